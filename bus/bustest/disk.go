@@ -1,0 +1,395 @@
+// Package bustest holds what tests of the bus need and a production program does not: a simulated
+// disk that loses, tears and refuses, for postbus's own tests and for those of programs that embed
+// the bus.
+package bustest
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"sort"
+	"sync"
+	"syscall"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// sector is the unit in which an unsynced write survives a power cut or does not.
+const sector = 512
+
+// ErrIO is what a failing disk returns.
+var ErrIO = syscall.EIO
+
+// Disk is a simulated disk: a journal.FS in memory. What was written and not synced may be lost or
+// torn by PowerCut; any operation can be made to fail. It is safe for concurrent use.
+type Disk struct {
+	mu     sync.Mutex
+	rnd    *rand.Rand
+	dir    map[string]*inode // the directory as programs see it
+	synced map[string]*inode // the directory as a power cut leaves it
+	off    bool              // the power is cut: everything fails
+	full   bool
+	failIn int // operations until a failure; 0: none planned
+	sticky bool
+	lock   bool
+	ops    int
+	syncs  int
+}
+
+type inode struct {
+	data    []byte // as programs see it
+	durable []byte // as of the last sync
+	dirty   []span // written since
+}
+
+type span struct{ from, to int }
+
+// NewDisk returns an empty disk; seed decides what a power cut destroys.
+func NewDisk(seed uint64) *Disk {
+	return &Disk{rnd: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), dir: map[string]*inode{}, synced: map[string]*inode{}}
+}
+
+// Fill makes the disk full, or gives it space again.
+func (d *Disk) Fill(full bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = full
+}
+
+// FailIn makes the nth write or sync from now on fail with ErrIO; with sticky all that follow too,
+// until FailIn(0, false).
+func (d *Disk) FailIn(n int, sticky bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failIn, d.sticky = n, sticky
+}
+
+// Ops counts writes, syncs, renames and removals so far.
+func (d *Disk) Ops() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ops
+}
+
+// PowerCut ends this disk's life: every operation through it fails from now on. It returns the disk
+// as the next start finds it: what was synced is there; of what was not, each sector survives or not.
+func (d *Disk) PowerCut() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.off = true
+	next := NewDisk(d.rnd.Uint64())
+	names := map[string]bool{}
+	for n := range d.dir {
+		names[n] = true
+	}
+	for n := range d.synced {
+		names[n] = true
+	}
+	for _, n := range sorted(names) {
+		now, was := d.dir[n], d.synced[n]
+		keep := was
+		if now != was && d.rnd.IntN(2) == 0 {
+			keep = now // the change of the directory happened to reach the disk
+		}
+		if keep == nil {
+			continue
+		}
+		b := d.survive(keep)
+		i := &inode{data: b, durable: append([]byte(nil), b...)}
+		next.dir[n], next.synced[n] = i, i
+	}
+	return next
+}
+
+// Kill ends the process, not the machine: what was written is all there.
+func (d *Disk) Kill() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.off = true
+	next := NewDisk(d.rnd.Uint64())
+	for _, n := range sorted(d.dir) {
+		i := d.dir[n]
+		c := &inode{data: append([]byte(nil), i.data...), durable: append([]byte(nil), i.durable...), dirty: append([]span(nil), i.dirty...)}
+		next.dir[n] = c
+		if d.synced[n] == i {
+			next.synced[n] = c
+		}
+	}
+	return next
+}
+
+// Corrupt flips a bit of a byte of a file, as a bad medium does.
+func (d *Disk) Corrupt(name string, off int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := d.dir[name]
+	i.data[off] ^= 0x40
+	if off < len(i.durable) {
+		i.durable[off] ^= 0x40
+	}
+}
+
+func (d *Disk) survive(i *inode) []byte {
+	b := append([]byte(nil), i.durable...)
+	if len(i.data) != len(b) {
+		size := len(b)
+		if d.rnd.IntN(2) == 0 {
+			size = len(i.data)
+		}
+		if size > len(b) {
+			b = append(b, make([]byte, size-len(b))...)
+		}
+		b = b[:size]
+	}
+	for _, s := range i.dirty {
+		mode := d.rnd.IntN(3) // all of it, none of it, or some sectors
+		for at := s.from; at < s.to; {
+			end := min((at/sector+1)*sector, s.to)
+			if mode == 0 || mode == 2 && d.rnd.IntN(2) == 0 {
+				if end <= len(i.data) && end <= len(b) {
+					copy(b[at:end], i.data[at:end])
+				}
+			}
+			at = end
+		}
+	}
+	return b
+}
+
+func sorted[V any](m map[string]V) []string {
+	var names []string
+	for n := range m {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// op accounts for one operation that changes the disk. The caller holds mu.
+func (d *Disk) op(grows bool) error {
+	if d.off {
+		return errors.New("the power is off")
+	}
+	d.ops++
+	if d.failIn > 0 {
+		d.failIn--
+		if d.failIn == 0 {
+			if d.sticky {
+				d.failIn = 1
+			}
+			return ErrIO
+		}
+	}
+	if grows && d.full {
+		return syscall.ENOSPC
+	}
+	return nil
+}
+
+// Open implements journal.FS.
+func (d *Disk) Open(name string, create bool) (journal.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.off {
+		return nil, errors.New("the power is off")
+	}
+	i := d.dir[name]
+	if create {
+		if err := d.op(true); err != nil {
+			return nil, err
+		}
+		i = &inode{}
+		d.dir[name] = i
+	}
+	if i == nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return &file{d, i}, nil
+}
+
+// List implements journal.FS.
+func (d *Disk) List() ([]string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return sorted(d.dir), nil
+}
+
+// Rename implements journal.FS.
+func (d *Disk) Rename(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.op(false); err != nil {
+		return err
+	}
+	d.dir[to] = d.dir[from]
+	delete(d.dir, from)
+	return nil
+}
+
+// Remove implements journal.FS.
+func (d *Disk) Remove(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.op(false); err != nil {
+		return err
+	}
+	if d.dir[name] == nil {
+		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
+	}
+	delete(d.dir, name)
+	return nil
+}
+
+// SyncDir implements journal.FS.
+func (d *Disk) SyncDir() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.op(false); err != nil {
+		return err
+	}
+	d.synced = map[string]*inode{}
+	for n, i := range d.dir {
+		d.synced[n] = i
+	}
+	return nil
+}
+
+// Free implements journal.FS.
+func (d *Disk) Free() (int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.full {
+		return 0, nil
+	}
+	return 1 << 40, nil
+}
+
+// Lock implements journal.FS.
+func (d *Disk) Lock() (io.Closer, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lock {
+		return nil, journal.ErrLocked
+	}
+	d.lock = true
+	return unlock{d}, nil
+}
+
+type unlock struct{ d *Disk }
+
+func (u unlock) Close() error {
+	u.d.mu.Lock()
+	defer u.d.mu.Unlock()
+	u.d.lock = false
+	return nil
+}
+
+type file struct {
+	d *Disk
+	i *inode
+}
+
+func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if f.d.off {
+		return 0, errors.New("the power is off")
+	}
+	if off >= int64(len(f.i.data)) {
+		return 0, io.EOF
+	}
+	n := copy(p, f.i.data[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt tears itself when it is the operation that fails: some of it may be written.
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	err := f.d.op(int(off)+len(p) > len(f.i.data))
+	if err != nil {
+		if f.d.off || len(p) == 0 {
+			return 0, err
+		}
+		p = p[:f.d.rnd.IntN(len(p))]
+	}
+	if end := int(off) + len(p); end > len(f.i.data) {
+		f.i.data = append(f.i.data, make([]byte, end-len(f.i.data))...)
+	}
+	n := copy(f.i.data[off:], p)
+	f.i.dirty = append(f.i.dirty, span{int(off), int(off) + n})
+	return n, err
+}
+
+// Sync that fails forgets what was dirty, as Linux does: a second sync proves nothing.
+func (f *file) Sync() error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	err := f.d.op(false)
+	if f.d.off {
+		return err
+	}
+	if err != nil {
+		f.i.durable = f.d.survive(f.i)
+		f.i.dirty = nil
+		return err
+	}
+	f.d.syncs++
+	if len(f.i.durable) == len(f.i.data) {
+		for _, s := range f.i.dirty {
+			copy(f.i.durable[s.from:s.to], f.i.data[s.from:s.to])
+		}
+	} else {
+		f.i.durable = append([]byte(nil), f.i.data...)
+	}
+	f.i.dirty = nil
+	return nil
+}
+
+func (f *file) Truncate(size int64) error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if err := f.d.op(false); err != nil {
+		return err
+	}
+	f.resize(int(size))
+	return nil
+}
+
+func (f *file) Preallocate(size int64) error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if err := f.d.op(true); err != nil {
+		return err
+	}
+	if int(size) > len(f.i.data) {
+		f.resize(int(size))
+	}
+	return nil
+}
+
+func (f *file) resize(size int) {
+	if size > len(f.i.data) {
+		f.i.data = append(f.i.data, make([]byte, size-len(f.i.data))...)
+	}
+	f.i.data = f.i.data[:size]
+	var kept []span
+	for _, s := range f.i.dirty {
+		if s.from < size {
+			kept = append(kept, span{s.from, min(s.to, size)})
+		}
+	}
+	f.i.dirty = kept
+}
+
+func (f *file) Size() (int64, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	return int64(len(f.i.data)), nil
+}
+
+func (f *file) Close() error { return nil }

@@ -1,0 +1,22 @@
+// Package journal is the append-only log on which postbus stands, and the snapshots of the small
+// state that is folded from it.
+//
+// What it promises:
+//
+//   - Append gives a record its sequence at once, and a Commit that completes when the record is on
+//     disk (fdatasync) or has failed. One sync covers every record of a group; sequences of durable
+//     records only rise, and a reader sees a record only when it is durable.
+//   - After a crash everything that was reported durable is there, in order. A torn tail, which
+//     nobody was told about, is cut. A damaged record is reported, counted and skipped; its
+//     neighbours are kept.
+//   - When the disk is full or fails, Append fails and says why; readers go on; the log tries again
+//     once a second in a new segment and recovers by itself.
+//   - Memory is bounded: the newest few MiB are cached, the rest is read from disk in small chunks.
+//
+// What it does not own: the meaning of a record. Package bus folds records into sessions and
+// retained messages, and decides what may be deleted.
+//
+// Files, all in one directory: meta.json (format and epoch), lock, NNN.seg (records from sequence
+// NNN on), NNN.idx (index and topic summary of a sealed segment, rebuilt when missing), NNN.snap
+// (the state as of sequence NNN, itself a list of records).
+package journal

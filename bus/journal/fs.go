@@ -1,0 +1,116 @@
+package journal
+
+// This file is what the journal needs of a file system, and the operating system's. Tests put a
+// simulated disk in its place that loses, tears and refuses writes.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+)
+
+// FS is a directory of files. Names are plain file names.
+type FS interface {
+	Open(name string, create bool) (File, error)
+	List() ([]string, error)
+	Rename(from, to string) error
+	Remove(name string) error
+	SyncDir() error       // makes creations, renames and removals durable
+	Free() (int64, error) // bytes that an unprivileged writer may still use
+	Lock() (io.Closer, error)
+}
+
+// File is one open file.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Sync() error // data and size, as fdatasync
+	Truncate(size int64) error
+	Preallocate(size int64) error
+	Size() (int64, error)
+}
+
+// ErrLocked is wrapped by Open's error when another process uses the directory.
+var ErrLocked = errors.New("the data directory is in use")
+
+// DirFS is the file system of the machine below dir, which is created with mode 0700 when it is
+// missing.
+func DirFS(dir string) (FS, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	return dirFS(dir), nil
+}
+
+type dirFS string
+
+func (d dirFS) path(name string) string { return filepath.Join(string(d), name) }
+
+func (d dirFS) Open(name string, create bool) (File, error) {
+	flag := os.O_RDWR
+	if create {
+		flag |= os.O_CREATE | os.O_TRUNC
+	}
+	f, err := os.OpenFile(d.path(name), flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (d dirFS) List() ([]string, error) {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	sort.Strings(names)
+	return names, nil
+}
+
+func (d dirFS) Rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
+func (d dirFS) Remove(name string) error     { return os.Remove(d.path(name)) }
+
+// Lock holds the file lock until it is closed; the process's id is in it for the error of the next.
+func (d dirFS) Lock() (io.Closer, error) {
+	f, err := os.OpenFile(d.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(f); err != nil {
+		pid := make([]byte, 32)
+		n, _ := f.ReadAt(pid, 0)
+		f.Close()
+		if n > 0 {
+			return nil, fmt.Errorf("%s: %w by process %s", string(d), ErrLocked, pid[:n])
+		}
+		return nil, fmt.Errorf("%s: %w (%v)", string(d), ErrLocked, err)
+	}
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(fmt.Sprint(os.Getpid())), 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
+}

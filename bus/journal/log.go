@@ -1,0 +1,277 @@
+package journal
+
+// This file is the Log: its options, its state, Append and the commits it hands out.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const formatVersion = 1
+
+// Options of a log. The zero value works.
+type Options struct {
+	Logger *slog.Logger // discards when nil
+	// Interval is 0 for one fdatasync a group before it commits. Otherwise a group commits when it is
+	// written, and a sync follows at most every Interval: a power cut may lose that much.
+	Interval    time.Duration
+	SegmentSize int64 // bytes; 32 MiB when 0
+	CacheSize   int   // bytes of the newest records kept in memory; 4 MiB when 0
+	MaxPending  int   // bytes that may wait for the disk before Append blocks; 4 MiB when 0
+	MinFree     int64 // with less free bytes on the disk events are refused; 0: never
+}
+
+func (o *Options) defaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.SegmentSize == 0 {
+		o.SegmentSize = 32 << 20
+	}
+	if o.CacheSize == 0 {
+		o.CacheSize = 4 << 20
+	}
+	if o.MaxPending == 0 {
+		o.MaxPending = 4 << 20
+	}
+}
+
+// ErrClosed is returned after Close.
+var ErrClosed = errors.New("the journal is closed")
+
+// Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: what was
+// not acknowledged was not accepted.
+type Unavailable struct {
+	Full  bool // the disk is full; otherwise it fails
+	Cause error
+}
+
+func (e *Unavailable) Error() string {
+	if e.Full {
+		return fmt.Sprintf("disk full: %v", e.Cause)
+	}
+	return fmt.Sprintf("disk failed: %v", e.Cause)
+}
+
+func (e *Unavailable) Unwrap() error { return e.Cause }
+
+// Commit is the fate of one group of records: Done is closed when it is durable or has failed, and
+// only then Err may be called.
+type Commit struct {
+	done chan struct{}
+	err  error
+}
+
+// Done is closed when the fate is known.
+func (c *Commit) Done() <-chan struct{} { return c.done }
+
+// Err is nil when the records are durable. Call it after Done.
+func (c *Commit) Err() error { return c.err }
+
+// group collects the records of the next write.
+type group struct {
+	buf    []byte // header and records
+	count  int
+	first  uint64
+	last   uint64
+	marks  []groupMark // every 64th record, so that a reader finds its place quickly
+	commit *Commit
+}
+
+type groupMark struct {
+	seq uint64
+	off int
+}
+
+// Stats are counters since Open.
+type Stats struct {
+	Appended, Bytes, Syncs, Groups uint64
+	SyncTime, LastSync             time.Duration // total and last of write and sync
+	Damaged                        uint64        // records or places that were skipped
+	Segments                       int
+	DiskBytes                      int64
+	First, Last                    uint64 // sequences kept
+	Free                           int64  // bytes free at the last look
+}
+
+// Log is an open journal. All methods may be called from any goroutine.
+type Log struct {
+	o     Options
+	fs    FS
+	lock  io.Closer
+	log   *slog.Logger
+	epoch [16]byte
+
+	mu       sync.Mutex
+	space    *sync.Cond // pending went down, or err changed
+	next     uint64     // sequence of the next Append
+	pending  int        // bytes appended and not durable
+	cur      *group     // collects
+	spare    int        // capacity of the next group
+	err      error      // why Append fails; nil when it does not
+	low      bool       // free space is below MinFree: events are refused
+	closed   bool
+	progress chan struct{} // closed and replaced when durable rises
+	stats    Stats
+
+	durable atomic.Uint64 // last committed sequence
+
+	rd       sync.RWMutex // what readers need; Append never takes it
+	segs     []*segment   // oldest first; the last is active
+	tail     []*group     // newest groups, oldest first
+	tailSize int
+
+	active     File // of the last segment; this and the next two are the writer's
+	unsynced   bool
+	stop       chan struct{}
+	kick       chan struct{}
+	writerDone chan struct{}
+}
+
+// Epoch is the random id made with the data directory: a sequence means something only with it.
+func (l *Log) Epoch() [16]byte { return l.epoch }
+
+// Append adds r and returns its sequence at once; the Commit says later whether it is durable.
+// Sequences are given in the order of the calls. It blocks while MaxPending bytes wait for the disk.
+// The record's slices are copied. Errors: *Unavailable, ErrClosed, or a field that is too long.
+func (l *Log) Append(r *Record) (uint64, *Commit, error) {
+	if len(r.Source) > MaxName || len(r.Topic) > MaxName || len(r.Props)+len(r.Payload) > MaxPayload {
+		return 0, nil, fmt.Errorf("record too large: source %d, topic %d, properties and payload %d bytes",
+			len(r.Source), len(r.Topic), len(r.Props)+len(r.Payload))
+	}
+	if r.Time == 0 {
+		r.Time = time.Now().UnixNano()
+	}
+	l.mu.Lock()
+	for l.pending > l.o.MaxPending && l.err == nil && !l.closed {
+		l.space.Wait()
+	}
+	switch {
+	case l.closed:
+		l.mu.Unlock()
+		return 0, nil, ErrClosed
+	case l.err != nil:
+		err := l.err
+		l.mu.Unlock()
+		return 0, nil, err
+	case l.low && r.Kind == KindEvent:
+		free := l.stats.Free
+		l.mu.Unlock()
+		return 0, nil, &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, %d MiB are kept", free>>20, l.o.MinFree>>20)}
+	}
+	r.Seq = l.next
+	l.next++
+	g := l.cur
+	if g.count == 0 {
+		g.first = r.Seq
+		g.buf = append(make([]byte, 0, l.spare), make([]byte, groupHeader)...)
+	}
+	if g.count%64 == 63 {
+		g.marks = append(g.marks, groupMark{r.Seq, len(g.buf)})
+	}
+	before := len(g.buf)
+	g.buf = appendRecord(g.buf, r)
+	l.pending += len(g.buf) - before
+	g.count++
+	g.last = r.Seq
+	l.stats.Appended++
+	wake := g.count == 1
+	seq, c := r.Seq, g.commit
+	l.mu.Unlock()
+	if wake {
+		select {
+		case l.kick <- struct{}{}:
+		default:
+		}
+	}
+	return seq, c, nil
+}
+
+// Durable is the last sequence that is committed; a reader sees nothing behind it.
+func (l *Log) Durable() uint64 { return l.durable.Load() }
+
+// Next is the sequence that the next Append gets.
+func (l *Log) Next() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next
+}
+
+// First is the oldest sequence that is kept.
+func (l *Log) First() uint64 {
+	l.rd.RLock()
+	defer l.rd.RUnlock()
+	return l.segs[0].base
+}
+
+// Err is why events are not accepted now, nil when they are.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil && l.low {
+		return &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, %d MiB are kept", l.stats.Free>>20, l.o.MinFree>>20)}
+	}
+	return l.err
+}
+
+// Wait returns when a sequence behind after is durable, or the context ends, or the log is closed.
+func (l *Log) Wait(ctx context.Context, after uint64) error {
+	for {
+		l.mu.Lock()
+		progress, closed := l.progress, l.closed
+		l.mu.Unlock()
+		if l.durable.Load() > after {
+			return nil
+		}
+		if closed {
+			return ErrClosed
+		}
+		select {
+		case <-progress:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.stop:
+		}
+	}
+}
+
+// Stats returns a copy of the counters.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	s := l.stats
+	l.mu.Unlock()
+	l.rd.RLock()
+	defer l.rd.RUnlock()
+	s.Segments, s.First, s.Last = len(l.segs), l.segs[0].base, l.durable.Load()
+	for _, seg := range l.segs {
+		s.DiskBytes += seg.size
+	}
+	return s
+}
+
+func newGroup() *group { return &group{commit: &Commit{done: make(chan struct{})}} }
+
+// Close writes what was appended, syncs, and releases the directory. Appends that wait fail.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	l.space.Broadcast()
+	l.mu.Unlock()
+	close(l.stop)
+	<-l.writerDone
+	var err error
+	if l.active != nil {
+		err = l.active.Close()
+	}
+	return errors.Join(err, l.lock.Close())
+}

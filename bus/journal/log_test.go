@@ -1,0 +1,362 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/bus/bustest"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+func open(t testing.TB, fs journal.FS, o journal.Options) *journal.Log {
+	t.Helper()
+	l, err := journal.Open(context.Background(), fs, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func event(i int) *journal.Record {
+	return &journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Topic: fmt.Appendf(nil, "t/%d", i%7), Payload: fmt.Appendf(nil, "payload %d", i)}
+}
+
+// put appends events from..to-1 and waits until they are durable.
+func put(t testing.TB, l *journal.Log, from, to int) {
+	t.Helper()
+	var last *journal.Commit
+	for i := from; i < to; i++ {
+		_, c, err := l.Append(event(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = c
+	}
+	<-last.Done()
+	if err := last.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func payloads(t testing.TB, l *journal.Log, from uint64) []string {
+	t.Helper()
+	r := l.Reader(from)
+	defer r.Release()
+	var got []string
+	var rec journal.Record
+	var prev uint64
+	for {
+		ok, err := r.Next(&rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			return got
+		}
+		if rec.Seq <= prev {
+			t.Fatalf("sequence %d after %d", rec.Seq, prev)
+		}
+		prev = rec.Seq
+		got = append(got, string(rec.Payload))
+	}
+}
+
+func TestWhatIsDurableIsThereAfterOpen(t *testing.T) {
+	for _, o := range []journal.Options{{}, {SegmentSize: 4 << 10, CacheSize: 1 << 10}, {Interval: time.Millisecond, SegmentSize: 4 << 10}} {
+		fs, err := journal.DirFS(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for range 4 {
+			l := open(t, fs, o)
+			if got := payloads(t, l, 1); len(got) != n {
+				t.Fatalf("%d of %d records after opening", len(got), n)
+			}
+			put(t, l, n, n+500)
+			n += 500
+			got := payloads(t, l, 1)
+			for i, p := range got {
+				if want := fmt.Sprintf("payload %d", i); p != want {
+					t.Fatalf("record %d is %q", i, p)
+				}
+			}
+			if got := payloads(t, l, 444); len(got) != n-443 {
+				t.Fatalf("from 444: %d records", len(got))
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestASecondProcessIsRefusedByName(t *testing.T) {
+	dir := t.TempDir()
+	fs, _ := journal.DirFS(dir)
+	l := open(t, fs, journal.Options{})
+	defer l.Close()
+	_, err := journal.Open(context.Background(), fs, journal.Options{})
+	if !errors.Is(err, journal.ErrLocked) || !strings.Contains(err.Error(), "by process ") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestANewerFormatIsRefusedUntouched(t *testing.T) {
+	d := bustest.NewDisk(1)
+	f, _ := d.Open("meta.json", true)
+	f.WriteAt([]byte(`{"format":99,"epoch":"00"}`), 0)
+	before := d.Ops()
+	if _, err := journal.Open(context.Background(), d, journal.Options{}); !errors.Is(err, journal.ErrFormat) {
+		t.Fatalf("error %v", err)
+	}
+	if d.Ops() != before {
+		t.Fatal("the directory was written to")
+	}
+}
+
+// A power cut at every operation in turn: what was committed is there, and nothing twice.
+func TestPowerCutAnywhere(t *testing.T) {
+	for seed := range uint64(1000) {
+		synctest.Test(t, func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			d := bustest.NewDisk(seed)
+			acked := map[string]bool{}
+			n := 0
+			for range 4 {
+				o := journal.Options{SegmentSize: 2 << 10, CacheSize: 512}
+				l := open(t, d, o)
+				got := map[string]bool{}
+				for _, p := range payloads(t, l, 1) {
+					if got[p] {
+						t.Fatalf("seed %d: %q twice", seed, p)
+					}
+					got[p] = true
+				}
+				for p := range acked {
+					if !got[p] {
+						t.Fatalf("seed %d: acknowledged %q is lost", seed, p)
+					}
+				}
+				if l.Stats().Damaged != 0 {
+					t.Fatalf("seed %d: a torn tail was taken for damage", seed)
+				}
+				type pending struct {
+					p string
+					c *journal.Commit
+				}
+				var ps []pending
+				if rnd.IntN(3) == 0 {
+					d.FailIn(1+rnd.IntN(20), rnd.IntN(2) == 0)
+				}
+				for range rnd.IntN(60) {
+					r := event(n)
+					n++
+					if _, c, err := l.Append(r); err == nil {
+						ps = append(ps, pending{string(r.Payload), c})
+					}
+					if rnd.IntN(3) == 0 {
+						synctest.Wait()
+					}
+					if rnd.IntN(20) == 0 {
+						d.FailIn(0, false)
+						time.Sleep(2 * time.Second)
+					}
+				}
+				next := d.PowerCut()
+				for _, p := range ps {
+					select {
+					case <-p.c.Done():
+						if p.c.Err() == nil {
+							acked[p.p] = true
+						}
+					default:
+					}
+				}
+				l.Close()
+				d = next
+			}
+		})
+	}
+}
+
+func TestADamagedRecordIsSkippedAndItsNeighboursKept(t *testing.T) {
+	for _, clean := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			d := bustest.NewDisk(1)
+			l := open(t, d, journal.Options{})
+			put(t, l, 0, 10)
+			put(t, l, 10, 20)
+			put(t, l, 20, 30)
+			if clean {
+				l.Close()
+			} else {
+				defer l.Close()
+			}
+			next := d.Kill()
+			next.Corrupt("00000000000000000001.seg", 64+32+40+3+9+40+2) // in the second record
+			l2 := open(t, next, journal.Options{})
+			defer l2.Close()
+			got := payloads(t, l2, 1)
+			if len(got) != 29 || got[0] != "payload 0" || got[1] != "payload 2" {
+				t.Fatalf("%d records: %q…", len(got), got[:3])
+			}
+			if n := l2.Stats().Damaged; n == 0 {
+				t.Fatal("the damage was not counted")
+			}
+		})
+	}
+}
+
+func TestAFullDiskRefusesAndRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		l := open(t, d, journal.Options{SegmentSize: 1 << 10})
+		defer func() { l.Close() }()
+		put(t, l, 0, 5)
+		d.Fill(true)
+		var refused *journal.Unavailable
+		for i := 5; refused == nil; i++ {
+			_, c, err := l.Append(event(i))
+			if err == nil {
+				<-c.Done()
+				err = c.Err()
+			}
+			if err != nil && !errors.As(err, &refused) {
+				t.Fatalf("error %v", err)
+			}
+		}
+		if !refused.Full {
+			t.Fatalf("error %v does not say that the disk is full", refused)
+		}
+		if got := payloads(t, l, 1); len(got) < 5 {
+			t.Fatalf("reading while full: %d records", len(got))
+		}
+		d.Fill(false)
+		time.Sleep(3 * time.Second)
+		put(t, l, 100, 105)
+		l.Close()
+		l = open(t, d, journal.Options{})
+		got := payloads(t, l, 1)
+		if got[len(got)-1] != "payload 104" {
+			t.Fatalf("after recovery: %q", got)
+		}
+	})
+}
+
+func TestRetentionKeepsWhatIsNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		l := open(t, d, journal.Options{SegmentSize: 1 << 10, CacheSize: 1})
+		defer l.Close()
+		for i := range 30 {
+			put(t, l, i*10, i*10+10)
+		}
+		if first := l.Retain(95, 0, 0, time.Now()); first > 95 || first < 50 {
+			t.Fatalf("first kept is %d, needed is 95", first)
+		}
+		if got := payloads(t, l, 95); got[0] != "payload 94" {
+			t.Fatalf("first is %q", got[0])
+		}
+		if first := l.Retain(1<<60, time.Hour, 1<<40, time.Now()); first > 95 {
+			t.Fatalf("deleted within the retention: first is %d", first)
+		}
+		time.Sleep(2 * time.Hour)
+		if first := l.Retain(1<<60, time.Hour, 1<<40, time.Now()); first < 250 {
+			t.Fatalf("nothing expired: first is %d", first)
+		}
+	})
+}
+
+func TestReaderPassesSegmentsWithoutItsTopic(t *testing.T) {
+	fs, _ := journal.DirFS(t.TempDir())
+	l := open(t, fs, journal.Options{SegmentSize: 4 << 10, CacheSize: 1})
+	defer l.Close()
+	for i := range 100 {
+		put(t, l, i*10, i*10+10)
+	}
+	rare := &journal.Record{Kind: journal.KindEvent, Topic: []byte("rare"), Payload: []byte("here")}
+	_, c, _ := l.Append(rare)
+	<-c.Done()
+	for i := range 100 {
+		put(t, l, i*10, i*10+10)
+	}
+	r := l.Reader(1)
+	defer r.Release()
+	r.Match = func(topic []byte) bool { return string(topic) == "rare" }
+	var rec journal.Record
+	read, found := 0, false
+	for {
+		ok, err := r.Next(&rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		read++
+		found = found || string(rec.Topic) == "rare"
+	}
+	if !found || read > 300 {
+		t.Fatalf("found %v after reading %d of 2001 records", found, read)
+	}
+}
+
+func TestSnapshots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		l := open(t, d, journal.Options{})
+		defer l.Close()
+		write := func(seq uint64, n int) {
+			_, err := l.WriteSnapshot(seq, func(emit func(*journal.Record) error) error {
+				for i := range n {
+					if err := emit(event(i)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		count := func() (seq uint64, n int) {
+			seq, err := l.ReadSnapshot(func(*journal.Record) error { n++; return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return seq, n
+		}
+		if seq, n := count(); seq != 0 || n != 0 {
+			t.Fatal("a snapshot of nothing")
+		}
+		write(5, 10)
+		write(9, 2000)
+		if seq, n := count(); seq != 9 || n != 2000 {
+			t.Fatalf("snapshot %d with %d records", seq, n)
+		}
+		d.Corrupt("00000000000000000009.snap", 70000)
+		if seq, n := count(); seq != 5 || n != 10 {
+			t.Fatalf("behind a damaged one: snapshot %d with %d records", seq, n)
+		}
+	})
+}
+
+func BenchmarkAppend(b *testing.B) {
+	fs, _ := journal.DirFS(b.TempDir())
+	l := open(b, fs, journal.Options{})
+	defer l.Close()
+	r := &journal.Record{Kind: journal.KindEvent, Topic: []byte("bench/topic"), Source: []byte("client"), Payload: make([]byte, 128)}
+	b.ReportAllocs()
+	var c *journal.Commit
+	for b.Loop() {
+		_, c, _ = l.Append(r)
+	}
+	<-c.Done()
+}

@@ -1,0 +1,226 @@
+package journal
+
+// This file reads records in order: from the cache while they are recent, else from disk.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+)
+
+// Reader returns the durable records from a sequence on, in order. It is for one goroutine. It pins
+// neither memory nor files after Release, and keeps its place.
+type Reader struct {
+	// Match, when set, lets the reader pass over sealed segments in which no event's topic matches.
+	// Records of other kinds in them are passed over too.
+	Match func(topic []byte) bool
+
+	l    *Log
+	next uint64
+	lost uint64
+	mem  []byte // rest of a cached group
+	file File
+	seg  *segment
+	scan scanner
+}
+
+// Reader returns a reader whose first record is seq, or the oldest kept.
+func (l *Log) Reader(seq uint64) *Reader { return &Reader{l: l, next: seq} }
+
+// Position is the sequence that Next looks for.
+func (r *Reader) Position() uint64 { return r.next }
+
+// Lost returns how many sequences were found damaged since the last call, and forgets them.
+func (r *Reader) Lost() uint64 {
+	n := r.lost
+	r.lost = 0
+	return n
+}
+
+// Release gives back memory and files. The reader can be used again.
+func (r *Reader) Release() {
+	r.mem = nil
+	r.scan = scanner{off: r.scan.off, end: r.scan.end, min: r.scan.min}
+	if r.file != nil {
+		r.file.Close()
+		r.file = nil
+	}
+}
+
+// Next fills rec with the next durable record; false means that there is none yet. An error is the
+// disk's; the place is kept.
+func (r *Reader) Next(rec *Record) (bool, error) {
+	for {
+		if len(r.mem) > 0 {
+			n := recordLen(r.mem)
+			if err := decodeRecord(r.mem, rec, false); err != nil {
+				return false, err
+			}
+			r.mem = r.mem[n:]
+			r.next = rec.Seq + 1
+			return true, nil
+		}
+		if r.next > r.l.durable.Load() {
+			return false, nil
+		}
+		if r.cached() {
+			continue
+		}
+		ok, err := r.disk(rec)
+		if ok || err != nil {
+			return ok, err
+		}
+	}
+}
+
+// cached looks for next in the groups in memory.
+func (r *Reader) cached() bool {
+	r.l.rd.RLock()
+	defer r.l.rd.RUnlock()
+	t := r.l.tail
+	if len(t) == 0 || r.next < t[0].first {
+		return false
+	}
+	i := sort.Search(len(t), func(i int) bool { return t[i].last >= r.next })
+	if i == len(t) {
+		return false
+	}
+	g := t[i]
+	off := groupHeader
+	if j := sort.Search(len(g.marks), func(j int) bool { return g.marks[j].seq > r.next }); j > 0 {
+		off = g.marks[j-1].off
+	}
+	for recordSeq(g.buf[off:]) < r.next {
+		off += recordLen(g.buf[off:])
+	}
+	r.mem = g.buf[off:]
+	if r.file != nil {
+		r.file.Close()
+		r.file, r.seg = nil, nil
+	}
+	return true
+}
+
+// disk reads the next record of the segment that holds next, or moves on to the next segment.
+func (r *Reader) disk(rec *Record) (bool, error) {
+	if err := r.locate(); err != nil || r.seg == nil {
+		return false, err
+	}
+	for {
+		raw, skipped, err := r.scan.next()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return false, fmt.Errorf("%s: %w", segmentName(r.seg.base), err)
+		}
+		if skipped > 0 {
+			r.l.damaged(segmentName(r.seg.base), fmt.Sprintf("%d bytes before offset %d", skipped, r.scan.off-int64(len(raw))))
+		}
+		if err != nil {
+			r.leave()
+			return false, nil
+		}
+		seq := recordSeq(raw)
+		if seq < r.next {
+			continue
+		}
+		if seq > r.limit() {
+			r.leave()
+			return false, nil
+		}
+		if err := decodeRecord(raw, rec, false); err != nil {
+			return false, err
+		}
+		r.lost += seq - r.next
+		r.next = seq + 1
+		return true, nil
+	}
+}
+
+// limit is the last sequence that counts in the open segment.
+func (r *Reader) limit() uint64 {
+	r.l.rd.RLock()
+	defer r.l.rd.RUnlock()
+	return r.seg.last
+}
+
+// leave ends a segment: what should have followed in it was damaged.
+func (r *Reader) leave() {
+	last := r.limit()
+	if r.next <= last {
+		r.lost += last + 1 - r.next
+		r.next = last + 1
+	}
+	if r.file != nil {
+		r.file.Close()
+		r.file = nil
+	}
+	r.seg = nil
+}
+
+// locate opens the segment of next, passing over those that are not there or hold nothing that Match
+// accepts.
+func (r *Reader) locate() error {
+	l := r.l
+	l.rd.RLock()
+	i := sort.Search(len(l.segs), func(i int) bool { return l.segs[i].base > r.next }) - 1
+	if i < 0 {
+		i = 0
+		r.next = max(r.next, l.segs[0].base)
+	}
+	for i < len(l.segs) && (l.segs[i].last < r.next || r.Match != nil && !l.segs[i].wants(r.Match)) {
+		i++
+		if i < len(l.segs) {
+			r.next = max(r.next, l.segs[i].base)
+		}
+	}
+	if i == len(l.segs) {
+		// Nothing durable is left on disk that this reader wants.
+		r.next = max(r.next, l.segs[len(l.segs)-1].last+1)
+		l.rd.RUnlock()
+		r.seg = nil
+		return nil
+	}
+	seg, off, end := l.segs[i], l.segs[i].seek(r.next), l.segs[i].size
+	l.rd.RUnlock()
+	if seg == r.seg && r.file != nil {
+		r.scan.end = end
+		return nil
+	}
+	if seg == r.seg {
+		off = max(off, r.scan.off) // Release kept the exact place
+	} else {
+		r.scan = scanner{}
+	}
+	f, err := l.fs.Open(segmentName(seg.base), false)
+	if err != nil {
+		return err
+	}
+	if r.file != nil {
+		r.file.Close()
+	}
+	r.file, r.seg = f, seg
+	r.scan = scanner{f: f, off: off, end: end, min: seg.base, back: r.scan.back}
+	return nil
+}
+
+// SeqAt returns a sequence at or before the first record that was accepted at or after t, and
+// whether the journal still reaches back that far.
+func (l *Log) SeqAt(t int64) (seq uint64, complete bool) {
+	l.rd.RLock()
+	defer l.rd.RUnlock()
+	complete = l.segs[0].base == 1 || l.segs[0].first != 0 && l.segs[0].first <= t
+	for _, s := range l.segs {
+		if s.last < s.base || s.end < t {
+			continue
+		}
+		seq = s.base
+		for _, e := range s.index {
+			if e.Time >= t {
+				break
+			}
+			seq = e.Seq
+		}
+		return seq, complete
+	}
+	return l.durable.Load() + 1, complete
+}

@@ -1,0 +1,151 @@
+package journal
+
+// This file is the record format: a 40-byte header, then source, topic, properties and payload.
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"time"
+)
+
+// Kind says what a record means. The journal itself only knows KindEvent (its topic is summarised);
+// all other kinds belong to the package that folds them.
+type Kind uint8
+
+// KindEvent is a published event.
+const KindEvent Kind = 1
+
+// NoExpiry in Record.Expiry means that the event never expires.
+const NoExpiry uint32 = math.MaxUint32
+
+// Limits of one record, in bytes.
+const (
+	MaxName    = math.MaxUint16 // Source and Topic
+	MaxPayload = 256 << 20      // Props and Payload together
+)
+
+// Record is one entry of the log. The slices of a record that a Reader returned are views that are
+// valid until the reader's next call.
+type Record struct {
+	Seq     uint64 // set by Append
+	Time    int64  // Unix nanoseconds; set by Append when 0
+	Kind    Kind
+	Flags   uint8  // the owner's
+	ID      uint16 // the owner's; an MQTT packet identifier
+	Expiry  uint32 // seconds after Time, or NoExpiry
+	Source  []byte // client or plugin
+	Topic   []byte
+	Props   []byte // MQTT 5 properties in wire encoding
+	Payload []byte
+}
+
+// Expired reports whether the record's expiry has passed at now. A clock that went back never
+// expires a record.
+func (r *Record) Expired(now time.Time) bool {
+	return r.Expiry != NoExpiry && now.UnixNano()-r.Time > int64(r.Expiry)*int64(time.Second)
+}
+
+const (
+	recordHeader = 40
+	groupHeader  = 32
+	groupMagic   = 0x31474250 // "PBG1"
+	maxRecord    = recordHeader + 2*MaxName + MaxPayload
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func recordSize(r *Record) int {
+	return recordHeader + len(r.Source) + len(r.Topic) + len(r.Props) + len(r.Payload)
+}
+
+// appendRecord encodes r at the end of b:
+//
+//	crc u32 · length u32 · seq u64 · time i64 · kind u8 · flags u8 · id u16 · expiry u32 ·
+//	source length u16 · topic length u16 · props length u32 · source · topic · props · payload
+func appendRecord(b []byte, r *Record) []byte {
+	at := len(b)
+	b = append(b, make([]byte, recordHeader)...)
+	b = append(b, r.Source...)
+	b = append(b, r.Topic...)
+	b = append(b, r.Props...)
+	b = append(b, r.Payload...)
+	h := b[at:]
+	le := binary.LittleEndian
+	le.PutUint32(h[4:], uint32(len(h)))
+	le.PutUint64(h[8:], r.Seq)
+	le.PutUint64(h[16:], uint64(r.Time))
+	h[24], h[25] = byte(r.Kind), r.Flags
+	le.PutUint16(h[26:], r.ID)
+	le.PutUint32(h[28:], r.Expiry)
+	le.PutUint16(h[32:], uint16(len(r.Source)))
+	le.PutUint16(h[34:], uint16(len(r.Topic)))
+	le.PutUint32(h[36:], uint32(len(r.Props)))
+	le.PutUint32(h, crc32.Checksum(h[4:], castagnoli))
+	return b
+}
+
+// recordLen reads the length of the record at the start of b; 0 when b is too short or the length
+// cannot be one.
+func recordLen(b []byte) int {
+	if len(b) < recordHeader {
+		return 0
+	}
+	n := binary.LittleEndian.Uint32(b[4:])
+	if n < recordHeader || n > maxRecord {
+		return 0
+	}
+	return int(n)
+}
+
+func recordSeq(b []byte) uint64 { return binary.LittleEndian.Uint64(b[8:]) }
+
+// decodeRecord fills r with views of b, which holds exactly one record. With verify the checksum is
+// compared; the lengths are checked always.
+func decodeRecord(b []byte, r *Record, verify bool) error {
+	n := recordLen(b)
+	if n == 0 || n > len(b) {
+		return fmt.Errorf("record header is damaged")
+	}
+	b = b[:n]
+	le := binary.LittleEndian
+	if verify && crc32.Checksum(b[4:], castagnoli) != le.Uint32(b) {
+		return fmt.Errorf("checksum does not match")
+	}
+	src, top, pr := int(le.Uint16(b[32:])), int(le.Uint16(b[34:])), le.Uint32(b[36:])
+	rest := b[recordHeader:]
+	if uint64(src)+uint64(top)+uint64(pr) > uint64(len(rest)) {
+		return fmt.Errorf("field lengths exceed the record")
+	}
+	props := int(pr)
+	r.Seq = le.Uint64(b[8:])
+	r.Time = int64(le.Uint64(b[16:]))
+	r.Kind, r.Flags = Kind(b[24]), b[25]
+	r.ID = le.Uint16(b[26:])
+	r.Expiry = le.Uint32(b[28:])
+	r.Source, rest = rest[:src:src], rest[src:]
+	r.Topic, rest = rest[:top:top], rest[top:]
+	r.Props, r.Payload = rest[:props:props], rest[props:]
+	return nil
+}
+
+// A group is what one write and one sync make durable. Its header proves more than itself: it is
+// written only when every earlier group is durable, so that damage before it is damage, not a tear.
+//
+//	magic u32 · crc u32 · body length u32 · records u32 · first seq u64 · last durable seq u64
+func putGroupHeader(h []byte, body, count int, first, durable uint64) {
+	le := binary.LittleEndian
+	le.PutUint32(h, groupMagic)
+	le.PutUint32(h[8:], uint32(body))
+	le.PutUint32(h[12:], uint32(count))
+	le.PutUint64(h[16:], first)
+	le.PutUint64(h[24:], durable)
+	le.PutUint32(h[4:], crc32.Checksum(h[8:groupHeader], castagnoli))
+}
+
+func isGroupHeader(b []byte) bool {
+	le := binary.LittleEndian
+	return len(b) >= groupHeader && le.Uint32(b) == groupMagic &&
+		le.Uint32(b[4:]) == crc32.Checksum(b[8:groupHeader], castagnoli)
+}

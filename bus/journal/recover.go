@@ -1,0 +1,311 @@
+package journal
+
+// This file opens a directory: format, epoch, lock, and what a crash left behind.
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// ErrFormat is wrapped by Open's error when a newer postbus wrote the directory. Nothing was touched.
+var ErrFormat = errors.New("the data was written by a newer version of postbus")
+
+type meta struct {
+	Format int    `json:"format"`
+	Epoch  string `json:"epoch"`
+}
+
+// Open opens the journal in fs or makes a new one. It reads the last segment and any other that has
+// no index; the context ends that early. Errors wrap ErrLocked or ErrFormat where these are the cause.
+func Open(ctx context.Context, fsys FS, o Options) (*Log, error) {
+	o.defaults()
+	lock, err := fsys.Lock()
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{o: o, fs: fsys, lock: lock, log: o.Logger, cur: newGroup(), spare: 4 << 10,
+		progress: make(chan struct{}), stop: make(chan struct{}), kick: make(chan struct{}, 1), writerDone: make(chan struct{})}
+	l.space = sync.NewCond(&l.mu)
+	if err := l.open(ctx); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	l.lookAtSpace()
+	go l.writer()
+	return l, nil
+}
+
+func (l *Log) open(ctx context.Context) error {
+	if err := l.readMeta(); err != nil {
+		return err
+	}
+	names, err := l.fs.List()
+	if err != nil {
+		return err
+	}
+	var segs []*segment
+	for _, name := range names {
+		base, ok := parseName(name, ".seg")
+		if !ok {
+			continue
+		}
+		seg, err := l.readHeader(base)
+		if err != nil {
+			if l.neverUsed(base) {
+				if err := l.fs.Remove(name); err != nil {
+					return err
+				}
+				continue
+			}
+			l.damaged(segmentName(base), err.Error())
+			if err := l.fs.Rename(name, name+".damaged"); err != nil {
+				return err
+			}
+			continue
+		}
+		segs = append(segs, seg)
+	}
+	for i, seg := range segs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		last := i == len(segs)-1
+		limit := ^uint64(0)
+		if !last {
+			limit = segs[i+1].prev
+			if b, err := l.readFile(indexName(seg.base)); err == nil && seg.decodeIndex(b) == nil {
+				continue
+			}
+		}
+		if err := l.readSegment(seg, limit, last); err != nil {
+			return fmt.Errorf("%s: %w", segmentName(seg.base), err)
+		}
+		seg.sealed = true
+		if seg.last >= seg.base { // the name of an empty segment is used again, an index must not outlive it
+			l.writeIndex(seg)
+		}
+	}
+	return l.begin(segs)
+}
+
+// begin starts the new active segment behind what was recovered.
+func (l *Log) begin(segs []*segment) error {
+	l.next = 1
+	var durable uint64
+	for _, s := range segs {
+		if s.last >= s.base {
+			durable = max(durable, s.last)
+		}
+		l.next = max(l.next, s.base, s.last+1)
+	}
+	if n := len(segs); n > 0 && segs[n-1].last < segs[n-1].base {
+		// Nothing was written to it: its place is taken.
+		last := segs[n-1]
+		segs = segs[:n-1]
+		l.next = max(last.base, durable+1)
+	}
+	l.durable.Store(durable)
+	seg := newSegment(l.next, durable)
+	f, err := l.createSegment(seg)
+	if err != nil {
+		return err
+	}
+	l.active = f
+	l.segs = append(segs, seg)
+	return nil
+}
+
+func (l *Log) readMeta() error {
+	b, err := l.readFile("meta.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := rand.Read(l.epoch[:]); err != nil {
+			return err
+		}
+		b, err := json.Marshal(meta{Format: formatVersion, Epoch: hex.EncodeToString(l.epoch[:])})
+		if err != nil {
+			return err
+		}
+		return writeFile(l.fs, "meta.json", func(f File) error {
+			_, err := f.WriteAt(append(b, '\n'), 0)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	var m meta
+	if err := json.Unmarshal(b, &m); err != nil {
+		return fmt.Errorf("meta.json: %w", err)
+	}
+	if m.Format > formatVersion {
+		return fmt.Errorf("meta.json: format %d, this version knows up to %d: %w", m.Format, formatVersion, ErrFormat)
+	}
+	epoch, err := hex.DecodeString(m.Epoch)
+	if err != nil || len(epoch) != len(l.epoch) {
+		return fmt.Errorf("meta.json: epoch %q is not 32 hexadecimal digits", m.Epoch)
+	}
+	copy(l.epoch[:], epoch)
+	return nil
+}
+
+// writeFile makes a file durable under its name or leaves none of it.
+func writeFile(fsys FS, name string, fill func(File) error) error {
+	tmp := name + ".tmp"
+	f, err := fsys.Open(tmp, true)
+	if err != nil {
+		return err
+	}
+	err = fill(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		if err = fsys.Rename(tmp, name); err == nil {
+			return fsys.SyncDir()
+		}
+	}
+	return errors.Join(err, ignoreMissing(fsys.Remove(tmp)))
+}
+
+func (l *Log) readFile(name string) ([]byte, error) {
+	f, err := l.fs.Open(name, false)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, size)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+func parseName(name, ext string) (uint64, bool) {
+	digits, ok := strings.CutSuffix(name, ext)
+	if !ok || len(digits) != 20 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, err == nil
+}
+
+func (l *Log) readHeader(base uint64) (*segment, error) {
+	f, err := l.fs.Open(segmentName(base), false)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, segmentHeader)
+	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	seg, err := decodeSegmentHeader(b, l.epoch)
+	if err == nil && seg.base != base {
+		err = fmt.Errorf("header names sequence %d", seg.base)
+	}
+	return seg, err
+}
+
+// neverUsed reports whether a segment without a good header holds no record: the header is synced
+// before the first record, so that the crash came while it was being made.
+func (l *Log) neverUsed(base uint64) bool {
+	f, err := l.fs.Open(segmentName(base), false)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return false
+	}
+	s := &scanner{f: f, off: min(segmentHeader, size), end: size, min: base}
+	_, _, err = s.next()
+	return errors.Is(err, io.EOF)
+}
+
+// readSegment reads a whole segment, up to the sequence limit. In the last segment damage that no
+// later group proves to have been durable is a torn tail, of which nobody was told: it is cut.
+func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
+	f, err := l.fs.Open(segmentName(seg.base), false)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	s := &scanner{f: f, off: segmentHeader, end: size, min: seg.base}
+	seg.size = segmentHeader
+	var doubt []func() // what counts only once a later group header proves that it had been durable
+	for seg.last < limit {
+		raw, skipped, err := s.next()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		off, end := s.off-int64(len(raw)), s.off
+		if skipped > 0 {
+			doubt = append(doubt, func() {
+				l.damaged(segmentName(seg.base), fmt.Sprintf("%d bytes before offset %d", skipped, off))
+			})
+		}
+		if s.proven || !last {
+			for _, note := range doubt {
+				note()
+			}
+			doubt = nil
+		}
+		if err != nil {
+			break
+		}
+		r := new(Record)
+		if err := decodeRecord(raw, r, false); err != nil {
+			return err
+		}
+		if r.Seq > limit {
+			break
+		}
+		if doubt == nil {
+			seg.add(r, off)
+			seg.size, seg.last = end, r.Seq
+			continue
+		}
+		r.Topic = append([]byte(nil), r.Topic...)
+		doubt = append(doubt, func() {
+			seg.add(r, off)
+			seg.size, seg.last = end, r.Seq
+		})
+	}
+	if len(doubt) > 0 {
+		l.log.Info("torn end of the journal cut; nobody was told that it was durable", "file", segmentName(seg.base), "offset", seg.size)
+	}
+	if last && size > seg.size {
+		if err := f.Truncate(seg.size); err != nil {
+			return err
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// damaged counts and names a place that is skipped.
+func (l *Log) damaged(file, what string) {
+	l.count(func(s *Stats) { s.Damaged++ })
+	l.log.Error("damaged journal record skipped", slog.String("file", file), slog.String("what", what))
+}

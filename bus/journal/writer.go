@@ -1,0 +1,349 @@
+package journal
+
+// This file is the one goroutine that writes: group commit, the change of segments, and what
+// happens when the disk refuses.
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+	"time"
+)
+
+// retryEvery is how often a failed disk is tried again and free space is looked at.
+const retryEvery = time.Second
+
+func (l *Log) writer() {
+	defer close(l.writerDone)
+	tick := time.NewTicker(retryEvery)
+	defer tick.Stop()
+	var syncTick <-chan time.Time
+	if l.o.Interval > 0 {
+		t := time.NewTicker(l.o.Interval)
+		defer t.Stop()
+		syncTick = t.C
+	}
+	for {
+		select {
+		case <-l.kick:
+			l.commitGroup()
+		case <-syncTick:
+			l.syncLate()
+		case <-tick.C:
+			l.lookAtSpace()
+			l.recover()
+		case <-l.stop:
+			l.commitGroup()
+			l.syncLate()
+			l.markClean()
+			return
+		}
+	}
+}
+
+// commitGroup makes what has been collected durable.
+func (l *Log) commitGroup() {
+	l.mu.Lock()
+	g := l.cur
+	if g.count == 0 || l.err != nil {
+		l.mu.Unlock()
+		return
+	}
+	l.cur = newGroup()
+	l.spare = min(max(len(g.buf)+len(g.buf)/4, 4<<10), 1<<20)
+	l.mu.Unlock()
+
+	putGroupHeader(g.buf, len(g.buf)-groupHeader, g.count, g.first, l.durable.Load())
+	start := time.Now()
+	err := l.write(g)
+	if err != nil {
+		l.fail(g, err)
+		return
+	}
+	took := time.Since(start)
+
+	l.rd.Lock()
+	l.tail = append(l.tail, g)
+	l.tailSize += cap(g.buf)
+	for l.tailSize > l.o.CacheSize && len(l.tail) > 1 {
+		l.tailSize -= cap(l.tail[0].buf)
+		l.tail[0] = nil
+		l.tail = l.tail[1:]
+	}
+	l.rd.Unlock()
+	l.durable.Store(g.last)
+
+	l.mu.Lock()
+	l.pending -= len(g.buf) - groupHeader
+	l.stats.Groups++
+	l.stats.Bytes += uint64(len(g.buf))
+	l.stats.SyncTime += took
+	l.stats.LastSync = took
+	progress := l.progress
+	l.progress = make(chan struct{})
+	l.space.Broadcast()
+	l.mu.Unlock()
+	close(g.commit.done)
+	close(progress)
+}
+
+// write puts the group on disk and notes it in the active segment.
+func (l *Log) write(g *group) error {
+	seg := l.activeSegment()
+	if seg.size > segmentHeader && seg.size+int64(len(g.buf)) > l.o.SegmentSize {
+		if err := l.roll(g.first); err != nil {
+			return err
+		}
+		seg = l.activeSegment()
+	}
+	if _, err := l.active.WriteAt(g.buf, seg.size); err != nil {
+		return err
+	}
+	if l.o.Interval == 0 {
+		if err := l.active.Sync(); err != nil {
+			return err
+		}
+		l.count(func(s *Stats) { s.Syncs++ })
+	} else {
+		l.unsynced = true
+	}
+	l.rd.Lock()
+	defer l.rd.Unlock()
+	var r Record
+	for off := groupHeader; off < len(g.buf); {
+		n := recordLen(g.buf[off:])
+		if err := decodeRecord(g.buf[off:off+n], &r, false); err != nil {
+			return err
+		}
+		seg.add(&r, seg.size+int64(off))
+		off += n
+	}
+	seg.size += int64(len(g.buf))
+	seg.last = g.last
+	return nil
+}
+
+// activeSegment is the one that is written to.
+func (l *Log) activeSegment() *segment {
+	l.rd.RLock()
+	defer l.rd.RUnlock()
+	return l.segs[len(l.segs)-1]
+}
+
+func (l *Log) count(f func(*Stats)) {
+	l.mu.Lock()
+	f(&l.stats)
+	l.mu.Unlock()
+}
+
+// roll seals the active segment and begins a new one that starts at base.
+func (l *Log) roll(base uint64) error {
+	old, oldFile := l.activeSegment(), l.active
+	seg := newSegment(base, l.Durable())
+	f, err := l.createSegment(seg)
+	if err != nil {
+		return err
+	}
+	err = oldFile.Truncate(old.size)
+	if l.unsynced {
+		err = errors.Join(err, oldFile.Sync())
+		l.unsynced = false
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	oldFile.Close()
+	l.active = f
+	l.addSegment(old, seg)
+	l.writeIndex(old)
+	return nil
+}
+
+// addSegment puts seg behind old, which is sealed.
+func (l *Log) addSegment(old, seg *segment) {
+	l.rd.Lock()
+	defer l.rd.Unlock()
+	old.sealed = true
+	l.segs = append(l.segs, seg)
+}
+
+// createSegment makes the file of seg durable, with its header.
+func (l *Log) createSegment(seg *segment) (File, error) {
+	name := segmentName(seg.base)
+	f, err := l.fs.Open(name, true)
+	if err != nil {
+		return nil, err
+	}
+	err = func() error {
+		if err := f.Preallocate(l.o.SegmentSize); err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(seg.encodeHeader(l.epoch), 0); err != nil {
+			return err
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		return l.fs.SyncDir()
+	}()
+	if err != nil {
+		f.Close()
+		return nil, errors.Join(err, ignoreMissing(l.fs.Remove(name)))
+	}
+	return f, nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// writeIndex saves the sidecar of a sealed segment. It is a shortcut for the next start: when it
+// cannot be written the segment is read instead.
+func (l *Log) writeIndex(seg *segment) {
+	b, err := seg.encodeIndex()
+	if err == nil {
+		var f File
+		if f, err = l.fs.Open(indexName(seg.base), true); err == nil {
+			_, err = f.WriteAt(b, 0)
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if err != nil {
+		l.log.Warn("segment index not saved; the next start reads the segment instead", "file", indexName(seg.base), "err", err)
+	}
+}
+
+// fail tells everyone who waits that their records are not durable. Their sequences are not used
+// again; the next segment's header says from where on this one does not count.
+func (l *Log) fail(g *group, err error) {
+	u := &Unavailable{Full: errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT), Cause: err}
+	l.mu.Lock()
+	l.err = u
+	waiting := l.cur
+	l.cur = newGroup()
+	l.pending = 0
+	l.space.Broadcast()
+	l.mu.Unlock()
+	for _, g := range []*group{g, waiting} {
+		g.commit.err = u
+		close(g.commit.done)
+	}
+	l.log.Error("the journal takes no more events", "err", u)
+}
+
+// recover tries a failed disk again: a new segment that is synced is the proof that it works.
+func (l *Log) recover() {
+	l.mu.Lock()
+	failed, next := l.err, l.next
+	l.mu.Unlock()
+	if failed == nil {
+		return
+	}
+	seg := newSegment(next, l.durable.Load())
+	f, err := l.createSegment(seg)
+	if err != nil {
+		l.log.Debug("the disk still fails", "err", err)
+		return
+	}
+	// What the failed write left behind does not count; the new header says so where this fails.
+	old := l.activeSegment()
+	_ = l.active.Truncate(old.size)
+	l.active.Close()
+	l.active, l.unsynced = f, false
+	l.addSegment(old, seg)
+	l.mu.Lock()
+	l.err = nil
+	l.space.Broadcast()
+	l.mu.Unlock()
+	l.log.Info("the journal takes events again", "segment", segmentName(seg.base))
+}
+
+func (l *Log) lookAtSpace() {
+	free, err := l.fs.Free()
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Free = free
+	low := l.o.MinFree > 0 && free < l.o.MinFree
+	if low != l.low {
+		if low {
+			l.log.Error("the disk is nearly full: no more QoS 1 and 2 events are taken", "free_mib", free>>20, "limit_mib", l.o.MinFree>>20)
+		} else {
+			l.log.Info("the disk has space again", "free_mib", free>>20)
+		}
+	}
+	l.low = low
+}
+
+// syncLate is the sync of durability by interval.
+func (l *Log) syncLate() {
+	if !l.unsynced {
+		return
+	}
+	if err := l.active.Sync(); err != nil {
+		l.fail(newGroup(), err)
+		return
+	}
+	l.unsynced = false
+	l.count(func(s *Stats) { s.Syncs++ })
+}
+
+// markClean ends the active segment with an empty group: it proves that all before it was durable.
+func (l *Log) markClean() {
+	l.mu.Lock()
+	failed := l.err
+	l.mu.Unlock()
+	if failed != nil {
+		return
+	}
+	seg := l.activeSegment()
+	h := make([]byte, groupHeader)
+	putGroupHeader(h, 0, 0, seg.last+1, seg.last)
+	if _, err := l.active.WriteAt(h, seg.size); err == nil {
+		_ = l.active.Truncate(seg.size + groupHeader)
+		_ = l.active.Sync()
+	}
+}
+
+// Retain deletes sealed segments from the oldest on whose records all lie below floor, while they
+// are older than age or the journal is larger than size bytes. It returns the first sequence kept.
+func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time) uint64 {
+	var gone []*segment
+	l.rd.Lock()
+	var total int64
+	for _, s := range l.segs {
+		total += s.size
+	}
+	for len(l.segs) > 1 {
+		s := l.segs[0]
+		old := age > 0 && s.end != 0 && now.UnixNano()-s.end > int64(age)
+		empty := s.last < s.base
+		if l.segs[1].base > floor || !(old || empty || total > size) {
+			break
+		}
+		total -= s.size
+		gone = append(gone, s)
+		l.segs = l.segs[1:]
+	}
+	first := l.segs[0].base
+	for len(l.tail) > 0 && l.tail[0].last < first {
+		l.tailSize -= cap(l.tail[0].buf)
+		l.tail = l.tail[1:]
+	}
+	l.rd.Unlock()
+	for _, s := range gone {
+		for _, name := range []string{segmentName(s.base), indexName(s.base)} {
+			if err := ignoreMissing(l.fs.Remove(name)); err != nil {
+				l.log.Warn("old journal file not removed", "file", name, "err", err)
+			}
+		}
+		l.log.Debug("journal segment removed", "file", segmentName(s.base), "bytes", s.size)
+	}
+	return first
+}
