@@ -16,13 +16,14 @@ type Reader struct {
 	// Records of other kinds in them are passed over too.
 	Match func(topic []byte) bool
 
-	l    *Log
-	next uint64
-	lost uint64
-	mem  []byte // rest of a cached group
-	file File
-	seg  *segment
-	scan scanner
+	l     *Log
+	next  uint64
+	until uint64
+	lost  uint64
+	mem   []byte // rest of a cached group
+	file  File
+	seg   *segment
+	scan  scanner
 }
 
 // Reader returns a reader whose first record is seq, or the oldest kept.
@@ -50,9 +51,16 @@ func (r *Reader) Release() {
 
 // Next fills rec with the next durable record; false means that there is none yet. An error is the
 // disk's; the place is kept.
-func (r *Reader) Next(rec *Record) (bool, error) {
+func (r *Reader) Next(rec *Record) (bool, error) { return r.NextUntil(^uint64(0), rec) }
+
+// NextUntil is Next for records up to the sequence until; a later one stays where it is.
+func (r *Reader) NextUntil(until uint64, rec *Record) (bool, error) {
+	r.until = until
 	for {
 		if len(r.mem) > 0 {
+			if recordSeq(r.mem) > until {
+				return false, nil
+			}
 			n := recordLen(r.mem)
 			if err := decodeRecord(r.mem, rec, false); err != nil {
 				return false, err
@@ -61,7 +69,7 @@ func (r *Reader) Next(rec *Record) (bool, error) {
 			r.next = rec.Seq + 1
 			return true, nil
 		}
-		if r.next > r.l.durable.Load() {
+		if r.next > min(r.l.durable.Load(), until) {
 			return false, nil
 		}
 		if r.cached() {
@@ -127,6 +135,11 @@ func (r *Reader) disk(rec *Record) (bool, error) {
 			r.leave()
 			return false, nil
 		}
+		if seq > r.until { // the first of them was damaged; come back to this one later
+			r.scan.off -= int64(len(raw))
+			r.scan = scanner{f: r.file, off: r.scan.off, end: r.scan.end, min: r.seg.base, back: r.scan.back}
+			return false, nil
+		}
 		if err := decodeRecord(raw, rec, false); err != nil {
 			return false, err
 		}
@@ -167,7 +180,7 @@ func (r *Reader) locate() error {
 		i = 0
 		r.next = max(r.next, l.segs[0].base)
 	}
-	for i < len(l.segs) && (l.segs[i].last < r.next || r.Match != nil && !l.segs[i].wants(r.Match)) {
+	for i < len(l.segs) && (l.segs[i].last < r.next || r.Match != nil && l.segs[i].last <= r.until && !l.segs[i].wants(r.Match)) {
 		i++
 		if i < len(l.segs) {
 			r.next = max(r.next, l.segs[i].base)

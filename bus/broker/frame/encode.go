@@ -1,0 +1,212 @@
+package frame
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// What the hot path sends. Every Append function appends one packet to dst and returns the extended
+// slice; none allocates when dst has the room.
+
+// UserProp is one user property.
+type UserProp struct{ Key, Value string }
+
+// Out is a PUBLISH packet to be sent. Topic, and each Key and Value, must not be longer than 65,535
+// bytes, and the packet not longer than MaxRemaining.
+type Out struct {
+	Topic     []byte // empty if Alias is already known to the client
+	Props     []byte // as Publish.Props; ignored before MQTT 5
+	Payload   []byte
+	SubIDs    []uint32   // subscription identifiers, each 1..268,435,455
+	User      []UserProp // further user properties, after those in Props
+	Expiry    uint32     // seconds that are left, if HasExpiry
+	PacketID  uint16     // used with QoS 1 and 2
+	Alias     uint16     // 0 for none
+	QoS       byte
+	Dup       bool
+	Retain    bool
+	HasExpiry bool
+}
+
+// PublishSize returns the exact number of bytes AppendPublish appends.
+func PublishSize(version byte, o *Out) int {
+	n := o.remaining(version, o.propsSize(version))
+	return 1 + varintSize(n) + n
+}
+
+// AppendPublish encodes o for a client of that version.
+func AppendPublish(dst []byte, version byte, o *Out) []byte {
+	props := o.propsSize(version)
+	n := o.remaining(version, props)
+	dst = slices.Grow(dst, 5+n)
+
+	first := TypePublish<<4 | o.QoS<<1
+	if o.Dup {
+		first |= 8
+	}
+	if o.Retain {
+		first |= 1
+	}
+	dst = appendVarint(append(dst, first), n)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(o.Topic)))
+	dst = append(dst, o.Topic...)
+	if o.QoS > 0 {
+		dst = binary.BigEndian.AppendUint16(dst, o.PacketID)
+	}
+	if version >= V5 {
+		dst = appendVarint(dst, props)
+		if props > 0 {
+			dst = o.appendProps(dst)
+		}
+	}
+	return append(dst, o.Payload...)
+}
+
+// SetPacketID gives an encoded PUBLISH with QoS 1 or 2 another packet identifier and DUP flag, so that
+// one encoding serves many subscribers.
+func SetPacketID(p []byte, id uint16, dup bool) {
+	i := 2
+	for p[i-1] >= 0x80 {
+		i++
+	}
+	i += 2 + int(binary.BigEndian.Uint16(p[i:]))
+	binary.BigEndian.PutUint16(p[i:], id)
+	p[0] &^= 8
+	if dup {
+		p[0] |= 8
+	}
+}
+
+func (o *Out) remaining(version byte, props int) int {
+	n := 2 + len(o.Topic) + len(o.Payload)
+	if o.QoS > 0 {
+		n += 2
+	}
+	if version >= V5 {
+		n += varintSize(props) + props
+	}
+	return n
+}
+
+func (o *Out) propsSize(version byte) int {
+	if version < V5 {
+		return 0
+	}
+	n := len(o.Props)
+	if o.HasExpiry {
+		n += 5
+	}
+	if o.Alias != 0 {
+		n += 3
+	}
+	for _, id := range o.SubIDs {
+		n += 1 + varintSize(int(id))
+	}
+	for i := range o.User {
+		n += 5 + len(o.User[i].Key) + len(o.User[i].Value)
+	}
+	return n
+}
+
+func (o *Out) appendProps(dst []byte) []byte {
+	if o.HasExpiry {
+		dst = binary.BigEndian.AppendUint32(append(dst, propMessageExpiry), o.Expiry)
+	}
+	if o.Alias != 0 {
+		dst = binary.BigEndian.AppendUint16(append(dst, propTopicAlias), o.Alias)
+	}
+	for _, id := range o.SubIDs {
+		dst = appendVarint(append(dst, propSubscriptionID), int(id))
+	}
+	dst = append(dst, o.Props...)
+	for i := range o.User {
+		dst = appendText(append(dst, propUser), o.User[i].Key)
+		dst = appendText(dst, o.User[i].Value)
+	}
+	return dst
+}
+
+// AppendAck encodes an acknowledgement of type typ in its shortest form. Before MQTT 5 there is no
+// reason code, and reason is ignored.
+func AppendAck(dst []byte, version, typ byte, id uint16, reason byte) []byte {
+	first := typ << 4
+	if typ == TypePubrel {
+		first |= 2 // [MQTT-3.6.1-1]
+	}
+	if version < V5 || reason == CodeSuccess {
+		return append(dst, first, 2, byte(id>>8), byte(id))
+	}
+	return append(dst, first, 3, byte(id>>8), byte(id), reason)
+}
+
+// AppendDisconnect encodes the broker's DISCONNECT with a reason and, if text is not empty, a reason
+// string. Text that MQTT can't carry is left out. Before MQTT 5 a server has no DISCONNECT: nothing is
+// appended.
+func AppendDisconnect(dst []byte, version, reason byte, text string) []byte {
+	if version < V5 {
+		return dst
+	}
+	if len(text) > maxText || !ValidUTF8([]byte(text)) {
+		text = ""
+	}
+	if text == "" {
+		if reason == CodeSuccess {
+			return append(dst, TypeDisconnect<<4, 0)
+		}
+		return append(dst, TypeDisconnect<<4, 1, reason)
+	}
+	props := 3 + len(text)
+	dst = appendVarint(append(dst, TypeDisconnect<<4), 1+varintSize(props)+props)
+	dst = appendVarint(append(dst, reason), props)
+	return appendText(append(dst, propReasonString), text)
+}
+
+// AppendRefusal encodes the CONNACK that refuses a CONNECT. version is what CheckConnect returned; for 0
+// the form of MQTT 3.1.1 is used, which every client since reads as "unacceptable protocol version".
+// Where MQTT 3 has no return code for the reason nothing is appended: then the connection is
+// closed without a word [MQTT-3.2.2-6].
+func AppendRefusal(dst []byte, version, reason byte) []byte {
+	if version >= V5 {
+		return append(dst, TypeConnack<<4, 3, 0, reason, 0)
+	}
+	var code byte
+	switch reason {
+	case CodeUnsupportedVersion:
+		code = 1
+	case CodeClientIDInvalid:
+		code = 2
+	case CodeServerUnavailable, CodeServerBusy:
+		code = 3
+	case CodeBadUserOrPassword:
+		code = 4
+	case CodeNotAuthorized:
+		code = 5
+	default:
+		return dst
+	}
+	return append(dst, TypeConnack<<4, 2, 0, code)
+}
+
+func appendText(dst []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(dst, uint16(len(s))), s...)
+}
+
+func appendVarint(dst []byte, n int) []byte {
+	for n >= 0x80 {
+		dst = append(dst, byte(n)|0x80)
+		n >>= 7
+	}
+	return append(dst, byte(n))
+}
+
+func varintSize(n int) int {
+	switch {
+	case n < 1<<7:
+		return 1
+	case n < 1<<14:
+		return 2
+	case n < 1<<21:
+		return 3
+	}
+	return 4
+}

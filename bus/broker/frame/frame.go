@@ -1,0 +1,98 @@
+// Package frame is the strict gate for MQTT bytes: it checks every packet a client sends against
+// MQTT 3.1, 3.1.1 or 5 and it encodes what the broker's hot path sends.
+//
+// It promises:
+//   - a packet it accepts is well formed in every field: fixed header, lengths, UTF-8, identifiers,
+//     flags, properties and reason codes are what the specification states for that version;
+//   - a packet it refuses is refused with an [Error] that carries the reason code to answer with and
+//     the statement that was broken;
+//   - nothing panics, reads past the packet or allocates because of a length a client claimed. The
+//     valid path of everything but [ParseConnect] allocates nothing.
+//
+// It does not own: size limits, topic alias tables, sessions, access rules, which packet may come
+// when (except that CONNECT comes once), nor any I/O. It keeps no state between packets.
+//
+// Where the specification names no reason code for a violation, the choice is: what cannot be
+// parsed is [CodeMalformed], what can be parsed but must not be said is [CodeProtocolError].
+package frame
+
+// Packet types, as they stand in the upper four bits of a packet's first byte.
+const (
+	TypeConnect     byte = 1
+	TypeConnack     byte = 2
+	TypePublish     byte = 3
+	TypePuback      byte = 4
+	TypePubrec      byte = 5
+	TypePubrel      byte = 6
+	TypePubcomp     byte = 7
+	TypeSubscribe   byte = 8
+	TypeSuback      byte = 9
+	TypeUnsubscribe byte = 10
+	TypeUnsuback    byte = 11
+	TypePingreq     byte = 12
+	TypePingresp    byte = 13
+	TypeDisconnect  byte = 14
+	TypeAuth        byte = 15
+)
+
+// Protocol levels, as they stand in CONNECT.
+const (
+	V31  byte = 3 // MQTT 3.1, protocol name MQIsdp
+	V311 byte = 4 // MQTT 3.1.1
+	V5   byte = 5 // MQTT 5
+)
+
+// Reason codes of MQTT 5 that this package answers with or accepts.
+const (
+	CodeSuccess               byte = 0x00
+	CodeDisconnectWithWill    byte = 0x04
+	CodeNoMatchingSubscribers byte = 0x10
+	CodeContinueAuth          byte = 0x18
+	CodeReauthenticate        byte = 0x19
+	CodeUnspecified           byte = 0x80
+	CodeMalformed             byte = 0x81
+	CodeProtocolError         byte = 0x82
+	CodeImplementation        byte = 0x83
+	CodeUnsupportedVersion    byte = 0x84
+	CodeClientIDInvalid       byte = 0x85
+	CodeBadUserOrPassword     byte = 0x86
+	CodeNotAuthorized         byte = 0x87
+	CodeServerUnavailable     byte = 0x88
+	CodeServerBusy            byte = 0x89
+	CodeTopicFilterInvalid    byte = 0x8F
+	CodeTopicNameInvalid      byte = 0x90
+	CodePacketIDInUse         byte = 0x91
+	CodePacketIDNotFound      byte = 0x92
+	CodeReceiveMaxExceeded    byte = 0x93
+	CodeTopicAliasInvalid     byte = 0x94
+	CodePacketTooLarge        byte = 0x95
+	CodeMessageRateTooHigh    byte = 0x96
+	CodeQuotaExceeded         byte = 0x97
+	CodeAdministrative        byte = 0x98
+	CodePayloadFormatInvalid  byte = 0x99
+)
+
+// Error is a violation of the protocol by a client.
+//
+// Functions of this package return *Error, not error: compare with nil before you store one in an
+// error variable.
+type Error struct {
+	// Code is the MQTT 5 reason code to answer with: in CONNACK for a CONNECT, in DISCONNECT else.
+	Code byte
+	// Reason says what is wrong, for a log line and for the reason string; it repeats no client bytes.
+	Reason string
+	// Statement is the broken statement ("MQTT-3.3.1-4"), in the numbering of the packet's version, or
+	// a section of the MQTT 5 text ("2.2.2.2") where the text numbers no statement.
+	Statement string
+}
+
+// Error returns the reason and the statement.
+func (e *Error) Error() string { return e.Reason + " [" + e.Statement + "]" }
+
+func malformed(statement, reason string) *Error {
+	return &Error{Code: CodeMalformed, Reason: reason, Statement: statement}
+}
+
+func violation(statement, reason string) *Error {
+	return &Error{Code: CodeProtocolError, Reason: reason, Statement: statement}
+}

@@ -1,0 +1,187 @@
+package frame
+
+// MQTT 5 properties: which exist, which may stand in which packet, and one walk over them that checks
+// all and sorts out those that travel on with a message. Section 2.2.2.
+
+const (
+	propPayloadFormat   = 0x01
+	propMessageExpiry   = 0x02
+	propContentType     = 0x03
+	propResponseTopic   = 0x08
+	propCorrelation     = 0x09
+	propSubscriptionID  = 0x0B
+	propSessionExpiry   = 0x11
+	propAuthMethod      = 0x15
+	propAuthData        = 0x16
+	propRequestProblem  = 0x17
+	propWillDelay       = 0x18
+	propRequestResponse = 0x19
+	propServerReference = 0x1C
+	propReasonString    = 0x1F
+	propReceiveMaximum  = 0x21
+	propAliasMaximum    = 0x22
+	propTopicAlias      = 0x23
+	propUser            = 0x26
+	propMaximumPacket   = 0x27
+)
+
+// Sets of properties, one bit an identifier. Only what a client may send: what it may not is as
+// unknown as an identifier that does not exist, and malformed (2.2.2.2).
+const (
+	forwarded uint64 = 1<<propPayloadFormat | 1<<propContentType | 1<<propResponseTopic |
+		1<<propCorrelation | 1<<propUser
+
+	inConnect uint64 = 1<<propSessionExpiry | 1<<propAuthMethod | 1<<propAuthData | 1<<propRequestProblem |
+		1<<propRequestResponse | 1<<propReceiveMaximum | 1<<propAliasMaximum | 1<<propUser |
+		1<<propMaximumPacket
+	inWill uint64 = forwarded | 1<<propMessageExpiry | 1<<propWillDelay
+	// A subscription identifier is read in PUBLISH so that ParsePublish can name the true reason.
+	inPublish     uint64 = forwarded | 1<<propMessageExpiry | 1<<propTopicAlias | 1<<propSubscriptionID
+	inAck         uint64 = 1<<propReasonString | 1<<propUser
+	inSubscribe   uint64 = 1<<propSubscriptionID | 1<<propUser
+	inUnsubscribe uint64 = 1 << propUser
+	inDisconnect  uint64 = 1<<propSessionExpiry | 1<<propServerReference | 1<<propReasonString | 1<<propUser
+	inAuth        uint64 = 1<<propAuthMethod | 1<<propAuthData | 1<<propReasonString | 1<<propUser
+)
+
+// properties is what one walk found. A value is meaningful if its bit is set in seen.
+type properties struct {
+	seen            uint64
+	messageExpiry   uint32 // seconds
+	sessionExpiry   uint32 // seconds
+	willDelay       uint32 // seconds
+	maximumPacket   uint32 // bytes
+	receiveMaximum  uint16
+	aliasMaximum    uint16
+	alias           uint16
+	payloadFormat   byte
+	requestProblem  byte
+	requestResponse byte
+	authMethod      []byte
+	forward         []byte // the forwarded ones, encoded, in their order; set if compacted
+}
+
+func (ps *properties) has(id uint) bool { return ps.seen&(1<<id) != 0 }
+
+// properties reads a property length and the properties, of which only the allowed may occur. With
+// compact it moves the forwarded ones to the front of the property area, over those that end here, and
+// sets ps.forward to them. The area's bytes are then no longer what the client sent.
+func (r *reader) properties(allowed uint64, compact bool, ps *properties) *Error {
+	n, err := r.varint()
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return nil
+	}
+	if uint64(n) > uint64(r.left()) {
+		return malformed("2.2.2.1", "properties run past the end of the packet")
+	}
+	area := reader{b: r.b[:r.i+int(n)], i: r.i, version: r.version}
+	first, put := r.i, r.i
+	r.i += int(n)
+	for area.left() > 0 {
+		start := area.i
+		id := uint(area.b[start])
+		area.i++
+		// Identifiers are variable byte integers, but all that exist fit one byte.
+		if id >= 64 || allowed&(1<<id) == 0 {
+			return malformed("2.2.2.2", "property is unknown or not allowed in this packet")
+		}
+		if id != propUser && ps.seen&(1<<id) != 0 {
+			// The value is read first: what cannot be parsed is malformed before it is a duplicate.
+			var again properties
+			if err := area.property(id, &again); err != nil {
+				return err
+			}
+			return violation("2.2.2.2", "property occurs twice")
+		}
+		ps.seen |= 1 << id
+		if err := area.property(id, ps); err != nil {
+			return err
+		}
+		if compact && forwarded&(1<<id) != 0 {
+			if put != start {
+				copy(area.b[put:], area.b[start:area.i])
+			}
+			put += area.i - start
+		}
+	}
+	if compact && put > first {
+		ps.forward = r.b[first:put:put]
+	}
+	if ps.has(propAuthData) && !ps.has(propAuthMethod) {
+		return violation("3.1.2.11.10", "authentication data without an authentication method")
+	}
+	return nil
+}
+
+// property reads the value of one property and checks it.
+func (r *reader) property(id uint, ps *properties) (err *Error) {
+	switch id {
+	case propPayloadFormat:
+		ps.payloadFormat, err = r.flag()
+	case propRequestProblem:
+		ps.requestProblem, err = r.flag()
+	case propRequestResponse:
+		ps.requestResponse, err = r.flag()
+	case propMessageExpiry:
+		ps.messageExpiry, err = r.u32()
+	case propSessionExpiry:
+		ps.sessionExpiry, err = r.u32()
+	case propWillDelay:
+		ps.willDelay, err = r.u32()
+	case propMaximumPacket:
+		ps.maximumPacket, err = r.u32()
+		if err == nil && ps.maximumPacket == 0 {
+			err = violation("3.1.2.11.4", "Maximum Packet Size is 0")
+		}
+	case propReceiveMaximum:
+		ps.receiveMaximum, err = r.u16()
+		if err == nil && ps.receiveMaximum == 0 {
+			err = violation("3.1.2.11.3", "Receive Maximum is 0")
+		}
+	case propAliasMaximum:
+		ps.aliasMaximum, err = r.u16()
+	case propTopicAlias:
+		ps.alias, err = r.u16()
+		if err == nil && ps.alias == 0 {
+			err = &Error{Code: CodeTopicAliasInvalid, Reason: "topic alias is 0", Statement: "MQTT-3.3.2-8"}
+		}
+	case propSubscriptionID:
+		var v uint32
+		v, err = r.varint()
+		if err == nil && v == 0 {
+			err = violation("3.8.2.1.2", "subscription identifier is 0")
+		}
+	case propResponseTopic:
+		var topic []byte
+		topic, err = r.text()
+		if err == nil && hasWildcard(topic) {
+			err = violation("MQTT-3.3.2-14", "response topic contains a wildcard")
+		}
+		if err == nil && len(topic) == 0 {
+			err = violation("MQTT-4.7.3-1", "response topic is empty")
+		}
+	case propAuthMethod:
+		ps.authMethod, err = r.text()
+	case propCorrelation, propAuthData:
+		_, err = r.binary()
+	case propUser:
+		if _, err = r.text(); err == nil {
+			_, err = r.text()
+		}
+	default: // the remaining ones are strings
+		_, err = r.text()
+	}
+	return err
+}
+
+// flag reads a byte that must be 0 or 1.
+func (r *reader) flag() (byte, *Error) {
+	v, err := r.u8()
+	if err == nil && v > 1 {
+		err = violation("2.2.2.2", "property of two values is neither 0 nor 1")
+	}
+	return v, err
+}

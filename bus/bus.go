@@ -1,0 +1,380 @@
+package bus
+
+// This file opens and closes the bus, accepts events and dispatches them.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// ErrClosed is returned after Close.
+var ErrClosed = errors.New("the bus is closed")
+
+// ErrForeignSession is returned for a session that belongs to another user.
+var ErrForeignSession = errors.New("the session belongs to another user")
+
+// Options of a bus. Dir or FS is required; everything else may be zero.
+type Options struct {
+	Dir    string       // data directory, created when missing
+	FS     journal.FS   // in place of Dir
+	Logger *slog.Logger // discards when nil
+	// Durability is 0 for a sync before every acknowledgement; otherwise syncs come at this interval
+	// and a power cut may lose what was acknowledged within it.
+	Durability     time.Duration
+	RetentionAge   time.Duration // how long the journal is kept beyond need; 24 h when 0
+	RetentionSize  int64         // bytes it may have beyond need; 1 GiB when 0
+	SessionBacklog uint64        // events a session may lag behind before it loses the oldest; 0: no limit
+	MaxPayload     int           // bytes; 1 MiB when 0
+	MinFree        int64         // below this many free bytes no event is accepted; 0: no limit
+	SegmentSize    int64         // of the journal; 32 MiB when 0
+	CacheSize      int           // bytes of newest events kept in memory; 4 MiB when 0
+}
+
+func (o *Options) defaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.RetentionAge == 0 {
+		o.RetentionAge = 24 * time.Hour
+	}
+	if o.RetentionSize == 0 {
+		o.RetentionSize = 1 << 30
+	}
+	if o.MaxPayload == 0 {
+		o.MaxPayload = 1 << 20
+	}
+	if o.SegmentSize == 0 {
+		o.SegmentSize = 32 << 20
+	}
+}
+
+// Bus is an open bus. All methods may be called from any goroutine.
+type Bus struct {
+	o      Options
+	logger *slog.Logger
+	log    *journal.Log
+
+	// visible is the last record that dispatch has folded, completed the last that it has offered to
+	// all live cursors. Only dispatch writes them.
+	visible   atomic.Uint64
+	completed atomic.Uint64
+
+	index    index
+	retained retainedSet
+	limits   atomic.Pointer[Limits]
+
+	mu       sync.RWMutex // never held while a cursor's mu is taken
+	sessions map[string]*Session
+	groups   map[string]*group
+	waiters  []waiter
+	waiting  atomic.Int32
+
+	reportMu sync.Mutex
+	reports  map[report]uint64
+	lostAll  map[string]uint64
+
+	published, dropped atomic.Uint64
+	snapshotAt         uint64            // bytes of the journal's counter at the last snapshot
+	floor              uint64            // a snapshot still needs the journal from here on
+	persisted          map[string]uint64 // durable positions; dispatch's and keep's, under mu
+	snapshotting       atomic.Bool
+	snapshotSize       atomic.Uint64
+	cursorsAt          atomic.Uint64 // sequence of the last record of positions
+
+	locals sync.Mutex
+	local  map[string]*Subscription
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+}
+
+// Limits are the options that can change while the bus runs.
+type Limits struct {
+	RetentionAge   time.Duration
+	RetentionSize  int64
+	SessionBacklog uint64
+}
+
+type waiter struct {
+	seq  uint64
+	done chan struct{}
+}
+
+// Open opens the data directory, replays what the last snapshot does not have, and starts. The
+// context bounds the opening only.
+func Open(ctx context.Context, o Options) (*Bus, error) {
+	o.defaults()
+	fsys := o.FS
+	if fsys == nil {
+		var err error
+		if fsys, err = journal.DirFS(o.Dir); err != nil {
+			return nil, err
+		}
+	}
+	log, err := journal.Open(ctx, fsys, journal.Options{Logger: o.Logger, Interval: o.Durability,
+		SegmentSize: o.SegmentSize, CacheSize: o.CacheSize, MinFree: o.MinFree})
+	if err != nil {
+		return nil, err
+	}
+	b := &Bus{o: o, logger: o.Logger, log: log, sessions: map[string]*Session{}, groups: map[string]*group{},
+		reports: map[report]uint64{}, lostAll: map[string]uint64{}, persisted: map[string]uint64{}}
+	b.SetLimits(Limits{o.RetentionAge, o.RetentionSize, o.SessionBacklog})
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	next, err := b.replay(ctx)
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	b.tasks.Add(2)
+	go b.dispatch(next)
+	go b.keep()
+	return b, nil
+}
+
+// SetLimits changes what may change while the bus runs.
+func (b *Bus) SetLimits(l Limits) { b.limits.Store(&l) }
+
+func (b *Bus) stopping() bool { return b.ctx.Err() != nil }
+
+// Close writes what is pending, a snapshot, and releases the directory. Attached sessions get nothing
+// more.
+func (b *Bus) Close() error {
+	if b.stopping() {
+		return nil
+	}
+	b.storeCursors()
+	b.cancel()
+	b.tasks.Wait()
+	b.snapshot()
+	return b.log.Close()
+}
+
+// Epoch identifies the journal: a sequence means something only with it.
+func (b *Bus) Epoch() [16]byte { return b.log.Epoch() }
+
+// Ready is nil when events are accepted; otherwise it says why not.
+func (b *Bus) Ready() error {
+	if b.stopping() {
+		return ErrClosed
+	}
+	return b.log.Err()
+}
+
+// Publish accepts an event. With QoS 1 or 2, or when it is retained, nil means that it is durable and
+// its sequence is returned. With QoS 0 it goes to whoever is there, and the sequence is 0. Errors:
+// *journal.Unavailable when the disk refuses (try again later), ErrClosed, or what is wrong with the event.
+func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
+	if err := e.check(b.o.MaxPayload); err != nil {
+		return 0, err
+	}
+	if b.stopping() {
+		return 0, ErrClosed
+	}
+	r := e.Record()
+	if e.QoS == 0 && !e.Retain {
+		b.PublishNow(r)
+		return 0, nil
+	}
+	commit, err := b.Append(r)
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-commit.Done():
+		return r.Seq, commit.Err()
+	case <-ctx.Done():
+		return r.Seq, fmt.Errorf("publish to %s: the disk has not answered yet: %w", e.Topic, ctx.Err())
+	}
+}
+
+// Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
+// done without an error. The record's slices are copied.
+func (b *Bus) Append(r *journal.Record) (*journal.Commit, error) {
+	_, c, err := b.log.Append(r)
+	if err == nil {
+		b.published.Add(1)
+	}
+	return c, err
+}
+
+// PublishNow routes an event of QoS 0 to those who are there.
+func (b *Bus) PublishNow(r *journal.Record) {
+	if r.Time == 0 {
+		r.Time = time.Now().UnixNano()
+	}
+	b.published.Add(1)
+	found := foundPool.Get().(*[]*subscription)
+	subs := b.index.match(r.Topic, (*found)[:0])
+	for i, s := range subs {
+		if s == nil {
+			continue
+		}
+		var m match
+		for j := i; j < len(subs); j++ {
+			if o := subs[j]; o != nil && o.cursor == s.cursor {
+				if !(o.NoLocal && o.session.name == string(r.Source)) {
+					m.add(o)
+				}
+				if j > i {
+					subs[j] = nil
+				}
+			}
+			if s.cursor.single.Load() {
+				break
+			}
+		}
+		if m.found {
+			s.cursor.deliverNow(&Delivery{Event: r, Retain: m.asPub && r.Flags&flagRetain != 0, SubIDs: m.subIDs, Meta: m.meta})
+		}
+	}
+	clear(subs)
+	*found = subs
+	foundPool.Put(found)
+}
+
+var foundPool = sync.Pool{New: func() any { return new([]*subscription) }}
+
+// Announce sets a retained value that is not journaled: state of the bus itself under $bus/ and $SYS/,
+// which is published anew at every start.
+func (b *Bus) Announce(topic string, payload []byte) {
+	r := &journal.Record{Kind: journal.KindEvent, Flags: flagRetain, Expiry: journal.NoExpiry, Time: time.Now().UnixNano(),
+		Source: []byte("bus"), Topic: []byte(topic), Payload: payload, Seq: b.visible.Load()}
+	b.retained.set(r)
+	b.PublishNow(r)
+}
+
+// dispatch folds the journal's records in their order and offers events to live cursors.
+func (b *Bus) dispatch(next uint64) {
+	defer b.tasks.Done()
+	reader := b.log.Reader(next)
+	defer reader.Release()
+	var (
+		r    journal.Record
+		subs []*subscription
+		hit  []*cursor
+	)
+	for {
+		ok, err := reader.Next(&r)
+		if err != nil {
+			b.logger.Error("journal not readable; trying again", "err", err)
+			select {
+			case <-time.After(time.Second):
+				continue
+			case <-b.ctx.Done():
+				return
+			}
+		}
+		if !ok {
+			b.wake()
+			if err := b.log.Wait(b.ctx, reader.Position()-1); err != nil {
+				return
+			}
+			continue
+		}
+		b.apply(&r, false)
+		b.visible.Store(r.Seq)
+		if r.Kind == journal.KindEvent {
+			subs = b.index.match(r.Topic, subs[:0])
+			hit = hit[:0]
+			for _, s := range subs {
+				if !s.wants(&r) {
+					continue
+				}
+				c := s.cursor
+				if c.stamp != r.Seq {
+					c.stamp = r.Seq
+					c.merged = match{subIDs: c.merged.subIDs[:0]}
+					hit = append(hit, c)
+				}
+				c.merged.add(s)
+			}
+			for _, c := range hit {
+				c.offer(&r, &c.merged)
+			}
+		}
+		b.completed.Store(r.Seq)
+		if r.Seq%256 == 0 {
+			b.maybeSnapshot()
+		}
+		if b.waiting.Load() > 0 {
+			b.wake()
+		}
+	}
+}
+
+// wake tells those who wait for a record to be folded.
+func (b *Bus) wake() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	done := b.completed.Load()
+	kept := b.waiters[:0]
+	for _, w := range b.waiters {
+		if w.seq <= done {
+			close(w.done)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	clear(b.waiters[len(kept):])
+	b.waiters = kept
+	b.waiting.Store(int32(len(kept)))
+}
+
+// appendJSON adds a record of the bus's own state.
+func (b *Bus) appendJSON(kind journal.Kind, name string, v any) (uint64, *journal.Commit, error) {
+	p, err := json.Marshal(v)
+	if err != nil {
+		return 0, nil, err
+	}
+	return b.log.Append(&journal.Record{Kind: kind, Source: []byte(name), Payload: p})
+}
+
+// change adds a record and returns when it is durable and folded.
+func (b *Bus) change(ctx context.Context, kind journal.Kind, name string, v any) error {
+	seq, commit, err := b.appendJSON(kind, name, v)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-commit.Done():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := commit.Err(); err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	b.mu.Lock()
+	if b.completed.Load() >= seq {
+		b.mu.Unlock()
+		return nil
+	}
+	b.waiters = append(b.waiters, waiter{seq, done})
+	b.waiting.Store(int32(len(b.waiters)))
+	b.mu.Unlock()
+	if b.completed.Load() >= seq { // dispatch may have looked before the waiter was there
+		b.wake()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-b.ctx.Done():
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *Bus) session(name string) *Session {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.sessions[name]
+}

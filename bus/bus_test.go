@@ -1,0 +1,118 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/bustest"
+)
+
+func open(t testing.TB, d *bustest.Disk, o bus.Options) *bus.Bus {
+	t.Helper()
+	o.FS = d
+	b, err := bus.Open(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func publish(t testing.TB, b *bus.Bus, topic string, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		if _, err := b.Publish(context.Background(), bus.Event{Topic: topic, Payload: fmt.Append(nil, i), QoS: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// expect reads events from..to-1 in order, acknowledging each.
+func expect(t testing.TB, s *bus.Subscription, from, to int, ack bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for i := from; i < to; i++ {
+		e, err := s.Next(ctx)
+		if err != nil {
+			t.Fatalf("waiting for %d: %v", i, err)
+		}
+		if string(e.Payload) != fmt.Sprint(i) {
+			t.Fatalf("got %s, want %d", e.Payload, i)
+		}
+		if ack {
+			s.Ack(e)
+		}
+	}
+}
+
+func TestANamedSubscriptionGetsWhatItMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		b := open(t, d, bus.Options{})
+		ctx := context.Background()
+		s, err := b.Subscribe(ctx, "agent", "home/#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, b, "home/x", 0, 1000) // more than the window
+		expect(t, s, 0, 500, true)
+		s.Close()
+		publish(t, b, "home/x", 1000, 2000)
+		s, _ = b.Subscribe(ctx, "agent", "home/#")
+		expect(t, s, 500, 700, true)
+		expect(t, s, 700, 800, false)
+		time.Sleep(3 * time.Second)
+		next := d.PowerCut()
+		b.Close()
+		b = open(t, next, bus.Options{})
+		defer b.Close()
+		s, err = b.Subscribe(ctx, "agent", "home/#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, b, "home/x", 2000, 2100)
+		expect(t, s, 700, 2100, true)
+		publish(t, b, "home/x", 2100, 2200) // live
+		expect(t, s, 2100, 2200, true)
+		s.Close()
+	})
+}
+
+func BenchmarkPublishSubscribe(b *testing.B) {
+	u, err := bus.Open(context.Background(), bus.Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer u.Close()
+	s, err := u.Subscribe(context.Background(), "bench", "#")
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan struct{})
+	n := 0
+	go func() {
+		defer close(done)
+		for range b.N {
+			e, err := s.Next(context.Background())
+			if err != nil {
+				return
+			}
+			n++
+			s.Ack(e)
+		}
+	}()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		e := bus.Event{Topic: "a/b", Payload: make([]byte, 128), QoS: 1}
+		if _, err := u.Append(e.Record()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-done
+	s.Close()
+}

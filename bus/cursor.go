@@ -1,0 +1,556 @@
+package bus
+
+// This file is the one delivery path: a cursor in the journal with filters, a window of deliveries in
+// flight, and a sink. MQTT sessions, shared groups and Go subscriptions are all cursors.
+//
+// A cursor with a consumer is either live or reading. Live: dispatch offers it each event that
+// matches. When the window or the sink is full it stops being live and remembers the first event that
+// it did not send; its pump reads the journal from there as room comes, and turns it live again when
+// it has seen everything that dispatch has. Never both: mu and next decide who sends an event.
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// Delivery is one event on its way to a consumer. Event is a view, valid during Sink.Deliver.
+type Delivery struct {
+	Event  *journal.Record
+	ID     uint16 // packet identifier; 0 at QoS 0
+	QoS    byte   // of this delivery
+	Dup    bool   // it may have been sent before
+	Retain bool   // the RETAIN flag as the subscriber is to see it
+	SubIDs []uint32
+	Meta   bool   // the subscriber asked for seq, time and source
+	Gap    uint64 // events lost before this one
+}
+
+// Verdict is a sink's answer.
+type Verdict int
+
+// The verdicts. After Full the sink has queued nothing and is offered the event again when
+// Session.Resume was called; after TooLarge and Forbidden the event counts as lost for this consumer.
+const (
+	Sent Verdict = iota
+	Full
+	TooLarge
+	Forbidden
+	sentUnacked // a shared group's member took it at QoS 0
+)
+
+// Sink is where a cursor's deliveries go. Its methods are called from any goroutine, at QoS 1 and 2 with
+// the session locked: they must not block and not call the session.
+type Sink interface {
+	Deliver(d *Delivery) Verdict
+	// Release asks for a PUBREL, the second half of QoS 2; false when there is no room.
+	Release(id uint16) bool
+}
+
+// subscription is one filter of a cursor, from the sequence at which it was made until the one at
+// which it was given up. It is kept after that for as long as the cursor has not passed the place:
+// what was accepted while it stood is still owed.
+type subscription struct {
+	Filter
+	pattern  pattern
+	cursor   *cursor // whom the index offers events to: the session's, or its group's
+	session  *Session
+	from     uint64
+	until    atomic.Uint64 // 0: it stands
+	retained int           // retained messages still to send or to be acknowledged; 0: done
+}
+
+func (s *subscription) covers(seq uint64) bool {
+	until := s.until.Load()
+	return seq > s.from && (until == 0 || seq < until)
+}
+
+// entry is one delivery in the window.
+type entry struct {
+	seq      uint64
+	id       uint16
+	sent     bool // in this attachment
+	dup      bool // it may have been sent in an earlier one
+	received bool // QoS 2: PUBREC came, PUBREL is next
+	done     bool // acknowledged, but an earlier one is not
+	gap      uint64
+	retained *journal.Record // a retained message, not a place in the journal
+	sub      *subscription   // of a retained message
+	group    *cursor         // lent by a shared group
+}
+
+// cursor is a consumer's place in the journal.
+type cursor struct {
+	bus     *Bus
+	name    string
+	durable bool // its place is stored
+	shared  bool // it is a group's, whose sink wants mu held
+
+	live    atomic.Bool
+	sink    atomic.Pointer[Sink] // nil while the consumer is away
+	mu      sync.Mutex
+	subs    []*subscription
+	next    uint64 // first sequence not considered
+	absent  uint64 // events up to here came while the consumer was away: QoS 0 is not kept for it
+	unsure  uint64 // events up to here may have been sent before the bus crashed
+	window  []entry
+	out     int // entries that count against the limit: sent in this attachment and not acknowledged
+	limit   int
+	pumping bool
+	stalled bool // the pump stopped for want of room
+	work    []retainedWork
+	reader  *journal.Reader
+	foreign int               // entries of the window that are retained messages or lent by a group
+	gap     uint64            // lost events that no delivery has told yet
+	lost    map[string]uint64 // by reason, ever
+	stored  storedCursor      // as last written
+	backlog backlog
+
+	single atomic.Bool // it has one filter
+	stamp  uint64      // dispatch's: the event it was matched for last
+	merged match       // dispatch's: that match
+}
+
+// retainedWork is what a new subscription still has to send of the retained messages.
+type retainedWork struct {
+	sub  *subscription
+	msgs []*journal.Record
+}
+
+// match is how an event reaches a cursor: all its filters that match, taken together.
+type match struct {
+	qos    byte
+	asPub  bool
+	meta   bool
+	subIDs []uint32
+	found  bool
+}
+
+func (m *match) add(s *subscription) {
+	m.found = true
+	m.qos = max(m.qos, s.QoS) // [MQTT-3.3.4-2]
+	m.asPub = m.asPub || s.RetainAsPublished
+	m.meta = m.meta || s.Meta
+	if s.ID != 0 {
+		m.subIDs = append(m.subIDs, s.ID) // [MQTT-3.3.4-3] [MQTT-3.3.4-4]
+	}
+}
+
+// wants reports whether s takes the event: its range, and NoLocal [MQTT-3.8.3-3].
+func (s *subscription) wants(r *journal.Record) bool {
+	return s.covers(r.Seq) && !(s.NoLocal && string(r.Source) == s.session.name)
+}
+
+// packetID derives the identifier from the sequence: after a crash a redelivery has the same one
+// without anything having been stored. Two events in one window never share it: the later waits.
+func packetID(seq uint64) uint16 { return uint16(seq%65535) + 1 }
+
+// offer is dispatch handing over an event that matches. It never blocks for long.
+func (c *cursor) offer(r *journal.Record, m *match) {
+	if !c.live.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.live.Load() || r.Seq < c.next {
+		return
+	}
+	if !c.send(r, m) {
+		c.live.Store(false)
+		c.next = r.Seq
+		c.stalled = true
+		return
+	}
+	c.next = r.Seq + 1
+}
+
+// send offers one event to the sink; false means that there is no room now. The caller holds mu.
+func (c *cursor) send(r *journal.Record, m *match) bool {
+	qos := min(m.qos, r.Flags&flagQoS)
+	if qos == 0 && r.Seq <= c.absent {
+		return true
+	}
+	if r.Expired(time.Now()) { // [MQTT-3.3.2-5]
+		c.lose("expired", 1)
+		return true
+	}
+	d := Delivery{Event: r, QoS: qos, Retain: m.asPub && r.Flags&flagRetain != 0, SubIDs: m.subIDs, Meta: m.meta}
+	if qos == 0 {
+		c.sendUnacked(&d)
+		return true
+	}
+	e := entry{seq: r.Seq, id: packetID(r.Seq), dup: r.Seq <= c.unsure}
+	return c.transmit(&d, e)
+}
+
+// deliverNow is the way of QoS 0 events, which the journal does not hold.
+func (c *cursor) deliverNow(d *Delivery) {
+	if c.shared {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+	}
+	c.sendUnacked(d)
+}
+
+func (c *cursor) sendUnacked(d *Delivery) {
+	if s := c.sink.Load(); s != nil && (*s).Deliver(d) == Full {
+		c.bus.dropped.Add(1)
+	}
+}
+
+// transmit gives a delivery of QoS 1 or 2 to the sink and notes it in the window.
+func (c *cursor) transmit(d *Delivery, e entry) bool {
+	s := c.sink.Load()
+	if s == nil || c.out >= c.limit || c.taken(e.id, e.seq) {
+		return false
+	}
+	d.ID, d.Dup, d.Gap = e.id, e.dup, c.gap
+	switch (*s).Deliver(d) {
+	case Full:
+		return false
+	case TooLarge:
+		c.lose("too large", 1)
+		return true
+	case Forbidden:
+		c.lose("forbidden", 1)
+		return true
+	case sentUnacked:
+		return true
+	}
+	e.sent, e.gap = true, d.Gap
+	c.gap = 0
+	c.out++
+	c.window = append(c.window, e)
+	return true
+}
+
+// taken reports whether the identifier is in flight. Events closer than 65535 sequences never share one.
+func (c *cursor) taken(id uint16, seq uint64) bool {
+	if len(c.window) == 0 || c.foreign == 0 && seq-c.window[0].seq < 65535 {
+		return false
+	}
+	for i := range c.window {
+		if c.window[i].id == id && !c.window[i].done {
+			return true
+		}
+	}
+	return false
+}
+
+// lose counts events that this consumer will not get. The caller holds mu.
+func (c *cursor) lose(reason string, n uint64) {
+	c.gap += n
+	if c.lost == nil {
+		c.lost = map[string]uint64{}
+	}
+	c.lost[reason] += n
+	c.bus.report(c.name, reason, n)
+}
+
+// kick starts the pump when there is something to do and room to do it.
+func (c *cursor) kick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kickLocked()
+}
+
+func (c *cursor) kickLocked() {
+	if c.pumping || c.live.Load() || c.sink.Load() == nil {
+		return
+	}
+	c.pumping, c.stalled = true, false
+	c.bus.tasks.Add(1)
+	go c.pump()
+}
+
+// pumpBatch is how many events the pump sends before it lets others at the lock.
+const pumpBatch = 64
+
+// pump sends what the consumer has not had, until there is no room or nothing left.
+func (c *cursor) pump() {
+	defer c.bus.tasks.Done()
+	for c.pumpSome() {
+	}
+}
+
+func (c *cursor) pumpSome() (more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sink.Load() == nil || c.bus.stopping() {
+		return c.rest(false)
+	}
+	if !c.resend() || !c.sendRetained() {
+		return c.rest(true)
+	}
+	visible := c.bus.visible.Load()
+	if c.reader == nil {
+		c.reader = c.bus.log.Reader(c.next)
+		c.reader.Match = c.matches
+	}
+	var r journal.Record
+	for range pumpBatch {
+		ok, err := c.reader.NextUntil(visible, &r)
+		if err != nil {
+			c.bus.logger.Error("journal not readable", "session", c.name, "err", err)
+			time.AfterFunc(time.Second, c.kick)
+			return c.rest(false)
+		}
+		if n := c.reader.Lost(); n > 0 {
+			c.lose("damaged", n)
+		}
+		if !ok {
+			return c.turnLive(visible)
+		}
+		if r.Kind == journal.KindEvent {
+			if m := c.match(&r); m.found && !c.send(&r, &m) {
+				c.next = r.Seq
+				c.reader.Release()
+				c.reader = nil
+				return c.rest(true)
+			}
+		}
+		c.next = r.Seq + 1
+	}
+	return true
+}
+
+// rest ends the pump; stalled when it wants room.
+func (c *cursor) rest(stalled bool) bool {
+	if c.reader != nil {
+		c.reader.Release()
+		c.reader = nil
+	}
+	c.pumping, c.stalled = false, stalled
+	return false
+}
+
+// turnLive hands the cursor to dispatch when nothing came in between. Order matters: dispatch makes
+// an event visible before it looks who is live.
+func (c *cursor) turnLive(seen uint64) (more bool) {
+	c.next = max(c.next, seen+1)
+	c.live.Store(true)
+	if c.bus.visible.Load() != seen {
+		c.live.Store(false)
+		return true
+	}
+	return c.rest(false)
+}
+
+// resend sends again, in order, what the last attachment left unacknowledged [MQTT-4.4.0-1].
+func (c *cursor) resend() bool {
+	for i := range c.window {
+		e := &c.window[i]
+		if e.sent || e.done {
+			continue
+		}
+		s := *c.sink.Load()
+		if c.out >= c.limit {
+			return false
+		}
+		if e.received {
+			if !s.Release(e.id) {
+				return false
+			}
+			e.sent = true
+			c.out++
+			continue
+		}
+		var (
+			d  Delivery
+			ok bool
+		)
+		if e.retained != nil {
+			d = Delivery{Event: e.retained, QoS: min(e.sub.QoS, e.retained.Flags&flagQoS), Retain: true, Meta: e.sub.Meta}
+			if e.sub.ID != 0 {
+				d.SubIDs = []uint32{e.sub.ID}
+			}
+		} else if d, ok = c.reread(e.seq); !ok {
+			e.done = true
+			c.lose("damaged", 1)
+			continue
+		}
+		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap
+		switch s.Deliver(&d) {
+		case Full:
+			return false
+		case TooLarge:
+			e.done = true
+			c.lose("too large", 1)
+			continue
+		case Forbidden:
+			e.done = true
+			c.lose("forbidden", 1)
+			continue
+		case sentUnacked:
+			e.done = true
+			continue
+		}
+		e.sent = true
+		c.out++
+	}
+	c.trim()
+	return true
+}
+
+// reread fetches the event of an entry for a redelivery.
+func (c *cursor) reread(seq uint64) (Delivery, bool) {
+	r := c.bus.log.Reader(seq)
+	defer r.Release()
+	rec := new(journal.Record)
+	if ok, err := r.Next(rec); !ok || err != nil || rec.Seq != seq {
+		return Delivery{}, false
+	}
+	rec = cloneRecord(rec)
+	m := c.match(rec)
+	return Delivery{Event: rec, QoS: max(1, min(m.qos, rec.Flags&flagQoS)), Retain: m.asPub && rec.Flags&flagRetain != 0,
+		SubIDs: m.subIDs, Meta: m.meta}, true
+}
+
+// sendRetained sends what new subscriptions are owed of the retained messages [MQTT-3.3.1-6].
+func (c *cursor) sendRetained() bool {
+	for len(c.work) > 0 {
+		w := &c.work[0]
+		for len(w.msgs) > 0 {
+			r := w.msgs[0]
+			d := Delivery{Event: r, QoS: min(w.sub.QoS, r.Flags&flagQoS), Retain: true, Meta: w.sub.Meta}
+			if w.sub.ID != 0 {
+				d.SubIDs = []uint32{w.sub.ID}
+			}
+			switch {
+			case r.Expired(time.Now()):
+				w.sub.retained--
+			case d.QoS == 0:
+				if s := c.sink.Load(); (*s).Deliver(&d) == Full {
+					return false
+				}
+				w.sub.retained--
+			default:
+				before := len(c.window)
+				e := entry{seq: r.Seq, id: packetID(r.Seq), retained: r, sub: w.sub}
+				if !c.transmit(&d, e) {
+					return false
+				}
+				if len(c.window) > before {
+					c.foreign++
+				} else {
+					w.sub.retained--
+				}
+			}
+			w.msgs = w.msgs[1:]
+		}
+		w.sub.retained-- // the mark that the work was not done
+		c.work = c.work[1:]
+	}
+	return true
+}
+
+// matches reports whether a topic matches any filter, given up or not.
+func (c *cursor) matches(topic []byte) bool {
+	for _, s := range c.subs {
+		if s.pattern.match(topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// match takes together the filters that the event matches.
+func (c *cursor) match(r *journal.Record) (m match) {
+	for _, s := range c.subs {
+		if s.pattern.match(r.Topic) && s.wants(r) {
+			m.add(s)
+		}
+	}
+	return m
+}
+
+// find returns the entry with the identifier that was sent in this attachment.
+func (c *cursor) find(id uint16) *entry {
+	for i := range c.window {
+		if e := &c.window[i]; e.id == id && e.sent && !e.done {
+			return e
+		}
+	}
+	return nil
+}
+
+// finish marks an entry acknowledged and forgets what stands at the window's start.
+func (c *cursor) finish(e *entry) {
+	e.done = true
+	c.out--
+	c.trim()
+}
+
+func (c *cursor) trim() {
+	for len(c.window) > 0 && c.window[0].done {
+		if e := &c.window[0]; e.retained != nil {
+			e.sub.retained--
+			c.foreign--
+		} else if e.group != nil {
+			c.foreign--
+		}
+		c.window[0] = entry{}
+		c.window = c.window[1:]
+	}
+	if len(c.window) == 0 {
+		c.window = nil
+	}
+}
+
+// read makes a live cursor read from the journal again, so that a change of its filters is seen at
+// the right place.
+func (c *cursor) read() {
+	if c.live.Load() {
+		c.next = max(c.next, c.bus.completed.Load()+1)
+		c.live.Store(false)
+	}
+}
+
+// leave takes the sink away. What is in flight stays in the window, to be sent again.
+func (c *cursor) leave() {
+	c.read()
+	c.sink.Store(nil)
+	c.out = 0
+	for i := range c.window {
+		c.window[i].sent = false
+		c.window[i].dup = true
+	}
+}
+
+// position is the last sequence that this consumer is done with. The caller holds mu.
+func (c *cursor) position() uint64 {
+	for i := range c.window {
+		if e := &c.window[i]; e.retained == nil && e.group == nil {
+			return e.seq - 1
+		}
+	}
+	if c.live.Load() {
+		return max(c.next-1, c.bus.completed.Load())
+	}
+	return c.next - 1
+}
+
+// untold counts the lost events of which the consumer has not acknowledged to have been told.
+func (c *cursor) untold() uint64 {
+	n := c.gap
+	for i := range c.window {
+		if !c.window[i].done {
+			n += c.window[i].gap
+		}
+	}
+	return n
+}
+
+// prune forgets filters that were given up before the cursor's place.
+func (c *cursor) prune() {
+	pos := c.position()
+	var kept []*subscription
+	for _, s := range c.subs {
+		if until := s.until.Load(); until == 0 || until > pos {
+			kept = append(kept, s)
+		}
+	}
+	c.subs = kept
+}

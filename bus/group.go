@@ -1,0 +1,195 @@
+package bus
+
+// This file is shared subscriptions: a group is a cursor whose sink is whichever of its members has
+// room. With a persistent member it is a durable work queue.
+
+// maxGroupFlight is how many deliveries of one group may be in flight for each of its members.
+const maxGroupFlight = 100
+
+// group is the cursor of $share/name/filter. Its mu guards members and turn.
+type group struct {
+	cursor
+	key     string
+	all     []*subscription // of every session, online or not
+	members []*subscription // online
+	turn    int
+}
+
+func (b *Bus) group(key string) *group {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.groups[key]
+}
+
+// addToGroup puts a session's shared subscription into its group, which begins with its first member.
+func (b *Bus) addToGroup(sub *subscription, seq uint64) *group {
+	b.mu.Lock()
+	g := b.groups[sub.Filter.Filter]
+	if g == nil {
+		_, inner := splitShare(sub.Filter.Filter)
+		g = &group{key: sub.Filter.Filter, cursor: cursor{bus: b, name: sub.Filter.Filter, next: seq + 1, shared: true}}
+		g.subs = []*subscription{{Filter: Filter{Filter: inner, QoS: 1}, pattern: compile(inner), cursor: &g.cursor, from: seq}}
+		b.groups[g.key] = g
+	}
+	b.mu.Unlock()
+	g.mu.Lock()
+	g.all = append(g.all, sub)
+	g.durable = g.durable || sub.session.durable
+	g.mu.Unlock()
+	sub.cursor = &g.cursor
+	return g
+}
+
+// dropFromGroup takes a subscription out; the group ends with its last.
+func (b *Bus) dropFromGroup(sub *subscription) {
+	g := b.group(sub.Filter.Filter)
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	g.all = without(g.all, sub)
+	empty := len(g.all) == 0
+	g.durable = false
+	for _, m := range g.all {
+		g.durable = g.durable || m.session.durable
+	}
+	g.mu.Unlock()
+	g.join()
+	if empty {
+		b.mu.Lock()
+		delete(b.groups, g.key)
+		b.mu.Unlock()
+	}
+}
+
+// join looks anew who of the members is online.
+func (g *group) join() {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	g.members = nil
+	for _, m := range g.all {
+		if m.session.sink.Load() != nil {
+			g.members = append(g.members, m)
+		}
+	}
+	was := g.sink.Load() != nil
+	switch is := len(g.members) > 0; {
+	case is && !was:
+		g.bus.index.add(g.subs[0])
+		var s Sink = (*groupSink)(g)
+		g.sink.Store(&s)
+	case !is && was:
+		g.bus.index.remove(g.subs[0])
+		g.leave()
+	}
+	g.limit = maxGroupFlight * max(1, len(g.members))
+	g.kickLocked()
+	g.mu.Unlock()
+}
+
+// groupSink gives each delivery to the next member that takes it. The group's mu is held.
+type groupSink group
+
+func (g *groupSink) Deliver(d *Delivery) Verdict {
+	answer, full := Full, len(g.members) == 0
+	for range g.members {
+		g.turn = (g.turn + 1) % len(g.members)
+		m := g.members[g.turn]
+		switch v := m.session.lend(&g.cursor, d, m); v {
+		case Sent, sentUnacked:
+			return v
+		case Full:
+			full = true
+		default:
+			answer = v
+		}
+	}
+	if full {
+		return Full
+	}
+	return answer
+}
+
+// Release is never called: groups deliver at QoS 0 and 1.
+func (g *groupSink) Release(uint16) bool { return true }
+
+// lend delivers a group's event through the session, in whose window it stands until acknowledged.
+func (s *Session) lend(g *cursor, d *Delivery, sub *subscription) Verdict {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sink := s.sink.Load()
+	if sink == nil {
+		return Full
+	}
+	l := *d
+	l.Dup = false // to this client it is new
+	l.QoS = min(d.QoS, sub.QoS, 1)
+	l.Meta, l.SubIDs = sub.Meta, nil
+	l.Retain = sub.RetainAsPublished && d.Event.Flags&flagRetain != 0
+	if sub.ID != 0 {
+		l.SubIDs = []uint32{sub.ID}
+	}
+	if l.QoS == 0 {
+		l.ID = 0
+		if v := (*sink).Deliver(&l); v != Sent {
+			return v
+		}
+		return sentUnacked
+	}
+	if s.out >= s.limit {
+		return Full
+	}
+	l.ID = packetID(d.Event.Seq)
+	for s.inFlight(l.ID) {
+		l.ID = l.ID%65535 + 1
+	}
+	if v := (*sink).Deliver(&l); v != Sent {
+		return v
+	}
+	s.window = append(s.window, entry{seq: d.Event.Seq, id: l.ID, sent: true, group: g})
+	s.foreign++
+	s.out++
+	return Sent
+}
+
+// inFlight reports whether an identifier is in use.
+func (c *cursor) inFlight(id uint16) bool {
+	for i := range c.window {
+		if c.window[i].id == id && !c.window[i].done {
+			return true
+		}
+	}
+	return false
+}
+
+// acked is a member's acknowledgement.
+func (c *cursor) acked(seq uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.window {
+		if e := &c.window[i]; e.seq == seq && e.sent && !e.done {
+			c.finish(e)
+			break
+		}
+	}
+	if c.stalled {
+		c.kickLocked()
+	}
+}
+
+// giveBack makes an event that a departed member had unacknowledged go to another [MQTT-4.8.2-5].
+func (c *cursor) giveBack(seq uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.window {
+		if e := &c.window[i]; e.seq == seq && e.sent && !e.done {
+			e.sent = false
+			c.out--
+			break
+		}
+	}
+	c.read()
+	c.kickLocked()
+}

@@ -1,0 +1,236 @@
+package bus
+
+// This file finds the subscriptions of live cursors that match a topic, and the retained messages
+// that match a filter. Both are the same tree of topic levels.
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// index maps filters to subscriptions. Only cursors with a consumer are in it.
+type index struct {
+	mu   sync.RWMutex
+	root indexNode
+}
+
+type indexNode struct {
+	children map[string]*indexNode
+	here     []*subscription // filters that end at this level
+	open     []*subscription // filters that end in # below it
+}
+
+func (x *index) add(s *subscription) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := &x.root
+	for _, l := range s.pattern.levels {
+		if n.children == nil {
+			n.children = map[string]*indexNode{}
+		}
+		c := n.children[l]
+		if c == nil {
+			c = &indexNode{}
+			n.children[l] = c
+		}
+		n = c
+	}
+	if s.pattern.open {
+		n.open = append(n.open, s)
+	} else {
+		n.here = append(n.here, s)
+	}
+}
+
+func (x *index) remove(s *subscription) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.root.remove(s, s.pattern.levels)
+}
+
+// remove reports whether the node is empty afterwards.
+func (n *indexNode) remove(s *subscription, levels []string) bool {
+	if len(levels) > 0 {
+		if c := n.children[levels[0]]; c != nil && c.remove(s, levels[1:]) {
+			delete(n.children, levels[0])
+		}
+	} else if s.pattern.open {
+		n.open = without(n.open, s)
+	} else {
+		n.here = without(n.here, s)
+	}
+	return len(n.children) == 0 && len(n.here) == 0 && len(n.open) == 0
+}
+
+// without returns a new slice: readers may still hold the old one.
+func without(list []*subscription, s *subscription) []*subscription {
+	var out []*subscription
+	for _, o := range list {
+		if o != s {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// match appends the subscriptions that match topic to found.
+func (x *index) match(topic []byte, found []*subscription) []*subscription {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.root.match(topic, len(topic) > 0 && topic[0] == '$', found)
+}
+
+func (n *indexNode) match(rest []byte, dollar bool, found []*subscription) []*subscription {
+	if !dollar {
+		found = append(found, n.open...)
+	}
+	level, more := rest, false
+	if i := bytes.IndexByte(rest, '/'); i >= 0 {
+		level, rest, more = rest[:i], rest[i+1:], true
+	}
+	if c := n.children[string(level)]; c != nil {
+		found = c.descend(rest, more, found)
+	}
+	if !dollar {
+		if c := n.children["+"]; c != nil {
+			found = c.descend(rest, more, found)
+		}
+	}
+	return found
+}
+
+func (n *indexNode) descend(rest []byte, more bool, found []*subscription) []*subscription {
+	if more {
+		return n.match(rest, false, found)
+	}
+	found = append(found, n.here...)
+	return append(found, n.open...) // a/# matches a [MQTT-4.7.1-2]
+}
+
+// retainedSet holds the last value of each topic that has one. Values are in memory.
+type retainedSet struct {
+	mu    sync.RWMutex
+	root  retainedNode
+	count int
+	bytes int
+}
+
+type retainedNode struct {
+	children map[string]*retainedNode
+	value    *journal.Record
+}
+
+// set stores a copy of r, or clears the topic when the payload is empty [MQTT-3.3.1-6].
+func (t *retainedSet) set(r *journal.Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(r.Payload) == 0 {
+		t.clear(&t.root, strings.Split(string(r.Topic), "/"))
+		return
+	}
+	n := &t.root
+	for l := range strings.SplitSeq(string(r.Topic), "/") {
+		if n.children == nil {
+			n.children = map[string]*retainedNode{}
+		}
+		c := n.children[l]
+		if c == nil {
+			c = &retainedNode{}
+			n.children[l] = c
+		}
+		n = c
+	}
+	if n.value == nil {
+		t.count++
+	} else {
+		t.bytes -= len(n.value.Payload)
+	}
+	t.bytes += len(r.Payload)
+	n.value = cloneRecord(r)
+}
+
+func (t *retainedSet) clear(n *retainedNode, levels []string) (empty bool) {
+	if len(levels) == 0 {
+		if n.value != nil {
+			t.count--
+			t.bytes -= len(n.value.Payload)
+		}
+		n.value = nil
+	} else if c := n.children[levels[0]]; c != nil && t.clear(c, levels[1:]) {
+		delete(n.children, levels[0])
+	}
+	return len(n.children) == 0 && n.value == nil
+}
+
+// match returns the values whose topics match the filter, in no particular order.
+func (t *retainedSet) match(p *pattern) []*journal.Record {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.root.match(p.levels, p.open, true, nil)
+}
+
+func (n *retainedNode) match(levels []string, open, first bool, found []*journal.Record) []*journal.Record {
+	if len(levels) == 0 {
+		if n.value != nil && !first {
+			found = append(found, n.value)
+		}
+		if open {
+			for l, c := range n.children {
+				if first && strings.HasPrefix(l, "$") {
+					continue
+				}
+				found = c.match(nil, true, false, found)
+			}
+		}
+		return found
+	}
+	if levels[0] != "+" {
+		if c := n.children[levels[0]]; c != nil {
+			found = c.match(levels[1:], open, false, found)
+		}
+		return found
+	}
+	for l, c := range n.children {
+		if first && strings.HasPrefix(l, "$") {
+			continue
+		}
+		found = c.match(levels[1:], open, false, found)
+	}
+	return found
+}
+
+// all calls f for every value.
+func (t *retainedSet) all(f func(*journal.Record) error) error {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.root.all(f)
+}
+
+func (n *retainedNode) all(f func(*journal.Record) error) error {
+	if n.value != nil {
+		if err := f(n.value); err != nil {
+			return err
+		}
+	}
+	for _, c := range n.children {
+		if err := c.all(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func cloneRecord(r *journal.Record) *journal.Record {
+	c := *r
+	b := make([]byte, 0, len(r.Source)+len(r.Topic)+len(r.Props)+len(r.Payload))
+	take := func(s []byte) []byte {
+		at := len(b)
+		b = append(b, s...)
+		return b[at:len(b):len(b)]
+	}
+	c.Source, c.Topic, c.Props, c.Payload = take(r.Source), take(r.Topic), take(r.Props), take(r.Payload)
+	return &c
+}

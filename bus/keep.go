@@ -1,0 +1,482 @@
+package bus
+
+// This file is the housekeeping, once a second: places are stored, sessions expire, wills come due,
+// losses are reported, old segments go.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+const keepEvery = time.Second
+
+func (b *Bus) keep() {
+	defer b.tasks.Done()
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		b.age(now.Sub(last)) // monotonic: a clock that jumps expires nobody
+		last = now
+		b.storeCursors()
+		b.enforceBacklog()
+		b.retain(now)
+		b.flushReports()
+	}
+}
+
+// age lets absent sessions grow older, publishes wills that are due and ends sessions that expired.
+// Only time during which the bus ran counts: who could not come back is not punished.
+func (b *Bus) age(d time.Duration) {
+	for _, s := range b.all() {
+		s.mu.Lock()
+		if s.online || !s.durable || s.sink.Load() != nil {
+			s.mu.Unlock()
+			continue
+		}
+		s.absentFor += d
+		ended := s.expiry != NeverExpires && s.absentFor >= time.Duration(s.expiry)*time.Second
+		will := s.will
+		due := will != nil && !s.willSent && (ended || s.absentFor >= time.Duration(will.Delay)*time.Second)
+		drop := ended && (will == nil || due) && !s.ending
+		s.willSent = s.willSent || due
+		s.mu.Unlock()
+		if due {
+			if err := b.publishWill(s, will); err != nil {
+				b.logger.Warn("will not published yet", "session", s.name, "err", err)
+				s.mu.Lock()
+				s.willSent = false
+				s.mu.Unlock()
+				continue
+			}
+		}
+		if drop {
+			b.expire(s)
+		}
+	}
+}
+
+// publishWill publishes a will and notes that it is done; between the two a crash repeats it.
+func (b *Bus) publishWill(s *Session, w *Will) error {
+	e := Event{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Source: s.name,
+		Expiry: time.Duration(w.Expiry) * time.Second, Properties: w.Properties}
+	r := e.Record()
+	if e.QoS == 0 && !e.Retain {
+		b.PublishNow(r)
+	} else if _, err := b.Append(r); err != nil {
+		return err
+	}
+	_, _, err := b.log.Append(&journal.Record{Kind: kindWill, Source: []byte(s.name)})
+	return err
+}
+
+// expire ends a session for good and says what was lost with it.
+func (b *Bus) expire(s *Session) {
+	lag, _ := s.lag()
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	if _, _, err := b.log.Append(&journal.Record{Kind: kindDrop, Source: []byte(s.name)}); err != nil {
+		s.mu.Lock()
+		s.ending = false
+		s.mu.Unlock()
+		return
+	}
+	b.logger.Info("session expired", "session", s.name, "undelivered", lag)
+	if lag > 0 {
+		b.report(s.name, "session expired", lag)
+	}
+}
+
+// Drop ends a session that has no connection; its backlog counts as lost.
+func (b *Bus) Drop(ctx context.Context, name string) error {
+	s := b.session(name)
+	if s == nil {
+		return fmt.Errorf("session %q: %w", name, ErrNoSession)
+	}
+	lag, _ := s.lag()
+	if err := b.change(ctx, kindDrop, name, struct{}{}); err != nil {
+		return err
+	}
+	if lag > 0 {
+		b.report(name, "session dropped", lag)
+	}
+	return nil
+}
+
+// ErrNoSession is returned for a name that no session has.
+var ErrNoSession = errors.New("no such session")
+
+// storeCursors writes the places that changed, in one record. It is not waited for: after a crash
+// deliveries repeat, none is skipped.
+func (b *Bus) storeCursors() {
+	var changed []storedCursor
+	last := b.cursorsAt.Load()
+	// A live cursor passes the record of positions itself: that alone must not cause the next record.
+	quiet := last != 0 && b.log.Next() == last+1
+	worth := false
+	note := func(c *cursor, absent time.Duration) {
+		sc := c.storedNow()
+		sc.Absent = int64(absent / time.Minute)
+		if sc.Absent-c.stored.Absent < 10 && sc.Absent >= c.stored.Absent {
+			sc.Absent = c.stored.Absent // ten minutes are exact enough, and spare an idle disk
+		}
+		if b.persistedAt(c.name) == sc.Position && sc == c.stored {
+			return
+		}
+		was := c.stored
+		was.Position = sc.Position
+		worth = worth || !quiet || was != sc || sc.Position+1 < last
+		c.stored = sc
+		changed = append(changed, sc)
+		c.prune()
+	}
+	for _, s := range b.all() {
+		s.mu.Lock()
+		if s.durable {
+			note(&s.cursor, s.absentFor)
+		}
+		s.mu.Unlock()
+	}
+	for _, g := range b.allGroups() {
+		g.mu.Lock()
+		if g.durable {
+			note(&g.cursor, 0)
+		}
+		g.mu.Unlock()
+	}
+	if !worth {
+		return
+	}
+	if seq, _, err := b.appendJSON(kindCursors, "", changed); err == nil {
+		b.cursorsAt.Store(seq)
+	}
+}
+
+func (b *Bus) persistedAt(name string) uint64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.persisted[name]
+}
+
+// retain deletes what neither the retention nor anyone's place needs, and starts a snapshot when
+// enough has come since the last.
+func (b *Bus) retain(now time.Time) {
+	l := b.limits.Load()
+	b.log.Retain(b.needed(), l.RetentionAge, l.RetentionSize, now)
+}
+
+// needed is the first sequence that a start or a session may still read.
+func (b *Bus) needed() uint64 {
+	b.mu.RLock()
+	need := b.floor
+	b.mu.RUnlock()
+	consider := func(c *cursor) {
+		c.mu.Lock()
+		pos := c.position()
+		wants := false
+		for _, s := range c.subs {
+			wants = wants || s.QoS > 0
+		}
+		durable := c.durable
+		c.mu.Unlock()
+		if !wants {
+			return
+		}
+		if durable {
+			b.mu.RLock()
+			if p, ok := b.persisted[c.name]; ok {
+				pos = min(pos, p)
+			}
+			b.mu.RUnlock()
+		}
+		need = min(need, pos+1)
+	}
+	for _, s := range b.all() {
+		consider(&s.cursor)
+	}
+	for _, g := range b.allGroups() {
+		consider(&g.cursor)
+	}
+	return need
+}
+
+// enforceBacklog takes the oldest events from sessions that lag too far, loudly.
+func (b *Bus) enforceBacklog() {
+	limit := b.limits.Load().SessionBacklog
+	if limit == 0 {
+		return
+	}
+	for _, s := range b.all() {
+		b.cutBacklog(&s.cursor, limit)
+	}
+	for _, g := range b.allGroups() {
+		b.cutBacklog(&g.cursor, limit)
+	}
+}
+
+func (b *Bus) cutBacklog(c *cursor, limit uint64) {
+	lag, _ := c.lag()
+	if lag <= limit {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live.Load() {
+		return
+	}
+	over := lag - limit
+	var cut uint64
+	if c.sink.Load() == nil { // what is in flight with nobody there is the oldest
+		for i := range c.window {
+			if e := &c.window[i]; !e.done && e.retained == nil && cut < over {
+				e.done = true
+				cut++
+			}
+		}
+		c.trim()
+	}
+	r := b.log.Reader(c.next)
+	defer r.Release()
+	r.Match = c.matches
+	var rec journal.Record
+	for visible := b.visible.Load(); cut < over; {
+		ok, err := r.NextUntil(visible, &rec)
+		if !ok || err != nil {
+			break
+		}
+		if rec.Kind == journal.KindEvent {
+			if m := c.match(&rec); m.found && min(m.qos, rec.Flags&flagQoS) > 0 {
+				cut++
+			}
+		}
+		c.next = rec.Seq + 1
+	}
+	if c.reader != nil {
+		c.reader.Release()
+		c.reader = nil
+	}
+	if cut > 0 {
+		c.lose("backlog limit", cut)
+	}
+}
+
+// backlog remembers a count of what waits, so that the next one reads only what is new.
+type backlog struct {
+	from, to uint64
+	n        uint64
+	oldest   int64
+}
+
+// lag counts the events that the consumer has not acknowledged, and returns the time of the oldest;
+// zero when there is none.
+func (c *cursor) lag() (events uint64, oldest time.Time) {
+	const batch = 4096
+	reader := c.bus.log.Reader(0)
+	defer reader.Release()
+	for first := true; ; first = false {
+		c.mu.Lock()
+		if c.live.Load() {
+			events = uint64(len(c.window))
+			if events > 0 {
+				oldest = c.timeOf(c.window[0].seq)
+			}
+			c.mu.Unlock()
+			return events, oldest
+		}
+		k := &c.backlog
+		if k.from != c.next {
+			*k = backlog{from: c.next, to: c.next}
+			first = true
+		}
+		if first {
+			reader = c.bus.log.Reader(k.to)
+			reader.Match = c.matches
+		}
+		done := false
+		visible := c.bus.visible.Load()
+		var r journal.Record
+		for range batch {
+			ok, err := reader.NextUntil(visible, &r)
+			if !ok || err != nil {
+				done = true
+				break
+			}
+			k.to = r.Seq + 1
+			if r.Kind != journal.KindEvent {
+				continue
+			}
+			if m := c.match(&r); m.found && min(m.qos, r.Flags&flagQoS) > 0 {
+				if k.n == 0 {
+					k.oldest = r.Time
+				}
+				k.n++
+			}
+		}
+		if done {
+			events = k.n + uint64(len(c.window))
+			switch {
+			case len(c.window) > 0:
+				oldest = c.timeOf(c.window[0].seq)
+			case k.n > 0:
+				oldest = time.Unix(0, k.oldest)
+			}
+		}
+		c.mu.Unlock()
+		if done {
+			return events, oldest
+		}
+	}
+}
+
+func (c *cursor) timeOf(seq uint64) time.Time {
+	r := c.bus.log.Reader(seq)
+	defer r.Release()
+	var rec journal.Record
+	if ok, err := r.Next(&rec); !ok || err != nil {
+		return time.Time{}
+	}
+	return time.Unix(0, rec.Time)
+}
+
+// report is a loss that is to be told, by whom and why.
+type report struct{ session, reason string }
+
+func (b *Bus) report(session, reason string, n uint64) {
+	b.reportMu.Lock()
+	defer b.reportMu.Unlock()
+	b.lostAll[reason] += n
+	if len(b.reports) < 10000 {
+		b.reports[report{session, reason}] += n
+	}
+}
+
+// flushReports logs and publishes the losses of the last second.
+func (b *Bus) flushReports() {
+	b.reportMu.Lock()
+	reports := b.reports
+	if len(reports) > 0 {
+		b.reports = map[report]uint64{}
+	}
+	b.reportMu.Unlock()
+	for r, n := range reports {
+		b.logger.Warn("events lost", "session", r.session, "reason", r.reason, "events", n)
+		p, err := json.Marshal(map[string]any{"session": r.session, "reason": r.reason, "events": n})
+		if err != nil {
+			continue
+		}
+		b.PublishNow(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte("bus"),
+			Topic: []byte("$bus/lost"), Payload: p})
+	}
+}
+
+// SessionInfo is what `postbus sessions` shows of a session.
+type SessionInfo struct {
+	Name       string            `json:"name"`
+	User       string            `json:"user,omitempty"`
+	Online     bool              `json:"online"`
+	Persistent bool              `json:"persistent"`
+	Lag        uint64            `json:"lag"`         // events not acknowledged
+	LagSeconds float64           `json:"lag_seconds"` // age of the oldest of them
+	InFlight   int               `json:"in_flight"`
+	Lost       map[string]uint64 `json:"lost,omitempty"` // by reason, ever
+	Filters    []string          `json:"filters,omitempty"`
+	Absent     float64           `json:"absent_seconds,omitempty"`
+	Expiry     *uint32           `json:"expiry_seconds,omitempty"` // nil: never
+}
+
+// Sessions lists all sessions and shared groups. Counting a backlog for the first time reads it.
+func (b *Bus) Sessions() []SessionInfo {
+	var out []SessionInfo
+	info := func(c *cursor) SessionInfo {
+		lag, oldest := c.lag()
+		i := SessionInfo{Name: c.name, Lag: lag}
+		if !oldest.IsZero() {
+			i.LagSeconds = math.Round(time.Since(oldest).Seconds()*10) / 10
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		i.Online, i.Persistent, i.InFlight = c.sink.Load() != nil, c.durable, c.out
+		for reason, n := range c.lost {
+			if i.Lost == nil {
+				i.Lost = map[string]uint64{}
+			}
+			i.Lost[reason] = n
+		}
+		for _, s := range c.subs {
+			if s.until.Load() == 0 {
+				i.Filters = append(i.Filters, s.Filter.Filter)
+			}
+		}
+		return i
+	}
+	for _, s := range b.all() {
+		i := info(&s.cursor)
+		s.mu.Lock()
+		i.User = s.user
+		i.Persistent = s.durable && s.expiry > 0
+		if s.expiry != NeverExpires {
+			e := s.expiry
+			i.Expiry = &e
+		}
+		if !i.Online {
+			i.Absent = math.Round(s.absentFor.Seconds())
+		}
+		s.mu.Unlock()
+		out = append(out, i)
+	}
+	for _, g := range b.allGroups() {
+		out = append(out, info(&g.cursor))
+	}
+	return out
+}
+
+// Stats are the bus's counters since it was opened, and its journal's.
+type Stats struct {
+	Published, Dropped uint64            // events accepted; QoS 0 deliveries that found no room
+	Lost               map[string]uint64 // by reason
+	Sessions, Online   int
+	Subscriptions      int
+	Retained           int
+	RetainedBytes      int
+	Journal            journal.Stats
+}
+
+// Stats returns the counters.
+func (b *Bus) Stats() Stats {
+	st := Stats{Published: b.published.Load(), Dropped: b.dropped.Load(), Lost: map[string]uint64{}, Journal: b.log.Stats()}
+	b.reportMu.Lock()
+	for r, n := range b.lostAll {
+		st.Lost[r] = n
+	}
+	b.reportMu.Unlock()
+	for _, s := range b.all() {
+		st.Sessions++
+		s.mu.Lock()
+		if s.sink.Load() != nil {
+			st.Online++
+		}
+		for _, sub := range s.subs {
+			if sub.until.Load() == 0 {
+				st.Subscriptions++
+			}
+		}
+		s.mu.Unlock()
+	}
+	b.retained.mu.RLock()
+	st.Retained, st.RetainedBytes = b.retained.count, b.retained.bytes
+	b.retained.mu.RUnlock()
+	return st
+}

@@ -1,0 +1,191 @@
+package bus
+
+// This file is the Go consumer: a named, durable cursor for a program that embeds the bus.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// ErrGone is returned by Next when another Subscribe took the name.
+var ErrGone = errors.New("the subscription was taken over or closed")
+
+// localPrefix keeps Go subscriptions apart from MQTT client identifiers, which may not begin with it.
+const localPrefix = "@"
+
+// subscriptionWindow is how many events may be handed out and not acknowledged.
+const subscriptionWindow = 256
+
+// Subscription is a consumer in this process. Its methods are for one goroutine but Close.
+type Subscription struct {
+	bus     *Bus
+	session *Session
+	mu      sync.Mutex
+	queue   []Event
+	ready   chan struct{}
+	closed  bool
+	durable bool
+}
+
+// Subscribe returns a subscription to the events that match any filter. A name makes it durable: what
+// comes while nobody holds it, or is not acknowledged, is delivered to the next who subscribes by that
+// name, also after a crash. The filters replace those of the last time. An empty name is a
+// subscription that ends with Close. Events of QoS 0 are delivered only while there is room.
+func (b *Bus) Subscribe(ctx context.Context, name string, filters ...string) (*Subscription, error) {
+	for _, f := range filters {
+		if err := CheckFilter(f); err != nil {
+			return nil, err
+		}
+	}
+	s := &Subscription{bus: b, ready: make(chan struct{}, 1), durable: name != ""}
+	o := SessionOptions{Name: localPrefix + name, Expiry: NeverExpires}
+	if name == "" {
+		o.Name, o.Expiry, o.Clean = fmt.Sprintf("%s%p", localPrefix, s), 0, true
+	}
+	b.locals.Lock()
+	defer b.locals.Unlock()
+	if old := b.local[o.Name]; old != nil {
+		old.end()
+	}
+	session, _, err := b.Attach(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	s.session = session
+	session.Start(s, subscriptionWindow)
+	if err := s.replace(ctx, filters); err != nil {
+		session.Detach(true, o.Expiry)
+		return nil, err
+	}
+	if b.local == nil {
+		b.local = map[string]*Subscription{}
+	}
+	b.local[o.Name] = s
+	return s, nil
+}
+
+// replace makes filters the only ones.
+func (s *Subscription) replace(ctx context.Context, filters []string) error {
+	var have, gone []string
+	s.session.mu.Lock()
+	for _, sub := range s.session.subs {
+		if f := sub.Filter.Filter; sub.until.Load() == 0 {
+			have = append(have, f)
+			if !slices.Contains(filters, f) {
+				gone = append(gone, f)
+			}
+		}
+	}
+	s.session.mu.Unlock()
+	var add []Filter
+	for _, f := range filters {
+		if !slices.Contains(have, f) {
+			add = append(add, Filter{Filter: f, QoS: 1})
+		}
+	}
+	if len(gone) > 0 {
+		if _, err := s.session.Unsubscribe(ctx, gone); err != nil {
+			return err
+		}
+	}
+	return s.session.Subscribe(ctx, add)
+}
+
+// Deliver implements Sink.
+func (s *Subscription) Deliver(d *Delivery) Verdict {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.queue) >= subscriptionWindow {
+		return Full
+	}
+	e := eventOf(d.Event)
+	e.Retain = d.Retain
+	e.QoS = d.QoS
+	e.ID, e.Redelivered, e.Missed = d.ID, d.Dup, d.Gap
+	s.queue = append(s.queue, e)
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+	return Sent
+}
+
+// Release implements Sink; the window is QoS 1.
+func (s *Subscription) Release(uint16) bool { return true }
+
+// Next returns the next event. It blocks until there is one, the context ends, or the subscription does (ErrGone).
+func (s *Subscription) Next(ctx context.Context) (Event, error) {
+	for {
+		s.mu.Lock()
+		if len(s.queue) > 0 {
+			e := s.queue[0]
+			s.queue[0] = Event{}
+			s.queue = s.queue[1:]
+			s.mu.Unlock()
+			return e, nil
+		}
+		closed := s.closed
+		s.mu.Unlock()
+		if closed {
+			return Event{}, ErrGone
+		}
+		s.session.Kick()
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			return Event{}, ctx.Err()
+		case <-s.bus.ctx.Done():
+			return Event{}, ErrClosed
+		}
+	}
+}
+
+// Ack says that the event has been dealt with. Until then it counts as in flight: at most 256 are
+// handed out, and the next holder of the name gets those that were not acknowledged again.
+func (s *Subscription) Ack(e Event) {
+	if e.ID != 0 {
+		s.session.Ack(e.ID)
+		s.session.Kick()
+	}
+}
+
+// Close gives the subscription back; a named one goes on collecting.
+func (s *Subscription) Close() {
+	s.bus.locals.Lock()
+	defer s.bus.locals.Unlock()
+	s.end()
+}
+
+func (s *Subscription) end() {
+	s.mu.Lock()
+	was := s.closed
+	s.closed, s.queue = true, nil
+	s.mu.Unlock()
+	if was {
+		return
+	}
+	delete(s.bus.local, s.session.name)
+	expiry := uint32(0)
+	if s.durable {
+		expiry = NeverExpires
+	}
+	s.session.Detach(true, expiry)
+	close(s.ready)
+}
+
+// Unsubscribe ends a named subscription for good; what it had not delivered is lost, and reported.
+func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
+	b.locals.Lock()
+	defer b.locals.Unlock()
+	if s := b.local[localPrefix+name]; s != nil {
+		s.end()
+	}
+	return b.Drop(ctx, localPrefix+name)
+}
+
+// ReservedName reports whether a client identifier is kept for Go subscriptions.
+func ReservedName(clientID string) bool { return strings.HasPrefix(clientID, localPrefix) }
