@@ -1,0 +1,140 @@
+// Package auth decides who may connect and what they may publish and read.
+//
+// What it promises:
+//
+//   - A Policy never changes: a reload makes a new one and the broker swaps the pointer. The
+//     Verifier outlives policies, so that a reload doesn't cost every device a password check.
+//   - Deny wins. A wildcard at the first level doesn't reach topics that begin with "$":
+//     $SYS/# and $bus/# must be named to be read, and no client can publish there.
+//   - An unknown user and a wrong password give the same error after the same work.
+//   - MayPublish and MayRead don't allocate and cost nanoseconds: they are asked for every
+//     event and every delivery.
+//
+// It knows neither the bus nor the config: package cmd/postbus translates.
+package auth
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+)
+
+// ErrRefused means that the user name or the password is wrong; which of them, nobody is told.
+var ErrRefused = errors.New("the user name or the password is wrong")
+
+// ErrAnonymous means that a client without a user name is not let in here.
+var ErrAnonymous = errors.New("a user name and a password are needed")
+
+// User is one account.
+type User struct {
+	Name     string // not empty, unique
+	Password string // PHC string as from Hash
+	Rules    Rules
+}
+
+// Options is what a policy is made of. The zero Options let nobody in.
+type Options struct {
+	Users []User
+	// Anonymous holds the rules for clients without a user name; nil refuses them.
+	Anonymous *Rules
+	// AnonymousRemote lets them in from beyond loopback and unix sockets too: only if the user
+	// asked for it.
+	AnonymousRemote bool
+}
+
+// Policy is a set of users and rules. It is immutable and safe for concurrent use.
+type Policy struct {
+	verifier  *Verifier
+	users     map[string]account
+	decoy     account // takes the time of a real user for one that isn't there
+	anonymous *Identity
+	remote    bool
+}
+
+type account struct {
+	id   *Identity
+	hash string
+	phc  phc
+}
+
+// NewPolicy compiles the rules. Its errors name the user; all of them are returned, joined.
+func NewPolicy(v *Verifier, o Options) (*Policy, error) {
+	p := &Policy{verifier: v, users: make(map[string]account, len(o.Users)), remote: o.AnonymousRemote}
+	p.decoy.phc = phc{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltSize), key: make([]byte, keySize)}
+	var errs []error
+	for i, u := range o.Users {
+		h, err := parsePHC(u.Password)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("user %q: password: %w", u.Name, err))
+			continue
+		}
+		id, err := newIdentity(u.Name, u.Rules)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("user %q: %w", u.Name, err))
+			continue
+		}
+		if _, dup := p.users[u.Name]; dup || u.Name == "" {
+			errs = append(errs, fmt.Errorf("user %q: a name must be unique and not empty", u.Name))
+			continue
+		}
+		p.users[u.Name] = account{id: id, hash: u.Password, phc: h}
+		if i == 0 {
+			// Users made with other costs are all made with the same, as a rule.
+			p.decoy.phc.memory, p.decoy.phc.passes, p.decoy.phc.threads = h.memory, h.passes, h.threads
+		}
+	}
+	if o.Anonymous != nil {
+		id, err := newIdentity("", *o.Anonymous)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("anonymous: %w", err))
+		}
+		p.anonymous = id
+	}
+	// Random, so that no password can fit it.
+	if _, err := rand.Read(p.decoy.phc.key); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return p, nil
+}
+
+// Authenticate decides who a client is. local means that it came over loopback or a unix socket;
+// havePassword tells an empty password from none. A client with neither name nor password is
+// anonymous; a name always needs its password. The error is ErrRefused, ErrAnonymous or ErrBusy. It
+// may take tens of milliseconds, longer if many clients log in at once.
+func (p *Policy) Authenticate(user, password string, havePassword, local bool) (*Identity, error) {
+	switch {
+	case user == "" && !havePassword:
+		if p.anonymous == nil || !local && !p.remote {
+			return nil, ErrAnonymous
+		}
+		return p.anonymous, nil
+	case user == "" || !havePassword || len(password) > MaxPassword:
+		return nil, ErrRefused // plain to the client itself: nothing to hide, nothing to compute
+	}
+	a, found := p.users[user]
+	if !found {
+		a = p.decoy
+	}
+	ok, err := p.verifier.verify(user, password, a.hash, a.phc)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok || !found:
+		return nil, ErrRefused
+	}
+	return a.id, nil
+}
+
+// Lookup returns a user's identity without a password, for a session whose client already
+// proved who it is: after a reload its rights are those of the new policy. The empty name is
+// anonymous. ok is false if the policy no longer has the user.
+func (p *Policy) Lookup(user string) (id *Identity, ok bool) {
+	if user == "" {
+		return p.anonymous, p.anonymous != nil
+	}
+	a, ok := p.users[user]
+	return a.id, ok
+}

@@ -1,0 +1,139 @@
+// This file: filters prepared for the hot path, where every event asks MayPublish and every
+// delivery MayRead.
+
+package auth
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Rules say what an identity may do, as topic filters. Deny wins over both others. Empty lists
+// allow nothing.
+type Rules struct {
+	Publish   []string
+	Subscribe []string
+	Deny      []string
+}
+
+// set is a list of filters, sorted by how cheaply they can be asked.
+type set struct {
+	all      bool                // "#": every topic but those that begin with "$"
+	exact    map[string]struct{} // no wildcard
+	prefixes []string            // "a/b/#", without the "/#"
+	patterns []string            // the rest
+	filters  []string            // all of them, as written
+}
+
+func newSet(filters []string) (set, error) {
+	s := set{filters: append([]string(nil), filters...)}
+	for _, f := range s.filters {
+		if err := CheckFilter(f); err != nil {
+			return set{}, err
+		}
+		stem, tail := strings.CutSuffix(f, "/#")
+		switch {
+		case f == "#" || f == "+/#":
+			s.all = true
+		case !strings.ContainsAny(f, "+#"):
+			if s.exact == nil {
+				s.exact = map[string]struct{}{}
+			}
+			s.exact[f] = struct{}{}
+		case tail && !strings.Contains(stem, "+"):
+			s.prefixes = append(s.prefixes, stem)
+		default:
+			s.patterns = append(s.patterns, f)
+		}
+	}
+	return s, nil
+}
+
+// match reports whether any filter matches the topic. It does not allocate.
+func (s *set) match(topic string) bool {
+	if topic == "" {
+		return false
+	}
+	if s.all && topic[0] != '$' {
+		return true
+	}
+	if len(s.exact) > 0 {
+		if _, ok := s.exact[topic]; ok {
+			return true
+		}
+	}
+	for _, p := range s.prefixes {
+		if strings.HasPrefix(topic, p) && (len(topic) == len(p) || topic[len(p)] == '/') {
+			return true
+		}
+	}
+	for _, f := range s.patterns {
+		if Match(f, topic) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *set) overlaps(filter string) bool {
+	for _, f := range s.filters {
+		if Overlaps(f, filter) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *set) covers(filter string) bool {
+	for _, f := range s.filters {
+		if Covers(f, filter) {
+			return true
+		}
+	}
+	return false
+}
+
+// Identity is somebody who got in, with what they may do. It is immutable and safe for
+// concurrent use; a reload makes new ones.
+type Identity struct {
+	Name      string // the user's; "" for anonymous
+	Anonymous bool
+
+	publish, subscribe, deny set
+}
+
+func newIdentity(name string, r Rules) (*Identity, error) {
+	id := &Identity{Name: name, Anonymous: name == ""}
+	for _, l := range []struct {
+		name    string
+		filters []string
+		set     *set
+	}{{"publish", r.Publish, &id.publish}, {"subscribe", r.Subscribe, &id.subscribe}, {"deny", r.Deny, &id.deny}} {
+		var err error
+		if *l.set, err = newSet(l.filters); err != nil {
+			return nil, fmt.Errorf("%s: %w", l.name, err)
+		}
+	}
+	return id, nil
+}
+
+// MayPublish reports whether the identity may publish to the topic name. No identity may
+// publish to Reserved topics. It does not allocate.
+func (id *Identity) MayPublish(topic string) bool {
+	return id.publish.match(topic) && !Reserved(topic) && !id.deny.match(topic)
+}
+
+// MayRead reports whether an event with this topic name may be delivered to the identity. The
+// bus asks for each delivery, because MaySubscribe is generous. It does not allocate.
+func (id *Identity) MayRead(topic string) bool {
+	return id.subscribe.match(topic) && !id.deny.match(topic)
+}
+
+// MaySubscribe reports whether a subscription to the filter can ever deliver something: it
+// overlaps an allowed filter and no denied one covers it. So a client may ask for "#" and gets
+// what it may read of it. Shared and replay subscriptions are judged by their filter. Invalid
+// filters are refused.
+func (id *Identity) MaySubscribe(filter string) bool {
+	inner, ok := Inner(filter)
+	return ok && CheckFilter(inner) == nil && id.subscribe.overlaps(inner) && !id.deny.covers(inner)
+}

@@ -1,0 +1,377 @@
+package broker
+
+// This file is the Broker: its options, its life, and the registry of who is connected.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/broker/frame"
+)
+
+// Identity is what a client may do; see package auth. Its methods are on the hot path.
+type Identity interface {
+	MayPublish(topic string) bool
+	MaySubscribe(filter string) bool
+	MayRead(topic string) bool
+}
+
+// Authenticate decides about a CONNECT. user is empty without a user name; local tells loopback and
+// unix sockets. An error refuses the client.
+type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
+
+// Options of a broker. The zero value works: everybody may do everything but publish to $SYS and $bus.
+type Options struct {
+	Logger        *slog.Logger
+	Authenticate  Authenticate
+	SessionExpiry time.Duration // the longest a session outlives its connection; 168 h when 0
+	PacketSize    int           // bytes of the largest packet taken; 1 MiB when 0
+	Connections   int           // at a time; 0: no limit
+	PublishRate   int           // events per client and second, 0: no limit; above it reading slows down
+	KeepAlive     time.Duration // the longest a client may ask for; 0: any
+	Inflight      int           // deliveries in flight to one client; 100 when 0
+	OutputBuffer  int           // bytes queued for one connection before it counts as slow; 512 KiB when 0
+	Version       string        // for $SYS/broker/version
+}
+
+func (o *Options) defaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Authenticate == nil {
+		o.Authenticate = func(string, string, bool, bool) (Identity, error) { return everybody{}, nil }
+	}
+	if o.SessionExpiry == 0 {
+		o.SessionExpiry = 168 * time.Hour
+	}
+	if o.PacketSize == 0 {
+		o.PacketSize = 1 << 20
+	}
+	if o.Inflight == 0 {
+		o.Inflight = 100
+	}
+	if o.OutputBuffer == 0 {
+		o.OutputBuffer = 512 << 10
+	}
+}
+
+type everybody struct{}
+
+func (everybody) MayPublish(string) bool   { return true }
+func (everybody) MaySubscribe(string) bool { return true }
+func (everybody) MayRead(string) bool      { return true }
+
+const (
+	receiveMaximum    = 1024 // unacknowledged publishes of one MQTT 5 client
+	topicAliasMaximum = 64   // aliases of one connection, in each direction
+	connectTimeout    = 10 * time.Second
+	connectSize       = 64 << 10 // bytes of the largest CONNECT taken
+	closeTimeout      = 5 * time.Second
+)
+
+// Broker is a running broker.
+type Broker struct {
+	o         atomic.Pointer[Options]
+	bus       *bus.Bus
+	log       *slog.Logger
+	server    *mqtt.Server
+	establish listeners.EstablishFn
+	ready     chan struct{} // establish is set
+	started   time.Time
+
+	mu      sync.Mutex
+	owners  map[string]*conn // by client identifier
+	conns   map[*conn]struct{}
+	opened  []net.Listener
+	closing bool
+	tasks   sync.WaitGroup
+	stop    chan struct{}
+	count   counters
+}
+
+// New makes a broker for b. Open starts it.
+func New(b *bus.Bus, o Options) *Broker {
+	o.defaults()
+	k := &Broker{bus: b, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{},
+		ready: make(chan struct{}), stop: make(chan struct{}), started: time.Now()}
+	k.o.Store(&o)
+	return k
+}
+
+// SetOptions changes what may change while the broker runs: everything but Logger, and for new
+// connections only. Clients that are connected are judged anew by Reauthorize.
+func (k *Broker) SetOptions(o Options) {
+	o.defaults()
+	k.o.Store(&o)
+}
+
+// Open starts mochi. Connections come with Listen and Serve.
+func (k *Broker) Open() error {
+	c := mqtt.NewDefaultServerCapabilities()
+	c.MaximumMessageExpiryInterval = 0
+	c.MaximumClientWritesPending = 1 // nothing takes mochi's own way out
+	c.ReceiveMaximum = receiveMaximum
+	c.TopicAliasMaximum = topicAliasMaximum
+	c.MaximumSessionExpiryInterval = math.MaxUint32 // ours is patched into CONNACK
+	c.Compatibilities.NoInheritedPropertiesOnAck = true
+	k.server = mqtt.New(&mqtt.Options{
+		Capabilities:             c,
+		ClientNetReadBufferSize:  128, // conn has a buffer of its own
+		ClientNetWriteBufferSize: 128,
+		SysTopicResendInterval:   math.MaxInt32,
+		Logger:                   slog.New(slog.DiscardHandler), // what matters is logged here, with our words
+	})
+	if err := k.server.AddHook(&hook{k: k}, nil); err != nil {
+		return err
+	}
+	if err := k.server.AddListener(&front{k: k}); err != nil {
+		return err
+	}
+	if err := k.server.Serve(); err != nil {
+		return err
+	}
+	<-k.ready
+	k.tasks.Add(1)
+	go k.publishSys()
+	return nil
+}
+
+// front is the one listener that mochi knows. It only passes on how a connection is established.
+type front struct{ k *Broker }
+
+func (f *front) Init(*slog.Logger) error { return nil }
+func (f *front) ID() string              { return "postbus" }
+func (f *front) Address() string         { return "" }
+func (f *front) Protocol() string        { return "mqtt" }
+func (f *front) Close(listeners.CloseFn) {}
+func (f *front) Serve(e listeners.EstablishFn) {
+	f.k.establish = e
+	close(f.k.ready)
+}
+
+// Listen takes connections from l until Close. name is for logs. Errors of Accept that pass (too many
+// open files) are waited out.
+func (k *Broker) Listen(l net.Listener, name string, local bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closing {
+		l.Close()
+		return
+	}
+	k.opened = append(k.opened, l)
+	k.tasks.Add(1)
+	go func() {
+		defer k.tasks.Done()
+		k.accept(l, name, local)
+	}()
+}
+
+func (k *Broker) accept(l net.Listener, name string, local bool) {
+	wait := 5 * time.Millisecond
+	for {
+		c, err := l.Accept()
+		if err == nil {
+			wait = 5 * time.Millisecond
+			if !k.spawn(c, name, local) {
+				c.Close()
+			}
+			continue
+		}
+		select {
+		case <-k.stop:
+			return
+		default:
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		k.log.Error("listener cannot accept; trying again", "listener", name, "err", err)
+		select {
+		case <-time.After(wait):
+			wait = min(2*wait, time.Second)
+		case <-k.stop:
+			return
+		}
+	}
+}
+
+func (k *Broker) spawn(raw net.Conn, name string, local bool) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closing {
+		return false
+	}
+	k.tasks.Add(1)
+	go func() {
+		defer k.tasks.Done()
+		k.Serve(raw, name, local)
+	}()
+	return true
+}
+
+// Serve speaks MQTT on a connection and returns when it is over. It is how other transports, such as
+// WebSocket, hand over what they accepted.
+func (k *Broker) Serve(raw net.Conn, listener string, local bool) {
+	c := newConn(k, raw, listener, local)
+	k.mu.Lock()
+	if o := k.o.Load(); k.closing || o.Connections > 0 && len(k.conns) >= o.Connections {
+		closing := k.closing
+		k.mu.Unlock()
+		if !closing {
+			k.log.Warn("connection refused: limits.connections is reached", "remote", c.remote, "limit", o.Connections)
+		}
+		raw.Close()
+		return
+	}
+	k.conns[c] = struct{}{}
+	k.mu.Unlock()
+	k.count.opened.Add(1)
+	defer k.over(c)
+	defer func() {
+		if p := recover(); p != nil {
+			k.log.Error("connection closed after an internal error", "remote", c.remote, "client", c.id, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	if err := k.establish("postbus", c); err != nil && c.failure() == nil {
+		k.log.Debug("connection ended", "client", c.id, "remote", c.remote, "err", err)
+	}
+}
+
+// over ends what belonged to the connection, in the order that lets the next one begin.
+func (k *Broker) over(c *conn) {
+	c.Close()
+	if c.session != nil {
+		expiry := c.expiry
+		if c.client != nil && c.version == frame.V5 && c.goodbyeExpiry {
+			expiry = k.sessionExpiry(c.client.Properties.Props.SessionExpiryInterval)
+		}
+		c.session.Detach(c.goodbye, expiry)
+	}
+	if c.owner {
+		k.server.Clients.Delete(c.id)
+	}
+	k.mu.Lock()
+	delete(k.conns, c)
+	if k.owners[c.id] == c {
+		delete(k.owners, c.id)
+	}
+	k.mu.Unlock()
+	close(c.gone)
+	if c.owner {
+		attrs := []any{"client", c.id, "remote", c.remote}
+		if err := c.failure(); err != nil {
+			k.log.Info("client closed for an error", append(attrs, "err", err)...)
+		} else {
+			k.log.Debug("client left", append(attrs, "goodbye", c.goodbye)...)
+		}
+	}
+}
+
+// sessionExpiry bounds what a client asks for, in seconds.
+func (k *Broker) sessionExpiry(asked uint32) uint32 {
+	return uint32(min(int64(asked), int64(k.o.Load().SessionExpiry/time.Second)))
+}
+
+// own makes c the one connection of its client identifier. The one that was is closed and waited for.
+func (k *Broker) own(c *conn) error {
+	for {
+		k.mu.Lock()
+		if k.closing {
+			k.mu.Unlock()
+			return bus.ErrClosed
+		}
+		old := k.owners[c.id]
+		if old == nil {
+			k.owners[c.id] = c
+			c.owner = true
+			k.mu.Unlock()
+			return nil
+		}
+		k.mu.Unlock()
+		old.end(0x8E, "another connection took the session over")
+		select {
+		case <-old.gone:
+		case <-time.After(closeTimeout):
+			return fmt.Errorf("client %q: its former connection does not end", c.id)
+		}
+	}
+}
+
+// Reauthorize judges every connected client anew; who may not stay is disconnected.
+func (k *Broker) Reauthorize(judge func(user string, local bool) (Identity, error)) {
+	for _, c := range k.connections() {
+		id, err := judge(c.user, c.local)
+		if err != nil {
+			c.end(frame.CodeNotAuthorized, "the user may no longer connect")
+			continue
+		}
+		c.identity.Store(&id)
+	}
+}
+
+func (k *Broker) connections() []*conn {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	list := make([]*conn, 0, len(k.conns))
+	for c := range k.conns {
+		list = append(list, c)
+	}
+	return list
+}
+
+// Disconnect ends a client's connection as an administrator; false when it has none.
+func (k *Broker) Disconnect(client string) bool {
+	k.mu.Lock()
+	c := k.owners[client]
+	k.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	c.end(frame.CodeAdministrative, "an administrator ended the connection")
+	return true
+}
+
+// Close says goodbye to everyone and returns when all connections have ended, or the context has.
+func (k *Broker) Close(ctx context.Context) error {
+	k.mu.Lock()
+	if k.closing {
+		k.mu.Unlock()
+		return nil
+	}
+	k.closing = true
+	opened := k.opened
+	k.mu.Unlock()
+	close(k.stop)
+	for _, l := range opened {
+		l.Close()
+	}
+	for _, c := range k.connections() {
+		c.end(0x8B, "the bus is shutting down")
+	}
+	done := make(chan struct{})
+	go func() {
+		k.tasks.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		for _, c := range k.connections() {
+			c.raw.Close()
+		}
+		<-done
+	}
+	return k.server.Close()
+}

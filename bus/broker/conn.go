@@ -1,0 +1,131 @@
+package broker
+
+// This file is the connection that mochi is handed: a net.Conn whose two halves are input.go and
+// output.go.
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/broker/frame"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// conn is one client's connection.
+type conn struct {
+	k        *Broker
+	raw      net.Conn
+	remote   string
+	listener string
+	local    bool
+	gone     chan struct{} // closed when nothing of it is left
+
+	// The reading goroutine's.
+	in        []byte // buffer
+	r, w      int    // what is in it: in[r:w]
+	small     []byte // in while little comes
+	pass      int    // bytes at r that are mochi's
+	version   byte   // 0 before CONNECT
+	connect   frame.Connect
+	pub       frame.Publish
+	aliases   map[uint16]string
+	received  map[uint16]*journal.Commit // QoS 2 publishes that wait for PUBREL
+	acked     bool                       // since the session was kicked last
+	goodbye   bool                       // DISCONNECT without will came
+	deadline  time.Time
+	keepAlive time.Duration
+	rate      bucket
+	restored  bool
+
+	// Set during CONNECT.
+	client        *mqtt.Client
+	id            string
+	idBytes       []byte
+	user          string
+	owner         bool
+	session       *bus.Session
+	present       bool
+	expiry        uint32
+	goodbyeExpiry bool
+	refusal       byte
+	identity      atomic.Pointer[Identity]
+	filters       []bus.Filter // of the SUBSCRIBE that mochi is processing
+	unsubscribed  []byte       // reason codes of the UNSUBSCRIBE that mochi is processing
+
+	mu       sync.Mutex
+	out      []byte
+	marks    []mark
+	acks     int // acknowledgements behind marks
+	flushing bool
+	ending   bool          // nothing more is queued; what is there goes out and the socket closes
+	dead     bool          // the socket is closed
+	wantRoom bool          // a delivery was refused for want of room
+	hold     bool          // deliveries wait for SUBACK
+	drained  chan struct{} // closed when there is room again; nil when nobody waits
+	failed   error
+	outAlias map[string]uint16
+	once     sync.Once
+}
+
+func newConn(k *Broker, raw net.Conn, listener string, local bool) *conn {
+	c := &conn{k: k, raw: raw, listener: listener, local: local, gone: make(chan struct{})}
+	if a := raw.RemoteAddr(); a != nil {
+		c.remote = a.String()
+	}
+	if t, ok := raw.(*net.TCPConn); ok {
+		_ = t.SetNoDelay(true)
+	}
+	c.deadline = time.Now().Add(connectTimeout)
+	_ = raw.SetReadDeadline(c.deadline)
+	return c
+}
+
+// LocalAddr implements net.Conn.
+func (c *conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
+
+// RemoteAddr implements net.Conn.
+func (c *conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
+
+// SetDeadline implements net.Conn. mochi calls it for every packet; the deadlines are kept here, once a
+// second (see fill).
+func (c *conn) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline implements net.Conn like SetDeadline.
+func (c *conn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline implements net.Conn like SetDeadline.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *conn) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
+
+// end closes the connection from another goroutine, with a DISCONNECT for an MQTT 5 client.
+func (c *conn) end(code byte, text string) {
+	c.mu.Lock()
+	if !c.ending && c.owner {
+		c.out = frame.AppendDisconnect(c.out, c.connect.Version, code, text)
+	}
+	c.mu.Unlock()
+	c.Close()
+}
+
+// Close implements net.Conn: what is queued and durable still goes out, within a bound, and Read ends
+// now. It does not block.
+func (c *conn) Close() error {
+	c.once.Do(func() {
+		c.mu.Lock()
+		c.ending = true
+		c.startFlush()
+		c.mu.Unlock()
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+	})
+	return nil
+}

@@ -1,0 +1,285 @@
+package broker
+
+// This file is the way in: the guard that checks every frame, and the sorting of frames into those that
+// the bus takes and those that mochi does.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/bus/broker/frame"
+)
+
+const (
+	smallBuffer = 1 << 10
+	largeBuffer = 64 << 10
+)
+
+var inBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
+
+// Read implements net.Conn for mochi: it returns the bytes of at most one packet, and only of those
+// that are mochi's. mochi asks again when it has processed them, so that order holds.
+func (c *conn) Read(p []byte) (int, error) {
+	for {
+		if c.pass > 0 {
+			n := copy(p, c.in[c.r:c.r+c.pass])
+			c.r += n
+			c.pass -= n
+			return n, nil
+		}
+		need, err := c.next()
+		if err == nil && need > 0 {
+			err = c.fill(need)
+		}
+		if err != nil {
+			return 0, c.refuse(err)
+		}
+	}
+}
+
+// next handles the packet at hand, if it is whole; otherwise it returns how many bytes that takes.
+func (c *conn) next() (need int, err error) {
+	b := c.in[c.r:c.w]
+	h, ok, ferr := frame.ReadHeader(b)
+	switch {
+	case ferr != nil:
+		return 0, ferr
+	case !ok:
+		return len(b) + 1, nil
+	}
+	limit := c.k.o.Load().PacketSize
+	if c.version == 0 {
+		limit = min(limit, connectSize)
+		if h.Type != frame.TypeConnect {
+			return 0, &frame.Error{Code: frame.CodeProtocolError, Reason: "the first packet is not CONNECT", Statement: "MQTT-3.1.0-1"}
+		}
+	}
+	if h.Len > limit {
+		return 0, &frame.Error{Code: frame.CodePacketTooLarge, Reason: fmt.Sprintf("packet of %d bytes, at most %d are taken", h.Len, limit), Statement: "MQTT-3.2.2-15"}
+	}
+	if len(b) < h.Len {
+		return h.Len, nil
+	}
+	c.k.count.packetsIn.Add(1)
+	mine, err := c.handle(h.Type, b[:h.Len])
+	switch {
+	case err != nil:
+		return 0, err
+	case mine:
+		c.r += h.Len
+	default:
+		c.pass = h.Len
+	}
+	return 0, nil
+}
+
+// handle takes a packet that is the bus's; the others are only checked.
+func (c *conn) handle(typ byte, p []byte) (mine bool, err error) {
+	if c.version == 0 {
+		return false, c.checkConnect(p)
+	}
+	switch typ {
+	case frame.TypePublish:
+		return true, c.publish(p)
+	case frame.TypePuback, frame.TypePubrec, frame.TypePubrel, frame.TypePubcomp:
+		return true, c.acknowledged(p)
+	}
+	if ferr := frame.Check(p, c.version); ferr != nil {
+		return false, ferr
+	}
+	switch typ {
+	case frame.TypeAuth:
+		return false, &frame.Error{Code: frame.CodeProtocolError, Reason: "AUTH without an authentication method", Statement: "MQTT-4.12.0-6"}
+	case frame.TypeDisconnect:
+		c.goodbye = len(p) < 3 || p[2] != frame.CodeDisconnectWithWill
+		c.goodbyeExpiry = c.version == frame.V5
+	}
+	return false, nil
+}
+
+// checkConnect looks at CONNECT before mochi does, and answers what mochi would not or not rightly.
+func (c *conn) checkConnect(p []byte) error {
+	version, ferr := frame.CheckConnect(p)
+	if ferr == nil {
+		c.connect, ferr = frame.ParseConnect(p)
+	}
+	if ferr == nil {
+		switch {
+		case c.connect.HasAuthMethod:
+			ferr = &frame.Error{Code: 0x8C, Reason: "this authentication method is not supported", Statement: "MQTT-4.12.0-1"}
+		case c.connect.ClientID == "" && !c.connect.CleanStart && version < frame.V5:
+			ferr = &frame.Error{Code: frame.CodeClientIDInvalid, Reason: "an empty client identifier needs a clean session", Statement: "MQTT-3.1.3-8"}
+		}
+	}
+	if ferr != nil {
+		c.mu.Lock()
+		c.out = frame.AppendRefusal(c.out, version, ferr.Code)
+		c.mu.Unlock()
+		return ferr
+	}
+	c.version = version
+	c.keepAlive = time.Duration(c.connect.KeepAlive) * time.Second
+	if m := c.k.o.Load().KeepAlive; m > 0 && (c.keepAlive == 0 || c.keepAlive > m) {
+		c.keepAlive = m
+	}
+	return nil
+}
+
+// refuse notes why the connection ends and tells an MQTT 5 client.
+func (c *conn) refuse(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) && !c.isEnding() {
+		err = &frame.Error{Code: 0x8D, Reason: "nothing came within one and a half keep alive intervals", Statement: "MQTT-3.1.2-22"}
+	}
+	var ferr *frame.Error
+	if !errors.As(err, &ferr) {
+		return err
+	}
+	c.mu.Lock()
+	if c.failed == nil {
+		c.failed = ferr
+	}
+	if !c.ending && c.version == frame.V5 && c.owner {
+		c.out = frame.AppendDisconnect(c.out, c.version, ferr.Code, ferr.Reason)
+		c.startFlush()
+	}
+	c.mu.Unlock()
+	c.goodbye = false
+	c.k.count.refused.Add(1)
+	return err
+}
+
+func (c *conn) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
+}
+
+// fill reads more until at least need bytes are at hand, growing with what comes, never with what a
+// header claims.
+func (c *conn) fill(need int) error {
+	c.kick()
+	c.backpressure()
+	if err := c.rate.wait(c.gone); err != nil {
+		return err
+	}
+	for c.w-c.r < need {
+		c.makeRoom()
+		c.extendDeadline()
+		n, err := c.raw.Read(c.in[c.w:])
+		c.w += n
+		c.k.count.bytesIn.Add(uint64(n))
+		if n == 0 && err != nil {
+			if c.isEnding() {
+				return net.ErrClosed
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// makeRoom moves what is at hand to the front of a buffer that has space.
+func (c *conn) makeRoom() {
+	held := c.w - c.r
+	switch {
+	case c.in == nil:
+		c.small = make([]byte, smallBuffer)
+		c.in = c.small
+	case held == len(c.in): // full of one packet: twice as much
+		b := make([]byte, 2*held)
+		if 2*held <= largeBuffer {
+			b = *inBuffers.Get().(*[]byte)
+		}
+		copy(b, c.in[c.r:c.w])
+		c.giveInput()
+		c.in = b
+	case c.w == len(c.in) && len(c.in) == smallBuffer: // a read filled it: much is coming
+		b := *inBuffers.Get().(*[]byte)
+		copy(b, c.in[c.r:c.w])
+		c.in = b
+	case held == 0 && len(c.in) > smallBuffer && c.w < smallBuffer: // little came the last time
+		c.giveInput()
+		c.in = c.small
+	default:
+		copy(c.in, c.in[c.r:c.w])
+	}
+	c.r, c.w = 0, held
+}
+
+func (c *conn) giveInput() {
+	if len(c.in) == largeBuffer {
+		b := c.in
+		inBuffers.Put(&b)
+	}
+}
+
+// extendDeadline sets the keep alive deadline, at most once a second [MQTT-3.1.2-22].
+func (c *conn) extendDeadline() {
+	if c.version == 0 || !c.owner {
+		return // the CONNECT deadline stands
+	}
+	now := time.Now()
+	if c.keepAlive == 0 {
+		if !c.deadline.IsZero() {
+			c.deadline = time.Time{}
+			c.setReadDeadline(c.deadline)
+		}
+		return
+	}
+	want := now.Add(c.keepAlive + c.keepAlive/2)
+	if want.Sub(c.deadline) >= min(time.Second, c.keepAlive/4) || c.deadline.IsZero() || c.deadline.After(want) {
+		c.deadline = want
+		c.setReadDeadline(want)
+	}
+}
+
+// setReadDeadline does not undo the one that Close has set.
+func (c *conn) setReadDeadline(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending {
+		_ = c.raw.SetReadDeadline(t)
+	}
+}
+
+// bucket slows a client down to its rate; nothing is lost by it.
+type bucket struct {
+	tokens float64
+	last   time.Time
+	limit  float64
+}
+
+func (b *bucket) take(limit int) {
+	if limit <= 0 {
+		b.limit = 0
+		return
+	}
+	now := time.Now()
+	b.limit = float64(limit)
+	if b.last.IsZero() {
+		b.tokens = b.limit
+	} else {
+		b.tokens = min(b.limit, b.tokens+now.Sub(b.last).Seconds()*b.limit)
+	}
+	b.last = now
+	b.tokens--
+}
+
+// wait blocks until the client may go on.
+func (b *bucket) wait(stop <-chan struct{}) error {
+	if b.limit == 0 || b.tokens >= 0 {
+		return nil
+	}
+	t := time.NewTimer(min(time.Second, time.Duration(-b.tokens/b.limit*float64(time.Second))))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-stop:
+		return net.ErrClosed
+	}
+}

@@ -1,0 +1,244 @@
+package broker
+
+// This file is the way out: a bounded buffer that is appended to without blocking and emptied by one
+// goroutine, and the barrier in it. Bytes behind a mark wait for that mark's commit: so an
+// acknowledgement leaves when its event is durable, and if the disk fails it never leaves.
+
+import (
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/bus/broker/frame"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// mark says that the buffer's bytes from an offset on wait for a commit.
+type mark struct {
+	from   int
+	commit *journal.Commit
+	acks   int
+}
+
+// Write implements net.Conn for what mochi sends. It keeps its place behind what is queued.
+func (c *conn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return 0, net.ErrClosed
+	}
+	c.queueBuffer()
+	c.out = append(c.out, p...)
+	c.startFlush()
+	return len(p), nil
+}
+
+// acknowledge queues an acknowledgement that waits for commit; nil waits only for what is before it.
+func (c *conn) acknowledge(typ byte, id uint16, code byte, commit *journal.Commit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return
+	}
+	c.queueBuffer()
+	if commit != nil {
+		if n := len(c.marks); n == 0 || c.marks[n-1].commit != commit {
+			c.marks = append(c.marks, mark{from: len(c.out), commit: commit})
+		}
+		c.marks[len(c.marks)-1].acks++
+		c.acks++
+	}
+	c.out = frame.AppendAck(c.out, c.version, typ, id, code)
+	c.startFlush()
+}
+
+// startFlush makes sure that somebody empties the buffer. The caller holds mu.
+func (c *conn) startFlush() {
+	if c.flushing || c.dead {
+		return
+	}
+	c.flushing = true
+	c.k.tasks.Add(1)
+	go c.flush()
+}
+
+// buffers of connections that have something to say; an idle one has none.
+var outBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+func (c *conn) queueBuffer() {
+	if c.out == nil {
+		c.out = *outBuffers.Get().(*[]byte)
+	}
+}
+
+func giveBuffer(b []byte) {
+	if cap(b) > 0 && cap(b) <= 1<<20 {
+		b = b[:0]
+		outBuffers.Put(&b)
+	}
+}
+
+// flush writes what is durable until nothing is left.
+func (c *conn) flush() {
+	defer c.k.tasks.Done()
+	var spare []byte
+	for {
+		c.mu.Lock()
+		n, wait := c.durable()
+		if c.dead {
+			c.flushing = false
+			c.mu.Unlock()
+			return
+		}
+		if n == 0 && wait == nil {
+			if len(c.out) == 0 {
+				giveBuffer(c.out)
+				c.out = nil
+			}
+			ending := c.ending
+			c.flushing = false
+			c.dead = ending
+			c.mu.Unlock()
+			giveBuffer(spare)
+			if ending {
+				c.linger()
+			}
+			return
+		}
+		if n == 0 {
+			ending := c.ending
+			c.mu.Unlock()
+			if !c.await(wait, ending) {
+				c.abort(nil)
+			}
+			continue
+		}
+		chunk := c.out[:n]
+		if spare == nil {
+			spare = *outBuffers.Get().(*[]byte)
+		}
+		c.out = append(spare[:0], c.out[n:]...)
+		spare = nil
+		for i := range c.marks {
+			c.marks[i].from -= n
+		}
+		ending := c.ending
+		c.mu.Unlock()
+		if ending {
+			_ = c.raw.SetWriteDeadline(time.Now().Add(closeTimeout))
+		}
+		wrote, err := c.raw.Write(chunk)
+		c.k.count.bytesOut.Add(uint64(wrote))
+		spare = chunk[:0]
+		if err != nil {
+			c.abort(err)
+			continue
+		}
+		c.room()
+	}
+}
+
+// durable returns how many bytes of the buffer may go out now, and the commit that the next wait for.
+// The caller holds mu.
+func (c *conn) durable() (int, *journal.Commit) {
+	for len(c.marks) > 0 {
+		m := &c.marks[0]
+		select {
+		case <-m.commit.Done():
+		default:
+			return m.from, m.commit
+		}
+		if err := m.commit.Err(); err != nil {
+			// Nobody may be told that this was accepted: what waits behind the mark is never sent.
+			c.out = c.out[:m.from]
+			c.marks = nil
+			c.ending = true
+			if c.failed == nil {
+				c.failed = err
+			}
+			_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+			return len(c.out), nil
+		}
+		c.acks -= m.acks
+		c.marks = c.marks[1:]
+	}
+	c.marks = nil
+	return len(c.out), nil
+}
+
+// await waits for a commit; a connection that ends waits only so long.
+func (c *conn) await(commit *journal.Commit, ending bool) bool {
+	if !ending {
+		select {
+		case <-commit.Done():
+			return true
+		case <-c.gone:
+		}
+	}
+	t := time.NewTimer(closeTimeout)
+	defer t.Stop()
+	select {
+	case <-commit.Done():
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// abort closes the socket at once.
+func (c *conn) abort(err error) {
+	c.mu.Lock()
+	c.ending, c.dead = true, true
+	c.out, c.marks = nil, nil
+	if c.drained != nil {
+		close(c.drained)
+		c.drained = nil
+	}
+	c.mu.Unlock()
+	c.raw.Close()
+}
+
+// linger closes a socket so that the client still reads what was sent: with input unread, a plain close
+// would reset the connection under its last words.
+func (c *conn) linger() {
+	if t, ok := c.raw.(interface{ CloseWrite() error }); ok && t.CloseWrite() == nil {
+		_ = c.raw.SetReadDeadline(time.Now().Add(250 * time.Millisecond))
+		_, _ = io.CopyN(io.Discard, c.raw, 256<<10)
+	}
+	c.raw.Close()
+}
+
+// room tells those who wait that the buffer has space again.
+func (c *conn) room() {
+	limit := c.k.o.Load().OutputBuffer
+	c.mu.Lock()
+	kick := c.wantRoom && !c.hold && len(c.out) < limit/2
+	if kick {
+		c.wantRoom = false
+	}
+	if c.drained != nil && len(c.out) < limit {
+		close(c.drained)
+		c.drained = nil
+	}
+	c.mu.Unlock()
+	if kick && c.session != nil {
+		c.session.Kick()
+	}
+}
+
+// backpressure blocks the reading side while the client does not take its acknowledgements.
+func (c *conn) backpressure() {
+	limit := c.k.o.Load().OutputBuffer
+	c.mu.Lock()
+	if len(c.out) < 2*limit || c.ending {
+		c.mu.Unlock()
+		return
+	}
+	if c.drained == nil {
+		c.drained = make(chan struct{})
+	}
+	ch := c.drained
+	c.mu.Unlock()
+	<-ch
+}

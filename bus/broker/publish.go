@@ -1,0 +1,298 @@
+package broker
+
+// This file is what clients publish and acknowledge, and what the bus delivers to them.
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/broker/frame"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// publish takes a PUBLISH. At QoS 1 and 2 its acknowledgement waits behind the barrier.
+func (c *conn) publish(packet []byte) error {
+	p := &c.pub
+	if ferr := frame.ParsePublish(packet, c.version, p); ferr != nil {
+		if ferr.Code != frame.CodePayloadFormatInvalid || p.QoS == 0 {
+			return ferr
+		}
+		c.answer(p, ferr.Code, nil)
+		return nil
+	}
+	if p.Alias != 0 {
+		if ferr := c.alias(p); ferr != nil {
+			return ferr
+		}
+	}
+	o := c.k.o.Load()
+	c.rate.take(o.PublishRate)
+	// The topic lives as long as the packet: nothing below keeps it.
+	topic := unsafe.String(unsafe.SliceData(p.Topic), len(p.Topic))
+	if p.Topic[0] == '$' && reserved(topic) || !(*c.identity.Load()).MayPublish(topic) {
+		return c.forbidden(p, topic)
+	}
+	r := journal.Record{Kind: journal.KindEvent, Flags: p.QoS, Expiry: journal.NoExpiry,
+		Source: c.idBytes, Topic: p.Topic, Props: p.Props, Payload: p.Payload}
+	if p.Retain {
+		r.Flags |= 0x04
+	}
+	if p.HasExpiry {
+		r.Expiry = min(p.Expiry, journal.NoExpiry-1)
+	}
+	c.k.count.messagesIn.Add(1)
+	if p.QoS == 0 {
+		if !p.Retain {
+			c.k.bus.PublishNow(&r)
+		} else if _, err := c.k.bus.Append(&r); err != nil {
+			c.k.count.refusedEvents.Add(1)
+		}
+		return nil
+	}
+	if p.QoS == 2 {
+		c.restore()
+		if commit, again := c.received[p.PacketID]; again { // [MQTT-4.3.3-10]
+			c.answer(p, frame.CodeSuccess, commit)
+			return nil
+		}
+		r.ID = p.PacketID
+	}
+	if c.version == frame.V5 && c.unacknowledged() >= receiveMaximum {
+		return &frame.Error{Code: frame.CodeReceiveMaxExceeded, Reason: "more publishes in flight than Receive Maximum allows", Statement: "MQTT-3.3.4-9"}
+	}
+	commit, err := c.k.bus.Append(&r)
+	if err != nil {
+		return c.noSpace(p, err)
+	}
+	if p.QoS == 2 {
+		c.received[p.PacketID] = commit
+	}
+	c.answer(p, frame.CodeSuccess, commit)
+	return nil
+}
+
+// answer acknowledges a PUBLISH, behind commit.
+func (c *conn) answer(p *frame.Publish, code byte, commit *journal.Commit) {
+	typ := frame.TypePuback
+	if p.QoS == 2 {
+		typ = frame.TypePubrec
+	}
+	c.acknowledge(typ, p.PacketID, code, commit)
+}
+
+func (c *conn) unacknowledged() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.acks + len(c.received)
+}
+
+// restore loads what an earlier connection of the session had received at QoS 2, once.
+func (c *conn) restore() {
+	if c.restored {
+		return
+	}
+	c.restored = true
+	c.received = map[uint16]*journal.Commit{}
+	for _, id := range c.session.Received() {
+		c.received[id] = nil
+	}
+}
+
+func (c *conn) alias(p *frame.Publish) *frame.Error {
+	if p.Alias > topicAliasMaximum {
+		return &frame.Error{Code: frame.CodeTopicAliasInvalid, Reason: "topic alias above the maximum", Statement: "MQTT-3.3.2-9"}
+	}
+	if len(p.Topic) > 0 {
+		if c.aliases == nil {
+			c.aliases = map[uint16]string{}
+		}
+		c.aliases[p.Alias] = string(p.Topic)
+		return nil
+	}
+	name, ok := c.aliases[p.Alias]
+	if !ok {
+		return &frame.Error{Code: frame.CodeProtocolError, Reason: "topic alias was never set", Statement: "MQTT-3.3.2-12"}
+	}
+	p.Topic = []byte(name)
+	return nil
+}
+
+// reserved reports whether only the bus itself publishes there.
+func reserved(topic string) bool {
+	for _, root := range []string{"$SYS", "$bus", "$replay", "$share"} {
+		if len(topic) >= len(root) && topic[:len(root)] == root && (len(topic) == len(root) || topic[len(root)] == '/') {
+			return true
+		}
+	}
+	return false
+}
+
+// forbidden answers a publish that the client may not make. MQTT 3 has no word for it: the event is
+// acknowledged like Mosquitto does, but the loss is told on $bus/lost.
+func (c *conn) forbidden(p *frame.Publish, topic string) error {
+	c.k.count.refusedEvents.Add(1)
+	c.k.log.Warn("publish not allowed", "client", c.id, "user", c.user, "topic", topic)
+	lost, err := json.Marshal(map[string]any{"client": c.id, "reason": "publish not allowed", "topic": topic, "events": 1})
+	if err == nil {
+		c.k.bus.PublishNow(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte("bus"), Topic: []byte("$bus/lost"), Payload: lost})
+	}
+	if p.QoS == 0 {
+		return nil
+	}
+	code := frame.CodeSuccess
+	if c.version == frame.V5 {
+		code = frame.CodeNotAuthorized
+	} else if p.QoS == 2 {
+		c.restore()
+		c.received[p.PacketID] = nil
+	}
+	c.answer(p, code, nil)
+	return nil
+}
+
+// noSpace answers a publish that the disk refuses: MQTT 5 clients are told, others are closed
+// unacknowledged and try again.
+func (c *conn) noSpace(p *frame.Publish, err error) error {
+	c.k.count.refusedEvents.Add(1)
+	code, reason := frame.CodeQuotaExceeded, err.Error()
+	var u *journal.Unavailable
+	if !errors.As(err, &u) {
+		code = frame.CodeImplementation
+	}
+	if c.version == frame.V5 {
+		c.answer(p, code, nil)
+		return nil
+	}
+	return &frame.Error{Code: code, Reason: reason}
+}
+
+// acknowledged takes the client's half of a delivery, or the release of its own publish.
+func (c *conn) acknowledged(packet []byte) error {
+	a, ferr := frame.ParseAck(packet, c.version)
+	if ferr != nil {
+		return ferr
+	}
+	switch a.Type {
+	case frame.TypePuback, frame.TypePubcomp:
+		if c.session.Ack(a.PacketID) {
+			c.acked = true
+		}
+	case frame.TypePubrec:
+		switch {
+		case a.Reason >= frame.CodeUnspecified: // [MQTT-4.3.3-4]
+			c.acked = c.session.Ack(a.PacketID) || c.acked
+		case c.session.Receive(a.PacketID):
+			c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodeSuccess, nil)
+		default:
+			c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodePacketIDNotFound, nil)
+		}
+	case frame.TypePubrel:
+		c.restore()
+		if _, known := c.received[a.PacketID]; !known {
+			c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodePacketIDNotFound, nil)
+			return nil
+		}
+		commit, err := c.session.Release(a.PacketID)
+		if err != nil {
+			return &frame.Error{Code: frame.CodeUnspecified, Reason: err.Error()}
+		}
+		delete(c.received, a.PacketID)
+		c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodeSuccess, commit)
+	}
+	return nil
+}
+
+// kick lets the session go on when the input at hand has been processed: one go for many acknowledgements.
+func (c *conn) kick() {
+	if c.acked {
+		c.acked = false
+		c.session.Kick()
+	}
+}
+
+// Deliver implements bus.Sink.
+func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
+	e := d.Event
+	if id := c.identity.Load(); !(*id).MayRead(unsafe.String(unsafe.SliceData(e.Topic), len(e.Topic))) {
+		return bus.Forbidden
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return bus.Full
+	}
+	if len(c.out) >= c.k.o.Load().OutputBuffer || c.hold && (d.QoS > 0 || d.Retain) {
+		c.wantRoom = true
+		return bus.Full
+	}
+	o := frame.Out{Topic: e.Topic, Payload: e.Payload, PacketID: d.ID, QoS: d.QoS, Dup: d.Dup, Retain: d.Retain}
+	if c.version == frame.V5 {
+		o.Props, o.SubIDs = e.Props, d.SubIDs
+		c.enrich(&o, d)
+	}
+	if m := c.connect.MaximumPacketSize; m > 0 && frame.PublishSize(c.version, &o) > int(m) { // [MQTT-3.1.2-24]
+		return bus.TooLarge
+	}
+	if c.version == frame.V5 && c.connect.TopicAliasMaximum > 0 {
+		c.shorten(&o)
+	}
+	c.queueBuffer()
+	c.out = frame.AppendPublish(c.out, c.version, &o)
+	c.k.count.messagesOut.Add(1)
+	c.startFlush()
+	return bus.Sent
+}
+
+// enrich adds what only MQTT 5 can say: the time left, and the bus's own user properties.
+func (c *conn) enrich(o *frame.Out, d *bus.Delivery) {
+	e := d.Event
+	if e.Expiry != journal.NoExpiry { // [MQTT-3.3.2-6]
+		gone := max(0, time.Now().UnixNano()-e.Time) / int64(time.Second)
+		o.HasExpiry, o.Expiry = true, uint32(max(0, int64(e.Expiry)-gone))
+	}
+	if d.Gap > 0 {
+		o.User = append(o.User, frame.UserProp{Key: "gap", Value: strconv.FormatUint(d.Gap, 10)})
+	}
+	if d.Meta {
+		o.User = append(o.User,
+			frame.UserProp{Key: "seq", Value: strconv.FormatUint(e.Seq, 10)},
+			frame.UserProp{Key: "time", Value: time.Unix(0, e.Time).UTC().Format(time.RFC3339Nano)},
+			frame.UserProp{Key: "source", Value: string(e.Source)})
+	}
+}
+
+// shorten replaces a topic that the client knows by its alias [MQTT-3.1.2-26].
+func (c *conn) shorten(o *frame.Out) {
+	if a, ok := c.outAlias[string(o.Topic)]; ok {
+		o.Alias, o.Topic = a, nil
+		return
+	}
+	if n := len(c.outAlias); n < min(int(c.connect.TopicAliasMaximum), topicAliasMaximum) {
+		if c.outAlias == nil {
+			c.outAlias = map[string]uint16{}
+		}
+		o.Alias = uint16(n + 1)
+		c.outAlias[string(o.Topic)] = o.Alias
+	}
+}
+
+// Release implements bus.Sink.
+func (c *conn) Release(id uint16) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return false
+	}
+	if len(c.out) >= c.k.o.Load().OutputBuffer {
+		c.wantRoom = true
+		return false
+	}
+	c.queueBuffer()
+	c.out = frame.AppendAck(c.out, c.version, frame.TypePubrel, id, frame.CodeSuccess)
+	c.startFlush()
+	return true
+}

@@ -1,0 +1,151 @@
+// Package config is postbus.yaml: its keys, their defaults, strict loading and
+// validation.
+//
+// What it promises:
+//
+//   - Load reports every mistake at once, each with file, line, column, key, reason and where
+//     possible a hint (see package yamlnode); on error there is no Config, so a bad edit can
+//     never half apply.
+//   - A Config from Load or Default is complete and valid: every value is in range, every
+//     listener address parses, every filter is an MQTT filter, and nobody beyond this
+//     machine gets in unless the user said so.
+//   - Settings from the environment and the command line win over the file and pass the same checks.
+//
+// It opens nothing but the config file: it neither binds addresses nor reads certificates or
+// data folders. It imports the standard library and the YAML parser only, so package auth
+// checks password hashes again, strictly.
+package config
+
+import "time"
+
+// Config is the whole of postbus.yaml. The zero value is not useful: start from Default.
+type Config struct {
+	DataDir    string // "": the platform's folder, see DefaultPaths
+	PluginsDir string // "": plugins.d beside the config, see DefaultPaths
+	Listen     Listen
+	Durability Durability
+	Retention  Retention
+	Limits     Limits
+	Users      []User
+	Anonymous  Anonymous
+	Profile    Profile
+}
+
+// Listen is where clients come in.
+type Listen struct {
+	MQTT    []Listener // at least one, no address twice
+	HTTP    string     // host:port of dashboard, WebSocket, API and metrics; "" for none
+	TLS     TLS
+	Origins []string // further web origins allowed to open the WebSocket, as "https://host:port"
+}
+
+// TLS holds the files that tls:// listeners need; relative names in the config file count from
+// that file's folder.
+type TLS struct {
+	Cert     string // PEM chain; needs Key
+	Key      string // PEM; needs Cert
+	ClientCA string // PEM; if set, clients must present a certificate it signed
+}
+
+// Durability says when an acknowledged event is on disk: before its acknowledgement
+// (Interval 0, written "fsync"), or at most Interval later (10ms to 1h), in which case a
+// power cut loses what was acknowledged in between.
+type Durability struct{ Interval time.Duration }
+
+// Fsync reports whether every acknowledgement waits for the disk.
+func (d Durability) Fsync() bool { return d.Interval == 0 }
+
+// Retention is what the journal keeps beyond what sessions still need: events no older than Age
+// and no more than Size in all. 0 keeps nothing further.
+type Retention struct {
+	Age  time.Duration // 0 to 3650d
+	Size int64         // bytes, 0 or 1MiB to 1024TiB
+}
+
+// Limits bounds what clients may take. All of them can change while the bus runs.
+type Limits struct {
+	SessionExpiry  time.Duration // 1s to 3650d: an absent persistent session is kept this long
+	SessionBacklog int64         // events one session may lag behind; 0: only the size rules
+	PacketSize     int64         // bytes of one MQTT packet, 1KiB to 256MiB
+	Connections    int           // at the same time; 0: no limit
+	PublishRate    int           // PUBLISH packets per client and second; 0: no limit
+	KeepAlive      time.Duration // whole seconds to 65535s: longest a client may ask for; 0: any
+	Inflight       int           // deliveries in flight to one client, 1 to 65535
+	DiskFree       int64         // bytes, 1MiB to 1TiB: with less free the bus takes no more QoS 1
+}
+
+// User is one account. Deny wins over Publish and Subscribe.
+type User struct {
+	Name      string
+	Password  string // PHC string "$argon2id$…"
+	Publish   []string
+	Subscribe []string
+	Deny      []string
+}
+
+// Anonymous is what clients without a user name may do.
+type Anonymous struct {
+	// Explicit is true if the user wrote the key. Only then do the rules hold for clients from
+	// beyond loopback and unix sockets.
+	Explicit bool
+	// Off is true for "anonymous: off": everybody must log in, on loopback too.
+	Off       bool
+	Publish   []string
+	Subscribe []string
+	Deny      []string
+}
+
+// Profile adapts what costs memory and flash to the machine.
+type Profile string
+
+// The profiles.
+const (
+	ProfileDefault Profile = "default"
+	ProfilePi      Profile = "pi" // half a gigabyte of memory, an SD card
+)
+
+// Sizes are what a profile sets that has no key of its own, in bytes.
+type Sizes struct {
+	ReadBuffer  int   // per connection
+	WriteBuffer int   // per connection
+	Segment     int64 // of the journal, preallocated
+}
+
+// Sizes returns the profile's buffers; the Pi's save 18 KiB for each idle client.
+func (p Profile) Sizes() Sizes {
+	if p == ProfilePi {
+		return Sizes{ReadBuffer: 512, WriteBuffer: 1 << 10, Segment: 8 << 20}
+	}
+	return Sizes{ReadBuffer: 4 << 10, WriteBuffer: 16 << 10, Segment: 64 << 20}
+}
+
+// Default is the configuration of a bus that nobody configured: this machine only, every
+// acknowledged event on disk.
+func Default() *Config {
+	return &Config{
+		Listen: Listen{
+			MQTT: []Listener{{Network: "tcp", Address: "127.0.0.1:1883"}},
+			HTTP: "127.0.0.1:8080",
+		},
+		Retention: Retention{Age: 24 * time.Hour, Size: 1 << 30},
+		Limits: Limits{
+			SessionExpiry: 7 * 24 * time.Hour,
+			PacketSize:    1 << 20,
+			Inflight:      100,
+			DiskFree:      64 << 20,
+		},
+		Anonymous: Anonymous{Publish: []string{"#"}, Subscribe: []string{"#"}},
+		Profile:   ProfileDefault,
+	}
+}
+
+// DefaultFor is Default with the profile's values: the Pi has fewer deliveries in flight.
+// Nothing that decides what is kept differs between profiles.
+func DefaultFor(p Profile) *Config {
+	c := Default()
+	if p == ProfilePi {
+		c.Profile = ProfilePi
+		c.Limits.Inflight = 32
+	}
+	return c
+}

@@ -1,0 +1,356 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+const hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
+
+func parse(t *testing.T, text string, env ...string) *Config {
+	t.Helper()
+	c, err := Parse("", []byte(text), env)
+	if err != nil {
+		t.Fatal(render(err))
+	}
+	return c
+}
+
+func render(err error) string {
+	var errs yamlnode.Errors
+	if errors.As(err, &errs) {
+		return errs.Render()
+	}
+	return err.Error()
+}
+
+func TestNothingIsTheDefault(t *testing.T) {
+	for _, text := range []string{"", "\n", "# nothing\n", "---\n", "{}\n", "\ufeff", "listen:\nlimits:\nusers:\n", "null"} {
+		if c := parse(t, text); !reflect.DeepEqual(c, Default()) {
+			t.Errorf("%q gives %+v", text, c)
+		}
+	}
+	if c, err := Load("", nil); err != nil || !reflect.DeepEqual(c, Default()) {
+		t.Errorf("no file: %+v, %v", c, err)
+	}
+}
+
+func TestEveryKey(t *testing.T) {
+	got := parse(t, `
+data_dir: /var/lib/postbus
+plugins_dir: /etc/postbus/plugins.d
+listen:
+  mqtt: ["tcp://127.0.0.1:1883", "tls://[::]:8883", "unix:///run/x.sock"]
+  http: "off"
+  tls: {cert: /c.pem, key: /k.pem, client_ca: /ca.pem}
+  origins: ["https://dash.example.org:8443"]
+durability: 1s
+retention: {age: 7d, size: 500MB}
+limits:
+  session_expiry: 1d12h
+  session_backlog: 1000000
+  packet_size: 256MiB
+  connections: 100
+  publish_rate: 50
+  keep_alive: 5m
+  inflight: 65535
+  disk_free: 1.5GiB
+users:
+  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"]}
+  - name: read only
+    password: `+hash+`
+    subscribe: ["#"]
+anonymous: {publish: ["in/+"]}
+profile: pi
+`)
+	want := &Config{
+		DataDir: "/var/lib/postbus", PluginsDir: "/etc/postbus/plugins.d",
+		Listen: Listen{
+			MQTT: []Listener{{Network: "tcp", Address: "127.0.0.1:1883"}, {Network: "tcp", Address: "[::]:8883", TLS: true}, {Network: "unix", Address: "/run/x.sock"}},
+			TLS:  TLS{Cert: "/c.pem", Key: "/k.pem", ClientCA: "/ca.pem"}, Origins: []string{"https://dash.example.org:8443"},
+		},
+		Durability: Durability{Interval: time.Second},
+		Retention:  Retention{Age: 7 * 24 * time.Hour, Size: 500e6},
+		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PublishRate: 50,
+			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29},
+		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}},
+			{Name: "read only", Password: hash, Subscribe: []string{"#"}}},
+		Anonymous: Anonymous{Explicit: true, Publish: []string{"in/+"}},
+		Profile:   ProfilePi,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	// Every key of the table differs from the default here: none is decoded into nothing.
+	live, restart := Diff(Default(), got)
+	if len(live)+len(restart) != len(keys) {
+		t.Errorf("%d keys, but only %v and %v differ", len(keys), live, restart)
+	}
+}
+
+// TestExample loads the shipped example, and once more with its commented keys alive.
+func TestExample(t *testing.T) {
+	c, err := Load("examples/postbus.yaml", nil)
+	if err != nil {
+		t.Fatal(render(err))
+	}
+	if !reflect.DeepEqual(c, Default()) {
+		t.Errorf("the example says %+v, the defaults are %+v", c, Default())
+	}
+	data, err := os.ReadFile("examples/postbus.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys {
+		name := k.path[strings.LastIndexByte(k.path, '.')+1:]
+		if !strings.Contains(string(data), name+":") {
+			t.Errorf("the example doesn't show %s", k.path)
+		}
+	}
+	live := regexp.MustCompile(`(?m)^( *)# ((data_dir|plugins_dir|tls|anonymous): )`).ReplaceAll(data, []byte("$1$2"))
+	if c, err = Parse("x.yaml", live, nil); err != nil {
+		t.Fatal(render(err))
+	}
+	if c.DataDir != "/var/lib/postbus" || c.Listen.TLS.Cert != "server.pem" || !c.Anonymous.Explicit || !reflect.DeepEqual(c.Anonymous.Publish, Default().Anonymous.Publish) {
+		t.Errorf("commented keys: %+v", c)
+	}
+}
+
+func TestProfile(t *testing.T) {
+	if c := parse(t, "profile: pi"); !reflect.DeepEqual(c, DefaultFor(ProfilePi)) || c.Limits.Inflight != 32 {
+		t.Errorf("%+v", c)
+	}
+	if c := parse(t, "profile: pi\nlimits: {inflight: 7}"); c.Limits.Inflight != 7 {
+		t.Errorf("inflight %d, want what is written", c.Limits.Inflight)
+	}
+	if c := parse(t, "profile: pi", "POSTBUS_PROFILE=default"); !reflect.DeepEqual(c, Default()) {
+		t.Errorf("%+v", c)
+	}
+	if ProfilePi.Sizes().ReadBuffer >= ProfileDefault.Sizes().ReadBuffer || ProfilePi.Sizes().Segment >= ProfileDefault.Sizes().Segment {
+		t.Error("the Pi's sizes are not small")
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	c := parse(t, `
+listen: {http: "127.0.0.1:9", origins: ["http://a"]}
+anonymous: {publish: [a], subscribe: [b]}
+`, "POSTBUS_LISTEN_HTTP=off", "POSTBUS_LISTEN_MQTT=tcp://127.0.0.1:1, tcp://:2", "POSTBUS_LIMITS_PACKET_SIZE=2MiB",
+		"POSTBUS_RETENTION_AGE=7d", "POSTBUS_LISTEN_ORIGINS=", "POSTBUS_ANONYMOUS_PUBLISH=x/#,y", "POSTBUS_LIMITS_INFLIGHT=5",
+		"POSTBUS_DATA_DIR=rel/data", "POSTBUS_DURABILITY=2s", "PATH=/bin", "POSTBUS_LIMITS_INFLIGHT=6",
+		"POSTBUS_PASSWORD=x", "POSTBUS_URL=x", "POSTBUS_USER=x", "POSTBUS_CONFIG=x",
+		"POSTBUS_PORT=tcp://10.0.0.1:1883", "POSTBUS_PORT_1883_TCP_ADDR=10.0.0.1", "POSTBUS_SERVICE_HOST=10.0.0.1")
+	want := Default()
+	want.Listen.HTTP = ""
+	want.Listen.MQTT = []Listener{{Network: "tcp", Address: "127.0.0.1:1"}, {Network: "tcp", Address: ":2"}}
+	want.Limits.PacketSize, want.Limits.Inflight = 2<<20, 6
+	want.Retention.Age = 7 * 24 * time.Hour
+	want.Anonymous = Anonymous{Explicit: true, Publish: []string{"x/#", "y"}, Subscribe: []string{"b"}}
+	want.DataDir, want.Durability.Interval = "rel/data", 2*time.Second
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+	if c := parse(t, "anonymous: {publish: [a]}\nusers: [{name: a, password: '"+hash+"'}]", "POSTBUS_ANONYMOUS=off"); !c.Anonymous.Off {
+		t.Errorf("%+v", c.Anonymous)
+	}
+	if c := parse(t, "", "POSTBUS_ANONYMOUS_SUBSCRIBE=a"); !c.Anonymous.Explicit || c.Anonymous.Publish != nil {
+		t.Errorf("%+v", c.Anonymous)
+	}
+}
+
+// TestEveryKeyHasAVariable sets each key to a value of its own through the environment.
+func TestEveryKeyHasAVariable(t *testing.T) {
+	values := map[string]string{"listen.mqtt": "tcp://127.0.0.1:9", "listen.http": "off", "listen.origins": "http://x", "durability": "1s", "profile": "pi",
+		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "retention.size": "3MiB", "anonymous": "off"}
+	for _, k := range keys {
+		if k.noEnv || k.path == "anonymous" {
+			continue
+		}
+		v := values[k.path]
+		if v == "" {
+			v = "9"
+			if strings.Contains(k.path, "expiry") || strings.Contains(k.path, "age") || strings.Contains(k.path, "alive") {
+				v = "9s"
+			}
+		}
+		env := []string{envName(k.path) + "=" + v}
+		if strings.HasPrefix(k.path, "listen.tls") {
+			env = []string{"POSTBUS_LISTEN_TLS_CERT=9", "POSTBUS_LISTEN_TLS_KEY=9", "POSTBUS_LISTEN_TLS_CLIENT_CA=9"}
+		}
+		c, err := Parse("", nil, env)
+		if err != nil {
+			t.Errorf("%s: %v", k.path, render(err))
+			continue
+		}
+		if reflect.DeepEqual(k.value(c), k.value(Default())) {
+			t.Errorf("%s changed nothing", env[0])
+		}
+	}
+}
+
+func TestFlagsWin(t *testing.T) {
+	c, err := Load("", []string{"POSTBUS_LISTEN_HTTP=127.0.0.1:1"}, Override{"--http", "listen.http", []string{"127.0.0.1:2"}},
+		Override{"--mqtt", "listen.mqtt", []string{"tcp://127.0.0.1:3", "unix:///a,b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen.HTTP != "127.0.0.1:2" || len(c.Listen.MQTT) != 2 || c.Listen.MQTT[1].Address != "/a,b" {
+		t.Errorf("%+v", c.Listen)
+	}
+	_, err = Load("", nil, Override{"--http", "listen.http", []string{"x"}})
+	if want := `command line: --http: "x" is not HOST:PORT`; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestPathsCountFromTheFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "postbus.yaml")
+	if err := os.WriteFile(file, []byte("data_dir: data\nplugins_dir: ~/p\nlisten: {tls: {cert: c.pem, key: /k.pem}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(file, []string{"HOME=/home/pi"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.DataDir != filepath.Join(dir, "data") || c.PluginsDir != filepath.FromSlash("/home/pi/p") || c.Listen.TLS.Cert != filepath.Join(dir, "c.pem") || c.Listen.TLS.Key != "/k.pem" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestFilesThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Load(filepath.Join(dir, "none.yaml"), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+	if _, err := Load(dir, nil); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("folder: %v", err)
+	}
+	big := filepath.Join(dir, "big.yaml")
+	if err := os.WriteFile(big, []byte(strings.Repeat("#\n", yamlnode.MaxSize/2+1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(big, nil); err == nil || !strings.Contains(err.Error(), "1MiB") {
+		t.Errorf("big: %v", err)
+	}
+}
+
+func TestExposure(t *testing.T) {
+	user := "users: [{name: a, password: '" + hash + "'}]\n"
+	for text, ok := range map[string]bool{
+		`listen: {mqtt: ["tcp://0.0.0.0:1883"]}`:                               false,
+		`listen: {mqtt: ["tcp://:1883"]}`:                                      false,
+		`listen: {mqtt: ["tcp://[::]:1883"]}`:                                  false,
+		`listen: {mqtt: ["tcp://192.168.1.2:1883"]}`:                           false,
+		`listen: {mqtt: ["tcp://pi.local:1883"]}`:                              false,
+		`listen: {http: ":8080"}`:                                              false,
+		`listen: {mqtt: ["tcp://localhost:1883"]}`:                             true,
+		`listen: {mqtt: ["tcp://127.9.9.9:1883"]}`:                             true,
+		`listen: {mqtt: ["tcp://[::1]:1883"]}`:                                 true,
+		`listen: {mqtt: ["tcp://[::ffff:127.0.0.1]:1883"]}`:                    true,
+		`listen: {mqtt: ["unix:///run/x"]}`:                                    true,
+		user + `listen: {mqtt: ["tcp://:1883"]}`:                               true,
+		`{listen: {mqtt: ["tcp://:1883"]}, anonymous: {subscribe: ["pub/#"]}}`: true,
+	} {
+		if _, err := Parse("", []byte(text), nil); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	a, b := Default(), Default()
+	if live, restart := Diff(a, b); live != nil || restart != nil {
+		t.Errorf("no difference: %v, %v", live, restart)
+	}
+	b.DataDir, b.Listen.HTTP, b.Durability.Interval, b.Profile = "/x", "", time.Second, ProfilePi
+	b.Users, b.Anonymous.Off, b.Retention.Age, b.Limits.Inflight, b.Listen.Origins = []User{{Name: "a"}}, true, 0, 3, []string{"http://x"}
+	live, restart := Diff(a, b)
+	if want := []string{"listen.origins", "retention.age", "limits.inflight", "users", "anonymous"}; !reflect.DeepEqual(live, want) {
+		t.Errorf("reloadable %v, want %v", live, want)
+	}
+	if want := []string{"data_dir", "listen.http", "durability", "profile"}; !reflect.DeepEqual(restart, want) {
+		t.Errorf("needs restart %v, want %v", restart, want)
+	}
+}
+
+func TestDefaultPaths(t *testing.T) {
+	for _, c := range []struct {
+		name, goos, home string
+		env              map[string]string
+		data, config     string
+	}{
+		{"desktop", "linux", "/home/a", nil, "/home/a/.local/state/postbus", "/home/a/.config/postbus/postbus.yaml"},
+		{"XDG", "linux", "/home/a", map[string]string{"XDG_STATE_HOME": "/s", "XDG_CONFIG_HOME": "/c"}, "/s/postbus", "/c/postbus/postbus.yaml"},
+		{"relative XDG is ignored", "linux", "/home/a", map[string]string{"XDG_STATE_HOME": "s", "XDG_CONFIG_HOME": "c"}, "/home/a/.local/state/postbus", "/home/a/.config/postbus/postbus.yaml"},
+		{"system service", "linux", "/", map[string]string{"STATE_DIRECTORY": "/var/lib/postbus:/var/lib/more"}, "/var/lib/postbus", "/etc/postbus/postbus.yaml"},
+		{"system service, both", "linux", "", map[string]string{"STATE_DIRECTORY": "/var/lib/p", "CONFIGURATION_DIRECTORY": "/etc/p"}, "/var/lib/p", "/etc/p/postbus.yaml"},
+		{"system service without folders", "linux", "", map[string]string{"INVOCATION_ID": "x"}, "/var/lib/postbus", "/etc/postbus/postbus.yaml"},
+		{"user service", "linux", "/home/a", map[string]string{"STATE_DIRECTORY": "/home/a/.local/state/postbus", "INVOCATION_ID": "x"}, "/home/a/.local/state/postbus", "/home/a/.config/postbus/postbus.yaml"},
+		{"desktop session has an invocation id", "linux", "/home/a", map[string]string{"INVOCATION_ID": "x"}, "/home/a/.local/state/postbus", "/home/a/.config/postbus/postbus.yaml"},
+		{"macOS", "darwin", "/Users/a", nil, "/Users/a/Library/Application Support/postbus/data", "/Users/a/Library/Application Support/postbus/postbus.yaml"},
+		{"FreeBSD", "freebsd", "/home/a", nil, "/home/a/.local/state/postbus", "/home/a/.config/postbus/postbus.yaml"},
+		{"Windows", "windows", `C:\Users\a`, map[string]string{"LocalAppData": `C:\Users\a\AppData\Local`}, `C:\Users\a\AppData\Local\postbus`, `C:\Users\a\AppData\Roaming\postbus\postbus.yaml`},
+	} {
+		p, err := DefaultPaths(func(k string) string { return c.env[k] }, c.goos, c.home)
+		if err != nil || p.DataDir != c.data || p.ConfigFile != c.config {
+			t.Errorf("%s: %+v, %v", c.name, p, err)
+		}
+		if want := strings.TrimSuffix(c.config, "postbus.yaml") + "plugins.d"; p.PluginsDir != want {
+			t.Errorf("%s: plugins in %s, want %s", c.name, p.PluginsDir, want)
+		}
+	}
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		if _, err := DefaultPaths(func(string) string { return "" }, goos, ""); !errors.Is(err, ErrNoHome) {
+			t.Errorf("%s without a home: %v", goos, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.bad.yaml")
+	for _, name := range append(files, "examples/postbus.yaml") {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, "")
+	}
+	f.Add([]byte(""), "tcp://127.0.0.1:1,unix:///x")
+	f.Fuzz(func(t *testing.T, data []byte, mqtt string) {
+		start := time.Now()
+		env := []string{"HOME=/home/a"}
+		if mqtt != "" {
+			env = append(env, "POSTBUS_LISTEN_MQTT="+mqtt)
+		}
+		c, err := Parse("f.yaml", data, env)
+		if d := time.Since(start); d > 5*time.Second {
+			t.Fatalf("%d bytes took %v", len(data), d)
+		}
+		if err == nil {
+			if len(c.Listen.MQTT) == 0 || c.Limits.Inflight < 1 {
+				t.Fatalf("invalid config accepted: %+v", c)
+			}
+			return
+		}
+		var errs yamlnode.Errors
+		if !errors.As(err, &errs) || len(errs) == 0 {
+			t.Fatalf("not a list of errors: %v", err)
+		}
+		for _, e := range errs {
+			if e.Reason == "" || e.Line < 0 || e.Line > 0 && e.Col < 1 {
+				t.Fatalf("no place or reason: %+v", e)
+			}
+		}
+		errs.Render()
+	})
+}

@@ -1,0 +1,314 @@
+// This file: from nodes to Config. Every function reports its own errors and leaves the
+// default where it found one, so that all errors come out at once.
+
+package config
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+// loader fills one Config from the file and then from the overlay.
+type loader struct {
+	c     *Config
+	base  string // folder that relative paths count from
+	env   []string
+	where map[string]yamlnode.Node // every value seen, by path: for checks across keys
+
+	userTrouble bool // some users or the anonymous rules were refused
+}
+
+// section reads the mapping at path, down to its keys.
+func (l *loader) section(n yamlnode.Node, path string) {
+	names, byName := children(path)
+	m, ok := n.Map(names...)
+	if !ok {
+		return
+	}
+	for _, name := range names {
+		v, ok := m.Get(name)
+		if !ok {
+			continue
+		}
+		l.where[v.Path()] = v
+		if k := byName[name]; k != nil {
+			k.decode(l, v)
+		} else {
+			l.section(v, v.Path())
+		}
+	}
+}
+
+// children lists the names directly below a path; those that are sections have no key.
+func children(path string) (names []string, byName map[string]*key) {
+	byName = map[string]*key{}
+	prefix := ""
+	if path != "" {
+		prefix = path + "."
+	}
+	for i := range keys {
+		rest, ok := strings.CutPrefix(keys[i].path, prefix)
+		if !ok {
+			continue
+		}
+		name, _, deeper := strings.Cut(rest, ".")
+		if _, seen := byName[name]; !seen {
+			names = append(names, name)
+			byName[name] = nil
+		}
+		if !deeper {
+			byName[name] = &keys[i]
+		}
+	}
+	return names, byName
+}
+
+// file reads a path: ~/ is the home folder, a relative path counts from the config file.
+func (l *loader) file(n yamlnode.Node) (string, bool) {
+	s, ok := n.Text()
+	switch {
+	case !ok:
+		return "", false
+	case s == "":
+		n.Fail("write a path, or remove the key for the default", "the path is empty")
+		return "", false
+	case strings.ContainsFunc(s, unicode.IsControl):
+		n.Fail("", "the path holds a control character")
+		return "", false
+	case s == "~" || strings.HasPrefix(s, "~/"):
+		home := l.getenv("HOME")
+		if home == "" {
+			n.Fail("write the whole path", "%q needs $HOME, which is not set", s)
+			return "", false
+		}
+		return filepath.Join(home, s[1:]), true
+	case strings.HasPrefix(s, "~"):
+		n.Fail("write the whole path", "only ~/ is understood, not %q", s)
+		return "", false
+	}
+	if l.base != "" && !filepath.IsAbs(s) {
+		s = filepath.Join(l.base, s)
+	}
+	return s, true
+}
+
+func (l *loader) getenv(name string) string {
+	value := ""
+	for _, kv := range l.env {
+		if n, v, ok := strings.Cut(kv, "="); ok && n == name {
+			value = v
+		}
+	}
+	return value
+}
+
+// texts reads a list of strings and checks each one; nil for an empty list. ok is
+// false if any was refused.
+func (l *loader) texts(n yamlnode.Node, check func(string) error) (texts []string, ok bool) {
+	items, ok := n.List()
+	for _, item := range items {
+		l.where[item.Path()] = item
+		s, good := item.Text()
+		if good {
+			if err := check(s); err != nil {
+				item.Fail(hintOf(err), "%v", err)
+				good = false
+			}
+		}
+		ok = ok && good
+		texts = append(texts, s)
+	}
+	return texts, ok
+}
+
+func (l *loader) listeners(n yamlnode.Node) {
+	var found []Listener
+	_, ok := l.texts(n, func(s string) error {
+		u, err := ParseListener(s)
+		found = append(found, u)
+		return err
+	})
+	if !ok {
+		l.c.Listen.MQTT = nil // no further checks on half a list
+		return
+	}
+	if len(found) == 0 {
+		n.Fail(`write ["tcp://127.0.0.1:1883"], or leave the key out: that is the default`, "no listener: no MQTT client could connect")
+		return
+	}
+	l.c.Listen.MQTT = found
+}
+
+func (l *loader) http(n yamlnode.Node) {
+	s, ok := n.Text()
+	if !ok {
+		return
+	}
+	if s == "off" {
+		l.c.Listen.HTTP = ""
+		return
+	}
+	addr, err := ParseHostPort(s)
+	if err != nil {
+		hint := hintOf(err)
+		if s == "" {
+			hint = `write "off" for no HTTP at all`
+		}
+		n.Fail(hint, "%v", err)
+		return
+	}
+	l.c.Listen.HTTP = addr
+}
+
+func (l *loader) origins(n yamlnode.Node) {
+	if list, ok := l.texts(n, checkOrigin); ok {
+		l.c.Listen.Origins = list
+	}
+}
+
+func (l *loader) durability(n yamlnode.Node) {
+	if n.IsScalar() && !n.Refused() {
+		if n.Raw().Value == "fsync" {
+			l.c.Durability = Durability{}
+			return
+		}
+		if _, err := yamlnode.ParseDuration(n.Raw().Value); err != nil {
+			n.Fail(`write "fsync" (an acknowledged event is on disk), or an interval from 10ms to 1h`, "%q is neither fsync nor an interval", n.Raw().Value)
+			return
+		}
+	}
+	if d, ok := n.Duration(10*time.Millisecond, time.Hour); ok {
+		l.c.Durability = Durability{Interval: d}
+	}
+}
+
+// retentionSize takes 0, but not the few bytes between it and one useful segment.
+func (l *loader) retentionSize(n yamlnode.Node) {
+	v, ok := n.Size(0, maxSize)
+	if !ok {
+		return
+	}
+	if v > 0 && v < 1<<20 {
+		n.Fail(`write a unit, as in 1GiB; 0 keeps nothing beyond what sessions need`, "want 0, or a size from 1MiB, got %s", yamlnode.FormatSize(v))
+		return
+	}
+	l.c.Retention.Size = v
+}
+
+func (l *loader) keepAlive(n yamlnode.Node) {
+	v, ok := n.Duration(0, 65535*time.Second)
+	if !ok {
+		return
+	}
+	if v%time.Second != 0 {
+		n.Fail("", "want whole seconds, which is what MQTT has, got %s", v)
+		return
+	}
+	l.c.Limits.KeepAlive = v
+}
+
+func (l *loader) profile(n yamlnode.Node) {
+	if s, ok := n.OneOf(string(ProfileDefault), string(ProfilePi)); ok {
+		l.c.Profile = Profile(s)
+	}
+}
+
+func (l *loader) users(n yamlnode.Node) {
+	items, ok := n.List()
+	if !ok {
+		l.userTrouble = true
+	}
+	seen := map[string]bool{}
+	for _, item := range items {
+		u, ok := l.user(item)
+		if ok && seen[u.Name] {
+			name := l.where[item.Path()+".name"]
+			name.Fail("give each user one entry", "the user %q is there twice", u.Name)
+			ok = false
+		}
+		if !ok {
+			l.userTrouble = true
+			continue
+		}
+		seen[u.Name] = true
+		l.c.Users = append(l.c.Users, u)
+	}
+}
+
+func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
+	m, ok := n.Map("name", "password", "publish", "subscribe", "deny")
+	if !ok {
+		return u, false
+	}
+	if v, has := m.Get("name"); !has {
+		n.Fail("", `the user has no "name"`)
+		ok = false
+	} else {
+		l.where[v.Path()] = v
+		s, good := v.Text()
+		if err := checkName(s); good && err != nil {
+			v.Fail(hintOf(err), "%v", err)
+			good = false
+		}
+		u.Name, ok = s, ok && good
+	}
+	if v, has := m.Get("password"); !has {
+		n.Fail("postbus user add NAME asks for a password and writes the entry", `the user has no "password"`)
+		ok = false
+	} else {
+		s, good := v.Text()
+		if err := checkHash(s); good && err != nil {
+			v.Fail(hintOf(err), "%v", err)
+			good = false
+		}
+		u.Password, ok = s, ok && good
+	}
+	return u, l.rules(m, &u.Publish, &u.Subscribe, &u.Deny) && ok
+}
+
+// rules reads the lists of filters that are there.
+func (l *loader) rules(m yamlnode.Map, publish, subscribe, deny *[]string) bool {
+	ok := true
+	for _, r := range []struct {
+		name string
+		list *[]string
+	}{{"publish", publish}, {"subscribe", subscribe}, {"deny", deny}} {
+		if v, has := m.Get(r.name); has {
+			filters, good := l.texts(v, checkFilter)
+			ok = ok && good
+			*r.list = filters
+		}
+	}
+	return ok
+}
+
+// anonymous reads "off" or rules. Once the key is written, what it doesn't say is not allowed;
+// a variable for one list leaves the file's other lists alone.
+func (l *loader) anonymous(n yamlnode.Node) {
+	const hint = `write {publish: ["#"], subscribe: ["#"]}, or off`
+	if n.Refused() {
+		l.userTrouble = true
+		return
+	}
+	if n.IsScalar() && n.Raw().Value == "off" {
+		l.c.Anonymous = Anonymous{Explicit: true, Off: true}
+		return
+	}
+	if !n.IsMap() {
+		n.Fail(hint, "want rules or off")
+		l.userTrouble = true
+		return
+	}
+	m, ok := n.Map("publish", "subscribe", "deny")
+	if !l.c.Anonymous.Explicit || l.c.Anonymous.Off {
+		l.c.Anonymous = Anonymous{Explicit: true}
+	}
+	a := &l.c.Anonymous
+	if !l.rules(m, &a.Publish, &a.Subscribe, &a.Deny) || !ok {
+		l.userTrouble = true
+	}
+}

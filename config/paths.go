@@ -1,0 +1,97 @@
+// This file: where things are when nobody says.
+
+package config
+
+import (
+	"errors"
+	"path"
+	"strings"
+)
+
+// Paths are the places that postbus uses by default. All are absolute.
+type Paths struct {
+	DataDir    string
+	ConfigFile string
+	PluginsDir string // plugins.d beside ConfigFile
+}
+
+// ErrNoHome means that neither the home folder nor anything in its place is known.
+var ErrNoHome = errors.New("no home folder is known: set HOME, or give --data-dir and --config")
+
+// DefaultPaths finds the default places from the environment alone (getenv is os.Getenv, goos
+// runtime.GOOS, home the result of os.UserHomeDir or ""); it looks at no file:
+//
+//   - data: $STATE_DIRECTORY (systemd), $XDG_STATE_HOME/postbus, ~/.local/state/postbus; on macOS
+//     ~/Library/Application Support/postbus/data, on Windows %LocalAppData%\postbus;
+//   - config: $CONFIGURATION_DIRECTORY (systemd), /etc/postbus for a system service,
+//     $XDG_CONFIG_HOME/postbus, ~/.config/postbus; on macOS ~/Library/Application
+//     Support/postbus, on Windows %AppData%\postbus.
+func DefaultPaths(getenv func(string) string, goos, home string) (Paths, error) {
+	if goos == "windows" {
+		return windowsPaths(getenv, home)
+	}
+	if !strings.HasPrefix(home, "/") {
+		home = ""
+	}
+	data, conf := first(getenv("STATE_DIRECTORY")), first(getenv("CONFIGURATION_DIRECTORY"))
+	if goos == "linux" && systemService(getenv, home) {
+		data, conf = or(data, "/var/lib/postbus"), or(conf, "/etc/postbus")
+	}
+	data = or(data, under(getenv("XDG_STATE_HOME"), "postbus"))
+	conf = or(conf, under(getenv("XDG_CONFIG_HOME"), "postbus"))
+	if goos == "darwin" || goos == "ios" {
+		data = or(data, under(home, "Library/Application Support/postbus/data"))
+		conf = or(conf, under(home, "Library/Application Support/postbus"))
+	}
+	data = or(data, under(home, ".local/state/postbus"))
+	conf = or(conf, under(home, ".config/postbus"))
+	if data == "" || conf == "" {
+		return Paths{}, ErrNoHome
+	}
+	return Paths{DataDir: data, ConfigFile: path.Join(conf, "postbus.yaml"), PluginsDir: path.Join(conf, "plugins.d")}, nil
+}
+
+// systemService reports whether this is a service of the machine rather than of a user. A
+// user's service has its state folder at home; INVOCATION_ID alone says little, because
+// everything started from a desktop session inherits it.
+func systemService(getenv func(string) string, home string) bool {
+	state := first(getenv("STATE_DIRECTORY"))
+	if state != "" {
+		return strings.HasPrefix(state, "/var/lib/")
+	}
+	return getenv("INVOCATION_ID") != "" && (home == "" || home == "/" || home == "/root")
+}
+
+func windowsPaths(getenv func(string) string, home string) (Paths, error) {
+	home = strings.TrimRight(home, `\/`)
+	local, roaming := getenv("LocalAppData"), getenv("AppData")
+	if home != "" {
+		local, roaming = or(local, home+`\AppData\Local`), or(roaming, home+`\AppData\Roaming`)
+	}
+	if local == "" || roaming == "" {
+		return Paths{}, ErrNoHome
+	}
+	conf := strings.TrimRight(roaming, `\/`) + `\postbus`
+	return Paths{DataDir: strings.TrimRight(local, `\/`) + `\postbus`, ConfigFile: conf + `\postbus.yaml`, PluginsDir: conf + `\plugins.d`}, nil
+}
+
+// first is the first of the folders that systemd lists with colons. A relative one is ignored, as
+// the XDG specification wants.
+func first(list string) string {
+	s, _, _ := strings.Cut(list, ":")
+	return under(s, "")
+}
+
+func under(dir, name string) string {
+	if !strings.HasPrefix(dir, "/") {
+		return ""
+	}
+	return path.Join(dir, name)
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}

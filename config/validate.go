@@ -1,0 +1,131 @@
+// This file: checks that need more than one key, and those of users.
+
+package config
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+// at is the value at a path; where nobody wrote it (a default is at fault) its nearest parent.
+func (l *loader) at(path string) yamlnode.Node {
+	for p := path; p != ""; {
+		if n, ok := l.where[p]; ok {
+			return n
+		}
+		i := strings.LastIndexAny(p, ".[")
+		p = p[:max(i, 0)]
+	}
+	return l.where[""]
+}
+
+func (l *loader) has(path string) bool { _, ok := l.where[path]; return ok }
+
+func (l *loader) check() {
+	l.checkAddresses()
+	l.checkTLS()
+	l.checkExposure()
+	if a := l.c.Anonymous; a.Off && len(l.c.Users) == 0 && !l.userTrouble {
+		l.at("anonymous").Fail("add users (postbus user add NAME), or remove anonymous", "nobody could connect: anonymous is off and there are no users")
+	}
+}
+
+// checkAddresses refuses two listeners on one address: the second could not bind.
+func (l *loader) checkAddresses() {
+	seen := map[string]string{}
+	clash := func(address, path string) {
+		if _, port, err := net.SplitHostPort(address); err == nil && port == "0" {
+			return
+		}
+		if first, dup := seen[address]; dup {
+			at := path
+			if !l.has(at) {
+				at = first // the other is a default: complain where something was written
+			}
+			l.at(at).Fail("remove one of the two, or choose another port", "the address %s is used by both %s and %s", address, first, path)
+			return
+		}
+		seen[address] = path
+	}
+	for i, m := range l.c.Listen.MQTT {
+		clash(m.Address, fmt.Sprintf("listen.mqtt[%d]", i))
+	}
+	if l.c.Listen.HTTP != "" {
+		clash(l.c.Listen.HTTP, "listen.http")
+	}
+}
+
+func (l *loader) checkTLS() {
+	t := l.c.Listen.TLS
+	cert, key := t.Cert != "" || l.has("listen.tls.cert"), t.Key != "" || l.has("listen.tls.key")
+	const hint = "write listen: tls: {cert: FILE, key: FILE}"
+	switch {
+	case cert && !key:
+		l.at("listen.tls.cert").Fail(hint, "a certificate needs its key: listen.tls.key is missing")
+		return
+	case key && !cert:
+		l.at("listen.tls.key").Fail(hint, "a key needs its certificate: listen.tls.cert is missing")
+		return
+	case !cert && t.ClientCA != "":
+		l.at("listen.tls.client_ca").Fail(hint, "client certificates need TLS: listen.tls.cert and listen.tls.key are missing")
+		return
+	}
+	for i, m := range l.c.Listen.MQTT {
+		if m.TLS && !cert {
+			l.at(fmt.Sprintf("listen.mqtt[%d]", i)).Fail(hint, "%s needs a certificate and a key", m)
+		}
+	}
+}
+
+// checkExposure is the rule that keeps a fresh bus private.
+func (l *loader) checkExposure() {
+	if len(l.c.Users) > 0 || l.c.Anonymous.Explicit || l.userTrouble {
+		return
+	}
+	const hint = `add users (postbus user add NAME); or write anonymous: {publish: ["#"], subscribe: ["#"]} to let everybody in; or listen on 127.0.0.1`
+	exposed := func(path, address string) {
+		l.at(path).Fail(hint, "%s is open to the network, but there are no users and anonymous is not set: anybody could read and publish everything", address)
+	}
+	for i, m := range l.c.Listen.MQTT {
+		if !m.Local() {
+			exposed(fmt.Sprintf("listen.mqtt[%d]", i), m.String())
+		}
+	}
+	if h := l.c.Listen.HTTP; h != "" && !LocalAddress(h) {
+		exposed("listen.http", h)
+	}
+}
+
+func checkName(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("a user name can't be empty")
+	case utf8.RuneCountInString(s) > 128:
+		return fmt.Errorf("a user name has at most 128 characters")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("the user name holds a control character")
+	case strings.TrimSpace(s) != s:
+		return fmt.Errorf("the user name %q begins or ends with a space", s)
+	}
+	return nil
+}
+
+var phc = regexp.MustCompile(`^\$argon2id\$v=19\$m=[1-9][0-9]{0,9},t=[1-9][0-9]{0,9},p=[1-9][0-9]{0,2}\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{22,}$`)
+
+// checkHash never shows the value: it may be the password itself.
+func checkHash(s string) error {
+	const hint = "postbus user passwd NAME asks for a password and writes its hash"
+	if !strings.HasPrefix(s, "$argon2id$") {
+		return hintf(hint, "want the password's argon2id hash ($argon2id$…), not the password or another kind of hash")
+	}
+	if !phc.MatchString(s) {
+		return hintf(hint, "the argon2id hash is damaged: want $argon2id$v=19$m=…,t=…,p=…$SALT$HASH")
+	}
+	return nil
+}
