@@ -15,7 +15,6 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
@@ -83,13 +82,11 @@ const (
 
 // Broker is a running broker.
 type Broker struct {
-	o         atomic.Pointer[Options]
-	bus       *bus.Bus
-	log       *slog.Logger
-	server    *mqtt.Server
-	establish listeners.EstablishFn
-	ready     chan struct{} // establish is set
-	started   time.Time
+	o       atomic.Pointer[Options]
+	bus     *bus.Bus
+	log     *slog.Logger
+	server  *mqtt.Server
+	started time.Time
 
 	mu      sync.Mutex
 	owners  map[string]*conn // by client identifier
@@ -99,13 +96,15 @@ type Broker struct {
 	tasks   sync.WaitGroup
 	stop    chan struct{}
 	count   counters
+
+	crowded atomic.Int32 // connections that cannot take QoS 0 as fast as it comes
 }
 
 // New makes a broker for b. Open starts it.
 func New(b *bus.Bus, o Options) *Broker {
 	o.defaults()
 	k := &Broker{bus: b, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{},
-		ready: make(chan struct{}), stop: make(chan struct{}), started: time.Now()}
+		stop: make(chan struct{}), started: time.Now()}
 	k.o.Store(&o)
 	return k
 }
@@ -136,29 +135,10 @@ func (k *Broker) Open() error {
 	if err := k.server.AddHook(&hook{k: k}, nil); err != nil {
 		return err
 	}
-	if err := k.server.AddListener(&front{k: k}); err != nil {
-		return err
-	}
-	if err := k.server.Serve(); err != nil {
-		return err
-	}
-	<-k.ready
+	// Serve is not called: it would start mochi's own clocks, for expiry and $SYS, that the bus has.
 	k.tasks.Add(1)
 	go k.publishSys()
 	return nil
-}
-
-// front is the one listener that mochi knows. It only passes on how a connection is established.
-type front struct{ k *Broker }
-
-func (f *front) Init(*slog.Logger) error { return nil }
-func (f *front) ID() string              { return "postbus" }
-func (f *front) Address() string         { return "" }
-func (f *front) Protocol() string        { return "mqtt" }
-func (f *front) Close(listeners.CloseFn) {}
-func (f *front) Serve(e listeners.EstablishFn) {
-	f.k.establish = e
-	close(f.k.ready)
 }
 
 // Listen takes connections from l until Close. name is for logs. Errors of Accept that pass (too many
@@ -244,7 +224,7 @@ func (k *Broker) Serve(raw net.Conn, listener string, local bool) {
 			k.log.Error("connection closed after an internal error", "remote", c.remote, "client", c.id, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	if err := k.establish("postbus", c); err != nil && c.failure() == nil {
+	if err := c.run(); err != nil && c.failure() == nil {
 		k.log.Debug("connection ended", "client", c.id, "remote", c.remote, "err", err)
 	}
 }
@@ -258,9 +238,6 @@ func (k *Broker) over(c *conn) {
 			expiry = k.sessionExpiry(c.client.Properties.Props.SessionExpiryInterval)
 		}
 		c.session.Detach(c.goodbye, expiry)
-	}
-	if c.owner {
-		k.server.Clients.Delete(c.id)
 	}
 	k.mu.Lock()
 	delete(k.conns, c)
@@ -373,5 +350,5 @@ func (k *Broker) Close(ctx context.Context) error {
 		}
 		<-done
 	}
-	return k.server.Close()
+	return nil
 }

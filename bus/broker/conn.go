@@ -4,6 +4,7 @@ package broker
 // output.go.
 
 import (
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -29,13 +30,13 @@ type conn struct {
 	in        []byte // buffer
 	r, w      int    // what is in it: in[r:w]
 	small     []byte // in while little comes
-	pass      int    // bytes at r that are mochi's
 	version   byte   // 0 before CONNECT
 	connect   frame.Connect
 	pub       frame.Publish
 	aliases   map[uint16]string
 	received  map[uint16]*journal.Commit // QoS 2 publishes that wait for PUBREL
 	acked     bool                       // since the session was kicked last
+	flood     int                        // events of QoS 0 since the last wait
 	goodbye   bool                       // DISCONNECT without will came
 	deadline  time.Time
 	keepAlive time.Duration
@@ -52,7 +53,6 @@ type conn struct {
 	present       bool
 	expiry        uint32
 	goodbyeExpiry bool
-	refusal       byte
 	identity      atomic.Pointer[Identity]
 	filters       []bus.Filter // of the SUBSCRIBE that mochi is processing
 	unsubscribed  []byte       // reason codes of the UNSUBSCRIBE that mochi is processing
@@ -64,6 +64,8 @@ type conn struct {
 	flushing bool
 	ending   bool          // nothing more is queued; what is there goes out and the socket closes
 	dead     bool          // the socket is closed
+	wrote    time.Time     // when the socket took something last
+	crowded  bool          // counted in Broker.crowded
 	wantRoom bool          // a delivery was refused for want of room
 	hold     bool          // deliveries wait for SUBACK
 	drained  chan struct{} // closed when there is room again; nil when nobody waits
@@ -91,8 +93,10 @@ func (c *conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 // RemoteAddr implements net.Conn.
 func (c *conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 
-// SetDeadline implements net.Conn. mochi calls it for every packet; the deadlines are kept here, once a
-// second (see fill).
+// Read implements net.Conn. mochi never reads: run does.
+func (c *conn) Read([]byte) (int, error) { return 0, io.EOF }
+
+// SetDeadline implements net.Conn. mochi calls it ; the deadlines are kept in input.go.
 func (c *conn) SetDeadline(time.Time) error { return nil }
 
 // SetReadDeadline implements net.Conn like SetDeadline.
@@ -111,10 +115,20 @@ func (c *conn) failure() error {
 func (c *conn) end(code byte, text string) {
 	c.mu.Lock()
 	if !c.ending && c.owner {
-		c.out = frame.AppendDisconnect(c.out, c.connect.Version, code, text)
+		c.disconnect(code, text)
 	}
 	c.mu.Unlock()
 	c.Close()
+}
+
+// disconnect queues a DISCONNECT, which only MQTT 5 has. The caller holds mu.
+func (c *conn) disconnect(code byte, text string) {
+	before := len(c.out)
+	c.out = frame.AppendDisconnect(c.out, c.connect.Version, code, text)
+	if m := int(c.connect.MaximumPacketSize); m > 0 && len(c.out)-before > m { // [MQTT-3.14.2-3]
+		c.out = frame.AppendDisconnect(c.out[:before], c.connect.Version, code, "")
+	}
+	c.startFlush()
 }
 
 // Close implements net.Conn: what is queued and durable still goes out, within a bound, and Read ends

@@ -1,11 +1,10 @@
 // Package broker puts MQTT 3.1, 3.1.1 and 5 in front of a bus.
 //
-// mochi-mqtt is the protocol front: it owns CONNECT, SUBSCRIBE, UNSUBSCRIBE, PINGREQ and DISCONNECT
-// and a connection's life. It is used through its hooks and through the net.Conn that it is handed,
-// never forked:
+// mochi-mqtt is the protocol front for CONNECT, SUBSCRIBE, UNSUBSCRIBE and DISCONNECT. It is used through
+// its exported functions and a hook, never forked; see docs/adr/0003-mochi-as-a-front.md:
 //
-//	socket ─▶ conn.Read ─▶ frame (strict) ─┬▶ PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP ─▶ bus
-//	                                       └▶ everything else ─▶ mochi ─▶ hook ─▶ bus
+//	socket ─▶ conn.run ─▶ frame (strict) ─┬▶ PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP ─▶ bus
+//	                                      └▶ everything else ─▶ mochi ─▶ hook ─▶ bus
 //	socket ◀─ flush ◀─ output buffer ◀─┬─ acknowledgements (behind a barrier) and deliveries
 //	                                   └─ what mochi writes
 //

@@ -1,12 +1,9 @@
 package broker
 
-// This file is the one hook: who may connect, what mochi says in CONNACK, SUBACK and UNSUBACK, and the
-// begin of delivery.
+// This file is the one hook: what SUBSCRIBE and UNSUBSCRIBE do, and what their answers say.
 
 import (
 	"context"
-	"errors"
-	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -26,8 +23,7 @@ func (h *hook) ID() string { return "postbus" }
 // Provides implements mqtt.Hook.
 func (h *hook) Provides(b byte) bool {
 	switch b {
-	case mqtt.OnPacketRead, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablished,
-		mqtt.OnPacketEncode, mqtt.OnPacketSent, mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnUnsubscribe:
+	case mqtt.OnACLCheck, mqtt.OnPacketEncode, mqtt.OnPacketSent, mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnUnsubscribe:
 		return true
 	}
 	return false
@@ -38,95 +34,9 @@ func connOf(cl *mqtt.Client) *conn {
 	return c
 }
 
-// OnPacketRead takes the will and an empty password out of CONNECT: wills are the bus's, and mochi
-// refuses what MQTT allows (a will without payload).
-func (h *hook) OnPacketRead(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	if pk.FixedHeader.Type == packets.Connect {
-		pk.Connect.WillFlag, pk.Connect.WillRetain, pk.Connect.WillQos = false, false, 0
-		pk.Connect.WillPayload, pk.Connect.WillTopic = nil, ""
-		if pk.Connect.PasswordFlag && len(pk.Connect.Password) == 0 {
-			pk.Connect.PasswordFlag = false
-		}
-	}
-	return pk, nil
-}
-
-// OnConnectAuthenticate decides about the client, ends its former connection and opens its session.
-func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
-	c := connOf(cl)
-	if code := h.k.admit(c, cl, string(pk.Connect.Password)); code != frame.CodeSuccess {
-		c.refusal = code
-		return false
-	}
-	return true
-}
-
-func (k *Broker) admit(c *conn, cl *mqtt.Client, password string) byte {
-	c.client, c.id, c.idBytes = cl, cl.ID, []byte(cl.ID)
-	if c.connect.Username != nil {
-		c.user = *c.connect.Username
-	}
-	if bus.ReservedName(c.id) {
-		k.log.Warn("client refused: identifiers that begin with @ are reserved", "client", c.id, "remote", c.remote)
-		return frame.CodeClientIDInvalid
-	}
-	identity, err := k.o.Load().Authenticate(c.user, password, c.connect.HasPassword, c.local)
-	if err != nil {
-		k.log.Warn("client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", err)
-		k.count.refused.Add(1)
-		return frame.CodeBadUserOrPassword
-	}
-	c.identity.Store(&identity)
-	o := bus.SessionOptions{Name: c.id, User: c.user, Clean: c.connect.CleanStart}
-	if w := c.connect.Will; w != nil {
-		if reserved(string(w.Topic)) || !identity.MayPublish(string(w.Topic)) {
-			k.log.Warn("client refused: it may not publish its will", "client", c.id, "user", c.user, "topic", string(w.Topic))
-			return frame.CodeNotAuthorized
-		}
-		o.Will = &bus.Will{Topic: string(w.Topic), Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: w.Props}
-		if w.HasExpiry {
-			o.Will.Expiry = max(1, w.Expiry)
-		}
-	}
-	switch {
-	case c.version == frame.V5:
-		c.expiry = k.sessionExpiry(c.connect.SessionExpiry)
-	case !c.connect.CleanStart:
-		c.expiry = k.sessionExpiry(bus.NeverExpires)
-	}
-	o.Expiry = c.expiry
-	if err := k.own(c); err != nil {
-		k.log.Error("client refused", "client", c.id, "err", err)
-		return frame.CodeServerUnavailable
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
-	defer cancel()
-	c.session, c.present, err = k.bus.Attach(ctx, o)
-	switch {
-	case err == nil:
-		return frame.CodeSuccess
-	case errors.Is(err, bus.ErrForeignSession):
-		k.log.Warn("client refused", "client", c.id, "user", c.user, "err", err)
-		return frame.CodeNotAuthorized
-	}
-	k.log.Error("client refused: its session cannot be made durable", "client", c.id, "err", err)
-	return frame.CodeServerUnavailable
-}
-
 // OnACLCheck keeps mochi's own subscription table empty: subscriptions are the bus's. The reason codes
 // that come of it are replaced in OnSubscribed.
 func (h *hook) OnACLCheck(*mqtt.Client, string, bool) bool { return false }
-
-// OnSessionEstablished follows CONNACK: delivery begins.
-func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
-	c := connOf(cl)
-	h.k.log.Debug("client connected", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "version", c.version, "present", c.present)
-	limit := h.k.o.Load().Inflight
-	if c.version == frame.V5 {
-		limit = min(limit, int(c.connect.ReceiveMaximum))
-	}
-	c.session.Start(c, limit)
-}
 
 // OnPacketEncode says what mochi does not know.
 func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
@@ -135,8 +45,6 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 		return pk
 	}
 	switch pk.FixedHeader.Type {
-	case packets.Connack:
-		return h.connack(c, pk)
 	case packets.Suback:
 		pk.Properties.User = nil
 	case packets.Unsuback:
@@ -144,45 +52,6 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 		pk.ReasonCodes = c.unsubscribed
 	}
 	return pk
-}
-
-func (h *hook) connack(c *conn, pk packets.Packet) packets.Packet {
-	if c.refusal != 0 {
-		pk.ReasonCode = c.refusal
-		pk.Properties.ReasonString = ""
-		if c.version < frame.V5 {
-			pk.ReasonCode = v3Refusal(c.refusal)
-		}
-	}
-	if pk.ReasonCode != 0 {
-		return pk
-	}
-	pk.SessionPresent = c.present // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-	o := h.k.o.Load()
-	p := &pk.Properties
-	p.ReceiveMaximum = receiveMaximum
-	p.TopicAliasMaximum = topicAliasMaximum
-	p.MaximumPacketSize = uint32(o.PacketSize)
-	if c.expiry != c.connect.SessionExpiry {
-		p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = c.expiry, true // [MQTT-3.2.2-18]
-	}
-	if asked := time.Duration(c.connect.KeepAlive) * time.Second; c.keepAlive != asked {
-		p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true // [MQTT-3.1.2-21]
-	}
-	return pk
-}
-
-// v3Refusal is the return code of MQTT 3 for a reason code.
-func v3Refusal(code byte) byte {
-	switch code {
-	case frame.CodeClientIDInvalid:
-		return 2
-	case frame.CodeBadUserOrPassword:
-		return 4
-	case frame.CodeNotAuthorized:
-		return 5
-	}
-	return 3
 }
 
 // OnSubscribe notes what is asked for, and keeps mochi from sending retained messages itself.

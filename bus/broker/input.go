@@ -1,7 +1,7 @@
 package broker
 
-// This file is the way in: the guard that checks every frame, and the sorting of frames into those that
-// the bus takes and those that mochi does.
+// This file is the way in: it reads packets, has the guard (package frame) check each, and sorts them into
+// those that the bus takes and those that mochi does.
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/postbus/postbus/bus/broker/frame"
 )
@@ -21,22 +23,19 @@ const (
 
 var inBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
 
-// Read implements net.Conn for mochi: it returns the bytes of at most one packet, and only of those
-// that are mochi's. mochi asks again when it has processed them, so that order holds.
-func (c *conn) Read(p []byte) (int, error) {
+// run reads packets and handles them, one after the other, until the connection ends.
+func (c *conn) run() error {
 	for {
-		if c.pass > 0 {
-			n := copy(p, c.in[c.r:c.r+c.pass])
-			c.r += n
-			c.pass -= n
-			return n, nil
-		}
 		need, err := c.next()
-		if err == nil && need > 0 {
+		switch {
+		case err != nil:
+		case c.isEnding():
+			return nil
+		case need > 0:
 			err = c.fill(need)
 		}
 		if err != nil {
-			return 0, c.refuse(err)
+			return c.refuse(err)
 		}
 	}
 }
@@ -65,68 +64,76 @@ func (c *conn) next() (need int, err error) {
 		return h.Len, nil
 	}
 	c.k.count.packetsIn.Add(1)
-	mine, err := c.handle(h.Type, b[:h.Len])
-	switch {
-	case err != nil:
-		return 0, err
-	case mine:
-		c.r += h.Len
-	default:
-		c.pass = h.Len
-	}
-	return 0, nil
+	c.r += h.Len
+	return 0, c.handle(h, b[:h.Len])
 }
 
-// handle takes a packet that is the bus's; the others are only checked.
-func (c *conn) handle(typ byte, p []byte) (mine bool, err error) {
+// handle takes one whole packet. The hot ones are the bus's; the others go to mochi, checked.
+func (c *conn) handle(h frame.Header, p []byte) error {
 	if c.version == 0 {
-		return false, c.checkConnect(p)
+		return apart(func() error { return c.open(p, h.Body) })
 	}
-	switch typ {
+	switch h.Type {
 	case frame.TypePublish:
-		return true, c.publish(p)
+		return c.publish(p)
 	case frame.TypePuback, frame.TypePubrec, frame.TypePubrel, frame.TypePubcomp:
-		return true, c.acknowledged(p)
+		return c.acknowledged(p)
 	}
 	if ferr := frame.Check(p, c.version); ferr != nil {
-		return false, ferr
+		return ferr
 	}
-	switch typ {
+	switch h.Type {
+	case frame.TypePingreq:
+		_, err := c.Write([]byte{frame.TypePingresp << 4, 0}) // [MQTT-3.12.4-1]
+		return err
 	case frame.TypeAuth:
-		return false, &frame.Error{Code: frame.CodeProtocolError, Reason: "AUTH without an authentication method", Statement: "MQTT-4.12.0-6"}
+		return &frame.Error{Code: frame.CodeProtocolError, Reason: "AUTH without an authentication method", Statement: "MQTT-4.12.0-6"}
 	case frame.TypeDisconnect:
 		c.goodbye = len(p) < 3 || p[2] != frame.CodeDisconnectWithWill
 		c.goodbyeExpiry = c.version == frame.V5
 	}
-	return false, nil
+	return apart(func() error { return c.pass(h, p[h.Body:]) })
 }
 
-// checkConnect looks at CONNECT before mochi does, and answers what mochi would not or not rightly.
-func (c *conn) checkConnect(p []byte) error {
-	version, ferr := frame.CheckConnect(p)
-	if ferr == nil {
-		c.connect, ferr = frame.ParseConnect(p)
+// pass hands a packet to mochi.
+func (c *conn) pass(h frame.Header, body []byte) error {
+	pk := packets.Packet{ProtocolVersion: c.version,
+		FixedHeader: packets.FixedHeader{Type: h.Type, Qos: h.Flags >> 1 & 3, Remaining: len(body)}}
+	body = append([]byte(nil), body...) // mochi keeps parts of it
+	var err error
+	switch h.Type {
+	case frame.TypeSubscribe:
+		err = pk.SubscribeDecode(body)
+	case frame.TypeUnsubscribe:
+		err = pk.UnsubscribeDecode(body)
+	case frame.TypeDisconnect:
+		err = pk.DisconnectDecode(body)
 	}
-	if ferr == nil {
-		switch {
-		case c.connect.HasAuthMethod:
-			ferr = &frame.Error{Code: 0x8C, Reason: "this authentication method is not supported", Statement: "MQTT-4.12.0-1"}
-		case c.connect.ClientID == "" && !c.connect.CleanStart && version < frame.V5:
-			ferr = &frame.Error{Code: frame.CodeClientIDInvalid, Reason: "an empty client identifier needs a clean session", Statement: "MQTT-3.1.3-8"}
-		}
+	if err == nil {
+		err = c.k.server.InjectPacket(c.client, pk)
 	}
-	if ferr != nil {
-		c.mu.Lock()
-		c.out = frame.AppendRefusal(c.out, version, ferr.Code)
-		c.mu.Unlock()
-		return ferr
+	var code packets.Code
+	if errors.As(err, &code) && code.Code >= frame.CodeUnspecified {
+		return &frame.Error{Code: code.Code, Reason: code.Reason}
 	}
-	c.version = version
-	c.keepAlive = time.Duration(c.connect.KeepAlive) * time.Second
-	if m := c.k.o.Load().KeepAlive; m > 0 && (c.keepAlive == 0 || c.keepAlive > m) {
-		c.keepAlive = m
+	return err
+}
+
+// apart runs f on a goroutine of its own and waits for it: mochi's frames are large, and a stack that
+// has grown for them once would stay with an idle connection.
+func apart(f func() error) (err error) {
+	done := make(chan struct{})
+	var panicked any
+	go func() {
+		defer close(done)
+		defer func() { panicked = recover() }()
+		err = f()
+	}()
+	<-done
+	if panicked != nil {
+		panic(panicked)
 	}
-	return nil
+	return err
 }
 
 // refuse notes why the connection ends and tells an MQTT 5 client.
@@ -143,8 +150,7 @@ func (c *conn) refuse(err error) error {
 		c.failed = ferr
 	}
 	if !c.ending && c.version == frame.V5 && c.owner {
-		c.out = frame.AppendDisconnect(c.out, c.version, ferr.Code, ferr.Reason)
-		c.startFlush()
+		c.disconnect(ferr.Code, ferr.Reason)
 	}
 	c.mu.Unlock()
 	c.goodbye = false
@@ -163,6 +169,7 @@ func (c *conn) isEnding() bool {
 func (c *conn) fill(need int) error {
 	c.kick()
 	c.backpressure()
+	c.yield()
 	if err := c.rate.wait(c.gone); err != nil {
 		return err
 	}
@@ -219,7 +226,7 @@ func (c *conn) giveInput() {
 
 // extendDeadline sets the keep alive deadline, at most once a second [MQTT-3.1.2-22].
 func (c *conn) extendDeadline() {
-	if c.version == 0 || !c.owner {
+	if c.session == nil {
 		return // the CONNECT deadline stands
 	}
 	now := time.Now()

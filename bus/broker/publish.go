@@ -46,6 +46,7 @@ func (c *conn) publish(packet []byte) error {
 	}
 	c.k.count.messagesIn.Add(1)
 	if p.QoS == 0 {
+		c.flood++
 		if !p.Retain {
 			c.k.bus.PublishNow(&r)
 		} else if _, err := c.k.bus.Append(&r); err != nil {
@@ -225,7 +226,11 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	if c.ending {
 		return bus.Full
 	}
-	if len(c.out) >= c.k.o.Load().OutputBuffer || c.hold && (d.QoS > 0 || d.Retain) {
+	limit := c.k.o.Load().OutputBuffer
+	if d.QoS == 0 {
+		c.watch(limit)
+	}
+	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Retain) {
 		c.wantRoom = true
 		return bus.Full
 	}

@@ -1,0 +1,147 @@
+package broker
+
+// This file is CONNECT: what is checked before mochi sees it, who is let in, and what CONNACK says.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/broker/frame"
+)
+
+// open takes the CONNECT: the guard's checks, mochi's, ours; then the session is attached, CONNACK is
+// queued and delivery begins.
+func (c *conn) open(p []byte, body int) error {
+	version, ferr := frame.CheckConnect(p)
+	if ferr == nil {
+		c.connect, ferr = frame.ParseConnect(p)
+	}
+	if ferr == nil {
+		switch {
+		case c.connect.HasAuthMethod:
+			ferr = &frame.Error{Code: 0x8C, Reason: "this authentication method is not supported", Statement: "MQTT-4.12.0-1"}
+		case c.connect.ClientID == "" && (version == frame.V31 || !c.connect.CleanStart && version == frame.V311):
+			ferr = &frame.Error{Code: frame.CodeClientIDInvalid, Reason: "an empty client identifier needs MQTT 3.1.1 and a clean session, or MQTT 5", Statement: "MQTT-3.1.3-8"}
+		}
+	}
+	if ferr != nil {
+		c.mu.Lock()
+		c.out = frame.AppendRefusal(c.out, version, ferr.Code)
+		c.mu.Unlock()
+		return ferr
+	}
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect, Remaining: len(p) - body}, ProtocolVersion: version}
+	if err := pk.ConnectDecode(append([]byte(nil), p[body:]...)); err != nil {
+		return &frame.Error{Code: frame.CodeMalformed, Reason: err.Error()}
+	}
+	// Wills are the bus's, and mochi refuses what MQTT allows: a will without payload, an empty password.
+	pk.Connect.WillFlag, pk.Connect.WillRetain, pk.Connect.WillQos = false, false, 0
+	pk.Connect.WillPayload, pk.Connect.WillTopic = nil, ""
+	pk.Connect.PasswordFlag = len(pk.Connect.Password) > 0
+	c.version = version
+	c.client = c.k.server.NewClient(c, c.listener, "", false)
+	c.client.ParseConnect(c.listener, pk)
+	if code := pk.ConnectValidate(); code != packets.CodeSuccess {
+		return c.turnAway(code.Code, errors.New(code.Reason))
+	}
+	if code, err := c.k.admit(c, string(pk.Connect.Password)); err != nil {
+		return c.turnAway(code, err)
+	}
+	if err := c.k.server.SendConnack(c.client, packets.CodeSuccess, c.present, c.connack()); err != nil {
+		return err
+	}
+	c.k.log.Debug("client connected", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "version", version, "present", c.present)
+	limit := c.k.o.Load().Inflight
+	if version == frame.V5 {
+		limit = min(limit, int(c.connect.ReceiveMaximum))
+	}
+	c.session.Start(c, limit)
+	return nil
+}
+
+// turnAway answers a CONNECT that is well formed and not wanted.
+func (c *conn) turnAway(code byte, why error) error {
+	c.k.count.refused.Add(1)
+	c.k.log.Warn("client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
+	c.mu.Lock()
+	c.out = frame.AppendRefusal(c.out, c.version, code)
+	c.mu.Unlock()
+	return errRefused
+}
+
+var errRefused = errors.New("client refused")
+
+// admit decides about the client, ends its former connection and opens its session. The code is for
+// CONNACK.
+func (k *Broker) admit(c *conn, password string) (byte, error) {
+	o := k.o.Load()
+	c.id, c.idBytes = c.client.ID, []byte(c.client.ID)
+	if c.connect.Username != nil {
+		c.user = *c.connect.Username
+	}
+	if bus.ReservedName(c.id) {
+		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @ are reserved")
+	}
+	identity, err := o.Authenticate(c.user, password, c.connect.HasPassword, c.local)
+	if err != nil {
+		return frame.CodeBadUserOrPassword, err
+	}
+	c.identity.Store(&identity)
+	so := bus.SessionOptions{Name: c.id, User: c.user, Clean: c.connect.CleanStart}
+	if w := c.connect.Will; w != nil {
+		topic := string(w.Topic)
+		if reserved(topic) || !identity.MayPublish(topic) {
+			return frame.CodeNotAuthorized, fmt.Errorf("it may not publish its will to %s", topic)
+		}
+		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: w.Props}
+		if w.HasExpiry {
+			so.Will.Expiry = max(1, w.Expiry)
+		}
+	}
+	switch {
+	case c.version == frame.V5:
+		c.expiry = k.sessionExpiry(c.connect.SessionExpiry)
+	case !c.connect.CleanStart:
+		c.expiry = k.sessionExpiry(bus.NeverExpires)
+	}
+	so.Expiry = c.expiry
+	c.keepAlive = time.Duration(c.connect.KeepAlive) * time.Second
+	if o.KeepAlive > 0 && (c.keepAlive == 0 || c.keepAlive > o.KeepAlive) {
+		c.keepAlive = o.KeepAlive
+	}
+	if err := k.own(c); err != nil {
+		return frame.CodeServerUnavailable, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	c.session, c.present, err = k.bus.Attach(ctx, so)
+	switch {
+	case errors.Is(err, bus.ErrForeignSession):
+		return frame.CodeNotAuthorized, err
+	case err != nil:
+		return frame.CodeServerUnavailable, fmt.Errorf("the session cannot be made durable: %w", err)
+	}
+	return frame.CodeSuccess, nil
+}
+
+// connack says the limits of this broker [MQTT-3.2.2-9 ff].
+func (c *conn) connack() *packets.Properties {
+	p := &packets.Properties{
+		ReceiveMaximum:    receiveMaximum,
+		TopicAliasMaximum: topicAliasMaximum,
+		MaximumPacketSize: uint32(c.k.o.Load().PacketSize),
+		AssignedClientID:  c.client.Properties.Props.AssignedClientID,
+	}
+	if c.expiry != c.connect.SessionExpiry {
+		p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = c.expiry, true // [MQTT-3.2.2-18]
+	}
+	if asked := time.Duration(c.connect.KeepAlive) * time.Second; c.keepAlive != asked {
+		p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true // [MQTT-3.1.2-21]
+	}
+	return p
+}

@@ -1,0 +1,262 @@
+package bench
+
+// The command line: one subcommand a scenario, flags onto Options, results onto stdout.
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// Command is "postbus bench". Its errors have a method Hint() string where there is something to
+// say; errors.Is(err, ErrLost) tells a broker that lost events from a benchmark that failed.
+func Command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Load any MQTT broker: throughput, latency, missed events, order",
+		Long: `Load any MQTT 3.1.1 broker and report throughput, latency, missed, repeated and disordered events.
+
+Every event carries its sender, sequence number and time. The exit status is 1 when the broker lost
+or disordered events that it had acknowledged. POSTBUS_PASSWORD holds the password of --user.`,
+		Example: `  postbus bench throughput --publishers 4 --subscribers 1 --duration 10s
+  postbus bench offline --count 1000000 --pid $(pidof mosquitto)
+  postbus bench crash --start "postbus run --data-dir /tmp/crash" --rounds 10
+  postbus bench compare --target postbus=tcp://127.0.0.1:1883 --target mosquitto=tcp://127.0.0.1:1884`,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(throughputCommand(), offlineCommand(), slowCommand(), takeoverCommand(), crashCommand(), idleCommand(), compareCommand())
+	return cmd
+}
+
+// result is what every scenario returns.
+type result interface{ WriteText(io.Writer) error }
+
+// shared is the flags that several scenarios have.
+type shared struct {
+	o      Options
+	asJSON bool
+}
+
+func newScenario(use, short string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true}
+}
+
+// flags adds those that every scenario has; names picks further ones.
+func (s *shared) flags(cmd *cobra.Command, names ...string) {
+	f := cmd.Flags()
+	f.StringVar(&s.o.User, "user", "", "user name; the password is read from POSTBUS_PASSWORD")
+	f.BoolVar(&s.asJSON, "json", false, "print the result as JSON")
+	f.DurationVar(&s.o.Idle, "idle", 0, "end when nothing new came for so long (default 10s, 3s at QoS 0)")
+	for _, name := range names {
+		switch name {
+		case "target":
+			f.StringVar(&s.o.Target, "target", "tcp://127.0.0.1:1883", "the broker: tcp://host:port or unix:///path")
+		case "publishers":
+			f.IntVar(&s.o.Publishers, "publishers", 4, "connections that publish")
+		case "size":
+			f.IntVar(&s.o.Size, "size", 128, "payload in bytes, at least 24")
+		case "window":
+			f.IntVar(&s.o.Window, "window", 1000, "unacknowledged events of one publisher")
+		case "topic":
+			f.StringVar(&s.o.Topic, "topic", "", "topic name (default: a random one)")
+		case "pid":
+			f.IntVar(&s.o.PID, "pid", 0, "the broker's process: report its memory and CPU time (Linux)")
+		}
+	}
+}
+
+// finish prints the result, also when events were lost.
+func (s *shared) finish(cmd *cobra.Command, r result, err error) error {
+	if err != nil && !errors.Is(err, ErrLost) {
+		return err
+	}
+	w := cmd.OutOrStdout()
+	var printed error
+	if s.asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		printed = e.Encode(r)
+	} else {
+		printed = r.WriteText(w)
+	}
+	return errors.Join(err, printed)
+}
+
+func (s *shared) options() Options {
+	if s.o.User != "" {
+		s.o.Password = os.Getenv("POSTBUS_PASSWORD")
+	}
+	return s.o
+}
+
+func throughputCommand() *cobra.Command {
+	var s shared
+	cmd := newScenario("throughput", "Publishers to subscribers, as fast as it goes or at a rate")
+	s.flags(cmd, "target", "publishers", "size", "window", "topic", "pid")
+	f := cmd.Flags()
+	f.IntVar(&s.o.Subscribers, "subscribers", 1, "connections that subscribe; 0 publishes only")
+	f.IntVar(&s.o.QoS, "qos", 1, "0, 1 or 2")
+	f.IntVar(&s.o.Count, "count", 0, "events of all publishers together")
+	f.DurationVar(&s.o.Duration, "duration", 0, "publish for so long (default 10s without --count)")
+	f.Float64Var(&s.o.Rate, "rate", 0, "events a second of all publishers together (default: as fast as it goes)")
+	cmd.MarkFlagsMutuallyExclusive("count", "duration")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		r, err := Throughput(cmd.Context(), s.options())
+		return s.finish(cmd, r, err)
+	}
+	return cmd
+}
+
+func offlineCommand() *cobra.Command {
+	var s shared
+	cmd := newScenario("offline", "How an absent session catches up, and what its backlog costs")
+	s.flags(cmd, "target", "publishers", "size", "window", "topic", "pid")
+	cmd.Flags().IntVar(&s.o.Count, "count", 1_000_000, "events while it is away")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		r, err := Offline(cmd.Context(), s.options())
+		return s.finish(cmd, r, err)
+	}
+	return cmd
+}
+
+func slowCommand() *cobra.Command {
+	var s shared
+	var o SlowOptions
+	cmd := newScenario("slow", "What a consumer that stops reading does to the others")
+	s.flags(cmd, "target", "publishers", "window", "topic", "pid")
+	f := cmd.Flags()
+	f.IntVar(&s.o.Size, "size", 1024, "payload in bytes; large, so that the sockets' buffers fill")
+	f.Float64Var(&s.o.Rate, "rate", 4000, "events a second of all publishers together")
+	f.DurationVar(&o.Before, "before", 5*time.Second, "how long all is well first")
+	f.DurationVar(&o.Stall, "stall", 10*time.Second, "how long the slow one doesn't read")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o.Options = s.options()
+		r, err := Slow(cmd.Context(), o)
+		return s.finish(cmd, r, err)
+	}
+	return cmd
+}
+
+func takeoverCommand() *cobra.Command {
+	var s shared
+	var o TakeoverOptions
+	cmd := newScenario("takeover", "One session, taken over again and again under load")
+	s.flags(cmd, "target", "publishers", "size", "window", "topic")
+	f := cmd.Flags()
+	f.IntVar(&s.o.Count, "count", 150, "takeovers")
+	f.DurationVar(&o.Interval, "interval", 50*time.Millisecond, "between takeovers")
+	f.Float64Var(&s.o.Rate, "rate", 4000, "events a second of all publishers together")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o.Options = s.options()
+		r, err := Takeover(cmd.Context(), o)
+		return s.finish(cmd, r, err)
+	}
+	return cmd
+}
+
+func crashCommand() *cobra.Command {
+	var s shared
+	var o CrashOptions
+	var start, killAfter string
+	cmd := newScenario("crash", "kill -9 under load: every acknowledged event must arrive")
+	s.flags(cmd, "target", "publishers", "size", "window", "topic")
+	f := cmd.Flags()
+	f.StringVar(&start, "start", "", "the broker's command line; it runs directly, without a shell")
+	f.IntVar(&o.Rounds, "rounds", 5, "how often to kill it")
+	f.Float64Var(&s.o.Rate, "rate", 8000, "events a second of all publishers together")
+	f.StringVar(&killAfter, "kill-after", "1s..3s", "when to kill it, after the load began")
+	f.DurationVar(&o.StartTimeout, "start-timeout", 30*time.Second, "until it accepts connections")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var err error
+		if o.Start, err = splitWords(start); err != nil {
+			return err
+		}
+		if o.KillMin, o.KillMax, err = parseRange(killAfter); err != nil {
+			return err
+		}
+		o.Options = s.options()
+		r, err := Crash(cmd.Context(), o)
+		return s.finish(cmd, r, err)
+	}
+	return cmd
+}
+
+func idleCommand() *cobra.Command {
+	var s shared
+	var o IdleOptions
+	cmd := newScenario("idle", "What a connection that does nothing costs the broker")
+	cmd.Long = "What a connection that does nothing costs the broker. Use a broker that was just started: memory\nthat an earlier load left to it is used again and hides the cost."
+	s.flags(cmd, "target", "pid")
+	f := cmd.Flags()
+	f.IntVar(&o.Connections, "connections", 1000, "how many")
+	f.DurationVar(&o.Settle, "settle", 3*time.Second, "wait so long before reading the memory")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o.Options = s.options()
+		r, err := Idle(cmd.Context(), o)
+		return s.finish(cmd, r, err)
+	}
+	return cmd
+}
+
+func compareCommand() *cobra.Command {
+	var s shared
+	var o CompareOptions
+	var targets []string
+	cmd := newScenario("compare", "The same loads against several brokers in turn, as a markdown table")
+	s.flags(cmd, "size", "window")
+	f := cmd.Flags()
+	f.StringArrayVar(&targets, "target", nil, "name=URL; give it for each broker")
+	f.IntVar(&o.Repeat, "repeat", 3, "runs of each load against each broker")
+	f.Float64Var(&o.Scale, "scale", 1, "multiply the number of events")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var err error
+		if o.Targets, err = parseTargets(targets); err != nil {
+			return err
+		}
+		o.Options = s.options()
+		r, err := Compare(cmd.Context(), o, func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) })
+		return s.finish(cmd, r, err)
+	}
+	return cmd
+}
+
+// parseRange reads 2s or 1s..3s.
+func parseRange(text string) (low, high time.Duration, err error) {
+	from, to, isRange := strings.Cut(text, "..")
+	if !isRange {
+		to = from
+	}
+	low, err = time.ParseDuration(from)
+	if err == nil {
+		high, err = time.ParseDuration(to)
+	}
+	if err != nil || low <= 0 || high < low {
+		return 0, 0, usage("--kill-after %q: write a duration such as 2s, or a range such as 1s..3s", text)
+	}
+	return low, high, nil
+}
+
+// parseTargets reads name=URL.
+func parseTargets(list []string) ([]NamedTarget, error) {
+	var all []NamedTarget
+	for _, text := range list {
+		name, url, ok := strings.Cut(text, "=")
+		if !ok || name == "" || strings.ContainsAny(name, "/:|") {
+			return nil, usage("--target %q: write name=URL, such as mosquitto=tcp://127.0.0.1:1884", text)
+		}
+		if _, err := parseTarget(url, "", ""); err != nil {
+			return nil, err
+		}
+		all = append(all, NamedTarget{Name: name, URL: url})
+	}
+	return all, nil
+}

@@ -1,0 +1,151 @@
+package bench
+
+// A subscriber: reads a batch, judges it, acknowledges it with one write.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// subscriber reads one connection; several may feed the same check.
+type subscriber struct {
+	check *check
+	link  *link
+	lat   latencies
+	out   []byte // acknowledgements of the batch
+
+	// pace is the least time between two reads at full speed: a broker that writes packet by packet
+	// would otherwise wake a reader for each, which eats the CPU the broker needs. 0: read at once.
+	pace time.Duration
+
+	first, last int64           // clocks of the first and the latest receipt
+	held        map[uint16]bool // QoS 2: identifiers between PUBREC and PUBREL
+}
+
+func newSubscriber(k *check) *subscriber {
+	return &subscriber{check: k, link: k.newLink(), out: make([]byte, 0, 4096)}
+}
+
+// step does one read and all that follows from it; quiet when nothing came for a tick.
+func (s *subscriber) step(c *conn) (quiet bool, err error) {
+	// Something may have come together with the CONNACK or SUBACK.
+	if err := s.take(c); err != nil {
+		return false, err
+	}
+	if early := s.pace - time.Duration(clock()-c.readAt); early > 0 && c.readReset > 0 {
+		nap(early)
+	}
+	if err := c.fill(); timedOut(err) {
+		return true, nil
+	} else if err != nil {
+		return false, err
+	}
+	return false, s.take(c)
+}
+
+// take judges every complete packet in the buffer.
+func (s *subscriber) take(c *conn) error {
+	if c.r == c.w {
+		return nil
+	}
+	s.out = s.out[:0]
+	s.check.mu.Lock()
+	err := s.judge(c)
+	s.check.mu.Unlock()
+	if len(s.out) > 0 {
+		if werr := c.write(s.out); err == nil {
+			err = werr
+		}
+	}
+	return err
+}
+
+func (s *subscriber) judge(c *conn) error {
+	for {
+		p, ok, err := c.next()
+		if err != nil || !ok {
+			return err
+		}
+		switch p.kind() {
+		case typePublish:
+			qos, id, payload, err := p.publish()
+			if err != nil {
+				return err
+			}
+			switch qos {
+			case 1:
+				s.out = appendAck(s.out, typePuback, id)
+			case 2:
+				s.out = appendAck(s.out, typePubrec, id)
+				if s.held[id] {
+					continue // the same delivery, not an event received twice
+				}
+				if s.held == nil {
+					s.held = map[uint16]bool{}
+				}
+				s.held[id] = true
+			}
+			if m, ok := s.check.see(s.link, payload, c.readAt); ok {
+				s.lat.add(m.stamp, c.readAt)
+				if s.first == 0 {
+					s.first = c.readAt
+				}
+				s.last = c.readAt
+			}
+		case typePubrel & 0xF0:
+			id, err := p.identifier()
+			if err != nil {
+				return err
+			}
+			delete(s.held, id)
+			s.out = appendAck(s.out, typePubcomp, id)
+		case typePingresp, typeSuback:
+		default:
+			return fmt.Errorf("%w: type %#x to a subscriber", errMalformed, p.head)
+		}
+	}
+}
+
+// run reads until done says so; it asks when nothing came for a tick, and once a second.
+func (s *subscriber) run(c *conn, done func(quiet bool) bool) error {
+	asked := clock()
+	for {
+		quiet, err := s.step(c)
+		if err != nil {
+			return err
+		}
+		if quiet || c.readAt-asked > int64(time.Second) {
+			if done(quiet) {
+				return nil
+			}
+			asked = c.readAt
+		}
+	}
+}
+
+// complete makes the done of run: once finished returns a clock other than 0 (publishing ended
+// then), reading ends when nothing is missing and the line is quiet, or when nothing new came for
+// idle. A broker that repeats for ever is left after two seconds.
+func complete(k *check, publishers []*publisher, idle time.Duration, finished func() int64) func(bool) bool {
+	return func(quiet bool) bool {
+		end := finished()
+		if end == 0 {
+			return false
+		}
+		since := time.Duration(clock() - max(end, k.lastNew()))
+		if k.missing(publishers) == 0 {
+			return quiet || since > 2*time.Second
+		}
+		return since > idle
+	}
+}
+
+// ended turns the errors that follow from a cancelled context into its cause.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		return context.Cause(ctx)
+	}
+	return err
+}
