@@ -29,8 +29,8 @@ type Options struct {
 	// Durability is 0 for a sync before every acknowledgement; otherwise syncs come at this interval
 	// and a power cut may lose what was acknowledged within it.
 	Durability     time.Duration
-	RetentionAge   time.Duration // how long the journal is kept beyond need; 24 h when 0
-	RetentionSize  int64         // bytes it may have beyond need; 1 GiB when 0
+	RetentionAge   time.Duration // how long the journal is kept beyond need; 24 h when 0, not at all when negative
+	RetentionSize  int64         // bytes it may have beyond need; 1 GiB when 0, none when negative
 	SessionBacklog uint64        // events a session may lag behind before it loses the oldest; 0: no limit
 	MaxPayload     int           // bytes; 1 MiB when 0
 	MinFree        int64         // below this many free bytes no event is accepted; 0: no limit
@@ -41,12 +41,6 @@ type Options struct {
 func (o *Options) defaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.RetentionAge == 0 {
-		o.RetentionAge = 24 * time.Hour
-	}
-	if o.RetentionSize == 0 {
-		o.RetentionSize = 1 << 30
 	}
 	if o.MaxPayload == 0 {
 		o.MaxPayload = 1 << 20
@@ -97,7 +91,7 @@ type Bus struct {
 	tasks  sync.WaitGroup
 }
 
-// Limits are the options that can change while the bus runs.
+// Limits are the options that can change while the bus runs; see Options.
 type Limits struct {
 	RetentionAge   time.Duration
 	RetentionSize  int64
@@ -121,7 +115,8 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		}
 	}
 	log, err := journal.Open(ctx, fsys, journal.Options{Logger: o.Logger, Interval: o.Durability,
-		SegmentSize: o.SegmentSize, CacheSize: o.CacheSize, MinFree: o.MinFree})
+		SegmentSize: o.SegmentSize, CacheSize: o.CacheSize, MinFree: o.MinFree,
+		SegmentAge: max(o.RetentionAge/8, 10*time.Minute)})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +135,16 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 }
 
 // SetLimits changes what may change while the bus runs.
-func (b *Bus) SetLimits(l Limits) { b.limits.Store(&l) }
+func (b *Bus) SetLimits(l Limits) {
+	if l.RetentionAge == 0 {
+		l.RetentionAge = 24 * time.Hour
+	}
+	if l.RetentionSize == 0 {
+		l.RetentionSize = 1 << 30
+	}
+	l.RetentionAge, l.RetentionSize = max(0, l.RetentionAge), max(0, l.RetentionSize)
+	b.limits.Store(&l)
+}
 
 func (b *Bus) stopping() bool { return b.ctx.Err() != nil }
 
@@ -301,7 +305,7 @@ func (b *Bus) dispatch(next uint64) {
 			}
 		}
 		b.completed.Store(r.Seq)
-		if r.Seq%256 == 0 {
+		if r.Seq%64 == 0 {
 			b.maybeSnapshot()
 		}
 		if b.waiting.Load() > 0 {

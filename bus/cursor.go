@@ -95,6 +95,8 @@ type cursor struct {
 	next    uint64 // first sequence not considered
 	absent  uint64 // events up to here came while the consumer was away: QoS 0 is not kept for it
 	unsure  uint64 // events up to here may have been sent before the bus crashed
+	parted  uint64 // events up to here were considered when the consumer left
+	silent  bool   // the disk refused the record that the consumer is here
 	window  []entry
 	out     int // entries that count against the limit: sent in this attachment and not acknowledged
 	limit   int
@@ -203,7 +205,7 @@ func (c *cursor) sendUnacked(d *Delivery) {
 // transmit gives a delivery of QoS 1 or 2 to the sink and notes it in the window.
 func (c *cursor) transmit(d *Delivery, e entry) bool {
 	s := c.sink.Load()
-	if s == nil || c.out >= c.limit || c.taken(e.id, e.seq) {
+	if s == nil || c.out >= c.limit || c.taken(&e) {
 		return false
 	}
 	d.ID, d.Dup, d.Gap = e.id, e.dup, c.gap
@@ -227,21 +229,37 @@ func (c *cursor) transmit(d *Delivery, e entry) bool {
 }
 
 // taken reports whether the identifier is in flight. Events closer than 65535 sequences never share one.
-func (c *cursor) taken(id uint16, seq uint64) bool {
-	if len(c.window) == 0 || c.foreign == 0 && seq-c.window[0].seq < 65535 {
+func (c *cursor) taken(e *entry) bool {
+	if len(c.window) == 0 || c.foreign == 0 && e.retained == nil && e.seq-c.window[0].seq < 65535 {
 		return false
 	}
-	for i := range c.window {
-		if c.window[i].id == id && !c.window[i].done {
-			return true
-		}
-	}
-	return false
+	return c.inFlight(e.id)
 }
 
 // lose counts events that this consumer will not get. The caller holds mu.
 func (c *cursor) lose(reason string, n uint64) {
 	c.gap += n
+	c.countLost(reason, n)
+}
+
+// loseEntry gives up an entry of the window. That, and what the entry had to tell, is told by the next
+// entry that is still to be sent, or by the next event.
+func (c *cursor) loseEntry(i int, reason string) {
+	e := &c.window[i]
+	e.done = true
+	n := 1 + e.gap
+	e.gap = 0
+	c.countLost(reason, 1)
+	for j := i + 1; j < len(c.window); j++ {
+		if next := &c.window[j]; !next.done && !next.sent && next.group == nil {
+			next.gap += n
+			return
+		}
+	}
+	c.gap += n
+}
+
+func (c *cursor) countLost(reason string, n uint64) {
 	if c.lost == nil {
 		c.lost = map[string]uint64{}
 	}
@@ -257,7 +275,7 @@ func (c *cursor) kick() {
 }
 
 func (c *cursor) kickLocked() {
-	if c.pumping || c.live.Load() || c.sink.Load() == nil {
+	if c.pumping || c.live.Load() || c.sink.Load() == nil || c.bus.stopping() {
 		return
 	}
 	c.pumping, c.stalled = true, false
@@ -281,7 +299,11 @@ func (c *cursor) pumpSome() (more bool) {
 	if c.sink.Load() == nil || c.bus.stopping() {
 		return c.rest(false)
 	}
-	if !c.resend() || !c.sendRetained() {
+	room, err := c.resend()
+	if err != nil {
+		return c.retry(err)
+	}
+	if !room || !c.sendRetained() {
 		return c.rest(true)
 	}
 	visible := c.bus.visible.Load()
@@ -293,9 +315,7 @@ func (c *cursor) pumpSome() (more bool) {
 	for range pumpBatch {
 		ok, err := c.reader.NextUntil(visible, &r)
 		if err != nil {
-			c.bus.logger.Error("journal not readable", "session", c.name, "err", err)
-			time.AfterFunc(time.Second, c.kick)
-			return c.rest(false)
+			return c.retry(err)
 		}
 		if n := c.reader.Lost(); n > 0 {
 			c.lose("damaged", n)
@@ -314,6 +334,13 @@ func (c *cursor) pumpSome() (more bool) {
 		c.next = r.Seq + 1
 	}
 	return true
+}
+
+// retry ends the pump for a second: the journal cannot be read now.
+func (c *cursor) retry(err error) bool {
+	c.bus.logger.Error("journal not readable; trying again", "session", c.name, "err", err)
+	time.AfterFunc(time.Second, c.kick)
+	return c.rest(false)
 }
 
 // rest ends the pump; stalled when it wants room.
@@ -339,7 +366,7 @@ func (c *cursor) turnLive(seen uint64) (more bool) {
 }
 
 // resend sends again, in order, what the last attachment left unacknowledged [MQTT-4.4.0-1].
-func (c *cursor) resend() bool {
+func (c *cursor) resend() (room bool, err error) {
 	for i := range c.window {
 		e := &c.window[i]
 		if e.sent || e.done {
@@ -347,11 +374,11 @@ func (c *cursor) resend() bool {
 		}
 		s := *c.sink.Load()
 		if c.out >= c.limit {
-			return false
+			return false, nil
 		}
 		if e.received {
 			if !s.Release(e.id) {
-				return false
+				return false, nil
 			}
 			e.sent = true
 			c.out++
@@ -366,22 +393,21 @@ func (c *cursor) resend() bool {
 			if e.sub.ID != 0 {
 				d.SubIDs = []uint32{e.sub.ID}
 			}
-		} else if d, ok = c.reread(e.seq); !ok {
-			e.done = true
-			c.lose("damaged", 1)
+		} else if d, ok, err = c.reread(e.seq); err != nil {
+			return false, err
+		} else if !ok {
+			c.loseEntry(i, "damaged")
 			continue
 		}
 		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap
 		switch s.Deliver(&d) {
 		case Full:
-			return false
+			return false, nil
 		case TooLarge:
-			e.done = true
-			c.lose("too large", 1)
+			c.loseEntry(i, "too large")
 			continue
 		case Forbidden:
-			e.done = true
-			c.lose("forbidden", 1)
+			c.loseEntry(i, "forbidden")
 			continue
 		case sentUnacked:
 			e.done = true
@@ -391,21 +417,21 @@ func (c *cursor) resend() bool {
 		c.out++
 	}
 	c.trim()
-	return true
+	return true, nil
 }
 
-// reread fetches the event of an entry for a redelivery.
-func (c *cursor) reread(seq uint64) (Delivery, bool) {
+// reread fetches the event of an entry for a redelivery; false when it is damaged.
+func (c *cursor) reread(seq uint64) (Delivery, bool, error) {
 	r := c.bus.log.Reader(seq)
 	defer r.Release()
 	rec := new(journal.Record)
 	if ok, err := r.Next(rec); !ok || err != nil || rec.Seq != seq {
-		return Delivery{}, false
+		return Delivery{}, false, err
 	}
 	rec = cloneRecord(rec)
 	m := c.match(rec)
 	return Delivery{Event: rec, QoS: max(1, min(m.qos, rec.Flags&flagQoS)), Retain: m.asPub && rec.Flags&flagRetain != 0,
-		SubIDs: m.subIDs, Meta: m.meta}, true
+		SubIDs: m.subIDs, Meta: m.meta}, true, nil
 }
 
 // sendRetained sends what new subscriptions are owed of the retained messages [MQTT-3.3.1-6].
@@ -428,7 +454,7 @@ func (c *cursor) sendRetained() bool {
 				w.sub.retained--
 			default:
 				before := len(c.window)
-				e := entry{seq: r.Seq, id: packetID(r.Seq), retained: r, sub: w.sub}
+				e := entry{seq: r.Seq, id: packetID(r.Seq), dup: w.sub.from <= c.unsure, retained: r, sub: w.sub}
 				if !c.transmit(&d, e) {
 					return false
 				}
@@ -446,10 +472,10 @@ func (c *cursor) sendRetained() bool {
 	return true
 }
 
-// matches reports whether a topic matches any filter, given up or not.
+// matches reports whether a topic matches any filter, given up or not. A shared filter is its group's.
 func (c *cursor) matches(topic []byte) bool {
 	for _, s := range c.subs {
-		if s.pattern.match(topic) {
+		if s.cursor == c && s.pattern.match(topic) {
 			return true
 		}
 	}
@@ -459,7 +485,7 @@ func (c *cursor) matches(topic []byte) bool {
 // match takes together the filters that the event matches.
 func (c *cursor) match(r *journal.Record) (m match) {
 	for _, s := range c.subs {
-		if s.pattern.match(r.Topic) && s.wants(r) {
+		if s.cursor == c && s.pattern.match(r.Topic) && s.wants(r) {
 			m.add(s)
 		}
 	}
@@ -513,6 +539,8 @@ func (c *cursor) leave() {
 	c.read()
 	c.sink.Store(nil)
 	c.out = 0
+	c.silent = false
+	c.parted = c.next - 1
 	for i := range c.window {
 		c.window[i].sent = false
 		c.window[i].dup = true
@@ -532,15 +560,19 @@ func (c *cursor) position() uint64 {
 	return c.next - 1
 }
 
-// untold counts the lost events of which the consumer has not acknowledged to have been told.
-func (c *cursor) untold() uint64 {
-	n := c.gap
+// untold counts the lost events before position of which the consumer has not acknowledged to have
+// been told. Those behind it are found again when the cursor starts from there.
+func (c *cursor) untold() (n uint64) {
 	for i := range c.window {
-		if !c.window[i].done {
-			n += c.window[i].gap
+		switch e := &c.window[i]; {
+		case e.group != nil:
+		case e.retained == nil:
+			return n + e.gap
+		case !e.done:
+			n += e.gap
 		}
 	}
-	return n
+	return n + c.gap
 }
 
 // prune forgets filters that were given up before the cursor's place.

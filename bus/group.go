@@ -10,6 +10,7 @@ const maxGroupFlight = 100
 type group struct {
 	cursor
 	key     string
+	size    int             // of all; under Bus.mu
 	all     []*subscription // of every session, online or not
 	members []*subscription // online
 	turn    int
@@ -31,6 +32,7 @@ func (b *Bus) addToGroup(sub *subscription, seq uint64) *group {
 		g.subs = []*subscription{{Filter: Filter{Filter: inner, QoS: 1}, pattern: compile(inner), cursor: &g.cursor, from: seq}}
 		b.groups[g.key] = g
 	}
+	g.size++
 	b.mu.Unlock()
 	g.mu.Lock()
 	g.all = append(g.all, sub)
@@ -42,24 +44,25 @@ func (b *Bus) addToGroup(sub *subscription, seq uint64) *group {
 
 // dropFromGroup takes a subscription out; the group ends with its last.
 func (b *Bus) dropFromGroup(sub *subscription) {
-	g := b.group(sub.Filter.Filter)
+	b.mu.Lock()
+	g := b.groups[sub.Filter.Filter]
 	if g == nil {
+		b.mu.Unlock()
 		return
 	}
+	if g.size--; g.size == 0 {
+		delete(b.groups, g.key)
+		delete(b.persisted, g.key)
+	}
+	b.mu.Unlock()
 	g.mu.Lock()
 	g.all = without(g.all, sub)
-	empty := len(g.all) == 0
 	g.durable = false
 	for _, m := range g.all {
 		g.durable = g.durable || m.session.durable
 	}
 	g.mu.Unlock()
 	g.join()
-	if empty {
-		b.mu.Lock()
-		delete(b.groups, g.key)
-		b.mu.Unlock()
-	}
 }
 
 // join looks anew who of the members is online.
@@ -81,8 +84,10 @@ func (g *group) join() {
 		var s Sink = (*groupSink)(g)
 		g.sink.Store(&s)
 	case !is && was:
+		// What members hold stays theirs: each gives it back when it departs.
 		g.bus.index.remove(g.subs[0])
-		g.leave()
+		g.read()
+		g.sink.Store(nil)
 	}
 	g.limit = maxGroupFlight * max(1, len(g.members))
 	g.kickLocked()
@@ -169,7 +174,10 @@ func (c *cursor) acked(seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.window {
-		if e := &c.window[i]; e.seq == seq && e.sent && !e.done {
+		if e := &c.window[i]; e.seq == seq && !e.done {
+			if !e.sent { // given back in between
+				c.out++
+			}
 			c.finish(e)
 			break
 		}

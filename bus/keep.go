@@ -42,6 +42,7 @@ func (b *Bus) keep() {
 func (b *Bus) age(d time.Duration) {
 	for _, s := range b.all() {
 		s.mu.Lock()
+		s.unsaid()
 		if s.online || !s.durable || s.sink.Load() != nil {
 			s.mu.Unlock()
 			continue
@@ -49,16 +50,12 @@ func (b *Bus) age(d time.Duration) {
 		s.absentFor += d
 		ended := s.expiry != NeverExpires && s.absentFor >= time.Duration(s.expiry)*time.Second
 		will := s.will
-		due := will != nil && !s.willSent && (ended || s.absentFor >= time.Duration(will.Delay)*time.Second)
-		drop := ended && (will == nil || due) && !s.ending
-		s.willSent = s.willSent || due
+		due := will != nil && s.willSaid == nil && (ended || s.absentFor >= time.Duration(will.Delay)*time.Second)
+		drop := ended && (will == nil || due) && s.endSaid == nil
 		s.mu.Unlock()
 		if due {
-			if err := b.publishWill(s, will); err != nil {
+			if err := b.publishWill(s); err != nil {
 				b.logger.Warn("will not published yet", "session", s.name, "err", err)
-				s.mu.Lock()
-				s.willSent = false
-				s.mu.Unlock()
 				continue
 			}
 		}
@@ -68,17 +65,53 @@ func (b *Bus) age(d time.Duration) {
 	}
 }
 
-// publishWill publishes a will and notes that it is done; between the two a crash repeats it.
-func (b *Bus) publishWill(s *Session, w *Will) error {
+// unsaid forgets that a record was written that the disk refused afterwards, so that it is written
+// again. The caller holds mu.
+func (s *Session) unsaid() {
+	refused := func(c *journal.Commit) bool {
+		if c == nil {
+			return false
+		}
+		select {
+		case <-c.Done():
+			return c.Err() != nil
+		default:
+			return false
+		}
+	}
+	if refused(s.willSaid) {
+		s.willSaid = nil
+	}
+	if refused(s.endSaid) {
+		s.endSaid = nil
+	}
+	if refused(s.closeSaid) && s.online && s.sink.Load() == nil {
+		if _, c, err := s.bus.appendJSON(kindClose, s.name, s.closing); err == nil {
+			s.closeSaid = c
+		}
+	}
+}
+
+// publishWill publishes a session's will and notes that it is done; between the two a crash repeats it.
+func (b *Bus) publishWill(s *Session) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.will
+	if w == nil || s.willSaid != nil {
+		return nil
+	}
 	e := Event{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Source: s.name,
 		Expiry: time.Duration(w.Expiry) * time.Second, Properties: w.Properties}
 	r := e.Record()
 	if e.QoS == 0 && !e.Retain {
-		b.PublishNow(r)
+		defer b.PublishNow(r)
 	} else if _, err := b.Append(r); err != nil {
 		return err
 	}
-	_, _, err := b.log.Append(&journal.Record{Kind: kindWill, Source: []byte(s.name)})
+	_, c, err := b.appendJSON(kindWill, s.name, aboutRecord{s.opened})
+	if err == nil {
+		s.willSaid = c
+	}
 	return err
 }
 
@@ -86,12 +119,10 @@ func (b *Bus) publishWill(s *Session, w *Will) error {
 func (b *Bus) expire(s *Session) {
 	lag, _ := s.lag()
 	s.mu.Lock()
-	s.ending = true
+	_, c, err := b.appendJSON(kindDrop, s.name, aboutRecord{s.opened})
+	s.endSaid = c
 	s.mu.Unlock()
-	if _, _, err := b.log.Append(&journal.Record{Kind: kindDrop, Source: []byte(s.name)}); err != nil {
-		s.mu.Lock()
-		s.ending = false
-		s.mu.Unlock()
+	if err != nil {
 		return
 	}
 	b.logger.Info("session expired", "session", s.name, "undelivered", lag)
@@ -107,7 +138,10 @@ func (b *Bus) Drop(ctx context.Context, name string) error {
 		return fmt.Errorf("session %q: %w", name, ErrNoSession)
 	}
 	lag, _ := s.lag()
-	if err := b.change(ctx, kindDrop, name, struct{}{}); err != nil {
+	s.mu.Lock()
+	about := aboutRecord{s.opened}
+	s.mu.Unlock()
+	if err := b.change(ctx, kindDrop, name, about); err != nil {
 		return err
 	}
 	if lag > 0 {
@@ -188,7 +222,7 @@ func (b *Bus) needed() uint64 {
 		pos := c.position()
 		wants := false
 		for _, s := range c.subs {
-			wants = wants || s.QoS > 0
+			wants = wants || s.QoS > 0 && s.cursor == c
 		}
 		durable := c.durable
 		c.mu.Unlock()
@@ -241,9 +275,9 @@ func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 	var cut uint64
 	if c.sink.Load() == nil { // what is in flight with nobody there is the oldest
 		for i := range c.window {
-			if e := &c.window[i]; !e.done && e.retained == nil && cut < over {
-				e.done = true
-				cut++
+			if e := &c.window[i]; !e.done && e.retained == nil && over > 0 {
+				c.loseEntry(i, "backlog limit")
+				over--
 			}
 		}
 		c.trim()
@@ -284,8 +318,12 @@ type backlog struct {
 // zero when there is none.
 func (c *cursor) lag() (events uint64, oldest time.Time) {
 	const batch = 4096
-	reader := c.bus.log.Reader(0)
-	defer reader.Release()
+	var reader *journal.Reader
+	defer func() {
+		if reader != nil {
+			reader.Release()
+		}
+	}()
 	for first := true; ; first = false {
 		c.mu.Lock()
 		if c.live.Load() {
@@ -302,6 +340,9 @@ func (c *cursor) lag() (events uint64, oldest time.Time) {
 			first = true
 		}
 		if first {
+			if reader != nil {
+				reader.Release()
+			}
 			reader = c.bus.log.Reader(k.to)
 			reader.Match = c.matches
 		}

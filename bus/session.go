@@ -54,8 +54,11 @@ type Session struct {
 	online    bool
 	absentFor time.Duration // time that the bus ran without the client
 	received  map[uint16]bool
-	ending    bool // its end is on the way to the journal
-	willSent  bool // its will is on the way to the journal
+	opened    uint64          // sequence of the record that opened it last
+	willSaid  *journal.Commit // of the records that its will was published, and
+	endSaid   *journal.Commit // that it ended, while they are on the way to the journal
+	closeSaid *journal.Commit // of the record that its connection ended
+	closing   closeRecord     // that record
 }
 
 // Attach opens the session for a connection and says whether there was one. Delivery begins with
@@ -69,13 +72,22 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 	if old == nil && o.Expiry == 0 && o.Will == nil {
 		return b.attachEphemeral(o), false, nil
 	}
+	if old != nil && old.willDue(o.Clean) {
+		// Its connection is gone, and what comes next must not swallow the will [MQTT-3.1.2-8].
+		if err := b.publishWill(old); err != nil {
+			b.logger.Warn("will not published", "session", o.Name, "err", err)
+		}
+	}
 	err = b.change(ctx, kindOpen, o.Name, openRecord{User: o.User, Clean: o.Clean, Expiry: o.Expiry, Will: o.Will})
 	s = b.session(o.Name)
 	switch {
 	case err == nil && s != nil:
 		return s, s == old, nil
-	case s != nil && !o.Clean && ctx.Err() == nil:
+	case s != nil && s == old && !o.Clean && s.outlives() && ctx.Err() == nil:
 		b.logger.Warn("session opened without a record: the disk refuses", "session", o.Name, "err", err)
+		s.mu.Lock()
+		s.silent = true
+		s.mu.Unlock()
 		return s, true, nil
 	case err == nil:
 		err = ErrClosed
@@ -90,6 +102,22 @@ func (b *Bus) attachEphemeral(o SessionOptions) *Session {
 	b.sessions[o.Name] = s
 	b.mu.Unlock()
 	return s
+}
+
+// willDue reports whether an absent session's will is published before a new connection takes over:
+// it has no delay, or the session ends now.
+func (s *Session) willDue(clean bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.will != nil && !s.online && (clean || s.expiry == 0 || s.will.Delay == 0)
+}
+
+// outlives reports whether the session is there for a client that comes back now, also when the disk
+// has refused the record that it expired.
+func (s *Session) outlives() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expiry == NeverExpires || s.expiry > 0 && (s.online || s.absentFor < time.Duration(s.expiry)*time.Second)
 }
 
 func (s *Session) owner() string {
@@ -164,7 +192,7 @@ func (s *Session) owe(sub *subscription) {
 	sub.retained = 1
 	w := retainedWork{sub: sub}
 	for _, r := range s.bus.retained.match(&sub.pattern) {
-		if r.Seq <= sub.from {
+		if r.Seq <= sub.from && !(sub.NoLocal && string(r.Source) == s.name) {
 			w.msgs = append(w.msgs, r)
 		}
 	}
@@ -208,6 +236,8 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 		}
 	}
 	durable := s.durable
+	will := !clean && s.will != nil && (s.will.Delay == 0 || expiry == 0)
+	s.closing = closeRecord{Opened: s.opened, Clean: clean, Expiry: expiry, Parted: max(s.unsure, s.parted)}
 	s.mu.Unlock()
 	for _, l := range back {
 		l.g.giveBack(l.seq)
@@ -219,9 +249,18 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 		s.bus.forget(s)
 		return
 	}
+	if will {
+		if err := s.bus.publishWill(s); err != nil {
+			s.bus.logger.Warn("will not published yet", "session", s.name, "err", err)
+		}
+	}
 	// Not waited for: after a crash an open session counts as left without a goodbye.
-	if _, _, err := s.bus.appendJSON(kindClose, s.name, closeRecord{Clean: clean, Expiry: expiry}); err != nil {
-		s.bus.closeSession(s, closeRecord{Clean: clean, Expiry: expiry}, s.bus.visible.Load())
+	s.mu.Lock()
+	_, commit, err := s.bus.appendJSON(kindClose, s.name, s.closing)
+	s.closeSaid = commit
+	s.mu.Unlock()
+	if err != nil {
+		s.bus.closeSession(s, s.closing, s.bus.visible.Load())
 	}
 }
 
@@ -238,11 +277,12 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	if s.durable {
 		return s.bus.change(ctx, kindSubscribe, s.name, filters)
 	}
-	s.bus.subscribe(s, filters, s.bus.log.Next()-1)
+	s.bus.subscribe(s, filters, 0)
 	return nil
 }
 
-// Unsubscribe gives filters up and reports which there were. What was accepted before is still delivered.
+// Unsubscribe gives filters up and reports which there were. What was accepted before is still delivered
+// to a durable session; to another one what had been dispatched.
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) ([]bool, error) {
 	existed := make([]bool, len(filters))
 	s.mu.Lock()
@@ -255,7 +295,7 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) ([]bool, er
 	if s.durable {
 		return existed, s.bus.change(ctx, kindUnsubscribe, s.name, filters)
 	}
-	s.bus.unsubscribe(s, filters, s.bus.log.Next())
+	s.bus.unsubscribe(s, filters, 0)
 	return existed, nil
 }
 

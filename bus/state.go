@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,8 +37,16 @@ type openRecord struct {
 }
 
 type closeRecord struct {
+	Opened uint64 `json:"o,omitempty"`
 	Clean  bool   `json:"c,omitempty"`
 	Expiry uint32 `json:"e,omitempty"`
+	Parted uint64 `json:"s,omitempty"` // events up to here may have been sent
+}
+
+// aboutRecord is the payload of kindWill and kindDrop. Such a record, and kindClose, may be overtaken
+// by the client's return: it counts only when the session was not opened again after Opened.
+type aboutRecord struct {
+	Opened uint64 `json:"o,omitempty"`
 }
 
 type storedCursor struct {
@@ -45,7 +54,8 @@ type storedCursor struct {
 	Position uint64 `json:"p"`
 	Gap      uint64 `json:"g,omitempty"`
 	Absent   int64  `json:"a,omitempty"` // minutes
-	Owed     int    `json:"r,omitempty"` // subscriptions whose retained messages are not all acknowledged
+	Unsure   uint64 `json:"u,omitempty"` // events up to here may have been sent to a client of whom there is no other record
+	Settled  uint64 `json:"r,omitempty"` // subscriptions up to here have had their retained messages
 }
 
 type storedSub struct {
@@ -60,10 +70,17 @@ type storedSession struct {
 	User     string            `json:"u,omitempty"`
 	Expiry   uint32            `json:"e,omitempty"`
 	Online   bool              `json:"o,omitempty"`
+	Opened   uint64            `json:"op,omitempty"`
+	MaySent  uint64            `json:"un,omitempty"`
 	Will     *Will             `json:"w,omitempty"`
 	Received []uint16          `json:"rec,omitempty"`
 	Lost     map[string]uint64 `json:"l,omitempty"`
 	Subs     []storedSub       `json:"s,omitempty"`
+}
+
+type storedGroup struct {
+	storedCursor
+	From uint64 `json:"from"`
 }
 
 // apply folds one record. replaying: nobody is attached, and stored places count. Only dispatch and
@@ -130,16 +147,28 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 		if err := json.Unmarshal(r.Payload, &c); err != nil {
 			return err
 		}
+		if c.Opened != s.opened {
+			return nil
+		}
 		b.closeSession(s, c, r.Seq)
+		if replaying {
+			s.unsure = max(s.unsure, c.Parted)
+		}
 	case kindDrop:
+		if ok, err := s.concerns(r); !ok {
+			return err
+		}
 		b.forget(s)
 	case kindRelease:
 		s.mu.Lock()
 		delete(s.received, r.ID)
 		s.mu.Unlock()
 	case kindWill:
+		if ok, err := s.concerns(r); !ok {
+			return err
+		}
 		s.mu.Lock()
-		s.will, s.willSent = nil, false
+		s.will, s.willSaid = nil, nil
 		s.mu.Unlock()
 	default:
 		return fmt.Errorf("kind %d is unknown", r.Kind)
@@ -147,9 +176,16 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 	return nil
 }
 
+// concerns reports whether a record is about the session as it was opened last.
+func (s *Session) concerns(r *journal.Record) (bool, error) {
+	var about aboutRecord
+	err := json.Unmarshal(r.Payload, &about)
+	return err == nil && about.Opened == s.opened, err
+}
+
 func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 	s := b.session(name)
-	if s != nil && o.Clean {
+	if s != nil && (o.Clean || s.expiry == 0) { // without an expiry it ended with its connection
 		b.forget(s)
 		s = nil
 	}
@@ -162,7 +198,8 @@ func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 	}
 	s.mu.Lock()
 	s.user, s.expiry, s.will = o.User, o.Expiry, o.Will
-	s.online, s.absentFor, s.ending, s.willSent = true, 0, false, false
+	s.online, s.absentFor, s.opened, s.silent = true, 0, seq, false
+	s.willSaid, s.endSaid, s.closeSaid = nil, nil, nil
 	s.mu.Unlock()
 }
 
@@ -209,25 +246,42 @@ func (b *Bus) forget(s *Session) {
 	}
 }
 
-// subscribe makes filters stand from seq on; one that stood with the same text ends there.
+// subscribe makes filters stand from seq on; one that stood with the same text ends there. Of a session
+// without records seq is 0: its filters stand from the place of dispatch.
 func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
-	var joined, left []*subscription
+	var subs, left []*subscription
+	var joined []*group
+	for _, f := range filters { // groups first: a cursor's lock is not held while a group's is taken
+		share, inner := splitShare(f.Filter)
+		sub := &subscription{Filter: f, pattern: compile(inner), session: s, cursor: &s.cursor, from: seq}
+		if share != "" {
+			at := seq
+			if at == 0 {
+				at = b.completed.Load()
+			}
+			joined = append(joined, b.addToGroup(sub, at))
+		}
+		subs = append(subs, sub)
+	}
 	s.mu.Lock()
 	s.read()
-	for _, f := range filters {
-		old := s.end(f.Filter, seq+1)
+	if seq == 0 { // not before read: what a live cursor had is not looked at again
+		seq = b.completed.Load()
+		for _, sub := range subs {
+			sub.from = seq
+		}
+	}
+	for i, f := range filters {
+		old, owed := s.end(f.Filter, seq+1)
 		if old != nil && old.cursor != &s.cursor {
 			left = append(left, old)
 		}
-		group, inner := splitShare(f.Filter)
-		sub := &subscription{Filter: f, pattern: compile(inner), session: s, from: seq}
+		sub := subs[i]
 		s.subs = append(s.subs, sub)
-		if group != "" {
-			joined = append(joined, sub)
+		if sub.cursor != &s.cursor {
 			continue
 		}
-		sub.cursor = &s.cursor
-		if f.RetainHandling == 0 || f.RetainHandling == 1 && old == nil {
+		if f.RetainHandling == 0 || f.RetainHandling == 1 && (old == nil || owed) {
 			sub.retained = 1 // owed
 		}
 		if s.sink.Load() != nil {
@@ -239,42 +293,52 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	}
 	s.single.Store(len(s.subs) == 1)
 	s.mu.Unlock()
-	for _, sub := range joined {
-		g := b.addToGroup(sub, seq)
-		defer g.join()
-	}
 	for _, sub := range left {
 		b.dropFromGroup(sub)
+	}
+	for _, g := range joined {
+		g.join()
 	}
 	s.kick()
 }
 
-// end gives up the filter that stands; the caller holds mu.
-func (s *Session) end(filter string, seq uint64) *subscription {
+// end gives up the filter that stands and says whether it was still owed retained messages; the
+// caller holds mu.
+func (s *Session) end(filter string, seq uint64) (sub *subscription, owed bool) {
 	for i, sub := range s.subs {
 		if sub.until.Load() != 0 || sub.Filter.Filter != filter {
 			continue
 		}
 		if sub.cursor != &s.cursor {
 			s.subs = append(s.subs[:i:i], s.subs[i+1:]...)
-			return sub
+			return sub, false
 		}
 		sub.until.Store(seq)
+		owed = sub.retained > 0
+		s.work = slices.DeleteFunc(s.work, func(w retainedWork) bool {
+			if w.sub == sub {
+				sub.retained -= len(w.msgs) + 1
+			}
+			return w.sub == sub
+		})
 		if s.sink.Load() != nil {
 			s.bus.index.remove(sub)
 		}
 		s.prune()
-		return sub
+		return sub, owed
 	}
-	return nil
+	return nil, false
 }
 
 func (b *Bus) unsubscribe(s *Session, filters []string, seq uint64) {
 	var left []*subscription
 	s.mu.Lock()
 	s.read()
+	if seq == 0 {
+		seq = b.completed.Load() + 1
+	}
 	for _, f := range filters {
-		if old := s.end(f, seq); old != nil && old.cursor != &s.cursor {
+		if old, _ := s.end(f, seq); old != nil && old.cursor != &s.cursor {
 			left = append(left, old)
 		}
 	}
@@ -298,8 +362,8 @@ func (b *Bus) placeCursors(cs []storedCursor, replaying bool) {
 		if s := b.session(sc.Name); s != nil {
 			s.place(sc)
 			s.absentFor = time.Duration(sc.Absent) * time.Minute
-			if sc.Owed == 0 {
-				for _, sub := range s.subs {
+			for _, sub := range s.subs {
+				if sub.from <= sc.Settled {
 					sub.retained = 0
 				}
 			}
@@ -314,6 +378,7 @@ func (c *cursor) place(sc storedCursor) {
 		return
 	}
 	c.next, c.gap, c.stored = sc.Position+1, sc.Gap, sc
+	c.unsure = max(c.unsure, sc.Unsure)
 	c.prune()
 }
 
@@ -378,7 +443,7 @@ func (b *Bus) restore(r *journal.Record) error {
 		}
 		s := b.newSession(st.Name, st.Position)
 		s.durable, s.user, s.expiry, s.online, s.will, s.lost = true, st.User, st.Expiry, st.Online, st.Will, st.Lost
-		s.gap, s.stored = st.Gap, st.storedCursor
+		s.gap, s.stored, s.opened, s.unsure = st.Gap, st.storedCursor, st.Opened, max(st.MaySent, st.Unsure)
 		s.absentFor = time.Duration(st.Absent) * time.Minute
 		for _, id := range st.Received {
 			if s.received == nil {
@@ -397,19 +462,21 @@ func (b *Bus) restore(r *journal.Record) error {
 			}
 			s.subs = append(s.subs, sub)
 			if group != "" {
-				b.addToGroup(sub, ss.From)
+				g := b.addToGroup(sub, ss.From)
+				// Sessions come in any order; the group is as old as its oldest member.
+				g.subs[0].from, g.next = min(g.subs[0].from, ss.From), min(g.next, ss.From+1)
 			}
 		}
 		s.single.Store(len(s.subs) == 1)
 	case kindGroup:
-		var sc storedCursor
-		if err := json.Unmarshal(r.Payload, &sc); err != nil {
+		var sg storedGroup
+		if err := json.Unmarshal(r.Payload, &sg); err != nil {
 			return err
 		}
-		if g := b.group(sc.Name); g != nil {
-			g.place(sc)
+		if g := b.group(sg.Name); g != nil { // all sessions come before
+			g.subs[0].from, g.next, g.gap, g.stored = sg.From, sg.Position+1, sg.Gap, sg.storedCursor
 		}
-		b.persisted[sc.Name] = sc.Position
+		b.persisted[sg.Name] = sg.Position
 	}
 	return nil
 }
@@ -432,7 +499,7 @@ func (b *Bus) state() ([]*journal.Record, error) {
 	}
 	for _, g := range b.allGroups() {
 		g.mu.Lock()
-		sc, durable := g.storedNow(), g.durable
+		sc, durable := storedGroup{g.storedNow(), g.subs[0].from}, g.durable
 		g.mu.Unlock()
 		if durable {
 			if err := add(kindGroup, sc); err != nil {
@@ -465,7 +532,8 @@ func (s *Session) store() (storedSession, bool) {
 	if !s.durable {
 		return storedSession{}, false
 	}
-	st := storedSession{storedCursor: s.storedNow(), User: s.user, Expiry: s.expiry, Online: s.online, Will: s.will, Lost: maps.Clone(s.lost)}
+	st := storedSession{storedCursor: s.storedNow(), User: s.user, Expiry: s.expiry, Online: s.online, Opened: s.opened,
+		MaySent: max(s.unsure, s.parted), Will: s.will, Lost: maps.Clone(s.lost)}
 	st.Absent = int64(s.absentFor / time.Minute)
 	for id := range s.received {
 		st.Received = append(st.Received, id)
@@ -479,9 +547,15 @@ func (s *Session) store() (storedSession, bool) {
 // storedNow is the cursor's place as it is written. The caller holds mu.
 func (c *cursor) storedNow() storedCursor {
 	sc := storedCursor{Name: c.name, Position: c.position(), Gap: c.untold()}
+	if c.silent {
+		sc.Unsure = max(c.unsure, c.next-1)
+	}
+	for _, s := range c.subs {
+		sc.Settled = max(sc.Settled, s.from)
+	}
 	for _, s := range c.subs {
 		if s.retained > 0 {
-			sc.Owed++
+			sc.Settled = min(sc.Settled, s.from-1)
 		}
 	}
 	return sc

@@ -95,7 +95,7 @@ func (d dirFS) Lock() (io.Closer, error) {
 		}
 		return nil, fmt.Errorf("%s: %w (%v)", string(d), ErrLocked, err)
 	}
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(fmt.Sprint(os.Getpid())), 0)
 	}
 	if err != nil {

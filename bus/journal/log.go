@@ -21,10 +21,11 @@ type Options struct {
 	// Interval is 0 for one fdatasync a group before it commits. Otherwise a group commits when it is
 	// written, and a sync follows at most every Interval: a power cut may lose that much.
 	Interval    time.Duration
-	SegmentSize int64 // bytes; 32 MiB when 0
-	CacheSize   int   // bytes of the newest records kept in memory; 4 MiB when 0
-	MaxPending  int   // bytes that may wait for the disk before Append blocks; 4 MiB when 0
-	MinFree     int64 // with less free bytes on the disk events are refused; 0: never
+	SegmentSize int64         // bytes; 32 MiB when 0
+	SegmentAge  time.Duration // a segment is sealed when its first record is older; 0: only by size
+	CacheSize   int           // bytes of the newest records kept in memory; 4 MiB when 0
+	MaxPending  int           // bytes that may wait for the disk before Append blocks; 4 MiB when 0
+	MinFree     int64         // with less free bytes on the disk events are refused; 0: never
 }
 
 func (o *Options) defaults() {

@@ -56,10 +56,6 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func recordSize(r *Record) int {
-	return recordHeader + len(r.Source) + len(r.Topic) + len(r.Props) + len(r.Payload)
-}
-
 // appendRecord encodes r at the end of b:
 //
 //	crc u32 · length u32 · seq u64 · time i64 · kind u8 · flags u8 · id u16 · expiry u32 ·

@@ -67,6 +67,10 @@ func (l *Log) open(ctx context.Context) error {
 				continue
 			}
 			l.damaged(segmentName(base), err.Error())
+			if errors.Is(err, errHeader) { // its records are as good as they are
+				segs = append(segs, newSegment(base, base-1))
+				continue
+			}
 			if err := l.fs.Rename(name, name+".damaged"); err != nil {
 				return err
 			}
@@ -107,13 +111,15 @@ func (l *Log) begin(segs []*segment) error {
 		}
 		l.next = max(l.next, s.base, s.last+1)
 	}
-	if n := len(segs); n > 0 && segs[n-1].last < segs[n-1].base {
-		// Nothing was written to it: its place is taken.
-		last := segs[n-1]
-		segs = segs[:n-1]
-		l.next = max(last.base, durable+1)
+	// A snapshot outlives the segments that it covers: their sequences are not used again.
+	if snaps := l.snapshots(); len(snaps) > 0 {
+		durable = max(durable, snaps[len(snaps)-1])
+		l.next = max(l.next, durable+1)
 	}
 	l.durable.Store(durable)
+	if n := len(segs); n > 0 && segs[n-1].last < segs[n-1].base && segs[n-1].base == l.next && segs[n-1].prev == durable {
+		return l.resume(segs) // nothing was written to the last one
+	}
 	seg := newSegment(l.next, durable)
 	f, err := l.createSegment(seg)
 	if err != nil {
@@ -121,6 +127,27 @@ func (l *Log) begin(segs []*segment) error {
 	}
 	l.active = f
 	l.segs = append(segs, seg)
+	return nil
+}
+
+// resume goes on with the last segment, which is empty. It is not made anew: when everything before
+// it was deleted, its header alone says which sequence is next.
+func (l *Log) resume(segs []*segment) error {
+	last := segs[len(segs)-1]
+	f, err := l.fs.Open(segmentName(last.base), false)
+	if err != nil {
+		return err
+	}
+	if err = f.Preallocate(l.o.SegmentSize); err == nil {
+		if err = f.Sync(); err == nil {
+			err = l.fs.SyncDir()
+		}
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	*last = *newSegment(last.base, last.prev)
+	l.active, l.segs = f, segs
 	return nil
 }
 
@@ -215,7 +242,7 @@ func (l *Log) readHeader(base uint64) (*segment, error) {
 	}
 	seg, err := decodeSegmentHeader(b, l.epoch)
 	if err == nil && seg.base != base {
-		err = fmt.Errorf("header names sequence %d", seg.base)
+		err = fmt.Errorf("%w: it names sequence %d", errHeader, seg.base)
 	}
 	return seg, err
 }
@@ -251,7 +278,8 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 	}
 	s := &scanner{f: f, off: segmentHeader, end: size, min: seg.base}
 	seg.size = segmentHeader
-	var doubt []func() // what counts only once a later group header proves that it had been durable
+	tail := int64(segmentHeader) // where the last group begins
+	var doubt []func()           // what counts only once a later group header proves that it had been durable
 	for seg.last < limit {
 		raw, skipped, err := s.next()
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -261,6 +289,7 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 		if skipped > 0 {
 			doubt = append(doubt, func() {
 				l.damaged(segmentName(seg.base), fmt.Sprintf("%d bytes before offset %d", skipped, off))
+				seg.topics, seg.full = nil, true // what the damaged records were about is not known
 			})
 		}
 		if s.proven || !last {
@@ -279,29 +308,43 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 		if r.Seq > limit {
 			break
 		}
+		at := s.group
 		if doubt == nil {
 			seg.add(r, off)
-			seg.size, seg.last = end, r.Seq
+			seg.size, seg.last, tail = end, r.Seq, at
 			continue
 		}
 		r.Topic = append([]byte(nil), r.Topic...)
 		doubt = append(doubt, func() {
 			seg.add(r, off)
-			seg.size, seg.last = end, r.Seq
+			seg.size, seg.last, tail = end, r.Seq, at
 		})
 	}
 	if len(doubt) > 0 {
 		l.log.Info("torn end of the journal cut; nobody was told that it was durable", "file", segmentName(seg.base), "offset", seg.size)
 	}
-	if last && size > seg.size {
+	if !last {
+		return nil
+	}
+	if size > seg.size {
 		if err := f.Truncate(seg.size); err != nil {
 			return err
 		}
-		if err := f.Sync(); err != nil {
-			return err
-		}
 	}
-	return nil
+	return rewrite(f, tail, seg.size)
+}
+
+// rewrite makes the bytes of the last group durable. They may stand only in the operating system's
+// cache: after a kill no sync has covered them, and after a sync that failed another proves nothing.
+func rewrite(f File, from, to int64) error {
+	b := make([]byte, max(to-from, 0))
+	if _, err := f.ReadAt(b, from); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if _, err := f.WriteAt(b, from); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // damaged counts and names a place that is skipped.

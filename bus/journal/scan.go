@@ -23,6 +23,7 @@ type scanner struct {
 	// proven is set by next when a group header stood behind the last damage it passed, or where there was
 	// none: all before that header had been durable.
 	proven bool
+	group  int64 // offset of the last group header
 }
 
 var zeros [4096]byte
@@ -94,6 +95,7 @@ func (s *scanner) next() (rec []byte, skipped int64, err error) {
 		case err != nil:
 			return nil, skipped, err
 		case group:
+			s.group = s.off
 			s.advance(groupHeader)
 			s.proven = true
 		case n > 0:

@@ -6,6 +6,7 @@ package journal
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -63,10 +64,12 @@ func (s *segment) encodeHeader(epoch [16]byte) []byte {
 	return b
 }
 
+var errHeader = errors.New("segment header is damaged")
+
 func decodeSegmentHeader(b []byte, epoch [16]byte) (*segment, error) {
 	le := binary.LittleEndian
 	if len(b) < segmentHeader || [8]byte(b[:8]) != segmentMagic || le.Uint32(b[12:]) != crc32.Checksum(b[16:segmentHeader], castagnoli) {
-		return nil, fmt.Errorf("segment header is damaged")
+		return nil, errHeader
 	}
 	if [16]byte(b[16:32]) != epoch {
 		return nil, fmt.Errorf("segment belongs to another journal (epoch %x)", b[16:32])

@@ -90,7 +90,8 @@ func (l *Log) commitGroup() {
 // write puts the group on disk and notes it in the active segment.
 func (l *Log) write(g *group) error {
 	seg := l.activeSegment()
-	if seg.size > segmentHeader && seg.size+int64(len(g.buf)) > l.o.SegmentSize {
+	aged := l.o.SegmentAge > 0 && seg.first != 0 && time.Now().UnixNano()-seg.first > int64(l.o.SegmentAge)
+	if seg.size > segmentHeader && (aged || seg.size+int64(len(g.buf)) > l.o.SegmentSize) {
 		if err := l.roll(g.first); err != nil {
 			return err
 		}
@@ -322,7 +323,7 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 	}
 	for len(l.segs) > 1 {
 		s := l.segs[0]
-		old := age > 0 && s.end != 0 && now.UnixNano()-s.end > int64(age)
+		old := s.end != 0 && now.UnixNano()-s.end > int64(age)
 		empty := s.last < s.base
 		if l.segs[1].base > floor || !(old || empty || total > size) {
 			break

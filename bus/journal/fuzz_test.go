@@ -1,0 +1,97 @@
+package journal_test
+
+import (
+	"context"
+	"encoding/binary"
+	"testing"
+
+	"github.com/postbus/postbus/bus/bustest"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// FuzzSegment damages a segment in any way: it opens, what is read is in order and undamaged, and the
+// journal goes on.
+func FuzzSegment(f *testing.F) {
+	const name = "00000000000000000001.seg"
+	disk := func(t testing.TB) (*bustest.Disk, []byte) {
+		d := bustest.NewDisk(1)
+		l := open(t, d, journal.Options{SegmentSize: 1 << 12})
+		put(t, l, 0, 10)
+		put(t, l, 10, 20)
+		d = d.Kill()
+		l.Close()
+		file, err := d.Open(name, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 4<<10)
+		n, _ := file.ReadAt(b, 0)
+		return d, b[:n]
+	}
+	f.Add([]byte{}, uint16(0), uint16(0))
+	f.Add([]byte{0, 0, 0, 0}, uint16(100), uint16(200))
+	f.Add([]byte("PBG1"), uint16(64), uint16(0))
+	f.Fuzz(func(t *testing.T, patch []byte, at, cut uint16) {
+		d, b := disk(t)
+		off := int(at) % len(b)
+		n := copy(b[off:], patch)
+		if cut > 0 {
+			b = b[:int(cut)%len(b)]
+		}
+		file, err := d.Open(name, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		l, err := journal.Open(context.Background(), d, journal.Options{SegmentSize: 1 << 12})
+		if err != nil {
+			t.Fatalf("damage at %d, %d bytes: %v", off, n, err)
+		}
+		defer l.Close()
+		got := payloads(t, l, 1)
+		if len(got) > 20 {
+			t.Fatalf("%d records of 20", len(got))
+		}
+		put(t, l, 100, 101)
+		if after := payloads(t, l, 1); len(after) != len(got)+1 || after[len(got)] != "payload 100" {
+			t.Fatalf("after one more: %q", after)
+		}
+	})
+}
+
+// FuzzSnapshot damages a snapshot: the one before it counts, or none.
+func FuzzSnapshot(f *testing.F) {
+	f.Add([]byte{1, 2, 3}, uint16(10))
+	f.Add(binary.LittleEndian.AppendUint32(nil, 1<<31), uint16(4))
+	f.Fuzz(func(t *testing.T, patch []byte, at uint16) {
+		d := bustest.NewDisk(1)
+		l := open(t, d, journal.Options{SegmentSize: 1 << 12})
+		defer l.Close()
+		_, err := l.WriteSnapshot(7, func(emit func(*journal.Record) error) error {
+			for i := range 5 {
+				if err := emit(event(i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := d.Open("00000000000000000007.snap", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, _ := file.Size()
+		if _, err := file.WriteAt(patch, int64(at)%size); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		seq, err := l.ReadSnapshot(func(*journal.Record) error { n++; return nil })
+		if err != nil || seq == 7 && n != 5 || seq != 7 && n != 0 {
+			t.Fatalf("snapshot %d with %d records: %v", seq, n, err)
+		}
+	})
+}

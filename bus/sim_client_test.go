@@ -1,0 +1,673 @@
+package bus
+
+// This file is the simulated client with the part of a broker that stands between it and the bus.
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// got is one delivery as it came.
+type got struct {
+	seq, gap                       uint64
+	id                             uint16
+	qos                            byte
+	dup, retain, queued, processed bool
+	subIDs                         []uint32
+	topic, payload                 string
+	at                             time.Time
+	key                            string // of the group
+}
+
+// simConn is one connection: a sink with bounded room.
+type simConn struct {
+	c        *simClient
+	s        *Session
+	limit    int
+	queue    []*got // not acknowledged
+	log      []*got // not checked
+	releases []uint16
+	inflight map[uint16]*got
+	last     uint64
+	closed   bool
+	doomed   bool            // the broker ends it: something was refused
+	known    map[uint16]bool // QoS 2 identifiers whose publish came on this connection
+	will     string
+}
+
+// simPub is one publish of QoS 1 or 2.
+type simPub struct {
+	c         *simClient
+	conn      *simConn
+	key       string
+	rec       journal.Record
+	seq       uint64
+	commit    *journal.Commit
+	id        uint16
+	acked     bool
+	released  bool
+	refused   int // the life in which the disk refused it
+	mayRepeat bool
+}
+
+// simClient is a client with its session.
+type simClient struct {
+	s        *sim
+	name     string
+	expiry   uint32
+	shares   bool
+	small    bool // takes no large events
+	busy     bool
+	space    int
+	conn     *simConn
+	sess     *simSession
+	outgoing []*simPub // QoS 2 handshakes
+	nextID   uint16
+	wills    int
+}
+
+func newSimClient(s *sim, i int) *simClient {
+	c := &simClient{s: s, name: string(rune('a' + i)), space: 1 + s.rnd.IntN(10)}
+	c.sess = newSimSession(&s.model, c.name)
+	c.small = s.chance(10)
+	switch {
+	case s.chance(35):
+		c.shares = true
+		c.expiry = NeverExpires
+	case s.chance(20):
+		c.expiry = 0
+	case s.chance(50):
+		c.expiry = uint32(1 + s.rnd.IntN(60))
+	default:
+		c.expiry = uint32(600 + s.rnd.IntN(4000))
+	}
+	return c
+}
+
+// Deliver implements Sink.
+func (k *simConn) Deliver(d *Delivery) Verdict {
+	s := k.c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k.closed {
+		if d.QoS > 0 {
+			s.failLocked("nothing is delivered to a connection that ended: %s got %d", k.c.name, d.Event.Seq)
+		}
+		return Full
+	}
+	if k.c.small && len(d.Event.Payload) > 200 && d.QoS > 0 {
+		return TooLarge
+	}
+	if len(k.queue) >= k.c.space {
+		return Full
+	}
+	if d.Event.Seq > k.s.bus.log.Durable() {
+		s.failLocked("nothing is delivered before it is durable: %s got %d", k.c.name, d.Event.Seq)
+	}
+	g := &got{seq: d.Event.Seq, gap: d.Gap, id: d.ID, qos: d.QoS, dup: d.Dup, retain: d.Retain, subIDs: slices.Clone(d.SubIDs),
+		topic: string(d.Event.Topic), payload: string(d.Event.Payload), at: time.Now()}
+	if d.QoS > 0 {
+		if d.ID == 0 || k.inflight[d.ID] != nil {
+			s.failLocked("packet identifiers are unique in flight: %s got %d as %d", k.c.name, g.seq, d.ID)
+		}
+		if len(k.inflight) >= k.limit {
+			s.failLocked("never more unacknowledged than the limit: %s has %d of %d", k.c.name, len(k.inflight), k.limit)
+		}
+		k.inflight[d.ID] = g
+	}
+	k.queue = append(k.queue, g)
+	k.log = append(k.log, g)
+	s.trace = append(s.trace, fmt.Sprintf("%12s  %s <- %d %s %q id %d qos %d dup %v retain %v gap %d subs %v", time.Since(s.start), k.c.name,
+		g.seq, g.topic, g.payload[:min(12, len(g.payload))], g.id, g.qos, g.dup, g.retain, g.gap, g.subIDs))
+	return Sent
+}
+
+// Release implements Sink.
+func (k *simConn) Release(id uint16) bool {
+	s := k.c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k.closed {
+		s.failLocked("nothing is released on a connection that ended: %s got %d", k.c.name, id)
+		return false
+	}
+	if len(k.queue) >= k.c.space {
+		return false
+	}
+	if k.inflight[id] != nil {
+		s.failLocked("packet identifiers are unique in flight: %s got %d released", k.c.name, id)
+	}
+	if len(k.inflight) >= k.limit {
+		s.failLocked("never more unacknowledged than the limit: %s has %d of %d", k.c.name, len(k.inflight), k.limit)
+	}
+	k.inflight[id] = &got{id: id, qos: 2}
+	k.releases = append(k.releases, id)
+	return true
+}
+
+// check compares what came with the model.
+func (c *simClient) check() {
+	if c.conn == nil {
+		return
+	}
+	k := c.conn
+	c.s.model.scan(c.s.bus)
+	c.s.mu.Lock()
+	log := k.log
+	k.log = nil
+	c.s.mu.Unlock()
+	for _, g := range log {
+		switch {
+		case g.seq == 0:
+			ok := false
+			for _, sp := range c.sess.spans {
+				_, inner := splitShare(sp.f.Filter)
+				ok = ok || Match(inner, g.topic)
+			}
+			if !ok {
+				c.s.fail("nothing is delivered that no filter asked for: %s got %s", c.name, g.topic)
+			}
+		case g.retain:
+			c.sess.retainedMessage(g)
+		case strings.HasPrefix(g.topic, "w/"):
+			for _, sp := range c.sess.spans {
+				if len(g.subIDs) == 1 && sp.f.ID == g.subIDs[0] && sp.endHi == forever {
+					g.key = sp.f.Filter
+				}
+			}
+			if g.key == "" {
+				for _, sp := range c.sess.spans {
+					if len(g.subIDs) == 1 && sp.f.ID == g.subIDs[0] {
+						g.key = sp.f.Filter
+					}
+				}
+			}
+			if g.key == "" {
+				c.s.fail("nothing is delivered that no filter asked for: %s got %d %s", c.name, g.seq, g.topic)
+				continue
+			}
+			c.s.model.shared(k, g, g.key)
+		default:
+			c.sess.own(k, g)
+		}
+	}
+}
+
+func (c *simClient) connect(clean bool) {
+	s, b := c.s, c.s.bus
+	o := SessionOptions{Name: c.name, Clean: clean, Expiry: c.expiry}
+	will := ""
+	if s.chance(30) {
+		s.willN++
+		will = fmt.Sprintf("will %s %d", c.name, s.willN)
+		o.Will = &Will{Topic: "n/will", Payload: []byte(will), QoS: 1}
+		if s.chance(50) {
+			o.Will.Delay = uint32(1 + s.rnd.IntN(30))
+		}
+	}
+	s.log("%s connects, clean %v, expiry %d, will %q", c.name, clean, c.expiry, will)
+	k := &simConn{c: c, limit: 1 + s.rnd.IntN(6), inflight: map[uint16]*got{}, known: map[uint16]bool{}, will: will}
+	offline := time.Duration(0)
+	if !c.sess.offAt.IsZero() {
+		offline = time.Since(c.sess.offAt)
+	}
+	var present bool
+	s.async(c, func() (err error) {
+		k.s, present, err = b.Attach(context.Background(), o)
+		return err
+	}, func(err error) {
+		x := c.sess
+		if b.ctx.Err() != nil || err != nil {
+			s.log("%s is refused: %v", c.name, err)
+			x.void()
+			x.gone = false // the record may have been written
+			return
+		}
+		s.log("%s is connected, limit %d, present %v", c.name, k.limit, present)
+		if clean && present {
+			s.fail("a clean start forgets the session: %s", c.name)
+		}
+		if !present && !clean && x.alive && (x.expiry == NeverExpires || offline+5*time.Second < time.Duration(x.expiry)*time.Second) {
+			s.fail("a session survives until it expires: %s is gone after %s of %d s", c.name, offline, x.expiry)
+		}
+		if present && x.gone {
+			s.fail("a session that ended does not come back: %s", c.name)
+		}
+		if !present {
+			x.void()
+			c.sess = newSimSession(&s.model, c.name)
+			x = c.sess
+			for _, p := range c.outgoing {
+				p.mayRepeat = true
+			}
+			c.outgoing = nil
+		}
+		x.online, x.gone, x.unclear = true, false, false
+		k.s.mu.Lock()
+		x.silent = x.silent || k.s.silent
+		k.s.mu.Unlock()
+		x.alive = c.expiry > 0
+		x.expiry = c.expiry
+		c.conn = k
+		k.s.Start(k, k.limit)
+		c.resend()
+	})
+}
+
+// resend goes on with the QoS 2 handshakes of the last connection.
+func (c *simClient) resend() {
+	have := c.conn.s.Received()
+	for _, p := range slices.Clone(c.outgoing) {
+		if c.conn.doomed {
+			return
+		}
+		p.conn = c.conn
+		c.conn.known[p.id] = true
+		switch {
+		case p.released || p.acked:
+			p.acked = true
+			c.release(p)
+		case slices.Contains(have, p.id):
+			c.s.log("%s sends %q again; it is known", c.name, p.key)
+			p.fate(nil)
+		default:
+			c.s.log("%s sends %q again", c.name, p.key)
+			c.append(p)
+		}
+	}
+}
+
+func (c *simClient) append(p *simPub) {
+	r := p.rec
+	commit, err := c.s.bus.Append(&r)
+	if err != nil {
+		p.refused = c.s.life
+		c.s.log("%s is refused %q: %v", c.name, p.key, err)
+		if c.conn != nil {
+			c.conn.doomed = true
+		}
+		return
+	}
+	p.refused = 0
+	p.seq, p.commit, p.conn = r.Seq, commit, c.conn
+	c.s.log("%s -> %d %s %q qos %d retain %v expiry %d id %d", c.name, r.Seq, r.Topic, p.key[:min(12, len(p.key))], r.Flags&flagQoS, r.Flags&flagRetain != 0, int32(r.Expiry), r.ID)
+	c.s.pubs = append(c.s.pubs, p)
+}
+
+// fate is the answer of the bus to a publish.
+func (p *simPub) fate(err error) {
+	c := p.c
+	if err != nil {
+		p.refused = c.s.life
+		c.s.log("%q is refused: %v", p.key[:min(12, len(p.key))], err)
+		if c.conn != nil && c.conn == p.conn {
+			c.conn.doomed = true
+		}
+		return
+	}
+	p.acked = true
+	if p.id != 0 && c.conn != nil && c.conn == p.conn && !c.conn.closed {
+		c.release(p)
+	}
+}
+
+// release ends a QoS 2 publish.
+func (c *simClient) release(p *simPub) {
+	p.released = true
+	commit, err := c.conn.s.Release(p.id)
+	k := c.conn
+	if err != nil {
+		k.doomed = true
+		return
+	}
+	done := func() {
+		c.outgoing = slices.DeleteFunc(c.outgoing, func(o *simPub) bool { return o == p })
+		delete(k.known, p.id)
+	}
+	if commit == nil {
+		done()
+		return
+	}
+	c.s.ops = append(c.s.ops, &simOp{c: &simClient{}, finished: waitFor(commit), done: func(err error) {
+		if err == nil && c.conn == k {
+			done()
+		} else {
+			k.doomed = true
+		}
+	}})
+}
+
+func waitFor(c *journal.Commit) chan error {
+	out := make(chan error, 1)
+	go func() {
+		<-c.Done()
+		out <- c.Err()
+	}()
+	return out
+}
+
+func (c *simClient) publish(n int) {
+	s := c.s
+	for range n {
+		if c.conn.doomed {
+			return
+		}
+		e := Event{Topic: []string{"n/a/1", "n/a/2", "n/b/1", "n/b", "w/1", "w/2"}[s.rnd.IntN(6)], QoS: 1, Source: c.name}
+		s.payload++
+		e.Payload = fmt.Appendf(nil, "event %05d", s.payload)
+		if s.chance(5) {
+			e.Payload = append(e.Payload, make([]byte, 200+s.rnd.IntN(600))...)
+		}
+		switch {
+		case s.chance(10):
+			e.QoS = 0
+		case s.chance(25):
+			e.QoS = 2
+		}
+		e.Retain = s.chance(15)
+		if e.Retain && s.chance(25) && e.QoS < 2 {
+			e.Payload = nil
+		}
+		if s.chance(10) {
+			e.Expiry = time.Duration(1+s.rnd.IntN(30)) * time.Second
+		}
+		r := e.Record()
+		if e.QoS == 0 && !e.Retain {
+			s.bus.PublishNow(r)
+			continue
+		}
+		p := &simPub{c: c, key: string(e.Payload), mayRepeat: e.QoS < 2}
+		if e.QoS == 2 {
+			c.nextID = c.nextID%50 + 1
+			if slices.ContainsFunc(c.outgoing, func(o *simPub) bool { return o.id == c.nextID }) {
+				continue
+			}
+			p.id, r.ID = c.nextID, c.nextID
+			c.outgoing = append(c.outgoing, p)
+			c.conn.known[p.id] = true
+		}
+		p.rec = *r
+		if p.key != "" {
+			s.model.pubs[p.key] = p
+		}
+		c.append(p)
+	}
+}
+
+// acknowledge answers up to n deliveries in order, and releases; false when there was nothing.
+func (c *simClient) acknowledge(n int) bool {
+	s, k := c.s, c.conn
+	if k == nil {
+		return false
+	}
+	s.mu.Lock()
+	queue := k.queue[:min(n, len(k.queue))]
+	k.queue = k.queue[len(queue):]
+	releases := k.releases
+	k.releases = nil
+	s.mu.Unlock()
+	c.check()
+	free := func(id uint16) {
+		s.mu.Lock()
+		delete(k.inflight, id)
+		s.mu.Unlock()
+	}
+	for _, id := range releases {
+		free(id)
+		if !k.s.Ack(id) {
+			s.fail("what is in flight can be acknowledged: %s, %d after its release", c.name, id)
+		}
+		s.log("%s completes %d", c.name, id)
+	}
+	for _, g := range queue {
+		if g.qos == 0 {
+			continue
+		}
+		mark := c.sess.sent[g.seq]
+		if g.retain || g.key != "" {
+			mark = nil
+		}
+		if g.qos == 2 {
+			if !k.s.Receive(g.id) {
+				s.fail("what is in flight can be acknowledged: %s, %d received", c.name, g.id)
+			}
+			s.log("%s received %d (%d)", c.name, g.seq, g.id)
+			if mark != nil {
+				mark.receivd = s.life
+			}
+			if s.chance(50) {
+				s.mu.Lock()
+				k.releases = append(k.releases, g.id) // PUBCOMP comes later
+				s.mu.Unlock()
+				continue
+			}
+		}
+		free(g.id)
+		if mark != nil {
+			mark.acked = s.life
+		}
+		if g.key != "" {
+			if h := s.model.group(g.key).held[g.seq]; h != nil && h.conn == k {
+				h.acked = true
+			}
+		}
+		s.log("%s acknowledges %d (%d)", c.name, g.seq, g.id)
+		if !k.s.Ack(g.id) {
+			s.fail("what is in flight can be acknowledged: %s, %d (%d)", c.name, g.id, g.seq)
+		}
+	}
+	k.s.Kick()
+	return len(queue)+len(releases) > 0
+}
+
+func (c *simClient) room(n int) {
+	s := c.s
+	if n < 1000 {
+		n = s.rnd.IntN(12)
+	}
+	s.mu.Lock()
+	c.space = n
+	s.mu.Unlock()
+	if c.conn != nil && c.conn.s != nil {
+		c.conn.s.Kick()
+	}
+}
+
+// gone marks the end of a connection for the model.
+func (c *simClient) closed() {
+	if c.conn == nil {
+		return
+	}
+	c.s.mu.Lock()
+	c.conn.closed = true
+	c.s.mu.Unlock()
+	c.conn = nil
+	if c.sess.offAt.IsZero() || c.sess.online {
+		c.sess.offAt = time.Now()
+	}
+}
+
+// lostConnection: the bus is gone.
+func (c *simClient) lostConnection() {
+	if c.conn == nil {
+		return
+	}
+	if c.conn.will != "" {
+		c.s.model.wills[c.conn.will] = willMay
+	}
+}
+
+func (c *simClient) disconnect(clean bool, expiry uint32) {
+	s, k := c.s, c.conn
+	s.log("%s disconnects, clean %v", c.name, clean)
+	k.s.Detach(clean, expiry)
+	c.check()
+	c.sess.online = false
+	c.closed()
+	c.sess.offAt, c.sess.offLife = time.Now(), s.life
+	if expiry == 0 {
+		c.sess.void()
+	}
+}
+
+func (c *simClient) drop() {
+	s, b, x := c.s, c.s.bus, c.sess
+	s.log("%s is dropped", c.name)
+	x.void()
+	s.async(c, func() error { return b.Drop(context.Background(), c.name) }, func(err error) {
+		s.log("%s dropped: %v", c.name, err)
+		x.gone = err == nil && b == s.bus
+	})
+}
+
+// place is where a change of filters is at the earliest.
+func (c *simClient) place() uint64 {
+	if c.conn.s.durable {
+		return c.s.bus.log.Next() - 1
+	}
+	return c.s.bus.completed.Load()
+}
+
+var simFilters = []string{"n/#", "n/a/+", "n/+/1", "n/a/1", "n/b/#", "n/+"}
+var simShared = []string{"$share/g/w/#", "$share/h/w/+", "$share/g/w/1"}
+
+func (c *simClient) subscribe() {
+	s, b, x, k := c.s, c.s.bus, c.sess, c.conn
+	s.observe()
+	if c.conn != k {
+		return
+	}
+	var fs []Filter
+	var spans []*span
+	lo := c.place()
+	for range 1 + s.rnd.IntN(2) {
+		f := Filter{QoS: byte(s.rnd.IntN(3)), RetainHandling: byte(s.rnd.IntN(3))}
+		if c.shares && s.chance(40) {
+			i := s.rnd.IntN(len(simShared))
+			f = Filter{Filter: simShared[i], QoS: f.QoS, ID: uint32(100 + i)}
+		} else {
+			i := s.rnd.IntN(len(simFilters))
+			f.Filter, f.NoLocal = simFilters[i], s.chance(20)
+			if s.chance(50) {
+				f.ID = uint32(1 + i)
+			}
+		}
+		if slices.ContainsFunc(fs, func(o Filter) bool { return o.Filter == f.Filter }) {
+			continue
+		}
+		fs = append(fs, f)
+		spans = append(spans, &span{f: f, fromLo: lo, fromHi: forever, endLo: forever, endHi: forever, got: map[string]uint64{}, forbidsRetained: f.RetainHandling == 2})
+	}
+	var old []*span
+	for _, sp := range spans {
+		isNew := true
+		for _, o := range x.spans {
+			if o.f.Filter == sp.f.Filter && o.endHi == forever {
+				old = append(old, o)
+				o.endLo = min(o.endLo, lo)
+				isNew = false
+			}
+		}
+		sp.wantsRetained = sp.f.RetainHandling == 0 || sp.f.RetainHandling == 1 && isNew
+	}
+	x.spans = append(x.spans, spans...)
+	s.log("%s subscribes %+v", c.name, fs)
+	var hi uint64
+	s.async(c, func() error {
+		err := k.s.Subscribe(context.Background(), fs)
+		if b.ctx.Err() == nil {
+			hi = b.log.Next() - 1
+		} else if err == nil {
+			hi = forever - 1
+		}
+		return err
+	}, func(err error) {
+		s.log("%s subscribed: %v", c.name, err)
+		if err != nil {
+			for _, o := range old { // which of the two stands is not known
+				o.sure = false
+				x.m.leaves(x, o)
+			}
+			return
+		}
+		for _, o := range old {
+			o.endHi = hi
+		}
+		for _, sp := range spans {
+			sp.fromHi, sp.sure = hi, true
+			if c.expiry > 0 {
+				x.m.joins(x, sp)
+			}
+		}
+	})
+}
+
+func (c *simClient) unsubscribe() {
+	s, b, x, k := c.s, c.s.bus, c.sess, c.conn
+	f := simFilters[s.rnd.IntN(len(simFilters))]
+	if c.shares && s.chance(30) {
+		f = simShared[s.rnd.IntN(len(simShared))]
+	}
+	var spans []*span
+	lo := c.place()
+	for _, sp := range x.spans {
+		if sp.f.Filter == f && sp.endHi == forever {
+			spans = append(spans, sp)
+			sp.endLo = min(sp.endLo, lo)
+			x.m.leaves(x, sp)
+		}
+	}
+	s.log("%s unsubscribes %s", c.name, f)
+	var hi uint64
+	s.async(c, func() error {
+		_, err := k.s.Unsubscribe(context.Background(), []string{f})
+		if b.ctx.Err() == nil {
+			hi = b.log.Next() - 1
+		} else {
+			hi = forever
+		}
+		return err
+	}, func(err error) {
+		s.log("%s unsubscribed: %v", c.name, err)
+		if err == nil {
+			for _, sp := range spans {
+				sp.endHi = hi
+			}
+		}
+	})
+}
+
+// checkOwed compares at the end what the session had with what it was owed.
+func (c *simClient) checkOwed() {
+	x, s := c.sess, c.s
+	var missing []uint64
+	excused := uint64(0)
+	for _, seq := range s.model.order {
+		e := s.model.events[seq]
+		if x.sent[seq] != nil || !x.owes(e) {
+			continue
+		}
+		if s.model.excused(e) {
+			excused++
+		} else {
+			missing = append(missing, seq)
+		}
+	}
+	if len(missing) > 0 {
+		s.fail("an acknowledged event is never lost: %s never had %v", c.name, missing)
+	}
+	told := x.told
+	if c.conn != nil {
+		c.conn.s.mu.Lock()
+		told += c.conn.s.untold()
+		c.conn.s.mu.Unlock()
+	}
+	if excused > told {
+		s.fail("a loss is told: %s lost %d events and was told %d", c.name, excused, told)
+	}
+}

@@ -1,0 +1,169 @@
+package bus
+
+// This file breaks the code on purpose, in a copy of the module, and demands that the simulation
+// notices: a simulation that finds nothing proves nothing.
+
+import (
+	"flag"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var simMutants = flag.Bool("sim.mutants", false, "run TestSimulationFindsDefects, which builds a copy of the module per defect")
+
+// defect is one way in which the code could be wrong.
+type defect struct {
+	name  string
+	edits []edit
+}
+
+type edit struct{ file, old, new string }
+
+var defects = []defect{
+	{"a publish is acknowledged before it is synced", []edit{
+		{"journal/writer.go", "	err := l.write(g)\n", "	close(g.commit.done)\n	err := l.write(g)\n"},
+		{"journal/writer.go", "	close(g.commit.done)\n	close(progress)", "	close(progress)"},
+		{"journal/writer.go", "	for _, g := range []*group{g, waiting} {\n", "	for _, g := range []*group{waiting} {\n"},
+	}},
+	{"groups are written but not synced", []edit{
+		{"journal/writer.go", "		if err := l.active.Sync(); err != nil {\n			return err\n		}\n		l.count", "		l.count"},
+	}},
+	{"events are visible before they are durable", []edit{
+		{"journal/writer.go", "	err := l.write(g)\n", "	l.rd.Lock()\n	l.tail = append(l.tail, g)\n	l.rd.Unlock()\n	l.durable.Store(g.last)\n	l.mu.Lock()\n	close(l.progress)\n	l.progress = make(chan struct{})\n	l.mu.Unlock()\n	err := l.write(g)\n"},
+		{"journal/writer.go", "	l.tail = append(l.tail, g)\n	l.tailSize +=", "	l.tailSize +="},
+	}},
+	{"a cursor is stored past what is in flight", []edit{
+		{"cursor.go", "			return e.seq - 1\n", "			continue\n"},
+	}},
+	{"a live cursor is stored past the durable end", []edit{
+		{"cursor.go", "		return max(c.next-1, c.bus.completed.Load())\n", "		return max(c.next-1, c.bus.log.Next()+2)\n"},
+		{"cursor.go", "		c.next = max(c.next, c.bus.completed.Load()+1)\n		c.live", "		c.next = max(c.next, c.bus.log.Next()+3)\n		c.live"},
+	}},
+	{"a redelivery has lost its DUP", []edit{
+		{"cursor.go", "		c.window[i].dup = true\n", ""},
+	}},
+	{"redeliveries come in the wrong order", []edit{
+		{"cursor.go", "	for i := range c.window {\n		e := &c.window[i]\n		if e.sent || e.done {", "	for i := len(c.window) - 1; i >= 0; i-- {\n		e := &c.window[i]\n		if e.sent || e.done {"},
+	}},
+	{"a redelivery has another packet identifier", []edit{
+		{"cursor.go", "		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n", "		e.id = e.id%65535 + 1\n		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n"},
+	}},
+	{"after a crash a redelivery carries no DUP", []edit{
+		{"state.go", "			s.unsure = end\n", ""},
+	}},
+	{"the event for which there was no room is skipped", []edit{
+		{"cursor.go", "		c.live.Store(false)\n		c.next = r.Seq\n", "		c.live.Store(false)\n		c.next = r.Seq + 1\n"},
+	}},
+	{"an unsubscribed filter still matches what is read", []edit{
+		{"state.go", "		sub.until.Store(seq)\n", "		defer sub.until.Store(forever - 1)\n"},
+	}},
+	{"an unsubscribed filter still matches what is live", []edit{
+		{"state.go", "		if s.sink.Load() != nil {\n			s.bus.index.remove(sub)\n		}\n		s.prune()", "		s.prune()"},
+		{"cursor.go", "	return seq > s.from && (until == 0 || seq < until)", "	return seq > s.from && until != 1"},
+	}},
+	{"a filter ends before what was accepted while it stood is delivered", []edit{
+		{"cursor.go", "until == 0 || until > pos {", "until == 0 && pos != forever {"},
+	}},
+	{"NoLocal is ignored when reading", []edit{
+		{"cursor.go", "s.covers(r.Seq) && !(s.NoLocal && string(r.Source) == s.session.name)", "s.covers(r.Seq)"},
+	}},
+	{"the limit of deliveries in flight is off by one", []edit{
+		{"cursor.go", "s == nil || c.out >= c.limit ||", "s == nil || c.out > c.limit ||"},
+	}},
+	{"what a group's member left goes to nobody", []edit{
+		{"group.go", "			e.sent = false\n			c.out--\n", ""},
+	}},
+	{"a QoS 2 publish that is repeated is taken for a new one after a crash", []edit{
+		{"state.go", "				s.received[r.ID] = true\n", ""},
+	}},
+	{"a clean start keeps the old subscriptions", []edit{
+		{"state.go", "	if s != nil && (o.Clean || s.expiry == 0) {", "	if s != nil && s.expiry == 0 {"},
+	}},
+	{"retention ignores the sessions", []edit{
+		{"keep.go", "		need = min(need, pos+1)\n", "		need = max(need, pos+1)\n"},
+	}},
+	{"the backlog limit takes events silently", []edit{
+		{"keep.go", "		c.lose(\"backlog limit\", cut)\n", ""},
+	}},
+	{"a cleared retained message stays after a restart", []edit{
+		{"index.go", "		n.value = nil\n", "		_ = n\n"},
+	}},
+	{"a torn tail is kept", []edit{
+		{"journal/recover.go", "		if s.proven || !last {", "		if s.proven || !last || size > 0 {"},
+	}},
+}
+
+// TestSimulationFindsDefects wants the simulation to fail for each defect within 2000 seeds.
+func TestSimulationFindsDefects(t *testing.T) {
+	if !*simMutants {
+		t.Skip("run it with -sim.mutants")
+	}
+	root := t.TempDir()
+	copyTree(t, "..", root, "go.mod", "go.sum")
+	for _, dir := range []string{".", "journal", "bustest"} {
+		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			if base := filepath.Base(n); !strings.HasSuffix(base, "_test.go") || dir == "." && strings.HasPrefix(base, "sim_") {
+				copyTree(t, ".", filepath.Join(root, "bus"), n)
+			}
+		}
+	}
+	seed := regexp.MustCompile(`seed (\d+): (.*)`)
+	for _, d := range defects {
+		t.Run(d.name, func(t *testing.T) {
+			defer func() {
+				for _, e := range d.edits {
+					copyTree(t, ".", filepath.Join(root, "bus"), e.file)
+				}
+			}()
+			for _, e := range d.edits {
+				name := filepath.Join(root, "bus", e.file)
+				b, err := os.ReadFile(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := strings.Count(string(b), e.old); n != 1 {
+					t.Fatalf("%s holds the text to break %d times, want once; adapt the defect:\n%s", e.file, n, e.old)
+				}
+				if err := os.WriteFile(name, []byte(strings.Replace(string(b), e.old, e.new, 1)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			start := time.Now()
+			cmd := exec.Command("go", "test", "./bus", "-count=1", "-vet=off", "-run", "TestSimulation$", "-sim.seeds=2000")
+			cmd.Dir = root
+			out, err := cmd.CombinedOutput()
+			found := seed.FindSubmatch(out)
+			if err == nil || found == nil {
+				t.Fatalf("2000 seeds do not notice it\n%s", out)
+			}
+			t.Logf("found by seed %s in %s: %s", found[1], time.Since(start).Round(100*time.Millisecond), found[2])
+		})
+	}
+}
+
+func copyTree(t *testing.T, from, to string, names ...string) {
+	t.Helper()
+	for _, n := range names {
+		b, err := fs.ReadFile(os.DirFS(from), filepath.ToSlash(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := filepath.Join(to, n)
+		if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(target, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,591 @@
+package bus
+
+// This file is the simulation: random schedules of clients, time and faults on a simulated disk, in
+// virtual time, held against the model in sim_model_test.go. A seed decides everything but the order
+// in which goroutines run that are ready at the same instant.
+//
+//	go test ./bus -run TestSimulation -sim.seeds=10000
+//	go test ./bus -run TestSimulation -sim.seed=4711 -v     one seed, every step traced
+//	go test ./bus -run TestSimulationFindsDefects -sim.mutants
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/bus/bustest"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+var (
+	simSeeds = flag.Int("sim.seeds", 300, "how many seeds TestSimulation runs")
+	simFirst = flag.Uint64("sim.first", 1, "the first of them")
+	simSeed  = flag.Uint64("sim.seed", 0, "run only this seed, up to 20 times, and print its steps")
+)
+
+func TestSimulation(t *testing.T) {
+	if *simSeed != 0 {
+		for range 20 {
+			if broken := simulate(t, *simSeed, true); broken != "" {
+				t.Fatal(broken)
+			}
+		}
+		return
+	}
+	var next, failures atomic.Uint64
+	next.Store(*simFirst - 1)
+	start := time.Now()
+	t.Run("seeds", func(t *testing.T) {
+		for w := range runtime.GOMAXPROCS(0) {
+			t.Run(fmt.Sprint("worker", w), func(t *testing.T) {
+				t.Parallel()
+				for failures.Load() < 3 {
+					seed := next.Add(1)
+					if seed >= *simFirst+uint64(*simSeeds) {
+						return
+					}
+					if broken := simulate(t, seed, false); broken != "" {
+						failures.Add(1)
+						t.Errorf("%s", broken)
+					}
+				}
+			})
+		}
+	})
+	t.Logf("%.0f seeds/s", float64(*simSeeds)/time.Since(start).Seconds())
+}
+
+// simulate runs one seed and returns what promise it broke, with the last steps.
+func simulate(t *testing.T, seed uint64, verbose bool) (broken string) {
+	s := &sim{seed: seed, verbose: verbose, rnd: rand.New(rand.NewPCG(seed, 2))}
+	hung := time.AfterFunc(time.Minute, func() {
+		fmt.Fprintf(os.Stderr, "seed %d hangs; its last steps:\n%s\n", seed, s.steps())
+		buf := make([]byte, 1<<20)
+		os.Stderr.Write(buf[:runtime.Stack(buf, true)])
+		os.Exit(2)
+	})
+	defer hung.Stop()
+	defer func() {
+		if p := recover(); p != nil {
+			broken = fmt.Sprintf("seed %d: panic: %v\n%s\nlast steps:\n%s", seed, p, debug.Stack(), s.steps())
+		}
+	}()
+	synctest.Test(t, func(*testing.T) {
+		s.run()
+		synctest.Wait()
+	})
+	if s.broken != "" {
+		broken = fmt.Sprintf("seed %d: %s\nlast steps:\n%s\nrepeat it with -sim.seed=%d", seed, s.broken, s.steps(), seed)
+	}
+	return broken
+}
+
+// sim is one run. The driver is one goroutine; mu guards what sinks share with it.
+type sim struct {
+	seed    uint64
+	rnd     *rand.Rand
+	verbose bool
+	start   time.Time
+	model   model
+	disk    *bustest.Disk
+	bus     *Bus
+	options Options
+	calm    bool // no faults of the disk but crashes
+	life    int
+	lives   int
+	hours   int
+	clients []*simClient
+	pubs    []*simPub // whose fate is not known
+	ops     []*simOp
+	payload int
+	willN   int
+
+	mu     sync.Mutex
+	broken string
+	trace  []string
+}
+
+type simOp struct {
+	c        *simClient
+	finished chan error
+	done     func(error)
+}
+
+func (s *sim) log(format string, args ...any) {
+	line := fmt.Sprintf("%12s  ", time.Since(s.start)) + fmt.Sprintf(format, args...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trace = append(s.trace, line)
+}
+
+func (s *sim) steps() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.trace) > 40 && !s.verbose {
+		return strings.Join(s.trace[len(s.trace)-40:], "\n")
+	}
+	return strings.Join(s.trace, "\n")
+}
+
+// fail notes the first broken promise.
+func (s *sim) fail(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failLocked(format, args...)
+}
+
+func (s *sim) failLocked(format string, args ...any) {
+	if s.broken == "" {
+		s.broken = fmt.Sprintf(format, args...)
+		s.trace = append(s.trace, "BROKEN: "+s.broken)
+	}
+}
+
+func (s *sim) failed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken != ""
+}
+
+func (s *sim) chance(percent int) bool { return s.rnd.IntN(100) < percent }
+
+func (s *sim) run() {
+	s.start = time.Now()
+	s.model.init(s)
+	s.calm = s.chance(30)
+	s.lives = 1 + s.rnd.IntN(4)
+	s.options = Options{SegmentSize: int64(1024 + s.rnd.IntN(1500)), CacheSize: 1024 + s.rnd.IntN(4096),
+		RetentionAge: time.Duration(1+s.rnd.IntN(60)) * time.Second, RetentionSize: int64(2048 + s.rnd.IntN(8192))}
+	if s.chance(20) {
+		s.options.SessionBacklog = uint64(3 + s.rnd.IntN(20))
+	}
+	s.disk = bustest.NewDisk(s.seed)
+	s.open()
+	for i := range 3 + s.rnd.IntN(4) {
+		s.clients = append(s.clients, newSimClient(s, i))
+	}
+	for range 60 + s.rnd.IntN(90) {
+		if s.failed() {
+			break
+		}
+		s.step()
+	}
+	if !s.failed() {
+		s.heal()
+		s.finish()
+	}
+	s.log("close")
+	for _, c := range s.clients {
+		if c.conn != nil && s.chance(50) {
+			c.disconnect(true, 0)
+		}
+	}
+	if err := s.bus.Close(); err != nil {
+		s.fail("close fails on a healthy disk: %v", err)
+	}
+}
+
+// step does one thing, and usually lets the bus settle after it.
+func (s *sim) step() {
+	c := s.clients[s.rnd.IntN(len(s.clients))]
+	on := c.conn != nil && !c.busy
+	switch n := s.rnd.IntN(1000); {
+	case n < 300:
+		if on {
+			c.publish(1 + s.rnd.IntN(5))
+		}
+	case n < 560:
+		if on {
+			s.observe()
+			c.acknowledge(1 + s.rnd.IntN(8))
+		}
+	case n < 680:
+		if c.conn == nil && !c.busy {
+			c.connect(s.chance(8))
+		}
+	case n < 740:
+		if on {
+			c.disconnect(s.chance(50), c.expiry)
+		}
+	case n < 775:
+		if on { // takeover
+			c.disconnect(false, c.expiry)
+			c.connect(s.chance(5))
+		}
+	case n < 860:
+		if on {
+			c.subscribe()
+		}
+	case n < 895:
+		if on {
+			c.unsubscribe()
+		}
+	case n < 925:
+		c.room(s.rnd.IntN(4))
+	case n < 955:
+		s.sleep()
+	case n < 967:
+		s.crash()
+	case n < 972:
+		s.restart()
+	case n < 977:
+		if c.conn == nil && !c.busy {
+			c.drop()
+		}
+	case n < 987 && !s.calm:
+		if s.chance(50) {
+			s.log("the disk is full")
+			s.disk.Fill(true)
+		} else {
+			n, sticky := 1+s.rnd.IntN(8), s.chance(50)
+			s.log("the disk fails at operation %d, for good: %v", n, sticky)
+			s.disk.FailIn(n, sticky)
+		}
+	case n >= 987:
+		s.log("the disk is healed")
+		s.healDisk()
+	}
+	switch {
+	case s.chance(65):
+		s.settle(time.Duration(s.rnd.IntN(20)) * time.Millisecond)
+	case s.chance(50):
+		time.Sleep(time.Duration(s.rnd.IntN(2000)) * time.Microsecond) // in the middle of things
+	}
+}
+
+func (s *sim) sleep() {
+	d := time.Duration(s.rnd.IntN(5000)) * time.Millisecond
+	switch {
+	case s.hours < 1 && s.chance(2):
+		d = time.Hour
+		s.hours++
+	case s.chance(15):
+		d = time.Duration(s.rnd.IntN(120)) * time.Second
+	}
+	s.settle(20 * time.Millisecond) // nothing is retired that the model has not seen
+	s.log("%s pass", d)
+	s.settle(d)
+}
+
+// settle lets time pass until nothing moves, and compares.
+func (s *sim) settle(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+	s.poll()
+	s.observe()
+}
+
+// poll takes the results of what clients wait for.
+func (s *sim) poll() {
+	var rest []*simOp
+	ops := s.ops
+	s.ops = nil
+	for _, op := range ops {
+		select {
+		case err := <-op.finished:
+			op.c.busy = false
+			op.done(err)
+		default:
+			rest = append(rest, op)
+		}
+	}
+	s.ops = append(rest, s.ops...) // with what the results began
+	for _, c := range s.clients {
+		if c.conn != nil && c.conn.doomed && !c.busy && s.bus.ctx.Err() == nil {
+			c.disconnect(false, c.expiry)
+		}
+	}
+}
+
+// async runs what may wait for the disk beside the driver.
+func (s *sim) async(c *simClient, op func() error, done func(error)) {
+	c.busy = true
+	o := &simOp{c, make(chan error, 1), done}
+	s.ops = append(s.ops, o)
+	go func() { o.finished <- op() }()
+}
+
+func (s *sim) healDisk() {
+	s.disk.Fill(false)
+	s.disk.FailIn(0, false)
+}
+
+func (s *sim) open() {
+	s.life++
+	o := s.options
+	o.FS = &slowFS{Disk: s.disk, seed: s.seed}
+	if s.life > 1 && !s.calm && s.chance(25) {
+		n := 1 + s.rnd.IntN(6)
+		s.disk.FailIn(n, s.chance(50))
+		b, err := Open(context.Background(), o)
+		if err == nil {
+			s.log("open in spite of a failure at operation %d", n)
+			s.healDisk()
+			s.bus = b
+			s.model.reopened()
+			return
+		}
+		s.log("open refused: %v", err)
+		if s.chance(30) { // the machine goes down again
+			s.disk = s.disk.PowerCut()
+			o.FS = &slowFS{Disk: s.disk, seed: s.seed}
+		}
+		s.healDisk()
+	}
+	b, err := Open(context.Background(), o)
+	if err != nil {
+		s.fail("a bus opens on a healthy disk, whatever happened before: %v", err)
+		d := bustest.NewDisk(1)
+		b, _ = Open(context.Background(), Options{FS: d})
+	}
+	s.bus = b
+	s.log("open, life %d: sequences %d to %d", s.life, b.log.First(), b.log.Durable())
+	if s.life > 1 {
+		s.model.reopened()
+	}
+}
+
+// crash ends the process or the machine, now.
+func (s *sim) crash() {
+	if s.life >= s.lives {
+		return
+	}
+	old := s.bus
+	synctest.Wait() // nothing is ready to run, but a sync may be under way
+	s.model.scan(old)
+	what := "kill"
+	if s.chance(70) {
+		what = "power cut"
+		s.disk = s.disk.PowerCut()
+	} else {
+		s.disk = s.disk.Kill()
+	}
+	s.log("%s", what)
+	for _, c := range s.clients {
+		c.lostConnection()
+	}
+	s.end(old)
+	if !s.calm && s.chance(15) {
+		s.model.corrupt()
+	}
+	s.open()
+	s.checkRetained()
+}
+
+// restart closes the bus as an upgrade does.
+func (s *sim) restart() {
+	s.log("restart")
+	for _, c := range s.clients {
+		if s.chance(50) && c.conn != nil && !c.busy {
+			c.disconnect(false, c.expiry)
+		}
+		c.lostConnection()
+	}
+	s.end(s.bus)
+	s.healDisk()
+	s.open()
+	s.checkRetained()
+}
+
+// end closes a bus and collects what its clients were told to the last.
+func (s *sim) end(old *Bus) {
+	closed := make(chan error, 1)
+	go func() { closed <- old.Close() }()
+	<-closed
+	synctest.Wait()
+	s.poll()
+	s.model.scan(old)
+	s.collect(true)
+	for _, c := range s.clients {
+		c.check()
+		c.closed()
+	}
+}
+
+// observe brings the model up to date and checks what clients got.
+func (s *sim) observe() {
+	s.model.scan(s.bus)
+	s.collect(false)
+	for _, c := range s.clients {
+		c.check()
+	}
+}
+
+// collect learns the fate of publishes.
+func (s *sim) collect(last bool) {
+	var open []*simPub
+	for _, p := range s.pubs {
+		select {
+		case <-p.commit.Done():
+			p.fate(p.commit.Err())
+		default:
+			if !last {
+				open = append(open, p)
+			}
+		}
+	}
+	s.pubs = open
+}
+
+func (s *sim) heal() {
+	s.log("everything heals")
+	s.healDisk()
+	s.settle(3 * time.Second)
+}
+
+// finish connects everyone, acknowledges everything and checks that nothing is owed any more.
+func (s *sim) finish() {
+	for _, c := range s.clients {
+		c.room(1000)
+		if c.conn == nil {
+			c.connect(false)
+		}
+	}
+	for i := 0; ; i++ {
+		s.settle(100 * time.Millisecond)
+		if s.failed() {
+			return
+		}
+		busy := false
+		for _, c := range s.clients {
+			if c.conn == nil && !c.busy {
+				c.connect(false)
+			}
+			if c.conn != nil {
+				c.room(1000)
+				busy = c.acknowledge(1000) || busy
+			}
+			busy = busy || c.busy || len(c.outgoing) > 0
+		}
+		s.settle(10 * time.Millisecond)
+		lag := s.lagging()
+		if !busy && lag == "" {
+			break
+		}
+		if i > 600 {
+			s.fail("when everything heals all sessions drain within a minute: %s", lag+s.waiting())
+			return
+		}
+	}
+	s.settle(2 * time.Second)
+	s.observe()
+	for _, c := range s.clients {
+		c.checkOwed()
+	}
+	s.model.checkGroups()
+	s.checkRetained()
+	s.model.checkWills()
+}
+
+func (s *sim) waiting() (what string) {
+	for _, c := range s.clients {
+		if c.conn == nil || c.busy || len(c.outgoing) > 0 {
+			what += fmt.Sprintf("; %s: connected %v, busy %v, %d handshakes", c.name, c.conn != nil, c.busy, len(c.outgoing))
+		}
+	}
+	return what
+}
+
+func (s *sim) lagging() string {
+	for _, i := range s.bus.Sessions() {
+		if i.Lag > 0 && i.Online {
+			return fmt.Sprintf("%s has %d events, %d in flight", i.Name, i.Lag, i.InFlight)
+		}
+	}
+	return ""
+}
+
+// checkRetained subscribes to everything and compares what is retained.
+func (s *sim) checkRetained() {
+	if s.failed() {
+		return
+	}
+	ctx := context.Background()
+	v, _, err := s.bus.Attach(ctx, SessionOptions{Name: "checker", Clean: true})
+	if err != nil {
+		s.fail("attach of a session that is not stored needs no disk: %v", err)
+		return
+	}
+	got := map[string]string{}
+	var mu sync.Mutex
+	v.Start(sinkFunc(func(d *Delivery) Verdict {
+		mu.Lock()
+		defer mu.Unlock()
+		if d.Retain {
+			got[string(d.Event.Topic)] = string(d.Event.Payload)
+		}
+		return Sent
+	}), 1000)
+	now := time.Now()
+	if err := v.Subscribe(ctx, []Filter{{Filter: "n/#", QoS: 1}, {Filter: "w/#", QoS: 0}}); err != nil {
+		s.fail("subscribe: %v", err)
+	}
+	synctest.Wait()
+	s.model.scan(s.bus)
+	mu.Lock()
+	defer mu.Unlock()
+	s.model.compareRetained(got, now)
+	v.Detach(true, 0)
+}
+
+type sinkFunc func(*Delivery) Verdict
+
+func (f sinkFunc) Deliver(d *Delivery) Verdict { return f(d) }
+func (f sinkFunc) Release(uint16) bool         { return true }
+
+// slowFS gives every sync a duration in virtual time, so that things happen in the middle of it.
+type slowFS struct {
+	*bustest.Disk
+	seed uint64
+	n    atomic.Uint64
+}
+
+func (f *slowFS) wait() {
+	h := (f.seed + f.n.Add(1)) * 0x9e3779b97f4a7c15
+	time.Sleep(time.Duration(100+h>>32%3000) * time.Microsecond)
+}
+
+func (f *slowFS) Open(name string, create bool) (journal.File, error) {
+	file, err := f.Disk.Open(name, create)
+	if err != nil {
+		return nil, err
+	}
+	return &slowFile{file, f}, nil
+}
+
+func (f *slowFS) SyncDir() error {
+	f.wait()
+	return f.Disk.SyncDir()
+}
+
+type slowFile struct {
+	journal.File
+	fs *slowFS
+}
+
+func (f *slowFile) Sync() error {
+	f.fs.wait()
+	return f.File.Sync()
+}
+
+var errNotDone = errors.New("not done")
+
+// segments lists the journal's files for a failure's text.
+func (s *sim) segments() (list string) {
+	names, _ := s.disk.List()
+	for _, n := range names {
+		list += "\n" + n
+	}
+	return list
+}
