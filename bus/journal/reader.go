@@ -42,6 +42,7 @@ func (r *Reader) Lost() uint64 {
 // Release gives back memory and files. The reader can be used again.
 func (r *Reader) Release() {
 	r.mem = nil
+	giveChunk(r.scan.back)
 	r.scan = scanner{off: r.scan.off, end: r.scan.end, min: r.scan.min}
 	if r.file != nil {
 		r.file.Close()

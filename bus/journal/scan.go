@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 // scanChunk is how much a reader holds of a segment that is read from disk, unless one record is larger.
@@ -28,6 +29,22 @@ type scanner struct {
 
 var zeros [4096]byte
 
+// chunks are buffers of readers that rest.
+var chunks = sync.Pool{New: func() any { return new([scanChunk]byte) }}
+
+func takeChunk(size int) []byte {
+	if size > scanChunk {
+		return make([]byte, size)
+	}
+	return chunks.Get().(*[scanChunk]byte)[:]
+}
+
+func giveChunk(b []byte) {
+	if cap(b) == scanChunk {
+		chunks.Put((*[scanChunk]byte)(b[:scanChunk]))
+	}
+}
+
 // want makes buf hold at least n bytes where the segment has them.
 func (s *scanner) want(n int) error {
 	if len(s.buf) >= n {
@@ -41,7 +58,7 @@ func (s *scanner) want(n int) error {
 		return nil
 	}
 	if cap(s.back) < size {
-		b := make([]byte, max(size, scanChunk))
+		b := takeChunk(size)
 		copy(b, s.buf)
 		s.back = b
 	} else {
