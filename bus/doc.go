@@ -17,6 +17,8 @@
 //     journal was damaged, or a limit passed it. Each such loss is counted, logged with the client's
 //     name and published on $bus/lost, and the next event the session gets carries the user property
 //     "gap" with the number lost.
+//     What was not acknowledged may still have been accepted: a publish that failed with a disk error
+//     can come to light after a restart.
 //  5. Memory is bounded: a backlog lives on disk.
 //  6. A slow or dead consumer slows nobody else.
 //

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
@@ -89,115 +88,6 @@ func newSimClient(s *sim, i int) *simClient {
 	return c
 }
 
-// Deliver implements Sink.
-func (k *simConn) Deliver(d *Delivery) Verdict {
-	s := k.c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k.closed {
-		if d.QoS > 0 {
-			s.failLocked("nothing is delivered to a connection that ended: %s got %d", k.c.name, d.Event.Seq)
-		}
-		return Full
-	}
-	if k.c.small && len(d.Event.Payload) > 200 && d.QoS > 0 {
-		return TooLarge
-	}
-	if len(k.queue) >= k.c.space {
-		return Full
-	}
-	if d.Event.Seq > k.s.bus.log.Durable() {
-		s.failLocked("nothing is delivered before it is durable: %s got %d", k.c.name, d.Event.Seq)
-	}
-	g := &got{seq: d.Event.Seq, gap: d.Gap, id: d.ID, qos: d.QoS, dup: d.Dup, retain: d.Retain, subIDs: slices.Clone(d.SubIDs),
-		topic: string(d.Event.Topic), payload: string(d.Event.Payload), at: time.Now()}
-	if d.QoS > 0 {
-		if d.ID == 0 || k.inflight[d.ID] != nil {
-			s.failLocked("packet identifiers are unique in flight: %s got %d as %d", k.c.name, g.seq, d.ID)
-		}
-		if len(k.inflight) >= k.limit {
-			s.failLocked("never more unacknowledged than the limit: %s has %d of %d", k.c.name, len(k.inflight), k.limit)
-		}
-		k.inflight[d.ID] = g
-	}
-	k.queue = append(k.queue, g)
-	k.log = append(k.log, g)
-	s.trace = append(s.trace, fmt.Sprintf("%12s  %s <- %d %s %q id %d qos %d dup %v retain %v gap %d subs %v", time.Since(s.start), k.c.name,
-		g.seq, g.topic, g.payload[:min(12, len(g.payload))], g.id, g.qos, g.dup, g.retain, g.gap, g.subIDs))
-	return Sent
-}
-
-// Release implements Sink.
-func (k *simConn) Release(id uint16) bool {
-	s := k.c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k.closed {
-		s.failLocked("nothing is released on a connection that ended: %s got %d", k.c.name, id)
-		return false
-	}
-	if len(k.queue) >= k.c.space {
-		return false
-	}
-	if k.inflight[id] != nil {
-		s.failLocked("packet identifiers are unique in flight: %s got %d released", k.c.name, id)
-	}
-	if len(k.inflight) >= k.limit {
-		s.failLocked("never more unacknowledged than the limit: %s has %d of %d", k.c.name, len(k.inflight), k.limit)
-	}
-	k.inflight[id] = &got{id: id, qos: 2}
-	k.releases = append(k.releases, id)
-	return true
-}
-
-// check compares what came with the model.
-func (c *simClient) check() {
-	if c.conn == nil {
-		return
-	}
-	k := c.conn
-	c.s.model.scan(c.s.bus)
-	c.s.mu.Lock()
-	log := k.log
-	k.log = nil
-	c.s.mu.Unlock()
-	for _, g := range log {
-		switch {
-		case g.seq == 0:
-			ok := false
-			for _, sp := range c.sess.spans {
-				_, inner := splitShare(sp.f.Filter)
-				ok = ok || Match(inner, g.topic)
-			}
-			if !ok {
-				c.s.fail("nothing is delivered that no filter asked for: %s got %s", c.name, g.topic)
-			}
-		case g.retain:
-			c.sess.retainedMessage(g)
-		case strings.HasPrefix(g.topic, "w/"):
-			for _, sp := range c.sess.spans {
-				if len(g.subIDs) == 1 && sp.f.ID == g.subIDs[0] && sp.endHi == forever {
-					g.key = sp.f.Filter
-				}
-			}
-			if g.key == "" {
-				for _, sp := range c.sess.spans {
-					if len(g.subIDs) == 1 && sp.f.ID == g.subIDs[0] {
-						g.key = sp.f.Filter
-					}
-				}
-			}
-			if g.key == "" {
-				c.s.fail("nothing is delivered that no filter asked for: %s got %d %s", c.name, g.seq, g.topic)
-				continue
-			}
-			c.s.model.shared(k, g, g.key)
-		default:
-			c.sess.own(k, g)
-		}
-	}
-}
-
 func (c *simClient) connect(clean bool) {
 	s, b := c.s, c.s.bus
 	o := SessionOptions{Name: c.name, Clean: clean, Expiry: c.expiry}
@@ -249,9 +139,10 @@ func (c *simClient) connect(clean bool) {
 		}
 		x.online, x.gone, x.unclear = true, false, false
 		k.s.mu.Lock()
-		x.silent = x.silent || k.s.silent
+		silent := k.s.silent
 		k.s.mu.Unlock()
-		x.alive = c.expiry > 0
+		x.silent = x.silent || silent
+		x.alive = c.expiry > 0 && (x.alive || !silent) // without a record it is as doubtful as before
 		x.expiry = c.expiry
 		c.conn = k
 		k.s.Start(k, k.limit)
@@ -478,7 +369,7 @@ func (c *simClient) room(n int) {
 	}
 }
 
-// gone marks the end of a connection for the model.
+// closed marks the end of a connection for the model.
 func (c *simClient) closed() {
 	if c.conn == nil {
 		return

@@ -10,7 +10,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -25,7 +24,6 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/bustest"
-	"github.com/postbus/postbus/bus/journal"
 )
 
 var (
@@ -543,43 +541,6 @@ type sinkFunc func(*Delivery) Verdict
 
 func (f sinkFunc) Deliver(d *Delivery) Verdict { return f(d) }
 func (f sinkFunc) Release(uint16) bool         { return true }
-
-// slowFS gives every sync a duration in virtual time, so that things happen in the middle of it.
-type slowFS struct {
-	*bustest.Disk
-	seed uint64
-	n    atomic.Uint64
-}
-
-func (f *slowFS) wait() {
-	h := (f.seed + f.n.Add(1)) * 0x9e3779b97f4a7c15
-	time.Sleep(time.Duration(100+h>>32%3000) * time.Microsecond)
-}
-
-func (f *slowFS) Open(name string, create bool) (journal.File, error) {
-	file, err := f.Disk.Open(name, create)
-	if err != nil {
-		return nil, err
-	}
-	return &slowFile{file, f}, nil
-}
-
-func (f *slowFS) SyncDir() error {
-	f.wait()
-	return f.Disk.SyncDir()
-}
-
-type slowFile struct {
-	journal.File
-	fs *slowFS
-}
-
-func (f *slowFile) Sync() error {
-	f.fs.wait()
-	return f.File.Sync()
-}
-
-var errNotDone = errors.New("not done")
 
 // segments lists the journal's files for a failure's text.
 func (s *sim) segments() (list string) {

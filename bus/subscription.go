@@ -187,5 +187,7 @@ func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 	return b.Drop(ctx, localPrefix+name)
 }
 
-// ReservedName reports whether a client identifier is kept for Go subscriptions.
-func ReservedName(clientID string) bool { return strings.HasPrefix(clientID, localPrefix) }
+// ReservedName reports whether a client identifier is kept for Go subscriptions (@…) or shared groups.
+func ReservedName(clientID string) bool {
+	return strings.HasPrefix(clientID, localPrefix) || strings.HasPrefix(clientID, "$share/")
+}

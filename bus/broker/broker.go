@@ -136,8 +136,7 @@ func (k *Broker) Open() error {
 		return err
 	}
 	// Serve is not called: it would start mochi's own clocks, for expiry and $SYS, that the bus has.
-	k.tasks.Add(1)
-	go k.publishSys()
+	k.startSys()
 	return nil
 }
 

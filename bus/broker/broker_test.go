@@ -50,11 +50,14 @@ func start(t testing.TB, dir string, bo bus.Options, ko broker.Options) (addr st
 	return l.Addr().String(), b
 }
 
-func client(t testing.TB, addr, id string, clean bool, f paho.MessageHandler) paho.Client {
+func client(t testing.TB, addr, id string, clean bool, f paho.MessageHandler, more ...func(*paho.ClientOptions)) paho.Client {
 	t.Helper()
 	o := paho.NewClientOptions().AddBroker("tcp://" + addr).SetClientID(id).SetCleanSession(clean).SetAutoReconnect(false)
 	if f != nil {
 		o.SetDefaultPublishHandler(f)
+	}
+	for _, m := range more {
+		m(o)
 	}
 	c := paho.NewClient(o)
 	wait(t, c.Connect())

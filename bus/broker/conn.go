@@ -35,6 +35,7 @@ type conn struct {
 	pub       frame.Publish
 	aliases   map[uint16]string
 	received  map[uint16]*journal.Commit // QoS 2 publishes that wait for PUBREL
+	receiving int                        // of them, those that this connection brought
 	acked     bool                       // since the session was kicked last
 	flood     int                        // events of QoS 0 since the last wait
 	goodbye   bool                       // DISCONNECT without will came

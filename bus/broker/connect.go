@@ -85,7 +85,7 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 		c.user = *c.connect.Username
 	}
 	if bus.ReservedName(c.id) {
-		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @ are reserved")
+		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @ or $share/ are reserved")
 	}
 	identity, err := o.Authenticate(c.user, password, c.connect.HasPassword, c.local)
 	if err != nil {

@@ -89,7 +89,7 @@ func (c *conn) handle(h frame.Header, p []byte) error {
 	case frame.TypeAuth:
 		return &frame.Error{Code: frame.CodeProtocolError, Reason: "AUTH without an authentication method", Statement: "MQTT-4.12.0-6"}
 	case frame.TypeDisconnect:
-		c.goodbye = len(p) < 3 || p[2] != frame.CodeDisconnectWithWill
+		c.goodbye = len(p) < 3 || p[2] == frame.CodeSuccess // [MQTT-3.14.4-3]
 		c.goodbyeExpiry = c.version == frame.V5
 	}
 	return apart(func() error { return c.pass(h, p[h.Body:]) })

@@ -46,8 +46,10 @@ func (c *conn) acknowledge(typ byte, id uint16, code byte, commit *journal.Commi
 		if n := len(c.marks); n == 0 || c.marks[n-1].commit != commit {
 			c.marks = append(c.marks, mark{from: len(c.out), commit: commit})
 		}
-		c.marks[len(c.marks)-1].acks++
-		c.acks++
+		if typ == frame.TypePuback { // a QoS 2 publish is in received until PUBREL
+			c.marks[len(c.marks)-1].acks++
+			c.acks++
+		}
 	}
 	c.out = frame.AppendAck(c.out, c.version, typ, id, code)
 	c.startFlush()

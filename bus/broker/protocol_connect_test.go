@@ -327,7 +327,7 @@ func TestConnect(t *testing.T) {
 			a> PUBLISH t x*93 q1 id=1
 			a< DISCONNECT 95`, versions: only5},
 		{statement: "MQTT-3.14.2-3", says: "no reason string that makes DISCONNECT larger than the client takes", text: `
-			a full maxpacket=60
+			a full maxpacket=20
 			a> PUBLISH "" x q1 id=1
 			a< DISCONNECT 82 !reason
 			a< closed`, versions: only5},

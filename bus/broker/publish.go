@@ -71,6 +71,7 @@ func (c *conn) publish(packet []byte) error {
 	}
 	if p.QoS == 2 {
 		c.received[p.PacketID] = commit
+		c.receiving++
 	}
 	c.answer(p, frame.CodeSuccess, commit)
 	return nil
@@ -85,10 +86,12 @@ func (c *conn) answer(p *frame.Publish, code byte, commit *journal.Commit) {
 	c.acknowledge(typ, p.PacketID, code, commit)
 }
 
+// unacknowledged counts the publishes of this connection that take part of Receive Maximum: those of
+// QoS 1 until PUBACK, those of QoS 2 until PUBCOMP.
 func (c *conn) unacknowledged() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.acks + len(c.received)
+	return c.acks + c.receiving
 }
 
 // restore loads what an earlier connection of the session had received at QoS 2, once.
@@ -193,7 +196,8 @@ func (c *conn) acknowledged(packet []byte) error {
 		}
 	case frame.TypePubrel:
 		c.restore()
-		if _, known := c.received[a.PacketID]; !known {
+		event, known := c.received[a.PacketID]
+		if !known {
 			c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodePacketIDNotFound, nil)
 			return nil
 		}
@@ -202,6 +206,9 @@ func (c *conn) acknowledged(packet []byte) error {
 			return &frame.Error{Code: frame.CodeUnspecified, Reason: err.Error()}
 		}
 		delete(c.received, a.PacketID)
+		if event != nil {
+			c.receiving--
+		}
 		c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodeSuccess, commit)
 	}
 	return nil
@@ -239,11 +246,8 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 		o.Props, o.SubIDs = e.Props, d.SubIDs
 		c.enrich(&o, d)
 	}
-	if m := c.connect.MaximumPacketSize; m > 0 && frame.PublishSize(c.version, &o) > int(m) { // [MQTT-3.1.2-24]
+	if !c.shorten(&o) {
 		return bus.TooLarge
-	}
-	if c.version == frame.V5 && c.connect.TopicAliasMaximum > 0 {
-		c.shorten(&o)
 	}
 	c.queueBuffer()
 	c.out = frame.AppendPublish(c.out, c.version, &o)
@@ -270,19 +274,33 @@ func (c *conn) enrich(o *frame.Out, d *bus.Delivery) {
 	}
 }
 
-// shorten replaces a topic that the client knows by its alias [MQTT-3.1.2-26].
-func (c *conn) shorten(o *frame.Out) {
+// shorten replaces a topic that the client knows by its alias [MQTT-3.1.2-26], and reports whether the
+// packet is one that the client takes.
+func (c *conn) shorten(o *frame.Out) bool {
+	if c.connect.TopicAliasMaximum == 0 {
+		return c.fits(o)
+	}
 	if a, ok := c.outAlias[string(o.Topic)]; ok {
 		o.Alias, o.Topic = a, nil
-		return
+		return c.fits(o)
 	}
 	if n := len(c.outAlias); n < min(int(c.connect.TopicAliasMaximum), topicAliasMaximum) {
-		if c.outAlias == nil {
-			c.outAlias = map[string]uint16{}
+		if o.Alias = uint16(n + 1); c.fits(o) {
+			if c.outAlias == nil {
+				c.outAlias = map[string]uint16{}
+			}
+			c.outAlias[string(o.Topic)] = o.Alias
+			return true
 		}
-		o.Alias = uint16(n + 1)
-		c.outAlias[string(o.Topic)] = o.Alias
+		o.Alias = 0 // a new alias takes three bytes more
 	}
+	return c.fits(o)
+}
+
+// fits reports whether a packet is within the client's maximum [MQTT-3.1.2-24].
+func (c *conn) fits(o *frame.Out) bool {
+	m := c.connect.MaximumPacketSize
+	return m == 0 || frame.PublishSize(c.version, o) <= int(m)
 }
 
 // Release implements bus.Sink.

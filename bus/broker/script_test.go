@@ -261,7 +261,7 @@ func (r *runner) compare(want, got string) error {
 	if words[0] != left[0] {
 		return differs
 	}
-	for _, word := range words[1:] {
+	for i, word := range words[1:] {
 		k, v, named := strings.Cut(word, "=")
 		at := -1
 		switch {
@@ -271,7 +271,7 @@ func (r *runner) compare(want, got string) error {
 			}
 			continue
 		case strings.HasPrefix(word, "$") && !strings.Contains(word, "/"):
-			at = r.learn(word[1:], left[1], 1)
+			at = r.learn(word[1:], left[1], 1) // of an acknowledgement
 		case named && strings.HasPrefix(v, "$"):
 			at = slices.IndexFunc(left, func(s string) bool { return strings.HasPrefix(s, k+"=") })
 			if at > 0 {
@@ -280,7 +280,7 @@ func (r *runner) compare(want, got string) error {
 		case named && strings.HasSuffix(v, "*") && !strings.HasSuffix(v, "**"): // content=* or user=seq:*
 			at = slices.IndexFunc(left, func(s string) bool { return strings.HasPrefix(s, strings.TrimSuffix(word, "*")) })
 		case word == "*":
-			at = 1
+			at = i + 1
 		default:
 			at = slices.Index(left, word)
 		}

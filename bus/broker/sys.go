@@ -5,6 +5,7 @@ package broker
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -20,18 +21,28 @@ type counters struct {
 	messagesIn, messagesOut, peak  atomic.Uint64
 }
 
-func (k *Broker) publishSys() {
+// startSys publishes $SYS and $bus/state, which are there before the first client is, and keeps them up
+// to date until the broker stops.
+func (k *Broker) startSys() {
+	l := &load{at: k.started}
+	k.announceSys()
+	k.announceLoad(l)
+	last := k.announceState("")
+	k.tasks.Add(1)
+	go k.publishSys(l, last)
+}
+
+func (k *Broker) publishSys(l *load, last string) {
 	defer k.tasks.Done()
 	sys := time.NewTicker(sysEvery)
 	defer sys.Stop()
 	state := time.NewTicker(time.Second)
 	defer state.Stop()
-	k.announceSys()
-	last := k.announceState("")
 	for {
 		select {
 		case <-sys.C:
 			k.announceSys()
+			k.announceLoad(l)
 		case <-state.C:
 			last = k.announceState(last)
 		case <-k.stop:
@@ -92,4 +103,37 @@ func (k *Broker) announceSys() {
 		version += " " + v
 	}
 	k.bus.Announce("$SYS/broker/version", []byte(version))
+}
+
+// load is Mosquitto's moving averages over 1, 5 and 15 minutes, of counts a minute.
+type load struct {
+	at     time.Time
+	last   map[string]uint64
+	values map[string][3]float64
+}
+
+func (k *Broker) announceLoad(l *load) {
+	now := time.Now()
+	counts := map[string]uint64{
+		"messages/received": k.count.packetsIn.Load(), "messages/sent": k.count.messagesOut.Load(),
+		"publish/received": k.count.messagesIn.Load(), "publish/sent": k.count.messagesOut.Load(),
+		"publish/dropped": k.bus.Stats().Dropped + k.count.refusedEvents.Load(),
+		"bytes/received":  k.count.bytesIn.Load(), "bytes/sent": k.count.bytesOut.Load(),
+		"sockets": k.count.opened.Load(), "connections": k.count.opened.Load() - k.count.refused.Load(),
+	}
+	minutes := max(now.Sub(l.at).Minutes(), 1e-3)
+	values := map[string][3]float64{}
+	for name, n := range counts {
+		rate := float64(n-l.last[name]) / minutes
+		v := l.values[name]
+		for i, span := range []struct {
+			name    string
+			minutes float64
+		}{{"1min", 1}, {"5min", 5}, {"15min", 15}} {
+			v[i] = rate + (v[i]-rate)*math.Exp(-minutes/span.minutes)
+			k.bus.Announce("$SYS/broker/load/"+name+"/"+span.name, strconv.AppendFloat(nil, v[i], 'f', 2, 64))
+		}
+		values[name] = v
+	}
+	l.at, l.last, l.values = now, counts, values
 }

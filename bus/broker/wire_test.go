@@ -165,7 +165,7 @@ func short(b []byte) string {
 	case len(b) > 64 && bytes.Count(b, b[:1]) == len(b):
 		return fmt.Sprintf("%c*%d", b[0], len(b))
 	}
-	return strings.Trim(strconv.Quote(string(b)), `"`)
+	return strings.ReplaceAll(strings.Trim(strconv.Quote(string(b)), `"`), " ", "_")
 }
 
 // encode makes the packet of a line such as "PUBLISH a/b hello q1 id=3 retain expiry=5".
@@ -469,7 +469,7 @@ func decodeProps(b []byte) (out []string) {
 			n, k := binary.Uvarint(b)
 			value, b = strconv.Itoa(int(n)), b[k:]
 		case 's':
-			value = strings.ReplaceAll(short(take()), " ", "_")
+			value = short(take())
 		case 'p':
 			value = short(take()) + ":"
 			value += short(take())

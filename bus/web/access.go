@@ -1,0 +1,88 @@
+package web
+
+// This file is who may do what: the users and rules of MQTT, over HTTP Basic authentication.
+//
+//	publish to a topic     MayPublish(topic)
+//	see the sessions       MaySubscribe("$bus/#")
+//	drop a session         see the sessions, and be its user or may publish everywhere
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Identity is what a client may do; see package auth.
+type Identity interface {
+	MayPublish(topic string) bool
+	MaySubscribe(filter string) bool
+}
+
+// Authenticate decides about a request. user is empty without credentials; local tells loopback. An
+// error refuses it.
+type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
+
+// ErrBusy is returned by Authenticate when the client should try again.
+var ErrBusy = errors.New("too many logins at the same time, try again")
+
+type everybody struct{}
+
+func (everybody) MayPublish(topic string) bool { return !strings.HasPrefix(topic, "$") }
+func (everybody) MaySubscribe(string) bool     { return true }
+
+const seeBus = "$bus/#"
+
+// forwarded are headers of a proxy: behind one, everybody comes from loopback.
+var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"}
+
+// local reports whether the request comes from this machine itself.
+func (s *Server) local(r *http.Request) bool {
+	if !s.o.Local {
+		return false
+	}
+	for _, h := range forwarded {
+		if r.Header.Get(h) != "" {
+			return false
+		}
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// identify says who the client is, or answers the request itself and returns nil.
+func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, user string) {
+	user, password, has := r.BasicAuth()
+	id, err := s.o.Authenticate(user, password, has, s.local(r))
+	switch {
+	case errors.Is(err, ErrBusy):
+		w.Header().Set("Retry-After", "1")
+		fail(w, http.StatusServiceUnavailable, "", "%v", err)
+		return nil, ""
+	case err != nil:
+		s.log.Warn("HTTP request refused", "remote", r.RemoteAddr, "user", user, "path", r.URL.Path, "err", err)
+		challenge(w)
+		fail(w, http.StatusUnauthorized, "", "%v", err)
+		return nil, ""
+	}
+	return id, user
+}
+
+// forbid answers a client that may not; one without a name may have one.
+func (s *Server) forbid(w http.ResponseWriter, r *http.Request, format string, args ...any) {
+	status := http.StatusForbidden
+	if _, _, has := r.BasicAuth(); !has {
+		status = http.StatusUnauthorized
+		challenge(w)
+	}
+	fail(w, status, "the rights of users and of anonymous are in the config file", format, args...)
+}
+
+func challenge(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", `Basic realm="postbus", charset="UTF-8"`)
+}

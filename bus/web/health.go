@@ -1,0 +1,32 @@
+package web
+
+// This file is for those who watch: is the process there, does the bus accept events.
+
+import (
+	"fmt"
+	"net/http"
+)
+
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, `postbus %s: an MQTT event bus that never loses an acknowledged event
+
+GET    /healthz               the process is there
+GET    /readyz                the bus accepts events; 503 says why not
+GET    /api/v1/sessions       every session: online, lag, in flight, lost
+DELETE /api/v1/sessions/NAME  end a session that has no connection
+POST   /api/v1/publish        {"topic": "a/b", "payload": "text", "qos": 1, "retain": false}
+`, s.o.Version)
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if err := s.bus.Ready(); err != nil {
+		fail(w, http.StatusServiceUnavailable, "", "%v", err)
+		return
+	}
+	answer(w, http.StatusOK, map[string]string{"status": "ready"})
+}

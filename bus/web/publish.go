@@ -1,0 +1,98 @@
+package web
+
+// This file is POST /api/v1/publish.
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/postbus/postbus/bus"
+)
+
+// event is what a client sends. Payload and PayloadBase64 exclude each other; neither: empty.
+type event struct {
+	Topic         string  `json:"topic"`
+	Payload       *string `json:"payload"`
+	PayloadBase64 []byte  `json:"payload_base64"`
+	QoS           *byte   `json:"qos"` // 1 when it is not there
+	Retain        bool    `json:"retain"`
+}
+
+// published is the answer. Seq is 0 at QoS 0, which is not kept.
+type published struct {
+	Seq uint64 `json:"seq"`
+}
+
+func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
+	id, user := s.identify(w, r)
+	if id == nil {
+		return
+	}
+	// A page of another origin cannot send this type without asking first, see guard.go.
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		fail(w, http.StatusUnsupportedMediaType, "set Content-Type: application/json", "want JSON")
+		return
+	}
+	e, ok := s.readEvent(w, r)
+	if !ok {
+		return
+	}
+	if err := bus.CheckTopic(e.Topic); err != nil {
+		fail(w, http.StatusBadRequest, "", "topic: %v", err)
+		return
+	}
+	if !id.MayPublish(e.Topic) {
+		s.forbid(w, r, "publishing to %q is not allowed", e.Topic)
+		return
+	}
+	e.Source = "http"
+	if user != "" {
+		e.Source = "http:" + user
+	}
+	seq, err := s.bus.Publish(r.Context(), e)
+	if err != nil {
+		fail(w, http.StatusServiceUnavailable, "it was not acknowledged: try again", "%v", err)
+		return
+	}
+	answer(w, http.StatusOK, published{seq})
+}
+
+// readEvent reads the body, or answers what is wrong with it.
+func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) (e bus.Event, ok bool) {
+	// JSON may write one byte as six characters: \u0000.
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, int64(s.o.MaxPayload)*6+(128<<10)))
+	d.DisallowUnknownFields()
+	var in event
+	err := d.Decode(&in)
+	if err == nil && d.Decode(&struct{}{}) != io.EOF {
+		err = errors.New("there is more than one value")
+	}
+	var tooLarge *http.MaxBytesError
+	const form = `{"topic": "a/b", "payload": "text", "qos": 1, "retain": false}; payload_base64 in place of payload for bytes`
+	switch {
+	case errors.As(err, &tooLarge) || len(in.PayloadBase64) > s.o.MaxPayload || in.Payload != nil && len(*in.Payload) > s.o.MaxPayload:
+		fail(w, http.StatusRequestEntityTooLarge, "limits.packet_size decides", "the payload is larger than %d bytes", s.o.MaxPayload)
+		return e, false
+	case err != nil:
+		fail(w, http.StatusBadRequest, form, "%s", strings.TrimPrefix(err.Error(), "json: "))
+		return e, false
+	case in.Payload != nil && in.PayloadBase64 != nil:
+		fail(w, http.StatusBadRequest, form, "payload and payload_base64 exclude each other")
+		return e, false
+	case in.QoS != nil && *in.QoS > 2:
+		fail(w, http.StatusBadRequest, form, "qos is 0, 1 or 2, not %d", *in.QoS)
+		return e, false
+	}
+	e = bus.Event{Topic: in.Topic, Payload: in.PayloadBase64, QoS: 1, Retain: in.Retain}
+	if in.Payload != nil {
+		e.Payload = []byte(*in.Payload)
+	}
+	if in.QoS != nil {
+		e.QoS = *in.QoS
+	}
+	return e, true
+}

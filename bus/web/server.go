@@ -1,0 +1,115 @@
+package web
+
+// This file is the Server: its options and its life.
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+)
+
+// Bus is what is shown; *bus.Bus satisfies it.
+type Bus interface {
+	Sessions() []bus.SessionInfo
+	Ready() error
+	Publish(ctx context.Context, e bus.Event) (seq uint64, err error)
+	Drop(ctx context.Context, session string) error
+}
+
+// Options of a server. The zero value works: everybody may do everything but publish below $.
+type Options struct {
+	Logger       *slog.Logger
+	Authenticate Authenticate // nil: everybody may do everything but publish below $
+	Local        bool         // the listener is on loopback: clients may count as local
+	Hosts        []string     // names of this machine that a Host header may have, beside addresses and localhost
+	Origins      []string     // further web origins, as "https://host:port"
+	MaxPayload   int          // bytes of a published payload; 1 MiB when 0
+	Version      string
+}
+
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = 30 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 16 << 10
+)
+
+// Server answers HTTP requests about a bus.
+type Server struct {
+	bus     Bus
+	o       Options
+	log     *slog.Logger
+	origins atomic.Pointer[[]string]
+	http    *http.Server
+	tasks   sync.WaitGroup
+}
+
+// New makes a server. Serve starts it.
+func New(b Bus, o Options) *Server {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Authenticate == nil {
+		o.Authenticate = func(string, string, bool, bool) (Identity, error) { return everybody{}, nil }
+	}
+	if o.MaxPayload == 0 {
+		o.MaxPayload = 1 << 20
+	}
+	s := &Server{bus: b, o: o, log: o.Logger}
+	s.SetOrigins(o.Origins)
+	s.http = &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       bodyTimeout,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// SetOrigins replaces Options.Origins.
+func (s *Server) SetOrigins(origins []string) { s.origins.Store(&origins) }
+
+// Handler is the server without its connections, for tests and for embedding.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.index)
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /api/v1/sessions", s.sessions)
+	mux.HandleFunc("DELETE /api/v1/sessions/{name}", s.dropSession)
+	mux.HandleFunc("POST /api/v1/publish", s.publish)
+	return s.guard(plainErrors(mux))
+}
+
+// Serve takes connections from l until Close.
+func (s *Server) Serve(l net.Listener) {
+	s.tasks.Add(1)
+	go func() {
+		defer s.tasks.Done()
+		if err := s.http.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("HTTP listener ended", "err", err)
+		}
+	}()
+}
+
+// Close lets requests that run end, until the context does.
+func (s *Server) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	s.tasks.Wait()
+	return err
+}
