@@ -1,0 +1,250 @@
+package broker_test
+
+// This file is the broker under load: Receive Maximum, takeovers, a consumer that does not read.
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/broker"
+)
+
+// raw is a subscriber that decides itself when it reads and acknowledges.
+type raw struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// dial connects as an MQTT 5 client that keeps its session, with a Receive Maximum.
+func dial(t testing.TB, addr, id string, receiveMaximum uint16) *raw {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	props := []byte{0x11, 0, 0, 0xFF, 0xFF, 0x21, 0, 0}
+	binary.BigEndian.PutUint16(props[6:], receiveMaximum)
+	body := append(str(nil, "MQTT"), 5, 0, 0, 60)
+	body = append(append(body, byte(len(props))), props...)
+	body = str(body, id)
+	send(t, c, 0x10, body)
+	k := &raw{c, bufio.NewReaderSize(c, 64<<10)}
+	if typ, p := k.packet(t); typ != 0x20 || p[1] != 0 {
+		t.Fatalf("CONNACK %x %x", typ, p)
+	}
+	return k
+}
+
+func send(t testing.TB, w io.Writer, first byte, body []byte) {
+	t.Helper()
+	if _, err := w.Write(append(varint([]byte{first}, len(body)), body...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (k *raw) subscribe(t testing.TB, filter string) {
+	t.Helper()
+	send(t, k, 0x82, append(str([]byte{0, 1, 0}, filter), 1))
+	for {
+		if typ, _ := k.packet(t); typ == 0x90 {
+			return
+		}
+	}
+}
+
+// packet reads one packet; a failure ends the test.
+func (k *raw) packet(t testing.TB) (first byte, body []byte) {
+	t.Helper()
+	first, body, err := k.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return first, body
+}
+
+func (k *raw) read() (first byte, body []byte, err error) {
+	first, err = k.r.ReadByte()
+	if err != nil {
+		return 0, nil, err
+	}
+	n, err := binary.ReadUvarint(k.r)
+	if err != nil {
+		return 0, nil, err
+	}
+	body = make([]byte, n)
+	_, err = io.ReadFull(k.r, body)
+	return first, body, err
+}
+
+// event takes a QoS 1 PUBLISH apart.
+func event(body []byte) (id uint16, payload string) {
+	n := int(binary.BigEndian.Uint16(body))
+	rest := body[2+n:]
+	id = binary.BigEndian.Uint16(rest)
+	props := int(rest[2])
+	return id, string(rest[3+props:])
+}
+
+func puback(t testing.TB, w io.Writer, id uint16) {
+	t.Helper()
+	send(t, w, 0x40, []byte{byte(id >> 8), byte(id)})
+}
+
+// flood publishes numbered events at QoS 1 from n clients until stop is closed; it returns how many each
+// had acknowledged.
+func flood(t testing.TB, addr string, n int, each int) (done chan struct{}) {
+	t.Helper()
+	done = make(chan struct{})
+	var left atomic.Int32
+	left.Store(int32(n))
+	for p := range n {
+		c := client(t, addr, fmt.Sprintf("pub%d", p), true, nil)
+		go func() {
+			for i := range each {
+				if tok := c.Publish(fmt.Sprintf("load/%d", p), 1, false, fmt.Sprintf("%d %d", p, i)); i%50 == 49 || i == each-1 {
+					tok.Wait()
+				}
+			}
+			if left.Add(-1) == 0 {
+				close(done)
+			}
+		}()
+	}
+	return done
+}
+
+// order checks that each publisher's events come without a hole; it returns how many were new.
+type order map[string]int
+
+func (o order) take(t testing.TB, payload string) bool {
+	t.Helper()
+	var p string
+	var i int
+	if _, err := fmt.Sscan(payload, &p, &i); err != nil {
+		t.Fatal(err)
+	}
+	switch want := o[p]; {
+	case i < want:
+		return false
+	case i > want:
+		t.Fatalf("publisher %s: event %d comes, %d was expected", p, i, want)
+	}
+	o[p]++
+	return true
+}
+
+func TestReceiveMaximumIsRespectedUnderLoad(t *testing.T) {
+	for rm := uint16(1); rm <= 5; rm++ {
+		t.Run(fmt.Sprint("[MQTT-3.3.4-9] ", rm), func(t *testing.T) {
+			t.Parallel()
+			addr, _ := start(t, t.TempDir(), bus.Options{}, broker.Options{})
+			k := dial(t, addr, "careful", rm)
+			k.subscribe(t, "load/#")
+			const publishers, each = 3, 600
+			done := flood(t, addr, publishers, each)
+			seen := order{}
+			var flight []uint16
+			for n := 0; n < publishers*each; {
+				// Read until the broker owes nothing more, then acknowledge what is held.
+				for len(flight) < int(rm) && n < publishers*each {
+					first, body := k.packet(t)
+					if first>>4 != 3 {
+						t.Fatalf("packet %x", first)
+					}
+					id, payload := event(body)
+					if seen.take(t, payload) {
+						n++
+					}
+					flight = append(flight, id)
+				}
+				if k.r.Buffered() > 0 {
+					t.Fatalf("more than %d events in flight", rm)
+				}
+				for _, id := range flight {
+					puback(t, k, id)
+				}
+				flight = flight[:0]
+			}
+			<-done
+		})
+	}
+}
+
+func TestTakeoversUnderLoadLoseNothing(t *testing.T) {
+	t.Parallel()
+	addr, _ := start(t, t.TempDir(), bus.Options{}, broker.Options{})
+	k := dial(t, addr, "wanted", 20)
+	k.subscribe(t, "load/#")
+	const publishers, each = 3, 2000
+	done := flood(t, addr, publishers, each)
+	seen := order{}
+	n, takeovers := 0, 0
+	for n < publishers*each {
+		first, body, err := k.read()
+		if err != nil || first>>4 == 14 { // taken over by ourselves, below
+			t.Fatalf("connection lost: %x %v", first, err)
+		}
+		id, payload := event(body)
+		if seen.take(t, payload) {
+			n++
+		}
+		if n%3 > 0 { // some stay unacknowledged when the next connection comes
+			puback(t, k, id)
+		}
+		if n%40 == 0 && takeovers < 150 {
+			takeovers++
+			k = dial(t, addr, "wanted", 20)
+		} else if n%3 == 0 {
+			puback(t, k, id)
+		}
+	}
+	<-done
+	if takeovers < 100 {
+		t.Fatalf("only %d takeovers", takeovers)
+	}
+}
+
+func TestAConsumerThatDoesNotReadIsNobodyElsesProblem(t *testing.T) {
+	t.Parallel()
+	addr, b := start(t, t.TempDir(), bus.Options{}, broker.Options{Inflight: 1000, OutputBuffer: 32 << 10})
+	stuck := dial(t, addr, "stuck", 65535)
+	stuck.subscribe(t, "load/#")
+	other := dial(t, addr, "other", 65535)
+	other.subscribe(t, "load/#")
+	const publishers, each = 2, 1500
+	done := flood(t, addr, publishers, each)
+	drain := func(k *raw) {
+		seen := order{}
+		for n := 0; n < publishers*each; {
+			_, body := k.packet(t)
+			id, payload := event(body)
+			if seen.take(t, payload) {
+				n++
+			}
+			puback(t, k, id)
+		}
+	}
+	drain(other)
+	<-done // the publishers had all their acknowledgements while nobody read here
+	lag := uint64(0)
+	for _, s := range b.Sessions() {
+		if s.Name == "stuck" {
+			lag = s.Lag
+		}
+	}
+	if lag != publishers*each {
+		t.Fatalf("the stuck session lags %d events behind, of %d", lag, publishers*each)
+	}
+	drain(stuck)
+}
