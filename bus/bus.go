@@ -28,22 +28,15 @@ type Options struct {
 	Logger *slog.Logger // discards when nil
 	// Durability is 0 for a sync before every acknowledgement; otherwise syncs come at this interval
 	// and a power cut may lose what was acknowledged within it.
-	Durability     time.Duration
-	RetentionAge   time.Duration // how long the journal is kept beyond need; 24 h when 0, not at all when negative
-	RetentionSize  int64         // bytes it may have beyond need; 1 GiB when 0, none when negative
-	SessionBacklog uint64        // events a session may lag behind before it loses the oldest; 0: no limit
-	MaxPayload     int           // bytes; 1 MiB when 0
-	MinFree        int64         // below this many free bytes no event is accepted; 0: no limit
-	SegmentSize    int64         // of the journal; 32 MiB when 0
-	CacheSize      int           // bytes of newest events kept in memory; 4 MiB when 0
+	Durability  time.Duration
+	Limits            // can change while the bus runs
+	SegmentSize int64 // of the journal; 32 MiB when 0
+	CacheSize   int   // bytes of newest events kept in memory; 4 MiB when 0
 }
 
 func (o *Options) defaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.MaxPayload == 0 {
-		o.MaxPayload = 1 << 20
 	}
 	if o.SegmentSize == 0 {
 		o.SegmentSize = 32 << 20
@@ -91,11 +84,13 @@ type Bus struct {
 	tasks  sync.WaitGroup
 }
 
-// Limits are the options that can change while the bus runs; see Options.
+// Limits are the options that can change while the bus runs.
 type Limits struct {
-	RetentionAge   time.Duration
-	RetentionSize  int64
-	SessionBacklog uint64
+	RetentionAge   time.Duration // how long the journal is kept beyond need; 24 h when 0, not at all when negative
+	RetentionSize  int64         // bytes it may have beyond need; 1 GiB when 0, none when negative
+	SessionBacklog uint64        // events a session may lag behind before it loses the oldest; 0: no limit
+	MaxPayload     int           // bytes of one event; 1 MiB when 0
+	MinFree        int64         // below this many free bytes on the disk no event is accepted; 0: no limit
 }
 
 type waiter struct {
@@ -122,7 +117,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	}
 	b := &Bus{o: o, logger: o.Logger, log: log, sessions: map[string]*Session{}, groups: map[string]*group{},
 		reports: map[report]uint64{}, lostAll: map[string]uint64{}, persisted: map[string]uint64{}}
-	b.SetLimits(Limits{o.RetentionAge, o.RetentionSize, o.SessionBacklog})
+	b.SetLimits(o.Limits)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	next, err := b.replay(ctx)
 	if err != nil {
@@ -142,8 +137,12 @@ func (b *Bus) SetLimits(l Limits) {
 	if l.RetentionSize == 0 {
 		l.RetentionSize = 1 << 30
 	}
+	if l.MaxPayload == 0 {
+		l.MaxPayload = 1 << 20
+	}
 	l.RetentionAge, l.RetentionSize = max(0, l.RetentionAge), max(0, l.RetentionSize)
 	b.limits.Store(&l)
+	b.log.SetMinFree(l.MinFree)
 }
 
 func (b *Bus) stopping() bool { return b.ctx.Err() != nil }
@@ -176,7 +175,7 @@ func (b *Bus) Ready() error {
 // its sequence is returned. With QoS 0 it goes to whoever is there, and the sequence is 0. Errors:
 // *journal.Unavailable when the disk refuses (try again later), ErrClosed, or what is wrong with the event.
 func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
-	if err := e.check(b.o.MaxPayload); err != nil {
+	if err := e.check(b.limits.Load().MaxPayload); err != nil {
 		return 0, err
 	}
 	if b.stopping() {

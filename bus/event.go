@@ -15,7 +15,7 @@ type Event struct {
 	Seq        uint64        // position in the journal; 0 before Publish and for QoS 0
 	Time       time.Time     // when the bus accepted it
 	Topic      string        // a topic name, 1 to 65535 bytes without wildcards
-	Payload    []byte        // up to Options.MaxPayload bytes
+	Payload    []byte        // up to Limits.MaxPayload bytes
 	QoS        byte          // 0, 1 or 2; at 1 and 2 the event is durable
 	Retain     bool          // the topic's last value; an empty payload clears it
 	Source     string        // client or plugin that published it

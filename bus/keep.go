@@ -139,8 +139,11 @@ func (b *Bus) Drop(ctx context.Context, name string) error {
 	}
 	lag, _ := s.lag()
 	s.mu.Lock()
-	about := aboutRecord{s.opened}
+	about, online := aboutRecord{s.opened}, s.sink.Load() != nil
 	s.mu.Unlock()
+	if online {
+		return fmt.Errorf("session %q: %w", name, ErrOnline)
+	}
 	if err := b.change(ctx, kindDrop, name, about); err != nil {
 		return err
 	}
@@ -152,6 +155,9 @@ func (b *Bus) Drop(ctx context.Context, name string) error {
 
 // ErrNoSession is returned for a name that no session has.
 var ErrNoSession = errors.New("no such session")
+
+// ErrOnline is returned for a session that has a connection.
+var ErrOnline = errors.New("the session has a connection")
 
 // storeCursors writes the places that changed, in one record. It is not waited for: after a crash
 // deliveries repeat, none is skipped.

@@ -164,7 +164,7 @@ func (s *sim) run() {
 	s.calm = s.chance(30)
 	s.lives = 1 + s.rnd.IntN(4)
 	s.options = Options{SegmentSize: int64(1024 + s.rnd.IntN(1500)), CacheSize: 1024 + s.rnd.IntN(4096),
-		RetentionAge: time.Duration(1+s.rnd.IntN(60)) * time.Second, RetentionSize: int64(2048 + s.rnd.IntN(8192))}
+		Limits: Limits{RetentionAge: time.Duration(1+s.rnd.IntN(60)) * time.Second, RetentionSize: int64(2048 + s.rnd.IntN(8192))}}
 	if s.chance(20) {
 		s.options.SessionBacklog = uint64(3 + s.rnd.IntN(20))
 	}

@@ -46,6 +46,10 @@ func (o *Options) defaults() {
 // ErrClosed is returned after Close.
 var ErrClosed = errors.New("the journal is closed")
 
+func low(free, limit int64) error {
+	return &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, %d MiB are kept", free>>20, limit>>20)}
+}
+
 // Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: what was
 // not acknowledged was not accepted.
 type Unavailable struct {
@@ -117,6 +121,7 @@ type Log struct {
 	spare    int        // capacity of the next group
 	err      error      // why Append fails; nil when it does not
 	low      bool       // free space is below MinFree: events are refused
+	minFree  int64
 	closed   bool
 	progress chan struct{} // closed and replaced when durable rises
 	stats    Stats
@@ -162,9 +167,9 @@ func (l *Log) Append(r *Record) (uint64, *Commit, error) {
 		l.mu.Unlock()
 		return 0, nil, err
 	case l.low && r.Kind == KindEvent:
-		free := l.stats.Free
+		err := low(l.stats.Free, l.minFree)
 		l.mu.Unlock()
-		return 0, nil, &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, %d MiB are kept", free>>20, l.o.MinFree>>20)}
+		return 0, nil, err
 	}
 	r.Seq = l.next
 	l.next++
@@ -216,7 +221,7 @@ func (l *Log) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil && l.low {
-		return &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, %d MiB are kept", l.stats.Free>>20, l.o.MinFree>>20)}
+		return low(l.stats.Free, l.minFree)
 	}
 	return l.err
 }
@@ -240,6 +245,14 @@ func (l *Log) Wait(ctx context.Context, after uint64) error {
 		case <-l.stop:
 		}
 	}
+}
+
+// SetMinFree changes the limit of free bytes below which events are refused; 0: none.
+func (l *Log) SetMinFree(n int64) {
+	l.mu.Lock()
+	l.minFree = n
+	l.mu.Unlock()
+	l.lookAtSpace()
 }
 
 // Stats returns a copy of the counters.

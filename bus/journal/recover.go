@@ -33,7 +33,7 @@ func Open(ctx context.Context, fsys FS, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, fs: fsys, lock: lock, log: o.Logger, cur: newGroup(), spare: 4 << 10,
+	l := &Log{o: o, fs: fsys, lock: lock, log: o.Logger, minFree: o.MinFree, cur: newGroup(), spare: 4 << 10,
 		progress: make(chan struct{}), stop: make(chan struct{}), kick: make(chan struct{}, 1), writerDone: make(chan struct{})}
 	l.space = sync.NewCond(&l.mu)
 	if err := l.open(ctx); err != nil {

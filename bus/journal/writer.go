@@ -271,10 +271,10 @@ func (l *Log) lookAtSpace() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stats.Free = free
-	low := l.o.MinFree > 0 && free < l.o.MinFree
+	low := l.minFree > 0 && free < l.minFree
 	if low != l.low {
 		if low {
-			l.log.Error("the disk is nearly full: no more QoS 1 and 2 events are taken", "free_mib", free>>20, "limit_mib", l.o.MinFree>>20)
+			l.log.Error("the disk is nearly full: no more QoS 1 and 2 events are taken", "free_mib", free>>20, "limit_mib", l.minFree>>20)
 		} else {
 			l.log.Info("the disk has space again", "free_mib", free>>20)
 		}

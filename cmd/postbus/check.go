@@ -1,0 +1,73 @@
+// This file is "check": what is wrong with the config, all of it, and what would listen.
+
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/config"
+)
+
+func (m *Main) checkCommand() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the config; exit code 1 if anything is wrong with it",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return m.check(&s) },
+	}
+	s.configFlag(cmd)
+	return cmd
+}
+
+func (m *Main) check(s *settings) error {
+	l, err := m.load(s)
+	if err != nil {
+		return err
+	}
+	// What the config package leaves to others: the hashes, and the files of TLS.
+	_, perr := newPolicy(auth.NewVerifier(1), l.Config)
+	_, kerr := loadKeys(l.Listen.TLS)
+	if err := errors.Join(perr, kerr); err != nil {
+		return err
+	}
+	if l.there {
+		m.printf("ok: %s\n", m.shown(l.file))
+	} else {
+		m.printf("ok: there is no config file at %s, so everything is as by default\n", l.file)
+	}
+	for _, a := range l.Listen.MQTT {
+		m.printf("  MQTT     %s%s\n", a, who(l.Config, a.Local()))
+	}
+	if l.Listen.HTTP != "" {
+		m.printf("  HTTP     http://%s%s\n", l.Listen.HTTP, who(l.Config, config.LocalAddress(l.Listen.HTTP)))
+	}
+	m.printf("  plugins  %s\n  data     %s\n", l.PluginsDir, l.DataDir)
+	return nil
+}
+
+// who says who may come in at a listener.
+func who(c *config.Config, local bool) string {
+	anonymous := !c.Anonymous.Off && (local || c.Anonymous.Explicit)
+	switch n := len(c.Users); {
+	case n == 0 && anonymous && local:
+		return "  (this machine only, without a password)"
+	case n == 0 && anonymous:
+		return "  (everybody, without a password)"
+	case anonymous:
+		return fmt.Sprintf("  (%s, and others without a password)", users(n))
+	default:
+		return fmt.Sprintf("  (%s)", users(n))
+	}
+}
+
+func users(n int) string {
+	if n == 1 {
+		return "1 user"
+	}
+	return fmt.Sprintf("%d users", n)
+}

@@ -1,0 +1,347 @@
+// This file connects "pub" and "sub" to a bus over MQTT 5. The version 5 client serves both: only it
+// has user properties and reason codes, and two clients would be two sets of errors to explain. Its
+// low-level half is used, not its connection manager: pub must not retry, and sub decides itself
+// which errors are final.
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session"
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/config"
+)
+
+const (
+	dialTimeout   = 10 * time.Second
+	answerTimeout = 30 * time.Second // for CONNACK, PUBACK and the like: a slow disk is no error
+	keepAlive     = 30               // seconds
+)
+
+// remote is how to reach a bus, from flags and environment.
+type remote struct {
+	url, user         string
+	caFile, cert, key string
+	password          string
+	hasPassword       bool
+}
+
+// remoteFlags adds those that every client command has.
+func (r *remote) remoteFlags(cmd *cobra.Command, what string) {
+	f := cmd.Flags()
+	f.StringVar(&r.url, "url", "", what+" (default: POSTBUS_URL, else the bus of this machine)")
+	f.StringVar(&r.user, "user", "", "user `NAME`; the password is read from POSTBUS_PASSWORD")
+	f.StringVar(&r.caFile, "cafile", "", "PEM `FILE` of the authority that signed the bus's certificate")
+	f.StringVar(&r.cert, "cert", "", "PEM `FILE` of a client certificate")
+	f.StringVar(&r.key, "key", "", "PEM `FILE` of its key")
+}
+
+// complete fills in what was not given. local picks the address out of this machine's config, other
+// makes one of the wanted kind out of a URL of the other kind.
+func (m *Main) complete(r *remote, local func(*config.Config) string, schemes map[string]bool, port string) (*url.URL, error) {
+	if r.user == "" {
+		r.user = m.getenv("POSTBUS_USER")
+	}
+	if r.user != "" {
+		r.password, r.hasPassword = m.getenv("POSTBUS_PASSWORD"), true
+	}
+	given := r.url
+	if given == "" {
+		given = m.getenv("POSTBUS_URL")
+	}
+	if given == "" {
+		given = local(m.localConfig())
+	}
+	u, err := url.Parse(given)
+	if err != nil || u.Scheme == "" || u.Host == "" && u.Scheme != "unix" {
+		return nil, withHint(usagef("%q is not a URL", given), "write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH; http://HOST:PORT for sessions")
+	}
+	if u.User != nil {
+		return nil, withHint(usagef("the URL holds a user or a password"), "others on this machine can see it: use --user and POSTBUS_PASSWORD")
+	}
+	if !schemes[u.Scheme] {
+		// One POSTBUS_URL serves both kinds of commands where the ports are the usual ones.
+		if r.url != "" || u.Host == "" {
+			return nil, withHint(usagef("--url %s: not for this command", given), "pub and sub want tcp://, tls:// or unix://, sessions wants http:// or https://")
+		}
+		u = &url.URL{Scheme: "tcp", Host: net.JoinHostPort(u.Hostname(), port)}
+		if port == "8080" {
+			u.Scheme = "http"
+		}
+	}
+	return u, nil
+}
+
+// localConfig is the config of the bus of this machine, as far as it can be known.
+func (m *Main) localConfig() *config.Config {
+	l, err := m.load(&settings{})
+	if err != nil {
+		return config.Default()
+	}
+	return l.Config
+}
+
+// reachable is an address to connect to for one to listen on.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+var mqttSchemes = map[string]bool{"tcp": true, "mqtt": true, "tls": true, "mqtts": true, "ssl": true, "unix": true}
+
+func (m *Main) mqttURL(r *remote) (*url.URL, error) {
+	return m.complete(r, func(c *config.Config) string {
+		l := c.Listen.MQTT[0]
+		if l.Network != "unix" {
+			l.Address = reachable(l.Address)
+		}
+		return l.String()
+	}, mqttSchemes, "1883")
+}
+
+// tlsConfig is nil without TLS files: the system's authorities count.
+func (r *remote) tlsConfig() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if r.caFile != "" {
+		pem, err := os.ReadFile(r.caFile)
+		if err != nil {
+			return nil, fmt.Errorf("--cafile: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--cafile: %s holds no certificate", r.caFile)
+		}
+	}
+	if r.cert != "" || r.key != "" {
+		pair, err := tls.LoadX509KeyPair(r.cert, r.key)
+		if err != nil {
+			return nil, fmt.Errorf("--cert and --key: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+func (r *remote) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var d net.Dialer
+	host := u.Host
+	withPort := func(port string) string {
+		if u.Port() == "" {
+			return net.JoinHostPort(u.Hostname(), port)
+		}
+		return host
+	}
+	switch u.Scheme {
+	case "unix":
+		return d.DialContext(ctx, "unix", u.Path)
+	case "tcp", "mqtt":
+		return d.DialContext(ctx, "tcp", withPort("1883"))
+	}
+	c, err := r.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := (&tls.Dialer{NetDialer: &d, Config: c}).DialContext(ctx, "tcp", withPort("8883"))
+	if err != nil {
+		return nil, err
+	}
+	return packets.NewThreadSafeConn(conn), nil
+}
+
+// connectOptions are what differs between connections.
+type connectOptions struct {
+	id        string
+	clean     bool
+	expiry    uint32 // seconds
+	session   session.SessionManager
+	onPublish func(*paho.Publish)
+}
+
+// link is one connection.
+type link struct {
+	*paho.Client
+	conn    net.Conn
+	present bool // the bus knew the session
+
+	mu     sync.Mutex
+	reason error
+}
+
+// connect opens one connection. The error says what to do.
+func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*link, error) {
+	conn, err := r.dial(ctx, u)
+	if err != nil {
+		return nil, unreachable(u, err)
+	}
+	l := &link{conn: conn}
+	cfg := paho.ClientConfig{
+		Conn: conn, Session: o.session, PacketTimeout: answerTimeout,
+		OnServerDisconnect: func(d *paho.Disconnect) { l.fail(disconnected(d)) },
+		OnClientError:      func(err error) { l.fail(fmt.Errorf("connection lost: %w", cause(err))) },
+	}
+	if o.onPublish != nil {
+		cfg.OnPublishReceived = []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
+			o.onPublish(p.Packet)
+			return true, nil
+		}}
+	}
+	l.Client = paho.NewClient(cfg)
+	// A few in flight are enough for a command, and the client reserves memory for all of them.
+	window := uint16(256)
+	cp := &paho.Connect{ClientID: o.id, CleanStart: o.clean, KeepAlive: keepAlive,
+		Properties: &paho.ConnectProperties{SessionExpiryInterval: &o.expiry, ReceiveMaximum: &window, RequestProblemInfo: true}}
+	if r.user != "" {
+		cp.Username, cp.UsernameFlag = r.user, true
+		cp.Password, cp.PasswordFlag = []byte(r.password), r.hasPassword
+	}
+	ack, err := l.Connect(ctx, cp)
+	if err != nil {
+		conn.Close()
+		return nil, refused(u, r, ack, err)
+	}
+	l.present = ack.SessionPresent
+	return l, nil
+}
+
+// fail keeps the first reason: the server's DISCONNECT comes before the end of the connection.
+func (l *link) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reason == nil {
+		l.reason = err
+	}
+}
+
+// why is the reason that the connection ended for.
+func (l *link) why() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reason == nil {
+		return errors.New("connection lost")
+	}
+	return l.reason
+}
+
+// leave says goodbye. The session lives on as long as it was asked for unless forget is set.
+func (l *link) leave(forget bool) {
+	d := &paho.Disconnect{}
+	if forget {
+		var now uint32
+		d.Properties = &paho.DisconnectProperties{SessionExpiryInterval: &now}
+	}
+	_ = l.Disconnect(d) // it is over either way
+}
+
+// clientID is a name that nobody else has.
+func clientID(role string) string {
+	b := make([]byte, 6)
+	_, _ = rand.Read(b)
+	return "postbus-" + role + "-" + hex.EncodeToString(b)
+}
+
+// cause is the part of a network error that says something.
+func cause(err error) error {
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		return sys.Err
+	}
+	return err
+}
+
+func unreachable(u *url.URL, err error) error {
+	failed := fmt.Errorf("cannot reach %s: %w", u, cause(err))
+	var unknown x509.UnknownAuthorityError
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist) && u.Scheme == "unix":
+		return withHint(failed, "is a bus running there? start one with: postbus run; or point elsewhere: --url tcp://HOST:1883")
+	case errors.As(err, &unknown):
+		return withHint(failed, "name the authority that signed the bus's certificate: --cafile FILE")
+	case errors.As(err, &dns):
+		return withHint(fmt.Errorf("cannot reach %s: no such host", u), "check the name, or use the address: --url tcp://ADDRESS:1883")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return withHint(failed, "a firewall, or a wrong address; point elsewhere with --url tcp://HOST:1883")
+	}
+	return failed
+}
+
+// finalError is one that trying again does not help.
+type finalError struct{ error }
+
+func (e finalError) Unwrap() error { return e.error }
+
+func refused(u *url.URL, r *remote, ack *paho.Connack, err error) error {
+	if ack == nil {
+		return withHint(fmt.Errorf("%s does not answer as an MQTT 5 broker: %w", u, cause(err)), "is it the right port? a tls:// address needs a tls:// URL")
+	}
+	failed := fmt.Errorf("%s refused the connection: %s", u, reason(ack.ReasonCode, ""))
+	switch {
+	case (ack.ReasonCode == 0x86 || ack.ReasonCode == 0x87) && r.user == "":
+		return finalError{withHint(failed, "give a user: --user NAME, and the password in POSTBUS_PASSWORD")}
+	case ack.ReasonCode == 0x86:
+		return finalError{withHint(failed, "check --user and POSTBUS_PASSWORD; postbus user list shows the users")}
+	case ack.ReasonCode == 0x84 || ack.ReasonCode == 0x85 || ack.ReasonCode == 0x87:
+		return finalError{failed}
+	}
+	return failed
+}
+
+func disconnected(d *paho.Disconnect) error {
+	text := ""
+	if d.Properties != nil {
+		text = d.Properties.ReasonString
+	}
+	err := fmt.Errorf("the bus ended the connection: %s", reason(d.ReasonCode, text))
+	switch d.ReasonCode {
+	case 0x8E:
+		return finalError{withHint(err, "another client has this id; choose your own: --id NAME")}
+	case 0x87:
+		return finalError{err}
+	case 0x95:
+		return finalError{withHint(err, "limits.packet_size of the bus decides how large an event may be")}
+	}
+	return err
+}
+
+// reason words an MQTT 5 reason code.
+func reason(code byte, text string) string {
+	if text != "" {
+		return fmt.Sprintf("%s (0x%02X)", text, code)
+	}
+	words := map[byte]string{
+		0x80: "unspecified error", 0x81: "malformed packet", 0x82: "protocol error", 0x83: "not accepted",
+		0x84: "it does not speak MQTT 5", 0x85: "the client id is not allowed", 0x86: "wrong user name or password",
+		0x87: "not authorized", 0x88: "server unavailable", 0x89: "server busy", 0x8B: "server shutting down",
+		0x8D: "keep alive timeout", 0x8E: "session taken over", 0x8F: "invalid topic filter", 0x90: "invalid topic name",
+		0x93: "receive maximum exceeded", 0x95: "packet too large", 0x97: "quota exceeded", 0x98: "administrative action",
+		0x99: "payload format invalid", 0x9E: "shared subscriptions not supported", 0xA2: "wildcards not supported",
+	}
+	if w, ok := words[code]; ok {
+		return fmt.Sprintf("%s (0x%02X)", w, code)
+	}
+	return fmt.Sprintf("reason code 0x%02X", code)
+}

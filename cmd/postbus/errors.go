@@ -1,0 +1,76 @@
+// This file is how errors look: one "error:" line that says what failed and where, then one "hint:"
+// line where there is something to do. Mistakes in the config come before, each with its line.
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+// hinter is an error that knows what to do about it; bench has its own.
+type hinter interface{ Hint() string }
+
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+func (e *hintError) Hint() string  { return e.hint }
+
+func withHint(err error, format string, args ...any) error {
+	return &hintError{err, fmt.Sprintf(format, args...)}
+}
+
+// usageError is a mistake in the command line: exit code 2.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// configError is a file whose mistakes are worth showing one by one.
+type configError struct {
+	where string
+	list  yamlnode.Errors
+}
+
+func (e *configError) Error() string {
+	if len(e.list) == 1 {
+		return e.where + " has a mistake"
+	}
+	return fmt.Sprintf("%s has %d mistakes", e.where, len(e.list))
+}
+
+func (m *Main) report(err error) {
+	var c *configError
+	if errors.As(err, &c) {
+		fmt.Fprintf(m.Stderr, "%s\n\n", c.list.Render())
+	}
+	fmt.Fprintf(m.Stderr, "%s %s\n", m.paint(m.Stderr, red, "error:"), oneLine(err.Error()))
+	var h hinter
+	if errors.As(err, &h) && h.Hint() != "" {
+		fmt.Fprintf(m.Stderr, "%s %s\n", m.paint(m.Stderr, cyan, "hint:"), oneLine(h.Hint()))
+		return
+	}
+	var u *usageError
+	if errors.As(err, &u) {
+		fmt.Fprintf(m.Stderr, "%s postbus --help, or postbus COMMAND --help, shows what there is\n", m.paint(m.Stderr, cyan, "hint:"))
+	}
+}
+
+// oneLine keeps joined errors and file names with odd characters on their line.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+}

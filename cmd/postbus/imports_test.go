@@ -1,0 +1,127 @@
+package main
+
+// This file holds the rules of who may import whom (docs: "Layout and who may import whom"). The
+// rules are about what a package imports itself, except where a whole library must stay out.
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/postbus/postbus/"
+
+// rule is what packages may import beside the standard library. A pattern is a path, or a path with
+// "/..." for itself and all below; paths without a domain are this module's.
+type rule struct {
+	packages string
+	may      []string
+	never    []string // not even through others
+	why      string
+}
+
+// rules are in this order: the first that fits a package decides.
+var rules = []rule{
+	{"cmd/postbus/bench", []string{"github.com/spf13/cobra", "golang.org/x/sys/..."}, []string{"bus/...", "config/..."}, "bench measures any broker, from outside"},
+	{"cmd/...", []string{"..."}, nil, "cmd is the only wiring"},
+	{"bus", []string{"bus/journal"}, []string{"github.com/mochi-mqtt/..."}, "the bus is the standard library and its journal"},
+	{"bus/journal", []string{"golang.org/x/sys/..."}, []string{"github.com/mochi-mqtt/..."}, "the journal knows files only"},
+	{"bus/bustest", []string{"bus/journal"}, nil, "bustest is the journal's file system"},
+	{"bus/auth", []string{"golang.org/x/crypto/..."}, []string{"github.com/mochi-mqtt/...", "bus"}, "auth knows neither the bus nor the config"},
+	{"bus/broker/frame", nil, []string{"github.com/mochi-mqtt/...", "bus"}, "frame is MQTT's bytes only"},
+	{"bus/broker", []string{"bus", "bus/journal", "bus/broker/frame", "github.com/mochi-mqtt/..."}, nil, "adapters do not import each other"},
+	{"bus/web", []string{"bus"}, []string{"github.com/mochi-mqtt/..."}, "adapters do not import each other"},
+	{"bus/...", []string{"bus", "bus/journal"}, nil, "adapters do not import each other"},
+	{"config/...", []string{"config/...", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"}, []string{"bus/..."}, "config is the standard library and its parser"},
+	{"devices/...", []string{"!module"}, []string{"github.com/mochi-mqtt/...", "plugins/...", "bus/..."}, "a driver can be tested alone"},
+	{"plugins", []string{"plugins/expr", "config/yamlnode", "bus", "!module"}, []string{"github.com/mochi-mqtt/..."}, "plugins know kinds by their shape"},
+	{"plugins/expr", []string{"!module"}, []string{"github.com/mochi-mqtt/...", "bus/..."}, "expressions know no bus"},
+	{"plugins/...", []string{"!module"}, []string{"github.com/mochi-mqtt/...", "plugins"}, "a kind can be tested alone"},
+	{"docs/...", []string{"..."}, nil, "examples may use everything"},
+}
+
+// listed is what go list says of a package.
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+	Standard   bool
+}
+
+func TestWhoImportsWhom(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("needs the go command")
+	}
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Deps,Standard", module+"...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	standard := map[string]bool{}
+	var ours []listed
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		standard[p.ImportPath] = p.Standard
+		if strings.HasPrefix(p.ImportPath, module) {
+			ours = append(ours, p)
+		}
+	}
+	if len(ours) < 8 {
+		t.Fatalf("go list found only %d packages", len(ours))
+	}
+	for _, p := range ours {
+		r := ruleFor(t, p.ImportPath)
+		for _, i := range p.Imports {
+			if !standard[i] && i != "C" && !r.allows(i) {
+				t.Errorf("%s must not import %s: %s", short(p.ImportPath), short(i), r.why)
+			}
+		}
+		for _, d := range p.Deps {
+			if slices.ContainsFunc(r.never, func(pattern string) bool { return fits(pattern, d) }) {
+				t.Errorf("%s must not depend on %s: %s", short(p.ImportPath), short(d), r.why)
+			}
+		}
+	}
+}
+
+func ruleFor(t *testing.T, path string) rule {
+	for _, r := range rules {
+		if fits(r.packages, path) {
+			return r
+		}
+	}
+	t.Errorf("no rule is for %s: add one", short(path))
+	return rule{may: []string{"..."}}
+}
+
+// allows reports whether the import of path keeps the rule. "!module" is everything that is not ours.
+func (r *rule) allows(path string) bool {
+	return slices.ContainsFunc(r.may, func(pattern string) bool {
+		return pattern == "!module" && !strings.HasPrefix(path, module) || fits(pattern, path)
+	})
+}
+
+func fits(pattern, path string) bool {
+	if pattern == "..." {
+		return true
+	}
+	pattern, tree := strings.CutSuffix(pattern, "/...")
+	if first, _, _ := strings.Cut(pattern, "/"); !strings.Contains(first, ".") {
+		pattern = module + pattern
+	}
+	return path == pattern || tree && strings.HasPrefix(path, pattern+"/")
+}
+
+func short(path string) string { return strings.TrimPrefix(path, module) }

@@ -1,0 +1,173 @@
+// This file opens listeners. What is in the way is named, with what to do about it.
+
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/postbus/postbus/config"
+)
+
+// bound is an open listener that takes no connections yet.
+type bound struct {
+	socket          net.Listener
+	config.Listener // with the port that the system chose
+}
+
+// bind opens one MQTT listener. keys is needed by tls:// only.
+func bind(l config.Listener, keys *keyPair) (*bound, error) {
+	if l.Network == "unix" {
+		return bindUnix(l)
+	}
+	raw, err := net.Listen(l.Network, l.Address)
+	if err != nil {
+		return nil, listenError("MQTT listener "+l.String(), "--mqtt "+config.Listener{Network: "tcp", Address: other(l.Address)}.String(), l.Address, err)
+	}
+	l.Address = realAddress(l.Address, raw.Addr())
+	if l.TLS {
+		return &bound{tls.NewListener(raw, keys.config()), l}, nil
+	}
+	return &bound{raw, l}, nil
+}
+
+// bindUnix removes a socket that a crash left behind, but never one that somebody listens on.
+func bindUnix(l config.Listener) (*bound, error) {
+	if st, err := os.Lstat(l.Address); err == nil {
+		name := "MQTT listener " + l.String()
+		if st.Mode()&os.ModeSocket == 0 {
+			return nil, withHint(fmt.Errorf("%s: %s is there and is no socket", name, l.Address), "remove the file, or choose another path")
+		}
+		c, err := net.DialTimeout("unix", l.Address, time.Second)
+		if err == nil {
+			c.Close()
+			return nil, withHint(fmt.Errorf("%s: another program listens on it", name), "stop the other one, or choose another path: --mqtt unix:///PATH")
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, withHint(fmt.Errorf("%s: %w", name, err), "the socket cannot be asked whether somebody listens on it; remove it if nobody does")
+		}
+		if err := os.Remove(l.Address); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("%s: remove the stale socket: %w", name, err)
+		}
+	}
+	raw, err := net.Listen("unix", l.Address)
+	if err != nil {
+		return nil, listenError("MQTT listener "+l.String(), "", "", err)
+	}
+	return &bound{raw, l}, nil
+}
+
+// bindHTTP opens the HTTP listener.
+func bindHTTP(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, listenError("HTTP listener "+address, "--http "+other(address), address, err)
+	}
+	return l, nil
+}
+
+// realAddress is the configured address with the real port, so that a host name stays readable.
+func realAddress(configured string, a net.Addr) string {
+	t, ok := a.(*net.TCPAddr)
+	host, port, err := net.SplitHostPort(configured)
+	if !ok || err != nil || port != "0" {
+		return configured
+	}
+	return net.JoinHostPort(host, strconv.Itoa(t.Port))
+}
+
+// other suggests the next port.
+func other(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	n, _ := strconv.Atoi(port)
+	if n == 0 || n == 65535 {
+		return net.JoinHostPort(host, "0")
+	}
+	if n < 1024 {
+		n += 8000
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n+1))
+}
+
+// listenError says what is wrong with an address. flag is what would avoid it.
+func listenError(name, flag, address string, err error) error {
+	var sys *os.SyscallError
+	cause := err
+	if errors.As(err, &sys) {
+		cause = sys.Err
+	}
+	failed := fmt.Errorf("%s: %w", name, cause)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		by := "find out who with: ss -ltnp"
+		if who := holder(address); who != "" {
+			by = who + " has it"
+		}
+		return withHint(failed, "%s; or take another: %s", by, flag)
+	case errors.Is(err, syscall.EACCES) && flag != "":
+		return withHint(failed, "ports below 1024 need a privilege; take another: %s", flag)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return withHint(failed, "this machine does not have that address; `ip address` lists those it has")
+	case errors.Is(err, syscall.ENOENT):
+		return withHint(failed, "the folder of the socket has to exist")
+	}
+	return failed
+}
+
+// keyPair is the certificate of tls:// listeners; a reload reads it again.
+type keyPair struct {
+	files   config.TLS
+	current atomic.Pointer[tls.Certificate]
+	clients *x509.CertPool
+}
+
+// loadKeys reads the files of listen.tls; nil when there are none.
+func loadKeys(t config.TLS) (*keyPair, error) {
+	if t.Cert == "" {
+		return nil, nil
+	}
+	k := &keyPair{files: t}
+	if err := k.reload(); err != nil {
+		return nil, err
+	}
+	if t.ClientCA != "" {
+		pem, err := os.ReadFile(t.ClientCA)
+		if err != nil {
+			return nil, fmt.Errorf("listen.tls.client_ca: %w", err)
+		}
+		k.clients = x509.NewCertPool()
+		if !k.clients.AppendCertsFromPEM(pem) {
+			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s holds no certificate", t.ClientCA), "want the PEM certificate of the authority that signed the clients' certificates")
+		}
+	}
+	return k, nil
+}
+
+// reload reads the certificate again: it may have been renewed.
+func (k *keyPair) reload() error {
+	c, err := tls.LoadX509KeyPair(k.files.Cert, k.files.Key)
+	if err != nil {
+		return withHint(fmt.Errorf("listen.tls: %w", err), "cert wants the PEM certificate chain, key its PEM private key")
+	}
+	k.current.Store(&c)
+	return nil
+}
+
+func (k *keyPair) config() *tls.Config {
+	c := &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.current.Load(), nil },
+	}
+	if k.clients != nil {
+		c.ClientCAs, c.ClientAuth = k.clients, tls.RequireAndVerifyClientCert
+	}
+	return c
+}

@@ -1,0 +1,154 @@
+// This file translates the config into what the bus, the broker and the web server want.
+
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/web"
+	"github.com/postbus/postbus/config"
+)
+
+func busOptions(c *config.Config, log *slog.Logger) bus.Options {
+	o := bus.Options{
+		Dir:         c.DataDir,
+		Logger:      log,
+		Durability:  c.Durability.Interval,
+		Limits:      busLimits(c),
+		SegmentSize: c.Profile.Sizes().Segment,
+	}
+	if c.Profile == config.ProfilePi {
+		o.CacheSize = 1 << 20
+	}
+	return o
+}
+
+// busLimits are the bus's options that can change. A retention of 0 keeps nothing further.
+func busLimits(c *config.Config) bus.Limits {
+	l := bus.Limits{
+		RetentionAge:   c.Retention.Age,
+		RetentionSize:  c.Retention.Size,
+		SessionBacklog: uint64(c.Limits.SessionBacklog),
+		MaxPayload:     int(c.Limits.PacketSize),
+		MinFree:        c.Limits.DiskFree,
+	}
+	if l.RetentionAge == 0 {
+		l.RetentionAge = -1
+	}
+	if l.RetentionSize == 0 {
+		l.RetentionSize = -1
+	}
+	return l
+}
+
+func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options {
+	v, _ := versionOf()
+	o := broker.Options{
+		Logger:        log,
+		Authenticate:  a.mqtt,
+		SessionExpiry: c.Limits.SessionExpiry,
+		PacketSize:    int(c.Limits.PacketSize),
+		Connections:   c.Limits.Connections,
+		PublishRate:   c.Limits.PublishRate,
+		KeepAlive:     c.Limits.KeepAlive,
+		Inflight:      c.Limits.Inflight,
+		Version:       "postbus " + v,
+	}
+	if c.Profile == config.ProfilePi {
+		o.OutputBuffer = 64 << 10
+	}
+	return o
+}
+
+// newPolicy compiles who may do what.
+func newPolicy(v *auth.Verifier, c *config.Config) (*auth.Policy, error) {
+	var o auth.Options
+	for _, u := range c.Users {
+		o.Users = append(o.Users, auth.User{Name: u.Name, Password: u.Password,
+			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}})
+	}
+	switch a := c.Anonymous; {
+	case a.Off:
+	case a.Explicit:
+		o.Anonymous = &auth.Rules{Publish: a.Publish, Subscribe: a.Subscribe, Deny: a.Deny}
+		o.AnonymousRemote = true
+	default: // who sits at the machine may also see how the bus does
+		o.Anonymous = &auth.Rules{Publish: a.Publish, Subscribe: append([]string{"$SYS/#", "$bus/#"}, a.Subscribe...), Deny: a.Deny}
+	}
+	return auth.NewPolicy(v, o)
+}
+
+// access is the policy in force; a reload swaps it.
+type access struct {
+	verifier *auth.Verifier
+	policy   atomic.Pointer[auth.Policy]
+}
+
+func newAccess(c *config.Config) (*access, error) {
+	a := &access{verifier: auth.NewVerifier(0)}
+	p, err := newPolicy(a.verifier, c)
+	if err != nil {
+		return nil, err
+	}
+	a.policy.Store(p)
+	return a, nil
+}
+
+func (a *access) mqtt(user, password string, hasPassword, local bool) (broker.Identity, error) {
+	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local)
+	if err != nil {
+		return nil, err // not a nil *auth.Identity in the interface
+	}
+	return id, nil
+}
+
+func (a *access) http(user, password string, hasPassword, local bool) (web.Identity, error) {
+	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local)
+	switch {
+	case errors.Is(err, auth.ErrBusy):
+		return nil, web.ErrBusy
+	case err != nil:
+		return nil, err
+	}
+	return id, nil
+}
+
+var errPasswordChanged = errors.New("the password was changed")
+
+// judge is how clients that are connected are judged after a reload: changed are the users whose
+// password is another one now, and who have to show that they know it.
+func (a *access) judge(changed map[string]bool) func(user string, local bool) (broker.Identity, error) {
+	return func(user string, local bool) (broker.Identity, error) {
+		if user == "" {
+			return a.mqtt("", "", false, local)
+		}
+		if changed[user] {
+			return nil, errPasswordChanged
+		}
+		id, ok := a.policy.Load().Lookup(user)
+		if !ok {
+			return nil, auth.ErrRefused
+		}
+		return id, nil
+	}
+}
+
+// passwordsChanged lists the users that both configs have, with different hashes.
+func passwordsChanged(old, new *config.Config) map[string]bool {
+	was := map[string]string{}
+	for _, u := range old.Users {
+		was[u.Name] = u.Password
+	}
+	changed := map[string]bool{}
+	for _, u := range new.Users {
+		if h, ok := was[u.Name]; ok && h != u.Password {
+			changed[u.Name] = true
+		}
+	}
+	return changed
+}

@@ -1,0 +1,260 @@
+// This file is "pub": exit code 0 says that every event at QoS 1 and 2 was acknowledged.
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session/state"
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/bus"
+)
+
+// maxLine is the longest line of --stdin-lines, in bytes: the largest packet that any bus takes.
+const maxLine = 256 << 20
+
+// pubWindow is how many events may wait for their acknowledgement.
+const pubWindow = 200
+
+type pubFlags struct {
+	remote
+	topic, text, file string
+	lines, retain     bool
+	qos               uint8
+	properties        []string
+}
+
+func (m *Main) pubCommand() *cobra.Command {
+	var f pubFlags
+	cmd := &cobra.Command{
+		Use:   "pub -t TOPIC (-m TEXT | -f FILE | --stdin-lines)",
+		Short: "Publish events",
+		Long:  "Publish events. The exit code is 0 only when all of them were acknowledged, which at QoS 1 and 2\nmeans that they are on the bus's disk.",
+		Example: `  postbus pub -t home/lamp/set -m on
+  postbus pub -t home/mode -m away -r
+  vmstat 1 | postbus pub -t desk/vmstat --stdin-lines`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(cmd); err != nil {
+				return err
+			}
+			return m.pub(cmd.Context(), &f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.topic, "topic", "t", "", "`TOPIC` name")
+	fl.StringVarP(&f.text, "message", "m", "", "the payload is `TEXT`")
+	fl.StringVarP(&f.file, "file", "f", "", "the payload is the content of `FILE`; - for standard input")
+	fl.BoolVar(&f.lines, "stdin-lines", false, "each line of standard input is one event")
+	fl.Uint8VarP(&f.qos, "qos", "q", 1, "0, 1 or 2")
+	fl.BoolVarP(&f.retain, "retain", "r", false, "keep it as the topic's last value; an empty payload clears that")
+	fl.StringArrayVar(&f.properties, "property", nil, "user property `NAME=VALUE` that travels with the event; may be repeated")
+	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
+	return cmd
+}
+
+func (f *pubFlags) check(cmd *cobra.Command) error {
+	if f.topic == "" {
+		return withHint(usagef("pub: no topic"), "postbus pub -t TOPIC -m TEXT")
+	}
+	if err := bus.CheckTopic(f.topic); err != nil {
+		return usagef("pub: topic %q: %w", f.topic, err)
+	}
+	given := 0
+	for _, name := range []string{"message", "file", "stdin-lines"} {
+		if cmd.Flags().Changed(name) {
+			given++
+		}
+	}
+	if given != 1 {
+		return withHint(usagef("pub: want one of -m, -f and --stdin-lines"), "postbus pub -t %s -m TEXT", f.topic)
+	}
+	if f.qos > 2 {
+		return usagef("pub: -q is 0, 1 or 2, not %d", f.qos)
+	}
+	for _, p := range f.properties {
+		if name, _, ok := strings.Cut(p, "="); !ok || name == "" {
+			return usagef("pub: --property %q: want NAME=VALUE", p)
+		}
+	}
+	return nil
+}
+
+// packet is the event, without a payload.
+func (f *pubFlags) packet() *paho.Publish {
+	p := &paho.Publish{Topic: f.topic, QoS: f.qos, Retain: f.retain, Properties: &paho.PublishProperties{}}
+	for _, kv := range f.properties {
+		name, value, _ := strings.Cut(kv, "=")
+		p.Properties.User.Add(name, value)
+	}
+	return p
+}
+
+// payloads calls send for each event, in order.
+func (m *Main) payloads(f *pubFlags, send func([]byte) error) error {
+	switch {
+	case f.lines:
+		s := bufio.NewScanner(m.Stdin)
+		s.Buffer(make([]byte, 64<<10), maxLine)
+		for s.Scan() {
+			if err := send([]byte(s.Text())); err != nil {
+				return err
+			}
+		}
+		return s.Err()
+	case f.file == "-":
+		b, err := io.ReadAll(io.LimitReader(m.Stdin, maxLine))
+		if err != nil {
+			return err
+		}
+		return send(b)
+	case f.file != "":
+		b, err := os.ReadFile(f.file)
+		if err != nil {
+			return err
+		}
+		return send(b)
+	}
+	return send([]byte(f.text))
+}
+
+func (m *Main) pub(ctx context.Context, f *pubFlags) error {
+	u, err := m.mqttURL(&f.remote)
+	if err != nil {
+		return err
+	}
+	if f.file != "" && f.file != "-" { // before anybody is bothered
+		if _, err := os.Stat(f.file); err != nil {
+			return err
+		}
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	st := state.NewInMemory()
+	l, err := f.connect(ctx, u, connectOptions{id: clientID("pub"), clean: true, session: st})
+	if err != nil {
+		return err
+	}
+	p := &publisher{link: l, state: st, template: f.packet(), waiting: make(chan chan packets.ControlPacket, pubWindow), ended: make(chan struct{})}
+	go p.collect(ctx)
+	read := make(chan error, 1)
+	go func() { // reading standard input cannot be interrupted
+		read <- m.payloads(f, func(b []byte) error { return p.send(ctx, b) })
+	}()
+	select {
+	case err = <-read:
+		close(p.waiting)
+		<-p.ended
+		err = errors.Join(p.err, err)
+	case <-p.ended:
+		err = p.err
+	case <-ctx.Done():
+		err = errors.New("interrupted")
+	}
+	if p.err != nil {
+		err = p.err // the first cause
+	}
+	l.leave(true)
+	if err != nil && f.lines {
+		return fmt.Errorf("%d events were acknowledged, the next one was not: %w", p.acked, err)
+	}
+	return err
+}
+
+// publisher keeps many events in flight and their order: send is called by one goroutine, collect
+// takes the acknowledgements in the same order.
+type publisher struct {
+	link     *link
+	state    *state.State
+	template *paho.Publish
+	waiting  chan chan packets.ControlPacket
+	ended    chan struct{} // collect returned
+	acked    int
+	err      error // what collect found; read it after ended
+}
+
+func (p *publisher) send(ctx context.Context, payload []byte) error {
+	out := *p.template
+	out.Payload = payload
+	if out.QoS == 0 {
+		_, err := p.link.Publish(ctx, &out)
+		return err
+	}
+	// Client.Publish waits for the acknowledgement; these are its two halves before that.
+	packet := out.Packet()
+	answer := make(chan packets.ControlPacket, 1)
+	if err := p.state.AddToSession(ctx, packet, answer); err != nil {
+		return err
+	}
+	if _, err := packet.WriteTo(p.link.conn); err != nil {
+		return p.link.why()
+	}
+	select {
+	case p.waiting <- answer:
+		return nil
+	case <-p.ended:
+		return p.err
+	}
+}
+
+func (p *publisher) collect(ctx context.Context) {
+	defer close(p.ended)
+	for answer := range p.waiting {
+		select {
+		case a := <-answer:
+			if p.err = refusedEvent(a); p.err != nil {
+				return
+			}
+			p.acked++
+		case <-p.link.Done():
+			p.err = p.link.why()
+			return
+		case <-ctx.Done():
+			p.err = errors.New("interrupted")
+			return
+		}
+	}
+}
+
+// refusedEvent is nil for an acknowledgement.
+func refusedEvent(a packets.ControlPacket) error {
+	code, text := byte(0x80), ""
+	read := func(c byte, p *packets.Properties) {
+		code = c
+		if p != nil {
+			text = p.ReasonString
+		}
+	}
+	switch c := a.Content.(type) {
+	case *packets.Puback:
+		read(c.ReasonCode, c.Properties)
+	case *packets.Pubrec:
+		read(c.ReasonCode, c.Properties)
+	case *packets.Pubcomp:
+		read(c.ReasonCode, c.Properties)
+	default:
+		return errors.New("the connection ended before the acknowledgement")
+	}
+	if code < 0x80 {
+		return nil
+	}
+	err := fmt.Errorf("the bus refused the event: %s", reason(code, text))
+	switch code {
+	case 0x87:
+		return withHint(err, "the user's publish and deny rules in the bus's config decide")
+	case 0x97:
+		return withHint(err, "the bus's disk is full or its limits.disk_free is reached; postbus acknowledges nothing that it cannot keep")
+	}
+	return err
+}

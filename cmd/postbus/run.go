@@ -1,0 +1,258 @@
+// This file is "run": from the first flag to the last signal.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/config"
+)
+
+type runFlags struct {
+	settings
+	dataDir, pluginsDir, http string
+	mqtt                      []string
+	level, format             string
+	addrFile                  string
+}
+
+func (m *Main) runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the bus",
+		Long: `Run the bus until SIGTERM or Ctrl-C. Without a config it serves this machine only, at
+127.0.0.1:1883 and http://127.0.0.1:8080. SIGHUP, or saving the config file, reloads it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.overrides(cmd)
+			return m.run(cmd.Context(), &f)
+		},
+	}
+	f.configFlag(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.dataDir, "data-dir", "", "keep the journal in `DIR`")
+	fl.StringVar(&f.pluginsDir, "plugins-dir", "", "read plugins from `DIR`")
+	fl.StringArrayVar(&f.mqtt, "mqtt", nil, "MQTT listener `URL`: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH; may be repeated")
+	fl.StringVar(&f.http, "http", "", "HTTP `ADDRESS` as HOST:PORT, or off")
+	fl.StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
+	fl.StringVar(&f.format, "log-format", "text", "text or json")
+	fl.StringVar(&f.addrFile, "addr-file", "", "write the addresses in use to `FILE`, one a line")
+	_ = fl.MarkHidden("addr-file")
+	return cmd
+}
+
+// overrides are the flags that were given, as the config package takes them.
+func (f *runFlags) overrides(cmd *cobra.Command) {
+	for _, o := range []struct {
+		flag, key string
+		values    []string
+	}{
+		{"data-dir", "data_dir", []string{f.dataDir}},
+		{"plugins-dir", "plugins_dir", []string{f.pluginsDir}},
+		{"mqtt", "listen.mqtt", f.mqtt},
+		{"http", "listen.http", []string{f.http}},
+	} {
+		if cmd.Flags().Changed(o.flag) {
+			f.flags = append(f.flags, config.Override{Flag: "--" + o.flag, Key: o.key, Values: o.values})
+		}
+	}
+}
+
+// logger writes to standard error.
+func (m *Main) logger(level, format string) (*slog.Logger, error) {
+	var o slog.HandlerOptions
+	switch strings.ToLower(level) {
+	case "debug":
+		o.Level = slog.LevelDebug
+	case "info":
+		o.Level = slog.LevelInfo
+	case "warn":
+		o.Level = slog.LevelWarn
+	case "error":
+		o.Level = slog.LevelError
+	default:
+		return nil, usagef("--log-level %q: want debug, info, warn or error", level)
+	}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(m.Stderr, &o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(m.Stderr, &o)), nil
+	}
+	return nil, usagef("--log-format %q: want text or json", format)
+}
+
+func (m *Main) run(ctx context.Context, f *runFlags) error {
+	log, err := m.logger(f.level, f.format)
+	if err != nil {
+		return err
+	}
+	c, err := m.load(&f.settings)
+	if err != nil {
+		return err
+	}
+	// From here on a signal means: stop in order.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	opening, cancel := context.WithCancel(ctx)
+	defer cancel()
+	opened := make(chan struct{})
+	go cancelOnSignal(signals, opened, cancel)
+	s, err := open(opening, c.Config, log)
+	close(opened)
+	if err != nil {
+		if opening.Err() != nil && ctx.Err() == nil {
+			return nil // asked to stop before it was up
+		}
+		return err
+	}
+	if err := m.announce(s, c, f.addrFile); err != nil {
+		return errorsWithClose(err, s)
+	}
+	r := &reloader{m: m, settings: &f.settings, server: s, started: c.Config, current: c.Config}
+	w := watch(c.file, r.run, log)
+	notifySystemd(m.getenv("NOTIFY_SOCKET"), "READY=1")
+
+	m.serve(ctx, signals, r)
+
+	notifySystemd(m.getenv("NOTIFY_SOCKET"), "STOPPING=1")
+	return m.stop(s, w, signals)
+}
+
+// cancelOnSignal lets a signal end the opening, which may have much to replay.
+func cancelOnSignal(signals chan os.Signal, opened chan struct{}, cancel context.CancelFunc) {
+	for {
+		select {
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				cancel()
+				return
+			}
+		case <-opened:
+			return
+		}
+	}
+}
+
+func errorsWithClose(err error, s *server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if cerr := s.close(ctx); cerr != nil {
+		return fmt.Errorf("%w (and closing: %v)", err, cerr)
+	}
+	return err
+}
+
+// serve returns when it is time to stop.
+func (m *Main) serve(ctx context.Context, signals chan os.Signal, r *reloader) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				r.server.log.Info("stopping", "signal", sig.String())
+				return
+			}
+			r.run("SIGHUP")
+		}
+	}
+}
+
+// stop closes everything in order, within stopTimeout. A second signal ends it at once: what is
+// acknowledged is on disk already.
+func (m *Main) stop(s *server, w *watcher, signals chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		w.close()
+		done <- s.close(ctx)
+	}()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				return fmt.Errorf("stop: %w", err)
+			}
+			s.log.Info("stopped")
+			return nil
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				continue
+			}
+			return fmt.Errorf("stopped at once by a second signal (%s)", sig)
+		case <-ctx.Done():
+			select { // closing may have used all of its time and be done
+			case err := <-done:
+				return err
+			case <-time.After(100 * time.Millisecond):
+			}
+			return withHint(fmt.Errorf("stopping took longer than %s", stopTimeout), "nothing acknowledged is lost; the next start replays what was left")
+		}
+	}
+}
+
+// announce prints the addresses to open: only what is real.
+func (m *Main) announce(s *server, c *loaded, addrFile string) error {
+	v, _ := versionOf()
+	m.printf("postbus %s\n", v)
+	for _, l := range s.mqtt {
+		m.printf("  MQTT     %s\n", l)
+	}
+	if s.http != "" {
+		m.printf("  HTTP     http://%s\n", s.http)
+	}
+	m.printf("  plugins  %s\n  data     %s\n", s.plugins, c.DataDir)
+	if c.there {
+		m.printf("  config   %s\n", c.file)
+	}
+	if addrFile == "" {
+		return nil
+	}
+	// In one step, so that a script that waits for the file sees all of it.
+	var b strings.Builder
+	for _, l := range s.mqtt {
+		fmt.Fprintf(&b, "%s\n", l)
+	}
+	if s.http != "" {
+		fmt.Fprintf(&b, "http://%s\n", s.http)
+	}
+	return writeAtomic(addrFile, []byte(b.String()), 0o644)
+}
+
+// writeAtomic replaces a file as a whole: nobody ever sees half of it, not even after a power cut.
+func writeAtomic(file string, data []byte, mode os.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	return err
+}

@@ -1,0 +1,175 @@
+// This file is the running bus: opened in order, closed in reverse.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/web"
+	"github.com/postbus/postbus/config"
+)
+
+// stopTimeout is how long stopping may take in all; clients get most of it.
+const (
+	stopTimeout   = 5 * time.Second
+	clientTimeout = 2 * time.Second
+)
+
+// server is everything that runs.
+type server struct {
+	log    *slog.Logger
+	bus    *bus.Bus
+	access *access
+	broker *broker.Broker
+	web    *web.Server
+	keys   *keyPair
+
+	mqtt    []config.Listener // with real ports
+	http    string            // "" for none
+	plugins string
+
+	closers []func(context.Context) error // in the order of opening
+}
+
+// open opens everything that c asks for. On an error nothing is left open.
+func open(ctx context.Context, c *config.Config, log *slog.Logger) (s *server, err error) {
+	s = &server{log: log, plugins: c.PluginsDir}
+	defer func() {
+		if err != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+			defer cancel()
+			err = errors.Join(err, s.close(ctx))
+			s = nil
+		}
+	}()
+	if s.access, err = newAccess(c); err != nil {
+		return s, withHint(err, "postbus user passwd NAME writes a new hash")
+	}
+	if s.keys, err = loadKeys(c.Listen.TLS); err != nil {
+		return s, err
+	}
+	if err = s.openBus(ctx, c); err != nil {
+		return s, err
+	}
+	s.broker = broker.New(s.bus, brokerOptions(c, log, s.access))
+	if err = s.broker.Open(); err != nil {
+		return s, fmt.Errorf("broker: %w", err)
+	}
+	s.closing(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+		defer cancel()
+		return s.broker.Close(ctx)
+	})
+	// All addresses are taken before anybody is let in, so that nothing is half there.
+	listeners, err := s.bindAll(c)
+	if err != nil {
+		return s, err
+	}
+	if err = s.openHTTP(c); err != nil {
+		return s, err
+	}
+	if err = os.MkdirAll(c.PluginsDir, 0o755); err != nil {
+		return s, fmt.Errorf("plugins folder: %w", err)
+	}
+	for _, l := range listeners {
+		s.broker.Listen(l.socket, l.String(), l.Local())
+		s.mqtt = append(s.mqtt, l.Listener)
+	}
+	return s, nil
+}
+
+func (s *server) openBus(ctx context.Context, c *config.Config) error {
+	b, err := bus.Open(ctx, busOptions(c, s.log))
+	switch {
+	case errors.Is(err, journal.ErrLocked):
+		return withHint(err, "stop the other one, or give this one a folder of its own: --data-dir DIR")
+	case errors.Is(err, journal.ErrFormat):
+		return withHint(fmt.Errorf("data directory %s: %w", c.DataDir, err), "run that version or a newer one; nothing was touched")
+	case errors.Is(err, fs.ErrPermission):
+		return withHint(fmt.Errorf("data directory %s: %w", c.DataDir, err), "give it to this user, or choose another: --data-dir DIR")
+	case err != nil:
+		return fmt.Errorf("data directory %s: %w", c.DataDir, err)
+	}
+	s.bus = b
+	s.closing(func(context.Context) error { return b.Close() })
+	return nil
+}
+
+func (s *server) bindAll(c *config.Config) ([]*bound, error) {
+	var list []*bound
+	for _, l := range c.Listen.MQTT {
+		b, err := bind(l, s.keys)
+		if err != nil {
+			return nil, err
+		}
+		s.closing(func(context.Context) error { return ignoreClosed(b.socket.Close()) })
+		list = append(list, b)
+	}
+	return list, nil
+}
+
+func (s *server) openHTTP(c *config.Config) error {
+	if c.Listen.HTTP == "" {
+		return nil
+	}
+	l, err := bindHTTP(c.Listen.HTTP)
+	if err != nil {
+		return err
+	}
+	v, _ := versionOf()
+	s.web = web.New(s.bus, web.Options{
+		Logger:       s.log,
+		Authenticate: s.access.http,
+		Origins:      c.Listen.Origins,
+		Hosts:        hostNames(c.Listen.HTTP),
+		MaxPayload:   int(c.Limits.PacketSize),
+		Local:        config.LocalAddress(c.Listen.HTTP),
+		Version:      v,
+	})
+	s.http = realAddress(c.Listen.HTTP, l.Addr())
+	s.web.Serve(l)
+	s.closing(s.web.Close)
+	return nil
+}
+
+// hostNames are the names, beside addresses, under which a browser may ask for this machine.
+func hostNames(address string) []string {
+	host, _, _ := net.SplitHostPort(address)
+	names := []string{host}
+	if config.LocalAddress(address) {
+		return names
+	}
+	if name, err := os.Hostname(); err == nil {
+		names = append(names, name, name+".local")
+	}
+	return names
+}
+
+func (s *server) closing(f func(context.Context) error) { s.closers = append(s.closers, f) }
+
+// close closes everything in reverse, whatever fails.
+func (s *server) close(ctx context.Context) error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i](ctx))
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,181 @@
+// This file is "sessions": what the bus's HTTP API says of them.
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/config"
+)
+
+func (m *Main) sessionsCommand() *cobra.Command {
+	var r remote
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "sessions",
+		Short: "Show every session of a running bus: online, lag, in flight, lost",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			body, err := m.api(cmd.Context(), &r, http.MethodGet, "/api/v1/sessions")
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				m.printf("%s", body)
+				return nil
+			}
+			return m.printSessions(body)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT")
+	var dr remote
+	drop := &cobra.Command{
+		Use:   "drop NAME",
+		Short: "End a session that has no connection; what it has not received is lost to it",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := m.api(cmd.Context(), &dr, http.MethodDelete, "/api/v1/sessions/"+url.PathEscape(args[0]))
+			if err == nil {
+				m.printf("dropped %s\n", oneLine(args[0]))
+			}
+			return err
+		},
+	}
+	dr.remoteFlags(drop, "the bus's HTTP address: http://HOST:PORT")
+	cmd.AddCommand(drop)
+	return cmd
+}
+
+var httpSchemes = map[string]bool{"http": true, "https": true}
+
+func (m *Main) httpURL(r *remote) (*url.URL, error) {
+	off := false
+	u, err := m.complete(r, func(c *config.Config) string {
+		off = c.Listen.HTTP == ""
+		return "http://" + reachable(c.Listen.HTTP)
+	}, httpSchemes, "8080")
+	if off {
+		return nil, withHint(errors.New("the config of this machine says listen.http: off"), "point elsewhere: --url http://HOST:8080")
+	}
+	return u, err
+}
+
+// api makes one request and returns what came. The error is the bus's own where it has one.
+func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte, error) {
+	base, err := m.httpURL(r)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	c := &http.Client{Timeout: answerTimeout, Transport: &http.Transport{TLSClientConfig: t, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext}}
+	defer c.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(base.String(), "/")+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if r.user != "" {
+		req.SetBasicAuth(r.user, r.password)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, httpUnreachable(base, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", base, err)
+	}
+	if resp.StatusCode < 300 {
+		return body, nil
+	}
+	var p struct{ Error, Hint string }
+	if json.Unmarshal(body, &p) != nil || p.Error == "" {
+		return nil, withHint(fmt.Errorf("%s%s: %s", base, path, resp.Status), "is a postbus there?")
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		p.Hint = "give a user: --user NAME, and the password in POSTBUS_PASSWORD"
+	}
+	if p.Hint == "" {
+		return nil, errors.New(p.Error)
+	}
+	return nil, withHint(errors.New(p.Error), "%s", p.Hint)
+}
+
+func httpUnreachable(u *url.URL, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return withHint(fmt.Errorf("cannot reach %s: %w", u, cause(err)), "is a bus running there? start one with: postbus run; or point elsewhere: --url http://HOST:8080")
+	}
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	return fmt.Errorf("cannot reach %s: %w", u, err)
+}
+
+func (m *Main) printSessions(body []byte) error {
+	var list []bus.SessionInfo
+	if err := json.Unmarshal(body, &list); err != nil {
+		return fmt.Errorf("the answer is not a list of sessions: %w", err)
+	}
+	if len(list) == 0 {
+		m.printf("no sessions\n")
+		return nil
+	}
+	w := tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "CLIENT\tONLINE\tLAG\tLAG TIME\tIN FLIGHT\tLOST\tFILTERS")
+	for _, s := range list {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\t%s\n", oneLine(s.Name), online(s), s.Lag, lagTime(s), s.InFlight, lost(s.Lost), oneLine(strings.Join(s.Filters, " ")))
+	}
+	return w.Flush()
+}
+
+func online(s bus.SessionInfo) string {
+	switch {
+	case s.Online:
+		return "yes"
+	case s.Absent > 0:
+		return "no, " + (time.Duration(s.Absent) * time.Second).String()
+	}
+	return "no"
+}
+
+func lagTime(s bus.SessionInfo) string {
+	if s.Lag == 0 {
+		return "-"
+	}
+	return (time.Duration(s.LagSeconds*10) * time.Second / 10).String()
+}
+
+// lost is the sum, with the reasons.
+func lost(by map[string]uint64) string {
+	if len(by) == 0 {
+		return "0"
+	}
+	var sum uint64
+	var reasons []string
+	for reason, n := range by {
+		sum += n
+		reasons = append(reasons, reason)
+	}
+	slices.Sort(reasons)
+	return fmt.Sprintf("%d (%s)", sum, strings.Join(reasons, ", "))
+}

@@ -1,0 +1,132 @@
+// This file finds the config: the file, the environment and the flags, and where things are when
+// nobody says.
+
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/config"
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+// settings are the flags that decide the config.
+type settings struct {
+	file  string
+	flags []config.Override
+}
+
+// loaded is a config with its places filled in.
+type loaded struct {
+	*config.Config
+	file  string // the config file, absolute; it may not exist yet unless given is set
+	given bool   // the user named it
+	there bool   // it was there
+}
+
+// configFlag adds --config.
+func (s *settings) configFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.file, "config", "", "config `FILE` (default: postbus.yaml in the platform's folder, if it is there)")
+}
+
+// load reads the config anew.
+func (m *Main) load(s *settings) (*loaded, error) {
+	paths, pathErr := config.DefaultPaths(m.getenv, runtime.GOOS, m.home())
+	l := &loaded{file: s.file, given: s.file != ""}
+	if l.file == "" {
+		l.file = m.getenv("POSTBUS_CONFIG")
+		l.given = l.file != ""
+	}
+	if l.file == "" {
+		l.file = paths.ConfigFile
+	}
+	if l.file != "" {
+		abs, err := filepath.Abs(l.file)
+		if err != nil {
+			return nil, err
+		}
+		l.file = abs
+	}
+	c, err := config.Load(m.shown(l.file), m.Env, s.flags...)
+	l.there = err == nil && l.file != ""
+	if errors.Is(err, fs.ErrNotExist) {
+		if l.given {
+			return nil, withHint(err, "every key is optional: an empty file will do; or leave --config out")
+		}
+		c, err = config.Load("", m.Env, s.flags...)
+	}
+	var list yamlnode.Errors
+	if errors.As(err, &list) {
+		return nil, &configError{m.whose(list), list}
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.Config = c
+	if c.DataDir == "" {
+		if paths.DataDir == "" {
+			return nil, pathErr
+		}
+		c.DataDir = paths.DataDir
+	}
+	if c.PluginsDir == "" {
+		switch {
+		case l.given:
+			c.PluginsDir = filepath.Join(filepath.Dir(l.file), "plugins.d")
+		case paths.PluginsDir != "":
+			c.PluginsDir = paths.PluginsDir
+		default:
+			return nil, pathErr
+		}
+	}
+	return l, absolute(&c.DataDir, &c.PluginsDir)
+}
+
+// absolute fixes paths, so that a later change of the working directory moves nothing.
+func absolute(paths ...*string) error {
+	for _, p := range paths {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	return nil
+}
+
+// shown is a file's name as short as it can be said: errors are clearer that way.
+func (m *Main) shown(file string) string {
+	if file == "" {
+		return ""
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return file
+	}
+	rel, err := filepath.Rel(wd, file)
+	if err != nil || !filepath.IsLocal(rel) {
+		return file
+	}
+	return rel
+}
+
+// whose names what holds the mistakes.
+func (m *Main) whose(list yamlnode.Errors) string {
+	for _, e := range list {
+		if e.File != list[0].File {
+			return "the config"
+		}
+	}
+	switch f := list[0].File; f {
+	case "environment", "command line":
+		return "the " + f
+	default:
+		return f
+	}
+}

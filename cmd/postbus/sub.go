@@ -1,0 +1,308 @@
+// This file is "sub": an event is acknowledged after it was printed.
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/session"
+	"github.com/eclipse/paho.golang/paho/session/state"
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/bus"
+)
+
+const (
+	// briefly is how long, in seconds, the session of a sub without --persistent outlives a lost
+	// connection, so that a restart of the bus costs no event.
+	briefly  = 60
+	retryMin = 500 * time.Millisecond
+	retryMax = 15 * time.Second
+	forever  = ^uint32(0) // a session that never expires, within what the bus allows
+)
+
+type subFlags struct {
+	remote
+	filters       []string
+	qos           uint8
+	id            string
+	persistent    bool
+	json, verbose bool
+	count         int
+}
+
+func (m *Main) subCommand() *cobra.Command {
+	var f subFlags
+	cmd := &cobra.Command{
+		Use:   "sub -t FILTER...",
+		Short: "Print events as they come",
+		Long: `Print events as they come: the payload and a new line, or with --json one object a line. An event is
+acknowledged after it was printed. A lost connection is made anew, and nothing is missed meanwhile.`,
+		Example: `  postbus sub -t 'home/#' -v
+  postbus sub -t 'home/#' --json | jq .payload
+  postbus sub -t 'alarm/#' --id logger --persistent >> alarms`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			return m.sub(cmd.Context(), &f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.filters, "topic", "t", nil, "topic `FILTER`; may be repeated")
+	fl.Uint8VarP(&f.qos, "qos", "q", 1, "0, 1 or 2")
+	fl.StringVar(&f.id, "id", "", "client `NAME` (default: a random one)")
+	fl.BoolVar(&f.persistent, "persistent", false, "the bus collects what comes while this is away; needs --id")
+	fl.BoolVar(&f.json, "json", false, "one JSON object a line: topic, payload or payload_base64, qos, retain, seq, time, source")
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the topic before the payload")
+	fl.IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events")
+	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
+	return cmd
+}
+
+func (f *subFlags) check() error {
+	if len(f.filters) == 0 {
+		return withHint(usagef("sub: no topic filter"), "postbus sub -t 'home/#'; -t '#' is everything")
+	}
+	for _, t := range f.filters {
+		if err := bus.CheckFilter(t); err != nil {
+			return usagef("sub: filter %q: %w", t, err)
+		}
+	}
+	switch {
+	case f.qos > 2:
+		return usagef("sub: -q is 0, 1 or 2, not %d", f.qos)
+	case f.persistent && f.id == "":
+		return withHint(usagef("sub: --persistent needs --id: the bus knows the session by it"), "choose a name that stays: --id logger --persistent")
+	case f.persistent && f.qos == 0:
+		return withHint(usagef("sub: --persistent needs -q 1 or 2: events of QoS 0 are not kept"), "leave -q out: 1 is the default")
+	case f.count < 0:
+		return usagef("sub: -n is a number of events, not %d", f.count)
+	}
+	return nil
+}
+
+func (m *Main) sub(ctx context.Context, f *subFlags) error {
+	u, err := m.mqttURL(&f.remote)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if f.id == "" {
+		f.id = clientID("sub")
+	}
+	s := &subscriber{m: m, f: f, full: make(chan struct{}), broken: make(chan error, 1)}
+	s.session = &printedSession{state.NewInMemory(), s}
+	wait := retryMin
+	for first := true; ; first = false {
+		began := time.Now()
+		up, err := s.once(ctx, u, first)
+		var final finalError
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		if first && !up || errors.As(err, &final) {
+			return err
+		}
+		if up && time.Since(began) > retryMax {
+			wait = retryMin
+		}
+		fmt.Fprintf(m.Stderr, "%s; trying again\n", oneLine(err.Error()))
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil
+		}
+		wait = min(2*wait, retryMax)
+	}
+}
+
+type subscriber struct {
+	m       *Main
+	f       *subFlags
+	session session.SessionManager
+	printed int           // events; this and done are the client's own goroutine's
+	done    bool          // print and acknowledge nothing more
+	full    chan struct{} // --count is reached and acknowledged
+	broken  chan error    // the output took no more
+}
+
+// once is one connection, until it ends. nil: all is done. up says whether there was one at all.
+func (s *subscriber) once(ctx context.Context, u *url.URL, first bool) (up bool, err error) {
+	o := connectOptions{id: s.f.id, clean: first && !s.f.persistent, expiry: briefly, session: s.session, onPublish: s.print}
+	if s.f.persistent {
+		o.expiry = forever
+	}
+	l, err := s.f.connect(ctx, u, o)
+	if err != nil {
+		return false, err
+	}
+	if err := s.subscribe(ctx, l); err != nil {
+		l.leave(!s.f.persistent)
+		return true, err
+	}
+	select {
+	case <-s.full:
+	case <-ctx.Done():
+	case err := <-s.broken:
+		l.conn.Close() // unacknowledged: the next one prints it
+		return true, finalError{fmt.Errorf("standard output: %w", err)}
+	case <-l.Done():
+		return true, l.why()
+	}
+	l.leave(!s.f.persistent)
+	return true, nil
+}
+
+func (s *subscriber) subscribe(ctx context.Context, l *link) error {
+	p := &paho.Subscribe{}
+	for _, t := range s.f.filters {
+		// What is retained comes once, not at every reconnection.
+		p.Subscriptions = append(p.Subscriptions, paho.SubscribeOptions{Topic: t, QoS: s.f.qos, RetainHandling: 1, RetainAsPublished: true})
+	}
+	// Asked for without --json too: a session keeps how it subscribed, and the next sub may want it.
+	p.Properties = &paho.SubscribeProperties{}
+	p.Properties.User.Add("meta", "1")
+	ack, err := l.Subscribe(ctx, p)
+	if ack == nil || len(ack.Reasons) != len(s.f.filters) {
+		if err == nil {
+			err = errors.New("the bus does not answer the subscription")
+		}
+		select {
+		case <-l.Done():
+			return l.why()
+		default:
+			return err
+		}
+	}
+	for i, code := range ack.Reasons {
+		if code < 0x80 {
+			continue
+		}
+		err := fmt.Errorf("the bus refused the subscription to %q: %s", s.f.filters[i], reason(code, ""))
+		if code == 0x87 {
+			err = withHint(err, "the user's subscribe and deny rules in the bus's config decide")
+		}
+		return finalError{err}
+	}
+	return nil
+}
+
+// line is what --json prints. Payload and PayloadBase64 exclude each other.
+type line struct {
+	Topic         string      `json:"topic"`
+	Payload       *string     `json:"payload,omitempty"`
+	PayloadBase64 []byte      `json:"payload_base64,omitempty"`
+	QoS           byte        `json:"qos"`
+	Retain        bool        `json:"retain"`
+	Dup           bool        `json:"dup,omitempty"`
+	Seq           uint64      `json:"seq,omitempty"`
+	Time          string      `json:"time,omitempty"`
+	Source        string      `json:"source,omitempty"`
+	Gap           uint64      `json:"gap,omitempty"` // events lost before this one
+	Properties    [][2]string `json:"properties,omitempty"`
+}
+
+func newLine(p *paho.Publish) line {
+	l := line{Topic: p.Topic, QoS: p.QoS, Retain: p.Retain, Dup: p.Duplicate()}
+	if utf8.Valid(p.Payload) {
+		text := string(p.Payload)
+		l.Payload = &text
+	} else {
+		l.PayloadBase64 = p.Payload
+	}
+	if p.Properties == nil {
+		return l
+	}
+	l.take(p.Properties.User)
+	return l
+}
+
+// take splits the bus's own properties from those of the publisher, which come before them and may
+// have the same names.
+func (l *line) take(user paho.UserProperties) {
+	last := func(key string) (value string, ok bool) {
+		if n := len(user); n > 0 && user[n-1].Key == key {
+			value, user = user[n-1].Value, user[:n-1]
+			return value, true
+		}
+		return "", false
+	}
+	if source, ok := last("source"); ok {
+		l.Source = source
+		l.Time, _ = last("time")
+		if seq, ok := last("seq"); ok {
+			l.Seq, _ = strconv.ParseUint(seq, 10, 64)
+		}
+	}
+	if gap, ok := last("gap"); ok {
+		l.Gap, _ = strconv.ParseUint(gap, 10, 64)
+	}
+	for _, u := range user {
+		l.Properties = append(l.Properties, [2]string{u.Key, u.Value})
+	}
+}
+
+// print is called for one event after the other; when it returns session.Ack is.
+func (s *subscriber) print(p *paho.Publish) {
+	if s.done {
+		return
+	}
+	l := newLine(p)
+	var out []byte
+	switch {
+	case s.f.json:
+		out, _ = json.Marshal(l) // of strings and numbers
+	case s.f.verbose:
+		out = append(append([]byte(p.Topic), ' '), p.Payload...)
+	default:
+		out = p.Payload
+	}
+	out = append(out[:len(out):len(out)], '\n')
+	if l.Gap > 0 && !s.f.json {
+		fmt.Fprintf(s.m.Stderr, "%d events before this one were lost\n", l.Gap)
+	}
+	if _, err := s.m.Stdout.Write(out); err != nil {
+		s.done = true
+		s.broken <- err
+		return
+	}
+	s.printed++
+	if p.QoS == 0 && s.printed == s.f.count {
+		s.done = true
+		close(s.full)
+	}
+}
+
+// printedSession acknowledges what was printed. An event beyond --count stays with the bus.
+type printedSession struct {
+	session.SessionManager
+	s *subscriber
+}
+
+// Ack is called by the goroutine that called print before.
+func (a *printedSession) Ack(p *packets.Publish) error {
+	if a.s.done {
+		return nil
+	}
+	err := a.SessionManager.Ack(p)
+	if a.s.printed == a.s.f.count && a.s.f.count > 0 && err == nil {
+		a.s.done = true
+		close(a.s.full)
+	}
+	return err
+}

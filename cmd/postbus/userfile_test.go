@@ -1,0 +1,89 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/postbus/postbus/config"
+)
+
+// hash stands for one in these texts: H1, H2.
+func hash(n string) string { return strings.Replace(placeholder, "$AAAA", "$AAA"+n, 1) }
+
+func TestUserFile(t *testing.T) {
+	add := func(name string) func(*userFile) error {
+		return func(f *userFile) error {
+			return f.add(config.User{Name: name, Password: hash("2"), Publish: []string{"#"}})
+		}
+	}
+	remove := func(name string) func(*userFile) error {
+		return func(f *userFile) error { return f.remove(name) }
+	}
+	passwd := func(name string) func(*userFile) error {
+		return func(f *userFile) error { return f.setPassword(name, hash("2")) }
+	}
+	const new = `{name: "new", password: "H2", publish: ["#"]}`
+	for _, c := range []struct {
+		name, text string
+		edit       func(*userFile) error
+		want       string
+	}{
+		{"the first user of an empty file", "", add("new"), "users:\n  - " + new + "\n"},
+		{"only comments", "# nothing yet\n", add("new"), "# nothing yet\n\nusers:\n  - " + new + "\n"},
+		{"behind other keys", "durability: 1s\n\n\nprofile:   pi # small\n", add("new"), "durability: 1s\n\n\nprofile:   pi # small\n\nusers:\n  - " + new + "\n"},
+		{"no final new line", "durability: 1s", add("new"), "durability: 1s\n\nusers:\n  - " + new + "\n"},
+		{"behind the last user", "users:\n# kitchen\n- {name: a, password: \"H1\"}   # a\n# the end\nprofile: pi\n", add("new"), "users:\n# kitchen\n- {name: a, password: \"H1\"}   # a\n- " + new + "\n# the end\nprofile: pi\n"},
+		{"behind a user of many lines", "users:\n    - name: a\n      password: H1\n      deny:\n        - x\n\nprofile: pi\n", add("new"), "users:\n    - name: a\n      password: H1\n      deny:\n        - x\n    - " + new + "\n\nprofile: pi\n"},
+		{"an empty list", "users: [] # none\n", add("new"), "users: [" + new + "] # none\n"},
+		{"a list in brackets", "profile: pi\nusers: [{name: a, password: \"H1\"}]\n", add("new"), "profile: pi\nusers: [{name: a, password: \"H1\"}, " + new + "]\n"},
+		{"Windows' ends of lines", "profile: pi\r\n", add("new"), "profile: pi\r\n\r\nusers:\r\n  - " + new + "\r\n"},
+
+		{"a quoted password", "users:\n  - {password: \"H1\", name: a} # x\n", passwd("a"), "users:\n  - {password: \"H2\", name: a} # x\n"},
+		{"a plain password", "users:\n  - name: a\n    password: H1 # x\n", passwd("a"), "users:\n  - name: a\n    password: \"H2\" # x\n"},
+		{"a single-quoted password of the second", "users:\n  - {name: b, password: \"H1\"}\n  - {name: 'ä', password: 'H1'}\n", passwd("ä"), "users:\n  - {name: b, password: \"H1\"}\n  - {name: 'ä', password: \"H2\"}\n"},
+
+		{"the first of two goes", "users:\n  - {name: a, password: \"H1\"}\n  # b\n  - {name: b, password: \"H1\"}\n", remove("a"), "users:\n  # b\n  - {name: b, password: \"H1\"}\n"},
+		{"the last of two goes", "users:\n  - {name: a, password: \"H1\"}\n  - name: b\n    password: H1\n# end\nprofile: pi\n", remove("b"), "users:\n  - {name: a, password: \"H1\"}\n# end\nprofile: pi\n"},
+		{"the only one goes", "# c\nusers:\n  - {name: a, password: \"H1\"}\nprofile: pi\n", remove("a"), "# c\nusers: []\nprofile: pi\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := func(s string) string {
+				return strings.NewReplacer("H1", hash("1"), "H2", hash("2")).Replace(s)
+			}
+			f := &userFile{file: "c.yaml"}
+			if err := f.parse([]byte(in(c.text))); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.edit(f); err != nil {
+				t.Fatal(err)
+			}
+			got, want := string(f.text), in(c.want)
+			// The parser writes names and hashes its own way.
+			if plain := strings.NewReplacer(`"`, "", "'", ""); got != want && plain.Replace(got) != plain.Replace(want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			if _, err := config.Parse("c.yaml", f.text, nil); err != nil {
+				t.Errorf("the result is not valid: %v", err)
+			}
+		})
+	}
+}
+
+func TestUserFileRefuses(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"broken":  "users: [\n",
+		"a list":  "- a\n",
+		"no list": "users: everybody\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openUserFile(file); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
