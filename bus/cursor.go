@@ -9,6 +9,7 @@ package bus
 // it has seen everything that dispatch has. Never both: mu and next decide who sends an event.
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,11 +93,13 @@ type cursor struct {
 	sink    atomic.Pointer[Sink] // nil while the consumer is away
 	mu      sync.Mutex
 	subs    []*subscription
-	next    uint64 // first sequence not considered
-	absent  uint64 // events up to here came while the consumer was away: QoS 0 is not kept for it
-	unsure  uint64 // events up to here may have been sent before the bus crashed
-	parted  uint64 // events up to here were considered when the consumer left
-	silent  bool   // the disk refused the record that the consumer is here
+	many    *index          // of subs, where they are many; nil: to be made
+	found   []*subscription // scratch
+	next    uint64          // first sequence not considered
+	absent  uint64          // events up to here came while the consumer was away: QoS 0 is not kept for it
+	unsure  uint64          // events up to here may have been sent before the bus crashed
+	parted  uint64          // events up to here were considered when the consumer left
+	silent  bool            // the disk refused the record that the consumer is here
 	window  []entry
 	out     int // entries that count against the limit: sent in this attachment and not acknowledged
 	limit   int
@@ -264,7 +267,7 @@ func (c *cursor) countLost(reason string, n uint64) {
 		c.lost = map[string]uint64{}
 	}
 	c.lost[reason] += n
-	c.bus.report(c.name, reason, n)
+	c.bus.ReportLoss(c.name, reason, n)
 }
 
 // kick starts the pump when there is something to do and room to do it.
@@ -472,20 +475,40 @@ func (c *cursor) sendRetained() bool {
 	return true
 }
 
-// matches reports whether a topic matches any filter, given up or not. A shared filter is its group's.
-func (c *cursor) matches(topic []byte) bool {
-	for _, s := range c.subs {
-		if s.cursor == c && s.pattern.match(topic) {
-			return true
+// fewFilters is up to how many filters are tried one after the other.
+const fewFilters = 16
+
+// candidates lists the filters that match a topic, given up or not; a shared one is its group's. With
+// many filters there is an index of them, made anew when they have changed.
+func (c *cursor) candidates(topic []byte) []*subscription {
+	found := c.found[:0]
+	if len(c.subs) > fewFilters {
+		if c.many == nil {
+			c.many = new(index)
+			for _, s := range c.subs {
+				c.many.add(s)
+			}
+		}
+		found = c.many.match(topic, found)
+	} else {
+		for _, s := range c.subs {
+			if s.pattern.match(topic) {
+				found = append(found, s)
+			}
 		}
 	}
-	return false
+	found = slices.DeleteFunc(found, func(s *subscription) bool { return s.cursor != c })
+	c.found = found
+	return found
 }
+
+// matches reports whether any filter may want events of a topic.
+func (c *cursor) matches(topic []byte) bool { return len(c.candidates(topic)) > 0 }
 
 // match takes together the filters that the event matches.
 func (c *cursor) match(r *journal.Record) (m match) {
-	for _, s := range c.subs {
-		if s.cursor == c && s.pattern.match(r.Topic) && s.wants(r) {
+	for _, s := range c.candidates(r.Topic) {
+		if s.wants(r) {
 			m.add(s)
 		}
 	}
@@ -584,5 +607,5 @@ func (c *cursor) prune() {
 			kept = append(kept, s)
 		}
 	}
-	c.subs = kept
+	c.subs, c.many = kept, nil
 }

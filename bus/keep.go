@@ -28,7 +28,7 @@ func (b *Bus) keep() {
 		case <-tick.C:
 		}
 		now := time.Now()
-		b.age(now.Sub(last)) // monotonic: a clock that jumps expires nobody
+		b.age(now, now.Sub(last)) // monotonic: a clock that jumps expires nobody
 		last = now
 		b.storeCursors()
 		b.enforceBacklog()
@@ -39,7 +39,7 @@ func (b *Bus) keep() {
 
 // age lets absent sessions grow older, publishes wills that are due and ends sessions that expired.
 // Only time during which the bus ran counts: who could not come back is not punished.
-func (b *Bus) age(d time.Duration) {
+func (b *Bus) age(now time.Time, d time.Duration) {
 	for _, s := range b.all() {
 		s.mu.Lock()
 		s.unsaid()
@@ -47,7 +47,7 @@ func (b *Bus) age(d time.Duration) {
 			s.mu.Unlock()
 			continue
 		}
-		s.absentFor += d
+		s.absentFor += min(d, now.Sub(s.leftAt)) // not early [MQTT-3.1.3-9]
 		ended := s.expiry != NeverExpires && s.absentFor >= time.Duration(s.expiry)*time.Second
 		will := s.will
 		due := will != nil && s.willSaid == nil && (ended || s.absentFor >= time.Duration(will.Delay)*time.Second)
@@ -105,8 +105,10 @@ func (b *Bus) publishWill(s *Session) error {
 	r := e.Record()
 	if e.QoS == 0 && !e.Retain {
 		defer b.PublishNow(r)
-	} else if _, err := b.Append(r); err != nil {
+	} else if _, _, err := b.log.AppendReserved(r); err != nil { // accepted when the client connected
 		return err
+	} else {
+		b.published.Add(1)
 	}
 	_, c, err := b.appendJSON(kindWill, s.name, aboutRecord{s.opened})
 	if err == nil {
@@ -127,7 +129,7 @@ func (b *Bus) expire(s *Session) {
 	}
 	b.logger.Info("session expired", "session", s.name, "undelivered", lag)
 	if lag > 0 {
-		b.report(s.name, "session expired", lag)
+		b.ReportLoss(s.name, "session expired", lag)
 	}
 }
 
@@ -144,11 +146,14 @@ func (b *Bus) Drop(ctx context.Context, name string) error {
 	if online {
 		return fmt.Errorf("session %q: %w", name, ErrOnline)
 	}
+	if err := b.publishWill(s); err != nil { // due at the latest when the session ends [MQTT-3.1.2-8]
+		return err
+	}
 	if err := b.change(ctx, kindDrop, name, about); err != nil {
 		return err
 	}
 	if lag > 0 {
-		b.report(name, "session dropped", lag)
+		b.ReportLoss(name, "session dropped", lag)
 	}
 	return nil
 }
@@ -401,7 +406,9 @@ func (c *cursor) timeOf(seq uint64) time.Time {
 // report is a loss that is to be told, by whom and why.
 type report struct{ session, reason string }
 
-func (b *Bus) report(session, reason string, n uint64) {
+// ReportLoss counts events that a client published or was to get and that will not arrive. Once a second
+// what came together is logged and published on $bus/lost.
+func (b *Bus) ReportLoss(session, reason string, n uint64) {
 	b.reportMu.Lock()
 	defer b.reportMu.Unlock()
 	b.lostAll[reason] += n

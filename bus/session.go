@@ -52,7 +52,8 @@ type Session struct {
 	expiry    uint32
 	will      *Will
 	online    bool
-	absentFor time.Duration // time that the bus ran without the client
+	absentFor time.Duration // time that the bus ran without the client, as of the last housekeeping
+	leftAt    time.Time     // when its connection ended; zero: before the bus started
 	received  map[uint16]bool
 	opened    uint64          // sequence of the record that opened it last
 	willSaid  *journal.Commit // of the records that its will was published, and
@@ -109,7 +110,7 @@ func (b *Bus) attachEphemeral(o SessionOptions) *Session {
 func (s *Session) willDue(clean bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.will != nil && !s.online && (clean || s.expiry == 0 || s.will.Delay == 0)
+	return s.will != nil && s.sink.Load() == nil && (clean || s.expiry == 0 || s.will.Delay == 0)
 }
 
 // outlives reports whether the session is there for a client that comes back now, also when the disk
@@ -236,6 +237,9 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 		}
 	}
 	durable := s.durable
+	if clean {
+		s.will = nil // also when the record of it is still on its way
+	}
 	will := !clean && s.will != nil && (s.will.Delay == 0 || expiry == 0)
 	s.closing = closeRecord{Opened: s.opened, Clean: clean, Expiry: expiry, Parted: max(s.unsure, s.parted)}
 	s.mu.Unlock()

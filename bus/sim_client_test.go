@@ -13,14 +13,14 @@ import (
 
 // got is one delivery as it came.
 type got struct {
-	seq, gap                       uint64
-	id                             uint16
-	qos                            byte
-	dup, retain, queued, processed bool
-	subIDs                         []uint32
-	topic, payload                 string
-	at                             time.Time
-	key                            string // of the group
+	seq, gap       uint64
+	id             uint16
+	qos            byte
+	dup, retain    bool
+	subIDs         []uint32
+	topic, payload string
+	at             time.Time
+	key            string // of the group
 }
 
 // simConn is one connection: a sink with bounded room.
@@ -36,7 +36,7 @@ type simConn struct {
 	closed   bool
 	doomed   bool            // the broker ends it: something was refused
 	known    map[uint16]bool // QoS 2 identifiers whose publish came on this connection
-	will     string
+	will     *simWill
 }
 
 // simPub is one publish of QoS 1 or 2.
@@ -67,7 +67,7 @@ type simClient struct {
 	sess     *simSession
 	outgoing []*simPub // QoS 2 handshakes
 	nextID   uint16
-	wills    int
+	will     *simWill // of its last connection
 }
 
 func newSimClient(s *sim, i int) *simClient {
@@ -91,17 +91,16 @@ func newSimClient(s *sim, i int) *simClient {
 func (c *simClient) connect(clean bool) {
 	s, b := c.s, c.s.bus
 	o := SessionOptions{Name: c.name, Clean: clean, Expiry: c.expiry}
-	will := ""
-	if s.chance(30) {
-		s.willN++
-		will = fmt.Sprintf("will %s %d", c.name, s.willN)
-		o.Will = &Will{Topic: "n/will", Payload: []byte(will), QoS: 1}
-		if s.chance(50) {
-			o.Will.Delay = uint32(1 + s.rnd.IntN(30))
-		}
+	will, before := (*simWill)(nil), c.will
+	if s.chance(50) {
+		will = s.model.newWill(c)
+		o.Will = &Will{Topic: "n/will", Payload: []byte(will.key), QoS: 1, Retain: s.chance(10), Delay: will.delay}
 	}
-	s.log("%s connects, clean %v, expiry %d, will %q", c.name, clean, c.expiry, will)
-	k := &simConn{c: c, limit: 1 + s.rnd.IntN(6), inflight: map[uint16]*got{}, known: map[uint16]bool{}, will: will}
+	s.log("%s connects, clean %v, expiry %d, will %+v", c.name, clean, c.expiry, will)
+	if clean || c.sess.expiry == 0 {
+		before.dueNow()
+	}
+	k := &simConn{c: c, limit: 1 + s.rnd.IntN(6), inflight: map[uint16]*got{}, known: map[uint16]bool{}}
 	offline := time.Duration(0)
 	if !c.sess.offAt.IsZero() {
 		offline = time.Since(c.sess.offAt)
@@ -116,6 +115,8 @@ func (c *simClient) connect(clean bool) {
 			s.log("%s is refused: %v", c.name, err)
 			x.void()
 			x.gone = false // the record may have been written
+			before.doubt()
+			c.will = nil
 			return
 		}
 		s.log("%s is connected, limit %d, present %v", c.name, k.limit, present)
@@ -142,6 +143,11 @@ func (c *simClient) connect(clean bool) {
 		silent := k.s.silent
 		k.s.mu.Unlock()
 		x.silent = x.silent || silent
+		before.returned(s, present && !silent, silent)
+		if c.will = nil; will != nil && !silent {
+			will.state = willNever // while the client is there
+			c.will, k.will = will, will
+		}
 		x.alive = c.expiry > 0 && (x.alive || !silent) // without a record it is as doubtful as before
 		x.expiry = c.expiry
 		c.conn = k
@@ -388,15 +394,21 @@ func (c *simClient) lostConnection() {
 	if c.conn == nil {
 		return
 	}
-	if c.conn.will != "" {
-		c.s.model.wills[c.conn.will] = willMay
-	}
+	c.conn.will.left(c.expiry)
 }
 
 func (c *simClient) disconnect(clean bool, expiry uint32) {
 	s, k := c.s, c.conn
 	s.log("%s disconnects, clean %v", c.name, clean)
+	if !clean {
+		k.will.left(expiry)
+	}
 	k.s.Detach(clean, expiry)
+	if clean && k.will != nil {
+		k.s.mu.Lock()
+		k.will.goodbye = k.s.closeSaid
+		k.s.mu.Unlock()
+	}
 	c.check()
 	c.sess.online = false
 	c.closed()
@@ -410,125 +422,13 @@ func (c *simClient) drop() {
 	s, b, x := c.s, c.s.bus, c.sess
 	s.log("%s is dropped", c.name)
 	x.void()
+	will := c.will
+	will.dueNow()
 	s.async(c, func() error { return b.Drop(context.Background(), c.name) }, func(err error) {
 		s.log("%s dropped: %v", c.name, err)
 		x.gone = err == nil && b == s.bus
-	})
-}
-
-// place is where a change of filters is at the earliest.
-func (c *simClient) place() uint64 {
-	if c.conn.s.durable {
-		return c.s.bus.log.Next() - 1
-	}
-	return c.s.bus.completed.Load()
-}
-
-var simFilters = []string{"n/#", "n/a/+", "n/+/1", "n/a/1", "n/b/#", "n/+"}
-var simShared = []string{"$share/g/w/#", "$share/h/w/+", "$share/g/w/1"}
-
-func (c *simClient) subscribe() {
-	s, b, x, k := c.s, c.s.bus, c.sess, c.conn
-	s.observe()
-	if c.conn != k {
-		return
-	}
-	var fs []Filter
-	var spans []*span
-	lo := c.place()
-	for range 1 + s.rnd.IntN(2) {
-		f := Filter{QoS: byte(s.rnd.IntN(3)), RetainHandling: byte(s.rnd.IntN(3))}
-		if c.shares && s.chance(40) {
-			i := s.rnd.IntN(len(simShared))
-			f = Filter{Filter: simShared[i], QoS: f.QoS, ID: uint32(100 + i)}
-		} else {
-			i := s.rnd.IntN(len(simFilters))
-			f.Filter, f.NoLocal = simFilters[i], s.chance(20)
-			if s.chance(50) {
-				f.ID = uint32(1 + i)
-			}
-		}
-		if slices.ContainsFunc(fs, func(o Filter) bool { return o.Filter == f.Filter }) {
-			continue
-		}
-		fs = append(fs, f)
-		spans = append(spans, &span{f: f, fromLo: lo, fromHi: forever, endLo: forever, endHi: forever, got: map[string]uint64{}, forbidsRetained: f.RetainHandling == 2})
-	}
-	var old []*span
-	for _, sp := range spans {
-		isNew := true
-		for _, o := range x.spans {
-			if o.f.Filter == sp.f.Filter && o.endHi == forever {
-				old = append(old, o)
-				o.endLo = min(o.endLo, lo)
-				isNew = false
-			}
-		}
-		sp.wantsRetained = sp.f.RetainHandling == 0 || sp.f.RetainHandling == 1 && isNew
-	}
-	x.spans = append(x.spans, spans...)
-	s.log("%s subscribes %+v", c.name, fs)
-	var hi uint64
-	s.async(c, func() error {
-		err := k.s.Subscribe(context.Background(), fs)
-		if b.ctx.Err() == nil {
-			hi = b.log.Next() - 1
-		} else if err == nil {
-			hi = forever - 1
-		}
-		return err
-	}, func(err error) {
-		s.log("%s subscribed: %v", c.name, err)
 		if err != nil {
-			for _, o := range old { // which of the two stands is not known
-				o.sure = false
-				x.m.leaves(x, o)
-			}
-			return
-		}
-		for _, o := range old {
-			o.endHi = hi
-		}
-		for _, sp := range spans {
-			sp.fromHi, sp.sure = hi, true
-			if c.expiry > 0 {
-				x.m.joins(x, sp)
-			}
-		}
-	})
-}
-
-func (c *simClient) unsubscribe() {
-	s, b, x, k := c.s, c.s.bus, c.sess, c.conn
-	f := simFilters[s.rnd.IntN(len(simFilters))]
-	if c.shares && s.chance(30) {
-		f = simShared[s.rnd.IntN(len(simShared))]
-	}
-	var spans []*span
-	lo := c.place()
-	for _, sp := range x.spans {
-		if sp.f.Filter == f && sp.endHi == forever {
-			spans = append(spans, sp)
-			sp.endLo = min(sp.endLo, lo)
-			x.m.leaves(x, sp)
-		}
-	}
-	s.log("%s unsubscribes %s", c.name, f)
-	var hi uint64
-	s.async(c, func() error {
-		_, err := k.s.Unsubscribe(context.Background(), []string{f})
-		if b.ctx.Err() == nil {
-			hi = b.log.Next() - 1
-		} else {
-			hi = forever
-		}
-		return err
-	}, func(err error) {
-		s.log("%s unsubscribed: %v", c.name, err)
-		if err == nil {
-			for _, sp := range spans {
-				sp.endHi = hi
-			}
+			will.doubt()
 		}
 	})
 }

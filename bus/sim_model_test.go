@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -29,15 +28,6 @@ func (e *simEvent) expired(now time.Time) bool {
 	return e.expiry != journal.NoExpiry && now.UnixNano()-e.at > int64(e.expiry)*int64(time.Second)
 }
 
-// willState is a will that has to come, may come or must not.
-type willState int
-
-const (
-	willMay willState = iota
-	willMust
-	willNever
-)
-
 type model struct {
 	s         *sim
 	events    map[uint64]*simEvent
@@ -49,12 +39,13 @@ type model struct {
 	retained  map[string][]*simEvent // by topic: changes in order
 	pubs      map[string]*simPub
 	groups    map[string]*simGroup
-	wills     map[string]willState
+	wills     map[string]*simWill
+	reopening bool
 }
 
 func (m *model) init(s *sim) {
 	*m = model{s: s, events: map[uint64]*simEvent{}, byPayload: map[string]uint64{}, retained: map[string][]*simEvent{},
-		pubs: map[string]*simPub{}, groups: map[string]*simGroup{}, wills: map[string]willState{}}
+		pubs: map[string]*simPub{}, groups: map[string]*simGroup{}, wills: map[string]*simWill{}}
 }
 
 // scan takes over what has become durable.
@@ -97,8 +88,8 @@ func (m *model) add(r *journal.Record) {
 			m.s.fail("a QoS 2 publish is accepted once under its packet identifier: %q as %d and %d", key, was, e.seq)
 		}
 	}
-	if strings.HasPrefix(e.payload, "will ") && m.wills[e.payload] == willNever {
-		m.s.fail("no will after a goodbye, or after the client came back within its delay: %q as %d", e.payload, e.seq)
+	if w := m.wills[e.payload]; w != nil {
+		w.published(m, e)
 	}
 	for _, g := range m.groups {
 		if g.owes(e) {
@@ -114,6 +105,8 @@ func (m *model) reopened() {
 	defer r.Release()
 	found := map[uint64]bool{}
 	known := m.scanned
+	m.reopening = true
+	defer func() { m.reopening = false }()
 	var rec journal.Record
 	for {
 		ok, err := r.Next(&rec)
@@ -226,25 +219,15 @@ func (m *model) compareRetained(got map[string]string, now time.Time) {
 	}
 }
 
-func (m *model) checkWills() {
-	for _, w := range slices.Sorted(maps.Keys(m.wills)) {
-		if m.wills[w] == willMust && m.byPayload[w] == 0 {
-			m.s.fail("a will is published when its client is gone without a goodbye: %q is missing", w)
-		}
-	}
-}
-
 // span is one filter of a session, from its SUBSCRIBE to its end, as exactly as the client knows.
 type span struct {
-	f                Filter
-	fromLo, fromHi   uint64 // events up to fromLo are not covered, behind fromHi they are
-	endLo, endHi     uint64 // events up to endLo are covered, behind endHi they are not
-	sure             bool   // it was acknowledged
-	due              map[string]uint64
-	got              map[string]uint64 // retained messages received
-	wantsRetained    bool
-	forbidsRetained  bool
-	endedByItsClient bool
+	f               Filter
+	fromLo, fromHi  uint64            // events up to fromLo are not covered, behind fromHi they are
+	endLo, endHi    uint64            // events up to endLo are covered, behind endHi they are not
+	sure            bool              // it was acknowledged
+	got             map[string]uint64 // retained messages received
+	wantsRetained   bool
+	forbidsRetained bool
 }
 
 const forever = ^uint64(0)
@@ -263,23 +246,22 @@ type sentMark struct {
 
 // simSession is what the model knows of a session.
 type simSession struct {
-	m        *model
-	name     string
-	spans    []*span
-	sent     map[uint64]*sentMark
-	top      uint64 // highest event that was delivered
-	told     uint64 // sum of the gaps that were told
-	unsure   uint64 // events up to here may carry DUP: the bus crashed while the client was connected
-	online   bool
-	silent   bool // it was attached while the disk refused the record of it
-	unclear  bool // it has not come back since a crash
-	alive    bool // it surely exists
-	gone     bool // it surely does not
-	offAt    time.Time
-	offLife  int
-	expiry   uint32
-	retSent  map[uint64]bool
-	reported uint64
+	m       *model
+	name    string
+	spans   []*span
+	sent    map[uint64]*sentMark
+	top     uint64 // highest event that was delivered
+	told    uint64 // sum of the gaps that were told
+	unsure  uint64 // events up to here may carry DUP: the bus crashed while the client was connected
+	online  bool
+	silent  bool // it was attached while the disk refused the record of it
+	unclear bool // it has not come back since a crash
+	alive   bool // it surely exists
+	gone    bool // it surely does not
+	offAt   time.Time
+	offLife int
+	expiry  uint32
+	retSent map[uint64]bool
 }
 
 func newSimSession(m *model, name string) *simSession {
@@ -421,109 +403,6 @@ func (x *simSession) owes(e *simEvent) bool {
 		}
 	}
 	return false
-}
-
-// simGroup is what the model knows of a shared subscription.
-type simGroup struct {
-	key, filter string
-	members     map[*simSession]bool // that are durable and sure
-	from        uint64
-	owed        map[uint64]bool
-	held        map[uint64]*holding
-	told        uint64
-}
-
-type holding struct {
-	conn  *simConn
-	life  int
-	acked bool
-}
-
-func (m *model) group(key string) *simGroup {
-	g := m.groups[key]
-	if g == nil {
-		_, inner := splitShare(key)
-		g = &simGroup{key: key, filter: inner, members: map[*simSession]bool{}, owed: map[uint64]bool{}, held: map[uint64]*holding{}, from: forever}
-		m.groups[key] = g
-	}
-	return g
-}
-
-func (m *model) joins(x *simSession, sp *span) {
-	if strings.HasPrefix(sp.f.Filter, "$share/") {
-		g := m.group(sp.f.Filter)
-		if len(g.members) == 0 {
-			g.from = sp.fromHi
-		}
-		g.members[x] = true
-	}
-}
-
-func (m *model) leaves(x *simSession, sp *span) {
-	if strings.HasPrefix(sp.f.Filter, "$share/") {
-		g := m.group(sp.f.Filter)
-		delete(g.members, x)
-		if len(g.members) == 0 {
-			g.from = forever
-			clear(g.owed)
-		}
-	}
-}
-
-func (g *simGroup) owes(e *simEvent) bool {
-	return e.seq > g.from && e.qos > 0 && Match(g.filter, e.topic)
-}
-
-// delivered checks that an event has one holder.
-func (m *model) shared(conn *simConn, g *got, key string) {
-	s := m.s
-	group := m.group(key)
-	e := m.events[g.seq]
-	if e == nil || e.payload != g.payload || e.topic != g.topic {
-		s.fail("nothing is delivered that is not durable: %s got %d %q, the journal has %+v", key, g.seq, g.payload, e)
-		return
-	}
-	if h := group.held[g.seq]; h != nil && h.life == s.life {
-		if h.acked {
-			s.fail("an event that a member of a group acknowledged goes to no other: %d of %s to %s after %s", g.seq, key, conn.c.name, h.conn.c.name)
-		}
-		if !h.conn.closed {
-			s.fail("an event goes to one member of a group: %d of %s to %s, and %s has it", g.seq, key, conn.c.name, h.conn.c.name)
-		}
-	}
-	group.told += g.gap
-	group.held[g.seq] = &holding{conn: conn, life: s.life, acked: g.qos == 0}
-}
-
-func (m *model) checkGroups() {
-	for _, key := range slices.Sorted(maps.Keys(m.groups)) {
-		g := m.groups[key]
-		var missing []uint64
-		excused := uint64(0)
-		for seq := range g.owed {
-			if g.held[seq] != nil {
-				continue
-			}
-			if e := m.events[seq]; m.excused(e) {
-				excused++
-			} else {
-				missing = append(missing, seq)
-			}
-		}
-		sort.Slice(missing, func(i, j int) bool { return missing[i] < missing[j] })
-		if len(missing) > 0 {
-			m.s.fail("a group's event reaches one of its members: %v of %s reached none", missing, key)
-		}
-		told := g.told
-		if gg := m.s.bus.group(key); gg != nil {
-			gg.mu.Lock()
-			told += gg.untold()
-			gg.mu.Unlock()
-		}
-		if excused > told {
-			m.s.fail("a loss is told: %s lost %d events and was told %d", key, excused, told)
-		}
-	}
 }
 
 // excused: the contract lets it be lost, when it is told.

@@ -61,10 +61,10 @@ var defects = []defect{
 		{"cursor.go", "		c.live.Store(false)\n		c.next = r.Seq\n", "		c.live.Store(false)\n		c.next = r.Seq + 1\n"},
 	}},
 	{"an unsubscribed filter still matches what is read", []edit{
-		{"state.go", "		sub.until.Store(seq)\n", "		defer sub.until.Store(forever - 1)\n"},
+		{"state.go", "	sub.until.Store(seq)\n", "	defer sub.until.Store(forever - 1)\n"},
 	}},
 	{"an unsubscribed filter still matches what is live", []edit{
-		{"state.go", "		if s.sink.Load() != nil {\n			s.bus.index.remove(sub)\n		}\n		s.prune()", "		s.prune()"},
+		{"state.go", "	if s.sink.Load() != nil {\n		s.bus.index.remove(sub)\n	}\n	return false", "	return false"},
 		{"cursor.go", "	return seq > s.from && (until == 0 || seq < until)", "	return seq > s.from && until != 1"},
 	}},
 	{"a filter ends before what was accepted while it stood is delivered", []edit{
@@ -93,6 +93,13 @@ var defects = []defect{
 	}},
 	{"a cleared retained message stays after a restart", []edit{
 		{"index.go", "		n.value = nil\n", "		_ = n\n"},
+	}},
+	{"no will after a crash", []edit{
+		{"state.go", "			s.online = false\n		}\n		s.absent = end\n", "			s.online = false\n			s.will = nil\n		}\n		s.absent = end\n"},
+	}},
+	{"a will in spite of a goodbye", []edit{
+		{"session.go", "		s.will = nil // also", "		// also"},
+		{"state.go", "	if c.Clean {\n		s.will = nil\n	}\n", ""},
 	}},
 	{"a torn tail is kept", []edit{
 		{"journal/recover.go", "		if s.proven || !last {", "		if s.proven || !last || size > 0 {"},

@@ -108,6 +108,9 @@ type sim struct {
 	ops     []*simOp
 	payload int
 	willN   int
+	faults  bool      // the disk refused in this life, or may have
+	opened  time.Time // the bus, in this life
+	over    bool      // nothing more can be said
 
 	mu     sync.Mutex
 	broken string
@@ -168,18 +171,24 @@ func (s *sim) run() {
 	if s.chance(20) {
 		s.options.SessionBacklog = uint64(3 + s.rnd.IntN(20))
 	}
+	if s.chance(30) {
+		s.options.MinFree = 1
+	}
+	if s.chance(10) {
+		s.options.Durability = time.Duration(1+s.rnd.IntN(2000)) * time.Millisecond
+	}
 	s.disk = bustest.NewDisk(s.seed)
 	s.open()
 	for i := range 3 + s.rnd.IntN(4) {
 		s.clients = append(s.clients, newSimClient(s, i))
 	}
 	for range 60 + s.rnd.IntN(90) {
-		if s.failed() {
+		if s.failed() || s.over {
 			break
 		}
 		s.step()
 	}
-	if !s.failed() {
+	if !s.failed() && !s.over {
 		s.heal()
 		s.finish()
 	}
@@ -242,6 +251,7 @@ func (s *sim) step() {
 			c.drop()
 		}
 	case n < 987 && !s.calm:
+		s.faults = true
 		if s.chance(50) {
 			s.log("the disk is full")
 			s.disk.Fill(true)
@@ -273,6 +283,11 @@ func (s *sim) sleep() {
 	}
 	s.settle(20 * time.Millisecond) // nothing is retired that the model has not seen
 	s.log("%s pass", d)
+	for range min(120, d/(500*time.Millisecond)) { // a will may come, and be retired
+		time.Sleep(500 * time.Millisecond)
+		s.model.scan(s.bus)
+		d -= 500 * time.Millisecond
+	}
 	s.settle(d)
 }
 
@@ -319,98 +334,6 @@ func (s *sim) healDisk() {
 	s.disk.FailIn(0, false)
 }
 
-func (s *sim) open() {
-	s.life++
-	o := s.options
-	o.FS = &slowFS{Disk: s.disk, seed: s.seed}
-	if s.life > 1 && !s.calm && s.chance(25) {
-		n := 1 + s.rnd.IntN(6)
-		s.disk.FailIn(n, s.chance(50))
-		b, err := Open(context.Background(), o)
-		if err == nil {
-			s.log("open in spite of a failure at operation %d", n)
-			s.healDisk()
-			s.bus = b
-			s.model.reopened()
-			return
-		}
-		s.log("open refused: %v", err)
-		if s.chance(30) { // the machine goes down again
-			s.disk = s.disk.PowerCut()
-			o.FS = &slowFS{Disk: s.disk, seed: s.seed}
-		}
-		s.healDisk()
-	}
-	b, err := Open(context.Background(), o)
-	if err != nil {
-		s.fail("a bus opens on a healthy disk, whatever happened before: %v", err)
-		d := bustest.NewDisk(1)
-		b, _ = Open(context.Background(), Options{FS: d})
-	}
-	s.bus = b
-	s.log("open, life %d: sequences %d to %d", s.life, b.log.First(), b.log.Durable())
-	if s.life > 1 {
-		s.model.reopened()
-	}
-}
-
-// crash ends the process or the machine, now.
-func (s *sim) crash() {
-	if s.life >= s.lives {
-		return
-	}
-	old := s.bus
-	synctest.Wait() // nothing is ready to run, but a sync may be under way
-	s.model.scan(old)
-	what := "kill"
-	if s.chance(70) {
-		what = "power cut"
-		s.disk = s.disk.PowerCut()
-	} else {
-		s.disk = s.disk.Kill()
-	}
-	s.log("%s", what)
-	for _, c := range s.clients {
-		c.lostConnection()
-	}
-	s.end(old)
-	if !s.calm && s.chance(15) {
-		s.model.corrupt()
-	}
-	s.open()
-	s.checkRetained()
-}
-
-// restart closes the bus as an upgrade does.
-func (s *sim) restart() {
-	s.log("restart")
-	for _, c := range s.clients {
-		if s.chance(50) && c.conn != nil && !c.busy {
-			c.disconnect(false, c.expiry)
-		}
-		c.lostConnection()
-	}
-	s.end(s.bus)
-	s.healDisk()
-	s.open()
-	s.checkRetained()
-}
-
-// end closes a bus and collects what its clients were told to the last.
-func (s *sim) end(old *Bus) {
-	closed := make(chan error, 1)
-	go func() { closed <- old.Close() }()
-	<-closed
-	synctest.Wait()
-	s.poll()
-	s.model.scan(old)
-	s.collect(true)
-	for _, c := range s.clients {
-		c.check()
-		c.closed()
-	}
-}
-
 // observe brings the model up to date and checks what clients got.
 func (s *sim) observe() {
 	s.model.scan(s.bus)
@@ -440,6 +363,11 @@ func (s *sim) heal() {
 	s.log("everything heals")
 	s.healDisk()
 	s.settle(3 * time.Second)
+	if s.chance(50) {
+		for range 70 { // every will is due
+			s.settle(500 * time.Millisecond)
+		}
+	}
 }
 
 // finish connects everyone, acknowledges everything and checks that nothing is owed any more.

@@ -205,7 +205,7 @@ func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 
 func (b *Bus) closeSession(s *Session, c closeRecord, seq uint64) {
 	s.mu.Lock()
-	s.online, s.absentFor, s.expiry = false, 0, c.Expiry
+	s.online, s.absentFor, s.leftAt, s.expiry = false, 0, time.Now(), c.Expiry
 	if c.Clean {
 		s.will = nil
 	}
@@ -271,12 +271,16 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 			sub.from = seq
 		}
 	}
+	standing := s.standing()
 	for i, f := range filters {
-		old, owed := s.end(f.Filter, seq+1)
-		if old != nil && old.cursor != &s.cursor {
-			left = append(left, old)
+		old, sub, owed := standing[f.Filter], subs[i], false
+		if old != nil {
+			owed = old.retained > 0
+			if s.end(old, seq+1) {
+				left = append(left, old)
+			}
 		}
-		sub := subs[i]
+		standing[f.Filter] = sub
 		s.subs = append(s.subs, sub)
 		if sub.cursor != &s.cursor {
 			continue
@@ -291,6 +295,7 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 			}
 		}
 	}
+	s.forgetShared(left)
 	s.single.Store(len(s.subs) == 1)
 	s.mu.Unlock()
 	for _, sub := range left {
@@ -302,32 +307,48 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	s.kick()
 }
 
-// end gives up the filter that stands and says whether it was still owed retained messages; the
-// caller holds mu.
-func (s *Session) end(filter string, seq uint64) (sub *subscription, owed bool) {
-	for i, sub := range s.subs {
-		if sub.until.Load() != 0 || sub.Filter.Filter != filter {
-			continue
+// standing lists the filters that stand, by their text. The caller holds mu.
+func (s *Session) standing() map[string]*subscription {
+	m := make(map[string]*subscription, len(s.subs))
+	for _, sub := range s.subs {
+		if sub.until.Load() == 0 {
+			m[sub.Filter.Filter] = sub
 		}
-		if sub.cursor != &s.cursor {
-			s.subs = append(s.subs[:i:i], s.subs[i+1:]...)
-			return sub, false
-		}
-		sub.until.Store(seq)
-		owed = sub.retained > 0
+	}
+	return m
+}
+
+// end gives up a filter that stands. One that is shared is not kept, and true returned: its group is to
+// be told. The caller holds mu and calls forgetShared at the end.
+func (s *Session) end(sub *subscription, seq uint64) (shared bool) {
+	if sub.cursor != &s.cursor {
+		return true
+	}
+	sub.until.Store(seq)
+	if sub.retained > 0 {
 		s.work = slices.DeleteFunc(s.work, func(w retainedWork) bool {
 			if w.sub == sub {
 				sub.retained -= len(w.msgs) + 1
 			}
 			return w.sub == sub
 		})
-		if s.sink.Load() != nil {
-			s.bus.index.remove(sub)
-		}
-		s.prune()
-		return sub, owed
 	}
-	return nil, false
+	if s.sink.Load() != nil {
+		s.bus.index.remove(sub)
+	}
+	return false
+}
+
+// forgetShared drops shared filters that were given up, and others whose place has been passed.
+func (s *Session) forgetShared(left []*subscription) {
+	if len(left) > 0 {
+		gone := make(map[*subscription]bool, len(left))
+		for _, sub := range left {
+			gone[sub] = true
+		}
+		s.subs = slices.DeleteFunc(s.subs, func(sub *subscription) bool { return gone[sub] })
+	}
+	s.prune()
 }
 
 func (b *Bus) unsubscribe(s *Session, filters []string, seq uint64) {
@@ -337,11 +358,16 @@ func (b *Bus) unsubscribe(s *Session, filters []string, seq uint64) {
 	if seq == 0 {
 		seq = b.completed.Load() + 1
 	}
+	standing := s.standing()
 	for _, f := range filters {
-		if old, _ := s.end(f, seq); old != nil && old.cursor != &s.cursor {
-			left = append(left, old)
+		if old := standing[f]; old != nil {
+			delete(standing, f)
+			if s.end(old, seq) {
+				left = append(left, old)
+			}
 		}
 	}
+	s.forgetShared(left)
 	s.single.Store(len(s.subs) == 1)
 	s.mu.Unlock()
 	for _, sub := range left {

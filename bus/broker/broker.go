@@ -288,6 +288,9 @@ func (k *Broker) own(c *conn) error {
 // Reauthorize judges every connected client anew; who may not stay is disconnected.
 func (k *Broker) Reauthorize(judge func(user string, local bool) (Identity, error)) {
 	for _, c := range k.connections() {
+		if c.identity.Load() == nil {
+			continue // it is being judged
+		}
 		id, err := judge(c.user, c.local)
 		if err != nil {
 			c.end(frame.CodeNotAuthorized, "the user may no longer connect")

@@ -63,6 +63,7 @@ type conn struct {
 	marks    []mark
 	acks     int // acknowledgements behind marks
 	flushing bool
+	welcomed bool          // CONNACK is queued: before it there is no DISCONNECT [MQTT-3.14.0-1]
 	ending   bool          // nothing more is queued; what is there goes out and the socket closes
 	dead     bool          // the socket is closed
 	wrote    time.Time     // when the socket took something last
@@ -115,7 +116,7 @@ func (c *conn) failure() error {
 // end closes the connection from another goroutine, with a DISCONNECT for an MQTT 5 client.
 func (c *conn) end(code byte, text string) {
 	c.mu.Lock()
-	if !c.ending && c.owner {
+	if !c.ending && c.welcomed {
 		c.disconnect(code, text)
 	}
 	c.mu.Unlock()

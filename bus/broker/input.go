@@ -149,7 +149,7 @@ func (c *conn) refuse(err error) error {
 	if c.failed == nil {
 		c.failed = ferr
 	}
-	if !c.ending && c.version == frame.V5 && c.owner {
+	if !c.ending && c.version == frame.V5 && c.welcomed {
 		c.disconnect(ferr.Code, ferr.Reason)
 	}
 	c.mu.Unlock()

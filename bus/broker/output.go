@@ -30,6 +30,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	c.queueBuffer()
 	c.out = append(c.out, p...)
+	c.welcomed = true // the first that comes here is CONNACK
 	c.startFlush()
 	return len(p), nil
 }

@@ -256,7 +256,7 @@ func TestRetained(t *testing.T) {
 			s< PUBACK 1
 			s> SUBSCRIBE 2 t,1n
 			s< SUBACK 2 01
-			s< nothing`, versions: only5, known: "bus/session.go owe: No Local is not looked at for retained messages"},
+			s< nothing`, versions: only5},
 		{statement: "MQTT-3.3.4-3", says: "a retained message carries the subscription identifier", text: `
 			s full
 			s> PUBLISH t x q1 id=1 retain

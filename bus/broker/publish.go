@@ -3,7 +3,6 @@ package broker
 // This file is what clients publish and acknowledge, and what the bus delivers to them.
 
 import (
-	"encoding/json"
 	"errors"
 	"strconv"
 	"time"
@@ -139,11 +138,8 @@ func reserved(topic string) bool {
 // acknowledged like Mosquitto does, but the loss is told on $bus/lost.
 func (c *conn) forbidden(p *frame.Publish, topic string) error {
 	c.k.count.refusedEvents.Add(1)
-	c.k.log.Warn("publish not allowed", "client", c.id, "user", c.user, "topic", topic)
-	lost, err := json.Marshal(map[string]any{"client": c.id, "reason": "publish not allowed", "topic": topic, "events": 1})
-	if err == nil {
-		c.k.bus.PublishNow(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte("bus"), Topic: []byte("$bus/lost"), Payload: lost})
-	}
+	c.k.log.Debug("publish not allowed", "client", c.id, "user", c.user, "topic", topic)
+	c.k.bus.ReportLoss(c.id, "publish not allowed", 1)
 	if p.QoS == 0 {
 		return nil
 	}
@@ -237,7 +233,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	if d.QoS == 0 {
 		c.watch(limit)
 	}
-	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Retain) {
+	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Retain && e.Seq > 0) {
 		c.wantRoom = true
 		return bus.Full
 	}

@@ -9,7 +9,9 @@ package broker_test
 //	a< nothing                        nothing came for a
 //	a< closed                         the broker has closed the connection
 //	a drop                            the client closes its socket without a word, and the broker notices
-//	a full                            as a>, but the CONNECT and its CONNACK are written for short: see connect
+//	a full keep sessionexpiry=60      a> CONNECT keep sessionexpiry=60, and a CONNACK of success
+//	a> CONNECT                        a new connection; the one before goes on as a'
+//	a@4> …                            a speaks MQTT 3.1.1 whatever the case is run with
 //	wait 100ms
 //	restart                           the broker and its bus end and begin again with the same data
 //
@@ -19,12 +21,14 @@ package broker_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +63,9 @@ func runScripts(t *testing.T, versions []byte, cases []script) {
 				r.open()
 				err := r.run(sc.text)
 				r.close()
+				if p := r.spy.err(); p != nil {
+					t.Fatal(p)
+				}
 				switch {
 				case err != nil && sc.known != "":
 					t.Skipf("known not to hold: %s\n%v", sc.known, err)
@@ -68,6 +75,28 @@ func runScripts(t *testing.T, versions []byte, cases []script) {
 			})
 		}
 	}
+}
+
+// spy is a log that only notes panics: Broker.Serve recovers from them.
+type spy struct{ panicked atomic.Pointer[string] }
+
+func (s *spy) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelError }
+func (s *spy) WithAttrs([]slog.Attr) slog.Handler           { return s }
+func (s *spy) WithGroup(string) slog.Handler                { return s }
+func (s *spy) Handle(_ context.Context, rec slog.Record) error {
+	if strings.Contains(rec.Message, "internal error") {
+		text := rec.Message
+		rec.Attrs(func(a slog.Attr) bool { text += "\n" + a.String(); return true })
+		s.panicked.Store(&text)
+	}
+	return nil
+}
+
+func (s *spy) err() error {
+	if p := s.panicked.Load(); p != nil {
+		return errors.New(*p)
+	}
+	return nil
 }
 
 // runner is one run of a script.
@@ -81,11 +110,12 @@ type runner struct {
 	wires   map[string]*wire
 	vars    map[string]string
 	fences  int
+	spy     spy
 	log     strings.Builder
 }
 
 func (r *runner) open() {
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(&r.spy)
 	if testing.Verbose() && os.Getenv("POSTBUS_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -146,7 +146,13 @@ func (l *Log) Epoch() [16]byte { return l.epoch }
 // Append adds r and returns its sequence at once; the Commit says later whether it is durable.
 // Sequences are given in the order of the calls. It blocks while MaxPending bytes wait for the disk.
 // The record's slices are copied. Errors: *Unavailable, ErrClosed, or a field that is too long.
-func (l *Log) Append(r *Record) (uint64, *Commit, error) {
+func (l *Log) Append(r *Record) (uint64, *Commit, error) { return l.append(r, false) }
+
+// AppendReserved is Append for an event that was promised before space ran low: it may use what
+// MinFree keeps.
+func (l *Log) AppendReserved(r *Record) (uint64, *Commit, error) { return l.append(r, true) }
+
+func (l *Log) append(r *Record, reserved bool) (uint64, *Commit, error) {
 	if len(r.Source) > MaxName || len(r.Topic) > MaxName || len(r.Props)+len(r.Payload) > MaxPayload {
 		return 0, nil, fmt.Errorf("record too large: source %d, topic %d, properties and payload %d bytes",
 			len(r.Source), len(r.Topic), len(r.Props)+len(r.Payload))
@@ -166,7 +172,7 @@ func (l *Log) Append(r *Record) (uint64, *Commit, error) {
 		err := l.err
 		l.mu.Unlock()
 		return 0, nil, err
-	case l.low && r.Kind == KindEvent:
+	case l.low && r.Kind == KindEvent && !reserved:
 		err := low(l.stats.Free, l.minFree)
 		l.mu.Unlock()
 		return 0, nil, err

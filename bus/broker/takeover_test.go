@@ -1,0 +1,94 @@
+package broker_test
+
+// This file is what only shows when clients race: takeovers, and subscribing behind a publish.
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/broker"
+)
+
+func knock(t *testing.T, addr string, version byte, connect string) *wire {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if _, err := c.Write(encode(connect, "", version)); err != nil {
+		t.Fatal(err)
+	}
+	return &wire{Conn: c, r: bufio.NewReader(c), version: version}
+}
+
+// TestTakeovers: of many connections with one identifier at once each gets CONNACK before anything else,
+// and one stays [MQTT-3.14.0-1] [MQTT-3.1.4-3].
+func TestTakeovers(t *testing.T) {
+	t.Parallel()
+	addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 16}, broker.Options{})
+	for round := range 4 {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		stay := 0
+		for range 12 {
+			w := knock(t, addr, v5, "CONNECT id=same keep sessionexpiry=60")
+			wg.Go(func() {
+				got, err := w.read(answerTimeout)
+				if err != nil || !strings.HasPrefix(got, "CONNACK 00") && got != "closed" {
+					t.Errorf("the first packet is %q %v", got, err)
+					return
+				}
+				if got == "closed" {
+					return
+				}
+				if got, err = w.read(400 * time.Millisecond); err == errNothing {
+					mu.Lock()
+					stay++
+					mu.Unlock()
+				} else if !strings.HasPrefix(got, "DISCONNECT 8e") {
+					t.Errorf("the second packet is %q %v", got, err)
+				}
+			})
+		}
+		wg.Wait()
+		if stay != 1 {
+			t.Fatalf("round %d: %d connections stay", round, stay)
+		}
+	}
+}
+
+// TestRetainedIsThere: who subscribes after a retained publish was acknowledged gets it, by one way or
+// the other.
+func TestRetainedIsThere(t *testing.T) {
+	t.Parallel()
+	addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 16}, broker.Options{})
+	pub := knock(t, addr, v5, "CONNECT id=pub")
+	if got, _ := pub.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 00") {
+		t.Fatal(got)
+	}
+	for i := range 100 {
+		sub := knock(t, addr, v5, fmt.Sprintf("CONNECT id=sub%d", i))
+		if got, _ := sub.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 00") {
+			t.Fatal(got)
+		}
+		topic := fmt.Sprint("t", i)
+		_, _ = pub.Write(encode(fmt.Sprintf("PUBLISH %s x q1 id=1 retain", topic), "", v5))
+		if got, _ := pub.read(answerTimeout); got != "PUBACK 1" {
+			t.Fatal(got)
+		}
+		_, _ = sub.Write(encode(fmt.Sprintf("SUBSCRIBE 1 %s,1", topic), "", v5))
+		for _, want := range []string{"SUBACK 1 01", "PUBLISH " + topic + " x q1"} {
+			if got, err := sub.read(2 * time.Second); !strings.HasPrefix(got, want) {
+				t.Fatalf("round %d: got %q %v, want %s", i, got, err, want)
+			}
+		}
+		sub.Close()
+	}
+}

@@ -1,0 +1,113 @@
+package bus
+
+// This file is the part of the model that knows what each shared subscription is owed and holds.
+
+import (
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// simGroup is what the model knows of a shared subscription.
+type simGroup struct {
+	key, filter string
+	members     map[*simSession]bool // that are durable and sure
+	from        uint64
+	owed        map[uint64]bool
+	held        map[uint64]*holding
+	told        uint64
+}
+
+type holding struct {
+	conn  *simConn
+	life  int
+	acked bool
+}
+
+func (m *model) group(key string) *simGroup {
+	g := m.groups[key]
+	if g == nil {
+		_, inner := splitShare(key)
+		g = &simGroup{key: key, filter: inner, members: map[*simSession]bool{}, owed: map[uint64]bool{}, held: map[uint64]*holding{}, from: forever}
+		m.groups[key] = g
+	}
+	return g
+}
+
+func (m *model) joins(x *simSession, sp *span) {
+	if strings.HasPrefix(sp.f.Filter, "$share/") {
+		g := m.group(sp.f.Filter)
+		if len(g.members) == 0 {
+			g.from = sp.fromHi
+		}
+		g.members[x] = true
+	}
+}
+
+func (m *model) leaves(x *simSession, sp *span) {
+	if strings.HasPrefix(sp.f.Filter, "$share/") {
+		g := m.group(sp.f.Filter)
+		delete(g.members, x)
+		if len(g.members) == 0 {
+			g.from = forever
+			clear(g.owed)
+		}
+	}
+}
+
+func (g *simGroup) owes(e *simEvent) bool {
+	return e.seq > g.from && e.qos > 0 && Match(g.filter, e.topic)
+}
+
+// delivered checks that an event has one holder.
+func (m *model) shared(conn *simConn, g *got, key string) {
+	s := m.s
+	group := m.group(key)
+	e := m.events[g.seq]
+	if e == nil || e.payload != g.payload || e.topic != g.topic {
+		s.fail("nothing is delivered that is not durable: %s got %d %q, the journal has %+v", key, g.seq, g.payload, e)
+		return
+	}
+	if h := group.held[g.seq]; h != nil && h.life == s.life {
+		if h.acked {
+			s.fail("an event that a member of a group acknowledged goes to no other: %d of %s to %s after %s", g.seq, key, conn.c.name, h.conn.c.name)
+		}
+		if !h.conn.closed {
+			s.fail("an event goes to one member of a group: %d of %s to %s, and %s has it", g.seq, key, conn.c.name, h.conn.c.name)
+		}
+	}
+	group.told += g.gap
+	group.held[g.seq] = &holding{conn: conn, life: s.life, acked: g.qos == 0}
+}
+
+func (m *model) checkGroups() {
+	for _, key := range slices.Sorted(maps.Keys(m.groups)) {
+		g := m.groups[key]
+		var missing []uint64
+		excused := uint64(0)
+		for seq := range g.owed {
+			if g.held[seq] != nil {
+				continue
+			}
+			if e := m.events[seq]; m.excused(e) {
+				excused++
+			} else {
+				missing = append(missing, seq)
+			}
+		}
+		sort.Slice(missing, func(i, j int) bool { return missing[i] < missing[j] })
+		if len(missing) > 0 {
+			m.s.fail("a group's event reaches one of its members: %v of %s reached none", missing, key)
+		}
+		told := g.told
+		if gg := m.s.bus.group(key); gg != nil {
+			gg.mu.Lock()
+			told += gg.untold()
+			gg.mu.Unlock()
+		}
+		if excused > told {
+			m.s.fail("a loss is told: %s lost %d events and was told %d", key, excused, told)
+		}
+	}
+}

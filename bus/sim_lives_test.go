@@ -1,0 +1,116 @@
+package bus
+
+// This file is how the simulated bus opens, crashes and is restarted.
+
+import (
+	"context"
+	"testing/synctest"
+	"time"
+
+	"github.com/postbus/postbus/bus/bustest"
+)
+
+func (s *sim) open() {
+	s.life++
+	s.faults, s.opened = false, time.Now()
+	o := s.options
+	o.FS = &slowFS{Disk: s.disk, seed: s.seed}
+	if s.life > 1 && !s.calm && s.chance(25) {
+		n := 1 + s.rnd.IntN(6)
+		s.faults = true
+		s.disk.FailIn(n, s.chance(50))
+		b, err := Open(context.Background(), o)
+		if err == nil {
+			s.log("open in spite of a failure at operation %d", n)
+			s.healDisk()
+			s.bus = b
+			if !s.over {
+				s.model.reopened()
+			}
+			return
+		}
+		s.log("open refused: %v", err)
+		if s.chance(30) && o.Durability == 0 { // the machine goes down again
+			s.disk = s.disk.PowerCut()
+			o.FS = &slowFS{Disk: s.disk, seed: s.seed}
+		}
+		s.healDisk()
+	}
+	b, err := Open(context.Background(), o)
+	if err != nil {
+		s.fail("a bus opens on a healthy disk, whatever happened before: %v", err)
+		d := bustest.NewDisk(1)
+		b, _ = Open(context.Background(), Options{FS: d})
+	}
+	s.bus = b
+	s.opened = time.Now()
+	s.log("open, life %d: sequences %d to %d", s.life, b.log.First(), b.log.Durable())
+	if s.life > 1 && !s.over {
+		s.model.reopened()
+	}
+}
+
+// crash ends the process or the machine, now.
+func (s *sim) crash() {
+	if s.life >= s.lives {
+		return
+	}
+	old := s.bus
+	synctest.Wait() // nothing is ready to run, but a sync may be under way
+	s.model.scan(old)
+	what := "kill"
+	if s.chance(70) {
+		what = "power cut"
+		s.disk = s.disk.PowerCut()
+	} else {
+		s.disk = s.disk.Kill()
+	}
+	s.log("%s", what)
+	for _, c := range s.clients {
+		c.lostConnection()
+	}
+	s.end(old)
+	if what == "power cut" && s.options.Durability > 0 {
+		s.over = true // it may have taken anything; but the bus opens
+		s.open()
+		return
+	}
+	if !s.calm && s.chance(15) {
+		s.model.corrupt()
+	}
+	s.open()
+	s.checkRetained()
+}
+
+// restart closes the bus as an upgrade does.
+func (s *sim) restart() {
+	s.log("restart")
+	for _, c := range s.clients {
+		if s.chance(50) && c.conn != nil && !c.busy {
+			c.disconnect(false, c.expiry)
+		}
+		c.lostConnection()
+	}
+	s.end(s.bus)
+	s.healDisk()
+	s.open()
+	s.checkRetained()
+}
+
+// end closes a bus and collects what its clients were told to the last.
+func (s *sim) end(old *Bus) {
+	closed := make(chan error, 1)
+	go func() { closed <- old.Close() }()
+	<-closed
+	synctest.Wait()
+	s.poll()
+	s.model.scan(old)
+	s.collect(true)
+	for _, c := range s.clients {
+		c.check()
+		c.closed()
+	}
+	for _, w := range s.model.wills {
+		w.ended()
+	}
+}
