@@ -38,7 +38,7 @@ func FuzzMatch(f *testing.F) {
 	f.Add("/+//#", "/a//b/c")
 	f.Fuzz(func(t *testing.T, filter, topic string) {
 		if CheckFilter(filter) != nil || CheckTopic(topic) != nil || strings.HasPrefix(filter, "$share/") {
-			t.Skip()
+			return
 		}
 		e := Event{Topic: topic, Payload: []byte("x"), Retain: true}
 		p := compile(filter)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"time"
 )
 
 // FS is a directory of files. Names are plain file names.
@@ -86,7 +87,14 @@ func (d dirFS) Lock() (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lockFile(f); err != nil {
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		// A child that was forked a moment ago holds our old lock until it has become its own program, and a
+		// bus that is being restarted until it has ended.
+		if err = lockFile(f); err == nil || time.Since(start) > time.Second {
+			break
+		}
+	}
+	if err != nil {
 		pid := make([]byte, 32)
 		n, _ := f.ReadAt(pid, 0)
 		f.Close()
