@@ -68,20 +68,6 @@ func (s *subscription) covers(seq uint64) bool {
 	return seq > s.from && (until == 0 || seq < until)
 }
 
-// entry is one delivery in the window.
-type entry struct {
-	seq      uint64
-	id       uint16
-	sent     bool // in this attachment
-	dup      bool // it may have been sent in an earlier one
-	received bool // QoS 2: PUBREC came, PUBREL is next
-	done     bool // acknowledged, but an earlier one is not
-	gap      uint64
-	retained *journal.Record // a retained message, not a place in the journal
-	sub      *subscription   // of a retained message
-	group    *cursor         // lent by a shared group
-}
-
 // cursor is a consumer's place in the journal.
 type cursor struct {
 	bus     *Bus
@@ -147,10 +133,6 @@ func (m *match) add(s *subscription) {
 func (s *subscription) wants(r *journal.Record) bool {
 	return s.covers(r.Seq) && !(s.NoLocal && string(r.Source) == s.session.name)
 }
-
-// packetID derives the identifier from the sequence: after a crash a redelivery has the same one
-// without anything having been stored. Two events in one window never share it: the later waits.
-func packetID(seq uint64) uint16 { return uint16(seq%65535) + 1 }
 
 // offer is dispatch handing over an event that matches. It never blocks for long.
 func (c *cursor) offer(r *journal.Record, m *match) {
@@ -231,35 +213,10 @@ func (c *cursor) transmit(d *Delivery, e entry) bool {
 	return true
 }
 
-// taken reports whether the identifier is in flight. Events closer than 65535 sequences never share one.
-func (c *cursor) taken(e *entry) bool {
-	if len(c.window) == 0 || c.foreign == 0 && e.retained == nil && e.seq-c.window[0].seq < 65535 {
-		return false
-	}
-	return c.inFlight(e.id)
-}
-
 // lose counts events that this consumer will not get. The caller holds mu.
 func (c *cursor) lose(reason string, n uint64) {
 	c.gap += n
 	c.countLost(reason, n)
-}
-
-// loseEntry gives up an entry of the window. That, and what the entry had to tell, is told by the next
-// entry that is still to be sent, or by the next event.
-func (c *cursor) loseEntry(i int, reason string) {
-	e := &c.window[i]
-	e.done = true
-	n := 1 + e.gap
-	e.gap = 0
-	c.countLost(reason, 1)
-	for j := i + 1; j < len(c.window); j++ {
-		if next := &c.window[j]; !next.done && !next.sent && next.group == nil {
-			next.gap += n
-			return
-		}
-	}
-	c.gap += n
 }
 
 func (c *cursor) countLost(reason string, n uint64) {
@@ -368,75 +325,6 @@ func (c *cursor) turnLive(seen uint64) (more bool) {
 	return c.rest(false)
 }
 
-// resend sends again, in order, what the last attachment left unacknowledged [MQTT-4.4.0-1].
-func (c *cursor) resend() (room bool, err error) {
-	for i := range c.window {
-		e := &c.window[i]
-		if e.sent || e.done {
-			continue
-		}
-		s := *c.sink.Load()
-		if c.out >= c.limit {
-			return false, nil
-		}
-		if e.received {
-			if !s.Release(e.id) {
-				return false, nil
-			}
-			e.sent = true
-			c.out++
-			continue
-		}
-		var (
-			d  Delivery
-			ok bool
-		)
-		if e.retained != nil {
-			d = Delivery{Event: e.retained, QoS: min(e.sub.QoS, e.retained.Flags&flagQoS), Retain: true, Meta: e.sub.Meta}
-			if e.sub.ID != 0 {
-				d.SubIDs = []uint32{e.sub.ID}
-			}
-		} else if d, ok, err = c.reread(e.seq); err != nil {
-			return false, err
-		} else if !ok {
-			c.loseEntry(i, "damaged")
-			continue
-		}
-		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap
-		switch s.Deliver(&d) {
-		case Full:
-			return false, nil
-		case TooLarge:
-			c.loseEntry(i, "too large")
-			continue
-		case Forbidden:
-			c.loseEntry(i, "forbidden")
-			continue
-		case sentUnacked:
-			e.done = true
-			continue
-		}
-		e.sent = true
-		c.out++
-	}
-	c.trim()
-	return true, nil
-}
-
-// reread fetches the event of an entry for a redelivery; false when it is damaged.
-func (c *cursor) reread(seq uint64) (Delivery, bool, error) {
-	r := c.bus.log.Reader(seq)
-	defer r.Release()
-	rec := new(journal.Record)
-	if ok, err := r.Next(rec); !ok || err != nil || rec.Seq != seq {
-		return Delivery{}, false, err
-	}
-	rec = cloneRecord(rec)
-	m := c.match(rec)
-	return Delivery{Event: rec, QoS: max(1, min(m.qos, rec.Flags&flagQoS)), Retain: m.asPub && rec.Flags&flagRetain != 0,
-		SubIDs: m.subIDs, Meta: m.meta}, true, nil
-}
-
 // sendRetained sends what new subscriptions are owed of the retained messages [MQTT-3.3.1-6].
 func (c *cursor) sendRetained() bool {
 	for len(c.work) > 0 {
@@ -515,39 +403,6 @@ func (c *cursor) match(r *journal.Record) (m match) {
 	return m
 }
 
-// find returns the entry with the identifier that was sent in this attachment.
-func (c *cursor) find(id uint16) *entry {
-	for i := range c.window {
-		if e := &c.window[i]; e.id == id && e.sent && !e.done {
-			return e
-		}
-	}
-	return nil
-}
-
-// finish marks an entry acknowledged and forgets what stands at the window's start.
-func (c *cursor) finish(e *entry) {
-	e.done = true
-	c.out--
-	c.trim()
-}
-
-func (c *cursor) trim() {
-	for len(c.window) > 0 && c.window[0].done {
-		if e := &c.window[0]; e.retained != nil {
-			e.sub.retained--
-			c.foreign--
-		} else if e.group != nil {
-			c.foreign--
-		}
-		c.window[0] = entry{}
-		c.window = c.window[1:]
-	}
-	if len(c.window) == 0 {
-		c.window = nil
-	}
-}
-
 // read makes a live cursor read from the journal again, so that a change of its filters is seen at
 // the right place.
 func (c *cursor) read() {
@@ -568,34 +423,6 @@ func (c *cursor) leave() {
 		c.window[i].sent = false
 		c.window[i].dup = true
 	}
-}
-
-// position is the last sequence that this consumer is done with. The caller holds mu.
-func (c *cursor) position() uint64 {
-	for i := range c.window {
-		if e := &c.window[i]; e.retained == nil && e.group == nil {
-			return e.seq - 1
-		}
-	}
-	if c.live.Load() {
-		return max(c.next-1, c.bus.completed.Load())
-	}
-	return c.next - 1
-}
-
-// untold counts the lost events before position of which the consumer has not acknowledged to have
-// been told. Those behind it are found again when the cursor starts from there.
-func (c *cursor) untold() (n uint64) {
-	for i := range c.window {
-		switch e := &c.window[i]; {
-		case e.group != nil:
-		case e.retained == nil:
-			return n + e.gap
-		case !e.done:
-			n += e.gap
-		}
-	}
-	return n + c.gap
 }
 
 // prune forgets filters that were given up before the cursor's place.

@@ -39,23 +39,23 @@ var defects = []defect{
 		{"journal/writer.go", "	l.tail = append(l.tail, g)\n	l.tailSize +=", "	l.tailSize +="},
 	}},
 	{"a cursor is stored past what is in flight", []edit{
-		{"cursor.go", "			return e.seq - 1\n", "			continue\n"},
+		{"window.go", "			return e.seq - 1\n", "			continue\n"},
 	}},
 	{"a live cursor is stored past the durable end", []edit{
-		{"cursor.go", "		return max(c.next-1, c.bus.completed.Load())\n", "		return max(c.next-1, c.bus.log.Next()+2)\n"},
+		{"window.go", "		return max(c.next-1, c.bus.completed.Load())\n", "		return max(c.next-1, c.bus.log.Next()+2)\n"},
 		{"cursor.go", "		c.next = max(c.next, c.bus.completed.Load()+1)\n		c.live", "		c.next = max(c.next, c.bus.log.Next()+3)\n		c.live"},
 	}},
 	{"a redelivery has lost its DUP", []edit{
 		{"cursor.go", "		c.window[i].dup = true\n", ""},
 	}},
 	{"redeliveries come in the wrong order", []edit{
-		{"cursor.go", "	for i := range c.window {\n		e := &c.window[i]\n		if e.sent || e.done {", "	for i := len(c.window) - 1; i >= 0; i-- {\n		e := &c.window[i]\n		if e.sent || e.done {"},
+		{"window.go", "	for i := range c.window {\n		e := &c.window[i]\n		if e.sent || e.done {", "	for i := len(c.window) - 1; i >= 0; i-- {\n		e := &c.window[i]\n		if e.sent || e.done {"},
 	}},
 	{"a redelivery has another packet identifier", []edit{
-		{"cursor.go", "		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n", "		e.id = e.id%65535 + 1\n		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n"},
+		{"window.go", "		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n", "		e.id = e.id%65535 + 1\n		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n"},
 	}},
 	{"after a crash a redelivery carries no DUP", []edit{
-		{"state.go", "			s.unsure = end\n", ""},
+		{"snapshot.go", "			s.unsure = end\n", ""},
 	}},
 	{"the event for which there was no room is skipped", []edit{
 		{"cursor.go", "		c.live.Store(false)\n		c.next = r.Seq\n", "		c.live.Store(false)\n		c.next = r.Seq + 1\n"},
@@ -95,7 +95,7 @@ var defects = []defect{
 		{"index.go", "		n.value = nil\n", "		_ = n\n"},
 	}},
 	{"no will after a crash", []edit{
-		{"state.go", "			s.online = false\n		}\n		s.absent = end\n", "			s.online = false\n			s.will = nil\n		}\n		s.absent = end\n"},
+		{"snapshot.go", "			s.online = false\n		}\n		s.absent = end\n", "			s.online = false\n			s.will = nil\n		}\n		s.absent = end\n"},
 	}},
 	{"a will in spite of a goodbye", []edit{
 		{"session.go", "		s.will = nil // also", "		// also"},

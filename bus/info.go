@@ -1,0 +1,228 @@
+package bus
+
+// This file is what the bus tells about itself: how far sessions lag, what was lost, the counters.
+
+import (
+	"encoding/json"
+	"math"
+	"time"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// backlog remembers a count of what waits, so that the next one reads only what is new.
+type backlog struct {
+	from, to uint64
+	n        uint64
+	oldest   int64
+}
+
+// lag counts the events that the consumer has not acknowledged, and returns the time of the oldest;
+// zero when there is none.
+func (c *cursor) lag() (events uint64, oldest time.Time) {
+	const batch = 4096
+	var reader *journal.Reader
+	defer func() {
+		if reader != nil {
+			reader.Release()
+		}
+	}()
+	for first := true; ; first = false {
+		c.mu.Lock()
+		if c.live.Load() {
+			events = uint64(len(c.window))
+			if events > 0 {
+				oldest = c.timeOf(c.window[0].seq)
+			}
+			c.mu.Unlock()
+			return events, oldest
+		}
+		k := &c.backlog
+		if k.from != c.next {
+			*k = backlog{from: c.next, to: c.next}
+			first = true
+		}
+		if first {
+			if reader != nil {
+				reader.Release()
+			}
+			reader = c.bus.log.Reader(k.to)
+			reader.Match = c.matches
+		}
+		done := false
+		visible := c.bus.visible.Load()
+		var r journal.Record
+		for range batch {
+			ok, err := reader.NextUntil(visible, &r)
+			if !ok || err != nil {
+				done = true
+				break
+			}
+			k.to = r.Seq + 1
+			if r.Kind != journal.KindEvent {
+				continue
+			}
+			if m := c.match(&r); m.found && min(m.qos, r.Flags&flagQoS) > 0 {
+				if k.n == 0 {
+					k.oldest = r.Time
+				}
+				k.n++
+			}
+		}
+		if done {
+			events = k.n + uint64(len(c.window))
+			switch {
+			case len(c.window) > 0:
+				oldest = c.timeOf(c.window[0].seq)
+			case k.n > 0:
+				oldest = time.Unix(0, k.oldest)
+			}
+		}
+		c.mu.Unlock()
+		if done {
+			return events, oldest
+		}
+	}
+}
+
+func (c *cursor) timeOf(seq uint64) time.Time {
+	r := c.bus.log.Reader(seq)
+	defer r.Release()
+	var rec journal.Record
+	if ok, err := r.Next(&rec); !ok || err != nil {
+		return time.Time{}
+	}
+	return time.Unix(0, rec.Time)
+}
+
+// report is a loss that is to be told, by whom and why.
+type report struct{ session, reason string }
+
+// ReportLoss counts events that a client published or was to get and that will not arrive. Once a second
+// what came together is logged and published on $bus/lost.
+func (b *Bus) ReportLoss(session, reason string, n uint64) {
+	b.reportMu.Lock()
+	defer b.reportMu.Unlock()
+	b.lostAll[reason] += n
+	if len(b.reports) < 10000 {
+		b.reports[report{session, reason}] += n
+	}
+}
+
+// flushReports logs and publishes the losses of the last second.
+func (b *Bus) flushReports() {
+	b.reportMu.Lock()
+	reports := b.reports
+	if len(reports) > 0 {
+		b.reports = map[report]uint64{}
+	}
+	b.reportMu.Unlock()
+	for r, n := range reports {
+		b.logger.Warn("events lost", "session", r.session, "reason", r.reason, "events", n)
+		p, err := json.Marshal(map[string]any{"session": r.session, "reason": r.reason, "events": n})
+		if err != nil {
+			continue
+		}
+		b.PublishNow(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte("bus"),
+			Topic: []byte("$bus/lost"), Payload: p})
+	}
+}
+
+// SessionInfo is what `postbus sessions` shows of a session.
+type SessionInfo struct {
+	Name       string            `json:"name"`
+	User       string            `json:"user,omitempty"`
+	Online     bool              `json:"online"`
+	Persistent bool              `json:"persistent"`
+	Lag        uint64            `json:"lag"`         // events not acknowledged
+	LagSeconds float64           `json:"lag_seconds"` // age of the oldest of them
+	InFlight   int               `json:"in_flight"`
+	Lost       map[string]uint64 `json:"lost,omitempty"` // by reason, ever
+	Filters    []string          `json:"filters,omitempty"`
+	Absent     float64           `json:"absent_seconds,omitempty"`
+	Expiry     *uint32           `json:"expiry_seconds,omitempty"` // nil: never
+}
+
+// Sessions lists all sessions and shared groups. Counting a backlog for the first time reads it.
+func (b *Bus) Sessions() []SessionInfo {
+	var out []SessionInfo
+	info := func(c *cursor) SessionInfo {
+		lag, oldest := c.lag()
+		i := SessionInfo{Name: c.name, Lag: lag}
+		if !oldest.IsZero() {
+			i.LagSeconds = math.Round(time.Since(oldest).Seconds()*10) / 10
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		i.Online, i.Persistent, i.InFlight = c.sink.Load() != nil, c.durable, c.out
+		for reason, n := range c.lost {
+			if i.Lost == nil {
+				i.Lost = map[string]uint64{}
+			}
+			i.Lost[reason] = n
+		}
+		for _, s := range c.subs {
+			if s.until.Load() == 0 {
+				i.Filters = append(i.Filters, s.Filter.Filter)
+			}
+		}
+		return i
+	}
+	for _, s := range b.all() {
+		i := info(&s.cursor)
+		s.mu.Lock()
+		i.User = s.user
+		i.Persistent = s.durable && s.expiry > 0
+		if s.expiry != NeverExpires {
+			e := s.expiry
+			i.Expiry = &e
+		}
+		if !i.Online {
+			i.Absent = math.Round(s.absentFor.Seconds())
+		}
+		s.mu.Unlock()
+		out = append(out, i)
+	}
+	for _, g := range b.allGroups() {
+		out = append(out, info(&g.cursor))
+	}
+	return out
+}
+
+// Stats are the bus's counters since it was opened, and its journal's.
+type Stats struct {
+	Published, Dropped uint64            // events accepted; QoS 0 deliveries that found no room
+	Lost               map[string]uint64 // by reason
+	Sessions, Online   int
+	Subscriptions      int
+	Retained           int
+	RetainedBytes      int
+	Journal            journal.Stats
+}
+
+// Stats returns the counters.
+func (b *Bus) Stats() Stats {
+	st := Stats{Published: b.published.Load(), Dropped: b.dropped.Load(), Lost: map[string]uint64{}, Journal: b.log.Stats()}
+	b.reportMu.Lock()
+	for r, n := range b.lostAll {
+		st.Lost[r] = n
+	}
+	b.reportMu.Unlock()
+	for _, s := range b.all() {
+		st.Sessions++
+		s.mu.Lock()
+		if s.sink.Load() != nil {
+			st.Online++
+		}
+		for _, sub := range s.subs {
+			if sub.until.Load() == 0 {
+				st.Subscriptions++
+			}
+		}
+		s.mu.Unlock()
+	}
+	b.retained.mu.RLock()
+	st.Retained, st.RetainedBytes = b.retained.count, b.retained.bytes
+	b.retained.mu.RUnlock()
+	return st
+}

@@ -1,0 +1,270 @@
+package bus
+
+// This file is the snapshot: the state as records, when it is written, and how a start reads it back.
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+type storedCursor struct {
+	Name     string `json:"n"`
+	Position uint64 `json:"p"`
+	Gap      uint64 `json:"g,omitempty"`
+	Absent   int64  `json:"a,omitempty"` // minutes
+	Unsure   uint64 `json:"u,omitempty"` // events up to here may have been sent to a client of whom there is no other record
+	Settled  uint64 `json:"r,omitempty"` // subscriptions up to here have had their retained messages
+}
+
+type storedSub struct {
+	Filter
+	From  uint64 `json:"from"`
+	Until uint64 `json:"until,omitempty"`
+	Owed  bool   `json:"owed,omitempty"`
+}
+
+type storedSession struct {
+	storedCursor
+	User     string            `json:"u,omitempty"`
+	Expiry   uint32            `json:"e,omitempty"`
+	Online   bool              `json:"o,omitempty"`
+	Opened   uint64            `json:"op,omitempty"`
+	MaySent  uint64            `json:"un,omitempty"`
+	Will     *Will             `json:"w,omitempty"`
+	Received []uint16          `json:"rec,omitempty"`
+	Lost     map[string]uint64 `json:"l,omitempty"`
+	Subs     []storedSub       `json:"s,omitempty"`
+}
+
+type storedGroup struct {
+	storedCursor
+	From uint64 `json:"from"`
+}
+
+func (c *cursor) place(sc storedCursor) {
+	if sc.Position+1 < c.next {
+		return
+	}
+	c.next, c.gap, c.stored = sc.Position+1, sc.Gap, sc
+	c.unsure = max(c.unsure, sc.Unsure)
+	c.prune()
+}
+
+// replay reads the newest snapshot and what came after; it returns where dispatch goes on.
+func (b *Bus) replay(ctx context.Context) (uint64, error) {
+	at, err := b.log.ReadSnapshot(func(r *journal.Record) error { return b.restore(r) })
+	if err != nil {
+		return 0, err
+	}
+	b.floor = at + 1
+	b.visible.Store(at)
+	b.completed.Store(at)
+	reader := b.log.Reader(at + 1)
+	defer reader.Release()
+	var r journal.Record
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		ok, err := reader.Next(&r)
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			break
+		}
+		b.apply(&r, true)
+		b.visible.Store(r.Seq)
+		b.completed.Store(r.Seq)
+	}
+	end := b.log.Durable()
+	for _, s := range b.all() {
+		if s.online {
+			// The bus ended while the client was connected: it may have had anything up to here.
+			s.unsure = end
+			s.online = false
+		}
+		s.absent = end
+	}
+	return reader.Position(), nil
+}
+
+// restore takes one record of a snapshot.
+func (b *Bus) restore(r *journal.Record) error {
+	switch r.Kind {
+	case journal.KindEvent:
+		b.retained.set(r)
+	case kindSession:
+		var st storedSession
+		if err := json.Unmarshal(r.Payload, &st); err != nil {
+			return err
+		}
+		s := b.newSession(st.Name, st.Position)
+		s.durable, s.user, s.expiry, s.online, s.will, s.lost = true, st.User, st.Expiry, st.Online, st.Will, st.Lost
+		s.gap, s.stored, s.opened, s.unsure = st.Gap, st.storedCursor, st.Opened, max(st.MaySent, st.Unsure)
+		s.absentFor = time.Duration(st.Absent) * time.Minute
+		for _, id := range st.Received {
+			if s.received == nil {
+				s.received = map[uint16]bool{}
+			}
+			s.received[id] = true
+		}
+		b.sessions[st.Name] = s
+		b.persisted[st.Name] = st.Position
+		for _, ss := range st.Subs {
+			group, inner := splitShare(ss.Filter.Filter)
+			sub := &subscription{Filter: ss.Filter, pattern: compile(inner), session: s, from: ss.From, cursor: &s.cursor}
+			sub.until.Store(ss.Until)
+			if ss.Owed {
+				sub.retained = 1
+			}
+			s.subs = append(s.subs, sub)
+			if group != "" {
+				g := b.addToGroup(sub, ss.From)
+				// Sessions come in any order; the group is as old as its oldest member.
+				g.subs[0].from, g.next = min(g.subs[0].from, ss.From), min(g.next, ss.From+1)
+			}
+		}
+		s.single.Store(len(s.subs) == 1)
+	case kindGroup:
+		var sg storedGroup
+		if err := json.Unmarshal(r.Payload, &sg); err != nil {
+			return err
+		}
+		if g := b.group(sg.Name); g != nil { // all sessions come before
+			g.subs[0].from, g.next, g.gap, g.stored = sg.From, sg.Position+1, sg.Gap, sg.storedCursor
+		}
+		b.persisted[sg.Name] = sg.Position
+	}
+	return nil
+}
+
+// state lists the records of a snapshot: sessions, groups, retained messages. Dispatch calls it
+// between two records.
+func (b *Bus) state() ([]*journal.Record, error) {
+	var out []*journal.Record
+	add := func(kind journal.Kind, v any) error {
+		p, err := json.Marshal(v)
+		out = append(out, &journal.Record{Kind: kind, Payload: p})
+		return err
+	}
+	for _, s := range b.all() {
+		if st, ok := s.store(); ok {
+			if err := add(kindSession, st); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, g := range b.allGroups() {
+		g.mu.Lock()
+		sc, durable := storedGroup{g.storedNow(), g.subs[0].from}, g.durable
+		g.mu.Unlock()
+		if durable {
+			if err := add(kindGroup, sc); err != nil {
+				return nil, err
+			}
+		}
+	}
+	err := b.retained.all(func(r *journal.Record) error {
+		if !strings.HasPrefix(string(r.Topic), "$") {
+			out = append(out, r)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (s *Session) store() (storedSession, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.durable {
+		return storedSession{}, false
+	}
+	st := storedSession{storedCursor: s.storedNow(), User: s.user, Expiry: s.expiry, Online: s.online, Opened: s.opened,
+		MaySent: max(s.unsure, s.parted), Will: s.will, Lost: maps.Clone(s.lost)}
+	st.Absent = int64(s.absentFor / time.Minute)
+	for id := range s.received {
+		st.Received = append(st.Received, id)
+	}
+	for _, sub := range s.subs {
+		st.Subs = append(st.Subs, storedSub{sub.Filter, sub.from, sub.until.Load(), sub.retained > 0})
+	}
+	return st, true
+}
+
+// storedNow is the cursor's place as it is written. The caller holds mu.
+func (c *cursor) storedNow() storedCursor {
+	sc := storedCursor{Name: c.name, Position: c.position(), Gap: c.untold()}
+	if c.silent {
+		sc.Unsure = max(c.unsure, c.next-1)
+	}
+	for _, s := range c.subs {
+		sc.Settled = max(sc.Settled, s.from)
+	}
+	for _, s := range c.subs {
+		if s.retained > 0 {
+			sc.Settled = min(sc.Settled, s.from-1)
+		}
+	}
+	return sc
+}
+
+// maybeSnapshot starts one when the journal has grown by a segment, or by four times what the last
+// snapshot took, whichever is more. Dispatch calls it; the writing is done beside it.
+func (b *Bus) maybeSnapshot() {
+	grown := b.log.Stats().Bytes - b.snapshotAt
+	if grown < max(uint64(b.o.SegmentSize), 4*b.snapshotSize.Load()) || !b.snapshotting.CompareAndSwap(false, true) {
+		return
+	}
+	b.snapshotAt += grown
+	at := b.completed.Load()
+	records, err := b.state()
+	if err != nil {
+		b.logger.Error("snapshot not written", "err", err)
+		b.snapshotting.Store(false)
+		return
+	}
+	b.tasks.Add(1)
+	go func() {
+		defer b.tasks.Done()
+		defer b.snapshotting.Store(false)
+		b.writeSnapshot(at, records)
+	}()
+}
+
+// snapshot writes the state as of completed, from which the next start replays.
+func (b *Bus) snapshot() {
+	at := b.completed.Load()
+	records, err := b.state()
+	if err != nil {
+		b.logger.Error("snapshot not written", "err", err)
+		return
+	}
+	b.writeSnapshot(at, records)
+}
+
+func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
+	floor, err := b.log.WriteSnapshot(at, func(emit func(*journal.Record) error) error {
+		var size uint64
+		for _, r := range records {
+			size += uint64(len(r.Topic) + len(r.Props) + len(r.Payload))
+			if err := emit(r); err != nil {
+				return err
+			}
+		}
+		b.snapshotSize.Store(size)
+		return nil
+	})
+	if err != nil {
+		b.logger.Warn("snapshot not written; the next start replays more", "err", err)
+		return
+	}
+	b.mu.Lock()
+	b.floor = floor
+	b.mu.Unlock()
+}
