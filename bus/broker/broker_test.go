@@ -28,6 +28,12 @@ func start(t testing.TB, dir string, bo bus.Options, ko broker.Options) (addr st
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serve(t, b, ko), b
+}
+
+// serve puts a broker in front of a bus, and ends both with the test.
+func serve(t testing.TB, b *bus.Bus, ko broker.Options) (addr string) {
+	t.Helper()
 	k := broker.New(b, ko)
 	if err := k.Open(); err != nil {
 		t.Fatal(err)
@@ -47,7 +53,7 @@ func start(t testing.TB, dir string, bo bus.Options, ko broker.Options) (addr st
 			t.Error(err)
 		}
 	})
-	return l.Addr().String(), b
+	return l.Addr().String()
 }
 
 func client(t testing.TB, addr, id string, clean bool, f paho.MessageHandler, more ...func(*paho.ClientOptions)) paho.Client {

@@ -20,24 +20,7 @@ func TestAFullDiskNeverSaysYes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := broker.New(b, broker.Options{})
-	if err := k.Open(); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.Listen(l, "tcp", true)
-	t.Cleanup(func() {
-		if err := k.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	addr := l.Addr().String()
+	addr := serve(t, b, broker.Options{})
 	reader := dial(t, addr, "reader", 100)
 	reader.subscribe(t, "a/#")
 

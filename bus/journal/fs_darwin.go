@@ -1,32 +1,7 @@
 package journal
 
-import (
-	"os"
-
-	"golang.org/x/sys/unix"
-)
-
-// Sync asks the drive itself (F_FULLFSYNC): plain fsync leaves data in its cache on this platform.
+// Sync asks the drive itself (Go uses F_FULLFSYNC): plain fsync leaves data in its cache here.
 func (f osFile) Sync() error { return f.File.Sync() }
 
 // Preallocate does nothing: the size is synced with the data.
 func (f osFile) Preallocate(int64) error { return nil }
-
-func (d dirFS) SyncDir() error {
-	f, err := os.Open(string(d))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
-
-func (d dirFS) Free() (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(string(d), &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
-}
-
-func lockFile(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
