@@ -28,13 +28,14 @@ func start(t testing.TB, dir string, bo bus.Options, ko broker.Options) (addr st
 	if err != nil {
 		t.Fatal(err)
 	}
-	return serve(t, b, ko), b
+	addr, _ = serve(t, b, ko)
+	return addr, b
 }
 
 // serve puts a broker in front of a bus, and ends both with the test.
-func serve(t testing.TB, b *bus.Bus, ko broker.Options) (addr string) {
+func serve(t testing.TB, b *bus.Bus, ko broker.Options) (addr string, k *broker.Broker) {
 	t.Helper()
-	k := broker.New(b, ko)
+	k = broker.New(b, ko)
 	if err := k.Open(); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func serve(t testing.TB, b *bus.Bus, ko broker.Options) (addr string) {
 			t.Error(err)
 		}
 	})
-	return l.Addr().String()
+	return l.Addr().String(), k
 }
 
 func client(t testing.TB, addr, id string, clean bool, f paho.MessageHandler, more ...func(*paho.ClientOptions)) paho.Client {

@@ -98,7 +98,7 @@ func (c *conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 // Read implements net.Conn. mochi never reads: run does.
 func (c *conn) Read([]byte) (int, error) { return 0, io.EOF }
 
-// SetDeadline implements net.Conn. mochi calls it ; the deadlines are kept in input.go.
+// SetDeadline implements net.Conn. mochi calls it; the deadlines are kept in input.go.
 func (c *conn) SetDeadline(time.Time) error { return nil }
 
 // SetReadDeadline implements net.Conn like SetDeadline.
@@ -142,6 +142,7 @@ func (c *conn) Close() error {
 		c.startFlush()
 		c.mu.Unlock()
 		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+		_ = c.raw.SetWriteDeadline(time.Now().Add(closeTimeout)) // also for a write that is blocked now
 	})
 	return nil
 }

@@ -20,7 +20,7 @@ func TestAFullDiskNeverSaysYes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := serve(t, b, broker.Options{})
+	addr, _ := serve(t, b, broker.Options{})
 	reader := dial(t, addr, "reader", 100)
 	reader.subscribe(t, "a/#")
 

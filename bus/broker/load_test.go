@@ -4,7 +4,9 @@ package broker_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -247,4 +249,43 @@ func TestAConsumerThatDoesNotReadIsNobodyElsesProblem(t *testing.T) {
 		t.Fatalf("the stuck session lags %d events behind, of %d", lag, publishers*each)
 	}
 	drain(stuck)
+}
+
+// A client that has stopped reading for good does not keep its socket: the one that takes its session over
+// ends it, within a bound.
+func TestAStuckConnectionEndsWhenItIsTakenOver(t *testing.T) {
+	t.Parallel()
+	b, err := bus.Open(context.Background(), bus.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, k := serve(t, b, broker.Options{})
+	ours, theirs := net.Pipe() // its writes block as soon as nobody reads
+	defer ours.Close()
+	go k.Serve(theirs, "pipe", true)
+	connect := str(append(str(nil, "MQTT"), 4, 0, 0, 0), "stuck")
+	send(t, ours, 0x10, connect)
+	stuck := &raw{ours, bufio.NewReader(ours)}
+	if first, _ := stuck.packet(t); first != 0x20 {
+		t.Fatalf("packet %x", first)
+	}
+	send(t, ours, 0x82, append(str([]byte{0, 1}, "load/#"), 1))
+	if first, _ := stuck.packet(t); first != 0x90 {
+		t.Fatalf("packet %x", first)
+	}
+	if _, err := b.Publish(context.Background(), bus.Event{Topic: "load/x", Payload: make([]byte, 10000), QoS: 1}); err != nil {
+		t.Fatal(err)
+	}
+	next := dial(t, addr, "stuck", 10)
+	if first, _ := next.packet(t); first>>4 != 3 {
+		t.Fatalf("packet %x", first)
+	}
+	_ = ours.SetDeadline(time.Now().Add(15 * time.Second))
+	for {
+		if _, err := ours.Write([]byte{0xC0, 0}); errors.Is(err, io.ErrClosedPipe) {
+			return
+		} else if err != nil {
+			t.Fatalf("the stuck connection is still there: %v", err)
+		}
+	}
 }

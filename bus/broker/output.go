@@ -103,6 +103,7 @@ func (c *conn) flush() {
 			c.flushing = false
 			c.dead = ending
 			c.watch(c.k.o.Load().OutputBuffer)
+			c.wakeReader()
 			c.mu.Unlock()
 			giveBuffer(spare)
 			if ending {
@@ -114,7 +115,7 @@ func (c *conn) flush() {
 			ending := c.ending
 			c.mu.Unlock()
 			if !c.await(wait, ending) {
-				c.abort(nil)
+				c.abort()
 			}
 			continue
 		}
@@ -127,16 +128,12 @@ func (c *conn) flush() {
 		for i := range c.marks {
 			c.marks[i].from -= n
 		}
-		ending := c.ending
 		c.mu.Unlock()
-		if ending {
-			_ = c.raw.SetWriteDeadline(time.Now().Add(closeTimeout))
-		}
 		wrote, err := c.raw.Write(chunk)
 		c.k.count.bytesOut.Add(uint64(wrote))
 		spare = chunk[:0]
 		if err != nil {
-			c.abort(err)
+			c.abort()
 			continue
 		}
 		c.room()
@@ -226,17 +223,22 @@ func (c *conn) await(commit *journal.Commit, ending bool) bool {
 }
 
 // abort closes the socket at once.
-func (c *conn) abort(err error) {
+func (c *conn) abort() {
 	c.mu.Lock()
 	c.ending, c.dead = true, true
 	c.out, c.marks = nil, nil
 	c.watch(0)
+	c.wakeReader()
+	c.mu.Unlock()
+	c.raw.Close()
+}
+
+// wakeReader lets go a reading side that backpressure holds. The caller holds mu.
+func (c *conn) wakeReader() {
 	if c.drained != nil {
 		close(c.drained)
 		c.drained = nil
 	}
-	c.mu.Unlock()
-	c.raw.Close()
 }
 
 // linger closes a socket so that the client still reads what was sent: with input unread, a plain close
@@ -259,9 +261,8 @@ func (c *conn) room() {
 	if kick {
 		c.wantRoom = false
 	}
-	if c.drained != nil && len(c.out) < limit {
-		close(c.drained)
-		c.drained = nil
+	if len(c.out) < limit {
+		c.wakeReader()
 	}
 	c.mu.Unlock()
 	if kick && c.session != nil {
