@@ -197,9 +197,11 @@ func (c *conn) makeRoom() {
 		c.small = make([]byte, smallBuffer)
 		c.in = c.small
 	case held == len(c.in): // full of one packet: twice as much
-		b := make([]byte, 2*held)
+		var b []byte
 		if 2*held <= largeBuffer {
 			b = *inBuffers.Get().(*[]byte)
+		} else {
+			b = make([]byte, 2*held)
 		}
 		copy(b, c.in[c.r:c.w])
 		c.giveInput()
@@ -208,7 +210,8 @@ func (c *conn) makeRoom() {
 		b := *inBuffers.Get().(*[]byte)
 		copy(b, c.in[c.r:c.w])
 		c.in = b
-	case held == 0 && len(c.in) > smallBuffer && c.w < smallBuffer: // little came the last time
+	case held == 0 && (len(c.in) > largeBuffer || len(c.in) > smallBuffer && c.w < smallBuffer):
+		// A packet that was larger than usual is done, or little came the last time.
 		c.giveInput()
 		c.in = c.small
 	default:
