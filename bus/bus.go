@@ -276,6 +276,10 @@ func (b *Bus) dispatch(next uint64) {
 			}
 		}
 		if !ok {
+			if at := reader.Position() - 1; at > b.completed.Load() { // what was damaged is passed
+				b.visible.Store(at)
+				b.completed.Store(at)
+			}
 			b.wake()
 			if err := b.log.Wait(b.ctx, reader.Position()-1); err != nil {
 				return
@@ -354,12 +358,16 @@ func (b *Bus) change(ctx context.Context, kind journal.Kind, name string, v any)
 	if err := commit.Err(); err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	b.mu.Lock()
+	return b.folded(ctx, seq)
+}
+
+// folded returns when dispatch has passed a sequence that is durable.
+func (b *Bus) folded(ctx context.Context, seq uint64) error {
 	if b.completed.Load() >= seq {
-		b.mu.Unlock()
 		return nil
 	}
+	done := make(chan struct{})
+	b.mu.Lock()
 	b.waiters = append(b.waiters, waiter{seq, done})
 	b.waiting.Store(int32(len(b.waiters)))
 	b.mu.Unlock()

@@ -113,9 +113,7 @@ func (b *Bus) ReportLoss(session, reason string, n uint64) {
 func (b *Bus) flushReports() {
 	b.reportMu.Lock()
 	reports := b.reports
-	if len(reports) > 0 {
-		b.reports = map[report]uint64{}
-	}
+	b.reports = map[report]uint64{}
 	b.reportMu.Unlock()
 	for r, n := range reports {
 		b.logger.Warn("events lost", "session", r.session, "reason", r.reason, "events", n)

@@ -281,6 +281,10 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	if s.durable {
 		return s.bus.change(ctx, kindSubscribe, s.name, filters)
 	}
+	// Whoever saw a retained event acknowledged is to find it.
+	if err := s.bus.folded(ctx, s.bus.log.Durable()); err != nil {
+		return err
+	}
 	s.bus.subscribe(s, filters, 0)
 	return nil
 }

@@ -82,7 +82,9 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 		b.visible.Store(r.Seq)
 		b.completed.Store(r.Seq)
 	}
-	end := b.log.Durable()
+	end := b.log.Durable() // the last records may have been damaged: they are passed all the same
+	b.visible.Store(max(at, end))
+	b.completed.Store(max(at, end))
 	for _, s := range b.all() {
 		if s.online {
 			// The bus ended while the client was connected: it may have had anything up to here.
