@@ -31,7 +31,7 @@ func (c *conn) open(p []byte, body int) error {
 	}
 	if ferr != nil {
 		c.mu.Lock()
-		c.out = frame.AppendRefusal(c.out, version, ferr.Code)
+		c.out = frame.AppendRefusal(c.out, version, ferr.Code, ferr.Reason)
 		c.mu.Unlock()
 		return ferr
 	}
@@ -69,7 +69,11 @@ func (c *conn) turnAway(code byte, why error) error {
 	c.k.count.refused.Add(1)
 	c.k.log.Warn("client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
 	c.mu.Lock()
-	c.out = frame.AppendRefusal(c.out, c.version, code)
+	before := len(c.out)
+	c.out = frame.AppendRefusal(c.out, c.version, code, why.Error())
+	if m := int(c.connect.MaximumPacketSize); m > 0 && len(c.out)-before > m { // [MQTT-3.2.2-19]
+		c.out = frame.AppendRefusal(c.out[:before], c.version, code, "")
+	}
 	c.mu.Unlock()
 	return errRefused
 }

@@ -35,6 +35,25 @@ func (c *conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// refusePublish queues an acknowledgement that says no, and why where the client wants to know.
+func (c *conn) refusePublish(typ byte, id uint16, code byte, text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return
+	}
+	if !c.connect.RequestProblemInfo { // [MQTT-3.1.2-29]
+		text = ""
+	}
+	c.queueBuffer()
+	before := len(c.out)
+	c.out = frame.AppendAckText(c.out, c.version, typ, id, code, text)
+	if m := int(c.connect.MaximumPacketSize); m > 0 && len(c.out)-before > m { // [MQTT-3.4.2-2]
+		c.out = frame.AppendAck(c.out[:before], c.version, typ, id, code)
+	}
+	c.startFlush()
+}
+
 // acknowledge queues an acknowledgement that waits for commit; nil waits only for what is before it.
 func (c *conn) acknowledge(typ byte, id uint16, code byte, commit *journal.Commit) {
 	c.mu.Lock()

@@ -69,8 +69,8 @@ func TestV5(t *testing.T) {
 			a< closed`},
 		{statement: "3.3.2.3.2", says: "a payload that is not the UTF-8 it claims to be gets PUBACK 99, and the session goes on", text: subscribed + `
 			a> PUBLISH t \xff q1 id=1 format=1 && PUBLISH t \xff q2 id=2 format=1
-			a< PUBACK 1 99
-			a< PUBREC 2 99
+			a< PUBACK 1 99 reason=payload_is_not_the_UTF-8_its_format_indicator_says
+			a< PUBREC 2 99 reason=payload_is_not_the_UTF-8_its_format_indicator_says
 			s< nothing
 			a> PUBLISH t x q2 id=2
 			s< PUBLISH t x q2 id=$x`},

@@ -20,7 +20,7 @@ func (c *conn) publish(packet []byte) error {
 		if ferr.Code != frame.CodePayloadFormatInvalid || p.QoS == 0 {
 			return ferr
 		}
-		c.answer(p, ferr.Code, nil)
+		c.deny(p, ferr.Code, ferr.Reason)
 		return nil
 	}
 	if p.Alias != 0 {
@@ -78,11 +78,19 @@ func (c *conn) publish(packet []byte) error {
 
 // answer acknowledges a PUBLISH, behind commit.
 func (c *conn) answer(p *frame.Publish, code byte, commit *journal.Commit) {
-	typ := frame.TypePuback
+	c.acknowledge(ackType(p), p.PacketID, code, commit)
+}
+
+// deny refuses a PUBLISH of an MQTT 5 client and says why.
+func (c *conn) deny(p *frame.Publish, code byte, why string) {
+	c.refusePublish(ackType(p), p.PacketID, code, why)
+}
+
+func ackType(p *frame.Publish) byte {
 	if p.QoS == 2 {
-		typ = frame.TypePubrec
+		return frame.TypePubrec
 	}
-	c.acknowledge(typ, p.PacketID, code, commit)
+	return frame.TypePuback
 }
 
 // unacknowledged counts the publishes of this connection that take part of Receive Maximum: those of
@@ -143,14 +151,15 @@ func (c *conn) forbidden(p *frame.Publish, topic string) error {
 	if p.QoS == 0 {
 		return nil
 	}
-	code := frame.CodeSuccess
 	if c.version == frame.V5 {
-		code = frame.CodeNotAuthorized
-	} else if p.QoS == 2 {
+		c.deny(p, frame.CodeNotAuthorized, "the user may not publish here")
+		return nil
+	}
+	if p.QoS == 2 {
 		c.restore()
 		c.received[p.PacketID] = nil
 	}
-	c.answer(p, code, nil)
+	c.answer(p, frame.CodeSuccess, nil)
 	return nil
 }
 
@@ -164,7 +173,7 @@ func (c *conn) noSpace(p *frame.Publish, err error) error {
 		code = frame.CodeImplementation
 	}
 	if c.version == frame.V5 {
-		c.answer(p, code, nil)
+		c.deny(p, code, reason)
 		return nil
 	}
 	return &frame.Error{Code: code, Reason: reason}

@@ -149,25 +149,22 @@ func AppendDisconnect(dst []byte, version, reason byte, text string) []byte {
 	if len(text) > maxText || !ValidUTF8([]byte(text)) {
 		text = ""
 	}
-	if text == "" {
-		if reason == CodeSuccess {
-			return append(dst, TypeDisconnect<<4, 0)
-		}
+	switch {
+	case text != "":
+		return appendReason(append(dst, TypeDisconnect<<4), []byte{reason}, text)
+	case reason != CodeSuccess:
 		return append(dst, TypeDisconnect<<4, 1, reason)
 	}
-	props := 3 + len(text)
-	dst = appendVarint(append(dst, TypeDisconnect<<4), 1+varintSize(props)+props)
-	dst = appendVarint(append(dst, reason), props)
-	return appendText(append(dst, propReasonString), text)
+	return append(dst, TypeDisconnect<<4, 0)
 }
 
 // AppendRefusal encodes the CONNACK that refuses a CONNECT. version is what CheckConnect returned; for 0
 // the form of MQTT 3.1.1 is used, which every client since reads as "unacceptable protocol version".
 // Where MQTT 3 has no return code for the reason nothing is appended: then the connection is
-// closed without a word [MQTT-3.2.2-6].
-func AppendRefusal(dst []byte, version, reason byte) []byte {
+// closed without a word [MQTT-3.2.2-6]. text is the reason string of MQTT 5; it may be empty.
+func AppendRefusal(dst []byte, version, reason byte, text string) []byte {
 	if version >= V5 {
-		return append(dst, TypeConnack<<4, 3, 0, reason, 0)
+		return appendReason(append(dst, TypeConnack<<4), []byte{0, reason}, text)
 	}
 	var code byte
 	switch reason {
@@ -185,6 +182,29 @@ func AppendRefusal(dst []byte, version, reason byte) []byte {
 		return dst
 	}
 	return append(dst, TypeConnack<<4, 2, 0, code)
+}
+
+// AppendAckText is AppendAck with a reason string, which only MQTT 5 has. It must not be used for a client
+// that asked for no problem information [MQTT-3.1.2-29].
+func AppendAckText(dst []byte, version, typ byte, id uint16, reason byte, text string) []byte {
+	if version < V5 || text == "" {
+		return AppendAck(dst, version, typ, id, reason)
+	}
+	return appendReason(append(dst, typ<<4), []byte{byte(id >> 8), byte(id), reason}, text)
+}
+
+// appendReason encodes what follows a packet's first byte: its remaining length, head, and the reason string
+// as the only property. Text that MQTT can't carry is left out.
+func appendReason(dst, head []byte, text string) []byte {
+	if len(text) > maxText || !ValidUTF8([]byte(text)) {
+		text = ""
+	}
+	if text == "" {
+		return append(append(append(dst, byte(len(head)+1)), head...), 0)
+	}
+	props := 3 + len(text)
+	dst = append(appendVarint(dst, len(head)+varintSize(props)+props), head...)
+	return appendText(append(appendVarint(dst, props), propReasonString), text)
 }
 
 func appendText(dst []byte, s string) []byte {
