@@ -331,10 +331,7 @@ func (c *cursor) sendRetained() bool {
 		w := &c.work[0]
 		for len(w.msgs) > 0 {
 			r := w.msgs[0]
-			d := Delivery{Event: r, QoS: min(w.sub.QoS, r.Flags&flagQoS), Retain: true, Meta: w.sub.Meta}
-			if w.sub.ID != 0 {
-				d.SubIDs = []uint32{w.sub.ID}
-			}
+			d := w.sub.retainedDelivery(r)
 			switch {
 			case r.Expired(time.Now()):
 				w.sub.retained--
@@ -388,6 +385,15 @@ func (c *cursor) candidates(topic []byte) []*subscription {
 	found = slices.DeleteFunc(found, func(s *subscription) bool { return s.cursor != c })
 	c.found = found
 	return found
+}
+
+// retainedDelivery is a retained message as the subscription is to have it.
+func (s *subscription) retainedDelivery(r *journal.Record) Delivery {
+	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Meta: s.Meta}
+	if s.ID != 0 {
+		d.SubIDs = []uint32{s.ID}
+	}
+	return d
 }
 
 // matches reports whether any filter may want events of a topic.

@@ -74,10 +74,7 @@ func (c *cursor) resend() (room bool, err error) {
 			ok bool
 		)
 		if e.retained != nil {
-			d = Delivery{Event: e.retained, QoS: min(e.sub.QoS, e.retained.Flags&flagQoS), Retain: true, Meta: e.sub.Meta}
-			if e.sub.ID != 0 {
-				d.SubIDs = []uint32{e.sub.ID}
-			}
+			d = e.sub.retainedDelivery(e.retained)
 		} else if d, ok, err = c.reread(e.seq); err != nil {
 			return false, err
 		} else if !ok {

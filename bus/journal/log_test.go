@@ -274,6 +274,31 @@ func TestRetentionKeepsWhatIsNeeded(t *testing.T) {
 	})
 }
 
+func TestSeqAtFindsTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, bustest.NewDisk(1), journal.Options{SegmentSize: 1 << 10, CacheSize: 1})
+		defer l.Close()
+		start := time.Now()
+		for i := range 300 { // one a second, over many segments
+			put(t, l, i, i+1)
+			time.Sleep(time.Second)
+		}
+		for _, s := range []int{0, 1, 77, 299} {
+			seq, complete := l.SeqAt(start.Add(time.Duration(s) * time.Second).UnixNano())
+			if want := uint64(s + 1); seq > want || want-seq > 20 || !complete {
+				t.Errorf("second %d: sequence %d, complete %v; want at or shortly before %d", s, seq, complete, want)
+			}
+		}
+		if seq, _ := l.SeqAt(time.Now().UnixNano()); seq != 301 {
+			t.Errorf("now: sequence %d, want the next one", seq)
+		}
+		l.Retain(200, 0, 0, time.Now())
+		if _, complete := l.SeqAt(start.UnixNano()); complete {
+			t.Error("the journal claims to reach back to what it deleted")
+		}
+	})
+}
+
 func TestReaderPassesSegmentsWithoutItsTopic(t *testing.T) {
 	fs, _ := journal.DirFS(t.TempDir())
 	l := open(t, fs, journal.Options{SegmentSize: 4 << 10, CacheSize: 1})

@@ -62,21 +62,6 @@ func AppendPublish(dst []byte, version byte, o *Out) []byte {
 	return append(dst, o.Payload...)
 }
 
-// SetPacketID gives an encoded PUBLISH with QoS 1 or 2 another packet identifier and DUP flag, so that
-// one encoding serves many subscribers.
-func SetPacketID(p []byte, id uint16, dup bool) {
-	i := 2
-	for p[i-1] >= 0x80 {
-		i++
-	}
-	i += 2 + int(binary.BigEndian.Uint16(p[i:]))
-	binary.BigEndian.PutUint16(p[i:], id)
-	p[0] &^= 8
-	if dup {
-		p[0] |= 8
-	}
-}
-
 func (o *Out) remaining(version byte, props int) int {
 	n := 2 + len(o.Topic) + len(o.Payload)
 	if o.QoS > 0 {

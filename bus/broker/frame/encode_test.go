@@ -73,25 +73,6 @@ func samePublish(t *testing.T, got, want *Publish) {
 	}
 }
 
-func TestSetPacketID(t *testing.T) {
-	for _, version := range []byte{V311, V5} {
-		for _, n := range []int{0, 200, 20_000, 2_097_152} {
-			o := Out{Topic: []byte("a/b"), Payload: make([]byte, n), QoS: 1, PacketID: 1, Retain: true}
-			p := AppendPublish(nil, version, &o)
-			o.PacketID, o.Dup = 0xABCD, true
-			SetPacketID(p, o.PacketID, true)
-			if !bytes.Equal(p, AppendPublish(nil, version, &o)) {
-				t.Errorf("%d/%d: with DUP: %.20x", version, n, p)
-			}
-			o.Dup = false
-			SetPacketID(p, o.PacketID, false)
-			if !bytes.Equal(p, AppendPublish(nil, version, &o)) {
-				t.Errorf("%d/%d: without DUP: %.20x", version, n, p)
-			}
-		}
-	}
-}
-
 func TestAppendSmallPackets(t *testing.T) {
 	for _, c := range []struct {
 		name      string
