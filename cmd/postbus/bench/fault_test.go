@@ -191,8 +191,12 @@ func TestCrashFindsFaults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			address := freeAddress(t)
-			r, err := Crash(t.Context(), crashOptions(address, "/usr/bin/env", "BENCH_FAKE_FILE="+filepath.Join(t.TempDir(), "log"),
-				"BENCH_FAKE_ADDRESS="+address, "BENCH_FAKE_FAULT="+c.fault, "BENCH_FAKE_FORGET="+c.forget, os.Args[0]))
+			o := crashOptions(address, "/usr/bin/env", "BENCH_FAKE_FILE="+filepath.Join(t.TempDir(), "log"),
+				"BENCH_FAKE_ADDRESS="+address, "BENCH_FAKE_FAULT="+c.fault, "BENCH_FAKE_FORGET="+c.forget, os.Args[0])
+			if c.fault == "swap" {
+				o.Publishers = 1 // two events swap places: of two publishers neither is out of order
+			}
+			r, err := Crash(t.Context(), o)
 			if want := c.name != "keeps its promise"; errors.Is(err, ErrLost) != want || !want && err != nil {
 				t.Errorf("error %v; ErrLost expected: %v", err, want)
 			}

@@ -1,0 +1,89 @@
+package lines
+
+import (
+	"bytes"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func read(t *testing.T, r io.Reader, max int) (got []string, cut int) {
+	t.Helper()
+	l := NewReader(r, max)
+	for {
+		line, err := l.Next()
+		if err == io.EOF {
+			return got, l.Cut()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(line))
+	}
+}
+
+func TestLines(t *testing.T) {
+	long := strings.Repeat("x", 9000)
+	for _, c := range []struct {
+		name, text string
+		want       []string
+		cut        int
+	}{
+		{"nothing", "", nil, 0},
+		{"one", "a\n", []string{"a"}, 0},
+		{"no newline at the end", "a\nb", []string{"a", "b"}, 0},
+		{"Windows", "a\r\nb\r\n", []string{"a", "b"}, 0},
+		{"empty lines", "\n\na\n", []string{"", "", "a"}, 0},
+		{"as long as may be", "12345678\n1\n", []string{"12345678", "1"}, 0},
+		{"as long as may be, Windows", "12345678\r\n1\r\n", []string{"12345678", "1"}, 0},
+		{"one too long", "123456789\n1\n", []string{"12345678", "1"}, 1},
+		{"two too long", "1234567890\n1\n", []string{"12345678", "1"}, 1},
+		{"far too long", long + "\nb\n" + long, []string{long[:8], "b", long[:8]}, 2},
+	} {
+		for _, slow := range []bool{false, true} {
+			var r io.Reader = strings.NewReader(c.text)
+			if slow {
+				r = iotest.OneByteReader(r)
+			}
+			if got, cut := read(t, r, 8); !reflect.DeepEqual(got, c.want) || cut != c.cut {
+				t.Errorf("%s: got %q, %d cut", c.name, got, cut)
+			}
+		}
+	}
+}
+
+func TestJSON(t *testing.T) {
+	for text, want := range map[string]any{
+		`{"a": 1}`: map[string]any{"a": 1.0}, ` [1] `: []any{1.0}, "3": 3.0, "true": true, `"x"`: "x",
+		"": nil, "hello": nil, "{": nil, "1 2": nil, "null": nil,
+	} {
+		if got := JSON([]byte(text)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %#v", text, got)
+		}
+	}
+	if Text([]byte("a\xffb")) != "a\uFFFDb" {
+		t.Error("bad UTF-8 stays")
+	}
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("a\r\nbb\n"), 3)
+	f.Fuzz(func(t *testing.T, data []byte, max int) {
+		if max < 1 || max > 1000 {
+			return
+		}
+		got, _ := read(t, bytes.NewReader(data), max)
+		n := 0
+		for _, l := range got {
+			if len(l) > max {
+				t.Fatalf("a line of %d bytes, at most %d", len(l), max)
+			}
+			n += len(l)
+		}
+		if n > len(data) {
+			t.Fatal("more came out than went in")
+		}
+	})
+}
