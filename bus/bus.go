@@ -175,27 +175,58 @@ func (b *Bus) Ready() error {
 // its sequence is returned. With QoS 0 it goes to whoever is there, and the sequence is 0. Errors:
 // *journal.Unavailable when the disk refuses (try again later), ErrClosed, or what is wrong with the event.
 func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
-	if err := e.check(b.limits.Load().MaxPayload); err != nil {
-		return 0, err
-	}
-	if b.stopping() {
-		return 0, ErrClosed
-	}
-	r := e.Record()
-	if e.QoS == 0 && !e.Retain {
-		b.PublishNow(r)
-		return 0, nil
-	}
-	commit, err := b.Append(r)
+	p, err := b.Send(e)
 	if err != nil {
 		return 0, err
 	}
 	select {
-	case <-commit.Done():
-		return r.Seq, commit.Err()
+	case <-p.Done():
+		return p.Seq, p.Err()
 	case <-ctx.Done():
-		return r.Seq, fmt.Errorf("publish to %s: the disk has not answered yet: %w", e.Topic, ctx.Err())
+		return p.Seq, fmt.Errorf("publish to %s: the disk has not answered yet: %w", e.Topic, ctx.Err())
 	}
+}
+
+// Pending is an event on its way to the disk.
+type Pending struct {
+	Seq    uint64 // 0 for QoS 0
+	commit *journal.Commit
+}
+
+var atOnce = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// Done is closed when the event is durable or was refused: Err says which.
+func (p Pending) Done() <-chan struct{} {
+	if p.commit == nil {
+		return atOnce
+	}
+	return p.commit.Done()
+}
+
+// Err is nil when the event is durable. It is valid once Done is closed.
+func (p Pending) Err() error {
+	if p.commit == nil {
+		return nil
+	}
+	return p.commit.Err()
+}
+
+// Send is Publish without the wait, for those who have more to publish: events of one goroutine get
+// their places in the order of the calls. The payload may be reused when it returns.
+func (b *Bus) Send(e Event) (Pending, error) {
+	if err := e.check(b.limits.Load().MaxPayload); err != nil {
+		return Pending{}, err
+	}
+	if b.stopping() {
+		return Pending{}, ErrClosed
+	}
+	r := e.Record()
+	if e.QoS == 0 && !e.Retain {
+		b.PublishNow(r)
+		return Pending{}, nil
+	}
+	commit, err := b.Append(r)
+	return Pending{r.Seq, commit}, err
 }
 
 // Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
