@@ -191,3 +191,15 @@ func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 func ReservedName(clientID string) bool {
 	return strings.HasPrefix(clientID, localPrefix) || strings.HasPrefix(clientID, "$share/")
 }
+
+// Names lists the named subscriptions whose names have the prefix.
+func (b *Bus) Names(prefix string) []string {
+	var out []string
+	for _, s := range b.all() {
+		if name, ok := strings.CutPrefix(s.name, localPrefix); ok && strings.HasPrefix(name, prefix) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

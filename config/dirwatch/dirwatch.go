@@ -1,0 +1,166 @@
+// Package dirwatch tells when the files of a folder may have changed.
+//
+// What it promises: after a change of a relevant name, and once nothing happened for Quiet, it says so,
+// at the latest MaxWait after the first change. It watches the folder and its parent, not the files, so
+// that every way of saving is seen: writing in place, writing and renaming, a symbolic link that is
+// swapped (as Kubernetes does with ..data), a folder that is replaced, vanishes or comes into being. It
+// also says so every Rescan and when the system lost notifications; whoever listens compares contents.
+package dirwatch
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// The defaults.
+const (
+	Quiet   = 250 * time.Millisecond
+	MaxWait = 2 * time.Second
+	Rescan  = 30 * time.Second
+	poll    = 2 * time.Second // in place of Rescan where the system does not notify
+)
+
+// Options of a watch. The zero value works.
+type Options struct {
+	Logger   *slog.Logger
+	Quiet    time.Duration
+	Rescan   time.Duration          // negative: only on notifications
+	Relevant func(name string) bool // of a file in the folder; nil: all. Names that begin with ".." always are
+}
+
+// Watch calls changed until ctx ends: once it watches, and whenever files may have changed. changed is
+// called by one goroutine, that of Watch.
+func Watch(ctx context.Context, dir string, o Options, changed func(why string)) {
+	w := &watch{dir: filepath.Clean(dir), o: o}
+	if w.o.Logger == nil {
+		w.o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if w.o.Quiet <= 0 {
+		w.o.Quiet = Quiet
+	}
+	if w.o.Rescan == 0 {
+		w.o.Rescan = Rescan
+	}
+	w.run(ctx, changed)
+}
+
+type watch struct {
+	dir    string
+	o      Options
+	fs     *fsnotify.Watcher // nil: the system does not notify
+	inside os.FileInfo       // of the folder that is watched; nil: it is not there
+}
+
+func (w *watch) run(ctx context.Context, changed func(why string)) {
+	fs, err := fsnotify.NewWatcher()
+	if err != nil {
+		w.o.Logger.Warn("folders cannot be watched: looking every two seconds", "err", err)
+	}
+	var events chan fsnotify.Event
+	var errs chan error
+	if err == nil {
+		w.fs = fs
+		defer fs.Close()
+		events, errs = fs.Events, fs.Errors
+		if err := fs.Add(filepath.Dir(w.dir)); err != nil {
+			w.o.Logger.Debug("parent folder not watched", "err", err)
+		}
+	}
+	w.follow()
+	changed("start")
+	again := time.NewTimer(w.every())
+	defer again.Stop()
+	settle := time.NewTimer(time.Hour)
+	settle.Stop()
+	defer settle.Stop()
+	var first time.Time // of the changes that were not told yet
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-events:
+			if !ok {
+				return
+			}
+			if !w.concerns(e) {
+				continue
+			}
+			now := time.Now()
+			if first.IsZero() {
+				first = now
+			}
+			settle.Reset(max(min(w.o.Quiet, first.Add(MaxWait).Sub(now)), 0))
+		case err, ok := <-errs:
+			if !ok {
+				return
+			}
+			w.o.Logger.Warn("notifications of the folder were lost; looking at all of it", "folder", w.dir, "err", err)
+			settle.Reset(w.o.Quiet)
+		case <-settle.C:
+			first = time.Time{}
+			w.follow()
+			changed("files changed")
+			again.Reset(w.every())
+		case <-again.C:
+			w.follow()
+			changed("regular look")
+			again.Reset(w.every())
+		}
+	}
+}
+
+// every is how often to look without being told.
+func (w *watch) every() time.Duration {
+	switch {
+	case w.fs == nil || w.inside == nil && w.o.Rescan > 0:
+		return poll
+	case w.o.Rescan < 0:
+		return 1 << 62
+	}
+	return w.o.Rescan
+}
+
+// follow watches the folder that is there now: it may be another one than before.
+func (w *watch) follow() {
+	if w.fs == nil {
+		return
+	}
+	st, err := os.Stat(w.dir)
+	if err != nil {
+		w.inside = nil
+		return
+	}
+	if w.inside != nil && os.SameFile(w.inside, st) {
+		return
+	}
+	_ = w.fs.Remove(w.dir) // the watch of the former one, if the system kept it
+	if err := w.fs.Add(w.dir); err != nil {
+		w.o.Logger.Warn("folder not watched", "folder", w.dir, "err", err)
+		return
+	}
+	w.inside = st
+}
+
+func (w *watch) concerns(e fsnotify.Event) bool {
+	if e.Op == fsnotify.Chmod && w.o.Relevant != nil && !w.o.Relevant(filepath.Base(e.Name)) {
+		return false
+	}
+	name := filepath.Clean(e.Name)
+	if name == w.dir {
+		if e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) || e.Has(fsnotify.Create) {
+			w.inside = nil
+		}
+		return true
+	}
+	if filepath.Dir(name) != w.dir {
+		return false
+	}
+	base := filepath.Base(name)
+	return w.o.Relevant == nil || strings.HasPrefix(base, "..") || w.o.Relevant(base)
+}

@@ -1,0 +1,99 @@
+// This file: one reading that may hang, kept at arm's length.
+
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// read fills in the fields of one thing. It sets every field it knows of, to nil when it can't be read.
+// It is called by one goroutine at a time.
+type read func(ctx context.Context) (map[string]any, error)
+
+var errLate = errors.New("it doesn't answer")
+
+type reading struct {
+	fields map[string]any
+	err    error
+}
+
+// collector runs a read in a goroutine, at most one at a time. Its methods are for one goroutine.
+type collector struct {
+	name  string
+	read  read
+	named bool // the user asked for it
+	keys  []string
+	busy  bool
+	out   chan reading // one place: the goroutine never waits for us
+}
+
+func newCollector(name string, r read, named bool) *collector {
+	return &collector{name: name, read: r, named: named, keys: keysOf[name], out: make(chan reading, 1)}
+}
+
+// start begins a reading unless the one before is still under way.
+func (c *collector) start(ctx context.Context) {
+	if c.busy {
+		select {
+		case <-c.out: // it came too late for its event
+			c.busy = false
+		default:
+			return
+		}
+	}
+	c.busy = true
+	go func() {
+		var r reading
+		defer func() {
+			if p := recover(); p != nil {
+				r = reading{err: fmt.Errorf("reading it failed: %v", p)}
+			}
+			c.out <- r
+		}()
+		r.fields, r.err = c.read(ctx)
+	}()
+}
+
+// wait takes the reading, or nil for all of its fields when it is late; late has fired or will.
+func (c *collector) wait(ctx context.Context, late *time.Timer, fields map[string]any) error {
+	for _, k := range c.keys {
+		fields[k] = nil
+	}
+	take := func(r reading) error {
+		c.busy = false
+		for k, v := range r.fields {
+			fields[k] = v
+		}
+		return r.err
+	}
+	select {
+	case r := <-c.out:
+		return take(r)
+	default:
+	}
+	select {
+	case r := <-c.out:
+		return take(r)
+	case <-late.C:
+		late.Reset(0) // for those that come after
+		return errLate
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// leave waits for the goroutine at the end.
+func (c *collector) leave(late *time.Timer) {
+	if !c.busy {
+		return
+	}
+	select {
+	case <-c.out:
+		c.busy = false
+	case <-late.C:
+		late.Reset(0)
+	}
+}

@@ -1,0 +1,233 @@
+// Package host is the kind `host`: how this machine is doing, read every so often.
+//
+// What it promises:
+//
+//   - One event every interval with what was asked for. The first comes after a first interval of at
+//     most a second, so that percentages and rates are about a real stretch of time; there is no
+//     made-up first value.
+//   - What can't be read is nil. One reading that fails or hangs (statfs on a dead NFS mount) keeps back
+//     neither the others nor the end of the source: each has its own goroutine and at most one of them.
+//     A goroutine that hangs in the kernel ends when the kernel lets go of it; nothing can be done to it.
+//   - A thing that the file names, but this machine doesn't have, is said once. A thing of the default list
+//     that this machine doesn't have is nil and nobody is bothered.
+//
+// It runs nothing and needs no rights. Numbers are as the system gives them, not rounded.
+package host
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Sample is a commented plugin file.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the kind does, for the documentation.
+const About = "Reads this machine: processor, memory, disk, temperature, network, load, uptime and battery, one event " +
+	"every interval. What the machine doesn't have is nil. A reading that hangs, as a disk on a dead network mount does, is nil as " +
+	"well and delays nothing. Linux, macOS and Windows; the battery is read on Linux, load averages don't exist on Windows, and " +
+	"`temperature` there stays nil: its firmware zones, in `temperatures`, aren't the processor's. Without cgo."
+
+// Options of the source.
+type Options struct {
+	Collect   []string      `key:"collect" doc:"what to read" oneof:"cpu|memory|disk|temperature|network|load|uptime|battery"`
+	Every     time.Duration `key:"every" doc:"time between two events" min:"1s" max:"8760h"`
+	Disk      string        `key:"disk" doc:"the mount point (on Windows the drive) that disk is about"`
+	Interface string        `key:"interface" doc:"the network interface to count; empty for the sum of all but loopback, where bridges and tunnels count what they carry again"`
+	Sys       string        `key:"sys" doc:"where sysfs is mounted, for containers that see the machine's elsewhere; Linux only"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options {
+	disk := "/"
+	if runtime.GOOS == "windows" {
+		disk = "C:"
+	}
+	return Options{Collect: defaultCollect(), Every: 10 * time.Second, Disk: disk, Sys: "/sys"}
+}
+
+func defaultCollect() []string { return []string{"cpu", "memory", "disk", "temperature", "uptime"} }
+
+// things is what can be collected.
+var things = []string{"cpu", "memory", "disk", "temperature", "network", "load", "uptime", "battery"}
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	var errs []error
+	bad := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	if len(o.Collect) == 0 {
+		bad("collect", "there is nothing to read", "leave it out or name one of "+strings.Join(things, ", "))
+	}
+	seen := map[string]bool{}
+	for _, c := range o.Collect {
+		switch {
+		case !slices.Contains(things, c):
+			bad("collect", fmt.Sprintf("%q is nothing that can be read", c), "one of "+strings.Join(things, ", "))
+		case seen[c]:
+			bad("collect", fmt.Sprintf("%q stands there twice", c), "")
+		}
+		seen[c] = true
+	}
+	if o.Disk == "" || strings.ContainsRune(o.Disk, 0) {
+		bad("disk", "this is no mount point", "for example / or, on Windows, C:")
+	}
+	if strings.ContainsAny(o.Interface, "/\x00 ") {
+		bad("interface", fmt.Sprintf("%q is no interface's name", o.Interface), "the name as in `ip link`, for example eth0")
+	}
+	if o.Sys == "" {
+		bad("sys", "it is empty", "leave it out for /sys")
+	}
+	return errs
+}
+
+// optionError is a wrong option.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Event is what the source emits. It holds the fields of what is collected, nil where it can't be read.
+type Event struct {
+	CPU          float64            `key:"cpu" doc:"percent of all processors that was busy since the event before (0 to 100)"`
+	Memory       float64            `key:"memory" doc:"percent of the memory that is used"`
+	MemoryUsed   int64              `key:"memory_used" doc:"used memory in bytes"`
+	MemoryTotal  int64              `key:"memory_total" doc:"all memory in bytes"`
+	Swap         float64            `key:"swap" doc:"percent of the swap space that is used; nil without swap (with memory)"`
+	Disk         float64            `key:"disk" doc:"percent of the file system that is used"`
+	DiskFree     int64              `key:"disk_free" doc:"bytes that are free for everybody"`
+	DiskTotal    int64              `key:"disk_total" doc:"the size of the file system in bytes"`
+	Temperature  float64            `key:"temperature" doc:"the hottest sensor of the processor, in degrees Celsius"`
+	Temperatures map[string]float64 `key:"temperatures" doc:"every sensor by name, in degrees Celsius (with temperature)"`
+	RX           float64            `key:"rx" doc:"received bytes per second since the event before (with network)"`
+	TX           float64            `key:"tx" doc:"sent bytes per second since the event before (with network)"`
+	RXTotal      int64              `key:"rx_total" doc:"received bytes since the machine started"`
+	TXTotal      int64              `key:"tx_total" doc:"sent bytes since the machine started"`
+	Load1        float64            `key:"load1" doc:"load average over 1 minute; not on Windows"`
+	Load5        float64            `key:"load5" doc:"load average over 5 minutes; not on Windows"`
+	Load15       float64            `key:"load15" doc:"load average over 15 minutes; not on Windows"`
+	Uptime       int64              `key:"uptime" doc:"seconds since the machine started"`
+	Battery      float64            `key:"battery" doc:"charge in percent, of all batteries together; nil without one"`
+	Charging     bool               `key:"charging" doc:"the battery is charging (with battery)"`
+}
+
+// Env is what the source needs of postbus.
+type Env interface {
+	Log() *slog.Logger
+	Degraded(err error)
+}
+
+// Source reads the machine. It is used once.
+type Source struct {
+	o   Options
+	env Env
+
+	collectors []*collector
+	prime      time.Duration // the first interval is at most this
+	patience   time.Duration // for one round of readings
+	farewell   time.Duration // how long Run waits for readings when it ends
+	told       string        // what Degraded was told last
+}
+
+// New makes a source; it reads nothing yet.
+func New(o Options, env Env) *Source {
+	s := &Source{o: o, env: env, prime: time.Second, patience: min(2*time.Second, o.Every/2), farewell: 500 * time.Millisecond}
+	for _, name := range o.Collect {
+		s.collectors = append(s.collectors, newCollector(name, reader(name, o), o.named(name)))
+	}
+	return s
+}
+
+// named reports whether the user asked for the thing, rather than for the defaults. The default list
+// written out can't be told from the default.
+func (o Options) named(name string) bool {
+	return !slices.Equal(o.Collect, defaultCollect()) || name == "disk" && o.Disk != Defaults().Disk
+}
+
+// Run emits an event every interval until ctx ends.
+func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer s.end(stop)
+	if slices.ContainsFunc(s.o.Collect, func(c string) bool { return c == "cpu" || c == "network" }) {
+		s.round(ctx, reading, map[string]any{})
+		if !wait(ctx, min(s.o.Every, s.prime)) {
+			return nil
+		}
+	}
+	tick := time.NewTicker(s.o.Every)
+	defer tick.Stop()
+	for {
+		fields := map[string]any{}
+		missing := s.round(ctx, reading, fields)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.tell(missing)
+		if err := emit(ctx, time.Now(), fields); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// round fills fields with one reading of everything and returns what the user is to know.
+func (s *Source) round(ctx, reading context.Context, fields map[string]any) (missing []string) {
+	for _, c := range s.collectors {
+		c.start(reading)
+	}
+	late := time.NewTimer(s.patience)
+	defer late.Stop()
+	for _, c := range s.collectors {
+		if err := c.wait(ctx, late, fields); err != nil && c.named {
+			missing = append(missing, c.name+": "+err.Error())
+		}
+	}
+	return missing
+}
+
+// tell reports what is missing when that is news.
+func (s *Source) tell(missing []string) {
+	now := strings.Join(missing, "; ")
+	if now == s.told {
+		return
+	}
+	s.told = now
+	if now == "" {
+		s.env.Degraded(nil)
+		return
+	}
+	s.env.Degraded(fmt.Errorf("not everything can be read: %s", now))
+}
+
+// end waits a moment for the readings under way.
+func (s *Source) end(stop context.CancelFunc) {
+	stop()
+	late := time.NewTimer(s.farewell)
+	defer late.Stop()
+	for _, c := range s.collectors {
+		c.leave(late)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,28 @@
+// This file: sensors where there is no sysfs, by gopsutil; batteries are read on Linux only.
+
+//go:build !linux
+
+package host
+
+import (
+	"context"
+	"errors"
+
+	"github.com/shirou/gopsutil/v4/sensors"
+)
+
+func readTemperature(ctx context.Context, _ string) (map[string]any, error) {
+	found, err := sensors.TemperaturesWithContext(ctx)
+	if err != nil && len(found) == 0 {
+		return nil, err
+	}
+	all := make([]sensor, 0, len(found))
+	for _, s := range found {
+		all = append(all, sensor{s.SensorKey, s.Temperature})
+	}
+	return temperatures(all)
+}
+
+func readBattery(string) (map[string]any, error) {
+	return nil, errors.New("batteries are read on Linux only")
+}

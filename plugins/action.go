@@ -1,0 +1,157 @@
+package plugins
+
+// This file reads an entry of "actions".
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+var actionKeys = []string{"when", "name", "rate", "set", "expires", "retry", "home_assistant"}
+
+const (
+	defaultExpires  = time.Minute // a stale "unlock" never fires
+	defaultAttempts = 10
+	defaultBackoff  = "1s..30s"
+)
+
+func (f *fileReader) act(n yamlnode.Node, r *rule) {
+	kinds := names(f.Catalog.actions)
+	m, ok := n.Map(slices.Concat(actionKeys, kinds)...)
+	if !ok {
+		return
+	}
+	f.common(m, r)
+	var found []string
+	for i := range m.Len() {
+		if name, _ := m.Entry(i); slices.Contains(kinds, name) {
+			found = append(found, name)
+		}
+	}
+	switch {
+	case len(found) == 0 && complete(n, m):
+		n.FailKey("name one of: "+strings.Join(kinds, ", "), "the entry has no action")
+	case len(found) > 1:
+		n.FailKey("make an entry of each", "an entry has one action, got %s", strings.Join(found, " and "))
+	}
+	if len(found) != 1 {
+		return
+	}
+	a := &actionSpec{kind: f.Catalog.actions[found[0]], expires: defaultExpires}
+	r.action = a
+	o, _ := m.Get(found[0])
+	f.arguments(o, a)
+	f.keys[found[0]]++
+	if a.key = found[0]; f.keys[found[0]] > 1 {
+		a.key = fmt.Sprintf("%s-%d", found[0], f.keys[found[0]])
+	}
+	if v, ok := m.Get("name"); ok {
+		if s, ok := v.Text(); ok {
+			if !IDForm.MatchString(s) {
+				v.Fail("letters, digits, _ and -, at most 64", "%q is no name", s)
+			}
+			a.key = s
+		}
+	}
+	for _, other := range f.spec.rules {
+		if other.action != nil && other.action.key == a.key {
+			n.FailKey("give it another name: (a place in the queue belongs to it)", "two actions are called %q", a.key)
+		}
+	}
+	if v, ok := m.Get("expires"); ok {
+		if v.IsScalar() && v.Raw().Value == "never" {
+			a.expires = 0
+		} else {
+			a.expires, _ = v.Duration(time.Second, 10*365*24*time.Hour)
+		}
+	}
+	a.retry = f.retry(m)
+	if v, ok := m.Get("home_assistant"); ok {
+		r.ha = readHomeAssistant(v, r)
+	}
+	a.hash = Hash(fmt.Appendf(nil, "%s %#v %v %v", found[0], deep(reflect.ValueOf(a.options)), a.retry, a.expires))
+}
+
+// retry reads {attempts: 10, backoff: 1s..30s}.
+func (f *fileReader) retry(m yamlnode.Map) retrySpec {
+	spec := retrySpec{attempts: defaultAttempts, least: time.Second, cap: 30 * time.Second}
+	v, ok := m.Get("retry")
+	if !ok {
+		return spec
+	}
+	r, ok := v.Map("attempts", "backoff")
+	if !ok {
+		return spec
+	}
+	if a, ok := r.Get("attempts"); ok {
+		n, _ := a.Int(1, 1000)
+		spec.attempts = int(n)
+	}
+	if b, ok := r.Get("backoff"); ok {
+		if s, ok := b.Text(); ok {
+			low, high, ranged := strings.Cut(s, "..")
+			if !ranged {
+				high = low
+			}
+			l, lerr := yamlnode.ParseDuration(low)
+			h, herr := yamlnode.ParseDuration(high)
+			if lerr != nil || herr != nil || l < time.Millisecond || h < l || h > 24*time.Hour {
+				b.Fail("write it as "+defaultBackoff, "%q is no range of waits from 1ms to 24h", s)
+			}
+			spec.least, spec.cap = l, h
+		}
+	}
+	return spec
+}
+
+// arguments reads the mapping of an action: fixed options, and arguments that may hold ${…}.
+func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
+	v := reflect.New(reflect.TypeOf(a.kind.Options)).Elem()
+	v.Set(reflect.ValueOf(a.kind.Options))
+	where := map[string]yamlnode.Node{}
+	args := keysOf(a.kind.Args)
+	r := reader{dir: f.Dir, skip: args}
+	r.fill(n, v, where, "")
+	a.options = v.Interface()
+	complain(a.options, n, where)
+	if t, ok := a.options.(accessor); ok {
+		f.spec.access = append(f.spec.access, t.Access()...)
+	}
+	if !n.IsMap() {
+		return
+	}
+	// A text that is to be literal in fixed options must not look like a template: it would surprise.
+	for key, at := range where {
+		if at.IsScalar() && strings.Contains(at.Raw().Value, "${") && !slices.Contains(args, key) {
+			at.FailWithin(strings.Index(at.Raw().Value, "${"), "the ones that may differ: "+strings.Join(args, ", "), "%s is fixed when the file is loaded", key)
+		}
+	}
+	m, _ := n.Map(slices.Concat(args, keysOf(a.kind.Options))...)
+	proto := reflect.New(reflect.TypeOf(a.kind.Args)).Elem()
+	var keys []string
+	var values []expr.Value
+	for _, d := range fieldsOf(proto.Type()) {
+		at, there := m.Get(d.key)
+		if !there {
+			if d.need {
+				n.FailKey("it is needed: "+d.doc, "%q is missing", d.key)
+			}
+			continue
+		}
+		value, ok := valueOf(at, f.scope)
+		if !ok {
+			continue
+		}
+		if value.Constant() {
+			r.value(at, d, proto.Field(d.index), map[string]yamlnode.Node{}, d.key)
+		}
+		keys, values = append(keys, d.key), append(values, value)
+	}
+	a.args = expr.Map(keys, values)
+}

@@ -1,0 +1,349 @@
+package plugins
+
+// This file checks a plugin file as a whole and finds every mistake in it at once.
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// Checker turns files into specs. It needs no running bus.
+type Checker struct {
+	Catalog *Catalog
+	Dir     string   // the plugins folder, absolute: relative paths in files count from it
+	Host    string   // what ${host} is
+	Env     []string // names that ${env.NAME} may have
+}
+
+// IDForm is what a plugin's id, its file's name without .yaml, looks like.
+var IDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+
+const idHint = "call it something like living-room.yaml: letters, digits, _ and -, at most 64"
+
+// Hash is how the content of a file is known.
+func Hash(data []byte) string {
+	h := sha256.Sum256(data)
+	return hex.EncodeToString(h[:])
+}
+
+// Check reads one file. id is its name without .yaml, shown its name for people. Either the spec or the
+// mistakes are nil. The file's inline tests are run.
+func (c *Checker) Check(id, shown string, data []byte) (*Spec, yamlnode.Errors) {
+	if !IDForm.MatchString(id) {
+		return nil, yamlnode.Errors{{File: shown, Reason: fmt.Sprintf("%q cannot be a plugin's id", id), Hint: idHint}}
+	}
+	d, err := yamlnode.Parse(shown, data)
+	if err != nil {
+		list, _ := err.(yamlnode.Errors)
+		return nil, list
+	}
+	f := &fileReader{Checker: c, spec: &Spec{ID: id, File: shown, Hash: Hash(data)}, keys: map[string]int{}}
+	f.file(d.Root())
+	if list := d.Errors(); list != nil {
+		return nil, list
+	}
+	for i := range f.spec.tests {
+		f.spec.tests[i].check(f.spec, c)
+	}
+	if list := d.Errors(); list != nil {
+		return nil, list
+	}
+	return f.spec, nil
+}
+
+// fileReader reads one file.
+type fileReader struct {
+	*Checker
+	spec  *Spec
+	scope expr.Scope
+	keys  map[string]int // of actions, how many by kind
+	event reflect.Type   // of a test's event; nil: any
+}
+
+var fileKeys = []string{"description", "source", "sources", "publish", "actions", "tests", "permissions"}
+
+func (f *fileReader) file(n yamlnode.Node) {
+	m, ok := n.Map(fileKeys...)
+	if !ok {
+		return
+	}
+	if m.Len() == 0 && n.IsNull() {
+		n.Fail("postbus plugin new KIND prints a file to begin with", "the file is empty")
+		return
+	}
+	if d, ok := m.Get("description"); ok {
+		f.spec.About, _ = d.Text()
+	}
+	if p, ok := m.Get("permissions"); ok {
+		f.permissions(p)
+	}
+	f.sources(n, m)
+	publish, _ := m.Get("publish")
+	actions, _ := m.Get("actions")
+	f.rules(publish, "publish", f.publish)
+	f.rules(actions, "actions", f.act)
+	if len(f.spec.rules) == 0 && !publish.IsList() && !actions.IsList() && !f.passthrough() {
+		n.FailKey("write publish: [{topic: home/x}], or actions:", "neither publish nor actions says what becomes of the events")
+	}
+	f.allowed(m)
+	if t, ok := m.Get("tests"); ok {
+		f.tests(t)
+	}
+}
+
+func (f *fileReader) passthrough() bool {
+	return slices.ContainsFunc(f.spec.sources, func(s *sourceSpec) bool { return s.kind.Passthrough })
+}
+
+func (f *fileReader) sources(n yamlnode.Node, m yamlnode.Map) {
+	one, has := m.Get("source")
+	many, more := m.Get("sources")
+	var list []yamlnode.Node
+	switch {
+	case has && more:
+		many.FailKey("move it into sources", "source and sources exclude each other")
+		return
+	case has && one.IsList():
+		one.FailKey("call the key sources", "source is one, got a list")
+		return
+	case has:
+		list = []yamlnode.Node{one}
+	case more:
+		if list, _ = many.List(); len(list) == 0 && !many.Refused() {
+			many.FailKey("", "the list is empty")
+		}
+	default:
+		n.FailKey("write source: {timer: {every: 10s}}; the kinds: "+strings.Join(names(f.Catalog.sources), ", "), "the file has no source")
+	}
+	for _, s := range list {
+		f.source(s)
+	}
+	f.fields()
+}
+
+// source reads {kind: options}.
+func (f *fileReader) source(n yamlnode.Node) {
+	kinds := names(f.Catalog.sources)
+	if n.IsScalar() {
+		n.Fail("write it with its options, as in {timer: {every: 10s}}", "want a mapping with the kind of the source")
+		return
+	}
+	m, ok := n.Map(kinds...)
+	if !ok {
+		return
+	}
+	if m.Len() != 1 {
+		if m.Len() > 1 || complete(n, m) { // else an unknown kind was told already
+			n.Fail("several go under sources, each as an item", "a source is one kind, got %d", m.Len())
+		}
+		return
+	}
+	name, o := m.Entry(0)
+	k := f.Catalog.sources[name]
+	v := reflect.New(reflect.TypeOf(k.Options)).Elem()
+	v.Set(reflect.ValueOf(k.Options))
+	where := map[string]yamlnode.Node{}
+	r := reader{dir: f.Dir}
+	r.fill(o, v, where, "")
+	line, _ := o.Place()
+	s := &sourceSpec{kind: k, options: v.Interface(), line: line}
+	f.spec.sources = append(f.spec.sources, s)
+	complain(s.options, o, where)
+	if c, ok := s.options.(claimer); ok {
+		s.claims = c.Claims()
+	}
+	if a, ok := s.options.(accessor); ok {
+		f.spec.access = append(f.spec.access, a.Access()...)
+	}
+	if t := v.FieldByName("Topics"); t.IsValid() && k.Name == "mqtt" {
+		f.spec.reads = append(f.spec.reads, t.Interface().([]string)...)
+	}
+	s.hash = Hash(fmt.Appendf(nil, "%s %#v", name, deep(v)))
+}
+
+// fields makes the scope: what event may have, of all sources together.
+func (f *fileReader) fields() {
+	f.scope = expr.Scope{Env: f.Env}
+	for _, s := range f.spec.sources {
+		if s.kind.Event == nil {
+			f.scope.Open = true
+			continue
+		}
+		t := reflect.TypeOf(s.kind.Event)
+		for _, d := range fieldsOf(t) {
+			if d.key == "*" {
+				f.scope.Open = true
+				continue
+			}
+			f.scope.Fields = append(f.scope.Fields, d.key)
+		}
+	}
+	if len(f.spec.sources) == 0 {
+		f.scope.Open = true
+	}
+}
+
+func (f *fileReader) rules(n yamlnode.Node, name string, read func(yamlnode.Node, *rule)) {
+	if n.Raw() == nil {
+		return
+	}
+	if n.IsMap() {
+		n.FailKey("begin each entry with a dash: - topic: …", "%s is a list of entries, got a mapping", name)
+		return
+	}
+	list, _ := n.List()
+	for i, e := range list {
+		r := &rule{label: fmt.Sprintf("%s[%d]", name, i), qos: 1}
+		r.line, _ = e.Place()
+		read(e, r)
+		f.spec.rules = append(f.spec.rules, r)
+	}
+}
+
+var publishKeys = []string{"when", "topic", "payload", "qos", "retain", "expiry", "rate", "set", "home_assistant"}
+
+func (f *fileReader) publish(n yamlnode.Node, r *rule) {
+	m, ok := n.Map(publishKeys...)
+	if !ok {
+		return
+	}
+	f.common(m, r)
+	topic, has := m.Get("topic")
+	switch {
+	case has:
+		r.topic = readTopic(topic, f.scope, f.spec.permissions.publish != nil)
+		if r.topic != nil && r.topic.constant != "" && !f.spec.permissions.mayPublish(r.topic.constant) {
+			topic.Fail("add it there, or publish elsewhere", "%q is not among permissions.publish", r.topic.constant)
+		}
+	case r.set == nil && complete(n, m):
+		n.FailKey("write topic: home/x", "the entry has no topic")
+	}
+	for _, key := range []string{"payload", "qos", "retain", "expiry", "home_assistant"} {
+		if v, ok := m.Get(key); ok && !has {
+			v.FailKey("add the topic, or remove this", "%s needs a topic", key)
+		}
+	}
+	if v, ok := m.Get("payload"); ok {
+		if body, ok := valueOf(v, f.scope); ok {
+			r.body, r.tree = &body, v.IsMap() || v.IsList()
+		}
+	}
+	if v, ok := m.Get("qos"); ok {
+		q, _ := v.Int(0, 2)
+		r.qos = byte(q)
+	}
+	if v, ok := m.Get("retain"); ok {
+		r.retain, _ = v.Bool()
+	}
+	if v, ok := m.Get("expiry"); ok {
+		r.expiry, _ = v.Duration(time.Second, 10*365*24*time.Hour)
+	}
+	if v, ok := m.Get("home_assistant"); ok {
+		r.ha = readHomeAssistant(v, r)
+	}
+}
+
+// complete reports whether every key of n was known: if not, what seems to be missing is misspelt.
+func complete(n yamlnode.Node, m yamlnode.Map) bool { return m.Len() == len(n.Raw().Content)/2 }
+
+// common reads what both sorts of entries have.
+func (f *fileReader) common(m yamlnode.Map, r *rule) {
+	if v, ok := m.Get("when"); ok {
+		r.when = f.condition(v)
+	}
+	if v, ok := m.Get("rate"); ok {
+		if s, ok := v.Text(); ok {
+			var err error
+			if r.rate, err = parseRate(s); err != nil {
+				v.Fail(rateForm, "%v", err)
+			}
+		}
+	}
+	if v, ok := m.Get("set"); ok {
+		set, _ := v.Map()
+		for i := range set.Len() {
+			name, item := set.Entry(i)
+			if value, ok := valueOf(item, f.scope); ok {
+				r.set = append(r.set, setting{name, value})
+			}
+		}
+	}
+}
+
+func (f *fileReader) condition(n yamlnode.Node) *expr.Program {
+	if n.Refused() {
+		return nil
+	}
+	if !n.IsScalar() {
+		n.Fail("write when: event.value > 3", "want an expression")
+		return nil
+	}
+	src := n.Raw().Value
+	if strings.Contains(src, "${") {
+		n.FailWithin(strings.Index(src, "${"), "write it without ${ and }", "when is an expression already")
+		return nil
+	}
+	p, err := expr.Compile(src, f.scope)
+	if err != nil {
+		failExpr(n, err)
+		return nil
+	}
+	return p
+}
+
+// allowed holds what the file touches against its own permissions.
+func (f *fileReader) allowed(m yamlnode.Map) {
+	n, ok := m.Get("permissions")
+	if !ok {
+		return
+	}
+	for _, a := range f.spec.access {
+		category, what, _ := strings.Cut(a, ":")
+		if patterns, ok := f.spec.permissions.by[category]; ok && !allows(category, patterns, what) {
+			n.Fail("add it there, or remove it from the file", "%s %q is not among permissions.%s", category, what, category)
+		}
+	}
+	if patterns, ok := f.spec.permissions.by["subscribe"]; ok {
+		for _, r := range f.spec.reads {
+			if !allows("subscribe", patterns, r) {
+				n.Fail("add it there, or remove it from the file", "the topics %q are not among permissions.subscribe", r)
+			}
+		}
+	}
+}
+
+// deep makes a value whose %#v shows what pointers lead to.
+func deep(v reflect.Value) any {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		return deep(v.Elem())
+	case reflect.Struct:
+		if len(fieldsOf(v.Type())) == 0 {
+			return fmt.Sprintf("%#v", v.Interface())
+		}
+		m := map[string]any{}
+		for _, f := range fieldsOf(v.Type()) {
+			m[f.key] = deep(v.Field(f.index))
+		}
+		return m
+	case reflect.Slice:
+		list := make([]any, v.Len())
+		for i := range list {
+			list[i] = deep(v.Index(i))
+		}
+		return list
+	}
+	return v.Interface()
+}

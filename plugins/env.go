@@ -1,0 +1,194 @@
+package plugins
+
+// This file is what a plugin's source or action may ask of its surroundings. Kinds declare an interface
+// with just the methods they need.
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+)
+
+// Env is one source's or action's view of the program.
+type Env struct {
+	p        *plugin
+	log      *slog.Logger
+	degraded func(error)
+}
+
+// Log is the plugin's log.
+func (e *Env) Log() *slog.Logger { return e.log }
+
+// Dir is the plugins folder, absolute.
+func (e *Env) Dir() string { return e.p.s.o.Dir }
+
+// Source is what the plugin's events carry as their source.
+func (e *Env) Source() string { return sourceName(e.p.id) }
+
+// ID is the plugin's id.
+func (e *Env) ID() string { return e.p.id }
+
+// Degraded says that the source runs but something is wrong; nil: all is well again.
+func (e *Env) Degraded(err error) { e.degraded(err) }
+
+// Lost counts events that were lost on the way to the bus, and says so.
+func (e *Env) Lost(n int, reason string) {
+	if n <= 0 {
+		return
+	}
+	e.p.mapper.count.dropped.Add(uint64(n))
+	e.p.s.bus.ReportLoss(sourceName(e.p.id), reason, uint64(n))
+}
+
+// Publish publishes an event as the plugin; nil: durable at QoS 1 and 2.
+func (e *Env) Publish(ctx context.Context, topic string, payload []byte, qos int, retain bool) error {
+	e.p.mapper.mu.Lock()
+	spec := e.p.mapper.spec
+	e.p.mapper.mu.Unlock()
+	switch {
+	case topic == "" || topic[0] == '$':
+		return permanent{errors.New("topics that begin with $ are the bus's own, and a topic cannot be empty")}
+	case spec != nil && !spec.permissions.mayPublish(topic):
+		return permanent{errors.New("the topic " + topic + " is not among permissions.publish")}
+	}
+	if err := bus.CheckTopic(topic); err != nil {
+		return permanent{err}
+	}
+	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: topic, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id)})
+	if err == nil {
+		e.p.mapper.count.published.Add(1)
+	}
+	return err
+}
+
+type permanent struct{ error }
+
+func (permanent) Permanent() bool { return true }
+func (p permanent) Unwrap() error { return p.error }
+
+// Consume hands out the events that match the filters from a durable cursor of this plugin. each is
+// called for one after the other; done(nil) acknowledges an event, in any order and from any goroutine.
+// When ctx ends it waits for those that are handed out, within a bound, so that who comes next is not
+// given them again.
+func (e *Env) Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error)) error) error {
+	sub, err := e.p.s.bus.Subscribe(ctx, cursorName(e.p.id, name), filters...)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	var out sync.WaitGroup
+	var acks sync.Mutex
+	defer func() {
+		settled := make(chan struct{})
+		go func() { out.Wait(); close(settled) }()
+		timer := time.NewTimer(stopTime * 4 / 5)
+		defer timer.Stop()
+		select {
+		case <-settled:
+		case <-timer.C:
+		}
+	}()
+	for {
+		ev, err := sub.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if ev.Missed > 0 {
+			e.p.mapper.count.lost.Add(ev.Missed)
+		}
+		out.Add(1)
+		var once sync.Once
+		done := func(err error) {
+			once.Do(func() {
+				if err == nil {
+					acks.Lock()
+					sub.Ack(ev)
+					acks.Unlock()
+				}
+				out.Done()
+			})
+		}
+		if err := each(map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "source": ev.Source,
+			"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}, done); err != nil {
+			done(err)
+			return err
+		}
+	}
+}
+
+// Handle mounts h on the bus's HTTP listener. public says that h checks who calls. A path that this
+// plugin has already is replaced; remove takes it away unless it was replaced.
+func (e *Env) Handle(path string, public bool, h http.Handler) (remove func(), err error) {
+	if e.p.s.o.Handle == nil {
+		return nil, errors.New("the bus has no HTTP listener (listen.http is off)")
+	}
+	return e.p.s.o.Handle(e.p.id, path, public, h)
+}
+
+// held is a thing that can be held once.
+type held struct {
+	thing io.Closer
+	users int
+}
+
+// Hold shares such a thing across a reload: who asks for the same key gets the same object as long as
+// the plugin holds it. release it, do not close it.
+func (e *Env) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
+	p := e.p
+	p.holdMu.Lock()
+	defer p.holdMu.Unlock()
+	h := p.held[key]
+	if h == nil {
+		thing, err := open()
+		if err != nil {
+			return nil, nil, err
+		}
+		h = &held{thing: thing}
+		p.held[key] = h
+	}
+	h.users++
+	var once sync.Once
+	return h.thing, func() {
+		once.Do(func() {
+			p.holdMu.Lock()
+			defer p.holdMu.Unlock()
+			h.users--
+			p.letGo()
+		})
+	}, nil
+}
+
+// keepHeld keeps what nobody uses while f runs: between the old source and the new one.
+func (p *plugin) keepHeld(f func()) {
+	p.holdMu.Lock()
+	p.keeping++
+	p.holdMu.Unlock()
+	defer func() {
+		p.holdMu.Lock()
+		defer p.holdMu.Unlock()
+		p.keeping--
+		p.letGo()
+	}()
+	f()
+}
+
+// letGo closes what nobody uses. holdMu is held.
+func (p *plugin) letGo() {
+	if p.keeping > 0 {
+		return
+	}
+	for key, h := range p.held {
+		if h.users == 0 {
+			delete(p.held, key)
+			if err := h.thing.Close(); err != nil {
+				p.log.Debug("close", "what", key, "err", err)
+			}
+		}
+	}
+}

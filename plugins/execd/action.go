@@ -1,0 +1,251 @@
+// This file: the action, a program that reads events as JSON lines.
+
+package execd
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/process"
+)
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Writes each event as a JSON line to the standard input of a program, which is started at the first event and again with backoff when it ended. " +
+	"An event is acknowledged when its line is in the program's pipe; what the program hadn't read when it ended is lost, so a program " +
+	"that must not miss one should be an `exec`. What it writes goes to the plugin's log. It needs `postbus plugin approve`."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	Command []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
+	Restart Restart           `key:"restart" doc:"the pause before the program is started again, from the first to the longest, as 1s..60s; or never"`
+	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Env     map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
+	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
+}
+
+// ActionDefaults returns the options of a file that sets none.
+func ActionDefaults() ActionOptions {
+	return ActionOptions{Restart: Defaults().Restart}
+}
+
+// Check looks across the options.
+func (o ActionOptions) Check() []error { return check(o.Command, o.Env) }
+
+// Access is what the action touches.
+func (o ActionOptions) Access() []string { return process.Access(o.Command) }
+
+// Args is one event's.
+type Args struct {
+	JSON any `key:"json" doc:"what is written, as one line of JSON of at most 1 MiB" need:"yes"`
+}
+
+// maxWrite bounds a line that is written, in bytes.
+const maxWrite = 1 << 20
+
+// ActionEnv is what the action needs of postbus.
+type ActionEnv interface {
+	Log() *slog.Logger
+	Dir() string
+	Degraded(err error)
+}
+
+// Action holds the program. Do may be called by several goroutines; lines are written one after the other.
+type Action struct {
+	o     ActionOptions
+	env   ActionEnv
+	base  string
+	turn  chan struct{} // one place: who holds it may write
+	ctx   context.Context
+	stop  context.CancelFunc
+	owned sync.WaitGroup
+
+	child *child    // nil: not running
+	pause *pauses   // between two starts
+	after time.Time // not to be started before
+	watch watch
+}
+
+// NewAction makes an action; the program is not started yet.
+func NewAction(o ActionOptions, env ActionEnv) *Action {
+	ctx, stop := context.WithCancel(context.Background()) // until Close: the program outlives the event that started it
+	return &Action{o: o, env: env, base: env.Dir(), turn: make(chan struct{}, 1), ctx: ctx, stop: stop, pause: o.Restart.pauses(), watch: watch{env: env}}
+}
+
+// permanent is an error that trying again doesn't mend.
+type permanent struct{ error }
+
+func (permanent) Permanent() bool { return true }
+
+// Do writes the line; nil says that it is in the program's pipe.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	line, err := json.Marshal(args.JSON)
+	if err != nil {
+		return permanent{fmt.Errorf("json can't be written as JSON: %w", err)}
+	}
+	if len(line) > maxWrite {
+		return permanent{fmt.Errorf("json has %d bytes, more than the %d of a line", len(line), maxWrite)}
+	}
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c, err := a.running(ctx)
+	if err != nil {
+		return err
+	}
+	return a.write(ctx, c, append(line, '\n'))
+}
+
+// running returns the program, started if need be.
+func (a *Action) running(ctx context.Context) (*child, error) {
+	if a.child != nil {
+		if !a.child.over() {
+			return a.child, nil
+		}
+		_ = a.ended(ctx, a.child) // said to postbus; this event is for the next run
+		if a.child != nil {
+			return nil, ctx.Err()
+		}
+	}
+	if a.o.Restart.Never && !a.after.IsZero() {
+		return nil, fmt.Errorf("%s has ended, and restart is never", a.o.Command[0])
+	}
+	select {
+	case <-time.After(time.Until(a.after)):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-a.ctx.Done():
+		return nil, errors.New("the action is closed")
+	}
+	c := &child{log: process.NewLog(a.env.Log())}
+	p, err := process.Start(a.ctx, process.Command{Args: a.o.Command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory, Stdin: true, Stdout: true, Stderr: c.log.Line})
+	if err != nil {
+		a.rest(0)
+		a.watch.bad(err)
+		return nil, err
+	}
+	c.p, c.stdin, c.gone = p, p.Stdin(), make(chan struct{})
+	c.settled = a.watch.settle()
+	a.child = c
+	a.owned.Go(c.live)
+	return c, nil
+}
+
+// write writes all of the line or ends the program: after half a line the next would be nonsense.
+func (a *Action) write(ctx context.Context, c *child, line []byte) error {
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(fired)
+		if c.stdin.SetWriteDeadline(time.Now()) != nil {
+			c.p.Stop() // Windows: a pipe knows no deadline
+		}
+	})
+	n, err := c.stdin.Write(line)
+	if !stop() {
+		<-fired
+		_ = c.stdin.SetWriteDeadline(time.Time{}) // the next event has its own time
+	}
+	if err == nil {
+		return nil
+	}
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%s doesn't read its input: %w", a.o.Command[0], ctx.Err())
+	}
+	c.broken = true
+	c.p.Stop()
+	return a.ended(ctx, c)
+}
+
+// ended waits for the rest of a program that is gone, and takes note.
+func (a *Action) ended(ctx context.Context, c *child) error {
+	select {
+	case <-c.gone:
+	case <-ctx.Done():
+		return ctx.Err() // the next event finds it gone
+	}
+	c.settled()
+	a.child = nil
+	a.rest(c.exit.Took)
+	err := ending(a.o.Command[0], c.exit, c.err, c.log.Last())
+	a.watch.bad(err)
+	return err
+}
+
+// rest sets when the program may be started again.
+func (a *Action) rest(took time.Duration) {
+	next, _ := a.pause.next(took)
+	a.after = time.Now().Add(next)
+}
+
+// Close ends the program: its input ends, so that it can finish, and if it doesn't within a second it is stopped.
+func (a *Action) Close() error {
+	a.turn <- struct{}{} // Do is over, says postbus; if not, this waits for it
+	defer func() { <-a.turn }()
+	if c := a.child; c != nil {
+		c.stdin.Close()
+		select {
+		case <-c.gone:
+		case <-time.After(time.Second):
+		}
+	}
+	a.stop()
+	a.owned.Wait()
+	if a.child != nil {
+		a.child.settled()
+		a.child = nil
+	}
+	return nil
+}
+
+// child is one run of the program.
+type child struct {
+	p       *process.Process
+	stdin   *os.File
+	log     *process.Log
+	settled func()
+	broken  bool // half a line may have been written
+
+	gone chan struct{} // closed when the rest is valid
+	exit process.Exit
+	err  error
+}
+
+// over reports whether no more can be written.
+func (c *child) over() bool {
+	select {
+	case <-c.p.Exited():
+		return true
+	default:
+		return c.broken
+	}
+}
+
+// live logs what the program writes and waits for it.
+func (c *child) live() {
+	defer close(c.gone)
+	l := lines.NewReader(c.p.Stdout(), 4<<10)
+	for {
+		line, err := l.Next()
+		if err != nil {
+			break
+		}
+		c.log.Line(line)
+	}
+	c.exit, c.err = c.p.Wait()
+	c.log.Flush()
+}

@@ -1,0 +1,236 @@
+// Package execd is the kind `execd`: a program in any language that runs as long as the plugin does. As a source it
+// writes JSON lines to its standard output, each an event; as an action it reads each event as a JSON line.
+//
+// What it promises:
+//
+//   - The program is a list of arguments, never a shell's line. It runs in a group of its own and is ended with all of its
+//     children when the plugin ends (package process says how, and what Windows can't).
+//   - When it ends it is started again after a pause that doubles from the first to the second time of `restart` and is short
+//     again after it ran for a minute. The plugin is degraded meanwhile and says how the program ended.
+//   - Lines are bounded. One that isn't what the format wants is dropped, counted and shown in the log.
+//   - The program is slowed down (its writes block) rather than an event dropped: an event is taken when the one before is on
+//     its way. There is no way to tell the program what became durable: what it wrote and we didn't read when postbus dies is lost.
+//   - The action acknowledges when the line is in the program's pipe, not when the program did anything about it.
+package execd
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/process"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Runs a program that writes lines to its standard output, each an event: JSON, or text. A program that ends is started again " +
+	"with backoff, and its standard error goes to the plugin's log, 100 lines a second of it. It gets no shell, an environment of PATH, HOME, LANG, TZ and what the " +
+	"file adds, and a process group of its own that is ended with it. On Linux its memory can be bounded. A plugin that runs a program needs `postbus plugin approve`."
+
+// Options of the source.
+type Options struct {
+	Command []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
+	Restart Restart           `key:"restart" doc:"the pause before the program is started again, from the first to the longest, as 1s..60s; or never"`
+	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Env     map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
+	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
+	Format  string            `key:"format" doc:"what a line is" oneof:"json|text"`
+	MaxLine int64             `key:"max_line" doc:"the longest line in bytes" unit:"size" min:"64B" max:"16MiB"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options {
+	return Options{Restart: Restart{Min: time.Second, Max: time.Minute}, Format: "json", MaxLine: lines.MaxLine}
+}
+
+// Check looks across the options.
+func (o Options) Check() []error { return check(o.Command, o.Env) }
+
+// Access is what the source touches.
+func (o Options) Access() []string { return process.Access(o.Command) }
+
+func check(command []string, env map[string]string) (errs []error) {
+	if err := process.Check(command); err != nil {
+		errs = append(errs, optionError{"command", err.Error(), "for example [./sensor.py, /dev/ttyUSB0]"})
+	}
+	if err := process.CheckEnv(env); err != nil {
+		errs = append(errs, optionError{"env", err.Error(), ""})
+	}
+	return errs
+}
+
+// optionError is a wrong option.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Event is what the source emits.
+type Event struct {
+	Value any      `key:"value" doc:"the line's value when it is JSON but no object"`
+	Text  string   `key:"text" doc:"the line, when the format is text"`
+	Open  struct{} `key:"*" doc:"every other field of a line that is a JSON object"`
+}
+
+// Env is what the source needs of postbus.
+type Env interface {
+	Log() *slog.Logger
+	Dir() string
+	Degraded(err error)
+	Lost(n int, reason string)
+}
+
+// Source runs a program. It is used once.
+type Source struct {
+	o    Options
+	env  Env
+	base string
+	log  *process.Log
+	bad  complaint
+}
+
+// New makes a source; the program is not started yet.
+func New(o Options, env Env) *Source {
+	return &Source{o: o, env: env, base: env.Dir(), log: process.NewLog(env.Log()), bad: complaint{log: env.Log()}}
+}
+
+// Open looks whether the program is there and can be run.
+func (s *Source) Open(context.Context) error {
+	_, err := process.Resolve(s.base, s.o.Command)
+	return err
+}
+
+// Post takes an event that is on its way; see the interface of postbus.
+type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
+
+// Stream runs the program, and again when it ends, and posts its lines until ctx ends.
+func (s *Source) Stream(ctx context.Context, post Post) error {
+	w := watch{env: s.env}
+	pause := s.o.Restart.pauses()
+	for {
+		took, err := s.once(ctx, post, &w)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var stopped stopError
+		if errors.As(err, &stopped) {
+			return stopped.err
+		}
+		next, again := pause.next(took)
+		if !again {
+			w.bad(fmt.Errorf("%w, and restart is never", err))
+			<-ctx.Done()
+			return nil
+		}
+		w.bad(fmt.Errorf("%w; it is started again in %s", err, next.Round(time.Millisecond)))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(next):
+		}
+	}
+}
+
+// stopError is an error of post: the plugin is being stopped.
+type stopError struct{ err error }
+
+func (e stopError) Error() string { return e.err.Error() }
+
+// once runs the program to its end. The error, never nil, says how that was.
+func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Duration, err error) {
+	p, err := process.Start(ctx, process.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory, Stdout: true, Stderr: s.log.Line})
+	if err != nil {
+		return 0, err
+	}
+	settled := w.settle()
+	bad := s.read(ctx, p.Stdout(), post, w)
+	if bad != nil {
+		p.Stop()
+		_, _ = io.Copy(io.Discard, p.Stdout())
+	}
+	select { // a program that closed its output is of no more use
+	case <-p.Exited():
+	case <-time.After(process.Grace):
+		p.Stop()
+	}
+	exit, err := p.Wait()
+	settled()
+	s.log.Flush()
+	s.bad.flush()
+	if bad != nil {
+		return exit.Took, bad
+	}
+	return exit.Took, ending(s.o.Command[0], exit, err, s.log.Last())
+}
+
+// ending says how a program ended.
+func ending(name string, exit process.Exit, err error, last string) error {
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
+	case last != "":
+		return fmt.Errorf("%s ended: %s: %s", name, exit, last)
+	}
+	return fmt.Errorf("%s ended: %s", name, exit)
+}
+
+// read posts the lines until there are no more; an error is post's.
+func (s *Source) read(ctx context.Context, r io.Reader, post Post, w *watch) error {
+	l := lines.NewReader(r, int(s.o.MaxLine))
+	for {
+		line, err := l.Next()
+		if err != nil {
+			return nil // the program ended: how, Wait says
+		}
+		cut := l.Cut() > 0
+		fields, why := parse(line, cut, s.o.Format)
+		if why != "" {
+			s.env.Lost(1, why)
+		}
+		if fields == nil {
+			if why != "" {
+				s.bad.line(why, line)
+			}
+			continue
+		}
+		w.well()
+		if err := post(ctx, time.Now(), fields, nil); err != nil {
+			return stopError{err}
+		}
+	}
+}
+
+// parse makes the fields of a line; nil when there is no event in it. why says what was lost.
+func parse(line []byte, cut bool, format string) (fields map[string]any, why string) {
+	if format == "text" {
+		if cut {
+			why = "the rest of a line longer than max_line"
+		}
+		return map[string]any{"text": lines.Text(line)}, why
+	}
+	if cut {
+		return nil, "longer than max_line"
+	}
+	if len(line) == 0 {
+		return nil, ""
+	}
+	var v any
+	if err := json.Unmarshal(line, &v); err != nil {
+		return nil, "not a JSON line"
+	}
+	if m, ok := v.(map[string]any); ok {
+		return m, ""
+	}
+	return map[string]any{"value": v}, ""
+}

@@ -1,0 +1,154 @@
+// This file: when a program that ended is started again, and what is said of it.
+
+package execd
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+)
+
+// Restart is the pause before a program is started again: it doubles from Min to Max. Never leaves it ended.
+type Restart struct {
+	Min, Max time.Duration
+	Never    bool
+}
+
+var errRestart = errors.New(`it is two times as 1s..60s, from 10ms to 24h, or one, or never`)
+
+// UnmarshalText reads 1s..60s, 5s or never.
+func (r *Restart) UnmarshalText(b []byte) error {
+	text := strings.TrimSpace(string(b))
+	if text == "never" {
+		*r = Restart{Never: true}
+		return nil
+	}
+	from, to, ok := strings.Cut(text, "..")
+	if !ok {
+		to = from
+	}
+	low, err1 := time.ParseDuration(strings.TrimSpace(from))
+	high, err2 := time.ParseDuration(strings.TrimSpace(to))
+	switch {
+	case err1 != nil || err2 != nil || low < 10*time.Millisecond || high > 24*time.Hour:
+		return errRestart
+	case low > high:
+		return fmt.Errorf("the first pause, %s, is longer than the longest, %s", from, to)
+	}
+	*r = Restart{Min: low, Max: high}
+	return nil
+}
+
+// MarshalText is the other way round.
+func (r Restart) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+func (r Restart) String() string {
+	if r.Never {
+		return "never"
+	}
+	return short(r.Min) + ".." + short(r.Max)
+}
+
+// short leaves out zero minutes and seconds: 1m, not 1m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// steady is how long a program has to run for its next pause to be the shortest again.
+const steady = time.Minute
+
+type pauses struct {
+	r    Restart
+	last time.Duration
+}
+
+func (r Restart) pauses() *pauses { return &pauses{r: r} }
+
+// next is the pause after a run that took that long: with up to a tenth more, so that programs which failed together
+// don't come back together.
+func (p *pauses) next(took time.Duration) (time.Duration, bool) {
+	if p.r.Never {
+		return 0, false
+	}
+	p.last = min(2*p.last, p.r.Max)
+	if took >= steady || p.last < p.r.Min {
+		p.last = p.r.Min
+	}
+	return p.last + time.Duration(rand.Int64N(int64(p.last)/10+1)), true
+}
+
+// settling is how long a program that writes nothing has to run until it counts as well again.
+const settling = 10 * time.Second
+
+// watch tells postbus whether the program is well, once each way.
+type watch struct {
+	env  interface{ Degraded(err error) }
+	mu   sync.Mutex
+	sick bool
+}
+
+func (w *watch) bad(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sick = true
+	w.env.Degraded(err)
+}
+
+func (w *watch) well() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sick {
+		w.sick = false
+		w.env.Degraded(nil)
+	}
+}
+
+// settle calls well in a while; the result takes that back, and when it returns well is not being called.
+func (w *watch) settle() (stop func()) {
+	ran := make(chan struct{})
+	t := time.AfterFunc(settling, func() { defer close(ran); w.well() })
+	return func() {
+		if !t.Stop() {
+			<-ran
+		}
+	}
+}
+
+// complaint logs bad lines, one every ten seconds, and how many there were.
+type complaint struct {
+	log  *slog.Logger
+	last time.Time
+	more int
+}
+
+const complainEvery = 10 * time.Second
+
+func (c *complaint) line(why string, line []byte) {
+	if now := time.Now(); c.last.IsZero() || now.Sub(c.last) >= complainEvery {
+		c.log.Warn("a line was dropped", "reason", why, "line", lines.Text(line[:min(100, len(line))]), "more", c.more)
+		c.last, c.more = now, 0
+		return
+	}
+	c.more++
+}
+
+// flush says what is left to say when the program ended.
+func (c *complaint) flush() {
+	if c.more > 0 {
+		c.log.Warn("more lines were dropped", "lines", c.more)
+		c.more = 0
+	}
+}

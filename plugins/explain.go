@@ -1,0 +1,78 @@
+package plugins
+
+// This file answers "who publishes this topic, and why is there nothing?".
+
+import (
+	"time"
+
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// Explanation is what is known of a topic.
+type Explanation struct {
+	Topic    string             `json:"topic"`
+	Retained bool               `json:"retained"`
+	Payload  string             `json:"payload,omitempty"` // of the retained event, clipped
+	Source   string             `json:"source,omitempty"`  // who published it
+	Time     *time.Time         `json:"time,omitempty"`
+	Audience int                `json:"audience"` // sessions that are subscribed
+	By       []ExplanationPlace `json:"by"`
+}
+
+// ExplanationPlace is a rule that may publish the topic, and what it made of its last event.
+type ExplanationPlace struct {
+	Plugin  string     `json:"plugin"`
+	File    string     `json:"file"`
+	Line    int        `json:"line"`
+	Rule    string     `json:"rule"`
+	State   State      `json:"state"`
+	Reason  string     `json:"reason,omitempty"` // why the plugin is not just running
+	Verdict string     `json:"verdict"`
+	At      *time.Time `json:"at,omitempty"`
+}
+
+// Explain says who publishes a topic.
+func (s *Supervisor) Explain(topic string) Explanation {
+	e := Explanation{Topic: topic, By: []ExplanationPlace{}, Audience: s.bus.Audience(topic)}
+	if list, err := s.bus.Retained(topic); err == nil && len(list) == 1 {
+		r := list[0]
+		e.Retained, e.Payload, e.Source, e.Time = true, clip(string(r.Payload), 1000), r.Source, &r.Time
+	}
+	for _, p := range s.all() {
+		st := p.status()
+		p.mu.Lock()
+		spec := p.running
+		if spec == nil {
+			spec = p.goal.spec
+		}
+		p.mu.Unlock()
+		if spec == nil {
+			spec = st.pending
+		}
+		if spec == nil {
+			continue
+		}
+		for i, r := range spec.rules {
+			if r.topic == nil || !r.topic.match.MatchString(topic) {
+				continue
+			}
+			place := ExplanationPlace{Plugin: p.id, File: st.File, Line: r.line, Rule: r.label, State: st.State, Reason: st.Reason, Verdict: "has seen no event yet"}
+			if text, at := p.mapper.verdict(spec, i); text != "" {
+				place.Verdict, place.At = p.redact(text), &at
+			}
+			e.By = append(e.By, place)
+		}
+	}
+	return e
+}
+
+// verdict is what rule i of the spec made of its last event.
+func (m *mapper) verdict(spec *Spec, i int) (string, time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.spec != spec || i >= len(m.states) || m.states[i].verdict == verdictNone {
+		return "", time.Time{}
+	}
+	r, st := spec.rules[i], m.states[i]
+	return r.explain(st, &expr.Vars{Host: m.host, Env: m.env}), st.at
+}

@@ -1,0 +1,176 @@
+package expr
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTemplate(t *testing.T) {
+	for text, want := range map[string]struct {
+		value any
+		text  string
+	}{
+		``:                          {``, ``},
+		`plain $5 $$ {x}`:           {`plain $5 $$ {x}`, `plain $5 $$ {x}`},
+		`devices/${host}/cpu`:       {`devices/pi/cpu`, `devices/pi/cpu`},
+		`${event.n}`:                {7, `7`},
+		`${event.temp}`:             {18.2, `18.2`},
+		`${event.nope}`:             {nil, ``},
+		`[${event.nope}]`:           {`[]`, `[]`},
+		`a $${host} b`:              {`a ${host} b`, `a ${host} b`},
+		`$$${host}`:                 {`$${host}`, `$${host}`},
+		`${event.n}${event.n}`:      {`77`, `77`},
+		`${{a: "}"}.a}`:             {`}`, `}`},
+		`${"a" + '}' + "\"}"}!`:     {`a}"}!`, `a}"}!`},
+		"${`}`}":                    {`}`, `}`},
+		`${1 /* } */ + 1}`:          {int64(2), `2`},
+		`${event.topic}`:            {levels{"home", "hall", "doorbell"}, `home/hall/doorbell`},
+		`x/${event.topic[1]}`:       {`x/hall`, `x/hall`},
+		`ä${"ö"}ü`:                  {`äöü`, `äöü`},
+		`${event.list} ${event.on}`: {`[3,1.5,2] true`, `[3,1.5,2] true`},
+		`at ${event.at}`:            {`at 2026-03-01T12:30:00Z`, `at 2026-03-01T12:30:00Z`},
+		`${event.payload}`:          {[]byte(`{"a":1}`), `{"a":1}`},
+	} {
+		tmpl, err := ParseTemplate(text, sampleScope)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got, err := tmpl.Eval(sample()); err != nil || !reflect.DeepEqual(got, want.value) {
+			t.Errorf("%s is %#v, %v; want %#v", text, got, err, want.value)
+		}
+		if got, err := tmpl.Text(sample()); err != nil || got != want.text {
+			t.Errorf("%s as text is %q, %v; want %q", text, got, err, want.text)
+		}
+	}
+}
+
+func TestTemplateErrors(t *testing.T) {
+	for _, c := range []struct{ text, at, want string }{
+		{`devices/${hst}/x`, "hst", `unknown name "hst"; did you mean host?`},
+		{`ä/${ event.x + }`, "", `something is missing after "+"`},
+		{`a ${host`, "${", "${ is not closed; add }, or write $${ for a literal ${"},
+		{`a ${} b`, "${}", "nothing between ${ and }; write $${ for a literal ${"},
+		{`a ${"x} b`, `"x} b`, `the text is not closed; add "`},
+		{`${host} ${1 +* 2}`, "*", `unexpected "*"; a value is missing after "+"`},
+		{`${host // x}`, "// x}", `the comment hides the rest, with the }; write /* … */`},
+		{`${${host}}`, "$", `unknown name "$"; inside an expression no ${…} is needed`},
+	} {
+		_, err := ParseTemplate(c.text, sampleScope)
+		check(t, c.text, err, c.at, c.want)
+	}
+	tmpl, err := ParseTemplate(`ä ${host} ${event.nope + 1}`, sampleScope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tmpl.Text(sample())
+	check(t, `ä ${host} ${event.nope + 1}`, err, "nope", "event.nope is missing (nil)")
+}
+
+func TestTemplateParts(t *testing.T) {
+	tmpl, err := ParseTemplate(`a/${host}$${x}/${event.n}`, sampleScope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Part{{Text: "a/"}, {Hole: true, Source: "host"}, {Text: "${x}/"}, {Hole: true, Source: "event.n"}}
+	if got := tmpl.Parts(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v", got)
+	}
+	if tmpl.Constant() || tmpl.Whole() {
+		t.Error("constant or whole")
+	}
+}
+
+func template(t testing.TB, text string) Value {
+	t.Helper()
+	x, err := ParseTemplate(text, sampleScope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return FromTemplate(x)
+}
+
+func TestValue(t *testing.T) {
+	x := Map([]string{"z", "a", "l", "m"}, []Value{
+		template(t, "${round(event.cpu)}"), template(t, "in ${event.name}"),
+		List([]Value{Const(1), Const(nil), template(t, "${event.on}"), template(t, "plain")}),
+		Map([]string{"x", "b"}, []Value{Const(1.5), Const(`q"`)}),
+	})
+	b, err := x.AppendJSON([]byte("> "), sample())
+	if want := `> {"z":21,"a":"in Kitchen","l":[1,null,true,"plain"],"m":{"x":1.5,"b":"q\""}}`; err != nil || string(b) != want {
+		t.Errorf("%s, %v; want %s", b, err, want)
+	}
+	v, err := x.Eval(sample())
+	want := map[string]any{"z": int64(21), "a": "in Kitchen", "l": []any{1, nil, true, "plain"}, "m": map[string]any{"x": 1.5, "b": `q"`}}
+	if err != nil || !reflect.DeepEqual(v, want) {
+		t.Errorf("%#v, %v", v, err)
+	}
+	if x.Constant() || x.Whole() || !x.items[3].Constant() || x.items[3].kind != kindConst {
+		t.Error("constants aren't seen")
+	}
+	if w := template(t, "${event.temp}"); !w.Whole() || w.Constant() {
+		t.Error("not whole")
+	}
+	var zero Value
+	if b, err := zero.AppendJSON(nil, sample()); err != nil || string(b) != "null" {
+		t.Errorf("%s, %v", b, err)
+	}
+	bad := Map([]string{"a", "b"}, []Value{Const(1), template(t, "${event.nope + 1}")})
+	if b, err := bad.AppendJSON([]byte("x"), sample()); err == nil || string(b) != "x" {
+		t.Errorf("%s, %v", b, err)
+	}
+	if _, err := Const(math.NaN()).AppendJSON(nil, sample()); err == nil {
+		t.Error("NaN is JSON")
+	}
+}
+
+func TestValueSharesOneBudget(t *testing.T) {
+	one := template(t, "${all(1..40000, # > 0)}")
+	if _, err := one.Eval(sample()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := List([]Value{one, one, one}).Eval(sample()); !errors.Is(err, ErrLimit) {
+		t.Error(err)
+	}
+}
+
+func TestText(t *testing.T) {
+	for want, v := range map[string]any{
+		"3": 3.0, "3000000": 3e6, "0.1": 0.1, "1e+21": 1e21, "1e-7": 1e-7, "-5": int64(-5), "": nil, "true": true, "x": "x", "b": []byte("b"),
+		"1.5s": 1500 * time.Millisecond, "2026-03-01T12:30:00Z": time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC), "a/b": levels{"a", "b"},
+		`["a","b"]`: []string{"a", "b"}, `{"a":[1,null]}`: map[string]any{"a": []any{1, nil}}, "NaN": math.NaN(), "2.5": float32(2.5), "Monday": time.Monday, "7": uint8(7), `{"a":"b"}`: map[string]string{"a": "b"},
+	} {
+		if got := Text(v); got != want {
+			t.Errorf("Text(%#v) = %q, want %q", v, got, want)
+		}
+	}
+}
+
+// TestJSONAgainstStandard compares with encoding/json, which escapes HTML too unless told not to.
+func TestJSONAgainstStandard(t *testing.T) {
+	for _, v := range []any{
+		nil, true, 0.0, -0.5, 1e21, 1e-7, 123456789.125, 5e-324, math.MaxFloat64, math.MinInt64, "", "ä\x00\x1f\"\\\n\r\t\u2028<>&", "bad\xffutf8",
+		[]any{}, map[string]any{}, map[string]any{"b": []any{1, "x"}, "a": map[string]any{"c": nil}}, []string{"a"}, float32(0.1),
+		time.Date(2026, 3, 1, 12, 30, 0, 5, time.UTC), uint64(math.MaxUint64), []int{1, 2}, map[string]int{"a": 1},
+	} {
+		var want strings.Builder
+		e := json.NewEncoder(&want)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(v); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Const(v).AppendJSON(nil, &Vars{})
+		if err != nil {
+			t.Errorf("%#v: %v", v, err)
+		}
+		// U+2028 is valid JSON as it is.
+		if w := strings.ReplaceAll(strings.TrimSpace(want.String()), `\u2028`, "\u2028"); string(got) != w {
+			t.Errorf("%#v: %s, want %s", v, got, w)
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package expr
+
+// value.go: a tree of YAML values with templates in it.
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Value is a tree of lists and maps whose leaves are constants and templates. The zero Value is nil.
+type Value struct {
+	kind  kind
+	value any       // of a constant
+	t     *Template // of a leaf
+	keys  []string  // of a map, in the file's order
+	names []string  // the keys as JSON, with what stands before and after them
+	items []Value   // of a list or map
+	json  string    // of a constant, if ready
+	err   *Error    // why a constant has no JSON
+}
+
+type kind uint8
+
+const (
+	kindConst kind = iota
+	kindTemplate
+	kindMap
+	kindList
+)
+
+// Const is a constant: nil, bool, numbers, strings, and lists and maps ([]any, map[string]any) of them.
+func Const(v any) Value {
+	x := Value{value: v}
+	s, err := constantJSON(func(w *writer) { w.json(v, 0) })
+	if err != nil {
+		x.err = &Error{Message: fmt.Sprint(err)}
+	}
+	x.json = s
+	return x
+}
+
+func constantJSON(write func(*writer)) (s string, err error) {
+	r := begin(&Vars{})
+	defer r.guard(&err)
+	w := r.writer(nil)
+	write(w)
+	return string(w.b), nil
+}
+
+// FromTemplate is a string of the file.
+func FromTemplate(t *Template) Value {
+	if t.Constant() {
+		return Const(t.literal())
+	}
+	return Value{kind: kindTemplate, t: t}
+}
+
+// Map is a map; values[i] is of keys[i]. It panics if there aren't as many of both.
+func Map(keys []string, values []Value) Value {
+	if len(keys) != len(values) {
+		panic("expr: Map with as many keys as values only")
+	}
+	x := Value{kind: kindMap, keys: slices.Clone(keys), items: slices.Clone(values)}
+	for i, k := range keys {
+		name, _ := constantJSON(func(w *writer) { w.quoted(k) })
+		if i > 0 {
+			name = "," + name
+		}
+		x.names = append(x.names, name+":")
+	}
+	return x.settle()
+}
+
+// List is a list.
+func List(items []Value) Value {
+	return Value{kind: kindList, items: slices.Clone(items)}.settle()
+}
+
+// settle makes a constant of a tree without templates.
+func (x Value) settle() Value {
+	if !x.Constant() {
+		return x
+	}
+	v, err := x.Eval(&Vars{})
+	if err != nil {
+		return x // says so when it is used
+	}
+	s, err := constantJSON(func(w *writer) { w.value(x, 0) })
+	if err != nil {
+		return x
+	}
+	return Value{value: v, json: s}
+}
+
+// Constant tells whether the tree has no holes.
+func (x Value) Constant() bool {
+	if x.kind == kindTemplate {
+		return x.t.Constant()
+	}
+	return !slices.ContainsFunc(x.items, func(y Value) bool { return !y.Constant() })
+}
+
+// Whole tells whether the value is a single template that is one hole: it keeps its type, and
+// rendered as a payload it is that value's text or JSON.
+func (x Value) Whole() bool { return x.kind == kindTemplate && x.t.whole }
+
+// Uses returns what the templates read.
+func (x Value) Uses() Uses {
+	var u Uses
+	if x.t != nil {
+		u = x.t.Uses()
+	}
+	for _, y := range x.items {
+		u.Merge(y.Uses())
+	}
+	return u
+}
+
+// Eval evaluates the tree within one budget: a map is a map[string]any, a list an []any. The result
+// may share constants with x: it isn't to be changed.
+func (x Value) Eval(v *Vars) (result any, err error) {
+	if x.kind == kindConst {
+		return x.value, nil
+	}
+	r := begin(v)
+	defer r.guard(&err)
+	result = x.eval(r)
+	r.checkResult(result)
+	return result, nil
+}
+
+func (x Value) eval(r *run) any {
+	switch x.kind {
+	case kindTemplate:
+		return x.t.eval(r)
+	case kindMap:
+		r.entries(len(x.keys))
+		m := make(map[string]any, len(x.keys))
+		for i, k := range x.keys {
+			m[k] = x.items[i].eval(r)
+		}
+		return m
+	case kindList:
+		r.items(len(x.items))
+		list := make([]any, len(x.items))
+		for i, y := range x.items {
+			list[i] = y.eval(r)
+		}
+		return list
+	}
+	return x.value
+}
+
+// AppendJSON appends the tree as JSON, keys in the order of the file. On an error b is unchanged.
+func (x Value) AppendJSON(b []byte, v *Vars) (result []byte, err error) {
+	if x.kind == kindConst && x.json != "" {
+		return append(b, x.json...), nil
+	}
+	r := begin(v)
+	defer func() {
+		if err != nil {
+			result = b
+		}
+	}()
+	defer r.guard(&err)
+	w := writer{r: r, b: b, from: len(b)}
+	w.value(x, 0)
+	return w.b, nil
+}
+
+func (w *writer) value(x Value, depth int) {
+	switch x.kind {
+	case kindConst:
+		if x.err != nil {
+			panic(x.err)
+		}
+		if x.json == "" {
+			w.raw("null") // the zero Value
+		}
+		w.raw(x.json)
+	case kindTemplate:
+		if x.t.whole {
+			v := w.r.eval(x.t.parts[0].hole)
+			w.json(v, depth)
+			return
+		}
+		w.quoted(x.t.text(w.r))
+	case kindMap:
+		w.r.nested(depth)
+		w.raw("{")
+		for i := range x.items {
+			w.raw(x.names[i])
+			w.value(x.items[i], depth+1)
+		}
+		w.raw("}")
+	case kindList:
+		w.open(depth)
+		for i := range x.items {
+			w.comma(i)
+			w.value(x.items[i], depth+1)
+		}
+		w.raw("]")
+	}
+}

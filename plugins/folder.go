@@ -1,0 +1,281 @@
+package plugins
+
+// This file reads the plugins folder: which files there are, what changed, and what is wrong with it.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+const (
+	ending   = ".yaml"
+	disabled = ".yaml.off"
+)
+
+// relevant reports whether a name in the folder may be a plugin's.
+func relevant(name string) bool {
+	return !hidden(name) && (strings.HasSuffix(name, ending) || strings.HasSuffix(name, disabled))
+}
+
+// hidden names are what editors and shells leave behind.
+func hidden(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") || strings.HasSuffix(name, "~")
+}
+
+// known is what was found of a plugin's file.
+type known struct {
+	file     string // name in the folder
+	hash     string
+	spec     *Spec           // of this content
+	errors   yamlnode.Errors // of this content, or why it cannot be read
+	good     *Spec           // of the newest content without mistakes that was let in
+	disabled bool
+}
+
+// scan brings every plugin to what its file says. ctx is the plugins' life.
+func (s *Supervisor) scan(ctx context.Context) {
+	found, err := s.find()
+	if err != nil {
+		if !s.lost {
+			s.lost = true
+			s.o.Logger.Error("plugins folder not readable: what runs runs on", "folder", s.o.Dir, "err", err)
+		}
+		s.once.Do(func() { close(s.ready) })
+		return
+	}
+	if s.lost {
+		s.lost = false
+		s.o.Logger.Info("plugins folder is back", "folder", s.o.Dir)
+	}
+	goals := s.judge(found)
+	for id := range s.files {
+		if _, ok := goals[id]; !ok {
+			delete(s.files, id)
+			s.sweep.arm()
+			s.aim(ctx, id, goal{gone: true})
+		}
+	}
+	for id, g := range goals {
+		s.aim(ctx, id, g)
+	}
+	s.once.Do(func() {
+		s.sweep.arm()
+		close(s.ready)
+	})
+}
+
+// entry is one file of the folder.
+type entry struct {
+	id, name string
+	disabled bool
+	problem  error // it is no file that can be a plugin
+}
+
+// find lists the plugin files, in the order of their names. Of x.yaml and x.yaml.off the first counts.
+func (s *Supervisor) find() ([]entry, error) {
+	list, err := os.ReadDir(s.o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []entry
+	odd := map[string]bool{}
+	for _, f := range list {
+		name := f.Name()
+		id, off := strings.CutSuffix(name, disabled)
+		if !off {
+			id = strings.TrimSuffix(name, ending)
+		}
+		switch {
+		case hidden(name):
+		case strings.HasSuffix(name, ".yml") || strings.HasSuffix(strings.ToLower(name), ending) && !strings.HasSuffix(name, ending):
+			odd[name] = true
+			if s.complain[name] == "" {
+				s.complain[name] = "ending"
+				s.o.Logger.Warn("not a plugin: plugin files end in .yaml", "file", name)
+			}
+		case relevant(name):
+			out = append(out, entry{id: id, name: name, disabled: off})
+		}
+	}
+	for name := range s.complain {
+		if !odd[name] {
+			delete(s.complain, name)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b entry) int { return strings.Compare(a.id, b.id) })
+	folded := map[string]entry{}
+	kept := out[:0]
+	for _, e := range out {
+		if f, ok := folded[strings.ToLower(e.id)]; ok && f.id != e.id {
+			e.problem = fmt.Errorf("%s and %s differ in capital letters only: rename one", f.name, e.name)
+		} else if ok {
+			continue // x.yaml stands before x.yaml.off
+		} else {
+			folded[strings.ToLower(e.id)] = e
+		}
+		kept = append(kept, e)
+	}
+	return kept, nil
+}
+
+// judge checks what changed and decides what each plugin is to be.
+func (s *Supervisor) judge(found []entry) map[string]goal {
+	approved := s.approvals()
+	for _, e := range found {
+		s.read(e)
+	}
+	// Who runs keeps what it claims; a newcomer is refused.
+	order := slices.Clone(found)
+	slices.SortStableFunc(order, func(a, b entry) int {
+		x, y := s.files[a.id].good != nil, s.files[b.id].good != nil
+		switch {
+		case x && !y:
+			return -1
+		case y && !x:
+			return 1
+		}
+		return 0
+	})
+	taken := map[string]string{}
+	goals := map[string]goal{}
+	for _, e := range order {
+		k := s.files[e.id]
+		g := goal{file: e.name, hash: k.hash, errors: k.errors, disabled: k.disabled}
+		switch {
+		case k.disabled:
+			k.good = nil
+		case k.spec != nil:
+			if err := claim(taken, e.name, k.spec.claims()); err != nil {
+				g.errors = errorsOf(s.shown(e.name), err.Error(), "change one of the two, or disable it: mv x.yaml x.yaml.off")
+				break
+			}
+			if need := k.spec.Approval(); len(need) > 0 && approved[e.id] != k.hash {
+				g.approve, g.pending = need, k.spec
+				break
+			}
+			if k.good != k.spec {
+				k.good = k.spec
+				s.sweep.arm()
+			}
+		case k.good != nil:
+			_ = claim(taken, e.name, k.good.claims())
+		}
+		// What was approved once and is not any more stops; an older version that needs none runs on.
+		if k.good != nil && len(k.good.Approval()) > 0 && approved[e.id] != k.good.Hash && k.good != k.spec && len(g.errors) == 0 {
+			k.good = nil
+		}
+		g.spec = k.good
+		s.logRefusal(e, k, g)
+		goals[e.id] = g
+	}
+	return goals
+}
+
+// shown is how a file is named in messages.
+func (s *Supervisor) shown(name string) string { return filepath.Join(filepath.Base(s.o.Dir), name) }
+
+// read looks at one file and checks it when its content is another one.
+func (s *Supervisor) read(e entry) {
+	k := s.files[e.id]
+	if k == nil {
+		k = &known{}
+		s.files[e.id] = k
+	}
+	k.file = e.name
+	if k.disabled = e.disabled; e.disabled {
+		k.hash, k.spec, k.errors = "", nil, nil
+		return
+	}
+	data, err := ReadFile(filepath.Join(s.o.Dir, e.name))
+	if e.problem != nil {
+		err = e.problem
+	}
+	if err != nil {
+		list := errorsOf(s.shown(e.name), err.Error(), "")
+		if h := hintOf(err); h != "" {
+			list[0].Hint = h
+		}
+		k.hash, k.spec, k.errors = "", nil, list
+		return
+	}
+	hash := Hash(data)
+	if hash == k.hash {
+		return
+	}
+	k.hash = hash
+	k.spec, k.errors = s.checker.Check(e.id, s.shown(e.name), data)
+}
+
+// logRefusal logs each mistake once.
+func (s *Supervisor) logRefusal(e entry, k *known, g goal) {
+	text := ""
+	if len(g.errors) > 0 {
+		text = g.errors.Render()
+	} else if len(g.approve) > 0 {
+		text = k.hash
+	}
+	key := "refused " + e.id
+	if s.complain[key] == text {
+		return
+	}
+	s.complain[key] = text
+	for _, m := range g.errors {
+		s.o.Logger.Error("plugin file refused: "+m.Error(), "plugin", e.id, "hint", m.Hint)
+	}
+	if len(g.approve) > 0 {
+		s.o.Logger.Warn("plugin waits for approval", "plugin", e.id, "wants", g.approve, "hint", "postbus plugin approve "+e.id)
+	}
+}
+
+// fileProblem is a file that cannot be read as a plugin.
+type fileProblem struct{ reason, hint string }
+
+func (e *fileProblem) Error() string { return e.reason }
+func (e *fileProblem) Hint() string  { return e.hint }
+
+// ReadFile reads a plugin file of at most 1 MiB. It does not wait: what is no regular file is an error.
+func ReadFile(name string) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &fileProblem{"the file is not readable by this user", "chmod a+r it, or give it to the user that postbus runs as"}
+	case errors.Is(err, fs.ErrNotExist):
+		if _, lerr := os.Lstat(name); lerr == nil {
+			return nil, &fileProblem{"the symbolic link leads nowhere", "mend or remove it"}
+		}
+		return nil, &fileProblem{"the file is gone", ""}
+	case err != nil:
+		var p *fs.PathError
+		if errors.As(err, &p) {
+			err = p.Err
+		}
+		return nil, &fileProblem{"the file cannot be opened: " + err.Error(), ""}
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case st.IsDir():
+		return nil, &fileProblem{"it is a folder, not a file", "plugins are files directly in the plugins folder"}
+	case !st.Mode().IsRegular():
+		return nil, &fileProblem{"it is not a regular file", "a plugin is a plain text file"}
+	case st.Size() > yamlnode.MaxSize:
+		return nil, &fileProblem{fmt.Sprintf("the file has %d bytes, more than the %d (1MiB) that are read", st.Size(), yamlnode.MaxSize), ""}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1))
+	if err != nil {
+		return nil, &fileProblem{"the file cannot be read: " + err.Error(), ""}
+	}
+	return data, nil
+}

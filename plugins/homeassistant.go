@@ -1,0 +1,119 @@
+package plugins
+
+// This file is "home_assistant:" on an entry: the entity is announced by Home Assistant's MQTT
+// discovery, as a retained event that belongs to the plugin and goes with it.
+// Source: https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+const discoveryRoot = "homeassistant"
+
+// homeAssistant is what a file says of an entity.
+type homeAssistant struct {
+	Component      string `key:"component" doc:"what it is to Home Assistant" oneof:"sensor|binary_sensor|switch|light|button|number|text|event|device_tracker|cover|lock|fan|siren|select"`
+	Name           string `key:"name" doc:"name for people"`
+	DeviceClass    string `key:"device_class" doc:"such as temperature, door, motion"`
+	StateClass     string `key:"state_class" doc:"of a sensor whose history is to be kept" oneof:"measurement|total|total_increasing"`
+	Unit           string `key:"unit" doc:"unit of measurement"`
+	Icon           string `key:"icon" doc:"such as mdi:doorbell"`
+	Value          string `key:"value" doc:"the member of a JSON payload that holds the value, or a template {{ … }}"`
+	EntityCategory string `key:"entity_category" doc:"where it is shown" oneof:"config|diagnostic"`
+	PayloadOn      string `key:"payload_on" doc:"payload that means on"`
+	PayloadOff     string `key:"payload_off" doc:"payload that means off"`
+	CommandTopic   string `key:"command_topic" doc:"topic that it is commanded by; of an action it is the source's"`
+}
+
+func readHomeAssistant(n yamlnode.Node, r *rule) *homeAssistant {
+	h := &homeAssistant{}
+	rd := reader{}
+	rd.fill(n, fieldValue(h), map[string]yamlnode.Node{}, "")
+	if h.Component == "" {
+		h.Component = "sensor"
+		if r.action != nil {
+			h.Component = "button"
+		} else if binaryClasses[h.DeviceClass] {
+			h.Component = "binary_sensor"
+		}
+	}
+	return h
+}
+
+// binaryClasses are device classes that only binary sensors have.
+var binaryClasses = map[string]bool{"battery_charging": true, "carbon_monoxide": true, "cold": true, "connectivity": true, "door": true,
+	"garage_door": true, "heat": true, "light": true, "lock": true, "moisture": false, "motion": true, "moving": true, "occupancy": true,
+	"opening": true, "plug": true, "presence": true, "problem": true, "running": true, "safety": true, "smoke": true, "sound": true,
+	"tamper": true, "update": true, "vibration": true, "window": true}
+
+var notSlug = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+
+func slug(s string) string { return strings.Trim(notSlug.ReplaceAllString(s, "_"), "_") }
+
+// discovery is the topic and the payload that announce the entity whose values are on topic.
+func (h *homeAssistant) discovery(id, host, topic string, reads []string) (string, []byte) {
+	object := slug(topic)
+	unique := slug("postbus_" + host + "_" + id + "_" + topic)
+	name := h.Name
+	if name == "" {
+		name = strings.ReplaceAll(topic, "/", " ")
+	}
+	c := map[string]any{
+		"name": name, "unique_id": unique,
+		"device": map[string]any{"identifiers": []string{"postbus_" + host + "_" + id}, "name": id + " on " + host, "manufacturer": "postbus", "model": "plugin " + id},
+		"origin": map[string]any{"name": "postbus"},
+	}
+	commanded := map[string]bool{"switch": true, "light": true, "button": true, "number": true, "text": true, "cover": true, "lock": true, "fan": true, "siren": true, "select": true}
+	command := h.CommandTopic
+	if command == "" && commanded[h.Component] && len(reads) == 1 && !strings.ContainsAny(reads[0], "+#") {
+		command = reads[0]
+	}
+	if command != "" {
+		c["command_topic"] = command
+	}
+	if h.Component != "button" {
+		c["state_topic"] = topic
+	}
+	switch {
+	case strings.Contains(h.Value, "{{"):
+		c["value_template"] = h.Value
+	case h.Value != "":
+		c["value_template"] = "{{ value_json." + h.Value + " }}"
+	}
+	for key, v := range map[string]string{"device_class": h.DeviceClass, "state_class": h.StateClass, "unit_of_measurement": h.Unit, "icon": h.Icon,
+		"entity_category": h.EntityCategory, "payload_on": h.PayloadOn, "payload_off": h.PayloadOff} {
+		if v != "" {
+			c[key] = v
+		}
+	}
+	p, err := json.Marshal(c)
+	if err != nil { // maps of texts
+		panic(err)
+	}
+	return h.topic(id, object), p
+}
+
+func (h *homeAssistant) topic(id, object string) string {
+	return discoveryRoot + "/" + h.Component + "/postbus_" + id + "/" + object + "/config"
+}
+
+// owns reports whether a discovery topic may be this entity's.
+func (h *homeAssistant) owns(id string, r *rule, topic string) bool {
+	head, tail, ok := strings.Cut(h.topic(id, "\x00"), "\x00")
+	object, found := strings.CutPrefix(topic, head)
+	if !ok || !found || !strings.HasSuffix(object, tail) {
+		return false
+	}
+	object = strings.TrimSuffix(object, tail)
+	switch {
+	case r.topic == nil:
+		return object == slug(r.action.key)
+	case r.topic.constant != "":
+		return object == slug(r.topic.constant)
+	}
+	return true // one of the topics that are filled in
+}

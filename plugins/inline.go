@@ -1,0 +1,284 @@
+package plugins
+
+// This file is "tests:" in a plugin file: events that are mapped before the file is let in, and what is
+// to come of each.
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// inlineTest is one test of a file.
+type inlineTest struct {
+	node   yamlnode.Node
+	name   string
+	vars   expr.Vars
+	expect []expectation
+}
+
+// expectation is one thing that is to come of an event. What is not there is not compared.
+type expectation struct {
+	node    yamlnode.Node
+	topic   *expr.Template
+	payload *expr.Value
+	retain  *bool
+	qos     *int64
+	action  string // kind or name
+	args    expr.Value
+}
+
+func (f *fileReader) tests(n yamlnode.Node) {
+	list, _ := n.List()
+	for i, item := range list {
+		m, ok := item.Map("name", "event", "last", "state", "now", "expect")
+		if !ok {
+			continue
+		}
+		t := inlineTest{node: item, name: fmt.Sprintf("tests[%d]", i)}
+		if v, ok := m.Get("name"); ok {
+			if s, ok := v.Text(); ok {
+				t.name = s
+			}
+		}
+		t.vars = expr.Vars{Event: map[string]any{}, Host: f.Host, Now: time.Now(), Env: map[string]string{}}
+		if v, ok := m.Get("event"); ok {
+			t.vars.Event = f.testEvent(v)
+		} else {
+			item.FailKey("write event: {…}", "the test has no event")
+		}
+		if v, ok := m.Get("last"); ok {
+			t.vars.Last = f.testEvent(v)
+		}
+		if v, ok := m.Get("state"); ok {
+			x, _ := plain(v)
+			t.vars.State, _ = x.(map[string]any)
+		}
+		if v, ok := m.Get("now"); ok {
+			t.vars.Now = readTime(v)
+		}
+		expect, has := m.Get("expect")
+		if !has {
+			item.FailKey("write expect: [] if nothing is to come of it", "the test expects nothing that can be checked")
+			continue
+		}
+		wants, _ := expect.List()
+		for _, w := range wants {
+			if e, ok := f.expectation(w); ok {
+				t.expect = append(t.expect, e)
+			}
+		}
+		t.node = expect
+		f.spec.tests = append(f.spec.tests, t)
+	}
+}
+
+func readTime(n yamlnode.Node) time.Time {
+	if !n.IsScalar() {
+		n.Text()
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339Nano, n.Raw().Value)
+	if err != nil {
+		n.Fail("write it as 2026-01-31T12:00:00Z", "%q is no time", n.Raw().Value)
+	}
+	return t
+}
+
+// testEvent reads an event as the source would give it: the declared types decide.
+func (f *fileReader) testEvent(n yamlnode.Node) map[string]any {
+	m, ok := n.Map()
+	out := map[string]any{}
+	if !ok {
+		return out
+	}
+	types := map[string]reflect.Type{}
+	for _, s := range f.spec.sources {
+		if s.kind.Event != nil {
+			for _, d := range fieldsOf(reflect.TypeOf(s.kind.Event)) {
+				types[d.key] = d.typ
+			}
+		}
+	}
+	for i := range m.Len() {
+		name, item := m.Entry(i)
+		x, ok := plain(item)
+		if !ok {
+			continue
+		}
+		if !f.scope.Open && types[name] == nil {
+			hint := "the fields there are: " + strings.Join(f.scope.Fields, ", ")
+			if s := yamlnode.Suggest(name, f.scope.Fields); s != "" {
+				hint = fmt.Sprintf("did you mean %q?", s)
+			}
+			item.FailKey(hint, "the source has no field %q", name)
+			continue
+		}
+		out[name] = asDeclared(types[name], x)
+	}
+	return out
+}
+
+// asDeclared gives a value from a file the type that the source would give it.
+func asDeclared(t reflect.Type, x any) any {
+	s, text := x.(string)
+	switch {
+	case t == nil:
+	case text && t == timeType:
+		if at, err := time.Parse(time.RFC3339Nano, s); err == nil {
+			return at
+		}
+	case text && t == durationType:
+		if d, err := yamlnode.ParseDuration(s); err == nil {
+			return d
+		}
+	case text && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String && t.PkgPath() != "":
+		return reflect.ValueOf(strings.Split(s, "/")).Convert(t).Interface() // the levels of a topic
+	case text && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
+		return []byte(s)
+	}
+	return x
+}
+
+func (f *fileReader) expectation(n yamlnode.Node) (expectation, bool) {
+	kinds := names(f.Catalog.actions)
+	var keys []string
+	for _, r := range f.spec.rules {
+		if r.action != nil {
+			keys = append(keys, r.action.key)
+		}
+	}
+	m, ok := n.Map(append(append([]string{"topic", "payload", "retain", "qos"}, kinds...), keys...)...)
+	e := expectation{node: n}
+	if !ok {
+		return e, false
+	}
+	for i := range m.Len() {
+		key, v := m.Entry(i)
+		switch key {
+		case "topic":
+			if s, ok := v.Text(); ok {
+				e.topic, _ = template(v, s, f.scope)
+			}
+		case "payload":
+			if x, ok := valueOf(v, f.scope); ok {
+				e.payload = &x
+			}
+		case "retain":
+			if b, ok := v.Bool(); ok {
+				e.retain = &b
+			}
+		case "qos":
+			if q, ok := v.Int(0, 2); ok {
+				e.qos = &q
+			}
+		default:
+			e.action = key
+			e.args, _ = valueOf(v, f.scope)
+		}
+	}
+	return e, true
+}
+
+// check runs the test and puts what is not as expected at its place.
+func (t *inlineTest) check(s *Spec, c *Checker) {
+	got, verdicts := dryRun(s, &t.vars)
+	if len(got) != len(t.expect) {
+		t.node.Fail(strings.Join(verdicts, "; "), "%s: want %s, got %s", t.name, count(len(t.expect)), outcomes(got))
+		return
+	}
+	for i, e := range t.expect {
+		if wrong := e.compare(&got[i], &t.vars); wrong != "" {
+			e.node.Fail("", "%s: %s", t.name, wrong)
+		}
+	}
+}
+
+func count(n int) string {
+	if n == 1 {
+		return "1 event"
+	}
+	return fmt.Sprintf("%d events", n)
+}
+
+func outcomes(list []outcome) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	var words []string
+	for i := range list {
+		words = append(words, list[i].String())
+	}
+	return strings.Join(words, " and ")
+}
+
+func (e *expectation) compare(o *outcome, v *expr.Vars) string {
+	if e.action != "" {
+		if o.rule.action == nil || o.rule.action.key != e.action && o.rule.action.kind.Name != e.action {
+			return fmt.Sprintf("want the action %s, got %s", e.action, o)
+		}
+		want, err := e.args.Eval(v)
+		if err != nil {
+			return err.Error()
+		}
+		args, _ := want.(map[string]any)
+		for key, w := range args {
+			if !same(w, o.args[key]) {
+				return fmt.Sprintf("%s: want %s, got %s", key, expr.Text(w), expr.Text(o.args[key]))
+			}
+		}
+		return ""
+	}
+	if o.rule.topic == nil {
+		return fmt.Sprintf("want an event, got %s", o)
+	}
+	if e.topic != nil {
+		want, err := e.topic.Text(v)
+		if err != nil {
+			return err.Error()
+		}
+		if want != o.topic {
+			return fmt.Sprintf("want the topic %q, got %q", want, o.topic)
+		}
+	}
+	if e.payload != nil {
+		want, err := e.payload.Eval(v)
+		if err != nil {
+			return err.Error()
+		}
+		if !samePayload(want, o.payload) {
+			return fmt.Sprintf("want the payload %s, got %s", expr.Text(want), o.payload)
+		}
+	}
+	if e.retain != nil && *e.retain != o.rule.retain {
+		return fmt.Sprintf("want retain %v, got %v", *e.retain, o.rule.retain)
+	}
+	if e.qos != nil && *e.qos != int64(o.rule.qos) {
+		return fmt.Sprintf("want QoS %d, got %d", *e.qos, o.rule.qos)
+	}
+	return ""
+}
+
+// samePayload compares a value from a file with what is published: as JSON where it is a tree, else as
+// text.
+func samePayload(want any, payload []byte) bool {
+	switch want.(type) {
+	case map[string]any, []any:
+		var got any
+		return json.Unmarshal(payload, &got) == nil && same(want, got)
+	}
+	return expr.Text(want) == string(payload)
+}
+
+// same compares values as JSON has them: 1 and 1.0 are one number.
+func same(a, b any) bool {
+	x, err := json.Marshal(wrap(a))
+	y, err2 := json.Marshal(wrap(b))
+	var u, v any
+	return err == nil && err2 == nil && json.Unmarshal(x, &u) == nil && json.Unmarshal(y, &v) == nil && reflect.DeepEqual(u, v)
+}

@@ -1,0 +1,209 @@
+package plugins
+
+// This file is the mapping: what comes of one event, rule by rule.
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"time"
+
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// verdict is what a rule made of an event.
+type verdict byte
+
+const (
+	verdictNone    verdict = iota // it saw none yet
+	verdictPassed                 // something came of it
+	verdictFilter                 // "when" is false
+	verdictRate                   // more than the rate
+	verdictError                  // an expression failed
+	verdictRefused                // the topic is not allowed
+)
+
+// outcome is one thing that comes of an event: to be published, or to be done.
+type outcome struct {
+	rule    *rule
+	topic   string // of an action: that of its queue
+	payload []byte
+	args    map[string]any // of an action
+}
+
+func (o *outcome) String() string {
+	if o.rule.action != nil {
+		return fmt.Sprintf("%s %s", o.rule.action.key, expr.Text(o.args))
+	}
+	return fmt.Sprintf("%s = %s", o.topic, clip(string(o.payload), 200))
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xc0 == 0x80 {
+		n--
+	}
+	return s[:n] + "…"
+}
+
+// ruleState is what a rule remembers between events. It moves on to the next generation of the file
+// where the rule stays.
+type ruleState struct {
+	last    map[string]any // the last event that something came of
+	bucket  bucket
+	verdict verdict
+	at      time.Time
+	seen    map[string]any // the last event
+	err     error
+	seenLast,
+	seenState map[string]any // what last and state were then
+}
+
+// apply makes of an event what the rule says. ok is false when nothing comes of it; st says why.
+func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) {
+	v.Last = st.last
+	st.seen, st.at, st.err, st.seenLast, st.seenState = v.Event, v.Now, nil, st.last, v.State
+	failed := func(as verdict, err error) (outcome, bool) {
+		st.verdict, st.err = as, err
+		return outcome{}, false
+	}
+	if r.when != nil {
+		pass, err := r.when.Bool(v)
+		if err != nil {
+			return failed(verdictError, fmt.Errorf("when: %w", err))
+		}
+		if !pass {
+			return failed(verdictFilter, nil)
+		}
+	}
+	o.rule = r
+	var err error
+	if r.topic != nil {
+		if o.topic, err = r.topic.eval(v, &s.permissions); err != nil {
+			return failed(verdictRefused, fmt.Errorf("topic: %w", err))
+		}
+		if o.payload, err = r.payload(v); err != nil {
+			return failed(verdictError, fmt.Errorf("payload: %w", err))
+		}
+	}
+	if r.action != nil {
+		args, err := r.action.args.Eval(v)
+		if err != nil {
+			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
+		}
+		o.args, _ = args.(map[string]any)
+		if o.payload, err = encodeOrder(order{At: v.Now, Args: o.args}); err != nil {
+			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
+		}
+		o.topic = queueTopic(s.ID, r.action.key)
+	}
+	changed, err := r.remember(v)
+	if err != nil {
+		return failed(verdictError, fmt.Errorf("set: %w", err))
+	}
+	if r.rate != nil && !st.bucket.take(r.rate, v.Now) {
+		return failed(verdictRate, nil)
+	}
+	if changed != nil {
+		v.State = changed
+	}
+	st.last, st.verdict = v.Event, verdictPassed
+	return o, r.topic != nil || r.action != nil
+}
+
+// remember is the plugin's state after this rule; nil when it is the same. The old one stays as it is.
+func (r *rule) remember(v *expr.Vars) (map[string]any, error) {
+	if len(r.set) == 0 {
+		return nil, nil
+	}
+	var next map[string]any
+	for _, s := range r.set {
+		x, err := s.value.Eval(v)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		if reflect.DeepEqual(x, v.State[s.name]) {
+			continue
+		}
+		if next == nil {
+			next = make(map[string]any, len(v.State)+len(r.set))
+			maps.Copy(next, v.State)
+		}
+		if x == nil {
+			delete(next, s.name)
+			continue
+		}
+		next[s.name] = x
+	}
+	if n := len(next); n > maxState {
+		return nil, fmt.Errorf("more than %d names", maxState)
+	}
+	return next, nil
+}
+
+const maxState = 1000 // names that a plugin's state may have
+
+// payload is the body of what is published: a single value as text, a tree as JSON.
+func (r *rule) payload(v *expr.Vars) ([]byte, error) {
+	if r.body == nil {
+		return expr.Const(v.Event).AppendJSON(nil, v)
+	}
+	if !r.tree {
+		x, err := r.body.Eval(v)
+		if err != nil {
+			return nil, err
+		}
+		switch b := x.(type) {
+		case []byte:
+			return b, nil
+		case map[string]any, []any:
+			return expr.Const(x).AppendJSON(nil, v)
+		}
+		return []byte(expr.Text(x)), nil
+	}
+	return r.body.AppendJSON(nil, v)
+}
+
+// dryRun maps an event for a test: nothing is published, and rates do not count.
+func dryRun(s *Spec, v *expr.Vars) (list []outcome, verdicts []string) {
+	last, state := v.Last, v.State
+	for _, r := range s.rules {
+		st := ruleState{last: last}
+		free := *r
+		free.rate = nil
+		vars := *v
+		vars.State = state
+		o, ok := free.apply(s, &st, &vars)
+		state = vars.State
+		if ok {
+			o.rule = r
+			list = append(list, o)
+		} else {
+			verdicts = append(verdicts, fmt.Sprintf("%s %s", r.label, r.explain(&st, &vars)))
+		}
+	}
+	return list, verdicts
+}
+
+// explain says in words what the rule made of its last event.
+func (r *rule) explain(st *ruleState, v *expr.Vars) string {
+	switch st.verdict {
+	case verdictNone:
+		return "has seen no event yet"
+	case verdictFilter:
+		then := *v
+		then.Event, then.Last, then.State, then.Now = st.seen, st.seenLast, st.seenState, st.at
+		return "filtered: " + r.when.Explain(&then)
+	case verdictRate:
+		return fmt.Sprintf("rate limited: more than %d in %s", r.rate.n, r.rate.per)
+	case verdictError:
+		return fmt.Sprintf("error: %v", st.err)
+	case verdictRefused:
+		return fmt.Sprintf("not allowed: %v", st.err)
+	}
+	return "passed"
+}
+
+func queueTopic(id, key string) string { return "$plugin/" + id + "/do/" + key }

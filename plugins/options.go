@@ -1,0 +1,366 @@
+package plugins
+
+// This file reads options from YAML into the struct that a kind declares, by the tags of its fields:
+//
+//	key       name in the file            doc      one sentence for people
+//	need      "yes": must be there        min, max bounds, in the text form of the type
+//	oneof     "a|b": the words there are  unit     "size": bytes, as 64MiB
+//	secret    "yes": may be secret:name   path     "yes": counts from the plugins folder
+
+import (
+	"encoding"
+	"fmt"
+	"math"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+// field is one key of a declared struct.
+type field struct {
+	key, doc           string
+	index              int
+	typ                reflect.Type
+	need, secret, path bool
+	size               bool
+	min, max           string
+	oneOf              []string
+}
+
+var (
+	durationType = reflect.TypeFor[time.Duration]()
+	textType     = reflect.TypeFor[encoding.TextUnmarshaler]()
+	timeType     = reflect.TypeFor[time.Time]()
+)
+
+// fieldsOf lists the keys of a struct type. It panics on tags that make no sense.
+func fieldsOf(t reflect.Type) []field {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	var out []field
+	for i := range t.NumField() {
+		f := t.Field(i)
+		key := f.Tag.Get("key")
+		if key == "" {
+			continue
+		}
+		d := field{key: key, doc: f.Tag.Get("doc"), index: i, typ: f.Type, need: f.Tag.Get("need") == "yes", secret: f.Tag.Get("secret") == "yes",
+			path: f.Tag.Get("path") == "yes", size: f.Tag.Get("unit") == "size", min: f.Tag.Get("min"), max: f.Tag.Get("max")}
+		if o := f.Tag.Get("oneof"); o != "" {
+			d.oneOf = strings.Split(o, "|")
+		}
+		if d.doc == "" {
+			panic(fmt.Sprintf("%s.%s has no doc tag", t, f.Name))
+		}
+		d.bounds() // panics when they cannot be read
+		out = append(out, d)
+	}
+	return out
+}
+
+func isText(t reflect.Type) bool { return reflect.PointerTo(t).Implements(textType) && t != timeType }
+
+// bounds are min and max as numbers: of bytes, nanoseconds, or as they are.
+func (f *field) bounds() (low, high float64) {
+	read := func(s string, otherwise float64) float64 {
+		if s == "" {
+			return otherwise
+		}
+		var v float64
+		var err error
+		switch {
+		case f.typ == durationType:
+			var d time.Duration
+			d, err = yamlnode.ParseDuration(s)
+			v = float64(d)
+		case f.size:
+			var n int64
+			n, err = yamlnode.ParseSize(s)
+			v = float64(n)
+		default:
+			v, err = strconv.ParseFloat(s, 64)
+		}
+		if err != nil {
+			panic(fmt.Sprintf("%s: bound %q: %v", f.key, s, err))
+		}
+		return v
+	}
+	least := math.Inf(-1)
+	if f.typ == durationType || f.size {
+		least = 0
+	}
+	return read(f.min, least), read(f.max, math.Inf(1))
+}
+
+func clampInt(v float64) int64 {
+	switch {
+	case v >= math.MaxInt64:
+		return math.MaxInt64
+	case v <= math.MinInt64:
+		return math.MinInt64
+	}
+	return int64(v)
+}
+
+// reader fills structs from YAML. Mistakes go to the document.
+type reader struct {
+	dir     string                   // that relative paths count from
+	secrets map[string]yamlnode.Node // names of secrets that were met
+	skip    []string                 // keys of the top mapping that are somebody else's
+}
+
+// fill reads the keys of n into v, a struct that holds the defaults. where notes each value's node by
+// key, for mistakes that show up later.
+func (r *reader) fill(n yamlnode.Node, v reflect.Value, where map[string]yamlnode.Node, prefix string) {
+	fields := fieldsOf(v.Type())
+	known := make([]string, 0, len(fields)+len(r.skip))
+	for _, f := range fields {
+		known = append(known, f.key)
+	}
+	if prefix == "" {
+		known = append(known, r.skip...)
+	}
+	if len(known) == 0 {
+		if !n.IsNull() && !(n.IsMap() && len(n.Raw().Content) == 0) {
+			n.Fail("write {}", "there is nothing to set here")
+		}
+		return
+	}
+	m, ok := n.Map(known...)
+	if !ok {
+		return
+	}
+	for _, f := range fields {
+		at, there := m.Get(f.key)
+		if !there {
+			if f.need && v.Field(f.index).IsZero() && (n.IsNull() || complete(n, m)) {
+				n.FailKey("it is needed: "+f.doc, "%q is missing", f.key)
+			}
+			continue
+		}
+		where[prefix+f.key] = at
+		r.value(at, f, v.Field(f.index), where, prefix+f.key)
+	}
+}
+
+// value reads one value.
+func (r *reader) value(n yamlnode.Node, f field, v reflect.Value, where map[string]yamlnode.Node, path string) {
+	low, high := f.bounds()
+	switch t := v.Type(); {
+	case isText(t):
+		r.unmarshal(n, v)
+	case t == durationType:
+		if d, ok := n.Duration(time.Duration(clampInt(low)), time.Duration(clampInt(high))); ok {
+			v.SetInt(int64(d))
+		}
+	case f.size:
+		if s, ok := n.Size(clampInt(low), clampInt(high)); ok {
+			v.SetInt(s)
+		}
+	case t.Kind() == reflect.String:
+		r.text(n, f, v)
+	case t.Kind() == reflect.Bool:
+		if b, ok := n.Bool(); ok {
+			v.SetBool(b)
+		}
+	case t.Kind() == reflect.Int || t.Kind() == reflect.Int64:
+		if i, ok := n.Int(clampInt(low), clampInt(high)); ok {
+			v.SetInt(i)
+		}
+	case t.Kind() == reflect.Float64:
+		if x, ok := n.Float(max(low, -math.MaxFloat64), min(high, math.MaxFloat64)); ok {
+			v.SetFloat(x)
+		}
+	case t.Kind() == reflect.Pointer:
+		p := reflect.New(t.Elem())
+		if !v.IsNil() {
+			p.Elem().Set(v.Elem())
+		}
+		r.fill(n, p.Elem(), where, path+".")
+		v.Set(p)
+	case t.Kind() == reflect.Struct:
+		r.fill(n, v, where, path+".")
+	case t.Kind() == reflect.Slice:
+		r.list(n, f, v, where, path)
+	case t.Kind() == reflect.Map:
+		r.mapping(n, f, v, where, path)
+	case t.Kind() == reflect.Interface:
+		if x, ok := plain(n); ok && x != nil {
+			v.Set(reflect.ValueOf(x))
+		}
+	default:
+		panic(fmt.Sprintf("%s: no option can be a %s", path, t))
+	}
+}
+
+func (r *reader) unmarshal(n yamlnode.Node, v reflect.Value) {
+	if !n.IsScalar() || n.Refused() {
+		n.Text() // says what is wrong
+		return
+	}
+	if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.Raw().Value)); err != nil {
+		n.Fail(hintOf(err), "%v", err)
+	}
+}
+
+func (r *reader) text(n yamlnode.Node, f field, v reflect.Value) {
+	if len(f.oneOf) > 0 {
+		if s, ok := n.OneOf(f.oneOf...); ok {
+			v.SetString(s)
+		}
+		return
+	}
+	s, ok := n.Text()
+	switch {
+	case !ok:
+		return
+	case f.need && s == "":
+		n.Fail("write "+f.doc, "the text is empty")
+		return
+	case f.secret:
+		r.secret(n, s)
+	case f.path && s != "" && !filepath.IsAbs(s):
+		s = filepath.Join(r.dir, s)
+	}
+	v.SetString(s)
+}
+
+// secret notes a reference.
+func (r *reader) secret(n yamlnode.Node, s string) {
+	name, ok := strings.CutPrefix(s, secretPrefix)
+	if !ok {
+		return
+	}
+	if err := checkSecretName(name); err != nil {
+		n.Fail("", "%v", err)
+		return
+	}
+	if r.secrets != nil {
+		r.secrets[name] = n
+	}
+}
+
+func (r *reader) list(n yamlnode.Node, f field, v reflect.Value, where map[string]yamlnode.Node, path string) {
+	items, ok := n.List()
+	if !ok {
+		return
+	}
+	if f.need && len(items) == 0 {
+		n.Fail("write "+f.doc, "the list is empty")
+	}
+	list := reflect.MakeSlice(v.Type(), len(items), len(items))
+	each := f
+	each.typ, each.need = v.Type().Elem(), false
+	for i, item := range items {
+		at := path + "[" + strconv.Itoa(i) + "]"
+		where[at] = item
+		r.value(item, each, list.Index(i), where, at)
+	}
+	v.Set(list)
+}
+
+func (r *reader) mapping(n yamlnode.Node, f field, v reflect.Value, where map[string]yamlnode.Node, path string) {
+	m, ok := n.Map()
+	if !ok {
+		return
+	}
+	out := reflect.MakeMap(v.Type())
+	each := f
+	each.typ, each.need = v.Type().Elem(), false
+	for i := range m.Len() {
+		name, item := m.Entry(i)
+		at := path + "." + name
+		where[at] = item
+		x := reflect.New(v.Type().Elem()).Elem()
+		r.value(item, each, x, where, at)
+		out.SetMapIndex(reflect.ValueOf(name).Convert(v.Type().Key()), x)
+	}
+	v.Set(out)
+}
+
+// plain is a YAML value as Go has it: text, float64 or int64, bool, nil, []any, map[string]any.
+func plain(n yamlnode.Node) (any, bool) {
+	switch {
+	case n.Refused():
+		return nil, false
+	case n.IsNull():
+		return nil, true
+	case n.IsMap():
+		m, ok := n.Map()
+		out := map[string]any{}
+		for i := range m.Len() {
+			name, item := m.Entry(i)
+			x, good := plain(item)
+			out[name], ok = x, ok && good
+		}
+		return out, ok
+	case n.IsList():
+		items, ok := n.List()
+		out := make([]any, len(items))
+		for i, item := range items {
+			x, good := plain(item)
+			out[i], ok = x, ok && good
+		}
+		return out, ok
+	}
+	switch n.Raw().Tag {
+	case "!!bool":
+		b, ok := n.Bool()
+		return b, ok
+	case "!!int":
+		i, ok := n.Int(math.MinInt64, math.MaxInt64)
+		return i, ok
+	case "!!float":
+		x, ok := n.Float(-math.MaxFloat64, math.MaxFloat64)
+		return x, ok
+	}
+	return n.Raw().Value, true
+}
+
+// complain puts the mistakes that the options found in themselves at their places.
+func complain(v any, at yamlnode.Node, where map[string]yamlnode.Node) {
+	c, ok := v.(checker)
+	if !ok {
+		return
+	}
+	for _, err := range c.Check() {
+		n := at
+		if k, ok := err.(interface{ Key() string }); ok {
+			for key := k.Key(); key != ""; {
+				if found, ok := where[key]; ok {
+					n = found
+					break
+				}
+				key = key[:max(strings.LastIndexByte(key, '.'), 0)]
+			}
+		}
+		n.Fail(hintOf(err), "%v", err)
+	}
+}
+
+func hintOf(err error) string {
+	if h, ok := err.(interface{ Hint() string }); ok {
+		return h.Hint()
+	}
+	return ""
+}
+
+// keysOf lists the keys of a declared struct; nil has none.
+func keysOf(s any) []string {
+	if s == nil {
+		return nil
+	}
+	var keys []string
+	for _, f := range fieldsOf(reflect.TypeOf(s)) {
+		keys = append(keys, f.key)
+	}
+	return slices.Clip(keys)
+}
+
+func fieldValue(p any) reflect.Value { return reflect.ValueOf(p).Elem() }

@@ -1,0 +1,260 @@
+package plugins
+
+// This file is an action's arguments on their way: evaluated by the mapping, as JSON in the queue, and
+// as the struct that the action declares.
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// order is an action's event in its queue.
+type order struct {
+	At   time.Time      `json:"at"` // of the event that it came from
+	Args map[string]any `json:"args"`
+}
+
+const bytesKey = "$base64"
+
+// encodeOrder writes an order. Bytes that are no text survive.
+func encodeOrder(o order) ([]byte, error) {
+	o.Args = wrap(o.Args).(map[string]any)
+	return json.Marshal(o)
+}
+
+func wrap(v any) any {
+	switch x := v.(type) {
+	case []byte:
+		if utf8.Valid(x) {
+			return string(x)
+		}
+		return map[string]any{bytesKey: base64.StdEncoding.EncodeToString(x)}
+	case map[string]any:
+		m := make(map[string]any, len(x))
+		for k, e := range x {
+			m[k] = wrap(e)
+		}
+		return m
+	case []any:
+		l := make([]any, len(x))
+		for i, e := range x {
+			l[i] = wrap(e)
+		}
+		return l
+	case time.Duration, fmt.Stringer:
+		if _, ok := v.(time.Time); !ok {
+			return expr.Text(v)
+		}
+	case float64:
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return expr.Text(v)
+		}
+	}
+	return v
+}
+
+func unwrap(v any) any {
+	switch x := v.(type) {
+	case map[string]any:
+		if s, ok := x[bytesKey].(string); ok && len(x) == 1 {
+			if b, err := base64.StdEncoding.DecodeString(s); err == nil {
+				return b
+			}
+		}
+		for k, e := range x {
+			x[k] = unwrap(e)
+		}
+	case []any:
+		for i, e := range x {
+			x[i] = unwrap(e)
+		}
+	}
+	return v
+}
+
+// decodeOrder reads an order into a struct of the action's arguments.
+func decodeOrder(payload []byte, args any) (order, reflect.Value, error) {
+	v := reflect.New(reflect.TypeOf(args)).Elem()
+	v.Set(reflect.ValueOf(args))
+	var o order
+	d := json.NewDecoder(bytes.NewReader(payload))
+	d.UseNumber()
+	if err := d.Decode(&o); err != nil {
+		return o, v, fmt.Errorf("not an order of this program: %w", err)
+	}
+	for _, f := range fieldsOf(v.Type()) {
+		x, ok := o.Args[f.key]
+		x = unwrap(x)
+		if !ok || x == nil {
+			if f.need {
+				return o, v, fmt.Errorf("%s is missing (nil)", f.key)
+			}
+			continue
+		}
+		if err := assign(v.Field(f.index), f, x); err != nil {
+			return o, v, fmt.Errorf("%s: %w", f.key, err)
+		}
+	}
+	return o, v, nil
+}
+
+// assign puts what an expression gave into a declared field.
+func assign(v reflect.Value, f field, x any) error {
+	switch t := v.Type(); {
+	case isText(t):
+		return v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(expr.Text(x)))
+	case t == durationType:
+		d, err := yamlnode.ParseDuration(expr.Text(x))
+		if err != nil {
+			return err
+		}
+		v.SetInt(int64(d))
+		return within(f, float64(d))
+	case t.Kind() == reflect.String:
+		s := expr.Text(plainNumber(x))
+		if len(f.oneOf) > 0 && !slices.Contains(f.oneOf, s) {
+			return fmt.Errorf("want %s, got %q", strings.Join(f.oneOf, " or "), s)
+		}
+		if f.need && s == "" {
+			return fmt.Errorf("the text is empty")
+		}
+		v.SetString(s)
+	case t.Kind() == reflect.Bool:
+		b, ok := x.(bool)
+		if !ok {
+			return fmt.Errorf("want true or false, got %s", kindOf(x))
+		}
+		v.SetBool(b)
+	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64, t.Kind() == reflect.Float64:
+		return assignNumber(v, f, x)
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
+		v.SetBytes([]byte(expr.Text(plainNumber(x))))
+	case t.Kind() == reflect.Slice:
+		list, ok := x.([]any)
+		if !ok {
+			return fmt.Errorf("want a list, got %s", kindOf(x))
+		}
+		out := reflect.MakeSlice(t, len(list), len(list))
+		for i, e := range list {
+			if err := assign(out.Index(i), f, e); err != nil {
+				return fmt.Errorf("[%d]: %w", i, err)
+			}
+		}
+		v.Set(out)
+	case t.Kind() == reflect.Map:
+		m, ok := x.(map[string]any)
+		if !ok {
+			return fmt.Errorf("want a mapping, got %s", kindOf(x))
+		}
+		out := reflect.MakeMap(t)
+		for k, e := range m {
+			item := reflect.New(t.Elem()).Elem()
+			if err := assign(item, f, e); err != nil {
+				return fmt.Errorf("%s: %w", k, err)
+			}
+			out.SetMapIndex(reflect.ValueOf(k), item)
+		}
+		v.Set(out)
+	case t.Kind() == reflect.Interface:
+		if p := plainNumber(x); p != nil {
+			v.Set(reflect.ValueOf(p))
+		}
+	case t.Kind() == reflect.Struct:
+		m, ok := x.(map[string]any)
+		if !ok {
+			return fmt.Errorf("want a mapping, got %s", kindOf(x))
+		}
+		for _, inner := range fieldsOf(t) {
+			if e, ok := m[inner.key]; ok && e != nil {
+				if err := assign(v.Field(inner.index), inner, e); err != nil {
+					return fmt.Errorf("%s: %w", inner.key, err)
+				}
+			}
+		}
+	case t.Kind() == reflect.Pointer:
+		p := reflect.New(t.Elem())
+		if err := assign(p.Elem(), f, x); err != nil {
+			return err
+		}
+		v.Set(p)
+	}
+	return nil
+}
+
+func assignNumber(v reflect.Value, f field, x any) error {
+	n, ok := plainNumber(x).(float64)
+	if i, whole := plainNumber(x).(int64); whole {
+		n, ok = float64(i), true
+	}
+	if !ok {
+		return fmt.Errorf("want a number, got %s", kindOf(x))
+	}
+	if err := within(f, n); err != nil {
+		return err
+	}
+	if v.Kind() == reflect.Float64 {
+		v.SetFloat(n)
+		return nil
+	}
+	if n != math.Trunc(n) || math.Abs(n) > 1<<53 {
+		return fmt.Errorf("want a whole number, got %v", n)
+	}
+	v.SetInt(int64(n))
+	return nil
+}
+
+// plainNumber turns the numbers of JSON, at any depth, into int64 where they are whole, else float64.
+func plainNumber(x any) any {
+	switch v := x.(type) {
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return i
+		}
+		n, _ := v.Float64()
+		return n
+	case map[string]any:
+		for k, e := range v {
+			v[k] = plainNumber(e)
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = plainNumber(e)
+		}
+	}
+	return x
+}
+
+func within(f field, n float64) error {
+	if low, high := f.bounds(); n < low || n > high {
+		return fmt.Errorf("want %s to %s, got %v", f.min, f.max, n)
+	}
+	return nil
+}
+
+func kindOf(x any) string {
+	switch x.(type) {
+	case nil:
+		return "nothing"
+	case bool:
+		return "a true/false value"
+	case json.Number, int, int64, float64:
+		return "a number"
+	case map[string]any:
+		return "a mapping"
+	case []any:
+		return "a list"
+	}
+	return "text"
+}

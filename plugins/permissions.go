@@ -1,0 +1,84 @@
+package plugins
+
+// This file is "permissions:": what a file says it may do at most. Without the key it may do what is
+// derived from it.
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+var permissionKeys = []string{"publish", "subscribe", "exec", "path", "host", "device", "listen"}
+
+func (f *fileReader) permissions(n yamlnode.Node) {
+	m, ok := n.Map(permissionKeys...)
+	if !ok {
+		return
+	}
+	p := permissions{by: map[string][]string{}}
+	for i := range m.Len() {
+		name, v := m.Entry(i)
+		list := []string{}
+		items, _ := v.List()
+		for _, item := range items {
+			s, ok := item.Text()
+			if !ok {
+				continue
+			}
+			if name == "publish" || name == "subscribe" {
+				if err := bus.CheckFilter(s); err != nil {
+					item.Fail("", "%v", err)
+				}
+			} else if _, err := path.Match(s, ""); err != nil {
+				item.Fail("* stands for anything but /, [ must be closed", "%q is no pattern", s)
+			}
+			list = append(list, s)
+		}
+		p.by[name] = list
+	}
+	p.publish = p.by["publish"]
+	f.spec.permissions = p
+}
+
+// allows reports whether what is within one of the patterns of its category.
+func allows(category string, patterns []string, what string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		if category == "subscribe" {
+			return covers(p, what)
+		}
+		ok, err := path.Match(p, what)
+		return err == nil && ok
+	})
+}
+
+// covers reports whether everything that the inner filter matches is matched by the outer one.
+func covers(outer, inner string) bool {
+	o, i := strings.Split(outer, "/"), strings.Split(inner, "/")
+	if strings.HasPrefix(inner, "$") && (o[0] == "#" || o[0] == "+") {
+		return false
+	}
+	for n, level := range o {
+		switch {
+		case level == "#":
+			return true
+		case n >= len(i) || i[n] == "#" || level != "+" && level != i[n]:
+			return false
+		}
+	}
+	return len(o) == len(i)
+}
+
+// accessOf lists what is touched in the categories.
+func accessOf(access []string, categories ...string) []string {
+	var out []string
+	for _, a := range access {
+		if c, _, _ := strings.Cut(a, ":"); slices.Contains(categories, c) && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}

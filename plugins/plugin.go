@@ -1,0 +1,414 @@
+package plugins
+
+// This file is one plugin's life: it is brought from what runs to what its file says, one step at a
+// time, in a goroutine of its own.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+// goal is what the folder says of a plugin.
+type goal struct {
+	file     string
+	hash     string          // of the file on disk
+	spec     *Spec           // of the newest good version; nil: there is none
+	errors   yamlnode.Errors // of the file on disk
+	approve  []string        // what waits for consent
+	pending  *Spec           // and the version that waits
+	disabled bool
+	gone     bool
+}
+
+// plugin is one configured file with what runs of it.
+type plugin struct {
+	id     string
+	s      *Supervisor
+	log    *slog.Logger
+	mapper *mapper
+	stuck  atomic.Int32
+	signal chan struct{}
+	done   chan struct{}
+
+	holdMu  sync.Mutex
+	held    map[string]*held
+	keeping int
+
+	mu         sync.Mutex
+	goal       goal
+	running    *Spec // nil: stopped
+	generation int
+	runners    []*runner
+	workers    []*worker
+	startErr   error // why the newest version does not run
+	tried      string
+	over       bool  // it has ended for good
+	phase      State // starting and stopping; else ""
+	state      State // as it was told last
+	since      time.Time
+	secrets    redactor
+	told       string // the state's JSON as it was told last
+}
+
+func newPlugin(s *Supervisor, id string) *plugin {
+	p := &plugin{id: id, s: s, log: s.o.Logger.With("plugin", id), signal: make(chan struct{}, 1), done: make(chan struct{}), held: map[string]*held{}}
+	p.mapper = newMapper(id, s.o.Host, s.o.Env, s.bus, p.log)
+	p.mapper.trace = p.tracer
+	p.mapper.memory = p.loadMemory()
+	return p
+}
+
+// changed makes the plugin look at itself.
+func (p *plugin) changed() {
+	select {
+	case p.signal <- struct{}{}:
+	default:
+	}
+}
+
+// aim sets the goal. It is false when the plugin has ended: a new one has to take its place.
+func (p *plugin) aim(g goal) bool {
+	p.mu.Lock()
+	over := p.over
+	p.goal = g
+	p.mu.Unlock()
+	p.changed()
+	return !over
+}
+
+// finish ends the plugin's life, unless its file came back in the meantime.
+func (p *plugin) finish() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.goal.gone {
+		p.changed()
+		return false
+	}
+	p.over = true
+	p.s.bus.Announce(stateTopic(p.id), nil) // before a new plugin of this name can tell its state
+	return true
+}
+
+// run lives until ctx ends or the file is gone.
+func (p *plugin) run(ctx context.Context) {
+	defer close(p.done)
+	defer p.s.forget(p)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			p.halt()
+			p.mapper.close()
+			p.saveMemory()
+			return
+		case <-p.signal:
+		case <-tick.C:
+			p.saveMemory()
+		}
+		p.mu.Lock()
+		g := p.goal
+		p.mu.Unlock()
+		switch {
+		case g.gone:
+			p.halt()
+			if !p.finish() {
+				continue // the file is back
+			}
+			p.mapper.close()
+			p.log.Info("plugin removed")
+			return
+		case g.disabled:
+			p.halt()
+		case g.spec != nil:
+			p.bring(g.spec)
+		}
+		p.tell()
+	}
+}
+
+// bring makes the plugin run the spec, unless it does or could not.
+func (p *plugin) bring(next *Spec) {
+	p.mu.Lock()
+	same := p.running != nil && p.running.Hash == next.Hash || p.startErr != nil && p.tried == next.Hash
+	p.mu.Unlock()
+	if same {
+		return
+	}
+	p.setPhase(StateStarting)
+	err := p.apply(next)
+	p.mu.Lock()
+	p.phase, p.startErr, p.tried = "", err, next.Hash
+	if err == nil {
+		p.running = next
+		p.generation++
+	}
+	generation := p.generation
+	p.mu.Unlock()
+	if err != nil {
+		p.log.Error("plugin not changed: the former version goes on", "generation", generation, "err", p.redact(err.Error()))
+		return
+	}
+	p.log.Info("plugin runs", "generation", generation, "file", next.File)
+}
+
+// apply replaces what runs by next. On an error what ran runs.
+func (p *plugin) apply(next *Spec) error {
+	keep, add, drop := p.compare(next)
+	if p.running == nil { // nothing to go back to: each source is tried until it starts
+		p.mapper.swap(next)
+		p.work(next)
+		for _, s := range add {
+			r := p.newRunner(s)
+			keep = append(keep, r)
+			r.start(nil)
+		}
+		p.setRunners(keep)
+		return nil
+	}
+	if slices.ContainsFunc(drop, func(r *runner) bool { return overlap(r.spec.claims, add) }) {
+		return p.applyInTurn(next, keep, add, drop)
+	}
+	fresh, srcs, err := p.openAll(add)
+	if err != nil {
+		return err
+	}
+	p.stopRunners(drop)
+	p.commit(next, append(keep, fresh...))
+	for i, r := range fresh {
+		r.start(srcs[i])
+	}
+	return nil
+}
+
+// applyInTurn stops the old sources first: both need a thing that can be held once.
+func (p *plugin) applyInTurn(next *Spec, keep []*runner, add []*sourceSpec, drop []*runner) (err error) {
+	p.keepHeld(func() {
+		p.stopRunners(drop)
+		var fresh []*runner
+		var srcs []any
+		if fresh, srcs, err = p.openAll(add); err != nil {
+			for _, r := range drop { // back to what was
+				again := p.newRunner(r.spec)
+				again.start(nil)
+				keep = append(keep, again)
+			}
+			p.setRunners(keep)
+			return
+		}
+		p.commit(next, append(keep, fresh...))
+		for i, r := range fresh {
+			r.start(srcs[i])
+		}
+	})
+	return err
+}
+
+func (p *plugin) commit(next *Spec, runners []*runner) {
+	p.mapper.swap(next)
+	p.setRunners(runners)
+	p.work(next)
+}
+
+// openAll opens every source or none.
+func (p *plugin) openAll(specs []*sourceSpec) (runners []*runner, srcs []any, err error) {
+	for _, s := range specs {
+		r := p.newRunner(s)
+		src, err := r.open(r.ctx)
+		if err != nil {
+			for i, o := range runners {
+				_ = o.shut(srcs[i])
+			}
+			return nil, nil, fmt.Errorf("source %s: %w", s.kind.Name, err)
+		}
+		runners, srcs = append(runners, r), append(srcs, src)
+	}
+	return runners, srcs, nil
+}
+
+// compare finds which sources stay open, which come and which go.
+func (p *plugin) compare(next *Spec) (keep []*runner, add []*sourceSpec, drop []*runner) {
+	p.mu.Lock()
+	drop = slices.Clone(p.runners)
+	p.mu.Unlock()
+	for _, s := range next.sources {
+		if i := slices.IndexFunc(drop, func(r *runner) bool { return r.spec.hash == s.hash }); i >= 0 {
+			keep, drop = append(keep, drop[i]), slices.Delete(drop, i, i+1)
+		} else {
+			add = append(add, s)
+		}
+	}
+	return keep, add, drop
+}
+
+func overlap(claims []string, specs []*sourceSpec) bool {
+	for _, s := range specs {
+		for _, c := range s.claims {
+			if slices.Contains(claims, c) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (p *plugin) setRunners(list []*runner) {
+	p.mu.Lock()
+	p.runners = list
+	p.mu.Unlock()
+}
+
+func (p *plugin) stopRunners(list []*runner) {
+	var wg sync.WaitGroup
+	for _, r := range list {
+		wg.Go(func() {
+			if err := r.stop(); err != nil {
+				p.log.Error(err.Error())
+				p.mapper.fail(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// work brings the actions to what next says. Those that stay are not touched.
+func (p *plugin) work(next *Spec) {
+	p.mu.Lock()
+	old := slices.Clone(p.workers)
+	p.mu.Unlock()
+	var list []*worker
+	var wanted []*actionSpec
+	keys := map[string]bool{}
+	for _, r := range next.rules {
+		if r.action == nil {
+			continue
+		}
+		keys[r.action.key] = true
+		if i := slices.IndexFunc(old, func(w *worker) bool { return w.spec.key == r.action.key && w.spec.hash == r.action.hash }); i >= 0 {
+			list, old = append(list, old[i]), slices.Delete(old, i, i+1)
+		} else {
+			wanted = append(wanted, r.action)
+		}
+	}
+	p.stopWorkers(old)
+	for _, w := range old {
+		if !keys[w.spec.key] {
+			p.dropQueue(w.spec.key)
+		}
+	}
+	for _, a := range wanted {
+		list = append(list, p.newWorker(a))
+	}
+	p.mu.Lock()
+	p.workers = list
+	p.mu.Unlock()
+}
+
+// dropQueue ends the queue of an action that the file has no more.
+func (p *plugin) dropQueue(key string) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	if err := p.s.bus.Unsubscribe(ctx, cursorName(p.id, key)); err != nil && !errors.Is(err, bus.ErrNoSession) {
+		p.log.Warn("queue of a former action not dropped", "action", key, "err", err)
+	}
+}
+
+func (p *plugin) stopWorkers(list []*worker) {
+	var wg sync.WaitGroup
+	for _, w := range list {
+		wg.Go(func() {
+			if err := w.stop(); err != nil {
+				p.log.Error(err.Error())
+				p.mapper.fail(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// halt stops everything.
+func (p *plugin) halt() {
+	p.mu.Lock()
+	runners, workers, was := p.runners, p.workers, p.running
+	p.mu.Unlock()
+	if was == nil {
+		return
+	}
+	p.setPhase(StateStopping)
+	p.stopRunners(runners)
+	p.stopWorkers(workers)
+	p.mu.Lock()
+	p.runners, p.workers, p.running, p.phase, p.startErr, p.tried = nil, nil, nil, "", nil, ""
+	p.mu.Unlock()
+}
+
+func (p *plugin) setPhase(s State) {
+	p.mu.Lock()
+	p.phase = s
+	p.mu.Unlock()
+	p.tell()
+}
+
+// hide adds secrets to those that are not shown.
+func (p *plugin) hide(secrets []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.secrets = newRedactor(append(secrets, p.secrets.secrets...))
+}
+
+func (p *plugin) redact(s string) string {
+	p.mu.Lock()
+	r := p.secrets
+	p.mu.Unlock()
+	return r.text(s)
+}
+
+// The plugin's state ("set:") is a retained event that no client can see or set.
+
+func memoryTopic(id string) string { return "$plugin/" + id + "/state" }
+
+func (p *plugin) loadMemory() map[string]any {
+	list, err := p.s.bus.Retained(memoryTopic(p.id))
+	if err != nil || len(list) == 0 {
+		return nil
+	}
+	var m map[string]any
+	if err := json.Unmarshal(list[0].Payload, &m); err != nil {
+		p.log.Warn("the plugin's state is not readable; it begins anew", "err", err)
+		return nil
+	}
+	return m
+}
+
+func (p *plugin) saveMemory() {
+	m := p.mapper
+	m.mu.Lock()
+	memory, dirty := m.memory, m.dirty
+	m.dirty = false
+	m.mu.Unlock()
+	if !dirty {
+		return
+	}
+	payload, err := json.Marshal(wrap(memory))
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, err = p.s.bus.Publish(ctx, bus.Event{Topic: memoryTopic(p.id), Payload: payload, QoS: 1, Retain: true, Source: sourceName(p.id)})
+	}
+	if err != nil {
+		p.log.Warn("the plugin's state is not saved yet", "err", err)
+		m.mu.Lock()
+		m.dirty = true
+		m.mu.Unlock()
+	}
+}

@@ -1,0 +1,170 @@
+package plugins
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+const simple = `
+source: {probe: {name: a}}
+publish:
+  - when: event.value > 1
+    topic: home/x
+    payload: {v: "${event.value}", host: "${host}"}
+`
+
+func TestAFileInTheFolderIsOnTheBus(t *testing.T) {
+	w := newWorld(t, Options{})
+	out := w.subscribe("home/#")
+	w.write("a.yaml", simple)
+	w.probes.post(t, "a", map[string]any{"value": 5})
+	if e := out.next(); e.Topic != "home/x" || string(e.Payload) != `{"v":5,"host":"test"}` || e.Source != "plugin:a" {
+		t.Errorf("%s %s from %s", e.Topic, e.Payload, e.Source)
+	}
+	w.probes.post(t, "a", map[string]any{"value": 1})
+	st := w.is("a", StateRunning, generation(1), func(s Status) bool { return s.Counters.In == 2 })
+	if st.Counters.Filtered != 1 || st.Counters.Published != 1 {
+		t.Errorf("%+v", st.Counters)
+	}
+	out.quiet()
+
+	// An edit of the mapping: the source stays open.
+	w.write("a.yaml", simple+"  - {topic: home/y, payload: \"${event.value}\"}\n")
+	w.is("a", StateRunning, generation(2))
+	w.probes.post(t, "a", map[string]any{"value": 2})
+	if e := out.next(); e.Topic != "home/x" {
+		t.Errorf("%s", e.Topic)
+	}
+	if e := out.next(); e.Topic != "home/y" || string(e.Payload) != "2" {
+		t.Errorf("%s %s", e.Topic, e.Payload)
+	}
+	if w.probes.opened["a"] != 1 {
+		t.Errorf("opened %d times", w.probes.opened["a"])
+	}
+
+	// A bad edit: the good version runs on, and the state says what is wrong.
+	w.write("a.yaml", simple+"  - {topik: home/z}\n")
+	st = w.is("a", StateStale)
+	if len(st.Errors) == 0 || st.Errors[0].Line != 7 || st.Errors[0].Col != 6 || st.Generation != 2 {
+		t.Errorf("%+v", st)
+	}
+	w.probes.post(t, "a", map[string]any{"value": 3})
+	out.next()
+	out.next()
+
+	w.remove("a.yaml")
+	until(t, "the plugin is gone", func() bool { _, ok := w.s.Get("a"); return !ok })
+	if w.probes.closed["a"] != 1 {
+		t.Errorf("closed %d times", w.probes.closed["a"])
+	}
+}
+
+func TestANewFileWithAMistakeIsRejected(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.write("a.yaml", "source: {prob: {}}\n")
+	st := w.is("a", StateRejected)
+	if len(st.Errors) == 0 || st.Errors[0].Text == "" {
+		t.Errorf("%+v", st)
+	}
+	w.write("a.yaml", simple)
+	w.is("a", StateRunning)
+}
+
+func TestOddFiles(t *testing.T) {
+	w := newWorld(t, Options{})
+	if err := os.Mkdir(filepath.Join(w.dir, "dir.yaml"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(w.dir, "link.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	w.write("B.yaml", simple)
+	w.write("b.yaml", simple)
+	w.write("no good.yaml", simple)
+	w.write("off.yaml.off", simple)
+	w.write("ok.yaml", simple)
+	for id, want := range map[string]State{"dir": StateRejected, "link": StateRejected, "B": StateRunning, "b": StateRejected, "no good": StateRejected, "off": StateDisabled, "ok": StateRunning} {
+		w.is(id, want)
+	}
+}
+
+func TestASourceThatFails(t *testing.T) {
+	w := newWorld(t, Options{})
+	for name, mode := range map[string]string{"fail": "fail-open", "popen": "panic-open", "prun": "panic-run", "end": "end"} {
+		w.write(name+".yaml", "source: {probe: {name: "+name+", mode: "+mode+"}}\npublish: [{topic: x}]\n")
+		w.is(name, StateBackoff)
+	}
+	w.write("good.yaml", simple)
+	w.is("good", StateRunning)
+	w.write("fail.yaml", "source: {probe: {name: fail}}\npublish: [{topic: x}]\n")
+	w.is("fail", StateRunning)
+}
+
+func TestANewSourceThatDoesNotStart(t *testing.T) {
+	for name, port := range map[string]string{"free": "", "held once": ", port: 7"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Options{})
+			out := w.subscribe("x")
+			w.write("a.yaml", "source: {probe: {name: one"+port+"}}\npublish: [{topic: x}]\n")
+			w.is("a", StateRunning)
+			w.write("a.yaml", "source: {probe: {name: two, mode: fail-open"+port+"}}\npublish: [{topic: y}]\n")
+			st := w.is("a", StateStale)
+			if st.Generation != 1 {
+				t.Errorf("generation %d", st.Generation)
+			}
+			w.probes.post(t, "one", map[string]any{"value": 1})
+			out.next()
+			w.write("a.yaml", "source: {probe: {name: three"+port+"}}\npublish: [{topic: x}]\n")
+			w.is("a", StateRunning, generation(2))
+			w.probes.post(t, "three", map[string]any{"value": 1})
+			out.next()
+		})
+	}
+}
+
+func TestTwoFilesThatClaimOneThing(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.write("b.yaml", "source: {probe: {name: b, port: 7}}\npublish: [{topic: x}]\n")
+	w.is("b", StateRunning)
+	w.write("a.yaml", "source: {probe: {name: a, port: 7}}\npublish: [{topic: x}]\n")
+	st := w.is("a", StateRejected)
+	if want := "b.yaml and a.yaml both claim port:7"; st.Errors[0].Message != want {
+		t.Errorf("%q, want %q", st.Errors[0].Message, want)
+	}
+	w.is("b", StateRunning)
+	w.remove("b.yaml")
+	w.is("a", StateRunning)
+}
+
+func TestHangingSources(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits ten seconds")
+	}
+	w := newWorld(t, Options{})
+	w.write("good.yaml", simple)
+	w.write("stop.yaml", "source: {probe: {name: s, mode: hang-stop}}\npublish: [{topic: x}]\n")
+	w.is("stop", StateRunning)
+	w.write("open.yaml", "source: {probe: {name: o, mode: hang-open}}\npublish: [{topic: x}]\n")
+	start := time.Now()
+	w.write("stop.yaml", "source: {probe: {name: s2}}\npublish: [{topic: x}]\n")
+	w.write("good.yaml", simple+"  - {topic: y}\n")
+	w.is("good", StateRunning, generation(2))
+	if d := time.Since(start); d > 4*time.Second {
+		t.Errorf("another plugin's reload waited %s", d)
+	}
+	w.is("stop", StateRunning, generation(2))
+	w.probes.post(t, "s2", map[string]any{"value": 1})
+	w.is("open", StateBackoff)
+	close(w.probes.hang)
+	until(t, "what hung has ended", func() bool {
+		p := w.s.all()
+		for _, x := range p {
+			if x.stuck.Load() != 0 {
+				return false
+			}
+		}
+		return true
+	})
+}

@@ -1,0 +1,21 @@
+// This file: Unix without Linux's extras.
+
+//go:build unix && !linux
+
+package process
+
+import "os/exec"
+
+func own(cmd *exec.Cmd) (unlock func()) {
+	leads(cmd)
+	return func() {}
+}
+
+type group struct{}
+
+func (group) adopt(int, int64) {}
+
+func (group) release() {}
+
+// moves can't tell zombies here.
+func moves(int) bool { return true }

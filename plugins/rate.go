@@ -1,0 +1,53 @@
+package plugins
+
+// This file is "rate: 1/10s": a bucket that holds n events and fills in the given time.
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+const rateForm = `write it as 5/s, 1/10s or 100/1m`
+
+func parseRate(s string) (*rateSpec, error) {
+	count, per, ok := strings.Cut(s, "/")
+	n, err := strconv.Atoi(strings.TrimSpace(count))
+	if !ok || err != nil || n < 1 || n > 1_000_000 {
+		return nil, fmt.Errorf("%q is no rate", s)
+	}
+	per = strings.TrimSpace(per)
+	if per != "" && strings.IndexAny(per[:1], "0123456789") < 0 {
+		per = "1" + per
+	}
+	d, err := yamlnode.ParseDuration(per)
+	if err != nil || d < time.Millisecond || d > 366*24*time.Hour {
+		return nil, fmt.Errorf("%q is no rate", s)
+	}
+	return &rateSpec{n, d}, nil
+}
+
+// bucket is a rate in use.
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+// take reports whether one more event is within the rate. A clock that jumps back costs at most one
+// period.
+func (b *bucket) take(r *rateSpec, now time.Time) bool {
+	if b.at.IsZero() {
+		b.tokens = float64(r.n)
+	} else if d := now.Sub(b.at); d > 0 {
+		b.tokens = min(float64(r.n), b.tokens+float64(r.n)*float64(d)/float64(r.per))
+	}
+	b.at = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}

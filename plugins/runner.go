@@ -1,0 +1,230 @@
+package plugins
+
+// This file is one source's life: it is opened, runs, and is started again with a growing wait when it
+// ends. What it does wrong, be it a panic or that it never returns, stays with it.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	openTime   = 10 * time.Second // for a source to start
+	stopTime   = 5 * time.Second  // and to end
+	backoffMin = time.Second
+	backoffMax = time.Minute
+	steady     = time.Minute // a source that ran this long begins with the shortest wait again
+	maxStuck   = 4           // former sources of a plugin that may not have ended
+)
+
+// runner runs one source of one generation.
+type runner struct {
+	p      *plugin
+	spec   *sourceSpec
+	env    *Env
+	fenced atomic.Bool // it may not emit any more
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu       sync.Mutex
+	err      error // why it is not running, or what it says is wrong
+	waiting  bool  // for the next try
+	retryAt  time.Time
+	began    time.Time
+	degraded error
+}
+
+func (p *plugin) newRunner(s *sourceSpec) *runner {
+	r := &runner{p: p, spec: s, ended: make(chan struct{})}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.env = &Env{p: p, log: p.log.With("source", s.kind.Name), degraded: r.degrade}
+	return r
+}
+
+func (r *runner) degrade(err error) {
+	r.mu.Lock()
+	changed := (err == nil) != (r.degraded == nil) || err != nil && err.Error() != r.degraded.Error()
+	r.degraded = err
+	r.mu.Unlock()
+	if changed {
+		r.p.changed()
+	}
+}
+
+// open makes the source and lets it acquire what it needs.
+func (r *runner) open(ctx context.Context) (any, error) {
+	if n := r.p.stuck.Load(); n >= maxStuck {
+		return nil, fmt.Errorf("%d former sources of this plugin have not ended; restart postbus", n)
+	}
+	options, secrets, err := resolve(r.spec.options, r.p.s.o.SecretDirs)
+	if err != nil {
+		return nil, err
+	}
+	r.p.hide(secrets)
+	var src any
+	if err := safely(func() error { src = r.spec.kind.source(options, r.env); return nil }); err != nil {
+		return nil, err
+	}
+	o, ok := src.(opener)
+	if !ok {
+		return src, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTime)
+	defer cancel()
+	done := make(chan error, 1)
+	r.p.stuck.Add(1)
+	go func() {
+		err := safely(func() error { return o.Open(ctx) })
+		r.p.stuck.Add(-1)
+		done <- err
+	}()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		select {
+		case err = <-done: // it noticed
+		case <-time.After(time.Second):
+			go func() { // it may come back one day, and then has to let go
+				if err := <-done; err == nil {
+					_ = r.shut(src)
+				}
+			}()
+			return nil, fmt.Errorf("it did not start within %s", openTime)
+		}
+	}
+	if err != nil {
+		_ = r.shut(src) // half open
+		return nil, err
+	}
+	return src, nil
+}
+
+func (r *runner) shut(src any) error {
+	if c, ok := src.(closer); ok {
+		return safely(c.Close)
+	}
+	return nil
+}
+
+// start runs the source, which open made; nil: it is opened first, as often as it takes.
+func (r *runner) start(src any) {
+	go func() {
+		defer close(r.ended)
+		wait := backoffMin
+		for r.ctx.Err() == nil {
+			var err error
+			if src == nil {
+				src, err = r.open(r.ctx)
+			}
+			began := time.Now()
+			if src != nil {
+				r.note(nil, time.Time{}, began)
+				err = r.once(src)
+				if cerr := r.shut(src); cerr != nil && err == nil {
+					err = cerr
+				}
+				src = nil
+			}
+			if r.ctx.Err() != nil {
+				return
+			}
+			if err == nil {
+				err = errors.New("it ended by itself")
+			}
+			if time.Since(began) >= steady {
+				wait = backoffMin
+			}
+			d := wait*3/4 + rand.N(wait/2)
+			wait = min(2*wait, backoffMax)
+			r.p.log.Warn("source not running", "source", r.spec.kind.Name, "err", r.p.redact(err.Error()), "again_in", d.Round(time.Millisecond))
+			r.note(err, time.Now().Add(d), time.Time{})
+			select {
+			case <-time.After(d):
+			case <-r.ctx.Done():
+			}
+		}
+	}()
+}
+
+// once runs the source until it returns.
+func (r *runner) once(src any) error {
+	post := func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error {
+		return r.p.mapper.post(ctx, r, at, fields, done)
+	}
+	return safely(func() error {
+		switch s := src.(type) {
+		case Stream:
+			return s.Stream(r.ctx, post)
+		case Source:
+			return s.Run(r.ctx, func(ctx context.Context, at time.Time, fields map[string]any) error {
+				sealed := make(chan error, 1)
+				if err := post(ctx, at, fields, func(err error) { sealed <- err }); err != nil {
+					return err
+				}
+				select {
+				case err := <-sealed:
+					return err
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+		}
+		return fmt.Errorf("the kind %s is no source", r.spec.kind.Name)
+	})
+}
+
+func (r *runner) note(err error, retryAt, began time.Time) {
+	r.mu.Lock()
+	r.err, r.retryAt, r.waiting, r.began = err, retryAt, err != nil, began
+	if err != nil {
+		r.degraded = nil
+	}
+	r.mu.Unlock()
+	r.p.changed()
+}
+
+// stop ends the source and waits, but not for ever: one that does not end is left alone, can emit
+// nothing more, and is counted.
+func (r *runner) stop() error {
+	r.cancel()
+	timer := time.NewTimer(stopTime)
+	defer timer.Stop()
+	select {
+	case <-r.ended:
+		r.fenced.Store(true)
+		return nil
+	case <-timer.C:
+	}
+	r.fenced.Store(true)
+	r.p.stuck.Add(1)
+	go func() {
+		<-r.ended
+		r.p.stuck.Add(-1)
+	}()
+	return fmt.Errorf("source %s did not end within %s; it is left behind and can do nothing more", r.spec.kind.Name, stopTime)
+}
+
+// panicked is a panic as an error.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// safely turns a panic into an error.
+func safely(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicked{v, debug.Stack()}
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,168 @@
+package plugins
+
+// This file is secrets: "secret:name" in an option stands for the content of a file that only its owner
+// may read. They are looked up when a plugin starts and never shown.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+const (
+	secretPrefix = "secret:"
+	maxSecret    = 64 << 10
+)
+
+var secretName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+func checkSecretName(name string) error {
+	if !secretName.MatchString(name) {
+		return fmt.Errorf("%q is no name of a secret: letters, digits, . _ -", name)
+	}
+	return nil
+}
+
+// readSecret looks in each folder, the first that has it wins.
+func readSecret(dirs []string, name string) (string, error) {
+	if err := checkSecretName(name); err != nil {
+		return "", err
+	}
+	for _, dir := range dirs {
+		file := filepath.Join(dir, name)
+		f, err := os.Open(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("secret %s: %w", name, err)
+		}
+		defer f.Close()
+		st, err := f.Stat()
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("secret %s: %w", name, err)
+		case !st.Mode().IsRegular():
+			return "", fmt.Errorf("secret %s: %s is not a file", name, file)
+		case runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0:
+			return "", fmt.Errorf("secret %s: others may read %s; chmod 600 it", name, file)
+		}
+		data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("secret %s: %w", name, err)
+		case len(data) > maxSecret:
+			return "", fmt.Errorf("secret %s: %s is larger than 64KiB", name, file)
+		}
+		return strings.TrimRight(string(data), "\r\n"), nil
+	}
+	where := "no folder for secrets is set"
+	if len(dirs) > 0 {
+		where = "write it to " + filepath.Join(dirs[len(dirs)-1], name) + ", readable by its owner only (chmod 600)"
+	}
+	return "", fmt.Errorf("secret %s is not there: %s", name, where)
+}
+
+// resolve returns a copy of options, a struct, with every secret in it looked up, and the secrets.
+func resolve(options any, dirs []string) (any, []string, error) {
+	v := reflect.New(reflect.TypeOf(options)).Elem()
+	v.Set(reflect.ValueOf(options))
+	var found []string
+	err := eachSecret(v, func(s string) (string, error) {
+		name, ok := strings.CutPrefix(s, secretPrefix)
+		if !ok {
+			if s != "" {
+				found = append(found, s) // written into the file: not to be shown either
+			}
+			return s, nil
+		}
+		secret, err := readSecret(dirs, name)
+		if err == nil && secret != "" {
+			found = append(found, secret)
+		}
+		return secret, err
+	})
+	return v.Interface(), found, err
+}
+
+// eachSecret replaces what stands in fields with the tag secret. Maps, lists and pointers are copied
+// first: the checked file is left as it is.
+func eachSecret(v reflect.Value, replace func(string) (string, error)) error {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		p := reflect.New(v.Type().Elem())
+		p.Elem().Set(v.Elem())
+		v.Set(p)
+		return eachSecret(p.Elem(), replace)
+	case reflect.Slice:
+		if v.Type().Elem().Kind() != reflect.Struct {
+			return nil
+		}
+		list := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
+		reflect.Copy(list, v)
+		v.Set(list)
+		for i := range list.Len() {
+			if err := eachSecret(list.Index(i), replace); err != nil {
+				return err
+			}
+		}
+	case reflect.Struct:
+		for _, f := range fieldsOf(v.Type()) {
+			x := v.Field(f.index)
+			switch {
+			case f.secret && x.Kind() == reflect.String:
+				s, err := replace(x.String())
+				if err != nil {
+					return err
+				}
+				x.SetString(s)
+			case f.secret && x.Kind() == reflect.Map:
+				m := reflect.MakeMap(x.Type())
+				for it := x.MapRange(); it.Next(); {
+					s, err := replace(it.Value().String())
+					if err != nil {
+						return err
+					}
+					m.SetMapIndex(it.Key(), reflect.ValueOf(s))
+				}
+				x.Set(m)
+			default:
+				if isText(x.Type()) {
+					continue
+				}
+				if err := eachSecret(x, replace); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// redactor hides secrets in what is shown. Those of less than four bytes stay: hiding them would garble
+// every text.
+type redactor struct{ secrets []string }
+
+func newRedactor(secrets []string) redactor {
+	s := slices.DeleteFunc(slices.Clone(secrets), func(x string) bool { return len(x) < 4 })
+	slices.SortFunc(s, func(a, b string) int { return len(b) - len(a) }) // one may be part of another
+	return redactor{slices.Compact(s)}
+}
+
+func (r redactor) text(s string) string {
+	for _, secret := range r.secrets {
+		s = strings.ReplaceAll(s, secret, "•••")
+	}
+	return s
+}

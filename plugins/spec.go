@@ -1,0 +1,133 @@
+package plugins
+
+// This file is a checked plugin file: what it says, ready to run. check.go makes it.
+
+import (
+	"regexp"
+	"time"
+
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// Spec is a plugin file without mistakes.
+type Spec struct {
+	ID          string
+	File        string // as people are shown it
+	Hash        string // of the content, hex
+	About       string // "description" of the file
+	sources     []*sourceSpec
+	rules       []*rule
+	tests       []inlineTest
+	permissions permissions
+	access      []string // what it touches, beside topics
+	reads       []string // what it subscribes to
+}
+
+// sourceSpec is one configured source.
+type sourceSpec struct {
+	kind    *Kind
+	options any    // a struct of the kind's type
+	hash    string // of kind and options: what is equal may stay open
+	claims  []string
+	line    int
+}
+
+// rule is one entry of "publish" or "actions".
+type rule struct {
+	label  string // "publish[0]"
+	line   int
+	when   *expr.Program // nil: always
+	rate   *rateSpec
+	set    []setting
+	topic  *topicSpec // nil for an action, and for an entry that only remembers
+	qos    byte
+	retain bool
+	expiry time.Duration // of the message; 0: never
+	body   *expr.Value   // nil: the whole event
+	tree   bool          // the body is a mapping or a list in the file
+	action *actionSpec
+	ha     *homeAssistant
+}
+
+// setting writes one name of the plugin's state.
+type setting struct {
+	name  string
+	value expr.Value
+}
+
+// topicSpec is where a rule publishes.
+type topicSpec struct {
+	text     string // as in the file
+	template *expr.Template
+	constant string // the topic itself when nothing is filled in
+	slashes  int    // of the text between what is filled in
+	match    *regexp.Regexp
+}
+
+// actionSpec is one configured action. Its queue and cursor are named by key, which stays the same
+// while the file is edited.
+type actionSpec struct {
+	key     string
+	kind    *Kind
+	options any
+	args    expr.Value
+	hash    string // of kind, options, retry
+	expires time.Duration
+	retry   retrySpec
+}
+
+type retrySpec struct {
+	attempts   int
+	least, cap time.Duration // the wait doubles from one to the other
+}
+
+// rateSpec is "n/duration": at most n events in that time.
+type rateSpec struct {
+	n   int
+	per time.Duration
+}
+
+type permissions struct {
+	by      map[string][]string // category -> patterns; a category that is not there is as derived
+	publish []string            // nil: not given
+}
+
+// Approval lists what needs somebody's consent.
+func (s *Spec) Approval() []string { return accessOf(s.access, "exec", "input", "power") }
+
+// claims is what the plugin holds that can be held once.
+func (s *Spec) claims() []string {
+	var all []string
+	for _, src := range s.sources {
+		all = append(all, src.claims...)
+	}
+	return all
+}
+
+// owns reports whether a retained topic may be this file's.
+func (s *Spec) owns(topic string) bool {
+	for _, r := range s.rules {
+		if r.ha != nil && r.ha.owns(s.ID, r, topic) {
+			return true
+		}
+		if r.topic != nil && r.retain && r.topic.match.MatchString(topic) {
+			return true
+		}
+	}
+	for _, src := range s.sources { // what passes through may be anything, see passes
+		if src.kind.Passthrough && s.passes() {
+			return true
+		}
+	}
+	return false
+}
+
+// passes reports whether events are published as they came.
+func (s *Spec) passes() bool {
+	for _, r := range s.rules {
+		if r.topic != nil {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,242 @@
+package plugins
+
+// This file is what one can see of a plugin: its state on $bus/plugins/<id>/state and over HTTP.
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+// State is where a plugin is in its life.
+type State string
+
+// The states. Rejected: the file has mistakes and no version runs. Stale: the file on disk was refused,
+// an older version runs on. Degraded: it runs, but something fails and is tried again. Backoff: no
+// source runs, each is tried again.
+const (
+	StateStarting State = "starting"
+	StateRunning  State = "running"
+	StateDegraded State = "degraded"
+	StateStopping State = "stopping"
+	StateRejected State = "rejected"
+	StateStale    State = "stale"
+	StateBackoff  State = "backoff"
+	StateDisabled State = "disabled"
+	StateApproval State = "awaiting-approval"
+)
+
+// Status is a plugin as people see it.
+type Status struct {
+	ID         string       `json:"id"`
+	File       string       `json:"file"`
+	About      string       `json:"description,omitempty"`
+	State      State        `json:"state"`
+	Reason     string       `json:"reason,omitempty"` // why it is not just running
+	Generation int          `json:"generation"`       // versions that ran since the start
+	Hash       string       `json:"hash,omitempty"`   // of the version that runs
+	Since      time.Time    `json:"since"`            // of the state
+	Errors     []FileError  `json:"errors,omitempty"` // of the file on disk
+	Counters   Counters     `json:"counters"`
+	LastError  string       `json:"last_error,omitempty"`
+	LastAt     *time.Time   `json:"last_error_at,omitempty"`
+	Sources    []PartStatus `json:"sources,omitempty"`
+	Actions    []PartStatus `json:"actions,omitempty"`
+	Topics     []string     `json:"topics,omitempty"` // as in the file
+	Approve    []string     `json:"approve,omitempty"`
+
+	pending *Spec // a version that waits for consent
+}
+
+// FileError is a mistake of the file on disk. Text is what `postbus plugin check` prints.
+type FileError struct {
+	Line    int    `json:"line"`
+	Col     int    `json:"col"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	Text    string `json:"text"`
+}
+
+// Counters count since the plugin was loaded.
+type Counters struct {
+	In        uint64 `json:"in"`
+	Filtered  uint64 `json:"filtered"`
+	Errors    uint64 `json:"errors"`
+	Dropped   uint64 `json:"dropped"` // rate limited, or lost by the source
+	Published uint64 `json:"published"`
+	Done      uint64 `json:"done,omitempty"`    // actions done
+	Failed    uint64 `json:"failed,omitempty"`  // tries that failed
+	Expired   uint64 `json:"expired,omitempty"` // orders that were too old
+	Dead      uint64 `json:"dead,omitempty"`    // orders given up
+	Missed    uint64 `json:"missed,omitempty"`  // events of the bus that its cursor lost
+}
+
+// PartStatus is a source or an action.
+type PartStatus struct {
+	Name  string `json:"name"`
+	State State  `json:"state"`
+	Error string `json:"error,omitempty"`
+	Again string `json:"again,omitempty"` // when it is tried again
+}
+
+// RuleStatus is what a rule made of its last event.
+type RuleStatus struct {
+	Rule, Topic, Verdict string
+	Line                 int
+	At                   time.Time
+}
+
+func stateTopic(id string) string { return "$bus/plugins/" + id + "/state" }
+func traceTopic(id string) string { return "$bus/plugins/" + id + "/trace" }
+
+// status describes the plugin now.
+func (p *plugin) status() Status {
+	p.mu.Lock()
+	g, running, runners, workers := p.goal, p.running, p.runners, p.workers
+	st := Status{ID: p.id, File: g.file, Generation: p.generation, Since: p.since}
+	phase, startErr := p.phase, p.startErr
+	p.mu.Unlock()
+	if running != nil {
+		st.Hash, st.About = running.Hash, running.About
+		for _, r := range running.rules {
+			if r.topic != nil {
+				st.Topics = append(st.Topics, r.topic.text)
+			}
+		}
+	}
+	for _, e := range g.errors {
+		st.Errors = append(st.Errors, FileError{e.Line, e.Col, e.Reason, e.Hint, e.Render()})
+	}
+	st.Approve, st.pending = g.approve, g.pending
+	p.parts(&st, runners, workers)
+	c := &p.mapper.count
+	st.Counters = Counters{c.in.Load(), c.filtered.Load(), c.errors.Load(), c.dropped.Load(), c.published.Load(), c.done.Load(),
+		c.failed.Load(), c.expired.Load(), c.dead.Load(), c.lost.Load()}
+	p.mapper.mu.Lock()
+	if p.mapper.lastE != nil {
+		at := p.mapper.lastAt
+		st.LastError, st.LastAt = p.mapper.lastE.Error(), &at
+	}
+	p.mapper.mu.Unlock()
+	st.State, st.Reason = p.judge(&st, g, running, phase, startErr)
+	st.LastError, st.Reason = p.redact(st.LastError), p.redact(st.Reason)
+	return st
+}
+
+func (p *plugin) parts(st *Status, runners []*runner, workers []*worker) {
+	for _, r := range runners {
+		r.mu.Lock()
+		s := PartStatus{Name: r.spec.kind.Name, State: StateRunning}
+		switch {
+		case r.waiting:
+			s.State, s.Error, s.Again = StateBackoff, r.err.Error(), r.retryAt.UTC().Format(time.RFC3339)
+		case r.degraded != nil:
+			s.State, s.Error = StateDegraded, r.degraded.Error()
+		case r.began.IsZero():
+			s.State = StateStarting
+		}
+		r.mu.Unlock()
+		s.Error = p.redact(s.Error)
+		st.Sources = append(st.Sources, s)
+	}
+	for _, w := range workers {
+		w.mu.Lock()
+		s := PartStatus{Name: w.spec.key, State: StateRunning}
+		switch {
+		case w.err != nil:
+			s.State, s.Error = StateDegraded, w.err.Error()
+			if w.attempts > 0 {
+				s.Error = fmt.Sprintf("attempt %d of %d: %s", w.attempts, w.spec.retry.attempts, s.Error)
+			}
+		case w.degraded != nil:
+			s.State, s.Error = StateDegraded, w.degraded.Error()
+		}
+		w.mu.Unlock()
+		s.Error = p.redact(s.Error)
+		st.Actions = append(st.Actions, s)
+	}
+}
+
+// judge is the state in one word, and why.
+func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr error) (State, string) {
+	switch {
+	case phase != "":
+		return phase, ""
+	case g.disabled:
+		return StateDisabled, "the file ends in .yaml.off"
+	case len(g.approve) > 0 && running != nil:
+		return StateApproval, fmt.Sprintf("generation %d runs on; the file waits for: postbus plugin approve %s", st.Generation, p.id)
+	case len(g.approve) > 0:
+		return StateApproval, "it waits for: postbus plugin approve " + p.id
+	case len(g.errors) > 0 && running == nil:
+		return StateRejected, g.errors.Error()
+	case len(g.errors) > 0:
+		return StateStale, fmt.Sprintf("generation %d runs on; the file was refused: %s", st.Generation, g.errors.Error())
+	case running == nil:
+		return StateStarting, ""
+	case startErr != nil:
+		return StateStale, fmt.Sprintf("generation %d runs on; the new one did not start: %v", st.Generation, startErr)
+	}
+	waiting, bad, why := 0, 0, ""
+	for _, list := range [][]PartStatus{st.Sources, st.Actions} {
+		for _, s := range list {
+			switch s.State {
+			case StateBackoff:
+				waiting++
+				bad++
+			case StateDegraded:
+				bad++
+			case StateStarting:
+				if why == "" {
+					why = s.Name + ": starting"
+				}
+				continue
+			default:
+				continue
+			}
+			why = s.Name + ": " + s.Error
+		}
+	}
+	if e := p.mapper.disk.Load(); e != nil {
+		return StateDegraded, fmt.Sprintf("the bus takes no events: %v", *e)
+	}
+	switch {
+	case waiting > 0 && waiting == len(st.Sources):
+		return StateBackoff, why
+	case bad > 0:
+		return StateDegraded, why
+	case why != "":
+		return StateStarting, why
+	}
+	return StateRunning, ""
+}
+
+// tell publishes the state when it is another one than last time.
+func (p *plugin) tell() {
+	st := p.status()
+	p.mu.Lock()
+	if st.State != p.state || p.since.IsZero() {
+		p.state, p.since = st.State, time.Now()
+	}
+	st.Since = p.since
+	p.mu.Unlock()
+	payload, err := json.Marshal(st)
+	if err != nil {
+		p.log.Error("state not told", "err", err)
+		return
+	}
+	p.mu.Lock()
+	same := string(payload) == p.told
+	p.told = string(payload)
+	p.mu.Unlock()
+	if !same {
+		p.s.bus.Announce(stateTopic(p.id), payload)
+	}
+}
+
+// errorsOf is for one mistake that has no place.
+func errorsOf(file, reason, hint string) yamlnode.Errors {
+	return yamlnode.Errors{{File: file, Reason: reason, Hint: hint}}
+}

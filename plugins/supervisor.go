@@ -1,0 +1,206 @@
+package plugins
+
+// This file is the supervisor: it keeps the set of plugins at what the folder says.
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/config/dirwatch"
+)
+
+// Options of a supervisor. The zero value works.
+type Options struct {
+	Logger     *slog.Logger
+	Host       string            // what ${host} is; the machine's name when empty
+	Env        map[string]string // what ${env.NAME} may be
+	SecretDirs []string          // where secrets are, the first that has one wins
+	Approvals  string            // file of approvals; empty: nothing can be approved
+	Quiet      time.Duration     // no change for this long and a file counts as saved; 250 ms when 0
+	Grace      time.Duration     // before what no file publishes any more is cleared; 10 s when 0
+	// Handle mounts h on the bus's HTTP listener for a plugin; nil: there is none.
+	Handle func(plugin, path string, public bool, h http.Handler) (remove func(), err error)
+	Dir    string // set by New
+}
+
+// Supervisor runs the plugins of a folder.
+type Supervisor struct {
+	o       Options
+	bus     *bus.Bus
+	checker *Checker
+
+	mu      sync.Mutex // guards plugins; held for looks, not for work
+	plugins map[string]*plugin
+	tasks   sync.WaitGroup
+
+	// These are the scanning goroutine's.
+	files    map[string]*known // by id
+	complain map[string]string // what was said of odd files, so that it is said once
+	lost     bool              // the folder is not there
+	sweep    sweeper
+	ready    chan struct{}
+	once     sync.Once
+}
+
+// New makes a supervisor of the plugins in dir, an absolute path. Run starts it.
+func New(dir string, b *bus.Bus, c *Catalog, o Options) *Supervisor {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Dir = dir
+	o.Host = HostName(o.Host)
+	o.Grace = cmp.Or(o.Grace, 10*time.Second)
+	var env []string
+	for name := range o.Env {
+		env = append(env, name)
+	}
+	return &Supervisor{o: o, bus: b, plugins: map[string]*plugin{}, files: map[string]*known{}, complain: map[string]string{}, ready: make(chan struct{}),
+		checker: &Checker{Catalog: c, Dir: dir, Host: o.Host, Env: env}}
+}
+
+// Run loads the plugins and follows the folder until ctx ends; then it stops them all, in a bounded time.
+func (s *Supervisor) Run(ctx context.Context) error {
+	stopPlugins, cancel := context.WithCancel(context.Background())
+	look := make(chan string, 1)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		dirwatch.Watch(ctx, s.o.Dir, dirwatch.Options{Logger: s.o.Logger, Quiet: s.o.Quiet, Relevant: relevant}, func(why string) {
+			select {
+			case look <- why:
+			case <-ctx.Done():
+			}
+		})
+	})
+	approvals := make(chan string, 1)
+	if s.o.Approvals != "" {
+		base := filepath.Base(s.o.Approvals)
+		watching.Go(func() {
+			dirwatch.Watch(ctx, filepath.Dir(s.o.Approvals), dirwatch.Options{Logger: s.o.Logger, Quiet: 50 * time.Millisecond, Relevant: func(name string) bool { return name == base }},
+				func(why string) {
+					select {
+					case approvals <- "approvals":
+					case <-ctx.Done():
+					}
+				})
+		})
+	}
+	defer func() {
+		watching.Wait()
+		cancel()
+		s.tasks.Wait()
+	}()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look:
+			s.scan(stopPlugins)
+		case <-approvals:
+			s.scan(stopPlugins)
+		case now := <-tick.C:
+			s.look(now)
+		}
+	}
+}
+
+// Ready is closed when the folder was read for the first time.
+func (s *Supervisor) Ready() <-chan struct{} { return s.ready }
+
+// look is what is done a few times a second: who is traced, what is to be cleared.
+func (s *Supervisor) look(now time.Time) {
+	for _, p := range s.all() {
+		p.mapper.tracing.Store(s.bus.Audience(traceTopic(p.id)) > 0)
+	}
+	s.sweepNow(now)
+}
+
+func (s *Supervisor) all() []*plugin {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*plugin, 0, len(s.plugins))
+	for _, p := range s.plugins {
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(a, b *plugin) int { return strings.Compare(a.id, b.id) })
+	return list
+}
+
+// List describes every plugin, ordered by id.
+func (s *Supervisor) List() []Status {
+	list := []Status{}
+	for _, p := range s.all() {
+		list = append(list, p.status())
+	}
+	return list
+}
+
+// Get describes one plugin.
+func (s *Supervisor) Get(id string) (Status, bool) {
+	s.mu.Lock()
+	p := s.plugins[id]
+	s.mu.Unlock()
+	if p == nil {
+		return Status{}, false
+	}
+	return p.status(), true
+}
+
+// aim gives a plugin its goal, and makes it when it is new.
+func (s *Supervisor) aim(ctx context.Context, id string, g goal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.plugins[id]; p != nil && p.aim(g) || g.gone {
+		return
+	}
+	p := newPlugin(s, id)
+	p.aim(g)
+	s.plugins[id] = p
+	s.tasks.Go(func() { p.run(ctx) })
+}
+
+// forget takes a plugin that has ended from the list.
+func (s *Supervisor) forget(p *plugin) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.plugins[p.id] == p {
+		delete(s.plugins, p.id)
+	}
+}
+
+// claim finds who holds what can be held once. The first keeps it.
+func claim(taken map[string]string, file string, claims []string) error {
+	for _, c := range claims {
+		if other, ok := taken[c]; ok {
+			return fmt.Errorf("%s and %s both claim %s", other, file, c)
+		}
+	}
+	for _, c := range claims {
+		taken[c] = file
+	}
+	return nil
+}
+
+// HostName is name, or the machine's first name when it is empty.
+func HostName(name string) string {
+	if name != "" {
+		return name
+	}
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	name, _, _ = strings.Cut(name, ".")
+	return name
+}

@@ -1,0 +1,105 @@
+package plugins
+
+// This file clears what is left of plugins that publish it no more: retained events, queues of actions
+// and state. It waits for a grace, so that a file that is renamed or saved anew makes nothing flap.
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+)
+
+// sweeper remembers since when something belongs to nobody.
+type sweeper struct {
+	armed  bool
+	looked time.Time
+	orphan map[string]time.Time
+}
+
+// arm asks for a look: which topics a plugin publishes may have changed.
+func (w *sweeper) arm() { w.armed = true }
+
+// sweepEvery bounds how often all retained events are looked at.
+const sweepEvery = time.Second
+
+func (s *Supervisor) sweepNow(now time.Time) {
+	w := &s.sweep
+	if !w.armed || now.Sub(w.looked) < sweepEvery {
+		return
+	}
+	w.looked = now
+	before := w.orphan
+	w.orphan = map[string]time.Time{}
+	keep := func(key string) (due bool) {
+		since, ok := before[key]
+		if !ok {
+			since = now
+		}
+		if now.Sub(since) >= s.o.Grace {
+			return true
+		}
+		w.orphan[key] = since
+		return false
+	}
+	for topic, source := range s.bus.RetainedBy("plugin:") {
+		if s.owned(topic, strings.TrimPrefix(source, "plugin:")) || !keep(topic) {
+			continue
+		}
+		if err := s.clear(topic, source); err != nil {
+			w.orphan[topic] = before[topic] // the disk refuses: later
+		}
+	}
+	for _, name := range s.queues() {
+		if keep("queue " + name) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			if err := s.bus.Unsubscribe(ctx, name); err != nil && !errors.Is(err, bus.ErrNoSession) {
+				w.orphan["queue "+name] = before["queue "+name]
+			}
+			cancel()
+		}
+	}
+	w.armed = len(w.orphan) > 0
+}
+
+// owned reports whether some plugin may publish a retained topic. While a file's first version is not
+// good, nobody knows: what it left stays.
+func (s *Supervisor) owned(topic, by string) bool {
+	if k := s.files[by]; k != nil && k.good == nil && !k.disabled {
+		return true
+	}
+	if rest, ok := strings.CutPrefix(topic, "$plugin/"); ok {
+		id, _, _ := strings.Cut(rest, "/")
+		return s.files[id] != nil
+	}
+	for _, k := range s.files {
+		if k.good != nil && k.good.owns(topic) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Supervisor) clear(topic, source string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_, err := s.bus.Publish(ctx, bus.Event{Topic: topic, QoS: 1, Retain: true, Source: source})
+	if err == nil {
+		s.o.Logger.Info("retained event cleared: no plugin publishes it any more", "topic", topic, "was_of", source)
+	}
+	return err
+}
+
+// queues lists the durable places of plugins that have no file any more.
+func (s *Supervisor) queues() []string {
+	var out []string
+	for _, name := range s.bus.Names("plugin/") {
+		id, _, _ := strings.Cut(strings.TrimPrefix(name, "plugin/"), "/")
+		if s.files[id] == nil {
+			out = append(out, name)
+		}
+	}
+	return out
+}

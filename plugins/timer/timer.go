@@ -1,0 +1,186 @@
+// Package timer is the source that makes an event at regular times: every interval, or by a cron expression.
+//
+// What it promises:
+//
+//   - An aligned interval (the default) ticks at multiples of the interval on the clock: 10s at :00, :10, :20.
+//     With `align: false` it counts from the start, on the monotonic clock.
+//   - Ticks that were missed (the machine was asleep, the clock was set forward, the bus was slow) make one event,
+//     which says how many there were, never a burst.
+//   - A clock that is set back does not stop it: an interval is at most doubled, cron looks at the clock once a
+//     minute. Steps back of less than that (NTP) make no tick come twice.
+//   - Cron times that daylight saving skips come right after the change, those that it repeats come once; an
+//     expression with `*` as its hour just follows the clock.
+//
+// It keeps nothing over a restart: what would have come while the bus was down does not come.
+package timer
+
+import (
+	"context"
+	_ "embed"
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// Sample is a complete plugin file of this kind.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is the kind's description, in Markdown.
+const About = "Makes an event at regular times: `every` interval, aligned to the clock, or at the times of a `cron` " +
+	"expression in a time zone. Ticks that were missed because the machine slept or the clock jumped forward make **one** " +
+	"event with their number in `missed`; a clock that is set back does not stop the timer. Nothing is kept over a restart " +
+	"of the bus. It runs on every platform; where there is no time zone database (`tzdata` on Linux), only the machine's own zone and UTC are known."
+
+// slice is the longest sleep: what happened to the clock meanwhile is seen after it.
+const slice = time.Minute
+
+// Options of the source.
+type Options struct {
+	Every   time.Duration `key:"every" doc:"time between two events; either this or cron" min:"10ms" max:"8760h"`
+	Cron    string        `key:"cron" doc:"five fields (minute, hour, day of the month, month, day of the week) or @hourly, @daily, @weekly, @monthly, @yearly; either this or every"`
+	Zone    string        `key:"zone" doc:"IANA time zone of cron and of the event's time, as Europe/Berlin; without it this machine's"`
+	Align   bool          `key:"align" doc:"whether every ticks at multiples of the interval on the clock (counted in UTC) and not from the start"`
+	Jitter  time.Duration `key:"jitter" doc:"each event comes later by a random time of up to this; less than every" min:"0s" max:"1h"`
+	AtStart bool          `key:"at_start" doc:"whether there is also an event at once when the source starts"`
+}
+
+// Defaults of the options.
+func Defaults() Options { return Options{Align: true} }
+
+// Event documents the fields of an event.
+type Event struct {
+	N      int64   `key:"n" doc:"number of the event since the source started, from 1"`
+	Time   string  `key:"time" doc:"when the tick was due (before jitter), RFC 3339 in the zone"`
+	Late   float64 `key:"late" doc:"how much later than due the event is, in seconds"`
+	Missed int64   `key:"missed" doc:"how many ticks before this one made no event, since the machine was asleep, the clock was set forward or the bus was busy; cron counts to 10000"`
+}
+
+// Env is what the timer needs of the bus: nothing.
+type Env interface{}
+
+// Source is one timer. It is used once: New, Run.
+type Source struct {
+	o   Options
+	now func() time.Time // the clock on the wall; a test sets it back
+}
+
+// New makes a source; the options were checked.
+func New(o Options, _ Env) *Source {
+	return &Source{o: o, now: func() time.Time { return time.Now().Round(0) }}
+}
+
+// ticks is a schedule: a sequence of times without an end.
+type ticks interface {
+	// next is the first tick after t; the zero time when there is none.
+	next(t time.Time) time.Time
+	// last is the latest tick that is not after t, and how many there are from tick on, without the last;
+	// tick is not after t.
+	last(tick, t time.Time) (latest time.Time, before int64)
+	// tolerance is by how much the clock may be set back without ticks being planned anew.
+	tolerance() time.Duration
+}
+
+// Run emits until ctx ends. It is in emit or asleep; ticks that come meanwhile are missed.
+func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	zone, err := location(s.o.Zone)
+	if err != nil {
+		return err
+	}
+	start := time.Now() // with a monotonic reading
+	clock := s.now
+	var plan ticks
+	switch {
+	case s.o.Cron != "":
+		if plan, err = parseCron(s.o.Cron, zone); err != nil {
+			return err
+		}
+	case s.o.Align:
+		plan = interval{every: s.o.Every}
+	default:
+		// A clock that cannot be set.
+		clock = func() time.Time { return start.Add(time.Since(start)).Round(0) }
+		plan = interval{every: s.o.Every, offset: start.Round(0).Sub(start.Round(0).Truncate(s.o.Every))}
+	}
+
+	n := int64(0)
+	send := func(late time.Duration, due time.Time, missed int64) error {
+		n++
+		return emit(ctx, s.now(), map[string]any{
+			"n":      n,
+			"time":   due.In(zone).Format("2006-01-02T15:04:05.999Z07:00"),
+			"late":   math.Round(max(late, 0).Seconds()*1000) / 1000,
+			"missed": missed,
+		})
+	}
+	seen, since := clock(), time.Now()
+	tick := plan.next(seen)
+	if s.o.AtStart {
+		if err := send(0, s.now(), 0); err != nil {
+			return err
+		}
+	}
+	for ctx.Err() == nil { // sleep sees it too, but not when every tick is late
+		if tick.IsZero() {
+			<-ctx.Done()
+			return nil
+		}
+		var jitter time.Duration
+		if s.o.Jitter > 0 {
+			jitter = rand.N(s.o.Jitter)
+		}
+		var now time.Time
+		for {
+			now = clock()
+			if back := seen.Add(time.Since(since)).Sub(now); back > plan.tolerance() {
+				tick = plan.next(now)
+			}
+			seen, since = now, time.Now()
+			wait := tick.Add(jitter).Sub(now)
+			if wait <= 0 {
+				break
+			}
+			if !sleep(ctx, min(wait, slice)) {
+				return nil
+			}
+		}
+		latest, missed := plan.last(tick, now.Add(-jitter))
+		late := now.Add(-jitter).Sub(latest)
+		due := latest
+		if s.o.Cron == "" && !s.o.Align {
+			due = s.now().Add(-late - jitter)
+		}
+		if err := send(late, due, missed); err != nil {
+			return err
+		}
+		tick = plan.next(now.Add(-jitter))
+	}
+	return nil
+}
+
+// sleep reports whether the time passed; not when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// interval ticks at offset after each multiple of every.
+type interval struct{ every, offset time.Duration }
+
+func (i interval) next(t time.Time) time.Time {
+	return t.Add(-i.offset).Truncate(i.every).Add(i.every + i.offset)
+}
+
+func (i interval) last(tick, t time.Time) (time.Time, int64) {
+	n := t.Sub(tick) / i.every
+	return tick.Add(n * i.every), int64(n)
+}
+
+func (i interval) tolerance() time.Duration { return i.every }

@@ -1,0 +1,3 @@
+package timer
+
+import _ "time/tzdata" // Windows has no IANA time zones of its own

@@ -1,0 +1,147 @@
+package plugins
+
+// This file is the topic of a rule: a template whose filled-in parts stay within their level, so that
+// an event cannot choose where it is published.
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// readTopic checks a topic template. wide allows what is filled in to hold levels of its own.
+func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
+	s, ok := n.Text()
+	if !ok {
+		return nil
+	}
+	t, ok := template(n, s, scope)
+	if !ok {
+		return nil
+	}
+	spec := &topicSpec{text: s, template: t}
+	var pattern, shape strings.Builder
+	hole := `[^/]*`
+	if wide {
+		hole = `.*`
+	}
+	for _, p := range t.Parts() {
+		if p.Hole {
+			pattern.WriteString(hole)
+			shape.WriteString("x")
+			continue
+		}
+		spec.slashes += strings.Count(p.Text, "/")
+		pattern.WriteString(regexp.QuoteMeta(p.Text))
+		shape.WriteString(p.Text)
+		if i := strings.IndexAny(p.Text, "+#"); i >= 0 {
+			n.FailWithin(max(strings.Index(s, p.Text), 0)+i, "wildcards are for filters, as in a source's topics", "a topic cannot hold %q", p.Text[i:i+1])
+			return nil
+		}
+	}
+	if err := bus.CheckTopic(shape.String()); err != nil {
+		n.Fail("", "%v", err)
+		return nil
+	}
+	if strings.HasPrefix(shape.String(), "$") {
+		n.Fail("choose a name that does not begin with $", "topics that begin with $ are the bus's own")
+		return nil
+	}
+	if t.Constant() {
+		spec.constant = shape.String()
+	}
+	spec.match = regexp.MustCompile(`^` + pattern.String() + `$`)
+	return spec
+}
+
+// eval is the topic for one event.
+func (t *topicSpec) eval(v *expr.Vars, p *permissions) (string, error) {
+	topic := t.constant
+	if topic == "" {
+		var err error
+		if topic, err = t.template.Text(v); err != nil {
+			return "", err
+		}
+		if err := bus.CheckTopic(topic); err != nil {
+			return "", err
+		}
+		if topic[0] == '$' {
+			return "", fmt.Errorf("topic %q: topics that begin with $ are the bus's own", topic)
+		}
+		if p.publish == nil && strings.Count(topic, "/") != t.slashes {
+			return "", fmt.Errorf("topic %q: what is filled in holds a \"/\"; list the topics in permissions.publish to allow that", topic)
+		}
+	}
+	if !p.mayPublish(topic) {
+		return "", fmt.Errorf("topic %q is not among permissions.publish", topic)
+	}
+	return topic, nil
+}
+
+func (p *permissions) mayPublish(topic string) bool {
+	if p.publish == nil {
+		return true
+	}
+	for _, f := range p.publish {
+		if bus.Match(f, topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// template reads text that may hold ${…}, and puts its mistakes at their places.
+func template(n yamlnode.Node, s string, scope expr.Scope) (*expr.Template, bool) {
+	t, err := expr.ParseTemplate(s, scope)
+	if err != nil {
+		failExpr(n, err)
+		return nil, false
+	}
+	return t, true
+}
+
+func failExpr(n yamlnode.Node, err error) {
+	if e, ok := err.(*expr.Error); ok {
+		n.FailWithin(e.Offset, e.Hint, "%s", e.Message)
+		return
+	}
+	n.Fail("", "%v", err)
+}
+
+// valueOf reads a tree whose texts may hold ${…}.
+func valueOf(n yamlnode.Node, scope expr.Scope) (expr.Value, bool) {
+	switch {
+	case n.Refused():
+		return expr.Value{}, false
+	case n.IsMap():
+		m, ok := n.Map()
+		var keys []string
+		var values []expr.Value
+		for i := range m.Len() {
+			name, item := m.Entry(i)
+			v, good := valueOf(item, scope)
+			keys, values, ok = append(keys, name), append(values, v), ok && good
+		}
+		return expr.Map(keys, values), ok
+	case n.IsList():
+		items, ok := n.List()
+		var values []expr.Value
+		for _, item := range items {
+			v, good := valueOf(item, scope)
+			values, ok = append(values, v), ok && good
+		}
+		return expr.List(values), ok
+	case n.IsScalar() && n.Raw().Tag == "!!str" && strings.Contains(n.Raw().Value, "${"):
+		t, ok := template(n, n.Raw().Value, scope)
+		if !ok {
+			return expr.Value{}, false
+		}
+		return expr.FromTemplate(t), true
+	}
+	v, ok := plain(n)
+	return expr.Const(v), ok
+}

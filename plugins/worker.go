@@ -1,0 +1,199 @@
+package plugins
+
+// This file runs an action: a durable cursor on its queue, one order after the other, with retries; what
+// fails for good goes to the dead letters.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+)
+
+// worker does the orders of one action of one plugin.
+type worker struct {
+	p      *plugin
+	spec   *actionSpec
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu       sync.Mutex
+	err      error // the last failure, nil when the last order was done
+	attempts int   // of the order at hand
+	degraded error
+}
+
+func (p *plugin) newWorker(a *actionSpec) *worker {
+	w := &worker{p: p, spec: a, ended: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	go func() {
+		defer close(w.ended)
+		for wait := backoffMin; ctx.Err() == nil; wait = min(2*wait, backoffMax) {
+			if err := w.run(ctx); err != nil && ctx.Err() == nil {
+				w.p.log.Warn("action not running", "action", a.key, "err", p.redact(err.Error()))
+				w.note(err, 0)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait*3/4 + rand.N(wait/2)):
+			}
+		}
+	}()
+	return w
+}
+
+// cursorName is the durable place of an action, or of a source that reads the bus.
+func cursorName(id, key string) string { return "plugin/" + id + "/" + key }
+
+func (w *worker) note(err error, attempts int) {
+	w.mu.Lock()
+	changed := (err == nil) != (w.err == nil)
+	w.err, w.attempts = err, attempts
+	w.mu.Unlock()
+	if changed {
+		w.p.changed()
+	}
+}
+
+func (w *worker) run(ctx context.Context) error {
+	options, secrets, err := resolve(w.spec.options, w.p.s.o.SecretDirs)
+	if err != nil {
+		return err
+	}
+	w.p.hide(secrets)
+	env := &Env{p: w.p, log: w.p.log.With("action", w.spec.key), degraded: func(err error) {
+		w.mu.Lock()
+		w.degraded = err
+		w.mu.Unlock()
+		w.p.changed()
+	}}
+	var do func(context.Context, reflect.Value) error
+	var end func() error
+	if err := safely(func() error { do, end = w.spec.kind.action(options, env); return nil }); err != nil {
+		return err
+	}
+	defer func() { _ = safely(end) }()
+	sub, err := w.p.s.bus.Subscribe(ctx, cursorName(w.p.id, w.spec.key), queueTopic(w.p.id, w.spec.key))
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	for {
+		e, err := sub.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if e.Missed > 0 {
+			w.p.mapper.count.expired.Add(e.Missed)
+			w.p.traceText(w.spec.key, fmt.Sprintf("%d orders were too old or lost before this one", e.Missed))
+		}
+		if err := w.one(ctx, e, do); err != nil {
+			return err
+		}
+		sub.Ack(e)
+	}
+}
+
+// one does an order, or gives it up. An error means that the worker is being stopped.
+func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, reflect.Value) error) error {
+	o, args, err := decodeOrder(e.Payload, w.spec.kind.Args)
+	if err != nil {
+		return w.bury(ctx, o, err, 0)
+	}
+	wait := w.spec.retry.least
+	for attempt := 1; ; attempt++ {
+		if w.spec.expires > 0 && time.Since(o.At) > w.spec.expires+time.Second { // the queue counts whole seconds
+			w.p.mapper.count.expired.Add(1)
+			w.p.traceText(w.spec.key, "expired: the order is older than "+w.spec.expires.String())
+			w.p.s.bus.ReportLoss(cursorName(w.p.id, w.spec.key), "expired", 1)
+			w.note(nil, 0)
+			return nil
+		}
+		err := safely(func() error { return do(ctx, args) })
+		if err == nil {
+			w.p.mapper.count.done.Add(1)
+			w.p.traceText(w.spec.key, "done")
+			w.note(nil, 0)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		w.note(err, attempt)
+		w.p.mapper.count.failed.Add(1)
+		w.p.mapper.fail(fmt.Errorf("%s: %w", w.spec.key, err))
+		var p permer
+		if errors.As(err, &p) && p.Permanent() || attempt >= w.spec.retry.attempts {
+			return w.bury(ctx, o, err, attempt)
+		}
+		w.p.traceText(w.spec.key, fmt.Sprintf("failed, attempt %d of %d: %v", attempt, w.spec.retry.attempts, err))
+		w.p.mapper.count.retried.Add(1)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait*3/4 + rand.N(wait/2+1)):
+		}
+		wait = min(2*wait, w.spec.retry.cap)
+	}
+}
+
+// deadLetter is what is published on $bus/dead/<id>.
+type deadLetter struct {
+	Plugin   string         `json:"plugin"`
+	Action   string         `json:"action"`
+	At       time.Time      `json:"at"` // of the event
+	Args     map[string]any `json:"args"`
+	Error    string         `json:"error"`
+	Attempts int            `json:"attempts"`
+}
+
+// bury publishes an order that cannot be done. It is durable before the order is acknowledged.
+func (w *worker) bury(ctx context.Context, o order, why error, attempts int) error {
+	w.p.mapper.count.dead.Add(1)
+	text := w.p.redact(why.Error())
+	w.p.log.Warn("action gave up", "action", w.spec.key, "attempts", attempts, "err", text, "dead_letter", deadTopic(w.p.id))
+	w.p.traceText(w.spec.key, "gave up: "+text)
+	payload, err := json.Marshal(deadLetter{w.p.id, w.spec.key, o.At, o.Args, text, attempts})
+	if err != nil {
+		return err
+	}
+	w.note(why, 0)
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		_, err := w.p.s.bus.Publish(ctx, bus.Event{Topic: deadTopic(w.p.id), Payload: []byte(w.p.redact(string(payload))), QoS: 1, Source: sourceName(w.p.id)})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+func deadTopic(id string) string { return "$bus/dead/" + id }
+
+// stop ends the worker; the order at hand is done again by the next one.
+func (w *worker) stop() error {
+	w.cancel()
+	timer := time.NewTimer(stopTime)
+	defer timer.Stop()
+	select {
+	case <-w.ended:
+		return nil
+	case <-timer.C:
+	}
+	w.p.stuck.Add(1)
+	go func() {
+		<-w.ended
+		w.p.stuck.Add(-1)
+	}()
+	return fmt.Errorf("action %s did not end within %s; it is left behind", w.spec.key, stopTime)
+}
