@@ -15,6 +15,10 @@ func (b *Bus) Retained(filter string) ([]Event, error) {
 	if err := CheckFilter(filter); err != nil {
 		return nil, err
 	}
+	// Whoever saw a retained event acknowledged is to find it.
+	if err := b.folded(b.ctx, b.log.Durable()); err != nil {
+		return nil, err
+	}
 	p := compile(filter)
 	var out []Event
 	for _, r := range b.retained.match(&p) {

@@ -20,8 +20,9 @@ import "time"
 
 // Config is the whole of postbus.yaml. The zero value is not useful: start from Default.
 type Config struct {
-	DataDir    string // "": the platform's folder, see DefaultPaths
-	PluginsDir string // "": plugins.d beside the config, see DefaultPaths
+	DataDir    string   // "": the platform's folder, see DefaultPaths
+	PluginsDir string   // "": plugins.d beside the config, see DefaultPaths
+	PluginEnv  []string // environment variables that plugins may read as ${env.NAME}
 	Listen     Listen
 	Durability Durability
 	Retention  Retention

@@ -48,6 +48,7 @@ func TestEveryKey(t *testing.T) {
 	got := parse(t, `
 data_dir: /var/lib/postbus
 plugins_dir: /etc/postbus/plugins.d
+plugin_env: [LANG]
 listen:
   mqtt: ["tcp://127.0.0.1:1883", "tls://[::]:8883", "unix:///run/x.sock"]
   http: "off"
@@ -73,7 +74,7 @@ anonymous: {publish: ["in/+"]}
 profile: pi
 `)
 	want := &Config{
-		DataDir: "/var/lib/postbus", PluginsDir: "/etc/postbus/plugins.d",
+		DataDir: "/var/lib/postbus", PluginsDir: "/etc/postbus/plugins.d", PluginEnv: []string{"LANG"},
 		Listen: Listen{
 			MQTT: []Listener{{Network: "tcp", Address: "127.0.0.1:1883"}, {Network: "tcp", Address: "[::]:8883", TLS: true}, {Network: "unix", Address: "/run/x.sock"}},
 			TLS:  TLS{Cert: "/c.pem", Key: "/k.pem", ClientCA: "/ca.pem"}, Origins: []string{"https://dash.example.org:8443"},
@@ -170,7 +171,7 @@ anonymous: {publish: [a], subscribe: [b]}
 // TestEveryKeyHasAVariable sets each key to a value of its own through the environment.
 func TestEveryKeyHasAVariable(t *testing.T) {
 	values := map[string]string{"listen.mqtt": "tcp://127.0.0.1:9", "listen.http": "off", "listen.origins": "http://x", "durability": "1s", "profile": "pi",
-		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "retention.size": "3MiB", "anonymous": "off"}
+		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "retention.size": "3MiB", "anonymous": "off", "plugin_env": "LANG"}
 	for _, k := range keys {
 		if k.noEnv || k.path == "anonymous" {
 			continue

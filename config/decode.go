@@ -4,7 +4,9 @@
 package config
 
 import (
+	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -312,3 +314,21 @@ func (l *loader) anonymous(n yamlnode.Node) {
 		l.userTrouble = true
 	}
 }
+
+// pluginEnv are names of environment variables. Those that hold postbus's own secrets are refused.
+func (l *loader) pluginEnv(n yamlnode.Node) {
+	names, ok := l.texts(n, func(s string) error {
+		switch {
+		case !envForm.MatchString(s):
+			return fmt.Errorf("%q is no name of an environment variable", s)
+		case s == "POSTBUS_PASSWORD" || s == "CREDENTIALS_DIRECTORY":
+			return fmt.Errorf("%s is not for plugins", s)
+		}
+		return nil
+	})
+	if ok {
+		l.c.PluginEnv = names
+	}
+}
+
+var envForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)

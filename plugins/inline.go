@@ -97,14 +97,7 @@ func (f *fileReader) testEvent(n yamlnode.Node) map[string]any {
 	if !ok {
 		return out
 	}
-	types := map[string]reflect.Type{}
-	for _, s := range f.spec.sources {
-		if s.kind.Event != nil {
-			for _, d := range fieldsOf(reflect.TypeOf(s.kind.Event)) {
-				types[d.key] = d.typ
-			}
-		}
-	}
+	types := f.spec.declared()
 	for i := range m.Len() {
 		name, item := m.Entry(i)
 		x, ok := plain(item)
@@ -122,6 +115,19 @@ func (f *fileReader) testEvent(n yamlnode.Node) map[string]any {
 		out[name] = asDeclared(types[name], x)
 	}
 	return out
+}
+
+// declared is the type of each field that the sources declare.
+func (s *Spec) declared() map[string]reflect.Type {
+	types := map[string]reflect.Type{}
+	for _, src := range s.sources {
+		if src.kind.Event != nil {
+			for _, d := range fieldsOf(reflect.TypeOf(src.kind.Event)) {
+				types[d.key] = d.typ
+			}
+		}
+	}
+	return types
 }
 
 // asDeclared gives a value from a file the type that the source would give it.
@@ -281,4 +287,31 @@ func same(a, b any) bool {
 	y, err2 := json.Marshal(wrap(b))
 	var u, v any
 	return err == nil && err2 == nil && json.Unmarshal(x, &u) == nil && json.Unmarshal(y, &v) == nil && reflect.DeepEqual(u, v)
+}
+
+// Replay maps recorded events one after the other, as a running plugin would, and says what comes of
+// each. Nothing is published, and rates do not count.
+func (s *Spec) Replay(host string, env map[string]string) func(event map[string]any) []string {
+	states := make([]ruleState, len(s.rules))
+	var memory map[string]any
+	return func(event map[string]any) []string {
+		types := s.declared()
+		for k, x := range event {
+			event[k] = asDeclared(types[k], x)
+		}
+		v := expr.Vars{Event: event, State: memory, Now: time.Now(), Host: host, Env: env}
+		var lines []string
+		for i, r := range s.rules {
+			free := *r
+			free.rate = nil
+			o, ok := free.apply(s, &states[i], &v)
+			if ok {
+				lines = append(lines, r.label+" "+o.String())
+			} else {
+				lines = append(lines, r.label+" "+r.explain(&states[i], &v))
+			}
+		}
+		memory = v.State
+		return lines
+	}
 }

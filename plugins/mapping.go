@@ -57,6 +57,7 @@ type ruleState struct {
 	at      time.Time
 	seen    map[string]any // the last event
 	err     error
+	topic   string // where something was published last
 	seenLast,
 	seenState map[string]any // what last and state were then
 }
@@ -110,6 +111,9 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 		v.State = changed
 	}
 	st.last, st.verdict = v.Event, verdictPassed
+	if r.topic != nil {
+		st.topic = o.topic
+	}
 	return o, r.topic != nil || r.action != nil
 }
 
@@ -203,7 +207,13 @@ func (r *rule) explain(st *ruleState, v *expr.Vars) string {
 	case verdictRefused:
 		return fmt.Sprintf("not allowed: %v", st.err)
 	}
-	return "passed"
+	switch {
+	case r.topic != nil:
+		return "published to " + st.topic
+	case r.action != nil:
+		return "passed to " + r.action.key
+	}
+	return "remembered"
 }
 
 func queueTopic(id, key string) string { return "$plugin/" + id + "/do/" + key }

@@ -131,14 +131,14 @@ func (p *plugin) run(ctx context.Context) {
 		case g.disabled:
 			p.halt()
 		case g.spec != nil:
-			p.bring(g.spec)
+			p.bring(ctx, g.spec)
 		}
 		p.tell()
 	}
 }
 
 // bring makes the plugin run the spec, unless it does or could not.
-func (p *plugin) bring(next *Spec) {
+func (p *plugin) bring(ctx context.Context, next *Spec) {
 	p.mu.Lock()
 	same := p.running != nil && p.running.Hash == next.Hash || p.startErr != nil && p.tried == next.Hash
 	p.mu.Unlock()
@@ -146,6 +146,9 @@ func (p *plugin) bring(next *Spec) {
 		return
 	}
 	p.setPhase(StateStarting)
+	if !p.openQueues(ctx, next) {
+		return // the program stops
+	}
 	err := p.apply(next)
 	p.mu.Lock()
 	p.phase, p.startErr, p.tried = "", err, next.Hash
@@ -312,6 +315,32 @@ func (p *plugin) work(next *Spec) {
 	p.mu.Lock()
 	p.workers = list
 	p.mu.Unlock()
+}
+
+// openQueues makes the durable places of actions, before an event can come for them. It waits for a disk
+// that refuses, and is false when ctx ends first.
+func (p *plugin) openQueues(ctx context.Context, next *Spec) bool {
+	for _, r := range next.rules {
+		if r.action == nil || slices.Contains(p.s.bus.Names(cursorName(p.id, r.action.key)), cursorName(p.id, r.action.key)) {
+			continue
+		}
+		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+			sub, err := p.s.bus.Subscribe(ctx, cursorName(p.id, r.action.key), queueTopic(p.id, r.action.key))
+			if err == nil {
+				sub.Close()
+				break
+			}
+			p.mapper.disk.Store(&err)
+			p.tell()
+			select {
+			case <-ctx.Done():
+				return false
+			case <-time.After(wait):
+			}
+		}
+	}
+	p.mapper.disk.Store(nil)
+	return true
 }
 
 // dropQueue ends the queue of an action that the file has no more.

@@ -381,3 +381,7 @@ func decode(t *testing.T, b []byte) map[string]any {
 	}
 	return m
 }
+
+func (w *world) event(topic string) bus.Event {
+	return bus.Event{Topic: topic, Payload: []byte("v"), QoS: 1, Retain: true, Source: "somebody"}
+}

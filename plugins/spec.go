@@ -4,6 +4,7 @@ package plugins
 
 import (
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/postbus/postbus/plugins/expr"
@@ -130,4 +131,35 @@ func (s *Spec) passes() bool {
 		}
 	}
 	return true
+}
+
+// Tests is how many tests the file has; all passed.
+func (s *Spec) Tests() int { return len(s.tests) }
+
+// Flow is where events come from and where they go, in a line.
+func (s *Spec) Flow() string {
+	var from, to []string
+	for _, src := range s.sources {
+		from = append(from, src.kind.Name)
+	}
+	for _, r := range s.rules {
+		switch {
+		case r.topic != nil:
+			to = append(to, r.topic.text)
+		case r.action != nil:
+			to = append(to, r.action.key)
+		}
+	}
+	if s.passes() && len(to) == 0 {
+		to = []string{"as they come"}
+	}
+	if len(to) > 3 {
+		to = append(to[:3], "…")
+	}
+	return strings.Join(from, ", ") + " → " + strings.Join(to, ", ")
+}
+
+// Claim notes in taken what the plugin holds that can be held once. An error names both files.
+func (s *Spec) Claim(taken map[string]string, file string) error {
+	return claim(taken, file, s.claims())
 }

@@ -44,8 +44,6 @@ func (p *plugin) tracer(v *expr.Vars, list []outcome, rules []*rule, states []*r
 			tv.Text = fmt.Sprintf("%s %s", r.action.key, clip(expr.Text(o.args), 200))
 		case o != nil:
 			tv.Text = p.published(o)
-		case states[i].verdict == verdictPassed:
-			tv.Text = "remembered"
 		default:
 			tv.Text = r.explain(states[i], v)
 		}

@@ -31,6 +31,7 @@ type Options struct {
 	Hosts        []string     // names of this machine that a Host header may have, beside addresses and localhost
 	Origins      []string     // further web origins, as "https://host:port"
 	MaxPayload   int          // bytes of a published payload; 1 MiB when 0
+	Plugins      Plugins      // nil: there are none
 	Version      string
 }
 
@@ -49,6 +50,7 @@ type Server struct {
 	origins atomic.Pointer[[]string]
 	http    *http.Server
 	tasks   sync.WaitGroup
+	hooks   hooks
 }
 
 // New makes a server. Serve starts it.
@@ -88,7 +90,13 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/sessions", s.sessions)
 	mux.HandleFunc("DELETE /api/v1/sessions/{name}", s.dropSession)
 	mux.HandleFunc("POST /api/v1/publish", s.publish)
-	return s.guard(plainErrors(mux))
+	mux.HandleFunc(hookRoot, s.hook)
+	if s.o.Plugins != nil {
+		mux.HandleFunc("GET /api/v1/plugins", s.plugins)
+		mux.HandleFunc("GET /api/v1/plugins/{id}", s.plugin)
+		mux.HandleFunc("GET /api/v1/explain", s.explain)
+	}
+	return s.publicHooks(s.guard(plainErrors(mux)))
 }
 
 // Serve takes connections from l until Close.

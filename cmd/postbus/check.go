@@ -1,4 +1,4 @@
-// This file is "check": what is wrong with the config, all of it, and what would listen.
+// This file is "check": what is wrong with the config and the plugins, all of it, and what would listen.
 
 package main
 
@@ -16,7 +16,7 @@ func (m *Main) checkCommand() *cobra.Command {
 	var s settings
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Check the config; exit code 1 if anything is wrong with it",
+		Short: "Check the config and every plugin; exit code 1 if anything is wrong",
 		Args:  cobra.NoArgs,
 		RunE:  func(*cobra.Command, []string) error { return m.check(&s) },
 	}
@@ -47,7 +47,10 @@ func (m *Main) check(s *settings) error {
 		m.printf("  HTTP     http://%s%s\n", l.Listen.HTTP, who(l.Config, config.LocalAddress(l.Listen.HTTP)))
 	}
 	m.printf("  plugins  %s\n  data     %s\n", l.PluginsDir, l.DataDir)
-	return nil
+	if files, err := m.pluginFiles(l, nil); err != nil || len(files) == 0 {
+		return err
+	}
+	return m.checkPlugins(l, nil)
 }
 
 // who says who may come in at a listener.

@@ -139,13 +139,14 @@ func TestNothingIsLeftOpenAfterAnError(t *testing.T) {
 	c.DataDir, c.PluginsDir = filepath.Join(dir, "d"), filepath.Join(dir, "p")
 	c.Listen.MQTT = []config.Listener{{Network: "tcp", Address: free.Addr().String()}}
 	c.Listen.HTTP = taken.Addr().String()
-	s, err := open(context.Background(), c, slog.New(slog.DiscardHandler))
+	l := &loaded{Config: c}
+	s, err := open(context.Background(), l, slog.New(slog.DiscardHandler))
 	if err == nil || s != nil || !strings.Contains(err.Error(), "HTTP listener "+taken.Addr().String()) {
 		t.Fatalf("server %v, error %v", s, err)
 	}
 	// The port and the data directory are free again.
 	c.Listen.HTTP = ""
-	if s, err = open(context.Background(), c, slog.New(slog.DiscardHandler)); err != nil {
+	if s, err = open(context.Background(), l, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.close(context.Background()); err != nil {

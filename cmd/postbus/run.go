@@ -111,7 +111,7 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	defer cancel()
 	opened := make(chan struct{})
 	go cancelOnSignal(signals, opened, cancel)
-	s, err := open(opening, c.Config, log)
+	s, err := open(opening, c, log)
 	close(opened)
 	if err != nil {
 		if opening.Err() != nil && ctx.Err() == nil {
@@ -216,7 +216,7 @@ func (m *Main) announce(s *server, c *loaded, addrFile string) error {
 	if s.http != "" {
 		m.printf("  HTTP     http://%s\n", s.http)
 	}
-	m.printf("  plugins  %s\n  data     %s\n", s.plugins, c.DataDir)
+	m.printf("  plugins  %s\n  data     %s\n", c.PluginsDir, c.DataDir)
 	if c.there {
 		m.printf("  config   %s\n", c.file)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config"
+	"github.com/postbus/postbus/plugins"
 )
 
 // stopTimeout is how long stopping may take in all; clients get most of it.
@@ -34,16 +35,18 @@ type server struct {
 	web    *web.Server
 	keys   *keyPair
 
-	mqtt    []config.Listener // with real ports
-	http    string            // "" for none
-	plugins string
+	mqtt         []config.Listener // with real ports
+	http         string            // "" for none
+	supervisor   *plugins.Supervisor
+	shownPlugins shownPlugins
 
 	closers []func(context.Context) error // in the order of opening
 }
 
 // open opens everything that c asks for. On an error nothing is left open.
-func open(ctx context.Context, c *config.Config, log *slog.Logger) (s *server, err error) {
-	s = &server{log: log, plugins: c.PluginsDir}
+func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err error) {
+	c := l.Config
+	s = &server{log: log}
 	defer func() {
 		if err != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
@@ -75,11 +78,15 @@ func open(ctx context.Context, c *config.Config, log *slog.Logger) (s *server, e
 	if err != nil {
 		return s, err
 	}
-	if err = s.openHTTP(c); err != nil {
+	web, err := s.bindWeb(c)
+	if err != nil {
 		return s, err
 	}
-	if err = os.MkdirAll(c.PluginsDir, 0o755); err != nil {
-		return s, fmt.Errorf("plugins folder: %w", err)
+	if err = s.openPlugins(l); err != nil {
+		return s, err
+	}
+	if web != nil {
+		s.web.Serve(web)
 	}
 	for _, l := range listeners {
 		s.broker.Listen(l.socket, l.String(), l.Local())
@@ -118,14 +125,16 @@ func (s *server) bindAll(c *config.Config) ([]*bound, error) {
 	return list, nil
 }
 
-func (s *server) openHTTP(c *config.Config) error {
+// bindWeb takes the HTTP address and makes the server; nil: there is to be none.
+func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 	if c.Listen.HTTP == "" {
-		return nil
+		return nil, nil
 	}
 	l, err := bindHTTP(c.Listen.HTTP)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	s.closing(func(context.Context) error { return ignoreClosed(l.Close()) })
 	v, _ := versionOf()
 	s.web = web.New(s.bus, web.Options{
 		Logger:       s.log,
@@ -134,12 +143,12 @@ func (s *server) openHTTP(c *config.Config) error {
 		Hosts:        hostNames(c.Listen.HTTP),
 		MaxPayload:   int(c.Limits.PacketSize),
 		Local:        config.LocalAddress(c.Listen.HTTP),
+		Plugins:      &s.shownPlugins,
 		Version:      v,
 	})
 	s.http = realAddress(c.Listen.HTTP, l.Addr())
-	s.web.Serve(l)
 	s.closing(s.web.Close)
-	return nil
+	return l, nil
 }
 
 // hostNames are the names, beside addresses, under which a browser may ask for this machine.

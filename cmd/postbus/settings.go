@@ -28,6 +28,9 @@ type loaded struct {
 	file  string // the config file, absolute; it may not exist yet unless given is set
 	given bool   // the user named it
 	there bool   // it was there
+
+	pluginEnv  map[string]string // what plugins may read of the environment
+	secretDirs []string          // where plugins' secrets are
 }
 
 // configFlag adds --config.
@@ -84,6 +87,16 @@ func (m *Main) load(s *settings) (*loaded, error) {
 		default:
 			return nil, pathErr
 		}
+	}
+	l.pluginEnv = map[string]string{}
+	for _, name := range c.PluginEnv {
+		l.pluginEnv[name] = m.getenv(name)
+	}
+	if dir := m.getenv("CREDENTIALS_DIRECTORY"); dir != "" { // systemd's
+		l.secretDirs = append(l.secretDirs, dir)
+	}
+	if l.file != "" {
+		l.secretDirs = append(l.secretDirs, filepath.Join(filepath.Dir(l.file), "secrets"))
 	}
 	return l, absolute(&c.DataDir, &c.PluginsDir)
 }

@@ -41,6 +41,7 @@ type subFlags struct {
 	persistent    bool
 	json, verbose bool
 	count         int
+	format        func(payload []byte) []byte // in place of json and verbose
 }
 
 func (m *Main) subCommand() *cobra.Command {
@@ -265,6 +266,8 @@ func (s *subscriber) print(p *paho.Publish) {
 	l := newLine(p)
 	var out []byte
 	switch {
+	case s.f.format != nil:
+		out = s.f.format(p.Payload)
 	case s.f.json:
 		out, _ = json.Marshal(l) // of strings and numbers
 	case s.f.verbose:

@@ -28,10 +28,10 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 	}
 	base := c.compile(n.Node)
 	if byName {
-		key := name.Value
+		key, cost := name.Value, nameCost(name)
 		c.nodes++
 		return func(r *run) any {
-			r.step(1)
+			r.step(cost)
 			v := base(r)
 			if m, ok := v.(map[string]any); ok {
 				return m[key]
@@ -46,6 +46,9 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 		return r.element(n, v, index(r))
 	}
 }
+
+// nameCost is what it costs to hash a name.
+func nameCost(name *ast.StringNode) int { return 1 + len(name.Value)>>5 }
 
 func (c *compiler) isLet(name string) bool {
 	return slices.ContainsFunc(c.lets, func(l local) bool { return l.name == name })
@@ -65,7 +68,8 @@ func (c *compiler) field(n *ast.MemberNode, name *ast.StringNode) fn {
 		}
 		c.fail(name, hint, "event has no field %q", cut(key, 40))
 	}
-	return func(r *run) any { r.step(1); return r.v.Event[key] }
+	cost := nameCost(name)
+	return func(r *run) any { r.step(cost); return r.v.Event[key] }
 }
 
 func (c *compiler) env(n *ast.MemberNode, name *ast.StringNode) fn {
@@ -81,8 +85,9 @@ func (c *compiler) env(n *ast.MemberNode, name *ast.StringNode) fn {
 	if !slices.Contains(c.uses.Env, key) {
 		c.uses.Env = append(c.uses.Env, key)
 	}
+	cost := nameCost(name)
 	return func(r *run) any {
-		r.step(1)
+		r.step(cost)
 		if s, ok := r.v.Env[key]; ok {
 			return s
 		}

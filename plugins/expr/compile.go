@@ -315,8 +315,8 @@ func (c *compiler) call(n ast.Node, name string, args []ast.Node) fn {
 		c.fail(n, f.usage(name), "%s() with %s", name, plural(len(args), "argument"))
 	}
 	call := &call{node: n, name: name, args: args}
-	if f.prepare != nil {
-		return f.prepare(c, call)
+	if f.call == nil {
+		return c.special(call)
 	}
 	compiled := c.each(args)
 	return func(r *run) any {

@@ -3,6 +3,7 @@ package expr
 // explain.go: why a condition was false.
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/expr-lang/expr/ast"
@@ -139,14 +140,14 @@ func (r *run) shown(v any) string {
 	case nil:
 		return "nil"
 	case string:
-		return `"` + cut(v, 40) + `"`
+		return strconv.Quote(cut(v, 40))
 	case []byte:
-		return `"` + cut(string(v[:min(len(v), 60)]), 40) + `"`
+		return strconv.Quote(cut(string(v[:min(len(v), 60)]), 40))
 	case map[string]any, []any:
 		return r.describe(v)
 	}
 	if isText(v) {
-		return `"` + cut(Text(v), 40) + `"`
+		return strconv.Quote(cut(Text(v), 40))
 	}
 	return Text(v)
 }

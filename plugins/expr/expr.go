@@ -73,7 +73,9 @@ type Error struct {
 	Offset, Length int    // in bytes, in the source text given to Compile or ParseTemplate
 	Message        string // one line
 	Hint           string // may be empty
+	Path           string // in a Value that was evaluated: which part failed, as a.b[1]
 	limit          bool
+	prog           *Program
 }
 
 // Error returns the message and the hint on one line.

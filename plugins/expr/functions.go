@@ -6,6 +6,7 @@ package expr
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -13,12 +14,11 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// function is a builtin: call with evaluated arguments, or prepare, which compiles the call itself.
+// function is a builtin. Those without call are compiled by (*compiler).special.
 type function struct {
 	min, max int // arguments; max -1: any number
 	args     string
 	call     func(r *run, c *call, a []any) any
-	prepare  func(c *compiler, call *call) fn
 }
 
 func (f *function) usage(name string) string { return "write " + name + "(" + f.args + ")" }
@@ -39,69 +39,71 @@ var refused = map[string]string{
 	"if":      "write condition ? a : b",
 }
 
-var functions map[string]*function
+var functions = merged(numberFunctions, textFunctions, listFunctions, timeFunctions)
 
-func init() {
-	// Not a composite literal: prepare reaches the variable again through compile.
-	functions = map[string]*function{
-		"abs": {1, 1, "x", func(r *run, c *call, a []any) any {
-			if d, ok := duration(a[0]); ok {
-				return d.Abs()
-			}
-			x := r.number(c.args[0], a[0])
-			if x.int && x.i != math.MinInt64 {
-				return max(x.i, -x.i)
-			}
-			return math.Abs(x.float())
-		}, nil},
-		"ceil":  {1, 1, "x", rounding(math.Ceil), nil},
-		"floor": {1, 1, "x", rounding(math.Floor), nil},
-		"round": {1, 2, "x, digits", round, nil},
-		"int":   {1, 1, "x", toInt, nil},
-		"float": {1, 1, "x", toFloat, nil},
-		"string": {1, 1, "x", func(r *run, c *call, a []any) any {
-			return r.format(a[0])
-		}, nil},
-		"bool": {1, 1, "x", toBool, nil},
-		"type": {1, 1, "x", func(r *run, c *call, a []any) any { return typeOf(a[0]) }, nil},
-		"clamp": {3, 3, "x, low, high", func(r *run, c *call, a []any) any {
-			x, low, high := r.number(c.args[0], a[0]), r.number(c.args[1], a[1]), r.number(c.args[2], a[2])
-			if compareNumbers(low, high) > 0 {
-				r.fail(c.node, "", "clamp from %s down to %s", Text(low.value()), Text(high.value()))
-			}
-			if compareNumbers(x, low) < 0 {
-				return low.value()
-			}
-			if compareNumbers(x, high) == 1 {
-				return high.value()
-			}
-			return x.value()
-		}, nil},
-		"scale": {5, 5, "x, inLow, inHigh, outLow, outHigh", scale, nil},
-
-		"bitand":  bits(func(x, y int64) int64 { return x & y }),
-		"bitor":   bits(func(x, y int64) int64 { return x | y }),
-		"bitxor":  bits(func(x, y int64) int64 { return x ^ y }),
-		"bitnand": bits(func(x, y int64) int64 { return x &^ y }),
-		"bitshl":  shift(func(x int64, n uint) int64 { return x << n }),
-		"bitshr":  shift(func(x int64, n uint) int64 { return x >> n }),
-		"bitushr": shift(func(x int64, n uint) int64 { return int64(uint64(x) >> n) }),
-		"bitnot": {1, 1, "x", func(r *run, c *call, a []any) any {
-			return ^r.integer(c.args[0], a[0])
-		}, nil},
-		"hex": {1, 1, "bytes", func(r *run, c *call, a []any) any {
-			if x, ok := whole(a[0]); ok {
-				return strconv.FormatInt(x, 16)
-			}
-			s := r.text(c.args[0], a[0])
-			r.size(2 * len(s))
-			r.step(len(s) >> 3)
-			return hex.EncodeToString([]byte(s))
-		}, nil},
+func merged(tables ...map[string]*function) map[string]*function {
+	all := map[string]*function{}
+	for _, t := range tables {
+		maps.Copy(all, t)
 	}
-	addTextFunctions()
-	addListFunctions()
-	addTimeFunctions()
+	return all
+}
+
+var numberFunctions = map[string]*function{
+	"abs": {1, 1, "x", func(r *run, c *call, a []any) any {
+		if d, ok := duration(a[0]); ok {
+			return d.Abs()
+		}
+		x := r.number(c.args[0], a[0])
+		if x.int && x.i != math.MinInt64 {
+			return max(x.i, -x.i)
+		}
+		return math.Abs(x.float())
+	}},
+	"ceil":  {1, 1, "x", rounding(math.Ceil)},
+	"floor": {1, 1, "x", rounding(math.Floor)},
+	"round": {1, 2, "x, digits", round},
+	"int":   {1, 1, "x", toInt},
+	"float": {1, 1, "x", toFloat},
+	"string": {1, 1, "x", func(r *run, c *call, a []any) any {
+		return r.format(a[0])
+	}},
+	"bool": {1, 1, "x", toBool},
+	"type": {1, 1, "x", func(r *run, c *call, a []any) any { return typeOf(a[0]) }},
+	"clamp": {3, 3, "x, low, high", func(r *run, c *call, a []any) any {
+		x, low, high := r.number(c.args[0], a[0]), r.number(c.args[1], a[1]), r.number(c.args[2], a[2])
+		if compareNumbers(low, high) > 0 {
+			r.fail(c.node, "", "clamp from %s down to %s", Text(low.value()), Text(high.value()))
+		}
+		if compareNumbers(x, low) < 0 {
+			return low.value()
+		}
+		if compareNumbers(x, high) == 1 {
+			return high.value()
+		}
+		return x.value()
+	}},
+	"scale": {5, 5, "x, inLow, inHigh, outLow, outHigh", scale},
+
+	"bitand":  bitwise(func(x, y int64) int64 { return x & y }),
+	"bitor":   bitwise(func(x, y int64) int64 { return x | y }),
+	"bitxor":  bitwise(func(x, y int64) int64 { return x ^ y }),
+	"bitnand": bitwise(func(x, y int64) int64 { return x &^ y }),
+	"bitshl":  shift(func(x int64, n uint) int64 { return x << n }),
+	"bitshr":  shift(func(x int64, n uint) int64 { return x >> n }),
+	"bitushr": shift(func(x int64, n uint) int64 { return int64(uint64(x) >> n) }),
+	"bitnot": {1, 1, "x", func(r *run, c *call, a []any) any {
+		return ^r.integer(c.args[0], a[0])
+	}},
+	"hex": {1, 1, "bytes", func(r *run, c *call, a []any) any {
+		if x, ok := whole(a[0]); ok {
+			return strconv.FormatInt(x, 16)
+		}
+		s := r.text(c.args[0], a[0])
+		r.size(2 * len(s))
+		r.step(len(s) >> 3)
+		return hex.EncodeToString([]byte(s))
+	}},
 }
 
 func rounding(f func(float64) float64) func(*run, *call, []any) any {
@@ -258,10 +260,10 @@ func scale(r *run, c *call, a []any) any {
 	return x[3] + (x[0]-x[1])/(x[2]-x[1])*(x[4]-x[3])
 }
 
-func bits(f func(x, y int64) int64) *function {
+func bitwise(f func(x, y int64) int64) *function {
 	return &function{2, 2, "x, y", func(r *run, c *call, a []any) any {
 		return f(r.integer(c.args[0], a[0]), r.integer(c.args[1], a[1]))
-	}, nil}
+	}}
 }
 
 func shift(f func(x int64, n uint) int64) *function {
@@ -271,7 +273,7 @@ func shift(f func(x int64, n uint) int64) *function {
 			r.fail(c.args[1], "", "shift by %d", n)
 		}
 		return f(r.integer(c.args[0], a[0]), uint(min(n, 64)))
-	}, nil}
+	}}
 }
 
 // constantText is the argument i, which must be written as a text.

@@ -4,6 +4,7 @@ package expr
 
 import (
 	"math"
+	"math/bits"
 	"reflect"
 	"slices"
 	"unicode/utf8"
@@ -11,29 +12,25 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-func addListFunctions() {
-	for name, f := range map[string]*function{
-		"len":       {1, 1, "x", length, nil},
-		"first":     {1, 1, "list", end(0), nil},
-		"last":      {1, 1, "list", end(-1), nil},
-		"get":       {2, 2, "x, key", get, nil},
-		"take":      {2, 2, "list, count", take, nil},
-		"keys":      {1, 1, "map", func(r *run, c *call, a []any) any { return r.pairs(c, a[0], 'k') }, nil},
-		"values":    {1, 1, "map", func(r *run, c *call, a []any) any { return r.pairs(c, a[0], 'v') }, nil},
-		"toPairs":   {1, 1, "map", func(r *run, c *call, a []any) any { return r.pairs(c, a[0], 'p') }, nil},
-		"fromPairs": {1, 1, "list", fromPairs, nil},
-		"reverse":   {1, 1, "list", reverse, nil},
-		"uniq":      {1, 1, "list", uniq, nil},
-		"concat":    {1, -1, "list, list", concat, nil},
-		"flatten":   {1, 1, "list", flatten, nil},
-		"sort":      {1, 2, "list, order", sortList, nil},
-		"min":       {1, -1, "x, y", extreme(-1), nil},
-		"max":       {1, -1, "x, y", extreme(1), nil},
-		"mean":      {1, -1, "list", mean, nil},
-		"median":    {1, -1, "list", median, nil},
-	} {
-		functions[name] = f
-	}
+var listFunctions = map[string]*function{
+	"len":       {1, 1, "x", length},
+	"first":     {1, 1, "list", end(0)},
+	"last":      {1, 1, "list", end(-1)},
+	"get":       {2, 2, "x, key", get},
+	"take":      {2, 2, "list, count", take},
+	"keys":      {1, 1, "map", func(r *run, c *call, a []any) any { return r.pairs(c, a[0], 'k') }},
+	"values":    {1, 1, "map", func(r *run, c *call, a []any) any { return r.pairs(c, a[0], 'v') }},
+	"toPairs":   {1, 1, "map", func(r *run, c *call, a []any) any { return r.pairs(c, a[0], 'p') }},
+	"fromPairs": {1, 1, "list", fromPairs},
+	"reverse":   {1, 1, "list", reverse},
+	"uniq":      {1, 1, "list", uniq},
+	"concat":    {1, -1, "list, list", concat},
+	"flatten":   {1, 1, "list", flatten},
+	"sort":      {1, 2, "list, order", sortList},
+	"min":       {1, -1, "x, y", extreme(-1)},
+	"max":       {1, -1, "x, y", extreme(1)},
+	"mean":      {1, -1, "list", mean},
+	"median":    {1, -1, "list", median},
 }
 
 // length is in characters, elements or keys; of bytes in bytes.
@@ -126,27 +123,25 @@ func (r *run) mapOf(n ast.Node, v any) map[string]any {
 	return m
 }
 
-// sortedKeys charges for sorting.
-func (r *run) sortedKeys(m map[string]any) []string {
-	r.items(len(m))
-	r.step(len(m) * 2)
-	keys := make([]string, 0, len(m))
+// sortedKeys appends m's keys to keys, in their order.
+func (r *run) sortedKeys(keys []string, m map[string]any) []string {
+	if len(m) > cap(keys) {
+		r.items(len(m))
+		keys = make([]string, 0, len(m))
+	}
+	size := 0
 	for k := range m {
 		keys = append(keys, k)
+		size += len(k)
 	}
-	slices.SortFunc(keys, func(a, b string) int {
-		r.step(1 + min(len(a), len(b))>>5)
-		if a < b {
-			return -1
-		}
-		return 1
-	})
+	r.step(1 + (len(m)+size>>5)*bits.Len(uint(len(m)))>>1)
+	slices.Sort(keys)
 	return keys
 }
 
 func (r *run) pairs(c *call, v any, what byte) any {
 	m := r.mapOf(c.args[0], v)
-	keys := r.sortedKeys(m)
+	keys := r.sortedKeys(nil, m)
 	r.items(len(m))
 	if what != 'v' {
 		r.alloc(len(m) * 16) // boxes of the keys
@@ -194,20 +189,53 @@ func reverse(r *run, c *call, a []any) any {
 	return out
 }
 
-// uniq is quadratic; every comparison is charged.
+// uniq keeps the first of equal elements. Texts and numbers are looked up; other elements are
+// compared with each other, and every comparison is charged.
 func uniq(r *run, c *call, a []any) any {
-	out := []any{}
+	out, others, seen := []any{}, []any(nil), map[any]bool{}
 next:
 	for _, v := range r.list(c.args[0], a[0]) {
-		for _, w := range out {
-			r.step(1)
-			if r.equal(v, w, 0) {
-				continue next
+		r.step(2)
+		switch key := r.scalar(v); {
+		case key == nil:
+			for _, w := range others {
+				r.step(1)
+				if r.equal(v, w, 0) {
+					continue next
+				}
 			}
+			others = r.push(others, v)
+		case seen[key]:
+			continue next
+		default:
+			r.entries(1)
+			seen[key] = true
 		}
 		out = r.push(out, v)
 	}
 	return out
+}
+
+// scalar is a key that is the same for equal values, or nil if v has none.
+func (r *run) scalar(v any) any {
+	if x, ok := asNumber(v); ok {
+		if i, ok := whole(v); ok {
+			return i
+		}
+		if x.f != x.f {
+			return nil
+		}
+		return x.f
+	}
+	if b, ok := v.(bool); ok {
+		return b
+	}
+	if isText(v) && !isList(v) {
+		s := r.text(nil, v)
+		r.touch(len(s))
+		return s
+	}
+	return nil
 }
 
 func concat(r *run, c *call, a []any) any {

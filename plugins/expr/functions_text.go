@@ -9,29 +9,25 @@ import (
 	"unicode/utf8"
 )
 
-func addTextFunctions() {
-	for name, f := range map[string]*function{
-		"upper":       {1, 1, "text", cased(unicode.ToUpper), nil},
-		"lower":       {1, 1, "text", cased(unicode.ToLower), nil},
-		"trim":        {1, 2, "text, characters", trim, nil},
-		"trimPrefix":  {1, 2, "text, prefix", affix(strings.TrimPrefix), nil},
-		"trimSuffix":  {1, 2, "text, suffix", affix(strings.TrimSuffix), nil},
-		"hasPrefix":   {2, 2, "text, prefix", test(strings.HasPrefix), nil},
-		"hasSuffix":   {2, 2, "text, suffix", test(strings.HasSuffix), nil},
-		"indexOf":     {2, 2, "text, part", find(strings.Index), nil},
-		"lastIndexOf": {2, 2, "text, part", find(strings.LastIndex), nil},
-		"split":       {2, 3, "text, separator, count", split(false), nil},
-		"splitAfter":  {2, 3, "text, separator, count", split(true), nil},
-		"replace":     {3, 4, "text, old, new, count", replace, nil},
-		"repeat":      {2, 2, "text, count", repeat, nil},
-		"join":        {1, 2, "list, separator", join, nil},
-		"toJSON":      {1, 1, "x", toJSON, nil},
-		"fromJSON":    {1, 1, "text", fromJSON, nil},
-		"toBase64":    {1, 1, "bytes", toBase64, nil},
-		"fromBase64":  {1, 1, "text", fromBase64, nil},
-	} {
-		functions[name] = f
-	}
+var textFunctions = map[string]*function{
+	"upper":       {1, 1, "text", cased(unicode.ToUpper)},
+	"lower":       {1, 1, "text", cased(unicode.ToLower)},
+	"trim":        {1, 2, "text, characters", trim},
+	"trimPrefix":  {1, 2, "text, prefix", affix(strings.TrimPrefix)},
+	"trimSuffix":  {1, 2, "text, suffix", affix(strings.TrimSuffix)},
+	"hasPrefix":   {2, 2, "text, prefix", test(strings.HasPrefix)},
+	"hasSuffix":   {2, 2, "text, suffix", test(strings.HasSuffix)},
+	"indexOf":     {2, 2, "text, part", find(strings.Index)},
+	"lastIndexOf": {2, 2, "text, part", find(strings.LastIndex)},
+	"split":       {2, 3, "text, separator, count", split(false)},
+	"splitAfter":  {2, 3, "text, separator, count", split(true)},
+	"replace":     {3, 4, "text, old, new, count", replace},
+	"repeat":      {2, 2, "text, count", repeat},
+	"join":        {1, 2, "list, separator", join},
+	"toJSON":      {1, 1, "x", toJSON},
+	"fromJSON":    {1, 1, "text", fromJSON},
+	"toBase64":    {1, 1, "bytes", toBase64},
+	"fromBase64":  {1, 1, "text", fromBase64},
 }
 
 // cased maps letters one by one, so that the result has at most three times the bytes.

@@ -10,17 +10,10 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-func addTimeFunctions() {
-	for name, f := range map[string]*function{
-		"duration": {1, 1, "text", toDuration, nil},
-		"date":     {1, 3, "text, layout, zone", nil, (*compiler).date},
-		"timezone": {1, 1, "name", nil, func(c *compiler, call *call) fn {
-			zone := c.zone(call, 0)
-			return func(*run) any { return zone }
-		}},
-	} {
-		functions[name] = f
-	}
+var timeFunctions = map[string]*function{
+	"duration": {1, 1, "text", toDuration},
+	"date":     {1, 3, "text, layout, zone", nil},
+	"timezone": {1, 1, "name", nil},
 }
 
 func duration(v any) (time.Duration, bool) { d, ok := v.(time.Duration); return d, ok }
@@ -48,6 +41,15 @@ func toDuration(r *run, c *call, a []any) any {
 	return d
 }
 
+// special compiles what isn't a plain call.
+func (c *compiler) special(k *call) fn {
+	if k.name == "date" {
+		return c.date(k)
+	}
+	zone := c.zone(k, 0)
+	return func(*run) any { return zone }
+}
+
 func (c *compiler) zone(call *call, i int) *time.Location {
 	name := c.constantText(call, i, "the time zone is not constant")
 	zone, err := time.LoadLocation(name)
@@ -72,7 +74,7 @@ func (c *compiler) date(k *call) fn {
 		args = args[:2]
 	}
 	if len(args) == 0 {
-		c.fail(k.node, functions["date"].usage("date"), "date() without a text")
+		c.fail(k.node, timeFunctions["date"].usage("date"), "date() without a text")
 	}
 	compiled := c.each(args)
 	return func(r *run) any {

@@ -9,9 +9,24 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// predicates maps a name to what it makes of a list and a predicate, which is nil if there is none.
-// each is called with an element's index and sets its slots; it returns the predicate's value.
-var predicates map[string]*predicate
+// predicates maps a name to what it makes of a list and a predicate.
+var predicates = map[string]*predicate{
+	"all":           {run: func(r *run, l *iteration) any { return l.first(r, false) < 0 }},
+	"none":          {run: func(r *run, l *iteration) any { return l.first(r, true) < 0 }},
+	"any":           {run: func(r *run, l *iteration) any { return l.first(r, true) >= 0 }},
+	"one":           {run: func(r *run, l *iteration) any { return l.count(r) == 1 }},
+	"count":         {optional: true, run: func(r *run, l *iteration) any { return int64(l.count(r)) }},
+	"find":          {run: func(r *run, l *iteration) any { return l.at(l.first(r, true)) }},
+	"findIndex":     {run: func(r *run, l *iteration) any { return indexOrNil(l.first(r, true)) }},
+	"findLast":      {run: func(r *run, l *iteration) any { return l.at(l.last(r)) }},
+	"findLastIndex": {run: func(r *run, l *iteration) any { return indexOrNil(l.last(r)) }},
+	"filter":        {run: filter},
+	"map":           {run: mapList},
+	"sum":           {optional: true, run: sum},
+	"groupBy":       {run: groupBy},
+	"sortBy":        {third: true, run: sortBy},
+	"reduce":        {third: true, run: reduce},
+}
 
 type predicate struct {
 	optional bool // the predicate may be missing: the element itself is meant
@@ -82,27 +97,6 @@ func (c *compiler) predicate(n ast.Node, name string, p *predicate, args []ast.N
 	}
 }
 
-func init() {
-	// Not a composite literal above: its functions reach the variable again through compile.
-	predicates = map[string]*predicate{
-		"all":           {run: func(r *run, l *iteration) any { return l.first(r, false) < 0 }},
-		"none":          {run: func(r *run, l *iteration) any { return l.first(r, true) < 0 }},
-		"any":           {run: func(r *run, l *iteration) any { return l.first(r, true) >= 0 }},
-		"one":           {run: func(r *run, l *iteration) any { return l.count(r) == 1 }},
-		"count":         {optional: true, run: func(r *run, l *iteration) any { return int64(l.count(r)) }},
-		"find":          {run: func(r *run, l *iteration) any { return l.at(l.first(r, true)) }},
-		"findIndex":     {run: func(r *run, l *iteration) any { return int64(l.first(r, true)) }},
-		"findLast":      {run: func(r *run, l *iteration) any { return l.at(l.last(r)) }},
-		"findLastIndex": {run: func(r *run, l *iteration) any { return int64(l.last(r)) }},
-		"filter":        {run: filter},
-		"map":           {run: mapList},
-		"sum":           {optional: true, run: sum},
-		"groupBy":       {run: groupBy},
-		"sortBy":        {third: true, run: sortBy},
-		"reduce":        {third: true, run: reduce},
-	}
-}
-
 // first is the index of the first element whose predicate is want, or -1.
 func (l *iteration) first(r *run, want bool) int {
 	for i := range l.list {
@@ -127,6 +121,14 @@ func (l *iteration) at(i int) any {
 		return nil
 	}
 	return l.list[i]
+}
+
+// indexOrNil is an index, or nil of none, as in the library.
+func indexOrNil(i int) any {
+	if i < 0 {
+		return nil
+	}
+	return int64(i)
 }
 
 func (l *iteration) count(r *run) int {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/file"
@@ -155,45 +156,47 @@ func translate(src string, tokens []lexer.Token, err error) *Error {
 	if q := tokenNoise.FindStringSubmatch(m); q != nil {
 		value, _ = strconv.Unquote(q[1])
 	}
+	begins := func(prefixes ...string) bool {
+		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(m, p) })
+	}
 	switch {
-	case strings.Contains(m, "literal not terminated"):
-		return unclosedText(src)
-	case strings.Contains(m, "unclosed comment"):
-		e.Message, e.Hint = "the comment is not closed", "add */"
-	case strings.Contains(m, "invalid char escape"), strings.Contains(m, "unable to unescape"), strings.Contains(m, "invalid escape"):
-		e.Message, e.Hint = `unknown escape in a text`, `write \\ for a backslash`
-	case strings.Contains(m, "unrecognized character"):
-		c := m[strings.LastIndexByte(m, ':')+1:]
-		if i := strings.IndexByte(c, '\''); i >= 0 {
-			c = strings.Trim(c[i:], "'")
-		}
-		e.Message = fmt.Sprintf("unexpected character %q", strings.TrimSpace(c))
-		if strings.ContainsAny(c, "“”‘’„") {
-			e.Hint = `use plain quotes: "`
-		}
-	case strings.Contains(m, "token EOF"), strings.Contains(m, "unexpected end"):
+	case m == "unexpected token EOF", begins("unexpected end"):
 		e.Offset, e.Length = len(strings.TrimRightFunc(src, unicode.IsSpace)), 0
 		e.Message = "ends too early"
 		if n := len(tokens) - 2; n >= 0 {
 			e.Message = fmt.Sprintf("something is missing after %q", cut(tokens[n].Value, 40))
 		}
+	case begins("unexpected token"):
+		e.Message = fmt.Sprintf("unexpected %q", cut(value, 40))
+		e.Hint = hintFor(tokens, lib.Location, value)
+	case begins("a map key"):
+		e.Message, e.Hint = fmt.Sprintf("unexpected %q in a map", cut(value, 40)), "a key is a name, a text, a number, or in parentheses"
+	case begins("expected name"):
+		e.Message = "a name is missing after the dot"
+	case begins("literal not terminated"):
+		return unclosedText(src)
+	case begins("unclosed comment"):
+		e.Message, e.Hint = "the comment is not closed", "add */"
+	case begins("invalid char escape", "unable to unescape"):
+		e.Message, e.Hint = "unknown escape in a text", `write \\ for a backslash`
+	case begins("unrecognized character"):
+		c, _ := utf8.DecodeRuneInString(src[e.Offset:])
+		e.Message = fmt.Sprintf("unexpected character %q", string(c))
+		if strings.ContainsRune("“”‘’„", c) {
+			e.Hint = `use plain quotes: "`
+		}
 	case strings.Contains(m, "literal is too large"), strings.Contains(m, "out of range"):
 		e.Message = "the number is too large"
-	case strings.Contains(m, "literal"), strings.Contains(m, "bad number"):
+	case begins("invalid hex", "invalid float", "invalid binary", "invalid octal", "invalid integer", "bad number"):
 		e.Message = "not a number"
-	case strings.Contains(m, "coalesce"):
+	case begins("Operator"):
 		e.Message, e.Hint = "?? is mixed with another operator", "put it in parentheses: (a ?? b)"
-	case strings.Contains(m, "maximum allowed nodes"):
+	case begins("compilation failed"):
 		e.Message, e.Offset, e.Length = "the expression has too many parts", 0, len(src)
-	case strings.Contains(m, "expected at least"):
+	case begins("expected at least"):
 		e.Message = "an argument is missing"
-	case strings.Contains(m, "wrap predicate"):
+	case begins("wrap predicate"):
 		e.Message, e.Hint = `";" in a condition`, "put the condition in { and }"
-	case strings.Contains(m, "map key"):
-		e.Message, e.Hint = fmt.Sprintf("unexpected %q in a map", value), "a key is a name, a text, a number, or in parentheses"
-	case strings.Contains(m, "unexpected token"):
-		e.Message = fmt.Sprintf("unexpected %q", cut(value, 40))
-		e.Hint = hintFor(src, tokens, lib.Location, value)
 	default:
 		e.Message = "can't be read here"
 	}
@@ -232,7 +235,7 @@ func unclosedText(src string) *Error {
 	return &Error{Length: len(src), Message: "a text is not closed", Hint: "add the closing quote"}
 }
 
-func hintFor(src string, tokens []lexer.Token, at file.Location, value string) string {
+func hintFor(tokens []lexer.Token, at file.Location, value string) string {
 	switch strings.ToLower(value) {
 	case "and", "or", "not", "in", "matches", "contains":
 		if value != strings.ToLower(value) {

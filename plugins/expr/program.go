@@ -53,7 +53,7 @@ func (p *Program) Bool(v *Vars) (ok bool, err error) {
 	x := r.eval(p)
 	ok, is := x.(bool)
 	if !is {
-		e := &Error{Offset: p.base, Length: len(p.src), Message: "is " + r.describe(x), Hint: "want true or false"}
+		e := &Error{Offset: p.base, Length: len(p.src), Message: "is " + r.describe(x), Hint: "want true or false", prog: p}
 		if x == nil {
 			e.Message = "is missing (nil)"
 		}

@@ -61,7 +61,7 @@ func (w *writer) room(n int) {
 	if len(w.b)-w.from+n > MaxResult {
 		w.r.limit("result is larger than 1MiB", "")
 	}
-	w.r.step(n >> 4)
+	w.r.step(n >> 5)
 	if len(w.b)+n > cap(w.b) {
 		grow := max(n, len(w.b), 64)
 		w.r.alloc(grow + len(w.b) - w.from)
@@ -105,7 +105,6 @@ func (w *writer) text(v any) {
 }
 
 func (w *writer) json(v any, depth int) {
-	w.r.fuel -= 1 & len(w.b) // a step for every other value or so
 	switch v := v.(type) {
 	case nil:
 		w.raw("null")
@@ -125,6 +124,7 @@ func (w *writer) json(v any, depth int) {
 		w.object(v, depth)
 	case []any:
 		w.open(depth)
+		w.r.step(len(v) >> 2)
 		for i, x := range v {
 			w.comma(i)
 			w.json(x, depth+1)
@@ -132,6 +132,7 @@ func (w *writer) json(v any, depth int) {
 		w.raw("]")
 	case []string:
 		w.open(depth)
+		w.r.step(len(v) >> 2)
 		for i, s := range v {
 			w.comma(i)
 			w.quoted(s)
@@ -163,8 +164,13 @@ func (w *writer) comma(i int) {
 
 func (w *writer) object(m map[string]any, depth int) {
 	w.r.nested(depth)
+	if len(m) == 0 {
+		w.raw("{}")
+		return
+	}
 	w.raw("{")
-	for i, k := range w.r.sortedKeys(m) {
+	var small [16]string
+	for i, k := range w.r.sortedKeys(small[:0], m) {
 		w.comma(i)
 		w.quoted(k)
 		w.raw(":")
@@ -198,6 +204,7 @@ func (w *writer) other(v any, depth int) {
 		w.quoted(x.String())
 	case reflect.Slice, reflect.Array:
 		w.open(depth)
+		w.r.step(x.Len())
 		for i := range x.Len() {
 			w.comma(i)
 			w.json(x.Index(i).Interface(), depth+1)
@@ -280,7 +287,6 @@ func (r *run) checkResult(v any) {
 		}
 		return
 	}
-	r.prog = nil
 	size := 0
 	r.measure(v, 0, &size)
 }
@@ -294,7 +300,7 @@ func (r *run) measure(v any, depth int, size *int) {
 		*size += len(v)
 	case map[string]any:
 		r.nested(depth)
-		r.step(1 + len(v)>>1)
+		r.step((len(v) + 1) >> 1)
 		for k, x := range v {
 			*size += len(k) + 3
 			r.measure(x, depth+1, size)

@@ -15,6 +15,9 @@ import (
 // fn is a compiled expression. It fails by a panic with *Error, which (*run).guard catches.
 type fn func(*run) any
 
+// maxTime is MaxTime but in tests about something else.
+var maxTime = MaxTime
+
 // chunk is how many steps pass between two looks at the clock.
 const chunk = 4096
 
@@ -22,10 +25,11 @@ const chunk = 4096
 // evaluation behind: see end.
 type run struct {
 	v     *Vars
-	fuel  int // steps left of those taken from left
-	left  int // steps left besides
-	mem   int // bytes left
-	start time.Time
+	fuel  int       // steps left of those taken from left
+	left  int       // steps left besides
+	mem   int       // bytes left
+	clock time.Time // of the last look
+	took  time.Duration
 	prog  *Program // whose source an error's position refers to
 	slots []any    // let variables and the element, index and accumulator of every loop
 	args  []any    // a stack of arguments
@@ -36,7 +40,10 @@ var runs = sync.Pool{New: func() any { return new(run) }}
 
 func begin(v *Vars) *run {
 	r := runs.Get().(*run)
-	r.v, r.fuel, r.left, r.mem, r.start = v, chunk, MaxSteps-chunk, MaxMemory, time.Time{}
+	if v == nil {
+		v = &Vars{}
+	}
+	r.v, r.fuel, r.left, r.mem, r.clock, r.took = v, chunk, MaxSteps-chunk, MaxMemory, time.Time{}, 0
 	return r
 }
 
@@ -86,7 +93,11 @@ func (r *run) step(n int) {
 	}
 }
 
+// refuel takes the next chunks of steps, and looks at the clock: a step may be slow on a small
+// machine. A chunk counts for at most 10 ms, so that a process that wasn't scheduled for a while
+// doesn't fail for it.
 func (r *run) refuel() {
+	chunks := 0
 	for r.fuel < 0 {
 		if r.left <= 0 {
 			r.limit("took more than 200,000 steps", "simplify it or split the list")
@@ -94,10 +105,14 @@ func (r *run) refuel() {
 		n := min(chunk, r.left)
 		r.left -= n
 		r.fuel += n
+		chunks++
 	}
-	if r.start.IsZero() {
-		r.start = time.Now()
-	} else if time.Since(r.start) > MaxTime {
+	now := time.Now()
+	if !r.clock.IsZero() {
+		r.took += min(now.Sub(r.clock), time.Duration(chunks)*10*time.Millisecond)
+	}
+	r.clock = now
+	if r.took > maxTime {
 		r.limit("took longer than 40 ms", "simplify it or split the list")
 	}
 }
@@ -142,7 +157,7 @@ func (r *run) entries(n int) {
 }
 
 func (r *run) limit(message, hint string) {
-	e := &Error{Message: message, Hint: hint, limit: true}
+	e := &Error{Message: message, Hint: hint, limit: true, prog: r.prog}
 	if r.prog != nil {
 		e.Offset, e.Length = r.prog.base, len(r.prog.src)
 	}
@@ -151,7 +166,7 @@ func (r *run) limit(message, hint string) {
 
 // fail ends the evaluation with a mistake at n.
 func (r *run) fail(n ast.Node, hint, format string, args ...any) {
-	e := &Error{Message: fmt.Sprintf(format, args...), Hint: hint}
+	e := &Error{Message: fmt.Sprintf(format, args...), Hint: hint, prog: r.prog}
 	if p := r.prog; p != nil && n != nil {
 		e.Offset, e.Length = place(p.src, n)
 		e.Offset += p.base

@@ -127,9 +127,6 @@ func (t *Template) Constant() bool {
 	return len(t.parts) == 0 || len(t.parts) == 1 && t.parts[0].hole == nil
 }
 
-// Whole tells whether the template is one hole and nothing else, so that its value keeps its type.
-func (t *Template) Whole() bool { return t.whole }
-
 // Parts returns the literal texts and the holes, in order.
 func (t *Template) Parts() []Part {
 	parts := make([]Part, len(t.parts))

@@ -17,6 +17,7 @@ type Value struct {
 	items []Value   // of a list or map
 	json  string    // of a constant, if ready
 	err   *Error    // why a constant has no JSON
+	whole bool      // made by FromTemplate
 }
 
 type kind uint8
@@ -49,10 +50,12 @@ func constantJSON(write func(*writer)) (s string, err error) {
 
 // FromTemplate is a string of the file.
 func FromTemplate(t *Template) Value {
+	x := Value{kind: kindTemplate, t: t}
 	if t.Constant() {
-		return Const(t.literal())
+		x = Const(t.literal())
 	}
-	return Value{kind: kindTemplate, t: t}
+	x.whole = true
+	return x
 }
 
 // Map is a map; values[i] is of keys[i]. It panics if there aren't as many of both.
@@ -100,9 +103,9 @@ func (x Value) Constant() bool {
 	return !slices.ContainsFunc(x.items, func(y Value) bool { return !y.Constant() })
 }
 
-// Whole tells whether the value is a single template that is one hole: it keeps its type, and
-// rendered as a payload it is that value's text or JSON.
-func (x Value) Whole() bool { return x.kind == kindTemplate && x.t.whole }
+// Whole tells whether the value is a single string of the file, with or without holes: AppendText
+// writes it as it is, without quotes.
+func (x Value) Whole() bool { return x.whole }
 
 // Uses returns what the templates read.
 func (x Value) Uses() Uses {
@@ -123,6 +126,7 @@ func (x Value) Eval(v *Vars) (result any, err error) {
 		return x.value, nil
 	}
 	r := begin(v)
+	defer x.locate(&err)
 	defer r.guard(&err)
 	result = x.eval(r)
 	r.checkResult(result)
@@ -156,16 +160,58 @@ func (x Value) AppendJSON(b []byte, v *Vars) (result []byte, err error) {
 	if x.kind == kindConst && x.json != "" {
 		return append(b, x.json...), nil
 	}
+	return x.append(b, v, func(w *writer) { w.value(x, 0) })
+}
+
+// AppendText appends the tree as a payload: a Whole value by the rules of Text, others as JSON. On an
+// error b is unchanged.
+func (x Value) AppendText(b []byte, v *Vars) (result []byte, err error) {
+	if !x.whole {
+		return x.AppendJSON(b, v)
+	}
+	if x.kind == kindConst {
+		return append(b, x.value.(string)...), nil
+	}
+	return x.append(b, v, func(w *writer) { w.text(x.t.eval(w.r)) })
+}
+
+func (x Value) append(b []byte, v *Vars, write func(*writer)) (result []byte, err error) {
 	r := begin(v)
 	defer func() {
-		if err != nil {
+		if x.locate(&err); err != nil {
 			result = b
 		}
 	}()
 	defer r.guard(&err)
 	w := writer{r: r, b: b, from: len(b)}
-	w.value(x, 0)
+	write(&w)
 	return w.b, nil
+}
+
+// locate completes an error with the place of the template that failed.
+func (x Value) locate(err *error) {
+	if e, ok := (*err).(*Error); ok && e.prog != nil {
+		e.Path, _ = x.path(e.prog)
+	}
+}
+
+func (x Value) path(p *Program) (string, bool) {
+	if x.t != nil {
+		return "", slices.ContainsFunc(x.t.parts, func(part part) bool { return part.hole == p })
+	}
+	for i, y := range x.items {
+		if path, ok := y.path(p); ok {
+			at := fmt.Sprintf("[%d]", i)
+			if x.kind == kindMap {
+				at = x.keys[i]
+			}
+			if path != "" && path[0] != '[' {
+				at += "."
+			}
+			return at + path, true
+		}
+	}
+	return "", false
 }
 
 func (w *writer) value(x Value, depth int) {

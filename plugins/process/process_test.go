@@ -69,8 +69,6 @@ func within(t *testing.T, most time.Duration, f func()) {
 	select {
 	case <-done:
 	case <-time.After(most):
-		buf := make([]byte, 1<<20)
-		t.Logf("%s", buf[:runtime.Stack(buf, true)])
 		t.Fatalf("not done after %s", most)
 	}
 }
@@ -150,11 +148,11 @@ func TestGroup(t *testing.T) {
 		stop         bool
 		least, most  time.Duration
 	}{
-		{"stopped", "sleep 1000 & echo $!; wait", true, 0, time.Second},
-		{"the leader ends", "sleep 1000 & echo $!; exit 0", false, 0, time.Second},
-		{"the leader ends, its child is stubborn", "trap '' TERM; sleep 1000 & echo $!; exit 0", false, Grace, Grace + time.Second},
-		{"all are stubborn", "trap '' TERM; sleep 1000 & echo $!; while :; do sleep 1; done", true, Grace, Grace + time.Second},
-		{"forked twice", "(sleep 1000 & echo $!); sleep 1000", true, 0, time.Second},
+		{"stopped", "sleep 1000 & echo $!; wait", true, 0, Grace},
+		{"the leader ends", "sleep 1000 & echo $!; exit 0", false, 0, Grace},
+		{"the leader ends, its child is stubborn", "trap '' TERM; sleep 1000 & echo $!; exit 0", false, Grace, Grace + 5*time.Second},
+		{"all are stubborn", "trap '' TERM; sleep 1000 & echo $!; while :; do sleep 1; done", true, Grace, Grace + 5*time.Second},
+		{"forked twice", "(sleep 1000 & echo $!); sleep 1000", true, 0, Grace},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -191,7 +189,7 @@ func TestContextEndsIt(t *testing.T) {
 	}
 	_, _ = bufio.NewReader(p.Stdout()).ReadString('\n')
 	cancel()
-	within(t, time.Second, func() {
+	within(t, Grace, func() {
 		_, _ = io.Copy(io.Discard, p.Stdout())
 		if e, err := p.Wait(); err != nil || e.Code != 143 {
 			t.Errorf("%+v, %v", e, err)
@@ -216,7 +214,7 @@ func TestEscapes(t *testing.T) {
 		r := bufio.NewReader(p.Stdout())
 		escaped := number(t, r)
 		defer syscall.Kill(escaped, syscall.SIGKILL)
-		within(t, 3*time.Second, func() {
+		within(t, 10*time.Second, func() {
 			if _, err := io.Copy(io.Discard, r); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -308,7 +306,11 @@ func TestDeathOfTheParent(t *testing.T) {
 func TestRun(t *testing.T) {
 	t.Parallel()
 	run := func(script string, max int, input []byte) (Output, error) {
-		return Run(t.Context(), sh(script), time.Second, max, input)
+		timeout := 10 * time.Second
+		if strings.Contains(script, "sleep") {
+			timeout = time.Second
+		}
+		return Run(t.Context(), sh(script), timeout, max, input)
 	}
 	if out, err := run("cat; echo bad >&2; exit 4", 100, []byte("hello")); err != nil || string(out.Stdout) != "hello" || string(out.Stderr) != "bad" || out.Code != 4 || out.Cut {
 		t.Errorf("%+v, %v", out, err)

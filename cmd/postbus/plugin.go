@@ -1,0 +1,373 @@
+// This file is "plugin": the commands that need no running bus.
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins"
+)
+
+func (m *Main) pluginCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "plugin",
+		Short: "Check, test, trace and explain plugins",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(m.pluginCheckCommand(), m.pluginTestCommand(), m.pluginNewCommand(), m.pluginSchemaCommand(), m.pluginReferenceCommand(),
+		m.pluginApproveCommand(), m.pluginListCommand(), m.pluginTraceCommand(), m.pluginExplainCommand())
+	return cmd
+}
+
+func (m *Main) pluginCheckCommand() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "check [FILE...]",
+		Short: "Check plugin files, all mistakes at once; without FILE those of the plugins folder",
+		RunE: func(_ *cobra.Command, args []string) error {
+			l, err := m.load(&s)
+			if err != nil {
+				return err
+			}
+			return m.checkPlugins(l, args)
+		},
+	}
+	s.configFlag(cmd)
+	return cmd
+}
+
+// pluginFile is one file to look at.
+type pluginFile struct{ path, shown, id string }
+
+// pluginFiles are the named files, or all of the folder.
+func (m *Main) pluginFiles(l *loaded, args []string) ([]pluginFile, error) {
+	var list []pluginFile
+	for _, a := range args {
+		list = append(list, pluginFile{a, a, strings.TrimSuffix(filepath.Base(a), ".yaml")})
+	}
+	if len(args) > 0 {
+		return list, nil
+	}
+	entries, err := os.ReadDir(l.PluginsDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("plugins folder: %w", err)
+	}
+	for _, e := range entries {
+		if name := e.Name(); strings.HasSuffix(name, ".yaml") && !strings.HasPrefix(name, ".") {
+			path := filepath.Join(l.PluginsDir, name)
+			list = append(list, pluginFile{path, m.shown(path), strings.TrimSuffix(name, ".yaml")})
+		}
+	}
+	return list, nil
+}
+
+// checkedFile is a file's spec, or its mistakes.
+func checkFile(c *plugins.Checker, f pluginFile) (*plugins.Spec, yamlnode.Errors) {
+	data, err := plugins.ReadFile(f.path)
+	if err != nil {
+		e := &yamlnode.Error{File: f.shown, Reason: err.Error()}
+		if h, ok := err.(hinter); ok {
+			e.Hint = h.Hint()
+		}
+		return nil, yamlnode.Errors{e}
+	}
+	return c.Check(f.id, f.shown, data)
+}
+
+func (m *Main) checkPlugins(l *loaded, args []string) error {
+	files, err := m.pluginFiles(l, args)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		m.printf("ok: no plugin files in %s\n", l.PluginsDir)
+		return nil
+	}
+	c := checker(l)
+	var all yamlnode.Errors
+	bad := 0
+	claims := map[string]string{}
+	for _, f := range files {
+		spec, errs := checkFile(c, f)
+		if spec != nil {
+			if err := spec.Claim(claims, f.shown); err != nil {
+				errs = yamlnode.Errors{{File: f.shown, Reason: err.Error(), Hint: "change one of the two, or disable it: mv x.yaml x.yaml.off"}}
+			}
+		}
+		if len(errs) > 0 {
+			bad++
+			all = append(all, errs...)
+			continue
+		}
+		m.printf("ok: %s%s\n", f.shown, summary(spec))
+	}
+	if len(all) > 0 {
+		where := fmt.Sprintf("%d of %d plugin files", bad, len(files))
+		if len(files) == 1 {
+			where = files[0].shown
+		}
+		return &configError{where, all}
+	}
+	return nil
+}
+
+// summary says what a file does and what it needs.
+func summary(s *plugins.Spec) string {
+	text := fmt.Sprintf("  (%s)", s.Flow())
+	if n := s.Tests(); n > 0 {
+		text += fmt.Sprintf(", %s passed", plural(n, "test"))
+	}
+	if need := s.Approval(); len(need) > 0 {
+		text += fmt.Sprintf(", needs approval: %s", strings.Join(need, ", "))
+	}
+	return text
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func (m *Main) pluginTestCommand() *cobra.Command {
+	var s settings
+	var events string
+	cmd := &cobra.Command{
+		Use:   "test [FILE...]",
+		Short: "Run the tests in plugin files, or recorded events through one",
+		Long: `Run the tests in plugin files. With --events the events of a file, one JSON object a line (- is standard
+input), go through the mapping of one plugin file, and what would come of each is printed; nothing is published.`,
+		Example: `  postbus plugin test doorbell.yaml
+  postbus plugin trace --json doorbell > recorded.jsonl      # a while later:
+  postbus plugin test --events recorded.jsonl doorbell.yaml`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			l, err := m.load(&s)
+			if err != nil {
+				return err
+			}
+			if events != "" {
+				return m.replay(l, args, events)
+			}
+			return m.testPlugins(l, args)
+		},
+	}
+	s.configFlag(cmd)
+	cmd.Flags().StringVar(&events, "events", "", "events to map, one JSON object a line, from `FILE`")
+	return cmd
+}
+
+func (m *Main) testPlugins(l *loaded, args []string) error {
+	files, err := m.pluginFiles(l, args)
+	if err != nil {
+		return err
+	}
+	c := checker(l)
+	var all yamlnode.Errors
+	for _, f := range files {
+		spec, errs := checkFile(c, f)
+		if len(errs) > 0 {
+			m.printf("FAIL %s\n", f.shown)
+			all = append(all, errs...)
+			continue
+		}
+		switch n := spec.Tests(); n {
+		case 0:
+			m.printf("ok   %s  no tests\n", f.shown)
+		default:
+			m.printf("ok   %s  %s passed\n", f.shown, plural(n, "test"))
+		}
+	}
+	if len(all) > 0 {
+		return &configError{"the plugins", all}
+	}
+	return nil
+}
+
+// replay maps recorded events.
+func (m *Main) replay(l *loaded, args []string, file string) error {
+	if len(args) != 1 {
+		return usagef("plugin test: --events goes with one plugin file")
+	}
+	spec, errs := checkFile(checker(l), pluginFile{args[0], args[0], strings.TrimSuffix(filepath.Base(args[0]), ".yaml")})
+	if len(errs) > 0 {
+		return &configError{args[0], errs}
+	}
+	in := m.Stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	run := spec.Replay(plugins.HostName(""), l.pluginEnv)
+	scan := bufio.NewScanner(in)
+	scan.Buffer(nil, 4<<20)
+	for n := 1; scan.Scan(); n++ {
+		if strings.TrimSpace(scan.Text()) == "" {
+			continue
+		}
+		var e map[string]any
+		if err := json.Unmarshal(scan.Bytes(), &e); err != nil {
+			return withHint(fmt.Errorf("%s:%d: not a JSON object: %w", file, n, err), `an event a line, as {"value": 1}; or a line of postbus plugin trace --json`)
+		}
+		if inner, ok := e["event"].(map[string]any); ok && e["verdicts"] != nil {
+			e = inner
+		}
+		for _, line := range run(e) {
+			m.printf("%d: %s\n", n, oneLine(line))
+		}
+	}
+	return scan.Err()
+}
+
+func (m *Main) pluginNewCommand() *cobra.Command {
+	var action bool
+	cmd := &cobra.Command{
+		Use:   "new [KIND]",
+		Short: "Print a commented plugin file to begin with; without KIND list the kinds",
+		Example: `  postbus plugin new timer > plugins.d/clock.yaml
+  postbus plugin new --action http`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			c := catalog()
+			if len(args) == 0 {
+				for _, k := range c.Kinds() {
+					what := "source"
+					if k.Action {
+						what = "action"
+					}
+					m.printf("%-14s %s  %s\n", k.Name, what, plugins.FirstSentence(k.About))
+				}
+				return nil
+			}
+			source, act := c.Named(args[0])
+			k := source
+			if k == nil || action {
+				k = act
+			}
+			if k == nil {
+				var all []string
+				for _, k := range c.Kinds() {
+					all = append(all, k.Name)
+				}
+				slices.Sort(all)
+				err := usagef("no kind is called %q", args[0])
+				if s := yamlnode.Suggest(args[0], all); s != "" {
+					return withHint(err, "did you mean %s?", s)
+				}
+				return withHint(err, "the kinds: %s", strings.Join(slices.Compact(all), ", "))
+			}
+			_, err := io.WriteString(m.Stdout, k.Sample)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&action, "action", false, "the action of that name, where there is a source too")
+	return cmd
+}
+
+func (m *Main) pluginSchemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of plugin files, for editors",
+		Long: `Print the JSON Schema of plugin files. Editors with the YAML language server complete and check a file that
+begins with: # yaml-language-server: $schema=plugin.schema.json`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := m.Stdout.Write(catalog().Schema())
+			return err
+		},
+	}
+}
+
+func (m *Main) pluginReferenceCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reference",
+		Short: "Print the reference page of all kinds, in Markdown",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := m.Stdout.Write(catalog().Reference())
+			return err
+		},
+	}
+}
+
+func (m *Main) pluginApproveCommand() *cobra.Command {
+	var s settings
+	var dataDir, pluginsDir string
+	var revoke bool
+	cmd := &cobra.Command{
+		Use:   "approve ID",
+		Short: "Let a plugin run the commands that its file names, as the file is now",
+		Long: `Let a plugin run the commands that its file names. The approval is for this very content: when the file
+changes, it has to be given again, and the approved version runs on meanwhile.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f := runFlags{settings: s, dataDir: dataDir, pluginsDir: pluginsDir}
+			f.overrides(cmd)
+			l, err := m.load(&f.settings)
+			if err != nil {
+				return err
+			}
+			return m.approve(l, args[0], revoke)
+		},
+	}
+	s.configFlag(cmd)
+	cmd.Flags().StringVar(&dataDir, "data-dir", "", "the bus keeps its data in `DIR`")
+	cmd.Flags().StringVar(&pluginsDir, "plugins-dir", "", "plugins are in `DIR`")
+	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the approval back")
+	return cmd
+}
+
+func (m *Main) approve(l *loaded, id string, revoke bool) error {
+	file := filepath.Join(l.DataDir, approvalsFile)
+	all, err := plugins.ReadApprovals(file)
+	if err != nil {
+		return fmt.Errorf("approvals: %w", err)
+	}
+	if revoke {
+		if all[id] == "" {
+			return fmt.Errorf("the plugin %q is not approved", id)
+		}
+		delete(all, id)
+		m.printf("revoked: %s\n", id)
+		return plugins.WriteApprovals(file, all)
+	}
+	path := filepath.Join(l.PluginsDir, id+".yaml")
+	spec, errs := checkFile(checker(l), pluginFile{path, m.shown(path), id})
+	if len(errs) > 0 {
+		return &configError{m.shown(path), errs}
+	}
+	need := spec.Approval()
+	if len(need) == 0 {
+		m.printf("%s needs no approval\n", id)
+		return nil
+	}
+	all[id] = spec.Hash
+	if err := plugins.WriteApprovals(file, all); err != nil {
+		return fmt.Errorf("approvals: %w", err)
+	}
+	m.printf("approved: %s as it is now (%.12s) may use\n", id, spec.Hash)
+	for _, n := range need {
+		m.printf("  %s\n", strings.Replace(n, ":", " ", 1))
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+// This file is the "plugin" commands that ask a running bus: list, trace, explain.
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/plugins"
+)
+
+func (m *Main) pluginListCommand() *cobra.Command {
+	var r remote
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Show every plugin of a running bus: state, counters, what is wrong",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			body, err := m.api(cmd.Context(), &r, http.MethodGet, "/api/v1/plugins")
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				m.printf("%s", body)
+				return nil
+			}
+			return m.printPlugins(body)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT")
+	return cmd
+}
+
+func (m *Main) printPlugins(body []byte) error {
+	var list []plugins.Status
+	if err := json.Unmarshal(body, &list); err != nil {
+		return fmt.Errorf("the answer is not a list of plugins: %w", err)
+	}
+	if len(list) == 0 {
+		m.printf("no plugins; postbus plugin new shows what there is\n")
+		return nil
+	}
+	w := tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PLUGIN\tSTATE\tIN\tFILTERED\tERRORS\tDROPPED\tPUBLISHED\tDONE\tWHY")
+	for _, p := range list {
+		c := p.Counters
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", oneLine(p.ID), p.State, c.In, c.Filtered, c.Errors, c.Dropped, c.Published, c.Done, oneLine(why(&p)))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, p := range list {
+		for _, e := range p.Errors {
+			m.printf("\n%s\n", e.Text)
+		}
+	}
+	return nil
+}
+
+// why is what is to be said of a plugin in a line.
+func why(p *plugins.Status) string {
+	switch {
+	case p.Reason != "":
+		return p.Reason
+	case p.LastError != "" && p.LastAt != nil && time.Since(*p.LastAt) < 10*time.Minute:
+		return p.LastError
+	}
+	return ""
+}
+
+func (m *Main) pluginTraceCommand() *cobra.Command {
+	f := subFlags{qos: 0}
+	cmd := &cobra.Command{
+		Use:   "trace ID",
+		Short: "Show what becomes of each event of a plugin, as it happens",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			topic := "$bus/plugins/" + args[0] + "/trace"
+			if err := bus.CheckTopic(topic); err != nil {
+				return usagef("plugin trace: %w", err)
+			}
+			f.filters = []string{topic}
+			f.format = traceText
+			if f.json {
+				f.format = func(payload []byte) []byte { return payload }
+			}
+			return m.sub(cmd.Context(), &f)
+		},
+	}
+	cmd.Flags().BoolVar(&f.json, "json", false, "one JSON object a line; postbus plugin test --events takes them")
+	cmd.Flags().IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events")
+	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
+	return cmd
+}
+
+// traceText is a trace in sentences.
+func traceText(payload []byte) []byte {
+	var t plugins.Trace
+	if json.Unmarshal(payload, &t) != nil {
+		return payload
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s", t.Time.Local().Format("15:04:05.000"))
+	if len(t.Event) > 0 {
+		fmt.Fprintf(&b, "  %s", oneLine(string(t.Event)))
+	}
+	for _, v := range t.Verdicts {
+		fmt.Fprintf(&b, "\n    %-12s %s", v.Rule, oneLine(v.Text))
+	}
+	return []byte(b.String())
+}
+
+func (m *Main) pluginExplainCommand() *cobra.Command {
+	var r remote
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "explain TOPIC",
+		Short: "Say which plugin publishes a topic, its last value, or why there is none",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := bus.CheckTopic(args[0]); err != nil {
+				return usagef("plugin explain: %w", err)
+			}
+			body, err := m.api(cmd.Context(), &r, http.MethodGet, "/api/v1/explain?topic="+url.QueryEscape(args[0]))
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				m.printf("%s", body)
+				return nil
+			}
+			return m.printExplanation(body)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT")
+	return cmd
+}
+
+func (m *Main) printExplanation(body []byte) error {
+	var e plugins.Explanation
+	if err := json.Unmarshal(body, &e); err != nil {
+		return fmt.Errorf("the answer is no explanation: %w", err)
+	}
+	m.printf("%s\n", oneLine(e.Topic))
+	if e.Retained {
+		m.printf("  retained   %s, published by %s %s ago\n", oneLine(e.Payload), oneLine(e.Source), time.Since(*e.Time).Round(time.Second))
+	} else {
+		m.printf("  retained   nothing\n")
+	}
+	switch e.Audience {
+	case 0:
+		m.printf("  subscribed nobody\n")
+	default:
+		m.printf("  subscribed %s\n", plural(e.Audience, "session"))
+	}
+	if len(e.By) == 0 {
+		m.printf("  plugins    none publishes it\n")
+	}
+	for _, p := range e.By {
+		m.printf("  %s:%d %s  %s", oneLine(p.File), p.Line, p.Rule, p.State)
+		if p.Reason != "" {
+			m.printf(": %s", oneLine(p.Reason))
+		}
+		m.printf("\n    %s", oneLine(p.Verdict))
+		if p.At != nil {
+			m.printf(", %s ago", time.Since(*p.At).Round(time.Second))
+		}
+		m.printf("\n")
+	}
+	return nil
+}

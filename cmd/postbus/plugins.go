@@ -1,0 +1,86 @@
+// This file wires the plugins: their supervisor, what it may use, and the folder that a first start makes.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/postbus/postbus/config/examples"
+	"github.com/postbus/postbus/plugins"
+)
+
+const approvalsFile = "approvals.json" // in the data folder
+
+// openPlugins starts the supervisor. It ends when the server closes, before the bus.
+func (s *server) openPlugins(l *loaded) error {
+	fresh, err := pluginsFolder(l.PluginsDir)
+	if err != nil {
+		return fmt.Errorf("plugins folder: %w", err)
+	}
+	if fresh {
+		s.log.Info("plugins folder made, with a plugin to begin with", "folder", l.PluginsDir, "plugin", examples.Starter)
+	}
+	o := plugins.Options{
+		Logger:     s.log,
+		Env:        l.pluginEnv,
+		SecretDirs: l.secretDirs,
+		Approvals:  filepath.Join(l.DataDir, approvalsFile),
+	}
+	if s.web != nil {
+		o.Handle = func(plugin, path string, public bool, h http.Handler) (func(), error) {
+			return s.web.Mount(plugin, path, public, h)
+		}
+	}
+	s.supervisor = plugins.New(l.PluginsDir, s.bus, catalog(), o)
+	s.shownPlugins.s = s.supervisor
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.supervisor.Run(ctx) }()
+	s.closing(func(context.Context) error {
+		cancel()
+		return <-ended // bounded by the supervisor
+	})
+	return nil
+}
+
+// pluginsFolder makes the folder, with the starter in it, when it is not there.
+func pluginsFolder(dir string) (fresh bool, err error) {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	text, err := examples.Plugins.ReadFile("plugins/" + examples.Starter)
+	if err != nil {
+		return false, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	return true, writeAtomic(filepath.Join(dir, examples.Starter), text, 0o644)
+}
+
+// shownPlugins is the supervisor as package web wants to see it. It is filled in before requests come.
+type shownPlugins struct{ s *plugins.Supervisor }
+
+func (p *shownPlugins) List() any { return p.s.List() }
+
+func (p *shownPlugins) Get(id string) (any, bool) {
+	st, ok := p.s.Get(id)
+	return st, ok
+}
+
+func (p *shownPlugins) Explain(topic string) any { return p.s.Explain(topic) }
+
+// checker is the checker of plugin files, for commands that need no bus.
+func checker(l *loaded) *plugins.Checker {
+	c := &plugins.Checker{Catalog: catalog(), Dir: l.PluginsDir, Host: plugins.HostName("")}
+	for name := range l.pluginEnv {
+		c.Env = append(c.Env, name)
+	}
+	return c
+}

@@ -1,0 +1,13 @@
+// Package examples holds the shipped config and plugin files, as they are: the program writes the
+// starter plugin from here, and tests run every file's own tests.
+package examples
+
+import "embed"
+
+// Plugins are the plugin files, in the folder plugins.
+//
+//go:embed plugins/*.yaml
+var Plugins embed.FS
+
+// Starter is the name of the file that a fresh plugins folder gets.
+const Starter = "vital-signs.yaml"

@@ -1,0 +1,361 @@
+package plugins
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const noting = `
+source: {probe: {name: a}}
+actions:
+  - when: event.value > 0
+    note: {title: "event ${event.value}", level: "${event.value % 10}", data: {text: "${event.text}"}}
+    expires: 1h
+    retry: {attempts: 5, backoff: 1ms..20ms}
+`
+
+func (w *world) order() probeArgs {
+	w.t.Helper()
+	select {
+	case o := <-w.probes.orders:
+		return o
+	case <-time.After(15 * time.Second):
+		w.t.Fatal("no order comes")
+		return probeArgs{}
+	}
+}
+
+func (w *world) refuse(f func(probeArgs) error) {
+	w.probes.mu.Lock()
+	defer w.probes.mu.Unlock()
+	w.probes.refuse = f
+}
+
+func TestAnActionIsDone(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.write("a.yaml", noting)
+	w.probes.post(t, "a", map[string]any{"value": 13, "text": "x"})
+	if o := w.order(); o.Title != "event 13" || o.Level != 3 || o.Data["text"] != "x" {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestAnActionThatWasDownGetsWhatItMissed(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.write("a.yaml", strings.Replace(noting, "attempts: 5", "attempts: 1000", 1))
+	w.is("a", StateRunning)
+	w.refuse(func(probeArgs) error { return errors.New("away") })
+	for i := 1; i <= 20; i++ {
+		w.probes.post(t, "a", map[string]any{"value": i})
+	}
+	w.is("a", StateDegraded, func(s Status) bool {
+		return strings.Contains(s.Reason, "away") && strings.Contains(s.Reason, "attempt")
+	})
+	// Also over a restart of the supervisor, as after a crash.
+	w.stop()
+	w.start()
+	w.is("a", StateDegraded)
+	w.refuse(nil)
+	for i := 1; i <= 20; i++ {
+		if o := w.order(); o.Title != fmt.Sprintf("event %d", i) {
+			t.Fatalf("%q comes as the %d.", o.Title, i)
+		}
+	}
+	w.is("a", StateRunning)
+}
+
+func TestPoisonGoesToTheDeadLetters(t *testing.T) {
+	w := newWorld(t, Options{})
+	dead := w.subscribe("$bus/dead/a")
+	w.write("a.yaml", noting)
+	tries := 0
+	w.refuse(func(o probeArgs) error {
+		switch o.Title {
+		case "event 1":
+			tries++
+			return errors.New("never")
+		case "event 2":
+			return permanent{errors.New("wrong for good")}
+		case "event 3":
+			panic("poison")
+		}
+		return nil
+	})
+	for i := 1; i <= 4; i++ {
+		w.probes.post(t, "a", map[string]any{"value": i})
+	}
+	for i, want := range []struct {
+		err      string
+		attempts float64
+	}{{"never", 5}, {"wrong for good", 1}, {"panic: poison", 5}} {
+		d := decode(t, dead.next().Payload)
+		if d["error"] != want.err || d["attempts"] != want.attempts || d["action"] != "note" || d["args"].(map[string]any)["title"] != fmt.Sprintf("event %d", i+1) {
+			t.Errorf("%v", d)
+		}
+	}
+	if o := w.order(); o.Title != "event 4" || tries != 5 {
+		t.Errorf("%q after %d tries", o.Title, tries)
+	}
+	if st := w.is("a", StateRunning); st.Counters.Dead != 3 || st.Counters.Done != 1 {
+		t.Errorf("%+v", st.Counters)
+	}
+}
+
+func TestOldOrdersExpire(t *testing.T) {
+	w := newWorld(t, Options{})
+	lost := w.subscribe("$bus/lost")
+	w.write("a.yaml", strings.Replace(strings.Replace(noting, "expires: 1h", "expires: 1s", 1), "attempts: 5", "attempts: 1000", 1))
+	w.is("a", StateRunning)
+	w.refuse(func(probeArgs) error { return errors.New("away") })
+	w.probes.post(t, "a", map[string]any{"value": 1})
+	for sum := 0.0; sum < 1; {
+		d := decode(t, lost.next().Payload)
+		if d["reason"] != "expired" {
+			t.Errorf("%v", d)
+		}
+		sum += d["events"].(float64)
+	}
+	w.refuse(nil)
+	w.probes.post(t, "a", map[string]any{"value": 2})
+	if o := w.order(); o.Title != "event 2" {
+		t.Errorf("%q was done after it was too old", o.Title)
+	}
+}
+
+func TestWrongArgumentsAreDeadLetters(t *testing.T) {
+	w := newWorld(t, Options{})
+	dead := w.subscribe("$bus/dead/a")
+	w.write("a.yaml", `
+source: {probe: {name: a}}
+actions:
+  - note: {title: "${event.text}", level: "${event.value}"}
+`)
+	for _, c := range []struct {
+		fields map[string]any
+		err    string
+	}{
+		{map[string]any{"text": "x", "value": 11}, "level: want 0 to 10, got 11"},
+		{map[string]any{"text": "x", "value": "much"}, "level: want a number, got text"},
+		{map[string]any{"value": 1}, "title is missing (nil)"},
+	} {
+		w.probes.post(t, "a", c.fields)
+		if d := decode(t, dead.next().Payload); d["error"] != c.err {
+			t.Errorf("%v, want %q", d["error"], c.err)
+		}
+	}
+}
+
+func TestBytesSurviveTheQueue(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.write("a.yaml", "source: {probe: {name: a}}\nactions: [{note: {title: x, body: \"${event.json.raw}\"}}]\n")
+	w.probes.post(t, "a", map[string]any{"json": map[string]any{"raw": []byte{0, 255, 1}}})
+	if o := w.order(); string(o.Body) != "\x00\xff\x01" {
+		t.Errorf("%q", o.Body)
+	}
+}
+
+func TestRetainedEventsGoWithTheirFile(t *testing.T) {
+	w := newWorld(t, Options{})
+	file := func(topic string) string {
+		return "source: {probe: {name: a}}\npublish:\n  - topic: " + topic + "\n    payload: \"${event.value}\"\n    retain: true\n    home_assistant: {device_class: temperature, unit: °C}\n"
+	}
+	retained := func(filter string) (topics []string) {
+		list, err := w.bus.Retained(filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			topics = append(topics, e.Topic)
+		}
+		return topics
+	}
+	w.write("a.yaml", file(`"room/${event.text}"`))
+	for _, r := range []string{"hall", "kitchen"} {
+		w.probes.post(t, "a", map[string]any{"value": 20, "text": r})
+	}
+	until(t, "both rooms are there", func() bool { return len(retained("room/+")) == 2 && len(retained("homeassistant/#")) == 2 })
+	ha, err := w.bus.Retained("homeassistant/sensor/postbus_a/room_hall/config")
+	if err != nil || len(ha) != 1 {
+		t.Fatalf("%v %v", ha, err)
+	}
+	if c := decode(t, ha[0].Payload); c["state_topic"] != "room/hall" || c["device_class"] != "temperature" || c["unit_of_measurement"] != "°C" || c["unique_id"] != "postbus_test_a_room_hall" {
+		t.Errorf("%v", c)
+	}
+
+	// A rename: another plugin, the same topics. Nothing flaps.
+	seen := w.subscribe("room/#", "homeassistant/#")
+	for range 4 {
+		seen.next()
+	}
+	if err := os.Rename(filepath.Join(w.dir, "a.yaml"), filepath.Join(w.dir, "b.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	w.is("b", StateRunning)
+	until(t, "the former entity is gone", func() bool { return len(retained("homeassistant/sensor/postbus_a/#")) == 0 })
+	if got := retained("room/+"); len(got) != 2 {
+		t.Errorf("after a rename: %v", got)
+	}
+	for range 2 {
+		if e := seen.next(); !strings.HasPrefix(e.Topic, "homeassistant/") || len(e.Payload) != 0 {
+			t.Errorf("%s %q", e.Topic, e.Payload)
+		}
+	}
+	seen.quiet()
+
+	// The file loses one topic, then all.
+	w.write("b.yaml", file("room/hall"))
+	until(t, "the kitchen is cleared", func() bool { got := retained("room/+"); return len(got) == 1 && got[0] == "room/hall" })
+	w.remove("b.yaml")
+	until(t, "the hall is cleared", func() bool { return len(retained("room/+")) == 0 && len(retained("homeassistant/#")) == 0 })
+}
+
+func TestWhatOthersPublishedStays(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.write("a.yaml", "source: {probe: {name: a}}\npublish: [{topic: x/y, retain: true}]\n")
+	w.probes.post(t, "a", map[string]any{"value": 1})
+	if _, err := w.bus.Publish(context.Background(), w.event("x/z")); err != nil {
+		t.Fatal(err)
+	}
+	w.remove("a.yaml")
+	until(t, "x/y is cleared", func() bool { l, _ := w.bus.Retained("x/#"); return len(l) == 1 && l[0].Topic == "x/z" })
+}
+
+func TestStateSurvives(t *testing.T) {
+	w := newWorld(t, Options{})
+	out := w.subscribe("n")
+	w.write("a.yaml", "source: {probe: {name: a}}\npublish:\n  - {topic: n, payload: \"${state.n ?? 0}\"}\n  - set: {n: \"${(state.n ?? 0) + event.value}\"}\n")
+	for i, want := range []string{"0", "2", "4"} {
+		w.probes.post(t, "a", map[string]any{"value": 2})
+		if e := out.next(); string(e.Payload) != want {
+			t.Errorf("%d: %s, want %s", i, e.Payload, want)
+		}
+	}
+	w.stop()
+	w.probes.mu.Lock()
+	delete(w.probes.posts, "a")
+	w.probes.mu.Unlock()
+	w.start()
+	w.probes.post(t, "a", map[string]any{"value": 2})
+	if e := out.next(); string(e.Payload) != "6" {
+		t.Errorf("%s, want 6", e.Payload)
+	}
+	w.remove("a.yaml")
+	until(t, "the state goes with the file", func() bool { l, _ := w.bus.Retained("$plugin/#"); return len(l) == 0 })
+}
+
+func TestCommandsWaitForApproval(t *testing.T) {
+	approvals := filepath.Join(t.TempDir(), "approvals.json")
+	w := newWorld(t, Options{Approvals: approvals})
+	text := "source: {probe: {name: a, run: true}}\npublish: [{topic: x}]\n"
+	w.write("a.yaml", text)
+	if st := w.is("a", StateApproval); len(st.Approve) != 1 || st.Approve[0] != "exec:./probe" || st.Generation != 0 {
+		t.Errorf("%+v", st)
+	}
+	approve := func(text string) {
+		if err := WriteApprovals(approvals, map[string]string{"a": Hash([]byte(text))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	approve(text)
+	w.is("a", StateRunning, generation(1))
+	// An edit loses the approval; the approved version runs on until it is given up.
+	edited := text + "# edited\n"
+	w.write("a.yaml", edited)
+	if st := w.is("a", StateApproval); st.Generation != 1 {
+		t.Errorf("%+v", st)
+	}
+	w.probes.post(t, "a", map[string]any{"value": 1})
+	approve(edited)
+	w.is("a", StateRunning, generation(2))
+}
+
+func TestSecretsAreNotShown(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t, Options{SecretDirs: []string{filepath.Join(dir, "none"), dir}})
+	text := "source: {probe: {name: a, token: \"secret:door\"}}\npublish:\n  - when: event.text != \"open sesame\"\n    topic: x\n  - topic: \"y/${event.text}\"\n"
+	w.write("a.yaml", text)
+	st := w.is("a", StateBackoff)
+	if !strings.Contains(st.Reason, "secret door is not there") || !strings.Contains(st.Reason, "chmod 600") {
+		t.Errorf("%q", st.Reason)
+	}
+	file := filepath.Join(dir, "door")
+	if err := os.WriteFile(file, []byte("open sesame\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.is("a", StateBackoff, func(s Status) bool { return strings.Contains(s.Reason, "others may read") })
+	if err := os.Chmod(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.is("a", StateRunning)
+	if w.probes.token["a"] != "open sesame" {
+		t.Errorf("the source got %q", w.probes.token["a"])
+	}
+	trace := w.subscribe("$bus/plugins/a/trace")
+	until(t, "it is traced", func() bool { return w.s.all()[0].mapper.tracing.Load() })
+	w.probes.post(t, "a", map[string]any{"text": "open sesame"})
+	w.probes.post(t, "a", map[string]any{"text": "open sesame/x"})
+	for range 2 {
+		if e := trace.next(); strings.Contains(string(e.Payload), "sesame") || !strings.Contains(string(e.Payload), "•••") {
+			t.Errorf("%s", e.Payload)
+		}
+	}
+	b, err := json.Marshal(w.s.List())
+	if err != nil || strings.Contains(string(b), "sesame") || !strings.Contains(string(b), "last_error") {
+		t.Errorf("%s", b)
+	}
+}
+
+func TestTraceAndExplainSayWhy(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.write("a.yaml", `
+source: {probe: {name: a}}
+publish:
+  - {when: event.value > 20, topic: t/filtered}
+  - {when: event.json.x.y > 1, topic: t/error}
+  - {topic: t/rate, rate: 1/1h}
+  - {topic: t/nobody}
+  - {topic: "t/${event.text}"}
+permissions: {publish: ["t/+"]}
+`)
+	trace := w.subscribe("$bus/plugins/a/trace")
+	w.is("a", StateRunning)
+	until(t, "it is traced", func() bool { return w.s.all()[0].mapper.tracing.Load() })
+	w.probes.post(t, "a", map[string]any{"value": 18, "text": "a/b"})
+	w.probes.post(t, "a", map[string]any{"value": 18, "text": "a/b"})
+	trace.next()
+	var got Trace
+	if err := json.Unmarshal(trace.next().Payload, &got); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{
+		"filtered: event.value=18 > 20 is false",
+		"error: when: ",
+		"rate limited: more than 1 in 1h0m0s",
+		"published to t/nobody, nobody is subscribed",
+		`not allowed: topic: topic "t/a/b" is not among permissions.publish`,
+	} {
+		if v := got.Verdicts[i]; !strings.HasPrefix(v.Text, want) || v.Rule != fmt.Sprintf("publish[%d]", i) || v.Line != 4+i {
+			t.Errorf("%+v, want %q", v, want)
+		}
+	}
+	for topic, want := range map[string]string{"t/filtered": "filtered: event.value=18 > 20 is false", "t/rate": "rate limited", "t/nobody": "published to t/nobody", "t/error": "error: when"} {
+		e := w.s.Explain(topic)
+		found := false
+		for _, p := range e.By {
+			found = found || strings.HasPrefix(p.Verdict, want) && p.Plugin == "a" && p.State == StateRunning
+		}
+		if !found {
+			t.Errorf("%s: %+v", topic, e.By)
+		}
+	}
+	if e := w.s.Explain("u"); len(e.By) != 0 {
+		t.Errorf("%+v", e)
+	}
+}

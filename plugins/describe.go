@@ -1,0 +1,342 @@
+package plugins
+
+// This file is what people and editors read of the kinds: the reference page and the JSON Schema, both
+// made from the declarations, so that they cannot say anything else.
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// Schema is the JSON Schema (draft 2020-12) of a plugin file.
+func (c *Catalog) Schema() []byte {
+	text := object{"type": "string"}
+	any := object{}
+	source := object{"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": c.schemas(c.sources)}
+	common := object{
+		"when": described(text, "an expression; false: nothing comes of the event"),
+		"rate": described(object{"type": "string", "pattern": `^\d+/.+$`}, "at most so many events in a time, as 5/s or 1/10s"),
+		"set":  described(object{"type": "object"}, "what the plugin remembers, as state.NAME"),
+		"home_assistant": described(structSchema(reflect.TypeFor[homeAssistant](), reflect.Value{}),
+			"announce it to Home Assistant by MQTT discovery"),
+	}
+	publish := object{
+		"topic":   described(text, "where to publish; may hold ${…}"),
+		"payload": described(any, "what to publish; texts in it may hold ${…}; without it the whole event as JSON"),
+		"qos":     described(object{"enum": []int{0, 1, 2}, "default": 1}, "quality of service"),
+		"retain":  described(object{"type": "boolean", "default": false}, "the topic's last value is kept"),
+		"expiry":  described(duration(), "after this it is not delivered any more"),
+	}
+	action := object{
+		"name":    described(text, "what its queue is called, when a file has several of one kind"),
+		"expires": described(object{"anyOf": []object{duration(), {"const": "never"}}, "default": "1m"}, "events older than this are not acted upon"),
+		"retry": described(object{"type": "object", "additionalProperties": false, "properties": object{
+			"attempts": object{"type": "integer", "minimum": 1, "maximum": 1000, "default": defaultAttempts}, "backoff": object{"type": "string", "default": defaultBackoff}}},
+			"how often a failed action is tried"),
+	}
+	for k, v := range common {
+		publish[k] = v
+		action[k] = v
+	}
+	for k, v := range c.schemas(c.actions) {
+		action[k] = v
+	}
+	list := func(p object) object {
+		return object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "properties": p}}
+	}
+	perms := object{}
+	for _, k := range permissionKeys {
+		perms[k] = object{"type": "array", "items": text}
+	}
+	doc := object{
+		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "postbus plugin", "type": "object", "additionalProperties": false,
+		"properties": object{
+			"description": described(text, "one line for people"), "source": source,
+			"sources": object{"type": "array", "items": source, "minItems": 1}, "publish": list(publish), "actions": list(action),
+			"permissions": object{"type": "object", "additionalProperties": false, "properties": perms},
+			"tests": object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "required": []string{"event", "expect"}, "properties": object{
+				"name": text, "event": object{"type": "object"}, "last": object{"type": "object"}, "state": object{"type": "object"}, "now": text,
+				"expect": object{"type": "array", "items": object{"type": "object"}}}}},
+		},
+		"oneOf": []object{{"required": []string{"source"}}, {"required": []string{"sources"}}},
+	}
+	b, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil { // maps of plain values
+		panic(err)
+	}
+	return append(b, '\n')
+}
+
+type object = map[string]any
+
+func described(s object, doc string) object {
+	out := object{"description": doc}
+	for k, v := range s {
+		out[k] = v
+	}
+	return out
+}
+
+func duration() object {
+	return object{"type": "string", "pattern": `^-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h|d))+$|^0$`, "examples": []string{"10s"}}
+}
+
+func (c *Catalog) schemas(kinds map[string]*Kind) object {
+	out := object{}
+	for name, k := range kinds {
+		s := structSchema(reflect.TypeOf(k.Options), reflect.ValueOf(k.Options))
+		if k.Args != nil {
+			args := structSchema(reflect.TypeOf(k.Args), reflect.Value{})
+			props := s["properties"].(object)
+			for key, v := range args["properties"].(object) { // what may hold ${…} may be text
+				props[key] = object{"description": v.(object)["description"]}
+			}
+			if r := slices.Concat(asTexts(s["required"]), asTexts(args["required"])); len(r) > 0 {
+				s["required"] = r
+			}
+		}
+		s["description"] = FirstSentence(k.About)
+		out[name] = s
+	}
+	return out
+}
+
+func asTexts(v any) []string {
+	s, _ := v.([]string)
+	return s
+}
+
+// FirstSentence is the first sentence of a text, on one line.
+func FirstSentence(s string) string {
+	s = strings.ReplaceAll(s, "\n", " ")
+	if i := strings.Index(s, ". "); i > 0 {
+		return s[:i+1]
+	}
+	return s
+}
+
+func structSchema(t reflect.Type, defaults reflect.Value) object {
+	props := object{}
+	var required []string
+	for _, f := range fieldsOf(t) {
+		p := typeSchema(f, f.typ)
+		p["description"] = f.doc
+		if defaults.IsValid() {
+			if d := show(defaults.Field(f.index), f); d != "" {
+				p["default"] = plainDefault(defaults.Field(f.index), f)
+			}
+		}
+		props[f.key] = p
+		if f.need {
+			required = append(required, f.key)
+		}
+	}
+	s := object{"type": []string{"object", "null"}, "additionalProperties": false, "properties": props}
+	if len(required) > 0 {
+		s["required"] = required
+		s["type"] = "object"
+	}
+	return s
+}
+
+func typeSchema(f field, t reflect.Type) object {
+	switch {
+	case t == durationType:
+		return duration()
+	case isText(t):
+		return object{"type": []string{"string", "number", "boolean"}}
+	case f.size:
+		return object{"type": []string{"string", "integer"}, "examples": []string{"64KiB"}}
+	}
+	s := object{}
+	switch t.Kind() {
+	case reflect.String:
+		s["type"] = "string"
+		if len(f.oneOf) > 0 {
+			s = object{"enum": f.oneOf}
+		}
+	case reflect.Bool:
+		s["type"] = "boolean"
+	case reflect.Int, reflect.Int64, reflect.Float64:
+		s["type"] = "integer"
+		if t.Kind() == reflect.Float64 {
+			s["type"] = "number"
+		}
+		low, high := f.bounds()
+		if f.min != "" {
+			s["minimum"] = low
+		}
+		if f.max != "" {
+			s["maximum"] = high
+		}
+	case reflect.Slice:
+		s["type"] = "array"
+		s["items"] = typeSchema(f, t.Elem())
+	case reflect.Map:
+		s["type"] = "object"
+		s["additionalProperties"] = typeSchema(f, t.Elem())
+	case reflect.Pointer:
+		return structSchema(t.Elem(), reflect.Value{})
+	case reflect.Struct:
+		return structSchema(t, reflect.Value{})
+	}
+	return s
+}
+
+// show is a default as it is written in a file; empty when there is none.
+func show(v reflect.Value, f field) string {
+	if v.IsZero() || v.Kind() == reflect.Pointer || v.Kind() == reflect.Struct && !isText(v.Type()) {
+		return ""
+	}
+	switch x := plainDefault(v, f).(type) {
+	case string:
+		return x
+	default:
+		b, err := json.Marshal(x)
+		if err != nil {
+			return ""
+		}
+		return strings.NewReplacer(`"`, "", ",", ", ").Replace(string(b))
+	}
+}
+
+func plainDefault(v reflect.Value, f field) any {
+	switch {
+	case v.Type() == durationType:
+		return yamlnode.FormatDuration(time.Duration(v.Int()))
+	case f.size:
+		return yamlnode.FormatSize(v.Int())
+	case isText(v.Type()):
+		return expr.Text(v.Interface())
+	}
+	return v.Interface()
+}
+
+// Reference is the page of all kinds, in Markdown.
+func (c *Catalog) Reference() []byte {
+	var b strings.Builder
+	b.WriteString("# Kinds of plugins\n\nMade from the program by `postbus plugin reference`; `postbus plugin new KIND` prints a file to begin with.\n")
+	for _, part := range []struct {
+		title, text string
+		kinds       map[string]*Kind
+	}{
+		{"Sources", "What can stand under `source:`.", c.sources},
+		{"Actions", "What can stand in an entry of `actions:`. Keys marked with `${}` may hold expressions.", c.actions},
+	} {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", part.title, part.text)
+		for _, name := range names(part.kinds) {
+			part.kinds[name].reference(&b)
+		}
+	}
+	return []byte(b.String())
+}
+
+func (k *Kind) reference(b *strings.Builder) {
+	fmt.Fprintf(b, "\n### %s\n\n%s\n", k.Name, strings.TrimSpace(k.About))
+	rows := optionRows(reflect.TypeOf(k.Options), reflect.ValueOf(k.Options), "", "")
+	if k.Args != nil {
+		rows = append(rows, optionRows(reflect.TypeOf(k.Args), reflect.Value{}, "", " `${}`")...)
+	}
+	if len(rows) > 0 {
+		b.WriteString("\n| key | value | default | |\n|---|---|---|---|\n")
+		for _, r := range rows {
+			b.WriteString(r)
+		}
+	}
+	if k.Event == nil {
+		return
+	}
+	b.WriteString("\n| event | |\n|---|---|\n")
+	for _, f := range fieldsOf(reflect.TypeOf(k.Event)) {
+		name := "`event." + f.key + "`"
+		if f.key == "*" {
+			name = "more"
+		}
+		fmt.Fprintf(b, "| %s | %s |\n", name, cell(f.doc))
+	}
+}
+
+func optionRows(t reflect.Type, defaults reflect.Value, prefix, mark string) []string {
+	var rows []string
+	for _, f := range fieldsOf(t) {
+		d := ""
+		if defaults.IsValid() {
+			d = show(defaults.Field(f.index), f)
+		}
+		if d != "" {
+			d = "`" + d + "`"
+		}
+		if f.need {
+			d = "needed"
+		}
+		rows = append(rows, fmt.Sprintf("| `%s`%s | %s | %s | %s |\n", prefix+f.key, mark, cell(valueWord(f, f.typ)), cell(d), cell(f.doc)))
+		inner, more := f.typ, "."
+		if inner.Kind() == reflect.Slice {
+			inner, more = inner.Elem(), "[]."
+		}
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Struct && !isText(inner) {
+			rows = append(rows, optionRows(inner, reflect.Value{}, prefix+f.key+more, mark)...)
+		}
+	}
+	return rows
+}
+
+func cell(s string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s)
+}
+
+// valueWord says what is to be written.
+func valueWord(f field, t reflect.Type) string {
+	bounds := ""
+	switch {
+	case f.min != "" && f.max != "":
+		bounds = ", " + f.min + " to " + f.max
+	case f.min != "":
+		bounds = ", at least " + f.min
+	case f.max != "":
+		bounds = ", at most " + f.max
+	}
+	switch {
+	case t == durationType:
+		return "duration" + bounds
+	case f.size:
+		return "size" + bounds
+	case isText(t):
+		return "text"
+	case len(f.oneOf) > 0 && t.Kind() == reflect.String:
+		return strings.Join(f.oneOf, ", ")
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true, false"
+	case reflect.Int, reflect.Int64:
+		return "whole number" + bounds
+	case reflect.Float64:
+		return "number" + bounds
+	case reflect.Slice:
+		return "list of " + valueWord(f, t.Elem())
+	case reflect.Map:
+		return "mapping"
+	case reflect.Struct, reflect.Pointer:
+		return "mapping"
+	case reflect.Interface:
+		return "anything"
+	}
+	switch {
+	case f.secret:
+		return "text or secret:name"
+	case f.path:
+		return "path"
+	}
+	return "text"
+}

@@ -1,0 +1,132 @@
+// This file: the action, a program that runs once for each event.
+
+package exec
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/process"
+)
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Runs a program for each event. The command is fixed; an item `{name}` in it is replaced by the parameter of that name as one argument, and " +
+	"`params` says what the parameter may be: a text (its length, a pattern), a whole number in a range, or one of a list. Anything else is refused before the " +
+	"program runs. The event is acknowledged when the program ends with exit code 0 or one of `ok_codes`, and else tried again. It needs `postbus plugin approve`."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	Command []string          `key:"command" doc:"the program and its arguments, where an item {name} stands for a parameter; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
+	Params  any               `key:"params" doc:"the parameters by name: {type: text, max, pattern, dash}, {type: int, min, max} or {oneof: [a, b]}"`
+	Stdin   string            `key:"stdin" doc:"what the program reads: nothing, or the argument json" oneof:"none|json"`
+	Timeout time.Duration     `key:"timeout" doc:"how long a run may take before it is ended" min:"10ms" max:"24h"`
+	OKCodes []int             `key:"ok_codes" doc:"the exit codes that are fine"`
+	Env     map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
+	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
+	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
+}
+
+// ActionDefaults returns the options of a file that sets none.
+func ActionDefaults() ActionOptions {
+	return ActionOptions{Stdin: "none", Timeout: 10 * time.Second, OKCodes: []int{0}}
+}
+
+// Check looks across the options.
+func (o ActionOptions) Check() []error {
+	errs := check(o.Command, o.Env)
+	params, bad := readParams(o.Params)
+	errs = append(errs, bad...)
+	errs = append(errs, checkUse(o.Command, params, bad == nil)...)
+	for _, c := range o.OKCodes {
+		if c < 0 || c > 255 {
+			errs = append(errs, optionError{"ok_codes", fmt.Sprintf("%d is no exit code", c), "0 to 255"})
+		}
+	}
+	return errs
+}
+
+// Access is what the action touches.
+func (o ActionOptions) Access() []string { return process.Access(o.Command) }
+
+// Args is one event's.
+type Args struct {
+	With any `key:"with" doc:"the values of the parameters, by name"`
+	JSON any `key:"json" doc:"what the program reads as JSON, with stdin: json"`
+}
+
+// ActionEnv is what the action needs of postbus.
+type ActionEnv interface {
+	Log() *slog.Logger
+	Dir() string
+}
+
+// Action runs a program for each event. It holds nothing between two.
+type Action struct {
+	o      ActionOptions
+	params map[string]param
+	base   string
+	env    ActionEnv
+}
+
+// NewAction makes an action of options that Check let through.
+func NewAction(o ActionOptions, env ActionEnv) *Action {
+	params, _ := readParams(o.Params)
+	return &Action{o: o, params: params, base: env.Dir(), env: env}
+}
+
+// permanent is an error that trying again doesn't mend.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+func (permanent) Permanent() bool { return true }
+
+// maxInput bounds what the program reads, in bytes.
+const maxInput = 1 << 20
+
+// Do runs the program; nil says that it ended well.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	command, err := fill(a.o.Command, a.params, args.With)
+	if err != nil {
+		return permanent{err}
+	}
+	var input []byte
+	switch {
+	case a.o.Stdin == "json":
+		if input, err = json.Marshal(args.JSON); err != nil {
+			return permanent{fmt.Errorf("json can't be written as JSON: %w", err)}
+		}
+		if len(input) > maxInput {
+			return permanent{fmt.Errorf("json has %d bytes, more than %d", len(input), maxInput)}
+		}
+		input = append(input, '\n')
+	case args.JSON != nil:
+		return permanent{errors.New("json is given, but the program doesn't read it; set stdin: json")}
+	}
+	c := process.Command{Args: command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory}
+	out, err := process.Run(ctx, c, a.o.Timeout, 300, input)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", command[0], err)
+	case out.Signal == "" && slices.Contains(a.o.OKCodes, out.Code):
+		a.env.Log().Debug("a program ended", "program", command[0], "code", out.Code, "took", out.Took, "output", lines.Text(out.Stdout))
+		return nil
+	}
+	said := strings.TrimSpace(lines.Text(out.Stderr[:min(300, len(out.Stderr))]))
+	if said == "" {
+		return fmt.Errorf("%s: %s", command[0], out.Exit)
+	}
+	return fmt.Errorf("%s: %s: %s", command[0], out.Exit, said)
+}

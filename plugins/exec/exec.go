@@ -1,0 +1,153 @@
+// Package exec is the kind `exec`: a program that runs to its end. As a source it runs every so often and each run is an event;
+// as an action it runs once for each event.
+//
+// What it promises:
+//
+//   - The program is a list of arguments, never a shell's line. It runs in a group of its own that is ended with it (package
+//     process says how, and what Windows can't), sees only the environment that the file gives it, and its output is bounded.
+//   - Source: runs never overlap. One that takes longer than the interval leaves out what it missed. A run that can't be started,
+//     or is ended because it takes too long, is no event; the plugin is degraded until one works again.
+//   - Action: an event reaches the program only through parameters that the file declares with a type, each as one whole argument,
+//     or as JSON on standard input. A value that isn't what was declared never reaches it: the event goes to the dead letters.
+//   - The action acknowledges when the program ended with an exit code that is fine. Until then the event is tried again, so
+//     the program may run twice for one event.
+package exec
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/process"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Runs a program every so often; what it writes, its exit code and its error output are an event. Runs don't overlap, " +
+	"and one that takes too long is ended with all of its children. It gets no shell and an environment of PATH, HOME, LANG, TZ and what the file adds. " +
+	"A plugin that runs a program needs `postbus plugin approve`."
+
+// Options of the source.
+type Options struct {
+	Command   []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
+	Every     time.Duration     `key:"every" doc:"time from one start to the next" min:"100ms" max:"8760h"`
+	Timeout   time.Duration     `key:"timeout" doc:"how long a run may take before it is ended" min:"10ms" max:"24h"`
+	MaxOutput int64             `key:"max_output" doc:"the bytes of standard output that are kept; the rest is lost" unit:"size" min:"1B" max:"16MiB"`
+	Env       map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
+	Dir       string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
+	Memory    int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options {
+	return Options{Every: time.Minute, Timeout: 10 * time.Second, MaxOutput: 64 << 10}
+}
+
+// Check looks across the options.
+func (o Options) Check() []error { return check(o.Command, o.Env) }
+
+// Access is what the source touches.
+func (o Options) Access() []string { return process.Access(o.Command) }
+
+func check(command []string, env map[string]string) (errs []error) {
+	if err := process.Check(command); err != nil {
+		errs = append(errs, optionError{"command", err.Error(), "for example [df, --output=pcent, /]"})
+	}
+	if err := process.CheckEnv(env); err != nil {
+		errs = append(errs, optionError{"env", err.Error(), ""})
+	}
+	return errs
+}
+
+// optionError is a wrong option.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Event is what the source emits.
+type Event struct {
+	Text   string  `key:"text" doc:"what the program wrote, without the last line's end"`
+	JSON   any     `key:"json" doc:"the same when it is one JSON value, else nil"`
+	Status int     `key:"status" doc:"the exit code; 128+n when signal n killed it"`
+	Took   float64 `key:"took" doc:"how long it ran, in seconds"`
+	Stderr string  `key:"stderr" doc:"what it wrote to standard error, at most 4 KiB"`
+}
+
+// Env is what the source needs of postbus.
+type Env interface {
+	Log() *slog.Logger
+	Dir() string
+	Degraded(err error)
+	Lost(n int, reason string)
+}
+
+// Source runs a program every so often. It is used once.
+type Source struct {
+	o    Options
+	env  Env
+	base string
+}
+
+// New makes a source; nothing is run yet.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env, base: env.Dir()} }
+
+// Open looks whether the program is there and can be run.
+func (s *Source) Open(context.Context) error {
+	_, err := process.Resolve(s.base, s.o.Command)
+	return err
+}
+
+// Run runs the program at once and then every interval until ctx ends.
+func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	tick := time.NewTicker(s.o.Every) // it drops what comes while a run takes longer
+	defer tick.Stop()
+	sick := false
+	for {
+		c := process.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory}
+		out, err := process.Run(ctx, c, s.o.Timeout, int(s.o.MaxOutput), nil)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			sick = true
+			s.env.Degraded(fmt.Errorf("%s: %w", s.o.Command[0], err))
+		default:
+			if sick {
+				sick = false
+				s.env.Degraded(nil)
+			}
+			if out.Cut {
+				s.env.Lost(1, "the rest of an output longer than max_output")
+			}
+			if err := emit(ctx, time.Now(), fields(out)); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func fields(out process.Output) map[string]any {
+	text := lines.Text(bytes.TrimSuffix(bytes.TrimSuffix(out.Stdout, []byte("\n")), []byte("\r")))
+	f := map[string]any{"text": text, "json": nil, "status": out.Code, "took": out.Took.Seconds(), "stderr": lines.Text(out.Stderr)}
+	var v any
+	if !out.Cut && json.Unmarshal(out.Stdout, &v) == nil {
+		f["json"] = v
+	}
+	return f
+}

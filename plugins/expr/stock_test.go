@@ -1,0 +1,68 @@
+package expr
+
+// stock_test.go: this evaluator beside the library's own, which defines the language.
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	stock "github.com/expr-lang/expr"
+)
+
+// deviations are the expressions of TestEval that the library evaluates otherwise or not at all, by
+// what was decided here.
+var deviations = map[string][]string{
+	"functions of this package": {`clamp(12, 0, 10)`, `clamp(-1, 0, 10)`, `scale(5, 0, 10, 0, 100)`, `hex(event.raw)`, `hex(255)`, `bool("on")`, `round(20.456, 2)`},
+	"missing things are nil":    {`event.a.b.c`, `event.a["b"][0]`},
+	"bytes and levels are text": {
+		`event.topic == "home/hall/doorbell"`, `"home/hall/doorbell" == event.topic`, `event.topic + "/x"`, `event.topic matches "^home/.+/doorbell$"`, `event.topic startsWith "home/"`,
+		`event.payload == '{"a":1}'`, `fromJSON(event.payload).a`, `type(event.topic)`, `type(event.payload)`,
+	},
+	"texts are counted in characters": {`indexOf("äbc", "c")`, `"äöü"[1]`, `"äöü"[1:]`, `get("abc", 1)`},
+	"values as text": {
+		`string([1, "a"])`, `string(3000000.0)`, `string(nil)`, `string(now)`, `toJSON({b: 1, a: [nil, true, "x\n"]})`, `join(["a", 1, 2.5], "-")`,
+	},
+	"a map's keys are texts":                  {`groupBy([1, 2, 3], # % 2)`, `fromPairs([["a", 1]])`, `{(1): 2}["1"]`},
+	"an integer that overflows is a float":    {`9223372036854775807 + 1`, `-9223372036854775807 - 2`, `4611686018427387904 * 2`},
+	"numbers are equal by value":              {`[1, {a: 2}] == [1.0, {a: 2.0}]`, `7.5 % 2`},
+	"lists add":                               {`[1] + [2]`},
+	"a list without elements isn't nil":       {`split("a", "", 0)`},
+	"ranges aren't made to look for a number": {`3 in 1..1000000000`, `repeat("", 1000000000000)`},
+	"times": {
+		`event.took / duration("1s")`, `type(now)`, `date(timezone("UTC"), "2026-03-01").Day()`, `max(event.at, now) == now`, `now.Weekday() == "Sunday"`, `now.Weekday() in 0..4`, `now.Month() == 3`,
+	},
+}
+
+func TestAgainstStock(t *testing.T) {
+	known := map[string]bool{}
+	for _, list := range deviations {
+		for _, src := range list {
+			if _, ok := evaluations[src]; !ok {
+				t.Errorf("%s isn't in the table", src)
+			}
+			known[src] = true
+		}
+	}
+	v := sample()
+	env := map[string]any{"event": v.Event, "last": v.Last, "state": v.State, "now": v.Now, "host": v.Host, "env": v.Env}
+	for src := range evaluations {
+		if strings.HasPrefix(src, "keys(") || strings.HasPrefix(src, "values(") {
+			continue // in random order there
+		}
+		p, err := Compile(src, sampleScope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, err := p.Eval(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := stock.Eval(src, env)
+		a, _ := json.Marshal(ours)
+		b, _ := json.Marshal(theirs)
+		if differs := err != nil || string(a) != string(b); differs != known[src] {
+			t.Errorf("%s: here %s, in the library %s, %v", src, a, b, err)
+		}
+	}
+}

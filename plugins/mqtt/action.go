@@ -1,0 +1,106 @@
+// This file: the action, a publish on this bus.
+
+package mqtt
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Publishes on this bus. It is like an entry of `publish`, but it is retried and has a rate and an expiry as actions do, and the payload may be " +
+	"anything: text and numbers are written as they are, mappings and lists as JSON. It is done when the event is durable."
+
+// ActionOptions are fixed when the file is loaded; there are none.
+type ActionOptions struct{}
+
+// ActionDefaults returns no options.
+func ActionDefaults() ActionOptions { return ActionOptions{} }
+
+// QoS is 0, 1 or 2 as text; empty is 1.
+type QoS string
+
+// UnmarshalText reads 0, 1 or 2.
+func (q *QoS) UnmarshalText(b []byte) error {
+	switch s := string(b); s {
+	case "0", "1", "2":
+		*q = QoS(s)
+		return nil
+	}
+	return errors.New("it is 0, 1 or 2")
+}
+
+// Level is the number.
+func (q QoS) Level() int {
+	switch q {
+	case "0":
+		return 0
+	case "2":
+		return 2
+	}
+	return 1
+}
+
+// Args is one event's.
+type Args struct {
+	Topic   string `key:"topic" doc:"the topic to publish on" need:"yes"`
+	Payload any    `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; nothing is an empty payload"`
+	QoS     QoS    `key:"qos" doc:"quality of service, 0 to 2; 1 when left out"`
+	Retain  bool   `key:"retain" doc:"keep it as the topic's last value; an empty payload clears that"`
+}
+
+// ActionEnv is what the action needs of postbus.
+type ActionEnv interface {
+	Publish(ctx context.Context, topic string, payload []byte, qos int, retain bool) error
+}
+
+// Action publishes.
+type Action struct{ env ActionEnv }
+
+// NewAction makes an action.
+func NewAction(_ ActionOptions, env ActionEnv) *Action { return &Action{env} }
+
+// permanent is an error that trying again doesn't mend.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+func (permanent) Permanent() bool { return true }
+
+// Do publishes; nil says that the event is durable.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	if err := checkName(args.Topic); err != nil {
+		return permanent{fmt.Errorf("topic: %w", err)}
+	}
+	if strings.ContainsAny(args.Topic, "+#") {
+		return permanent{fmt.Errorf("topic: %q holds a wildcard", args.Topic)}
+	}
+	payload, err := encode(args.Payload)
+	if err != nil {
+		return permanent{fmt.Errorf("payload: %w", err)}
+	}
+	return a.env.Publish(ctx, args.Topic, payload, args.QoS.Level(), args.Retain)
+}
+
+// encode makes the bytes of a payload.
+func encode(v any) ([]byte, error) {
+	switch v := v.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return []byte(v), nil
+	case []byte:
+		return v, nil
+	case fmt.Stringer: // Levels, a time
+		return []byte(v.String()), nil
+	}
+	return json.Marshal(v)
+}

@@ -1,0 +1,205 @@
+// Package mqtt is the kind `mqtt`: topics of this bus as a source, and a publish as an action.
+//
+// What it promises:
+//
+//   - Source: every event that matches one of the filters becomes an event of the plugin, in the bus's order, at least once: the plugin's
+//     place in the journal moves on when what the mapping made of it is durable, and is kept across restarts.
+//   - A topic that matches two filters comes once.
+//   - Action: the publish is acknowledged when it is durable.
+//
+// It knows nothing of connections: it asks postbus for events. Another broker is the kind `bridge`.
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Takes the events of this bus whose topics match: at least once, in order, and also those that came while the plugin was away. " +
+	"`event.topic` is the topic's levels, so that `event.topic[1]` is the second; `event.json` is the payload when it is JSON. The plugin's place moves on " +
+	"when what it made of an event is durable. For another broker's topics there is `bridge`."
+
+// Options of the source.
+type Options struct {
+	Topics   []string `key:"topics" doc:"topic filters, where + is one level and # all that follow; $bus/# and $SYS/# have to be named" need:"yes"`
+	Retained bool     `key:"retained" doc:"take the retained events that are there when the plugin first subscribes"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options { return Options{Retained: true} }
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	if len(o.Topics) == 0 {
+		return []error{optionError{"topics", "there is no topic filter", "for example [home/+/doorbell]"}}
+	}
+	var errs []error
+	seen := map[string]bool{}
+	for i, f := range o.Topics {
+		key := fmt.Sprintf("topics[%d]", i)
+		if err := checkFilter(f); err != nil {
+			errs = append(errs, optionError{key, err.Error(), ""})
+		} else if seen[f] {
+			errs = append(errs, optionError{key, fmt.Sprintf("%q stands there twice", f), ""})
+		}
+		seen[f] = true
+	}
+	return errs
+}
+
+// optionError is a wrong option.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// checkFilter reports why f is no topic filter for a plugin ([MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1 to 3]).
+func checkFilter(f string) error {
+	if err := checkName(f); err != nil {
+		return err
+	}
+	if f == "$share" || strings.HasPrefix(f, "$share/") {
+		return fmt.Errorf("%q: a plugin has all events to itself; leave $share and the group out", f)
+	}
+	levels := strings.Split(f, "/")
+	for i, l := range levels {
+		if l == "#" && i < len(levels)-1 {
+			return fmt.Errorf("%q: # must be the last level", f)
+		}
+		if len(l) > 1 && strings.ContainsAny(l, "+#") {
+			return fmt.Errorf("%q: + and # must be levels of their own", f)
+		}
+	}
+	return nil
+}
+
+// checkName checks what filters and topic names have in common.
+func checkName(s string) error {
+	switch {
+	case s == "":
+		return errors.New("it is empty")
+	case len(s) > 65535:
+		return fmt.Errorf("it has %d bytes, more than 65535", len(s))
+	case strings.ContainsRune(s, 0) || lines.Text([]byte(s)) != s:
+		return fmt.Errorf("%q holds a NUL character or is not UTF-8", s)
+	}
+	return nil
+}
+
+// Levels are a topic's levels.
+type Levels []string
+
+func (l Levels) String() string { return strings.Join(l, "/") }
+
+// Event is what the source emits.
+type Event struct {
+	Topic       Levels    `key:"topic" doc:"the topic's levels; as text they are joined by /"`
+	Name        string    `key:"name" doc:"the topic as text"`
+	Bytes       []byte    `key:"bytes" doc:"the payload"`
+	Text        string    `key:"text" doc:"the payload as text; what is not UTF-8 is replaced"`
+	JSON        any       `key:"json" doc:"the payload's value when it is JSON of at most 1 MiB, else nil"`
+	QoS         int       `key:"qos" doc:"the quality of service it was published with, 0 to 2"`
+	Retain      bool      `key:"retain" doc:"it is retained"`
+	Source      string    `key:"source" doc:"who published it"`
+	Seq         uint64    `key:"seq" doc:"its number in the journal"`
+	Time        time.Time `key:"time" doc:"when the bus accepted it"`
+	Redelivered bool      `key:"redelivered" doc:"it may have come before"`
+}
+
+// Env is what the source needs of postbus.
+type Env interface {
+	Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error
+}
+
+// Source takes events. It is used once.
+type Source struct {
+	o   Options
+	env Env
+}
+
+// New makes a source.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+
+// Post takes an event that is on its way; see the interface of postbus.
+type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
+
+// Stream posts events until ctx ends. An event that post refused is not acknowledged and comes again.
+func (s *Source) Stream(ctx context.Context, post Post) error {
+	consuming, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	err := s.env.Consume(consuming, "source", s.o.Topics, func(m map[string]any, done func(error)) {
+		if consuming.Err() != nil {
+			return // refused already; nothing after it may be taken
+		}
+		if !s.o.Retained && fromSubscribing(m) {
+			done(nil)
+			return
+		}
+		at, fields := event(m)
+		if err := post(consuming, at, fields, done); err != nil {
+			stop(err)
+		}
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case consuming.Err() != nil:
+		return context.Cause(consuming)
+	case err == nil:
+		return errors.New("the subscription ended")
+	}
+	return err
+}
+
+// fromSubscribing reports whether the event came because the plugin subscribed, not because somebody published it just then. The bus
+// says so by "retained", or as MQTT does by a RETAIN flag that other events don't carry.
+func fromSubscribing(m map[string]any) bool {
+	if r, ok := m["retained"].(bool); ok {
+		return r
+	}
+	r, _ := m["retain"].(bool)
+	return r
+}
+
+// event makes the fields; they share nothing with m but the payload's copy.
+func event(m map[string]any) (time.Time, map[string]any) {
+	name, _ := m["topic"].(string)
+	payload, _ := m["payload"].([]byte)
+	payload = bytes.Clone(payload)
+	at, _ := m["time"].(time.Time)
+	return at, map[string]any{
+		"topic": Levels(strings.Split(name, "/")), "name": name, "bytes": payload, "text": lines.Text(payload), "json": parse(payload),
+		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"],
+	}
+}
+
+// maxJSON is the largest payload that is read as JSON, in bytes.
+const maxJSON = 1 << 20
+
+// parse is the payload's value when it looks like JSON and is.
+func parse(payload []byte) any {
+	if len(payload) > maxJSON {
+		return nil
+	}
+	var v any
+	text := bytes.TrimLeft(payload, " \t\r\n")
+	if len(text) == 0 || !bytes.ContainsRune([]byte(`{["-0123456789tfn`), rune(text[0])) || json.Unmarshal(text, &v) != nil {
+		return nil
+	}
+	return v
+}

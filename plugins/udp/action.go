@@ -1,0 +1,75 @@
+package udp
+
+// The action: an event as a datagram.
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"net"
+)
+
+// maxDatagram is the most that one datagram holds over IPv4, in bytes.
+const maxDatagram = 65507
+
+// ActionSample is a complete plugin file with this action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is the action's description, in Markdown.
+const ActionAbout = "Sends `text` as one UDP datagram of at most 65507 bytes. It counts as done when this machine sent it: " +
+	"whether it arrived, UDP does not say. The address may be a broadcast address. It runs on every platform."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	To string `key:"to" doc:"address to send to, as 192.168.1.7:9000; a name is looked up for each event" need:"yes"`
+}
+
+// ActionDefaults of the options.
+func ActionDefaults() ActionOptions { return ActionOptions{} }
+
+// Check finds what is wrong across the keys.
+func (o ActionOptions) Check() []error { return checkAddress("to", o.To, false) }
+
+// Access is what the action touches.
+func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }
+
+// Args are of each event.
+type Args struct {
+	Text string `key:"text" doc:"what to send, at most 65507 bytes" need:"yes"`
+}
+
+// ActionEnv is what the action needs of the bus: nothing.
+type ActionEnv interface{}
+
+// Action sends datagrams. It keeps nothing open between two.
+type Action struct{ o ActionOptions }
+
+// NewAction makes an action; the options were checked.
+func NewAction(o ActionOptions, _ ActionEnv) *Action { return &Action{o} }
+
+// tooLong is an error that no second attempt repairs.
+type tooLong int
+
+func (n tooLong) Error() string {
+	return fmt.Sprintf("text has %d bytes, more than the %d of a datagram", int(n), maxDatagram)
+}
+func (tooLong) Permanent() bool { return true }
+
+// Do sends one datagram.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	if len(args.Text) > maxDatagram {
+		return tooLong(len(args.Text))
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "udp", a.o.To)
+	if err != nil {
+		return fmt.Errorf("sending to %s: %w", a.o.To, err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte(args.Text)); err != nil {
+		return fmt.Errorf("sending to %s: %w", a.o.To, err)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+// Package udp receives datagrams as events and sends events as datagrams.
+//
+// What it promises: one event per datagram, or per line of one with `split: line`; the port stays open over a
+// reload, and what waits in it meanwhile is kept. Datagrams come at the sender's pace: when the bus is slower, the
+// kernel drops them; on Linux they are counted. UDP says nothing about who sent it and whether it arrived.
+package udp
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"net"
+	"time"
+	"unicode/utf8"
+
+	"github.com/postbus/postbus/plugins/lines"
+)
+
+// Sample is a complete plugin file with this source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is the source's description, in Markdown.
+const About = "Listens on a UDP port and makes an event of each datagram, or of each line with `split: line`. " +
+	"The sender's address is not proof of who sent it: listen on a loopback or trusted network. Datagrams that come faster " +
+	"than the bus takes them are dropped by the kernel; on Linux they are counted. The port stays open over a reload. It runs on every platform."
+
+// Options of the source.
+type Options struct {
+	Listen string `key:"listen" doc:"address to listen on, as 127.0.0.1:9000; :9000 is all interfaces" need:"yes"`
+	Split  string `key:"split" doc:"whether an event is a datagram or a line of one" oneof:"datagram|line"`
+}
+
+// Defaults of the options.
+func Defaults() Options { return Options{Split: "datagram"} }
+
+// Check finds what is wrong across the keys.
+func (o Options) Check() []error { return checkAddress("listen", o.Listen, true) }
+
+// Claims is what can be held once: the port.
+func (o Options) Claims() []string { return []string{"udp:" + o.Listen} }
+
+// Access is what the source touches.
+func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
+
+// Event documents the fields of an event.
+type Event struct {
+	Text  string `key:"text" doc:"the datagram or line without its line end; bytes that are not UTF-8 are replaced"`
+	JSON  any    `key:"json" doc:"the value, when text is JSON"`
+	Bytes any    `key:"bytes" doc:"the datagram or line as it came, when it is not UTF-8"`
+	From  string `key:"from" doc:"sender's address, as 192.168.1.7:50000"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Lost(n int, reason string)
+	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
+}
+
+// Source is one UDP port. It is used once: New, Open, Stream, Close.
+type Source struct {
+	o       Options
+	env     Env
+	s       *socket
+	release func()
+}
+
+// socket outlives its source when a reload hands it over.
+type socket struct {
+	*net.UDPConn
+	dropped uint32 // the kernel's count as last seen
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+
+// Open binds the port, or takes it over from this plugin's previous source.
+func (s *Source) Open(ctx context.Context) error {
+	held, release, err := s.env.Hold("udp:"+s.o.Listen, func() (io.Closer, error) {
+		var l net.ListenConfig
+		c, err := l.ListenPacket(ctx, "udp", s.o.Listen)
+		if err != nil {
+			return nil, err
+		}
+		conn := c.(*net.UDPConn)
+		countDrops(conn)
+		return &socket{UDPConn: conn}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", s.o.Listen, err)
+	}
+	s.release = release
+	var ok bool
+	if s.s, ok = held.(*socket); !ok {
+		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
+	}
+	return s.s.SetReadDeadline(time.Time{})
+}
+
+// Close lets go of the port.
+func (s *Source) Close() error {
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
+	return nil
+}
+
+// Stream posts what comes until ctx ends.
+func (s *Source) Stream(ctx context.Context, post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_ = s.s.SetReadDeadline(time.Unix(1, 0)) // fails only when closed
+	})
+	defer func() {
+		if !stop() {
+			<-woken // the next source sets another deadline
+		}
+	}()
+	buf, control := make([]byte, 64<<10), make([]byte, 64)
+	for {
+		n, c, _, from, err := s.s.ReadMsgUDPAddrPort(buf, control)
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				s.env.Lost(1, "received while stopping")
+			}
+			return nil
+		case err != nil:
+			return fmt.Errorf("receiving on %s: %w", s.o.Listen, err)
+		}
+		if total, ok := drops(control[:c]); ok && total != s.s.dropped {
+			s.env.Lost(int(total-s.s.dropped), "came faster than the bus took them")
+			s.s.dropped = total
+		}
+		sender := net.JoinHostPort(from.Addr().Unmap().String(), fmt.Sprint(from.Port()))
+		at := time.Now()
+		if s.o.Split != "line" {
+			if err := post(ctx, at, fields(buf[:n], sender), nil); err != nil {
+				s.env.Lost(1, "received while stopping")
+				return err
+			}
+			continue
+		}
+		for line := range bytes.SplitSeq(buf[:n], []byte("\n")) {
+			if line = bytes.TrimSuffix(line, []byte("\r")); len(line) == 0 {
+				continue
+			}
+			if err := post(ctx, at, fields(line, sender), nil); err != nil {
+				s.env.Lost(1, "received while stopping")
+				return err
+			}
+		}
+	}
+}
+
+// fields of the event that data makes. They share no memory with it.
+func fields(data []byte, from string) map[string]any {
+	line := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
+	f := map[string]any{"text": lines.Text(line), "json": lines.JSON(line), "bytes": nil, "from": from}
+	if !utf8.Valid(data) {
+		f["bytes"] = bytes.Clone(data)
+	}
+	return f
+}

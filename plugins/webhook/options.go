@@ -1,0 +1,147 @@
+package webhook
+
+// The options and what is wrong with them.
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Options of the source.
+type Options struct {
+	Path    string   `key:"path" doc:"path of the web hook, as /hooks/github" need:"yes"`
+	Methods []string `key:"methods" doc:"methods that make an event; others are answered 405"`
+	HMAC    *HMAC    `key:"hmac_sha256" doc:"a signature of the body that the sender must give; either this or token"`
+	Token   *Token   `key:"token" doc:"a secret that the sender must give; either this or hmac_sha256"`
+	MaxBody int64    `key:"max_body" doc:"largest body; larger ones are answered 413" unit:"size" min:"1B" max:"16MiB"`
+	Listen  string   `key:"listen" doc:"an address of its own in place of the bus's HTTP address, as 127.0.0.1:9000; :9000 is all interfaces; without TLS"`
+	Respond *Respond `key:"respond" doc:"the answer when the event is stored; without it 204 and no body"`
+}
+
+// HMAC is a signature: a header with the HMAC-SHA256 of the body.
+type HMAC struct {
+	Header   string `key:"header" doc:"header that has the signature, as X-Hub-Signature-256" need:"yes"`
+	Key      string `key:"key" doc:"the shared secret" need:"yes" secret:"yes"`
+	Prefix   Prefix `key:"prefix" doc:"what is before the signature in the header; sha256= when the key is left out; may be empty"`
+	Encoding string `key:"encoding" doc:"how the signature is written; hex when it is left out" oneof:"hex|base64"`
+}
+
+// Token is a secret in a header.
+type Token struct {
+	Header string `key:"header" doc:"header that has the secret; Authorization when it is left out, where Bearer may be before it"`
+	Value  string `key:"value" doc:"the secret" need:"yes" secret:"yes"`
+}
+
+// Respond is an answer.
+type Respond struct {
+	Status int    `key:"status" doc:"status of the answer; 200 when it is left out" min:"200" max:"299"`
+	Body   string `key:"body" doc:"text of the answer"`
+}
+
+// Prefix is a text that is sha256= unless it is given: a given one may be empty.
+type Prefix struct {
+	value string
+	given bool
+}
+
+// UnmarshalText takes any text.
+func (p *Prefix) UnmarshalText(b []byte) error {
+	*p = Prefix{string(b), true}
+	return nil
+}
+
+// MarshalText is the text in effect.
+func (p Prefix) MarshalText() ([]byte, error) { return []byte(p.text()), nil }
+
+func (p Prefix) text() string {
+	if !p.given {
+		return "sha256="
+	}
+	return p.value
+}
+
+// Defaults of the options.
+func Defaults() Options { return Options{Methods: []string{http.MethodPost}, MaxBody: 1 << 20} }
+
+// Claims is what can be held once: the path, or the port.
+func (o Options) Claims() []string {
+	if o.Listen != "" {
+		return []string{"tcp:" + o.Listen}
+	}
+	return []string{"http:" + o.Path}
+}
+
+// Access is what the source touches beyond the bus's own HTTP address.
+func (o Options) Access() []string {
+	if o.Listen != "" {
+		return []string{"listen:" + o.Listen}
+	}
+	return nil
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e *optionError) Error() string { return e.reason }
+func (e *optionError) Key() string   { return e.key }
+func (e *optionError) Hint() string  { return e.hint }
+
+var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+
+// Check finds what is wrong across the keys.
+func (o Options) Check() []error {
+	var errs []error
+	add := func(key, hint, format string, args ...any) {
+		errs = append(errs, &optionError{key, fmt.Sprintf(format, args...), hint})
+	}
+	switch name, ok := strings.CutPrefix(o.Path, "/hooks/"); {
+	case !ok || name == "":
+		add("path", "as /hooks/github", "%q does not begin with /hooks/ and a name", o.Path)
+	case path.Clean(o.Path) != o.Path:
+		add("path", "write "+path.Clean(o.Path), "%q has a slash at its end, //, . or ..", o.Path)
+	case len(o.Path) > 200 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/") != "":
+		add("path", "", "%q is too long or has something else than letters, digits, - . _ ~ and / in it", o.Path)
+	}
+	if len(o.Methods) == 0 {
+		add("methods", "remove it for POST", "no method is left")
+	}
+	for i, m := range o.Methods {
+		switch {
+		case !slices.Contains(methods, m):
+			add("methods", "there are "+strings.Join(methods, ", "), "%q is not a method of a web hook", m)
+		case slices.Contains(o.Methods[:i], m):
+			add("methods", "", "%s is there twice", m)
+		}
+	}
+	if o.HMAC != nil && o.Token != nil {
+		add("token", "remove one of them", "hmac_sha256 and token exclude each other")
+	}
+	if o.HMAC != nil && !isHeader(o.HMAC.Header) {
+		add("hmac_sha256.header", "as X-Hub-Signature-256", "%q is not a header's name", o.HMAC.Header)
+	}
+	if o.Token != nil && !isHeader(o.Token.header()) {
+		add("token.header", "as Authorization", "%q is not a header's name", o.Token.Header)
+	}
+	if r := o.Respond; r != nil && r.Body != "" && (r.Status == http.StatusNoContent || r.Status == http.StatusResetContent) {
+		add("respond.body", "write status: 200", "an answer with status %d has no body", r.Status)
+	}
+	if o.Listen != "" {
+		_, port, err := net.SplitHostPort(o.Listen)
+		if n, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil || n == 0 {
+			add("listen", "as 127.0.0.1:9000, or :9000 for all interfaces", "%q is not host:port", o.Listen)
+		}
+	}
+	return errs
+}
+
+// isHeader reports whether a name is a token of RFC 9110, section 5.6.2.
+func isHeader(name string) bool {
+	return name != "" && strings.IndexFunc(name, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+	}) < 0
+}

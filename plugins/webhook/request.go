@@ -1,0 +1,234 @@
+package webhook
+
+// One request: who may send, what is refused, and the event that it makes.
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+)
+
+// bodyTime is how long a body may take to come.
+const bodyTime = 30 * time.Second
+
+// Event documents the fields of an event.
+type Event struct {
+	Method  string            `key:"method" doc:"request's method, as POST"`
+	Path    string            `key:"path" doc:"request's path"`
+	Query   map[string]string `key:"query" doc:"the query's parameters; of repeated ones the first"`
+	Headers map[string]string `key:"headers" doc:"headers with lower-case names; of repeated ones the first; Authorization, Cookie and what proves the sender are left out"`
+	Text    string            `key:"text" doc:"the body; bytes that are not UTF-8 are replaced"`
+	JSON    any               `key:"json" doc:"the body's value, when it is JSON"`
+	Form    map[string]string `key:"form" doc:"the body's fields, when it is a URL-encoded form; of repeated ones the first"`
+	Remote  string            `key:"remote" doc:"address of the sender or of the proxy before us, as 192.168.1.7:50000"`
+}
+
+// ServeHTTP answers one request.
+func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !slices.Contains(s.o.Methods, r.Method) {
+		w.Header().Set("Allow", strings.Join(s.o.Methods, ", "))
+		refuse(w, http.StatusMethodNotAllowed, "method not allowed")
+		return
+	}
+	select {
+	case s.places <- struct{}{}:
+		defer func() { <-s.places }()
+	default:
+		refuse(w, http.StatusServiceUnavailable, "too many requests at one time")
+		return
+	}
+	if t := s.o.Token; t != nil && !t.matches(r.Header) {
+		s.unauthorized(w, r)
+		return
+	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		refuse(w, http.StatusUnsupportedMediaType, "compressed bodies are not understood")
+		return
+	}
+	body, status := s.body(w, r)
+	if status != 0 {
+		refuse(w, status, strings.ToLower(http.StatusText(status)))
+		return
+	}
+	if h := s.o.HMAC; h != nil && !h.matches(r.Header, body) {
+		s.unauthorized(w, r)
+		return
+	}
+	fields, err := s.fields(r, body)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if err := s.deliver(r, fields); err != nil {
+		s.env.Log().Debug("a web hook's event was not taken", "path", s.o.Path, "error", err)
+		refuse(w, http.StatusServiceUnavailable, "not stored; try again")
+		return
+	}
+	answer := Respond{Status: http.StatusNoContent}
+	if s.o.Respond != nil {
+		answer = *s.o.Respond
+	}
+	if answer.Status == 0 {
+		answer.Status = http.StatusOK
+	}
+	if answer.Body != "" {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+	}
+	w.WriteHeader(answer.Status)
+	if r.Method != http.MethodHead {
+		_, _ = io.WriteString(w, answer.Body) // a sender that is gone tries again
+	}
+}
+
+func (s *Source) unauthorized(w http.ResponseWriter, r *http.Request) {
+	s.env.Log().Debug("a web hook's sender was refused", "path", s.o.Path, "remote", r.RemoteAddr)
+	refuse(w, http.StatusUnauthorized, "unauthorized")
+}
+
+func refuse(w http.ResponseWriter, status int, reason string) {
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "5")
+	}
+	http.Error(w, reason, status)
+}
+
+// body reads the body, or returns the status that refuses it.
+func (s *Source) body(w http.ResponseWriter, r *http.Request) ([]byte, int) {
+	if r.ContentLength > s.o.MaxBody {
+		return nil, http.StatusRequestEntityTooLarge
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTime)) // where it is not supported, the server's own timeout holds
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.o.MaxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, http.StatusRequestEntityTooLarge
+	case err != nil:
+		return nil, http.StatusBadRequest
+	}
+	return body, 0
+}
+
+// fields of the event that a request makes; an error is for the sender.
+func (s *Source) fields(r *http.Request, body []byte) (map[string]any, error) {
+	f := map[string]any{
+		"method": r.Method,
+		"path":   r.URL.Path,
+		"query":  first(r.URL.Query()),
+		"text":   lines.Text(body),
+		"json":   nil,
+		"form":   nil,
+		"remote": r.RemoteAddr,
+	}
+	headers := map[string]any{}
+	for name, values := range r.Header {
+		if !s.o.private(name) && len(values) > 0 {
+			headers[strings.ToLower(name)] = lines.Text([]byte(values[0]))
+		}
+	}
+	f["headers"] = headers
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case kind == "application/json" || strings.HasSuffix(kind, "+json"):
+		var v any
+		if json.Unmarshal(body, &v) != nil {
+			return nil, errors.New("the body is not JSON")
+		}
+		f["json"] = v
+	case kind == "application/x-www-form-urlencoded":
+		values, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, errors.New("the body is not a form")
+		}
+		f["form"] = first(values)
+	default:
+		f["json"] = lines.JSON(body)
+	}
+	return f, nil
+}
+
+// first has the first of each name's values, as valid UTF-8.
+func first(values url.Values) map[string]any {
+	m := make(map[string]any, len(values))
+	for name, v := range values {
+		if len(v) > 0 {
+			m[lines.Text([]byte(name))] = lines.Text([]byte(v[0]))
+		}
+	}
+	return m
+}
+
+// private reports whether a header proves who the sender is.
+func (o Options) private(name string) bool {
+	for _, p := range []string{"Authorization", "Proxy-Authorization", "Cookie"} {
+		if strings.EqualFold(name, p) {
+			return true
+		}
+	}
+	return o.HMAC != nil && strings.EqualFold(name, o.HMAC.Header) || o.Token != nil && strings.EqualFold(name, o.Token.header())
+}
+
+// matches reports whether the header has the body's signature.
+func (h *HMAC) matches(header http.Header, body []byte) bool {
+	text, ok := strings.CutPrefix(header.Get(h.Header), h.Prefix.text())
+	if !ok {
+		return false
+	}
+	var sum []byte
+	var err error
+	if h.Encoding == "base64" {
+		sum, err = base64.StdEncoding.DecodeString(text)
+	} else {
+		sum, err = hex.DecodeString(text)
+	}
+	if err != nil {
+		return false
+	}
+	mac := hmac.New(sha256.New, []byte(h.Key))
+	mac.Write(body)
+	return hmac.Equal(sum, mac.Sum(nil))
+}
+
+// matches reports whether the header has the token. Hashes are compared, so that the time says nothing, not
+// even of the length.
+func (t *Token) matches(header http.Header) bool {
+	given := header.Get(t.header())
+	want := sha256.Sum256([]byte(t.Value))
+	plain := sha256.Sum256([]byte(given))
+	ok := subtle.ConstantTimeCompare(plain[:], want[:])
+	if scheme, rest, found := strings.Cut(given, " "); found && strings.EqualFold(scheme, "Bearer") {
+		bearer := sha256.Sum256([]byte(strings.TrimSpace(rest)))
+		ok |= subtle.ConstantTimeCompare(bearer[:], want[:])
+	}
+	return ok == 1
+}
+
+func (t *Token) header() string {
+	if t.Header == "" {
+		return "Authorization"
+	}
+	return t.Header
+}
+
+// String keeps the secret out of what is printed.
+func (t *Token) String() string { return "token in " + strconv.Quote(t.header()) }
+
+// String keeps the secret out of what is printed.
+func (h *HMAC) String() string { return "signature in " + strconv.Quote(h.Header) }

@@ -1,0 +1,274 @@
+// Package webhook is the source that makes an event of each HTTP request to a path.
+//
+// What it promises:
+//
+//   - The request is answered with success only after its event is durable (or filtered by the mapping). When that
+//     takes longer than 10 s, or the plugin is being stopped, the answer is 503 with Retry-After: a sender that tries
+//     again delivers at least once, and the event may come twice.
+//   - With hmac_sha256 or token, a request that lacks the right one is answered 401 and makes no event; both are
+//     compared in constant time, and neither appears in an event.
+//   - Memory is bounded: bodies by max_body, requests at one time so that their bodies stay below 64 MiB (but
+//     at least four).
+//
+// It listens on the bus's HTTP listener, or with listen on one of its own, without TLS.
+package webhook
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Sample is a complete plugin file of this kind.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is the kind's description, in Markdown.
+const About = "Makes an event of each HTTP request to a path under `/hooks/` of the bus's HTTP address, or of an address of its own " +
+	"with `listen`. The sender gets its answer only when the event is safe on disk; when that does not work it gets 503 and should try again, " +
+	"so that an event may come twice. `hmac_sha256` (GitHub and many others) or `token` say who may send; with neither, the bus's own login is " +
+	"asked for, and on an address of its own **anybody** may send. It runs on every platform."
+
+// patience is how long a request waits for its event to be durable.
+const patience = 10 * time.Second
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Log() *slog.Logger
+	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
+	Handle(path string, public bool, h http.Handler) (remove func(), err error)
+}
+
+type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
+
+// Source is one path. It is used once: New, Open, Stream, Close.
+type Source struct {
+	o        Options
+	env      Env
+	patience time.Duration
+	places   chan struct{} // of requests at one time
+	posting  chan struct{} // post is called by one request at a time
+	release  func()
+	own      *net.TCPListener // nil on the bus's listener
+
+	started chan struct{} // closed when Stream begins: ctx and post are set
+	closed  chan struct{}
+	ctx     context.Context
+	post    post
+	posts   gate // requests that are in post or wait for it to be done
+	served  gate // requests on the own listener
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source {
+	return &Source{
+		o:        o,
+		env:      env,
+		patience: patience,
+		places:   make(chan struct{}, max(4, min(64, 64<<20/max(o.MaxBody, 1)))),
+		posting:  make(chan struct{}, 1),
+		started:  make(chan struct{}),
+		closed:   make(chan struct{}),
+	}
+}
+
+// Open mounts the path on the bus's listener, or binds the own one.
+func (s *Source) Open(ctx context.Context) error {
+	if h := s.o.HMAC; h != nil && h.Key == "" {
+		return errors.New("the key of hmac_sha256 is empty")
+	}
+	if t := s.o.Token; t != nil && t.Value == "" {
+		return errors.New("the value of token is empty")
+	}
+	if s.o.Listen == "" {
+		remove, err := s.env.Handle(s.o.Path, s.o.HMAC != nil || s.o.Token != nil, s)
+		if err != nil {
+			return fmt.Errorf("mounting %s on the bus's HTTP address: %w; set listen to give the web hook an address of its own", s.o.Path, err)
+		}
+		s.release = remove
+		return nil
+	}
+	held, release, err := s.env.Hold("tcp:"+s.o.Listen, func() (io.Closer, error) {
+		var l net.ListenConfig
+		return l.Listen(ctx, "tcp", s.o.Listen)
+	})
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", s.o.Listen, err)
+	}
+	s.release = release
+	var ok bool
+	if s.own, ok = held.(*net.TCPListener); !ok {
+		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
+	}
+	return s.own.SetDeadline(time.Time{})
+}
+
+// Stream serves until ctx ends.
+func (s *Source) Stream(ctx context.Context, post post) error {
+	s.ctx, s.post = ctx, post
+	close(s.started)
+	defer s.posts.shut()
+	if s.own == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return s.serve(ctx)
+}
+
+// serve runs an HTTP server on the own listener, which stays open behind it.
+func (s *Source) serve(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           http.HandlerFunc(s.serveOwn),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      time.Minute + 2*s.patience,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.env.Log().Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(&limited{TCPListener: s.own, places: make(chan struct{}, 256), quit: ctx.Done()}) }()
+	var err error
+	select {
+	case <-ctx.Done():
+		// Requests that wait for the bus see ctx; those whose body is slow have half a second.
+		short, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		defer cancel()
+		if server.Shutdown(short) != nil {
+			server.Close()
+		}
+		<-ended
+	case err = <-ended:
+		err = fmt.Errorf("serving on %s: %w", s.o.Listen, err)
+		server.Close()
+	}
+	s.served.shut()
+	return err
+}
+
+func (s *Source) serveOwn(w http.ResponseWriter, r *http.Request) {
+	if !s.served.enter() {
+		refuse(w, http.StatusServiceUnavailable, "stopping")
+		return
+	}
+	defer s.served.leave()
+	if r.URL.Path != s.o.Path {
+		refuse(w, http.StatusNotFound, "not found")
+		return
+	}
+	s.ServeHTTP(w, r)
+}
+
+// Close unmounts the path or lets go of the port.
+func (s *Source) Close() error {
+	if s.release != nil {
+		close(s.closed)
+		s.release()
+		s.release = nil
+	}
+	s.posts.shut()
+	return nil
+}
+
+// deliver posts an event and waits until it is durable.
+func (s *Source) deliver(r *http.Request, fields map[string]any) error {
+	ctx, cancel := context.WithTimeout(r.Context(), s.patience)
+	defer cancel()
+	select {
+	case <-s.started:
+	case <-s.closed:
+		return errors.New("stopped")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !s.posts.enter() {
+		return errors.New("stopped")
+	}
+	defer s.posts.leave()
+	stop := context.AfterFunc(s.ctx, cancel)
+	defer stop()
+	select {
+	case s.posting <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := make(chan error, 1)
+	err := s.post(ctx, time.Now(), fields, func(err error) { done <- err })
+	<-s.posting
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// gate lets in until it is shut; shut waits for those within.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	within sync.WaitGroup
+}
+
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.within.Add(1)
+	}
+	return !g.closed
+}
+
+func (g *gate) leave() { g.within.Done() }
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.within.Wait()
+}
+
+// limited is the own listener as http.Server sees it: with a bounded number of connections, and closing it only
+// stops Accept, since the next source may take it over.
+type limited struct {
+	*net.TCPListener
+	places chan struct{}
+	quit   <-chan struct{}
+}
+
+func (l *limited) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
+
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.quit:
+		return nil, net.ErrClosed
+	}
+	c, err := l.TCPListener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-l.places })}, nil
+}
+
+type counted struct {
+	net.Conn
+	leave func()
+}
+
+func (c *counted) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}
