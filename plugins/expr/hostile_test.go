@@ -243,3 +243,71 @@ func TestHostile(t *testing.T) {
 	}
 	t.Logf("%d expressions: at most %v and %d KiB", len(hostile), worst, most>>10)
 }
+
+// TestLimits: each guard by itself. The table above has several guards behind one another; a hole in
+// one of them wouldn't be seen there.
+func TestLimits(t *testing.T) {
+	const steps, memory, size, nested = "took more than 200,000 steps; simplify it or split the list", "needs more than 4MiB of memory; simplify it or split the list",
+		"result is larger than 1MiB", "lists and maps are nested deeper than 1,000"
+	maxTime = time.Hour
+	defer func() { maxTime = MaxTime }()
+	v := hostileVars()
+	for _, c := range []struct{ src, want string }{
+		{`all(event.l, all(event.l, # >= 0))`, steps},
+		{`all(1..20, sort(event.l) == nil or true)`, steps},
+		{`all(1..20, sortBy(event.l, #) == nil or true)`, steps},
+		{`all(1..200, toJSON(event.l) != "")`, steps},
+		{`all(1..200, event.maps == event.maps)`, steps},
+		{`all(1..8, not (event.big contains "b"))`, steps},
+		{`all(1..10, event.keys[event.big] == nil)`, steps},
+		{`event.big matches "^(a|b|ab)*c$"`, steps},
+		{`all(event.many, event.words[0] in event.words)`, steps},
+		{`all(1..5000, uniq([[1], [2], [3], [4], [5]]) != nil)`, steps},
+		{`all(1..4, upper(event.big) != "")`, memory},
+		{`all(1..4, len(event.bytes + "") > 0)`, size},
+		{`map(event.l, repeat("abc", 300000))`, memory},
+		{`map(1..1000, 1..10000)`, memory},
+		{`map(1..60000, ({a: 1}))`, memory},
+		{`map(event.l, map(event.l, 1.5))`, memory},
+		{`map(1..100, keys(event.keys))`, memory},
+		{`fromJSON("[" + repeat("{},", 60000) + "1]")`, memory},
+		{`reduce(1..28, #acc + #acc, "aaaaaaaaaa")`, size},
+		{`reduce(1..28, #acc + #acc, [1])`, size},
+		{`reduce(1..60, [#acc, #acc], 1)`, size},
+		{`reduce(1..60, ({a: #acc, b: #acc}), 1)`, size},
+		{`toJSON(event.control)`, size},
+		{`join(event.texts)`, size},
+		{`event.texts`, size},
+		{`replace(event.big, "a", "bb")`, size},
+		{`toJSON(event.deep)`, nested},
+		{`toJSON(event.deepMap)`, nested},
+		{`event.deep`, nested},
+		{`event.deepMap`, nested},
+		{`event.deep == event.deep`, nested},
+		{`event.deepMap == event.deepMap`, nested},
+		{`flatten(event.deep)`, nested},
+		{`mean(event.deep)`, nested},
+		{`fromJSON(repeat("[", 2000) + repeat("]", 2000))`, nested},
+	} {
+		p, err := Compile(c.src, Scope{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var result any
+		took, bytes := measure(func() { result, err = p.Eval(v) })
+		if err == nil || err.Error() != c.want || !errors.Is(err, ErrLimit) {
+			t.Errorf("%s: %s, %v; want %s", c.src, cut(fmt.Sprint(result), 40), err, c.want)
+		}
+		if bytes > 8<<20 {
+			t.Errorf("%s allocates %d KiB in %v", c.src, bytes>>10, took)
+		}
+	}
+	maxTime = -1
+	p, err := Compile(`all(1..10000, true)`, Scope{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Eval(v); err == nil || err.Error() != "took longer than 40 ms; simplify it or split the list" {
+		t.Errorf("no look at the clock: %v", err)
+	}
+}

@@ -4,6 +4,7 @@ package expr
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -35,6 +36,9 @@ var deviations = map[string][]string{
 }
 
 func TestAgainstStock(t *testing.T) {
+	if strconv.IntSize == 32 {
+		t.Skip("the library's integers have 32 bits here")
+	}
 	known := map[string]bool{}
 	for _, list := range deviations {
 		for _, src := range list {

@@ -114,7 +114,6 @@ func (s *Source) body(w http.ResponseWriter, r *http.Request) ([]byte, int) {
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTime)) // where it is not supported, the server's own timeout holds
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.o.MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -123,6 +122,7 @@ func (s *Source) body(w http.ResponseWriter, r *http.Request) ([]byte, int) {
 	case err != nil:
 		return nil, http.StatusBadRequest
 	}
+	_ = control.SetReadDeadline(time.Time{}) // else it ends the request while that waits for the bus
 	return body, 0
 }
 

@@ -135,7 +135,9 @@ func (s *Source) serve(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(s.env.Log().Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(&limited{TCPListener: s.own, places: make(chan struct{}, 256), quit: ctx.Done()}) }()
+	go func() {
+		ended <- server.Serve(&limited{TCPListener: s.own, places: make(chan struct{}, 256), quit: make(chan struct{})})
+	}()
 	var err error
 	select {
 	case <-ctx.Done():
@@ -244,10 +246,14 @@ func (g *gate) shut() {
 type limited struct {
 	*net.TCPListener
 	places chan struct{}
-	quit   <-chan struct{}
+	quit   chan struct{}
+	once   sync.Once
 }
 
-func (l *limited) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.quit) })
+	return l.SetDeadline(time.Unix(1, 0))
+}
 
 func (l *limited) Accept() (net.Conn, error) {
 	select {
