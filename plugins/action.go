@@ -117,9 +117,12 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	where := map[string]yamlnode.Node{}
 	args := keysOf(a.kind.Args)
 	r := reader{dir: f.Dir, skip: args}
+	before := n.Mistakes()
 	r.fill(n, v, where, "")
 	a.options = v.Interface()
-	complain(a.options, n, where)
+	if n.Mistakes() == before { // a mistake is told once
+		complain(a.options, n, where)
+	}
 	if t, ok := a.options.(accessor); ok {
 		f.spec.access = append(f.spec.access, t.Access()...)
 	}

@@ -87,11 +87,11 @@ func (f *fileReader) file(n yamlnode.Node) {
 		f.permissions(p)
 	}
 	f.sources(n, m)
-	publish, _ := m.Get("publish")
-	actions, _ := m.Get("actions")
+	publish, has := m.Get("publish")
+	actions, acts := m.Get("actions")
 	f.rules(publish, "publish", f.publish)
 	f.rules(actions, "actions", f.act)
-	if len(f.spec.rules) == 0 && !publish.IsList() && !actions.IsList() && !f.passthrough() {
+	if !has && !acts && complete(n, m) && !f.passthrough() {
 		n.FailKey("write publish: [{topic: home/x}], or actions:", "neither publish nor actions says what becomes of the events")
 	}
 	f.allowed(m)
@@ -153,11 +153,14 @@ func (f *fileReader) source(n yamlnode.Node) {
 	v.Set(reflect.ValueOf(k.Options))
 	where := map[string]yamlnode.Node{}
 	r := reader{dir: f.Dir}
+	before := o.Mistakes()
 	r.fill(o, v, where, "")
 	line, _ := o.Place()
 	s := &sourceSpec{kind: k, options: v.Interface(), line: line}
 	f.spec.sources = append(f.spec.sources, s)
-	complain(s.options, o, where)
+	if o.Mistakes() == before { // a mistake is told once
+		complain(s.options, o, where)
+	}
 	if c, ok := s.options.(claimer); ok {
 		s.claims = c.Claims()
 	}
@@ -218,17 +221,18 @@ func (f *fileReader) publish(n yamlnode.Node, r *rule) {
 	}
 	f.common(m, r)
 	topic, has := m.Get("topic")
+	_, remembers := m.Get("set")
 	switch {
 	case has:
 		r.topic = readTopic(topic, f.scope, f.spec.permissions.publish != nil)
 		if r.topic != nil && r.topic.constant != "" && !f.spec.permissions.mayPublish(r.topic.constant) {
 			topic.Fail("add it there, or publish elsewhere", "%q is not among permissions.publish", r.topic.constant)
 		}
-	case r.set == nil && complete(n, m):
+	case !remembers && complete(n, m):
 		n.FailKey("write topic: home/x", "the entry has no topic")
 	}
 	for _, key := range []string{"payload", "qos", "retain", "expiry", "home_assistant"} {
-		if v, ok := m.Get(key); ok && !has {
+		if v, ok := m.Get(key); ok && !has && remembers {
 			v.FailKey("add the topic, or remove this", "%s needs a topic", key)
 		}
 	}

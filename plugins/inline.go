@@ -17,7 +17,7 @@ import (
 // inlineTest is one test of a file.
 type inlineTest struct {
 	node   yamlnode.Node
-	name   string
+	name   string // "" or with a colon
 	vars   expr.Vars
 	expect []expectation
 }
@@ -35,15 +35,15 @@ type expectation struct {
 
 func (f *fileReader) tests(n yamlnode.Node) {
 	list, _ := n.List()
-	for i, item := range list {
+	for _, item := range list {
 		m, ok := item.Map("name", "event", "last", "state", "now", "expect")
 		if !ok {
 			continue
 		}
-		t := inlineTest{node: item, name: fmt.Sprintf("tests[%d]", i)}
+		t := inlineTest{node: item}
 		if v, ok := m.Get("name"); ok {
 			if s, ok := v.Text(); ok {
-				t.name = s
+				t.name = s + ": "
 			}
 		}
 		t.vars = expr.Vars{Event: map[string]any{}, Host: f.Host, Now: time.Now(), Env: map[string]string{}}
@@ -195,12 +195,12 @@ func (f *fileReader) expectation(n yamlnode.Node) (expectation, bool) {
 func (t *inlineTest) check(s *Spec, c *Checker) {
 	got, verdicts := dryRun(s, &t.vars)
 	if len(got) != len(t.expect) {
-		t.node.Fail(strings.Join(verdicts, "; "), "%s: want %s, got %s", t.name, count(len(t.expect)), outcomes(got))
+		t.node.Fail(strings.Join(verdicts, "; "), "%swant %s, got %s", t.name, count(len(t.expect)), outcomes(got))
 		return
 	}
 	for i, e := range t.expect {
 		if wrong := e.compare(&got[i], &t.vars); wrong != "" {
-			e.node.Fail("", "%s: %s", t.name, wrong)
+			e.node.Fail("", "%s%s", t.name, wrong)
 		}
 	}
 }

@@ -82,6 +82,9 @@ func (n Node) fail(at *yaml.Node, hint, reason string) {
 	n.doc.add(line, col, n.path, reason, hint)
 }
 
+// Mistakes is how many errors the document has so far.
+func (n Node) Mistakes() int { return len(n.doc.errs) + n.doc.more }
+
 // IsNull reports whether there is no value: "key:", "key: null" or "key: ~".
 func (n Node) IsNull() bool {
 	return n.y == nil || n.y.Kind == yaml.ScalarNode && n.y.Tag == "!!null" && !n.doc.overlay

@@ -1,0 +1,61 @@
+package main
+
+// This file holds what a user reads about a bad plugin file: testdata/badplugins/*.bad.yaml and the exact
+// text. go test ./cmd/postbus -run TestBadPlugins -update writes it anew: read the difference.
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/postbus/postbus/plugins"
+)
+
+var update = flag.Bool("update", false, "write testdata/badplugins/*.txt and docs/plugins-reference.md anew")
+
+func TestBadPlugins(t *testing.T) {
+	files, err := filepath.Glob("testdata/badplugins/*.bad.yaml")
+	if err != nil || len(files) < 60 {
+		t.Fatalf("%d files, want at least 60 (%v)", len(files), err)
+	}
+	c := &plugins.Checker{Catalog: catalog(), Dir: "/plugins.d", Host: "pi"}
+	for _, file := range files {
+		id := strings.TrimSuffix(filepath.Base(file), ".bad.yaml")
+		t.Run(id, func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec, errs := c.Check(id, id+".yaml", data)
+			if spec != nil || len(errs) == 0 {
+				t.Fatal("no mistake is found")
+			}
+			for _, e := range errs {
+				if e.Line == 0 || e.Col == 0 {
+					t.Errorf("no place: %s", e)
+				}
+			}
+			golden(t, strings.TrimSuffix(file, ".bad.yaml")+".txt", errs.Render()+"\n")
+		})
+	}
+}
+
+// golden compares with a file, or writes it with -update.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}

@@ -1,0 +1,201 @@
+// Package bridge is the kind `bridge`: another MQTT broker, both ways, store and forward.
+//
+//	remote ──PUBLISH──▶ in rules ──▶ event ──▶ journal, then PUBACK to the remote
+//	remote ◀──PUBLISH── out rules ◀── the plugin's place in the journal, which moves on at the remote's PUBACK
+//
+// What it promises:
+//
+//   - In: the remote keeps a session for us (clean: false) and a message of QoS 1 or 2 is acknowledged to it when what the plugin made of it
+//     is durable. What comes while we are away, or was not acknowledged, the remote sends when we are back, as long as it keeps it.
+//   - Out: events wait in our journal until the remote has acknowledged them, for as long as the retention keeps them, and go out in
+//     their order, at most max_inflight at a time. An event may come twice after the connection broke, and then those after it too.
+//   - No loop: an event that came from the remote isn't sent back to it, and what we send doesn't come back: see echo.go.
+//   - While the remote is away the plugin is degraded and tries again, from one second to a minute apart.
+//   - Memory is bounded: by max_inflight of events out, and by what postbus takes of events in (a slow journal slows the remote down).
+//     A message larger than 16 MiB is lost and counted.
+//
+// It speaks MQTT 3.1.1 with the packets of paho.mqtt.golang, but not through its client: that one can't be stopped while it connects or
+// writes, sends unacknowledged messages out of their order, and forgets acknowledgements given after the connection broke.
+package bridge
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// Passthrough says that the events of a file without `publish` are published as they are: topic, payload, qos and retain.
+const Passthrough = true
+
+// Event is what the source emits.
+type Event struct {
+	Topic   string `key:"topic" doc:"the topic as text, after strip and prefix"`
+	Payload []byte `key:"payload" doc:"the payload"`
+	Text    string `key:"text" doc:"the payload as text; what is not UTF-8 is replaced"`
+	JSON    any    `key:"json" doc:"the payload's value when it is JSON of at most 1 MiB, else nil"`
+	QoS     int    `key:"qos" doc:"the quality of service the remote sent it with, 0 to 2"`
+	Retain  bool   `key:"retain" doc:"the remote sent it as retained"`
+}
+
+// Env is what the source needs of postbus.
+type Env interface {
+	Log() *slog.Logger
+	Degraded(err error)
+	Lost(n int, reason string)
+	Source() string // the name by which the bus knows this plugin's events
+	Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error
+}
+
+// Source is the bridge. It is used once.
+type Source struct {
+	o      Options
+	env    Env
+	link   link
+	window *window
+	echo   echo
+
+	first, longest, steady time.Duration // between attempts; how long a connection has to last to count as good
+	subscribed             bool          // by this source, in the session that the remote holds
+	told                   string        // what Degraded was told last
+}
+
+// New makes a source; it connects to nothing yet.
+func New(o Options, env Env) *Source {
+	return &Source{o: o, env: env, link: o.link(), window: newWindow(o.MaxInflight), first: time.Second, longest: time.Minute, steady: 30 * time.Second}
+}
+
+// Open looks at what can be looked at without the remote: that one may be away.
+func (s *Source) Open(context.Context) error {
+	_, err := s.link.tls()
+	return err
+}
+
+// Post takes an event that is on its way; see the interface of postbus.
+type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
+
+// Stream is connected to the remote whenever it can be, until ctx ends.
+func (s *Source) Stream(ctx context.Context, post Post) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	var consuming sync.WaitGroup
+	defer consuming.Wait()
+	defer stop(nil)
+	if len(s.o.Out) > 0 {
+		consuming.Go(func() {
+			err := s.env.Consume(ctx, "out", s.filters(), func(m map[string]any, done func(error)) { s.out(ctx, m, done) })
+			if ctx.Err() == nil {
+				stop(fmt.Errorf("the subscription ended: %w", orEnded(err)))
+			}
+		})
+	}
+	pause := s.first
+	for {
+		began := time.Now()
+		err := s.once(ctx, post)
+		if ctx.Err() != nil {
+			break
+		}
+		var refused postError
+		if errors.As(err, &refused) {
+			return refused.error
+		}
+		if time.Since(began) >= s.steady {
+			pause = s.first
+		}
+		s.tell(fmt.Errorf("%s: %w", s.link.name, err))
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause/2 + rand.N(pause/2+1)): // jitter: many may have lost the same remote
+		}
+		pause = min(2*pause, s.longest)
+	}
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+func orEnded(err error) error {
+	if err == nil {
+		return errors.New("no reason given")
+	}
+	return err
+}
+
+// postError is an error of post: the plugin is being stopped.
+type postError struct{ error }
+
+// once connects and stays connected. The error, never nil, says how it ended.
+func (s *Source) once(ctx context.Context, post Post) error {
+	c, present, err := s.link.connect(ctx, s.o.Clean)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	stop := context.AfterFunc(ctx, func() { c.fail(ctx.Err()) })
+	defer stop()
+	if s.subscribed && !present && !s.o.Clean {
+		s.env.Log().Warn("the remote has forgotten our session; messages may have been missed", "remote", s.link.name)
+	}
+	filters := s.subscribe()
+	if s.subscribed && present {
+		filters = nil // still there; asking again would bring the retained messages again
+	}
+	if len(filters) > 0 {
+		c.send(subscribePacket(filters), nil)
+	} else {
+		s.tell(nil)
+	}
+	s.window.attach(c, s.remember)
+	defer s.window.detach()
+	return c.read(s.o.KeepAlive, func(p packets.ControlPacket) error {
+		switch p := p.(type) {
+		case *packets.PublishPacket:
+			return s.in(ctx, c, p, post)
+		case *packets.PubackPacket:
+			s.window.acked(p.MessageID)
+		case *packets.PubrelPacket:
+			c.send(pubcomp(p.MessageID), nil)
+		case *packets.SubackPacket:
+			s.granted(filters, p.ReturnCodes)
+		case *packets.PingrespPacket, *packets.UnsubackPacket:
+		default:
+			return fmt.Errorf("it sent a %T, which makes no sense", p)
+		}
+		return nil
+	}, func(topic string) { s.env.Lost(1, "a message of the remote larger than 16 MiB") })
+}
+
+// subscribe is what we want of the remote.
+func (s *Source) subscribe() (filters []In) { return s.o.In }
+
+// granted takes note of what the remote lets us have.
+func (s *Source) granted(filters []In, codes []byte) {
+	s.subscribed = true
+	for i, f := range filters {
+		if i >= len(codes) || codes[i] > 2 {
+			s.tell(fmt.Errorf("%s doesn't let us subscribe to %q", s.link.name, f.Filter))
+			return
+		}
+	}
+	s.tell(nil)
+}
+
+// tell reports a state once.
+func (s *Source) tell(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text == s.told {
+		return
+	}
+	s.told = text
+	s.env.Degraded(err)
+}

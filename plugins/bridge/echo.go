@@ -1,0 +1,97 @@
+// This file: what keeps an event from going around.
+//
+//  1. An event that this plugin published is not sent out: its source says so. That alone ends every loop after one round.
+//  2. The connection asks to be a bridge, by the protocol version 0x84 that Mosquitto and others know: such a broker doesn't send us what we
+//     published, and leaves the retain flag as it was.
+//  3. A broker that refuses that version does send us what we published. So what was sent is remembered for a minute, and one message from
+//     the remote that is the same is swallowed for each. Somebody else's message that is the same in that minute may be the one that is
+//     swallowed; therefore this is not done where 2 works.
+
+package bridge
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+const (
+	echoes  = 10000 // remembered at most; the oldest is forgotten
+	echoAge = time.Minute
+)
+
+type sent struct {
+	sum uint64
+	at  time.Time
+}
+
+// echo remembers what was sent.
+type echo struct {
+	mu    sync.Mutex
+	seed  maphash.Seed
+	ring  []sent // oldest first
+	count map[uint64]int
+}
+
+func (e *echo) sum(topic string, payload []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(e.seed)
+	h.WriteString(topic)
+	h.WriteByte(0)
+	h.Write(payload)
+	return h.Sum64()
+}
+
+// sent remembers a message.
+func (e *echo) sent(topic string, payload []byte, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.count == nil {
+		e.seed, e.count = maphash.MakeSeed(), map[uint64]int{}
+	}
+	e.forget(now, echoes-1)
+	s := e.sum(topic, payload)
+	e.ring = append(e.ring, sent{s, now})
+	e.count[s]++
+}
+
+// forget drops what is too old, and all but most.
+func (e *echo) forget(now time.Time, most int) {
+	n := 0
+	for n < len(e.ring) && (len(e.ring)-n > most || now.Sub(e.ring[n].at) > echoAge) {
+		e.drop(e.ring[n].sum)
+		n++
+	}
+	e.ring = e.ring[n:]
+}
+
+// drop takes one off the count; the entry in the ring of one that was swallowed counts for nothing later.
+func (e *echo) drop(s uint64) {
+	if e.count[s] > 1 {
+		e.count[s]--
+	} else {
+		delete(e.count, s)
+	}
+}
+
+// heard reports whether a message is one that was sent, and forgets that one.
+func (e *echo) heard(topic string, payload []byte, now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.ring) == 0 {
+		return false
+	}
+	e.forget(now, echoes)
+	s := e.sum(topic, payload)
+	if e.count[s] == 0 {
+		return false
+	}
+	for i := range e.ring {
+		if e.ring[i].sum == s {
+			e.ring = append(e.ring[:i], e.ring[i+1:]...)
+			break
+		}
+	}
+	e.drop(s)
+	return true
+}

@@ -1,0 +1,203 @@
+// This file: the options, what is wrong with them, and what they say of the remote.
+
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Connects this bus with another MQTT broker, in one direction or both. Messages of the remote are acknowledged to it when they are durable here, and it keeps " +
+	"a session for us, so that none is missed while we are away. Events for the remote wait in the journal until it has acknowledged them, and go in order. What came from " +
+	"the remote isn't sent back, so that filters may overlap. A file without `publish` publishes the remote's messages as they are. MQTT 3.1.1 over TCP, TLS or WebSocket."
+
+// Options of the source.
+type Options struct {
+	URL         string        `key:"url" doc:"the remote as mqtt://host:1883; also tcp, mqtts, ssl, tls, ws and wss" need:"yes"`
+	ClientID    string        `key:"client_id" doc:"who we are to the remote, which keeps our session under this name; made of the host's name and the url when empty"`
+	User        string        `key:"user" doc:"the user's name at the remote"`
+	Password    string        `key:"password" doc:"the user's password, best as secret:name" secret:"yes"`
+	CA          string        `key:"ca" doc:"a file with the certificates (PEM) that sign the remote's; empty for the system's" path:"yes"`
+	Insecure    bool          `key:"insecure" doc:"don't look at the remote's certificate: anybody can be the remote then"`
+	KeepAlive   time.Duration `key:"keep_alive" doc:"how soon a dead connection is noticed" min:"1s" max:"18h"`
+	Clean       bool          `key:"clean" doc:"let the remote forget us when the connection ends, and with us what it would have kept"`
+	In          []In          `key:"in" doc:"what comes from the remote; the first rule that matches a topic counts"`
+	Out         []Out         `key:"out" doc:"what goes to the remote; the first rule that matches a topic counts"`
+	MaxInflight int           `key:"max_inflight" doc:"how many events are on their way to the remote at a time" min:"1" max:"1000"`
+}
+
+// In is a rule for messages from the remote.
+type In struct {
+	Filter string `key:"filter" doc:"a topic filter at the remote" need:"yes"`
+	QoS    QoS    `key:"qos" doc:"quality of service of the subscription, 0 to 2; 1 when left out"`
+	Strip  string `key:"strip" doc:"taken off the front of the remote's topic where it stands there"`
+	Prefix string `key:"prefix" doc:"put before what is left, to be the topic here"`
+}
+
+// Out is a rule for events to the remote.
+type Out struct {
+	Filter string `key:"filter" doc:"a topic filter on this bus" need:"yes"`
+	QoS    QoS    `key:"qos" doc:"quality of service, 0 or 1; 1 when left out"`
+	Strip  string `key:"strip" doc:"taken off the front of the topic where it stands there"`
+	Prefix string `key:"prefix" doc:"put before what is left, to be the topic at the remote"`
+	Retain string `key:"retain" doc:"whether the remote is to retain it: as the event is (when left out), always or never" oneof:"keep|always|never"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInflight: 20} }
+
+// QoS is 0, 1 or 2 as text; empty is 1.
+type QoS string
+
+// UnmarshalText reads 0, 1 or 2.
+func (q *QoS) UnmarshalText(b []byte) error {
+	switch s := string(b); s {
+	case "0", "1", "2":
+		*q = QoS(s)
+		return nil
+	}
+	return errors.New("it is 0, 1 or 2")
+}
+
+// Level is the number.
+func (q QoS) Level() byte {
+	switch q {
+	case "0":
+		return 0
+	case "2":
+		return 2
+	}
+	return 1
+}
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	errs := checkRemote(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure)
+	bad := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	if len(o.In)+len(o.Out) == 0 {
+		bad("in", "nothing comes and nothing goes", "in: [{filter: \"site/#\"}], out: [{filter: \"home/#\"}], or both")
+	}
+	rule := func(key, filter, strip, prefix string) {
+		if err := checkFilter(filter); err != nil {
+			bad(key+".filter", err.Error(), "")
+		}
+		for name, v := range map[string]string{".strip": strip, ".prefix": prefix} {
+			if v == "" {
+				continue
+			}
+			if err := checkTopic(v); err != nil {
+				bad(key+name, err.Error(), "the beginning of a topic, for example site/")
+			}
+		}
+	}
+	for i, r := range o.In {
+		rule(fmt.Sprintf("in[%d]", i), r.Filter, r.Strip, r.Prefix)
+	}
+	for i, r := range o.Out {
+		key := fmt.Sprintf("out[%d]", i)
+		rule(key, r.Filter, r.Strip, r.Prefix)
+		if r.QoS == "2" {
+			bad(key+".qos", "events go out with 0 or 1", "1: an event is delivered at least once")
+		}
+	}
+	return errs
+}
+
+// Claims names our session at the remote, which only one can hold.
+func (o Options) Claims() []string {
+	l := o.link()
+	return []string{"mqtt-client:" + l.addr + "/" + l.clientID}
+}
+
+// Access is the remote.
+func (o Options) Access() []string { return []string{"host:" + o.link().addr} }
+
+// optionError is a wrong option.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// ports are the schemes and their ports.
+var ports = map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": "8883", "ssl": "8883", "tls": "8883", "ws": "80", "wss": "443"}
+
+// checkRemote checks what source and action have in common.
+func checkRemote(raw, id, user, password, ca string, insecure bool) (errs []error) {
+	bad := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "" || u.Hostname() == "":
+		bad("url", "this is no address of a broker", "mqtt://host:1883")
+		return errs
+	case ports[u.Scheme] == "":
+		bad("url", fmt.Sprintf("%q is no way to a broker", u.Scheme), "mqtt, tcp, mqtts, ssl, tls, ws or wss")
+	case u.User != nil:
+		bad("url", "the user's name and password don't belong here, where everybody sees them", "set user, and password: \"secret:name\"")
+	case u.Scheme != "ws" && u.Scheme != "wss" && (u.Path != "" && u.Path != "/" || u.RawQuery != ""):
+		bad("url", "only ws and wss have a path", "mqtt://host:1883")
+	}
+	secure := u.Scheme == "wss" || ports[u.Scheme] == "8883"
+	if (ca != "" || insecure) && !secure {
+		bad("url", "there are no certificates on a connection without TLS", "mqtts://host:8883, or leave ca and insecure out")
+	}
+	if ca != "" && insecure {
+		bad("insecure", "ca says whom to trust, insecure to trust anybody", "leave one of them out")
+	}
+	if password != "" && user == "" {
+		bad("user", "a password without a user's name", "")
+	}
+	for key, v := range map[string]string{"client_id": id, "user": user} {
+		if v != "" && checkText(v) != nil {
+			bad(key, checkText(v).Error(), "")
+		}
+	}
+	return errs
+}
+
+func (o Options) link() link {
+	return newLink(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure, o.KeepAlive)
+}
+
+// newLink makes what is needed to connect of options that are right.
+func newLink(raw, id, user, password, ca string, insecure bool, keep time.Duration) link {
+	u, err := url.Parse(raw)
+	if err != nil {
+		u = &url.URL{}
+	}
+	port := u.Port()
+	if port == "" {
+		port = ports[u.Scheme]
+	}
+	if id == "" {
+		id = clientID(raw)
+	}
+	addr := net.JoinHostPort(u.Hostname(), port)
+	return link{url: u, addr: addr, name: addr, clientID: id, user: user, password: password, ca: ca, insecure: insecure, keepAlive: keep}
+}
+
+// clientID is who we are unless the file says it: the same after a restart, and another for another remote.
+func clientID(url string) string {
+	host, _ := os.Hostname() // without one the rest has to do
+	host = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '-'
+	}, host)
+	h := fnv.New32a()
+	h.Write([]byte(url))
+	return fmt.Sprintf("postbus-%.40s-%08x", host, h.Sum32())
+}
