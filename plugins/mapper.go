@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	maxFlight      = 1024    // events of a plugin that wait for the disk
+	maxFlight      = 4096    // events of a plugin that wait for the disk
 	maxFlightBytes = 4 << 20 // and what they hold, unless it is one
 )
 
@@ -149,7 +149,7 @@ func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields ma
 	}
 	m.turn.Unlock()
 	if err != nil {
-		m.room.give(size)
+		m.room.give(1, size)
 	}
 	return err
 }
@@ -328,6 +328,7 @@ func (m *mapper) fail(err error) {
 // seal waits for the disk, event by event.
 func (m *mapper) seal() {
 	defer m.tasks.Done()
+	n, bytes := 0, 0
 	for s := range m.queue {
 		var err error
 		for i := range s.sent {
@@ -335,9 +336,13 @@ func (m *mapper) seal() {
 				break
 			}
 		}
-		m.room.give(s.bytes)
 		if s.done != nil {
 			s.done(err)
+		}
+		n, bytes = n+1, bytes+s.bytes
+		if n >= maxFlight/16 || len(m.queue) == 0 { // together: the lock is everybody's
+			m.room.give(n, bytes)
+			n, bytes = 0, 0
 		}
 	}
 }
@@ -348,8 +353,12 @@ func (m *mapper) durable(s *sent) error {
 	for again := false; ; again = true {
 		select {
 		case <-s.pending.Done():
-		case <-m.ctx.Done():
-			return errStopped
+		default:
+			select {
+			case <-s.pending.Done():
+			case <-m.ctx.Done():
+				return errStopped
+			}
 		}
 		err := s.pending.Err()
 		if err == nil {
@@ -370,6 +379,7 @@ type flight struct {
 	mu       sync.Mutex
 	cond     sync.Cond
 	n, bytes int
+	waiting  int
 }
 
 func (f *flight) take(ctx context.Context, bytes int) error {
@@ -382,9 +392,11 @@ func (f *flight) take(ctx context.Context, bytes int) error {
 			f.mu.Unlock()
 		})
 		defer stop()
+		f.waiting++
 		for f.full(bytes) && ctx.Err() == nil {
 			f.cond.Wait()
 		}
+		f.waiting--
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -398,12 +410,14 @@ func (f *flight) full(bytes int) bool {
 	return f.n >= maxFlight || f.n > 0 && f.bytes+bytes > maxFlightBytes
 }
 
-func (f *flight) give(bytes int) {
+func (f *flight) give(n, bytes int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.n--
+	f.n -= n
 	f.bytes -= bytes
-	f.cond.Broadcast()
+	if f.waiting > 0 {
+		f.cond.Broadcast()
+	}
 }
 
 // sizeOf is about how many bytes an event holds; deep trees count by their first levels.

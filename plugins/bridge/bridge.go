@@ -20,7 +20,6 @@ package bridge
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -143,7 +142,7 @@ func (s *Source) once(ctx context.Context, post Post) error {
 	if s.subscribed && !present && !s.o.Clean {
 		s.env.Log().Warn("the remote has forgotten our session; messages may have been missed", "remote", s.link.name)
 	}
-	filters := s.subscribe()
+	filters := s.o.In
 	if s.subscribed && present {
 		filters = nil // still there; asking again would bring the retained messages again
 	}
@@ -172,18 +171,15 @@ func (s *Source) once(ctx context.Context, post Post) error {
 	}, func(topic string) { s.env.Lost(1, "a message of the remote larger than 16 MiB") })
 }
 
-// subscribe is what we want of the remote.
-func (s *Source) subscribe() (filters []In) { return s.o.In }
-
 // granted takes note of what the remote lets us have.
 func (s *Source) granted(filters []In, codes []byte) {
-	s.subscribed = true
 	for i, f := range filters {
 		if i >= len(codes) || codes[i] > 2 {
 			s.tell(fmt.Errorf("%s doesn't let us subscribe to %q", s.link.name, f.Filter))
 			return
 		}
 	}
+	s.subscribed = true
 	s.tell(nil)
 }
 

@@ -50,7 +50,7 @@ func (c *conn) start(keep time.Duration) {
 	c.writer.Go(func() {
 		ping := time.NewTicker(keep / 2)
 		defer ping.Stop()
-		w := bufio.NewWriter(timely{c.nc})
+		w := bufio.NewWriter(timely{c})
 		for {
 			select {
 			case <-c.dead:
@@ -91,13 +91,20 @@ func (c *conn) flush(w *bufio.Writer) error {
 }
 
 // timely gives each piece of a write its own time, so that a slow connection isn't a dead one.
-type timely struct{ nc net.Conn }
+type timely struct{ c *conn }
 
 func (t timely) Write(b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
+		t.c.mu.Lock()
+		if err = t.c.err; err == nil { // else fail has set the deadline that counts
+			_ = t.c.nc.SetWriteDeadline(time.Now().Add(stuck))
+		}
+		t.c.mu.Unlock()
+		if err != nil {
+			break
+		}
 		var m int
-		_ = t.nc.SetWriteDeadline(time.Now().Add(stuck))
-		m, err = t.nc.Write(b[n:min(len(b), n+piece)])
+		m, err = t.c.nc.Write(b[n:min(len(b), n+piece)])
 		n += m
 	}
 	return n, err
@@ -146,7 +153,20 @@ func (c *conn) fail(err error) {
 // end ends the connection and waits for its goroutine.
 func (c *conn) end() {
 	c.fail(errClosed)
+	hard := time.AfterFunc(300*time.Millisecond, func() { bottom(c.nc).Close() })
 	c.writer.Wait()
+	hard.Stop()
+}
+
+// bottom is the network's connection, whose Close doesn't say good-bye first.
+func bottom(nc net.Conn) net.Conn {
+	for {
+		b, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = b.NetConn()
+	}
 }
 
 // reason is why the connection ended, or err when it hasn't.
@@ -213,13 +233,17 @@ func buffered(r *bufio.Reader) io.Reader {
 	return io.LimitReader(r, int64(r.Buffered()))
 }
 
+// ended is an error of the network in words that don't change each time, as the port numbers of our side do.
 func ended(err error) error {
 	var late net.Error
+	var op *net.OpError
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("it closed the connection")
 	case errors.As(err, &late) && late.Timeout():
 		return errors.New("it has fallen silent")
+	case errors.As(err, &op) && op.Op != "dial":
+		return op.Err
 	}
 	return err
 }

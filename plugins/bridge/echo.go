@@ -65,7 +65,7 @@ func (e *echo) forget(now time.Time, most int) {
 	e.ring = e.ring[n:]
 }
 
-// drop takes one off the count; the entry in the ring of one that was swallowed counts for nothing later.
+// drop takes one off the count.
 func (e *echo) drop(s uint64) {
 	if e.count[s] > 1 {
 		e.count[s]--

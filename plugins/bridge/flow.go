@@ -17,14 +17,14 @@ import (
 
 // in makes an event of a message and acknowledges it when that is durable.
 func (s *Source) in(ctx context.Context, c *conn, p *packets.PublishPacket, post Post) error {
-	if err := checkTopic(p.TopicName); err != nil || p.Qos > 2 {
-		return fmt.Errorf("it sent a message that MQTT forbids: topic: %w", orEnded(err))
+	if err := checkTopic(p.TopicName); err != nil {
+		return fmt.Errorf("it sent a message whose topic makes no sense: %w", err)
 	}
-	if p.Qos > 0 && p.MessageID == 0 {
-		return errors.New("it sent a message without an identifier")
+	if p.Qos > 2 || p.Qos > 0 && p.MessageID == 0 {
+		return errors.New("it sent a message that MQTT forbids")
 	}
 	rule, ok := s.inRule(p.TopicName)
-	if !ok || s.plain() && s.echo.heard(p.TopicName, p.Payload, time.Now()) {
+	if !ok || s.link.plain && s.echo.heard(p.TopicName, p.Payload, time.Now()) {
 		c.ack(p) // of a subscription that the file had before, which the remote still keeps; or our own
 		return nil
 	}
@@ -62,12 +62,9 @@ func (s *Source) inRule(topic string) (In, bool) {
 	return In{}, false
 }
 
-// plain reports whether the remote sends us our own messages.
-func (s *Source) plain() bool { return s.link.plain }
-
-// remember is called for everything that is sent.
+// remember is called for everything that is sent, only while there is a connection: link.plain is that one's.
 func (s *Source) remember(p *packets.PublishPacket) {
-	if !s.plain() {
+	if !s.link.plain {
 		return
 	}
 	if _, comes := s.inRule(p.TopicName); comes {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -31,7 +32,8 @@ type link struct {
 	ca             string
 	insecure       bool
 	keepAlive      time.Duration
-	plain          bool // it refuses bridges, but not clients
+	plain          bool // on this connection we are a client, not a bridge
+	noBridges      bool // it has said that it refuses bridges
 }
 
 // refusal is a CONNACK that says no.
@@ -58,6 +60,8 @@ func (r refusal) Error() string {
 func (l *link) connect(ctx context.Context, clean bool) (*conn, bool, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it doesn't answer within %s", patience))
 	defer cancel()
+	l.plain = l.noBridges
+	refused := false
 	if !l.plain {
 		c, present, spoken, err := l.try(ctx, clean, 0x84)
 		if err == nil || !spoken || ctx.Err() != nil {
@@ -67,11 +71,11 @@ func (l *link) connect(ctx context.Context, clean bool) (*conn, bool, error) {
 		if errors.As(err, &no) && no != packets.ErrRefusedBadProtocolVersion {
 			return nil, false, err
 		}
+		refused = no == packets.ErrRefusedBadProtocolVersion
+		l.plain = true // others just close the connection
 	}
 	c, present, _, err := l.try(ctx, clean, 4)
-	if err == nil {
-		l.plain = true
-	}
+	l.noBridges = l.noBridges || err == nil && refused
 	return c, present, err
 }
 
@@ -104,7 +108,7 @@ func (l *link) try(ctx context.Context, clean bool, version byte) (c *conn, pres
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, false, true, err
+		return nil, false, true, ended(err)
 	}
 	c.start(l.keepAlive)
 	return c, present, true, nil
@@ -152,17 +156,26 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", l.addr)
 }
 
-// wsConn makes a stream of a WebSocket's messages.
+// wsConn makes a stream of a WebSocket's messages. Its deadlines can be set by any goroutine, which gorilla's can't.
 type wsConn struct {
 	*websocket.Conn
-	r io.Reader
+	r     io.Reader
+	write atomic.Pointer[time.Time]
 }
 
 func (c *wsConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
+func (c *wsConn) SetWriteDeadline(t time.Time) error {
+	c.write.Store(&t)
+	return c.NetConn().SetWriteDeadline(t) // for a write under way
+}
+
 func (c *wsConn) Write(b []byte) (int, error) {
+	if t := c.write.Load(); t != nil {
+		_ = c.Conn.SetWriteDeadline(*t) // it only takes note
+	}
 	if err := c.WriteMessage(websocket.BinaryMessage, b); err != nil {
 		return 0, err
 	}

@@ -3,6 +3,7 @@
 package bridge
 
 import (
+	_ "embed"
 	"errors"
 	"fmt"
 	"hash/fnv"

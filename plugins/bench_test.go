@@ -1,0 +1,106 @@
+package plugins
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// benched has a filter, a topic and a payload with expressions.
+const benched = `
+source: {probe: {name: a}}
+publish:
+  - when: event.value >= 0 && event.text != ""
+    topic: "room/${event.text}/temperature"
+    payload: {celsius: "${round(event.json.t, 1)}", n: "${event.value}", host: "${host}"}
+`
+
+func benchedSpec(b *testing.B) *Spec {
+	_, cat := newProbes(&testing.T{})
+	c := &Checker{Catalog: cat, Host: "test"}
+	spec, errs := c.Check("a", "a.yaml", []byte(benched))
+	if errs != nil {
+		b.Fatal(errs.Render())
+	}
+	return spec
+}
+
+func benchedEvent(n int) map[string]any {
+	return map[string]any{"value": n, "text": "kitchen", "json": map[string]any{"t": 21.4567}}
+}
+
+// BenchmarkMapping is the mapping alone, on one core.
+func BenchmarkMapping(b *testing.B) {
+	m := newMapper("a", "test", nil, nil, nil)
+	defer m.close()
+	m.swap(benchedSpec(b))
+	r := &runner{spec: m.spec.sources[0]}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		v := expr.Vars{Event: benchedEvent(i), Now: time.Now(), Host: "test"}
+		if list := m.outcomes(r, &v); len(m.events(list, v.Now)) != 1 {
+			b.Fatal("nothing comes of it")
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+func benchedBus(b *testing.B) *bus.Bus {
+	x, err := bus.Open(context.Background(), bus.Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = x.Close() })
+	return x
+}
+
+// BenchmarkDurable is the same with the durable bus behind it: every event is on disk before the source
+// is told. Compare it with BenchmarkBare.
+func BenchmarkDurable(b *testing.B) {
+	m := newMapper("a", "test", nil, benchedBus(b), nil)
+	m.swap(benchedSpec(b))
+	r := &runner{spec: m.spec.sources[0]}
+	ctx := context.Background()
+	done := make(chan error, 1)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		n++
+		if err := m.post(ctx, r, time.Now(), benchedEvent(n), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	_ = m.post(ctx, r, time.Now(), benchedEvent(0), func(err error) { done <- err })
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	m.close()
+}
+
+// BenchmarkBare publishes what the mapping of BenchmarkDurable gives, with as many in flight.
+func BenchmarkBare(b *testing.B) {
+	x := benchedBus(b)
+	flight := make(chan bus.Pending, maxFlight)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for p := range flight {
+			<-p.Done()
+		}
+	}()
+	b.ReportAllocs()
+	for b.Loop() {
+		p, err := x.Send(bus.Event{Topic: "room/kitchen/temperature", Payload: []byte(`{"celsius":21.5,"n":1,"host":"test"}`), QoS: 1, Source: "plugin:a"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		flight <- p
+	}
+	close(flight)
+	<-ended
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}

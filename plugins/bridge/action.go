@@ -1,0 +1,260 @@
+// This file: the action, one message to a remote.
+
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Publishes one message at another MQTT broker for each event. It is done when that broker has acknowledged it, and tried again until then. The connection " +
+	"is made at the first event and kept. To send whole topics there, in order, a `bridge` source with `out` is better."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	URL       string        `key:"url" doc:"the remote as mqtt://host:1883; also tcp, mqtts, ssl, tls, ws and wss" need:"yes"`
+	ClientID  string        `key:"client_id" doc:"who we are to the remote; made up each time when empty"`
+	User      string        `key:"user" doc:"the user's name at the remote"`
+	Password  string        `key:"password" doc:"the user's password, best as secret:name" secret:"yes"`
+	CA        string        `key:"ca" doc:"a file with the certificates (PEM) that sign the remote's; empty for the system's" path:"yes"`
+	Insecure  bool          `key:"insecure" doc:"don't look at the remote's certificate: anybody can be the remote then"`
+	KeepAlive time.Duration `key:"keep_alive" doc:"how soon a dead connection is noticed" min:"1s" max:"18h"`
+}
+
+// ActionDefaults returns the options of a file that sets none.
+func ActionDefaults() ActionOptions { return ActionOptions{KeepAlive: Defaults().KeepAlive} }
+
+// Check looks across the options.
+func (o ActionOptions) Check() []error {
+	return checkRemote(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure)
+}
+
+// Access is the remote.
+func (o ActionOptions) Access() []string {
+	return []string{"host:" + newLink(o.URL, "-", "", "", "", false, 0).addr}
+}
+
+// Args is one event's.
+type Args struct {
+	Topic   string `key:"topic" doc:"the topic at the remote" need:"yes"`
+	Payload any    `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; nothing is an empty payload"`
+	QoS     QoS    `key:"qos" doc:"quality of service, 0 to 2; 1 when left out. With 0 it is done when it is sent"`
+	Retain  bool   `key:"retain" doc:"the remote is to keep it as the topic's last value"`
+}
+
+// ActionEnv is what the action needs of postbus.
+type ActionEnv interface {
+	Log() *slog.Logger
+}
+
+// Action holds the connection. Do may be called by several goroutines.
+type Action struct {
+	keep time.Duration
+	ctx  context.Context // until Close
+	stop context.CancelFunc
+	turn chan struct{} // one place: who holds it may connect
+	link link
+
+	mu      sync.Mutex
+	conn    *conn // nil: none
+	closed  bool
+	waiting map[uint16]chan error
+	next    uint16
+	readers sync.WaitGroup
+}
+
+// NewAction makes an action; it connects to nothing yet.
+func NewAction(o ActionOptions, _ ActionEnv) *Action {
+	id := o.ClientID
+	if id == "" { // nothing is kept for us, so the name needn't be the same again
+		var b [4]byte
+		_, _ = rand.Read(b[:]) // never fails
+		id = clientID(o.URL) + "-" + hex.EncodeToString(b[:])
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	a := &Action{keep: o.KeepAlive, ctx: ctx, stop: stop, turn: make(chan struct{}, 1), link: newLink(o.URL, id, o.User, o.Password, o.CA, o.Insecure, o.KeepAlive), waiting: map[uint16]chan error{}}
+	a.link.noBridges = true // we are a client like others
+	return a
+}
+
+// permanent is an error that trying again doesn't mend.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+func (permanent) Permanent() bool { return true }
+
+var errActionClosed = errors.New("the action is closed")
+
+// Do publishes; nil says that the remote has acknowledged it.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	if err := checkTopic(args.Topic); err != nil {
+		return permanent{fmt.Errorf("topic: %w", err)}
+	}
+	payload, err := encode(args.Payload)
+	if err != nil {
+		return permanent{fmt.Errorf("payload: %w", err)}
+	}
+	if len(payload) > maxPacket {
+		return permanent{fmt.Errorf("payload: it has %d bytes, more than %d", len(payload), maxPacket)}
+	}
+	c, err := a.connection(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.link.name, err)
+	}
+	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	p.TopicName, p.Payload, p.Qos, p.Retain = args.Topic, payload, args.QoS.Level(), args.Retain
+	answer := make(chan error, 1)
+	if p.MessageID, err = a.wait(answer); err != nil {
+		return err
+	}
+	defer a.forget(p.MessageID)
+	var written func()
+	if p.Qos == 0 {
+		written = func() { a.answered(p.MessageID) }
+	}
+	c.send(p, written)
+	select {
+	case <-answer:
+		return nil
+	case <-c.dead:
+		select { // both may have come
+		case <-answer:
+			return nil
+		default:
+			return fmt.Errorf("%s: %w", a.link.name, c.reason(errClosed))
+		}
+	case <-ctx.Done():
+		return fmt.Errorf("%s doesn't acknowledge: %w", a.link.name, ctx.Err())
+	}
+}
+
+// connection is the one there is, or a new one.
+func (a *Action) connection(ctx context.Context) (*conn, error) {
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	a.mu.Lock()
+	c, closed := a.conn, a.closed
+	a.mu.Unlock()
+	switch {
+	case closed:
+		return nil, errActionClosed
+	case c != nil:
+		return c, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.ctx, cancel)()
+	c, _, err := a.link.connect(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.conn = c
+	a.readers.Go(func() { a.read(c) })
+	return c, nil
+}
+
+// read takes the answers until the connection ends.
+func (a *Action) read(c *conn) {
+	err := c.read(a.keep, func(p packets.ControlPacket) error {
+		switch p := p.(type) {
+		case *packets.PubackPacket:
+			a.answered(p.MessageID)
+		case *packets.PubcompPacket:
+			a.answered(p.MessageID)
+		case *packets.PubrecPacket:
+			r := packets.NewControlPacket(packets.Pubrel).(*packets.PubrelPacket)
+			r.MessageID = p.MessageID
+			c.send(r, nil)
+		}
+		return nil
+	}, func(string) {})
+	c.fail(err)
+	a.mu.Lock()
+	if a.conn == c {
+		a.conn = nil
+	}
+	a.mu.Unlock()
+	c.end()
+}
+
+// wait takes a packet identifier that nobody else has.
+func (a *Action) wait(answer chan error) (uint16, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for range 65535 {
+		a.next = a.next%65535 + 1
+		if _, taken := a.waiting[a.next]; !taken {
+			a.waiting[a.next] = answer
+			return a.next, nil
+		}
+	}
+	return 0, errors.New("65535 messages wait for the remote already")
+}
+
+func (a *Action) forget(id uint16) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.waiting, id)
+}
+
+func (a *Action) answered(id uint16) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w, ok := a.waiting[id]; ok {
+		w <- nil
+		delete(a.waiting, id)
+	}
+}
+
+// Close ends the connection.
+func (a *Action) Close() error {
+	a.stop()
+	a.turn <- struct{}{} // nobody is connecting any more
+	defer func() { <-a.turn }()
+	a.mu.Lock()
+	a.closed = true
+	c := a.conn
+	a.mu.Unlock()
+	if c != nil {
+		c.fail(errActionClosed)
+	}
+	a.readers.Wait()
+	return nil
+}
+
+// encode makes the bytes of a payload.
+func encode(v any) ([]byte, error) {
+	switch v := v.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return []byte(v), nil
+	case []byte:
+		return v, nil
+	case fmt.Stringer: // a topic's levels, a time
+		return []byte(v.String()), nil
+	}
+	return json.Marshal(v)
+}

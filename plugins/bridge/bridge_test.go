@@ -1,0 +1,234 @@
+package bridge
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func options(url string) Options {
+	o := Defaults()
+	o.URL, o.ClientID = url, "postbus-test"
+	return o
+}
+
+// The remote goes away while events are on their way and many more come; then all are there, in order.
+func TestRemoteIsAwayForAWhile(t *testing.T) {
+	m := newMosquitto(t, "")
+	there := newClient(t, m.url(), "there", "house/#")
+	env := newEnv(t)
+	o := options(m.url())
+	o.Out = []Out{{Filter: "home/#", Strip: "home/", Prefix: "house/"}}
+	run(t, o, env, nil, nil)
+	const n = 5000
+	for i := range n {
+		env.publish("client:x", "home/a", fmt.Sprint(i), false)
+		switch i {
+		case 1000:
+			there.until(500)
+			m.stop()
+			env.until("degraded", func() bool { return !env.connected()() })
+		case 4000:
+			m.start()
+		}
+	}
+	got, all := there.until(n)
+	for i, g := range got {
+		if g != fmt.Sprintf("house/a=%d", i) {
+			t.Fatalf("message %d is %s", i, g)
+		}
+	}
+	env.until("all acknowledged", func() bool { return env.place == n })
+	t.Logf("%d messages, %d of them again", all, all-n)
+	if all > n+2*o.MaxInflight {
+		t.Errorf("%d messages came again", all-n)
+	}
+}
+
+// Filters overlap both ways, and there are other clients on both sides: each event is there once on each side.
+func TestNoLoop(t *testing.T) {
+	for name, plain := range map[string]bool{"as a bridge": false, "as a client": true} {
+		t.Run(name, func(t *testing.T) {
+			m := newMosquitto(t, "")
+			there := newClient(t, m.url(), "there", "#")
+			env := newEnv(t)
+			o := options(m.url())
+			o.In, o.Out = []In{{Filter: "#"}}, []Out{{Filter: "#"}}
+			r := run(t, o, env, func(s *Source) { s.link.noBridges = plain }, nil)
+			env.until("connected", func() bool { return len(env.degraded) > 0 || env.place > 0 || s0(r) })
+			const n = 100
+			for i := range n {
+				env.publish("client:x", "a/here", fmt.Sprint(i), false)
+				there.publish("a/there", fmt.Sprint(i))
+			}
+			there.until(2 * n)
+			env.until("all events", func() bool { return len(r.events) >= n && env.place >= 2*n })
+			// What would go around had the time to do so: one more from each side comes after it.
+			env.publish("client:x", "a/last", "here", false)
+			there.until(2*n + 1)
+			there.publish("a/last", "there")
+			env.until("the last", func() bool { return slices.Contains(r.topics(), "a/last=there") })
+			if _, all := there.until(2*n + 2); all != 2*n+2 {
+				t.Errorf("%d messages there, not %d", all, 2*n+2)
+			}
+			if len(r.events) != n+1 || len(env.journal) != 2*n+2 {
+				t.Errorf("%d events, %d in the journal: %v", len(r.events), len(env.journal), r.topics())
+			}
+		})
+	}
+}
+
+// s0 is a condition that holds at once: subscribing at the remote is quick, and the test's messages wait for it by QoS 1 in any case.
+func s0(*running) bool { return true }
+
+// We are away: the remote keeps what comes, and gives again what we didn't acknowledge.
+func TestWeAreAwayForAWhile(t *testing.T) {
+	m := newMosquitto(t, "")
+	there := newClient(t, m.url(), "there", "")
+	env := newEnv(t)
+	o := options(m.url())
+	o.In = []In{{Filter: "site/#", Prefix: "remote/", Strip: "site/"}}
+	o.Out = []Out{{Filter: "home/#"}}
+	held := 0
+	r := run(t, o, env, nil, func(f map[string]any) bool {
+		if string(f["payload"].([]byte)) >= "5" { // posted, and never durable
+			held++
+			return true
+		}
+		return false
+	})
+	there.publish("site/probe", "!") // until the subscription stands
+	for len(r.snapshot()) == 0 {
+		there.publish("site/probe", "!")
+		time.Sleep(5 * time.Millisecond)
+	}
+	for i := range 10 {
+		there.publish("site/a", fmt.Sprint(i))
+	}
+	env.until("all came", func() bool { return slices.Contains(r.topics(), "remote/a=9") })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for i := 10; i < 1000; i++ {
+		there.publish("site/a", fmt.Sprint(i))
+	}
+	again := run(t, o, env, nil, nil)
+	env.until("the rest came", func() bool { return slices.Contains(again.topics(), "remote/a=999") })
+	var want []string
+	for i := 5; i < 1000; i++ {
+		want = append(want, fmt.Sprintf("remote/a=%d", i))
+	}
+	if got := again.topics(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%d events, not %d: %v", len(got), len(want), got[:min(20, len(got))])
+	}
+}
+
+func (r *running) snapshot() []string {
+	r.env.mu.Lock()
+	defer r.env.mu.Unlock()
+	return r.topics()
+}
+
+// What we hadn't had acknowledged when we stopped goes out when we are back.
+func TestOutGoesOnAfterARestart(t *testing.T) {
+	m := newMosquitto(t, "")
+	there := newClient(t, m.url(), "there", "home/#")
+	env := newEnv(t)
+	o := options(m.url())
+	o.Out = []Out{{Filter: "home/#"}}
+	const n = 2000
+	for i := range n {
+		env.publish("client:x", "home/a", fmt.Sprint(i), false)
+	}
+	for stops := 1; ; stops++ {
+		r := run(t, o, env, nil, nil)
+		env.until("some acknowledged", func() bool { return env.place >= min(n, stops*400) })
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		env.mu.Lock()
+		place := env.place
+		env.mu.Unlock()
+		if place == n {
+			break
+		}
+	}
+	got, _ := there.until(n)
+	for i, g := range got {
+		if g != fmt.Sprintf("home/a=%d", i) {
+			t.Fatalf("message %d is %s", i, g)
+		}
+	}
+}
+
+func TestRetainAndQoS(t *testing.T) {
+	m := newMosquitto(t, "")
+	env := newEnv(t)
+	o := options(m.url())
+	o.Out = []Out{{Filter: "keep/+"}, {Filter: "always/+", Retain: "always", QoS: "0"}, {Filter: "never/+", Retain: "never"}}
+	run(t, o, env, nil, nil)
+	for _, k := range []string{"keep", "always", "never"} {
+		env.publish("client:x", k+"/yes", "1", true)
+		env.publish("client:x", k+"/no", "1", false)
+	}
+	env.until("all sent", func() bool { return env.place == 6 })
+	late := newClient(t, m.url(), "late", "#")
+	got, _ := late.until(3)
+	slices.Sort(got)
+	if want := []string{"always/no=1 retained", "always/yes=1 retained", "keep/yes=1 retained"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestRetainedComeOnceInASession(t *testing.T) {
+	m := newMosquitto(t, "")
+	there := newClient(t, m.url(), "there", "")
+	there.do(there.c.Publish("site/state", 1, true, "on"))
+	env := newEnv(t)
+	o := options(m.url())
+	o.In = []In{{Filter: "site/#", QoS: "2"}}
+	r := run(t, o, env, nil, nil)
+	env.until("the retained one", func() bool { return len(r.events) == 1 && r.events[0]["retain"] == true })
+	m.stop()
+	env.until("degraded", func() bool { return !env.connected()() })
+	m.start()
+	env.until("connected", func() bool { return env.connected()() })
+	there.do(there.c.Publish("site/x", 2, false, `{"a": 1}`))
+	env.until("the next", func() bool { return len(r.events) > 1 })
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	if want := (map[string]any{"topic": "site/x", "payload": []byte(`{"a": 1}`), "text": `{"a": 1}`, "json": map[string]any{"a": 1.0}, "qos": 2, "retain": false}); !reflect.DeepEqual(r.events[1], want) {
+		t.Errorf("%v", r.events[1])
+	}
+}
+
+func TestRefused(t *testing.T) {
+	m := newMosquitto(t, "password_file /dev/null")
+	m.stop()
+	conf := m.dir + "/conf"
+	edit(t, conf, "allow_anonymous true", "allow_anonymous false")
+	m.start()
+	env := newEnv(t)
+	o := options(m.url())
+	o.In, o.User, o.Password = []In{{Filter: "#"}}, "me", "wrong"
+	run(t, o, env, nil, nil)
+	env.until("refused", func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "not authorized") })
+}
+
+func TestNobodyThere(t *testing.T) {
+	env := newEnv(t)
+	o := options("mqtt://127.0.0.1:1")
+	o.In = []In{{Filter: "#"}}
+	r := run(t, o, env, nil, nil)
+	env.until("degraded", func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "127.0.0.1:1: ") })
+	time.Sleep(200 * time.Millisecond) // several attempts
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	if len(env.degraded) != 1 {
+		t.Errorf("said %d times: %q", len(env.degraded), env.degraded)
+	}
+}

@@ -1,0 +1,215 @@
+package http
+
+// The action: an event as a request.
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ActionSample is a complete plugin file with this action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is the action's description, in Markdown.
+const ActionAbout = "Sends a request for each event, with the body as `json`, `text` or `form`. A status from 200 to 299 (or of `allow`) is success. " +
+	"Without an answer, and after 408, 425, 429 and 5xx, it is sent again, so that a server may get an event twice: give a `key`, which is " +
+	"sent as Idempotency-Key, where the server knows it. Other statuses are not tried again. Redirects are not followed. It runs on every platform."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	URL      string            `key:"url" doc:"where to send to, as https://api.example.com/v1/events" need:"yes"`
+	Method   string            `key:"method" doc:"the request's method" oneof:"POST|PUT|PATCH|DELETE|GET|HEAD"`
+	Headers  map[string]string `key:"headers" doc:"headers of the request" secret:"yes"`
+	Timeout  time.Duration     `key:"timeout" doc:"longest time until the answer is there" min:"100ms" max:"10m"`
+	Allow    []int             `key:"allow" doc:"statuses that are success; without it 200 to 299"`
+	Insecure bool              `key:"insecure" doc:"whether any TLS certificate is good: then anybody on the way can read and change what is sent"`
+}
+
+// ActionDefaults of the options.
+func ActionDefaults() ActionOptions {
+	return ActionOptions{Method: "POST", Timeout: 10 * time.Second}
+}
+
+// Check finds what is wrong across the keys.
+func (o ActionOptions) Check() []error {
+	errs := append(checkURL(o.URL), checkHeaders(o.Headers)...)
+	for _, s := range o.Allow {
+		if s < 200 || s > 599 {
+			errs = append(errs, &optionError{"allow", fmt.Sprintf("%d is not a status from 200 to 599", s), ""})
+		}
+	}
+	return errs
+}
+
+// Access is what the action touches.
+func (o ActionOptions) Access() []string { return access(o.URL) }
+
+// Args are of each event.
+type Args struct {
+	Query map[string]string `key:"query" doc:"parameters that are added to the URL"`
+	JSON  any               `key:"json" doc:"body as JSON; at most one of json, text and form"`
+	Text  string            `key:"text" doc:"body as text"`
+	Form  map[string]string `key:"form" doc:"body as a URL-encoded form"`
+	Key   string            `key:"key" doc:"what makes this event unique, sent as Idempotency-Key; visible ASCII characters"`
+}
+
+// ActionEnv is what the action needs of the bus: nothing.
+type ActionEnv interface{}
+
+// Action sends a request for each event, at least once.
+type Action struct {
+	o      ActionOptions
+	client *http.Client
+}
+
+// NewAction makes an action; the options were checked.
+func NewAction(o ActionOptions, _ ActionEnv) *Action {
+	a := &Action{o: o, client: client(o.Insecure)}
+	a.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return a
+}
+
+// permanent is an error that no second attempt repairs.
+type permanent struct{ error }
+
+func (permanent) Permanent() bool { return true }
+func (p permanent) Unwrap() error { return p.error }
+
+// Do sends one request.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
+	defer cancel()
+	r, err := a.request(ctx, args)
+	if err != nil {
+		return permanent{failure(a.o.Method, a.o.URL, err)}
+	}
+	res, err := a.client.Do(r)
+	if err != nil {
+		return failure(a.o.Method, a.o.URL, err)
+	}
+	defer res.Body.Close()
+	good := res.StatusCode/100 == 2
+	if len(a.o.Allow) > 0 {
+		good = slices.Contains(a.o.Allow, res.StatusCode)
+	}
+	if good {
+		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be used again
+		return nil
+	}
+	said, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as there is
+	err = failure(a.o.Method, a.o.URL, fmt.Errorf("the server answered %s%s", res.Status, a.quote(said)))
+	switch s := res.StatusCode; {
+	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
+		return err
+	}
+	return permanent{err}
+}
+
+// request makes the request of an event.
+func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) {
+	u, err := url.Parse(a.o.URL)
+	if err != nil {
+		return nil, errors.New("this is not a URL")
+	}
+	if len(args.Query) > 0 {
+		q := u.Query()
+		for name, value := range args.Query {
+			q.Set(name, value)
+		}
+		u.RawQuery = q.Encode()
+	}
+	var body []byte
+	kind, kinds := "", 0
+	if args.JSON != nil {
+		kinds++
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		if err := e.Encode(args.JSON); err != nil {
+			return nil, fmt.Errorf("json: %w", err)
+		}
+		body, kind = bytes.TrimSuffix(b.Bytes(), []byte("\n")), "application/json"
+	}
+	if args.Text != "" {
+		kinds++
+		body, kind = []byte(args.Text), "text/plain; charset=utf-8"
+	}
+	if args.Form != nil {
+		kinds++
+		v := url.Values{}
+		for name, value := range args.Form {
+			v.Set(name, value)
+		}
+		body, kind = []byte(v.Encode()), "application/x-www-form-urlencoded"
+	}
+	if kinds > 1 {
+		return nil, errors.New("a request has one body: json, text and form exclude each other")
+	}
+	r, err := http.NewRequestWithContext(ctx, a.o.Method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	if args.Key != "" {
+		if len(args.Key) > 255 || strings.IndexFunc(args.Key, func(c rune) bool { return c < ' ' || c > '~' }) >= 0 {
+			return nil, errors.New("key has more than 255 or other than visible ASCII characters")
+		}
+		r.Header.Set("Idempotency-Key", args.Key)
+	}
+	setHeaders(r, a.o.Headers)
+	return r, nil
+}
+
+// quote is the beginning of what a server said, without the secrets that it may say back.
+func (a *Action) quote(said []byte) string {
+	text := string(said)
+	hide := func(secret string) {
+		if len(secret) >= 4 {
+			text = strings.ReplaceAll(text, secret, "…")
+		}
+	}
+	for _, value := range a.o.Headers {
+		hide(value)
+		if _, token, ok := strings.Cut(value, " "); ok { // Bearer …
+			hide(token)
+		}
+	}
+	if u, err := url.Parse(a.o.URL); err == nil {
+		if p, ok := u.User.Password(); ok {
+			hide(p)
+		}
+		for _, values := range u.Query() {
+			for _, v := range values {
+				hide(v)
+			}
+		}
+	}
+	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "\uFFFD")), " ")
+	if text == "" {
+		return ""
+	}
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "") + "…"
+	}
+	return fmt.Sprintf(": %q", text)
+}
+
+// Close ends the connections that were kept.
+func (a *Action) Close() error {
+	a.client.CloseIdleConnections()
+	return nil
+}

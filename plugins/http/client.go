@@ -1,0 +1,137 @@
+package http
+
+// What source and action share: the client, the checks of URL and headers, and errors that tell no secret.
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// client is an HTTP client of its own, so that its connections end with its owner.
+func client(insecure bool) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		TLSClientConfig:        &tls.Config{InsecureSkipVerify: insecure}, // the file says so, and the docs say what it means
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    10 * time.Second,
+		IdleConnTimeout:        90 * time.Second,
+		MaxIdleConns:           4,
+		MaxIdleConnsPerHost:    2,
+		MaxConnsPerHost:        16,
+		MaxResponseHeaderBytes: 256 << 10,
+	}}
+}
+
+// setHeaders sets the file's headers, and who we are if it does not say.
+func setHeaders(r *http.Request, headers map[string]string) {
+	r.Header.Set("User-Agent", "postbus")
+	for name, value := range headers {
+		if strings.EqualFold(name, "Host") {
+			r.Host = value
+		} else {
+			r.Header.Set(name, value)
+		}
+	}
+}
+
+// place is as much of a URL as may be seen: path, query and user may be secrets.
+func place(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "the URL"
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// failure says what failed and where, without what net/http says of the URL.
+func failure(method, address string, err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+		if u.Timeout() {
+			err = fmt.Errorf("no answer in time: %w", err)
+		}
+	}
+	return fmt.Errorf("%s %s: %w", method, place(address), err)
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e *optionError) Error() string { return e.reason }
+func (e *optionError) Key() string   { return e.key }
+func (e *optionError) Hint() string  { return e.hint }
+
+// checkURL never quotes the URL: it may hold a password.
+func checkURL(text string) []error {
+	bad := func(reason string) []error {
+		return []error{&optionError{"url", reason, "as https://api.example.com/v1/status"}}
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return bad("this is not a URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return bad("the URL does not begin with http:// or https://")
+	case u.Hostname() == "":
+		return bad("the URL has no host")
+	case u.Fragment != "":
+		return bad("the URL has a fragment (#), which no server sees")
+	}
+	if p := u.Port(); p != "" {
+		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+			return bad("the URL's port is not a number from 1 to 65535")
+		}
+	}
+	return nil
+}
+
+func access(text string) []string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return []string{"host:" + net.JoinHostPort(u.Hostname(), port)}
+}
+
+// checkHeaders never quotes a value.
+func checkHeaders(headers map[string]string) []error {
+	var errs []error
+	seen := map[string]bool{}
+	for name, value := range headers {
+		add := func(format string, args ...any) {
+			errs = append(errs, &optionError{"headers." + name, fmt.Sprintf(format, args...), ""})
+		}
+		canonical := http.CanonicalHeaderKey(name)
+		switch {
+		case !isToken(name):
+			add("%q is not a header's name", name)
+		case seen[canonical]:
+			add("the header %s is there twice", canonical)
+		case canonical == "Content-Length" || canonical == "Transfer-Encoding" || canonical == "Connection" || canonical == "Trailer":
+			add("the header %s is set by the bus", canonical)
+		case strings.ContainsAny(value, "\r\n\x00"):
+			add("the value has a line break")
+		}
+		seen[canonical] = true
+	}
+	return errs
+}
+
+// isToken reports whether a name is a token of RFC 9110, section 5.6.2.
+func isToken(name string) bool {
+	return name != "" && strings.IndexFunc(name, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+	}) < 0
+}

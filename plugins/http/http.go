@@ -1,0 +1,233 @@
+// Package http polls a URL as a source and sends requests as an action.
+//
+// What the source promises: a request every interval, never two at one time, the first at once. An answer of
+// any status is an event; a request without an answer (no connection, timeout, body too large) makes the source
+// degraded and no event, unless errors is emit. With on: change an event comes only when status or body differ from the last
+// event's, and the server is asked with If-None-Match and If-Modified-Since so that it need not send what is known.
+//
+// What the action promises: see Action.
+//
+// Neither says more of its URL in an error than scheme and host, and no header's value: they may hold secrets.
+package http
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+)
+
+// Sample is a complete plugin file with this source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is the source's description, in Markdown.
+const About = "Asks a URL again and again and makes an event of each answer, or with `on: change` of each that differs from the one before. " +
+	"A server that does not answer makes the plugin degraded; with `errors: emit` that is an event too. At most 5 redirects are followed, never " +
+	"from https to http, and headers of the file are not sent on to another host. It runs on every platform."
+
+// Options of the source.
+type Options struct {
+	URL      string            `key:"url" doc:"what to ask, as https://api.example.com/v1/status" need:"yes"`
+	Every    time.Duration     `key:"every" doc:"time from one request to the next" min:"1s" max:"8760h"`
+	Method   string            `key:"method" doc:"the request's method" oneof:"GET|HEAD|POST|PUT|PATCH|DELETE"`
+	Headers  map[string]string `key:"headers" doc:"headers of the request" secret:"yes"`
+	Body     string            `key:"body" doc:"body of the request"`
+	Timeout  time.Duration     `key:"timeout" doc:"longest time until the whole answer is there" min:"100ms" max:"10m"`
+	On       string            `key:"on" doc:"whether all answers make an event or only those with another status or body than the last" oneof:"all|change"`
+	Errors   string            `key:"errors" doc:"what a request without an answer makes: the plugin degraded, or (also) an event" oneof:"degrade|emit"`
+	MaxBody  int64             `key:"max_body" doc:"largest body of an answer; a larger one is an error" unit:"size" min:"1B" max:"16MiB"`
+	Insecure bool              `key:"insecure" doc:"whether any TLS certificate is good: then anybody on the way can read and change what is sent"`
+}
+
+// Defaults of the options.
+func Defaults() Options {
+	return Options{Every: time.Minute, Method: "GET", Timeout: 10 * time.Second, On: "all", Errors: "degrade", MaxBody: 1 << 20}
+}
+
+// Check finds what is wrong across the keys.
+func (o Options) Check() []error {
+	return append(checkURL(o.URL), checkHeaders(o.Headers)...)
+}
+
+// Access is what the source touches.
+func (o Options) Access() []string { return access(o.URL) }
+
+// Event documents the fields of an event.
+type Event struct {
+	Status  int               `key:"status" doc:"the answer's status, as 200; 0 when there was none"`
+	OK      bool              `key:"ok" doc:"whether the status is from 200 to 299"`
+	Text    string            `key:"text" doc:"the answer's body; bytes that are not UTF-8 are replaced"`
+	JSON    any               `key:"json" doc:"the body's value, when it is JSON"`
+	Headers map[string]string `key:"headers" doc:"the answer's headers with lower-case names, of repeated ones the first; without Set-Cookie"`
+	Took    float64           `key:"took" doc:"time until the whole answer was there, in seconds"`
+	Changed bool              `key:"changed" doc:"whether status or body differ from the last answer's; true for the first"`
+	Error   string            `key:"error" doc:"why there was no answer, with errors: emit; else empty"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Degraded(err error)
+}
+
+// Source polls one URL. It is used once: New, Run.
+type Source struct {
+	o      Options
+	env    Env
+	client *http.Client
+
+	last     string // what the last answer was, to see change
+	tag      string // ETag and Last-Modified of the last answer
+	modified string
+	degraded bool
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source {
+	s := &Source{o: o, env: env, client: client(o.Insecure)}
+	s.client.CheckRedirect = s.redirect
+	return s
+}
+
+// Run asks until ctx ends.
+func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	defer s.client.CloseIdleConnections()
+	for ctx.Err() == nil {
+		began := time.Now()
+		fields, err := s.ask(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			s.degraded = true
+			s.env.Degraded(err)
+			if s.o.Errors == "emit" {
+				fields = s.failed(err, time.Since(began))
+			}
+		} else if s.degraded {
+			s.degraded = false
+			s.env.Degraded(nil)
+		}
+		if fields != nil && (s.o.On != "change" || fields["changed"] == true) {
+			if err := emit(ctx, time.Now(), fields); err != nil {
+				return err
+			}
+		}
+		t := time.NewTimer(max(s.o.Every-time.Since(began), 0))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+	return nil
+}
+
+// ask sends one request. There are no fields when the server says that nothing changed.
+func (s *Source) ask(ctx context.Context) (map[string]any, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	began := time.Now()
+	r, err := http.NewRequestWithContext(ctx, s.o.Method, s.o.URL, strings.NewReader(s.o.Body))
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	setHeaders(r, s.o.Headers)
+	asked := s.o.On == "change" && s.condition(r.Header)
+	res, err := s.client.Do(r)
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	defer res.Body.Close()
+	if asked && res.StatusCode == http.StatusNotModified {
+		return nil, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, s.o.MaxBody+1))
+	if err != nil {
+		return nil, s.failure(err)
+	}
+	if int64(len(body)) > s.o.MaxBody {
+		return nil, s.failure(fmt.Errorf("the body is larger than max_body, %d bytes", s.o.MaxBody))
+	}
+	s.tag, s.modified = "", ""
+	if res.StatusCode == http.StatusOK { // only then a 304 means this body
+		s.tag, s.modified = res.Header.Get("ETag"), res.Header.Get("Last-Modified")
+	}
+	headers := map[string]any{}
+	for name, values := range res.Header {
+		if name != "Set-Cookie" && len(values) > 0 {
+			headers[strings.ToLower(name)] = lines.Text([]byte(values[0]))
+		}
+	}
+	return map[string]any{
+		"status":  res.StatusCode,
+		"ok":      res.StatusCode/100 == 2,
+		"text":    lines.Text(body),
+		"json":    lines.JSON(body),
+		"headers": headers,
+		"took":    seconds(time.Since(began)),
+		"changed": s.differs(fmt.Sprintf("%d %x", res.StatusCode, sha256.Sum256(body))),
+		"error":   "",
+	}, nil
+}
+
+// condition asks only for what is not known yet, unless the file has such headers itself.
+func (s *Source) condition(h http.Header) bool {
+	if h.Get("If-None-Match") != "" || h.Get("If-Modified-Since") != "" || s.o.Method != "GET" && s.o.Method != "HEAD" {
+		return false
+	}
+	if s.tag != "" {
+		h.Set("If-None-Match", s.tag)
+	}
+	if s.modified != "" {
+		h.Set("If-Modified-Since", s.modified)
+	}
+	return s.tag != "" || s.modified != ""
+}
+
+func (s *Source) differs(now string) bool {
+	changed := now != s.last
+	s.last = now
+	return changed
+}
+
+// failed is the event of a request without an answer. What comes next is a change.
+func (s *Source) failed(err error, took time.Duration) map[string]any {
+	s.tag, s.modified = "", ""
+	return map[string]any{
+		"status": 0, "ok": false, "text": "", "json": nil, "headers": map[string]any{}, "took": seconds(took),
+		"changed": s.differs("no answer"), "error": lines.Text([]byte(err.Error())),
+	}
+}
+
+func (s *Source) failure(err error) error { return failure(s.o.Method, s.o.URL, err) }
+
+// redirect decides whether a redirect is followed, and keeps the file's headers from other hosts.
+func (s *Source) redirect(r *http.Request, via []*http.Request) error {
+	last := via[len(via)-1]
+	switch {
+	case len(via) > 5:
+		return errors.New("more than 5 redirects")
+	case r.URL.Scheme != last.URL.Scheme && r.URL.Scheme != "https":
+		return fmt.Errorf("a redirect from %s to %s is not followed", last.URL.Scheme, r.URL.Scheme)
+	}
+	if r.URL.Host != via[0].URL.Host {
+		for name := range s.o.Headers {
+			r.Header.Del(name)
+		}
+		r.Header.Del("Authorization") // of a URL with user and password
+		r.Header.Del("Referer")
+	}
+	return nil
+}
+
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1e6) / 1e6 }
