@@ -307,3 +307,40 @@ func (s *sequences) complete(sent map[string]uint64) {
 	}
 	s.t.Logf("%d events, none lost, none twice", all)
 }
+
+func TestReloadsLeakNothing(t *testing.T) {
+	reloads := 1000
+	if testing.Short() {
+		reloads = 50
+	}
+	w := newWorld(t, Options{Quiet: time.Millisecond})
+	text := func(n int) string {
+		return fmt.Sprintf("# %d\nsource: {probe: {name: a, port: %d, ratio: 0.%d}}\npublish: [{topic: x}]\nactions: [{note: {title: \"%d\", where: \"%d\"}}]\n", n, 1+n%3, 1+n%4, n, n%5)
+	}
+	w.write("a.yaml", text(0))
+	w.is("a", StateRunning, generation(1))
+	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	for n := 1; n <= reloads; n++ {
+		w.write("a.yaml", text(n))
+		w.is("a", StateRunning, generation(n+1))
+	}
+	until(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
+	if now := openFiles(t); now > files {
+		t.Errorf("%d descriptors, %d before", now, files)
+	}
+	w.probes.mu.Lock()
+	defer w.probes.mu.Unlock()
+	if w.probes.opened["a"] != w.probes.closed["a"]+1 {
+		t.Errorf("opened %d times, closed %d times", w.probes.opened["a"], w.probes.closed["a"])
+	}
+}
+
+// openFiles is how many descriptors this process has; 0 where nobody can say.
+func openFiles(t *testing.T) int {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Logf("descriptors are not counted: %v", err)
+		return 0
+	}
+	return len(list)
+}

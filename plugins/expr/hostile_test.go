@@ -256,29 +256,27 @@ func TestLimits(t *testing.T) {
 		{`all(event.l, all(event.l, # >= 0))`, steps},
 		{`all(1..20, sort(event.l) == nil or true)`, steps},
 		{`all(1..20, sortBy(event.l, #) == nil or true)`, steps},
-		{`all(1..200, toJSON(event.l) != "")`, steps},
+		{`all(1..2000, toJSON(event.l[:300]) != "")`, steps},
 		{`all(1..200, event.maps == event.maps)`, steps},
 		{`all(1..8, not (event.big contains "b"))`, steps},
 		{`all(1..10, event.keys[event.big] == nil)`, steps},
 		{`event.big matches "^(a|b|ab)*c$"`, steps},
 		{`all(event.many, event.words[0] in event.words)`, steps},
 		{`all(1..5000, uniq([[1], [2], [3], [4], [5]]) != nil)`, steps},
-		{`all(1..4, upper(event.big) != "")`, memory},
-		{`all(1..4, len(event.bytes + "") > 0)`, size},
+		{`all(1..4, upper(event.big) != "")`, steps},
+		{`all(1..4, len(event.bytes + "") > 0)`, memory},
 		{`map(event.l, repeat("abc", 300000))`, memory},
 		{`map(1..1000, 1..10000)`, memory},
 		{`map(1..60000, ({a: 1}))`, memory},
-		{`map(event.l, map(event.l, 1.5))`, memory},
-		{`map(1..100, keys(event.keys))`, memory},
 		{`fromJSON("[" + repeat("{},", 60000) + "1]")`, memory},
 		{`reduce(1..28, #acc + #acc, "aaaaaaaaaa")`, size},
 		{`reduce(1..28, #acc + #acc, [1])`, size},
-		{`reduce(1..60, [#acc, #acc], 1)`, size},
+		{`reduce(1..60, [#acc, #acc], 1)`, steps},
 		{`reduce(1..60, ({a: #acc, b: #acc}), 1)`, size},
 		{`toJSON(event.control)`, size},
 		{`join(event.texts)`, size},
 		{`event.texts`, size},
-		{`replace(event.big, "a", "bb")`, size},
+		{`replace(event.big[:600000], repeat("a", 16), repeat("a", 48))`, size},
 		{`toJSON(event.deep)`, nested},
 		{`toJSON(event.deepMap)`, nested},
 		{`event.deep`, nested},
@@ -296,7 +294,10 @@ func TestLimits(t *testing.T) {
 		var result any
 		took, bytes := measure(func() { result, err = p.Eval(v) })
 		if err == nil || err.Error() != c.want || !errors.Is(err, ErrLimit) {
-			t.Errorf("%s: %s, %v; want %s", c.src, cut(fmt.Sprint(result), 40), err, c.want)
+			t.Errorf("%s: %v; want %s", c.src, err, c.want)
+		}
+		if result != nil {
+			t.Errorf("%s: a result beside the error", c.src)
 		}
 		if bytes > 8<<20 {
 			t.Errorf("%s allocates %d KiB in %v", c.src, bytes>>10, took)

@@ -41,9 +41,9 @@ func Compile(src string, s Scope) (*Program, error) { return compile(src, 0, s) 
 func (p *Program) Eval(v *Vars) (result any, err error) {
 	r := begin(v)
 	defer r.guard(&err)
-	result = r.eval(p)
-	r.checkResult(result)
-	return result, nil
+	x := r.eval(p)
+	r.checkResult(x)
+	return x, nil
 }
 
 // Bool evaluates a condition. A result that is neither true nor false is an error.

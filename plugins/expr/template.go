@@ -158,9 +158,9 @@ func (t *Template) Eval(v *Vars) (result any, err error) {
 	}
 	r := begin(v)
 	defer r.guard(&err)
-	result = t.eval(r)
-	r.checkResult(result)
-	return result, nil
+	x := t.eval(r)
+	r.checkResult(x)
+	return x, nil
 }
 
 // Text returns the text, whatever the type of the holes.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -212,4 +213,26 @@ func TestMegabytePasses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestConcurrent: one Program, Template and Value for all goroutines.
+func TestConcurrent(t *testing.T) {
+	p, tmpl, x, v := filter0(t), topic0(t), object0(t), benchVars()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 200 {
+				ok, err := p.Bool(v)
+				s, err2 := tmpl.Text(v)
+				b, err3 := x.AppendJSON(nil, v)
+				if want := `{"percent":23,"celsius":51.2,"unit":"C","room":"in the attic"}`; !ok || s != "devices/pi/attic/cpu" || string(b) != want || errors.Join(err, err2, err3) != nil {
+					t.Errorf("%v %s %s %v", ok, s, b, errors.Join(err, err2, err3))
+				}
+				if got := p.Explain(v); got != "abs(event.cpu - (last.cpu ?? 0))=4.399999999999999 >= 2 is true" {
+					t.Error(got)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

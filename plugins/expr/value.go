@@ -128,9 +128,9 @@ func (x Value) Eval(v *Vars) (result any, err error) {
 	r := begin(v)
 	defer x.locate(&err)
 	defer r.guard(&err)
-	result = x.eval(r)
-	r.checkResult(result)
-	return result, nil
+	y := x.eval(r)
+	r.checkResult(y)
+	return y, nil
 }
 
 func (x Value) eval(r *run) any {

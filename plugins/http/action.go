@@ -109,7 +109,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		return nil
 	}
 	said, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as there is
-	err = failure(a.o.Method, a.o.URL, fmt.Errorf("the server answered %s%s", res.Status, a.quote(said)))
+	err = failure(a.o.Method, a.o.URL, fmt.Errorf("the server answered %d%s", res.StatusCode, a.quote(said)))
 	switch s := res.StatusCode; {
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
 		return err

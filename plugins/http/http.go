@@ -221,6 +221,9 @@ func (s *Source) redirect(r *http.Request, via []*http.Request) error {
 		return fmt.Errorf("a redirect from %s to %s is not followed", last.URL.Scheme, r.URL.Scheme)
 	}
 	if r.URL.Host != via[0].URL.Host {
+		if r.ContentLength > 0 {
+			return errors.New("a redirect of a body to another host is not followed")
+		}
 		for name := range s.o.Headers {
 			r.Header.Del(name)
 		}

@@ -1,0 +1,389 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// bus is the little of a bus that the source needs.
+type bus struct {
+	degraded chan error
+	events   chan map[string]any
+}
+
+func newBus() *bus {
+	return &bus{degraded: make(chan error, 1000), events: make(chan map[string]any, 1000)}
+}
+
+func (b *bus) Degraded(err error) { b.degraded <- err }
+
+func next[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(5 * time.Second):
+		t.Fatal("nothing within 5 s")
+		panic("unreachable")
+	}
+}
+
+// start runs a source.
+func (b *bus) start(t *testing.T, url string, change func(*Options)) (stop func()) {
+	t.Helper()
+	o := Defaults()
+	o.URL, o.Every = url, 5*time.Millisecond
+	if change != nil {
+		change(&o)
+	}
+	s := New(o, b)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.Run(ctx, func(ctx context.Context, at time.Time, fields map[string]any) error {
+			select {
+			case b.events <- fields:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			select {
+			case err := <-ended:
+				if err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			case <-time.After(time.Second):
+				t.Error("the source did not end within a second")
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func serve(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestPoll(t *testing.T) {
+	requests := make(chan *http.Request, 1000)
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		r.Header.Set("Test-Body", string(body))
+		select {
+		case requests <- r:
+		default:
+		}
+		w.Header().Set("X-Thing", "1")
+		w.Header().Set("Set-Cookie", "a=b")
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Del("Date")
+		w.WriteHeader(404)
+		io.WriteString(w, `{"a": [1]}`)
+	})
+	b := newBus()
+	b.start(t, url+"/x?y=z", func(o *Options) {
+		o.Method, o.Body = "POST", "question"
+		o.Headers = map[string]string{"x-api-key": "k", "Host": "other.example"}
+	})
+	e := next(t, b.events)
+	if took := e["took"].(float64); took <= 0 || took > 5 {
+		t.Errorf("took %v", took)
+	}
+	delete(e, "took")
+	delete(e["headers"].(map[string]any), "date")
+	want := map[string]any{"status": 404, "ok": false, "text": `{"a": [1]}`, "json": map[string]any{"a": []any{1.0}}, "changed": true, "error": "",
+		"headers": map[string]any{"x-thing": "1", "content-type": "application/json", "content-length": "10"}}
+	if !reflect.DeepEqual(e, want) {
+		t.Errorf("got %v, want %v", e, want)
+	}
+	if e := next(t, b.events); e["changed"] != false {
+		t.Errorf("the second: %v", e)
+	}
+	r := next(t, requests)
+	if r.Method != "POST" || r.URL.String() != "/x?y=z" || r.Host != "other.example" || r.Header.Get("X-Api-Key") != "k" ||
+		r.Header.Get("User-Agent") != "postbus" || r.Header.Get("Test-Body") != "question" {
+		t.Errorf("request: %v %v %v %v", r.Method, r.URL, r.Host, r.Header)
+	}
+}
+
+// steps answers the nth request with the nth step, then with the last.
+type steps struct {
+	mu    sync.Mutex
+	n     int
+	steps []http.HandlerFunc
+}
+
+func (s *steps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	h := s.steps[min(s.n, len(s.steps)-1)]
+	s.n++
+	s.mu.Unlock()
+	h(w, r)
+}
+
+func say(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	}
+}
+
+// tagged answers 304 when the request knows the tag.
+func tagged(tag, body string, hits chan<- string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", tag)
+		if r.Header.Get("If-None-Match") == tag {
+			hits <- "304 " + tag
+			w.WriteHeader(304)
+			return
+		}
+		hits <- "200 " + tag
+		io.WriteString(w, body)
+	}
+}
+
+func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+func TestOnChange(t *testing.T) {
+	hits := make(chan string, 1000)
+	a, b2 := tagged(`"a"`, "A", hits), tagged(`"b"`, "B", hits)
+	s := &steps{steps: []http.HandlerFunc{say(200, "1"), say(200, "1"), say(200, "2"), say(500, "2"), a, a, a, say(500, "x"), a, a, abort, a, b2, say(200, "end"), say(200, "end")}}
+	b := newBus()
+	b.start(t, serve(t, s.ServeHTTP), func(o *Options) { o.On = "change" })
+	for _, want := range []string{"200 1", "200 2", "500 2", "200 A", "500 x", "200 A", "200 B", "200 end"} {
+		e := next(t, b.events)
+		if got := fmt.Sprint(e["status"], " ", e["text"]); got != want || e["changed"] != true {
+			t.Errorf("got %s, %v, want %s", got, e["changed"], want)
+		}
+	}
+	var got []string
+	for len(hits) > 0 {
+		got = append(got, <-hits)
+	}
+	if s := strings.Join(got, ", "); s != `200 "a", 304 "a", 304 "a", 200 "a", 304 "a", 304 "a", 200 "b"` {
+		t.Errorf("requests: %s", s)
+	}
+}
+
+func TestNoAnswer(t *testing.T) {
+	for _, on := range []string{"all", "change"} {
+		for _, emit := range []string{"degrade", "emit"} {
+			s := &steps{steps: []http.HandlerFunc{say(200, "1"), abort, abort, abort, say(200, "1"), say(200, "end")}} // net/http asks again by itself when a kept connection ends
+			b := newBus()
+			url := serve(t, s.ServeHTTP)
+			stop := b.start(t, strings.Replace(url, "http://", "http://user:hunter2@", 1)+"/tok3n?key=s3cret", func(o *Options) { o.On, o.Errors = on, emit })
+			var got []string
+			for len(got) == 0 || got[len(got)-1] != "200 end" {
+				e := next(t, b.events)
+				got = append(got, fmt.Sprint(e["status"], " ", e["text"]))
+				if e["status"] == 0 && (e["error"] == "" || e["ok"] != false) {
+					t.Errorf("error event: %v", e)
+				}
+				if strings.Contains(fmt.Sprint(e), "hunter2") || strings.Contains(fmt.Sprint(e), "s3cret") || strings.Contains(fmt.Sprint(e), "tok3n") {
+					t.Errorf("a secret is in the event %v", e)
+				}
+			}
+			stop()
+			want := map[string]string{
+				"all degrade": "200 1, 200 1, 200 end", "all emit": "200 1, 0 , 0 , 200 1, 200 end",
+				"change degrade": "200 1, 200 end", "change emit": "200 1, 0 , 200 1, 200 end",
+			}[on+" "+emit]
+			if s := strings.Join(got, ", "); s != want {
+				t.Errorf("%s %s: got %s, want %s", on, emit, s, want)
+			}
+			first, second, third := next(t, b.degraded), next(t, b.degraded), next(t, b.degraded)
+			if first == nil || second == nil || third != nil || len(b.degraded) != 0 {
+				t.Errorf("degraded: %v, %v, %v and %d more", first, second, third, len(b.degraded))
+			}
+			if want := "GET " + url + ": EOF"; first.Error() != want {
+				t.Errorf("degraded: %v, want %s", first, want)
+			}
+		}
+	}
+}
+
+func TestBodyAndTimeAreBounded(t *testing.T) {
+	big := serve(t, say(200, strings.Repeat("x", 11)))
+	hang := make(chan struct{})
+	slow := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-hang:
+		case <-r.Context().Done():
+		}
+	})
+	defer close(hang)
+	for name, c := range map[string]struct{ url, want string }{
+		"body": {big, "the body is larger than max_body, 10 bytes"},
+		"time": {slow, "no answer in time"},
+	} {
+		b := newBus()
+		stop := b.start(t, c.url, func(o *Options) { o.MaxBody, o.Timeout = 10, 50*time.Millisecond })
+		if err := next(t, b.degraded); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		stop()
+	}
+	b := newBus()
+	stop := b.start(t, slow, nil)
+	stop() // within a second although the server is slow
+	if len(b.degraded) > 0 {
+		t.Errorf("degraded by its end: %v", <-b.degraded)
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	seen := make(chan http.Header, 1000)
+	other := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.Header
+		io.WriteString(w, "other")
+	})
+	secure := httptest.NewTLSServer(http.RedirectHandler(other, 302))
+	t.Cleanup(secure.Close)
+	mux := http.NewServeMux()
+	mux.Handle("/other", http.RedirectHandler(other, 302))
+	mux.Handle("/other307", http.RedirectHandler(other, 307))
+	mux.Handle("/upgrade", http.RedirectHandler(secure.URL+"/", 302))
+	mux.Handle("/file", http.RedirectHandler("file:///etc/passwd", 302))
+	for i := range 7 {
+		mux.Handle(fmt.Sprintf("/%d", i), http.RedirectHandler(fmt.Sprintf("/%d", i-1), 302))
+	}
+	mux.HandleFunc("/-1", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "end "+r.Header.Get("X-Api-Key")) })
+	url := serve(t, mux.ServeHTTP)
+	for _, c := range []struct{ name, path, body, want, err string }{
+		{"five", "/4", "", "end k3y", ""},
+		{"six", "/5", "", "", "more than 5 redirects"},
+		{"another host", "/other", "", "other", ""},
+		{"another host with the body", "/other307", "x", "", "a redirect of a body to another host is not followed"},
+		{"down", "/upgrade", "", "", "a redirect from https to http is not followed"},
+		{"to a file", "/file", "", "", "a redirect from http to file is not followed"},
+	} {
+		b := newBus()
+		stop := b.start(t, url+c.path, func(o *Options) {
+			o.Headers = map[string]string{"X-Api-Key": "k3y", "Authorization": "Bearer k3y"}
+			o.Insecure, o.Body = true, c.body
+			if c.body != "" {
+				o.Method = "POST"
+			}
+		})
+		if c.err == "" {
+			if e := next(t, b.events); e["text"] != c.want {
+				t.Errorf("%s: %v", c.name, e)
+			}
+		} else if err := next(t, b.degraded); err == nil || !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		stop()
+	}
+	for len(seen) > 0 {
+		if h := <-seen; strings.Contains(fmt.Sprint(h), "k3y") || h.Get("Referer") != "" {
+			t.Errorf("another host got %v", h)
+		}
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	s := httptest.NewUnstartedServer(say(200, "x"))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	b := newBus()
+	stop := b.start(t, s.URL, nil)
+	if err := next(t, b.degraded); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("%v", err)
+	}
+	stop()
+	b.start(t, s.URL, func(o *Options) { o.Insecure = true })
+	next(t, b.events)
+}
+
+func TestNothingIsLeftRunning(t *testing.T) {
+	s := httptest.NewServer(say(200, "x"))
+	before := runtime.NumGoroutine()
+	b := newBus()
+	stop := b.start(t, s.URL, nil)
+	next(t, b.events)
+	stop()
+	a := NewAction(action(s.URL), nil)
+	if err := a.Do(t.Context(), Args{}); err != nil {
+		t.Error(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	s.Close()
+	for end := time.Now().Add(2 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for _, c := range []struct {
+		name, url string
+		headers   map[string]string
+		want      string
+	}{
+		{"good", "https://user:pw@api.example.com:8443/x?y=z", map[string]string{"X-Key": "secret:x"}, ""},
+		{"no URL", "http://user:hunter2\x7f@x/", nil, "url: this is not a URL"},
+		{"no host, but a password", "http://user:hunter2", nil, "url: this is not a URL"},
+		{"scheme", "ftp://x", nil, "url: the URL does not begin with http:// or https://"},
+		{"relative", "/x", nil, "url: the URL does not begin with http:// or https://"},
+		{"host", "http:///x", nil, "url: the URL has no host"},
+		{"port", "http://x:99999/", nil, "url: the URL's port is not a number from 1 to 65535"},
+		{"fragment", "http://x/#y", nil, "url: the URL has a fragment (#), which no server sees"},
+		{"header name", "http://x", map[string]string{"X: y": "z"}, `headers.X: y: "X: y" is not a header's name`},
+		{"header value", "http://x", map[string]string{"X": "hunter2\r\nY: z"}, "headers.X: the value has a line break"},
+		{"our header", "http://x", map[string]string{"content-length": "1"}, "headers.content-length: the header Content-Length is set by the bus"},
+	} {
+		var got []string
+		for _, err := range (Options{URL: c.url, Headers: c.headers}).Check() {
+			got = append(got, err.(interface{ Key() string }).Key()+": "+err.Error())
+		}
+		if s := strings.Join(got, "; "); s != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, s, c.want)
+		}
+	}
+	if errs := (Options{URL: "http://x", Headers: map[string]string{"x-a": "", "X-A": ""}}).Check(); len(errs) != 1 {
+		t.Errorf("a header twice: %v", errs)
+	}
+	if errs := (ActionOptions{URL: "http://x", Allow: []int{200, 20}}).Check(); len(errs) != 1 {
+		t.Errorf("allow: %v", errs)
+	}
+	for url, want := range map[string]string{"http://x/y": "host:x:80", "https://u:p@[::1]/": "host:[::1]:443", "http://x:81": "host:x:81"} {
+		if got := (Options{URL: url}).Access(); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %v", url, got)
+		}
+	}
+}
+
+func closedPort(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	return l.Addr().String()
+}
