@@ -104,10 +104,17 @@ type cursor struct {
 	merged match       // dispatch's: that match
 }
 
-// retainedWork is what a new subscription still has to send of the retained messages.
+// retainedWork is what a new subscription still has to send of the retained messages, or of the past.
 type retainedWork struct {
-	sub  *subscription
-	msgs []*journal.Record
+	sub    *subscription
+	msgs   []*journal.Record
+	reader *journal.Reader // of the past, see history.go; nil: there is no more than msgs
+}
+
+func (w *retainedWork) release() {
+	if w.reader != nil {
+		w.reader.Release()
+	}
 }
 
 // match is how an event reaches a cursor: all its filters that match, taken together.
@@ -263,8 +270,16 @@ func (c *cursor) pumpSome() (more bool) {
 	if err != nil {
 		return c.retry(err)
 	}
-	if !room || !c.sendRetained() {
+	if !room {
 		return c.rest(true)
+	}
+	switch room, done, err := c.sendOwed(); {
+	case err != nil:
+		return c.retry(err)
+	case !room:
+		return c.rest(true)
+	case !done:
+		return true
 	}
 	visible := c.bus.visible.Load()
 	if c.reader == nil {
@@ -309,6 +324,9 @@ func (c *cursor) rest(stalled bool) bool {
 		c.reader.Release()
 		c.reader = nil
 	}
+	if len(c.work) > 0 {
+		c.work[0].release()
+	}
 	c.pumping, c.stalled = false, stalled
 	return false
 }
@@ -325,37 +343,55 @@ func (c *cursor) turnLive(seen uint64) (more bool) {
 	return c.rest(false)
 }
 
-// sendRetained sends what new subscriptions are owed of the retained messages [MQTT-3.3.1-6].
-func (c *cursor) sendRetained() bool {
+// sendOwed sends what new subscriptions are owed: the retained messages [MQTT-3.3.1-6], or the past. Not
+// done with room left: others are to get the lock first.
+func (c *cursor) sendOwed() (room, done bool, err error) {
 	for len(c.work) > 0 {
 		w := &c.work[0]
+		end := true
+		if w.reader != nil {
+			if end, err = w.refill(c); err != nil {
+				return true, false, err
+			}
+		}
 		for len(w.msgs) > 0 {
-			r := w.msgs[0]
-			d := w.sub.retainedDelivery(r)
-			switch {
-			case r.Expired(time.Now()):
-				w.sub.retained--
-			case d.QoS == 0:
-				if s := c.sink.Load(); (*s).Deliver(&d) == Full {
-					return false
-				}
-				w.sub.retained--
-			default:
-				before := len(c.window)
-				e := entry{seq: r.Seq, id: packetID(r.Seq), dup: w.sub.from <= c.unsure, retained: r, sub: w.sub}
-				if !c.transmit(&d, e) {
-					return false
-				}
-				if len(c.window) > before {
-					c.foreign++
-				} else {
-					w.sub.retained--
-				}
+			if !c.sendOwedMessage(w.sub, w.msgs[0]) {
+				return false, false, nil
 			}
 			w.msgs = w.msgs[1:]
 		}
+		if !end {
+			return true, false, nil
+		}
+		w.release()
 		w.sub.retained-- // the mark that the work was not done
 		c.work = c.work[1:]
+	}
+	return true, true, nil
+}
+
+// sendOwedMessage is false when there is no room.
+func (c *cursor) sendOwedMessage(sub *subscription, r *journal.Record) bool {
+	d := sub.owedDelivery(r)
+	switch {
+	case r.Expired(time.Now()):
+		sub.retained--
+	case d.QoS == 0:
+		if s := c.sink.Load(); (*s).Deliver(&d) == Full {
+			return false
+		}
+		sub.retained--
+	default:
+		before := len(c.window)
+		e := entry{seq: r.Seq, id: packetID(r.Seq), dup: sub.from <= c.unsure, retained: r, sub: sub}
+		if !c.transmit(&d, e) {
+			return false
+		}
+		if len(c.window) > before {
+			c.foreign++
+		} else {
+			sub.retained--
+		}
 	}
 	return true
 }
@@ -387,9 +423,13 @@ func (c *cursor) candidates(topic []byte) []*subscription {
 	return found
 }
 
-// retainedDelivery is a retained message as the subscription is to have it.
-func (s *subscription) retainedDelivery(r *journal.Record) Delivery {
+// owedDelivery is a retained message, or an event of the past, as the subscription is to have it.
+func (s *subscription) owedDelivery(r *journal.Record) Delivery {
 	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Meta: s.Meta}
+	if !s.Since.IsZero() {
+		d.Retain = s.RetainAsPublished && r.Flags&flagRetain != 0
+		d.Meta = true
+	}
 	if s.ID != 0 {
 		d.SubIDs = []uint32{s.ID}
 	}

@@ -6,6 +6,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
@@ -23,6 +24,7 @@ type Filter struct {
 	RetainHandling    byte   `json:"rh,omitempty"` // 0 send retained, 1 only for a new subscription, 2 never
 	ID                uint32 `json:"id,omitempty"` // subscription identifier; 0: none
 	Meta              bool   `json:"meta,omitempty"`
+	Since             Since  `json:"since,omitzero"` // it begins in the past
 }
 
 // Will is what is published when a client is gone without a goodbye.
@@ -192,6 +194,12 @@ func (s *Session) working(sub *subscription) bool {
 func (s *Session) owe(sub *subscription) {
 	sub.retained = 1
 	w := retainedWork{sub: sub}
+	if !sub.Since.IsZero() {
+		w.reader = s.bus.log.Reader(s.bus.fromSeq(sub.Since))
+		w.reader.Match = sub.pattern.match
+		s.work = append(s.work, w)
+		return
+	}
 	for _, r := range s.bus.retained.match(&sub.pattern) {
 		if r.Seq <= sub.from && !(sub.NoLocal && string(r.Source) == s.name) {
 			w.msgs = append(w.msgs, r)
@@ -268,7 +276,8 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 	}
 }
 
-// Subscribe makes the subscriptions, durable when the session is. Retained messages follow.
+// Subscribe makes the subscriptions, durable when the session is. Retained messages follow, or what of the
+// past was asked for.
 func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	if len(filters) == 0 {
 		return nil
@@ -277,6 +286,10 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 		if err := CheckFilter(f.Filter); err != nil {
 			return err
 		}
+	}
+	filters = slices.Clone(filters)
+	for i := range filters {
+		filters[i].begin(time.Now())
 	}
 	if s.durable {
 		return s.bus.change(ctx, kindSubscribe, s.name, filters)

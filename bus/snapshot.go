@@ -119,8 +119,8 @@ func (b *Bus) restore(r *journal.Record) error {
 		b.sessions[st.Name] = s
 		b.persisted[st.Name] = st.Position
 		for _, ss := range st.Subs {
-			group, inner := splitShare(ss.Filter.Filter)
-			sub := &subscription{Filter: ss.Filter, pattern: compile(inner), session: s, from: ss.From, cursor: &s.cursor}
+			group, _ := splitShare(ss.Filter.Filter)
+			sub := &subscription{Filter: ss.Filter, pattern: compile(InnerFilter(ss.Filter.Filter)), session: s, from: ss.From, cursor: &s.cursor}
 			sub.until.Store(ss.Until)
 			if ss.Owed {
 				sub.retained = 1

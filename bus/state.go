@@ -215,8 +215,8 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	var subs, left []*subscription
 	var joined []*group
 	for _, f := range filters { // groups first: a cursor's lock is not held while a group's is taken
-		share, inner := splitShare(f.Filter)
-		sub := &subscription{Filter: f, pattern: compile(inner), session: s, cursor: &s.cursor, from: seq}
+		share, _ := splitShare(f.Filter)
+		sub := &subscription{Filter: f, pattern: compile(InnerFilter(f.Filter)), session: s, cursor: &s.cursor, from: seq}
 		if share != "" {
 			at := seq
 			if at == 0 {
@@ -248,7 +248,7 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 		if sub.cursor != &s.cursor {
 			continue
 		}
-		if f.RetainHandling == 0 || f.RetainHandling == 1 && (old == nil || owed) {
+		if f.RetainHandling == 0 || f.RetainHandling == 1 && (old == nil || owed) || f.RetainHandling == 2 && !f.Since.IsZero() {
 			sub.retained = 1 // owed
 		}
 		if s.sink.Load() != nil {
@@ -292,6 +292,7 @@ func (s *Session) end(sub *subscription, seq uint64) (shared bool) {
 		s.work = slices.DeleteFunc(s.work, func(w retainedWork) bool {
 			if w.sub == sub {
 				sub.retained -= len(w.msgs) + 1
+				w.release()
 			}
 			return w.sub == sub
 		})

@@ -27,8 +27,17 @@ func CheckTopic(name string) error {
 }
 
 // CheckFilter reports why filter cannot be subscribed to [MQTT-4.7.1-1] [MQTT-4.7.1-2]. It takes the
-// form $share/group/filter too [MQTT-4.8.2-1] [MQTT-4.8.2-2].
+// forms $share/group/filter [MQTT-4.8.2-1] [MQTT-4.8.2-2] and $replay/age/filter too.
 func CheckFilter(filter string) error {
+	if age, inner, ok := splitReplay(filter); ok {
+		if _, err := parseAge(age); err != nil {
+			return fmt.Errorf("filter %q: want $replay/AGE/FILTER with an age such as 10m, 24h or 7d, not %q", filter, age)
+		}
+		if inner == "" || strings.HasPrefix(inner, replayPrefix) || strings.HasPrefix(inner, "$share/") {
+			return fmt.Errorf("filter %q names no filter behind the age", filter)
+		}
+		filter = inner
+	}
 	if rest, ok := strings.CutPrefix(filter, "$share/"); ok {
 		group, inner, found := strings.Cut(rest, "/")
 		switch {

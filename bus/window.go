@@ -74,7 +74,7 @@ func (c *cursor) resend() (room bool, err error) {
 			ok bool
 		)
 		if e.retained != nil {
-			d = e.sub.retainedDelivery(e.retained)
+			d = e.sub.owedDelivery(e.retained)
 		} else if d, ok, err = c.reread(e.seq); err != nil {
 			return false, err
 		} else if !ok {

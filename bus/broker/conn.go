@@ -56,6 +56,8 @@ type conn struct {
 	goodbyeExpiry bool
 	identity      atomic.Pointer[Identity]
 	filters       []bus.Filter // of the SUBSCRIBE that mochi is processing
+	sinceErr      error        // what is wrong with its user property since
+	subackReason  string
 	unsubscribed  []byte       // reason codes of the UNSUBSCRIBE that mochi is processing
 
 	mu       sync.Mutex

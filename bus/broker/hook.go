@@ -4,6 +4,9 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"strings"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -11,6 +14,8 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
 )
+
+var errSharedPast = errors.New("a shared subscription has no past: history is for one client")
 
 type hook struct {
 	mqtt.HookBase
@@ -47,6 +52,9 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 	switch pk.FixedHeader.Type {
 	case packets.Suback:
 		pk.Properties.User = nil
+		if c.connect.RequestProblemInfo {
+			pk.Properties.ReasonString = c.subackReason
+		}
 	case packets.Unsuback:
 		pk.Properties.User = nil
 		pk.ReasonCodes = c.unsubscribed
@@ -59,12 +67,17 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	c := connOf(cl)
 	c.filters = c.filters[:0]
 	meta := false
+	var since bus.Since
+	c.sinceErr = nil
 	for _, u := range pk.Properties.User {
 		meta = meta || u.Key == "meta"
+		if u.Key == "since" {
+			since, c.sinceErr = bus.ParseSince(u.Val, time.Now())
+		}
 	}
 	for i, f := range pk.Filters {
 		s := bus.Filter{Filter: f.Filter, QoS: f.Qos, NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
-			RetainHandling: f.RetainHandling, Meta: meta}
+			RetainHandling: f.RetainHandling, Meta: meta, Since: since}
 		if ids := pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
 			s.ID = uint32(ids[0])
 		}
@@ -82,12 +95,23 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 	c := connOf(cl)
 	identity := *c.identity.Load()
 	var good []bus.Filter
+	c.subackReason = ""
 	for i, f := range c.filters {
-		if bus.CheckFilter(f.Filter) != nil {
+		err := bus.CheckFilter(f.Filter)
+		if err == nil && !f.Since.IsZero() && isShared(f.Filter) {
+			err = errSharedPast
+		}
+		if err == nil {
+			err = c.sinceErr
+		}
+		if err != nil {
 			codes[i] = frame.CodeTopicFilterInvalid
+			if strings.HasPrefix(f.Filter, "$replay/") || c.sinceErr != nil || !f.Since.IsZero() {
+				c.subackReason = err.Error() // of the past: the code alone does not say what was meant
+			}
 			continue
 		}
-		if !identity.MaySubscribe(f.Filter) {
+		if !identity.MaySubscribe(readable(f.Filter)) {
 			h.k.log.Warn("subscription not allowed", "client", c.id, "user", c.user, "filter", f.Filter)
 			codes[i] = frame.CodeNotAuthorized
 			continue
@@ -113,6 +137,14 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			}
 		}
 	}
+}
+
+// readable is the filter that decides whether a subscription is allowed: of $replay/age/filter the last.
+func readable(filter string) string {
+	if isShared(filter) {
+		return filter // the rules know these
+	}
+	return bus.InnerFilter(filter)
 }
 
 func isShared(filter string) bool { return len(filter) > 7 && filter[:7] == "$share/" }

@@ -4,6 +4,7 @@ package bridge
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -51,11 +52,13 @@ func (c *conn) start(keep time.Duration) {
 		ping := time.NewTicker(keep / 2)
 		defer ping.Stop()
 		w := bufio.NewWriter(timely{c})
+		whole := true // what was written so far are whole packets
 		for {
 			select {
 			case <-c.dead:
-				_ = c.nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // a farewell, if it is that easy
-				_ = packets.NewControlPacket(packets.Disconnect).Write(c.nc)
+				if whole {
+					c.farewell()
+				}
 				c.nc.Close()
 				return
 			case <-ping.C:
@@ -63,10 +66,20 @@ func (c *conn) start(keep time.Duration) {
 			case <-c.wake:
 			}
 			if err := c.flush(w); err != nil {
+				whole = false
 				c.fail(err)
 			}
 		}
 	})
+}
+
+// farewell sends what is in the queue, mostly acknowledgements, and DISCONNECT, if that is quickly done.
+func (c *conn) farewell() {
+	_ = c.nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	w := bufio.NewWriter(c.nc)
+	if c.flush(w) == nil {
+		_ = packets.NewControlPacket(packets.Disconnect).Write(c.nc)
+	}
 }
 
 func (c *conn) flush(w *bufio.Writer) error {
@@ -181,10 +194,14 @@ func (c *conn) reason(err error) error {
 
 // connack reads the answer to CONNECT.
 func (c *conn) connack() (present bool, err error) {
-	if _, err := c.size(); err != nil {
+	n, err := c.size()
+	if err != nil {
 		return false, err
 	}
-	p, err := c.packet()
+	if n > 1024 {
+		return false, errors.New("it doesn't speak MQTT")
+	}
+	p, err := c.packet(n)
 	if err != nil {
 		return false, err
 	}
@@ -209,7 +226,7 @@ func (c *conn) read(keep time.Duration, each func(packets.ControlPacket) error, 
 		case err == nil && n > maxPacket:
 			p, err = c.skip(n)
 		case err == nil:
-			p, err = c.packet()
+			p, err = c.packet(n)
 		}
 		if err != nil {
 			return c.reason(ended(err))
@@ -284,21 +301,21 @@ func (c *conn) size() (int, error) {
 	return 0, errors.New("it doesn't speak MQTT: a packet's length has no end")
 }
 
-// packet reads a packet whose size is known to be fair. Package packets wasn't made for hostile bytes.
-func (c *conn) packet() (p packets.ControlPacket, err error) {
+// packet reads a packet of n bytes. Package packets wasn't made for hostile bytes.
+func (c *conn) packet(n int) (p packets.ControlPacket, err error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(c.r, b); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("it sent a packet that makes no sense: %v", r)
 		}
 	}()
-	p, err = packets.ReadPacket(c.r)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		var network net.Error
-		if !errors.As(err, &network) {
-			err = fmt.Errorf("it sent a packet that makes no sense: %w", err)
-		}
+	if p, err = packets.ReadPacket(bytes.NewReader(b)); err != nil {
+		return nil, fmt.Errorf("it sent a packet that makes no sense: %v", err) // not %w: an io.EOF in it is not the connection's
 	}
-	return p, err
+	return p, nil
 }
 
 // skip reads of a message of n bytes what is needed to acknowledge it.

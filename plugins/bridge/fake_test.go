@@ -151,34 +151,6 @@ func (e *fakeEnv) connected() func() bool {
 	return func() bool { return len(e.degraded) > 0 && e.degraded[len(e.degraded)-1] == "<nil>" }
 }
 
-// until waits for a condition on what e holds.
-func (e *fakeEnv) until(what string, cond func() bool) {
-	e.t.Helper()
-	end := time.After(15 * time.Second)
-	for {
-		e.mu.Lock()
-		ok, more := cond(), e.more
-		e.mu.Unlock()
-		if ok {
-			return
-		}
-		select {
-		case <-more:
-		case <-end:
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			e.t.Fatalf("waited too long: %s; %d of %d acknowledged, degraded %q, lost %v", what, e.place, len(e.journal), e.degraded, e.lost)
-		}
-	}
-}
-
-// connected is a condition: the source says that all is well, so it is subscribed.
-func (e *fakeEnv) connected() func() bool {
-	return func() bool {
-		return len(e.degraded) > 0 && e.degraded[len(e.degraded)-1] == "<nil>" || len(e.degraded) == 0
-	}
-}
-
 // running is a source that runs, whose events come into a list and, as passthrough does, into the journal.
 type running struct {
 	env    *fakeEnv

@@ -3,7 +3,6 @@ package expr
 // access.go: members, elements and parts of values. Whatever is looked for in nil is nil.
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
 	"unicode/utf8"
@@ -319,7 +318,7 @@ func list(names []string) string {
 		if i > 0 {
 			s += ", "
 		}
-		s += fmt.Sprint(cut(name, 40))
+		s += cut(name, 40)
 	}
 	return s
 }

@@ -208,7 +208,7 @@ next:
 		case seen[key]:
 			continue next
 		default:
-			r.entries(1)
+			r.entry()
 			seen[key] = true
 		}
 		out = r.push(out, v)

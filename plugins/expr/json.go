@@ -78,12 +78,15 @@ func (d *decoder) value(depth int) any {
 func (d *decoder) object(depth int) any {
 	d.i++
 	m := map[string]any{}
-	d.r.entries(1)
+	d.r.alloc(64)
 	for d.space() != '}' {
 		key := d.text()
 		d.space()
 		d.i++ // the colon
-		d.r.entries(1)
+		if len(m) == 0 {
+			d.r.alloc(250)
+		}
+		d.r.entry()
 		m[key] = d.value(depth + 1)
 		if d.space() == ',' {
 			d.i++

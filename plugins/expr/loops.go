@@ -190,7 +190,7 @@ func groupBy(r *run, l *iteration) any {
 		key := r.key(l.what, l.each(r, i))
 		group, ok := groups[key].([]any)
 		if !ok {
-			r.entries(1)
+			r.entry()
 		}
 		groups[key] = r.push(group, v)
 	}

@@ -124,7 +124,7 @@ func (w *writer) json(v any, depth int) {
 		w.object(v, depth)
 	case []any:
 		w.open(depth)
-		w.r.step(len(v) >> 2)
+		w.r.step((len(v) + 3) >> 2)
 		for i, x := range v {
 			w.comma(i)
 			w.json(x, depth+1)
@@ -132,7 +132,7 @@ func (w *writer) json(v any, depth int) {
 		w.raw("]")
 	case []string:
 		w.open(depth)
-		w.r.step(len(v) >> 2)
+		w.r.step((len(v) + 3) >> 2)
 		for i, s := range v {
 			w.comma(i)
 			w.quoted(s)

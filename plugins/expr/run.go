@@ -147,13 +147,19 @@ func (r *run) items(n int) {
 	r.step(n >> 3)
 }
 
-// entries charges for a map of n keys that is about to be made.
+// entries charges for a map of n keys that is about to be made. Go's maps begin with room for eight.
 func (r *run) entries(n int) {
 	if n > MaxResult/16 || n < 0 {
 		r.limit("result is larger than 1MiB", "")
 	}
-	r.alloc(n*80 + 64)
+	r.alloc(n*80 + 300)
 	r.step(n)
+}
+
+// entry charges for one more key in a map that grows.
+func (r *run) entry() {
+	r.alloc(100)
+	r.step(1)
 }
 
 func (r *run) limit(message, hint string) {

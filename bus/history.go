@@ -1,0 +1,171 @@
+package bus
+
+// This file is history: what the journal still holds of the past, for a subscription that begins
+// before now, and for who asks.
+//
+// A subscription with a Since is owed the matching events of the journal from there up to the place at
+// which it was made, in their order; from that place on it is like any other. The seam has neither a
+// gap nor a repeat, because both halves are told apart by the sequence.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// Since is a place in the past: a time or a sequence. The zero value is none.
+type Since struct {
+	Time time.Time `json:"t,omitzero"`
+	Seq  uint64    `json:"s,omitempty"`
+}
+
+// IsZero reports whether there is no place.
+func (s Since) IsZero() bool { return s.Time.IsZero() && s.Seq == 0 }
+
+const (
+	replayPrefix = "$replay/"
+	maxAge       = 100 * 365 * 24 * time.Hour
+)
+
+// ParseSince reads an age ("10m", "24h", "7d"), an RFC 3339 time, or a sequence ("123456").
+func ParseSince(s string, now time.Time) (Since, error) {
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n > 0 {
+		return Since{Seq: n}, nil
+	}
+	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		return Since{Time: t}, nil
+	}
+	age, err := parseAge(s)
+	if err != nil {
+		return Since{}, fmt.Errorf("since %q is neither an age (10m, 24h, 7d), nor a time (2026-01-31T12:00:00Z), nor a sequence", s)
+	}
+	return Since{Time: now.Add(-age)}, nil
+}
+
+var errAge = errors.New("not an age")
+
+func parseAge(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 32)
+		if err != nil || n > uint64(maxAge/(24*time.Hour)) {
+			return 0, errAge
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || d > maxAge {
+		return 0, errAge
+	}
+	return d, nil
+}
+
+// splitReplay takes $replay/age/filter apart; ok is false for other filters.
+func splitReplay(filter string) (age, inner string, ok bool) {
+	rest, ok := strings.CutPrefix(filter, replayPrefix)
+	if !ok {
+		return "", filter, false
+	}
+	age, inner, _ = strings.Cut(rest, "/")
+	return age, inner, true
+}
+
+// InnerFilter is what a filter matches: without $share/group and $replay/age.
+func InnerFilter(filter string) string {
+	if _, inner, ok := splitReplay(filter); ok {
+		return inner
+	}
+	_, inner := splitShare(filter)
+	return inner
+}
+
+// begin fills in from when a $replay filter wants to be served.
+func (f *Filter) begin(now time.Time) {
+	if age, _, ok := splitReplay(f.Filter); ok {
+		d, _ := parseAge(age) // was checked
+		f.Since = Since{Time: now.Add(-d)}
+	}
+}
+
+// from is the first sequence that may be of the past that is asked for.
+func (b *Bus) fromSeq(s Since) uint64 {
+	if s.Seq > 0 {
+		return s.Seq
+	}
+	seq, _ := b.log.SeqAt(s.Time.UnixNano())
+	return seq
+}
+
+func (s Since) covers(r *journal.Record) bool {
+	return s.Time.IsZero() || r.Time >= s.Time.UnixNano()
+}
+
+// historyScan is how many records are looked at before others get the lock, historyAhead how many
+// events are read ahead.
+const (
+	historyScan  = 2048
+	historyAhead = 16
+)
+
+// refill reads more of what a new subscription is owed of the past. done: nothing is left. The caller
+// holds the cursor's mu.
+func (w *retainedWork) refill(c *cursor) (done bool, err error) {
+	var r journal.Record
+	for range historyScan {
+		if len(w.msgs) >= historyAhead {
+			return false, nil
+		}
+		ok, err := w.reader.NextUntil(w.sub.from, &r)
+		if err != nil {
+			return false, err
+		}
+		if n := w.reader.Lost(); n > 0 {
+			c.lose("damaged", n)
+		}
+		if !ok {
+			return true, nil
+		}
+		if r.Kind == journal.KindEvent && w.sub.pattern.match(r.Topic) && w.sub.Since.covers(&r) && !(w.sub.NoLocal && string(r.Source) == w.sub.session.name) {
+			w.msgs = append(w.msgs, cloneRecord(&r))
+			w.sub.retained++
+		}
+	}
+	return false, nil
+}
+
+// History hands out the events of the journal that match the filter, from since on, in their order, until
+// each returns false or there are none. It holds no lock: who reads slowly slows nobody.
+func (b *Bus) History(ctx context.Context, filter string, since Since, each func(Event) bool) error {
+	if err := CheckFilter(filter); err != nil {
+		return err
+	}
+	p := compile(InnerFilter(filter))
+	reader := b.log.Reader(b.fromSeq(since))
+	defer reader.Release()
+	reader.Match = p.match
+	until := b.visible.Load()
+	now := time.Now()
+	var r journal.Record
+	for n := 0; ; n++ {
+		if n%256 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		ok, err := reader.NextUntil(until, &r)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return nil
+		}
+		if r.Kind != journal.KindEvent || !since.covers(&r) || !p.match(r.Topic) || r.Expired(now) {
+			continue
+		}
+		if !each(eventOf(&r)) {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,561 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// fakeRemote is a listener whose connections are played by a function; its argument counts them from 0.
+func fakeRemote(t *testing.T, l net.Listener, play func(n int, c net.Conn)) (url string) {
+	t.Helper()
+	if l == nil {
+		var err error
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var conns []net.Conn
+	all.Go(func() {
+		for n := 0; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+			all.Go(func() { defer c.Close(); play(n, c) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range conns {
+			c.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	})
+	return "mqtt://" + l.Addr().String()
+}
+
+// hello reads CONNECT and answers it.
+func hello(c net.Conn, code byte) (version byte) {
+	p, err := packets.ReadPacket(c)
+	if err != nil {
+		return 0
+	}
+	a := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
+	a.ReturnCode = code
+	_ = a.Write(c)
+	return p.(*packets.ConnectPacket).ProtocolVersion
+}
+
+// message is a PUBLISH.
+func message(topic, payload string, qos byte, id uint16) *packets.PublishPacket {
+	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	p.TopicName, p.Payload, p.Qos, p.MessageID = topic, []byte(payload), qos, id
+	return p
+}
+
+// serve answers SUBSCRIBE, PINGREQ and PUBLISH until the connection ends; each sees every packet before.
+func serve(c net.Conn, each func(packets.ControlPacket)) {
+	for {
+		p, err := packets.ReadPacket(c)
+		if err != nil {
+			return
+		}
+		if each != nil {
+			each(p)
+		}
+		switch p := p.(type) {
+		case *packets.SubscribePacket:
+			a := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+			a.MessageID, a.ReturnCodes = p.MessageID, p.Qoss
+			_ = a.Write(c)
+		case *packets.PingreqPacket:
+			_ = packets.NewControlPacket(packets.Pingresp).Write(c)
+		case *packets.PublishPacket:
+			if p.Qos == 1 {
+				a := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+				a.MessageID = p.MessageID
+				_ = a.Write(c)
+			}
+			if p.Qos == 2 {
+				a := packets.NewControlPacket(packets.Pubrec).(*packets.PubrecPacket)
+				a.MessageID = p.MessageID
+				_ = a.Write(c)
+			}
+		case *packets.PubrelPacket:
+			_ = pubcomp(p.MessageID).Write(c)
+		}
+	}
+}
+
+func inOnly(url string) Options {
+	o := options(url)
+	o.In = []In{{Filter: "#"}}
+	return o
+}
+
+// A remote that refuses bridges has us as a client: by what it says for good, by closing the connection for that connection.
+func TestFallsBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		refuse func(c net.Conn) // an attempt as a bridge
+		want   []byte           // the versions of three connections that stood and those tried in between
+	}{
+		"it says so":               {func(c net.Conn) { hello(c, packets.ErrRefusedBadProtocolVersion) }, []byte{0x84, 4, 4, 4}},
+		"it closes the connection": {func(c net.Conn) { _, _ = packets.ReadPacket(c) }, []byte{0x84, 4, 0x84, 4, 0x84, 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnv(t)
+			var versions []byte
+			stood := 0
+			url := fakeRemote(t, nil, func(n int, c net.Conn) {
+				r := &sniffed{Conn: c}
+				first := r.version()
+				env.change(func() { versions = append(versions, first) })
+				if first == 0x84 {
+					c := net.Conn(r)
+					if name == "it says so" {
+						hello(c, packets.ErrRefusedBadProtocolVersion)
+					}
+					return
+				}
+				hello(r, 0)
+				last := false
+				env.change(func() { stood++; last = stood == 3 })
+				if !last {
+					return
+				}
+				serve(r, nil)
+			})
+			run(t, inOnly(url), env, nil, nil)
+			env.until("the third connection", func() bool { return stood == 3 })
+			if !bytes.Equal(versions, c.want) {
+				t.Errorf("%x, not %x", versions, c.want)
+			}
+		})
+	}
+}
+
+// sniffed looks at CONNECT and gives it again.
+type sniffed struct {
+	net.Conn
+	again bytes.Buffer
+}
+
+func (s *sniffed) version() byte {
+	p, err := packets.ReadPacket(io.TeeReader(s.Conn, &s.again))
+	if err != nil {
+		return 0
+	}
+	return p.(*packets.ConnectPacket).ProtocolVersion
+}
+
+func (s *sniffed) Read(b []byte) (int, error) {
+	if s.again.Len() > 0 {
+		return s.again.Read(b)
+	}
+	return s.Conn.Read(b)
+}
+
+func TestHostileRemote(t *testing.T) {
+	huge := []byte{0x30, 0xff, 0xff, 0xff, 0x7f, 0, 1, 'a'} // 256 MiB announced
+	for name, c := range map[string]struct {
+		bytes []byte
+		want  string
+	}{
+		"garbage":                     {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat("<html>", 20)), "makes no sense"},
+		"a length without end":        {[]byte{0x30, 0xff, 0xff, 0xff, 0xff, 0x01}, "a packet's length has no end"},
+		"an announced topic too long": {[]byte{0x30, 3, 0xff, 0xff, 'a'}, "makes no sense"},
+		"an empty topic":              {[]byte{0x30, 2, 0, 0}, "topic makes no sense"},
+		"a topic with a wildcard":     {[]byte{0x30, 3, 0, 1, '#'}, "topic makes no sense"},
+		"QoS 3":                       {[]byte{0x36, 5, 0, 1, 'a', 0, 1}, "MQTT forbids"},
+		"no identifier":               {[]byte{0x32, 5, 0, 1, 'a', 0, 0}, "MQTT forbids"},
+		"an empty PUBACK":             {[]byte{0x40, 0}, "makes no sense"},
+		"CONNECT":                     {[]byte{0x10, 0}, "makes no sense"},
+		"a large SUBACK":              {[]byte{0x90, 0xff, 0xff, 0xff, 0x7f}, "that is no message"},
+		"a huge message that ends":    {huge, "closed the connection"},
+		"a strange kind":              {[]byte{0xf0, 0}, "makes no sense"},
+		"an end":                      {nil, "closed the connection"},
+	} {
+		env := newEnv(t)
+		url := fakeRemote(t, nil, func(n int, conn net.Conn) {
+			hello(conn, 0)
+			if n > 0 {
+				serve(conn, nil)
+				return
+			}
+			_, _ = conn.Write(c.bytes)
+			_ = conn.(*net.TCPConn).CloseWrite()
+			serve(conn, nil)
+		})
+		r := run(t, inOnly(url), env, nil, nil)
+		env.until(name, func() bool { return len(env.degraded) >= 2 && env.connected()() })
+		if err := r.stop(); err != nil {
+			t.Error(name, err)
+		}
+		if said := strings.Join(env.degraded, "|"); !strings.Contains(said, c.want) {
+			t.Errorf("%s: %s", name, said)
+		}
+	}
+}
+
+// A message that is too large is lost, counted and acknowledged, and the next one comes.
+func TestTooLarge(t *testing.T) {
+	env := newEnv(t)
+	acks := make(chan uint16, 10)
+	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
+		hello(c, 0)
+		go func() {
+			_ = message("a/big", strings.Repeat("x", maxPacket), 1, 7).Write(c)
+			_ = message("a/small", "1", 1, 8).Write(c)
+		}()
+		serve(c, func(p packets.ControlPacket) {
+			if a, ok := p.(*packets.PubackPacket); ok {
+				acks <- a.MessageID
+			}
+		})
+	})
+	r := run(t, inOnly(url), env, nil, nil)
+	env.until("the small one", func() bool { return len(r.events) > 0 })
+	if a, b := <-acks, <-acks; a != 7 || b != 8 {
+		t.Error(a, b)
+	}
+	if env.lost["a message of the remote larger than 16 MiB"] != 1 || len(r.events) != 1 {
+		t.Error(env.lost, len(r.events))
+	}
+}
+
+func TestSilence(t *testing.T) {
+	env := newEnv(t)
+	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
+		hello(c, 0)
+		_, _ = io.Copy(io.Discard, c)
+	})
+	o := inOnly(url)
+	o.KeepAlive = time.Second
+	began := time.Now()
+	run(t, o, env, nil, nil)
+	env.until("silence", func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "fallen silent") })
+	if took := time.Since(began); took < time.Second || took > 5*time.Second {
+		t.Error(took)
+	}
+}
+
+// It ends at once, whatever the remote does or doesn't: run's cleanup checks it.
+func TestStopsAtOnce(t *testing.T) {
+	big := strings.Repeat("x", 1<<20)
+	for name, play := range map[string]func(c net.Conn, here chan struct{}){
+		"no answer to CONNECT": func(c net.Conn, here chan struct{}) { close(here); _, _ = io.Copy(io.Discard, c) },
+		"it doesn't read":      func(c net.Conn, here chan struct{}) { hello(c, 0); close(here); <-time.After(time.Second) },
+	} {
+		env := newEnv(t)
+		here := make(chan struct{})
+		url := fakeRemote(t, nil, func(n int, c net.Conn) {
+			if n == 0 {
+				play(c, here)
+			}
+		})
+		o := options(url)
+		o.Out = []Out{{Filter: "#"}}
+		for range 30 {
+			env.publish("client:x", "a", big, false)
+		}
+		r := run(t, o, env, nil, nil)
+		<-here
+		began := time.Now()
+		if err := r.stop(); err != nil || time.Since(began) > time.Second {
+			t.Error(name, err, time.Since(began))
+		}
+	}
+}
+
+// An event that couldn't be stored is not acknowledged, and the remote sends it again on another connection.
+func TestNotStored(t *testing.T) {
+	env := newEnv(t)
+	acks := make(chan uint16, 10)
+	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
+		hello(c, 0)
+		_ = message("a", "1", 1, 7).Write(c)
+		serve(c, func(p packets.ControlPacket) {
+			if a, ok := p.(*packets.PubackPacket); ok {
+				acks <- a.MessageID
+			}
+		})
+	})
+	o := inOnly(url)
+	s := New(o, env)
+	s.first, s.longest = time.Millisecond, time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		answers := []error{errors.New("the disk is full"), permanent{errors.New("too large")}}
+		ended <- s.Stream(ctx, func(_ context.Context, _ time.Time, _ map[string]any, done func(error)) error {
+			done(answers[0])
+			answers = append(answers[1:], nil)
+			return nil
+		})
+	}()
+	if id := <-acks; id != 7 {
+		t.Error(id)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(env.degraded[0], "the disk is full") || env.lost["an event that can't be stored"] != 1 || len(acks) != 0 {
+		t.Error(env.degraded, env.lost)
+	}
+}
+
+func TestPostRefuses(t *testing.T) {
+	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
+		hello(c, 0)
+		_ = message("a", "1", 1, 7).Write(c)
+		serve(c, nil)
+	})
+	refused := errors.New("being stopped")
+	err := New(inOnly(url), newEnv(t)).Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { return refused })
+	if err != refused {
+		t.Error(err)
+	}
+}
+
+func TestForbiddenFilter(t *testing.T) {
+	env := newEnv(t)
+	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
+		hello(c, 0)
+		serve(c, func(p packets.ControlPacket) {
+			if s, ok := p.(*packets.SubscribePacket); ok {
+				s.Qoss[1] = 0x80
+			}
+		})
+	})
+	o := options(url)
+	o.In = []In{{Filter: "a"}, {Filter: "secret/#"}}
+	run(t, o, env, nil, nil)
+	env.until("refused", func() bool {
+		return len(env.degraded) == 1 && strings.HasSuffix(env.degraded[0], `doesn't let us subscribe to "secret/#"`)
+	})
+}
+
+func TestTLS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "remote"}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
+	der, err := x509.CreateCertificate(rand.Reader, who, who, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := strings.Replace(fakeRemote(t, l, func(_ int, c net.Conn) { hello(c, 0); serve(c, nil) }), "mqtt:", "mqtts:", 1)
+	for name, c := range map[string]struct {
+		change func(*Options)
+		want   string
+	}{
+		"with its certificate": {func(o *Options) { o.CA = ca }, "<nil>"},
+		"insecure":             {func(o *Options) { o.Insecure = true }, "<nil>"},
+		"a stranger":           {func(*Options) {}, "certificate"},
+	} {
+		env := newEnv(t)
+		o := inOnly(url)
+		c.change(&o)
+		r := run(t, o, env, nil, nil)
+		env.until(name, func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], c.want) })
+		if err := r.stop(); err != nil {
+			t.Error(name, err)
+		}
+	}
+	o := inOnly(url)
+	o.CA = filepath.Join(t.TempDir(), "none.pem")
+	if err := New(o, newEnv(t)).Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "ca: ") {
+		t.Error(err)
+	}
+	o.CA = os.Args[0]
+	if err := New(o, newEnv(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "holds no certificate") {
+		t.Error(err)
+	}
+}
+
+func TestWebSocket(t *testing.T) {
+	m := newMosquitto(t, "protocol websockets")
+	env := newEnv(t)
+	o := options(strings.Replace(m.url(), "mqtt:", "ws:", 1))
+	o.In, o.Out = []In{{Filter: "back/#"}}, []Out{{Filter: "go/#", Prefix: "back/"}}
+	r := run(t, o, env, func(s *Source) { s.link.noBridges = true }, nil) // a client hears itself; the echo is not of a filter here
+	env.until("connected", env.connected())
+	big := strings.Repeat("x", 100_000)
+	env.publish("client:x", "go/a", big, false)
+	env.until("sent", func() bool { return env.place >= 1 })
+	newClient(t, o.URL, "there", "").publish("back/b", big)
+	env.until("received", func() bool {
+		return len(r.events) == 1 && r.events[0]["topic"] == "back/b" && r.events[0]["text"] == big
+	})
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAction(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	url := fakeRemote(t, nil, func(n int, c net.Conn) {
+		if v := hello(c, 0); v != 4 {
+			t.Errorf("version %x", v)
+		}
+		serve(c, func(p packets.ControlPacket) {
+			if p, ok := p.(*packets.PublishPacket); ok {
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, fmt.Sprintf("%d %s %s %d %v", n, p.TopicName, p.Payload, p.Qos, p.Retain))
+				if len(got) == 5 {
+					c.Close()
+				}
+			}
+		})
+	})
+	o := ActionDefaults()
+	o.URL = url
+	if errs := o.Check(); errs != nil {
+		t.Fatal(errs)
+	}
+	a := NewAction(o, newEnv(t))
+	for _, args := range []Args{{Topic: "a", Payload: "x"}, {Topic: "b", Payload: 1.5, QoS: "2", Retain: true}, {Topic: "c", Payload: map[string]any{"d": true}, QoS: "0"}, {Topic: "e"}} {
+		if err := a.Do(t.Context(), args); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := a.Do(t.Context(), Args{Topic: "lost"}); err == nil || !strings.Contains(err.Error(), "closed the connection") && !strings.Contains(err.Error(), "reset") {
+		t.Error(err)
+	}
+	for err := errors.New(""); err != nil; { // the old connection may still be there for a moment
+		err = a.Do(t.Context(), Args{Topic: "again"})
+	}
+	for i, args := range []Args{{Topic: ""}, {Topic: "a/#"}, {Topic: "a", Payload: make(chan int)}, {Topic: "a", Payload: make([]byte, maxPacket+1)}} {
+		var p interface{ Permanent() bool }
+		if err := a.Do(t.Context(), args); !errors.As(err, &p) {
+			t.Error(i, err)
+		}
+	}
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if err := a.Do(t.Context(), Args{Topic: "many"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := a.Do(t.Context(), Args{Topic: "a"}); err == nil {
+		t.Error("it publishes after Close")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	want := []string{"0 a x 1 false", "0 b 1.5 2 true", `0 c {"d":true} 0 false`, "0 e  1 false", "0 lost  1 false", "1 again  1 false"}
+	if len(got) != 26 || !reflect.DeepEqual(got[:6], want) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestActionWaitsForTheAnswer(t *testing.T) {
+	url := fakeRemote(t, nil, func(_ int, c net.Conn) { hello(c, 0); _, _ = io.Copy(io.Discard, c) })
+	o := ActionDefaults()
+	o.URL = url
+	a := NewAction(o, newEnv(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := a.Do(ctx, Args{Topic: "a"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	o.URL = "mqtt://127.0.0.1:1"
+	if err := NewAction(o, newEnv(t)).Do(t.Context(), Args{Topic: "a"}); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Error(err)
+	}
+}
+
+// oneWay is a connection whose other end said all it had to say.
+type oneWay struct {
+	net.Conn
+	r io.Reader
+}
+
+func (o oneWay) Read(b []byte) (int, error)     { return o.r.Read(b) }
+func (oneWay) SetReadDeadline(time.Time) error  { return nil }
+func (oneWay) SetWriteDeadline(time.Time) error { return nil }
+
+func FuzzRead(f *testing.F) {
+	var b bytes.Buffer
+	_ = message("a/b", "x", 1, 3).Write(&b)
+	f.Add(b.Bytes())
+	f.Add([]byte{0x90, 3, 0, 1, 0x80, 0x40, 2, 0, 1, 0xd0, 0})
+	f.Add([]byte{0x32, 0xff, 0xff, 0xff, 0x7f, 0, 1, 'a', 0, 1})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := New(inOnly("mqtt://x"), newEnv(nil))
+		c := newConn(oneWay{r: bytes.NewReader(data)})
+		if present, err := c.connack(); err == nil && present {
+			return
+		}
+		c = newConn(oneWay{r: bytes.NewReader(data)})
+		n := 0
+		err := c.read(time.Second, func(p packets.ControlPacket) error {
+			if n++; n > len(data) {
+				t.Fatal("more packets than bytes")
+			}
+			if p, ok := p.(*packets.PublishPacket); ok {
+				return s.in(t.Context(), c, p, func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
+					if checkTopic(f["topic"].(string)) != nil {
+						t.Errorf("topic %q", f["topic"])
+					}
+					done(nil)
+					return nil
+				})
+			}
+			return nil
+		}, func(string) {})
+		if err == nil {
+			t.Error("no end")
+		}
+	})
+}

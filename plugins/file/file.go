@@ -1,0 +1,238 @@
+// Package file follows text files line by line or watches files for change, and writes files as an action.
+//
+// What mode tail promises: each line that is appended is an event once its line end is there. Files that are
+// rotated (renamed and created again, truncated in place, or a symbolic link that is pointed elsewhere), removed and created
+// again, or not there yet are followed; what is still written to a renamed file is read for five seconds more.
+// A file that is truncated and grows past where it was within a second looks as if nothing happened. Positions are not
+// kept: a start of the source begins at the end (or with from: start at the beginning) of what is there.
+//
+// What mode watch promises: one event for a file that was created, changed or removed, once it was quiet for settle.
+// What happened in between is one event, of what came out; what was there when the source started is none. It is not recursive.
+//
+// Both are told by the operating system and look for themselves too: tail every second, watch every 30 seconds.
+package file
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+)
+
+// Sample is a complete plugin file with this source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is the source's description, in Markdown.
+const About = "Follows text files line by line (`mode: tail`, through rotation and removal) or makes an event when files are created, changed or " +
+	"removed (`mode: watch`). The path may be a pattern with `*`, `?` and `[…]`, and with watch a folder, whose files are watched, not those of folders " +
+	"in it. Positions are not kept over a restart. It runs on every platform; on Windows a file that is followed cannot be renamed by others."
+
+// Options of the source.
+type Options struct {
+	Path    string        `key:"path" doc:"file, or pattern of files with * ? and […]; with watch also a folder" need:"yes" path:"yes"`
+	Mode    string        `key:"mode" doc:"tail: an event for each line that is appended; watch: an event for each file that changed" oneof:"tail|watch"`
+	From    string        `key:"from" doc:"tail only: where to begin in files that are there at the start; later ones are read from their start" oneof:"end|start"`
+	MaxLine int64         `key:"max_line" doc:"tail only: longest line; what is longer is cut" unit:"size" min:"1B" max:"1MiB"`
+	Settle  time.Duration `key:"settle" doc:"watch only: how long a file must be quiet before its event" min:"0s" max:"1h"`
+	Read    int64         `key:"read" doc:"watch only: files up to this size are read into event.text; 0B: none" unit:"size" min:"0B" max:"16MiB"`
+}
+
+// Defaults of the options.
+func Defaults() Options {
+	return Options{Mode: "tail", From: "end", MaxLine: lines.MaxLine, Settle: 250 * time.Millisecond}
+}
+
+// Event documents the fields of an event.
+type Event struct {
+	Path     string `key:"path" doc:"the file's path"`
+	Name     string `key:"name" doc:"the file's name without its folder"`
+	Text     string `key:"text" doc:"tail: the line without its line end; watch: the content, when read allows; bytes that are not UTF-8 are replaced"`
+	JSON     any    `key:"json" doc:"the value, when text is JSON"`
+	N        int64  `key:"n" doc:"tail: number of the line since this file is followed, from 1"`
+	Op       string `key:"op" doc:"watch: created, changed or removed"`
+	Size     int64  `key:"size" doc:"watch: size in bytes; of a removed file the last that was seen"`
+	Modified string `key:"modified" doc:"watch: time of the last change, RFC 3339; of a removed file the last that was seen"`
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e *optionError) Error() string { return e.reason }
+func (e *optionError) Key() string   { return e.key }
+func (e *optionError) Hint() string  { return e.hint }
+
+// Check finds what is wrong across the keys.
+func (o Options) Check() []error {
+	var errs []error
+	if _, err := filepath.Match(o.Path, ""); err != nil {
+		errs = append(errs, &optionError{"path", fmt.Sprintf("the pattern %q is not complete", o.Path), `write \[ for a [ that is meant`})
+	}
+	if o.Mode == "tail" && o.Read > 0 {
+		errs = append(errs, &optionError{"read", "read is about mode: watch", "remove it; tail has each line in event.text"})
+	}
+	return errs
+}
+
+// Access is what the source touches.
+func (o Options) Access() []string { return []string{"path:" + o.Path} }
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Degraded(err error)
+	Lost(n int, reason string)
+}
+
+type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
+
+// Source is one path or pattern. It is used once: New, Open, Stream, Close.
+type Source struct {
+	o       Options
+	env     Env
+	notice  *notices
+	tails   tails
+	changes changes
+	trouble string // as last reported
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+
+// Open takes the positions or the state of the files that are there: what happens from now on is an event.
+func (s *Source) Open(context.Context) error {
+	s.notice = newNotices(s.o.Path)
+	var err error
+	if s.o.Mode == "watch" {
+		err = s.changes.start(s.o, time.Now())
+	} else {
+		s.tails.o, s.tails.env = s.o, s.env
+		err = s.tails.find(time.Now(), true)
+	}
+	s.report(err)
+	return nil
+}
+
+// Stream posts events until ctx ends.
+func (s *Source) Stream(ctx context.Context, post post) error {
+	every := time.Second
+	if s.o.Mode == "watch" && s.notice.on() {
+		every = 30 * time.Second
+	}
+	poll := time.NewTicker(every)
+	defer poll.Stop()
+	for ctx.Err() == nil {
+		var next time.Duration // until there is something to do anyway
+		var err error
+		if s.o.Mode == "watch" {
+			next, err = s.changes.scan(ctx, post)
+		} else {
+			next, err = s.tails.scan(ctx, post)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		var stopped *postError
+		if errors.As(err, &stopped) {
+			return stopped.error
+		}
+		s.report(err)
+		s.notice.wait(ctx, next, poll.C)
+	}
+	return nil
+}
+
+// Close closes all files.
+func (s *Source) Close() error {
+	if s.notice != nil {
+		s.notice.close()
+	}
+	s.tails.close()
+	return nil
+}
+
+// report tells trouble when it begins, changes and ends.
+func (s *Source) report(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != s.trouble {
+		s.trouble = text
+		s.env.Degraded(err)
+	}
+}
+
+// postError is the end of the source, not trouble with a file.
+type postError struct{ error }
+
+// isPattern reports whether a path stands for several; a file that has such a name itself is meant as it is.
+func isPattern(path string) bool {
+	if !strings.ContainsAny(path, "*?[") {
+		return false
+	}
+	_, err := os.Lstat(path)
+	return err != nil
+}
+
+// matches finds the regular files of a path or pattern, at most limit, and what is wrong with them.
+func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []string, error) {
+	var names []string
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir() && folder:
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, e := range entries {
+			names = append(names, filepath.Join(path, e.Name()))
+		}
+	case err == nil:
+		names = []string{path}
+	case isPattern(path):
+		if names, err = filepath.Glob(path); err != nil {
+			return nil, nil, err
+		}
+	case !os.IsNotExist(err):
+		return nil, nil, err
+	}
+	found := map[string]os.FileInfo{}
+	order := names[:0]
+	for _, name := range names {
+		info, err := os.Stat(name) // follows symbolic links
+		if err != nil || !info.Mode().IsRegular() {
+			continue // gone again, or a folder, device or pipe
+		}
+		if len(found) == limit {
+			return found, order, fmt.Errorf("%s: more than %d files; the rest is left out", path, limit)
+		}
+		found[name] = info
+		order = append(order, name)
+	}
+	return found, order, nil
+}
+
+// open opens a regular file for reading, and nothing that could block.
+func open(path string) (*os.File, os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}

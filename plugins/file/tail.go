@@ -1,0 +1,230 @@
+package file
+
+// Following files: which are open, where each was read to, and when one ends.
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+)
+
+const (
+	// maxTails bounds the files that are followed at one time.
+	maxTails = 256
+	// grace is how long a file that has no path of ours any more is read on.
+	grace = 5 * time.Second
+	// turn is how much of one file is read before the next has its turn, in bytes.
+	turn = 1 << 20
+)
+
+// tail is one file that is followed, whatever its path is now.
+type tail struct {
+	path   string
+	f      *os.File
+	info   os.FileInfo // its identity
+	offset int64
+	line   []byte // the beginning of a line whose end is not there
+	over   bool   // the line is longer than the bound: its rest is skipped
+	skip   bool   // begun within a line: that one is no event
+	n      int64
+	until  time.Time // when it is given up; zero while it has a path
+}
+
+// tails are all of a source, older ones first.
+type tails struct {
+	o   Options
+	env Env
+	all []*tail
+	buf []byte
+}
+
+// scan reads what is new in all files. A time that is not 0 says when to look again.
+func (t *tails) scan(ctx context.Context, post post) (time.Duration, error) {
+	trouble := t.find(time.Now(), false)
+	var next time.Duration
+	kept := t.all[:0]
+	for i, one := range t.all {
+		more, err := t.read(ctx, one, post)
+		if _, stopped := err.(*postError); stopped {
+			t.all = append(kept, t.all[i:]...)
+			return 0, err
+		}
+		if err == nil && !more && !one.until.IsZero() && time.Now().After(one.until) {
+			if len(one.line) > 0 && !one.skip { // the last line of a file that nobody writes any more
+				err = t.post(ctx, one, post)
+				if err != nil {
+					t.all = append(kept, t.all[i:]...)
+					return 0, err
+				}
+			}
+			one.f.Close()
+			continue
+		}
+		if err != nil {
+			if trouble == nil {
+				trouble = err
+			}
+			one.f.Close() // found again if it is there
+			continue
+		}
+		kept = append(kept, one)
+		if more {
+			next = time.Nanosecond
+		}
+	}
+	clear(t.all[len(kept):])
+	t.all = kept
+	return next, trouble
+}
+
+// find opens files that are new and gives those without a path their last time. At the start, files are
+// read from where the options say; later ones from their beginning.
+func (t *tails) find(now time.Time, start bool) error {
+	found, order, trouble := matches(t.o.Path, false, maxTails)
+	seen := map[*tail]bool{}
+	for _, path := range order {
+		if one := t.same(found[path]); one != nil {
+			if !seen[one] {
+				seen[one] = true
+				one.path, one.until = path, time.Time{}
+			}
+			continue
+		}
+		one, err := t.open(path, start && t.o.From == "end")
+		if err != nil {
+			if !os.IsNotExist(err) && trouble == nil {
+				trouble = err
+			}
+			continue
+		}
+		seen[one] = true
+		t.all = append(t.all, one)
+	}
+	for _, one := range t.all {
+		if !seen[one] && one.until.IsZero() {
+			one.until = now.Add(grace)
+		}
+	}
+	if trouble == nil && len(order) == 0 && !isPattern(t.o.Path) {
+		trouble = fmt.Errorf("%s is not there (yet)", t.o.Path)
+		if info, err := os.Stat(t.o.Path); err == nil {
+			trouble = fmt.Errorf("%s is not a regular file (%v)", t.o.Path, info.Mode().Type())
+		}
+	}
+	return trouble
+}
+
+func (t *tails) same(info os.FileInfo) *tail {
+	for _, one := range t.all {
+		if os.SameFile(one.info, info) {
+			return one
+		}
+	}
+	return nil
+}
+
+// open begins to follow a file.
+func (t *tails) open(path string, end bool) (*tail, error) {
+	f, info, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	one := &tail{path: path, f: f, info: info}
+	if end && info.Size() > 0 {
+		one.offset = info.Size()
+		var last [1]byte
+		if _, err := f.ReadAt(last[:], one.offset-1); err == nil && last[0] != '\n' {
+			one.skip = true
+		}
+	}
+	return one, nil
+}
+
+// read posts the lines that are new in a file; more says that there may be more.
+func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err error) {
+	info, err := one.f.Stat()
+	if err != nil {
+		return false, err
+	}
+	if info.Size() < one.offset { // truncated in place
+		if len(one.line) > 0 || one.over {
+			t.env.Lost(1, "the file was truncated within a line")
+		}
+		one.offset, one.line, one.over, one.skip = 0, nil, false, false
+	}
+	if t.buf == nil {
+		t.buf = make([]byte, 32<<10)
+	}
+	for done := 0; done < turn; {
+		n, err := one.f.ReadAt(t.buf, one.offset)
+		rest := t.buf[:n]
+		for len(rest) > 0 {
+			part, after, ended := bytes.Cut(rest, []byte("\n"))
+			t.take(one, part)
+			if ended {
+				if err := t.post(ctx, one, post); err != nil {
+					return false, err
+				}
+				one.offset++
+			}
+			one.offset += int64(len(part))
+			rest = after
+		}
+		done += n
+		switch {
+		case err == io.EOF:
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// take adds a part to the line that is being read.
+func (t *tails) take(one *tail, part []byte) {
+	if room := int(t.o.MaxLine) + 1 - len(one.line); len(part) > room { // one more for a \r at the end
+		part, one.over = part[:max(room, 0)], true
+	}
+	if !one.skip {
+		one.line = append(one.line, part...)
+	}
+}
+
+// post makes an event of the line that was read.
+func (t *tails) post(ctx context.Context, one *tail, post post) error {
+	line, over := one.line, one.over
+	skip := one.skip
+	one.line, one.over, one.skip = one.line[:0], false, false
+	if skip {
+		return nil
+	}
+	if !over {
+		line = bytes.TrimSuffix(line, []byte("\r"))
+	}
+	if over || len(line) > int(t.o.MaxLine) {
+		t.env.Lost(1, "a line was longer than max_line and was cut")
+		line = line[:t.o.MaxLine]
+	}
+	one.n++
+	err := post(ctx, time.Now(), map[string]any{
+		"text": lines.Text(line), "json": lines.JSON(line), "path": one.path, "name": filepath.Base(one.path), "n": one.n,
+	}, nil)
+	if err != nil {
+		return &postError{err}
+	}
+	return nil
+}
+
+func (t *tails) close() {
+	for _, one := range t.all {
+		one.f.Close()
+	}
+	t.all = nil
+}
