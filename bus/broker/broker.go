@@ -310,6 +310,15 @@ func (k *Broker) connections() []*conn {
 	return list
 }
 
+// Connections counts the open connections, by listener.
+func (k *Broker) Connections() map[string]int {
+	n := map[string]int{}
+	for _, c := range k.connections() {
+		n[c.listener]++
+	}
+	return n
+}
+
 // Disconnect ends a client's connection as an administrator; false when it has none.
 func (k *Broker) Disconnect(client string) bool {
 	k.mu.Lock()

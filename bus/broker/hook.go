@@ -111,7 +111,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			}
 			continue
 		}
-		if !identity.MaySubscribe(readable(f.Filter)) {
+		if !identity.MaySubscribe(f.Filter) {
 			h.k.log.Warn("subscription not allowed", "client", c.id, "user", c.user, "filter", f.Filter)
 			codes[i] = frame.CodeNotAuthorized
 			continue
@@ -137,14 +137,6 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			}
 		}
 	}
-}
-
-// readable is the filter that decides whether a subscription is allowed: of $replay/age/filter the last.
-func readable(filter string) string {
-	if isShared(filter) {
-		return filter // the rules know these
-	}
-	return bus.InnerFilter(filter)
 }
 
 func isShared(filter string) bool { return len(filter) > 7 && filter[:7] == "$share/" }

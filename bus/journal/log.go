@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,6 +88,7 @@ type group struct {
 	last   uint64
 	marks  []groupMark // every 64th record, so that a reader finds its place quickly
 	commit *Commit
+	began  time.Time // when its first record came
 }
 
 type groupMark struct {
@@ -103,6 +105,40 @@ type Stats struct {
 	DiskBytes                      int64
 	First, Last                    uint64 // sequences kept
 	Free                           int64  // bytes free at the last look
+	SyncTimes                      Times  // of each group: its write and sync
+	CommitTimes                    Times  // of each group: from its first record until it was durable
+}
+
+// TimeBounds are the upper bounds of Times, in the order of its counts; the last count has none.
+var TimeBounds = [...]time.Duration{100 * time.Microsecond, 200 * time.Microsecond, 500 * time.Microsecond, time.Millisecond,
+	2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second, 5 * time.Second}
+
+// Times counts durations by TimeBounds.
+type Times struct {
+	Counts [len(TimeBounds) + 1]uint64
+	Sum    time.Duration
+}
+
+func (t *Times) add(d time.Duration) {
+	i := sort.Search(len(TimeBounds), func(i int) bool { return d <= TimeBounds[i] })
+	t.Counts[i]++
+	t.Sum += d
+}
+
+// Quantile is the bound under which the share q (0 to 1) of the durations is; 0 when there are none, and
+// a bound of five seconds stands for more.
+func (t *Times) Quantile(q float64) time.Duration {
+	var all, n uint64
+	for _, c := range t.Counts {
+		all += c
+	}
+	for i, c := range t.Counts {
+		if n += c; n > 0 && float64(n) >= q*float64(all) {
+			return TimeBounds[min(i, len(TimeBounds)-1)]
+		}
+	}
+	return 0
 }
 
 // Log is an open journal. All methods may be called from any goroutine.
@@ -181,7 +217,7 @@ func (l *Log) append(r *Record, reserved bool) (uint64, *Commit, error) {
 	l.next++
 	g := l.cur
 	if g.count == 0 {
-		g.first = r.Seq
+		g.first, g.began = r.Seq, time.Now()
 		g.buf = append(make([]byte, 0, l.spare), make([]byte, groupHeader)...)
 	}
 	if g.count%64 == 63 {

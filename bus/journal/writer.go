@@ -79,6 +79,8 @@ func (l *Log) commitGroup() {
 	l.stats.Bytes += uint64(len(g.buf))
 	l.stats.SyncTime += took
 	l.stats.LastSync = took
+	l.stats.SyncTimes.add(took)
+	l.stats.CommitTimes.add(time.Since(g.began))
 	progress := l.progress
 	l.progress = make(chan struct{})
 	l.space.Broadcast()

@@ -3,7 +3,8 @@ package web
 // This file is who may do what: the users and rules of MQTT, over HTTP Basic authentication.
 //
 //	publish to a topic     MayPublish(topic)
-//	see the sessions       MaySubscribe("$bus/#")
+//	read events            MaySubscribe(filter), and MayRead(topic) of each
+//	see the bus, sessions  MaySubscribe("$bus/#")
 //	drop a session         see the sessions, and be its user or may publish everywhere
 
 import (
@@ -18,6 +19,7 @@ import (
 type Identity interface {
 	MayPublish(topic string) bool
 	MaySubscribe(filter string) bool
+	MayRead(topic string) bool
 }
 
 // Authenticate decides about a request. user is empty without credentials; local tells loopback. An
@@ -31,6 +33,7 @@ type everybody struct{}
 
 func (everybody) MayPublish(topic string) bool { return !strings.HasPrefix(topic, "$") }
 func (everybody) MaySubscribe(string) bool     { return true }
+func (everybody) MayRead(string) bool          { return true }
 
 const seeBus = "$bus/#"
 

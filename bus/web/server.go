@@ -21,17 +21,26 @@ type Bus interface {
 	Ready() error
 	Publish(ctx context.Context, e bus.Event) (seq uint64, err error)
 	Drop(ctx context.Context, session string) error
+	Retained(filter string) ([]bus.Event, error)
+	History(ctx context.Context, filter string, since bus.Since, each func(bus.Event) bool) error
+	Stats() bus.Stats
+	Epoch() [16]byte
 }
 
 // Options of a server. The zero value works: everybody may do everything but publish below $.
 type Options struct {
 	Logger       *slog.Logger
-	Authenticate Authenticate // nil: everybody may do everything but publish below $
-	Local        bool         // the listener is on loopback: clients may count as local
-	Hosts        []string     // names of this machine that a Host header may have, beside addresses and localhost
-	Origins      []string     // further web origins, as "https://host:port"
-	MaxPayload   int          // bytes of a published payload; 1 MiB when 0
-	Plugins      Plugins      // nil: there are none
+	Authenticate Authenticate                 // nil: everybody may do everything but publish below $
+	Local        bool                         // the listener is on loopback: clients may count as local
+	Hosts        []string                     // names of this machine that a Host header may have, beside addresses and localhost
+	Origins      []string                     // further web origins, as "https://host:port"
+	MaxPayload   int                          // bytes of a published payload; 1 MiB when 0
+	Plugins      Plugins                      // nil: there are none
+	Warnings     func() any                   // the last warnings of the log; nil: none
+	Broker       Broker                       // what is shown of connections; nil: nothing
+	MQTT         func(c net.Conn, local bool) // speaks MQTT on a connection until it is over; nil: there is no /mqtt
+	ReadBuffer   int                          // bytes for each WebSocket; 4 KiB when 0
+	WriteBuffer  int                          // bytes, shared by those that write; 16 KiB when 0
 	Version      string
 }
 
@@ -47,10 +56,13 @@ type Server struct {
 	bus     Bus
 	o       Options
 	log     *slog.Logger
+	started time.Time
 	origins atomic.Pointer[[]string]
 	http    *http.Server
 	tasks   sync.WaitGroup
 	hooks   hooks
+
+	writeBuffers sync.Pool
 }
 
 // New makes a server. Serve starts it.
@@ -64,7 +76,13 @@ func New(b Bus, o Options) *Server {
 	if o.MaxPayload == 0 {
 		o.MaxPayload = 1 << 20
 	}
-	s := &Server{bus: b, o: o, log: o.Logger}
+	if o.ReadBuffer == 0 {
+		o.ReadBuffer = 4 << 10
+	}
+	if o.WriteBuffer == 0 {
+		o.WriteBuffer = 16 << 10
+	}
+	s := &Server{bus: b, o: o, log: o.Logger, started: time.Now()}
 	s.SetOrigins(o.Origins)
 	s.http = &http.Server{
 		Handler:           s.Handler(),
@@ -90,6 +108,11 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/sessions", s.sessions)
 	mux.HandleFunc("DELETE /api/v1/sessions/{name}", s.dropSession)
 	mux.HandleFunc("POST /api/v1/publish", s.publish)
+	mux.HandleFunc("GET /api/v1/topics", s.topics)
+	mux.HandleFunc("GET /api/v1/events", s.events)
+	mux.HandleFunc("GET /api/v1/bus", s.busState)
+	mux.Handle("GET /metrics", s.metrics())
+	mux.HandleFunc("GET /mqtt", s.webSocket)
 	mux.HandleFunc(hookRoot, s.hook)
 	if s.o.Plugins != nil {
 		mux.HandleFunc("GET /api/v1/plugins", s.plugins)

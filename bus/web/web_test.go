@@ -192,7 +192,7 @@ func TestRequests(t *testing.T) {
 }
 
 // refusing is a bus whose disk is full.
-type refusing struct{}
+type refusing struct{ web.Bus }
 
 func (refusing) Sessions() []bus.SessionInfo        { return nil }
 func (refusing) Ready() error                       { return errors.New("disk full") }

@@ -144,6 +144,10 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 		MaxPayload:   int(c.Limits.PacketSize),
 		Local:        config.LocalAddress(c.Listen.HTTP),
 		Plugins:      &s.shownPlugins,
+		Broker:       s.broker,
+		MQTT:         func(c net.Conn, local bool) { s.broker.Serve(c, "ws://"+s.http+"/mqtt", local) },
+		ReadBuffer:   c.Profile.Sizes().ReadBuffer,
+		WriteBuffer:  c.Profile.Sizes().WriteBuffer,
 		Version:      v,
 	})
 	s.http = realAddress(c.Listen.HTTP, l.Addr())

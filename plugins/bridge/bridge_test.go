@@ -17,6 +17,7 @@ func options(url string) Options {
 
 // The remote goes away while events are on their way and many more come; then all are there, in order.
 func TestRemoteIsAwayForAWhile(t *testing.T) {
+	t.Parallel()
 	m := newMosquitto(t, "")
 	there := newClient(t, m.url(), "there", "house/#")
 	env := newEnv(t)
@@ -81,6 +82,7 @@ func TestNoLoop(t *testing.T) {
 
 // We are away: the remote keeps what comes, and gives again what we didn't acknowledge.
 func TestWeAreAwayForAWhile(t *testing.T) {
+	t.Parallel()
 	m := newMosquitto(t, "")
 	there := newClient(t, m.url(), "there", "")
 	env := newEnv(t)
@@ -117,6 +119,7 @@ func TestWeAreAwayForAWhile(t *testing.T) {
 
 // What we hadn't had acknowledged when we stopped goes out when we are back.
 func TestOutGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
 	m := newMosquitto(t, "")
 	there := newClient(t, m.url(), "there", "home/#")
 	env := newEnv(t)

@@ -109,13 +109,10 @@ type timely struct{ c *conn }
 func (t timely) Write(b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
 		t.c.mu.Lock()
-		if err = t.c.err; err == nil { // else fail has set the deadline that counts
+		if t.c.err == nil { // else fail has set the deadline that counts, for what is begun to be finished
 			_ = t.c.nc.SetWriteDeadline(time.Now().Add(stuck))
 		}
 		t.c.mu.Unlock()
-		if err != nil {
-			break
-		}
 		var m int
 		m, err = t.c.nc.Write(b[n:min(len(b), n+piece)])
 		n += m

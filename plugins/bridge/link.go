@@ -86,7 +86,7 @@ func (l *link) try(ctx context.Context, clean bool, version byte) (c *conn, pres
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, false, false, err
+		return nil, false, false, ended(err)
 	}
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)

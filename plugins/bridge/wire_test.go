@@ -15,6 +15,8 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -24,6 +26,7 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/gorilla/websocket"
 )
 
 // fakeRemote is a listener whose connections are played by a function; its argument counts them from 0.
@@ -189,7 +192,7 @@ func TestHostileRemote(t *testing.T) {
 		bytes []byte
 		want  string
 	}{
-		"garbage":                     {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat("<html>", 20)), "makes no sense"},
+		"garbage":                     {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat("<html>", 20)), "closed the connection"},
 		"a length without end":        {[]byte{0x30, 0xff, 0xff, 0xff, 0xff, 0x01}, "a packet's length has no end"},
 		"an announced topic too long": {[]byte{0x30, 3, 0xff, 0xff, 'a'}, "makes no sense"},
 		"an empty topic":              {[]byte{0x30, 2, 0, 0}, "topic makes no sense"},
@@ -252,6 +255,7 @@ func TestTooLarge(t *testing.T) {
 }
 
 func TestSilence(t *testing.T) {
+	t.Parallel()
 	env := newEnv(t)
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
 		hello(c, 0)
@@ -269,6 +273,7 @@ func TestSilence(t *testing.T) {
 
 // It ends at once, whatever the remote does or doesn't: run's cleanup checks it.
 func TestStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	big := strings.Repeat("x", 1<<20)
 	for name, play := range map[string]func(c net.Conn, here chan struct{}){
 		"no answer to CONNECT": func(c net.Conn, here chan struct{}) { close(here); _, _ = io.Copy(io.Discard, c) },
@@ -414,22 +419,52 @@ func TestTLS(t *testing.T) {
 }
 
 func TestWebSocket(t *testing.T) {
-	m := newMosquitto(t, "protocol websockets")
-	env := newEnv(t)
-	o := options(strings.Replace(m.url(), "mqtt:", "ws:", 1))
-	o.In, o.Out = []In{{Filter: "back/#"}}, []Out{{Filter: "go/#", Prefix: "back/"}}
-	r := run(t, o, env, func(s *Source) { s.link.noBridges = true }, nil) // a client hears itself; the echo is not of a filter here
-	env.until("connected", env.connected())
+	var mu sync.Mutex
+	var got []string
+	over := make(chan struct{})
 	big := strings.Repeat("x", 100_000)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
+		ws, err := u.Upgrade(w, r, nil)
+		if err != nil || ws.Subprotocol() != "mqtt" {
+			t.Error(err)
+			return
+		}
+		c := &wsConn{Conn: ws}
+		defer c.Close()
+		hello(c, 0)
+		_ = message("back/b", big, 1, 9).Write(c)
+		serve(c, func(p packets.ControlPacket) {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, strings.SplitN(fmt.Sprint(p), ":", 2)[0])
+		})
+		close(over)
+	}))
+	defer server.Close()
+	env := newEnv(t)
+	o := options(strings.Replace(server.URL, "http:", "ws:", 1) + "/mqtt")
+	o.In, o.Out = []In{{Filter: "back/#"}}, []Out{{Filter: "go/#"}}
+	r := run(t, o, env, nil, nil)
 	env.publish("client:x", "go/a", big, false)
-	env.until("sent", func() bool { return env.place >= 1 })
-	newClient(t, o.URL, "there", "").publish("back/b", big)
-	env.until("received", func() bool {
-		return len(r.events) == 1 && r.events[0]["topic"] == "back/b" && r.events[0]["text"] == big
-	})
+	env.until("both ways", func() bool { return env.place >= 1 && len(r.events) == 1 && r.events[0]["text"] == big })
 	if err := r.stop(); err != nil {
 		t.Error(err)
 	}
+	<-over
+	mu.Lock()
+	defer mu.Unlock()
+	if s := strings.Join(got, " "); !strings.Contains(s, "PUBLISH") || !strings.Contains(s, "PUBACK") || !strings.HasSuffix(s, "DISCONNECT") {
+		t.Error(s)
+	}
+
+	refuses := httptest.NewServer(http.NotFoundHandler())
+	defer refuses.Close()
+	env = newEnv(t)
+	run(t, inOnly(strings.Replace(refuses.URL, "http:", "ws:", 1)), env, nil, nil)
+	env.until("refused", func() bool {
+		return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "it answered 404 Not Found")
+	})
 }
 
 func TestAction(t *testing.T) {

@@ -3,7 +3,7 @@
 // What mode tail promises: each line that is appended is an event once its line end is there. Files that are
 // rotated (renamed and created again, truncated in place, or a symbolic link that is pointed elsewhere), removed and created
 // again, or not there yet are followed; what is still written to a renamed file is read for five seconds more.
-// A file that is truncated and grows past where it was within a second looks as if nothing happened. Positions are not
+// A file that is truncated and grows past where it was before we look is known by other bytes before that place. Positions are not
 // kept: a start of the source begins at the end (or with from: start at the beginning) of what is there.
 //
 // What mode watch promises: one event for a file that was created, changed or removed, once it was quiet for settle.
@@ -20,7 +20,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/postbus/postbus/plugins/lines"
@@ -111,7 +110,7 @@ func (s *Source) Open(context.Context) error {
 	s.notice = newNotices(s.o.Path)
 	var err error
 	if s.o.Mode == "watch" {
-		err = s.changes.start(s.o, time.Now())
+		err = s.changes.start(s.o)
 	} else {
 		s.tails.o, s.tails.env = s.o, s.env
 		err = s.tails.find(time.Now(), true)
@@ -222,7 +221,7 @@ func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []str
 
 // open opens a regular file for reading, and nothing that could block.
 func open(path string) (*os.File, os.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -38,10 +38,11 @@ func newNotices(pattern string) *notices {
 // on reports whether the folders are watched.
 func (n *notices) on() bool { return n.w != nil && len(n.w.WatchList()) > 0 }
 
-// update watches the folders in which something may happen now.
-func (n *notices) update() {
+// update watches the folders in which something may happen now. It reports whether there are more than before:
+// what happened in those until now was not noticed.
+func (n *notices) update() (more bool) {
 	if n.w == nil {
-		return
+		return false
 	}
 	if time.Since(n.renewed) > renew {
 		for _, dir := range n.w.WatchList() {
@@ -70,8 +71,9 @@ func (n *notices) update() {
 		delete(want, dir)
 	}
 	for dir := range want {
-		_ = n.w.Add(dir) // out of watches: looking must do
+		more = n.w.Add(dir) == nil || more // out of watches: looking must do
 	}
+	return more
 }
 
 // base is the deepest folder that exists above a pattern's first part that is one.
@@ -89,13 +91,16 @@ func base(pattern string) string {
 
 // wait returns when something may have happened, after a time (when that is not 0), at a tick, or when ctx ends.
 func (n *notices) wait(ctx context.Context, after time.Duration, tick <-chan time.Time) {
-	n.update()
+	more := n.update()
 	var events <-chan fsnotify.Event
 	var errs <-chan error
 	if n.w != nil {
 		events, errs = n.w.Events, n.w.Errors
 	}
 	var due <-chan time.Time
+	if more {
+		after = min(max(after, time.Nanosecond), gap)
+	}
 	if after > 0 {
 		t := time.NewTimer(after)
 		defer t.Stop()

@@ -21,6 +21,8 @@ const (
 	grace = 5 * time.Second
 	// turn is how much of one file is read before the next has its turn, in bytes.
 	turn = 1 << 20
+	// markSize is how many bytes tell a file that was truncated and has grown again.
+	markSize = 64
 )
 
 // tail is one file that is followed, whatever its path is now.
@@ -29,9 +31,11 @@ type tail struct {
 	f      *os.File
 	info   os.FileInfo // its identity
 	offset int64
-	line   []byte // the beginning of a line whose end is not there
-	over   bool   // the line is longer than the bound: its rest is skipped
-	skip   bool   // begun within a line: that one is no event
+	mark   []byte    // the last bytes before offset: others there mean that the file was written anew
+	seen   time.Time // its time of change when mark was last compared
+	line   []byte    // the beginning of a line whose end is not there
+	over   bool      // the line is longer than the bound: its rest is skipped
+	skip   bool      // begun within a line: that one is no event
 	n      int64
 	until  time.Time // when it is given up; zero while it has a path
 }
@@ -138,9 +142,10 @@ func (t *tails) open(path string, end bool) (*tail, error) {
 	one := &tail{path: path, f: f, info: info}
 	if end && info.Size() > 0 {
 		one.offset = info.Size()
-		var last [1]byte
-		if _, err := f.ReadAt(last[:], one.offset-1); err == nil && last[0] != '\n' {
-			one.skip = true
+		mark := make([]byte, min(markSize, one.offset))
+		if _, err := f.ReadAt(mark, one.offset-int64(len(mark))); err == nil {
+			one.mark = mark
+			one.skip = mark[len(mark)-1] != '\n'
 		}
 	}
 	return one, nil
@@ -152,11 +157,11 @@ func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err 
 	if err != nil {
 		return false, err
 	}
-	if info.Size() < one.offset { // truncated in place
+	if one.anew(info) { // truncated in place
 		if len(one.line) > 0 || one.over {
 			t.env.Lost(1, "the file was truncated within a line")
 		}
-		one.offset, one.line, one.over, one.skip = 0, nil, false, false
+		one.offset, one.mark, one.line, one.over, one.skip = 0, nil, nil, false, false
 	}
 	if t.buf == nil {
 		t.buf = make([]byte, 32<<10)
@@ -176,6 +181,8 @@ func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err 
 			one.offset += int64(len(part))
 			rest = after
 		}
+		one.mark = append(one.mark, t.buf[max(0, n-markSize):n]...)
+		one.mark = append(one.mark[:0], one.mark[max(0, len(one.mark)-markSize):]...)
 		done += n
 		switch {
 		case err == io.EOF:
@@ -185,6 +192,20 @@ func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err 
 		}
 	}
 	return true, nil
+}
+
+// anew reports whether a file is no more the one that was read to offset.
+func (one *tail) anew(info os.FileInfo) bool {
+	if info.Size() < one.offset {
+		return true
+	}
+	if info.Size() == one.offset && info.ModTime().Equal(one.seen) {
+		return false
+	}
+	one.seen = info.ModTime()
+	now := make([]byte, len(one.mark))
+	_, err := one.f.ReadAt(now, one.offset-int64(len(now)))
+	return err == nil && !bytes.Equal(now, one.mark)
 }
 
 // take adds a part to the line that is being read.

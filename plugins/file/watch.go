@@ -30,7 +30,7 @@ type pending struct {
 	since time.Time
 }
 
-func (c *changes) start(o Options, _ time.Time) error {
+func (c *changes) start(o Options) error {
 	c.o, c.pending = o, map[string]pending{}
 	found, _, err := matches(o.Path, true, maxWatched)
 	if found == nil {

@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -317,104 +316,6 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 		}
-	}
-}
-
-func listen(t *testing.T, address string) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-func accept(t *testing.T, l net.Listener) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
-	c, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
-	return c, bufio.NewReader(c)
-}
-
-func TestAction(t *testing.T) {
-	before := runtime.NumGoroutine()
-	l := listen(t, "127.0.0.1:0")
-	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: time.Second}, nil)
-	do := func(text string) {
-		t.Helper()
-		if err := a.Do(t.Context(), Args{Text: text}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	line := func(r *bufio.Reader, want string) {
-		t.Helper()
-		if got, err := r.ReadString('\n'); got != want {
-			t.Errorf("got %q, %v", got, err)
-		}
-	}
-	do("one")
-	do("two\r\n")
-	c, r := accept(t, l)
-	line(r, "one\n")
-	line(r, "two\n")
-
-	c.Close() // the server goes away and comes back
-	<-a.gone
-	do("three")
-	_, r = accept(t, l)
-	line(r, "three\n")
-
-	err := a.Do(t.Context(), Args{Text: "a\nb"})
-	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
-		t.Errorf("two lines: %v", err)
-	}
-	if err := a.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := r.ReadByte(); err != io.EOF {
-		t.Errorf("after Close: %v", err)
-	}
-	for end := time.Now().Add(2 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
-}
-
-func TestActionWithoutServer(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
-	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: time.Second}, nil)
-	defer a.Close()
-	l.Close()
-	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "connecting to "+l.Addr().String()) {
-		t.Errorf("no server: %v", err)
-	}
-	l = listen(t, l.Addr().String())
-	if err := a.Do(t.Context(), Args{Text: "x"}); err != nil {
-		t.Error("it did not come back:", err)
-	}
-}
-
-func TestActionWithServerThatDoesNotRead(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
-	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: 100 * time.Millisecond}, nil)
-	defer a.Close()
-	big := strings.Repeat("x", 32<<20)
-	if err := a.Do(t.Context(), Args{Text: big}); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("timeout: %v", err)
-	}
-	a.o.Timeout = time.Hour
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	began := time.Now()
-	if err := a.Do(ctx, Args{Text: big}); err == nil || time.Since(began) > 3*time.Second {
-		t.Errorf("context: %v after %v", err, time.Since(began))
 	}
 }
 

@@ -1,0 +1,237 @@
+package web
+
+// This file is /api/v1/bus and /metrics: how the bus does, for people and for Prometheus, from the same
+// counters.
+
+import (
+	"encoding/hex"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// Broker is what is shown of connections.
+type Broker interface {
+	// Connections counts those that are open, by listener.
+	Connections() map[string]int
+}
+
+// busState is the answer of /api/v1/bus. Counters begin at zero when the program starts.
+type busState struct {
+	Version       string            `json:"version"`
+	Host          string            `json:"host"`
+	Epoch         string            `json:"epoch"`
+	Started       time.Time         `json:"started"`
+	Ready         bool              `json:"ready"`
+	Reason        string            `json:"reason,omitempty"` // why it is not ready
+	Published     uint64            `json:"published"`
+	Dropped       uint64            `json:"dropped"` // deliveries of QoS 0 that found no room
+	Lost          map[string]uint64 `json:"lost"`    // by reason
+	Sessions      int               `json:"sessions"`
+	Online        int               `json:"online"`
+	Subscriptions int               `json:"subscriptions"`
+	Retained      int               `json:"retained"`
+	RetainedBytes int               `json:"retained_bytes"`
+	Journal       journalState      `json:"journal"`
+	Memory        memoryState       `json:"memory"`
+	Connections   map[string]int    `json:"connections"`
+	Warnings      any               `json:"warnings"`
+}
+
+type journalState struct {
+	First       uint64    `json:"first"`
+	Last        uint64    `json:"last"`
+	Segments    int       `json:"segments"`
+	DiskBytes   int64     `json:"disk_bytes"`
+	FreeBytes   int64     `json:"free_bytes"`
+	Written     uint64    `json:"written_bytes"`
+	Events      uint64    `json:"records"`
+	Syncs       uint64    `json:"syncs"`
+	Groups      uint64    `json:"groups"`
+	Damaged     uint64    `json:"damaged"`
+	SyncSeconds quantiles `json:"sync_seconds"`   // write and sync of a group
+	AckSeconds  quantiles `json:"commit_seconds"` // how long the first event of a group waits
+}
+
+type quantiles struct {
+	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
+	P99 float64 `json:"p99"`
+}
+
+type memoryState struct {
+	Heap       uint64 `json:"heap_bytes"`
+	System     uint64 `json:"system_bytes"`
+	Goroutines int    `json:"goroutines"`
+}
+
+func quantilesOf(t *journal.Times) quantiles {
+	return quantiles{t.Quantile(0.5).Seconds(), t.Quantile(0.9).Seconds(), t.Quantile(0.99).Seconds()}
+}
+
+func (s *Server) busState(w http.ResponseWriter, r *http.Request) {
+	if !s.seesBus(w, r, "figures of the bus") {
+		return
+	}
+	st, epoch := s.bus.Stats(), s.bus.Epoch()
+	j := &st.Journal
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	host, _ := os.Hostname()
+	out := busState{Version: s.o.Version, Host: host, Epoch: hex.EncodeToString(epoch[:]), Started: s.started, Ready: true,
+		Published: st.Published, Dropped: st.Dropped, Lost: st.Lost, Sessions: st.Sessions, Online: st.Online, Subscriptions: st.Subscriptions,
+		Retained: st.Retained, RetainedBytes: st.RetainedBytes,
+		Journal: journalState{First: j.First, Last: j.Last, Segments: j.Segments, DiskBytes: j.DiskBytes, FreeBytes: j.Free, Written: j.Bytes,
+			Events: j.Appended, Syncs: j.Syncs, Groups: j.Groups, Damaged: j.Damaged, SyncSeconds: quantilesOf(&j.SyncTimes), AckSeconds: quantilesOf(&j.CommitTimes)},
+		Memory: memoryState{Heap: m.HeapAlloc, System: m.Sys, Goroutines: runtime.NumGoroutine()}, Connections: map[string]int{}, Warnings: []string{}}
+	if err := s.bus.Ready(); err != nil {
+		out.Ready, out.Reason = false, err.Error()
+	}
+	if s.o.Broker != nil {
+		out.Connections = s.o.Broker.Connections()
+	}
+	if s.o.Warnings != nil {
+		out.Warnings = s.o.Warnings()
+	}
+	answer(w, http.StatusOK, out)
+}
+
+// collector gives Prometheus the counters at the time of asking.
+type collector struct {
+	s *Server
+	d map[string]*prometheus.Desc
+}
+
+// maxLagSeries bounds the sessions whose lag has a series of its own; the rest is summed up.
+const maxLagSeries = 100
+
+var metricHelp = []struct{ name, help, labels string }{
+	{"postbus_ready", "1 when the bus accepts events.", ""},
+	{"postbus_published_events_total", "Events accepted.", ""},
+	{"postbus_dropped_deliveries_total", "Deliveries of QoS 0 that found no room.", ""},
+	{"postbus_lost_events_total", "Acknowledged events that a session did not get.", "reason"},
+	{"postbus_sessions", "Sessions, present or absent.", "state"},
+	{"postbus_subscriptions", "Filters that stand.", ""},
+	{"postbus_retained_events", "Topics that have a retained event.", ""},
+	{"postbus_retained_bytes", "Payloads of retained events.", ""},
+	{"postbus_session_lag_events", "Events that a session has not acknowledged; beyond a hundred sessions the rest is \"(others)\".", "session"},
+	{"postbus_connections", "Open connections.", "listener"},
+	{"postbus_journal_written_bytes_total", "Bytes written to the journal: the wear of the disk.", ""},
+	{"postbus_journal_records_total", "Records written to the journal.", ""},
+	{"postbus_journal_syncs_total", "Syncs of the journal.", ""},
+	{"postbus_journal_damaged_total", "Records or places that were found damaged.", ""},
+	{"postbus_journal_disk_bytes", "Size of the journal on disk.", ""},
+	{"postbus_journal_free_bytes", "Free bytes on the journal's disk.", ""},
+	{"postbus_journal_last_sequence", "Sequence of the newest record.", ""},
+	{"postbus_journal_sync_seconds", "Write and sync of a group of records.", ""},
+	{"postbus_journal_commit_seconds", "From the first record of a group until it was durable: what publishers wait for.", ""},
+}
+
+func newCollector(s *Server) *collector {
+	c := &collector{s: s, d: map[string]*prometheus.Desc{}}
+	for _, m := range metricHelp {
+		var labels []string
+		if m.labels != "" {
+			labels = []string{m.labels}
+		}
+		c.d[m.name] = prometheus.NewDesc(m.name, m.help, labels, nil)
+	}
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range c.d {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	put := func(name string, kind prometheus.ValueType, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(c.d[name], kind, v, labels...)
+	}
+	gauge := func(name string, v float64, labels ...string) { put(name, prometheus.GaugeValue, v, labels...) }
+	count := func(name string, v uint64, labels ...string) {
+		put(name, prometheus.CounterValue, float64(v), labels...)
+	}
+	st := c.s.bus.Stats()
+	j := &st.Journal
+	ready := 1.0
+	if c.s.bus.Ready() != nil {
+		ready = 0
+	}
+	gauge("postbus_ready", ready)
+	count("postbus_published_events_total", st.Published)
+	count("postbus_dropped_deliveries_total", st.Dropped)
+	for reason, n := range st.Lost {
+		count("postbus_lost_events_total", n, reason)
+	}
+	gauge("postbus_sessions", float64(st.Online), "online")
+	gauge("postbus_sessions", float64(st.Sessions-st.Online), "absent")
+	gauge("postbus_subscriptions", float64(st.Subscriptions))
+	gauge("postbus_retained_events", float64(st.Retained))
+	gauge("postbus_retained_bytes", float64(st.RetainedBytes))
+	c.lags(gauge)
+	if c.s.o.Broker != nil {
+		for listener, n := range c.s.o.Broker.Connections() {
+			gauge("postbus_connections", float64(n), listener)
+		}
+	}
+	count("postbus_journal_written_bytes_total", j.Bytes)
+	count("postbus_journal_records_total", j.Appended)
+	count("postbus_journal_syncs_total", j.Syncs)
+	count("postbus_journal_damaged_total", j.Damaged)
+	gauge("postbus_journal_disk_bytes", float64(j.DiskBytes))
+	gauge("postbus_journal_free_bytes", float64(j.Free))
+	gauge("postbus_journal_last_sequence", float64(j.Last))
+	out <- histogram(c.d["postbus_journal_sync_seconds"], &j.SyncTimes)
+	out <- histogram(c.d["postbus_journal_commit_seconds"], &j.CommitTimes)
+}
+
+// lags has a series for each of the sessions that are behind, up to a bound.
+func (c *collector) lags(gauge func(string, float64, ...string)) {
+	var others float64
+	n := 0
+	for _, i := range c.s.bus.Sessions() {
+		if n++; n > maxLagSeries {
+			others += float64(i.Lag)
+			continue
+		}
+		gauge("postbus_session_lag_events", float64(i.Lag), strings.ToValidUTF8(i.Name, "\uFFFD"))
+	}
+	if others > 0 {
+		gauge("postbus_session_lag_events", others, "(others)")
+	}
+}
+
+func histogram(d *prometheus.Desc, t *journal.Times) prometheus.Metric {
+	buckets := map[float64]uint64{}
+	var all uint64
+	for i, bound := range journal.TimeBounds {
+		all += t.Counts[i]
+		buckets[bound.Seconds()] = all
+	}
+	all += t.Counts[len(journal.TimeBounds)]
+	return prometheus.MustNewConstHistogram(d, all, t.Sum.Seconds(), buckets)
+}
+
+// metrics answers Prometheus, for those who may see the bus.
+func (s *Server) metrics() http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(newCollector(s), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	h := promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.seesBus(w, r, "metrics") {
+			h.ServeHTTP(w, r)
+		}
+	})
+}

@@ -1,0 +1,119 @@
+package web
+
+// This file is MQTT over WebSocket at /mqtt: the same connection as over TCP, with the socket's bytes in
+// binary messages, one for each flush [MQTT-6.0.0-1] [MQTT-6.0.0-2].
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// subprotocols in the order of preference [MQTT-6.0.0-4].
+var subprotocols = []string{"mqtt", "mqttv3.1"}
+
+const closeWait = time.Second // for a close frame to go out
+
+func (s *Server) webSocket(w http.ResponseWriter, r *http.Request) {
+	if s.o.MQTT == nil {
+		fail(w, http.StatusNotFound, "", "there is no MQTT here")
+		return
+	}
+	if !websocket.IsWebSocketUpgrade(r) {
+		w.Header().Set("Upgrade", "websocket")
+		fail(w, http.StatusUpgradeRequired, "an MQTT client opens it as ws://HOST/mqtt", "/mqtt is a WebSocket")
+		return
+	}
+	u := websocket.Upgrader{
+		Subprotocols: subprotocols,
+		CheckOrigin:  func(*http.Request) bool { return true }, // guard.go did
+		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+			fail(w, status, "", "%v", reason)
+		},
+		ReadBufferSize:  s.o.ReadBuffer,
+		WriteBufferSize: s.o.WriteBuffer,
+		WriteBufferPool: &s.writeBuffers,
+	}
+	for name := range w.Header() { // they are for pages
+		w.Header().Del(name)
+	}
+	ws, err := u.Upgrade(w, r, nil)
+	if err != nil {
+		s.log.Debug("WebSocket refused", "remote", r.RemoteAddr, "err", err)
+		return
+	}
+	c := &socket{ws: ws, Conn: ws.NetConn()}
+	if !slices.Contains(subprotocols, ws.Subprotocol()) {
+		c.end(websocket.CloseProtocolError, "offer the subprotocol mqtt")
+		return
+	}
+	ws.SetReadLimit(int64(s.o.MaxPayload) + 1<<20) // one message may hold more than one packet
+	s.o.MQTT(c, s.local(r))
+}
+
+// socket is a WebSocket as the bytes in its messages. Deadlines and addresses are those of the TCP
+// connection below.
+type socket struct {
+	net.Conn
+	ws  *websocket.Conn
+	msg io.Reader // of the message that is being read
+}
+
+// Read implements net.Conn. A packet may begin in one message and end in another [MQTT-6.0.0-3].
+func (c *socket) Read(p []byte) (int, error) {
+	for {
+		if c.msg == nil {
+			kind, msg, err := c.ws.NextReader()
+			if err != nil {
+				return 0, ended(err)
+			}
+			if kind != websocket.BinaryMessage {
+				c.end(websocket.CloseUnsupportedData, "MQTT wants binary messages")
+				return 0, errText
+			}
+			c.msg = msg
+		}
+		n, err := c.msg.Read(p)
+		if errors.Is(err, io.EOF) {
+			c.msg, err = nil, nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+var errText = errors.New("a WebSocket message of text: MQTT wants binary ones")
+
+// ended is io.EOF for a connection that was closed as it should be.
+func ended(err error) error {
+	if websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived) {
+		return io.EOF
+	}
+	return err
+}
+
+// Write implements net.Conn: all of p is one message.
+func (c *socket) Write(p []byte) (int, error) {
+	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Close implements net.Conn. The other side is told, if it can be told at once.
+func (c *socket) Close() error {
+	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(50*time.Millisecond))
+	return c.Conn.Close()
+}
+
+// end closes with a code that says why.
+func (c *socket) end(code int, reason string) {
+	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(closeWait))
+	_ = c.Conn.Close()
+}

@@ -1,0 +1,209 @@
+package file
+
+// What is appended and rotated comes out as these lines.
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTail(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a")
+	put(t, p, "old\nolder, not ended")
+	b, _ := start(t, p, nil)
+	add(t, p, " now\nnew\r\n{\"x\":1}\nhalf")
+	b.expect(t, "a new")
+	e := <-b.events
+	if e["n"] != int64(2) || e["path"] != p || e["json"].(map[string]any)["x"] != 1.0 {
+		t.Errorf("%v", e)
+	}
+	add(t, p, " and half\nbad \xff\n")
+	b.expect(t, "a half and half", "a bad \uFFFD")
+	if len(b.degraded) > 0 {
+		t.Errorf("degraded: %q", b.degraded)
+	}
+}
+
+func TestTailFromTheStart(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a")
+	put(t, p, strings.Repeat("x\n", 2000)+"end\n")
+	b, _ := start(t, p, func(o *Options) { o.From = "start" })
+	for range 2000 {
+		b.expect(t, "a x")
+	}
+	b.expect(t, "a end")
+}
+
+func TestTailLongLines(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a")
+	b, _ := start(t, p, func(o *Options) { o.MaxLine = 8 })
+	add(t, p, "12345678\n12345678\r\n123456789\n1234567890\n"+strings.Repeat("x", 100000)+"\nok\n")
+	b.expect(t, "a 12345678", "a 12345678", "a 12345678", "a 12345678", "a xxxxxxxx", "a ok")
+	if n := b.lost["a line was longer than max_line and was cut"]; n != 3 {
+		t.Errorf("lost: %v", b.lost)
+	}
+}
+
+func TestTailWaitsForTheFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "x", "y")
+	p := filepath.Join(dir, "a")
+	b, _ := start(t, p, nil)
+	b.eventually(t, "says so", func() bool { return len(b.degraded) == 1 && b.degraded[0] == p+" is not there (yet)" })
+	must(t, os.MkdirAll(dir, 0o755))
+	add(t, p, "first\n")
+	b.expect(t, "a first")
+	b.eventually(t, "is well again", func() bool { return len(b.degraded) > 1 && b.degraded[len(b.degraded)-1] == "<nil>" })
+}
+
+func TestTailRotation(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		rotate func(t *testing.T, p string)
+		want   []string
+	}{
+		{"renamed and created", func(t *testing.T, p string) {
+			must(t, os.Rename(p, p+".1"))
+			put(t, p, "new\n")
+		}, []string{"a new"}},
+		{"renamed, and written to meanwhile", func(t *testing.T, p string) {
+			must(t, os.Rename(p, p+".1"))
+			add(t, p+".1", "late\n")
+			put(t, p, "new\n")
+		}, []string{"a late", "a new"}},
+		{"truncated in place", func(t *testing.T, p string) { put(t, p, "new\n") }, []string{"a new"}},
+		{"truncated in place, and longer than before", func(t *testing.T, p string) { put(t, p, "1\n"+strings.Repeat("x", 50)+"\n") },
+			[]string{"a 1", "a " + strings.Repeat("x", 50)}},
+		{"removed and created", func(t *testing.T, p string) {
+			must(t, os.Remove(p))
+			put(t, p, "new\n")
+		}, []string{"a new"}},
+		{"replaced by a rename", func(t *testing.T, p string) {
+			put(t, p+".tmp", "new\n")
+			must(t, os.Rename(p+".tmp", p))
+		}, []string{"a new"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := filepath.Join(t.TempDir(), "a")
+			put(t, p, "before the start\n")
+			b, _ := start(t, p, nil)
+			add(t, p, "one\n")
+			b.expect(t, "a one")
+			for range 2 {
+				c.rotate(t, p)
+				b.expect(t, c.want...)
+				add(t, p, "two\n")
+				b.expect(t, "a two")
+			}
+		})
+	}
+}
+
+// A program goes on writing to the file that it has open until it is told of the rotation.
+func TestTailReadsARenamedFileForAWhile(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a")
+	b, _ := start(t, p, nil)
+	add(t, p, "one\n")
+	b.expect(t, "a one")
+	must(t, os.Rename(p, p+".1"))
+	put(t, p, "new\n")
+	b.expect(t, "a new")
+	add(t, p, "newer\n")
+	b.expect(t, "a newer")
+	add(t, p+".1", "late\n")
+	b.expect(t, "a late")
+}
+
+func TestTailTruncatedWithinALine(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a")
+	b, _ := start(t, p, nil)
+	add(t, p, "one\nhal")
+	b.expect(t, "a one")
+	must(t, os.Truncate(p, 0))
+	b.eventually(t, "it is counted", func() bool { return b.lost["the file was truncated within a line"] == 1 })
+	add(t, p, "two\n")
+	b.expect(t, "a two")
+}
+
+func TestTailSymbolicLink(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Log("needs rights there")
+		return
+	}
+	dir := t.TempDir()
+	p, link := filepath.Join(dir, "a"), filepath.Join(dir, "tmp")
+	put(t, filepath.Join(dir, "one"), "")
+	put(t, filepath.Join(dir, "two"), "2\n")
+	must(t, os.Symlink("one", p))
+	b, _ := start(t, p, nil)
+	add(t, filepath.Join(dir, "one"), "1\n")
+	b.expect(t, "a 1")
+	must(t, os.Symlink("two", link))
+	must(t, os.Rename(link, p))
+	b.expect(t, "a 2")
+	add(t, filepath.Join(dir, "two"), "3\n")
+	b.expect(t, "a 3")
+}
+
+func TestTailPattern(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "a.log"), "old\n")
+	b, _ := start(t, filepath.Join(dir, "*.log*"), nil)
+	add(t, filepath.Join(dir, "a.log"), "1\n")
+	b.expect(t, "a.log 1")
+	add(t, filepath.Join(dir, "b.log"), "2\n")
+	b.expect(t, "b.log 2")
+	must(t, os.Rename(filepath.Join(dir, "a.log"), filepath.Join(dir, "a.log.1"))) // matches too: not read again
+	add(t, filepath.Join(dir, "a.log"), "3\n")
+	b.expect(t, "a.log 3")
+	add(t, filepath.Join(dir, "a.log.1"), "4\n")
+	b.expect(t, "a.log.1 4")
+	if len(b.degraded) > 0 {
+		t.Errorf("degraded: %q", b.degraded)
+	}
+}
+
+// Whatever is appended in whatever parts comes out as the same lines.
+func FuzzTail(f *testing.F) {
+	f.Add([]byte("a\r\nbb\n\n123456789\nend"), 3)
+	f.Fuzz(func(t *testing.T, data []byte, part int) {
+		if part < 1 || len(data)/part > 100 {
+			return
+		}
+		p := filepath.Join(t.TempDir(), "a")
+		put(t, p, "")
+		ts := &tails{o: Options{Path: p, MaxLine: 8}, env: &bus{lost: map[string]int{}}}
+		must(t, ts.find(time.Now(), true))
+		defer ts.close()
+		var got []string
+		collect := func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error {
+			got = append(got, fields["text"].(string))
+			return nil
+		}
+		for rest := data; len(rest) > 0; {
+			n := min(part, len(rest))
+			add(t, p, string(rest[:n]))
+			rest = rest[n:]
+			if _, err := ts.scan(t.Context(), collect); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := strings.Split(string(data), "\n")
+		want = want[:len(want)-1]
+		if len(got) != len(want) {
+			t.Fatalf("%d lines, want %d", len(got), len(want))
+		}
+		for i, w := range want {
+			if w = strings.TrimSuffix(w, "\r"); len(w) > 8 {
+				w = w[:8]
+			}
+			if w = strings.ToValidUTF8(w, "\uFFFD"); got[i] != w {
+				t.Fatalf("line %d is %q, want %q", i, got[i], w)
+			}
+		}
+	})
+}

@@ -1,0 +1,76 @@
+package file
+
+// What changes of files come out as.
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestWatch(t *testing.T) {
+	for _, kind := range []string{"folder", "pattern"} {
+		t.Run(kind, func(t *testing.T) {
+			dir := t.TempDir()
+			a, c := filepath.Join(dir, "a"), filepath.Join(dir, "c")
+			put(t, a, "1")
+			path := dir
+			if kind == "pattern" {
+				path = filepath.Join(dir, "[a-c]")
+			}
+			b, _ := start(t, path, func(o *Options) { o.Mode, o.Read = "watch", 10 })
+			put(t, a, "22")
+			b.expect(t, "changed a 22")
+			put(t, c, `{"x":1}`)
+			e := <-b.events
+			info, err := os.Stat(c)
+			must(t, err)
+			if e["op"] != "created" || e["path"] != c || e["size"] != int64(7) || e["json"].(map[string]any)["x"] != 1.0 ||
+				e["modified"] != info.ModTime().Format(time.RFC3339Nano) {
+				t.Errorf("%v", e)
+			}
+			put(t, a, "larger than may be read")
+			b.expect(t, "changed a")
+			must(t, os.Remove(a))
+			b.expect(t, "removed a")
+			put(t, c+".tmp", "new")
+			must(t, os.Rename(c+".tmp", c)) // as sed -i and editors do; the other file came and went
+			b.expect(t, "changed c new")
+			must(t, os.Mkdir(filepath.Join(dir, "b"), 0o755)) // not a file
+			put(t, a, "end")
+			b.expect(t, "created a end")
+		})
+	}
+}
+
+func TestWatchSettles(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a")
+	b, _ := start(t, p, func(o *Options) { o.Mode, o.Read, o.Settle = "watch", 1000, 150*time.Millisecond })
+	for i := range 50 { // for longer than settle, never quiet for that long
+		add(t, p, "x")
+		if i%5 == 0 {
+			must(t, os.Remove(p))
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	put(t, p, "end")
+	b.expect(t, "created a end")
+	must(t, os.Remove(p))
+	put(t, p, "again")
+	b.expect(t, "changed a again")
+	if len(b.events) > 0 {
+		t.Errorf("more events: %v", <-b.events)
+	}
+}
+
+func TestWatchFolderThatComesLater(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "x", "y")
+	b, _ := start(t, filepath.Join(dir, "a"), func(o *Options) { o.Mode = "watch" })
+	b.eventually(t, "says so", func() bool { return len(b.degraded) == 1 && strings.Contains(b.degraded[0], dir+" is not there") })
+	must(t, os.MkdirAll(dir, 0o755))
+	b.eventually(t, "is well again", func() bool { return b.degraded[len(b.degraded)-1] == "<nil>" })
+	put(t, filepath.Join(dir, "a"), "")
+	b.expect(t, "created a")
+}
