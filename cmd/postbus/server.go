@@ -38,6 +38,7 @@ type server struct {
 	mqtt         []config.Listener // with real ports
 	http         string            // "" for none
 	supervisor   *plugins.Supervisor
+	warnings     *keptWarningList
 	shownPlugins shownPlugins
 
 	closers []func(context.Context) error // in the order of opening
@@ -46,7 +47,9 @@ type server struct {
 // open opens everything that c asks for. On an error nothing is left open.
 func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err error) {
 	c := l.Config
-	s = &server{log: log}
+	kept := keepWarnings(log.Handler())
+	log = slog.New(kept)
+	s = &server{log: log, warnings: kept.kept}
 	defer func() {
 		if err != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
@@ -145,6 +148,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 		Local:        config.LocalAddress(c.Listen.HTTP),
 		Plugins:      &s.shownPlugins,
 		Broker:       s.broker,
+		Warnings:     func() any { return s.warnings.newest() },
 		MQTT:         func(c net.Conn, local bool) { s.broker.Serve(c, "ws://"+s.http+"/mqtt", local) },
 		ReadBuffer:   c.Profile.Sizes().ReadBuffer,
 		WriteBuffer:  c.Profile.Sizes().WriteBuffer,

@@ -37,7 +37,7 @@ type subFlags struct {
 	remote
 	filters       []string
 	qos           uint8
-	id            string
+	id, since     string
 	persistent    bool
 	json, verbose bool
 	count         int
@@ -53,6 +53,7 @@ func (m *Main) subCommand() *cobra.Command {
 acknowledged after it was printed. A lost connection is made anew, and nothing is missed meanwhile.`,
 		Example: `  postbus sub -t 'home/#' -v
   postbus sub -t 'home/#' --json | jq .payload
+  postbus sub -t 'home/+/temp' --since 10m
   postbus sub -t 'alarm/#' --id logger --persistent >> alarms`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,6 +67,7 @@ acknowledged after it was printed. A lost connection is made anew, and nothing i
 	fl.StringArrayVarP(&f.filters, "topic", "t", nil, "topic `FILTER`; may be repeated")
 	fl.Uint8VarP(&f.qos, "qos", "q", 1, "0, 1 or 2")
 	fl.StringVar(&f.id, "id", "", "client `NAME` (default: a random one)")
+	fl.StringVar(&f.since, "since", "", "begin in the past: `AGE` as 10m or 7d, a time as 2026-01-31T12:00:00Z, or a sequence")
 	fl.BoolVar(&f.persistent, "persistent", false, "the bus collects what comes while this is away; needs --id")
 	fl.BoolVar(&f.json, "json", false, "one JSON object a line: topic, payload or payload_base64, qos, retain, seq, time, source")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the topic before the payload")
@@ -81,6 +83,11 @@ func (f *subFlags) check() error {
 	for _, t := range f.filters {
 		if err := bus.CheckFilter(t); err != nil {
 			return usagef("sub: filter %q: %w", t, err)
+		}
+	}
+	if f.since != "" {
+		if _, err := bus.ParseSince(f.since, time.Now()); err != nil {
+			return usagef("sub: --%w", err)
 		}
 	}
 	switch {
@@ -178,6 +185,9 @@ func (s *subscriber) subscribe(ctx context.Context, l *link) error {
 	// Asked for without --json too: a session keeps how it subscribed, and the next sub may want it.
 	p.Properties = &paho.SubscribeProperties{}
 	p.Properties.User.Add("meta", "1")
+	if s.f.since != "" {
+		p.Properties.User.Add("since", s.f.since)
+	}
 	ack, err := l.Subscribe(ctx, p)
 	if ack == nil || len(ack.Reasons) != len(s.f.filters) {
 		if err == nil {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// drain is what is read at most after the group has gone: what a pipe can hold. More comes from somebody who left the group.
+// drain is what is read at most once the deadline after the group's end has passed: what a pipe can hold. More comes from somebody
+// who left the group.
 const drain = 1 << 20
 
 type output struct {
@@ -33,9 +34,7 @@ func (o *output) Read(b []byte) (int, error) {
 		n, err = o.f.Read(b)
 	}
 	if o.ended.Load() {
-		if o.left -= n; o.left <= 0 && err == nil {
-			err = os.ErrDeadlineExceeded
-		}
+		o.left -= n
 	}
 	return n, err
 }

@@ -110,7 +110,7 @@ func TestCronFollowsTheClock(t *testing.T) {
 		loc := zone(t, z)
 		for _, change := range changes {
 			begin, _ := time.ParseInLocation(time.DateOnly, change, loc)
-			for _, expr := range []string{"*/15 * * * *", "7 */2 * * *", "59 * * * sun", "0 * 4-25 * *"} {
+			for _, expr := range []string{"*/15 * * * *", "7 */2 * * *", "0 * 4-25 * *"} {
 				c, err := parseCron(expr, loc)
 				if err != nil {
 					t.Fatal(err)
