@@ -73,10 +73,11 @@ func (permanent) Permanent() bool { return true }
 func (p permanent) Unwrap() error { return p.error }
 
 // Consume hands out the events that match the filters from a durable cursor of this plugin. each is
-// called for one after the other; done(nil) acknowledges an event, in any order and from any goroutine.
+// called for one after the other; done(nil) acknowledges an event, in any order and from any goroutine;
+// with an error it is not acknowledged, and comes again to who consumes next.
 // When ctx ends it waits for those that are handed out, within a bound, so that who comes next is not
 // given them again.
-func (e *Env) Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error)) error) error {
+func (e *Env) Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error {
 	sub, err := e.p.s.bus.Subscribe(ctx, cursorName(e.p.id, name), filters...)
 	if err != nil {
 		return err
@@ -114,11 +115,8 @@ func (e *Env) Consume(ctx context.Context, name string, filters []string, each f
 				out.Done()
 			})
 		}
-		if err := each(map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "source": ev.Source,
-			"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}, done); err != nil {
-			done(err)
-			return err
-		}
+		each(map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "source": ev.Source,
+			"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}, done)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -234,13 +235,16 @@ func (e *expectation) compare(o *outcome, v *expr.Vars) string {
 		}
 		args, _ := want.(map[string]any)
 		for key, w := range args {
+			if may := keysOf(o.rule.action.kind.Args); !slices.Contains(may, key) {
+				return fmt.Sprintf("%s is fixed in the file; what may be expected: %s", key, strings.Join(may, ", "))
+			}
 			if !same(w, o.args[key]) {
 				return fmt.Sprintf("%s: want %s, got %s", key, expr.Text(w), expr.Text(o.args[key]))
 			}
 		}
 		return ""
 	}
-	if o.rule.topic == nil {
+	if o.rule.action != nil {
 		return fmt.Sprintf("want an event, got %s", o)
 	}
 	if e.topic != nil {

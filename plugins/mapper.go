@@ -232,8 +232,12 @@ var passRule = &rule{label: "passthrough"}
 // through publishes an event that is a message as it is.
 func through(fields map[string]any) outcome {
 	r := *passRule
-	q, _ := fields["qos"].(int)
-	r.qos = byte(min(max(q, 0), 2))
+	switch q := fields["qos"].(type) {
+	case int:
+		r.qos = byte(min(max(q, 0), 2))
+	case int64: // of a test in a file
+		r.qos = byte(min(max(q, 0), 2))
+	}
 	r.retain, _ = fields["retain"].(bool)
 	o := outcome{rule: &r, topic: expr.Text(fields["topic"])}
 	switch p := fields["payload"].(type) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/postbus/postbus/plugins/expr"
@@ -187,6 +188,9 @@ func dryRun(s *Spec, v *expr.Vars) (list []outcome, verdicts []string) {
 		} else {
 			verdicts = append(verdicts, fmt.Sprintf("%s %s", r.label, r.explain(&st, &vars)))
 		}
+	}
+	if s.passes() && slices.ContainsFunc(s.sources, func(src *sourceSpec) bool { return src.kind.Passthrough }) {
+		list = append(list, through(v.Event))
 	}
 	return list, verdicts
 }

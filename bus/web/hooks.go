@@ -73,5 +73,8 @@ func (s *Server) hook(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "a plugin with source: {webhook: {path: "+r.URL.Path+"}} would take it", "there is no %s", r.URL.Path)
 		return
 	}
+	if id, _ := s.identify(w, r); id == nil { // it asks nobody who they are, so the bus does
+		return
+	}
 	h.h.ServeHTTP(w, r)
 }

@@ -5,20 +5,63 @@ package main
 import (
 	"github.com/postbus/postbus/devices/host"
 	"github.com/postbus/postbus/plugins"
+	"github.com/postbus/postbus/plugins/bridge"
+	"github.com/postbus/postbus/plugins/exec"
 	"github.com/postbus/postbus/plugins/execd"
+	"github.com/postbus/postbus/plugins/file"
+	"github.com/postbus/postbus/plugins/http"
+	"github.com/postbus/postbus/plugins/mqtt"
+	"github.com/postbus/postbus/plugins/tcp"
 	"github.com/postbus/postbus/plugins/timer"
+	"github.com/postbus/postbus/plugins/udp"
+	"github.com/postbus/postbus/plugins/webhook"
 )
+
+// env is what each kind's constructor is given.
+type env = *plugins.Env
 
 // catalog lists every kind.
 func catalog() *plugins.Catalog {
+	bridged := plugins.NewStream("bridge", bridge.About, bridge.Sample, bridge.Defaults(), bridge.Event{},
+		func(o bridge.Options, e env) *bridge.Source { return bridge.New(o, e) })
+	bridged.Passthrough = bridge.Passthrough
 	return plugins.NewCatalog(
+		plugins.NewStream("mqtt", mqtt.About, mqtt.Sample, mqtt.Defaults(), mqtt.Event{},
+			func(o mqtt.Options, e env) *mqtt.Source { return mqtt.New(o, e) }),
+		plugins.NewAction("mqtt", mqtt.ActionAbout, mqtt.ActionSample, mqtt.ActionDefaults(),
+			func(o mqtt.ActionOptions, e env) *mqtt.Action { return mqtt.NewAction(o, e) }),
 		plugins.NewSource("timer", timer.About, timer.Sample, timer.Defaults(), timer.Event{},
-			func(o timer.Options, e *plugins.Env) *timer.Source { return timer.New(o, e) }),
+			func(o timer.Options, e env) *timer.Source { return timer.New(o, e) }),
 		plugins.NewSource("host", host.About, host.Sample, host.Defaults(), host.Event{},
-			func(o host.Options, e *plugins.Env) *host.Source { return host.New(o, e) }),
+			func(o host.Options, e env) *host.Source { return host.New(o, e) }),
+		plugins.NewStream("webhook", webhook.About, webhook.Sample, webhook.Defaults(), webhook.Event{},
+			func(o webhook.Options, e env) *webhook.Source { return webhook.New(o, e) }),
+		plugins.NewSource("http", http.About, http.Sample, http.Defaults(), http.Event{},
+			func(o http.Options, e env) *http.Source { return http.New(o, e) }),
+		plugins.NewAction("http", http.ActionAbout, http.ActionSample, http.ActionDefaults(),
+			func(o http.ActionOptions, e env) *http.Action { return http.NewAction(o, e) }),
+		plugins.NewSource("exec", exec.About, exec.Sample, exec.Defaults(), exec.Event{},
+			func(o exec.Options, e env) *exec.Source { return exec.New(o, e) }),
+		plugins.NewAction("exec", exec.ActionAbout, exec.ActionSample, exec.ActionDefaults(),
+			func(o exec.ActionOptions, e env) *exec.Action { return exec.NewAction(o, e) }),
 		plugins.NewStream("execd", execd.About, execd.Sample, execd.Defaults(), execd.Event{},
-			func(o execd.Options, e *plugins.Env) *execd.Source { return execd.New(o, e) }),
+			func(o execd.Options, e env) *execd.Source { return execd.New(o, e) }),
 		plugins.NewAction("execd", execd.ActionAbout, execd.ActionSample, execd.ActionDefaults(),
-			func(o execd.ActionOptions, e *plugins.Env) *execd.Action { return execd.NewAction(o, e) }),
+			func(o execd.ActionOptions, e env) *execd.Action { return execd.NewAction(o, e) }),
+		plugins.NewStream("file", file.About, file.Sample, file.Defaults(), file.Event{},
+			func(o file.Options, e env) *file.Source { return file.New(o, e) }),
+		plugins.NewAction("file", file.ActionAbout, file.ActionSample, file.ActionDefaults(),
+			func(o file.ActionOptions, e env) *file.Action { return file.NewAction(o, e) }),
+		plugins.NewStream("udp", udp.About, udp.Sample, udp.Defaults(), udp.Event{},
+			func(o udp.Options, e env) *udp.Source { return udp.New(o, e) }),
+		plugins.NewAction("udp", udp.ActionAbout, udp.ActionSample, udp.ActionDefaults(),
+			func(o udp.ActionOptions, e env) *udp.Action { return udp.NewAction(o, e) }),
+		plugins.NewStream("tcp", tcp.About, tcp.Sample, tcp.Defaults(), tcp.Event{},
+			func(o tcp.Options, e env) *tcp.Source { return tcp.New(o, e) }),
+		plugins.NewAction("tcp", tcp.ActionAbout, tcp.ActionSample, tcp.ActionDefaults(),
+			func(o tcp.ActionOptions, e env) *tcp.Action { return tcp.NewAction(o, e) }),
+		bridged,
+		plugins.NewAction("bridge", bridge.ActionAbout, bridge.ActionSample, bridge.ActionDefaults(),
+			func(o bridge.ActionOptions, e env) *bridge.Action { return bridge.NewAction(o, e) }),
 	)
 }

@@ -79,9 +79,9 @@ func (s *Source) Open(context.Context) error {
 // Post takes an event that is on its way; see the interface of postbus.
 type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// Stream is connected to the remote whenever it can be, until ctx ends.
-func (s *Source) Stream(ctx context.Context, post Post) error {
-	ctx, stop := context.WithCancelCause(ctx)
+// Stream is connected to the remote whenever it can be, until parent ends.
+func (s *Source) Stream(parent context.Context, post Post) error {
+	ctx, stop := context.WithCancelCause(parent)
 	var consuming sync.WaitGroup
 	defer consuming.Wait()
 	defer stop(nil)
@@ -114,10 +114,10 @@ func (s *Source) Stream(ctx context.Context, post Post) error {
 		}
 		pause = min(2*pause, s.longest)
 	}
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+	if parent.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 func orEnded(err error) error {

@@ -50,7 +50,7 @@ type In struct {
 // Out is a rule for events to the remote.
 type Out struct {
 	Filter string `key:"filter" doc:"a topic filter on this bus" need:"yes"`
-	QoS    QoS    `key:"qos" doc:"quality of service, 0 or 1; 1 when left out"`
+	QoS    QoS    `key:"qos" doc:"quality of service, 0 or 1; 1 when left out. With 0 an event counts as delivered when it is sent"`
 	Strip  string `key:"strip" doc:"taken off the front of the topic where it stands there"`
 	Prefix string `key:"prefix" doc:"put before what is left, to be the topic at the remote"`
 	Retain string `key:"retain" doc:"whether the remote is to retain it: as the event is (when left out), always or never" oneof:"keep|always|never"`

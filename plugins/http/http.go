@@ -33,7 +33,7 @@ var Sample string
 // About is the source's description, in Markdown.
 const About = "Asks a URL again and again and makes an event of each answer, or with `on: change` of each that differs from the one before. " +
 	"A server that does not answer makes the plugin degraded; with `errors: emit` that is an event too. At most 5 redirects are followed, never " +
-	"from https to http, and headers of the file are not sent on to another host. It runs on every platform."
+	"to another host nor from https to http. It runs on every platform."
 
 // Options of the source.
 type Options struct {
@@ -211,7 +211,7 @@ func (s *Source) failed(err error, took time.Duration) map[string]any {
 
 func (s *Source) failure(err error) error { return failure(s.o.Method, s.o.URL, err) }
 
-// redirect decides whether a redirect is followed, and keeps the file's headers from other hosts.
+// redirect decides whether a redirect is followed: on one host, and never from https to http.
 func (s *Source) redirect(r *http.Request, via []*http.Request) error {
 	last := via[len(via)-1]
 	switch {
@@ -220,15 +220,9 @@ func (s *Source) redirect(r *http.Request, via []*http.Request) error {
 	case r.URL.Scheme != last.URL.Scheme && r.URL.Scheme != "https":
 		return fmt.Errorf("a redirect from %s to %s is not followed", last.URL.Scheme, r.URL.Scheme)
 	}
-	if r.URL.Host != via[0].URL.Host {
-		if r.ContentLength > 0 {
-			return errors.New("a redirect of a body to another host is not followed")
-		}
-		for name := range s.o.Headers {
-			r.Header.Del(name)
-		}
-		r.Header.Del("Authorization") // of a URL with user and password
-		r.Header.Del("Referer")
+	upgrade := r.URL.Scheme == "https" && last.URL.Scheme == "http" && r.URL.Hostname() == last.URL.Hostname()
+	if r.URL.Host != last.URL.Host && !upgrade { // the file names the host, and permissions do
+		return fmt.Errorf("a redirect to another host (%s) is not followed; write its URL into the file", r.URL.Host)
 	}
 	return nil
 }

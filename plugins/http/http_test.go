@@ -274,8 +274,8 @@ func TestRedirects(t *testing.T) {
 	for _, c := range []struct{ name, path, body, want, err string }{
 		{"five", "/4", "", "end k3y", ""},
 		{"six", "/5", "", "", "more than 5 redirects"},
-		{"another host", "/other", "", "other", ""},
-		{"another host with the body", "/other307", "x", "", "a redirect of a body to another host is not followed"},
+		{"another host", "/other", "", "", "a redirect to another host"},
+		{"another host with the body", "/other307", "x", "", "a redirect to another host"},
 		{"down", "/upgrade", "", "", "a redirect from https to http is not followed"},
 		{"to a file", "/file", "", "", "a redirect from http to file is not followed"},
 	} {
@@ -296,10 +296,8 @@ func TestRedirects(t *testing.T) {
 		}
 		stop()
 	}
-	for len(seen) > 0 {
-		if h := <-seen; strings.Contains(fmt.Sprint(h), "k3y") || h.Get("Referer") != "" {
-			t.Errorf("another host got %v", h)
-		}
+	if len(seen) > 0 {
+		t.Errorf("another host was asked: %v", <-seen)
 	}
 }
 

@@ -1,0 +1,139 @@
+// This file is an event: made of an MQTT PUBLISH or of a line of /api/v1/events, and values made into bytes.
+
+import type { BusEvent, Properties, Value } from "./types";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const notRead = Symbol();
+
+/** Bytes of a value: what is no bytes and no string is JSON. */
+export function bytesOf(value: Value): Uint8Array {
+  if (value instanceof Uint8Array) return value;
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
+  if (value === undefined || value === null) return new Uint8Array(0);
+  if (typeof value === "string") return encoder.encode(value);
+  const text = JSON.stringify(value);
+  if (text === undefined) throw new TypeError(`${typeof value} has no JSON`);
+  return encoder.encode(text);
+}
+
+type Parts = Pick<BusEvent, "topic" | "payload" | "time" | "seq" | "source" | "retain" | "qos" | "missed" | "properties"> & {
+  redelivered: boolean;
+  /** Tells events apart: a sequence is one of its journal, and with the time one of all. Empty: cannot be told. */
+  key: string;
+};
+
+/** text and json are made when they are asked for. */
+export class Received implements BusEvent {
+  declare readonly topic: string;
+  declare readonly payload: Uint8Array;
+  declare readonly time: Date;
+  declare readonly seq: number;
+  declare readonly source: string;
+  declare readonly retain: boolean;
+  declare readonly qos: 0 | 1;
+  declare missed: number;
+  declare redelivered: boolean;
+  declare readonly properties: Properties;
+  declare readonly key: string;
+  #text: string | undefined;
+  #json: unknown = notRead;
+
+  constructor(parts: Parts) {
+    Object.assign(this, parts);
+  }
+
+  get text(): string {
+    return (this.#text ??= decoder.decode(this.payload));
+  }
+
+  get json(): any {
+    if (this.#json === notRead) {
+      try {
+        this.#json = JSON.parse(this.text);
+      } catch {
+        this.#json = undefined;
+      }
+    }
+    return this.#json;
+  }
+}
+
+/** The part of an MQTT.js PUBLISH that is used here. */
+export interface Publish {
+  topic: string;
+  payload: Uint8Array | string;
+  qos: 0 | 1 | 2;
+  retain: boolean;
+  dup: boolean;
+  messageId?: number;
+  properties?: {
+    contentType?: string;
+    responseTopic?: string;
+    correlationData?: Uint8Array;
+    messageExpiryInterval?: number;
+    userProperties?: Record<string, string | string[]>;
+  };
+}
+
+// What the bus says about an event is added after what its publisher said.
+function last(v: string | string[] | undefined): string {
+  return (Array.isArray(v) ? v[v.length - 1] : v) ?? "";
+}
+
+export function ofPublish(p: Publish): Received {
+  const user = { ...p.properties?.userProperties };
+  const [seq, time, source, gap] = [last(user.seq), last(user.time), last(user.source), last(user.gap)];
+  const properties: Properties = { user };
+  const from = p.properties;
+  if (from?.contentType !== undefined) properties.contentType = from.contentType;
+  if (from?.responseTopic !== undefined) properties.responseTopic = from.responseTopic;
+  if (from?.correlationData !== undefined) properties.correlationData = from.correlationData;
+  if (from?.messageExpiryInterval !== undefined) properties.expiry = from.messageExpiryInterval;
+  return new Received({
+    topic: p.topic,
+    payload: bytesOf(p.payload),
+    time: dateOf(time),
+    seq: Number(seq) || 0,
+    source,
+    retain: p.retain,
+    qos: p.qos === 0 ? 0 : 1,
+    missed: Number(gap) || 0,
+    redelivered: p.dup,
+    properties,
+    key: Number(seq) > 0 ? `${seq}@${time}` : "",
+  });
+}
+
+/** An event as /api/v1/events has it. */
+export interface Shown {
+  seq: number;
+  time: string;
+  topic: string;
+  payload?: string;
+  payload_base64?: string;
+  qos: number;
+  retain: boolean;
+  source: string;
+}
+
+export function ofHistory(s: Shown): Received {
+  return new Received({
+    topic: s.topic,
+    payload: s.payload_base64 === undefined ? encoder.encode(s.payload ?? "") : Uint8Array.from(atob(s.payload_base64), (c) => c.charCodeAt(0)),
+    time: dateOf(s.time),
+    seq: s.seq,
+    source: s.source,
+    retain: s.retain,
+    qos: s.qos === 0 ? 0 : 1,
+    missed: 0,
+    redelivered: false,
+    properties: { user: {} },
+    key: `${s.seq}@${s.time}`,
+  });
+}
+
+function dateOf(text: string): Date {
+  const d = new Date(text);
+  return Number.isNaN(d.getTime()) ? new Date() : d;
+}

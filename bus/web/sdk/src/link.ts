@@ -1,0 +1,223 @@
+// This file is one connection to the bus, made with MQTT.js. It is used once: what outlives a connection
+// (subscriptions, what is to be sent, what is to be acknowledged) is kept by others, who get a new one.
+
+import { Buffer } from "buffer";
+import MqttClient from "mqtt/lib/client";
+import { openSocket, streamOf } from "./socket";
+import type { Publish } from "./event";
+import type { EmitOptions, OnOptions } from "./types";
+
+/** The bus said no, with an MQTT reason code. */
+export class Refused extends Error {
+  constructor(
+    message: string,
+    readonly code: number,
+  ) {
+    super(message);
+    this.name = "Refused";
+  }
+}
+
+export interface LinkOptions {
+  url: string;
+  clientId: string;
+  username?: string | undefined;
+  password?: string | undefined;
+  sessionExpiry: number;
+  inflight: number;
+  meta: boolean;
+  will?: { topic: string; payload: Uint8Array; qos: 0 | 1; retain: boolean; delay: number } | undefined;
+}
+
+export interface PublishOptions extends EmitOptions {
+  responseTopic?: string | undefined;
+  correlationData?: Uint8Array | undefined;
+  user?: Record<string, string> | undefined;
+}
+
+export interface Link {
+  /** The bus had the session. */
+  readonly present: boolean;
+  /** How many publishes it takes unacknowledged. */
+  readonly window: number;
+  alive: boolean;
+  /** performance.now() of when something came last. */
+  heard: number;
+  /** Resolves when it is acknowledged; rejects with Refused, or when the connection ends before. */
+  publish(topic: string, payload: Uint8Array, options: PublishOptions): Promise<void>;
+  subscribe(filter: string, options: OnOptions): Promise<void>;
+  unsubscribe(filter: string): Promise<void>;
+  acknowledge(id: number): void;
+  ping(): void;
+  /** Drops the connection without a word. */
+  drop(reason: string): void;
+  /** Says goodbye. */
+  end(forget: boolean): Promise<void>;
+}
+
+export interface LinkEvents {
+  publish(p: Publish): void;
+  /** It is over. code is the bus's reason, if it gave one. */
+  down(reason: string, code: number): void;
+}
+
+const connectTimeout = 10_000;
+const keepAlive = 60; // seconds; a hidden page's timers run once a minute
+
+const retainHandling = { new: 1, always: 0, never: 2 } as const;
+
+/** Connects; rejects with Refused, or an Error when nobody answers. */
+export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link> {
+  const ws = await openSocket(o.url, connectTimeout);
+  const link = { alive: false, heard: performance.now() };
+  const stream = streamOf(ws, () => (link.heard = performance.now()));
+  const client = new MqttClient(() => stream as never, {
+    protocolVersion: 5,
+    protocolId: "MQTT",
+    clientId: o.clientId,
+    username: o.username,
+    // MQTT.js asks for a string, its encoder takes bytes too: a password need not be ASCII.
+    password: (o.password === undefined ? undefined : Buffer.from(o.password)) as never,
+    clean: false,
+    keepalive: keepAlive,
+    timerVariant: "native", // the other one is a worker from a blob, which a strict CSP forbids
+    reconnectPeriod: 0,
+    connectTimeout,
+    resubscribe: false,
+    queueQoSZero: false,
+    properties: { sessionExpiryInterval: o.sessionExpiry, receiveMaximum: o.inflight },
+    ...(o.will && {
+      will: {
+        topic: o.will.topic,
+        payload: Buffer.from(o.will.payload),
+        qos: o.will.qos,
+        retain: o.will.retain,
+        properties: { willDelayInterval: o.will.delay },
+      },
+    }),
+  });
+  // An error means: no PUBACK now. It is sent when the page is done with the event, and until then
+  // other packets are read.
+  client.handleMessage = (packet, done) => {
+    if (link.alive || early) on.publish(packet as unknown as Publish);
+    done(packet.qos > 0 ? later : undefined);
+  };
+  let early = true; // events may come before the caller has seen that it is connected
+  let why = "";
+  let code = 0;
+  const send = (packet: object) => (client as unknown as { _sendPacket(p: object): void })._sendPacket(packet);
+  const waiting = new Set<(e: Error) => void>();
+  const asked = <T>(ask: (done: (e: Error | null | undefined, v?: T) => void) => void): Promise<T> =>
+    new Promise((resolve, reject) => {
+      if (!link.alive) return reject(new Error("not connected"));
+      waiting.add(reject);
+      ask((e, v) => {
+        waiting.delete(reject);
+        if (e) reject(refusal(e, v));
+        else resolve(v as T);
+      });
+    });
+
+  const connack = await new Promise<{ sessionPresent: boolean; properties?: { receiveMaximum?: number } }>((resolve, reject) => {
+    client.on("connect", (p) => resolve(p as never));
+    client.on("error", (e: Error & { code?: unknown }) => {
+      why = e.message;
+      if (typeof e.code === "number") code = e.code;
+      reject(code ? new Refused(e.message, code) : e);
+      client.end(true); // MQTT.js reports here what ends a connection: a protocol error, a refusal, silence
+    });
+    client.on("disconnect", (p) => {
+      code = p.reasonCode ?? 0;
+      why = p.properties?.reasonString ?? `the bus ended the connection (0x${code.toString(16)})`;
+    });
+    client.on("close", () => {
+      const lost = new Error(why || "connection lost");
+      reject(lost);
+      client.end(true);
+      early = false;
+      for (const r of waiting) r(lost);
+      waiting.clear();
+      if (link.alive) {
+        link.alive = false;
+        on.down(why || "connection lost", code);
+      }
+    });
+  });
+  link.alive = true;
+
+  return Object.assign(link, {
+    present: connack.sessionPresent,
+    window: connack.properties?.receiveMaximum ?? 65535,
+    async publish(topic: string, payload: Uint8Array, p: PublishOptions) {
+      await asked<unknown>((done) =>
+        client.publish(
+          topic,
+          Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength),
+          {
+            qos: p.qos ?? 1,
+            retain: p.retain ?? false,
+            properties: {
+              ...(p.expiry !== undefined && { messageExpiryInterval: p.expiry }),
+              ...(p.responseTopic !== undefined && { responseTopic: p.responseTopic }),
+              ...(p.correlationData && { correlationData: Buffer.from(p.correlationData) }),
+              ...(p.user && { userProperties: p.user }),
+            },
+          },
+          done,
+        ),
+      );
+    },
+    async subscribe(filter: string, s: OnOptions) {
+      const user: Record<string, string> = {};
+      if (o.meta) user.meta = "1";
+      if (s.since !== undefined) user.since = sinceText(s.since);
+      await asked<unknown>((done) =>
+        client.subscribe(
+          filter,
+          { qos: s.qos ?? 1, rh: retainHandling[s.retained ?? "new"], properties: { userProperties: user } },
+          (e, _granted, packet) => done(e, packet),
+        ),
+      );
+    },
+    async unsubscribe(filter: string) {
+      await asked<unknown>((done) => client.unsubscribe(filter, done));
+    },
+    acknowledge(id: number) {
+      if (link.alive) send({ cmd: "puback", messageId: id, reasonCode: 0 });
+    },
+    ping() {
+      if (link.alive) send({ cmd: "pingreq" });
+    },
+    drop(reason: string) {
+      why ||= reason;
+      stream.destroy();
+      // A dead network keeps a WebSocket in closing for a minute; nobody waits for that.
+      ws.onmessage = ws.onclose = null;
+    },
+    end(forget: boolean) {
+      link.alive = false;
+      return new Promise<void>((resolve) => {
+        const timer = setTimeout(done, 1000);
+        function done() {
+          clearTimeout(timer);
+          stream.destroy();
+          resolve();
+        }
+        client.end(false, { reasonCode: 0, ...(forget && { properties: { sessionExpiryInterval: 0 } }) } as never, done);
+      });
+    },
+  });
+}
+
+const later = new Error("acknowledged later");
+
+function refusal(e: Error & { code?: unknown }, packet: unknown): Error {
+  if (typeof e.code !== "number") return e;
+  const said = (packet as { properties?: { reasonString?: string } } | undefined)?.properties?.reasonString;
+  return new Refused(said ?? e.message, e.code);
+}
+
+/** As the user property `since` wants it. */
+export function sinceText(since: string | number | Date): string {
+  return since instanceof Date ? since.toISOString() : String(since);
+}

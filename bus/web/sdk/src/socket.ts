@@ -1,0 +1,55 @@
+// This file is a WebSocket as the stream that MQTT.js reads and writes. It is made when the socket is open.
+
+import { Buffer } from "buffer";
+import { Duplex } from "readable-stream";
+
+/** Opens a WebSocket for MQTT; rejects when that takes longer than timeout milliseconds. */
+export function openSocket(url: string, timeout: number): Promise<WebSocket> {
+  return new Promise((resolve, reject) => {
+    const ws = new WebSocket(url, ["mqtt"]);
+    ws.binaryType = "arraybuffer";
+    const timer = setTimeout(() => end(new Error(`${url} does not answer`)), timeout);
+    function end(error?: Error) {
+      clearTimeout(timer);
+      ws.onopen = ws.onerror = ws.onclose = null;
+      if (error) {
+        ws.close();
+        reject(error);
+      } else resolve(ws);
+    }
+    ws.onopen = () => end();
+    // A page is not told why: refused, no such host, a foreign origin and a bad certificate look the same.
+    ws.onerror = ws.onclose = () => end(new Error(`${url} cannot be reached`));
+  });
+}
+
+export function streamOf(ws: WebSocket, heard: () => void): Duplex {
+  const stream = new Duplex({
+    read() {}, // a WebSocket cannot be slowed down; Receive Maximum bounds what comes
+    write(chunk: Uint8Array, _encoding: string, done: () => void) {
+      send(chunk);
+      done();
+    },
+    writev(chunks: { chunk: Uint8Array }[], done: () => void) {
+      send(Buffer.concat(chunks.map((c) => c.chunk)));
+      done();
+    },
+    final(done: () => void) {
+      ws.close();
+      done();
+    },
+    destroy(error: Error | null, done: (error: Error | null) => void) {
+      ws.close();
+      done(error);
+    },
+  });
+  function send(bytes: Uint8Array) {
+    if (ws.readyState === WebSocket.OPEN) ws.send(bytes as Uint8Array<ArrayBuffer>);
+  }
+  ws.onmessage = (m) => {
+    heard();
+    stream.push(Buffer.from(m.data as ArrayBuffer));
+  };
+  ws.onclose = () => stream.destroy();
+  return stream;
+}

@@ -1,0 +1,78 @@
+package main
+
+// This file runs the tests that plugin files bring along: of the shipped examples, of the samples that
+// `plugin new` prints, and of those in the README. The reference page is held to the program.
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/postbus/postbus/config/examples"
+	"github.com/postbus/postbus/plugins"
+)
+
+func checkText(t *testing.T, id, text string, tested bool) {
+	t.Helper()
+	c := &plugins.Checker{Catalog: catalog(), Dir: "/plugins.d", Host: "pi"}
+	spec, errs := c.Check(id, id+".yaml", []byte(text))
+	if len(errs) > 0 {
+		t.Errorf("%s", errs.Render())
+		return
+	}
+	if tested && spec.Tests() == 0 {
+		t.Errorf("%s has no tests", id)
+	}
+}
+
+func TestExamplePlugins(t *testing.T) {
+	list, err := fs.Glob(examples.Plugins, "plugins/*.yaml")
+	if err != nil || len(list) < 12 {
+		t.Fatalf("%d examples, want a dozen (%v)", len(list), err)
+	}
+	for _, file := range list {
+		text, err := examples.Plugins.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkText(t, strings.TrimSuffix(path.Base(file), ".yaml"), string(text), true)
+	}
+}
+
+func TestSamples(t *testing.T) {
+	for _, k := range catalog().Kinds() {
+		checkText(t, k.Name, k.Sample, true)
+		// What can be set is shown, or the reference is all that a user has.
+		if len(k.About) < 40 {
+			t.Errorf("%s says too little about itself", k.Name)
+		}
+	}
+}
+
+// TestDocumentedPlugins checks every YAML block of the docs that is a whole plugin file.
+func TestDocumentedPlugins(t *testing.T) {
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	n := 0
+	for _, file := range []string{"../../README.md", "../../docs/plugins.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "source") && !strings.Contains(m[1], "listen:\n") {
+				n++
+				checkText(t, "documented", m[1], false)
+			}
+		}
+	}
+	if n < 2 {
+		t.Errorf("only %d plugin files are in the docs", n)
+	}
+}
+
+func TestReferencePage(t *testing.T) {
+	golden(t, "../../docs/plugins-reference.md", string(catalog().Reference()))
+}
