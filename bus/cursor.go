@@ -27,6 +27,7 @@ type Delivery struct {
 	SubIDs []uint32
 	Meta   bool   // the subscriber asked for seq, time and source
 	Gap    uint64 // events lost before this one
+	Stored bool   // a retained message that a new subscription is given
 }
 
 // Verdict is a sink's answer.
@@ -425,8 +426,9 @@ func (c *cursor) candidates(topic []byte) []*subscription {
 
 // owedDelivery is a retained message, or an event of the past, as the subscription is to have it.
 func (s *subscription) owedDelivery(r *journal.Record) Delivery {
-	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Meta: s.Meta}
+	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Stored: true, Meta: s.Meta}
 	if !s.Since.IsZero() {
+		d.Stored = false
 		d.Retain = s.RetainAsPublished && r.Flags&flagRetain != 0
 		d.Meta = true
 	}

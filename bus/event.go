@@ -25,6 +25,7 @@ type Event struct {
 	// Set by a subscription: see Subscription.Ack.
 	ID          uint16 // of the delivery; 0 at QoS 0
 	Redelivered bool   // it may have been handed out before
+	Stored      bool   // it is the topic's retained value, which a new subscription is given
 	Missed      uint64 // events lost before this one, see the contract
 }
 

@@ -17,8 +17,12 @@ var ErrGone = errors.New("the subscription was taken over or closed")
 // localPrefix keeps Go subscriptions apart from MQTT client identifiers, which may not begin with it.
 const localPrefix = "@"
 
-// subscriptionWindow is how many events may be handed out and not acknowledged.
-const subscriptionWindow = 256
+// subscriptionWindow is how many events may be handed out and not acknowledged, subscriptionBytes what
+// those may hold that wait for Next.
+const (
+	subscriptionWindow = 4096
+	subscriptionBytes  = 4 << 20
+)
 
 // Subscription is a consumer in this process. Its methods are for one goroutine but Close.
 type Subscription struct {
@@ -26,6 +30,7 @@ type Subscription struct {
 	session *Session
 	mu      sync.Mutex
 	queue   []Event
+	bytes   int // payloads of queue
 	ready   chan struct{}
 	closed  bool
 	durable bool
@@ -84,7 +89,7 @@ func (s *Subscription) replace(ctx context.Context, filters []string) error {
 	var add []Filter
 	for _, f := range filters {
 		if !slices.Contains(have, f) {
-			add = append(add, Filter{Filter: f, QoS: 1})
+			add = append(add, Filter{Filter: f, QoS: 1, RetainAsPublished: true})
 		}
 	}
 	if len(gone) > 0 {
@@ -99,13 +104,15 @@ func (s *Subscription) replace(ctx context.Context, filters []string) error {
 func (s *Subscription) Deliver(d *Delivery) Verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.queue) >= subscriptionWindow {
+	size := len(d.Event.Payload)
+	if s.closed || len(s.queue) >= subscriptionWindow || s.bytes > 0 && s.bytes+size > subscriptionBytes {
 		return Full
 	}
+	s.bytes += size
 	e := eventOf(d.Event)
 	e.Retain = d.Retain
 	e.QoS = d.QoS
-	e.ID, e.Redelivered, e.Missed = d.ID, d.Dup, d.Gap
+	e.ID, e.Redelivered, e.Missed, e.Stored = d.ID, d.Dup, d.Gap, d.Stored
 	s.queue = append(s.queue, e)
 	select {
 	case s.ready <- struct{}{}:
@@ -125,6 +132,7 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 			e := s.queue[0]
 			s.queue[0] = Event{}
 			s.queue = s.queue[1:]
+			s.bytes -= len(e.Payload)
 			s.mu.Unlock()
 			return e, nil
 		}
@@ -144,7 +152,7 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Ack says that the event has been dealt with. Until then it counts as in flight: at most 256 are
+// Ack says that the event has been dealt with. Until then it counts as in flight: at most 4096 are
 // handed out, and the next holder of the name gets those that were not acknowledged again.
 func (s *Subscription) Ack(e Event) {
 	if e.ID != 0 {
@@ -163,7 +171,7 @@ func (s *Subscription) Close() {
 func (s *Subscription) end() {
 	s.mu.Lock()
 	was := s.closed
-	s.closed, s.queue = true, nil
+	s.closed, s.queue, s.bytes = true, nil, 0
 	s.mu.Unlock()
 	if was {
 		return

@@ -115,7 +115,7 @@ func (e *Env) Consume(ctx context.Context, name string, filters []string, each f
 				out.Done()
 			})
 		}
-		each(map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "source": ev.Source,
+		each(map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "retained": ev.Stored, "source": ev.Source,
 			"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}, done)
 	}
 }

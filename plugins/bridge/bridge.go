@@ -84,6 +84,7 @@ func (s *Source) Stream(parent context.Context, post Post) error {
 	ctx, stop := context.WithCancelCause(parent)
 	var consuming sync.WaitGroup
 	defer consuming.Wait()
+	defer func() { s.window.drop(errClosed) }() // Consume waits for what it handed out
 	defer stop(nil)
 	if len(s.o.Out) > 0 {
 		consuming.Go(func() {

@@ -79,6 +79,8 @@ func (e *fakeEnv) publish(source, topic, payload string, retain bool) {
 
 // Consume replays the journal from the place, and goes on.
 func (e *fakeEnv) Consume(ctx context.Context, name string, filters []string, each func(map[string]any, func(error))) error {
+	var out sync.WaitGroup
+	defer out.Wait() // as the bus does: who forgets an event, keeps it from ending
 	e.mu.Lock()
 	at := e.place
 	e.mu.Unlock()
@@ -107,7 +109,9 @@ func (e *fakeEnv) Consume(ctx context.Context, name string, filters []string, ea
 		for _, f := range filters {
 			wanted = wanted || match(f, m["topic"].(string))
 		}
+		out.Add(1)
 		ack := func(err error) {
+			defer out.Done()
 			if err != nil {
 				return
 			}

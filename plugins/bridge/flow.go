@@ -100,7 +100,9 @@ func (s *Source) out(ctx context.Context, m map[string]any, done func(error)) {
 	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 	p.TopicName, p.Payload, p.Qos = name, bytes.Clone(payload), rule.QoS.Level()
 	p.Retain = rule.Retain == "always" || rule.Retain != "never" && retain
-	_ = s.window.add(ctx, p, done) // when ctx ends it is not acknowledged and comes again
+	if err := s.window.add(ctx, p, done); err != nil {
+		done(err) // not acknowledged: it comes again
+	}
 }
 
 func (s *Source) outRule(topic string) (Out, bool) {

@@ -28,13 +28,15 @@ type window struct {
 	mu    sync.Mutex
 	list  []*entry
 	next  uint16
+	over  error // set when nothing is taken any more
 	conn  *conn
 	sent  func(*packets.PublishPacket)
 }
 
 func newWindow(max int) *window { return &window{room: make(chan struct{}, max)} }
 
-// add takes an event, when there is room; done(nil) is called when it and all before it are acknowledged. The error is ctx's.
+// add takes an event, when there is room; done(nil) is called when it and all before it are acknowledged, or done with an
+// error when the window is dropped. The error is ctx's or that one, and then done is not called.
 func (w *window) add(ctx context.Context, p *packets.PublishPacket, done func(error)) error {
 	select {
 	case w.room <- struct{}{}:
@@ -43,6 +45,10 @@ func (w *window) add(ctx context.Context, p *packets.PublishPacket, done func(er
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.over != nil {
+		<-w.room
+		return w.over
+	}
 	w.next = w.next%(subscribeID-1) + 1 // 1 to 65534, and no more than max of them are in use, in a row
 	p.MessageID = w.next
 	e := &entry{p: p, done: done}
@@ -102,6 +108,20 @@ func (w *window) acked(id uint16) {
 	w.mu.Unlock()
 	for _, e := range ready {
 		e.done(nil)
+		<-w.room
+	}
+}
+
+// drop gives back what is not acknowledged, and takes no more. There must be no connection.
+func (w *window) drop(err error) {
+	w.order.Lock()
+	defer w.order.Unlock()
+	w.mu.Lock()
+	list := w.list
+	w.list, w.over = nil, err
+	w.mu.Unlock()
+	for _, e := range list {
+		e.done(err)
 		<-w.room
 	}
 }

@@ -3,30 +3,15 @@ package bridge
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
-	"math/big"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
-	"github.com/gorilla/websocket"
 )
 
 // fakeRemote is a listener whose connections are played by a function; its argument counts them from 0.
@@ -368,186 +353,6 @@ func TestForbiddenFilter(t *testing.T) {
 	env.until("refused", func() bool {
 		return len(env.degraded) == 1 && strings.HasSuffix(env.degraded[0], `doesn't let us subscribe to "secret/#"`)
 	})
-}
-
-func TestTLS(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	who := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "remote"}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
-	der, err := x509.CreateCertificate(rand.Reader, who, who, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := strings.Replace(fakeRemote(t, l, func(_ int, c net.Conn) { hello(c, 0); serve(c, nil) }), "mqtt:", "mqtts:", 1)
-	for name, c := range map[string]struct {
-		change func(*Options)
-		want   string
-	}{
-		"with its certificate": {func(o *Options) { o.CA = ca }, "<nil>"},
-		"insecure":             {func(o *Options) { o.Insecure = true }, "<nil>"},
-		"a stranger":           {func(*Options) {}, "certificate"},
-	} {
-		env := newEnv(t)
-		o := inOnly(url)
-		c.change(&o)
-		r := run(t, o, env, nil, nil)
-		env.until(name, func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], c.want) })
-		if err := r.stop(); err != nil {
-			t.Error(name, err)
-		}
-	}
-	o := inOnly(url)
-	o.CA = filepath.Join(t.TempDir(), "none.pem")
-	if err := New(o, newEnv(t)).Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "ca: ") {
-		t.Error(err)
-	}
-	o.CA = os.Args[0]
-	if err := New(o, newEnv(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "holds no certificate") {
-		t.Error(err)
-	}
-}
-
-func TestWebSocket(t *testing.T) {
-	var mu sync.Mutex
-	var got []string
-	over := make(chan struct{})
-	big := strings.Repeat("x", 100_000)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
-		ws, err := u.Upgrade(w, r, nil)
-		if err != nil || ws.Subprotocol() != "mqtt" {
-			t.Error(err)
-			return
-		}
-		c := &wsConn{Conn: ws}
-		defer c.Close()
-		hello(c, 0)
-		_ = message("back/b", big, 1, 9).Write(c)
-		serve(c, func(p packets.ControlPacket) {
-			mu.Lock()
-			defer mu.Unlock()
-			got = append(got, strings.SplitN(fmt.Sprint(p), ":", 2)[0])
-		})
-		close(over)
-	}))
-	defer server.Close()
-	env := newEnv(t)
-	o := options(strings.Replace(server.URL, "http:", "ws:", 1) + "/mqtt")
-	o.In, o.Out = []In{{Filter: "back/#"}}, []Out{{Filter: "go/#"}}
-	r := run(t, o, env, nil, nil)
-	env.publish("client:x", "go/a", big, false)
-	env.until("both ways", func() bool { return env.place >= 1 && len(r.events) == 1 && r.events[0]["text"] == big })
-	if err := r.stop(); err != nil {
-		t.Error(err)
-	}
-	<-over
-	mu.Lock()
-	defer mu.Unlock()
-	if s := strings.Join(got, " "); !strings.Contains(s, "PUBLISH") || !strings.Contains(s, "PUBACK") || !strings.HasSuffix(s, "DISCONNECT") {
-		t.Error(s)
-	}
-
-	refuses := httptest.NewServer(http.NotFoundHandler())
-	defer refuses.Close()
-	env = newEnv(t)
-	run(t, inOnly(strings.Replace(refuses.URL, "http:", "ws:", 1)), env, nil, nil)
-	env.until("refused", func() bool {
-		return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "it answered 404 Not Found")
-	})
-}
-
-func TestAction(t *testing.T) {
-	var mu sync.Mutex
-	var got []string
-	url := fakeRemote(t, nil, func(n int, c net.Conn) {
-		if v := hello(c, 0); v != 4 {
-			t.Errorf("version %x", v)
-		}
-		serve(c, func(p packets.ControlPacket) {
-			if p, ok := p.(*packets.PublishPacket); ok {
-				mu.Lock()
-				defer mu.Unlock()
-				got = append(got, fmt.Sprintf("%d %s %s %d %v", n, p.TopicName, p.Payload, p.Qos, p.Retain))
-				if len(got) == 5 {
-					c.Close()
-				}
-			}
-		})
-	})
-	o := ActionDefaults()
-	o.URL = url
-	if errs := o.Check(); errs != nil {
-		t.Fatal(errs)
-	}
-	a := NewAction(o, newEnv(t))
-	for _, args := range []Args{{Topic: "a", Payload: "x"}, {Topic: "b", Payload: 1.5, QoS: "2", Retain: true}, {Topic: "c", Payload: map[string]any{"d": true}, QoS: "0"}, {Topic: "e"}} {
-		if err := a.Do(t.Context(), args); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := a.Do(t.Context(), Args{Topic: "lost"}); err == nil || !strings.Contains(err.Error(), "closed the connection") && !strings.Contains(err.Error(), "reset") {
-		t.Error(err)
-	}
-	for err := errors.New(""); err != nil; { // the old connection may still be there for a moment
-		err = a.Do(t.Context(), Args{Topic: "again"})
-	}
-	for i, args := range []Args{{Topic: ""}, {Topic: "a/#"}, {Topic: "a", Payload: make(chan int)}, {Topic: "a", Payload: make([]byte, maxPacket+1)}} {
-		var p interface{ Permanent() bool }
-		if err := a.Do(t.Context(), args); !errors.As(err, &p) {
-			t.Error(i, err)
-		}
-	}
-	var all sync.WaitGroup
-	for range 20 {
-		all.Go(func() {
-			if err := a.Do(t.Context(), Args{Topic: "many"}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	if err := a.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := a.Do(t.Context(), Args{Topic: "a"}); err == nil {
-		t.Error("it publishes after Close")
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	want := []string{"0 a x 1 false", "0 b 1.5 2 true", `0 c {"d":true} 0 false`, "0 e  1 false", "0 lost  1 false", "1 again  1 false"}
-	if len(got) != 26 || !reflect.DeepEqual(got[:6], want) {
-		t.Errorf("%q", got)
-	}
-}
-
-func TestActionWaitsForTheAnswer(t *testing.T) {
-	url := fakeRemote(t, nil, func(_ int, c net.Conn) { hello(c, 0); _, _ = io.Copy(io.Discard, c) })
-	o := ActionDefaults()
-	o.URL = url
-	a := NewAction(o, newEnv(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if err := a.Do(ctx, Args{Topic: "a"}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Error(err)
-	}
-	if err := a.Close(); err != nil {
-		t.Error(err)
-	}
-	o.URL = "mqtt://127.0.0.1:1"
-	if err := NewAction(o, newEnv(t)).Do(t.Context(), Args{Topic: "a"}); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Error(err)
-	}
 }
 
 // oneWay is a connection whose other end said all it had to say.

@@ -143,8 +143,9 @@ func (s *Source) Stream(ctx context.Context, post Post) error {
 	consuming, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	err := s.env.Consume(consuming, "source", s.o.Topics, func(m map[string]any, done func(error)) {
-		if consuming.Err() != nil {
-			return // refused already; nothing after it may be taken
+		if err := context.Cause(consuming); err != nil {
+			done(err) // one before it was refused: nothing after it may be taken
+			return
 		}
 		if !s.o.Retained && fromSubscribing(m) {
 			done(nil)
@@ -152,6 +153,7 @@ func (s *Source) Stream(ctx context.Context, post Post) error {
 		}
 		at, fields := event(m)
 		if err := post(consuming, at, fields, done); err != nil {
+			done(err)
 			stop(err)
 		}
 	})

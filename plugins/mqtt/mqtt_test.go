@@ -121,7 +121,7 @@ func TestPostRefuses(t *testing.T) {
 	refused := errors.New("being stopped")
 	n := 0
 	err := New(Defaults(), env).Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { n++; return refused })
-	if err != refused || n != 1 || env.acked[0] == nil || env.acked[1] == nil {
+	if err != refused || n != 1 || env.acked[0] != refused || env.acked[1] != refused {
 		t.Error(err, n, env.acked)
 	}
 }

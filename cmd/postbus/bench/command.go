@@ -33,7 +33,7 @@ or disordered events that it had acknowledged. POSTBUS_PASSWORD holds the passwo
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(throughputCommand(), offlineCommand(), slowCommand(), takeoverCommand(), crashCommand(), idleCommand(), compareCommand())
+	cmd.AddCommand(throughputCommand(), offlineCommand(), slowCommand(), takeoverCommand(), crashCommand(), idleCommand(), mappedCommand(), compareCommand())
 	return cmd
 }
 
@@ -202,6 +202,27 @@ func idleCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o.Options = s.options()
 		r, err := Idle(cmd.Context(), o)
+		return s.finish(cmd, r, err)
+	}
+	return cmd
+}
+
+func mappedCommand() *cobra.Command {
+	var s shared
+	var o MappedOptions
+	cmd := newScenario("mapped", "What a mapping between two topics takes: a plugin, Node-RED, Telegraf")
+	cmd.Long = `What a mapping between two topics takes. Events such as {"n": 1, "t": 2, "room": "kitchen", "celsius": 21.4567}
+are published on one topic; something maps those with celsius >= 0 to another one, with n and t as they are.
+Every tenth is below zero. docs/benchmarks/mapping.sh sets up a plugin, Node-RED and Telegraf.`
+	s.flags(cmd, "target", "window", "pid")
+	f := cmd.Flags()
+	f.StringVar(&o.In, "in", "bench/in/kitchen", "topic that is published on")
+	f.StringVar(&o.Out, "out", "bench/out/#", "filter of what the mapping publishes")
+	f.DurationVar(&s.o.Duration, "duration", 10*time.Second, "publish for so long")
+	f.Float64Var(&s.o.Rate, "rate", 0, "events a second (default: as fast as it goes)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o.Options = s.options()
+		r, err := Mapped(cmd.Context(), o)
 		return s.finish(cmd, r, err)
 	}
 	return cmd

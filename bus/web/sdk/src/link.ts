@@ -75,9 +75,9 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
     protocolVersion: 5,
     protocolId: "MQTT",
     clientId: o.clientId,
-    username: o.username,
+    ...(o.username !== undefined && { username: o.username }),
     // MQTT.js asks for a string, its encoder takes bytes too: a password need not be ASCII.
-    password: (o.password === undefined ? undefined : Buffer.from(o.password)) as never,
+    ...(o.password !== undefined && { password: Buffer.from(o.password) as never }),
     clean: false,
     keepalive: keepAlive,
     timerVariant: "native", // the other one is a worker from a blob, which a strict CSP forbids
@@ -211,10 +211,17 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
 
 const later = new Error("acknowledged later");
 
-function refusal(e: Error & { code?: unknown }, packet: unknown): Error {
-  if (typeof e.code !== "number") return e;
-  const said = (packet as { properties?: { reasonString?: string } } | undefined)?.properties?.reasonString;
-  return new Refused(said ?? e.message, e.code);
+interface Answer {
+  granted?: number[];
+  properties?: { reasonString?: string };
+}
+
+/** An error with the bus's own words, where it said any. */
+function refusal(e: Error & { code?: unknown; packet?: Answer }, packet: unknown): Error {
+  const answer = (packet ?? e.packet) as Answer | undefined;
+  const code = answer?.granted?.find((c) => c >= 0x80) ?? e.code;
+  if (typeof code !== "number") return e;
+  return new Refused(answer?.properties?.reasonString ?? e.message, code);
 }
 
 /** As the user property `since` wants it. */

@@ -30,8 +30,8 @@ export function streamOf(ws: WebSocket, heard: () => void): Duplex {
       send(chunk);
       done();
     },
-    writev(chunks: { chunk: Uint8Array }[], done: () => void) {
-      send(Buffer.concat(chunks.map((c) => c.chunk)));
+    writev(chunks: ArrayLike<{ chunk: Uint8Array }>, done: () => void) {
+      send(Buffer.concat(Array.from(chunks, (c) => c.chunk)));
       done();
     },
     final(done: () => void) {

@@ -1,0 +1,331 @@
+// This file is the Bus: it holds the parts together and says how it is.
+//
+//	connection ─▶ link ─▶ inbox ─▶ callbacks
+//	                ▲ └─▶ subscriptions
+//	emit ─▶ outbox ─┘
+
+import { Absence } from "./absence";
+import { Connection } from "./connection";
+import { bytesOf, ofPublish, type Publish } from "./event";
+import { Http } from "./http";
+import { Inbox } from "./inbox";
+import type { Link, PublishOptions } from "./link";
+import { Outbox } from "./outbox";
+import { Requests } from "./request";
+import { openStore } from "./store";
+import { Subscriptions } from "./subscriptions";
+import { claimTab, storage, type Tab } from "./tab";
+import { checkFilter, checkTopic } from "./topic";
+import type { Bus, BusEvent, Callback, EmitOptions, Failure, HistoryOptions, OnOptions, Options, Status, Value } from "./types";
+import { addresses } from "./where";
+
+const week = 7 * 24 * 3600;
+const firstTry = 5000; // how long connect() waits for it
+const noneAsked = 30_000; // a page that never says on(): after this nothing is held for it
+const dead = 30_000; // how often it is looked for tabs that left something to send
+const statusEvery = 100;
+
+export class PostBus implements Bus {
+  private tab!: Tab;
+  private outbox!: Outbox;
+  private subscriptions!: Subscriptions;
+  private connection!: Connection;
+  private readonly inbox: Inbox;
+  private readonly absence = new Absence();
+  private readonly http: Http;
+  private readonly requests: Requests;
+  private readonly base: string;
+  private readonly listeners = new Set<(s: Status) => void>();
+  private readonly onErrors = new Set<(f: Failure) => "skip" | void>();
+  private state: Status["state"] = "connecting";
+  private since = new Date();
+  private reason: string | undefined;
+  private epoch: string | undefined;
+  private epochChanged = false;
+  private lastSeq = 0;
+  private wasOnline = false;
+  private graceTimer: ReturnType<typeof setTimeout> | undefined;
+  private asked = false; // the page has said on()
+  private telling: ReturnType<typeof setTimeout> | undefined;
+  private chores: ReturnType<typeof setInterval> | undefined;
+  private settle: ((e?: Error) => void) | undefined;
+  private tokenTried = false;
+
+  constructor(private o: Options) {
+    const { ws, base } = addresses(o.url);
+    this.base = base;
+    this.ws = ws;
+    this.http = new Http(base, () => this.login());
+    this.inbox = new Inbox({
+      wanting: (topic) => this.subscriptions.wanting(topic),
+      failed: (f) => this.failed(f),
+      handled: (e) => {
+        if (e.seq > this.lastSeq) this.lastSeq = e.seq;
+        this.absence.handled(e, this.subscriptions.covered(e.topic));
+        this.changed();
+      },
+    });
+    this.requests = new Requests({
+      id: () => this.id,
+      on: (f, c, options) => this.on(f, c, options),
+      publish: (t, p, options) => this.outbox.add(t, p, options),
+      withdraw: (options) => this.outbox.withdraw(options),
+    });
+  }
+  private readonly ws: string;
+
+  /** Resolves when it is connected or when it is clear that this may take a while; rejects when the bus does not want us. */
+  async start(): Promise<void> {
+    const { o } = this;
+    const scope = `postbus:${this.base}`;
+    this.tab = await claimTab(scope);
+    const failed = (error: Error) => void this.failed({ error });
+    this.outbox = new Outbox(() => this.tab.id, {
+      store: await openStore(scope, failed),
+      entries: o.outbox?.entries ?? 10_000,
+      bytes: o.outbox?.bytes ?? 16 << 20,
+      changed: () => this.changed(),
+      failed,
+    });
+    await this.outbox.load();
+    const memory = storage(o.id === undefined ? "sessionStorage" : "localStorage");
+    const filters = () => `${scope}/${this.id}/filters`;
+    this.subscriptions = new Subscriptions({
+      load: () => JSON.parse(memory?.getItem(filters()) ?? "[]") as [string, boolean][],
+      save: (f) => memory?.setItem(filters(), JSON.stringify(f)),
+      refused: (filter, error) => void this.failed({ error: new Error(`${filter}: ${error.message}`), filter }),
+    });
+    this.connection = new Connection({
+      login: () => this.login(),
+      clientId: () => this.id,
+      link: {
+        url: this.ws,
+        sessionExpiry: o.sessionExpiry ?? week,
+        inflight: o.inflight ?? 100,
+        meta: o.meta ?? true,
+        will: o.will && { topic: o.will.topic, payload: bytesOf(o.will.value), qos: o.will.qos ?? 1, retain: o.will.retain ?? false, delay: o.will.delay ?? 0 },
+      },
+      up: (link) => this.up(link),
+      publish: (p) => this.take(p),
+      down: (reason) => this.down(reason),
+      failed: (reason, final) => this.tryFailed(reason, final),
+      takenOver: async () => {
+        if (o.id !== undefined) return false;
+        await this.tab.rename();
+        return true;
+      },
+    });
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => this.settle?.(), firstTry);
+      this.settle = (e) => {
+        this.settle = undefined;
+        clearTimeout(timer);
+        if (e) reject(e);
+        else resolve();
+      };
+      this.connection.start();
+    });
+    this.chores = setInterval(() => {
+      if (this.connection.link) void this.outbox.adopt((owner) => this.tab.alive(owner));
+    }, dead);
+    this.startGrace();
+  }
+
+  get id(): string {
+    return this.o.id ?? this.tab.id;
+  }
+
+  get current(): Status {
+    return {
+      state: this.state,
+      since: this.since,
+      missed: this.absence.missed,
+      lost: this.absence.lost,
+      queued: this.outbox?.size ?? 0,
+      ...(this.reason !== undefined && { reason: this.reason }),
+      ...(this.epoch !== undefined && { epoch: this.epoch }),
+      epochChanged: this.epochChanged,
+    };
+  }
+
+  on(filter: string, callback: Callback, options: OnOptions = {}): () => void {
+    checkFilter(filter);
+    if (typeof callback !== "function") throw new TypeError("on() wants a function");
+    const r = this.subscriptions.add(filter, callback, options);
+    if (!this.asked) {
+      this.asked = true;
+      this.startGrace();
+    }
+    this.inbox.kick();
+    return () => {
+      this.subscriptions.remove(filter, (x) => x === r);
+    };
+  }
+
+  once(filter: string, callback: Callback, options: OnOptions = {}): () => void {
+    const off = this.on(
+      filter,
+      async (e) => {
+        await callback(e);
+        off();
+      },
+      options,
+    );
+    return off;
+  }
+
+  off(filter: string, callback?: Callback): void {
+    this.subscriptions.remove(filter, (r) => callback === undefined || r.callback === callback);
+  }
+
+  async emit(topic: string, value?: Value, options: EmitOptions = {}): Promise<void> {
+    checkTopic(topic);
+    const payload = bytesOf(value).slice(); // the caller may go on writing into its own
+    const { qos, retain, expiry } = options;
+    const publish: PublishOptions = { ...(retain && { retain }), ...(expiry !== undefined && { expiry }) };
+    if (qos !== 0) return this.outbox.add(topic, payload, publish);
+    const { link } = this.connection;
+    if (!link) throw new Error("offline: an event of QoS 0 is not kept for later");
+    await link.publish(topic, payload, { ...publish, qos: 0 });
+  }
+
+  request(topic: string, value?: Value, options: { timeout?: number } = {}): Promise<BusEvent> {
+    try {
+      checkTopic(topic);
+      return this.requests.request(topic, value, options.timeout);
+    } catch (e) {
+      return Promise.reject(e);
+    }
+  }
+
+  respond(filter: string, callback: (event: BusEvent) => Value | Promise<Value>): () => void {
+    return this.requests.respond(filter, callback);
+  }
+
+  async history(filter: string, options: HistoryOptions = {}): Promise<BusEvent[]> {
+    checkFilter(filter);
+    return this.http.history(filter, options);
+  }
+
+  status(callback: (s: Status) => void): () => void {
+    this.listeners.add(callback);
+    callback(this.current);
+    return () => void this.listeners.delete(callback);
+  }
+
+  onError(callback: (f: Failure) => "skip" | void): () => void {
+    this.onErrors.add(callback);
+    return () => void this.onErrors.delete(callback);
+  }
+
+  async close(options: { forget?: boolean } = {}): Promise<void> {
+    clearInterval(this.chores);
+    clearTimeout(this.graceTimer);
+    this.inbox.close();
+    await this.connection.close(options.forget ?? false);
+    await this.outbox.close();
+    this.tab.release();
+    this.tell("offline", "closed");
+  }
+
+  private async login(): Promise<{ username?: string | undefined; password?: string | undefined }> {
+    const { user, password, token } = this.o;
+    if (token === undefined) return { username: user, password };
+    return { username: user ?? "", password: typeof token === "function" ? await token() : token };
+  }
+
+  private up(link: Link): void {
+    const lost = !link.present;
+    this.absence.returned(!lost);
+    // The way a lost session goes on: from the last event that was handled, if the journal is the same.
+    const before = this.epoch;
+    const last = this.lastSeq;
+    const place = this.http.place(this.subscriptions.first());
+    void place.then((p) => {
+      if (this.connection.link !== link) return;
+      this.absence.place(p);
+      if (p.epoch !== undefined) {
+        this.epochChanged = before !== undefined && p.epoch !== before;
+        if (this.epochChanged) this.lastSeq = 0;
+        this.epoch = p.epoch;
+      }
+      this.changed();
+    });
+    const resume = async () => {
+      const p = await place;
+      return p.epoch !== undefined && p.epoch === before && last > 0 ? String(last + 1) : undefined;
+    };
+    this.subscriptions.connected(link, lost, this.wasOnline ? resume : undefined);
+    this.wasOnline = true;
+    this.tokenTried = false;
+    this.outbox.connected(link);
+    void this.outbox.adopt((owner) => this.tab.alive(owner));
+    this.tell("online");
+    this.settle?.();
+  }
+
+  private take(p: Publish): void {
+    const link = this.connection.link;
+    const event = ofPublish(p);
+    const id = p.messageId;
+    this.absence.came(event);
+    this.inbox.offer(event, p.qos === 0 || id === undefined ? undefined : () => link?.acknowledge(id));
+  }
+
+  private down(reason: string): void {
+    this.inbox.disconnected();
+    this.outbox.disconnected();
+    this.subscriptions.disconnected();
+    this.tell("offline", reason);
+  }
+
+  private tryFailed(reason: string, final: boolean): void {
+    this.tell(this.wasOnline || !final ? "offline" : "connecting", reason);
+    if (!this.settle) return;
+    if (final && typeof this.o.token === "function" && !this.tokenTried) {
+      this.tokenTried = true; // the next try asks for a new one
+      return;
+    }
+    if (!final) return this.settle();
+    void this.connection.close(false).then(() => this.outbox.close());
+    this.tab.release();
+    this.settle(new Error(reason));
+  }
+
+  /** From now on what nobody wants is held only for so long. */
+  private startGrace(): void {
+    clearTimeout(this.graceTimer);
+    if (!this.inbox.hold) return;
+    this.graceTimer = setTimeout(
+      () => {
+        this.inbox.hold = false;
+        this.subscriptions.tidy();
+        this.inbox.kick();
+      },
+      this.asked ? (this.o.grace ?? 2) * 1000 : noneAsked,
+    );
+  }
+
+  private failed(f: Failure): "skip" | void {
+    let answer: "skip" | undefined;
+    if (this.onErrors.size === 0) console.error("postbus:", f.error, f.event?.topic ?? "");
+    for (const callback of this.onErrors) if (callback(f) === "skip") answer = "skip";
+    return answer;
+  }
+
+  private tell(state: Status["state"], reason?: string): void {
+    if (state !== this.state) this.since = new Date();
+    this.state = state;
+    this.reason = reason;
+    clearTimeout(this.telling);
+    this.telling = undefined;
+    const s = this.current;
+    for (const l of [...this.listeners]) l(s);
+  }
+
+  /** Something but the state changed: told a few times a second. */
+  private changed(): void {
+    if (this.telling !== undefined || this.listeners.size === 0) return;
+    this.telling = setTimeout(() => this.tell(this.state, this.reason), statusEvery);
+  }
+}

@@ -1,0 +1,214 @@
+// This file keeps the page connected: one link after the other, with a growing pause between tries, and
+// without one when there is reason to think that the network or the machine is back.
+
+import { connectLink, Refused, type Link, type LinkEvents, type LinkOptions } from "./link";
+
+/** Full jitter between 0.5 s and a bound that doubles up to 15 s. */
+export function pauseBefore(attempt: number, random = Math.random()): number {
+  const most = Math.min(15_000, 1000 * 2 ** Math.min(attempt, 10));
+  return 500 + random * (most - 500);
+}
+
+const tick = 1000;
+const sleptFor = 4000; // a timer that is so late was not throttled to once a second: the machine slept
+const quietFor = 20_000; // nothing heard for so long: ask
+const answerWithin = 4000;
+const answerAtOnce = 2000; // when there is a reason to doubt
+
+export interface ConnectionOptions {
+  /** Called before every try, so that a token is new. */
+  login(): Promise<{ username?: string | undefined; password?: string | undefined }>;
+  link: Omit<LinkOptions, "username" | "password" | "clientId">;
+  clientId(): string;
+  /** Called at once when a link is up, before any event of it. */
+  up(link: Link): void;
+  publish: LinkEvents["publish"];
+  down(reason: string): void;
+  /** A try failed, or the state is otherwise worth telling. */
+  failed(reason: string, final: boolean): void;
+  /** Another client took the session; true: go on, for there is a new name. */
+  takenOver(): Promise<boolean>;
+}
+
+const takenOver = 0x8e;
+
+export class Connection {
+  link: Link | undefined;
+  private attempt = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private ticker: ReturnType<typeof setInterval> | undefined;
+  private renewal: ReturnType<typeof setTimeout> | undefined;
+  private trying = false;
+  private closed = false;
+  private parked = false; // another client has the session: wait until somebody looks at this page
+  private lastTick = Date.now();
+  private asked = 0; // performance.now() of an unanswered ping; 0: none
+  private patience = answerWithin;
+  private stop = new AbortController();
+
+  constructor(private o: ConnectionOptions) {}
+
+  start(): void {
+    const page = { signal: this.stop.signal };
+    globalThis.addEventListener?.("online", () => this.nudge(), page);
+    globalThis.addEventListener?.("offline", () => this.doubt(), page);
+    globalThis.addEventListener?.("pageshow", (e) => (e as PageTransitionEvent).persisted && this.nudge(), page);
+    globalThis.document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.nudge(), page);
+    this.ticker = setInterval(() => this.watch(), tick);
+    void this.connect();
+  }
+
+  /** There is reason to think that it works (again): try at once, or ask whether the link still stands. */
+  nudge(): void {
+    if (this.closed) return;
+    this.parked = false;
+    if (this.link) this.doubt();
+    else if (!this.trying) {
+      this.attempt = 0;
+      void this.connect();
+    }
+  }
+
+  async close(forget: boolean): Promise<void> {
+    this.closed = true;
+    this.stop.abort();
+    clearInterval(this.ticker);
+    clearTimeout(this.timer);
+    clearTimeout(this.renewal);
+    const { link } = this;
+    this.link = undefined;
+    await link?.end(forget);
+  }
+
+  private async connect(): Promise<void> {
+    clearTimeout(this.timer);
+    if (this.trying || this.closed || this.link || this.parked) return;
+    this.trying = true;
+    try {
+      const login = await this.o.login();
+      let gone: [string, number] | undefined;
+      let mine: Link | undefined;
+      const early: Parameters<LinkEvents["publish"]>[0][] = [];
+      const link = await connectLink(
+        { ...this.o.link, ...login, clientId: this.o.clientId() },
+        {
+          publish: (p) => (mine ? this.o.publish(p) : early.push(p)),
+          down: (reason, code) => {
+            if (mine) this.lost(mine, reason, code);
+            else gone = [reason, code];
+          },
+        },
+      );
+      this.trying = false;
+      if (this.closed) return void link.end(false);
+      this.link = mine = link;
+      this.attempt = 0;
+      this.asked = 0;
+      this.renewAtExpiry(login.password);
+      this.o.up(link);
+      for (const p of early) this.o.publish(p);
+      if (gone) this.lost(link, ...gone);
+    } catch (e) {
+      this.trying = false;
+      if (this.closed) return;
+      const error = e instanceof Error ? e : new Error(String(e));
+      this.o.failed(error.message, error instanceof Refused && isFinal(error.code));
+      this.again();
+    }
+  }
+
+  private again(): void {
+    if (this.closed || this.parked) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.connect(), pauseBefore(this.attempt++));
+  }
+
+  private lost(link: Link, reason: string, code: number): void {
+    if (this.link !== link) return;
+    this.link = undefined;
+    clearTimeout(this.renewal);
+    this.o.down(reason);
+    if (code === takenOver) {
+      this.parked = true;
+      void this.o.takenOver().then((renamed) => {
+        if (renamed) this.nudge();
+      });
+      return;
+    }
+    // The first try comes at once, but not from every page of the world in the same instant.
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => void this.connect(), Math.random() * 300);
+  }
+
+  /** Asks whether the link still stands, and does not wait long for the answer. */
+  private doubt(): void {
+    if (!this.link) return;
+    this.patience = answerAtOnce;
+    if (this.asked === 0) this.asked = performance.now();
+    this.link.ping();
+    setTimeout(() => this.judge(), answerAtOnce + 50);
+  }
+
+  private judge(): void {
+    const { link } = this;
+    if (!link || this.asked === 0) return;
+    if (link.heard > this.asked) {
+      this.asked = 0;
+      this.patience = answerWithin;
+    } else if (performance.now() - this.asked >= this.patience) {
+      link.drop("the bus does not answer");
+      link.alive = false;
+      this.lost(link, "the bus does not answer", 0);
+    }
+  }
+
+  private watch(): void {
+    const now = Date.now();
+    const jump = now - this.lastTick;
+    this.lastTick = now;
+    if (jump > sleptFor || jump < -tick) {
+      if (this.link) this.doubt();
+      else this.nudge();
+      return;
+    }
+    this.judge();
+    if (this.link && this.asked === 0 && performance.now() - this.link.heard > quietFor) {
+      this.asked = performance.now();
+      this.link.ping();
+    }
+  }
+
+  /** Connects anew, with a new token, shortly before a JSON Web Token expires. */
+  private renewAtExpiry(password: string | undefined): void {
+    const at = expiryOf(password);
+    clearTimeout(this.renewal);
+    if (at === undefined) return;
+    const left = at - Date.now();
+    const wait = Math.max(1000, left - Math.min(30_000, left / 10));
+    if (wait > 2 ** 31 - 1) return;
+    this.renewal = setTimeout(() => {
+      const { link } = this;
+      if (!link) return;
+      link.drop("a new token");
+      link.alive = false;
+      this.lost(link, "a new token", 0);
+    }, wait);
+  }
+}
+
+/** Trying again with the same words does not help: bad login, not authorized, bad identifier, banned, protocol. */
+function isFinal(code: number): boolean {
+  return [0x81, 0x82, 0x84, 0x85, 0x86, 0x87, 0x8a, 0x8c].includes(code);
+}
+
+/** Milliseconds since 1970 at which a JSON Web Token expires. */
+export function expiryOf(token: string | undefined): number | undefined {
+  const body = token?.split(".")[1];
+  if (!body) return undefined;
+  try {
+    const { exp } = JSON.parse(atob(body.replace(/-/g, "+").replace(/_/g, "/"))) as { exp?: unknown };
+    return typeof exp === "number" ? exp * 1000 : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,69 @@
+// This file is what the page asks over HTTP: events of the past, and where the journal stands.
+
+import { ofHistory, type Received, type Shown } from "./event";
+import { sinceText } from "./link";
+import type { Place } from "./absence";
+import type { HistoryOptions } from "./types";
+
+type Login = () => Promise<{ username?: string | undefined; password?: string | undefined }>;
+
+interface Page {
+  events: Shown[];
+  epoch: string;
+  next: number; // 0: that was all
+}
+
+const pageSize = 10_000;
+
+export class Http {
+  constructor(
+    private base: string,
+    private login: Login,
+  ) {}
+
+  async history(filter: string, o: HistoryOptions): Promise<Received[]> {
+    const out: Received[] = [];
+    let since = sinceText(o.since ?? "10m");
+    for (;;) {
+      const limit = Math.min(pageSize, (o.limit ?? Infinity) - out.length);
+      if (limit <= 0) return out;
+      const query = new URLSearchParams({ filter, since, limit: String(limit) });
+      const page = (await this.get(`/api/v1/events?${query}`, "same-origin")) as Page;
+      for (const e of page.events) out.push(ofHistory(e));
+      if (!page.next) return out;
+      since = String(page.next);
+    }
+  }
+
+  /** Asked in the background: never throws, and never makes the browser ask for a password. */
+  async place(filter: string | undefined): Promise<Place> {
+    try {
+      const bus = (await this.get("/api/v1/bus", "omit")) as { epoch: string; journal: { last: number } };
+      return { epoch: bus.epoch, seq: bus.journal.last };
+    } catch {
+      // Not everybody may see the bus. Who may read events learns the epoch.
+    }
+    try {
+      const query = new URLSearchParams({ filter: filter ?? "#", since: String(Number.MAX_SAFE_INTEGER), limit: "1" });
+      return { epoch: ((await this.get(`/api/v1/events?${query}`, "omit")) as Page).epoch };
+    } catch {
+      return {};
+    }
+  }
+
+  private async get(path: string, credentials: RequestCredentials): Promise<unknown> {
+    const { username, password } = await this.login();
+    const headers: Record<string, string> = {};
+    if (username !== undefined || password !== undefined) {
+      const bytes = new TextEncoder().encode(`${username ?? ""}:${password ?? ""}`);
+      headers.authorization = `Basic ${btoa(String.fromCharCode(...bytes))}`;
+      credentials = "omit";
+    }
+    const r = await fetch(this.base + path, { headers, credentials, cache: "no-store", signal: AbortSignal.timeout(30_000) });
+    if (!r.ok) {
+      const said = (await r.json().catch(() => ({}))) as { error?: string; hint?: string };
+      throw new Error(said.error ? said.error + (said.hint ? ` (${said.hint})` : "") : `${path}: HTTP ${r.status}`);
+    }
+    return r.json();
+  }
+}

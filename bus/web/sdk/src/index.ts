@@ -1,0 +1,16 @@
+// This file is what a page imports.
+
+import { PostBus } from "./bus";
+import type { Bus, Options } from "./types";
+
+export * from "./types";
+
+/**
+ * Connects to the bus that served this script, or to options.url. Resolves also when the bus cannot be
+ * reached now: then bus.status() says so, and it goes on trying. Rejects when the bus refuses the login.
+ */
+export async function connect(options: Options = {}): Promise<Bus> {
+  const bus = new PostBus(options);
+  await bus.start();
+  return bus;
+}

@@ -1,0 +1,84 @@
+// This file is request and response: a question carries a topic for the answer and a number to know it by
+// [MQTT-4.10].
+
+import { bytesOf } from "./event";
+import { random } from "./tab";
+import type { PublishOptions } from "./link";
+import type { BusEvent, Callback, OnOptions, Value } from "./types";
+
+const defaultTimeout = 10_000;
+const failure = "error"; // user property of an answer that is none
+
+export interface Asking {
+  id(): string;
+  on(filter: string, callback: Callback, options?: OnOptions): () => void;
+  publish(topic: string, payload: Uint8Array, options: PublishOptions): Promise<void>;
+  withdraw(options: PublishOptions): void;
+}
+
+export class Requests {
+  private open = new Map<string, { resolve(e: BusEvent): void; reject(e: Error): void }>();
+  private topic = "";
+  private off: (() => void) | undefined;
+
+  constructor(private bus: Asking) {}
+
+  request(topic: string, value: Value, timeout = defaultTimeout): Promise<BusEvent> {
+    const answers = `reply/${this.bus.id()}`;
+    if (this.topic !== answers) {
+      this.off?.();
+      this.topic = answers;
+      this.off = this.bus.on(answers, (e) => this.answered(e), { retained: "never" });
+    }
+    const number = random();
+    const options: PublishOptions = {
+      responseTopic: answers,
+      correlationData: bytesOf(number),
+      expiry: Math.max(1, Math.ceil(timeout / 1000)), // nobody waits for the answer after that
+    };
+    return new Promise<BusEvent>((resolve, reject) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.open.delete(number);
+      };
+      const timer = setTimeout(() => {
+        end();
+        this.bus.withdraw(options);
+        reject(new Error(`no answer from ${topic} in ${timeout} ms`));
+      }, timeout);
+      this.open.set(number, {
+        resolve: (e) => (end(), resolve(e)),
+        reject: (e) => (end(), reject(e)),
+      });
+      this.bus.publish(topic, bytesOf(value), options).catch((e: Error) => this.open.get(number)?.reject(e));
+    });
+  }
+
+  respond(filter: string, callback: (event: BusEvent) => Value | Promise<Value>): () => void {
+    return this.bus.on(filter, async (e) => {
+      const { responseTopic, correlationData } = e.properties;
+      if (responseTopic === undefined) {
+        await callback(e);
+        return;
+      }
+      const options: PublishOptions = { correlationData };
+      let answer: Value;
+      try {
+        answer = await callback(e);
+      } catch (error) {
+        // Who asked is told: asking again is theirs to decide.
+        answer = error instanceof Error ? error.message : String(error);
+        options.user = { [failure]: "1" };
+      }
+      // Not waited for: the answer is in the outbox, and this may run with no connection.
+      this.bus.publish(responseTopic, bytesOf(answer), options).catch(() => {});
+    });
+  }
+
+  private answered(e: BusEvent): void {
+    const asked = this.open.get(new TextDecoder().decode(e.properties.correlationData));
+    if (!asked) return; // too late, or of a page before
+    if (e.properties.user[failure] !== undefined) asked.reject(new Error(e.text));
+    else asked.resolve(e);
+  }
+}
