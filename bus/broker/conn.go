@@ -58,7 +58,7 @@ type conn struct {
 	filters       []bus.Filter // of the SUBSCRIBE that mochi is processing
 	sinceErr      error        // what is wrong with its user property since
 	subackReason  string
-	unsubscribed  []byte       // reason codes of the UNSUBSCRIBE that mochi is processing
+	unsubscribed  []byte // reason codes of the UNSUBSCRIBE that mochi is processing
 
 	mu       sync.Mutex
 	out      []byte

@@ -1,4 +1,5 @@
 // This file stands for the package debug: nothing is logged.
 const silent = () => {};
 silent.enabled = false;
-export default () => silent;
+module.exports = () => silent;
+module.exports.default = module.exports;

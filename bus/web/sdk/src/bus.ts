@@ -68,6 +68,7 @@ export class PostBus implements Bus {
     this.requests = new Requests({
       id: () => this.id,
       on: (f, c, options) => this.on(f, c, options),
+      stands: (f) => this.subscriptions.stands(f),
       publish: (t, p, options) => this.outbox.add(t, p, options),
       withdraw: (options) => this.outbox.withdraw(options),
     });
@@ -255,7 +256,7 @@ export class PostBus implements Bus {
       const p = await place;
       return p.epoch !== undefined && p.epoch === before && last > 0 ? String(last + 1) : undefined;
     };
-    this.subscriptions.connected(link, lost, this.wasOnline ? resume : undefined);
+    void this.subscriptions.connected(link, lost, this.wasOnline ? resume : undefined);
     this.wasOnline = true;
     this.tokenTried = false;
     this.outbox.connected(link);

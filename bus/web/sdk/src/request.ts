@@ -12,6 +12,8 @@ const failure = "error"; // user property of an answer that is none
 export interface Asking {
   id(): string;
   on(filter: string, callback: Callback, options?: OnOptions): () => void;
+  /** Resolves when the bus has the filter. */
+  stands(filter: string): Promise<void>;
   publish(topic: string, payload: Uint8Array, options: PublishOptions): Promise<void>;
   withdraw(options: PublishOptions): void;
 }
@@ -50,7 +52,11 @@ export class Requests {
         resolve: (e) => (end(), resolve(e)),
         reject: (e) => (end(), reject(e)),
       });
-      this.bus.publish(topic, bytesOf(value), options).catch((e: Error) => this.open.get(number)?.reject(e));
+      // Not before the answer can be heard.
+      this.bus
+        .stands(answers)
+        .then(() => (this.open.has(number) ? this.bus.publish(topic, bytesOf(value), options) : undefined))
+        .catch((e: Error) => this.open.get(number)?.reject(e));
     });
   }
 

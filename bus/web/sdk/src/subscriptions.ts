@@ -1,6 +1,9 @@
 // This file is what the page has asked for: its callbacks by filter, and how that becomes subscriptions of
 // the session. The session outlives the page, so a list of what it has is kept beside the client id; what
 // nobody wants after a reload is given up when the grace is over.
+//
+// For each filter at most one SUBSCRIBE or UNSUBSCRIBE is under way; when its answer is there, it is looked
+// again whether the session has what the page wants.
 
 import { matcher } from "./topic";
 import type { Registration } from "./inbox";
@@ -23,13 +26,17 @@ export class Subscriptions {
   private wanted = new Map<string, Wanted>();
   private all: Registration[] = [];
   private cache = new Map<string, Registration[]>(); // by topic
-  private made = new Map<string, string>(); // filters this page has subscribed, as what
+  private made = new Map<string, number>(); // filters this page has subscribed, at which QoS
   private standing: Map<string, boolean>; // filters of the session; false: perhaps
+  private refusals = new Set<string>();
+  private busy = new Set<string>();
+  private waiters = new Map<string, (() => void)[]>();
+  private old: ((topic: string) => boolean)[] = []; // of what the session had before this link
   private link: Link | undefined;
+  private from = new Map<string, string>(); // where filters of a lost session go on
   private ids = 0;
-  private syncing = false;
-  private again = false;
   private tidying = false;
+  private later: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private o: SubscriptionOptions) {
     this.standing = new Map(o.load());
@@ -40,12 +47,13 @@ export class Subscriptions {
     let found = this.cache.get(topic);
     if (!found) {
       found = this.all.filter((r) => r.matches(topic));
-      if (this.cache.size > 2000) this.cache.clear();
+      if (this.cache.size > 20_000) this.cache.clear();
       this.cache.set(topic, found);
     }
     return found;
   }
 
+  /** The SUBSCRIBE is on its way when this returns: what is emitted next comes back. */
   add(filter: string, callback: Callback, options: OnOptions): Registration {
     const r: Registration = { id: ++this.ids, filter, matches: matcher(filter), callback, active: true };
     this.all.push(r);
@@ -56,21 +64,23 @@ export class Subscriptions {
       if ((options.qos ?? 1) > (w.options.qos ?? 1)) w.options = { ...w.options, qos: 1 };
     } else {
       this.wanted.set(filter, { options, registrations: [r] });
+      this.refusals.delete(filter);
     }
-    void this.sync();
+    this.settle(filter);
     return r;
   }
 
   remove(filter: string, match: (r: Registration) => boolean): void {
     const w = this.wanted.get(filter);
     if (!w) return;
-    const gone = w.registrations.filter(match);
-    for (const r of gone) r.active = false;
+    for (const r of w.registrations) if (match(r)) r.active = false;
     w.registrations = w.registrations.filter((r) => r.active);
     this.all = this.all.filter((r) => r.active);
     this.cache.clear();
-    if (w.registrations.length === 0) this.wanted.delete(filter);
-    void this.sync();
+    if (w.registrations.length > 0) return;
+    this.wanted.delete(filter);
+    // A turn later, so that off() and on() in one go cost nothing.
+    this.later ??= setTimeout(() => this.settleAll(), 0);
   }
 
   /** Some filter that is wanted. */
@@ -78,105 +88,113 @@ export class Subscriptions {
     return this.wanted.keys().next().value;
   }
 
-  /** True when the filter is one that the session had before this connection. */
+  /** True when the topic is one that the session wanted before this link. */
   covered(topic: string): boolean {
     return this.old.some((m) => m(topic));
   }
-  private old: ((topic: string) => boolean)[] = [];
 
-  /** A new link. lost: the bus has no session any more; resume says from where to go on. */
-  connected(link: Link, lost: boolean, resume?: () => Promise<string | undefined>): void {
-    this.link = link;
-    this.old = lost ? [] : [...this.standing.keys()].map(matcher);
+  /** Resolves when the bus has the filter. */
+  stands(filter: string): Promise<void> {
+    if (this.made.has(filter) && this.standing.get(filter)) return Promise.resolve();
+    return new Promise((resolve) => this.waiters.set(filter, [...(this.waiters.get(filter) ?? []), resolve]));
+  }
+
+  /** A new link. lost: the bus has no session any more; then resume may say from where to go on. */
+  async connected(link: Link, lost: boolean, resume?: () => Promise<string | undefined>): Promise<void> {
+    const before = [...this.standing.keys()];
+    this.old = lost && !resume ? [] : before.map(matcher);
+    this.busy.clear();
     if (lost) {
-      const before = new Set(this.made.keys());
       this.made.clear();
       this.standing.clear();
-      this.o.save([]);
-      if (resume && before.size > 0) {
-        this.resume = { before, from: resume() };
-        this.old = [...before].map(matcher);
+      this.save();
+      if (resume && before.length > 0) {
+        const seq = await resume();
+        if (!link.alive) {
+          for (const f of before) this.standing.set(f, true); // so that the next link asks again
+          return;
+        }
+        if (seq !== undefined) this.from = new Map(before.map((f) => [f, seq]));
       }
     }
-    void this.sync();
+    this.link = link;
+    this.settleAll();
   }
-  private resume: { before: Set<string>; from: Promise<string | undefined> } | undefined;
 
   disconnected(): void {
     this.link = undefined;
+    this.busy.clear();
   }
 
   /** Gives up what the session has and nobody wants. */
   tidy(): void {
     this.tidying = true;
-    void this.sync();
+    this.settleAll();
   }
 
-  /** Makes the session have what is wanted. Waits a turn, so that off() and on() in one go cost nothing. */
-  private async sync(): Promise<void> {
-    this.again = true;
-    if (this.syncing) return;
-    this.syncing = true;
-    await Promise.resolve();
-    while (this.again && this.link?.alive) {
-      this.again = false;
-      await this.pass(this.link);
-    }
-    this.syncing = false;
+  private settleAll(): void {
+    clearTimeout(this.later);
+    this.later = undefined;
+    for (const filter of new Set([...this.wanted.keys(), ...this.standing.keys()])) this.settle(filter);
   }
 
-  private async pass(link: Link): Promise<void> {
-    const from = this.resume && { before: this.resume.before, seq: await this.resume.from };
-    this.resume = undefined;
-    if (this.link !== link) return;
-    const asks: Promise<void>[] = [];
-    for (const [filter, w] of this.wanted) {
-      const as = String(w.options.qos ?? 1);
-      if (this.made.get(filter) === as) continue;
-      const options = { ...w.options };
-      // A filter that the session has is not served from the past again.
-      const stood = this.standing.get(filter);
-      if (stood) delete options.since;
-      if (from?.seq !== undefined && from.before.has(filter)) options.since = from.seq;
-      this.made.set(filter, as);
-      this.standing.set(filter, stood ?? false);
-      asks.push(
-        link.subscribe(filter, options).then(
-          () => void this.standing.set(filter, true),
-          (e: Error) => {
-            if (!link.alive) {
-              if (this.made.get(filter) === as) this.made.delete(filter);
-              return;
-            }
-            this.standing.delete(filter); // and it stays in made: asking again gives the same answer
-            this.o.refused(filter, e);
-          },
-        ),
-      );
+  /** Makes the session have the filter, or not. */
+  private settle(filter: string): void {
+    const { link } = this;
+    if (!link?.alive || this.busy.has(filter)) return;
+    const w = this.wanted.get(filter);
+    if (w) {
+      if (this.made.get(filter) !== (w.options.qos ?? 1) && !this.refusals.has(filter)) this.subscribe(link, filter, w);
+    } else if (this.standing.has(filter) && (this.tidying || this.made.has(filter))) {
+      this.unsubscribe(link, filter);
     }
-    for (const filter of this.standing.keys()) {
-      if (this.wanted.has(filter) || !(this.tidying || this.made.has(filter))) continue;
-      asks.push(
-        link.unsubscribe(filter).then(
-          () => {
-            this.made.delete(filter);
-            this.standing.delete(filter);
-          },
-          (e: Error) => {
-            if (!link.alive) return;
-            this.made.delete(filter);
-            this.standing.delete(filter);
-            this.o.refused(filter, e);
-          },
-        ),
-      );
-    }
-    for (const filter of this.made.keys()) {
-      if (!this.wanted.has(filter) && !this.standing.has(filter)) this.made.delete(filter);
-    }
-    if (asks.length === 0) return;
-    this.o.save([...this.standing]);
-    await Promise.all(asks);
+  }
+
+  private subscribe(link: Link, filter: string, w: Wanted): void {
+    const qos = w.options.qos ?? 1;
+    const stood = this.standing.get(filter) ?? false;
+    const options = { ...w.options };
+    // What the session has is not served from the past again.
+    if (stood) delete options.since;
+    const from = this.from.get(filter);
+    if (from !== undefined) options.since = from;
+    this.standing.set(filter, stood);
+    this.under(link, filter, link.subscribe(filter, options), () => {
+      this.made.set(filter, qos);
+      this.standing.set(filter, true);
+      this.from.delete(filter);
+      for (const f of this.waiters.get(filter) ?? []) f();
+      this.waiters.delete(filter);
+    });
+  }
+
+  private unsubscribe(link: Link, filter: string): void {
+    this.under(link, filter, link.unsubscribe(filter), () => {
+      this.made.delete(filter);
+      this.standing.delete(filter);
+    });
+  }
+
+  private under(link: Link, filter: string, answer: Promise<void>, done: () => void): void {
+    this.busy.add(filter);
+    this.save();
+    answer
+      .then(done, (e: Error) => {
+        if (!link.alive) return;
+        this.made.delete(filter);
+        this.standing.delete(filter);
+        this.refusals.add(filter); // asking again gives the same answer
+        this.o.refused(filter, e);
+      })
+      .finally(() => {
+        if (this.link !== link) return;
+        this.busy.delete(filter);
+        this.save();
+        this.settle(filter);
+      });
+  }
+
+  private save(): void {
     this.o.save([...this.standing]);
   }
 }

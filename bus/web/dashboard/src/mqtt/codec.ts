@@ -39,7 +39,7 @@ const widths: Record<number, 1 | 2 | 4 | "v" | "s" | "p"> = {
 
 // Decoder takes a stream apart. A packet may begin in one chunk and end in another.
 export class Decoder {
-  private chunk = new Uint8Array(0);
+  private chunk: Uint8Array = new Uint8Array(0);
   private at = 0;
   private end = 0; // of the packet that is read
 
@@ -235,12 +235,12 @@ export interface Filter {
 }
 
 // subscribe asks for events with their seq, time and source, and with the retain flag that they were
-// published with.
+// published with. Who asks for the past does not want the retained ones on top.
 export function subscribe(id: number, sub: number, filters: Filter[], since: string): Uint8Array {
   const props = [0x0b, ...variable(sub), 0x26, ...text("meta"), ...text("1")];
   if (since) props.push(0x26, ...text("since"), ...text(since));
   const body = [id >> 8, id & 0xff, ...variable(props.length), ...props];
-  for (const f of filters) body.push(...text(f.filter), f.qos | 0x08);
+  for (const f of filters) body.push(...text(f.filter), f.qos | 0x08 | (since ? 0x20 : 0));
   return packet(0x82, body);
 }
 

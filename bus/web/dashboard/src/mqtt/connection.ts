@@ -8,8 +8,8 @@ export type Link = "connecting" | "online" | "offline" | "refused";
 
 export interface Subscription {
   filters: Filter[];
-  since?: () => string; // asked anew at every connection
-  event(m: Publish): void;
+  since?: () => string | null; // asked at every connection; null: not now, again() will be called
+  event?(m: Publish): void; // those that carry this subscription's identifier
   answered?(codes: number[], reason: string): void;
 }
 
@@ -17,6 +17,7 @@ export interface ConnectionOptions {
   url: string;
   clientId: string;
   login(): Login | null;
+  event?(m: Publish): void; // every event, once
   changed(state: Link, reason: string, login: boolean): void;
 }
 
@@ -72,7 +73,7 @@ export class Connection {
     if (this.state === "online") {
       this.ping();
     } else if (!this.ws) {
-      this.tries = 0;
+      this.tries = Math.min(this.tries, 1);
       this.open();
     }
   }
@@ -93,15 +94,23 @@ export class Connection {
     if (this.state === "online" && gone.length > 0) this.send(unsubscribe(this.nextId(), gone));
   }
 
+  // again subscribes once more: retained events come again, or what since says now.
+  again(sub: number): void {
+    const s = this.subs.get(sub);
+    if (s && this.state === "online") this.ask(sub, s);
+  }
+
   private nextId(): number {
     this.lastId = (this.lastId % 0xffff) + 1;
     return this.lastId;
   }
 
   private ask(sub: number, s: Subscription): void {
+    const since = s.since ? s.since() : "";
+    if (since === null) return;
     const id = this.nextId();
     this.asked.set(id, sub);
-    this.send(subscribe(id, sub, s.filters, s.since?.() ?? ""));
+    this.send(subscribe(id, sub, s.filters, since));
   }
 
   private open(): void {
@@ -209,7 +218,8 @@ export class Connection {
   private take(p: Packet): void {
     switch (p.kind) {
       case "publish":
-        for (const sub of p.subs) this.subs.get(sub)?.event(p);
+        this.o.event?.(p);
+        for (const sub of p.subs) this.subs.get(sub)?.event?.(p);
         if (p.qos > 0) this.acks.push(acknowledge(p.qos === 1 ? 4 : 5, p.id));
         break;
       case "pubrel":

@@ -1,0 +1,138 @@
+// This file is one topic from the past on into the present: a second session, which the bus feeds from
+// its journal and then live. What came once does not come again, also after the connection was lost.
+
+import { Connection } from "../mqtt/connection";
+import type { Publish } from "../mqtt/codec";
+import { reasonOf } from "../mqtt/reasons";
+import { numberIn } from "../model/numeric";
+import { clientId, socketURL } from "../state/feed";
+import { login } from "../state/login";
+
+export interface Message {
+  seq: number;
+  time: number; // milliseconds
+  qos: number;
+  size: number;
+  retain: boolean;
+  source: string;
+  payload: Uint8Array; // cut at keptPayload
+}
+
+const keptMessages = 50;
+const keptPayload = 512 * 1024;
+const maxPoints = 60_000;
+const numberUpTo = 16 * 1024; // bytes of a payload that a number is looked for in
+
+export const ranges: Record<string, number> = { "10m": 600, "1h": 3600, "24h": 86_400 };
+
+const utf8 = new TextDecoder();
+
+// Points are the numbers of a topic over time, in two arrays as the plot wants them. When there are too
+// many, every second of the older half goes.
+export class Points {
+  x: number[] = []; // seconds
+  y: number[] = [];
+  thinned = false;
+
+  push(x: number, y: number): void {
+    this.x.push(x);
+    this.y.push(y);
+    if (this.x.length > maxPoints) this.thin();
+  }
+
+  private thin(): void {
+    const half = this.x.length >> 1;
+    const keep = (_: number, i: number) => i >= half || i % 2 === 0;
+    this.x = this.x.filter(keep);
+    this.y = this.y.filter(keep);
+    this.thinned = true;
+  }
+
+  // drop forgets what is before x; not every time, since it copies.
+  drop(x: number): void {
+    let n = 0;
+    while (n < this.x.length && this.x[n]! < x) n++;
+    if (n < 256 && n * 4 < this.x.length) return;
+    this.x.splice(0, n);
+    this.y.splice(0, n);
+  }
+}
+
+export class History {
+  topic = "";
+  range = "10m";
+  member = "";
+  messages: Message[] = []; // the newest first
+  points = new Points();
+  texts = 0; // messages without a number
+  total = 0; // messages since the subscription
+  reason = ""; // why there is none
+  standing = false; // the subscription was answered
+  version = 0;
+  changed: () => void = () => {};
+  private connection: Connection | null = null;
+  private sub = 0;
+  private lastSeq = 0;
+
+  // show begins with another topic or range. The connection is made when it is needed first.
+  show(topic: string, range: string, member: string): void {
+    if (topic === this.topic && range === this.range && member === this.member && this.sub) return;
+    this.topic = topic;
+    this.range = range;
+    this.member = member;
+    this.lastSeq = 0;
+    this.messages = [];
+    this.points = new Points();
+    this.texts = this.total = 0;
+    this.reason = "";
+    this.standing = false;
+    this.touch();
+    if (!this.connection) {
+      this.connection = new Connection({ url: socketURL.href, clientId: clientId + "-detail", login, changed: () => this.touch() });
+      this.connection.start();
+    }
+    if (this.sub) this.connection.unsubscribe(this.sub);
+    const lasts = () => (this.lastSeq ? String(this.lastSeq + 1) : range);
+    this.sub = this.connection.subscribe({
+      filters: [{ filter: topic, qos: 2 }],
+      since: lasts,
+      event: (m) => this.take(m),
+      answered: (codes, reason) => {
+        const code = codes[0] ?? 0x80;
+        this.reason = code < 0x80 ? "" : reasonOf(code, reason);
+        this.standing = true;
+        this.touch();
+      },
+    });
+  }
+
+  // hide ends the subscription, and the connection with it.
+  hide(): void {
+    this.connection?.stop();
+    this.connection = null;
+    this.sub = 0;
+    this.topic = "";
+    this.messages = [];
+    this.points = new Points();
+  }
+
+  private take(m: Publish): void {
+    const seq = m.topic.startsWith("$") ? 0 : m.seq;
+    if (seq && seq <= this.lastSeq) return;
+    if (seq) this.lastSeq = seq;
+    const time = m.time ? Date.parse(m.time) : Date.now();
+    const kept = m.payload.slice(0, keptPayload);
+    this.messages.unshift({ seq, time, qos: m.qos, size: m.payload.length, retain: m.retain, source: m.source, payload: kept });
+    if (this.messages.length > keptMessages) this.messages.length = keptMessages;
+    this.total++;
+    const y = m.payload.length <= numberUpTo ? numberIn(utf8.decode(m.payload), this.member) : NaN;
+    if (Number.isNaN(y)) this.texts++;
+    else this.points.push(time / 1000, y);
+    this.touch();
+  }
+
+  private touch(): void {
+    this.version++;
+    this.changed();
+  }
+}

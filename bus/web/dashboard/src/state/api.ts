@@ -1,0 +1,131 @@
+// This file is the HTTP API: its shapes, and its errors in words.
+
+import { ask, authorization, login } from "./login";
+
+export interface Quantiles {
+  p50: number;
+  p90: number;
+  p99: number;
+}
+
+export interface BusState {
+  version: string;
+  host: string;
+  epoch: string;
+  started: string;
+  ready: boolean;
+  reason?: string;
+  published: number;
+  dropped: number;
+  lost: Record<string, number>;
+  sessions: number;
+  online: number;
+  subscriptions: number;
+  retained: number;
+  retained_bytes: number;
+  plugins_dir?: string;
+  journal: {
+    first: number;
+    last: number;
+    segments: number;
+    disk_bytes: number;
+    free_bytes: number;
+    written_bytes: number;
+    records: number;
+    syncs: number;
+    groups: number;
+    damaged: number;
+    retention_age_seconds?: number;
+    retention_bytes?: number;
+    sync_seconds: Quantiles;
+    commit_seconds: Quantiles;
+  };
+  memory: { heap_bytes: number; system_bytes: number; goroutines: number };
+  connections: Record<string, number>;
+  warnings: { time: string; level: string; text: string }[];
+}
+
+export interface SessionInfo {
+  name: string;
+  user?: string;
+  online: boolean;
+  persistent: boolean;
+  lag: number;
+  lag_seconds: number;
+  in_flight: number;
+  lost?: Record<string, number>;
+  filters?: string[];
+  absent_seconds?: number;
+  expiry_seconds?: number;
+}
+
+export interface ShownEvent {
+  seq: number;
+  time: string;
+  topic: string;
+  payload?: string;
+  payload_base64?: string;
+  qos: number;
+  retain: boolean;
+  source: string;
+}
+
+// Problem is an answer that was no.
+export class Problem extends Error {
+  status: number;
+  hint: string;
+
+  constructor(status: number, message: string, hint: string) {
+    super(message);
+    this.status = status;
+    this.hint = hint;
+  }
+}
+
+const patience = 10_000;
+
+async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const l = login();
+  const headers: Record<string, string> = { ...(init.headers as Record<string, string>) };
+  if (l) headers["Authorization"] = authorization(l);
+  let answer: Response;
+  try {
+    // Without "omit" the browser would ask for the password with a window of its own.
+    answer = await fetch(path, { ...init, headers, credentials: "omit", cache: "no-store", signal: AbortSignal.timeout(patience) });
+  } catch (e) {
+    throw new Problem(0, e instanceof DOMException && e.name === "TimeoutError" ? "the bus does not answer" : "the bus cannot be reached", "");
+  }
+  if (answer.status === 204) return undefined as T;
+  const body = (await answer.json().catch(() => null)) as { error?: string; hint?: string } | null;
+  if (!answer.ok) {
+    const p = new Problem(answer.status, body?.error ?? `the bus answered ${answer.status}`, body?.hint ?? "");
+    if (answer.status === 401) ask(p.message);
+    throw p;
+  }
+  return body as T;
+}
+
+const base = "./api/v1/";
+
+export const api = {
+  bus: () => call<BusState>(base + "bus"),
+  sessions: () => call<SessionInfo[]>(base + "sessions"),
+  drop: (name: string) => call<void>(base + "sessions/" + encodeURIComponent(name), { method: "DELETE" }),
+  topics: (filter: string) => call<ShownEvent[]>(`${base}topics?filter=${encodeURIComponent(filter)}`),
+  events: (filter: string, since: string, limit: number) =>
+    call<{ events: ShownEvent[]; epoch: string; next: number }>(
+      `${base}events?filter=${encodeURIComponent(filter)}&since=${encodeURIComponent(since)}&limit=${limit}`),
+  publish: (e: { topic: string; payload: string; qos: number; retain: boolean }) =>
+    call<{ seq: number }>(base + "publish", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(e) }),
+};
+
+export function payloadOf(e: ShownEvent): Uint8Array {
+  if (e.payload_base64 !== undefined) return Uint8Array.from(atob(e.payload_base64), (c) => c.charCodeAt(0));
+  return new TextEncoder().encode(e.payload ?? "");
+}
+
+// words is an error as people read it.
+export function words(e: unknown): string {
+  if (e instanceof Problem) return e.hint ? `${e.message} (${e.hint})` : e.message;
+  return e instanceof Error ? e.message : String(e);
+}

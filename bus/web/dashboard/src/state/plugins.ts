@@ -1,0 +1,127 @@
+// This file is the plugins as $bus/plugins/+/state tells of them, live.
+
+import { store } from "./store";
+
+export interface FileError {
+  line: number;
+  col: number;
+  message: string;
+  hint?: string;
+  text: string;
+}
+
+export interface Part {
+  name: string;
+  state: string;
+  error?: string;
+  again?: string;
+}
+
+export interface Counters {
+  in: number;
+  filtered: number;
+  errors: number;
+  dropped: number;
+  published: number;
+  done?: number;
+  failed?: number;
+  expired?: number;
+  dead?: number;
+  missed?: number;
+}
+
+export interface Plugin {
+  id: string;
+  file: string;
+  description?: string;
+  state: string;
+  reason?: string;
+  generation: number;
+  since: string;
+  errors?: FileError[];
+  counters: Counters;
+  last_error?: string;
+  last_error_at?: string;
+  sources?: Part[];
+  actions?: Part[];
+  topics?: string[];
+  approve?: string[];
+}
+
+export interface Trace {
+  time: string;
+  event?: unknown;
+  verdicts: { rule: string; line?: number; text: string }[];
+}
+
+export const plugins = store<Plugin[]>([]);
+
+const marks = new Map<string, { at: number; n: number }[]>();
+const stateTopic = /^\$bus\/plugins\/([^/]+)\/state$/;
+const rateOver = 15_000;
+
+const told = new Set<string>();
+const utf8 = new TextDecoder();
+
+// take reads one event of the topic; an empty payload says that the plugin is gone.
+export function take(topic: string, payload: Uint8Array): void {
+  const id = stateTopic.exec(topic)?.[1];
+  if (id === undefined) return;
+  told.add(id);
+  const others = plugins.get().filter((p) => p.id !== id);
+  if (payload.length === 0) {
+    marks.delete(id);
+    plugins.set(others);
+    return;
+  }
+  try {
+    const p = JSON.parse(utf8.decode(payload)) as Plugin;
+    measure(id, p.counters);
+    plugins.set([...others, p].sort((a, b) => a.id.localeCompare(b.id, "en", { numeric: true })));
+  } catch {
+    // not ours
+  }
+}
+
+function measure(id: string, c: Counters): void {
+  const now = Date.now();
+  const list = marks.get(id) ?? [];
+  const n = c.published + (c.done ?? 0);
+  if (list.length > 0 && n < list[list.length - 1]!.n) list.length = 0; // loaded anew
+  list.push({ at: now, n });
+  while (list.length > 2 && now - list[1]!.at > rateOver) list.shift();
+  marks.set(id, list);
+}
+
+// rateOf is what came of a plugin in the last seconds; null while that is not known.
+export function rateOf(p: Plugin, now: number): number | null {
+  const list = marks.get(p.id);
+  const first = list?.[0];
+  if (!first || !list) return null;
+  const span = now - first.at;
+  if (span < 2000) return null;
+  return ((list[list.length - 1]!.n - first.n) * 1000) / span;
+}
+
+// grave is how much a state asks for attention: 0 fine, 1 look at it, 2 it does not work.
+export function grave(state: string): 0 | 1 | 2 {
+  switch (state) {
+    case "rejected":
+    case "backoff":
+      return 2;
+    case "stale":
+    case "degraded":
+    case "awaiting-approval":
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+// renew is called when the bus will tell all states again: those that it does not tell are gone.
+export function renew(within: number): void {
+  told.clear();
+  setTimeout(() => {
+    for (const p of plugins.get()) if (!told.has(p.id)) take(`$bus/plugins/${p.id}/state`, new Uint8Array(0));
+  }, within);
+}

@@ -1,0 +1,56 @@
+// This file is the smallest store that does: a value, and those who want to know when it changed.
+
+import { useEffect, useState } from "preact/hooks";
+
+export interface Store<T> {
+  get(): T;
+  set(v: T): void;
+  watch(f: () => void): () => void;
+}
+
+export function store<T>(first: T): Store<T> {
+  let value = first;
+  const watchers = new Set<() => void>();
+  return {
+    get: () => value,
+    set(v) {
+      if (Object.is(v, value)) return;
+      value = v;
+      for (const f of [...watchers]) f();
+    },
+    watch(f) {
+      watchers.add(f);
+      return () => watchers.delete(f);
+    },
+  };
+}
+
+// useStore draws the component again when the value changes.
+export function useStore<T>(s: Store<T>): T {
+  const [, again] = useState(0);
+  useEffect(() => {
+    let seen = s.get();
+    const look = () => {
+      if (!Object.is(seen, s.get())) {
+        seen = s.get();
+        again((n) => n + 1);
+      }
+    };
+    const stop = s.watch(look);
+    again((n) => n + 1); // it may have changed before this ran
+    return stop;
+  }, [s]);
+  return s.get();
+}
+
+// useNow is the time, for what is relative to it; it moves every second while the page is seen.
+export function useNow(every = 1000): number {
+  const [now, set] = useState(Date.now());
+  useEffect(() => {
+    const t = setInterval(() => {
+      if (!document.hidden) set(Date.now());
+    }, every);
+    return () => clearInterval(t);
+  }, [every]);
+  return now;
+}

@@ -1,0 +1,2 @@
+import * as postbus from "/postbus.js";
+window.postbus = postbus;
