@@ -50,6 +50,7 @@ export class PostBus implements Bus {
   private chores: ReturnType<typeof setInterval> | undefined;
   private settle: ((e?: Error) => void) | undefined;
   private tokenTried = false;
+  private told = "";
 
   constructor(private o: Options) {
     const { ws, base } = addresses(o.url);
@@ -321,12 +322,16 @@ export class PostBus implements Bus {
     clearTimeout(this.telling);
     this.telling = undefined;
     const s = this.current;
+    this.told = JSON.stringify(s);
     for (const l of [...this.listeners]) l(s);
   }
 
   /** Something but the state changed: told a few times a second. */
   private changed(): void {
     if (this.telling !== undefined || this.listeners.size === 0) return;
-    this.telling = setTimeout(() => this.tell(this.state, this.reason), statusEvery);
+    this.telling = setTimeout(() => {
+      this.telling = undefined;
+      if (JSON.stringify(this.current) !== this.told) this.tell(this.state, this.reason);
+    }, statusEvery);
   }
 }

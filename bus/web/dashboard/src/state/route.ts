@@ -12,10 +12,11 @@ export interface Route {
   range: string; // live: of the plot
   member: string; // live: the number of a JSON payload that is plotted
   plugin: string; // plugins: the selected one
+  trace: string; // plugins: "1" while its trace is open
 }
 
-const none: Route = { view: "live", filter: "", topic: "", range: "10m", member: "", plugin: "" };
-const keys = ["filter", "topic", "range", "member", "plugin"] as const;
+const none: Route = { view: "live", filter: "", topic: "", range: "10m", member: "", plugin: "", trace: "" };
+const keys = ["filter", "topic", "range", "member", "plugin", "trace"] as const;
 
 export function parse(hash: string): Route {
   const r = { ...none };
@@ -30,7 +31,7 @@ export function write(r: Route): string {
   const parts: string[] = [];
   for (const k of keys) {
     if (r[k] === none[k]) continue;
-    const mine = k === "plugin" ? r.view === "plugins" : r.view === "live";
+    const mine = k === "plugin" || k === "trace" ? r.view === "plugins" : r.view === "live";
     // Slashes stay readable, as in topics.
     if (mine) parts.push(`${k}=${encodeURIComponent(r[k]).replaceAll("%2F", "/").replaceAll("%24", "$")}`);
   }
@@ -62,6 +63,8 @@ addEventListener("popstate", moved);
 function moved(): void {
   const r = parse(location.hash);
   if (write(r) === write(route.get())) return;
-  kept = r.view === "live" ? { ...r, plugin: kept.plugin } : { ...kept, view: r.view, plugin: r.view === "plugins" ? r.plugin : kept.plugin };
+  if (r.view === "live") kept = { ...r, plugin: kept.plugin };
+  else if (r.view === "plugins") kept = { ...kept, view: r.view, plugin: r.plugin, trace: r.trace };
+  else kept = { ...kept, view: r.view };
   route.set(kept);
 }

@@ -144,27 +144,21 @@ export function launch(options = {}) {
   });
 }
 
-/** What a page has handled, over reloads and crashes: pages post it here, on a path of the web server. */
+/** What pages have handled, over reloads and crashes: each call of record() leaves the page at once. */
 export class Log {
   entries = [];
-  route = (req, res) => {
-    let body = "";
-    req.on("data", (d) => (body += d)).on("end", () => {
-      this.entries.push(...JSON.parse(body));
-      res.writeHead(204).end();
-    });
-  };
-  /** The numbers as they came first. */
-  get first() {
-    return [...new Set(this.entries.map((e) => e.n))];
+  async attach(context) {
+    await context.exposeBinding("record", (_source, entry) => void this.entries.push(entry));
   }
-  /** Fails unless 1..last came, in this order at their first coming. */
-  check(last) {
-    const first = this.first;
-    const lost = [];
+  get numbers() {
+    return new Set(this.entries.map((e) => e.n));
+  }
+  /** What is wrong with 1..last: lost, out of order at the first coming, repeated. */
+  judge(last, entries = this.entries) {
+    const first = [...new Set(entries.map((e) => e.n))];
     const have = new Set(first);
+    const lost = [];
     for (let n = 1; n <= last; n++) if (!have.has(n)) lost.push(n);
-    const disorder = first.filter((n, i) => i > 0 && n < first[i - 1]).length;
-    return { lost: lost.length, disorder, repeats: this.entries.length - first.length, handled: first.length, lostList: lost.slice(0, 5) };
+    return { published: last, lost: lost.length, disorder: first.filter((n, i) => i > 0 && n < first[i - 1]).length, repeats: entries.length - first.length };
   }
 }
