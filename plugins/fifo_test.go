@@ -1,0 +1,25 @@
+//go:build unix
+
+package plugins
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestAPipeIsNoPlugin(t *testing.T) {
+	w := newWorld(t, Options{})
+	if err := syscall.Mkfifo(filepath.Join(w.dir, "pipe.yaml"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	w.write("a.yaml", simple)
+	w.is("a", StateRunning)
+	st := w.is("pipe", StateRejected)
+	if !strings.Contains(st.Errors[0].Message, "not a regular file") || time.Since(start) > 5*time.Second {
+		t.Errorf("%+v after %s", st.Errors, time.Since(start))
+	}
+}
