@@ -53,7 +53,7 @@ type mappedEvent struct {
 }
 
 func newMappedEvent(topic string) mappedEvent {
-	body := fmt.Sprintf(`{"n":%d,"t":%d,"room":"kitchen","celsius": 21.4567}`, mappedBase, mappedStamp)
+	body := fmt.Sprintf(`{"n":%d,"t":%d,"room":"kitchen","celsius": 21.4567}`, mappedBase, int64(mappedStamp))
 	p, idAt, payloadAt := appendPublish(nil, topic, 1, len(body))
 	copy(p[payloadAt:], body)
 	return mappedEvent{p, idAt, payloadAt + bytes.Index([]byte(body), []byte(`"n":`)) + 4,

@@ -59,6 +59,7 @@ export class PostBus implements Bus {
     this.http = new Http(base, () => this.login());
     this.inbox = new Inbox({
       wanting: (topic) => this.subscriptions.wanting(topic),
+      unheard: (topic) => this.subscriptions.unheard(topic),
       failed: (f) => this.failed(f),
       handled: (e) => {
         if (e.seq > this.lastSeq) this.lastSeq = e.seq;

@@ -29,6 +29,8 @@ interface Waiting {
 export interface InboxOptions {
   /** Who wants the topic, in the order of their on(). */
   wanting(topic: string): Registration[];
+  /** Nobody wants the topic now, but somebody may yet. */
+  unheard(topic: string): boolean;
   /** A callback failed; "skip" gives the event up. */
   failed(f: Failure): "skip" | void;
   /** An event was handled for the first time. */
@@ -141,7 +143,7 @@ export class Inbox {
     const news = w.done.size === 0;
     for (;;) {
       const wanting = this.o.wanting(w.event.topic);
-      if (wanting.length === 0 && w.done.size === 0 && this.hold) return false;
+      if (wanting.length === 0 && w.done.size === 0 && this.hold && this.o.unheard(w.event.topic)) return false;
       const r = wanting.find((r) => !w.done.has(r.id));
       if (!r) {
         if (news && w.done.size > 0) this.o.handled?.(w.event);

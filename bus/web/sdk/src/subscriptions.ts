@@ -33,6 +33,7 @@ export class Subscriptions {
   private waiters = new Map<string, (() => void)[]>();
   private old: ((topic: string) => boolean)[] = []; // of what the session had before this link
   private link: Link | undefined;
+  private ever = new Map<string, (topic: string) => boolean>(); // filters that this page has had
   private from = new Map<string, string>(); // where filters of a lost session go on
   private ids = 0;
   private tidying = false;
@@ -57,6 +58,7 @@ export class Subscriptions {
   add(filter: string, callback: Callback, options: OnOptions): Registration {
     const r: Registration = { id: ++this.ids, filter, matches: matcher(filter), callback, active: true };
     this.all.push(r);
+    this.ever.set(filter, r.matches);
     this.cache.clear();
     const w = this.wanted.get(filter);
     if (w) {
@@ -81,6 +83,12 @@ export class Subscriptions {
     this.wanted.delete(filter);
     // A turn later, so that off() and on() in one go cost nothing.
     this.later ??= setTimeout(() => this.settleAll(), 0);
+  }
+
+  /** False: a callback of this page has been there for it, or is. */
+  unheard(topic: string): boolean {
+    for (const m of this.ever.values()) if (m(topic)) return false;
+    return true;
   }
 
   /** Some filter that is wanted. */

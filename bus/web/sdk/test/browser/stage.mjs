@@ -71,12 +71,12 @@ const csp = "default-src 'none'; script-src 'self'; style-src 'self'; connect-sr
 const types = { js: "text/javascript", html: "text/html", ts: "text/plain" };
 
 /** Serves dist/ and test/browser/pages/, and hands the rest to the bus, as a reverse proxy would. */
-export async function startWeb(bus, extra = {}) {
+export async function startWeb(bus) {
   const sockets = new Set();
   const files = { "/postbus.js": join(root, "dist/postbus.js"), "/postbus.global.js": join(root, "dist/postbus.global.js") };
   const server = http.createServer((req, res) => {
     const path = req.url.split("?")[0];
-    if (extra[path]) return extra[path](req, res);
+    if (path === "/favicon.ico") return res.writeHead(204).end();
     const file = files[path] ?? join(root, "test/browser/pages", path);
     if (/^\/[\w.-]+$/.test(path) && existsSync(file)) {
       res.writeHead(200, { "content-type": types[path.split(".").pop()] ?? "application/octet-stream", "content-security-policy": csp, "cache-control": "no-store" });
@@ -124,7 +124,7 @@ export async function startPublisher(bus, topic, rate = 200) {
       client.publish(topic, JSON.stringify({ n }), { qos: 1 }, (e) => {
         if (e) throw e;
         p.acked++;
-        p.at[n] = Date.now();
+        p.at[n] = performance.timeOrigin + performance.now();
       });
     }
   }, 5);

@@ -1,0 +1,226 @@
+// This file is the view Plugins: each with its state by shape and word, and beside it what is wrong, in
+// the words of the command line.
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { clockTime, count, exact, rate } from "../model/format";
+import { figures } from "../state/figures";
+import { link as connection, trace as listen } from "../state/feed";
+import { grave, plugins, rateOf, type Plugin, type Trace } from "../state/plugins";
+import { go, link, type Route } from "../state/route";
+import { useNow, useStore } from "../state/store";
+import { Ago, Command, Copy, Slow } from "../shell/dialog";
+
+const shapes = ["●", "▲", "■"];
+
+export function shapeOf(state: string): string {
+  return state === "disabled" || state === "starting" || state === "stopping" ? "○" : shapes[grave(state)]!;
+}
+
+// flow is where events come from and where they go.
+function flow(p: Plugin): string {
+  const from = p.sources?.map((s) => s.name).join(", ") || "–";
+  const to = [...(p.topics?.slice(0, 1) ?? []), ...(p.actions?.slice(0, 2).map((a) => a.name) ?? [])];
+  const more = (p.topics?.length ?? 0) - 1 + Math.max(0, (p.actions?.length ?? 0) - 2);
+  return `${from} → ${to.join(", ") || "–"}${more > 0 ? ` +${more}` : ""}`;
+}
+
+export function Plugins(p: { route: Route }) {
+  const list = useStore(plugins);
+  const now = useNow();
+  const online = useStore(connection).state === "online";
+  const list2 = useRef<HTMLUListElement>(null);
+  const chosen = list.find((x) => x.id === p.route.plugin);
+  if (list.length === 0) return <div class="page">{online && <Slow><None /></Slow>}</div>;
+
+  const key = (e: KeyboardEvent) => {
+    const all = [...list2.current!.querySelectorAll<HTMLElement>("a")];
+    const i = all.indexOf(document.activeElement as HTMLElement);
+    const to = e.key === "ArrowDown" ? i + 1 : e.key === "ArrowUp" ? i - 1 : e.key === "Home" ? 0 : e.key === "End" ? all.length - 1 : NaN;
+    if (Number.isNaN(to)) return;
+    e.preventDefault();
+    all[Math.max(0, Math.min(to, all.length - 1))]?.focus();
+  };
+  const close = () => {
+    const id = p.route.plugin;
+    go({ plugin: "", trace: "" });
+    list2.current?.querySelector<HTMLElement>(`a[data-id="${CSS.escape(id)}"]`)?.focus();
+  };
+  return (
+    <div class="plugins" data-detail={p.route.plugin !== ""} onKeyDown={(e) => e.key === "Escape" && p.route.plugin && close()}>
+      <nav class="list-pane" aria-label="Plugins">
+        <ul class="list" ref={list2} onKeyDown={key}>
+          {list.map((x) => {
+            const r = rateOf(x, now);
+            const to = { view: "plugins" as const, plugin: x.id, trace: "" };
+            return (
+              <li key={x.id}>
+                <a href={link(to)} data-id={x.id} aria-current={x === chosen} class={`plugin g${grave(x.state)}`}
+                  onClick={(e) => { e.preventDefault(); go(to, p.route.plugin !== ""); }}>
+                  <span class="shape" aria-hidden="true">{shapeOf(x.state)}</span>
+                  <b class="id">{x.id}</b>
+                  <span class="flow soft">{flow(x)}</span>
+                  <span class="rate">{r === null ? "–" : r === 0 ? "idle" : `${rate(r)} ev/s`}</span>
+                  <span class="state">{x.state.replace("-", " ")}</span>
+                </a>
+              </li>
+            );
+          })}
+        </ul>
+      </nav>
+      <div class="detail-pane">
+        {chosen ? <One key={chosen.id} plugin={chosen} trace={p.route.trace === "1"} close={close} /> : (
+          <section class="detail"><p class="soft">{p.route.plugin ? `There is no plugin ${p.route.plugin} (any more).` : "Choose a plugin to see what it does, and why not."}</p></section>
+        )}
+      </div>
+    </div>
+  );
+}
+
+const starter = `source: {timer: {every: 10s}}
+publish:
+  - topic: home/clock
+    payload: "\${event.time}"
+`;
+
+function None() {
+  const dir = useStore(figures).bus?.plugins_dir;
+  return (
+    <section class="empty">
+      <p><b>No plugins yet.</b> A plugin is one YAML file; saved in {dir ? <code>{dir}</code> : "the plugins folder"}, it runs within a second.</p>
+      {!dir && <p class="soft"><code>postbus run</code> prints where the folder is.</p>}
+      <div class="title"><span>Save this as <code>{dir ? `${dir}/clock.yaml` : "clock.yaml"}</code>:</span><Copy text={starter} what="the file" /></div>
+      <pre class="payload" tabIndex={0}>{starter}</pre>
+      <p>More to begin with: <Command text="postbus plugin new --help" /></p>
+    </section>
+  );
+}
+
+function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
+  const x = p.plugin;
+  const errors = x.errors ?? [];
+  // The reason repeats the errors, which stand below with their lines.
+  const reason = errors.length > 0 ? (x.state === "stale" ? `generation ${x.generation} runs on, the file was refused` : "the file was refused") : x.reason;
+  return (
+    <section class="detail" aria-label={`Plugin ${x.id}`}>
+      <div class="detail-top">
+        <button type="button" class="quiet back" onClick={p.close} aria-label="back to the plugins">‹</button>
+        <h2>{x.id}</h2>
+        <button type="button" class="quiet close" onClick={p.close} aria-label="close">×</button>
+      </div>
+      {x.description && <p>{x.description}</p>}
+      <p class={`state-line g${grave(x.state)}`} role="status">
+        <span class="shape" aria-hidden="true">{shapeOf(x.state)}</span> <b>{x.state.replace("-", " ")}</b>{reason ? `: ${reason}` : ""} <span class="soft">since <Ago at={Date.parse(x.since)} /></span>
+      </p>
+      {errors.map((e) => (
+        <div class="error" role="alert" key={e.text}>
+          <pre tabIndex={0} aria-label={`error in line ${e.line}`}>{e.text.replace(/\n+$/, "")}</pre>
+          <Copy text={e.text} what="the error" />
+        </div>
+      ))}
+      {x.approve && x.approve.length > 0 && (
+        <div class="approve">
+          <p>It wants to:</p>
+          <ul>{x.approve.map((a) => <li key={a}><code>{a}</code></li>)}</ul>
+          <p>If you trust this file: <Command text={`postbus plugin approve ${x.id}`} /></p>
+        </div>
+      )}
+      <Parts title="sources" parts={x.sources} />
+      <Parts title="actions" parts={x.actions} />
+      <CountersLine plugin={x} />
+      {x.last_error && (
+        <p class="last-error"><span class="soft">last error{x.last_error_at && <> <Ago at={Date.parse(x.last_error_at)} /></>}: </span>{x.last_error}</p>
+      )}
+      <p class="soft small">file <code>{x.file}</code> <Copy text={x.file} what="the file's path" /></p>
+      <div class="buttons">
+        <button type="button" aria-expanded={p.trace} onClick={() => go({ trace: p.trace ? "" : "1" }, true)}>trace {p.trace ? "▾" : "▸"}</button>
+        {x.topics?.slice(0, 3).map((t) => {
+          const filter = filterOf(t);
+          const to = /[+#]/.test(filter) ? { view: "live" as const, filter, topic: "" } : { view: "live" as const, filter: "", topic: filter };
+          return <a class="button" key={t} href={link(to)} onClick={(e) => { e.preventDefault(); go(to); }}>history of {filter} ▸</a>;
+        })}
+      </div>
+      {p.trace && <TraceBox id={x.id} />}
+    </section>
+  );
+}
+
+// filterOf makes a filter of a topic with expressions: what is filled in stays within its level.
+export function filterOf(topic: string): string {
+  return topic.replace(/\$\{[^}]*\}/g, "\0").split("/").map((l) => (l.includes("\0") ? "+" : l)).join("/");
+}
+
+function Parts(p: { title: string; parts: Plugin["sources"] }) {
+  const troubled = p.parts?.filter((s) => s.error) ?? [];
+  if (troubled.length === 0) return null;
+  return (
+    <>
+      <h3>{p.title}</h3>
+      {troubled.map((s) => (
+        <p key={s.name} class={`state-line g${grave(s.state)}`}>
+          <span class="shape" aria-hidden="true">{shapeOf(s.state)}</span> <b>{s.name}</b> {s.state}: {s.error}
+          {s.again && <span class="soft"> tried again at {clockTime(Date.parse(s.again))}</span>}
+        </p>
+      ))}
+    </>
+  );
+}
+
+function CountersLine(p: { plugin: Plugin }) {
+  const c = p.plugin.counters;
+  const items: [string, number | undefined, boolean][] = [
+    ["in", c.in, true], ["filtered", c.filtered, true], ["errors", c.errors, true], ["published", c.published, true], ["dropped", c.dropped, false],
+    ["done", c.done, false], ["failed", c.failed, false], ["expired", c.expired, false], ["dead", c.dead, false], ["missed", c.missed, false],
+  ];
+  return (
+    <p class="counters" aria-label="Counters">
+      {items.filter(([, n, always]) => always || n).map(([name, n]) => (
+        <span key={name} data-bad={n! > 0 && ["errors", "failed", "dead", "missed", "dropped"].includes(name)}>{name} <b>{count(n ?? 0)}</b></span>
+      ))}
+    </p>
+  );
+}
+
+const keptTraces = 200;
+
+// TraceBox listens while it is open: a trace that nobody reads is not written.
+function TraceBox(p: { id: string }) {
+  const lines = useRef<(Trace & { n: number })[]>([]);
+  const [, again] = useState(0);
+  useEffect(() => {
+    lines.current = [];
+    let n = 0;
+    let timer = 0;
+    const stop = listen(p.id, (t) => {
+      lines.current.unshift({ ...t, n: n++ });
+      if (lines.current.length > keptTraces) lines.current.length = keptTraces;
+      timer ||= window.setTimeout(() => {
+        timer = 0;
+        again((x) => x + 1);
+      }, 120);
+    });
+    return () => {
+      clearTimeout(timer);
+      stop();
+    };
+  }, [p.id]);
+  const list = lines.current;
+  return (
+    <div class="trace" role="log" aria-label={`Trace of ${p.id}`} tabIndex={0}>
+      {list.length === 0 && <p class="soft">waiting for the next event of {p.id} …</p>}
+      {list.map((t) => <TraceLine key={t.n} t={t} />)}
+    </div>
+  );
+}
+
+function TraceLine(p: { t: Trace }) {
+  const at = Date.parse(p.t.time);
+  const event = useMemo(() => (p.t.event === undefined ? "" : JSON.stringify(p.t.event)), [p.t]);
+  return (
+    <div class="trace-line">
+      <p><time title={exact(at)}>{clockTime(at)}</time> {event && <code title={event}>{event.length > 240 ? event.slice(0, 240) + " …" : event}</code>}</p>
+      {p.t.verdicts.map((v, i) => (
+        <p class="verdict" key={i}><span class="soft">{v.rule}{v.line ? `, line ${v.line}` : ""}:</span> {v.text}</p>
+      ))}
+    </div>
+  );
+}
