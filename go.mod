@@ -2,6 +2,8 @@ module github.com/postbus/postbus
 
 go 1.26.0
 
+ignore node_modules
+
 require (
 	github.com/adhocore/gronx v1.20.4
 	github.com/eclipse/paho.golang v0.23.0

@@ -36,7 +36,7 @@ func plainErrors(mux *http.ServeMux) http.Handler {
 		case http.StatusMethodNotAllowed:
 			fail(w, rec.status, "allowed: "+w.Header().Get("Allow"), "%s is not for %s", r.URL.Path, r.Method)
 		default:
-			fail(w, http.StatusNotFound, "/ lists what there is", "there is no %s", r.URL.Path)
+			fail(w, http.StatusNotFound, "/api lists what there is", "there is no %s", r.URL.Path)
 		}
 	})
 }

@@ -5,9 +5,11 @@ package web
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +43,7 @@ type Options struct {
 	MQTT         func(c net.Conn, local bool) // speaks MQTT on a connection until it is over; nil: there is no /mqtt
 	ReadBuffer   int                          // bytes for each WebSocket; 4 KiB when 0
 	WriteBuffer  int                          // bytes, shared by those that write; 16 KiB when 0
+	Examples     fs.FS                        // pages to be served at /examples/; nil: none
 	Version      string
 }
 
@@ -61,6 +64,7 @@ type Server struct {
 	http    *http.Server
 	tasks   sync.WaitGroup
 	hooks   hooks
+	assets  assets
 
 	writeBuffers sync.Pool
 }
@@ -83,6 +87,10 @@ func New(b Bus, o Options) *Server {
 		o.WriteBuffer = 16 << 10
 	}
 	s := &Server{bus: b, o: o, log: o.Logger, started: time.Now()}
+	var err error
+	if s.assets, err = builtIn(o.Examples); err != nil {
+		s.log.Error("pages not readable", "err", err) // they are part of the program: a mistake in it
+	}
 	s.SetOrigins(o.Origins)
 	s.http = &http.Server{
 		Handler:           s.Handler(),
@@ -102,7 +110,13 @@ func (s *Server) SetOrigins(origins []string) { s.origins.Store(&origins) }
 // Handler is the server without its connections, for tests and for embedding.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.index)
+	for url, a := range s.assets {
+		if strings.HasSuffix(url, "/") {
+			url += "{$}"
+		}
+		mux.Handle("GET "+url, a)
+	}
+	mux.HandleFunc("GET /api", s.index)
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /api/v1/sessions", s.sessions)

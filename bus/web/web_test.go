@@ -123,7 +123,10 @@ func TestRequests(t *testing.T) {
 		status int
 		body   string // is in the answer
 	}{
-		{"the page lists what there is", request{method: "GET", path: "/"}, 200, "/api/v1/publish"},
+		{"a page lists what there is", request{method: "GET", path: "/api"}, 200, "/api/v1/publish"},
+		{"the dashboard", request{method: "GET", path: "/"}, 200, "<script type=\"module\""},
+		{"the browser SDK", request{method: "GET", path: "/postbus.js"}, 200, "connect"},
+		{"its types", request{method: "GET", path: "/postbus.d.ts"}, 200, "connect"},
 		{"healthz needs nobody", request{method: "GET", path: "/healthz"}, 200, `"ok"`},
 		{"readyz", request{method: "GET", path: "/readyz"}, 200, `"ready"`},
 		{"no such page", request{method: "GET", path: "/nope"}, 404, `{"error":"there is no /nope"`},

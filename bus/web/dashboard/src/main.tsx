@@ -21,11 +21,13 @@ function App() {
   return (
     <>
       <Header route={r} />
-      <main id="view" role="tabpanel" aria-labelledby={`tab-${r.view}`}>
-        {r.view === "live" && <Live route={r} />}
-        {r.view === "plugins" && <Plugins route={r} />}
-        {r.view === "sessions" && <Sessions />}
-        {r.view === "bus" && <Bus />}
+      <main>
+        <div id="view" role="tabpanel" aria-labelledby={`tab-${r.view}`}>
+          {r.view === "live" && <Live route={r} />}
+          {r.view === "plugins" && <Plugins route={r} />}
+          {r.view === "sessions" && <Sessions />}
+          {r.view === "bus" && <Bus />}
+        </div>
       </main>
       <Bar />
       <Search />

@@ -179,7 +179,9 @@ export function trace(id: string, told: (t: Trace) => void): () => void {
   };
 }
 
+// start opens the connection, again when there is one: another user may look now.
 export function start(): void {
+  connection.stop();
   connection.start();
 }
 
