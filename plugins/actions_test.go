@@ -359,3 +359,77 @@ permissions: {publish: ["t/+"]}
 		t.Errorf("%+v", e)
 	}
 }
+
+func TestExplainSaysWhatIsWrongWithThePlugin(t *testing.T) {
+	w := newWorld(t, Options{Approvals: filepath.Join(t.TempDir(), "a.json")})
+	file := func(mode, topic string) string {
+		return "source: {probe: {name: p, " + mode + "}}\npublish: [{topic: " + topic + "}]\n"
+	}
+	w.write("waits.yaml", file("run: true", "t/approval"))
+	w.write("fails.yaml", file("mode: fail-open", "t/backoff"))
+	w.write("stale.yaml", file("port: 0", "t/stale"))
+	w.is("stale", StateRunning)
+	w.write("stale.yaml", "nonsense")
+	for topic, want := range map[string]struct {
+		state  State
+		reason string
+	}{
+		"t/approval": {StateApproval, "postbus plugin approve waits"},
+		"t/backoff":  {StateBackoff, "no such probe"},
+		"t/stale":    {StateStale, "the file was refused"},
+	} {
+		until(t, "it is explained: "+topic, func() bool {
+			e := w.s.Explain(topic)
+			return len(e.By) == 1 && e.By[0].State == want.state && strings.Contains(e.By[0].Reason, want.reason)
+		})
+	}
+	if e := w.s.Explain("t/stale"); e.Audience != 0 {
+		t.Errorf("%+v", e)
+	}
+	_ = w.subscribe("t/#")
+	if e := w.s.Explain("t/stale"); e.Audience != 1 {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestAFloodHarmsNobodyElse(t *testing.T) {
+	w := newWorld(t, Options{})
+	out := w.subscribe("home/#")
+	w.write("flood.yaml", "source: {probe: {name: flood}}\npublish: [{topic: flood, payload: \"${event.text}\"}]\nactions: [{note: {title: x}}]\n")
+	w.write("a.yaml", simple)
+	w.is("a", StateRunning)
+	w.is("flood", StateRunning)
+	w.refuse(func(probeArgs) error { return errors.New("its action fails too") })
+	stop := make(chan struct{})
+	flooded := make(chan int)
+	go func() {
+		n := 0
+		defer func() { flooded <- n }()
+		text := strings.Repeat("x", 10_000)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			w.probes.mu.Lock()
+			post := w.probes.posts["flood"]
+			w.probes.mu.Unlock()
+			if post != nil && post(map[string]any{"text": text}, nil) == nil {
+				n++
+			}
+		}
+	}()
+	slowest := time.Duration(0)
+	for range 100 {
+		start := time.Now()
+		w.probes.post(t, "a", map[string]any{"value": 5})
+		out.next()
+		slowest = max(slowest, time.Since(start))
+	}
+	close(stop)
+	t.Logf("%d events flooded; the slowest of the other's took %s", <-flooded, slowest)
+	if slowest > 5*time.Second { // generous: what is shown is that it is not starved
+		t.Errorf("an event of another plugin took %s", slowest)
+	}
+}

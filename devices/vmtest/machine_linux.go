@@ -162,6 +162,7 @@ func (m Machine) run(t *testing.T, k kernel, dir, tmp string) {
 		"-append", fmt.Sprintf("console=%s quiet panic=-1 rdinit=/init VMTEST=1 -- -test.v -test.run=%s -test.timeout=%s", k.console, m.Run, m.Timeout),
 		"-qmp", "unix:" + tmp + "/q,server=on,wait=off", "-qtest", "unix:" + tmp + "/t,server=on,wait=off", "-qtest-log", "/dev/null"}, more...)
 	c := exec.Command(k.qemu, append(args, m.Args...)...)
+	c.Env = append(os.Environ(), "QEMU_AUDIO_DRV=none")
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
