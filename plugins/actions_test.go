@@ -209,6 +209,13 @@ func TestRetainedEventsGoWithTheirFile(t *testing.T) {
 	}
 	seen.quiet()
 
+	// A file that is away for a moment, as some editors save: nothing flaps either.
+	w.remove("b.yaml")
+	until(t, "the plugin is gone", func() bool { _, ok := w.s.Get("b"); return !ok })
+	w.write("b.yaml", file(`"room/${event.text}"`))
+	w.is("b", StateRunning)
+	seen.quiet()
+
 	// The file loses one topic, then all.
 	w.write("b.yaml", file("room/hall"))
 	until(t, "the kitchen is cleared", func() bool { got := retained("room/+"); return len(got) == 1 && got[0] == "room/hall" })

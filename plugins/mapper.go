@@ -368,12 +368,13 @@ func (m *mapper) durable(s *sent) error {
 		if err == nil {
 			return nil
 		}
-		m.disk.Store(&err)
+		m.disk.Store(&err) // not changed from here on: others read it
 		if !again {
 			m.log.Warn("events not durable yet: the disk refuses", "plugin", m.id, "err", err)
 		}
-		if s.pending, err = m.send(m.ctx, s.event); err != nil {
-			return err
+		var stopped error
+		if s.pending, stopped = m.send(m.ctx, s.event); stopped != nil {
+			return stopped
 		}
 	}
 }

@@ -146,6 +146,10 @@ func TestHangingSources(t *testing.T) {
 	w.write("good.yaml", simple)
 	w.write("stop.yaml", "source: {probe: {name: s, mode: hang-stop}}\npublish: [{topic: x}]\n")
 	w.is("stop", StateRunning)
+	w.probes.post(t, "s", map[string]any{"value": 0})
+	w.probes.mu.Lock()
+	left := w.probes.posts["s"]
+	w.probes.mu.Unlock()
 	w.write("open.yaml", "source: {probe: {name: o, mode: hang-open}}\npublish: [{topic: x}]\n")
 	start := time.Now()
 	w.write("stop.yaml", "source: {probe: {name: s2}}\npublish: [{topic: x}]\n")
@@ -156,6 +160,10 @@ func TestHangingSources(t *testing.T) {
 	}
 	w.is("stop", StateRunning, generation(2))
 	w.probes.post(t, "s2", map[string]any{"value": 1})
+	// The one that was left behind can do nothing more.
+	if err := left(map[string]any{"value": 2}, nil); err == nil {
+		t.Error("a source that was replaced still gets its events through")
+	}
 	w.is("open", StateBackoff)
 	close(w.probes.hang)
 	until(t, "what hung has ended", func() bool {

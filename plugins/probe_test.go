@@ -385,3 +385,5 @@ func decode(t *testing.T, b []byte) map[string]any {
 func (w *world) event(topic string) bus.Event {
 	return bus.Event{Topic: topic, Payload: []byte("v"), QoS: 1, Retain: true, Source: "somebody"}
 }
+
+func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }

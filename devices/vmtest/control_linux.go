@@ -90,36 +90,37 @@ func (vm *VM) QMP(command string, args map[string]any) (json.RawMessage, error) 
 	}
 }
 
-// Wire sets an input wire of a device, found by its type (as "pl061"), to a level: 0 or 1.
+// Wire sets an input wire of a device, by its path of Find, to a level: 0 or 1.
 func (vm *VM) Wire(device string, line, level int) error {
-	return vm.Qtest(fmt.Sprintf("set_irq_in %s unnamed-gpio-in %d %d", device, line, level))
+	_, err := vm.Qtest(fmt.Sprintf("set_irq_in %s unnamed-gpio-in %d %d", device, line, level))
+	return err
 }
 
-// Qtest sends a line of QEMU's test protocol and waits for its OK.
-func (vm *VM) Qtest(line string) error {
+// Qtest sends a line of QEMU's test protocol and returns what stands after its OK.
+func (vm *VM) Qtest(line string) (string, error) {
 	if vm.qtest == nil {
 		c, err := vm.dial("t")
 		if err != nil {
-			return err
+			return "", err
 		}
 		vm.qtest = c
 	}
 	if err := vm.qtest.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		return err
+		return "", err
 	}
 	if _, err := vm.qtest.Write([]byte(line + "\n")); err != nil {
-		return err
+		return "", err
 	}
 	for {
 		reply, err := vm.qtest.r.ReadString('\n')
-		switch {
-		case err != nil:
-			return fmt.Errorf("qtest %s: %w", line, err)
-		case strings.HasPrefix(reply, "IRQ"): // news of a wire
-		case strings.HasPrefix(reply, "OK"):
-			return nil
-		default:
-			return fmt.Errorf("qtest %s: %s", line, strings.TrimSpace(reply))
+		if err != nil {
+			return "", fmt.Errorf("qtest %s: %w", line, err)
+		}
+		if value, ok := strings.CutPrefix(strings.TrimSpace(reply), "OK"); ok {
+			return strings.TrimSpace(value), nil
+		}
+		if !strings.HasPrefix(reply, "IRQ") { // that would be news of a wire
+			return "", fmt.Errorf("qtest %s: %s", line, strings.TrimSpace(reply))
 		}
 	}
 }

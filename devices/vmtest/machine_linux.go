@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,6 +26,9 @@ type Machine struct {
 	Args    []string      // further arguments of QEMU: devices
 	Run     string        // the guest's tests, as of go test -run
 	Timeout time.Duration // of the run, not counting the build; 0 is 2 m
+
+	// Tree changes the device tree of an arm64 machine before it boots; nil for QEMU's own. See [SetProperty].
+	Tree func(dtb []byte) ([]byte, error)
 
 	// Answer does what the guest asks for: the words of [Ask]. Nil when it asks nothing.
 	Answer func(vm *VM, words []string) (string, error)
@@ -100,6 +104,12 @@ func Test(t *testing.T, m Machine) {
 		t.Fatal(err)
 	}
 	defer unlock()
+	if m.Tree != nil {
+		if err := m.plant(k, tmp+"/dtb"); err != nil {
+			t.Fatal(err)
+		}
+		m.Args = append(slices.Clone(m.Args), "-dtb", tmp+"/dtb")
+	}
 	m.run(t, k, dir, tmp)
 }
 

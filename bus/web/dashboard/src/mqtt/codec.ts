@@ -137,7 +137,8 @@ export class Decoder {
       } else if (name === 0x1f && a) {
         a.reason = this.text();
       } else if (width === "s") {
-        this.at += this.short();
+        const n = this.short();
+        this.at += n;
       } else if (width === "v") {
         this.variable();
       } else if (typeof width === "number") {

@@ -54,7 +54,9 @@ export class Bus {
     const args = ["run", "--data-dir", join(this.dir, "data"), "--plugins-dir", this.plugins, "--mqtt", `tcp://127.0.0.1:${this.mqttPort}`, "--http", `127.0.0.1:${this.httpPort}`];
     if (this.config) args.push("--config", this.config);
     this.log = "";
-    this.process = spawn(build(), args, { stdio: ["ignore", "pipe", "pipe"] });
+    // The bus reads POSTBUS_… as its config, and refuses what it does not know.
+    const env = Object.fromEntries(Object.entries(process.env).filter(([k]) => !k.startsWith("POSTBUS_")));
+    this.process = spawn(build(), args, { env, stdio: ["ignore", "pipe", "pipe"] });
     for (const s of [this.process.stdout, this.process.stderr]) s.on("data", (d) => (this.log = (this.log + d).slice(-20_000)));
     for (let i = 0; i < 200; i++) {
       if (await fetch(this.url + "/readyz").then((a) => a.ok, () => false)) return;

@@ -74,6 +74,7 @@ const types = { js: "text/javascript", html: "text/html", ts: "text/plain" };
 export async function startWeb(bus) {
   const sockets = new Set();
   const files = { "/postbus.js": join(root, "dist/postbus.js"), "/postbus.global.js": join(root, "dist/postbus.global.js") };
+  const web = { cut: false, hang: false };
   const server = http.createServer((req, res) => {
     const path = req.url.split("?")[0];
     if (path === "/favicon.ico") return res.writeHead(204).end();
@@ -82,6 +83,7 @@ export async function startWeb(bus) {
       res.writeHead(200, { "content-type": types[path.split(".").pop()] ?? "application/octet-stream", "content-security-policy": csp, "cache-control": "no-store" });
       return res.end(readFileSync(file));
     }
+    if (web.cut) return req.socket.destroy();
     const up = http.request({ host: "127.0.0.1", port: bus.httpPort, path: req.url, method: req.method, headers: req.headers }, (r) => {
       res.writeHead(r.statusCode, r.headers);
       r.pipe(res);
@@ -89,7 +91,6 @@ export async function startWeb(bus) {
     up.on("error", () => res.writeHead(502).end());
     req.pipe(up);
   });
-  const web = { cut: false, hang: false };
   server.on("upgrade", (req, socket, head) => {
     if (web.cut) return socket.destroy();
     const up = net.connect(bus.httpPort, "127.0.0.1", () => {

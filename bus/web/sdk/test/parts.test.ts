@@ -1,0 +1,123 @@
+// This file tests the small parts: events, counting what was missed, pauses, tokens, addresses, names of tabs.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Absence } from "../src/absence";
+import { expiryOf, pauseBefore } from "../src/connection";
+import { bytesOf, ofHistory, ofPublish } from "../src/event";
+import { sinceText } from "../src/link";
+import { claimTab } from "../src/tab";
+import { addresses } from "../src/where";
+
+const text = (b: Uint8Array) => new TextDecoder().decode(b);
+
+test("values as payloads", () => {
+  for (const [v, want] of [["a", "a"], [1, "1"], [false, "false"], [{ a: 1 }, '{"a":1}'], [[1], "[1]"], [null, ""], [undefined, ""]] as const) {
+    assert.equal(text(bytesOf(v)), want);
+  }
+  assert.deepEqual(bytesOf(new Uint8Array([1]).buffer), new Uint8Array([1]));
+  assert.throws(() => bytesOf((() => {}) as never), TypeError);
+});
+
+test("a PUBLISH as an event", () => {
+  const e = ofPublish({
+    topic: "t", payload: bytesOf({ n: 1 }), qos: 1, retain: false, dup: true, messageId: 1,
+    properties: { contentType: "application/json", userProperties: { seq: ["made up", "17"], time: "2026-01-02T03:04:05.678901234Z", source: "pi", gap: "3", mine: "x" } },
+  });
+  assert.deepEqual([e.seq, e.source, e.missed, e.redelivered, e.json, e.text], [17, "pi", 3, true, { n: 1 }, '{"n":1}']);
+  assert.equal(e.time.toISOString(), "2026-01-02T03:04:05.678Z");
+  assert.equal(e.properties.contentType, "application/json");
+  assert.equal(e.properties.user.mine, "x");
+  const plain = ofPublish({ topic: "t", payload: "no json", qos: 2, retain: true, dup: false });
+  assert.deepEqual([plain.seq, plain.key, plain.qos, plain.json, plain.text, plain.retain], [0, "", 1, undefined, "no json", true]);
+});
+
+test("a line of the history as an event", () => {
+  const line = { seq: 5, time: "2026-01-02T03:04:05Z", topic: "t", qos: 1, retain: false, source: "s" };
+  assert.equal(ofHistory({ ...line, payload: "ä" }).text, "ä");
+  assert.deepEqual(ofHistory({ ...line, payload_base64: "/wA=" }).payload, new Uint8Array([255, 0]));
+});
+
+test("missed: what was accepted before the return, and what is lost; not news, not what came before", () => {
+  const a = new Absence();
+  const event = (seq: number, missed = 0) =>
+    ofPublish({ topic: "t", payload: "", qos: 1, retain: false, dup: false, properties: { userProperties: { seq: String(seq), time: "2026-01-02T03:04:05Z", gap: String(missed) } } });
+  a.returned(false); // a new session has missed nothing
+  const first = event(1);
+  a.came(first);
+  a.handled(first, false);
+  assert.equal(a.missed, 0);
+  const early = event(2); // it came before the connection was lost and is handled after
+  a.came(early);
+  a.returned(true);
+  a.handled(early, true);
+  for (const e of [event(3), event(4, 10)]) {
+    a.came(e);
+    a.handled(e, true);
+  }
+  assert.equal(a.missed, 10, "not decided yet");
+  a.place({ seq: 5 });
+  assert.equal(a.missed, 12);
+  for (const e of [event(5), event(6)]) {
+    a.came(e);
+    a.handled(e, true);
+  }
+  assert.deepEqual([a.missed, a.lost], [13, 10]);
+  const asked = event(2);
+  a.came(asked);
+  a.handled(asked, false); // history that a new callback asked for
+  assert.equal(a.missed, 13);
+});
+
+test("the pause before a try: 0.5 s to 15 s, with jitter", () => {
+  assert.equal(pauseBefore(0, 0), 500);
+  assert.equal(pauseBefore(0, 1), 1000);
+  assert.equal(pauseBefore(3, 1), 8000);
+  assert.equal(pauseBefore(99, 1), 15_000);
+  assert.equal(pauseBefore(99, 0), 500);
+});
+
+test("when a token expires", () => {
+  const jwt = (body: object) => `e30.${Buffer.from(JSON.stringify(body)).toString("base64url")}.x`;
+  assert.equal(expiryOf(jwt({ exp: 1_800_000_000, name: "ÿ?>" })), 1_800_000_000_000);
+  for (const t of [undefined, "", "secret", "a.b.c", jwt({})]) assert.equal(expiryOf(t), undefined);
+});
+
+test("since", () => {
+  assert.deepEqual([sinceText("10m"), sinceText(5), sinceText(new Date(0))], ["10m", "5", "1970-01-01T00:00:00.000Z"]);
+});
+
+test("addresses", () => {
+  const cases: [string, string, string][] = [
+    ["ws://pi:8080", "ws://pi:8080/mqtt", "http://pi:8080"],
+    ["http://pi:8080/", "ws://pi:8080/mqtt", "http://pi:8080"],
+    ["https://pi/bus/mqtt", "wss://pi/bus/mqtt", "https://pi/bus"],
+    ["wss://user:pw@pi/mqtt?x#y", "wss://pi/mqtt", "https://pi"],
+  ];
+  for (const [url, ws, base] of cases) assert.deepEqual(addresses(url), { ws, base });
+  assert.throws(() => addresses("ftp://pi"), /ftp:/);
+});
+
+/** As much of sessionStorage as is used. */
+function memory(copy?: Map<string, string>) {
+  const m = new Map(copy);
+  return { m, storage: { getItem: (k: string) => m.get(k) ?? null, setItem: (k: string, v: string) => void m.set(k, v) } as unknown as Storage };
+}
+
+test("a tab keeps its name over a reload, a duplicate gets another (without Web Locks)", async () => {
+  const one = memory();
+  const tab = await claimTab("s1", one.storage);
+  assert.match(tab.id, /^web-[0-9a-f]{20}$/);
+  assert.equal(await tab.alive(tab.id), true);
+  assert.equal(await tab.alive("web-other"), false);
+  tab.release();
+  const reloaded = await claimTab("s1", one.storage);
+  assert.equal(reloaded.id, tab.id);
+  // In one process a second claim counts as the same page and takes the next slot: give it the name of the first.
+  const copy = memory();
+  copy.m.set("s1#1", reloaded.id);
+  const duplicate = await claimTab("s1", copy.storage);
+  assert.notEqual(duplicate.id, reloaded.id);
+  assert.equal(await duplicate.alive(reloaded.id), true);
+  duplicate.release();
+  reloaded.release();
+});

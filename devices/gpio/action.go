@@ -1,0 +1,74 @@
+// This file is the action's side that every platform has: its options and arguments.
+
+package gpio
+
+import (
+	_ "embed"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Sets a GPIO line: `value` on or off, or on for the time of `pulse`. The line has its `initial` value as soon as the plugin is loaded and its `safe` value " +
+	"when the plugin or postbus ends; after a crash or a power cut it is the chip's affair. An event is acknowledged when the line has its level; a pulse ends by itself, or by " +
+	"the next event. A chip that comes late, or back, is found. Linux 5.10 and later; postbus must be in the group `gpio`."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	Line      Line   `key:"line" doc:"the line: its name, as GPIO17, or its number on the chip" need:"yes"`
+	Chip      Chip   `key:"chip" doc:"the chip: its label, as pinctrl-bcm2711, or gpiochip0; needed when a name is on several chips, or for a number when there are several chips"`
+	ActiveLow bool   `key:"active_low" doc:"whether on is a low voltage"`
+	Drive     string `key:"drive" doc:"how the line is driven: both ways, or only to low (open-drain) or to high (open-source)" oneof:"push-pull|open-drain|open-source"`
+	Initial   Level  `key:"initial" doc:"the value when the plugin is loaded: on, off, or keep what the line has"`
+	Safe      Level  `key:"safe" doc:"the value when the plugin or postbus ends: on, off, or keep"`
+}
+
+// ActionDefaults returns the options of a file that sets none.
+func ActionDefaults() ActionOptions {
+	return ActionOptions{Drive: "push-pull", Initial: Off, Safe: Off}
+}
+
+// Claims is what can be held once: the line.
+func (o ActionOptions) Claims() []string { return []string{claim(o.Chip, o.Line)} }
+
+// Access is what the action touches.
+func (o ActionOptions) Access() []string { return access(o.Chip) }
+
+// Args are of each event.
+type Args struct {
+	Value any           `key:"value" doc:"on, off, 1, 0, true or false; may be left out with pulse, and is on then"`
+	Pulse time.Duration `key:"pulse" doc:"after this time the line goes back to the other value; 0 is never" min:"0s" max:"24h"`
+}
+
+// level is the level that is asked for.
+func (a Args) level() (int, error) {
+	if a.Value == nil && a.Pulse > 0 {
+		return 1, nil
+	}
+	if a.Value == nil {
+		return 0, wrong{fmt.Errorf("value is missing: write value: on, or pulse: 500ms")}
+	}
+	v, err := level(a.Value)
+	if err != nil {
+		return 0, wrong{fmt.Errorf("value: %w", err)}
+	}
+	return v, nil
+}
+
+// wrong is an error that no second attempt repairs.
+type wrong struct{ error }
+
+func (wrong) Permanent() bool { return true }
+func (w wrong) Unwrap() error { return w.error }
+
+// ActionEnv is what the action needs of the bus.
+type ActionEnv interface {
+	Log() *slog.Logger
+	Degraded(err error)
+}

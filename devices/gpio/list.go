@@ -1,0 +1,60 @@
+// This file lists chips and lines for `postbus devices`.
+
+package gpio
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Device is a GPIO chip.
+type Device struct {
+	Path  string // /dev/gpiochip0
+	Name  string // gpiochip0; may differ after the next start
+	Label string // pinctrl-bcm2711; what to write as chip
+	Lines []LineState
+}
+
+// LineState is a line as it is now.
+type LineState struct {
+	Offset    int    // its number on the chip
+	Name      string // what to write as line; empty when the board's maker gave none
+	Used      bool   // somebody holds it
+	Consumer  string // who, where it is known
+	Output    bool
+	ActiveLow bool
+}
+
+// Describe is List in lines for people: of each chip, and of each of its lines.
+func Describe() []string {
+	list, err := List()
+	var out []string
+	for _, d := range list {
+		out = append(out, fmt.Sprintf("chip: %s  # %s, %d lines", d.Label, d.Name, len(d.Lines)))
+		for _, l := range d.Lines {
+			name := l.Name
+			if name == "" {
+				name = fmt.Sprint(l.Offset)
+			}
+			words := []string{fmt.Sprintf("number %d", l.Offset), "input"}
+			if l.Output {
+				words[1] = "output"
+			}
+			if l.ActiveLow {
+				words = append(words, "active low")
+			}
+			if l.Used {
+				who := l.Consumer
+				if who == "" {
+					who = "the kernel"
+				}
+				words = append(words, "held by "+who)
+			}
+			out = append(out, fmt.Sprintf("  line: %s  # %s", name, strings.Join(words, ", ")))
+		}
+	}
+	if err != nil {
+		out = append(out, "# "+err.Error())
+	}
+	return out
+}

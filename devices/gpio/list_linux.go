@@ -1,0 +1,28 @@
+// This file reads what `postbus devices` lists.
+
+package gpio
+
+import "fmt"
+
+// List is every GPIO chip and its lines as they are now. Chips that can't be read are in the error; there may be
+// others beside it. A machine without chips has an empty list.
+func List() ([]Device, error) { return list("/dev") }
+
+func list(dev string) ([]Device, error) {
+	chips, err := openChips(dev)
+	defer closeChips(chips, nil)
+	var devices []Device
+	for _, c := range chips {
+		d := Device{Path: c.path, Name: c.name, Label: c.label}
+		for i := range c.count {
+			info, ierr := c.info(i)
+			if ierr != nil {
+				return devices, fmt.Errorf("reading %s: %w", c.name, ierr)
+			}
+			d.Lines = append(d.Lines, LineState{Offset: i, Name: text(info.Name[:]), Used: info.Flags&flagUsed != 0, Consumer: text(info.Consumer[:]),
+				Output: info.Flags&flagOutput != 0, ActiveLow: info.Flags&flagActiveLow != 0})
+		}
+		devices = append(devices, d)
+	}
+	return devices, err
+}

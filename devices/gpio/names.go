@@ -1,0 +1,118 @@
+// This file holds the words of a plugin file: lines, chips and levels, and what is wrong with them.
+
+package gpio
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Line is a line's name, or its number on the chip.
+type Line string
+
+// UnmarshalText reads a name of at most 31 bytes, or a number.
+func (l *Line) UnmarshalText(text []byte) error {
+	s := strings.TrimSpace(string(text))
+	switch {
+	case s == "":
+		return optionError{"", "the line has no name", "write a name as GPIO17, or a number"}
+	case len(s) > 31:
+		return optionError{"", fmt.Sprintf("%q is longer than the 31 bytes of a line's name", s), "`postbus devices` lists the lines"}
+	}
+	*l = Line(s)
+	return nil
+}
+
+// number is the line's number on the chip, when it is one.
+func (l Line) number() (int, bool) {
+	n, err := strconv.ParseUint(string(l), 10, 16)
+	return int(n), err == nil
+}
+
+// Chip is a chip's label, or gpiochipN.
+type Chip string
+
+// UnmarshalText reads a label, gpiochip0, /dev/gpiochip0 or 0.
+func (c *Chip) UnmarshalText(text []byte) error {
+	s := strings.TrimPrefix(strings.TrimSpace(string(text)), "/dev/")
+	if _, err := strconv.ParseUint(s, 10, 16); err == nil {
+		s = "gpiochip" + s
+	}
+	if s == "" || len(s) > 31 {
+		return optionError{"", fmt.Sprintf("%q is no chip", text), "write its label, or gpiochip0; `postbus devices` lists them"}
+	}
+	*c = Chip(s)
+	return nil
+}
+
+// Level is on, off, or keep: as it was.
+type Level string
+
+// The levels. On is 1, the logical value: a low voltage with active_low.
+const (
+	On   Level = "on"
+	Off  Level = "off"
+	Keep Level = "keep"
+)
+
+// UnmarshalText reads on, off, 1, 0, true, false or keep.
+func (l *Level) UnmarshalText(text []byte) error {
+	if string(text) == string(Keep) {
+		*l = Keep
+		return nil
+	}
+	v, err := level(string(text))
+	if err != nil {
+		return optionError{"", err.Error(), "write on, off or keep"}
+	}
+	*l = Off
+	if v == 1 {
+		*l = On
+	}
+	return nil
+}
+
+// level is a level as 0 or 1: of a bool, a number or a word.
+func level(x any) (int, error) {
+	switch v := x.(type) {
+	case bool:
+		if v {
+			return 1, nil
+		}
+		return 0, nil
+	case int:
+		return level(strconv.Itoa(v))
+	case int64:
+		return level(strconv.FormatInt(v, 10))
+	case float64:
+		return level(strconv.FormatFloat(v, 'g', -1, 64))
+	case string:
+		switch strings.ToLower(strings.TrimSpace(v)) {
+		case "1", "on", "true":
+			return 1, nil
+		case "0", "off", "false":
+			return 0, nil
+		}
+	}
+	return 0, fmt.Errorf("%s is no level: on, off, 1, 0, true or false", short(x))
+}
+
+// short is a value in an error's text, which must stay readable.
+func short(x any) string {
+	s := fmt.Sprintf("%v", x)
+	if t, ok := x.(string); ok {
+		s = strconv.Quote(t)
+	}
+	if len(s) > 60 {
+		s = strings.ToValidUTF8(s[:60], "") + "…"
+	}
+	return s
+}

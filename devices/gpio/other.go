@@ -1,0 +1,40 @@
+//go:build !linux
+
+// This file stands in where there is no GPIO.
+
+package gpio
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var errPlatform = errors.New("gpio is on Linux only")
+
+type request struct{}
+
+type watch struct{}
+
+// Open fails.
+func (s *Source) Open(context.Context) error { return errPlatform }
+
+// Stream fails.
+func (s *Source) Stream(context.Context, func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
+	return errPlatform
+}
+
+// Action fails.
+type Action struct{}
+
+// NewAction makes an action that fails.
+func NewAction(_ ActionOptions, env ActionEnv) *Action {
+	env.Degraded(errPlatform)
+	return &Action{}
+}
+
+// Do fails for good.
+func (a *Action) Do(context.Context, Args) error { return wrong{errPlatform} }
+
+// List is empty.
+func List() ([]Device, error) { return nil, errPlatform }

@@ -1,0 +1,77 @@
+// This file hears from the kernel that GPIO chips come and go: a pending read of a line isn't woken when its chip is
+// removed. The news are uevents, netlink datagrams "remove@/devices/…/gpiochip0".
+
+package gpio
+
+import (
+	"bytes"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// watch is a socket for the kernel's news. Where there is none it stays silent.
+type watch struct {
+	f     *os.File
+	news  atomic.Bool
+	ended chan struct{}
+}
+
+func newWatch() *watch {
+	w := &watch{}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
+	if err != nil {
+		return w
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1}); err != nil {
+		unix.Close(fd)
+		return w
+	}
+	w.f = os.NewFile(uintptr(fd), "uevents")
+	return w
+}
+
+// start calls wake, from another goroutine, when a chip came or went. close ends it.
+func (w *watch) start(wake func()) {
+	if w.f == nil {
+		return
+	}
+	w.ended = make(chan struct{})
+	go func() {
+		defer close(w.ended)
+		buf := make([]byte, 8<<10)
+		for {
+			n, err := w.f.Read(buf)
+			switch {
+			case isOverflow(err): // news were dropped: one may have been ours
+			case err != nil:
+				return
+			case !bytes.Contains(buf[:n], []byte("/gpiochip")):
+				continue
+			}
+			w.news.Store(true)
+			wake()
+		}
+	}()
+}
+
+// changed reports whether there was news since it was asked last.
+func (w *watch) changed() bool { return w.news.Swap(false) }
+
+// close ends the watch and waits for it. It may be called twice.
+func (w *watch) close() {
+	if w.f == nil {
+		return
+	}
+	w.f.Close()
+	if w.ended != nil {
+		<-w.ended
+	}
+	w.f = nil
+}
+
+func isOverflow(err error) bool {
+	pe, ok := err.(*os.PathError)
+	return ok && pe.Err == unix.ENOBUFS
+}
