@@ -162,7 +162,7 @@ func TestBytesSurviveTheQueue(t *testing.T) {
 }
 
 func TestRetainedEventsGoWithTheirFile(t *testing.T) {
-	w := newWorld(t, Options{})
+	w := newWorld(t, Options{Grace: time.Second})
 	file := func(topic string) string {
 		return "source: {probe: {name: a}}\npublish:\n  - topic: " + topic + "\n    payload: \"${event.value}\"\n    retain: true\n    home_assistant: {device_class: temperature, unit: °C}\n"
 	}
@@ -212,6 +212,8 @@ func TestRetainedEventsGoWithTheirFile(t *testing.T) {
 	// A file that is away for a moment, as some editors save: nothing flaps either.
 	w.remove("b.yaml")
 	until(t, "the plugin is gone", func() bool { _, ok := w.s.Get("b"); return !ok })
+	looks := w.s.sweep.looks.Load()
+	until(t, "what it left was looked at", func() bool { return w.s.sweep.looks.Load() > looks+1 })
 	w.write("b.yaml", file(`"room/${event.text}"`))
 	w.is("b", StateRunning)
 	seen.quiet()

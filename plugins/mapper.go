@@ -40,7 +40,8 @@ type mapper struct {
 	count    counters
 	tracing  atomic.Bool
 	trace    func(v *expr.Vars, list []outcome, rules []*rule, states []*ruleState)
-	disk     atomic.Pointer[error] // why the bus takes nothing just now
+	disk     atomic.Pointer[error]       // why the bus takes nothing just now
+	last     atomic.Pointer[bus.Pending] // sent last; nil once what the disk refused is mended
 
 	turn   sync.Mutex      // held while one event is mapped and sent: this is the order
 	closed bool            // guarded by turn, as are named and before
@@ -178,7 +179,7 @@ func (m *mapper) one(ctx context.Context, from *runner, at time.Time, fields map
 	events := m.events(list, at)
 	out := make([]sent, 0, len(events))
 	for _, e := range events {
-		p, err := m.send(ctx, e)
+		p, err := m.send(ctx, e, m.broken)
 		if err != nil { // being stopped: the event comes again, to rules that have not seen it
 			m.mu.Lock()
 			for i := range before {
@@ -191,6 +192,7 @@ func (m *mapper) one(ctx context.Context, from *runner, at time.Time, fields map
 		if e.Topic[0] != '$' { // an action's queue is not published
 			m.count.published.Add(1)
 		}
+		m.last.Store(&p)
 		out = append(out, sent{e, p})
 	}
 	return out, nil
@@ -294,10 +296,26 @@ func (m *mapper) announceOnce(topic string) bool {
 
 func sourceName(id string) string { return "plugin:" + id }
 
-// send gives an event to the bus and tries again as long as the disk refuses.
-func (m *mapper) send(ctx context.Context, e bus.Event) (bus.Pending, error) {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		if m.disk.Load() == nil || m.bus.Ready() == nil {
+// broken reports whether the disk refused an earlier event, which seal has to send again first: the
+// journal refuses with it all that were on their way.
+func (m *mapper) broken() bool {
+	last := m.last.Load()
+	if last == nil {
+		return false
+	}
+	select {
+	case <-last.Done():
+		return last.Err() != nil
+	default:
+		return false
+	}
+}
+
+// send gives an event to the bus and tries again as long as the disk refuses, or hold says that it is not
+// its turn.
+func (m *mapper) send(ctx context.Context, e bus.Event, hold func() bool) (bus.Pending, error) {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		if !hold() && (m.disk.Load() == nil || m.bus.Ready() == nil) {
 			p, err := m.bus.Send(e)
 			switch {
 			case err == nil:
@@ -344,6 +362,9 @@ func (m *mapper) seal() {
 			s.done(err)
 		}
 		n, bytes = n+1, bytes+s.bytes
+		if len(m.queue) == 0 && m.broken() {
+			m.last.Store(nil) // nothing is left of what was refused
+		}
 		if n >= maxFlight/16 || len(m.queue) == 0 { // together: the lock is everybody's
 			m.room.give(n, bytes)
 			n, bytes = 0, 0
@@ -352,7 +373,7 @@ func (m *mapper) seal() {
 }
 
 // durable waits for one event and sends it again when the disk refused it. Meanwhile nothing new is
-// sent, so that the order stays.
+// sent (see broken), so that the order stays.
 func (m *mapper) durable(s *sent) error {
 	for again := false; ; again = true {
 		select {
@@ -369,11 +390,13 @@ func (m *mapper) durable(s *sent) error {
 			return nil
 		}
 		m.disk.Store(&err) // not changed from here on: others read it
+		refused := s.pending
+		m.last.Store(&refused)
 		if !again {
 			m.log.Warn("events not durable yet: the disk refuses", "plugin", m.id, "err", err)
 		}
 		var stopped error
-		if s.pending, stopped = m.send(m.ctx, s.event); stopped != nil {
+		if s.pending, stopped = m.send(m.ctx, s.event, func() bool { return false }); stopped != nil {
 			return stopped
 		}
 	}

@@ -132,8 +132,12 @@ func (s *probeSource) Stream(ctx context.Context, post func(ctx context.Context,
 	case "end":
 		return nil
 	}
+	with := ctx
+	if s.o.Mode == "hang-stop" {
+		with = context.Background() // it does not listen
+	}
 	s.all.mu.Lock()
-	s.all.posts[s.o.Name] = func(f map[string]any, done func(error)) error { return post(ctx, time.Now(), f, done) }
+	s.all.posts[s.o.Name] = func(f map[string]any, done func(error)) error { return post(with, time.Now(), f, done) }
 	s.all.mu.Unlock()
 	<-ctx.Done()
 	if s.o.Mode == "hang-stop" {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/postbus/postbus/bus"
@@ -17,6 +18,7 @@ type sweeper struct {
 	armed  bool
 	looked time.Time
 	orphan map[string]time.Time
+	looks  atomic.Int64
 }
 
 // arm asks for a look: which topics a plugin publishes may have changed.
@@ -27,10 +29,11 @@ const sweepEvery = time.Second
 
 func (s *Supervisor) sweepNow(now time.Time) {
 	w := &s.sweep
-	if !w.armed || now.Sub(w.looked) < sweepEvery {
+	if !w.armed || now.Sub(w.looked) < min(sweepEvery, s.o.Grace/4) {
 		return
 	}
 	w.looked = now
+	defer w.looks.Add(1)
 	before := w.orphan
 	w.orphan = map[string]time.Time{}
 	keep := func(key string) (due bool) {

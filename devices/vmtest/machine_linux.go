@@ -213,12 +213,14 @@ func (m Machine) run(t *testing.T, k kernel, dir, tmp string) {
 			}
 			return
 		}
-		log.WriteString(line + "\n")
+		_, question, asked := strings.Cut(line, markAsk)
+		if line != "" && !asked {
+			log.WriteString(line + "\n")
+		}
 		if _, figure, ok := strings.Cut(line, markFigure); ok {
 			t.Log(figure)
 		}
-		_, question, ok := strings.Cut(line, markAsk)
-		if !ok {
+		if !asked {
 			continue
 		}
 		if m.Answer == nil {

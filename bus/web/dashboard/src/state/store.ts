@@ -54,3 +54,14 @@ export function useNow(every = 1000): number {
   }, [every]);
   return now;
 }
+
+// useEscape calls f for an Escape that nothing nearer took.
+export function useEscape(f: () => void): void {
+  useEffect(() => {
+    const key = (e: KeyboardEvent) => {
+      if (e.key === "Escape" && !e.defaultPrevented && !document.querySelector("dialog[open]")) f();
+    };
+    addEventListener("keydown", key);
+    return () => removeEventListener("keydown", key);
+  });
+}

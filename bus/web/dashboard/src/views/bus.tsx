@@ -46,7 +46,7 @@ function Figures(p: { bus: BusState; rate: number }) {
   const width = 280;
   const lost = Object.entries(b.lost);
   return (
-    <div class="page bus">
+    <div class="page bus" tabIndex={0} role="region" aria-label="Figures of the bus">
       <Card title="events">
         <p class="huge">{rate(p.rate)} <span class="soft">ev/s</span></p>
         <svg class="spark wide" viewBox={`0 0 ${width} 48`} preserveAspectRatio="none" role="img" aria-label="events a second, the last four minutes">

@@ -5,7 +5,7 @@ import { plural } from "../model/format";
 import { link as connection, refusal, setFilter, tree } from "../state/feed";
 import { problem } from "../model/filter";
 import { go, type Route } from "../state/route";
-import { useStore } from "../state/store";
+import { useEscape, useStore } from "../state/store";
 import { clearRetained, Detail } from "../live/detail";
 import { FilterBox } from "../live/filterbox";
 import { PublishBox } from "../live/publish";
@@ -47,6 +47,7 @@ export function Live(p: { route: Route }) {
     });
     view.current = v;
     place.current!.append(v.el);
+    if (topic && document.activeElement === document.body) v.focus(); // who jumped here
     return () => {
       v.end();
       v.el.remove();
@@ -72,12 +73,10 @@ export function Live(p: { route: Route }) {
     go({ topic: "", member: "" });
     view.current?.focus();
   };
+  useEscape(close);
   const isEmpty = counts.user === 0 && (filter === "" || counts.topics === 0);
   return (
-    <div class="live" data-detail={topic !== ""} onKeyDown={(e) => {
-      const el = e.target as Element;
-      if (e.key === "Escape" && el.closest(".detail-pane")) close();
-    }}>
+    <div class="live" data-detail={topic !== ""}>
       <div class="tree-pane">
         <FilterBox filter={filter} apply={(f) => go({ filter: f }, true)} down={() => view.current?.focus()} />
         {counts.refused > 0 && <p class="notice"><span aria-hidden="true">▲ </span>The tree holds 50,000 topics and is full. Set a filter to see the others.</p>}

@@ -7,7 +7,7 @@ import { figures } from "../state/figures";
 import { link as connection, trace as listen } from "../state/feed";
 import { grave, plugins, rateOf, type Plugin, type Trace } from "../state/plugins";
 import { go, link, type Route } from "../state/route";
-import { useNow, useStore } from "../state/store";
+import { useEscape, useNow, useStore } from "../state/store";
 import { Ago, Command, Copy, Slow } from "../shell/dialog";
 
 const shapes = ["●", "▲", "■"];
@@ -28,27 +28,34 @@ export function Plugins(p: { route: Route }) {
   const list = useStore(plugins);
   const now = useNow();
   const online = useStore(connection).state === "online";
-  const list2 = useRef<HTMLUListElement>(null);
+  const links = useRef<HTMLUListElement>(null);
   const chosen = list.find((x) => x.id === p.route.plugin);
+  const focus = (id: string) => links.current?.querySelector<HTMLElement>(`a[data-id="${CSS.escape(id)}"]`)?.focus();
+  const close = () => {
+    const id = p.route.plugin;
+    if (!id) return;
+    go({ plugin: "", trace: "" });
+    focus(id);
+  };
+  useEscape(close);
+  // Who jumped here has the focus nowhere.
+  useEffect(() => {
+    if (chosen && document.activeElement === document.body) focus(chosen.id);
+  }, [chosen?.id]);
   if (list.length === 0) return <div class="page">{online && <Slow><None /></Slow>}</div>;
 
   const key = (e: KeyboardEvent) => {
-    const all = [...list2.current!.querySelectorAll<HTMLElement>("a")];
+    const all = [...links.current!.querySelectorAll<HTMLElement>("a")];
     const i = all.indexOf(document.activeElement as HTMLElement);
     const to = e.key === "ArrowDown" ? i + 1 : e.key === "ArrowUp" ? i - 1 : e.key === "Home" ? 0 : e.key === "End" ? all.length - 1 : NaN;
     if (Number.isNaN(to)) return;
     e.preventDefault();
     all[Math.max(0, Math.min(to, all.length - 1))]?.focus();
   };
-  const close = () => {
-    const id = p.route.plugin;
-    go({ plugin: "", trace: "" });
-    list2.current?.querySelector<HTMLElement>(`a[data-id="${CSS.escape(id)}"]`)?.focus();
-  };
   return (
-    <div class="plugins" data-detail={p.route.plugin !== ""} onKeyDown={(e) => e.key === "Escape" && p.route.plugin && close()}>
+    <div class="plugins" data-detail={p.route.plugin !== ""}>
       <nav class="list-pane" aria-label="Plugins">
-        <ul class="list" ref={list2} onKeyDown={key}>
+        <ul class="list" ref={links} onKeyDown={key}>
           {list.map((x) => {
             const r = rateOf(x, now);
             const to = { view: "plugins" as const, plugin: x.id, trace: "" };

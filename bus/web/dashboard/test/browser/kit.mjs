@@ -16,7 +16,8 @@ export const shots = process.env.SHOTS ?? join(tmpdir(), "postbus-dashboard-shot
 mkdirSync(shots, { recursive: true });
 
 let binary = process.env.POSTBUS_BIN ?? "";
-function build() {
+// binaryPath is POSTBUS_BIN, or what go build makes of the source.
+export function binaryPath() {
   if (binary && existsSync(binary)) return binary;
   binary = join(mkdtempSync(join(tmpdir(), "postbus-bin-")), "postbus");
   execFileSync("go", ["build", "-o", binary, "./cmd/postbus"], { cwd: join(here, "../../.."), stdio: "inherit" });
@@ -56,7 +57,7 @@ export class Bus {
     this.log = "";
     // The bus reads POSTBUS_… as its config, and refuses what it does not know.
     const env = Object.fromEntries(Object.entries(process.env).filter(([k]) => !k.startsWith("POSTBUS_")));
-    this.process = spawn(build(), args, { env, stdio: ["ignore", "pipe", "pipe"] });
+    this.process = spawn(binaryPath(), args, { env, stdio: ["ignore", "pipe", "pipe"] });
     for (const s of [this.process.stdout, this.process.stderr]) s.on("data", (d) => (this.log = (this.log + d).slice(-20_000)));
     for (let i = 0; i < 200; i++) {
       if (await fetch(this.url + "/readyz").then((a) => a.ok, () => false)) return;

@@ -7,7 +7,8 @@ const socket = io({ transports: ["websocket"], auth: { topic: q.get("topic") } }
 window.socket = socket;
 window.isOnline = () => socket.connected;
 socket.on("connect", () => (window.onlineAt = now()));
-addEventListener("error", () => void failures++);
+// Socket.IO calls back from a promise.
+for (const kind of ["error", "unhandledrejection"]) addEventListener(kind, () => void failures++);
 socket.on("event", (e) => {
   if (fail && e.n >= fail) throw new Error("half way");
   const entry = { n: e.n, at: now() };

@@ -1,0 +1,66 @@
+// This file is a bus that wants a login.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { Bus, binaryPath, closeAll, open, row, sleep } from "./kit.mjs";
+
+let bus;
+before(async () => {
+  const config = join(mkdtempSync(join(tmpdir(), "postbus-login-")), "postbus.yaml");
+  writeFileSync(config, "anonymous: {publish: [], subscribe: []}\n");
+  const env = Object.fromEntries(Object.entries(process.env).filter(([k]) => !k.startsWith("POSTBUS_")));
+  const add = (name, password, ...rules) => execFileSync(binaryPath(), ["user", "add", name, "--config", config, ...rules], { input: password + "\n", env });
+  add("pi", "berry", "--publish", "#", "--subscribe", "#", "--subscribe", "$bus/#", "--subscribe", "$SYS/#");
+  add("kid", "toys", "--publish", "home/#", "--subscribe", "home/#");
+  bus = await Bus.start(config);
+});
+after(() => closeAll(bus));
+
+const login = async (page, user, password) => {
+  await page.getByLabel("user").fill(user);
+  await page.getByLabel("password").fill(password);
+  await page.getByRole("button", { name: "Log in" }).click();
+};
+
+test("a wrong password is told, the right one opens everything, and stays in this tab", async () => {
+  const page = await open(bus);
+  await page.getByRole("heading", { name: "Log in" }).waitFor();
+  await login(page, "pi", "wrong");
+  await page.locator(".login .bad").waitFor();
+  await login(page, "pi", "berry");
+  await page.getByRole("heading", { name: "Log in" }).waitFor({ state: "detached" });
+  await page.locator(".health", { hasText: "online" }).waitFor();
+  await page.getByText(/topics?$/).first().waitFor();
+  await page.getByLabel("topic", { exact: true }).fill("home/x");
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.getByText(/durable: event/).waitFor();
+  await row(page, "x").waitFor();
+  await page.reload();
+  await page.locator(".health", { hasText: "online" }).waitFor();
+  assert.equal(await page.getByRole("heading", { name: "Log in" }).count(), 0);
+  await page.getByRole("button", { name: "log out pi" }).click();
+  await page.getByRole("heading", { name: "Log in" }).waitFor();
+  assert.deepEqual(page.problems, []);
+  await page.context().close();
+});
+
+test("who may see a part sees that part, and is told about the rest", async () => {
+  const page = await open(bus);
+  await login(page, "kid", "toys");
+  await page.locator(".health", { hasText: "online" }).waitFor();
+  await page.locator(".filter .bad", { hasText: /not authorized/ }).waitFor();
+  await page.getByLabel("filter", { exact: true }).fill("home/#");
+  await page.locator(".filter .bad").waitFor({ state: "detached" });
+  await page.getByLabel("topic", { exact: true }).fill("home/y");
+  await page.getByRole("button", { name: "Send" }).click();
+  await row(page, "y").waitFor();
+  await page.getByRole("tab", { name: "Bus" }).click();
+  await page.getByText(/figures of the bus are for those/).waitFor();
+  await sleep(200);
+  assert.deepEqual(page.problems, []);
+  await page.context().close();
+});
