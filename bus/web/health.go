@@ -11,6 +11,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	fmt.Fprintf(w, `postbus %s: an MQTT event bus that never loses an acknowledged event
 
+GET    /api/v1/openapi.json   all of this for programs
 GET    /healthz               the process is there
 GET    /readyz                the bus accepts events; 503 says why not
 GET    /metrics               figures for Prometheus

@@ -4,6 +4,7 @@ package web
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -46,6 +47,11 @@ type Options struct {
 	Examples     fs.FS                        // pages to be served at /examples/; nil: none
 	Version      string
 }
+
+// openAPI describes the HTTP side for programs.
+//
+//go:embed openapi.json
+var openAPI []byte
 
 const (
 	headerTimeout = 10 * time.Second
@@ -117,6 +123,10 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle("GET "+url, a)
 	}
 	mux.HandleFunc("GET /api", s.index)
+	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(openAPI) // the client is gone
+	})
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /api/v1/sessions", s.sessions)

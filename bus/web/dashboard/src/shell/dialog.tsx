@@ -1,7 +1,7 @@
 // This file is a question that has to be answered before something is done, and small pieces of the page.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ago, exact } from "../model/format";
 import { store, useNow, useStore } from "../state/store";
 
@@ -22,7 +22,7 @@ export function confirm(title: string, text: string, yes: string): Promise<boole
 export function Questions() {
   const q = useStore(question);
   const ref = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (q) ref.current?.showModal();
   }, [q]);
   if (!q) return null;

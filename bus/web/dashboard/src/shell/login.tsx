@@ -1,6 +1,6 @@
 // This file is the login form, for a bus that asks for one.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { asked, dismissed, login, setLogin } from "../state/login";
 import { start } from "../state/feed";
 import { api, Problem, words } from "../state/api";
@@ -17,7 +17,7 @@ function Form(p: { why: string }) {
   const [password, setPassword] = useState("");
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
-  useEffect(() => ref.current?.showModal(), []);
+  useLayoutEffect(() => ref.current?.showModal(), []);
   const close = () => {
     ref.current?.close();
     asked.set("");

@@ -1,6 +1,6 @@
 // This file is search and jump: over views, topics, plugins and sessions, from everywhere by Ctrl-K.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api } from "../state/api";
 import { tree } from "../state/feed";
 import { plugins } from "../state/plugins";
@@ -51,8 +51,8 @@ function Box() {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const [sessions, setSessions] = useState<string[]>([]);
+  useLayoutEffect(() => ref.current?.showModal(), []);
   useEffect(() => {
-    ref.current?.showModal();
     api.sessions().then((l) => setSessions(l.map((s) => s.name)), () => undefined);
   }, []);
   const hits = find(text, sessions);

@@ -2,7 +2,7 @@
 // the words of the command line.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { clockTime, count, exact, rate } from "../model/format";
+import { clockTime, count, duration, exact, rate } from "../model/format";
 import { figures } from "../state/figures";
 import { link as connection, trace as listen } from "../state/feed";
 import { grave, plugins, rateOf, type Plugin, type Trace } from "../state/plugins";
@@ -18,6 +18,7 @@ export function shapeOf(state: string): string {
 
 // flow is where events come from and where they go.
 function flow(p: Plugin): string {
+  if (!p.sources && !p.topics && !p.actions) return "";
   const from = p.sources?.map((s) => s.name).join(", ") || "–";
   const to = [...(p.topics?.slice(0, 1) ?? []), ...(p.actions?.slice(0, 2).map((a) => a.name) ?? [])];
   const more = (p.topics?.length ?? 0) - 1 + Math.max(0, (p.actions?.length ?? 0) - 2);
@@ -104,6 +105,7 @@ function None() {
 
 function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
   const x = p.plugin;
+  const now = useNow();
   const errors = x.errors ?? [];
   // The reason repeats the errors, which stand below with their lines.
   const reason = errors.length > 0 ? (x.state === "stale" ? `generation ${x.generation} runs on, the file was refused` : "the file was refused") : x.reason;
@@ -116,7 +118,7 @@ function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
       </div>
       {x.description && <p>{x.description}</p>}
       <p class={`state-line g${grave(x.state)}`} role="status">
-        <span class="shape" aria-hidden="true">{shapeOf(x.state)}</span> <b>{x.state.replace("-", " ")}</b>{reason ? `: ${reason}` : ""} <span class="soft">since <Ago at={Date.parse(x.since)} /></span>
+        <span class="shape" aria-hidden="true">{shapeOf(x.state)}</span> <b>{x.state.replace("-", " ")}</b>{reason ? `: ${reason}` : ""} <span class="soft" title={exact(Date.parse(x.since))}>for {duration((now - Date.parse(x.since)) / 1000)}</span>
       </p>
       {errors.map((e) => (
         <div class="error" role="alert" key={e.text}>

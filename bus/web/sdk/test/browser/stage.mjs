@@ -68,9 +68,9 @@ export async function startBus(name = "bus") {
 }
 
 const csp = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'";
-const types = { js: "text/javascript", html: "text/html", ts: "text/plain" };
+const types = { js: "text/javascript", html: "text/html", css: "text/css" };
 
-/** Serves dist/ and test/browser/pages/, and hands the rest to the bus, as a reverse proxy would. */
+/** Serves dist/, test/browser/pages/ and the example pages, and hands the rest to the bus, as a reverse proxy would. */
 export async function startWeb(bus) {
   const sockets = new Set();
   const files = { "/postbus.js": join(root, "dist/postbus.js"), "/postbus.global.js": join(root, "dist/postbus.global.js") };
@@ -78,8 +78,8 @@ export async function startWeb(bus) {
   const server = http.createServer((req, res) => {
     const path = req.url.split("?")[0];
     if (path === "/favicon.ico") return res.writeHead(204).end();
-    const file = files[path] ?? join(root, "test/browser/pages", path);
-    if (/^\/[\w.-]+$/.test(path) && existsSync(file)) {
+    const file = files[path] ?? join(root, path.startsWith("/examples/") ? "../../../docs" : "test/browser/pages", path);
+    if (/^(\/examples)?\/[\w.-]+$/.test(path) && existsSync(file)) {
       res.writeHead(200, { "content-type": types[path.split(".").pop()] ?? "application/octet-stream", "content-security-policy": csp, "cache-control": "no-store" });
       return res.end(readFileSync(file));
     }
