@@ -17,6 +17,7 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config"
+	pages "github.com/postbus/postbus/docs/examples"
 	"github.com/postbus/postbus/plugins"
 )
 
@@ -147,6 +148,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 		MaxPayload:   int(c.Limits.PacketSize),
 		Local:        config.LocalAddress(c.Listen.HTTP),
 		Plugins:      &s.shownPlugins,
+		Examples:     pages.Files,
 		Broker:       s.broker,
 		Warnings:     func() any { return s.warnings.newest() },
 		MQTT:         func(c net.Conn, local bool) { s.broker.Serve(c, "ws://"+s.http+"/mqtt", local) },

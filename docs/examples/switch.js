@@ -6,6 +6,8 @@ const $ = (id) => document.getElementById(id);
 const bus = await connect();
 let on = false;
 
+bus.status((s) => ($("state").textContent = s.state));
+
 bus.on("home/lamp/state", (e) => {
   on = e.json?.on === true;
   $("switch").textContent = on ? "on" : "off";
@@ -13,12 +15,12 @@ bus.on("home/lamp/state", (e) => {
 }, { retained: "always" });
 
 $("switch").onclick = async () => {
-  $("state").textContent = "asked…";
+  $("answer").textContent = "asked…";
   try {
     const answer = await bus.request("home/lamp/set", { on: !on }, { timeout: 3000 });
-    $("state").textContent = `the lamp says: ${answer.text}`;
+    $("answer").textContent = `the lamp says: ${answer.text}`;
   } catch (error) {
-    $("state").textContent = error.message; // nobody answered, or the lamp refused
+    $("answer").textContent = error.message; // nobody answered, or the lamp refused
   }
 };
 

@@ -47,11 +47,11 @@ test("switch", async () => {
   const [a, b] = [await open("switch.html"), await context.newPage()];
   await b.goto(`${web.url}/examples/switch.html`);
   await a.click("#switch");
-  await shows(a, "#state", /no answer/);
+  await shows(a, "#answer", /no answer/);
   await b.check("#lamp");
   await until(async () => {
     await a.click("#switch");
-    return until(async () => /the lamp says/.test(await a.textContent("#state")), "an answer", 1000).catch(() => false);
+    return until(async () => /the lamp says/.test(await a.textContent("#answer")), "an answer", 1000).catch(() => false);
   }, "the lamp answers");
   await shows(a, "#switch", /on/);
   await shows(b, "#switch", /on/);

@@ -35,9 +35,10 @@ export const scratch = mkdtempSync(join(tmpdir(), "postbus-sdk-"));
 process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
 
 // The program refuses variables that are not its own.
-const { POSTBUS_BIN, ...env } = process.env;
+const { POSTBUS_BIN, ...ours } = process.env;
+export const env = ours;
 let binary = POSTBUS_BIN;
-function program() {
+export function program() {
   if (!binary) {
     binary = join(scratch, "postbus");
     execFileSync("go", ["build", "-o", binary, "./cmd/postbus"], { cwd: join(root, "../../.."), stdio: "inherit" });
@@ -46,13 +47,13 @@ function program() {
 }
 
 /** A bus with a data directory of its own; kill() is kill -9, start() again keeps ports and data. */
-export async function startBus(name = "bus") {
+export async function startBus(name = "bus", args = []) {
   const dir = join(scratch, name);
   const bus = { mqttPort: await freePort(), httpPort: await freePort(), data: join(dir, "data") };
   bus.start = async () => {
     bus.process = spawn(
       program(),
-      ["run", "--data-dir", bus.data, "--plugins-dir", join(dir, "plugins"), "--mqtt", `tcp://127.0.0.1:${bus.mqttPort}`, "--http", `127.0.0.1:${bus.httpPort}`, "--log-level", "warn"],
+      ["run", "--data-dir", bus.data, "--plugins-dir", join(dir, "plugins"), "--mqtt", `tcp://127.0.0.1:${bus.mqttPort}`, "--http", `127.0.0.1:${bus.httpPort}`, "--log-level", "warn", ...args],
       { env, stdio: ["ignore", process.env.VERBOSE ? "inherit" : "ignore", process.env.VERBOSE ? "inherit" : "ignore"] },
     );
     await until(() => fetch(`http://127.0.0.1:${bus.httpPort}/readyz`).then((r) => r.ok, () => false), "the bus is ready");
