@@ -1,11 +1,15 @@
 # make lists its targets.
-.PHONY: help build test check sim fuzz bench clean
+.PHONY: help build web test check sim fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | sort
 
 build: ## build dist/postbus for this machine
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o dist/postbus ./cmd/postbus
+
+web: ## build the dashboard and the browser SDK, whose built files are committed (needs npm)
+	cd bus/web/sdk && npm ci && npm run build
+	cd bus/web/dashboard && npm ci && npm run build
 
 test: ## the README's test command
 	go test ./...

@@ -24,7 +24,13 @@ func TestAsking(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !b.Listening("x/0") || b.Listening("y") {
+		t.Error("who listens is not seen")
+	}
 	s.Close() // absent now, and counted all the same
+	if b.Listening("x/0") {
+		t.Error("who left still listens")
+	}
 	got, err := b.Retained("x/+")
 	if err != nil || len(got) != 3 || got[0].Topic != "x/0" || string(got[2].Payload) != "v" || got[2].Source != "somebody" {
 		t.Errorf("%v, %v", got, err)

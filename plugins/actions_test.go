@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -287,7 +288,8 @@ func TestCommandsWaitForApproval(t *testing.T) {
 
 func TestSecretsAreNotShown(t *testing.T) {
 	dir := t.TempDir()
-	w := newWorld(t, Options{SecretDirs: []string{filepath.Join(dir, "none"), dir}})
+	log := new(lockedBuffer)
+	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(log, nil)), SecretDirs: []string{filepath.Join(dir, "none"), dir}})
 	text := "source: {probe: {name: a, token: \"secret:door\"}}\npublish:\n  - when: event.text != \"open sesame\"\n    topic: x\n  - topic: \"y/${event.text}\"\n"
 	w.write("a.yaml", text)
 	st := w.is("a", StateBackoff)
@@ -305,6 +307,9 @@ func TestSecretsAreNotShown(t *testing.T) {
 	w.is("a", StateRunning)
 	if w.probes.token["a"] != "open sesame" {
 		t.Errorf("the source got %q", w.probes.token["a"])
+	}
+	if text := log.String(); strings.Contains(text, "sesame") || !strings.Contains(text, `msg="opened with •••" plugin=a source=probe with=••• err=•••`) {
+		t.Errorf("the log says %s", text)
 	}
 	trace := w.subscribe("$bus/plugins/a/trace")
 	until(t, "it is traced", func() bool { return w.s.all()[0].mapper.tracing.Load() })

@@ -35,7 +35,7 @@ func benchedEvent(n int) map[string]any {
 // BenchmarkMapping is the mapping alone, on one core.
 func BenchmarkMapping(b *testing.B) {
 	m := newMapper("a", "test", nil, nil, nil)
-	defer m.close()
+	defer m.close(stopTime)
 	m.swap(benchedSpec(b))
 	r := &runner{spec: m.spec.sources[0]}
 	b.ReportAllocs()
@@ -78,7 +78,7 @@ func BenchmarkDurable(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
-	m.close()
+	m.close(stopTime)
 }
 
 // BenchmarkBare publishes what the mapping of BenchmarkDurable gives, with as many in flight.

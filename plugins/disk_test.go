@@ -97,7 +97,7 @@ func TestAnEventThatWasNotPublishedComesAgain(t *testing.T) {
 		t.Fatal(errs.Render())
 	}
 	m := newMapper("a", "test", nil, b, slogDiscard())
-	defer m.close()
+	defer m.close(stopTime)
 	m.swap(spec)
 	r := &runner{spec: spec.sources[0]}
 	disk.FailIn(1, true)

@@ -88,7 +88,7 @@ func (e *Env) Consume(ctx context.Context, name string, filters []string, each f
 	defer func() {
 		settled := make(chan struct{})
 		go func() { out.Wait(); close(settled) }()
-		timer := time.NewTimer(stopTime * 4 / 5)
+		timer := time.NewTimer(e.p.s.patience() * 4 / 5)
 		defer timer.Stop()
 		select {
 		case <-settled:

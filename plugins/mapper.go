@@ -86,12 +86,12 @@ func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Log
 
 // close ends the mapper; its sources have ended before. What is on its way is waited for as long as the
 // disk answers.
-func (m *mapper) close() {
+func (m *mapper) close(patience time.Duration) {
 	m.turn.Lock()
 	m.closed = true
 	close(m.queue)
 	m.turn.Unlock()
-	timer := time.AfterFunc(stopTime, m.cancel)
+	timer := time.AfterFunc(patience, m.cancel)
 	m.tasks.Wait()
 	timer.Stop()
 	m.cancel()

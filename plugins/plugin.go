@@ -109,7 +109,7 @@ func (p *plugin) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			p.halt()
-			p.mapper.close()
+			p.mapper.close(p.s.patience())
 			p.saveMemory()
 			return
 		case <-p.signal:
@@ -125,7 +125,7 @@ func (p *plugin) run(ctx context.Context) {
 			if !p.finish() {
 				continue // the file is back
 			}
-			p.mapper.close()
+			p.mapper.close(p.s.patience())
 			p.log.Info("plugin removed")
 			return
 		case g.disabled:
@@ -393,6 +393,11 @@ func (p *plugin) hide(secrets []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.secrets = newRedactor(append(secrets, p.secrets.secrets...))
+}
+
+// secretLog is the plugin's log for what its sources and actions write: secrets are hidden in it.
+func (p *plugin) secretLog() *slog.Logger {
+	return slog.New(&hidingHandler{Handler: p.log.Handler(), redact: p.redact})
 }
 
 func (p *plugin) redact(s string) string {

@@ -118,6 +118,9 @@ func (s *probeSource) Open(ctx context.Context) error {
 		}
 		s.let = release
 	}
+	if s.o.Token != "" {
+		s.env.Log().With("with", s.o.Token).Warn("opened with "+s.o.Token, "err", errors.New(s.o.Token))
+	}
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
 	s.all.opened[s.o.Name]++
@@ -277,7 +280,7 @@ func (w *world) start() {
 	if o.Grace == 0 {
 		o.Grace = 300 * time.Millisecond
 	}
-	if testing.Verbose() {
+	if o.Logger == nil && testing.Verbose() {
 		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	w.s = New(w.dir, w.bus, w.cat, o)
@@ -391,3 +394,21 @@ func (w *world) event(topic string) bus.Event {
 }
 
 func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// lockedBuffer is a log that several goroutines write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

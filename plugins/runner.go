@@ -44,7 +44,7 @@ type runner struct {
 func (p *plugin) newRunner(s *sourceSpec) *runner {
 	r := &runner{p: p, spec: s, ended: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.env = &Env{p: p, log: p.log.With("source", s.kind.Name), degraded: r.degrade}
+	r.env = &Env{p: p, log: p.secretLog().With("source", s.kind.Name), degraded: r.degrade}
 	return r
 }
 
@@ -194,7 +194,8 @@ func (r *runner) note(err error, retryAt, began time.Time) {
 // nothing more, and is counted.
 func (r *runner) stop() error {
 	r.cancel()
-	timer := time.NewTimer(stopTime)
+	patience := r.p.s.patience()
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-r.ended:
@@ -208,7 +209,7 @@ func (r *runner) stop() error {
 		<-r.ended
 		r.p.stuck.Add(-1)
 	}()
-	return fmt.Errorf("source %s did not end within %s; it is left behind and can do nothing more", r.spec.kind.Name, stopTime)
+	return fmt.Errorf("source %s did not end within %s; it is left behind and can do nothing more", r.spec.kind.Name, patience)
 }
 
 // panicked is a panic as an error.

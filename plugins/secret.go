@@ -4,10 +4,12 @@ package plugins
 // may read. They are looked up when a plugin starts and never shown.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -165,4 +167,47 @@ func (r redactor) text(s string) string {
 		s = strings.ReplaceAll(s, secret, "•••")
 	}
 	return s
+}
+
+// hidingHandler is a slog.Handler that hides secrets in messages and in attributes that are text or errors.
+type hidingHandler struct {
+	slog.Handler
+	redact func(string) string
+}
+
+// Handle implements slog.Handler.
+func (h *hidingHandler) Handle(ctx context.Context, r slog.Record) error {
+	out := slog.NewRecord(r.Time, r.Level, h.redact(r.Message), r.PC)
+	r.Attrs(func(a slog.Attr) bool { out.AddAttrs(h.hide(a)); return true })
+	return h.Handler.Handle(ctx, out)
+}
+
+func (h *hidingHandler) hide(a slog.Attr) slog.Attr {
+	switch v := a.Value.Resolve(); v.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(h.redact(v.String()))
+	case slog.KindAny:
+		a.Value = slog.StringValue(h.redact(fmt.Sprint(v.Any())))
+	case slog.KindGroup:
+		var inner []slog.Attr
+		for _, g := range v.Group() {
+			inner = append(inner, h.hide(g))
+		}
+		a.Value = slog.GroupValue(inner...)
+	}
+	return a
+}
+
+// WithAttrs implements slog.Handler.
+func (h *hidingHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	hidden := make([]slog.Attr, len(attrs))
+	for i, a := range attrs {
+		hidden[i] = h.hide(a)
+	}
+	return &hidingHandler{h.Handler.WithAttrs(hidden), h.redact}
+}
+
+// WithGroup implements slog.Handler.
+func (h *hidingHandler) WithGroup(name string) slog.Handler {
+	return &hidingHandler{h.Handler.WithGroup(name), h.redact}
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postbus/postbus/bus"
@@ -50,6 +51,8 @@ type Supervisor struct {
 	sweep    sweeper
 	ready    chan struct{}
 	once     sync.Once
+
+	ending atomic.Bool // the program stops: nobody is waited for for long
 }
 
 // New makes a supervisor of the plugins in dir, an absolute path. Run starts it.
@@ -96,6 +99,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 	defer func() {
 		watching.Wait()
+		s.ending.Store(true)
 		cancel()
 		s.tasks.Wait()
 	}()
@@ -121,7 +125,7 @@ func (s *Supervisor) Ready() <-chan struct{} { return s.ready }
 // look is what is done a few times a second: who is traced, what is to be cleared.
 func (s *Supervisor) look(now time.Time) {
 	for _, p := range s.all() {
-		p.mapper.tracing.Store(s.bus.Audience(traceTopic(p.id)) > 0)
+		p.mapper.tracing.Store(s.bus.Listening(traceTopic(p.id)))
 	}
 	s.sweepNow(now)
 }
@@ -177,6 +181,14 @@ func (s *Supervisor) forget(p *plugin) {
 	if s.plugins[p.id] == p {
 		delete(s.plugins, p.id)
 	}
+}
+
+// patience is how long something may take to end.
+func (s *Supervisor) patience() time.Duration {
+	if s.ending.Load() {
+		return stopTime / 4 // the program has a few seconds in all
+	}
+	return stopTime
 }
 
 // claim finds who holds what can be held once. The first keeps it.

@@ -68,7 +68,7 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	w.p.hide(secrets)
-	env := &Env{p: w.p, log: w.p.log.With("action", w.spec.key), degraded: func(err error) {
+	env := &Env{p: w.p, log: w.p.secretLog().With("action", w.spec.key), degraded: func(err error) {
 		w.mu.Lock()
 		w.degraded = err
 		w.mu.Unlock()
@@ -183,7 +183,8 @@ func deadTopic(id string) string { return "$bus/dead/" + id }
 // stop ends the worker; the order at hand is done again by the next one.
 func (w *worker) stop() error {
 	w.cancel()
-	timer := time.NewTimer(stopTime)
+	patience := w.p.s.patience()
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-w.ended:
@@ -195,5 +196,5 @@ func (w *worker) stop() error {
 		<-w.ended
 		w.p.stuck.Add(-1)
 	}()
-	return fmt.Errorf("action %s did not end within %s; it is left behind", w.spec.key, stopTime)
+	return fmt.Errorf("action %s did not end within %s; it is left behind", w.spec.key, patience)
 }

@@ -37,7 +37,7 @@ type tally struct {
 }
 
 // add counts an edge and those that were lost before it.
-func (t *tally) add(e edge) {
+func (t *tally) add(e edge) (n int64) {
 	lost := t.seen.before(e.lineSeq)
 	if t.count == 0 {
 		t.first, t.skipped = e.clock, lost
@@ -45,6 +45,7 @@ func (t *tally) add(e edge) {
 	t.count += 1 + lost
 	t.total += 1 + lost
 	t.last = e.clock
+	return 1 + lost
 }
 
 // report is the count since the report before, and the frequency in Hz; nil when it can't be known yet. It

@@ -50,9 +50,11 @@ type request struct {
 	buf   [64 * 48]byte
 
 	// What a source leaves to the next one.
-	pending []edge // read, but not yet posted
-	gaps    gaps
-	tallies map[int]*tally
+	pending []edge         // read, but not yet posted
+	tallies map[int]*tally // by the line's number
+	audit   audit
+	edges   int64 // that the kernel has numbered
+	unsaid  int64 // merged edges that no event has said yet
 
 	close sync.Once
 }
@@ -76,6 +78,7 @@ func (c *chip) hold(lines []found, s setting, consumer string) (*request, error)
 	for _, l := range lines {
 		r.tallies[l.offset] = &tally{}
 	}
+	r.audit = newAudit(text(q.Consumer[:]), len(lines), s.debounce > 0 || s.flags&(flagRising|flagFalling) == 0)
 	return r, nil
 }
 
@@ -107,6 +110,7 @@ func (r *request) change(s setting) error {
 		return fmt.Errorf("changing %s: %w", lineList(r.lines), err)
 	}
 	r.set = s
+	r.audit.off = r.audit.off || s.debounce > 0
 	return nil
 }
 

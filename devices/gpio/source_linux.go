@@ -136,9 +136,10 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 			}
 		}
 		s.r.pending = s.r.pending[:0]
-		if err := s.wait(ctx, time.Now().Add(alive)); err != nil || ctx.Err() != nil {
+		if err := s.wait(ctx, s.pause()); err != nil || ctx.Err() != nil {
 			return err
 		}
+		s.compare()
 	}
 }
 
@@ -164,6 +165,25 @@ func (s *Source) wait(ctx context.Context, until time.Time) error {
 	return nil
 }
 
+// pause is how long to wait for edges at most.
+func (s *Source) pause() time.Time {
+	if s.r.audit.due {
+		return time.Now().Add(quiet)
+	}
+	return time.Now().Add(alive)
+}
+
+// compare looks for merged edges when there are no others.
+func (s *Source) compare() {
+	if len(s.r.pending) > 0 {
+		s.r.audit.edges()
+	} else if s.r.audit.due {
+		merged := s.r.audit.check(s.r.edges)
+		s.env.Lost(int(merged), "edges so close that they were one to the kernel")
+		s.r.unsaid += merged
+	}
+}
+
 func (s *Source) gone(err error) error {
 	return fmt.Errorf("the chip %s of %s is gone: %w", s.r.chip, lineList(s.r.lines), err)
 }
@@ -187,18 +207,20 @@ func (s *Source) initial(ctx context.Context, p post) error {
 
 // edge posts an edge.
 func (s *Source) edge(ctx context.Context, p post, e edge) error {
-	g := s.r.gaps
-	lost := g.before(e.seq)
+	seen := s.r.tallies[e.offset].seen
+	lost := seen.before(e.lineSeq)
 	f := s.fields(e.offset, e.at)
 	f["value"], f["edge"] = 0, "falling"
 	if e.rising {
 		f["value"], f["edge"] = 1, "rising"
 	}
-	f["seq"], f["line_seq"], f["lost"] = int64(e.seq), int64(e.lineSeq), lost
+	f["seq"], f["line_seq"], f["lost"] = int64(e.seq), int64(e.lineSeq), lost+s.r.unsaid
 	if err := p(ctx, e.at, f, nil); err != nil {
 		return err
 	}
-	s.r.gaps, s.r.tallies[e.offset].seen.last = g, e.lineSeq
+	s.r.tallies[e.offset].seen = seen
+	s.r.edges += 1 + lost
+	s.r.unsaid = 0
 	if lost > 0 {
 		s.env.Lost(int(lost), "edges came faster than the bus took them")
 	}
@@ -215,10 +237,10 @@ func (s *Source) fields(offset int, at time.Time) map[string]any {
 func (s *Source) count(ctx context.Context, p post) error {
 	next := time.Now().Add(s.o.Count.Every)
 	for {
-		err := s.wait(ctx, earlier(next, time.Now().Add(alive)))
+		err := s.wait(ctx, earlier(next, s.pause()))
+		s.compare()
 		for _, e := range s.r.pending {
-			s.r.tallies[e.offset].add(e)
-			s.r.gaps.last = e.seq
+			s.r.edges += s.r.tallies[e.offset].add(e)
 		}
 		s.r.pending = s.r.pending[:0]
 		if err != nil || ctx.Err() != nil {

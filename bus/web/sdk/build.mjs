@@ -2,7 +2,7 @@
 // same bytes. It fails when the module is larger than its bound.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
@@ -24,7 +24,7 @@ const options = {
   legalComments: "none",
   charset: "utf8",
   logLevel: "warning",
-  banner: { js: "/* postbus, Apache-2.0. With MQTT.js, mqtt-packet, readable-stream, buffer and others, MIT. */" },
+  banner: { js: "/* postbus, Apache-2.0. With MQTT.js and others; their licenses are in postbus.licenses.txt beside this file. */" },
   plugins: [
     {
       name: "shims",
@@ -46,8 +46,18 @@ const types = readFileSync(here(".cache/types/types.d.ts"), "utf8");
 const index = readFileSync(here(".cache/types/index.d.ts"), "utf8").replace(/^(import|export \*).*\n/gm, "");
 writeFileSync(here("dist/postbus.d.ts"), types + index);
 
+// The licenses of what is bundled want to travel with it.
+const inputs = Object.entries(Object.values(meta.metafile.outputs)[0].inputs).filter(([, i]) => i.bytesInOutput > 0);
+const packages = new Set(inputs.map(([path]) => path.match(/^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//)?.[1]).filter(Boolean));
+const licenses = [...packages].sort().map((dir) => {
+  const { name, version, license } = JSON.parse(readFileSync(here(`${dir}/package.json`), "utf8"));
+  const file = readdirSync(here(dir)).find((f) => /^licen[cs]e/i.test(f));
+  if (!file && license !== "MIT") throw new Error(`${name} has no license file`);
+  return `${name} ${version} (${license})\n\n${file ? readFileSync(here(`${dir}/${file}`), "utf8").trim() : "MIT, see its package.json"}\n`;
+});
+writeFileSync(here("dist/postbus.licenses.txt"), licenses.join(`\n${"-".repeat(72)}\n\n`).replace(/\r/g, ""));
+
 if (process.argv.includes("--meta")) {
-  const inputs = Object.entries(Object.values(meta.metafile.outputs)[0].inputs);
   const by = {};
   for (const [path, { bytesInOutput }] of inputs) {
     const name = path.match(/node_modules\/((?:@[^/]+\/)?[^/]+)/)?.[1] ?? path.split("/")[0];

@@ -41,6 +41,4 @@ const first = route.get().filter;
 setFilter(problem(first) ? "" : first);
 startFeed();
 startFigures();
-const app = document.getElementById("app")!;
-app.textContent = "";
-render(<App />, app);
+render(<App />, document.getElementById("app")!);

@@ -110,7 +110,7 @@ export class PostBus implements Bus {
       },
       up: (link) => this.up(link),
       publish: (p) => this.take(p),
-      down: (reason) => this.down(reason),
+      down: (reason, code) => this.down(reason, code),
       failed: (reason, final) => this.tryFailed(reason, final),
       takenOver: async () => {
         if (o.id !== undefined) return false;
@@ -275,9 +275,9 @@ export class PostBus implements Bus {
     this.inbox.offer(event, p.qos === 0 || id === undefined ? undefined : () => link?.acknowledge(id));
   }
 
-  private down(reason: string): void {
+  private down(reason: string, code: number): void {
     this.inbox.disconnected();
-    this.outbox.disconnected();
+    this.outbox.disconnected(reason, code);
     this.subscriptions.disconnected();
     this.tell("offline", reason);
   }

@@ -23,7 +23,7 @@ export interface ConnectionOptions {
   /** Called at once when a link is up, before any event of it. */
   up(link: Link): void;
   publish: LinkEvents["publish"];
-  down(reason: string): void;
+  down(reason: string, code: number): void;
   /** A try failed, or the state is otherwise worth telling. */
   failed(reason: string, final: boolean): void;
   /** Another client took the session; true: go on, for there is a new name. */
@@ -127,7 +127,7 @@ export class Connection {
     if (this.link !== link) return;
     this.link = undefined;
     clearTimeout(this.renewal);
-    this.o.down(reason);
+    this.o.down(reason, code);
     if (code === takenOver) {
       this.parked = true;
       void this.o.takenOver().then((renamed) => {

@@ -40,6 +40,8 @@ export interface Link {
   readonly present: boolean;
   /** How many publishes it takes unacknowledged. */
   readonly window: number;
+  /** How large a packet it takes, in bytes. */
+  readonly largest: number;
   alive: boolean;
   /** performance.now() of when something came last. */
   heard: number;
@@ -118,7 +120,7 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
       });
     });
 
-  const connack = await new Promise<{ sessionPresent: boolean; properties?: { receiveMaximum?: number } }>((resolve, reject) => {
+  const connack = await new Promise<{ sessionPresent: boolean; properties?: { receiveMaximum?: number; maximumPacketSize?: number } }>((resolve, reject) => {
     client.on("connect", (p) => resolve(p as never));
     client.on("error", (e: Error & { code?: unknown }) => {
       why = e.message;
@@ -148,6 +150,7 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
   return Object.assign(link, {
     present: connack.sessionPresent,
     window: connack.properties?.receiveMaximum ?? 65535,
+    largest: connack.properties?.maximumPacketSize ?? Infinity,
     async publish(topic: string, payload: Uint8Array, p: PublishOptions) {
       await asked<unknown>((done) =>
         client.publish(

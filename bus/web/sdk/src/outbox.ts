@@ -28,6 +28,7 @@ interface Row {
   stored: boolean;
   sent: boolean; // over the link at hand
   gone: boolean;
+  blamed: number; // connections that the bus ended while this alone was under way
   resolve?(): void;
   reject?(e: Error): void;
 }
@@ -44,6 +45,8 @@ export interface OutboxOptions {
 const window = 100; // unacknowledged at a time
 const overhead = 200; // bytes that an entry counts beyond topic and payload
 const later = new Set([0x83, 0x88, 0x89, 0x93, 0x96, 0x97]); // the bus cannot take it now
+const ours = new Set([0x81, 0x82, 0x90, 0x95, 0x99]); // the bus ended the connection over something that it was sent
+const blame = 2; // so often, and it is given up
 
 export class Outbox {
   private rows: Row[] = [];
@@ -57,6 +60,7 @@ export class Outbox {
   private retry: ReturnType<typeof setTimeout> | undefined;
   private attempt = 0;
   private broken = false;
+  private careful = false; // one at a time, to find the one that the bus cannot stand
   private closed = false;
 
   constructor(
@@ -73,7 +77,7 @@ export class Outbox {
     try {
       const entries = await this.o.store.load(this.owner());
       this.n = entries.reduce((n, e) => Math.max(n, e.n), this.n);
-      for (const e of entries) this.push({ entry: e, stored: true, sent: false, gone: false });
+      for (const e of entries) this.push({ entry: e, stored: true, sent: false, gone: false, blamed: 0 });
     } catch (e) {
       this.failing(e);
     }
@@ -88,7 +92,7 @@ export class Outbox {
         const from = this.n + 1;
         this.n += 100_000;
         for (const e of await this.o.store.adopt(owner, this.owner(), from)) {
-          this.push({ entry: e, stored: true, sent: false, gone: false });
+          this.push({ entry: e, stored: true, sent: false, gone: false, blamed: 0 });
         }
       }
       this.pump();
@@ -108,7 +112,7 @@ export class Outbox {
     }
     const entry: Entry = { owner: this.owner(), n: ++this.n, at: Date.now(), topic, payload, options };
     return new Promise<void>((resolve, reject) => {
-      const row: Row = { entry, stored: false, sent: false, gone: false, resolve, reject };
+      const row: Row = { entry, stored: false, sent: false, gone: false, blamed: 0, resolve, reject };
       this.push(row);
       this.putting.push(row);
       this.flush();
@@ -132,8 +136,14 @@ export class Outbox {
     this.pump();
   }
 
-  disconnected(): void {
+  /** An entry that makes the bus end every connection must not be sent for ever. */
+  disconnected(reason = "", code = 0): void {
     this.link = undefined;
+    if (!ours.has(code)) return;
+    const flying = this.rows.filter((r) => r.sent);
+    const [one] = flying;
+    if (this.careful && one && flying.length === 1 && ++one.blamed >= blame) this.giveUp(one, new Refused(reason, code));
+    this.careful = this.rows.length > 0;
   }
 
   async close(): Promise<void> {
@@ -167,10 +177,17 @@ export class Outbox {
     this.o.changed();
   }
 
+  /** Who emitted it is told; of an earlier page's nobody waits, so the page is. */
+  private giveUp(row: Row, error: Error): void {
+    this.remove(row);
+    if (row.reject) row.reject(error);
+    else this.o.failed(new Error(`${row.entry.topic}: ${error.message}`));
+  }
+
   private pump(): void {
     const { link } = this;
     if (!link || this.retry !== undefined) return;
-    const limit = Math.min(window, link.window);
+    const limit = this.careful ? 1 : Math.min(window, link.window);
     for (const row of [...this.rows]) {
       if (this.flying >= limit) return;
       if (!row.sent && !row.gone) this.send(link, row);
@@ -183,12 +200,15 @@ export class Outbox {
     if (options.expiry !== undefined) {
       const left = options.expiry - Math.floor((Date.now() - at) / 1000);
       if (left <= 0) {
-        this.remove(row);
-        row.reject?.(new Error(`${topic}: expired before it could be sent`));
+        this.giveUp(row, new Error("expired before it could be sent"));
         return;
       }
       // A clock that was set back must not make it live longer.
       send.expiry = Math.min(left, options.expiry);
+    }
+    if (sizeOf(topic, payload) > link.largest) {
+      this.giveUp(row, new Error(`${payload.length} bytes are more than the bus takes in one packet (${link.largest})`));
+      return;
     }
     row.sent = true;
     this.flying++;
@@ -196,20 +216,15 @@ export class Outbox {
       () => {
         this.remove(row);
         row.resolve?.();
+        if (this.rows.length === 0) this.careful = false;
         this.landed(link);
       },
       (e: Error) => {
         if (e instanceof Refused && later.has(e.code)) {
           row.sent = false;
           if (this.link === link) this.pause();
-        } else if (e instanceof Refused) {
-          this.remove(row);
-          if (row.reject) row.reject(e);
-          else this.o.failed(new Error(`${topic}: ${e.message}`));
-        } else if (link.alive) {
-          // It was never sent: its own fault, as a payload larger than the bus takes.
-          this.remove(row);
-          row.reject?.(e);
+        } else if (e instanceof Refused || link.alive) {
+          this.giveUp(row, e);
         }
         this.landed(link);
       },

@@ -126,6 +126,7 @@ export class Subscriptions {
       }
     }
     this.link = link;
+    this.refusals.clear(); // rights may have changed
     this.settleAll();
   }
 

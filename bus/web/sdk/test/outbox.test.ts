@@ -17,6 +17,7 @@ function fakeLink(window = 65535) {
   const link = {
     alive: true,
     window,
+    largest: 2000,
     publish: (_t: string, p: Uint8Array, options: PublishOptions) =>
       new Promise<void>((yes, no) => sent.push({ text: text(p), options, yes, no })),
   };
@@ -152,6 +153,36 @@ test("an entry that expired while it waited is not sent; another is sent with wh
   await assert.rejects(dead, /expired before/);
   assert.deepEqual(sent.map((s) => [s.text, s.options.expiry]), [["young", 40]]);
   t.mock.timers.reset();
+});
+
+test("what is larger than the bus takes is not sent", async () => {
+  const { outbox } = await stage();
+  const { link, sent } = fakeLink();
+  outbox.connected(link);
+  await assert.rejects(outbox.add("t", new Uint8Array(2000), {}), /2000 bytes are more than the bus takes/);
+  assert.equal(sent.length, 0);
+});
+
+test("an entry that makes the bus end the connection is found and given up; the others are sent", async () => {
+  const { outbox } = await stage();
+  const results: string[] = [];
+  for (const t of ["1", "poison", "2"]) outbox.add("t", bytes(t), {}).then(() => results.push(t), (e: Error) => results.push(`${t}: ${e.message}`));
+  for (let i = 0; i < 10 && outbox.size > 0; i++) {
+    const { link, sent, end } = fakeLink();
+    outbox.connected(link);
+    for (let k = 0; k < sent.length; k++) {
+      // The bus reads all that is in the pipe, and stumbles before it acknowledges anything.
+      if (sent.slice(k).some((s) => s.text === "poison")) {
+        outbox.disconnected("malformed", 0x81);
+        end();
+        break;
+      }
+      sent[k]!.yes();
+      await turn();
+    }
+    await turn();
+  }
+  assert.deepEqual(results, ["1", "poison: malformed", "2"]);
 });
 
 test("no more is unacknowledged than the bus takes", async () => {

@@ -14,6 +14,7 @@ import { History, ranges, type Message } from "./history";
 import { PayloadView } from "./payloadview";
 import { Plot } from "./plot";
 import { PublishBox } from "./publish";
+import { Why } from "./why";
 
 const drawEvery = 250;
 const history = new History();
@@ -139,7 +140,12 @@ function Topic(p: { topic: string; range: string; member: string; node: Node | u
           )}
         </p>
       ) : (
-        h.standing && <p class="soft">No event of this topic yet{h.reason ? `: ${h.reason}` : "."}</p>
+        h.standing && (
+          <>
+            <p class="soft">No event of this topic yet{h.reason ? `: ${h.reason}` : "."}</p>
+            <Why topic={p.topic} />
+          </>
+        )
       )}
       {newest && <Who source={newest.source} />}
       {numeric && <PlotBox h={h} range={p.range} member={p.member} paths={paths} node={node} />}

@@ -5,6 +5,7 @@ import { Connection } from "../mqtt/connection";
 import type { Publish } from "../mqtt/codec";
 import { reasonOf } from "../mqtt/reasons";
 import { numberIn } from "../model/numeric";
+import { Points } from "../model/points";
 import { clientId, socketURL } from "../state/feed";
 import { login } from "../state/login";
 
@@ -20,43 +21,11 @@ export interface Message {
 
 const keptMessages = 50;
 const keptPayload = 512 * 1024;
-const maxPoints = 60_000;
 const numberUpTo = 16 * 1024; // bytes of a payload that a number is looked for in
 
 export const ranges: Record<string, number> = { "10m": 600, "1h": 3600, "24h": 86_400 };
 
 const utf8 = new TextDecoder();
-
-// Points are the numbers of a topic over time, in two arrays as the plot wants them. When there are too
-// many, every second of the older half goes.
-export class Points {
-  x: number[] = []; // seconds
-  y: number[] = [];
-  thinned = false;
-
-  push(x: number, y: number): void {
-    this.x.push(x);
-    this.y.push(y);
-    if (this.x.length > maxPoints) this.thin();
-  }
-
-  private thin(): void {
-    const half = this.x.length >> 1;
-    const keep = (_: number, i: number) => i >= half || i % 2 === 0;
-    this.x = this.x.filter(keep);
-    this.y = this.y.filter(keep);
-    this.thinned = true;
-  }
-
-  // drop forgets what is before x; not every time, since it copies.
-  drop(x: number): void {
-    let n = 0;
-    while (n < this.x.length && this.x[n]! < x) n++;
-    if (n < 256 && n * 4 < this.x.length) return;
-    this.x.splice(0, n);
-    this.y.splice(0, n);
-  }
-}
 
 export class History {
   topic = "";

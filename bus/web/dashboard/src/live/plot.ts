@@ -3,7 +3,7 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { clockTime, exact, value } from "../model/format";
-import type { Points } from "./history";
+import type { Points } from "../model/points";
 
 const height = 168;
 

@@ -54,6 +54,7 @@ export class TreeView {
   private shapedAt = 0;
   private dirty = true;
   private still = matchMedia("(prefers-reduced-motion: reduce)");
+  private narrow = matchMedia("(max-width: 760px)");
   private observer = new ResizeObserver(() => this.wake());
 
   constructor(o: TreeViewOptions) {
@@ -276,7 +277,8 @@ export class TreeView {
       this.o.clear(n);
     } else if (target === row.caret || !n.has) {
       this.o.tree.toggle(n, !n.open);
-      if (!n.has && target !== row.caret) this.o.select(n);
+      // In one column the selection would cover the branch that was just opened.
+      if (!n.has && target !== row.caret && !this.narrow.matches) this.o.select(n);
     } else {
       this.o.select(n);
     }

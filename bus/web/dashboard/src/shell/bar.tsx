@@ -30,7 +30,7 @@ export function Bar() {
       )}
       {l.state === "online" && b && (
         <div class="bar">
-          <span data-missed={b.missed}><span class="shape g0" aria-hidden="true">●</span> Back after {duration(b.away / 1000)}{missed(b)}</span>
+          <span data-missed={b.missed}><span class="shape g0" aria-hidden="true">●</span> Back after {b.away < 1500 ? "a moment" : duration(b.away / 1000)}{missed(b)}</span>
           <button type="button" class="quiet" onClick={() => back.set(null)} aria-label="dismiss">×</button>
         </div>
       )}

@@ -70,6 +70,11 @@ export interface ShownEvent {
   source: string;
 }
 
+export interface Explanation {
+  audience: number;
+  by: { plugin: string; file: string; line: number; rule: string; state: string; reason?: string; verdict: string }[];
+}
+
 // Problem is an answer that was no.
 export class Problem extends Error {
   status: number;
@@ -112,9 +117,7 @@ export const api = {
   sessions: () => call<SessionInfo[]>(base + "sessions"),
   drop: (name: string) => call<void>(base + "sessions/" + encodeURIComponent(name), { method: "DELETE" }),
   topics: (filter: string) => call<ShownEvent[]>(`${base}topics?filter=${encodeURIComponent(filter)}`),
-  events: (filter: string, since: string, limit: number) =>
-    call<{ events: ShownEvent[]; epoch: string; next: number }>(
-      `${base}events?filter=${encodeURIComponent(filter)}&since=${encodeURIComponent(since)}&limit=${limit}`),
+  explain: (topic: string) => call<Explanation>(`${base}explain?topic=${encodeURIComponent(topic)}`),
   publish: (e: { topic: string; payload: string; qos: number; retain: boolean }) =>
     call<{ seq: number }>(base + "publish", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(e) }),
 };

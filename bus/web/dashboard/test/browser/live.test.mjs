@@ -111,6 +111,14 @@ test("payloads: JSON is formatted, bytes are hex, images are seen, a member can 
   await page.context().close();
 });
 
+test("a topic without events says who would publish it", async () => {
+  const page = await open(bus, "#/live?topic=nobody/here");
+  await page.getByText("No event of this topic yet.").waitFor();
+  await page.getByText("postbus pub -t nobody/here -m test").waitFor();
+  fine(page);
+  await page.context().close();
+});
+
 test("a filter completes, says what is wrong, and is kept in the address", async () => {
   await bus.publish("home/hall/temperature", "19", { retain: true });
   await bus.publish("garden/soil", "30", { retain: true });

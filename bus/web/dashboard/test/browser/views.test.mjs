@@ -232,6 +232,7 @@ test("360 pixels: one column, nothing wider than the screen, a topic and back", 
     await page.context().close();
   }
   const page = await open(bus, "#/live", { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
+  for (let i = 0; i < 2; i++) await row(page, "home").tap(); // closed, open: the tree stays
   await row(page, "clock").tap();
   await page.getByRole("heading", { name: "home/clock" }).waitFor();
   assert.equal(await page.locator(".tree").isVisible(), false);

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import mqtt from "mqtt";
-import { launch, sleep, startBus, startWeb, until } from "./stage.mjs";
+import { flags, launch, sleep, startBus, startWeb, until } from "./stage.mjs";
 
 let bus, web, context, listener;
 const heard = [];
@@ -65,6 +65,8 @@ test("emit resolves with the acknowledgement; payloads arrive as they are", asyn
   const wrong = await page.evaluate(() => bus.emit("out/+", 1).catch((e) => e.message));
   assert.match(wrong, /wildcard/);
   const refused = await page.evaluate(() => bus.emit("$SYS/x", 1).catch((e) => [e.message, e.code]));
+  const large = await page.evaluate(() => bus.emit("out/large", new Uint8Array(2 << 20)).catch((e) => e.message));
+  assert.match(large, /2097152 bytes are more than the bus takes/);
   assert.deepEqual(refused, ["the user may not publish here", 0x87]);
   await page.close();
 });
@@ -288,6 +290,35 @@ test("the script tag build", async () => {
   await connect(page);
   assert.equal(await page.evaluate(() => bus.current.state), "online");
   await page.close();
+});
+
+test("over plain http there are no Web Locks: tabs still have ids of their own, and the outbox is taken up", async () => {
+  const plain = await launch({ args: [...flags, "--host-resolver-rules=MAP pi.local 127.0.0.1"] });
+  const url = web.url.replace("127.0.0.1", "pi.local") + "/blank.html";
+  const visit = async () => {
+    const page = await plain.newPage();
+    await page.goto(url);
+    await until(() => page.evaluate(() => !!window.postbus), "the module");
+    return page;
+  };
+  const a = await visit();
+  assert.deepEqual(await a.evaluate(() => [isSecureContext, typeof navigator.locks]), [false, "undefined"]);
+  const id = await connect(a);
+  const [copy] = await Promise.all([plain.waitForEvent("page"), a.evaluate((u) => void window.open(u), url)]);
+  await until(() => copy.evaluate(() => !!window.postbus), "the module");
+  assert.notEqual(await connect(copy), id);
+  await a.reload();
+  await until(() => a.evaluate(() => !!window.postbus), "the module");
+  assert.equal(await connect(a), id);
+  web.cut = true;
+  web.drop();
+  await until(() => a.evaluate(() => bus.current.state === "offline"), "offline");
+  await a.evaluate(() => void bus.emit("out/plain", "left").catch(() => {}));
+  await sleep(300);
+  await a.close();
+  web.cut = false;
+  await until(() => texts("out/plain").length === 1, "sent by the other tab");
+  await plain.close();
 });
 
 test("close({forget: true}) ends the session, close() keeps it", async () => {

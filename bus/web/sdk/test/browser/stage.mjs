@@ -138,10 +138,12 @@ export async function startPublisher(bus, topic, rate = 200) {
   return p;
 }
 
+export const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
 export function launch(options = {}) {
   return chromium.launchPersistentContext(mkdtempSync(join(scratch, "profile-")), {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: flags,
     ...options,
   });
 }
