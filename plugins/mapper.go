@@ -44,9 +44,11 @@ type mapper struct {
 	last     atomic.Pointer[bus.Pending] // sent last; nil once what the disk refused is mended
 
 	turn   sync.Mutex      // held while one event is mapped and sent: this is the order
-	closed bool            // guarded by turn, as are named and before
+	closed bool            // guarded by turn, as is what follows
 	named  map[string]bool // topics that were announced to Home Assistant
-	before []ruleState
+	before []ruleState     // scratch, as are list and ready
+	list   []outcome
+	ready  []bus.Event
 
 	mu     sync.Mutex // guards what follows, never held while waiting
 	spec   *Spec
@@ -65,9 +67,19 @@ type mapper struct {
 
 // sealed is an event whose outcome is on its way to the disk.
 type sealed struct {
-	sent  []sent
+	first sent // most events have one outcome, and then nothing is allocated
+	more  []sent
+	n     int
 	bytes int
 	done  func(error)
+}
+
+func (s *sealed) add(x sent) {
+	if s.n++; s.n == 1 {
+		s.first = x
+		return
+	}
+	s.more = append(s.more, x)
 }
 
 type sent struct {
@@ -144,9 +156,10 @@ func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields ma
 		return err
 	}
 	m.turn.Lock()
-	list, err := m.one(ctx, from, at, fields)
+	out := sealed{bytes: size, done: done}
+	err := m.one(ctx, from, at, fields, &out)
 	if err == nil {
-		m.queue <- sealed{list, size, done} // has room: see flight
+		m.queue <- out // has room: see flight
 	}
 	m.turn.Unlock()
 	if err != nil {
@@ -156,9 +169,9 @@ func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields ma
 }
 
 // one maps and sends. The turn is held.
-func (m *mapper) one(ctx context.Context, from *runner, at time.Time, fields map[string]any) ([]sent, error) {
+func (m *mapper) one(ctx context.Context, from *runner, at time.Time, fields map[string]any, out *sealed) error {
 	if from.fenced.Load() || m.closed {
-		return nil, errStopped
+		return errStopped
 	}
 	m.mu.Lock()
 	v := expr.Vars{Event: fields, State: m.memory, Now: at, Host: m.host, Env: m.env}
@@ -176,9 +189,7 @@ func (m *mapper) one(ctx context.Context, from *runner, at time.Time, fields map
 	if m.tracing.Load() {
 		m.trace(&v, list, rules, states)
 	}
-	events := m.events(list, at)
-	out := make([]sent, 0, len(events))
-	for _, e := range events {
+	for _, e := range m.events(list, at) {
 		p, err := m.send(ctx, e, m.broken)
 		if err != nil { // being stopped: the event comes again, to rules that have not seen it
 			m.mu.Lock()
@@ -187,21 +198,21 @@ func (m *mapper) one(ctx context.Context, from *runner, at time.Time, fields map
 			}
 			m.memory, m.dirty = memory, dirty
 			m.mu.Unlock()
-			return nil, err
+			return err
 		}
 		if e.Topic[0] != '$' { // an action's queue is not published
 			m.count.published.Add(1)
 		}
 		m.last.Store(&p)
-		out = append(out, sent{e, p})
+		out.add(sent{e, p})
 	}
-	return out, nil
+	return nil
 }
 
 // outcomes asks every rule. mu is held.
 func (m *mapper) outcomes(from *runner, v *expr.Vars) []outcome {
 	m.count.in.Add(1)
-	var list []outcome
+	list := m.list[:0]
 	filtered := false
 	for i, r := range m.spec.rules {
 		st := m.states[i]
@@ -225,6 +236,7 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) []outcome {
 	if len(list) == 0 && filtered {
 		m.count.filtered.Add(1)
 	}
+	m.list = list
 	return list
 }
 
@@ -262,7 +274,7 @@ func (e *ruleError) Unwrap() error { return e.err }
 
 // events are outcomes as the bus takes them.
 func (m *mapper) events(list []outcome, at time.Time) []bus.Event {
-	out := make([]bus.Event, 0, len(list))
+	out := m.ready[:0]
 	for i := range list {
 		o := &list[i]
 		e := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Source: sourceName(m.id)}
@@ -280,6 +292,7 @@ func (m *mapper) events(list []outcome, at time.Time) []bus.Event {
 		}
 		out = append(out, e)
 	}
+	m.ready = out
 	return out
 }
 
@@ -353,9 +366,12 @@ func (m *mapper) seal() {
 	n, bytes := 0, 0
 	for s := range m.queue {
 		var err error
-		for i := range s.sent {
-			if err = m.durable(&s.sent[i]); err != nil {
-				break
+		if s.n > 0 {
+			err = m.durable(&s.first)
+		}
+		for i := range s.more {
+			if err == nil {
+				err = m.durable(&s.more[i])
 			}
 		}
 		if s.done != nil {

@@ -7,7 +7,7 @@
 import { Absence } from "./absence";
 import { Connection } from "./connection";
 import { bytesOf, ofPublish, type Publish } from "./event";
-import { Http } from "./http";
+import { Http, type Login } from "./http";
 import { Inbox } from "./inbox";
 import type { Link, PublishOptions } from "./link";
 import { Outbox } from "./outbox";
@@ -51,12 +51,13 @@ export class PostBus implements Bus {
   private settle: ((e?: Error) => void) | undefined;
   private tokenTried = false;
   private told = "";
+  private lastLogin: Promise<Login> | undefined;
 
   constructor(private o: Options) {
     const { ws, base } = addresses(o.url);
     this.base = base;
     this.ws = ws;
-    this.http = new Http(base, () => this.login());
+    this.http = new Http(base, (fresh) => (fresh ? this.login() : (this.lastLogin ?? this.login())));
     this.inbox = new Inbox({
       wanting: (topic) => this.subscriptions.wanting(topic),
       unheard: (topic) => this.subscriptions.unheard(topic),
@@ -94,8 +95,20 @@ export class PostBus implements Bus {
     const memory = storage(o.id === undefined ? "sessionStorage" : "localStorage");
     const filters = () => `${scope}/${this.id}/filters`;
     this.subscriptions = new Subscriptions({
-      load: () => JSON.parse(memory?.getItem(filters()) ?? "[]") as [string, boolean][],
-      save: (f) => memory?.setItem(filters(), JSON.stringify(f)),
+      load: () => {
+        try {
+          return JSON.parse(memory?.getItem(filters()) ?? "[]") as [string, boolean][];
+        } catch {
+          return [];
+        }
+      },
+      save: (f) => {
+        try {
+          memory?.setItem(filters(), JSON.stringify(f));
+        } catch {
+          // The page has filled its storage. After a reload nothing will be given up that nobody wants.
+        }
+      },
       refused: (filter, error) => void this.failed({ error: new Error(`${filter}: ${error.message}`), filter }),
     });
     this.connection = new Connection({
@@ -231,10 +244,12 @@ export class PostBus implements Bus {
     this.tell("offline", "closed");
   }
 
-  private async login(): Promise<{ username?: string | undefined; password?: string | undefined }> {
+  private login(): Promise<Login> {
     const { user, password, token } = this.o;
-    if (token === undefined) return { username: user, password };
-    return { username: user ?? "", password: typeof token === "function" ? await token() : token };
+    const ask = async () => (token === undefined ? { username: user, password } : { username: user ?? "", password: typeof token === "function" ? await token() : token });
+    const login = ask();
+    login.then(() => (this.lastLogin = login)).catch(() => {});
+    return login;
   }
 
   private up(link: Link): void {
@@ -312,7 +327,7 @@ export class PostBus implements Bus {
   private failed(f: Failure): "skip" | void {
     let answer: "skip" | undefined;
     if (this.onErrors.size === 0) console.error("postbus:", f.error, f.event?.topic ?? "");
-    for (const callback of this.onErrors) if (callback(f) === "skip") answer = "skip";
+    for (const callback of this.onErrors) if (safely(() => callback(f)) === "skip") answer = "skip";
     return answer;
   }
 
@@ -324,7 +339,7 @@ export class PostBus implements Bus {
     this.telling = undefined;
     const s = this.current;
     this.told = JSON.stringify(s);
-    for (const l of [...this.listeners]) l(s);
+    for (const l of [...this.listeners]) safely(() => l(s));
   }
 
   /** Something but the state changed: told a few times a second. */
@@ -334,5 +349,15 @@ export class PostBus implements Bus {
       this.telling = undefined;
       if (JSON.stringify(this.current) !== this.told) this.tell(this.state, this.reason);
     }, statusEvery);
+  }
+}
+
+/** A callback that only listens must not stop what it listens to. */
+function safely<T>(f: () => T): T | undefined {
+  try {
+    return f();
+  } catch (e) {
+    console.error("postbus:", e);
+    return undefined;
   }
 }

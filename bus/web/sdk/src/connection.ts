@@ -1,6 +1,7 @@
 // This file keeps the page connected: one link after the other, with a growing pause between tries, and
 // without one when there is reason to think that the network or the machine is back.
 
+import type { Login } from "./http";
 import { connectLink, Refused, type Link, type LinkEvents, type LinkOptions } from "./link";
 
 /** Full jitter between 0.5 s and a bound that doubles up to 15 s. */
@@ -17,7 +18,7 @@ const answerAtOnce = 2000; // when there is a reason to doubt
 
 export interface ConnectionOptions {
   /** Called before every try, so that a token is new. */
-  login(): Promise<{ username?: string | undefined; password?: string | undefined }>;
+  login(): Promise<Login>;
   link: Omit<LinkOptions, "username" | "password" | "clientId">;
   clientId(): string;
   /** Called at once when a link is up, before any event of it. */

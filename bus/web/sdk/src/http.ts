@@ -5,7 +5,10 @@ import { sinceText } from "./link";
 import type { Place } from "./absence";
 import type { HistoryOptions } from "./types";
 
-type Login = () => Promise<{ username?: string | undefined; password?: string | undefined }>;
+export interface Login {
+  username?: string | undefined;
+  password?: string | undefined;
+}
 
 interface Page {
   events: Shown[];
@@ -18,7 +21,8 @@ const pageSize = 10_000;
 export class Http {
   constructor(
     private base: string,
-    private login: Login,
+    /** fresh: the one before was refused. */
+    private login: (fresh: boolean) => Promise<Login>,
   ) {}
 
   async history(filter: string, o: HistoryOptions): Promise<Received[]> {
@@ -51,8 +55,8 @@ export class Http {
     }
   }
 
-  private async get(path: string, credentials: RequestCredentials): Promise<unknown> {
-    const { username, password } = await this.login();
+  private async get(path: string, credentials: RequestCredentials, fresh = false): Promise<unknown> {
+    const { username, password } = await this.login(fresh);
     const headers: Record<string, string> = {};
     if (username !== undefined || password !== undefined) {
       const bytes = new TextEncoder().encode(`${username ?? ""}:${password ?? ""}`);
@@ -60,6 +64,7 @@ export class Http {
       credentials = "omit";
     }
     const r = await fetch(this.base + path, { headers, credentials, cache: "no-store", signal: AbortSignal.timeout(30_000) });
+    if (r.status === 401 && password !== undefined && !fresh) return this.get(path, credentials, true);
     if (!r.ok) {
       const said = (await r.json().catch(() => ({}))) as { error?: string; hint?: string };
       throw new Error(said.error ? said.error + (said.hint ? ` (${said.hint})` : "") : `${path}: HTTP ${r.status}`);

@@ -1,5 +1,6 @@
 // This file plays the scenarios with postbus and with Socket.IO and its connection state recovery, in one run,
-// and prints what each lost. Run `npm ci` in test/compare first.
+// and prints what each lost. Run `npm ci` in test/compare first. --long adds an absence of more than the two
+// minutes that Socket.IO remembers; --only=TEXT plays the scenarios whose name has it.
 
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
@@ -85,8 +86,21 @@ const targets = {
   "Socket.IO": { page: "socketio.html", server: sio, web: await startWeb(sio), startPublisher: (t) => socketIOPublisher(sio, t) },
 };
 
+const long = {
+  name: "offline for 130 s",
+  async run({ page, web }) {
+    web.cut = true;
+    web.drop();
+    await sleep(130_000);
+    web.cut = false;
+    await until(() => page.evaluate(() => window.isOnline()), "online again");
+  },
+};
+const only = process.argv.find((a) => a.startsWith("--only="))?.slice(7) ?? "";
+const played = [...scenarios, ...(process.argv.includes("--long") ? [long] : [])].filter((s) => s.name.includes(only));
+
 const rows = [];
-for (const scenario of scenarios) {
+for (const scenario of played) {
   const row = [scenario.name];
   for (const [name, target] of Object.entries(targets)) {
     const r = await play(scenario, target, rate);

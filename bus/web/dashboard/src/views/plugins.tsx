@@ -10,6 +10,7 @@ import { go, link, type Route } from "../state/route";
 import { useEscape, useNow, useStore } from "../state/store";
 import { Ago, Command, Copy, Slow } from "../shell/dialog";
 
+const silent = new Set(["rejected", "backoff", "awaiting-approval", "disabled", "starting"]);
 const shapes = ["●", "▲", "■"];
 
 export function shapeOf(state: string): string {
@@ -20,7 +21,7 @@ export function shapeOf(state: string): string {
 function flow(p: Plugin): string {
   if (!p.sources && !p.topics && !p.actions) return "";
   const from = p.sources?.map((s) => s.name).join(", ") || "–";
-  const to = [...(p.topics?.slice(0, 1) ?? []), ...(p.actions?.slice(0, 2).map((a) => a.name) ?? [])];
+  const to = [...(p.topics?.slice(0, 1).map((t) => t.replace(/\$\{[^}]*\}/g, "…")) ?? []), ...(p.actions?.slice(0, 2).map((a) => a.name) ?? [])];
   const more = (p.topics?.length ?? 0) - 1 + Math.max(0, (p.actions?.length ?? 0) - 2);
   return `${from} → ${to.join(", ") || "–"}${more > 0 ? ` +${more}` : ""}`;
 }
@@ -67,7 +68,7 @@ export function Plugins(p: { route: Route }) {
                   <span class="shape" aria-hidden="true">{shapeOf(x.state)}</span>
                   <b class="id">{x.id}</b>
                   <span class="flow soft">{flow(x)}</span>
-                  <span class="rate">{r === null ? "–" : r === 0 ? "idle" : `${rate(r)} ev/s`}</span>
+                  <span class="rate">{r === null || silent.has(x.state) ? "–" : r === 0 ? "idle" : `${rate(r)} ev/s`}</span>
                   <span class="state">{x.state.replace("-", " ")}</span>
                 </a>
               </li>
@@ -122,8 +123,8 @@ function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
       </p>
       {errors.map((e) => (
         <div class="error" role="alert" key={e.text}>
+          <div class="title"><span>{e.line > 0 ? `line ${e.line}` : "error"}</span><Copy text={e.text} what="the error" /></div>
           <pre tabIndex={0} aria-label={`error in line ${e.line}`}>{e.text.replace(/\n+$/, "")}</pre>
-          <Copy text={e.text} what="the error" />
         </div>
       ))}
       {x.approve && x.approve.length > 0 && (

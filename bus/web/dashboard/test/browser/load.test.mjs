@@ -21,6 +21,15 @@ const heap = async (page) => {
   return usedSize;
 };
 
+// busy lists the tasks of the page's own thread, by the processor time that each took, in milliseconds:
+// on a machine that others use, the time that passed says little.
+function busy(trace) {
+  const threads = trace.filter((e) => e.name === "thread_name" && e.args.name === "CrRendererMain");
+  const of = (t) => trace.filter((e) => e.pid === t.pid && e.tid === t.tid && e.ph === "X" && e.name.includes("RunTask"));
+  const tasks = threads.map(of).sort((a, b) => b.length - a.length)[0];
+  return tasks.map((e) => (e.tdur ?? 0) / 1000).sort((a, b) => b - a);
+}
+
 test("10,000 topics and 1,000 updates a second do not make it stutter", async () => {
   const pump = await bus.pump();
   for (let from = 0; from < topics; from += 500) {
@@ -44,11 +53,6 @@ test("10,000 topics and 1,000 updates a second do not make it stutter", async ()
     window.long = [];
     window.frames = [];
     new PerformanceObserver((l) => window.long.push(...l.getEntries().map((e) => Math.round(e.duration)))).observe({ type: "longtask" });
-    // What a long frame was spent on, where the browser tells.
-    window.blame = [];
-    new PerformanceObserver((l) => {
-      for (const e of l.getEntries()) if (e.blockingDuration > 0) window.blame.push(`${Math.round(e.duration)} ms: ${e.scripts.map((s) => `${s.invoker} ${s.sourceFunctionName} ${Math.round(s.duration)}`).join(", ")}`);
-    }).observe({ type: "long-animation-frame" });
     let last = performance.now();
     const tick = (now) => {
       window.frames.push(now - last);
@@ -71,21 +75,23 @@ test("10,000 topics and 1,000 updates a second do not make it stutter", async ()
     return sent;
   };
   await run(4); // until the first numbers are there
-  await page.evaluate(() => (window.long = [], window.frames = [], window.blame = []));
+  await page.evaluate(() => (window.long = [], window.frames = []));
   const before = await heap(page);
+  const browser = page.context().browser();
+  await browser.startTracing(page, { categories: ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"] });
   const scroll = setInterval(() => page.locator(".tree").evaluate((e) => e.scrollBy(0, 200)).catch(() => {}), 250);
   const sent = await run(seconds);
   clearInterval(scroll);
-  await sleep(500);
-  const { long, frames, blame } = await page.evaluate(() => ({ long: window.long, frames: window.frames, blame: window.blame }));
+  const tasks = busy(JSON.parse((await browser.stopTracing()).toString()).traceEvents);
+  const { long, frames } = await page.evaluate(() => ({ long: window.long, frames: window.frames }));
   const after = await heap(page);
   frames.sort((a, b) => a - b);
   const rows = await page.locator(".row:visible").count();
   const at = (q) => frames[Math.floor(frames.length * q)]?.toFixed(1);
-  console.log(`# ${sent} events in ${seconds} s over ${topics} topics: ${long.length} long tasks ${JSON.stringify(long)}, frames p50 ${at(0.5)} ms p99 ${at(0.99)} ms, heap ${(before / 1e6).toFixed(1)} -> ${(after / 1e6).toFixed(1)} MB, ${rows} rows drawn`);
-  for (const b of blame) console.log(`# ${b}`);
+  console.log(`# ${sent} events in ${seconds} s over ${topics} topics: the largest tasks took ${tasks.slice(0, 5).map((t) => t.toFixed(0)).join(", ")} ms of processor time, ${long.length} lasted over 50 ms ${JSON.stringify(long)}, frames p50 ${at(0.5)} ms p99 ${at(0.99)} ms, heap ${(before / 1e6).toFixed(1)} -> ${(after / 1e6).toFixed(1)} MB, ${rows} rows drawn`);
   assert.ok(rows > 10 && rows < 60, `${rows} rows`);
-  assert.ok(long.length <= 3, `long tasks: ${long}`);
+  assert.ok(tasks[0] < 50, `a task of ${tasks[0]} ms`);
+  assert.ok(long.length <= 1 + seconds / 5, `long tasks: ${long}`);
   assert.ok(after - before < 8e6, "the heap grows");
   assert.deepEqual(page.problems, []);
   pump.end();

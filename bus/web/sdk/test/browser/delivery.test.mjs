@@ -217,6 +217,9 @@ test("a callback that fails gets its event again, the others wait; skip gives it
       if (e.text === "4") throw new Error("never");
       got.push([e.text, e.redelivered]);
     });
+    bus.onError(() => {
+      throw new Error("who listens badly stops nothing");
+    });
     bus.onError((f) => (f.event?.text === "4" && f.attempt >= 3 ? "skip" : undefined));
   });
   await sleep(200);

@@ -11,6 +11,16 @@ export const scenarios = [
     run: () => sleep(2000),
   },
   {
+    name: "the clock jumps an hour on, and nothing else",
+    async run({ page }) {
+      await page.evaluate(() => {
+        const real = Date.now;
+        Date.now = () => real() + 3_600_000;
+      });
+      await sleep(3000);
+    },
+  },
+  {
     name: "offline for 10 s (network emulation)",
     async run({ page, context }) {
       await context.setOffline(true);

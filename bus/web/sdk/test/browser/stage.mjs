@@ -68,6 +68,9 @@ export async function startBus(name = "bus", args = []) {
   return bus;
 }
 
+// A bus on loopback answers only to loopback's names; a proxy that gives it another says so itself.
+const here = (header) => header.replace("pi.local", "127.0.0.1");
+
 const csp = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'";
 const types = { js: "text/javascript", html: "text/html", css: "text/css" };
 
@@ -85,7 +88,7 @@ export async function startWeb(bus) {
       return res.end(readFileSync(file));
     }
     if (web.cut) return req.socket.destroy();
-    const up = http.request({ host: "127.0.0.1", port: bus.httpPort, path: req.url, method: req.method, headers: req.headers }, (r) => {
+    const up = http.request({ host: "127.0.0.1", port: bus.httpPort, path: req.url, method: req.method, headers: { ...req.headers, host: here(req.headers.host) } }, (r) => {
       res.writeHead(r.statusCode, r.headers);
       r.pipe(res);
     });
@@ -96,7 +99,7 @@ export async function startWeb(bus) {
     if (web.cut) return socket.destroy();
     const up = net.connect(bus.httpPort, "127.0.0.1", () => {
       const lines = [`GET ${req.url} HTTP/1.1`];
-      for (let i = 0; i < req.rawHeaders.length; i += 2) lines.push(`${req.rawHeaders[i]}: ${req.rawHeaders[i + 1]}`);
+      for (let i = 0; i < req.rawHeaders.length; i += 2) lines.push(`${req.rawHeaders[i]}: ${here(req.rawHeaders[i + 1])}`);
       up.write(lines.join("\r\n") + "\r\n\r\n");
       up.write(head);
       // hang: the cable is out, and neither side is told.
