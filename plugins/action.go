@@ -73,7 +73,7 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 	}
 	a.retry = f.retry(m)
 	if v, ok := m.Get("home_assistant"); ok {
-		r.ha = readHomeAssistant(v, r)
+		r.ha = readHomeAssistant(v, r, f.spec.reads)
 	}
 	a.hash = Hash(fmt.Appendf(nil, "%s %#v %v %v", found[0], deep(reflect.ValueOf(a.options)), a.retry, a.expires))
 }

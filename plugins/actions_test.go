@@ -226,6 +226,31 @@ func TestRetainedEventsGoWithTheirFile(t *testing.T) {
 	until(t, "the hall is cleared", func() bool { return len(retained("room/+")) == 0 && len(retained("homeassistant/#")) == 0 })
 }
 
+func TestEntitiesThatAreCommanded(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.write("a.yaml", "source: {probe: {name: a}}\nactions:\n  - note: {title: x}\n    home_assistant: {component: switch, name: Lamp, command_topic: lamp/set}\npublish:\n  - {topic: lamp/state, home_assistant: {device_class: door}}\n")
+	w.is("a", StateRunning)
+	entity := func(topic string) (m map[string]any) {
+		until(t, "it is announced: "+topic, func() bool {
+			l, err := w.bus.Retained(topic)
+			if err != nil || len(l) != 1 {
+				return false
+			}
+			m = decode(t, l[0].Payload)
+			return true
+		})
+		return m
+	}
+	if m := entity("homeassistant/switch/postbus_a/note/config"); m["command_topic"] != "lamp/set" || m["state_topic"] != nil || m["name"] != "Lamp" {
+		t.Errorf("%v", m)
+	}
+	if m := entity("homeassistant/binary_sensor/postbus_a/lamp_state/config"); m["state_topic"] != "lamp/state" || m["command_topic"] != nil {
+		t.Errorf("%v", m)
+	}
+	w.remove("a.yaml")
+	until(t, "they go with the file", func() bool { l, _ := w.bus.Retained("homeassistant/#"); return len(l) == 0 })
+}
+
 func TestWhatOthersPublishedStays(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.write("a.yaml", "source: {probe: {name: a}}\npublish: [{topic: x/y, retain: true}]\n")

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
@@ -29,7 +30,7 @@ type homeAssistant struct {
 	CommandTopic   string `key:"command_topic" doc:"topic that it is commanded by; of an action it is the source's"`
 }
 
-func readHomeAssistant(n yamlnode.Node, r *rule) *homeAssistant {
+func readHomeAssistant(n yamlnode.Node, r *rule, reads []string) *homeAssistant {
 	h := &homeAssistant{}
 	rd := reader{}
 	rd.fill(n, fieldValue(h), map[string]yamlnode.Node{}, "")
@@ -41,8 +42,25 @@ func readHomeAssistant(n yamlnode.Node, r *rule) *homeAssistant {
 			h.Component = "binary_sensor"
 		}
 	}
+	if r.action != nil && h.command(reads) == "" {
+		n.Fail("write command_topic: a/b, or a source: {mqtt: {topics: [a/b]}} with one topic", "nobody could say by which topic it is commanded")
+	}
 	return h
 }
+
+// command is the topic that the entity is commanded by; empty for one that only tells.
+func (h *homeAssistant) command(reads []string) string {
+	if h.CommandTopic != "" {
+		return h.CommandTopic
+	}
+	if commanded[h.Component] && len(reads) == 1 && !strings.ContainsAny(reads[0], "+#") {
+		return reads[0]
+	}
+	return ""
+}
+
+// commanded are the components that take commands.
+var commanded = map[string]bool{"switch": true, "light": true, "button": true, "number": true, "text": true, "cover": true, "lock": true, "fan": true, "siren": true, "select": true}
 
 // binaryClasses are device classes that only binary sensors have.
 var binaryClasses = map[string]bool{"battery_charging": true, "carbon_monoxide": true, "cold": true, "connectivity": true, "door": true,
@@ -54,28 +72,24 @@ var notSlug = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
 
 func slug(s string) string { return strings.Trim(notSlug.ReplaceAllString(s, "_"), "_") }
 
-// discovery is the topic and the payload that announce the entity whose values are on topic.
-func (h *homeAssistant) discovery(id, host, topic string, reads []string) (string, []byte) {
-	object := slug(topic)
-	unique := slug("postbus_" + host + "_" + id + "_" + topic)
+// discovery is the topic and the payload that announce an entity: one whose values are on topic, or for
+// an action, whose topic is empty, one that only takes commands. what names it.
+func (h *homeAssistant) discovery(id, host, what, topic string, reads []string) (string, []byte) {
+	object := slug(what)
+	unique := slug("postbus_" + host + "_" + id + "_" + what)
 	name := h.Name
 	if name == "" {
-		name = strings.ReplaceAll(topic, "/", " ")
+		name = strings.ReplaceAll(what, "/", " ")
 	}
 	c := map[string]any{
 		"name": name, "unique_id": unique,
 		"device": map[string]any{"identifiers": []string{"postbus_" + host + "_" + id}, "name": id + " on " + host, "manufacturer": "postbus", "model": "plugin " + id},
 		"origin": map[string]any{"name": "postbus"},
 	}
-	commanded := map[string]bool{"switch": true, "light": true, "button": true, "number": true, "text": true, "cover": true, "lock": true, "fan": true, "siren": true, "select": true}
-	command := h.CommandTopic
-	if command == "" && commanded[h.Component] && len(reads) == 1 && !strings.ContainsAny(reads[0], "+#") {
-		command = reads[0]
-	}
-	if command != "" {
+	if command := h.command(reads); command != "" {
 		c["command_topic"] = command
 	}
-	if h.Component != "button" {
+	if topic != "" && h.Component != "button" {
 		c["state_topic"] = topic
 	}
 	switch {
@@ -116,4 +130,26 @@ func (h *homeAssistant) owns(id string, r *rule, topic string) bool {
 		return object == slug(r.topic.constant)
 	}
 	return true // one of the topics that are filled in
+}
+
+// entities are the discovery events of a file that are known before any of its events.
+func (s *Spec) entities(host string) []bus.Event {
+	var out []bus.Event
+	for _, r := range s.rules {
+		if r.ha == nil {
+			continue
+		}
+		what, topic := "", ""
+		switch {
+		case r.action != nil:
+			what = r.action.key
+		case r.topic != nil && r.topic.constant != "":
+			what, topic = r.topic.constant, r.topic.constant
+		default:
+			continue // each topic is announced with its first event
+		}
+		at, payload := r.ha.discovery(s.ID, host, what, topic, s.reads)
+		out = append(out, bus.Event{Topic: at, Payload: payload, QoS: 1, Retain: true, Source: sourceName(s.ID)})
+	}
+	return out
 }

@@ -286,8 +286,8 @@ func (m *mapper) events(list []outcome, at time.Time) []bus.Event {
 			}
 			e.Expiry = max(left.Round(time.Second), time.Second)
 		}
-		if h := o.rule.ha; h != nil && o.rule.topic != nil && m.announceOnce(o.topic) {
-			topic, payload := h.discovery(m.id, m.host, o.topic, m.spec.reads)
+		if h := o.rule.ha; h != nil && o.rule.topic != nil && o.rule.topic.constant == "" && m.announceOnce(o.topic) {
+			topic, payload := h.discovery(m.id, m.host, o.topic, o.topic, m.spec.reads)
 			out = append(out, bus.Event{Topic: topic, Payload: payload, QoS: 1, Retain: true, Source: sourceName(m.id)})
 		}
 		out = append(out, e)

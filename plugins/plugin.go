@@ -163,6 +163,11 @@ func (p *plugin) bring(ctx context.Context, next *Spec) {
 		return
 	}
 	p.log.Info("plugin runs", "generation", generation, "file", next.File)
+	for _, e := range next.entities(p.s.o.Host) {
+		if _, err := p.mapper.send(ctx, e, func() bool { return false }); err != nil {
+			return // the program stops
+		}
+	}
 }
 
 // apply replaces what runs by next. On an error what ran runs.
