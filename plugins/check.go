@@ -66,7 +66,6 @@ type fileReader struct {
 	spec  *Spec
 	scope expr.Scope
 	keys  map[string]int // of actions, how many by kind
-	event reflect.Type   // of a test's event; nil: any
 }
 
 var fileKeys = []string{"description", "source", "sources", "publish", "actions", "tests", "permissions"}

@@ -20,7 +20,7 @@ func parseRate(s string) (*rateSpec, error) {
 		return nil, fmt.Errorf("%q is no rate", s)
 	}
 	per = strings.TrimSpace(per)
-	if per != "" && strings.IndexAny(per[:1], "0123456789") < 0 {
+	if per != "" && !strings.ContainsAny(per[:1], "0123456789") {
 		per = "1" + per
 	}
 	d, err := yamlnode.ParseDuration(per)

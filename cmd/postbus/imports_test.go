@@ -40,10 +40,11 @@ var rules = []rule{
 	{"config/...", []string{"config/...", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"}, []string{"bus/..."}, "config is the standard library and its parser"},
 	{"devices/...", []string{"!module"}, []string{"github.com/mochi-mqtt/...", "plugins/...", "bus/..."}, "a driver can be tested alone"},
 	{"plugins", []string{"plugins/expr", "config/yamlnode", "config/dirwatch", "bus", "!module"}, []string{"github.com/mochi-mqtt/..."}, "plugins know kinds by their shape"},
+	{"plugins/option", nil, nil, "options are the standard library's"},
 	{"plugins/lines", nil, nil, "lines are the standard library's"},
 	{"plugins/process", []string{"plugins/lines", "!module"}, []string{"github.com/mochi-mqtt/...", "bus/..."}, "processes know no bus"},
 	{"plugins/expr", []string{"!module"}, []string{"github.com/mochi-mqtt/...", "bus/..."}, "expressions know no bus"},
-	{"plugins/...", []string{"!module", "plugins/lines", "plugins/process"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus"}, "a kind can be tested alone"},
+	{"plugins/...", []string{"!module", "plugins/lines", "plugins/option", "plugins/process"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus"}, "a kind can be tested alone"},
 	{"docs/...", []string{"..."}, nil, "examples may use everything"},
 }
 

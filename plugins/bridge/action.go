@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -52,10 +54,10 @@ func (o ActionOptions) Access() []string {
 
 // Args is one event's.
 type Args struct {
-	Topic   string `key:"topic" doc:"the topic at the remote" need:"yes"`
-	Payload any    `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; nothing is an empty payload"`
-	QoS     QoS    `key:"qos" doc:"quality of service, 0 to 2; 1 when left out. With 0 it is done when it is sent"`
-	Retain  bool   `key:"retain" doc:"the remote is to keep it as the topic's last value"`
+	Topic   string     `key:"topic" doc:"the topic at the remote" need:"yes"`
+	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; nothing is an empty payload"`
+	QoS     option.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out. With 0 it is done when it is sent"`
+	Retain  bool       `key:"retain" doc:"the remote is to keep it as the topic's last value"`
 }
 
 // ActionEnv is what the action needs of postbus.

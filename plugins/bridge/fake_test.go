@@ -48,7 +48,6 @@ type fakeEnv struct {
 
 	degraded []string
 	lost     map[string]int
-	bad      string // an acknowledgement out of order
 }
 
 func newEnv(t *testing.T) *fakeEnv {

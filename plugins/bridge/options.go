@@ -4,7 +4,6 @@ package bridge
 
 import (
 	_ "embed"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"net"
@@ -12,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -41,52 +42,28 @@ type Options struct {
 
 // In is a rule for messages from the remote.
 type In struct {
-	Filter string `key:"filter" doc:"a topic filter at the remote" need:"yes"`
-	QoS    QoS    `key:"qos" doc:"quality of service of the subscription, 0 to 2; 1 when left out"`
-	Strip  string `key:"strip" doc:"taken off the front of the remote's topic where it stands there"`
-	Prefix string `key:"prefix" doc:"put before what is left, to be the topic here"`
+	Filter string     `key:"filter" doc:"a topic filter at the remote" need:"yes"`
+	QoS    option.QoS `key:"qos" doc:"quality of service of the subscription, 0 to 2; 1 when left out"`
+	Strip  string     `key:"strip" doc:"taken off the front of the remote's topic where it stands there"`
+	Prefix string     `key:"prefix" doc:"put before what is left, to be the topic here"`
 }
 
 // Out is a rule for events to the remote.
 type Out struct {
-	Filter string `key:"filter" doc:"a topic filter on this bus" need:"yes"`
-	QoS    QoS    `key:"qos" doc:"quality of service, 0 or 1; 1 when left out. With 0 an event counts as delivered when it is sent"`
-	Strip  string `key:"strip" doc:"taken off the front of the topic where it stands there"`
-	Prefix string `key:"prefix" doc:"put before what is left, to be the topic at the remote"`
-	Retain string `key:"retain" doc:"whether the remote is to retain it: as the event is (when left out), always or never" oneof:"keep|always|never"`
+	Filter string     `key:"filter" doc:"a topic filter on this bus" need:"yes"`
+	QoS    option.QoS `key:"qos" doc:"quality of service, 0 or 1; 1 when left out. With 0 an event counts as delivered when it is sent"`
+	Strip  string     `key:"strip" doc:"taken off the front of the topic where it stands there"`
+	Prefix string     `key:"prefix" doc:"put before what is left, to be the topic at the remote"`
+	Retain string     `key:"retain" doc:"whether the remote is to retain it: as the event is (when left out), always or never" oneof:"keep|always|never"`
 }
 
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInflight: 20} }
 
-// QoS is 0, 1 or 2 as text; empty is 1.
-type QoS string
-
-// UnmarshalText reads 0, 1 or 2.
-func (q *QoS) UnmarshalText(b []byte) error {
-	switch s := string(b); s {
-	case "0", "1", "2":
-		*q = QoS(s)
-		return nil
-	}
-	return errors.New("it is 0, 1 or 2")
-}
-
-// Level is the number.
-func (q QoS) Level() byte {
-	switch q {
-	case "0":
-		return 0
-	case "2":
-		return 2
-	}
-	return 1
-}
-
 // Check looks across the options.
 func (o Options) Check() []error {
 	errs := checkRemote(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure)
-	bad := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
 	if len(o.In)+len(o.Out) == 0 {
 		bad("in", "nothing comes and nothing goes", "in: [{filter: \"site/#\"}], out: [{filter: \"home/#\"}], or both")
 	}
@@ -125,19 +102,12 @@ func (o Options) Claims() []string {
 // Access is the remote.
 func (o Options) Access() []string { return []string{"host:" + o.link().addr} }
 
-// optionError is a wrong option.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
-
 // ports are the schemes and their ports.
 var ports = map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": "8883", "ssl": "8883", "tls": "8883", "ws": "80", "wss": "443"}
 
 // checkRemote checks what source and action have in common.
 func checkRemote(raw, id, user, password, ca string, insecure bool) (errs []error) {
-	bad := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "":

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 func TestCheck(t *testing.T) {
@@ -49,7 +51,7 @@ func TestCheck(t *testing.T) {
 		c.change(&o)
 		var got []string
 		for _, e := range o.Check() {
-			got = append(got, e.(optionError).Key()+": "+e.Error())
+			got = append(got, e.(*option.Error).Key()+": "+e.Error())
 		}
 		if c.want == "" && got != nil || c.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], c.want)) {
 			t.Errorf("%s: %q", c.name, got)

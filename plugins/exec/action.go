@@ -15,6 +15,8 @@ import (
 
 	"github.com/postbus/postbus/plugins/lines"
 	"github.com/postbus/postbus/plugins/process"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -52,7 +54,7 @@ func (o ActionOptions) Check() []error {
 	errs = append(errs, checkUse(o.Command, params, bad == nil)...)
 	for _, c := range o.OKCodes {
 		if c < 0 || c > 255 {
-			errs = append(errs, optionError{"ok_codes", fmt.Sprintf("%d is no exit code", c), "0 to 255"})
+			errs = append(errs, option.Wrong("ok_codes", fmt.Sprintf("%d is no exit code", c), "0 to 255"))
 		}
 	}
 	return errs

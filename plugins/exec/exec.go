@@ -24,6 +24,8 @@ import (
 
 	"github.com/postbus/postbus/plugins/lines"
 	"github.com/postbus/postbus/plugins/process"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -60,20 +62,13 @@ func (o Options) Access() []string { return process.Access(o.Command) }
 
 func check(command []string, env map[string]string) (errs []error) {
 	if err := process.Check(command); err != nil {
-		errs = append(errs, optionError{"command", err.Error(), "for example [df, --output=pcent, /]"})
+		errs = append(errs, option.Wrong("command", err.Error(), "for example [df, --output=pcent, /]"))
 	}
 	if err := process.CheckEnv(env); err != nil {
-		errs = append(errs, optionError{"env", err.Error(), ""})
+		errs = append(errs, option.Wrong("env", err.Error(), ""))
 	}
 	return errs
 }
-
-// optionError is a wrong option.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // Event is what the source emits.
 type Event struct {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 type m = map[string]any
@@ -39,7 +41,7 @@ func TestReadParams(t *testing.T) {
 		_, errs := readParams(c.params)
 		var got string
 		for _, e := range errs {
-			got += e.(optionError).Key() + ": " + e.Error()
+			got += e.(*option.Error).Key() + ": " + e.Error()
 		}
 		if c.want == "" && got != "" || !strings.HasPrefix(got, c.want) || len(errs) > 1 {
 			t.Errorf("%s: %q", c.name, got)

@@ -23,10 +23,9 @@ type fakeEnv struct {
 	dir string
 	log *slog.Logger
 
-	mu       sync.Mutex
-	degraded []string
-	lost     map[string]int
-	said     chan string // every Degraded
+	mu   sync.Mutex
+	lost map[string]int
+	said chan string // every Degraded
 }
 
 func newEnv(t *testing.T) *fakeEnv {

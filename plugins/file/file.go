@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/lines"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a complete plugin file with this source.
@@ -62,21 +64,14 @@ type Event struct {
 	Modified string `key:"modified" doc:"watch: time of the last change, RFC 3339; of a removed file the last that was seen"`
 }
 
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e *optionError) Error() string { return e.reason }
-func (e *optionError) Key() string   { return e.key }
-func (e *optionError) Hint() string  { return e.hint }
-
 // Check finds what is wrong across the keys.
 func (o Options) Check() []error {
 	var errs []error
 	if _, err := filepath.Match(o.Path, ""); err != nil {
-		errs = append(errs, &optionError{"path", fmt.Sprintf("the pattern %q is not complete", o.Path), `write \[ for a [ that is meant`})
+		errs = append(errs, option.Wrong("path", fmt.Sprintf("the pattern %q is not complete", o.Path), `write \[ for a [ that is meant`))
 	}
 	if o.Mode == "tail" && o.Read > 0 {
-		errs = append(errs, &optionError{"read", "read is about mode: watch", "remove it; tail has each line in event.text"})
+		errs = append(errs, option.Wrong("read", "read is about mode: watch", "remove it; tail has each line in event.text"))
 	}
 	return errs
 }

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // ActionSample is a complete plugin file with this action.
@@ -47,7 +49,7 @@ func (o ActionOptions) Check() []error {
 	errs := append(checkURL(o.URL), checkHeaders(o.Headers)...)
 	for _, s := range o.Allow {
 		if s < 200 || s > 599 {
-			errs = append(errs, &optionError{"allow", fmt.Sprintf("%d is not a status from 200 to 599", s), ""})
+			errs = append(errs, option.Wrong("allow", fmt.Sprintf("%d is not a status from 200 to 599", s), ""))
 		}
 	}
 	return errs

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // client is an HTTP client of its own, so that its connections end with its owner.
@@ -62,17 +64,10 @@ func failure(method, address string, err error) error {
 	return fmt.Errorf("%s %s: %w", method, place(address), err)
 }
 
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e *optionError) Error() string { return e.reason }
-func (e *optionError) Key() string   { return e.key }
-func (e *optionError) Hint() string  { return e.hint }
-
 // checkURL never quotes the URL: it may hold a password.
 func checkURL(text string) []error {
 	bad := func(reason string) []error {
-		return []error{&optionError{"url", reason, "as https://api.example.com/v1/status"}}
+		return []error{option.Wrong("url", reason, "as https://api.example.com/v1/status")}
 	}
 	u, err := url.Parse(text)
 	switch {
@@ -111,7 +106,7 @@ func checkHeaders(headers map[string]string) []error {
 	seen := map[string]bool{}
 	for name, value := range headers {
 		add := func(format string, args ...any) {
-			errs = append(errs, &optionError{"headers." + name, fmt.Sprintf(format, args...), ""})
+			errs = append(errs, option.Wrong("headers."+name, fmt.Sprintf(format, args...), ""))
 		}
 		canonical := http.CanonicalHeaderKey(name)
 		switch {

@@ -259,15 +259,15 @@ func TestRedirects(t *testing.T) {
 		seen <- r.Header
 		io.WriteString(w, "other")
 	})
-	secure := httptest.NewTLSServer(http.RedirectHandler(other, 302))
+	secure := httptest.NewTLSServer(http.RedirectHandler(other, http.StatusFound))
 	t.Cleanup(secure.Close)
 	mux := http.NewServeMux()
-	mux.Handle("/other", http.RedirectHandler(other, 302))
-	mux.Handle("/other307", http.RedirectHandler(other, 307))
-	mux.Handle("/upgrade", http.RedirectHandler(secure.URL+"/", 302))
-	mux.Handle("/file", http.RedirectHandler("file:///etc/passwd", 302))
+	mux.Handle("/other", http.RedirectHandler(other, http.StatusFound))
+	mux.Handle("/other307", http.RedirectHandler(other, http.StatusTemporaryRedirect))
+	mux.Handle("/upgrade", http.RedirectHandler(secure.URL+"/", http.StatusFound))
+	mux.Handle("/file", http.RedirectHandler("file:///etc/passwd", http.StatusFound))
 	for i := range 7 {
-		mux.Handle(fmt.Sprintf("/%d", i), http.RedirectHandler(fmt.Sprintf("/%d", i-1), 302))
+		mux.Handle(fmt.Sprintf("/%d", i), http.RedirectHandler(fmt.Sprintf("/%d", i-1), http.StatusFound))
 	}
 	mux.HandleFunc("/-1", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "end "+r.Header.Get("X-Api-Key")) })
 	url := serve(t, mux.ServeHTTP)

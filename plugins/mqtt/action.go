@@ -6,9 +6,10 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -26,36 +27,12 @@ type ActionOptions struct{}
 // ActionDefaults returns no options.
 func ActionDefaults() ActionOptions { return ActionOptions{} }
 
-// QoS is 0, 1 or 2 as text; empty is 1.
-type QoS string
-
-// UnmarshalText reads 0, 1 or 2.
-func (q *QoS) UnmarshalText(b []byte) error {
-	switch s := string(b); s {
-	case "0", "1", "2":
-		*q = QoS(s)
-		return nil
-	}
-	return errors.New("it is 0, 1 or 2")
-}
-
-// Level is the number.
-func (q QoS) Level() int {
-	switch q {
-	case "0":
-		return 0
-	case "2":
-		return 2
-	}
-	return 1
-}
-
 // Args is one event's.
 type Args struct {
-	Topic   string `key:"topic" doc:"the topic to publish on" need:"yes"`
-	Payload any    `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; nothing is an empty payload"`
-	QoS     QoS    `key:"qos" doc:"quality of service, 0 to 2; 1 when left out"`
-	Retain  bool   `key:"retain" doc:"keep it as the topic's last value; an empty payload clears that"`
+	Topic   string     `key:"topic" doc:"the topic to publish on" need:"yes"`
+	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; nothing is an empty payload"`
+	QoS     option.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out"`
+	Retain  bool       `key:"retain" doc:"keep it as the topic's last value; an empty payload clears that"`
 }
 
 // ActionEnv is what the action needs of postbus.
@@ -87,7 +64,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if err != nil {
 		return permanent{fmt.Errorf("payload: %w", err)}
 	}
-	return a.env.Publish(ctx, args.Topic, payload, args.QoS.Level(), args.Retain)
+	return a.env.Publish(ctx, args.Topic, payload, int(args.QoS.Level()), args.Retain)
 }
 
 // encode makes the bytes of a payload.

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/lines"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -45,28 +47,21 @@ func Defaults() Options { return Options{Retained: true} }
 // Check looks across the options.
 func (o Options) Check() []error {
 	if len(o.Topics) == 0 {
-		return []error{optionError{"topics", "there is no topic filter", "for example [home/+/doorbell]"}}
+		return []error{option.Wrong("topics", "there is no topic filter", "for example [home/+/doorbell]")}
 	}
 	var errs []error
 	seen := map[string]bool{}
 	for i, f := range o.Topics {
 		key := fmt.Sprintf("topics[%d]", i)
 		if err := checkFilter(f); err != nil {
-			errs = append(errs, optionError{key, err.Error(), ""})
+			errs = append(errs, option.Wrong(key, err.Error(), ""))
 		} else if seen[f] {
-			errs = append(errs, optionError{key, fmt.Sprintf("%q stands there twice", f), ""})
+			errs = append(errs, option.Wrong(key, fmt.Sprintf("%q stands there twice", f), ""))
 		}
 		seen[f] = true
 	}
 	return errs
 }
-
-// optionError is a wrong option.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // checkFilter reports why f is no topic filter for a plugin ([MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1 to 3]).
 func checkFilter(f string) error {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // fakeEnv replays what it has until that is acknowledged.
@@ -50,7 +52,7 @@ func TestFilters(t *testing.T) {
 			t.Errorf("%.20q: %v", filter, errs)
 		}
 	}
-	if errs := (Options{Topics: []string{"a", "b", "a"}}).Check(); len(errs) != 1 || errs[0].(optionError).Key() != "topics[2]" {
+	if errs := (Options{Topics: []string{"a", "b", "a"}}).Check(); len(errs) != 1 || errs[0].(*option.Error).Key() != "topics[2]" {
 		t.Error(errs)
 	}
 	if errs := Defaults().Check(); len(errs) != 1 {
@@ -181,20 +183,6 @@ func TestAction(t *testing.T) {
 	env := &fakeEnv{fail: errors.New("the disk is full")}
 	if err := NewAction(ActionDefaults(), env).Do(t.Context(), Args{Topic: "a"}); err != env.fail {
 		t.Error(err)
-	}
-}
-
-func TestQoS(t *testing.T) {
-	var q QoS
-	if q.Level() != 1 {
-		t.Error("left out is not 1")
-	}
-	for text, want := range map[string]int{"0": 0, "1": 1, "2": 2, "3": -1, "": -1, "-1": -1, "01": -1} {
-		var q QoS
-		err := q.UnmarshalText([]byte(text))
-		if (want < 0) != (err != nil) || err == nil && q.Level() != want {
-			t.Errorf("%q: %v, %v", text, q.Level(), err)
-		}
 	}
 }
 

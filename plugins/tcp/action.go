@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // ActionSample is a complete plugin file with this action.
@@ -33,7 +35,7 @@ type ActionOptions struct {
 func ActionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
 
 // Check finds what is wrong across the keys.
-func (o ActionOptions) Check() []error { return checkAddress("to", o.To, false) }
+func (o ActionOptions) Check() []error { return option.CheckAddress("to", o.To, false) }
 
 // Access is what the action touches.
 func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }

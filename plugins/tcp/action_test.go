@@ -90,7 +90,7 @@ func TestActionWithoutServer(t *testing.T) {
 	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "connecting to "+l.Addr().String()) {
 		t.Errorf("no server: %v", err)
 	}
-	l = listen(t, l.Addr().String())
+	listen(t, l.Addr().String())
 	if err := a.Do(t.Context(), Args{Text: "x"}); err != nil {
 		t.Error("it did not come back:", err)
 	}

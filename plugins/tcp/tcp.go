@@ -24,6 +24,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/postbus/postbus/plugins/lines"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a complete plugin file with this source.
@@ -50,7 +52,7 @@ func Defaults() Options {
 }
 
 // Check finds what is wrong across the keys.
-func (o Options) Check() []error { return checkAddress("listen", o.Listen, true) }
+func (o Options) Check() []error { return option.CheckAddress("listen", o.Listen, true) }
 
 // Claims is what can be held once: the port.
 func (o Options) Claims() []string { return []string{"tcp:" + o.Listen} }

@@ -5,19 +5,14 @@ package timer
 import (
 	"fmt"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e *optionError) Error() string { return e.reason }
-func (e *optionError) Key() string   { return e.key }
-func (e *optionError) Hint() string  { return e.hint }
 
 // Check finds what is wrong across the keys; the errors have Key and Hint.
 func (o Options) Check() []error {
 	var errs []error
-	add := func(key, reason, hint string) { errs = append(errs, &optionError{key, reason, hint}) }
+	add := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
 	switch {
 	case o.Every == 0 && o.Cron == "":
 		add("", "a timer needs either every or cron", `write "every: 10s" or "cron: 0 7 * * 1-5"`)
@@ -50,8 +45,8 @@ func location(name string) (*time.Location, error) {
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, &optionError{"zone", fmt.Sprintf("there is no time zone %q here", name),
-			"write an IANA name as Europe/Berlin, or UTC; on Linux they are in the package tzdata"}
+		return nil, option.Wrong("zone", fmt.Sprintf("there is no time zone %q here", name),
+			"write an IANA name as Europe/Berlin, or UTC; on Linux they are in the package tzdata")
 	}
 	return zone, nil
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/adhocore/gronx"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // maxMissed bounds the search for missed ticks: a clock that starts in 1970 misses decades.
@@ -43,10 +45,10 @@ type cron struct {
 	everyHour bool // follows the clock, whatever that does
 }
 
-// parseCron reads an expression; an error is an optionError about the key cron.
+// parseCron reads an expression; an error is an option.Error about the key cron.
 func parseCron(text string, zone *time.Location) (*cron, error) {
 	bad := func(hint, format string, args ...any) (*cron, error) {
-		return nil, &optionError{"cron", fmt.Sprintf(format, args...), hint}
+		return nil, option.Wrong("cron", fmt.Sprintf(format, args...), hint)
 	}
 	expr := strings.ToLower(strings.TrimSpace(text))
 	if strings.HasPrefix(expr, "@") {

@@ -7,6 +7,8 @@ import (
 	_ "embed"
 	"fmt"
 	"net"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // maxDatagram is the most that one datagram holds over IPv4, in bytes.
@@ -30,7 +32,7 @@ type ActionOptions struct {
 func ActionDefaults() ActionOptions { return ActionOptions{} }
 
 // Check finds what is wrong across the keys.
-func (o ActionOptions) Check() []error { return checkAddress("to", o.To, false) }
+func (o ActionOptions) Check() []error { return option.CheckAddress("to", o.To, false) }
 
 // Access is what the action touches.
 func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }

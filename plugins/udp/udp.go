@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/postbus/postbus/plugins/lines"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a complete plugin file with this source.
@@ -38,7 +40,7 @@ type Options struct {
 func Defaults() Options { return Options{Split: "datagram"} }
 
 // Check finds what is wrong across the keys.
-func (o Options) Check() []error { return checkAddress("listen", o.Listen, true) }
+func (o Options) Check() []error { return option.CheckAddress("listen", o.Listen, true) }
 
 // Claims is what can be held once: the port.
 func (o Options) Claims() []string { return []string{"udp:" + o.Listen} }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Options of the source.
@@ -84,20 +86,13 @@ func (o Options) Access() []string {
 	return nil
 }
 
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e *optionError) Error() string { return e.reason }
-func (e *optionError) Key() string   { return e.key }
-func (e *optionError) Hint() string  { return e.hint }
-
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 
 // Check finds what is wrong across the keys.
 func (o Options) Check() []error {
 	var errs []error
 	add := func(key, hint, format string, args ...any) {
-		errs = append(errs, &optionError{key, fmt.Sprintf(format, args...), hint})
+		errs = append(errs, option.Wrong(key, fmt.Sprintf(format, args...), hint))
 	}
 	switch name, ok := strings.CutPrefix(o.Path, "/hooks/"); {
 	case !ok || name == "":

@@ -1,0 +1,65 @@
+// Package option is what kinds say about their options: what is wrong with one, and the few types that
+// several kinds share. It knows no kind and no YAML.
+package option
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+)
+
+// Error is a mistake in an option. The checker of plugin files puts it at the option's place.
+type Error struct{ key, reason, hint string }
+
+// Wrong says what is wrong with the option of that key, dotted as in "in[0].filter", and what to write; the
+// hint may be empty.
+func Wrong(key, reason, hint string) error { return &Error{key, reason, hint} }
+
+func (e *Error) Error() string { return e.reason }
+
+// Key is the option that it is about.
+func (e *Error) Key() string { return e.key }
+
+// Hint is what to write.
+func (e *Error) Hint() string { return e.hint }
+
+// CheckAddress checks host:port; to listen, the host may be left out.
+func CheckAddress(key, address string, listen bool) []error {
+	host, port, err := net.SplitHostPort(address)
+	hint := "write host:port, as 127.0.0.1:9000"
+	if listen {
+		hint += ", or :9000 for all interfaces"
+	}
+	if err != nil || host == "" && !listen {
+		return []error{Wrong(key, fmt.Sprintf("%q is not host:port", address), hint)}
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return []error{Wrong(key, fmt.Sprintf("the port %q is not a number from 1 to 65535", port), hint)}
+	}
+	return nil
+}
+
+// QoS is 0, 1 or 2 as text; empty is 1.
+type QoS string
+
+// UnmarshalText reads 0, 1 or 2.
+func (q *QoS) UnmarshalText(b []byte) error {
+	switch s := string(b); s {
+	case "0", "1", "2":
+		*q = QoS(s)
+		return nil
+	}
+	return errors.New("it is 0, 1 or 2")
+}
+
+// Level is the number.
+func (q QoS) Level() byte {
+	switch q {
+	case "0":
+		return 0
+	case "2":
+		return 2
+	}
+	return 1
+}
