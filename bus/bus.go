@@ -145,6 +145,9 @@ func (b *Bus) SetLimits(l Limits) {
 	b.log.SetMinFree(l.MinFree)
 }
 
+// Limits are those in force, with their defaults filled in.
+func (b *Bus) Limits() Limits { return *b.limits.Load() }
+
 func (b *Bus) stopping() bool { return b.ctx.Err() != nil }
 
 // Close writes what is pending, a snapshot, and releases the directory. Attached sessions get nothing
@@ -241,10 +244,15 @@ func (b *Bus) Append(r *journal.Record) (*journal.Commit, error) {
 
 // PublishNow routes an event of QoS 0 to those who are there.
 func (b *Bus) PublishNow(r *journal.Record) {
+	b.published.Add(1)
+	b.route(r)
+}
+
+// route hands an event that the journal does not hold to those who are there.
+func (b *Bus) route(r *journal.Record) {
 	if r.Time == 0 {
 		r.Time = time.Now().UnixNano()
 	}
-	b.published.Add(1)
 	found := foundPool.Get().(*[]*subscription)
 	subs := b.index.match(r.Topic, (*found)[:0])
 	for i, s := range subs {
@@ -282,7 +290,7 @@ func (b *Bus) Announce(topic string, payload []byte) {
 	r := &journal.Record{Kind: journal.KindEvent, Flags: flagRetain, Expiry: journal.NoExpiry, Time: time.Now().UnixNano(),
 		Source: []byte("bus"), Topic: []byte(topic), Payload: payload, Seq: b.visible.Load()}
 	b.retained.set(r)
-	b.PublishNow(r)
+	b.route(r) // what the bus says of itself does not count as published
 }
 
 // dispatch folds the journal's records in their order and offers events to live cursors.

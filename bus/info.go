@@ -121,7 +121,7 @@ func (b *Bus) flushReports() {
 		if err != nil {
 			continue
 		}
-		b.PublishNow(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte("bus"),
+		b.route(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte("bus"),
 			Topic: []byte("$bus/lost"), Payload: p})
 	}
 }

@@ -27,6 +27,7 @@ type Bus interface {
 	Retained(filter string) ([]bus.Event, error)
 	History(ctx context.Context, filter string, since bus.Since, each func(bus.Event) bool) error
 	Stats() bus.Stats
+	Limits() bus.Limits
 	Epoch() [16]byte
 }
 
@@ -38,6 +39,7 @@ type Options struct {
 	Hosts        []string                     // names of this machine that a Host header may have, beside addresses and localhost
 	Origins      []string                     // further web origins, as "https://host:port"
 	MaxPayload   int                          // bytes of a published payload; 1 MiB when 0
+	PluginsDir   string                       // where plugin files are, for who looks for it
 	Plugins      Plugins                      // nil: there are none
 	Warnings     func() any                   // the last warnings of the log; nil: none
 	Broker       Broker                       // what is shown of connections; nil: nothing

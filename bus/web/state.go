@@ -43,6 +43,7 @@ type busState struct {
 	Journal       journalState      `json:"journal"`
 	Memory        memoryState       `json:"memory"`
 	Connections   map[string]int    `json:"connections"`
+	PluginsDir    string            `json:"plugins_dir,omitempty"`
 	Warnings      any               `json:"warnings"`
 }
 
@@ -57,8 +58,10 @@ type journalState struct {
 	Syncs       uint64    `json:"syncs"`
 	Groups      uint64    `json:"groups"`
 	Damaged     uint64    `json:"damaged"`
-	SyncSeconds quantiles `json:"sync_seconds"`   // write and sync of a group
-	AckSeconds  quantiles `json:"commit_seconds"` // how long the first event of a group waits
+	SyncSeconds quantiles `json:"sync_seconds"`          // write and sync of a group
+	AckSeconds  quantiles `json:"commit_seconds"`        // how long the first event of a group waits
+	KeptSeconds float64   `json:"retention_age_seconds"` // how long events are kept beyond need
+	KeptBytes   int64     `json:"retention_bytes"`       // and how much of them
 }
 
 type quantiles struct {
@@ -81,7 +84,7 @@ func (s *Server) busState(w http.ResponseWriter, r *http.Request) {
 	if !s.seesBus(w, r, "figures of the bus") {
 		return
 	}
-	st, epoch := s.bus.Stats(), s.bus.Epoch()
+	st, epoch, limits := s.bus.Stats(), s.bus.Epoch(), s.bus.Limits()
 	j := &st.Journal
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -90,8 +93,10 @@ func (s *Server) busState(w http.ResponseWriter, r *http.Request) {
 		Published: st.Published, Dropped: st.Dropped, Lost: st.Lost, Sessions: st.Sessions, Online: st.Online, Subscriptions: st.Subscriptions,
 		Retained: st.Retained, RetainedBytes: st.RetainedBytes,
 		Journal: journalState{First: j.First, Last: j.Last, Segments: j.Segments, DiskBytes: j.DiskBytes, FreeBytes: j.Free, Written: j.Bytes,
-			Events: j.Appended, Syncs: j.Syncs, Groups: j.Groups, Damaged: j.Damaged, SyncSeconds: quantilesOf(&j.SyncTimes), AckSeconds: quantilesOf(&j.CommitTimes)},
-		Memory: memoryState{Heap: m.HeapAlloc, System: m.Sys, Goroutines: runtime.NumGoroutine()}, Connections: map[string]int{}, Warnings: []string{}}
+			Events: j.Appended, Syncs: j.Syncs, Groups: j.Groups, Damaged: j.Damaged, SyncSeconds: quantilesOf(&j.SyncTimes), AckSeconds: quantilesOf(&j.CommitTimes),
+			KeptSeconds: limits.RetentionAge.Seconds(), KeptBytes: limits.RetentionSize},
+		PluginsDir: s.o.PluginsDir,
+		Memory:     memoryState{Heap: m.HeapAlloc, System: m.Sys, Goroutines: runtime.NumGoroutine()}, Connections: map[string]int{}, Warnings: []string{}}
 	if err := s.bus.Ready(); err != nil {
 		out.Ready, out.Reason = false, err.Error()
 	}

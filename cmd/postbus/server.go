@@ -148,6 +148,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 		MaxPayload:   int(c.Limits.PacketSize),
 		Local:        config.LocalAddress(c.Listen.HTTP),
 		Plugins:      &s.shownPlugins,
+		PluginsDir:   c.PluginsDir,
 		Examples:     pages.Files,
 		Broker:       s.broker,
 		Warnings:     func() any { return s.warnings.newest() },

@@ -32,6 +32,11 @@ const options = {
         b.onResolve({ filter: /^(process\/?|process-nextick-args|debug|worker-timers|readable-stream)$/ }, (a) => ({
           path: here(`shims/${shims[a.path]}`),
         }));
+        // MQTT.js asks its package.json for its version, and all of that would come along.
+        b.onLoad({ filter: /node_modules\/mqtt\/package\.json$/ }, (a) => ({
+          loader: "json",
+          contents: JSON.stringify({ version: JSON.parse(readFileSync(a.path, "utf8")).version }),
+        }));
       },
     },
   ],

@@ -17,6 +17,7 @@ export interface Registration {
   matches: (topic: string) => boolean;
   callback: Callback;
   active: boolean;
+  upTo: number; // the highest sequence it has had
 }
 
 interface Waiting {
@@ -65,14 +66,18 @@ export class Inbox {
   offer(event: Received, ack?: () => void): void {
     if (this.closed) return;
     const key = event.key;
+    const had = this.had.get(key);
+    const done = new Set(had);
     if (key !== "" && ack) {
       const same = this.byKey.get(key);
       if (same) {
         same.acks.push(ack);
         return;
       }
-      const had = this.had.get(key);
-      if (had && this.o.wanting(event.topic).every((r) => had.includes(r.id))) {
+      const wanting = had ? this.o.wanting(event.topic) : [];
+      // A repeat is no news to a callback that was there later and has had newer ones since.
+      if (event.redelivered) for (const r of wanting) if (r.upTo > event.seq) done.add(r.id);
+      if (had && wanting.every((r) => done.has(r.id))) {
         ack();
         return;
       }
@@ -86,7 +91,7 @@ export class Inbox {
     }
     event.missed += this.dropped;
     this.dropped = 0;
-    const w: Waiting = { event, acks: ack ? [ack] : [], done: new Set(this.had.get(key)), attempt: 0 };
+    const w: Waiting = { event, acks: ack ? [ack] : [], done, attempt: 0 };
     this.row.push(w);
     if (key !== "") this.byKey.set(key, w);
     this.kick();
@@ -152,6 +157,7 @@ export class Inbox {
       try {
         await r.callback(w.event);
         w.done.add(r.id);
+        r.upTo = Math.max(r.upTo, w.event.seq);
       } catch (e) {
         if (this.closed) return false;
         if (!r.active) continue; // it was taken off meanwhile

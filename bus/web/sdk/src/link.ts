@@ -105,6 +105,7 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
     done(packet.qos > 0 ? later : undefined);
   };
   let early = true; // events may come before the caller has seen that it is connected
+  let up = false; // down is still to be told
   let why = "";
   let code = 0;
   const send = (packet: object) => (client as unknown as { _sendPacket(p: object): void })._sendPacket(packet);
@@ -123,12 +124,14 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
   const connack = await new Promise<{ sessionPresent: boolean; properties?: { receiveMaximum?: number; maximumPacketSize?: number } }>((resolve, reject) => {
     client.on("connect", (p) => resolve(p as never));
     client.on("error", (e: Error & { code?: unknown }) => {
+      link.alive = false; // before MQTT.js fails what is under way: that was not refused, only cut off
       why = e.message;
       if (typeof e.code === "number") code = e.code;
       reject(code ? new Refused(e.message, code) : e);
       client.end(true); // MQTT.js reports here what ends a connection: a protocol error, a refusal, silence
     });
     client.on("disconnect", (p) => {
+      link.alive = false;
       code = p.reasonCode ?? 0;
       why = p.properties?.reasonString ?? `the bus ended the connection (0x${code.toString(16)})`;
     });
@@ -139,13 +142,13 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
       early = false;
       for (const r of waiting) r(lost);
       waiting.clear();
-      if (link.alive) {
-        link.alive = false;
-        on.down(why || "connection lost", code);
-      }
+      link.alive = false;
+      if (up) on.down(why || "connection lost", code);
+      up = false;
     });
   });
-  link.alive = true;
+  link.alive = up = true;
+  early = false;
 
   return Object.assign(link, {
     present: connack.sessionPresent,
@@ -198,7 +201,7 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
       ws.onmessage = ws.onclose = null;
     },
     end(forget: boolean) {
-      link.alive = false;
+      link.alive = up = false;
       return new Promise<void>((resolve) => {
         const timer = setTimeout(done, 1000);
         function done() {

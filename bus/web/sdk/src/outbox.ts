@@ -56,6 +56,7 @@ export class Outbox {
   private flying = 0;
   private putting: Row[] = [];
   private removing: Entry[] = [];
+  private leaving = 0; // being removed from the store
   private writing: Promise<void> | undefined;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private attempt = 0;
@@ -68,8 +69,9 @@ export class Outbox {
     private o: OutboxOptions,
   ) {}
 
+  /** What waits, and what is acknowledged and not yet gone from the store: closing the page now sends that again. */
   get size(): number {
-    return this.rows.length;
+    return this.rows.length + this.removing.length + this.leaving;
   }
 
   /** Takes up what an earlier page of this tab left. */
@@ -170,7 +172,7 @@ export class Outbox {
       this.rows.splice(i, 1);
       this.bytes -= sizeOf(row.entry.topic, row.entry.payload);
     }
-    if (row.stored) {
+    if (row.stored && !this.broken) {
       this.removing.push(row.entry);
       this.flush();
     }
@@ -261,6 +263,7 @@ export class Outbox {
         this.removing = [];
         if (put.length === 0 && remove.length === 0) continue;
         for (const r of put) r.stored = true; // what is removed from now on is removed after it
+        this.leaving = remove.length;
         try {
           await this.o.store.write(
             put.map((r) => r.entry),
@@ -269,7 +272,10 @@ export class Outbox {
         } catch (e) {
           this.failing(e);
           break;
+        } finally {
+          this.leaving = 0;
         }
+        this.o.changed();
       }
       this.writing = undefined;
     })();
@@ -279,6 +285,7 @@ export class Outbox {
   private failing(e: unknown): void {
     if (this.broken) return;
     this.broken = true;
+    this.removing = [];
     this.o.failed(new Error(`what is emitted does not survive this page: ${e instanceof Error ? e.message : String(e)}`));
   }
 }

@@ -56,7 +56,7 @@ export class Subscriptions {
 
   /** The SUBSCRIBE is on its way when this returns: what is emitted next comes back. */
   add(filter: string, callback: Callback, options: OnOptions): Registration {
-    const r: Registration = { id: ++this.ids, filter, matches: matcher(filter), callback, active: true };
+    const r: Registration = { id: ++this.ids, filter, matches: matcher(filter), callback, active: true, upTo: 0 };
     this.all.push(r);
     this.ever.set(filter, r.matches);
     this.cache.clear();

@@ -30,7 +30,7 @@ function stage(failed: (f: Failure) => "skip" | void = () => {}) {
   return {
     inbox, acked, handled, failures,
     on(filter: string, callback: Callback) {
-      const r: Registration = { id: all.length + 1, filter, matches: matcher(filter), callback, active: true };
+      const r: Registration = { id: all.length + 1, filter, matches: matcher(filter), callback, active: true, upTo: 0 };
       all.push(r);
       inbox.kick();
       return r;
@@ -155,6 +155,22 @@ test("an event that comes again before it was handled is handled once, and ackno
   open();
   await turn(5);
   assert.deepEqual([log, s.acked], [[1], [20]]);
+});
+
+test("a repeat does not come out of order to a callback that was there later", async () => {
+  const s = stage();
+  const log: string[] = [];
+  s.on("x", (e) => void log.push(`a${e.seq}`));
+  for (const n of [1, 2]) s.give(event("x", n));
+  await turn(5);
+  s.on("x", (e) => void log.push(`b${e.seq}`));
+  s.give(event("x", 3));
+  await turn(5);
+  s.inbox.disconnected(); // and no acknowledgement had arrived
+  for (const n of [1, 2, 3, 4]) s.give(event("x", n, { redelivered: true }), 10 + n);
+  await turn(5);
+  assert.deepEqual(log, ["a1", "a2", "a3", "b3", "a4", "b4"]);
+  assert.deepEqual(s.acked.sort((x, y) => x - y), [1, 2, 3, 11, 12, 13, 14]);
 });
 
 test("a new callback gets the past that another has had", async () => {

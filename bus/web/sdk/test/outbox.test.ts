@@ -69,6 +69,7 @@ test("what was not acknowledged is sent again over the next connection, in order
   assert.deepEqual(two.sent.map((s) => s.text), ["1", "3"]);
   for (const s of two.sent) s.yes();
   await Promise.all(all);
+  await turn(20);
   assert.equal(outbox.size, 0);
 });
 

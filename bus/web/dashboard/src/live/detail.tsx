@@ -17,6 +17,7 @@ import { PublishBox } from "./publish";
 import { Why } from "./why";
 
 const drawEvery = 250;
+const drawFirst = 40;
 const history = new History();
 
 // useHistory subscribes while the topic is shown, and draws at most four times a second.
@@ -25,11 +26,13 @@ function useHistory(topic: string, range: string, member: string): History {
   const epoch = journalOf();
   useEffect(() => {
     let timer = 0;
+    let wait = drawFirst;
     history.changed = () => {
       timer ||= window.setTimeout(() => {
         timer = 0;
+        if (history.total > 0) wait = drawEvery;
         again((n) => n + 1);
-      }, drawEvery);
+      }, wait);
     };
     history.show(topic, range, member);
     again((n) => n + 1);
@@ -102,7 +105,7 @@ function Branch(p: { node: Node; close: () => void }) {
         <Copy text={filter} label="copy the filter" what="the filter" />
       </p>
       <h3>publish</h3>
-      <PublishBox topic={n.path + "/"} />
+      <PublishBox key={n.path} topic={n.path + "/"} />
     </section>
   );
 }
@@ -157,7 +160,7 @@ function Topic(p: { topic: string; range: string; member: string; node: Node | u
       )}
       <Messages h={h} range={p.range} />
       <h3>publish</h3>
-      <PublishBox topic={p.topic} />
+      <PublishBox key={p.topic} topic={p.topic} />
     </section>
   );
 }
@@ -229,7 +232,7 @@ function Messages(p: { h: History; range: string }) {
     <>
       <div class="title">
         <h3>last messages</h3>
-        <span class="soft">{p.h.total > 0 && `${count(p.h.total)} in ${p.range}`}</span>
+        <span class="soft" title={exact(p.h.from)}>{p.h.total > 0 && `${count(p.h.total)} since ${clockTime(p.h.from)}`}</span>
       </div>
       {p.h.reason && <p class="bad"><span aria-hidden="true">■ </span>{p.h.reason}</p>}
       {!p.h.standing && <Slow><p class="soft">looking into the journal …</p></Slow>}

@@ -34,7 +34,8 @@ export class History {
   messages: Message[] = []; // the newest first
   points = new Points();
   texts = 0; // messages without a number
-  total = 0; // messages since the subscription
+  total = 0; // messages since from
+  from = 0; // milliseconds
   reason = ""; // why there is none
   standing = false; // the subscription was answered
   version = 0;
@@ -49,6 +50,7 @@ export class History {
     this.topic = topic;
     this.range = range;
     this.member = member;
+    this.from = Date.now() - (ranges[range] ?? 0) * 1000;
     this.lastSeq = 0;
     this.messages = [];
     this.points = new Points();

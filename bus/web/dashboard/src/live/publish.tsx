@@ -17,16 +17,19 @@ export function PublishBox(p: { topic: string; payload?: string }) {
   const [retain, setRetain] = useState(false);
   const [result, setResult] = useState<Result | null>(null);
   const [busy, setBusy] = useState(false);
-  const box = useRef<HTMLTextAreaElement>(null);
 
+  // A suggestion that changes does not touch what somebody typed.
+  const touched = useRef(false);
   useEffect(() => {
+    if (touched.current) return;
     setTopic(p.topic);
-    setResult(null);
-  }, [p.topic]);
+    setPayload(p.payload ?? "");
+  }, [p.topic, p.payload]);
 
   const send = async (e?: Event) => {
     e?.preventDefault();
     if (busy) return;
+    touched.current = true;
     setBusy(true);
     const from = performance.now();
     try {
@@ -42,7 +45,7 @@ export function PublishBox(p: { topic: string; payload?: string }) {
   };
 
   return (
-    <form class="publish" onSubmit={send} aria-label="Publish">
+    <form class="publish" onSubmit={send} onInput={() => (touched.current = true)} aria-label="Publish">
       <label class="wide" for={id + "t"}>
         <span>topic</span>
         <input id={id + "t"} value={topic} onInput={(e) => setTopic(e.currentTarget.value)} autocomplete="off" spellcheck={false} required placeholder="home/door" />
@@ -51,7 +54,6 @@ export function PublishBox(p: { topic: string; payload?: string }) {
         <span>payload</span>
         <textarea
           id={id + "p"}
-          ref={box}
           rows={2}
           value={payload}
           spellcheck={false}

@@ -43,7 +43,11 @@ export const route = store<Route>(parse(location.hash));
 // Each view keeps its own part while another one is shown.
 let kept: Route = route.get();
 
+// wandered says that somebody chose something here: until then the focus is the browser's.
+export let wandered = false;
+
 export function go(change: Partial<Route>, replace = false): void {
+  wandered = true;
   kept = { ...kept, ...change };
   const hash = write(kept);
   if (hash !== location.hash) {

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { plural } from "../model/format";
 import { link as connection, refusal, setFilter, tree } from "../state/feed";
 import { problem } from "../model/filter";
-import { go, type Route } from "../state/route";
+import { go, wandered, type Route } from "../state/route";
 import { useEscape, useStore } from "../state/store";
 import { clearRetained, Detail } from "../live/detail";
 import { FilterBox } from "../live/filterbox";
@@ -47,7 +47,7 @@ export function Live(p: { route: Route }) {
     });
     view.current = v;
     place.current!.append(v.el);
-    if (topic && document.activeElement === document.body) v.focus(); // who jumped here
+    if (topic && wandered && document.activeElement === document.body) v.focus(); // who jumped here
     return () => {
       v.end();
       v.el.remove();

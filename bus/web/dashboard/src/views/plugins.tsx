@@ -6,7 +6,7 @@ import { clockTime, count, duration, exact, rate } from "../model/format";
 import { figures } from "../state/figures";
 import { link as connection, trace as listen } from "../state/feed";
 import { grave, plugins, rateOf, type Plugin, type Trace } from "../state/plugins";
-import { go, link, type Route } from "../state/route";
+import { go, link, wandered, type Route } from "../state/route";
 import { useEscape, useNow, useStore } from "../state/store";
 import { Ago, Command, Copy, Slow } from "../shell/dialog";
 
@@ -42,7 +42,7 @@ export function Plugins(p: { route: Route }) {
   useEscape(close);
   // Who jumped here has the focus nowhere.
   useEffect(() => {
-    if (chosen && document.activeElement === document.body) focus(chosen.id);
+    if (chosen && wandered && document.activeElement === document.body) focus(chosen.id);
   }, [chosen?.id]);
   if (list.length === 0) return <div class="page">{online && <Slow><None /></Slow>}</div>;
 

@@ -52,12 +52,17 @@ test("who may see a part sees that part, and is told about the rest", async () =
   const page = await open(bus);
   await login(page, "kid", "toys");
   await page.locator(".health", { hasText: "online" }).waitFor();
+  await page.getByRole("button", { name: "log out kid" }).waitFor();
+  await page.getByLabel("filter", { exact: true }).fill("$SYS/#");
   await page.locator(".filter .bad", { hasText: /not authorized/ }).waitFor();
   await page.getByLabel("filter", { exact: true }).fill("home/#");
   await page.locator(".filter .bad").waitFor({ state: "detached" });
   await page.getByLabel("topic", { exact: true }).fill("home/y");
   await page.getByRole("button", { name: "Send" }).click();
   await row(page, "y").waitFor();
+  await page.getByLabel("topic", { exact: true }).fill("garden/y");
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.locator('.result[data-ok="false"]', { hasText: "is not allowed" }).waitFor();
   await page.getByRole("tab", { name: "Bus" }).click();
   await page.getByText(/figures of the bus are for those/).waitFor();
   await sleep(200);

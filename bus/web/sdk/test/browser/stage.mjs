@@ -64,6 +64,7 @@ export async function startBus(name = "bus", args = []) {
       bus.process.kill(signal);
     });
   bus.kill = () => bus.stop("SIGKILL");
+  process.on("exit", () => bus.process.kill("SIGKILL")); // also when a test gave up
   await bus.start();
   return bus;
 }
