@@ -60,6 +60,9 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 		}
 	}
 	for _, other := range f.spec.rules {
+		if other.action != nil && len(a.claims) > 0 && overlapping(other.action.claims, a.claims) {
+			n.FailKey("make one entry of them, with an expression for what differs", "two actions hold %s", strings.Join(a.claims, ", "))
+		}
 		if other.action != nil && other.action.key == a.key {
 			n.FailKey("give it another name: (a place in the queue belongs to it)", "two actions are called %q", a.key)
 		}
@@ -123,6 +126,9 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	if n.Mistakes() == before { // a mistake is told once
 		complain(a.options, n, where)
 	}
+	if t, ok := a.options.(claimer); ok {
+		a.claims = t.Claims()
+	}
 	if t, ok := a.options.(accessor); ok {
 		f.spec.access = append(f.spec.access, t.Access()...)
 	}
@@ -157,4 +163,8 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 		keys, values = append(keys, d.key), append(values, value)
 	}
 	a.args = expr.Map(keys, values)
+}
+
+func overlapping(a, b []string) bool {
+	return slices.ContainsFunc(a, func(c string) bool { return slices.Contains(b, c) })
 }

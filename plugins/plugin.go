@@ -260,14 +260,7 @@ func (p *plugin) compare(next *Spec) (keep []*runner, add []*sourceSpec, drop []
 }
 
 func overlap(claims []string, specs []*sourceSpec) bool {
-	for _, s := range specs {
-		for _, c := range s.claims {
-			if slices.Contains(claims, c) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(specs, func(s *sourceSpec) bool { return overlapping(s.claims, claims) })
 }
 
 func (p *plugin) setRunners(list []*runner) {

@@ -73,6 +73,7 @@ type actionSpec struct {
 	options any
 	args    expr.Value
 	hash    string // of kind, options, retry
+	claims  []string
 	expires time.Duration
 	retry   retrySpec
 }
@@ -101,6 +102,11 @@ func (s *Spec) claims() []string {
 	var all []string
 	for _, src := range s.sources {
 		all = append(all, src.claims...)
+	}
+	for _, r := range s.rules {
+		if r.action != nil {
+			all = append(all, r.action.claims...)
+		}
 	}
 	return all
 }

@@ -3,7 +3,13 @@
 package main
 
 import (
+	"github.com/postbus/postbus/devices/gpio"
 	"github.com/postbus/postbus/devices/host"
+	"github.com/postbus/postbus/devices/i2c"
+	"github.com/postbus/postbus/devices/input"
+	"github.com/postbus/postbus/devices/onewire"
+	"github.com/postbus/postbus/devices/pwm"
+	"github.com/postbus/postbus/devices/usb"
 	"github.com/postbus/postbus/plugins"
 	"github.com/postbus/postbus/plugins/bridge"
 	"github.com/postbus/postbus/plugins/exec"
@@ -34,6 +40,20 @@ func catalog() *plugins.Catalog {
 			func(o timer.Options, e env) *timer.Source { return timer.New(o, e) }),
 		plugins.NewSource("host", host.About, host.Sample, host.Defaults(), host.Event{},
 			func(o host.Options, e env) *host.Source { return host.New(o, e) }),
+		plugins.NewStream("gpio", gpio.About, gpio.Sample, gpio.Defaults(), gpio.Event{},
+			func(o gpio.Options, e env) *gpio.Source { return gpio.New(o, e) }),
+		plugins.NewAction("gpio", gpio.ActionAbout, gpio.ActionSample, gpio.ActionDefaults(),
+			func(o gpio.ActionOptions, e env) *gpio.Action { return gpio.NewAction(o, e) }),
+		plugins.NewAction("pwm", pwm.ActionAbout, pwm.ActionSample, pwm.ActionDefaults(),
+			func(o pwm.ActionOptions, e env) *pwm.Action { return pwm.NewAction(o, e) }),
+		plugins.NewSource("i2c", i2c.About, i2c.Sample, i2c.Defaults(), i2c.Event{},
+			func(o i2c.Options, e env) *i2c.Source { return i2c.New(o, e) }),
+		plugins.NewSource("onewire", onewire.About, onewire.Sample, onewire.Defaults(), onewire.Event{},
+			func(o onewire.Options, e env) *onewire.Source { return onewire.New(o, e) }),
+		plugins.NewStream("input", input.About, input.Sample, input.Defaults(), input.Event{},
+			func(o input.Options, e env) *input.Source { return input.New(o, e) }),
+		plugins.NewSource("usb", usb.About, usb.Sample, usb.Defaults(), usb.Event{},
+			func(o usb.Options, e env) *usb.Source { return usb.New(o, e) }),
 		plugins.NewStream("webhook", webhook.About, webhook.Sample, webhook.Defaults(), webhook.Event{},
 			func(o webhook.Options, e env) *webhook.Source { return webhook.New(o, e) }),
 		plugins.NewSource("http", http.About, http.Sample, http.Defaults(), http.Event{},
@@ -64,4 +84,12 @@ func catalog() *plugins.Catalog {
 		plugins.NewAction("bridge", bridge.ActionAbout, bridge.ActionSample, bridge.ActionDefaults(),
 			func(o bridge.ActionOptions, e env) *bridge.Action { return bridge.NewAction(o, e) }),
 	)
+}
+
+// described are the kinds that can say what devices this machine has, for `postbus devices`.
+var described = []struct {
+	kind     string
+	describe func() []string // as it is written in a file, with comments
+}{
+	{"gpio", gpio.Describe}, {"pwm", pwm.Describe}, {"i2c", i2c.Describe}, {"onewire", onewire.Describe}, {"input", input.Describe}, {"usb", usb.Describe},
 }

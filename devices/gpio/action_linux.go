@@ -36,7 +36,7 @@ func NewAction(o ActionOptions, env ActionEnv) *Action { return newAction(o, env
 
 func newAction(o ActionOptions, env ActionEnv, dev string) *Action {
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &Action{o: o, env: env, consumer: consumer(env), dev: dev, cancel: cancel, ended: make(chan struct{})}
+	a := &Action{o: o, env: env, consumer: consumer(env, o.Line), dev: dev, cancel: cancel, ended: make(chan struct{})}
 	go a.keep(ctx)
 	return a
 }
@@ -53,6 +53,7 @@ func (a *Action) keep(ctx context.Context) {
 		default:
 		}
 	})
+	said := "nothing"
 	for ctx.Err() == nil {
 		a.mu.Lock()
 		if a.r != nil {
@@ -62,7 +63,10 @@ func (a *Action) keep(ctx context.Context) {
 		}
 		err := a.acquire()
 		a.mu.Unlock()
-		a.env.Degraded(err)
+		if now := fmt.Sprint(err); now != said {
+			a.env.Degraded(err)
+			said = now
+		}
 		wait := alive
 		if err != nil {
 			wait = retry
@@ -134,10 +138,7 @@ func (a *Action) drop() {
 	a.r.Close()
 	a.r = nil
 	a.endPulse()
-	if a.set {
-		a.wanted = 0 // an output that was away comes back as it was at first, and not in the middle of a pulse
-		a.set = false
-	}
+	a.set = false // it comes back with its initial value
 }
 
 func (a *Action) endPulse() {

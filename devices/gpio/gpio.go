@@ -2,9 +2,12 @@
 //
 // What the source promises:
 //
-//   - An event for each edge the kernel saw, with the kernel's time, in the kernel's order. Edges that come faster than
-//     the bus takes them wait in a buffer of 1,024; what is lost beyond it is found by the gaps in the kernel's
-//     numbers, counted, and said in the next event. A count stays right even then.
+//   - An event for each edge the kernel numbered, with the kernel's time, in the kernel's order. Edges that come faster
+//     than the bus takes them wait in a buffer of 1,024. What is lost beyond it is found by the gaps in the kernel's
+//     numbers, and what is so close that the kernel made one edge of it by its count of interrupts, a moment after the
+//     burst (not with debounce). Both are counted and said in the next event. What is faster than an interrupt nobody
+//     sees: such signals need a counter chip.
+//   - A count has what the buffer lost, as its number is known; not what the kernel merged, which is counted as lost.
 //   - A reload keeps the line: no edge between the old source and the new one is lost, as long as the same lines are
 //     asked for. Another pull, edge or debounce is set on the line as it is held.
 //   - A chip that is pulled out ends the source within a second, although the kernel doesn't wake its readers.
@@ -34,7 +37,7 @@ var Sample string
 
 // About is what the source does, for the documentation.
 const About = "Watches GPIO lines: an event for each edge, with the kernel's time, or every so often a count and a frequency. Lines are named as the board's " +
-	"maker named them (`GPIO17` on a Raspberry Pi), whatever the number of the chip. Edges that the kernel had to drop are counted and said in `lost`. A reload " +
+	"maker named them (`GPIO17` on a Raspberry Pi), whatever the number of the chip. Edges that came too fast for the bus or the kernel are counted and said in `lost`. A reload " +
 	"of the file keeps the line and loses no edge. Linux 5.10 and later; postbus must be in the group `gpio`."
 
 const (
@@ -129,7 +132,7 @@ type Event struct {
 	Seq     int64   `key:"seq" doc:"number of the edge among those of all lines of this source, from the kernel; 0 for initial, nil in a count"`
 	LineSeq int64   `key:"line_seq" doc:"number of the edge on this line, from the kernel; 0 for initial"`
 	Time    string  `key:"time" doc:"when the kernel saw the edge, RFC 3339 with nanoseconds; in a count the end of the interval"`
-	Lost    int64   `key:"lost" doc:"edges that were lost just before this one, since they came too fast; always 0 in a count, which counts them"`
+	Lost    int64   `key:"lost" doc:"edges between the event before and this one that came too fast for the bus or for the kernel; always 0 in a count"`
 	Count   int64   `key:"count" doc:"edges since the event before; only in a count"`
 	Total   int64   `key:"total" doc:"edges since the source started; a reload goes on counting; only in a count"`
 	Hz      float64 `key:"hz" doc:"edges a second, measured from edge to edge; nil when there was but one yet; only in a count"`
@@ -156,14 +159,20 @@ type Source struct {
 
 // New makes a source; the options were checked.
 func New(o Options, env Env) *Source {
-	return &Source{o: o, env: env, consumer: consumer(env), dev: "/dev"}
+	s := &Source{o: o, env: env, dev: "/dev"}
+	if lines := o.lines(); len(lines) > 0 {
+		s.consumer = consumer(env, lines[0])
+	}
+	return s
 }
 
-// consumer is what others see who ask for a line that is held.
-func consumer(env any) string {
-	name := "postbus"
+// consumer is what others see who ask for a line that is held, in the kernel's 31 bytes. It is another one for each request:
+// the count of interrupts is found by it.
+func consumer(env any, line Line) string {
+	name, end := "postbus", " "+string(line)
 	if e, ok := env.(interface{ ID() string }); ok {
 		name += " " + e.ID()
 	}
-	return name[:min(len(name), 31)]
+	end = end[:min(len(end), 20)]
+	return name[:min(len(name), 31-len(end))] + end
 }

@@ -51,6 +51,9 @@ func prepare() error {
 		term.Lflag &^= unix.ECHO | unix.ECHONL
 		_ = unix.IoctlSetTermios(0, unix.TCSETS, term)
 	}
+	if err := loopback(); err != nil {
+		return err
+	}
 	list, err := os.ReadFile("/modules")
 	if err != nil {
 		return err
@@ -68,6 +71,24 @@ func prepare() error {
 		}
 	}
 	return os.Setenv("TMPDIR", "/tmp")
+}
+
+// loopback brings 127.0.0.1 up: servers are tested there.
+func loopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req); err != nil {
+		return fmt.Errorf("bringing lo up: %w", err)
+	}
+	return nil
 }
 
 func printKernelLog() {

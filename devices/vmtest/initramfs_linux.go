@@ -8,6 +8,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,13 +37,14 @@ func (a *archive) pad(n int) {
 	}
 }
 
-// initramfs writes the archive: /init, the console, folders to mount on, and the modules with their order in /modules.
-func initramfs(out, init, kernel string, modules []string) error {
+// initramfs writes the archive: /init, the console, folders to mount on, the modules with their order in /modules,
+// and the machine's files.
+func initramfs(out, init, kernel string, m Machine) error {
 	binary, err := os.ReadFile(init)
 	if err != nil {
 		return err
 	}
-	ordered, err := order(kernel, modules)
+	ordered, err := order(kernel, m.Modules)
 	if err != nil {
 		return err
 	}
@@ -52,11 +54,31 @@ func initramfs(out, init, kernel string, modules []string) error {
 	}
 	defer f.Close()
 	a := &archive{w: bufio.NewWriter(f)}
+	made := map[string]bool{".": true}
+	folder := func(path string) {
+		for i, c := range path + "/" {
+			if c == '/' && !made[path[:i]] {
+				made[path[:i]] = true
+				a.add(path[:i], 0o040755, 0, 0, nil)
+			}
+		}
+	}
 	for _, dir := range []string{"dev", "proc", "sys", "tmp"} {
-		a.add(dir, 0o040755, 0, 0, nil)
+		folder(dir)
 	}
 	a.add("dev/console", 0o020600, 5, 1, nil)
 	a.add("init", 0o100755, 0, 0, binary)
+	for _, there := range slices.Sorted(maps.Keys(m.Files)) {
+		data, err := os.ReadFile(m.Files[there])
+		if err != nil {
+			return err
+		}
+		name := strings.Trim(filepath.Clean(there), "/")
+		if dir := filepath.Dir(name); dir != "." {
+			folder(dir)
+		}
+		a.add(name, 0o100755, 0, 0, data)
+	}
 	var list strings.Builder
 	for i, m := range ordered {
 		data, err := os.ReadFile(m.path)

@@ -27,6 +27,10 @@ type Machine struct {
 	Run     string        // the guest's tests, as of go test -run
 	Timeout time.Duration // of the run, not counting the build; 0 is 2 m
 
+	// Files are further files of the guest, executable and for root: path there to path here. So a program can be tested
+	// that was built elsewhere for GOOS=linux and the machine's GOARCH.
+	Files map[string]string
+
 	// Tree changes the device tree of an arm64 machine before it boots; nil for QEMU's own. See [SetProperty].
 	Tree func(dtb []byte) ([]byte, error)
 
@@ -96,7 +100,7 @@ func Test(t *testing.T, m Machine) {
 	if err := build(k, tmp+"/init"); err != nil {
 		t.Fatal(err)
 	}
-	if err := initramfs(tmp+"/initrd", tmp+"/init", dir, m.Modules); err != nil {
+	if err := initramfs(tmp+"/initrd", tmp+"/init", dir, m); err != nil {
 		t.Fatal(err)
 	}
 	unlock, err := lock(cache + "/lock")

@@ -1,0 +1,42 @@
+// This file is "devices": what this machine has that a plugin can use, as it is written in a plugin file.
+
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (m *Main) devicesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "devices [KIND...]",
+		Short: "List the devices of this machine that plugins can use, as they are written in a plugin file",
+		RunE: func(_ *cobra.Command, args []string) error {
+			var kinds []string
+			for _, d := range described {
+				kinds = append(kinds, d.kind)
+			}
+			for _, a := range args {
+				if !slices.Contains(kinds, a) {
+					return withHint(usagef("devices: no kind of devices is called %q", a), "the kinds: %s", strings.Join(kinds, ", "))
+				}
+			}
+			for _, d := range described {
+				if len(args) > 0 && !slices.Contains(args, d.kind) {
+					continue
+				}
+				lines := d.describe()
+				m.printf("%s:\n", d.kind)
+				if len(lines) == 0 {
+					m.printf("  # none here\n")
+				}
+				for _, l := range lines {
+					m.printf("  %s\n", l)
+				}
+			}
+			return nil
+		},
+	}
+}

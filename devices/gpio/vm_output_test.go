@@ -1,0 +1,175 @@
+//go:build linux
+
+// The action against a real kernel, and a chip that goes and comes.
+
+package gpio
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/vmtest"
+)
+
+func TestGuestOutput(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	pins := func() uint64 {
+		n, err := strconv.ParseUint(vmtest.Ask(t, "data"), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n >> 1 & 1
+	}
+	b := newBus()
+	make := func(initial, safe Level) *Action {
+		a := NewAction(ActionOptions{Line: "GPIO11", Drive: "push-pull", Initial: initial, Safe: safe}, b)
+		if err := <-b.degraded; err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	end := func(a *Action) {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	is := func(want uint64, when string) {
+		t.Helper()
+		if got := pins(); got != want {
+			t.Errorf("%s: the pin is %d", when, got)
+		}
+	}
+	a := make(On, Off)
+	is(1, "initial on")
+	for _, v := range []any{false, "on", 0, 1.0} {
+		if err := a.Do(t.Context(), Args{Value: v}); err != nil {
+			t.Fatal(err)
+		}
+		want, _ := level(v)
+		is(uint64(want), fmt.Sprint(v))
+	}
+	end(a)
+	is(0, "safe off")
+
+	a = make(Off, On)
+	is(0, "initial off")
+	end(a)
+	is(1, "safe on")
+	a = make(Keep, Keep)
+	is(1, "initial keep")
+	end(a)
+	is(1, "safe keep")
+
+	a = make(Off, Off)
+	if err := a.Do(t.Context(), Args{Pulse: 300 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	is(1, "in a pulse")
+	until(t, "the pulse to end", func() bool { return pins() == 0 })
+	if err := a.Do(t.Context(), Args{Pulse: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Do(t.Context(), Args{Value: false}); err != nil { // ends the pulse
+		t.Fatal(err)
+	}
+	if err := a.Do(t.Context(), Args{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	is(1, "after a pulse that was cut off")
+
+	s := New(options("GPIO11"), newBus())
+	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "held by postbus test GPIO11") {
+		t.Error(err)
+	}
+	s.Close()
+	end(a)
+	is(0, "safe off at the end")
+
+	a = NewAction(ActionOptions{Line: "GPIO11", Drive: "push-pull", Initial: Off, Safe: Off, ActiveLow: true}, b)
+	<-b.degraded
+	is(1, "active low, off")
+	if err := a.Do(t.Context(), Args{Value: "on"}); err != nil {
+		t.Fatal(err)
+	}
+	is(0, "active low, on")
+	end(a)
+}
+
+// until waits for something.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited 5 s for %s", what)
+		}
+	}
+}
+
+func TestRemoval(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	bind := func(verb string) {
+		t.Helper()
+		if err := os.WriteFile("/sys/bus/amba/drivers/pl061_gpio/"+verb, []byte("9030000.pl061"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := newBus()
+	out := NewAction(ActionOptions{Line: "GPIO11", Drive: "push-pull", Initial: On, Safe: Off}, b)
+	if err := <-b.degraded; err != nil {
+		t.Fatal(err)
+	}
+	s := New(options("GPIO15"), b)
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Stream(t.Context(), b.post) }()
+	time.Sleep(50 * time.Millisecond) // it reads by now; if not, the test shows a bit less
+	began := time.Now()
+	bind("unbind")
+	select {
+	case err := <-ended:
+		if err == nil || !errors.Is(err, unix.ENODEV) {
+			t.Error(err)
+		}
+		vmtest.Figure("a chip that was removed ended the source after %s: %v", time.Since(began).Round(time.Millisecond), err)
+	case <-time.After(time.Second):
+		t.Error("the source did not end within a second")
+	}
+	s.Close()
+	b.letGo()
+	if err := <-b.degraded; err == nil {
+		t.Error("the action did not see the chip go")
+	}
+	if err := New(options("GPIO15"), b).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "no GPIO chip") {
+		t.Error(err)
+	}
+	bind("bind")
+	began = time.Now()
+	for err := error(nil); ; {
+		if err = <-b.degraded; err == nil {
+			break
+		}
+	}
+	vmtest.Figure("an output was held again %s after its chip came back", time.Since(began).Round(time.Millisecond))
+	if err := out.Do(t.Context(), Args{Value: "off"}); err != nil {
+		t.Error(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Error(err)
+	}
+	b2 := newBus()
+	start(t, b2, options("GPIO15"))()
+	b2.letGo()
+}

@@ -1,0 +1,153 @@
+//go:build linux
+
+// Reloads and refusals against a real kernel.
+
+package gpio
+
+import (
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/devices/vmtest"
+)
+
+func TestGuestReloadLosesNothing(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	b := newBus()
+	o := options("GPIO15")
+	o.Initial = true
+	stop := start(t, b, o)
+	expect(t, b, "GPIO15 5 initial 0 0 0 0")
+	stop()
+	steps(t, "5", 500) // nobody reads
+	stop = start(t, b, o)
+	for i := 1; i <= 500; i++ {
+		if e := b.next(t); e["seq"] != int64(i) || e["lost"] != int64(0) {
+			t.Fatalf("event %d: %v", i, e)
+		}
+	}
+	stop()
+
+	b.gate = make(chan struct{}) // the bus refuses what was read: the next source has it
+	stop = start(t, b, o)
+	steps(t, "5", 100)
+	stop()
+	close(b.gate)
+	o.Edge = "rising" // the held line is changed, and its edges of before are not forgotten
+	stop = start(t, b, o)
+	for i := 501; i <= 600; i++ {
+		if e := b.next(t); e["seq"] != int64(i) || e["lost"] != int64(0) {
+			t.Fatalf("event %d: %v", i, e)
+		}
+	}
+	steps(t, "5", 4)
+	expect(t, b, "GPIO15 5 rising 1 601 601 0", "GPIO15 5 rising 1 602 602 0")
+	stop()
+
+	o.Line, o.Lines = "", []Line{"GPIO14", "GPIO15"} // another set of lines: held anew
+	stop = start(t, b, o)
+	expect(t, b, "GPIO14 4 initial 0 0 0 0", "GPIO15 5 initial 0 0 0 0")
+	stop()
+	o.Line, o.Lines = "GPIO14", nil
+	stop = start(t, b, o)
+	expect(t, b, "GPIO14 4 initial 0 0 0 0")
+	o2 := options("GPIO15") // it was let go of
+	b2 := newBus()
+	start(t, b2, o2)()
+	b2.letGo()
+	stop()
+	b.letGo()
+}
+
+func TestGuestErrorsSayWhatToDo(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	b := newBus()
+	b.id = "doorbell"
+	stop := start(t, b, options("GPIO15"))
+	defer b.letGo()
+	defer stop()
+	two := options("")
+	two.Lines = []Line{"GPIO14", "GPIO15"}
+	chip := options("GPIO15")
+	chip.Chip = "pinctrl-rp1"
+	for name, c := range map[string]struct {
+		o    Options
+		want string
+	}{
+		"busy":         {options("GPIO15"), "line GPIO15 of gpiochip0 is busy: GPIO15 is held by postbus doorbell GPIO15 (process 1, init): device or resource busy"},
+		"one busy":     {two, "line GPIO14, GPIO15 of gpiochip0 is busy: GPIO15 is held by postbus doorbell GPIO15 (process 1, init): device or resource busy"},
+		"no such line": {options("GPIO71"), "there is no line GPIO71: gpiochip0 (9030000.pl061, 8 lines) has GPIO10, GPIO11, GPIO12, GPIO13, GPIO14, GPIO15, 2"},
+		"number":       {options("8"), "there is no line 8: gpiochip0 (9030000.pl061, 8 lines) has the lines 0 to 7"},
+		"no such chip": {chip, "there is no chip pinctrl-rp1; there are gpiochip0 (9030000.pl061, 8 lines)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := New(c.o, newBus())
+			err := s.Open(t.Context())
+			if err == nil || err.Error() != c.want {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+			s.Close()
+		})
+	}
+	if name, _ := holder("gpiochip0", 4); name != 0 {
+		t.Error("a free line has a holder")
+	}
+	list := strings.Join(Describe(), "\n")
+	for _, want := range []string{"chip: 9030000.pl061  # gpiochip0, 8 lines", "  line: GPIO15  # number 5, input, held by postbus doorbell GPIO15", "  line: 6  # number 6, input"} {
+		if !strings.Contains(list+"\n", want+"\n") {
+			t.Errorf("%s\nlacks %s", list, want)
+		}
+	}
+}
+
+// TestGuestNothingIsLeftOver opens and closes often.
+func TestGuestNothingIsLeftOver(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	count := func() (goroutines, files int) {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return runtime.NumGoroutine(), len(list)
+	}
+	once := func() {
+		b := newBus()
+		start(t, b, options("GPIO15"))()
+		b.letGo()
+		a := NewAction(ActionOptions{Line: "GPIO11", Drive: "push-pull", Initial: Off, Safe: Off}, b)
+		if err := a.Do(t.Context(), Args{Pulse: time.Hour}); err != nil {
+			t.Error(err)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+		bad := New(options("GPIO71"), b)
+		if err := bad.Open(t.Context()); err == nil {
+			t.Error("there is a GPIO71")
+		}
+		bad.Close()
+	}
+	once() // the runtime's own come with the first
+	goroutines, files := count()
+	for range 10 {
+		once()
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		g, f := count()
+		if g <= goroutines && f <= files {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
+		}
+	}
+}

@@ -1,0 +1,26 @@
+//go:build !linux
+
+// This file stands in where there is no I²C.
+
+package i2c
+
+import (
+	"context"
+	"errors"
+)
+
+var errPlatform = errors.New("i2c is on Linux only")
+
+func openBus(Bus, Address) (bus, error) { return nil, errPlatform }
+
+func silent(error) bool { return false }
+
+func hangs(error) bool { return false }
+
+func refused(error) bool { return false }
+
+// List is empty.
+func List() []Device { return nil }
+
+// Scan fails.
+func Scan(context.Context, int) ([]Found, error) { return nil, errPlatform }

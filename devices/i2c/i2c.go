@@ -1,0 +1,320 @@
+// Package i2c is the kind `i2c`: sensors on an I²C bus, read every so often.
+//
+// What it promises:
+//
+//   - An event every interval with checked values in the units that Event documents. Checksums are verified where the
+//     sensor has them; a reading that fails is tried again at once, twice.
+//   - A sensor that doesn't answer any more is degraded, not an end: at each interval the bus is opened and the sensor
+//     set up anew, so that plugging it in again needs nobody. The kernel's driver frees a bus that hangs; programs can't.
+//   - Several sensors share a bus, also those of other programs that lock it as flock(2) does. A transfer is never
+//     interrupted.
+//   - An address that a driver of the kernel has is left alone.
+//
+// The sensors' registers are read as their datasheets say, with nothing between but the kernel's I2C_RDWR. Drivers made
+// for microcontrollers were tried; they ignore errors and checksums.
+package i2c
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Reads a sensor on an I²C bus every so often: BME280 (and BMP280), SHT3x, SHT4x, BH1750, ADS1115, INA219, MCP23017, TMP102 or SCD4x. Checksums are verified, failed readings " +
+	"tried again; a sensor that was unplugged is found again. Several sensors may share a bus. Linux only; postbus must be in the group `i2c`, and on a Raspberry Pi I²C must " +
+	"be enabled (`raspi-config`, Interface Options)."
+
+// Options of the source.
+type Options struct {
+	Bus      Bus           `key:"bus" doc:"the bus: 1, i2c-1 or /dev/i2c-1" need:"yes"`
+	Sensor   string        `key:"sensor" doc:"what is on the bus" need:"yes" oneof:"bme280|sht3x|sht4x|bh1750|ads1115|ina219|mcp23017|tmp102|scd4x"`
+	Address  Address       `key:"address" doc:"its address, as 0x76; without it the one it usually has"`
+	Every    time.Duration `key:"every" doc:"time between two events; scd4x measures every 5 s and makes no event before it has" min:"20ms" max:"24h"`
+	Channels []string      `key:"channels" doc:"ads1115: the inputs to measure against ground, or differences of two" oneof:"a0|a1|a2|a3|a0-a1|a0-a3|a1-a3|a2-a3"`
+	Range    string        `key:"range" doc:"ads1115: the largest voltage to measure; a smaller one is measured more finely" oneof:"6.144|4.096|2.048|1.024|0.512|0.256"`
+	Shunt    float64       `key:"shunt" doc:"ina219: the resistor that the current goes through, in ohms" min:"0.0001" max:"1000"`
+	PullUp   bool          `key:"pull_up" doc:"mcp23017: whether its inputs have their pull-up resistors on"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options {
+	return Options{Every: 10 * time.Second, Channels: []string{"a0", "a1", "a2", "a3"}, Range: "4.096", Shunt: 0.1}
+}
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	if o.Sensor == "ads1115" && len(o.Channels) == 0 {
+		return []error{optionError{"channels", "there is no channel", "write channels: [a0]"}}
+	}
+	return nil
+}
+
+// Claims is what can be held once: the address on the bus.
+func (o Options) Claims() []string {
+	return []string{fmt.Sprintf("i2c:%d/%s", o.Bus, o.address())}
+}
+
+// Access is what the source touches.
+func (o Options) Access() []string { return []string{fmt.Sprintf("device:/dev/i2c-%d", o.Bus)} }
+
+func (o Options) address() Address {
+	if o.Address == 0 {
+		return usual[o.Sensor]
+	}
+	return o.Address
+}
+
+// usual is the address that a sensor has when nobody soldered anything.
+var usual = map[string]Address{"bme280": 0x76, "sht3x": 0x44, "sht4x": 0x44, "bh1750": 0x23, "ads1115": 0x48, "ina219": 0x40, "mcp23017": 0x20, "tmp102": 0x48, "scd4x": 0x62}
+
+// Event documents the fields of an event. Those that the sensor doesn't measure are nil.
+type Event struct {
+	Sensor       string         `key:"sensor" doc:"as in the file"`
+	Bus          int            `key:"bus" doc:"the number of the bus"`
+	Address      string         `key:"address" doc:"as 0x76"`
+	Temperature  float64        `key:"temperature" doc:"bme280, sht3x, sht4x, tmp102, scd4x: in degrees Celsius"`
+	Humidity     float64        `key:"humidity" doc:"bme280, sht3x, sht4x, scd4x: relative, in percent"`
+	Pressure     float64        `key:"pressure" doc:"bme280: of the air where it is, in hPa"`
+	Lux          float64        `key:"lux" doc:"bh1750: light, in lux"`
+	CO2          int            `key:"co2" doc:"scd4x: carbon dioxide, in ppm"`
+	Volts        map[string]any `key:"volts" doc:"ads1115: of each channel, in volts, as {a0: 1.5, a0_a1: -0.25}"`
+	Voltage      float64        `key:"voltage" doc:"ina219: between the load and ground, in volts"`
+	ShuntVoltage float64        `key:"shunt_voltage" doc:"ina219: across the resistor, in volts"`
+	Current      float64        `key:"current" doc:"ina219: through the resistor, in amperes; negative the other way"`
+	Power        float64        `key:"power" doc:"ina219: voltage times current, in watts"`
+	Pins         []int          `key:"pins" doc:"mcp23017: the levels of its 16 pins, A0 first, each 0 or 1"`
+	Changed      []int          `key:"changed" doc:"mcp23017: the numbers of the pins that changed since the event before, 0 for A0 to 15 for B7; empty in the first"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface{ Degraded(err error) }
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Bus is the number of a bus.
+type Bus int
+
+// UnmarshalText reads 1, i2c-1 or /dev/i2c-1.
+func (b *Bus) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimPrefix(string(text), "/dev/"), "i2c-"), 10, 16)
+	if err != nil {
+		return optionError{"", fmt.Sprintf("%q is no bus", text), "write 1 for /dev/i2c-1; `postbus devices` lists the buses"}
+	}
+	*b = Bus(n)
+	return nil
+}
+
+// Address is a device's address of seven bits.
+type Address uint16
+
+func (a Address) String() string { return fmt.Sprintf("%#02x", uint16(a)) }
+
+// UnmarshalText reads 0x76, or 118.
+func (a *Address) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 0, 16)
+	if err != nil || n < firstAddress || n > lastAddress {
+		return optionError{"", fmt.Sprintf("%q is no address of an I²C device", text), "write a number from 0x08 to 0x77, as 0x76"}
+	}
+	*a = Address(n)
+	return nil
+}
+
+// The others are the specification's own.
+const (
+	firstAddress = 0x08
+	lastAddress  = 0x77
+)
+
+// bus is an open bus. Errors are the kernel's.
+type bus interface {
+	// transfer writes and then reads, without letting go of the bus in between. Either may be empty.
+	transfer(ctx context.Context, address Address, w, r []byte) error
+	Close() error
+}
+
+// Source is one sensor. It is used once: New, Open, Run, Close.
+type Source struct {
+	o     Options
+	env   Env
+	open  func(Bus, Address) (bus, error)
+	sleep func(context.Context, time.Duration) error
+	b     bus
+	s     sensor
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env, open: openBus, sleep: sleep} }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Open opens the bus and sets the sensor up. An error says which buses there are, who may open the bus, who has the
+// address, or what answers on the bus when the sensor doesn't.
+func (s *Source) Open(ctx context.Context) error {
+	if err := s.setUp(ctx); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return nil
+}
+
+// setUp makes b and s good, or nil.
+func (s *Source) setUp(ctx context.Context) error {
+	if err := s.Close(); err != nil {
+		return err
+	}
+	b, err := s.open(s.o.Bus, s.o.address())
+	if err != nil {
+		return err
+	}
+	made := newSensor(s.o, port{ctx: ctx, b: b, at: s.o.address(), sleep: s.sleep})
+	if err := s.attempts(ctx, made.setUp); err != nil {
+		err = s.explain(ctx, b, err)
+		return errors.Join(err, b.Close())
+	}
+	s.b, s.s = b, made
+	return nil
+}
+
+// attempts tries three times, with a pause in which the kernel may free the bus.
+func (s *Source) attempts(ctx context.Context, do func() error) (err error) {
+	for _, pause := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 0} {
+		if err = do(); err == nil || ctx.Err() != nil || errors.As(err, new(wrongChip)) || errors.As(err, new(lockedBus)) {
+			return err
+		}
+		if pause > 0 && s.sleep(ctx, pause) != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// explain adds to an error what is on the bus.
+func (s *Source) explain(ctx context.Context, b bus, err error) error {
+	where := fmt.Sprintf("%s at %s on i2c-%d", s.o.Sensor, s.o.address(), s.o.Bus)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case hangs(err):
+		return fmt.Errorf("%s: the bus hangs: a wire is held low, or pull-up resistors are missing; check the wiring, switch the sensor off and on: %w", where, err)
+	case !silent(err):
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	there := "nothing else answers either: check its supply and the wires"
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second) // a bus may be slow to say that nobody is there
+	defer cancel()
+	if list := scan(ctx, b); len(list) > 0 {
+		there = "what answers: " + words(list)
+	}
+	return fmt.Errorf("%s doesn't answer; %s: %w", where, there, err)
+}
+
+func words(list []Address) string {
+	var s []string
+	for _, a := range list {
+		s = append(s, a.String())
+	}
+	return strings.Join(s, ", ")
+}
+
+// Close lets go of the bus. The sensor goes on with what it was set to.
+func (s *Source) Close() error {
+	if s.b == nil {
+		return nil
+	}
+	b := s.b
+	s.b, s.s = nil, nil
+	return b.Close()
+}
+
+// Run emits until ctx ends.
+func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	next := time.Now()
+	for {
+		if err := s.sleep(ctx, time.Until(next)); err != nil {
+			return nil
+		}
+		fields, err := s.read(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.env.Degraded(err)
+		if fields != nil {
+			if err := emit(ctx, time.Now(), fields); err != nil {
+				return err
+			}
+		}
+		next = next.Add(s.o.Every)
+		if late := time.Since(next); late > 0 {
+			next = next.Add(late.Truncate(s.o.Every) + s.o.Every)
+		}
+	}
+}
+
+// read is one event's fields; nil without an error when there is nothing new.
+func (s *Source) read(ctx context.Context) (map[string]any, error) {
+	if s.b == nil {
+		if err := s.setUp(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var values map[string]any
+	s.s.begin(ctx)
+	err := s.attempts(ctx, func() (err error) { values, err = s.s.measure(); return err })
+	if err != nil {
+		err = s.explain(ctx, s.b, err)
+		return nil, errors.Join(err, s.Close()) // and everything anew the next time
+	}
+	if values == nil {
+		return nil, nil
+	}
+	fields := map[string]any{"sensor": s.o.Sensor, "bus": int(s.o.Bus), "address": s.o.address().String()}
+	for _, k := range []string{"temperature", "humidity", "pressure", "lux", "co2", "volts", "voltage", "shunt_voltage", "current", "power", "pins", "changed"} {
+		fields[k] = values[k]
+	}
+	return fields, nil
+}
+
+// scan is who answers on the bus.
+func scan(ctx context.Context, b bus) []Address {
+	var list []Address
+	for a := Address(firstAddress); a <= lastAddress && ctx.Err() == nil; a++ {
+		w, r := []byte{}, []byte(nil)
+		if a >= 0x30 && a <= 0x37 || a >= 0x50 && a <= 0x5f { // memories: some take an empty write for a command
+			w, r = nil, make([]byte, 1)
+		}
+		err := b.transfer(ctx, a, w, r)
+		if refused(err) && r == nil { // an adapter that can't write nothing
+			err = b.transfer(ctx, a, nil, make([]byte, 1))
+		}
+		if err == nil {
+			list = append(list, a)
+		}
+		if hangs(err) {
+			break // each would take seconds
+		}
+	}
+	return list
+}

@@ -1,0 +1,253 @@
+//go:build linux
+
+// The tests against a real kernel: an ARM machine with a TMP105, which has the registers of a TMP102, on its bus.
+
+package i2c
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/vmtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
+
+func TestSensorOnABusOfAKernel(t *testing.T) {
+	vmtest.Test(t, vmtest.Machine{
+		Arch:    "armhf",
+		Modules: []string{"i2c-dev", "i2c-versatile", "lm75"},
+		Args:    []string{"-device", "tmp105,id=t1,address=0x48"},
+		Run:     "^TestGuest",
+		Answer: func(vm *vmtest.VM, words []string) (string, error) { // the temperature in thousandths of a degree
+			n, err := strconv.Atoi(words[0])
+			if err != nil {
+				return "", err
+			}
+			_, err = vm.QMP("qom-set", map[string]any{"path": "/machine/peripheral/t1", "property": "temperature", "value": n})
+			return "", err
+		},
+	})
+}
+
+// number is the bus that the sensor is on.
+func number(t *testing.T) Bus {
+	t.Helper()
+	for _, d := range List() {
+		found, err := Scan(t.Context(), d.Number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if f.Address == 0x48 {
+				return Bus(d.Number)
+			}
+		}
+	}
+	t.Fatalf("nothing answers at 0x48: %q", Describe())
+	return 0
+}
+
+func TestGuestTemperature(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	o := options("tmp102")
+	o.Bus, o.Every = number(t), 20*time.Millisecond
+	vmtest.Figure("%s", strings.Join(Describe(), " | "))
+	e := env{make(chan error, 10000)}
+	vmtest.Ask(t, "20000")
+	s := New(o, e)
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	events, ended := make(chan map[string]any, 10000), make(chan error, 1)
+	go func() {
+		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
+	}()
+	for _, c := range []struct {
+		milli string
+		want  float64
+	}{{"42500", 42.5}, {"-12250", -12.25}, {"127900", 127.875}} {
+		vmtest.Ask(t, c.milli)
+		began := time.Now()
+		for end := time.After(5 * time.Second); ; {
+			var f map[string]any
+			select {
+			case f = <-events:
+			case <-end:
+				t.Fatalf("%v was not read within 5 s", c.want)
+			}
+			if f["temperature"] == c.want {
+				break
+			}
+		}
+		vmtest.Figure("%v °C read %s after it was set", c.want, time.Since(began).Round(time.Millisecond))
+	}
+	began := time.Now()
+	cancel()
+	if err := <-ended; err != nil || time.Since(began) > time.Second {
+		t.Errorf("%v after %s", err, time.Since(began))
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	for len(e.degraded) > 0 {
+		if err := <-e.degraded; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestGuestTwoSourcesShareTheBus reads with two sources at once; none may see the other's bytes.
+func TestGuestTwoSourcesShareTheBus(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	vmtest.Ask(t, "31000")
+	o := options("tmp102")
+	o.Bus = number(t)
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() {
+			s := New(o, env{make(chan error, 1000)})
+			if err := s.Open(t.Context()); err != nil {
+				ended <- err
+				return
+			}
+			defer s.Close()
+			for range 50 {
+				f, err := s.read(t.Context())
+				if err != nil || f["temperature"] != 31.0 {
+					ended <- fmt.Errorf("%v, %v", f, err)
+					return
+				}
+			}
+			ended <- nil
+		}()
+	}
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestGuestErrorsSayWhatToDo(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	n := number(t)
+	open := func(o Options) string {
+		s := New(o, env{make(chan error, 10)})
+		err := s.Open(t.Context())
+		s.Close()
+		if err == nil {
+			return ""
+		}
+		return err.Error()
+	}
+	o := options("bme280")
+	o.Bus = n
+	if got := open(o); !strings.HasPrefix(got, fmt.Sprintf("bme280 at 0x76 on i2c-%d doesn't answer; what answers: ", n)) || !strings.Contains(got, "0x48") {
+		t.Error(got)
+	} else {
+		vmtest.Figure("%s", got)
+	}
+	o.Bus = 77
+	if got := open(o); !strings.HasPrefix(got, "there is no bus 77; there are ") || !strings.Contains(got, fmt.Sprintf("%d (", n)) {
+		t.Error(got)
+	}
+	o = options("bme280") // another chip than the file says
+	o.Bus, o.Address = n, 0x48
+	if got := open(o); !strings.Contains(got, "this is no BME280") && !strings.Contains(got, "doesn't answer") {
+		t.Error(got)
+	}
+
+	o = options("tmp102")
+	o.Bus = n
+	bus := fmt.Sprintf("/sys/bus/i2c/devices/i2c-%d/", n)
+	if err := os.WriteFile(bus+"new_device", []byte("lm75 0x48"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(o); !strings.HasPrefix(got, fmt.Sprintf("0x48 on i2c-%d is held by the kernel's driver lm75: ", n)) {
+		t.Error(got)
+	}
+	if got := strings.Join(Describe(), "\n"); !strings.Contains(got, "address: 0x48  # held by the kernel's driver lm75") {
+		t.Error(got)
+	}
+	if err := os.WriteFile(bus+"delete_device", []byte("0x48"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(o); got != "" {
+		t.Error(got)
+	}
+
+	path := fmt.Sprintf("/dev/i2c-%d", n)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(o); !strings.Contains(got, "another program has locked the bus for more than 2s") {
+		t.Error(got)
+	}
+}
+
+// TestGuestNothingIsLeftOver opens and closes often.
+func TestGuestNothingIsLeftOver(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	count := func() (goroutines, files int) {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return runtime.NumGoroutine(), len(list)
+	}
+	once := func() {
+		o := options("tmp102")
+		o.Bus = 0
+		s := New(o, env{make(chan error, 10)})
+		if err := s.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.read(t.Context()); err != nil {
+			t.Error(err)
+		}
+		s.Close()
+		o.Sensor = "bh1750"
+		s = New(o, env{make(chan error, 10)})
+		if err := s.Open(t.Context()); err == nil {
+			t.Error("there is a BH1750")
+		}
+		s.Close()
+	}
+	once() // the runtime's own come with the first
+	goroutines, files := count()
+	for range 10 {
+		once()
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		g, f := count()
+		if g <= goroutines && f <= files {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+// This file has the names of keys: codes.txt is linux/input-event-codes.h of Linux 6.1, as "type number name".
+
+package input
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+)
+
+//go:embed codes.txt
+var codesText string
+
+// id is what the kernel calls a key: a type and a number.
+type id struct {
+	typ  string
+	code uint16
+}
+
+// types are those of the kernel that can be events.
+var types = map[uint16]string{1: "key", 2: "rel", 3: "abs", 5: "sw"}
+
+// codes are the names of keys and the keys of names.
+type codes struct {
+	names   map[id]string
+	numbers map[string]id
+}
+
+func readCodes() codes {
+	c := codes{map[id]string{}, map[string]id{}}
+	for line := range strings.Lines(codesText) {
+		var typ, code uint16
+		var name string
+		if _, err := fmt.Sscan(line, &typ, &code, &name); err != nil {
+			continue // the text is tested
+		}
+		at := id{types[typ], code}
+		c.numbers[name], c.names[at] = at, name // of two names the later one is the more telling: BTN_LEFT, not BTN_MOUSE
+	}
+	return c
+}
+
+func (c codes) known(name string) bool {
+	_, ok := c.numbers[name]
+	return ok
+}
+
+func (c codes) name(typ string, code uint16) string {
+	if n, ok := c.names[id{typ, code}]; ok {
+		return n
+	}
+	return fmt.Sprintf("%s_%d", strings.ToUpper(typ), code)
+}

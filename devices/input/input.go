@@ -1,0 +1,137 @@
+// Package input is the kind `input`: keys, buttons, knobs and switches of keyboards, remotes and the like, as the kernel's
+// evdev has them.
+//
+// What it promises:
+//
+//   - An event for each press, release and turn, with the kernel's time. Each press is followed by a release, also when the
+//     device is unplugged in between or the kernel dropped some; what it dropped is counted as lost.
+//   - A device that is absent is waited for, and found again after it was unplugged. All parts of one device with the same
+//     name are read: keyboards often have several.
+//   - With grab nobody else gets the keys, until the source ends; also not the text console or the desktop.
+//
+// A reload that changes the source closes and opens the device; a key in the milliseconds between may be missed.
+package input
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Listens to keys, buttons, knobs and switches of an input device: keyboards, infrared and Bluetooth remotes, rotary encoders, lid switches. The device is named as it calls itself " +
+	"or by its path, and may come and go. With `grab` nobody else gets its keys. Linux only, by evdev; postbus must be in the group `input`. Whoever can read a keyboard " +
+	"sees what is typed: name a device that is for this."
+
+// Options of the source.
+type Options struct {
+	Device string   `key:"device" doc:"its name, as Logitech Remote; its name in /dev/input/by-id; or a path, as /dev/input/by-path/…" need:"yes"`
+	Keys   []string `key:"keys" doc:"only these, as KEY_PLAYPAUSE, BTN_LEFT, REL_DIAL, SW_LID; empty for all"`
+	Types  []string `key:"types" doc:"what is an event: key, rel (knobs, wheels, mice), abs (sticks, touch), sw (switches)" oneof:"key|rel|abs|sw"`
+	Repeat bool     `key:"repeat" doc:"whether a key that is held makes events again and again"`
+	Grab   bool     `key:"grab" doc:"whether nobody else gets the device's keys"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options { return Options{Types: []string{"key", "rel", "sw"}} }
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	var errs []error
+	c := readCodes()
+	for _, k := range o.Keys {
+		if _, ok := c.numbers[k]; ok {
+			continue
+		}
+		hint := "`postbus devices` lists a device's keys; the names are those of linux/input-event-codes.h"
+		if up := strings.ToUpper(k); c.known(up) {
+			hint = "write " + up
+		} else if c.known("KEY_" + up) {
+			hint = "write KEY_" + up
+		}
+		errs = append(errs, optionError{"keys", fmt.Sprintf("no key is called %q", k), hint})
+	}
+	if len(o.Types) == 0 {
+		errs = append(errs, optionError{"types", "there is no type", "leave it out, or write types: [key]"})
+	}
+	return errs
+}
+
+// Claims is what can be held once: a device that is grabbed.
+func (o Options) Claims() []string {
+	if !o.Grab {
+		return nil
+	}
+	return []string{"input:" + o.Device}
+}
+
+// Access is what the source touches.
+func (o Options) Access() []string {
+	if strings.HasPrefix(o.Device, "/") {
+		return []string{"device:" + o.Device}
+	}
+	return []string{"device:/dev/input/*"}
+}
+
+// Event documents the fields of an event.
+type Event struct {
+	Key    string  `key:"key" doc:"its name, as KEY_PLAYPAUSE, REL_DIAL or SW_LID; KEY_583 when it has none"`
+	Value  string  `key:"value" doc:"press, release, repeat, or change of what is no key"`
+	Amount int     `key:"amount" doc:"of a key 1, 0 or 2; of rel the steps, negative the other way; of abs the place; of sw 0 or 1"`
+	Held   float64 `key:"held" doc:"of a release: how long the key was pressed, in seconds; else nil"`
+	Code   int     `key:"code" doc:"the kernel's number of the key"`
+	Type   string  `key:"type" doc:"key, rel, abs or sw"`
+	Device string  `key:"device" doc:"the device's name as it calls itself"`
+	Time   string  `key:"time" doc:"when the kernel saw it, RFC 3339 with microseconds"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Degraded(err error)
+	Lost(n int, reason string)
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Source is one device. It is used once: New, Stream.
+type Source struct {
+	o     Options
+	env   Env
+	codes codes
+	dev   string // where the devices are: /dev/input
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source {
+	return &Source{o: o, env: env, codes: readCodes(), dev: "/dev/input"}
+}
+
+// wants reports whether something is an event.
+func (s *Source) wants(typ string, code uint16, amount int32) bool {
+	if !slices.Contains(s.o.Types, typ) || typ == "key" && amount == 2 && !s.o.Repeat {
+		return false
+	}
+	return len(s.o.Keys) == 0 || slices.ContainsFunc(s.o.Keys, func(k string) bool { return s.codes.numbers[k] == id{typ, code} })
+}
+
+// fields are those of an event; held is of a release.
+func (s *Source) fields(device, typ string, code uint16, amount int32, at time.Time, held any) map[string]any {
+	value := "change"
+	if typ == "key" {
+		value = map[int32]string{0: "release", 1: "press", 2: "repeat"}[amount]
+	}
+	return map[string]any{"key": s.codes.name(typ, code), "value": value, "amount": int(amount), "held": held, "code": int(code), "type": typ,
+		"device": device, "time": at.UTC().Format("2006-01-02T15:04:05.999999Z07:00")}
+}

@@ -1,0 +1,117 @@
+//go:build linux
+
+package input
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// event is a record as the kernel writes it.
+func event(sec, usec int64, typ, code uint16, amount int32) []byte {
+	b := make([]byte, eventSize)
+	if wordSize == 8 {
+		binary.NativeEndian.PutUint64(b, uint64(sec))
+		binary.NativeEndian.PutUint64(b[8:], uint64(usec))
+	} else {
+		binary.NativeEndian.PutUint32(b, uint32(sec))
+		binary.NativeEndian.PutUint32(b[4:], uint32(usec))
+	}
+	binary.NativeEndian.PutUint16(b[2*wordSize:], typ)
+	binary.NativeEndian.PutUint16(b[2*wordSize+2:], code)
+	binary.NativeEndian.PutUint32(b[2*wordSize+4:], uint32(amount))
+	return b
+}
+
+func TestRecords(t *testing.T) {
+	b := append(event(1700000000, 250000, 2, 7, -3), event(0, 0, 0, 0, 0)[:5]...)
+	list := records(b)
+	if len(list) != 1 || list[0] != (record{at: time.Unix(1700000000, 250000000), typ: 2, code: 7, amount: -3}) {
+		t.Errorf("%+v", list)
+	}
+}
+
+func FuzzRecords(f *testing.F) {
+	f.Add(event(1, 2, 1, 164, 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := New(Options{Types: []string{"key", "rel", "abs", "sw"}, Repeat: true}, newBus())
+		d := &device{held: map[uint16]time.Time{}}
+		var list []record
+		for _, r := range records(b) {
+			if r.typ != evSyn {
+				list = append(list, r)
+			}
+		}
+		if err := s.records(context.Background(), func(context.Context, time.Time, map[string]any, func(error)) error { return nil }, d, list); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPressesAndReleasesArePairs(t *testing.T) {
+	b := newBus()
+	s := New(Options{Types: []string{"key", "rel"}}, b)
+	d := &device{name: "Remote", held: map[uint16]time.Time{}}
+	at := func(ms int) time.Time { return time.Unix(1000, int64(ms)*1e6) }
+	list := []record{
+		{at(0), 1, 30, 0},   // its press was before our time
+		{at(10), 1, 164, 1}, //
+		{at(20), 1, 164, 2}, // repetition is not wanted
+		{at(30), 2, 7, -2},
+		{at(40), 3, 0, 5}, // not wanted
+		{at(60), 1, 164, 0},
+		{at(70), 4, 4, 458}, // a scan code
+		{at(80), 1, 163, 1},
+	}
+	if err := s.records(t.Context(), b.post, d, list); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.release(t.Context(), b.post, d); err != nil {
+		t.Fatal(err)
+	}
+	close(b.events)
+	var got []string
+	for e := range b.events {
+		w := e["key"].(string) + " " + e["value"].(string)
+		if h, ok := e["held"].(float64); ok && h < 10 {
+			w += " after " + time.Duration(h*1e9).Round(time.Millisecond).String()
+		}
+		got = append(got, w)
+	}
+	if s := strings.Join(got, ", "); s != "KEY_PLAYPAUSE press, REL_DIAL change, KEY_PLAYPAUSE release after 50ms, KEY_NEXTSONG press, KEY_NEXTSONG release" {
+		t.Error(s)
+	}
+}
+
+func TestAnAbsentDeviceIsWaitedFor(t *testing.T) {
+	b := newBus()
+	s := New(Options{Device: "Remote", Types: []string{"key"}}, b)
+	s.dev = t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Stream(ctx, b.post) }()
+	if err := <-b.degraded; err == nil || err.Error() != `there is no input device "Remote"; there are none` {
+		t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dev, "event0"), nil, 0o600); err != nil { // looked at as soon as it comes
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := <-b.degraded; err == nil || !strings.Contains(err.Error(), "event0 is no input device") || time.Since(began) > 2*time.Second {
+		t.Error(err, time.Since(began))
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Second):
+		t.Error("the source did not end within a second")
+	}
+}

@@ -1,0 +1,34 @@
+// This file is what `postbus devices` lists.
+
+package input
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Device is an input device.
+type Device struct {
+	Path  string   // /dev/input/event3; may differ after the next start
+	ByID  string   // its name in /dev/input/by-id, which stays; empty when it has none
+	Name  string   // as it calls itself; empty when it may not be opened
+	Keys  []string // what it can say: key, rel, abs, sw
+	Error error    // why it can't be opened
+}
+
+// Describe lists the devices as they are written in a file.
+func Describe() []string {
+	var out []string
+	for _, d := range List() {
+		if d.Error != nil {
+			out = append(out, "# "+d.Error.Error())
+			continue
+		}
+		s := fmt.Sprintf("device: %q  # %s", d.Name, d.Path)
+		if d.ByID != "" {
+			s += ", " + d.ByID
+		}
+		out = append(out, s+"; "+strings.Join(d.Keys, ", "))
+	}
+	return out
+}

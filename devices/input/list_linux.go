@@ -1,0 +1,39 @@
+// This file reads what `postbus devices` lists.
+
+package input
+
+import (
+	"path/filepath"
+	"slices"
+)
+
+// List is every input device. Those that may not be opened have an Error.
+func List() []Device { return list("/dev/input") }
+
+func list(dev string) []Device {
+	byID := map[string]string{}
+	links, _ := filepath.Glob(dev + "/by-id/*")
+	for _, l := range links {
+		if real, err := filepath.EvalSymlinks(l); err == nil {
+			byID[real] = filepath.Base(l)
+		}
+	}
+	var out []Device
+	for _, path := range nodes(dev) {
+		d, err := openDevice(path)
+		if err != nil {
+			out = append(out, Device{Path: path, ByID: byID[path], Error: err})
+			continue
+		}
+		kinds, _ := d.bits(0x20, 32) // EVIOCGBIT(0)
+		x := Device{Path: path, ByID: byID[path], Name: d.name}
+		for _, t := range []uint16{1, 2, 3, 5} {
+			if slices.Contains(kinds, t) {
+				x.Keys = append(x.Keys, types[t])
+			}
+		}
+		d.f.Close()
+		out = append(out, x)
+	}
+	return out
+}

@@ -1,0 +1,234 @@
+// This file is the source: it finds its devices whenever they come, and makes events of what they say.
+
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	retry  = 5 * time.Second        // to look for an absent device, beside the kernel's news of them
+	settle = 100 * time.Millisecond // after such news, for udev to give rights
+)
+
+// post is what Stream is given.
+type post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
+
+// said is what a device's goroutine reports: records, or why there are no more.
+type said struct {
+	d    *device
+	list []record
+	err  error
+}
+
+// Stream posts what the devices say until ctx ends. It doesn't end when they are unplugged.
+func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	open := map[string]*device{}
+	defer func() {
+		for _, d := range open {
+			d.f.Close()
+		}
+	}()
+	news, closeNews := watch(s.dev)
+	defer closeNews()
+	says := make(chan said)
+	look := time.NewTimer(0)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-news:
+			look.Reset(settle)
+		case <-look.C:
+			found, err := find(s.dev, s.o.Device, slices.Collect(maps.Keys(open)))
+			for _, d := range found {
+				if gerr := s.begin(d); gerr != nil {
+					err = gerr
+					d.f.Close()
+					continue
+				}
+				open[d.path] = d
+				readers.Go(func() { read(inner, d, says) })
+			}
+			if len(open) > 0 && len(found) == 0 {
+				err = nil
+			}
+			s.env.Degraded(err)
+			if len(open) == 0 {
+				look.Reset(retry)
+			}
+		case w := <-says:
+			if err := s.records(ctx, p, w.d, w.list); err != nil {
+				return nil
+			}
+			if w.err == nil {
+				continue
+			}
+			delete(open, w.d.path)
+			w.d.f.Close()
+			if err := s.release(ctx, p, w.d); err != nil {
+				return nil
+			}
+			if len(open) == 0 {
+				s.env.Degraded(fmt.Errorf("%s is gone: %w; it is waited for", s.o.Device, w.err))
+			}
+			look.Reset(settle)
+		}
+	}
+}
+
+// begin brings a device that was found into the state that is wanted. Keys that are pressed already have no press.
+func (s *Source) begin(d *device) error {
+	if s.o.Grab {
+		return d.grab()
+	}
+	return nil
+}
+
+// read passes on what a device says until it is closed or ctx ends.
+func read(ctx context.Context, d *device, says chan<- said) {
+	buf := make([]byte, 64*eventSize)
+	for {
+		n, err := d.f.Read(buf)
+		if err == nil || n > 0 {
+			select {
+			case says <- said{d: d, list: records(buf[:n])}:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		if inner := errors.Unwrap(err); inner != nil {
+			err = inner // without the path, which is not the user's word for it
+		}
+		select {
+		case says <- said{d: d, err: err}:
+		case <-ctx.Done():
+		}
+		return
+	}
+}
+
+// records posts what is an event.
+func (s *Source) records(ctx context.Context, p post, d *device, list []record) error {
+	for _, r := range list {
+		if r.typ == evSyn && r.code == synDropped {
+			s.env.Lost(1, "the kernel dropped keys, since they came faster than they were taken")
+			if err := s.resync(ctx, p, d, r.at); err != nil {
+				return err
+			}
+			continue
+		}
+		typ, ok := types[r.typ]
+		if !ok {
+			continue
+		}
+		if r.typ != evKey {
+			if s.wants(typ, r.code, r.amount) {
+				if err := p(ctx, r.at, s.fields(d.name, typ, r.code, r.amount, r.at, nil), nil); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if err := s.key(ctx, p, d, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// key posts a key's press, release or repetition.
+func (s *Source) key(ctx context.Context, p post, d *device, r record) error {
+	var held any
+	since, was := d.held[r.code]
+	switch r.amount {
+	case 1:
+		if was {
+			return nil // known since a resync
+		}
+		d.held[r.code] = r.at
+	case 0:
+		if !was {
+			return nil // its press was before our time
+		}
+		held = r.at.Sub(since).Seconds()
+		delete(d.held, r.code)
+	}
+	if !s.wants("key", r.code, r.amount) {
+		return nil
+	}
+	return p(ctx, r.at, s.fields(d.name, "key", r.code, r.amount, r.at, held), nil)
+}
+
+// resync makes the keys what the kernel says they are, after it dropped something.
+func (s *Source) resync(ctx context.Context, p post, d *device, at time.Time) error {
+	now, err := d.pressed()
+	if err != nil {
+		return nil // the device is gone, which is told elsewhere
+	}
+	for _, code := range slices.Sorted(maps.Keys(d.held)) {
+		if !slices.Contains(now, code) {
+			if err := s.key(ctx, p, d, record{at: at, typ: evKey, code: code, amount: 0}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, code := range now {
+		if err := s.key(ctx, p, d, record{at: at, typ: evKey, code: code, amount: 1}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release posts the release of every key that is pressed.
+func (s *Source) release(ctx context.Context, p post, d *device) error {
+	now := time.Now()
+	for _, code := range slices.Sorted(maps.Keys(d.held)) {
+		if err := s.key(ctx, p, d, record{at: now, typ: evKey, code: code, amount: 0}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch is news of devices that come, go, or become readable. Where the kernel gives none, there are none.
+func watch(dev string) (news <-chan struct{}, closeIt func()) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, func() {}
+	}
+	f := os.NewFile(uintptr(fd), "inotify")
+	_, _ = unix.InotifyAddWatch(fd, dev, unix.IN_CREATE|unix.IN_ATTRIB|unix.IN_DELETE_SELF)
+	c := make(chan struct{}, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		buf := make([]byte, 4096)
+		for {
+			if _, err := f.Read(buf); err != nil {
+				return
+			}
+			select {
+			case c <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return c, func() { f.Close(); <-ended }
+}

@@ -1,0 +1,334 @@
+//go:build linux
+
+// The tests against a real kernel: a PC with uinput, and with a USB keyboard that the host plugs, presses and unplugs.
+
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/vmtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
+
+func TestKeysOfAKernel(t *testing.T) {
+	vmtest.Test(t, vmtest.Machine{
+		Arch:    "amd64",
+		Modules: []string{"uinput", "evdev", "xhci-pci", "usbhid", "hid-generic"},
+		Args:    []string{"-device", "qemu-xhci,id=xhci"},
+		Run:     "^TestGuest",
+		Answer: func(vm *vmtest.VM, words []string) (string, error) {
+			var err error
+			switch words[0] {
+			case "plug":
+				_, err = vm.QMP("device_add", map[string]any{"driver": "usb-kbd", "id": "kbd", "bus": "xhci.0"})
+			case "unplug":
+				_, err = vm.QMP("device_del", map[string]any{"id": "kbd"})
+			case "down", "up":
+				_, err = vm.QMP("input-send-event", map[string]any{"events": []any{map[string]any{"type": "key",
+					"data": map[string]any{"down": words[0] == "down", "key": map[string]any{"type": "qcode", "data": words[1]}}}}})
+			default:
+				err = fmt.Errorf("what is %q?", words)
+			}
+			return "", err
+		},
+	})
+}
+
+// virtual is an input device of this test.
+type virtual struct{ f *os.File }
+
+func newVirtual(t *testing.T, name string) virtual {
+	t.Helper()
+	f, err := os.OpenFile("/dev/uinput", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(request, arg uintptr) {
+		t.Helper()
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, arg); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	for _, typ := range []uintptr{1, 2, 5} {
+		set(0x40045564, typ) // UI_SET_EVBIT
+	}
+	for _, key := range []uintptr{30, 163, 164} {
+		set(0x40045565, key) // UI_SET_KEYBIT
+	}
+	set(0x40045566, 7) // UI_SET_RELBIT
+	set(0x4004556d, 0) // UI_SET_SWBIT
+	var setup struct {
+		id   [4]uint16
+		name [80]byte
+		ff   uint32
+	}
+	setup.id = [4]uint16{3, 1, 1, 1}
+	copy(setup.name[:], name)
+	set(0x405c5503, uintptr(unsafe.Pointer(&setup))) // UI_DEV_SETUP
+	set(0x5501, 0)                                   // UI_DEV_CREATE
+	return virtual{f}
+}
+
+func (v virtual) send(t *testing.T, events ...[3]int) {
+	t.Helper()
+	var b []byte
+	for _, e := range events {
+		b = append(b, event(0, 0, uint16(e[0]), uint16(e[1]), int32(e[2]))...)
+	}
+	if _, err := v.f.Write(append(b, event(0, 0, 0, 0, 0)...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func run(t *testing.T, b *bus, o Options) (stop func()) {
+	t.Helper()
+	if o.Types == nil {
+		o.Types = Defaults().Types
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- New(o, b).Stream(ctx, b.post) }()
+	return func() {
+		t.Helper()
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(time.Second):
+			t.Error("the source did not end within a second")
+		}
+	}
+}
+
+func (b *bus) well(t *testing.T, want bool) error {
+	t.Helper()
+	for end := time.After(10 * time.Second); ; {
+		select {
+		case err := <-b.degraded:
+			if (err == nil) == want {
+				return err
+			}
+		case <-end:
+			t.Fatalf("the source was not well (%v) within 10 s", want)
+		}
+	}
+}
+
+func (b *bus) expect(t *testing.T, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		select {
+		case e := <-b.events:
+			if got := fmt.Sprint(e["key"], " ", e["value"], " ", e["amount"]); got != w {
+				t.Errorf("got %s, want %s", got, w)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s did not come within 5 s", w)
+		}
+	}
+}
+
+func TestGuestKeysKnobsAndSwitches(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	v := newVirtual(t, "Test Remote")
+	defer v.f.Close()
+	b := newBus()
+	stop := run(t, b, Options{Device: "Test Remote"})
+	b.well(t, true)
+	v.send(t, [3]int{1, 164, 1})
+	v.send(t, [3]int{1, 164, 0}, [3]int{2, 7, -2})
+	v.send(t, [3]int{5, 0, 1})
+	e := <-b.events
+	at, err := time.Parse(time.RFC3339Nano, e["time"].(string))
+	if e["key"] != "KEY_PLAYPAUSE" || e["value"] != "press" || e["device"] != "Test Remote" || e["code"] != 164 || err != nil || time.Since(at) > 5*time.Second || time.Since(at) < 0 {
+		t.Errorf("%v, %v", e, err)
+	}
+	vmtest.Figure("a key came %s after the kernel saw it", time.Since(at).Round(time.Microsecond))
+	b.expect(t, "KEY_PLAYPAUSE release 0", "REL_DIAL change -2", "SW_LID change 1")
+
+	only := newBus()
+	stop2 := run(t, only, Options{Device: "Test Remote", Keys: []string{"KEY_NEXTSONG"}})
+	only.well(t, true)
+	v.send(t, [3]int{1, 164, 1})
+	v.send(t, [3]int{1, 164, 0})
+	v.send(t, [3]int{1, 163, 1})
+	only.expect(t, "KEY_NEXTSONG press 1")
+	stop2()
+	stop()
+}
+
+func TestGuestGrab(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	v := newVirtual(t, "Test Remote")
+	defer v.f.Close()
+	open, grabbed, late := newBus(), newBus(), newBus()
+	stop := run(t, open, Options{Device: "Test Remote"})
+	open.well(t, true)
+	stop2 := run(t, grabbed, Options{Device: "Test Remote", Grab: true})
+	grabbed.well(t, true)
+	stop3 := run(t, late, Options{Device: "Test Remote", Grab: true})
+	if err := late.well(t, false); !strings.Contains(err.Error(), "(Test Remote) is busy: another program has grabbed it") {
+		t.Error(err)
+	}
+	v.send(t, [3]int{1, 164, 1})
+	grabbed.expect(t, "KEY_PLAYPAUSE press 1")
+	stop2()
+	v.send(t, [3]int{1, 163, 1})
+	open.expect(t, "KEY_NEXTSONG press 1") // the first thing it hears
+	late.well(t, true)                     // it has it now
+	stop3()
+	stop()
+}
+
+func TestGuestDroppedKeysAreSaid(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	v := newVirtual(t, "Test Remote")
+	defer v.f.Close()
+	b := newBus()
+	gate := make(chan struct{})
+	first := make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	s := New(Options{Device: "Test Remote", Types: []string{"key"}}, b)
+	go func() {
+		ended <- s.Stream(ctx, func(ctx context.Context, at time.Time, f map[string]any, done func(error)) error {
+			select {
+			case first <- struct{}{}:
+			default:
+			}
+			<-gate
+			return b.post(ctx, at, f, done)
+		})
+	}()
+	b.well(t, true)
+	v.send(t, [3]int{1, 164, 1})
+	<-first // the bus stands still from here on
+	for i := range 400 {
+		v.send(t, [3]int{1, 30, 1})
+		v.send(t, [3]int{1, 30, 0})
+		if i == 100 {
+			v.send(t, [3]int{1, 164, 0}) // is among the dropped ones
+		}
+	}
+	v.send(t, [3]int{1, 163, 1})
+	close(gate)
+	last := map[any]any{}
+	for last["KEY_NEXTSONG"] != "press" {
+		select {
+		case e := <-b.events:
+			if last[e["key"]] == e["value"] {
+				t.Errorf("%v comes twice", e)
+			}
+			last[e["key"]] = e["value"]
+		case <-time.After(5 * time.Second):
+			t.Fatalf("the last key did not come; the states are %v", last)
+		}
+	}
+	if last["KEY_PLAYPAUSE"] != "release" || last["KEY_A"] == "press" {
+		t.Errorf("keys are left pressed: %v", last)
+	}
+	b.mu.Lock()
+	if b.lost == 0 {
+		t.Error("nothing was said to be lost")
+	}
+	b.mu.Unlock()
+	cancel()
+	<-ended
+}
+
+func TestGuestUSBKeyboardComesAndGoes(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	b := newBus()
+	stop := run(t, b, Options{Device: "QEMU QEMU USB Keyboard"})
+	if err := b.well(t, false); !strings.HasPrefix(err.Error(), `there is no input device "QEMU QEMU USB Keyboard"; there are `) {
+		t.Error(err)
+	} else {
+		vmtest.Figure("%v", err)
+	}
+	for i := range 2 {
+		began := time.Now()
+		vmtest.Ask(t, "plug")
+		b.well(t, true)
+		vmtest.Figure("plugged: found after %s", time.Since(began).Round(time.Millisecond))
+		vmtest.Ask(t, "down", "a")
+		b.expect(t, "KEY_A press 1")
+		vmtest.Ask(t, "up", "a")
+		b.expect(t, "KEY_A release 0")
+		vmtest.Ask(t, "down", "b")
+		b.expect(t, "KEY_B press 1")
+		began = time.Now()
+		vmtest.Ask(t, "unplug")
+		b.expect(t, "KEY_B release 0") // by itself
+		if err := b.well(t, false); !errors.Is(err, unix.ENODEV) {
+			t.Error(err)
+		}
+		vmtest.Figure("unplugged, time %d: said after %s", i+1, time.Since(began).Round(time.Millisecond))
+	}
+	stop()
+	if got := Describe(); len(got) == 0 {
+		t.Error("no devices are described")
+	} else {
+		vmtest.Figure("%s", strings.Join(got, " | "))
+	}
+}
+
+// TestGuestNothingIsLeftOver opens and closes often.
+func TestGuestNothingIsLeftOver(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	count := func() (goroutines, files int) {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return runtime.NumGoroutine(), len(list)
+	}
+	once := func() {
+		v := newVirtual(t, "Test Remote")
+		b := newBus()
+		stop := run(t, b, Options{Device: "Test Remote"})
+		b.well(t, true)
+		stop()
+		stop = run(t, b, Options{Device: "nobody"})
+		b.well(t, false)
+		stop()
+		v.f.Close()
+	}
+	once() // the runtime's own come with the first
+	goroutines, files := count()
+	for range 10 {
+		once()
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		g, f := count()
+		if g <= goroutines && f <= files {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
+		}
+	}
+}

@@ -1,0 +1,243 @@
+// Package onewire is the kind `onewire`: the temperatures of DS18B20 sensors and their kin on a 1-Wire bus, as the kernel's
+// driver w1_therm has them in sysfs.
+//
+// What it promises: an event for each sensor every interval, with a temperature whose checksum is right. What such sensors
+// say instead of the truth, the 85 °C they have after power-up without a conversion before it, is no event. Sensors that
+// come are found and those that go are said, and a sensor that doesn't answer keeps back no other for longer than its
+// reading takes, up to a second. The kernel's documentation is Documentation/w1/slaves/w1_therm.rst.
+package onewire
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Reads DS18B20 temperature sensors (and DS18S20, DS1822, DS28EA00) on a 1-Wire bus every so often: one event for each. Readings with a wrong checksum are tried again; " +
+	"the 85 °C that a sensor says after power-up is left out. Sensors may come and go. Linux only, through sysfs; on a Raspberry Pi write `dtoverlay=w1-gpio` into " +
+	"`config.txt` and restart it. It needs no rights."
+
+// Options of the source.
+type Options struct {
+	Sensors []string          `key:"sensors" doc:"only these, by their ids as 28-00000a1b2c3d; empty for all that are there"`
+	Names   map[string]string `key:"names" doc:"what to call the sensors in events: id to name"`
+	Every   time.Duration     `key:"every" doc:"time between two readings of all sensors" min:"1s" max:"24h"`
+	Root    string            `key:"root" doc:"where the devices are, for containers that see sysfs elsewhere"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options { return Options{Every: 30 * time.Second, Root: "/sys/bus/w1/devices"} }
+
+// families are the first two digits of the ids of sensors that w1_therm reads.
+var families = []string{"10", "22", "28", "3b", "42"}
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	var errs []error
+	for _, id := range o.Sensors {
+		if !isSensor(id) {
+			errs = append(errs, optionError{"sensors", fmt.Sprintf("%q is no id of a sensor", id), "write it as 28-00000a1b2c3d; `postbus devices` lists them"})
+		}
+	}
+	for id := range o.Names {
+		if !isSensor(id) {
+			errs = append(errs, optionError{"names." + id, fmt.Sprintf("%q is no id of a sensor", id), "write names: {28-00000a1b2c3d: cellar}"})
+		}
+	}
+	return errs
+}
+
+func isSensor(id string) bool {
+	family, number, ok := strings.Cut(id, "-")
+	_, err := strconv.ParseUint(number, 16, 64)
+	return ok && slices.Contains(families, family) && err == nil && len(number) == 12
+}
+
+// Access is what the source touches.
+func (o Options) Access() []string { return []string{"device:" + o.Root + "/*"} }
+
+// Event documents the fields of an event.
+type Event struct {
+	ID          string  `key:"id" doc:"the sensor's id, as 28-00000a1b2c3d, which it has for life"`
+	Name        string  `key:"name" doc:"its name by names; the id when it has none"`
+	Temperature float64 `key:"temperature" doc:"in degrees Celsius"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface{ Degraded(err error) }
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Source is the sensors of one plugin. It is used once: New, Run.
+type Source struct {
+	o    Options
+	env  Env
+	last map[string]float64 // the last good temperature of each
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env, last: map[string]float64{}} }
+
+// Run emits until ctx ends.
+func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	if runtime.GOOS != "linux" {
+		return errors.New("onewire is on Linux only")
+	}
+	next := time.Now()
+	for {
+		t := time.NewTimer(time.Until(next))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		}
+		ids, err := s.sensors()
+		errs := []error{err}
+		for _, id := range ids {
+			celsius, err := s.read(ctx, id)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			name := s.o.Names[id]
+			if name == "" {
+				name = id
+			}
+			if err := emit(ctx, time.Now(), map[string]any{"id": id, "name": name, "temperature": celsius}); err != nil {
+				return err
+			}
+		}
+		s.env.Degraded(errors.Join(errs...))
+		next = next.Add(s.o.Every)
+		if late := time.Since(next); late > 0 {
+			next = next.Add(late.Truncate(s.o.Every) + s.o.Every)
+		}
+	}
+}
+
+// sensors are the ids to read. Those that are missing are in the error.
+func (s *Source) sensors() ([]string, error) {
+	there := list(s.o.Root)
+	if len(s.o.Sensors) == 0 {
+		if len(there) == 0 {
+			return nil, nothing(s.o.Root)
+		}
+		return there, nil
+	}
+	var ids, missing []string
+	for _, id := range s.o.Sensors {
+		if slices.Contains(there, id) {
+			ids = append(ids, id)
+		} else {
+			missing = append(missing, id)
+		}
+	}
+	switch {
+	case len(missing) == 0:
+		return ids, nil
+	case len(there) == 0:
+		return nil, nothing(s.o.Root)
+	}
+	return ids, fmt.Errorf("there is no sensor %s; there are %s", strings.Join(missing, ", "), strings.Join(there, ", "))
+}
+
+func nothing(root string) error {
+	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("this machine has no 1-Wire bus: there is no %s; on a Raspberry Pi write dtoverlay=w1-gpio into config.txt and restart it, elsewhere `modprobe w1-gpio w1-therm`", root)
+	}
+	return errors.New("there is no temperature sensor on the 1-Wire bus: check the wires and the 4.7 kΩ resistor from data to 3.3 V")
+}
+
+// read is a sensor's temperature. The kernel has it measure, which takes up to 0.75 s.
+func (s *Source) read(ctx context.Context, id string) (celsius float64, err error) {
+	for range 3 {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		var text []byte
+		if text, err = os.ReadFile(filepath.Join(s.o.Root, id, "w1_slave")); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return 0, fmt.Errorf("the sensor %s is gone", id)
+			}
+			continue
+		}
+		if celsius, err = parse(string(text)); err != nil {
+			continue
+		}
+		// 85 is what it has after power-up; it is believed when it was about as hot before.
+		if last, ok := s.last[id]; celsius == 85 && (!ok || math.Abs(last-85) > 5) {
+			err = errors.New("it says 85 °C, which it does when it lost its supply before it had measured")
+			continue
+		}
+		s.last[id] = celsius
+		return celsius, nil
+	}
+	return 0, fmt.Errorf("the sensor %s: %w", id, err)
+}
+
+// parse reads the two lines of w1_slave: "… : crc=57 YES" and "… t=23125", in thousandths of a degree.
+func parse(text string) (float64, error) {
+	first, second, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	switch {
+	case strings.TrimSpace(text) == "":
+		return 0, errors.New("it says nothing")
+	case !strings.HasSuffix(strings.TrimSpace(first), "YES"):
+		return 0, errors.New("the checksum is wrong: the wire is too long or badly connected")
+	case strings.HasPrefix(first, "00 00 00 00 00 00 00 00 00"): // whose checksum is right
+		return 0, errors.New("the wire is short-circuited, or the sensor has no supply")
+	}
+	_, number, ok := strings.Cut(second, "t=")
+	milli, err := strconv.Atoi(strings.TrimSpace(number))
+	if !ok || err != nil || milli < -55000 || milli > 125000 {
+		return 0, fmt.Errorf("%.60q is no temperature", second)
+	}
+	return float64(milli) / 1000, nil
+}
+
+func list(root string) []string {
+	paths, _ := filepath.Glob(root + "/*-*")
+	var ids []string
+	for _, p := range paths {
+		if id := filepath.Base(p); isSensor(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// List is the ids of the sensors on the machine's buses.
+func List() []string { return list(Defaults().Root) }
+
+// Describe lists the sensors as they are written in a file.
+func Describe() []string {
+	ids := List()
+	if len(ids) == 0 {
+		return nil
+	}
+	return []string{"sensors: [" + strings.Join(ids, ", ") + "]"}
+}

@@ -1,0 +1,299 @@
+// Package pwm is the kind `pwm`, an action: the duty cycle of a hardware PWM channel, for dimmed lamps, fans and servos.
+//
+// What it promises: the channel has its initial duty from when the plugin is loaded, the one an event asked for when the
+// event is acknowledged, and its safe duty when the plugin or postbus ends properly. A chip that is absent at first is
+// waited for. Nobody else is kept from the channel: sysfs, through which it is had, knows no holders
+// (Documentation/driver-api/pwm.rst).
+package pwm
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Sets the duty cycle of a hardware PWM channel, in percent. The channel has its `initial` duty as soon as the plugin is loaded and its `safe` one when the plugin " +
+	"or postbus ends. Linux only, through sysfs; on a Raspberry Pi the device tree must enable it (`dtoverlay=pwm`), and postbus needs the right to write there."
+
+// Chip is a PWM chip, as pwmchip0.
+type Chip string
+
+// UnmarshalText reads pwmchip0 or 0.
+func (c *Chip) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "pwmchip"), 10, 16)
+	if err != nil {
+		return optionError{"", fmt.Sprintf("%q is no PWM chip", text), "write pwmchip0, or its number"}
+	}
+	*c = Chip(fmt.Sprintf("pwmchip%d", n))
+	return nil
+}
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	Chip      Chip    `key:"chip" doc:"the chip: pwmchip0, or its number" need:"yes"`
+	Channel   int     `key:"channel" doc:"the channel on the chip, from 0" min:"0" max:"1023"`
+	Frequency float64 `key:"frequency" doc:"in Hz" min:"0.1" max:"10000000"`
+	Inverted  bool    `key:"inverted" doc:"whether the duty is the part of the time that the line is low"`
+	Initial   float64 `key:"initial" doc:"duty when the plugin is loaded, in percent" min:"0" max:"100"`
+	Safe      float64 `key:"safe" doc:"duty when the plugin or postbus ends, in percent" min:"0" max:"100"`
+	Root      string  `key:"root" doc:"where the chips are, for containers that see sysfs elsewhere"`
+}
+
+// ActionDefaults returns the options of a file that sets none.
+func ActionDefaults() ActionOptions { return ActionOptions{Frequency: 1000, Root: "/sys/class/pwm"} }
+
+// Claims is what can be held once: the channel.
+func (o ActionOptions) Claims() []string {
+	return []string{fmt.Sprintf("pwm:%s/%d", o.Chip, o.Channel)}
+}
+
+// Access is what the action touches.
+func (o ActionOptions) Access() []string {
+	return []string{"device:" + filepath.Join(o.Root, string(o.Chip))}
+}
+
+// Args are of each event.
+type Args struct {
+	Duty      float64 `key:"duty" doc:"the part of the time that the line is high, in percent" need:"yes" min:"0" max:"100"`
+	Frequency float64 `key:"hz" doc:"another frequency from now on, in Hz; 0 leaves it" min:"0" max:"10000000"`
+}
+
+// ActionEnv is what the action needs of the bus.
+type ActionEnv interface{ Degraded(err error) }
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// wrong is an error that no second attempt repairs.
+type wrong struct{ error }
+
+func (wrong) Permanent() bool { return true }
+
+const (
+	retry   = 5 * time.Second // for an absent chip
+	appears = time.Second     // for udev to give rights to a channel that was just exported
+)
+
+// Action is one channel.
+type Action struct {
+	o      ActionOptions
+	env    ActionEnv
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu     sync.Mutex
+	ready  bool // the channel is set up
+	hz     float64
+	closed bool
+}
+
+// NewAction makes an action, which begins to set its channel up; the options were checked. Close ends it.
+func NewAction(o ActionOptions, env ActionEnv) *Action {
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &Action{o: o, env: env, cancel: cancel, ended: make(chan struct{}), hz: o.Frequency}
+	go func() {
+		defer close(a.ended)
+		for ctx.Err() == nil {
+			a.mu.Lock()
+			err := a.setUp(ctx)
+			a.mu.Unlock()
+			if ctx.Err() != nil {
+				return
+			}
+			if env.Degraded(err); err == nil {
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(retry):
+			}
+		}
+	}()
+	return a
+}
+
+func (a *Action) path(name string) string {
+	return filepath.Join(a.o.Root, string(a.o.Chip), fmt.Sprintf("pwm%d", a.o.Channel), name)
+}
+
+// setUp exports the channel and sets its initial duty, unless that was done. mu is held.
+func (a *Action) setUp(ctx context.Context) error {
+	if a.ready {
+		return nil
+	}
+	if runtime.GOOS != "linux" {
+		return wrong{errors.New("pwm is on Linux only")}
+	}
+	if err := a.export(ctx); err != nil {
+		return err
+	}
+	polarity := "normal"
+	if a.o.Inverted {
+		polarity = "inversed"
+	}
+	if now, err := os.ReadFile(a.path("polarity")); err == nil && strings.TrimSpace(string(now)) != polarity {
+		if err := a.write("enable", "0"); err != nil { // else the polarity is refused
+			return err
+		}
+		if err := a.write("polarity", polarity); err != nil {
+			return err
+		}
+	}
+	if err := a.set(a.o.Initial, a.hz); err != nil {
+		return err
+	}
+	a.ready = true
+	return nil
+}
+
+// export makes the channel appear and waits until it may be written to.
+func (a *Action) export(ctx context.Context) error {
+	chip := filepath.Join(a.o.Root, string(a.o.Chip))
+	count, err := os.ReadFile(chip + "/npwm")
+	if errors.Is(err, fs.ErrNotExist) {
+		there, _ := filepath.Glob(a.o.Root + "/pwmchip*")
+		for i := range there {
+			there[i] = filepath.Base(there[i])
+		}
+		if len(there) == 0 {
+			return fmt.Errorf("this machine has no PWM chip in %s; on a Raspberry Pi write dtoverlay=pwm into config.txt and restart it", a.o.Root)
+		}
+		return fmt.Errorf("there is no chip %s; there are %s", a.o.Chip, strings.Join(there, ", "))
+	}
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(count))); err == nil && a.o.Channel >= n {
+		return fmt.Errorf("%s has the channels 0 to %d, not %d", a.o.Chip, n-1, a.o.Channel)
+	}
+	if _, err := os.Stat(a.path("")); err == nil {
+		return nil
+	}
+	if err := os.WriteFile(chip+"/export", []byte(strconv.Itoa(a.o.Channel)), 0); err != nil {
+		return denied(err)
+	}
+	for end := time.Now().Add(appears); ; {
+		f, err := os.OpenFile(a.path("duty_cycle"), os.O_WRONLY, 0)
+		if err == nil {
+			return f.Close()
+		}
+		if time.Now().After(end) {
+			return denied(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func denied(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: on a Raspberry Pi the group gpio may (sudo usermod -aG gpio USER, and start postbus again); elsewhere a udev rule must give the right to a group", err)
+	}
+	return err
+}
+
+func (a *Action) write(name, value string) error {
+	if err := os.WriteFile(a.path(name), []byte(value), 0); err != nil {
+		return fmt.Errorf("setting %s to %s: %w", name, value, denied(err))
+	}
+	return nil
+}
+
+// set sets duty in percent and frequency in Hz. The kernel refuses a duty above the period, at any moment.
+func (a *Action) set(duty, hz float64) error {
+	period := math.Round(1e9 / hz)
+	on := math.Round(period * duty / 100)
+	now, err := os.ReadFile(a.path("period"))
+	if err != nil {
+		return denied(err)
+	}
+	order := [][2]string{{"duty_cycle", number(on)}, {"enable", "1"}}
+	if strings.TrimSpace(string(now)) != number(period) {
+		order = slices.Insert(order, 0, [2]string{"duty_cycle", "0"}, [2]string{"period", number(period)})
+	}
+	for _, w := range order {
+		if err := a.write(w[0], w[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func number(ns float64) string { return strconv.FormatInt(int64(ns), 10) }
+
+// Do sets the duty. A chip that is gone is an error, and is looked for again by the next attempt.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	switch { // an expression's value is checked here
+	case !(args.Duty >= 0 && args.Duty <= 100):
+		return wrong{fmt.Errorf("duty: %v is not from 0 to 100 percent", args.Duty)}
+	case !(args.Frequency >= 0 && args.Frequency <= 1e7):
+		return wrong{fmt.Errorf("hz: %v is not from 0 to 10000000", args.Frequency)}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return errors.New("the action is closed")
+	}
+	if err := a.setUp(ctx); err != nil {
+		return err
+	}
+	hz := a.hz
+	if args.Frequency > 0 {
+		hz = args.Frequency
+	}
+	if err := a.set(args.Duty, hz); err != nil {
+		a.ready = false
+		return err
+	}
+	a.hz = hz
+	return nil
+}
+
+// Close sets the safe duty. The channel stays exported.
+func (a *Action) Close() error {
+	a.cancel()
+	<-a.ended
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	if !a.ready {
+		return nil
+	}
+	a.ready = false
+	return a.set(a.o.Safe, a.hz)
+}
+
+// Describe lists the machine's PWM channels for `postbus devices`, as they are written in a file.
+func Describe() []string {
+	chips, _ := filepath.Glob("/sys/class/pwm/pwmchip*")
+	var out []string
+	for _, c := range chips {
+		n, _ := os.ReadFile(c + "/npwm")
+		out = append(out, fmt.Sprintf("chip: %s  # channels: %s", filepath.Base(c), strings.TrimSpace(string(n))))
+	}
+	return out
+}

@@ -1,0 +1,196 @@
+// This file is the source: the kernel's news by netlink, and what they mean.
+
+package usb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	buffer = 1 << 20                // bytes of news that may wait
+	whole  = 500 * time.Millisecond // for the kernel to read the parts of a device that came
+)
+
+// uevents is a netlink socket that hears the kernel's news.
+type uevents struct {
+	f   *os.File
+	buf []byte
+}
+
+func newUevents() (*uevents, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
+	if err != nil {
+		return nil, fmt.Errorf("listening to the kernel's news of devices: %w", err)
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil { // only root may have that much
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("listening to the kernel's news of devices: %w", err)
+	}
+	return &uevents{f: os.NewFile(uintptr(fd), "uevents"), buf: make([]byte, 16<<10)}, nil
+}
+
+// next waits for a message of the kernel; others can send as well, and are not heard. The message is good until the next
+// call. ENOBUFS says that some were dropped.
+func (u *uevents) next() ([]byte, error) {
+	raw, err := u.f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	for {
+		var n int
+		var from unix.Sockaddr
+		var rerr error
+		if err := raw.Read(func(fd uintptr) bool {
+			n, from, rerr = unix.Recvfrom(int(fd), u.buf, 0)
+			return rerr != unix.EAGAIN && rerr != unix.EINTR
+		}); err != nil {
+			return nil, err
+		}
+		if rerr != nil {
+			return nil, rerr
+		}
+		if k, ok := from.(*unix.SockaddrNetlink); ok && k.Pid == 0 {
+			return u.buf[:n], nil
+		}
+	}
+}
+
+// Open begins to listen and notes what is there.
+func (s *Source) Open(context.Context) (err error) {
+	if s.news, err = newUevents(); err != nil {
+		return err
+	}
+	s.known = s.present()
+	return nil
+}
+
+func (s *Source) present() map[string]Device {
+	m := map[string]Device{}
+	for _, d := range list(s.o.Sys) {
+		m[d.Path] = d
+	}
+	return m
+}
+
+// Close ends listening.
+func (s *Source) Close() error {
+	if s.news == nil {
+		return nil
+	}
+	return s.news.f.Close()
+}
+
+// Run emits what comes and goes until ctx ends.
+func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	stop := context.AfterFunc(ctx, func() { _ = s.news.f.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	say := func(action string, d Device) error {
+		if !s.wants(d) {
+			return nil
+		}
+		return emit(ctx, time.Now(), d.fields(action))
+	}
+	if s.o.Initial {
+		for _, p := range slices.Sorted(maps.Keys(s.known)) {
+			if err := say("present", s.known[p]); err != nil {
+				return err
+			}
+		}
+	}
+	for {
+		message, err := s.news.next()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.ENOBUFS):
+			s.env.Lost(1, "the kernel dropped news of devices, since there were too many")
+			if err := s.compare(say); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return fmt.Errorf("listening to the kernel's news of devices: %w", err)
+		}
+		u, ok := readUevent(message)
+		if !ok {
+			continue
+		}
+		switch u.action {
+		case "add":
+			err = s.came(ctx, u.port, say)
+		case "remove":
+			err = s.went(u.port, say)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// came says that a device is there, once the kernel knows all of it.
+func (s *Source) came(ctx context.Context, port string, say func(string, Device) error) error {
+	for end := time.Now().Add(whole); !complete(s.o.Sys, port) && time.Now().Before(end); {
+		t := time.NewTimer(10 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+	d, ok := read(s.o.Sys, port)
+	old, known := s.known[port]
+	switch {
+	case !ok:
+		return nil // it went already: its remove follows, and says nothing of one that never came
+	case known && old.Number == d.Number && old.Bus == d.Bus:
+		return nil // it was there when we began
+	case known: // its remove was dropped
+		if err := s.went(port, say); err != nil {
+			return err
+		}
+	}
+	s.known[port] = d
+	return say("add", d)
+}
+
+func (s *Source) went(port string, say func(string, Device) error) error {
+	d, ok := s.known[port]
+	if !ok {
+		return nil
+	}
+	delete(s.known, port)
+	return say("remove", d)
+}
+
+// compare says what came and went while news were dropped.
+func (s *Source) compare(say func(string, Device) error) error {
+	now := s.present()
+	for _, p := range slices.Sorted(maps.Keys(s.known)) {
+		if d, ok := now[p]; !ok || d.Number != s.known[p].Number {
+			if err := s.went(p, say); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(now)) {
+		if _, ok := s.known[p]; !ok {
+			s.known[p] = now[p]
+			if err := say("add", now[p]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,34 @@
+// This file reads a uevent, a message of the kernel: "add@/devices/…" and texts KEY=value, each ended by a zero byte.
+
+package usb
+
+import (
+	"bytes"
+	"path"
+	"strings"
+)
+
+// uevent is what is needed of one.
+type uevent struct {
+	action string // add, remove, bind, change …
+	port   string // 1-1.4
+}
+
+// readUevent reads a message that is about a USB device, and not about a part of one or anything else.
+func readUevent(message []byte) (u uevent, ok bool) {
+	head, rest, _ := bytes.Cut(message, []byte{0})
+	if !bytes.Contains(head, []byte{'@'}) { // udev's own begin with "libudev"
+		return u, false
+	}
+	keys := map[string]string{}
+	for text := range bytes.SplitSeq(rest, []byte{0}) {
+		if k, v, ok := strings.Cut(string(text), "="); ok {
+			keys[k] = v
+		}
+	}
+	if keys["SUBSYSTEM"] != "usb" || keys["DEVTYPE"] != "usb_device" || keys["DEVPATH"] == "" {
+		return u, false
+	}
+	u = uevent{keys["ACTION"], path.Base(keys["DEVPATH"])}
+	return u, u.action != "" && u.port != "." && u.port != "/" && u.port != ".."
+}

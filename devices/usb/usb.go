@@ -1,0 +1,137 @@
+// Package usb is the kind `usb`: USB devices that are plugged in and pulled out.
+//
+// What it promises: an event for each device that comes or goes, with what it says of itself; also of one that went, since
+// what was there is remembered. News that the kernel dropped (thousands at once) are made up for by looking what is there;
+// a device that came and went meanwhile is counted as lost, at least once. It needs no rights. In a container the kernel
+// may tell nothing: it tells the network namespace of the host.
+//
+// It owns nothing: what a device does is the affair of serial, input and the rest.
+package usb
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Tells when a USB device is plugged in or pulled out, and which: ids, name, serial number, class and the port it is in. It can be narrowed to a vendor, product, serial " +
+	"number or class. With `initial` those that are there at the start are events, too. Linux only, by the kernel's uevents; it needs no rights."
+
+// ID is a vendor's or product's number: four hexadecimal digits.
+type ID string
+
+// UnmarshalText reads four hexadecimal digits, also after 0x.
+func (i *ID) UnmarshalText(text []byte) error {
+	s := strings.TrimPrefix(strings.ToLower(string(text)), "0x")
+	n, err := strconv.ParseUint(s, 16, 16)
+	if err != nil {
+		return optionError{"", fmt.Sprintf("%q is no id of a USB device", text), `write four hexadecimal digits, as "0403"; lsusb lists them`}
+	}
+	*i = ID(fmt.Sprintf("%04x", n))
+	return nil
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Options of the source.
+type Options struct {
+	Vendor  ID     `key:"vendor" doc:"only devices of this vendor: four hexadecimal digits in quotes, as \"0403\""`
+	Product ID     `key:"product" doc:"only this product: four hexadecimal digits in quotes"`
+	Serial  string `key:"serial" doc:"only the device with this serial number"`
+	Class   string `key:"class" doc:"only devices that are of this class, or have a part that is" oneof:"audio|communications|hid|physical|image|printer|storage|hub|smartcard|security|video|health|diagnostic|wireless|miscellaneous|application|vendor"`
+	Hubs    bool   `key:"hubs" doc:"whether hubs are events, too"`
+	Initial bool   `key:"initial" doc:"whether the devices that are there at the start are events, with the action present"`
+	Sys     string `key:"sys" doc:"where sysfs is mounted, for containers that see the machine's elsewhere"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options { return Options{Sys: "/sys"} }
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	if o.Product != "" && o.Vendor == "" {
+		return []error{optionError{"product", "a product's number says nothing without its vendor's", "set vendor as well"}}
+	}
+	return nil
+}
+
+// Event documents the fields of an event.
+type Event struct {
+	Action       string   `key:"action" doc:"add, remove, or present for one that is there at the start"`
+	Vendor       string   `key:"vendor" doc:"the vendor's number: four hexadecimal digits, as 0403"`
+	Product      string   `key:"product" doc:"the product's number: four hexadecimal digits"`
+	Name         string   `key:"name" doc:"what the device calls itself; vendor:product when it doesn't"`
+	Manufacturer string   `key:"manufacturer" doc:"what it says who made it; nil when it doesn't"`
+	Serial       string   `key:"serial" doc:"its serial number; nil when it has none"`
+	Class        string   `key:"class" doc:"what it is, as hid or storage: of its first part when it has several"`
+	Classes      []string `key:"classes" doc:"the classes of all its parts"`
+	Path         string   `key:"path" doc:"the port it is in, as 1-1.4: the bus, and the ports on the way; the same port has the same path"`
+	Bus          int      `key:"bus" doc:"the number of the bus"`
+	Number       int      `key:"number" doc:"the number of the device on the bus; another one each time it is plugged in"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Lost(n int, reason string)
+}
+
+// Source watches the USB ports. It is used once: New, Open, Run, Close.
+type Source struct {
+	o     Options
+	env   Env
+	news  *uevents
+	known map[string]Device // by their path
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+
+// wants reports whether a device is one of those that the file is about.
+func (s *Source) wants(d Device) bool {
+	o := s.o
+	switch {
+	case o.Vendor != "" && string(o.Vendor) != d.Vendor, o.Product != "" && string(o.Product) != d.Product, o.Serial != "" && o.Serial != d.Serial:
+		return false
+	case !o.Hubs && o.Class != "hub" && d.Class == "hub":
+		return false
+	}
+	return o.Class == "" || slices.Contains(d.Classes, o.Class)
+}
+
+func (d Device) fields(action string) map[string]any {
+	f := map[string]any{"action": action, "vendor": d.Vendor, "product": d.Product, "name": d.Name, "manufacturer": nil, "serial": nil,
+		"class": d.Class, "classes": slices.Clone(d.Classes), "path": d.Path, "bus": d.Bus, "number": d.Number}
+	if d.Manufacturer != "" {
+		f["manufacturer"] = d.Manufacturer
+	}
+	if d.Serial != "" {
+		f["serial"] = d.Serial
+	}
+	return f
+}
+
+// Describe lists the devices that are plugged in, as they are written in a file.
+func Describe() []string {
+	var out []string
+	for _, d := range List() {
+		s := fmt.Sprintf("vendor: %q, product: %q", d.Vendor, d.Product)
+		if d.Serial != "" {
+			s += fmt.Sprintf(", serial: %q", d.Serial)
+		}
+		out = append(out, fmt.Sprintf("%s  # %s, %s, port %s", s, d.Name, d.Class, d.Path))
+	}
+	return out
+}

@@ -1,0 +1,192 @@
+//go:build linux
+
+// The tests against a real kernel: a PC into whose USB ports the host plugs things.
+
+package usb
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/devices/vmtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
+
+func TestPortsOfAKernel(t *testing.T) {
+	vmtest.Test(t, vmtest.Machine{
+		Arch:    "amd64",
+		Modules: []string{"xhci-pci", "usbserial", "ftdi_sio", "usbhid", "hid-generic"},
+		Args:    []string{"-device", "qemu-xhci,id=xhci", "-chardev", "null,id=ser"},
+		Run:     "^TestGuest",
+		Answer: func(vm *vmtest.VM, words []string) (string, error) {
+			var err error
+			switch words[0] {
+			case "plug": // DRIVER ID
+				args := map[string]any{"driver": words[1], "id": words[2], "bus": "xhci.0", "port": "2"}
+				if words[1] == "usb-serial" {
+					args["port"], args["chardev"], args["always-plugged"] = "1", "ser", true // else it is plugged in when somebody is at the other end
+				}
+				_, err = vm.QMP("device_add", args)
+			case "unplug": // ID
+				_, err = vm.QMP("device_del", map[string]any{"id": words[1]})
+			}
+			return "", err
+		},
+	})
+}
+
+type env struct{}
+
+func (env) Lost(int, string) {}
+
+// run runs a source.
+func run(t *testing.T, o Options) (next func() map[string]any, stop func()) {
+	t.Helper()
+	o.Sys = "/sys"
+	s := New(o, env{})
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	events, ended := make(chan map[string]any, 1000), make(chan error, 1)
+	go func() {
+		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
+	}()
+	next = func() map[string]any {
+		t.Helper()
+		select {
+		case e := <-events:
+			return e
+		case <-time.After(10 * time.Second):
+			t.Fatal("no event within 10 s")
+			return nil
+		}
+	}
+	return next, func() {
+		t.Helper()
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(time.Second):
+			t.Error("the source did not end within a second")
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if len(events) > 0 {
+			t.Errorf("there is one more event: %v", <-events)
+		}
+	}
+}
+
+func words(e map[string]any) string {
+	return fmt.Sprint(e["action"], " ", e["vendor"], ":", e["product"], " ", e["name"], ", ", e["manufacturer"], ", ", e["class"], " ", e["classes"])
+}
+
+func TestGuestPlugAndUnplug(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	all, stopAll := run(t, Options{})
+	serial, stopSerial := run(t, Options{Vendor: "0403"})
+	const ftdi, keyboard = " 0403:6001 QEMU USB SERIAL, QEMU, vendor [vendor]", " 0627:0001 QEMU USB Keyboard, QEMU, hid [hid]"
+	var path any
+	for range 2 {
+		began := time.Now()
+		vmtest.Ask(t, "plug", "usb-serial", "s")
+		e := all()
+		if got := words(e); got != "add"+ftdi || path != nil && e["path"] != path {
+			t.Errorf("%s in %v, before in %v", got, e["path"], path)
+		}
+		path = e["path"]
+		vmtest.Figure("plugged in: said after %s: %v", time.Since(began).Round(time.Millisecond), e)
+		vmtest.Ask(t, "plug", "usb-kbd", "k")
+		if got := words(all()); got != "add"+keyboard {
+			t.Error(got)
+		}
+		began = time.Now()
+		vmtest.Ask(t, "unplug", "s")
+		e = all()
+		if got := words(e); got != "remove"+ftdi || e["path"] != path || e["serial"] == nil { // of one that is gone
+			t.Errorf("%s, %v", got, e)
+		}
+		vmtest.Figure("pulled out: said after %s", time.Since(began).Round(time.Millisecond))
+		vmtest.Ask(t, "unplug", "k")
+		if got := words(all()); got != "remove"+keyboard {
+			t.Error(got)
+		}
+		for _, a := range []string{"add", "remove"} {
+			if got := words(serial()); got != a+ftdi {
+				t.Error(got)
+			}
+		}
+	}
+	stopAll()
+	stopSerial()
+}
+
+func TestGuestInitial(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	next, stop := run(t, Options{})
+	vmtest.Ask(t, "plug", "usb-kbd", "k2")
+	next()
+	stop()
+	next, stop = run(t, Options{Initial: true})
+	if got := words(next()); got != "present 0627:0001 QEMU USB Keyboard, QEMU, hid [hid]" {
+		t.Error(got)
+	}
+	vmtest.Ask(t, "unplug", "k2")
+	if got := words(next()); got != "remove 0627:0001 QEMU USB Keyboard, QEMU, hid [hid]" {
+		t.Error(got)
+	}
+	stop()
+	next, stop = run(t, Options{Initial: true, Class: "hub"})
+	if got := next(); got["class"] != "hub" {
+		t.Error(got)
+	}
+	next() // a controller has two
+	stop()
+	vmtest.Figure("%q", Describe())
+}
+
+// TestGuestNothingIsLeftOver opens and closes often.
+func TestGuestNothingIsLeftOver(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	count := func() (goroutines, files int) {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return runtime.NumGoroutine(), len(list)
+	}
+	once := func() {
+		_, stop := run(t, Options{})
+		stop()
+	}
+	once() // the runtime's own come with the first
+	goroutines, files := count()
+	for range 10 {
+		once()
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		g, f := count()
+		if g <= goroutines && f <= files {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
+		}
+	}
+}
