@@ -110,6 +110,7 @@ type retainedWork struct {
 	sub    *subscription
 	msgs   []*journal.Record
 	reader *journal.Reader // of the past, see history.go; nil: there is no more than msgs
+	begun  bool            // the past has begun
 }
 
 func (w *retainedWork) release() {

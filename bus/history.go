@@ -100,8 +100,11 @@ func (b *Bus) fromSeq(s Since) uint64 {
 	return seq
 }
 
-func (s Since) covers(r *journal.Record) bool {
-	return s.Time.IsZero() || r.Time >= s.Time.UnixNano()
+// reached reports whether the past that is asked for has begun: the first record of that time. What
+// follows belongs to it, also when the clock was set back meanwhile.
+func (s Since) reached(begun *bool, r *journal.Record) bool {
+	*begun = *begun || s.Time.IsZero() || r.Time >= s.Time.UnixNano()
+	return *begun
 }
 
 // historyScan is how many records are looked at before others get the lock, historyAhead how many
@@ -129,7 +132,7 @@ func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 		if !ok {
 			return true, nil
 		}
-		if r.Kind == journal.KindEvent && w.sub.pattern.match(r.Topic) && w.sub.Since.covers(&r) && !(w.sub.NoLocal && string(r.Source) == w.sub.session.name) {
+		if r.Kind == journal.KindEvent && w.sub.Since.reached(&w.begun, &r) && w.sub.pattern.match(r.Topic) && !(w.sub.NoLocal && string(r.Source) == w.sub.session.name) {
 			w.msgs = append(w.msgs, cloneRecord(&r))
 			w.sub.retained++
 		}
@@ -148,6 +151,7 @@ func (b *Bus) History(ctx context.Context, filter string, since Since, each func
 	defer reader.Release()
 	reader.Match = p.match
 	until := b.visible.Load()
+	begun := false
 	now := time.Now()
 	var r journal.Record
 	for n := 0; ; n++ {
@@ -161,7 +165,7 @@ func (b *Bus) History(ctx context.Context, filter string, since Since, each func
 		if !ok {
 			return nil
 		}
-		if r.Kind != journal.KindEvent || !since.covers(&r) || !p.match(r.Topic) || r.Expired(now) {
+		if r.Kind != journal.KindEvent || !since.reached(&begun, &r) || !p.match(r.Topic) || r.Expired(now) {
 			continue
 		}
 		if !each(eventOf(&r)) {

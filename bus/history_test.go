@@ -3,11 +3,15 @@ package bus_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/bustest"
+	"github.com/postbus/postbus/bus/journal"
 )
 
 // collector is a sink with a window that the test empties.
@@ -213,6 +217,38 @@ func TestHistoryGoesOnAfterACrash(t *testing.T) {
 	inOrder(t, sink.wait(t, s, 510), 0, 510)
 }
 
+// TestTheClockIsSetBack has events whose times run backwards in between: the past has no hole.
+func TestTheClockIsSetBack(t *testing.T) {
+	ctx := context.Background()
+	b, err := bus.Open(ctx, bus.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	now := time.Now()
+	var last *journal.Commit
+	for i, ago := range []time.Duration{time.Hour, 5 * time.Minute, time.Hour, 4 * time.Minute} {
+		r := (&bus.Event{Topic: "x", Payload: fmt.Append(nil, i), QoS: 1}).Record()
+		r.Time = now.Add(-ago).UnixNano()
+		if last, err = b.Append(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-last.Done()
+	s := attach(t, b, "c", 0)
+	sink := &collector{}
+	s.Start(sink, 10)
+	if err := s.Subscribe(ctx, []bus.Filter{{Filter: "$replay/10m/x", QoS: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	inOrder(t, sink.wait(t, s, 3), 1, 4)
+	var got []string
+	if err := b.History(ctx, "x", bus.Since{Time: now.Add(-10 * time.Minute)}, func(e bus.Event) bool { got = append(got, string(e.Payload)); return true }); err != nil {
+		t.Fatal(err)
+	}
+	inOrder(t, got, 1, 4)
+}
+
 func TestParseSince(t *testing.T) {
 	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	for text, want := range map[string]bus.Since{
@@ -233,5 +269,94 @@ func TestParseSince(t *testing.T) {
 		if err := bus.CheckFilter(filter); (err == nil) != ok {
 			t.Errorf("%s: %v", filter, err)
 		}
+	}
+}
+
+// gatedFS holds back syncs while its gate is closed, as a disk does that is busy.
+type gatedFS struct {
+	journal.FS
+	gate *sync.Mutex
+}
+
+type gatedFile struct {
+	journal.File
+	gate *sync.Mutex
+}
+
+func (f gatedFS) Open(name string, create bool) (journal.File, error) {
+	file, err := f.FS.Open(name, create)
+	if err != nil {
+		return nil, err
+	}
+	return gatedFile{file, f.gate}, nil
+}
+
+func (f gatedFile) Sync() error {
+	f.gate.Lock()
+	defer f.gate.Unlock()
+	return f.File.Sync()
+}
+
+// TestASubscriptionWhileEventsAreOnTheWay connects while events are on their way to a busy disk: none of
+// them may fall between what is retained, what is past and what is live.
+func TestASubscriptionWhileEventsAreOnTheWay(t *testing.T) {
+	for _, c := range []struct {
+		name, filter string
+		expiry       uint32
+	}{
+		{"retained, clean", "x", 0}, {"retained, durable", "x", 100},
+		{"history, clean", "$replay/10m/x", 0}, {"history, durable", "$replay/10m/x", 100},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx := context.Background()
+			gate := new(sync.Mutex)
+			b, err := bus.Open(ctx, bus.Options{FS: gatedFS{bustest.NewDisk(1), gate}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			gate.Lock()
+			var last bus.Pending
+			for i := range 3 {
+				if last, err = b.Send(bus.Event{Topic: "x", Payload: fmt.Append(nil, i), QoS: 1, Retain: i == 2}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			sink := &collector{}
+			started := make(chan *bus.Session)
+			go func() { // a durable session waits for the disk as well
+				s, _, err := b.Attach(ctx, bus.SessionOptions{Name: "c", Expiry: c.expiry})
+				if err != nil {
+					t.Error(err)
+				}
+				s.Start(sink, 10)
+				if err := s.Subscribe(ctx, []bus.Filter{{Filter: c.filter, QoS: 1}}); err != nil {
+					t.Error(err)
+				}
+				started <- s
+			}()
+			var s *bus.Session
+			if c.expiry == 0 {
+				s = <-started
+				gate.Unlock()
+			} else {
+				gate.Unlock()
+				s = <-started
+			}
+			if <-last.Done(); last.Err() != nil {
+				t.Fatal(last.Err())
+			}
+			publishMany(t, b, "x", 3, 5)
+			var got []string
+			for n := 1; len(got) == 0 || got[len(got)-1] != "4"; n++ {
+				got = sink.wait(t, s, n)
+			}
+			// What was retained or past, and then what is live; of a plain subscription also what was
+			// not dispatched yet when it was made.
+			all := []string{"0", "1", "2", "3", "4"}
+			if len(got) < 3 || len(got) > 5 || !slices.Equal(got, all[5-len(got):]) || strings.HasPrefix(c.filter, "$replay") && len(got) != 5 {
+				t.Errorf("got %q", got)
+			}
+		})
 	}
 }

@@ -99,7 +99,9 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 }
 
 func (b *Bus) attachEphemeral(o SessionOptions) *Session {
-	s := b.newSession(o.Name, b.log.Next()-1)
+	// From the place of dispatch, not from the end of the journal: a retained event, or one of the past, that
+	// is still on its way to the disk would fall between the two.
+	s := b.newSession(o.Name, b.completed.Load())
 	s.user, s.online = o.User, true
 	b.mu.Lock()
 	b.sessions[o.Name] = s
