@@ -28,6 +28,7 @@ type Delivery struct {
 	Meta   bool   // the subscriber asked for seq, time and source
 	Gap    uint64 // events lost before this one
 	Stored bool   // a retained message that a new subscription is given
+	Owed   bool   // that, or an event of the past: not one that comes now
 }
 
 // Verdict is a sink's answer.
@@ -427,7 +428,7 @@ func (c *cursor) candidates(topic []byte) []*subscription {
 
 // owedDelivery is a retained message, or an event of the past, as the subscription is to have it.
 func (s *subscription) owedDelivery(r *journal.Record) Delivery {
-	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Stored: true, Meta: s.Meta}
+	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Stored: true, Owed: true, Meta: s.Meta}
 	if !s.Since.IsZero() {
 		d.Stored = false
 		d.Retain = s.RetainAsPublished && r.Flags&flagRetain != 0

@@ -242,7 +242,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	if d.QoS == 0 {
 		c.watch(limit)
 	}
-	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Retain && e.Seq > 0) {
+	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Owed) {
 		c.wantRoom = true
 		return bus.Full
 	}
