@@ -294,7 +294,14 @@ func TestCommandsWaitForApproval(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	approve := func(text string) {
-		if err := WriteApprovals(approvals, map[string]string{"a": Hash([]byte(text))}); err != nil {
+		data, err := EncodeApprovals(map[string]string{"a": Hash([]byte(text))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(approvals+".new", data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(approvals+".new", approvals); err != nil {
 			t.Fatal(err)
 		}
 	}

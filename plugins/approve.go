@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // ReadApprovals returns the approved hash of each plugin. A file that is not there is empty.
@@ -28,31 +27,10 @@ func ReadApprovals(file string) (map[string]string, error) {
 	return m, nil
 }
 
-// WriteApprovals replaces the file in one step.
-func WriteApprovals(file string, m map[string]string) error {
+// EncodeApprovals is the content of the file. Whoever writes it replaces the file in one step.
+func EncodeApprovals(m map[string]string) ([]byte, error) {
 	data, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(append(data, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	return err
+	return append(data, '\n'), err
 }
 
 // approvals are those in force; without a readable file nothing is approved.

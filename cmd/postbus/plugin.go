@@ -349,7 +349,7 @@ func (m *Main) approve(l *loaded, id string, revoke bool) error {
 		}
 		delete(all, id)
 		m.printf("revoked: %s\n", id)
-		return plugins.WriteApprovals(file, all)
+		return writeApprovals(file, all)
 	}
 	path := filepath.Join(l.PluginsDir, id+".yaml")
 	spec, errs := checkFile(checker(l), pluginFile{path, m.shown(path), id})
@@ -362,7 +362,7 @@ func (m *Main) approve(l *loaded, id string, revoke bool) error {
 		return nil
 	}
 	all[id] = spec.Hash
-	if err := plugins.WriteApprovals(file, all); err != nil {
+	if err := writeApprovals(file, all); err != nil {
 		return fmt.Errorf("approvals: %w", err)
 	}
 	m.printf("approved: %s as it is now (%.12s) may use\n", id, spec.Hash)
@@ -370,4 +370,16 @@ func (m *Main) approve(l *loaded, id string, revoke bool) error {
 		m.printf("  %s\n", strings.Replace(n, ":", " ", 1))
 	}
 	return nil
+}
+
+// writeApprovals replaces the file of approvals, which only its owner may read.
+func writeApprovals(file string, all map[string]string) error {
+	data, err := plugins.EncodeApprovals(all)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return writeAtomic(file, data, 0o600)
 }
