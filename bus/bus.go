@@ -223,14 +223,19 @@ func (b *Bus) Send(e Event) (Pending, error) {
 	if b.stopping() {
 		return Pending{}, ErrClosed
 	}
-	r := e.Record()
 	if e.QoS == 0 && !e.Retain {
-		b.PublishNow(r)
+		b.PublishNow(e.Record())
 		return Pending{}, nil
 	}
-	commit, err := b.Append(r)
-	return Pending{r.Seq, commit}, err
+	r := records.Get().(*journal.Record) // the journal copies it
+	commit, err := b.Append(e.record(r))
+	p := Pending{r.Seq, commit}
+	r.Props, r.Payload = nil, nil
+	records.Put(r)
+	return p, err
 }
+
+var records = sync.Pool{New: func() any { return new(journal.Record) }}
 
 // Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
 // done without an error. The record's slices are copied.

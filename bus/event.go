@@ -92,9 +92,12 @@ const (
 )
 
 // Record is the event as the journal holds it.
-func (e *Event) Record() *journal.Record {
-	r := &journal.Record{Kind: journal.KindEvent, Flags: e.QoS & flagQoS, Expiry: journal.NoExpiry,
-		Source: []byte(e.Source), Topic: []byte(e.Topic), Props: e.Properties, Payload: e.Payload}
+func (e *Event) Record() *journal.Record { return e.record(&journal.Record{}) }
+
+// record makes r the event; the room that its source and topic have is used again.
+func (e *Event) record(r *journal.Record) *journal.Record {
+	*r = journal.Record{Kind: journal.KindEvent, Flags: e.QoS & flagQoS, Expiry: journal.NoExpiry,
+		Source: append(r.Source[:0], e.Source...), Topic: append(r.Topic[:0], e.Topic...), Props: e.Properties, Payload: e.Payload}
 	if e.Retain {
 		r.Flags |= flagRetain
 	}

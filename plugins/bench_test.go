@@ -34,7 +34,7 @@ func benchedEvent(n int) map[string]any {
 
 // BenchmarkMapping is the mapping alone, on one core.
 func BenchmarkMapping(b *testing.B) {
-	m := newMapper("a", "test", nil, nil, nil)
+	m := newMapper("a", "test", nil, nil, slogDiscard())
 	defer m.close(stopTime)
 	m.swap(benchedSpec(b))
 	r := &runner{spec: m.spec.sources[0]}
@@ -60,7 +60,7 @@ func benchedBus(b *testing.B) *bus.Bus {
 // BenchmarkDurable is the same with the durable bus behind it: every event is on disk before the source
 // is told. Compare it with BenchmarkBare.
 func BenchmarkDurable(b *testing.B) {
-	m := newMapper("a", "test", nil, benchedBus(b), nil)
+	m := newMapper("a", "test", nil, benchedBus(b), slogDiscard())
 	m.swap(benchedSpec(b))
 	r := &runner{spec: m.spec.sources[0]}
 	ctx := context.Background()

@@ -3,6 +3,10 @@ package plugins
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,9 +86,9 @@ func TestADiskThatRefuses(t *testing.T) {
 	w.is("a", StateRunning)
 }
 
-// TestAnEventThatWasNotPublishedComesAgain stops a plugin while the disk refuses: the rule must not
-// believe that it published what it could not.
-func TestAnEventThatWasNotPublishedComesAgain(t *testing.T) {
+// TestWhatWasMappedIsOwed posts while the disk refuses: what was taken is published once when the disk
+// works again, in order, and what the rules remember fits it. A mapper that is closed before says so.
+func TestWhatWasMappedIsOwed(t *testing.T) {
 	disk := bustest.NewDisk(1)
 	b, err := bus.Open(context.Background(), bus.Options{FS: disk})
 	if err != nil {
@@ -97,25 +101,129 @@ func TestAnEventThatWasNotPublishedComesAgain(t *testing.T) {
 		t.Fatal(errs.Render())
 	}
 	m := newMapper("a", "test", nil, b, slogDiscard())
-	defer m.close(stopTime)
 	m.swap(spec)
 	r := &runner{spec: spec.sources[0]}
-	disk.FailIn(1, true)
-	if _, err := b.Publish(context.Background(), bus.Event{Topic: "x", QoS: 1}); err == nil {
-		t.Fatal("the disk does not refuse")
+	fates := make(chan error, 2*maxFlight)
+	post := func(ctx context.Context, n int) error {
+		return m.post(ctx, r, time.Now(), map[string]any{"value": n}, func(err error) { fates <- err })
+	}
+	refuse := func() {
+		disk.FailIn(1, true)
+		if _, err := b.Publish(context.Background(), bus.Event{Topic: "x", QoS: 1}); err == nil {
+			t.Fatal("the disk does not refuse")
+		}
+	}
+	refuse()
+	for n := 1; n <= maxFlight; n++ {
+		if err := post(context.Background(), n); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if err := m.post(ctx, r, time.Now(), map[string]any{"value": 7}, nil); err == nil {
-		t.Fatal("posted to a disk that refuses")
+	if err := post(ctx, 9999); err == nil {
+		t.Fatal("one more is taken than there is room for")
+	}
+	if len(fates) > 0 || m.flow.disk.Load() == nil {
+		t.Fatalf("%d were told while the disk refuses", len(fates))
 	}
 	disk.FailIn(0, false)
-	until(t, "the disk takes events again", func() bool { return b.Ready() == nil })
-	done := make(chan error, 1)
-	if err := m.post(context.Background(), r, time.Now(), map[string]any{"value": 7}, func(err error) { done <- err }); err != nil {
+	for range maxFlight {
+		if err := <-fates; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := m.count.published.Load(); n != maxFlight || m.memory["n"] != maxFlight {
+		t.Errorf("%d published, %v remembered", n, m.memory)
+	}
+	refuse()
+	if err := post(context.Background(), 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; err != nil || m.count.published.Load() != 1 || m.memory["n"] != 7 {
-		t.Errorf("%v, %d published, %v remembered", err, m.count.published.Load(), m.memory)
+	m.close(50 * time.Millisecond)
+	if err := <-fates; !errors.Is(err, errStopped) {
+		t.Errorf("what is left at the end is told %v", err)
 	}
+	if err := post(context.Background(), 2); !errors.Is(err, errStopped) {
+		t.Errorf("posted to a closed mapper: %v", err)
+	}
+}
+
+// TestADiskThatFailsAgainAndAgain sends at full speed while writes fail at any time: what was refused
+// comes before what is newer.
+func TestADiskThatFailsAgainAndAgain(t *testing.T) {
+	disk := bustest.NewDisk(1)
+	b, err := bus.Open(context.Background(), bus.Options{FS: disk, Limits: bus.Limits{MaxPayload: 1000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	_, cat := newProbes(t)
+	spec, errs := (&Checker{Catalog: cat, Host: "test"}).Check("a", "a.yaml", []byte("source: {probe: {name: a}}\npublish:\n  - topic: out/a\n    payload: \"${event.text}\"\n"))
+	if errs != nil {
+		t.Fatal(errs.Render())
+	}
+	m := newMapper("a", "test", nil, b, slogDiscard())
+	defer m.close(stopTime)
+	m.swap(spec)
+	sub, err := b.Subscribe(context.Background(), "reader", "out/#")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	r := &runner{spec: spec.sources[0]}
+	const events = 20_000
+	ended := make(chan struct{})
+	var fails sync.WaitGroup
+	var failures atomic.Int64
+	fails.Go(func() {
+		for n := range 3 {
+			disk.FailIn(2+n%3, false)
+			for refused := false; !refused || b.Ready() != nil; refused = refused || b.Ready() != nil {
+				select {
+				case <-ended:
+					disk.FailIn(0, false)
+					return
+				case <-time.After(time.Millisecond):
+				}
+			}
+			failures.Add(1)
+		}
+	})
+	fails.Go(func() {
+		for n := range events {
+			text := strconv.Itoa(n)
+			if n%1000 == 999 {
+				text = strings.Repeat("x", 1001) // the bus takes no such event; it must not hold up the rest
+			}
+			if err := m.post(context.Background(), r, time.Now(), map[string]any{"text": text}, nil); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	next := 0
+	for next < events {
+		if next%1000 == 999 {
+			next++
+			continue
+		}
+		e, err := sub.Next(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(e.Payload) != strconv.Itoa(next) {
+			t.Fatalf("%s comes, not %d", e.Payload, next)
+		}
+		sub.Ack(e)
+		next++
+	}
+	close(ended)
+	fails.Wait()
+	if n := m.count.errors.Load(); n != events/1000 {
+		t.Errorf("%d events were too large, want %d", n, events/1000)
+	}
+	if failures.Load() == 0 {
+		t.Error("the disk never failed")
+	}
+	t.Logf("the disk failed %d times", failures.Load())
 }

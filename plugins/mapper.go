@@ -1,13 +1,12 @@
 package plugins
 
-// This file takes events from a plugin's sources, maps them one after the other, and sends what comes
-// of them. A second goroutine waits for the disk and seals each event's fate in the same order.
+// This file takes events from a plugin's sources and maps them one after the other; flow takes what comes
+// of them to the disk.
 
 import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -15,11 +14,6 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/plugins/expr"
-)
-
-const (
-	maxFlight      = 4096    // events of a plugin that wait for the disk
-	maxFlightBytes = 4 << 20 // and what they hold, unless it is one
 )
 
 // errStopped is what a source gets that was replaced or stopped.
@@ -35,19 +29,15 @@ type counters struct {
 type mapper struct {
 	id, host string
 	env      map[string]string
-	bus      *bus.Bus
-	log      *slog.Logger
 	count    counters
 	tracing  atomic.Bool
 	trace    func(v *expr.Vars, list []outcome, rules []*rule, states []*ruleState)
-	disk     atomic.Pointer[error]       // why the bus takes nothing just now
-	last     atomic.Pointer[bus.Pending] // sent last; nil once what the disk refused is mended
+	flow     flow
 
-	turn   sync.Mutex      // held while one event is mapped and sent: this is the order
+	turn   sync.Mutex      // held while one event is mapped: this is the order
 	closed bool            // guarded by turn, as is what follows
 	named  map[string]bool // topics that were announced to Home Assistant
-	before []ruleState     // scratch, as are list and ready
-	list   []outcome
+	list   []outcome       // scratch, as is ready
 	ready  []bus.Event
 
 	mu     sync.Mutex // guards what follows, never held while waiting
@@ -57,42 +47,11 @@ type mapper struct {
 	dirty  bool // memory changed since it was saved
 	lastE  error
 	lastAt time.Time
-
-	room   flight
-	queue  chan sealed
-	ctx    context.Context
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup
-}
-
-// sealed is an event whose outcome is on its way to the disk.
-type sealed struct {
-	first sent // most events have one outcome, and then nothing is allocated
-	more  []sent
-	n     int
-	bytes int
-	done  func(error)
-}
-
-func (s *sealed) add(x sent) {
-	if s.n++; s.n == 1 {
-		s.first = x
-		return
-	}
-	s.more = append(s.more, x)
-}
-
-type sent struct {
-	event   bus.Event
-	pending bus.Pending
 }
 
 func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Logger) *mapper {
-	m := &mapper{id: id, host: host, env: env, bus: b, log: log, queue: make(chan sealed, maxFlight), named: map[string]bool{}}
-	m.room.cond.L = &m.room.mu
-	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.tasks.Add(1)
-	go m.seal()
+	m := &mapper{id: id, host: host, env: env, named: map[string]bool{}}
+	m.flow.start(b, log.With("plugin", id), &m.count, m.fail)
 	return m
 }
 
@@ -101,12 +60,8 @@ func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Log
 func (m *mapper) close(patience time.Duration) {
 	m.turn.Lock()
 	m.closed = true
-	close(m.queue)
 	m.turn.Unlock()
-	timer := time.AfterFunc(patience, m.cancel)
-	m.tasks.Wait()
-	timer.Stop()
-	m.cancel()
+	m.flow.close(patience)
 }
 
 // swap makes next the generation that maps, between two events. Rules that stay keep what they remember.
@@ -152,61 +107,48 @@ func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields ma
 		at = time.Now()
 	}
 	size := sizeOf(fields, 3)
-	if err := m.room.take(ctx, size); err != nil {
+	if err := m.flow.room.take(ctx, size); err != nil {
 		return err
 	}
 	m.turn.Lock()
-	out := sealed{bytes: size, done: done}
-	err := m.one(ctx, from, at, fields, &out)
-	if err == nil {
-		m.queue <- out // has room: see flight
-	}
-	m.turn.Unlock()
-	if err != nil {
-		m.room.give(1, size)
-	}
-	return err
-}
-
-// one maps and sends. The turn is held.
-func (m *mapper) one(ctx context.Context, from *runner, at time.Time, fields map[string]any, out *sealed) error {
+	defer m.turn.Unlock()
 	if from.fenced.Load() || m.closed {
+		m.flow.room.give(1, size)
 		return errStopped
 	}
+	m.flow.put(m.one(from, at, fields), size, done)
+	return nil
+}
+
+// announce publishes what comes of the file itself.
+func (m *mapper) announce(ctx context.Context, events []bus.Event) error {
+	size := 0
+	for _, e := range events {
+		size += len(e.Topic) + len(e.Payload)
+	}
+	if err := m.flow.room.take(ctx, size); err != nil {
+		return err
+	}
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	m.flow.put(events, size, nil)
+	return nil
+}
+
+// one maps an event. The turn is held; what is returned is valid for as long.
+func (m *mapper) one(from *runner, at time.Time, fields map[string]any) []bus.Event {
 	m.mu.Lock()
 	v := expr.Vars{Event: fields, State: m.memory, Now: at, Host: m.host, Env: m.env}
-	before := m.before[:0]
-	for _, st := range m.states {
-		before = append(before, *st)
-	}
-	m.before = before
-	memory, dirty := m.memory, m.dirty
 	list := m.outcomes(from, &v)
-	m.dirty = dirty || reflect.ValueOf(v.State).Pointer() != reflect.ValueOf(memory).Pointer() // a changed one is a new map
-	m.memory = v.State
+	if reflect.ValueOf(v.State).Pointer() != reflect.ValueOf(m.memory).Pointer() { // a changed one is a new map
+		m.memory, m.dirty = v.State, true
+	}
 	states, rules := m.states, m.spec.rules
 	m.mu.Unlock()
 	if m.tracing.Load() {
 		m.trace(&v, list, rules, states)
 	}
-	for _, e := range m.events(list, at) {
-		p, err := m.send(ctx, e, m.broken)
-		if err != nil { // being stopped: the event comes again, to rules that have not seen it
-			m.mu.Lock()
-			for i := range before {
-				*states[i] = before[i]
-			}
-			m.memory, m.dirty = memory, dirty
-			m.mu.Unlock()
-			return err
-		}
-		if e.Topic[0] != '$' { // an action's queue is not published
-			m.count.published.Add(1)
-		}
-		m.last.Store(&p)
-		out.add(sent{e, p})
-	}
-	return nil
+	return m.events(list, at)
 }
 
 // outcomes asks every rule. mu is held.
@@ -309,159 +251,11 @@ func (m *mapper) announceOnce(topic string) bool {
 
 func sourceName(id string) string { return "plugin:" + id }
 
-// broken reports whether the disk refused an earlier event, which seal has to send again first: the
-// journal refuses with it all that were on their way.
-func (m *mapper) broken() bool {
-	last := m.last.Load()
-	if last == nil {
-		return false
-	}
-	select {
-	case <-last.Done():
-		return last.Err() != nil
-	default:
-		return false
-	}
-}
-
-// send gives an event to the bus and tries again as long as the disk refuses, or hold says that it is not
-// its turn.
-func (m *mapper) send(ctx context.Context, e bus.Event, hold func() bool) (bus.Pending, error) {
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		if !hold() && (m.disk.Load() == nil || m.bus.Ready() == nil) {
-			p, err := m.bus.Send(e)
-			switch {
-			case err == nil:
-				m.disk.Store(nil)
-				return p, nil
-			case errors.Is(err, bus.ErrClosed):
-				return p, err
-			case m.bus.Ready() == nil: // the event itself is wrong: too large
-				m.count.errors.Add(1)
-				m.fail(err)
-				return bus.Pending{}, nil
-			}
-			m.disk.Store(&err)
-		}
-		select {
-		case <-ctx.Done():
-			return bus.Pending{}, ctx.Err()
-		case <-m.ctx.Done():
-			return bus.Pending{}, errStopped
-		case <-time.After(wait/2 + rand.N(wait)):
-		}
-	}
-}
-
 // fail notes an error that belongs to no rule.
 func (m *mapper) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lastE, m.lastAt = err, time.Now()
-}
-
-// seal waits for the disk, event by event.
-func (m *mapper) seal() {
-	defer m.tasks.Done()
-	n, bytes := 0, 0
-	for s := range m.queue {
-		var err error
-		if s.n > 0 {
-			err = m.durable(&s.first)
-		}
-		for i := range s.more {
-			if err == nil {
-				err = m.durable(&s.more[i])
-			}
-		}
-		if s.done != nil {
-			s.done(err)
-		}
-		n, bytes = n+1, bytes+s.bytes
-		if len(m.queue) == 0 && m.broken() {
-			m.last.Store(nil) // nothing is left of what was refused
-		}
-		if n >= maxFlight/16 || len(m.queue) == 0 { // together: the lock is everybody's
-			m.room.give(n, bytes)
-			n, bytes = 0, 0
-		}
-	}
-}
-
-// durable waits for one event and sends it again when the disk refused it. Meanwhile nothing new is
-// sent (see broken), so that the order stays.
-func (m *mapper) durable(s *sent) error {
-	for again := false; ; again = true {
-		select {
-		case <-s.pending.Done():
-		default:
-			select {
-			case <-s.pending.Done():
-			case <-m.ctx.Done():
-				return errStopped
-			}
-		}
-		err := s.pending.Err()
-		if err == nil {
-			return nil
-		}
-		m.disk.Store(&err) // not changed from here on: others read it
-		refused := s.pending
-		m.last.Store(&refused)
-		if !again {
-			m.log.Warn("events not durable yet: the disk refuses", "plugin", m.id, "err", err)
-		}
-		var stopped error
-		if s.pending, stopped = m.send(m.ctx, s.event, func() bool { return false }); stopped != nil {
-			return stopped
-		}
-	}
-}
-
-// flight bounds what is on its way to the disk.
-type flight struct {
-	mu       sync.Mutex
-	cond     sync.Cond
-	n, bytes int
-	waiting  int
-}
-
-func (f *flight) take(ctx context.Context, bytes int) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.full(bytes) {
-		stop := context.AfterFunc(ctx, func() {
-			f.mu.Lock()
-			f.cond.Broadcast()
-			f.mu.Unlock()
-		})
-		defer stop()
-		f.waiting++
-		for f.full(bytes) && ctx.Err() == nil {
-			f.cond.Wait()
-		}
-		f.waiting--
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	f.n++
-	f.bytes += bytes
-	return nil
-}
-
-func (f *flight) full(bytes int) bool {
-	return f.n >= maxFlight || f.n > 0 && f.bytes+bytes > maxFlightBytes
-}
-
-func (f *flight) give(n, bytes int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.n -= n
-	f.bytes -= bytes
-	if f.waiting > 0 {
-		f.cond.Broadcast()
-	}
 }
 
 // sizeOf is about how many bytes an event holds; deep trees count by their first levels.

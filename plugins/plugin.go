@@ -163,10 +163,8 @@ func (p *plugin) bring(ctx context.Context, next *Spec) {
 		return
 	}
 	p.log.Info("plugin runs", "generation", generation, "file", next.File)
-	for _, e := range next.entities(p.s.o.Host) {
-		if _, err := p.mapper.send(ctx, e, func() bool { return false }); err != nil {
-			return // the program stops
-		}
+	if events := next.entities(p.s.o.Host); len(events) > 0 {
+		_ = p.mapper.announce(ctx, events) // an error means that the program stops
 	}
 }
 
@@ -328,7 +326,7 @@ func (p *plugin) openQueues(ctx context.Context, next *Spec) bool {
 				sub.Close()
 				break
 			}
-			p.mapper.disk.Store(&err)
+			p.mapper.flow.disk.Store(&err)
 			p.tell()
 			select {
 			case <-ctx.Done():
@@ -337,7 +335,7 @@ func (p *plugin) openQueues(ctx context.Context, next *Spec) bool {
 			}
 		}
 	}
-	p.mapper.disk.Store(nil)
+	p.mapper.flow.disk.Store(nil)
 	return true
 }
 

@@ -199,7 +199,7 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 			why = s.Name + ": " + s.Error
 		}
 	}
-	if e := p.mapper.disk.Load(); e != nil {
+	if e := p.mapper.flow.disk.Load(); e != nil {
 		return StateDegraded, fmt.Sprintf("the bus takes no events: %v", *e)
 	}
 	switch {

@@ -88,7 +88,7 @@ func (x Value) settle() Value {
 	if err != nil {
 		return x // says so when it is used
 	}
-	s, err := constantJSON(func(w *writer) { w.value(x, 0) })
+	s, err := constantJSON(func(w *writer) { w.value(&x, 0) })
 	if err != nil {
 		return x
 	}
@@ -160,7 +160,7 @@ func (x Value) AppendJSON(b []byte, v *Vars) (result []byte, err error) {
 	if x.kind == kindConst && x.json != "" {
 		return append(b, x.json...), nil
 	}
-	return x.append(b, v, func(w *writer) { w.value(x, 0) })
+	return x.append(b, v, false)
 }
 
 // AppendText appends the tree as a payload: a Whole value by the rules of Text, others as JSON. On an
@@ -172,10 +172,10 @@ func (x Value) AppendText(b []byte, v *Vars) (result []byte, err error) {
 	if x.kind == kindConst {
 		return append(b, x.value.(string)...), nil
 	}
-	return x.append(b, v, func(w *writer) { w.text(x.t.eval(w.r)) })
+	return x.append(b, v, true)
 }
 
-func (x Value) append(b []byte, v *Vars, write func(*writer)) (result []byte, err error) {
+func (x *Value) append(b []byte, v *Vars, text bool) (result []byte, err error) {
 	r := begin(v)
 	defer func() {
 		if x.locate(&err); err != nil {
@@ -184,23 +184,27 @@ func (x Value) append(b []byte, v *Vars, write func(*writer)) (result []byte, er
 	}()
 	defer r.guard(&err)
 	w := writer{r: r, b: b, from: len(b)}
-	write(&w)
+	if text {
+		w.text(x.t.eval(r))
+	} else {
+		w.value(x, 0)
+	}
 	return w.b, nil
 }
 
 // locate completes an error with the place of the template that failed.
-func (x Value) locate(err *error) {
+func (x *Value) locate(err *error) {
 	if e, ok := (*err).(*Error); ok && e.prog != nil {
 		e.Path, _ = x.path(e.prog)
 	}
 }
 
-func (x Value) path(p *Program) (string, bool) {
+func (x *Value) path(p *Program) (string, bool) {
 	if x.t != nil {
 		return "", slices.ContainsFunc(x.t.parts, func(part part) bool { return part.hole == p })
 	}
-	for i, y := range x.items {
-		if path, ok := y.path(p); ok {
+	for i := range x.items {
+		if path, ok := x.items[i].path(p); ok {
 			at := fmt.Sprintf("[%d]", i)
 			if x.kind == kindMap {
 				at = x.keys[i]
@@ -214,7 +218,7 @@ func (x Value) path(p *Program) (string, bool) {
 	return "", false
 }
 
-func (w *writer) value(x Value, depth int) {
+func (w *writer) value(x *Value, depth int) {
 	switch x.kind {
 	case kindConst:
 		if x.err != nil {
@@ -236,14 +240,14 @@ func (w *writer) value(x Value, depth int) {
 		w.raw("{")
 		for i := range x.items {
 			w.raw(x.names[i])
-			w.value(x.items[i], depth+1)
+			w.value(&x.items[i], depth+1)
 		}
 		w.raw("}")
 	case kindList:
 		w.open(depth)
 		for i := range x.items {
 			w.comma(i)
-			w.value(x.items[i], depth+1)
+			w.value(&x.items[i], depth+1)
 		}
 		w.raw("]")
 	}

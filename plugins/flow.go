@@ -1,0 +1,304 @@
+package plugins
+
+// This file takes what was mapped to the disk, in order. Its goroutine sends as fast as the bus takes it,
+// and tells each event's source once the disk has it; meanwhile the next is mapped. When the disk refuses,
+// all that was refused is sent again before anything new.
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+const (
+	maxFlight      = 4096    // events of a plugin that wait for the disk
+	maxFlightBytes = 4 << 20 // and what they hold, unless it is one
+	company        = 64      // events that are sent together while the disk is busy
+
+	leastPause = 20 * time.Millisecond // before an event is sent again that the disk refused
+	mostPause  = 2 * time.Second
+)
+
+// flow is the way of one plugin's events to the disk.
+type flow struct {
+	bus   *bus.Bus
+	log   *slog.Logger
+	count *counters
+	fail  func(error)           // notes what is wrong with an event
+	disk  atomic.Pointer[error] // why the bus takes nothing just now
+	room  flight
+
+	mu     sync.Mutex
+	fresh  []parcel      // mapped, not sent yet
+	idle   bool          // run has nothing at all
+	closed bool          // nothing more is put
+	wake   chan struct{} // has one when there is news in what mu guards
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+// parcel is one outcome on its way. The last one of a source's event carries what is told and freed at
+// its end.
+type parcel struct {
+	event   bus.Event
+	empty   bool // nothing came of the source's event: only its turn counts
+	pending bus.Pending
+	bytes   int // more than 0 in the last one
+	done    func(error)
+}
+
+// settled reports whether the disk has answered.
+func (p *parcel) settled() bool {
+	select {
+	case <-p.pending.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *flow) start(b *bus.Bus, log *slog.Logger, count *counters, fail func(error)) {
+	f.bus, f.log, f.count, f.fail = b, log, count, fail
+	f.room.cond.L = &f.room.mu
+	f.wake, f.ended = make(chan struct{}, 1), make(chan struct{})
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	go f.run()
+}
+
+// close waits until all is on disk, but no longer than patience, and ends the flow.
+func (f *flow) close(patience time.Duration) {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.ring()
+	timer := time.AfterFunc(patience, f.cancel)
+	<-f.ended
+	timer.Stop()
+	f.cancel()
+}
+
+// put gives what came of one event on its way. There is room for it: see flight. While the disk is busy
+// with earlier ones it waits for company: they go into one group anyway, and to wake run costs more than
+// to send. QoS 0 does not wait.
+func (f *flow) put(events []bus.Event, bytes int, done func(error)) {
+	f.mu.Lock()
+	hurry := f.idle
+	for i := range events {
+		f.fresh = append(f.fresh, parcel{event: events[i]})
+		hurry = hurry || events[i].QoS == 0 && !events[i].Retain
+	}
+	if len(events) == 0 {
+		f.fresh = append(f.fresh, parcel{empty: true})
+	}
+	p := &f.fresh[len(f.fresh)-1]
+	p.bytes, p.done = bytes, done
+	hurry = hurry || len(f.fresh) >= company
+	f.mu.Unlock()
+	if hurry {
+		f.ring()
+	}
+}
+
+func (f *flow) ring() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// collect adds what was put to queue.
+func (f *flow) collect(queue []parcel) (_ []parcel, closed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(queue) == 0 {
+		queue, f.fresh = f.fresh, queue
+	} else {
+		queue = append(queue, f.fresh...)
+		clear(f.fresh)
+		f.fresh = f.fresh[:0]
+	}
+	f.idle = len(queue) == 0
+	return queue, f.closed
+}
+
+// run ends when the flow is closed and empty, or cancelled.
+func (f *flow) run() {
+	defer close(f.ended)
+	var queue []parcel
+	sent := 0 // so many of the queue are with the bus
+	pause := leastPause
+	for {
+		var closed bool
+		if queue, closed = f.collect(queue); closed && len(queue) == 0 {
+			return
+		}
+		err := f.send(queue, &sent)
+		sealed, refusal := f.seal(queue[:sent])
+		queue, sent = slices.Delete(queue, 0, sealed), sent-sealed
+		if refusal != nil { // with it all that were sent after it
+			err, sent = refusal, 0
+		}
+		var answer <-chan struct{}
+		if sent > 0 {
+			answer = queue[0].pending.Done()
+		}
+		switch {
+		case f.ctx.Err() != nil:
+			f.abandon(queue, errStopped)
+			return
+		case errors.Is(err, bus.ErrClosed):
+			f.abandon(queue, err)
+			queue, sent = queue[:0], 0
+		case err != nil:
+			if f.disk.Swap(&err) == nil {
+				f.log.Warn("events not durable yet: the disk refuses", "err", err)
+			}
+			select {
+			case <-time.After(pause/2 + rand.N(pause)):
+				pause = min(2*pause, mostPause)
+			case <-answer:
+			case <-f.ctx.Done():
+			}
+		case sealed > 0:
+			pause = leastPause
+		default:
+			select {
+			case <-f.wake:
+			case <-answer:
+			case <-f.ctx.Done():
+			}
+		}
+	}
+}
+
+// send gives the bus what it does not have yet, until the disk refuses.
+func (f *flow) send(queue []parcel, sent *int) error {
+	for ; *sent < len(queue); *sent++ {
+		if n := *sent; n > 0 && queue[n-1].settled() && queue[n-1].pending.Err() != nil {
+			return nil // seal sees to it
+		}
+		p := &queue[*sent]
+		if p.empty {
+			continue
+		}
+		var err error
+		p.pending, err = f.bus.Send(p.event)
+		var refused *journal.Unavailable
+		switch {
+		case err == nil:
+		case errors.As(err, &refused), errors.Is(err, bus.ErrClosed):
+			return err
+		default: // the event itself is wrong: too large
+			p.empty, p.pending = true, bus.Pending{}
+			f.count.errors.Add(1)
+			f.fail(err)
+		}
+	}
+	return nil
+}
+
+// seal tells of each event that is durable, in order. An error is why the disk refused the next one; then
+// it has answered for all that were sent.
+func (f *flow) seal(sent []parcel) (n int, err error) {
+	bytes, events := 0, 0
+	for ; n < len(sent) && sent[n].settled(); n++ {
+		p := &sent[n]
+		if err = p.pending.Err(); err != nil {
+			break
+		}
+		if !p.empty {
+			if f.disk.Load() != nil {
+				f.disk.Store(nil)
+			}
+			if p.event.Topic[0] != '$' { // an action's queue is not published
+				f.count.published.Add(1)
+			}
+		}
+		if p.bytes > 0 {
+			if p.done != nil {
+				p.done(nil)
+			}
+			bytes, events = bytes+p.bytes, events+1
+		}
+	}
+	f.room.give(events, bytes)
+	if err != nil {
+		for i := n; i < len(sent); i++ {
+			select {
+			case <-sent[i].pending.Done():
+			case <-f.ctx.Done():
+			}
+			sent[i].pending = bus.Pending{}
+		}
+	}
+	return n, err
+}
+
+// abandon tells that the queue's events will not be durable.
+func (f *flow) abandon(queue []parcel, err error) {
+	for i := range queue {
+		if p := &queue[i]; p.bytes > 0 {
+			if p.done != nil {
+				p.done(err)
+			}
+			f.room.give(1, p.bytes)
+		}
+	}
+	clear(queue)
+}
+
+// flight bounds what is on its way to the disk.
+type flight struct {
+	mu       sync.Mutex
+	cond     sync.Cond
+	n, bytes int
+	waiting  int
+}
+
+func (f *flight) take(ctx context.Context, bytes int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.full(bytes) {
+		stop := context.AfterFunc(ctx, func() {
+			f.mu.Lock()
+			f.cond.Broadcast()
+			f.mu.Unlock()
+		})
+		defer stop()
+		f.waiting++
+		for f.full(bytes) && ctx.Err() == nil {
+			f.cond.Wait()
+		}
+		f.waiting--
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	f.n++
+	f.bytes += bytes
+	return nil
+}
+
+func (f *flight) full(bytes int) bool {
+	return f.n >= maxFlight || f.n > 0 && f.bytes+bytes > maxFlightBytes
+}
+
+func (f *flight) give(n, bytes int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n -= n
+	f.bytes -= bytes
+	if f.waiting > 0 {
+		f.cond.Broadcast()
+	}
+}
