@@ -28,6 +28,7 @@ type counters struct {
 // mapper is the middle of a plugin. Its sources call post; its generation is swapped between events.
 type mapper struct {
 	id, host string
+	source   string // what its events say who published them
 	env      map[string]string
 	count    counters
 	tracing  atomic.Bool
@@ -37,7 +38,8 @@ type mapper struct {
 	turn   sync.Mutex      // held while one event is mapped: this is the order
 	closed bool            // guarded by turn, as is what follows
 	named  map[string]bool // topics that were announced to Home Assistant
-	list   []outcome       // scratch, as is ready
+	vars   expr.Vars       // scratch, as are list and ready
+	list   []outcome
 	ready  []bus.Event
 
 	mu     sync.Mutex // guards what follows, never held while waiting
@@ -50,7 +52,7 @@ type mapper struct {
 }
 
 func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Logger) *mapper {
-	m := &mapper{id: id, host: host, env: env, named: map[string]bool{}}
+	m := &mapper{id: id, host: host, source: sourceName(id), env: env, named: map[string]bool{}}
 	m.flow.start(b, log.With("plugin", id), &m.count, m.fail)
 	return m
 }
@@ -138,15 +140,16 @@ func (m *mapper) announce(ctx context.Context, events []bus.Event) error {
 // one maps an event. The turn is held; what is returned is valid for as long.
 func (m *mapper) one(from *runner, at time.Time, fields map[string]any) []bus.Event {
 	m.mu.Lock()
-	v := expr.Vars{Event: fields, State: m.memory, Now: at, Host: m.host, Env: m.env}
-	list := m.outcomes(from, &v)
+	v := &m.vars
+	*v = expr.Vars{Event: fields, State: m.memory, Now: at, Host: m.host, Env: m.env}
+	list := m.outcomes(from, v)
 	if reflect.ValueOf(v.State).Pointer() != reflect.ValueOf(m.memory).Pointer() { // a changed one is a new map
 		m.memory, m.dirty = v.State, true
 	}
 	states, rules := m.states, m.spec.rules
 	m.mu.Unlock()
 	if m.tracing.Load() {
-		m.trace(&v, list, rules, states)
+		m.trace(v, list, rules, states)
 	}
 	return m.events(list, at)
 }
@@ -219,7 +222,7 @@ func (m *mapper) events(list []outcome, at time.Time) []bus.Event {
 	out := m.ready[:0]
 	for i := range list {
 		o := &list[i]
-		e := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Source: sourceName(m.id)}
+		e := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Source: m.source}
 		if a := o.rule.action; a != nil && a.expires > 0 {
 			left := a.expires - time.Since(at)
 			if left <= 0 {
@@ -230,7 +233,7 @@ func (m *mapper) events(list []outcome, at time.Time) []bus.Event {
 		}
 		if h := o.rule.ha; h != nil && o.rule.topic != nil && o.rule.topic.constant == "" && m.announceOnce(o.topic) {
 			topic, payload := h.discovery(m.id, m.host, o.topic, o.topic, m.spec.reads)
-			out = append(out, bus.Event{Topic: topic, Payload: payload, QoS: 1, Retain: true, Source: sourceName(m.id)})
+			out = append(out, bus.Event{Topic: topic, Payload: payload, QoS: 1, Retain: true, Source: m.source})
 		}
 		out = append(out, e)
 	}
