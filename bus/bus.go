@@ -166,6 +166,12 @@ func (b *Bus) Close() error {
 // Epoch identifies the journal: a sequence means something only with it.
 func (b *Bus) Epoch() [16]byte { return b.log.Epoch() }
 
+// Unavailable is why events are not accepted while the disk refuses.
+type Unavailable = journal.Unavailable
+
+// Last is the sequence of the newest event that is offered to sessions; 0 when there was none.
+func (b *Bus) Last() uint64 { return b.visible.Load() }
+
 // Ready is nil when events are accepted; otherwise it says why not.
 func (b *Bus) Ready() error {
 	if b.stopping() {
@@ -176,7 +182,7 @@ func (b *Bus) Ready() error {
 
 // Publish accepts an event. With QoS 1 or 2, or when it is retained, nil means that it is durable and
 // its sequence is returned. With QoS 0 it goes to whoever is there, and the sequence is 0. Errors:
-// *journal.Unavailable when the disk refuses (try again later), ErrClosed, or what is wrong with the event.
+// *Unavailable when the disk refuses (try again later), ErrClosed, or what is wrong with the event.
 func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 	p, err := b.Send(e)
 	if err != nil {

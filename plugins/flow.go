@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
-	"github.com/postbus/postbus/bus/journal"
 )
 
 const (
@@ -193,7 +192,7 @@ func (f *flow) send(queue []parcel, sent *int) error {
 		}
 		var err error
 		p.pending, err = f.bus.Send(p.event)
-		var refused *journal.Unavailable
+		var refused *bus.Unavailable
 		switch {
 		case err == nil:
 		case errors.As(err, &refused), errors.Is(err, bus.ErrClosed):

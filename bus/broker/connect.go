@@ -4,8 +4,11 @@ package broker
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -133,7 +136,8 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 	return frame.CodeSuccess, nil
 }
 
-// connack says the limits of this broker [MQTT-3.2.2-9 ff].
+// connack says the limits of this broker [MQTT-3.2.2-9 ff], and to a client that asks with the user
+// property meta where the journal stands: what is newer, the client did not miss.
 func (c *conn) connack() *packets.Properties {
 	p := &packets.Properties{
 		ReceiveMaximum:    receiveMaximum,
@@ -146,6 +150,11 @@ func (c *conn) connack() *packets.Properties {
 	}
 	if asked := time.Duration(c.connect.KeepAlive) * time.Second; c.keepAlive != asked {
 		p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true // [MQTT-3.1.2-21]
+	}
+	fits := c.connect.MaximumPacketSize == 0 || c.connect.MaximumPacketSize >= 256 // [MQTT-3.2.2-20]
+	if fits && slices.ContainsFunc(c.client.Properties.Props.User, func(u packets.UserProperty) bool { return u.Key == userMeta }) {
+		epoch := c.k.bus.Epoch()
+		p.User = []packets.UserProperty{{Key: "seq", Val: strconv.FormatUint(c.k.bus.Last(), 10)}, {Key: "epoch", Val: hex.EncodeToString(epoch[:])}}
 	}
 	return p
 }

@@ -62,6 +62,9 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 	return pk
 }
 
+// userMeta is the user property by which a client asks for what the bus knows of events: on SUBSCRIBE and CONNECT.
+const userMeta = "meta"
+
 // OnSubscribe notes what is asked for, and keeps mochi from sending retained messages itself.
 func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	c := connOf(cl)
@@ -70,7 +73,7 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	var since bus.Since
 	c.sinceErr = nil
 	for _, u := range pk.Properties.User {
-		meta = meta || u.Key == "meta"
+		meta = meta || u.Key == userMeta
 		if u.Key == "since" {
 			since, c.sinceErr = bus.ParseSince(u.Val, time.Now())
 		}

@@ -348,6 +348,13 @@ func TestV5(t *testing.T) {
 			a full
 			a> PUBLISH t x q1 id=1 user=k:v
 			s< PUBLISH t x q1 id=$x user=k:v user=seq:* user=time:2* user=source:a`},
+		{statement: "postbus", says: "meta on CONNECT asks where the journal stands; it is not said where it is not asked for, or does not fit", text: `
+			a> CONNECT
+			a< CONNACK 00 !user=seq:* !user=epoch:*
+			b> CONNECT user=meta:
+			b< CONNACK 00 user=seq:* user=epoch:*
+			c> CONNECT user=meta: maxpacket=60
+			c< CONNACK 00 !user=seq:* !user=epoch:*`},
 		{statement: "4.3.2", says: "a client that reads nothing gets all of it when it reads", options: broker.Options{OutputBuffer: 4096}, text: `
 			s full
 			s> SUBSCRIBE 1 t,1

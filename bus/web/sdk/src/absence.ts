@@ -3,40 +3,20 @@
 
 import type { Received } from "./event";
 
-/** Where the journal stood when the page came back. seq is unknown to who may not see the bus. */
-export interface Place {
-  epoch?: string | undefined;
-  seq?: number | undefined;
-}
-
 export class Absence {
   missed = 0;
   lost = 0;
   private turn = 0;
   private back = 0; // Date.now() of the return
-  private end: number | undefined; // last sequence before the return
-  private known = false;
-  private undecided: Received[] = [];
+  private end: number | undefined; // last sequence before the return; undefined: the clocks decide
   private from = new WeakMap<Received, number>();
 
-  /** The page is back. resumed: the session was there, so what comes first is what was missed. */
-  returned(resumed: boolean): void {
+  /** The page is back, when the journal stood at end. resumed: the session was there, so what comes first is what was missed. */
+  returned(resumed: boolean, end: number | undefined): void {
     this.turn++;
     this.missed = this.lost = 0;
-    this.undecided = [];
-    this.end = undefined;
     this.back = Date.now();
-    this.known = !resumed;
-    if (!resumed) this.end = 0;
-  }
-
-  /** Where the journal stood; without a sequence the clocks decide. */
-  place(p: Place): void {
-    if (this.known) return;
-    this.known = true;
-    this.end = p.seq;
-    for (const e of this.undecided) this.decide(e);
-    this.undecided = [];
+    this.end = resumed ? end : 0;
   }
 
   /** An event came in. */
@@ -49,11 +29,6 @@ export class Absence {
     this.lost += e.missed;
     this.missed += e.missed;
     if (!owed || e.retain || e.key === "" || this.from.get(e) !== this.turn) return;
-    if (this.known) this.decide(e);
-    else this.undecided.push(e);
-  }
-
-  private decide(e: Received): void {
     if (this.end !== undefined ? e.seq <= this.end : e.time.getTime() < this.back) this.missed++;
   }
 }

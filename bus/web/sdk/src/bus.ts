@@ -254,26 +254,18 @@ export class PostBus implements Bus {
 
   private up(link: Link): void {
     const lost = !link.present;
-    this.absence.returned(!lost);
+    const { epoch, seq } = link.place;
+    this.absence.returned(!lost, seq);
     // The way a lost session goes on: from the last event that was handled, if the journal is the same.
     const before = this.epoch;
     const last = this.lastSeq;
-    const place = this.http.place(this.subscriptions.first());
-    void place.then((p) => {
-      if (this.connection.link !== link) return;
-      this.absence.place(p);
-      if (p.epoch !== undefined) {
-        this.epochChanged = before !== undefined && p.epoch !== before;
-        if (this.epochChanged) this.lastSeq = 0;
-        this.epoch = p.epoch;
-      }
-      this.changed();
-    });
-    const resume = async () => {
-      const p = await place;
-      return p.epoch !== undefined && p.epoch === before && last > 0 ? String(last + 1) : undefined;
-    };
-    void this.subscriptions.connected(link, lost, this.wasOnline ? resume : undefined);
+    if (epoch !== undefined) {
+      this.epochChanged = before !== undefined && epoch !== before;
+      if (this.epochChanged) this.lastSeq = 0;
+      this.epoch = epoch;
+    }
+    const resume = epoch !== undefined && epoch === before && last > 0 ? String(last + 1) : undefined;
+    this.subscriptions.connected(link, lost, this.wasOnline, resume);
     this.wasOnline = true;
     this.tokenTried = false;
     this.outbox.connected(link);

@@ -1,8 +1,7 @@
-// This file is what the page asks over HTTP: events of the past, and where the journal stands.
+// This file is what the page asks over HTTP: events of the past.
 
 import { ofHistory, type Received, type Shown } from "./event";
 import { sinceText } from "./link";
-import type { Place } from "./absence";
 import type { HistoryOptions } from "./types";
 
 export interface Login {
@@ -36,22 +35,6 @@ export class Http {
       for (const e of page.events) out.push(ofHistory(e));
       if (!page.next) return out;
       since = String(page.next);
-    }
-  }
-
-  /** Asked in the background: never throws, and never makes the browser ask for a password. */
-  async place(filter: string | undefined): Promise<Place> {
-    try {
-      const bus = (await this.get("/api/v1/bus", "omit")) as { epoch: string; journal: { last: number } };
-      return { epoch: bus.epoch, seq: bus.journal.last };
-    } catch {
-      // Not everybody may see the bus. Who may read events learns the epoch.
-    }
-    try {
-      const query = new URLSearchParams({ filter: filter ?? "#", since: String(Number.MAX_SAFE_INTEGER), limit: "1" });
-      return { epoch: ((await this.get(`/api/v1/events?${query}`, "omit")) as Page).epoch };
-    } catch {
-      return {};
     }
   }
 

@@ -35,6 +35,12 @@ export interface PublishOptions extends EmitOptions {
   user?: Record<string, string> | undefined;
 }
 
+/** Where the journal stood when the bus let the page in; empty where it is another bus. */
+export interface Place {
+  epoch?: string | undefined;
+  seq?: number | undefined;
+}
+
 export interface Link {
   /** The bus had the session. */
   readonly present: boolean;
@@ -42,6 +48,7 @@ export interface Link {
   readonly window: number;
   /** How large a packet it takes, in bytes. */
   readonly largest: number;
+  readonly place: Place;
   alive: boolean;
   /** performance.now() of when something came last. */
   heard: number;
@@ -87,7 +94,7 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
     connectTimeout,
     resubscribe: false,
     queueQoSZero: false,
-    properties: { sessionExpiryInterval: o.sessionExpiry, receiveMaximum: o.inflight },
+    properties: { sessionExpiryInterval: o.sessionExpiry, receiveMaximum: o.inflight, userProperties: { meta: "1" } },
     ...(o.will && {
       will: {
         topic: o.will.topic,
@@ -121,7 +128,7 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
       });
     });
 
-  const connack = await new Promise<{ sessionPresent: boolean; properties?: { receiveMaximum?: number; maximumPacketSize?: number } }>((resolve, reject) => {
+  const connack = await new Promise<{ sessionPresent: boolean; properties?: { receiveMaximum?: number; maximumPacketSize?: number; userProperties?: UserProperties } }>((resolve, reject) => {
     client.on("connect", (p) => resolve(p as never));
     client.on("error", (e: Error & { code?: unknown }) => {
       link.alive = false; // before MQTT.js fails what is under way: that was not refused, only cut off
@@ -154,6 +161,7 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
     present: connack.sessionPresent,
     window: connack.properties?.receiveMaximum ?? 65535,
     largest: connack.properties?.maximumPacketSize ?? Infinity,
+    place: placeOf(connack.properties?.userProperties),
     async publish(topic: string, payload: Uint8Array, p: PublishOptions) {
       await asked<unknown>((done) =>
         client.publish(
@@ -216,6 +224,13 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
 }
 
 const later = new Error("acknowledged later");
+
+type UserProperties = Record<string, string | string[]>;
+
+function placeOf(user: UserProperties = {}): Place {
+  const seq = user.seq === undefined ? NaN : Number(user.seq);
+  return { epoch: user.epoch?.toString(), seq: Number.isFinite(seq) ? seq : undefined };
+}
 
 interface Answer {
   granted?: number[];

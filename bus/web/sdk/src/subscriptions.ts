@@ -91,11 +91,6 @@ export class Subscriptions {
     return true;
   }
 
-  /** Some filter that is wanted. */
-  first(): string | undefined {
-    return this.wanted.keys().next().value;
-  }
-
   /** True when the topic is one that the session wanted before this link. */
   covered(topic: string): boolean {
     return this.old.some((m) => m(topic));
@@ -107,23 +102,16 @@ export class Subscriptions {
     return new Promise((resolve) => this.waiters.set(filter, [...(this.waiters.get(filter) ?? []), resolve]));
   }
 
-  /** A new link. lost: the bus has no session any more; then resume may say from where to go on. */
-  async connected(link: Link, lost: boolean, resume?: () => Promise<string | undefined>): Promise<void> {
+  /** A new link. lost: the bus has no session any more; then again says that this page had one, and since from where to go on. */
+  connected(link: Link, lost: boolean, again = false, since?: string): void {
     const before = [...this.standing.keys()];
-    this.old = lost && !resume ? [] : before.map(matcher);
+    this.old = lost && !again ? [] : before.map(matcher);
     this.busy.clear();
     if (lost) {
       this.made.clear();
       this.standing.clear();
       this.save();
-      if (resume && before.length > 0) {
-        const seq = await resume();
-        if (!link.alive) {
-          for (const f of before) this.standing.set(f, true); // so that the next link asks again
-          return;
-        }
-        if (seq !== undefined) this.from = new Map(before.map((f) => [f, seq]));
-      }
+      if (since !== undefined) this.from = new Map(before.map((f) => [f, since]));
     }
     this.link = link;
     this.refusals.clear(); // rights may have changed

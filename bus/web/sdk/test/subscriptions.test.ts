@@ -48,7 +48,7 @@ test("the SUBSCRIBE is sent when on() returns, once for each filter", async () =
   const { s, on } = stage();
   const l = fakeLink();
   on("a");
-  void s.connected(l.link, true);
+  s.connected(l.link, true);
   on("b");
   on("b");
   assert.deepEqual(l.log, ["+a", "+b"]);
@@ -59,7 +59,7 @@ test("the SUBSCRIBE is sent when on() returns, once for each filter", async () =
 test("off() and on() in one go cost nothing; off() alone ends it", async () => {
   const { s, on, off } = stage();
   const l = fakeLink();
-  void s.connected(l.link, true);
+  s.connected(l.link, true);
   on("a");
   await l.yes();
   off("a");
@@ -77,7 +77,7 @@ test("off() and on() in one go cost nothing; off() alone ends it", async () => {
 test("a resumed session: asked for again with what is new, the past only where it is, the rest given up after the grace", async () => {
   const { s, on, saved } = stage([["old", true], ["kept", true], ["perhaps", false]]);
   const l = fakeLink();
-  void s.connected(l.link, false);
+  s.connected(l.link, false);
   on("kept", { since: "10m" });
   on("perhaps", { since: "10m" });
   on("new", { since: "10m" });
@@ -93,41 +93,39 @@ test("a resumed session: asked for again with what is new, the past only where i
 test("a reconnect with the session asks for nothing again; one without it asks for all, from the last event", async () => {
   const { s, on } = stage();
   const one = fakeLink();
-  void s.connected(one.link, true);
+  s.connected(one.link, true);
   on("a");
   await one.yes();
   one.end();
   s.disconnected();
   const two = fakeLink();
-  void s.connected(two.link, false);
+  s.connected(two.link, false);
   assert.deepEqual(two.log, []);
   two.end();
   s.disconnected();
   on("b");
   const three = fakeLink();
-  void s.connected(three.link, true, async () => "42");
-  assert.deepEqual(three.log, []);
-  await turn();
+  s.connected(three.link, true, true, "42");
   assert.deepEqual(three.log, ["+a since 42", "+b"]);
 });
 
 test("what was under way when the connection ended is asked for again", async () => {
   const { s, on } = stage();
   const one = fakeLink();
-  void s.connected(one.link, true);
+  s.connected(one.link, true);
   on("a", { since: "1h" });
   one.end();
   s.disconnected();
   await turn();
   const two = fakeLink();
-  void s.connected(two.link, false);
+  s.connected(two.link, false);
   assert.deepEqual(two.log, ["+a since 1h"]);
 });
 
 test("a refusal is told once, and tried again on the next connection", async () => {
   const { s, on, refused } = stage();
   const one = fakeLink();
-  void s.connected(one.link, true);
+  s.connected(one.link, true);
   on("secret");
   one.open.splice(0)[0]!.no(new Error("not allowed"));
   await turn();
@@ -137,14 +135,14 @@ test("a refusal is told once, and tried again on the next connection", async () 
   one.end();
   s.disconnected();
   const two = fakeLink();
-  void s.connected(two.link, false);
+  s.connected(two.link, false);
   assert.deepEqual(two.log, ["+secret"]);
 });
 
 test("a callback of QoS 1 raises a subscription of QoS 0", async () => {
   const { s, on } = stage();
   const l = fakeLink();
-  void s.connected(l.link, true);
+  s.connected(l.link, true);
   on("a", { qos: 0 });
   await l.yes();
   on("a");
@@ -155,7 +153,7 @@ test("a callback of QoS 1 raises a subscription of QoS 0", async () => {
 test("stands() waits for the answer", async () => {
   const { s, on } = stage();
   const l = fakeLink();
-  void s.connected(l.link, true);
+  s.connected(l.link, true);
   on("a");
   let stood = false;
   void s.stands("a").then(() => (stood = true));
