@@ -12,7 +12,7 @@ import (
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
-var permissionKeys = []string{"publish", "subscribe", "exec", "path", "host", "device", "listen"}
+var permissionKeys = []string{"publish", "subscribe", "exec", "path", "host", "device", "listen", "power"}
 
 func (f *fileReader) permissions(n yamlnode.Node) {
 	m, ok := n.Map(permissionKeys...)

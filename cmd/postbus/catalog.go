@@ -3,12 +3,18 @@
 package main
 
 import (
+	"github.com/postbus/postbus/devices/desktop"
 	"github.com/postbus/postbus/devices/gpio"
 	"github.com/postbus/postbus/devices/host"
 	"github.com/postbus/postbus/devices/i2c"
 	"github.com/postbus/postbus/devices/input"
+	"github.com/postbus/postbus/devices/modbus"
+	"github.com/postbus/postbus/devices/notify"
 	"github.com/postbus/postbus/devices/onewire"
+	"github.com/postbus/postbus/devices/process"
 	"github.com/postbus/postbus/devices/pwm"
+	"github.com/postbus/postbus/devices/serial"
+	"github.com/postbus/postbus/devices/unit"
 	"github.com/postbus/postbus/devices/usb"
 	"github.com/postbus/postbus/plugins"
 	"github.com/postbus/postbus/plugins/bridge"
@@ -20,6 +26,7 @@ import (
 	"github.com/postbus/postbus/plugins/tcp"
 	"github.com/postbus/postbus/plugins/timer"
 	"github.com/postbus/postbus/plugins/udp"
+	"github.com/postbus/postbus/plugins/uds"
 	"github.com/postbus/postbus/plugins/webhook"
 )
 
@@ -40,6 +47,10 @@ func catalog() *plugins.Catalog {
 			func(o timer.Options, e env) *timer.Source { return timer.New(o, e) }),
 		plugins.NewSource("host", host.About, host.Sample, host.Defaults(), host.Event{},
 			func(o host.Options, e env) *host.Source { return host.New(o, e) }),
+		plugins.NewSource("process", process.About, process.Sample, process.Defaults(), process.Event{},
+			func(o process.Options, e env) *process.Source { return process.New(o, e) }),
+		plugins.NewSource("unit", unit.About, unit.Sample, unit.Defaults(), unit.Event{},
+			func(o unit.Options, e env) *unit.Source { return unit.New(o, e) }),
 		plugins.NewStream("gpio", gpio.About, gpio.Sample, gpio.Defaults(), gpio.Event{},
 			func(o gpio.Options, e env) *gpio.Source { return gpio.New(o, e) }),
 		plugins.NewAction("gpio", gpio.ActionAbout, gpio.ActionSample, gpio.ActionDefaults(),
@@ -54,6 +65,22 @@ func catalog() *plugins.Catalog {
 			func(o input.Options, e env) *input.Source { return input.New(o, e) }),
 		plugins.NewSource("usb", usb.About, usb.Sample, usb.Defaults(), usb.Event{},
 			func(o usb.Options, e env) *usb.Source { return usb.New(o, e) }),
+		plugins.NewStream("serial", serial.About, serial.Sample, serial.Defaults(), serial.Event{},
+			func(o serial.Options, e env) *serial.Source { return serial.New(o, e) }),
+		plugins.NewAction("serial", serial.ActionAbout, serial.ActionSample, serial.ActionDefaults(),
+			func(o serial.ActionOptions, e env) *serial.Action { return serial.NewAction(o, e) }),
+		plugins.NewSource("modbus", modbus.About, modbus.Sample, modbus.Defaults(), modbus.Event{},
+			func(o modbus.Options, e env) *modbus.Source { return modbus.New(o, e) }),
+		plugins.NewAction("modbus", modbus.ActionAbout, modbus.ActionSample, modbus.ActionDefaults(),
+			func(o modbus.ActionOptions, e env) *modbus.Action { return modbus.NewAction(o, e) }),
+		plugins.NewSource("desktop", desktop.About, desktop.Sample, desktop.Defaults(), desktop.Event{},
+			func(o desktop.Options, e env) *desktop.Source { return desktop.New(o, e) }),
+		plugins.NewAction("desktop", desktop.ActionAbout, desktop.ActionSample, desktop.ActionDefaults(),
+			func(o desktop.ActionOptions, e env) *desktop.Action { return desktop.NewAction(o, e) }),
+		plugins.NewSource("notify", notify.About, notify.Sample, notify.Defaults(), notify.Event{},
+			func(o notify.Options, e env) *notify.Source { return notify.New(o, e) }),
+		plugins.NewAction("notify", notify.ActionAbout, notify.ActionSample, notify.ActionDefaults(),
+			func(o notify.ActionOptions, e env) *notify.Action { return notify.NewAction(o, e) }),
 		plugins.NewStream("webhook", webhook.About, webhook.Sample, webhook.Defaults(), webhook.Event{},
 			func(o webhook.Options, e env) *webhook.Source { return webhook.New(o, e) }),
 		plugins.NewSource("http", http.About, http.Sample, http.Defaults(), http.Event{},
@@ -80,6 +107,10 @@ func catalog() *plugins.Catalog {
 			func(o tcp.Options, e env) *tcp.Source { return tcp.New(o, e) }),
 		plugins.NewAction("tcp", tcp.ActionAbout, tcp.ActionSample, tcp.ActionDefaults(),
 			func(o tcp.ActionOptions, e env) *tcp.Action { return tcp.NewAction(o, e) }),
+		plugins.NewStream("uds", uds.About, uds.Sample, uds.Defaults(), uds.Event{},
+			func(o uds.Options, e env) *uds.Source { return uds.New(o, e) }),
+		plugins.NewAction("uds", uds.ActionAbout, uds.ActionSample, uds.ActionDefaults(),
+			func(o uds.ActionOptions, e env) *uds.Action { return uds.NewAction(o, e) }),
 		bridged,
 		plugins.NewAction("bridge", bridge.ActionAbout, bridge.ActionSample, bridge.ActionDefaults(),
 			func(o bridge.ActionOptions, e env) *bridge.Action { return bridge.NewAction(o, e) }),
@@ -92,4 +123,5 @@ var described = []struct {
 	describe func() []string // as it is written in a file, with comments
 }{
 	{"gpio", gpio.Describe}, {"pwm", pwm.Describe}, {"i2c", i2c.Describe}, {"onewire", onewire.Describe}, {"input", input.Describe}, {"usb", usb.Describe},
+	{"serial", serial.Describe}, {"desktop", desktop.Describe}, {"notify", notify.Describe}, {"unit", unit.Describe}, {"process", process.Describe},
 }

@@ -316,9 +316,10 @@ func (m *Main) pluginApproveCommand() *cobra.Command {
 	var revoke bool
 	cmd := &cobra.Command{
 		Use:   "approve ID",
-		Short: "Let a plugin run the commands that its file names, as the file is now",
-		Long: `Let a plugin run the commands that its file names. The approval is for this very content: when the file
-changes, it has to be given again, and the approved version runs on meanwhile.`,
+		Short: "Let a plugin run commands, or suspend or reboot the machine, as its file is now",
+		Long: `Let a plugin do what needs consent: run the commands that its file names, lock, suspend or reboot the
+machine. The approval is for this very content: when the file changes, it has to be given again, and the
+approved version runs on meanwhile.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f := runFlags{settings: s, dataDir: dataDir, pluginsDir: pluginsDir}

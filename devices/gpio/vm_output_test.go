@@ -23,11 +23,11 @@ func TestGuestOutput(t *testing.T) {
 		return
 	}
 	pins := func() uint64 {
-		n, err := strconv.ParseUint(vmtest.Ask(t, "data"), 10, 64)
+		n, err := strconv.ParseUint(vmtest.Ask(t, "level", "1"), 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n >> 1 & 1
+		return n
 	}
 	b := newBus()
 	make := func(initial, safe Level) *Action {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +31,7 @@ func machine(run string) vmtest.Machine {
 			return vmtest.SetProperty(dtb, "pl061@9030000", "gpio-line-names", []byte("GPIO10\x00GPIO11\x00GPIO12\x00GPIO13\x00GPIO14\x00GPIO15\x00\x002\x00"))
 		},
 		Answer: func(vm *vmtest.VM, words []string) (string, error) {
-			chip, err := vm.Find("pl061")
+			chip, err := vm.PL061()
 			if err != nil {
 				return "", err
 			}
@@ -45,55 +44,23 @@ func machine(run string) vmtest.Machine {
 			switch words[0] {
 			case "wire": // LINE LEVEL
 				if line, level := number(1), number(2); err == nil {
-					err = vm.Wire(chip, line, level)
+					err = chip.Wire(line, level)
 				}
 			case "toggle": // LINE TIMES PAUSE, beginning with 1
 				line, times := number(1), number(2)
 				pause, perr := time.ParseDuration(words[3])
-				err = errors.Join(err, perr)
-				for i := 0; i < times && err == nil; i++ {
-					if err = vm.Wire(chip, line, 1-i%2); err == nil {
-						err = taken(vm, line)
-					}
-					for end := time.Now().Add(pause); time.Now().Before(end); {
-						// asleep, it would be a millisecond at least
-					}
+				if err = errors.Join(err, perr); err == nil {
+					err = chip.Toggle(line, times, pause)
 				}
-			case "data": // the chip's data register: the levels of its pins
-				n, err := register(vm, 0x3fc)
-				return strconv.FormatUint(n, 10), err
+			case "level": // LINE
+				level, err := chip.Level(number(1))
+				return strconv.Itoa(level), err
 			default:
 				err = fmt.Errorf("what is %q?", words)
 			}
 			return time.Since(began).String(), err
 		},
 	}
-}
-
-// taken waits until the kernel has seen the edge and waits for the next one: the chip has one bit for an edge, and what is
-// faster than the processor takes interrupts no kernel can count.
-func taken(vm *vmtest.VM, line int) error {
-	for end := time.Now().Add(5 * time.Second); ; {
-		pending, err := register(vm, 0x414) // PL061's raw interrupt status
-		if err != nil {
-			return err
-		}
-		enabled, err := register(vm, 0x410)
-		if err != nil || (pending|^enabled)>>line&1 == 0 {
-			return err
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("the kernel did not take an edge of line %d", line)
-		}
-	}
-}
-
-func register(vm *vmtest.VM, offset int) (uint64, error) {
-	text, err := vm.Qtest(fmt.Sprintf("readl %#x", 0x9030000+offset))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, 64)
 }
 
 // start runs a source; what is returned stops it and leaves its lines held.

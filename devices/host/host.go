@@ -31,14 +31,14 @@ import (
 var Sample string
 
 // About is what the kind does, for the documentation.
-const About = "Reads this machine: processor, memory, disk, temperature, network, load, uptime and battery, one event " +
+const About = "Reads this machine: processor, memory, disk, temperature, network, load, uptime, battery and a Raspberry Pi's throttling, one event " +
 	"every interval. What the machine doesn't have is nil. A reading that hangs, as a disk on a dead network mount does, is nil as " +
 	"well and delays nothing. Linux, macOS and Windows; the battery is read on Linux, load averages don't exist on Windows, and " +
 	"`temperature` there stays nil: its firmware zones, in `temperatures`, aren't the processor's. Without cgo."
 
 // Options of the source.
 type Options struct {
-	Collect   []string      `key:"collect" doc:"what to read" oneof:"cpu|memory|disk|temperature|network|load|uptime|battery"`
+	Collect   []string      `key:"collect" doc:"what to read" oneof:"cpu|memory|disk|temperature|network|load|uptime|battery|throttling"`
 	Every     time.Duration `key:"every" doc:"time between two events" min:"1s" max:"8760h"`
 	Disk      string        `key:"disk" doc:"the mount point (on Windows the drive) that disk is about"`
 	Interface string        `key:"interface" doc:"the network interface to count; empty for the sum of all but loopback, where bridges and tunnels count what they carry again"`
@@ -57,7 +57,7 @@ func Defaults() Options {
 func defaultCollect() []string { return []string{"cpu", "memory", "disk", "temperature", "uptime"} }
 
 // things is what can be collected.
-var things = []string{"cpu", "memory", "disk", "temperature", "network", "load", "uptime", "battery"}
+var things = []string{"cpu", "memory", "disk", "temperature", "network", "load", "uptime", "battery", "throttling"}
 
 // Check looks across the options.
 func (o Options) Check() []error {
@@ -117,6 +117,15 @@ type Event struct {
 	Uptime       int64              `key:"uptime" doc:"seconds since the machine started"`
 	Battery      float64            `key:"battery" doc:"charge in percent, of all batteries together; nil without one"`
 	Charging     bool               `key:"charging" doc:"the battery is charging (with battery)"`
+
+	UnderVoltage     bool `key:"under_voltage" doc:"a Raspberry Pi's supply is below 4.63 V now (with throttling)"`
+	Capped           bool `key:"frequency_capped" doc:"its processor's frequency is capped now (with throttling)"`
+	Throttled        bool `key:"throttled" doc:"its processor is throttled now (with throttling)"`
+	SoftLimit        bool `key:"soft_temperature_limit" doc:"its soft temperature limit is active now (with throttling)"`
+	UnderVoltageOnce bool `key:"under_voltage_occurred" doc:"the same since the machine started"`
+	CappedOnce       bool `key:"frequency_capped_occurred" doc:"the same since the machine started"`
+	ThrottledOnce    bool `key:"throttled_occurred" doc:"the same since the machine started"`
+	SoftLimitOnce    bool `key:"soft_temperature_limit_occurred" doc:"the same since the machine started"`
 }
 
 // Env is what the source needs of postbus.

@@ -25,6 +25,8 @@ var keysOf = map[string][]string{
 	"load":        {"load1", "load5", "load15"},
 	"uptime":      {"uptime"},
 	"battery":     {"battery", "charging"},
+	"throttling": {"under_voltage", "frequency_capped", "throttled", "soft_temperature_limit",
+		"under_voltage_occurred", "frequency_capped_occurred", "throttled_occurred", "soft_temperature_limit_occurred"},
 }
 
 // reader is the read of a thing that Check let through.
@@ -46,6 +48,8 @@ func reader(name string, o Options) read {
 		return readUptime
 	case "battery":
 		return func(context.Context) (map[string]any, error) { return readBattery(o.Sys) }
+	case "throttling":
+		return func(context.Context) (map[string]any, error) { return readThrottling(o.Sys) }
 	}
 	return func(context.Context) (map[string]any, error) {
 		return nil, fmt.Errorf("%q is nothing that can be read", name)

@@ -91,3 +91,34 @@ func TestBattery(t *testing.T) {
 		}
 	}
 }
+
+func TestThrottling(t *testing.T) {
+	const pi4, pi5 = "devices/platform/soc/soc:firmware/get_throttled", "devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled"
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  string // the fields that are true; "nil" for none at all
+		err   string
+	}{
+		{"no Pi", nil, "nil", "no Raspberry Pi"},
+		{"well", map[string]string{pi4: "0"}, "", ""},
+		{"a Pi 5 that was hot and is", map[string]string{pi5: "e0008"}, "soft_temperature_limit frequency_capped_occurred throttled_occurred soft_temperature_limit_occurred", ""},
+		{"with 0x", map[string]string{pi4: "0x50005"}, "under_voltage throttled under_voltage_occurred throttled_occurred", ""},
+		{"nonsense", map[string]string{pi4: "warm"}, "nil", `says "warm"`},
+		{"a Debian kernel", map[string]string{"class/hwmon/hwmon1/name": "rpi_volt", "class/hwmon/hwmon1/in0_lcrit_alarm": "1"}, "under_voltage", ""},
+	} {
+		got, err := readThrottling(sysfs(t, c.files))
+		if (c.err == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		var on []string
+		for _, k := range keysOf["throttling"] {
+			if got[k] == true {
+				on = append(on, k)
+			}
+		}
+		if s := strings.Join(on, " "); got == nil && c.want != "nil" || got != nil && s != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}

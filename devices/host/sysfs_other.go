@@ -1,4 +1,4 @@
-// This file: sensors where there is no sysfs, by gopsutil; batteries are read on Linux only.
+// This file: sensors where there is no sysfs, by gopsutil; batteries and throttling are read on Linux only.
 
 //go:build !linux
 
@@ -25,4 +25,8 @@ func readTemperature(ctx context.Context, _ string) (map[string]any, error) {
 
 func readBattery(string) (map[string]any, error) {
 	return nil, errors.New("batteries are read on Linux only")
+}
+
+func readThrottling(string) (map[string]any, error) {
+	return nil, errors.New("throttling is a Raspberry Pi's, and read on Linux only")
 }

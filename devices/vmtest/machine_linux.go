@@ -34,9 +34,13 @@ type Machine struct {
 	// Tree changes the device tree of an arm64 machine before it boots; nil for QEMU's own. See [SetProperty].
 	Tree func(dtb []byte) ([]byte, error)
 
-	// Answer does what the guest asks for: the words of [Ask]. Nil when it asks nothing.
+	// Answer does what the guest asks for: the words of [Ask]. Nil when it asks nothing. [ErrPowerCut] ends the machine at
+	// once and the test goes on: what the guest had not synced to a disk is gone.
 	Answer func(vm *VM, words []string) (string, error)
 }
+
+// ErrPowerCut is for [Machine].Answer.
+var ErrPowerCut = errors.New("the power is cut")
 
 // The marks in the guest's output that are for the host.
 const (
@@ -75,20 +79,9 @@ func one(pattern string) (string, error) {
 // Test boots the machine and passes or fails as the guest's tests do. It skips when QEMU or the kernel is missing.
 func Test(t *testing.T, m Machine) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("boots a virtual machine, which -short leaves out")
-	}
-	k, ok := kernels[m.Arch]
-	if !ok {
-		t.Fatalf("no machine for %q", m.Arch)
-	}
-	if _, err := exec.LookPath(k.qemu); err != nil {
-		t.Skipf("needs %s, which .ci/vm-kernels installs", k.qemu)
-	}
+	Needs(t, m.Arch)
+	k := kernels[m.Arch]
 	cache, dir := find(m.Arch)
-	if dir == "" {
-		t.Skipf("needs a Debian kernel for %s, which .ci/vm-kernels fetches into .cache/vm", m.Arch)
-	}
 	if m.Timeout == 0 {
 		m.Timeout = 2 * time.Minute
 	}
@@ -115,6 +108,24 @@ func Test(t *testing.T, m Machine) {
 		m.Args = append(slices.Clone(m.Args), "-dtb", tmp+"/dtb")
 	}
 	m.run(t, k, dir, tmp)
+}
+
+// Needs skips the test when it can't have a machine of that architecture: for a test that has much to do before.
+func Needs(t *testing.T, arch string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots a virtual machine, which -short leaves out")
+	}
+	k, ok := kernels[arch]
+	if !ok {
+		t.Fatalf("no machine for %q", arch)
+	}
+	if _, err := exec.LookPath(k.qemu); err != nil {
+		t.Skipf("needs %s, which .ci/vm-kernels installs", k.qemu)
+	}
+	if _, dir := find(arch); dir == "" {
+		t.Skipf("needs a Debian kernel for %s, which .ci/vm-kernels fetches into .cache/vm", arch)
+	}
 }
 
 // find is the cache and the folder of a kernel in it: $POSTBUS_VM_CACHE, or .cache/vm beside go.mod.
@@ -235,6 +246,9 @@ func (m Machine) run(t *testing.T, k kernel, dir, tmp string) {
 			fail("question %q: %v", question, err)
 		}
 		answer, err := m.Answer(vm, words)
+		if errors.Is(err, ErrPowerCut) {
+			return // and the machine is killed
+		}
 		if err != nil {
 			fail("%s: %v", question, err)
 		}

@@ -3,6 +3,7 @@ package lines
 import (
 	"bytes"
 	"io"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -52,6 +53,83 @@ func TestLines(t *testing.T) {
 			}
 		}
 	}
+}
+
+// shy gives a few bytes at a time, and between them its deadline is exceeded.
+type shy struct {
+	data  []byte
+	sizes []byte
+	due   bool
+}
+
+func (s *shy) Read(p []byte) (int, error) {
+	if s.due = !s.due; s.due && len(s.sizes) > 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if len(s.data) == 0 {
+		return 0, io.EOF
+	}
+	n := len(s.data)
+	if len(s.sizes) > 0 {
+		n, s.sizes = min(n, int(s.sizes[0])+1), s.sizes[1:]
+	}
+	n = copy(p, s.data[:n])
+	s.data = s.data[n:]
+	return n, nil
+}
+
+// patient reads all lines, each twice when again is set.
+func patient(t *testing.T, r io.Reader, max int, again bool) (got []string, cut int) {
+	t.Helper()
+	l := NewReader(r, max)
+	for {
+		line, err := l.Next()
+		switch {
+		case err == os.ErrDeadlineExceeded:
+			if l.Unfinished() != (l.Waiting() == 1) {
+				t.Fatalf("unfinished: %v, waiting: %d", l.Unfinished(), l.Waiting())
+			}
+			continue
+		case err == io.EOF:
+			return got, cut
+		case err != nil:
+			t.Fatal(err)
+		}
+		first, n := string(line), l.Cut()
+		if again {
+			l.Again()
+			before := l.Waiting()
+			line, err := l.Next()
+			if err != nil || string(line) != first || l.Cut() != n || l.Waiting() != before-1 {
+				t.Fatalf("once more %q is %q, %v", first, line, err)
+			}
+		}
+		got, cut = append(got, first), cut+n
+	}
+}
+
+func TestAReadThatWasInterruptedLosesNothing(t *testing.T) {
+	const text = "one\r\ntwo three\n0123456789\nfour"
+	want := []string{"one", "two thre", "01234567", "four"}
+	for size := range 12 {
+		got, cut := patient(t, &shy{data: []byte(text), sizes: bytes.Repeat([]byte{byte(size)}, len(text))}, 8, size%2 == 0)
+		if !reflect.DeepEqual(got, want) || cut != 2 {
+			t.Errorf("%d bytes at a time: %q, %d cut", size+1, got, cut)
+		}
+	}
+}
+
+func FuzzInterruptions(f *testing.F) {
+	f.Add([]byte("a\r\nbb\n\nccc"), []byte{0, 1, 2}, 2, true)
+	f.Fuzz(func(t *testing.T, data, sizes []byte, max int, again bool) {
+		if max < 1 || max > 1000 {
+			return
+		}
+		want, wantCut := patient(t, bytes.NewReader(data), max, false)
+		if got, cut := patient(t, &shy{data: data, sizes: sizes}, max, again); !reflect.DeepEqual(got, want) || cut != wantCut {
+			t.Fatalf("%q, %d cut; without interruptions %q, %d", got, cut, want, wantCut)
+		}
+	})
 }
 
 func TestJSON(t *testing.T) {

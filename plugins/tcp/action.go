@@ -5,13 +5,10 @@ package tcp
 import (
 	"context"
 	_ "embed"
-	"fmt"
-	"io"
 	"net"
-	"strings"
-	"sync"
 	"time"
 
+	"github.com/postbus/postbus/plugins/lines"
 	"github.com/postbus/postbus/plugins/option"
 )
 
@@ -48,82 +45,22 @@ type Args struct {
 // ActionEnv is what the action needs of the bus: nothing.
 type ActionEnv interface{}
 
-// Action sends lines over one connection. A goroutine reads what the server says and drops it, so that the
-// server's end is noticed and it never waits for us; Close ends it.
-type Action struct {
-	o ActionOptions
-
-	mu   sync.Mutex
-	conn net.Conn      // nil when there is none
-	gone chan struct{} // closed when the server ended conn
-}
+// Action sends lines over one connection.
+type Action struct{ s lines.Sender }
 
 // NewAction makes an action; the options were checked.
-func NewAction(o ActionOptions, _ ActionEnv) *Action { return &Action{o: o} }
-
-// severalLines is an error that no second attempt repairs.
-type severalLines struct{}
-
-func (severalLines) Error() string   { return "text has a line break within: it would be several lines" }
-func (severalLines) Permanent() bool { return true }
+func NewAction(o ActionOptions, _ ActionEnv) *Action {
+	return &Action{lines.Sender{Name: o.To, Timeout: o.Timeout, Dial: func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", o.To)
+	}}}
+}
 
 // Do sends one line.
 func (a *Action) Do(ctx context.Context, args Args) error {
-	text := strings.TrimSuffix(strings.TrimSuffix(args.Text, "\n"), "\r")
-	if strings.ContainsAny(text, "\r\n") {
-		return severalLines{}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.conn != nil {
-		select {
-		case <-a.gone:
-			a.hangUp()
-		default:
-		}
-	}
-	if a.conn == nil {
-		d := net.Dialer{Timeout: a.o.Timeout}
-		c, err := d.DialContext(ctx, "tcp", a.o.To)
-		if err != nil {
-			return fmt.Errorf("connecting to %s: %w", a.o.To, err)
-		}
-		a.conn, a.gone = c, make(chan struct{})
-		go func(gone chan struct{}) {
-			defer close(gone)
-			_, _ = io.Copy(io.Discard, c) // whatever ended it, the connection is of no more use
-		}(a.gone)
-	}
-	_ = a.conn.SetWriteDeadline(time.Now().Add(a.o.Timeout)) // fails only with the write
-	conn, woken := a.conn, make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = conn.SetWriteDeadline(time.Unix(1, 0))
-	})
-	_, err := conn.Write([]byte(text + "\n"))
-	if !stop() {
-		<-woken
-	}
-	if err != nil {
-		a.hangUp()
-		return fmt.Errorf("sending to %s: %w", a.o.To, err)
-	}
-	return nil
-}
-
-// hangUp closes the connection and waits for its reader.
-func (a *Action) hangUp() {
-	a.conn.Close()
-	<-a.gone
-	a.conn = nil
+	_, err := a.s.Send(ctx, args.Text)
+	return err
 }
 
 // Close ends the connection.
-func (a *Action) Close() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.conn != nil {
-		a.hangUp()
-	}
-	return nil
-}
+func (a *Action) Close() error { return a.s.Close() }

@@ -3,11 +3,10 @@
 // What it promises:
 //
 //   - One event per line. A longer line than max_line is cut and counted; a line that its client did not finish
-//     (reset, idle, reload) is dropped and counted; at an orderly end the last line needs no line end.
+//     (reset, idle) is dropped and counted; at an orderly end the last line needs no line end.
 //   - Clients are read at the pace of the bus: TCP slows down one that is faster. One that floods, or says
 //     nothing, costs the others nothing but one of max_clients places, until idle is over.
-//   - The port stays open over a reload, so that a client that connects meanwhile just waits. Connections end
-//     at a reload of the source: clients must connect again.
+//   - The port stays open over a reload, and so do its connections: a line that was half sent is read on.
 //
 // It does not say who a client is: there is no TLS and no password here. Nothing is sent to clients.
 package tcp
@@ -15,16 +14,13 @@ package tcp
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/postbus/postbus/plugins/lines"
-
 	"github.com/postbus/postbus/plugins/option"
 )
 
@@ -36,7 +32,7 @@ var Sample string
 // About is the source's description, in Markdown.
 const About = "Listens on a TCP port and makes an event of each line that a client sends. Clients are read at the pace of " +
 	"the bus; longer lines than `max_line` are cut and counted. There is no TLS and no password: listen on a loopback or trusted network. " +
-	"The port stays open over a reload, but clients are disconnected then. It runs on every platform."
+	"The port and its connections stay open over a reload. It runs on every platform."
 
 // Options of the source.
 type Options struct {
@@ -79,35 +75,32 @@ type Env interface {
 type Source struct {
 	o       Options
 	env     Env
-	l       *net.TCPListener
+	port    *lines.Port
 	release func()
-
-	posting sync.Mutex // post is called by one client at a time
-	mu      sync.Mutex // over what follows
-	clients map[net.Conn]struct{}
-	full    bool
 }
 
 // New makes a source; the options were checked.
-func New(o Options, env Env) *Source {
-	return &Source{o: o, env: env, clients: map[net.Conn]struct{}{}}
-}
+func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
 
 // Open binds the port, or takes it over from this plugin's previous source.
 func (s *Source) Open(ctx context.Context) error {
 	held, release, err := s.env.Hold("tcp:"+s.o.Listen, func() (io.Closer, error) {
-		var l net.ListenConfig
-		return l.Listen(ctx, "tcp", s.o.Listen)
+		var c net.ListenConfig
+		l, err := c.Listen(ctx, "tcp", s.o.Listen)
+		if err != nil {
+			return nil, err
+		}
+		return lines.NewPort(l.(*net.TCPListener)), nil
 	})
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", s.o.Listen, err)
 	}
 	s.release = release
 	var ok bool
-	if s.l, ok = held.(*net.TCPListener); !ok {
+	if s.port, ok = held.(*lines.Port); !ok {
 		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
 	}
-	return s.l.SetDeadline(time.Time{})
+	return nil
 }
 
 // Close lets go of the port.
@@ -119,143 +112,18 @@ func (s *Source) Close() error {
 	return nil
 }
 
-type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
-// Stream accepts clients and posts their lines until ctx ends. All connections are closed when it returns.
-func (s *Source) Stream(ctx context.Context, post post) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var reading sync.WaitGroup
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = s.l.SetDeadline(time.Unix(1, 0)) // fails only when closed
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for c := range s.clients {
-			c.Close()
-		}
-	})
-	defer func() {
-		cancel()
-		if !stop() {
-			<-woken // the next source sets another deadline
-		}
-		reading.Wait()
-	}()
-	broken := false
-	for {
-		c, err := s.l.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				c.Close()
+// Stream accepts clients and posts their lines until ctx ends.
+func (s *Source) Stream(ctx context.Context, post lines.Post) error {
+	serve := lines.Server{
+		Name: s.o.Listen, MaxLine: int(s.o.MaxLine), MaxClients: s.o.MaxClients, Idle: s.o.Idle, Env: s.env,
+		Greet: func(c net.Conn) any { return c.RemoteAddr().String() },
+		Fields: func(c *lines.Client, line []byte, _ bool) (map[string]any, error) {
+			f := map[string]any{"text": lines.Text(line), "json": lines.JSON(line), "bytes": nil, "from": c.Who}
+			if !utf8.Valid(line) {
+				f["bytes"] = append([]byte(nil), line...)
 			}
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("listening on %s: %w", s.o.Listen, err)
-		case err != nil: // such as too many open files: those that are connected go on
-			broken = true
-			s.env.Degraded(fmt.Errorf("accepting clients on %s: %w", s.o.Listen, err))
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		if broken {
-			broken = false
-			s.env.Degraded(nil)
-		}
-		if !s.enter(ctx, c) {
-			c.Close()
-			continue
-		}
-		reading.Go(func() {
-			defer s.leave(c)
-			s.read(ctx, c, post)
-		})
+			return f, nil
+		},
 	}
-}
-
-// enter counts a client in, unless there are too many or the source ends.
-func (s *Source) enter(ctx context.Context, c net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ctx.Err() != nil {
-		return false
-	}
-	if len(s.clients) >= s.o.MaxClients {
-		if !s.full {
-			s.full = true
-			s.env.Degraded(fmt.Errorf("%d clients are connected to %s; more are refused (max_clients)", len(s.clients), s.o.Listen))
-		}
-		return false
-	}
-	s.clients[c] = struct{}{}
-	return true
-}
-
-func (s *Source) leave(c net.Conn) {
-	c.Close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.clients, c)
-	if s.full {
-		s.full = false
-		s.env.Degraded(nil)
-	}
-}
-
-// read posts a client's lines until its connection or ctx ends.
-func (s *Source) read(ctx context.Context, c net.Conn, post post) {
-	from := c.RemoteAddr().String()
-	end := &ending{r: c}
-	r := lines.NewReader(end, int(s.o.MaxLine))
-	for {
-		if s.o.Idle > 0 && c.SetReadDeadline(time.Now().Add(s.o.Idle)) != nil {
-			return
-		}
-		line, err := r.Next()
-		if err != nil {
-			return
-		}
-		if end.err != nil && end.err != io.EOF {
-			s.env.Lost(1, "the connection ended within a line")
-			return
-		}
-		if n := r.Cut(); n > 0 {
-			s.env.Lost(n, "a line was longer than max_line and was cut")
-		}
-		f := map[string]any{"text": lines.Text(line), "json": lines.JSON(line), "bytes": nil, "from": from}
-		if !utf8.Valid(line) {
-			f["bytes"] = append([]byte(nil), line...)
-		}
-		s.posting.Lock()
-		err = post(ctx, time.Now(), f, nil)
-		s.posting.Unlock()
-		if err != nil {
-			c.Close()
-			n := 1
-			for _, err = r.Next(); err == nil; _, err = r.Next() {
-				n++ // what was read already
-			}
-			s.env.Lost(n, "received while stopping")
-			return
-		}
-	}
-}
-
-// ending keeps the error that ended a connection: a line before one that is not io.EOF is not whole.
-type ending struct {
-	r   io.Reader
-	err error
-}
-
-func (e *ending) Read(p []byte) (int, error) {
-	if e.err != nil {
-		return 0, e.err
-	}
-	n, err := e.r.Read(p)
-	e.err = err
-	return n, err
+	return serve.Serve(ctx, s.port, post)
 }

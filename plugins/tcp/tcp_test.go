@@ -135,7 +135,7 @@ func (b *bus) start(t *testing.T, o Options) (address string, stop func()) {
 			c.Close()
 		}
 	})
-	return s.l.Addr().String(), stop
+	return s.port.Addr().String(), stop
 }
 
 func dial(t *testing.T, address string) *net.TCPConn {
@@ -285,10 +285,9 @@ func TestReloadKeepsThePort(t *testing.T) {
 	b := newBus()
 	address, stop := b.start(t, options())
 	old := dial(t, address)
-	send(t, old, "before\n")
+	send(t, old, "before\nhalf ")
 	b.next(t)
 	stop()
-	closed(t, old)
 	between := dial(t, address) // waits in the listener
 	send(t, between, "between\n")
 	again, _ := b.start(t, options())
@@ -296,6 +295,10 @@ func TestReloadKeepsThePort(t *testing.T) {
 		t.Fatalf("the port changed: %s, %s", address, again)
 	}
 	if got := b.next(t); got["text"] != "between" {
+		t.Errorf("got %v", got)
+	}
+	send(t, old, "of it\n") // the connection stays, with what it had sent
+	if got := b.next(t); got["text"] != "half of it" || got["from"] != old.LocalAddr().String() {
 		t.Errorf("got %v", got)
 	}
 }
@@ -310,6 +313,9 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	b.gate <- struct{}{}
 	b.next(t)
 	stop()
+	for _, port := range b.held { // as the bus does when the file is gone
+		port.Close()
+	}
 	closed(t, silent)
 	b.eventually(t, "what was read is counted", func() bool { return b.lost["received while stopping"] == 2 })
 	for end := time.Now().Add(2 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {

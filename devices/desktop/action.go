@@ -1,0 +1,143 @@
+// This file is the action's side that every platform has: its options and arguments.
+
+package desktop
+
+import (
+	_ "embed"
+	"fmt"
+	"math"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Tells the desktop to do something: lock or unlock the session, suspend, hibernate, power off or reboot the machine (by logind), open a web address, or control a media " +
+	"player. Everything but the players needs `postbus plugin approve`. `open` takes http, https, mailto and the schemes that the file declares, and asks the desktop's portal, or runs " +
+	"xdg-open where there is none. Reboot and poweroff are refused for two minutes after the machine's start, so that an order that is delivered twice can't make a loop. A service that is " +
+	"absent is tried again until the event expires. Linux only."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	Do         string   `key:"do" doc:"what is done; media_volume sets a player's own volume to percent" need:"yes" oneof:"lock|unlock|suspend|hibernate|poweroff|reboot|open|media_play|media_pause|media_playpause|media_next|media_previous|media_stop|media_volume"`
+	Schemes    []string `key:"schemes" doc:"with open: what an address may begin with beside http, https and mailto, as spotify"`
+	Session    string   `key:"session" doc:"with lock and unlock: the logind session, as loginctl lists it; empty for the own one"`
+	SystemBus  string   `key:"system_bus" doc:"the D-Bus address of the system; empty for the usual one"`
+	SessionBus string   `key:"session_bus" doc:"the D-Bus address of the session; empty for the usual one"`
+}
+
+// ActionDefaults returns the options of a file that sets none.
+func ActionDefaults() ActionOptions { return ActionOptions{} }
+
+var (
+	schemeForm = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`) // RFC 3986, 3.1
+	harmful    = []string{"javascript", "data", "vbscript"}
+)
+
+// Check looks across the options.
+func (o ActionOptions) Check() []error {
+	errs := checkAddresses(o.SystemBus, o.SessionBus)
+	if len(o.Schemes) > 0 && o.Do != "open" {
+		errs = append(errs, optionError{"schemes", "only open has an address", "leave schemes out"})
+	}
+	if o.Session != "" && o.Do != "lock" && o.Do != "unlock" {
+		errs = append(errs, optionError{"session", "only lock and unlock are about a session", "leave session out"})
+	}
+	for _, s := range o.Schemes {
+		switch {
+		case !schemeForm.MatchString(s):
+			errs = append(errs, optionError{"schemes", fmt.Sprintf("%q is no scheme", s), "small letters and digits, without the colon, as spotify"})
+		case slices.Contains(harmful, s):
+			errs = append(errs, optionError{"schemes", s + ": is a program, and no address", "leave it out"})
+		}
+	}
+	return errs
+}
+
+// Access is what the action touches. Both of these need an approval.
+func (o ActionOptions) Access() []string {
+	switch {
+	case o.Do == "open":
+		return []string{"exec:xdg-open"}
+	case strings.HasPrefix(o.Do, "media_"), o.Do == "":
+		return nil
+	}
+	return []string{"power:" + o.Do}
+}
+
+// Args are of each event.
+type Args struct {
+	URL     string `key:"url" doc:"with open: the address"`
+	Player  string `key:"player" doc:"with media_…: the player, as vlc; empty for the one that plays, or the only one"`
+	Percent any    `key:"percent" doc:"with media_volume: 0 to 100"`
+}
+
+// ActionEnv is what the action needs of the bus.
+type ActionEnv interface {
+	Degraded(err error)
+}
+
+// permanent is an error that no second attempt repairs.
+type permanent struct{ error }
+
+func (permanent) Permanent() bool { return true }
+func (p permanent) Unwrap() error { return p.error }
+
+// checkURL refuses what isn't an address of an allowed scheme.
+func checkURL(text string, more []string) error {
+	refuse := func(format string, args ...any) error { return permanent{fmt.Errorf("url: "+format, args...)} }
+	if text == "" {
+		return refuse("it is missing")
+	}
+	if len(text) > 8192 {
+		return refuse("it has %d bytes, more than 8192", len(text))
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == unicode.ReplacementChar }) {
+		return refuse("%.40q holds a space or a control character", text)
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return refuse("%.40q is no address", text)
+	}
+	scheme := u.Scheme // small letters
+	switch {
+	case scheme == "http" || scheme == "https":
+		if u.Host == "" {
+			return refuse("%.40q has no host", text)
+		}
+	case scheme != "mailto" && !slices.Contains(more, scheme):
+		return refuse("%q is none of http, https, mailto%s", scheme, strings.Join(append([]string{""}, more...), ", "))
+	}
+	return nil
+}
+
+// percent reads 0 to 100.
+func percent(v any) (float64, error) {
+	n := math.NaN()
+	switch v := v.(type) {
+	case float64:
+		n = v
+	case int:
+		n = float64(v)
+	case int64:
+		n = float64(v)
+	case string:
+		if f, err := strconv.ParseFloat(v, 64); err == nil {
+			n = f
+		}
+	case nil:
+		return 0, permanent{fmt.Errorf("percent is missing")}
+	}
+	if !(n >= 0 && n <= 100) {
+		return 0, permanent{fmt.Errorf("percent: %.40q is no number from 0 to 100", fmt.Sprint(v))}
+	}
+	return n, nil
+}

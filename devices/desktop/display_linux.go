@@ -1,0 +1,78 @@
+// This file is a connection to the X server, made again when it ends.
+
+package desktop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/jezek/xgb"
+)
+
+// quiet keeps the library from writing to standard error: what goes wrong comes back as an error as well. Its logger is a
+// global variable, so it is set once.
+var quiet = sync.OnceFunc(func() { xgb.Logger = log.New(io.Discard, "", 0) })
+
+// errWayland says why there is nothing to see.
+var errWayland = errors.New("this is a Wayland session, which tells nobody the active window or the time since the last key; " +
+	"the window isn't to be had, and idle only without idle_after, as the desktop says it. To watch the X11 programs in it, set display")
+
+// displayed runs f with a connection to the X server until ctx ends. f calls well when all is well, and returns when the
+// connection ended.
+func (s *Source) displayed(ctx context.Context, what string, f func(ctx context.Context, x *xgb.Conn, well func()) error) {
+	for pause := retryLeast; ctx.Err() == nil; pause = min(2*pause, retryMost) {
+		began := time.Now()
+		err := s.display(ctx, func(ctx context.Context, x *xgb.Conn) error {
+			return f(ctx, x, func() { s.trouble(what, nil) })
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		s.trouble(what, err)
+		if time.Since(began) > retryMost {
+			pause = retryLeast
+		}
+		if !wait(ctx, pause) {
+			return
+		}
+	}
+}
+
+// display connects and runs f. Events that f leaves are thrown away afterwards, so that the library can end.
+func (s *Source) display(ctx context.Context, f func(ctx context.Context, x *xgb.Conn) error) error {
+	name := s.o.Display
+	switch {
+	case name == "" && (os.Getenv("WAYLAND_DISPLAY") != "" || os.Getenv("XDG_SESSION_TYPE") == "wayland"):
+		return errWayland
+	case name == "":
+		name = os.Getenv("DISPLAY")
+	}
+	if name == "" {
+		return errors.New("there is no X display: $DISPLAY is not set; set display, or run postbus in the desktop's session")
+	}
+	quiet()
+	x, err := xgb.NewConnDisplay(name)
+	if err != nil {
+		return fmt.Errorf("the X server %s can't be reached: %w; it is waited for", name, err)
+	}
+	inner, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(inner, x.Close)
+	defer func() {
+		cancel()
+		if !stop() {
+			x.Close() // again does no harm
+		}
+		for {
+			if e, err := x.WaitForEvent(); e == nil && err == nil {
+				return
+			}
+		}
+	}()
+	return f(inner, x)
+}

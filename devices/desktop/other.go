@@ -1,0 +1,42 @@
+//go:build !linux
+
+// This file stands in where there is no Linux desktop.
+
+package desktop
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var errPlatform = errors.New("desktop is on Linux only")
+
+// Source fails.
+type Source struct{}
+
+// New makes a source that fails.
+func New(Options, Env) *Source { return &Source{} }
+
+// Open fails.
+func (s *Source) Open(context.Context) error { return errPlatform }
+
+// Run fails.
+func (s *Source) Run(context.Context, func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	return errPlatform
+}
+
+// Action fails.
+type Action struct{}
+
+// NewAction makes an action that fails.
+func NewAction(_ ActionOptions, env ActionEnv) *Action {
+	env.Degraded(errPlatform)
+	return &Action{}
+}
+
+// Do fails for good.
+func (a *Action) Do(context.Context, Args) error { return permanent{errPlatform} }
+
+// Describe is empty.
+func Describe() []string { return nil }

@@ -1,0 +1,134 @@
+// This file is the machine's sleep: logind waits with it until the event is stored (org.freedesktop.login1, "Inhibitor Locks").
+
+package desktop
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// sleep tells of sleep, and holds logind up meanwhile.
+type sleep struct {
+	s *Source
+
+	mu   sync.Mutex
+	news []bool // what PrepareForSleep said and wasn't told yet
+
+	link  *link    // that was read last
+	owner string   // logind then
+	brake *os.File // while it is open, the machine waits
+}
+
+func (p *sleep) hear(sig *dbus.Signal) bool {
+	if sig.Name != logind+".Manager.PrepareForSleep" || len(sig.Body) != 1 {
+		return false
+	}
+	asleep, ok := sig.Body[0].(bool)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.news); ok && n >= 64 { // events are not taken for a whole week
+		p.news = p.news[2:]
+		p.s.env.Lost(2, "the machine slept and woke up faster than events were taken")
+	}
+	if ok {
+		p.news = append(p.news, asleep)
+	}
+	return ok
+}
+
+func (p *sleep) next() (asleep, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.news) == 0 {
+		return false, false
+	}
+	asleep, p.news = p.news[0], p.news[1:]
+	return asleep, true
+}
+
+// read tells what was heard. The brake is on but from the time that an event of going to sleep is stored until resume. When
+// the connection ends it is let go, since nobody would hear when it is needed.
+func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
+	owner := l.owner(logind)
+	if owner == "" {
+		p.leave()
+		return absent{"logind isn't there; it is waited for"}
+	}
+	if p.link != l || p.owner != owner { // what was said before is old
+		p.leave()
+		p.link, p.owner = l, owner
+		asleep, err := p.asleep(ctx, l)
+		if err != nil {
+			p.link = nil
+			return err
+		}
+		if !asleep {
+			err = p.hold(ctx, l)
+		}
+		if terr := p.tell(ctx, asleep, first); terr != nil || err != nil {
+			return err
+		}
+	}
+	for {
+		asleep, ok := p.next()
+		if !ok {
+			return err
+		}
+		if !asleep {
+			err = p.hold(ctx, l)
+		}
+		if terr := p.tell(ctx, asleep, false); terr != nil {
+			return terr
+		}
+		if asleep {
+			p.leave()
+		}
+	}
+}
+
+func (p *sleep) tell(ctx context.Context, asleep, first bool) error {
+	return p.s.tell(ctx, first, map[string]any{"what": "sleep", "asleep": asleep})
+}
+
+func (p *sleep) asleep(ctx context.Context, l *link) (bool, error) {
+	var v dbus.Variant
+	if err := l.call(ctx, logind, logindPath, "org.freedesktop.DBus.Properties.Get", logind+".Manager", "PreparingForSleep").Store(&v); err != nil {
+		return false, fmt.Errorf("logind doesn't say whether the machine goes to sleep: %w", err)
+	}
+	b, _ := v.Value().(bool)
+	return b, nil
+}
+
+// hold puts the brake on. The call has no end of its own, so that no answer, which is an open file, is missed: the
+// connection ends it.
+func (p *sleep) hold(ctx context.Context, l *link) error {
+	c := l.conn.Object(logind, logindPath).Call(logind+".Manager.Inhibit", dbus.FlagNoAutoStart, "sleep", "postbus", "the event that the machine sleeps is stored", "delay")
+	var fd dbus.UnixFD
+	if err := c.Store(&fd); err != nil {
+		return fmt.Errorf("the machine won't wait with its sleep for the event: logind refuses a delay: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "inhibitor")
+	p.mu.Lock()
+	old := p.brake
+	p.brake = f
+	p.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
+	return ctx.Err()
+}
+
+// leave lets the machine sleep.
+func (p *sleep) leave() {
+	p.mu.Lock()
+	f := p.brake
+	p.brake = nil
+	p.mu.Unlock()
+	if f != nil {
+		f.Close()
+	}
+}

@@ -1,0 +1,177 @@
+// This file is the source: who watches what, and what becomes an event.
+
+package desktop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Source watches a desktop. It is used once: New, Run.
+type Source struct {
+	o   Options
+	env Env
+
+	buses [2][]*watch // of the system and of the session
+
+	turn sync.Mutex                // held while an event is emitted: one after the other
+	told map[string]map[string]any // what was told last, by what and player
+	emit func(ctx context.Context, at time.Time, fields map[string]any) error
+	end  context.CancelFunc
+	err  error // why emit failed
+
+	mu       sync.Mutex
+	troubles map[string]error // by what
+	said     string           // what Degraded was told
+}
+
+const (
+	system = iota
+	session
+)
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source {
+	s := &Source{o: o, env: env, told: map[string]map[string]any{}, troubles: map[string]error{}}
+	on := func(bus int, w *watch) {
+		w.wake, w.start = make(chan struct{}, 1), len(o.Watch) > 0
+		s.buses[bus] = append(s.buses[bus], w)
+	}
+	const properties = ",interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'"
+	const sessions = "sender='" + logind + "',path_namespace='/org/freedesktop/login1'"
+	for _, what := range o.watched() {
+		switch what {
+		case "sleep":
+			on(system, &watch{what: what, names: []string{logind}, rules: []string{"sender='" + logind + "',interface='" + logind + ".Manager',member='PrepareForSleep'"}, w: &sleep{s: s}})
+		case "lock":
+			l := &lock{s: s, asked: map[string]bool{}}
+			on(system, &watch{what: what, names: []string{logind}, rules: []string{sessions}, w: lockSession{l}})
+			var rules []string
+			for _, n := range savers {
+				rules = append(rules, "sender='"+n+"',member='ActiveChanged'")
+			}
+			on(session, &watch{what: what, names: savers, rules: rules, optional: true, w: lockSaver{l}})
+		case "idle":
+			if o.IdleAfter == 0 {
+				on(system, &watch{what: what, names: []string{logind}, rules: []string{sessions}, w: idle{s}})
+			}
+		case "power":
+			on(system, &watch{what: what, names: []string{upower}, rules: []string{"sender='" + upower + "',path_namespace='/org/freedesktop/UPower'" + properties}, settle: true, w: power{s}})
+		case "network":
+			on(system, &watch{what: what, names: []string{networks}, rules: []string{"sender='" + networks + "',path='" + networksPath + "'"}, settle: true, w: network{s}})
+		case "media":
+			on(session, &watch{what: what, prefix: players, rules: []string{"path='" + string(playerPath) + "'" + properties}, settle: true, w: &media{s: s}})
+		}
+	}
+	return s
+}
+
+// Run tells what is watched until ctx ends.
+func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.emit, s.end = emit, cancel
+	var tasks sync.WaitGroup
+	for bus, watches := range s.buses {
+		if len(watches) > 0 {
+			tasks.Go(func() { s.connected(inner, bus, watches) })
+		}
+	}
+	for _, what := range s.o.watched() {
+		switch {
+		case what == "window":
+			tasks.Go(func() { s.displayed(inner, what, s.window) })
+		case what == "idle" && s.o.IdleAfter > 0:
+			tasks.Go(func() { s.displayed(inner, what, s.untouched) })
+		}
+	}
+	tasks.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return s.err
+}
+
+// tell makes an event of a state, if it isn't the one that was told last. Fields in quiet make no event alone. first is of a
+// state that was there at the start. An error ends the source.
+func (s *Source) tell(ctx context.Context, first bool, fields map[string]any, quiet ...string) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	key := fmt.Sprint(fields["what"], " ", fields["player"])
+	last := s.told[key]
+	same := last != nil && len(last) == len(fields)
+	for k, v := range fields {
+		same = same && (slices.Contains(quiet, k) || reflect.DeepEqual(last[k], v))
+	}
+	if same {
+		return nil
+	}
+	if fields["status"] == "closed" {
+		delete(s.told, key)
+	} else {
+		s.told[key] = maps.Clone(fields)
+	}
+	if first && !s.o.Initial {
+		return nil
+	}
+	if err := s.emit(ctx, time.Now(), fields); err != nil {
+		s.err = err
+		s.end()
+		return err
+	}
+	return nil
+}
+
+// trouble notes why something can't be watched just now; nil: it is. Degraded hears of what the file names, or when nothing
+// can be watched.
+func (s *Source) trouble(what string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		delete(s.troubles, what)
+	} else {
+		s.troubles[what] = err
+	}
+	all := s.o.watched()
+	var texts []error
+	for _, w := range slices.Sorted(maps.Keys(s.troubles)) {
+		texts = append(texts, fmt.Errorf("%s: %w", w, s.troubles[w]))
+	}
+	joined := errors.Join(texts...)
+	if len(s.o.Watch) == 0 && len(s.troubles) < len(all) {
+		joined = nil
+	}
+	text := ""
+	if joined != nil {
+		text = joined.Error()
+	}
+	if text != s.said {
+		s.said = text
+		s.env.Degraded(joined)
+	}
+}
+
+// wait waits, unless ctx ends before.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// own is the user's number and what the environment says of the session.
+func own() (uid uint32, id string) { return uint32(os.Getuid()), os.Getenv("XDG_SESSION_ID") }

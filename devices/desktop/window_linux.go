@@ -1,0 +1,228 @@
+// This file is the active window, as window managers tell it (Extended Window Manager Hints 1.5), and the time since the
+// last key or mouse (the MIT-SCREEN-SAVER extension).
+
+package desktop
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jezek/xgb"
+	"github.com/jezek/xgb/screensaver"
+	"github.com/jezek/xgb/xproto"
+)
+
+const (
+	anyType  = xproto.GetPropertyTypeAny
+	maxTitle = 1024 // words of 4 bytes that are read of a property
+)
+
+var errX = errors.New("the X server is gone; it is waited for")
+
+// windows reads the properties of windows.
+type windows struct {
+	x                 *xgb.Conn
+	root              xproto.Window
+	watched           xproto.Window // whose properties are listened to
+	active, name, pid xproto.Atom
+}
+
+// atom is the number of a name.
+func atom(x *xgb.Conn, name string) (xproto.Atom, error) {
+	r, err := xproto.InternAtom(x, false, uint16(len(name)), name).Reply()
+	if err != nil {
+		return 0, fmt.Errorf("the X server has no atom %s: %w", name, err)
+	}
+	return r.Atom, nil
+}
+
+// window tells the active window and its title, and each change of them.
+func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err error) {
+	w := windows{x: x, root: xproto.Setup(x).DefaultScreen(x).Root}
+	for name, a := range map[string]*xproto.Atom{"_NET_ACTIVE_WINDOW": &w.active, "_NET_WM_NAME": &w.name, "_NET_WM_PID": &w.pid} {
+		if *a, err = atom(x, name); err != nil {
+			return err
+		}
+	}
+	if err := xproto.ChangeWindowAttributesChecked(x, w.root, xproto.CwEventMask, []uint32{xproto.EventMaskPropertyChange}).Check(); err != nil {
+		return fmt.Errorf("the X server doesn't let its windows be watched: %w", err)
+	}
+	first := s.first("window")
+	for {
+		f, managed, err := w.read()
+		if err != nil {
+			return err
+		}
+		if !managed {
+			s.trouble("window", errors.New("no window manager tells the active window (_NET_ACTIVE_WINDOW); it is waited for"))
+		} else {
+			well()
+			if err := s.tell(ctx, first, f); err != nil {
+				return err
+			}
+			first = false
+		}
+		for told := false; !told; {
+			e, xerr := x.WaitForEvent()
+			if e == nil && xerr == nil {
+				return errX
+			}
+			told = w.concerns(e)
+		}
+		for { // more that came at once
+			if e, xerr := x.PollForEvent(); e == nil && xerr == nil {
+				break
+			}
+		}
+	}
+}
+
+// first reports whether nothing of what was told yet.
+func (s *Source) first(what string) bool {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	_, told := s.told[what+" "+fmt.Sprint(nil)]
+	return !told
+}
+
+// concerns reports whether an event may be about the active window or its title.
+func (w *windows) concerns(e xgb.Event) bool {
+	if d, ok := e.(xproto.DestroyNotifyEvent); ok { // of the last window some window managers keep the number
+		return d.Window == w.watched
+	}
+	p, ok := e.(xproto.PropertyNotifyEvent)
+	if !ok {
+		return false
+	}
+	if p.Window == w.root {
+		return p.Atom == w.active
+	}
+	return p.Window == w.watched && (p.Atom == w.name || p.Atom == xproto.AtomWmName || p.Atom == xproto.AtomWmClass)
+}
+
+// errGone says that a window is gone.
+var errGone = errors.New("the window is gone")
+
+// property is a property's value; empty when the window has none.
+func (w *windows) property(of xproto.Window, a xproto.Atom) (*xproto.GetPropertyReply, error) {
+	r, err := xproto.GetProperty(w.x, false, of, a, anyType, 0, maxTitle).Reply()
+	var gone xgb.Error
+	if errors.As(err, &gone) {
+		return nil, errGone
+	}
+	if err != nil {
+		return nil, errX
+	}
+	return r, nil
+}
+
+// read is the active window as an event, and listens to it. managed is whether a window manager tells it.
+func (w *windows) read() (f map[string]any, managed bool, err error) {
+	r, err := w.property(w.root, w.active)
+	if err != nil || r.Type == 0 {
+		return nil, false, err
+	}
+	id := xproto.Window(number(r))
+	if id != w.watched {
+		if w.watched != 0 {
+			xproto.ChangeWindowAttributes(w.x, w.watched, xproto.CwEventMask, []uint32{0})
+		}
+		if w.watched = id; id != 0 {
+			xproto.ChangeWindowAttributes(w.x, id, xproto.CwEventMask, []uint32{xproto.EventMaskPropertyChange | xproto.EventMaskStructureNotify})
+		}
+	}
+	f, err = w.describe(id)
+	if errors.Is(err, errGone) {
+		f, err = w.describe(0)
+	}
+	return f, true, err
+}
+
+// describe is a window as an event; 0 is none.
+func (w *windows) describe(id xproto.Window) (map[string]any, error) {
+	f := map[string]any{"what": "window", "title": nil, "class": nil, "instance": nil, "pid": nil}
+	if id == 0 {
+		return f, nil
+	}
+	var r *xproto.GetPropertyReply
+	var err error
+	title := ""
+	for _, a := range []xproto.Atom{w.name, xproto.AtomWmName} { // the first is often there and empty
+		if r, err = w.property(id, a); err != nil {
+			return nil, err
+		}
+		if title = w.text(r); title != "" {
+			break
+		}
+	}
+	if title != "" {
+		f["title"] = title
+	}
+	if r, err = w.property(id, xproto.AtomWmClass); err != nil {
+		return nil, err
+	}
+	if instance, class, _ := strings.Cut(string(r.Value), "\x00"); instance != "" || class != "" {
+		f["instance"], f["class"] = short(instance), short(strings.TrimRight(class, "\x00"))
+	}
+	if r, err = w.property(id, w.pid); err != nil {
+		return nil, err
+	}
+	if n := number(r); n > 0 {
+		f["pid"] = int(n)
+	}
+	return f, nil
+}
+
+// number is a property's first number of 32 bits.
+func number(r *xproto.GetPropertyReply) uint32 {
+	if r.Format != 32 || len(r.Value) < 4 {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(r.Value) // as the library asked the server
+}
+
+// text is a property as text: STRING is Latin-1 (ICCCM 2.7.1), UTF8_STRING is UTF-8.
+func (w *windows) text(r *xproto.GetPropertyReply) string {
+	if r.Format != 8 {
+		return ""
+	}
+	value := strings.TrimRight(string(r.Value), "\x00")
+	if r.Type != xproto.AtomString {
+		return short(value)
+	}
+	runes := make([]rune, len(value))
+	for i := range len(value) {
+		runes[i] = rune(value[i])
+	}
+	return short(string(runes))
+}
+
+const ask = time.Second // how often, while nobody is there, X is asked whether somebody is
+
+// untouched tells when nobody has touched key or mouse for idle_after, and when somebody does.
+func (s *Source) untouched(ctx context.Context, x *xgb.Conn, well func()) error {
+	if err := screensaver.Init(x); err != nil {
+		return fmt.Errorf("the X server doesn't tell the time since the last key (it has no MIT-SCREEN-SAVER): %w", err)
+	}
+	root := xproto.Drawable(xproto.Setup(x).DefaultScreen(x).Root)
+	first := s.first("idle")
+	for {
+		r, err := screensaver.QueryInfo(x, root).Reply()
+		if err != nil {
+			return errX
+		}
+		well()
+		since := time.Duration(r.MsSinceUserInput) * time.Millisecond
+		if err := s.tell(ctx, first, map[string]any{"what": "idle", "idle": since >= s.o.IdleAfter}); err != nil {
+			return err
+		}
+		first = false
+		if !wait(ctx, max(s.o.IdleAfter-since, min(ask, s.o.IdleAfter))) {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,8 @@
+// Package desktoptest is a desktop for tests: message buses of their own, the services on them that python3-dbusmock plays,
+// an X server without a screen, and the programs that belong to it. Only tests import it.
+//
+// Each thing ends with its test. What isn't installed skips the test with one sentence; where the environment variable CI is
+// set it fails the test.
+//
+// Linux only; elsewhere the package is empty.
+package desktoptest

@@ -1,0 +1,47 @@
+// This file: what a Raspberry Pi's firmware does to a processor whose supply is weak or that is hot.
+
+package host
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// throttling are the firmware's flags by their bits; 16 bits higher is whether they were ever set since the start.
+// https://www.raspberrypi.com/documentation/computers/os.html, get_throttled.
+var throttling = []string{"under_voltage", "frequency_capped", "throttled", "soft_temperature_limit"}
+
+func readThrottling(sys string) (map[string]any, error) {
+	// soc:firmware on a Pi to 4, soc@107c000000:firmware on a Pi 5
+	files, _ := filepath.Glob(filepath.Join(escape(sys), "devices/platform/soc*/soc*:firmware/get_throttled"))
+	if len(files) == 0 {
+		return readUnderVoltage(sys)
+	}
+	said := text(files[0])
+	flags, err := strconv.ParseUint(strings.TrimPrefix(said, "0x"), 16, 32)
+	if err != nil {
+		return nil, fmt.Errorf("%s says %q, which is no hexadecimal number", files[0], said)
+	}
+	fields := map[string]any{}
+	for bit, name := range throttling {
+		fields[name] = flags>>bit&1 == 1
+		fields[name+"_occurred"] = flags>>(bit+16)&1 == 1
+	}
+	return fields, nil
+}
+
+// readUnderVoltage is what a kernel without Raspberry Pi's own changes has: the driver raspberrypi-hwmon.
+func readUnderVoltage(sys string) (map[string]any, error) {
+	names, _ := filepath.Glob(filepath.Join(escape(sys), "class/hwmon/hwmon*/name"))
+	for _, n := range names {
+		if text(n) == "rpi_volt" {
+			if alarm, ok := number(filepath.Join(filepath.Dir(n), "in0_lcrit_alarm")); ok {
+				return map[string]any{"under_voltage": alarm != 0}, nil
+			}
+		}
+	}
+	return nil, errors.New("this is no Raspberry Pi, or its kernel doesn't tell")
+}

@@ -1,0 +1,161 @@
+// This file is the action: events that write registers and coils.
+
+package modbus
+
+import (
+	"context"
+	_ "embed"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Writes registers and coils of a Modbus device, over TCP, a serial line (RTU) or RTU over TCP. `registers` says what they are called and hold, and `write` which of them get which value. " +
+	"An event is acknowledged when the device said that it wrote. A value that a register can't hold, and what the device refuses for good (no such function, address or value), goes to the dead " +
+	"letters at once. With a source `modbus` in the same file that names the same device, one connection is shared. It runs on every platform."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	TCP        Address       `key:"tcp" doc:"the device or gateway, as 192.168.1.7 or meter.lan:1502; the port is 502 when there is none"`
+	RTUOverTCP Address       `key:"rtu_over_tcp" doc:"in place of tcp: a gateway that passes on the bytes of a serial line, as 192.168.1.7:4196"`
+	Serial     *Serial       `key:"serial" doc:"in place of tcp: a serial line (RTU); a source of this file with the same port has the say about its settings"`
+	Unit       int           `key:"unit" doc:"number of the device on its line; 0 of a serial line is all of them, and none answers" min:"0" max:"255"`
+	Timeout    time.Duration `key:"timeout" doc:"longest time for an answer, and for connecting" min:"10ms" max:"1m"`
+	Retries    int           `key:"retries" doc:"how often a request is sent again when there is no good answer, before the event is tried again" min:"0" max:"10"`
+	Pause      time.Duration `key:"pause" doc:"time between an answer and the next request, for devices that need it" min:"0s" max:"10s"`
+	Multiple   bool          `key:"multiple" doc:"whether a single register or coil is written by the functions for many (16 and 15), which some devices want"`
+	Registers  []Register    `key:"registers" doc:"what can be written" need:"yes"`
+}
+
+// ActionDefaults returns the options of a file that sets none.
+func ActionDefaults() ActionOptions {
+	return ActionOptions{Unit: 1, Timeout: time.Second, Retries: 1}
+}
+
+func (o ActionOptions) setting() setting { return settingOf(o.TCP, o.RTUOverTCP, o.Serial) }
+
+// Check looks across the options.
+func (o ActionOptions) Check() []error {
+	return append(o.setting().check(), checkRegisters(o.Registers, true)...)
+}
+
+// Claims is what can be held once: a serial line.
+func (o ActionOptions) Claims() []string { return o.setting().claims() }
+
+// Access is what the action touches.
+func (o ActionOptions) Access() []string { return o.setting().access() }
+
+// Args are of each event.
+type Args struct {
+	Write any `key:"write" doc:"what to write: the names of registers with their values; nil leaves one as it is" need:"yes"`
+}
+
+// wrong is an error that no second attempt repairs.
+type wrong struct{ error }
+
+func (wrong) Permanent() bool { return true }
+func (w wrong) Unwrap() error { return w.error }
+
+// ActionEnv is what the action needs of the bus.
+type ActionEnv interface {
+	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
+}
+
+// Action writes to the devices of one connection.
+type Action struct {
+	o       ActionOptions
+	link    *link
+	release func()
+	err     error // why there is no link at all
+}
+
+// NewAction makes an action; the options were checked. It connects with the first event, unless the source has.
+func NewAction(o ActionOptions, env ActionEnv) *Action {
+	a := &Action{o: o}
+	a.link, a.release, a.err = join(env, o.setting())
+	return a
+}
+
+// requests are those of an event, in the order of the file's registers.
+func (a *Action) requests(write any) ([]request, error) {
+	values, ok := write.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("write: %s is no mapping of names and values", short(write))
+	}
+	var list []request
+	var known []string
+	for _, r := range a.o.Registers {
+		known = append(known, r.Name)
+		v := values[r.Name]
+		if v == nil {
+			continue
+		}
+		data, err := r.encode(v)
+		if err != nil {
+			return nil, fmt.Errorf("write: %s: %w", r.Name, err)
+		}
+		list = append(list, a.request(r, data))
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("write: there is no register %q; there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return list, nil
+}
+
+func (a *Action) request(r Register, data []byte) request {
+	q := request{unit: r.unit(a.o.Unit), address: r.Address, count: r.words(), data: data}
+	switch many := r.words() > 1 || a.o.Multiple; {
+	case !r.bits() && many:
+		q.function = writeMany
+	case !r.bits():
+		q.function = writeRegister
+	case many:
+		q.function, q.data = writeCoils, make([]byte, (len(data)+7)/8)
+		for i, bit := range data {
+			q.data[i/8] |= bit << (i % 8)
+		}
+	default:
+		q.function = writeCoil
+		q.data = binary.BigEndian.AppendUint16(nil, uint16(data[0])*0xff00)
+	}
+	return q
+}
+
+// Do writes what the event says, one after the other. After a failure the rest isn't written; a second attempt begins anew.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	if a.err != nil {
+		return a.err
+	}
+	list, err := a.requests(args.Write)
+	if err != nil {
+		return wrong{err}
+	}
+	h := how{a.o.setting(), a.o.Timeout, a.o.Retries, a.o.Pause}
+	for _, q := range list {
+		if _, err := a.link.ask(ctx, q, h); err != nil { // an exception knows whether it is for good
+			return err
+		}
+	}
+	return nil
+}
+
+// Close lets go of the connection, which stays as long as a source has it.
+func (a *Action) Close() error {
+	if a.release != nil {
+		a.release()
+		a.release = nil
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+// This file is one request and its answer, over TCP and over RTU.
+
+package modbus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+const (
+	turnaround = 100 * time.Millisecond // what all units of a line get after a request that none answers
+	deaf       = 3                      // so many requests in a row without a byte of an answer, and a connection is made anew
+	mostBytes  = 2048                   // that are kept of what comes
+)
+
+// noAnswer is that no answer came in time.
+type noAnswer struct {
+	unit    byte
+	timeout time.Duration
+	trouble string
+}
+
+func (n noAnswer) Error() string {
+	s := fmt.Sprintf("unit %d did not answer within %s", n.unit, n.timeout)
+	if n.trouble != "" {
+		s += ": " + n.trouble
+	}
+	return s
+}
+
+// once makes a request once.
+func (l *link) once(ctx context.Context, q request, h how) ([]byte, error) {
+	l.mu.Lock()
+	c := l.c
+	l.mu.Unlock()
+	if c == nil {
+		return nil, errClosed
+	}
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_ = c.SetReadDeadline(time.Unix(1, 0)) // these fail only when it is closed
+		_ = c.SetWriteDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-woken
+		}
+	}()
+	if l.set.tcp != "" {
+		return l.overTCP(ctx, c, q, h)
+	}
+	return l.overRTU(ctx, c, q, h)
+}
+
+// until sets the deadline of reading. AfterFunc's, which ctx's end sets, may have come before it.
+func until(ctx context.Context, c conn, t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// overTCP makes a request over TCP. Its answer has its number; others are late, or nobody's.
+func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, error) {
+	if d := time.Until(l.quiet); d > 0 && !sleep(ctx, d) {
+		return nil, ctx.Err()
+	}
+	l.number++
+	end := time.Now().Add(h.timeout)
+	if err := c.SetWriteDeadline(end); err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(mbap(l.number, q.unit, q.pdu())); err != nil {
+		return nil, err
+	}
+	trouble, silent := "", true
+	for {
+		for {
+			number, unit, pdu, n, err := readMBAP(l.buf)
+			if err != nil {
+				return nil, err
+			}
+			if n == 0 {
+				break
+			}
+			l.buf = l.buf[n:]
+			if number != l.number {
+				continue
+			}
+			if unit != q.unit {
+				trouble = fmt.Sprintf("an answer of unit %d came", unit)
+				continue
+			}
+			data, err := q.read(pdu)
+			if m := (malformed{}); errors.As(err, &m) {
+				trouble = err.Error() + " came"
+				continue
+			}
+			l.missed = 0
+			return bytes.Clone(data), err
+		}
+		n, err := l.more(ctx, c, end)
+		silent = silent && n == 0
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+			return nil, err
+		}
+		l.mute(silent)
+		return nil, noAnswer{q.unit, h.timeout, trouble}
+	}
+}
+
+// more reads what comes next.
+func (l *link) more(ctx context.Context, c conn, end time.Time) (int, error) {
+	if err := until(ctx, c, end); err != nil {
+		return 0, err
+	}
+	chunk := make([]byte, 512)
+	n, err := c.Read(chunk)
+	l.buf = append(l.buf, chunk[:n]...)
+	if over := len(l.buf) - mostBytes; over > 0 {
+		l.buf = append([]byte(nil), l.buf[over:]...)
+	}
+	if n > 0 {
+		err = nil // it comes again
+	}
+	return n, err
+}
+
+// mute counts requests without a byte of an answer: the other end may be gone, and TCP notices only much later.
+func (l *link) mute(silent bool) {
+	if !silent {
+		l.missed = 0
+		return
+	}
+	if l.missed++; l.missed >= deaf && l.set.port == "" {
+		l.hangUp()
+	}
+}
+
+// overRTU makes a request of a serial line. Its answer has no number: so what is late is waited for, before another request.
+func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, error) {
+	if err := l.hush(ctx, c, q.unit, h.timeout); err != nil {
+		return nil, err
+	}
+	sent := rtu(q.unit, q.pdu())
+	end := time.Now().Add(h.timeout + l.set.takes(len(sent)+3+q.answer()))
+	if err := c.SetWriteDeadline(end); err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(sent); err != nil {
+		return nil, err
+	}
+	if q.unit == 0 { // for all, and nobody answers
+		l.quiet = time.Now().Add(turnaround + l.set.takes(len(sent)))
+		return nil, nil
+	}
+	echo, silent := l.set.echo, true
+	for {
+		trouble := ""
+		if echo && len(l.buf) >= len(sent) {
+			if at := bytes.Index(l.buf, sent); at >= 0 {
+				l.buf, echo = l.buf[at+len(sent):], false
+			}
+		}
+		if !echo {
+			var pdu []byte
+			var ok bool
+			if pdu, ok, trouble = findRTU(l.buf, q); ok {
+				data, err := q.read(pdu)
+				if m := (malformed{}); !errors.As(err, &m) {
+					l.missed = 0
+					l.quiet = time.Now().Add(l.set.silence())
+					return bytes.Clone(data), err
+				}
+				trouble = err.Error() + " came"
+			}
+		} else if len(l.buf) > 0 {
+			trouble = "what was sent did not come back whole (echo)"
+		}
+		n, err := l.more(ctx, c, end)
+		silent = silent && n == 0
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+			return nil, err
+		}
+		l.late = time.Now().Add(h.timeout)
+		l.mute(silent)
+		return nil, noAnswer{q.unit, h.timeout, trouble}
+	}
+}
+
+// hush reads and forgets what comes until the line is silent, and no answer can be late any more.
+func (l *link) hush(ctx context.Context, c conn, unit byte, timeout time.Duration) error {
+	gap := l.set.silence()
+	target := later(later(l.quiet, l.late), time.Now().Add(time.Millisecond))
+	limit := target.Add(timeout)
+	for {
+		l.buf = l.buf[:0]
+		n, err := l.more(ctx, c, target)
+		switch {
+		case n > 0:
+			if target = later(target, time.Now().Add(gap)); target.After(limit) {
+				return noAnswer{unit, timeout, "it was not asked, since the line is never silent"}
+			}
+		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
+			l.late, l.buf = time.Time{}, l.buf[:0]
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// takes is how long bytes take on the line; 0 when it isn't ours.
+func (s setting) takes(n int) time.Duration {
+	if s.port == "" {
+		return 0
+	}
+	return time.Duration(n) * 11 * time.Second / time.Duration(s.baud)
+}
+
+// silence is what separates frames: 3.5 characters, and 1.75 ms at least.
+func (s setting) silence() time.Duration { return max(s.takes(7)/2, 1750*time.Microsecond) }

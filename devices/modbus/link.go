@@ -1,0 +1,282 @@
+// This file is a connection to a device, a gateway or a line: it is made when it is needed, kept, made again with a growing wait,
+// and used by one request at a time.
+
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// conn is what bytes go through: a TCP connection or a port.
+type conn interface {
+	io.ReadWriteCloser
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+const (
+	backoffMin  = time.Second
+	backoffMax  = 30 * time.Second
+	backoffPort = 5 * time.Second // looking for a port costs little
+)
+
+// link is the connection; the bus keeps it (Env.Hold) as long as a source or an action of the plugin has it.
+type link struct {
+	roots roots
+	turn  chan struct{} // who has put something in has the turn
+
+	mu      sync.Mutex
+	sources map[setting]int // who is there; the action has its settings only when there is none
+	c       conn            // nil: there is no connection
+	closed  bool
+
+	// These belong to who has the turn.
+	set    setting // of c
+	number uint16  // of the last request over TCP
+	buf    []byte  // what came and is no answer yet
+	quiet  time.Time
+	late   time.Time // until then what comes may be an answer to an earlier request of a serial line
+	missed int       // requests in a row without a byte
+	fails  int       // attempts to connect in a row
+	again  time.Time
+	why    error // of the last of them
+}
+
+func newLink() *link {
+	return &link{roots: machine(), turn: make(chan struct{}, 1), sources: map[setting]int{}}
+}
+
+var (
+	errNotLink = errors.New("the line is held by something else of this plugin")
+	errClosed  = errors.New("the connection is closed")
+)
+
+// join finds or makes the link of a plugin.
+func join(env interface {
+	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
+}, set setting) (*link, func(), error) {
+	held, release, err := env.Hold(set.key(), func() (io.Closer, error) { return newLink(), nil })
+	if err != nil {
+		return nil, nil, err
+	}
+	l, ok := held.(*link)
+	if !ok {
+		release()
+		return nil, nil, errNotLink
+	}
+	return l, release, nil
+}
+
+// enter makes the caller a source, whose settings count.
+func (l *link) enter(set setting) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for other := range l.sources {
+		if other != set {
+			return fmt.Errorf("two sources of this plugin set %s differently", set)
+		}
+	}
+	l.sources[set]++
+	return nil
+}
+
+func (l *link) leave(set setting) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sources[set]--; l.sources[set] <= 0 {
+		delete(l.sources, set)
+	}
+}
+
+// Close ends the connection.
+func (l *link) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.c != nil {
+		l.c.Close()
+		l.c = nil
+	}
+	return nil
+}
+
+// hangUp ends the connection; who has the turn calls it.
+func (l *link) hangUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.c != nil {
+		l.c.Close()
+		l.c = nil
+	}
+	l.buf, l.missed, l.late = nil, 0, time.Time{}
+}
+
+// how is how requests are made.
+type how struct {
+	set     setting
+	timeout time.Duration
+	retries int
+	pause   time.Duration
+}
+
+// unreachable is that there is no connection, whatever is asked.
+type unreachable struct{ error }
+
+func (u unreachable) Unwrap() error { return u.error }
+
+// ask makes a request in its turn, and makes it again when there is no good answer.
+func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-l.turn }()
+	for attempt := 0; ; attempt++ {
+		kept, err := l.connect(ctx, h)
+		if err != nil {
+			return nil, err
+		}
+		data, err := l.once(ctx, q, h)
+		l.quiet = later(l.quiet, time.Now().Add(h.pause))
+		var e exception
+		var t noAnswer
+		switch {
+		case err == nil:
+			return data, nil
+		case ctx.Err() != nil:
+			if l.set.tcp != "" {
+				l.hangUp() // half a request may be out
+			} else {
+				l.late = time.Now().Add(h.timeout) // the answer may still come, and the line is kept
+			}
+			return nil, ctx.Err()
+		case errors.As(err, &e) && !e.busy():
+			return nil, err
+		case !errors.As(err, &e) && !errors.As(err, &t):
+			l.hangUp()
+			err = fmt.Errorf("%s: %w", h.set, cause(err))
+			if kept { // it was closed while nobody looked
+				attempt--
+				continue
+			}
+		}
+		if attempt >= h.retries {
+			return nil, err
+		}
+		if e.busy() && !sleep(ctx, turnaround) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// cause is an error without the operation and addresses, which are not the user's words.
+func cause(err error) error {
+	var p *os.PathError
+	var o *net.OpError
+	switch {
+	case errors.As(err, &p):
+		return p.Err
+	case errors.As(err, &o):
+		return o.Err
+	case errors.Is(err, io.EOF):
+		return errors.New("the connection was closed")
+	}
+	return err
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// connect sees to it that there is a connection; kept is whether it was there before.
+func (l *link) connect(ctx context.Context, h how) (kept bool, err error) {
+	l.mu.Lock()
+	set, c, closed := h.set, l.c, l.closed
+	for s := range l.sources {
+		set = s
+	}
+	l.mu.Unlock()
+	switch {
+	case closed:
+		return false, errClosed
+	case c != nil && l.set == set:
+		return true, nil
+	case c != nil:
+		l.hangUp()
+	case l.set != set:
+		l.fails, l.again = 0, time.Time{}
+	}
+	l.set = set
+	if wait := time.Until(l.again); wait > 0 {
+		return false, unreachable{l.why}
+	}
+	dctx, cancel := context.WithTimeout(ctx, max(h.timeout, 100*time.Millisecond))
+	defer cancel()
+	if set.port != "" {
+		c, err = dialPort(set, l.roots)
+	} else {
+		var d net.Dialer
+		if c, err = d.DialContext(dctx, "tcp", string(set.tcp+set.rtu)); err != nil {
+			c, err = nil, fmt.Errorf("connecting to %s: %w", set, dialCause(err))
+		}
+	}
+	if ctx.Err() != nil {
+		if err == nil {
+			c.Close()
+		}
+		return false, ctx.Err()
+	}
+	if err != nil {
+		most := backoffMax
+		if set.port != "" {
+			most = backoffPort
+		}
+		l.again = time.Now().Add(min(backoffMin<<min(l.fails, 10), most))
+		l.fails++
+		l.why = err
+		return false, unreachable{err}
+	}
+	l.fails, l.again, l.buf, l.missed, l.late = 0, time.Time{}, nil, 0, time.Time{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		c.Close()
+		return false, errClosed
+	}
+	l.c = c
+	return false, nil
+}
+
+// dialCause is why a connection can't be made, without the address, which is said already.
+func dialCause(err error) error {
+	var o *net.OpError
+	if errors.As(err, &o) {
+		err = o.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return errors.New("it does not answer in time")
+	}
+	return err
+}

@@ -1,0 +1,199 @@
+// Package modbus is the kind `modbus`: registers of a meter, an inverter or a controller, read every so often and written by
+// events, over TCP, over a serial line (RTU), or RTU over TCP.
+//
+// What the source promises:
+//
+//   - An event for each poll, with a field for each register that the file names. What could not be read is nil and is in
+//     errors, in words; the others are there all the same. One poll is under way at a time: when it takes longer than
+//     every, the next ones are left out.
+//   - Registers that lie together are read in one request. Where a device refuses that, each is read for itself from then on.
+//   - A device that is away is looked for again with a growing wait, and one of several units that is silent is asked less
+//     often, so that the others are read in time.
+//   - An answer is the answer to its request: over TCP by its number, over RTU by unit, function, length and checksum, and by
+//     waiting for what is late. What else comes, noise included, is ignored.
+//
+// What the action promises: an event is acknowledged when the device said that it wrote. A value that the register can't hold
+// and what the device refuses for good go to the dead letters at once.
+//
+// A source and an action of one plugin file that name the same device or line share one connection, and take turns.
+//
+// The protocol is that of modbus.org: "MODBUS Application Protocol Specification V1.1b3", "MODBUS Messaging on TCP/IP
+// Implementation Guide V1.0b" and "MODBUS over Serial Line V1.02".
+package modbus
+
+import (
+	"cmp"
+	_ "embed"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Reads registers of a Modbus device every so often, over TCP, a serial line (RTU) or RTU over TCP: one event for each poll, or only when a value changed, with a field for each register. " +
+	"Registers that lie together are read in one request; types, byte orders, scale and offset are the file's. What can't be read is nil and is said in `errors`; a device or port that is away is " +
+	"looked for again. Several units on one line take turns, and so does the action `modbus` of the same file. It runs on every platform (a port by its USB ids on Linux); for a serial line postbus " +
+	"must be in the group `dialout`."
+
+// Options of the source.
+type Options struct {
+	TCP        Address       `key:"tcp" doc:"the device or gateway, as 192.168.1.7 or meter.lan:1502; the port is 502 when there is none"`
+	RTUOverTCP Address       `key:"rtu_over_tcp" doc:"in place of tcp: a gateway that passes on the bytes of a serial line, as 192.168.1.7:4196"`
+	Serial     *Serial       `key:"serial" doc:"in place of tcp: a serial line (RTU)"`
+	Unit       int           `key:"unit" doc:"number of the device on its line; over TCP often any number will do" min:"0" max:"255"`
+	Every      time.Duration `key:"every" doc:"time between two polls" min:"50ms" max:"24h"`
+	Timeout    time.Duration `key:"timeout" doc:"longest time for an answer, and for connecting" min:"10ms" max:"1m"`
+	Retries    int           `key:"retries" doc:"how often a request is sent again when there is no good answer" min:"0" max:"10"`
+	Pause      time.Duration `key:"pause" doc:"time between an answer and the next request, for devices that need it" min:"0s" max:"10s"`
+	Gap        int           `key:"gap" doc:"how many registers that nobody asked for may be read along, to save a request" min:"0" max:"100"`
+	Most       int           `key:"max_registers" doc:"most registers of one request; some devices can't do 125" min:"1" max:"125"`
+	Report     string        `key:"report" doc:"always: each poll is an event; change: when a value, or what can't be read, is another one than in the event before" oneof:"always|change"`
+	Registers  []Register    `key:"registers" doc:"what is read" need:"yes"`
+}
+
+// Serial is a serial line.
+type Serial struct {
+	Port     Port   `key:"port" doc:"the port: a path, as /dev/ttyUSB0 or COM3; its name in /dev/serial/by-id; or a USB device, as usb:0403:6001 or usb:0403:6001:SERIAL" need:"yes"`
+	Baud     int    `key:"baud" doc:"bits a second; 9600 when not set" min:"300" max:"4000000"`
+	Parity   string `key:"parity" doc:"the bit that guards a character; none when not set" oneof:"none|even|odd"`
+	StopBits int    `key:"stop_bits" doc:"stop bits of a character; 1 when not set" min:"1" max:"2"`
+	Echo     bool   `key:"echo" doc:"whether the adapter hears what it says itself"`
+}
+
+// Address is host:port.
+type Address string
+
+// UnmarshalText reads a host and, unless it is 502, a port.
+func (a *Address) UnmarshalText(text []byte) error {
+	s := strings.TrimPrefix(strings.TrimSpace(string(text)), "tcp://")
+	host, port, err := net.SplitHostPort(s)
+	if err != nil { // no port
+		host, port = strings.Trim(s, "[]"), "502"
+	}
+	if host == "" || port == "" || strings.ContainsAny(host, "/ ") {
+		return optionError{"", fmt.Sprintf("%q is no address", text), "write a host, as 192.168.1.7, or host:port"}
+	}
+	*a = Address(net.JoinHostPort(host, port))
+	return nil
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options {
+	return Options{Unit: 1, Every: 10 * time.Second, Timeout: time.Second, Retries: 1, Most: maxWords, Report: "always"}
+}
+
+// setting is where a device is and how the line is set.
+type setting struct {
+	tcp, rtu   Address
+	port       Port // of a serial line; empty: there is none
+	baud, stop int
+	parity     string
+	echo       bool
+}
+
+func settingOf(tcp, rtu Address, s *Serial) setting {
+	set := setting{tcp: tcp, rtu: rtu}
+	if s != nil {
+		set.port, set.baud, set.parity, set.stop, set.echo = s.Port, s.Baud, s.Parity, s.StopBits, s.Echo
+		set.baud, set.stop, set.parity = cmp.Or(set.baud, 9600), cmp.Or(set.stop, 1), cmp.Or(set.parity, "none")
+	}
+	return set
+}
+
+// key is what the connection is held by. That of a port is also its claim.
+func (s setting) key() string {
+	switch {
+	case s.port != "":
+		return s.port.claim()
+	case s.rtu != "":
+		return "modbus:rtu:" + string(s.rtu)
+	}
+	return "modbus:tcp:" + string(s.tcp)
+}
+
+// String is where it is, for messages.
+func (s setting) String() string {
+	if s.port != "" {
+		return string(s.port)
+	}
+	return string(s.tcp + s.rtu)
+}
+
+func (s setting) check() []error {
+	n := 0
+	for _, is := range []bool{s.tcp != "", s.rtu != "", s.port != ""} {
+		if is {
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return []error{optionError{"", "it is not said where the device is", "write tcp: 192.168.1.7, or serial: {port: /dev/ttyUSB0}"}}
+	case 1:
+		return nil
+	}
+	return []error{optionError{"", "tcp, rtu_over_tcp and serial exclude each other", "write one of them"}}
+}
+
+func (s setting) claims() []string {
+	if s.port == "" {
+		return nil // a device on the network may be asked by several
+	}
+	return []string{s.port.claim()}
+}
+
+func (s setting) access() []string {
+	if s.port != "" {
+		return []string{s.port.access()}
+	}
+	return []string{"host:" + string(s.tcp+s.rtu)}
+}
+
+func (o Options) setting() setting { return settingOf(o.TCP, o.RTUOverTCP, o.Serial) }
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	errs := append(o.setting().check(), checkRegisters(o.Registers, false)...)
+	for i, r := range o.Registers {
+		if o.setting().tcp == "" && r.unit(o.Unit) == 0 {
+			errs = append(errs, optionError{fmt.Sprintf("registers[%d]", i), "unit 0 is all devices of a line, and none answers", "write unit: 1"})
+		}
+		if !r.bits() && r.words() > o.Most {
+			errs = append(errs, optionError{fmt.Sprintf("registers[%d]", i), fmt.Sprintf("%s has %d registers, more than max_registers, %d", r.Name, r.words(), o.Most), "make several of it"})
+		}
+	}
+	return errs
+}
+
+// Claims is what can be held once: a serial line.
+func (o Options) Claims() []string { return o.setting().claims() }
+
+// Access is what the source touches.
+func (o Options) Access() []string { return o.setting().access() }
+
+// Event documents the fields of an event.
+type Event struct {
+	OK     bool           `key:"ok" doc:"whether every register was read"`
+	Errors map[string]any `key:"errors" doc:"why a register was not read, by its name"`
+	Open   struct{}       `key:"*" doc:"of each register, by its name: its value, or nil when it was not read"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Degraded(err error)
+	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
+}

@@ -1,0 +1,127 @@
+// This file is requests and answers, short of how they travel: the protocol data unit.
+
+package modbus
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+const (
+	readCoils     = 1
+	readDiscrete  = 2
+	readHolding   = 3
+	readInput     = 4
+	writeCoil     = 5
+	writeRegister = 6
+	writeCoils    = 15
+	writeMany     = 16
+
+	refusal = 0x80 // with the function of the request: an exception
+)
+
+// request is a request to a unit.
+type request struct {
+	unit     byte
+	function byte
+	address  int
+	count    int    // registers or bits
+	data     []byte // of a write: as it is sent; of writeCoil and writeRegister two bytes
+}
+
+func (q request) String() string {
+	what := map[byte]string{readCoils: "coil", readDiscrete: "discrete", readHolding: "holding", readInput: "input", writeCoil: "coil", writeCoils: "coil",
+		writeRegister: "holding", writeMany: "holding"}[q.function]
+	if q.count > 1 {
+		return fmt.Sprintf("%s %d to %d of unit %d", what, q.address, q.address+q.count-1, q.unit)
+	}
+	return fmt.Sprintf("%s %d of unit %d", what, q.address, q.unit)
+}
+
+// pdu is the request as it is sent.
+func (q request) pdu() []byte {
+	b := binary.BigEndian.AppendUint16([]byte{q.function}, uint16(q.address))
+	switch q.function {
+	case writeCoil, writeRegister:
+		return append(b, q.data...)
+	case writeCoils, writeMany:
+		b = append(binary.BigEndian.AppendUint16(b, uint16(q.count)), byte(len(q.data)))
+		return append(b, q.data...)
+	}
+	return binary.BigEndian.AppendUint16(b, uint16(q.count))
+}
+
+// payload is how many bytes of data the answer to a read has.
+func (q request) payload() int {
+	switch q.function {
+	case readCoils, readDiscrete:
+		return (q.count + 7) / 8
+	case readHolding, readInput:
+		return 2 * q.count
+	}
+	return 0
+}
+
+// answer is how long a good answer is.
+func (q request) answer() int {
+	if n := q.payload(); n > 0 {
+		return 2 + n
+	}
+	return 5
+}
+
+// read is the data of an answer, nil of a write. An error is an exception, or says how it is no answer to the request.
+func (q request) read(pdu []byte) ([]byte, error) {
+	switch {
+	case len(pdu) == 2 && pdu[0] == q.function|refusal:
+		return nil, exception{pdu[1], q}
+	case len(pdu) == 0 || pdu[0] != q.function:
+		return nil, malformed{fmt.Errorf("an answer to another function (% x)", pdu[:min(len(pdu), 8)])}
+	case len(pdu) != q.answer():
+		return nil, malformed{fmt.Errorf("an answer of %d bytes, in place of %d", len(pdu), q.answer())}
+	}
+	if n := q.payload(); n > 0 {
+		if int(pdu[1]) != n {
+			return nil, malformed{fmt.Errorf("an answer with %d bytes of data, in place of %d", pdu[1], n)}
+		}
+		return pdu[2:], nil
+	}
+	sent := q.pdu()
+	if string(pdu) != string(sent[:5]) {
+		return nil, malformed{fmt.Errorf("it says that it wrote something else (% x)", pdu)}
+	}
+	return nil, nil
+}
+
+// malformed is an answer that can't be one.
+type malformed struct{ error }
+
+// exception is a device's refusal.
+type exception struct {
+	code byte
+	q    request
+}
+
+func (e exception) Error() string {
+	why, ok := map[byte]string{
+		1:  "it does not know this function (exception 1)",
+		2:  "there is no such address (exception 2)",
+		3:  "it does not take this value or number of registers (exception 3)",
+		4:  "it failed (exception 4)",
+		5:  "it needs more time (exception 5)",
+		6:  "it is busy (exception 6)",
+		8:  "its memory is damaged (exception 8)",
+		10: "the gateway has no way to it (exception 10)",
+		11: "it does not answer its gateway (exception 11)",
+	}[e.code]
+	if !ok {
+		why = fmt.Sprintf("exception %d", e.code)
+	}
+	return fmt.Sprintf("the device refused %s: %s", e.q, why)
+}
+
+// Permanent reports whether trying again doesn't help: the function, the address or the value is wrong.
+func (e exception) Permanent() bool { return e.code >= 1 && e.code <= 3 }
+
+// busy reports whether trying again soon may help.
+func (e exception) busy() bool { return e.code == 5 || e.code == 6 || e.code == 11 }

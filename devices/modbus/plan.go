@@ -1,0 +1,61 @@
+// This file plans which registers are read together.
+
+package modbus
+
+import (
+	"cmp"
+	"slices"
+)
+
+// block is registers that are read by one request.
+type block struct {
+	q         request
+	registers []Register
+}
+
+var readers = map[string]byte{"coil": readCoils, "discrete": readDiscrete, "holding": readHolding, "input": readInput}
+
+// plan makes as few requests as can be: registers of one table of a unit that have at most gap others between them. most is of
+// registers; of bits it is the protocol's.
+func plan(list []Register, unit, gap, most int) []block {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b Register) int {
+		return cmp.Or(cmp.Compare(a.unit(unit), b.unit(unit)), cmp.Compare(readers[a.kind()], readers[b.kind()]), cmp.Compare(a.Address, b.Address))
+	})
+	var out []block
+	for _, r := range list {
+		limit := most
+		if r.bits() {
+			limit = maxBits
+		}
+		if len(out) > 0 {
+			b := &out[len(out)-1]
+			end := max(b.q.address+b.q.count, r.Address+r.words())
+			if b.q.unit == r.unit(unit) && b.q.function == readers[r.kind()] && r.Address <= b.q.address+b.q.count+gap && end-b.q.address <= limit {
+				b.q.count = end - b.q.address
+				b.registers = append(b.registers, r)
+				continue
+			}
+		}
+		out = append(out, alone(r, unit))
+	}
+	return out
+}
+
+// alone is a register for itself.
+func alone(r Register, unit int) block {
+	return block{request{unit: r.unit(unit), function: readers[r.kind()], address: r.Address, count: r.words()}, []Register{r}}
+}
+
+// data is a register's part of an answer: its bytes, or of bits 0 and 1.
+func (b block) data(r Register, answer []byte) []byte {
+	at := r.Address - b.q.address
+	if !r.bits() {
+		return answer[2*at : 2*(at+r.words())]
+	}
+	bits := make([]byte, r.words())
+	for i := range bits {
+		bits[i] = answer[(at+i)/8] >> ((at + i) % 8) & 1
+	}
+	return bits
+}

@@ -1,0 +1,127 @@
+// This file is a register as the file names it, and what is wrong with one.
+
+package modbus
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+// What a request can have at most, by the specification.
+const (
+	maxWords      = 125  // of a read
+	maxBits       = 2000 // of a read
+	maxWriteWords = 123
+	maxWriteBits  = 1968
+)
+
+// Register is a value of a device: one register or bit, or several that belong together.
+type Register struct {
+	Name    string  `key:"name" doc:"what the event calls it: letters, digits and _" need:"yes"`
+	Unit    int     `key:"unit" doc:"number of the device on its line, when it isn't that of the file" min:"0" max:"255"`
+	Kind    string  `key:"kind" doc:"which table it is in; holding when not set; coil and discrete are bits, discrete and input can't be written" oneof:"holding|input|coil|discrete"`
+	Address int     `key:"address" doc:"its number as it is sent, from 0: what manuals call 40001 is 0 of holding" need:"yes" min:"0" max:"65535"`
+	Type    string  `key:"type" doc:"what it holds; uint16 when not set, bool of coil and discrete; bool of a register is whether it is not 0" oneof:"bool|int16|uint16|int32|uint32|int64|uint64|float32|float64|string"`
+	Order   string  `key:"order" doc:"order of the bytes, where a is the highest; abcd when not set; cdab has the lower register first, badc the lower byte" oneof:"abcd|cdab|badc|dcba"`
+	Scale   float64 `key:"scale" doc:"the value is what is in the register times this; 1 when not set"`
+	Offset  float64 `key:"offset" doc:"what is added after scale"`
+	Count   int     `key:"count" doc:"of a string how many registers it has; else how many values there are one after the other, which are a list" min:"0" max:"2000"`
+}
+
+var nameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+
+// bits reports whether it is of a table of bits.
+func (r Register) bits() bool { return r.Kind == "coil" || r.Kind == "discrete" }
+
+func (r Register) kind() string {
+	if r.Kind == "" {
+		return "holding"
+	}
+	return r.Kind
+}
+
+func (r Register) typ() string {
+	switch {
+	case r.bits():
+		return "bool"
+	case r.Type == "":
+		return "uint16"
+	}
+	return r.Type
+}
+
+func (r Register) unit(otherwise int) byte {
+	if r.Unit != 0 {
+		return byte(r.Unit)
+	}
+	return byte(otherwise)
+}
+
+// size is how many registers, or bits, one value has.
+func (r Register) size() int {
+	switch r.typ() {
+	case "int32", "uint32", "float32":
+		return 2
+	case "int64", "uint64", "float64":
+		return 4
+	}
+	return 1
+}
+
+// words is how many registers, or bits, it has.
+func (r Register) words() int { return r.size() * max(1, r.Count) }
+
+func (r Register) scaled() bool { return r.Scale != 0 && r.Scale != 1 || r.Offset != 0 }
+
+// checkRegisters finds what is wrong with registers, which are to be written or read.
+func checkRegisters(list []Register, write bool) []error {
+	var errs []error
+	var names []string
+	for i, r := range list {
+		wrong := func(key, hint, format string, args ...any) {
+			if key != "" {
+				key = "." + key
+			}
+			errs = append(errs, optionError{fmt.Sprintf("registers[%d]%s", i, key), fmt.Sprintf(format, args...), hint})
+		}
+		most := maxWords
+		switch {
+		case r.bits() && write:
+			most = maxWriteBits
+		case r.bits():
+			most = maxBits
+		case write:
+			most = maxWriteWords
+		}
+		switch {
+		case r.Name == "": // which was told
+		case !nameForm.MatchString(r.Name):
+			wrong("name", "write letters, digits and _", "%q is no name", r.Name)
+		case r.Name == "ok" || r.Name == "errors":
+			wrong("name", "write another name", "%s is a field that every event has", r.Name)
+		case slices.Contains(names, r.Name):
+			wrong("name", "give each its own", "two registers are called %s", r.Name)
+		}
+		names = append(names, r.Name)
+		if write && (r.Kind == "discrete" || r.Kind == "input") {
+			wrong("kind", "write holding or coil", "%s can't be written", r.Kind)
+		}
+		if r.bits() && r.Type != "" && r.Type != "bool" {
+			wrong("type", "leave it out", "a %s is a bool, and not %s", r.Kind, a(r.Type))
+		}
+		if r.bits() && r.Order != "" {
+			wrong("order", "leave it out", "a bit has no order of bytes")
+		}
+		if r.scaled() && (r.typ() == "bool" || r.typ() == "string") {
+			wrong("", "leave scale and offset out", "a %s can't be scaled", r.typ())
+		}
+		if r.words() > most {
+			wrong("count", "make several of it", "it has %d, more than the %d of one request", r.words(), most)
+		}
+		if r.Address+r.words() > 1<<16 {
+			wrong("address", "the last address is 65535", "%d addresses from %d on are too many", r.words(), r.Address)
+		}
+	}
+	return errs
+}

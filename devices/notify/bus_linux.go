@@ -1,0 +1,96 @@
+// This file is the session bus: where it is, and what is said on it.
+
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	patience   = 3 * time.Second // for an answer
+	retryLeast = 1 * time.Second // to connect again; doubles
+	retryMost  = 30 * time.Second
+
+	daemon      = "org.freedesktop.DBus"
+	daemonPath  = dbus.ObjectPath("/org/freedesktop/DBus")
+	desktop     = "org.freedesktop.Notifications"
+	desktopPath = dbus.ObjectPath("/org/freedesktop/Notifications")
+
+	// What the action says and the source hears: Said(action, tag, button, reason).
+	ourFace = "com.github.postbus.Notify"
+	ourPath = dbus.ObjectPath("/com/github/postbus/Notify")
+	said    = ourFace + ".Said"
+)
+
+// dial connects to the session bus. The connection ends with ctx at the latest.
+func dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbus.Conn, error) {
+	if address == "" {
+		address = os.Getenv("DBUS_SESSION_BUS_ADDRESS")
+	}
+	if address == "" || address == "autolaunch:" {
+		path := fmt.Sprintf("/run/user/%d/bus", os.Getuid())
+		if _, err := os.Stat(path); err != nil {
+			return nil, errors.New("there is no session bus: DBUS_SESSION_BUS_ADDRESS is not set and " + path + " is not there; postbus has to run as the user whose desktop it is")
+		}
+		address = "unix:path=" + path
+	}
+	inner, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(patience, cancel)
+	conn, err := dbus.Connect(address, append(options, dbus.WithContext(inner))...)
+	intime := late.Stop()
+	switch {
+	case err == nil:
+		context.AfterFunc(conn.Context(), cancel)
+		return conn, nil
+	case !intime || ctx.Err() != nil:
+		err = fmt.Errorf("not within %s", patience)
+	}
+	cancel()
+	return nil, fmt.Errorf("the session bus %s doesn't answer: %w", address, err)
+}
+
+// call calls a method and waits for its answer, but not for long.
+func call(ctx context.Context, conn *dbus.Conn, name string, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c := conn.Object(name, path).CallWithContext(ctx, method, 0, args...)
+	if errors.Is(c.Err, context.DeadlineExceeded) {
+		c.Err = fmt.Errorf("%s doesn't answer within %s", name, patience)
+	}
+	return c
+}
+
+// listen asks for signals.
+func listen(ctx context.Context, conn *dbus.Conn, rules ...string) error {
+	for _, r := range rules {
+		if err := call(ctx, conn, daemon, daemonPath, daemon+".AddMatch", "type='signal',"+r).Err; err != nil {
+			return fmt.Errorf("the session bus lets nothing be heard: %w", err)
+		}
+	}
+	return nil
+}
+
+// hears is where a connection's signals go. It never blocks: what there is no room for is dropped.
+type hears struct {
+	signals chan *dbus.Signal
+	wanted  func(sig *dbus.Signal) bool
+	dropped func()
+}
+
+// DeliverSignal is called by the connection's reader.
+func (h *hears) DeliverSignal(_, _ string, sig *dbus.Signal) {
+	if !h.wanted(sig) {
+		return
+	}
+	select {
+	case h.signals <- sig:
+	default:
+		h.dropped()
+	}
+}

@@ -1,0 +1,175 @@
+// Package notify is the kind `notify`: notifications on the desktop, and their buttons.
+//
+// What it promises:
+//
+//   - The action: an event is acknowledged when the desktop took the notification. Without a desktop it is tried again
+//     until the event expires. Texts are shown as they are: they are no markup.
+//   - The source: an event for each button that is pressed, and for each notification that is closed, of those that the
+//     actions of this process showed, from any file. Nothing is remembered: what is pressed while no source runs, or after
+//     the action's file was changed, is not told.
+//
+// How a press gets from the action to a source: notification daemons tell it to the connection that showed the
+// notification, and some to no other. So the action says it again on the session bus, and the source believes it only
+// from its own process:
+//
+//	daemon ── ActionInvoked(7, "open") ──▶ action ── Said("pressed", tag, "open", "") ──▶ session bus ──▶ source
+package notify
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Tells which button of a notification was pressed, and that one was closed, of those that the action `notify` showed, from any file of this postbus. A press while the action's " +
+	"file is changed or postbus is away is not told. Linux only, by D-Bus on the session bus; postbus has to run as the user whose desktop it is."
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Shows a notification on the desktop, with buttons whose press is an event of the source `notify`. One with the same `replace` takes the place of the earlier one, and `close` takes " +
+	"it away. The event is acknowledged when the desktop took it, and tried again until it expires while there is none. On Linux by org.freedesktop.Notifications on the session bus: postbus has " +
+	"to run as the user whose desktop it is. On macOS and Windows only title, body and icon: no buttons, no replacing, no closing."
+
+// Options of the source.
+type Options struct {
+	Tag        string `key:"tag" doc:"only notifications with this tag; empty for all"`
+	Closed     bool   `key:"closed" doc:"whether a notification that is closed is an event, too"`
+	SessionBus string `key:"session_bus" doc:"the D-Bus address of the session; empty for the usual one"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options { return Options{} }
+
+// Check looks across the options.
+func (o Options) Check() []error { return checkAddress(o.SessionBus) }
+
+// Event documents the fields of an event.
+type Event struct {
+	Action string `key:"action" doc:"pressed or closed"`
+	Button string `key:"button" doc:"the key of the button; default for a click on the notification itself where the action has a button of that key; nil when closed"`
+	Tag    string `key:"tag" doc:"the notification's tag; empty when it has none"`
+	Reason string `key:"reason" doc:"of closed: expired, dismissed (by somebody), closed (by an action) or unknown; else nil"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Degraded(err error)
+	Lost(n int, reason string)
+}
+
+// Button is a button of a notification.
+type Button struct {
+	Key   string `key:"key" doc:"what the event calls it: letters, digits, _ and -; default stands for a click on the notification itself" need:"yes"`
+	Label string `key:"label" doc:"what stands on it" need:"yes"`
+}
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	App        string        `key:"app" doc:"who shows it; Linux only"`
+	Buttons    []Button      `key:"buttons" doc:"its buttons, at most 8; Linux only"`
+	Timeout    time.Duration `key:"timeout" doc:"when it goes away; 0: as the desktop decides; Linux only" min:"0s" max:"24h"`
+	SessionBus string        `key:"session_bus" doc:"the D-Bus address of the session; empty for the usual one"`
+}
+
+// ActionDefaults returns the options of a file that sets none.
+func ActionDefaults() ActionOptions { return ActionOptions{App: "postbus"} }
+
+// Check looks across the options.
+func (o ActionOptions) Check() []error {
+	errs := checkAddress(o.SessionBus)
+	if len(o.Buttons) > 8 {
+		errs = append(errs, optionError{"buttons", fmt.Sprintf("there are %d buttons, more than 8", len(o.Buttons)), "leave some out"})
+	}
+	var keys []string
+	for i, b := range o.Buttons {
+		key := fmt.Sprintf("buttons[%d].key", i)
+		if strings.ContainsFunc(b.Key, func(r rune) bool {
+			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-')
+		}) {
+			errs = append(errs, optionError{key, fmt.Sprintf("%q is no key", b.Key), "letters, digits, _ and -"})
+		}
+		if slices.Contains(keys, b.Key) {
+			errs = append(errs, optionError{key, fmt.Sprintf("two buttons have the key %q", b.Key), "give it another one"})
+		}
+		keys = append(keys, b.Key)
+	}
+	return errs
+}
+
+// Args are of each event.
+type Args struct {
+	Title   string `key:"title" doc:"the first line; needed unless close"`
+	Body    string `key:"body" doc:"more text; no markup"`
+	Icon    string `key:"icon" doc:"an icon's name, as dialog-warning, or the absolute path of a picture"`
+	Urgency string `key:"urgency" doc:"how urgent it is; critical ones often stay until they are closed" oneof:"low|normal|critical"`
+	Tag     string `key:"tag" doc:"what the source's events call it; default: replace"`
+	Replace string `key:"replace" doc:"the earlier notification with the same text here is replaced"`
+	Close   bool   `key:"close" doc:"whether the notification with this replace is taken away, and none is shown"`
+}
+
+// ActionEnv is what the action needs of the bus.
+type ActionEnv interface {
+	Degraded(err error)
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+func checkAddress(a string) []error {
+	if transport, _, ok := strings.Cut(a, ":"); a != "" && (!ok || transport == "") {
+		return []error{optionError{"session_bus", fmt.Sprintf("%q is no address of a message bus", a), "write it as unix:path=/run/user/1000/bus"}}
+	}
+	return nil
+}
+
+// permanent is an error that no second attempt repairs.
+type permanent struct{ error }
+
+func (permanent) Permanent() bool { return true }
+func (p permanent) Unwrap() error { return p.error }
+
+// checked are the arguments, cut to a size that a desktop can show.
+func checked(a Args) (Args, error) {
+	switch {
+	case a.Close && a.Replace == "":
+		return a, permanent{fmt.Errorf("close needs replace: which notification it is")}
+	case !a.Close && a.Title == "":
+		return a, permanent{fmt.Errorf("title is missing or empty")}
+	case !slices.Contains([]string{"", "low", "normal", "critical"}, a.Urgency):
+		return a, permanent{fmt.Errorf("urgency: %.40q is none of low, normal, critical", a.Urgency)}
+	}
+	a.Title, a.Body, a.Icon = shown(a.Title, 300), shown(a.Body, 4000), shown(a.Icon, 4000)
+	a.Tag, a.Replace = shown(a.Tag, 300), shown(a.Replace, 300)
+	if a.Tag == "" {
+		a.Tag = a.Replace
+	}
+	return a, nil
+}
+
+// shown is a text without what a message bus refuses, of at most n characters.
+func shown(s string, n int) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
+	count := 0
+	for i := range s {
+		if count++; count > n {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}

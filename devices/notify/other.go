@@ -1,0 +1,63 @@
+//go:build !linux
+
+// This file shows notifications where there is no D-Bus, and stands in for the source.
+
+package notify
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gen2brain/beeep"
+)
+
+// Source fails.
+type Source struct{}
+
+// New makes a source that fails.
+func New(Options, Env) *Source { return &Source{} }
+
+var errPlatform = errors.New("the buttons of notifications are told on Linux only")
+
+// Open fails.
+func (s *Source) Open(context.Context) error { return errPlatform }
+
+// Run fails.
+func (s *Source) Run(context.Context, func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	return errPlatform
+}
+
+// Action shows notifications.
+type Action struct{}
+
+// NewAction makes an action. Buttons are not shown here, which Degraded says.
+func NewAction(o ActionOptions, env ActionEnv) *Action {
+	if len(o.Buttons) > 0 {
+		env.Degraded(errors.New("notifications have no buttons on this platform: they are shown without"))
+	}
+	return &Action{}
+}
+
+// named sets who shows notifications, which the library keeps in a global variable: once, and the same for all.
+var named = sync.OnceFunc(func() { beeep.AppName = "postbus" })
+
+// Do shows a notification.
+func (a *Action) Do(_ context.Context, args Args) error {
+	args, err := checked(args)
+	if err != nil {
+		return err
+	}
+	if args.Close {
+		return permanent{errors.New("a notification can't be closed on this platform")}
+	}
+	named()
+	if args.Urgency == "critical" {
+		return beeep.Alert(args.Title, args.Body, args.Icon)
+	}
+	return beeep.Notify(args.Title, args.Body, args.Icon)
+}
+
+// Describe is empty.
+func Describe() []string { return nil }

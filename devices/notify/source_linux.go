@@ -1,0 +1,117 @@
+// This file is the source: it hears what the actions of this process say.
+
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Source hears of buttons. It is used once: New, Run.
+type Source struct {
+	o   Options
+	env Env
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+
+// Run tells presses until ctx ends.
+func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	for pause := retryLeast; ; pause = min(2*pause, retryMost) {
+		began := time.Now()
+		err := s.connection(ctx, emit)
+		var refused stopped
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.As(err, &refused):
+			return refused.error
+		}
+		s.env.Degraded(err)
+		if time.Since(began) > retryMost {
+			pause = retryLeast
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		}
+	}
+}
+
+// stopped is an error of emit.
+type stopped struct{ error }
+
+// connection is the life of one connection: it returns why it ended.
+func (s *Source) connection(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+	h := &hears{signals: make(chan *dbus.Signal, 64), dropped: func() { s.env.Lost(1, "buttons were pressed faster than events were taken") },
+		wanted: func(sig *dbus.Signal) bool { return sig.Name == said && sig.Path == ourPath && len(sig.Body) == 4 }}
+	conn, err := dial(ctx, s.o.SessionBus, dbus.WithSignalHandler(h))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := listen(ctx, conn, "interface='"+ourFace+"',path='"+string(ourPath)+"'"); err != nil {
+		return err
+	}
+	s.env.Degraded(nil)
+	ours := map[string]bool{} // by the sender's unique name, which the bus gives to nobody else
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-conn.Context().Done():
+			return errors.New("the session bus is gone; it is waited for")
+		case sig := <-h.signals:
+			is, known := ours[sig.Sender]
+			if !known {
+				if is, err = own(ctx, conn, sig.Sender); err != nil {
+					continue // it went away at once
+				}
+				if len(ours) > 1000 {
+					clear(ours)
+				}
+				ours[sig.Sender] = is
+			}
+			fields := s.fields(sig)
+			if !is || fields == nil {
+				continue
+			}
+			if err := emit(ctx, time.Now(), fields); err != nil {
+				return stopped{err}
+			}
+		}
+	}
+}
+
+// own reports whether a connection is this process's.
+func own(ctx context.Context, conn *dbus.Conn, name string) (bool, error) {
+	var pid uint32
+	if err := call(ctx, conn, daemon, daemonPath, daemon+".GetConnectionUnixProcessID", name).Store(&pid); err != nil {
+		return false, fmt.Errorf("who %s is can't be known: %w", name, err)
+	}
+	return int(pid) == os.Getpid(), nil
+}
+
+// fields are an event's; nil when it isn't wanted.
+func (s *Source) fields(sig *dbus.Signal) map[string]any {
+	var action, tag, button, reason string
+	if dbus.Store(sig.Body, &action, &tag, &button, &reason) != nil || s.o.Tag != "" && s.o.Tag != tag {
+		return nil
+	}
+	switch {
+	case action == "pressed":
+		return map[string]any{"action": action, "tag": tag, "button": button, "reason": nil}
+	case action == "closed" && s.o.Closed:
+		return map[string]any{"action": action, "tag": tag, "button": nil, "reason": reason}
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+// Package process is the kind `process`: processes of a name that start and end, and what they use.
+//
+// What it promises:
+//
+//   - An event for each process of a watched name that was seen to start, and one when it has ended, within an interval;
+//     a number that the system gives to another process is not mistaken for the first one.
+//   - A process that lives shorter than the interval may not be seen. Telling of each would need the rights of root.
+//   - With report also an event for each that runs, every so often, with the processor time and memory that it uses.
+//   - Little cost: on Linux one small file of each process is read every interval, and one more of those watched.
+//
+// It is a kind of its own, beside `host`, since what it tells are events and not values.
+package process
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Sample is a commented plugin file.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the kind does, for the documentation.
+const About = "Watches processes by name: an event when one starts and when it has ended, with how many of the name run. Every so often it can report the processor time and memory " +
+	"that each uses. It looks once every interval, so that a process with a shorter life may not be seen. It needs no rights, except where `/proc` is mounted with `hidepid`. " +
+	"Linux, macOS and Windows."
+
+// Options of the source.
+type Options struct {
+	Names    []string      `key:"names" doc:"names of programs, as nginx: the file's name without its folder; of a script its own" need:"yes"`
+	Contains string        `key:"contains" doc:"only processes whose command line contains this, as the script that an interpreter runs"`
+	Every    time.Duration `key:"every" doc:"time between two looks" min:"1s" max:"1h"`
+	Report   time.Duration `key:"report" doc:"time between two reports of what each uses, as every or longer; 0s: none" min:"0s" max:"24h"`
+	Initial  bool          `key:"initial" doc:"whether processes that run at the start are events, with the action present"`
+	Proc     string        `key:"proc" doc:"where procfs is mounted, for containers that see the machine's elsewhere; Linux only"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options { return Options{Every: 2 * time.Second, Proc: "/proc"} }
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	var errs []error
+	bad := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	if len(o.Names) == 0 {
+		bad("names", "there is no name", "write names: [nginx]")
+	}
+	for i, n := range o.Names {
+		switch {
+		case strings.TrimSpace(n) == "" || strings.ContainsRune(n, 0):
+			bad("names", fmt.Sprintf("%q is no name", n), "the program's, as nginx")
+		case strings.ContainsRune(n, '/') && !strings.HasPrefix(n, "kworker/"):
+			bad("names", fmt.Sprintf("%q has a folder", n), "write "+n[strings.LastIndexByte(n, '/')+1:])
+		case slices.Contains(o.Names[:i], n):
+			bad("names", fmt.Sprintf("%q stands there twice", n), "")
+		}
+	}
+	if o.Report != 0 && o.Report < o.Every {
+		bad("report", fmt.Sprintf("it is more often than every, which is %s", o.Every), "write at least that, or 0s for none")
+	}
+	if o.Proc == "" {
+		bad("proc", "it is empty", "leave it out for /proc")
+	}
+	return errs
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Event documents the fields of an event.
+type Event struct {
+	Action  string  `key:"action" doc:"start, end, report, or present for one that runs at the start"`
+	Name    string  `key:"name" doc:"as in the file"`
+	PID     int64   `key:"pid" doc:"the process's number"`
+	Count   int     `key:"count" doc:"how many of the name run now"`
+	Command string  `key:"command" doc:"its command line, at most 1 KiB; nil when it may not be seen"`
+	Started string  `key:"started" doc:"when it started, RFC 3339"`
+	Ran     float64 `key:"ran" doc:"seconds since it started"`
+	CPU     float64 `key:"cpu" doc:"in a report: percent of one processor since the report before, so that two busy threads are 200; else nil"`
+	CPUTime float64 `key:"cpu_time" doc:"processor time since it started, in seconds; at its end as it was seen last"`
+	Memory  int64   `key:"memory" doc:"memory that it holds (resident), in bytes; at its end as it was seen last"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface{ Degraded(err error) }
+
+// id is a process under one name: its number may be given again, and it may become another program.
+type id struct {
+	pid   int64
+	start int64 // in a unit of the system
+	name  string
+}
+
+// process is what a look sees of one.
+type process struct {
+	command string
+	started time.Time
+	cpu     time.Duration
+	memory  int64
+}
+
+// seen is a process between two looks.
+type seen struct {
+	process
+	reported time.Time
+	cpuThen  time.Duration
+}
+
+// looker looks for processes of the names.
+type looker interface {
+	look(ctx context.Context) (map[id]process, error)
+}
+
+// Source watches processes. It is used once.
+type Source struct {
+	o     Options
+	env   Env
+	known map[id]*seen
+	told  string // what Degraded was told last
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env, known: map[id]*seen{}} }
+
+type emit = func(ctx context.Context, at time.Time, fields map[string]any) error
+
+// Run emits what starts and ends until ctx ends.
+func (s *Source) Run(ctx context.Context, emit emit) error {
+	return s.watch(ctx, newLooker(s.o), emit)
+}
+
+func (s *Source) watch(ctx context.Context, l looker, emit emit) error {
+	tick := time.NewTicker(s.o.Every)
+	defer tick.Stop()
+	for first := true; ; {
+		now, err := l.look(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.tell(err)
+		if now != nil {
+			if err := s.compare(ctx, now, time.Now(), first, emit); err != nil {
+				return err
+			}
+			first = false
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// compare emits the differences to the look before: ends first, then starts, each by age.
+func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, first bool, emit emit) error {
+	count := map[string]int{}
+	for i := range s.known {
+		count[i.name]++
+	}
+	say := func(action string, i id, p *seen) error {
+		f := p.fields(action, i, count[i.name], at)
+		if action == "report" {
+			if took := at.Sub(p.reported); took > 0 {
+				f["cpu"] = max(0, 100*float64(p.cpu-p.cpuThen)/float64(took))
+			}
+			p.reported, p.cpuThen = at, p.cpu
+		}
+		return emit(ctx, at, f)
+	}
+	byAge := func(a, b id) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.pid, b.pid), cmp.Compare(a.name, b.name))
+	}
+	for _, i := range slices.SortedFunc(maps.Keys(s.known), byAge) {
+		if _, ok := now[i]; !ok {
+			p := s.known[i]
+			delete(s.known, i)
+			count[i.name]--
+			if err := say("end", i, p); err != nil {
+				return err
+			}
+		}
+	}
+	for _, i := range slices.SortedFunc(maps.Keys(now), byAge) {
+		p := now[i]
+		old, known := s.known[i]
+		if known {
+			old.cpu, old.memory = p.cpu, p.memory
+			if s.o.Report > 0 && at.Sub(old.reported) >= s.o.Report-s.o.Every/2 {
+				if err := say("report", i, old); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		s.known[i] = &seen{process: p, reported: at, cpuThen: p.cpu}
+		count[i.name]++
+		action := "start"
+		if first {
+			action = "present"
+		}
+		if !first || s.o.Initial {
+			if err := say(action, i, s.known[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *seen) fields(action string, i id, count int, at time.Time) map[string]any {
+	f := map[string]any{"action": action, "name": i.name, "pid": i.pid, "count": count, "command": nil, "started": p.started.UTC().Format(time.RFC3339Nano),
+		"ran": max(0, at.Sub(p.started).Round(time.Millisecond).Seconds()), "cpu": nil, "cpu_time": p.cpu.Seconds(), "memory": p.memory}
+	if p.command != "" {
+		f["command"] = p.command
+	}
+	return f
+}
+
+// tell reports what is wrong when that is news.
+func (s *Source) tell(err error) {
+	now := ""
+	if err != nil {
+		now = err.Error()
+	}
+	if now != s.told {
+		s.told = now
+		s.env.Degraded(err)
+	}
+}

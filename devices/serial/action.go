@@ -1,0 +1,166 @@
+// This file is the action: an event as something that is said to the port.
+
+package serial
+
+import (
+	"context"
+	_ "embed"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// ActionSample is a commented plugin file with the action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is what the action does, for the documentation.
+const ActionAbout = "Writes to a serial port: `text` or `json` with a terminator after it, or the bytes of `hex` or `base64` as they are. With a source `serial` in the same file, whose `port` is written the same way, " +
+	"the port is shared and the source's settings count; else it is opened by the first event and stays open. An event is acknowledged when its bytes have left the machine's buffer. It runs on every " +
+	"platform; postbus must be in the group `dialout`."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	Port       Port          `key:"port" doc:"the port, as the source has it: a path, a name in /dev/serial/by-id, or usb:0403:6001" need:"yes"`
+	Baud       int           `key:"baud" doc:"bits a second; this and what follows count when no source of this file has the port" min:"50" max:"4000000"`
+	DataBits   int           `key:"data_bits" doc:"bits of a character" min:"5" max:"8"`
+	Parity     string        `key:"parity" doc:"the bit that guards a character" oneof:"none|even|odd|mark|space"`
+	StopBits   int           `key:"stop_bits" doc:"stop bits of a character" min:"1" max:"2"`
+	DTR        bool          `key:"dtr" doc:"whether the line DTR is on while the port is open"`
+	RTS        bool          `key:"rts" doc:"whether the line RTS is on while the port is open"`
+	Terminator Bytes         `key:"terminator" doc:"what follows text and json; hex:0d is bytes"`
+	Settle     time.Duration `key:"settle" doc:"how long after the port was opened nothing is written, since some boards start anew then" min:"0s" max:"30s"`
+	Drain      bool          `key:"drain" doc:"whether an event is done when its bytes have left the machine, and not when they are in its buffer"`
+	Timeout    time.Duration `key:"timeout" doc:"longest time for writing" min:"100ms" max:"10m"`
+}
+
+// ActionDefaults returns the options of a file that sets none.
+func ActionDefaults() ActionOptions {
+	return ActionOptions{Baud: 9600, DataBits: 8, Parity: "none", StopBits: 1, DTR: true, RTS: true, Terminator: "\n", Drain: true, Timeout: 10 * time.Second}
+}
+
+// Claims is what can be held once: the port, as it is written.
+func (o ActionOptions) Claims() []string { return []string{o.Port.claim()} }
+
+// Access is what the action touches.
+func (o ActionOptions) Access() []string { return []string{o.Port.access()} }
+
+// Args are of each event: one of them.
+type Args struct {
+	Text   string `key:"text" doc:"text to write, and the terminator"`
+	JSON   any    `key:"json" doc:"a value to write as JSON in one line, and the terminator"`
+	Hex    string `key:"hex" doc:"bytes to write as they are: two hexadecimal digits each, blanks between them if you like"`
+	Base64 string `key:"base64" doc:"bytes to write as they are, in base64"`
+}
+
+// wrong is an error that no second attempt repairs.
+type wrong struct{ error }
+
+func (wrong) Permanent() bool { return true }
+func (w wrong) Unwrap() error { return w.error }
+
+// bytes are what is to be written.
+func (a Args) bytes(terminator Bytes) ([]byte, error) {
+	set := 0
+	for _, is := range []bool{a.Text != "", a.JSON != nil, a.Hex != "", a.Base64 != ""} {
+		if is {
+			set++
+		}
+	}
+	switch {
+	case set > 1:
+		return nil, wrong{errors.New("text, json, hex and base64 exclude each other")}
+	case a.JSON != nil:
+		data, err := json.Marshal(a.JSON)
+		if err != nil {
+			return nil, wrong{fmt.Errorf("json: %w", err)}
+		}
+		return append(data, terminator...), nil
+	case a.Hex != "":
+		data, err := hex.DecodeString(strings.Join(strings.Fields(a.Hex), ""))
+		if err != nil {
+			return nil, wrong{fmt.Errorf("hex: %w", err)}
+		}
+		return data, nil
+	case a.Base64 != "":
+		data, err := base64.StdEncoding.DecodeString(a.Base64)
+		if err != nil {
+			return nil, wrong{fmt.Errorf("base64: %w", err)}
+		}
+		return data, nil
+	case a.Text == "":
+		return nil, wrong{errors.New("there is nothing to write: set text, json, hex or base64")}
+	}
+	return []byte(a.Text + string(terminator)), nil
+}
+
+// ActionEnv is what the action needs of the bus.
+type ActionEnv interface {
+	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
+}
+
+// Action writes to one port.
+type Action struct {
+	o       ActionOptions
+	roots   roots
+	port    *shared
+	release func()
+	err     error // why there is no port at all
+}
+
+// NewAction makes an action; the options were checked. The port is opened by the first event, unless the source has it.
+func NewAction(o ActionOptions, env ActionEnv) *Action {
+	a := &Action{o: o, roots: machine()}
+	a.port, a.release, a.err = join(env, o.Port)
+	return a
+}
+
+// Do writes once. A port that went away since the event before is looked for again.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	if a.err != nil {
+		return a.err
+	}
+	data, err := args.bytes(a.o.Terminator)
+	if err != nil {
+		return err
+	}
+	set := setting{a.o.Baud, a.o.DataBits, a.o.StopBits, a.o.Parity, a.o.DTR, a.o.RTS}
+	for again := false; ; again = true {
+		l, err := a.port.get(a.o.Port, a.roots, set)
+		if err != nil {
+			return err
+		}
+		if d := a.o.Settle - time.Since(l.opened); d > 0 && !sleep(ctx, d) {
+			return ctx.Err()
+		}
+		err = a.port.write(ctx, l, data, a.o.Timeout, a.o.Drain)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("writing to %s: the port did not take %d bytes within %s", l.path, len(data), a.o.Timeout)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		a.port.drop(l)
+		if again || !away(err) {
+			return fmt.Errorf("writing to %s: %w", l.path, cause(err))
+		}
+	}
+}
+
+// Close lets go of the port, which stays open as long as a source has it.
+func (a *Action) Close() error {
+	if a.release != nil {
+		a.release()
+		a.release = nil
+	}
+	return nil
+}

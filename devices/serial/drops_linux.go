@@ -1,0 +1,49 @@
+// This file reads the kernel's counts of what went wrong on the wire, where the port's driver has them.
+
+package serial
+
+import (
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// icounter is struct serial_icounter_struct of linux/serial.h.
+type icounter struct {
+	CTS, DSR, RNG, DCD, Rx, Tx, Frame, Overrun, Parity, Brk, BufOverrun int32
+	_                                                                   [9]int32
+}
+
+// drops compares the counts. A pseudo terminal and many drivers have none: it stays silent then.
+type drops struct {
+	there bool
+	next  time.Time
+	last  icounter
+}
+
+func (d *drops) begin(l *line) { d.there = d.read(l, &d.last) == nil }
+
+func (d *drops) read(l *line, c *icounter) error {
+	return l.control(func(fd int) error {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGICOUNT, uintptr(unsafe.Pointer(c))); errno != 0 {
+			return errno
+		}
+		return nil
+	})
+}
+
+// look reports what is new, at most once a second.
+func (d *drops) look(l *line, lost func(n int, reason string)) {
+	if !d.there || time.Now().Before(d.next) {
+		return
+	}
+	d.next = time.Now().Add(time.Second)
+	var now icounter
+	if d.read(l, &now) != nil {
+		return
+	}
+	lost(int(now.Overrun-d.last.Overrun)+int(now.BufOverrun-d.last.BufOverrun), "bytes came faster than they were taken")
+	lost(int(now.Frame-d.last.Frame)+int(now.Parity-d.last.Parity), "bytes were damaged on the wire, or baud and parity are wrong")
+	d.last = now
+}

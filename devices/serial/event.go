@@ -1,0 +1,74 @@
+// This file makes an event's fields of a frame.
+
+package serial
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+)
+
+// format turns frames into fields.
+type format struct {
+	name    string // text, json, nmea, hex or base64
+	needSum bool
+	clock   clock
+	lost    func(n int, reason string)
+}
+
+// fields are those of a frame; nil when it is none, which was counted. cut is whether it was too long.
+func (f *format) fields(frame []byte, cut bool, port string) map[string]any {
+	if cut {
+		f.lost(1, lostLong)
+		if f.name == "json" || f.name == "nmea" {
+			return nil
+		}
+	}
+	m := map[string]any{"text": nil, "json": nil, "bytes": nil, "port": port, "talker": nil, "sentence": nil, "fields": nil, "lat": nil, "lon": nil, "valid": nil,
+		"fix": nil, "speed": nil, "course": nil, "altitude": nil, "satellites": nil, "hdop": nil, "time": nil}
+	switch f.name {
+	case "hex":
+		m["text"], m["bytes"] = hex.EncodeToString(frame), bytes.Clone(frame)
+		return m
+	case "base64":
+		m["text"], m["bytes"] = base64.StdEncoding.EncodeToString(frame), bytes.Clone(frame)
+		return m
+	case "nmea":
+		s, garbage, wrong := readSentence(frame, f.needSum)
+		if garbage {
+			f.lost(1, lostGarbage)
+		}
+		if wrong != "" {
+			f.lost(1, wrong)
+			return nil
+		}
+		f.clock.fill(s, m)
+		m["text"] = strings.ToValidUTF8(string(frame[bytes.LastIndexAny(frame, "$!"):]), "\ufffd")
+		return m
+	}
+	m["text"] = strings.ToValidUTF8(string(frame), "\ufffd")
+	if !utf8.Valid(frame) {
+		m["bytes"] = bytes.Clone(frame)
+	}
+	var ok bool
+	if m["json"], ok = value(frame); !ok && f.name == "json" {
+		f.lost(1, lostJSON)
+		return nil
+	}
+	return m
+}
+
+// value is the frame's value when it is one of JSON.
+func value(frame []byte) (v any, ok bool) {
+	frame = bytes.TrimSpace(frame)
+	if len(frame) == 0 || !bytes.ContainsRune([]byte(`{["-0123456789tfn`), rune(frame[0])) {
+		return nil, false
+	}
+	if json.Unmarshal(frame, &v) != nil {
+		return nil, false
+	}
+	return v, true
+}

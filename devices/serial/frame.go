@@ -1,0 +1,187 @@
+// This file cuts what a port says into frames: lines, fixed lengths, or what comes between two silences.
+
+package serial
+
+import (
+	"bytes"
+	"time"
+)
+
+// The reasons that the source gives for what it lost.
+const (
+	lostLong    = "a frame was longer than max_frame and was cut"
+	lostFirst   = "the end of a line that began before the port was opened"
+	lostPart    = "the port went away within a frame"
+	lostShort   = "a silence within a frame of fixed length"
+	lostGarbage = "bytes that belong to no frame"
+	lostJSON    = "a frame is not JSON"
+	lostNMEA    = "a line is no NMEA sentence"
+	lostSum     = "an NMEA sentence has a wrong checksum"
+	lostNoSum   = "an NMEA sentence has no checksum"
+)
+
+// framing is how frames are cut.
+type framing struct {
+	kind      string // lines, fixed or gap
+	delimiter string
+	length    int
+	start     string
+	gap       time.Duration
+	max       int
+	skipFirst bool
+}
+
+func (o Options) framing() framing {
+	return framing{o.Framing, string(o.Delimiter), o.Length, string(o.Start), o.Gap, int(o.MaxFrame), o.SkipFirst}
+}
+
+// framer holds what came and is no frame yet: at most a frame and what was fed last.
+type framer struct {
+	framing
+	lost     func(n int, reason string)
+	buf      []byte
+	scanned  int  // of buf: there is no delimiter before it
+	take     int  // how much of buf the frame takes that next returned
+	cut      bool // the rest of it is still to come
+	skipping bool // until the next delimiter or silence: the rest of a frame that was cut
+	garbage  bool // the bytes before were none of a frame, and said so
+}
+
+func newFramer(f framing, lost func(n int, reason string)) *framer {
+	return &framer{framing: f, lost: lost}
+}
+
+// feed appends what came.
+func (f *framer) feed(b []byte) { f.buf = append(f.buf, b...) }
+
+// drop takes n bytes from the front. What stays moves down only when much is free: a chunk has many frames.
+func (f *framer) drop(n int) {
+	f.buf = f.buf[n:]
+	f.scanned = max(0, f.scanned-n)
+	if len(f.buf) == 0 {
+		f.buf = nil
+	}
+}
+
+// next is the next frame; taken says that it is done with, else it stays the next. silent says that nothing came for the
+// time of gap. cut is whether the frame was too long. The frame is good until feed or taken.
+func (f *framer) next(silent bool) (frame []byte, cut, ok bool) {
+	switch f.kind {
+	case "fixed":
+		frame, ok = f.fixed(silent)
+	case "gap":
+		frame, cut, ok = f.burst(silent)
+	default:
+		frame, cut, ok = f.line()
+	}
+	return frame, cut, ok
+}
+
+// taken removes the frame that next returned.
+func (f *framer) taken() {
+	f.drop(f.take)
+	f.skipping = f.skipping || f.cut
+	f.take, f.cut = 0, false
+}
+
+// line is the next that is not empty.
+func (f *framer) line() (line []byte, cut, ok bool) {
+	for {
+		i := bytes.Index(f.buf[f.scanned:], []byte(f.delimiter))
+		if i < 0 {
+			f.scanned = max(0, len(f.buf)-len(f.delimiter)+1)
+			switch {
+			case f.skipping:
+				f.drop(f.scanned)
+				return nil, false, false
+			case len(f.buf) >= f.max+max(2, len(f.delimiter)): // two with the \r
+				f.cut, f.take = true, f.max
+				return f.buf[:f.max], true, true
+			}
+			return nil, false, false
+		}
+		end := f.scanned + i
+		line, f.take = f.buf[:end], end+len(f.delimiter)
+		f.scanned = end // of a frame that isn't taken the end is there
+		if f.delimiter == "\n" {
+			line = bytes.TrimSuffix(line, []byte("\r"))
+		}
+		switch {
+		case f.skipping:
+			f.skipping = false
+		case f.skipFirst:
+			f.skipFirst = false
+			if len(line) > 0 {
+				f.lost(1, lostFirst)
+			}
+		case len(line) > f.max:
+			return line[:f.max], true, true
+		case len(line) > 0:
+			return line, false, true
+		}
+		f.taken()
+	}
+}
+
+// fixed is the next frame of the length.
+func (f *framer) fixed(silent bool) ([]byte, bool) {
+	if f.start != "" {
+		i := bytes.Index(f.buf, []byte(f.start))
+		if i < 0 { // the last bytes may be the first of a start
+			for i = max(0, len(f.buf)-len(f.start)+1); !bytes.HasPrefix([]byte(f.start), f.buf[i:]); i++ {
+			}
+		}
+		if i > 0 {
+			f.drop(i)
+			if !f.garbage {
+				f.garbage = true
+				f.lost(1, lostGarbage)
+			}
+		}
+	}
+	if len(f.buf) >= f.length {
+		f.take, f.garbage = f.length, false
+		return f.buf[:f.length], true
+	}
+	if silent && len(f.buf) > 0 {
+		f.drop(len(f.buf))
+		f.lost(1, lostShort)
+	}
+	return nil, false
+}
+
+// burst is what came before a silence.
+func (f *framer) burst(silent bool) (frame []byte, cut, ok bool) {
+	if f.skipping {
+		f.drop(len(f.buf))
+		f.skipping = !silent
+		return nil, false, false
+	}
+	switch {
+	case len(f.buf) > f.max:
+		f.cut, f.take = true, f.max
+		return f.buf[:f.max], true, true
+	case silent && len(f.buf) > 0:
+		f.take = len(f.buf)
+		return f.buf, false, true
+	}
+	return nil, false, false
+}
+
+// pause is how long to wait for more before next is asked with silent; 0 is for ever.
+func (f *framer) pause() time.Duration {
+	if f.kind == "lines" || len(f.buf) == 0 && !f.skipping {
+		return 0
+	}
+	return f.gap
+}
+
+// end says that the port went away. What is left is no frame.
+func (f *framer) end() {
+	if f.kind == "gap" && f.skipping { // it was counted as cut
+		return
+	}
+	if len(f.buf) > 0 {
+		f.lost(1, lostPart)
+	}
+}

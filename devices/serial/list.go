@@ -1,0 +1,75 @@
+// This file is what `postbus devices` lists.
+
+package serial
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Device is a serial port.
+type Device struct {
+	Path            string // /dev/ttyUSB0; may differ after the next start
+	ByID            string // its name in /dev/serial/by-id, which stays; empty when it has none
+	Vendor, Product string // of a USB device: four hexadecimal digits
+	Serial          string // its serial number; empty when it has none
+	Name            string // as it calls itself
+}
+
+// roots are where the machine's devices are, for tests.
+type roots struct{ dev, sys string }
+
+func machine() roots { return roots{"/dev", "/sys"} }
+
+// absent is an error that says that there is no such port now.
+type absent struct{ error }
+
+func (a absent) Unwrap() error { return a.error }
+
+// names lists ports in a sentence.
+func names(list []Device) string {
+	var out []string
+	for _, d := range list {
+		s := d.Path
+		if d.Vendor != "" {
+			s += " (usb:" + d.usb().String() + ")"
+		}
+		out = append(out, s)
+	}
+	if len(out) == 0 {
+		return "none"
+	}
+	const most = 20
+	if more := len(out) - most; more > 0 {
+		out = append(out[:most], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (d Device) usb() usbID { return usbID{d.Vendor, d.Product, d.Serial} }
+
+// Describe lists the ports as they are written in a file.
+func Describe() []string { return describe(List()) }
+
+func describe(list []Device) []string {
+	var out []string
+	for _, d := range list {
+		port, words := d.Path, []string{}
+		if d.Vendor != "" {
+			port = "usb:" + d.usb().String()
+			words = append(words, d.Path)
+		}
+		if d.ByID != "" {
+			words = append(words, d.ByID)
+		}
+		if d.Name != "" {
+			words = append(words, d.Name)
+		}
+		line := fmt.Sprintf("port: %q", port)
+		if len(words) > 0 {
+			line += "  # " + strings.Join(words, ", ")
+		}
+		out = append(out, line)
+	}
+	return out
+}

@@ -1,0 +1,150 @@
+// This file finds ports on Linux: sysfs says which there are and what is behind them.
+
+package serial
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// List is the ports that there are.
+func List() []Device { return list(machine()) }
+
+func list(r roots) []Device {
+	byID := map[string]string{}
+	links, _ := filepath.Glob(r.dev + "/serial/by-id/*")
+	for _, l := range links {
+		if real, err := filepath.EvalSymlinks(l); err == nil {
+			byID[real] = filepath.Base(l)
+		}
+	}
+	entries, _ := filepath.Glob(r.sys + "/class/tty/*/device") // a console has none
+	slices.SortFunc(entries, func(a, b string) int {
+		if d := len(a) - len(b); d != 0 {
+			return d
+		}
+		return strings.Compare(a, b)
+	})
+	var out []Device
+	for _, e := range entries {
+		dir := filepath.Dir(e)
+		if read(dir, "type") == "0" { // of ttyS0 to ttyS31: there is no chip
+			continue
+		}
+		d := Device{Path: filepath.Join(r.dev, filepath.Base(dir))}
+		if _, err := os.Stat(d.Path); err != nil {
+			continue // not yet, or not any more
+		}
+		d.ByID = byID[d.Path]
+		if up, err := filepath.EvalSymlinks(e); err == nil {
+			for ; strings.HasPrefix(up, r.sys+"/"); up = filepath.Dir(up) {
+				if d.Vendor = read(up, "idVendor"); d.Vendor != "" {
+					d.Product, d.Serial, d.Name = read(up, "idProduct"), read(up, "serial"), read(up, "product")
+					break
+				}
+			}
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// read is what a device says of itself, at most 256 bytes: it may say anything.
+func read(dir, name string) string {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	s := strings.TrimSpace(string(b))
+	return strings.ToValidUTF8(s[:min(len(s), 256)], "\ufffd")
+}
+
+// find is the path of a port. It is absent when there is none.
+func find(p Port, r roots) (string, error) {
+	u, isUSB := p.usb()
+	if isUSB {
+		return findUSB(u, r)
+	}
+	path := string(p)
+	if !p.isPath() {
+		path = filepath.Join(r.dev, "serial/by-id", string(p))
+	}
+	real, err := filepath.EvalSymlinks(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", absent{fmt.Errorf("there is no %s; there are %s", path, names(list(r)))}
+	case err != nil:
+		return "", fmt.Errorf("looking for %s: %w", path, err)
+	}
+	return real, nil
+}
+
+func findUSB(u usbID, r roots) (string, error) {
+	all := list(r)
+	var found []Device
+	for _, d := range all {
+		if d.Vendor == u.vendor && d.Product == u.product && (u.serial == "" || u.serial == d.Serial) {
+			found = append(found, d)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", absent{fmt.Errorf("there is no port of usb:%s; there are %s", u, names(all))}
+	case 1:
+		return found[0].Path, nil
+	}
+	var which []string
+	for _, d := range found {
+		name := d.ByID
+		if name == "" {
+			name = d.Path
+		}
+		which = append(which, name)
+	}
+	return "", fmt.Errorf("usb:%s has %d ports: write port: and one of %s", u, len(found), strings.Join(which, ", "))
+}
+
+// watch is news of ports that come, or become readable. Where the kernel gives none, news is nil.
+func watch(p Port, r roots) (news <-chan struct{}, closeIt func()) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, func() {}
+	}
+	dirs := []string{r.dev, r.dev + "/serial", r.dev + "/serial/by-id"}
+	if p.isPath() {
+		dirs = append(dirs, filepath.Dir(string(p)))
+	}
+	watched := false
+	for _, d := range dirs {
+		_, err := unix.InotifyAddWatch(fd, d, unix.IN_CREATE|unix.IN_ATTRIB|unix.IN_MOVED_TO)
+		watched = watched || err == nil
+	}
+	f := os.NewFile(uintptr(fd), "inotify")
+	if !watched {
+		f.Close()
+		return nil, func() {}
+	}
+	c := make(chan struct{}, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		buf := make([]byte, 4096)
+		for {
+			if _, err := f.Read(buf); err != nil {
+				return
+			}
+			select {
+			case c <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return c, func() { f.Close(); <-ended }
+}

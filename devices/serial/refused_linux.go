@@ -1,0 +1,96 @@
+// This file says why a port can't be had: whose it is, and what to do.
+
+package serial
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"go.bug.st/serial"
+	"golang.org/x/sys/unix"
+)
+
+// refused adds to a failed opening what to do.
+func refused(path string, err error) error {
+	var e *serial.PortError
+	code := serial.PortErrorCode(-1)
+	if errors.As(err, &e) {
+		code = e.Code()
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return absent{fmt.Errorf("there is no %s: %w", path, err)}
+	case errors.Is(err, unix.EBUSY), code == serial.PortBusy:
+		return fmt.Errorf("%s is busy: %s", path, holder(path))
+	case errors.Is(err, fs.ErrPermission), code == serial.PermissionDenied:
+		return denied(path, err)
+	case code == serial.InvalidSerialPort:
+		return fmt.Errorf("%s is no serial port, or can't be set as the file says: %w", path, err)
+	}
+	return fmt.Errorf("opening %s: %w", path, err)
+}
+
+// denied says who may open a port.
+func denied(path string, err error) error {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) == nil && st.Gid != 0 && st.Mode&0o060 == 0o060 {
+		group := strconv.Itoa(int(st.Gid))
+		if g, err := user.LookupGroupId(group); err == nil {
+			group = g.Name
+		}
+		return fmt.Errorf("no permission for %s: it is for the group %s; add the user that runs postbus (sudo usermod -aG %s USER) and start postbus again: %w", path, group, group, err)
+	}
+	return fmt.Errorf(`no permission for %s: only root has it; write SUBSYSTEM=="tty", KERNEL=="%s", GROUP="dialout", MODE="0660" into /etc/udev/rules.d/60-serial.rules, `+
+		`add the user that runs postbus to the group dialout, and plug it in again: %w`, path, filepath.Base(path), err)
+}
+
+// holder says who has a port open, as far as our rights let us see it.
+func holder(path string) string {
+	if who := holders(path); len(who) > 0 {
+		return "it is held by " + strings.Join(who, " and ")
+	}
+	return "another program holds it (sudo fuser " + path + " says which)"
+}
+
+// holders are the processes that have a port open. A port of our own that is closed already is none.
+func holders(path string) []string {
+	var who []string
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, proc := range procs {
+		entries, err := os.ReadDir(proc + "/fd")
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if to, err := os.Readlink(proc + "/fd/" + e.Name()); err != nil || to != path {
+				continue
+			}
+			pid, _ := strconv.Atoi(filepath.Base(proc))
+			if pid == os.Getpid() {
+				who = append(who, "postbus itself, perhaps for another plugin")
+			} else {
+				comm, _ := os.ReadFile(proc + "/comm")
+				who = append(who, fmt.Sprintf("%s (process %d)", strings.TrimSpace(string(comm)), pid))
+			}
+			break
+		}
+	}
+	return who
+}
+
+// others are the other programs that have an open port.
+func others(l *line) []string {
+	var out []string
+	for _, who := range holders(l.path) {
+		if !strings.HasPrefix(who, "postbus itself") {
+			out = append(out, who)
+		}
+	}
+	return out
+}

@@ -1,0 +1,164 @@
+// Package serial is the kind `serial`: what a serial port says as events, and events as something that is said to it.
+//
+// What the source promises:
+//
+//   - An event for each frame: a line, a fixed number of bytes, or what comes between two silences. What is too long is
+//     cut, what is no frame (garbage, a wrong checksum, half a line when the port goes away) is no event; both are counted
+//     as lost, with a reason. So is what the kernel says that it dropped, where its driver counts it.
+//   - A port that is absent is waited for, and found again after it was unplugged, wherever it lands: by a name in
+//     /dev/serial/by-id or by its USB ids.
+//   - A reload keeps the port open, and half a line stays half a line, as long as the port's settings stay. Other
+//     settings open it anew.
+//
+// What the action promises: an event is acknowledged when its bytes have left the machine's buffer. What could not be sent
+// in time is taken back from the buffer and tried again, so that the other side may see a beginning twice.
+//
+// A source and an action of one plugin file that name a port with the same words share it, opened once. Nobody else can
+// open it meanwhile, but for root.
+package serial
+
+import (
+	_ "embed"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"go.bug.st/serial"
+)
+
+// Sample is a commented plugin file with the source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the source does, for the documentation.
+const About = "Reads a serial port: an event for each line, for each frame of a fixed length, or for what comes between two silences. A frame is text, JSON, an NMEA sentence of a GPS receiver " +
+	"(the checksum is verified, the position is in degrees), or bytes as hexadecimal or base64. The port may be named by its USB ids or by its name in `/dev/serial/by-id` and may come and " +
+	"go. What is garbage, too long or has a wrong checksum is counted. With the action `serial` in the same file the port is shared. It runs on every platform (USB ids and by-id " +
+	"names on Linux); postbus must be in the group `dialout`."
+
+// Options of the source.
+type Options struct {
+	Port     Port   `key:"port" doc:"the port: a path, as /dev/ttyUSB0 or COM3; its name in /dev/serial/by-id; or a USB device, as usb:0403:6001 or usb:0403:6001:SERIAL" need:"yes"`
+	Baud     int    `key:"baud" doc:"bits a second" min:"50" max:"4000000"`
+	DataBits int    `key:"data_bits" doc:"bits of a character" min:"5" max:"8"`
+	Parity   string `key:"parity" doc:"the bit that guards a character" oneof:"none|even|odd|mark|space"`
+	StopBits int    `key:"stop_bits" doc:"stop bits of a character" min:"1" max:"2"`
+	DTR      bool   `key:"dtr" doc:"whether the line DTR is on while the port is open; off keeps some boards from starting anew, but for a few milliseconds it is on anyway"`
+	RTS      bool   `key:"rts" doc:"whether the line RTS is on while the port is open"`
+
+	Framing   string        `key:"framing" doc:"where a frame ends: at a delimiter (lines), after a number of bytes (fixed), or at a silence (gap)" oneof:"lines|fixed|gap"`
+	Delimiter Bytes         `key:"delimiter" doc:"lines: what ends a line; with \"\\n\" a \"\\r\" before it belongs to it; hex:0d0a is bytes"`
+	Length    int           `key:"length" doc:"fixed: how many bytes a frame has" min:"1" max:"65536"`
+	Start     Bytes         `key:"start" doc:"fixed: what every frame begins with, as hex:424d; what comes before it is dropped and counted"`
+	Gap       time.Duration `key:"gap" doc:"gap: how long nothing must come for the frame to end; fixed: after so long the next byte begins a frame; 0s: never" min:"0s" max:"1m"`
+	MaxFrame  int64         `key:"max_frame" doc:"longest frame of lines and gap; what is longer is cut" unit:"size" min:"1B" max:"1MiB"`
+	SkipFirst bool          `key:"skip_first" doc:"lines: whether what comes before the first delimiter after opening is dropped, since it may be the end of a line"`
+
+	Format   string `key:"format" doc:"what a frame is: text (which may be JSON), json or nmea and nothing else, or bytes that become hex or base64" oneof:"text|json|nmea|hex|base64"`
+	Checksum string `key:"checksum" doc:"nmea: whether a sentence needs a checksum, or one is verified if there is one" oneof:"needed|if-there"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options {
+	return Options{Baud: 9600, DataBits: 8, Parity: "none", StopBits: 1, DTR: true, RTS: true, Framing: "lines", Delimiter: "\n", Gap: 100 * time.Millisecond,
+		MaxFrame: 64 << 10, Format: "text", Checksum: "needed"}
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	var errs []error
+	wrong := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	fixed := o.Framing == "fixed"
+	switch {
+	case fixed && o.Length == 0:
+		wrong("length", "fixed needs a length", "write length: 32")
+	case !fixed && o.Length != 0:
+		wrong("length", "length is for framing: fixed", "write framing: fixed, or leave length out")
+	case fixed && len(o.Start) > o.Length:
+		wrong("start", fmt.Sprintf("a start of %d bytes is longer than a frame of %d", len(o.Start), o.Length), "start is the first bytes of the frame")
+	case !fixed && o.Start != "":
+		wrong("start", "start is for framing: fixed", "write framing: fixed, or leave start out")
+	}
+	if o.Framing == "lines" && o.Delimiter == "" {
+		wrong("delimiter", "the delimiter is empty", `write delimiter: "\n"`)
+	}
+	if o.Framing == "gap" && o.Gap < time.Millisecond {
+		wrong("gap", "a gap must be a millisecond at least", "write gap: 20ms")
+	}
+	if o.SkipFirst && o.Framing != "lines" {
+		wrong("skip_first", "skip_first is for framing: lines", "leave it out")
+	}
+	if (o.Format == "nmea" || o.Format == "json") && o.Framing == "fixed" {
+		wrong("format", o.Format+" has no fixed length", "write framing: lines")
+	}
+	return errs
+}
+
+// Claims is what can be held once: the port, as it is written.
+func (o Options) Claims() []string { return []string{o.Port.claim()} }
+
+// Access is what the source touches.
+func (o Options) Access() []string { return []string{o.Port.access()} }
+
+// setting is how a port is set.
+type setting struct {
+	baud, dataBits, stopBits int
+	parity                   string
+	dtr, rts                 bool
+}
+
+func (o Options) setting() setting {
+	return setting{o.Baud, o.DataBits, o.StopBits, o.Parity, o.DTR, o.RTS}
+}
+
+// mode is the setting as the library has it.
+func (s setting) mode() *serial.Mode {
+	m := &serial.Mode{BaudRate: s.baud, DataBits: s.dataBits, StopBits: serial.OneStopBit,
+		Parity: map[string]serial.Parity{"even": serial.EvenParity, "odd": serial.OddParity, "mark": serial.MarkParity, "space": serial.SpaceParity}[s.parity]}
+	if s.stopBits == 2 {
+		m.StopBits = serial.TwoStopBits
+	}
+	if !s.dtr || !s.rts { // both are on anyway, and a pseudo terminal has neither
+		m.InitialStatusBits = &serial.ModemOutputBits{DTR: s.dtr, RTS: s.rts}
+	}
+	return m
+}
+
+// Event documents the fields of an event.
+type Event struct {
+	Text  string `key:"text" doc:"the frame as text, without its delimiter; bytes that are not UTF-8 are replaced; with format hex or base64 the bytes in that form"`
+	JSON  any    `key:"json" doc:"the value, when the frame is JSON; nil with format nmea, hex and base64"`
+	Bytes any    `key:"bytes" doc:"the bytes as they came, when they are not UTF-8, and with format hex or base64"`
+	Port  string `key:"port" doc:"the port's path, as /dev/ttyUSB0"`
+
+	Talker     string   `key:"talker" doc:"nmea: who speaks, as GP, GN or II; P for what a maker made up"`
+	Sentence   string   `key:"sentence" doc:"nmea: what it says, as GGA or RMC"`
+	Fields     []string `key:"fields" doc:"nmea: the words of the sentence, after its name"`
+	Lat        float64  `key:"lat" doc:"nmea: latitude in degrees, negative in the south; nil without a fix. As lon, of RMC, GGA, GNS and GLL"`
+	Lon        float64  `key:"lon" doc:"nmea: longitude in degrees, negative in the west; nil without a fix"`
+	Valid      bool     `key:"valid" doc:"nmea: whether there is a fix, of RMC, GGA, GNS and GLL; else nil"`
+	Fix        int      `key:"fix" doc:"nmea: quality of the fix, of GGA: 0 none, 1 GPS, 2 differential, 4 and 5 RTK; else nil"`
+	Speed      float64  `key:"speed" doc:"nmea: over ground in metres a second, of RMC and VTG; else nil"`
+	Course     float64  `key:"course" doc:"nmea: over ground in degrees from north, of RMC and VTG; nil when there is none"`
+	Altitude   float64  `key:"altitude" doc:"nmea: above the sea in metres, of GGA and GNS; else nil"`
+	Satellites int      `key:"satellites" doc:"nmea: how many are used, of GGA and GNS; else nil"`
+	HDOP       float64  `key:"hdop" doc:"nmea: how much the satellites' places blur the position, of GGA and GNS; else nil"`
+	Time       string   `key:"time" doc:"nmea: the receiver's time, RFC 3339; of GGA, GNS and GLL with the date of the last RMC or ZDA, nil as long as there was none"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Log() *slog.Logger
+	Degraded(err error)
+	Lost(n int, reason string)
+	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
+}

@@ -1,0 +1,158 @@
+// This file is a port that the source and the action of one plugin have together, and that a reload hands over.
+
+package serial
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// shared is the port; the bus keeps it (Env.Hold) as long as a source or an action of the plugin has it. It is open from
+// when somebody needs it.
+type shared struct {
+	mu      sync.Mutex
+	l       *line // nil: it is not open
+	set     setting
+	source  *setting // what the source wants; nil while there is none
+	framer  *framer  // what a former source left: the beginning of a frame
+	writing sync.Mutex
+}
+
+var (
+	errNotShared = errors.New("the port is held by something else of this plugin")
+	errTwo       = errors.New("another source of this plugin reads the port: one must do")
+)
+
+// join finds or makes the shared port of a plugin.
+func join(env interface {
+	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
+}, p Port) (*shared, func(), error) {
+	held, release, err := env.Hold(p.claim(), func() (io.Closer, error) { return &shared{}, nil })
+	if err != nil {
+		return nil, nil, err
+	}
+	s, ok := held.(*shared)
+	if !ok {
+		release()
+		return nil, nil, errNotShared
+	}
+	return s, release, nil
+}
+
+// enter makes the caller the source, of which there is one.
+func (s *shared) enter(set setting) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.source != nil {
+		return errTwo
+	}
+	s.source = &set
+	return nil
+}
+
+func (s *shared) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.source = nil
+}
+
+// get is the open port. The source's settings count; the action's only where there is no source.
+func (s *shared) get(p Port, r roots, set setting) (*line, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.source != nil {
+		set = *s.source
+	}
+	if s.l != nil && s.set == set {
+		return s.l, nil
+	}
+	s.close()
+	path, err := find(p, r)
+	if err != nil {
+		return nil, err
+	}
+	if s.l, err = openLine(path, set); err != nil {
+		s.l = nil
+		return nil, err
+	}
+	s.set = set
+	return s.l, nil
+}
+
+// close closes what is open. mu is held.
+func (s *shared) close() {
+	if s.l != nil {
+		s.l.Close()
+		s.l, s.framer = nil, nil
+	}
+}
+
+// drop closes a port that is of no more use, unless that was done.
+func (s *shared) drop(l *line) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.l == l {
+		s.close()
+	}
+}
+
+// leaveFramer keeps the beginning of a frame for the next source, as long as the port stays open.
+func (s *shared) leaveFramer(l *line, f *framer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.l == l {
+		s.framer = f
+	}
+}
+
+func (s *shared) takeFramer(l *line) *framer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.l != l {
+		return nil
+	}
+	f := s.framer
+	s.framer = nil
+	return f
+}
+
+// Close closes the port.
+func (s *shared) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.close()
+	return nil
+}
+
+// write writes all in a time, or nothing more of it: what is in the buffer is taken back. One writes at a time.
+func (s *shared) write(ctx context.Context, l *line, data []byte, timeout time.Duration, drain bool) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	until := time.Now().Add(timeout)
+	if err := l.SetWriteDeadline(until); err != nil {
+		return err
+	}
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_ = l.SetWriteDeadline(time.Unix(1, 0)) // fails only when closed
+	})
+	_, err := l.Write(data)
+	if !stop() {
+		<-woken
+	}
+	if err == nil && drain {
+		err = l.drain(ctx, until)
+	}
+	if ctx.Err() != nil && err != nil {
+		err = ctx.Err()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil && err != nil {
+		l.discard()
+	}
+	return err
+}

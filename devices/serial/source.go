@@ -1,0 +1,232 @@
+// This file is the source: it has its port whenever it is there, and makes events of what it says.
+
+package serial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	absence = 30 * time.Second       // to look for an absent port, beside the kernel's news
+	retry   = 5 * time.Second        // to try a port that is busy or not ours, of which there is no news when it is free
+	poll    = time.Second            // to look for an absent port where there is no news
+	settle  = 100 * time.Millisecond // after news, for udev to give names and rights
+	often   = 15                     // how many times it is looked for after news, each after settle
+)
+
+// Source is one port. It is used once: New, Open, Stream, Close.
+type Source struct {
+	o       Options
+	env     Env
+	roots   roots
+	port    *shared
+	entered bool
+	release func()
+	format  format
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source {
+	return &Source{o: o, env: env, roots: machine(), format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}}
+}
+
+// Open opens the port, or takes it over from this plugin's previous source. A port that is absent is no error: Stream
+// waits for it. One that is busy, that may not be opened or that is no port is.
+func (s *Source) Open(context.Context) (err error) {
+	if s.port, s.release, err = join(s.env, s.o.Port); err != nil {
+		return err
+	}
+	if err := s.port.enter(s.o.setting()); err != nil {
+		return err
+	}
+	s.entered = true
+	var a absent
+	if _, err = s.port.get(s.o.Port, s.roots, s.o.setting()); errors.As(err, &a) {
+		return nil
+	}
+	return err
+}
+
+// Close lets go of the port, unless the next source or an action has it.
+func (s *Source) Close() error {
+	if s.entered {
+		s.port.leave()
+		s.entered = false
+	}
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
+	return nil
+}
+
+// post is what Stream is given.
+type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
+
+// Stream posts frames until ctx ends. It doesn't end when the port is unplugged.
+func (s *Source) Stream(ctx context.Context, p post) error {
+	for {
+		l, err := s.await(ctx)
+		if err != nil {
+			return nil // ctx ended
+		}
+		s.env.Degraded(nil)
+		s.warn(l)
+		if err := s.read(ctx, l, p); err == nil || ctx.Err() != nil {
+			return nil
+		} else {
+			s.port.drop(l)
+			s.env.Degraded(fmt.Errorf("%s is gone: %w; it is waited for", s.o.Port, cause(err)))
+		}
+		if time.Since(l.opened) < poll { // a port that can be opened and not be read
+			if !sleep(ctx, poll) {
+				return nil
+			}
+		}
+	}
+}
+
+// cause is an error without the operation and the path, which are not the user's words.
+func cause(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// await opens the port as soon as it can be. An error is ctx's.
+func (s *Source) await(ctx context.Context) (*line, error) {
+	l, err := s.port.get(s.o.Port, s.roots, s.o.setting())
+	if err == nil {
+		return l, nil
+	}
+	news, closeNews := watch(s.o.Port, s.roots)
+	defer closeNews()
+	soon := 0
+	for ctx.Err() == nil {
+		if l, err = s.port.get(s.o.Port, s.roots, s.o.setting()); err == nil { // the news began after the first look
+			return l, nil
+		}
+		s.env.Degraded(fmt.Errorf("%w; it is waited for", err))
+		wait := retry
+		var a absent
+		switch {
+		case soon > 0:
+			soon--
+			wait = settle
+		case !errors.As(err, &a):
+		case news == nil:
+			wait = poll
+		default:
+			wait = absence
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-news:
+			soon = often
+			sleep(ctx, settle)
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+	return nil, ctx.Err()
+}
+
+// warn says when another program has the port open as well: each of them gets some of the bytes.
+func (s *Source) warn(l *line) {
+	if others := others(l); len(others) > 0 {
+		s.env.Log().Warn("the port is open in another program as well, which takes bytes away", "port", l.path, "program", strings.Join(others, ", "))
+	}
+}
+
+// read posts what comes until ctx ends, which is no error, or the port is gone.
+func (s *Source) read(ctx context.Context, l *line, p post) error {
+	f := s.port.takeFramer(l)
+	if f != nil && f.kind != s.o.Framing {
+		f.lost = s.env.Lost
+		f.end()
+		f = nil
+	}
+	if f == nil {
+		f = newFramer(s.o.framing(), s.env.Lost)
+	} else {
+		skip := f.skipFirst
+		f.framing, f.lost = s.o.framing(), s.env.Lost
+		f.skipFirst, f.scanned, f.take, f.cut = skip, 0, 0, false
+	}
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_ = l.SetReadDeadline(time.Unix(1, 0)) // fails only when closed
+	})
+	defer func() {
+		if !stop() {
+			<-woken // the next source sets another deadline
+		}
+	}()
+	chunk := make([]byte, 4096)
+	silent := false
+	for {
+		for {
+			frame, cut, ok := f.next(silent)
+			if !ok {
+				break
+			}
+			if m := s.format.fields(frame, cut, l.path); m != nil {
+				if err := p(ctx, time.Now(), m, nil); err != nil {
+					s.port.leaveFramer(l, f) // the frame is the next source's
+					return nil
+				}
+			}
+			f.taken()
+		}
+		until := time.Time{}
+		if d := f.pause(); d > 0 {
+			until = time.Now().Add(d)
+		}
+		if err := l.SetReadDeadline(until); err != nil {
+			f.end()
+			return err
+		}
+		if ctx.Err() != nil { // AfterFunc's deadline may have come before ours
+			s.port.leaveFramer(l, f)
+			return nil
+		}
+		n, err := l.Read(chunk)
+		f.feed(chunk[:n])
+		silent = n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
+		l.drops.look(l, s.env.Lost)
+		switch {
+		case ctx.Err() != nil:
+			s.port.leaveFramer(l, f)
+			return nil
+		case err != nil && !silent:
+			for frame, cut, ok := f.next(false); ok; frame, cut, ok = f.next(false) {
+				if m := s.format.fields(frame, cut, l.path); m != nil && p(ctx, time.Now(), m, nil) != nil {
+					return nil
+				}
+				f.taken()
+			}
+			f.end()
+			return err
+		}
+	}
+}

@@ -1,0 +1,413 @@
+//go:build linux
+
+// The tests with a real bus, on which the test itself is systemd.
+
+package unit
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// bus is a dbus-daemon of its own.
+type bus struct {
+	t       *testing.T
+	dir     string
+	address string
+	cmd     *exec.Cmd
+}
+
+func newBus(t *testing.T) *bus {
+	t.Helper()
+	if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		t.Skip("needs dbus-daemon, which is in Debian's dbus-daemon (or dbus)")
+	}
+	dir, err := os.MkdirTemp("", "unit") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bus{t: t, dir: dir, address: "unix:path=" + dir + "/bus"}
+	config := fmt.Sprintf(`<busconfig><type>session</type><listen>%s</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`, b.address)
+	if err := os.WriteFile(dir+"/config", []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		b.stop()
+		os.RemoveAll(dir)
+	})
+	b.start()
+	return b
+}
+
+func (b *bus) start() {
+	b.t.Helper()
+	b.cmd = exec.Command("dbus-daemon", "--nofork", "--nopidfile", "--config-file="+b.dir+"/config")
+	if err := b.cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		c, err := net.Dial("unix", b.dir+"/bus")
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(end) {
+			b.t.Fatal("the bus does not come up:", err)
+		}
+	}
+}
+
+func (b *bus) stop() {
+	if b.cmd.ProcessState == nil {
+		_ = b.cmd.Process.Kill()
+		_ = b.cmd.Wait()
+	}
+	_ = os.Remove(b.dir + "/bus")
+}
+
+// fakeSystemd has units, and tells of their changes to who subscribed.
+type fakeSystemd struct {
+	t    *testing.T
+	conn *dbus.Conn
+
+	mu         sync.Mutex
+	units      map[string]map[string]map[string]dbus.Variant // by name, and interface
+	subscribed int
+}
+
+func service(active, sub string) map[string]map[string]dbus.Variant {
+	v := dbus.MakeVariant
+	return map[string]map[string]dbus.Variant{
+		unitKind:             {"ActiveState": v(active), "SubState": v(sub), "Description": v("A web server"), "LoadState": v("loaded")},
+		systemd + ".Service": {"Result": v("success"), "MainPID": v(uint32(0)), "ExecMainCode": v(int32(0)), "ExecMainStatus": v(int32(0))},
+	}
+}
+
+func path(name string) dbus.ObjectPath {
+	return dbus.ObjectPath(string(managerPath) + "/unit/" + strings.NewReplacer(".", "_2e", "-", "_2d").Replace(name))
+}
+
+func (b *bus) systemd(units ...string) *fakeSystemd {
+	b.t.Helper()
+	conn, err := dbus.Connect(b.address)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { conn.Close() })
+	f := &fakeSystemd{t: b.t, conn: conn, units: map[string]map[string]map[string]dbus.Variant{}}
+	for _, u := range units {
+		f.units[u] = service("inactive", "dead")
+	}
+	if err := conn.Export(f, managerPath, manager); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := conn.ExportSubtreeMethodTable(map[string]any{"GetAll": f.getAll}, managerPath, properties); err != nil {
+		b.t.Fatal(err)
+	}
+	if r, err := conn.RequestName(systemd, dbus.NameFlagDoNotQueue); err != nil || r != dbus.RequestNameReplyPrimaryOwner {
+		b.t.Fatal(r, err)
+	}
+	return f
+}
+
+// Subscribe is a method on the bus, as the others that begin with a capital letter.
+func (f *fakeSystemd) Subscribe() *dbus.Error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.subscribed++
+	return nil
+}
+
+func (f *fakeSystemd) LoadUnit(name string) (dbus.ObjectPath, *dbus.Error) { return path(name), nil }
+
+type listed struct {
+	Name, Description, Load, Active, Sub, Following string
+	Path                                            dbus.ObjectPath
+	Job                                             uint32
+	JobType                                         string
+	JobPath                                         dbus.ObjectPath
+}
+
+func (f *fakeSystemd) ListUnits() ([]listed, *dbus.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := []listed{{Name: "ngin.service", Load: "not-found", Path: "/x", JobPath: "/"}}
+	for name := range f.units {
+		out = append(out, listed{Name: name, Description: "A web server", Load: "loaded", Active: "active", Path: path(name), JobPath: "/"})
+	}
+	return out, nil
+}
+
+type unitFile struct{ Path, State string }
+
+func (f *fakeSystemd) ListUnitFiles() ([]unitFile, *dbus.Error) {
+	return []unitFile{{"/lib/systemd/system/nginx-debug.service", "disabled"}, {"/lib/systemd/system/cron.service", "enabled"}}, nil
+}
+
+func (f *fakeSystemd) getAll(m dbus.Message, kind string) (map[string]dbus.Variant, *dbus.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, _ := m.Headers[dbus.FieldPath].Value().(dbus.ObjectPath)
+	for name, u := range f.units {
+		if path(name) == at {
+			return maps.Clone(u[kind]), nil
+		}
+	}
+	v := dbus.MakeVariant
+	return map[string]dbus.Variant{"LoadState": v("not-found"), "ActiveState": v("inactive"), "SubState": v("dead")}, nil
+}
+
+// set changes a unit, and tells of it unless silent.
+func (f *fakeSystemd) set(name, active, sub string, silent bool, more map[string]any) {
+	f.t.Helper()
+	f.mu.Lock()
+	u := f.units[name]
+	news := map[string]dbus.Variant{"ActiveState": dbus.MakeVariant(active), "SubState": dbus.MakeVariant(sub)}
+	maps.Copy(u[unitKind], news)
+	for k, v := range more {
+		u[systemd+".Service"][k] = dbus.MakeVariant(v)
+	}
+	subscribed := f.subscribed
+	f.mu.Unlock()
+	if silent {
+		return
+	}
+	if subscribed == 0 {
+		f.t.Error("nobody has subscribed: systemd would say nothing")
+	}
+	for _, e := range []struct {
+		kind string
+		news map[string]dbus.Variant
+	}{{systemd + ".Service", map[string]dbus.Variant{"StatusText": dbus.MakeVariant("x")}}, {unitKind, news}} {
+		if err := f.conn.Emit(path(name), properties+".PropertiesChanged", e.kind, e.news, []string{"Conditions"}); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+type env struct{ degraded chan error }
+
+func (e env) Degraded(err error) { e.degraded <- err }
+
+// well waits until the source says that it is, or isn't.
+func (e env) well(t *testing.T, want bool) error {
+	t.Helper()
+	for end := time.After(10 * time.Second); ; {
+		select {
+		case err := <-e.degraded:
+			if (err == nil) == want {
+				return err
+			}
+		case <-end:
+			t.Fatalf("the source was not well (%v) within 10 s", want)
+		}
+	}
+}
+
+func (b *bus) source(units ...string) (*Source, env) {
+	o := Defaults()
+	o.Units, o.Address = units, b.address
+	e := env{make(chan error, 10000)}
+	s := New(o, e)
+	s.waitMin = 20 * time.Millisecond
+	return s, e
+}
+
+func run(t *testing.T, s *Source) (expect func(want ...string), stop func() error) {
+	t.Helper()
+	if errs := s.o.Check(); errs != nil {
+		t.Fatal(errs)
+	}
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	events, ended := make(chan map[string]any, 10000), make(chan error, 1)
+	go func() {
+		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
+	}()
+	expect = func(want ...string) {
+		t.Helper()
+		for _, w := range want {
+			select {
+			case e := <-events:
+				got := fmt.Sprint(e["unit"], " ", e["before"], ">", e["state"], " ", e["sub"], " ", e["result"], " ", e["pid"], " ", e["exit"], " ", e["initial"])
+				if got != w || e["description"] != "A web server" || e["loaded"] != "loaded" {
+					t.Errorf("got %s (%v), want %s", got, e, w)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s did not come within 10 s", w)
+			}
+		}
+	}
+	return expect, func() error {
+		t.Helper()
+		cancel()
+		var err error
+		select {
+		case err = <-ended:
+		case <-time.After(time.Second):
+			t.Error("the source did not end within a second")
+		}
+		if cerr := s.Close(); cerr != nil {
+			t.Error(cerr)
+		}
+		if len(events) > 0 {
+			t.Errorf("there is one more event: %v", <-events)
+		}
+		return err
+	}
+}
+
+func TestStates(t *testing.T) {
+	before := runtime.NumGoroutine()
+	t.Run("", func(t *testing.T) {
+		b := newBus(t)
+		f := b.systemd("nginx.service", "cron.service", "other.service")
+		s, _ := b.source("nginx", "cron.service")
+		expect, stop := run(t, s)
+		f.set("nginx.service", "activating", "start", false, map[string]any{"MainPID": uint32(4711)})
+		f.set("other.service", "failed", "failed", false, nil)
+		expect("nginx.service inactive>activating start success 4711 <nil> false")
+		f.set("nginx.service", "active", "running", false, nil)
+		f.set("nginx.service", "active", "running", false, nil) // nothing new
+		expect("nginx.service activating>active running success 4711 <nil> false")
+		f.set("cron.service", "active", "running", false, nil)
+		expect("cron.service inactive>active running success <nil> <nil> false")
+		f.set("nginx.service", "failed", "failed", false, map[string]any{"MainPID": uint32(0), "Result": "exit-code", "ExecMainCode": int32(1), "ExecMainStatus": int32(3)})
+		expect("nginx.service active>failed failed exit-code <nil> 3 false")
+		// As after `systemctl daemon-reload`: it tells no more than that.
+		f.set("cron.service", "inactive", "dead", true, nil)
+		if err := f.conn.Emit(managerPath, manager+".Reloading", false); err != nil {
+			t.Fatal(err)
+		}
+		expect("cron.service active>inactive dead success <nil> <nil> false")
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		f.conn.Close()
+	})
+	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
+}
+
+func TestInitialStates(t *testing.T) {
+	b := newBus(t)
+	f := b.systemd("nginx.service", "cron.service")
+	f.set("nginx.service", "active", "running", true, map[string]any{"MainPID": uint32(7)})
+	s, _ := b.source("nginx", "cron")
+	s.o.Initial = true
+	expect, stop := run(t, s)
+	expect("nginx.service <nil>>active running success 7 <nil> true", "cron.service <nil>>inactive dead success <nil> <nil> true")
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAUnitThatDoesNotExist(t *testing.T) {
+	b := newBus(t)
+	b.systemd("nginx.service", "ssh.service")
+	for unit, want := range map[string]string{
+		"ngnix": "there is no unit ngnix.service; there are nginx.service",
+		"ngin":  "there is no unit ngin.service; there are nginx-debug.service, nginx.service",
+		"crond": "there is no unit crond.service; there are cron.service",
+		"zzz":   "there is no unit zzz.service; `systemctl list-unit-files` lists them",
+	} {
+		s, _ := b.source(unit)
+		if err := s.Open(t.Context()); err == nil || err.Error() != want {
+			t.Errorf("%s: %v", unit, err)
+		}
+		s.Close()
+	}
+}
+
+func TestTheBusAndSystemdComeAndGo(t *testing.T) {
+	b := newBus(t)
+	b.stop()
+	s, e := b.source("nginx")
+	expect, stop := run(t, s)
+	if err := e.well(t, false); !strings.Contains(err.Error(), "the system bus of D-Bus doesn't run") {
+		t.Error(err)
+	}
+	b.start()
+	if err := e.well(t, false); !strings.Contains(err.Error(), "systemd is not on the bus; does this machine run it?") {
+		t.Error(err)
+	}
+	f := b.systemd("nginx.service")
+	e.well(t, true)
+	f.set("nginx.service", "active", "running", false, nil)
+	expect("nginx.service inactive>active running success <nil> <nil> false")
+
+	b.stop()
+	if err := e.well(t, false); !strings.Contains(err.Error(), "the bus has ended the connection") {
+		t.Error(err)
+	}
+	b.start()
+	f = b.systemd("nginx.service") // and has another state than before
+	f.set("nginx.service", "failed", "failed", true, nil)
+	e.well(t, true)
+	expect("nginx.service active>failed failed success <nil> <nil> false")
+
+	if _, err := f.conn.ReleaseName(systemd); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.well(t, false); err == nil {
+		t.Error("it is well without systemd")
+	}
+	if _, err := f.conn.RequestName(systemd, 0); err != nil {
+		t.Fatal(err)
+	}
+	e.well(t, true)
+	f.set("nginx.service", "inactive", "dead", false, nil)
+	expect("nginx.service failed>inactive dead success <nil> <nil> false")
+
+	// The unit is gone when systemd is back: that is for somebody to see to.
+	f.mu.Lock()
+	delete(f.units, "nginx.service")
+	f.mu.Unlock()
+	if _, err := f.conn.ReleaseName(systemd); err != nil {
+		t.Fatal(err)
+	}
+	e.well(t, false)
+	if _, err := f.conn.RequestName(systemd, 0); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		f.mu.Lock()
+		n := f.subscribed
+		f.mu.Unlock()
+		if n >= 3 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("nobody subscribed again")
+		}
+	}
+	if err := stop(); err != nil && !strings.Contains(err.Error(), "there is no unit nginx.service") {
+		t.Error(err)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	got := describe([][]any{{"b.service", "The B", "loaded", "active", "running"}, {"a.service", "The A", "loaded", "failed", "failed"}, {"x.mount", "X", "loaded", "active", "mounted"},
+		{"c.service", "C", "not-found", "inactive", "dead"}, {"short"}, {}})
+	if want := "units: [a.service]  # failed: The A\nunits: [b.service]  # active: The B"; strings.Join(got, "\n") != want {
+		t.Errorf("got %q", got)
+	}
+}

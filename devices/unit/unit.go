@@ -1,0 +1,170 @@
+// Package unit is the kind `unit`: the states of systemd's units, services above all, by D-Bus.
+//
+// What it promises:
+//
+//   - An event for each change of a watched unit's state that systemd tells of, in order; nothing is polled. Systemd
+//     tells of the states that it stops at, and may pass over one that is left at once.
+//   - When the bus or systemd goes away the source is degraded and connects again by itself. Then a state that is
+//     another one than before is an event; what was in between is not known.
+//   - A unit that systemd doesn't know is an error that names units of similar names. One that is known and isn't loaded
+//     is watched like any other.
+//
+// It reads only, which everybody may. It is a kind of its own, beside `host`, since what it tells are events and not
+// values. Linux only.
+package unit
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Sample is a commented plugin file.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is what the kind does, for the documentation.
+const About = "Watches units of systemd: an event when a service (or timer, mount, …) becomes active, inactive or failed, with the result and the state before. Systemd says so by D-Bus, nothing " +
+	"is polled. A unit that doesn't exist is an error that names similar ones. When the bus or systemd goes away it is connected to again. Linux with systemd only; it needs no rights."
+
+// Options of the source.
+type Options struct {
+	Units   []string `key:"units" doc:"the units, as nginx.service; .service may be left out" need:"yes"`
+	Bus     string   `key:"bus" doc:"system, or user for the units of the user that runs postbus" oneof:"system|user"`
+	Initial bool     `key:"initial" doc:"whether the states at the start are events, too"`
+	Address string   `key:"address" doc:"the bus's address, as unix:path=/run/dbus/system_bus_socket; empty for the usual one"`
+}
+
+// Defaults returns the options of a file that sets none.
+func Defaults() Options { return Options{Bus: "system"} }
+
+// maxUnits bounds what one source watches.
+const maxUnits = 256
+
+// Check looks across the options.
+func (o Options) Check() []error {
+	var errs []error
+	bad := func(reason, hint string) { errs = append(errs, optionError{"units", reason, hint}) }
+	switch {
+	case len(o.Units) == 0:
+		bad("there is no unit", "write units: [nginx.service]; `systemctl list-units` lists them")
+	case len(o.Units) > maxUnits:
+		bad(fmt.Sprintf("there are %d units", len(o.Units)), fmt.Sprintf("at most %d", maxUnits))
+	}
+	for i, u := range o.Units {
+		switch {
+		case !valid(full(u)):
+			bad(fmt.Sprintf("%q is no name of a unit", u), "as nginx.service; `systemctl list-units` lists them")
+		case slices.ContainsFunc(o.Units[:i], func(v string) bool { return full(v) == full(u) }):
+			bad(fmt.Sprintf("%s stands there twice", full(u)), "")
+		}
+	}
+	return errs
+}
+
+// optionError is a mistake in the options, with the key it is about and what to write.
+type optionError struct{ key, reason, hint string }
+
+func (e optionError) Error() string { return e.reason }
+func (e optionError) Key() string   { return e.key }
+func (e optionError) Hint() string  { return e.hint }
+
+// kinds are the endings of units' names; systemd.unit(5).
+var kinds = []string{"service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"}
+
+// full is a unit's name with its ending.
+func full(name string) string {
+	if _, kind, ok := cutLast(name); ok && slices.Contains(kinds, kind) {
+		return name
+	}
+	return name + ".service"
+}
+
+func cutLast(name string) (before, kind string, ok bool) {
+	i := strings.LastIndexByte(name, '.')
+	if i < 0 {
+		return name, "", false
+	}
+	return name[:i], name[i+1:], true
+}
+
+// valid reports whether systemd could have a unit of that name.
+func valid(name string) bool {
+	before, _, _ := cutLast(name)
+	return before != "" && len(name) <= 255 && !strings.HasSuffix(before, "@") && !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(`:-_.\@`, r)
+	})
+}
+
+// Event documents the fields of an event.
+type Event struct {
+	Unit        string `key:"unit" doc:"the unit's name, as nginx.service"`
+	State       string `key:"state" doc:"active, inactive, failed, activating, deactivating, reloading or maintenance"`
+	Sub         string `key:"sub" doc:"the same in the words of the unit's sort, as running, exited, dead, waiting, mounted"`
+	Before      string `key:"before" doc:"the state before; nil in the first event"`
+	Result      string `key:"result" doc:"why a service or the like failed, as exit-code, signal, timeout, oom-kill; success if it did not; nil for units that have no result"`
+	PID         int64  `key:"pid" doc:"the main process of a service that runs; else nil"`
+	Exit        int    `key:"exit" doc:"exit code, or number of the signal, of the main process that ended last; nil while there is none"`
+	Description string `key:"description" doc:"what the unit says it is"`
+	Loaded      string `key:"loaded" doc:"loaded; masked, bad-setting or error for a unit that can't be started"`
+	Initial     bool   `key:"initial" doc:"whether it is the state at the start"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface{ Degraded(err error) }
+
+// similar are the names most like one, best first.
+func similar(name string, all []string) []string {
+	type match struct {
+		name string
+		far  int
+	}
+	var list []match
+	stem, _, _ := cutLast(name)
+	for _, a := range all {
+		s, _, _ := cutLast(a)
+		d := distance(strings.ToLower(stem), strings.ToLower(s))
+		if strings.Contains(s, stem) || strings.Contains(stem, s) && len(s) > 3 {
+			d = min(d, 1)
+		}
+		if d <= max(1, (len(stem)+1)/3) {
+			list = append(list, match{a, d})
+		}
+	}
+	slices.SortFunc(list, func(a, b match) int {
+		if a.far != b.far {
+			return a.far - b.far
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	var out []string
+	for _, m := range list[:min(len(list), 5)] {
+		out = append(out, m.name)
+	}
+	return out
+}
+
+// distance is how many letters are to be changed, added or left out.
+func distance(a, b string) int {
+	if len(a) > 64 || len(b) > 64 {
+		return max(len(a), len(b))
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,267 @@
+package lines
+
+// This file serves the clients of a stream socket: each line that one sends is an event.
+//
+//	Port (held over a reload)              Server (one source)
+//	  listener ──────────────── accept ──▶ one goroutine for each client: read, post
+//	  clients, with what they      ◀─────  when the source ends they stay connected,
+//	  sent and nobody took yet              and the next source reads on
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// Listener is a TCP or unix listener.
+type Listener interface {
+	net.Listener
+	SetDeadline(t time.Time) error
+}
+
+// Port is a listener and the clients that are connected to it. It serves one Server at a time.
+type Port struct {
+	l       Listener
+	mu      sync.Mutex // over what follows
+	clients map[*Client]struct{}
+	lost    func(n int, reason string) // of who served last
+}
+
+// NewPort makes a port of a listener, which it closes when it is closed.
+func NewPort(l Listener) *Port { return &Port{l: l, clients: map[*Client]struct{}{}} }
+
+// Addr is the listener's address.
+func (p *Port) Addr() net.Addr { return p.l.Addr() }
+
+// Close ends the listener and all clients; lines that were read and nobody took are counted as lost. Nobody may serve.
+func (p *Port) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for c := range p.clients {
+		c.conn.Close()
+		n += c.r.Waiting()
+	}
+	p.clients = map[*Client]struct{}{}
+	if n > 0 && p.lost != nil {
+		p.lost(n, "received while stopping")
+	}
+	return p.l.Close()
+}
+
+// Client is one that is connected.
+type Client struct {
+	Who any // as Server.Greet said
+
+	conn net.Conn
+	end  *ending
+	r    *Reader
+}
+
+// Server is how a source serves a port. It is used once.
+type Server struct {
+	Name       string        // of the port, for errors
+	MaxLine    int           // bytes
+	MaxClients int           // more are disconnected at once
+	Idle       time.Duration // a client that finishes no line for this time is disconnected; 0: never
+	Answer     bool          // each line is answered, in order, when its event's fate is sealed
+	Env        interface {
+		Degraded(err error)
+		Lost(n int, reason string)
+	}
+
+	// Greet says who a client is; called once for each.
+	Greet func(net.Conn) any
+	// Fields are those of a line's event; cut says that the line was longer than MaxLine. An error refuses the line: there
+	// is no event, it counts as lost, and it is answered. It may be called twice for a line, and keeps nothing of it.
+	Fields func(c *Client, line []byte, cut bool) (map[string]any, error)
+
+	port    *Port
+	posting sync.Mutex // post is called by one client at a time
+	full    bool       // under port.mu
+}
+
+// Post is what a source is given for its events.
+type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
+
+// Serve posts the lines of those who are connected, and of those who connect, until ctx ends: then it is nil. The
+// clients stay with the port, except one that does not read its answers. No goroutine is left when it returns.
+func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
+	s.port = p
+	if err := p.l.SetDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("listening on %s: %w", s.Name, err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var reading sync.WaitGroup
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_ = p.l.SetDeadline(time.Unix(1, 0)) // fails only when closed
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for c := range p.clients {
+			_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+		}
+	})
+	defer func() {
+		cancel()
+		if !stop() {
+			<-woken // who serves next sets another deadline
+		}
+		reading.Wait()
+	}()
+	serve := func(c *Client) {
+		reading.Go(func() {
+			if !s.read(ctx, c, post) {
+				s.leave(c)
+			}
+		})
+	}
+	p.mu.Lock()
+	p.lost = s.Env.Lost
+	for c := range p.clients {
+		serve(c)
+	}
+	p.mu.Unlock()
+	broken := false
+	for {
+		conn, err := p.l.Accept()
+		switch {
+		case ctx.Err() != nil && err == nil: // just in time for the next one
+			s.enter(context.WithoutCancel(ctx), conn)
+			return nil
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("listening on %s: %w", s.Name, err)
+		case err != nil: // such as too many open files: those that are connected go on
+			broken = true
+			s.Env.Degraded(fmt.Errorf("accepting clients on %s: %w", s.Name, err))
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if broken {
+			broken = false
+			s.Env.Degraded(nil)
+		}
+		if c := s.enter(ctx, conn); c != nil {
+			serve(c)
+		}
+	}
+}
+
+// enter counts a client in, unless there are too many.
+func (s *Server) enter(ctx context.Context, conn net.Conn) *Client {
+	end := &ending{r: conn}
+	c := &Client{conn: conn, end: end, r: NewReader(end, s.MaxLine)}
+	if s.Greet != nil {
+		c.Who = s.Greet(conn)
+	}
+	s.port.mu.Lock()
+	defer s.port.mu.Unlock()
+	if len(s.port.clients) >= s.MaxClients {
+		conn.Close()
+		if !s.full {
+			s.full = true
+			s.Env.Degraded(fmt.Errorf("%d clients are connected to %s; more are refused (max_clients)", len(s.port.clients), s.Name))
+		}
+		return nil
+	}
+	s.port.clients[c] = struct{}{}
+	return c
+}
+
+func (s *Server) leave(c *Client) {
+	c.conn.Close()
+	s.port.mu.Lock()
+	defer s.port.mu.Unlock()
+	delete(s.port.clients, c)
+	if s.full {
+		s.full = false
+		s.Env.Degraded(nil)
+	}
+}
+
+// arm sets when a client is silent for too long, unless the source ends: then nobody may read on.
+func (s *Server) arm(ctx context.Context, c *Client) bool {
+	s.port.mu.Lock()
+	defer s.port.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	var until time.Time
+	if s.Idle > 0 {
+		until = time.Now().Add(s.Idle)
+	}
+	return c.conn.SetReadDeadline(until) == nil
+}
+
+// read posts a client's lines until its connection or ctx ends; keep says that it is to stay connected.
+func (s *Server) read(ctx context.Context, c *Client, post Post) (keep bool) {
+	c.r.Limit(s.MaxLine)
+	answers := s.answers(c)
+	defer func() { keep = answers.finish(ctx) && keep }()
+	for {
+		if !s.arm(ctx, c) {
+			return ctx.Err() != nil
+		}
+		line, err := c.r.Next()
+		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+			return true
+		}
+		if err != nil || c.end.err != nil && c.end.err != io.EOF {
+			if err == nil || c.r.Unfinished() {
+				s.Env.Lost(1, "the connection ended within a line")
+			}
+			return false
+		}
+		cut := c.r.Cut() > 0
+		fields, err := s.Fields(c, line, cut)
+		seal, ok := answers.expect(ctx)
+		if !ok {
+			c.r.Again() // the line and its answer are for the next one
+			return true
+		}
+		if err != nil {
+			seal.with(err)
+			s.Env.Lost(1, err.Error())
+			continue
+		}
+		s.posting.Lock()
+		err = post(ctx, time.Now(), fields, seal)
+		s.posting.Unlock()
+		if err != nil {
+			seal.with(errLater)
+			c.r.Again()
+			return true
+		}
+		if cut {
+			s.Env.Lost(1, "a line was longer than max_line and was cut")
+		}
+	}
+}
+
+// ending keeps the error that ended a connection: a line before one that is not io.EOF is not whole.
+type ending struct {
+	r   io.Reader
+	err error
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	n, err := e.r.Read(p)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		e.err = err
+	}
+	return n, err
+}

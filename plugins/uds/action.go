@@ -1,0 +1,85 @@
+package uds
+
+// The action: an event as a line to an app, over one connection that is kept.
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+)
+
+// ActionSample is a complete plugin file with this action.
+//
+//go:embed action.yaml
+var ActionSample string
+
+// ActionAbout is the action's description, in Markdown.
+const ActionAbout = "Sends `text` as one line to an app's unix socket. The connection is kept and made again when the app closed it. " +
+	"With `answer` an event counts as done when the app answered by a line that does not begin with `error`; one that does is tried again. Without it, " +
+	"it counts as done when the line was handed to the kernel: an app that goes away in that moment may not have got it. " +
+	"Text with a line break within is refused, since it would be several lines. On Unix systems."
+
+// ActionOptions are fixed when the file is loaded.
+type ActionOptions struct {
+	To      string        `key:"to" doc:"the app's socket, as /run/player/control.sock; @name is an abstract one (Linux)" need:"yes"`
+	Answer  bool          `key:"answer" doc:"whether the app answers each line by one; one that begins with error is tried again"`
+	Timeout time.Duration `key:"timeout" doc:"longest time for connecting, for sending a line and for an answer, each" min:"100ms" max:"10m"`
+}
+
+// ActionDefaults of the options.
+func ActionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
+
+// Check finds what is wrong across the keys.
+func (o ActionOptions) Check() []error { return checkPath("to", o.To) }
+
+// Access is what the action touches.
+func (o ActionOptions) Access() []string { return []string{"path:" + where(o.To)} }
+
+// Args are of each event.
+type Args struct {
+	Text string `key:"text" doc:"the line to send, without its line end" need:"yes"`
+}
+
+// ActionEnv is what the action needs of the bus: nothing.
+type ActionEnv interface{}
+
+// Action sends lines over one connection.
+type Action struct{ s lines.Sender }
+
+// NewAction makes an action; the options were checked.
+func NewAction(o ActionOptions, _ ActionEnv) *Action {
+	to := where(o.To)
+	return &Action{lines.Sender{Name: to, Timeout: o.Timeout, Answer: o.Answer, Dial: func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, "unix", to)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("there is no such socket: is the app running? %w", err)
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return nil, fmt.Errorf("nobody serves it: is the app running? %w", err)
+		case errors.Is(err, fs.ErrPermission):
+			return nil, fmt.Errorf("no permission: the user that runs postbus must be in the socket's group: %w", err)
+		}
+		return c, err
+	}}}
+}
+
+// Do sends one line.
+func (a *Action) Do(ctx context.Context, args Args) error {
+	answer, err := a.s.Send(ctx, args.Text)
+	if err == nil && strings.HasPrefix(strings.ToLower(answer), "error") {
+		return fmt.Errorf("%s answered: %s", a.s.Name, answer)
+	}
+	return err
+}
+
+// Close ends the connection.
+func (a *Action) Close() error { return a.s.Close() }

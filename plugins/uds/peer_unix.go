@@ -1,0 +1,21 @@
+//go:build unix && !linux
+
+package uds
+
+// This file stands in for what is on Linux only.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/postbus/postbus/plugins/lines"
+)
+
+func credentials(net.Conn) (pid int, uid uint32, ok bool) { return 0, 0, false }
+
+func bindAbstract(string) (lines.Listener, error) {
+	return nil, errors.New("abstract sockets are on Linux only: write a path")
+}
+
+func process(pid int, _ string) string { return fmt.Sprintf("process %d", pid) }

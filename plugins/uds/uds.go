@@ -1,0 +1,238 @@
+// Package uds receives lines over a unix socket as events, and sends events as lines to an app's unix socket. With it any
+// script publishes without an MQTT library.
+//
+// What it promises:
+//
+//   - One event per line. With answer each line is answered, in order: "ok" once its event is durable (or no rule
+//     wanted it), else "error: " and why. A line that was not answered may be kept or not.
+//   - A line longer than max_line, or with format json one that is no JSON, is no event: it is counted as lost. So is
+//     one that its client did not finish; at an orderly end the last line needs no line end.
+//   - Clients are read at the pace of the bus. One that floods, or says nothing, costs the others nothing but one of
+//     max_clients places, until idle is over.
+//   - Who sent a line is what the kernel says of who connected, where it does (Linux).
+//   - The socket exists with its group and mode from its first moment. What a dead process left in its place is replaced;
+//     a socket that somebody serves, and a file that is no socket, are not. It is removed at the end.
+//   - The socket and its connections stay open over a reload: a line that was half sent is read on.
+package uds
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/option"
+)
+
+// Sample is a complete plugin file with this source.
+//
+//go:embed sample.yaml
+var Sample string
+
+// About is the source's description, in Markdown.
+const About = "Listens on a unix socket and makes an event of each line that a program on this machine sends: " +
+	"`echo 'front door open' | nc -NU /run/postbus/door.sock`. With `answer` each line is answered, in order: `ok` once its event is durable, else `error: …`. " +
+	"Who may send is said by the socket's `mode` and `group`, and on Linux an event has the sender's process and user. The socket and its connections stay open over a " +
+	"reload. Linux, macOS and other Unix systems; names that begin with `@`, which are in no folder and have neither mode nor group, are on Linux only."
+
+// Mode is the permissions of a socket.
+type Mode uint32
+
+// UnmarshalText reads three octal digits, also after 0 or 0o.
+func (m *Mode) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0o"), 8, 32)
+	if err != nil || n > 0o777 {
+		return option.Wrong("", fmt.Sprintf("%q are no permissions", text), `write three octal digits in quotes, as "0660"`)
+	}
+	*m = Mode(n)
+	return nil
+}
+
+// MarshalText writes them as they are read.
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
+
+// Options of the source.
+type Options struct {
+	Path       string        `key:"path" doc:"the socket, as /run/postbus/door.sock; its folder must exist; @name is an abstract one" need:"yes"`
+	Mode       Mode          `key:"mode" doc:"who may connect: octal, in quotes, as \"0660\""`
+	Group      string        `key:"group" doc:"the socket's group; empty for that of postbus"`
+	Format     string        `key:"format" doc:"text: any line is an event; json: only one that is JSON" oneof:"text|json"`
+	Answer     bool          `key:"answer" doc:"whether each line is answered by ok, once its event is durable, or error: and why"`
+	MaxLine    int64         `key:"max_line" doc:"longest line; a longer one is no event" unit:"size" min:"1B" max:"1MiB"`
+	MaxClients int           `key:"max_clients" doc:"most clients at one time; more are disconnected at once" min:"1" max:"4096"`
+	Idle       time.Duration `key:"idle" doc:"a client that finishes no line for this time is disconnected; 0s: never" min:"0s" max:"8760h"`
+}
+
+// Defaults of the options.
+func Defaults() Options {
+	return Options{Mode: 0o660, Format: "text", MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour}
+}
+
+// Check finds what is wrong across the keys.
+func (o Options) Check() []error {
+	errs := checkPath("path", o.Path)
+	if abstract(o.Path) && o.Group != "" {
+		errs = append(errs, option.Wrong("group", "an abstract socket has no group: whoever is on this machine may connect", "leave it out, or write a path"))
+	}
+	return errs
+}
+
+// maxPath is what a kernel takes; macOS a few bytes less.
+const maxPath = 107
+
+func checkPath(key, path string) []error {
+	switch {
+	case strings.ContainsRune(path, 0):
+		return []error{option.Wrong(key, "a path has no zero byte", "")}
+	case len(path) > maxPath:
+		return []error{option.Wrong(key, fmt.Sprintf("the path is %d bytes long", len(path)), fmt.Sprintf("a socket's may be %d at most", maxPath))}
+	case abstract(path):
+		if path == "@" {
+			return []error{option.Wrong(key, "the abstract socket has no name", "write @name")}
+		}
+	case !filepath.IsAbs(path) && !strings.HasPrefix(path, "/"):
+		return []error{option.Wrong(key, fmt.Sprintf("%q is no absolute path", path), "write it from the root, as /run/postbus/door.sock")}
+	case strings.HasSuffix(path, "/"):
+		return []error{option.Wrong(key, fmt.Sprintf("%q is a folder", path), "write the socket's name behind it")}
+	}
+	return nil
+}
+
+func abstract(path string) bool { return strings.HasPrefix(path, "@") }
+
+// where is the path in one way of writing.
+func where(path string) string {
+	if abstract(path) {
+		return path
+	}
+	return filepath.Clean(path)
+}
+
+// Claims is what can be held once: the socket.
+func (o Options) Claims() []string { return []string{"unix:" + where(o.Path)} }
+
+// Access is what the source touches.
+func (o Options) Access() []string { return []string{"listen:" + where(o.Path)} }
+
+// Event documents the fields of an event.
+type Event struct {
+	Line string `key:"line" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
+	JSON any    `key:"json" doc:"the value, when the line is JSON"`
+	PID  int64  `key:"pid" doc:"the process that connected, on Linux; else nil"`
+	UID  int64  `key:"uid" doc:"the number of the user that it ran as; nil where there is no pid"`
+	User string `key:"user" doc:"the user's name; nil when the number has none"`
+}
+
+// Env is what the source needs of the bus.
+type Env interface {
+	Degraded(err error)
+	Lost(n int, reason string)
+	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
+}
+
+// Source is one socket and its clients. It is used once: New, Open, Stream, Close.
+type Source struct {
+	o       Options
+	env     Env
+	port    *socket
+	release func()
+}
+
+// socket is what is held over a reload: the port, and its name in a folder.
+type socket struct {
+	*lines.Port
+	path   string
+	remove func() // from its folder
+}
+
+// Close removes the socket and ends its clients.
+func (s *socket) Close() error {
+	s.remove()
+	return s.Port.Close()
+}
+
+// New makes a source; the options were checked.
+func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+
+// Open makes the socket, or takes it over from this plugin's previous source.
+func (s *Source) Open(context.Context) error {
+	path := where(s.o.Path)
+	fresh := false
+	held, release, err := s.env.Hold("unix:"+path, func() (io.Closer, error) {
+		fresh = true
+		l, remove, err := bind(path, s.o.Mode, s.o.Group)
+		if err != nil {
+			return nil, err
+		}
+		return &socket{lines.NewPort(l), path, remove}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", path, err)
+	}
+	s.release = release
+	var ok bool
+	if s.port, ok = held.(*socket); !ok {
+		return fmt.Errorf("listening on %s: the socket is held by something else", path)
+	}
+	if fresh || abstract(path) {
+		return nil
+	}
+	if err := permit(path, s.o.Mode, s.o.Group); err != nil { // they may have changed
+		return fmt.Errorf("listening on %s: %w", path, err)
+	}
+	return nil
+}
+
+// Close lets go of the socket.
+func (s *Source) Close() error {
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
+	return nil
+}
+
+// peer is who connected.
+type peer struct{ pid, uid, user any }
+
+var errLong = errors.New("the line is longer than max_line")
+var errJSON = errors.New("the line is no JSON")
+
+// Stream accepts clients and posts their lines until ctx ends.
+func (s *Source) Stream(ctx context.Context, post lines.Post) error {
+	serve := lines.Server{
+		Name: where(s.o.Path), MaxLine: int(s.o.MaxLine), MaxClients: s.o.MaxClients, Idle: s.o.Idle, Answer: s.o.Answer, Env: s.env,
+		Greet: func(c net.Conn) any {
+			var p peer
+			if pid, uid, ok := credentials(c); ok {
+				p.pid, p.uid = int64(pid), int64(uid)
+				if u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10)); err == nil {
+					p.user = u.Username
+				}
+			}
+			return p
+		},
+		Fields: func(c *lines.Client, line []byte, cut bool) (map[string]any, error) {
+			value := lines.JSON(line)
+			switch {
+			case cut:
+				return nil, errLong
+			case s.o.Format == "json" && value == nil && strings.TrimSpace(string(line)) != "null":
+				return nil, errJSON
+			}
+			p := c.Who.(peer)
+			return map[string]any{"line": lines.Text(line), "json": value, "pid": p.pid, "uid": p.uid, "user": p.user}, nil
+		},
+	}
+	return serve.Serve(ctx, s.port.Port, post)
+}

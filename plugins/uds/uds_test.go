@@ -1,0 +1,337 @@
+//go:build unix
+
+package uds
+
+// Lines, answers and reloads.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLines(t *testing.T) {
+	b := newBus()
+	o := options(t)
+	o.MaxLine = 10
+	b.start(t, o)
+	c := dial(t, o.Path)
+	c.send(t, "hello\r\n\n{\"a\":1}\na\xffb\n0123456789ABC\nlast")
+	c.CloseWrite()
+	for _, want := range []map[string]any{
+		{"line": "hello", "json": nil}, {"line": "", "json": nil}, {"line": `{"a":1}`, "json": map[string]any{"a": 1.0}},
+		{"line": "a\uFFFDb", "json": nil}, {"line": "last", "json": nil},
+	} {
+		want["pid"], want["uid"], want["user"] = nil, nil, nil
+		got := b.next(t)
+		if runtime.GOOS == "linux" {
+			if got["pid"] != int64(os.Getpid()) || got["uid"] != int64(os.Getuid()) {
+				t.Errorf("who sent it is %v, %v", got["pid"], got["uid"])
+			}
+			if got["uid"] == int64(0) && got["user"] != "root" {
+				t.Errorf("the user is %v", got["user"])
+			}
+			got["pid"], got["uid"], got["user"] = nil, nil, nil
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	c.closed(t)
+	if n := b.lost["the line is longer than max_line"]; n != 1 {
+		t.Errorf("lost: %v", b.lost)
+	}
+}
+
+func TestAnswersAreInOrderAndSayWhatBecameOfALine(t *testing.T) {
+	b := newBus()
+	b.seal = make(chan error)
+	o := options(t)
+	o.Answer, o.Format, o.MaxLine = true, "json", 20
+	b.start(t, o)
+	c := dial(t, o.Path)
+	c.send(t, "1\nnull\nno json\n{\"too long\":       1}\n2\n3")
+	c.CloseWrite()
+	for range 4 { // 1, null, 2 and 3
+		b.next(t)
+	}
+	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, err := c.r.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("something is said before the event's fate is sealed: %v", err)
+	}
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	b.seal <- nil
+	b.seal <- errors.New("the disk\nis full")
+	c.expect(t, "ok", "error: the disk is full", "error: the line is no JSON", "error: the line is longer than max_line")
+	b.seal <- nil
+	b.seal <- nil
+	c.expect(t, "ok", "ok")
+	c.closed(t)
+	b.none(t)
+}
+
+func TestAClientThatReadsNoAnswersHarmsOnlyItself(t *testing.T) {
+	b := newBus()
+	o := options(t)
+	o.Answer = true
+	stop := b.start(t, o)
+	rude, fine := dial(t, o.Path), dial(t, o.Path)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for text := strings.Repeat("x\n", 10000); ; {
+			if _, err := io.WriteString(rude, text); err != nil {
+				return
+			}
+		}
+	}()
+	for range 100 { // others are not slower
+		fine.send(t, "fine\n")
+		fine.expect(t, "ok")
+	}
+	for stuck, last := 0, -1; stuck < 20; time.Sleep(10 * time.Millisecond) { // until its answers don't fit in any more
+		if n := len(b.events); n != last {
+			stuck, last = 0, n
+		} else {
+			stuck++
+		}
+	}
+	stop() // within a second
+	fine.SetReadDeadline(time.Now())
+	if _, err := fine.r.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the one who reads is disconnected: %v", err)
+	}
+	rude.Close()
+	<-sent
+}
+
+func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
+	b := newBus()
+	b.seal = make(chan error, 100)
+	o := options(t)
+	o.Answer = true
+	stop := b.start(t, o)
+	c := dial(t, o.Path)
+	c.send(t, "1\n2\nha")
+	b.next(t)
+	b.next(t)
+	b.seal <- nil
+	c.expect(t, "ok")
+	b.seal <- nil // is on its way while the source ends
+	stop()
+	c.send(t, "lf\n") // nobody reads
+	between := dial(t, o.Path)
+	between.send(t, "between\n")
+	for range 2 {
+		b.seal <- nil
+	}
+	o.Mode, o.MaxLine = 0o600, 10
+	b.start(t, o)
+	c.expect(t, "ok", "ok")
+	c.send(t, "longer than ten\n")
+	c.expect(t, "error: the line is longer than max_line")
+	between.expect(t, "ok")
+	got := map[any]bool{b.next(t)["line"]: true, b.next(t)["line"]: true}
+	if !got["half"] || !got["between"] {
+		t.Errorf("got %v", got)
+	}
+	if st, err := os.Stat(o.Path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the new mode is %v, %v", st, err)
+	}
+	if len(b.lost) != 1 {
+		t.Errorf("lost %v", b.lost)
+	}
+}
+
+func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
+	b := newBus()
+	b.seal = make(chan error)
+	o := options(t)
+	o.Answer = true
+	stop := b.start(t, o)
+	c := dial(t, o.Path)
+	var text strings.Builder
+	const n = 200
+	for i := range n {
+		fmt.Fprintf(&text, "%d\n", i)
+	}
+	c.send(t, text.String())
+	for got := 0; got < 65; got++ { // as many as may be on their way; the next one waits for its turn
+		b.next(t)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+	for range 65 {
+		b.seal <- nil
+	}
+	<-stopped
+	for range 65 {
+		c.expect(t, "ok")
+	}
+	b.start(t, o)
+	for i := 65; i < n; i++ {
+		b.seal <- nil
+		c.expect(t, "ok")
+		if got := b.next(t)["line"]; got != fmt.Sprint(i) {
+			t.Fatalf("line %d is %v", i, got)
+		}
+	}
+	if len(b.lost) > 0 {
+		t.Errorf("lost %v", b.lost)
+	}
+}
+
+func TestALineThatIsNotTakenIsForTheNextSource(t *testing.T) {
+	b := newBus()
+	b.gate = make(chan struct{}, 10)
+	o := options(t)
+	o.Answer = true
+	stop := b.start(t, o)
+	c := dial(t, o.Path)
+	c.send(t, "1\n2\n3\n")
+	b.gate <- struct{}{}
+	b.next(t)
+	c.expect(t, "ok")
+	stop() // 2 waits in post
+	for range 2 {
+		b.gate <- struct{}{}
+	}
+	stop = b.start(t, o)
+	c.expect(t, "ok", "ok")
+	if a, z := b.next(t), b.next(t); a["line"] != "2" || z["line"] != "3" {
+		t.Errorf("%v, %v", a, z)
+	}
+	b.none(t)
+	c.send(t, "4\n5\nhal")
+	b.gate <- struct{}{}
+	c.expect(t, "ok")
+	stop()
+	b.letGo() // as when the file is gone
+	c.closed(t)
+	if n := b.lost["received while stopping"]; n != 2 {
+		t.Errorf("lost: %v", b.lost)
+	}
+	if _, err := os.Lstat(o.Path); err == nil {
+		t.Error("the socket is still there")
+	}
+}
+
+func TestTooManyAndSilentClients(t *testing.T) {
+	b := newBus()
+	o := options(t)
+	o.MaxClients = 1
+	b.start(t, o)
+	first := dial(t, o.Path)
+	first.send(t, "1\n")
+	b.next(t)
+	dial(t, o.Path).closed(t)
+	b.eventually(t, "says so", func() bool {
+		return reflect.DeepEqual(b.degraded, []string{"1 clients are connected to " + o.Path + "; more are refused (max_clients)"})
+	})
+	first.Close()
+	b.eventually(t, "is well again", func() bool { return len(b.degraded) == 2 && b.degraded[1] == "<nil>" })
+
+	b = newBus()
+	o = options(t)
+	o.Idle = 50 * time.Millisecond
+	b.start(t, o)
+	c := dial(t, o.Path)
+	c.send(t, "half")
+	c.closed(t)
+	b.eventually(t, "counts it", func() bool { return b.lost["the connection ended within a line"] == 1 })
+	b.none(t)
+}
+
+func TestNothingIsLeftRunning(t *testing.T) {
+	before := runtime.NumGoroutine()
+	b := newBus()
+	b.seal = make(chan error)
+	o := options(t)
+	o.Answer = true
+	stop := b.start(t, o)
+	silent, stuck := dial(t, o.Path), dial(t, o.Path)
+	stuck.send(t, "1\n2\n")
+	b.next(t)
+	b.next(t)
+	stop() // the bus never says what became of the lines
+	stuck.closed(t)
+	b.letGo()
+	silent.closed(t)
+	close(b.seal)
+	b.sealing.Wait() // late
+	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for path, want := range map[string]string{
+		"/run/x.sock": "", "@x": "",
+		"x.sock":                       `"x.sock" is no absolute path`,
+		"@":                            "the abstract socket has no name",
+		"/run/":                        `"/run/" is a folder`,
+		"/" + strings.Repeat("x", 107): "the path is 108 bytes long",
+		"/a\x00b":                      "a path has no zero byte",
+	} {
+		for _, errs := range [][]error{Options{Path: path}.Check(), ActionOptions{To: path}.Check()} {
+			got := ""
+			for _, err := range errs {
+				got += err.Error()
+			}
+			if got != want {
+				t.Errorf("%q: got %q, want %q", path, got, want)
+			}
+		}
+	}
+	if errs := (Options{Path: "@x", Group: "home"}).Check(); len(errs) != 1 {
+		t.Error(errs)
+	}
+	for text, want := range map[string]Mode{"660": 0o660, "0660": 0o660, "0o600": 0o600, "0": 0, "1777": 0xbad, "rw": 0xbad, "": 0xbad, "9": 0xbad} {
+		m := Mode(0xbad)
+		if err := m.UnmarshalText([]byte(text)); m != want || (err == nil) != (want != 0xbad) {
+			t.Errorf("%q: %v, %v", text, m, err)
+		}
+	}
+	if (Options{Path: "/run/../run/x"}).Claims()[0] != "unix:/run/x" {
+		t.Error("two ways of writing a path are two claims")
+	}
+}
+
+func TestActionAndSource(t *testing.T) {
+	b := newBus()
+	b.seal = make(chan error, 10)
+	o := options(t)
+	o.Answer = true
+	a := NewAction(ActionOptions{To: o.Path, Answer: true, Timeout: 10 * time.Second}, nil)
+	defer a.Close()
+	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "there is no such socket: is the app running?") {
+		t.Error(err)
+	}
+	b.start(t, o)
+	b.seal <- nil
+	if err := a.Do(t.Context(), Args{Text: "hello"}); err != nil {
+		t.Error(err)
+	}
+	if got := b.next(t)["line"]; got != "hello" {
+		t.Error(got)
+	}
+	b.seal <- errors.New("no")
+	if err := a.Do(t.Context(), Args{Text: "again"}); err == nil || err.Error() != o.Path+" answered: error: no" {
+		t.Error(err)
+	}
+	err := a.Do(t.Context(), Args{Text: "a\nb"})
+	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
+		t.Errorf("two lines: %v", err)
+	}
+}
