@@ -163,7 +163,7 @@ func TestASlowWebSocketSlowsNobody(t *testing.T) {
 		}
 	}
 	must(slow.WriteMessage(websocket.BinaryMessage, []byte{0x10, 0x10, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 4, 's', 'l', 'o', 'w', 0x82, 6, 0, 1, 0, 1, '#', 1}))
-	const clients, events = 50, 300
+	const clients, events = 199, 100
 	var wg sync.WaitGroup
 	ready := make(chan struct{}, clients)
 	for i := range clients {
@@ -187,9 +187,11 @@ func TestASlowWebSocketSlowsNobody(t *testing.T) {
 	for range clients {
 		<-ready
 	}
-	payload := make([]byte, 10_000)
+	payload, flood := make([]byte, 2000), make([]byte, 500_000)
 	for range events {
-		_, err := b.Publish(context.Background(), bus.Event{Topic: "load", Payload: payload, QoS: 1})
+		_, err := b.Publish(context.Background(), bus.Event{Topic: "flood", Payload: flood, QoS: 1}) // more than its socket holds
+		must(err)
+		_, err = b.Publish(context.Background(), bus.Event{Topic: "load", Payload: payload, QoS: 1})
 		must(err)
 	}
 	wg.Wait()

@@ -59,7 +59,7 @@ func (s *shared) flags(cmd *cobra.Command, names ...string) {
 	for _, name := range names {
 		switch name {
 		case "target":
-			f.StringVar(&s.o.Target, "target", "tcp://127.0.0.1:1883", "the broker: tcp://host:port or unix:///path")
+			f.StringVar(&s.o.Target, "target", "tcp://127.0.0.1:1883", "the broker: tcp://host:port, ws://host:port/path or unix:///path")
 		case "publishers":
 			f.IntVar(&s.o.Publishers, "publishers", 4, "connections that publish")
 		case "size":

@@ -12,7 +12,7 @@ import (
 // Options describes the load. The zero value of a field means its default; a scenario says which
 // defaults of its own it has.
 type Options struct {
-	Target   string // tcp://host:port or unix:///path; default tcp://127.0.0.1:1883
+	Target   string // tcp://host:port, ws://host:port/path or unix:///path; default tcp://127.0.0.1:1883
 	User     string
 	Password string
 

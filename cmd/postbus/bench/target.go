@@ -23,7 +23,7 @@ func parseTarget(text, user, password string) (target, error) {
 	t := target{text: text, user: user, password: password}
 	u, err := url.Parse(text)
 	if err != nil {
-		return t, usage("--target %q: not a URL; write tcp://host:port or unix:///path", text)
+		return t, usage("--target %q: not a URL; write tcp://host:port, ws://host:port/path or unix:///path", text)
 	}
 	switch u.Scheme {
 	case "tcp", "mqtt":
@@ -39,8 +39,13 @@ func parseTarget(text, user, password string) (target, error) {
 		if u.Path == "" || u.Host != "" {
 			return t, usage("--target %q: write three slashes, unix:///path", text)
 		}
+	case "ws":
+		t.network, t.address = "ws", text
+		if u.Hostname() == "" {
+			return t, usage("--target %q: no host; write ws://host:port/mqtt", text)
+		}
 	default:
-		return t, usage("--target %q: write tcp://host:port or unix:///path", text)
+		return t, usage("--target %q: write tcp://host:port, ws://host:port/path or unix:///path", text)
 	}
 	if u.User != nil {
 		return t, usage("--target: leave the user out of the URL; use --user and POSTBUS_PASSWORD")
@@ -53,8 +58,14 @@ func parseTarget(text, user, password string) (target, error) {
 
 // dial opens a connection that closes when ctx ends.
 func (t target) dial(ctx context.Context) (*conn, error) {
-	d := net.Dialer{Timeout: connectLimit}
-	nc, err := d.DialContext(ctx, t.network, t.address)
+	var nc net.Conn
+	var err error
+	if t.network == "ws" {
+		nc, err = dialWebSocket(ctx, t.address)
+	} else {
+		d := net.Dialer{Timeout: connectLimit}
+		nc, err = d.DialContext(ctx, t.network, t.address)
+	}
 	if err != nil {
 		return nil, withHint(fmt.Errorf("connect to %s: %w", t.text, err), "start the broker there, or name another with --target")
 	}
