@@ -129,12 +129,13 @@ func TestTargets(t *testing.T) {
 		"mqtt://pi.local":      "tcp pi.local:1883",
 		"tcp://[::1]":          "tcp [::1]:1883",
 		"unix:///run/bus.sock": "unix /run/bus.sock",
+		"ws://pi:8080/mqtt":    "ws ws://pi:8080/mqtt",
 	} {
 		if got, err := parseTarget(text, "", ""); err != nil || got.network+" "+got.address != want {
 			t.Errorf("%s: %+v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"127.0.0.1:1883", "localhost", "ws://host/mqtt", "tls://host", "unix://run/bus", "tcp://u:p@host", "tcp://:1883", "tcp://%zz"} {
+	for _, text := range []string{"127.0.0.1:1883", "localhost", "wss://host/mqtt", "ws:///mqtt", "tls://host", "unix://run/bus", "tcp://u:p@host", "tcp://:1883", "tcp://%zz"} {
 		if _, err := parseTarget(text, "", ""); err == nil {
 			t.Errorf("%s accepted", text)
 		}
