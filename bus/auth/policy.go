@@ -7,6 +7,7 @@
 //   - Deny wins. A wildcard at the first level doesn't reach topics that begin with "$":
 //     $SYS/# and $bus/# must be named to be read, and no client can publish there.
 //   - An unknown user and a wrong password give the same error after the same work.
+//   - A token stands for its user's password until it expires, the password changes or the user goes.
 //   - MayPublish and MayRead don't allocate and cost nanoseconds: they are asked for every
 //     event and every delivery.
 //
@@ -40,11 +41,14 @@ type Options struct {
 	// AnonymousRemote lets them in from beyond loopback and unix sockets too: only if the user
 	// asked for it.
 	AnonymousRemote bool
+	// Tokens checks passwords that are tokens; nil: there are none.
+	Tokens *Tokens
 }
 
 // Policy is a set of users and rules. It is immutable and safe for concurrent use.
 type Policy struct {
 	verifier  *Verifier
+	tokens    *Tokens
 	users     map[string]account
 	decoy     account // takes the time of a real user for one that isn't there
 	anonymous *Identity
@@ -59,7 +63,7 @@ type account struct {
 
 // NewPolicy compiles the rules. Its errors name the user; all of them are returned, joined.
 func NewPolicy(v *Verifier, o Options) (*Policy, error) {
-	p := &Policy{verifier: v, users: make(map[string]account, len(o.Users)), remote: o.AnonymousRemote}
+	p := &Policy{verifier: v, tokens: o.Tokens, users: make(map[string]account, len(o.Users)), remote: o.AnonymousRemote}
 	p.decoy.phc = phc{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltSize), key: make([]byte, keySize)}
 	var errs []error
 	for i, u := range o.Users {
@@ -77,6 +81,7 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 			errs = append(errs, fmt.Errorf("user %q: a name must be unique and not empty", u.Name))
 			continue
 		}
+		id.print = fingerprint(u.Password)
 		p.users[u.Name] = account{id: id, hash: u.Password, phc: h}
 		if i == 0 {
 			// Users made with other costs are all made with the same, as a rule.
@@ -102,8 +107,9 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 
 // Authenticate decides who a client is. local means that it came over loopback or a unix socket;
 // havePassword tells an empty password from none. A client with neither name nor password is
-// anonymous; a name always needs its password. The error is ErrRefused, ErrAnonymous or ErrBusy. It
-// may take tens of milliseconds, longer if many clients log in at once.
+// anonymous; a name always needs its password. The password may be a token, of that user or, without
+// a name, of whom it says. The error is ErrRefused, ErrAnonymous, ErrBusy or one of the tokens' errors.
+// It may take tens of milliseconds, longer if many clients log in at once.
 func (p *Policy) Authenticate(user, password string, havePassword, local bool) (*Identity, error) {
 	switch {
 	case user == "" && !havePassword:
@@ -111,8 +117,21 @@ func (p *Policy) Authenticate(user, password string, havePassword, local bool) (
 			return nil, ErrAnonymous
 		}
 		return p.anonymous, nil
-	case user == "" || !havePassword || len(password) > MaxPassword:
+	case havePassword && p.tokens != nil && looksLikeToken(password):
+		id, err := p.byToken(user, password)
+		if user == "" || !errors.Is(err, ErrToken) {
+			return id, err
+		}
+		return p.byPassword(user, password) // that looks like a token of somebody else
+	case user == "" || !havePassword:
 		return nil, ErrRefused // plain to the client itself: nothing to hide, nothing to compute
+	}
+	return p.byPassword(user, password)
+}
+
+func (p *Policy) byPassword(user, password string) (*Identity, error) {
+	if len(password) > MaxPassword {
+		return nil, ErrRefused
 	}
 	a, found := p.users[user]
 	if !found {

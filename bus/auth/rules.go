@@ -6,6 +6,7 @@ package auth
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Rules say what an identity may do, as topic filters. Deny wins over both others. Empty lists
@@ -99,6 +100,9 @@ type Identity struct {
 	Name      string // the user's; "" for anonymous
 	Anonymous bool
 
+	until time.Time // when the token ends that it came with; zero: it came with a password
+	print string    // of the password hash
+
 	publish, subscribe, deny set
 }
 
@@ -116,6 +120,10 @@ func newIdentity(name string, r Rules) (*Identity, error) {
 	}
 	return id, nil
 }
+
+// Login is the user's name, and when what they came with ends to count: a token does, and a password
+// (the zero time) does not.
+func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.until }
 
 // MayPublish reports whether the identity may publish to the topic name. No identity may
 // publish to Reserved topics. It does not allocate.

@@ -28,7 +28,7 @@ type Identity interface {
 }
 
 // Authenticate decides about a CONNECT. user is empty without a user name; local tells loopback and
-// unix sockets. An error refuses the client.
+// unix sockets. An error refuses the client. An Identity that is a Login has the last word about the user.
 type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
 
 // Options of a broker. The zero value works: everybody may do everything but publish to $SYS and $bus.
@@ -97,7 +97,8 @@ type Broker struct {
 	stop    chan struct{}
 	count   counters
 
-	crowded atomic.Int32 // connections that cannot take QoS 0 as fast as it comes
+	judged  atomic.Uint64 // how often Reauthorize was called
+	crowded atomic.Int32  // connections that cannot take QoS 0 as fast as it comes
 }
 
 // New makes a broker for b. Open starts it.
@@ -287,9 +288,10 @@ func (k *Broker) own(c *conn) error {
 
 // Reauthorize judges every connected client anew; who may not stay is disconnected.
 func (k *Broker) Reauthorize(judge func(user string, local bool) (Identity, error)) {
+	k.judged.Add(1)
 	for _, c := range k.connections() {
 		if c.identity.Load() == nil {
-			continue // it is being judged
+			continue // it is being judged, and judged again if that was by what no longer counts; see admit
 		}
 		id, err := judge(c.user, c.local)
 		if err != nil {

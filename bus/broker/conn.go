@@ -49,6 +49,7 @@ type conn struct {
 	id            string
 	idBytes       []byte
 	user          string
+	until         time.Time // when its login ends; zero: never
 	owner         bool
 	session       *bus.Session
 	present       bool
@@ -75,6 +76,7 @@ type conn struct {
 	drained  chan struct{} // closed when there is room again; nil when nobody waits
 	failed   error
 	outAlias map[string]uint16
+	expires  *time.Timer // ends the connection with the token that it came by; nil: there is none
 	once     sync.Once
 }
 
@@ -141,6 +143,9 @@ func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.mu.Lock()
 		c.ending = true
+		if c.expires != nil {
+			c.expires.Stop()
+		}
 		c.startFlush()
 		c.mu.Unlock()
 		_ = c.raw.SetReadDeadline(time.Unix(1, 0))

@@ -64,6 +64,7 @@ func (c *conn) open(p []byte, body int) error {
 		limit = min(limit, int(c.connect.ReceiveMaximum))
 	}
 	c.session.Start(c, limit)
+	c.expireAt(c.until)
 	return nil
 }
 
@@ -94,11 +95,10 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 	if bus.ReservedName(c.id) {
 		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @ or $share/ are reserved")
 	}
-	identity, err := o.Authenticate(c.user, password, c.connect.HasPassword, c.local)
+	identity, err := k.identify(c, password)
 	if err != nil {
 		return frame.CodeBadUserOrPassword, err
 	}
-	c.identity.Store(&identity)
 	so := bus.SessionOptions{Name: c.id, User: c.user, Clean: c.connect.CleanStart}
 	if w := c.connect.Will; w != nil {
 		topic := string(w.Topic)
@@ -134,6 +134,29 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 		return frame.CodeServerUnavailable, fmt.Errorf("the session cannot be made durable: %w", err)
 	}
 	return frame.CodeSuccess, nil
+}
+
+// identify says who the client is. A reload meanwhile may have taken away what it came by: then it is
+// asked again, so that nobody slips through between two configs.
+func (k *Broker) identify(c *conn, password string) (Identity, error) {
+	asked := c.user
+	for {
+		before := k.judged.Load()
+		identity, err := k.o.Load().Authenticate(asked, password, c.connect.HasPassword, c.local)
+		if err != nil {
+			return nil, err
+		}
+		if l, ok := identity.(Login); ok {
+			var user string
+			if user, c.until = l.Login(); user != c.user { // Reauthorize may read it by now, but it is the same by now
+				c.user = user
+			}
+		}
+		c.identity.Store(&identity)
+		if k.judged.Load() == before {
+			return identity, nil
+		}
+	}
 }
 
 // connack says the limits of this broker [MQTT-3.2.2-9 ff], and to a client that asks with the user

@@ -1,6 +1,7 @@
 package web
 
-// This file is who may do what: the users and rules of MQTT, over HTTP Basic authentication.
+// This file is who may do what: the users and rules of MQTT, over HTTP Basic authentication. A token is a
+// password, as it is there, and may come as "Authorization: Bearer" as well.
 //
 //	publish to a topic     MayPublish(topic)
 //	read events            MaySubscribe(filter), and MayRead(topic) of each
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Identity is what a client may do; see package auth.
@@ -23,8 +25,13 @@ type Identity interface {
 }
 
 // Authenticate decides about a request. user is empty without credentials; local tells loopback. An
-// error refuses it.
+// error refuses it. An Identity that is a Login has the last word about the user.
 type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
+
+// Login is what an Identity may have besides: whose it is, and until when (zero: for good).
+type Login interface {
+	Login() (user string, until time.Time)
+}
 
 // ErrBusy is returned by Authenticate when the client should try again.
 var ErrBusy = errors.New("too many logins at the same time, try again")
@@ -60,7 +67,7 @@ func (s *Server) local(r *http.Request) bool {
 
 // identify says who the client is, or answers the request itself and returns nil.
 func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, user string) {
-	user, password, has := r.BasicAuth()
+	user, password, has := credentials(r)
 	id, err := s.o.Authenticate(user, password, has, s.local(r))
 	switch {
 	case errors.Is(err, ErrBusy):
@@ -69,23 +76,44 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, 
 		return nil, ""
 	case err != nil:
 		s.log.Warn("HTTP request refused", "remote", r.RemoteAddr, "user", user, "path", r.URL.Path, "err", err)
-		challenge(w)
+		challenge(w, r)
 		fail(w, http.StatusUnauthorized, "", "%v", err)
 		return nil, ""
 	}
+	if l, ok := id.(Login); ok {
+		user, _ = l.Login()
+	}
 	return id, user
+}
+
+// credentials are what the request came with; a bearer token is a password without a name.
+func credentials(r *http.Request) (user, password string, has bool) {
+	if token, ok := bearer(r); ok {
+		return "", token, true
+	}
+	return r.BasicAuth()
+}
+
+func bearer(r *http.Request) (token string, ok bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
 }
 
 // forbid answers a client that may not; one without a name may have one.
 func (s *Server) forbid(w http.ResponseWriter, r *http.Request, format string, args ...any) {
 	status := http.StatusForbidden
-	if _, _, has := r.BasicAuth(); !has {
+	if _, _, has := credentials(r); !has {
 		status = http.StatusUnauthorized
-		challenge(w)
+		challenge(w, r)
 	}
 	fail(w, status, "the rights of users and of anonymous are in the config file", format, args...)
 }
 
-func challenge(w http.ResponseWriter) {
+// challenge says what to come with. Who came with a token is no browser that should ask for a password.
+func challenge(w http.ResponseWriter, r *http.Request) {
+	if _, ok := bearer(r); ok {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="postbus", error="invalid_token"`)
+		return
+	}
 	w.Header().Set("WWW-Authenticate", `Basic realm="postbus", charset="UTF-8"`)
 }

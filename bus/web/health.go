@@ -24,6 +24,7 @@ GET    /api/v1/explain        who publishes a topic, and why not: ?topic=home/x
 GET    /api/v1/sessions       every session: online, lag, in flight, lost
 DELETE /api/v1/sessions/NAME  end a session that has no connection
 POST   /api/v1/publish        {"topic": "a/b", "payload": "text", "qos": 1, "retain": false}
+POST   /api/v1/token          {"for": "1h"}: a password of the user that asks, and it ends by itself
 `, s.o.Version)
 }
 

@@ -29,6 +29,7 @@ type Bus interface {
 	Stats() bus.Stats
 	Limits() bus.Limits
 	Epoch() [16]byte
+	Last() uint64
 }
 
 // Options of a server. The zero value works: everybody may do everything but publish below $.
@@ -40,6 +41,7 @@ type Options struct {
 	Origins      []string                     // further web origins, as "https://host:port"
 	MaxPayload   int                          // bytes of a published payload; 1 MiB when 0
 	PluginsDir   string                       // where plugin files are, for who looks for it
+	Mint         Mint                         // makes tokens; nil: there are none
 	Plugins      Plugins                      // nil: there are none
 	Warnings     func() any                   // the last warnings of the log; nil: none
 	Broker       Broker                       // what is shown of connections; nil: nothing
@@ -134,6 +136,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/sessions", s.sessions)
 	mux.HandleFunc("DELETE /api/v1/sessions/{name}", s.dropSession)
 	mux.HandleFunc("POST /api/v1/publish", s.publish)
+	mux.HandleFunc("POST /api/v1/token", s.token)
 	mux.HandleFunc("GET /api/v1/topics", s.topics)
 	mux.HandleFunc("GET /api/v1/events", s.events)
 	mux.HandleFunc("GET /api/v1/bus", s.busState)

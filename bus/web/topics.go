@@ -5,8 +5,10 @@ package web
 import (
 	"encoding/hex"
 	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -107,36 +109,36 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "as in ?since=10m", "%v", err)
 		return
 	}
+	w.Header().Add("Vary", "Accept")
 	epoch := s.bus.Epoch()
-	w.Header().Set("Content-Type", "application/json")
+	var page eventPage = &jsonPage{w: w, out: json.NewEncoder(w), epoch: hex.EncodeToString(epoch[:])}
+	most := maxAnswer
+	if strings.Contains(r.Header.Get("Accept"), ndjson) {
+		page, most = &linePage{w: w, out: json.NewEncoder(w), flow: http.NewResponseController(w), next: s.bus.Last() + 1}, math.MaxInt
+		if r.URL.Query().Get("limit") == "" {
+			limit = math.MaxInt
+		}
+	}
 	began, n, size := false, 0, 0
 	var next uint64
 	begin := func() {
 		if !began {
 			began = true
-			_, _ = w.Write([]byte(`{"epoch":"` + hex.EncodeToString(epoch[:]) + `","events":[`))
+			page.begin()
 		}
 	}
 	err = s.bus.History(r.Context(), filter, since, func(e bus.Event) bool {
 		if !id.MayRead(e.Topic) {
 			return true
 		}
-		if n >= limit || size > maxAnswer {
+		if n >= limit || size > most {
 			next = e.Seq
 			return false
 		}
 		begin()
-		b, err := json.Marshal(show(&e))
-		if err != nil {
-			return false
-		}
-		if n > 0 {
-			b = append([]byte(","), b...)
-		}
 		n++
-		size += len(b)
-		_, err = w.Write(b)
-		return err == nil
+		size += len(e.Payload)
+		return page.event(show(&e)) == nil
 	})
 	if err != nil && !began {
 		fail(w, http.StatusServiceUnavailable, "", "%v", err)
@@ -146,5 +148,78 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
 	}
 	begin()
-	_, _ = w.Write([]byte(`],"next":` + strconv.FormatUint(next, 10) + "}\n"))
+	page.end(next)
+}
+
+const ndjson = "application/x-ndjson"
+
+// eventPage is how events are written into an answer.
+type eventPage interface {
+	begin()
+	event(shownEvent) error
+	end(next uint64) // where there are more; 0: that was all
+}
+
+// jsonPage is one JSON object.
+type jsonPage struct {
+	w     http.ResponseWriter
+	out   *json.Encoder
+	epoch string
+	more  bool
+}
+
+func (p *jsonPage) begin() {
+	p.w.Header().Set("Content-Type", "application/json")
+	_, _ = p.w.Write([]byte(`{"epoch":"` + p.epoch + `","events":[`))
+}
+
+func (p *jsonPage) event(e shownEvent) error {
+	if p.more {
+		if _, err := p.w.Write([]byte(",")); err != nil {
+			return err
+		}
+	}
+	p.more = true
+	return p.out.Encode(e)
+}
+
+func (p *jsonPage) end(next uint64) {
+	_, _ = p.w.Write([]byte(`],"next":` + strconv.FormatUint(next, 10) + "}\n"))
+}
+
+// linePage is a line for each event, for answers of any length: who reads too slowly for a minute is cut off, not who
+// reads long. The last line says where to go on, with what was not asked for or with what is newer; without it the
+// answer is not whole.
+type linePage struct {
+	w    http.ResponseWriter
+	out  *json.Encoder // a line for each value
+	flow *http.ResponseController
+	next uint64 // behind all that there is
+	n    int
+}
+
+const (
+	lineFlush = 500 // events between two flushes: the first are on screen before the last are read
+	lineStall = time.Minute
+)
+
+func (p *linePage) begin() { p.w.Header().Set("Content-Type", ndjson) }
+
+func (p *linePage) event(e shownEvent) error {
+	if p.n++; p.n%lineFlush == 0 {
+		if err := p.flow.SetWriteDeadline(time.Now().Add(lineStall)); err != nil {
+			return err
+		}
+		if err := p.flow.Flush(); err != nil {
+			return err
+		}
+	}
+	return p.out.Encode(e)
+}
+
+func (p *linePage) end(next uint64) {
+	if next == 0 {
+		next = p.next
+	}
+	_, _ = p.w.Write([]byte(`{"next":` + strconv.FormatUint(next, 10) + "}\n"))
 }

@@ -289,3 +289,50 @@ func TestEventsTopicsAndFigures(t *testing.T) {
 		}
 	}
 }
+
+// TestEventsAsLines reads a long history as lines: whole, in order, with rights, and where it goes on.
+func TestEventsAsLines(t *testing.T) {
+	b, base := start(t, web.Options{Local: true, Authenticate: policy(t, nil)})
+	const events = 3000 // more than a page holds without a limit
+	for i := range events {
+		for _, topic := range []string{"home/t", "home/safe/x"} {
+			if _, err := b.Send(bus.Event{Topic: topic, Payload: fmt.Append(nil, i), QoS: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	last, err := b.Publish(context.Background(), bus.Event{Topic: "home/t", Payload: []byte("end"), QoS: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(query string) (events []string, next uint64) {
+		t.Helper()
+		status, h, body := request{method: "GET", path: "/api/v1/events?" + query, user: "pi:secret", header: map[string]string{"Accept": "application/x-ndjson"}}.do(t, base)
+		if status != 200 || h.Get("Content-Type") != "application/x-ndjson" {
+			t.Fatalf("%d %s %.200s", status, h, body)
+		}
+		for line := range strings.Lines(body) {
+			var v struct {
+				Topic, Payload string
+				Next           uint64
+			}
+			if err := json.Unmarshal([]byte(line), &v); err != nil || next != 0 {
+				t.Fatalf("%q after next %d: %v", line, next, err)
+			}
+			if next = v.Next; next == 0 {
+				events = append(events, v.Topic+" "+v.Payload)
+			}
+		}
+		return events, next
+	}
+	got, next := read("filter=home/%23&since=1h")
+	if len(got) != events+1 || got[0] != "home/t 0" || got[events-1] != fmt.Sprint("home/t ", events-1) || got[events] != "home/t end" || next != last+1 {
+		t.Errorf("%d events, the last %q, next %d; the bus has up to %d", len(got), got[len(got)-1], next, last)
+	}
+	if got, next = read("filter=home/%23&since=1h&limit=2"); len(got) != 2 || next != 5 {
+		t.Errorf("%q, next %d", got, next)
+	}
+	if got, next = read("filter=home/none&since=1h"); len(got) != 0 || next != last+1 {
+		t.Errorf("%q, next %d", got, next)
+	}
+}

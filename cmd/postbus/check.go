@@ -30,7 +30,7 @@ func (m *Main) check(s *settings) error {
 		return err
 	}
 	// What the config package leaves to others: the hashes, and the files of TLS.
-	_, perr := newPolicy(auth.NewVerifier(1), l.Config)
+	_, perr := newPolicy(auth.NewVerifier(1), nil, l.Config)
 	_, kerr := loadKeys(l.Listen.TLS)
 	if err := errors.Join(perr, kerr); err != nil {
 		return err

@@ -298,7 +298,11 @@ func refused(u *url.URL, r *remote, ack *paho.Connack, err error) error {
 	if ack == nil {
 		return withHint(fmt.Errorf("%s does not answer as an MQTT 5 broker: %w", u, cause(err)), "is it the right port? a tls:// address needs a tls:// URL")
 	}
-	failed := fmt.Errorf("%s refused the connection: %s", u, reason(ack.ReasonCode, ""))
+	text := ""
+	if ack.Properties != nil {
+		text = ack.Properties.ReasonString
+	}
+	failed := fmt.Errorf("%s refused the connection: %s", u, reason(ack.ReasonCode, text))
 	switch {
 	case (ack.ReasonCode == 0x86 || ack.ReasonCode == 0x87) && r.user == "":
 		return finalError{withHint(failed, "give a user: --user NAME, and the password in POSTBUS_PASSWORD")}

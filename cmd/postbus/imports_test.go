@@ -32,7 +32,7 @@ var rules = []rule{
 	{"bus", []string{"bus/journal"}, []string{"github.com/mochi-mqtt/..."}, "the bus is the standard library and its journal"},
 	{"bus/journal", []string{"golang.org/x/sys/..."}, []string{"github.com/mochi-mqtt/..."}, "the journal knows files only"},
 	{"bus/bustest", []string{"bus/journal"}, nil, "bustest is the journal's file system"},
-	{"bus/auth", []string{"golang.org/x/crypto/..."}, []string{"github.com/mochi-mqtt/...", "bus"}, "auth knows neither the bus nor the config"},
+	{"bus/auth", []string{"golang.org/x/crypto/...", "github.com/golang-jwt/jwt/v5"}, []string{"github.com/mochi-mqtt/...", "bus"}, "auth knows neither the bus nor the config"},
 	{"bus/broker/frame", nil, []string{"github.com/mochi-mqtt/...", "bus"}, "frame is MQTT's bytes only"},
 	{"bus/broker", []string{"bus", "bus/journal", "bus/broker/frame", "github.com/mochi-mqtt/..."}, nil, "adapters do not import each other"},
 	{"bus/web", []string{"bus", "bus/journal", "github.com/gorilla/websocket", "github.com/prometheus/client_golang/..."}, []string{"github.com/mochi-mqtt/..."}, "adapters do not import each other"},

@@ -8,6 +8,7 @@ package main
 //	gone NAME              wait until that bus has ended, at most 3 s
 //	eventually [!] CMD...  repeat until it succeeds (or fails), at most 5 s
 //	usage ARG...           run the program, which has to end with exit code 2
+//	setenv NAME FILE       set a variable to what a file holds
 //	line FILE FROM TO      replace text in a file in one step, as an editor does
 
 import (
@@ -41,6 +42,9 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serve, "signal": sendSignal, "gone": gone, "eventually": eventually, "line": replaceLine, "usage": usage,
+			"setenv": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+			},
 		},
 	})
 }

@@ -65,9 +65,9 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 	return o
 }
 
-// newPolicy compiles who may do what.
-func newPolicy(v *auth.Verifier, c *config.Config) (*auth.Policy, error) {
-	var o auth.Options
+// newPolicy compiles who may do what. Without tokens nobody gets in with one.
+func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.Policy, error) {
+	o := auth.Options{Tokens: tokens}
 	for _, u := range c.Users {
 		o.Users = append(o.Users, auth.User{Name: u.Name, Password: u.Password,
 			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}})
@@ -85,13 +85,17 @@ func newPolicy(v *auth.Verifier, c *config.Config) (*auth.Policy, error) {
 
 // access is the policy in force; a reload swaps it.
 type access struct {
+	log      *slog.Logger
 	verifier *auth.Verifier
+	keys     *keyFile
+	tokens   *auth.Tokens
 	policy   atomic.Pointer[auth.Policy]
 }
 
-func newAccess(c *config.Config) (*access, error) {
-	a := &access{verifier: auth.NewVerifier(0)}
-	p, err := newPolicy(a.verifier, c)
+func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
+	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir)}
+	a.tokens = auth.NewTokens(a.keys)
+	p, err := newPolicy(a.verifier, a.tokens, c)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +106,7 @@ func newAccess(c *config.Config) (*access, error) {
 func (a *access) mqtt(user, password string, hasPassword, local bool) (broker.Identity, error) {
 	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local)
 	if err != nil {
-		return nil, err // not a nil *auth.Identity in the interface
+		return nil, a.plain(err) // not a nil *auth.Identity in the interface
 	}
 	return id, nil
 }
@@ -113,7 +117,7 @@ func (a *access) http(user, password string, hasPassword, local bool) (web.Ident
 	case errors.Is(err, auth.ErrBusy):
 		return nil, web.ErrBusy
 	case err != nil:
-		return nil, err
+		return nil, a.plain(err)
 	}
 	return id, nil
 }

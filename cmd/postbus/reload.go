@@ -46,7 +46,7 @@ func (r *reloader) verify() (*loaded, *auth.Policy, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	policy, err := newPolicy(r.server.access.verifier, next.Config)
+	policy, err := newPolicy(r.server.access.verifier, r.server.access.tokens, next.Config)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -59,8 +59,11 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 			s = nil
 		}
 	}()
-	if s.access, err = newAccess(c); err != nil {
+	if s.access, err = newAccess(c, log); err != nil {
 		return s, withHint(err, "postbus user passwd NAME writes a new hash")
+	}
+	if err = s.access.keys.ready(); err != nil {
+		return s, err
 	}
 	if s.keys, err = loadKeys(c.Listen.TLS); err != nil {
 		return s, err
@@ -143,6 +146,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 	s.web = web.New(s.bus, web.Options{
 		Logger:       s.log,
 		Authenticate: s.access.http,
+		Mint:         s.access.mint,
 		Origins:      c.Listen.Origins,
 		Hosts:        hostNames(c.Listen.HTTP),
 		MaxPayload:   int(c.Limits.PacketSize),

@@ -25,7 +25,7 @@ func (m *Main) userCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(m.userAdd(), m.userPasswd(), m.userRemove(), m.userList())
+	cmd.AddCommand(m.userAdd(), m.userPasswd(), m.userRemove(), m.userList(), m.userToken())
 	return cmd
 }
 

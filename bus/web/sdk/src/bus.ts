@@ -22,6 +22,7 @@ import { addresses } from "./where";
 const week = 7 * 24 * 3600;
 const firstTry = 5000; // how long connect() waits for it
 const noneAsked = 30_000; // a page that never says on(): after this nothing is held for it
+const tokenWithin = 20_000; // how long a token function may take
 const dead = 30_000; // how often it is looked for tabs that left something to send
 const statusEvery = 100;
 
@@ -113,6 +114,7 @@ export class PostBus implements Bus {
     });
     this.connection = new Connection({
       login: () => this.login(),
+      renews: typeof o.token === "function",
       clientId: () => this.id,
       link: {
         url: this.ws,
@@ -246,7 +248,7 @@ export class PostBus implements Bus {
 
   private login(): Promise<Login> {
     const { user, password, token } = this.o;
-    const ask = async () => (token === undefined ? { username: user, password } : { username: user ?? "", password: typeof token === "function" ? await token() : token });
+    const ask = async () => (token === undefined ? { username: user, password } : { username: user ?? "", password: typeof token === "function" ? await answered(token) : token });
     const login = ask();
     login.then(() => (this.lastLogin = login)).catch(() => {});
     return login;
@@ -342,6 +344,17 @@ export class PostBus implements Bus {
       if (JSON.stringify(this.current) !== this.told) this.tell(this.state, this.reason);
     }, statusEvery);
   }
+}
+
+/** A token function that does not answer must not keep the page waiting without a word. */
+function answered(token: () => string | Promise<string>): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`the token function has not answered for ${tokenWithin / 1000} s`)), tokenWithin);
+    Promise.resolve()
+      .then(token)
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer));
+  });
 }
 
 /** A callback that only listens must not stop what it listens to. */

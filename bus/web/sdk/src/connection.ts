@@ -14,11 +14,14 @@ const tick = 1000;
 const sleptFor = 4000; // a timer that is so late was not throttled to once a second: the machine slept
 const quietFor = 20_000; // nothing heard for so long: ask
 const answerWithin = 4000;
+const renewAgain = 5000; // when there was no new token yet
 const answerAtOnce = 2000; // when there is a reason to doubt
 
 export interface ConnectionOptions {
   /** Called before every try, so that a token is new. */
   login(): Promise<Login>;
+  /** login may give another token each time. */
+  renews: boolean;
   link: Omit<LinkOptions, "username" | "password" | "clientId">;
   clientId(): string;
   /** Called at once when a link is up, before any event of it. */
@@ -81,12 +84,13 @@ export class Connection {
     await link?.end(forget);
   }
 
-  private async connect(): Promise<void> {
+  /** renewed: the page was asked for it already. */
+  private async connect(renewed?: Login): Promise<void> {
     clearTimeout(this.timer);
     if (this.trying || this.closed || this.link || this.parked) return;
     this.trying = true;
     try {
-      const login = await this.o.login();
+      const login = renewed ?? (await this.o.login());
       let gone: [string, number] | undefined;
       let mine: Link | undefined;
       const early: Parameters<LinkEvents["publish"]>[0][] = [];
@@ -179,21 +183,30 @@ export class Connection {
     }
   }
 
-  /** Connects anew, with a new token, shortly before a JSON Web Token expires. */
+  /** Asks for a new token shortly before a JSON Web Token expires. When that is too late, the bus ends the link and says why. */
   private renewAtExpiry(password: string | undefined): void {
-    const at = expiryOf(password);
     clearTimeout(this.renewal);
-    if (at === undefined) return;
-    const left = at - Date.now();
-    const wait = Math.max(1000, left - Math.min(30_000, left / 10));
-    if (wait > 2 ** 31 - 1) return;
-    this.renewal = setTimeout(() => {
-      const { link } = this;
-      if (!link) return;
-      link.drop("a new token");
-      link.alive = false;
-      this.lost(link, "a new token", 0);
-    }, wait);
+    const wait = this.o.renews ? renewalIn(password, Date.now()) : undefined;
+    if (wait !== undefined) this.renewal = setTimeout(() => void this.renew(password), wait);
+  }
+
+  /** Connects anew with a new token; the link stands until it is there. */
+  private async renew(old: string | undefined): Promise<void> {
+    const { link } = this;
+    if (!link) return;
+    const login = await this.o.login().catch(() => undefined);
+    if (this.link !== link) return;
+    if (login === undefined || login.password === old) {
+      this.renewal = setTimeout(() => void this.renew(old), renewAgain);
+      return;
+    }
+    this.link = undefined;
+    this.trying = true;
+    this.o.down("a new token", 0);
+    // A goodbye, so that what is under way is acknowledged before, and no will is published.
+    await link.end(false);
+    this.trying = false;
+    void this.connect(login);
   }
 }
 
@@ -202,13 +215,20 @@ function isFinal(code: number): boolean {
   return [0x81, 0x82, 0x84, 0x85, 0x86, 0x87, 0x8a, 0x8c].includes(code);
 }
 
-/** Milliseconds since 1970 at which a JSON Web Token expires. */
-export function expiryOf(token: string | undefined): number | undefined {
+/**
+ * Milliseconds to wait before a JSON Web Token is renewed: at nine tenths of what is left, at most 30 s before its end. The page's
+ * clock may be wrong, so that no more than the token's life is left, and no less than a tenth of it: the bus took it just now.
+ */
+export function renewalIn(token: string | undefined, now: number): number | undefined {
   const body = token?.split(".")[1];
   if (!body) return undefined;
   try {
-    const { exp } = JSON.parse(atob(body.replace(/-/g, "+").replace(/_/g, "/"))) as { exp?: unknown };
-    return typeof exp === "number" ? exp * 1000 : undefined;
+    const { exp, iat } = JSON.parse(atob(body.replace(/-/g, "+").replace(/_/g, "/"))) as { exp?: unknown; iat?: unknown };
+    if (typeof exp !== "number") return undefined;
+    const life = typeof iat === "number" ? (exp - iat) * 1000 : exp * 1000 - now;
+    const left = Math.min(life, exp * 1000 - now);
+    const wait = Math.max(1000, life / 10, left - Math.min(30_000, left / 10));
+    return wait <= 2 ** 31 - 1 ? wait : undefined; // a timer's longest
   } catch {
     return undefined;
   }

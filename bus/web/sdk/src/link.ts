@@ -134,7 +134,8 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
       link.alive = false; // before MQTT.js fails what is under way: that was not refused, only cut off
       why = e.message;
       if (typeof e.code === "number") code = e.code;
-      reject(code ? new Refused(e.message, code) : e);
+      const said = (client as unknown as { _serverProperties?: Answer["properties"] })._serverProperties?.reasonString;
+      reject(code ? new Refused(said ?? e.message, code) : e);
       client.end(true); // MQTT.js reports here what ends a connection: a protocol error, a refusal, silence
     });
     client.on("disconnect", (p) => {

@@ -6,7 +6,10 @@ export interface Options {
   url?: string;
   user?: string;
   password?: string;
-  /** Sent as the password of an unnamed user. A function is asked before every connection, so also when the bus refused the last token or it expired. */
+  /**
+   * Sent as the password of an unnamed user, or of `user`; `postbus user token` and POST /api/v1/token make one. A function is
+   * asked before every connection, before the token's end, and when the bus has refused the last one; what it throws is status's reason.
+   */
   token?: string | (() => string | Promise<string>);
   /** MQTT client identifier. Default: `web-<random>`, kept for this tab. Two open pages must not share one. */
   id?: string;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Absence } from "../src/absence";
-import { expiryOf, pauseBefore } from "../src/connection";
+import { pauseBefore, renewalIn } from "../src/connection";
 import { bytesOf, ofHistory, ofPublish } from "../src/event";
 import { sinceText } from "../src/link";
 import { claimTab } from "../src/tab";
@@ -74,10 +74,18 @@ test("the pause before a try: 0.5 s to 15 s, with jitter", () => {
   assert.equal(pauseBefore(99, 0), 500);
 });
 
-test("when a token expires", () => {
+test("when a token is renewed, also by a page whose clock is wrong", () => {
   const jwt = (body: object) => `e30.${Buffer.from(JSON.stringify(body)).toString("base64url")}.x`;
-  assert.equal(expiryOf(jwt({ exp: 1_800_000_000, name: "ÿ?>" })), 1_800_000_000_000);
-  for (const t of [undefined, "", "secret", "a.b.c", jwt({})]) assert.equal(expiryOf(t), undefined);
+  const iat = 1_800_000_000;
+  const made = iat * 1000;
+  const hour = jwt({ iat, exp: iat + 3600, name: "ÿ?>" });
+  assert.equal(renewalIn(hour, made), 3_570_000);
+  assert.equal(renewalIn(hour, made + 3_500_000), 360_000); // the bus ends it before; but a page whose clock is ahead does not come each second
+  assert.equal(renewalIn(hour, made + 86_400_000), 360_000);
+  assert.equal(renewalIn(hour, made - 86_400_000), 3_570_000);
+  assert.equal(renewalIn(jwt({ iat, exp: iat + 3 }), made), 2700);
+  assert.equal(renewalIn(jwt({ exp: iat + 100 }), made), 90_000);
+  for (const t of [undefined, "", "secret", "a.b.c", jwt({}), jwt({ exp: iat + 5_000_000 })]) assert.equal(renewalIn(t, made), undefined);
 });
 
 test("since", () => {

@@ -219,7 +219,7 @@ function PlotBox(p: { h: History; range: string; member: string; paths: string[]
         )}
         <span class="soft said">{said || `${plural(x.length, "point")}${thinned ? ", thinned" : ""}, ${low} to ${high}`}</span>
       </div>
-      <div ref={place} class="canvas" role="img" aria-label={`Plot of the last ${p.range}: ${plural(x.length, "point")}, from ${low} to ${high}`} data-points={x.length} />
+      <div ref={place} class="canvas" role="img" aria-label={`Plot of the last ${p.range}: ${plural(x.length, "point")}, from ${low} to ${high}`} data-points={x.length} data-total={p.h.total - p.h.texts} />
     </div>
   );
 }

@@ -1,11 +1,13 @@
-// This file is one topic from the past on into the present: a second session, which the bus feeds from
-// its journal and then live. What came once does not come again, also after the connection was lost.
+// This file is one topic from the past on into the present: first the journal's events as a stream over HTTP, which is
+// several times as fast as one by one, then a second session that goes on where the stream ended. What came once does
+// not come again, also after the connection was lost.
 
 import { Connection } from "../mqtt/connection";
 import type { Publish } from "../mqtt/codec";
 import { reasonOf } from "../mqtt/reasons";
 import { numberIn } from "../model/numeric";
 import { Points } from "../model/points";
+import { eventLines, payloadOf, type ShownEvent } from "../state/api";
 import { clientId, socketURL } from "../state/feed";
 import { login } from "../state/login";
 
@@ -43,10 +45,11 @@ export class History {
   private connection: Connection | null = null;
   private sub = 0;
   private lastSeq = 0;
+  private reading: AbortController | null = null;
 
   // show begins with another topic or range. The connection is made when it is needed first.
   show(topic: string, range: string, member: string): void {
-    if (topic === this.topic && range === this.range && member === this.member && this.sub) return;
+    if (topic === this.topic && range === this.range && member === this.member && (this.sub || this.reading)) return;
     this.topic = topic;
     this.range = range;
     this.member = member;
@@ -58,11 +61,30 @@ export class History {
     this.reason = "";
     this.standing = false;
     this.touch();
+    if (this.sub) this.connection?.unsubscribe(this.sub);
+    this.sub = 0;
+    this.reading?.abort();
+    const reading = (this.reading = new AbortController());
+    void eventLines(topic, range, (events) => !reading.signal.aborted && this.past(events), reading.signal)
+      .then(
+        (next) => {
+          if (next && !reading.signal.aborted) this.lastSeq = Math.max(this.lastSeq, next - 1);
+        },
+        () => undefined, // an answer that broke off: the session brings the rest
+      )
+      .then(() => {
+        if (reading.signal.aborted) return;
+        this.reading = null;
+        this.follow(topic, range);
+      });
+  }
+
+  // follow subscribes from the last event on that is known.
+  private follow(topic: string, range: string): void {
     if (!this.connection) {
       this.connection = new Connection({ url: socketURL.href, clientId: clientId + "-detail", login, changed: () => this.touch() });
       this.connection.start();
     }
-    if (this.sub) this.connection.unsubscribe(this.sub);
     const lasts = () => (this.lastSeq ? String(this.lastSeq + 1) : range);
     this.sub = this.connection.subscribe({
       filters: [{ filter: topic, qos: 2 }],
@@ -79,6 +101,8 @@ export class History {
 
   // hide ends the subscription, and the connection with it.
   hide(): void {
+    this.reading?.abort();
+    this.reading = null;
     this.connection?.stop();
     this.connection = null;
     this.sub = 0;
@@ -87,18 +111,38 @@ export class History {
     this.points = new Points();
   }
 
+  // past takes events of the journal; only the newest are kept whole.
+  private past(events: ShownEvent[]): void {
+    for (const e of events) {
+      this.lastSeq = e.seq;
+      this.number(Date.parse(e.time), e.payload ?? "");
+    }
+    for (const e of events.slice(-keptMessages)) {
+      const payload = payloadOf(e);
+      this.keep({ seq: e.seq, time: Date.parse(e.time), qos: e.qos, size: payload.length, retain: e.retain, source: e.source, payload: payload.slice(0, keptPayload) });
+    }
+    this.touch();
+  }
+
+  private number(time: number, text: string): void {
+    this.total++;
+    const y = text.length <= numberUpTo ? numberIn(text, this.member) : NaN;
+    if (Number.isNaN(y)) this.texts++;
+    else this.points.push(time / 1000, y);
+  }
+
+  private keep(m: Message): void {
+    this.messages.unshift(m);
+    if (this.messages.length > keptMessages) this.messages.length = keptMessages;
+  }
+
   private take(m: Publish): void {
     const seq = m.topic.startsWith("$") ? 0 : m.seq;
     if (seq && seq <= this.lastSeq) return;
     if (seq) this.lastSeq = seq;
     const time = m.time ? Date.parse(m.time) : Date.now();
-    const kept = m.payload.slice(0, keptPayload);
-    this.messages.unshift({ seq, time, qos: m.qos, size: m.payload.length, retain: m.retain, source: m.source, payload: kept });
-    if (this.messages.length > keptMessages) this.messages.length = keptMessages;
-    this.total++;
-    const y = m.payload.length <= numberUpTo ? numberIn(utf8.decode(m.payload), this.member) : NaN;
-    if (Number.isNaN(y)) this.texts++;
-    else this.points.push(time / 1000, y);
+    this.keep({ seq, time, qos: m.qos, size: m.payload.length, retain: m.retain, source: m.source, payload: m.payload.slice(0, keptPayload) });
+    this.number(time, m.payload.length <= numberUpTo ? utf8.decode(m.payload) : "");
     this.touch();
   }
 

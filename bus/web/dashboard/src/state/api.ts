@@ -88,6 +88,33 @@ export class Problem extends Error {
 }
 
 const patience = 10_000;
+const base = "./api/v1/";
+
+// eventLines reads the journal's events of a topic as a stream of lines. each gets those of one chunk; what it resolves with
+// is the sequence to go on with, undefined when the answer was not whole.
+export async function eventLines(topic: string, since: string, each: (events: ShownEvent[]) => void, signal: AbortSignal): Promise<number | undefined> {
+  const l = login();
+  const headers: Record<string, string> = { Accept: "application/x-ndjson", ...(l && { Authorization: authorization(l) }) };
+  const query = new URLSearchParams({ filter: topic, since });
+  const answer = await fetch(`${base}events?${query}`, { headers, credentials: "omit", cache: "no-store", signal });
+  if (!answer.ok || !answer.body) return undefined;
+  const chunks = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  let next: number | undefined;
+  for (;;) {
+    const { done, value } = await chunks.read();
+    if (done) return next;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop()!;
+    const events: ShownEvent[] = [];
+    for (const line of lines) {
+      const v = JSON.parse(line) as ShownEvent & { next?: number };
+      if (v.next === undefined) events.push(v);
+      else next = v.next;
+    }
+    each(events);
+  }
+}
 
 async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
   const l = login();
@@ -109,8 +136,6 @@ async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
   }
   return body as T;
 }
-
-const base = "./api/v1/";
 
 export const api = {
   bus: () => call<BusState>(base + "bus"),

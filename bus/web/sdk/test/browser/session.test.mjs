@@ -49,7 +49,7 @@ const publisher = () => mqtt.connectAsync(`mqtt://127.0.0.1:${bus.mqttPort}`, { 
 test("a wrong password rejects connect(), and says so", async () => {
   const page = await open();
   const said = await page.evaluate(() => postbus.connect({ user: "pi", password: "wrong" }).catch((e) => e.message));
-  assert.match(said, /user name or password/i);
+  assert.match(said, /the user name or the password is wrong/);
   await page.close();
 });
 
@@ -87,25 +87,6 @@ test("a token that the bus refuses is asked for again", async () => {
   const before = await page.evaluate(() => asked);
   web.drop();
   await until(() => page.evaluate((n) => asked > n && bus.current.state === "online", before), "a new token for a new connection");
-  await page.close();
-});
-
-test("a token is renewed before it expires: no silence", async () => {
-  const page = await open();
-  const token = (seconds) => `e30.${Buffer.from(JSON.stringify({ exp: Math.floor(Date.now() / 1000) + seconds })).toString("base64url")}.x`;
-  const first = token(6);
-  execFileSync(program(), ["user", "passwd", "tok", "--config", config], { input: first + "\n", env });
-  await sleep(1500); // the bus reads its config anew
-  await page.evaluate(async (t) => {
-    window.asked = [];
-    window.states = [];
-    window.bus = await postbus.connect({ user: "tok", token: () => (asked.push(performance.now()), t) });
-    bus.status((s) => void states.push(s));
-  }, first);
-  await state(page, "online");
-  const n = await page.evaluate(() => asked.length);
-  await until(() => page.evaluate((n) => asked.length > n && bus.current.state === "online", n), "asked again before its end", 8000);
-  assert.ok(await page.evaluate(() => states.some((s) => s.reason === "a new token")));
   await page.close();
 });
 

@@ -1,0 +1,185 @@
+package broker_test
+
+// This file is tokens that end in mid-session, and logins that a reload takes away.
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	pahov5 "github.com/eclipse/paho.golang/paho"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/bus/broker"
+)
+
+// memoryKey is a key that no file keeps.
+type memoryKey []byte
+
+func (k memoryKey) Key() ([]byte, error)     { return k, nil }
+func (k memoryKey) MakeKey() ([]byte, error) { return k, nil }
+
+// withTokens is a policy with the user pi, and makes tokens for it.
+func withTokens(t *testing.T) (a broker.Authenticate, mint func(life time.Duration) (string, time.Time)) {
+	t.Helper()
+	hash, err := auth.Hash("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := auth.NewTokens(memoryKey(auth.NewTokenKey()))
+	all := auth.Rules{Publish: []string{"#"}, Subscribe: []string{"#"}}
+	p, err := auth.NewPolicy(auth.NewVerifier(0), auth.Options{Users: []auth.User{{Name: "pi", Password: hash, Rules: all}}, Anonymous: &all, Tokens: tokens})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pi, _ := p.Lookup("pi")
+	mint = func(life time.Duration) (string, time.Time) {
+		token, ends, err := tokens.Mint(pi, life)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token, ends
+	}
+	return func(user, password string, has, local bool) (broker.Identity, error) {
+		id, err := p.Authenticate(user, password, has, local)
+		if err != nil {
+			return nil, err
+		}
+		return id, nil
+	}, mint
+}
+
+// TestTokenEndsInMidSession: the client is told at the end of its token, not before and not a second late;
+// the old token does not let it in again, and with a new one it gets all that it missed.
+func TestTokenEndsInMidSession(t *testing.T) {
+	t.Parallel()
+	who, mint := withTokens(t)
+	addr, b := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 20}, broker.Options{Authenticate: who})
+	p := paho5{addr, b}
+	token, ends := mint(2 * time.Second)
+	type goodbye struct {
+		*pahov5.Disconnect
+		at time.Time
+	}
+	told := make(chan goodbye, 1)
+	events := make(chan string, 100)
+	login := func(token string) func(*pahov5.ClientConfig, *pahov5.Connect) {
+		return func(conf *pahov5.ClientConfig, cp *pahov5.Connect) {
+			cp.PasswordFlag, cp.Password = true, []byte(token)
+			conf.OnServerDisconnect = func(d *pahov5.Disconnect) { told <- goodbye{d, time.Now()} }
+			conf.OnPublishReceived = []func(pahov5.PublishReceived) (bool, error){func(r pahov5.PublishReceived) (bool, error) {
+				events <- string(r.Packet.Payload)
+				return true, nil
+			}}
+		}
+	}
+	c, _, _ := p.connect(t, "page", true, login(token))
+	p.filter(t, c, "t", 1)
+	p.publish(t, "t", 1, false, "0", "1")
+	compare(t, take(t, events, 2), []string{"0", "1"})
+	if s := b.Sessions(); len(s) == 0 || s[0].User != "pi" {
+		t.Errorf("the session is not the user's: %+v", s)
+	}
+	select {
+	case d := <-told:
+		if d.ReasonCode != 0x87 || d.Properties == nil || !strings.Contains(d.Properties.ReasonString, "token has expired") || !strings.Contains(d.Properties.ReasonString, "new one") {
+			t.Errorf("it was told %#x %+v", d.ReasonCode, d.Properties)
+		}
+		if late := d.at.Sub(ends); late < 0 || late > time.Second {
+			t.Errorf("it was told %s after the end", late)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("silence")
+	}
+	p.publish(t, "t", 1, false, "2", "3", "4")
+
+	w := knock(t, addr, v5, "CONNECT id=page keep password="+token)
+	if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 86") {
+		t.Errorf("with the expired token: %q %v", got, err)
+	}
+	token, _ = mint(time.Hour)
+	c, ack, _ := p.connect(t, "page", true, login(token))
+	defer p.bye(c)
+	if !ack.SessionPresent {
+		t.Error("the session is gone")
+	}
+	compare(t, take(t, events, 3), []string{"2", "3", "4"})
+	settle(b, "page")
+	select {
+	case e := <-events:
+		t.Errorf("%s came twice", e)
+	case d := <-told:
+		t.Errorf("ended again: %+v", d)
+	default:
+	}
+}
+
+// TestTokenEndsForAll: also MQTT 3, which is only closed, and a client that says its name; a password has
+// no end, and neither has a connection that is closed before.
+func TestTokenEndsForAll(t *testing.T) {
+	t.Parallel()
+	who, mint := withTokens(t)
+	addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 16}, broker.Options{Authenticate: who})
+	token, _ := mint(3 * time.Second)
+	in := func(version byte, connect string) *wire {
+		w := knock(t, addr, version, "CONNECT "+connect)
+		if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 00") {
+			t.Fatalf("version %d: %q %v", version, got, err)
+		}
+		return w
+	}
+	password := in(v5, "id=password username=pi password=secret")
+	in(v5, "id=early password="+token).Close()
+	named := map[byte]*wire{}
+	for _, v := range all {
+		named[v] = in(v, fmt.Sprintf("id=named%d username=pi password=%s", v, token))
+	}
+	for _, v := range all {
+		want := "closed"
+		if v == v5 {
+			want = "DISCONNECT 87"
+		}
+		if got, err := named[v].read(10 * time.Second); !strings.HasPrefix(got, want) {
+			t.Errorf("version %d: %q %v, want %s", v, got, err, want)
+		}
+	}
+	other := knock(t, addr, v5, "CONNECT id=other username=cat password="+token)
+	if got, _ := other.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 86") {
+		t.Errorf("with another name: %q", got)
+	}
+	if got, err := password.read(200 * time.Millisecond); err != errNothing {
+		t.Errorf("a password ended: %q", got)
+	}
+}
+
+// TestReloadBetweenLogins: what a reload takes away while a client is being let in lets it in no more.
+func TestReloadBetweenLogins(t *testing.T) {
+	t.Parallel()
+	asked, reloaded := make(chan struct{}), make(chan struct{})
+	var gone atomic.Bool
+	o := broker.Options{Authenticate: func(string, string, bool, bool) (broker.Identity, error) {
+		if gone.Load() {
+			return nil, errors.New("the user is gone")
+		}
+		asked <- struct{}{} // it was let in by what is in force now
+		<-reloaded
+		return limited{}, nil
+	}}
+	b, err := bus.Open(t.Context(), bus.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, k := serve(t, b, o)
+	w := knock(t, addr, v5, "CONNECT id=x username=pi password=secret")
+	<-asked
+	gone.Store(true)
+	k.Reauthorize(func(string, bool) (broker.Identity, error) { return nil, errors.New("gone") })
+	close(reloaded)
+	if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 86") {
+		t.Errorf("it was told %q %v", got, err)
+	}
+}

@@ -1,0 +1,162 @@
+// This file is tokens: the key that signs them, which is a file in the data folder, and "user token".
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/bus/web"
+	"github.com/postbus/postbus/config"
+	"github.com/postbus/postbus/config/yamlnode"
+)
+
+const tokenKeyFile = "token.key" // in the data folder; whoever can read it can be anybody
+
+// keyFile is auth.Keys. It is read for each login with a token: so a key that another postbus made, or
+// somebody took away, counts at once, and what it costs is nothing beside a connection.
+type keyFile struct {
+	file string
+	mu   sync.Mutex // one makes it
+}
+
+func newKeyFile(dataDir string) *keyFile { return &keyFile{file: filepath.Join(dataDir, tokenKeyFile)} }
+
+// Key implements auth.Keys.
+func (k *keyFile) Key() ([]byte, error) {
+	const hint = "remove the file: the next token makes a new key, and those that there are end"
+	info, err := os.Stat(k.file) // it may be anything
+	switch {
+	case err != nil:
+		return nil, withHint(fmt.Errorf("token key: %w", err), "give it to the user that postbus runs as")
+	case !info.Mode().IsRegular() || info.Size() != auth.TokenKeySize:
+		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want a file of %d", k.file, info.Size(), auth.TokenKeySize), hint)
+	}
+	key, err := os.ReadFile(k.file)
+	if err != nil {
+		return nil, withHint(fmt.Errorf("token key: %w", err), "give it to the user that postbus runs as")
+	}
+	if len(key) != auth.TokenKeySize {
+		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want %d", k.file, len(key), auth.TokenKeySize), hint)
+	}
+	return key, nil
+}
+
+// MakeKey implements auth.Keys.
+func (k *keyFile) MakeKey() ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key, err := k.Key()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if err := os.MkdirAll(filepath.Dir(k.file), 0o700); err != nil {
+		return nil, fmt.Errorf("token key: %w", err)
+	}
+	if err := writeAtomic(k.file, auth.NewTokenKey(), 0o600); err != nil {
+		return nil, fmt.Errorf("token key: %w", err)
+	}
+	return k.Key() // what is there counts: another postbus may have made one in the same moment
+}
+
+// ready reports a key that is there and no good, so that the bus says so when it starts.
+func (k *keyFile) ready() error {
+	if _, err := k.Key(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// plain logs what only this machine is to know, and returns what a client may.
+func (a *access) plain(err error) error {
+	if errors.Is(err, auth.ErrTokenKey) {
+		a.log.Error("token not checked or made", "err", err)
+		return auth.ErrTokenKey
+	}
+	return err
+}
+
+// mint is web.Mint.
+func (a *access) mint(id web.Identity, life string) (string, time.Time, error) {
+	var d time.Duration
+	if life != "" {
+		var err error
+		if d, err = parseLife(life); err != nil {
+			return "", time.Time{}, fmt.Errorf("%w: %v", web.ErrTokenLife, err)
+		}
+	}
+	token, ends, err := a.tokens.Mint(id.(*auth.Identity), d)
+	if errors.Is(err, auth.ErrTokenLife) {
+		err = fmt.Errorf("%w: %v", web.ErrTokenLife, err)
+	}
+	return token, ends, a.plain(err)
+}
+
+// parseLife refuses 0, which means something else to Mint.
+func parseLife(s string) (time.Duration, error) {
+	d, err := yamlnode.ParseDuration(s)
+	if err == nil && d <= 0 {
+		err = fmt.Errorf("a token can't live for %s", s)
+	}
+	return d, err
+}
+
+func (m *Main) userToken() *cobra.Command {
+	var s settings
+	var life, dataDir string
+	cmd := &cobra.Command{
+		Use:   "token NAME",
+		Short: "Print a token: a password for a user that ends by itself",
+		Long: `Print a token. It stands for the user's password until it ends, over MQTT and over HTTP, with the user's
+rights. It ends before when the user's password is changed or the user is removed. Its key is in the data
+directory: give the --config and --data-dir of the bus, and run it as the user that the bus runs as.`,
+		Example: `  postbus user token pi --for 12h`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := parseLife(life)
+			if err != nil {
+				return usagef("--for: %v", err)
+			}
+			if cmd.Flags().Changed("data-dir") {
+				s.flags = append(s.flags, config.Override{Flag: "--data-dir", Key: "data_dir", Values: []string{dataDir}})
+			}
+			l, err := m.load(&s)
+			if err != nil {
+				return err
+			}
+			policy, err := newPolicy(auth.NewVerifier(1), nil, l.Config)
+			if err != nil {
+				return err
+			}
+			id, ok := policy.Lookup(args[0])
+			if !ok || args[0] == "" {
+				return noUser(args[0])
+			}
+			keys := newKeyFile(l.DataDir)
+			if err := keys.ready(); err != nil {
+				return err // in its own words
+			}
+			token, _, err := auth.NewTokens(keys).Mint(id, d)
+			switch {
+			case errors.Is(err, auth.ErrTokenLife):
+				return usagef("--for: %v", err)
+			case err != nil:
+				return err
+			}
+			m.printf("%s\n", token)
+			return nil
+		},
+	}
+	s.configFlag(cmd)
+	cmd.Flags().StringVar(&life, "for", "1h", "how `LONG` it counts, at most 30d")
+	cmd.Flags().StringVar(&dataDir, "data-dir", "", "the bus keeps its journal in `DIR`")
+	return cmd
+}
