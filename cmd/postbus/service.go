@@ -1,0 +1,169 @@
+// This file is "service": the bus as a service of this machine, or of a user. What a service is differs by system: see
+// service_linux.go for systemd, service_other.go for launchd and Windows.
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/config"
+)
+
+const serviceName = "postbus"
+
+// service is what is to be installed or removed.
+type service struct {
+	user     bool   // a service of the user who runs this, not of the machine
+	program  string // absolute
+	settings settings
+}
+
+func (m *Main) serviceCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "service",
+		Short: "Install the bus as a service that starts with the machine, or remove it",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(m.serviceInstall(), m.serviceUninstall())
+	cmd.AddCommand(m.serviceCommands()...)
+	return cmd
+}
+
+func (m *Main) serviceInstall() *cobra.Command {
+	var s service
+	var show bool
+	cmd := &cobra.Command{
+		Use:   "install",
+		Short: "Install or update the service, and start it",
+		Long: `Install the service and start it: as root one of the machine, which starts with it, else one of your own,
+which starts when you log in. What is there already is updated and restarted. The service runs the very file
+that this command runs from; it isn't copied. Data, config and plugins are never removed.`,
+		Example: `  sudo postbus service install
+  postbus service install --user`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := m.whoseService(cmd, &s); err != nil {
+				return err
+			}
+			var err error
+			if s.program, err = lastingProgram(); err != nil {
+				return err
+			}
+			if show {
+				return m.printService(&s)
+			}
+			return m.installService(cmd.Context(), &s)
+		},
+	}
+	s.flags(cmd)
+	cmd.Flags().BoolVar(&show, "print", false, "only print what would be installed")
+	return cmd
+}
+
+func (m *Main) serviceUninstall() *cobra.Command {
+	var s service
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Stop the service and remove it, but neither data nor config nor plugins",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := m.whoseService(cmd, &s); err != nil {
+				return err
+			}
+			return m.uninstallService(cmd.Context(), &s)
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+func (s *service) flags(cmd *cobra.Command) {
+	s.settings.configFlag(cmd)
+	cmd.Flags().BoolVar(&s.user, "user", false, "a service of your own, not of the machine (default unless root)")
+}
+
+// whoseService decides between the machine's and the user's where nobody said.
+func (m *Main) whoseService(cmd *cobra.Command, s *service) error {
+	root := os.Geteuid() == 0 // -1 on Windows
+	switch {
+	case s.user && root && m.getenv("SUDO_USER") != "":
+		return withHint(usagef("--user with sudo would be a service of root"), "run it without sudo, or leave --user out for a service of the machine")
+	case !cmd.Flags().Changed("user"):
+		s.user = !root && runtime.GOOS != "windows"
+	}
+	return nil
+}
+
+// lastingProgram is the file that runs now, which has to be there tomorrow too.
+func lastingProgram() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("which file is this program? %w", err)
+	}
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real
+	}
+	if dir := temporary(exe, os.TempDir(), "/tmp", "/var/tmp"); dir != "" {
+		return "", withHint(fmt.Errorf("this program is %s, and what is in %s doesn't last", exe, dir), "%s", lastingHint)
+	}
+	return exe, nil
+}
+
+// temporary is the temporary folder that the program is in, or "". `go run` has one of its own.
+func temporary(exe string, folders ...string) string {
+	for _, dir := range folders {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			dir = real
+		}
+		if rel, err := filepath.Rel(dir, exe); err == nil && filepath.IsLocal(rel) {
+			return dir
+		}
+	}
+	if i := strings.Index(exe, string(filepath.Separator)+"go-build"); i >= 0 {
+		return exe[:i]
+	}
+	return ""
+}
+
+// sayService tells what the service listens on, and where everything is.
+func (m *Main) sayService(c *loaded, log string) {
+	for _, l := range c.Listen.MQTT {
+		m.printf("  MQTT     %s\n", l)
+	}
+	if c.Listen.HTTP != "" {
+		m.printf("  HTTP     http://%s\n", c.Listen.HTTP)
+	}
+	m.sayPlaces(c)
+	m.printf("  log      %s\n", log)
+}
+
+func (m *Main) sayPlaces(c *loaded) {
+	m.printf("  plugins  %s\n  data     %s\n  config   %s\n", c.PluginsDir, c.DataDir, c.file)
+}
+
+// systemPaths are the places of the machine's service.
+type systemPaths struct{ config, data string }
+
+// text is what a new config of the machine's service says: commands that are given the file find the data by it.
+func (p systemPaths) text() string {
+	return fmt.Sprintf("# The config of the service %s. Every key is optional; README and config/examples/postbus.yaml have them all.\n"+
+		"# Check a change before it counts: postbus check --config %s\ndata_dir: %s\n", serviceName, p.config, p.data)
+}
+
+// newConfig writes the config when it isn't there, and reports whether it did.
+func (p systemPaths) newConfig(mode os.FileMode) (bool, error) {
+	if _, err := os.Stat(p.config); !os.IsNotExist(err) {
+		return false, err
+	}
+	if _, err := config.Parse(p.config, []byte(p.text()), nil); err != nil {
+		return false, err
+	}
+	return true, writeAtomic(p.config, []byte(p.text()), mode)
+}

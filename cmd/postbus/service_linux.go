@@ -1,0 +1,411 @@
+// This file is the service under systemd. The unit is written here and not by a library: those that do it know neither
+// Type=notify nor StateDirectory nor groups nor hardening.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	lastingHint = "put it in its place and install from there: sudo install postbus /usr/local/bin/ && sudo /usr/local/bin/postbus service install"
+	systemUnit  = "/etc/systemd/system/" + serviceName + ".service"
+	unitMark    = "# Made by `postbus service install`, which replaces it."
+)
+
+var systemd = systemPaths{config: "/etc/postbus/postbus.yaml", data: "/var/lib/postbus"}
+
+// deviceGroups are those that own devices on Debian and on Raspberry Pi OS.
+var deviceGroups = []string{"gpio", "i2c", "spi", "dialout", "input", "video"}
+
+// unitFile is what a unit file is made of.
+type unitFile struct {
+	service
+	config string   // "" for the default of the user
+	data   string   // of the machine's service
+	groups []string // of the machine's service, beside its own
+}
+
+func (m *Main) serviceCommands() []*cobra.Command { return nil }
+
+// text is the unit file.
+func (u unitFile) text() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	edit := "sudo systemctl edit " + serviceName
+	if u.user {
+		edit = "systemctl --user edit " + serviceName
+	}
+	line("%s Changes of yours belong into a drop-in: %s", unitMark, edit)
+	line("[Unit]\nDescription=postbus, an MQTT event bus\nDocumentation=https://github.com/postbus/postbus")
+	if !u.user {
+		line("After=network.target") // not network-online: a bus without a network is one, too
+	}
+	line("StartLimitIntervalSec=0") // nobody is there to start it again
+	line("\n[Service]\nType=notify")
+	start := unitWord(strings.ReplaceAll(u.program, "$", "$$")) + " run"
+	if u.config != "" {
+		start += " --config " + unitWord(strings.ReplaceAll(u.config, "$", "$$"))
+	}
+	line("ExecStart=%s", start)
+	line("ExecReload=/bin/kill -HUP $MAINPID")
+	line("Restart=always\nRestartSec=5s")
+	line("TimeoutStartSec=10min") // a long journal on a slow card
+	line("TimeoutStopSec=15s")    // it takes 5 s at most
+	line("KillMode=mixed")        // it ends its children itself
+	if u.user {
+		line("NoNewPrivileges=yes") // more needs a namespace, which a user's service may not have
+		line("\n[Install]\nWantedBy=default.target")
+		return b.String()
+	}
+	line("LimitNOFILE=65536")
+	line("\n# Its own user, which may use devices through these groups.\nUser=%s\nGroup=%s", serviceName, serviceName)
+	if len(u.groups) > 0 {
+		line("SupplementaryGroups=%s", strings.Join(u.groups, " "))
+	}
+	line("\n# /var/lib/postbus, /etc/postbus and /run/postbus, the last for sockets.")
+	line("StateDirectory=postbus\nStateDirectoryMode=0750\nConfigurationDirectory=postbus\nConfigurationDirectoryMode=2750\nRuntimeDirectory=postbus\nUMask=0007")
+	line("\n# What it may not do, and the programs that its plugins run may not either. Devices, /sys and the network are left\n# open: plugins need them. To let it write elsewhere: ReadWritePaths=/srv/data in a drop-in.")
+	line("NoNewPrivileges=yes\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nProtectSystem=strict\nProtectHome=read-only\nPrivateTmp=yes")
+	line("ProtectControlGroups=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectHostname=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes")
+	if u.data != systemd.data {
+		line("ReadWritePaths=%s", unitWord(u.data))
+	}
+	line("\n[Install]\nWantedBy=multi-user.target")
+	return b.String()
+}
+
+// unitWord is one word of a command line or a path, as systemd.service(5) and systemd.syntax(7) want it.
+func unitWord(s string) string {
+	s = strings.NewReplacer("%", "%%", `\`, `\\`, `"`, `\"`).Replace(s)
+	if strings.ContainsAny(s, " \t'\";") {
+		return `"` + s + `"`
+	}
+	return s
+}
+
+// configOf is the config that a unit names, "" when it names none: the way back of unitWord.
+func configOf(text string) string {
+	_, word, ok := strings.Cut(text, " run --config ")
+	if !ok {
+		return ""
+	}
+	word, _, _ = strings.Cut(word, "\n")
+	if strings.HasPrefix(word, `"`) {
+		word = strings.Trim(word, `"`)
+	}
+	return strings.NewReplacer("%%", "%", "$$", "$", `\\`, `\`, `\"`, `"`).Replace(word)
+}
+
+// newUnit gathers what the unit is made of, and the config that it is for. It changes nothing.
+func (m *Main) newUnit(s *service) (unitFile, *loaded, error) {
+	u := unitFile{service: *s}
+	if !s.user {
+		if s.settings.file == "" {
+			s.settings.file = systemd.config
+		}
+		for _, g := range deviceGroups {
+			if _, err := user.LookupGroup(g); err == nil {
+				u.groups = append(u.groups, g)
+			}
+		}
+	}
+	given := s.settings.file != ""
+	l, err := m.load(&s.settings)
+	switch {
+	case !s.user && s.settings.file == systemd.config && errors.Is(err, fs.ErrNotExist): // it will be made
+		if l, err = m.load(&settings{}); err != nil {
+			return u, nil, err
+		}
+		l.file, l.DataDir, l.PluginsDir = systemd.config, systemd.data, filepath.Join(filepath.Dir(systemd.config), "plugins.d")
+	case err != nil:
+		return u, nil, err
+	}
+	if given {
+		u.config = l.file
+	}
+	u.data = l.DataDir
+	return u, l, nil
+}
+
+func (m *Main) printService(s *service) error {
+	u, _, err := m.newUnit(s)
+	if err == nil {
+		m.printf("%s", u.text())
+	}
+	return err
+}
+
+// unitPath is where the unit is.
+func (m *Main) unitPath(forUser bool) (string, error) {
+	if !forUser {
+		return systemUnit, nil
+	}
+	dir := m.getenv("XDG_CONFIG_HOME")
+	if !filepath.IsAbs(dir) {
+		if m.home() == "" {
+			return "", withHint(errors.New("no home folder is known"), "set HOME")
+		}
+		dir = filepath.Join(m.home(), ".config")
+	}
+	return filepath.Join(dir, "systemd/user", serviceName+".service"), nil
+}
+
+// needSystemd says why there can be no service.
+func (m *Main) needSystemd(s *service) error {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return withHint(errors.New("this machine doesn't run systemd"), "have its own init run: postbus run; postbus service install --print shows what systemd would do")
+	}
+	if !s.user && os.Geteuid() != 0 {
+		return withHint(errors.New("only root can have a service of the machine"), "sudo postbus service install; or one of your own: postbus service install --user")
+	}
+	if s.user {
+		if _, err := os.Stat(filepath.Join(m.getenv("XDG_RUNTIME_DIR"), "systemd")); m.getenv("XDG_RUNTIME_DIR") == "" || err != nil {
+			return withHint(errors.New("systemd runs nothing for you here"), "log in at the machine or by ssh, not by su or sudo; loginctl enable-linger starts your services with the machine")
+		}
+	}
+	return nil
+}
+
+func (m *Main) installService(ctx context.Context, s *service) error {
+	if err := m.needSystemd(s); err != nil {
+		return err
+	}
+	file, err := m.unitPath(s.user)
+	if err != nil {
+		return err
+	}
+	before, err := ownUnit(file)
+	if err != nil {
+		return err
+	}
+	if s.settings.file == "" {
+		s.settings.file = configOf(before) // an update keeps it
+	}
+	u, l, err := m.newUnit(s)
+	if err != nil {
+		return err
+	}
+	if !s.user {
+		if err := reachableByAll(s.program); err != nil {
+			return err
+		}
+		if err := m.prepareSystem(ctx, l); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	if err := writeAtomic(file, []byte(u.text()), 0o644); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--quiet", serviceName}} {
+		if err := systemctl(ctx, s.user, args...); err != nil {
+			return err
+		}
+	}
+	if err := systemctl(ctx, s.user, "restart", serviceName); err != nil {
+		return notStarted(ctx, s.user, err)
+	}
+	done := "installed"
+	switch {
+	case before == u.text():
+		done = "unchanged and restarted"
+	case before != "":
+		done = "updated and restarted"
+	}
+	whose, log := "the machine's service, which starts with it", "journalctl -u "+serviceName+" -f"
+	if s.user {
+		whose, log = "your service, which starts when you log in", "journalctl --user -u "+serviceName+" -f"
+	} else if os.Geteuid() == 0 && m.getenv("SUDO_USER") != "" {
+		log = "sudo " + log
+	}
+	m.printf("%s: %s, %s\n", done, file, whose)
+	m.sayService(l, log)
+	return nil
+}
+
+// ownUnit is the unit that is there, "" for none; one that somebody else wrote is an error.
+func ownUnit(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", err
+	case !strings.HasPrefix(string(text), unitMark):
+		return "", withHint(fmt.Errorf("%s is there, and `postbus service install` did not make it", file), "remove it, or move it away; then install again")
+	}
+	return string(text), nil
+}
+
+// reachableByAll looks whether another user can run the program.
+func reachableByAll(program string) error {
+	for path, need := program, os.FileMode(0o005); ; path, need = filepath.Dir(path), 0o001 {
+		st, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if st.Mode().Perm()&need != need {
+			return withHint(fmt.Errorf("the user %s can't run %s: %s is closed to others", serviceName, program, path), "%s", lastingHint)
+		}
+		if path == "/" {
+			return nil
+		}
+	}
+}
+
+// prepareSystem makes the user, the folders and the first config of the machine's service. What is there stays as it is.
+func (m *Main) prepareSystem(ctx context.Context, l *loaded) error {
+	if _, err := user.Lookup(serviceName); err != nil {
+		if err := command(ctx, "useradd", "--system", "--user-group", "--home-dir", systemd.data, "--no-create-home",
+			"--shell", "/usr/sbin/nologin", "--comment", "postbus event bus", serviceName); err != nil {
+			return fmt.Errorf("making the user %s: %w", serviceName, err)
+		}
+	}
+	own, err := user.Lookup(serviceName)
+	if err != nil {
+		return err
+	}
+	uid, uerr := strconv.Atoi(own.Uid)
+	gid, gerr := strconv.Atoi(own.Gid)
+	if err := errors.Join(uerr, gerr); err != nil {
+		return err
+	}
+	if l.DataDir != systemd.data { // else systemd makes it
+		if err := m.folder(l.DataDir, 0o750, uid, gid); err != nil {
+			return err
+		}
+	}
+	if l.file == systemd.config {
+		// Files that root puts there get the group of the service, so that it can read what others may not.
+		if err := m.folder(filepath.Dir(l.file), 0o750|os.ModeSetgid, 0, gid); err != nil {
+			return err
+		}
+		fresh, err := systemd.newConfig(0o640)
+		if err != nil {
+			return err
+		}
+		if fresh {
+			if err := os.Chown(l.file, 0, gid); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = pluginsFolder(l.PluginsDir)
+	return err
+}
+
+// folder makes a folder where there is none.
+func (m *Main) folder(dir string, mode os.FileMode, uid, gid int) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chown(dir, uid, gid); err != nil {
+		return err
+	}
+	return os.Chmod(dir, mode)
+}
+
+func (m *Main) uninstallService(ctx context.Context, s *service) error {
+	if err := m.needSystemd(s); err != nil {
+		return err
+	}
+	file, err := m.unitPath(s.user)
+	if err != nil {
+		return err
+	}
+	text, err := ownUnit(file)
+	if err != nil {
+		return err
+	}
+	if text == "" {
+		err := fmt.Errorf("no service is installed: there is no %s", file)
+		if _, serr := os.Stat(systemUnit); s.user && serr == nil {
+			return withHint(err, "the machine has one: sudo postbus service uninstall")
+		}
+		return withHint(err, "postbus service install makes one")
+	}
+	if s.settings.file == "" {
+		s.settings.file = configOf(text)
+	}
+	if err := systemctl(ctx, s.user, "disable", "--quiet", "--now", serviceName); err != nil {
+		return err
+	}
+	if err := os.Remove(file); err != nil {
+		return err
+	}
+	if err := systemctl(ctx, s.user, "daemon-reload"); err != nil {
+		return err
+	}
+	m.printf("stopped and removed: %s\n", file)
+	if _, l, err := m.newUnit(s); err == nil {
+		m.printf("Nothing else was touched. What is still there:\n")
+		m.sayPlaces(l)
+	}
+	if !s.user {
+		m.printf("  user     %s, whose the data is; sudo userdel %s removes it\n", serviceName, serviceName)
+	}
+	if _, err := os.Stat(file + ".d"); err == nil {
+		m.printf("  drop-ins %s.d\n", file)
+	}
+	return nil
+}
+
+func systemctl(ctx context.Context, forUser bool, args ...string) error {
+	if forUser {
+		args = slices.Insert(args, 0, "--user")
+	}
+	return command(ctx, "systemctl", args...)
+}
+
+// command runs a program; its error says what the program said.
+func command(ctx context.Context, name string, args ...string) error {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if text := strings.TrimSpace(string(out)); text != "" {
+		err = fmt.Errorf("%s (%w)", text, err)
+	}
+	return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+}
+
+// notStarted finds what the program said before it ended.
+func notStarted(ctx context.Context, forUser bool, err error) error {
+	log := []string{"-u", serviceName}
+	if forUser {
+		log = []string{"--user", "-u", serviceName}
+	}
+	out, _ := exec.CommandContext(ctx, "journalctl", append(log, "-o", "cat", "--no-pager", "-n", "30")...).Output()
+	reason, hint := "", "see its log: journalctl "+strings.Join(log, " ")
+	lines := strings.Split(string(out), "\n")
+	for i, l := range lines {
+		if text, ok := strings.CutPrefix(l, "error: "); ok {
+			reason = text
+			if i+1 < len(lines) && strings.HasPrefix(lines[i+1], "hint: ") {
+				hint = lines[i+1][len("hint: "):]
+			}
+		}
+	}
+	if reason != "" {
+		err = errors.New(reason)
+	}
+	return withHint(fmt.Errorf("the service is installed and doesn't start, which it tries again every 5 s: %w", err), "%s", hint)
+}
