@@ -72,7 +72,7 @@ func TestMedia(t *testing.T) {
 	newPlayer(t, bus, "playerctld", "Playing") // which repeats another
 	mpv.conn.Close()
 	r.want("media mpv.instance_1_7 closed", fields[:2]...)
-	mpv = newPlayer(t, bus, "mpv.instance_1_7", "Paused") // as before: it came, all the same
+	newPlayer(t, bus, "mpv.instance_1_7", "Paused") // as before: it came, all the same
 	r.want("media mpv.instance_1_7 paused", fields[:2]...)
 
 	bus.Kill()
