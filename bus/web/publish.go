@@ -3,12 +3,8 @@ package web
 // This file is POST /api/v1/publish.
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
-	"mime"
 	"net/http"
-	"strings"
 
 	"github.com/postbus/postbus/bus"
 )
@@ -32,9 +28,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 	if id == nil {
 		return
 	}
-	// A page of another origin cannot send this type without asking first, see guard.go.
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		fail(w, http.StatusUnsupportedMediaType, "set Content-Type: application/json", "want JSON")
+	if !sentJSON(w, r) {
 		return
 	}
 	e, ok := s.readEvent(w, r)
@@ -64,13 +58,8 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 // readEvent reads the body, or answers what is wrong with it.
 func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) (e bus.Event, ok bool) {
 	// JSON may write one byte as six characters: \u0000.
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, int64(s.o.MaxPayload)*6+(128<<10)))
-	d.DisallowUnknownFields()
 	var in event
-	err := d.Decode(&in)
-	if err == nil && d.Decode(&struct{}{}) != io.EOF {
-		err = errors.New("there is more than one value")
-	}
+	err := readJSON(w, r, int64(s.o.MaxPayload)*6+(128<<10), &in)
 	var tooLarge *http.MaxBytesError
 	const form = `{"topic": "a/b", "payload": "text", "qos": 1, "retain": false}; payload_base64 in place of payload for bytes`
 	switch {
@@ -78,7 +67,7 @@ func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) (e bus.Event,
 		fail(w, http.StatusRequestEntityTooLarge, "limits.packet_size decides", "the payload is larger than %d bytes", s.o.MaxPayload)
 		return e, false
 	case err != nil:
-		fail(w, http.StatusBadRequest, form, "%s", strings.TrimPrefix(err.Error(), "json: "))
+		fail(w, http.StatusBadRequest, form, "%s", jsonMistake(err))
 		return e, false
 	case in.Payload != nil && in.PayloadBase64 != nil:
 		fail(w, http.StatusBadRequest, form, "payload and payload_base64 exclude each other")

@@ -3,12 +3,8 @@ package web
 // This file is POST /api/v1/token: a user's password, or a token, becomes a token that ends.
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
-	"mime"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -32,22 +28,16 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	if id == nil {
 		return
 	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		fail(w, http.StatusUnsupportedMediaType, "set Content-Type: application/json", "want JSON")
+	if !sentJSON(w, r) {
 		return
 	}
 	var in struct {
 		For string `json:"for"`
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10))
-	d.DisallowUnknownFields()
-	err := d.Decode(&in)
-	if err == nil && d.Decode(&struct{}{}) != io.EOF {
-		err = errors.New("there is more than one value")
-	}
+	err := readJSON(w, r, 1<<10, &in)
 	switch {
 	case err != nil:
-		fail(w, http.StatusBadRequest, `{"for": "1h"}`, "%s", strings.TrimPrefix(err.Error(), "json: "))
+		fail(w, http.StatusBadRequest, `{"for": "1h"}`, "%s", jsonMistake(err))
 		return
 	case user == "" || s.o.Mint == nil:
 		challenge(w, r)

@@ -96,14 +96,23 @@ func (m *Main) printService(s *service) error {
 	return nil
 }
 
-func (m *Main) installService(_ context.Context, s *service) error {
+// control is the service as the machine knows it.
+func (m *Main) control(s *service) (kardianos.Service, *loaded, error) {
 	c, l, err := m.definition(s)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	k, err := kardianos.New(nothing{}, c)
 	if err != nil {
-		return serviceError(err)
+		return nil, nil, serviceError(err)
+	}
+	return k, l, nil
+}
+
+func (m *Main) installService(_ context.Context, s *service) error {
+	k, l, err := m.control(s)
+	if err != nil {
+		return err
 	}
 	done := "installed"
 	if _, err := k.Status(); !errors.Is(err, kardianos.ErrNotInstalled) && err == nil {
@@ -133,13 +142,9 @@ func (m *Main) installService(_ context.Context, s *service) error {
 }
 
 func (m *Main) uninstallService(_ context.Context, s *service) error {
-	c, l, err := m.definition(s)
+	k, l, err := m.control(s)
 	if err != nil {
 		return err
-	}
-	k, err := kardianos.New(nothing{}, c)
-	if err != nil {
-		return serviceError(err)
 	}
 	if _, err := k.Status(); errors.Is(err, kardianos.ErrNotInstalled) {
 		return withHint(errors.New("no service is installed"), "postbus service install makes one")
