@@ -6,6 +6,7 @@ package plugins
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -43,6 +44,7 @@ func (e *Env) Lost(n int, reason string) {
 		return
 	}
 	e.p.mapper.count.dropped.Add(uint64(n))
+	e.p.mapper.fail(fmt.Errorf("%d lost: %s", n, reason))
 	e.p.s.bus.ReportLoss(sourceName(e.p.id), reason, uint64(n))
 }
 

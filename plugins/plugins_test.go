@@ -102,6 +102,18 @@ func TestASourceThatFails(t *testing.T) {
 	w.is("fail", StateRunning)
 }
 
+func TestALossIsTold(t *testing.T) {
+	w := newWorld(t, Options{})
+	losses := w.subscribe("$bus/lost")
+	w.write("a.yaml", "source: {probe: {name: a, mode: lose}}\npublish: [{topic: a}]\n")
+	w.is("a", StateRunning, func(s Status) bool {
+		return s.Counters.Dropped == 3 && s.LastError == "1 lost: the probe slept again" && s.LastAt != nil
+	})
+	if m := decode(t, losses.next().Payload); m["session"] != "plugin:a" {
+		t.Errorf("%v", m)
+	}
+}
+
 func TestANewSourceThatDoesNotStart(t *testing.T) {
 	for name, port := range map[string]string{"free": "", "held once": ", port: 7"} {
 		t.Run(name, func(t *testing.T) {

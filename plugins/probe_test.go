@@ -23,7 +23,7 @@ import (
 type probeOptions struct {
 	Name  string        `key:"name" doc:"which of the test's probes it is" need:"yes"`
 	Port  int           `key:"port" doc:"claimed when it is not 0" min:"0" max:"65535"`
-	Mode  string        `key:"mode" doc:"what goes wrong" oneof:"fail-open|hang-open|panic-open|panic-run|hang-stop|end|slow-open"`
+	Mode  string        `key:"mode" doc:"what goes wrong" oneof:"fail-open|hang-open|panic-open|panic-run|hang-stop|end|slow-open|lose"`
 	Every time.Duration `key:"every" doc:"time between two events" min:"1ms" max:"1h"`
 	Size  int64         `key:"size" doc:"bytes" unit:"size" min:"1KiB" max:"1MiB"`
 	Ratio float64       `key:"ratio" doc:"a number" min:"0" max:"1"`
@@ -134,6 +134,9 @@ func (s *probeSource) Stream(ctx context.Context, post func(ctx context.Context,
 		panic("running")
 	case "end":
 		return nil
+	case "lose":
+		s.env.Lost(2, "the probe slept")
+		s.env.Lost(1, "the probe slept again")
 	}
 	with := ctx
 	if s.o.Mode == "hang-stop" {

@@ -149,6 +149,9 @@ func TestNothingIsLeftOpenAfterAnError(t *testing.T) {
 	if s, err = open(context.Background(), l, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
+	if len(s.supervisor.List()) != 1 {
+		t.Error("it runs and doesn't know its plugins")
+	}
 	if err := s.close(context.Background()); err != nil {
 		t.Fatal(err)
 	}

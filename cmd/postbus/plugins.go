@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/postbus/postbus/config/examples"
 	"github.com/postbus/postbus/plugins"
@@ -17,8 +18,11 @@ import (
 
 const approvalsFile = "approvals.json" // in the data folder
 
-// openPlugins starts the supervisor. It ends when the server closes, before the bus.
-func (s *server) openPlugins(l *loaded) error {
+const folderTimeout = 2 * time.Second // for the first look at the plugins folder, which may be on a drive that hangs
+
+// openPlugins starts the supervisor, and waits until it knows its plugins: who asks for them once the program says that it
+// runs is told all of them. It ends when the server closes, before the bus.
+func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 	fresh, err := pluginsFolder(l.PluginsDir)
 	if err != nil {
 		return fmt.Errorf("plugins folder: %w", err)
@@ -39,13 +43,18 @@ func (s *server) openPlugins(l *loaded) error {
 	}
 	s.supervisor = plugins.New(l.PluginsDir, s.bus, catalog(), o)
 	s.shownPlugins.s = s.supervisor
-	ctx, cancel := context.WithCancel(context.Background())
+	life, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.supervisor.Run(ctx) }()
+	go func() { ended <- s.supervisor.Run(life) }()
 	s.closing(func(context.Context) error {
 		cancel()
 		return <-ended // bounded by the supervisor
 	})
+	select {
+	case <-s.supervisor.Ready():
+	case <-time.After(folderTimeout):
+	case <-ctx.Done():
+	}
 	return nil
 }
 

@@ -89,7 +89,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if err != nil {
 		return s, err
 	}
-	if err = s.openPlugins(l); err != nil {
+	if err = s.openPlugins(ctx, l); err != nil {
 		return s, err
 	}
 	if web != nil {
