@@ -1,8 +1,10 @@
 package plugins
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -100,6 +102,22 @@ func TestASourceThatFails(t *testing.T) {
 	w.is("good", StateRunning)
 	w.write("fail.yaml", "source: {probe: {name: fail}}\npublish: [{topic: x}]\n")
 	w.is("fail", StateRunning)
+}
+
+// TestAnAbsentDeviceDoesNotFillTheLog: the same error again is for who debugs.
+func TestAnAbsentDeviceDoesNotFillTheLog(t *testing.T) {
+	log := &lockedBuffer{}
+	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	w.write("a.yaml", "source: {probe: {name: a, mode: fail-open}}\npublish: [{topic: x}]\n")
+	lines := func(level string) int {
+		return strings.Count(log.String(), "level="+level+" msg=\"source not running\"")
+	}
+	until(t, "a second try", func() bool { return lines("DEBUG") > 0 })
+	w.write("a.yaml", "source: {probe: {name: a, mode: end}}\npublish: [{topic: x}]\n")
+	until(t, "another error", func() bool { return strings.Contains(log.String(), "it ended by itself") })
+	if lines("WARN") != 2 {
+		t.Errorf("%d warnings for two errors", lines("WARN"))
+	}
 }
 
 func TestALossIsTold(t *testing.T) {

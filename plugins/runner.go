@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -117,7 +118,7 @@ func (r *runner) shut(src any) error {
 func (r *runner) start(src any) {
 	go func() {
 		defer close(r.ended)
-		wait := backoffMin
+		wait, said := backoffMin, ""
 		for r.ctx.Err() == nil {
 			var err error
 			if src == nil {
@@ -139,11 +140,16 @@ func (r *runner) start(src any) {
 				err = errors.New("it ended by itself")
 			}
 			if time.Since(began) >= steady {
-				wait = backoffMin
+				wait, said = backoffMin, ""
 			}
 			d := wait*3/4 + rand.N(wait/2)
 			wait = min(2*wait, backoffMax)
-			r.p.log.Warn("source not running", "source", r.spec.kind.Name, "err", r.p.redact(err.Error()), "again_in", d.Round(time.Millisecond))
+			text, level := r.p.redact(err.Error()), slog.LevelWarn
+			if text == said {
+				level = slog.LevelDebug // a device that is away for a week would fill the log
+			}
+			said = text
+			r.p.log.Log(r.ctx, level, "source not running", "source", r.spec.kind.Name, "err", text, "again_in", d.Round(time.Millisecond))
 			r.note(err, time.Now().Add(d), time.Time{})
 			select {
 			case <-time.After(d):

@@ -12,7 +12,7 @@
 //	  └──────────────── its answer ──▶  Ask returns
 //
 // Nothing is compiled for the machine but the test binary. QEMU and the kernels come from Debian: .ci/vm-kernels
-// fetches them into .cache/vm of the checkout, or $POSTBUS_VM_CACHE. Without them a test is skipped with one sentence,
+// fetches them into .cache/vm of the checkout, or $VMTEST_CACHE. Without them a test is skipped with one sentence,
 // as it is with -short. One machine runs at a time, also across the packages of one `go test ./...`.
 //
 // Linux only; elsewhere the package is empty.

@@ -128,9 +128,9 @@ func Needs(t *testing.T, arch string) {
 	}
 }
 
-// find is the cache and the folder of a kernel in it: $POSTBUS_VM_CACHE, or .cache/vm beside go.mod.
+// find is the cache and the folder of a kernel in it: $VMTEST_CACHE, or .cache/vm beside go.mod.
 func find(arch string) (cache, dir string) {
-	cache = os.Getenv("POSTBUS_VM_CACHE")
+	cache = os.Getenv("VMTEST_CACHE")
 	if cache == "" {
 		up, _ := os.Getwd()
 		for up != "/" && up != "." {
