@@ -52,11 +52,7 @@ type dirFS string
 func (d dirFS) path(name string) string { return filepath.Join(string(d), name) }
 
 func (d dirFS) Open(name string, create bool) (File, error) {
-	flag := os.O_RDWR
-	if create {
-		flag |= os.O_CREATE | os.O_TRUNC
-	}
-	f, err := os.OpenFile(d.path(name), flag, 0o600)
+	f, err := openFile(d.path(name), create)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+func openFile(path string, create bool) (*os.File, error) {
+	flag := os.O_RDWR
+	if create {
+		flag |= os.O_CREATE | os.O_TRUNC
+	}
+	return os.OpenFile(path, flag, 0o600)
+}
+
 func (d dirFS) SyncDir() error {
 	f, err := os.Open(string(d))
 	if err != nil {

@@ -6,6 +6,24 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// openFile lets a segment be removed while it is read, as other systems do.
+func openFile(path string, create bool) (*os.File, error) {
+	how := uint32(windows.OPEN_EXISTING)
+	if create {
+		how = windows.CREATE_ALWAYS
+	}
+	name, err := windows.UTF16PtrFromString(path)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	h, err := windows.CreateFile(name, windows.GENERIC_READ|windows.GENERIC_WRITE,
+		windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE, nil, how, windows.FILE_ATTRIBUTE_NORMAL, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(h), path), nil
+}
+
 // Sync is FlushFileBuffers.
 func (f osFile) Sync() error { return f.File.Sync() }
 

@@ -119,9 +119,11 @@ func catalog() *plugins.Catalog {
 
 // described are the kinds that can say what devices this machine has, for `postbus devices`.
 var described = []struct {
-	kind     string
-	describe func() []string // as it is written in a file, with comments
+	kind      string
+	linuxOnly bool
+	describe  func() []string // as it is written in a file, with comments
 }{
-	{"gpio", gpio.Describe}, {"pwm", pwm.Describe}, {"i2c", i2c.Describe}, {"onewire", onewire.Describe}, {"input", input.Describe}, {"usb", usb.Describe},
-	{"serial", serial.Describe}, {"desktop", desktop.Describe}, {"notify", notify.Describe}, {"unit", unit.Describe}, {"process", process.Describe},
+	{"gpio", true, gpio.Describe}, {"pwm", true, pwm.Describe}, {"i2c", true, i2c.Describe}, {"onewire", true, onewire.Describe},
+	{"input", true, input.Describe}, {"usb", true, usb.Describe}, {"serial", false, serial.Describe}, {"desktop", true, desktop.Describe},
+	{"notify", false, notify.Describe}, {"unit", true, unit.Describe}, {"process", false, process.Describe},
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 
@@ -27,8 +28,12 @@ func (m *Main) devicesCommand() *cobra.Command {
 				if len(args) > 0 && !slices.Contains(args, d.kind) {
 					continue
 				}
-				lines := d.describe()
 				m.printf("%s:\n", d.kind)
+				if d.linuxOnly && runtime.GOOS != "linux" {
+					m.printf("  # on Linux only\n")
+					continue
+				}
+				lines := d.describe()
 				if len(lines) == 0 {
 					m.printf("  # none here\n")
 				}

@@ -59,5 +59,5 @@ func (a *Action) Do(_ context.Context, args Args) error {
 	return beeep.Notify(args.Title, args.Body, args.Icon)
 }
 
-// Describe is empty.
-func Describe() []string { return nil }
+// Describe says what can be shown.
+func Describe() []string { return []string{"# the system's own: title, body and icon"} }

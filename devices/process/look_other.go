@@ -6,6 +6,9 @@ package process
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,5 +66,23 @@ func (l others) look(ctx context.Context) (map[id]process, error) {
 	return now, nil
 }
 
-// Describe lists nothing here.
-func Describe() []string { return nil }
+// Describe lists the names of the programs that run, as they are written in a file. It takes a few seconds at most.
+func Describe() []string {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	all, err := gops.ProcessesWithContext(ctx)
+	if err != nil {
+		return []string{"# " + err.Error()}
+	}
+	count := map[string]int{}
+	for _, p := range all {
+		if name, err := p.NameWithContext(ctx); err == nil {
+			count[name]++
+		}
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		out = append(out, fmt.Sprintf("names: [%q]  # %d running", strings.TrimSuffix(name, ".exe"), count[name]))
+	}
+	return out
+}

@@ -216,7 +216,7 @@ func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []str
 
 // open opens a regular file for reading, and nothing that could block.
 func open(path string) (*os.File, os.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
+	f, err := openToRead(path)
 	if err != nil {
 		return nil, nil, err
 	}
