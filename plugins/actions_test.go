@@ -316,6 +316,27 @@ func TestCommandsWaitForApproval(t *testing.T) {
 	w.probes.post(t, "a", map[string]any{"value": 1})
 	approve(edited)
 	w.is("a", StateRunning, generation(2))
+	// What is taken back stops, also behind a file that is another one by now.
+	stopped := func(n int) {
+		t.Helper()
+		until(t, "the source is closed", func() bool {
+			w.probes.mu.Lock()
+			defer w.probes.mu.Unlock()
+			return w.probes.closed["a"] == n
+		})
+	}
+	approve("something else")
+	if st := w.is("a", StateApproval, func(st Status) bool { return len(st.Sources) == 0 }); st.Reason != "it waits for: postbus plugin approve a" {
+		t.Errorf("%+v", st)
+	}
+	stopped(1) // the edit above left it as it was
+	approve(edited)
+	w.is("a", StateRunning, generation(3))
+	w.write("a.yaml", edited+"mistake: [\n")
+	w.is("a", StateStale)
+	approve("something else")
+	w.is("a", StateRejected)
+	stopped(2)
 }
 
 func TestSecretsAreNotShown(t *testing.T) {

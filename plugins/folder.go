@@ -170,8 +170,8 @@ func (s *Supervisor) judge(found []entry) map[string]goal {
 		case k.good != nil:
 			_ = claim(taken, e.name, k.good.claims())
 		}
-		// What was approved once and is not any more stops; an older version that needs none runs on.
-		if k.good != nil && len(k.good.Approval()) > 0 && approved[e.id] != k.good.Hash && k.good != k.spec && len(g.errors) == 0 {
+		// What was approved once and is not any more stops, also while the file on disk is another one.
+		if k.good != nil && len(k.good.Approval()) > 0 && approved[e.id] != k.good.Hash {
 			k.good = nil
 		}
 		g.spec = k.good

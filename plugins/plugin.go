@@ -128,9 +128,9 @@ func (p *plugin) run(ctx context.Context) {
 			p.mapper.close(p.s.patience())
 			p.log.Info("plugin removed")
 			return
-		case g.disabled:
+		case g.spec == nil: // disabled, refused, or not approved (any more)
 			p.halt()
-		case g.spec != nil:
+		default:
 			p.bring(ctx, g.spec)
 		}
 		p.tell()
