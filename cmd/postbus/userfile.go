@@ -320,10 +320,16 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yaml
 		eol = "\r\n"
 	}
 	var ls lines
-	if body := strings.TrimSuffix(string(f.text), eol); body != "" {
-		ls = strings.Split(body, eol)
+	body := strings.ReplaceAll(string(f.text), "\r\n", "\n") // a file may have both
+	if body = strings.TrimSuffix(body, "\n"); body != "" {
+		ls = strings.Split(body, "\n")
 	}
-	if ls = text(ls); ls != nil {
+	if strings.ContainsAny(body, "\r\u0085\u2028\u2029") {
+		ls = nil // YAML counts lines by these, too
+	} else {
+		ls = text(ls)
+	}
+	if ls != nil {
 		if out := []byte(strings.Join(ls, eol) + eol); fits(out) {
 			f.text = out
 			return nil

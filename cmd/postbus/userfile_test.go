@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +40,9 @@ func TestUserFile(t *testing.T) {
 		{"behind a user of many lines", "users:\n    - name: a\n      password: H1\n      deny:\n        - x\n\nprofile: pi\n", add("new"), "users:\n    - name: a\n      password: H1\n      deny:\n        - x\n    - " + new + "\n\nprofile: pi\n"},
 		{"an empty list", "users: [] # none\n", add("new"), "users: [" + new + "] # none\n"},
 		{"a list in brackets", "profile: pi\nusers: [{name: a, password: \"H1\"}]\n", add("new"), "profile: pi\nusers: [{name: a, password: \"H1\"}, " + new + "]\n"},
+		{"both ends of lines", "profile: pi\nusers:\n  - {name: a, password: \"H1\"}\n  - {name: b, password: \"H1\"}\r\n", remove("b"), "profile: pi\r\nusers:\r\n  - {name: a, password: \"H1\"}\r\n"},
+		{"both ends of lines, one more", "profile: pi\nusers:\n  - {name: a, password: \"H1\"}\r\n", add("new"), "profile: pi\r\nusers:\r\n  - {name: a, password: \"H1\"}\r\n  - " + new + "\r\n"},
+		{"ends of lines that only YAML knows", "# a\u2028# b\rprofile: pi\nusers:\n  - {name: a, password: \"H1\"}\n", add("new"), "# a\n# b\nprofile: pi\nusers:\n  - {name: a, password: \"H1\"}\n  - " + new + "\n"},
 		{"Windows' ends of lines", "profile: pi\r\n", add("new"), "profile: pi\r\n\r\nusers:\r\n  - " + new + "\r\n"},
 
 		{"a quoted password", "users:\n  - {password: \"H1\", name: a} # x\n", passwd("a"), "users:\n  - {password: \"H2\", name: a} # x\n"},
@@ -69,6 +74,38 @@ func TestUserFile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzUserFile: whatever stands in the file, an edit is right, or an error that leaves it as it was.
+func FuzzUserFile(f *testing.F) {
+	for _, text := range []string{"users:\n  - {name: a, password: x}\r\n", "users: [{name: a}]", "a: 1\rusers:\n- name: a\n  password: 'x'\n- name: b\n", "users: &x\n- &y {name: a, password: *x}\n"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, edit := range []func(*userFile) error{
+			func(f *userFile) error { return f.add(config.User{Name: "new", Password: hash("2")}) },
+			func(f *userFile) error { return f.remove("a") },
+			func(f *userFile) error { return f.setPassword("a", hash("2")) },
+		} {
+			u := &userFile{file: "c.yaml"}
+			if u.parse(slices.Clone(text)) != nil {
+				return
+			}
+			if u.find("a") < 0 || u.find("new") >= 0 {
+				return
+			}
+			if err := edit(u); err != nil {
+				if !bytes.Equal(u.text, text) {
+					t.Errorf("%v, and the text is %q", err, u.text)
+				}
+				continue
+			}
+			again := &userFile{file: "c.yaml"}
+			if err := again.parse(u.text); err != nil {
+				t.Errorf("%q became %q: %v", text, u.text, err)
+			}
+		}
+	})
 }
 
 func TestUserFileRefuses(t *testing.T) {
