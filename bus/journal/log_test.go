@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -373,9 +375,69 @@ func TestSnapshots(t *testing.T) {
 	})
 }
 
+// refusing is a file system that doesn't let some files be read.
+type refusing struct {
+	journal.FS
+	ending string
+}
+
+func (r refusing) Open(name string, create bool) (journal.File, error) {
+	if !create && strings.HasSuffix(name, r.ending) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return r.FS.Open(name, create)
+}
+
+// TestWhatCannotBeReadIsNotDamaged: somebody ran the bus as root once, and its files are root's now.
+func TestWhatCannotBeReadIsNotDamaged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		l := open(t, d, journal.Options{})
+		put(t, l, 0, 100)
+		for _, seq := range []uint64{40, 60} {
+			if _, err := l.WriteSnapshot(seq, func(emit func(*journal.Record) error) error { return emit(event(1)) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		before, err := d.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := journal.Open(t.Context(), refusing{d, ".seg"}, journal.Options{}); !errors.Is(err, fs.ErrPermission) {
+			t.Fatalf("opened: %v", err)
+		}
+		if after, err := d.List(); err != nil || !slices.Equal(before, after) {
+			t.Fatalf("%q became %q, %v", before, after, err)
+		}
+		nothing := func(*journal.Record) error { return nil }
+		l = open(t, refusing{d, "60.snap"}, journal.Options{})
+		if seq, err := l.ReadSnapshot(nothing); seq != 40 || err != nil {
+			t.Fatalf("beside an unreadable one: snapshot %d, %v", seq, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = open(t, refusing{d, ".snap"}, journal.Options{})
+		if seq, err := l.ReadSnapshot(nothing); !errors.Is(err, fs.ErrPermission) {
+			t.Fatalf("all unreadable: snapshot %d, %v", seq, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = open(t, d, journal.Options{})
+		defer l.Close()
+		if got := payloads(t, l, 1); len(got) != 100 {
+			t.Fatalf("%d events are left", len(got))
+		}
+	})
+}
+
 func BenchmarkAppend(b *testing.B) {
-	fs, _ := journal.DirFS(b.TempDir())
-	l := open(b, fs, journal.Options{})
+	dir, _ := journal.DirFS(b.TempDir())
+	l := open(b, dir, journal.Options{})
 	defer l.Close()
 	r := &journal.Record{Kind: journal.KindEvent, Topic: []byte("bench/topic"), Source: []byte("client"), Payload: make([]byte, 128)}
 	b.ReportAllocs()

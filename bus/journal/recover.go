@@ -27,6 +27,7 @@ type meta struct {
 
 // Open opens the journal in fs or makes a new one. It reads the last segment and any other that has
 // no index; the context ends that early. Errors wrap ErrLocked or ErrFormat where these are the cause.
+// What is damaged is skipped, logged and counted; a file that cannot be read at all is an error.
 func Open(ctx context.Context, fsys FS, o Options) (*Log, error) {
 	o.defaults()
 	lock, err := fsys.Lock()
@@ -66,7 +67,10 @@ func (l *Log) open(ctx context.Context) error {
 				}
 				continue
 			}
-			l.damaged(segmentName(base), err.Error())
+			if unreadable(err) { // which may pass; a journal without it would use its sequences again
+				return err
+			}
+			l.damaged(name, err.Error())
 			if errors.Is(err, errHeader) { // its records are as good as they are
 				segs = append(segs, newSegment(base, base-1))
 				continue
@@ -228,6 +232,13 @@ func parseName(name, ext string) (uint64, bool) {
 	}
 	n, err := strconv.ParseUint(digits, 10, 64)
 	return n, err == nil
+}
+
+// unreadable reports whether the system refuses a file, as it does for want of rights or of descriptors; there may be nothing
+// wrong with what is in it.
+func unreadable(err error) bool {
+	var system *fs.PathError
+	return errors.As(err, &system)
 }
 
 func (l *Log) readHeader(base uint64) (*segment, error) {

@@ -77,18 +77,23 @@ func (l *Log) snapshots() []uint64 {
 }
 
 // ReadSnapshot calls read for each record of the newest snapshot that is whole, and returns its
-// sequence; 0 when there is none. A record is valid during the call.
+// sequence; 0 when there is none. It is an error when there is none but one that the system does not
+// let be read. A record is valid during the call.
 func (l *Log) ReadSnapshot(read func(*Record) error) (uint64, error) {
 	seqs := l.snapshots()
+	var unread error
 	for i := len(seqs) - 1; i >= 0; i-- {
 		name := snapshotName(seqs[i])
 		if err := l.eachRecord(name, func(*Record) error { return nil }); err != nil {
+			if unreadable(err) {
+				unread = errors.Join(unread, err)
+			}
 			l.damaged(name, err.Error())
 			continue
 		}
 		return seqs[i], l.eachRecord(name, read)
 	}
-	return 0, nil
+	return 0, unread
 }
 
 // eachRecord reads a snapshot file; it is an error when a record is damaged or the trailer missing.
