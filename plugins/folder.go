@@ -24,8 +24,17 @@ const (
 
 // relevant reports whether a name in the folder may be a plugin's.
 func relevant(name string) bool {
-	return !hidden(name) && (strings.HasSuffix(name, ending) || strings.HasSuffix(name, disabled))
+	return !hidden(name) && (strings.HasSuffix(name, ending) || strings.HasSuffix(name, disabled) || misnamed(name))
 }
+
+// misnamed files are meant to be plugins, and are none.
+func misnamed(name string) bool {
+	lower := strings.ToLower(name)
+	return strings.HasSuffix(lower, ".yml") || strings.HasSuffix(lower, ending) && !strings.HasSuffix(name, ending)
+}
+
+// Meant reports whether a file of this name in the plugins folder is a plugin that is not disabled, or is meant to be one.
+func Meant(name string) bool { return relevant(name) && !strings.HasSuffix(name, disabled) }
 
 // hidden names are what editors and shells leave behind.
 func hidden(name string) bool {
@@ -40,6 +49,7 @@ type known struct {
 	errors   yamlnode.Errors // of this content, or why it cannot be read
 	good     *Spec           // of the newest content without mistakes that was let in
 	disabled bool
+	said     string // what was last logged of its refusal
 }
 
 // scan brings every plugin to what its file says. ctx is the plugins' life.
@@ -88,28 +98,14 @@ func (s *Supervisor) find() ([]entry, error) {
 		return nil, err
 	}
 	var out []entry
-	odd := map[string]bool{}
 	for _, f := range list {
 		name := f.Name()
 		id, off := strings.CutSuffix(name, disabled)
 		if !off {
 			id = strings.TrimSuffix(name, ending)
 		}
-		switch {
-		case hidden(name):
-		case strings.HasSuffix(name, ".yml") || strings.HasSuffix(strings.ToLower(name), ending) && !strings.HasSuffix(name, ending):
-			odd[name] = true
-			if s.complain[name] == "" {
-				s.complain[name] = "ending"
-				s.o.Logger.Warn("not a plugin: plugin files end in .yaml", "file", name)
-			}
-		case relevant(name):
+		if relevant(name) {
 			out = append(out, entry{id: id, name: name, disabled: off})
-		}
-	}
-	for name := range s.complain {
-		if !odd[name] {
-			delete(s.complain, name)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b entry) int { return strings.Compare(a.id, b.id) })
@@ -224,11 +220,10 @@ func (s *Supervisor) logRefusal(e entry, k *known, g goal) {
 	} else if len(g.approve) > 0 {
 		text = k.hash
 	}
-	key := "refused " + e.id
-	if s.complain[key] == text {
+	if k.said == text {
 		return
 	}
-	s.complain[key] = text
+	k.said = text
 	for _, m := range g.errors {
 		s.o.Logger.Error("plugin file refused: "+m.Error(), "plugin", e.id, "hint", m.Hint)
 	}
@@ -245,6 +240,9 @@ func (e *fileProblem) Hint() string  { return e.hint }
 
 // ReadFile reads a plugin file of at most 1 MiB. It does not wait: what is no regular file is an error.
 func ReadFile(name string) ([]byte, error) {
+	if misnamed(name) {
+		return nil, &fileProblem{"plugin files end in " + ending, "rename it"}
+	}
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, fs.ErrPermission):

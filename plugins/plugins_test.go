@@ -75,7 +75,8 @@ func TestANewFileWithAMistakeIsRejected(t *testing.T) {
 }
 
 func TestOddFiles(t *testing.T) {
-	w := newWorld(t, Options{})
+	log := &lockedBuffer{}
+	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	if err := os.Mkdir(filepath.Join(w.dir, "dir.yaml"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -86,9 +87,21 @@ func TestOddFiles(t *testing.T) {
 	w.write("b.yaml", simple)
 	w.write("no good.yaml", simple)
 	w.write("off.yaml.off", simple)
+	w.write("short.yml", simple)
+	w.write("LOUD.YAML", simple)
 	w.write("ok.yaml", simple)
-	for id, want := range map[string]State{"dir": StateRejected, "link": StateRejected, "B": StateRunning, "b": StateRejected, "no good": StateRejected, "off": StateDisabled, "ok": StateRunning} {
+	for id, want := range map[string]State{"dir": StateRejected, "link": StateRejected, "B": StateRunning, "b": StateRejected, "no good": StateRejected, "off": StateDisabled, "ok": StateRunning,
+		"short.yml": StateRejected, "LOUD.YAML": StateRejected} {
 		w.is(id, want)
+	}
+	for i := range 3 { // each is a look at the folder
+		w.write("ok.yaml", simple+strings.Repeat("# more\n", i+1))
+		w.is("ok", StateRunning, generation(i+2))
+	}
+	for _, id := range []string{"dir", "link", "b", "short.yml"} {
+		if n := strings.Count(log.String(), " plugin="+id+" hint="); n != 1 {
+			t.Errorf("%s is refused %d times in the log:\n%s", id, n, log)
+		}
 	}
 }
 

@@ -45,12 +45,11 @@ type Supervisor struct {
 	tasks   sync.WaitGroup
 
 	// These are the scanning goroutine's.
-	files    map[string]*known // by id
-	complain map[string]string // what was said of odd files, so that it is said once
-	lost     bool              // the folder is not there
-	sweep    sweeper
-	ready    chan struct{}
-	once     sync.Once
+	files map[string]*known // by id
+	lost  bool              // the folder is not there
+	sweep sweeper
+	ready chan struct{}
+	once  sync.Once
 
 	ending atomic.Bool // the program stops: nobody is waited for for long
 }
@@ -67,7 +66,7 @@ func New(dir string, b *bus.Bus, c *Catalog, o Options) *Supervisor {
 	for name := range o.Env {
 		env = append(env, name)
 	}
-	return &Supervisor{o: o, bus: b, plugins: map[string]*plugin{}, files: map[string]*known{}, complain: map[string]string{}, ready: make(chan struct{}),
+	return &Supervisor{o: o, bus: b, plugins: map[string]*plugin{}, files: map[string]*known{}, ready: make(chan struct{}),
 		checker: &Checker{Catalog: c, Dir: dir, Host: o.Host, Env: env}}
 }
 

@@ -39,10 +39,14 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(fo
 type configError struct {
 	where string
 	list  yamlnode.Errors
+	many  bool // where is several files
 }
 
 func (e *configError) Error() string {
-	if len(e.list) == 1 {
+	switch {
+	case e.many:
+		return fmt.Sprintf("%s have %d mistakes", e.where, len(e.list))
+	case len(e.list) == 1:
 		return e.where + " has a mistake"
 	}
 	return fmt.Sprintf("%s has %d mistakes", e.where, len(e.list))

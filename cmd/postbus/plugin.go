@@ -69,7 +69,7 @@ func (m *Main) pluginFiles(l *loaded, args []string) ([]pluginFile, error) {
 		return nil, fmt.Errorf("plugins folder: %w", err)
 	}
 	for _, e := range entries {
-		if name := e.Name(); strings.HasSuffix(name, ".yaml") && !strings.HasPrefix(name, ".") {
+		if name := e.Name(); plugins.Meant(name) {
 			path := filepath.Join(l.PluginsDir, name)
 			list = append(list, pluginFile{path, m.shown(path), strings.TrimSuffix(name, ".yaml")})
 		}
@@ -122,7 +122,7 @@ func (m *Main) checkPlugins(l *loaded, args []string) error {
 		if len(files) == 1 {
 			where = files[0].shown
 		}
-		return &configError{where, all}
+		return &configError{where: where, list: all, many: bad > 1}
 	}
 	return nil
 }
@@ -195,7 +195,7 @@ func (m *Main) testPlugins(l *loaded, args []string) error {
 		}
 	}
 	if len(all) > 0 {
-		return &configError{"the plugins", all}
+		return &configError{where: "the plugins", list: all}
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (m *Main) replay(l *loaded, args []string, file string) error {
 	}
 	spec, errs := checkFile(checker(l), pluginFile{args[0], args[0], strings.TrimSuffix(filepath.Base(args[0]), ".yaml")})
 	if len(errs) > 0 {
-		return &configError{args[0], errs}
+		return &configError{where: args[0], list: errs}
 	}
 	in := m.Stdin
 	if file != "-" {
@@ -355,7 +355,7 @@ func (m *Main) approve(l *loaded, id string, revoke bool) error {
 	path := filepath.Join(l.PluginsDir, id+".yaml")
 	spec, errs := checkFile(checker(l), pluginFile{path, m.shown(path), id})
 	if len(errs) > 0 {
-		return &configError{m.shown(path), errs}
+		return &configError{where: m.shown(path), list: errs}
 	}
 	need := spec.Approval()
 	if len(need) == 0 {

@@ -66,7 +66,7 @@ func (m *Main) load(s *settings) (*loaded, error) {
 	}
 	var list yamlnode.Errors
 	if errors.As(err, &list) {
-		return nil, &configError{m.whose(list), list}
+		return nil, &configError{where: m.whose(list), list: list}
 	}
 	if err != nil {
 		return nil, err

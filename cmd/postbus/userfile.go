@@ -90,7 +90,7 @@ func (f *userFile) parse(text []byte) error {
 	if _, err := yamlnode.Parse(f.file, text); err != nil {
 		var list yamlnode.Errors
 		if errors.As(err, &list) {
-			return &configError{f.file, list}
+			return &configError{where: f.file, list: list}
 		}
 		return err
 	}
