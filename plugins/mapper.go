@@ -53,7 +53,7 @@ type mapper struct {
 
 func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Logger) *mapper {
 	m := &mapper{id: id, host: host, source: sourceName(id), env: env, named: map[string]bool{}}
-	m.flow.start(b, log.With("plugin", id), &m.count, m.fail)
+	m.flow.start(b, log, &m.count, m.fail)
 	return m
 }
 

@@ -58,6 +58,11 @@ type plugin struct {
 	since      time.Time
 	secrets    redactor
 	told       string // the state's JSON as it was told last
+
+	// These are run's: what was logged of rules that fail.
+	failures uint64
+	failure  string
+	failedAt time.Time
 }
 
 func newPlugin(s *Supervisor, id string) *plugin {
@@ -115,6 +120,7 @@ func (p *plugin) run(ctx context.Context) {
 		case <-p.signal:
 		case <-tick.C:
 			p.saveMemory()
+			p.sayFailure()
 		}
 		p.mu.Lock()
 		g := p.goal
@@ -135,6 +141,27 @@ func (p *plugin) run(ctx context.Context) {
 		}
 		p.tell()
 	}
+}
+
+// sayFailure logs that rules fail: at once, another error a minute later, and the same one every ten minutes while it goes on.
+func (p *plugin) sayFailure() {
+	p.mapper.mu.Lock()
+	err := p.mapper.lastE
+	p.mapper.mu.Unlock()
+	n := p.mapper.count.errors.Load()
+	var failed *ruleError
+	if n == p.failures || !errors.As(err, &failed) {
+		return
+	}
+	text, pause := p.redact(err.Error()), time.Minute
+	if text == p.failure {
+		pause *= 10
+	}
+	if time.Since(p.failedAt) < pause {
+		return
+	}
+	p.log.Warn("events are lost to a rule that fails", "err", text, "events", n-p.failures, "hint", "postbus plugin trace "+p.id)
+	p.failures, p.failure, p.failedAt = n, text, time.Now()
 }
 
 // bring makes the plugin run the spec, unless it does or could not.

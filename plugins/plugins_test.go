@@ -133,6 +133,31 @@ func TestAnAbsentDeviceDoesNotFillTheLog(t *testing.T) {
 	}
 }
 
+// TestARuleThatFailsIsLogged: once, however often; nobody would know where the events are.
+func TestARuleThatFailsIsLogged(t *testing.T) {
+	log := &lockedBuffer{}
+	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	out := w.subscribe("jobs/#")
+	w.write("a.yaml", "source: {probe: {name: a}}\npublish: [{topic: \"jobs/${event.json.name}\", payload: x}]\n")
+	for range 5 {
+		w.probes.post(t, "a", map[string]any{"json": map[string]any{}})
+	}
+	lines := func() int { return strings.Count(log.String(), `what is filled in is empty`) }
+	until(t, "it is logged", func() bool { return lines() > 0 })
+	w.probes.post(t, "a", map[string]any{"json": map[string]any{"name": "b"}})
+	if e := out.next(); e.Topic != "jobs/b" {
+		t.Errorf("published to %s", e.Topic)
+	}
+	for range 5 {
+		w.probes.post(t, "a", map[string]any{"json": map[string]any{}})
+	}
+	time.Sleep(1100 * time.Millisecond) // the next time that it looks
+	if n := lines(); n != 1 || w.is("a", StateRunning).Counters.Errors != 10 {
+		t.Errorf("it is logged %d times: %s", n, log)
+	}
+	out.quiet()
+}
+
 func TestALossIsTold(t *testing.T) {
 	w := newWorld(t, Options{})
 	losses := w.subscribe("$bus/lost")

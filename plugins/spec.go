@@ -62,6 +62,7 @@ type topicSpec struct {
 	template *expr.Template
 	constant string // the topic itself when nothing is filled in
 	slashes  int    // of the text between what is filled in
+	empty    int    // levels with nothing in them, which the file wants so
 	match    *regexp.Regexp
 }
 

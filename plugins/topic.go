@@ -54,6 +54,7 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 	if t.Constant() {
 		spec.constant = shape.String()
 	}
+	spec.empty = emptyLevels(shape.String())
 	spec.match = regexp.MustCompile(`^` + pattern.String() + `$`)
 	return spec
 }
@@ -75,11 +76,24 @@ func (t *topicSpec) eval(v *expr.Vars, p *permissions) (string, error) {
 		if p.publish == nil && strings.Count(topic, "/") != t.slashes {
 			return "", fmt.Errorf("topic %q: what is filled in holds a \"/\"; list the topics in permissions.publish to allow that", topic)
 		}
+		if p.publish == nil && emptyLevels(topic) != t.empty {
+			return "", fmt.Errorf("topic %q: what is filled in is empty", topic)
+		}
 	}
 	if !p.mayPublish(topic) {
 		return "", fmt.Errorf("topic %q is not among permissions.publish", topic)
 	}
 	return topic, nil
+}
+
+// emptyLevels counts the levels with nothing in them: the topic of a thing without a name would be everybody's.
+func emptyLevels(topic string) (n int) {
+	for level := range strings.SplitSeq(topic, "/") {
+		if level == "" {
+			n++
+		}
+	}
+	return n
 }
 
 func (p *permissions) mayPublish(topic string) bool {
