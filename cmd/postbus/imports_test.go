@@ -21,7 +21,7 @@ const module = "github.com/postbus/postbus/"
 type rule struct {
 	packages string
 	may      []string
-	never    []string // not even through others
+	never    []string // not even through others; of this module, not in a test either
 	why      string
 }
 
@@ -50,17 +50,19 @@ var rules = []rule{
 
 // listed is what go list says of a package.
 type listed struct {
-	ImportPath string
-	Imports    []string
-	Deps       []string
-	Standard   bool
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+	Deps         []string
+	Standard     bool
 }
 
 func TestWhoImportsWhom(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("needs the go command")
 	}
-	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Deps,Standard", module+"...")
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,TestImports,XTestImports,Deps,Standard", module+"...")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -92,8 +94,13 @@ func TestWhoImportsWhom(t *testing.T) {
 			}
 		}
 		for _, d := range p.Deps {
-			if slices.ContainsFunc(r.never, func(pattern string) bool { return fits(pattern, d) }) {
+			if r.forbids(d) {
 				t.Errorf("%s must not depend on %s: %s", short(p.ImportPath), short(d), r.why)
+			}
+		}
+		for _, i := range slices.Concat(p.TestImports, p.XTestImports) { // a test may compare with another library
+			if strings.HasPrefix(i, module) && r.forbids(i) {
+				t.Errorf("a test of %s must not import %s: %s", short(p.ImportPath), short(i), r.why)
 			}
 		}
 	}
@@ -114,6 +121,11 @@ func (r *rule) allows(path string) bool {
 	return slices.ContainsFunc(r.may, func(pattern string) bool {
 		return pattern == "!module" && !strings.HasPrefix(path, module) || fits(pattern, path)
 	})
+}
+
+// forbids reports whether nothing of a package may lead to path.
+func (r *rule) forbids(path string) bool {
+	return slices.ContainsFunc(r.never, func(pattern string) bool { return fits(pattern, path) })
 }
 
 func fits(pattern, path string) bool {

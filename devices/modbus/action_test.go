@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/devices/kindtest"
 )
 
 func actionOptions(h *host, registers ...Register) ActionOptions {
@@ -122,20 +124,20 @@ func TestSourceAndActionTakeTurns(t *testing.T) {
 	o.TCP, o.Every = Address(h.address), 50*time.Millisecond
 	a := NewAction(actionOptions(h, reg("a", 0)), b)
 	stop := b.start(t, o)
-	b.next(t)
+	b.Next(t)
 	for i := 1; i <= 100; i++ {
 		if err := a.Do(t.Context(), Args{Write: map[string]any{"a": i}}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	b.until(t, "what was written is read", func(e map[string]any) bool { return e["a"] == int64(100) && ok(e) })
-	b.keep(true)
+	b.Keep(true)
 	stop()
 	o.Every = 60 * time.Millisecond
 	stop = b.start(t, o)
-	b.keep(false)
+	b.Keep(false)
 	for range 3 {
-		b.next(t)
+		b.Next(t)
 	}
 	stop()
 	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 7}}); err != nil {
@@ -144,8 +146,8 @@ func TestSourceAndActionTakeTurns(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
-	if n := h.connections(); n != 1 || len(b.held) != 0 {
-		t.Errorf("%d connections, held %v", n, b.held)
+	if n := h.connections(); n != 1 || len(b.Held()) != 0 {
+		t.Errorf("%d connections, held %v", n, b.Held())
 	}
 }
 
@@ -158,7 +160,7 @@ func TestTwoSourcesOfOneFile(t *testing.T) {
 	b.start(t, o)
 	b.start(t, o)
 	for range 4 {
-		if e := b.next(t); !ok(e) {
+		if e := b.Next(t); !ok(e) {
 			t.Error(e)
 		}
 	}
@@ -185,7 +187,7 @@ func TestStuckAndDeaf(t *testing.T) {
 
 	o.Timeout, o.Retries, o.Every = 50*time.Millisecond, 0, 50*time.Millisecond
 	b.start(t, o)
-	for end := time.Now().Add(patience); h.connections() < 4; b.next(t) { // nothing at all comes: the connection may be dead
+	for end := time.Now().Add(patience); h.connections() < 4; b.Next(t) { // nothing at all comes: the connection may be dead
 		if time.Now().After(end) {
 			t.Fatalf("%d connections", h.connections())
 		}
@@ -201,14 +203,14 @@ func TestNothingIsLeftOver(t *testing.T) {
 		o := options(reg("a", 0))
 		o.TCP = Address(h.address)
 		stop := b.start(t, o)
-		b.next(t)
+		b.Next(t)
 		a := NewAction(actionOptions(h, reg("a", 0)), b)
 		if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 1}}); err != nil {
 			t.Error(err)
 		}
 		a.Close()
 		stop()
-		if len(b.held) != 0 {
+		if len(b.Held()) != 0 {
 			t.Error("a connection is left")
 		}
 	}
@@ -217,11 +219,7 @@ func TestNothingIsLeftOver(t *testing.T) {
 	for range 10 {
 		once()
 	}
-	for end := time.Now().Add(patience); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestSamplesAreWholeFiles(t *testing.T) {

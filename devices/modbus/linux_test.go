@@ -84,7 +84,7 @@ func TestLine(t *testing.T) {
 	stop := b.start(t, o)
 	want := map[string]any{"volts": 230.1, "power": int64(-10), "other": int64(3), "pump": true, "ok": true, "errors": map[string]any{}}
 	for range 3 {
-		if got := b.next(t); !reflect.DeepEqual(got, want) {
+		if got := b.Next(t); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %v\nwant %v", got, want)
 		}
 	}
@@ -110,7 +110,7 @@ func TestLine(t *testing.T) {
 		t.Error(err, d.word(0, 0), d.word(1, 0))
 	}
 	action.Close()
-	if len(b.held) != 0 {
+	if len(b.Held()) != 0 {
 		t.Error("the port is still open")
 	}
 }
@@ -131,7 +131,7 @@ func TestNoisyLine(t *testing.T) {
 	o.Timeout, o.Every, o.Retries = 500*time.Millisecond, 50*time.Millisecond, 2
 	b.start(t, o)
 	for range 6 {
-		if e := b.next(t); !reflect.DeepEqual(e["a"], []any{int64(1), int64(2), int64(3)}) {
+		if e := b.Next(t); !reflect.DeepEqual(e["a"], []any{int64(1), int64(2), int64(3)}) {
 			t.Error(e)
 		}
 	}
@@ -150,7 +150,7 @@ func TestALineThatIsNeverSilent(t *testing.T) {
 	o := serialOptions(bench.port, reg("a", 0))
 	o.Timeout, o.Retries = 100*time.Millisecond, 0
 	stop := b.start(t, o)
-	e := b.next(t) // a busy machine may make pauses
+	e := b.Next(t) // a busy machine may make pauses
 	if got := fmt.Sprint(e["errors"]); !strings.Contains(got, "the line is never silent") && !strings.Contains(got, "bytes came that are no answer") {
 		t.Error(e)
 	}

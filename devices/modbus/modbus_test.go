@@ -26,7 +26,7 @@ func TestPoll(t *testing.T) {
 	stop := b.start(t, o)
 	want := map[string]any{"volts": 230.1, "power": -100.0, "amps": 230.4, "state": int64(7), "pump": true, "valves": []any{false, true}, "other": int64(42), "ok": true, "errors": map[string]any{}}
 	for range 2 {
-		if got := b.next(t); !reflect.DeepEqual(got, want) {
+		if got := b.Next(t); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %v\nwant %v", got, want)
 		}
 		if got, want := fmt.Sprint(d.requests()), "[1:1 8+3 1:3 0+4 1:4 100+1 2:3 0+1]"; got != want {
@@ -34,8 +34,8 @@ func TestPoll(t *testing.T) {
 		}
 	}
 	stop()
-	if n := h.connections(); n != 1 || len(b.held) != 0 || b.last() != "<nil>" {
-		t.Errorf("%d connections, held %v, degraded %s", n, b.held, b.last())
+	if n := h.connections(); n != 1 || len(b.Held()) != 0 || b.last() != "<nil>" {
+		t.Errorf("%d connections, held %v, degraded %s", n, b.Held(), b.last())
 	}
 }
 
@@ -51,7 +51,7 @@ func TestARegisterThatThereIsNotHidesNoOther(t *testing.T) {
 	why := "the device refused holding 2 of unit 1: there is no such address (exception 2)"
 	want := map[string]any{"a": int64(1), "b": int64(2), "c": nil, "d": int64(4), "ok": false, "errors": map[string]any{"c": why}}
 	for i, asked := range []string{"[1:3 0+4 1:3 0+1 1:3 1+1 1:3 2+1 1:3 3+1]", "[1:3 0+1 1:3 1+1 1:3 2+1 1:3 3+1]"} {
-		if got := b.next(t); !reflect.DeepEqual(got, want) {
+		if got := b.Next(t); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %v\nwant %v", got, want)
 		}
 		if got := fmt.Sprint(d.requests()); got != asked {
@@ -70,7 +70,7 @@ func TestReportChange(t *testing.T) {
 	o := options(reg("a", 0))
 	o.TCP, o.Report, o.Every = Address(h.address), "change", 50*time.Millisecond
 	b.start(t, o)
-	b.next(t)
+	b.Next(t)
 	polls := func(n int) { // so many more polls
 		t.Helper()
 		for end := time.Now().Add(patience); len(d.requests()) == 0 || n > 0; time.Sleep(5 * time.Millisecond) {
@@ -82,20 +82,20 @@ func TestReportChange(t *testing.T) {
 	}
 	polls(10)
 	d.set(1, holding, 0, 5)
-	if e := b.next(t); e["a"] != int64(5) {
+	if e := b.Next(t); e["a"] != int64(5) {
 		t.Error(e)
 	}
 	d.with(func() { d.refuse[0] = 4 })
-	if e := b.next(t); e["a"] != nil || ok(e) {
+	if e := b.Next(t); e["a"] != nil || ok(e) {
 		t.Error(e)
 	}
 	polls(10)
 	d.with(func() { d.refuse[0] = 0 })
-	if e := b.next(t); e["a"] != int64(5) || !ok(e) {
+	if e := b.Next(t); e["a"] != int64(5) || !ok(e) {
 		t.Error(e)
 	}
-	if len(b.events) > 0 {
-		t.Errorf("one more: %v", <-b.events)
+	if len(b.Events) > 0 {
+		t.Errorf("one more: %v", <-b.Events)
 	}
 }
 
@@ -122,7 +122,7 @@ func TestADeviceThatGoesAndComes(t *testing.T) {
 				b.until(t, "it is there", ok)
 				h.cut() // the connection only: it is made again at once, which nobody sees
 				for range 3 {
-					if e := b.next(t); !ok(e) {
+					if e := b.Next(t); !ok(e) {
 						t.Error(e)
 					}
 				}
@@ -192,14 +192,14 @@ func TestAnswersThatAreNone(t *testing.T) {
 					o.Timeout = 600 * time.Millisecond
 				}
 				stop := b.start(t, o)
-				e := b.next(t)
+				e := b.Next(t)
 				if good := !c.silent || retries > 0; ok(e) != good || good && e["a"] != int64(5) {
 					t.Errorf("%d retries: %v", retries, e)
 				}
 				if !ok(e) && !strings.Contains(fmt.Sprint(e["errors"]), c.why) {
 					t.Errorf("%v", e["errors"])
 				}
-				if e := b.next(t); e["a"] != int64(5) {
+				if e := b.Next(t); e["a"] != int64(5) {
 					t.Errorf("the poll after it: %v", e)
 				}
 				stop()
@@ -233,12 +233,12 @@ func TestLateAnswersAreNobodys(t *testing.T) {
 			}
 			o.Retries, o.Timeout, o.Every = 0, time.Second, 50*time.Millisecond
 			b.start(t, o)
-			e := b.next(t)
+			e := b.Next(t)
 			if e["a"] != nil || e["b"] != nil { // the unit isn't asked again in this poll
 				t.Error(e)
 			}
 			for range 3 {
-				if e := b.next(t); e["a"] != int64(5) || e["b"] != int64(6) {
+				if e := b.Next(t); e["a"] != int64(5) || e["b"] != int64(6) {
 					t.Error(e)
 				}
 			}
@@ -285,7 +285,7 @@ func TestASilentUnitHoldsUpNobody(t *testing.T) {
 	o.TCP, o.Retries, o.Timeout, o.Every = Address(h.address), 0, 400*time.Millisecond, 50*time.Millisecond
 	b.start(t, o)
 	for range 20 {
-		e := b.next(t)
+		e := b.Next(t)
 		if e["a"] != int64(5) || e["b"] != nil || !strings.HasPrefix(e["errors"].(map[string]any)["c"].(string), "unit 2 did not answer within 400ms") {
 			t.Error(e)
 		}
@@ -322,11 +322,11 @@ func TestPollsDoNotPileUp(t *testing.T) {
 	stop := b.start(t, o)
 	began := time.Now()
 	for range 5 {
-		b.next(t)
+		b.Next(t)
 	}
 	slow := time.Since(began)
 	for range 4 { // those that were left out are not made up for
-		b.next(t)
+		b.Next(t)
 	}
 	fast := time.Since(began) - slow
 	stop()

@@ -32,10 +32,10 @@ func TestLines(t *testing.T) {
 	p.say(t, strings.Repeat("x", 70<<10)+"\nafter\n")
 	b.texts(t, strings.Repeat("x", 64<<10), "after")
 	stop()
-	if !reflect.DeepEqual(b.lost, map[string]int{lostLong: 1}) {
-		t.Errorf("lost %v", b.lost)
+	if !reflect.DeepEqual(b.Losses, map[string]int{lostLong: 1}) {
+		t.Errorf("lost %v", b.Losses)
 	}
-	if len(b.held) != 0 {
+	if len(b.Held()) != 0 {
 		t.Error("the port is still open")
 	}
 }
@@ -50,8 +50,8 @@ func TestGarbageIsCounted(t *testing.T) {
 	good := sum("GPVTG,,T,,M,,N,36.0,K")
 	p.say(t, "3519,4807.038,N*47\r\n"+good+"\r\n\x80\x81\xff\x00"+good+"\r\n$GPVTG,1*00\r\n"+good+"\r\n")
 	b.texts(t, good, good, good)
-	b.eventually(t, "what was bad is counted", func() bool {
-		return reflect.DeepEqual(b.lost, map[string]int{lostNMEA: 1, lostGarbage: 1, lostSum: 1})
+	b.Eventually(t, "what was bad is counted", func() bool {
+		return reflect.DeepEqual(b.Losses, map[string]int{lostNMEA: 1, lostGarbage: 1, lostSum: 1})
 	})
 }
 
@@ -78,7 +78,7 @@ func TestSilenceBeginsAFrameOfFixedLength(t *testing.T) {
 	b.well(t)
 	p.say(t, "abcdef")
 	b.texts(t, "abcd")
-	b.eventually(t, "the rest is dropped", func() bool { return b.lost[lostShort] == 1 })
+	b.Eventually(t, "the rest is dropped", func() bool { return b.Losses[lostShort] == 1 })
 	p.say(t, "ghij")
 	b.texts(t, "ghij")
 }
@@ -102,8 +102,8 @@ func TestFlood(t *testing.T) {
 	d := time.Since(began)
 	t.Logf("%d lines in %s: %.1f MB/s", n, d.Round(time.Millisecond), n*11/d.Seconds()/1e6)
 	stop()
-	if len(b.lost) > 0 {
-		t.Errorf("lost %v", b.lost)
+	if len(b.Losses) > 0 {
+		t.Errorf("lost %v", b.Losses)
 	}
 }
 
@@ -113,8 +113,8 @@ func TestUnplugAndReplug(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "ttyUSB0")
 	b := newBus()
 	b.start(t, options(link)) // it isn't there yet
-	b.eventually(t, "it is waited for", func() bool {
-		return strings.Contains(b.last(), "there is no "+link) && strings.HasSuffix(b.last(), "it is waited for")
+	b.Eventually(t, "it is waited for", func() bool {
+		return strings.Contains(b.Last(), "there is no "+link) && strings.HasSuffix(b.Last(), "it is waited for")
 	})
 	for i := range 3 {
 		p := newPTY(t)
@@ -134,12 +134,12 @@ func TestUnplugAndReplug(t *testing.T) {
 		}
 		os.Remove(link)
 		p.Close()
-		b.eventually(t, "it is gone", func() bool { return b.last() != "<nil>" })
+		b.Eventually(t, "it is gone", func() bool { return b.Last() != "<nil>" })
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.lost[lostPart] == 0 || b.lost[lostPart] > 3 { // the kernel may drop what is on its way
-		t.Errorf("lost %v", b.lost)
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	if b.Losses[lostPart] == 0 || b.Losses[lostPart] > 3 { // the kernel may drop what is on its way
+		t.Errorf("lost %v", b.Losses)
 	}
 }
 
@@ -151,32 +151,32 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 	b.well(t)
 	p.say(t, "one\ntw")
 	b.texts(t, "one")
-	b.keep(true)
+	b.Keep(true)
 	stop()
 	p.say(t, "o\nthree\n")
 	o.MaxFrame = 100
 	stop = b.start(t, o)
-	b.keep(false)
+	b.Keep(false)
 	b.texts(t, "two", "three")
 
-	b.gate = make(chan struct{}) // the bus refuses what was read: the next source has it
+	b.Gate = make(chan struct{}) // the bus refuses what was read: the next source has it
 	p.say(t, "four\nfive\nsi")
-	b.eventually(t, "it is read", func() bool { n, _ := unix.IoctlGetInt(int(p.Fd()), unix.TIOCOUTQ); return n == 0 })
-	b.keep(true)
+	b.Eventually(t, "it is read", func() bool { n, _ := unix.IoctlGetInt(int(p.Fd()), unix.TIOCOUTQ); return n == 0 })
+	b.Keep(true)
 	stop()
-	b.mu.Lock()
-	b.gate = nil
-	b.mu.Unlock()
+	b.Mu.Lock()
+	b.Gate = nil
+	b.Mu.Unlock()
 	stop = b.start(t, o)
-	b.keep(false)
+	b.Keep(false)
 	p.say(t, "x\n")
 	b.texts(t, "four", "five", "six")
 
-	b.keep(true) // another speed opens the port anew
+	b.Keep(true) // another speed opens the port anew
 	stop()
 	o.Baud = 9600
 	stop = b.start(t, o)
-	b.keep(false)
+	b.Keep(false)
 	b.well(t)
 	p.say(t, "seven\n")
 	b.texts(t, "seven")
@@ -191,8 +191,8 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 		t.Errorf("the speed is %#x", speed)
 	}
 	stop()
-	if len(b.lost) > 0 {
-		t.Errorf("lost %v", b.lost)
+	if len(b.Losses) > 0 {
+		t.Errorf("lost %v", b.Losses)
 	}
 }
 
@@ -218,7 +218,7 @@ func TestActionWrites(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
-	if len(b.held) != 0 {
+	if len(b.Held()) != 0 {
 		t.Error("the port is still open")
 	}
 }
@@ -247,13 +247,13 @@ func TestSourceAndActionShareThePort(t *testing.T) {
 		p.hear(t, fmt.Sprintf("out %d\n", i))
 	}
 	wg.Wait()
-	b.keep(true) // the source is replaced while the action goes on
+	b.Keep(true) // the source is replaced while the action goes on
 	stop()
 	if err := a.Do(t.Context(), Args{Text: "between"}); err != nil {
 		t.Error(err)
 	}
 	stop = b.start(t, options(p.port))
-	b.keep(false)
+	b.Keep(false)
 	p.hear(t, "between\n")
 	p.say(t, "again\n")
 	b.texts(t, "again")
@@ -265,8 +265,8 @@ func TestSourceAndActionShareThePort(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
-	if len(b.held) != 0 || len(b.lost) != 0 {
-		t.Errorf("held %v, lost %v", b.held, b.lost)
+	if len(b.Held()) != 0 || len(b.Losses) != 0 {
+		t.Errorf("held %v, lost %v", b.Held(), b.Losses)
 	}
 }
 

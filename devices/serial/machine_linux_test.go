@@ -68,7 +68,7 @@ func TestBusyPortIsWaitedFor(t *testing.T) {
 	if err := os.Symlink(p.port, link); err != nil {
 		t.Fatal(err)
 	}
-	b.eventually(t, "it is busy", func() bool { return strings.Contains(b.last(), p.port+" is busy: it is held by postbus itself") })
+	b.Eventually(t, "it is busy", func() bool { return strings.Contains(b.Last(), p.port+" is busy: it is held by postbus itself") })
 	other.Close()
 	b.well(t)
 	p.say(t, "hello\n")
@@ -210,7 +210,7 @@ func TestNothingIsLeftOver(t *testing.T) {
 		a.Close()
 		p.Close()
 		stop = b.start(t, options(link))
-		b.eventually(t, "it is waited for", func() bool { return strings.Contains(b.last(), "waited for") })
+		b.Eventually(t, "it is waited for", func() bool { return strings.Contains(b.Last(), "waited for") })
 		stop()
 		s := New(options(t.TempDir()), b)
 		if err := s.Open(t.Context()); err == nil {

@@ -81,7 +81,7 @@ func TestGuest(t *testing.T) {
 	a := NewAction(actionOptions("usb:0403:6001"), b)
 	defer a.Close()
 	stop := b.start(t, o)
-	b.eventually(t, "it is waited for", func() bool { return strings.Contains(b.last(), "there is no port of usb:0403:6001; there are ") })
+	b.Eventually(t, "it is waited for", func() bool { return strings.Contains(b.Last(), "there is no port of usb:0403:6001; there are ") })
 	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil {
 		t.Error("an absent port was written to")
 	}
@@ -105,11 +105,11 @@ func TestGuest(t *testing.T) {
 		}
 		began = time.Now()
 		vmtest.Ask(t, "unplug")
-		b.eventually(t, "it is gone", func() bool { return strings.Contains(b.last(), "it is waited for") })
+		b.Eventually(t, "it is gone", func() bool { return strings.Contains(b.Last(), "it is waited for") })
 		vmtest.Figure("pulled out: said after %s", time.Since(began).Round(time.Millisecond))
 	}
-	if b.lost[lostPart] != 3 {
-		t.Errorf("lost %v", b.lost)
+	if b.Losses[lostPart] != 3 {
+		t.Errorf("lost %v", b.Losses)
 	}
 	vmtest.Ask(t, "plug")
 	b.well(t)
@@ -130,11 +130,11 @@ func TestGuest(t *testing.T) {
 		t.Error(err)
 	}
 	s.Close()
-	b.keep(true)
+	b.Keep(true)
 	stop()
 	o.DTR, o.RTS, o.Baud, o.Parity = false, false, 250000, "even" // the port has these lines, and a speed that no table has
 	stop = b.start(t, o)
-	b.keep(false)
+	b.Keep(false)
 	b.well(t)
 	vmtest.Ask(t, "say", "after\n")
 	b.texts(t, "after")

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/devices/kindtest"
 )
 
 func sender(to string, timeout time.Duration) *Sender {
@@ -22,31 +24,9 @@ func sender(to string, timeout time.Duration) *Sender {
 	}}
 }
 
-func listen(t *testing.T, address string) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-func accept(t *testing.T, l net.Listener) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
-	c, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
-	return c, bufio.NewReader(c)
-}
-
 func TestSending(t *testing.T) {
 	before := runtime.NumGoroutine()
-	l := listen(t, "127.0.0.1:0")
+	l := kindtest.Listen(t, "127.0.0.1:0")
 	a := sender(l.Addr().String(), time.Second)
 	do := func(text string) {
 		t.Helper()
@@ -62,14 +42,14 @@ func TestSending(t *testing.T) {
 	}
 	do("one")
 	do("two\r\n")
-	c, r := accept(t, l)
+	c, r := kindtest.Accept(t, l)
 	line(r, "one\n")
 	line(r, "two\n")
 
 	c.Close() // the server goes away and comes back
 	<-a.gone
 	do("three")
-	_, r = accept(t, l)
+	_, r = kindtest.Accept(t, l)
 	line(r, "three\n")
 
 	_, err := a.Send(t.Context(), "a\nb")
@@ -82,29 +62,25 @@ func TestSending(t *testing.T) {
 	if _, err := r.ReadByte(); err != io.EOF {
 		t.Errorf("after Close: %v", err)
 	}
-	for end := time.Now().Add(2 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestSendingWithoutServer(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
+	l := kindtest.Listen(t, "127.0.0.1:0")
 	a := sender(l.Addr().String(), time.Second)
 	defer a.Close()
 	l.Close()
 	if _, err := a.Send(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "connecting to "+l.Addr().String()) {
 		t.Errorf("no server: %v", err)
 	}
-	listen(t, l.Addr().String())
+	kindtest.Listen(t, l.Addr().String())
 	if _, err := a.Send(t.Context(), "x"); err != nil {
 		t.Error("it did not come back:", err)
 	}
 }
 
 func TestSendingToAServerThatDoesNotRead(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
+	l := kindtest.Listen(t, "127.0.0.1:0")
 	a := sender(l.Addr().String(), 100*time.Millisecond)
 	defer a.Close()
 	big := strings.Repeat("x", 32<<20)
@@ -121,14 +97,14 @@ func TestSendingToAServerThatDoesNotRead(t *testing.T) {
 }
 
 func TestSendingForAnAnswer(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
+	l := kindtest.Listen(t, "127.0.0.1:0")
 	a := sender(l.Addr().String(), 10*time.Second)
 	a.Answer = true
 	defer a.Close()
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		c, r := accept(t, l)
+		c, r := kindtest.Accept(t, l)
 		for _, answer := range []string{"ok\r\nunasked\n", "second\n", "", "late\n"} {
 			if _, err := r.ReadString('\n'); err != nil {
 				return
@@ -144,7 +120,7 @@ func TestSendingForAnAnswer(t *testing.T) {
 		}
 	}
 	send("ok", "")
-	for end := time.Now().Add(5 * time.Second); len(a.answers) == 0; runtime.Gosched() { // until the next word is here
+	for end := time.Now().Add(kindtest.Patience); len(a.answers) == 0; runtime.Gosched() { // until the next word is here
 		if time.Now().After(end) {
 			t.Fatal("the unasked line did not come")
 		}
@@ -155,7 +131,7 @@ func TestSendingForAnAnswer(t *testing.T) {
 	a.Timeout = 10 * time.Second
 	<-served
 	go func() { // the next connection ends in place of an answer
-		c, r := accept(t, l)
+		c, r := kindtest.Accept(t, l)
 		_, _ = r.ReadString('\n')
 		c.Close()
 	}()

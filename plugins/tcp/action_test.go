@@ -7,39 +7,18 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/devices/kindtest"
 )
-
-func listen(t *testing.T, address string) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-func accept(t *testing.T, l net.Listener) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	l.(*net.TCPListener).SetDeadline(time.Now().Add(5 * time.Second))
-	c, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(5 * time.Second))
-	return c, bufio.NewReader(c)
-}
 
 func TestAction(t *testing.T) {
 	before := runtime.NumGoroutine()
-	l := listen(t, "127.0.0.1:0")
+	l := kindtest.Listen(t, "127.0.0.1:0")
 	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: time.Second}, nil)
 	do := func(text string) {
 		t.Helper()
@@ -55,7 +34,7 @@ func TestAction(t *testing.T) {
 	}
 	do("one")
 	do("two\r\n")
-	_, r := accept(t, l)
+	_, r := kindtest.Accept(t, l)
 	line(r, "one\n")
 	line(r, "two\n")
 
@@ -69,29 +48,25 @@ func TestAction(t *testing.T) {
 	if _, err := r.ReadByte(); err != io.EOF {
 		t.Errorf("after Close: %v", err)
 	}
-	for end := time.Now().Add(2 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestActionWithoutServer(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
+	l := kindtest.Listen(t, "127.0.0.1:0")
 	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: time.Second}, nil)
 	defer a.Close()
 	l.Close()
 	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "connecting to "+l.Addr().String()) {
 		t.Errorf("no server: %v", err)
 	}
-	listen(t, l.Addr().String())
+	kindtest.Listen(t, l.Addr().String())
 	if err := a.Do(t.Context(), Args{Text: "x"}); err != nil {
 		t.Error("it did not come back:", err)
 	}
 }
 
 func TestActionWithServerThatDoesNotRead(t *testing.T) {
-	l := listen(t, "127.0.0.1:0")
+	l := kindtest.Listen(t, "127.0.0.1:0")
 	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: 100 * time.Millisecond}, nil)
 	defer a.Close()
 	big := strings.Repeat("x", 32<<20)

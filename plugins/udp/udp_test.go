@@ -3,122 +3,41 @@ package udp
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"reflect"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/devices/kindtest"
 )
 
-// bus is the little of a bus that the source needs.
-type bus struct {
-	mu     sync.Mutex
-	held   map[string]io.Closer
-	lost   map[string]int
-	events chan map[string]any
-	gate   chan struct{} // when not nil, post waits for it
-}
+// bus keeps what was released, as the bus does during a reload.
+type bus struct{ *kindtest.Bus }
 
-func newBus() *bus {
-	return &bus{held: map[string]io.Closer{}, lost: map[string]int{}, events: make(chan map[string]any, 100000)}
-}
-
-func (b *bus) Lost(n int, reason string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lost[reason] += n
-}
-
-// Hold keeps what was released, as the bus does during a reload.
-func (b *bus) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
-	if c, ok := b.held[key]; ok {
-		return c, func() {}, nil
-	}
-	c, err := open()
-	if err != nil {
-		return nil, nil, err
-	}
-	b.held[key] = c
-	return c, func() {}, nil
-}
-
-func (b *bus) post(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error {
-	if b.gate != nil {
-		select {
-		case <-b.gate:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	b.events <- fields
-	return nil
-}
-
-func (b *bus) next(t *testing.T) map[string]any {
-	t.Helper()
-	select {
-	case e := <-b.events:
-		return e
-	case <-time.After(5 * time.Second):
-		t.Fatal("no event within 5 s")
-		return nil
-	}
+func newBus() bus {
+	b := bus{kindtest.NewBus()}
+	b.Keep(true)
+	return b
 }
 
 // start runs a source; the function that is returned stops it and leaves the port held.
-func (b *bus) start(t *testing.T, o Options) (address string, stop func()) {
+func (b bus) start(t *testing.T, o Options) (address string, stop func()) {
 	t.Helper()
 	s := New(o, b)
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Stream(ctx, b.post) }()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			select {
-			case err := <-ended:
-				if err != nil && ctx.Err() == nil {
-					t.Error(err)
-				}
-			case <-time.After(time.Second):
-				t.Error("the source did not end within a second")
-			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	t.Cleanup(func() {
-		stop()
-		for _, c := range b.held {
-			c.Close()
+	stop = b.Start(t, s, func(ctx context.Context) error {
+		if err := s.Stream(ctx, b.Post); ctx.Err() == nil {
+			return err
 		}
+		return nil // a datagram that post refused is the end, too
 	})
 	return s.s.LocalAddr().String(), stop
 }
 
 func dial(t *testing.T, address string) net.Conn {
 	t.Helper()
-	c, err := net.Dial("udp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-func send(t *testing.T, c net.Conn, text string) {
-	t.Helper()
-	if _, err := c.Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
+	return kindtest.Dial(t, "udp", address)
 }
 
 func TestDatagrams(t *testing.T) {
@@ -137,9 +56,9 @@ func TestDatagrams(t *testing.T) {
 		{"nothing", "", map[string]any{"text": "", "json": nil, "bytes": nil}},
 		{"the largest", strings.Repeat("x", 65507), map[string]any{"text": strings.Repeat("x", 65507), "json": nil, "bytes": nil}},
 	} {
-		send(t, c, d.data)
+		kindtest.Send(t, c, d.data)
 		d.want["from"] = from
-		if got := b.next(t); !reflect.DeepEqual(got, d.want) {
+		if got := b.Next(t); !reflect.DeepEqual(got, d.want) {
 			t.Errorf("%s: got %.200q", d.name, fmt.Sprint(got))
 		}
 	}
@@ -148,9 +67,9 @@ func TestDatagrams(t *testing.T) {
 func TestLines(t *testing.T) {
 	b := newBus()
 	address, _ := b.start(t, Options{Listen: "127.0.0.1:0", Split: "line"})
-	send(t, dial(t, address), "a\r\n\nb\n\n3")
+	kindtest.Send(t, dial(t, address), "a\r\n\nb\n\n3")
 	for _, want := range []string{"a", "b", "3"} {
-		if got := b.next(t); got["text"] != want {
+		if got := b.Next(t); got["text"] != want {
 			t.Errorf("got %q, want %q", got["text"], want)
 		}
 	}
@@ -160,17 +79,17 @@ func TestReloadKeepsThePortAndWhatWaitsInIt(t *testing.T) {
 	b := newBus()
 	address, stop := b.start(t, Options{Listen: "127.0.0.1:0"})
 	c := dial(t, address)
-	send(t, c, "before")
-	b.next(t)
+	kindtest.Send(t, c, "before")
+	b.Next(t)
 	stop()
-	send(t, c, "between")
+	kindtest.Send(t, c, "between")
 	again, _ := b.start(t, Options{Listen: "127.0.0.1:0"})
 	if again != address {
 		t.Fatalf("the port changed: %s, %s", address, again)
 	}
-	send(t, c, "after")
+	kindtest.Send(t, c, "after")
 	for _, want := range []string{"between", "after"} {
-		if got := b.next(t); got["text"] != want {
+		if got := b.Next(t); got["text"] != want {
 			t.Errorf("got %q, want %q", got["text"], want)
 		}
 	}
@@ -182,23 +101,23 @@ func TestDroppedDatagramsAreCounted(t *testing.T) {
 		return
 	}
 	b := newBus()
-	b.gate = make(chan struct{})
+	b.Gate = make(chan struct{})
 	address, _ := b.start(t, Options{Listen: "127.0.0.1:0"})
 	c := dial(t, address)
 	const sent = 2000
 	for range sent { // a few hundred fit in the socket's buffer
-		send(t, c, strings.Repeat("x", 1000))
+		kindtest.Send(t, c, strings.Repeat("x", 1000))
 	}
-	close(b.gate)
-	deadline := time.Now().Add(5 * time.Second)
+	close(b.Gate)
+	deadline := time.Now().Add(kindtest.Patience)
 	for {
 		// The count comes with the next datagram that has room.
-		send(t, c, "probe")
-		for b.next(t)["text"] != "probe" {
+		kindtest.Send(t, c, "probe")
+		for b.Next(t)["text"] != "probe" {
 		}
-		b.mu.Lock()
-		n := b.lost["came faster than the bus took them"]
-		b.mu.Unlock()
+		b.Mu.Lock()
+		n := b.Losses["came faster than the bus took them"]
+		b.Mu.Unlock()
 		if n > 0 && n < sent {
 			return
 		}
@@ -223,18 +142,14 @@ func TestOpenFails(t *testing.T) {
 func TestNothingIsLeftRunning(t *testing.T) {
 	before := runtime.NumGoroutine()
 	b := newBus()
-	b.gate = make(chan struct{})
+	b.Gate = make(chan struct{})
 	address, stop := b.start(t, Options{Listen: "127.0.0.1:0"})
-	send(t, dial(t, address), "stuck in post")
+	kindtest.Send(t, dial(t, address), "stuck in post")
 	stop()
-	if n := b.lost["received while stopping"]; n > 1 { // 0: it was not read yet
+	if n := b.Losses["received while stopping"]; n > 1 { // 0: it was not read yet
 		t.Errorf("%d lost", n)
 	}
-	for end := time.Now().Add(2 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestAction(t *testing.T) {
@@ -249,7 +164,7 @@ func TestAction(t *testing.T) {
 		if err := a.Do(t.Context(), Args{Text: text}); err != nil {
 			t.Fatal(err)
 		}
-		l.SetReadDeadline(time.Now().Add(5 * time.Second))
+		l.SetReadDeadline(time.Now().Add(kindtest.Patience))
 		if n, _, err := l.ReadFrom(buf); err != nil || string(buf[:n]) != text {
 			t.Errorf("got %d bytes of %d: %v", n, len(text), err)
 		}

@@ -40,7 +40,7 @@ func TestTheSocketInItsFolder(t *testing.T) {
 		s := New(o, b)
 		err := s.Open(t.Context())
 		s.Close()
-		b.letGo()
+		b.Keep(false)
 		return err
 	}
 	o := options(t)
@@ -108,7 +108,7 @@ func TestTheSocketInItsFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	b.letGo()
+	b.Keep(false)
 	if _, err := os.Lstat(o.Path); err != nil {
 		t.Error("another's file was removed")
 	}
@@ -165,11 +165,11 @@ func TestAbstractSocket(t *testing.T) {
 	stop := b.start(t, o)
 	c := dial(t, o.Path)
 	c.send(t, "hello\n")
-	b.next(t)
+	b.Next(t)
 	stop()
 	b.start(t, o)
 	c.send(t, "again\n")
-	if got := b.next(t); got["line"] != "again" {
+	if got := b.Next(t); got["line"] != "again" {
 		t.Error(got)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/devices/kindtest"
 )
 
 func TestLines(t *testing.T) {
@@ -29,7 +31,7 @@ func TestLines(t *testing.T) {
 		{"line": "a\uFFFDb", "json": nil}, {"line": "last", "json": nil},
 	} {
 		want["pid"], want["uid"], want["user"] = nil, nil, nil
-		got := b.next(t)
+		got := b.Next(t)
 		if runtime.GOOS == "linux" {
 			if got["pid"] != int64(os.Getpid()) || got["uid"] != int64(os.Getuid()) {
 				t.Errorf("who sent it is %v, %v", got["pid"], got["uid"])
@@ -44,14 +46,14 @@ func TestLines(t *testing.T) {
 		}
 	}
 	c.closed(t)
-	if n := b.lost["the line is longer than max_line"]; n != 1 {
-		t.Errorf("lost: %v", b.lost)
+	if n := b.Losses["the line is longer than max_line"]; n != 1 {
+		t.Errorf("lost: %v", b.Losses)
 	}
 }
 
 func TestAnswersAreInOrderAndSayWhatBecameOfALine(t *testing.T) {
 	b := newBus()
-	b.seal = make(chan error)
+	b.Fates = make(chan error)
 	o := options(t)
 	o.Answer, o.Format, o.MaxLine = true, "json", 20
 	b.start(t, o)
@@ -59,21 +61,21 @@ func TestAnswersAreInOrderAndSayWhatBecameOfALine(t *testing.T) {
 	c.send(t, "1\nnull\nno json\n{\"too long\":       1}\n2\n3")
 	c.CloseWrite()
 	for range 4 { // 1, null, 2 and 3
-		b.next(t)
+		b.Next(t)
 	}
 	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 	if _, err := c.r.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("something is said before the event's fate is sealed: %v", err)
 	}
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	b.seal <- nil
-	b.seal <- errors.New("the disk\nis full")
+	c.SetReadDeadline(time.Now().Add(kindtest.Patience))
+	b.Fates <- nil
+	b.Fates <- errors.New("the disk\nis full")
 	c.expect(t, "ok", "error: the disk is full", "error: the line is no JSON", "error: the line is longer than max_line")
-	b.seal <- nil
-	b.seal <- nil
+	b.Fates <- nil
+	b.Fates <- nil
 	c.expect(t, "ok", "ok")
 	c.closed(t)
-	b.none(t)
+	b.None(t)
 }
 
 func TestAClientThatReadsNoAnswersHarmsOnlyItself(t *testing.T) {
@@ -96,13 +98,13 @@ func TestAClientThatReadsNoAnswersHarmsOnlyItself(t *testing.T) {
 		fine.expect(t, "ok")
 	}
 	for stuck, last := 0, -1; stuck < 20; time.Sleep(10 * time.Millisecond) { // until its answers don't fit in any more
-		if n := len(b.events); n != last {
+		if n := len(b.Events); n != last {
 			stuck, last = 0, n
 		} else {
 			stuck++
 		}
 	}
-	stop() // within a second
+	stop() // soon
 	fine.SetReadDeadline(time.Now())
 	if _, err := fine.r.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the one who reads is disconnected: %v", err)
@@ -113,23 +115,23 @@ func TestAClientThatReadsNoAnswersHarmsOnlyItself(t *testing.T) {
 
 func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 	b := newBus()
-	b.seal = make(chan error, 100)
+	b.Fates = make(chan error, 100)
 	o := options(t)
 	o.Answer = true
 	stop := b.start(t, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\n2\nha")
-	b.next(t)
-	b.next(t)
-	b.seal <- nil
+	b.Next(t)
+	b.Next(t)
+	b.Fates <- nil
 	c.expect(t, "ok")
-	b.seal <- nil // is on its way while the source ends
+	b.Fates <- nil // is on its way while the source ends
 	stop()
 	c.send(t, "lf\n") // nobody reads
 	between := dial(t, o.Path)
 	between.send(t, "between\n")
 	for range 2 {
-		b.seal <- nil
+		b.Fates <- nil
 	}
 	o.Mode, o.MaxLine = 0o600, 10
 	b.start(t, o)
@@ -137,33 +139,33 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 	c.send(t, "longer than ten\n")
 	c.expect(t, "error: the line is longer than max_line")
 	between.expect(t, "ok")
-	got := map[any]bool{b.next(t)["line"]: true, b.next(t)["line"]: true}
+	got := map[any]bool{b.Next(t)["line"]: true, b.Next(t)["line"]: true}
 	if !got["half"] || !got["between"] {
 		t.Errorf("got %v", got)
 	}
 	if st, err := os.Stat(o.Path); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the new mode is %v, %v", st, err)
 	}
-	if len(b.lost) != 1 {
-		t.Errorf("lost %v", b.lost)
+	if len(b.Losses) != 1 {
+		t.Errorf("lost %v", b.Losses)
 	}
 }
 
 func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 	b := newBus()
-	b.seal = make(chan error)
+	const n = 200
+	b.Fates = make(chan error, n) // a source that ends waits only a moment for them
 	o := options(t)
 	o.Answer = true
 	stop := b.start(t, o)
 	c := dial(t, o.Path)
 	var text strings.Builder
-	const n = 200
 	for i := range n {
 		fmt.Fprintf(&text, "%d\n", i)
 	}
 	c.send(t, text.String())
 	for got := 0; got < 65; got++ { // as many as may be on their way; the next one waits for its turn
-		b.next(t)
+		b.Next(t)
 	}
 	stopped := make(chan struct{})
 	go func() {
@@ -171,7 +173,7 @@ func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 		stop()
 	}()
 	for range 65 {
-		b.seal <- nil
+		b.Fates <- nil
 	}
 	<-stopped
 	for range 65 {
@@ -179,46 +181,46 @@ func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 	}
 	b.start(t, o)
 	for i := 65; i < n; i++ {
-		b.seal <- nil
+		b.Fates <- nil
 		c.expect(t, "ok")
-		if got := b.next(t)["line"]; got != fmt.Sprint(i) {
+		if got := b.Next(t)["line"]; got != fmt.Sprint(i) {
 			t.Fatalf("line %d is %v", i, got)
 		}
 	}
-	if len(b.lost) > 0 {
-		t.Errorf("lost %v", b.lost)
+	if len(b.Losses) > 0 {
+		t.Errorf("lost %v", b.Losses)
 	}
 }
 
 func TestALineThatIsNotTakenIsForTheNextSource(t *testing.T) {
 	b := newBus()
-	b.gate = make(chan struct{}, 10)
+	b.Gate = make(chan struct{}, 10)
 	o := options(t)
 	o.Answer = true
 	stop := b.start(t, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\n2\n3\n")
-	b.gate <- struct{}{}
-	b.next(t)
+	b.Gate <- struct{}{}
+	b.Next(t)
 	c.expect(t, "ok")
 	stop() // 2 waits in post
 	for range 2 {
-		b.gate <- struct{}{}
+		b.Gate <- struct{}{}
 	}
 	stop = b.start(t, o)
 	c.expect(t, "ok", "ok")
-	if a, z := b.next(t), b.next(t); a["line"] != "2" || z["line"] != "3" {
+	if a, z := b.Next(t), b.Next(t); a["line"] != "2" || z["line"] != "3" {
 		t.Errorf("%v, %v", a, z)
 	}
-	b.none(t)
+	b.None(t)
 	c.send(t, "4\n5\nhal")
-	b.gate <- struct{}{}
+	b.Gate <- struct{}{}
 	c.expect(t, "ok")
 	stop()
-	b.letGo() // as when the file is gone
+	b.Keep(false) // as when the file is gone
 	c.closed(t)
-	if n := b.lost["received while stopping"]; n != 2 {
-		t.Errorf("lost: %v", b.lost)
+	if n := b.Losses["received while stopping"]; n != 2 {
+		t.Errorf("lost: %v", b.Losses)
 	}
 	if _, err := os.Lstat(o.Path); err == nil {
 		t.Error("the socket is still there")
@@ -232,13 +234,13 @@ func TestTooManyAndSilentClients(t *testing.T) {
 	b.start(t, o)
 	first := dial(t, o.Path)
 	first.send(t, "1\n")
-	b.next(t)
+	b.Next(t)
 	dial(t, o.Path).closed(t)
-	b.eventually(t, "says so", func() bool {
-		return reflect.DeepEqual(b.degraded, []string{"1 clients are connected to " + o.Path + "; more are refused (max_clients)"})
+	b.Eventually(t, "says so", func() bool {
+		return reflect.DeepEqual(b.Conditions, []string{"1 clients are connected to " + o.Path + "; more are refused (max_clients)"})
 	})
 	first.Close()
-	b.eventually(t, "is well again", func() bool { return len(b.degraded) == 2 && b.degraded[1] == "<nil>" })
+	b.Eventually(t, "is well again", func() bool { return len(b.Conditions) == 2 && b.Conditions[1] == "<nil>" })
 
 	b = newBus()
 	o = options(t)
@@ -247,32 +249,27 @@ func TestTooManyAndSilentClients(t *testing.T) {
 	c := dial(t, o.Path)
 	c.send(t, "half")
 	c.closed(t)
-	b.eventually(t, "counts it", func() bool { return b.lost["the connection ended within a line"] == 1 })
-	b.none(t)
+	b.Eventually(t, "counts it", func() bool { return b.Losses["the connection ended within a line"] == 1 })
+	b.None(t)
 }
 
 func TestNothingIsLeftRunning(t *testing.T) {
 	before := runtime.NumGoroutine()
 	b := newBus()
-	b.seal = make(chan error)
+	b.Fates = make(chan error)
 	o := options(t)
 	o.Answer = true
 	stop := b.start(t, o)
 	silent, stuck := dial(t, o.Path), dial(t, o.Path)
 	stuck.send(t, "1\n2\n")
-	b.next(t)
-	b.next(t)
+	b.Next(t)
+	b.Next(t)
 	stop() // the bus never says what became of the lines
 	stuck.closed(t)
-	b.letGo()
+	b.Keep(false)
 	silent.closed(t)
-	close(b.seal)
-	b.sealing.Wait() // late
-	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	close(b.Fates) // late
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestCheck(t *testing.T) {
@@ -310,7 +307,7 @@ func TestCheck(t *testing.T) {
 
 func TestActionAndSource(t *testing.T) {
 	b := newBus()
-	b.seal = make(chan error, 10)
+	b.Fates = make(chan error, 10)
 	o := options(t)
 	o.Answer = true
 	a := NewAction(ActionOptions{To: o.Path, Answer: true, Timeout: 10 * time.Second}, nil)
@@ -319,14 +316,14 @@ func TestActionAndSource(t *testing.T) {
 		t.Error(err)
 	}
 	b.start(t, o)
-	b.seal <- nil
+	b.Fates <- nil
 	if err := a.Do(t.Context(), Args{Text: "hello"}); err != nil {
 		t.Error(err)
 	}
-	if got := b.next(t)["line"]; got != "hello" {
+	if got := b.Next(t)["line"]; got != "hello" {
 		t.Error(got)
 	}
-	b.seal <- errors.New("no")
+	b.Fates <- errors.New("no")
 	if err := a.Do(t.Context(), Args{Text: "again"}); err == nil || err.Error() != o.Path+" answered: error: no" {
 		t.Error(err)
 	}

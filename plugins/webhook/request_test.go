@@ -30,7 +30,7 @@ func TestEvent(t *testing.T) {
 	if got.status != 204 || got.body != "" {
 		t.Errorf("answer: %+v", got)
 	}
-	e := <-b.events
+	e := b.Next(t)
 	headers := e["headers"].(map[string]any)
 	if headers["x-github-event"] != "push" || headers["content-type"] != "application/json; charset=utf-8" {
 		t.Errorf("headers: %v", headers)
@@ -50,15 +50,15 @@ func TestEvent(t *testing.T) {
 	}
 
 	ask(t, "PUT", url, "a=1&b=x+y&a=2", "Content-Type", "application/x-www-form-urlencoded")
-	if e := <-b.events; !reflect.DeepEqual(e["form"], map[string]any{"a": "1", "b": "x y"}) {
+	if e := b.Next(t); !reflect.DeepEqual(e["form"], map[string]any{"a": "1", "b": "x y"}) {
 		t.Errorf("form: %v", e)
 	}
 	ask(t, "POST", url, "a\xffb")
-	if e := <-b.events; e["text"] != "a\uFFFDb" || e["json"] != nil {
+	if e := b.Next(t); e["text"] != "a\uFFFDb" || e["json"] != nil {
 		t.Errorf("bytes: %v", e)
 	}
 	ask(t, "POST", url, "null", "Content-Type", "application/vnd.x+json")
-	if e := <-b.events; e["json"] != nil {
+	if e := b.Next(t); e["json"] != nil {
 		t.Errorf("null: %v", e)
 	}
 }
@@ -100,7 +100,7 @@ func TestRefused(t *testing.T) {
 		t.Errorf("chunked body too large: %d", res.StatusCode)
 	}
 	http.DefaultClient.CloseIdleConnections()
-	b.none(t)
+	b.None(t)
 }
 
 func sign(key, body string) []byte {
@@ -150,8 +150,8 @@ func TestSignature(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			if c.status != 204 {
-				b.none(t)
-			} else if e := fmt.Sprint(<-b.events); strings.Contains(strings.ToLower(e), hexed) || strings.Contains(e, based) {
+				b.None(t)
+			} else if e := fmt.Sprint(b.Next(t)); strings.Contains(strings.ToLower(e), hexed) || strings.Contains(e, based) {
 				t.Errorf("the signature is in the event: %s", e)
 			}
 			stop()
@@ -188,8 +188,8 @@ func TestToken(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 			if c.status != 204 {
-				b.none(t)
-			} else if e := fmt.Sprint(<-b.events); strings.Contains(e, "s3cret") {
+				b.None(t)
+			} else if e := fmt.Sprint(b.Next(t)); strings.Contains(e, "s3cret") {
 				t.Errorf("the token is in the event: %s", e)
 			}
 			stop()

@@ -15,22 +15,23 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/devices/kindtest"
 )
 
 // bus is the little of a bus that the source needs, with an HTTP listener.
 type bus struct {
+	*kindtest.Bus
 	server *httptest.Server
 	mu     sync.Mutex
 	paths  map[string]http.Handler
 	public bool
-	held   map[string]io.Closer
 	log    bytes.Buffer
-	events chan map[string]any
-	done   func(done func(error)) // called with each event's done; nil: at once durable
 }
 
 func newBus(t *testing.T) *bus {
-	b := &bus{paths: map[string]http.Handler{}, held: map[string]io.Closer{}, events: make(chan map[string]any, 1000)}
+	b := &bus{Bus: kindtest.NewBus(), paths: map[string]http.Handler{}}
+	b.Keep(true) // as during a reload
 	b.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.mu.Lock()
 		h := b.paths[r.URL.Path]
@@ -41,12 +42,7 @@ func newBus(t *testing.T) *bus {
 		}
 		h.ServeHTTP(w, r)
 	}))
-	t.Cleanup(func() {
-		b.server.Close()
-		for _, c := range b.held {
-			c.Close()
-		}
-	})
+	t.Cleanup(func() { b.server.Close() })
 	return b
 }
 
@@ -70,40 +66,6 @@ func (b *bus) Handle(path string, public bool, h http.Handler) (func(), error) {
 	}, nil
 }
 
-func (b *bus) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
-	if c, ok := b.held[key]; ok {
-		return c, func() {}, nil
-	}
-	c, err := open()
-	if err != nil {
-		return nil, nil, err
-	}
-	b.held[key] = c
-	return c, func() {}, nil
-}
-
-func (b *bus) emit(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	b.events <- fields
-	if b.done != nil {
-		b.done(done)
-		return nil
-	}
-	go done(nil)
-	return nil
-}
-
-func (b *bus) none(t *testing.T) {
-	t.Helper()
-	select {
-	case e := <-b.events:
-		t.Errorf("there is the event %v", e)
-	default:
-	}
-}
-
 func options() Options {
 	o := Defaults()
 	o.Path = "/hooks/x"
@@ -117,31 +79,7 @@ func (b *bus) start(t *testing.T, o Options, prepare ...func(*Source)) (s *Sourc
 	for _, p := range prepare {
 		p(s)
 	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Stream(ctx, b.emit) }()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			select {
-			case err := <-ended:
-				if err != nil {
-					t.Error(err)
-				}
-			case <-time.After(time.Second):
-				t.Error("the source did not end within a second")
-			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	t.Cleanup(stop)
-	return s, stop
+	return s, b.Start(t, s, func(ctx context.Context) error { return s.Stream(ctx, b.Post) })
 }
 
 type answer struct {
@@ -172,26 +110,25 @@ func ask(t *testing.T, method, url, body string, header ...string) answer {
 
 func TestAnswerComesAfterTheEventIsDurable(t *testing.T) {
 	b := newBus(t)
-	dones := make(chan func(error), 1)
-	b.done = func(done func(error)) { dones <- done }
+	b.Fates = make(chan error)
 	o := options()
 	o.Respond = &Respond{Body: "ok"}
 	b.start(t, o)
 	got := make(chan answer, 1)
 	request := func() { got <- ask(t, "POST", b.server.URL+"/hooks/x", "x") }
 	go request()
-	done := <-dones
+	b.Next(t)
 	select {
 	case a := <-got:
 		t.Fatalf("answered before the event is durable: %+v", a)
 	case <-time.After(50 * time.Millisecond):
 	}
-	done(nil)
+	b.Fates <- nil
 	if a := <-got; a.status != 200 || a.body != "ok" {
 		t.Errorf("%+v", a)
 	}
 	go request()
-	(<-dones)(errors.New("the disk is full"))
+	b.Fates <- errors.New("the disk is full")
 	if a := <-got; a.status != 503 || a.header.Get("Retry-After") == "" || strings.Contains(a.body, "disk") {
 		t.Errorf("%+v", a)
 	}
@@ -199,20 +136,19 @@ func TestAnswerComesAfterTheEventIsDurable(t *testing.T) {
 
 func TestBusThatDoesNotAnswer(t *testing.T) {
 	b := newBus(t)
-	stuck := make(chan func(error), 1)
-	b.done = func(done func(error)) { stuck <- done }
+	b.Fates = make(chan error)
 	b.start(t, options(), func(s *Source) { s.patience = 50 * time.Millisecond })
 	if a := ask(t, "POST", b.server.URL+"/hooks/x", "x"); a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("%+v", a)
 	}
-	(<-stuck)(nil) // late: nobody waits, nothing breaks
+	b.Next(t)
+	b.Fates <- nil // late: nobody waits, nothing breaks
 }
 
 func TestStopWhileRequestsWait(t *testing.T) {
 	for _, own := range []string{"", "127.0.0.1:0"} {
 		b := newBus(t)
-		stuck := make(chan func(error), 1)
-		b.done = func(done func(error)) { stuck <- done }
+		b.Fates = make(chan error)
 		o := options()
 		o.Listen = own
 		s, stop := b.start(t, o)
@@ -222,7 +158,7 @@ func TestStopWhileRequestsWait(t *testing.T) {
 		}
 		got := make(chan answer, 1)
 		go func() { got <- ask(t, "POST", url+"/hooks/x", "x") }()
-		<-stuck
+		b.Next(t)
 		stop()
 		if a := <-got; a.status != 503 || a.header.Get("Retry-After") == "" {
 			t.Errorf("%+v", a)
@@ -232,6 +168,7 @@ func TestStopWhileRequestsWait(t *testing.T) {
 				t.Errorf("after Close: %+v", a)
 			}
 		}
+		close(b.Fates)
 	}
 }
 
@@ -253,7 +190,7 @@ func TestReloadHasNoGap(t *testing.T) {
 	go func() { got <- ask(t, "POST", b.server.URL+"/hooks/x", "x") }()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Stream(ctx, b.emit) }()
+	go func() { ended <- s.Stream(ctx, b.Post) }()
 	if a := <-got; a.status != 204 {
 		t.Errorf("%+v", a)
 	}
@@ -291,7 +228,7 @@ func TestOwnListener(t *testing.T) {
 	}
 	defer slow.Close()
 	io.WriteString(slow, "POST /hooks/x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n0")
-	stop() // within a second, with a body that does not come
+	stop() // soon, with a body that does not come
 
 	between := make(chan answer, 1)
 	go func() { between <- ask(t, "POST", "http://"+address+"/hooks/x", "2") }()
@@ -305,11 +242,7 @@ func TestOwnListener(t *testing.T) {
 	stop()
 	b.server = httptest.NewServer(http.NotFoundHandler())
 	b.server.Close()
-	for end := time.Now().Add(2 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestTooManyRequestsAtOneTime(t *testing.T) {
