@@ -14,6 +14,7 @@ import (
 	"github.com/postbus/postbus/devices/process"
 	"github.com/postbus/postbus/devices/pwm"
 	"github.com/postbus/postbus/devices/serial"
+	"github.com/postbus/postbus/devices/tty"
 	"github.com/postbus/postbus/devices/unit"
 	"github.com/postbus/postbus/devices/usb"
 	"github.com/postbus/postbus/plugins"
@@ -124,6 +125,6 @@ var described = []struct {
 	describe  func() []string // as it is written in a file, with comments
 }{
 	{"gpio", true, gpio.Describe}, {"pwm", true, pwm.Describe}, {"i2c", true, i2c.Describe}, {"onewire", true, onewire.Describe},
-	{"input", true, input.Describe}, {"usb", true, usb.Describe}, {"serial", false, serial.Describe}, {"desktop", true, desktop.Describe},
+	{"input", true, input.Describe}, {"usb", true, usb.Describe}, {"serial", false, tty.Describe}, {"desktop", true, desktop.Describe},
 	{"notify", false, notify.Describe}, {"unit", true, unit.Describe}, {"process", false, process.Describe},
 }

@@ -1,5 +1,6 @@
 // Package kindtest is what a kind's tests need of the bus: one that takes a source's events and says what becomes of them,
-// holds what outlives a reload, and notes what it is told; and the other end of a connection. Only tests import it, those of
+// holds what outlives a reload, and notes what it is told; and the other end of a connection or a
+// serial port. Only tests import it, those of
 // the kinds under plugins as well.
 //
 // [Bus] has the methods of plugins.Env that most kinds ask for. A test of a kind that asks for more (Log, Handle) embeds it

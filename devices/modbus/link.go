@@ -29,8 +29,7 @@ const (
 
 // link is the connection; the bus keeps it (Env.Hold) as long as a source or an action of the plugin has it.
 type link struct {
-	roots roots
-	turn  chan struct{} // who has put something in has the turn
+	turn chan struct{} // who has put something in has the turn
 
 	mu      sync.Mutex
 	sources map[setting]int // who is there; the action has its settings only when there is none
@@ -50,7 +49,7 @@ type link struct {
 }
 
 func newLink() *link {
-	return &link{roots: machine(), turn: make(chan struct{}, 1), sources: map[setting]int{}}
+	return &link{turn: make(chan struct{}, 1), sources: map[setting]int{}}
 }
 
 var (
@@ -235,7 +234,7 @@ func (l *link) connect(ctx context.Context, h how) (kept bool, err error) {
 	dctx, cancel := context.WithTimeout(ctx, max(h.timeout, 100*time.Millisecond))
 	defer cancel()
 	if set.port != "" {
-		c, err = dialPort(set, l.roots)
+		c, err = dialPort(set)
 	} else {
 		var d net.Dialer
 		if c, err = d.DialContext(dctx, "tcp", string(set.tcp+set.rtu)); err != nil {

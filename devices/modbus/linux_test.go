@@ -5,10 +5,10 @@
 package modbus
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/kindtest"
+	"github.com/postbus/postbus/devices/tty"
 )
 
 // bench is a line whose other end has the device.
@@ -27,18 +30,8 @@ type bench struct {
 
 func newBench(t *testing.T, serve func(io.ReadWriter)) *bench {
 	t.Helper()
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Skipf("needs pseudo terminals (mount devpts at /dev/pts): %v", err)
-	}
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{os.NewFile(uintptr(fd), "ptmx"), fmt.Sprintf("/dev/pts/%d", n), make(chan struct{})}
+	end, port := kindtest.PTY(t)
+	b := &bench{end, port, make(chan struct{})}
 	go func() {
 		defer close(b.ended)
 		serve(held{b.master})
@@ -67,7 +60,7 @@ func (p held) Read(b []byte) (int, error) {
 
 func serialOptions(port string, registers ...Register) Options {
 	o := options(registers...)
-	o.Serial = &Serial{Port: Port(port), Baud: 19200, Parity: "even"}
+	o.Serial = &Serial{Port: tty.Name(port), Baud: 19200, Parity: "even"}
 	return o
 }
 
@@ -89,7 +82,7 @@ func TestLine(t *testing.T) {
 		}
 	}
 	a := ActionDefaults()
-	a.Serial, a.Registers = &Serial{Port: Port(bench.port)}, []Register{reg("r", 0), {Name: "c", Kind: "coil", Address: 8}}
+	a.Serial, a.Registers = &Serial{Port: tty.Name(bench.port)}, []Register{reg("r", 0), {Name: "c", Kind: "coil", Address: 8}}
 	action := NewAction(a, b) // shares the line, with the source's settings
 	for i := range 20 {
 		if err := action.Do(t.Context(), Args{Write: map[string]any{"r": i, "c": i%2 == 0}}); err != nil {
@@ -162,7 +155,7 @@ func TestEcho(t *testing.T) {
 	d := newDevice()
 	bench := newBench(t, func(rw io.ReadWriter) { d.serveRTU(echoing{rw}) })
 	o := ActionDefaults()
-	o.Serial, o.Registers, o.Retries, o.Timeout = &Serial{Port: Port(bench.port), Echo: true}, []Register{reg("a", 0)}, 0, time.Second
+	o.Serial, o.Registers, o.Retries, o.Timeout = &Serial{Port: tty.Name(bench.port), Echo: true}, []Register{reg("a", 0)}, 0, time.Second
 	a := NewAction(o, newBus())
 	defer a.Close()
 	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 7}}); err != nil || d.word(1, 0) != 7 {
@@ -183,6 +176,29 @@ func (e echoing) Read(b []byte) (int, error) {
 		_, _ = e.Write(b[:n])
 	}
 	return n, err
+}
+
+// TestClosingTakesBackWhatWasNotSent has a device that takes nothing, which would hold up the closing of a chip's port.
+func TestClosingTakesBackWhatWasNotSent(t *testing.T) {
+	t.Parallel()
+	end, port := kindtest.PTY(t)
+	c, err := dialPort(settingOf("", "", &Serial{Port: tty.Name(port)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	written, err := c.Write(make([]byte, 1<<20))
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("%d bytes were taken: %v", written, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if got, _ := io.ReadAll(end); len(got) >= written { // until nobody is at the port
+		t.Errorf("%d of %d bytes came after the closing", len(got), written)
+	}
 }
 
 func TestAPortThatIsUnplugged(t *testing.T) {
@@ -208,75 +224,4 @@ func TestAPortThatIsUnplugged(t *testing.T) {
 		b.until(t, "it is gone", notOK)
 	}
 	stop()
-}
-
-func TestRefusals(t *testing.T) {
-	bench := newBench(t, newDevice().serveRTU)
-	other, err := dialPort(settingOf("", "", &Serial{Port: Port(bench.port)}), machine())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for want, port := range map[string]string{
-		bench.port + " is busy: it is held by postbus itself, perhaps for another plugin": bench.port,
-		file + " is no serial port, or can't be set as the file says":                     file,
-		"there is no port of usb:ffff:ffff; there are ":                                   "usb:ffff:ffff",
-		"there is no /dev/serial/by-id/usb-x; there are ":                                 "usb-x",
-	} {
-		if _, err := dialPort(settingOf("", "", &Serial{Port: Port(port)}), machine()); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("got  %v\nwant %s", err, want)
-		}
-	}
-	refusal := &os.PathError{Op: "open", Path: file, Err: unix.EACCES}
-	if g, err := user.LookupGroup("dialout"); err == nil && g.Gid == "20" && os.Chown(file, -1, 20) == nil {
-		if err := refused(file, refusal); !strings.HasPrefix(err.Error(), "no permission for "+file+": add the user that runs postbus to the group dialout (sudo usermod -aG dialout USER)") {
-			t.Error(err)
-		}
-	}
-}
-
-func TestPortsByTheirUSBIds(t *testing.T) {
-	dir, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := roots{"/dev", dir}
-	for i, ids := range []string{"0403 6001 A1", "0403 6001 A2", "1a86 7523 "} {
-		var w [3]string
-		copy(w[:], strings.Split(ids, " "))
-		usb := fmt.Sprintf("%s/devices/usb1/1-%d", dir, i)
-		tty := fmt.Sprintf("%s/1-%d:1.0/ttyUSB%d", usb, i, i)
-		class := fmt.Sprintf("%s/class/tty/ttyUSB%d", dir, i)
-		for _, p := range []string{tty, class} {
-			if err := os.MkdirAll(p, 0o700); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for k, name := range []string{"idVendor", "idProduct", "serial"} {
-			if err := os.WriteFile(usb+"/"+name, []byte(w[k]+"\n"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := os.Symlink(tty, class+"/device"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for port, want := range map[Port]string{
-		"usb:0403:6001:A2": "/dev/ttyUSB1",
-		"usb:1a86:7523":    "/dev/ttyUSB2",
-		"usb:0403:6001":    "usb:0403:6001 has 2 ports, /dev/ttyUSB0, /dev/ttyUSB1: write the name in /dev/serial/by-id of one of them",
-		"usb:0403:6001:A3": "there is no port of usb:0403:6001:A3; there are /dev/ttyUSB0, /dev/ttyUSB1, /dev/ttyUSB2; it is waited for",
-	} {
-		got, err := findPort(port, r)
-		if err != nil {
-			got = err.Error()
-		}
-		if got != want {
-			t.Errorf("%s: %s", port, got)
-		}
-	}
 }

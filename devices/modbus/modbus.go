@@ -29,6 +29,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/devices/tty"
 )
 
 // Sample is a commented plugin file with the source.
@@ -60,11 +62,11 @@ type Options struct {
 
 // Serial is a serial line.
 type Serial struct {
-	Port     Port   `key:"port" doc:"the port: a path, as /dev/ttyUSB0 or COM3; its name in /dev/serial/by-id; or a USB device, as usb:0403:6001 or usb:0403:6001:SERIAL" need:"yes"`
-	Baud     int    `key:"baud" doc:"bits a second; 9600 when not set" min:"300" max:"4000000"`
-	Parity   string `key:"parity" doc:"the bit that guards a character; none when not set" oneof:"none|even|odd"`
-	StopBits int    `key:"stop_bits" doc:"stop bits of a character; 1 when not set" min:"1" max:"2"`
-	Echo     bool   `key:"echo" doc:"whether the adapter hears what it says itself"`
+	Port     tty.Name `key:"port" doc:"the port: a path, as /dev/ttyUSB0 or COM3; its name in /dev/serial/by-id; or a USB device, as usb:0403:6001 or usb:0403:6001:SERIAL" need:"yes"`
+	Baud     int      `key:"baud" doc:"bits a second; 9600 when not set" min:"300" max:"4000000"`
+	Parity   string   `key:"parity" doc:"the bit that guards a character; none when not set" oneof:"none|even|odd"`
+	StopBits int      `key:"stop_bits" doc:"stop bits of a character; 1 when not set" min:"1" max:"2"`
+	Echo     bool     `key:"echo" doc:"whether the adapter hears what it says itself"`
 }
 
 // Address is host:port.
@@ -99,7 +101,7 @@ func Defaults() Options {
 // setting is where a device is and how the line is set.
 type setting struct {
 	tcp, rtu   Address
-	port       Port // of a serial line; empty: there is none
+	port       tty.Name // of a serial line; empty: there is none
 	baud, stop int
 	parity     string
 	echo       bool
@@ -118,7 +120,7 @@ func settingOf(tcp, rtu Address, s *Serial) setting {
 func (s setting) key() string {
 	switch {
 	case s.port != "":
-		return s.port.claim()
+		return s.port.Claim()
 	case s.rtu != "":
 		return "modbus:rtu:" + string(s.rtu)
 	}
@@ -153,12 +155,12 @@ func (s setting) claims() []string {
 	if s.port == "" {
 		return nil // a device on the network may be asked by several
 	}
-	return []string{s.port.claim()}
+	return []string{s.port.Claim()}
 }
 
 func (s setting) access() []string {
 	if s.port != "" {
-		return []string{s.port.access()}
+		return []string{s.port.Access()}
 	}
 	return []string{"host:" + string(s.tcp+s.rtu)}
 }

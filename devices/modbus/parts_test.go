@@ -234,12 +234,6 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%q: %q, %v", in, got, err)
 		}
 	}
-	for in, want := range map[string]string{"ttyUSB0": "/dev/ttyUSB0", "usb:403:6001:A": "usb:0403:6001:A", "usb:403": "", "a/b": "", "COM3": "COM3", "usb-FTDI-if00": "usb-FTDI-if00"} {
-		var got Port
-		if err := got.UnmarshalText([]byte(in)); string(got) != want || (err == nil) != (want != "") {
-			t.Errorf("%q: %q, %v", in, got, err)
-		}
-	}
 	o := Options{Serial: &Serial{Port: "/dev/ttyUSB0"}}
 	if got := o.Claims()[0] + " " + o.Access()[0]; got != "serial:/dev/ttyUSB0 device:/dev/ttyUSB0" {
 		t.Error(got)

@@ -14,6 +14,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/devices/tty"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -28,7 +30,7 @@ const ActionAbout = "Writes to a serial port: `text` or `json` with a terminator
 
 // ActionOptions are fixed when the file is loaded.
 type ActionOptions struct {
-	Port       Port          `key:"port" doc:"the port, as the source has it: a path, a name in /dev/serial/by-id, or usb:0403:6001" need:"yes"`
+	Port       tty.Name      `key:"port" doc:"the port, as the source has it: a path, a name in /dev/serial/by-id, or usb:0403:6001" need:"yes"`
 	Baud       int           `key:"baud" doc:"bits a second; this and what follows count when no source of this file has the port" min:"50" max:"4000000"`
 	DataBits   int           `key:"data_bits" doc:"bits of a character" min:"5" max:"8"`
 	Parity     string        `key:"parity" doc:"the bit that guards a character" oneof:"none|even|odd|mark|space"`
@@ -46,11 +48,15 @@ func ActionDefaults() ActionOptions {
 	return ActionOptions{Baud: 9600, DataBits: 8, Parity: "none", StopBits: 1, DTR: true, RTS: true, Terminator: "\n", Drain: true, Timeout: 10 * time.Second}
 }
 
+func (o ActionOptions) setting() tty.Setting {
+	return tty.Setting{Baud: o.Baud, DataBits: o.DataBits, StopBits: o.StopBits, Parity: o.Parity, DTR: o.DTR, RTS: o.RTS}
+}
+
 // Claims is what can be held once: the port, as it is written.
-func (o ActionOptions) Claims() []string { return []string{o.Port.claim()} }
+func (o ActionOptions) Claims() []string { return []string{o.Port.Claim()} }
 
 // Access is what the action touches.
-func (o ActionOptions) Access() []string { return []string{o.Port.access()} }
+func (o ActionOptions) Access() []string { return []string{o.Port.Access()} }
 
 // Args are of each event: one of them.
 type Args struct {
@@ -109,7 +115,6 @@ type ActionEnv interface {
 // Action writes to one port.
 type Action struct {
 	o       ActionOptions
-	roots   roots
 	port    *shared
 	release func()
 	err     error // why there is no port at all
@@ -117,7 +122,7 @@ type Action struct {
 
 // NewAction makes an action; the options were checked. The port is opened by the first event, unless the source has it.
 func NewAction(o ActionOptions, env ActionEnv) *Action {
-	a := &Action{o: o, roots: machine()}
+	a := &Action{o: o}
 	a.port, a.release, a.err = join(env, o.Port)
 	return a
 }
@@ -131,13 +136,12 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if err != nil {
 		return err
 	}
-	set := setting{a.o.Baud, a.o.DataBits, a.o.StopBits, a.o.Parity, a.o.DTR, a.o.RTS}
 	for again := false; ; again = true {
-		l, err := a.port.get(a.o.Port, a.roots, set)
+		l, err := a.port.get(a.o.Port, a.o.setting())
 		if err != nil {
 			return err
 		}
-		if d := a.o.Settle - time.Since(l.opened); d > 0 && !sleep(ctx, d) {
+		if d := a.o.Settle - time.Since(l.Opened); d > 0 && !sleep(ctx, d) {
 			return ctx.Err()
 		}
 		err = a.port.write(ctx, l, data, a.o.Timeout, a.o.Drain)
@@ -145,13 +149,13 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("writing to %s: the port did not take %d bytes within %s", l.path, len(data), a.o.Timeout)
+			return fmt.Errorf("writing to %s: the port did not take %d bytes within %s", l.Path, len(data), a.o.Timeout)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
 		a.port.drop(l)
-		if again || !away(err) {
-			return fmt.Errorf("writing to %s: %w", l.path, cause(err))
+		if again || !tty.Away(err) {
+			return fmt.Errorf("writing to %s: %w", l.Path, cause(err))
 		}
 	}
 }

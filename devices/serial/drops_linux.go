@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/tty"
 )
 
 // icounter is struct serial_icounter_struct of linux/serial.h.
@@ -22,10 +24,10 @@ type drops struct {
 	last  icounter
 }
 
-func (d *drops) begin(l *line) { d.there = d.read(l, &d.last) == nil }
+func (d *drops) begin(p *tty.Port) { d.there = d.read(p, &d.last) == nil }
 
-func (d *drops) read(l *line, c *icounter) error {
-	return l.control(func(fd int) error {
+func (d *drops) read(p *tty.Port, c *icounter) error {
+	return p.Control(func(fd int) error {
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGICOUNT, uintptr(unsafe.Pointer(c))); errno != 0 {
 			return errno
 		}
@@ -34,13 +36,13 @@ func (d *drops) read(l *line, c *icounter) error {
 }
 
 // look reports what is new, at most once a second.
-func (d *drops) look(l *line, lost func(n int, reason string)) {
+func (d *drops) look(p *tty.Port, lost func(n int, reason string)) {
 	if !d.there || time.Now().Before(d.next) {
 		return
 	}
 	d.next = time.Now().Add(time.Second)
 	var now icounter
-	if d.read(l, &now) != nil {
+	if d.read(p, &now) != nil {
 		return
 	}
 	lost(int(now.Overrun-d.last.Overrun)+int(now.BufOverrun-d.last.BufOverrun), "bytes came faster than they were taken")

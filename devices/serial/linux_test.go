@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/tty"
 )
 
 func TestLines(t *testing.T) {
@@ -198,7 +200,7 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 
 func actionOptions(port string) ActionOptions {
 	o := ActionDefaults()
-	o.Port = Port(port)
+	o.Port = tty.Name(port)
 	return o
 }
 

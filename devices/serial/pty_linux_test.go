@@ -6,16 +6,14 @@ package serial
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/postbus/postbus/devices/kindtest"
+	"github.com/postbus/postbus/devices/tty"
 )
 
 const patience = kindtest.Patience // shorter than absence
@@ -55,20 +53,8 @@ type pty struct {
 
 func newPTY(t *testing.T) *pty {
 	t.Helper()
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Skipf("needs pseudo terminals (mount devpts at /dev/pts): %v", err)
-	}
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &pty{os.NewFile(uintptr(fd), "ptmx"), fmt.Sprintf("/dev/pts/%d", n)}
-	t.Cleanup(func() { p.Close() })
-	return p
+	end, port := kindtest.PTY(t)
+	return &pty{end, port}
 }
 
 func (p *pty) say(t *testing.T, text string) {
@@ -94,7 +80,7 @@ func (p *pty) hear(t *testing.T, want string) {
 
 func options(port string) Options {
 	o := Defaults()
-	o.Port, o.Baud = Port(port), 115200
+	o.Port, o.Baud = tty.Name(port), 115200
 	return o
 }
 

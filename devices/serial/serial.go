@@ -24,7 +24,7 @@ import (
 	"log/slog"
 	"time"
 
-	"go.bug.st/serial"
+	"github.com/postbus/postbus/devices/tty"
 )
 
 // Sample is a commented plugin file with the source.
@@ -40,13 +40,13 @@ const About = "Reads a serial port: an event for each line, for each frame of a 
 
 // Options of the source.
 type Options struct {
-	Port     Port   `key:"port" doc:"the port: a path, as /dev/ttyUSB0 or COM3; its name in /dev/serial/by-id; or a USB device, as usb:0403:6001 or usb:0403:6001:SERIAL" need:"yes"`
-	Baud     int    `key:"baud" doc:"bits a second" min:"50" max:"4000000"`
-	DataBits int    `key:"data_bits" doc:"bits of a character" min:"5" max:"8"`
-	Parity   string `key:"parity" doc:"the bit that guards a character" oneof:"none|even|odd|mark|space"`
-	StopBits int    `key:"stop_bits" doc:"stop bits of a character" min:"1" max:"2"`
-	DTR      bool   `key:"dtr" doc:"whether the line DTR is on while the port is open; off keeps some boards from starting anew, but for a few milliseconds it is on anyway"`
-	RTS      bool   `key:"rts" doc:"whether the line RTS is on while the port is open"`
+	Port     tty.Name `key:"port" doc:"the port: a path, as /dev/ttyUSB0 or COM3; its name in /dev/serial/by-id; or a USB device, as usb:0403:6001 or usb:0403:6001:SERIAL" need:"yes"`
+	Baud     int      `key:"baud" doc:"bits a second" min:"50" max:"4000000"`
+	DataBits int      `key:"data_bits" doc:"bits of a character" min:"5" max:"8"`
+	Parity   string   `key:"parity" doc:"the bit that guards a character" oneof:"none|even|odd|mark|space"`
+	StopBits int      `key:"stop_bits" doc:"stop bits of a character" min:"1" max:"2"`
+	DTR      bool     `key:"dtr" doc:"whether the line DTR is on while the port is open; off keeps some boards from starting anew, but for a few milliseconds it is on anyway"`
+	RTS      bool     `key:"rts" doc:"whether the line RTS is on while the port is open"`
 
 	Framing   string        `key:"framing" doc:"where a frame ends: at a delimiter (lines), after a number of bytes (fixed), or at a silence (gap)" oneof:"lines|fixed|gap"`
 	Delimiter Bytes         `key:"delimiter" doc:"lines: what ends a line; with \"\\n\" a \"\\r\" before it belongs to it; hex:0d0a is bytes"`
@@ -104,33 +104,13 @@ func (o Options) Check() []error {
 }
 
 // Claims is what can be held once: the port, as it is written.
-func (o Options) Claims() []string { return []string{o.Port.claim()} }
+func (o Options) Claims() []string { return []string{o.Port.Claim()} }
 
 // Access is what the source touches.
-func (o Options) Access() []string { return []string{o.Port.access()} }
+func (o Options) Access() []string { return []string{o.Port.Access()} }
 
-// setting is how a port is set.
-type setting struct {
-	baud, dataBits, stopBits int
-	parity                   string
-	dtr, rts                 bool
-}
-
-func (o Options) setting() setting {
-	return setting{o.Baud, o.DataBits, o.StopBits, o.Parity, o.DTR, o.RTS}
-}
-
-// mode is the setting as the library has it.
-func (s setting) mode() *serial.Mode {
-	m := &serial.Mode{BaudRate: s.baud, DataBits: s.dataBits, StopBits: serial.OneStopBit,
-		Parity: map[string]serial.Parity{"even": serial.EvenParity, "odd": serial.OddParity, "mark": serial.MarkParity, "space": serial.SpaceParity}[s.parity]}
-	if s.stopBits == 2 {
-		m.StopBits = serial.TwoStopBits
-	}
-	if !s.dtr || !s.rts { // both are on anyway, and a pseudo terminal has neither
-		m.InitialStatusBits = &serial.ModemOutputBits{DTR: s.dtr, RTS: s.rts}
-	}
-	return m
+func (o Options) setting() tty.Setting {
+	return tty.Setting{Baud: o.Baud, DataBits: o.DataBits, StopBits: o.StopBits, Parity: o.Parity, DTR: o.DTR, RTS: o.RTS}
 }
 
 // Event documents the fields of an event.

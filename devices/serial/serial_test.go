@@ -10,29 +10,6 @@ import (
 	"time"
 )
 
-func TestPorts(t *testing.T) {
-	for in, want := range map[string]string{
-		"/dev/ttyUSB0": "/dev/ttyUSB0", "/dev//ttyUSB0": "/dev/ttyUSB0", "ttyUSB0": "/dev/ttyUSB0", "COM3": "COM3", "cu.usbserial-1": "/dev/cu.usbserial-1",
-		"usb-FTDI_FT232R_USB_UART_A50285BI-if00-port0": "usb-FTDI_FT232R_USB_UART_A50285BI-if00-port0",
-		"usb:0403:6001": "usb:0403:6001", "usb:403:0x6001": "usb:0403:6001", "usb:1A86:7523": "usb:1a86:7523", "usb:0403:6001:A:B": "usb:0403:6001:A:B",
-		"": "", "a/b": "", "usb:": "", "usb:0403": "", "usb:xyz:6001": "", "a\x00": "",
-	} {
-		var p Port
-		if err := p.UnmarshalText([]byte(in)); string(p) != want || (err == nil) != (want != "") {
-			t.Errorf("%q: %q, %v", in, p, err)
-		}
-	}
-	for port, want := range map[Port]string{
-		"/dev/ttyUSB0": "serial:/dev/ttyUSB0 device:/dev/ttyUSB0", "usb:0403:6001": "serial:usb:0403:6001 device:/dev/tty*",
-		"usb-X-port0": "serial:usb-X-port0 device:/dev/serial/by-id/usb-X-port0", "COM3": "serial:COM3 device:COM3",
-	} {
-		o := Options{Port: port}
-		if got := o.Claims()[0] + " " + o.Access()[0]; got != want {
-			t.Errorf("%s: %s", port, got)
-		}
-	}
-}
-
 func TestBytes(t *testing.T) {
 	for in, want := range map[string]string{"\n": "\n", "hex:0d0a": "\r\n", "hex:42 4d": "BM", "hex:FF": "\xff", "": ""} {
 		var b Bytes

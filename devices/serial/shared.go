@@ -9,16 +9,24 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/devices/tty"
 )
+
+// line is the open port, and what its driver counts.
+type line struct {
+	*tty.Port
+	drops drops
+}
 
 // shared is the port; the bus keeps it (Env.Hold) as long as a source or an action of the plugin has it. It is open from
 // when somebody needs it.
 type shared struct {
 	mu      sync.Mutex
 	l       *line // nil: it is not open
-	set     setting
-	source  *setting // what the source wants; nil while there is none
-	framer  *framer  // what a former source left: the beginning of a frame
+	set     tty.Setting
+	source  *tty.Setting // what the source wants; nil while there is none
+	framer  *framer      // what a former source left: the beginning of a frame
 	writing sync.Mutex
 }
 
@@ -30,8 +38,8 @@ var (
 // join finds or makes the shared port of a plugin.
 func join(env interface {
 	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}, p Port) (*shared, func(), error) {
-	held, release, err := env.Hold(p.claim(), func() (io.Closer, error) { return &shared{}, nil })
+}, n tty.Name) (*shared, func(), error) {
+	held, release, err := env.Hold(n.Claim(), func() (io.Closer, error) { return &shared{}, nil })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -44,7 +52,7 @@ func join(env interface {
 }
 
 // enter makes the caller the source, of which there is one.
-func (s *shared) enter(set setting) error {
+func (s *shared) enter(set tty.Setting) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.source != nil {
@@ -61,7 +69,7 @@ func (s *shared) leave() {
 }
 
 // get is the open port. The source's settings count; the action's only where there is no source.
-func (s *shared) get(p Port, r roots, set setting) (*line, error) {
+func (s *shared) get(n tty.Name, set tty.Setting) (*line, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.source != nil {
@@ -71,15 +79,12 @@ func (s *shared) get(p Port, r roots, set setting) (*line, error) {
 		return s.l, nil
 	}
 	s.close()
-	path, err := find(p, r)
+	p, err := tty.Open(n, set)
 	if err != nil {
 		return nil, err
 	}
-	if s.l, err = openLine(path, set); err != nil {
-		s.l = nil
-		return nil, err
-	}
-	s.set = set
+	s.l, s.set = &line{Port: p}, set
+	s.l.drops.begin(p)
 	return s.l, nil
 }
 
@@ -146,13 +151,13 @@ func (s *shared) write(ctx context.Context, l *line, data []byte, timeout time.D
 		<-woken
 	}
 	if err == nil && drain {
-		err = l.drain(ctx, until)
+		err = l.Drain(ctx, until)
 	}
 	if ctx.Err() != nil && err != nil {
 		err = ctx.Err()
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil && err != nil {
-		l.discard()
+		l.Discard()
 	}
 	return err
 }

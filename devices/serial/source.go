@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/devices/tty"
 )
 
 const (
@@ -23,7 +25,6 @@ const (
 type Source struct {
 	o       Options
 	env     Env
-	roots   roots
 	port    *shared
 	entered bool
 	release func()
@@ -32,7 +33,7 @@ type Source struct {
 
 // New makes a source; the options were checked.
 func New(o Options, env Env) *Source {
-	return &Source{o: o, env: env, roots: machine(), format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}}
+	return &Source{o: o, env: env, format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}}
 }
 
 // Open opens the port, or takes it over from this plugin's previous source. A port that is absent is no error: Stream
@@ -45,8 +46,8 @@ func (s *Source) Open(context.Context) (err error) {
 		return err
 	}
 	s.entered = true
-	var a absent
-	if _, err = s.port.get(s.o.Port, s.roots, s.o.setting()); errors.As(err, &a) {
+	var a tty.Absent
+	if _, err = s.port.get(s.o.Port, s.o.setting()); errors.As(err, &a) {
 		return nil
 	}
 	return err
@@ -83,7 +84,7 @@ func (s *Source) Stream(ctx context.Context, p post) error {
 			s.port.drop(l)
 			s.env.Degraded(fmt.Errorf("%s is gone: %w; it is waited for", s.o.Port, cause(err)))
 		}
-		if time.Since(l.opened) < poll { // a port that can be opened and not be read
+		if time.Since(l.Opened) < poll { // a port that can be opened and not be read
 			if !sleep(ctx, poll) {
 				return nil
 			}
@@ -113,20 +114,20 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // await opens the port as soon as it can be. An error is ctx's.
 func (s *Source) await(ctx context.Context) (*line, error) {
-	l, err := s.port.get(s.o.Port, s.roots, s.o.setting())
+	l, err := s.port.get(s.o.Port, s.o.setting())
 	if err == nil {
 		return l, nil
 	}
-	news, closeNews := watch(s.o.Port, s.roots)
+	news, closeNews := tty.Watch(s.o.Port)
 	defer closeNews()
 	soon := 0
 	for ctx.Err() == nil {
-		if l, err = s.port.get(s.o.Port, s.roots, s.o.setting()); err == nil { // the news began after the first look
+		if l, err = s.port.get(s.o.Port, s.o.setting()); err == nil { // the news began after the first look
 			return l, nil
 		}
 		s.env.Degraded(fmt.Errorf("%w; it is waited for", err))
 		wait := retry
-		var a absent
+		var a tty.Absent
 		switch {
 		case soon > 0:
 			soon--
@@ -152,8 +153,8 @@ func (s *Source) await(ctx context.Context) (*line, error) {
 
 // warn says when another program has the port open as well: each of them gets some of the bytes.
 func (s *Source) warn(l *line) {
-	if others := others(l); len(others) > 0 {
-		s.env.Log().Warn("the port is open in another program as well, which takes bytes away", "port", l.path, "program", strings.Join(others, ", "))
+	if others := l.Others(); len(others) > 0 {
+		s.env.Log().Warn("the port is open in another program as well, which takes bytes away", "port", l.Path, "program", strings.Join(others, ", "))
 	}
 }
 
@@ -190,7 +191,7 @@ func (s *Source) read(ctx context.Context, l *line, p post) error {
 			if !ok {
 				break
 			}
-			if m := s.format.fields(frame, cut, l.path); m != nil {
+			if m := s.format.fields(frame, cut, l.Path); m != nil {
 				if err := p(ctx, time.Now(), m, nil); err != nil {
 					s.port.leaveFramer(l, f) // the frame is the next source's
 					return nil
@@ -213,14 +214,14 @@ func (s *Source) read(ctx context.Context, l *line, p post) error {
 		n, err := l.Read(chunk)
 		f.feed(chunk[:n])
 		silent = n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
-		l.drops.look(l, s.env.Lost)
+		l.drops.look(l.Port, s.env.Lost)
 		switch {
 		case ctx.Err() != nil:
 			s.port.leaveFramer(l, f)
 			return nil
 		case err != nil && !silent:
 			for frame, cut, ok := f.next(false); ok; frame, cut, ok = f.next(false) {
-				if m := s.format.fields(frame, cut, l.path); m != nil && p(ctx, time.Now(), m, nil) != nil {
+				if m := s.format.fields(frame, cut, l.Path); m != nil && p(ctx, time.Now(), m, nil) != nil {
 					return nil
 				}
 				f.taken()

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/devices/tty"
 	"github.com/postbus/postbus/devices/vmtest"
 )
 
@@ -98,7 +99,7 @@ func TestGuest(t *testing.T) {
 		if got := vmtest.Ask(t, "hear"); got != fmt.Sprintf("answer %d\n", i) {
 			t.Errorf("the host heard %q", got)
 		}
-		if list := strings.Join(Describe(), "\n"); !strings.Contains(list, `port: "usb:0403:6001:`) || !strings.Contains(list, "/dev/ttyUSB0, QEMU USB SERIAL") {
+		if list := strings.Join(tty.Describe(), "\n"); !strings.Contains(list, `port: "usb:0403:6001:`) || !strings.Contains(list, "/dev/ttyUSB0, QEMU USB SERIAL") {
 			t.Errorf("described: %s", list)
 		} else if i == 0 {
 			vmtest.Figure("%q", list)

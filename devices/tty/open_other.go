@@ -2,7 +2,7 @@
 
 // This file opens a port where it isn't Linux: the library does all, and deadlines are put on top of it.
 
-package serial
+package tty
 
 import (
 	"context"
@@ -18,12 +18,11 @@ import (
 // tick is how long a read waits in the library before it looks at its deadline again.
 const tick = 800 * time.Millisecond
 
-// line is an open port.
-type line struct {
-	p      serial.Port
-	path   string
-	opened time.Time
-	drops  drops
+// Port is an open port.
+type Port struct {
+	Path   string // as COM3
+	Opened time.Time
+	port   serial.Port
 
 	mu     sync.Mutex
 	until  time.Time // of a read; zero: never
@@ -31,36 +30,41 @@ type line struct {
 	closed bool
 }
 
-func openLine(path string, s setting) (*line, error) {
+// Open opens a port and keeps everybody else out. Only a path names one here.
+func Open(n Name, s Setting) (*Port, error) {
+	if _, ok := n.usb(); ok {
+		return nil, errors.New("ports are named by their USB ids on Linux only: write the path")
+	}
+	path := string(n)
 	p, err := serial.Open(path, s.mode())
 	if err != nil {
 		return nil, refused(path, err)
 	}
-	return &line{p: p, path: path, opened: time.Now()}, nil
+	return &Port{Path: path, Opened: time.Now(), port: p}, nil
 }
 
 // SetReadDeadline ends a Read, within a tick when it is under way.
-func (l *line) SetReadDeadline(t time.Time) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.until = t
+func (p *Port) SetReadDeadline(t time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.until = t
 	return nil
 }
 
 // SetWriteDeadline ends the next Write.
-func (l *line) SetWriteDeadline(t time.Time) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.limit = t
+func (p *Port) SetWriteDeadline(t time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limit = t
 	return nil
 }
 
 // Read waits for bytes.
-func (l *line) Read(b []byte) (int, error) {
+func (p *Port) Read(b []byte) (int, error) {
 	for {
-		l.mu.Lock()
-		until, closed := l.until, l.closed
-		l.mu.Unlock()
+		p.mu.Lock()
+		until, closed := p.until, p.closed
+		p.mu.Unlock()
 		wait := tick
 		if closed {
 			return 0, os.ErrClosed
@@ -70,23 +74,23 @@ func (l *line) Read(b []byte) (int, error) {
 				return 0, os.ErrDeadlineExceeded
 			}
 		}
-		if err := l.p.SetReadTimeout(max(wait, time.Millisecond)); err != nil {
+		if err := p.port.SetReadTimeout(max(wait, time.Millisecond)); err != nil {
 			return 0, err
 		}
-		if n, err := l.p.Read(b); n > 0 || err != nil {
+		if n, err := p.port.Read(b); n > 0 || err != nil {
 			return n, err
 		}
 	}
 }
 
 // Write writes all or fails. One that the port doesn't take ends when the port is closed.
-func (l *line) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	limit := l.limit
-	l.mu.Unlock()
+func (p *Port) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	limit := p.limit
+	p.mu.Unlock()
 	return bounded(limit, func() (int, error) {
 		for at := 0; at < len(b); {
-			n, err := l.p.Write(b[at:])
+			n, err := p.port.Write(b[at:])
 			if at += n; err != nil {
 				return at, err
 			}
@@ -120,30 +124,28 @@ func bounded(until time.Time, do func() (int, error)) (int, error) {
 	}
 }
 
-func (l *line) drain(_ context.Context, until time.Time) error {
-	_, err := bounded(until, func() (int, error) { return 0, l.p.Drain() })
+// Drain waits until what was written has left the machine's buffer, or until the deadline.
+func (p *Port) Drain(_ context.Context, until time.Time) error {
+	_, err := bounded(until, func() (int, error) { return 0, p.port.Drain() })
 	return err
 }
 
-func (l *line) discard() { _ = l.p.ResetOutputBuffer() }
+// Discard takes back what was written and not sent yet.
+func (p *Port) Discard() { _ = p.port.ResetOutputBuffer() }
 
 // Close ends reads and writes.
-func (l *line) Close() error {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	return l.p.Close()
+func (p *Port) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	return p.port.Close()
 }
 
-func away(err error) bool {
+// Away reports whether an error of Write says that the port went away, and nothing was written.
+func Away(err error) bool {
 	var e *serial.PortError
 	return errors.As(err, &e) && e.Code() == serial.PortClosed || errors.Is(err, os.ErrClosed)
 }
-
-// drops would be the kernel's counts.
-type drops struct{}
-
-func (drops) look(*line, func(int, string)) {}
 
 // refused says why a port can't be had.
 func refused(path string, err error) error {
@@ -153,26 +155,16 @@ func refused(path string, err error) error {
 		case serial.PortBusy:
 			return fmt.Errorf("%s is busy: another program has it: %w", path, err)
 		case serial.PortNotFound:
-			return absent{fmt.Errorf("there is no %s; there are %s", path, present())}
+			return Absent{fmt.Errorf("there is no %s; there are %s", path, names(List()))}
 		case serial.PermissionDenied:
 			return fmt.Errorf("no permission for %s, or another program has it: %w", path, err)
 		}
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return absent{fmt.Errorf("there is no %s; there are %s", path, present())}
+		return Absent{fmt.Errorf("there is no %s; there are %s", path, names(List()))}
 	}
 	return fmt.Errorf("opening %s: %w", path, err)
 }
-
-// find is the path of a port; only a path names one here.
-func find(p Port, _ roots) (string, error) {
-	if _, ok := p.usb(); ok {
-		return "", errors.New("ports are named by their USB ids on Linux only: write the path")
-	}
-	return string(p), nil
-}
-
-func present() string { return names(List()) }
 
 // List is the ports that there are.
 func List() []Device {
@@ -184,7 +176,8 @@ func List() []Device {
 	return out
 }
 
-// watch would be news of ports.
-func watch(Port, roots) (news <-chan struct{}, closeIt func()) { return nil, func() {} }
+// Watch would be news of ports.
+func Watch(Name) (news <-chan struct{}, closeIt func()) { return nil, func() {} }
 
-func others(*line) []string { return nil }
+// Others would be the other programs that have the port open.
+func (p *Port) Others() []string { return nil }

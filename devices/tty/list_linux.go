@@ -1,6 +1,6 @@
 // This file finds ports on Linux: sysfs says which there are and what is behind them.
 
-package serial
+package tty
 
 import (
 	"errors"
@@ -13,6 +13,11 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// roots are where the machine's devices are, for tests.
+type roots struct{ dev, sys string }
+
+func machine() roots { return roots{"/dev", "/sys"} }
 
 // List is the ports that there are.
 func List() []Device { return list(machine()) }
@@ -67,19 +72,19 @@ func read(dir, name string) string {
 }
 
 // find is the path of a port. It is absent when there is none.
-func find(p Port, r roots) (string, error) {
-	u, isUSB := p.usb()
+func find(n Name, r roots) (string, error) {
+	u, isUSB := n.usb()
 	if isUSB {
 		return findUSB(u, r)
 	}
-	path := string(p)
-	if !p.isPath() {
-		path = filepath.Join(r.dev, "serial/by-id", string(p))
+	path := string(n)
+	if !n.isPath() {
+		path = filepath.Join(r.dev, "serial/by-id", string(n))
 	}
 	real, err := filepath.EvalSymlinks(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", absent{fmt.Errorf("there is no %s; there are %s", path, names(list(r)))}
+		return "", Absent{fmt.Errorf("there is no %s; there are %s", path, names(list(r)))}
 	case err != nil:
 		return "", fmt.Errorf("looking for %s: %w", path, err)
 	}
@@ -96,7 +101,7 @@ func findUSB(u usbID, r roots) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", absent{fmt.Errorf("there is no port of usb:%s; there are %s", u, names(all))}
+		return "", Absent{fmt.Errorf("there is no port of usb:%s; there are %s", u, names(all))}
 	case 1:
 		return found[0].Path, nil
 	}
@@ -111,15 +116,16 @@ func findUSB(u usbID, r roots) (string, error) {
 	return "", fmt.Errorf("usb:%s has %d ports: write port: and one of %s", u, len(found), strings.Join(which, ", "))
 }
 
-// watch is news of ports that come, or become readable. Where the kernel gives none, news is nil.
-func watch(p Port, r roots) (news <-chan struct{}, closeIt func()) {
+// Watch is news of ports that come, or become readable, as long as it isn't closed. Where the kernel gives none, news is nil.
+func Watch(n Name) (news <-chan struct{}, closeIt func()) {
+	r := machine()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, func() {}
 	}
 	dirs := []string{r.dev, r.dev + "/serial", r.dev + "/serial/by-id"}
-	if p.isPath() {
-		dirs = append(dirs, filepath.Dir(string(p)))
+	if n.isPath() {
+		dirs = append(dirs, filepath.Dir(string(n)))
 	}
 	watched := false
 	for _, d := range dirs {

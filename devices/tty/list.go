@@ -1,6 +1,6 @@
 // This file is what `postbus devices` lists.
 
-package serial
+package tty
 
 import (
 	"fmt"
@@ -15,16 +15,6 @@ type Device struct {
 	Serial          string // its serial number; empty when it has none
 	Name            string // as it calls itself
 }
-
-// roots are where the machine's devices are, for tests.
-type roots struct{ dev, sys string }
-
-func machine() roots { return roots{"/dev", "/sys"} }
-
-// absent is an error that says that there is no such port now.
-type absent struct{ error }
-
-func (a absent) Unwrap() error { return a.error }
 
 // names lists ports in a sentence.
 func names(list []Device) string {

@@ -1,6 +1,6 @@
 // This file says why a port can't be had: whose it is, and what to do.
 
-package serial
+package tty
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ func refused(path string, err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		return absent{fmt.Errorf("there is no %s: %w", path, err)}
+		return Absent{fmt.Errorf("there is no %s: %w", path, err)}
 	case errors.Is(err, unix.EBUSY), code == serial.PortBusy:
 		return fmt.Errorf("%s is busy: %s", path, holder(path))
 	case errors.Is(err, fs.ErrPermission), code == serial.PermissionDenied:
@@ -84,10 +84,10 @@ func holders(path string) []string {
 	return who
 }
 
-// others are the other programs that have an open port.
-func others(l *line) []string {
+// Others are the other programs that have the port open as well, as root can: each gets some of the bytes.
+func (p *Port) Others() []string {
 	var out []string
-	for _, who := range holders(l.path) {
+	for _, who := range holders(p.Path) {
 		if !strings.HasPrefix(who, "postbus itself") {
 			out = append(out, who)
 		}
