@@ -178,6 +178,14 @@ func (e echoing) Read(b []byte) (int, error) {
 	return n, err
 }
 
+func TestRS485(t *testing.T) {
+	_, port := kindtest.PTY(t)
+	_, err := dialPort(settingOf("", "", &Serial{Port: tty.Name(port), RS485: true}))
+	if err == nil || !strings.Contains(err.Error(), "this port's driver has no RS-485 mode") {
+		t.Error(err)
+	}
+}
+
 // TestClosingTakesBackWhatWasNotSent has a device that takes nothing, which would hold up the closing of a chip's port.
 func TestClosingTakesBackWhatWasNotSent(t *testing.T) {
 	t.Parallel()

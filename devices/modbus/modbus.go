@@ -66,6 +66,7 @@ type Serial struct {
 	Baud     int      `key:"baud" doc:"bits a second; 9600 when not set" min:"300" max:"4000000"`
 	Parity   string   `key:"parity" doc:"the bit that guards a character; none when not set" oneof:"none|even|odd"`
 	StopBits int      `key:"stop_bits" doc:"stop bits of a character; 1 when not set" min:"1" max:"2"`
+	RS485    bool     `key:"rs485" doc:"whether the driver switches an RS-485 transceiver to sending by RTS, as HATs for the Raspberry Pi need it; adapters that switch by themselves need none; Linux only"`
 	Echo     bool     `key:"echo" doc:"whether the adapter hears what it says itself"`
 }
 
@@ -104,13 +105,14 @@ type setting struct {
 	port       tty.Name // of a serial line; empty: there is none
 	baud, stop int
 	parity     string
+	rs485      bool
 	echo       bool
 }
 
 func settingOf(tcp, rtu Address, s *Serial) setting {
 	set := setting{tcp: tcp, rtu: rtu}
 	if s != nil {
-		set.port, set.baud, set.parity, set.stop, set.echo = s.Port, s.Baud, s.Parity, s.StopBits, s.Echo
+		set.port, set.baud, set.parity, set.stop, set.rs485, set.echo = s.Port, s.Baud, s.Parity, s.StopBits, s.RS485, s.Echo
 		set.baud, set.stop, set.parity = cmp.Or(set.baud, 9600), cmp.Or(set.stop, 1), cmp.Or(set.parity, "none")
 	}
 	return set

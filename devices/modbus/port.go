@@ -13,7 +13,7 @@ import (
 type line struct{ *tty.Port }
 
 func dialPort(s setting) (conn, error) {
-	p, err := tty.Open(s.port, tty.Setting{Baud: s.baud, DataBits: 8, StopBits: s.stop, Parity: s.parity, DTR: true, RTS: true})
+	p, err := tty.Open(s.port, tty.Setting{Baud: s.baud, DataBits: 8, StopBits: s.stop, Parity: s.parity, DTR: true, RTS: true, RS485: s.rs485})
 	if err != nil {
 		if a := (tty.Absent{}); errors.As(err, &a) {
 			err = fmt.Errorf("%w; it is waited for", err)

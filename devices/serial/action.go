@@ -37,6 +37,7 @@ type ActionOptions struct {
 	StopBits   int           `key:"stop_bits" doc:"stop bits of a character" min:"1" max:"2"`
 	DTR        bool          `key:"dtr" doc:"whether the line DTR is on while the port is open"`
 	RTS        bool          `key:"rts" doc:"whether the line RTS is on while the port is open"`
+	RS485      bool          `key:"rs485" doc:"whether the driver switches an RS-485 transceiver to sending by RTS, as HATs for the Raspberry Pi need it; adapters that switch by themselves need none; Linux only, rts does not count then"`
 	Terminator Bytes         `key:"terminator" doc:"what follows text and json; hex:0d is bytes"`
 	Settle     time.Duration `key:"settle" doc:"how long after the port was opened nothing is written, since some boards start anew then" min:"0s" max:"30s"`
 	Drain      bool          `key:"drain" doc:"whether an event is done when its bytes have left the machine, and not when they are in its buffer"`
@@ -49,7 +50,7 @@ func ActionDefaults() ActionOptions {
 }
 
 func (o ActionOptions) setting() tty.Setting {
-	return tty.Setting{Baud: o.Baud, DataBits: o.DataBits, StopBits: o.StopBits, Parity: o.Parity, DTR: o.DTR, RTS: o.RTS}
+	return tty.Setting{Baud: o.Baud, DataBits: o.DataBits, StopBits: o.StopBits, Parity: o.Parity, DTR: o.DTR, RTS: o.RTS, RS485: o.RS485}
 }
 
 // Claims is what can be held once: the port, as it is written.

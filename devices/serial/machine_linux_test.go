@@ -37,6 +37,21 @@ func TestBusyPortIsWaitedFor(t *testing.T) {
 	b.texts(t, "hello")
 }
 
+func TestRS485(t *testing.T) {
+	t.Parallel()
+	p, b := newPTY(t), newBus()
+	o, ao := options(p.port), actionOptions(p.port)
+	o.RS485, ao.RS485 = true, true
+	s, a := New(o, b), NewAction(ao, newBus())
+	for name, err := range map[string]error{"source": s.Open(t.Context()), "action": a.Do(t.Context(), Args{Text: "x"})} {
+		if err == nil || !strings.Contains(err.Error(), "this port's driver has no RS-485 mode") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.Close()
+	a.Close()
+}
+
 // TestHighDescriptors has more files open than select(2) can take.
 func TestHighDescriptors(t *testing.T) {
 	var limit unix.Rlimit

@@ -47,6 +47,7 @@ type Options struct {
 	StopBits int      `key:"stop_bits" doc:"stop bits of a character" min:"1" max:"2"`
 	DTR      bool     `key:"dtr" doc:"whether the line DTR is on while the port is open; off keeps some boards from starting anew, but for a few milliseconds it is on anyway"`
 	RTS      bool     `key:"rts" doc:"whether the line RTS is on while the port is open"`
+	RS485    bool     `key:"rs485" doc:"whether the driver switches an RS-485 transceiver to sending by RTS, as HATs for the Raspberry Pi need it; adapters that switch by themselves need none; Linux only, rts does not count then"`
 
 	Framing   string        `key:"framing" doc:"where a frame ends: at a delimiter (lines), after a number of bytes (fixed), or at a silence (gap)" oneof:"lines|fixed|gap"`
 	Delimiter Bytes         `key:"delimiter" doc:"lines: what ends a line; with \"\\n\" a \"\\r\" before it belongs to it; hex:0d0a is bytes"`
@@ -110,7 +111,7 @@ func (o Options) Claims() []string { return []string{o.Port.Claim()} }
 func (o Options) Access() []string { return []string{o.Port.Access()} }
 
 func (o Options) setting() tty.Setting {
-	return tty.Setting{Baud: o.Baud, DataBits: o.DataBits, StopBits: o.StopBits, Parity: o.Parity, DTR: o.DTR, RTS: o.RTS}
+	return tty.Setting{Baud: o.Baud, DataBits: o.DataBits, StopBits: o.StopBits, Parity: o.Parity, DTR: o.DTR, RTS: o.RTS, RS485: o.RS485}
 }
 
 // Event documents the fields of an event.

@@ -19,6 +19,8 @@ type Port struct {
 	*os.File
 	Path   string // as /dev/ttyUSB0, whatever it was named by
 	Opened time.Time
+
+	undirected *rs485 // what Close sets again; nil: nothing
 }
 
 // Open finds a port, opens it and keeps everybody else out, but for root.
@@ -42,7 +44,14 @@ func Open(n Name, s Setting) (*Port, error) {
 		return nil, refused(path, err)
 	}
 	set.Close() // the settings stay as long as f is open
+	if s.RS485 {
+		if err := p.direct(); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
 	if err := p.set(unix.TIOCEXCL, 0); err != nil {
+		p.undirect()
 		f.Close()
 		return nil, fmt.Errorf("keeping others out of %s: %w", path, err)
 	}
@@ -77,6 +86,7 @@ func (p *Port) get(request uint) (value int, err error) {
 
 // Close lets others in again, also to a pseudo terminal, which outlives us.
 func (p *Port) Close() error {
+	p.undirect()
 	_ = p.set(unix.TIOCNXCL, 0)
 	return p.File.Close()
 }

@@ -35,6 +35,9 @@ func Open(n Name, s Setting) (*Port, error) {
 	if _, ok := n.usb(); ok {
 		return nil, errors.New("ports are named by their USB ids on Linux only: write the path")
 	}
+	if s.RS485 {
+		return nil, errors.New("rs485 is on Linux only: leave it out, and take an adapter that switches by itself")
+	}
 	path := string(n)
 	p, err := serial.Open(path, s.mode())
 	if err != nil {

@@ -20,6 +20,7 @@ type Setting struct {
 	StopBits int    // 1 or 2
 	Parity   string // none, even, odd, mark or space
 	DTR, RTS bool   // whether these lines are on while the port is open
+	RS485    bool   // whether the driver switches the direction of an RS-485 line by RTS, while the port is open; Linux only
 }
 
 // mode is the setting as the library has it.
