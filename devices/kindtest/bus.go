@@ -1,7 +1,6 @@
 // Package kindtest is what a kind's tests need of the bus: one that takes a source's events and says what becomes of them,
-// holds what outlives a reload, and notes what it is told; and the other end of a connection or a
-// serial port. Only tests import it, those of
-// the kinds under plugins as well.
+// holds what outlives a reload, and notes what it is told; and the other end of a connection or a serial port. Only tests
+// import it, those of the kinds under plugins as well.
 //
 // [Bus] has the methods of plugins.Env that most kinds ask for. A test of a kind that asks for more (Log, Handle) embeds it
 // and adds them. It has no topics, no mapping and no disk. What it is told it keeps where a test can look.
