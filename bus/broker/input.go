@@ -75,6 +75,12 @@ func (c *conn) handle(h frame.Header, p []byte) error {
 	}
 	switch h.Type {
 	case frame.TypePublish:
+		if c.rate.spent() {
+			c.kick() // what came before doesn't wait
+			if err := c.rate.wait(c.gone); err != nil {
+				return err
+			}
+		}
 		return c.publish(p)
 	case frame.TypePuback, frame.TypePubrec, frame.TypePubrel, frame.TypePubcomp:
 		return c.acknowledged(p)
@@ -170,9 +176,6 @@ func (c *conn) fill(need int) error {
 	c.kick()
 	c.backpressure()
 	c.yield()
-	if err := c.rate.wait(c.gone); err != nil {
-		return err
-	}
 	for c.w-c.r < need {
 		c.makeRoom()
 		c.extendDeadline()
@@ -256,13 +259,14 @@ func (c *conn) setReadDeadline(t time.Time) {
 	}
 }
 
-// bucket slows a client down to its rate; nothing is lost by it.
+// bucket slows a client down to its rate, after a burst of one second's events; nothing is lost by it.
 type bucket struct {
 	tokens float64
 	last   time.Time
-	limit  float64
+	limit  float64 // a second; 0: none
 }
 
+// take is called for each event.
 func (b *bucket) take(limit int) {
 	if limit <= 0 {
 		b.limit = 0
@@ -279,12 +283,12 @@ func (b *bucket) take(limit int) {
 	b.tokens--
 }
 
+// spent reports whether the next event has to wait.
+func (b *bucket) spent() bool { return b.limit > 0 && b.tokens < 0 }
+
 // wait blocks until the client may go on.
 func (b *bucket) wait(stop <-chan struct{}) error {
-	if b.limit == 0 || b.tokens >= 0 {
-		return nil
-	}
-	t := time.NewTimer(min(time.Second, time.Duration(-b.tokens/b.limit*float64(time.Second))))
+	t := time.NewTimer(time.Duration(-b.tokens / b.limit * float64(time.Second)))
 	defer t.Stop()
 	select {
 	case <-t.C:

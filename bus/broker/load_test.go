@@ -4,6 +4,7 @@ package broker_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -287,5 +288,29 @@ func TestAStuckConnectionEndsWhenItIsTakenOver(t *testing.T) {
 		} else if err != nil {
 			t.Fatalf("the stuck connection is still there: %v", err)
 		}
+	}
+}
+
+// TestARateHoldsWithinOneWrite: thirty events that come at once are not taken at once. How long that takes at least is what is
+// asked, so that a slow machine is right, too.
+func TestARateHoldsWithinOneWrite(t *testing.T) {
+	t.Parallel()
+	addr, _ := start(t, t.TempDir(), bus.Options{}, broker.Options{PublishRate: 20})
+	k := dial(t, addr, "eager", 100)
+	var all bytes.Buffer
+	for i := range 30 {
+		send(t, &all, 0x32, append(append(str(nil, "t"), 0, byte(i+1), 0), 'x'))
+	}
+	began := time.Now()
+	if _, err := k.Write(all.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		if first, body := k.packet(t); first != 0x40 || body[1] != byte(i+1) {
+			t.Fatalf("event %d: %x %x", i+1, first, body)
+		}
+	}
+	if took := time.Since(began); took < 400*time.Millisecond {
+		t.Errorf("30 events, 20 of them a burst, took %s at 20 a second", took)
 	}
 }
