@@ -54,6 +54,16 @@ type parcel struct {
 	pending bus.Pending
 	bytes   int // more than 0 in the last one
 	done    func(error)
+	answers bool  // done is told the fault
+	fault   error // why nothing came of it
+}
+
+// verdict is what the source is told of a settled event.
+func (p *parcel) verdict() error {
+	if p.answers {
+		return p.fault
+	}
+	return nil
 }
 
 // settled reports whether the disk has answered.
@@ -89,18 +99,21 @@ func (f *flow) close(patience time.Duration) {
 // put gives what came of one event on its way. There is room for it: see flight. While the disk is busy
 // with earlier ones it waits for company: they go into one group anyway, and to wake run costs more than
 // to send. QoS 0 does not wait.
-func (f *flow) put(events []bus.Event, bytes int, done func(error)) {
+// last is the source's event itself.
+func (f *flow) put(events []bus.Event, last parcel) {
 	f.mu.Lock()
 	hurry := f.idle
 	for i := range events {
 		f.fresh = append(f.fresh, parcel{event: events[i]})
 		hurry = hurry || events[i].QoS == 0 && !events[i].Retain
 	}
-	if len(events) == 0 {
-		f.fresh = append(f.fresh, parcel{empty: true})
+	if n := len(events); n == 0 {
+		last.empty = true
+		f.fresh = append(f.fresh, last)
+	} else {
+		last.event = events[n-1]
+		f.fresh[len(f.fresh)-1] = last
 	}
-	p := &f.fresh[len(f.fresh)-1]
-	p.bytes, p.done = bytes, done
 	hurry = hurry || len(f.fresh) >= company
 	f.mu.Unlock()
 	if hurry {
@@ -198,7 +211,7 @@ func (f *flow) send(queue []parcel, sent *int) error {
 		case errors.As(err, &refused), errors.Is(err, bus.ErrClosed):
 			return err
 		default: // the event itself is wrong: too large
-			p.empty, p.pending = true, bus.Pending{}
+			p.empty, p.pending, p.fault = true, bus.Pending{}, permanent{err}
 			f.count.errors.Add(1)
 			f.fail(err)
 		}
@@ -225,7 +238,7 @@ func (f *flow) seal(sent []parcel) (n int, err error) {
 		}
 		if p.bytes > 0 {
 			if p.done != nil {
-				p.done(nil)
+				p.done(p.verdict())
 			}
 			bytes, events = bytes+p.bytes, events+1
 		}

@@ -56,6 +56,9 @@ type Kind struct {
 
 	// Passthrough: without "publish" its events are published as they are (topic, payload, qos, retain).
 	Passthrough bool
+	// Answers: whoever sent an event is answered. done is given a Permanent error when nothing came of it for a rule that
+	// failed; for other kinds such an event is done like one that was filtered, since they would only send it again.
+	Answers bool
 
 	source func(options any, env *Env) any
 	action func(options any, env *Env) (do func(context.Context, reflect.Value) error, close func() error)
@@ -71,6 +74,12 @@ func NewSource[O any, S Source](name, about, sample string, defaults O, event an
 func NewStream[O any, S Stream](name, about, sample string, defaults O, event any, open func(O, *Env) S) *Kind {
 	return &Kind{Name: name, About: about, Sample: sample, Options: defaults, Event: event,
 		source: func(o any, e *Env) any { return open(o.(O), e) }}
+}
+
+// Answering says that the kind Answers.
+func (k *Kind) Answering() *Kind {
+	k.Answers = true
+	return k
 }
 
 // NewAction declares an action. Do is called for one event at a time, at least once for each; nil

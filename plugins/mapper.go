@@ -118,7 +118,12 @@ func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields ma
 		m.flow.room.give(1, size)
 		return errStopped
 	}
-	m.flow.put(m.one(from, at, fields), size, done)
+	events, fault := m.one(from, at, fields)
+	p := parcel{bytes: size, done: done, answers: from.spec.kind.Answers}
+	if len(events) == 0 {
+		p.fault = fault
+	}
+	m.flow.put(events, p)
 	return nil
 }
 
@@ -133,16 +138,16 @@ func (m *mapper) announce(ctx context.Context, events []bus.Event) error {
 	}
 	m.turn.Lock()
 	defer m.turn.Unlock()
-	m.flow.put(events, size, nil)
+	m.flow.put(events, parcel{bytes: size})
 	return nil
 }
 
-// one maps an event. The turn is held; what is returned is valid for as long.
-func (m *mapper) one(from *runner, at time.Time, fields map[string]any) []bus.Event {
+// one maps an event; fault is why a rule failed. The turn is held; what is returned is valid for as long.
+func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (events []bus.Event, fault error) {
 	m.mu.Lock()
 	v := &m.vars
 	*v = expr.Vars{Event: fields, State: m.memory, Now: at, Host: m.host, Env: m.env}
-	list := m.outcomes(from, v)
+	list, fault := m.outcomes(from, v)
 	if reflect.ValueOf(v.State).Pointer() != reflect.ValueOf(m.memory).Pointer() { // a changed one is a new map
 		m.memory, m.dirty = v.State, true
 	}
@@ -151,13 +156,13 @@ func (m *mapper) one(from *runner, at time.Time, fields map[string]any) []bus.Ev
 	if m.tracing.Load() {
 		m.trace(v, list, rules, states)
 	}
-	return m.events(list, at)
+	return m.events(list, at), fault
 }
 
 // outcomes asks every rule. mu is held.
-func (m *mapper) outcomes(from *runner, v *expr.Vars) []outcome {
+func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault error) {
 	m.count.in.Add(1)
-	list := m.list[:0]
+	list = m.list[:0]
 	filtered := false
 	for i, r := range m.spec.rules {
 		st := m.states[i]
@@ -169,7 +174,8 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) []outcome {
 			m.count.dropped.Add(1)
 		case verdictError, verdictRefused:
 			m.count.errors.Add(1)
-			m.lastE, m.lastAt = &ruleError{r, st.err}, v.Now
+			fault = &ruleError{r, st.err}
+			m.lastE, m.lastAt = fault, v.Now
 		}
 		if ok {
 			list = append(list, o)
@@ -182,7 +188,7 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) []outcome {
 		m.count.filtered.Add(1)
 	}
 	m.list = list
-	return list
+	return list, fault
 }
 
 // passRule stands for what is published as it came.
@@ -216,6 +222,9 @@ type ruleError struct {
 
 func (e *ruleError) Error() string { return e.rule.label + ": " + e.err.Error() }
 func (e *ruleError) Unwrap() error { return e.err }
+
+// Permanent: the same event would fail again.
+func (e *ruleError) Permanent() bool { return true }
 
 // events are outcomes as the bus takes them.
 func (m *mapper) events(list []outcome, at time.Time) []bus.Event {

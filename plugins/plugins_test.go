@@ -1,6 +1,8 @@
 package plugins
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -154,6 +156,41 @@ func TestARuleThatFailsIsLogged(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond) // the next time that it looks
 	if n := lines(); n != 1 || w.is("a", StateRunning).Counters.Errors != 10 {
 		t.Errorf("it is logged %d times: %s", n, log)
+	}
+	out.quiet()
+}
+
+// TestWhoIsAnsweredIsToldThatNothingCameOfIt: "ok" would have a script delete its file.
+func TestWhoIsAnsweredIsToldThatNothingCameOfIt(t *testing.T) {
+	w := newWorld(t, Options{})
+	out := w.subscribe("jobs/#")
+	for _, kind := range []string{"asker", "probe"} {
+		w.write(kind+".yaml", "source: {"+kind+": {name: "+kind+"}}\npublish:\n  - {when: event.value > 0, topic: \"jobs/${event.text}\", payload: \"${event.json.n + 1}\"}\n")
+	}
+	good := map[string]any{"value": 1, "text": "a", "json": map[string]any{"n": 1}}
+	for _, c := range []struct {
+		name  string
+		event map[string]any
+		want  string
+	}{
+		{"good", good, ""},
+		{"filtered", map[string]any{"value": 0}, ""},
+		{"a failing payload", map[string]any{"value": 1, "text": "a", "json": map[string]any{}}, "missing"},
+		{"a topic with too many levels", map[string]any{"value": 1, "text": "a/b", "json": good["json"]}, "holds a"},
+		{"an event that is too large", map[string]any{"value": 1, "text": strings.Repeat("x", 70000), "json": good["json"]}, "topic"},
+		{"good again", good, ""},
+	} {
+		err := w.probes.ask(t, "asker", c.event)
+		var p permer
+		if got := fmt.Sprint(err); c.want == "" && err != nil || c.want != "" && (!errors.As(err, &p) || !p.Permanent() || !strings.Contains(got, c.want)) {
+			t.Errorf("%s: told %s, want %q", c.name, got, c.want)
+		}
+		if err := w.probes.ask(t, "probe", c.event); err != nil { // who would only send it again
+			t.Errorf("%s: a source that answers nobody is told %v", c.name, err)
+		}
+	}
+	for range 4 {
+		out.next()
 	}
 	out.quiet()
 }

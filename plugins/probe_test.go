@@ -205,12 +205,23 @@ func newProbes(t *testing.T) (*probes, *Catalog) {
 	})
 	return p, NewCatalog(
 		NewStream("probe", "A probe.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e *Env) *probeSource { return &probeSource{o: o, all: p, env: e} }),
+		NewStream("asker", "A probe whose sender is answered.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e *Env) *probeSource {
+			return &probeSource{o: o, all: p, env: e}
+		}).Answering(),
 		NewAction("note", "Notes.", "", actOptions{}, func(o actOptions, e *Env) *probeAction { return &probeAction{p} }),
 	)
 }
 
 // post sends an event through a probe, as soon as it runs.
 func (p *probes) post(t *testing.T, name string, fields map[string]any) {
+	t.Helper()
+	if err := p.ask(t, name, fields); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask is post with what the source was told.
+func (p *probes) ask(t *testing.T, name string, fields map[string]any) error {
 	t.Helper()
 	done := make(chan error, 1)
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -226,11 +237,10 @@ func (p *probes) post(t *testing.T, name string, fields map[string]any) {
 	}
 	select {
 	case err := <-done:
-		if err != nil {
-			t.Fatal(err)
-		}
+		return err
 	case <-time.After(10 * time.Second):
 		t.Fatal("the event is not sealed")
+		return nil
 	}
 }
 

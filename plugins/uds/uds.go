@@ -39,7 +39,8 @@ var Sample string
 
 // About is the source's description, in Markdown.
 const About = "Listens on a unix socket and makes an event of each line that a program on this machine sends: " +
-	"`echo 'front door open' | nc -NU /run/postbus/door.sock`. With `answer` each line is answered, in order: `ok` once its event is durable, else `error: …`. " +
+	"`echo 'front door open' | nc -NU /run/postbus/door.sock`. With `answer` each line is answered, in order: `ok` once its event is durable, else `error: …`, " +
+	"also when a rule of the plugin fails on it and nothing came of it. " +
 	"Who may send is said by the socket's `mode` and `group`, and on Linux an event has the sender's process and user. The socket and its connections stay open over a " +
 	"reload. Linux, macOS and other Unix systems; names that begin with `@`, which are in no folder and have neither mode nor group, are on Linux only."
 

@@ -73,7 +73,13 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if err := s.deliver(r, fields); err != nil {
+	err = s.deliver(r, fields)
+	var p interface{ Permanent() bool }
+	if errors.As(err, &p) && p.Permanent() { // why is for the plugin's log, and nothing for who sends
+		refuse(w, http.StatusUnprocessableEntity, "nothing came of it: the plugin can't use this content")
+		return
+	}
+	if err != nil {
 		s.env.Log().Debug("a web hook's event was not taken", "path", s.o.Path, "error", err)
 		refuse(w, http.StatusServiceUnavailable, "not stored; try again")
 		return

@@ -134,6 +134,22 @@ func TestAnswerComesAfterTheEventIsDurable(t *testing.T) {
 	}
 }
 
+// refusal is an event that the plugin can't use.
+type refusal struct{}
+
+func (refusal) Error() string   { return "publish[0]: secret details" }
+func (refusal) Permanent() bool { return true }
+
+func TestAnEventThatNothingComesOf(t *testing.T) {
+	b := newBus(t)
+	b.Fates = make(chan error, 1)
+	b.start(t, options())
+	b.Fates <- refusal{}
+	if a := ask(t, "POST", b.server.URL+"/hooks/x", "x"); a.status != 422 || a.header.Get("Retry-After") != "" || strings.Contains(a.body, "secret") {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestBusThatDoesNotAnswer(t *testing.T) {
 	b := newBus(t)
 	b.Fates = make(chan error)
