@@ -205,8 +205,8 @@ const ask = time.Second // how often, while nobody is there, X is asked whether 
 
 // untouched tells when nobody has touched key or mouse for idle_after, and when somebody does.
 func (s *Source) untouched(ctx context.Context, x *xgb.Conn, well func()) error {
-	if err := screensaver.Init(x); err != nil {
-		return fmt.Errorf("the X server doesn't tell the time since the last key (it has no MIT-SCREEN-SAVER): %w", err)
+	if err := saver(x); err != nil {
+		return err
 	}
 	root := xproto.Drawable(xproto.Setup(x).DefaultScreen(x).Root)
 	first := s.first("idle")
@@ -225,4 +225,21 @@ func (s *Source) untouched(ctx context.Context, x *xgb.Conn, well func()) error 
 			return nil
 		}
 	}
+}
+
+// saver asks for the extension that knows the time since the last key. screensaver.Init would do the same, but it writes to a map
+// of the library that the readers of all connections read, for the extension's events, which aren't asked for here.
+func saver(x *xgb.Conn) error {
+	const name = "MIT-SCREEN-SAVER"
+	r, err := xproto.QueryExtension(x, uint16(len(name)), name).Reply()
+	if err != nil {
+		return errX
+	}
+	if !r.Present {
+		return fmt.Errorf("the X server doesn't tell the time since the last key: it has no %s", name)
+	}
+	x.ExtLock.Lock()
+	defer x.ExtLock.Unlock()
+	x.Extensions[name] = r.MajorOpcode
+	return nil
 }
