@@ -20,18 +20,20 @@ import (
 var ActionSample string
 
 // ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Tells the desktop to do something: lock or unlock the session, suspend, hibernate, power off or reboot the machine (by logind), open a web address, or control a media " +
-	"player. Everything but the players needs `postbus plugin approve`. `open` takes http, https, mailto and the schemes that the file declares, and asks the desktop's portal, or runs " +
+const ActionAbout = "Tells the desktop to do something: lock or unlock the session, suspend, hibernate, power off or reboot the machine (by logind), open a web address, control a media " +
+	"player, or set the volume and mute sound or microphone. Everything but players, sound and microphone needs `postbus plugin approve`. `open` takes http, https, mailto and the schemes that the file declares, and asks the desktop's portal, or runs " +
 	"xdg-open where there is none. Reboot and poweroff are refused for two minutes after the machine's start, so that an order that is delivered twice can't make a loop. A service that is " +
-	"absent is tried again until the event expires. Linux only."
+	"absent is tried again until the event expires. An order may be done twice when postbus or the machine stops in the middle: of volume, a number is better than a step, and `mute` and " +
+	"`unmute` are better than `toggle_mute`. Linux only."
 
 // ActionOptions are fixed when the file is loaded.
 type ActionOptions struct {
-	Do         string   `key:"do" doc:"what is done; media_volume sets a player's own volume to percent" need:"yes" oneof:"lock|unlock|suspend|hibernate|poweroff|reboot|open|media_play|media_pause|media_playpause|media_next|media_previous|media_stop|media_volume"`
-	Schemes    []string `key:"schemes" doc:"with open: what an address may begin with beside http, https and mailto, as spotify"`
-	Session    string   `key:"session" doc:"with lock and unlock: the logind session, as loginctl lists it; empty for the own one"`
-	SystemBus  string   `key:"system_bus" doc:"the D-Bus address of the system; empty for the usual one"`
-	SessionBus string   `key:"session_bus" doc:"the D-Bus address of the session; empty for the usual one"`
+	Do          string   `key:"do" doc:"what is done; media_volume sets a player's own volume to percent, volume that of the default sink; mute, unmute and toggle_mute are of the default sink, microphone_… of the default source" need:"yes" oneof:"lock|unlock|suspend|hibernate|poweroff|reboot|open|media_play|media_pause|media_playpause|media_next|media_previous|media_stop|media_volume|volume|mute|unmute|toggle_mute|microphone_mute|microphone_unmute|microphone_toggle_mute"`
+	Schemes     []string `key:"schemes" doc:"with open: what an address may begin with beside http, https and mailto, as spotify"`
+	Session     string   `key:"session" doc:"with lock and unlock: the logind session, as loginctl lists it; empty for the own one"`
+	SystemBus   string   `key:"system_bus" doc:"the D-Bus address of the system; empty for the usual one"`
+	SessionBus  string   `key:"session_bus" doc:"the D-Bus address of the session; empty for the usual one"`
+	SoundServer string   `key:"sound_server" doc:"the unix socket of the sound server, as /run/user/1000/pulse/native; empty for $PULSE_SERVER or the usual one"`
 }
 
 // ActionDefaults returns the options of a file that sets none.
@@ -44,7 +46,7 @@ var (
 
 // Check looks across the options.
 func (o ActionOptions) Check() []error {
-	errs := checkAddresses(o.SystemBus, o.SessionBus)
+	errs := checkAddresses(o.SystemBus, o.SessionBus, o.SoundServer)
 	if len(o.Schemes) > 0 && o.Do != "open" {
 		errs = append(errs, optionError{"schemes", "only open has an address", "leave schemes out"})
 	}
@@ -67,17 +69,22 @@ func (o ActionOptions) Access() []string {
 	switch {
 	case o.Do == "open":
 		return []string{"exec:xdg-open"}
-	case strings.HasPrefix(o.Do, "media_"), o.Do == "":
+	case strings.HasPrefix(o.Do, "media_"), ofSound(o.Do), o.Do == "":
 		return nil
 	}
 	return []string{"power:" + o.Do}
+}
+
+// ofSound reports whether an order is for the sound server.
+func ofSound(do string) bool {
+	return do == "volume" || strings.HasSuffix(do, "mute")
 }
 
 // Args are of each event.
 type Args struct {
 	URL     string `key:"url" doc:"with open: the address"`
 	Player  string `key:"player" doc:"with media_…: the player, as vlc; empty for the one that plays, or the only one"`
-	Percent any    `key:"percent" doc:"with media_volume: 0 to 100"`
+	Percent any    `key:"percent" doc:"with media_volume: 0 to 100; with volume: 0 to 150, or a step as the text \"+5\" or \"-5\", which is done again when the event is delivered again"`
 }
 
 // ActionEnv is what the action needs of the bus.
@@ -119,8 +126,8 @@ func checkURL(text string, more []string) error {
 	return nil
 }
 
-// percent reads 0 to 100.
-func percent(v any) (float64, error) {
+// percent reads 0 to most.
+func percent(v any, most float64) (float64, error) {
 	n := math.NaN()
 	switch v := v.(type) {
 	case float64:
@@ -136,8 +143,29 @@ func percent(v any) (float64, error) {
 	case nil:
 		return 0, permanent{fmt.Errorf("percent is missing")}
 	}
-	if !(n >= 0 && n <= 100) {
-		return 0, permanent{fmt.Errorf("percent: %.40q is no number from 0 to 100", fmt.Sprint(v))}
+	if !(n >= 0 && n <= most) {
+		return 0, permanent{fmt.Errorf("percent: %.40q is no number from 0 to %v", fmt.Sprint(v), most)}
 	}
 	return n, nil
+}
+
+// loudest is the most that a volume is set to, in percent: as far as the sliders of desktops go.
+const loudest = 150
+
+// step reads a volume: a number from 0 to 150, or a text with a sign, which is a step from the present one.
+func step(v any) (n float64, relative bool, err error) {
+	text, _ := v.(string)
+	if !strings.HasPrefix(text, "+") && !strings.HasPrefix(text, "-") {
+		if n, err = percent(v, loudest); err != nil && v != nil {
+			err = permanent{fmt.Errorf("%w, nor a step as the text \"+5\" or \"-5\"", err)}
+		}
+		return n, false, err
+	}
+	if n, err = percent(text[1:], loudest); err != nil || strings.ContainsAny(text[1:], "+-") {
+		return 0, false, permanent{fmt.Errorf("percent: %.40q is no step; write it as the text \"+5\" or \"-5\"", text)}
+	}
+	if text[0] == '-' {
+		n = -n
+	}
+	return n, true, nil
 }

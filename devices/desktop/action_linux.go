@@ -54,6 +54,9 @@ func uptime() time.Duration {
 
 // Do does it; nil says that the service took it.
 func (a *Action) Do(ctx context.Context, args Args) error {
+	if ofSound(a.o.Do) {
+		return a.sound(ctx, args.Percent)
+	}
 	media := strings.HasPrefix(a.o.Do, "media_")
 	volume := 0.0
 	var err error
@@ -61,7 +64,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	case a.o.Do == "open":
 		err = checkURL(args.URL, a.o.Schemes)
 	case a.o.Do == "media_volume":
-		volume, err = percent(args.Percent)
+		volume, err = percent(args.Percent, 100)
 	case (a.o.Do == "reboot" || a.o.Do == "poweroff") && a.uptime() < settled:
 		err = permanent{fmt.Errorf("%s: the machine has just started; this is refused for %s, so that an order that is delivered again can't make a loop", a.o.Do, settled)}
 	}

@@ -238,7 +238,7 @@ func TestPower(t *testing.T) {
 	if e := r.want("power false 50 discharging true", fields...); e["time_to_empty"] != 3500.0 || e["time_to_full"] != nil {
 		t.Error(e)
 	}
-	if got := strings.Join(describe(bus.Address, bus.Address), "\n"); !strings.Contains(got, "watch: [power]  # UPower, battery 50 %, discharging") {
+	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, usual), "\n"); !strings.Contains(got, "watch: [power]  # UPower, battery 50 %, discharging") {
 		t.Error(got)
 	}
 }
@@ -286,16 +286,19 @@ func TestABusThatIsStartedAgain(t *testing.T) {
 func TestAbsentThingsAreTroubleOnlyWhenNamed(t *testing.T) {
 	bus := desktoptest.NewBus(t)
 	logged(t, bus)
-	r := run(t, Options{Initial: true, SystemBus: bus.Address, SessionBus: bus.Address}, nil)
+	r := run(t, Options{Initial: true, SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, nil)
 	r.several("lock false", "sleep false", "idle false")
 	r.says("")
-	none := run(t, Options{SystemBus: "unix:path=/nowhere/bus", SessionBus: "unix:path=/nowhere/bus"}, nil)
+	none := run(t, Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: silent}, nil)
 	none.says("power: the message bus unix:path=/nowhere/bus doesn't answer")
+	none.says("camera: there is no camera; it is waited for")
+	none.says("microphone: there is no sound server")
 }
 
 // TestNothingIsLeftOver runs everything, and ends it.
 func TestNothingIsLeftOver(t *testing.T) {
-	bus, display := desktoptest.NewBus(t), desktoptest.NewDisplay(t)
+	bus, display, server := desktoptest.NewBus(t), desktoptest.NewDisplay(t), desktoptest.NewSound(t, "pulseaudio")
+	server.Sink("one", "One")
 	logged(t, bus)
 	count := func() (goroutines, files int) {
 		list, err := os.ReadDir("/proc/self/fd")
@@ -305,9 +308,12 @@ func TestNothingIsLeftOver(t *testing.T) {
 		return runtime.NumGoroutine(), len(list)
 	}
 	once := func() {
-		all := run(t, Options{Watch: append([]string{"window"}, common...), Initial: true, SystemBus: bus.Address, SessionBus: bus.Address, Display: display.Name}, nil)
+		all := run(t, Options{Watch: append([]string{"window"}, common...), Initial: true, SystemBus: bus.Address, SessionBus: bus.Address, Display: display.Name, SoundServer: server.Socket}, nil)
 		x := run(t, Options{Watch: []string{"idle"}, IdleAfter: time.Hour, Initial: true, Display: display.Name}, nil)
-		all.several("lock false", "sleep false", "idle false")
+		all.several("lock false", "sleep false", "idle false", "volume false", "microphone false")
+		if err := orderOf(t, "volume", server.Socket); err != nil {
+			t.Fatal(err)
+		}
 		x.several("idle false")
 		all.stop()
 		x.stop()

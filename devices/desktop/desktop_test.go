@@ -22,6 +22,9 @@ func TestMistakesInOptions(t *testing.T) {
 		"a display without colon":   {Options{Display: "0"}.Check(), "display"},
 		"an address":                {Options{SystemBus: "unix:path=/x"}.Check(), ""},
 		"a path as address":         {Options{SessionBus: "/run/user/0/bus"}.Check(), "session_bus"},
+		"a sound server":            {Options{SoundServer: "/run/user/1000/pulse/native"}.Check(), ""},
+		"one far away":              {Options{SoundServer: "tcp:pi:4713"}.Check(), "sound_server"},
+		"one far away, of an order": {ActionOptions{Do: "mute", SoundServer: "pi"}.Check(), "sound_server"},
 		"an action":                 {ActionOptions{Do: "open", Schemes: []string{"spotify"}}.Check(), ""},
 		"schemes of none":           {ActionOptions{Do: "lock", Schemes: []string{"spotify"}}.Check(), "schemes"},
 		"a scheme with colon":       {ActionOptions{Do: "open", Schemes: []string{"spotify:"}}.Check(), "schemes"},
@@ -40,7 +43,7 @@ func TestMistakesInOptions(t *testing.T) {
 }
 
 func TestWhatNeedsApproval(t *testing.T) {
-	for do, want := range map[string]string{"lock": "power:lock", "suspend": "power:suspend", "reboot": "power:reboot", "open": "exec:xdg-open", "media_play": ""} {
+	for do, want := range map[string]string{"lock": "power:lock", "suspend": "power:suspend", "reboot": "power:reboot", "open": "exec:xdg-open", "media_play": "", "volume": "", "toggle_mute": "", "microphone_mute": ""} {
 		if got := strings.Join(ActionOptions{Do: do}.Access(), " "); got != want {
 			t.Errorf("%s: %s", do, got)
 		}
@@ -88,8 +91,27 @@ func TestPercent(t *testing.T) {
 		v    any
 		want float64 // -1: an error
 	}{{30, 30}, {int64(0), 0}, {99.5, 99.5}, {"40", 40}, {nil, -1}, {101, -1}, {-1, -1}, {math.NaN(), -1}, {"loud", -1}, {true, -1}} {
-		if got, err := percent(c.v); (err != nil) != (c.want < 0) || err == nil && got != c.want {
+		if got, err := percent(c.v, 100); (err != nil) != (c.want < 0) || err == nil && got != c.want {
 			t.Errorf("%v: %v %v", c.v, got, err)
+		}
+	}
+}
+
+func TestStep(t *testing.T) {
+	for _, c := range []struct {
+		v        any
+		want     float64
+		relative bool
+		err      string
+	}{
+		{30, 30, false, ""}, {"150", 150, false, ""}, {"+5", 5, true, ""}, {"-5.5", -5.5, true, ""}, {"-0", 0, true, ""},
+		{-5, 0, false, `"-5" is no number from 0 to 150, nor a step as the text "+5" or "-5"`}, {151, 0, false, "no number"}, {nil, 0, false, "percent is missing"},
+		{"+", 0, false, "no step"}, {"--5", 0, false, "no step"}, {"+-5", 0, false, "no step"}, {"+151", 0, false, "no step"}, {"-NaN", 0, false, "no step"}, {"", 0, false, "no number"},
+	} {
+		n, relative, err := step(c.v)
+		switch {
+		case c.err == "" && (err != nil || n != c.want || relative != c.relative), c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+			t.Errorf("%v: %v %v %v", c.v, n, relative, err)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"log"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/jezek/xgb"
 )
@@ -26,22 +25,11 @@ var errWayland = errors.New("this is a Wayland session, which tells nobody the a
 // displayed runs f with a connection to the X server until ctx ends. f calls well when all is well, and returns when the
 // connection ended.
 func (s *Source) displayed(ctx context.Context, what string, f func(ctx context.Context, x *xgb.Conn, well func()) error) {
-	for pause := retryLeast; ctx.Err() == nil; pause = min(2*pause, retryMost) {
-		began := time.Now()
-		err := s.display(ctx, func(ctx context.Context, x *xgb.Conn) error {
+	kept(ctx, func() error {
+		return s.display(ctx, func(ctx context.Context, x *xgb.Conn) error {
 			return f(ctx, x, func() { s.trouble(what, nil) })
 		})
-		if ctx.Err() != nil {
-			return
-		}
-		s.trouble(what, err)
-		if time.Since(began) > retryMost {
-			pause = retryLeast
-		}
-		if !wait(ctx, pause) {
-			return
-		}
-	}
+	}, func(err error) { s.trouble(what, err) })
 }
 
 // display connects and runs f. Events that f leaves are thrown away afterwards, so that the library can end.

@@ -25,15 +25,16 @@ const (
 	daemon     = "org.freedesktop.DBus"
 )
 
-// watch is one thing that is watched on a bus, across its connections.
+// watch is one thing that is watched, across connections. What is watched elsewhere than on a bus has but what, settle, wake
+// and began.
 type watch struct {
 	what     string
-	names    []string // of its services
-	prefix   string   // or the beginning of their names
-	rules    []string // the signals it hears
-	optional bool     // no trouble when it is absent
-	start    bool     // the bus may start its services
-	settle   bool     // its signals come in bursts: they are read together
+	names    []string      // of its services
+	prefix   string        // or the beginning of their names
+	rules    []string      // the signals it hears
+	optional bool          // no trouble when it is absent
+	start    bool          // the bus may start its services
+	settle   time.Duration // its news come in bursts: what comes within this time is read together
 	w        watcher
 	wake     chan struct{} // the state is to be read again
 	began    bool          // it was read once
@@ -142,17 +143,24 @@ func shut(m *dbus.Message) {
 
 // connected keeps a connection for the watches until ctx ends.
 func (s *Source) connected(ctx context.Context, bus int, watches []*watch) {
-	for pause := retryLeast; ctx.Err() == nil; pause = min(2*pause, retryMost) {
-		began := time.Now()
-		err := s.connection(ctx, bus, watches)
-		if ctx.Err() != nil {
-			return
-		}
+	kept(ctx, func() error { return s.connection(ctx, bus, watches) }, func(err error) {
 		for _, w := range watches {
 			if !w.optional {
 				s.trouble(w.what, err)
 			}
 		}
+	})
+}
+
+// kept has something again and again until ctx ends, as a connection. ended hears why it ended.
+func kept(ctx context.Context, once func() error, ended func(error)) {
+	for pause := retryLeast; ctx.Err() == nil; pause = min(2*pause, retryMost) {
+		began := time.Now()
+		err := once()
+		if ctx.Err() != nil {
+			return
+		}
+		ended(err)
 		if time.Since(began) > retryMost {
 			pause = retryLeast
 		}
@@ -286,7 +294,7 @@ func (l *link) DeliverSignal(_, member string, sig *dbus.Signal) {
 	}
 }
 
-// follow reads a state, and again whenever it may have changed, as long as the connection lives.
+// follow has a state read as long as the connection lives.
 func (s *Source) follow(ctx context.Context, l *link, w *watch) {
 	if x, ok := w.w.(leaver); ok {
 		defer x.leave()
@@ -299,9 +307,14 @@ func (s *Source) follow(ctx context.Context, l *link, w *watch) {
 			}
 		}
 	}
+	s.repeat(ctx, w, func(first bool) error { return w.w.read(ctx, l, first) })
+}
+
+// repeat reads a state, and again whenever it may have changed, until ctx ends.
+func (s *Source) repeat(ctx context.Context, w *watch, read func(first bool) error) {
 	for {
 		again := make(<-chan time.Time)
-		err := w.w.read(ctx, l, !w.began)
+		err := read(!w.began)
 		switch gone := (absent{}); {
 		case ctx.Err() != nil:
 			return
@@ -317,7 +330,7 @@ func (s *Source) follow(ctx context.Context, l *link, w *watch) {
 		case <-ctx.Done():
 			return
 		case <-w.wake:
-			if w.settle && !wait(ctx, settle) {
+			if w.settle > 0 && !wait(ctx, w.settle) {
 				return
 			}
 		case <-again:

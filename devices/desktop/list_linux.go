@@ -7,18 +7,20 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
 // Describe lists what this machine has of a desktop, as it is written in a file. It takes two seconds at most.
-func Describe() []string { return describe("", "") }
+func Describe() []string { return describe(Options{}, usual) }
 
-func describe(systemBus, sessionBus string) []string {
+func describe(o Options, at places) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
 	var out []string
-	if conn, err := dial(ctx, system, systemBus); err != nil {
+	if conn, err := dial(ctx, system, o.SystemBus); err != nil {
 		out = append(out, "# "+err.Error())
 	} else {
 		defer conn.Close()
@@ -42,7 +44,7 @@ func describe(systemBus, sessionBus string) []string {
 			out = append(out, "watch: [network]  # NetworkManager, "+networkState(state))
 		}
 	}
-	if conn, err := dial(ctx, session, sessionBus); err != nil {
+	if conn, err := dial(ctx, session, o.SessionBus); err != nil {
 		out = append(out, "# "+err.Error())
 	} else {
 		defer conn.Close()
@@ -53,6 +55,35 @@ func describe(systemBus, sessionBus string) []string {
 	}
 	if d := os.Getenv("DISPLAY"); d != "" && os.Getenv("WAYLAND_DISPLAY") == "" {
 		out = append(out, fmt.Sprintf("display: %q  # X11: window and idle_after", d))
+	}
+	out = append(out, describeSound(ctx, o.SoundServer)...)
+	for _, name := range at.videos() {
+		text := "watch: [camera]  # " + filepath.Join(at.dev, name)
+		if said, err := os.ReadFile(filepath.Join(at.sys, name, "name")); err == nil {
+			text += ", " + short(strings.TrimSpace(string(said)))
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+func describeSound(ctx context.Context, address string) (out []string) {
+	c, err := dialSound(ctx, address, nil)
+	if err != nil {
+		return []string{"# " + strings.ReplaceAll(err.Error(), "\n", "; ")}
+	}
+	defer c.Close()
+	muted := func(on bool) string {
+		if on {
+			return ", muted"
+		}
+		return ""
+	}
+	if d, err := sink(ctx, c); err == nil {
+		out = append(out, fmt.Sprintf("watch: [volume]  # %s, %d %%%s", short(d.Description), level(d.Volumes), muted(d.Muted)))
+	}
+	if d, err := source(ctx, c); err == nil {
+		out = append(out, fmt.Sprintf("watch: [microphone]  # %s%s", short(d.Description), muted(d.Muted)))
 	}
 	return out
 }

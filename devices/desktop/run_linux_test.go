@@ -53,10 +53,25 @@ type running struct {
 	stop   func()
 }
 
+// nowhere is the address of what isn't there.
+const nowhere = "unix:path=/nowhere/bus"
+
+const silent = "unix:/nowhere/native"
+
+// run runs a source on a machine without a camera.
 func run(t *testing.T, o Options, gate chan struct{}) *running {
+	t.Helper()
+	return runIn(t, o, gate, places{dev: t.TempDir(), proc: "/proc", udev: "/nowhere", sys: "/nowhere"})
+}
+
+func runIn(t *testing.T, o Options, gate chan struct{}, at places) *running {
 	t.Helper()
 	r := &running{t: t, env: &fakeEnv{}, events: make(chan map[string]any, 1000), gate: gate}
 	s := New(o, r.env)
+	s.places = at
+	if s.camera != nil {
+		s.camera.settle = 150 * time.Millisecond // the tests have no time
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -158,7 +173,7 @@ func (r *running) several(want ...string) {
 	for range want {
 		select {
 		case e := <-r.events:
-			got = append(got, words(e, map[string]string{"lock": "locked", "sleep": "asleep", "idle": "idle"}[e["what"].(string)]))
+			got = append(got, words(e, map[string]string{"lock": "locked", "sleep": "asleep", "idle": "idle", "volume": "muted", "microphone": "in_use"}[e["what"].(string)]))
 		case <-time.After(desktoptest.Patience):
 			r.t.Fatalf("got only %q, want %q; trouble: %s", got, want, r.env.trouble())
 		}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/devices/desktop/pulse"
 )
 
 // Source watches a desktop. It is used once: New, Run.
@@ -19,7 +21,10 @@ type Source struct {
 	o   Options
 	env Env
 
-	buses [2][]*watch // of the system and of the session
+	buses  [2][]*watch // of the system and of the session
+	sounds []*sound    // of the sound server
+	camera *watch      // nil when it isn't watched
+	places places
 
 	turn sync.Mutex                // held while an event is emitted: one after the other
 	told map[string]map[string]any // what was told last, by what and player
@@ -39,7 +44,7 @@ const (
 
 // New makes a source; the options were checked.
 func New(o Options, env Env) *Source {
-	s := &Source{o: o, env: env, told: map[string]map[string]any{}, troubles: map[string]error{}}
+	s := &Source{o: o, env: env, told: map[string]map[string]any{}, troubles: map[string]error{}, places: usual}
 	on := func(bus int, w *watch) {
 		w.wake, w.start = make(chan struct{}, 1), len(o.Watch) > 0
 		s.buses[bus] = append(s.buses[bus], w)
@@ -63,11 +68,17 @@ func New(o Options, env Env) *Source {
 				on(system, &watch{what: what, names: []string{logind}, rules: []string{sessions}, w: idle{s}})
 			}
 		case "power":
-			on(system, &watch{what: what, names: []string{upower}, rules: []string{"sender='" + upower + "',path_namespace='/org/freedesktop/UPower'" + properties}, settle: true, w: power{s}})
+			on(system, &watch{what: what, names: []string{upower}, rules: []string{"sender='" + upower + "',path_namespace='/org/freedesktop/UPower'" + properties}, settle: settle, w: power{s}})
 		case "network":
-			on(system, &watch{what: what, names: []string{networks}, rules: []string{"sender='" + networks + "',path='" + networksPath + "'"}, settle: true, w: network{s}})
+			on(system, &watch{what: what, names: []string{networks}, rules: []string{"sender='" + networks + "',path='" + networksPath + "'"}, settle: settle, w: network{s}})
 		case "media":
-			on(session, &watch{what: what, prefix: players, rules: []string{"path='" + string(playerPath) + "'" + properties}, settle: true, w: &media{s: s}})
+			on(session, &watch{what: what, prefix: players, rules: []string{"path='" + string(playerPath) + "'" + properties}, settle: settle, w: &media{s: s}})
+		case "volume":
+			s.sounds = append(s.sounds, &sound{watch: heard(what), kinds: pulse.Sinks | pulse.Servers, read: s.volume})
+		case "microphone":
+			s.sounds = append(s.sounds, &sound{watch: heard(what), kinds: pulse.Sources | pulse.Recordings | pulse.Servers, read: s.microphone})
+		case "camera":
+			s.camera = &watch{what: what, settle: glance, wake: make(chan struct{}, 1)}
 		}
 	}
 	return s
@@ -83,6 +94,12 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 		if len(watches) > 0 {
 			tasks.Go(func() { s.connected(inner, bus, watches) })
 		}
+	}
+	if len(s.sounds) > 0 {
+		tasks.Go(func() { s.sounding(inner) })
+	}
+	if s.camera != nil {
+		tasks.Go(func() { s.filming(inner) })
 	}
 	for _, what := range s.o.watched() {
 		switch {

@@ -1,0 +1,293 @@
+// This file is the cameras: the kernel tells when one is opened or closed (inotify), and /proc who has it open. None is opened
+// to see that.
+
+package desktop
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// glance is how long a camera has to be open until it is told: a program that only looks for cameras opens each for a moment.
+const glance = 500 * time.Millisecond
+
+// places are the folders where cameras and who uses them can be seen.
+type places struct{ dev, proc, udev, sys string }
+
+var usual = places{"/dev", "/proc", "/run/udev/data", "/sys/class/video4linux"}
+
+// node is which device a file is; of a file that is none, which file.
+type node struct{ dev, ino, rdev uint64 }
+
+func nodeOf(path string) (n node, ok bool) {
+	var st unix.Stat_t
+	switch {
+	case unix.Stat(path, &st) != nil:
+		return n, false
+	case st.Mode&unix.S_IFMT == unix.S_IFCHR:
+		return node{rdev: uint64(st.Rdev)}, true
+	}
+	return node{dev: uint64(st.Dev), ino: st.Ino}, true
+}
+
+// numbered is the number of a name as video0; -1 of others.
+func numbered(name string) int {
+	digits, ok := strings.CutPrefix(name, "video")
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil || n < 0 || n > 1<<20 || strconv.Itoa(n) != digits {
+		return -1
+	}
+	return n
+}
+
+// videos are the names of what could be cameras, by their numbers: those that udev doesn't call something else, as a codec or
+// the metadata of a camera.
+func (p places) videos() []string {
+	d, err := os.Open(p.dev)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	all, _ := d.Readdirnames(-1)
+	all = slices.DeleteFunc(all, func(name string) bool { return numbered(name) < 0 || !p.captures(name) })
+	slices.SortFunc(all, func(a, b string) int { return numbered(a) - numbered(b) })
+	return all
+}
+
+// captures reports whether a device gives pictures, as udev found out by asking it (v4l_id); true when udev doesn't know it.
+func (p places) captures(name string) bool {
+	n, ok := nodeOf(filepath.Join(p.dev, name))
+	if !ok {
+		return false
+	}
+	f, err := os.Open(filepath.Join(p.udev, fmt.Sprintf("c%d:%d", unix.Major(n.rdev), unix.Minor(n.rdev))))
+	if n.rdev == 0 || err != nil {
+		return true
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, 64<<10))
+	_, can, known := bytes.Cut(text, []byte("\nE:ID_V4L_CAPABILITIES="))
+	can, _, _ = bytes.Cut(can, []byte("\n"))
+	return !known || bytes.Contains(can, []byte(":capture:"))
+}
+
+// holder is a process that has a camera open.
+type holder struct{ camera, app string }
+
+// holders are the processes that have one of the cameras open, as far as they can be seen: this user's own, for root all.
+func (p places) holders(ctx context.Context, cameras []string) (out []holder, all bool) {
+	nodes := map[node]string{}
+	for _, name := range cameras {
+		if n, ok := nodeOf(filepath.Join(p.dev, name)); ok {
+			nodes[n] = name
+		}
+	}
+	list, err := readNames(p.proc)
+	for _, pid := range list {
+		if _, err := strconv.Atoi(pid); err != nil || ctx.Err() != nil {
+			continue
+		}
+		dir := filepath.Join(p.proc, pid, "fd")
+		files, err := readNames(dir)
+		if pid == "1" && err == nil {
+			all = true // who may see this one may see every one
+		}
+		for _, f := range files {
+			path := filepath.Join(dir, f)
+			target, err := os.Readlink(path)
+			if err != nil || !strings.HasPrefix(filepath.Base(target), "video") {
+				continue
+			}
+			n, _ := nodeOf(path)
+			if camera := nodes[n]; camera != "" {
+				out = append(out, holder{camera, p.program(pid)})
+				break
+			}
+		}
+	}
+	return out, all && err == nil
+}
+
+func readNames(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+// program is a process's name. The kernel keeps 15 bytes of it; when it is longer the file of the program knows.
+func (p places) program(pid string) string {
+	text, _ := os.ReadFile(filepath.Join(p.proc, pid, "comm"))
+	name := strings.TrimSpace(string(text))
+	if exe, err := os.Readlink(filepath.Join(p.proc, pid, "exe")); err == nil && len(name) == 15 && strings.HasPrefix(filepath.Base(exe), name) {
+		name = strings.TrimSuffix(filepath.Base(exe), " (deleted)")
+	}
+	return short(name)
+}
+
+// filming keeps watch over the cameras until ctx ends.
+func (s *Source) filming(ctx context.Context) {
+	kept(ctx, func() error { return s.cameras(ctx) }, func(err error) { s.trouble(s.camera.what, err) })
+}
+
+// inotify is the kernel's word on cameras.
+type inotify struct {
+	f      *os.File
+	fd     int // of f, whose Fd would make it block
+	places places
+
+	mu     sync.Mutex
+	names  map[int32]string // by the number of the watch
+	open   map[string]bool  // whether the last that happened to it was an opening
+	denied error            // why one can't be watched
+}
+
+// cameras watches until ctx ends, or something is wrong.
+func (s *Source) cameras(ctx context.Context) error {
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	switch {
+	case errors.Is(err, syscall.EMFILE):
+		return errors.New("too much is watched on this machine: raise fs.inotify.max_user_instances with sysctl")
+	case err != nil:
+		return fmt.Errorf("cameras can't be watched: %w", err)
+	}
+	in := &inotify{f: os.NewFile(uintptr(fd), "inotify"), fd: fd, places: s.places, names: map[int32]string{}, open: map[string]bool{}}
+	alive, cancel := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	defer func() { cancel(); in.f.Close(); tasks.Wait() }()
+	// Rights are given to a new device a little after its birth.
+	if _, err := unix.InotifyAddWatch(fd, s.places.dev, unix.IN_CREATE|unix.IN_DELETE|unix.IN_ATTRIB|unix.IN_MOVE|unix.IN_ONLYDIR); err != nil {
+		return fmt.Errorf("%s can't be watched: %w", s.places.dev, err)
+	}
+	list, _ := readNames(s.places.dev)
+	for _, name := range list {
+		in.add(name)
+	}
+	tasks.Go(func() {
+		s.repeat(alive, s.camera, func(first bool) error { return s.filmed(alive, in, first) })
+	})
+	stop := context.AfterFunc(ctx, func() { _ = in.f.SetReadDeadline(time.Now()) })
+	defer stop()
+	return in.read(s.camera.poke)
+}
+
+// add has a camera watched.
+func (in *inotify) add(name string) {
+	if numbered(name) < 0 {
+		return
+	}
+	path := filepath.Join(in.places.dev, name)
+	wd, err := unix.InotifyAddWatch(in.fd, path, unix.IN_OPEN|unix.IN_CLOSE)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case err == nil:
+		in.names[int32(wd)] = name
+	case errors.Is(err, syscall.EACCES):
+		in.denied = absent{fmt.Sprintf("no permission for %s: the user that runs postbus has to be in the group video", path)}
+	case !errors.Is(err, syscall.ENOENT):
+		in.denied = fmt.Errorf("%s can't be watched: %w", path, err)
+	}
+}
+
+// read takes what the kernel says (inotify(7)) until the file is closed or its time is up.
+func (in *inotify) read(poke func()) error {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := in.f.Read(buf)
+		if err != nil {
+			return err
+		}
+		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+			wd, mask := int32(binary.NativeEndian.Uint32(b)), binary.NativeEndian.Uint32(b[4:])
+			size := int(binary.NativeEndian.Uint32(b[12:]))
+			b = b[unix.SizeofInotifyEvent:]
+			name, _, _ := strings.Cut(string(b[:min(size, len(b))]), "\x00")
+			b = b[min(size, len(b)):]
+			if in.note(wd, mask, name) {
+				poke()
+			}
+		}
+	}
+}
+
+// note takes a piece of news and reports whether it concerns cameras.
+func (in *inotify) note(wd int32, mask uint32, name string) bool {
+	if mask&(unix.IN_CREATE|unix.IN_ATTRIB|unix.IN_MOVED_TO) != 0 {
+		in.add(name)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	camera := in.names[wd]
+	switch {
+	case mask&unix.IN_Q_OVERFLOW != 0: // something was missed
+		clear(in.open)
+		return true
+	case mask&unix.IN_IGNORED != 0:
+		delete(in.names, wd)
+		delete(in.open, camera)
+	case mask&(unix.IN_DELETE|unix.IN_MOVED_FROM) != 0 && numbered(name) >= 0:
+		in.denied = nil
+	case mask&unix.IN_OPEN != 0:
+		in.open[camera] = true
+	case mask&unix.IN_CLOSE != 0:
+		delete(in.open, camera)
+	}
+	return camera != "" || numbered(name) >= 0
+}
+
+// filmed tells which cameras are in use: one that somebody is seen to have open, and, when not all processes can be seen, one
+// to which the last that happened was an opening.
+func (s *Source) filmed(ctx context.Context, in *inotify, first bool) error {
+	videos := s.places.videos()
+	seen, all := s.places.holders(ctx, videos)
+	in.mu.Lock()
+	denied := in.denied
+	if len(in.names) > 0 {
+		denied = nil
+	}
+	used, apps := map[string]bool{}, map[string]bool{}
+	for _, name := range videos {
+		used[name] = !all && in.open[name]
+	}
+	in.mu.Unlock()
+	for _, h := range seen {
+		used[h.camera] = true
+		if h.app != "" {
+			apps[h.app] = true
+		}
+	}
+	f := map[string]any{"what": "camera", "in_use": false, "apps": names(apps), "device": nil}
+	for _, name := range videos {
+		if f["device"] == nil || used[name] && f["in_use"] == false {
+			f["device"] = filepath.Join(s.places.dev, name)
+		}
+		f["in_use"] = f["in_use"] == true || used[name]
+	}
+	if len(videos) == 0 && denied == nil {
+		denied = absent{"there is no camera; it is waited for"}
+	}
+	if denied != nil && first {
+		return denied
+	}
+	if err := s.tell(ctx, first, f); err != nil {
+		return err
+	}
+	return denied
+}

@@ -1,0 +1,81 @@
+// This file is where a sound server is, and the cookie that it may ask for.
+
+package pulse
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Socket is the path of an address: that of unix:/path or /path, which are the only ones that are supported.
+func Socket(address string) (string, error) {
+	path := strings.TrimPrefix(address, "unix:")
+	if !strings.HasPrefix(path, "/") {
+		return "", fmt.Errorf("%.80q is no unix socket; only unix:/path and /path are supported, no sound server of another machine", address)
+	}
+	if len(path) > 107 { // unix(7)
+		return "", fmt.Errorf("%.80q… is longer than the path of a socket can be", path)
+	}
+	return path, nil
+}
+
+// Find is the socket of this user's sound server: by $PULSE_SERVER, of which the first unix socket counts, or the usual place.
+// The file client.conf isn't read.
+func Find() (string, error) {
+	if named := strings.Fields(os.Getenv("PULSE_SERVER")); len(named) > 0 {
+		var first error
+		for _, a := range named {
+			path, err := Socket(a)
+			if err == nil {
+				return path, nil
+			}
+			if first == nil {
+				first = fmt.Errorf("$PULSE_SERVER: %w", err)
+			}
+		}
+		return "", first
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "pulse", "native"), nil
+	}
+	return fmt.Sprintf("/run/user/%d/pulse/native", os.Getuid()), nil
+}
+
+// Cookie is this user's cookie; empty when there is none, which a server of the same user doesn't mind.
+func Cookie() ([]byte, error) {
+	home := os.Getenv("HOME")
+	places := []string{filepath.Join(home, ".config/pulse/cookie"), filepath.Join(home, ".pulse-cookie")}
+	if p := os.Getenv("PULSE_COOKIE"); p != "" {
+		places = []string{p}
+	} else if home == "" {
+		return nil, nil
+	}
+	for _, p := range places {
+		b, err := read256(p)
+		if err == nil {
+			return b, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("the cookie of the sound server: %w", err)
+		}
+	}
+	return nil, nil
+}
+
+// read256 reads a cookie's 256 bytes.
+func read256(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, 256)
+	n, err := f.Read(b)
+	if n == 0 && err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return b[:n], nil
+}

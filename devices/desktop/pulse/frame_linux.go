@@ -1,0 +1,255 @@
+// This file is the bytes: frames, and the tagged values in them.
+
+package pulse
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+const (
+	headSize = 20      // length, channel, offset (2), flags
+	maxFrame = 1 << 20 // of a body
+	maxText  = 64 << 10
+	maxList  = 4096
+	none     = 1<<32 - 1 // no index; and the channel of what isn't sound
+)
+
+// The types of values.
+const (
+	tagString  = 't'
+	tagNull    = 'N' // a string that is none, and the end of properties
+	tagU32     = 'L'
+	tagU8      = 'B'
+	tagU64     = 'R'
+	tagS64     = 'r'
+	tagSpec    = 'a'
+	tagBytes   = 'x'
+	tagTrue    = '1'
+	tagFalse   = '0'
+	tagUsec    = 'U'
+	tagMap     = 'm'
+	tagVolumes = 'v'
+	tagList    = 'P'
+	tagFormat  = 'f'
+)
+
+// limits is what a reader can be told of how long it may wait, as a net.Conn.
+type limits interface{ SetReadDeadline(t time.Time) error }
+
+// readFrame reads the body of one frame. It waits for its beginning as long as it takes, for the rest not long. The slice
+// is the caller's.
+func readFrame(r *bufio.Reader, c limits) ([]byte, error) {
+	if _, err := r.Peek(1); err != nil {
+		return nil, err
+	}
+	if c != nil {
+		_ = c.SetReadDeadline(time.Now().Add(rest))
+		defer c.SetReadDeadline(time.Time{})
+	}
+	var head [headSize]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, fmt.Errorf("in the middle of a frame: %w", err)
+	}
+	length, channel, flags := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:]), binary.BigEndian.Uint32(head[16:])
+	switch {
+	case length > maxFrame:
+		return nil, fmt.Errorf("a frame of %d bytes, more than %d", length, maxFrame)
+	case channel != none:
+		return nil, errors.New("sound, which wasn't asked for")
+	case flags != 0:
+		return nil, fmt.Errorf("a frame in shared memory (flags %#x), which wasn't agreed on", flags)
+	}
+	body := make([]byte, length)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return nil, fmt.Errorf("in the middle of a frame: %w", err)
+	}
+	return body, nil
+}
+
+// reading takes values from a body. After a mistake all are zero, and err says what it was.
+type reading struct {
+	b   []byte
+	at  int
+	err error
+}
+
+func (r *reading) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf("byte %d: "+format, append([]any{r.at}, args...)...)
+	}
+}
+
+// more reports whether there is anything left.
+func (r *reading) more() bool { return r.err == nil && r.at < len(r.b) }
+
+// take takes n bytes; zeros when there aren't so many, which are then few.
+func (r *reading) take(n int) []byte {
+	if r.err == nil && (n < 0 || n > len(r.b)-r.at) {
+		r.fail("%d bytes are missing", n-(len(r.b)-r.at))
+	}
+	if r.err != nil {
+		return make([]byte, min(max(n, 0), 8))
+	}
+	b := r.b[r.at : r.at+n]
+	r.at += n
+	return b
+}
+
+// tag takes the type of a value, which must be this one.
+func (r *reading) tag(want byte) {
+	if got := r.take(1)[0]; r.err == nil && got != want {
+		r.at--
+		r.fail("a value of type %q instead of %q", got, want)
+	}
+}
+
+func (r *reading) raw32() uint32 { return binary.BigEndian.Uint32(r.take(4)) }
+
+func (r *reading) u32() uint32 { r.tag(tagU32); return r.raw32() }
+func (r *reading) u8() byte    { r.tag(tagU8); return r.take(1)[0] }
+func (r *reading) usec()       { r.tag(tagUsec); r.take(8) }
+func (r *reading) spec()       { r.tag(tagSpec); r.take(6) }
+
+func (r *reading) bool() bool {
+	switch got := r.take(1)[0]; got {
+	case tagTrue:
+		return true
+	case tagFalse:
+		return false
+	default:
+		r.fail("a value of type %q instead of a boolean", got)
+		return false
+	}
+}
+
+// text takes a string; one that is none is empty.
+func (r *reading) text() string {
+	switch got := r.take(1)[0]; got {
+	case tagNull:
+		return ""
+	case tagString:
+	default:
+		r.fail("a value of type %q instead of a text", got)
+		return ""
+	}
+	for i, c := range r.b[r.at:min(len(r.b), r.at+maxText+1)] {
+		if c == 0 {
+			return string(r.take(i + 1)[:i])
+		}
+	}
+	r.fail("a text without an end, or of more than %d bytes", maxText)
+	return ""
+}
+
+// channelMap skips which channel is where.
+func (r *reading) channelMap() { r.tag(tagMap); r.take(int(r.take(1)[0])) }
+
+// volumes takes one number for each channel.
+func (r *reading) volumes() []uint32 {
+	r.tag(tagVolumes)
+	n := int(r.take(1)[0])
+	var out []uint32
+	for range n {
+		if v := r.raw32(); r.err == nil {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// properties takes a list of properties; those that are no text are left out.
+func (r *reading) properties() map[string]string {
+	r.tag(tagList)
+	out := map[string]string{}
+	for range maxList {
+		if r.err != nil {
+			return nil
+		}
+		if r.at < len(r.b) && r.b[r.at] == tagNull {
+			r.at++
+			return out
+		}
+		key := r.text()
+		n := r.u32()
+		r.tag(tagBytes)
+		if m := r.raw32(); r.err == nil && (n != m || n > maxText) {
+			r.fail("a property of %d or %d bytes", n, m)
+		}
+		if value := r.take(int(n)); r.err == nil && len(value) > 0 && value[len(value)-1] == 0 {
+			out[key] = strings.TrimRight(string(value), "\x00")
+		}
+	}
+	r.fail("more than %d properties", maxList)
+	return nil
+}
+
+// format skips how samples are encoded.
+func (r *reading) format() { r.tag(tagFormat); r.u8(); r.properties() }
+
+// writing puts values together.
+type writing struct{ b []byte }
+
+// command begins an order, with the number of its answer.
+func command(op, tag uint32) *writing {
+	w := &writing{make([]byte, headSize, 128)}
+	binary.BigEndian.PutUint32(w.b[4:], none)
+	return w.u32(op).u32(tag)
+}
+
+func (w *writing) u32(n uint32) *writing {
+	w.b = binary.BigEndian.AppendUint32(append(w.b, tagU32), n)
+	return w
+}
+
+func (w *writing) bool(on bool) *writing {
+	if on {
+		w.b = append(w.b, tagTrue)
+	} else {
+		w.b = append(w.b, tagFalse)
+	}
+	return w
+}
+
+// text puts a string; an empty one is none. What follows a zero byte can't be said and is left out.
+func (w *writing) text(s string) *writing {
+	if s, _, _ = strings.Cut(s, "\x00"); s == "" {
+		w.b = append(w.b, tagNull)
+		return w
+	}
+	w.b = append(append(append(w.b, tagString), s...), 0)
+	return w
+}
+
+func (w *writing) bytes(b []byte) *writing {
+	w.b = append(binary.BigEndian.AppendUint32(append(w.b, tagBytes), uint32(len(b))), b...)
+	return w
+}
+
+func (w *writing) volumes(v []uint32) *writing {
+	w.b = append(w.b, tagVolumes, byte(len(v)))
+	for _, n := range v {
+		w.b = binary.BigEndian.AppendUint32(w.b, n)
+	}
+	return w
+}
+
+// property puts a list with one property.
+func (w *writing) property(key, value string) *writing {
+	w.b = append(w.b, tagList)
+	b := append([]byte(value), 0)
+	w.text(key).u32(uint32(len(b))).bytes(b)
+	w.b = append(w.b, tagNull)
+	return w
+}
+
+// frame is all of it.
+func (w *writing) frame() []byte {
+	binary.BigEndian.PutUint32(w.b, uint32(len(w.b)-headSize))
+	return w.b
+}
