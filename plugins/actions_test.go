@@ -111,11 +111,16 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 
 func TestOldOrdersExpire(t *testing.T) {
 	w := newWorld(t, Options{})
-	lost := w.subscribe("$bus/lost")
+	lost, dead := w.subscribe("$bus/lost"), w.subscribe("$bus/dead/a")
 	w.write("a.yaml", strings.Replace(strings.Replace(noting, "expires: 1h", "expires: 1s", 1), "attempts: 5", "attempts: 1000", 1))
 	w.is("a", StateRunning)
 	w.refuse(func(probeArgs) error { return errors.New("away") })
-	w.probes.post(t, "a", map[string]any{"value": 1})
+	for range 2 { // one that is tried until it is too old, and one behind it
+		w.probes.post(t, "a", map[string]any{"value": 1})
+	}
+	if d := decode(t, dead.next().Payload); d["error"] != "older than 1s: away" || d["attempts"].(float64) < 1 {
+		t.Errorf("%v", d)
+	}
 	for sum := 0.0; sum < 1; {
 		d := decode(t, lost.next().Payload)
 		if d["reason"] != "expired" {

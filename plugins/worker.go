@@ -107,10 +107,14 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 	if err != nil {
 		return w.bury(ctx, o, err, 0)
 	}
+	var failed error
 	wait := w.spec.retry.least
 	for attempt := 1; ; attempt++ {
 		if w.spec.expires > 0 && time.Since(o.At) > w.spec.expires+time.Second { // the queue counts whole seconds
 			w.p.mapper.count.expired.Add(1)
+			if failed != nil {
+				return w.bury(ctx, o, fmt.Errorf("older than %s: %w", w.spec.expires, failed), attempt-1)
+			}
 			w.p.traceText(w.spec.key, "expired: the order is older than "+w.spec.expires.String())
 			w.p.s.bus.ReportLoss(cursorName(w.p.id, w.spec.key), "expired", 1)
 			w.note(nil, 0)
@@ -126,6 +130,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		failed = err
 		w.note(err, attempt)
 		w.p.mapper.count.failed.Add(1)
 		w.p.mapper.fail(fmt.Errorf("%s: %w", w.spec.key, err))

@@ -54,7 +54,7 @@ func (m *Main) printPlugins(body []byte) error {
 	fmt.Fprintln(w, "PLUGIN\tSTATE\tIN\tFILTERED\tERRORS\tDROPPED\tPUBLISHED\tDONE\tWHY")
 	for _, p := range list {
 		c := p.Counters
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", oneLine(p.ID), p.State, c.In, c.Filtered, c.Errors, c.Dropped, c.Published, c.Done, oneLine(why(&p)))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", oneLine(p.ID), p.State, c.In, c.Filtered, c.Errors, c.Dropped+c.Expired+c.Dead+c.Missed, c.Published, c.Done, oneLine(why(&p)))
 	}
 	if err := w.Flush(); err != nil {
 		return err
