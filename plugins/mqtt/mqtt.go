@@ -5,6 +5,7 @@
 //   - Source: every event that matches one of the filters becomes an event of the plugin, in the bus's order, at least once: the plugin's
 //     place in the journal moves on when what the mapping made of it is durable, and is kept across restarts.
 //   - A topic that matches two filters comes once.
+//   - A plugin can't feed itself: what it publishes does not come back to it, unless the file says so (as MQTT's No Local).
 //   - Action: the publish is acknowledged when it is durable.
 //
 // It knows nothing of connections: it asks postbus for events. Another broker is the kind `bridge`.
@@ -33,12 +34,13 @@ var Sample string
 // About is what the source does, for the documentation.
 const About = "Takes the events of this bus whose topics match: at least once, in order, and also those that came while the plugin was away. " +
 	"`event.topic` is the topic's levels, so that `event.topic[1]` is the second; `event.json` is the payload when it is JSON. The plugin's place moves on " +
-	"when what it made of an event is durable. For another broker's topics there is `bridge`."
+	"when what it made of an event is durable. What the plugin published itself does not come back to it. For another broker's topics there is `bridge`."
 
 // Options of the source.
 type Options struct {
 	Topics   []string `key:"topics" doc:"topic filters, where + is one level and # all that follow; $bus/# and $SYS/# have to be named" need:"yes"`
 	Retained bool     `key:"retained" doc:"take the retained events that are there when the plugin first subscribes"`
+	Own      bool     `key:"own" doc:"take what this plugin published itself, too: without a when that ends it, it goes round for ever"`
 }
 
 // Defaults returns the options of a file that sets none.
@@ -119,6 +121,7 @@ type Event struct {
 // Env is what the source needs of postbus.
 type Env interface {
 	Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error
+	Source() string // the name by which the bus knows this plugin's events
 }
 
 // Source takes events. It is used once.
@@ -142,7 +145,7 @@ func (s *Source) Stream(ctx context.Context, post Post) error {
 			done(err) // one before it was refused: nothing after it may be taken
 			return
 		}
-		if !s.o.Retained && fromSubscribing(m) {
+		if stored := fromSubscribing(m); stored && !s.o.Retained || !stored && !s.o.Own && m["source"] == s.env.Source() {
 			done(nil)
 			return
 		}

@@ -36,6 +36,8 @@ func (e *fakeEnv) Consume(ctx context.Context, name string, filters []string, ea
 	return ctx.Err()
 }
 
+func (e *fakeEnv) Source() string { return "plugin:me" }
+
 func (e *fakeEnv) Publish(_ context.Context, topic string, payload []byte, qos int, retain bool) error {
 	e.got = append(e.got, fmt.Sprintf("%s %s %d %v", topic, payload, qos, retain))
 	return e.fail
@@ -153,6 +155,29 @@ func TestRetained(t *testing.T) {
 		})
 		if fmt.Sprint(got) != c.want || env.acked[0] != nil {
 			t.Errorf("%v: %v, %v", c.retained, got, env.acked)
+		}
+	}
+}
+
+// TestOwn: without it, topics: [home/#] and topic: home/x would be a loop that writes to the disk for ever.
+func TestOwn(t *testing.T) {
+	for _, c := range []struct {
+		own  bool
+		want string
+	}{{false, "[mine_stored other]"}, {true, "[mine_stored mine other]"}} {
+		mine, stored := message("mine", "", false), message("mine_stored", "", true)
+		mine["source"], stored["source"] = "plugin:me", "plugin:me"
+		env := &fakeEnv{events: []map[string]any{stored, mine, message("other", "", false)}, fail: errors.New("end")}
+		o := Defaults()
+		o.Own = c.own
+		var got []string
+		_ = New(o, env).Stream(t.Context(), func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
+			got = append(got, f["name"].(string))
+			done(nil)
+			return nil
+		})
+		if fmt.Sprint(got) != c.want || env.acked[1] != nil {
+			t.Errorf("%v: %v, %v", c.own, got, env.acked)
 		}
 	}
 }
