@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -371,6 +372,48 @@ func TestSnapshots(t *testing.T) {
 		d.Corrupt("00000000000000000009.snap", 70000)
 		if seq, n := count(); seq != 5 || n != 10 {
 			t.Fatalf("behind a damaged one: snapshot %d with %d records", seq, n)
+		}
+	})
+}
+
+// small is a file system with so much room.
+type small struct {
+	journal.FS
+	free *atomic.Int64
+}
+
+func (s small) Free() (int64, error) { return s.free.Load(), nil }
+
+// TestHistoryGivesWay: a bus that refuses events while its disk holds what nobody waits for is of no use.
+func TestHistoryGivesWay(t *testing.T) {
+	const segment, limit = 4 << 10, 1 << 20
+	synctest.Test(t, func(t *testing.T) {
+		free := new(atomic.Int64)
+		free.Store(limit + segment)
+		l := open(t, small{bustest.NewDisk(1), free}, journal.Options{SegmentSize: segment, MinFree: limit})
+		defer l.Close()
+		for i := 0; i < 1000; i += 20 { // groups that are smaller than a segment
+			put(t, l, i, i+20)
+		}
+		all := l.Stats().Segments
+		keep := func() int {
+			time.Sleep(5 * time.Second) // until it has looked at the disk
+			l.Retain(800, time.Hour, 1<<40, time.Now())
+			return l.Stats().Segments
+		}
+		if n := keep(); all < 10 || n != all {
+			t.Fatalf("with room, %d of %d segments are kept", n, all)
+		}
+		free.Store(limit + segment - 1)
+		if n := keep(); n != all-1 {
+			t.Fatalf("for want of a byte, %d of %d segments are kept", n, all)
+		}
+		free.Store(0)
+		if n := keep(); n >= all/2 || n == 1 {
+			t.Fatalf("on a full disk, %d of %d segments are kept", n, all)
+		}
+		if got := payloads(t, l, 800); len(got) != 201 {
+			t.Fatalf("%d events are left of those that somebody waits for", len(got))
 		}
 	})
 }

@@ -142,7 +142,7 @@ func (l *Log) resume(segs []*segment) error {
 	if err != nil {
 		return err
 	}
-	if err = f.Preallocate(l.o.SegmentSize); err == nil {
+	if err = l.preallocate(f); err == nil {
 		if err = f.Sync(); err == nil {
 			err = l.fs.SyncDir()
 		}

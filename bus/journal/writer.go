@@ -179,7 +179,7 @@ func (l *Log) createSegment(seg *segment) (File, error) {
 		return nil, err
 	}
 	err = func() error {
-		if err := f.Preallocate(l.o.SegmentSize); err != nil {
+		if err := l.preallocate(f); err != nil {
 			return err
 		}
 		if _, err := f.WriteAt(seg.encodeHeader(l.epoch), 0); err != nil {
@@ -195,6 +195,17 @@ func (l *Log) createSegment(seg *segment) (File, error) {
 		return nil, errors.Join(err, ignoreMissing(l.fs.Remove(name)))
 	}
 	return f, nil
+}
+
+// preallocate reserves a segment, if that leaves what is to stay free: the reserve itself must not make the disk full.
+func (l *Log) preallocate(f File) error {
+	l.mu.Lock()
+	least := l.minFree + l.o.SegmentSize
+	l.mu.Unlock()
+	if free, err := l.fs.Free(); err == nil && free < least {
+		return nil
+	}
+	return f.Preallocate(l.o.SegmentSize)
 }
 
 func ignoreMissing(err error) error {
@@ -315,9 +326,12 @@ func (l *Log) markClean() {
 }
 
 // Retain deletes sealed segments from the oldest on whose records all lie below floor, while they
-// are older than age or the journal is larger than size bytes. It returns the first sequence kept.
+// are older than age, the journal is larger than size bytes, or the disk runs short: what nobody
+// waits for gives way before an event is refused. It returns the first sequence kept.
 func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time) uint64 {
+	short := l.short()
 	var gone []*segment
+	var freed int64
 	l.rd.Lock()
 	var total int64
 	for _, s := range l.segs {
@@ -327,10 +341,11 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 		s := l.segs[0]
 		old := s.end != 0 && now.UnixNano()-s.end > int64(age)
 		empty := s.last < s.base
-		if l.segs[1].base > floor || !(old || empty || total > size) {
+		if l.segs[1].base > floor || !(old || empty || total > size || freed < short) {
 			break
 		}
 		total -= s.size
+		freed += s.size
 		gone = append(gone, s)
 		l.segs = l.segs[1:]
 	}
@@ -348,5 +363,23 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 		}
 		l.log.Debug("journal segment removed", "file", segmentName(s.base), "bytes", s.size)
 	}
+	if short > 0 && len(gone) > 0 {
+		l.log.Warn("history is given up, since the disk is nearly full", "mib", freed>>20, "from_seq", first)
+		l.lookAtSpace()
+	}
 	return first
+}
+
+// short is how many bytes should become free, so that the next segment fits above the limit.
+func (l *Log) short() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var refused *Unavailable
+	switch {
+	case errors.As(l.err, &refused) && refused.Full:
+		return max(l.minFree+l.o.SegmentSize-l.stats.Free, l.o.SegmentSize)
+	case l.minFree == 0:
+		return 0
+	}
+	return l.minFree + l.o.SegmentSize - l.stats.Free
 }
