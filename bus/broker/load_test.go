@@ -314,3 +314,34 @@ func TestARateHoldsWithinOneWrite(t *testing.T) {
 		t.Errorf("30 events, 20 of them a burst, took %s at 20 a second", took)
 	}
 }
+
+// TestARefusedPublishIsNoLossForWhomIsTold: an alert on losses would be anybody's to trip.
+func TestARefusedPublishIsNoLossForWhomIsTold(t *testing.T) {
+	t.Parallel()
+	addr, b := start(t, t.TempDir(), bus.Options{}, broker.Options{})
+	k := dial(t, addr, "five", 100)
+	send(t, k, 0x32, append(append(str(nil, "$SYS/x"), 0, 1, 0), 'x'))
+	if first, body := k.packet(t); first != 0x40 || body[2] != 0x87 {
+		t.Fatalf("%x %x", first, body)
+	}
+	if lost := b.Stats().Lost; len(lost) != 0 {
+		t.Errorf("lost: %v", lost)
+	}
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	old := &raw{c, bufio.NewReader(c)}
+	send(t, c, 0x10, str(append(str(nil, "MQTT"), 4, 2, 0, 60), "four"))
+	if first, body := old.packet(t); first != 0x20 || body[1] != 0 {
+		t.Fatalf("CONNACK %x %x", first, body)
+	}
+	send(t, c, 0x32, append(append(str(nil, "$SYS/x"), 0, 1), 'x'))
+	if first, _ := old.packet(t); first != 0x40 {
+		t.Fatalf("%x", first)
+	}
+	if lost := b.Stats().Lost; lost["publish not allowed"] != 1 {
+		t.Errorf("lost: %v", lost)
+	}
+}

@@ -147,12 +147,12 @@ func reserved(topic string) bool {
 func (c *conn) forbidden(p *frame.Publish, topic string) error {
 	c.k.count.refusedEvents.Add(1)
 	c.k.log.Debug("publish not allowed", "client", c.id, "user", c.user, "topic", topic)
-	c.k.bus.ReportLoss(c.id, "publish not allowed", 1)
-	if p.QoS == 0 {
+	if c.version == frame.V5 && p.QoS > 0 {
+		c.deny(p, frame.CodeNotAuthorized, "the user may not publish here")
 		return nil
 	}
-	if c.version == frame.V5 {
-		c.deny(p, frame.CodeNotAuthorized, "the user may not publish here")
+	c.k.bus.ReportLoss(c.id, "publish not allowed", 1) // MQTT has no word for it here
+	if p.QoS == 0 {
 		return nil
 	}
 	if p.QoS == 2 {

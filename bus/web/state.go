@@ -122,7 +122,7 @@ var metricHelp = []struct{ name, help, labels string }{
 	{"postbus_ready", "1 when the bus accepts events.", ""},
 	{"postbus_published_events_total", "Events accepted.", ""},
 	{"postbus_dropped_deliveries_total", "Deliveries of QoS 0 that found no room.", ""},
-	{"postbus_lost_events_total", "Acknowledged events that a session did not get.", "reason"},
+	{"postbus_lost_events_total", "Events that will not arrive, by reason: of sessions, of sources, and publishes that MQTT 3.1.1 has no refusal for.", "reason"},
 	{"postbus_sessions", "Sessions, present or absent.", "state"},
 	{"postbus_subscriptions", "Filters that stand.", ""},
 	{"postbus_retained_events", "Topics that have a retained event.", ""},
