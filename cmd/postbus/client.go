@@ -31,6 +31,7 @@ import (
 const (
 	dialTimeout   = 10 * time.Second
 	answerTimeout = 30 * time.Second // for CONNACK, PUBACK and the like: a slow disk is no error
+	lastWords     = 2 * time.Second  // for the reason of an end, once there is one
 	keepAlive     = 30               // seconds
 )
 
@@ -186,8 +187,10 @@ type link struct {
 	*paho.Client
 	conn    net.Conn
 	present bool // the bus knew the session
+	largest int  // bytes of the largest packet that the bus takes; 0: it says nothing
 
-	mu     sync.Mutex
+	once   sync.Once
+	told   chan struct{} // closed when reason is set
 	reason error
 }
 
@@ -197,7 +200,7 @@ func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*li
 	if err != nil {
 		return nil, unreachable(u, err)
 	}
-	l := &link{conn: conn}
+	l := &link{conn: conn, told: make(chan struct{})}
 	cfg := paho.ClientConfig{
 		Conn: conn, Session: o.session, PacketTimeout: answerTimeout,
 		OnServerDisconnect: func(d *paho.Disconnect) { l.fail(disconnected(d)) },
@@ -224,26 +227,29 @@ func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*li
 		return nil, refused(u, r, ack, err)
 	}
 	l.present = ack.SessionPresent
+	if p := ack.Properties; p != nil && p.MaximumPacketSize != nil {
+		l.largest = int(*p.MaximumPacketSize)
+	}
 	return l, nil
 }
 
 // fail keeps the first reason: the server's DISCONNECT comes before the end of the connection.
 func (l *link) fail(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.reason == nil {
+	l.once.Do(func() {
 		l.reason = err
-	}
+		close(l.told)
+	})
 }
 
-// why is the reason that the connection ended for.
+// why is the reason that the connection ended for. The client says it only after it has closed Done,
+// and a write may fail before the bus's last words were read: hence the wait.
 func (l *link) why() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.reason == nil {
+	select {
+	case <-l.told:
+		return l.reason
+	case <-time.After(lastWords):
 		return errors.New("connection lost")
 	}
-	return l.reason
 }
 
 // leave says goodbye. The session lives on as long as it was asked for unless forget is set.

@@ -7,17 +7,22 @@ package main
 //	signal SIGNAL NAME     send TERM, HUP, KILL to the bus whose data is in NAME
 //	gone NAME              wait until that bus has ended, at most 3 s
 //	eventually [!] CMD...  repeat until it succeeds (or fails), at most 5 s
+//	subscribed NAME FILTER wait until the session of that name has the filter, at most 5 s
 //	usage ARG...           run the program, which has to end with exit code 2
 //	setenv NAME FILE       set a variable to what a file holds
 //	line FILE FROM TO      replace text in a file in one step, as an editor does
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +30,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/postbus/postbus/bus"
 )
 
 func TestMain(m *testing.M) {
@@ -41,7 +48,7 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(home, 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve, "signal": sendSignal, "gone": gone, "eventually": eventually, "line": replaceLine, "usage": usage,
+			"serve": serve, "signal": sendSignal, "gone": gone, "eventually": eventually, "line": replaceLine, "usage": usage, "subscribed": subscribed,
 			"setenv": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 			},
@@ -165,6 +172,26 @@ func eventually(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s: not within %s: %v", strings.Join(args, " "), patience, last)
+}
+
+func subscribed(ts *testscript.TestScript, _ bool, args []string) {
+	text := ""
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get(ts.Getenv("HTTP") + "/api/v1/sessions")
+		ts.Check(err)
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		ts.Check(err)
+		var list []bus.SessionInfo
+		ts.Check(json.Unmarshal(body, &list))
+		for _, s := range list {
+			if s.Name == args[0] && s.Online && slices.Contains(s.Filters, args[1]) {
+				return
+			}
+		}
+		text = string(body)
+	}
+	ts.Fatalf("%s is not subscribed to %s within %s: %s", args[0], args[1], patience, text)
 }
 
 func usage(ts *testscript.TestScript, _ bool, args []string) {
