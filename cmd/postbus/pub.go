@@ -147,6 +147,7 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 		return err
 	}
 	p := &publisher{link: l, state: st, template: f.packet(), waiting: make(chan chan packets.ControlPacket, pubWindow), ended: make(chan struct{})}
+	p.bare = packetSize(p.template)
 	go p.collect(ctx)
 	read := make(chan error, 1)
 	go func() { // reading standard input cannot be interrupted
@@ -166,6 +167,10 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 		err = p.err // the first cause
 	}
 	l.leave(true)
+	var large *tooLarge
+	if errors.As(err, &large) && f.lines {
+		return withHint(fmt.Errorf("line %d: %w; %s before it", p.sent+1, large, acknowledged(p.acked, f.qos)), "%s", large.Hint())
+	}
 	if err != nil && f.lines {
 		return fmt.Errorf("%d events were acknowledged, the next one was not: %w", p.acked, err)
 	}
@@ -180,13 +185,66 @@ type publisher struct {
 	template *paho.Publish
 	waiting  chan chan packets.ControlPacket
 	ended    chan struct{} // collect returned
+	bare     int           // bytes of a packet without payload, about
+	sent     int           // send's
 	acked    int
 	err      error // what collect found; read it after ended
+}
+
+// tooLarge is an event that the bus said it does not take: sending it would end the connection.
+type tooLarge struct{ size, limit int }
+
+func (e *tooLarge) Error() string {
+	return fmt.Sprintf("the event is too large: a packet of %d bytes, and the bus takes %d at most", e.size, e.limit)
+}
+
+// Hint says what to do.
+func (*tooLarge) Hint() string {
+	return "limits.packet_size in the bus's config decides; cut it into several events, or send where it is to be found"
+}
+
+func acknowledged(n int, qos uint8) string {
+	switch {
+	case qos == 0:
+		return "what came was sent"
+	case n == 1:
+		return "1 event was acknowledged"
+	}
+	return fmt.Sprintf("%d events were acknowledged", n)
+}
+
+// packetSize is what o takes on the wire, in bytes.
+func packetSize(o *paho.Publish) int {
+	n, _ := o.Packet().ToControlPacket().WriteTo(io.Discard) // it cannot fail
+	return int(n)
+}
+
+// fits compares an event with what CONNACK said [MQTT-3.2.2-15]. It is measured only when it comes close.
+func (p *publisher) fits(o *paho.Publish) error {
+	if p.link.largest == 0 || p.bare+len(o.Payload)+8 < p.link.largest {
+		return nil
+	}
+	if size := packetSize(o); size > p.link.largest {
+		return &tooLarge{size, p.link.largest}
+	}
+	return nil
 }
 
 func (p *publisher) send(ctx context.Context, payload []byte) error {
 	out := *p.template
 	out.Payload = payload
+	if err := p.fits(&out); err != nil {
+		return err
+	}
+	if err := p.pass(ctx, out); err != nil {
+		return err
+	}
+	p.sent++
+	return nil
+}
+
+// pass sends one event.
+func (p *publisher) pass(ctx context.Context, out paho.Publish) error {
 	if out.QoS == 0 {
 		_, err := p.link.Publish(ctx, &out)
 		return err
@@ -213,7 +271,10 @@ func (p *publisher) collect(ctx context.Context) {
 	for answer := range p.waiting {
 		select {
 		case a := <-answer:
-			if p.err = refusedEvent(a); p.err != nil {
+			if p.err = refusedEvent(a); p.err == errEnded {
+				p.err = p.link.why()
+			}
+			if p.err != nil {
 				return
 			}
 			p.acked++
@@ -226,6 +287,8 @@ func (p *publisher) collect(ctx context.Context) {
 		}
 	}
 }
+
+var errEnded = errors.New("the connection ended before the acknowledgement")
 
 // refusedEvent is nil for an acknowledgement.
 func refusedEvent(a packets.ControlPacket) error {
@@ -244,7 +307,7 @@ func refusedEvent(a packets.ControlPacket) error {
 	case *packets.Pubcomp:
 		read(c.ReasonCode, c.Properties)
 	default:
-		return errors.New("the connection ended before the acknowledgement")
+		return errEnded
 	}
 	if code < 0x80 {
 		return nil
