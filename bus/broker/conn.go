@@ -146,10 +146,10 @@ func (c *conn) Close() error {
 		if c.expires != nil {
 			c.expires.Stop()
 		}
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0))               // before linger sets its own
+		_ = c.raw.SetWriteDeadline(time.Now().Add(closeTimeout)) // also for a write that is blocked now
 		c.startFlush()
 		c.mu.Unlock()
-		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
-		_ = c.raw.SetWriteDeadline(time.Now().Add(closeTimeout)) // also for a write that is blocked now
 	})
 	return nil
 }

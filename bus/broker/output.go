@@ -260,12 +260,25 @@ func (c *conn) wakeReader() {
 	}
 }
 
+// How long a socket that was closed takes what the client still sends. A client in the midst of a large
+// packet reads nothing before it has sent all of it.
+const (
+	lingerFor      = time.Second
+	lingerStopping = 250 * time.Millisecond
+)
+
 // linger closes a socket so that the client still reads what was sent: with input unread, a plain close
 // would reset the connection under its last words.
 func (c *conn) linger() {
 	if t, ok := c.raw.(interface{ CloseWrite() error }); ok && t.CloseWrite() == nil {
-		_ = c.raw.SetReadDeadline(time.Now().Add(250 * time.Millisecond))
-		_, _ = io.CopyN(io.Discard, c.raw, 256<<10)
+		d := lingerFor
+		select {
+		case <-c.k.stop:
+			d = lingerStopping
+		default:
+		}
+		_ = c.raw.SetReadDeadline(time.Now().Add(d))
+		_, _ = io.Copy(io.Discard, c.raw)
 	}
 	c.raw.Close()
 }

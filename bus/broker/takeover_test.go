@@ -92,3 +92,23 @@ func TestRetainedIsThere(t *testing.T) {
 		sub.Close()
 	}
 }
+
+// TestLastWords: who is in the midst of sending too large a packet, reads nothing until it is sent, and
+// still gets the reason [MQTT-3.1.2-24].
+func TestLastWords(t *testing.T) {
+	t.Parallel()
+	addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 16}, broker.Options{})
+	for range 5 {
+		w := knock(t, addr, v5, "CONNECT id=large")
+		if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 00") {
+			t.Fatal(got, err)
+		}
+		packet := append([]byte{0x30}, varint(nil, 8<<20)...)
+		if _, err := w.Write(append(packet, make([]byte, 8<<20)...)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "DISCONNECT 95") {
+			t.Fatalf("got %q %v", got, err)
+		}
+	}
+}
