@@ -3,17 +3,24 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"os/signal"
+	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
+	"github.com/eclipse/paho.golang/paho"
 	"github.com/spf13/cobra"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins"
 )
 
@@ -94,6 +101,9 @@ func (m *Main) pluginTraceCommand() *cobra.Command {
 			if f.json {
 				f.format = func(payload []byte) []byte { return payload }
 			}
+			if err := m.pluginThere(cmd.Context(), &f.remote, args[0]); err != nil {
+				return err
+			}
 			return m.sub(cmd.Context(), &f)
 		},
 	}
@@ -101,6 +111,70 @@ func (m *Main) pluginTraceCommand() *cobra.Command {
 	cmd.Flags().IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events")
 	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
 	return cmd
+}
+
+// stateWait is how long the retained states of plugins may take, once the bus has said that they come.
+const stateWait = time.Second
+
+// pluginThere is an error when a running bus has no plugin of that name. Who may not read its state is
+// not told either way.
+func (m *Main) pluginThere(ctx context.Context, r *remote, id string) error {
+	u, err := m.mqttURL(r)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	topics := make(chan string, 1)
+	l, err := r.connect(ctx, u, connectOptions{id: clientID("trace"), clean: true, onPublish: func(p *paho.Publish) {
+		select {
+		case topics <- p.Topic:
+		case <-ctx.Done():
+		}
+	}})
+	if err != nil {
+		return err
+	}
+	defer l.leave(true)
+	defer stop() // before: it lets go onPublish
+	state := func(id string) string { return "$bus/plugins/" + id + "/state" }
+	ack, _ := l.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: state(id)}, {Topic: state("+")}}})
+	if ack == nil || len(ack.Reasons) != 2 || ack.Reasons[0] >= 0x80 {
+		return nil // sub says why
+	}
+	var there []string
+	for late := time.After(stateWait); ; {
+		select {
+		case t := <-topics:
+			if t == state(id) {
+				return nil
+			}
+			there = append(there, strings.Split(t, "/")[2])
+		case <-late:
+			return noPlugin(id, there)
+		case <-l.Done():
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// noPlugin says that there is none of that name, and which there are.
+func noPlugin(id string, there []string) error {
+	err := fmt.Errorf("no plugin is called %q", id)
+	slices.Sort(there)
+	there = slices.Compact(there)
+	if len(there) == 0 {
+		return withHint(err, "there are no plugins; postbus plugin new shows what there is")
+	}
+	if s := yamlnode.Suggest(id, there); s != "" {
+		return withHint(err, "did you mean %s?", s)
+	}
+	if len(there) > 10 {
+		there = append(there[:10], "…")
+	}
+	return withHint(err, "the plugins: %s", strings.Join(there, ", "))
 }
 
 // traceText is a trace in sentences.
