@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -36,15 +37,17 @@ func (m *Main) userAdd() *cobra.Command {
 		Use:   "add NAME",
 		Short: "Add a user; the password is asked for, or read from standard input",
 		Long: `Add a user. The password is asked for twice on a terminal; otherwise it is the first line of standard
-input. Without --publish, --subscribe and --deny the user may publish and read everything.`,
-		Example: `  postbus user add pi --publish 'home/#' --subscribe 'home/#' --deny 'home/safe/#'`,
+input. Without --publish, --subscribe and --deny the user may publish and read everything, also what the
+bus says of itself on $SYS and $bus, which # does not mean.`,
+		Example: `  postbus user add admin
+  postbus user add pi --publish 'home/#' --subscribe 'home/#' --deny 'home/safe/#'`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			u.Name = args[0]
 			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil {
-				u.Publish, u.Subscribe = []string{"#"}, []string{"#"}
+				u.Publish, u.Subscribe = []string{"#"}, []string{"#", "$SYS/#", "$bus/#"}
 			}
-			return m.editUsers(&s, func(f *userFile) error {
+			err := m.editUsers(&s, func(f *userFile) error {
 				if f.has(u.Name) {
 					return withHint(fmt.Errorf("there is a user %q already", u.Name), "postbus user passwd %s changes the password", u.Name)
 				}
@@ -59,6 +62,10 @@ input. Without --publish, --subscribe and --deny the user may publish and read e
 				}
 				return f.add(u)
 			}, "added user %s", u.Name)
+			if err == nil && !slices.Contains(u.Subscribe, "$bus/#") {
+				fmt.Fprintf(m.Stderr, "the dashboard's views of plugins, sessions and the bus need --subscribe '$bus/#' as well\n")
+			}
+			return err
 		},
 	}
 	s.configFlag(cmd)
