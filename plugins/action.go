@@ -132,6 +132,9 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	if t, ok := a.options.(accessor); ok {
 		f.spec.access = append(f.spec.access, t.Access()...)
 	}
+	if r, ok := a.options.(commander); ok {
+		f.spec.runs = append(f.spec.runs, r.Runs())
+	}
 	if !n.IsMap() {
 		return
 	}

@@ -9,7 +9,58 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 )
+
+// maxCommand is how many characters of a command are shown to whoever is asked.
+const maxCommand = 200
+
+// Consent is what Approval lists in words for people: of a command all arguments, since "sh" says nothing.
+func (s *Spec) Consent() []string {
+	var out []string
+	add := func(text string) {
+		if !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	for _, a := range s.Approval() {
+		category, what, _ := strings.Cut(a, ":")
+		shown := false
+		for _, args := range s.runs {
+			if category == "exec" && len(args) > 0 && args[0] == what {
+				add("exec " + commandLine(args))
+				shown = true
+			}
+		}
+		if !shown {
+			add(category + " " + what)
+		}
+	}
+	return out
+}
+
+// plainWord is an argument that needs no quotes.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=,@%+{}-]+$`)
+
+// commandLine is a command on one line: what could be taken for something else is quoted, what cannot be
+// seen is escaped, and what is cut off is counted.
+func commandLine(args []string) string {
+	var words []string
+	for _, a := range args {
+		if !plainWord.MatchString(a) {
+			a = strconv.Quote(a)
+		}
+		words = append(words, a)
+	}
+	line := []rune(strings.Join(words, " "))
+	if len(line) <= maxCommand {
+		return string(line)
+	}
+	return fmt.Sprintf("%s… (%d more characters)", string(line[:maxCommand]), len(line)-maxCommand)
+}
 
 // ReadApprovals returns the approved hash of each plugin. A file that is not there is empty.
 func ReadApprovals(file string) (map[string]string, error) {

@@ -166,6 +166,9 @@ func (f *fileReader) source(n yamlnode.Node) {
 	if a, ok := s.options.(accessor); ok {
 		f.spec.access = append(f.spec.access, a.Access()...)
 	}
+	if r, ok := s.options.(commander); ok {
+		f.spec.runs = append(f.spec.runs, r.Runs())
+	}
 	if t := v.FieldByName("Topics"); t.IsValid() && k.Name == "mqtt" {
 		f.spec.reads = append(f.spec.reads, t.Interface().([]string)...)
 	}

@@ -20,8 +20,9 @@ type Spec struct {
 	rules       []*rule
 	tests       []inlineTest
 	permissions permissions
-	access      []string // what it touches, beside topics
-	reads       []string // what it subscribes to
+	access      []string   // what it touches, beside topics
+	runs        [][]string // the commands, of what is under exec in access
+	reads       []string   // what it subscribes to
 }
 
 // sourceSpec is one configured source.

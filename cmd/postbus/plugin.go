@@ -133,7 +133,7 @@ func summary(s *plugins.Spec) string {
 	if n := s.Tests(); n > 0 {
 		text += fmt.Sprintf(", %s passed", plural(n, "test"))
 	}
-	if need := s.Approval(); len(need) > 0 {
+	if need := s.Consent(); len(need) > 0 {
 		text += fmt.Sprintf(", needs approval: %s", strings.Join(need, ", "))
 	}
 	return text
@@ -313,13 +313,13 @@ func (m *Main) pluginReferenceCommand() *cobra.Command {
 func (m *Main) pluginApproveCommand() *cobra.Command {
 	var s settings
 	var dataDir, pluginsDir string
-	var revoke bool
+	var revoke, yes bool
 	cmd := &cobra.Command{
 		Use:   "approve ID",
 		Short: "Let a plugin run commands, or suspend or reboot the machine, as its file is now",
 		Long: `Let a plugin do what needs consent: run the commands that its file names, lock, suspend or reboot the
 machine. The approval is for this very content: when the file changes, it has to be given again, and the
-approved version runs on meanwhile.`,
+approved version runs on meanwhile. On a terminal what it may is shown, and asked for.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f := runFlags{settings: s, dataDir: dataDir, pluginsDir: pluginsDir}
@@ -328,17 +328,18 @@ approved version runs on meanwhile.`,
 			if err != nil {
 				return err
 			}
-			return m.approve(l, args[0], revoke)
+			return m.approve(l, args[0], revoke, yes || !isTerminal(m.Stdin))
 		},
 	}
 	s.configFlag(cmd)
 	cmd.Flags().StringVar(&dataDir, "data-dir", "", "the bus keeps its data in `DIR`")
 	cmd.Flags().StringVar(&pluginsDir, "plugins-dir", "", "plugins are in `DIR`")
 	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the approval back")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
 	return cmd
 }
 
-func (m *Main) approve(l *loaded, id string, revoke bool) error {
+func (m *Main) approve(l *loaded, id string, revoke, yes bool) error {
 	file := filepath.Join(l.DataDir, approvalsFile)
 	all, err := plugins.ReadApprovals(file)
 	if err != nil {
@@ -353,24 +354,43 @@ func (m *Main) approve(l *loaded, id string, revoke bool) error {
 		return writeApprovals(file, all)
 	}
 	path := filepath.Join(l.PluginsDir, id+".yaml")
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || !plugins.IDForm.MatchString(id) {
+		return noPlugin(id, m.pluginIDs(l))
+	}
 	spec, errs := checkFile(checker(l), pluginFile{path, m.shown(path), id})
 	if len(errs) > 0 {
 		return &configError{where: m.shown(path), list: errs}
 	}
-	need := spec.Approval()
+	need := spec.Consent()
 	if len(need) == 0 {
 		m.printf("%s needs no approval\n", id)
 		return nil
+	}
+	what := fmt.Sprintf("%s as it is now (%.12s) may use\n  %s\n", id, spec.Hash, strings.Join(need, "\n  "))
+	if !yes {
+		fmt.Fprintf(m.Stderr, "%sapprove? [y/N] ", what)
+		answer, _ := bufio.NewReader(io.LimitReader(m.Stdin, 1<<10)).ReadString('\n')
+		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+			return errors.New("not approved")
+		}
+		what = id + "\n"
 	}
 	all[id] = spec.Hash
 	if err := writeApprovals(file, all); err != nil {
 		return fmt.Errorf("approvals: %w", err)
 	}
-	m.printf("approved: %s as it is now (%.12s) may use\n", id, spec.Hash)
-	for _, n := range need {
-		m.printf("  %s\n", strings.Replace(n, ":", " ", 1))
-	}
+	m.printf("approved: %s", what)
 	return nil
+}
+
+// pluginIDs are the plugins of the folder, as far as it can be read.
+func (m *Main) pluginIDs(l *loaded) []string {
+	files, _ := m.pluginFiles(l, nil)
+	var ids []string
+	for _, f := range files {
+		ids = append(ids, f.id)
+	}
+	return ids
 }
 
 // writeApprovals replaces the file of approvals, which only its owner may read.

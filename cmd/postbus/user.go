@@ -41,7 +41,7 @@ input. Without --publish, --subscribe and --deny the user may publish and read e
 bus says of itself on $SYS and $bus, which # does not mean.`,
 		Example: `  postbus user add admin
   postbus user add pi --publish 'home/#' --subscribe 'home/#' --deny 'home/safe/#'`,
-		Args:    cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			u.Name = args[0]
 			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil {

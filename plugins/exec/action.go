@@ -63,6 +63,9 @@ func (o ActionOptions) Check() []error {
 // Access is what the action touches.
 func (o ActionOptions) Access() []string { return process.Access(o.Command) }
 
+// Runs is the command, for whoever is asked to consent.
+func (o ActionOptions) Runs() []string { return o.Command }
+
 // Args is one event's.
 type Args struct {
 	With any `key:"with" doc:"the values of the parameters, by name"`

@@ -60,6 +60,9 @@ func (o Options) Check() []error { return check(o.Command, o.Env) }
 // Access is what the source touches.
 func (o Options) Access() []string { return process.Access(o.Command) }
 
+// Runs is the command, for whoever is asked to consent.
+func (o Options) Runs() []string { return o.Command }
+
 func check(command []string, env map[string]string) (errs []error) {
 	if err := process.Check(command); err != nil {
 		errs = append(errs, option.Wrong("command", err.Error(), "for example [df, --output=pcent, /]"))

@@ -47,6 +47,9 @@ func (o ActionOptions) Check() []error { return check(o.Command, o.Env) }
 // Access is what the action touches.
 func (o ActionOptions) Access() []string { return process.Access(o.Command) }
 
+// Runs is the command, for whoever is asked to consent.
+func (o ActionOptions) Runs() []string { return o.Command }
+
 // Args is one event's.
 type Args struct {
 	JSON any `key:"json" doc:"what is written, as one line of JSON of at most 1 MiB" need:"yes"`
