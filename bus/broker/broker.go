@@ -78,6 +78,11 @@ const (
 	connectTimeout    = 10 * time.Second
 	connectSize       = 64 << 10 // bytes of the largest CONNECT taken
 	closeTimeout      = 5 * time.Second
+
+	// What is above limits.connections is told so when its CONNECT comes soon, as long as there are few
+	// of them; a flood is just closed.
+	politeRefusals = 16
+	politeTimeout  = 2 * time.Second
 )
 
 // Broker is a running broker.
@@ -91,6 +96,8 @@ type Broker struct {
 	mu      sync.Mutex
 	owners  map[string]*conn // by client identifier
 	conns   map[*conn]struct{}
+	turned  int // connections that are only told that there is no room
+	extra   int // of them, those in conns
 	opened  []net.Listener
 	closing bool
 	tasks   sync.WaitGroup
@@ -206,18 +213,29 @@ func (k *Broker) spawn(raw net.Conn, name string, local bool) bool {
 func (k *Broker) Serve(raw net.Conn, listener string, local bool) {
 	c := newConn(k, raw, listener, local)
 	k.mu.Lock()
-	if o := k.o.Load(); k.closing || o.Connections > 0 && len(k.conns) >= o.Connections {
+	o := k.o.Load()
+	full := o.Connections > 0 && len(k.conns)-k.extra >= o.Connections
+	if k.closing || full && k.turned >= politeRefusals {
 		closing := k.closing
 		k.mu.Unlock()
 		if !closing {
-			k.log.Warn("connection refused: limits.connections is reached", "remote", c.remote, "limit", o.Connections)
+			k.log.Warn("connection closed: limits.connections is reached", "remote", c.remote, "limit", o.Connections)
 		}
 		raw.Close()
 		return
 	}
 	k.conns[c] = struct{}{}
+	if full {
+		k.turned++
+		k.extra++
+		c.full = true
+		c.deadline = time.Now().Add(politeTimeout)
+		_ = raw.SetReadDeadline(c.deadline)
+	}
 	k.mu.Unlock()
-	k.count.opened.Add(1)
+	if !full {
+		k.count.opened.Add(1)
+	}
 	defer k.over(c)
 	defer func() {
 		if p := recover(); p != nil {
@@ -227,6 +245,18 @@ func (k *Broker) Serve(raw net.Conn, listener string, local bool) {
 	if err := c.run(); err != nil && c.failure() == nil {
 		k.log.Debug("connection ended", "client", c.id, "remote", c.remote, "err", err)
 	}
+}
+
+// told is called when nothing is left of a connection that was full.
+func (k *Broker) told(c *conn) {
+	if !c.full {
+		return
+	}
+	c.toldOnce.Do(func() {
+		k.mu.Lock()
+		k.turned--
+		k.mu.Unlock()
+	})
 }
 
 // over ends what belonged to the connection, in the order that lets the next one begin.
@@ -241,6 +271,9 @@ func (k *Broker) over(c *conn) {
 	}
 	k.mu.Lock()
 	delete(k.conns, c)
+	if c.full {
+		k.extra--
+	}
 	if k.owners[c.id] == c {
 		delete(k.owners, c.id)
 	}

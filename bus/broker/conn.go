@@ -25,6 +25,8 @@ type conn struct {
 	listener string
 	local    bool
 	gone     chan struct{} // closed when nothing of it is left
+	full     bool          // there is no room for it: its CONNECT is refused
+	toldOnce sync.Once
 
 	// The reading goroutine's.
 	in        []byte // buffer

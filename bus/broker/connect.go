@@ -49,6 +49,9 @@ func (c *conn) open(p []byte, body int) error {
 	c.version = version
 	c.client = c.k.server.NewClient(c, c.listener, "", false)
 	c.client.ParseConnect(c.listener, pk)
+	if c.full {
+		return c.turnAway(frame.CodeQuotaExceeded, errors.New("limits.connections is reached"))
+	}
 	if code := pk.ConnectValidate(); code != packets.CodeSuccess {
 		return c.turnAway(code.Code, errors.New(code.Reason))
 	}

@@ -111,6 +111,7 @@ func (c *conn) flush() {
 		if c.dead {
 			c.flushing = false
 			c.mu.Unlock()
+			c.k.told(c)
 			return
 		}
 		if n == 0 && wait == nil {
@@ -127,6 +128,7 @@ func (c *conn) flush() {
 			giveBuffer(spare)
 			if ending {
 				c.linger()
+				c.k.told(c)
 			}
 			return
 		}

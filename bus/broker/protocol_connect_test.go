@@ -4,9 +4,14 @@ package broker_test
 
 import (
 	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker"
 )
 
@@ -332,4 +337,68 @@ func TestConnect(t *testing.T) {
 			a< DISCONNECT 82 !reason
 			a< closed`, versions: only5},
 	})
+}
+
+// TestNoRoom: above the limit of connections a client is told so [MQTT-3.2.2-6], a crowd that says
+// nothing is not waited for, and room that was made is there.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 16}, broker.Options{Connections: 2})
+	var there []*wire
+	for i := range 2 {
+		w := knock(t, addr, v5, fmt.Sprint("CONNECT id=c", i))
+		if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 00") {
+			t.Fatal(got, err)
+		}
+		there = append(there, w)
+	}
+	for version, want := range map[byte]string{v5: "CONNACK 97", v311: "CONNACK 03", v31: "CONNACK 03"} {
+		for range 20 { // more than are told at a time
+			w := knock(t, addr, version, "CONNECT id=more clean")
+			if got, err := w.read(answerTimeout); !strings.HasPrefix(got, want) {
+				t.Fatalf("version %d: %q %v", version, got, err)
+			}
+			w.Close()
+		}
+	}
+	var silent []net.Conn
+	for range 40 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		silent = append(silent, c)
+	}
+	closed := 0
+	for _, c := range silent {
+		_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		if _, err := c.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			closed++
+		}
+	}
+	if closed < 40-16 {
+		t.Errorf("%d of 40 silent connections were closed", closed)
+	}
+	for end := time.Now().Add(answerTimeout); ; time.Sleep(10 * time.Millisecond) { // also those are gone some time
+		w := knock(t, addr, v5, "CONNECT id=more clean")
+		got, _ := w.read(answerTimeout)
+		w.Close()
+		if strings.HasPrefix(got, "CONNACK 97") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the refusals do not end: %q", got)
+		}
+	}
+	there[0].Close()
+	for end := time.Now().Add(answerTimeout); ; time.Sleep(10 * time.Millisecond) {
+		w := knock(t, addr, v5, "CONNECT id=next")
+		if got, _ := w.read(answerTimeout); strings.HasPrefix(got, "CONNACK 00") {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("no room: %q", got)
+		}
+		w.Close()
+	}
 }

@@ -314,6 +314,8 @@ func refused(u *url.URL, r *remote, ack *paho.Connack, err error) error {
 		return finalError{withHint(failed, "give a user: --user NAME, and the password in POSTBUS_PASSWORD")}
 	case ack.ReasonCode == 0x86:
 		return finalError{withHint(failed, "check --user and POSTBUS_PASSWORD; postbus user list shows the users")}
+	case ack.ReasonCode == 0x97:
+		return withHint(failed, "limits.connections of the bus decides how many may be connected")
 	case ack.ReasonCode == 0x84 || ack.ReasonCode == 0x85 || ack.ReasonCode == 0x87:
 		return finalError{failed}
 	}

@@ -157,7 +157,7 @@ func AppendRefusal(dst []byte, version, reason byte, text string) []byte {
 		code = 1
 	case CodeClientIDInvalid:
 		code = 2
-	case CodeServerUnavailable, CodeServerBusy:
+	case CodeServerUnavailable, CodeServerBusy, CodeQuotaExceeded:
 		code = 3
 	case CodeBadUserOrPassword:
 		code = 4
