@@ -36,16 +36,33 @@ type Config struct {
 type Listen struct {
 	MQTT    []Listener // at least one, no address twice
 	HTTP    string     // host:port of dashboard, WebSocket, API and metrics; "" for none
+	HTTPS   bool       // HTTP speaks TLS, with the certificate of TLS: it was written https://host:port
 	TLS     TLS
 	Origins []string // further web origins allowed to open the WebSocket, as "https://host:port"
 }
 
-// TLS holds the files that tls:// listeners need; relative names in the config file count from
+// HTTPURL is where browsers and commands find HTTP, as "https://host:port"; "" for nowhere.
+func (l Listen) HTTPURL() string {
+	switch {
+	case l.HTTP == "":
+		return ""
+	case l.HTTPS:
+		return "https://" + l.HTTP
+	}
+	return "http://" + l.HTTP
+}
+
+// PlainPasswords reports whether passwords of users may cross a network as they are, over HTTP.
+func (c *Config) PlainPasswords() bool {
+	return len(c.Users) > 0 && c.Listen.HTTP != "" && !c.Listen.HTTPS && !LocalAddress(c.Listen.HTTP)
+}
+
+// TLS holds the files that tls:// and https:// listeners need; relative names in the config file count from
 // that file's folder.
 type TLS struct {
 	Cert     string // PEM chain; needs Key
 	Key      string // PEM; needs Cert
-	ClientCA string // PEM; if set, clients must present a certificate it signed
+	ClientCA string // PEM; if set, clients of tls:// listeners must present a certificate it signed
 }
 
 // Durability says when an acknowledged event is on disk: before its acknowledgement

@@ -151,10 +151,10 @@ func (l *loader) http(n yamlnode.Node) {
 		return
 	}
 	if s == "off" {
-		l.c.Listen.HTTP = ""
+		l.c.Listen.HTTP, l.c.Listen.HTTPS = "", false
 		return
 	}
-	addr, err := ParseHostPort(s)
+	addr, tls, err := ParseHTTP(s)
 	if err != nil {
 		hint := hintOf(err)
 		if s == "" {
@@ -163,7 +163,7 @@ func (l *loader) http(n yamlnode.Node) {
 		n.Fail(hint, "%v", err)
 		return
 	}
-	l.c.Listen.HTTP = addr
+	l.c.Listen.HTTP, l.c.Listen.HTTPS = addr, tls
 }
 
 func (l *loader) origins(n yamlnode.Node) {

@@ -32,7 +32,7 @@ var keys = []key{
 	{path: "plugins_dir", decode: dir(func(c *Config) *string { return &c.PluginsDir }), value: func(c *Config) any { return c.PluginsDir }},
 	{path: "plugin_env", list: true, decode: (*loader).pluginEnv, value: func(c *Config) any { return c.PluginEnv }},
 	{path: "listen.mqtt", list: true, decode: (*loader).listeners, value: func(c *Config) any { return c.Listen.MQTT }},
-	{path: "listen.http", decode: (*loader).http, value: func(c *Config) any { return c.Listen.HTTP }},
+	{path: "listen.http", decode: (*loader).http, value: func(c *Config) any { return c.Listen.HTTPURL() }},
 	{path: "listen.tls.cert", decode: dir(func(c *Config) *string { return &c.Listen.TLS.Cert }), value: func(c *Config) any { return c.Listen.TLS.Cert }},
 	{path: "listen.tls.key", decode: dir(func(c *Config) *string { return &c.Listen.TLS.Key }), value: func(c *Config) any { return c.Listen.TLS.Key }},
 	{path: "listen.tls.client_ca", decode: dir(func(c *Config) *string { return &c.Listen.TLS.ClientCA }), value: func(c *Config) any { return c.Listen.TLS.ClientCA }},

@@ -104,6 +104,24 @@ func ParseListener(s string) (Listener, error) {
 	return Listener{}, hintf(forms, "unknown scheme %q", scheme)
 }
 
+// ParseHTTP reads where HTTP listens: host:port or http://host:port, and https://host:port for TLS.
+func ParseHTTP(s string) (address string, tls bool, err error) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	switch {
+	case !ok:
+		address, err = ParseHostPort(s)
+		return address, false, err
+	case scheme != "http" && scheme != "https":
+		return "", false, hintf("write HOST:PORT, or https://HOST:PORT", "unknown scheme %q", scheme)
+	}
+	rest = strings.TrimSuffix(rest, "/")
+	if strings.ContainsAny(rest, "/?#@") {
+		return "", false, hintf(fmt.Sprintf("write %s://HOST:PORT", scheme), "%q is more than a scheme, a host and a port", s)
+	}
+	address, err = ParseHostPort(rest)
+	return address, scheme == "https", err
+}
+
 // ParseHostPort checks host:port and returns it in normal form. An empty host means every
 // address of the machine.
 func ParseHostPort(s string) (string, error) {

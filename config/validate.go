@@ -81,6 +81,9 @@ func (l *loader) checkTLS() {
 			l.at(fmt.Sprintf("listen.mqtt[%d]", i)).Fail(hint, "%s needs a certificate and a key", m)
 		}
 	}
+	if l.c.Listen.HTTPS && !cert {
+		l.at("listen.http").Fail(hint, "%s needs a certificate and a key", l.c.Listen.HTTPURL())
+	}
 }
 
 // checkExposure is the rule that keeps a fresh bus private.

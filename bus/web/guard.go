@@ -5,6 +5,7 @@ package web
 //
 //   - Host has to be an address on which the request arrived, localhost, or a name of this machine.
 //     So a name that was pointed here (DNS rebinding) is refused.
+//   - Over TLS it may be a name that the certificate is for: of any other the browser has warned already.
 //   - A request with an Origin has to come from here or from a configured origin.
 
 import (
@@ -32,7 +33,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				s.refuseOrigin(w, r, site)
 				return
 			}
-		case sameOrigin(origin, r.Host):
+		case sameOrigin(origin, r):
 		case slices.Contains(*s.origins.Load(), origin):
 			h := w.Header()
 			h.Set("Access-Control-Allow-Origin", origin)
@@ -82,6 +83,9 @@ func (s *Server) hostAllowed(r *http.Request) bool {
 			return true
 		}
 	}
+	if r.TLS != nil && s.o.Named != nil && host != "" && s.o.Named(host) {
+		return true
+	}
 	for _, o := range *s.origins.Load() {
 		if u, err := url.Parse(o); err == nil && strings.EqualFold(u.Hostname(), host) {
 			return true
@@ -111,7 +115,7 @@ func arrivedAt(r *http.Request) netip.Addr {
 	return ap.Addr().Unmap().WithZone("")
 }
 
-// sameOrigin reports whether a page of this very server sent the request; a proxy may have added TLS.
-func sameOrigin(origin, host string) bool {
-	return strings.EqualFold(origin, "http://"+host) || strings.EqualFold(origin, "https://"+host)
+// sameOrigin reports whether a page of this very server sent the request. A proxy may have added TLS, but nobody takes ours away.
+func sameOrigin(origin string, r *http.Request) bool {
+	return strings.EqualFold(origin, "https://"+r.Host) || r.TLS == nil && strings.EqualFold(origin, "http://"+r.Host)
 }

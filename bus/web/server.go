@@ -38,6 +38,7 @@ type Options struct {
 	Authenticate Authenticate                 // nil: everybody may do everything but publish below $
 	Local        bool                         // the listener is on loopback: clients may count as local
 	Hosts        []string                     // names of this machine that a Host header may have, beside addresses and localhost
+	Named        func(host string) bool       // with TLS, whether the certificate is for a name that a Host header has; nil: for none
 	Origins      []string                     // further web origins, as "https://host:port"
 	MaxPayload   int                          // bytes of a published payload; 1 MiB when 0
 	PluginsDir   string                       // where plugin files are, for who looks for it

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ func (m *Main) check(s *settings) error {
 	}
 	// What the config package leaves to others: the hashes, and the files of TLS.
 	_, perr := newPolicy(auth.NewVerifier(1), nil, l.Config)
-	_, kerr := loadKeys(l.Listen.TLS)
+	_, kerr := loadKeys(l.Listen.TLS, slog.New(slog.DiscardHandler))
 	if err := errors.Join(perr, kerr); err != nil {
 		return err
 	}
@@ -44,9 +45,12 @@ func (m *Main) check(s *settings) error {
 		m.printf("  MQTT     %s%s\n", a, who(l.Config, a.Local()))
 	}
 	if l.Listen.HTTP != "" {
-		m.printf("  HTTP     http://%s%s\n", l.Listen.HTTP, who(l.Config, config.LocalAddress(l.Listen.HTTP)))
+		m.printf("  HTTP     %s%s\n", l.Listen.HTTPURL(), who(l.Config, config.LocalAddress(l.Listen.HTTP)))
 	}
 	m.printf("  plugins  %s\n  data     %s\n", l.PluginsDir, l.DataDir)
+	if l.PlainPasswords() {
+		m.warn(plainPasswords, plainPasswordsHint)
+	}
 	if files, err := m.pluginFiles(l, nil); err != nil || len(files) == 0 {
 		return err
 	}

@@ -41,6 +41,7 @@ type remote struct {
 	caFile, cert, key string
 	password          string
 	hasPassword       bool
+	own               string // the certificate of this machine's bus, when that is the one to reach
 }
 
 // remoteFlags adds those that every client command has.
@@ -67,7 +68,8 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, schemes ma
 		given = m.getenv("POSTBUS_URL")
 	}
 	if given == "" {
-		given = local(m.localConfig())
+		c := m.localConfig()
+		given, r.own = local(c), c.Listen.TLS.Cert
 	}
 	u, err := url.Parse(given)
 	if err != nil || u.Scheme == "" || u.Host == "" && u.Scheme != "unix" {
@@ -141,6 +143,9 @@ func (r *remote) tlsConfig() (*tls.Config, error) {
 			return nil, fmt.Errorf("--cert and --key: %w", err)
 		}
 		c.Certificates = []tls.Certificate{pair}
+	}
+	if r.own != "" && r.caFile == "" {
+		trustOwn(c, r.own)
 	}
 	return c, nil
 }

@@ -69,6 +69,11 @@ func (m *Main) report(err error) {
 	}
 }
 
+// warn says what is allowed and yet no good idea.
+func (m *Main) warn(text, hint string) {
+	fmt.Fprintf(m.Stderr, "%s %s\n%s %s\n", m.paint(m.Stderr, red, "warning:"), text, m.paint(m.Stderr, cyan, "hint:"), hint)
+}
+
 // oneLine keeps joined errors and file names with odd characters on their line.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {

@@ -4,13 +4,11 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,7 +32,7 @@ func bind(l config.Listener, keys *keyPair) (*bound, error) {
 	}
 	l.Address = realAddress(l.Address, raw.Addr())
 	if l.TLS {
-		return &bound{tls.NewListener(raw, keys.config()), l}, nil
+		return &bound{tls.NewListener(raw, keys.mqtt()), l}, nil
 	}
 	return &bound{raw, l}, nil
 }
@@ -65,13 +63,23 @@ func bindUnix(l config.Listener) (*bound, error) {
 	return &bound{raw, l}, nil
 }
 
-// bindHTTP opens the HTTP listener.
-func bindHTTP(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+// bindHTTP opens the HTTP listener. keys is needed by https:// only. The address is the one that it has, for net.Dial.
+func bindHTTP(c config.Listen, keys *keyPair) (l net.Listener, address string, err error) {
+	raw, err := net.Listen("tcp", c.HTTP)
 	if err != nil {
-		return nil, listenError("HTTP listener "+address, "--http "+other(address), address, err)
+		free := c
+		free.HTTP = other(c.HTTP)
+		flag := free.HTTP
+		if c.HTTPS {
+			flag = free.HTTPURL()
+		}
+		return nil, "", listenError("HTTP listener "+c.HTTP, "--http "+flag, c.HTTP, err)
 	}
-	return l, nil
+	address = realAddress(c.HTTP, raw.Addr())
+	if c.HTTPS {
+		return tls.NewListener(raw, keys.http()), address, nil
+	}
+	return raw, address, nil
 }
 
 // realAddress is the configured address with the real port, so that a host name stays readable.
@@ -120,54 +128,4 @@ func listenError(name, flag, address string, err error) error {
 		return withHint(failed, "the folder of the socket has to exist")
 	}
 	return failed
-}
-
-// keyPair is the certificate of tls:// listeners; a reload reads it again.
-type keyPair struct {
-	files   config.TLS
-	current atomic.Pointer[tls.Certificate]
-	clients *x509.CertPool
-}
-
-// loadKeys reads the files of listen.tls; nil when there are none.
-func loadKeys(t config.TLS) (*keyPair, error) {
-	if t.Cert == "" {
-		return nil, nil
-	}
-	k := &keyPair{files: t}
-	if err := k.reload(); err != nil {
-		return nil, err
-	}
-	if t.ClientCA != "" {
-		pem, err := os.ReadFile(t.ClientCA)
-		if err != nil {
-			return nil, fmt.Errorf("listen.tls.client_ca: %w", err)
-		}
-		k.clients = x509.NewCertPool()
-		if !k.clients.AppendCertsFromPEM(pem) {
-			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s holds no certificate", t.ClientCA), "want the PEM certificate of the authority that signed the clients' certificates")
-		}
-	}
-	return k, nil
-}
-
-// reload reads the certificate again: it may have been renewed.
-func (k *keyPair) reload() error {
-	c, err := tls.LoadX509KeyPair(k.files.Cert, k.files.Key)
-	if err != nil {
-		return withHint(fmt.Errorf("listen.tls: %w", err), "cert wants the PEM certificate chain, key its PEM private key")
-	}
-	k.current.Store(&c)
-	return nil
-}
-
-func (k *keyPair) config() *tls.Config {
-	c := &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.current.Load(), nil },
-	}
-	if k.clients != nil {
-		c.ClientCAs, c.ClientAuth = k.clients, tls.RequireAndVerifyClientCert
-	}
-	return c
 }

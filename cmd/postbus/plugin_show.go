@@ -44,7 +44,7 @@ func (m *Main) pluginListCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT")
+	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT or https://HOST:PORT")
 	return cmd
 }
 
@@ -217,7 +217,7 @@ func (m *Main) pluginExplainCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT")
+	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT or https://HOST:PORT")
 	return cmd
 }
 

@@ -32,7 +32,13 @@ func (r *reloader) run(why string) {
 		return
 	}
 	applied, _ := config.Diff(r.current, next.Config)
+	if applied == nil {
+		applied = []string{} // JSON has [] for nothing, not null
+	}
 	_, restart := config.Diff(r.started, next.Config)
+	if !r.current.PlainPasswords() {
+		r.server.warnOf(next.Config)
+	}
 	r.commit(next.Config, policy)
 	log.Info("config reloaded", "why", why, "changed", applied)
 	if len(restart) > 0 {
@@ -51,7 +57,7 @@ func (r *reloader) verify() (*loaded, *auth.Policy, error) {
 		return nil, nil, err
 	}
 	if r.server.keys != nil {
-		if err := r.server.keys.reload(); err != nil {
+		if _, err := r.server.keys.reload(); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -44,7 +44,7 @@ func (m *Main) runCommand() *cobra.Command {
 	fl.StringVar(&f.dataDir, "data-dir", "", "keep the journal in `DIR`")
 	fl.StringVar(&f.pluginsDir, "plugins-dir", "", "read plugins from `DIR`")
 	fl.StringArrayVar(&f.mqtt, "mqtt", nil, "MQTT listener `URL`: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH; may be repeated")
-	fl.StringVar(&f.http, "http", "", "HTTP `ADDRESS` as HOST:PORT, or off")
+	fl.StringVar(&f.http, "http", "", "HTTP `ADDRESS` as HOST:PORT or https://HOST:PORT, or off")
 	fl.StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.format, "log-format", "text", "text or json")
 	fl.StringVar(&f.addrFile, "addr-file", "", "write the addresses in use to `FILE`, one a line")
@@ -214,7 +214,7 @@ func (m *Main) announce(s *server, c *loaded, addrFile string) error {
 		m.printf("  MQTT     %s\n", l)
 	}
 	if s.http != "" {
-		m.printf("  HTTP     http://%s\n", s.http)
+		m.printf("  HTTP     %s\n", s.http)
 	}
 	m.printf("  plugins  %s\n  data     %s\n", c.PluginsDir, c.DataDir)
 	if c.there {
@@ -229,7 +229,7 @@ func (m *Main) announce(s *server, c *loaded, addrFile string) error {
 		fmt.Fprintf(&b, "%s\n", l)
 	}
 	if s.http != "" {
-		fmt.Fprintf(&b, "http://%s\n", s.http)
+		fmt.Fprintf(&b, "%s\n", s.http)
 	}
 	return writeAtomic(addrFile, []byte(b.String()), 0o644)
 }

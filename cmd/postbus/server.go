@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus"
@@ -37,7 +38,7 @@ type server struct {
 	keys   *keyPair
 
 	mqtt         []config.Listener // with real ports
-	http         string            // "" for none
+	http         string            // URL, "" for none
 	supervisor   *plugins.Supervisor
 	warnings     *keptWarningList
 	shownPlugins shownPlugins
@@ -65,7 +66,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if err = s.access.keys.ready(); err != nil {
 		return s, err
 	}
-	if s.keys, err = loadKeys(c.Listen.TLS); err != nil {
+	if s.keys, err = loadKeys(c.Listen.TLS, log); err != nil {
 		return s, err
 	}
 	if err = s.openBus(ctx, c); err != nil {
@@ -85,6 +86,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if err != nil {
 		return s, err
 	}
+	s.warnOf(c)
 	web, err := s.bindWeb(c)
 	if err != nil {
 		return s, err
@@ -137,18 +139,27 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 	if c.Listen.HTTP == "" {
 		return nil, nil
 	}
-	l, err := bindHTTP(c.Listen.HTTP)
+	l, address, err := bindHTTP(c.Listen, s.keys)
 	if err != nil {
 		return nil, err
 	}
 	s.closing(func(context.Context) error { return ignoreClosed(l.Close()) })
 	v, _ := versionOf()
+	real := c.Listen
+	real.HTTP = address
+	s.http = real.HTTPURL()
+	socket := "ws" + strings.TrimPrefix(s.http, "http") + "/mqtt" // wss for https
+	var named func(string) bool
+	if c.Listen.HTTPS {
+		named = s.keys.names
+	}
 	s.web = web.New(s.bus, web.Options{
 		Logger:       s.log,
 		Authenticate: s.access.http,
 		Mint:         s.access.mint,
 		Origins:      c.Listen.Origins,
 		Hosts:        hostNames(c.Listen.HTTP),
+		Named:        named,
 		MaxPayload:   int(c.Limits.PacketSize),
 		Local:        config.LocalAddress(c.Listen.HTTP),
 		Plugins:      &s.shownPlugins,
@@ -156,12 +167,11 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 		Examples:     pages.Files,
 		Broker:       s.broker,
 		Warnings:     func() any { return s.warnings.newest() },
-		MQTT:         func(c net.Conn, local bool) { s.broker.Serve(c, "ws://"+s.http+"/mqtt", local) },
+		MQTT:         func(c net.Conn, local bool) { s.broker.Serve(c, socket, local) },
 		ReadBuffer:   c.Profile.Sizes().ReadBuffer,
 		WriteBuffer:  c.Profile.Sizes().WriteBuffer,
 		Version:      v,
 	})
-	s.http = realAddress(c.Listen.HTTP, l.Addr())
 	s.closing(s.web.Close)
 	return l, nil
 }
@@ -177,6 +187,18 @@ func hostNames(address string) []string {
 		names = append(names, name, name+".local")
 	}
 	return names
+}
+
+// What is said of a config with PlainPasswords.
+const (
+	plainPasswords     = "listen.http is open to the network without TLS: passwords and tokens cross it in the clear"
+	plainPasswordsHint = "write https://HOST:PORT with listen.tls, or put a proxy before it: docs/https.md"
+)
+
+func (s *server) warnOf(c *config.Config) {
+	if c.PlainPasswords() {
+		s.log.Warn(plainPasswords, "listen.http", c.Listen.HTTP, "hint", plainPasswordsHint)
+	}
 }
 
 func (s *server) closing(f func(context.Context) error) { s.closers = append(s.closers, f) }

@@ -138,7 +138,7 @@ func (m *Main) sayService(c *loaded, log string) {
 		m.printf("  MQTT     %s\n", l)
 	}
 	if c.Listen.HTTP != "" {
-		m.printf("  HTTP     http://%s\n", c.Listen.HTTP)
+		m.printf("  HTTP     %s\n", c.Listen.HTTPURL())
 	}
 	m.sayPlaces(c)
 	m.printf("  log      %s\n", log)

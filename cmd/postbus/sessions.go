@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func (m *Main) sessionsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT")
+	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT or https://HOST:PORT")
 	var dr remote
 	drop := &cobra.Command{
 		Use:   "drop NAME",
@@ -56,7 +57,7 @@ func (m *Main) sessionsCommand() *cobra.Command {
 			return err
 		},
 	}
-	dr.remoteFlags(drop, "the bus's HTTP address: http://HOST:PORT")
+	dr.remoteFlags(drop, "the bus's HTTP address: http://HOST:PORT or https://HOST:PORT")
 	cmd.AddCommand(drop)
 	return cmd
 }
@@ -67,7 +68,11 @@ func (m *Main) httpURL(r *remote) (*url.URL, error) {
 	off := false
 	u, err := m.complete(r, func(c *config.Config) string {
 		off = c.Listen.HTTP == ""
-		return "http://" + reachable(c.Listen.HTTP)
+		l := c.Listen
+		if !off {
+			l.HTTP = reachable(l.HTTP)
+		}
+		return l.HTTPURL()
 	}, httpSchemes, "8080")
 	if off {
 		return nil, withHint(errors.New("the config of this machine says listen.http: off"), "point elsewhere: --url http://HOST:8080")
@@ -108,7 +113,11 @@ func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte,
 	}
 	var p struct{ Error, Hint string }
 	if json.Unmarshal(body, &p) != nil || p.Error == "" {
-		return nil, withHint(fmt.Errorf("%s%s: %s", base, path, resp.Status), "is a postbus there?")
+		hint := "is a postbus there?"
+		if strings.Contains(string(body), "HTTP request to an HTTPS server") { // says Go's server
+			hint = "it speaks TLS: --url https://" + base.Host
+		}
+		return nil, withHint(fmt.Errorf("%s%s: %s", base, path, resp.Status), "%s", hint)
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
 		p.Hint = "give a user: --user NAME, and the password in POSTBUS_PASSWORD"
@@ -128,7 +137,18 @@ func httpUnreachable(u *url.URL, err error) error {
 	if errors.As(err, &ue) {
 		err = ue.Err
 	}
-	return fmt.Errorf("cannot reach %s: %w", u, err)
+	failed := fmt.Errorf("cannot reach %s: %w", u, err)
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	switch {
+	case errors.As(err, &unknown):
+		return withHint(failed, "name the authority that signed the bus's certificate: --cafile FILE")
+	case errors.As(err, &name):
+		return withHint(failed, "use a name that the certificate is for: --url https://NAME:%s", u.Port())
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return withHint(fmt.Errorf("cannot reach %s: it does not speak TLS", u), "--url http://%s", u.Host)
+	}
+	return failed
 }
 
 func (m *Main) printSessions(body []byte) error {

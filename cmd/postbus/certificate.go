@@ -1,0 +1,125 @@
+// This file is the certificate of tls:// and https:// listeners. One that was renewed is taken without a restart.
+
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postbus/postbus/config"
+)
+
+// lookAgain is how often, at most, a handshake looks whether the files are others. They are not watched: they may be links
+// of links to anywhere, as certbot's and Kubernetes' are.
+const lookAgain = 10 * time.Second
+
+// keyPair is the certificate and its key.
+type keyPair struct {
+	files   config.TLS
+	log     *slog.Logger
+	current atomic.Pointer[tls.Certificate]
+	clients *x509.CertPool
+	every   time.Duration // lookAgain, shorter in tests
+
+	looking sync.Mutex
+	looked  time.Time
+	seen    [2]stamp // of the files that were read last, good or not
+}
+
+// stamp tells one content of a file from another.
+type stamp struct {
+	at   time.Time
+	size int64
+}
+
+// loadKeys reads the files of listen.tls; nil when there are none.
+func loadKeys(t config.TLS, log *slog.Logger) (*keyPair, error) {
+	if t.Cert == "" {
+		return nil, nil
+	}
+	k := &keyPair{files: t, log: log, every: lookAgain}
+	if _, err := k.reload(); err != nil {
+		return nil, err
+	}
+	if t.ClientCA != "" {
+		pem, err := os.ReadFile(t.ClientCA)
+		if err != nil {
+			return nil, fmt.Errorf("listen.tls.client_ca: %w", err)
+		}
+		k.clients = x509.NewCertPool()
+		if !k.clients.AppendCertsFromPEM(pem) {
+			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s holds no certificate", t.ClientCA), "want the PEM certificate of the authority that signed the clients' certificates")
+		}
+	}
+	return k, nil
+}
+
+// reload reads the files again, and reports whether the certificate is another one now. On an error the former one stays.
+func (k *keyPair) reload() (renewed bool, err error) {
+	k.looking.Lock()
+	defer k.looking.Unlock()
+	return k.read(k.stamps())
+}
+
+// read is told how the files looked before it reads them: a change in between is seen the next time.
+func (k *keyPair) read(now [2]stamp) (renewed bool, err error) {
+	k.seen, k.looked = now, time.Now()
+	c, err := tls.LoadX509KeyPair(k.files.Cert, k.files.Key)
+	if err != nil {
+		return false, withHint(fmt.Errorf("listen.tls: %w", err), "cert wants the PEM certificate chain, key its PEM private key")
+	}
+	old := k.current.Swap(&c)
+	if old == nil || old.Leaf.Equal(c.Leaf) {
+		return false, nil
+	}
+	k.log.Info("certificate renewed", "file", k.files.Cert, "until", c.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	return true, nil
+}
+
+func (k *keyPair) stamps() (s [2]stamp) {
+	for i, file := range []string{k.files.Cert, k.files.Key} {
+		if st, err := os.Stat(file); err == nil {
+			s[i] = stamp{st.ModTime(), st.Size()}
+		}
+	}
+	return s
+}
+
+// certificate is the one in force. Whoever finds the files changed reads them; others do not wait for that.
+func (k *keyPair) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if k.looking.TryLock() {
+		if time.Since(k.looked) >= k.every {
+			k.looked = time.Now()
+			if now := k.stamps(); now != k.seen {
+				if _, err := k.read(now); err != nil { // perhaps only one of the two is written yet
+					k.log.Warn("certificate not renewed: the former one stays in force", "err", err)
+				}
+			}
+		}
+		k.looking.Unlock()
+	}
+	return k.current.Load(), nil
+}
+
+// names reports whether the certificate is for a host name.
+func (k *keyPair) names(host string) bool { return k.current.Load().Leaf.VerifyHostname(host) == nil }
+
+// mqtt is TLS for MQTT clients.
+func (k *keyPair) mqtt() *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: k.certificate}
+	if k.clients != nil {
+		c.ClientCAs, c.ClientAuth = k.clients, tls.RequireAndVerifyClientCert
+	}
+	return c
+}
+
+// http is TLS for browsers. They are asked for no certificate, which few have, and speak HTTP/1.1: a WebSocket begins with it.
+func (k *keyPair) http() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: k.certificate, NextProtos: []string{"http/1.1"}}
+}
