@@ -45,15 +45,16 @@ func (everybody) MayRead(string) bool          { return true }
 const seeBus = "$bus/#"
 
 // forwarded are headers of a proxy: behind one, everybody comes from loopback.
-var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"}
+var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
 
-// local reports whether the request comes from this machine itself.
+// local reports whether the request comes from this machine itself. A proxy that sends none of these headers cannot be told from
+// a program here; docs/https.md says what to do about it.
 func (s *Server) local(r *http.Request) bool {
 	if !s.o.Local {
 		return false
 	}
 	for _, h := range forwarded {
-		if r.Header.Get(h) != "" {
+		if len(r.Header[h]) > 0 { // an empty one, too: somebody else sent it here
 			return false
 		}
 	}
