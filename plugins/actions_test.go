@@ -464,6 +464,35 @@ func TestExplainSaysWhatIsWrongWithThePlugin(t *testing.T) {
 	}
 }
 
+func TestExplainKnowsThatEventsCameBeforeAReload(t *testing.T) {
+	w := newWorld(t, Options{})
+	const file = "source: {probe: {name: a}}\npublish: [{topic: t}]\n"
+	explained := func(want string) {
+		t.Helper()
+		until(t, want, func() bool {
+			e := w.s.Explain("t")
+			return len(e.By) == 1 && e.By[0].Verdict == want
+		})
+	}
+	w.write("a.yaml", file)
+	w.is("a", StateRunning)
+	explained("has seen no event yet")
+	w.probes.post(t, "a", map[string]any{"text": "x"})
+	explained("published to t")
+	w.write("a.yaml", file+"description: another\n")
+	explained("has seen no event since it was loaded anew; 1 came before")
+	from, off := filepath.Join(w.dir, "a.yaml"), filepath.Join(w.dir, "a.yaml.off")
+	if err := os.Rename(from, off); err != nil {
+		t.Fatal(err)
+	}
+	w.is("a", StateDisabled)
+	if err := os.Rename(off, from); err != nil {
+		t.Fatal(err)
+	}
+	w.is("a", StateRunning)
+	explained("has seen no event since it was loaded anew; 1 came before")
+}
+
 func TestAFloodHarmsNobodyElse(t *testing.T) {
 	w := newWorld(t, Options{})
 	out := w.subscribe("home/#")

@@ -3,6 +3,7 @@ package plugins
 // This file answers "who publishes this topic, and why is there nothing?".
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/postbus/postbus/plugins/expr"
@@ -42,6 +43,10 @@ func (s *Supervisor) Explain(topic string) Explanation {
 		st := p.status()
 		p.mu.Lock()
 		spec := p.running
+		unseen := "has seen no event yet"
+		if n := st.Counters.In; n > 0 { // counters go on over a reload, what the rules saw does not
+			unseen = fmt.Sprintf("has seen no event since it was loaded anew; %d came before", n)
+		}
 		if spec == nil {
 			spec = p.goal.spec
 		}
@@ -56,7 +61,7 @@ func (s *Supervisor) Explain(topic string) Explanation {
 			if r.topic == nil || !r.topic.match.MatchString(topic) {
 				continue
 			}
-			place := ExplanationPlace{Plugin: p.id, File: st.File, Line: r.line, Rule: r.label, State: st.State, Reason: st.Reason, Verdict: "has seen no event yet"}
+			place := ExplanationPlace{Plugin: p.id, File: st.File, Line: r.line, Rule: r.label, State: st.State, Reason: st.Reason, Verdict: unseen}
 			if text, at := p.mapper.verdict(spec, i); text != "" {
 				place.Verdict, place.At = p.redact(text), &at
 			}
