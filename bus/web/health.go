@@ -17,8 +17,8 @@ GET    /readyz                the bus accepts events; 503 says why not
 GET    /metrics               figures for Prometheus
 GET    /mqtt                  MQTT over WebSocket, subprotocol mqtt
 GET    /api/v1/bus            figures of the bus
-GET    /api/v1/topics         retained events: ?filter=home/#
-GET    /api/v1/events         what the journal still holds: ?filter=home/#&since=10m&limit=1000
+GET    /api/v1/topics         retained events: ?filter=home/%%23 (a # in an address is written %%23)
+GET    /api/v1/events         what the journal still holds: ?filter=home/%%23&since=10m&limit=1000
 GET    /api/v1/plugins        every plugin: state, counters, errors
 GET    /api/v1/explain        who publishes a topic, and why not: ?topic=home/x
 GET    /api/v1/sessions       every session: online, lag, in flight, lost

@@ -67,7 +67,7 @@ func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) (e bus.Event,
 		fail(w, http.StatusRequestEntityTooLarge, "limits.packet_size decides", "the payload is larger than %d bytes", s.o.MaxPayload)
 		return e, false
 	case err != nil:
-		fail(w, http.StatusBadRequest, form, "%s", jsonMistake(err))
+		fail(w, http.StatusBadRequest, form, "%v", err)
 		return e, false
 	case in.Payload != nil && in.PayloadBase64 != nil:
 		fail(w, http.StatusBadRequest, form, "payload and payload_base64 exclude each other")

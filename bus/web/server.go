@@ -75,6 +75,10 @@ type Server struct {
 	http    *http.Server
 	tasks   sync.WaitGroup
 	hooks   hooks
+	lost    lastHour
+	life    context.Context // until Close
+	end     context.CancelFunc
+	once    sync.Once
 	assets  assets
 
 	writeBuffers sync.Pool
@@ -98,6 +102,7 @@ func New(b Bus, o Options) *Server {
 		o.WriteBuffer = 16 << 10
 	}
 	s := &Server{bus: b, o: o, log: o.Logger, started: time.Now()}
+	s.life, s.end = context.WithCancel(context.Background())
 	var err error
 	if s.assets, err = builtIn(o.Examples); err != nil {
 		s.log.Error("pages not readable", "err", err) // they are part of the program: a mistake in it
@@ -128,39 +133,38 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle("GET "+url, a)
 	}
 	mux.HandleFunc("GET /api", s.index)
-	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /api/v1/openapi.json", known(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI) // the client is gone
-	})
+	}))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.HandleFunc("GET /api/v1/sessions", s.sessions)
-	mux.HandleFunc("DELETE /api/v1/sessions/{name}", s.dropSession)
-	mux.HandleFunc("POST /api/v1/publish", s.publish)
-	mux.HandleFunc("POST /api/v1/token", s.token)
-	mux.HandleFunc("GET /api/v1/topics", s.topics)
-	mux.HandleFunc("GET /api/v1/events", s.events)
-	mux.HandleFunc("GET /api/v1/bus", s.busState)
+	mux.HandleFunc("GET /api/v1/sessions", known(s.sessions))
+	mux.HandleFunc("DELETE /api/v1/sessions/{name}", known(s.dropSession))
+	mux.HandleFunc("POST /api/v1/publish", known(s.publish))
+	mux.HandleFunc("POST /api/v1/token", known(s.token))
+	mux.HandleFunc("GET /api/v1/topics", known(s.topics, "filter"))
+	mux.HandleFunc("GET /api/v1/events", known(s.events, "filter", "since", "limit"))
+	mux.HandleFunc("GET /api/v1/bus", known(s.busState))
 	mux.Handle("GET /metrics", s.metrics())
 	mux.HandleFunc("GET /mqtt", s.webSocket)
 	mux.HandleFunc(hookRoot, s.hook)
 	if s.o.Plugins != nil {
-		mux.HandleFunc("GET /api/v1/plugins", s.plugins)
-		mux.HandleFunc("GET /api/v1/plugins/{id}", s.plugin)
-		mux.HandleFunc("GET /api/v1/explain", s.explain)
+		mux.HandleFunc("GET /api/v1/plugins", known(s.plugins))
+		mux.HandleFunc("GET /api/v1/plugins/{id}", known(s.plugin))
+		mux.HandleFunc("GET /api/v1/explain", known(s.explain, "topic"))
 	}
 	return s.publicHooks(s.guard(plainErrors(mux)))
 }
 
 // Serve takes connections from l until Close.
 func (s *Server) Serve(l net.Listener) {
-	s.tasks.Add(1)
-	go func() {
-		defer s.tasks.Done()
+	s.once.Do(func() { s.tasks.Go(func() { s.watchLosses(s.life) }) })
+	s.tasks.Go(func() {
 		if err := s.http.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("HTTP listener ended", "err", err)
 		}
-	}()
+	})
 }
 
 // Close lets requests that run end, until the context does.
@@ -171,6 +175,7 @@ func (s *Server) Close(ctx context.Context) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.http.Close()
 	}
+	s.end()
 	s.tasks.Wait()
 	return err
 }

@@ -35,6 +35,7 @@ type busState struct {
 	Published     uint64            `json:"published"`
 	Dropped       uint64            `json:"dropped"` // deliveries of QoS 0 that found no room
 	Lost          map[string]uint64 `json:"lost"`    // by reason
+	LostLately    uint64            `json:"lost_last_hour"`
 	Sessions      int               `json:"sessions"`
 	Online        int               `json:"online"`
 	Subscriptions int               `json:"subscriptions"`
@@ -90,7 +91,7 @@ func (s *Server) busState(w http.ResponseWriter, r *http.Request) {
 	runtime.ReadMemStats(&m)
 	host, _ := os.Hostname()
 	out := busState{Version: s.o.Version, Host: host, Epoch: hex.EncodeToString(epoch[:]), Started: s.started, Ready: true,
-		Published: st.Published, Dropped: st.Dropped, Lost: st.Lost, Sessions: st.Sessions, Online: st.Online, Subscriptions: st.Subscriptions,
+		Published: st.Published, Dropped: st.Dropped, Lost: st.Lost, LostLately: s.lost.grown(time.Now(), sum(st.Lost)), Sessions: st.Sessions, Online: st.Online, Subscriptions: st.Subscriptions,
 		Retained: st.Retained, RetainedBytes: st.RetainedBytes,
 		Journal: journalState{First: j.First, Last: j.Last, Segments: j.Segments, DiskBytes: j.DiskBytes, FreeBytes: j.Free, Written: j.Bytes,
 			Events: j.Appended, Syncs: j.Syncs, Groups: j.Groups, Damaged: j.Damaged, SyncSeconds: quantilesOf(&j.SyncTimes), AckSeconds: quantilesOf(&j.CommitTimes),

@@ -37,7 +37,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	err := readJSON(w, r, 1<<10, &in)
 	switch {
 	case err != nil:
-		fail(w, http.StatusBadRequest, `{"for": "1h"}`, "%s", jsonMistake(err))
+		fail(w, http.StatusBadRequest, `{"for": "1h"}`, "%v", err)
 		return
 	case user == "" || s.o.Mint == nil:
 		challenge(w, r)
