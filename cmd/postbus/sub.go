@@ -110,6 +110,7 @@ func (m *Main) sub(ctx context.Context, f *subFlags) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is an error of Write, after which a session can be ended in order
 	if f.id == "" {
 		f.id = clientID("sub")
 	}
@@ -167,7 +168,14 @@ func (s *subscriber) once(ctx context.Context, u *url.URL, first bool) (up bool,
 	case <-s.full:
 	case <-ctx.Done():
 	case err := <-s.broken:
-		l.conn.Close() // unacknowledged: the next one prints it
+		if s.f.persistent {
+			l.conn.Close() // unacknowledged: the next one prints it
+		} else {
+			l.leave(true) // there is no next one
+		}
+		if errors.Is(err, syscall.EPIPE) { // as head and less do when they have seen enough
+			return true, nil
+		}
 		return true, finalError{fmt.Errorf("standard output: %w", err)}
 	case <-l.Done():
 		return true, l.why()
