@@ -279,6 +279,12 @@ func (c *conn) linger() {
 			d = lingerStopping
 		default:
 		}
+		// The reading side ends first. A new deadline would let a read go on that the one of Close was to
+		// end, and who takes the session over waits for it.
+		select {
+		case <-c.gone:
+		case <-time.After(d):
+		}
 		_ = c.raw.SetReadDeadline(time.Now().Add(d))
 		_, _ = io.Copy(io.Discard, c.raw)
 	}
