@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
@@ -271,7 +273,7 @@ func optionRows(t reflect.Type, defaults reflect.Value, prefix, mark string) []s
 			d = show(defaults.Field(f.index), f)
 		}
 		if d != "" {
-			d = "`" + d + "`"
+			d = "`" + visible(d) + "`"
 		}
 		if f.need {
 			d = "needed"
@@ -289,6 +291,14 @@ func optionRows(t reflect.Type, defaults reflect.Value, prefix, mark string) []s
 		}
 	}
 	return rows
+}
+
+// visible shows control characters as they are written in double quotes: a new line is "\n".
+func visible(s string) string {
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 func cell(s string) string {
