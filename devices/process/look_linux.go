@@ -190,6 +190,9 @@ func Describe() []string {
 	}
 	var out []string
 	for name, n := range count {
+		if strings.HasPrefix(name, "memfd:") { // a program started from memory: the name says nothing, and may be another one next time
+			continue
+		}
 		out = append(out, fmt.Sprintf("names: [%q]  # %d running", name, n))
 	}
 	slices.Sort(out)

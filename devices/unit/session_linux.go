@@ -190,12 +190,12 @@ func Describe() []string {
 	defer cancel()
 	conn, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
 	if err != nil {
-		return nil
+		return []string{fmt.Sprintf("# no system bus, by which systemd tells: %v", err)}
 	}
 	defer conn.Close()
 	var units [][]any
-	if conn.Object(systemd, managerPath).CallWithContext(ctx, manager+".ListUnits", 0).Store(&units) != nil {
-		return nil
+	if err := conn.Object(systemd, managerPath).CallWithContext(ctx, manager+".ListUnits", 0).Store(&units); err != nil {
+		return []string{fmt.Sprintf("# systemd does not tell its units: %v", err)}
 	}
 	return describe(units)
 }
