@@ -256,7 +256,8 @@ func FuzzStat(f *testing.F) {
 
 func TestDescribe(t *testing.T) {
 	start(t, "wait", program(t, "pb-test-shown"))
-	if all := strings.Join(Describe(), "\n"); !strings.Contains(all, `names: ["pb-test-shown"]  # 1 running`) {
+	start(t, "wait", program(t, "memfd:pb")) // as one that was started from memory
+	if all := strings.Join(Describe(), "\n"); !strings.Contains(all, `names: ["pb-test-shown"]  # 1 running`) || strings.Contains(all, "memfd:") {
 		t.Error(all)
 	}
 }

@@ -411,3 +411,10 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestDescribeWithoutBus(t *testing.T) {
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+t.TempDir()+"/none")
+	if got := Describe(); len(got) != 1 || !strings.HasPrefix(got[0], "# no system bus, by which systemd tells: ") {
+		t.Errorf("got %q", got)
+	}
+}
