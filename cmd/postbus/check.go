@@ -18,10 +18,14 @@ func (m *Main) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the config and every plugin; exit code 1 if anything is wrong",
-		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return m.check(&s) },
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s.overrides(cmd)
+			return m.check(&s)
+		},
 	}
 	s.configFlag(cmd)
+	s.dirFlags(cmd)
 	return cmd
 }
 
@@ -40,6 +44,9 @@ func (m *Main) check(s *settings) error {
 		m.printf("ok: %s\n", m.shown(l.file))
 	} else {
 		m.printf("ok: there is no config file at %s, so everything is as by default\n", l.file)
+	}
+	if len(l.Users) > 0 {
+		m.warnReadable(l.file)
 	}
 	for _, a := range l.Listen.MQTT {
 		m.printf("  MQTT     %s%s\n", a, who(l.Config, a.Local()))

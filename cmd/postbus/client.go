@@ -80,6 +80,9 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, schemes ma
 	}
 	if !schemes[u.Scheme] {
 		// One POSTBUS_URL serves both kinds of commands where the ports are the usual ones.
+		if r.url == "" && u.Scheme == "unix" { // a socket is on this machine, and so is its HTTP address
+			return url.Parse(local(m.localConfig()))
+		}
 		if r.url != "" || u.Host == "" {
 			return nil, withHint(usagef("--url %s: not for this command", given), "pub and sub want tcp://, tls:// or unix://, sessions wants http:// or https://")
 		}

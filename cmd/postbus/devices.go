@@ -14,11 +14,12 @@ func (m *Main) devicesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "devices [KIND...]",
 		Short: "List the devices of this machine that plugins can use, as they are written in a plugin file",
+		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			more := slices.DeleteFunc(deviceKinds(), func(k string) bool { return slices.Contains(args, k) })
+			return begin(more, begun), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			var kinds []string
-			for _, d := range described {
-				kinds = append(kinds, d.kind)
-			}
+			kinds := deviceKinds()
 			for _, a := range args {
 				if !slices.Contains(kinds, a) {
 					return withHint(usagef("devices: no kind of devices is called %q", a), "the kinds: %s", strings.Join(kinds, ", "))

@@ -76,6 +76,7 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 			for _, l := range strings.Fields(string(text)) {
 				if strings.HasPrefix(l, "http") {
 					ts.Setenv("HTTP", l)
+					ts.Setenv("HTTPADDR", strings.TrimPrefix(l, "http://"))
 				} else {
 					ts.Setenv("MQTT", l)
 				}

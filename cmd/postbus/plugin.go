@@ -24,7 +24,7 @@ func (m *Main) pluginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
 		Short: "Check, test, trace and explain plugins",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(m.pluginCheckCommand(), m.pluginTestCommand(), m.pluginNewCommand(), m.pluginSchemaCommand(), m.pluginReferenceCommand(),
@@ -37,7 +37,8 @@ func (m *Main) pluginCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [FILE...]",
 		Short: "Check plugin files, all mistakes at once; without FILE those of the plugins folder",
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s.overrides(cmd)
 			l, err := m.load(&s)
 			if err != nil {
 				return err
@@ -46,6 +47,7 @@ func (m *Main) pluginCheckCommand() *cobra.Command {
 		},
 	}
 	s.configFlag(cmd)
+	s.dirFlags(cmd)
 	return cmd
 }
 
@@ -157,7 +159,8 @@ input), go through the mapping of one plugin file, and what would come of each i
 		Example: `  postbus plugin test doorbell.yaml
   postbus plugin trace --json doorbell > recorded.jsonl      # a while later:
   postbus plugin test --events recorded.jsonl doorbell.yaml`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s.overrides(cmd)
 			l, err := m.load(&s)
 			if err != nil {
 				return err
@@ -169,6 +172,7 @@ input), go through the mapping of one plugin file, and what would come of each i
 		},
 	}
 	s.configFlag(cmd)
+	s.dirFlags(cmd)
 	cmd.Flags().StringVar(&events, "events", "", "events to map, one JSON object a line, from `FILE`")
 	return cmd
 }
@@ -246,7 +250,8 @@ func (m *Main) pluginNewCommand() *cobra.Command {
 		Short: "Print a commented plugin file to begin with; without KIND list the kinds",
 		Example: `  postbus plugin new timer > plugins.d/clock.yaml
   postbus plugin new --action http`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: one(kindNames),
 		RunE: func(_ *cobra.Command, args []string) error {
 			c := catalog()
 			if len(args) == 0 {
@@ -290,7 +295,7 @@ func (m *Main) pluginSchemaCommand() *cobra.Command {
 		Short: "Print the JSON Schema of plugin files, for editors",
 		Long: `Print the JSON Schema of plugin files. Editors with the YAML language server complete and check a file that
 begins with: # yaml-language-server: $schema=plugin.schema.json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := m.Stdout.Write(catalog().Schema())
 			return err
@@ -302,7 +307,7 @@ func (m *Main) pluginReferenceCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reference",
 		Short: "Print the reference page of all kinds, in Markdown",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := m.Stdout.Write(catalog().Reference())
 			return err
@@ -312,7 +317,6 @@ func (m *Main) pluginReferenceCommand() *cobra.Command {
 
 func (m *Main) pluginApproveCommand() *cobra.Command {
 	var s settings
-	var dataDir, pluginsDir string
 	var revoke, yes bool
 	cmd := &cobra.Command{
 		Use:   "approve ID",
@@ -320,11 +324,11 @@ func (m *Main) pluginApproveCommand() *cobra.Command {
 		Long: `Let a plugin do what needs consent: run the commands that its file names, lock, suspend or reboot the
 machine. The approval is for this very content: when the file changes, it has to be given again, and the
 approved version runs on meanwhile. On a terminal what it may is shown, and asked for.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: m.completePlugins(&s),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f := runFlags{settings: s, dataDir: dataDir, pluginsDir: pluginsDir}
-			f.overrides(cmd)
-			l, err := m.load(&f.settings)
+			s.overrides(cmd)
+			l, err := m.load(&s)
 			if err != nil {
 				return err
 			}
@@ -332,8 +336,7 @@ approved version runs on meanwhile. On a terminal what it may is shown, and aske
 		},
 	}
 	s.configFlag(cmd)
-	cmd.Flags().StringVar(&dataDir, "data-dir", "", "the bus keeps its data in `DIR`")
-	cmd.Flags().StringVar(&pluginsDir, "plugins-dir", "", "plugins are in `DIR`")
+	s.dirFlags(cmd)
 	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the approval back")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
 	return cmd

@@ -30,7 +30,7 @@ func (m *Main) pluginListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Show every plugin of a running bus: state, counters, what is wrong",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			body, err := m.api(cmd.Context(), &r, http.MethodGet, "/api/v1/plugins")
 			if err != nil {
@@ -88,13 +88,17 @@ func why(p *plugins.Status) string {
 func (m *Main) pluginTraceCommand() *cobra.Command {
 	f := subFlags{qos: 0}
 	cmd := &cobra.Command{
-		Use:   "trace ID",
-		Short: "Show what becomes of each event of a plugin, as it happens",
-		Args:  cobra.ExactArgs(1),
+		Use:               "trace ID",
+		Short:             "Show what becomes of each event of a plugin, as it happens",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: m.completePlugins(&settings{}),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			topic := "$bus/plugins/" + args[0] + "/trace"
 			if err := bus.CheckTopic(topic); err != nil {
 				return usagef("plugin trace: %w", err)
+			}
+			if err := f.checkCount(cmd); err != nil {
+				return err
 			}
 			f.filters = []string{topic}
 			f.format = traceText
@@ -108,7 +112,7 @@ func (m *Main) pluginTraceCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "one JSON object a line; postbus plugin test --events takes them")
-	cmd.Flags().IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events")
+	cmd.Flags().IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events (default: go on)")
 	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
 	return cmd
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postbus/postbus/cmd/postbus/bench"
+	"github.com/postbus/postbus/config/yamlnode"
 )
 
 // The exit codes.
@@ -62,13 +63,45 @@ func (m *Main) command() *cobra.Command {
 		Short:         "An MQTT event bus that never loses an acknowledged event",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
 		Annotations:   map[string]string{},
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if v, _ := cmd.Flags().GetBool("version"); v {
+				m.printVersion()
+				return nil
+			}
+			return cmd.Help()
+		},
 	}
+	root.Flags().Bool("version", false, "print the version")
 	root.PersistentPreRun = func(*cobra.Command, []string) { root.Annotations["started"] = "yes" }
-	root.AddCommand(m.runCommand(), m.checkCommand(), m.pubCommand(), m.subCommand(), m.sessionsCommand(), m.pluginCommand(), m.devicesCommand(), m.userCommand(), m.serviceCommand(), m.versionCommand(), bench.Command())
+	load := bench.Command()
+	for _, c := range append(load.Commands(), load) {
+		c.Args = noArgs
+	}
+	root.AddCommand(m.runCommand(), m.checkCommand(), m.pubCommand(), m.subCommand(), m.sessionsCommand(), m.pluginCommand(), m.devicesCommand(), m.userCommand(), m.serviceCommand(), m.versionCommand(), load)
 	return root
+}
+
+// noArgs is for commands without arguments. Where there are sub-commands, a word is one of them, mistyped.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	if names == nil {
+		return withHint(usagef("%s takes no argument, got %q", cmd.CommandPath(), args[0]), "%s shows its flags; what holds blanks needs quotes", cmd.CommandPath()+" --help")
+	}
+	err := usagef("%s has no command %q", cmd.CommandPath(), args[0])
+	if s := yamlnode.Suggest(args[0], names); s != "" {
+		return withHint(err, "did you mean %s %s?", cmd.CommandPath(), s)
+	}
+	return withHint(err, "the commands: %s", strings.Join(names, ", "))
 }
 
 // getenv is os.Getenv on the program's own environment.

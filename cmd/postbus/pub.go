@@ -44,7 +44,7 @@ func (m *Main) pubCommand() *cobra.Command {
 		Example: `  postbus pub -t home/lamp/set -m on
   postbus pub -t home/mode -m away -r
   vmstat 1 | postbus pub -t desk/vmstat --stdin-lines`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(cmd); err != nil {
 				return err
@@ -271,7 +271,7 @@ func (p *publisher) collect(ctx context.Context) {
 	for answer := range p.waiting {
 		select {
 		case a := <-answer:
-			if p.err = refusedEvent(a); p.err == errEnded {
+			if p.err = refusedEvent(p.template.Topic, a); p.err == errEnded {
 				p.err = p.link.why()
 			}
 			if p.err != nil {
@@ -291,7 +291,7 @@ func (p *publisher) collect(ctx context.Context) {
 var errEnded = errors.New("the connection ended before the acknowledgement")
 
 // refusedEvent is nil for an acknowledgement.
-func refusedEvent(a packets.ControlPacket) error {
+func refusedEvent(topic string, a packets.ControlPacket) error {
 	code, text := byte(0x80), ""
 	read := func(c byte, p *packets.Properties) {
 		code = c
@@ -313,10 +313,13 @@ func refusedEvent(a packets.ControlPacket) error {
 		return nil
 	}
 	err := fmt.Errorf("the bus refused the event: %s", reason(code, text))
-	switch code {
-	case 0x87:
+	root, _, _ := strings.Cut(topic, "/")
+	switch {
+	case code == 0x87 && (root == "$SYS" || root == "$bus"):
+		return withHint(err, "what begins with $SYS or $bus is the bus's own; publish elsewhere")
+	case code == 0x87:
 		return withHint(err, "the user's publish and deny rules in the bus's config decide")
-	case 0x97:
+	case code == 0x97:
 		return withHint(err, "the bus's disk is full or its limits.disk_free is reached; postbus acknowledges nothing that it cannot keep")
 	}
 	return err

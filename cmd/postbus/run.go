@@ -14,16 +14,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/postbus/postbus/config"
 )
 
 type runFlags struct {
 	settings
-	dataDir, pluginsDir, http string
-	mqtt                      []string
-	level, format             string
-	addrFile                  string
+	http          string
+	mqtt          []string
+	level, format string
+	addrFile      string
 }
 
 func (m *Main) runCommand() *cobra.Command {
@@ -33,7 +31,7 @@ func (m *Main) runCommand() *cobra.Command {
 		Short: "Run the bus",
 		Long: `Run the bus until SIGTERM or Ctrl-C. Without a config it serves this machine only, at
 127.0.0.1:1883 and http://127.0.0.1:8080. SIGHUP, or saving the config file, reloads it.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.overrides(cmd)
 			return m.run(cmd.Context(), &f)
@@ -54,19 +52,9 @@ func (m *Main) runCommand() *cobra.Command {
 
 // overrides are the flags that were given, as the config package takes them.
 func (f *runFlags) overrides(cmd *cobra.Command) {
-	for _, o := range []struct {
-		flag, key string
-		values    []string
-	}{
-		{"data-dir", "data_dir", []string{f.dataDir}},
-		{"plugins-dir", "plugins_dir", []string{f.pluginsDir}},
-		{"mqtt", "listen.mqtt", f.mqtt},
-		{"http", "listen.http", []string{f.http}},
-	} {
-		if cmd.Flags().Changed(o.flag) {
-			f.flags = append(f.flags, config.Override{Flag: "--" + o.flag, Key: o.key, Values: o.values})
-		}
-	}
+	f.settings.overrides(cmd)
+	f.override(cmd, "mqtt", "listen.mqtt", f.mqtt...)
+	f.override(cmd, "http", "listen.http", f.http)
 }
 
 // logger writes to standard error.

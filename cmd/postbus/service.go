@@ -28,7 +28,7 @@ func (m *Main) serviceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service",
 		Short: "Install the bus as a service that starts with the machine, or remove it",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(m.serviceInstall(), m.serviceUninstall())
@@ -47,7 +47,7 @@ which starts when you log in. What is there already is updated and restarted. Th
 that this command runs from; it isn't copied. Data, config and plugins are never removed.`,
 		Example: `  sudo postbus service install
   postbus service install --user`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := m.whoseService(cmd, &s); err != nil {
 				return err
@@ -72,7 +72,7 @@ func (m *Main) serviceUninstall() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Stop the service and remove it, but neither data nor config nor plugins",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := m.whoseService(cmd, &s); err != nil {
 				return err

@@ -184,7 +184,7 @@ func (m *Main) serviceCommands() []*cobra.Command {
 	cmd := &cobra.Command{
 		Use:    "run",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   noArgs,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return m.underControl(cmd.Context(), s) },
 	}
 	s.configFlag(cmd)

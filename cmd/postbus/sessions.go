@@ -29,7 +29,7 @@ func (m *Main) sessionsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sessions",
 		Short: "Show every session of a running bus: online, lag, in flight, lost",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			body, err := m.api(cmd.Context(), &r, http.MethodGet, "/api/v1/sessions")
 			if err != nil {

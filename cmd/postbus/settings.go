@@ -18,8 +18,9 @@ import (
 
 // settings are the flags that decide the config.
 type settings struct {
-	file  string
-	flags []config.Override
+	file                string
+	dataDir, pluginsDir string
+	flags               []config.Override
 }
 
 // loaded is a config with its places filled in.
@@ -36,6 +37,24 @@ type loaded struct {
 // configFlag adds --config.
 func (s *settings) configFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.file, "config", "", "config `FILE` (default: postbus.yaml in the platform's folder, if it is there)")
+}
+
+// dirFlags adds --data-dir and --plugins-dir, for those who gave them to run.
+func (s *settings) dirFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.dataDir, "data-dir", "", "the bus keeps its data in `DIR`")
+	cmd.Flags().StringVar(&s.pluginsDir, "plugins-dir", "", "plugins are in `DIR`")
+}
+
+// overrides takes over those of the flags that were given.
+func (s *settings) overrides(cmd *cobra.Command) {
+	s.override(cmd, "data-dir", "data_dir", s.dataDir)
+	s.override(cmd, "plugins-dir", "plugins_dir", s.pluginsDir)
+}
+
+func (s *settings) override(cmd *cobra.Command, flag, key string, values ...string) {
+	if cmd.Flags().Changed(flag) {
+		s.flags = append(s.flags, config.Override{Flag: "--" + flag, Key: key, Values: values})
+	}
 }
 
 // load reads the config anew.

@@ -40,6 +40,7 @@ type subFlags struct {
 	id, since     string
 	persistent    bool
 	json, verbose bool
+	bare          bool // no new line behind the payload
 	count         int
 	format        func(payload []byte) []byte // in place of json and verbose
 }
@@ -55,9 +56,12 @@ acknowledged after it was printed. A lost connection is made anew, and nothing i
   postbus sub -t 'home/#' --json | jq .payload
   postbus sub -t 'home/+/temp' --since 10m
   postbus sub -t 'alarm/#' --id logger --persistent >> alarms`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
+				return err
+			}
+			if err := f.checkCount(cmd); err != nil {
 				return err
 			}
 			return m.sub(cmd.Context(), &f)
@@ -71,7 +75,8 @@ acknowledged after it was printed. A lost connection is made anew, and nothing i
 	fl.BoolVar(&f.persistent, "persistent", false, "the bus collects what comes while this is away; needs --id")
 	fl.BoolVar(&f.json, "json", false, "one JSON object a line: topic, payload or payload_base64, qos, retain, seq, time, source")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the topic before the payload")
-	fl.IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events")
+	fl.BoolVarP(&f.bare, "no-newline", "N", false, "print the payload's bytes and nothing behind them")
+	fl.IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events (default: go on)")
 	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
 	return cmd
 }
@@ -97,8 +102,15 @@ func (f *subFlags) check() error {
 		return withHint(usagef("sub: --persistent needs --id: the bus knows the session by it"), "choose a name that stays: --id logger --persistent")
 	case f.persistent && f.qos == 0:
 		return withHint(usagef("sub: --persistent needs -q 1 or 2: events of QoS 0 are not kept"), "leave -q out: 1 is the default")
-	case f.count < 0:
-		return usagef("sub: -n is a number of events, not %d", f.count)
+	case f.bare && f.json:
+		return usagef("sub: --no-newline and --json exclude each other: a line is an object")
+	}
+	return nil
+}
+
+func (f *subFlags) checkCount(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("count") && f.count < 1 {
+		return withHint(usagef("%s: -n is a number of events, at least 1, not %d", cmd.Name(), f.count), "without -n it goes on")
 	}
 	return nil
 }
@@ -293,7 +305,9 @@ func (s *subscriber) print(p *paho.Publish) {
 	default:
 		out = p.Payload
 	}
-	out = append(out[:len(out):len(out)], '\n')
+	if !s.f.bare {
+		out = append(out[:len(out):len(out)], '\n')
+	}
 	if l.Gap > 0 && !s.f.json {
 		fmt.Fprintf(s.m.Stderr, "%d events before this one were lost\n", l.Gap)
 	}

@@ -118,8 +118,9 @@ func (m *Main) userToken() *cobra.Command {
 		Long: `Print a token. It stands for the user's password until it ends, over MQTT and over HTTP, with the user's
 rights. It ends before when the user's password is changed or the user is removed. Its key is in the data
 directory: give the --config and --data-dir of the bus, and run it as the user that the bus runs as.`,
-		Example: `  postbus user token pi --for 12h`,
-		Args:    cobra.ExactArgs(1),
+		Example:           `  postbus user token pi --for 12h`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: m.completeUsers(&s),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := parseLife(life)
 			if err != nil {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -23,7 +25,7 @@ func (m *Main) userCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
 		Short: "Edit the users in the config file; a running bus takes the change at once",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(m.userAdd(), m.userPasswd(), m.userRemove(), m.userList(), m.userToken())
@@ -44,6 +46,9 @@ bus says of itself on $SYS and $bus, which # does not mean.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			u.Name = args[0]
+			if strings.Contains(u.Name, ":") {
+				return withHint(usagef("user %q: a name can't hold a colon", u.Name), "a browser sends NAME:PASSWORD, and the first colon ends the name")
+			}
 			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil {
 				u.Publish, u.Subscribe = []string{"#"}, []string{"#", "$SYS/#", "$bus/#"}
 			}
@@ -79,9 +84,10 @@ bus says of itself on $SYS and $bus, which # does not mean.`,
 func (m *Main) userPasswd() *cobra.Command {
 	var s settings
 	cmd := &cobra.Command{
-		Use:   "passwd NAME",
-		Short: "Change a user's password",
-		Args:  cobra.ExactArgs(1),
+		Use:               "passwd NAME",
+		Short:             "Change a user's password",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: m.completeUsers(&s),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return m.editUsers(&s, func(f *userFile) error {
 				if !f.has(args[0]) {
@@ -102,9 +108,10 @@ func (m *Main) userPasswd() *cobra.Command {
 func (m *Main) userRemove() *cobra.Command {
 	var s settings
 	cmd := &cobra.Command{
-		Use:   "remove NAME",
-		Short: "Remove a user",
-		Args:  cobra.ExactArgs(1),
+		Use:               "remove NAME",
+		Short:             "Remove a user",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: m.completeUsers(&s),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return m.editUsers(&s, func(f *userFile) error {
 				if !f.has(args[0]) {
@@ -127,7 +134,7 @@ func (m *Main) userList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the users and what they may do",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			l, err := m.load(&s)
 			if err != nil {
@@ -173,10 +180,27 @@ func (m *Main) editUsers(s *settings, edit func(*userFile) error, done string, a
 		return err
 	}
 	m.printf(done+" in %s\n", append(args, m.shown(file))...)
+	m.warnReadable(file)
 	if _, err := m.load(s); err != nil {
 		fmt.Fprintf(m.Stderr, "the config has other mistakes: postbus check shows them\n")
 	}
 	return nil
+}
+
+// warnReadable says that everybody on this machine can read a file with hashes. Its group may: that is
+// how a service reads what belongs to root. Windows has no such modes.
+func (m *Main) warnReadable(file string) {
+	if runtime.GOOS == "windows" {
+		return
+	}
+	st, err := os.Stat(file)
+	if err != nil || st.Mode().Perm()&0o004 == 0 {
+		return
+	}
+	if dir, err := os.Stat(filepath.Dir(file)); err != nil || dir.Mode().Perm()&0o001 == 0 {
+		return // nobody gets there
+	}
+	fmt.Fprintf(m.Stderr, "everybody on this machine can read the hashes in %s: chmod o-rwx %[1]s\n", oneLine(m.shown(file)))
 }
 
 // hash asks for a password and hashes it.

@@ -50,14 +50,18 @@ func (m *Main) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			v, commit := versionOf()
-			if commit != "" {
-				commit = " (" + commit + ")"
-			}
-			m.printf("postbus %s%s %s %s/%s\n", v, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			m.printVersion()
 			return nil
 		},
 	}
+}
+
+func (m *Main) printVersion() {
+	v, commit := versionOf()
+	if commit != "" {
+		commit = " (" + commit + ")"
+	}
+	m.printf("postbus %s%s %s %s/%s\n", v, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -1,0 +1,71 @@
+// This file is what the shell completes beside commands and flags: kinds, plugins, users. What cannot be
+// read offers nothing: it is no place for errors.
+
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
+
+// one completes the first argument.
+func one(list func(cmd *cobra.Command) []string) completion {
+	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return begin(list(cmd), begun), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// begin are those of the list that begin so.
+func begin(list []string, begun string) []string {
+	return slices.DeleteFunc(list, func(s string) bool { return !strings.HasPrefix(s, begun) })
+}
+
+func kindNames(*cobra.Command) []string {
+	var names []string
+	for _, k := range catalog().Kinds() {
+		names = append(names, k.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func deviceKinds() []string {
+	var names []string
+	for _, d := range described {
+		names = append(names, d.kind)
+	}
+	return names
+}
+
+// completePlugins offers those of the folder.
+func (m *Main) completePlugins(s *settings) completion {
+	return one(func(cmd *cobra.Command) []string {
+		s.overrides(cmd)
+		l, err := m.load(s)
+		if err != nil {
+			return nil
+		}
+		return m.pluginIDs(l)
+	})
+}
+
+func (m *Main) completeUsers(s *settings) completion {
+	return one(func(*cobra.Command) []string {
+		l, err := m.load(s)
+		if err != nil {
+			return nil
+		}
+		var names []string
+		for _, u := range l.Users {
+			names = append(names, u.Name)
+		}
+		return names
+	})
+}
