@@ -169,7 +169,7 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 	l.leave(true)
 	var large *tooLarge
 	if errors.As(err, &large) && f.lines {
-		return withHint(fmt.Errorf("line %d: %w; %s before it", p.sent+1, large, acknowledged(p.acked, f.qos)), "%s", large.Hint())
+		return withHint(fmt.Errorf("line %d: %w; %s before it", p.sent+1, large, acknowledged(p, f.qos)), "%s", large.Hint())
 	}
 	if err != nil && f.lines {
 		return fmt.Errorf("%d events were acknowledged, the next one was not: %w", p.acked, err)
@@ -203,14 +203,15 @@ func (*tooLarge) Hint() string {
 	return "limits.packet_size in the bus's config decides; cut it into several events, or send where it is to be found"
 }
 
-func acknowledged(n int, qos uint8) string {
-	switch {
-	case qos == 0:
-		return "what came was sent"
-	case n == 1:
-		return "1 event was acknowledged"
+func acknowledged(p *publisher, qos uint8) string {
+	n, what := p.acked, "acknowledged"
+	if qos == 0 {
+		n, what = p.sent, "sent"
 	}
-	return fmt.Sprintf("%d events were acknowledged", n)
+	if n == 1 {
+		return "1 event was " + what
+	}
+	return fmt.Sprintf("%d events were %s", n, what)
 }
 
 // packetSize is what o takes on the wire, in bytes.
