@@ -43,7 +43,7 @@ export class Plot {
     return {
       width,
       height,
-      padding: [8, 4, 0, 0],
+      padding: [8, () => (this.span > 1200 ? 18 : 28), 0, 0], // half of the last time
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7, fill: () => colour("--accent") } },
       scales: {

@@ -4,6 +4,7 @@
 import { useEffect } from "preact/hooks";
 import { count, millis, rate } from "../model/format";
 import { spark } from "../model/ring";
+import type { BusState } from "../state/api";
 import { figures, lostOf, rateRing } from "../state/figures";
 import { link as connection, loss } from "../state/feed";
 import { login, setLogin } from "../state/login";
@@ -37,6 +38,12 @@ function useHealth(): Health {
 const names: Record<View, string> = { live: "Live", plugins: "Plugins", sessions: "Sessions", bus: "Bus" };
 const shapes = ["●", "▲", "■"];
 
+function lossTitle(b: BusState): string {
+  const total = lostOf(b);
+  if (total === 0) return "no acknowledged event was lost";
+  return `${count(b.lost_last_hour)} lost in the last hour; since the start: ${Object.entries(b.lost).map(([why, n]) => `${count(n)} ${why}`).join(", ")}`;
+}
+
 export function Header(p: { route: Route }) {
   const h = useHealth();
   const f = useStore(figures);
@@ -57,20 +64,20 @@ export function Header(p: { route: Route }) {
     go({ view: v });
     document.getElementById(`tab-${v}`)?.focus();
   };
-  const lost = b ? lostOf(b) : 0;
+  const lost = b?.lost_last_hour ?? 0; // what was lost before is no news: the view Bus has it
   return (
     <header class={`top g${h.grave}`}>
       <div class="status">
         <h1>postbus <b>{b?.host ?? ""}</b></h1>
         <p class="health" role="status" aria-live="polite" data-grave={h.grave}>
-          <span class="shape" aria-hidden="true">{shapes[h.grave]}</span> <b>{h.word}</b>{h.reason && <span class="reason">{h.reason}</span>}
+          <span class="shape" aria-hidden="true">{shapes[h.grave]}</span> <b>{h.word}</b>{h.reason && <>{" "}<span class="reason">{h.reason}</span></>}
         </p>
         {b && (
           <ul class="figures" aria-label="Figures">
             <li title="events accepted a second"><b>{rate(f.rate)}</b> ev/s
               <svg class="spark" viewBox="0 0 48 16" aria-hidden="true"><path d={spark(Math.min(rateRing.length, 30), (i) => rateRing.get(i + Math.max(0, rateRing.length - 30)), 48, 16)} /></svg>
             </li>
-            <li class={lost ? "g1" : ""} title={lost ? Object.entries(b.lost).map(([why, n]) => `${count(n)} ${why}`).join(", ") : "no acknowledged event was lost"}>
+            <li class={lost ? "g1" : ""} title={lossTitle(b)}>
               {lost > 0 && <span class="shape" aria-hidden="true">▲</span>}<b>{count(lost)}</b> lost
             </li>
             <li title={`a disk sync takes less than ${millis(b.journal.sync_seconds.p50)} half of the time, ${millis(b.journal.sync_seconds.p99)} 99 times in 100`}>disk <b>{millis(b.journal.sync_seconds.p50)}</b></li>

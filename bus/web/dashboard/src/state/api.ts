@@ -18,6 +18,7 @@ export interface BusState {
   published: number;
   dropped: number;
   lost: Record<string, number>;
+  lost_last_hour: number;
   sessions: number;
   online: number;
   subscriptions: number;
@@ -139,6 +140,7 @@ async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
 
 export const api = {
   bus: () => call<BusState>(base + "bus"),
+  plugins: () => call<unknown>(base + "plugins"),
   sessions: () => call<SessionInfo[]>(base + "sessions"),
   drop: (name: string) => call<void>(base + "sessions/" + encodeURIComponent(name), { method: "DELETE" }),
   topics: (filter: string) => call<ShownEvent[]>(`${base}topics?filter=${encodeURIComponent(filter)}`),

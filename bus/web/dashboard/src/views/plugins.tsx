@@ -3,6 +3,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { clockTime, count, duration, exact, rate } from "../model/format";
+import { api, words } from "../state/api";
 import { figures } from "../state/figures";
 import { link as connection, trace as listen } from "../state/feed";
 import { grave, plugins, rateOf, type Plugin, type Trace } from "../state/plugins";
@@ -44,7 +45,14 @@ export function Plugins(p: { route: Route }) {
   useEffect(() => {
     if (chosen && wandered && document.activeElement === document.body) focus(chosen.id);
   }, [chosen?.id]);
-  if (list.length === 0) return <div class="page">{online && <Slow><None /></Slow>}</div>;
+  const refused = useRefusal(online && list.length === 0);
+  if (list.length === 0) {
+    return (
+      <div class="page">
+        {refused ? <p class="bad" role="alert"><span aria-hidden="true">■ </span>{refused}</p> : online && refused !== null && <Slow><None /></Slow>}
+      </div>
+    );
+  }
 
   const key = (e: KeyboardEvent) => {
     const all = [...links.current!.querySelectorAll<HTMLElement>("a")];
@@ -83,6 +91,20 @@ export function Plugins(p: { route: Route }) {
       </div>
     </div>
   );
+}
+
+// useRefusal is why this user is told of no plugins, "" for no such reason, null while that is not known.
+function useRefusal(asks: boolean): string | null {
+  const [why, set] = useState<string | null>(null);
+  useEffect(() => {
+    set(null);
+    if (!asks) return;
+    let on = true;
+    const end = (text: string) => on && set(text);
+    api.plugins().then(() => end(""), (e) => end(words(e)));
+    return () => void (on = false);
+  }, [asks]);
+  return why;
 }
 
 const starter = `source: {timer: {every: 10s}}
@@ -124,7 +146,7 @@ function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
       {errors.map((e) => (
         <div class="error" role="alert" key={e.text}>
           <div class="title"><span>{e.line > 0 ? `line ${e.line}` : "error"}</span><Copy text={e.text} what="the error" /></div>
-          <pre tabIndex={0} aria-label={`error in line ${e.line}`}>{e.text.replace(/\n+$/, "")}</pre>
+          <pre tabIndex={0} aria-label={`error in line ${e.line}`}><Mistake text={e.text.replace(/\n+$/, "")} /></pre>
         </div>
       ))}
       {x.approve && x.approve.length > 0 && (
@@ -152,6 +174,12 @@ function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
       {p.trace && <TraceBox id={x.id} />}
     </section>
   );
+}
+
+// Mistake is the text of the command line. Sentences are wrapped, the line of the file and its caret are not.
+function Mistake(p: { text: string }) {
+  const lines = p.text.split("\n");
+  return <>{lines.map((l, i) => <span key={i} class={i === 0 || /^ *hint: /.test(l) ? "wrap" : ""}>{i < lines.length - 1 ? l + "\n" : l}</span>)}</>;
 }
 
 // filterOf makes a filter of a topic with expressions: what is filled in stays within its level.

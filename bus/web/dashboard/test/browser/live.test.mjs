@@ -63,6 +63,46 @@ test("publishing says why it was refused", async () => {
   await page.context().close();
 });
 
+test("no time below the plot is cut at the edge, at any width", async () => {
+  for (let i = 0; i < 3; i++) await bus.publish("home/axis", String(20 + i));
+  for (const width of [360, 500, 700, 1280]) {
+    const page = await open(bus, "", { viewport: { width, height: 800 } });
+    await page.addInitScript(() => {
+      // A time that is written stands right at the edge.
+      const every = { "10m": 300, "1h": 1800, "24h": 43_200 }[new URLSearchParams(location.hash.split("?")[1]).get("range")] * 1000;
+      const clock = Date.now;
+      const local = clock() - new Date().getTimezoneOffset() * 60_000;
+      const ahead = every - (local % every) + 1000;
+      Date.now = () => clock() + ahead;
+      window.cut = [];
+      window.times = 0;
+      const draw = CanvasRenderingContext2D.prototype.fillText;
+      CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...more) {
+        const at = this.getTransform().transformPoint({ x, y });
+        const half = (this.measureText(text).width * this.getTransform().a) / 2;
+        if (/^\d\d:\d\d/.test(text)) {
+          window.times++;
+          if (at.x + half > this.canvas.width || at.x - half < 0) window.cut.push(`${text} at ${Math.round(at.x)} of ${this.canvas.width}`);
+        }
+        return draw.call(this, text, x, y, ...more);
+      };
+    });
+    for (const range of ["10m", "1h", "24h"]) {
+      await page.goto(`${bus.url}/#/live?topic=home/axis&range=${range}`);
+      await page.reload();
+      await page.locator(".canvas canvas").waitFor();
+      await page.waitForFunction(() => window.times > 0);
+      for (let i = 0; i < 4; i++) {
+        await bus.publish("home/axis", String(i));
+        await sleep(150);
+      }
+      assert.deepEqual(await page.evaluate(() => window.cut), [], `${width} px, ${range}`);
+    }
+    await page.screenshot({ path: `${shots}/plot-${width}.png` });
+    await page.context().close();
+  }
+});
+
 test("the plot begins in the past and goes on live, with no gap and no repeat at the seam", async () => {
   for (let i = 0; i < 200; i++) await bus.publish("seam/power", i);
   // Events keep coming while the page subscribes.

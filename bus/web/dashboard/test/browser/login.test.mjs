@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { Bus, binaryPath, closeAll, open, row, sleep } from "./kit.mjs";
+import { Bus, binaryPath, closeAll, open, row, shots, sleep } from "./kit.mjs";
 
 let bus;
 before(async () => {
@@ -48,6 +48,24 @@ test("a wrong password is told, the right one opens everything, and stays in thi
   await page.context().close();
 });
 
+test("a bus for nobody without a name says so, with blanks between the words for who hears it", async () => {
+  const config = join(mkdtempSync(join(tmpdir(), "postbus-login-")), "postbus.yaml");
+  writeFileSync(config, "");
+  const env = Object.fromEntries(Object.entries(process.env).filter(([k]) => !k.startsWith("POSTBUS_")));
+  execFileSync(binaryPath(), ["user", "add", "pi", "--config", config], { input: "berry\n", env });
+  appendFileSync(config, "anonymous: off\n");
+  const closed = await Bus.start(config);
+  try {
+    const page = await open(closed);
+    const health = page.locator(".health", { hasText: "not logged in" });
+    await health.waitFor();
+    assert.match(await health.evaluate((e) => e.textContent), /not logged in [a-z]/);
+    await page.context().close();
+  } finally {
+    await closed.stop();
+  }
+});
+
 test("who may see a part sees that part, and is told about the rest", async () => {
   const page = await open(bus);
   await login(page, "kid", "toys");
@@ -65,7 +83,11 @@ test("who may see a part sees that part, and is told about the rest", async () =
   await page.locator('.result[data-ok="false"]', { hasText: "is not allowed" }).waitFor();
   await page.getByRole("tab", { name: "Bus" }).click();
   await page.getByText(/figures of the bus are for those/).waitFor();
-  await sleep(200);
+  await page.getByRole("tab", { name: "Plugins" }).click();
+  await page.getByText(/plugins are for those who may subscribe to \$bus\/#/).waitFor();
+  await sleep(600);
+  assert.equal(await page.getByText("No plugins yet").count(), 0);
+  await page.screenshot({ path: `${shots}/plugins-refused.png` });
   assert.deepEqual(page.problems, []);
   await page.context().close();
 });

@@ -52,6 +52,20 @@ test("a plugin file that is broken shows its error within two seconds, and loses
   await page.context().close();
 });
 
+test("a mistake is read without scrolling: its sentences are wrapped, its place is not", async () => {
+  write("hint.yaml", "description: nothing comes in\npublish: [{topic: x}]\n"); // its hint has more than a hundred characters
+  const page = await open(bus, "#/plugins?plugin=hint");
+  await page.locator(".error pre .wrap").first().waitFor();
+  const cut = await page.locator(".error pre .wrap").evaluateAll((all) => all.filter((e) => e.scrollWidth > e.clientWidth || e.getBoundingClientRect().right > e.closest(".error").getBoundingClientRect().right).length);
+  assert.equal(cut, 0);
+  assert.ok((await page.locator(".error pre .wrap", { hasText: "hint:" }).count()) > 0);
+  for (const pre of await page.locator(".error pre").all()) assert.ok(await pre.evaluate((e) => e.scrollWidth <= e.clientWidth), "nothing to scroll at 1280 px");
+  await page.screenshot({ path: `${shots}/plugins-hint.png` });
+  fine(page);
+  await page.context().close();
+  rmSync(join(bus.plugins, "hint.yaml"));
+});
+
 test("the error is the one of the command line, word for word", async () => {
   write("clock.yaml", bad);
   const page = await open(bus, "#/plugins?plugin=clock");
@@ -126,8 +140,23 @@ test("a session that is away shows its lag and is dropped after asking", async (
   await line.getByRole("button", { name: /drop/ }).click();
   await page.getByRole("button", { name: "Drop", exact: true }).click();
   await line.waitFor({ state: "detached" });
+  await page.locator(".figures li.g1", { hasText: "12 lost" }).waitFor();
   fine(page);
   await page.context().close();
+
+  // An hour later it is no news, for a page that opens then as well; the view Bus keeps the total.
+  const later = await open(bus, "#/bus");
+  await later.route("**/api/v1/bus", async (r) => {
+    const answer = await r.fetch();
+    await r.fulfill({ response: answer, json: { ...(await answer.json()), lost_last_hour: 0 } });
+  });
+  await later.reload();
+  await later.getByText(/12 session dropped/).waitFor();
+  const now = later.locator(".figures li", { hasText: "lost" });
+  assert.equal(await now.textContent(), "0 lost");
+  assert.equal(await now.getAttribute("class"), "");
+  assert.match(await now.getAttribute("title"), /^0 lost in the last hour; since the start: 12 /);
+  await later.context().close();
 });
 
 test("the bus shows its figures and its last warnings", async () => {
