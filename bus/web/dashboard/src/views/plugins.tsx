@@ -179,7 +179,8 @@ function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
 // Mistake is the text of the command line. Sentences are wrapped, the line of the file and its caret are not.
 function Mistake(p: { text: string }) {
   const lines = p.text.split("\n");
-  return <>{lines.map((l, i) => <span key={i} class={i === 0 || /^ *hint: /.test(l) ? "wrap" : ""}>{i < lines.length - 1 ? l + "\n" : l}</span>)}</>;
+  const kind = (l: string, i: number) => (/^ *hint: /.test(l) ? "wrap hint" : i === 0 ? "wrap" : "");
+  return <>{lines.map((l, i) => <span key={i} class={kind(l, i)}>{i < lines.length - 1 ? l + "\n" : l}</span>)}</>;
 }
 
 // filterOf makes a filter of a topic with expressions: what is filled in stays within its level.
