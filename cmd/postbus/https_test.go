@@ -81,6 +81,13 @@ func TestHTTPS(t *testing.T) {
 	cert, _ := certificate(t, dir, "bus.example.org")
 	// A client CA is for tls:// listeners: a browser is not asked.
 	address := freePort(t)
+	hook := filepath.Join(dir, "plugins.d", "hook.yaml")
+	if err := os.Mkdir(filepath.Dir(hook), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(hook, []byte("source: {webhook: {path: /hooks/door}}\npublish: [{topic: home/door}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	addresses, _ := running(t, dir, `listen: {mqtt: ["tcp://127.0.0.1:0"], http: "https://`+address+`", tls: {cert: cert.pem, key: key.pem, client_ca: cert.pem}}`)
 	base := "https://" + address
 	if len(addresses) != 2 || addresses[1] != base {
@@ -119,6 +126,21 @@ func TestHTTPS(t *testing.T) {
 		for path, want := range map[string]string{"/": "<!doctype html>", "/postbus.js": "connect", "/api/v1/plugins": "[", "/healthz": "ok"} {
 			if status, body := get(t, path, nil); status != 200 || !strings.Contains(strings.ToLower(body), want) {
 				t.Errorf("%s: %d %.80s", path, status, body)
+			}
+		}
+	})
+	t.Run("web hooks", func(t *testing.T) {
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) { // it is mounted once the plugin runs
+			resp, err := client.Post(base+"/hooks/door", "application/json", strings.NewReader(`{"open": true}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusNoContent {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatal(resp.Status)
 			}
 		}
 	})
