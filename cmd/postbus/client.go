@@ -86,12 +86,19 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, schemes ma
 		if r.url != "" || u.Host == "" {
 			return nil, withHint(usagef("--url %s: not for this command", given), "pub and sub want tcp://, tls:// or unix://, sessions wants http:// or https://")
 		}
-		u = &url.URL{Scheme: "tcp", Host: net.JoinHostPort(u.Hostname(), port)}
-		if port == "8080" {
-			u.Scheme = "http"
-		}
+		u = counterpart(u, port)
 	}
 	return u, nil
+}
+
+// counterpart is the other kind of address of the bus that u is one of, at its usual port. What is encrypted stays so.
+func counterpart(u *url.URL, port string) *url.URL {
+	scheme := map[string]string{"1883": "tcp", "8080": "http"}[port]
+	if u.Scheme == "https" || u.Scheme == "tls" || u.Scheme == "mqtts" || u.Scheme == "ssl" {
+		scheme = map[string]string{"1883": "tls", "8080": "https"}[port]
+		port = map[string]string{"1883": "8883", "8080": "8443"}[port]
+	}
+	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(u.Hostname(), port)}
 }
 
 // localConfig is the config of the bus of this machine, as far as it can be known.
