@@ -200,7 +200,8 @@ func (m *Main) warnReadable(file string) {
 	if dir, err := os.Stat(filepath.Dir(file)); err != nil || dir.Mode().Perm()&0o001 == 0 {
 		return // nobody gets there
 	}
-	fmt.Fprintf(m.Stderr, "everybody on this machine can read the hashes in %s: chmod o-rwx %[1]s\n", oneLine(m.shown(file)))
+	name := oneLine(m.shown(file))
+	m.warn("everybody on this machine can read the hashes in "+name, "chmod o-rwx "+name)
 }
 
 // hash asks for a password and hashes it.
