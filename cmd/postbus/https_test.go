@@ -266,8 +266,10 @@ func TestRenewedCertificate(t *testing.T) {
 	if err := os.WriteFile(key, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if shown() != first || shown() != first || strings.Count(log.String(), "certificate not renewed") != 1 {
-		t.Errorf("half a renewal: %s", &log)
+	for range 2 { // it is looked at, and warned of, once
+		if shown() != first || strings.Count(log.String(), "certificate not renewed") != 1 {
+			t.Errorf("half a renewal: %s", &log)
+		}
 	}
 	_ = os.WriteFile(key, good, 0o600)
 	certificate(t, dir)
