@@ -103,8 +103,8 @@ func TestLastWords(t *testing.T) {
 		if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 00") {
 			t.Fatal(got, err)
 		}
-		packet := append([]byte{0x30}, varint(nil, 8<<20)...)
-		if _, err := w.Write(append(packet, make([]byte, 8<<20)...)); err != nil {
+		packet := append([]byte{0x30}, varint(nil, 2<<20)...)
+		if _, err := w.Write(append(packet, make([]byte, 2<<20)...)); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "DISCONNECT 95") {
