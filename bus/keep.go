@@ -131,27 +131,36 @@ func (b *Bus) expire(s *Session) {
 	}
 }
 
-// Drop ends a session that has no connection. Its backlog goes with it, as was asked for: that is logged, and no loss.
+// Drop ends a session that has no connection; its backlog counts as lost.
 func (b *Bus) Drop(ctx context.Context, name string) error {
+	lag, err := b.drop(ctx, name)
+	if err == nil && lag > 0 {
+		b.ReportLoss(name, "session dropped", lag)
+	}
+	return err
+}
+
+// drop ends a session and returns how much waited for it.
+func (b *Bus) drop(ctx context.Context, name string) (lag uint64, err error) {
 	s := b.session(name)
 	if s == nil {
-		return fmt.Errorf("session %q: %w", name, ErrNoSession)
+		return 0, fmt.Errorf("session %q: %w", name, ErrNoSession)
 	}
-	lag, _ := s.lag()
+	lag, _ = s.lag()
 	s.mu.Lock()
 	about, online := aboutRecord{s.opened}, s.sink.Load() != nil
 	s.mu.Unlock()
 	if online {
-		return fmt.Errorf("session %q: %w", name, ErrOnline)
+		return 0, fmt.Errorf("session %q: %w", name, ErrOnline)
 	}
 	if err := b.publishWill(s); err != nil { // due at the latest when the session ends [MQTT-3.1.2-8]
-		return err
+		return 0, err
 	}
 	if err := b.change(ctx, kindDrop, name, about); err != nil {
-		return err
+		return 0, err
 	}
 	b.logger.Info("session dropped", "session", name, "undelivered", lag)
-	return nil
+	return lag, nil
 }
 
 // ErrNoSession is returned for a name that no session has.

@@ -185,14 +185,15 @@ func (s *Subscription) end() {
 	close(s.ready)
 }
 
-// Unsubscribe ends a named subscription for good; what it had not delivered is lost, and reported.
+// Unsubscribe ends a named subscription for good. What it had not delivered goes with it, as its owner asks for: no loss.
 func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 	b.locals.Lock()
 	defer b.locals.Unlock()
 	if s := b.local[localPrefix+name]; s != nil {
 		s.end()
 	}
-	return b.Drop(ctx, localPrefix+name)
+	_, err := b.drop(ctx, localPrefix+name)
+	return err
 }
 
 // ReservedName reports whether a client identifier is kept for Go subscriptions (@…) or shared groups.
