@@ -92,7 +92,7 @@ sudo postbus service install`),
 [ -d /var/lib/postbus ]; sudo test -e /etc/postbus/plugins.d/doorbell.yaml
 ! sudo postbus service uninstall
 unset POSTBUS_URL; ! postbus pub -t x -m x
-sudo journalctl -u postbus --no-pager -o cat | grep -E 'open to the network|level=ERROR' | tail -n 3`),
+sudo journalctl -u postbus --no-pager -o cat | grep -E 'open to the network, but|level=ERROR' | tail -n 3`),
 	},
 	"desktop.md": {
 		after("service install --user", "sh", `
