@@ -431,6 +431,40 @@ func (r refusing) Open(name string, create bool) (journal.File, error) {
 	return r.FS.Open(name, create)
 }
 
+// once refuses the first file that is opened, as for want of descriptors.
+type once struct {
+	journal.FS
+	done bool
+}
+
+func (o *once) Open(name string, create bool) (journal.File, error) {
+	if !o.done && strings.HasSuffix(name, ".seg") {
+		o.done = true
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return o.FS.Open(name, create)
+}
+
+// TestAnEmptySegmentIsKept, whose name alone may say which sequence is next.
+func TestAnEmptySegmentIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		if err := open(t, d, journal.Options{}).Close(); err != nil {
+			t.Fatal(err)
+		}
+		before, err := d.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := journal.Open(t.Context(), &once{FS: d}, journal.Options{}); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("opened: %v", err)
+		}
+		if after, err := d.List(); err != nil || !slices.Equal(before, after) {
+			t.Errorf("%q became %q, %v", before, after, err)
+		}
+	})
+}
+
 // TestWhatCannotBeReadIsNotDamaged: somebody ran the bus as root once, and its files are root's now.
 func TestWhatCannotBeReadIsNotDamaged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -61,14 +61,14 @@ func (l *Log) open(ctx context.Context) error {
 		}
 		seg, err := l.readHeader(base)
 		if err != nil {
+			if unreadable(err) { // which may pass; a journal without it would use its sequences again
+				return err
+			}
 			if l.neverUsed(base) {
 				if err := l.fs.Remove(name); err != nil {
 					return err
 				}
 				continue
-			}
-			if unreadable(err) { // which may pass; a journal without it would use its sequences again
-				return err
 			}
 			l.damaged(name, err.Error())
 			if errors.Is(err, errHeader) { // its records are as good as they are
