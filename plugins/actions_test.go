@@ -128,6 +128,9 @@ func TestOldOrdersExpire(t *testing.T) {
 		}
 		sum += d["events"].(float64)
 	}
+	if c := w.is("a", StateRunning).Counters; c.Dead != 1 || c.Expired != 1 {
+		t.Errorf("%d dead and %d expired of one each", c.Dead, c.Expired)
+	}
 	w.refuse(nil)
 	w.probes.post(t, "a", map[string]any{"value": 2})
 	if o := w.order(); o.Title != "event 2" {

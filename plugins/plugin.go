@@ -145,12 +145,15 @@ func (p *plugin) run(ctx context.Context) {
 
 // sayFailure logs that rules fail: at once, another error a minute later, and the same one every ten minutes while it goes on.
 func (p *plugin) sayFailure() {
+	n := p.mapper.count.errors.Load()
+	if n == p.failures {
+		return
+	}
 	p.mapper.mu.Lock()
 	err := p.mapper.lastE
 	p.mapper.mu.Unlock()
-	n := p.mapper.count.errors.Load()
 	var failed *ruleError
-	if n == p.failures || !errors.As(err, &failed) {
+	if !errors.As(err, &failed) {
 		return
 	}
 	text, pause := p.redact(err.Error()), time.Minute

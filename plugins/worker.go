@@ -111,10 +111,10 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 	wait := w.spec.retry.least
 	for attempt := 1; ; attempt++ {
 		if w.spec.expires > 0 && time.Since(o.At) > w.spec.expires+time.Second { // the queue counts whole seconds
-			w.p.mapper.count.expired.Add(1)
-			if failed != nil {
+			if failed != nil { // which counts it
 				return w.bury(ctx, o, fmt.Errorf("older than %s: %w", w.spec.expires, failed), attempt-1)
 			}
+			w.p.mapper.count.expired.Add(1)
 			w.p.traceText(w.spec.key, "expired: the order is older than "+w.spec.expires.String())
 			w.p.s.bus.ReportLoss(cursorName(w.p.id, w.spec.key), "expired", 1)
 			w.note(nil, 0)
