@@ -1,7 +1,7 @@
 // This file is the box for an MQTT filter: it completes from the topics that are known, and says what is
 // wrong before anything is subscribed to.
 
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { complete, problem } from "../model/filter";
 import { refusal, tree } from "../state/feed";
 import { useStore } from "../state/store";
@@ -17,7 +17,7 @@ export function FilterBox(p: { filter: string; apply: (f: string) => void; down:
   const refused = useStore(refusal);
   const timer = useRef(0);
 
-  useEffect(() => setText(p.filter), [p.filter]);
+  useLayoutEffect(() => setText(p.filter), [p.filter]); // before another key is typed, or it would be taken back
   useEffect(() => {
     const key = (e: KeyboardEvent) => {
       const el = e.target as HTMLElement;

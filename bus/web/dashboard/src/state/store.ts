@@ -1,6 +1,6 @@
 // This file is the smallest store that does: a value, and those who want to know when it changed.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 
 export interface Store<T> {
   get(): T;
@@ -55,9 +55,10 @@ export function useNow(every = 1000): number {
   return now;
 }
 
-// useEscape calls f for an Escape that nothing nearer took.
+// useEscape calls f for an Escape that nothing nearer took, from the moment on that what it closes is seen: an effect that
+// waits for the next frame would miss a quick one.
 export function useEscape(f: () => void): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const key = (e: KeyboardEvent) => {
       if (e.key === "Escape" && !e.defaultPrevented && !document.querySelector("dialog[open]")) f();
     };

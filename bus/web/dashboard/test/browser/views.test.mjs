@@ -220,6 +220,23 @@ test("by keyboard alone: every view, a topic, the filter, search, a dialog", asy
   await page.context().close();
 });
 
+test("an Escape in the moment that a plugin is seen closes it", async () => {
+  const page = await open(bus, "#/plugins");
+  await page.locator("a[data-id=clock]").waitFor();
+  await page.evaluate(() => {
+    new MutationObserver((_, o) => {
+      if (document.querySelector(".detail h2")?.textContent !== "clock") return;
+      o.disconnect();
+      dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+    }).observe(document.body, { childList: true, subtree: true, characterData: true });
+    document.querySelector("a[data-id=clock]").click();
+  });
+  await page.waitForURL(/#\/plugins$/);
+  await page.getByRole("heading", { name: "clock" }).waitFor({ state: "detached" });
+  fine(page);
+  await page.context().close();
+});
+
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 for (const colorScheme of ["light", "dark"]) {
