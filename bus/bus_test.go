@@ -82,6 +82,52 @@ func TestANamedSubscriptionGetsWhatItMissed(t *testing.T) {
 	})
 }
 
+// TestHopsTravel: live, retained, at QoS 0, and across a crash; more than fits is told as the most, and harms no other flag.
+func TestHopsTravel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		b := open(t, d, bus.Options{})
+		ctx := context.Background()
+		s, err := b.Subscribe(ctx, "agent", "x/#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		say := func(e bus.Event) string {
+			return fmt.Sprintf("%s: %d hops, QoS %d, retain %v", e.Topic, e.Hops, e.QoS, e.Retain)
+		}
+		check := func(s *bus.Subscription, want ...string) {
+			t.Helper()
+			for _, w := range want {
+				e, err := s.Next(ctx)
+				if err != nil || say(e) != w {
+					t.Errorf("%s, %v; want %s", say(e), err, w)
+				}
+			}
+		}
+		for _, e := range []bus.Event{{Topic: "x/0", Hops: 3}, {Topic: "x/1", QoS: 1, Hops: 17}, {Topic: "x/2", QoS: 1, Retain: true, Hops: 200, Payload: []byte("kept")}} {
+			if _, err := b.Publish(ctx, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(s, "x/0: 3 hops, QoS 0, retain false", "x/1: 17 hops, QoS 1, retain false", "x/2: 31 hops, QoS 1, retain true")
+		next := d.PowerCut()
+		s.Close()
+		b.Close()
+		b = open(t, next, bus.Options{})
+		defer b.Close()
+		if s, err = b.Subscribe(ctx, "agent", "x/#"); err != nil {
+			t.Fatal(err)
+		}
+		check(s, "x/1: 17 hops, QoS 1, retain false", "x/2: 31 hops, QoS 1, retain true")
+		s.Close()
+		if s, err = b.Subscribe(ctx, "late", "x/2"); err != nil {
+			t.Fatal(err)
+		}
+		check(s, "x/2: 31 hops, QoS 1, retain true")
+		s.Close()
+	})
+}
+
 func BenchmarkPublishSubscribe(b *testing.B) {
 	u, err := bus.Open(context.Background(), bus.Options{Dir: b.TempDir()})
 	if err != nil {

@@ -21,6 +21,7 @@ type Event struct {
 	Source     string        // client or plugin that published it
 	Expiry     time.Duration // it is not delivered later than this; 0: never expires; whole seconds
 	Properties Properties    // MQTT 5 properties that travel with the message
+	Hops       byte          // through so many plugins it came, one after the other, 0 to MaxHops; 0: from a client or a device
 
 	// Set by a subscription: see Subscription.Ack.
 	ID          uint16 // of the delivery; 0 at QoS 0
@@ -85,10 +86,14 @@ func (p Properties) User() []UserProperty {
 	return out
 }
 
+// MaxHops is the most that Event.Hops can say; more is told as that.
+const MaxHops = 31
+
 // Flags of an event's record.
 const (
 	flagQoS    = 0x03
 	flagRetain = 0x04
+	shiftHops  = 3 // the five bits above
 )
 
 // Record is the event as the journal holds it.
@@ -96,7 +101,7 @@ func (e *Event) Record() *journal.Record { return e.record(&journal.Record{}) }
 
 // record makes r the event; the room that its source and topic have is used again.
 func (e *Event) record(r *journal.Record) *journal.Record {
-	*r = journal.Record{Kind: journal.KindEvent, Flags: e.QoS & flagQoS, Expiry: journal.NoExpiry,
+	*r = journal.Record{Kind: journal.KindEvent, Flags: e.QoS&flagQoS | min(e.Hops, MaxHops)<<shiftHops, Expiry: journal.NoExpiry,
 		Source: append(r.Source[:0], e.Source...), Topic: append(r.Topic[:0], e.Topic...), Props: e.Properties, Payload: e.Payload}
 	if e.Retain {
 		r.Flags |= flagRetain
@@ -110,7 +115,7 @@ func (e *Event) record(r *journal.Record) *journal.Record {
 // eventOf copies a record into an Event.
 func eventOf(r *journal.Record) Event {
 	e := Event{Seq: r.Seq, Time: time.Unix(0, r.Time), Topic: string(r.Topic), QoS: r.Flags & flagQoS,
-		Retain: r.Flags&flagRetain != 0, Source: string(r.Source), Payload: append([]byte(nil), r.Payload...)}
+		Retain: r.Flags&flagRetain != 0, Source: string(r.Source), Hops: r.Flags >> shiftHops, Payload: append([]byte(nil), r.Payload...)}
 	if len(r.Props) > 0 {
 		e.Properties = append(Properties(nil), r.Props...)
 	}

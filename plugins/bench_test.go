@@ -41,7 +41,7 @@ func BenchmarkMapping(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		v := expr.Vars{Event: benchedEvent(i), Now: time.Now(), Host: "test"}
-		if list, _ := m.outcomes(r, &v); len(m.events(list, v.Now)) != 1 {
+		if list, _ := m.outcomes(r, &v); len(m.events(list, v.Now, 1)) != 1 {
 			b.Fatal("nothing comes of it")
 		}
 	}

@@ -17,7 +17,7 @@
 //   - An action gets its events from a durable cursor: in order, at least once, also those that came while
 //     it failed or the bus was down, until they are too old (expires). What fails for good goes to
 //     $bus/dead/<id> with its error.
-//   - A plugin that panics, hangs, floods or fails harms no other one.
+//   - A plugin that panics, hangs, floods or fails harms no other one. An event goes through 16 plugins at most.
 //   - A retained event belongs to the plugin that published it: when no file publishes its topic any
 //     more it is cleared, after a grace.
 //   - A file may do what is derived from it and nothing else; commands wait for an approval of that very

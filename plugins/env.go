@@ -62,7 +62,7 @@ func (e *Env) Publish(ctx context.Context, topic string, payload []byte, qos int
 	if err := bus.CheckTopic(topic); err != nil {
 		return permanent{err}
 	}
-	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: topic, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id)})
+	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: topic, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: orderHops(ctx)})
 	if err == nil {
 		e.p.mapper.count.published.Add(1)
 	}
@@ -117,7 +117,7 @@ func (e *Env) Consume(ctx context.Context, name string, filters []string, each f
 				out.Done()
 			})
 		}
-		each(map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "retained": ev.Stored, "source": ev.Source,
+		each(map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "retained": ev.Stored, "source": ev.Source, "hops": int(ev.Hops),
 			"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}, done)
 	}
 }

@@ -156,7 +156,7 @@ func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (events 
 	if m.tracing.Load() {
 		m.trace(v, list, rules, states)
 	}
-	return m.events(list, at), fault
+	return m.events(list, at, m.hops(fields)), fault
 }
 
 // outcomes asks every rule. mu is held.
@@ -182,7 +182,13 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault err
 		}
 	}
 	if from.spec.kind.Passthrough && m.spec.passes() {
-		list = append(list, through(v.Event))
+		if err := goesRound(v.Event); err != nil {
+			m.count.errors.Add(1)
+			fault = &ruleError{passRule, err}
+			m.lastE, m.lastAt = fault, v.Now
+		} else {
+			list = append(list, through(v.Event))
+		}
 	}
 	if len(list) == 0 && filtered {
 		m.count.filtered.Add(1)
@@ -227,11 +233,11 @@ func (e *ruleError) Unwrap() error { return e.err }
 func (e *ruleError) Permanent() bool { return true }
 
 // events are outcomes as the bus takes them.
-func (m *mapper) events(list []outcome, at time.Time) []bus.Event {
+func (m *mapper) events(list []outcome, at time.Time, hops byte) []bus.Event {
 	out := m.ready[:0]
 	for i := range list {
 		o := &list[i]
-		e := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Source: m.source}
+		e := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Source: m.source, Hops: hops}
 		if a := o.rule.action; a != nil && a.expires > 0 {
 			left := a.expires - time.Since(at)
 			if left <= 0 {

@@ -80,6 +80,9 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 			return failed(verdictFilter, nil)
 		}
 	}
+	if err := goesRound(v.Event); err != nil {
+		return failed(verdictRefused, err)
+	}
 	o.rule = r
 	var err error
 	if r.topic != nil {

@@ -120,7 +120,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 			w.note(nil, 0)
 			return nil
 		}
-		err := safely(func() error { return do(ctx, args) })
+		err := safely(func() error { return do(withHops(ctx, e.Hops), args) })
 		if err == nil {
 			w.p.mapper.count.done.Add(1)
 			w.p.traceText(w.spec.key, "done")

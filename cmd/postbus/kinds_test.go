@@ -164,6 +164,59 @@ func soon(t *testing.T, what string, f func() bool) {
 	}
 }
 
+// subscribed waits for a session. A plugin runs before it has subscribed, and what is published until then isn't for it.
+func (r *ran) subscribed(session string) {
+	r.t.Helper()
+	soon(r.t, session+" has subscribed", func() bool {
+		resp, err := http.Get(r.http + "/api/v1/sessions")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		return err == nil && strings.Contains(string(text), session)
+	})
+}
+
+// TestALoopEnds: two plugins that feed each other, one by an action, would write as fast as the disk
+// takes it, until no other event's history has room any more.
+func TestALoopEnds(t *testing.T) {
+	b := runBus(t, t.TempDir())
+	b.write("plugins.d/ping.yaml", "source: {mqtt: {topics: [loop/ping]}}\npublish: [{topic: loop/pong, payload: \"${event.hops}\"}]\n")
+	b.write("plugins.d/pong.yaml", "source: {mqtt: {topics: [loop/pong]}}\nactions: [{mqtt: {topic: loop/ping, payload: \"${event.hops}\"}}]\n")
+	b.write("plugins.d/self.yaml", "source: {mqtt: {topics: [own/count], own: true}}\npublish: [{when: int(event.text) < 100, topic: own/count, payload: \"${int(event.text) + 1}\"}]\n")
+	for _, id := range []string{"ping", "pong", "self"} {
+		b.subscribed("plugin/" + id + "/source")
+	}
+	got := b.listen("loop/#")
+	counted := b.listen("own/#")
+	b.publish("loop/ping", "from outside")
+	want := []string{"loop/ping from outside"}
+	for n := range 16 {
+		want = append(want, fmt.Sprintf("loop/%s %d", [2]string{"pong", "ping"}[n%2], n))
+	}
+	for i, w := range want {
+		select {
+		case line := <-got:
+			if line != w {
+				t.Fatalf("event %d: %s, want %s", i, line, w)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("event %d does not come: %s", i, w)
+		}
+	}
+	soon(t, "ping says why", func() bool {
+		return strings.Contains(b.log.String(), "a loop: this event came through 16 plugins already, plugin:pong was the last")
+	})
+	b.publish("own/count", "1")
+	comes(t, counted, "own/count 100")
+	select {
+	case line := <-got:
+		t.Errorf("it goes on: %s", line)
+	default:
+	}
+}
+
 func TestWebHooksAndRequests(t *testing.T) {
 	b := runBus(t, t.TempDir())
 	b.write("secrets/hook", "s3cret\n")
@@ -184,16 +237,7 @@ func TestWebHooksAndRequests(t *testing.T) {
 	if code := post(t, b.http+"/hooks/none", body, ""); code != 404 {
 		t.Errorf("no hook: %d", code)
 	}
-	// It runs before it has subscribed, and what is published until then isn't for it.
-	soon(t, "the plugin that asks has subscribed", func() bool {
-		r, err := http.Get(b.http + "/api/v1/sessions")
-		if err != nil {
-			return false
-		}
-		defer r.Body.Close()
-		text, err := io.ReadAll(r.Body)
-		return err == nil && strings.Contains(string(text), "plugin/ask/source")
-	})
+	b.subscribed("plugin/ask/source")
 	b.publish("ask", `{"n": 3}`)
 	comes(t, got, "got/plain 3")
 	if strings.Contains(b.log.String(), "s3cret") {

@@ -113,6 +113,7 @@ type Event struct {
 	QoS         int       `key:"qos" doc:"the quality of service it was published with, 0 to 2"`
 	Retain      bool      `key:"retain" doc:"it is retained"`
 	Source      string    `key:"source" doc:"who published it"`
+	Hops        int       `key:"hops" doc:"how many plugins it came through, one after the other; 0 from a client. At 16 it is taken for a loop and goes no further"`
 	Seq         uint64    `key:"seq" doc:"its number in the journal"`
 	Time        time.Time `key:"time" doc:"when the bus accepted it"`
 	Redelivered bool      `key:"redelivered" doc:"it may have come before"`
@@ -184,7 +185,7 @@ func event(m map[string]any) (time.Time, map[string]any) {
 	at, _ := m["time"].(time.Time)
 	return at, map[string]any{
 		"topic": Levels(strings.Split(name, "/")), "name": name, "bytes": payload, "text": lines.Text(payload), "json": parse(payload),
-		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"],
+		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "hops": m["hops"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"],
 	}
 }
 
