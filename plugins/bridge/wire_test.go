@@ -251,7 +251,7 @@ func TestSilence(t *testing.T) {
 	began := time.Now()
 	run(t, o, env, nil, nil)
 	env.until("silence", func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "fallen silent") })
-	if took := time.Since(began); took < time.Second || took > 5*time.Second {
+	if took := time.Since(began); took < time.Second {
 		t.Error(took)
 	}
 }
@@ -262,7 +262,7 @@ func TestStopsAtOnce(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
 	for name, play := range map[string]func(c net.Conn, here chan struct{}){
 		"no answer to CONNECT": func(c net.Conn, here chan struct{}) { close(here); _, _ = io.Copy(io.Discard, c) },
-		"it doesn't read":      func(c net.Conn, here chan struct{}) { hello(c, 0); close(here); <-time.After(time.Second) },
+		"it doesn't read":      func(c net.Conn, here chan struct{}) { hello(c, 0); close(here); <-t.Context().Done() },
 	} {
 		env := newEnv(t)
 		here := make(chan struct{})
@@ -279,7 +279,7 @@ func TestStopsAtOnce(t *testing.T) {
 		r := run(t, o, env, nil, nil)
 		<-here
 		began := time.Now()
-		if err := r.stop(); err != nil || time.Since(began) > time.Second {
+		if err := r.stop(); err != nil || time.Since(began) > 10*time.Second {
 			t.Error(name, err, time.Since(began))
 		}
 	}

@@ -220,7 +220,7 @@ func TestActionEnds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if err := NewAction(o, env).Do(ctx, Args{}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > time.Second {
+	if err := NewAction(o, env).Do(ctx, Args{}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > time.Minute {
 		t.Error(err, time.Since(began))
 	}
 }

@@ -91,7 +91,7 @@ func TestSendingToAServerThatDoesNotRead(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if _, err := a.Send(ctx, big); err == nil || time.Since(began) > 3*time.Second {
+	if _, err := a.Send(ctx, big); err == nil || time.Since(began) > time.Minute {
 		t.Errorf("context: %v after %v", err, time.Since(began))
 	}
 }

@@ -77,7 +77,7 @@ func TestActionWithServerThatDoesNotRead(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if err := a.Do(ctx, Args{Text: big}); err == nil || time.Since(began) > 3*time.Second {
+	if err := a.Do(ctx, Args{Text: big}); err == nil || time.Since(began) > time.Minute {
 		t.Errorf("context: %v after %v", err, time.Since(began))
 	}
 }

@@ -120,7 +120,7 @@ test("the plot begins in the past and goes on live, with no gap and no repeat at
   await sleep(1200);
   stop = true;
   await more;
-  await page.waitForFunction((want) => document.querySelector(".canvas")?.dataset.points === String(want), n, { timeout: 5000 }).catch(() => undefined);
+  await page.waitForFunction((want) => document.querySelector(".canvas")?.dataset.points === String(want), n, { timeout: 20_000 }).catch(() => undefined);
   assert.equal(Number(await page.locator(".canvas").getAttribute("data-points")), n);
   const seqs = (await page.locator(".messages tbody tr td:first-child").allTextContents()).map(Number);
   const values = (await page.locator(".messages tbody tr td:last-child").allTextContents()).map(Number);
@@ -200,7 +200,7 @@ test("the bus is killed and comes back: a bar, the count of what was missed, and
   await bus.up();
   for (let i = 0; i < 37; i++) await bus.publish("crash/a", 100 + i);
   await page.context().setOffline(false);
-  await page.locator("[data-missed='37']", { hasText: "37 events were missed and are filled in" }).waitFor({ timeout: 10_000 });
+  await page.locator("[data-missed='37']", { hasText: "37 events were missed and are filled in" }).waitFor({ timeout: 30_000 });
   await row(page, "a").getByText("136").waitFor();
   await page.screenshot({ path: `${shots}/back.png` });
   assert.deepEqual(await page.locator(".tree").evaluate((e) => [e.scrollTop, e.getBoundingClientRect().top]), before);
