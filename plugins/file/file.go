@@ -35,7 +35,7 @@ var Sample string
 // About is the source's description, in Markdown.
 const About = "Follows text files line by line (`mode: tail`, through rotation and removal) or makes an event when files are created, changed or " +
 	"removed (`mode: watch`). The path may be a pattern with `*`, `?` and `[…]`, and with watch a folder, whose files are watched, not those of folders " +
-	"in it. Positions are not kept over a restart. It runs on every platform; on Windows a file that is followed cannot be renamed by others."
+	"in it. Positions are not kept over a restart. It runs on every platform, and keeps no program from renaming or removing what is followed."
 
 // Options of the source.
 type Options struct {
