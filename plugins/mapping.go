@@ -81,7 +81,7 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 		}
 	}
 	if err := goesRound(v.Event); err != nil {
-		return failed(verdictRefused, err)
+		return failed(verdictError, err)
 	}
 	o.rule = r
 	var err error
