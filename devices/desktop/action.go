@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -48,17 +50,17 @@ var (
 func (o ActionOptions) Check() []error {
 	errs := checkAddresses(o.SystemBus, o.SessionBus, o.SoundServer)
 	if len(o.Schemes) > 0 && o.Do != "open" {
-		errs = append(errs, optionError{"schemes", "only open has an address", "leave schemes out"})
+		errs = append(errs, option.Wrong("schemes", "only open has an address", "leave schemes out"))
 	}
 	if o.Session != "" && o.Do != "lock" && o.Do != "unlock" {
-		errs = append(errs, optionError{"session", "only lock and unlock are about a session", "leave session out"})
+		errs = append(errs, option.Wrong("session", "only lock and unlock are about a session", "leave session out"))
 	}
 	for _, s := range o.Schemes {
 		switch {
 		case !schemeForm.MatchString(s):
-			errs = append(errs, optionError{"schemes", fmt.Sprintf("%q is no scheme", s), "small letters and digits, without the colon, as spotify"})
+			errs = append(errs, option.Wrong("schemes", fmt.Sprintf("%q is no scheme", s), "small letters and digits, without the colon, as spotify"))
 		case slices.Contains(harmful, s):
-			errs = append(errs, optionError{"schemes", s + ": is a program, and no address", "leave it out"})
+			errs = append(errs, option.Wrong("schemes", s+": is a program, and no address", "leave it out"))
 		}
 	}
 	return errs

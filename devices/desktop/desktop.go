@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/devices/desktop/pulse"
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -60,13 +61,13 @@ func Defaults() Options { return Options{Initial: true} }
 func (o Options) Check() []error {
 	errs := checkAddresses(o.SystemBus, o.SessionBus, o.SoundServer)
 	if o.IdleAfter > 0 && o.IdleAfter < time.Second {
-		errs = append(errs, optionError{"idle_after", "less than a second is no idleness", "write idle_after: 5m"})
+		errs = append(errs, option.Wrong("idle_after", "less than a second is no idleness", "write idle_after: 5m"))
 	}
 	if o.IdleAfter > 0 && !slices.Contains(o.watched(), "idle") {
-		errs = append(errs, optionError{"idle_after", "idle is not watched", "add idle to watch"})
+		errs = append(errs, option.Wrong("idle_after", "idle is not watched", "add idle to watch"))
 	}
 	if host, _, ok := strings.Cut(o.Display, ":"); o.Display != "" && (!ok || host != "" && host != "unix" && !strings.HasPrefix(host, "/")) {
-		errs = append(errs, optionError{"display", fmt.Sprintf("%q is no display of this machine", o.Display), `write display: ":0"`})
+		errs = append(errs, option.Wrong("display", fmt.Sprintf("%q is no display of this machine", o.Display), `write display: ":0"`))
 	}
 	return errs
 }
@@ -82,22 +83,15 @@ func (o Options) watched() []string {
 // checkAddresses checks addresses of D-Bus and of a sound server as far as can be done without connecting.
 func checkAddresses(system, session, sound string) (errs []error) {
 	if _, err := pulse.Socket(sound); sound != "" && err != nil {
-		errs = append(errs, optionError{"sound_server", err.Error(), "write it as /run/user/1000/pulse/native"})
+		errs = append(errs, option.Wrong("sound_server", err.Error(), "write it as /run/user/1000/pulse/native"))
 	}
 	for _, a := range [][2]string{{"system_bus", system}, {"session_bus", session}} {
 		if transport, _, ok := strings.Cut(a[1], ":"); a[1] != "" && (!ok || transport == "") {
-			errs = append(errs, optionError{a[0], fmt.Sprintf("%q is no address of a message bus", a[1]), "write it as unix:path=/run/user/1000/bus"})
+			errs = append(errs, option.Wrong(a[0], fmt.Sprintf("%q is no address of a message bus", a[1]), "write it as unix:path=/run/user/1000/bus"))
 		}
 	}
 	return errs
 }
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // Event documents the fields of an event. Each has what, and those of it.
 type Event struct {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 func TestMistakesInOptions(t *testing.T) {
@@ -35,8 +37,8 @@ func TestMistakesInOptions(t *testing.T) {
 			switch {
 			case c.want == "" && len(c.errs) > 0, c.want != "" && len(c.errs) != 1:
 				t.Error(c.errs)
-			case c.want != "" && c.errs[0].(optionError).Key() != c.want:
-				t.Errorf("%v is about %s", c.errs, c.errs[0].(optionError).Key())
+			case c.want != "" && c.errs[0].(*option.Error).Key() != c.want:
+				t.Errorf("%v is about %s", c.errs, c.errs[0].(*option.Error).Key())
 			}
 		})
 	}

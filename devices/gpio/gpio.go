@@ -28,6 +28,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -79,19 +81,19 @@ func (o Options) Check() []error {
 	var errs []error
 	switch {
 	case o.Line == "" && len(o.Lines) == 0:
-		errs = append(errs, optionError{"lines", "no line is named", "write line: GPIO17; `postbus devices` lists them"})
+		errs = append(errs, option.Wrong("lines", "no line is named", "write line: GPIO17; `postbus devices` lists them"))
 	case o.Line != "" && len(o.Lines) > 0:
-		errs = append(errs, optionError{"lines", "line and lines are both set", "write one of them"})
+		errs = append(errs, option.Wrong("lines", "line and lines are both set", "write one of them"))
 	case len(o.Lines) > maxLines:
-		errs = append(errs, optionError{"lines", fmt.Sprintf("%d lines are more than the %d of one request", len(o.Lines), maxLines), "write two sources"})
+		errs = append(errs, option.Wrong("lines", fmt.Sprintf("%d lines are more than the %d of one request", len(o.Lines), maxLines), "write two sources"))
 	}
 	for i, l := range o.Lines {
 		if slices.Contains(o.Lines[:i], l) {
-			errs = append(errs, optionError{"lines", fmt.Sprintf("%s is there twice", l), "leave one out"})
+			errs = append(errs, option.Wrong("lines", fmt.Sprintf("%s is there twice", l), "leave one out"))
 		}
 	}
 	if o.Count != nil && o.Initial {
-		errs = append(errs, optionError{"initial", "a count has no initial value", "leave out initial or count"})
+		errs = append(errs, option.Wrong("initial", "a count has no initial value", "leave out initial or count"))
 	}
 	return errs
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // bus is the little of a bus that the kinds need.
@@ -101,7 +103,7 @@ func TestOptionsSayWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			for _, err := range c.o.Check() {
-				e := err.(optionError)
+				e := err.(*option.Error)
 				if e.Hint() == "" {
 					t.Error("there is no hint")
 				}

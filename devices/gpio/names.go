@@ -6,14 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/postbus/postbus/plugins/option"
 )
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // Line is a line's name, or its number on the chip.
 type Line string
@@ -23,9 +18,9 @@ func (l *Line) UnmarshalText(text []byte) error {
 	s := strings.TrimSpace(string(text))
 	switch {
 	case s == "":
-		return optionError{"", "the line has no name", "write a name as GPIO17, or a number"}
+		return option.Wrong("", "the line has no name", "write a name as GPIO17, or a number")
 	case len(s) > 31:
-		return optionError{"", fmt.Sprintf("%q is longer than the 31 bytes of a line's name", s), "`postbus devices` lists the lines"}
+		return option.Wrong("", fmt.Sprintf("%q is longer than the 31 bytes of a line's name", s), "`postbus devices` lists the lines")
 	}
 	*l = Line(s)
 	return nil
@@ -47,7 +42,7 @@ func (c *Chip) UnmarshalText(text []byte) error {
 		s = "gpiochip" + s
 	}
 	if s == "" || len(s) > 31 {
-		return optionError{"", fmt.Sprintf("%q is no chip", text), "write its label, or gpiochip0; `postbus devices` lists them"}
+		return option.Wrong("", fmt.Sprintf("%q is no chip", text), "write its label, or gpiochip0; `postbus devices` lists them")
 	}
 	*c = Chip(s)
 	return nil
@@ -71,7 +66,7 @@ func (l *Level) UnmarshalText(text []byte) error {
 	}
 	v, err := level(string(text))
 	if err != nil {
-		return optionError{"", err.Error(), "write on, off or keep"}
+		return option.Wrong("", err.Error(), "write on, off or keep")
 	}
 	*l = Off
 	if v == 1 {

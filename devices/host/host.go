@@ -23,6 +23,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file.
@@ -62,7 +64,7 @@ var things = []string{"cpu", "memory", "disk", "temperature", "network", "load",
 // Check looks across the options.
 func (o Options) Check() []error {
 	var errs []error
-	bad := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
 	if len(o.Collect) == 0 {
 		bad("collect", "there is nothing to read", "leave it out or name one of "+strings.Join(things, ", "))
 	}
@@ -87,13 +89,6 @@ func (o Options) Check() []error {
 	}
 	return errs
 }
-
-// optionError is a wrong option.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // Event is what the source emits. It holds the fields of what is collected, nil where it can't be read.
 type Event struct {

@@ -22,6 +22,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -54,7 +56,7 @@ func Defaults() Options {
 // Check looks across the options.
 func (o Options) Check() []error {
 	if o.Sensor == "ads1115" && len(o.Channels) == 0 {
-		return []error{optionError{"channels", "there is no channel", "write channels: [a0]"}}
+		return []error{option.Wrong("channels", "there is no channel", "write channels: [a0]")}
 	}
 	return nil
 }
@@ -99,13 +101,6 @@ type Event struct {
 // Env is what the source needs of the bus.
 type Env interface{ Degraded(err error) }
 
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
-
 // Bus is the number of a bus.
 type Bus int
 
@@ -113,7 +108,7 @@ type Bus int
 func (b *Bus) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimPrefix(string(text), "/dev/"), "i2c-"), 10, 16)
 	if err != nil {
-		return optionError{"", fmt.Sprintf("%q is no bus", text), "write 1 for /dev/i2c-1; `postbus devices` lists the buses"}
+		return option.Wrong("", fmt.Sprintf("%q is no bus", text), "write 1 for /dev/i2c-1; `postbus devices` lists the buses")
 	}
 	*b = Bus(n)
 	return nil
@@ -128,7 +123,7 @@ func (a Address) String() string { return fmt.Sprintf("%#02x", uint16(a)) }
 func (a *Address) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 0, 16)
 	if err != nil || n < firstAddress || n > lastAddress {
-		return optionError{"", fmt.Sprintf("%q is no address of an I²C device", text), "write a number from 0x08 to 0x77, as 0x76"}
+		return option.Wrong("", fmt.Sprintf("%q is no address of an I²C device", text), "write a number from 0x08 to 0x77, as 0x76")
 	}
 	*a = Address(n)
 	return nil

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -56,10 +58,10 @@ func (o Options) Check() []error {
 		} else if c.known("KEY_" + up) {
 			hint = "write KEY_" + up
 		}
-		errs = append(errs, optionError{"keys", fmt.Sprintf("no key is called %q", k), hint})
+		errs = append(errs, option.Wrong("keys", fmt.Sprintf("no key is called %q", k), hint))
 	}
 	if len(o.Types) == 0 {
-		errs = append(errs, optionError{"types", "there is no type", "leave it out, or write types: [key]"})
+		errs = append(errs, option.Wrong("types", "there is no type", "leave it out, or write types: [key]"))
 	}
 	return errs
 }
@@ -97,13 +99,6 @@ type Env interface {
 	Degraded(err error)
 	Lost(n int, reason string)
 }
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // Source is one device. It is used once: New, Stream.
 type Source struct {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // bus is the little of a bus that the kind needs.
@@ -49,7 +51,7 @@ func TestOptionsSayWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			for _, err := range c.o.Check() {
-				e := err.(optionError)
+				e := err.(*option.Error)
 				s := e.Key() + ": " + e.Error()
 				if strings.HasPrefix(e.Hint(), "write ") {
 					s += " (" + e.Hint() + ")"

@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/devices/tty"
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -81,18 +82,11 @@ func (a *Address) UnmarshalText(text []byte) error {
 		host, port = strings.Trim(s, "[]"), "502"
 	}
 	if host == "" || port == "" || strings.ContainsAny(host, "/ ") {
-		return optionError{"", fmt.Sprintf("%q is no address", text), "write a host, as 192.168.1.7, or host:port"}
+		return option.Wrong("", fmt.Sprintf("%q is no address", text), "write a host, as 192.168.1.7, or host:port")
 	}
 	*a = Address(net.JoinHostPort(host, port))
 	return nil
 }
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // Defaults returns the options of a file that sets none.
 func Defaults() Options {
@@ -146,11 +140,11 @@ func (s setting) check() []error {
 	}
 	switch n {
 	case 0:
-		return []error{optionError{"", "it is not said where the device is", "write tcp: 192.168.1.7, or serial: {port: /dev/ttyUSB0}"}}
+		return []error{option.Wrong("", "it is not said where the device is", "write tcp: 192.168.1.7, or serial: {port: /dev/ttyUSB0}")}
 	case 1:
 		return nil
 	}
-	return []error{optionError{"", "tcp, rtu_over_tcp and serial exclude each other", "write one of them"}}
+	return []error{option.Wrong("", "tcp, rtu_over_tcp and serial exclude each other", "write one of them")}
 }
 
 func (s setting) claims() []string {
@@ -174,10 +168,10 @@ func (o Options) Check() []error {
 	errs := append(o.setting().check(), checkRegisters(o.Registers, false)...)
 	for i, r := range o.Registers {
 		if o.setting().tcp == "" && r.unit(o.Unit) == 0 {
-			errs = append(errs, optionError{fmt.Sprintf("registers[%d]", i), "unit 0 is all devices of a line, and none answers", "write unit: 1"})
+			errs = append(errs, option.Wrong(fmt.Sprintf("registers[%d]", i), "unit 0 is all devices of a line, and none answers", "write unit: 1"))
 		}
 		if !r.bits() && r.words() > o.Most {
-			errs = append(errs, optionError{fmt.Sprintf("registers[%d]", i), fmt.Sprintf("%s has %d registers, more than max_registers, %d", r.Name, r.words(), o.Most), "make several of it"})
+			errs = append(errs, option.Wrong(fmt.Sprintf("registers[%d]", i), fmt.Sprintf("%s has %d registers, more than max_registers, %d", r.Name, r.words(), o.Most), "make several of it"))
 		}
 	}
 	return errs

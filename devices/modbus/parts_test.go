@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 func unhex(t *testing.T, s string) []byte {
@@ -217,8 +219,8 @@ func TestCheck(t *testing.T) {
 	} {
 		var out []string
 		for _, err := range o.Check() {
-			e := err.(optionError)
-			out = append(out, strings.TrimSpace(e.key+" "+e.reason))
+			e := err.(*option.Error)
+			out = append(out, strings.TrimSpace(e.Key()+" "+e.Error()))
 		}
 		if got := strings.Join(out, ", "); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)

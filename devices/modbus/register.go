@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // What a request can have at most, by the specification.
@@ -83,7 +85,7 @@ func checkRegisters(list []Register, write bool) []error {
 			if key != "" {
 				key = "." + key
 			}
-			errs = append(errs, optionError{fmt.Sprintf("registers[%d]%s", i, key), fmt.Sprintf(format, args...), hint})
+			errs = append(errs, option.Wrong(fmt.Sprintf("registers[%d]%s", i, key), fmt.Sprintf(format, args...), hint))
 		}
 		most := maxWords
 		switch {

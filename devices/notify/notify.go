@@ -21,6 +21,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -90,7 +92,7 @@ func ActionDefaults() ActionOptions { return ActionOptions{App: "postbus"} }
 func (o ActionOptions) Check() []error {
 	errs := checkAddress(o.SessionBus)
 	if len(o.Buttons) > 8 {
-		errs = append(errs, optionError{"buttons", fmt.Sprintf("there are %d buttons, more than 8", len(o.Buttons)), "leave some out"})
+		errs = append(errs, option.Wrong("buttons", fmt.Sprintf("there are %d buttons, more than 8", len(o.Buttons)), "leave some out"))
 	}
 	var keys []string
 	for i, b := range o.Buttons {
@@ -98,10 +100,10 @@ func (o ActionOptions) Check() []error {
 		if strings.ContainsFunc(b.Key, func(r rune) bool {
 			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-')
 		}) {
-			errs = append(errs, optionError{key, fmt.Sprintf("%q is no key", b.Key), "letters, digits, _ and -"})
+			errs = append(errs, option.Wrong(key, fmt.Sprintf("%q is no key", b.Key), "letters, digits, _ and -"))
 		}
 		if slices.Contains(keys, b.Key) {
-			errs = append(errs, optionError{key, fmt.Sprintf("two buttons have the key %q", b.Key), "give it another one"})
+			errs = append(errs, option.Wrong(key, fmt.Sprintf("two buttons have the key %q", b.Key), "give it another one"))
 		}
 		keys = append(keys, b.Key)
 	}
@@ -124,16 +126,9 @@ type ActionEnv interface {
 	Degraded(err error)
 }
 
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
-
 func checkAddress(a string) []error {
 	if transport, _, ok := strings.Cut(a, ":"); a != "" && (!ok || transport == "") {
-		return []error{optionError{"session_bus", fmt.Sprintf("%q is no address of a message bus", a), "write it as unix:path=/run/user/1000/bus"}}
+		return []error{option.Wrong("session_bus", fmt.Sprintf("%q is no address of a message bus", a), "write it as unix:path=/run/user/1000/bus")}
 	}
 	return nil
 }

@@ -21,6 +21,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -52,12 +54,12 @@ func (o Options) Check() []error {
 	var errs []error
 	for _, id := range o.Sensors {
 		if !isSensor(id) {
-			errs = append(errs, optionError{"sensors", fmt.Sprintf("%q is no id of a sensor", id), "write it as 28-00000a1b2c3d; `postbus devices` lists them"})
+			errs = append(errs, option.Wrong("sensors", fmt.Sprintf("%q is no id of a sensor", id), "write it as 28-00000a1b2c3d; `postbus devices` lists them"))
 		}
 	}
 	for id := range o.Names {
 		if !isSensor(id) {
-			errs = append(errs, optionError{"names." + id, fmt.Sprintf("%q is no id of a sensor", id), "write names: {28-00000a1b2c3d: cellar}"})
+			errs = append(errs, option.Wrong("names."+id, fmt.Sprintf("%q is no id of a sensor", id), "write names: {28-00000a1b2c3d: cellar}"))
 		}
 	}
 	return errs
@@ -81,13 +83,6 @@ type Event struct {
 
 // Env is what the source needs of the bus.
 type Env interface{ Degraded(err error) }
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // Source is the sensors of one plugin. It is used once: New, Run.
 type Source struct {

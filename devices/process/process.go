@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file.
@@ -48,7 +50,7 @@ func Defaults() Options { return Options{Every: 2 * time.Second, Proc: "/proc"} 
 // Check looks across the options.
 func (o Options) Check() []error {
 	var errs []error
-	bad := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
 	if len(o.Names) == 0 {
 		bad("names", "there is no name", "write names: [nginx]")
 	}
@@ -70,13 +72,6 @@ func (o Options) Check() []error {
 	}
 	return errs
 }
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // Event documents the fields of an event.
 type Event struct {

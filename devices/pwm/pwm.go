@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -39,7 +41,7 @@ type Chip string
 func (c *Chip) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "pwmchip"), 10, 16)
 	if err != nil {
-		return optionError{"", fmt.Sprintf("%q is no PWM chip", text), "write pwmchip0, or its number"}
+		return option.Wrong("", fmt.Sprintf("%q is no PWM chip", text), "write pwmchip0, or its number")
 	}
 	*c = Chip(fmt.Sprintf("pwmchip%d", n))
 	return nil
@@ -77,13 +79,6 @@ type Args struct {
 
 // ActionEnv is what the action needs of the bus.
 type ActionEnv interface{ Degraded(err error) }
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // wrong is an error that no second attempt repairs.
 type wrong struct{ error }

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Bytes is some bytes: as text, or as hex:0d0a.
@@ -17,12 +19,12 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	if digits, ok := strings.CutPrefix(s, "hex:"); ok {
 		raw, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
 		if err != nil {
-			return optionError{"", fmt.Sprintf("%q is not hexadecimal: %v", s, err), "write two digits for each byte, as hex:0d0a"}
+			return option.Wrong("", fmt.Sprintf("%q is not hexadecimal: %v", s, err), "write two digits for each byte, as hex:0d0a")
 		}
 		s = string(raw)
 	}
 	if len(s) > 64 {
-		return optionError{"", fmt.Sprintf("%d bytes are more than 64", len(s)), ""}
+		return option.Wrong("", fmt.Sprintf("%d bytes are more than 64", len(s)), "")
 	}
 	*b = Bytes(s)
 	return nil

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/devices/tty"
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -67,17 +68,10 @@ func Defaults() Options {
 		MaxFrame: 64 << 10, Format: "text", Checksum: "needed"}
 }
 
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
-
 // Check looks across the options.
 func (o Options) Check() []error {
 	var errs []error
-	wrong := func(key, reason, hint string) { errs = append(errs, optionError{key, reason, hint}) }
+	wrong := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
 	fixed := o.Framing == "fixed"
 	switch {
 	case fixed && o.Length == 0:

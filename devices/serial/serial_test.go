@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 func TestBytes(t *testing.T) {
@@ -44,7 +46,7 @@ func TestCheck(t *testing.T) {
 	} {
 		var keys []string
 		for _, err := range o.Check() {
-			keys = append(keys, err.(optionError).Key())
+			keys = append(keys, err.(*option.Error).Key())
 		}
 		if got := strings.Join(keys, " "); got != strings.TrimSpace(want) {
 			t.Errorf("%q: wrong is %q", want, got)

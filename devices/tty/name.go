@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Name names a port: a path, as /dev/ttyUSB0 or COM3; a name in /dev/serial/by-id; or usb:VENDOR:PRODUCT[:SERIAL].
@@ -14,18 +16,12 @@ type Name string
 
 const nameHint = "write a path, a name in /dev/serial/by-id, or usb:0403:6001; `postbus devices serial` lists the ports"
 
-// nameError is a name that is none, and what to write.
-type nameError struct{ reason, hint string }
-
-func (e nameError) Error() string { return e.reason }
-func (e nameError) Hint() string  { return e.hint }
-
 // UnmarshalText reads a port's name and writes it one way: a bare ttyUSB0 is /dev/ttyUSB0, and ids are four lower digits.
 func (n *Name) UnmarshalText(text []byte) error {
 	s := strings.TrimSpace(string(text))
 	switch id, isUSB := strings.CutPrefix(s, "usb:"); {
 	case s == "" || len(s) > 255 || strings.ContainsAny(s, "\x00\n"):
-		return nameError{fmt.Sprintf("%.60q names no port", s), nameHint}
+		return option.Wrong("", fmt.Sprintf("%.60q names no port", s), nameHint)
 	case isUSB:
 		u, err := readUSB(id)
 		if err != nil {
@@ -37,7 +33,7 @@ func (n *Name) UnmarshalText(text []byte) error {
 	case strings.HasPrefix(s, "tty") && !strings.Contains(s, "/"), strings.HasPrefix(s, "cu."):
 		*n = Name("/dev/" + s)
 	case strings.Contains(s, "/"):
-		return nameError{fmt.Sprintf("%q is no whole path", s), nameHint}
+		return option.Wrong("", fmt.Sprintf("%q is no whole path", s), nameHint)
 	default: // a name in by-id, or COM3
 		*n = Name(s)
 	}
@@ -63,7 +59,7 @@ func readUSB(s string) (u usbID, err error) {
 		words[i] = fmt.Sprintf("%04x", id)
 	}
 	if !ok {
-		return u, nameError{fmt.Sprintf("%q is no USB device", s), "write usb:, the vendor's and the product's four hexadecimal digits, as usb:0403:6001; a serial number may follow"}
+		return u, option.Wrong("", fmt.Sprintf("%q is no USB device", s), "write usb:, the vendor's and the product's four hexadecimal digits, as usb:0403:6001; a serial number may follow")
 	}
 	u.vendor, u.product = words[0], words[1]
 	if len(words) == 3 {

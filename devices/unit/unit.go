@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file.
@@ -46,7 +48,7 @@ const maxUnits = 256
 // Check looks across the options.
 func (o Options) Check() []error {
 	var errs []error
-	bad := func(reason, hint string) { errs = append(errs, optionError{"units", reason, hint}) }
+	bad := func(reason, hint string) { errs = append(errs, option.Wrong("units", reason, hint)) }
 	switch {
 	case len(o.Units) == 0:
 		bad("there is no unit", "write units: [nginx.service]; `systemctl list-units` lists them")
@@ -63,13 +65,6 @@ func (o Options) Check() []error {
 	}
 	return errs
 }
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // kinds are the endings of units' names; systemd.unit(5).
 var kinds = []string{"service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"}

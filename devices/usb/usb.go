@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -33,18 +35,11 @@ func (i *ID) UnmarshalText(text []byte) error {
 	s := strings.TrimPrefix(strings.ToLower(string(text)), "0x")
 	n, err := strconv.ParseUint(s, 16, 16)
 	if err != nil {
-		return optionError{"", fmt.Sprintf("%q is no id of a USB device", text), `write four hexadecimal digits, as "0403"; lsusb lists them`}
+		return option.Wrong("", fmt.Sprintf("%q is no id of a USB device", text), `write four hexadecimal digits, as "0403"; lsusb lists them`)
 	}
 	*i = ID(fmt.Sprintf("%04x", n))
 	return nil
 }
-
-// optionError is a mistake in the options, with the key it is about and what to write.
-type optionError struct{ key, reason, hint string }
-
-func (e optionError) Error() string { return e.reason }
-func (e optionError) Key() string   { return e.key }
-func (e optionError) Hint() string  { return e.hint }
 
 // Options of the source.
 type Options struct {
@@ -63,7 +58,7 @@ func Defaults() Options { return Options{Sys: "/sys"} }
 // Check looks across the options.
 func (o Options) Check() []error {
 	if o.Product != "" && o.Vendor == "" {
-		return []error{optionError{"product", "a product's number says nothing without its vendor's", "set vendor as well"}}
+		return []error{option.Wrong("product", "a product's number says nothing without its vendor's", "set vendor as well")}
 	}
 	return nil
 }
