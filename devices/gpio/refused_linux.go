@@ -7,29 +7,23 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/node"
 )
+
+var udev = node.Rule{Nodes: `SUBSYSTEM=="gpio", KERNEL=="gpiochip*"`, Group: "gpio", File: "60-gpio.rules", Then: "restart the machine", Needs: 0o060}
 
 // denied adds to a failed opening who may do it.
 func denied(path string, err error) error {
-	if !errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("opening the chip: %w", err)
+	if errors.Is(err, fs.ErrPermission) {
+		return udev.Denied(path, err)
 	}
-	var st unix.Stat_t
-	if unix.Stat(path, &st) == nil && st.Gid != 0 && st.Mode&0o060 == 0o060 {
-		group := strconv.Itoa(int(st.Gid))
-		if g, err := user.LookupGroupId(group); err == nil {
-			group = g.Name
-		}
-		return fmt.Errorf("no permission for %s: it is for the group %s; add the user that runs postbus (sudo usermod -aG %s USER) and start postbus again: %w", path, group, group, err)
-	}
-	return fmt.Errorf(`no permission for %s: only root has it; write SUBSYSTEM=="gpio", KERNEL=="gpiochip*", GROUP="gpio", MODE="0660" into /etc/udev/rules.d/60-gpio.rules, `+
-		`add the user that runs postbus to the group gpio, and restart the machine: %w`, path, err)
+	return fmt.Errorf("opening the chip: %w", err)
 }
 
 // refused adds to a failed request who holds the lines.

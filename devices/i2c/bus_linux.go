@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -18,6 +17,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/node"
 )
 
 const (
@@ -26,6 +27,8 @@ const (
 	flagRead     = 1      // I2C_M_RD
 	lockTime     = 2 * time.Second
 )
+
+var udev = node.Rule{Nodes: `SUBSYSTEM=="i2c-dev"`, Group: "i2c", File: "60-i2c.rules", Then: "restart the machine", Needs: 0o060}
 
 // message is struct i2c_msg.
 type message struct {
@@ -57,7 +60,7 @@ func openNumber(n Bus) (*device, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, noBus(n)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, denied(path, err)
+		return nil, udev.Denied(path, err)
 	case err != nil:
 		return nil, fmt.Errorf("opening the bus: %w", err)
 	}
@@ -82,20 +85,6 @@ func noBus(n Bus) error {
 		return fmt.Errorf("there is no bus %d, and no other: on a Raspberry Pi enable I²C (raspi-config, Interface Options); elsewhere `modprobe i2c-dev`", n)
 	}
 	return fmt.Errorf("there is no bus %d; there are %s", n, strings.Join(list, ", "))
-}
-
-// denied adds to a failed opening who may do it.
-func denied(path string, err error) error {
-	var st unix.Stat_t
-	if unix.Stat(path, &st) == nil && st.Gid != 0 && st.Mode&0o060 == 0o060 {
-		group := strconv.Itoa(int(st.Gid))
-		if g, err := user.LookupGroupId(group); err == nil {
-			group = g.Name
-		}
-		return fmt.Errorf("no permission for %s: it is for the group %s; add the user that runs postbus (sudo usermod -aG %s USER) and start postbus again: %w", path, group, group, err)
-	}
-	return fmt.Errorf(`no permission for %s: only root has it; write SUBSYSTEM=="i2c-dev", GROUP="i2c", MODE="0660" into /etc/udev/rules.d/60-i2c.rules, `+
-		`add the user that runs postbus to the group i2c, and restart the machine: %w`, path, err)
 }
 
 func ioctl(f *os.File, request uint, arg uintptr) error {

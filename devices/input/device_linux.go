@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,6 +16,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/node"
 )
 
 const (
@@ -32,6 +33,8 @@ const (
 // ioctlGet is the ioctl of a number that reads n bytes: EVIOCG…(n).
 func ioctlGet(number, n int) uint { return 0x80004500 | uint(n)<<16 | uint(number) }
 
+var udev = node.Rule{Nodes: `SUBSYSTEM=="input"`, Group: "input", File: "60-input.rules", Then: "restart the machine", Needs: 0o040}
+
 // device is an open device.
 type device struct {
 	f    *os.File
@@ -42,8 +45,11 @@ type device struct {
 
 func openDevice(path string) (*device, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, udev.Denied(path, err)
+	}
 	if err != nil {
-		return nil, denied(path, err)
+		return nil, err
 	}
 	d := &device{f: f, path: path, held: map[uint16]time.Time{}}
 	buf := make([]byte, 256)
@@ -135,23 +141,6 @@ func records(b []byte) []record {
 			amount: int32(binary.NativeEndian.Uint32(rest[4:]))})
 	}
 	return list
-}
-
-// denied adds to a failed opening who may do it.
-func denied(path string, err error) error {
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	var st unix.Stat_t
-	if unix.Stat(path, &st) == nil && st.Gid != 0 && st.Mode&0o040 != 0 {
-		group := strconv.Itoa(int(st.Gid))
-		if g, err := user.LookupGroupId(group); err == nil {
-			group = g.Name
-		}
-		return fmt.Errorf("no permission for %s: it is for the group %s; add the user that runs postbus (sudo usermod -aG %s USER) and start postbus again: %w", path, group, group, err)
-	}
-	return fmt.Errorf(`no permission for %s: only root has it; write SUBSYSTEM=="input", GROUP="input", MODE="0660" into /etc/udev/rules.d/60-input.rules, `+
-		`add the user that runs postbus to the group input, and restart the machine: %w`, path, err)
 }
 
 // find opens the devices that an option names, but for those whose path is in have. Why there are none is in the error,

@@ -7,12 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/postbus/postbus/devices/node"
 )
 
 const (
@@ -42,7 +41,7 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 			d.f.Close()
 		}
 	}()
-	news, closeNews := watch(s.dev)
+	news, closeNews := node.Watch(s.dev)
 	defer closeNews()
 	says := make(chan said)
 	look := time.NewTimer(0)
@@ -205,30 +204,4 @@ func (s *Source) release(ctx context.Context, p post, d *device) error {
 		}
 	}
 	return nil
-}
-
-// watch is news of devices that come, go, or become readable. Where the kernel gives none, there are none.
-func watch(dev string) (news <-chan struct{}, closeIt func()) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, func() {}
-	}
-	f := os.NewFile(uintptr(fd), "inotify")
-	_, _ = unix.InotifyAddWatch(fd, dev, unix.IN_CREATE|unix.IN_ATTRIB|unix.IN_DELETE_SELF)
-	c := make(chan struct{}, 1)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		buf := make([]byte, 4096)
-		for {
-			if _, err := f.Read(buf); err != nil {
-				return
-			}
-			select {
-			case c <- struct{}{}:
-			default:
-			}
-		}
-	}()
-	return c, func() { f.Close(); <-ended }
 }

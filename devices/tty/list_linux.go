@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/postbus/postbus/devices/node"
 )
 
 // roots are where the machine's devices are, for tests.
@@ -119,38 +119,9 @@ func findUSB(u usbID, r roots) (string, error) {
 // Watch is news of ports that come, or become readable, as long as it isn't closed. Where the kernel gives none, news is nil.
 func Watch(n Name) (news <-chan struct{}, closeIt func()) {
 	r := machine()
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, func() {}
-	}
 	dirs := []string{r.dev, r.dev + "/serial", r.dev + "/serial/by-id"}
 	if n.isPath() {
 		dirs = append(dirs, filepath.Dir(string(n)))
 	}
-	watched := false
-	for _, d := range dirs {
-		_, err := unix.InotifyAddWatch(fd, d, unix.IN_CREATE|unix.IN_ATTRIB|unix.IN_MOVED_TO)
-		watched = watched || err == nil
-	}
-	f := os.NewFile(uintptr(fd), "inotify")
-	if !watched {
-		f.Close()
-		return nil, func() {}
-	}
-	c := make(chan struct{}, 1)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		buf := make([]byte, 4096)
-		for {
-			if _, err := f.Read(buf); err != nil {
-				return
-			}
-			select {
-			case c <- struct{}{}:
-			default:
-			}
-		}
-	}()
-	return c, func() { f.Close(); <-ended }
+	return node.Watch(dirs...)
 }

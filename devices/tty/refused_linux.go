@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/node"
 )
 
 // refused adds to a failed opening what to do.
@@ -38,16 +39,7 @@ func refused(path string, err error) error {
 
 // denied says who may open a port.
 func denied(path string, err error) error {
-	var st unix.Stat_t
-	if unix.Stat(path, &st) == nil && st.Gid != 0 && st.Mode&0o060 == 0o060 {
-		group := strconv.Itoa(int(st.Gid))
-		if g, err := user.LookupGroupId(group); err == nil {
-			group = g.Name
-		}
-		return fmt.Errorf("no permission for %s: it is for the group %s; add the user that runs postbus (sudo usermod -aG %s USER) and start postbus again: %w", path, group, group, err)
-	}
-	return fmt.Errorf(`no permission for %s: only root has it; write SUBSYSTEM=="tty", KERNEL=="%s", GROUP="dialout", MODE="0660" into /etc/udev/rules.d/60-serial.rules, `+
-		`add the user that runs postbus to the group dialout, and plug it in again: %w`, path, filepath.Base(path), err)
+	return node.Rule{Nodes: `SUBSYSTEM=="tty", KERNEL=="` + filepath.Base(path) + `"`, Group: "dialout", File: "60-serial.rules", Then: "plug it in again", Needs: 0o060}.Denied(path, err)
 }
 
 // holder says who has a port open, as far as our rights let us see it.

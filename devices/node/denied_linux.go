@@ -1,0 +1,35 @@
+// This file says why a node can't be opened: whose it is, and what to do.
+
+package node
+
+import (
+	"fmt"
+	"os/user"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Rule is a rule of udev that gives nodes to a group, as many machines have it.
+type Rule struct {
+	Nodes string // which, in udev's words, as SUBSYSTEM=="i2c-dev"
+	Group string // who gets them
+	File  string // in /etc/udev/rules.d
+	Then  string // what makes it count, as "restart the machine"
+	Needs uint32 // the rights that a group needs to open one: 0o060 to read and write, 0o040 to read
+}
+
+// Denied adds to err, a failed opening of path for want of rights, who may open it: a group that has it, or the one of the rule,
+// and how to write that. It wraps err.
+func (r Rule) Denied(path string, err error) error {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) == nil && st.Gid != 0 && st.Mode&r.Needs == r.Needs {
+		group := strconv.Itoa(int(st.Gid))
+		if g, err := user.LookupGroupId(group); err == nil {
+			group = g.Name
+		}
+		return fmt.Errorf("no permission for %s: it is for the group %s; add the user that runs postbus (sudo usermod -aG %s USER) and start postbus again: %w", path, group, group, err)
+	}
+	return fmt.Errorf(`no permission for %s: only root has it; write %s, GROUP="%s", MODE="0660" into /etc/udev/rules.d/%s, add the user that runs postbus to the group %s, and %s: %w`,
+		path, r.Nodes, r.Group, r.File, r.Group, r.Then, err)
+}
