@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/node"
 )
 
 // glance is how long a camera has to be open until it is told: a program that only looks for cameras opens each for a moment.
@@ -30,18 +32,20 @@ type places struct{ dev, proc, udev, sys string }
 
 var usual = places{"/dev", "/proc", "/run/udev/data", "/sys/class/video4linux"}
 
-// node is which device a file is; of a file that is none, which file.
-type node struct{ dev, ino, rdev uint64 }
+var udev = node.Rule{Nodes: `SUBSYSTEM=="video4linux"`, Group: "video", File: "60-video.rules", Then: "restart the machine", Needs: 0o040}
 
-func nodeOf(path string) (n node, ok bool) {
+// inode is which device a file is; of a file that is none, which file.
+type inode struct{ dev, ino, rdev uint64 }
+
+func inodeOf(path string) (n inode, ok bool) {
 	var st unix.Stat_t
 	switch {
 	case unix.Stat(path, &st) != nil:
 		return n, false
 	case st.Mode&unix.S_IFMT == unix.S_IFCHR:
-		return node{rdev: uint64(st.Rdev)}, true
+		return inode{rdev: uint64(st.Rdev)}, true
 	}
-	return node{dev: uint64(st.Dev), ino: st.Ino}, true
+	return inode{dev: uint64(st.Dev), ino: st.Ino}, true
 }
 
 // numbered is the number of a name as video0; -1 of others.
@@ -70,7 +74,7 @@ func (p places) videos() []string {
 
 // captures reports whether a device gives pictures, as udev found out by asking it (v4l_id); true when udev doesn't know it.
 func (p places) captures(name string) bool {
-	n, ok := nodeOf(filepath.Join(p.dev, name))
+	n, ok := inodeOf(filepath.Join(p.dev, name))
 	if !ok {
 		return false
 	}
@@ -90,9 +94,9 @@ type holder struct{ camera, app string }
 
 // holders are the processes that have one of the cameras open, as far as they can be seen: this user's own, for root all.
 func (p places) holders(ctx context.Context, cameras []string) (out []holder, all bool) {
-	nodes := map[node]string{}
+	nodes := map[inode]string{}
 	for _, name := range cameras {
-		if n, ok := nodeOf(filepath.Join(p.dev, name)); ok {
+		if n, ok := inodeOf(filepath.Join(p.dev, name)); ok {
 			nodes[n] = name
 		}
 	}
@@ -112,7 +116,7 @@ func (p places) holders(ctx context.Context, cameras []string) (out []holder, al
 			if err != nil || !strings.HasPrefix(filepath.Base(target), "video") {
 				continue
 			}
-			n, _ := nodeOf(path)
+			n, _ := inodeOf(path)
 			if camera := nodes[n]; camera != "" {
 				out = append(out, holder{camera, p.program(pid)})
 				break
@@ -200,7 +204,7 @@ func (in *inotify) add(name string) {
 	case err == nil:
 		in.names[int32(wd)] = name
 	case errors.Is(err, syscall.EACCES):
-		in.denied = absent{fmt.Sprintf("no permission for %s: the user that runs postbus has to be in the group video", path)}
+		in.denied = absent{udev.Denied(path, err).Error()}
 	case !errors.Is(err, syscall.ENOENT):
 		in.denied = fmt.Errorf("%s can't be watched: %w", path, err)
 	}
