@@ -61,7 +61,7 @@ func TestTokenEndsInMidSession(t *testing.T) {
 	who, mint := withTokens(t)
 	addr, b := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 20}, broker.Options{Authenticate: who})
 	p := paho5{addr, b}
-	token, ends := mint(4 * time.Second)
+	token, ends := mint(10 * time.Second) // a loaded machine that emulates another one needs four to get so far
 	type goodbye struct {
 		*pahov5.Disconnect
 		at time.Time
@@ -91,10 +91,10 @@ func TestTokenEndsInMidSession(t *testing.T) {
 		if d.ReasonCode != 0x87 || d.Properties == nil || !strings.Contains(d.Properties.ReasonString, "token has expired") || !strings.Contains(d.Properties.ReasonString, "new one") {
 			t.Errorf("it was told %#x %+v", d.ReasonCode, d.Properties)
 		}
-		if late := d.at.Sub(ends); late < 0 || late > 10*time.Second {
+		if late := d.at.Sub(ends); late < 0 || late > 30*time.Second {
 			t.Errorf("it was told %s after the end", late)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("silence")
 	}
 	p.publish(t, "t", 1, false, "2", "3", "4")
@@ -134,7 +134,7 @@ func TestTokenEndsForAll(t *testing.T) {
 		return w
 	}
 	password := in(v5, "id=password username=pi password=secret") // slow, on a small machine
-	token, _ := mint(5 * time.Second)
+	token, _ := mint(10 * time.Second)
 	in(v5, "id=early password="+token).Close()
 	named := map[byte]*wire{}
 	for _, v := range all {
@@ -145,7 +145,7 @@ func TestTokenEndsForAll(t *testing.T) {
 		if v == v5 {
 			want = "DISCONNECT 87"
 		}
-		if got, err := named[v].read(20 * time.Second); !strings.HasPrefix(got, want) {
+		if got, err := named[v].read(time.Minute); !strings.HasPrefix(got, want) {
 			t.Errorf("version %d: %q %v, want %s", v, got, err, want)
 		}
 	}

@@ -192,6 +192,7 @@ func check(t *testing.T, src string, err error, at, want string) {
 }
 
 func TestEvalErrors(t *testing.T) {
+	unhurried(t)
 	for _, c := range []struct{ src, at, want string }{
 		{`event.nope + 1`, "nope", `event.nope is missing (nil)`},
 		{`1 - event.a.b`, "b", `event.a.b is missing (nil)`},
@@ -260,6 +261,7 @@ func TestBool(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
+	unhurried(t)
 	for src, want := range map[string]string{
 		`event.temp > 20`:                                  `event.temp=18.2 > 20 is false`,
 		`event.on && event.temp > 20`:                      `event.temp=18.2 > 20 is false`,
