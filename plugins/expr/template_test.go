@@ -140,8 +140,7 @@ func TestValue(t *testing.T) {
 
 func TestValueSharesOneBudget(t *testing.T) {
 	one := template(t, "${all(1..15000, # > 0)}")
-	maxTime = time.Minute
-	defer func() { maxTime = MaxTime }()
+	unhurried(t)
 	if _, err := one.Eval(sample()); err != nil {
 		t.Fatal(err)
 	}
@@ -188,8 +187,7 @@ func TestJSONAgainstStandard(t *testing.T) {
 
 // TestMegabytePasses: what a source may deliver can be handed on.
 func TestMegabytePasses(t *testing.T) {
-	maxTime = time.Minute
-	defer func() { maxTime = MaxTime }()
+	unhurried(t)
 	zeros, objects, empty := make([]any, 500_000), make([]any, 100_000), make([]any, 300_000)
 	for i := range zeros {
 		zeros[i] = 0.0
