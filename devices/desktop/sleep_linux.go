@@ -20,6 +20,7 @@ type sleep struct {
 
 	link  *link    // that was read last
 	owner string   // logind then
+	awake bool     // the machine, as was told last
 	brake *os.File // while it is open, the machine waits
 }
 
@@ -60,27 +61,29 @@ func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
 	}
 	if p.link != l || p.owner != owner { // what was said before is old
 		p.leave()
-		p.link, p.owner = l, owner
+		p.link = nil
+		p.mu.Lock()
+		p.news = nil
+		p.mu.Unlock()
 		asleep, err := p.asleep(ctx, l)
 		if err != nil {
-			p.link = nil
 			return err
 		}
-		if !asleep {
-			err = p.hold(ctx, l)
-		}
+		p.link, p.owner, p.awake = l, owner, !asleep
+		err = p.hold(ctx, l)
 		if terr := p.tell(ctx, asleep, first); terr != nil || err != nil {
 			return err
 		}
+	} else {
+		err = p.hold(ctx, l) // when it was refused before
 	}
 	for {
 		asleep, ok := p.next()
 		if !ok {
 			return err
 		}
-		if !asleep {
-			err = p.hold(ctx, l)
-		}
+		p.awake = !asleep
+		err = p.hold(ctx, l)
 		if terr := p.tell(ctx, asleep, false); terr != nil {
 			return terr
 		}
@@ -103,9 +106,12 @@ func (p *sleep) asleep(ctx context.Context, l *link) (bool, error) {
 	return b, nil
 }
 
-// hold puts the brake on. The call has no end of its own, so that no answer, which is an open file, is missed: the
-// connection ends it.
+// hold puts the brake on, unless it is on or the machine goes to sleep. The call has no end of its own, so that no answer, which
+// is an open file, is missed: the connection ends it.
 func (p *sleep) hold(ctx context.Context, l *link) error {
+	if !p.awake || p.brake != nil {
+		return nil
+	}
 	c := l.conn.Object(logind, logindPath).Call(logind+".Manager.Inhibit", dbus.FlagNoAutoStart, "sleep", "postbus", "the event that the machine sleeps is stored", "delay")
 	var fd dbus.UnixFD
 	if err := c.Store(&fd); err != nil {
@@ -113,12 +119,8 @@ func (p *sleep) hold(ctx context.Context, l *link) error {
 	}
 	f := os.NewFile(uintptr(fd), "inhibitor")
 	p.mu.Lock()
-	old := p.brake
 	p.brake = f
 	p.mu.Unlock()
-	if old != nil {
-		old.Close()
-	}
 	return ctx.Err()
 }
 

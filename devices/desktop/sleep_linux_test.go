@@ -1,0 +1,102 @@
+// The tests of the machine's sleep with a logind that has moods.
+
+package desktop
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/postbus/postbus/devices/desktoptest"
+)
+
+// moody plays logind: it refuses delays while it is told to.
+type moody struct {
+	refuses, sleeps atomic.Bool
+	given           *os.File
+}
+
+func (m *moody) Inhibit(_, _, _, _ string) (dbus.UnixFD, *dbus.Error) {
+	if m.refuses.Load() {
+		return 0, dbus.MakeFailedError(errors.New("too many"))
+	}
+	return dbus.UnixFD(m.given.Fd()), nil
+}
+
+func (m *moody) Get(_, _ string) (dbus.Variant, *dbus.Error) {
+	return dbus.MakeVariant(m.sleeps.Load()), nil
+}
+
+// asleep is a sleep on a bus with a moody logind, and what it told last.
+func asleep(t *testing.T) (p *sleep, l *link, m *moody, told func() any) {
+	bus := desktoptest.NewBus(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	m = &moody{given: w}
+	c := bus.Dial()
+	for _, face := range []string{logind + ".Manager", "org.freedesktop.DBus.Properties"} {
+		if err := c.Export(m, logindPath, face); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.RequestName(logind, dbus.NameFlagDoNotQueue); err != nil {
+		t.Fatal(err)
+	}
+	s := New(Options{SystemBus: bus.Address}, &fakeEnv{})
+	s.emit = func(context.Context, time.Time, map[string]any) error { return nil }
+	l = &link{owners: map[string]string{logind: c.Names()[0]}}
+	if l.conn, err = dial(t.Context(), system, bus.Address, dbus.WithSignalHandler(l)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.conn.Close() })
+	p = &sleep{s: s}
+	t.Cleanup(p.leave)
+	return p, l, m, func() any { return s.told["sleep <nil>"]["asleep"] }
+}
+
+// TestADelayThatIsRefusedIsAskedForAgain, or the source would be well without one.
+func TestADelayThatIsRefusedIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	p, l, m, _ := asleep(t)
+	m.refuses.Store(true)
+	for i := range 2 {
+		if err := p.read(t.Context(), l, i == 0); err == nil || p.brake != nil {
+			t.Fatalf("reading %d: %v, %v", i, err, p.brake)
+		}
+	}
+	m.refuses.Store(false)
+	if err := p.read(t.Context(), l, false); err != nil || p.brake == nil {
+		t.Fatal(err, p.brake)
+	}
+	brake := p.brake
+	if err := p.read(t.Context(), l, false); err != nil || p.brake != brake {
+		t.Error("it was taken twice", err)
+	}
+	p.hear(&dbus.Signal{Name: logind + ".Manager.PrepareForSleep", Body: []any{true}})
+	for range 2 {
+		if err := p.read(t.Context(), l, false); err != nil || p.brake != nil {
+			t.Error("the machine is held up", err)
+		}
+	}
+}
+
+// TestWhatWasHeardBeforeIsOld: the machine woke up while the message bus was away.
+func TestWhatWasHeardBeforeIsOld(t *testing.T) {
+	t.Parallel()
+	p, l, _, told := asleep(t)
+	p.hear(&dbus.Signal{Name: logind + ".Manager.PrepareForSleep", Body: []any{true}})
+	if err := p.read(t.Context(), l, true); err != nil {
+		t.Fatal(err)
+	}
+	if told() != false || p.brake == nil {
+		t.Errorf("asleep %v, brake %v", told(), p.brake)
+	}
+}
