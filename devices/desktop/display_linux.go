@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/jezek/xgb"
 )
@@ -22,13 +23,35 @@ var quiet = sync.OnceFunc(func() { xgb.Logger = log.New(io.Discard, "", 0) })
 var errWayland = errors.New("this is a Wayland session, which tells nobody the active window or the time since the last key; " +
 	"the window isn't to be had, and idle only without idle_after, as the desktop says it. To watch the X11 programs in it, set display")
 
+// farewell is how long an X server may take to answer at the end: one that is stopped, as by a debugger, never does.
+const farewell = time.Second
+
 // displayed runs f with a connection to the X server until ctx ends. f calls well when all is well, and returns when the
 // connection ended.
 func (s *Source) displayed(ctx context.Context, what string, f func(ctx context.Context, x *xgb.Conn, well func()) error) {
 	kept(ctx, func() error {
-		return s.display(ctx, func(ctx context.Context, x *xgb.Conn) error {
-			return f(ctx, x, func() { s.trouble(what, nil) })
-		})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- s.display(ctx, func(ctx context.Context, x *xgb.Conn) error {
+				return f(ctx, x, func() {
+					if ctx.Err() == nil {
+						s.trouble(what, nil)
+					}
+				})
+			})
+		}()
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+		}
+		late := time.NewTimer(farewell)
+		defer late.Stop()
+		select {
+		case <-ended:
+		case <-late.C: // the library's goroutines wait for the server's answer, and end when it goes on or ends
+		}
+		return ctx.Err()
 	}, func(err error) { s.trouble(what, err) })
 }
 

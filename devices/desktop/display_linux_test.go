@@ -70,6 +70,21 @@ func TestIdleAfter(t *testing.T) {
 	r.says("idle: the X server")
 }
 
+// TestAServerThatIsFrozen doesn't hold up the end, though the library waits for it.
+func TestAServerThatIsFrozen(t *testing.T) {
+	t.Parallel()
+	d := desktoptest.NewDisplay(t)
+	window := run(t, Options{Watch: []string{"window"}, Initial: true, Display: d.Name}, nil)
+	window.says("no window manager")
+	idle := run(t, Options{Watch: []string{"idle"}, Initial: true, IdleAfter: time.Hour, Display: d.Name}, nil)
+	idle.want("idle false", "idle")
+	d.Freeze()
+	late := run(t, Options{Watch: []string{"window"}, Initial: true, Display: d.Name}, nil)
+	for _, r := range []*running{window, idle, late} {
+		r.stop()
+	}
+}
+
 func TestNoX11(t *testing.T) {
 	t.Setenv("DISPLAY", "")
 	t.Setenv("WAYLAND_DISPLAY", "")

@@ -5,6 +5,7 @@ package desktoptest
 import (
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 )
 
@@ -39,6 +40,9 @@ func (d *Display) Output(pkg, name string, args ...string) string {
 
 // Kill ends the X server.
 func (d *Display) Kill() { d.p.Kill() }
+
+// Freeze stops it, as a debugger does: its connections stay, and nothing is answered.
+func (d *Display) Freeze() { _ = syscall.Kill(d.p.PID(), syscall.SIGSTOP) }
 
 // Restart starts it again with the same name.
 func (d *Display) Restart() {
