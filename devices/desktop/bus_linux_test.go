@@ -110,43 +110,6 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	}
 }
 
-// TestFilesThatNobodyAskedFor are closed, or others could fill this process with them.
-func TestFilesThatNobodyAskedFor(t *testing.T) {
-	t.Parallel()
-	bus := desktoptest.NewBus(t)
-	l := &link{}
-	conn, err := dial(t.Context(), system, bus.Address, dbus.WithSignalHandler(l))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	stranger := bus.Dial()
-	send := func(kind dbus.Type) {
-		stranger.Send(&dbus.Message{Type: kind, Flags: dbus.FlagNoReplyExpected, Body: []any{dbus.UnixFD(w.Fd())}, Headers: map[dbus.HeaderField]dbus.Variant{
-			dbus.FieldPath: dbus.MakeVariant(session1), dbus.FieldInterface: dbus.MakeVariant("x.y"), dbus.FieldMember: dbus.MakeVariant("Z"),
-			dbus.FieldSignature: dbus.MakeVariant(dbus.SignatureOf(dbus.UnixFD(0))), dbus.FieldDestination: dbus.MakeVariant(conn.Names()[0])}}, make(chan *dbus.Call, 1))
-	}
-	send(dbus.TypeSignal)
-	send(dbus.TypeMethodCall)
-	must(t, stranger, daemon, "/org/freedesktop/DBus", daemon+".GetId")
-	w.Close()
-	ended := make(chan error, 1)
-	go func() { // an end of a pipe is said when nobody has the other one any more
-		_, err := r.Read(make([]byte, 1))
-		ended <- err
-	}()
-	select {
-	case <-ended:
-	case <-time.After(desktoptest.Patience):
-		t.Error("the files are still open")
-	}
-}
-
 func inhibitors(t *testing.T, c *dbus.Conn) int {
 	t.Helper()
 	var list [][]any

@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
-	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/devices/busconn"
 )
 
 const (
@@ -103,15 +104,19 @@ func address(bus int, given string) (string, error) {
 	return "unix:path=" + path, nil
 }
 
-// dial connects. The connection ends with ctx at the latest.
+// dial connects. The connection ends with ctx at the latest, and takes no files.
 func dial(ctx context.Context, bus int, given string, options ...dbus.ConnOption) (*dbus.Conn, error) {
+	return dialBy(ctx, busconn.Connect, bus, given, options...)
+}
+
+func dialBy(ctx context.Context, connect func(string, ...dbus.ConnOption) (*dbus.Conn, error), bus int, given string, options ...dbus.ConnOption) (*dbus.Conn, error) {
 	a, err := address(bus, given)
 	if err != nil {
 		return nil, err
 	}
 	inner, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(patience, cancel)
-	conn, err := dbus.Connect(a, append(options, dbus.WithContext(inner), dbus.WithIncomingInterceptor(shut))...)
+	conn, err := connect(a, append(options, dbus.WithContext(inner))...)
 	intime := late.Stop()
 	switch {
 	case err == nil:
@@ -122,23 +127,6 @@ func dial(ctx context.Context, bus int, given string, options ...dbus.ConnOption
 	}
 	cancel()
 	return nil, fmt.Errorf("the message bus %s doesn't answer: %w", a, err)
-}
-
-// shut closes the open files that somebody sends along unasked: there could be as many as this process may have.
-func shut(m *dbus.Message) {
-	if m.Type == dbus.TypeMethodReply {
-		return
-	}
-	for _, x := range m.Body {
-		switch x := x.(type) {
-		case dbus.UnixFD:
-			_ = unix.Close(int(x))
-		case []dbus.UnixFD:
-			for _, fd := range x {
-				_ = unix.Close(int(fd))
-			}
-		}
-	}
 }
 
 // connected keeps a connection for the watches until ctx ends.

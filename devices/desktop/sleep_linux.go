@@ -70,12 +70,12 @@ func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
 			return err
 		}
 		p.link, p.owner, p.awake = l, owner, !asleep
-		err = p.hold(ctx, l)
+		err = p.hold(ctx)
 		if terr := p.tell(ctx, asleep, first); terr != nil || err != nil {
 			return err
 		}
 	} else {
-		err = p.hold(ctx, l) // when it was refused before
+		err = p.hold(ctx) // when it was refused before
 	}
 	for {
 		asleep, ok := p.next()
@@ -83,7 +83,7 @@ func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
 			return err
 		}
 		p.awake = !asleep
-		err = p.hold(ctx, l)
+		err = p.hold(ctx)
 		if terr := p.tell(ctx, asleep, false); terr != nil {
 			return terr
 		}
@@ -106,13 +106,19 @@ func (p *sleep) asleep(ctx context.Context, l *link) (bool, error) {
 	return b, nil
 }
 
-// hold puts the brake on, unless it is on or the machine goes to sleep. The call has no end of its own, so that no answer, which
-// is an open file, is missed: the connection ends it.
-func (p *sleep) hold(ctx context.Context, l *link) error {
+// hold puts the brake on, unless it is on or the machine goes to sleep. The answer is an open file, which our usual connection
+// doesn't take: it comes over one that is there for it alone. The call has no end of its own, so that no answer is missed: the
+// connection ends it.
+func (p *sleep) hold(ctx context.Context) error {
 	if !p.awake || p.brake != nil {
 		return nil
 	}
-	c := l.conn.Object(logind, logindPath).Call(logind+".Manager.Inhibit", dbus.FlagNoAutoStart, "sleep", "postbus", "the event that the machine sleeps is stored", "delay")
+	conn, err := dialBy(ctx, dbus.Connect, system, p.s.o.SystemBus)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	c := conn.Object(logind, logindPath).Call(logind+".Manager.Inhibit", dbus.FlagNoAutoStart, "sleep", "postbus", "the event that the machine sleeps is stored", "delay")
 	var fd dbus.UnixFD
 	if err := c.Store(&fd); err != nil {
 		return fmt.Errorf("the machine won't wait with its sleep for the event: logind refuses a delay: %w", err)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/postbus/postbus/devices/busconn"
 )
 
 const (
@@ -42,7 +44,7 @@ func dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbu
 	}
 	inner, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(patience, cancel)
-	conn, err := dbus.Connect(address, append(options, dbus.WithContext(inner))...)
+	conn, err := busconn.Connect(address, append(options, dbus.WithContext(inner))...)
 	intime := late.Stop()
 	switch {
 	case err == nil:

@@ -1,0 +1,73 @@
+// Package busconn connects to a message bus (D-Bus) and takes no open files from it. The library takes what comes along with any
+// message, and closes none: whoever may send us a signal, which on the system's bus is everybody, could fill this process with
+// them. A connection that didn't agree to files gets none: the bus refuses the message.
+package busconn
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Connect connects to the first of the addresses that can be connected to, as dbus.Connect.
+func Connect(addresses string, options ...dbus.ConnOption) (conn *dbus.Conn, err error) {
+	for address := range strings.SplitSeq(addresses, ";") {
+		keys, unix := strings.CutPrefix(address, "unix:")
+		if !unix {
+			conn, err = dbus.Connect(address, options...) // the others have no files
+		} else {
+			conn, err = connect(keys, options)
+		}
+		if err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
+}
+
+func connect(keys string, options []dbus.ConnOption) (*dbus.Conn, error) {
+	place := ""
+	for key := range strings.SplitSeq(keys, ",") {
+		name, value, _ := strings.Cut(key, "=")
+		value, err := dbus.UnescapeBusAddressValue(value)
+		switch {
+		case err != nil:
+			return nil, err
+		case name == "path":
+			place = value
+		case name == "abstract":
+			place = "@" + value
+		}
+	}
+	if place == "" {
+		return nil, errors.New("the address has neither path nor abstract")
+	}
+	socket, err := net.Dial("unix", place)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dbus.NewConn(buffered{socket, bufio.NewReader(socket)}, options...)
+	if err != nil {
+		socket.Close()
+		return nil, err
+	}
+	if err = conn.Auth(nil); err == nil {
+		err = conn.Hello()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// buffered is read in large pieces; the library takes a message by its parts.
+type buffered struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
