@@ -3,6 +3,7 @@
 package unit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +11,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/postbus/postbus/devices/busconn"
 )
 
 const (
@@ -29,18 +33,44 @@ const (
 
 // session is a connection to the bus, and the units' places there.
 type session struct {
-	conn    *dbus.Conn
-	signals chan *dbus.Signal
-	units   map[dbus.ObjectPath]string // their names
-	ctx     context.Context
-	cancel  context.CancelFunc
+	conn *dbus.Conn
+	*ear
+	units  map[dbus.ObjectPath]string // their names
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
 func (c *session) close() {
 	c.cancel()
 	c.conn.Close()
-	for range c.signals {
-		// until the connection has closed it
+}
+
+const daemon = "org.freedesktop.DBus"
+
+// ear takes what systemd and the bus itself say: anybody may send us a signal. It never blocks the connection.
+type ear struct {
+	signals chan *dbus.Signal
+	missed  chan struct{} // one place: for some there was no room
+
+	mu      sync.Mutex
+	systemd string // its name on the bus; empty while it isn't known
+}
+
+// DeliverSignal is called by the connection's reader.
+func (e *ear) DeliverSignal(_, _ string, sig *dbus.Signal) {
+	e.mu.Lock()
+	known := sig.Sender == daemon || e.systemd != "" && sig.Sender == e.systemd
+	e.mu.Unlock()
+	if !known {
+		return
+	}
+	select {
+	case e.signals <- sig:
+	default:
+		select {
+		case e.missed <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -48,28 +78,27 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	opening := context.AfterFunc(ctx, cancel) // only until it is connected
 	defer opening()
-	c = &session{units: map[dbus.ObjectPath]string{}, ctx: alive, cancel: cancel, signals: make(chan *dbus.Signal, 1024)}
-	o := []dbus.ConnOption{dbus.WithContext(alive), dbus.WithSignalHandler(dbus.NewSequentialSignalHandler())}
-	switch {
-	case s.o.Address != "":
-		c.conn, err = dbus.Connect(s.o.Address, o...)
-	case s.o.Bus == "user": // not ConnectSessionBus, which may start one
-		address := os.Getenv("DBUS_SESSION_BUS_ADDRESS")
-		if address == "" {
-			address = fmt.Sprintf("unix:path=/run/user/%d/bus", os.Getuid())
-		}
-		c.conn, err = dbus.Connect(address, o...)
-	default:
-		c.conn, err = dbus.ConnectSystemBus(o...)
+	c = &session{units: map[dbus.ObjectPath]string{}, ctx: alive, cancel: cancel, ear: &ear{signals: make(chan *dbus.Signal, 1024), missed: make(chan struct{}, 1)}}
+	address, usual := s.o.Address, [2]string{"DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket"}
+	if s.o.Bus == "user" {
+		usual = [2]string{"DBUS_SESSION_BUS_ADDRESS", fmt.Sprintf("unix:path=/run/user/%d/bus", os.Getuid())}
 	}
+	if address == "" {
+		address = cmp.Or(os.Getenv(usual[0]), usual[1])
+	}
+	late := time.AfterFunc(callTime, cancel)
+	c.conn, err = busconn.Connect(address, dbus.WithContext(alive), dbus.WithSignalHandler(c.ear))
+	intime := late.Stop()
 	if err != nil {
 		cancel()
+		if !intime {
+			err = fmt.Errorf("it doesn't answer within %s", callTime)
+		}
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, fmt.Errorf("the %s bus of D-Bus doesn't run: %w", s.o.Bus, err)
 		}
 		return nil, fmt.Errorf("connecting to the %s bus of D-Bus: %w", s.o.Bus, err)
 	}
-	c.conn.Signal(c.signals)
 	if err := s.subscribe(ctx, c); err != nil {
 		c.close()
 		return nil, err
@@ -90,6 +119,13 @@ func (s *Source) subscribe(ctx context.Context, c *session) error {
 	if err := c.call(ctx, manager+".Subscribe", nil); err != nil {
 		return err
 	}
+	var owner string // when it is another one than subscribed, it has left the bus, which is heard
+	if err := c.conn.BusObject().CallWithContext(ctx, daemon+".GetNameOwner", 0, systemd).Store(&owner); err != nil {
+		return fmt.Errorf("asking the bus for systemd: %w", err)
+	}
+	c.mu.Lock()
+	c.systemd = owner
+	c.mu.Unlock()
 	for _, u := range s.o.Units {
 		name := full(u)
 		var path dbus.ObjectPath

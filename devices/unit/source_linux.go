@@ -126,17 +126,25 @@ func (s *Source) follow(ctx context.Context, emit emit) (stop, why error) {
 	if stop, why := compare(); stop != nil || why != nil {
 		return stop, why
 	}
-	for {
+	for missed := false; ; {
+		if missed && len(c.signals) == 0 { // what was there is older than what there was no room for
+			missed = false
+			if stop, why = compare(); stop != nil || why != nil {
+				return stop, why
+			}
+		}
 		var signal *dbus.Signal
-		var ok bool
 		select {
 		case <-ctx.Done():
 			return nil, nil
-		case signal, ok = <-c.signals:
+		case <-c.conn.Context().Done():
+			return nil, errors.New("the bus has ended the connection")
+		case <-c.missed:
+			missed = true
+			continue
+		case signal = <-c.signals:
 		}
 		switch {
-		case !ok:
-			return nil, errors.New("the bus has ended the connection")
 		case signal.Name == "org.freedesktop.DBus.NameOwnerChanged":
 			return nil, errGone
 		case signal.Name == manager+".Reloading": // it read its files again; units may have come and gone

@@ -307,6 +307,66 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// TestStrangersAreNotHeard: anybody may send us a signal.
+func TestStrangersAreNotHeard(t *testing.T) {
+	b := newBus(t)
+	f := b.systemd("nginx.service")
+	s, _ := b.source("nginx")
+	expect, stop := run(t, s)
+	stranger, err := dbus.Connect(b.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	to, v := dbus.MakeVariant(s.conn.conn.Names()[0]), dbus.MakeVariant
+	send := func(at dbus.ObjectPath, iface, member string, body ...any) {
+		stranger.Send(&dbus.Message{Type: dbus.TypeSignal, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{dbus.FieldPath: v(at), dbus.FieldInterface: v(iface),
+			dbus.FieldMember: v(member), dbus.FieldSignature: v(dbus.SignatureOf(body...)), dbus.FieldDestination: to}}, nil)
+	}
+	send(path("nginx.service"), properties, "PropertiesChanged", unitKind, map[string]dbus.Variant{"ActiveState": v("failed"), "SubState": v("failed")}, []string{})
+	send("/", "org.freedesktop.DBus", "NameOwnerChanged", systemd, ":1.1", "")
+	if err := stranger.BusObject().Call("org.freedesktop.DBus.GetId", 0).Err; err != nil {
+		t.Fatal(err)
+	}
+	f.set("nginx.service", "active", "running", false, nil)
+	expect("nginx.service inactive>active running success <nil> <nil> false")
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.subscribed != 1 {
+		t.Errorf("it connected %d times", f.subscribed)
+	}
+}
+
+// TestMoreChangesThanThereIsRoomFor while an event waits for the disk: the last one counts.
+func TestMoreChangesThanThereIsRoomFor(t *testing.T) {
+	b := newBus(t)
+	f := b.systemd("nginx.service")
+	s, _ := b.source("nginx")
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	f.set("nginx.service", "active", "running", true, nil)
+	for range cap(s.conn.signals) + 1 { // of the time before
+		s.conn.DeliverSignal("", "", &dbus.Signal{Sender: f.conn.Names()[0], Path: path("nginx.service"), Name: properties + ".PropertiesChanged",
+			Body: []any{unitKind, map[string]dbus.Variant{"ActiveState": dbus.MakeVariant("inactive"), "SubState": dbus.MakeVariant("dead")}, []string{}}})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var got []any
+	if err := s.Run(ctx, func(_ context.Context, _ time.Time, e map[string]any) error {
+		if got = append(got, e["state"]); len(got) == 3 {
+			cancel()
+		}
+		return nil
+	}); err != nil || fmt.Sprint(got) != "[active inactive active]" {
+		t.Error(got, err)
+	}
+}
+
 func TestInitialStates(t *testing.T) {
 	b := newBus(t)
 	f := b.systemd("nginx.service", "cron.service")
