@@ -254,6 +254,14 @@ func FuzzStat(f *testing.F) {
 	})
 }
 
+// TestAClockThatIsSet is noticed: a time that also holds Go's monotonic one is compared by that.
+func TestAClockThatIsSet(t *testing.T) {
+	var p proc
+	if err := p.readBoot(); err != nil || p.boot != p.boot.Round(0) {
+		t.Error(p.boot, err)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	start(t, "wait", program(t, "pb-test-shown"))
 	start(t, "wait", program(t, "memfd:pb")) // as one that was started from memory

@@ -148,7 +148,7 @@ func (p *proc) readBoot() error {
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
 		return err
 	}
-	boot := time.Now().Add(-time.Duration(now.Nano()))
+	boot := time.Now().Round(0).Add(-time.Duration(now.Nano())) // of the clock on the wall: two times of the other would never differ
 	if d := boot.Sub(p.boot); d > time.Second || d < -time.Second {
 		p.boot = boot // else the start of a process would be another one at each look
 	}

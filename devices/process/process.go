@@ -191,7 +191,7 @@ func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, 
 		p := now[i]
 		old, known := s.known[i]
 		if known {
-			old.cpu, old.memory = p.cpu, p.memory
+			old.cpu, old.memory, old.started = p.cpu, p.memory, p.started // another one once the clock was set
 			if s.o.Report > 0 && at.Sub(old.reported) >= s.o.Report-s.o.Every/2 {
 				if err := say("report", i, old); err != nil {
 					return err
