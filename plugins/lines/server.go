@@ -38,6 +38,12 @@ func NewPort(l Listener) *Port { return &Port{l: l, clients: map[*Client]struct{
 // Addr is the listener's address.
 func (p *Port) Addr() net.Addr { return p.l.Addr() }
 
+// Renew puts a listener in the place of one that nobody can reach any more; the clients stay. Nobody may serve.
+func (p *Port) Renew(l Listener) {
+	_ = p.l.Close()
+	p.l = l
+}
+
 // Close ends the listener and all clients; lines that were read and nobody took are counted as lost. Nobody may serve.
 func (p *Port) Close() error {
 	p.mu.Lock()

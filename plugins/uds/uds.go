@@ -12,7 +12,8 @@
 //   - Who sent a line is what the kernel says of who connected, where it does (Linux).
 //   - The socket exists with its group and mode from its first moment. What a dead process left in its place is replaced;
 //     a socket that somebody serves, and a file that is no socket, are not. It is removed at the end.
-//   - The socket and its connections stay open over a reload: a line that was half sent is read on.
+//   - The socket and its connections stay open over a reload: a line that was half sent is read on. One whose name somebody
+//     took out of the folder is made anew then.
 package uds
 
 import (
@@ -21,7 +22,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -154,6 +157,13 @@ type socket struct {
 	*lines.Port
 	path   string
 	remove func() // from its folder
+	made   fs.FileInfo
+}
+
+// there reports whether it still has its name: somebody may have cleared the folder, or put another one in its place.
+func (s *socket) there() bool {
+	now, err := os.Lstat(s.path)
+	return err == nil && s.made != nil && os.SameFile(s.made, now)
 }
 
 // Close removes the socket and ends its clients.
@@ -175,7 +185,8 @@ func (s *Source) Open(context.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return &socket{lines.NewPort(l), path, remove}, nil
+		made, _ := os.Lstat(path)
+		return &socket{lines.NewPort(l), path, remove, made}, nil
 	})
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", path, err)
@@ -186,6 +197,16 @@ func (s *Source) Open(context.Context) error {
 		return fmt.Errorf("listening on %s: the socket is held by something else", path)
 	}
 	if fresh || abstract(path) {
+		return nil
+	}
+	if !s.port.there() {
+		l, remove, err := bind(path, s.o.Mode, s.o.Group)
+		if err != nil {
+			return fmt.Errorf("listening on %s: %w", path, err)
+		}
+		s.port.Renew(l)
+		s.port.remove = remove
+		s.port.made, _ = os.Lstat(path)
 		return nil
 	}
 	if err := permit(path, s.o.Mode, s.o.Group); err != nil { // they may have changed

@@ -151,6 +151,41 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 	}
 }
 
+// TestASocketThatSomebodyRemoved is made anew by a reload, and what lies in its place is left alone.
+func TestASocketThatSomebodyRemoved(t *testing.T) {
+	b := newBus()
+	o := options(t)
+	stop := b.start(t, o)
+	c := dial(t, o.Path)
+	c.send(t, "ha")
+	stop()
+	if err := os.Remove(o.Path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(o.Path, nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	o.Mode = 0o666
+	s := New(o, b)
+	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "a file of that name which is no socket") {
+		t.Error(err)
+	}
+	s.Close()
+	if st, err := os.Stat(o.Path); err != nil || st.Mode().Perm() != 0o640 {
+		t.Errorf("somebody else's file has the mode %v, %v", st, err)
+	}
+	if err := os.Remove(o.Path); err != nil {
+		t.Fatal(err)
+	}
+	b.start(t, o)
+	c.send(t, "lf\n")
+	dial(t, o.Path).send(t, "new\n")
+	got := map[any]bool{b.Next(t)["line"]: true, b.Next(t)["line"]: true}
+	if !got["half"] || !got["new"] {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 	b := newBus()
 	const n = 200
