@@ -35,7 +35,7 @@ const (
 type session struct {
 	conn *dbus.Conn
 	*ear
-	units  map[dbus.ObjectPath]string // their names
+	units  map[dbus.ObjectPath][]string // their names; several of one that has aliases
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -78,7 +78,7 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	opening := context.AfterFunc(ctx, cancel) // only until it is connected
 	defer opening()
-	c = &session{units: map[dbus.ObjectPath]string{}, ctx: alive, cancel: cancel, ear: &ear{signals: make(chan *dbus.Signal, 1024), missed: make(chan struct{}, 1)}}
+	c = &session{units: map[dbus.ObjectPath][]string{}, ctx: alive, cancel: cancel, ear: &ear{signals: make(chan *dbus.Signal, 1024), missed: make(chan struct{}, 1)}}
 	address, usual := s.o.Address, [2]string{"DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket"}
 	if s.o.Bus == "user" {
 		usual = [2]string{"DBUS_SESSION_BUS_ADDRESS", fmt.Sprintf("unix:path=/run/user/%d/bus", os.Getuid())}
@@ -136,7 +136,7 @@ func (s *Source) subscribe(ctx context.Context, c *session) error {
 			dbus.WithMatchInterface(properties), dbus.WithMatchMember("PropertiesChanged"), dbus.WithMatchArg(0, unitKind)); err != nil {
 			return fmt.Errorf("listening on the bus: %w", err)
 		}
-		c.units[path] = name
+		c.units[path] = append(c.units[path], name)
 		values, err := c.all(ctx, path, unitKind)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)

@@ -112,11 +112,11 @@ func (s *Source) follow(ctx context.Context, emit emit) (stop, why error) {
 	c := s.conn
 	compare := func() (stop, why error) { // what changed while nobody listened
 		for _, u := range s.o.Units {
-			for path, name := range c.units {
-				if name != full(u) {
+			for path, names := range c.units {
+				if !slices.Contains(names, full(u)) {
 					continue
 				}
-				if stop, why = s.look(ctx, path, name, emit); stop != nil || why != nil {
+				if stop, why = s.look(ctx, path, full(u), emit); stop != nil || why != nil {
 					return stop, why
 				}
 			}
@@ -151,10 +151,11 @@ func (s *Source) follow(ctx context.Context, emit emit) (stop, why error) {
 			if stop, why = compare(); stop != nil || why != nil {
 				return stop, why
 			}
-		case signal.Name == properties+".PropertiesChanged" && c.units[signal.Path] != "":
-			name := c.units[signal.Path]
-			if stop, why = s.changed(ctx, signal, name, emit); stop != nil || why != nil {
-				return stop, why
+		case signal.Name == properties+".PropertiesChanged":
+			for _, name := range c.units[signal.Path] {
+				if stop, why = s.changed(ctx, signal, name, emit); stop != nil || why != nil {
+					return stop, why
+				}
 			}
 		}
 	}

@@ -130,7 +130,12 @@ func (f *fakeSystemd) Subscribe() *dbus.Error {
 	return nil
 }
 
-func (f *fakeSystemd) LoadUnit(name string) (dbus.ObjectPath, *dbus.Error) { return path(name), nil }
+func (f *fakeSystemd) LoadUnit(name string) (dbus.ObjectPath, *dbus.Error) {
+	if name == "www.service" { // an alias
+		name = "nginx.service"
+	}
+	return path(name), nil
+}
 
 type listed struct {
 	Name, Description, Load, Active, Sub, Following string
@@ -364,6 +369,18 @@ func TestMoreChangesThanThereIsRoomFor(t *testing.T) {
 		return nil
 	}); err != nil || fmt.Sprint(got) != "[active inactive active]" {
 		t.Error(got, err)
+	}
+}
+
+func TestTwoNamesOfAUnit(t *testing.T) {
+	b := newBus(t)
+	f := b.systemd("nginx.service")
+	s, _ := b.source("nginx", "www")
+	expect, stop := run(t, s)
+	f.set("nginx.service", "active", "running", false, nil)
+	expect("nginx.service inactive>active running success <nil> <nil> false", "www.service inactive>active running success <nil> <nil> false")
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }
 
