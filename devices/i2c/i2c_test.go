@@ -374,3 +374,27 @@ func FuzzAddress(f *testing.F) {
 		}
 	})
 }
+
+func TestAConversionIsWaitedFor(t *testing.T) {
+	o := options("ads1115")
+	o.Channels = []string{"a0"}
+	busy := 2 // so many looks find it converting
+	got, err := measured(t, o, func(w []byte, n int) ([]byte, error) {
+		switch {
+		case n > 0 && w[0] == 1 && busy > 0:
+			busy--
+			return u16(0x4383), nil
+		case n > 0 && w[0] == 1:
+			return u16(0xc383), nil
+		case n > 0 && busy > 0:
+			return u16(0x1111), nil // of the conversion before
+		}
+		return u16(0x4000), nil
+	})
+	if want := map[string]any{"a0": 2.048}; err != nil || !reflect.DeepEqual(got["volts"], want) {
+		t.Errorf("%v, %v", got["volts"], err)
+	}
+	if _, err := measured(t, o, func(w []byte, n int) ([]byte, error) { return u16(0x4383), nil }); err == nil || !strings.Contains(err.Error(), "a conversion takes longer than 45 ms") {
+		t.Error(err)
+	}
+}

@@ -98,7 +98,7 @@ func (s *ads1115) convert(config uint16) (int16, error) {
 		if err != nil {
 			return 0, err
 		}
-		if state&1<<15 != 0 {
+		if state&(1<<15) != 0 { // not state&1<<15: that is (state&1)<<15
 			v, err := s.register(0)
 			return int16(v), err
 		}
