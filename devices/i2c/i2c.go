@@ -150,6 +150,7 @@ type Source struct {
 	sleep func(context.Context, time.Duration) error
 	b     bus
 	s     sensor
+	pins  pins
 }
 
 // New makes a source; the options were checked.
@@ -184,7 +185,7 @@ func (s *Source) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	made := newSensor(s.o, port{ctx: ctx, b: b, at: s.o.address(), sleep: s.sleep})
+	made := newSensor(s.o, port{ctx: ctx, b: b, at: s.o.address(), sleep: s.sleep}, &s.pins)
 	if err := s.attempts(ctx, made.setUp); err != nil {
 		err = s.explain(ctx, b, err)
 		return errors.Join(err, b.Close())

@@ -398,3 +398,75 @@ func TestAConversionIsWaitedFor(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestPinsThatChangedWhileTheChipWasAway(t *testing.T) {
+	m := map[byte][]byte{0x12: {0, 0}}
+	b := &wires{chips: map[Address]func([]byte, int) ([]byte, error){0x20: registers(m)}}
+	s, _ := source(b, options("mcp23017"))
+	if err := s.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m[0x12] = []byte{4, 0}
+	b.fail = 1000
+	if _, err := s.read(t.Context()); err == nil {
+		t.Fatal("a silent chip was read")
+	}
+	b.fail = 0
+	f, err := s.read(t.Context())
+	if got := fmt.Sprint(f["changed"]); err != nil || got != "[2]" {
+		t.Errorf("since the event before %s changed, %v", got, err)
+	}
+}
+
+// expander is an MCP23017 by tables 3-1 and 3-3 of its datasheet: IOCON.BANK says where its registers are.
+func expander(bank1 bool) func(w []byte, n int) ([]byte, error) {
+	const iocon = 0x0a
+	var regs [22]byte // as they lie with BANK 0
+	regs[0], regs[1] = 0xff, 0xff
+	if bank1 {
+		regs[iocon] = 0x80
+	}
+	where := func(at byte) int { // -1: there is none
+		switch {
+		case regs[iocon]&0x80 == 0 && at < 22:
+			return int(at) &^ map[bool]int{true: 1}[at == iocon+1]
+		case regs[iocon]&0x80 != 0 && at&0x0f <= 0x0a && at < 0x20:
+			i := int(at&0x0f)*2 + int(at>>4)
+			return i &^ map[bool]int{true: 1}[i == iocon+1]
+		}
+		return -1
+	}
+	return func(w []byte, n int) ([]byte, error) {
+		if len(w) == 0 {
+			return nil, nil
+		}
+		for i, v := range w[1:] {
+			if r := where(w[0] + byte(i)); r >= 0 {
+				regs[r] = v
+			}
+		}
+		out := make([]byte, n)
+		for i := range out {
+			switch r := where(w[0] + byte(i)); r {
+			case -1:
+			case 0x12, 0x13:
+				out[i] = 0x21 ^ regs[r-0x12+2] // IPOL
+			default:
+				out[i] = regs[r]
+			}
+		}
+		return out, nil
+	}
+}
+
+func TestAnExpanderThatAnotherProgramSetOtherwise(t *testing.T) {
+	for _, bank1 := range []bool{false, true} {
+		f, err := measured(t, options("mcp23017"), expander(bank1))
+		if got, want := fmt.Sprint(f["pins"]), "[1 0 0 0 0 1 0 0 1 0 0 0 0 1 0 0]"; err != nil || got != want {
+			t.Errorf("BANK %v: %s, %v", bank1, got, err)
+		}
+	}
+}

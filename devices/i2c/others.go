@@ -146,8 +146,13 @@ func (s *ina219) measure() (map[string]any, error) {
 type mcp23017 struct {
 	port
 	pullUp bool
-	last   uint16
-	known  bool
+	*pins
+}
+
+// pins are those of the event before. They outlive the chip's absence.
+type pins struct {
+	last  uint16
+	known bool
 }
 
 func (s *mcp23017) setUp() error {
@@ -155,8 +160,8 @@ func (s *mcp23017) setUp() error {
 	if s.pullUp {
 		pull = 0xff
 	}
-	// IOCON first, in both of its places: registers lie side by side then.
-	for _, w := range [][]byte{{0x0b, 0}, {0x0a, 0}, {0x00, 0xff, 0xff}, {0x02, 0, 0}, {0x0c, pull, pull}} {
+	// IOCON first, where it is when another program set BANK: registers lie side by side then, and 0x05 is an interrupt's.
+	for _, w := range [][]byte{{0x05, 0}, {0x0a, 0}, {0x00, 0xff, 0xff}, {0x02, 0, 0}, {0x0c, pull, pull}} {
 		if err := s.write(w...); err != nil {
 			return err
 		}
@@ -174,13 +179,13 @@ func (s *mcp23017) measure() (map[string]any, error) {
 		return nil, err
 	}
 	now := binary.LittleEndian.Uint16(r)
-	pins, changed := make([]any, 16), []any{}
-	for i := range pins {
-		pins[i] = int(now >> i & 1)
+	levels, changed := make([]any, 16), []any{}
+	for i := range levels {
+		levels[i] = int(now >> i & 1)
 		if s.known && (now^s.last)>>i&1 == 1 {
 			changed = append(changed, i)
 		}
 	}
 	s.last, s.known = now, true
-	return map[string]any{"pins": pins, "changed": changed}, nil
+	return map[string]any{"pins": levels, "changed": changed}, nil
 }

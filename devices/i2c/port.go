@@ -84,7 +84,7 @@ func round(x float64, decimals int) float64 {
 	return math.Round(x*f) / f
 }
 
-func newSensor(o Options, p port) sensor {
+func newSensor(o Options, p port, pins *pins) sensor {
 	switch o.Sensor {
 	case "bme280":
 		return &bme280{port: p}
@@ -99,7 +99,7 @@ func newSensor(o Options, p port) sensor {
 	case "ina219":
 		return &ina219{port: p, shunt: o.Shunt}
 	case "mcp23017":
-		return &mcp23017{port: p, pullUp: o.PullUp}
+		return &mcp23017{port: p, pullUp: o.PullUp, pins: pins}
 	case "scd4x":
 		return &scd4x{port: p}
 	}
