@@ -358,7 +358,7 @@ func TestAddressesAndBuses(t *testing.T) {
 	if got := fmt.Sprint(o.Claims(), o.Access()); got != "[i2c:1/0x76] [device:/dev/i2c-1]" {
 		t.Error(got)
 	}
-	for a, want := range map[Address]string{0x48: "ads1115 tmp102 ina219", 0x77: "bme280", 0x5c: "bh1750", 0x62: "scd4x", 0x10: ""} {
+	for a, want := range map[Address]string{0x48: "ads1115 tmp102 ina219", 0x77: "bme280", 0x5c: "bh1750", 0x62: "scd4x", 0x45: "ina219 sht3x sht4x", 0x46: "ina219 sht4x", 0x10: ""} {
 		if got := strings.Join(sensorsAt(a), " "); len(strings.Fields(want)) != len(strings.Fields(got)) {
 			t.Errorf("%s: %s, want %s", a, got, want)
 		}

@@ -32,6 +32,8 @@ func sensorsAt(a Address) []string {
 		switch s {
 		case "bme280", "sht3x":
 			last = first + 1
+		case "sht4x":
+			last = first + 2
 		case "bh1750":
 			if a == 0x5c {
 				last = 0x5c
