@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/postbus/postbus/plugins/option"
@@ -96,6 +97,7 @@ type Action struct {
 	env    ActionEnv
 	cancel context.CancelFunc
 	ended  chan struct{}
+	put    func(path, value string) error // writes a file of sysfs
 
 	mu     sync.Mutex
 	ready  bool // the channel is set up
@@ -105,8 +107,12 @@ type Action struct {
 
 // NewAction makes an action, which begins to set its channel up; the options were checked. Close ends it.
 func NewAction(o ActionOptions, env ActionEnv) *Action {
+	return newAction(o, env, func(path, value string) error { return os.WriteFile(path, []byte(value), 0) })
+}
+
+func newAction(o ActionOptions, env ActionEnv, put func(path, value string) error) *Action {
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &Action{o: o, env: env, cancel: cancel, ended: make(chan struct{}), hz: o.Frequency}
+	a := &Action{o: o, env: env, cancel: cancel, ended: make(chan struct{}), put: put, hz: o.Frequency}
 	go func() {
 		defer close(a.ended)
 		for ctx.Err() == nil {
@@ -148,6 +154,11 @@ func (a *Action) setUp(ctx context.Context) error {
 		polarity = "inversed"
 	}
 	if now, err := os.ReadFile(a.path("polarity")); err == nil && strings.TrimSpace(string(now)) != polarity {
+		if period, err := a.now("period"); err == nil && period == 0 { // else all is refused
+			if err := a.write("period", number(math.Round(1e9/a.hz))); err != nil {
+				return err
+			}
+		}
 		if err := a.write("enable", "0"); err != nil { // else the polarity is refused
 			return err
 		}
@@ -212,30 +223,51 @@ func denied(err error) error {
 }
 
 func (a *Action) write(name, value string) error {
-	if err := os.WriteFile(a.path(name), []byte(value), 0); err != nil {
+	if err := a.put(a.path(name), value); err != nil {
 		return fmt.Errorf("setting %s to %s: %w", name, value, denied(err))
 	}
 	return nil
 }
 
-// set sets duty in percent and frequency in Hz. The kernel refuses a duty above the period, at any moment.
+// set sets duty in percent and frequency in Hz. The kernel refuses a duty above the period, at any moment, and before there is a
+// period it refuses everything else (Linux 6.6 and before).
 func (a *Action) set(duty, hz float64) error {
 	period := math.Round(1e9 / hz)
 	on := math.Round(period * duty / 100)
-	now, err := os.ReadFile(a.path("period"))
+	before, err := a.now("period")
 	if err != nil {
-		return denied(err)
+		return err
+	}
+	on0, err := a.now("duty_cycle")
+	if err != nil {
+		return err
 	}
 	order := [][2]string{{"duty_cycle", number(on)}, {"enable", "1"}}
-	if strings.TrimSpace(string(now)) != number(period) {
-		order = slices.Insert(order, 0, [2]string{"duty_cycle", "0"}, [2]string{"period", number(period)})
+	if before != period {
+		at := 0
+		if on0 > period {
+			at = 1 // after the duty, which is less than what it was
+		}
+		order = slices.Insert(order, at, [2]string{"period", number(period)})
 	}
 	for _, w := range order {
 		if err := a.write(w[0], w[1]); err != nil {
+			if w[0] == "period" && on0 > period {
+				_ = a.write("duty_cycle", number(on0))
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+// now is what the kernel has.
+func (a *Action) now(name string) (float64, error) {
+	b, err := os.ReadFile(a.path(name))
+	if err != nil {
+		return 0, denied(err)
+	}
+	return strconv.ParseFloat(strings.TrimSpace(string(b)), 64)
 }
 
 func number(ns float64) string { return strconv.FormatInt(int64(ns), 10) }
@@ -261,6 +293,9 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		hz = args.Frequency
 	}
 	if err := a.set(args.Duty, hz); err != nil {
+		if hz != a.hz && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ERANGE)) {
+			return wrong{fmt.Errorf("hz: the chip can't do %v Hz: %w", hz, err)} // and goes on as it was
+		}
 		a.ready = false
 		return err
 	}

@@ -7,7 +7,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -87,6 +89,57 @@ func TestDutyOverALife(t *testing.T) {
 	is("safe", "20000000", "2000000")
 	if err := a.Do(t.Context(), Args{Duty: 1}); err == nil {
 		t.Error("a closed action set a duty")
+	}
+}
+
+// strict is a write that Linux 6.6 would take (pwm_apply_state): while there is no period it takes nothing
+// else, and no duty is above the period; and what a chip would take, whose periods are from 1 µs to 1 s.
+func strict(t *testing.T, read func(string) string) func(path, value string) error {
+	return func(path, value string) error {
+		name := filepath.Base(path)
+		now := map[string]int{}
+		for _, n := range []string{"period", "duty_cycle", "enable"} {
+			now[n], _ = strconv.Atoi(strings.TrimSpace(read("pwm1/" + n)))
+		}
+		if name != "polarity" {
+			now[name], _ = strconv.Atoi(value)
+		} else if now["enable"] == 1 {
+			return &os.PathError{Op: "write", Path: path, Err: syscall.EBUSY}
+		}
+		if now["period"] < 1000 || now["period"] > 1e9 || now["duty_cycle"] > now["period"] {
+			return &os.PathError{Op: "write", Path: path, Err: syscall.EINVAL}
+		}
+		return os.WriteFile(path, []byte(value), 0)
+	}
+}
+
+func TestTheKernelTakesEveryStep(t *testing.T) {
+	for _, inverted := range []bool{false, true} {
+		root, read := chip(t, true)
+		o := options(root)
+		o.Initial, o.Inverted = 25, inverted
+		e := make(env, 10)
+		a := newAction(o, e, strict(t, read))
+		if err := <-e; err != nil {
+			t.Fatalf("inverted %v: a channel that was just exported: %v", inverted, err)
+		}
+		for _, args := range []Args{{Duty: 100}, {Duty: 100, Frequency: 50}, {Duty: 1, Frequency: 10000}, {Duty: 0}, {Duty: 60, Frequency: 20000}} {
+			if err := a.Do(t.Context(), args); err != nil {
+				t.Errorf("inverted %v, %+v: %v", inverted, args, err)
+			}
+		}
+		var p interface{ Permanent() bool }
+		for _, hz := range []float64{0.5, 5e6} {
+			if err := a.Do(t.Context(), Args{Duty: 10, Frequency: hz}); !errors.As(err, &p) || !strings.HasPrefix(err.Error(), "hz: the chip can't do ") {
+				t.Errorf("a frequency that the chip doesn't have: %v", err)
+			}
+			if got := read("pwm1/period") + " " + read("pwm1/duty_cycle"); got != "50000 30000" {
+				t.Errorf("after a frequency that the chip doesn't have: %s", got)
+			}
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
