@@ -65,10 +65,11 @@ func (o Options) Check() []error {
 	return errs
 }
 
+// isSensor reports whether it is an id as the kernel writes it: in lower case.
 func isSensor(id string) bool {
 	family, number, ok := strings.Cut(id, "-")
 	_, err := strconv.ParseUint(number, 16, 64)
-	return ok && slices.Contains(families, family) && err == nil && len(number) == 12
+	return ok && slices.Contains(families, family) && err == nil && len(number) == 12 && number == strings.ToLower(number)
 }
 
 // Access is what the source touches.

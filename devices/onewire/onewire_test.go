@@ -40,6 +40,16 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestIdsAreWrittenAsTheKernelWritesThem(t *testing.T) {
+	for id, good := range map[string]bool{"28-00000a1b2c3d": true, "28-00000A1B2C3D": false, "3b-00000a1b2c3d": true, "3B-00000a1b2c3d": false, "28-0a1b2c3d": false} {
+		o := Defaults()
+		o.Sensors, o.Names = []string{id}, map[string]string{id: "cellar"}
+		if errs := o.Check(); (len(errs) == 0) != good {
+			t.Errorf("%s: %v", id, errs)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(good(23125))
 	f.Fuzz(func(t *testing.T, text string) {
