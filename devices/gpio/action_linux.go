@@ -202,15 +202,19 @@ func (a *Action) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closed = true
+	pulse := a.pulse != nil
 	a.endPulse()
 	if a.r == nil {
 		return nil
 	}
 	var err error
-	if a.o.Safe != Keep {
-		level := 0
-		if a.o.Safe == On {
+	if a.o.Safe != Keep || pulse { // nobody would end the pulse any more
+		level := 1 - a.wanted
+		switch a.o.Safe {
+		case On:
 			level = 1
+		case Off:
+			level = 0
 		}
 		if err = a.r.setValue(level); err != nil {
 			err = fmt.Errorf("setting the safe value of %s: %w", lineList(a.r.lines), err)

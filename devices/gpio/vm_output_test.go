@@ -86,6 +86,24 @@ func TestGuestOutput(t *testing.T) {
 	}
 	is(1, "after a pulse that was cut off")
 
+	b2 := newBus()
+	bell := NewAction(ActionOptions{Line: "GPIO12", Drive: "push-pull", Initial: Off, Safe: Keep}, b2)
+	if err := <-b2.degraded; err != nil {
+		t.Fatal(err)
+	}
+	if err := bell.Do(t.Context(), Args{Pulse: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	end(bell)
+	bell = NewAction(ActionOptions{Line: "GPIO12", Drive: "push-pull", Initial: Keep, Safe: Off}, b2)
+	if err := <-b2.degraded; err != nil {
+		t.Fatal(err)
+	}
+	if bits, err := bell.r.values(); bits != 0 || err != nil {
+		t.Errorf("safe keep in a pulse: the line stays %d, %v", bits, err)
+	}
+	end(bell)
+
 	s := New(options("GPIO11"), newBus())
 	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "held by postbus test GPIO11") {
 		t.Error(err)
