@@ -126,6 +126,9 @@ type record struct {
 	amount int32
 }
 
+// dropped reports whether it says that the kernel dropped some before it.
+func (r record) dropped() bool { return r.typ == evSyn && r.code == synDropped }
+
 // records reads those that are in b.
 func records(b []byte) []record {
 	var list []record

@@ -22,11 +22,13 @@ const (
 // post is what Stream is given.
 type post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// said is what a device's goroutine reports: records, or why there are no more.
+// said is what a device's goroutine reports: records, or why there are no more. After records of which the kernel dropped some,
+// pressed are the keys that are pressed; nil when none was dropped.
 type said struct {
-	d    *device
-	list []record
-	err  error
+	d       *device
+	list    []record
+	pressed *[]uint16
+	err     error
 }
 
 // Stream posts what the devices say until ctx ends. It doesn't end when they are unplugged.
@@ -42,7 +44,7 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 		}
 	}()
 	news, closeNews := node.Watch(s.dev)
-	defer closeNews()
+	defer func() { closeNews() }()
 	says := make(chan said)
 	look := time.NewTimer(0)
 	defer look.Stop()
@@ -53,6 +55,10 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 		case <-news:
 			look.Reset(settle)
 		case <-look.C:
+			if len(open) == 0 { // without any device there may be no folder, and a watch of one that was ends with it
+				closeNews()
+				news, closeNews = node.Watch(s.dev)
+			}
 			found, err := find(s.dev, s.o.Device, slices.Collect(maps.Keys(open)))
 			for _, d := range found {
 				if gerr := s.begin(d); gerr != nil {
@@ -73,6 +79,11 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 		case w := <-says:
 			if err := s.records(ctx, p, w.d, w.list); err != nil {
 				return nil
+			}
+			if w.pressed != nil {
+				if err := s.resync(ctx, p, w.d, *w.pressed, w.list[len(w.list)-1].at); err != nil {
+					return nil
+				}
 			}
 			if w.err == nil {
 				continue
@@ -104,8 +115,15 @@ func read(ctx context.Context, d *device, says chan<- said) {
 	for {
 		n, err := d.f.Read(buf)
 		if err == nil || n > 0 {
+			w := said{d: d, list: records(buf[:n])}
+			if slices.ContainsFunc(w.list, record.dropped) {
+				// At once, before the next are read: asking takes the keys that wait in the kernel away.
+				if now, err := d.pressed(); err == nil { // else it is gone, which the next read says
+					w.pressed = &now
+				}
+			}
 			select {
-			case says <- said{d: d, list: records(buf[:n])}:
+			case says <- w:
 				continue
 			case <-ctx.Done():
 				return
@@ -125,11 +143,8 @@ func read(ctx context.Context, d *device, says chan<- said) {
 // records posts what is an event.
 func (s *Source) records(ctx context.Context, p post, d *device, list []record) error {
 	for _, r := range list {
-		if r.typ == evSyn && r.code == synDropped {
+		if r.dropped() {
 			s.env.Lost(1, "the kernel dropped keys, since they came faster than they were taken")
-			if err := s.resync(ctx, p, d, r.at); err != nil {
-				return err
-			}
 			continue
 		}
 		typ, ok := types[r.typ]
@@ -175,11 +190,7 @@ func (s *Source) key(ctx context.Context, p post, d *device, r record) error {
 }
 
 // resync makes the keys what the kernel says they are, after it dropped something.
-func (s *Source) resync(ctx context.Context, p post, d *device, at time.Time) error {
-	now, err := d.pressed()
-	if err != nil {
-		return nil // the device is gone, which is told elsewhere
-	}
+func (s *Source) resync(ctx context.Context, p post, d *device, now []uint16, at time.Time) error {
 	for _, code := range slices.Sorted(maps.Keys(d.held)) {
 		if !slices.Contains(now, code) {
 			if err := s.key(ctx, p, d, record{at: at, typ: evKey, code: code, amount: 0}); err != nil {

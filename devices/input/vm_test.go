@@ -256,6 +256,106 @@ func TestGuestDroppedKeysAreSaid(t *testing.T) {
 	<-ended
 }
 
+// TestGuestAReleaseAfterDroppedKeys has a key released after what was dropped was read, and before it is taken.
+func TestGuestAReleaseAfterDroppedKeys(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	v := newVirtual(t, "Test Remote")
+	defer v.f.Close()
+	b := newBus()
+	gate, posting := make(chan struct{}), make(chan struct{}, 10000)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	s := New(Options{Device: "Test Remote", Types: []string{"key"}}, b)
+	go func() {
+		ended <- s.Stream(ctx, func(ctx context.Context, at time.Time, f map[string]any, done func(error)) error {
+			posting <- struct{}{}
+			<-gate
+			return b.post(ctx, at, f, done)
+		})
+	}()
+	b.well(t, true)
+	v.send(t, [3]int{1, 164, 1})
+	<-posting
+	v.send(t, [3]int{1, 164, 0})
+	time.Sleep(50 * time.Millisecond) // the reader has it by now; if not, the test shows a bit less
+	for range 200 {
+		v.send(t, [3]int{1, 30, 1})
+		v.send(t, [3]int{1, 30, 0})
+	}
+	v.send(t, [3]int{1, 163, 1})
+	gate <- struct{}{}
+	<-posting // of 164's release: the reader may go on
+	time.Sleep(50 * time.Millisecond)
+	v.send(t, [3]int{1, 163, 0})
+	close(gate)
+	last := map[any]any{}
+	for last["KEY_NEXTSONG"] != "release" {
+		select {
+		case e := <-b.events:
+			last[e["key"]] = e["value"]
+		case <-time.After(5 * time.Second):
+			t.Fatalf("the last release did not come; the states are %v", last)
+		}
+	}
+	cancel()
+	<-ended
+}
+
+// TestGuestAFolderThatComesLater has no /dev/input at first, as a machine without any such device.
+func TestGuestAFolderThatComesLater(t *testing.T) {
+	if !vmtest.Inside() {
+		return
+	}
+	dev := t.TempDir() + "/input"
+	var v [2]virtual
+	add := func(i int) {
+		v[i] = newVirtual(t, "Parts")
+		known, _ := os.ReadDir(dev)
+		until := time.Now().Add(5 * time.Second)
+		for {
+			var paths []string
+			for _, d := range list("/dev/input") {
+				if d.Name == "Parts" {
+					paths = append(paths, d.Path)
+				}
+			}
+			if len(paths) > len(known) {
+				path := paths[len(paths)-1]
+				if err := os.Symlink(path, dev+path[len("/dev/input"):]); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if time.Now().After(until) {
+				t.Fatal("the device did not come")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	b := newBus()
+	s := New(Options{Device: "Parts", Types: Defaults().Types}, b)
+	s.dev = dev
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Stream(ctx, b.post) }()
+	b.well(t, false)
+	if err := os.Mkdir(dev, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	add(0)
+	b.well(t, true)
+	add(1)
+	b.well(t, true)
+	v[1].send(t, [3]int{1, 164, 1})
+	b.expect(t, "KEY_PLAYPAUSE press 1")
+	cancel()
+	<-ended
+	v[0].f.Close()
+	v[1].f.Close()
+}
+
 func TestGuestUSBKeyboardComesAndGoes(t *testing.T) {
 	if !vmtest.Inside() {
 		return
