@@ -537,3 +537,39 @@ func TestAFloodHarmsNobodyElse(t *testing.T) {
 		t.Errorf("an event of another plugin took %s", slowest)
 	}
 }
+
+// TestAnActionWaitsForTheSourceOfItsPort, at the start and while the source is replaced, though it has an order: it would open
+// the port in its own way.
+func TestAnActionWaitsForTheSourceOfItsPort(t *testing.T) {
+	const file = "sources: [{probe: {name: a}}, {probe: {name: owner, port: 1, mode: %s}}]\nactions: [{note: {title: x, port: 1}}, {note: {title: y}, name: other}]\n"
+	for _, reload := range []bool{false, true} {
+		t.Run(fmt.Sprintf("reload %v", reload), func(t *testing.T) {
+			w := newWorld(t, Options{})
+			if reload {
+				w.write("a.yaml", fmt.Sprintf(file, "lose"))
+				w.is("a", StateRunning)
+			}
+			w.write("a.yaml", fmt.Sprintf(file, "hang-open"))
+			if reload {
+				until(t, "the former source has ended", func() bool {
+					w.probes.mu.Lock()
+					defer w.probes.mu.Unlock()
+					return w.probes.closed["owner"] == 1
+				})
+			}
+			w.probes.post(t, "a", map[string]any{"value": 1})
+			if o := w.order(); o.Title != "y" {
+				t.Fatalf("%s is done before its source has the port", o.Title)
+			}
+			select {
+			case o := <-w.probes.orders:
+				t.Fatalf("%s is done before its source has the port", o.Title)
+			case <-time.After(100 * time.Millisecond):
+			}
+			close(w.probes.hang)
+			if o := w.order(); o.Title != "x" {
+				t.Errorf("%s is done twice", o.Title)
+			}
+		})
+	}
+}

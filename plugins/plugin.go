@@ -50,7 +50,8 @@ type plugin struct {
 	generation int
 	runners    []*runner
 	workers    []*worker
-	startErr   error // why the newest version does not run
+	handing    chan struct{} // while sources are handed over; closed then
+	startErr   error         // why the newest version does not run
 	tried      string
 	over       bool  // it has ended for good
 	phase      State // starting and stopping; else ""
@@ -203,13 +204,13 @@ func (p *plugin) apply(next *Spec) error {
 	keep, add, drop := p.compare(next)
 	if p.running == nil { // nothing to go back to: each source is tried until it starts
 		p.mapper.swap(next)
-		p.work(next)
 		for _, s := range add {
 			r := p.newRunner(s)
 			keep = append(keep, r)
 			r.start(nil)
 		}
 		p.setRunners(keep)
+		p.work(next)
 		return nil
 	}
 	if slices.ContainsFunc(drop, func(r *runner) bool { return overlap(r.spec.claims, add) }) {
@@ -229,6 +230,7 @@ func (p *plugin) apply(next *Spec) error {
 
 // applyInTurn stops the old sources first: both need a thing that can be held once.
 func (p *plugin) applyInTurn(next *Spec, keep []*runner, add []*sourceSpec, drop []*runner) (err error) {
+	defer p.handOver()()
 	p.keepHeld(func() {
 		p.stopRunners(drop)
 		var fresh []*runner
@@ -289,6 +291,46 @@ func (p *plugin) compare(next *Spec) (keep []*runner, add []*sourceSpec, drop []
 
 func overlap(claims []string, specs []*sourceSpec) bool {
 	return slices.ContainsFunc(specs, func(s *sourceSpec) bool { return overlapping(s.claims, claims) })
+}
+
+// handOver has actions wait that share something with a source, until done is called.
+func (p *plugin) handOver() (done func()) {
+	over := make(chan struct{})
+	p.mu.Lock()
+	p.handing = over
+	p.mu.Unlock()
+	return func() {
+		p.mu.Lock()
+		p.handing = nil
+		p.mu.Unlock()
+		close(over)
+	}
+}
+
+// ownersOf waits until the sources that share something with an action have it: a port is opened as the source wants it, also
+// when there is an order in the queue already.
+func (p *plugin) ownersOf(ctx context.Context, a *actionSpec) error {
+	for again := true; again; {
+		p.mu.Lock()
+		handing, runners := p.handing, slices.Clone(p.runners)
+		p.mu.Unlock()
+		again = false
+		for _, r := range runners {
+			if !overlapping(r.spec.claims, a.claims) {
+				continue
+			}
+			wait := r.tried
+			if handing != nil {
+				wait, again = handing, true
+			}
+			select {
+			case <-wait:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
 }
 
 func (p *plugin) setRunners(list []*runner) {

@@ -164,7 +164,10 @@ func (s *probeSource) Close() error {
 
 type actOptions struct {
 	Where string `key:"where" doc:"a place"`
+	Port  int    `key:"port" doc:"shared with a source when it is not 0" min:"0" max:"65535"`
 }
+
+func (o actOptions) Claims() []string { return probeOptions{Port: o.Port}.Claims() }
 
 type probeArgs struct {
 	Title string         `key:"title" doc:"a text" need:"yes"`

@@ -32,6 +32,7 @@ type runner struct {
 	fenced atomic.Bool // it may not emit any more
 	ctx    context.Context
 	cancel context.CancelFunc
+	tried  chan struct{} // closed when it was opened for the first time, or could not be
 	ended  chan struct{}
 
 	mu       sync.Mutex
@@ -43,7 +44,7 @@ type runner struct {
 }
 
 func (p *plugin) newRunner(s *sourceSpec) *runner {
-	r := &runner{p: p, spec: s, ended: make(chan struct{})}
+	r := &runner{p: p, spec: s, tried: make(chan struct{}), ended: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.env = &Env{p: p, log: p.secretLog().With("source", s.kind.Name), degraded: r.degrade}
 	return r
@@ -118,12 +119,15 @@ func (r *runner) shut(src any) error {
 func (r *runner) start(src any) {
 	go func() {
 		defer close(r.ended)
+		tried := sync.OnceFunc(func() { close(r.tried) })
+		defer tried()
 		wait, said := backoffMin, ""
 		for r.ctx.Err() == nil {
 			var err error
 			if src == nil {
 				src, err = r.open(r.ctx)
 			}
+			tried()
 			began := time.Now()
 			if src != nil {
 				r.note(nil, time.Time{}, began)

@@ -110,6 +110,9 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 	var failed error
 	wait := w.spec.retry.least
 	for attempt := 1; ; attempt++ {
+		if err := w.p.ownersOf(ctx, w.spec); err != nil {
+			return err
+		}
 		if w.spec.expires > 0 && time.Since(o.At) > w.spec.expires+time.Second { // the queue counts whole seconds
 			if failed != nil { // which counts it
 				return w.bury(ctx, o, fmt.Errorf("older than %s: %w", w.spec.expires, failed), attempt-1)

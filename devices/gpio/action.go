@@ -26,7 +26,7 @@ type ActionOptions struct {
 	ActiveLow bool   `key:"active_low" doc:"whether on is a low voltage"`
 	Drive     string `key:"drive" doc:"how the line is driven: both ways, or only to low (open-drain) or to high (open-source)" oneof:"push-pull|open-drain|open-source"`
 	Initial   Level  `key:"initial" doc:"the value when the plugin is loaded: on, off, or keep what the line has"`
-	Safe      Level  `key:"safe" doc:"the value when the plugin or postbus ends: on, off, or keep"`
+	Safe      Level  `key:"safe" doc:"the value when the plugin or postbus ends: on, off, or keep, which ends a pulse that is under way"`
 }
 
 // ActionDefaults returns the options of a file that sets none.
