@@ -17,6 +17,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -176,7 +177,22 @@ func isPattern(path string) bool {
 	return err != nil
 }
 
-// matches finds the regular files of a path or pattern, at most limit, and what is wrong with them.
+// readable reports why a folder that may be there can't be read, such as a share that is away: Glob would find nothing in it,
+// as if its files had been removed.
+func readable(dir string) error {
+	d, err := os.Open(dir)
+	if err == nil {
+		_, err = d.Readdirnames(1)
+		d.Close()
+	}
+	if err == nil || err == io.EOF || os.IsNotExist(err) || isPattern(dir) {
+		return nil
+	}
+	return err
+}
+
+// matches finds the regular files of a path or pattern, at most limit, and what is wrong with them. With an error and no
+// map nothing is known about them.
 func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []string, error) {
 	var names []string
 	info, err := os.Stat(path)
@@ -192,6 +208,9 @@ func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []str
 	case err == nil:
 		names = []string{path}
 	case isPattern(path):
+		if err := readable(filepath.Dir(path)); err != nil {
+			return nil, nil, err
+		}
 		if names, err = filepath.Glob(path); err != nil {
 			return nil, nil, err
 		}

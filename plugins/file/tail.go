@@ -74,8 +74,9 @@ func (t *tails) scan(ctx context.Context, post post) (time.Duration, error) {
 			if trouble == nil {
 				trouble = err
 			}
-			one.f.Close() // found again if it is there
-			continue
+			if !one.reopen() { // found again if it is there
+				continue
+			}
 		}
 		kept = append(kept, one)
 		if more {
@@ -91,6 +92,9 @@ func (t *tails) scan(ctx context.Context, post post) (time.Duration, error) {
 // read from where the options say; later ones from their beginning.
 func (t *tails) find(now time.Time, start bool) error {
 	found, order, trouble := matches(t.o.Path, false, maxTails)
+	if found == nil && trouble != nil {
+		return trouble // such as a share that is away: a file that can't be seen isn't removed
+	}
 	seen := map[*tail]bool{}
 	for _, path := range order {
 		if one := t.same(found[path]); one != nil {
@@ -149,6 +153,21 @@ func (t *tails) open(path string, end bool) (*tail, error) {
 		}
 	}
 	return one, nil
+}
+
+// reopen opens a file anew that could not be read, to go on where it was; not when another is in its place.
+func (one *tail) reopen() bool {
+	one.f.Close()
+	f, info, err := open(one.path)
+	if err != nil {
+		return false
+	}
+	if !os.SameFile(info, one.info) {
+		f.Close()
+		return false
+	}
+	one.f = f
+	return true
 }
 
 // read posts the lines that are new in a file; more says that there may be more.

@@ -207,3 +207,62 @@ func FuzzTail(f *testing.F) {
 		}
 	})
 }
+
+// A share that is away for a while is no file that was removed and made again: what was read is not read once more.
+func TestFilesThatCannotBeSeenAreNotRemoved(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs symbolic links")
+	}
+	dir := filepath.Join(t.TempDir(), "share")
+	p := filepath.Join(dir, "a.log")
+	must(t, os.Mkdir(dir, 0o755))
+	put(t, p, "one\n")
+	for _, path := range []string{p, filepath.Join(dir, "*.log")} {
+		s := New(Options{Path: path, From: "start", MaxLine: 100}, &bus{lost: map[string]int{}})
+		must(t, s.Open(t.Context()))
+		watching := changes{}
+		must(t, watching.start(Options{Path: path, Mode: "watch"}))
+		must(t, os.Rename(dir, dir+".away"))
+		must(t, os.Symlink(dir, dir)) // a loop: as little can be said about the files as without permission
+		nothing := func(_ context.Context, _ time.Time, e map[string]any, _ func(error)) error { return nil }
+		if _, err := s.tails.scan(t.Context(), nothing); err == nil || len(s.tails.all) != 1 || !s.tails.all[0].until.IsZero() {
+			t.Errorf("%s: %v, the file is given up", path, err)
+		}
+		if _, err := watching.scan(t.Context(), func(_ context.Context, _ time.Time, e map[string]any, _ func(error)) error {
+			t.Errorf("%s: %v", path, e)
+			return nil
+		}); err == nil {
+			t.Errorf("%s: no trouble", path)
+		}
+		must(t, os.Remove(dir))
+		must(t, os.Rename(dir+".away", dir))
+		must(t, s.Close())
+	}
+}
+
+// A disk or share that fails once costs no line and repeats none.
+func TestFileThatCannotBeReadOnce(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a")
+	put(t, p, "one\ntw")
+	s := New(Options{Path: p, From: "start", MaxLine: 100}, &bus{lost: map[string]int{}})
+	must(t, s.Open(t.Context()))
+	defer s.Close()
+	var got []string
+	scan := func() error {
+		_, err := s.tails.scan(t.Context(), func(_ context.Context, _ time.Time, e map[string]any, _ func(error)) error {
+			got = append(got, e["text"].(string))
+			return nil
+		})
+		return err
+	}
+	must(t, scan())
+	s.tails.all[0].f.Close() // every read fails
+	if scan() == nil {
+		t.Error("no trouble")
+	}
+	add(t, p, "o\n")
+	must(t, scan())
+	if text := strings.Join(got, " "); text != "one two" {
+		t.Errorf("got %q", text)
+	}
+}

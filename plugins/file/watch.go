@@ -20,6 +20,7 @@ const maxWatched = 10000
 // changes compares the files with what events told of them.
 type changes struct {
 	o       Options
+	limit   int                    // of the files that are known; maxWatched when 0
 	known   map[string]os.FileInfo // as events told it
 	pending map[string]pending
 }
@@ -32,7 +33,10 @@ type pending struct {
 
 func (c *changes) start(o Options) error {
 	c.o, c.pending = o, map[string]pending{}
-	found, _, err := matches(o.Path, true, maxWatched)
+	if c.limit == 0 {
+		c.limit = maxWatched
+	}
+	found, _, err := matches(o.Path, true, c.limit)
 	if found == nil {
 		found = map[string]os.FileInfo{}
 	}
@@ -66,7 +70,7 @@ func same(a, b os.FileInfo) bool {
 // scan looks at all files and posts the events of those that are quiet. The time says when the next of them
 // may be; 0 when nothing is pending.
 func (c *changes) scan(ctx context.Context, post post) (time.Duration, error) {
-	found, _, trouble := matches(c.o.Path, true, maxWatched)
+	found, _, trouble := matches(c.o.Path, true, c.limit)
 	if found == nil && trouble != nil {
 		return 0, trouble // such as a folder that may not be read: nothing is known about its files
 	}
@@ -75,9 +79,16 @@ func (c *changes) scan(ctx context.Context, post post) (time.Duration, error) {
 		paths = append(paths, path)
 	}
 	for path := range c.known {
-		if _, ok := found[path]; !ok {
-			paths = append(paths, path)
+		if _, ok := found[path]; ok {
+			continue
 		}
+		if trouble != nil { // there are too many, and others pushed it out of those that are known
+			if _, err := os.Stat(path); err == nil {
+				delete(c.known, path)
+				continue
+			}
+		}
+		paths = append(paths, path)
 	}
 	for path := range c.pending {
 		_, here := found[path]

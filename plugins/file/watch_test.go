@@ -3,6 +3,7 @@ package file
 // What changes of files come out as.
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,4 +74,21 @@ func TestWatchFolderThatComesLater(t *testing.T) {
 	b.eventually(t, "is well again", func() bool { return b.degraded[len(b.degraded)-1] == "<nil>" })
 	put(t, filepath.Join(dir, "a"), "")
 	b.expect(t, "created a")
+}
+
+// Where there are more files than may be known, a new one pushes another out of the list: that is not removed.
+func TestWatchTooManyFiles(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "b"), "")
+	put(t, filepath.Join(dir, "c"), "")
+	c := changes{limit: 2}
+	must(t, c.start(Options{Path: dir, Mode: "watch"}))
+	var got []string
+	put(t, filepath.Join(dir, "a"), "")
+	if _, err := c.scan(t.Context(), func(_ context.Context, _ time.Time, e map[string]any, _ func(error)) error {
+		got = append(got, e["op"].(string)+" "+e["name"].(string))
+		return nil
+	}); err == nil || strings.Join(got, ", ") != "created a" {
+		t.Errorf("got %q, %v", got, err)
+	}
 }
