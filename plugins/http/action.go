@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/postbus/postbus/plugins/option"
 )
@@ -197,6 +198,13 @@ func (a *Action) quote(said []byte) string {
 		for _, values := range u.Query() {
 			for _, v := range values {
 				hide(v)
+			}
+		}
+		for _, word := range strings.FieldsFunc(u.User.Username()+"/"+u.Path, func(c rune) bool {
+			return !unicode.IsLetter(c) && !unicode.IsDigit(c) && c != '-' && c != '_'
+		}) {
+			if len(word) >= 12 && strings.ContainsAny(word, "0123456789") { // as keys are, and words of a language aren't
+				hide(word)
 			}
 		}
 	}

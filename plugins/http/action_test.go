@@ -150,3 +150,30 @@ func TestServerThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("context: %v", err)
 	}
 }
+
+// Keys stand in paths (Telegram, Slack) and as user names (Stripe), and servers say them back.
+func TestErrorsQuoteNoKeyOfTheURL(t *testing.T) {
+	const path, user = "/bot123456:AAH-s3cret_t0ken/sendMessage", "sk_live_12345678"
+	for _, said := range []string{
+		"Cannot POST " + path,
+		"no such bot: 123456:AAH-s3cret_t0ken", // a part of it
+		`{"error": "Invalid API Key provided: ` + user + `"}`,
+	} {
+		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(404)
+			io.WriteString(w, said)
+		})
+		o := action(strings.Replace(url, "http://", "http://"+user+"@", 1) + path)
+		a := NewAction(o, nil)
+		err := a.Do(t.Context(), Args{})
+		a.Close()
+		if err == nil {
+			t.Fatal("no error")
+		}
+		for _, secret := range []string{"AAH-s3cret_t0ken", user} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%s is in %v", secret, err)
+			}
+		}
+	}
+}
