@@ -17,7 +17,7 @@ const discoveryRoot = "homeassistant"
 
 // homeAssistant is what a file says of an entity.
 type homeAssistant struct {
-	Component      string `key:"component" doc:"what it is to Home Assistant" oneof:"sensor|binary_sensor|switch|light|button|number|text|event|device_tracker|cover|lock|fan|siren|select"`
+	Component      string `key:"component" doc:"what it is to Home Assistant" oneof:"sensor|binary_sensor|switch|light|button|number|text|device_tracker|cover|lock|fan|siren"`
 	Name           string `key:"name" doc:"name for people"`
 	DeviceClass    string `key:"device_class" doc:"such as temperature, door, motion"`
 	StateClass     string `key:"state_class" doc:"of a sensor whose history is to be kept" oneof:"measurement|total|total_increasing"`
@@ -42,8 +42,14 @@ func readHomeAssistant(n yamlnode.Node, r *rule, reads []string) *homeAssistant 
 			h.Component = "binary_sensor"
 		}
 	}
-	if r.action != nil && h.command(reads) == "" {
+	switch { // what Home Assistant would refuse, and say only in its own log
+	case r.action != nil && !commanded[h.Component]:
+		n.Fail("write component: button or switch, or put home_assistant at an entry of publish", "a %s tells its state, and an action has none", h.Component)
+	case (r.action != nil || commanded[h.Component] && h.Component != "cover") && h.command(reads) == "":
 		n.Fail("write command_topic: a/b, or a source: {mqtt: {topics: [a/b]}} with one topic", "nobody could say by which topic it is commanded")
+	}
+	if h.EntityCategory == "config" && (h.Component == "sensor" || h.Component == "binary_sensor") {
+		n.Fail("write entity_category: diagnostic", "a %s can't be of the category config: nothing can be set there", h.Component)
 	}
 	return h
 }
@@ -60,7 +66,7 @@ func (h *homeAssistant) command(reads []string) string {
 }
 
 // commanded are the components that take commands.
-var commanded = map[string]bool{"switch": true, "light": true, "button": true, "number": true, "text": true, "cover": true, "lock": true, "fan": true, "siren": true, "select": true}
+var commanded = map[string]bool{"switch": true, "light": true, "button": true, "number": true, "text": true, "cover": true, "lock": true, "fan": true, "siren": true}
 
 // binaryClasses are device classes that only binary sensors have.
 var binaryClasses = map[string]bool{"battery_charging": true, "carbon_monoxide": true, "cold": true, "connectivity": true, "door": true,
@@ -92,11 +98,12 @@ func (h *homeAssistant) discovery(id, host, what, topic string, reads []string) 
 	if topic != "" && h.Component != "button" {
 		c["state_topic"] = topic
 	}
-	switch {
-	case strings.Contains(h.Value, "{{"):
-		c["value_template"] = h.Value
-	case h.Value != "":
-		c["value_template"] = "{{ value_json." + h.Value + " }}"
+	if h.Value != "" {
+		key := "value_template"
+		if h.Component == "light" || h.Component == "fan" || h.Component == "siren" {
+			key = "state_value_template"
+		}
+		c[key] = h.template()
 	}
 	for key, v := range map[string]string{"device_class": h.DeviceClass, "state_class": h.StateClass, "unit_of_measurement": h.Unit, "icon": h.Icon,
 		"entity_category": h.EntityCategory, "payload_on": h.PayloadOn, "payload_off": h.PayloadOff} {
@@ -110,6 +117,30 @@ func (h *homeAssistant) discovery(id, host, what, topic string, reads []string) 
 	}
 	return h.topic(id, object), p
 }
+
+// template reads the value of a payload. A member whose name Jinja would take for something else is quoted: pm2-5 is a
+// subtraction, and items is what every mapping has.
+func (h *homeAssistant) template() string {
+	if strings.Contains(h.Value, "{{") || strings.Contains(h.Value, "{%") {
+		return h.Value
+	}
+	path := ""
+	for member := range strings.SplitSeq(h.Value, ".") {
+		name, _, _ := strings.Cut(member, "[")
+		if jinjaName.MatchString(member) && !dictMethods[name] {
+			path += "." + member
+		} else {
+			path += "['" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(member) + "']"
+		}
+	}
+	return "{{ value_json" + path + " }}"
+}
+
+var jinjaName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\[[^\]]*\])*$`)
+
+// dictMethods are the names that Python's mappings have already.
+var dictMethods = map[string]bool{"clear": true, "copy": true, "fromkeys": true, "get": true, "items": true, "keys": true, "pop": true,
+	"popitem": true, "setdefault": true, "update": true, "values": true}
 
 func (h *homeAssistant) topic(id, object string) string {
 	return discoveryRoot + "/" + h.Component + "/postbus_" + id + "/" + object + "/config"
