@@ -6,8 +6,11 @@ package plugins
 
 import (
 	"encoding/json"
+	"fmt"
+	"hash/fnv"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/config/yamlnode"
@@ -76,7 +79,16 @@ var binaryClasses = map[string]bool{"battery_charging": true, "carbon_monoxide":
 
 var notSlug = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
 
-func slug(s string) string { return strings.Trim(notSlug.ReplaceAllString(s, "_"), "_") }
+// slug is a text of the characters that Home Assistant takes. Letters of other scripts go, so a sum keeps two such texts apart.
+func slug(s string) string {
+	out := strings.Trim(notSlug.ReplaceAllString(s, "_"), "_")
+	if strings.IndexFunc(s, func(c rune) bool { return c >= utf8.RuneSelf }) >= 0 {
+		h := fnv.New32a()
+		h.Write([]byte(s))
+		out = strings.TrimLeft(fmt.Sprintf("%s_%08x", out, h.Sum32()), "_")
+	}
+	return out
+}
 
 // discovery is the topic and the payload that announce an entity: one whose values are on topic, or for
 // an action, whose topic is empty, one that only takes commands. what names it.

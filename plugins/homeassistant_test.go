@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"encoding/json"
+	"regexp"
 	"testing"
 )
 
@@ -28,6 +29,27 @@ func TestValueInHomeAssistant(t *testing.T) {
 		}
 		if got[c.key] != c.want {
 			t.Errorf("%s, value: %s: %s", c.component, c.value, payload)
+		}
+	}
+}
+
+func TestEntitiesOfTopicsWithoutLatinLetters(t *testing.T) {
+	h := homeAssistant{Component: "sensor"}
+	seen := map[string]bool{}
+	for _, topic := range []string{"кухня/свет", "кухня/окно", "küche/t", "köche/t", "kitchen/t"} {
+		at, payload := h.discovery("id", "host", topic, topic, nil)
+		var got struct {
+			ID string `json:"unique_id"`
+		}
+		if err := json.Unmarshal(payload, &got); err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(`^homeassistant/sensor/postbus_id/[a-zA-Z0-9_-]+/config$`).MatchString(at) || seen[at] || seen[got.ID] {
+			t.Errorf("%s: %s, %s", topic, at, got.ID)
+		}
+		seen[at], seen[got.ID] = true, true
+		if r := (&rule{topic: &topicSpec{constant: topic}}); !h.owns("id", r, at) {
+			t.Errorf("%s is not removed with its file", at)
 		}
 	}
 }
