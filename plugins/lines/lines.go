@@ -122,9 +122,9 @@ func Text(line []byte) string {
 	return string(bytes.ToValidUTF8(line, []byte("\uFFFD")))
 }
 
-// JSON is the line's value when it is one JSON value, else nil.
+// JSON is the line's value when it is one JSON value, else nil. A byte order mark before it is passed over, as RFC 8259 allows.
 func JSON(line []byte) any {
-	line = bytes.TrimSpace(line)
+	line = bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\ufeff")))
 	if len(line) == 0 || !bytes.ContainsRune([]byte(`{["-0123456789tfn`), rune(line[0])) {
 		return nil
 	}

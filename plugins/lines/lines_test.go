@@ -136,6 +136,7 @@ func TestJSON(t *testing.T) {
 	for text, want := range map[string]any{
 		`{"a": 1}`: map[string]any{"a": 1.0}, ` [1] `: []any{1.0}, "3": 3.0, "true": true, `"x"`: "x",
 		"": nil, "hello": nil, "{": nil, "1 2": nil, "null": nil,
+		"\ufeff{\"a\": 1}": map[string]any{"a": 1.0}, // as Windows programs begin a file
 	} {
 		if got := JSON([]byte(text)); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %#v", text, got)
