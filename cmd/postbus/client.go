@@ -88,6 +88,9 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, schemes ma
 		}
 		u = counterpart(u, port)
 	}
+	if secure := u.Scheme == "https" || u.Scheme == "tls" || u.Scheme == "mqtts" || u.Scheme == "ssl"; !secure && r.caFile+r.cert+r.key != "" {
+		return nil, withHint(usagef("--cafile, --cert and --key are for TLS, and %s would be in the clear", u), "write tls://HOST:PORT; https://HOST:PORT for sessions")
+	}
 	return u, nil
 }
 
