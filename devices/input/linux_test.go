@@ -47,7 +47,7 @@ func FuzzRecords(f *testing.F) {
 				list = append(list, r)
 			}
 		}
-		if err := s.records(context.Background(), func(context.Context, time.Time, map[string]any, func(error)) error { return nil }, d, list); err != nil {
+		if err := s.records(context.Background(), func(context.Context, time.Time, map[string]any, func(error)) error { return nil }, said{d: d, list: list}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -68,10 +68,10 @@ func TestPressesAndReleasesArePairs(t *testing.T) {
 		{at(70), 4, 4, 458}, // a scan code
 		{at(80), 1, 163, 1},
 	}
-	if err := s.records(t.Context(), b.post, d, list); err != nil {
+	if err := s.records(t.Context(), b.post, said{d: d, list: list}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.release(t.Context(), b.post, d); err != nil {
+	if err := s.released(t.Context(), b.post, d, nil, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	close(b.events)

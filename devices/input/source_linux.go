@@ -77,20 +77,15 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 				look.Reset(retry)
 			}
 		case w := <-says:
-			if err := s.records(ctx, p, w.d, w.list); err != nil {
+			if err := s.records(ctx, p, w); err != nil {
 				return nil
-			}
-			if w.pressed != nil {
-				if err := s.resync(ctx, p, w.d, *w.pressed, w.list[len(w.list)-1].at); err != nil {
-					return nil
-				}
 			}
 			if w.err == nil {
 				continue
 			}
 			delete(open, w.d.path)
 			w.d.f.Close()
-			if err := s.release(ctx, p, w.d); err != nil {
+			if err := s.released(ctx, p, w.d, nil, time.Now()); err != nil {
 				return nil
 			}
 			if len(open) == 0 {
@@ -141,10 +136,16 @@ func read(ctx context.Context, d *device, says chan<- said) {
 }
 
 // records posts what is an event.
-func (s *Source) records(ctx context.Context, p post, d *device, list []record) error {
-	for _, r := range list {
+func (s *Source) records(ctx context.Context, p post, w said) error {
+	d := w.d
+	for _, r := range w.list {
 		if r.dropped() {
 			s.env.Lost(1, "the kernel dropped keys, since they came faster than they were taken")
+			if w.pressed != nil {
+				if err := s.released(ctx, p, d, *w.pressed, r.at); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		typ, ok := types[r.typ]
@@ -163,7 +164,10 @@ func (s *Source) records(ctx context.Context, p post, d *device, list []record) 
 			return err
 		}
 	}
-	return nil
+	if w.pressed == nil {
+		return nil
+	}
+	return s.resync(ctx, p, d, *w.pressed, w.list[len(w.list)-1].at)
 }
 
 // key posts a key's press, release or repetition.
@@ -189,8 +193,8 @@ func (s *Source) key(ctx context.Context, p post, d *device, r record) error {
 	return p(ctx, r.at, s.fields(d.name, "key", r.code, r.amount, r.at, held), nil)
 }
 
-// resync makes the keys what the kernel says they are, after it dropped something.
-func (s *Source) resync(ctx context.Context, p post, d *device, now []uint16, at time.Time) error {
+// released posts the release of keys that aren't pressed any more.
+func (s *Source) released(ctx context.Context, p post, d *device, now []uint16, at time.Time) error {
 	for _, code := range slices.Sorted(maps.Keys(d.held)) {
 		if !slices.Contains(now, code) {
 			if err := s.key(ctx, p, d, record{at: at, typ: evKey, code: code, amount: 0}); err != nil {
@@ -198,19 +202,16 @@ func (s *Source) resync(ctx context.Context, p post, d *device, now []uint16, at
 			}
 		}
 	}
-	for _, code := range now {
-		if err := s.key(ctx, p, d, record{at: at, typ: evKey, code: code, amount: 1}); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
-// release posts the release of every key that is pressed.
-func (s *Source) release(ctx context.Context, p post, d *device) error {
-	now := time.Now()
-	for _, code := range slices.Sorted(maps.Keys(d.held)) {
-		if err := s.key(ctx, p, d, record{at: now, typ: evKey, code: code, amount: 0}); err != nil {
+// resync makes the keys what the kernel says they are, after it dropped something.
+func (s *Source) resync(ctx context.Context, p post, d *device, now []uint16, at time.Time) error {
+	if err := s.released(ctx, p, d, now, at); err != nil {
+		return err
+	}
+	for _, code := range now {
+		if err := s.key(ctx, p, d, record{at: at, typ: evKey, code: code, amount: 1}); err != nil {
 			return err
 		}
 	}
