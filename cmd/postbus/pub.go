@@ -157,11 +157,7 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 	case err = <-read:
 		close(p.waiting)
 		<-p.ended
-		err = errors.Join(p.err, err)
-	case <-p.ended:
-		err = p.err
-	case <-ctx.Done():
-		err = errors.New("interrupted")
+	case <-p.ended: // also when ctx ends
 	}
 	if p.err != nil {
 		err = p.err // the first cause
@@ -269,7 +265,18 @@ func (p *publisher) pass(ctx context.Context, out paho.Publish) error {
 
 func (p *publisher) collect(ctx context.Context) {
 	defer close(p.ended)
-	for answer := range p.waiting {
+	for {
+		var answer chan packets.ControlPacket
+		var more bool
+		select {
+		case answer, more = <-p.waiting:
+			if !more {
+				return
+			}
+		case <-ctx.Done():
+			p.err = errors.New("interrupted")
+			return
+		}
 		select {
 		case a := <-answer:
 			if p.err = refusedEvent(p.template.Topic, a); p.err == errEnded {
