@@ -164,15 +164,17 @@ func (e *Env) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(
 	}, nil
 }
 
-// keepHeld keeps what nobody uses while f runs: between the old source and the new one.
+// keepHeld keeps what nobody uses while f runs: between the old source and the new one. Actions that share it wait, see ownersOf.
 func (p *plugin) keepHeld(f func()) {
+	over := make(chan struct{})
 	p.holdMu.Lock()
-	p.keeping++
+	p.handing = over
 	p.holdMu.Unlock()
 	defer func() {
 		p.holdMu.Lock()
 		defer p.holdMu.Unlock()
-		p.keeping--
+		p.handing = nil
+		close(over)
 		p.letGo()
 	}()
 	f()
@@ -180,7 +182,7 @@ func (p *plugin) keepHeld(f func()) {
 
 // letGo closes what nobody uses. holdMu is held.
 func (p *plugin) letGo() {
-	if p.keeping > 0 {
+	if p.handing != nil {
 		return
 	}
 	for key, h := range p.held {

@@ -42,7 +42,7 @@ type plugin struct {
 
 	holdMu  sync.Mutex
 	held    map[string]*held
-	keeping int
+	handing chan struct{} // while a source follows another one; closed then
 
 	mu         sync.Mutex
 	goal       goal
@@ -50,8 +50,7 @@ type plugin struct {
 	generation int
 	runners    []*runner
 	workers    []*worker
-	handing    chan struct{} // while sources are handed over; closed then
-	startErr   error         // why the newest version does not run
+	startErr   error // why the newest version does not run
 	tried      string
 	over       bool  // it has ended for good
 	phase      State // starting and stopping; else ""
@@ -230,7 +229,6 @@ func (p *plugin) apply(next *Spec) error {
 
 // applyInTurn stops the old sources first: both need a thing that can be held once.
 func (p *plugin) applyInTurn(next *Spec, keep []*runner, add []*sourceSpec, drop []*runner) (err error) {
-	defer p.handOver()()
 	p.keepHeld(func() {
 		p.stopRunners(drop)
 		var fresh []*runner
@@ -293,26 +291,15 @@ func overlap(claims []string, specs []*sourceSpec) bool {
 	return slices.ContainsFunc(specs, func(s *sourceSpec) bool { return overlapping(s.claims, claims) })
 }
 
-// handOver has actions wait that share something with a source, until done is called.
-func (p *plugin) handOver() (done func()) {
-	over := make(chan struct{})
-	p.mu.Lock()
-	p.handing = over
-	p.mu.Unlock()
-	return func() {
-		p.mu.Lock()
-		p.handing = nil
-		p.mu.Unlock()
-		close(over)
-	}
-}
-
 // ownersOf waits until the sources that share something with an action have it: a port is opened as the source wants it, also
 // when there is an order in the queue already.
 func (p *plugin) ownersOf(ctx context.Context, a *actionSpec) error {
 	for again := true; again; {
+		p.holdMu.Lock()
+		handing := p.handing
+		p.holdMu.Unlock()
 		p.mu.Lock()
-		handing, runners := p.handing, slices.Clone(p.runners)
+		runners := slices.Clone(p.runners)
 		p.mu.Unlock()
 		again = false
 		for _, r := range runners {
