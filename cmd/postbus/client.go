@@ -88,16 +88,21 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, schemes ma
 		}
 		u = counterpart(u, port)
 	}
-	if secure := u.Scheme == "https" || u.Scheme == "tls" || u.Scheme == "mqtts" || u.Scheme == "ssl"; !secure && r.caFile+r.cert+r.key != "" {
+	if !secure(u) && r.caFile+r.cert+r.key != "" {
 		return nil, withHint(usagef("--cafile, --cert and --key are for TLS, and %s would be in the clear", u), "write tls://HOST:PORT; https://HOST:PORT for sessions")
 	}
 	return u, nil
 }
 
+// secure reports whether a URL is one of TLS.
+func secure(u *url.URL) bool {
+	return u.Scheme == "https" || u.Scheme == "tls" || u.Scheme == "mqtts" || u.Scheme == "ssl"
+}
+
 // counterpart is the other kind of address of the bus that u is one of, at its usual port. What is encrypted stays so.
 func counterpart(u *url.URL, port string) *url.URL {
 	scheme := map[string]string{"1883": "tcp", "8080": "http"}[port]
-	if u.Scheme == "https" || u.Scheme == "tls" || u.Scheme == "mqtts" || u.Scheme == "ssl" {
+	if secure(u) {
 		scheme = map[string]string{"1883": "tls", "8080": "https"}[port]
 		port = map[string]string{"1883": "8883", "8080": "8443"}[port]
 	}
