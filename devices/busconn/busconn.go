@@ -5,9 +5,14 @@ package busconn
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"errors"
+	"fmt"
 	"net"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -26,6 +31,36 @@ func Connect(addresses string, options ...dbus.ConnOption) (conn *dbus.Conn, err
 		}
 	}
 	return nil, err
+}
+
+// Dial connects by connect, which is Connect, or dbus.Connect where files are wanted. That may take as long as patience, and the
+// connection ends with ctx at the latest.
+func Dial(ctx context.Context, connect func(string, ...dbus.ConnOption) (*dbus.Conn, error), addresses string, patience time.Duration, options ...dbus.ConnOption) (*dbus.Conn, error) {
+	inner, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(patience, cancel)
+	conn, err := connect(addresses, append(options, dbus.WithContext(inner))...)
+	intime := late.Stop()
+	if err == nil {
+		context.AfterFunc(conn.Context(), cancel)
+		return conn, nil
+	}
+	if !intime || ctx.Err() != nil {
+		err = fmt.Errorf("not within %s", patience)
+	}
+	cancel()
+	return nil, err
+}
+
+// Session is where the session's bus is: given, unless it is empty, or where the environment says, or the user's.
+func Session(given string) (string, error) {
+	if a := cmp.Or(given, os.Getenv("DBUS_SESSION_BUS_ADDRESS")); a != "" && a != "autolaunch:" {
+		return a, nil
+	}
+	path := fmt.Sprintf("/run/user/%d/bus", os.Getuid())
+	if _, err := os.Stat(path); err != nil {
+		return "", errors.New("there is no session bus: DBUS_SESSION_BUS_ADDRESS is not set and " + path + " is not there; postbus has to run as the user whose desktop it is")
+	}
+	return "unix:path=" + path, nil
 }
 
 func connect(keys string, options []dbus.ConnOption) (*dbus.Conn, error) {

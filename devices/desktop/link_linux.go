@@ -94,14 +94,7 @@ func address(bus int, given string) (string, error) {
 		}
 		return "unix:path=/run/dbus/system_bus_socket", nil
 	}
-	if a := os.Getenv("DBUS_SESSION_BUS_ADDRESS"); a != "" && a != "autolaunch:" {
-		return a, nil
-	}
-	path := fmt.Sprintf("/run/user/%d/bus", os.Getuid())
-	if _, err := os.Stat(path); err != nil {
-		return "", errors.New("there is no session bus: DBUS_SESSION_BUS_ADDRESS is not set and " + path + " is not there; postbus has to run as the user whose desktop it is")
-	}
-	return "unix:path=" + path, nil
+	return busconn.Session("")
 }
 
 // dial connects. The connection ends with ctx at the latest, and takes no files.
@@ -114,19 +107,11 @@ func dialBy(ctx context.Context, connect func(string, ...dbus.ConnOption) (*dbus
 	if err != nil {
 		return nil, err
 	}
-	inner, cancel := context.WithCancel(ctx)
-	late := time.AfterFunc(patience, cancel)
-	conn, err := connect(a, append(options, dbus.WithContext(inner))...)
-	intime := late.Stop()
-	switch {
-	case err == nil:
-		context.AfterFunc(conn.Context(), cancel)
-		return conn, nil
-	case !intime || ctx.Err() != nil:
-		err = fmt.Errorf("not within %s", patience)
+	conn, err := busconn.Dial(ctx, connect, a, patience, options...)
+	if err != nil {
+		return nil, fmt.Errorf("the message bus %s doesn't answer: %w", a, err)
 	}
-	cancel()
-	return nil, fmt.Errorf("the message bus %s doesn't answer: %w", a, err)
+	return conn, nil
 }
 
 // connected keeps a connection for the watches until ctx ends.

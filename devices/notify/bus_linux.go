@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -32,29 +31,15 @@ const (
 
 // dial connects to the session bus. The connection ends with ctx at the latest.
 func dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbus.Conn, error) {
-	if address == "" {
-		address = os.Getenv("DBUS_SESSION_BUS_ADDRESS")
+	address, err := busconn.Session(address)
+	if err != nil {
+		return nil, err
 	}
-	if address == "" || address == "autolaunch:" {
-		path := fmt.Sprintf("/run/user/%d/bus", os.Getuid())
-		if _, err := os.Stat(path); err != nil {
-			return nil, errors.New("there is no session bus: DBUS_SESSION_BUS_ADDRESS is not set and " + path + " is not there; postbus has to run as the user whose desktop it is")
-		}
-		address = "unix:path=" + path
+	conn, err := busconn.Dial(ctx, busconn.Connect, address, patience, options...)
+	if err != nil {
+		return nil, fmt.Errorf("the session bus %s doesn't answer: %w", address, err)
 	}
-	inner, cancel := context.WithCancel(ctx)
-	late := time.AfterFunc(patience, cancel)
-	conn, err := busconn.Connect(address, append(options, dbus.WithContext(inner))...)
-	intime := late.Stop()
-	switch {
-	case err == nil:
-		context.AfterFunc(conn.Context(), cancel)
-		return conn, nil
-	case !intime || ctx.Err() != nil:
-		err = fmt.Errorf("not within %s", patience)
-	}
-	cancel()
-	return nil, fmt.Errorf("the session bus %s doesn't answer: %w", address, err)
+	return conn, nil
 }
 
 // call calls a method and waits for its answer, but not for long.
