@@ -147,11 +147,11 @@ func (m mosquitto) die(t *testing.T, id, will string) {
 	online := func() bool {
 		return slices.ContainsFunc(m.bus.Sessions(), func(i bus.SessionInfo) bool { return i.Name == id && i.Online })
 	}
-	for range 500 {
-		if online() {
+	for end := time.Now().Add(answerTimeout); !online(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Error(id + " does not connect")
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()

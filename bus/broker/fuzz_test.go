@@ -5,7 +5,9 @@ package broker_test
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"testing"
@@ -128,7 +130,12 @@ func TestClaimsCostNothing(t *testing.T) {
 			_, _ = c.Write([]byte{0x10, 0xFF, 0xFF, 0x03, 0, 4})
 		}
 	}
-	time.Sleep(100 * time.Millisecond)
+	for i, c := range conns { // CONNACK, or the end
+		_ = c.SetReadDeadline(time.Now().Add(answerTimeout))
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("connection %d is neither let in nor refused", i)
+		}
+	}
 	b.check(t)
 	if after := heap(); after > before+8<<20 {
 		t.Errorf("%d connections that announce large packets cost %d KiB", len(conns), (after-before)>>10)
