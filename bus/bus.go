@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postbus/postbus/bus/internal/sched"
 	"github.com/postbus/postbus/bus/journal"
 )
 
@@ -32,6 +33,8 @@ type Options struct {
 	Limits            // can change while the bus runs
 	SegmentSize int64 // of the journal; 32 MiB when 0
 	CacheSize   int   // bytes of newest events kept in memory; 4 MiB when 0
+
+	schedule *sched.Schedule // of a simulation; nil in a program
 }
 
 func (o *Options) defaults() {
@@ -58,13 +61,13 @@ type Bus struct {
 	retained retainedSet
 	limits   atomic.Pointer[Limits]
 
-	mu       sync.RWMutex // never held while a cursor's mu is taken
+	mu       sched.RWMutex // never held while a cursor's mu is taken
 	sessions map[string]*Session
 	groups   map[string]*group
 	waiters  []waiter
 	waiting  atomic.Int32
 
-	reportMu sync.Mutex
+	reportMu sched.Mutex
 	reports  map[report]uint64
 	lostAll  map[string]uint64
 
@@ -76,7 +79,7 @@ type Bus struct {
 	snapshotSize       atomic.Uint64
 	cursorsAt          atomic.Uint64 // sequence of the last record of positions
 
-	locals sync.Mutex
+	locals sched.Mutex
 	local  map[string]*Subscription
 
 	ctx    context.Context
@@ -111,12 +114,17 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	}
 	log, err := journal.Open(ctx, fsys, journal.Options{Logger: o.Logger, Interval: o.Durability,
 		SegmentSize: o.SegmentSize, CacheSize: o.CacheSize, MinFree: o.MinFree,
-		SegmentAge: max(o.RetentionAge/8, 10*time.Minute)})
+		SegmentAge: max(o.RetentionAge/8, 10*time.Minute), Schedule: o.schedule})
 	if err != nil {
 		return nil, err
 	}
 	b := &Bus{o: o, logger: o.Logger, log: log, sessions: map[string]*Session{}, groups: map[string]*group{},
 		reports: map[report]uint64{}, lostAll: map[string]uint64{}, persisted: map[string]uint64{}}
+	b.mu.Use(o.schedule, "bus")
+	b.reportMu.Use(o.schedule, "reports")
+	b.locals.Use(o.schedule, "locals")
+	b.index.mu.Use(o.schedule, "index")
+	b.retained.mu.Use(o.schedule, "retained")
 	b.SetLimits(o.Limits)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	next, err := b.replay(ctx)
@@ -336,8 +344,11 @@ func (b *Bus) dispatch(next uint64) {
 			}
 			continue
 		}
+		b.step("dispatch folds")
 		b.apply(&r, false)
+		b.step("dispatch has folded")
 		b.visible.Store(r.Seq)
+		b.step("dispatch makes visible")
 		if r.Kind == journal.KindEvent {
 			subs = b.index.match(r.Topic, subs[:0])
 			hit = hit[:0]
@@ -357,7 +368,9 @@ func (b *Bus) dispatch(next uint64) {
 				c.offer(&r, &c.merged)
 			}
 		}
+		b.step("dispatch has offered")
 		b.completed.Store(r.Seq)
+		b.step("dispatch has completed")
 		if r.Seq%64 == 0 {
 			b.maybeSnapshot()
 		}
@@ -366,6 +379,9 @@ func (b *Bus) dispatch(next uint64) {
 		}
 	}
 }
+
+// step is a place at which a simulation may stop the goroutine.
+func (b *Bus) step(place string) { b.o.schedule.Point(place) }
 
 // wake tells those who wait for a record to be folded.
 func (b *Bus) wake() {

@@ -10,10 +10,10 @@ package bus
 
 import (
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/postbus/postbus/bus/internal/sched"
 	"github.com/postbus/postbus/bus/journal"
 )
 
@@ -79,7 +79,7 @@ type cursor struct {
 
 	live    atomic.Bool
 	sink    atomic.Pointer[Sink] // nil while the consumer is away
-	mu      sync.Mutex
+	mu      sched.Mutex
 	subs    []*subscription
 	many    *index          // of subs, where they are many; nil: to be made
 	found   []*subscription // scratch
@@ -142,6 +142,13 @@ func (m *match) add(s *subscription) {
 // wants reports whether s takes the event: its range, and NoLocal [MQTT-3.8.3-3].
 func (s *subscription) wants(r *journal.Record) bool {
 	return s.covers(r.Seq) && !(s.NoLocal && string(r.Source) == s.session.name)
+}
+
+// step is a place at which a simulation may stop the goroutine.
+func (c *cursor) step(place string) {
+	if s := c.bus.o.schedule; s != nil {
+		s.Point(c.name + " " + place)
+	}
 }
 
 // offer is dispatch handing over an event that matches. It never blocks for long.
@@ -259,6 +266,7 @@ const pumpBatch = 64
 // pump sends what the consumer has not had, until there is no room or nothing left.
 func (c *cursor) pump() {
 	defer c.bus.tasks.Done()
+	c.step("pump")
 	for c.pumpSome() {
 	}
 }
@@ -339,6 +347,7 @@ func (c *cursor) rest(stalled bool) bool {
 func (c *cursor) turnLive(seen uint64) (more bool) {
 	c.next = max(c.next, seen+1)
 	c.live.Store(true)
+	c.step("turns live")
 	if c.bus.visible.Load() != seen {
 		c.live.Store(false)
 		return true
@@ -458,6 +467,7 @@ func (c *cursor) match(r *journal.Record) (m match) {
 func (c *cursor) read() {
 	if c.live.Load() {
 		c.next = max(c.next, c.bus.completed.Load()+1)
+		c.step("stops being live")
 		c.live.Store(false)
 	}
 }
@@ -465,7 +475,9 @@ func (c *cursor) read() {
 // leave takes the sink away. What is in flight stays in the window, to be sent again.
 func (c *cursor) leave() {
 	c.read()
+	c.step("leaves")
 	c.sink.Store(nil)
+	c.step("has left")
 	c.out = 0
 	c.silent = false
 	c.parted = c.next - 1

@@ -29,6 +29,7 @@ func (b *Bus) addToGroup(sub *subscription, seq uint64) *group {
 	if g == nil {
 		_, inner := splitShare(sub.Filter.Filter)
 		g = &group{key: sub.Filter.Filter, cursor: cursor{bus: b, name: sub.Filter.Filter, next: seq + 1, shared: true}}
+		g.mu.Use(b.o.schedule, g.key)
 		g.subs = []*subscription{{Filter: Filter{Filter: inner, QoS: 1}, pattern: compile(inner), cursor: &g.cursor, from: seq}}
 		b.groups[g.key] = g
 	}
@@ -85,8 +86,8 @@ func (g *group) join() {
 		g.sink.Store(&s)
 	case !is && was:
 		// What members hold stays theirs: each gives it back when it departs.
+		g.read() // before the index forgets it: what dispatch passes in between is offered to nobody
 		g.bus.index.remove(g.subs[0])
-		g.read()
 		g.sink.Store(nil)
 	}
 	g.limit = maxGroupFlight * max(1, len(g.members))

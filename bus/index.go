@@ -6,14 +6,14 @@ package bus
 import (
 	"bytes"
 	"strings"
-	"sync"
 
+	"github.com/postbus/postbus/bus/internal/sched"
 	"github.com/postbus/postbus/bus/journal"
 )
 
 // index maps filters to subscriptions. Only cursors with a consumer are in it.
 type index struct {
-	mu   sync.RWMutex
+	mu   sched.RWMutex
 	root indexNode
 }
 
@@ -112,7 +112,7 @@ func (n *indexNode) descend(rest []byte, more bool, found []*subscription) []*su
 
 // retainedSet holds the last value of each topic that has one. Values are in memory.
 type retainedSet struct {
-	mu    sync.RWMutex
+	mu    sched.RWMutex
 	root  retainedNode
 	count int
 	bytes int

@@ -132,7 +132,9 @@ func (s *Session) owner() string {
 }
 
 func (b *Bus) newSession(name string, seq uint64) *Session {
-	return &Session{cursor: cursor{bus: b, name: name, next: seq + 1}}
+	s := &Session{cursor: cursor{bus: b, name: name, next: seq + 1}}
+	s.mu.Use(b.o.schedule, name)
+	return s
 }
 
 // Name is the client identifier.
@@ -215,14 +217,15 @@ func (s *Session) owe(sub *subscription) {
 // session lives on.
 func (s *Session) Detach(clean bool, expiry uint32) {
 	s.mu.Lock()
-	if s.sink.Load() != nil {
+	attached := s.sink.Load() != nil
+	s.leave() // before the index forgets it: what dispatch passes in between is offered to nobody
+	if attached {
 		for _, sub := range s.subs {
 			if sub.until.Load() == 0 && sub.cursor == &s.cursor {
 				s.bus.index.remove(sub)
 			}
 		}
 	}
-	s.leave()
 	type lent struct {
 		g   *cursor
 		seq uint64

@@ -81,11 +81,11 @@ func (c *simClient) check() {
 		return
 	}
 	k := c.conn
-	c.s.model.scan(c.s.bus)
 	c.s.mu.Lock()
 	log := k.log
 	k.log = nil
 	c.s.mu.Unlock()
+	c.s.model.scan(c.s.bus) // after that: all of the log is durable by now
 	for _, g := range log {
 		switch {
 		case g.seq == 0:

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/bustest"
+	"github.com/postbus/postbus/bus/internal/sched"
 )
 
 var (
@@ -91,26 +92,27 @@ func simulate(t *testing.T, seed uint64, verbose bool) (broken string) {
 
 // sim is one run. The driver is one goroutine; mu guards what sinks share with it.
 type sim struct {
-	seed    uint64
-	rnd     *rand.Rand
-	verbose bool
-	start   time.Time
-	model   model
-	disk    *bustest.Disk
-	bus     *Bus
-	options Options
-	calm    bool // no faults of the disk but crashes
-	life    int
-	lives   int
-	hours   int
-	clients []*simClient
-	pubs    []*simPub // whose fate is not known
-	ops     []*simOp
-	payload int
-	willN   int
-	faults  bool      // the disk refused in this life, or may have
-	opened  time.Time // the bus, in this life
-	over    bool      // nothing more can be said
+	seed     uint64
+	rnd      *rand.Rand
+	verbose  bool
+	start    time.Time
+	model    model
+	disk     *bustest.Disk
+	schedule *sched.Schedule // stops goroutines between two steps; nil: this seed does not
+	bus      *Bus
+	options  Options
+	calm     bool // no faults of the disk but crashes
+	life     int
+	lives    int
+	hours    int
+	clients  []*simClient
+	pubs     []*simPub // whose fate is not known
+	ops      []*simOp
+	payload  int
+	willN    int
+	faults   bool      // the disk refused in this life, or may have
+	opened   time.Time // the bus, in this life
+	over     bool      // nothing more can be said
 
 	mu     sync.Mutex
 	broken string
@@ -121,6 +123,14 @@ type simOp struct {
 	c        *simClient
 	finished chan error
 	done     func(error)
+}
+
+// stuck ends the process: goroutines that wait for each other's locks can't be ended.
+func (s *sim) stuck(lock string) {
+	fmt.Fprintf(os.Stderr, "seed %d: goroutines wait for each other: the lock %q is not free for minutes\nlast steps:\n%s\n", s.seed, lock, s.steps())
+	buf := make([]byte, 1<<20)
+	os.Stderr.Write(buf[:runtime.Stack(buf, true)])
+	os.Exit(2)
 }
 
 func (s *sim) log(format string, args ...any) {
@@ -177,6 +187,10 @@ func (s *sim) run() {
 	if s.chance(10) {
 		s.options.Durability = time.Duration(1+s.rnd.IntN(2000)) * time.Millisecond
 	}
+	if rate := []uint64{0, 20, 100, 300, 1000}[s.rnd.IntN(5)]; rate > 0 {
+		s.schedule = &sched.Schedule{Seed: s.seed, Rate: rate, Stuck: s.stuck}
+	}
+	s.options.schedule = s.schedule
 	s.disk = bustest.NewDisk(s.seed)
 	s.open()
 	for i := range 3 + s.rnd.IntN(4) {
@@ -294,9 +308,21 @@ func (s *sim) sleep() {
 // settle lets time pass until nothing moves, and compares.
 func (s *sim) settle(d time.Duration) {
 	time.Sleep(d)
-	synctest.Wait()
+	defer s.calmDown()()
 	s.poll()
 	s.observe()
+}
+
+// calmDown lets all that was stopped run to where it waits, until the returned function is called.
+func (s *sim) calmDown() (resume func()) {
+	if s.schedule == nil {
+		synctest.Wait()
+		return func() {}
+	}
+	s.schedule.Calm(true)
+	time.Sleep(2 * sched.MaxStop)
+	synctest.Wait()
+	return func() { s.schedule.Calm(false) }
 }
 
 // poll takes the results of what clients wait for.
@@ -437,6 +463,7 @@ func (s *sim) checkRetained() {
 	if s.failed() {
 		return
 	}
+	defer s.calmDown()()
 	ctx := context.Background()
 	v, _, err := s.bus.Attach(ctx, SessionOptions{Name: "checker", Clean: true})
 	if err != nil {
@@ -457,7 +484,7 @@ func (s *sim) checkRetained() {
 	if err := v.Subscribe(ctx, []Filter{{Filter: "n/#", QoS: 1}, {Filter: "w/#", QoS: 0}}); err != nil {
 		s.fail("subscribe: %v", err)
 	}
-	synctest.Wait()
+	s.calmDown() // also who waits for a lock
 	s.model.scan(s.bus)
 	mu.Lock()
 	defer mu.Unlock()

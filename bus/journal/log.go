@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postbus/postbus/bus/internal/sched"
 )
 
 const formatVersion = 1
@@ -22,11 +24,12 @@ type Options struct {
 	// Interval is 0 for one fdatasync a group before it commits. Otherwise a group commits when it is
 	// written, and a sync follows at most every Interval: a power cut may lose that much.
 	Interval    time.Duration
-	SegmentSize int64         // bytes; 32 MiB when 0
-	SegmentAge  time.Duration // a segment is sealed when its first record is older; 0: only by size
-	CacheSize   int           // bytes of the newest records kept in memory; 4 MiB when 0
-	MaxPending  int           // bytes that may wait for the disk before Append blocks; 4 MiB when 0
-	MinFree     int64         // with less free bytes on the disk events are refused; 0: never
+	SegmentSize int64           // bytes; 32 MiB when 0
+	SegmentAge  time.Duration   // a segment is sealed when its first record is older; 0: only by size
+	CacheSize   int             // bytes of the newest records kept in memory; 4 MiB when 0
+	MaxPending  int             // bytes that may wait for the disk before Append blocks; 4 MiB when 0
+	MinFree     int64           // with less free bytes on the disk events are refused; 0: never
+	Schedule    *sched.Schedule // of a simulation; nil in a program
 }
 
 func (o *Options) defaults() {
@@ -149,7 +152,7 @@ type Log struct {
 	log   *slog.Logger
 	epoch [16]byte
 
-	mu       sync.Mutex
+	mu       sched.Mutex
 	space    *sync.Cond // pending went down, or err changed
 	next     uint64     // sequence of the next Append
 	pending  int        // bytes appended and not durable
@@ -164,9 +167,9 @@ type Log struct {
 
 	durable atomic.Uint64 // last committed sequence
 
-	rd       sync.RWMutex // what readers need; Append never takes it
-	segs     []*segment   // oldest first; the last is active
-	tail     []*group     // newest groups, oldest first
+	rd       sched.RWMutex // what readers need; Append never takes it
+	segs     []*segment    // oldest first; the last is active
+	tail     []*group      // newest groups, oldest first
 	tailSize int
 
 	active     File // of the last segment; this and the next two are the writer's

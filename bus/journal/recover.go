@@ -36,6 +36,8 @@ func Open(ctx context.Context, fsys FS, o Options) (*Log, error) {
 	}
 	l := &Log{o: o, fs: fsys, lock: lock, log: o.Logger, minFree: o.MinFree, cur: newGroup(), spare: 4 << 10,
 		progress: make(chan struct{}), stop: make(chan struct{}), kick: make(chan struct{}, 1), writerDone: make(chan struct{})}
+	l.mu.Use(o.Schedule, "journal")
+	l.rd.Use(o.Schedule, "segments")
 	l.space = sync.NewCond(&l.mu)
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(err, lock.Close())

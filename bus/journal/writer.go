@@ -26,6 +26,7 @@ func (l *Log) writer() {
 	for {
 		select {
 		case <-l.kick:
+			l.o.Schedule.Point("writer wakes")
 			l.commitGroup()
 		case <-syncTick:
 			l.syncLate()
@@ -71,7 +72,9 @@ func (l *Log) commitGroup() {
 		l.tail = l.tail[1:]
 	}
 	l.rd.Unlock()
+	l.o.Schedule.Point("writer commits")
 	l.durable.Store(g.last)
+	l.o.Schedule.Point("writer has committed")
 
 	l.mu.Lock()
 	l.pending -= len(g.buf) - groupHeader
@@ -86,6 +89,7 @@ func (l *Log) commitGroup() {
 	l.space.Broadcast()
 	l.mu.Unlock()
 	close(g.commit.done)
+	l.o.Schedule.Point("writer acknowledges")
 	close(progress)
 }
 

@@ -1,0 +1,186 @@
+// Package sched lets a simulation stop each goroutine of the bus between any two steps on shared state.
+//
+// Its locks and points cost one comparison with nil in a program. Under a [Schedule] each Lock, each
+// Unlock and each named [Point] may let virtual time pass, for as long as the seed says, so that other
+// goroutines overtake the one that stopped there. A lock that is held does not block its goroutine in
+// a way that testing/synctest can't see: it is tried again as virtual time passes. Two goroutines that
+// wait for each other's lock are therefore found, and reported by Schedule.Stuck.
+//
+// How long a goroutine stops depends on the seed, the name of the place and how often that place was
+// passed, and not on the Go scheduler, so that a seed repeats an interleaving.
+package sched
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stuckAfter is how long, in virtual time, a lock may be held by others before the waiting counts as a
+// deadlock. No simulated lock is held during an operation that takes seconds.
+const stuckAfter = 5 * time.Minute
+
+// Schedule decides where goroutines stop. A nil Schedule never stops one.
+type Schedule struct {
+	Seed  uint64
+	Rate  uint64            // of 1,000 places passed so many stop
+	Stuck func(lock string) // called when a lock was not free for minutes: a deadlock
+
+	calm  atomic.Bool
+	mu    sync.Mutex
+	seen  map[string]uint64
+	stops atomic.Uint64
+}
+
+// Calm ends (or, with false, resumes) the stops, so that what is under way comes to its end.
+func (s *Schedule) Calm(calm bool) {
+	if s != nil {
+		s.calm.Store(calm)
+	}
+}
+
+// MaxStop is the longest stop at one place, in virtual time.
+const MaxStop = 20 * time.Millisecond
+
+// Point is a place between two steps on shared state.
+func (s *Schedule) Point(name string) {
+	if s != nil {
+		s.stop(name)
+	}
+}
+
+// Stops counts the stops so far.
+func (s *Schedule) Stops() uint64 { return s.stops.Load() }
+
+func (s *Schedule) stop(name string) {
+	if s.calm.Load() {
+		return
+	}
+	h := s.draw(name)
+	if h%1000 >= s.Rate {
+		return
+	}
+	s.stops.Add(1)
+	// Short stops are the rule, long ones let the others do much: the magnitude is uniform.
+	h /= 1000
+	limit := uint64(1) << (6 + h%uint64(bits.Len64(uint64(MaxStop))-6))
+	time.Sleep(time.Duration(min(1+(h>>8)%limit, uint64(MaxStop))))
+}
+
+// draw is a number that depends on the seed, the place, and how often it was passed.
+func (s *Schedule) draw(name string) uint64 {
+	s.mu.Lock()
+	if s.seen == nil {
+		s.seen = map[string]uint64{}
+	}
+	n := s.seen[name]
+	s.seen[name] = n + 1
+	s.mu.Unlock()
+	h := s.Seed*0x9e3779b97f4a7c15 + n
+	for _, c := range []byte(name) {
+		h = (h ^ uint64(c)) * 0x100000001b3
+	}
+	h ^= h >> 32
+	h *= 0xd6e8feb86659fd93
+	h ^= h >> 32
+	h *= 0xd6e8feb86659fd93
+	return h ^ h>>32
+}
+
+// acquire takes a lock as virtual time passes.
+func (s *Schedule) acquire(name string, try func() bool) {
+	s.stop(name + " lock")
+	wait, waited := time.Duration(50), time.Duration(0)
+	for !try() {
+		time.Sleep(wait)
+		if waited += wait; waited > stuckAfter {
+			s.Stuck(name)
+			waited = 0
+		}
+		wait = min(wait+wait/4, time.Millisecond)
+	}
+}
+
+// Mutex is a sync.Mutex; under a schedule its Lock and Unlock are places to stop. The zero value has
+// no schedule.
+type Mutex struct {
+	mu    sync.Mutex
+	place *place
+}
+
+type place struct {
+	*Schedule
+	name string
+}
+
+func placeOf(s *Schedule, name string) *place {
+	if s == nil {
+		return nil
+	}
+	return &place{s, name}
+}
+
+// Use puts the mutex under a schedule, which may be nil. Call it before the first Lock.
+func (m *Mutex) Use(s *Schedule, name string) { m.place = placeOf(s, name) }
+
+// Lock locks m.
+func (m *Mutex) Lock() {
+	if m.place == nil {
+		m.mu.Lock()
+		return
+	}
+	m.place.acquire(m.place.name, m.mu.TryLock)
+}
+
+// Unlock unlocks m.
+func (m *Mutex) Unlock() {
+	m.mu.Unlock()
+	if m.place != nil {
+		m.place.stop(m.place.name + " unlock")
+	}
+}
+
+// RWMutex is a sync.RWMutex; under a schedule its methods are places to stop. The zero value has no
+// schedule.
+type RWMutex struct {
+	mu    sync.RWMutex
+	place *place
+}
+
+// Use puts the mutex under a schedule, which may be nil. Call it before the first Lock.
+func (m *RWMutex) Use(s *Schedule, name string) { m.place = placeOf(s, name) }
+
+// Lock locks m for writing.
+func (m *RWMutex) Lock() {
+	if m.place == nil {
+		m.mu.Lock()
+		return
+	}
+	m.place.acquire(m.place.name, m.mu.TryLock)
+}
+
+// Unlock unlocks m for writing.
+func (m *RWMutex) Unlock() {
+	m.mu.Unlock()
+	if m.place != nil {
+		m.place.stop(m.place.name + " unlock")
+	}
+}
+
+// RLock locks m for reading.
+func (m *RWMutex) RLock() {
+	if m.place == nil {
+		m.mu.RLock()
+		return
+	}
+	m.place.acquire(m.place.name+" read", m.mu.TryRLock)
+}
+
+// RUnlock undoes one RLock.
+func (m *RWMutex) RUnlock() {
+	m.mu.RUnlock()
+	if m.place != nil {
+		m.place.stop(m.place.name + " read unlock")
+	}
+}
