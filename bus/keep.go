@@ -25,6 +25,9 @@ func (b *Bus) keep() {
 			return
 		case <-tick.C:
 		}
+		if b.stopping() { // where both were ready
+			return
+		}
 		now := time.Now()
 		b.age(now, now.Sub(last)) // monotonic: a clock that jumps expires nobody
 		last = now

@@ -4,6 +4,7 @@ package bus
 // one connection at a time; the broker serialises takeovers.
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -148,6 +149,7 @@ func (s *Session) Received() []uint16 {
 	for id := range s.received {
 		ids = append(ids, id)
 	}
+	slices.Sort(ids)
 	return ids
 }
 
@@ -209,6 +211,7 @@ func (s *Session) owe(sub *subscription) {
 			w.msgs = append(w.msgs, r)
 		}
 	}
+	slices.SortFunc(w.msgs, func(a, b *journal.Record) int { return cmp.Compare(a.Seq, b.Seq) })
 	sub.retained += len(w.msgs)
 	s.work = append(s.work, w)
 }

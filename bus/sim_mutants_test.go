@@ -26,9 +26,16 @@ type defect struct {
 type edit struct{ file, old, new string }
 
 var defects = []defect{
+	{"a session's filters leave the index before its offset is read", []edit{
+		{"session.go", "	s.leave() // before the index forgets it: what dispatch passes in between is offered to nobody\n", ""},
+		{"session.go", "				s.bus.index.remove(sub)\n			}\n		}\n	}\n", "				s.bus.index.remove(sub)\n			}\n		}\n	}\n	s.leave()\n"},
+	}},
+	{"a group's filter leaves the index before its offset is read", []edit{
+		{"group.go", "		g.read() // before the index forgets it: what dispatch passes in between is offered to nobody\n		g.bus.index.remove(g.subs[0])\n", "		g.bus.index.remove(g.subs[0])\n		g.read()\n"},
+	}},
 	{"a publish is acknowledged before it is synced", []edit{
 		{"journal/writer.go", "	err := l.write(g)\n", "	close(g.commit.done)\n	err := l.write(g)\n"},
-		{"journal/writer.go", "	close(g.commit.done)\n	close(progress)", "	close(progress)"},
+		{"journal/writer.go", "	close(g.commit.done)\n	l.o.Schedule.Point(\"writer acknowledges\")\n", ""},
 		{"journal/writer.go", "	for _, g := range []*group{g, waiting} {\n", "	for _, g := range []*group{waiting} {\n"},
 	}},
 	{"groups are written but not synced", []edit{
@@ -43,7 +50,7 @@ var defects = []defect{
 	}},
 	{"a live cursor is stored past the durable end", []edit{
 		{"window.go", "		return max(c.next-1, c.bus.completed.Load())\n", "		return max(c.next-1, c.bus.log.Next()+2)\n"},
-		{"cursor.go", "		c.next = max(c.next, c.bus.completed.Load()+1)\n		c.live", "		c.next = max(c.next, c.bus.log.Next()+3)\n		c.live"},
+		{"cursor.go", "		c.next = max(c.next, c.bus.completed.Load()+1)\n", "		c.next = max(c.next, c.bus.log.Next()+3)\n"},
 	}},
 	{"a redelivery has lost its DUP", []edit{
 		{"cursor.go", "		c.window[i].dup = true\n", ""},
@@ -111,7 +118,7 @@ var defects = []defect{
 func TestSimulationFindsDefects(t *testing.T) {
 	root := t.TempDir()
 	copyTree(t, "..", root, "go.mod", "go.sum")
-	for _, dir := range []string{".", "journal", "bustest"} {
+	for _, dir := range []string{".", "journal", "bustest", "internal/sched"} {
 		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)

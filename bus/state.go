@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
@@ -370,6 +371,9 @@ func (b *Bus) all() []*Session {
 	for _, s := range b.sessions {
 		list = append(list, s)
 	}
+	if b.o.schedule != nil { // a seed repeats the order
+		slices.SortFunc(list, func(a, c *Session) int { return strings.Compare(a.name, c.name) })
+	}
 	return list
 }
 
@@ -379,6 +383,9 @@ func (b *Bus) allGroups() []*group {
 	list := make([]*group, 0, len(b.groups))
 	for _, g := range b.groups {
 		list = append(list, g)
+	}
+	if b.o.schedule != nil {
+		slices.SortFunc(list, func(a, c *group) int { return strings.Compare(a.key, c.key) })
 	}
 	return list
 }

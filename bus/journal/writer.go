@@ -25,6 +25,12 @@ func (l *Log) writer() {
 	}
 	for {
 		select {
+		case <-l.stop: // before the others, where several are ready
+			l.finish()
+			return
+		default:
+		}
+		select {
 		case <-l.kick:
 			l.o.Schedule.Point("writer wakes")
 			l.commitGroup()
@@ -34,12 +40,15 @@ func (l *Log) writer() {
 			l.lookAtSpace()
 			l.recover()
 		case <-l.stop:
-			l.commitGroup()
-			l.syncLate()
-			l.markClean()
-			return
 		}
 	}
+}
+
+// finish is the writer's last work: what was appended becomes durable.
+func (l *Log) finish() {
+	l.commitGroup()
+	l.syncLate()
+	l.markClean()
 }
 
 // commitGroup makes what has been collected durable.

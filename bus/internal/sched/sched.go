@@ -27,10 +27,10 @@ type Schedule struct {
 	Rate  uint64            // of 1,000 places passed so many stop
 	Stuck func(lock string) // called when a lock was not free for minutes: a deadlock
 
-	calm  atomic.Bool
-	mu    sync.Mutex
-	seen  map[string]uint64
-	stops atomic.Uint64
+	calm   atomic.Bool
+	mu     sync.Mutex
+	seen   map[string]uint64
+	booked map[int64]bool // instants at which a goroutine wakes
 }
 
 // Calm ends (or, with false, resumes) the stops, so that what is under way comes to its end.
@@ -50,22 +50,37 @@ func (s *Schedule) Point(name string) {
 	}
 }
 
-// Stops counts the stops so far.
-func (s *Schedule) Stops() uint64 { return s.stops.Load() }
-
+// stop lets others run. The stop is short, some nanoseconds, unless the seed chose the place: then its
+// magnitude is uniform up to MaxStop. Even a short one hands the processor over, so that one goroutine
+// runs at a time and the seed alone decides which.
 func (s *Schedule) stop(name string) {
-	if s.calm.Load() {
-		return
-	}
 	h := s.draw(name)
-	if h%1000 >= s.Rate {
-		return
+	d := 1 + h>>32%64
+	if h%1000 < s.Rate && !s.calm.Load() {
+		h /= 1000
+		limit := uint64(1) << (6 + h%uint64(bits.Len64(uint64(MaxStop))-6))
+		d = min(1+(h>>8)%limit, uint64(MaxStop))
 	}
-	s.stops.Add(1)
-	// Short stops are the rule, long ones let the others do much: the magnitude is uniform.
-	h /= 1000
-	limit := uint64(1) << (6 + h%uint64(bits.Len64(uint64(MaxStop))-6))
-	time.Sleep(time.Duration(min(1+(h>>8)%limit, uint64(MaxStop))))
+	s.sleep(time.Duration(d))
+}
+
+// sleep lets d pass, or slightly more: no two goroutines wake at the same instant.
+func (s *Schedule) sleep(d time.Duration) {
+	s.mu.Lock()
+	now := time.Now()
+	at := now.Add(d).UnixNano()
+	for s.booked[at] {
+		at++
+	}
+	if s.booked == nil {
+		s.booked = map[int64]bool{}
+	}
+	s.booked[at] = true
+	s.mu.Unlock()
+	time.Sleep(time.Duration(at - now.UnixNano()))
+	s.mu.Lock()
+	delete(s.booked, at)
+	s.mu.Unlock()
 }
 
 // draw is a number that depends on the seed, the place, and how often it was passed.
@@ -93,7 +108,7 @@ func (s *Schedule) acquire(name string, try func() bool) {
 	s.stop(name + " lock")
 	wait, waited := time.Duration(50), time.Duration(0)
 	for !try() {
-		time.Sleep(wait)
+		s.sleep(wait)
 		if waited += wait; waited > stuckAfter {
 			s.Stuck(name)
 			waited = 0
