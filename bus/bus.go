@@ -59,6 +59,7 @@ type Bus struct {
 
 	index    index
 	retained retainedSet
+	void     voidSet // conditional events that don't count
 	limits   atomic.Pointer[Limits]
 
 	mu       sched.RWMutex // never held while a cursor's mu is taken
@@ -345,11 +346,14 @@ func (b *Bus) dispatch(next uint64) {
 			continue
 		}
 		b.step("dispatch folds")
-		b.apply(&r, false)
+		event, err := b.apply(&r, false)
+		if err != nil {
+			b.logger.Error("a record was skipped", "err", err)
+		}
 		b.step("dispatch has folded")
 		b.visible.Store(r.Seq)
 		b.step("dispatch makes visible")
-		if r.Kind == journal.KindEvent {
+		if event {
 			subs = b.index.match(r.Topic, subs[:0])
 			hit = hit[:0]
 			for _, s := range subs {
@@ -401,21 +405,30 @@ func (b *Bus) wake() {
 	b.waiting.Store(int32(len(kept)))
 }
 
-// appendJSON adds a record of the bus's own state.
-func (b *Bus) appendJSON(kind journal.Kind, name string, v any) (uint64, *journal.Commit, error) {
+// stateRecord is a record of the bus's own state, about a session.
+func stateRecord(kind journal.Kind, name string, v any) (*journal.Record, error) {
 	p, err := json.Marshal(v)
 	if err != nil {
-		return 0, nil, err
+		return nil, fmt.Errorf("session %q: %w", name, err)
 	}
-	return b.log.Append(&journal.Record{Kind: kind, Source: []byte(name), Payload: p})
+	return &journal.Record{Kind: kind, Source: []byte(name), Payload: p}, nil
 }
 
 // change adds a record and returns when it is durable and folded.
 func (b *Bus) change(ctx context.Context, kind journal.Kind, name string, v any) error {
-	seq, commit, err := b.appendJSON(kind, name, v)
+	r, err := stateRecord(kind, name, v)
 	if err != nil {
 		return err
 	}
+	seq, commit, err := b.log.Append(r)
+	if err != nil {
+		return err
+	}
+	return b.await(ctx, commit, seq)
+}
+
+// await returns when a record is durable and folded.
+func (b *Bus) await(ctx context.Context, commit *journal.Commit, seq uint64) error {
 	select {
 	case <-commit.Done():
 	case <-ctx.Done():

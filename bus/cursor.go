@@ -309,7 +309,7 @@ func (c *cursor) pumpSome() (more bool) {
 		if !ok {
 			return c.turnLive(visible)
 		}
-		if r.Kind == journal.KindEvent {
+		if c.bus.counts(&r) {
 			if m := c.match(&r); m.found && !c.send(&r, &m) {
 				c.next = r.Seq
 				c.reader.Release()

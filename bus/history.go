@@ -132,7 +132,7 @@ func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 		if !ok {
 			return true, nil
 		}
-		if r.Kind == journal.KindEvent && w.sub.Since.reached(&w.begun, &r) && w.sub.pattern.match(r.Topic) && !(w.sub.NoLocal && string(r.Source) == w.sub.session.name) {
+		if c.bus.counts(&r) && w.sub.Since.reached(&w.begun, &r) && w.sub.pattern.match(r.Topic) && !(w.sub.NoLocal && string(r.Source) == w.sub.session.name) {
 			w.msgs = append(w.msgs, cloneRecord(&r))
 			w.sub.retained++
 		}
@@ -165,7 +165,7 @@ func (b *Bus) History(ctx context.Context, filter string, since Since, each func
 		if !ok {
 			return nil
 		}
-		if r.Kind != journal.KindEvent || !since.reached(&begun, &r) || !p.match(r.Topic) || r.Expired(now) {
+		if !b.counts(&r) || !since.reached(&begun, &r) || !p.match(r.Topic) || r.Expired(now) {
 			continue
 		}
 		if !each(eventOf(&r)) {

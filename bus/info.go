@@ -59,7 +59,7 @@ func (c *cursor) lag() (events uint64, oldest time.Time) {
 				break
 			}
 			k.to = r.Seq + 1
-			if r.Kind != journal.KindEvent {
+			if !c.bus.counts(&r) {
 				continue
 			}
 			if m := c.match(&r); m.found && min(m.qos, r.Flags&flagQoS) > 0 {

@@ -38,132 +38,131 @@ func (b *Bus) keep() {
 	}
 }
 
-// age lets absent sessions grow older, publishes wills that are due and ends sessions that expired.
-// Only time during which the bus ran counts: who could not come back is not punished.
+// age lets absent sessions grow older, and writes what is due: last wills, the ends of sessions, and
+// records that the disk refused. Only time during which the bus ran counts: a client that could not come
+// back is not punished.
 func (b *Bus) age(now time.Time, d time.Duration) {
 	for _, s := range b.all() {
 		s.mu.Lock()
-		s.unsaid()
-		if s.online || !s.durable || s.sink.Load() != nil {
-			s.mu.Unlock()
-			continue
+		due := s.durable && s.sink.Load() == nil
+		if due && s.phase == phaseAbsent {
+			s.absentFor += min(d, now.Sub(s.leftAt)) // not early [MQTT-3.1.3-9]
 		}
-		s.absentFor += min(d, now.Sub(s.leftAt)) // not early [MQTT-3.1.3-9]
-		ended := s.expiry != NeverExpires && s.absentFor >= time.Duration(s.expiry)*time.Second
-		will := s.will
-		due := will != nil && s.willSaid == nil && (ended || s.absentFor >= time.Duration(will.Delay)*time.Second)
-		drop := ended && (will == nil || due) && s.endSaid == nil
 		s.mu.Unlock()
 		if due {
-			if err := b.publishWill(s); err != nil {
-				b.logger.Warn("will not published yet", "session", s.name, "err", err)
-				continue
-			}
-		}
-		if drop {
-			b.expire(s)
+			s.writeDue()
 		}
 	}
 }
 
-// unsaid forgets that a record was written that the disk refused afterwards, so that it is written
-// again. The caller holds mu.
-func (s *Session) unsaid() {
-	refused := func(c *journal.Commit) bool {
-		if c == nil {
-			return false
-		}
-		select {
-		case <-c.Done():
-			return c.Err() != nil
-		default:
-			return false
-		}
-	}
-	if refused(s.willSaid) {
-		s.willSaid = nil
-	}
-	if refused(s.endSaid) {
-		s.endSaid = nil
-	}
-	if refused(s.closeSaid) && s.online && s.sink.Load() == nil {
-		if _, c, err := s.bus.appendJSON(kindClose, s.name, s.closing); err == nil {
-			s.closeSaid = c
-		}
-	}
-}
-
-// publishWill publishes a session's will and notes that it is done; between the two a crash repeats it.
-func (b *Bus) publishWill(s *Session) error {
+// writeDue writes the records that are due of a session without a connection. Each counts only while the
+// session was not opened again, so that a client that returns meanwhile voids them.
+func (s *Session) writeDue() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := s.will
-	if w == nil || s.willSaid != nil {
-		return nil
-	}
-	e := Event{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Source: s.name,
-		Expiry: time.Duration(w.Expiry) * time.Second, Properties: w.Properties}
-	r := e.Record()
-	if e.QoS == 0 && !e.Retain {
-		defer b.PublishNow(r)
-	} else if _, _, err := b.log.AppendReserved(r); err != nil { // accepted when the client connected
-		return err
-	} else {
-		b.published.Add(1)
-	}
-	_, c, err := b.appendJSON(kindWill, s.name, aboutRecord{s.opened})
-	if err == nil {
-		s.willSaid = c
-	}
-	return err
-}
-
-// expire ends a session for good and says what was lost with it.
-func (b *Bus) expire(s *Session) {
-	lag, _ := s.lag()
-	s.mu.Lock()
-	_, c, err := b.appendJSON(kindDrop, s.name, aboutRecord{s.opened})
-	s.endSaid = c
+	ending := s.endingLocked()
 	s.mu.Unlock()
-	if err != nil {
+	var lag uint64
+	if ending {
+		lag, _ = s.lag()
+	}
+	s.mu.Lock()
+	records, err := s.dueLocked(lag)
+	s.mu.Unlock()
+	if err == nil && len(records) == 0 {
 		return
 	}
-	b.logger.Info("session expired", "session", s.name, "undelivered", lag)
-	if lag > 0 {
-		b.ReportLoss(s.name, "session expired", lag)
+	var w written
+	if err == nil {
+		w.last, w.commit, err = s.bus.log.AppendAll(records...)
 	}
+	s.mu.Lock()
+	s.written = w
+	s.mu.Unlock()
+	if err != nil {
+		if !errors.Is(err, journal.ErrClosed) {
+			s.bus.logger.Warn("the end of a connection was not recorded, will retry", "session", s.name, "err", err)
+		}
+	}
+}
+
+// endingLocked reports whether the session is about to expire.
+func (s *Session) endingLocked() bool {
+	return s.phase == phaseAbsent && !s.connectedLocked() && !s.pendingLocked() && s.expiredLocked()
+}
+
+func (s *Session) expiredLocked() bool {
+	return s.expiry != NeverExpires && s.absentFor >= time.Duration(s.expiry)*time.Second
+}
+
+// dueLocked lists the records that the session needs now: first its last will, then what ends its
+// connection or itself.
+func (s *Session) dueLocked(lag uint64) (records []*journal.Record, err error) {
+	if s.connectedLocked() || s.pendingLocked() {
+		return nil, nil
+	}
+	var last *journal.Record
+	due := false
+	switch {
+	case s.closing != nil: // the connection ended
+		due = s.will != nil && (s.will.Delay == 0 || s.closing.Expiry == 0)
+		last, err = stateRecord(kindClose, s.name, s.closing)
+	case s.phase == phaseAbsent:
+		ended := s.expiredLocked()
+		due = s.will != nil && (ended || s.absentFor >= time.Duration(s.will.Delay)*time.Second)
+		if ended {
+			last, err = stateRecord(kindDrop, s.name, dropRecord{Opened: s.opened, Reason: "session expired", Lost: lag})
+		}
+	}
+	if due {
+		if w := s.willLocked(); w != nil {
+			records = append(records, w)
+		}
+	}
+	if last != nil {
+		records = append(records, last)
+	}
+	return records, err
 }
 
 // Drop ends a session that has no connection; its backlog counts as lost.
 func (b *Bus) Drop(ctx context.Context, name string) error {
-	lag, err := b.drop(ctx, name)
-	if err == nil && lag > 0 {
-		b.ReportLoss(name, "session dropped", lag)
-	}
-	return err
+	return b.drop(ctx, name, "session dropped")
 }
 
-// drop ends a session and returns how much waited for it.
-func (b *Bus) drop(ctx context.Context, name string) (lag uint64, err error) {
+// drop ends a session. reason is why its backlog is lost, or empty when nobody wants it.
+func (b *Bus) drop(ctx context.Context, name, reason string) error {
 	s := b.session(name)
 	if s == nil {
-		return 0, fmt.Errorf("session %q: %w", name, ErrNoSession)
+		return fmt.Errorf("session %q: %w", name, ErrNoSession)
 	}
-	lag, _ = s.lag()
+	lag, _ := s.lag()
 	s.mu.Lock()
-	about, online := aboutRecord{s.opened}, s.sink.Load() != nil
+	connected := s.connectedLocked()
+	opened := s.opened
+	will := s.willLocked() // due at the latest when the session ends [MQTT-3.1.2-8]
 	s.mu.Unlock()
-	if online {
-		return 0, fmt.Errorf("session %q: %w", name, ErrOnline)
+	if connected {
+		return fmt.Errorf("session %q: %w", name, ErrOnline)
 	}
-	if err := b.publishWill(s); err != nil { // due at the latest when the session ends [MQTT-3.1.2-8]
-		return 0, err
+	drop, err := stateRecord(kindDrop, name, dropRecord{Opened: opened, Reason: reason, Lost: lag})
+	if err != nil {
+		return err
 	}
-	if err := b.change(ctx, kindDrop, name, about); err != nil {
-		return 0, err
+	records := []*journal.Record{drop}
+	if will != nil {
+		records = []*journal.Record{will, drop}
 	}
-	b.logger.Info("session dropped", "session", name, "undelivered", lag)
-	return lag, nil
+	seq, commit, err := b.log.AppendAll(records...)
+	if err != nil {
+		return err
+	}
+	if err := b.await(ctx, commit, seq); err != nil {
+		return err
+	}
+	if b.session(name) == s { // its client came back first
+		return fmt.Errorf("session %q: %w", name, ErrOnline)
+	}
+	return nil
 }
 
 // ErrNoSession is returned for a name that no session has.
@@ -213,7 +212,12 @@ func (b *Bus) storeCursors() {
 	if !worth {
 		return
 	}
-	if seq, _, err := b.appendJSON(kindCursors, "", changed); err == nil {
+	r, err := stateRecord(kindCursors, "", changed)
+	if err != nil {
+		b.logger.Error("positions not stored", "err", err)
+		return
+	}
+	if seq, _, err := b.log.Append(r); err == nil {
 		b.cursorsAt.Store(seq)
 	}
 }
@@ -310,7 +314,7 @@ func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 		if !ok || err != nil {
 			break
 		}
-		if rec.Kind == journal.KindEvent {
+		if b.counts(&rec) {
 			if m := c.match(&rec); m.found && min(m.qos, rec.Flags&flagQoS) > 0 {
 				cut++
 			}

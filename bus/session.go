@@ -6,6 +6,7 @@ package bus
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -51,18 +52,57 @@ type SessionOptions struct {
 // Session is a client's subscriptions and its place in the journal.
 type Session struct {
 	cursor
-	user      string
-	expiry    uint32
-	will      *Will
-	online    bool
-	absentFor time.Duration // time that the bus ran without the client, as of the last housekeeping
+
+	// Of the fold: only dispatch and replay change these, with mu held.
+	phase    phase
+	user     string
+	expiry   uint32
+	will     *Will  // of the last connection, until it is published or void
+	opened   uint64 // sequence of the record that opened the session last
+	received map[uint16]bool
+
+	// Of the connection and of housekeeping, with mu held.
+	closing   *closeRecord  // the connection ended, and the record of it is not folded yet
 	leftAt    time.Time     // when its connection ended; zero: before the bus started
-	received  map[uint16]bool
-	opened    uint64          // sequence of the record that opened it last
-	willSaid  *journal.Commit // of the records that its will was published, and
-	endSaid   *journal.Commit // that it ended, while they are on the way to the journal
-	closeSaid *journal.Commit // of the record that its connection ended
-	closing   closeRecord     // that record
+	absentFor time.Duration // time that the bus ran without the client, as of the last housekeeping
+	written   written       // the last records about the session that the bus wrote of itself
+}
+
+// phase is how far a session's life is, by the records that are folded.
+type phase uint8
+
+const (
+	phaseOpen   phase = iota // a client is connected, or was when the bus ended
+	phaseAbsent              // the connection ended
+	phaseEnded               // the session expired, was dropped, or was replaced
+)
+
+func (p phase) String() string { return [...]string{"open", "absent", "ended"}[p] }
+
+// written are records on their way to the journal and through the fold.
+type written struct {
+	commit *journal.Commit
+	last   uint64 // sequence of the last of them
+}
+
+// pendingLocked reports whether records about the session are on their way. Records that the disk
+// refused are not: they are to be written again.
+func (s *Session) pendingLocked() bool {
+	w := s.written
+	if w.commit == nil || s.bus.completed.Load() >= w.last {
+		return false
+	}
+	select {
+	case <-w.commit.Done():
+		return w.commit.Err() == nil
+	default:
+		return true
+	}
+}
+
+// connectedLocked reports whether a client is connected, or about to be.
+func (s *Session) connectedLocked() bool {
+	return s.sink.Load() != nil || s.phase == phaseOpen && s.closing == nil
 }
 
 // Attach opens the session for a connection and says whether there was one. Delivery begins with
@@ -76,18 +116,20 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 	if old == nil && o.Expiry == 0 && o.Will == nil {
 		return b.attachEphemeral(o), false, nil
 	}
-	if old != nil && old.willDue(o.Clean) {
-		// Its connection is gone, and what comes next must not swallow the will [MQTT-3.1.2-8].
-		if err := b.publishWill(old); err != nil {
-			b.logger.Warn("will not published", "session", o.Name, "err", err)
-		}
+	var will *journal.Record
+	if old != nil {
+		will = old.willBeforeReturn(o.Clean)
 	}
-	err = b.change(ctx, kindOpen, o.Name, openRecord{User: o.User, Clean: o.Clean, Expiry: o.Expiry, Will: o.Will})
+	err = b.open(ctx, will, o)
 	s = b.session(o.Name)
 	switch {
 	case err == nil && s != nil:
 		return s, s == old, nil
 	case s != nil && s == old && !o.Clean && s.outlives() && ctx.Err() == nil:
+		// What an earlier connection published at QoS 2 is to be known, so that a repetition is recognised.
+		if ferr := b.folded(ctx, b.log.Durable()); ferr != nil {
+			return nil, false, ferr
+		}
 		b.logger.Warn("session opened without a record: the disk refuses", "session", o.Name, "err", err)
 		s.mu.Lock()
 		s.silent = true
@@ -103,19 +145,64 @@ func (b *Bus) attachEphemeral(o SessionOptions) *Session {
 	// From the place of dispatch, not from the end of the journal: a retained event, or one of the past, that
 	// is still on its way to the disk would fall between the two.
 	s := b.newSession(o.Name, b.completed.Load())
-	s.user, s.online = o.User, true
+	s.user = o.User
 	b.mu.Lock()
 	b.sessions[o.Name] = s
 	b.mu.Unlock()
 	return s
 }
 
-// willDue reports whether an absent session's will is published before a new connection takes over:
-// it has no delay, or the session ends now.
-func (s *Session) willDue(clean bool) bool {
+// open writes the record that a client connected, behind the last will of the connection before, and
+// returns when it is folded.
+func (b *Bus) open(ctx context.Context, will *journal.Record, o SessionOptions) error {
+	open, err := stateRecord(kindOpen, o.Name, openRecord{User: o.User, Clean: o.Clean, Expiry: o.Expiry, Will: o.Will})
+	if err != nil {
+		return err
+	}
+	records := []*journal.Record{open}
+	if will != nil {
+		records = []*journal.Record{will, open}
+	}
+	seq, commit, err := b.log.AppendAll(records...)
+	if err != nil {
+		return err
+	}
+	if err = b.await(ctx, commit, seq); err != nil && ctx.Err() != nil {
+		// The record may still be folded, with nobody to say that the client is gone.
+		left, lerr := stateRecord(kindClose, o.Name, closeRecord{Opened: seq, Expiry: o.Expiry})
+		if lerr == nil {
+			_, _, lerr = b.log.Append(left)
+		}
+		if lerr != nil && !errors.Is(lerr, journal.ErrClosed) {
+			b.logger.Warn("the record that a client gave up connecting was not written", "session", o.Name, "err", lerr)
+		}
+	}
+	return err
+}
+
+// willBeforeReturn is the last will that has to be published before a new connection takes over,
+// because it has no delay or the session ends now; nil when there is none.
+func (s *Session) willBeforeReturn(clean bool) *journal.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.will != nil && s.sink.Load() == nil && (clean || s.expiry == 0 || s.will.Delay == 0)
+	if s.sink.Load() != nil || s.will == nil || !clean && s.expiry != 0 && s.will.Delay != 0 {
+		return nil
+	}
+	return s.willLocked()
+}
+
+// willLocked is the session's last will as an event on condition: see acceptWill. It is nil when there
+// is none, or the client said goodbye.
+func (s *Session) willLocked() *journal.Record {
+	w := s.will
+	if w == nil || s.closing != nil && s.closing.Clean {
+		return nil
+	}
+	e := Event{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Source: s.name,
+		Expiry: time.Duration(w.Expiry) * time.Second, Properties: w.Properties}
+	r := e.Record()
+	r.Kind, r.Cause = journal.KindConditional, s.opened
+	return r
 }
 
 // outlives reports whether the session is there for a client that comes back now, also when the disk
@@ -123,7 +210,7 @@ func (s *Session) willDue(clean bool) bool {
 func (s *Session) outlives() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.expiry == NeverExpires || s.expiry > 0 && (s.online || s.absentFor < time.Duration(s.expiry)*time.Second)
+	return s.expiry == NeverExpires || s.expiry > 0 && (s.phase == phaseOpen || s.absentFor < time.Duration(s.expiry)*time.Second)
 }
 
 func (s *Session) owner() string {
@@ -253,11 +340,11 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 		}
 	}
 	durable := s.durable
-	if clean {
-		s.will = nil // also when the record of it is still on its way
+	if c := s.closing; c != nil && c.Clean {
+		clean = true // the goodbye of the recorded connection still counts: this one has no record
 	}
-	will := !clean && s.will != nil && (s.will.Delay == 0 || expiry == 0)
-	s.closing = closeRecord{Opened: s.opened, Clean: clean, Expiry: expiry, Parted: max(s.unsure, s.parted)}
+	s.closing = &closeRecord{Opened: s.opened, Clean: clean, Expiry: expiry, Parted: max(s.unsure, s.parted)}
+	s.leftAt = time.Now()
 	s.mu.Unlock()
 	for _, l := range back {
 		l.g.giveBack(l.seq)
@@ -269,19 +356,9 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 		s.bus.forget(s)
 		return
 	}
-	if will {
-		if err := s.bus.publishWill(s); err != nil {
-			s.bus.logger.Warn("will not published yet", "session", s.name, "err", err)
-		}
-	}
-	// Not waited for: after a crash an open session counts as left without a goodbye.
-	s.mu.Lock()
-	_, commit, err := s.bus.appendJSON(kindClose, s.name, s.closing)
-	s.closeSaid = commit
-	s.mu.Unlock()
-	if err != nil {
-		s.bus.closeSession(s, s.closing, s.bus.visible.Load())
-	}
+	// Not waited for: after a crash an open session counts as left without a goodbye. Where the disk
+	// refuses, housekeeping writes it again.
+	s.writeDue()
 }
 
 // Subscribe makes the subscriptions, durable when the session is. Retained messages follow, or what of the

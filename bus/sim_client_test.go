@@ -406,7 +406,7 @@ func (c *simClient) disconnect(clean bool, expiry uint32) {
 	k.s.Detach(clean, expiry)
 	if clean && k.will != nil {
 		k.s.mu.Lock()
-		k.will.goodbye = k.s.closeSaid
+		k.will.goodbye = k.s.written.commit
 		k.s.mu.Unlock()
 	}
 	c.check()

@@ -59,8 +59,11 @@ func (m *model) scan(b *Bus) {
 		if err != nil || !ok {
 			return // a dead disk: the next life tells
 		}
+		if rec.Kind == journal.KindConditional && rec.Seq > b.visible.Load() {
+			return // whether a conditional event counts is not decided yet
+		}
 		m.scanned = rec.Seq
-		if rec.Kind == journal.KindEvent {
+		if b.counts(&rec) {
 			m.add(&rec)
 		}
 	}
@@ -117,7 +120,7 @@ func (m *model) reopened() {
 			break
 		}
 		found[rec.Seq] = true
-		if rec.Kind != journal.KindEvent {
+		if !s.bus.counts(&rec) {
 			continue
 		}
 		if e := m.events[rec.Seq]; e != nil {

@@ -5,6 +5,7 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ type storedSession struct {
 	User     string            `json:"u,omitempty"`
 	Expiry   uint32            `json:"e,omitempty"`
 	Online   bool              `json:"o,omitempty"`
+	Closing  *closeRecord      `json:"c,omitempty"` // the connection ended, and the disk took no record of it yet
 	Opened   uint64            `json:"op,omitempty"`
 	MaySent  uint64            `json:"un,omitempty"`
 	Will     *Will             `json:"w,omitempty"`
@@ -78,7 +80,9 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 		if !ok {
 			break
 		}
-		b.apply(&r, true)
+		if _, err := b.apply(&r, true); err != nil {
+			return 0, fmt.Errorf("%w: a newer version of postbus wrote it; start that version", err)
+		}
 		b.visible.Store(r.Seq)
 		b.completed.Store(r.Seq)
 	}
@@ -86,10 +90,10 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 	b.visible.Store(max(at, end))
 	b.completed.Store(max(at, end))
 	for _, s := range b.all() {
-		if s.online {
+		if s.phase == phaseOpen {
 			// The bus ended while the client was connected: it may have had anything up to here.
 			s.unsure = end
-			s.online = false
+			s.phase = phaseAbsent
 		}
 		s.absent = end
 	}
@@ -99,7 +103,7 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 // restore takes one record of a snapshot.
 func (b *Bus) restore(r *journal.Record) error {
 	switch r.Kind {
-	case journal.KindEvent:
+	case journal.KindEvent, journal.KindConditional:
 		b.retained.set(r)
 	case kindSession:
 		var st storedSession
@@ -107,7 +111,11 @@ func (b *Bus) restore(r *journal.Record) error {
 			return err
 		}
 		s := b.newSession(st.Name, st.Position)
-		s.durable, s.user, s.expiry, s.online, s.will, s.lost = true, st.User, st.Expiry, st.Online, st.Will, st.Lost
+		s.durable, s.user, s.expiry, s.will, s.lost = true, st.User, st.Expiry, st.Will, st.Lost
+		s.closing = st.Closing
+		if s.phase = phaseAbsent; st.Online {
+			s.phase = phaseOpen
+		}
 		s.gap, s.stored, s.opened, s.unsure = st.Gap, st.storedCursor, st.Opened, max(st.MaySent, st.Unsure)
 		s.absentFor = time.Duration(st.Absent) * time.Minute
 		for _, id := range st.Received {
@@ -142,6 +150,16 @@ func (b *Bus) restore(r *journal.Record) error {
 			g.subs[0].from, g.next, g.gap, g.stored = sg.From, sg.Position+1, sg.Gap, sg.storedCursor
 		}
 		b.persisted[sg.Name] = sg.Position
+	case kindVoid:
+		var seqs []uint64
+		if err := json.Unmarshal(r.Payload, &seqs); err != nil {
+			return err
+		}
+		for _, seq := range seqs {
+			b.void.add(seq)
+		}
+	default:
+		return fmt.Errorf("a record of the snapshot is of kind %d: %w: a newer version of postbus wrote it; start that version", r.Kind, errUnknownKind)
 	}
 	return nil
 }
@@ -172,6 +190,11 @@ func (b *Bus) state() ([]*journal.Record, error) {
 			}
 		}
 	}
+	if seqs := b.void.since(b.log.First()); len(seqs) > 0 {
+		if err := add(kindVoid, seqs); err != nil {
+			return nil, err
+		}
+	}
 	err := b.retained.all(func(r *journal.Record) error {
 		if !strings.HasPrefix(string(r.Topic), "$") {
 			out = append(out, r)
@@ -187,7 +210,7 @@ func (s *Session) store() (storedSession, bool) {
 	if !s.durable {
 		return storedSession{}, false
 	}
-	st := storedSession{storedCursor: s.storedNow(), User: s.user, Expiry: s.expiry, Online: s.online, Opened: s.opened,
+	st := storedSession{storedCursor: s.storedNow(), User: s.user, Expiry: s.expiry, Online: s.phase == phaseOpen, Closing: s.closing, Opened: s.opened,
 		MaySent: max(s.unsure, s.parted), Will: s.will, Lost: maps.Clone(s.lost)}
 	st.Absent = int64(s.absentFor / time.Minute)
 	for id := range s.received {

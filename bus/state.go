@@ -5,6 +5,7 @@ package bus
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,11 +21,12 @@ const (
 	kindUnsubscribe                         // []string
 	kindClose                               // its connection ended
 	kindDrop                                // the session ended
-	kindCursors                             // []storedCursor: where sessions are
+	kindCursors                             // []storedCursor: the positions of sessions
 	kindRelease                             // ID: the receiving half of a QoS 2 publish ended
-	kindWill                                // its will was published
+	kindWill                                // its last will was published: of format 1
 	kindSession                             // storedSession: in snapshots
 	kindGroup                               // storedCursor of a group: in snapshots
+	kindVoid                                // []uint64, conditional events that don't count: in snapshots
 )
 
 type openRecord struct {
@@ -41,16 +43,22 @@ type closeRecord struct {
 	Parted uint64 `json:"s,omitempty"` // events up to here may have been sent
 }
 
-// aboutRecord is the payload of kindWill and kindDrop. Such a record, and kindClose, may be overtaken
-// by the client's return: it counts only when the session was not opened again after Opened.
-type aboutRecord struct {
+// dropRecord is the payload of kindDrop. Such a record, a last will and kindClose may be overtaken by
+// the client's return: they count only when the session was not opened again after Opened.
+type dropRecord struct {
 	Opened uint64 `json:"o,omitempty"`
+	Reason string `json:"r,omitempty"` // why what was not delivered is lost; empty: nobody wants it
+	Lost   uint64 `json:"l,omitempty"` // events not delivered
 }
 
-// apply folds one record. replaying: nobody is attached, and stored places count. Only dispatch and
-// replay call it.
-func (b *Bus) apply(r *journal.Record, replaying bool) {
-	if r.Kind == journal.KindEvent {
+// apply folds one record, and reports whether it is an event that counts. replaying: nobody is
+// attached, and stored positions count. Only dispatch and replay call it.
+func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
+	if r.Kind == journal.KindConditional && !b.acceptWill(r) {
+		b.void.add(r.Seq)
+		return false, nil
+	}
+	if r.Kind.Event() {
 		if r.Flags&flagQoS == 2 && r.ID != 0 {
 			if s := b.session(string(r.Source)); s != nil && s.durable {
 				s.mu.Lock()
@@ -64,15 +72,42 @@ func (b *Bus) apply(r *journal.Record, replaying bool) {
 		if r.Flags&flagRetain != 0 {
 			b.retained.set(r)
 		}
-		return
+		return true, nil
 	}
-	if err := b.applyState(r, replaying); err != nil {
+	if err := b.applyState(r, replaying); errors.Is(err, errUnknownKind) {
+		return false, err
+	} else if err != nil {
 		b.logger.Error("state record not understood", "seq", r.Seq, "kind", r.Kind, "session", string(r.Source), "err", err)
 	}
+	return false, nil
+}
+
+// errUnknownKind is the error of a record that a newer version wrote. To skip it would be to lose what
+// it says.
+var errUnknownKind = errors.New("unknown kind of record")
+
+// acceptWill decides whether a session's last will is published: once, and only the will of the
+// connection that left it [MQTT-3.1.2-8]. Records before it in the journal alone decide, so that every
+// replay decides alike.
+func (b *Bus) acceptWill(r *journal.Record) bool {
+	s := b.session(string(r.Source))
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.will == nil || s.opened != r.Cause {
+		return false
+	}
+	s.will = nil
+	return true
 }
 
 func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 	name := string(r.Source)
+	if r.Kind < kindOpen || r.Kind > kindWill { // the others stand in snapshots
+		return fmt.Errorf("record %d is of kind %d: %w", r.Seq, r.Kind, errUnknownKind)
+	}
 	if r.Kind == kindOpen {
 		var o openRecord
 		if err := json.Unmarshal(r.Payload, &o); err != nil {
@@ -119,32 +154,44 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 			s.unsure = max(s.unsure, c.Parted)
 		}
 	case kindDrop:
-		if ok, err := s.concerns(r); !ok {
+		var d dropRecord
+		if err := json.Unmarshal(r.Payload, &d); err != nil {
 			return err
 		}
+		if d.Opened != s.opened {
+			return nil
+		}
 		b.forget(s)
+		if !replaying {
+			b.reportDrop(name, d)
+		}
 	case kindRelease:
 		s.mu.Lock()
 		delete(s.received, r.ID)
 		s.mu.Unlock()
 	case kindWill:
-		if ok, err := s.concerns(r); !ok {
+		var d dropRecord
+		if err := json.Unmarshal(r.Payload, &d); err != nil {
 			return err
 		}
 		s.mu.Lock()
-		s.will, s.willSaid = nil, nil
+		if d.Opened == s.opened {
+			s.will = nil
+		}
 		s.mu.Unlock()
-	default:
-		return fmt.Errorf("kind %d is unknown", r.Kind)
 	}
 	return nil
 }
 
-// concerns reports whether a record is about the session as it was opened last.
-func (s *Session) concerns(r *journal.Record) (bool, error) {
-	var about aboutRecord
-	err := json.Unmarshal(r.Payload, &about)
-	return err == nil && about.Opened == s.opened, err
+// reportDrop says what was lost with a session.
+func (b *Bus) reportDrop(name string, d dropRecord) {
+	if d.Reason == "" {
+		return
+	}
+	b.logger.Info(d.Reason, "session", name, "undelivered", d.Lost)
+	if d.Lost > 0 {
+		b.ReportLoss(name, d.Reason, d.Lost)
+	}
 }
 
 func (b *Bus) openSession(name string, o openRecord, seq uint64) {
@@ -162,14 +209,14 @@ func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 	}
 	s.mu.Lock()
 	s.user, s.expiry, s.will = o.User, o.Expiry, o.Will
-	s.online, s.absentFor, s.opened, s.silent = true, 0, seq, false
-	s.willSaid, s.endSaid, s.closeSaid = nil, nil, nil
+	s.phase, s.absentFor, s.opened, s.silent = phaseOpen, 0, seq, false
+	s.closing = nil
 	s.mu.Unlock()
 }
 
 func (b *Bus) closeSession(s *Session, c closeRecord, seq uint64) {
 	s.mu.Lock()
-	s.online, s.absentFor, s.leftAt, s.expiry = false, 0, time.Now(), c.Expiry
+	s.phase, s.absentFor, s.expiry, s.closing = phaseAbsent, 0, c.Expiry, nil
 	if c.Clean {
 		s.will = nil
 	}
@@ -190,6 +237,7 @@ func (b *Bus) forget(s *Session) {
 	}
 	b.mu.Unlock()
 	s.mu.Lock()
+	s.phase = phaseEnded
 	var shared []*subscription
 	for _, sub := range s.subs {
 		if sub.until.Load() != 0 {

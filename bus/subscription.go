@@ -192,8 +192,7 @@ func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 	if s := b.local[localPrefix+name]; s != nil {
 		s.end()
 	}
-	_, err := b.drop(ctx, localPrefix+name)
-	return err
+	return b.drop(ctx, localPrefix+name, "")
 }
 
 // ReservedName reports whether a client identifier is kept for Go subscriptions (@…) or shared groups.

@@ -16,7 +16,8 @@
 // What it does not own: the meaning of a record. Package bus folds records into sessions and
 // retained messages, and decides what may be deleted.
 //
-// Files, all in one directory: meta.json (format and epoch), lock, NNN.seg (records from sequence
-// NNN on), NNN.idx (index and topic summary of a sealed segment, rebuilt when missing), NNN.snap
-// (the state as of sequence NNN, itself a list of records).
+// Files: meta.json (format and epoch) and lock in the data directory; in its folder journal NNN.seg
+// (records from sequence NNN on), NNN.idx (index and topic summary of a sealed segment, rebuilt when
+// missing) and NNN.snap (the state as of sequence NNN, itself a list of records). Format 1, which had
+// them all in one directory, is read and upgraded.
 package journal

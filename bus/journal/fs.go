@@ -10,13 +10,16 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
+	"strings"
 	"time"
 )
 
-// FS is a directory of files. Names are plain file names.
+// FS is a directory of files. Names are plain file names; where a file is kept below the directory
+// is the file system's affair.
 type FS interface {
 	Open(name string, create bool) (File, error)
-	List() ([]string, error)
+	List() ([]string, error) // those whose names begin with a sequence, sorted
 	Rename(from, to string) error
 	Remove(name string) error
 	SyncDir() error       // makes creations, renames and removals durable
@@ -41,7 +44,7 @@ var ErrLocked = errors.New("the data directory is in use")
 // DirFS is the file system of the machine below dir, which is created with mode 0700 when it is
 // missing.
 func DirFS(dir string) (FS, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	return dirFS(dir), nil
@@ -49,7 +52,48 @@ func DirFS(dir string) (FS, error) {
 
 type dirFS string
 
-func (d dirFS) path(name string) string { return filepath.Join(string(d), name) }
+// folder is where segments, their indexes and snapshots are; meta.json and the lock are beside it.
+const folder = "journal"
+
+func (d dirFS) path(name string) string {
+	if numbered(name) {
+		return filepath.Join(string(d), folder, name)
+	}
+	return filepath.Join(string(d), name)
+}
+
+// numbered reports whether a file belongs into the folder: its name begins with a sequence.
+func numbered(name string) bool {
+	digits, ext, _ := strings.Cut(name, ".")
+	_, err := strconv.ParseUint(digits, 10, 64)
+	return len(digits) == 20 && err == nil && ext != ""
+}
+
+// upgrader is a file system whose files of format 1 were kept elsewhere. Upgrade is called under the
+// lock and may be interrupted by a crash at any step: the next start calls it again.
+type upgrader interface{ upgrade() error }
+
+// upgrade moves what format 1 kept beside meta.json into the folder.
+func (d dirFS) upgrade() error {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return err
+	}
+	moved := false
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !numbered(e.Name()) {
+			continue
+		}
+		if err := os.Rename(filepath.Join(string(d), e.Name()), d.path(e.Name())); err != nil {
+			return err
+		}
+		moved = true
+	}
+	if !moved {
+		return nil
+	}
+	return d.SyncDir()
+}
 
 func (d dirFS) Open(name string, create bool) (File, error) {
 	f, err := openFile(d.path(name), create)
@@ -60,7 +104,7 @@ func (d dirFS) Open(name string, create bool) (File, error) {
 }
 
 func (d dirFS) List() ([]string, error) {
-	entries, err := os.ReadDir(string(d))
+	entries, err := os.ReadDir(filepath.Join(string(d), folder))
 	if err != nil {
 		return nil, err
 	}

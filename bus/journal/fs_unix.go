@@ -3,7 +3,9 @@
 package journal
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,12 +19,16 @@ func openFile(path string, create bool) (*os.File, error) {
 }
 
 func (d dirFS) SyncDir() error {
-	f, err := os.Open(string(d))
-	if err != nil {
-		return err
+	for _, dir := range []string{filepath.Join(string(d), folder), string(d)} {
+		f, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
 	}
-	defer f.Close()
-	return f.Sync()
+	return nil
 }
 
 func (d dirFS) Free() (int64, error) {

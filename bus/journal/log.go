@@ -16,7 +16,9 @@ import (
 	"github.com/postbus/postbus/bus/internal/sched"
 )
 
-const formatVersion = 1
+// formatVersion is the format that is written. Format 1 is read; it has neither causes, stamps nor
+// positions, and keeps its files beside meta.json.
+const formatVersion = 2
 
 // Options of a log. The zero value works.
 type Options struct {
@@ -185,19 +187,21 @@ func (l *Log) Epoch() [16]byte { return l.epoch }
 // Append adds r and returns its sequence at once; the Commit says later whether it is durable.
 // Sequences are given in the order of the calls. It blocks while MaxPending bytes wait for the disk.
 // The record's slices are copied. Errors: *Unavailable, ErrClosed, or a field that is too long.
-func (l *Log) Append(r *Record) (uint64, *Commit, error) { return l.append(r, false) }
+func (l *Log) Append(r *Record) (uint64, *Commit, error) { return l.AppendAll(r) }
 
-// AppendReserved is Append for an event that was promised before space ran low: it may use what
-// MinFree keeps.
-func (l *Log) AppendReserved(r *Record) (uint64, *Commit, error) { return l.append(r, true) }
-
-func (l *Log) append(r *Record, reserved bool) (uint64, *Commit, error) {
-	if len(r.Source) > MaxName || len(r.Topic) > MaxName || len(r.Props)+len(r.Payload) > MaxPayload {
-		return 0, nil, fmt.Errorf("record too large: source %d, topic %d, properties and payload %d bytes",
-			len(r.Source), len(r.Topic), len(r.Props)+len(r.Payload))
-	}
-	if r.Time == 0 {
-		r.Time = time.Now().UnixNano()
+// AppendAll is Append for one or more records that follow each other, with no other between them. It
+// returns the sequence of the last.
+func (l *Log) AppendAll(rs ...*Record) (uint64, *Commit, error) {
+	event := false // free space is kept from events alone; a conditional one was promised before
+	for _, r := range rs {
+		if len(r.Source) > MaxName || len(r.Topic) > MaxName || len(r.Props)+len(r.Payload) > MaxPayload {
+			return 0, nil, fmt.Errorf("record too large: source %d, topic %d, properties and payload %d bytes",
+				len(r.Source), len(r.Topic), len(r.Props)+len(r.Payload))
+		}
+		if r.Time == 0 {
+			r.Time = time.Now().UnixNano()
+		}
+		event = event || r.Kind == KindEvent
 	}
 	l.mu.Lock()
 	for l.pending > l.o.MaxPending && l.err == nil && !l.closed {
@@ -211,14 +215,31 @@ func (l *Log) append(r *Record, reserved bool) (uint64, *Commit, error) {
 		err := l.err
 		l.mu.Unlock()
 		return 0, nil, err
-	case l.low && r.Kind == KindEvent && !reserved:
+	case l.low && event:
 		err := low(l.stats.Free, l.minFree)
 		l.mu.Unlock()
 		return 0, nil, err
 	}
+	g := l.cur
+	wake := g.count == 0
+	for _, r := range rs {
+		l.add(g, r)
+	}
+	seq, c := g.last, g.commit
+	l.mu.Unlock()
+	if wake {
+		select {
+		case l.kick <- struct{}{}:
+		default:
+		}
+	}
+	return seq, c, nil
+}
+
+// add gives r the next sequence and a place in the group. The caller holds mu.
+func (l *Log) add(g *group, r *Record) {
 	r.Seq = l.next
 	l.next++
-	g := l.cur
 	if g.count == 0 {
 		g.first, g.began = r.Seq, time.Now()
 		g.buf = append(make([]byte, 0, l.spare), make([]byte, groupHeader)...)
@@ -232,16 +253,6 @@ func (l *Log) append(r *Record, reserved bool) (uint64, *Commit, error) {
 	g.count++
 	g.last = r.Seq
 	l.stats.Appended++
-	wake := g.count == 1
-	seq, c := r.Seq, g.commit
-	l.mu.Unlock()
-	if wake {
-		select {
-		case l.kick <- struct{}{}:
-		default:
-		}
-	}
-	return seq, c, nil
 }
 
 // Durable is the last sequence that is committed; a reader sees nothing behind it.

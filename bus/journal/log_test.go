@@ -203,7 +203,7 @@ func TestADamagedRecordIsSkippedAndItsNeighboursKept(t *testing.T) {
 				defer l.Close()
 			}
 			next := d.Kill()
-			next.Corrupt("00000000000000000001.seg", 64+32+40+3+9+40+2) // in the second record
+			next.Corrupt("00000000000000000001.seg", 64+40+40+3+9+40+2) // in the second record
 			l2 := open(t, next, journal.Options{})
 			defer l2.Close()
 			got := payloads(t, l2, 1)

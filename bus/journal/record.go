@@ -14,8 +14,16 @@ import (
 // all other kinds belong to the package that folds them.
 type Kind uint8
 
-// KindEvent is a published event.
-const KindEvent Kind = 1
+// The kinds that the journal knows.
+const (
+	// KindEvent is a published event.
+	KindEvent Kind = 1
+	// KindConditional is an event that counts only where the fold accepts it, such as a last will.
+	KindConditional Kind = 64
+)
+
+// Event reports whether the record is an event, conditional or not.
+func (k Kind) Event() bool { return k == KindEvent || k == KindConditional }
 
 // NoExpiry in Record.Expiry means that the event never expires.
 const NoExpiry uint32 = math.MaxUint32
@@ -35,6 +43,8 @@ type Record struct {
 	Flags   uint8  // the owner's
 	ID      uint16 // the owner's; an MQTT packet identifier
 	Expiry  uint32 // seconds after Time, or NoExpiry
+	Cause   uint64 // sequence of the record that caused this one; 0: none, or not known
+	Stamp   int64  // Unix nanoseconds by which the last writer of a retained topic wins; 0: none
 	Source  []byte // client or plugin
 	Topic   []byte
 	Props   []byte // MQTT 5 properties in wire encoding
@@ -49,9 +59,19 @@ func (r *Record) Expired(now time.Time) bool {
 
 const (
 	recordHeader = 40
-	groupHeader  = 32
-	groupMagic   = 0x31474250 // "PBG1"
-	maxRecord    = recordHeader + 2*MaxName + MaxPayload
+	groupHeader  = 40
+	groupHeader1 = 32         // of format 1, which has no position
+	groupMagic   = 0x32474250 // "PBG2"
+	groupMagic1  = 0x31474250 // "PBG1"
+	maxRecord    = recordHeader + 16 + 2*MaxName + MaxPayload
+)
+
+// The upper bits of a record's properties length say which fields follow the header. Format 1 has none.
+const (
+	hasCause   = 1 << 31
+	hasStamp   = 1 << 30
+	hasUnknown = 1 << 29
+	propsMask  = hasUnknown - 1
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -59,16 +79,26 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // appendRecord encodes r at the end of b:
 //
 //	crc u32 · length u32 · seq u64 · time i64 · kind u8 · flags u8 · id u16 · expiry u32 ·
-//	source length u16 · topic length u16 · props length u32 · source · topic · props · payload
+//	source length u16 · topic length u16 · fields and props length u32 · [cause u64] · [stamp i64] ·
+//	source · topic · props · payload
 func appendRecord(b []byte, r *Record) []byte {
 	at := len(b)
+	le := binary.LittleEndian
 	b = append(b, make([]byte, recordHeader)...)
+	fields := uint32(len(r.Props))
+	if r.Cause != 0 {
+		fields |= hasCause
+		b = le.AppendUint64(b, r.Cause)
+	}
+	if r.Stamp != 0 {
+		fields |= hasStamp
+		b = le.AppendUint64(b, uint64(r.Stamp))
+	}
 	b = append(b, r.Source...)
 	b = append(b, r.Topic...)
 	b = append(b, r.Props...)
 	b = append(b, r.Payload...)
 	h := b[at:]
-	le := binary.LittleEndian
 	le.PutUint32(h[4:], uint32(len(h)))
 	le.PutUint64(h[8:], r.Seq)
 	le.PutUint64(h[16:], uint64(r.Time))
@@ -77,7 +107,7 @@ func appendRecord(b []byte, r *Record) []byte {
 	le.PutUint32(h[28:], r.Expiry)
 	le.PutUint16(h[32:], uint16(len(r.Source)))
 	le.PutUint16(h[34:], uint16(len(r.Topic)))
-	le.PutUint32(h[36:], uint32(len(r.Props)))
+	le.PutUint32(h[36:], fields)
 	le.PutUint32(h, crc32.Checksum(h[4:], castagnoli))
 	return b
 }
@@ -109,8 +139,25 @@ func decodeRecord(b []byte, r *Record, verify bool) error {
 	if verify && crc32.Checksum(b[4:], castagnoli) != le.Uint32(b) {
 		return fmt.Errorf("checksum does not match")
 	}
-	src, top, pr := int(le.Uint16(b[32:])), int(le.Uint16(b[34:])), le.Uint32(b[36:])
+	src, top, fields := int(le.Uint16(b[32:])), int(le.Uint16(b[34:])), le.Uint32(b[36:])
 	rest := b[recordHeader:]
+	if fields&hasUnknown != 0 {
+		return fmt.Errorf("the record has fields that this version does not know")
+	}
+	r.Cause, r.Stamp = 0, 0
+	if fields&hasCause != 0 {
+		if len(rest) < 8 {
+			return fmt.Errorf("field lengths exceed the record")
+		}
+		r.Cause, rest = le.Uint64(rest), rest[8:]
+	}
+	if fields&hasStamp != 0 {
+		if len(rest) < 8 {
+			return fmt.Errorf("field lengths exceed the record")
+		}
+		r.Stamp, rest = int64(le.Uint64(rest)), rest[8:]
+	}
+	pr := fields & propsMask
 	if uint64(src)+uint64(top)+uint64(pr) > uint64(len(rest)) {
 		return fmt.Errorf("field lengths exceed the record")
 	}
@@ -129,7 +176,9 @@ func decodeRecord(b []byte, r *Record, verify bool) error {
 // A group is what one write and one sync make durable. Its header proves more than itself: it is
 // written only when every earlier group is durable, so that damage before it is damage, not a tear.
 //
-//	magic u32 · crc u32 · body length u32 · records u32 · first seq u64 · last durable seq u64
+//	magic u32 · crc u32 · body length u32 · records u32 · first seq u64 · last durable seq u64 · position u64
+//
+// The position is that of the group at an orderer other than this disk; 0 where there is none.
 func putGroupHeader(h []byte, body, count int, first, durable uint64) {
 	le := binary.LittleEndian
 	le.PutUint32(h, groupMagic)
@@ -140,8 +189,16 @@ func putGroupHeader(h []byte, body, count int, first, durable uint64) {
 	le.PutUint32(h[4:], crc32.Checksum(h[8:groupHeader], castagnoli))
 }
 
-func isGroupHeader(b []byte) bool {
+// groupHeaderLen returns the length of the group header at the start of b; 0 when there is none.
+func groupHeaderLen(b []byte) int {
 	le := binary.LittleEndian
-	return len(b) >= groupHeader && le.Uint32(b) == groupMagic &&
-		le.Uint32(b[4:]) == crc32.Checksum(b[8:groupHeader], castagnoli)
+	for _, h := range [...]struct {
+		magic uint32
+		size  int
+	}{{groupMagic, groupHeader}, {groupMagic1, groupHeader1}} {
+		if len(b) >= h.size && le.Uint32(b) == h.magic && le.Uint32(b[4:]) == crc32.Checksum(b[8:h.size], castagnoli) {
+			return h.size
+		}
+	}
+	return 0
 }

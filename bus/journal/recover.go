@@ -51,6 +51,11 @@ func (l *Log) open(ctx context.Context) error {
 	if err := l.readMeta(); err != nil {
 		return err
 	}
+	if d, ok := l.fs.(upgrader); ok {
+		if err := d.upgrade(); err != nil {
+			return fmt.Errorf("moving the files of format 1: %w", err)
+		}
+	}
 	names, err := l.fs.List()
 	if err != nil {
 		return err
@@ -163,14 +168,7 @@ func (l *Log) readMeta() error {
 		if _, err := rand.Read(l.epoch[:]); err != nil {
 			return err
 		}
-		b, err := json.Marshal(meta{Format: formatVersion, Epoch: hex.EncodeToString(l.epoch[:])})
-		if err != nil {
-			return err
-		}
-		return writeFile(l.fs, "meta.json", func(f File) error {
-			_, err := f.WriteAt(append(b, '\n'), 0)
-			return err
-		})
+		return l.writeMeta()
 	}
 	if err != nil {
 		return err
@@ -187,7 +185,23 @@ func (l *Log) readMeta() error {
 		return fmt.Errorf("meta.json: epoch %q is not 32 hexadecimal digits", m.Epoch)
 	}
 	copy(l.epoch[:], epoch)
+	if m.Format < formatVersion {
+		l.log.Info("the data directory is upgraded; older versions of postbus can't open it any more",
+			"from_format", m.Format, "to_format", formatVersion)
+		return l.writeMeta() // before anything else: an older version must not find half of it
+	}
 	return nil
+}
+
+func (l *Log) writeMeta() error {
+	b, err := json.Marshal(meta{Format: formatVersion, Epoch: hex.EncodeToString(l.epoch[:])})
+	if err != nil {
+		return err
+	}
+	return writeFile(l.fs, "meta.json", func(f File) error {
+		_, err := f.WriteAt(append(b, '\n'), 0)
+		return err
+	})
 }
 
 // writeFile makes a file durable under its name or leaves none of it.

@@ -78,27 +78,27 @@ func (s *scanner) advance(n int) {
 	s.off += int64(n)
 }
 
-// item reports what stands at the start of buf: a group header, a record with its length, or
-// neither. A record's checksum has been compared.
-func (s *scanner) item() (group bool, rec int, err error) {
+// item reports what starts buf: the length of a group header, that of a record, or neither. A
+// record's checksum has been compared.
+func (s *scanner) item() (group, rec int, err error) {
 	if err := s.want(recordHeader); err != nil {
-		return false, 0, err
+		return 0, 0, err
 	}
-	if isGroupHeader(s.buf) {
-		return true, 0, nil
+	if n := groupHeaderLen(s.buf); n > 0 {
+		return n, 0, nil
 	}
 	n := recordLen(s.buf)
 	if n == 0 || int64(n) > s.end-s.off || recordSeq(s.buf) < s.min {
-		return false, 0, nil
+		return 0, 0, nil
 	}
 	if err := s.want(n); err != nil {
-		return false, 0, err
+		return 0, 0, err
 	}
 	var r Record
 	if len(s.buf) < n || decodeRecord(s.buf, &r, true) != nil {
-		return false, 0, nil
+		return 0, 0, nil
 	}
-	return false, n, nil
+	return 0, n, nil
 }
 
 // next returns the bytes of the next record, valid until the following call, and how many bytes of
@@ -111,9 +111,9 @@ func (s *scanner) next() (rec []byte, skipped int64, err error) {
 		switch {
 		case err != nil:
 			return nil, skipped, err
-		case group:
+		case group > 0:
 			s.group = s.off
-			s.advance(groupHeader)
+			s.advance(group)
 			s.proven = true
 		case n > 0:
 			rec = s.buf[:n]
@@ -147,7 +147,7 @@ func (s *scanner) resync() (passed int64, end bool, err error) {
 		if len(s.buf) == 0 {
 			return passed, true, nil
 		}
-		if !first && (isGroupHeader(s.buf) || s.plausible()) {
+		if !first && (groupHeaderLen(s.buf) > 0 || s.plausible()) {
 			return passed + run, false, nil
 		}
 		// The preallocated rest of a segment is zero: pass it in strides.

@@ -89,7 +89,7 @@ func (s *segment) add(r *Record, off int64) {
 		s.first = r.Time
 	}
 	s.end = max(s.end, r.Time)
-	if r.Kind == KindEvent && !s.full {
+	if r.Kind.Event() && !s.full {
 		if _, ok := s.topics[string(r.Topic)]; !ok {
 			if len(s.topics) >= maxTopicsNamed {
 				s.topics, s.full = nil, true
