@@ -67,22 +67,28 @@ func (s *Session) writeDue() {
 	}
 	s.mu.Lock()
 	records, err := s.dueLocked(lag)
+	s.writing = s.writing || len(records) > 0
 	s.mu.Unlock()
 	if err == nil && len(records) == 0 {
 		return
 	}
-	var w written
 	if err == nil {
-		w.last, w.commit, err = s.bus.log.AppendAll(records...)
+		_, err = s.write(records)
 	}
-	s.mu.Lock()
-	s.written = w
-	s.mu.Unlock()
 	if err != nil {
 		if !errors.Is(err, journal.ErrClosed) {
 			s.bus.logger.Warn("the end of a connection was not recorded, will retry", "session", s.name, "err", err)
 		}
 	}
+}
+
+// write appends records about the session, for which writing was set.
+func (s *Session) write(records []*journal.Record) (w written, err error) {
+	w.last, w.commit, err = s.bus.log.AppendAll(records...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing, s.written = false, w
+	return w, err
 }
 
 // endingLocked reports whether the session is about to expire.
@@ -137,26 +143,25 @@ func (b *Bus) drop(ctx context.Context, name, reason string) error {
 	}
 	lag, _ := s.lag()
 	s.mu.Lock()
-	connected := s.connectedLocked()
-	opened := s.opened
-	will := s.willLocked() // due at the latest when the session ends [MQTT-3.1.2-8]
-	s.mu.Unlock()
-	if connected {
-		return fmt.Errorf("session %q: %w", name, ErrOnline)
+	drop, err := stateRecord(kindDrop, name, dropRecord{Opened: s.opened, Reason: reason, Lost: lag})
+	if s.connectedLocked() {
+		err = fmt.Errorf("session %q: %w", name, ErrOnline)
 	}
-	drop, err := stateRecord(kindDrop, name, dropRecord{Opened: opened, Reason: reason, Lost: lag})
 	if err != nil {
+		s.mu.Unlock()
 		return err
 	}
 	records := []*journal.Record{drop}
-	if will != nil {
+	if will := s.willLocked(); will != nil { // due at the latest when the session ends [MQTT-3.1.2-8]
 		records = []*journal.Record{will, drop}
 	}
-	seq, commit, err := b.log.AppendAll(records...)
+	s.writing = true
+	s.mu.Unlock()
+	w, err := s.write(records)
 	if err != nil {
 		return err
 	}
-	if err := b.await(ctx, commit, seq); err != nil {
+	if err := b.await(ctx, w.commit, w.last); err != nil {
 		return err
 	}
 	if b.session(name) == s { // its client came back first

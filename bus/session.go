@@ -65,6 +65,7 @@ type Session struct {
 	closing   *closeRecord  // the connection ended, and the record of it is not folded yet
 	leftAt    time.Time     // when its connection ended; zero: before the bus started
 	absentFor time.Duration // time that the bus ran without the client, as of the last housekeeping
+	writing   bool          // such records are about to be written
 	written   written       // the last records about the session that the bus wrote of itself
 }
 
@@ -89,6 +90,9 @@ type written struct {
 // refused are not: they are to be written again.
 func (s *Session) pendingLocked() bool {
 	w := s.written
+	if s.writing {
+		return true
+	}
 	if w.commit == nil || s.bus.completed.Load() >= w.last {
 		return false
 	}
@@ -102,7 +106,7 @@ func (s *Session) pendingLocked() bool {
 
 // connectedLocked reports whether a client is connected, or about to be.
 func (s *Session) connectedLocked() bool {
-	return s.sink.Load() != nil || s.phase == phaseOpen && s.closing == nil
+	return s.sink.Load() != nil || s.silent || s.phase == phaseOpen && s.closing == nil
 }
 
 // Attach opens the session for a connection and says whether there was one. Delivery begins with
@@ -130,11 +134,14 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 		if ferr := b.folded(ctx, b.log.Durable()); ferr != nil {
 			return nil, false, ferr
 		}
-		b.logger.Warn("session opened without a record: the disk refuses", "session", o.Name, "err", err)
 		s.mu.Lock()
-		s.silent = true
+		s.silent = s.phase != phaseEnded && !s.pendingLocked() // what is on its way may end it
+		silent := s.silent
 		s.mu.Unlock()
-		return s, true, nil
+		if silent {
+			b.logger.Warn("session opened without a record: the disk refuses", "session", o.Name, "err", err)
+			return s, true, nil
+		}
 	case err == nil:
 		err = ErrClosed
 	}

@@ -95,6 +95,15 @@ func (c *simClient) connect(clean bool) {
 	if s.chance(50) {
 		will = s.model.newWill(c)
 		o.Will = &Will{Topic: "n/will", Payload: []byte(will.key), QoS: 1, Retain: s.chance(10), Delay: will.delay}
+		switch {
+		case s.chance(20):
+			o.Will.QoS = 2
+		case s.chance(25):
+			o.Will.QoS = 0
+		}
+		if s.chance(30) {
+			o.Will.Topic = "w/will"
+		}
 	}
 	s.log("%s connects, clean %v, expiry %d, will %+v", c.name, clean, c.expiry, will)
 	if clean || c.sess.expiry == 0 {
@@ -429,6 +438,27 @@ func (c *simClient) drop() {
 		x.gone = err == nil && b == s.bus
 		if err != nil {
 			will.doubt()
+		}
+	})
+}
+
+// dropInTheMiddle asks for the end of a session that is connected, or about to be.
+func (c *simClient) dropInTheMiddle() {
+	s, b, connected := c.s, c.s.bus, c.conn != nil
+	s.log("%s is dropped in the middle, connected %v", c.name, connected)
+	if !connected { // it may have come first
+		c.sess.void()
+		c.will.doubt()
+		for _, w := range s.model.wills {
+			if w.client == c && w.state == willMust {
+				w.doubt()
+			}
+		}
+	}
+	s.async(&simClient{}, func() error { return b.Drop(context.Background(), c.name) }, func(err error) {
+		s.log("%s dropped in the middle: %v", c.name, err)
+		if connected && err == nil && b == s.bus && c.conn != nil {
+			s.fail("a connected session is not dropped: %s", c.name)
 		}
 	})
 }

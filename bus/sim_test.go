@@ -289,8 +289,15 @@ func (s *sim) step() {
 	case n < 972:
 		s.restart()
 	case n < 977:
-		if c.conn == nil && !c.busy {
+		switch {
+		case c.conn != nil || c.busy:
+			c.dropInTheMiddle()
+		default:
 			c.drop()
+			if s.chance(50) {
+				c.busy = false
+				c.connect(s.chance(10)) // while it is dropped
+			}
 		}
 	case n < 987 && !s.calm:
 		s.faults = true

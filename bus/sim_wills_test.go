@@ -22,6 +22,7 @@ const (
 // simWill is the will of one connection. The methods are for a nil one too.
 type simWill struct {
 	key      string
+	client   *simClient
 	delay    uint32
 	state    willState
 	leftAt   time.Time       // its connection ended
@@ -38,7 +39,7 @@ const graceWill = 3 * time.Second
 func (m *model) newWill(c *simClient) *simWill {
 	s := m.s
 	s.willN++
-	w := &simWill{key: fmt.Sprintf("will %s %d", c.name, s.willN)}
+	w := &simWill{client: c, key: fmt.Sprintf("will %s %d", c.name, s.willN)}
 	if s.chance(50) {
 		w.delay = uint32(1 + s.rnd.IntN(30))
 	}
