@@ -2,7 +2,9 @@ package bus_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,8 +45,11 @@ func expect(t testing.TB, s *bus.Subscription, from, to int, ack bool) {
 		if string(e.Payload) != fmt.Sprint(i) {
 			t.Fatalf("got %s, want %d", e.Payload, i)
 		}
-		if ack {
-			s.Ack(e)
+		if !ack {
+			continue
+		}
+		if err := s.Ack(e); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -161,4 +166,118 @@ func BenchmarkPublishSubscribe(b *testing.B) {
 	}
 	<-done
 	s.Close()
+}
+
+// An acknowledgement that comes after the subscription was taken over must not acknowledge another event
+// whose identifier, of 16 bits, is the same.
+func TestALateAckAcknowledgesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const round = 65535
+		b := open(t, bustest.NewDisk(1), bus.Options{})
+		ctx := context.Background()
+		old, err := b.Subscribe(ctx, "agent", "home/#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, b, "home/a", 0, 1)
+		late, err := old.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, err := b.Subscribe(ctx, "agent", "home/#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, now, 0, 1, true)
+		var e bus.Event
+		for i := 1; e.ID != late.ID; i++ { // until the identifier has come round
+			if i > 2*round {
+				t.Fatal("no identifier came again")
+			}
+			publish(t, b, "home/a", i, i+1)
+			if e, err = now.Next(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if e.ID == late.ID {
+				break
+			}
+			if err := now.Ack(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := old.Ack(late); !errors.Is(err, bus.ErrGone) {
+			t.Errorf("the late Ack returns %v, want ErrGone", err)
+		}
+		if err := now.Ack(late); !errors.Is(err, bus.ErrNotInFlight) {
+			t.Errorf("an Ack of another event returns %v, want ErrNotInFlight", err)
+		}
+		again, err := b.Subscribe(ctx, "agent", "home/#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		got, err := again.Next(wait)
+		if err != nil || got.Seq != e.Seq {
+			t.Errorf("the event that was not acknowledged is delivered again: got %d, err %v, want %d", got.Seq, err, e.Seq)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestPublishRefusesWhatAClientWould(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, bustest.NewDisk(1), bus.Options{})
+		for name, e := range map[string]bus.Event{
+			"cut off":                 {Properties: bus.Properties{0x26, 0, 9, 'a'}},
+			"not of a publish":        {Properties: bus.Properties{0x11, 0, 0, 0, 1}},
+			"twice":                   {Properties: bus.Properties{0x01, 1, 0x01, 1}},
+			"payload format 2":        {Properties: bus.Properties{0x01, 2}},
+			"wildcard in a response":  {Properties: bus.Properties{0x08, 0, 3, 'a', '/', '#'}},
+			"not UTF-8":               {Properties: bus.Properties(nil).WithUser("a", "\xff")},
+			"NUL":                     {Properties: bus.Properties{0x03, 0, 1, 0}},
+			"an expiry below zero":    {Expiry: -time.Second},
+			"more than limits allow":  {Properties: bus.Properties(nil).WithUser("a", strings.Repeat("x", 600))},
+			"a payload that is large": {Payload: make([]byte, 600)},
+		} {
+			b.SetLimits(bus.Limits{MaxPayload: 500})
+			e.Topic, e.QoS = "home/a", 1
+			if _, err := b.Publish(t.Context(), e); err == nil {
+				t.Errorf("%s: accepted", name)
+			}
+			w := &bus.Will{Topic: "home/a", QoS: 1, Payload: e.Payload, Properties: e.Properties}
+			if e.Expiry == 0 {
+				if _, _, err := b.Attach(t.Context(), bus.SessionOptions{Name: "x", Will: w}); err == nil {
+					t.Errorf("%s: accepted as a last will", name)
+				}
+			}
+		}
+		good := bus.Properties{0x01, 1, 0x03, 0, 1, 'a', 0x08, 0, 1, 'r', 0x09, 0, 1, 0xff}.WithUser("k", "v").WithUser("k", "w")
+		if _, err := b.Publish(t.Context(), bus.Event{Topic: "home/a", QoS: 1, Properties: good}); err != nil {
+			t.Error(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// An expiry below one second is one second: a reader that is there gets the event.
+func TestAShortExpiryIsRoundedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, bustest.NewDisk(1), bus.Options{})
+		s, err := b.Subscribe(t.Context(), "", "home/#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Publish(t.Context(), bus.Event{Topic: "home/a", QoS: 1, Payload: []byte("0"), Expiry: time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, s, 0, 1, true)
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -3,9 +3,12 @@ package bus
 // This file is the Event and its MQTT 5 properties.
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/postbus/postbus/bus/journal"
 )
@@ -19,7 +22,7 @@ type Event struct {
 	QoS        byte          // 0, 1 or 2; at 1 and 2 the event is durable
 	Retain     bool          // the topic's last value; an empty payload clears it
 	Source     string        // client or plugin that published it
-	Expiry     time.Duration // it is not delivered later than this; 0: never expires; whole seconds
+	Expiry     time.Duration // it is not delivered later than this, rounded up to seconds; 0: never expires; not negative
 	Properties Properties    // MQTT 5 properties that travel with the message
 	Hops       byte          // through so many plugins it came, one after the other, 0 to MaxHops; 0: from a client or a device
 
@@ -37,7 +40,14 @@ type Properties []byte
 // UserProperty is a name and a value that travel with an event.
 type UserProperty struct{ Key, Value string }
 
-const userProperty = 0x26
+// Identifiers of the properties that travel with a message [MQTT-3.3.2-4], [MQTT-3.3.2-15] and their like.
+const (
+	propPayloadFormat = 0x01
+	propContentType   = 0x03
+	propResponseTopic = 0x08
+	propCorrelation   = 0x09
+	userProperty      = 0x26
+)
 
 // WithUser returns p with a user property added. Key and value are at most 65535 bytes.
 func (p Properties) WithUser(key, value string) Properties {
@@ -48,42 +58,85 @@ func (p Properties) WithUser(key, value string) Properties {
 	return append(b, value...)
 }
 
-// User lists the user properties in their order.
+// User lists the user properties in their order; of malformed ones those before the fault.
 func (p Properties) User() []UserProperty {
 	var out []UserProperty
-	text := func(b []byte) (string, []byte, bool) {
-		if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
-			return "", nil, false
+	_ = p.each(func(id byte, key, value []byte) error { // User has no error: Publish checks
+		if id == userProperty {
+			out = append(out, UserProperty{string(key), string(value)})
 		}
-		n := int(binary.BigEndian.Uint16(b))
-		return string(b[2 : 2+n]), b[2+n:], true
+		return nil
+	})
+	return out
+}
+
+var errProperties = errors.New("properties are malformed: they are MQTT 5 properties in wire encoding, without the length prefix")
+
+// each calls f for every property: with the value as key, and of a user property with both.
+func (p Properties) each(f func(id byte, key, value []byte) error) error {
+	text := func(b []byte) (value, rest []byte, err error) {
+		if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
+			return nil, nil, errProperties
+		}
+		n := 2 + int(binary.BigEndian.Uint16(b))
+		return b[2:n], b[n:], nil
 	}
 	for b := []byte(p); len(b) > 0; {
 		id := b[0]
 		b = b[1:]
-		var ok bool
+		var key, value []byte
+		var err error
 		switch id {
-		case 0x01: // payload format indicator
-			if len(b) < 1 {
-				return out
+		case propPayloadFormat:
+			if len(b) == 0 {
+				return errProperties
 			}
-			b = b[1:]
+			key, b = b[:1], b[1:]
+		case propContentType, propResponseTopic, propCorrelation:
+			key, b, err = text(b)
 		case userProperty:
-			var u UserProperty
-			if u.Key, b, ok = text(b); !ok {
-				return out
+			if key, b, err = text(b); err == nil {
+				value, b, err = text(b)
 			}
-			if u.Value, b, ok = text(b); !ok {
-				return out
-			}
-			out = append(out, u)
-		default: // content type, response topic, correlation data
-			if _, b, ok = text(b); !ok {
-				return out
-			}
+		default:
+			return fmt.Errorf("property 0x%02x does not travel with a message: %w", id, errProperties)
+		}
+		if err != nil {
+			return err
+		}
+		if err := f(id, key, value); err != nil {
+			return err
 		}
 	}
-	return out
+	return nil
+}
+
+// check returns what a client would refuse about p: it would drop its connection at each redelivery.
+func (p Properties) check() error {
+	seen := map[byte]bool{}
+	return p.each(func(id byte, key, value []byte) error {
+		if id != userProperty && seen[id] {
+			return fmt.Errorf("property 0x%02x stands twice", id)
+		}
+		seen[id] = true
+		switch id {
+		case propPayloadFormat:
+			if key[0] > 1 {
+				return fmt.Errorf("payload format indicator %d: must be 0 or 1", key[0])
+			}
+		case propResponseTopic:
+			if err := CheckTopic(string(key)); err != nil {
+				return fmt.Errorf("response topic: %w", err)
+			}
+		case propContentType, userProperty:
+			for _, text := range [][]byte{key, value} {
+				if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 { // [MQTT-1.5.4-1] [MQTT-1.5.4-2]
+					return fmt.Errorf("property 0x%02x: %q is not UTF-8 without NUL", id, text)
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // MaxHops is the most that Event.Hops can say; more is told as that.
@@ -106,8 +159,8 @@ func (e *Event) record(r *journal.Record) *journal.Record {
 	if e.Retain {
 		r.Flags |= flagRetain
 	}
-	if e.Expiry > 0 {
-		r.Expiry = uint32(min(int64(e.Expiry/time.Second), int64(journal.NoExpiry)-1))
+	if e.Expiry > 0 { // a part of a second counts as one: rounded down it would mean at once
+		r.Expiry = uint32(min(int64((e.Expiry-1)/time.Second)+1, int64(journal.NoExpiry)-1))
 	}
 	return r
 }
@@ -131,6 +184,15 @@ func (e *Event) check(maxPayload int) error {
 		return fmt.Errorf("QoS %d: must be 0, 1 or 2", e.QoS)
 	case len(e.Payload) > maxPayload:
 		return fmt.Errorf("payload of %d bytes: at most %d are accepted", len(e.Payload), maxPayload)
+	case len(e.Properties) > maxPayload:
+		return fmt.Errorf("properties of %d bytes: at most %d are accepted", len(e.Properties), maxPayload)
+	case e.Expiry < 0:
+		return fmt.Errorf("expiry %s: must not be negative; 0 means that the event never expires", e.Expiry)
+	}
+	if len(e.Properties) > 0 {
+		if err := e.Properties.check(); err != nil {
+			return err
+		}
 	}
 	return CheckTopic(e.Topic)
 }

@@ -53,7 +53,9 @@ func Example() {
 		return
 	}
 	fmt.Printf("%s: %s\n", e.Topic, e.Payload)
-	sub.Ack(e) // until then it would be delivered again
+	if err := sub.Ack(e); err != nil { // until then it would be delivered again
+		fmt.Println(err)
+	}
 	// Output: home/door: open
 }
 

@@ -289,19 +289,17 @@ func (b *Bus) enforceBacklog() {
 	}
 }
 
+// cutBatch is how many records are looked at before others get the cursor's lock.
+const cutBatch = 1024
+
 func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 	lag, _ := c.lag()
 	if lag <= limit {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.live.Load() {
-		return
-	}
 	over := lag - limit
-	var cut uint64
-	if c.sink.Load() == nil { // what is in flight with nobody there is the oldest
+	c.mu.Lock()
+	if c.sink.Load() == nil { // what is in flight without a consumer is the oldest
 		for i := range c.window {
 			if e := &c.window[i]; !e.done && e.retained == nil && over > 0 {
 				c.loseEntry(i, "backlog limit")
@@ -310,13 +308,36 @@ func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 		}
 		c.trim()
 	}
+	c.mu.Unlock()
+	for over > 0 {
+		cut, more := b.cutSome(c, over)
+		over -= cut
+		if !more {
+			return
+		}
+	}
+}
+
+// cutSome takes up to n events of the next records from a cursor. more: there may be others behind.
+func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.live.Load() {
+		return 0, false
+	}
 	r := b.log.Reader(c.next)
 	defer r.Release()
 	r.Match = c.matches
 	var rec journal.Record
-	for visible := b.visible.Load(); cut < over; {
+	visible := b.visible.Load()
+	more = true
+	for range cutBatch {
+		if cut == n {
+			break
+		}
 		ok, err := r.NextUntil(visible, &rec)
 		if !ok || err != nil {
+			more = false
 			break
 		}
 		if b.counts(&rec) {
@@ -326,11 +347,12 @@ func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 		}
 		c.next = rec.Seq + 1
 	}
-	if c.reader != nil {
+	if c.reader != nil { // the pump's
 		c.reader.Release()
 		c.reader = nil
 	}
 	if cut > 0 {
 		c.lose("backlog limit", cut)
 	}
+	return cut, more
 }

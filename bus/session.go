@@ -40,6 +40,11 @@ type Will struct {
 	Properties Properties `json:"pr,omitempty"`
 }
 
+func (w *Will) event(source string) Event {
+	return Event{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Source: source,
+		Expiry: time.Duration(w.Expiry) * time.Second, Properties: w.Properties}
+}
+
 // SessionOptions are what a client connects with.
 type SessionOptions struct {
 	Name   string // client identifier
@@ -116,6 +121,12 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 	old := b.session(o.Name)
 	if old != nil && old.owner() != o.User {
 		return nil, false, fmt.Errorf("session %q: %w", o.Name, ErrForeignSession)
+	}
+	if w := o.Will; w != nil {
+		e := w.event(o.Name)
+		if err := e.check(b.limits.Load().MaxPayload); err != nil {
+			return nil, false, fmt.Errorf("last will: %w", err)
+		}
 	}
 	if old == nil && o.Expiry == 0 && o.Will == nil {
 		return b.attachEphemeral(o), false, nil
@@ -205,8 +216,7 @@ func (s *Session) willLocked() *journal.Record {
 	if w == nil || s.closing != nil && s.closing.Clean {
 		return nil
 	}
-	e := Event{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Source: s.name,
-		Expiry: time.Duration(w.Expiry) * time.Second, Properties: w.Properties}
+	e := w.event(s.name)
 	r := e.Record()
 	r.Kind, r.Cause = journal.KindConditional, s.opened
 	return r
@@ -428,6 +438,28 @@ func (s *Session) Ack(id uint16) bool {
 		group.acked(seq)
 	}
 	return true
+}
+
+// ackEvent takes an acknowledgement of a consumer in this process. It names the event by its sequence
+// beside the identifier, which comes round after 65,535 events, and counts only while sink is attached.
+func (s *Session) ackEvent(sink Sink, seq uint64, id uint16) error {
+	s.mu.Lock()
+	if now := s.sink.Load(); now == nil || *now != sink {
+		s.mu.Unlock()
+		return ErrGone
+	}
+	e := s.find(id)
+	if e == nil || e.seq != seq {
+		s.mu.Unlock()
+		return fmt.Errorf("event %d: %w", seq, ErrNotInFlight)
+	}
+	group := e.group
+	s.finish(e)
+	s.mu.Unlock()
+	if group != nil {
+		group.acked(seq)
+	}
+	return nil
 }
 
 // Receive takes a PUBREC: the event is the client's, PUBREL is next [MQTT-4.3.3-4]. It reports whether

@@ -26,6 +26,16 @@ type defect struct {
 type edit struct{ file, old, new string }
 
 var defects = []defect{
+	{"a group's lock is taken while a session's is held", []edit{
+		{"session.go", "	s.leftAt = time.Now()\n	s.mu.Unlock()\n", "	s.leftAt = time.Now()\n"},
+		{"session.go", "		g.join()\n	}\n	if !durable {", "		g.join()\n	}\n	s.mu.Unlock()\n	if !durable {"},
+	}},
+	{"a last will is not bound to the connection that left it", []edit{
+		{"state.go", "s.will == nil || s.opened != r.Cause", "s.will == nil"},
+	}},
+	{"a session that was opened again is dropped all the same", []edit{
+		{"state.go", "		if d.Opened != s.opened {\n			return nil\n		}\n		b.forget(s)", "		b.forget(s)"},
+	}},
 	{"a session's filters leave the index before its offset is read", []edit{
 		{"session.go", "	s.leave() // before the index forgets it: what dispatch passes in between is offered to nobody\n", ""},
 		{"session.go", "				s.bus.index.remove(sub)\n			}\n		}\n	}\n", "				s.bus.index.remove(sub)\n			}\n		}\n	}\n	s.leave()\n"},
@@ -102,10 +112,10 @@ var defects = []defect{
 		{"index.go", "		n.value = nil\n", "		_ = n\n"},
 	}},
 	{"no will after a crash", []edit{
-		{"snapshot.go", "			s.online = false\n		}\n		s.absent = end\n", "			s.online = false\n			s.will = nil\n		}\n		s.absent = end\n"},
+		{"snapshot.go", "			s.phase = phaseAbsent\n		}\n		s.absent = end\n", "			s.phase = phaseAbsent\n			s.will = nil\n		}\n		s.absent = end\n"},
 	}},
 	{"a will in spite of a goodbye", []edit{
-		{"session.go", "		s.will = nil // also", "		// also"},
+		{"session.go", "	if w == nil || s.closing != nil && s.closing.Clean {", "	if w == nil {"},
 		{"state.go", "	if c.Clean {\n		s.will = nil\n	}\n", ""},
 	}},
 	{"a torn tail is kept", []edit{

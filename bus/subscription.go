@@ -14,6 +14,9 @@ import (
 // ErrGone is returned by Next when another Subscribe took the name.
 var ErrGone = errors.New("the subscription was taken over or closed")
 
+// ErrNotInFlight is returned by Ack for an event that was acknowledged before, or never handed out.
+var ErrNotInFlight = errors.New("the event is not in flight")
+
 // localPrefix keeps Go subscriptions apart from MQTT client identifiers, which may not begin with it.
 const localPrefix = "@"
 
@@ -152,13 +155,20 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Ack says that the event has been dealt with. Until then it counts as in flight: at most 4096 are
+// Ack says that the event has been dealt with. Until then it counts as in flight: at most 4,096 are
 // handed out, and the next holder of the name gets those that were not acknowledged again.
-func (s *Subscription) Ack(e Event) {
-	if e.ID != 0 {
-		s.session.Ack(e.ID)
-		s.session.Kick()
+//
+// Errors: ErrGone when another Subscribe took the name or Close was called, and the event will be
+// delivered again; ErrNotInFlight when it was acknowledged before. An event of QoS 0 needs no Ack.
+func (s *Subscription) Ack(e Event) error {
+	if e.ID == 0 {
+		return nil
 	}
+	if err := s.session.ackEvent(s, e.Seq, e.ID); err != nil {
+		return err
+	}
+	s.session.Kick()
+	return nil
 }
 
 // Close gives the subscription back; a named one goes on collecting.

@@ -111,8 +111,11 @@ func (e *Env) Consume(ctx context.Context, name string, filters []string, each f
 			once.Do(func() {
 				if err == nil {
 					acks.Lock()
-					sub.Ack(ev)
+					err = sub.Ack(ev)
 					acks.Unlock()
+					if err != nil {
+						e.log.Debug("acknowledged too late, the event will be delivered again", "topic", ev.Topic, "seq", ev.Seq, "err", err)
+					}
 				}
 				out.Done()
 			})

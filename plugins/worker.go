@@ -97,7 +97,9 @@ func (w *worker) run(ctx context.Context) error {
 		if err := w.one(ctx, e, do); err != nil {
 			return err
 		}
-		sub.Ack(e)
+		if err := sub.Ack(e); err != nil {
+			return err
+		}
 	}
 }
 
