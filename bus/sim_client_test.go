@@ -105,7 +105,7 @@ func (c *simClient) connect(clean bool) {
 			o.Will.Topic = "w/will"
 		}
 	}
-	s.log("%s connects, clean %v, expiry %d, will %+v", c.name, clean, c.expiry, will)
+	s.log("%s connects, clean %v, expiry %d, will %v", c.name, clean, c.expiry, will)
 	if clean || c.sess.expiry == 0 {
 		before.dueNow()
 	}

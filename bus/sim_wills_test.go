@@ -33,6 +33,13 @@ type simWill struct {
 	seenLife int
 }
 
+func (w *simWill) String() string {
+	if w == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%q after %d s", w.key, w.delay)
+}
+
 // graceWill is how much later than due a will may come on a good disk: housekeeping is once a second.
 const graceWill = 3 * time.Second
 
