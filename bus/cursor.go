@@ -81,13 +81,15 @@ type cursor struct {
 	sink    atomic.Pointer[Sink] // nil while the consumer is away
 	mu      sched.Mutex
 	subs    []*subscription
-	many    *index          // of subs, where they are many; nil: to be made
-	found   []*subscription // scratch
-	next    uint64          // first sequence not considered
-	absent  uint64          // events up to here came while the consumer was away: QoS 0 is not kept for it
-	unsure  uint64          // events up to here may have been sent before the bus crashed
-	parted  uint64          // events up to here were considered when the consumer left
-	silent  bool            // the disk refused the record that the consumer is here
+	many    *index           // of subs, where they are many; nil: to be made
+	prefix  []journal.Prefix // of subs, see prefixes
+	known   bool             // prefix is that of subs
+	found   []*subscription  // scratch
+	next    uint64           // first sequence not considered
+	absent  uint64           // events up to here came while the consumer was away: QoS 0 is not kept for it
+	unsure  uint64           // events up to here may have been sent before the bus crashed
+	parted  uint64           // events up to here were considered when the consumer left
+	silent  bool             // the disk refused the record that the consumer is here
 	window  []entry
 	out     int // entries that count against the limit: sent in this attachment and not acknowledged
 	limit   int
@@ -297,6 +299,7 @@ func (c *cursor) pumpSome() (more bool) {
 		c.reader = c.bus.log.Reader(c.next)
 		c.reader.Match = c.matches
 	}
+	c.reader.Prefixes = c.prefixes() // of the filters as they are now
 	var r journal.Record
 	for range pumpBatch {
 		ok, err := c.reader.NextUntil(visible, &r)
@@ -452,6 +455,27 @@ func (s *subscription) owedDelivery(r *journal.Record) Delivery {
 // matches reports whether any filter may want events of a topic.
 func (c *cursor) matches(topic []byte) bool { return len(c.candidates(topic)) > 0 }
 
+// prefixes lists how the topics of all filters begin; nil when there is a filter that may match any, or
+// where there are many filters. The caller holds mu.
+func (c *cursor) prefixes() []journal.Prefix {
+	if c.known {
+		return c.prefix
+	}
+	c.known, c.prefix = true, nil
+	if len(c.subs) > fewFilters {
+		return nil
+	}
+	all := make([]journal.Prefix, 0, len(c.subs))
+	for _, s := range c.subs {
+		if s.pattern.prefix == nil {
+			return nil
+		}
+		all = append(all, s.pattern.prefix...)
+	}
+	c.prefix = all
+	return all
+}
+
 // match takes together the filters that the event matches.
 func (c *cursor) match(r *journal.Record) (m match) {
 	for _, s := range c.candidates(r.Topic) {
@@ -496,5 +520,5 @@ func (c *cursor) prune() {
 			kept = append(kept, s)
 		}
 	}
-	c.subs, c.many = kept, nil
+	c.subs, c.many, c.known = kept, nil, false
 }

@@ -149,7 +149,7 @@ func (b *Bus) History(ctx context.Context, filter string, since Since, each func
 	p := compile(InnerFilter(filter))
 	reader := b.log.Reader(b.fromSeq(since))
 	defer reader.Release()
-	reader.Match = p.match
+	reader.Match, reader.Prefixes = p.match, p.prefix
 	until := b.visible.Load()
 	begun := false
 	now := time.Now()

@@ -47,7 +47,7 @@ func (c *cursor) lag() (events uint64, oldest time.Time) {
 				reader.Release()
 			}
 			reader = c.bus.log.Reader(k.to)
-			reader.Match = c.matches
+			reader.Match, reader.Prefixes = c.matches, c.prefixes()
 		}
 		done := false
 		visible := c.bus.visible.Load()

@@ -327,7 +327,7 @@ func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
 	}
 	r := b.log.Reader(c.next)
 	defer r.Release()
-	r.Match = c.matches
+	r.Match, r.Prefixes = c.matches, c.prefixes()
 	var rec journal.Record
 	visible := b.visible.Load()
 	more = true

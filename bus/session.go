@@ -306,7 +306,7 @@ func (s *Session) owe(sub *subscription) {
 	w := retainedWork{sub: sub}
 	if !sub.Since.IsZero() {
 		w.reader = s.bus.log.Reader(s.bus.fromSeq(sub.Since))
-		w.reader.Match = sub.pattern.match
+		w.reader.Match, w.reader.Prefixes = sub.pattern.match, sub.pattern.prefix
 		s.work = append(s.work, w)
 		return
 	}

@@ -5,8 +5,11 @@ package bus
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/postbus/postbus/bus/journal"
 )
 
 const maxTopic = 65535
@@ -84,6 +87,7 @@ type pattern struct {
 	open   bool // ends in #
 	plain  bool // no wildcard
 	filter string
+	prefix []journal.Prefix // one: of the levels before the first wildcard; nil when there are none
 }
 
 func compile(filter string) pattern {
@@ -92,6 +96,13 @@ func compile(filter string) pattern {
 		p.levels, p.open = p.levels[:len(p.levels)-1], true
 	}
 	p.plain = !p.open && strings.IndexByte(filter, '+') < 0
+	literal := p.levels
+	if i := slices.Index(literal, "+"); i >= 0 {
+		literal = literal[:i]
+	}
+	if len(literal) > 0 {
+		p.prefix = []journal.Prefix{journal.PrefixOf(literal)}
+	}
 	return p
 }
 

@@ -91,14 +91,20 @@ type group struct {
 	count  int
 	first  uint64
 	last   uint64
-	marks  []groupMark // every 64th record, so that a reader finds its place quickly
+	blocks []block // of its records in their order
 	commit *Commit
 	began  time.Time // when its first record came
 }
 
-type groupMark struct {
-	seq uint64
-	off int
+// blockSize is how many records of a group make a block.
+const blockSize = 64
+
+// block is some records that follow each other in a group. A reader finds its position by the blocks,
+// and passes over those that hold nothing for it.
+type block struct {
+	seq    uint64 // of its first record
+	off    int
+	topics topicSet // of its events; complete once the group is durable
 }
 
 // Stats are counters since Open.
@@ -244,8 +250,8 @@ func (l *Log) add(g *group, r *Record) {
 		g.first, g.began = r.Seq, time.Now()
 		g.buf = append(make([]byte, 0, l.spare), make([]byte, groupHeader)...)
 	}
-	if g.count%64 == 63 {
-		g.marks = append(g.marks, groupMark{r.Seq, len(g.buf)})
+	if g.count%blockSize == 0 {
+		g.blocks = append(g.blocks, block{seq: r.Seq, off: len(g.buf)})
 	}
 	before := len(g.buf)
 	g.buf = appendRecord(g.buf, r)

@@ -15,6 +15,9 @@ type Reader struct {
 	// Match, when set, lets the reader pass over sealed segments in which no event's topic matches.
 	// Records of other kinds in them are passed over too.
 	Match func(topic []byte) bool
+	// Prefixes, when not nil, lets the reader pass over stretches without an event whose topic begins with
+	// one of them. Records of other kinds in them are passed over too.
+	Prefixes []Prefix
 
 	l     *Log
 	next  uint64
@@ -96,10 +99,16 @@ func (r *Reader) cached() bool {
 		return false
 	}
 	g := t[i]
-	off := groupHeader
-	if j := sort.Search(len(g.marks), func(j int) bool { return g.marks[j].seq > r.next }); j > 0 {
-		off = g.marks[j-1].off
+	j := sort.Search(len(g.blocks), func(j int) bool { return g.blocks[j].seq > r.next }) - 1
+	j = max(j, 0) // a failed write used up the sequences before its first
+	if r.Prefixes != nil {
+		if i, j = r.skipBlocks(t, i, j); i == len(t) {
+			r.mem = nil
+			return true
+		}
+		g = t[i]
 	}
+	off := g.blocks[j].off
 	for recordSeq(g.buf[off:]) < r.next {
 		off += recordLen(g.buf[off:])
 	}
@@ -111,10 +120,37 @@ func (r *Reader) cached() bool {
 	return true
 }
 
+// skipBlocks moves next over blocks of the groups in memory that hold nothing for the reader, up to
+// until, and returns the group and block that hold next; len(t) when that is behind the last group.
+func (r *Reader) skipBlocks(t []*group, i, j int) (int, int) {
+	for i < len(t) {
+		g := t[i]
+		for j < len(g.blocks) {
+			end := g.last
+			if j+1 < len(g.blocks) {
+				end = g.blocks[j+1].seq - 1
+			}
+			if end > r.until || g.blocks[j].topics.mayHold(r.Prefixes) {
+				return i, j
+			}
+			r.next = end + 1
+			j++
+		}
+		i, j = i+1, 0
+		if i < len(t) {
+			r.next = max(r.next, t[i].first) // sequences that a failed write used up
+		}
+	}
+	return i, 0
+}
+
 // disk reads the next record of the segment that holds next, or moves on to the next segment.
 func (r *Reader) disk(rec *Record) (bool, error) {
 	if err := r.locate(); err != nil || r.seg == nil {
 		return false, err
+	}
+	if r.Prefixes != nil && r.skipStretch() {
+		return false, nil
 	}
 	for {
 		raw, skipped, err := r.scan.next()
@@ -148,6 +184,19 @@ func (r *Reader) disk(rec *Record) (bool, error) {
 		r.next = seq + 1
 		return true, nil
 	}
+}
+
+// skipStretch moves next over a part of the segment that holds nothing for the reader.
+func (r *Reader) skipStretch() bool {
+	r.l.rd.RLock()
+	off, next, ok := r.seg.skip(r.next, r.until, r.Prefixes)
+	r.l.rd.RUnlock()
+	if !ok || off <= r.scan.off {
+		return false
+	}
+	r.next = next
+	r.scan = scanner{f: r.file, off: off, end: r.scan.end, min: r.seg.base, back: r.scan.back}
+	return true
 }
 
 // limit is the last sequence that counts in the open segment.

@@ -316,7 +316,7 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 		if skipped > 0 {
 			doubt = append(doubt, func() {
 				l.damaged(segmentName(seg.base), fmt.Sprintf("%d bytes before offset %d", skipped, off))
-				seg.topics, seg.full = nil, true // what the damaged records were about is not known
+				seg.damagedHere()
 			})
 		}
 		if s.proven || !last {

@@ -26,6 +26,8 @@ type indexEntry struct {
 	Seq  uint64 `json:"s"`
 	Time int64  `json:"t"`
 	Off  int64  `json:"o"`
+	// Topics is a summary of the events from here to the next entry; nil when it is not known.
+	Topics *topicSet `json:"b,omitempty"`
 }
 
 // segment is what the log knows of one file. It is immutable once sealed; while it is active only
@@ -80,7 +82,7 @@ func decodeSegmentHeader(b []byte, epoch [16]byte) (*segment, error) {
 // add notes a record that stands at off.
 func (s *segment) add(r *Record, off int64) {
 	if n := len(s.index); n == 0 || off-s.index[n-1].Off >= indexEvery {
-		s.index = append(s.index, indexEntry{r.Seq, s.end, off})
+		s.index = append(s.index, indexEntry{r.Seq, s.end, off, new(topicSet)})
 		if n == 0 {
 			s.index[0].Time = r.Time
 		}
@@ -89,6 +91,9 @@ func (s *segment) add(r *Record, off int64) {
 		s.first = r.Time
 	}
 	s.end = max(s.end, r.Time)
+	if t := s.index[len(s.index)-1].Topics; t != nil && r.Kind.Event() {
+		t.add(r.Topic)
+	}
 	if r.Kind.Event() && !s.full {
 		if _, ok := s.topics[string(r.Topic)]; !ok {
 			if len(s.topics) >= maxTopicsNamed {
@@ -107,6 +112,24 @@ func (s *segment) seek(seq uint64) int64 {
 		return segmentHeader
 	}
 	return s.index[i-1].Off
+}
+
+// damagedHere notes that what follows the last entry of the index is not known.
+func (s *segment) damagedHere() {
+	s.topics, s.full = nil, true
+	if n := len(s.index); n > 0 {
+		s.index[n-1].Topics = nil
+	}
+}
+
+// skip returns the offset and the sequence behind the stretch that holds seq, when no event in it has
+// one of the prefixes and its records lie before the sequence until.
+func (s *segment) skip(seq, until uint64, prefixes []Prefix) (off int64, next uint64, ok bool) {
+	i := sort.Search(len(s.index), func(i int) bool { return s.index[i].Seq > seq })
+	for ; i > 0 && i < len(s.index) && s.index[i].Seq <= until && !s.index[i-1].Topics.mayHold(prefixes); i++ {
+		off, next, ok = s.index[i].Off, s.index[i].Seq, true
+	}
+	return off, next, ok
 }
 
 // indexFile is the sidecar of a sealed segment.

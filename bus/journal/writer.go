@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // retryEvery is how often a failed disk is tried again and free space is looked at.
@@ -74,9 +75,9 @@ func (l *Log) commitGroup() {
 
 	l.rd.Lock()
 	l.tail = append(l.tail, g)
-	l.tailSize += cap(g.buf)
+	l.tailSize += g.memory()
 	for l.tailSize > l.o.CacheSize && len(l.tail) > 1 {
-		l.tailSize -= cap(l.tail[0].buf)
+		l.tailSize -= l.tail[0].memory()
 		l.tail[0] = nil
 		l.tail = l.tail[1:]
 	}
@@ -126,18 +127,24 @@ func (l *Log) write(g *group) error {
 	l.rd.Lock()
 	defer l.rd.Unlock()
 	var r Record
-	for off := groupHeader; off < len(g.buf); {
+	for i, off := 0, groupHeader; off < len(g.buf); i++ {
 		n := recordLen(g.buf[off:])
 		if err := decodeRecord(g.buf[off:off+n], &r, false); err != nil {
 			return err
 		}
 		seg.add(&r, seg.size+int64(off))
+		if r.Kind.Event() {
+			g.blocks[i/blockSize].topics.add(r.Topic)
+		}
 		off += n
 	}
 	seg.size += int64(len(g.buf))
 	seg.last = g.last
 	return nil
 }
+
+// memory is how many bytes the group takes.
+func (g *group) memory() int { return cap(g.buf) + len(g.blocks)*int(unsafe.Sizeof(block{})) }
 
 // activeSegment is the one that is written to.
 func (l *Log) activeSegment() *segment {
@@ -364,7 +371,7 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 	}
 	first := l.segs[0].base
 	for len(l.tail) > 0 && l.tail[0].last < first {
-		l.tailSize -= cap(l.tail[0].buf)
+		l.tailSize -= l.tail[0].memory()
 		l.tail = l.tail[1:]
 	}
 	l.rd.Unlock()
