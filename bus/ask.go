@@ -4,6 +4,7 @@ package bus
 // who would get an event.
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -21,22 +22,28 @@ func (b *Bus) Retained(filter string) ([]Event, error) {
 	}
 	p := compile(filter)
 	var out []Event
-	for _, r := range b.retained.match(&p) {
+	b.eachRetained(&p, func(r *journal.Record) bool {
 		out = append(out, eventOf(r))
-	}
+		return true
+	})
 	slices.SortFunc(out, func(a, c Event) int { return strings.Compare(a.Topic, c.Topic) })
 	return out, nil
 }
 
-// RetainedBy lists the topics and sources of the retained events whose source has the prefix.
-func (b *Bus) RetainedBy(prefix string) map[string]string {
+// RetainedByPlugins lists the topics and sources of the retained events whose source is a plugin.
+func (b *Bus) RetainedByPlugins() map[string]string {
 	found := map[string]string{}
-	_ = b.retained.all(func(r *journal.Record) error { // our function does not fail
-		if strings.HasPrefix(string(r.Source), prefix) {
-			found[string(r.Topic)] = string(r.Source)
+	everything := pattern{open: true, all: true}
+	for after, done := "", false; !done; {
+		var entries []retainedEntry
+		entries, after, done = b.retained.next(&everything, after, scanBatch)
+		for _, e := range entries {
+			var rec journal.Record
+			if e.plugin && b.readRetained(e.topic, &rec) && bytes.HasPrefix(rec.Source, []byte(PluginSource)) {
+				found[e.topic] = string(rec.Source)
+			}
 		}
-		return nil
-	})
+	}
 	return found
 }
 

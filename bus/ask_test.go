@@ -38,7 +38,7 @@ func TestAsking(t *testing.T) {
 	if _, err := b.Retained("x/#/y"); err == nil {
 		t.Error("a bad filter is taken")
 	}
-	if by := b.RetainedBy("plugin:"); len(by) != 2 || by["x/1"] != "plugin:b" {
+	if by := b.RetainedByPlugins(); len(by) != 2 || by["x/1"] != "plugin:b" {
 		t.Errorf("%v", by)
 	}
 	if a, n := b.Audience("x/0"), b.Audience("y"); a != 1 || n != 0 {

@@ -130,6 +130,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	next, err := b.replay(ctx)
 	if err != nil {
+		b.retained.close()
 		return nil, errors.Join(err, log.Close())
 	}
 	b.tasks.Add(2)
@@ -169,6 +170,7 @@ func (b *Bus) Close() error {
 	b.cancel()
 	b.tasks.Wait()
 	b.snapshot()
+	b.retained.close()
 	return b.log.Close()
 }
 
@@ -309,7 +311,7 @@ var foundPool = sync.Pool{New: func() any { return new([]*subscription) }}
 func (b *Bus) Announce(topic string, payload []byte) {
 	r := &journal.Record{Kind: journal.KindEvent, Flags: flagRetain, Expiry: journal.NoExpiry, Time: time.Now().UnixNano(),
 		Source: []byte("bus"), Topic: []byte(topic), Payload: payload, Seq: b.visible.Load()}
-	b.retained.set(r)
+	b.retained.announce(r)
 	b.route(r) // what the bus says of itself does not count as published
 }
 

@@ -112,8 +112,11 @@ type cursor struct {
 type retainedWork struct {
 	sub    *subscription
 	msgs   []*journal.Record
-	reader *journal.Reader // of the past, see history.go; nil: there is no more than msgs
+	reader *journal.Reader // of the past, see history.go; nil: retained messages
 	begun  bool            // the past has begun
+
+	retained bool   // there are retained messages behind msgs,
+	after    string // those of topics behind this one
 }
 
 func (w *retainedWork) release() {
@@ -364,10 +367,13 @@ func (c *cursor) sendOwed() (room, done bool, err error) {
 	for len(c.work) > 0 {
 		w := &c.work[0]
 		end := true
-		if w.reader != nil {
+		switch {
+		case w.reader != nil:
 			if end, err = w.refill(c); err != nil {
 				return true, false, err
 			}
+		case w.retained && len(w.msgs) == 0:
+			end = w.refillRetained(c)
 		}
 		for len(w.msgs) > 0 {
 			if !c.sendOwedMessage(w.sub, w.msgs[0]) {

@@ -114,6 +114,27 @@ const (
 	historyAhead = 16
 )
 
+// refillRetained reads the values of the next topics that a new subscription is owed. done: nothing is
+// left. The caller holds the cursor's mu.
+func (w *retainedWork) refillRetained(c *cursor) (done bool) {
+	sub := w.sub
+	found, last, done := c.bus.retained.next(&sub.pattern, w.after, historyAhead)
+	for _, e := range found {
+		rec := new(journal.Record)
+		if !c.bus.readRetained(e.topic, rec) {
+			continue
+		}
+		// A newer value comes through the journal, unless it was of QoS 0 and the consumer away.
+		if rec.Seq > sub.from && !(rec.Flags&flagQoS == 0 && rec.Seq <= c.absent) || sub.NoLocal && string(rec.Source) == sub.session.name {
+			continue
+		}
+		w.msgs = append(w.msgs, rec)
+		sub.retained++
+	}
+	w.after, w.retained = last, !done
+	return done
+}
+
 // refill reads more of what a new subscription is owed of the past. done: nothing is left. The caller
 // holds the cursor's mu.
 func (w *retainedWork) refill(c *cursor) (done bool, err error) {

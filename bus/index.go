@@ -1,11 +1,9 @@
 package bus
 
-// This file finds the subscriptions of live cursors that match a topic, and the retained messages
-// that match a filter. Both are the same tree of topic levels.
+// This file finds the subscriptions of live cursors that match a topic, in a tree of topic levels.
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/postbus/postbus/bus/internal/sched"
 	"github.com/postbus/postbus/bus/journal"
@@ -108,119 +106,6 @@ func (n *indexNode) descend(rest []byte, more bool, found []*subscription) []*su
 	}
 	found = append(found, n.here...)
 	return append(found, n.open...) // a/# matches a [MQTT-4.7.1-2]
-}
-
-// retainedSet holds the last value of each topic that has one. Values are in memory.
-type retainedSet struct {
-	mu    sched.RWMutex
-	root  retainedNode
-	count int
-	bytes int
-}
-
-type retainedNode struct {
-	children map[string]*retainedNode
-	value    *journal.Record
-}
-
-// set stores a copy of r, or clears the topic when the payload is empty [MQTT-3.3.1-6].
-func (t *retainedSet) set(r *journal.Record) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(r.Payload) == 0 {
-		t.clear(&t.root, strings.Split(string(r.Topic), "/"))
-		return
-	}
-	n := &t.root
-	for l := range strings.SplitSeq(string(r.Topic), "/") {
-		if n.children == nil {
-			n.children = map[string]*retainedNode{}
-		}
-		c := n.children[l]
-		if c == nil {
-			c = &retainedNode{}
-			n.children[l] = c
-		}
-		n = c
-	}
-	if n.value == nil {
-		t.count++
-	} else {
-		t.bytes -= len(n.value.Payload)
-	}
-	t.bytes += len(r.Payload)
-	n.value = cloneRecord(r)
-}
-
-func (t *retainedSet) clear(n *retainedNode, levels []string) (empty bool) {
-	if len(levels) == 0 {
-		if n.value != nil {
-			t.count--
-			t.bytes -= len(n.value.Payload)
-		}
-		n.value = nil
-	} else if c := n.children[levels[0]]; c != nil && t.clear(c, levels[1:]) {
-		delete(n.children, levels[0])
-	}
-	return len(n.children) == 0 && n.value == nil
-}
-
-// match returns the values whose topics match the filter, in no particular order.
-func (t *retainedSet) match(p *pattern) []*journal.Record {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.root.match(p.levels, p.open, true, nil)
-}
-
-func (n *retainedNode) match(levels []string, open, first bool, found []*journal.Record) []*journal.Record {
-	if len(levels) == 0 {
-		if n.value != nil && !first {
-			found = append(found, n.value)
-		}
-		if open {
-			for l, c := range n.children {
-				if first && strings.HasPrefix(l, "$") {
-					continue
-				}
-				found = c.match(nil, true, false, found)
-			}
-		}
-		return found
-	}
-	if levels[0] != "+" {
-		if c := n.children[levels[0]]; c != nil {
-			found = c.match(levels[1:], open, false, found)
-		}
-		return found
-	}
-	for l, c := range n.children {
-		if first && strings.HasPrefix(l, "$") {
-			continue
-		}
-		found = c.match(levels[1:], open, false, found)
-	}
-	return found
-}
-
-// all calls f for every value.
-func (t *retainedSet) all(f func(*journal.Record) error) error {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.root.all(f)
-}
-
-func (n *retainedNode) all(f func(*journal.Record) error) error {
-	if n.value != nil {
-		if err := f(n.value); err != nil {
-			return err
-		}
-	}
-	for _, c := range n.children {
-		if err := c.all(f); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func cloneRecord(r *journal.Record) *journal.Record {

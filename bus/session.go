@@ -4,7 +4,6 @@ package bus
 // one connection at a time; the broker serialises takeovers.
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -310,13 +309,9 @@ func (s *Session) owe(sub *subscription) {
 		s.work = append(s.work, w)
 		return
 	}
-	for _, r := range s.bus.retained.match(&sub.pattern) {
-		if r.Seq <= sub.from && !(sub.NoLocal && string(r.Source) == s.name) {
-			w.msgs = append(w.msgs, r)
-		}
-	}
-	slices.SortFunc(w.msgs, func(a, b *journal.Record) int { return cmp.Compare(a.Seq, b.Seq) })
+	w.msgs = s.bus.retained.announcedThat(&sub.pattern)
 	sub.retained += len(w.msgs)
+	w.retained = true
 	s.work = append(s.work, w)
 }
 

@@ -62,6 +62,7 @@ type simClient struct {
 	shares   bool
 	small    bool // takes no large events
 	busy     bool
+	dropping int // calls of Drop that have not returned
 	space    int
 	conn     *simConn
 	sess     *simSession
@@ -418,6 +419,10 @@ func (c *simClient) disconnect(clean bool, expiry uint32) {
 		k.will.goodbye = k.s.written.commit
 		k.s.mu.Unlock()
 	}
+	if c.dropping > 0 { // which may come only now
+		c.sess.void()
+		k.will.doubt()
+	}
 	c.check()
 	c.sess.online = false
 	c.closed()
@@ -427,13 +432,14 @@ func (c *simClient) disconnect(clean bool, expiry uint32) {
 	}
 }
 
-func (c *simClient) drop() {
+// drop ends the session of a client that is away; busy is the client that waits for it.
+func (c *simClient) drop(busy *simClient) {
 	s, b, x := c.s, c.s.bus, c.sess
 	s.log("%s is dropped", c.name)
 	x.void()
 	will := c.will
 	will.dueNow()
-	s.async(c, func() error { return b.Drop(context.Background(), c.name) }, func(err error) {
+	s.async(busy, func() error { return b.Drop(context.Background(), c.name) }, func(err error) {
 		s.log("%s dropped: %v", c.name, err)
 		x.gone = err == nil && b == s.bus
 		if err != nil {
@@ -444,7 +450,8 @@ func (c *simClient) drop() {
 
 // dropInTheMiddle asks for the end of a session that is connected, or about to be.
 func (c *simClient) dropInTheMiddle() {
-	s, b, connected := c.s, c.s.bus, c.conn != nil
+	s, b, k := c.s, c.s.bus, c.conn
+	connected := k != nil
 	s.log("%s is dropped in the middle, connected %v", c.name, connected)
 	if !connected { // it may have come first
 		c.sess.void()
@@ -455,9 +462,11 @@ func (c *simClient) dropInTheMiddle() {
 			}
 		}
 	}
+	c.dropping++
 	s.async(&simClient{}, func() error { return b.Drop(context.Background(), c.name) }, func(err error) {
+		c.dropping--
 		s.log("%s dropped in the middle: %v", c.name, err)
-		if connected && err == nil && b == s.bus && c.conn != nil {
+		if k != nil && err == nil && b == s.bus && c.conn == k {
 			s.fail("a connected session is not dropped: %s", c.name)
 		}
 	})

@@ -387,7 +387,8 @@ func (x *simSession) retainedMessage(g *got) {
 	}
 	ok := false
 	for _, sp := range x.spans {
-		if sp.matches(e, x.name) && !sp.forbidsRetained && e.seq <= sp.fromHi {
+		// A newer value of QoS 0 that came while the client was offline has taken the place of the one it was owed.
+		if sp.matches(e, x.name) && !sp.forbidsRetained && (e.seq <= sp.fromHi || e.qos == 0) {
 			ok = true
 			sp.got[e.topic] = e.seq
 		}

@@ -293,10 +293,11 @@ func (s *sim) step() {
 		case c.conn != nil || c.busy:
 			c.dropInTheMiddle()
 		default:
-			c.drop()
 			if s.chance(50) {
-				c.busy = false
-				c.connect(s.chance(10)) // while it is dropped
+				c.drop(c)
+			} else {
+				c.drop(&simClient{})
+				c.connect(s.chance(10)) // meanwhile
 			}
 		}
 	case n < 987 && !s.calm:

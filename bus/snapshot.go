@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
@@ -59,10 +58,11 @@ func (c *cursor) place(sc storedCursor) {
 
 // replay reads the newest snapshot and what came after; it returns where dispatch goes on.
 func (b *Bus) replay(ctx context.Context) (uint64, error) {
-	at, err := b.log.ReadSnapshot(func(r *journal.Record) error { return b.restore(r) })
+	at, snapshot, err := b.log.ReadSnapshot(b.restore)
 	if err != nil {
 		return 0, err
 	}
+	b.retained.snapshot = snapshot
 	b.floor = at + 1
 	b.visible.Store(at)
 	b.completed.Store(at)
@@ -101,10 +101,10 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 }
 
 // restore takes one record of a snapshot.
-func (b *Bus) restore(r *journal.Record) error {
+func (b *Bus) restore(r *journal.Record, off int64) error {
 	switch r.Kind {
 	case journal.KindEvent, journal.KindConditional:
-		b.retained.set(r)
+		b.retained.set(r, off)
 	case kindSession:
 		var st storedSession
 		if err := json.Unmarshal(r.Payload, &st); err != nil {
@@ -164,7 +164,7 @@ func (b *Bus) restore(r *journal.Record) error {
 	return nil
 }
 
-// state lists the records of a snapshot: sessions, groups, retained messages. Dispatch calls it
+// state lists the records of a snapshot that are made in memory: sessions and groups. Dispatch calls it
 // between two records.
 func (b *Bus) state() ([]*journal.Record, error) {
 	var out []*journal.Record
@@ -195,13 +195,29 @@ func (b *Bus) state() ([]*journal.Record, error) {
 			return nil, err
 		}
 	}
-	err := b.retained.all(func(r *journal.Record) error {
-		if !strings.HasPrefix(string(r.Topic), "$") {
-			out = append(out, r)
+	return out, nil
+}
+
+// writeRetained emits the retained messages as of the sequence at. What was set or cleared since is in
+// the journal behind it, and not needed here.
+func (b *Bus) writeRetained(at uint64, emit func(*journal.Record) (int64, error)) (values []moved, err error) {
+	everything := pattern{open: true, all: true}
+	for after, done := "", false; !done; {
+		var found []retainedEntry
+		found, after, done = b.retained.next(&everything, after, scanBatch)
+		for _, e := range found {
+			var rec journal.Record
+			if e.seq > at || !b.readRetained(e.topic, &rec) || rec.Seq > at {
+				continue
+			}
+			off, err := emit(&rec)
+			if err != nil {
+				return nil, err
+			}
+			values = append(values, moved{rec.Seq, off})
 		}
-		return nil
-	})
-	return out, err
+	}
+	return values, nil
 }
 
 func (s *Session) store() (storedSession, bool) {
@@ -274,21 +290,27 @@ func (b *Bus) snapshot() {
 }
 
 func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
-	floor, err := b.log.WriteSnapshot(at, func(emit func(*journal.Record) error) error {
+	var values []moved
+	floor, snapshot, err := b.log.WriteSnapshot(at, func(emit func(*journal.Record) (int64, error)) (err error) {
 		var size uint64
-		for _, r := range records {
+		counted := func(r *journal.Record) (int64, error) {
 			size += uint64(len(r.Topic) + len(r.Props) + len(r.Payload))
-			if err := emit(r); err != nil {
+			return emit(r)
+		}
+		for _, r := range records {
+			if _, err := counted(r); err != nil {
 				return err
 			}
 		}
+		values, err = b.writeRetained(at, counted)
 		b.snapshotSize.Store(size)
-		return nil
+		return err
 	})
 	if err != nil {
 		b.logger.Warn("snapshot not written; the next start replays more", "err", err)
 		return
 	}
+	b.retained.moveTo(snapshot, values)
 	b.mu.Lock()
 	b.floor = floor
 	b.mu.Unlock()

@@ -70,7 +70,7 @@ func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
 			}
 		}
 		if r.Flags&flagRetain != 0 {
-			b.retained.set(r)
+			b.retained.set(r, inJournal)
 		}
 		return true, nil
 	}

@@ -205,9 +205,10 @@ func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 	return b.drop(ctx, localPrefix+name, "")
 }
 
-// ReservedName reports whether a client identifier is kept for Go subscriptions (@…) or shared groups.
+// ReservedName reports whether a client identifier is kept for Go subscriptions (@…), shared groups or
+// plugins.
 func ReservedName(clientID string) bool {
-	return strings.HasPrefix(clientID, localPrefix) || strings.HasPrefix(clientID, "$share/")
+	return strings.HasPrefix(clientID, localPrefix) || strings.HasPrefix(clientID, "$share/") || strings.HasPrefix(clientID, PluginSource)
 }
 
 // Names lists the named subscriptions whose names have the prefix.

@@ -86,6 +86,7 @@ type pattern struct {
 	levels []string
 	open   bool // ends in #
 	plain  bool // no wildcard
+	all    bool // matches every topic, also those that begin with $
 	filter string
 	prefix []journal.Prefix // one: of the levels before the first wildcard; nil when there are none
 }
@@ -109,6 +110,9 @@ func compile(filter string) pattern {
 func (p *pattern) match(name []byte) bool {
 	if p.plain {
 		return string(name) == p.filter
+	}
+	if p.all {
+		return true
 	}
 	if len(name) > 0 && name[0] == '$' && (len(p.levels) == 0 || p.levels[0] == "+") {
 		return false

@@ -47,7 +47,7 @@ func (s *Supervisor) sweepNow(now time.Time) {
 		w.orphan[key] = since
 		return false
 	}
-	for topic, source := range s.bus.RetainedBy("plugin:") {
+	for topic, source := range s.bus.RetainedByPlugins() {
 		if s.owned(topic, strings.TrimPrefix(source, "plugin:")) || !keep(topic) {
 			continue
 		}

@@ -69,9 +69,9 @@ func FuzzSnapshot(f *testing.F) {
 		d := bustest.NewDisk(1)
 		l := open(t, d, journal.Options{SegmentSize: 1 << 12})
 		defer l.Close()
-		_, err := l.WriteSnapshot(7, func(emit func(*journal.Record) error) error {
+		_, snap, err := l.WriteSnapshot(7, func(emit func(*journal.Record) (int64, error)) error {
 			for i := range 5 {
-				if err := emit(event(i)); err != nil {
+				if _, err := emit(event(i)); err != nil {
 					return err
 				}
 			}
@@ -80,6 +80,7 @@ func FuzzSnapshot(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		snap.Close()
 		file, err := d.Open("00000000000000000007.snap", false)
 		if err != nil {
 			t.Fatal(err)
@@ -89,7 +90,7 @@ func FuzzSnapshot(f *testing.F) {
 			t.Fatal(err)
 		}
 		n := 0
-		seq, err := l.ReadSnapshot(func(*journal.Record) error { n++; return nil })
+		seq, _, err := l.ReadSnapshot(func(*journal.Record, int64) error { n++; return nil })
 		if err != nil || seq == 7 && n != 5 || seq != 7 && n != 0 {
 			t.Fatalf("snapshot %d with %d records: %v", seq, n, err)
 		}

@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -342,9 +343,9 @@ func TestSnapshots(t *testing.T) {
 		l := open(t, d, journal.Options{})
 		defer l.Close()
 		write := func(seq uint64, n int) {
-			_, err := l.WriteSnapshot(seq, func(emit func(*journal.Record) error) error {
+			_, snap, err := l.WriteSnapshot(seq, func(emit func(*journal.Record) (int64, error)) error {
 				for i := range n {
-					if err := emit(event(i)); err != nil {
+					if _, err := emit(event(i)); err != nil {
 						return err
 					}
 				}
@@ -353,9 +354,10 @@ func TestSnapshots(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			snap.Close()
 		}
 		count := func() (seq uint64, n int) {
-			seq, err := l.ReadSnapshot(func(*journal.Record) error { n++; return nil })
+			seq, _, err := l.ReadSnapshot(func(*journal.Record, int64) error { n++; return nil })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -472,8 +474,11 @@ func TestWhatCannotBeReadIsNotDamaged(t *testing.T) {
 		l := open(t, d, journal.Options{})
 		put(t, l, 0, 100)
 		for _, seq := range []uint64{40, 60} {
-			if _, err := l.WriteSnapshot(seq, func(emit func(*journal.Record) error) error { return emit(event(1)) }); err != nil {
+			write := func(emit func(*journal.Record) (int64, error)) error { _, err := emit(event(1)); return err }
+			if _, snap, err := l.WriteSnapshot(seq, write); err != nil {
 				t.Fatal(err)
+			} else {
+				snap.Close()
 			}
 		}
 		if err := l.Close(); err != nil {
@@ -489,16 +494,16 @@ func TestWhatCannotBeReadIsNotDamaged(t *testing.T) {
 		if after, err := d.List(); err != nil || !slices.Equal(before, after) {
 			t.Fatalf("%q became %q, %v", before, after, err)
 		}
-		nothing := func(*journal.Record) error { return nil }
+		nothing := func(*journal.Record, int64) error { return nil }
 		l = open(t, refusing{d, "60.snap"}, journal.Options{})
-		if seq, err := l.ReadSnapshot(nothing); seq != 40 || err != nil {
+		if seq, _, err := l.ReadSnapshot(nothing); seq != 40 || err != nil {
 			t.Fatalf("beside an unreadable one: snapshot %d, %v", seq, err)
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
 		l = open(t, refusing{d, ".snap"}, journal.Options{})
-		if seq, err := l.ReadSnapshot(nothing); !errors.Is(err, fs.ErrPermission) {
+		if seq, _, err := l.ReadSnapshot(nothing); !errors.Is(err, fs.ErrPermission) {
 			t.Fatalf("all unreadable: snapshot %d, %v", seq, err)
 		}
 		if err := l.Close(); err != nil {
@@ -523,4 +528,122 @@ func BenchmarkAppend(b *testing.B) {
 		_, c, _ = l.Append(r)
 	}
 	<-c.Done()
+}
+
+// Single records of a snapshot are read by their offsets, also when newer snapshots have replaced it.
+func TestASnapshotsRecordsByOffset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		l := open(t, d, journal.Options{})
+		defer l.Close()
+		var offs []int64
+		write := func(seq uint64) *journal.Snapshot {
+			offs = nil
+			_, s, err := l.WriteSnapshot(seq, func(emit func(*journal.Record) (int64, error)) error {
+				for i := range 500 {
+					r := event(i)
+					r.Payload = bytes.Repeat([]byte{byte(i)}, i*3)
+					off, err := emit(r)
+					if err != nil {
+						return err
+					}
+					offs = append(offs, off)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		check := func(s *journal.Snapshot) {
+			t.Helper()
+			for _, i := range []int{499, 0, 170, 171, 350} {
+				var r journal.Record
+				if err := s.Read(offs[i], &r); err != nil || len(r.Payload) != i*3 || i > 0 && r.Payload[i] != byte(i) {
+					t.Fatalf("record %d: %d bytes, %v", i, len(r.Payload), err)
+				}
+			}
+			if err := s.Read(offs[3]+1, new(journal.Record)); err == nil {
+				t.Fatal("an offset within a record is read")
+			}
+		}
+		first := write(10)
+		check(first)
+		for seq := range uint64(3) {
+			write(20 + seq).Close()
+		}
+		check(first)
+		first.Close()
+		var read []int64
+		_, s, err := l.ReadSnapshot(func(_ *journal.Record, off int64) error { read = append(read, off); return nil })
+		if err != nil || !slices.Equal(read, offs) {
+			t.Fatalf("offsets %d, %v", len(read), err)
+		}
+		check(s)
+		s.Close()
+	})
+}
+
+// A reader with prefixes passes over what holds nothing for it, in memory and on disk, and finds the
+// rest.
+func TestAReaderPassesOverOtherTopics(t *testing.T) {
+	for name, cache := range map[string]int{"memory": 64 << 20, "disk": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 20000
+				l := open(t, bustest.NewDisk(1), journal.Options{CacheSize: cache, SegmentSize: 1 << 20})
+				defer l.Close()
+				for i := range n {
+					r := event(i)
+					r.Topic = fmt.Appendf(nil, "d/%d/cmd", i%5000)
+					if i%3 == 0 {
+						r = &journal.Record{Kind: 3, Source: []byte("somebody")}
+					}
+					if _, _, err := l.Append(r); err != nil {
+						t.Fatal(err)
+					}
+				}
+				_, c, err := l.Append(event(n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-c.Done()
+				all, topics := 0, 0
+				for want := 1; want < 5000; want += 97 {
+					r := l.Reader(1)
+					r.Prefixes = []journal.Prefix{journal.PrefixOf([]string{"d", fmt.Sprint(want)})}
+					read, found := 0, 0
+					var rec journal.Record
+					for {
+						ok, err := r.NextUntil(n, &rec)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if !ok {
+							break
+						}
+						read++
+						if string(rec.Topic) == fmt.Sprintf("d/%d/cmd", want) {
+							found++
+						}
+					}
+					expect := 0
+					for i := want; i < n; i += 5000 {
+						if i%3 != 0 {
+							expect++
+						}
+					}
+					if found != expect {
+						t.Errorf("topic %d: %d of %d events found", want, found, expect)
+					}
+					all, topics = all+read, topics+1
+					r.Release()
+				}
+				if all/topics > n*2/5 {
+					t.Errorf("%d of %d records read for a topic on average", all/topics, n)
+				}
+			})
+		})
+	}
 }

@@ -109,10 +109,14 @@ func (r *Reader) cached() bool {
 		g = t[i]
 	}
 	off := g.blocks[j].off
-	for recordSeq(g.buf[off:]) < r.next {
+	for recordSeq(g.buf[off:]) < r.next { // which is in the block, or behind those that it ends
 		off += recordLen(g.buf[off:])
 	}
-	r.mem = g.buf[off:]
+	end := len(g.buf)
+	if r.Prefixes != nil && j+1 < len(g.blocks) {
+		end = g.blocks[j+1].off // so that the next block is looked at before it is read
+	}
+	r.mem = g.buf[off:end]
 	if r.file != nil {
 		r.file.Close()
 		r.file, r.seg = nil, nil

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"sync/atomic"
 )
 
 // snapshots to keep: when the newest is damaged the one before still stands.
@@ -16,9 +17,64 @@ const keepSnapshots = 2
 
 func snapshotName(seq uint64) string { return fmt.Sprintf("%020d.snap", seq) }
 
-// WriteSnapshot makes the state as of seq durable: write calls emit for each record of it. Older
-// snapshots but one are removed. It returns the sequence from which the journal must be kept.
-func (l *Log) WriteSnapshot(seq uint64, write func(emit func(*Record) error) error) (floor uint64, err error) {
+// Snapshot is a snapshot that is open for reading single records of it. It stays readable when newer
+// ones have replaced it.
+type Snapshot struct {
+	name  string
+	f     File
+	users atomic.Int32
+}
+
+func (l *Log) openSnapshot(seq uint64) (*Snapshot, error) {
+	f, err := l.fs.Open(snapshotName(seq), false)
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshot{name: snapshotName(seq), f: f}
+	s.users.Store(1)
+	return s, nil
+}
+
+// Share returns s for one more user, who closes it.
+func (s *Snapshot) Share() *Snapshot {
+	s.users.Add(1)
+	return s
+}
+
+// Close ends a use; the file is closed with the last.
+func (s *Snapshot) Close() {
+	if s.users.Add(-1) == 0 {
+		s.f.Close() // read only: there is nothing to lose
+	}
+}
+
+// Read reads the record at an offset that WriteSnapshot or ReadSnapshot gave. The record's slices are
+// the caller's.
+func (s *Snapshot) Read(off int64, rec *Record) error {
+	b := make([]byte, 512)
+	n, err := s.f.ReadAt(b, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	b = b[:n]
+	size := recordLen(b)
+	if size > len(b) {
+		b = make([]byte, size)
+		if n, err = s.f.ReadAt(b, off); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		b = b[:n]
+	}
+	if err := decodeRecord(b, rec, size > 0 && size <= len(b)); err != nil {
+		return fmt.Errorf("%s at offset %d: %w", s.name, off, err)
+	}
+	return nil
+}
+
+// WriteSnapshot makes the state as of seq durable: write calls emit for each record of it, which returns
+// the record's offset. Older snapshots but one are removed. It returns the sequence from which the
+// journal must be kept, and the snapshot, to be closed.
+func (l *Log) WriteSnapshot(seq uint64, write func(emit func(*Record) (off int64, err error)) error) (floor uint64, snap *Snapshot, err error) {
 	err = writeFile(l.fs, snapshotName(seq), func(f File) error {
 		var (
 			off   int64
@@ -31,13 +87,14 @@ func (l *Log) WriteSnapshot(seq uint64, write func(emit func(*Record) error) err
 			buf = buf[:0]
 			return err
 		}
-		err := write(func(r *Record) error {
+		err := write(func(r *Record) (int64, error) {
+			at := off + int64(len(buf))
 			buf = appendRecord(buf, r)
 			count++
 			if len(buf) < 64<<10 {
-				return nil
+				return at, nil
 			}
-			return flush()
+			return at, flush()
 		})
 		if err != nil {
 			return err
@@ -48,16 +105,20 @@ func (l *Log) WriteSnapshot(seq uint64, write func(emit func(*Record) error) err
 		return flush()
 	})
 	if err != nil {
-		return 0, fmt.Errorf("snapshot: %w", err)
+		return 0, nil, fmt.Errorf("snapshot: %w", err)
+	}
+	if snap, err = l.openSnapshot(seq); err != nil {
+		return 0, nil, err
 	}
 	seqs := l.snapshots()
 	for len(seqs) > keepSnapshots {
 		if err := ignoreMissing(l.fs.Remove(snapshotName(seqs[0]))); err != nil {
-			return 0, err
+			snap.Close()
+			return 0, nil, err
 		}
 		seqs = seqs[1:]
 	}
-	return seqs[0] + 1, nil
+	return seqs[0] + 1, snap, nil
 }
 
 // snapshots lists the sequences of the snapshots, oldest first.
@@ -76,28 +137,33 @@ func (l *Log) snapshots() []uint64 {
 	return seqs
 }
 
-// ReadSnapshot calls read for each record of the newest snapshot that is whole, and returns its
-// sequence; 0 when there is none. It is an error when there is none but one that the system does not
-// let be read. A record is valid during the call.
-func (l *Log) ReadSnapshot(read func(*Record) error) (uint64, error) {
+// ReadSnapshot calls read for each record of the newest snapshot that is whole, with its offset, and
+// returns the snapshot's sequence and the snapshot, to be closed; 0 and nil when there is none. It is an
+// error when there is none but one that the system does not let be read. A record is valid during the
+// call.
+func (l *Log) ReadSnapshot(read func(r *Record, off int64) error) (uint64, *Snapshot, error) {
 	seqs := l.snapshots()
 	var unread error
 	for i := len(seqs) - 1; i >= 0; i-- {
 		name := snapshotName(seqs[i])
-		if err := l.eachRecord(name, func(*Record) error { return nil }); err != nil {
+		if err := l.eachRecord(name, func(*Record, int64) error { return nil }); err != nil {
 			if unreadable(err) {
 				unread = errors.Join(unread, err)
 			}
 			l.damaged(name, err.Error())
 			continue
 		}
-		return seqs[i], l.eachRecord(name, read)
+		if err := l.eachRecord(name, read); err != nil {
+			return 0, nil, err
+		}
+		snap, err := l.openSnapshot(seqs[i])
+		return seqs[i], snap, err
 	}
-	return 0, unread
+	return 0, nil, unread
 }
 
 // eachRecord reads a snapshot file; it is an error when a record is damaged or the trailer missing.
-func (l *Log) eachRecord(name string, read func(*Record) error) error {
+func (l *Log) eachRecord(name string, read func(*Record, int64) error) error {
 	f, err := l.fs.Open(name, false)
 	if err != nil {
 		return err
@@ -127,7 +193,7 @@ func (l *Log) eachRecord(name string, read func(*Record) error) error {
 			}
 			return nil
 		}
-		if err := read(&r); err != nil {
+		if err := read(&r, s.off); err != nil {
 			return err
 		}
 		count++

@@ -36,16 +36,18 @@ func (t *topicSet) add(topic []byte) {
 	t.set(h)
 }
 
-// bits are the two places of a hash.
-func bits(h uint64) (a, b uint64) {
-	h ^= h >> 29
+// hashBits are the two places of a hash.
+func hashBits(h uint64) (a, b uint64) {
+	h ^= h >> 30
 	h *= 0xbf58476d1ce4e5b9
-	h ^= h >> 32
+	h ^= h >> 27
+	h *= 0x94d049bb133111eb
+	h ^= h >> 31
 	return h % (64 * 64), (h >> 16) % (64 * 64)
 }
 
 func (t *topicSet) set(h uint64) {
-	a, b := bits(h)
+	a, b := hashBits(h)
 	t[a/64] |= 1 << (a % 64)
 	t[b/64] |= 1 << (b % 64)
 }
@@ -57,7 +59,7 @@ func (t *topicSet) mayHold(prefixes []Prefix) bool {
 		return true
 	}
 	for _, p := range prefixes {
-		a, b := bits(uint64(p))
+		a, b := hashBits(uint64(p))
 		if t[a/64]&(1<<(a%64)) != 0 && t[b/64]&(1<<(b%64)) != 0 {
 			return true
 		}

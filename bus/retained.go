@@ -1,0 +1,338 @@
+package bus
+
+// This file is the retained messages: the last value of each topic that has one [MQTT-3.3.1-5]. Values are
+// on disk, in the journal or in the newest snapshot; in memory is an index of their topics, about 50
+// bytes and the topic for each.
+//
+// The index is a list of blocks in the order of topics. A block is a few flat slices, so that a million
+// topics are some ten thousand objects to the garbage collector.
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/postbus/postbus/bus/internal/sched"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// PluginSource is how the source of a plugin's events begins.
+const PluginSource = "plugin:"
+
+// retainedBlock is how many topics a block holds before it is split.
+const retainedBlock = 128
+
+// inJournal as an offset says that the value is not in a snapshot, but in the journal.
+const inJournal = -1
+
+// retainedSet is the index, with the state that the bus announces of itself, which is in memory.
+type retainedSet struct {
+	mu        sched.RWMutex
+	blocks    []*topicBlock
+	count     int
+	bytes     int // of payloads
+	snapshot  *journal.Snapshot
+	announced map[string]*journal.Record
+}
+
+// topicBlock is up to retainedBlock topics in their order. Entry i ends at ends[i] of topics.
+type topicBlock struct {
+	topics []byte
+	ends   []uint32
+	values []retainedValue
+}
+
+// retainedValue says where a value is.
+type retainedValue struct {
+	seq    uint64
+	off    int64 // in the snapshot, or inJournal
+	size   uint32
+	plugin bool // its source is a plugin
+}
+
+// retainedEntry is one topic with its value's place.
+type retainedEntry struct {
+	topic string
+	retainedValue
+}
+
+func (b *topicBlock) topic(i int) []byte {
+	from := uint32(0)
+	if i > 0 {
+		from = b.ends[i-1]
+	}
+	return b.topics[from:b.ends[i]]
+}
+
+// find returns the first entry at or behind topic, and whether it is that topic.
+func (b *topicBlock) find(topic []byte) (int, bool) {
+	return sort.Find(len(b.ends), func(i int) int { return bytes.Compare(topic, b.topic(i)) })
+}
+
+func (b *topicBlock) insert(i int, topic []byte, v retainedValue) {
+	from := uint32(0)
+	if i > 0 {
+		from = b.ends[i-1]
+	}
+	b.topics = slices.Insert(b.topics, int(from), topic...)
+	b.ends = slices.Insert(b.ends, i, from)
+	for j := i; j < len(b.ends); j++ {
+		b.ends[j] += uint32(len(topic))
+	}
+	b.values = slices.Insert(b.values, i, v)
+}
+
+func (b *topicBlock) remove(i int) {
+	n := uint32(len(b.topic(i)))
+	b.topics = slices.Delete(b.topics, int(b.ends[i]-n), int(b.ends[i]))
+	b.ends = slices.Delete(b.ends, i, i+1)
+	for j := i; j < len(b.ends); j++ {
+		b.ends[j] -= n
+	}
+	b.values = slices.Delete(b.values, i, i+1)
+}
+
+// part copies entries from to to of the block, with some room to grow.
+func (b *topicBlock) part(from, to int) *topicBlock {
+	first := uint32(0)
+	if from > 0 {
+		first = b.ends[from-1]
+	}
+	n := to - from
+	topics := b.topics[first:b.ends[to-1]]
+	p := &topicBlock{topics: make([]byte, 0, len(topics)+len(topics)/4), ends: make([]uint32, 0, n+n/4), values: make([]retainedValue, 0, n+n/4)}
+	p.topics = append(p.topics, topics...)
+	for _, end := range b.ends[from:to] {
+		p.ends = append(p.ends, end-first)
+	}
+	p.values = append(p.values, b.values[from:to]...)
+	return p
+}
+
+// blockOf returns the block that holds topic, or would. The caller holds mu.
+func (t *retainedSet) blockOf(topic []byte) int {
+	i := sort.Search(len(t.blocks), func(i int) bool { return bytes.Compare(t.blocks[i].topic(0), topic) > 0 })
+	return max(i-1, 0)
+}
+
+// set notes the value of r's topic, or clears it when the payload is empty [MQTT-3.3.1-6]. off is where
+// the snapshot holds it, or inJournal.
+func (t *retainedSet) set(r *journal.Record, off int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := retainedValue{seq: r.Seq, off: off, size: uint32(len(r.Payload)), plugin: bytes.HasPrefix(r.Source, []byte(PluginSource))}
+	if len(t.blocks) == 0 {
+		if v.size == 0 {
+			return
+		}
+		first := &topicBlock{}
+		first.insert(0, r.Topic, v)
+		t.blocks, t.count, t.bytes = []*topicBlock{first}, 1, int(v.size)
+		return
+	}
+	at := t.blockOf(r.Topic)
+	b := t.blocks[at]
+	i, found := b.find(r.Topic)
+	switch {
+	case found && v.size == 0:
+		t.count--
+		t.bytes -= int(b.values[i].size)
+		b.remove(i)
+		if len(b.ends) == 0 {
+			t.blocks = slices.Delete(t.blocks, at, at+1)
+		}
+	case found:
+		t.bytes += int(v.size) - int(b.values[i].size)
+		b.values[i] = v
+	case v.size > 0:
+		t.count++
+		t.bytes += int(v.size)
+		b.insert(i, r.Topic, v)
+		if n := len(b.ends); n > retainedBlock {
+			half := n / 2
+			if at == len(t.blocks)-1 && i == n-1 { // topics come in their order: leave full blocks behind
+				half = n - 1
+			}
+			t.blocks[at] = b.part(0, half)
+			t.blocks = slices.Insert(t.blocks, at+1, b.part(half, n))
+		}
+	}
+}
+
+// announce sets a value that only memory holds.
+func (t *retainedSet) announce(r *journal.Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(r.Payload) == 0 {
+		delete(t.announced, string(r.Topic))
+		return
+	}
+	if t.announced == nil {
+		t.announced = map[string]*journal.Record{}
+	}
+	t.announced[string(r.Topic)] = cloneRecord(r)
+}
+
+// scanBatch is how many topics are looked at before others get the lock.
+const scanBatch = 1024
+
+// next lists up to n entries that match p, in the order of topics, behind the topic after; an empty one
+// begins. done: there are no more. A batch may be empty before that.
+func (t *retainedSet) next(p *pattern, after string, n int) (found []retainedEntry, last string, done bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	literal := p.literal()
+	from := max(after, literal)
+	if len(t.blocks) == 0 {
+		return nil, "", true
+	}
+	at := t.blockOf([]byte(from))
+	i, _ := t.blocks[at].find([]byte(from))
+	for looked := 0; ; i++ {
+		for at < len(t.blocks) && i >= len(t.blocks[at].ends) {
+			at, i = at+1, 0
+		}
+		if at == len(t.blocks) {
+			return found, "", true
+		}
+		topic := t.blocks[at].topic(i)
+		if after != "" && string(topic) == after {
+			continue
+		}
+		if !bytes.HasPrefix(topic, []byte(literal)) {
+			return found, "", true
+		}
+		if looked++; looked > scanBatch || len(found) == n {
+			return found, last, false
+		}
+		last = string(topic)
+		if p.match(topic) {
+			found = append(found, retainedEntry{last, t.blocks[at].values[i]})
+		}
+	}
+}
+
+// literal is how the topics that match begin: the levels before the first wildcard.
+func (p *pattern) literal() string {
+	levels := p.levels
+	if i := slices.Index(levels, "+"); i >= 0 {
+		levels = levels[:i]
+	}
+	return strings.Join(levels, "/")
+}
+
+// announcedThat lists announced values that match, in the order of topics.
+func (t *retainedSet) announcedThat(p *pattern) (found []*journal.Record) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for topic, r := range t.announced {
+		if p.match([]byte(topic)) {
+			found = append(found, r)
+		}
+	}
+	slices.SortFunc(found, func(a, b *journal.Record) int { return bytes.Compare(a.Topic, b.Topic) })
+	return found
+}
+
+// value finds the place of a topic's value, with the snapshot that an offset is for, to be closed.
+func (t *retainedSet) value(topic string) (v retainedValue, from *journal.Snapshot, ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if len(t.blocks) == 0 {
+		return v, nil, false
+	}
+	b := t.blocks[t.blockOf([]byte(topic))]
+	i, ok := b.find([]byte(topic))
+	if !ok {
+		return v, nil, false
+	}
+	if v = b.values[i]; v.off != inJournal {
+		from = t.snapshot.Share()
+	}
+	return v, from, true
+}
+
+// moved is a value that a new snapshot holds.
+type moved struct {
+	seq uint64
+	off int64
+}
+
+// moveTo makes values be read from a new snapshot, and lets the one before go.
+func (t *retainedSet) moveTo(s *journal.Snapshot, values []moved) {
+	slices.SortFunc(values, func(a, b moved) int { return cmp.Compare(a.seq, b.seq) })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, b := range t.blocks {
+		for i := range b.values {
+			v := &b.values[i]
+			if j, ok := slices.BinarySearchFunc(values, v.seq, func(m moved, seq uint64) int { return cmp.Compare(m.seq, seq) }); ok {
+				v.off = values[j].off
+			}
+		}
+	}
+	if t.snapshot != nil {
+		t.snapshot.Close()
+	}
+	t.snapshot = s
+}
+
+// close lets the snapshot go.
+func (t *retainedSet) close() {
+	if t.snapshot != nil {
+		t.snapshot.Close()
+	}
+}
+
+// readRetained reads the value that a topic has now into rec; false when it has none, or when the disk
+// does not give it.
+func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
+	for range 3 { // a value may be replaced, and a journal's segment removed, between two steps
+		v, snapshot, ok := b.retained.value(topic)
+		if !ok {
+			return false
+		}
+		var err error
+		if snapshot != nil {
+			err = snapshot.Read(v.off, rec)
+			snapshot.Close()
+			ok = err == nil && string(rec.Topic) == topic
+		} else {
+			r := b.log.Reader(v.seq)
+			ok, err = r.NextUntil(v.seq, rec)
+			if ok = ok && rec.Seq == v.seq; ok {
+				*rec = *cloneRecord(rec)
+			}
+			r.Release()
+		}
+		if ok {
+			return true
+		}
+		if err != nil {
+			b.logger.Error("retained message not readable", "topic", topic, "err", err)
+		}
+	}
+	return false
+}
+
+// eachRetained calls f for every retained message that matches, in the order of topics, until it returns
+// false. The record is f's to keep.
+func (b *Bus) eachRetained(p *pattern, f func(*journal.Record) bool) {
+	for _, r := range b.retained.announcedThat(p) {
+		if !f(r) {
+			return
+		}
+	}
+	for after, done := "", false; !done; {
+		var found []retainedEntry
+		found, after, done = b.retained.next(p, after, 64)
+		for _, e := range found {
+			rec := new(journal.Record)
+			if b.readRetained(e.topic, rec) && !f(rec) {
+				return
+			}
+		}
+	}
+}
