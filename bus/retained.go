@@ -254,6 +254,37 @@ func (t *retainedSet) value(topic string) (v retainedValue, from *journal.Snapsh
 	return v, from, true
 }
 
+// sources lists, in their order, the sequences up to at of values that are in the journal, and returns
+// the snapshot that holds the others, to be closed; nil when there is none.
+func (t *retainedSet) sources(at uint64) (seqs []uint64, s *journal.Snapshot) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, b := range t.blocks {
+		for i := range b.values {
+			if v := &b.values[i]; v.off == inJournal && v.seq <= at {
+				seqs = append(seqs, v.seq)
+			}
+		}
+	}
+	slices.Sort(seqs)
+	if t.snapshot != nil {
+		s = t.snapshot.Share()
+	}
+	return seqs, s
+}
+
+// holds reports whether r, at an offset of the snapshot, is its topic's value.
+func (t *retainedSet) holds(r *journal.Record, off int64) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if len(t.blocks) == 0 {
+		return false
+	}
+	b := t.blocks[t.blockOf(r.Topic)]
+	i, ok := b.find(r.Topic)
+	return ok && b.values[i].off == off && b.values[i].seq == r.Seq
+}
+
 // moved is a value that a new snapshot holds.
 type moved struct {
 	seq uint64

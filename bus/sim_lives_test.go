@@ -69,16 +69,23 @@ func (s *sim) crash() {
 	for _, c := range s.clients {
 		c.lostConnection()
 	}
+	s.ending = true
 	s.end(old)
+	s.ending = false
 	if what == "power cut" && s.options.Durability > 0 {
-		s.over = true // it may have taken anything; but the bus opens
+		s.over, s.later = true, nil // it may have taken anything; but the bus opens
 		s.open()
 		return
 	}
 	if !s.calm && s.chance(15) {
 		s.model.corrupt()
 	}
+	later := s.later
+	s.later = nil
 	s.open()
+	for _, check := range later {
+		check()
+	}
 	s.checkRetained()
 }
 

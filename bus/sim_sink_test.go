@@ -97,6 +97,11 @@ func (c *simClient) check() {
 			if !ok {
 				c.s.fail("nothing is delivered that no filter asked for: %s got %s", c.name, g.topic)
 			}
+		case c.s.ending && c.s.model.events[g.seq] == nil:
+			// It became durable with the crash, and the dead disk can't be read: the next life tells.
+			if x := c.sess; !g.retain && !strings.HasPrefix(g.topic, "w/") {
+				c.s.later = append(c.s.later, func() { x.own(k, g) })
+			}
 		case g.retain:
 			c.sess.retainedMessage(g)
 		case strings.HasPrefix(g.topic, "w/"):

@@ -117,6 +117,8 @@ type sim struct {
 	faults   bool      // the disk refused in this life, or may have
 	opened   time.Time // the bus, in this life
 	over     bool      // nothing more can be said
+	ending   bool      // the bus is being ended by a crash
+	later    []func()  // checks that need the journal as the next life finds it
 
 	mu     sync.Mutex
 	broken string

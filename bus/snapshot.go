@@ -198,26 +198,43 @@ func (b *Bus) state() ([]*journal.Record, error) {
 	return out, nil
 }
 
-// writeRetained emits the retained messages as of the sequence at. What was set or cleared since is in
-// the journal behind it, and not needed here.
+// writeRetained emits the retained messages as of the sequence at, and returns where they are now. A
+// value that was replaced or cleared since may be among them: the record that did it is in the journal
+// behind at, and every start replays it. Both halves are read in the order in which they lie on disk.
 func (b *Bus) writeRetained(at uint64, emit func(*journal.Record) (int64, error)) (values []moved, err error) {
-	everything := pattern{open: true, all: true}
-	for after, done := "", false; !done; {
-		var found []retainedEntry
-		found, after, done = b.retained.next(&everything, after, scanBatch)
-		for _, e := range found {
-			var rec journal.Record
-			if e.seq > at || !b.readRetained(e.topic, &rec) || rec.Seq > at {
-				continue
-			}
-			off, err := emit(&rec)
-			if err != nil {
+	seqs, old := b.retained.sources(at)
+	write := func(r *journal.Record) error {
+		off, err := emit(r)
+		values = append(values, moved{r.Seq, off})
+		return err
+	}
+	reader := b.log.Reader(0)
+	defer reader.Release()
+	var rec journal.Record
+	for _, seq := range seqs {
+		reader.SkipTo(seq)
+		switch ok, err := reader.NextUntil(seq, &rec); {
+		case err != nil:
+			return nil, err
+		case !ok || rec.Seq != seq:
+			b.logger.Error("a retained message is lost: its record in the journal is damaged", "seq", seq)
+		default:
+			if err := write(&rec); err != nil {
 				return nil, err
 			}
-			values = append(values, moved{rec.Seq, off})
 		}
 	}
-	return values, nil
+	if old == nil {
+		return values, nil
+	}
+	defer old.Close()
+	err = old.Each(func(r *journal.Record, off int64) error {
+		if !r.Kind.Event() || !b.retained.holds(r, off) {
+			return nil
+		}
+		return write(r)
+	})
+	return values, err
 }
 
 func (s *Session) store() (storedSession, bool) {

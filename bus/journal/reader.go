@@ -35,6 +35,27 @@ func (l *Log) Reader(seq uint64) *Reader { return &Reader{l: l, next: seq} }
 // Position is the sequence that Next looks for.
 func (r *Reader) Position() uint64 { return r.next }
 
+// SkipTo makes Next look for seq, which is not before Position: what lies between is not read, and not
+// counted as lost.
+func (r *Reader) SkipTo(seq uint64) {
+	if seq <= r.next {
+		return
+	}
+	r.next = seq
+	for len(r.mem) > 0 && recordSeq(r.mem) < seq {
+		r.mem = r.mem[recordLen(r.mem):]
+	}
+	if r.seg == nil || r.file == nil {
+		return
+	}
+	r.l.rd.RLock()
+	off := r.seg.seek(seq)
+	r.l.rd.RUnlock()
+	if off > r.scan.off+int64(len(r.scan.buf)) {
+		r.scan = scanner{f: r.file, off: off, end: r.scan.end, min: r.seg.base, back: r.scan.back}
+	}
+}
+
 // Lost returns how many sequences were found damaged since the last call, and forgets them.
 func (r *Reader) Lost() uint64 {
 	n := r.lost

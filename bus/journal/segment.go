@@ -129,6 +129,9 @@ func (s *segment) skip(seq, until uint64, prefixes []Prefix) (off int64, next ui
 	for ; i > 0 && i < len(s.index) && s.index[i].Seq <= until && !s.index[i-1].Topics.mayHold(prefixes); i++ {
 		off, next, ok = s.index[i].Off, s.index[i].Seq, true
 	}
+	if i > 0 && i == len(s.index) && s.sealed && s.last <= until && !s.index[i-1].Topics.mayHold(prefixes) {
+		off, next, ok = s.size, s.last+1, true
+	}
 	return off, next, ok
 }
 

@@ -71,6 +71,14 @@ func (s *Snapshot) Read(off int64, rec *Record) error {
 	return nil
 }
 
+// Each calls f for every record of the snapshot, with its offset. A record is valid during the call.
+func (s *Snapshot) Each(f func(r *Record, off int64) error) error {
+	if err := eachRecord(s.f, f); err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
 // WriteSnapshot makes the state as of seq durable: write calls emit for each record of it, which returns
 // the record's offset. Older snapshots but one are removed. It returns the sequence from which the
 // journal must be kept, and the snapshot, to be closed.
@@ -146,14 +154,14 @@ func (l *Log) ReadSnapshot(read func(r *Record, off int64) error) (uint64, *Snap
 	var unread error
 	for i := len(seqs) - 1; i >= 0; i-- {
 		name := snapshotName(seqs[i])
-		if err := l.eachRecord(name, func(*Record, int64) error { return nil }); err != nil {
+		if err := l.eachRecordOf(name, func(*Record, int64) error { return nil }); err != nil {
 			if unreadable(err) {
 				unread = errors.Join(unread, err)
 			}
 			l.damaged(name, err.Error())
 			continue
 		}
-		if err := l.eachRecord(name, read); err != nil {
+		if err := l.eachRecordOf(name, read); err != nil {
 			return 0, nil, err
 		}
 		snap, err := l.openSnapshot(seqs[i])
@@ -163,17 +171,22 @@ func (l *Log) ReadSnapshot(read func(r *Record, off int64) error) (uint64, *Snap
 }
 
 // eachRecord reads a snapshot file; it is an error when a record is damaged or the trailer missing.
-func (l *Log) eachRecord(name string, read func(*Record, int64) error) error {
+func (l *Log) eachRecordOf(name string, read func(*Record, int64) error) error {
 	f, err := l.fs.Open(name, false)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	return eachRecord(f, read)
+}
+
+func eachRecord(f File, read func(*Record, int64) error) error {
 	size, err := f.Size()
 	if err != nil {
 		return err
 	}
 	s := &scanner{f: f, end: size}
+	defer func() { giveChunk(s.back) }()
 	var count uint32
 	for {
 		_, n, err := s.item()
