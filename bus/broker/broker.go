@@ -73,8 +73,10 @@ func (everybody) MaySubscribe(string) bool { return true }
 func (everybody) MayRead(string) bool      { return true }
 
 const (
-	receiveMaximum    = 1024 // unacknowledged publishes of one MQTT 5 client
-	topicAliasMaximum = 64   // aliases of one connection, in each direction
+	// Clients burst past a lower Receive Maximum, MQTT.js among them. 65,535 is as many as there are packet
+	// identifiers, so no client can exceed it. What bounds memory is backpressure: see input.go.
+	receiveMaximum    = 65_535
+	topicAliasMaximum = 64 // aliases of one connection, in each direction
 	connectTimeout    = 10 * time.Second
 	connectSize       = 64 << 10 // bytes of the largest CONNECT taken
 	closeTimeout      = 5 * time.Second

@@ -374,7 +374,7 @@ func TestPaho5(t *testing.T) {
 	if ack.SessionPresent {
 		t.Error("a new session is present")
 	}
-	if m := ack.Properties.ReceiveMaximum; m == nil || *m != 1024 {
+	if m := ack.Properties.ReceiveMaximum; m == nil || *m != 65535 {
 		t.Errorf("Receive Maximum %v in CONNACK", m)
 	}
 	p.filter(t, first, "t", 1)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
-	"github.com/postbus/postbus/bus/journal"
 )
 
 // conn is one client's connection.
@@ -36,11 +35,10 @@ type conn struct {
 	connect   frame.Connect
 	pub       frame.Publish
 	aliases   map[uint16]string
-	received  map[uint16]*journal.Commit // QoS 2 publishes that wait for PUBREL
-	receiving int                        // of them, those that this connection brought
-	acked     bool                       // since the session was kicked last
-	flood     int                        // events of QoS 0 since the last wait
-	goodbye   bool                       // DISCONNECT without will came
+	received  *idSet // QoS 2 publishes that wait for PUBREL; see restore
+	acked     bool   // since the session was kicked last
+	flood     int    // events of QoS 0 since the last wait
+	goodbye   bool   // DISCONNECT without will came
 	deadline  time.Time
 	keepAlive time.Duration
 	rate      bucket
@@ -63,10 +61,11 @@ type conn struct {
 	subackReason  string
 	unsubscribed  []byte // reason codes of the UNSUBSCRIBE that mochi is processing
 
+	exactly atomic.Int32 // QoS 2 deliveries in flight: the length of phases
+
 	mu       sync.Mutex
 	out      []byte
 	marks    []mark
-	acks     int // acknowledgements behind marks
 	flushing bool
 	welcomed bool          // CONNACK is queued: before it there is no DISCONNECT [MQTT-3.14.0-1]
 	ending   bool          // nothing more is queued; what is there goes out and the socket closes
@@ -78,7 +77,8 @@ type conn struct {
 	drained  chan struct{} // closed when there is room again; nil when nobody waits
 	failed   error
 	outAlias map[string]uint16
-	expires  *time.Timer // ends the connection with the token that it came by; nil: there is none
+	phases   map[uint16]phase // of QoS 2 deliveries in flight
+	expires  *time.Timer      // ends the connection with the token that it came by; nil: there is none
 	once     sync.Once
 }
 

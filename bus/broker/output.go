@@ -18,7 +18,6 @@ import (
 type mark struct {
 	from   int
 	commit *journal.Commit
-	acks   int
 }
 
 // Write implements net.Conn for what mochi sends. It keeps its place behind what is queued.
@@ -65,10 +64,6 @@ func (c *conn) acknowledge(typ byte, id uint16, code byte, commit *journal.Commi
 	if commit != nil {
 		if n := len(c.marks); n == 0 || c.marks[n-1].commit != commit {
 			c.marks = append(c.marks, mark{from: len(c.out), commit: commit})
-		}
-		if typ == frame.TypePuback { // a QoS 2 publish is in received until PUBREL
-			c.marks[len(c.marks)-1].acks++
-			c.acks++
 		}
 	}
 	c.out = frame.AppendAck(c.out, c.version, typ, id, code)
@@ -217,7 +212,6 @@ func (c *conn) durable() (int, *journal.Commit) {
 			_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 			return len(c.out), nil
 		}
-		c.acks -= m.acks
 		c.marks = c.marks[1:]
 	}
 	c.marks = nil

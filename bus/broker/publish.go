@@ -55,22 +55,18 @@ func (c *conn) publish(packet []byte) error {
 	}
 	if p.QoS == 2 {
 		c.restore()
-		if commit, again := c.received[p.PacketID]; again { // [MQTT-4.3.3-10]
-			c.answer(p, frame.CodeSuccess, commit)
+		if c.received.has(p.PacketID) { // [MQTT-4.3.3-10]
+			c.answer(p, frame.CodeSuccess, nil) // behind the first PUBREC, and so behind its commit
 			return nil
 		}
 		r.ID = p.PacketID
-	}
-	if c.version == frame.V5 && c.unacknowledged() >= receiveMaximum {
-		return &frame.Error{Code: frame.CodeReceiveMaxExceeded, Reason: "more publishes in flight than Receive Maximum allows", Statement: "MQTT-3.3.4-9"}
 	}
 	commit, err := c.k.bus.Append(&r)
 	if err != nil {
 		return c.noSpace(p, err)
 	}
 	if p.QoS == 2 {
-		c.received[p.PacketID] = commit
-		c.receiving++
+		c.received.add(p.PacketID)
 	}
 	c.answer(p, frame.CodeSuccess, commit)
 	return nil
@@ -93,23 +89,15 @@ func ackType(p *frame.Publish) byte {
 	return frame.TypePuback
 }
 
-// unacknowledged counts the publishes of this connection that take part of Receive Maximum: those of
-// QoS 1 until PUBACK, those of QoS 2 until PUBCOMP.
-func (c *conn) unacknowledged() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.acks + c.receiving
-}
-
 // restore loads what an earlier connection of the session had received at QoS 2, once.
 func (c *conn) restore() {
 	if c.restored {
 		return
 	}
 	c.restored = true
-	c.received = map[uint16]*journal.Commit{}
+	c.received = new(idSet)
 	for _, id := range c.session.Received() {
-		c.received[id] = nil
+		c.received.add(id)
 	}
 }
 
@@ -157,7 +145,7 @@ func (c *conn) forbidden(p *frame.Publish, topic string) error {
 	}
 	if p.QoS == 2 {
 		c.restore()
-		c.received[p.PacketID] = nil
+		c.received.add(p.PacketID)
 	}
 	c.answer(p, frame.CodeSuccess, nil)
 	return nil
@@ -177,46 +165,6 @@ func (c *conn) noSpace(p *frame.Publish, err error) error {
 		return nil
 	}
 	return &frame.Error{Code: code, Reason: reason}
-}
-
-// acknowledged takes the client's half of a delivery, or the release of its own publish.
-func (c *conn) acknowledged(packet []byte) error {
-	a, ferr := frame.ParseAck(packet, c.version)
-	if ferr != nil {
-		return ferr
-	}
-	switch a.Type {
-	case frame.TypePuback, frame.TypePubcomp:
-		if c.session.Ack(a.PacketID) {
-			c.acked = true
-		}
-	case frame.TypePubrec:
-		switch {
-		case a.Reason >= frame.CodeUnspecified: // [MQTT-4.3.3-4]
-			c.acked = c.session.Ack(a.PacketID) || c.acked
-		case c.session.Receive(a.PacketID):
-			c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodeSuccess, nil)
-		default:
-			c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodePacketIDNotFound, nil)
-		}
-	case frame.TypePubrel:
-		c.restore()
-		event, known := c.received[a.PacketID]
-		if !known {
-			c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodePacketIDNotFound, nil)
-			return nil
-		}
-		commit, err := c.session.Release(a.PacketID)
-		if err != nil {
-			return &frame.Error{Code: frame.CodeUnspecified, Reason: err.Error()}
-		}
-		delete(c.received, a.PacketID)
-		if event != nil {
-			c.receiving--
-		}
-		c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodeSuccess, commit)
-	}
-	return nil
 }
 
 // kick lets the session go on when the input at hand has been processed: one go for many acknowledgements.
@@ -256,6 +204,9 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	}
 	c.queueBuffer()
 	c.out = frame.AppendPublish(c.out, c.version, &o)
+	if d.QoS == 2 {
+		c.setPhaseLocked(d.ID, awaitsPubrec)
+	}
 	c.k.count.messagesOut.Add(1)
 	c.startFlush()
 	return bus.Sent
@@ -321,6 +272,7 @@ func (c *conn) Release(id uint16) bool {
 	}
 	c.queueBuffer()
 	c.out = frame.AppendAck(c.out, c.version, frame.TypePubrel, id, frame.CodeSuccess)
+	c.setPhaseLocked(id, awaitsPubcomp)
 	c.startFlush()
 	return true
 }
