@@ -56,6 +56,7 @@ type conn struct {
 	expiry        uint32
 	goodbyeExpiry bool
 	identity      atomic.Pointer[Identity]
+	bridge        atomic.Bool  // the client is another broker; see bridge.go
 	filters       []bus.Filter // of the SUBSCRIBE that mochi is processing
 	sinceErr      error        // what is wrong with its user property since
 	subackReason  string

@@ -4,6 +4,7 @@ package broker
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -39,7 +40,9 @@ func (c *conn) open(p []byte, body int) error {
 		return ferr
 	}
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect, Remaining: len(p) - body}, ProtocolVersion: version}
-	if err := pk.ConnectDecode(append([]byte(nil), p[body:]...)); err != nil {
+	b := append([]byte(nil), p[body:]...)
+	b[2+int(binary.BigEndian.Uint16(b))] = version // without the bit that makes it a bridge's
+	if err := pk.ConnectDecode(b); err != nil {
 		return &frame.Error{Code: frame.CodeMalformed, Reason: err.Error()}
 	}
 	// Wills are the bus's, and mochi refuses what MQTT allows: a will without payload, an empty password.
@@ -102,10 +105,12 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 	if err != nil {
 		return frame.CodeBadUserOrPassword, err
 	}
+	b, _ := identity.(Bridge)
+	c.bridge.Store(c.connect.Bridge || b != nil && b.Bridge())
 	so := bus.SessionOptions{Name: c.id, User: c.user, Clean: c.connect.CleanStart}
 	if w := c.connect.Will; w != nil {
 		topic := string(w.Topic)
-		if reserved(topic) || !identity.MayPublish(topic) {
+		if !c.mayPublish(identity, topic, w.Payload) {
 			return frame.CodeNotAuthorized, fmt.Errorf("it may not publish its will to %s", topic)
 		}
 		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: w.Props}
@@ -154,6 +159,12 @@ func (k *Broker) identify(c *conn, password string) (Identity, error) {
 			if user, c.until = l.Login(); user != c.user { // Reauthorize may read it by now, but it is the same by now
 				c.user = user
 			}
+		}
+		if asked != "" && c.user == "" {
+			k.nameless.Do(func() {
+				k.log.Warn("client presented a user name, but there are no users: it has the rights of anonymous; reported once",
+					"client", c.id, "user", asked, "remote", c.remote)
+			})
 		}
 		c.identity.Store(&identity)
 		if k.judged.Load() == before {

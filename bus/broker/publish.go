@@ -32,7 +32,7 @@ func (c *conn) publish(packet []byte) error {
 	c.rate.take(o.PublishRate)
 	// The topic lives as long as the packet: nothing below keeps it.
 	topic := unsafe.String(unsafe.SliceData(p.Topic), len(p.Topic))
-	if p.Topic[0] == '$' && reserved(topic) || !(*c.identity.Load()).MayPublish(topic) {
+	if !c.mayPublish(*c.identity.Load(), topic, p.Payload) {
 		return c.forbidden(p, topic)
 	}
 	r := journal.Record{Kind: journal.KindEvent, Flags: p.QoS, Expiry: journal.NoExpiry,
@@ -128,6 +128,14 @@ func reserved(topic string) bool {
 		}
 	}
 	return false
+}
+
+// mayPublish is the one rule about topics, for publishes and for wills.
+func (c *conn) mayPublish(id Identity, topic string, payload []byte) bool {
+	if topic[0] == '$' && reserved(topic) {
+		return c.ownState(topic, payload)
+	}
+	return id.MayPublish(topic)
 }
 
 // forbidden answers a publish that the client may not make. MQTT 3 has no word for it: the event is
