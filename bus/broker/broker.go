@@ -108,7 +108,7 @@ type Broker struct {
 
 	nameless sync.Once     // a user name where there are no users was reported
 	judged   atomic.Uint64 // how often Reauthorize was called
-	crowded  atomic.Int32  // connections that cannot take QoS 0 as fast as it comes
+	crowd    crowd         // connections that cannot take QoS 0 as fast as it comes
 }
 
 // New makes a broker for b. Open starts it.

@@ -185,7 +185,7 @@ func (c *conn) isEnding() bool {
 func (c *conn) fill(need int) error {
 	c.kick()
 	c.backpressure()
-	c.yield()
+	c.flood.begin()
 	for c.w-c.r < need {
 		c.makeRoom()
 		c.extendDeadline()

@@ -117,7 +117,7 @@ func (c *conn) flush() {
 			ending := c.ending
 			c.flushing = false
 			c.dead = ending
-			c.watch(c.k.o.Load().OutputBuffer)
+			c.watchLocked(c.k.o.Load().OutputBuffer)
 			c.wakeReader()
 			c.mu.Unlock()
 			giveBuffer(spare)
@@ -152,43 +152,8 @@ func (c *conn) flush() {
 			c.abort()
 			continue
 		}
-		c.room()
+		c.room(wrote)
 	}
-}
-
-// A flood of QoS 0 waits for subscribers that take what they are sent but not as fast: without that,
-// events would be dropped that a moment later would have had room. Who sends less than floodEvents at a
-// time never waits, a consumer that has taken nothing for stuckAfter makes nobody wait, and no wait is
-// longer than maxYield.
-const (
-	stuckAfter  = 100 * time.Millisecond
-	maxYield    = 5 * time.Millisecond
-	floodEvents = 64
-)
-
-// watch counts the connection among the crowded ones while its buffer is half full and it is not stuck.
-// The caller holds mu.
-func (c *conn) watch(limit int) {
-	crowded := len(c.out) > limit/2 && !c.dead && (len(c.out) < limit || time.Since(c.wrote) < stuckAfter)
-	if crowded == c.crowded {
-		return
-	}
-	c.crowded = crowded
-	if crowded {
-		c.k.crowded.Add(1)
-	} else {
-		c.k.crowded.Add(-1)
-	}
-}
-
-// yield is the wait, before more is read.
-func (c *conn) yield() {
-	if c.flood > floodEvents {
-		for start := time.Now(); c.k.crowded.Load() > 0 && time.Since(start) < maxYield; {
-			time.Sleep(maxYield / 10)
-		}
-	}
-	c.flood = 0
 }
 
 // durable returns how many bytes of the buffer may go out now, and the commit that the next wait for.
@@ -242,7 +207,7 @@ func (c *conn) abort() {
 	c.mu.Lock()
 	c.ending, c.dead = true, true
 	c.out, c.marks = nil, nil
-	c.watch(0)
+	c.watchLocked(0)
 	c.wakeReader()
 	c.mu.Unlock()
 	c.raw.Close()
@@ -285,12 +250,12 @@ func (c *conn) linger() {
 	c.raw.Close()
 }
 
-// room tells those who wait that the buffer has space again.
-func (c *conn) room() {
+// room tells those who wait that the socket has taken bytes, and that the buffer has space again.
+func (c *conn) room(wrote int) {
 	limit := c.k.o.Load().OutputBuffer
 	c.mu.Lock()
-	c.wrote = time.Now()
-	c.watch(limit)
+	c.occupancy.taken += wrote
+	c.watchLocked(limit)
 	kick := c.wantRoom && !c.hold && len(c.out) < limit/2
 	if kick {
 		c.wantRoom = false

@@ -45,7 +45,7 @@ func (c *conn) publish(packet []byte) error {
 	}
 	c.k.count.messagesIn.Add(1)
 	if p.QoS == 0 {
-		c.flood++
+		c.yield(len(packet))
 		if !p.Retain {
 			c.k.bus.PublishNow(&r)
 		} else if _, err := c.k.bus.Append(&r); err != nil {
@@ -196,7 +196,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	}
 	limit := c.k.o.Load().OutputBuffer
 	if d.QoS == 0 {
-		c.watch(limit)
+		c.crowdLocked(limit)
 	}
 	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Owed) {
 		c.wantRoom = true
