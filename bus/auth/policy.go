@@ -31,6 +31,7 @@ type User struct {
 	Name     string // not empty, unique
 	Password string // PHC string as from Hash
 	Rules    Rules
+	Bridge   bool // the user is another broker
 }
 
 // Options is what a policy is made of. The zero Options let nobody in.
@@ -81,7 +82,7 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 			errs = append(errs, fmt.Errorf("user %q: a name must be unique and not empty", u.Name))
 			continue
 		}
-		id.print = fingerprint(u.Password)
+		id.print, id.bridge = fingerprint(u.Password), u.Bridge
 		p.users[u.Name] = account{id: id, hash: u.Password, phc: h}
 		if i == 0 {
 			// Users made with other costs are all made with the same, as a rule.

@@ -94,6 +94,7 @@ type Broker struct {
 	log     *slog.Logger
 	server  *mqtt.Server
 	started time.Time
+	origin  string // this bus, as the origin of events
 
 	mu      sync.Mutex
 	owners  map[string]*conn // by client identifier
@@ -115,7 +116,7 @@ type Broker struct {
 func New(b *bus.Bus, o Options) *Broker {
 	o.defaults()
 	k := &Broker{bus: b, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{},
-		stop: make(chan struct{}), started: time.Now()}
+		stop: make(chan struct{}), started: time.Now(), origin: originOf(b)}
 	k.o.Store(&o)
 	return k
 }

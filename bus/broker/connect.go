@@ -5,7 +5,6 @@ package broker
 import (
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -105,15 +104,15 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 	if err != nil {
 		return frame.CodeBadUserOrPassword, err
 	}
-	b, _ := identity.(Bridge)
-	c.bridge.Store(c.connect.Bridge || b != nil && b.Bridge())
+	c.bridge.Store(c.connect.Bridge)
 	so := bus.SessionOptions{Name: c.id, User: c.user, Clean: c.connect.CleanStart}
 	if w := c.connect.Will; w != nil {
 		topic := string(w.Topic)
 		if !c.mayPublish(identity, topic, w.Payload) {
 			return frame.CodeNotAuthorized, fmt.Errorf("it may not publish its will to %s", topic)
 		}
-		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: w.Props}
+		props, _, _ := c.way(w.Props) // a will begins its way
+		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: props}
 		if w.HasExpiry {
 			so.Will.Expiry = max(1, w.Expiry)
 		}
@@ -188,10 +187,17 @@ func (c *conn) connack() *packets.Properties {
 	if asked := time.Duration(c.connect.KeepAlive) * time.Second; c.keepAlive != asked {
 		p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true // [MQTT-3.1.2-21]
 	}
-	fits := c.connect.MaximumPacketSize == 0 || c.connect.MaximumPacketSize >= 256 // [MQTT-3.2.2-20]
-	if fits && slices.ContainsFunc(c.client.Properties.Props.User, func(u packets.UserProperty) bool { return u.Key == userMeta }) {
-		epoch := c.k.bus.Epoch()
-		p.User = []packets.UserProperty{{Key: "seq", Val: strconv.FormatUint(c.k.bus.Last(), 10)}, {Key: "epoch", Val: hex.EncodeToString(epoch[:])}}
+	asks := func(key string) bool {
+		return slices.ContainsFunc(c.client.Properties.Props.User, func(u packets.UserProperty) bool { return u.Key == key })
+	}
+	if fits := c.connect.MaximumPacketSize == 0 || c.connect.MaximumPacketSize >= 256; !fits { // [MQTT-3.2.2-20]
+		return p
+	}
+	if asks(userMeta) {
+		p.User = append(p.User, packets.UserProperty{Key: "seq", Val: strconv.FormatUint(c.k.bus.Last(), 10)}, packets.UserProperty{Key: "epoch", Val: c.k.origin})
+	}
+	if asks(askBridge) {
+		p.User = append(p.User, packets.UserProperty{Key: askBridge, Val: strconv.FormatBool(c.believed())})
 	}
 	return p
 }

@@ -35,7 +35,15 @@ func (c *conn) publish(packet []byte) error {
 	if !c.mayPublish(*c.identity.Load(), topic, p.Payload) {
 		return c.forbidden(p, topic)
 	}
-	r := journal.Record{Kind: journal.KindEvent, Flags: p.QoS, Expiry: journal.NoExpiry,
+	var hops byte
+	if len(p.Props) > 0 {
+		var ours bool
+		if p.Props, hops, ours = c.way(p.Props); ours {
+			c.k.log.Debug("event came back through bridges", "client", c.id, "topic", topic)
+			return c.ignore(p)
+		}
+	}
+	r := journal.Record{Kind: journal.KindEvent, Flags: p.QoS | hops<<bus.HopsShift, Expiry: journal.NoExpiry,
 		Source: c.idBytes, Topic: p.Topic, Props: p.Props, Payload: p.Payload}
 	if p.Retain {
 		r.Flags |= 0x04
@@ -148,6 +156,11 @@ func (c *conn) forbidden(p *frame.Publish, topic string) error {
 		return nil
 	}
 	c.k.bus.ReportLoss(c.id, "publish not allowed", 1) // MQTT has no word for it here
+	return c.ignore(p)
+}
+
+// ignore acknowledges a publish that nothing comes of.
+func (c *conn) ignore(p *frame.Publish) error {
 	if p.QoS == 0 {
 		return nil
 	}
@@ -226,6 +239,9 @@ func (c *conn) enrich(o *frame.Out, d *bus.Delivery) {
 	if e.Expiry != journal.NoExpiry { // [MQTT-3.3.2-6]
 		gone := max(0, time.Now().UnixNano()-e.Time) / int64(time.Second)
 		o.HasExpiry, o.Expiry = true, uint32(max(0, int64(e.Expiry)-gone))
+	}
+	if c.believed() {
+		c.tellWay(o, e)
 	}
 	if d.Gap > 0 {
 		o.User = append(o.User, frame.UserProp{Key: "gap", Value: strconv.FormatUint(d.Gap, 10)})

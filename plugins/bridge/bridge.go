@@ -26,8 +26,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // Passthrough says that the events of a file without `publish` are published as they are: topic, payload, qos and retain.
@@ -49,6 +47,7 @@ type Env interface {
 	Degraded(err error)
 	Lost(n int, reason string)
 	Source() string // the name by which the bus knows this plugin's events
+	Origin() string // the name of this bus among buses
 	Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error
 }
 
@@ -63,6 +62,7 @@ type Source struct {
 	first, longest, steady time.Duration // between attempts; how long a connection has to last to count as good
 	subscribed             bool          // by this source, in the session that the remote holds
 	told                   string        // what Degraded was told last
+	noticed                string        // what notice said last
 }
 
 // New makes a source; it connects to nothing yet.
@@ -133,13 +133,15 @@ type postError struct{ error }
 
 // once connects and stays connected. The error, never nil, says how it ended.
 func (s *Source) once(ctx context.Context, post Post) error {
-	c, present, err := s.link.connect(ctx, s.o.Clean)
+	c, err := s.link.connect(ctx, s.o.Clean)
 	if err != nil {
 		return err
 	}
 	defer c.end()
 	stop := context.AfterFunc(ctx, func() { c.fail(ctx.Err()) })
 	defer stop()
+	present := c.welcome.present
+	s.notice(c)
 	if s.subscribed && !present && !s.o.Clean {
 		s.env.Log().Warn("the remote has forgotten our session; messages may have been missed", "remote", s.link.name)
 	}
@@ -148,28 +150,63 @@ func (s *Source) once(ctx context.Context, post Post) error {
 		filters = nil // still there; asking again would bring the retained messages again
 	}
 	if len(filters) > 0 {
-		c.send(subscribePacket(filters), nil)
+		c.send(&packet{kind: subscribe, id: subscribeID, rules: filters}, nil)
 	} else {
 		s.tell(nil)
 	}
-	s.window.attach(c, s.remember)
+	s.window.attach(c, c.welcome.inflight, func(m *message) *message { return s.fit(c, m) })
 	defer s.window.detach()
-	return c.read(s.o.KeepAlive, func(p packets.ControlPacket) error {
-		switch p := p.(type) {
-		case *packets.PublishPacket:
+	return c.read(func(p *packet) error {
+		switch p.kind {
+		case publish:
 			return s.in(ctx, c, p, post)
-		case *packets.PubackPacket:
-			s.window.acked(p.MessageID)
-		case *packets.PubrelPacket:
-			c.send(pubcomp(p.MessageID), nil)
-		case *packets.SubackPacket:
-			s.granted(filters, p.ReturnCodes)
-		case *packets.PingrespPacket, *packets.UnsubackPacket:
+		case puback:
+			return s.acked(p)
+		case pubrel:
+			c.send(&packet{kind: pubcomp, id: p.id}, nil)
+		case suback:
+			s.granted(filters, p.codes)
+		case disconnect:
+			return &reason{"it ended the connection", p.code, p.text}
+		case pingresp, unsuback:
 		default:
-			return fmt.Errorf("it sent a %T, which makes no sense", p)
+			return fmt.Errorf("it sent %s, which makes no sense", kindNames[p.kind])
 		}
 		return nil
 	}, func(topic string) { s.env.Lost(1, "a message of the remote larger than 16 MiB") })
+}
+
+// acked takes note of an acknowledgement. One that says no ends the connection, and the event is sent again on the next one, unless it would be
+// refused again.
+func (s *Source) acked(p *packet) error {
+	if p.code >= 0x80 {
+		no := &reason{"it refused an event", p.code, p.text}
+		if !final(p.code) {
+			return no
+		}
+		s.env.Lost(1, no.Error())
+	}
+	s.window.acked(p.id)
+	return nil
+}
+
+// notice says what is lost on this connection, whenever that has changed.
+func (s *Source) notice(c *conn) {
+	var lost string
+	switch {
+	case !c.five():
+		lost = "the remote does not speak MQTT 5: properties and expiry stay here, and a ring of bridges through it does not end"
+	case c.welcome.believes == "false":
+		lost = "the remote does not know our user as a bridge, so a ring of bridges through it does not end; set bridge: true in its users"
+	case c.welcome.qos == 0 && len(s.o.Out) > 0:
+		lost = "the remote takes only QoS 0: an event counts as delivered when it is sent"
+	case !c.welcome.retain && len(s.o.Out) > 0:
+		lost = "the remote keeps no retained messages"
+	}
+	if lost != s.noticed && lost != "" {
+		s.env.Log().Warn(lost, "remote", s.link.name)
+	}
+	s.noticed = lost
 }
 
 // granted takes note of what the remote lets us have.
