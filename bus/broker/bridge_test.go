@@ -4,6 +4,7 @@ package broker_test
 // tell what they are, and a stock Mosquitto that bridges to us in both directions.
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -71,6 +72,98 @@ func TestABridgesState(t *testing.T) {
 			a< PUBACK 2
 			b< PUBLISH t/live z q1 id=$y`},
 	})
+}
+
+// identity may do everything, and may be a bridge.
+type identity struct{ bridge bool }
+
+func (identity) MayPublish(string) bool   { return true }
+func (identity) MaySubscribe(string) bool { return true }
+func (identity) MayRead(string) bool      { return true }
+func (i identity) Bridge() bool           { return i.bridge }
+
+// linked takes the user link for a bridge.
+func linked(user, _ string, _, _ bool) (broker.Identity, error) { return identity{user == "link"}, nil }
+
+func TestAnEventsWay(t *testing.T) {
+	o := broker.Options{Authenticate: linked}
+	runScripts(t, only5, []script{
+		{statement: "postbus", options: o, says: "what a bridge says of an event's way is believed, and told to bridges", text: `
+			s full
+			s> SUBSCRIBE 1 t,1
+			s< SUBACK 1 01
+			far full username=link
+			far> SUBSCRIBE 1 t,1
+			far< SUBACK 1 01
+			b full username=link
+			b> PUBLISH t x q1 id=1 user=postbus-hops:3 user=a:1 user=postbus-origin:elsewhere content=text
+			b< PUBACK 1
+			s< PUBLISH t x q1 id=$x user=a:1 user=postbus-origin:elsewhere content=text
+			far< PUBLISH t x q1 id=$x user=a:1 user=postbus-origin:elsewhere content=text user=postbus-hops:3`},
+		{statement: "postbus", options: o, says: "what others say of it is removed", text: `
+			s full
+			s> SUBSCRIBE 1 t,1
+			s< SUBACK 1 01
+			far full username=link
+			far> SUBSCRIBE 1 t,1
+			far< SUBACK 1 01
+			b full
+			b> PUBLISH t x q1 id=1 user=postbus-hops:3 user=a:1 user=postbus-origin:elsewhere
+			b< PUBACK 1
+			s< PUBLISH t x q1 id=$x user=a:1
+			far< PUBLISH t x q1 id=$x user=a:1 user=postbus-origin:*`},
+		{statement: "postbus", options: o, says: "the same goes for wills", text: `
+			s full
+			s> SUBSCRIBE 1 t,1
+			s< SUBACK 1 01
+			b full will=t:gone wq=1 w-user=postbus-origin:elsewhere w-content=text
+			b drop
+			s< PUBLISH t gone q1 id=$x content=text`},
+		{statement: "postbus", options: o, says: "a number of hops that is none, and one that is too large", text: `
+			far full username=link
+			far> SUBSCRIBE 1 t,1
+			far< SUBACK 1 01
+			b full username=link
+			b> PUBLISH t x q1 id=1 user=postbus-hops:many
+			b< PUBACK 1
+			far< PUBLISH t x q1 id=$x user=postbus-origin:*
+			b> PUBLISH t x q1 id=2 user=postbus-hops:4000000000
+			b< PUBACK 2
+			far< PUBLISH t x q1 id=$y user=postbus-hops:31 user=postbus-origin:*`},
+		{statement: "postbus", options: o, says: "a bridge that asks is told whether it is believed", text: `
+			a> CONNECT username=link user=postbus-bridge:1
+			a< CONNACK 00 user=postbus-bridge:true
+			b> CONNECT user=postbus-bridge:1
+			b< CONNACK 00 user=postbus-bridge:false
+			c> CONNECT
+			c< CONNACK 00 !user`},
+	})
+}
+
+// TestAnEventThatComesBack is an event with this bus as its origin: it is acknowledged, and nothing comes of it.
+func TestAnEventThatComesBack(t *testing.T) {
+	t.Parallel()
+	addr, b := start(t, t.TempDir(), bus.Options{}, broker.Options{Authenticate: linked})
+	epoch := b.Epoch()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	w := &wire{Conn: c, r: bufio.NewReader(c), version: v5}
+	for _, line := range []string{"CONNECT username=link", "SUBSCRIBE 1 t,2",
+		fmt.Sprintf("PUBLISH t back q1 id=1 user=postbus-origin:%x", epoch), fmt.Sprintf("PUBLISH t back q2 id=2 user=postbus-origin:%x", epoch), "PUBREL 2",
+		fmt.Sprintf("PUBLISH t back user=postbus-origin:%x", epoch), "PUBLISH t new user=postbus-origin:elsewhere"} {
+		if _, err := w.Write(encode(line, "c", v5)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"CONNACK 00", "SUBACK 1 02", "PUBACK 1", "PUBREC 2", "PUBCOMP 2", "PUBLISH t new q0"} {
+		got, err := w.read(answerTimeout)
+		if err != nil || !strings.HasPrefix(got, want) {
+			t.Errorf("%s, %v instead of %s", got, err, want)
+		}
+	}
 }
 
 // output is a program's, which grows while it is read.
