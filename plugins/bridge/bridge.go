@@ -9,13 +9,16 @@
 //     is durable. What comes while we are away, or was not acknowledged, the remote sends when we are back, as long as it keeps it.
 //   - Out: events wait in our journal until the remote has acknowledged them, for as long as the retention keeps them, and go out in
 //     their order, at most max_inflight at a time. An event may come twice after the connection broke, and then those after it too.
-//   - No loop: an event that came from the remote isn't sent back to it, and what we send doesn't come back: see echo.go.
+//   - No loop: an event that came from the remote isn't sent back to it, and what we send doesn't come back: see echo.go. With MQTT 5 an event also
+//     carries where it has been, so that a ring of bridges ends: see docs/adr/0011-bridges-speak-mqtt-5.md.
+//   - With MQTT 5 properties and expiry travel both ways. An event that expires while it waits for the remote is lost and counted.
 //   - While the remote is away the plugin is degraded and tries again, from one second to a minute apart.
 //   - Memory is bounded: by max_inflight of events out, and by what postbus takes of events in (a slow journal slows the remote down).
 //     A message larger than 16 MiB is lost and counted.
 //
-// It speaks MQTT 3.1.1 with the packets of paho.mqtt.golang, but not through its client: that one can't be stopped while it connects or
-// writes, sends unacknowledged messages out of their order, and forgets acknowledgements given after the connection broke.
+// It speaks MQTT 5 with the packets of paho.golang, and 3.1.1 with those of paho.mqtt.golang where the remote refuses that. It doesn't use
+// their clients: those can't be stopped while they connect or write, send unacknowledged messages out of their order, and forget
+// acknowledgements given after the connection broke.
 package bridge
 
 import (

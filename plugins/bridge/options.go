@@ -23,7 +23,9 @@ var Sample string
 // About is what the source does, for the documentation.
 const About = "Connects this bus with another MQTT broker, in one direction or both. Messages of the remote are acknowledged to it when they are durable here, and it keeps " +
 	"a session for us, so that none is missed while we are away. Events for the remote wait in the journal until it has acknowledged them, and go in order. What came from " +
-	"the remote isn't sent back, so that filters may overlap. A file without `publish` publishes the remote's messages as they are. MQTT 3.1.1 over TCP, TLS or WebSocket."
+	"the remote isn't sent back, so that filters may overlap. A file without `publish` publishes the remote's messages as they are. MQTT 5, or 3.1.1 where the remote refuses it, " +
+	"over TCP, TLS or WebSocket. With MQTT 5 properties and expiry travel both ways, and rings of bridges end if each bus knows the user of the bridge as one: `bridge: true` " +
+	"in its `users`."
 
 // Options of the source.
 type Options struct {
@@ -91,6 +93,21 @@ func (o Options) Check() []error {
 		}
 	}
 	return errs
+}
+
+// Warnings names the rules that overlap both ways. This plugin itself sends nothing back, but with a remote of MQTT 3.1.1 the next bridge
+// can't tell that an event comes from here. Which version the remote speaks is known only when we are connected.
+func (o Options) Warnings() (texts []string) {
+	for i, in := range o.In {
+		here := in.Prefix + strings.TrimPrefix(in.Filter, in.Strip)
+		for j, out := range o.Out {
+			if overlap(here, out.Filter) {
+				texts = append(texts, fmt.Sprintf("bridge: in[%d] (%s here) and out[%d] (%s) overlap: if the remote speaks MQTT 3.1.1 only, and there is another way back to this bus, "+
+					"an event goes round for ever. Put what comes under a prefix that out does not match", i, here, j, out.Filter))
+			}
+		}
+	}
+	return texts
 }
 
 // Claims names our session at the remote, which only one can hold.

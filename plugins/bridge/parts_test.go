@@ -79,6 +79,32 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+func TestOverlap(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"#", "a", true}, {"a/#", "a", true}, {"a/+", "+/b", true}, {"a/b", "a/b/c", false}, {"a/b/#", "a/+", true}, {"a", "b", false}, {"#", "$SYS/x", false}, {"$SYS/#", "$SYS/x", true}, {"a/b", "a/#", true},
+		{"a/b", "a/b/#", true}, {"a/b", "a/b/c/#", false}, {"+", "a/b", false},
+	} {
+		if overlap(c.a, c.b) != c.want || overlap(c.b, c.a) != c.want {
+			t.Errorf("%s %s: not %v", c.a, c.b, c.want)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	o := Options{In: []In{{Filter: "site/#", Strip: "site/", Prefix: "remote/"}, {Filter: "home/lamp"}}, Out: []Out{{Filter: "home/#"}, {Filter: "remotes"}}}
+	got := o.Warnings()
+	if len(got) != 1 || !strings.HasPrefix(got[0], "bridge: in[1] (home/lamp here) and out[0] (home/#) overlap") {
+		t.Errorf("%q", got)
+	}
+	o.Out[0].Filter = "+/lamp"
+	if got := o.Warnings(); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestRename(t *testing.T) {
 	for _, c := range []struct{ topic, strip, prefix, want, err string }{
 		{"a/b", "", "", "a/b", ""}, {"a/b", "a/", "", "b", ""}, {"a/b", "x/", "y/", "y/a/b", ""}, {"a/b", "a/b", "", "", "empty"}, {"a/b", "a/b", "c", "c", ""},
