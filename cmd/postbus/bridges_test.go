@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	paho5 "github.com/eclipse/paho.golang/paho"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/auth"
@@ -149,4 +152,69 @@ func TestARingOfBridgesEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhatABridgeCarries is one bridge, both ways: what an MQTT 5 client says of its event is there at the other bus, and what is
+// left of its life.
+func TestWhatABridgeCarries(t *testing.T) {
+	t.Parallel()
+	hash, err := auth.Hash("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, there := bridged(t, hash, true), bridged(t, hash, false)
+	here.write("plugins.d/next.yaml", fmt.Sprintf("source:\n  bridge:\n    url: %s\n    client_id: carries\n    user: link\n    password: secret:link\n    in: [{filter: \"back/#\"}]\n    out: [{filter: \"go/#\"}]\n",
+		strings.Replace(there.mqtt, "tcp:", "mqtt:", 1)))
+	soon(t, "the bridge is connected", func() bool {
+		return slices.ContainsFunc(there.sessions(), func(s bus.SessionInfo) bool { return s.Name == "carries" && len(s.Filters) > 0 }) &&
+			slices.ContainsFunc(here.sessions(), func(s bus.SessionInfo) bool { return strings.Contains(s.Name, "next") && len(s.Filters) > 0 })
+	})
+	here.log.waitFor(t, "does not know our user as a bridge")
+	for topic, ways := range map[string][2]*ran{"go/x": {here, there}, "back/x": {there, here}} {
+		got := make(chan *paho5.Publish, 10)
+		sub := client5(t, ways[1], func(p *paho5.Publish) { got <- p })
+		if _, err := sub.Subscribe(t.Context(), &paho5.Subscribe{Subscriptions: []paho5.SubscribeOptions{{Topic: topic, QoS: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		pub := client5(t, ways[0], nil)
+		minute := uint32(60)
+		props := &paho5.PublishProperties{ContentType: "text/plain", ResponseTopic: "answers/1", CorrelationData: []byte("7"), MessageExpiry: &minute,
+			User: paho5.UserProperties{{Key: "a", Value: "1"}}}
+		if _, err := pub.Publish(t.Context(), &paho5.Publish{Topic: topic, QoS: 1, Payload: []byte("on"), Properties: props}); err != nil {
+			t.Fatal(err)
+		}
+		var p *paho5.Publish
+		select {
+		case p = <-got:
+		case <-time.After(20 * time.Second):
+			t.Fatal(topic, " does not come")
+		}
+		q := p.Properties
+		if string(p.Payload) != "on" || q.ContentType != "text/plain" || q.ResponseTopic != "answers/1" || string(q.CorrelationData) != "7" || q.User.Get("a") != "1" {
+			t.Errorf("%s: %v", topic, p)
+		}
+		if q.MessageExpiry == nil || *q.MessageExpiry > 60 || *q.MessageExpiry < 30 {
+			t.Errorf("%s: expiry %v", topic, q.MessageExpiry)
+		}
+	}
+}
+
+// client5 is an MQTT 5 client of a bus.
+func client5(t *testing.T, r *ran, each func(*paho5.Publish)) *paho5.Client {
+	t.Helper()
+	nc, err := net.Dial("tcp", strings.TrimPrefix(r.mqtt, "tcp://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := paho5.NewClient(paho5.ClientConfig{Conn: nc, OnPublishReceived: []func(paho5.PublishReceived) (bool, error){func(p paho5.PublishReceived) (bool, error) {
+		if each != nil {
+			each(p.Packet)
+		}
+		return true, nil
+	}}})
+	if _, err := c.Connect(t.Context(), &paho5.Connect{ClientID: fmt.Sprint("five-", time.Now().UnixNano()), KeepAlive: 30, CleanStart: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Disconnect(&paho5.Disconnect{}) })
+	return c
 }
