@@ -49,9 +49,9 @@ func TestAStalledDiskStopsReading(t *testing.T) {
 	}
 	addr, _ := serve(t, b, broker.Options{})
 	const (
-		clients   = 8
+		clients   = 3
 		publishes = 1000
-		size      = 16 << 10 // so that all of them together are 125 MiB
+		size      = 16 << 10 // more than the sockets between them hold
 		earlier   = 60_000   // the identifier of a publish that is open before the disk stalls
 	)
 	all := make([]*raw, clients)

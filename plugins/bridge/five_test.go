@@ -204,12 +204,11 @@ func TestExpiredWhileTheRemoteIsAway(t *testing.T) {
 
 // An event that the remote refuses is sent again as long as that may help, and lost and counted otherwise.
 func TestRefusedEvents(t *testing.T) {
-	refusals := 0
+	var refusals atomic.Int32
 	url := remote5(t, nil, func(_ int, c net.Conn) {
 		serve5(c, func(p *v5.Publish) {
 			switch {
-			case p.Topic == "full" && refusals < 2:
-				refusals++
+			case p.Topic == "full" && refusals.Add(1) <= 2:
 				ack5(c, p.PacketID, 0x97)
 			case p.Topic == "secret":
 				ack5(c, p.PacketID, 0x87)
