@@ -7,8 +7,9 @@ package broker
 //     quarters are room for what all publishers send until they notice.
 //   - A connection that floods (see flood) waits, before its next event, until nobody is crowded, for
 //     at most maxYield.
-//   - A subscriber that has not taken half a buffer within slowAfter is slow: nobody waits for it again until
-//     its buffer was empty. It loses QoS 0 events when its buffer is full, as ever.
+//   - A subscriber that has not taken half a buffer within slowAfter is slow: nobody waits for it again
+//     until its buffer was empty. It loses QoS 0 events when its buffer is full, as ever. Where many are
+//     crowded its share of that will do, from an eighth of a buffer on.
 //
 // So a dead subscriber costs the flooding publishers one pause of slowAfter and all others nothing.
 
@@ -165,7 +166,8 @@ func (c *conn) watchLocked(limit int) {
 	}
 	keep := len(c.out) > limit/4 && !c.dead
 	if now := time.Now(); keep && now.Sub(o.since) >= slowAfter {
-		o.slow = o.taken < limit/2
+		// Many who are crowded at once share the processor, and are not slow for that.
+		o.slow = o.taken < max(limit/8, limit/2/max(1, int(c.k.crowd.n.Load())))
 		keep = !o.slow
 		o.since, o.taken = now, 0
 	}

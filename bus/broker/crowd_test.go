@@ -185,16 +185,22 @@ func TestASlowSubscriberMakesNobodyWait(t *testing.T) {
 	for name, pace := range map[string]struct {
 		step  int
 		every time.Duration
+		many  int
 	}{
-		"dead":      {1, time.Hour},
-		"slow":      {8 << 10, 10 * time.Millisecond},
-		"in bursts": {64 << 10, time.Second},
+		"dead":      {1, time.Hour, 1},
+		"slow":      {8 << 10, 10 * time.Millisecond, 1},
+		"in bursts": {64 << 10, time.Second, 1},
+		"many":      {8 << 10, 10 * time.Millisecond, 20},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFlooded(t)
 				defer f.close()
-				fast, slow := f.subscriber("fast", 0, 0), f.subscriber("slow", pace.step, pace.every)
+				fast := f.subscriber("fast", 0, 0)
+				var slow *atomic.Int64
+				for i := range pace.many {
+					slow = f.subscriber(fmt.Sprint("slow", i), pace.step, pace.every)
+				}
 				const publishers, events = 4, 20_000
 				start := time.Now()
 				f.flood(publishers, events, 128)
