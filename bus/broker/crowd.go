@@ -11,7 +11,7 @@ package broker
 //     until its buffer was empty. It loses QoS 0 events when its buffer is full, as ever. Where many are
 //     crowded its share of that will do, from an eighth of a buffer on.
 //
-// So a dead subscriber costs the flooding publishers one pause of slowAfter and all others nothing.
+// So a dead subscriber costs the flooding publishers one pause of about slowAfter and all others nothing.
 
 import (
 	"sync"
