@@ -185,7 +185,7 @@ func (o *output) String() string {
 }
 
 // startMosquitto runs a Mosquitto with a config of its own, which listens at the address that it returns.
-func startMosquitto(t *testing.T, config string) (addr string, log *output) {
+func startMosquitto(t *testing.T, config string) (addr string, log *output, kill func() error) {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -218,7 +218,7 @@ func startMosquitto(t *testing.T, config string) (addr string, log *output) {
 			t.Log("mosquitto:\n" + log.String())
 		}
 	})
-	return addr, log
+	return addr, log, cmd.Process.Kill
 }
 
 // eventually waits for a condition.
@@ -260,7 +260,7 @@ func TestMosquittoAsABridge(t *testing.T) {
 			if strings.Contains(more, "remote_clientid") {
 				id = "attic"
 			}
-			theirs, log := startMosquitto(t, "connection up\naddress "+ours+"\ntopic # both 1\nrestart_timeout 1 1\n"+more)
+			theirs, log, kill := startMosquitto(t, "connection up\naddress "+ours+"\ntopic # both 1\nrestart_timeout 1 1\n"+more)
 			session := func() (s bus.SessionInfo) {
 				list := b.Sessions()
 				if i := slices.IndexFunc(list, func(s bus.SessionInfo) bool { return s.Name == id }); i >= 0 {
@@ -319,6 +319,14 @@ func TestMosquittoAsABridge(t *testing.T) {
 			for i := range 20 { // each once
 				want(t, here, fmt.Sprint("home/ours ", i))
 				want(t, there, fmt.Sprint("home/ours ", i))
+			}
+			if more == "" {
+				_ = kill()
+				eventually(t, "its will is published, and the session is still shown as a bridge's", func() bool {
+					s := session()
+					list, err := b.Retained("$SYS/broker/connection/" + id + "/state")
+					return !s.Online && s.Bridge && err == nil && len(list) == 1 && string(list[0].Payload) == "0"
+				})
 			}
 		})
 	}

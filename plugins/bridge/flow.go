@@ -29,7 +29,8 @@ func (s *Source) in(ctx context.Context, c *conn, p *packet, post Post) error {
 	switch {
 	case !ok: // of a subscription that the file had before, which the remote still keeps
 	case s.link.plain && s.echo.heard(m.topic, m.payload, time.Now()): // our own
-	case m.origin != "" && m.origin == s.env.Origin(): // it was published here, and has gone round
+	case m.origin != "" && m.origin == s.env.Origin():
+		s.env.Log().Debug("an event that was published here came back through bridges", "topic", m.topic)
 	case m.hops >= maxHops:
 		s.env.Lost(1, loopReason)
 	case m.malformed != "":
