@@ -5,7 +5,7 @@ package broker
 //	delivery of QoS 1: PUBLISH ─▶ PUBACK
 //	delivery of QoS 2: PUBLISH ─▶ PUBREC ─▶ PUBREL ─▶ PUBCOMP
 //
-// Each identifier in flight takes exactly one kind of acknowledgement; another kind is a protocol error,
+// Each identifier in flight takes qos2InFlight one kind of acknowledgement; another kind is a protocol error,
 // because its sender and we disagree about what was delivered [MQTT-4.3.2-3] [MQTT-4.3.3-4]. An
 // identifier that is not in flight is tolerated: its acknowledgement may have crossed a reconnect.
 
@@ -30,12 +30,12 @@ func (c *conn) setPhaseLocked(id uint16, p phase) {
 		c.phases = map[uint16]phase{}
 	}
 	c.phases[id] = p
-	c.exactly.Store(int32(len(c.phases)))
+	c.qos2InFlight.Store(int32(len(c.phases)))
 }
 
 // phaseOf returns what a QoS 2 delivery waits for; 0 when no QoS 2 delivery has the identifier.
 func (c *conn) phaseOf(id uint16) phase {
-	if c.exactly.Load() == 0 { // most clients have no QoS 2: their acknowledgements take no lock
+	if c.qos2InFlight.Load() == 0 { // most clients have no QoS 2: their acknowledgements take no lock
 		return 0
 	}
 	c.mu.Lock()
@@ -49,7 +49,7 @@ func (c *conn) clearPhase(id uint16) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.phases, id)
-	c.exactly.Store(int32(len(c.phases)))
+	c.qos2InFlight.Store(int32(len(c.phases)))
 }
 
 // acknowledged takes an acknowledgement of a delivery, or the release of the client's own publish.

@@ -7,8 +7,8 @@ package broker
 //   - the config says so of its user: bridge: true.
 //
 // To the first kind deliveries keep their RETAIN flag, and what it publishes does not come back to it; MQTT 5
-// asks for both by subscription options. Only the last kind is believed, because anybody can do the others.
-// What is believed is an event's way, which travels in two user properties of MQTT 5; see
+// asks for both by subscription options. Only the last kind is trusted, because anybody can do the others:
+// its statements about an event's route, two user properties of MQTT 5, are believed. See
 // docs/adr/0011-bridges-speak-mqtt-5.md.
 
 import (
@@ -27,17 +27,17 @@ type Bridge interface {
 	Bridge() bool
 }
 
-// The user properties of an event's way; plugins/bridge has the same. A bridge's CONNECT asks with askBridge
-// whether it is believed.
+// The user properties of an event's route; package plugins/bridge has the same. A bridge's CONNECT asks with askBridge
+// whether it is trusted.
 const (
-	wayPrefix  = "postbus-"
-	hopsProp   = "postbus-hops"   // through so many plugins and bridges it came
-	originProp = "postbus-origin" // the epoch of the bus where it was published first
-	askBridge  = "postbus-bridge"
+	routePrefix = "postbus-"
+	hopsProp    = "postbus-hops"   // through so many plugins and bridges it came
+	originProp  = "postbus-origin" // the epoch of the bus where it was published first
+	askBridge   = "postbus-bridge"
 )
 
-// believed reports whether the config says that the client's user is a bridge.
-func (c *conn) believed() bool {
+// trusted reports whether the config says that the client's user is a bridge.
+func (c *conn) trusted() bool {
 	b, ok := (*c.identity.Load()).(Bridge)
 	return ok && b.Bridge()
 }
@@ -59,7 +59,7 @@ func (c *conn) ownState(topic string, payload []byte) bool {
 }
 
 // Bridge implements bus.BridgeSink.
-func (c *conn) Bridge() bool { return c.bridge.Load() || c.believed() }
+func (c *conn) Bridge() bool { return c.bridge.Load() || c.trusted() }
 
 // asBridge makes of a bridge's subscription what it means by it.
 func asBridge(f *bus.Filter) {
@@ -67,32 +67,32 @@ func asBridge(f *bus.Filter) {
 	f.NoLocal = !isShared(f.Filter) // [MQTT-3.8.3-4]
 }
 
-// way takes an event's way out of its properties. The hops go into the record; the origin stays a
+// takeRoute takes an event's route out of its properties. The hops go into the record; the origin stays a
 // property, for the next bridge. ours means that the event was published here first and has gone round.
-// Of a client that is not believed both are removed.
-func (c *conn) way(props []byte) (rest []byte, hops byte, ours bool) {
-	if !bytes.Contains(props, []byte(wayPrefix)) {
+// From a client that is not trusted both are removed.
+func (c *conn) takeRoute(props []byte) (rest []byte, hops byte, ours bool) {
+	if !bytes.Contains(props, []byte(routePrefix)) {
 		return props, 0, false
 	}
-	believed := c.believed()
+	trusted := c.trusted()
 	rest = frame.FilterUser(props, func(key, value []byte) bool {
 		switch string(key) {
 		case hopsProp:
-			if n, err := strconv.ParseUint(string(value), 10, 32); believed && err == nil {
+			if n, err := strconv.ParseUint(string(value), 10, 32); trusted && err == nil {
 				hops = byte(min(n, bus.MaxHops))
 			}
 			return false
 		case originProp:
-			ours = believed && string(value) == c.k.origin
-			return believed
+			ours = trusted && string(value) == c.k.origin
+			return trusted
 		}
 		return true
 	})
 	return rest, hops, ours
 }
 
-// tellWay adds an event's way to a delivery to a bridge.
-func (c *conn) tellWay(o *frame.Out, e *journal.Record) {
+// addRoute adds an event's route to a delivery to a bridge.
+func (c *conn) addRoute(o *frame.Out, e *journal.Record) {
 	if n := bus.HopsOf(e); n > 0 {
 		o.User = append(o.User, frame.UserProp{Key: hopsProp, Value: strconv.Itoa(int(n))})
 	}

@@ -85,10 +85,10 @@ func (i identity) Bridge() bool           { return i.bridge }
 // linked takes the user link for a bridge.
 func linked(user, _ string, _, _ bool) (broker.Identity, error) { return identity{user == "link"}, nil }
 
-func TestAnEventsWay(t *testing.T) {
+func TestAnEventsRoute(t *testing.T) {
 	o := broker.Options{Authenticate: linked}
 	runScripts(t, only5, []script{
-		{statement: "postbus", options: o, says: "what a bridge says of an event's way is believed, and told to bridges", text: `
+		{statement: "postbus", options: o, says: "what a bridge says about an event's route is believed, and told to bridges", text: `
 			s full
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -130,7 +130,7 @@ func TestAnEventsWay(t *testing.T) {
 			b> PUBLISH t x q1 id=2 user=postbus-hops:4000000000
 			b< PUBACK 2
 			far< PUBLISH t x q1 id=$y user=postbus-hops:31 user=postbus-origin:*`},
-		{statement: "postbus", options: o, says: "a bridge that asks is told whether it is believed", text: `
+		{statement: "postbus", options: o, says: "a bridge that asks is told whether it is trusted", text: `
 			a> CONNECT username=link user=postbus-bridge:1
 			a< CONNACK 00 user=postbus-bridge:true
 			b> CONNECT user=postbus-bridge:1

@@ -107,9 +107,9 @@ type Broker struct {
 	stop    chan struct{}
 	count   counters
 
-	nameless sync.Once     // a user name where there are no users was reported
-	judged   atomic.Uint64 // how often Reauthorize was called
-	crowd    crowd         // connections that cannot take QoS 0 as fast as it comes
+	userNameReported sync.Once     // a user name where there are no users was reported
+	judged           atomic.Uint64 // how often Reauthorize was called
+	crowd            crowd         // connections that cannot take QoS 0 as fast as it comes
 }
 
 // New makes a broker for b. Open starts it.

@@ -62,7 +62,7 @@ type conn struct {
 	subackReason  string
 	unsubscribed  []byte // reason codes of the UNSUBSCRIBE that mochi is processing
 
-	exactly atomic.Int32 // QoS 2 deliveries in flight: the length of phases
+	qos2InFlight atomic.Int32 // QoS 2 deliveries in flight: the length of phases
 
 	mu        sync.Mutex
 	out       []byte

@@ -111,7 +111,7 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 		if !c.mayPublish(identity, topic, w.Payload) {
 			return frame.CodeNotAuthorized, fmt.Errorf("it may not publish its will to %s", topic)
 		}
-		props, _, _ := c.way(w.Props) // a will begins its way
+		props, _, _ := c.takeRoute(w.Props) // the route of a will begins here
 		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: props}
 		if w.HasExpiry {
 			so.Will.Expiry = max(1, w.Expiry)
@@ -160,7 +160,7 @@ func (k *Broker) identify(c *conn, password string) (Identity, error) {
 			}
 		}
 		if asked != "" && c.user == "" {
-			k.nameless.Do(func() {
+			k.userNameReported.Do(func() {
 				k.log.Warn("client presented a user name, but there are no users: it has the rights of anonymous; reported once",
 					"client", c.id, "user", asked, "remote", c.remote)
 			})
@@ -197,7 +197,7 @@ func (c *conn) connack() *packets.Properties {
 		p.User = append(p.User, packets.UserProperty{Key: "seq", Val: strconv.FormatUint(c.k.bus.Last(), 10)}, packets.UserProperty{Key: "epoch", Val: c.k.origin})
 	}
 	if asks(askBridge) {
-		p.User = append(p.User, packets.UserProperty{Key: askBridge, Val: strconv.FormatBool(c.believed())})
+		p.User = append(p.User, packets.UserProperty{Key: askBridge, Val: strconv.FormatBool(c.trusted())})
 	}
 	return p
 }

@@ -38,7 +38,7 @@ func (c *conn) publish(packet []byte) error {
 	var hops byte
 	if len(p.Props) > 0 {
 		var ours bool
-		if p.Props, hops, ours = c.way(p.Props); ours {
+		if p.Props, hops, ours = c.takeRoute(p.Props); ours {
 			c.k.log.Debug("event came back through bridges", "client", c.id, "topic", topic)
 			return c.ignore(p)
 		}
@@ -240,8 +240,8 @@ func (c *conn) enrich(o *frame.Out, d *bus.Delivery) {
 		gone := max(0, time.Now().UnixNano()-e.Time) / int64(time.Second)
 		o.HasExpiry, o.Expiry = true, uint32(max(0, int64(e.Expiry)-gone))
 	}
-	if c.believed() {
-		c.tellWay(o, e)
+	if c.trusted() {
+		c.addRoute(o, e)
 	}
 	if d.Gap > 0 {
 		o.User = append(o.User, frame.UserProp{Key: "gap", Value: strconv.FormatUint(d.Gap, 10)})

@@ -34,7 +34,7 @@ type ActionOptions struct {
 	Password  string        `key:"password" doc:"the user's password, best as secret:name" secret:"yes"`
 	CA        string        `key:"ca" doc:"a file with the certificates (PEM) that sign the remote's; empty for the system's" path:"yes"`
 	Insecure  bool          `key:"insecure" doc:"don't look at the remote's certificate: anybody can be the remote then"`
-	KeepAlive time.Duration `key:"keep_alive" doc:"how soon a dead connection is noticed" min:"1s" max:"18h"`
+	KeepAlive time.Duration `key:"keep_alive" doc:"how soon a dead connection is warned" min:"1s" max:"18h"`
 }
 
 // ActionDefaults returns the options of a file that sets none.
@@ -116,9 +116,9 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", a.link.name, err)
 	}
-	m := &message{topic: args.Topic, payload: payload, qos: min(args.QoS.Level(), c.welcome.qos), retain: args.Retain && c.welcome.retain}
-	if c.welcome.size > 0 && tooLarge(m, c.welcome.size) {
-		return permanent{fmt.Errorf("%s takes no packet of more than %d bytes", a.link.name, c.welcome.size)}
+	m := &message{topic: args.Topic, payload: payload, qos: min(args.QoS.Level(), c.terms.qos), retain: args.Retain && c.terms.retain}
+	if c.terms.size > 0 && tooLarge(m, c.terms.size) {
+		return permanent{fmt.Errorf("%s takes no packet of more than %d bytes", a.link.name, c.terms.size)}
 	}
 	select { // the remote says how many it takes at a time
 	case c.room <- struct{}{}:

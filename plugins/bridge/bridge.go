@@ -65,7 +65,7 @@ type Source struct {
 	first, longest, steady time.Duration // between attempts; how long a connection has to last to count as good
 	subscribed             bool          // by this source, in the session that the remote holds
 	told                   string        // what Degraded was told last
-	noticed                string        // what notice said last
+	warned                 string        // what warn logged last
 }
 
 // New makes a source; it connects to nothing yet.
@@ -143,8 +143,8 @@ func (s *Source) once(ctx context.Context, post Post) error {
 	defer c.end()
 	stop := context.AfterFunc(ctx, func() { c.fail(ctx.Err()) })
 	defer stop()
-	present := c.welcome.present
-	s.notice(c)
+	present := c.terms.present
+	s.warn(c)
 	if s.subscribed && !present && !s.o.Clean {
 		s.env.Log().Warn("the remote has forgotten our session; messages may have been missed", "remote", s.link.name)
 	}
@@ -157,7 +157,7 @@ func (s *Source) once(ctx context.Context, post Post) error {
 	} else {
 		s.tell(nil)
 	}
-	s.window.attach(c, c.welcome.inflight, func(m *message) *message { return s.fit(c, m) })
+	s.window.attach(c, c.terms.inflight, func(m *message) *message { return s.prepare(c, m) })
 	defer s.window.detach()
 	return c.read(func(p *packet) error {
 		switch p.kind {
@@ -193,23 +193,23 @@ func (s *Source) acked(p *packet) error {
 	return nil
 }
 
-// notice says what is lost on this connection, whenever that has changed.
-func (s *Source) notice(c *conn) {
+// warn logs what is lost on this connection, whenever that has changed.
+func (s *Source) warn(c *conn) {
 	var lost string
 	switch {
 	case !c.five():
 		lost = "the remote does not speak MQTT 5: properties and expiry stay here, and a ring of bridges through it does not end"
-	case c.welcome.believes == "false":
+	case c.terms.trusts == "false":
 		lost = "the remote does not know our user as a bridge, so a ring of bridges through it does not end; set bridge: true in its users"
-	case c.welcome.qos == 0 && len(s.o.Out) > 0:
+	case c.terms.qos == 0 && len(s.o.Out) > 0:
 		lost = "the remote takes only QoS 0: an event counts as delivered when it is sent"
-	case !c.welcome.retain && len(s.o.Out) > 0:
+	case !c.terms.retain && len(s.o.Out) > 0:
 		lost = "the remote keeps no retained messages"
 	}
-	if lost != s.noticed && lost != "" {
+	if lost != s.warned && lost != "" {
 		s.env.Log().Warn(lost, "remote", s.link.name)
 	}
-	s.noticed = lost
+	s.warned = lost
 }
 
 // granted takes note of what the remote lets us have.

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	maxHello  = 64 << 10         // bytes of a CONNACK, which may hold texts
-	maxPacket = 16 << 20         // bytes of a packet that is read; of a larger message only the topic is
-	stuck     = 30 * time.Second // without a byte written, when there is something to write
-	piece     = 32 << 10         // bytes that have to be written within stuck
+	maxConnack = 64 << 10         // bytes of a CONNACK, which may hold texts
+	maxPacket  = 16 << 20         // bytes of a packet that is read; of a larger message only the topic is
+	stuck      = 30 * time.Second // without a byte written, when there is something to write
+	piece      = 32 << 10         // bytes that have to be written within stuck
 )
 
 var errClosed = errors.New("the connection was closed")
@@ -30,7 +30,7 @@ type conn struct {
 
 	answered bool          // CONNACK came
 	room     chan struct{} // of an action: one for each message in flight
-	welcome  welcome
+	terms    terms
 	keep     time.Duration
 
 	mu     sync.Mutex
@@ -58,9 +58,9 @@ func (c *conn) five() bool {
 
 // start begins to write, and to ping twice in each keep; the remote may have one of its own.
 func (c *conn) start(keep time.Duration) {
-	c.room = make(chan struct{}, c.welcome.inflight)
-	if c.keep = keep; c.welcome.keepAlive > 0 {
-		c.keep = c.welcome.keepAlive
+	c.room = make(chan struct{}, c.terms.inflight)
+	if c.keep = keep; c.terms.keepAlive > 0 {
+		c.keep = c.terms.keepAlive
 	}
 	c.writer.Go(func() {
 		ping := time.NewTicker(c.keep / 2)
@@ -199,13 +199,13 @@ func (c *conn) reason(err error) error {
 	return err
 }
 
-// hello reads the answer to CONNECT, which decode understands.
-func (c *conn) hello(decode func(b []byte) (welcome, error)) (err error) {
+// readConnack reads the answer to CONNECT, which decode understands.
+func (c *conn) readConnack(decode func(b []byte) (terms, error)) (err error) {
 	n, err := c.size()
 	if err != nil {
 		return err
 	}
-	if n > maxHello {
+	if n > maxConnack {
 		return errNotMQTT
 	}
 	b := make([]byte, n)
@@ -218,7 +218,7 @@ func (c *conn) hello(decode func(b []byte) (welcome, error)) (err error) {
 		}
 	}()
 	c.answered = true
-	c.welcome, err = decode(b)
+	c.terms, err = decode(b)
 	return err
 }
 

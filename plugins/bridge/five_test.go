@@ -16,14 +16,14 @@ import (
 )
 
 // remote5 is a remote of MQTT 5 whose connections are played; its CONNACK has the given properties.
-func remote5(t *testing.T, welcome func(*v5.Connack), play func(n int, c net.Conn)) (url string) {
+func remote5(t *testing.T, connack func(*v5.Connack), play func(n int, c net.Conn)) (url string) {
 	url = fakeRemote(t, nil, func(n int, c net.Conn) {
 		if _, err := v5.ReadPacket(c); err != nil {
 			return
 		}
 		a := v5.NewControlPacket(v5.CONNACK)
-		if welcome != nil {
-			welcome(a.Content.(*v5.Connack))
+		if connack != nil {
+			connack(a.Content.(*v5.Connack))
 		}
 		_, _ = a.WriteTo(c)
 		play(n, c)

@@ -91,10 +91,10 @@ func (s *Source) inRule(topic string) (In, bool) {
 	return In{}, false
 }
 
-// fit makes of an event what can be sent on this connection; nil when it is lost, which is counted.
-func (s *Source) fit(c *conn, event *message) *message {
+// prepare makes of an event what can be sent on this connection; nil when it is lost, which is counted.
+func (s *Source) prepare(c *conn, event *message) *message {
 	m := *event
-	m.qos, m.retain = min(m.qos, c.welcome.qos), m.retain && c.welcome.retain
+	m.qos, m.retain = min(m.qos, c.terms.qos), m.retain && c.terms.retain
 	switch {
 	case !m.expires.IsZero() && !time.Now().Before(m.expires):
 		s.env.Lost(1, "expired before the remote had it")
@@ -114,7 +114,7 @@ func (s *Source) fit(c *conn, event *message) *message {
 	if m.origin == "" {
 		m.origin = s.env.Origin()
 	}
-	if c.welcome.size > 0 && tooLarge(&m, c.welcome.size) {
+	if c.terms.size > 0 && tooLarge(&m, c.terms.size) {
 		s.env.Lost(1, "larger than the packets that the remote takes")
 		return nil
 	}
@@ -123,7 +123,7 @@ func (s *Source) fit(c *conn, event *message) *message {
 
 // tooLarge reports whether a PUBLISH of the message has more bytes than size.
 func tooLarge(m *message, size int) bool {
-	n := 256 + len(m.topic) + len(m.payload) // 256: the header, the way and the numbers
+	n := 256 + len(m.topic) + len(m.payload) // 256: the header, the route and the numbers
 	if p := m.props; p != nil {
 		n += len(p.ContentType) + len(p.ResponseTopic) + len(p.CorrelationData)
 		for _, u := range p.User {
@@ -181,7 +181,7 @@ func (s *Source) out(ctx context.Context, m map[string]any, done func(error)) {
 		p, err := unpackProps(b)
 		if err == nil {
 			hops := out.hops // the bus's, whatever a property says
-			out.take(p)
+			out.setProps(p)
 			out.hops = hops
 		}
 		if err != nil || out.malformed != "" {

@@ -119,12 +119,12 @@ func (l *link) try(ctx context.Context, clean bool, level byte) (c *conn, came g
 	if level == 5 {
 		c = newConn(nc, five{})
 		if err = (five{}).connect(nc, l, clean); err == nil {
-			err = c.hello(five{}.connack)
+			err = c.readConnack(five{}.connack)
 		}
 	} else {
 		c = newConn(nc, three{})
 		if err = (three{}).connect(nc, l, clean, level); err == nil {
-			err = c.hello(three{}.connack)
+			err = c.readConnack(three{}.connack)
 		}
 	}
 	if !stop() && err == nil {

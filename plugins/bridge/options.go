@@ -35,7 +35,7 @@ type Options struct {
 	Password    string        `key:"password" doc:"the user's password, best as secret:name" secret:"yes"`
 	CA          string        `key:"ca" doc:"a file with the certificates (PEM) that sign the remote's; empty for the system's" path:"yes"`
 	Insecure    bool          `key:"insecure" doc:"don't look at the remote's certificate: anybody can be the remote then"`
-	KeepAlive   time.Duration `key:"keep_alive" doc:"how soon a dead connection is noticed" min:"1s" max:"18h"`
+	KeepAlive   time.Duration `key:"keep_alive" doc:"how soon a dead connection is warned" min:"1s" max:"18h"`
 	Clean       bool          `key:"clean" doc:"let the remote forget us when the connection ends, and with us what it would have kept"`
 	In          []In          `key:"in" doc:"what comes from the remote; the first rule that matches a topic counts"`
 	Out         []Out         `key:"out" doc:"what goes to the remote; the first rule that matches a topic counts"`

@@ -62,18 +62,18 @@ type codec interface {
 	decode(b []byte) (*packet, error) // of one whole packet; it may panic
 }
 
-// welcome is what the remote said when it accepted us.
-type welcome struct {
+// terms are what the remote said in CONNACK.
+type terms struct {
 	present   bool          // it has a session of ours
 	inflight  int           // unacknowledged messages that it takes from us at a time
 	size      int           // bytes of the largest packet that it takes; 0: any
 	qos       byte          // the highest it takes
 	retain    bool          // it keeps retained messages
 	keepAlive time.Duration // it wants this one; 0: ours
-	believes  string        // what a postbus answers when it is asked whether it knows us as a bridge: true or false
+	trusts    string        // what a postbus answers when it is asked whether it knows us as a bridge: true or false
 }
 
-// threeWelcome is what MQTT 3.1.1 promises.
-func threeWelcome(present bool) welcome {
-	return welcome{present: present, inflight: 65535, qos: 2, retain: true}
+// terms3 is what MQTT 3.1.1 promises.
+func terms3(present bool) terms {
+	return terms{present: present, inflight: 65535, qos: 2, retain: true}
 }

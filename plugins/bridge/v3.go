@@ -28,19 +28,19 @@ func (three) connect(w io.Writer, l *link, clean bool, level byte) error {
 }
 
 // connack reads the answer to CONNECT.
-func (three) connack(b []byte) (welcome, error) {
+func (three) connack(b []byte) (terms, error) {
 	p, err := v3.ReadPacket(bytes.NewReader(b))
 	if err != nil {
-		return welcome{}, nonsense(err)
+		return terms{}, nonsense(err)
 	}
 	a, ok := p.(*v3.ConnackPacket)
 	if !ok {
-		return welcome{}, errNotMQTT
+		return terms{}, errNotMQTT
 	}
 	if a.ReturnCode != v3.Accepted {
-		return welcome{}, refusal(a.ReturnCode)
+		return terms{}, refusal(a.ReturnCode)
 	}
-	return threeWelcome(a.SessionPresent), nil
+	return terms3(a.SessionPresent), nil
 }
 
 func (three) encode(w io.Writer, p *packet) error {

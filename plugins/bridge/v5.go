@@ -23,11 +23,11 @@ type five struct{}
 // errNotFive means that the remote speaks MQTT, but not this version.
 var errNotFive = errors.New("it refuses MQTT 5")
 
-// The user properties of an event's way; bus/broker has the same. See docs/adr/0011-bridges-speak-mqtt-5.md.
+// The user properties of an event's route; bus/broker has the same. See docs/adr/0011-bridges-speak-mqtt-5.md.
 const (
 	hopsProp   = "postbus-hops"
 	originProp = "postbus-origin"
-	askBridge  = "postbus-bridge" // in CONNECT: are we believed? A postbus answers true or false
+	askBridge  = "postbus-bridge" // in CONNECT: are we trusted? A postbus answers true or false
 )
 
 // connect writes CONNECT. The remote is to keep our session for as long as it does that.
@@ -50,25 +50,25 @@ func (five) connect(w io.Writer, l *link, clean bool) error {
 
 // connack reads the answer to CONNECT. A remote that doesn't know the version answers in an earlier one, which
 // has no properties, or with the reason code for it.
-func (five) connack(b []byte) (welcome, error) {
+func (five) connack(b []byte) (terms, error) {
 	if b[0]>>4 != v5.CONNACK {
-		return welcome{}, errNotMQTT
+		return terms{}, errNotMQTT
 	}
 	if len(b) == 4 {
-		return welcome{}, errNotFive
+		return terms{}, errNotFive
 	}
 	c, err := v5.ReadPacket(bytes.NewReader(b))
 	if err != nil {
-		return welcome{}, nonsense(err)
+		return terms{}, nonsense(err)
 	}
 	a := c.Content.(*v5.Connack)
 	switch {
 	case a.ReasonCode == v5.ConnackUnsupportedProtocolVersion:
-		return welcome{}, errNotFive
+		return terms{}, errNotFive
 	case a.ReasonCode >= 0x80:
-		return welcome{}, &reason{"it refuses us", a.ReasonCode, a.Properties.ReasonString}
+		return terms{}, &reason{"it refuses us", a.ReasonCode, a.Properties.ReasonString}
 	}
-	h := threeWelcome(a.SessionPresent)
+	h := terms3(a.SessionPresent)
 	p := a.Properties
 	if p.ReceiveMaximum != nil && *p.ReceiveMaximum > 0 {
 		h.inflight = int(*p.ReceiveMaximum)
@@ -85,7 +85,7 @@ func (five) connack(b []byte) (welcome, error) {
 	}
 	for _, u := range p.User {
 		if u.Key == askBridge {
-			h.believes = u.Value
+			h.trusts = u.Value
 		}
 	}
 	return h, nil
@@ -119,7 +119,7 @@ func (five) encode(w io.Writer, p *packet) error {
 	return err
 }
 
-// v5Publish makes a PUBLISH of a message whose way is told as it is.
+// v5Publish makes a PUBLISH of a message whose route is already set.
 func v5Publish(p *packet) *v5.Publish {
 	m := p.msg
 	props := v5.Properties{}
@@ -171,19 +171,19 @@ func (five) decode(b []byte) (*packet, error) {
 	return &packet{kind: kind(b[0] >> 4)}, nil
 }
 
-// v5Message takes a PUBLISH apart: what travels on with the message, and what is told of its way.
+// v5Message takes a PUBLISH apart: what travels on with the message, and what they say of its route.
 func v5Message(c *v5.Publish) *message {
 	m := &message{topic: c.Topic, payload: c.Payload, qos: c.QoS, retain: c.Retain, dup: c.Duplicate}
 	p := c.Properties
 	if p.MessageExpiry != nil {
 		m.expires = time.Now().Add(time.Duration(max(1, *p.MessageExpiry)) * time.Second)
 	}
-	m.take(&v5.Properties{PayloadFormat: p.PayloadFormat, ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData, User: p.User})
+	m.setProps(&v5.Properties{PayloadFormat: p.PayloadFormat, ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData, User: p.User})
 	return m
 }
 
-// take makes properties the message's, without what they say of its way. The library checks no text.
-func (m *message) take(p *v5.Properties) {
+// setProps makes properties the message's, without what they say of its route. The library checks no text.
+func (m *message) setProps(p *v5.Properties) {
 	if p.PayloadFormat != nil && (*p.PayloadFormat > 1 || *p.PayloadFormat == 1 && !utf8.Valid(m.payload)) {
 		p.PayloadFormat = nil
 	}

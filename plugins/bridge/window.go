@@ -12,27 +12,27 @@ const subscribeID = 65535
 
 // entry is one event.
 type entry struct {
-	id     uint16
-	msg    *message
-	done   func(error)
-	sent   bool // once at least, so that again it is a duplicate
-	flying bool // sent on this connection at QoS 1, and not acknowledged
-	acked  bool
+	id       uint16
+	msg      *message
+	done     func(error)
+	sent     bool // once at least, so that again it is a duplicate
+	inFlight bool // sent on this connection at QoS 1, and not acknowledged
+	acked    bool
 }
 
 // window holds at most max entries, which go out in order on whatever connection there is, and again on the next.
 type window struct {
 	room chan struct{} // one for each entry
 
-	order sync.Mutex // held while done is called, so that those calls are in order too
-	mu    sync.Mutex
-	list  []*entry
-	next  uint16
-	over  error // set when nothing is taken any more
-	conn  *conn
-	fly   int // entries that are flying
-	limit int // how many the remote takes
-	fit   func(*message) *message
+	order    sync.Mutex // held while done is called, so that those calls are in order too
+	mu       sync.Mutex
+	list     []*entry
+	next     uint16
+	over     error // set when nothing is taken any more
+	conn     *conn
+	inFlight int // of the entries
+	limit    int // how many the remote takes
+	prepare  func(*message) *message
 }
 
 func newWindow(max int) *window { return &window{room: make(chan struct{}, max)} }
@@ -68,20 +68,20 @@ func (w *window) sendLocked() (lost bool) {
 		return false
 	}
 	for _, e := range w.list {
-		if e.acked || e.flying {
+		if e.acked || e.inFlight {
 			continue
 		}
-		if w.fly >= w.limit {
+		if w.inFlight >= w.limit {
 			break
 		}
-		m := w.fit(e.msg)
+		m := w.prepare(e.msg)
 		if m == nil {
 			e.acked, lost = true, true
 			continue
 		}
 		m.dup = e.sent && m.qos > 0
-		e.sent, e.flying = true, true
-		w.fly++
+		e.sent, e.inFlight = true, true
+		w.inFlight++
 		var written func()
 		if m.qos == 0 {
 			written = func() { w.acked(e.id) }
@@ -91,13 +91,13 @@ func (w *window) sendLocked() (lost bool) {
 	return lost
 }
 
-// attach sends all that is not acknowledged on a new connection, as far as the remote takes it; the one before must have ended. fit makes
+// attach sends all that is not acknowledged on a new connection, as far as the remote takes it; the one before must have ended. prepare makes
 // of a message what this remote can be sent, a copy; nil when it is lost.
-func (w *window) attach(c *conn, limit int, fit func(*message) *message) {
+func (w *window) attach(c *conn, limit int, prepare func(*message) *message) {
 	w.mu.Lock()
-	w.conn, w.limit, w.fit, w.fly = c, limit, fit, 0
+	w.conn, w.limit, w.prepare, w.inFlight = c, limit, prepare, 0
 	for _, e := range w.list {
-		e.flying = false
+		e.inFlight = false
 	}
 	lost := w.sendLocked()
 	w.mu.Unlock()
@@ -119,9 +119,9 @@ func (w *window) acked(id uint16) {
 	for _, e := range w.list {
 		if e.id == id && !e.acked {
 			e.acked = true
-			if e.flying {
-				e.flying = false
-				w.fly--
+			if e.inFlight {
+				e.inFlight = false
+				w.inFlight--
 			}
 		}
 	}

@@ -414,7 +414,7 @@ func FuzzRead(f *testing.F) {
 			version, decode = five{}, five{}.connack
 		}
 		c := newConn(oneWay{r: bytes.NewReader(data)}, version)
-		if err := c.hello(decode); err == nil && c.welcome.present {
+		if err := c.readConnack(decode); err == nil && c.terms.present {
 			return
 		}
 		c = newConn(oneWay{r: bytes.NewReader(data)}, version)
