@@ -5,6 +5,7 @@ package bus
 import (
 	"encoding/json"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
@@ -131,6 +132,7 @@ type SessionInfo struct {
 	Name       string            `json:"name"`
 	User       string            `json:"user,omitempty"`
 	Online     bool              `json:"online"`
+	Bridge     bool              `json:"bridge,omitempty"` // the client is another broker that passes events on
 	Persistent bool              `json:"persistent"`
 	Lag        uint64            `json:"lag"`         // events not acknowledged
 	LagSeconds float64           `json:"lag_seconds"` // age of the oldest of them
@@ -139,6 +141,29 @@ type SessionInfo struct {
 	Filters    []string          `json:"filters,omitempty"`
 	Absent     float64           `json:"absent_seconds,omitempty"`
 	Expiry     *uint32           `json:"expiry_seconds,omitempty"` // nil: never
+}
+
+// BridgeSink is what a Sink may be besides: it knows whether its consumer is another broker.
+type BridgeSink interface {
+	Sink
+	Bridge() bool
+}
+
+// bridgeStates are the topics where bridges report whether they are connected, retained, so that a bridge
+// that is offline is still known as one.
+const bridgeStates = "$SYS/broker/connection/+/state"
+
+// bridges lists the client identifiers that have reported to be bridges.
+func (b *Bus) bridges() map[string]bool {
+	names := map[string]bool{}
+	states, err := b.Retained(bridgeStates)
+	if err != nil { // the bus is closing
+		return nil
+	}
+	for _, e := range states {
+		names[strings.Split(e.Topic, "/")[3]] = true
+	}
+	return names
 }
 
 // Sessions lists all sessions and shared groups. Counting a backlog for the first time reads it.
@@ -166,8 +191,15 @@ func (b *Bus) Sessions() []SessionInfo {
 		}
 		return i
 	}
+	bridges := b.bridges()
 	for _, s := range b.all() {
 		i := info(&s.cursor)
+		i.Bridge = bridges[s.name]
+		if sink := s.sink.Load(); sink != nil {
+			if known, ok := (*sink).(BridgeSink); ok {
+				i.Bridge = i.Bridge || known.Bridge()
+			}
+		}
 		s.mu.Lock()
 		i.User = s.user
 		i.Persistent = s.durable && s.expiry > 0

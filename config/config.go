@@ -99,6 +99,7 @@ type User struct {
 	Publish   []string
 	Subscribe []string
 	Deny      []string
+	Bridge    bool // it is another broker: what it says of an event's route through bridges is believed
 }
 
 // Anonymous is what clients without a user name may do.

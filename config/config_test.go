@@ -66,7 +66,7 @@ limits:
   inflight: 65535
   disk_free: 1.5GiB
 users:
-  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"]}
+  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], bridge: true}
   - name: read only
     password: `+hash+`
     subscribe: ["#"]
@@ -83,7 +83,7 @@ profile: pi
 		Retention:  Retention{Age: 7 * 24 * time.Hour, Size: 500e6},
 		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PublishRate: 50,
 			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29},
-		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}},
+		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, Bridge: true},
 			{Name: "read only", Password: hash, Subscribe: []string{"#"}}},
 		Anonymous: Anonymous{Explicit: true, Publish: []string{"in/+"}},
 		Profile:   ProfilePi,

@@ -242,7 +242,7 @@ func (l *loader) users(n yamlnode.Node) {
 }
 
 func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
-	m, ok := n.Map("name", "password", "publish", "subscribe", "deny")
+	m, ok := n.Map("name", "password", "publish", "subscribe", "deny", "bridge")
 	if !ok {
 		return u, false
 	}
@@ -268,6 +268,10 @@ func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
 			good = false
 		}
 		u.Password, ok = s, ok && good
+	}
+	if v, has := m.Get("bridge"); has {
+		b, good := v.Bool()
+		u.Bridge, ok = b, ok && good
 	}
 	return u, l.rules(m, &u.Publish, &u.Subscribe, &u.Deny) && ok
 }

@@ -163,6 +163,11 @@ func (f *fileReader) source(n yamlnode.Node) {
 	if c, ok := s.options.(claimer); ok {
 		s.claims = c.Claims()
 	}
+	if w, ok := s.options.(warner); ok {
+		for _, text := range w.Warnings() {
+			f.spec.warnings = append(f.spec.warnings, fmt.Sprintf("%s:%d: %s", f.spec.File, line, text))
+		}
+	}
 	if a, ok := s.options.(accessor); ok {
 		f.spec.access = append(f.spec.access, a.Access()...)
 	}

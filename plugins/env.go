@@ -5,6 +5,7 @@ package plugins
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,12 @@ func (e *Env) Dir() string { return e.p.s.o.Dir }
 
 // Source is what the plugin's events carry as their source.
 func (e *Env) Source() string { return sourceName(e.p.id) }
+
+// Origin is this bus's name among buses that bridges connect, which never changes.
+func (e *Env) Origin() string {
+	epoch := e.p.s.bus.Epoch()
+	return hex.EncodeToString(epoch[:])
+}
 
 // ID is the plugin's id.
 func (e *Env) ID() string { return e.p.id }
@@ -120,8 +127,15 @@ func (e *Env) Consume(ctx context.Context, name string, filters []string, each f
 				out.Done()
 			})
 		}
-		each(map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "retained": ev.Stored, "source": ev.Source, "hops": int(ev.Hops),
-			"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}, done)
+		m := map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "retained": ev.Stored, "source": ev.Source, "hops": int(ev.Hops),
+			"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}
+		if len(ev.Properties) > 0 {
+			m["properties"] = []byte(ev.Properties)
+		}
+		if ev.Expiry > 0 {
+			m["expiry"] = ev.Expiry // from time on
+		}
+		each(m, done)
 	}
 }
 

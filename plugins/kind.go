@@ -38,11 +38,12 @@ type closer = io.Closer
 
 // Abilities of options.
 type (
-	checker   interface{ Check() []error }   // mistakes across keys; an error may have Key() and Hint()
-	claimer   interface{ Claims() []string } // what can be held once, as "udp:127.0.0.1:9000"
-	accessor  interface{ Access() []string } // what it touches, as "exec:./x.py"
-	commander interface{ Runs() []string }   // the program and arguments that it runs, as the file has them
-	permer    interface{ Permanent() bool }  // an action's error that trying again does not help
+	checker   interface{ Check() []error }     // mistakes across keys; an error may have Key() and Hint()
+	claimer   interface{ Claims() []string }   // what can be held once, as "udp:127.0.0.1:9000"
+	accessor  interface{ Access() []string }   // what it touches, as "exec:./x.py"
+	warner    interface{ Warnings() []string } // what is allowed, and may not be what was meant
+	commander interface{ Runs() []string }     // the program and arguments that it runs, as the file has them
+	permer    interface{ Permanent() bool }    // an action's error that trying again does not help
 )
 
 // Kind is a declared source or action: what can stand under "source:" or in an entry of "actions:".

@@ -182,7 +182,7 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault err
 		}
 	}
 	if from.spec.kind.Passthrough && m.spec.passes() {
-		list = append(list, through(v.Event)) // of another bus: a loop would not be seen here
+		list = append(list, through(v.Event)) // of another bus: its bridge ends loops
 	}
 	if len(list) == 0 && filtered {
 		m.count.filtered.Add(1)
@@ -204,7 +204,11 @@ func through(fields map[string]any) outcome {
 		r.qos = byte(min(max(q, 0), 2))
 	}
 	r.retain, _ = fields["retain"].(bool)
+	r.expiry, _ = fields["expiry"].(time.Duration)
 	o := outcome{rule: &r, topic: expr.Text(fields["topic"])}
+	if p, ok := fields["properties"].([]byte); ok {
+		o.props = p
+	}
 	switch p := fields["payload"].(type) {
 	case []byte:
 		o.payload = p
@@ -231,7 +235,7 @@ func (m *mapper) events(list []outcome, at time.Time, hops byte) []bus.Event {
 	out := m.ready[:0]
 	for i := range list {
 		o := &list[i]
-		e := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Source: m.source, Hops: hops}
+		e := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Properties: o.props, Source: m.source, Hops: hops}
 		if a := o.rule.action; a != nil && a.expires > 0 {
 			left := a.expires - time.Since(at)
 			if left <= 0 {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/plugins/expr"
 )
 
@@ -29,6 +30,7 @@ type outcome struct {
 	rule    *rule
 	topic   string // of an action: that of its queue
 	payload []byte
+	props   bus.Properties // of an event that is passed on as it is
 	args    map[string]any // of an action
 }
 

@@ -21,9 +21,13 @@ type Spec struct {
 	tests       []inlineTest
 	permissions permissions
 	access      []string   // what it touches, beside topics
+	warnings    []string   // with their places
 	runs        [][]string // the commands, of what is under exec in access
 	reads       []string   // what it subscribes to
 }
+
+// Warnings are what is allowed in the file and may not be what was meant, each with its place.
+func (s *Spec) Warnings() []string { return s.warnings }
 
 // sourceSpec is one configured source.
 type sourceSpec struct {

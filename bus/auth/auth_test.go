@@ -135,6 +135,11 @@ func TestAuthenticate(t *testing.T) {
 		{"anonymous, remote", Options{Anonymous: everything}, "", "", false, false, ErrAnonymous},
 		{"anonymous, remote on purpose", Options{Anonymous: everything, AnonymousRemote: true}, "", "", false, false, nil},
 		{"anonymous off", Options{Users: users}, "", "", false, true, ErrAnonymous},
+		{"a name where there are no users", Options{Anonymous: everything}, "pi", "right", true, true, nil},
+		{"a name without password where there are no users", Options{Anonymous: everything}, "pi", "", false, true, nil},
+		{"a name where there are no users, remote", Options{Anonymous: everything}, "pi", "right", true, false, ErrRefused},
+		{"a name where there are no users, remote on purpose", Options{Anonymous: everything, AnonymousRemote: true}, "pi", "right", true, false, nil},
+		{"a password without name where there are no users", Options{Anonymous: everything}, "", "right", true, true, ErrRefused},
 		{"zero options", Options{}, "", "", false, true, ErrAnonymous},
 		{"zero options, user", Options{}, "pi", "right", true, true, ErrRefused},
 	} {
@@ -143,7 +148,11 @@ func TestAuthenticate(t *testing.T) {
 			if !errors.Is(err, c.want) || (err == nil) != (id != nil) {
 				t.Fatalf("%v, %v; want %v", id, err, c.want)
 			}
-			if id != nil && (id.Name != c.user || id.Anonymous != (c.user == "")) {
+			name := c.user
+			if len(c.o.Users) == 0 {
+				name = ""
+			}
+			if id != nil && (id.Name != name || id.Anonymous != (name == "")) {
 				t.Errorf("identity %q, anonymous %v", id.Name, id.Anonymous)
 			}
 		})

@@ -31,6 +31,7 @@ type User struct {
 	Name     string // not empty, unique
 	Password string // PHC string as from Hash
 	Rules    Rules
+	Bridge   bool // the user is another broker
 }
 
 // Options is what a policy is made of. The zero Options let nobody in.
@@ -81,7 +82,7 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 			errs = append(errs, fmt.Errorf("user %q: a name must be unique and not empty", u.Name))
 			continue
 		}
-		id.print = fingerprint(u.Password)
+		id.print, id.bridge = fingerprint(u.Password), u.Bridge
 		p.users[u.Name] = account{id: id, hash: u.Password, phc: h}
 		if i == 0 {
 			// Users made with other costs are all made with the same, as a rule.
@@ -107,16 +108,17 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 
 // Authenticate decides who a client is. local means that it came over loopback or a unix socket;
 // havePassword tells an empty password from none. A client with neither name nor password is
-// anonymous; a name always needs its password. The password may be a token, of that user or, without
+// anonymous; a name always needs its password, unless the policy has no users: then a client that gives
+// one, as many devices do out of the box, is anonymous too. The password may be a token, of that user or, without
 // a name, of whom it says. The error is ErrRefused, ErrAnonymous, ErrBusy or one of the tokens' errors.
 // It may take tens of milliseconds, longer if many clients log in at once.
 func (p *Policy) Authenticate(user, password string, havePassword, local bool) (*Identity, error) {
+	unnamed := user == "" && !havePassword
 	switch {
-	case user == "" && !havePassword:
-		if p.anonymous == nil || !local && !p.remote {
-			return nil, ErrAnonymous
-		}
+	case p.anonymous != nil && (local || p.remote) && (unnamed || user != "" && len(p.users) == 0):
 		return p.anonymous, nil
+	case unnamed:
+		return nil, ErrAnonymous
 	case havePassword && p.tokens != nil && looksLikeToken(password):
 		id, err := p.byToken(user, password)
 		if user == "" || !errors.Is(err, ErrToken) {

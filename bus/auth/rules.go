@@ -103,6 +103,8 @@ type Identity struct {
 	until time.Time // when the token ends that it came with; zero: it came with a password
 	print string    // of the password hash
 
+	bridge bool
+
 	publish, subscribe, deny set
 }
 
@@ -124,6 +126,10 @@ func newIdentity(name string, r Rules) (*Identity, error) {
 // Login is the user's name, and when what they came with ends to count: a token does, and a password
 // (the zero time) does not.
 func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.until }
+
+// Bridge reports whether the user is another broker, so that what it says of an event's way through
+// bridges is to be believed.
+func (id *Identity) Bridge() bool { return id.bridge }
 
 // MayPublish reports whether the identity may publish to the topic name. No identity may
 // publish to Reserved topics. It does not allocate.

@@ -73,8 +73,10 @@ func (everybody) MaySubscribe(string) bool { return true }
 func (everybody) MayRead(string) bool      { return true }
 
 const (
-	receiveMaximum    = 1024 // unacknowledged publishes of one MQTT 5 client
-	topicAliasMaximum = 64   // aliases of one connection, in each direction
+	// Clients burst past a lower Receive Maximum, MQTT.js among them. 65,535 is as many as there are packet
+	// identifiers, so no client can exceed it. What bounds memory is backpressure: see input.go.
+	receiveMaximum    = 65_535
+	topicAliasMaximum = 64 // aliases of one connection, in each direction
 	connectTimeout    = 10 * time.Second
 	connectSize       = 64 << 10 // bytes of the largest CONNECT taken
 	closeTimeout      = 5 * time.Second
@@ -92,6 +94,7 @@ type Broker struct {
 	log     *slog.Logger
 	server  *mqtt.Server
 	started time.Time
+	origin  string // this bus, as the origin of events
 
 	mu      sync.Mutex
 	owners  map[string]*conn // by client identifier
@@ -104,15 +107,16 @@ type Broker struct {
 	stop    chan struct{}
 	count   counters
 
-	judged  atomic.Uint64 // how often Reauthorize was called
-	crowded atomic.Int32  // connections that cannot take QoS 0 as fast as it comes
+	userNameReported sync.Once     // a user name where there are no users was reported
+	judged           atomic.Uint64 // how often Reauthorize was called
+	crowd            crowd         // connections that cannot take QoS 0 as fast as it comes
 }
 
 // New makes a broker for b. Open starts it.
 func New(b *bus.Bus, o Options) *Broker {
 	o.defaults()
 	k := &Broker{bus: b, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{},
-		stop: make(chan struct{}), started: time.Now()}
+		stop: make(chan struct{}), started: time.Now(), origin: originOf(b)}
 	k.o.Store(&o)
 	return k
 }

@@ -197,6 +197,27 @@ func (m mqttjs) die(t *testing.T, id, will string) {
 	m.run(t, map[string]any{"do": "die", "id": id, "topic": will})
 }
 
+// TestMQTTjsBursts is what zigbee2mqtt does when it starts with version: 5: it publishes all that it knows without
+// waiting for answers, which MQTT.js doesn't hold back whatever our Receive Maximum is.
+func TestMQTTjsBursts(t *testing.T) {
+	t.Parallel()
+	for qos := byte(1); qos <= 2; qos++ {
+		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
+			t.Parallel()
+			addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 20}, broker.Options{})
+			m := newMQTTjs(t, addr, 5).(mqttjs)
+			const count = 5000
+			m.subscribe(t, "home", "zigbee2mqtt/+", qos)
+			m.run(t, map[string]any{"do": "burst", "id": "z2m", "topic": "zigbee2mqtt/lamp", "qos": qos, "count": count})
+			var want []string
+			for i := range count {
+				want = append(want, fmt.Sprintf("zigbee2mqtt/lamp %d 0 %d", qos, i))
+			}
+			compare(t, m.collect(t, "home", "", qos, count), want)
+		})
+	}
+}
+
 type pahoClient struct {
 	addr string
 	bus  *bus.Bus
@@ -374,7 +395,7 @@ func TestPaho5(t *testing.T) {
 	if ack.SessionPresent {
 		t.Error("a new session is present")
 	}
-	if m := ack.Properties.ReceiveMaximum; m == nil || *m != 1024 {
+	if m := ack.Properties.ReceiveMaximum; m == nil || *m != 65535 {
 		t.Errorf("Receive Maximum %v in CONNACK", m)
 	}
 	p.filter(t, first, "t", 1)

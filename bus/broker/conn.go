@@ -14,7 +14,6 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
-	"github.com/postbus/postbus/bus/journal"
 )
 
 // conn is one client's connection.
@@ -36,11 +35,10 @@ type conn struct {
 	connect   frame.Connect
 	pub       frame.Publish
 	aliases   map[uint16]string
-	received  map[uint16]*journal.Commit // QoS 2 publishes that wait for PUBREL
-	receiving int                        // of them, those that this connection brought
-	acked     bool                       // since the session was kicked last
-	flood     int                        // events of QoS 0 since the last wait
-	goodbye   bool                       // DISCONNECT without will came
+	received  *idSet // QoS 2 publishes that wait for PUBREL; see restore
+	acked     bool   // since the session was kicked last
+	flood     flood
+	goodbye   bool // DISCONNECT without will came
 	deadline  time.Time
 	keepAlive time.Duration
 	rate      bucket
@@ -58,28 +56,30 @@ type conn struct {
 	expiry        uint32
 	goodbyeExpiry bool
 	identity      atomic.Pointer[Identity]
+	bridge        atomic.Bool  // the client is another broker; see bridge.go
 	filters       []bus.Filter // of the SUBSCRIBE that mochi is processing
 	sinceErr      error        // what is wrong with its user property since
 	subackReason  string
 	unsubscribed  []byte // reason codes of the UNSUBSCRIBE that mochi is processing
 
-	mu       sync.Mutex
-	out      []byte
-	marks    []mark
-	acks     int // acknowledgements behind marks
-	flushing bool
-	welcomed bool          // CONNACK is queued: before it there is no DISCONNECT [MQTT-3.14.0-1]
-	ending   bool          // nothing more is queued; what is there goes out and the socket closes
-	dead     bool          // the socket is closed
-	wrote    time.Time     // when the socket took something last
-	crowded  bool          // counted in Broker.crowded
-	wantRoom bool          // a delivery was refused for want of room
-	hold     bool          // deliveries wait for SUBACK
-	drained  chan struct{} // closed when there is room again; nil when nobody waits
-	failed   error
-	outAlias map[string]uint16
-	expires  *time.Timer // ends the connection with the token that it came by; nil: there is none
-	once     sync.Once
+	qos2InFlight atomic.Int32 // QoS 2 deliveries in flight: the length of phases
+
+	mu        sync.Mutex
+	out       []byte
+	marks     []mark
+	flushing  bool
+	welcomed  bool // CONNACK is queued: before it there is no DISCONNECT [MQTT-3.14.0-1]
+	ending    bool // nothing more is queued; what is there goes out and the socket closes
+	dead      bool // the socket is closed
+	occupancy occupancy
+	wantRoom  bool          // a delivery was refused for want of room
+	hold      bool          // deliveries wait for SUBACK
+	drained   chan struct{} // closed when there is room again; nil when nobody waits
+	failed    error
+	outAlias  map[string]uint16
+	phases    map[uint16]phase // of QoS 2 deliveries in flight
+	expires   *time.Timer      // ends the connection with the token that it came by; nil: there is none
+	once      sync.Once
 }
 
 func newConn(k *Broker, raw net.Conn, listener string, local bool) *conn {

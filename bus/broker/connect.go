@@ -4,7 +4,7 @@ package broker
 
 import (
 	"context"
-	"encoding/hex"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,7 +39,9 @@ func (c *conn) open(p []byte, body int) error {
 		return ferr
 	}
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect, Remaining: len(p) - body}, ProtocolVersion: version}
-	if err := pk.ConnectDecode(append([]byte(nil), p[body:]...)); err != nil {
+	b := append([]byte(nil), p[body:]...)
+	b[2+int(binary.BigEndian.Uint16(b))] = version // without the bit that makes it a bridge's
+	if err := pk.ConnectDecode(b); err != nil {
 		return &frame.Error{Code: frame.CodeMalformed, Reason: err.Error()}
 	}
 	// Wills are the bus's, and mochi refuses what MQTT allows: a will without payload, an empty password.
@@ -102,13 +104,15 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 	if err != nil {
 		return frame.CodeBadUserOrPassword, err
 	}
+	c.bridge.Store(c.connect.Bridge)
 	so := bus.SessionOptions{Name: c.id, User: c.user, Clean: c.connect.CleanStart}
 	if w := c.connect.Will; w != nil {
 		topic := string(w.Topic)
-		if reserved(topic) || !identity.MayPublish(topic) {
+		if !c.mayPublish(identity, topic, w.Payload) {
 			return frame.CodeNotAuthorized, fmt.Errorf("it may not publish its will to %s", topic)
 		}
-		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: w.Props}
+		props, _, _ := c.takeRoute(w.Props) // the route of a will begins here
+		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: props}
 		if w.HasExpiry {
 			so.Will.Expiry = max(1, w.Expiry)
 		}
@@ -155,6 +159,12 @@ func (k *Broker) identify(c *conn, password string) (Identity, error) {
 				c.user = user
 			}
 		}
+		if asked != "" && c.user == "" {
+			k.userNameReported.Do(func() {
+				k.log.Warn("client presented a user name, but there are no users: it has the rights of anonymous; reported once",
+					"client", c.id, "user", asked, "remote", c.remote)
+			})
+		}
 		c.identity.Store(&identity)
 		if k.judged.Load() == before {
 			return identity, nil
@@ -177,10 +187,17 @@ func (c *conn) connack() *packets.Properties {
 	if asked := time.Duration(c.connect.KeepAlive) * time.Second; c.keepAlive != asked {
 		p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true // [MQTT-3.1.2-21]
 	}
-	fits := c.connect.MaximumPacketSize == 0 || c.connect.MaximumPacketSize >= 256 // [MQTT-3.2.2-20]
-	if fits && slices.ContainsFunc(c.client.Properties.Props.User, func(u packets.UserProperty) bool { return u.Key == userMeta }) {
-		epoch := c.k.bus.Epoch()
-		p.User = []packets.UserProperty{{Key: "seq", Val: strconv.FormatUint(c.k.bus.Last(), 10)}, {Key: "epoch", Val: hex.EncodeToString(epoch[:])}}
+	asks := func(key string) bool {
+		return slices.ContainsFunc(c.client.Properties.Props.User, func(u packets.UserProperty) bool { return u.Key == key })
+	}
+	if fits := c.connect.MaximumPacketSize == 0 || c.connect.MaximumPacketSize >= 256; !fits { // [MQTT-3.2.2-20]
+		return p
+	}
+	if asks(userMeta) {
+		p.User = append(p.User, packets.UserProperty{Key: "seq", Val: strconv.FormatUint(c.k.bus.Last(), 10)}, packets.UserProperty{Key: "epoch", Val: c.k.origin})
+	}
+	if asks(askBridge) {
+		p.User = append(p.User, packets.UserProperty{Key: askBridge, Val: strconv.FormatBool(c.trusted())})
 	}
 	return p
 }

@@ -3,8 +3,10 @@ package broker_test
 // This file is tokens that end in mid-session, and logins that a reload takes away.
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	pahov5 "github.com/eclipse/paho.golang/paho"
+	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/auth"
@@ -45,13 +48,7 @@ func withTokens(t *testing.T) (a broker.Authenticate, mint func(life time.Durati
 		}
 		return token, ends
 	}
-	return func(user, password string, has, local bool) (broker.Identity, error) {
-		id, err := p.Authenticate(user, password, has, local)
-		if err != nil {
-			return nil, err
-		}
-		return id, nil
-	}, mint
+	return judgeBy(p), mint
 }
 
 // TestTokenEndsInMidSession: the client is told at the end of its token and not before;
@@ -183,5 +180,35 @@ func TestReloadBetweenLogins(t *testing.T) {
 	close(reloaded)
 	if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 86") {
 		t.Errorf("it was told %q %v", got, err)
+	}
+}
+
+// TestANameWithoutUsers is a device that comes with a user name and a password to a bus that has no users: it gets
+// in with the rights of anonymous, its session is nobody's in particular, and the log says so once.
+func TestANameWithoutUsers(t *testing.T) {
+	t.Parallel()
+	log := new(output)
+	b, err := bus.Open(context.Background(), bus.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := auth.NewPolicy(auth.NewVerifier(0), auth.Options{Anonymous: &auth.Rules{Publish: []string{"a"}, Subscribe: []string{"a"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, k := serve(t, b, broker.Options{Logger: slog.New(slog.NewTextHandler(log, nil)), Authenticate: judgeBy(p)})
+	for _, name := range []string{"tasmota", "DVES_USER"} { // the second finds the session of the first
+		c := client(t, addr, "plug", false, nil, func(o *paho.ClientOptions) { o.SetUsername(name).SetPassword("secret") })
+		wait(t, c.Publish("a", 1, false, "on"))
+		k.Reauthorize(func(user string, local bool) (broker.Identity, error) {
+			if user != "" {
+				t.Errorf("the client is judged as user %q", user)
+			}
+			return judgeBy(p)(user, "", false, local)
+		})
+		c.Disconnect(50)
+	}
+	if n := strings.Count(log.String(), "rights of anonymous"); n != 1 {
+		t.Errorf("it was logged %d times:\n%s", n, log.String())
 	}
 }

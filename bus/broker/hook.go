@@ -81,6 +81,9 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	for i, f := range pk.Filters {
 		s := bus.Filter{Filter: f.Filter, QoS: f.Qos, NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished,
 			RetainHandling: f.RetainHandling, Meta: meta, Since: since}
+		if c.connect.Bridge {
+			asBridge(&s)
+		}
 		if ids := pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
 			s.ID = uint32(ids[0])
 		}

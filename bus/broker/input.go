@@ -2,6 +2,16 @@ package broker
 
 // This file is the way in: it reads packets, has the guard (package frame) check each, and sorts them into
 // those that the bus takes and those that mochi does.
+//
+// Backpressure is that reading stops, and TCP tells the client. It stops while
+//   - the journal has as many bytes to write as it takes from all clients together (journal.Options.MaxPending):
+//     Bus.Append waits until the disk has caught up;
+//   - the client does not take what it is sent: twice Options.OutputBuffer bytes wait for it;
+//   - the client is above its publish rate.
+//
+// Each ends without another packet of this client: by the disk, by the client's reading, by the clock. So a
+// PUBREL or PUBACK that is stuck behind a publish is never what the wait is for. An open QoS 2 publish
+// (PUBREC sent, PUBREL not come) is one bit in an idSet, so those need no wait.
 
 import (
 	"errors"
@@ -175,7 +185,7 @@ func (c *conn) isEnding() bool {
 func (c *conn) fill(need int) error {
 	c.kick()
 	c.backpressure()
-	c.yield()
+	c.flood.begin()
 	for c.w-c.r < need {
 		c.makeRoom()
 		c.extendDeadline()

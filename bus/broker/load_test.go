@@ -28,6 +28,14 @@ type raw struct {
 // dial connects as an MQTT 5 client that keeps its session, with a Receive Maximum.
 func dial(t testing.TB, addr, id string, receiveMaximum uint16) *raw {
 	t.Helper()
+	props := []byte{0x11, 0, 0, 0xFF, 0xFF, 0x21, 0, 0}
+	binary.BigEndian.PutUint16(props[6:], receiveMaximum)
+	return dialWith(t, addr, id, props)
+}
+
+// dialWith connects as an MQTT 5 client with the given properties of CONNECT.
+func dialWith(t testing.TB, addr, id string, props []byte) *raw {
+	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -36,8 +44,6 @@ func dial(t testing.TB, addr, id string, receiveMaximum uint16) *raw {
 	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	props := []byte{0x11, 0, 0, 0xFF, 0xFF, 0x21, 0, 0}
-	binary.BigEndian.PutUint16(props[6:], receiveMaximum)
 	body := append(str(nil, "MQTT"), 5, 0, 0, 60)
 	body = append(append(body, byte(len(props))), props...)
 	body = str(body, id)

@@ -18,7 +18,6 @@ import (
 type mark struct {
 	from   int
 	commit *journal.Commit
-	acks   int
 }
 
 // Write implements net.Conn for what mochi sends. It keeps its place behind what is queued.
@@ -65,10 +64,6 @@ func (c *conn) acknowledge(typ byte, id uint16, code byte, commit *journal.Commi
 	if commit != nil {
 		if n := len(c.marks); n == 0 || c.marks[n-1].commit != commit {
 			c.marks = append(c.marks, mark{from: len(c.out), commit: commit})
-		}
-		if typ == frame.TypePuback { // a QoS 2 publish is in received until PUBREL
-			c.marks[len(c.marks)-1].acks++
-			c.acks++
 		}
 	}
 	c.out = frame.AppendAck(c.out, c.version, typ, id, code)
@@ -122,7 +117,7 @@ func (c *conn) flush() {
 			ending := c.ending
 			c.flushing = false
 			c.dead = ending
-			c.watch(c.k.o.Load().OutputBuffer)
+			c.watchLocked(c.k.o.Load().OutputBuffer)
 			c.wakeReader()
 			c.mu.Unlock()
 			giveBuffer(spare)
@@ -157,43 +152,8 @@ func (c *conn) flush() {
 			c.abort()
 			continue
 		}
-		c.room()
+		c.room(wrote)
 	}
-}
-
-// A flood of QoS 0 waits for subscribers that take what they are sent but not as fast: without that,
-// events would be dropped that a moment later would have had room. Who sends less than floodEvents at a
-// time never waits, a consumer that has taken nothing for stuckAfter makes nobody wait, and no wait is
-// longer than maxYield.
-const (
-	stuckAfter  = 100 * time.Millisecond
-	maxYield    = 5 * time.Millisecond
-	floodEvents = 64
-)
-
-// watch counts the connection among the crowded ones while its buffer is half full and it is not stuck.
-// The caller holds mu.
-func (c *conn) watch(limit int) {
-	crowded := len(c.out) > limit/2 && !c.dead && (len(c.out) < limit || time.Since(c.wrote) < stuckAfter)
-	if crowded == c.crowded {
-		return
-	}
-	c.crowded = crowded
-	if crowded {
-		c.k.crowded.Add(1)
-	} else {
-		c.k.crowded.Add(-1)
-	}
-}
-
-// yield is the wait, before more is read.
-func (c *conn) yield() {
-	if c.flood > floodEvents {
-		for start := time.Now(); c.k.crowded.Load() > 0 && time.Since(start) < maxYield; {
-			time.Sleep(maxYield / 10)
-		}
-	}
-	c.flood = 0
 }
 
 // durable returns how many bytes of the buffer may go out now, and the commit that the next wait for.
@@ -217,7 +177,6 @@ func (c *conn) durable() (int, *journal.Commit) {
 			_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 			return len(c.out), nil
 		}
-		c.acks -= m.acks
 		c.marks = c.marks[1:]
 	}
 	c.marks = nil
@@ -248,7 +207,7 @@ func (c *conn) abort() {
 	c.mu.Lock()
 	c.ending, c.dead = true, true
 	c.out, c.marks = nil, nil
-	c.watch(0)
+	c.watchLocked(0)
 	c.wakeReader()
 	c.mu.Unlock()
 	c.raw.Close()
@@ -291,12 +250,12 @@ func (c *conn) linger() {
 	c.raw.Close()
 }
 
-// room tells those who wait that the buffer has space again.
-func (c *conn) room() {
+// room tells those who wait that the socket has taken bytes, and that the buffer has space again.
+func (c *conn) room(wrote int) {
 	limit := c.k.o.Load().OutputBuffer
 	c.mu.Lock()
-	c.wrote = time.Now()
-	c.watch(limit)
+	c.occupancy.taken += wrote
+	c.watchLocked(limit)
 	kick := c.wantRoom && !c.hold && len(c.out) < limit/2
 	if kick {
 		c.wantRoom = false

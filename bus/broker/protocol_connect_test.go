@@ -218,7 +218,7 @@ func TestConnect(t *testing.T) {
 			a< CONNACK 00 sessionexpiry=3600`, versions: only5},
 		{statement: "3.2.2.3", says: "CONNACK says what the server can", options: broker.Options{PacketSize: 5000}, text: `
 			a> CONNECT
-			a< CONNACK 00 recvmax=1024 aliasmax=64 maxpacket=5000 !maxqos !retainavail !wildavail !subidavail !sharedavail`, versions: only5},
+			a< CONNACK 00 recvmax=65535 aliasmax=64 maxpacket=5000 !maxqos !retainavail !wildavail !subidavail !sharedavail`, versions: only5},
 		{statement: "MQTT-3.1.2-21", says: "a keep alive above the limit is replaced", options: broker.Options{KeepAlive: 30 * time.Second}, text: `
 			a> CONNECT ka=60
 			a< CONNACK 00 keepalive=30

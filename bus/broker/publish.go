@@ -32,10 +32,18 @@ func (c *conn) publish(packet []byte) error {
 	c.rate.take(o.PublishRate)
 	// The topic lives as long as the packet: nothing below keeps it.
 	topic := unsafe.String(unsafe.SliceData(p.Topic), len(p.Topic))
-	if p.Topic[0] == '$' && reserved(topic) || !(*c.identity.Load()).MayPublish(topic) {
+	if !c.mayPublish(*c.identity.Load(), topic, p.Payload) {
 		return c.forbidden(p, topic)
 	}
-	r := journal.Record{Kind: journal.KindEvent, Flags: p.QoS, Expiry: journal.NoExpiry,
+	var hops byte
+	if len(p.Props) > 0 {
+		var ours bool
+		if p.Props, hops, ours = c.takeRoute(p.Props); ours {
+			c.k.log.Debug("event came back through bridges", "client", c.id, "topic", topic)
+			return c.ignore(p)
+		}
+	}
+	r := journal.Record{Kind: journal.KindEvent, Flags: p.QoS | hops<<bus.HopsShift, Expiry: journal.NoExpiry,
 		Source: c.idBytes, Topic: p.Topic, Props: p.Props, Payload: p.Payload}
 	if p.Retain {
 		r.Flags |= 0x04
@@ -45,7 +53,7 @@ func (c *conn) publish(packet []byte) error {
 	}
 	c.k.count.messagesIn.Add(1)
 	if p.QoS == 0 {
-		c.flood++
+		c.yield(len(packet))
 		if !p.Retain {
 			c.k.bus.PublishNow(&r)
 		} else if _, err := c.k.bus.Append(&r); err != nil {
@@ -55,22 +63,18 @@ func (c *conn) publish(packet []byte) error {
 	}
 	if p.QoS == 2 {
 		c.restore()
-		if commit, again := c.received[p.PacketID]; again { // [MQTT-4.3.3-10]
-			c.answer(p, frame.CodeSuccess, commit)
+		if c.received.has(p.PacketID) { // [MQTT-4.3.3-10]
+			c.answer(p, frame.CodeSuccess, nil) // behind the first PUBREC, and so behind its commit
 			return nil
 		}
 		r.ID = p.PacketID
-	}
-	if c.version == frame.V5 && c.unacknowledged() >= receiveMaximum {
-		return &frame.Error{Code: frame.CodeReceiveMaxExceeded, Reason: "more publishes in flight than Receive Maximum allows", Statement: "MQTT-3.3.4-9"}
 	}
 	commit, err := c.k.bus.Append(&r)
 	if err != nil {
 		return c.noSpace(p, err)
 	}
 	if p.QoS == 2 {
-		c.received[p.PacketID] = commit
-		c.receiving++
+		c.received.add(p.PacketID)
 	}
 	c.answer(p, frame.CodeSuccess, commit)
 	return nil
@@ -93,23 +97,15 @@ func ackType(p *frame.Publish) byte {
 	return frame.TypePuback
 }
 
-// unacknowledged counts the publishes of this connection that take part of Receive Maximum: those of
-// QoS 1 until PUBACK, those of QoS 2 until PUBCOMP.
-func (c *conn) unacknowledged() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.acks + c.receiving
-}
-
 // restore loads what an earlier connection of the session had received at QoS 2, once.
 func (c *conn) restore() {
 	if c.restored {
 		return
 	}
 	c.restored = true
-	c.received = map[uint16]*journal.Commit{}
+	c.received = new(idSet)
 	for _, id := range c.session.Received() {
-		c.received[id] = nil
+		c.received.add(id)
 	}
 }
 
@@ -142,6 +138,14 @@ func reserved(topic string) bool {
 	return false
 }
 
+// mayPublish is the one rule about topics, for publishes and for wills.
+func (c *conn) mayPublish(id Identity, topic string, payload []byte) bool {
+	if topic[0] == '$' && reserved(topic) {
+		return c.ownState(topic, payload)
+	}
+	return id.MayPublish(topic)
+}
+
 // forbidden answers a publish that the client may not make. MQTT 3 has no word for it: the event is
 // acknowledged like Mosquitto does, but the loss is told on $bus/lost.
 func (c *conn) forbidden(p *frame.Publish, topic string) error {
@@ -152,12 +156,17 @@ func (c *conn) forbidden(p *frame.Publish, topic string) error {
 		return nil
 	}
 	c.k.bus.ReportLoss(c.id, "publish not allowed", 1) // MQTT has no word for it here
+	return c.ignore(p)
+}
+
+// ignore acknowledges a publish that nothing comes of.
+func (c *conn) ignore(p *frame.Publish) error {
 	if p.QoS == 0 {
 		return nil
 	}
 	if p.QoS == 2 {
 		c.restore()
-		c.received[p.PacketID] = nil
+		c.received.add(p.PacketID)
 	}
 	c.answer(p, frame.CodeSuccess, nil)
 	return nil
@@ -177,46 +186,6 @@ func (c *conn) noSpace(p *frame.Publish, err error) error {
 		return nil
 	}
 	return &frame.Error{Code: code, Reason: reason}
-}
-
-// acknowledged takes the client's half of a delivery, or the release of its own publish.
-func (c *conn) acknowledged(packet []byte) error {
-	a, ferr := frame.ParseAck(packet, c.version)
-	if ferr != nil {
-		return ferr
-	}
-	switch a.Type {
-	case frame.TypePuback, frame.TypePubcomp:
-		if c.session.Ack(a.PacketID) {
-			c.acked = true
-		}
-	case frame.TypePubrec:
-		switch {
-		case a.Reason >= frame.CodeUnspecified: // [MQTT-4.3.3-4]
-			c.acked = c.session.Ack(a.PacketID) || c.acked
-		case c.session.Receive(a.PacketID):
-			c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodeSuccess, nil)
-		default:
-			c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodePacketIDNotFound, nil)
-		}
-	case frame.TypePubrel:
-		c.restore()
-		event, known := c.received[a.PacketID]
-		if !known {
-			c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodePacketIDNotFound, nil)
-			return nil
-		}
-		commit, err := c.session.Release(a.PacketID)
-		if err != nil {
-			return &frame.Error{Code: frame.CodeUnspecified, Reason: err.Error()}
-		}
-		delete(c.received, a.PacketID)
-		if event != nil {
-			c.receiving--
-		}
-		c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodeSuccess, commit)
-	}
-	return nil
 }
 
 // kick lets the session go on when the input at hand has been processed: one go for many acknowledgements.
@@ -240,7 +209,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	}
 	limit := c.k.o.Load().OutputBuffer
 	if d.QoS == 0 {
-		c.watch(limit)
+		c.crowdLocked(limit)
 	}
 	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Owed) {
 		c.wantRoom = true
@@ -256,6 +225,9 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	}
 	c.queueBuffer()
 	c.out = frame.AppendPublish(c.out, c.version, &o)
+	if d.QoS == 2 {
+		c.setPhaseLocked(d.ID, awaitsPubrec)
+	}
 	c.k.count.messagesOut.Add(1)
 	c.startFlush()
 	return bus.Sent
@@ -267,6 +239,9 @@ func (c *conn) enrich(o *frame.Out, d *bus.Delivery) {
 	if e.Expiry != journal.NoExpiry { // [MQTT-3.3.2-6]
 		gone := max(0, time.Now().UnixNano()-e.Time) / int64(time.Second)
 		o.HasExpiry, o.Expiry = true, uint32(max(0, int64(e.Expiry)-gone))
+	}
+	if c.trusted() {
+		c.addRoute(o, e)
 	}
 	if d.Gap > 0 {
 		o.User = append(o.User, frame.UserProp{Key: "gap", Value: strconv.FormatUint(d.Gap, 10)})
@@ -321,6 +296,7 @@ func (c *conn) Release(id uint16) bool {
 	}
 	c.queueBuffer()
 	c.out = frame.AppendAck(c.out, c.version, frame.TypePubrel, id, frame.CodeSuccess)
+	c.setPhaseLocked(id, awaitsPubcomp)
 	c.startFlush()
 	return true
 }

@@ -276,6 +276,9 @@ func connectBody(a *args, self string, version byte) []byte {
 		name = s
 	}
 	level = byte(a.num("level", int(level)))
+	if a.flag("bridge") {
+		level |= 0x80
+	}
 	var flags byte = 2
 	if a.flag("keep") {
 		flags = 0

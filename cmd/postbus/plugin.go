@@ -118,6 +118,9 @@ func (m *Main) checkPlugins(l *loaded, args []string) error {
 			continue
 		}
 		m.printf("ok: %s%s\n", f.shown, summary(spec))
+		for _, w := range spec.Warnings() {
+			m.printf("warning: %s\n", w)
+		}
 	}
 	if len(all) > 0 {
 		where := fmt.Sprintf("%d of %d plugin files", bad, len(files))

@@ -163,9 +163,17 @@ func (m *Main) printSessions(body []byte) error {
 	w := tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "CLIENT\tONLINE\tLAG\tLAG TIME\tIN FLIGHT\tLOST\tFILTERS")
 	for _, s := range list {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\t%s\n", oneLine(s.Name), online(s), s.Lag, lagTime(s), s.InFlight, lost(s.Lost), oneLine(strings.Join(s.Filters, " ")))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\t%s\n", client(s), online(s), s.Lag, lagTime(s), s.InFlight, lost(s.Lost), oneLine(strings.Join(s.Filters, " ")))
 	}
 	return w.Flush()
+}
+
+// client is the session's name, marked when its client is another broker.
+func client(s bus.SessionInfo) string {
+	if s.Bridge {
+		return oneLine(s.Name) + " (bridge)"
+	}
+	return oneLine(s.Name)
 }
 
 func online(s bus.SessionInfo) string {

@@ -57,6 +57,7 @@ type yamlUser struct {
 	Publish   []string `yaml:"publish,flow,omitempty"`
 	Subscribe []string `yaml:"subscribe,flow,omitempty"`
 	Deny      []string `yaml:"deny,flow,omitempty"`
+	Bridge    bool     `yaml:"bridge,omitempty"`
 }
 
 // userFile is a config file on its way from one content to the next.
@@ -175,6 +176,9 @@ func flow(u config.User) string {
 			quoted[i] = strconv.Quote(s)
 		}
 		fmt.Fprintf(&b, ", %s: [%s]", r.key, strings.Join(quoted, ", "))
+	}
+	if u.Bridge {
+		b.WriteString(", bridge: true")
 	}
 	return b.String() + "}"
 }
@@ -350,7 +354,7 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yaml
 }
 
 func sameUser(a, b yamlUser) bool {
-	return a.Name == b.Name && a.Password == b.Password && slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Deny, b.Deny)
+	return a.Name == b.Name && a.Password == b.Password && a.Bridge == b.Bridge && slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Deny, b.Deny)
 }
 
 // split is a text's users and everything else.

@@ -32,6 +32,9 @@ func TestUserFile(t *testing.T) {
 		edit       func(*userFile) error
 		want       string
 	}{
+		{"a bridge", "users:\n  - {name: a, password: \"H1\", bridge: true}\n", func(f *userFile) error {
+			return f.add(config.User{Name: "new", Password: hash("2"), Publish: []string{"#"}, Bridge: true})
+		}, "users:\n  - {name: a, password: \"H1\", bridge: true}\n  - {name: \"new\", password: \"H2\", publish: [\"#\"], bridge: true}\n"},
 		{"the first user of an empty file", "", add("new"), "users:\n  - " + new + "\n"},
 		{"only comments", "# nothing yet\n", add("new"), "# nothing yet\n\nusers:\n  - " + new + "\n"},
 		{"behind other keys", "durability: 1s\n\n\nprofile:   pi # small\n", add("new"), "durability: 1s\n\n\nprofile:   pi # small\n\nusers:\n  - " + new + "\n"},

@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
-
 	"github.com/postbus/postbus/plugins/option"
 )
 
@@ -36,7 +34,7 @@ type ActionOptions struct {
 	Password  string        `key:"password" doc:"the user's password, best as secret:name" secret:"yes"`
 	CA        string        `key:"ca" doc:"a file with the certificates (PEM) that sign the remote's; empty for the system's" path:"yes"`
 	Insecure  bool          `key:"insecure" doc:"don't look at the remote's certificate: anybody can be the remote then"`
-	KeepAlive time.Duration `key:"keep_alive" doc:"how soon a dead connection is noticed" min:"1s" max:"18h"`
+	KeepAlive time.Duration `key:"keep_alive" doc:"how soon a dead connection is warned" min:"1s" max:"18h"`
 }
 
 // ActionDefaults returns the options of a file that sets none.
@@ -67,7 +65,6 @@ type ActionEnv interface {
 
 // Action holds the connection. Do may be called by several goroutines.
 type Action struct {
-	keep time.Duration
 	ctx  context.Context // until Close
 	stop context.CancelFunc
 	turn chan struct{} // one place: who holds it may connect
@@ -90,7 +87,7 @@ func NewAction(o ActionOptions, _ ActionEnv) *Action {
 		id = clientID(o.URL) + "-" + hex.EncodeToString(b[:])
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	a := &Action{keep: o.KeepAlive, ctx: ctx, stop: stop, turn: make(chan struct{}, 1), link: newLink(o.URL, id, o.User, o.Password, o.CA, o.Insecure, o.KeepAlive), waiting: map[uint16]chan error{}}
+	a := &Action{ctx: ctx, stop: stop, turn: make(chan struct{}, 1), link: newLink(o.URL, id, o.User, o.Password, o.CA, o.Insecure, o.KeepAlive), waiting: map[uint16]chan error{}}
 	a.link.noBridges = true // we are a client like others
 	return a
 }
@@ -119,25 +116,36 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", a.link.name, err)
 	}
-	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-	p.TopicName, p.Payload, p.Qos, p.Retain = args.Topic, payload, args.QoS.Level(), args.Retain
+	m := &message{topic: args.Topic, payload: payload, qos: min(args.QoS.Level(), c.terms.qos), retain: args.Retain && c.terms.retain}
+	if c.terms.size > 0 && tooLarge(m, c.terms.size) {
+		return permanent{fmt.Errorf("%s takes no packet of more than %d bytes", a.link.name, c.terms.size)}
+	}
+	select { // the remote says how many it takes at a time
+	case c.room <- struct{}{}:
+		defer func() { <-c.room }()
+	case <-c.dead:
+		return fmt.Errorf("%s: %w", a.link.name, c.reason(errClosed))
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	answer := make(chan error, 1)
-	if p.MessageID, err = a.wait(answer); err != nil {
+	id, err := a.wait(answer)
+	if err != nil {
 		return err
 	}
-	defer a.forget(p.MessageID)
+	defer a.forget(id)
 	var written func()
-	if p.Qos == 0 {
-		written = func() { a.answered(p.MessageID) }
+	if m.qos == 0 {
+		written = func() { a.answered(id, nil) }
 	}
-	c.send(p, written)
+	c.send(&packet{kind: publish, id: id, msg: m}, written)
 	select {
-	case <-answer:
-		return nil
+	case err := <-answer:
+		return err
 	case <-c.dead:
 		select { // both may have come
-		case <-answer:
-			return nil
+		case err := <-answer:
+			return err
 		default:
 			return fmt.Errorf("%s: %w", a.link.name, c.reason(errClosed))
 		}
@@ -166,7 +174,7 @@ func (a *Action) connection(ctx context.Context) (*conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(a.ctx, cancel)()
-	c, _, err := a.link.connect(ctx, true)
+	c, err := a.link.connect(ctx, true)
 	if err != nil {
 		return nil, err
 	}
@@ -179,16 +187,14 @@ func (a *Action) connection(ctx context.Context) (*conn, error) {
 
 // read takes the answers until the connection ends.
 func (a *Action) read(c *conn) {
-	err := c.read(a.keep, func(p packets.ControlPacket) error {
-		switch p := p.(type) {
-		case *packets.PubackPacket:
-			a.answered(p.MessageID)
-		case *packets.PubcompPacket:
-			a.answered(p.MessageID)
-		case *packets.PubrecPacket:
-			r := packets.NewControlPacket(packets.Pubrel).(*packets.PubrelPacket)
-			r.MessageID = p.MessageID
-			c.send(r, nil)
+	err := c.read(func(p *packet) error {
+		switch {
+		case p.kind == disconnect:
+			return &reason{"it ended the connection", p.code, p.text}
+		case p.kind == pubrec && p.code < 0x80:
+			c.send(&packet{kind: pubrel, id: p.id}, nil)
+		case p.kind == puback, p.kind == pubrec, p.kind == pubcomp:
+			a.answered(p.id, a.refused(p))
 		}
 		return nil
 	}, func(string) {})
@@ -221,11 +227,23 @@ func (a *Action) forget(id uint16) {
 	delete(a.waiting, id)
 }
 
-func (a *Action) answered(id uint16) {
+// refused is the error of an acknowledgement that says no.
+func (a *Action) refused(p *packet) error {
+	if p.kind == pubcomp || p.code < 0x80 {
+		return nil
+	}
+	err := fmt.Errorf("%s: %w", a.link.name, &reason{"it refused the message", p.code, p.text})
+	if final(p.code) {
+		return permanent{err}
+	}
+	return err
+}
+
+func (a *Action) answered(id uint16, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if w, ok := a.waiting[id]; ok {
-		w <- nil
+		w <- err
 		delete(a.waiting, id)
 	}
 }

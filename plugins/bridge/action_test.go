@@ -39,6 +39,7 @@ func TestAction(t *testing.T) {
 		t.Fatal(errs)
 	}
 	a := NewAction(o, newEnv(t))
+	asks(&a.link)
 	for _, args := range []Args{{Topic: "a", Payload: "x"}, {Topic: "b", Payload: 1.5, QoS: "2", Retain: true}, {Topic: "c", Payload: map[string]any{"d": true}, QoS: "0"}, {Topic: "e"}} {
 		if err := a.Do(t.Context(), args); err != nil {
 			t.Error(err)
@@ -84,6 +85,7 @@ func TestActionWaitsForTheAnswer(t *testing.T) {
 	o := ActionDefaults()
 	o.URL = url
 	a := NewAction(o, newEnv(t))
+	asks(&a.link)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := a.Do(ctx, Args{Topic: "a"}); !errors.Is(err, context.DeadlineExceeded) {

@@ -9,13 +9,16 @@
 //     is durable. What comes while we are away, or was not acknowledged, the remote sends when we are back, as long as it keeps it.
 //   - Out: events wait in our journal until the remote has acknowledged them, for as long as the retention keeps them, and go out in
 //     their order, at most max_inflight at a time. An event may come twice after the connection broke, and then those after it too.
-//   - No loop: an event that came from the remote isn't sent back to it, and what we send doesn't come back: see echo.go.
+//   - No loop: an event that came from the remote isn't sent back to it, and what we send doesn't come back: see echo.go. With MQTT 5 an event also
+//     carries where it has been, so that a ring of bridges ends: see docs/adr/0011-bridges-speak-mqtt-5.md.
+//   - With MQTT 5 properties and expiry travel both ways. An event that expires while it waits for the remote is lost and counted.
 //   - While the remote is away the plugin is degraded and tries again, from one second to a minute apart.
 //   - Memory is bounded: by max_inflight of events out, and by what postbus takes of events in (a slow journal slows the remote down).
 //     A message larger than 16 MiB is lost and counted.
 //
-// It speaks MQTT 3.1.1 with the packets of paho.mqtt.golang, but not through its client: that one can't be stopped while it connects or
-// writes, sends unacknowledged messages out of their order, and forgets acknowledgements given after the connection broke.
+// It speaks MQTT 5 with the packets of paho.golang, and 3.1.1 with those of paho.mqtt.golang where the remote refuses that. It doesn't use
+// their clients: those can't be stopped while they connect or write, send unacknowledged messages out of their order, and forget
+// acknowledgements given after the connection broke.
 package bridge
 
 import (
@@ -26,8 +29,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // Passthrough says that the events of a file without `publish` are published as they are: topic, payload, qos and retain.
@@ -49,6 +50,7 @@ type Env interface {
 	Degraded(err error)
 	Lost(n int, reason string)
 	Source() string // the name by which the bus knows this plugin's events
+	Origin() string // the name of this bus among buses
 	Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error
 }
 
@@ -63,6 +65,7 @@ type Source struct {
 	first, longest, steady time.Duration // between attempts; how long a connection has to last to count as good
 	subscribed             bool          // by this source, in the session that the remote holds
 	told                   string        // what Degraded was told last
+	warned                 string        // what warn logged last
 }
 
 // New makes a source; it connects to nothing yet.
@@ -133,13 +136,15 @@ type postError struct{ error }
 
 // once connects and stays connected. The error, never nil, says how it ended.
 func (s *Source) once(ctx context.Context, post Post) error {
-	c, present, err := s.link.connect(ctx, s.o.Clean)
+	c, err := s.link.connect(ctx, s.o.Clean)
 	if err != nil {
 		return err
 	}
 	defer c.end()
 	stop := context.AfterFunc(ctx, func() { c.fail(ctx.Err()) })
 	defer stop()
+	present := c.terms.present
+	s.warn(c)
 	if s.subscribed && !present && !s.o.Clean {
 		s.env.Log().Warn("the remote has forgotten our session; messages may have been missed", "remote", s.link.name)
 	}
@@ -148,28 +153,63 @@ func (s *Source) once(ctx context.Context, post Post) error {
 		filters = nil // still there; asking again would bring the retained messages again
 	}
 	if len(filters) > 0 {
-		c.send(subscribePacket(filters), nil)
+		c.send(&packet{kind: subscribe, id: subscribeID, rules: filters}, nil)
 	} else {
 		s.tell(nil)
 	}
-	s.window.attach(c, s.remember)
+	s.window.attach(c, c.terms.inflight, func(m *message) *message { return s.prepare(c, m) })
 	defer s.window.detach()
-	return c.read(s.o.KeepAlive, func(p packets.ControlPacket) error {
-		switch p := p.(type) {
-		case *packets.PublishPacket:
+	return c.read(func(p *packet) error {
+		switch p.kind {
+		case publish:
 			return s.in(ctx, c, p, post)
-		case *packets.PubackPacket:
-			s.window.acked(p.MessageID)
-		case *packets.PubrelPacket:
-			c.send(pubcomp(p.MessageID), nil)
-		case *packets.SubackPacket:
-			s.granted(filters, p.ReturnCodes)
-		case *packets.PingrespPacket, *packets.UnsubackPacket:
+		case puback:
+			return s.acked(p)
+		case pubrel:
+			c.send(&packet{kind: pubcomp, id: p.id}, nil)
+		case suback:
+			s.granted(filters, p.codes)
+		case disconnect:
+			return &reason{"it ended the connection", p.code, p.text}
+		case pingresp, unsuback:
 		default:
-			return fmt.Errorf("it sent a %T, which makes no sense", p)
+			return fmt.Errorf("it sent %s, which makes no sense", kindNames[p.kind])
 		}
 		return nil
 	}, func(topic string) { s.env.Lost(1, "a message of the remote larger than 16 MiB") })
+}
+
+// acked takes note of an acknowledgement. One that says no ends the connection, and the event is sent again on the next one, unless it would be
+// refused again.
+func (s *Source) acked(p *packet) error {
+	if p.code >= 0x80 {
+		no := &reason{"it refused an event", p.code, p.text}
+		if !final(p.code) {
+			return no
+		}
+		s.env.Lost(1, no.Error())
+	}
+	s.window.acked(p.id)
+	return nil
+}
+
+// warn logs what is lost on this connection, whenever that has changed.
+func (s *Source) warn(c *conn) {
+	var lost string
+	switch {
+	case !c.five():
+		lost = "the remote does not speak MQTT 5: properties and expiry stay here, and a ring of bridges through it does not end"
+	case c.terms.trusts == "false":
+		lost = "the remote does not know our user as a bridge, so a ring of bridges through it does not end; set bridge: true in its users"
+	case c.terms.qos == 0 && len(s.o.Out) > 0:
+		lost = "the remote takes only QoS 0: an event counts as delivered when it is sent"
+	case !c.terms.retain && len(s.o.Out) > 0:
+		lost = "the remote keeps no retained messages"
+	}
+	if lost != s.warned && lost != "" {
+		s.env.Log().Warn(lost, "remote", s.link.name)
+	}
+	s.warned = lost
 }
 
 // granted takes note of what the remote lets us have.

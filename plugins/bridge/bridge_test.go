@@ -49,14 +49,14 @@ func TestRemoteIsAwayForAWhile(t *testing.T) {
 
 // Filters overlap both ways, and there are other clients on both sides: each event is there once on each side.
 func TestNoLoop(t *testing.T) {
-	for name, plain := range map[string]bool{"as a bridge": false, "as a client": true} {
+	for name, link := range map[string]link{"MQTT 5": {}, "as a bridge": {noFive: true}, "as a client": {noFive: true, noBridges: true}} {
 		t.Run(name, func(t *testing.T) {
 			m := newMosquitto(t, "")
 			there := newClient(t, m.url(), "there", "#")
 			env := newEnv(t)
 			o := options(m.url())
 			o.In, o.Out = []In{{Filter: "#"}}, []Out{{Filter: "#"}}
-			r := run(t, o, env, func(s *Source) { s.link.noBridges = plain }, nil)
+			r := run(t, o, env, func(s *Source) { s.link.noFive, s.link.noBridges = link.noFive, link.noBridges }, nil)
 			env.until("connected", env.connected())
 			const n = 100
 			for i := range n {
@@ -112,7 +112,11 @@ func TestWeAreAwayForAWhile(t *testing.T) {
 	for i := 5; i < 1000; i++ {
 		want = append(want, fmt.Sprintf("remote/a=%d", i))
 	}
-	if got := again.topics(); !reflect.DeepEqual(got, want) {
+	got := again.topics()
+	for len(got) > 0 && got[0] < want[0] { // acknowledged in the last moment, which Mosquitto may not have read
+		got = got[1:]
+	}
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%d events, not %d: %v", len(got), len(want), got[:min(20, len(got))])
 	}
 }

@@ -4,7 +4,6 @@ package bridge
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,22 +11,27 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 const (
-	maxPacket = 16 << 20         // bytes of a packet that is read; of a larger message only the topic is
-	stuck     = 30 * time.Second // without a byte written, when there is something to write
-	piece     = 32 << 10         // bytes that have to be written within stuck
+	maxConnack = 64 << 10         // bytes of a CONNACK, which may hold texts
+	maxPacket  = 16 << 20         // bytes of a packet that is read; of a larger message only the topic is
+	stuck      = 30 * time.Second // without a byte written, when there is something to write
+	piece      = 32 << 10         // bytes that have to be written within stuck
 )
 
 var errClosed = errors.New("the connection was closed")
 
 // conn is a connection. send, ack and fail never block and may be called by any goroutine.
 type conn struct {
-	nc net.Conn
-	r  *bufio.Reader
+	nc    net.Conn
+	r     *bufio.Reader
+	codec codec
+
+	answered bool          // CONNACK came
+	room     chan struct{} // of an action: one for each message in flight
+	terms    terms
+	keep     time.Duration
 
 	mu     sync.Mutex
 	queue  []item // bounded by what is in flight either way
@@ -38,18 +42,28 @@ type conn struct {
 }
 
 type item struct {
-	p       packets.ControlPacket
+	p       *packet
 	written func()
 }
 
-func newConn(nc net.Conn) *conn {
-	return &conn{nc: nc, r: bufio.NewReader(nc), wake: make(chan struct{}, 1), dead: make(chan struct{})}
+func newConn(nc net.Conn, v codec) *conn {
+	return &conn{nc: nc, r: bufio.NewReader(nc), codec: v, wake: make(chan struct{}, 1), dead: make(chan struct{})}
 }
 
-// start begins to write, and to ping twice in each keep.
+// five reports whether MQTT 5 is spoken.
+func (c *conn) five() bool {
+	_, is := c.codec.(five)
+	return is
+}
+
+// start begins to write, and to ping twice in each keep; the remote may have one of its own.
 func (c *conn) start(keep time.Duration) {
+	c.room = make(chan struct{}, c.terms.inflight)
+	if c.keep = keep; c.terms.keepAlive > 0 {
+		c.keep = c.terms.keepAlive
+	}
 	c.writer.Go(func() {
-		ping := time.NewTicker(keep / 2)
+		ping := time.NewTicker(c.keep / 2)
 		defer ping.Stop()
 		w := bufio.NewWriter(timely{c})
 		whole := true // what was written so far are whole packets
@@ -62,7 +76,7 @@ func (c *conn) start(keep time.Duration) {
 				c.nc.Close()
 				return
 			case <-ping.C:
-				c.send(packets.NewControlPacket(packets.Pingreq), nil)
+				c.send(&packet{kind: pingreq}, nil)
 			case <-c.wake:
 			}
 			if err := c.flush(w); err != nil {
@@ -78,7 +92,7 @@ func (c *conn) farewell() {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	w := bufio.NewWriter(c.nc)
 	if c.flush(w) == nil {
-		_ = packets.NewControlPacket(packets.Disconnect).Write(c.nc)
+		_ = c.codec.encode(c.nc, &packet{kind: disconnect})
 	}
 }
 
@@ -88,7 +102,7 @@ func (c *conn) flush(w *bufio.Writer) error {
 	c.queue = nil
 	c.mu.Unlock()
 	for _, i := range items {
-		if err := i.p.Write(w); err != nil {
+		if err := c.codec.encode(w, i.p); err != nil {
 			return err
 		}
 	}
@@ -121,7 +135,7 @@ func (t timely) Write(b []byte) (n int, err error) {
 }
 
 // send puts a packet in the queue; written, if any, is called once it is in the system's hands.
-func (c *conn) send(p packets.ControlPacket, written func()) {
+func (c *conn) send(p *packet, written func()) {
 	c.mu.Lock()
 	c.queue = append(c.queue, item{p, written})
 	c.mu.Unlock()
@@ -132,16 +146,12 @@ func (c *conn) send(p packets.ControlPacket, written func()) {
 }
 
 // ack acknowledges a message: QoS 1 by PUBACK, QoS 2 by PUBREC.
-func (c *conn) ack(p *packets.PublishPacket) {
-	switch p.Qos {
+func (c *conn) ack(p *packet) {
+	switch p.msg.qos {
 	case 1:
-		a := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
-		a.MessageID = p.MessageID
-		c.send(a, nil)
+		c.send(&packet{kind: puback, id: p.id}, nil)
 	case 2:
-		a := packets.NewControlPacket(packets.Pubrec).(*packets.PubrecPacket)
-		a.MessageID = p.MessageID
-		c.send(a, nil)
+		c.send(&packet{kind: pubrec, id: p.id}, nil)
 	}
 }
 
@@ -189,36 +199,36 @@ func (c *conn) reason(err error) error {
 	return err
 }
 
-// connack reads the answer to CONNECT.
-func (c *conn) connack() (present bool, err error) {
+// readConnack reads the answer to CONNECT, which decode understands.
+func (c *conn) readConnack(decode func(b []byte) (terms, error)) (err error) {
 	n, err := c.size()
 	if err != nil {
-		return false, err
+		return err
 	}
-	if n > 1024 {
-		return false, errors.New("it doesn't speak MQTT")
+	if n > maxConnack {
+		return errNotMQTT
 	}
-	p, err := c.packet(n)
-	if err != nil {
-		return false, err
+	b := make([]byte, n)
+	if _, err := io.ReadFull(c.r, b); err != nil {
+		return err
 	}
-	a, ok := p.(*packets.ConnackPacket)
-	if !ok {
-		return false, errors.New("it doesn't speak MQTT")
-	}
-	if a.ReturnCode != packets.Accepted {
-		return false, refusal(a.ReturnCode)
-	}
-	return a.SessionPresent, nil
+	defer func() {
+		if r := recover(); r != nil {
+			err = nonsense(fmt.Errorf("%v", r))
+		}
+	}()
+	c.answered = true
+	c.terms, err = decode(b)
+	return err
 }
 
 // read calls each for every packet until the connection ends or each returns an error, and lost for messages that are too large, which it
 // acknowledges. Silence of one and a half keep is the end: we ping, so there is an answer. The error is never nil.
-func (c *conn) read(keep time.Duration, each func(packets.ControlPacket) error, lost func(topic string)) error {
-	c.r = bufio.NewReader(io.MultiReader(buffered(c.r), patient{c, keep + keep/2}))
+func (c *conn) read(each func(*packet) error, lost func(topic string)) error {
+	c.r = bufio.NewReader(io.MultiReader(buffered(c.r), patient{c, c.keep + c.keep/2}))
 	for {
 		n, err := c.size()
-		var p packets.ControlPacket
+		var p *packet
 		switch {
 		case err == nil && n > maxPacket:
 			p, err = c.skip(n)
@@ -228,9 +238,9 @@ func (c *conn) read(keep time.Duration, each func(packets.ControlPacket) error, 
 		if err != nil {
 			return c.reason(ended(err))
 		}
-		if m, ok := p.(*packets.PublishPacket); ok && n > maxPacket {
-			lost(m.TopicName)
-			c.ack(m)
+		if n > maxPacket {
+			lost(p.msg.topic)
+			c.ack(p)
 			continue
 		}
 		if err := each(p); err != nil {
@@ -298,30 +308,27 @@ func (c *conn) size() (int, error) {
 	return 0, errors.New("it doesn't speak MQTT: a packet's length has no end")
 }
 
-// packet reads a packet of n bytes. Package packets wasn't made for hostile bytes.
-func (c *conn) packet(n int) (p packets.ControlPacket, err error) {
+// packet reads a packet of n bytes. The libraries weren't made for hostile bytes.
+func (c *conn) packet(n int) (p *packet, err error) {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(c.r, b); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("it sent a packet that makes no sense: %v", r)
+			err = nonsense(fmt.Errorf("%v", r))
 		}
 	}()
-	if p, err = packets.ReadPacket(bytes.NewReader(b)); err != nil {
-		return nil, fmt.Errorf("it sent a packet that makes no sense: %v", err) // not %w: an io.EOF in it is not the connection's
-	}
-	return p, nil
+	return c.codec.decode(b)
 }
 
 // skip reads of a message of n bytes what is needed to acknowledge it.
-func (c *conn) skip(n int) (packets.ControlPacket, error) {
+func (c *conn) skip(n int) (*packet, error) {
 	head, err := c.r.ReadByte()
 	if err != nil {
 		return nil, err
 	}
-	if head>>4 != packets.Publish {
+	if kind(head>>4) != publish {
 		return nil, fmt.Errorf("it sent a packet of %d bytes that is no message", n)
 	}
 	n--
@@ -330,8 +337,7 @@ func (c *conn) skip(n int) (packets.ControlPacket, error) {
 			return nil, err
 		}
 	}
-	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-	p.Qos = head >> 1 & 3
+	p := &packet{kind: publish, msg: &message{qos: head >> 1 & 3}}
 	var two [2]byte
 	if _, err = io.ReadFull(c.r, two[:]); err != nil {
 		return nil, err
@@ -341,29 +347,14 @@ func (c *conn) skip(n int) (packets.ControlPacket, error) {
 		return nil, err
 	}
 	n -= 2 + len(name)
-	p.TopicName = string(name)
-	if p.Qos > 0 {
+	p.msg.topic = string(name)
+	if p.msg.qos > 0 {
 		if _, err = io.ReadFull(c.r, two[:]); err != nil {
 			return nil, err
 		}
 		n -= 2
-		p.MessageID = binary.BigEndian.Uint16(two[:])
+		p.id = binary.BigEndian.Uint16(two[:])
 	}
 	_, err = io.CopyN(io.Discard, c.r, int64(n))
 	return p, err
-}
-
-func subscribePacket(rules []In) *packets.SubscribePacket {
-	p := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	p.MessageID = subscribeID
-	for _, r := range rules {
-		p.Topics, p.Qoss = append(p.Topics, r.Filter), append(p.Qoss, r.QoS.Level())
-	}
-	return p
-}
-
-func pubcomp(id uint16) *packets.PubcompPacket {
-	p := packets.NewControlPacket(packets.Pubcomp).(*packets.PubcompPacket)
-	p.MessageID = id
-	return p
 }

@@ -1,7 +1,8 @@
 // This file: what keeps an event from going around.
 //
+//  0. With MQTT 5 the subscription asks not to get what we published, and each event says where it was published first: see v5.go.
 //  1. An event that this plugin published is not sent out: its source says so. That alone ends every loop after one round.
-//  2. The connection asks to be a bridge, by the protocol version 0x84 that Mosquitto and others know: such a broker doesn't send us what we
+//  2. With MQTT 3.1.1 the connection asks to be a bridge, by the protocol version 0x84 that Mosquitto and others know: such a broker doesn't send us what we
 //     published, and leaves the retain flag as it was.
 //  3. A broker that refuses that version does send us what we published. So what was sent is remembered for a minute, and one message from
 //     the remote that is the same is swallowed for each. Somebody else's message that is the same in that minute may be the one that is

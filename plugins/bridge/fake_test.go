@@ -56,6 +56,7 @@ func newEnv(t *testing.T) *fakeEnv {
 
 func (e *fakeEnv) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func (e *fakeEnv) Source() string    { return self }
+func (e *fakeEnv) Origin() string    { return "here" }
 func (e *fakeEnv) Degraded(err error) {
 	e.change(func() { e.degraded = append(e.degraded, fmt.Sprint(err)) })
 }
@@ -170,6 +171,7 @@ func run(t *testing.T, o Options, env *fakeEnv, change func(*Source), hold func(
 	}
 	s := New(o, env)
 	s.first, s.longest = 10*time.Millisecond, 50*time.Millisecond
+	asks(&s.link)
 	s.told = "not connected yet" // so that it says when it is
 	if change != nil {
 		change(s)

@@ -10,31 +10,60 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
-
 	"github.com/postbus/postbus/plugins/lines"
 )
 
+// maxHops is how many plugins and bridges can work on an event one after the other: package plugins ends a chain there, too.
+const maxHops = 16
+
 // in makes an event of a message and acknowledges it when that is durable.
-func (s *Source) in(ctx context.Context, c *conn, p *packets.PublishPacket, post Post) error {
-	if err := checkTopic(p.TopicName); err != nil {
+func (s *Source) in(ctx context.Context, c *conn, p *packet, post Post) error {
+	m := p.msg
+	if err := checkTopic(m.topic); err != nil {
 		return fmt.Errorf("it sent a message whose topic makes no sense: %w", err)
 	}
-	if p.Qos > 2 || p.Qos > 0 && p.MessageID == 0 {
+	if m.qos > 2 || m.qos > 0 && p.id == 0 {
 		return errors.New("it sent a message that MQTT forbids")
 	}
-	rule, ok := s.inRule(p.TopicName)
-	if !ok || s.link.plain && s.echo.heard(p.TopicName, p.Payload, time.Now()) {
-		c.ack(p) // of a subscription that the file had before, which the remote still keeps; or our own
-		return nil
+	rule, ok := s.inRule(m.topic)
+	switch {
+	case !ok: // of a subscription that the file had before, which the remote still keeps
+	case s.link.plain && s.echo.heard(m.topic, m.payload, time.Now()): // our own
+	case m.origin != "" && m.origin == s.env.Origin():
+		s.env.Log().Debug("an event that was published here came back through bridges", "topic", m.topic)
+	case m.hops >= maxHops:
+		s.env.Lost(1, loopReason)
+	case m.malformed != "":
+		s.env.Lost(1, "a message of the remote with malformed properties: "+m.malformed)
+	default:
+		return s.post(ctx, c, p, rule, post)
 	}
-	topic, err := rename(p.TopicName, rule.Strip, rule.Prefix)
+	c.ack(p)
+	return nil
+}
+
+const loopReason = "a loop: the event came through 16 plugins and bridges"
+
+func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post Post) error {
+	m := p.msg
+	topic, err := rename(m.topic, rule.Strip, rule.Prefix)
 	if err != nil {
 		s.env.Lost(1, "no topic after strip and prefix")
 		c.ack(p)
 		return nil
 	}
-	fields := map[string]any{"topic": topic, "payload": p.Payload, "text": lines.Text(p.Payload), "json": parse(p.Payload), "qos": int(p.Qos), "retain": p.Retain}
+	fields := map[string]any{"topic": topic, "payload": m.payload, "text": lines.Text(m.payload), "json": parse(m.payload), "qos": int(m.qos), "retain": m.retain}
+	if m.props != nil || m.origin != "" {
+		if b := packProps(m); len(b) > 0 {
+			fields["properties"] = b
+		}
+	}
+	if !m.expires.IsZero() {
+		fields["expiry"] = max(time.Until(m.expires).Round(time.Second), time.Second)
+	}
+	if m.hops > 0 {
+		fields["hops"] = m.hops
+	}
 	err = post(ctx, time.Now(), fields, func(err error) {
 		var hopeless interface{ Permanent() bool }
 		switch {
@@ -62,14 +91,59 @@ func (s *Source) inRule(topic string) (In, bool) {
 	return In{}, false
 }
 
-// remember is called for everything that is sent, only while there is a connection: link.plain is that one's.
-func (s *Source) remember(p *packets.PublishPacket) {
-	if !s.link.plain {
-		return
+// prepare makes of an event what can be sent on this connection; nil when it is lost, which is counted.
+func (s *Source) prepare(c *conn, event *message) *message {
+	m := *event
+	m.qos, m.retain = min(m.qos, c.terms.qos), m.retain && c.terms.retain
+	switch {
+	case !m.expires.IsZero() && !time.Now().Before(m.expires):
+		s.env.Lost(1, "expired before the remote had it")
+		return nil
+	case !c.five():
+		if s.link.plain {
+			if _, comes := s.inRule(m.topic); comes {
+				s.echo.sent(m.topic, m.payload, time.Now())
+			}
+		}
+		return &m
+	case m.hops >= maxHops:
+		s.env.Lost(1, loopReason)
+		return nil
 	}
-	if _, comes := s.inRule(p.TopicName); comes {
-		s.echo.sent(p.TopicName, p.Payload, time.Now())
+	m.hops++
+	if m.origin == "" {
+		m.origin = s.env.Origin()
 	}
+	if c.terms.size > 0 && tooLarge(&m, c.terms.size) {
+		s.env.Lost(1, "larger than the packets that the remote takes")
+		return nil
+	}
+	return &m
+}
+
+// tooLarge reports whether a PUBLISH of the message has more bytes than size.
+func tooLarge(m *message, size int) bool {
+	n := 256 + len(m.topic) + len(m.payload) // 256: the header, the route and the numbers
+	if p := m.props; p != nil {
+		n += len(p.ContentType) + len(p.ResponseTopic) + len(p.CorrelationData)
+		for _, u := range p.User {
+			n += 5 + len(u.Key) + len(u.Value)
+		}
+	}
+	if n <= size {
+		return false
+	}
+	var exact counter
+	_ = five{}.encode(&exact, &packet{kind: publish, id: 1, msg: m})
+	return int(exact) > size
+}
+
+// counter counts what is written.
+type counter int
+
+func (c *counter) Write(b []byte) (int, error) {
+	*c += counter(len(b))
+	return len(b), nil
 }
 
 // filters is what we want of the bus.
@@ -97,10 +171,25 @@ func (s *Source) out(ctx context.Context, m map[string]any, done func(error)) {
 		done(nil)
 		return
 	}
-	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-	p.TopicName, p.Payload, p.Qos = name, bytes.Clone(payload), rule.QoS.Level()
-	p.Retain = rule.Retain == "always" || rule.Retain != "never" && retain
-	if err := s.window.add(ctx, p, done); err != nil {
+	out := &message{topic: name, payload: bytes.Clone(payload), qos: rule.QoS.Level(), retain: rule.Retain == "always" || rule.Retain != "never" && retain}
+	out.hops, _ = m["hops"].(int)
+	if left, ok := m["expiry"].(time.Duration); ok {
+		at, _ := m["time"].(time.Time)
+		out.expires = at.Add(left)
+	}
+	if b, ok := m["properties"].([]byte); ok {
+		p, err := unpackProps(b)
+		if err == nil {
+			hops := out.hops // the bus's, whatever a property says
+			out.setProps(p)
+			out.hops = hops
+		}
+		if err != nil || out.malformed != "" {
+			s.env.Log().Warn("the properties of an event are malformed and stay here", "topic", topic)
+			out.props = nil
+		}
+	}
+	if err := s.window.add(ctx, out, done); err != nil {
 		done(err) // not acknowledged: it comes again
 	}
 }

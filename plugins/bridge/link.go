@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
+	v3 "github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/gorilla/websocket"
 )
 
@@ -32,8 +32,10 @@ type link struct {
 	ca             string
 	insecure       bool
 	keepAlive      time.Duration
-	plain          bool // on this connection we are a client, not a bridge
-	noBridges      bool // it has said that it refuses bridges
+	plain          bool // on this connection we are a client, not a bridge: it sends us what we published
+	spokeFive      bool // it has spoken MQTT 5
+	noFive         bool // it has said that it refuses MQTT 5
+	noBridges      bool // it has said that it refuses bridges of MQTT 3.1.1
 }
 
 // refusal is a CONNACK that says no.
@@ -41,64 +43,89 @@ type refusal byte
 
 func (r refusal) Error() string {
 	switch r {
-	case packets.ErrRefusedBadProtocolVersion:
+	case v3.ErrRefusedBadProtocolVersion:
 		return "it refuses our version of MQTT"
-	case packets.ErrRefusedIDRejected:
+	case v3.ErrRefusedIDRejected:
 		return "it refuses our client_id"
-	case packets.ErrRefusedServerUnavailable:
+	case v3.ErrRefusedServerUnavailable:
 		return "it says that it is not available"
-	case packets.ErrRefusedBadUsernameOrPassword:
+	case v3.ErrRefusedBadUsernameOrPassword:
 		return "it refuses our user name or password"
-	case packets.ErrRefusedNotAuthorised:
+	case v3.ErrRefusedNotAuthorised:
 		return "it says that we are not authorized; look at user and password"
 	}
 	return fmt.Sprintf("it refuses us (code %d)", byte(r))
 }
 
-// connect gives a connection whose handshake is done, and whether the remote has a session of ours. It asks to be a bridge, and where that is
-// refused, to be a client.
-func (l *link) connect(ctx context.Context, clean bool) (*conn, bool, error) {
+// connect gives a connection whose handshake is done: by MQTT 5, where that is refused as a bridge of MQTT 3.1.1, and where that is
+// refused as a client of it. A remote that has spoken MQTT 5 once and closes the connection without an answer is only in trouble.
+func (l *link) connect(ctx context.Context, clean bool) (*conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it doesn't answer within %s", patience))
 	defer cancel()
+	l.plain = false
+	saidFive := false
+	if !l.noFive {
+		c, got, err := l.try(ctx, clean, 5)
+		l.spokeFive = l.spokeFive || err == nil
+		saidFive = errors.Is(err, errNotFive)
+		if silent := got == silence && !l.spokeFive; !saidFive && !silent || ctx.Err() != nil {
+			return c, err
+		}
+	}
+	c, err := l.connectThree(ctx, clean)
+	l.noFive = l.noFive || err == nil && saidFive
+	return c, err
+}
+
+func (l *link) connectThree(ctx context.Context, clean bool) (*conn, error) {
 	l.plain = l.noBridges
 	refused := false
 	if !l.plain {
-		c, present, spoken, err := l.try(ctx, clean, 0x84)
-		if err == nil || !spoken || ctx.Err() != nil {
-			return c, present, err
+		c, got, err := l.try(ctx, clean, 0x84)
+		if err == nil || got == nobody || ctx.Err() != nil {
+			return c, err
 		}
 		var no refusal
-		if errors.As(err, &no) && no != packets.ErrRefusedBadProtocolVersion {
-			return nil, false, err
+		if errors.As(err, &no) && no != v3.ErrRefusedBadProtocolVersion {
+			return nil, err
 		}
-		refused = no == packets.ErrRefusedBadProtocolVersion
+		refused = no == v3.ErrRefusedBadProtocolVersion
 		l.plain = true // others just close the connection
 	}
-	c, present, _, err := l.try(ctx, clean, 4)
+	c, _, err := l.try(ctx, clean, 4)
 	l.noBridges = l.noBridges || err == nil && refused
-	return c, present, err
+	return c, err
 }
 
-// try makes one attempt; spoken is whether there was somebody at the other end.
-func (l *link) try(ctx context.Context, clean bool, version byte) (c *conn, present, spoken bool, err error) {
+// got is what came back to an attempt.
+type got int
+
+const (
+	nobody  got = iota // there is no connection
+	silence            // the connection was closed without an answer
+	answer
+)
+
+// try makes one attempt by 5, 0x84 or 4.
+func (l *link) try(ctx context.Context, clean bool, level byte) (c *conn, came got, err error) {
 	nc, err := l.dial(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, false, false, ended(err)
+		return nil, nobody, ended(err)
 	}
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	p := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
-	p.ProtocolName, p.ProtocolVersion, p.CleanSession = "MQTT", version, clean
-	p.ClientIdentifier, p.Keepalive = l.clientID, uint16(l.keepAlive/time.Second)
-	if l.user != "" {
-		p.UsernameFlag, p.Username = true, l.user
-		p.PasswordFlag, p.Password = l.password != "", []byte(l.password)
-	}
-	c = newConn(nc)
-	if err = p.Write(nc); err == nil {
-		present, err = c.connack()
+	if level == 5 {
+		c = newConn(nc, five{})
+		if err = (five{}).connect(nc, l, clean); err == nil {
+			err = c.readConnack(five{}.connack)
+		}
+	} else {
+		c = newConn(nc, three{})
+		if err = (three{}).connect(nc, l, clean, level); err == nil {
+			err = c.readConnack(three{}.connack)
+		}
 	}
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
@@ -108,10 +135,13 @@ func (l *link) try(ctx context.Context, clean bool, version byte) (c *conn, pres
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, false, true, ended(err)
+		if c.answered {
+			return nil, answer, err
+		}
+		return nil, silence, ended(err)
 	}
 	c.start(l.keepAlive)
-	return c, present, true, nil
+	return c, answer, nil
 }
 
 // tls is the configuration for a remote; nil without TLS.

@@ -87,7 +87,7 @@ func TestWebSocket(t *testing.T) {
 		c := &wsConn{Conn: ws}
 		defer c.Close()
 		hello(c, 0)
-		_ = message("back/b", big, 1, 9).Write(c)
+		_ = message3("back/b", big, 1, 9).Write(c)
 		serve(c, func(p packets.ControlPacket) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -96,6 +96,7 @@ func TestWebSocket(t *testing.T) {
 		close(over)
 	}))
 	defer server.Close()
+	threeOnly.Store(server.Listener.Addr().String(), true)
 	env := newEnv(t)
 	o := options(strings.Replace(server.URL, "http:", "ws:", 1) + "/mqtt")
 	o.In, o.Out = []In{{Filter: "back/#"}}, []Out{{Filter: "go/#"}}

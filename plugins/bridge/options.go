@@ -23,7 +23,9 @@ var Sample string
 // About is what the source does, for the documentation.
 const About = "Connects this bus with another MQTT broker, in one direction or both. Messages of the remote are acknowledged to it when they are durable here, and it keeps " +
 	"a session for us, so that none is missed while we are away. Events for the remote wait in the journal until it has acknowledged them, and go in order. What came from " +
-	"the remote isn't sent back, so that filters may overlap. A file without `publish` publishes the remote's messages as they are. MQTT 3.1.1 over TCP, TLS or WebSocket."
+	"the remote isn't sent back, so that filters may overlap. A file without `publish` publishes the remote's messages as they are. MQTT 5, or 3.1.1 where the remote refuses it, " +
+	"over TCP, TLS or WebSocket. With MQTT 5 properties and expiry travel both ways, and rings of bridges end if each bus knows the user of the bridge as one: `bridge: true` " +
+	"in its `users`."
 
 // Options of the source.
 type Options struct {
@@ -33,7 +35,7 @@ type Options struct {
 	Password    string        `key:"password" doc:"the user's password, best as secret:name" secret:"yes"`
 	CA          string        `key:"ca" doc:"a file with the certificates (PEM) that sign the remote's; empty for the system's" path:"yes"`
 	Insecure    bool          `key:"insecure" doc:"don't look at the remote's certificate: anybody can be the remote then"`
-	KeepAlive   time.Duration `key:"keep_alive" doc:"how soon a dead connection is noticed" min:"1s" max:"18h"`
+	KeepAlive   time.Duration `key:"keep_alive" doc:"how soon a dead connection is warned" min:"1s" max:"18h"`
 	Clean       bool          `key:"clean" doc:"let the remote forget us when the connection ends, and with us what it would have kept"`
 	In          []In          `key:"in" doc:"what comes from the remote; the first rule that matches a topic counts"`
 	Out         []Out         `key:"out" doc:"what goes to the remote; the first rule that matches a topic counts"`
@@ -91,6 +93,21 @@ func (o Options) Check() []error {
 		}
 	}
 	return errs
+}
+
+// Warnings names the rules that overlap both ways. This plugin itself sends nothing back, but with a remote of MQTT 3.1.1 the next bridge
+// can't tell that an event comes from here. Which version the remote speaks is known only when we are connected.
+func (o Options) Warnings() (texts []string) {
+	for i, in := range o.In {
+		here := in.Prefix + strings.TrimPrefix(in.Filter, in.Strip)
+		for j, out := range o.Out {
+			if overlap(here, out.Filter) {
+				texts = append(texts, fmt.Sprintf("bridge: in[%d] (%s here) and out[%d] (%s) overlap: if the remote speaks MQTT 3.1.1 only, and there is another way back to this bus, "+
+					"an event goes round for ever. Put what comes under a prefix that out does not match", i, here, j, out.Filter))
+			}
+		}
+	}
+	return texts
 }
 
 // Claims names our session at the remote, which only one can hold.

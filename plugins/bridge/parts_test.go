@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
-
 	"github.com/postbus/postbus/plugins/option"
 )
 
@@ -81,6 +79,32 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+func TestOverlap(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"#", "a", true}, {"a/#", "a", true}, {"a/+", "+/b", true}, {"a/b", "a/b/c", false}, {"a/b/#", "a/+", true}, {"a", "b", false}, {"#", "$SYS/x", false}, {"$SYS/#", "$SYS/x", true}, {"a/b", "a/#", true},
+		{"a/b", "a/b/#", true}, {"a/b", "a/b/c/#", false}, {"+", "a/b", false},
+	} {
+		if overlap(c.a, c.b) != c.want || overlap(c.b, c.a) != c.want {
+			t.Errorf("%s %s: not %v", c.a, c.b, c.want)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	o := Options{In: []In{{Filter: "site/#", Strip: "site/", Prefix: "remote/"}, {Filter: "home/lamp"}}, Out: []Out{{Filter: "home/#"}, {Filter: "remotes"}}}
+	got := o.Warnings()
+	if len(got) != 1 || !strings.HasPrefix(got[0], "bridge: in[1] (home/lamp here) and out[0] (home/#) overlap") {
+		t.Errorf("%q", got)
+	}
+	o.Out[0].Filter = "+/lamp"
+	if got := o.Warnings(); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestRename(t *testing.T) {
 	for _, c := range []struct{ topic, strip, prefix, want, err string }{
 		{"a/b", "", "", "a/b", ""}, {"a/b", "a/", "", "b", ""}, {"a/b", "x/", "y/", "y/a/b", ""}, {"a/b", "a/b", "", "", "empty"}, {"a/b", "a/b", "c", "c", ""},
@@ -122,29 +146,32 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+// same is a remote that takes everything.
+func same(m *message) *message {
+	c := *m
+	return &c
+}
+
 func TestWindow(t *testing.T) {
 	w := newWindow(3)
 	var done []int
 	add := func(i int, qos byte) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-		p.Qos, p.TopicName = qos, fmt.Sprint(i)
-		return w.add(ctx, p, func(err error) { done = append(done, i) })
+		return w.add(ctx, &message{topic: fmt.Sprint(i), qos: qos}, func(err error) { done = append(done, i) })
 	}
 	sent := func(c *conn) (s []string) {
 		for _, i := range c.queue {
-			p := i.p.(*packets.PublishPacket)
-			s = append(s, fmt.Sprintf("%s:%d:%v", p.TopicName, p.MessageID, p.Dup))
+			s = append(s, fmt.Sprintf("%s:%d:%v", i.p.msg.topic, i.p.id, i.p.msg.dup))
 		}
 		c.queue = nil
 		return s
 	}
-	one := newConn(nil)
+	one := newConn(nil, three{})
 	if add(1, 1) != nil {
 		t.Fatal("no room")
 	}
-	w.attach(one, func(*packets.PublishPacket) {})
+	w.attach(one, 100, same)
 	if add(2, 1) != nil || add(3, 0) != nil {
 		t.Fatal("no room")
 	}
@@ -160,8 +187,8 @@ func TestWindow(t *testing.T) {
 		t.Error(done)
 	}
 	w.detach()
-	two := newConn(nil)
-	w.attach(two, func(*packets.PublishPacket) {})
+	two := newConn(nil, three{})
+	w.attach(two, 100, same)
 	if got := sent(two); !reflect.DeepEqual(got, []string{"1:1:true", "3:3:false"}) {
 		t.Error(got)
 	}
@@ -172,7 +199,7 @@ func TestWindow(t *testing.T) {
 	}
 	w.acked(3)
 	w.next = subscribeID - 1
-	if add(5, 1) != nil || w.list[0].p.MessageID != 1 || !reflect.DeepEqual(done, []int{1, 2, 3}) {
-		t.Error(w.list[0].p.MessageID, done)
+	if add(5, 1) != nil || w.list[0].id != 1 || !reflect.DeepEqual(done, []int{1, 2, 3}) {
+		t.Error(w.list[0].id, done)
 	}
 }

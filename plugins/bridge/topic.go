@@ -75,6 +75,31 @@ func match(filter, topic string) bool {
 	}
 }
 
+// overlap reports whether some topic matches both filters.
+func overlap(a, b string) bool {
+	if wild := func(f string) bool { return f[0] == '+' || f[0] == '#' }; wild(a) && b[0] == '$' || wild(b) && a[0] == '$' {
+		return false
+	}
+	for {
+		if a == "#" || b == "#" {
+			return true
+		}
+		al, arest, amore := strings.Cut(a, "/")
+		bl, brest, bmore := strings.Cut(b, "/")
+		switch {
+		case al != bl && al != "+" && bl != "+":
+			return false
+		case !amore && !bmore:
+			return true
+		case !amore:
+			return brest == "#"
+		case !bmore:
+			return arest == "#"
+		}
+		a, b = arest, brest
+	}
+}
+
 // rename takes strip off a topic and puts prefix before it. The error says why what comes out is no topic.
 func rename(topic, strip, prefix string) (string, error) {
 	topic = prefix + strings.TrimPrefix(topic, strip)

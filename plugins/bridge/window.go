@@ -5,8 +5,6 @@ package bridge
 import (
 	"context"
 	"sync"
-
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // subscribeID is the packet identifier of our SUBSCRIBE; events never have it.
@@ -14,71 +12,97 @@ const subscribeID = 65535
 
 // entry is one event.
 type entry struct {
-	p     *packets.PublishPacket
-	done  func(error)
-	sent  bool // once at least, so that again it is a duplicate
-	acked bool
+	id       uint16
+	msg      *message
+	done     func(error)
+	sent     bool // once at least, so that again it is a duplicate
+	inFlight bool // sent on this connection at QoS 1, and not acknowledged
+	acked    bool
 }
 
 // window holds at most max entries, which go out in order on whatever connection there is, and again on the next.
 type window struct {
 	room chan struct{} // one for each entry
 
-	order sync.Mutex // held while done is called, so that those calls are in order too
-	mu    sync.Mutex
-	list  []*entry
-	next  uint16
-	over  error // set when nothing is taken any more
-	conn  *conn
-	sent  func(*packets.PublishPacket)
+	order    sync.Mutex // held while done is called, so that those calls are in order too
+	mu       sync.Mutex
+	list     []*entry
+	next     uint16
+	over     error // set when nothing is taken any more
+	conn     *conn
+	inFlight int // of the entries
+	limit    int // how many the remote takes
+	prepare  func(*message) *message
 }
 
 func newWindow(max int) *window { return &window{room: make(chan struct{}, max)} }
 
 // add takes an event, when there is room; done(nil) is called when it and all before it are acknowledged, or done with an
 // error when the window is dropped. The error is ctx's or that one, and then done is not called.
-func (w *window) add(ctx context.Context, p *packets.PublishPacket, done func(error)) error {
+func (w *window) add(ctx context.Context, m *message, done func(error)) error {
 	select {
 	case w.room <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.over != nil {
+		w.mu.Unlock()
 		<-w.room
 		return w.over
 	}
 	w.next = w.next%(subscribeID-1) + 1 // 1 to 65534, and no more than max of them are in use, in a row
-	p.MessageID = w.next
-	e := &entry{p: p, done: done}
-	w.list = append(w.list, e)
-	if w.conn != nil {
-		w.send(e)
+	w.list = append(w.list, &entry{id: w.next, msg: m, done: done})
+	lost := w.sendLocked()
+	w.mu.Unlock()
+	if lost {
+		w.settle()
 	}
 	return nil
 }
 
-// send hands an entry to the connection.
-func (w *window) send(e *entry) {
-	e.p.Dup, e.sent = e.sent && e.p.Qos > 0, true
-	w.sent(e.p)
-	if e.p.Qos == 0 {
-		w.conn.send(e.p, func() { w.acked(e.p.MessageID) })
-		return
+// sendLocked hands what is not sent on this connection to it, in order, as far as the remote takes more. lost reports whether some of
+// it can't be sent at all, and counts as acknowledged. mu is held.
+func (w *window) sendLocked() (lost bool) {
+	if w.conn == nil {
+		return false
 	}
-	w.conn.send(e.p, nil)
+	for _, e := range w.list {
+		if e.acked || e.inFlight {
+			continue
+		}
+		if w.inFlight >= w.limit {
+			break
+		}
+		m := w.prepare(e.msg)
+		if m == nil {
+			e.acked, lost = true, true
+			continue
+		}
+		m.dup = e.sent && m.qos > 0
+		e.sent, e.inFlight = true, true
+		w.inFlight++
+		var written func()
+		if m.qos == 0 {
+			written = func() { w.acked(e.id) }
+		}
+		w.conn.send(&packet{kind: publish, id: e.id, msg: m}, written)
+	}
+	return lost
 }
 
-// attach sends all that is not acknowledged on a new connection; the one before must have ended. sent is called for everything sent.
-func (w *window) attach(c *conn, sent func(*packets.PublishPacket)) {
+// attach sends all that is not acknowledged on a new connection, as far as the remote takes it; the one before must have ended. prepare makes
+// of a message what this remote can be sent, a copy; nil when it is lost.
+func (w *window) attach(c *conn, limit int, prepare func(*message) *message) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.conn, w.sent = c, sent
+	w.conn, w.limit, w.prepare, w.inFlight = c, limit, prepare, 0
 	for _, e := range w.list {
-		if !e.acked {
-			w.send(e)
-		}
+		e.inFlight = false
+	}
+	lost := w.sendLocked()
+	w.mu.Unlock()
+	if lost {
+		w.settle()
 	}
 }
 
@@ -91,14 +115,26 @@ func (w *window) detach() {
 
 // acked takes note of an acknowledgement; one that nobody waits for is nothing.
 func (w *window) acked(id uint16) {
+	w.mu.Lock()
+	for _, e := range w.list {
+		if e.id == id && !e.acked {
+			e.acked = true
+			if e.inFlight {
+				e.inFlight = false
+				w.inFlight--
+			}
+		}
+	}
+	w.sendLocked()
+	w.mu.Unlock()
+	w.settle()
+}
+
+// settle tells of the events at the front that are acknowledged.
+func (w *window) settle() {
 	w.order.Lock()
 	defer w.order.Unlock()
 	w.mu.Lock()
-	for _, e := range w.list {
-		if e.p.MessageID == id {
-			e.acked = true
-		}
-	}
 	n := 0
 	for n < len(w.list) && w.list[n].acked {
 		n++

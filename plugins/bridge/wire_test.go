@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -47,7 +48,16 @@ func fakeRemote(t *testing.T, l net.Listener, play func(n int, c net.Conn)) (url
 		mu.Unlock()
 		all.Wait()
 	})
+	threeOnly.Store(l.Addr().String(), true)
 	return "mqtt://" + l.Addr().String()
+}
+
+// threeOnly are the remotes whose connections are played by MQTT 3.1.1: they aren't asked for another version.
+var threeOnly sync.Map
+
+// asks has a link ask only what its remote plays.
+func asks(l *link) {
+	_, l.noFive = threeOnly.Load(l.addr)
 }
 
 // hello reads CONNECT and answers it.
@@ -62,8 +72,8 @@ func hello(c net.Conn, code byte) (version byte) {
 	return p.(*packets.ConnectPacket).ProtocolVersion
 }
 
-// message is a PUBLISH.
-func message(topic, payload string, qos byte, id uint16) *packets.PublishPacket {
+// message3 is a PUBLISH of MQTT 3.1.1.
+func message3(topic, payload string, qos byte, id uint16) *packets.PublishPacket {
 	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 	p.TopicName, p.Payload, p.Qos, p.MessageID = topic, []byte(payload), qos, id
 	return p
@@ -98,7 +108,9 @@ func serve(c net.Conn, each func(packets.ControlPacket)) {
 				_ = a.Write(c)
 			}
 		case *packets.PubrelPacket:
-			_ = pubcomp(p.MessageID).Write(c)
+			a := packets.NewControlPacket(packets.Pubcomp).(*packets.PubcompPacket)
+			a.MessageID = p.MessageID
+			_ = a.Write(c)
 		}
 	}
 }
@@ -109,28 +121,36 @@ func inOnly(url string) Options {
 	return o
 }
 
-// A remote that refuses bridges has us as a client: by what it says for good, by closing the connection for that connection.
+// A remote that refuses MQTT 5, or bridges, has us by what it takes: for good where it says so, for that connection where it closes it.
 func TestFallsBack(t *testing.T) {
+	in3 := func(c net.Conn) { hello(c, packets.ErrRefusedBadProtocolVersion) }
+	in5 := func(c net.Conn) { _, _ = c.Write([]byte{0x20, 3, 0, 0x84, 0}) }
+	accepts := func(c net.Conn) { hello(c, 0) } // what a broker does that looks at no version
+	closes := func(net.Conn) {}
 	for name, c := range map[string]struct {
-		refuse func(c net.Conn) // an attempt as a bridge
-		want   []byte           // the versions of three connections that stood and those tried in between
+		five, bridge func(c net.Conn)
+		want         []byte // the versions of three connections that stood and those tried in between
 	}{
-		"it says so":               {func(c net.Conn) { hello(c, packets.ErrRefusedBadProtocolVersion) }, []byte{0x84, 4, 4, 4}},
-		"it closes the connection": {func(c net.Conn) { _, _ = packets.ReadPacket(c) }, []byte{0x84, 4, 0x84, 4, 0x84, 4}},
+		"it says so":                    {in3, in3, []byte{5, 0x84, 4, 4, 4}},
+		"it says so in MQTT 5":          {in5, in3, []byte{5, 0x84, 4, 4, 4}},
+		"it accepts a version it isn't": {accepts, in3, []byte{5, 0x84, 4, 4, 4}},
+		"it closes the connection":      {closes, closes, []byte{5, 0x84, 4, 5, 0x84, 4, 5, 0x84, 4}},
+		"it knows bridges":              {in3, nil, []byte{5, 0x84, 0x84, 0x84}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := newEnv(t)
 			var versions []byte
 			stood := 0
-			url := fakeRemote(t, nil, func(n int, c net.Conn) {
-				r := &sniffed{Conn: c}
+			url := fakeRemote(t, nil, func(n int, conn net.Conn) {
+				r := &sniffed{Conn: conn}
 				first := r.version()
 				env.change(func() { versions = append(versions, first) })
-				if first == 0x84 {
-					c := net.Conn(r)
-					if name == "it says so" {
-						hello(c, packets.ErrRefusedBadProtocolVersion)
-					}
+				switch {
+				case first == 5:
+					c.five(r)
+					return
+				case first == 0x84 && c.bridge != nil:
+					c.bridge(r)
 					return
 				}
 				hello(r, 0)
@@ -141,6 +161,7 @@ func TestFallsBack(t *testing.T) {
 				}
 				serve(r, nil)
 			})
+			threeOnly.Delete(strings.TrimPrefix(url, "mqtt://"))
 			run(t, inOnly(url), env, nil, nil)
 			env.until("the third connection", func() bool { return stood == 3 })
 			if !bytes.Equal(versions, c.want) {
@@ -157,11 +178,16 @@ type sniffed struct {
 }
 
 func (s *sniffed) version() byte {
-	p, err := packets.ReadPacket(io.TeeReader(s.Conn, &s.again))
+	r := bufio.NewReader(io.TeeReader(s.Conn, &s.again))
+	head, err := r.Peek(2)
 	if err != nil {
 		return 0
 	}
-	return p.(*packets.ConnectPacket).ProtocolVersion
+	p, err := r.Peek(2 + int(head[1])) // it is shorter than 128 bytes
+	if err != nil {
+		return 0
+	}
+	return p[8]
 }
 
 func (s *sniffed) Read(b []byte) (int, error) {
@@ -220,8 +246,8 @@ func TestTooLarge(t *testing.T) {
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
 		hello(c, 0)
 		go func() {
-			_ = message("a/big", strings.Repeat("x", maxPacket), 1, 7).Write(c)
-			_ = message("a/small", "1", 1, 8).Write(c)
+			_ = message3("a/big", strings.Repeat("x", maxPacket), 1, 7).Write(c)
+			_ = message3("a/small", "1", 1, 8).Write(c)
 		}()
 		serve(c, func(p packets.ControlPacket) {
 			if a, ok := p.(*packets.PubackPacket); ok {
@@ -291,7 +317,7 @@ func TestNotStored(t *testing.T) {
 	acks := make(chan uint16, 10)
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
 		hello(c, 0)
-		_ = message("a", "1", 1, 7).Write(c)
+		_ = message3("a", "1", 1, 7).Write(c)
 		serve(c, func(p packets.ControlPacket) {
 			if a, ok := p.(*packets.PubackPacket); ok {
 				acks <- a.MessageID
@@ -300,6 +326,7 @@ func TestNotStored(t *testing.T) {
 	})
 	o := inOnly(url)
 	s := New(o, env)
+	asks(&s.link)
 	s.first, s.longest = time.Millisecond, time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -327,11 +354,13 @@ func TestNotStored(t *testing.T) {
 func TestPostRefuses(t *testing.T) {
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
 		hello(c, 0)
-		_ = message("a", "1", 1, 7).Write(c)
+		_ = message3("a", "1", 1, 7).Write(c)
 		serve(c, nil)
 	})
 	refused := errors.New("being stopped")
-	err := New(inOnly(url), newEnv(t)).Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { return refused })
+	s := New(inOnly(url), newEnv(t))
+	asks(&s.link)
+	err := s.Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { return refused })
 	if err != refused {
 		t.Error(err)
 	}
@@ -367,23 +396,35 @@ func (oneWay) SetWriteDeadline(time.Time) error { return nil }
 
 func FuzzRead(f *testing.F) {
 	var b bytes.Buffer
-	_ = message("a/b", "x", 1, 3).Write(&b)
-	f.Add(b.Bytes())
-	f.Add([]byte{0x90, 3, 0, 1, 0x80, 0x40, 2, 0, 1, 0xd0, 0})
-	f.Add([]byte{0x32, 0xff, 0xff, 0xff, 0x7f, 0, 1, 'a', 0, 1})
-	f.Fuzz(func(t *testing.T, data []byte) {
+	_ = message3("a/b", "x", 1, 3).Write(&b)
+	f.Add(b.Bytes(), false)
+	f.Add([]byte{0x90, 3, 0, 1, 0x80, 0x40, 2, 0, 1, 0xd0, 0}, false)
+	f.Add([]byte{0x32, 0xff, 0xff, 0xff, 0x7f, 0, 1, 'a', 0, 1}, false)
+	b.Reset()
+	_ = five{}.encode(&b, &packet{kind: publish, id: 3, msg: &message{topic: "a/b", qos: 1, hops: 3, origin: "x", expires: time.Now().Add(time.Hour)}})
+	f.Add(b.Bytes(), true)
+	f.Add([]byte{0x20, 3, 0, 0, 0, 0x40, 3, 0, 1, 0x97, 0xe0, 1, 0x8e}, true)
+	f.Add([]byte{0x90, 4, 0, 1, 0, 0x87, 0xe0, 0}, true)
+	f.Add([]byte{0x30, 8, 0, 1, 'a', 4, 0x26, 0xff, 0xff, 'x'}, true)
+	f.Fuzz(func(t *testing.T, data []byte, is5 bool) {
 		s := New(inOnly("mqtt://x"), newEnv(nil))
-		c := newConn(oneWay{r: bytes.NewReader(data)})
-		if present, err := c.connack(); err == nil && present {
+		var version codec = three{}
+		decode := three{}.connack
+		if is5 {
+			version, decode = five{}, five{}.connack
+		}
+		c := newConn(oneWay{r: bytes.NewReader(data)}, version)
+		if err := c.readConnack(decode); err == nil && c.terms.present {
 			return
 		}
-		c = newConn(oneWay{r: bytes.NewReader(data)})
+		c = newConn(oneWay{r: bytes.NewReader(data)}, version)
+		c.keep = time.Second
 		n := 0
-		err := c.read(time.Second, func(p packets.ControlPacket) error {
+		err := c.read(func(p *packet) error {
 			if n++; n > len(data) {
 				t.Fatal("more packets than bytes")
 			}
-			if p, ok := p.(*packets.PublishPacket); ok {
+			if p.kind == publish {
 				return s.in(t.Context(), c, p, func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
 					if checkTopic(f["topic"].(string)) != nil {
 						t.Errorf("topic %q", f["topic"])

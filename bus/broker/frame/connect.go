@@ -10,6 +10,7 @@ import (
 // Connect is what the broker needs to know of a CONNECT packet. It shares no memory with the packet.
 type Connect struct {
 	Version    byte // V31, V311 or V5
+	Bridge     bool // MQTT 3: another broker, which says so by the highest bit of the protocol level, as Mosquitto's bridge does
 	CleanStart bool // Clean Session before MQTT 5
 	// ClientID may be empty: the answer to that is the broker's.
 	ClientID    string
@@ -58,6 +59,7 @@ func ParseConnect(p []byte) (Connect, *Error) {
 	}
 	c := Connect{
 		Version:             f.version,
+		Bridge:              f.bridge,
 		CleanStart:          f.flags&flagCleanStart != 0,
 		ClientID:            string(f.clientID),
 		HasPassword:         f.flags&flagPassword != 0,
@@ -116,6 +118,7 @@ const (
 // connectFields are the fields of a CONNECT as parts of the packet.
 type connectFields struct {
 	version      byte
+	bridge       bool
 	flags        byte
 	keepAlive    uint16
 	props        properties
@@ -133,7 +136,7 @@ func readConnect(p []byte) (f connectFields, err *Error) {
 		return f, err
 	}
 	r := reader{b: p, i: h.Body}
-	if f.version, err = r.protocol(); err != nil {
+	if f.version, f.bridge, err = r.protocol(); err != nil {
 		return f, err
 	}
 	r.version = f.version
@@ -172,24 +175,31 @@ func readConnect(p []byte) (f connectFields, err *Error) {
 	return f, r.end()
 }
 
+// bridgeLevel is the bit of the protocol level by which a bridge of MQTT 3 tells that it is one. It is no
+// part of the specification, but what Mosquitto, its forks and others have sent and understood for years.
+const bridgeLevel = 0x80
+
 // protocol reads the protocol name and level.
-func (r *reader) protocol() (version byte, err *Error) {
+func (r *reader) protocol() (version byte, bridge bool, err *Error) {
 	name, err := r.binary()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	modern := string(name) == "MQTT"
 	if !modern && string(name) != "MQIsdp" {
-		return 0, &Error{Code: CodeUnsupportedVersion, Reason: "protocol name is neither MQTT nor MQIsdp", Statement: "MQTT-3.1.2-1"}
+		return 0, false, &Error{Code: CodeUnsupportedVersion, Reason: "protocol name is neither MQTT nor MQIsdp", Statement: "MQTT-3.1.2-1"}
 	}
 	level, err := r.u8()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	if modern && (level == V311 || level == V5) || !modern && level == V31 {
-		return level, nil
+	switch {
+	case modern && (level == V311 || level == V5) || !modern && level == V31:
+		return level, false, nil
+	case modern && level == bridgeLevel|V311 || !modern && level == bridgeLevel|V31:
+		return level &^ bridgeLevel, true, nil
 	}
-	return 0, &Error{Code: CodeUnsupportedVersion, Reason: "protocol level is not supported", Statement: "MQTT-3.1.2-2"}
+	return 0, false, &Error{Code: CodeUnsupportedVersion, Reason: "protocol level is not supported", Statement: "MQTT-3.1.2-2"}
 }
 
 func connectFlags(version, flags byte) *Error {

@@ -116,6 +116,38 @@ func (r *reader) properties(allowed uint64, compact bool, ps *properties) *Error
 	return nil
 }
 
+// FilterUser removes the user properties that keep refuses from props, which is a Publish's or a Will's
+// Props. It works in place and returns what is left.
+func FilterUser(props []byte, keep func(key, value []byte) bool) []byte {
+	r := reader{b: props, version: V5}
+	put := 0
+	for r.left() > 0 {
+		start := r.i
+		id := uint(r.b[start])
+		r.i++
+		if id != propUser {
+			var ps properties
+			if r.property(id, &ps) != nil {
+				return props[:put]
+			}
+		} else {
+			key, err := r.text()
+			if err != nil {
+				return props[:put]
+			}
+			value, err := r.text()
+			if err != nil {
+				return props[:put]
+			}
+			if !keep(key, value) {
+				continue
+			}
+		}
+		put += copy(props[put:], props[start:r.i])
+	}
+	return props[:put]
+}
+
 // property reads the value of one property and checks it.
 func (r *reader) property(id uint, ps *properties) (err *Error) {
 	switch id {

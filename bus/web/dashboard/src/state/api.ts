@@ -50,6 +50,7 @@ export interface SessionInfo {
   name: string;
   user?: string;
   online: boolean;
+  bridge?: boolean;
   persistent: boolean;
   lag: number;
   lag_seconds: number;

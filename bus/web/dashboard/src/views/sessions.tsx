@@ -72,6 +72,7 @@ export function Sessions() {
 function kind(s: SessionInfo): string {
   if (s.name.startsWith("@")) return "inside the bus";
   if (s.name.startsWith("$share/")) return "shared group";
+  if (s.bridge) return "bridge to another broker";
   return s.persistent ? "" : "ends with its connection";
 }
 

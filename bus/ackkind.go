@@ -1,0 +1,12 @@
+package bus
+
+// This file tells a sink which identifiers are in flight, so that it can judge what an acknowledgement
+// is for before it passes it on.
+
+// InFlight reports whether a delivery with the packet identifier was sent in this attachment and is not
+// acknowledged yet.
+func (s *Session) InFlight(id uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.find(id) != nil
+}

@@ -1,0 +1,119 @@
+package broker_test
+
+// This file is a disk that stalls while clients burst: reading stops, what waits is bounded, and everything is
+// answered once the disk is back, also what is stuck behind the burst.
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/bustest"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// stalling is a file system whose Sync waits while somebody holds the gate.
+type stalling struct {
+	journal.FS
+	gate *sync.Mutex
+}
+
+type stallingFile struct {
+	journal.File
+	gate *sync.Mutex
+}
+
+func (s stalling) Open(name string, create bool) (journal.File, error) {
+	f, err := s.FS.Open(name, create)
+	return stallingFile{f, s.gate}, err
+}
+
+func (f stallingFile) Sync() error {
+	f.gate.Lock()
+	defer f.gate.Unlock()
+	return f.File.Sync()
+}
+
+func TestAStalledDiskStopsReading(t *testing.T) {
+	t.Parallel()
+	gate := new(sync.Mutex)
+	b, err := bus.Open(context.Background(), bus.Options{FS: stalling{bustest.NewDisk(1), gate}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, _ := serve(t, b, broker.Options{})
+	const (
+		clients   = 3
+		publishes = 1000
+		size      = 16 << 10 // more than the sockets between them hold
+		earlier   = 60_000   // the identifier of a publish that is open before the disk stalls
+	)
+	all := make([]*raw, clients)
+	for i := range all {
+		all[i] = dialWith(t, addr, fmt.Sprint("burst", i), nil)
+		send(t, all[i], 0x34, append(str(nil, "t"), earlier>>8, earlier&255, 0))
+		if first, _ := all[i].packet(t); first != 0x50 {
+			t.Fatalf("packet %x instead of PUBREC", first)
+		}
+	}
+	gate.Lock()
+	shut := true
+	defer func() {
+		if shut { // the test failed, and the bus is to end
+			gate.Unlock()
+		}
+	}()
+	before := b.Stats().Published
+	wrote := make(chan error, clients)
+	for _, k := range all {
+		go func() {
+			var burst bytes.Buffer
+			for id := uint16(1); id <= publishes; id++ {
+				body := append(binary.BigEndian.AppendUint16(str(nil, "t"), id), 0)
+				body = append(body, make([]byte, size)...)
+				burst.Write(append(varint([]byte{0x34}, len(body)), body...))
+			}
+			burst.Write([]byte{0x62, 2, earlier >> 8, earlier & 255}) // PUBREL behind all of it
+			_, err := k.Write(burst.Bytes())
+			wrote <- err
+		}()
+	}
+	// The journal takes 4 MiB that wait for the disk, and what one client at a time puts on top.
+	const limit = (4<<20)/size + clients + 1
+	for deadline := time.Now().Add(20 * time.Second); b.Stats().Published-before < limit-2*clients; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d events were read before the disk stopped reading", b.Stats().Published-before)
+		}
+	}
+	if n := b.Stats().Published - before; n > 2*limit { // two groups: the one that is being written, and the next
+		t.Errorf("%d events of %d bytes wait for the disk", n, size)
+	}
+	select {
+	case err := <-wrote:
+		t.Errorf("a client was read to its end while the disk stalled: %v", err)
+	default:
+	}
+	gate.Unlock()
+	shut = false
+	for i, k := range all {
+		for id := 1; id <= publishes; id++ {
+			if first, body := k.packet(t); first != 0x50 || int(binary.BigEndian.Uint16(body)) != id {
+				t.Fatalf("client %d: packet %x %x instead of PUBREC %d", i, first, body, id)
+			}
+		}
+		if first, body := k.packet(t); first != 0x70 || len(body) != 2 || binary.BigEndian.Uint16(body) != earlier {
+			t.Fatalf("client %d: packet %x %x instead of PUBCOMP", i, first, body)
+		}
+	}
+	for range all {
+		if err := <-wrote; err != nil {
+			t.Error(err)
+		}
+	}
+}
