@@ -51,17 +51,17 @@ func TestAsking(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i > 0 && p.Seq != sent[i-1].Seq+1 {
-			t.Fatalf("sequence %d follows %d", p.Seq, sent[i-1].Seq)
-		}
 		sent = append(sent, p)
 	}
-	for _, p := range sent {
-		if <-p.Done(); p.Err() != nil {
+	for i, p := range sent {
+		if <-p.Done(); p.Err() == nil && i > 0 && p.Seq() != sent[i-1].Seq()+1 {
+			t.Fatalf("sequence %d follows %d", p.Seq(), sent[i-1].Seq())
+		}
+		if p.Err() != nil {
 			t.Fatal(p.Err())
 		}
 	}
-	if p, err := b.Send(bus.Event{Topic: "x"}); err != nil || p.Seq != 0 || p.Err() != nil {
+	if p, err := b.Send(bus.Event{Topic: "x"}); err != nil || p.Seq() != 0 || p.Err() != nil {
 		t.Errorf("QoS 0: %+v, %v", p, err)
 	} else {
 		<-p.Done()

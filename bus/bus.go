@@ -78,7 +78,7 @@ type Bus struct {
 	persisted          map[string]uint64 // durable positions; dispatch's and keep's, under mu
 	snapshotting       atomic.Bool
 	snapshotSize       atomic.Uint64
-	cursorsAt          atomic.Uint64 // sequence of the last record of positions
+	cursorsAt          journal.Commit // of the last record of positions; housekeeping's
 
 	locals sched.Mutex
 	local  map[string]*Subscription
@@ -166,9 +166,9 @@ func (b *Bus) Close() error {
 	if b.stopping() {
 		return nil
 	}
-	b.storeCursors()
 	b.cancel()
 	b.tasks.Wait()
+	b.storeCursors()
 	b.snapshot()
 	b.retained.close()
 	return b.log.Close()
@@ -201,35 +201,18 @@ func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 	}
 	select {
 	case <-p.Done():
-		return p.Seq, p.Err()
+		if err := p.Err(); err != nil {
+			return 0, err
+		}
+		return p.Seq(), nil
 	case <-ctx.Done():
-		return p.Seq, fmt.Errorf("publish to %s: the disk has not answered yet: %w", e.Topic, ctx.Err())
+		return 0, fmt.Errorf("publish to %s: the disk has not answered yet: %w", e.Topic, ctx.Err())
 	}
 }
 
-// Pending is an event on its way to the disk.
-type Pending struct {
-	Seq    uint64 // 0 for QoS 0
-	commit *journal.Commit
-}
-
-var atOnce = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-// Done is closed when the event is durable or was refused: Err says which.
-func (p Pending) Done() <-chan struct{} {
-	if p.commit == nil {
-		return atOnce
-	}
-	return p.commit.Done()
-}
-
-// Err is nil when the event is durable. It is valid once Done is closed.
-func (p Pending) Err() error {
-	if p.commit == nil {
-		return nil
-	}
-	return p.commit.Err()
-}
+// Pending is an event on its way to the disk: Done is closed when it is durable or was refused, Err says
+// which, and Seq is its sequence then; 0 for QoS 0.
+type Pending = journal.Commit
 
 // Send is Publish without the wait, for those who have more to publish: events of one goroutine get
 // their places in the order of the calls. The payload may be reused when it returns.
@@ -245,8 +228,7 @@ func (b *Bus) Send(e Event) (Pending, error) {
 		return Pending{}, nil
 	}
 	r := records.Get().(*journal.Record) // the journal copies it
-	commit, err := b.Append(e.record(r))
-	p := Pending{r.Seq, commit}
+	p, err := b.Append(e.record(r))
 	r.Props, r.Payload = nil, nil
 	records.Put(r)
 	return p, err
@@ -256,8 +238,8 @@ var records = sync.Pool{New: func() any { return new(journal.Record) }}
 
 // Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
 // done without an error. The record's slices are copied.
-func (b *Bus) Append(r *journal.Record) (*journal.Commit, error) {
-	_, c, err := b.log.Append(r)
+func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
+	c, err := b.log.Append(r)
 	if err == nil {
 		b.published.Add(1)
 	}
@@ -422,15 +404,15 @@ func (b *Bus) change(ctx context.Context, kind journal.Kind, name string, v any)
 	if err != nil {
 		return err
 	}
-	seq, commit, err := b.log.Append(r)
+	commit, err := b.log.Append(r)
 	if err != nil {
 		return err
 	}
-	return b.await(ctx, commit, seq)
+	return b.await(ctx, commit)
 }
 
 // await returns when a record is durable and folded.
-func (b *Bus) await(ctx context.Context, commit *journal.Commit, seq uint64) error {
+func (b *Bus) await(ctx context.Context, commit journal.Commit) error {
 	select {
 	case <-commit.Done():
 	case <-ctx.Done():
@@ -439,7 +421,7 @@ func (b *Bus) await(ctx context.Context, commit *journal.Commit, seq uint64) err
 	if err := commit.Err(); err != nil {
 		return err
 	}
-	return b.folded(ctx, seq)
+	return b.folded(ctx, commit.Seq())
 }
 
 // folded returns when dispatch has passed a sequence that is durable.

@@ -226,7 +226,7 @@ func TestTheClockIsSetBack(t *testing.T) {
 	}
 	defer b.Close()
 	now := time.Now()
-	var last *journal.Commit
+	var last journal.Commit
 	for i, ago := range []time.Duration{time.Hour, 5 * time.Minute, time.Hour, 4 * time.Minute} {
 		r := (&bus.Event{Topic: "x", Payload: fmt.Append(nil, i), QoS: 1}).Record()
 		r.Time = now.Add(-ago).UnixNano()

@@ -83,12 +83,12 @@ func (s *Session) writeDue() {
 }
 
 // write appends records about the session, for which writing was set.
-func (s *Session) write(records []*journal.Record) (w written, err error) {
-	w.last, w.commit, err = s.bus.log.AppendAll(records...)
+func (s *Session) write(records []*journal.Record) (journal.Commit, error) {
+	c, err := s.bus.log.AppendAll(records...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writing, s.written = false, w
-	return w, err
+	s.writing, s.written = false, c
+	return c, err
 }
 
 // endingLocked reports whether the session is about to expire.
@@ -161,7 +161,7 @@ func (b *Bus) drop(ctx context.Context, name, reason string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.await(ctx, w.commit, w.last); err != nil {
+	if err := b.await(ctx, w); err != nil {
 		return err
 	}
 	if b.session(name) == s { // its client came back first
@@ -180,7 +180,14 @@ var ErrOnline = errors.New("the session has a connection")
 // deliveries repeat, none is skipped.
 func (b *Bus) storeCursors() {
 	var changed []storedCursor
-	last := b.cursorsAt.Load()
+	last := uint64(0) // sequence of the last record of positions, when it is durable
+	select {
+	case <-b.cursorsAt.Done():
+		if b.cursorsAt.Err() == nil {
+			last = b.cursorsAt.Seq()
+		}
+	default:
+	}
 	// A live cursor passes the record of positions itself: that alone must not cause the next record.
 	quiet := last != 0 && b.log.Next() == last+1
 	worth := false
@@ -222,8 +229,8 @@ func (b *Bus) storeCursors() {
 		b.logger.Error("positions not stored", "err", err)
 		return
 	}
-	if seq, _, err := b.log.Append(r); err == nil {
-		b.cursorsAt.Store(seq)
+	if c, err := b.log.Append(r); err == nil {
+		b.cursorsAt = c
 	}
 }
 

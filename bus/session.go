@@ -66,11 +66,11 @@ type Session struct {
 	received map[uint16]bool
 
 	// Of the connection and of housekeeping, with mu held.
-	closing   *closeRecord  // the connection ended, and the record of it is not folded yet
-	leftAt    time.Time     // when its connection ended; zero: before the bus started
-	absentFor time.Duration // time that the bus ran without the client, as of the last housekeeping
-	writing   bool          // such records are about to be written
-	written   written       // the last records about the session that the bus wrote of itself
+	closing   *closeRecord   // the connection ended, and the record of it is not folded yet
+	leftAt    time.Time      // when its connection ended; zero: before the bus started
+	absentFor time.Duration  // time that the bus ran without the client, as of the last housekeeping
+	writing   bool           // such records are about to be written
+	written   journal.Commit // of the last record about the session that the bus wrote of itself
 }
 
 // phase is how far a session's life is, by the records that are folded.
@@ -84,25 +84,15 @@ const (
 
 func (p phase) String() string { return [...]string{"open", "absent", "ended"}[p] }
 
-// written are records on their way to the journal and through the fold.
-type written struct {
-	commit *journal.Commit
-	last   uint64 // sequence of the last of them
-}
-
 // pendingLocked reports whether records about the session are on their way. Records that the disk
 // refused are not: they are to be written again.
 func (s *Session) pendingLocked() bool {
-	w := s.written
 	if s.writing {
 		return true
 	}
-	if w.commit == nil || s.bus.completed.Load() >= w.last {
-		return false
-	}
 	select {
-	case <-w.commit.Done():
-		return w.commit.Err() == nil
+	case <-s.written.Done():
+		return s.written.Err() == nil && s.written.Seq() > s.bus.completed.Load()
 	default:
 		return true
 	}
@@ -180,21 +170,35 @@ func (b *Bus) open(ctx context.Context, will *journal.Record, o SessionOptions) 
 	if will != nil {
 		records = []*journal.Record{will, open}
 	}
-	seq, commit, err := b.log.AppendAll(records...)
+	commit, err := b.log.AppendAll(records...)
 	if err != nil {
 		return err
 	}
-	if err = b.await(ctx, commit, seq); err != nil && ctx.Err() != nil {
-		// The record may still be folded, with nobody to say that the client is gone.
-		left, lerr := stateRecord(kindClose, o.Name, closeRecord{Opened: seq, Expiry: o.Expiry})
-		if lerr == nil {
-			_, _, lerr = b.log.Append(left)
-		}
-		if lerr != nil && !errors.Is(lerr, journal.ErrClosed) {
-			b.logger.Warn("the record that a client gave up connecting was not written", "session", o.Name, "err", lerr)
-		}
+	if err = b.await(ctx, commit); err != nil && ctx.Err() != nil {
+		b.abandon(commit, o)
 	}
 	return err
+}
+
+// abandon closes a session whose client gave up connecting: the record that it did may still be folded,
+// with nobody to say that the client is gone.
+func (b *Bus) abandon(opened journal.Commit, o SessionOptions) {
+	if b.stopping() {
+		return
+	}
+	b.tasks.Go(func() {
+		<-opened.Done()
+		if opened.Err() != nil {
+			return
+		}
+		left, err := stateRecord(kindClose, o.Name, closeRecord{Opened: opened.Seq(), Expiry: o.Expiry})
+		if err == nil {
+			_, err = b.log.Append(left)
+		}
+		if err != nil && !errors.Is(err, journal.ErrClosed) {
+			b.logger.Warn("the record that a client gave up connecting was not written", "session", o.Name, "err", err)
+		}
+	})
 }
 
 // willBeforeReturn is the last will that has to be published before a new connection takes over,
@@ -502,11 +506,10 @@ func (s *Session) lending() bool {
 }
 
 // Release ends the receiving half of a QoS 2 publish durably: PUBCOMP may be sent when the commit is
-// done. Without it a reused identifier could be taken for the old event. nil: nothing to wait for.
-func (s *Session) Release(id uint16) (*journal.Commit, error) {
+// done. Without it a reused identifier could be taken for the old event. A zero Commit: nothing to wait for.
+func (s *Session) Release(id uint16) (journal.Commit, error) {
 	if !s.durable {
-		return nil, nil
+		return journal.Commit{}, nil
 	}
-	_, c, err := s.bus.log.Append(&journal.Record{Kind: kindRelease, ID: id, Source: []byte(s.name)})
-	return c, err
+	return s.bus.log.Append(&journal.Record{Kind: kindRelease, ID: id, Source: []byte(s.name)})
 }

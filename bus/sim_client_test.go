@@ -46,7 +46,7 @@ type simPub struct {
 	key       string
 	rec       journal.Record
 	seq       uint64
-	commit    *journal.Commit
+	commit    journal.Commit
 	id        uint16
 	acked     bool
 	released  bool
@@ -201,8 +201,8 @@ func (c *simClient) append(p *simPub) {
 		return
 	}
 	p.refused = 0
-	p.seq, p.commit, p.conn = r.Seq, commit, c.conn
-	c.s.log("%s -> %d %s %q qos %d retain %v expiry %d id %d", c.name, r.Seq, r.Topic, p.key[:min(12, len(p.key))], r.Flags&flagQoS, r.Flags&flagRetain != 0, int32(r.Expiry), r.ID)
+	p.commit, p.conn = commit, c.conn
+	c.s.log("%s -> %s %q qos %d retain %v expiry %d id %d", c.name, r.Topic, p.key[:min(12, len(p.key))], r.Flags&flagQoS, r.Flags&flagRetain != 0, int32(r.Expiry), r.ID)
 	c.s.pubs = append(c.s.pubs, p)
 }
 
@@ -236,7 +236,7 @@ func (c *simClient) release(p *simPub) {
 		c.outgoing = slices.DeleteFunc(c.outgoing, func(o *simPub) bool { return o == p })
 		delete(k.known, p.id)
 	}
-	if commit == nil {
+	if commit.IsZero() {
 		done()
 		return
 	}
@@ -249,7 +249,7 @@ func (c *simClient) release(p *simPub) {
 	}})
 }
 
-func waitFor(c *journal.Commit) chan error {
+func waitFor(c journal.Commit) chan error {
 	out := make(chan error, 1)
 	go func() {
 		<-c.Done()
@@ -416,7 +416,7 @@ func (c *simClient) disconnect(clean bool, expiry uint32) {
 	k.s.Detach(clean, expiry)
 	if clean && k.will != nil {
 		k.s.mu.Lock()
-		k.will.goodbye = k.s.written.commit
+		k.will.goodbye = k.s.written
 		k.s.mu.Unlock()
 	}
 	if c.dropping > 0 { // which may come only now

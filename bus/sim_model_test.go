@@ -145,7 +145,7 @@ func (m *model) reopened() {
 	m.scanned = max(m.scanned, end)
 	for _, p := range m.pubs {
 		if p.acked && m.byPayload[p.key] == 0 {
-			s.fail("an acknowledged event is never lost: %q, acknowledged as %d, is gone", p.key, p.seq)
+			s.fail("an acknowledged event is never lost: %q, acknowledged as %d, is gone", p.key, p.commit.Seq())
 		}
 	}
 	for _, c := range s.clients {

@@ -27,7 +27,7 @@ type simWill struct {
 	state    willState
 	leftAt   time.Time       // its connection ended
 	due      time.Duration   // after that, and not before
-	goodbye  *journal.Commit // of the record that makes it void
+	goodbye  journal.Commit // of the record that makes it void
 	back     bool            // it is void because its client came back
 	seen     int
 	seenLife int
@@ -99,7 +99,7 @@ func (w *simWill) ended() {
 	if w.state != willNever || w.back {
 		return
 	}
-	if w.goodbye != nil {
+	if !w.goodbye.IsZero() {
 		select {
 		case <-w.goodbye.Done():
 			if w.goodbye.Err() == nil {

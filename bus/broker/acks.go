@@ -13,6 +13,7 @@ import (
 	"fmt"
 
 	"github.com/postbus/postbus/bus/broker/frame"
+	"github.com/postbus/postbus/bus/journal"
 )
 
 // phase says what a QoS 2 delivery waits for.
@@ -83,7 +84,7 @@ func (c *conn) pubrec(a frame.Ack) error {
 			return wrongAck("PUBREC", a.PacketID, 1)
 		}
 		if a.Reason < frame.CodeUnspecified {
-			c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodePacketIDNotFound, nil)
+			c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodePacketIDNotFound, journal.Commit{})
 		}
 		return nil
 	}
@@ -96,7 +97,7 @@ func (c *conn) pubrec(a frame.Ack) error {
 	c.mu.Lock()
 	c.setPhaseLocked(a.PacketID, awaitsPubcomp)
 	c.mu.Unlock()
-	c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodeSuccess, nil)
+	c.acknowledge(frame.TypePubrel, a.PacketID, frame.CodeSuccess, journal.Commit{})
 	return nil
 }
 
@@ -131,7 +132,7 @@ func wrongAck(what string, id uint16, qos int) *frame.Error {
 func (c *conn) pubrel(a frame.Ack) error {
 	c.restore()
 	if !c.received.has(a.PacketID) {
-		c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodePacketIDNotFound, nil)
+		c.acknowledge(frame.TypePubcomp, a.PacketID, frame.CodePacketIDNotFound, journal.Commit{})
 		return nil
 	}
 	commit, err := c.session.Release(a.PacketID)

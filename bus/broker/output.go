@@ -17,7 +17,7 @@ import (
 // mark says that the buffer's bytes from an offset on wait for a commit.
 type mark struct {
 	from   int
-	commit *journal.Commit
+	commit journal.Commit
 }
 
 // Write implements net.Conn for what mochi sends. It keeps its place behind what is queued.
@@ -53,16 +53,16 @@ func (c *conn) refusePublish(typ byte, id uint16, code byte, text string) {
 	c.startFlush()
 }
 
-// acknowledge queues an acknowledgement that waits for commit; nil waits only for what is before it.
-func (c *conn) acknowledge(typ byte, id uint16, code byte, commit *journal.Commit) {
+// acknowledge queues an acknowledgement that waits for commit; a zero one waits only for what is before it.
+func (c *conn) acknowledge(typ byte, id uint16, code byte, commit journal.Commit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ending {
 		return
 	}
 	c.queueBuffer()
-	if commit != nil {
-		if n := len(c.marks); n == 0 || c.marks[n-1].commit != commit {
+	if !commit.IsZero() {
+		if n := len(c.marks); n == 0 || !c.marks[n-1].commit.SameGroup(commit) {
 			c.marks = append(c.marks, mark{from: len(c.out), commit: commit})
 		}
 	}
@@ -109,7 +109,7 @@ func (c *conn) flush() {
 			c.k.told(c)
 			return
 		}
-		if n == 0 && wait == nil {
+		if n == 0 && wait.IsZero() {
 			if len(c.out) == 0 {
 				giveBuffer(c.out)
 				c.out = nil
@@ -158,7 +158,7 @@ func (c *conn) flush() {
 
 // durable returns how many bytes of the buffer may go out now, and the commit that the next wait for.
 // The caller holds mu.
-func (c *conn) durable() (int, *journal.Commit) {
+func (c *conn) durable() (int, journal.Commit) {
 	for len(c.marks) > 0 {
 		m := &c.marks[0]
 		select {
@@ -175,16 +175,16 @@ func (c *conn) durable() (int, *journal.Commit) {
 				c.failed = err
 			}
 			_ = c.raw.SetReadDeadline(time.Unix(1, 0))
-			return len(c.out), nil
+			return len(c.out), journal.Commit{}
 		}
 		c.marks = c.marks[1:]
 	}
 	c.marks = nil
-	return len(c.out), nil
+	return len(c.out), journal.Commit{}
 }
 
 // await waits for a commit; a connection that ends waits only so long.
-func (c *conn) await(commit *journal.Commit, ending bool) bool {
+func (c *conn) await(commit journal.Commit, ending bool) bool {
 	if !ending {
 		select {
 		case <-commit.Done():

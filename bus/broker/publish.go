@@ -64,7 +64,7 @@ func (c *conn) publish(packet []byte) error {
 	if p.QoS == 2 {
 		c.restore()
 		if c.received.has(p.PacketID) { // [MQTT-4.3.3-10]
-			c.answer(p, frame.CodeSuccess, nil) // behind the first PUBREC, and so behind its commit
+			c.answer(p, frame.CodeSuccess, journal.Commit{}) // behind the first PUBREC, and so behind its commit
 			return nil
 		}
 		r.ID = p.PacketID
@@ -81,7 +81,7 @@ func (c *conn) publish(packet []byte) error {
 }
 
 // answer acknowledges a PUBLISH, behind commit.
-func (c *conn) answer(p *frame.Publish, code byte, commit *journal.Commit) {
+func (c *conn) answer(p *frame.Publish, code byte, commit journal.Commit) {
 	c.acknowledge(ackType(p), p.PacketID, code, commit)
 }
 
@@ -168,7 +168,7 @@ func (c *conn) ignore(p *frame.Publish) error {
 		c.restore()
 		c.received.add(p.PacketID)
 	}
-	c.answer(p, frame.CodeSuccess, nil)
+	c.answer(p, frame.CodeSuccess, journal.Commit{})
 	return nil
 }
 

@@ -72,18 +72,45 @@ func (e *Unavailable) Error() string {
 
 func (e *Unavailable) Unwrap() error { return e.Cause }
 
-// Commit is the fate of one group of records: Done is closed when it is durable or has failed, and
-// only then Err may be called.
+// Commit is the fate of one record. Its answers are known once Done is closed. The zero Commit is of
+// nothing that waits: it is done, without an error.
 type Commit struct {
+	fate *fate
+	seq  uint64
+}
+
+// fate is that of all records of a group.
+type fate struct {
 	done chan struct{}
 	err  error
 }
 
-// Done is closed when the fate is known.
-func (c *Commit) Done() <-chan struct{} { return c.done }
+var nothing = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Err is nil when the records are durable. Call it after Done.
-func (c *Commit) Err() error { return c.err }
+// IsZero reports whether c is the zero Commit.
+func (c Commit) IsZero() bool { return c.fate == nil }
+
+// SameGroup reports whether both are done at once, with one error.
+func (c Commit) SameGroup(o Commit) bool { return c.fate == o.fate }
+
+// Done is closed when the fate is known.
+func (c Commit) Done() <-chan struct{} {
+	if c.fate == nil {
+		return nothing
+	}
+	return c.fate.done
+}
+
+// Err is nil when the record is durable. Call it after Done.
+func (c Commit) Err() error {
+	if c.fate == nil {
+		return nil
+	}
+	return c.fate.err
+}
+
+// Seq is the record's sequence when it is durable. Call it after Done, and when Err is nil.
+func (c Commit) Seq() uint64 { return c.seq }
 
 // group collects the records of the next write.
 type group struct {
@@ -92,7 +119,7 @@ type group struct {
 	first  uint64
 	last   uint64
 	blocks []block // of its records in their order
-	commit *Commit
+	commit *fate
 	began  time.Time // when its first record came
 }
 
@@ -190,18 +217,18 @@ type Log struct {
 // Epoch is the random id made with the data directory: a sequence means something only with it.
 func (l *Log) Epoch() [16]byte { return l.epoch }
 
-// Append adds r and returns its sequence at once; the Commit says later whether it is durable.
-// Sequences are given in the order of the calls. It blocks while MaxPending bytes wait for the disk.
-// The record's slices are copied. Errors: *Unavailable, ErrClosed, or a field that is too long.
-func (l *Log) Append(r *Record) (uint64, *Commit, error) { return l.AppendAll(r) }
+// Append adds r. Its Commit says later whether the record is durable, and with which sequence:
+// sequences are in the order of the calls. It blocks while MaxPending bytes wait for the disk. The
+// record's slices are copied. Errors: *Unavailable, ErrClosed, or a field that is too long.
+func (l *Log) Append(r *Record) (Commit, error) { return l.AppendAll(r) }
 
-// AppendAll is Append for one or more records that follow each other, with no other between them. It
-// returns the sequence of the last.
-func (l *Log) AppendAll(rs ...*Record) (uint64, *Commit, error) {
+// AppendAll is Append for one or more records that follow each other, with no other between them. The
+// Commit is that of the last.
+func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
 	event := false // free space is kept from events alone; a conditional one was promised before
 	for _, r := range rs {
 		if len(r.Source) > MaxName || len(r.Topic) > MaxName || len(r.Props)+len(r.Payload) > MaxPayload {
-			return 0, nil, fmt.Errorf("record too large: source %d, topic %d, properties and payload %d bytes",
+			return Commit{}, fmt.Errorf("record too large: source %d, topic %d, properties and payload %d bytes",
 				len(r.Source), len(r.Topic), len(r.Props)+len(r.Payload))
 		}
 		if r.Time == 0 {
@@ -216,22 +243,22 @@ func (l *Log) AppendAll(rs ...*Record) (uint64, *Commit, error) {
 	switch {
 	case l.closed:
 		l.mu.Unlock()
-		return 0, nil, ErrClosed
+		return Commit{}, ErrClosed
 	case l.err != nil:
 		err := l.err
 		l.mu.Unlock()
-		return 0, nil, err
+		return Commit{}, err
 	case l.low && event:
 		err := low(l.stats.Free, l.minFree)
 		l.mu.Unlock()
-		return 0, nil, err
+		return Commit{}, err
 	}
 	g := l.cur
 	wake := g.count == 0
 	for _, r := range rs {
 		l.add(g, r)
 	}
-	seq, c := g.last, g.commit
+	c := Commit{g.commit, g.last}
 	l.mu.Unlock()
 	if wake {
 		select {
@@ -239,25 +266,25 @@ func (l *Log) AppendAll(rs ...*Record) (uint64, *Commit, error) {
 		default:
 		}
 	}
-	return seq, c, nil
+	return c, nil
 }
 
 // add gives r the next sequence and a place in the group. The caller holds mu.
 func (l *Log) add(g *group, r *Record) {
-	r.Seq = l.next
+	seq := l.next
 	l.next++
 	if g.count == 0 {
-		g.first, g.began = r.Seq, time.Now()
+		g.first, g.began = seq, time.Now()
 		g.buf = append(make([]byte, 0, l.spare), make([]byte, groupHeader)...)
 	}
 	if g.count%blockSize == 0 {
-		g.blocks = append(g.blocks, block{seq: r.Seq, off: len(g.buf)})
+		g.blocks = append(g.blocks, block{seq: seq, off: len(g.buf)})
 	}
 	before := len(g.buf)
-	g.buf = appendRecord(g.buf, r)
+	g.buf = appendRecord(g.buf, r, seq)
 	l.pending += len(g.buf) - before
 	g.count++
-	g.last = r.Seq
+	g.last = seq
 	l.stats.Appended++
 }
 
@@ -331,7 +358,7 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-func newGroup() *group { return &group{commit: &Commit{done: make(chan struct{})}} }
+func newGroup() *group { return &group{commit: &fate{done: make(chan struct{})}} }
 
 // Close writes what was appended, syncs, and releases the directory. Appends that wait fail.
 func (l *Log) Close() error {

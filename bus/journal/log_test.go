@@ -34,9 +34,9 @@ func event(i int) *journal.Record {
 // put appends events from..to-1 and waits until they are durable.
 func put(t testing.TB, l *journal.Log, from, to int) {
 	t.Helper()
-	var last *journal.Commit
+	var last journal.Commit
 	for i := from; i < to; i++ {
-		_, c, err := l.Append(event(i))
+		c, err := l.Append(event(i))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestPowerCutAnywhere(t *testing.T) {
 				}
 				type pending struct {
 					p string
-					c *journal.Commit
+					c journal.Commit
 				}
 				var ps []pending
 				if rnd.IntN(3) == 0 {
@@ -162,7 +162,7 @@ func TestPowerCutAnywhere(t *testing.T) {
 				for range rnd.IntN(60) {
 					r := event(n)
 					n++
-					if _, c, err := l.Append(r); err == nil {
+					if c, err := l.Append(r); err == nil {
 						ps = append(ps, pending{string(r.Payload), c})
 					}
 					if rnd.IntN(3) == 0 {
@@ -227,7 +227,7 @@ func TestAFullDiskRefusesAndRecovers(t *testing.T) {
 		d.Fill(true)
 		var refused *journal.Unavailable
 		for i := 5; refused == nil; i++ {
-			_, c, err := l.Append(event(i))
+			c, err := l.Append(event(i))
 			if err == nil {
 				<-c.Done()
 				err = c.Err()
@@ -311,7 +311,7 @@ func TestReaderPassesSegmentsWithoutItsTopic(t *testing.T) {
 		put(t, l, i*10, i*10+10)
 	}
 	rare := &journal.Record{Kind: journal.KindEvent, Topic: []byte("rare"), Payload: []byte("here")}
-	_, c, _ := l.Append(rare)
+	c, _ := l.Append(rare)
 	<-c.Done()
 	for i := range 100 {
 		put(t, l, i*10, i*10+10)
@@ -523,9 +523,9 @@ func BenchmarkAppend(b *testing.B) {
 	defer l.Close()
 	r := &journal.Record{Kind: journal.KindEvent, Topic: []byte("bench/topic"), Source: []byte("client"), Payload: make([]byte, 128)}
 	b.ReportAllocs()
-	var c *journal.Commit
+	var c journal.Commit
 	for b.Loop() {
-		_, c, _ = l.Append(r)
+		c, _ = l.Append(r)
 	}
 	<-c.Done()
 }
@@ -600,11 +600,11 @@ func TestAReaderPassesOverOtherTopics(t *testing.T) {
 					if i%3 == 0 {
 						r = &journal.Record{Kind: 3, Source: []byte("somebody")}
 					}
-					if _, _, err := l.Append(r); err != nil {
+					if _, err := l.Append(r); err != nil {
 						t.Fatal(err)
 					}
 				}
-				_, c, err := l.Append(event(n))
+				c, err := l.Append(event(n))
 				if err != nil {
 					t.Fatal(err)
 				}

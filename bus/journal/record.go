@@ -37,7 +37,7 @@ const (
 // Record is one entry of the log. The slices of a record that a Reader returned are views that are
 // valid until the reader's next call.
 type Record struct {
-	Seq     uint64 // set by Append
+	Seq     uint64 // of a record that was read; Append does not look at it
 	Time    int64  // Unix nanoseconds; set by Append when 0
 	Kind    Kind
 	Flags   uint8  // the owner's
@@ -76,12 +76,12 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// appendRecord encodes r at the end of b:
+// appendRecord encodes r with its sequence at the end of b:
 //
 //	crc u32 · length u32 · seq u64 · time i64 · kind u8 · flags u8 · id u16 · expiry u32 ·
 //	source length u16 · topic length u16 · fields and props length u32 · [cause u64] · [stamp i64] ·
 //	source · topic · props · payload
-func appendRecord(b []byte, r *Record) []byte {
+func appendRecord(b []byte, r *Record, seq uint64) []byte {
 	at := len(b)
 	le := binary.LittleEndian
 	b = append(b, make([]byte, recordHeader)...)
@@ -100,7 +100,7 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = append(b, r.Payload...)
 	h := b[at:]
 	le.PutUint32(h[4:], uint32(len(h)))
-	le.PutUint64(h[8:], r.Seq)
+	le.PutUint64(h[8:], seq)
 	le.PutUint64(h[16:], uint64(r.Time))
 	h[24], h[25] = byte(r.Kind), r.Flags
 	le.PutUint16(h[26:], r.ID)

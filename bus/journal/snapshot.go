@@ -97,7 +97,7 @@ func (l *Log) WriteSnapshot(seq uint64, write func(emit func(*Record) (off int64
 		}
 		err := write(func(r *Record) (int64, error) {
 			at := off + int64(len(buf))
-			buf = appendRecord(buf, r)
+			buf = appendRecord(buf, r, r.Seq)
 			count++
 			if len(buf) < 64<<10 {
 				return at, nil
@@ -109,7 +109,7 @@ func (l *Log) WriteSnapshot(seq uint64, write func(emit func(*Record) (off int64
 		}
 		// The trailer says how many records there were: a snapshot without it does not count.
 		n := binary.LittleEndian.AppendUint32(nil, count)
-		buf = appendRecord(buf, &Record{Seq: seq, Topic: []byte("end"), Payload: n})
+		buf = appendRecord(buf, &Record{Topic: []byte("end"), Payload: n}, seq)
 		return flush()
 	})
 	if err != nil {
