@@ -8,5 +8,5 @@ package bus
 func (s *Session) InFlight(id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.find(id) != nil
+	return s.findLocked(id) != nil
 }

@@ -135,7 +135,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	}
 	b.tasks.Add(2)
 	go b.dispatch(next)
-	go b.keep()
+	go b.housekeep()
 	return b, nil
 }
 

@@ -3,10 +3,10 @@ package bus
 // This file is the one delivery path: a cursor in the journal with filters, a window of deliveries in
 // flight, and a sink. MQTT sessions, shared groups and Go subscriptions are all cursors.
 //
-// A cursor with a consumer is either live or reading. Live: dispatch offers it each event that
-// matches. When the window or the sink is full it stops being live and remembers the first event that
-// it did not send; its pump reads the journal from there as room comes, and turns it live again when
-// it has seen everything that dispatch has. Never both: mu and next decide who sends an event.
+// A cursor with a consumer is either live or behind. Live: dispatch offers it each event that matches.
+// When the window or the sink is full it stops being live and remembers the first event that it did
+// not send; its pump reads the journal from there as room comes, and makes it live again when it has
+// seen everything that dispatch has. Never both: mu and next decide who sends an event.
 
 import (
 	"slices"
@@ -77,31 +77,30 @@ type cursor struct {
 	durable bool // its place is stored
 	shared  bool // it is a group's, whose sink wants mu held
 
-	live    atomic.Bool
-	sink    atomic.Pointer[Sink] // nil while the consumer is away
-	mu      sched.Mutex
-	subs    []*subscription
-	many    *index           // of subs, where they are many; nil: to be made
-	prefix  []journal.Prefix // of subs, see prefixes
-	known   bool             // prefix is that of subs
-	found   []*subscription  // scratch
-	next    uint64           // first sequence not considered
-	absent  uint64           // events up to here came while the consumer was away: QoS 0 is not kept for it
-	unsure  uint64           // events up to here may have been sent before the bus crashed
-	parted  uint64           // events up to here were considered when the consumer left
-	silent  bool             // the disk refused the record that the consumer is here
-	window  []entry
-	out     int // entries that count against the limit: sent in this attachment and not acknowledged
-	limit   int
-	pumping bool
-	stalled bool // the pump stopped for want of room
-	work    []retainedWork
-	reader  *journal.Reader
-	foreign int               // entries of the window that are retained messages or lent by a group
-	gap     uint64            // lost events that no delivery has told yet
-	lost    map[string]uint64 // by reason, ever
-	stored  storedCursor      // as last written
-	backlog backlog
+	mode         atomic.Uint32        // a cursorMode; changed with mu held, dispatch reads it without
+	sink         atomic.Pointer[Sink] // nil while the consumer is away
+	mu           sched.Mutex
+	subs         []*subscription
+	many         *index           // of subs, where they are many; nil: to be made
+	prefix       []journal.Prefix // of subs, see prefixes
+	known        bool             // prefix is that of subs
+	found        []*subscription  // scratch
+	next         uint64           // first sequence not considered
+	offlineUntil uint64           // events up to here came while the consumer was away: QoS 0 is not kept for it
+	maybeSent    uint64           // events up to here may have been sent before the bus crashed
+	detachedAt   uint64           // events up to here were considered when the consumer left
+	unrecorded   bool             // the disk refused the record that the consumer is here
+	window       []entry
+	out          int // entries that count against the limit: sent in this attachment and not acknowledged
+	limit        int
+	pumps        uint64 // pumps started so far: an earlier one ends when it sees a later
+	work         []retainedWork
+	reader       *journal.Reader
+	foreign      int               // entries of the window that are retained messages or lent by a group
+	gap          uint64            // lost events that no delivery has told yet
+	lost         map[string]uint64 // by reason, ever
+	stored       storedCursor      // as last written
+	backlog      backlog
 
 	single atomic.Bool // it has one filter
 	stamp  uint64      // dispatch's: the event it was matched for last
@@ -156,33 +155,48 @@ func (c *cursor) step(place string) {
 	}
 }
 
+// cursorMode is how a cursor gets its events.
+type cursorMode uint32
+
+const (
+	modeAway    cursorMode = iota // it has no consumer: the sink is nil
+	modeStalled                   // behind, and waits for room, or for somebody to start the pump
+	modePaused                    // behind, and waits a second: the journal could not be read
+	modePumping                   // its pump reads the journal
+	modeLive                      // dispatch offers it each event
+)
+
+func (c *cursor) is(m cursorMode) bool { return cursorMode(c.mode.Load()) == m }
+
+// setLocked changes the mode.
+func (c *cursor) setLocked(m cursorMode) { c.mode.Store(uint32(m)) }
+
 // offer is dispatch handing over an event that matches. It never blocks for long.
 func (c *cursor) offer(r *journal.Record, m *match) {
-	if !c.live.Load() {
+	if !c.is(modeLive) {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.live.Load() || r.Seq < c.next {
+	if !c.is(modeLive) || r.Seq < c.next {
 		return
 	}
-	if !c.send(r, m) {
-		c.live.Store(false)
+	if !c.sendLocked(r, m) {
+		c.setLocked(modeStalled)
 		c.next = r.Seq
-		c.stalled = true
 		return
 	}
 	c.next = r.Seq + 1
 }
 
 // send offers one event to the sink; false means that there is no room now. The caller holds mu.
-func (c *cursor) send(r *journal.Record, m *match) bool {
+func (c *cursor) sendLocked(r *journal.Record, m *match) bool {
 	qos := min(m.qos, r.Flags&flagQoS)
-	if qos == 0 && r.Seq <= c.absent {
+	if qos == 0 && r.Seq <= c.offlineUntil {
 		return true
 	}
 	if r.Expired(time.Now()) { // [MQTT-3.3.2-5]
-		c.lose("expired", 1)
+		c.loseLocked("expired", 1)
 		return true
 	}
 	d := Delivery{Event: r, QoS: qos, Retain: m.asPub && r.Flags&flagRetain != 0, SubIDs: m.subIDs, Meta: m.meta}
@@ -190,8 +204,8 @@ func (c *cursor) send(r *journal.Record, m *match) bool {
 		c.sendUnacked(&d)
 		return true
 	}
-	e := entry{seq: r.Seq, id: packetID(r.Seq), dup: r.Seq <= c.unsure}
-	return c.transmit(&d, e)
+	e := entry{seq: r.Seq, id: packetID(r.Seq), dup: r.Seq <= c.maybeSent}
+	return c.transmitLocked(&d, e)
 }
 
 // deliverNow is the way of QoS 0 events, which the journal does not hold.
@@ -210,9 +224,9 @@ func (c *cursor) sendUnacked(d *Delivery) {
 }
 
 // transmit gives a delivery of QoS 1 or 2 to the sink and notes it in the window.
-func (c *cursor) transmit(d *Delivery, e entry) bool {
+func (c *cursor) transmitLocked(d *Delivery, e entry) bool {
 	s := c.sink.Load()
-	if s == nil || c.out >= c.limit || c.taken(&e) {
+	if s == nil || c.out >= c.limit || c.idInUseLocked(&e) {
 		return false
 	}
 	d.ID, d.Dup, d.Gap = e.id, e.dup, c.gap
@@ -220,10 +234,10 @@ func (c *cursor) transmit(d *Delivery, e entry) bool {
 	case Full:
 		return false
 	case TooLarge:
-		c.lose("too large", 1)
+		c.loseLocked("too large", 1)
 		return true
 	case Forbidden:
-		c.lose("forbidden", 1)
+		c.loseLocked("forbidden", 1)
 		return true
 	case sentUnacked:
 		return true
@@ -236,7 +250,7 @@ func (c *cursor) transmit(d *Delivery, e entry) bool {
 }
 
 // lose counts events that this consumer will not get. The caller holds mu.
-func (c *cursor) lose(reason string, n uint64) {
+func (c *cursor) loseLocked(reason string, n uint64) {
 	c.gap += n
 	c.countLost(reason, n)
 }
@@ -257,43 +271,46 @@ func (c *cursor) kick() {
 }
 
 func (c *cursor) kickLocked() {
-	if c.pumping || c.live.Load() || c.sink.Load() == nil || c.bus.stopping() {
+	if !c.is(modeStalled) && !c.is(modePaused) || c.bus.stopping() {
 		return
 	}
-	c.pumping, c.stalled = true, false
-	c.bus.tasks.Add(1)
-	go c.pump()
+	c.setLocked(modePumping)
+	c.pumps++
+	pump := c.pumps
+	c.bus.tasks.Go(func() { c.pump(pump) })
 }
 
 // pumpBatch is how many events the pump sends before it lets others at the lock.
 const pumpBatch = 64
 
 // pump sends what the consumer has not had, until there is no room or nothing left.
-func (c *cursor) pump() {
-	defer c.bus.tasks.Done()
+func (c *cursor) pump(n uint64) {
 	c.step("pump")
-	for c.pumpSome() {
+	for c.pumpSome(n) {
 	}
 }
 
-func (c *cursor) pumpSome() (more bool) {
+func (c *cursor) pumpSome(n uint64) (more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sink.Load() == nil || c.bus.stopping() {
-		return c.rest(false)
+	if !c.is(modePumping) || c.pumps != n { // the consumer left, and maybe came back
+		return false
 	}
-	room, err := c.resend()
+	if c.bus.stopping() {
+		return c.endPumpLocked(modeStalled)
+	}
+	room, err := c.resendLocked()
 	if err != nil {
-		return c.retry(err)
+		return c.retryLocked(err)
 	}
 	if !room {
-		return c.rest(true)
+		return c.endPumpLocked(modeStalled)
 	}
-	switch room, done, err := c.sendOwed(); {
+	switch room, done, err := c.sendQueuedLocked(); {
 	case err != nil:
-		return c.retry(err)
+		return c.retryLocked(err)
 	case !room:
-		return c.rest(true)
+		return c.endPumpLocked(modeStalled)
 	case !done:
 		return true
 	}
@@ -307,20 +324,20 @@ func (c *cursor) pumpSome() (more bool) {
 	for range pumpBatch {
 		ok, err := c.reader.NextUntil(visible, &r)
 		if err != nil {
-			return c.retry(err)
+			return c.retryLocked(err)
 		}
 		if n := c.reader.Lost(); n > 0 {
-			c.lose("damaged", n)
+			c.loseLocked("damaged", n)
 		}
 		if !ok {
-			return c.turnLive(visible)
+			return c.turnLiveLocked(visible)
 		}
 		if c.bus.counts(&r) {
-			if m := c.match(&r); m.found && !c.send(&r, &m) {
+			if m := c.match(&r); m.found && !c.sendLocked(&r, &m) {
 				c.next = r.Seq
 				c.reader.Release()
 				c.reader = nil
-				return c.rest(true)
+				return c.endPumpLocked(modeStalled)
 			}
 		}
 		c.next = r.Seq + 1
@@ -328,15 +345,21 @@ func (c *cursor) pumpSome() (more bool) {
 	return true
 }
 
-// retry ends the pump for a second: the journal cannot be read now.
-func (c *cursor) retry(err error) bool {
-	c.bus.logger.Error("journal not readable; trying again", "session", c.name, "err", err)
+// retryLocked ends the pump for a second: the journal cannot be read now.
+func (c *cursor) retryLocked(err error) bool {
+	c.bus.logger.Error("journal not readable, will retry", "session", c.name, "err", err)
 	time.AfterFunc(time.Second, c.kick)
-	return c.rest(false)
+	return c.endPumpLocked(modePaused)
 }
 
-// rest ends the pump; stalled when it wants room.
-func (c *cursor) rest(stalled bool) bool {
+// endPumpLocked ends the pump.
+func (c *cursor) endPumpLocked(m cursorMode) (more bool) {
+	c.releaseReaderLocked()
+	c.setLocked(m)
+	return false
+}
+
+func (c *cursor) releaseReaderLocked() {
 	if c.reader != nil {
 		c.reader.Release()
 		c.reader = nil
@@ -344,26 +367,24 @@ func (c *cursor) rest(stalled bool) bool {
 	if len(c.work) > 0 {
 		c.work[0].release()
 	}
-	c.pumping, c.stalled = false, stalled
-	return false
 }
 
-// turnLive hands the cursor to dispatch when nothing came in between. Order matters: dispatch makes
-// an event visible before it looks who is live.
-func (c *cursor) turnLive(seen uint64) (more bool) {
+// turnLiveLocked hands the cursor to dispatch when nothing came in between. Order matters: dispatch
+// makes an event visible before it looks which cursors are live.
+func (c *cursor) turnLiveLocked(seen uint64) (more bool) {
 	c.next = max(c.next, seen+1)
-	c.live.Store(true)
+	c.setLocked(modeLive)
 	c.step("turns live")
 	if c.bus.visible.Load() != seen {
-		c.live.Store(false)
+		c.setLocked(modePumping)
 		return true
 	}
-	return c.rest(false)
+	return c.endPumpLocked(modeLive)
 }
 
-// sendOwed sends what new subscriptions are owed: the retained messages [MQTT-3.3.1-6], or the past. Not
+// sendQueuedLocked sends what new subscriptions are owed: the retained messages [MQTT-3.3.1-6], or the past. Not
 // done with room left: others are to get the lock first.
-func (c *cursor) sendOwed() (room, done bool, err error) {
+func (c *cursor) sendQueuedLocked() (room, done bool, err error) {
 	for len(c.work) > 0 {
 		w := &c.work[0]
 		end := true
@@ -376,7 +397,7 @@ func (c *cursor) sendOwed() (room, done bool, err error) {
 			end = w.refillRetained(c)
 		}
 		for len(w.msgs) > 0 {
-			if !c.sendOwedMessage(w.sub, w.msgs[0]) {
+			if !c.sendStoredLocked(w.sub, w.msgs[0]) {
 				return false, false, nil
 			}
 			w.msgs = w.msgs[1:]
@@ -391,9 +412,9 @@ func (c *cursor) sendOwed() (room, done bool, err error) {
 	return true, true, nil
 }
 
-// sendOwedMessage is false when there is no room.
-func (c *cursor) sendOwedMessage(sub *subscription, r *journal.Record) bool {
-	d := sub.owedDelivery(r)
+// sendStoredLocked is false when there is no room.
+func (c *cursor) sendStoredLocked(sub *subscription, r *journal.Record) bool {
+	d := sub.storedDelivery(r)
 	switch {
 	case r.Expired(time.Now()):
 		sub.retained--
@@ -404,8 +425,8 @@ func (c *cursor) sendOwedMessage(sub *subscription, r *journal.Record) bool {
 		sub.retained--
 	default:
 		before := len(c.window)
-		e := entry{seq: r.Seq, id: packetID(r.Seq), dup: sub.from <= c.unsure, retained: r, sub: sub}
-		if !c.transmit(&d, e) {
+		e := entry{seq: r.Seq, id: packetID(r.Seq), dup: sub.from <= c.maybeSent, retained: r, sub: sub}
+		if !c.transmitLocked(&d, e) {
 			return false
 		}
 		if len(c.window) > before {
@@ -444,8 +465,8 @@ func (c *cursor) candidates(topic []byte) []*subscription {
 	return found
 }
 
-// owedDelivery is a retained message, or an event of the past, as the subscription is to have it.
-func (s *subscription) owedDelivery(r *journal.Record) Delivery {
+// storedDelivery is a retained message, or an event of the past, as the subscription is to have it.
+func (s *subscription) storedDelivery(r *journal.Record) Delivery {
 	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Stored: true, Owed: true, Meta: s.Meta}
 	if !s.Since.IsZero() {
 		d.Stored = false
@@ -492,25 +513,39 @@ func (c *cursor) match(r *journal.Record) (m match) {
 	return m
 }
 
-// read makes a live cursor read from the journal again, so that a change of its filters is seen at
-// the right place.
-func (c *cursor) read() {
-	if c.live.Load() {
+// stopLiveLocked makes a live cursor read from the journal again, so that a change of its filters counts
+// from the right position. The caller kicks it.
+func (c *cursor) stopLiveLocked() {
+	if c.is(modeLive) {
 		c.next = max(c.next, c.bus.completed.Load()+1)
 		c.step("stops being live")
-		c.live.Store(false)
+		c.setLocked(modeStalled)
 	}
 }
 
-// leave takes the sink away. What is in flight stays in the window, to be sent again.
-func (c *cursor) leave() {
-	c.read()
+// attachLocked gives the cursor a consumer. The caller kicks it.
+func (c *cursor) attachLocked(sink Sink) {
+	c.sink.Store(&sink)
+	c.setLocked(modeStalled)
+}
+
+// removeSinkLocked takes the consumer away. The index may forget the cursor's filters only after
+// stopLiveLocked: what dispatch passes in between would be offered to nobody and skipped.
+func (c *cursor) removeSinkLocked() {
 	c.step("leaves")
 	c.sink.Store(nil)
 	c.step("has left")
+	c.releaseReaderLocked()
+	c.setLocked(modeAway)
+}
+
+// detachLocked takes the sink away. What is in flight stays in the window, to be sent again.
+func (c *cursor) detachLocked() {
+	c.stopLiveLocked()
+	c.removeSinkLocked()
 	c.out = 0
-	c.silent = false
-	c.parted = c.next - 1
+	c.unrecorded = false
+	c.detachedAt = c.next - 1
 	for i := range c.window {
 		c.window[i].sent = false
 		c.window[i].dup = true
@@ -518,8 +553,8 @@ func (c *cursor) leave() {
 }
 
 // prune forgets filters that were given up before the cursor's place.
-func (c *cursor) prune() {
-	pos := c.position()
+func (c *cursor) pruneLocked() {
+	pos := c.positionLocked()
 	var kept []*subscription
 	for _, s := range c.subs {
 		if until := s.until.Load(); until == 0 || until > pos {

@@ -63,11 +63,11 @@ func (b *Bus) dropFromGroup(sub *subscription) {
 		g.durable = g.durable || m.session.durable
 	}
 	g.mu.Unlock()
-	g.join()
+	g.refreshMembers()
 }
 
 // join looks anew who of the members is online.
-func (g *group) join() {
+func (g *group) refreshMembers() {
 	if g == nil {
 		return
 	}
@@ -82,13 +82,12 @@ func (g *group) join() {
 	switch is := len(g.members) > 0; {
 	case is && !was:
 		g.bus.index.add(g.subs[0])
-		var s Sink = (*groupSink)(g)
-		g.sink.Store(&s)
+		g.attachLocked((*groupSink)(g))
 	case !is && was:
 		// What members hold stays theirs: each gives it back when it departs.
-		g.read() // before the index forgets it: what dispatch passes in between is offered to nobody
+		g.stopLiveLocked() // before the index forgets its filter
 		g.bus.index.remove(g.subs[0])
-		g.sink.Store(nil)
+		g.removeSinkLocked()
 	}
 	g.limit = maxGroupFlight * max(1, len(g.members))
 	g.kickLocked()
@@ -103,7 +102,7 @@ func (g *groupSink) Deliver(d *Delivery) Verdict {
 	for range g.members {
 		g.turn = (g.turn + 1) % len(g.members)
 		m := g.members[g.turn]
-		switch v := m.session.lend(&g.cursor, d, m); v {
+		switch v := m.session.deliverShared(&g.cursor, d, m); v {
 		case Sent, sentUnacked:
 			return v
 		case Full:
@@ -122,7 +121,7 @@ func (g *groupSink) Deliver(d *Delivery) Verdict {
 func (g *groupSink) Release(uint16) bool { return true }
 
 // lend delivers a group's event through the session, in whose window it stands until acknowledged.
-func (s *Session) lend(g *cursor, d *Delivery, sub *subscription) Verdict {
+func (s *Session) deliverShared(g *cursor, d *Delivery, sub *subscription) Verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sink := s.sink.Load()
@@ -171,7 +170,7 @@ func (c *cursor) inFlight(id uint16) bool {
 }
 
 // acked is a member's acknowledgement.
-func (c *cursor) acked(seq uint64) {
+func (c *cursor) ackShared(seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.window {
@@ -179,17 +178,17 @@ func (c *cursor) acked(seq uint64) {
 			if !e.sent { // given back in between
 				c.out++
 			}
-			c.finish(e)
+			c.finishLocked(e)
 			break
 		}
 	}
-	if c.stalled {
+	if c.is(modeStalled) {
 		c.kickLocked()
 	}
 }
 
-// giveBack makes an event that a departed member had unacknowledged go to another [MQTT-4.8.2-5].
-func (c *cursor) giveBack(seq uint64) {
+// returnToGroup makes an event that a departed member had unacknowledged go to another [MQTT-4.8.2-5].
+func (c *cursor) returnToGroup(seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.window {
@@ -199,6 +198,6 @@ func (c *cursor) giveBack(seq uint64) {
 			break
 		}
 	}
-	c.read()
+	c.stopLiveLocked()
 	c.kickLocked()
 }

@@ -125,7 +125,7 @@ func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 			continue
 		}
 		// A newer value comes through the journal, unless it was of QoS 0 and the consumer away.
-		if rec.Seq > sub.from && !(rec.Flags&flagQoS == 0 && rec.Seq <= c.absent) || sub.NoLocal && string(rec.Source) == sub.session.name {
+		if rec.Seq > sub.from && !(rec.Flags&flagQoS == 0 && rec.Seq <= c.offlineUntil) || sub.NoLocal && string(rec.Source) == sub.session.name {
 			continue
 		}
 		w.msgs = append(w.msgs, rec)
@@ -148,7 +148,7 @@ func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 			return false, err
 		}
 		if n := w.reader.Lost(); n > 0 {
-			c.lose("damaged", n)
+			c.loseLocked("damaged", n)
 		}
 		if !ok {
 			return true, nil

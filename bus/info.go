@@ -30,7 +30,7 @@ func (c *cursor) lag() (events uint64, oldest time.Time) {
 	}()
 	for first := true; ; first = false {
 		c.mu.Lock()
-		if c.live.Load() {
+		if c.is(modeLive) {
 			events = uint64(len(c.window))
 			if events > 0 {
 				oldest = c.timeOf(c.window[0].seq)

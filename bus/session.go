@@ -100,7 +100,7 @@ func (s *Session) pendingLocked() bool {
 
 // connectedLocked reports whether a client is connected, or about to be.
 func (s *Session) connectedLocked() bool {
-	return s.sink.Load() != nil || s.silent || s.phase == phaseOpen && s.closing == nil
+	return s.sink.Load() != nil || s.unrecorded || s.phase == phaseOpen && s.closing == nil
 }
 
 // Attach opens the session for a connection and says whether there was one. Delivery begins with
@@ -135,8 +135,8 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 			return nil, false, ferr
 		}
 		s.mu.Lock()
-		s.silent = s.phase != phaseEnded && !s.pendingLocked() // what is on its way may end it
-		silent := s.silent
+		s.unrecorded = s.phase != phaseEnded && !s.pendingLocked() // what is on its way may end it
+		silent := s.unrecorded
 		s.mu.Unlock()
 		if silent {
 			b.logger.Warn("session opened without a record: the disk refuses", "session", o.Name, "err", err)
@@ -264,7 +264,7 @@ func (s *Session) Received() []uint16 {
 func (s *Session) Start(sink Sink, limit int) {
 	s.mu.Lock()
 	s.limit = max(limit, 1)
-	s.absent = s.bus.log.Next() - 1
+	s.offlineUntil = s.bus.log.Next() - 1
 	var groups []*group
 	for _, sub := range s.subs {
 		if sub.until.Load() != 0 {
@@ -274,21 +274,21 @@ func (s *Session) Start(sink Sink, limit int) {
 			groups = append(groups, s.bus.group(sub.Filter.Filter))
 		} else {
 			s.bus.index.add(sub)
-			if sub.retained > 0 && !s.working(sub) {
-				s.owe(sub)
+			if sub.retained > 0 && !s.retainedQueuedLocked(sub) {
+				s.queueRetainedLocked(sub)
 			}
 		}
 	}
-	s.sink.Store(&sink)
+	s.attachLocked(sink)
 	s.kickLocked()
 	s.mu.Unlock()
 	for _, g := range groups {
-		g.join()
+		g.refreshMembers()
 	}
 }
 
 // working reports whether retained messages of sub are still on their way.
-func (s *Session) working(sub *subscription) bool {
+func (s *Session) retainedQueuedLocked(sub *subscription) bool {
 	for i := range s.work {
 		if s.work[i].sub == sub {
 			return true
@@ -304,7 +304,7 @@ func (s *Session) working(sub *subscription) bool {
 
 // owe notes the retained messages that a new subscription is to get. Those that are newer than the
 // subscription come through the journal.
-func (s *Session) owe(sub *subscription) {
+func (s *Session) queueRetainedLocked(sub *subscription) {
 	sub.retained = 1
 	w := retainedWork{sub: sub}
 	if !sub.Since.IsZero() {
@@ -324,7 +324,7 @@ func (s *Session) owe(sub *subscription) {
 func (s *Session) Detach(clean bool, expiry uint32) {
 	s.mu.Lock()
 	attached := s.sink.Load() != nil
-	s.leave() // before the index forgets it: what dispatch passes in between is offered to nobody
+	s.detachLocked() // before the index forgets its filters
 	if attached {
 		for _, sub := range s.subs {
 			if sub.until.Load() == 0 && sub.cursor == &s.cursor {
@@ -359,17 +359,17 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 	if c := s.closing; c != nil && c.Clean {
 		clean = true // the goodbye of the recorded connection still counts: this one has no record
 	}
-	s.closing = &closeRecord{Opened: s.opened, Clean: clean, Expiry: expiry, Parted: max(s.unsure, s.parted)}
+	s.closing = &closeRecord{Opened: s.opened, Clean: clean, Expiry: expiry, Parted: max(s.maybeSent, s.detachedAt)}
 	s.leftAt = time.Now()
 	s.mu.Unlock()
 	for _, l := range back {
-		l.g.giveBack(l.seq)
+		l.g.returnToGroup(l.seq)
 	}
 	for _, g := range groups {
-		g.join()
+		g.refreshMembers()
 	}
 	if !durable {
-		s.bus.forget(s)
+		s.bus.endSession(s)
 		return
 	}
 	// Not waited for: after a crash an open session counts as left without a goodbye. Where the disk
@@ -425,16 +425,16 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) ([]bool, er
 // flight. Call Kick when the input at hand is processed.
 func (s *Session) Ack(id uint16) bool {
 	s.mu.Lock()
-	e := s.find(id)
+	e := s.findLocked(id)
 	if e == nil {
 		s.mu.Unlock()
 		return false
 	}
 	group, seq := e.group, e.seq
-	s.finish(e)
+	s.finishLocked(e)
 	s.mu.Unlock()
 	if group != nil {
-		group.acked(seq)
+		group.ackShared(seq)
 	}
 	return true
 }
@@ -447,16 +447,16 @@ func (s *Session) ackEvent(sink Sink, seq uint64, id uint16) error {
 		s.mu.Unlock()
 		return ErrGone
 	}
-	e := s.find(id)
+	e := s.findLocked(id)
 	if e == nil || e.seq != seq {
 		s.mu.Unlock()
 		return fmt.Errorf("event %d: %w", seq, ErrNotInFlight)
 	}
 	group := e.group
-	s.finish(e)
+	s.finishLocked(e)
 	s.mu.Unlock()
 	if group != nil {
-		group.acked(seq)
+		group.ackShared(seq)
 	}
 	return nil
 }
@@ -466,7 +466,7 @@ func (s *Session) ackEvent(sink Sink, seq uint64, id uint16) error {
 func (s *Session) Receive(id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.find(id)
+	e := s.findLocked(id)
 	if e == nil {
 		return false
 	}
@@ -477,7 +477,7 @@ func (s *Session) Receive(id uint16) bool {
 // Kick goes on with delivery after acknowledgements, or when the sink has room again.
 func (s *Session) Kick() {
 	s.mu.Lock()
-	if !s.stalled && !s.lending() {
+	if !s.is(modeStalled) && !s.inGroupLocked() {
 		s.mu.Unlock()
 		return
 	}
@@ -496,7 +496,7 @@ func (s *Session) Kick() {
 	}
 }
 
-func (s *Session) lending() bool {
+func (s *Session) inGroupLocked() bool {
 	for _, sub := range s.subs {
 		if sub.cursor != &s.cursor {
 			return true

@@ -150,7 +150,7 @@ func (c *simClient) connect(clean bool) {
 		}
 		x.online, x.gone, x.unclear = true, false, false
 		k.s.mu.Lock()
-		silent := k.s.silent
+		silent := k.s.unrecorded
 		k.s.mu.Unlock()
 		x.silent = x.silent || silent
 		before.returned(s, present && !silent, silent)
@@ -494,7 +494,7 @@ func (c *simClient) checkOwed() {
 	told := x.told
 	if c.conn != nil {
 		c.conn.s.mu.Lock()
-		told += c.conn.s.untold()
+		told += c.conn.s.unreportedGapLocked()
 		c.conn.s.mu.Unlock()
 	}
 	if excused > told {

@@ -103,7 +103,7 @@ func (m *model) checkGroups() {
 		told := g.told
 		if gg := m.s.bus.group(key); gg != nil {
 			gg.mu.Lock()
-			told += gg.untold()
+			told += gg.unreportedGapLocked()
 			gg.mu.Unlock()
 		}
 		if excused > told {

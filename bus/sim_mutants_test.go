@@ -28,20 +28,20 @@ type edit struct{ file, old, new string }
 var defects = []defect{
 	{"a group's lock is taken while a session's is held", []edit{
 		{"session.go", "	s.leftAt = time.Now()\n	s.mu.Unlock()\n", "	s.leftAt = time.Now()\n"},
-		{"session.go", "		g.join()\n	}\n	if !durable {", "		g.join()\n	}\n	s.mu.Unlock()\n	if !durable {"},
+		{"session.go", "		g.refreshMembers()\n	}\n	if !durable {", "		g.refreshMembers()\n	}\n	s.mu.Unlock()\n	if !durable {"},
 	}},
 	{"a last will is not bound to the connection that left it", []edit{
 		{"state.go", "s.will == nil || s.opened != r.Cause", "s.will == nil"},
 	}},
 	{"a session that was opened again is dropped all the same", []edit{
-		{"state.go", "		if d.Opened != s.opened {\n			return nil\n		}\n		b.forget(s)", "		b.forget(s)"},
+		{"state.go", "		if d.Opened != s.opened {\n			return nil\n		}\n		b.endSession(s)", "		b.endSession(s)"},
 	}},
 	{"a session's filters leave the index before its offset is read", []edit{
-		{"session.go", "	s.leave() // before the index forgets it: what dispatch passes in between is offered to nobody\n", ""},
-		{"session.go", "				s.bus.index.remove(sub)\n			}\n		}\n	}\n", "				s.bus.index.remove(sub)\n			}\n		}\n	}\n	s.leave()\n"},
+		{"session.go", "	s.detachLocked() // before the index forgets its filters\n", ""},
+		{"session.go", "				s.bus.index.remove(sub)\n			}\n		}\n	}\n", "				s.bus.index.remove(sub)\n			}\n		}\n	}\n	s.detachLocked()\n"},
 	}},
 	{"a group's filter leaves the index before its offset is read", []edit{
-		{"group.go", "		g.read() // before the index forgets it: what dispatch passes in between is offered to nobody\n		g.bus.index.remove(g.subs[0])\n", "		g.bus.index.remove(g.subs[0])\n		g.read()\n"},
+		{"group.go", "		g.stopLiveLocked() // before the index forgets its filter\n		g.bus.index.remove(g.subs[0])\n", "		g.bus.index.remove(g.subs[0])\n		g.stopLiveLocked()\n"},
 	}},
 	{"a publish is acknowledged before it is synced", []edit{
 		{"journal/writer.go", "	err := l.write(g)\n", "	close(g.commit.done)\n	err := l.write(g)\n"},
@@ -72,10 +72,10 @@ var defects = []defect{
 		{"window.go", "		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n", "		e.id = e.id%65535 + 1\n		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n"},
 	}},
 	{"after a crash a redelivery carries no DUP", []edit{
-		{"snapshot.go", "			s.unsure = end\n", ""},
+		{"snapshot.go", "			s.maybeSent = end\n", ""},
 	}},
 	{"the event for which there was no room is skipped", []edit{
-		{"cursor.go", "		c.live.Store(false)\n		c.next = r.Seq\n", "		c.live.Store(false)\n		c.next = r.Seq + 1\n"},
+		{"cursor.go", "		c.setLocked(modeStalled)\n		c.next = r.Seq\n", "		c.setLocked(modeStalled)\n		c.next = r.Seq + 1\n"},
 	}},
 	{"an unsubscribed filter still matches what is read", []edit{
 		{"state.go", "	sub.until.Store(seq)\n", "	defer sub.until.Store(forever - 1)\n"},
@@ -103,16 +103,16 @@ var defects = []defect{
 		{"state.go", "	if s != nil && (o.Clean || s.expiry == 0) {", "	if s != nil && s.expiry == 0 {"},
 	}},
 	{"retention ignores the sessions", []edit{
-		{"keep.go", "		need = min(need, pos+1)\n", "		need = max(need, pos+1)\n"},
+		{"housekeeping.go", "		need = min(need, pos+1)\n", "		need = max(need, pos+1)\n"},
 	}},
 	{"the backlog limit takes events silently", []edit{
-		{"keep.go", "		c.lose(\"backlog limit\", cut)\n", ""},
+		{"housekeeping.go", "		c.loseLocked(\"backlog limit\", cut)\n", ""},
 	}},
 	{"a cleared retained message stays after a restart", []edit{
 		{"retained.go", "		b.remove(i)\n		if len(b.ends) == 0 {", "		if false {"},
 	}},
 	{"no will after a crash", []edit{
-		{"snapshot.go", "			s.phase = phaseAbsent\n		}\n		s.absent = end\n", "			s.phase = phaseAbsent\n			s.will = nil\n		}\n		s.absent = end\n"},
+		{"snapshot.go", "			s.phase = phaseAbsent\n		}\n		s.offlineUntil = end\n", "			s.phase = phaseAbsent\n			s.will = nil\n		}\n		s.offlineUntil = end\n"},
 	}},
 	{"a will in spite of a goodbye", []edit{
 		{"session.go", "	if w == nil || s.closing != nil && s.closing.Clean {", "	if w == nil {"},

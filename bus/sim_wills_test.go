@@ -25,10 +25,10 @@ type simWill struct {
 	client   *simClient
 	delay    uint32
 	state    willState
-	leftAt   time.Time       // its connection ended
-	due      time.Duration   // after that, and not before
+	leftAt   time.Time      // its connection ended
+	due      time.Duration  // after that, and not before
 	goodbye  journal.Commit // of the record that makes it void
-	back     bool            // it is void because its client came back
+	back     bool           // it is void because its client came back
 	seen     int
 	seenLife int
 }

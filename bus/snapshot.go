@@ -47,13 +47,13 @@ type storedGroup struct {
 	From uint64 `json:"from"`
 }
 
-func (c *cursor) place(sc storedCursor) {
+func (c *cursor) restorePosition(sc storedCursor) {
 	if sc.Position+1 < c.next {
 		return
 	}
 	c.next, c.gap, c.stored = sc.Position+1, sc.Gap, sc
-	c.unsure = max(c.unsure, sc.Unsure)
-	c.prune()
+	c.maybeSent = max(c.maybeSent, sc.Unsure)
+	c.pruneLocked()
 }
 
 // replay reads the newest snapshot and what came after; it returns where dispatch goes on.
@@ -92,10 +92,10 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 	for _, s := range b.all() {
 		if s.phase == phaseOpen {
 			// The bus ended while the client was connected: it may have had anything up to here.
-			s.unsure = end
+			s.maybeSent = end
 			s.phase = phaseAbsent
 		}
-		s.absent = end
+		s.offlineUntil = end
 	}
 	return reader.Position(), nil
 }
@@ -116,7 +116,7 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 		if s.phase = phaseAbsent; st.Online {
 			s.phase = phaseOpen
 		}
-		s.gap, s.stored, s.opened, s.unsure = st.Gap, st.storedCursor, st.Opened, max(st.MaySent, st.Unsure)
+		s.gap, s.stored, s.opened, s.maybeSent = st.Gap, st.storedCursor, st.Opened, max(st.MaySent, st.Unsure)
 		s.absentFor = time.Duration(st.Absent) * time.Minute
 		for _, id := range st.Received {
 			if s.received == nil {
@@ -182,7 +182,7 @@ func (b *Bus) state() ([]*journal.Record, error) {
 	}
 	for _, g := range b.allGroups() {
 		g.mu.Lock()
-		sc, durable := storedGroup{g.storedNow(), g.subs[0].from}, g.durable
+		sc, durable := storedGroup{g.storedLocked(), g.subs[0].from}, g.durable
 		g.mu.Unlock()
 		if durable {
 			if err := add(kindGroup, sc); err != nil {
@@ -243,8 +243,8 @@ func (s *Session) store() (storedSession, bool) {
 	if !s.durable {
 		return storedSession{}, false
 	}
-	st := storedSession{storedCursor: s.storedNow(), User: s.user, Expiry: s.expiry, Online: s.phase == phaseOpen, Closing: s.closing, Opened: s.opened,
-		MaySent: max(s.unsure, s.parted), Will: s.will, Lost: maps.Clone(s.lost)}
+	st := storedSession{storedCursor: s.storedLocked(), User: s.user, Expiry: s.expiry, Online: s.phase == phaseOpen, Closing: s.closing, Opened: s.opened,
+		MaySent: max(s.maybeSent, s.detachedAt), Will: s.will, Lost: maps.Clone(s.lost)}
 	st.Absent = int64(s.absentFor / time.Minute)
 	for id := range s.received {
 		st.Received = append(st.Received, id)
@@ -255,11 +255,11 @@ func (s *Session) store() (storedSession, bool) {
 	return st, true
 }
 
-// storedNow is the cursor's place as it is written. The caller holds mu.
-func (c *cursor) storedNow() storedCursor {
-	sc := storedCursor{Name: c.name, Position: c.position(), Gap: c.untold()}
-	if c.silent {
-		sc.Unsure = max(c.unsure, c.next-1)
+// storedLocked is the cursor's place as it is written. The caller holds mu.
+func (c *cursor) storedLocked() storedCursor {
+	sc := storedCursor{Name: c.name, Position: c.positionLocked(), Gap: c.unreportedGapLocked()}
+	if c.unrecorded {
+		sc.Unsure = max(c.maybeSent, c.next-1)
 	}
 	for _, s := range c.subs {
 		sc.Settled = max(sc.Settled, s.from)

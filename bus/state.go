@@ -121,7 +121,7 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 		if err := json.Unmarshal(r.Payload, &cs); err != nil {
 			return err
 		}
-		b.placeCursors(cs, replaying)
+		b.foldPositions(cs, replaying)
 		return nil
 	}
 	s := b.session(name)
@@ -151,7 +151,7 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 		}
 		b.closeSession(s, c, r.Seq)
 		if replaying {
-			s.unsure = max(s.unsure, c.Parted)
+			s.maybeSent = max(s.maybeSent, c.Parted)
 		}
 	case kindDrop:
 		var d dropRecord
@@ -161,7 +161,7 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 		if d.Opened != s.opened {
 			return nil
 		}
-		b.forget(s)
+		b.endSession(s)
 		if !replaying {
 			b.reportDrop(name, d)
 		}
@@ -197,7 +197,7 @@ func (b *Bus) reportDrop(name string, d dropRecord) {
 func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 	s := b.session(name)
 	if s != nil && (o.Clean || s.expiry == 0) { // without an expiry it ended with its connection
-		b.forget(s)
+		b.endSession(s)
 		s = nil
 	}
 	if s == nil {
@@ -209,7 +209,7 @@ func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 	}
 	s.mu.Lock()
 	s.user, s.expiry, s.will = o.User, o.Expiry, o.Will
-	s.phase, s.absentFor, s.opened, s.silent = phaseOpen, 0, seq, false
+	s.phase, s.absentFor, s.opened, s.unrecorded = phaseOpen, 0, seq, false
 	s.closing = nil
 	s.mu.Unlock()
 }
@@ -220,16 +220,16 @@ func (b *Bus) closeSession(s *Session, c closeRecord, seq uint64) {
 	if c.Clean {
 		s.will = nil
 	}
-	s.absent = max(s.absent, seq)
+	s.offlineUntil = max(s.offlineUntil, seq)
 	gone := s.expiry == 0 && s.will == nil
 	s.mu.Unlock()
 	if gone {
-		b.forget(s)
+		b.endSession(s)
 	}
 }
 
 // forget ends a session: its subscriptions, its place, its share in groups.
-func (b *Bus) forget(s *Session) {
+func (b *Bus) endSession(s *Session) {
 	b.mu.Lock()
 	if b.sessions[s.name] == s {
 		delete(b.sessions, s.name)
@@ -249,7 +249,7 @@ func (b *Bus) forget(s *Session) {
 			b.index.remove(sub)
 		}
 	}
-	s.leave()
+	s.detachLocked()
 	s.subs, s.window, s.work = nil, nil, nil
 	s.foreign = 0
 	s.mu.Unlock()
@@ -276,23 +276,23 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 		subs = append(subs, sub)
 	}
 	s.mu.Lock()
-	s.read()
+	s.stopLiveLocked()
 	if seq == 0 { // not before read: what a live cursor had is not looked at again
 		seq = b.completed.Load()
 		for _, sub := range subs {
 			sub.from = seq
 		}
 	}
-	standing := s.standing()
+	active := s.activeLocked()
 	for i, f := range filters {
-		old, sub, owed := standing[f.Filter], subs[i], false
+		old, sub, owed := active[f.Filter], subs[i], false
 		if old != nil {
 			owed = old.retained > 0
-			if s.end(old, seq+1) {
+			if s.endSubscriptionLocked(old, seq+1) {
 				left = append(left, old)
 			}
 		}
-		standing[f.Filter] = sub
+		active[f.Filter] = sub
 		s.subs = append(s.subs, sub)
 		if sub.cursor != &s.cursor {
 			continue
@@ -303,24 +303,24 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 		if s.sink.Load() != nil {
 			b.index.add(sub)
 			if sub.retained > 0 {
-				s.owe(sub)
+				s.queueRetainedLocked(sub)
 			}
 		}
 	}
-	s.forgetShared(left)
+	s.dropSharedLocked(left)
 	s.single.Store(len(s.subs) == 1)
 	s.mu.Unlock()
 	for _, sub := range left {
 		b.dropFromGroup(sub)
 	}
 	for _, g := range joined {
-		g.join()
+		g.refreshMembers()
 	}
 	s.kick()
 }
 
-// standing lists the filters that stand, by their text. The caller holds mu.
-func (s *Session) standing() map[string]*subscription {
+// active lists the filters that stand, by their text. The caller holds mu.
+func (s *Session) activeLocked() map[string]*subscription {
 	m := make(map[string]*subscription, len(s.subs))
 	for _, sub := range s.subs {
 		if sub.until.Load() == 0 {
@@ -331,8 +331,8 @@ func (s *Session) standing() map[string]*subscription {
 }
 
 // end gives up a filter that stands. One that is shared is not kept, and true returned: its group is to
-// be told. The caller holds mu and calls forgetShared at the end.
-func (s *Session) end(sub *subscription, seq uint64) (shared bool) {
+// be told. The caller holds mu and calls dropSharedLocked at the end.
+func (s *Session) endSubscriptionLocked(sub *subscription, seq uint64) (shared bool) {
 	if sub.cursor != &s.cursor {
 		return true
 	}
@@ -352,8 +352,8 @@ func (s *Session) end(sub *subscription, seq uint64) (shared bool) {
 	return false
 }
 
-// forgetShared drops shared filters that were given up, and others whose place has been passed.
-func (s *Session) forgetShared(left []*subscription) {
+// dropSharedLocked drops shared filters that were given up, and others whose place has been passed.
+func (s *Session) dropSharedLocked(left []*subscription) {
 	if len(left) > 0 {
 		gone := make(map[*subscription]bool, len(left))
 		for _, sub := range left {
@@ -361,26 +361,26 @@ func (s *Session) forgetShared(left []*subscription) {
 		}
 		s.subs = slices.DeleteFunc(s.subs, func(sub *subscription) bool { return gone[sub] })
 	}
-	s.prune()
+	s.pruneLocked()
 }
 
 func (b *Bus) unsubscribe(s *Session, filters []string, seq uint64) {
 	var left []*subscription
 	s.mu.Lock()
-	s.read()
+	s.stopLiveLocked()
 	if seq == 0 {
 		seq = b.completed.Load() + 1
 	}
-	standing := s.standing()
+	active := s.activeLocked()
 	for _, f := range filters {
-		if old := standing[f]; old != nil {
-			delete(standing, f)
-			if s.end(old, seq) {
+		if old := active[f]; old != nil {
+			delete(active, f)
+			if s.endSubscriptionLocked(old, seq) {
 				left = append(left, old)
 			}
 		}
 	}
-	s.forgetShared(left)
+	s.dropSharedLocked(left)
 	s.single.Store(len(s.subs) == 1)
 	s.mu.Unlock()
 	for _, sub := range left {
@@ -389,8 +389,8 @@ func (b *Bus) unsubscribe(s *Session, filters []string, seq uint64) {
 	s.kick()
 }
 
-// placeCursors takes note of positions that are durable; in a replay they are where sessions go on.
-func (b *Bus) placeCursors(cs []storedCursor, replaying bool) {
+// foldPositions takes note of positions that are durable; in a replay they are where sessions go on.
+func (b *Bus) foldPositions(cs []storedCursor, replaying bool) {
 	for _, sc := range cs {
 		b.mu.Lock()
 		b.persisted[sc.Name] = sc.Position
@@ -399,7 +399,7 @@ func (b *Bus) placeCursors(cs []storedCursor, replaying bool) {
 			continue
 		}
 		if s := b.session(sc.Name); s != nil {
-			s.place(sc)
+			s.restorePosition(sc)
 			s.absentFor = time.Duration(sc.Absent) * time.Minute
 			for _, sub := range s.subs {
 				if sub.from <= sc.Settled {
@@ -407,7 +407,7 @@ func (b *Bus) placeCursors(cs []storedCursor, replaying bool) {
 				}
 			}
 		} else if g := b.group(sc.Name); g != nil {
-			g.place(sc)
+			g.restorePosition(sc)
 		}
 	}
 }

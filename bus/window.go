@@ -26,7 +26,7 @@ type entry struct {
 func packetID(seq uint64) uint16 { return uint16(seq%65535) + 1 }
 
 // taken reports whether the identifier is in flight. Events closer than 65535 sequences never share one.
-func (c *cursor) taken(e *entry) bool {
+func (c *cursor) idInUseLocked(e *entry) bool {
 	if len(c.window) == 0 || c.foreign == 0 && e.retained == nil && e.seq-c.window[0].seq < 65535 {
 		return false
 	}
@@ -35,7 +35,7 @@ func (c *cursor) taken(e *entry) bool {
 
 // loseEntry gives up an entry of the window. That, and what the entry had to tell, is told by the next
 // entry that is still to be sent, or by the next event.
-func (c *cursor) loseEntry(i int, reason string) {
+func (c *cursor) loseEntryLocked(i int, reason string) {
 	e := &c.window[i]
 	e.done = true
 	n := 1 + e.gap
@@ -51,7 +51,7 @@ func (c *cursor) loseEntry(i int, reason string) {
 }
 
 // resend sends again, in order, what the last attachment left unacknowledged [MQTT-4.4.0-1].
-func (c *cursor) resend() (room bool, err error) {
+func (c *cursor) resendLocked() (room bool, err error) {
 	for i := range c.window {
 		e := &c.window[i]
 		if e.sent || e.done {
@@ -74,11 +74,11 @@ func (c *cursor) resend() (room bool, err error) {
 			ok bool
 		)
 		if e.retained != nil {
-			d = e.sub.owedDelivery(e.retained)
-		} else if d, ok, err = c.reread(e.seq); err != nil {
+			d = e.sub.storedDelivery(e.retained)
+		} else if d, ok, err = c.rereadLocked(e.seq); err != nil {
 			return false, err
 		} else if !ok {
-			c.loseEntry(i, "damaged")
+			c.loseEntryLocked(i, "damaged")
 			continue
 		}
 		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap
@@ -86,10 +86,10 @@ func (c *cursor) resend() (room bool, err error) {
 		case Full:
 			return false, nil
 		case TooLarge:
-			c.loseEntry(i, "too large")
+			c.loseEntryLocked(i, "too large")
 			continue
 		case Forbidden:
-			c.loseEntry(i, "forbidden")
+			c.loseEntryLocked(i, "forbidden")
 			continue
 		case sentUnacked:
 			e.done = true
@@ -98,12 +98,12 @@ func (c *cursor) resend() (room bool, err error) {
 		e.sent = true
 		c.out++
 	}
-	c.trim()
+	c.trimLocked()
 	return true, nil
 }
 
 // reread fetches the event of an entry for a redelivery; false when it is damaged.
-func (c *cursor) reread(seq uint64) (Delivery, bool, error) {
+func (c *cursor) rereadLocked(seq uint64) (Delivery, bool, error) {
 	r := c.bus.log.Reader(seq)
 	defer r.Release()
 	rec := new(journal.Record)
@@ -117,7 +117,7 @@ func (c *cursor) reread(seq uint64) (Delivery, bool, error) {
 }
 
 // find returns the entry with the identifier that was sent in this attachment.
-func (c *cursor) find(id uint16) *entry {
+func (c *cursor) findLocked(id uint16) *entry {
 	for i := range c.window {
 		if e := &c.window[i]; e.id == id && e.sent && !e.done {
 			return e
@@ -127,13 +127,13 @@ func (c *cursor) find(id uint16) *entry {
 }
 
 // finish marks an entry acknowledged and forgets what stands at the window's start.
-func (c *cursor) finish(e *entry) {
+func (c *cursor) finishLocked(e *entry) {
 	e.done = true
 	c.out--
-	c.trim()
+	c.trimLocked()
 }
 
-func (c *cursor) trim() {
+func (c *cursor) trimLocked() {
 	for len(c.window) > 0 && c.window[0].done {
 		if e := &c.window[0]; e.retained != nil {
 			e.sub.retained--
@@ -150,13 +150,13 @@ func (c *cursor) trim() {
 }
 
 // position is the last sequence that this consumer is done with. The caller holds mu.
-func (c *cursor) position() uint64 {
+func (c *cursor) positionLocked() uint64 {
 	for i := range c.window {
 		if e := &c.window[i]; e.retained == nil && e.group == nil {
 			return e.seq - 1
 		}
 	}
-	if c.live.Load() {
+	if c.is(modeLive) {
 		return max(c.next-1, c.bus.completed.Load())
 	}
 	return c.next - 1
@@ -164,7 +164,7 @@ func (c *cursor) position() uint64 {
 
 // untold counts the lost events before position of which the consumer has not acknowledged to have
 // been told. Those behind it are found again when the cursor starts from there.
-func (c *cursor) untold() (n uint64) {
+func (c *cursor) unreportedGapLocked() (n uint64) {
 	for i := range c.window {
 		switch e := &c.window[i]; {
 		case e.group != nil:

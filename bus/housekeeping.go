@@ -12,11 +12,11 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-const keepEvery = time.Second
+const housekeepEvery = time.Second
 
-func (b *Bus) keep() {
+func (b *Bus) housekeep() {
 	defer b.tasks.Done()
-	tick := time.NewTicker(keepEvery)
+	tick := time.NewTicker(housekeepEvery)
 	defer tick.Stop()
 	last := time.Now()
 	for {
@@ -33,7 +33,7 @@ func (b *Bus) keep() {
 		last = now
 		b.storeCursors()
 		b.enforceBacklog()
-		b.retain(now)
+		b.trimJournal(now)
 		b.flushReports()
 	}
 }
@@ -192,7 +192,7 @@ func (b *Bus) storeCursors() {
 	quiet := last != 0 && b.log.Next() == last+1
 	worth := false
 	note := func(c *cursor, absent time.Duration) {
-		sc := c.storedNow()
+		sc := c.storedLocked()
 		sc.Absent = int64(absent / time.Minute)
 		if sc.Absent-c.stored.Absent < 10 && sc.Absent >= c.stored.Absent {
 			sc.Absent = c.stored.Absent // ten minutes are exact enough, and spare an idle disk
@@ -205,7 +205,7 @@ func (b *Bus) storeCursors() {
 		worth = worth || !quiet || was != sc || sc.Position+1 < last
 		c.stored = sc
 		changed = append(changed, sc)
-		c.prune()
+		c.pruneLocked()
 	}
 	for _, s := range b.all() {
 		s.mu.Lock()
@@ -242,19 +242,19 @@ func (b *Bus) persistedAt(name string) uint64 {
 
 // retain deletes what neither the retention nor anyone's place needs, and starts a snapshot when
 // enough has come since the last.
-func (b *Bus) retain(now time.Time) {
+func (b *Bus) trimJournal(now time.Time) {
 	l := b.limits.Load()
-	b.log.Retain(b.needed(), l.RetentionAge, l.RetentionSize, now)
+	b.log.Retain(b.neededFrom(), l.RetentionAge, l.RetentionSize, now)
 }
 
 // needed is the first sequence that a start or a session may still read.
-func (b *Bus) needed() uint64 {
+func (b *Bus) neededFrom() uint64 {
 	b.mu.RLock()
 	need := b.floor
 	b.mu.RUnlock()
 	consider := func(c *cursor) {
 		c.mu.Lock()
-		pos := c.position()
+		pos := c.positionLocked()
 		wants := false
 		for _, s := range c.subs {
 			wants = wants || s.QoS > 0 && s.cursor == c
@@ -309,11 +309,11 @@ func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 	if c.sink.Load() == nil { // what is in flight without a consumer is the oldest
 		for i := range c.window {
 			if e := &c.window[i]; !e.done && e.retained == nil && over > 0 {
-				c.loseEntry(i, "backlog limit")
+				c.loseEntryLocked(i, "backlog limit")
 				over--
 			}
 		}
-		c.trim()
+		c.trimLocked()
 	}
 	c.mu.Unlock()
 	for over > 0 {
@@ -329,7 +329,7 @@ func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.live.Load() {
+	if c.is(modeLive) {
 		return 0, false
 	}
 	r := b.log.Reader(c.next)
@@ -359,7 +359,7 @@ func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
 		c.reader = nil
 	}
 	if cut > 0 {
-		c.lose("backlog limit", cut)
+		c.loseLocked("backlog limit", cut)
 	}
 	return cut, more
 }
