@@ -33,7 +33,7 @@ func dial(t testing.TB, addr, id string, receiveMaximum uint16) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	props := []byte{0x11, 0, 0, 0xFF, 0xFF, 0x21, 0, 0}
@@ -281,7 +281,7 @@ func TestAStuckConnectionEndsWhenItIsTakenOver(t *testing.T) {
 	if first, _ := next.packet(t); first>>4 != 3 {
 		t.Fatalf("packet %x", first)
 	}
-	_ = ours.SetDeadline(time.Now().Add(15 * time.Second))
+	_ = ours.SetDeadline(time.Now().Add(time.Minute))
 	for {
 		if _, err := ours.Write([]byte{0xC0, 0}); errors.Is(err, io.ErrClosedPipe) {
 			return

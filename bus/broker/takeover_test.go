@@ -85,7 +85,7 @@ func TestRetainedIsThere(t *testing.T) {
 		}
 		_, _ = sub.Write(encode(fmt.Sprintf("SUBSCRIBE 1 %s,1", topic), "", v5))
 		for _, want := range []string{"SUBACK 1 01", "PUBLISH " + topic + " x q1"} {
-			if got, err := sub.read(2 * time.Second); !strings.HasPrefix(got, want) {
+			if got, err := sub.read(time.Minute); !strings.HasPrefix(got, want) {
 				t.Fatalf("round %d: got %q %v, want %s", i, got, err, want)
 			}
 		}

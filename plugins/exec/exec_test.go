@@ -40,7 +40,7 @@ func (e *fakeEnv) script(text string) []string {
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
-	for end := time.Now().Add(3 * time.Second); code == 0 && !fuzzing() && runtime.NumGoroutine() > before; runtime.Gosched() {
+	for end := time.Now().Add(time.Minute); code == 0 && !fuzzing() && runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(end) {
 			fmt.Printf("%d goroutines, %d before\n", runtime.NumGoroutine(), before)
 			code = 1
@@ -55,7 +55,7 @@ func events(t *testing.T, o Options, env *fakeEnv, n int) (got []map[string]any)
 	if errs := o.Check(); errs != nil {
 		t.Fatal(errs)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s := New(o, env)
 	if err := s.Open(ctx); err != nil {
@@ -159,7 +159,7 @@ func TestStopsWhileItRuns(t *testing.T) {
 		if err != nil || env.degraded != nil {
 			t.Error(err, env.degraded)
 		}
-	case <-time.After(time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it doesn't end")
 	}
 }

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	default:
 		before := runtime.NumGoroutine()
 		code := m.Run()
-		for end := time.Now().Add(3 * time.Second); code == 0 && !fuzzing() && runtime.NumGoroutine() > before; runtime.Gosched() {
+		for end := time.Now().Add(time.Minute); code == 0 && !fuzzing() && runtime.NumGoroutine() > before; runtime.Gosched() {
 			if time.Now().After(end) {
 				fmt.Printf("%d goroutines, %d before\n", runtime.NumGoroutine(), before)
 				code = 1
@@ -85,7 +85,7 @@ func alive(pid int) bool {
 
 func gone(t *testing.T, pid int) {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Second); alive(pid); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); alive(pid); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("process %d is still there", pid)
 		}
@@ -215,7 +215,7 @@ func TestEscapes(t *testing.T) {
 		r := bufio.NewReader(p.Stdout())
 		escaped := number(t, r)
 		defer syscall.Kill(escaped, syscall.SIGKILL)
-		within(t, 10*time.Second, func() {
+		within(t, time.Minute, func() {
 			if _, err := io.Copy(io.Discard, r); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -257,7 +257,7 @@ func TestMemory(t *testing.T) {
 	c := sh("(head -c 150000000 /dev/zero; sleep 1000) | tail") // tail is the child's child, and keeps all of it
 	c.Memory = 64 << 20
 	p := start(t, c)
-	within(t, 10*time.Second, func() {
+	within(t, time.Minute, func() {
 		_, _ = io.Copy(io.Discard, p.Stdout())
 		e, err := p.Wait()
 		if !errors.Is(err, ErrMemory) || !strings.Contains(err.Error(), "more than memory: 64.0 MiB") || e.Code != 137 {
