@@ -274,7 +274,7 @@ func TestKernelRefusesMemory(t *testing.T) {
 	if _, err := exec.LookPath("python3"); err != nil {
 		t.Skip("needs python3")
 	}
-	out, err := Run(t.Context(), Command{Args: []string{"python3", "-c", "input(); bytearray(1 << 30)"}, Base: "/", Memory: 1 << 20}, 10*time.Second, 1000, []byte("\n"))
+	out, err := Run(t.Context(), Command{Args: []string{"python3", "-c", "input(); bytearray(1 << 30)"}, Base: "/", Memory: 1 << 20}, time.Minute, 1000, []byte("\n"))
 	if err == nil && !strings.Contains(string(out.Stderr), "MemoryError") || err != nil && !errors.Is(err, ErrMemory) {
 		t.Errorf("%s, %v", out.Stderr, err)
 	}
@@ -307,7 +307,7 @@ func TestDeathOfTheParent(t *testing.T) {
 func TestRun(t *testing.T) {
 	t.Parallel()
 	run := func(script string, max int, input []byte) (Output, error) {
-		timeout := 10 * time.Second
+		timeout := time.Minute
 		if strings.Contains(script, "sleep") {
 			timeout = time.Second
 		}
@@ -340,7 +340,7 @@ func TestManyAtOnce(t *testing.T) {
 	done := make(chan error)
 	for i := range 20 {
 		go func() {
-			out, err := Run(t.Context(), sh(fmt.Sprintf("echo %d", i)), 5*time.Second, 100, nil)
+			out, err := Run(t.Context(), sh(fmt.Sprintf("echo %d", i)), time.Minute, 100, nil)
 			if err == nil && string(out.Stdout) != fmt.Sprintln(i) {
 				err = fmt.Errorf("%q", out.Stdout)
 			}
