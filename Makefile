@@ -1,5 +1,5 @@
 # make lists its targets.
-.PHONY: help build web test check sim fuzz bench clean
+.PHONY: help build web test check long sim fuzz bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | sort
@@ -14,8 +14,11 @@ web: ## build the dashboard and the browser SDK, whose built files are committed
 test: ## the README's test command
 	go test ./...
 
-check: ## everything CI runs, on Debian as root
+check: ## everything CI runs, on Debian as root (some of it: .ci/run STEP...)
 	.ci/run
+
+long: ## what takes hours: simulated lives, takeovers, fuzzing, soak
+	.ci/long
 
 sim: ## 10,000 simulated lives of the bus (repeat one: go test ./bus -run TestSimulation -sim.seed=N)
 	go test ./bus -run '^TestSimulation$$' -sim.seeds=10000 -timeout 20m

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func TestAPipeIsNoPlugin(t *testing.T) {
@@ -15,11 +14,10 @@ func TestAPipeIsNoPlugin(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(w.dir, "pipe.yaml"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
 	w.write("a.yaml", simple)
 	w.is("a", StateRunning)
 	st := w.is("pipe", StateRejected)
-	if !strings.Contains(st.Errors[0].Message, "not a regular file") || time.Since(start) > 5*time.Second {
-		t.Errorf("%+v after %s", st.Errors, time.Since(start))
+	if !strings.Contains(st.Errors[0].Message, "not a regular file") {
+		t.Errorf("%+v", st.Errors)
 	}
 }

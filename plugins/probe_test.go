@@ -227,7 +227,7 @@ func (p *probes) post(t *testing.T, name string, fields map[string]any) {
 func (p *probes) ask(t *testing.T, name string, fields map[string]any) error {
 	t.Helper()
 	done := make(chan error, 1)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		p.mu.Lock()
 		f := p.posts[name]
 		p.mu.Unlock()
@@ -241,7 +241,7 @@ func (p *probes) ask(t *testing.T, name string, fields map[string]any) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the event is not sealed")
 		return nil
 	}
@@ -329,7 +329,7 @@ func (w *world) remove(name string) {
 // until waits for something.
 func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("never came true: %s", what)
 		}
@@ -340,7 +340,7 @@ func until(t *testing.T, what string, f func() bool) {
 func (w *world) is(id string, state State, also ...func(Status) bool) (st Status) {
 	w.t.Helper()
 	ok := false
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if st, ok = w.s.Get(id); ok && st.State == state {
 			good := true
 			for _, f := range also {
@@ -376,7 +376,7 @@ func (w *world) subscribe(filters ...string) *sink {
 
 func (s *sink) next() bus.Event {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	e, err := s.sub.Next(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@ package plugins
 // ends. What it does wrong, be it a panic or that it never returns, stays with it.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ func (r *runner) open(ctx context.Context) (any, error) {
 	if !ok {
 		return src, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTime)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.p.s.o.hang, openTime))
 	defer cancel()
 	done := make(chan error, 1)
 	r.p.stuck.Add(1)

@@ -32,6 +32,8 @@ type Options struct {
 	// Handle mounts h on the bus's HTTP listener for a plugin; nil: there is none.
 	Handle func(plugin, path string, public bool, h http.Handler) (remove func(), err error)
 	Dir    string // set by New
+
+	hang time.Duration // in place of openTime and stopTime, for a test of a source that hangs
 }
 
 // Supervisor runs the plugins of a folder.
@@ -187,7 +189,7 @@ func (s *Supervisor) patience() time.Duration {
 	if s.ending.Load() {
 		return stopTime / 4 // the program has a few seconds in all
 	}
-	return stopTime
+	return cmp.Or(s.o.hang, stopTime)
 }
 
 // claim finds who holds what can be held once. The first keeps it.

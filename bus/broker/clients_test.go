@@ -86,7 +86,7 @@ func compare(t *testing.T, got, want []string) {
 // command runs a client that is a program.
 func command(t *testing.T, stdin, name string, args ...string) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -269,7 +269,7 @@ func take(t *testing.T, ch chan string, n int) (got []string) {
 		select {
 		case m := <-ch:
 			got = append(got, m)
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%d of %d messages came", len(got), n)
 		}
 	}
@@ -414,7 +414,7 @@ func TestPaho5(t *testing.T) {
 		if code != 0x8E {
 			t.Errorf("DISCONNECT %x on a takeover", code)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("no DISCONNECT on a takeover")
 	}
 	if !ack.SessionPresent {

@@ -96,7 +96,7 @@ func TestHostile(t *testing.T) {
 			b := newBystander(t, broker.Options{})
 			patience := 400 * time.Millisecond
 			if c.closes {
-				patience = 5 * time.Second
+				patience = time.Minute
 			}
 			if closed := attack(t, b.r.addr, append(c.prelude[:len(c.prelude):len(c.prelude)], c.data...), patience); closed != c.closes {
 				t.Errorf("the broker closed the connection: %v", closed)
@@ -145,24 +145,21 @@ func TestClaimsCostNothing(t *testing.T) {
 // TestSlowloris: who dribbles a CONNECT is cut off in the end, and keeps nobody out meanwhile.
 func TestSlowloris(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes ten seconds")
-	}
 	b := newBystander(t, broker.Options{})
 	c, err := net.Dial("tcp", b.r.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	begin := time.Now()
-	for _, by := range encode("CONNECT id=x*60", "", v5) {
+	for _, by := range encode("CONNECT id=x*60", "", v5) { // 74 bytes: 15 s
 		if _, err := c.Write([]byte{by}); err != nil {
 			break
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	if took := time.Since(begin); took > 12*time.Second {
-		t.Errorf("a CONNECT of %v was waited for", took)
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+	if n, err := c.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it was waited for: %d bytes, %v", n, err)
 	}
 	b.check(t)
 }
@@ -198,7 +195,7 @@ func FuzzSocket(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		_, _ = c.Write(append(append(append([]byte(nil), p...), data...), 0xC0, 0))
 		_ = c.(*net.TCPConn).CloseWrite()
 		buf := make([]byte, 4096)

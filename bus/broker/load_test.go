@@ -41,7 +41,7 @@ func dialWith(t testing.TB, addr, id string, props []byte) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	body := append(str(nil, "MQTT"), 5, 0, 0, 60)
@@ -287,7 +287,7 @@ func TestAStuckConnectionEndsWhenItIsTakenOver(t *testing.T) {
 	if first, _ := next.packet(t); first>>4 != 3 {
 		t.Fatalf("packet %x", first)
 	}
-	_ = ours.SetDeadline(time.Now().Add(15 * time.Second))
+	_ = ours.SetDeadline(time.Now().Add(time.Minute))
 	for {
 		if _, err := ours.Write([]byte{0xC0, 0}); errors.Is(err, io.ErrClosedPipe) {
 			return

@@ -31,7 +31,7 @@ func start(t *testing.T, o web.Options) (*bus.Bus, string) {
 	}
 	s.Serve(l)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := errors.Join(s.Close(ctx), b.Close()); err != nil {
 			t.Error(err)

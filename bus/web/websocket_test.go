@@ -40,7 +40,7 @@ func startMQTT(t testing.TB, o web.Options) (b *bus.Bus, url string) {
 	}
 	s.Serve(l)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := errors.Join(s.Close(ctx), k.Close(ctx), b.Close()); err != nil {
 			t.Error(err)
@@ -53,7 +53,7 @@ func TestMQTTOverWebSocket(t *testing.T) {
 	_, url := startMQTT(t, web.Options{Local: true})
 	connect := func(id string) paho.Client {
 		c := paho.NewClient(paho.NewClientOptions().AddBroker(url).SetClientID(id).SetCleanSession(false))
-		if tok := c.Connect(); !tok.WaitTimeout(5*time.Second) || tok.Error() != nil {
+		if tok := c.Connect(); !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
 			t.Fatal(tok.Error())
 		}
 		return c
@@ -75,7 +75,7 @@ func TestMQTTOverWebSocket(t *testing.T) {
 			if i < 2000 && p != fmt.Sprint(i) || i == 2000 && p != large {
 				t.Fatalf("event %d is %.20s", i, p)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("event %d does not come", i)
 		}
 	}
@@ -85,7 +85,7 @@ func TestMQTTOverWebSocket(t *testing.T) {
 
 func dial(t *testing.T, url string, protocols []string, origin string) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
-	d := websocket.Dialer{Subprotocols: protocols, HandshakeTimeout: 5 * time.Second, WriteBufferSize: 4 << 20}
+	d := websocket.Dialer{Subprotocols: protocols, HandshakeTimeout: time.Minute, WriteBufferSize: 4 << 20}
 	h := http.Header{}
 	if origin != "" {
 		h.Set("Origin", origin)
@@ -126,7 +126,7 @@ func TestWebSocketsThatAreRefused(t *testing.T) {
 			if c.data != nil {
 				_ = ws.WriteMessage(c.kind, c.data) // it may be cut off on the way
 			}
-			_ = ws.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = ws.SetReadDeadline(time.Now().Add(time.Minute))
 			for err == nil {
 				_, _, err = ws.ReadMessage()
 			}
@@ -176,7 +176,7 @@ func TestASlowWebSocketSlowsNobody(t *testing.T) {
 			for range events {
 				select {
 				case <-n:
-				case <-time.After(15 * time.Second):
+				case <-time.After(time.Minute):
 					t.Errorf("client %d waits", i)
 					return
 				}

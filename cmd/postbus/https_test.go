@@ -42,7 +42,7 @@ func running(t *testing.T, dir, text string) (addresses []string, log *syncBuffe
 			t.Errorf("exit code %d: %s", code, log)
 		}
 	})
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if b, err := os.ReadFile(addr); err == nil {
 			return strings.Fields(string(b)), log
 		}
@@ -130,7 +130,7 @@ func TestHTTPS(t *testing.T) {
 		}
 	})
 	t.Run("web hooks", func(t *testing.T) {
-		for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) { // it is mounted once the plugin runs
+		for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { // it is mounted once the plugin runs
 			resp, err := client.Post(base+"/hooks/door", "application/json", strings.NewReader(`{"open": true}`))
 			if err != nil {
 				t.Fatal(err)
@@ -168,7 +168,7 @@ func TestHTTPS(t *testing.T) {
 		for _, do := range []func() paho.Token{ws.Connect,
 			func() paho.Token { return ws.Subscribe("a/#", 1, nil) },
 			func() paho.Token { return ws.Publish("a/b", 1, false, "hello") }} {
-			if tok := do(); !tok.WaitTimeout(5*time.Second) || tok.Error() != nil {
+			if tok := do(); !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
 				t.Fatal(tok.Error())
 			}
 		}
@@ -178,7 +178,7 @@ func TestHTTPS(t *testing.T) {
 			if p != "hello" {
 				t.Error(p)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the event does not come")
 		}
 		// A browser offers HTTP/2 with its handshake, and shows where its page is from.

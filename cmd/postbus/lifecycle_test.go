@@ -42,7 +42,7 @@ func (s *syncBuffer) String() string {
 // waitFor waits until the text is there.
 func (s *syncBuffer) waitFor(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !strings.Contains(s.String(), text); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !strings.Contains(s.String(), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no %q in\n%s", text, s)
 		}
@@ -98,7 +98,7 @@ func TestTLSWithClientCertificates(t *testing.T) {
 	}()
 	out.waitFor(t, "config ")
 	addr, err := os.ReadFile(filepath.Join(dir, "addr"))
-	for end := time.Now().Add(2 * time.Second); err != nil && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		addr, err = os.ReadFile(filepath.Join(dir, "addr"))
 	}
 	if err != nil {
@@ -175,7 +175,7 @@ func TestSystemdIsTold(t *testing.T) {
 	}()
 	for _, want := range []string{"READY=1", "STOPPING=1"} {
 		b := make([]byte, 64)
-		if err := l.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := l.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := l.Read(b)

@@ -56,7 +56,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-const patience = 5 * time.Second
+const patience = time.Minute
 
 // serve is exec in the background; testscript waits for it at the end.
 func serve(ts *testscript.TestScript, _ bool, args []string) {
@@ -143,7 +143,7 @@ func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func gone(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(3 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(ts.MkAbs(args[0] + ".exit")); err == nil {
 			return
 		}

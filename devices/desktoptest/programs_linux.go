@@ -14,7 +14,7 @@ import (
 )
 
 // Patience is how long anything may take on a machine that has much else to do.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Need skips the test when a program is missing; pkg is the Debian package that has it.
 func Need(t *testing.T, program, pkg string) string {

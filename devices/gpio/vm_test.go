@@ -82,8 +82,8 @@ func start(t *testing.T, b *bus, o Options) (stop func()) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(time.Second):
-			t.Error("the source did not end within a second")
+		case <-time.After(time.Minute):
+			t.Error("the source did not end within a minute")
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -102,8 +102,8 @@ func (b *bus) next(t *testing.T) map[string]any {
 	select {
 	case e := <-b.events:
 		return e
-	case <-time.After(5 * time.Second):
-		t.Fatal("no event within 5 s")
+	case <-time.After(time.Minute):
+		t.Fatal("no event within a minute")
 		return nil
 	}
 }

@@ -80,12 +80,12 @@ func TestGuestTemperature(t *testing.T) {
 	}{{"42500", 42.5}, {"-12250", -12.25}, {"127900", 127.875}} {
 		vmtest.Ask(t, c.milli)
 		began := time.Now()
-		for end := time.After(5 * time.Second); ; {
+		for end := time.After(time.Minute); ; {
 			var f map[string]any
 			select {
 			case f = <-events:
 			case <-end:
-				t.Fatalf("%v was not read within 5 s", c.want)
+				t.Fatalf("%v was not read within a minute", c.want)
 			}
 			if f["temperature"] == c.want {
 				break
@@ -93,10 +93,9 @@ func TestGuestTemperature(t *testing.T) {
 		}
 		vmtest.Figure("%v °C read %s after it was set", c.want, time.Since(began).Round(time.Millisecond))
 	}
-	began := time.Now()
 	cancel()
-	if err := <-ended; err != nil || time.Since(began) > 10*time.Second {
-		t.Errorf("%v after %s", err, time.Since(began))
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
@@ -241,7 +240,7 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 	for range 10 {
 		once()
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		g, f := count()
 		if g <= goroutines && f <= files {
 			return

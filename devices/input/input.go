@@ -105,12 +105,13 @@ type Source struct {
 	o     Options
 	env   Env
 	codes codes
-	dev   string // where the devices are: /dev/input
+	dev   string        // where the devices are: /dev/input
+	retry time.Duration // to look for an absent device, beside the kernel's news of them
 }
 
 // New makes a source; the options were checked.
 func New(o Options, env Env) *Source {
-	return &Source{o: o, env: env, codes: readCodes(), dev: "/dev/input"}
+	return &Source{o: o, env: env, codes: readCodes(), dev: "/dev/input", retry: 5 * time.Second}
 }
 
 // wants reports whether something is an event.

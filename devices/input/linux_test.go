@@ -91,7 +91,7 @@ func TestPressesAndReleasesArePairs(t *testing.T) {
 func TestAnAbsentDeviceIsWaitedFor(t *testing.T) {
 	b := newBus()
 	s := New(Options{Device: "Remote", Types: []string{"key"}}, b)
-	s.dev = t.TempDir()
+	s.dev, s.retry = t.TempDir(), time.Hour // only the kernel's news make it look again
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Stream(ctx, b.post) }()
@@ -101,9 +101,8 @@ func TestAnAbsentDeviceIsWaitedFor(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.dev, "event0"), nil, 0o600); err != nil { // looked at as soon as it comes
 		t.Fatal(err)
 	}
-	began := time.Now()
-	if err := <-b.degraded; err == nil || !strings.Contains(err.Error(), "event0 is no input device") || time.Since(began) > retry*9/10 {
-		t.Error(err, time.Since(began))
+	if err := <-b.degraded; err == nil || !strings.Contains(err.Error(), "event0 is no input device") {
+		t.Error(err)
 	}
 	cancel()
 	select {
@@ -111,7 +110,7 @@ func TestAnAbsentDeviceIsWaitedFor(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(time.Second):
-		t.Error("the source did not end within a second")
+	case <-time.After(time.Minute):
+		t.Error("the source did not end within a minute")
 	}
 }

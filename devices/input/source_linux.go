@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	retry  = 5 * time.Second        // to look for an absent device, beside the kernel's news of them
 	settle = 100 * time.Millisecond // after such news, for udev to give rights
 )
 
@@ -74,7 +73,7 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 			}
 			s.env.Degraded(err)
 			if len(open) == 0 {
-				look.Reset(retry)
+				look.Reset(s.retry)
 			}
 		case w := <-says:
 			if err := s.records(ctx, p, w); err != nil {

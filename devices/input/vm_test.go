@@ -108,22 +108,22 @@ func run(t *testing.T, b *bus, o Options) (stop func()) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(time.Second):
-			t.Error("the source did not end within a second")
+		case <-time.After(time.Minute):
+			t.Error("the source did not end within a minute")
 		}
 	}
 }
 
 func (b *bus) well(t *testing.T, want bool) error {
 	t.Helper()
-	for end := time.After(10 * time.Second); ; {
+	for end := time.After(time.Minute); ; {
 		select {
 		case err := <-b.degraded:
 			if (err == nil) == want {
 				return err
 			}
 		case <-end:
-			t.Fatalf("the source was not well (%v) within 10 s", want)
+			t.Fatalf("the source was not well (%v) within a minute", want)
 		}
 	}
 }
@@ -136,8 +136,8 @@ func (b *bus) expect(t *testing.T, want ...string) {
 			if got := fmt.Sprint(e["key"], " ", e["value"], " ", e["amount"]); got != w {
 				t.Errorf("got %s, want %s", got, w)
 			}
-		case <-time.After(5 * time.Second):
-			t.Fatalf("%s did not come within 5 s", w)
+		case <-time.After(time.Minute):
+			t.Fatalf("%s did not come within a minute", w)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func TestGuestKeysKnobsAndSwitches(t *testing.T) {
 	v.send(t, [3]int{5, 0, 1})
 	e := <-b.events
 	at, err := time.Parse(time.RFC3339Nano, e["time"].(string))
-	if e["key"] != "KEY_PLAYPAUSE" || e["value"] != "press" || e["device"] != "Test Remote" || e["code"] != 164 || err != nil || time.Since(at) > 5*time.Second || time.Since(at) < 0 {
+	if e["key"] != "KEY_PLAYPAUSE" || e["value"] != "press" || e["device"] != "Test Remote" || e["code"] != 164 || err != nil || time.Since(at) > time.Minute || time.Since(at) < 0 {
 		t.Errorf("%v, %v", e, err)
 	}
 	vmtest.Figure("a key came %s after the kernel saw it", time.Since(at).Round(time.Microsecond))
@@ -240,7 +240,7 @@ func TestGuestDroppedKeysAreSaid(t *testing.T) {
 				t.Errorf("%v comes twice", e)
 			}
 			last[e["key"]] = e["value"]
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("the last key did not come; the states are %v", last)
 		}
 	}
@@ -295,7 +295,7 @@ func TestGuestAReleaseAfterDroppedKeys(t *testing.T) {
 		select {
 		case e := <-b.events:
 			last[e["key"]] = e["value"]
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("the last release did not come; the states are %v", last)
 		}
 	}
@@ -313,7 +313,7 @@ func TestGuestAFolderThatComesLater(t *testing.T) {
 	add := func(i int) {
 		v[i] = newVirtual(t, "Parts")
 		known, _ := os.ReadDir(dev)
-		until := time.Now().Add(5 * time.Second)
+		until := time.Now().Add(time.Minute)
 		for {
 			var paths []string
 			for _, d := range list("/dev/input") {
@@ -422,7 +422,7 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 	for range 10 {
 		once()
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		g, f := count()
 		if g <= goroutines && f <= files {
 			return

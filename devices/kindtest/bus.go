@@ -20,12 +20,9 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what comes at once on a machine that isn't busy.
-const Patience = 20 * time.Second
-
-// grace is how long the bus waits for a source to end (plugins: stopTime). What a kind promises is a second, which a busy
-// machine can't keep.
-const grace = 5 * time.Second
+// Patience is how long a test waits for what comes at once on a machine that isn't busy: a guard against a hang, which judges
+// no speed.
+const Patience = time.Minute
 
 // Bus is the little of a bus that a source needs. It is made by NewBus.
 type Bus struct {
@@ -198,7 +195,7 @@ func (b *Bus) Eventually(t *testing.T, name string, what func() bool) {
 }
 
 // Start opens a source and calls run, which runs it until its ctx ends: stop ends it, waits until run has returned, which must
-// be without an error and as soon as the bus wants it, and closes it. The test's end stops it as well, and lets go of what is
+// be without an error, and closes it. The test's end stops it as well, and lets go of what is
 // kept.
 func (b *Bus) Start(t *testing.T, s interface {
 	Open(ctx context.Context) error
@@ -213,11 +210,10 @@ func (b *Bus) Start(t *testing.T, s interface {
 	go func() { ended <- run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		began := time.Now()
 		select {
 		case err := <-ended:
-			if d := time.Since(began); err != nil || d > grace {
-				t.Errorf("the source ended with %v after %s; the bus waits %s", err, d, grace)
+			if err != nil {
+				t.Errorf("the source ended with %v", err)
 			}
 		case <-time.After(Patience):
 			t.Errorf("the source did not end within %s", Patience)

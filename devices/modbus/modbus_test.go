@@ -319,18 +319,16 @@ func TestPollsDoNotPileUp(t *testing.T) {
 	}
 	o := options(reg("a", 0))
 	o.TCP, o.Every = Address(h.address), 100*time.Millisecond
-	stop := b.start(t, o)
 	began := time.Now()
-	for range 5 {
+	stop := b.start(t, o)
+	for range 9 {
 		b.Next(t)
 	}
-	slow := time.Since(began)
-	for range 4 { // those that were left out are not made up for
-		b.Next(t)
-	}
-	fast := time.Since(began) - slow
 	stop()
-	if n := len(d.requests()); most != 1 || n > 10 || slow < 5*150*time.Millisecond || fast < 250*time.Millisecond {
-		t.Errorf("%d at a time, %d requests, five in %s, four in %s", most, n, slow, fast)
+	// Those that were left out are not made up for: behind the five slow ones, which take two turns each, there is at most one
+	// a turn. A slow machine has more time for them.
+	n, fit := len(d.requests()), 5+int((time.Since(began)-5*150*time.Millisecond)/(100*time.Millisecond))+1
+	if most != 1 || n > fit {
+		t.Errorf("%d at a time, %d requests in %s, want %d at most", most, n, time.Since(began), fit)
 	}
 }

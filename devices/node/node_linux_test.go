@@ -89,7 +89,7 @@ func TestWatch(t *testing.T) {
 		}
 		select {
 		case <-news:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Errorf("no news: %s", c.what)
 		}
 		for quiet := false; !quiet; { // more of the same

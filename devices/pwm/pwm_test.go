@@ -147,7 +147,7 @@ func TestAChannelIsExported(t *testing.T) {
 	root, read := chip(t, false)
 	e := make(env, 10)
 	a := NewAction(options(root), e)
-	for end := time.Now().Add(5 * time.Second); read("export") == ""; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); read("export") == ""; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the channel was not exported")
 		}

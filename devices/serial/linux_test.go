@@ -325,9 +325,8 @@ func TestWritingToAPortThatTakesNothing(t *testing.T) {
 	a.o.Timeout = time.Hour
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	began := time.Now()
-	if err := a.Do(ctx, Args{Text: big}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > patience {
-		t.Errorf("context: %v after %v", err, time.Since(began))
+	if err := a.Do(ctx, Args{Text: big}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("context: %v", err)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/postbus/postbus/devices/tty"
 )
 
-const patience = kindtest.Patience // shorter than absence
+const patience = kindtest.Patience
 
 type bus struct{ *kindtest.Bus }
 
@@ -94,5 +94,6 @@ func (b bus) start(t *testing.T, o Options) (stop func()) {
 	b.Conditions = nil
 	b.Mu.Unlock()
 	s := New(o, b)
+	s.absence = time.Hour // only the kernel's news make it look again
 	return b.Start(t, s, func(ctx context.Context) error { return s.Stream(ctx, b.Post) })
 }

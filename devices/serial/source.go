@@ -14,11 +14,10 @@ import (
 )
 
 const (
-	absence = 30 * time.Second       // to look for an absent port, beside the kernel's news
-	retry   = 5 * time.Second        // to try a port that is busy or not ours, of which there is no news when it is free
-	poll    = time.Second            // to look for an absent port where there is no news
-	settle  = 100 * time.Millisecond // after news, for udev to give names and rights
-	often   = 15                     // how many times it is looked for after news, each after settle
+	retry  = 5 * time.Second        // to try a port that is busy or not ours, of which there is no news when it is free
+	poll   = time.Second            // to look for an absent port where there is no news
+	settle = 100 * time.Millisecond // after news, for udev to give names and rights
+	often  = 15                     // how many times it is looked for after news, each after settle
 )
 
 // Source is one port. It is used once: New, Open, Stream, Close.
@@ -29,11 +28,12 @@ type Source struct {
 	entered bool
 	release func()
 	format  format
+	absence time.Duration // to look for an absent port, beside the kernel's news
 }
 
 // New makes a source; the options were checked.
 func New(o Options, env Env) *Source {
-	return &Source{o: o, env: env, format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}}
+	return &Source{o: o, env: env, format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}, absence: 30 * time.Second}
 }
 
 // Open opens the port, or takes it over from this plugin's previous source. A port that is absent is no error: Stream
@@ -136,7 +136,7 @@ func (s *Source) await(ctx context.Context) (*line, error) {
 		case news == nil:
 			wait = poll
 		default:
-			wait = absence
+			wait = s.absence
 		}
 		t := time.NewTimer(wait)
 		select {

@@ -25,7 +25,7 @@ const self = "plugin:garden"
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
-	for end := time.Now().Add(5 * time.Second); code == 0 && !fuzzing() && runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); code == 0 && !fuzzing() && runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			buf := make([]byte, 1<<20)
 			fmt.Printf("%d goroutines, %d before\n%s\n", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
@@ -133,7 +133,7 @@ func (e *fakeEnv) Consume(ctx context.Context, name string, filters []string, ea
 // until waits for a condition on what e holds.
 func (e *fakeEnv) until(what string, cond func() bool) {
 	e.t.Helper()
-	end := time.After(15 * time.Second)
+	end := time.After(time.Minute)
 	for {
 		e.mu.Lock()
 		ok, more := cond(), e.more
@@ -200,7 +200,7 @@ func run(t *testing.T, o Options, env *fakeEnv, change func(*Source), hold func(
 			cancel()
 			select {
 			case err = <-ended:
-			case <-time.After(2 * time.Second):
+			case <-time.After(time.Minute):
 				err = errors.New("it doesn't end")
 			}
 		})
@@ -260,7 +260,7 @@ func (m *mosquitto) start() {
 	if err := m.cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", m.port))
 		if err == nil {
 			c.Close()
@@ -319,7 +319,7 @@ func newClient(t *testing.T, url, id, filter string) *client {
 
 func (c *client) do(tok paho.Token) {
 	c.t.Helper()
-	if !tok.WaitTimeout(5*time.Second) || tok.Error() != nil {
+	if !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
 		c.t.Fatal("paho:", tok.Error())
 	}
 }
@@ -332,7 +332,7 @@ func (c *client) publish(topic, payload string) {
 // until waits for n different messages and returns them in the order of their first coming, and how many there were in all.
 func (c *client) until(n int) (first []string, all int) {
 	c.t.Helper()
-	end := time.After(20 * time.Second)
+	end := time.After(time.Minute)
 	for {
 		seen := map[string]bool{}
 		first = nil

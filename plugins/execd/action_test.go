@@ -27,7 +27,7 @@ func action(t *testing.T, env *fakeEnv, script string) *Action {
 func file(t *testing.T, path, want string) {
 	t.Helper()
 	var b []byte
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if b, _ = os.ReadFile(path); string(b) == want {
 			return
 		}

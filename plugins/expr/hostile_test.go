@@ -11,12 +11,9 @@ import (
 	"time"
 )
 
-// The bounds of the test are wider than the package's, because the machine is shared and the race
-// detector is slow. What an evaluation really took is logged with -v.
-const (
-	hostileTime   = time.Second
-	hostileMemory = 12 << 20
-)
+// hostileMemory is wider than the package's bound, for what the parser and the race detector need. How long an evaluation
+// may take is bounded by its steps, which TestLimits looks at; what one really took is logged with -v.
+const hostileMemory = 12 << 20
 
 func hostileVars() *Vars {
 	numbers := make([]any, 1000)
@@ -205,6 +202,7 @@ func measure(f func()) (time.Duration, uint64) {
 }
 
 func TestHostile(t *testing.T) {
+	unhurried(t)
 	v := hostileVars()
 	var worst time.Duration
 	var most uint64
@@ -236,8 +234,8 @@ func TestHostile(t *testing.T) {
 			if took > 20*time.Millisecond || bytes > 6<<20 || testing.Verbose() && how == "Eval" {
 				t.Logf("%-10s %-26s %8.1f ms %6d KiB  %v", how, name, float64(took.Microseconds())/1000, bytes>>10, cut(fmt.Sprint(err), 60))
 			}
-			if took > hostileTime || bytes > hostileMemory {
-				t.Errorf("%s of %s took %v and %d KiB", how, name, took, bytes>>10)
+			if bytes > hostileMemory {
+				t.Errorf("%s of %s took %d KiB", how, name, bytes>>10)
 			}
 			var e *Error
 			if err != nil && (!errors.As(err, &e) || strings.Contains(err.Error(), "can't be evaluated")) {

@@ -67,8 +67,8 @@ func start(t *testing.T, path string, change func(*Options)) (b *bus, stop func(
 				if err != nil && !errors.Is(err, context.Canceled) {
 					t.Error(err)
 				}
-			case <-time.After(time.Second):
-				t.Error("the source did not end within a second")
+			case <-time.After(time.Minute):
+				t.Error("the source did not end within a minute")
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
@@ -92,17 +92,17 @@ func (b *bus) expect(t *testing.T, want ...string) {
 			if got != w {
 				t.Fatalf("got %q, want %q", got, w)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			t.Fatalf("no event %q within 5 s (lost %v, degraded %q)", w, b.lost, b.degraded)
+			t.Fatalf("no event %q within a minute (lost %v, degraded %q)", w, b.lost, b.degraded)
 		}
 	}
 }
 
 func (b *bus) eventually(t *testing.T, name string, what func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
+	for end := time.Now().Add(time.Minute); ; runtime.Gosched() {
 		b.mu.Lock()
 		ok := what()
 		b.mu.Unlock()
@@ -110,7 +110,7 @@ func (b *bus) eventually(t *testing.T, name string, what func() bool) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("not within 5 s: %s (lost %v, degraded %q)", name, b.lost, b.degraded)
+			t.Fatalf("not within a minute: %s (lost %v, degraded %q)", name, b.lost, b.degraded)
 		}
 	}
 }
@@ -170,7 +170,7 @@ func TestNothingIsLeftOpen(t *testing.T) {
 		<-b.events
 		stop()
 	}
-	for end := time.Now().Add(2 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+	for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 		}

@@ -48,13 +48,13 @@ func TestWatch(t *testing.T) {
 
 func TestWatchSettles(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
-	b, _ := start(t, p, func(o *Options) { o.Mode, o.Read, o.Settle = "watch", 1000, 150*time.Millisecond })
+	b, _ := start(t, p, func(o *Options) { o.Mode, o.Read, o.Settle = "watch", 1000, time.Second })
 	for i := range 50 { // for longer than settle, never quiet for that long
 		add(t, p, "x")
 		if i%5 == 0 {
 			must(t, os.Remove(p))
 		}
-		<-time.After(5 * time.Millisecond)
+		<-time.After(30 * time.Millisecond)
 	}
 	put(t, p, "end")
 	b.expect(t, "created a end")

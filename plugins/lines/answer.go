@@ -27,35 +27,36 @@ func (s seal) with(err error) {
 	}
 }
 
-// answers writes the answers of one client. Without Server.Answer it is nil, and its methods do nothing.
+// answers writes the answers of one client, and lives as long as the client is connected: what a source that ended has
+// posted is answered by the same goroutine while the next one reads on. Its methods do nothing when it is nil, as it is
+// while no source answers lines.
 type answers struct {
 	c     *Client
-	queue chan chan error // one for each line, in their order
-	quit  chan struct{}   // closed: the client is given up
-	ended chan struct{}   // closed by the goroutine
-	bad   bool            // the client can't be written to; read when ended
+	queue chan answer   // one for each line, in their order
+	quit  chan struct{} // closed: the client is given up
+	ended chan struct{} // closed by the goroutine
 }
 
-func (s *Server) answers(c *Client) *answers {
-	if !s.Answer {
-		return nil
-	}
-	a := &answers{c: c, queue: make(chan chan error, maxOpen), quit: make(chan struct{}), ended: make(chan struct{})}
+// answer is what a line is answered once its fate is known, or a mark that all before it are written.
+type answer struct {
+	fate    chan error
+	written chan struct{}
+}
+
+func newAnswers(c *Client) *answers {
+	a := &answers{c: c, queue: make(chan answer, maxOpen), quit: make(chan struct{}), ended: make(chan struct{})}
 	go a.write()
 	return a
 }
 
 // expect makes room for a line's answer, which seal gives; it is false when ctx ended before.
 func (a *answers) expect(ctx context.Context) (s seal, ok bool) {
-	if a == nil {
-		return nil, true
-	}
-	e := make(chan error, 1)
+	fate := make(chan error, 1)
 	select {
-	case a.queue <- e:
+	case a.queue <- answer{fate: fate}:
 		return func(err error) {
 			select {
-			case e <- err:
+			case fate <- err:
 			default: // it has one
 			}
 		}, true
@@ -66,15 +67,25 @@ func (a *answers) expect(ctx context.Context) (s seal, ok bool) {
 
 func (a *answers) write() {
 	defer close(a.ended)
-	for e := range a.queue {
-		var err error
+	bad := false // the client can't be written to
+	for {
+		var next answer
 		select {
-		case err = <-e:
+		case next = <-a.queue:
 		case <-a.quit:
-			a.bad = true
 			return
 		}
-		if a.bad || errors.Is(err, errLater) {
+		if next.written != nil {
+			close(next.written)
+			continue
+		}
+		var err error
+		select {
+		case err = <-next.fate:
+		case <-a.quit:
+			return
+		}
+		if bad || errors.Is(err, errLater) {
 			continue
 		}
 		text := "ok\n"
@@ -83,33 +94,38 @@ func (a *answers) write() {
 		}
 		_ = a.c.conn.SetWriteDeadline(time.Now().Add(answerTime)) // fails only with the write
 		if _, err := a.c.conn.Write([]byte(text)); err != nil {
-			a.bad = true
+			bad = true
 			a.c.conn.Close() // which its reader sees
 		}
 	}
 }
 
-// finish waits for the answers that are due; after ctx ended only a moment. It is false when the client did not take
-// them all: then it can't go on.
-func (a *answers) finish(ctx context.Context) bool {
+// flush waits until the answers that are due are written; after ctx ended only a moment. It reports whether they are.
+func (a *answers) flush(ctx context.Context) bool {
 	if a == nil {
 		return true
 	}
-	close(a.queue)
+	over := make(chan struct{}) // closed a moment after ctx ended
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(parting, func() { close(over) }) })
+	defer stop()
+	mark := answer{written: make(chan struct{})}
 	select {
-	case <-a.ended:
-		return !a.bad
-	case <-ctx.Done():
-	}
-	t := time.NewTimer(parting)
-	defer t.Stop()
-	select {
-	case <-a.ended:
-	case <-t.C:
-		a.c.conn.Close()
-		close(a.quit)
-		<-a.ended
+	case a.queue <- mark:
+	case <-over:
 		return false
 	}
-	return !a.bad
+	select {
+	case <-mark.written:
+		return true
+	case <-over:
+		return false
+	}
+}
+
+// close gives the answers up that are not written yet; the connection is closed.
+func (a *answers) close() {
+	if a != nil {
+		close(a.quit)
+		<-a.ended
+	}
 }

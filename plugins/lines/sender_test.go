@@ -27,7 +27,7 @@ func sender(to string, timeout time.Duration) *Sender {
 func TestSending(t *testing.T) {
 	before := runtime.NumGoroutine()
 	l := kindtest.Listen(t, "127.0.0.1:0")
-	a := sender(l.Addr().String(), time.Second)
+	a := sender(l.Addr().String(), time.Minute)
 	do := func(text string) {
 		t.Helper()
 		if _, err := a.Send(t.Context(), text); err != nil {
@@ -67,7 +67,7 @@ func TestSending(t *testing.T) {
 
 func TestSendingWithoutServer(t *testing.T) {
 	l := kindtest.Listen(t, "127.0.0.1:0")
-	a := sender(l.Addr().String(), time.Second)
+	a := sender(l.Addr().String(), time.Minute)
 	defer a.Close()
 	l.Close()
 	if _, err := a.Send(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), "connecting to "+l.Addr().String()) {

@@ -51,6 +51,7 @@ func (p *Port) Close() error {
 	n := 0
 	for c := range p.clients {
 		c.conn.Close()
+		c.answers.close()
 		n += c.r.Waiting()
 	}
 	p.clients = map[*Client]struct{}{}
@@ -64,9 +65,11 @@ func (p *Port) Close() error {
 type Client struct {
 	Who any // as Server.Greet said
 
-	conn net.Conn
-	end  *ending
-	r    *Reader
+	conn    net.Conn
+	end     *ending
+	r       *Reader
+	answers *answers // nil as long as no source answered lines
+	over    bool     // nothing more comes from it; its answers may still be due
 }
 
 // Server is how a source serves a port. It is used once.
@@ -96,7 +99,8 @@ type Server struct {
 type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
 // Serve posts the lines of those who are connected, and of those who connect, until ctx ends: then it is nil. The
-// clients stay with the port, except one that does not read its answers. No goroutine is left when it returns.
+// clients stay with the port. No goroutine of a source is left when it returns; the answers that are still due then are written
+// by the port's.
 func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 	s.port = p
 	if err := p.l.SetDeadline(time.Time{}); err != nil {
@@ -187,6 +191,7 @@ func (s *Server) enter(ctx context.Context, conn net.Conn) *Client {
 
 func (s *Server) leave(c *Client) {
 	c.conn.Close()
+	c.answers.close()
 	s.port.mu.Lock()
 	defer s.port.mu.Unlock()
 	delete(s.port.clients, c)
@@ -210,11 +215,19 @@ func (s *Server) arm(ctx context.Context, c *Client) bool {
 	return c.conn.SetReadDeadline(until) == nil
 }
 
-// read posts a client's lines until its connection or ctx ends; keep says that it is to stay connected.
+// read posts a client's lines until its connection or ctx ends; keep says that it is to stay connected. One that has
+// answers due stays for them, also over a reload.
 func (s *Server) read(ctx context.Context, c *Client, post Post) (keep bool) {
+	if s.Answer && c.answers == nil {
+		c.answers = newAnswers(c)
+	}
+	c.over = c.over || !s.lines(ctx, c, post)
+	return !c.answers.flush(ctx) || !c.over
+}
+
+// lines posts a client's lines until ctx ends, or until nothing more comes from the client: then more is false.
+func (s *Server) lines(ctx context.Context, c *Client, post Post) (more bool) {
 	c.r.Limit(s.MaxLine)
-	answers := s.answers(c)
-	defer func() { keep = answers.finish(ctx) && keep }()
 	for {
 		if !s.arm(ctx, c) {
 			return ctx.Err() != nil
@@ -231,10 +244,13 @@ func (s *Server) read(ctx context.Context, c *Client, post Post) (keep bool) {
 		}
 		cut := c.r.Cut() > 0
 		fields, err := s.Fields(c, line, cut)
-		seal, ok := answers.expect(ctx)
-		if !ok {
-			c.r.Again() // the line and its answer are for the next one
-			return true
+		var seal seal
+		if s.Answer {
+			var ok bool
+			if seal, ok = c.answers.expect(ctx); !ok {
+				c.r.Again() // the line and its answer are for the next one
+				return true
+			}
 		}
 		if err != nil {
 			seal.with(err)

@@ -19,7 +19,7 @@ import (
 func TestAction(t *testing.T) {
 	before := runtime.NumGoroutine()
 	l := kindtest.Listen(t, "127.0.0.1:0")
-	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: time.Second}, nil)
+	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: time.Minute}, nil)
 	do := func(text string) {
 		t.Helper()
 		if err := a.Do(t.Context(), Args{Text: text}); err != nil {
@@ -53,7 +53,7 @@ func TestAction(t *testing.T) {
 
 func TestActionWithoutServer(t *testing.T) {
 	l := kindtest.Listen(t, "127.0.0.1:0")
-	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: time.Second}, nil)
+	a := NewAction(ActionOptions{To: l.Addr().String(), Timeout: time.Minute}, nil)
 	defer a.Close()
 	l.Close()
 	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "connecting to "+l.Addr().String()) {

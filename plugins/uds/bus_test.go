@@ -77,7 +77,7 @@ func (c client) expect(t *testing.T, answers ...string) {
 	t.Helper()
 	for _, want := range answers {
 		if got, err := c.r.ReadString('\n'); strings.TrimSuffix(got, "\n") != want {
-			t.Errorf("the answer is %q, %v; want %q", got, err, want)
+			t.Fatalf("the answer is %q, %v; want %q", got, err, want)
 		}
 	}
 }

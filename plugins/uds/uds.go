@@ -12,8 +12,9 @@
 //   - Who sent a line is what the kernel says of who connected, where it does (Linux).
 //   - The socket exists with its group and mode from its first moment. What a dead process left in its place is replaced;
 //     a socket that somebody serves, and a file that is no socket, are not. It is removed at the end.
-//   - The socket and its connections stay open over a reload: a line that was half sent is read on. One whose name somebody
-//     took out of the folder is made anew then.
+//   - The socket and its connections stay open over a reload, however slow the disk is: a line that was half sent is read
+//     on, and a line whose event is not durable yet is answered when it is. A socket whose name somebody took out of the
+//     folder is made anew then.
 package uds
 
 import (

@@ -189,7 +189,7 @@ func TestASocketThatSomebodyRemoved(t *testing.T) {
 func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 	b := newBus()
 	const n = 200
-	b.Fates = make(chan error, n) // a source that ends waits only a moment for them
+	b.Fates = make(chan error, n)
 	o := options(t)
 	o.Answer = true
 	stop := b.start(t, o)
@@ -199,29 +199,51 @@ func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 		fmt.Fprintf(&text, "%d\n", i)
 	}
 	c.send(t, text.String())
-	for got := 0; got < 65; got++ { // as many as may be on their way; the next one waits for its turn
-		b.Next(t)
-	}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		stop()
-	}()
-	for range 65 {
-		b.Fates <- nil
-	}
-	<-stopped
-	for range 65 {
-		c.expect(t, "ok")
-	}
-	b.start(t, o)
-	for i := 65; i < n; i++ {
-		b.Fates <- nil
-		c.expect(t, "ok")
+	next := func(i int) {
+		t.Helper()
 		if got := b.Next(t)["line"]; got != fmt.Sprint(i) {
 			t.Fatalf("line %d is %v", i, got)
 		}
 	}
+	for i := range 65 { // as many as may be on their way; the next one waits for its turn
+		next(i)
+	}
+	stop() // the disk takes longer than a source that ends waits for it
+	b.start(t, o)
+	b.None(t)
+	for range n {
+		b.Fates <- nil
+		c.expect(t, "ok")
+	}
+	for i := 65; i < n; i++ {
+		next(i)
+	}
+	if len(b.Losses) > 0 {
+		t.Errorf("lost %v", b.Losses)
+	}
+}
+
+// TestAnswersThatAreDueOutliveAReload: a client that has said all it has to say stays until it was answered.
+func TestAnswersThatAreDueOutliveAReload(t *testing.T) {
+	b := newBus()
+	b.Fates = make(chan error, 2)
+	o := options(t)
+	o.Answer = true
+	stop := b.start(t, o)
+	c := dial(t, o.Path)
+	c.send(t, "1\n2\n")
+	b.Next(t)
+	b.Next(t)
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	stop() // the disk takes longer than a source that ends waits for it
+	b.start(t, o)
+	b.Fates <- nil
+	b.Fates <- errors.New("a full disk")
+	c.expect(t, "ok", "error: a full disk")
+	c.closed(t)
+	b.None(t)
 	if len(b.Losses) > 0 {
 		t.Errorf("lost %v", b.Losses)
 	}
@@ -300,8 +322,8 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	b.Next(t)
 	b.Next(t)
 	stop() // the bus never says what became of the lines
-	stuck.closed(t)
 	b.Keep(false)
+	stuck.closed(t)
 	silent.closed(t)
 	close(b.Fates) // late
 	kindtest.NoMoreGoroutines(t, before)

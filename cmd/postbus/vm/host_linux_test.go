@@ -213,12 +213,12 @@ func (p *pc) serial(vm *vmtest.VM, words []string) (string, error) {
 		}
 		p.in = bufio.NewReader(p.wire)
 	}
-	if err := p.wire.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := p.wire.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return "", err
 	}
 	switch words[0] {
 	case "attach":
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // the former adapter is taken apart in its own time
+		for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // the former adapter is taken apart in its own time
 			_, err := vm.QMP("device_add", map[string]any{"driver": "usb-serial", "id": "ser0", "bus": "xhci.0", "port": "1", "chardev": "ser", "always-plugged": true})
 			if err == nil || !strings.Contains(err.Error(), "is in use") || time.Now().After(end) {
 				return "", err

@@ -14,7 +14,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 )
 
 // played is a server: each connection is given to play.
@@ -115,13 +114,9 @@ func TestHostileServers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			began := time.Now()
 			client, err := Dial(t.Context(), played(t, c.play), "test", nil, nil)
 			if client != nil || err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Error(err)
-			}
-			if took := time.Since(began); took > patience+20*time.Second {
-				t.Error("it took ", took)
 			}
 		})
 	}
