@@ -144,7 +144,7 @@ func TestARuleThatFailsIsLogged(t *testing.T) {
 	for range 5 {
 		w.probes.post(t, "a", map[string]any{"json": map[string]any{}})
 	}
-	lines := func() int { return strings.Count(log.String(), `what is filled in is empty`) }
+	lines := func() int { return strings.Count(log.String(), `event.json.name is missing (nil)`) }
 	until(t, "it is logged", func() bool { return lines() > 0 })
 	w.probes.post(t, "a", map[string]any{"json": map[string]any{"name": "b"}})
 	if e := out.next(); e.Topic != "jobs/b" {

@@ -56,7 +56,7 @@ var evaluations = map[string]any{
 	`split("a,b,c", ",")`: []any{"a", "b", "c"}, `split("a,b,c", ",", 2)`: []any{"a", "b,c"}, `splitAfter("a,b", ",")`: []any{"a,", "b"}, `split("", ",")`: []any{""}, `split("äb", "")`: []any{"ä", "b"}, `split("a", "", 0)`: []any{},
 	`replace("aaa", "a", "b")`: "bbb", `replace("aaa", "a", "b", 1)`: "baa", `replace("ab", "", "-")`: "-a-b-", `repeat("ab", 3)`: "ababab", `repeat("", 1000000000000)`: "", `join(["a", 1, 2.5], "-")`: "a-1-2.5", `join(event.tags)`: "bab",
 	`indexOf("äbc", "c")`: int64(2), `lastIndexOf("abab", "b")`: int64(3), `indexOf("a", "x")`: int64(-1), `hasPrefix(event.name, "Kit")`: true, `hasSuffix("ab", "b")`: true, `len("äö")`: int64(2), `"äöü"[1]`: "ö", `"äöü"[1:]`: "öü", `"abc"[:-1]`: "ab", `"abc"[5:9]`: "",
-	`hex(event.raw)`: "00ff10", `hex(255)`: "ff", `toBase64("hi")`: "aGk=", `fromBase64("aGk=")`: "hi", `string(3.0)`: "3", `string(3000000.0)`: "3000000", `string(nil)`: "", `string([1, "a"])`: `[1,"a"]`,
+	`hex(event.raw)`: "00ff10", `hex(255)`: "ff", `toBase64("hi")`: "aGk=", `fromBase64("aGk=")`: "hi", `string(3.0)`: "3", `string(3000000.0)`: "3000000", `string([1, "a"])`: `[1,"a"]`,
 	`toJSON({b: 1, a: [nil, true, "x\n"]})`: `{"a":[null,true,"x\n"],"b":1}`, `fromJSON(event.payload).a`: int64(1), `fromJSON('[1.5, "\u00e4", {}, [], true, false, null, -2e3]')`: []any{1.5, "ä", map[string]any{}, []any{}, true, false, nil, -2000.0}, `event.raw[1]`: int64(255), `len(event.raw[1:])`: int64(2),
 	"`raw \\n`": `raw \n`, `"\u0041"`: "A", `type(event.payload)`: "bytes", `type(1.5)`: "float", `type(now)`: "time", `type(event.topic)`: "array", `type(nil)`: "nil",
 	// lists and maps

@@ -66,7 +66,7 @@ var numberFunctions = map[string]*function{
 	"int":   {1, 1, "x", toInt},
 	"float": {1, 1, "x", toFloat},
 	"string": {1, 1, "x", func(r *run, c *call, a []any) any {
-		return r.format(a[0])
+		return r.format(c.args[0], a[0])
 	}},
 	"bool": {1, 1, "x", toBool},
 	"type": {1, 1, "x", func(r *run, c *call, a []any) any { return typeOf(a[0]) }},

@@ -205,7 +205,7 @@ func (r *run) key(n ast.Node, v any) string {
 	if _, ok := v.(map[string]any); ok {
 		r.fail(n, "", "%s is a map; want a text or number", r.label(n))
 	}
-	s := r.format(v)
+	s := r.format(n, v)
 	r.touch(len(s))
 	return s
 }
