@@ -17,6 +17,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 const (
@@ -64,7 +66,7 @@ func readSecret(dirs []string, name string) (string, error) {
 		case len(data) > maxSecret:
 			return "", fmt.Errorf("secret %s: %s is larger than 64KiB", name, file)
 		}
-		return strings.TrimRight(string(data), "\r\n"), nil
+		return strings.TrimRight(payload.Text(data), "\r\n"), nil
 	}
 	where := "no folder for secrets is set"
 	if len(dirs) > 0 {

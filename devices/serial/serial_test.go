@@ -246,9 +246,9 @@ func TestFormats(t *testing.T) {
 		lost          string
 	}{
 		"text":         {"text", "hello", map[string]any{"text": "hello"}, ""},
-		"text of JSON": {"text", ` {"a":1}`, map[string]any{"text": ` {"a":1}`, "json": map[string]any{"a": 1.0}}, ""},
+		"text of JSON": {"text", ` {"a":1}`, map[string]any{"text": ` {"a":1}`, "json": map[string]any{"a": int64(1)}}, ""},
 		"no UTF-8":     {"text", "a\xff", map[string]any{"text": "a\ufffd", "bytes": []byte("a\xff")}, ""},
-		"json":         {"json", `3`, map[string]any{"text": "3", "json": 3.0}, ""},
+		"json":         {"json", `3`, map[string]any{"text": "3", "json": int64(3)}, ""},
 		"null":         {"json", `null`, map[string]any{"text": "null"}, ""},
 		"no json":      {"json", `{"a":`, nil, lostJSON},
 		"hex":          {"hex", "BM\x01", map[string]any{"text": "424d01", "bytes": []byte("BM\x01")}, ""},

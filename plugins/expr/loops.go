@@ -174,11 +174,7 @@ func sum(r *run, l *iteration) any {
 	for i := range l.list {
 		x := r.number(l.what, l.each(r, i))
 		t, _ := asNumber(total)
-		if s := t.i + x.i; t.int && x.int && (s > t.i) == (x.i > 0) {
-			total = s
-			continue
-		}
-		total = t.float() + x.float()
+		total = r.plus(t, x)
 	}
 	return total
 }

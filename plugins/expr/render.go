@@ -3,6 +3,7 @@ package expr
 // render.go: values as text and as JSON, streamed into a buffer with bounds on size and depth.
 
 import (
+	"encoding/json"
 	"math"
 	"reflect"
 	"slices"
@@ -12,18 +13,6 @@ import (
 
 	"github.com/expr-lang/expr/ast"
 )
-
-// Missing says in a few words why v is no value that could be sent or done, and is empty when it is one: nil, NaN and
-// the infinities are what an absent field, an unreadable register or a failed sensor leave behind.
-func Missing(v any) string {
-	if v == nil {
-		return "is missing (nil)"
-	}
-	if x, ok := asNumber(v); ok && !x.int && (math.IsNaN(x.f) || math.IsInf(x.f, 0)) {
-		return "is " + Text(x.f) + ", which is not a number"
-	}
-	return ""
-}
 
 // Text is v as it is rendered inside a text: numbers at their shortest (3 rather than 3.0 or 3e+06),
 // a time as RFC 3339, bytes as text, a fmt.Stringer by its String, lists and maps as JSON. A result of
@@ -108,7 +97,7 @@ func (w *writer) text(v any) {
 		} else {
 			w.float(v)
 		}
-	case bool, int64, int, map[string]any, []any, []string:
+	case bool, int64, int, json.Number, map[string]any, []any, []string:
 		w.json(v, 0)
 	case time.Time:
 		w.room(40)
@@ -140,6 +129,8 @@ func (w *writer) json(v any, depth int) {
 		w.b = strconv.AppendInt(w.b, int64(v), 10)
 	case float64:
 		w.float(v)
+	case json.Number:
+		w.raw(string(v))
 	case map[string]any:
 		w.object(v, depth)
 	case []any:
@@ -315,6 +306,8 @@ func (r *run) measure(v any, depth int, size *int) {
 	*size++
 	switch v := v.(type) {
 	case string:
+		*size += len(v)
+	case json.Number:
 		*size += len(v)
 	case []byte:
 		*size += len(v)

@@ -19,7 +19,7 @@ func TestTail(t *testing.T) {
 	add(t, p, " now\nnew\r\n{\"x\":1}\nhalf")
 	b.expect(t, "a new")
 	e := <-b.events
-	if e["n"] != int64(2) || e["path"] != p || e["json"].(map[string]any)["x"] != 1.0 {
+	if e["n"] != int64(2) || e["path"] != p || e["json"].(map[string]any)["x"] != int64(1) {
 		t.Errorf("%v", e)
 	}
 	add(t, p, " and half\nbad \xff\n")

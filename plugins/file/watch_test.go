@@ -28,7 +28,7 @@ func TestWatch(t *testing.T) {
 			e := <-b.events
 			info, err := os.Stat(c)
 			must(t, err)
-			if e["op"] != "created" || e["path"] != c || e["size"] != int64(7) || e["json"].(map[string]any)["x"] != 1.0 ||
+			if e["op"] != "created" || e["path"] != c || e["size"] != int64(7) || e["json"].(map[string]any)["x"] != int64(1) ||
 				e["modified"] != info.ModTime().Format(time.RFC3339Nano) {
 				t.Errorf("%v", e)
 			}
