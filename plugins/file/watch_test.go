@@ -46,6 +46,18 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestWatchBehindALink: nobody notifies of what is written elsewhere; a look does within two seconds.
+func TestWatchBehindALink(t *testing.T) {
+	dir, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "x")
+	put(t, elsewhere, "1")
+	if err := os.Symlink(elsewhere, filepath.Join(dir, "a")); err != nil {
+		t.Skip(err)
+	}
+	b, _ := start(t, dir, func(o *Options) { o.Mode, o.Read = "watch", 10 })
+	put(t, elsewhere, "22")
+	b.expect(t, "changed a 22")
+}
+
 func TestWatchSettles(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	b, _ := start(t, p, func(o *Options) { o.Mode, o.Read, o.Settle = "watch", 1000, 150*time.Millisecond })
