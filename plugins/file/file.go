@@ -9,7 +9,7 @@
 // What mode watch promises: one event for a file that was created, changed or removed, once it was quiet for settle.
 // What happened in between is one event, of what came out; what was there when the source started is none. It is not recursive.
 //
-// Both are told by the operating system and look for themselves too: tail every second, watch every 30 seconds.
+// Both are told by the operating system and look for themselves too: once a second where that is cheap.
 package file
 
 import (
