@@ -23,7 +23,7 @@ const (
 // openFiles is the bound that all listeners share.
 type openFiles struct {
 	log   *slog.Logger
-	limit uint64 // of the process; 0: there is none
+	limit uint64         // of the process; 0: there is none
 	max   atomic.Uintptr // numbers from here on are kept back
 	pause time.Duration
 
