@@ -116,7 +116,7 @@ func TestNothingKeepsTheRetainedValue(t *testing.T) {
 	if got := kept(); got != "21.5" {
 		t.Errorf("the retained value is %q", got)
 	}
-	w.is("a", StateRunning, func(s Status) bool { return s.Counters.Errors == 5 && strings.Contains(s.LastError, "is empty") })
+	w.is("a", StateDegraded, func(s Status) bool { return s.Counters.Errors == 5 && strings.Contains(s.LastError, "is empty") })
 	w.probes.post(t, "a", map[string]any{"json": map[string]any{"t": 22}})
 	if got := kept(); got != "22" {
 		t.Errorf("the next good value is %q", got)

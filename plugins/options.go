@@ -226,8 +226,10 @@ func (r *reader) text(n yamlnode.Node, f field, v reflect.Value) {
 	case f.need && s == "":
 		n.Fail("write "+f.doc, "the text is empty")
 		return
-	case f.secret:
+	case f.secret && strings.HasPrefix(s, secretPrefix):
 		r.secret(n, s)
+	case lostSecret(n, s):
+		return
 	case f.path && s != "" && !filepath.IsAbs(s):
 		s = filepath.Join(r.dir, s)
 	}
