@@ -18,7 +18,7 @@ type Paths struct {
 // ErrNoHome means that neither the home folder nor anything in its place is known.
 var ErrNoHome = errors.New("no home folder is known: set HOME, or give --data-dir and --config")
 
-// DefaultPaths finds the default places from the environment alone (getenv is os.Getenv, goos
+// DefaultPaths finds the default places; with ErrNoHome those that are known are there, and the others empty. It works from the environment alone (getenv is os.Getenv, goos
 // runtime.GOOS, home the result of os.UserHomeDir or ""); it looks at no file:
 //
 //   - data: $STATE_DIRECTORY (systemd), $XDG_STATE_HOME/postbus, ~/.local/state/postbus; on macOS
@@ -45,10 +45,14 @@ func DefaultPaths(getenv func(string) string, goos, home string) (Paths, error) 
 	}
 	data = or(data, under(home, ".local/state/postbus"))
 	conf = or(conf, under(home, ".config/postbus"))
-	if data == "" || conf == "" {
-		return Paths{}, ErrNoHome
+	p := Paths{DataDir: data}
+	if conf != "" {
+		p.ConfigFile, p.PluginsDir = path.Join(conf, "postbus.yaml"), path.Join(conf, "plugins.d")
 	}
-	return Paths{DataDir: data, ConfigFile: path.Join(conf, "postbus.yaml"), PluginsDir: path.Join(conf, "plugins.d")}, nil
+	if data == "" || conf == "" {
+		return p, ErrNoHome
+	}
+	return p, nil
 }
 
 // systemService reports whether this is a service of the machine rather than of a user. A

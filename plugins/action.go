@@ -163,6 +163,9 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 		if value.Constant() {
 			r.value(at, d, proto.Field(d.index), map[string]yamlnode.Node{}, d.key)
 		}
+		if !value.Constant() {
+			a.dynamic = append(a.dynamic, dynamicArg{d, value})
+		}
 		keys, values = append(keys, d.key), append(values, value)
 	}
 	a.args = expr.Map(keys, values)

@@ -283,11 +283,23 @@ func (f *fileReader) common(m yamlnode.Map, r *rule) {
 		set, _ := v.Map()
 		for i := range set.Len() {
 			name, item := set.Entry(i)
+			if fixedKey(item, name) {
+				continue
+			}
 			if value, ok := valueOf(item, f.scope); ok {
 				r.set = append(r.set, setting{name, value})
 			}
 		}
 	}
+}
+
+// fixedKey refuses a key with ${…}, which would be taken as it stands.
+func fixedKey(item yamlnode.Node, name string) bool {
+	if !strings.Contains(name, "${") {
+		return false
+	}
+	item.FailKey("a mapping whose names differ is an expression: \"${ {(event.name): event.value} }\"", "the key %q is fixed: expressions stand in values only", name)
+	return true
 }
 
 func (f *fileReader) condition(n yamlnode.Node) *expr.Program {

@@ -5,12 +5,13 @@ package plugins
 // Source: https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"hash/fnv"
+	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/config/yamlnode"
@@ -77,31 +78,46 @@ var binaryClasses = map[string]bool{"battery_charging": true, "carbon_monoxide":
 	"opening": true, "plug": true, "presence": true, "problem": true, "running": true, "safety": true, "smoke": true, "sound": true,
 	"tamper": true, "update": true, "vibration": true, "window": true}
 
-var notSlug = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+var (
+	plainTopic = regexp.MustCompile(`^[A-Za-z0-9-]+(/[A-Za-z0-9-]+)*$`)
+	notSlug    = regexp.MustCompile(`[^A-Za-z0-9-]+`)
+)
 
-// slug is a text of the characters that Home Assistant takes. Letters of other scripts go, so a sum keeps two such texts apart.
+// maxSlug is how many characters of a topic are kept in a name.
+const maxSlug = 100
+
+// slug is a text of the characters that Home Assistant takes, another one for each text: two rooms must not become one
+// entity. Levels of letters, digits and - are joined by _. Where anything else would be lost, _ itself too since a/b is a_b
+// already, a sum of the text follows after two _, which no other slug has.
 func slug(s string) string {
-	out := strings.Trim(notSlug.ReplaceAllString(s, "_"), "_")
-	if strings.IndexFunc(s, func(c rune) bool { return c >= utf8.RuneSelf }) >= 0 {
-		h := fnv.New32a()
-		h.Write([]byte(s))
-		out = strings.TrimLeft(fmt.Sprintf("%s_%08x", out, h.Sum32()), "_")
+	if plainTopic.MatchString(s) && len(s) <= maxSlug {
+		return strings.ReplaceAll(s, "/", "_")
 	}
-	return out
+	sum := sha256.Sum256([]byte(s))
+	out := notSlug.ReplaceAllString(s, "_")
+	return strings.Trim(out[:min(len(out), maxSlug)], "_") + "__" + hex.EncodeToString(sum[:8])
+}
+
+// title names what for people, a name for each.
+func title(what string) string {
+	if strings.ContainsAny(what, ` "`) {
+		return strconv.Quote(what) // "a b" is not a/b
+	}
+	return strings.ReplaceAll(what, "/", " ")
 }
 
 // discovery is the topic and the payload that announce an entity: one whose values are on topic, or for
 // an action, whose topic is empty, one that only takes commands. what names it.
 func (h *homeAssistant) discovery(id, host, what, topic string, reads []string) (string, []byte) {
 	object := slug(what)
-	unique := slug("postbus_" + host + "_" + id + "_" + what)
+	device := url.PathEscape(host) + "/" + id
 	name := h.Name
 	if name == "" {
-		name = strings.ReplaceAll(what, "/", " ")
+		name = title(what)
 	}
 	c := map[string]any{
-		"name": name, "unique_id": unique,
-		"device": map[string]any{"identifiers": []string{"postbus_" + host + "_" + id}, "name": id + " on " + host, "manufacturer": "postbus", "model": "plugin " + id},
+		"name": name, "unique_id": "postbus_" + slug(device+"/"+what),
+		"device": map[string]any{"identifiers": []string{"postbus_" + slug(device)}, "name": id + " on " + host, "manufacturer": "postbus", "model": "plugin " + id},
 		"origin": map[string]any{"name": "postbus"},
 	}
 	if command := h.command(reads); command != "" {

@@ -2,7 +2,9 @@ package plugins
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -33,23 +35,55 @@ func TestValueInHomeAssistant(t *testing.T) {
 	}
 }
 
-func TestEntitiesOfTopicsWithoutLatinLetters(t *testing.T) {
-	h := homeAssistant{Component: "sensor"}
-	seen := map[string]bool{}
-	for _, topic := range []string{"кухня/свет", "кухня/окно", "küche/t", "köche/t", "kitchen/t"} {
-		at, payload := h.discovery("id", "host", topic, topic, nil)
-		var got struct {
-			ID string `json:"unique_id"`
+// TestEveryTopicIsAnEntityOfItsOwn: no two topics, plugins or hosts share a name, an identifier or a discovery topic.
+func TestEveryTopicIsAnEntityOfItsOwn(t *testing.T) {
+	long := strings.Repeat("x/", 200)
+	topics := []string{"кухня/свет", "кухня/окно", "küche/t", "köche/t", "kitchen/t", "P.Klary", "P Klary", "P_Klary", "P/Klary", "a/b", "a_b", "a b", "a-b", "a/b/", "/a/b", "a//b", "a__b",
+		"a", "A", "_a", "a_", "%41", "😀", "客厅", "厨房", `"a b"`, "94:83:c4:bd:61:0c", "94/83/c4/bd/61/0c", long + "a", long + "b", "é", "e\u0301", "a\tb", slug("a_b"), slug("кухня"), "кухня", "id/x", "x"}
+	seen := map[string]string{}
+	once := func(what, of string) {
+		t.Helper()
+		if seen[what] != "" {
+			t.Errorf("%s is of %s and of %s", what, seen[what], of)
 		}
-		if err := json.Unmarshal(payload, &got); err != nil {
-			t.Fatal(err)
+		seen[what] = of
+	}
+	for _, plugin := range [][2]string{{"host", "id"}, {"host", "id_x"}, {"host", "x"}, {"host_id", "x"}, {"ho/st", "id"}, {"ho", "st-id"}} {
+		device := ""
+		for _, topic := range topics {
+			h := homeAssistant{Component: "sensor"}
+			at, data := h.discovery(plugin[1], plugin[0], topic, topic, nil)
+			var got struct {
+				ID     string `json:"unique_id"`
+				Name   string
+				State  string `json:"state_topic"`
+				Device struct{ Identifiers []string }
+			}
+			if err := json.Unmarshal(data, &got); err != nil {
+				t.Fatal(err)
+			}
+			if !regexp.MustCompile(`^homeassistant/sensor/postbus_[a-zA-Z0-9_-]+/[a-zA-Z0-9_-]{1,130}/config$`).MatchString(at) || got.State != topic {
+				t.Errorf("%s: %s, %s", topic, at, data)
+			}
+			of := fmt.Sprintf("%q of %s on %s", topic, plugin[1], plugin[0])
+			once(plugin[0]+" "+at, of) // each host has a bus of its own
+			once(got.ID, of)
+			once(plugin[0]+plugin[1]+" "+got.Name, of)
+			if device == "" {
+				device = got.Device.Identifiers[0]
+				once(device, of)
+			}
+			if r := (&rule{topic: &topicSpec{constant: topic}}); !h.owns(plugin[1], r, at) {
+				t.Errorf("%s is not removed with its file", at)
+			}
+			if again, _ := h.discovery(plugin[1], plugin[0], topic, topic, nil); again != at {
+				t.Errorf("%s is %s and then %s", topic, at, again)
+			}
 		}
-		if !regexp.MustCompile(`^homeassistant/sensor/postbus_id/[a-zA-Z0-9_-]+/config$`).MatchString(at) || seen[at] || seen[got.ID] {
-			t.Errorf("%s: %s, %s", topic, at, got.ID)
-		}
-		seen[at], seen[got.ID] = true, true
-		if r := (&rule{topic: &topicSpec{constant: topic}}); !h.owns("id", r, at) {
-			t.Errorf("%s is not removed with its file", at)
+	}
+	for topic, want := range map[string]string{"home/hall/temp": "home_hall_temp", "living-room": "living-room", "living_room/t": "living_room_t__" + slug("living_room/t")[len("living_room_t__"):]} {
+		if got := slug(topic); got != want {
+			t.Errorf("%s is %s, want %s", topic, got, want)
 		}
 	}
 }

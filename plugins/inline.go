@@ -13,6 +13,7 @@ import (
 
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // inlineTest is one test of a file.
@@ -276,21 +277,25 @@ func (e *expectation) compare(o *outcome, v *expr.Vars) string {
 
 // samePayload compares a value from a file with what is published: as JSON where it is a tree, else as
 // text.
-func samePayload(want any, payload []byte) bool {
+func samePayload(want any, body []byte) bool {
 	switch want.(type) {
 	case map[string]any, []any:
-		var got any
-		return json.Unmarshal(payload, &got) == nil && same(want, got)
+		got, ok := payload.JSON(body)
+		return ok && same(want, got)
 	}
-	return expr.Text(want) == string(payload)
+	return expr.Text(want) == string(body)
 }
 
 // same compares values as JSON has them: 1 and 1.0 are one number.
 func same(a, b any) bool {
 	x, err := json.Marshal(wrap(a))
 	y, err2 := json.Marshal(wrap(b))
-	var u, v any
-	return err == nil && err2 == nil && json.Unmarshal(x, &u) == nil && json.Unmarshal(y, &v) == nil && reflect.DeepEqual(u, v)
+	if err != nil || err2 != nil {
+		return false
+	}
+	u, ok := payload.JSON(x)
+	v, ok2 := payload.JSON(y)
+	return ok && ok2 && expr.Equal(u, v)
 }
 
 // Replay maps recorded events one after the other, as a running plugin would, and says what comes of

@@ -49,6 +49,8 @@ type mapper struct {
 	dirty  bool // memory changed since it was saved
 	lastE  error
 	lastAt time.Time
+	failed uint64 // events in a row that a rule failed for, up to the last one
+	lost   uint64 // and of which nothing came
 }
 
 func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Logger) *mapper {
@@ -186,6 +188,12 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault err
 	}
 	if len(list) == 0 && filtered {
 		m.count.filtered.Add(1)
+	}
+	if m.failed++; fault == nil {
+		m.failed = 0
+	}
+	if m.lost++; fault == nil || len(list) > 0 {
+		m.lost = 0
 	}
 	m.list = list
 	return list, fault

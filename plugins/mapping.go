@@ -91,7 +91,10 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 		if o.topic, err = r.topic.eval(v, &s.permissions); err != nil {
 			return failed(verdictRefused, fmt.Errorf("topic: %w", err))
 		}
-		if o.payload, err = r.payload(v); err != nil {
+		if o.payload, err = r.payload(v); err == nil && r.retain && len(o.payload) == 0 && !r.body.Constant() {
+			err = errEmptied
+		}
+		if err != nil {
 			return failed(verdictError, fmt.Errorf("payload: %w", err))
 		}
 	}
@@ -101,6 +104,9 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
 		}
 		o.args, _ = args.(map[string]any)
+		if err := r.action.present(o.args); err != nil {
+			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
+		}
 		if o.payload, err = encodeOrder(order{At: v.Now, Args: o.args}); err != nil {
 			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
 		}
@@ -134,6 +140,9 @@ func (r *rule) remember(v *expr.Vars) (map[string]any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
+		if err := written(s.value, x); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
 		if reflect.DeepEqual(x, v.State[s.name]) {
 			continue
 		}
@@ -141,7 +150,7 @@ func (r *rule) remember(v *expr.Vars) (map[string]any, error) {
 			next = make(map[string]any, len(v.State)+len(r.set))
 			maps.Copy(next, v.State)
 		}
-		if x == nil {
+		if x == nil { // written as null
 			delete(next, s.name)
 			continue
 		}
@@ -163,6 +172,9 @@ func (r *rule) payload(v *expr.Vars) ([]byte, error) {
 	if !r.tree {
 		x, err := r.body.Eval(v)
 		if err != nil {
+			return nil, err
+		}
+		if err := written(*r.body, x); err != nil {
 			return nil, err
 		}
 		switch b := x.(type) {

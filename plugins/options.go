@@ -9,16 +9,19 @@ package plugins
 
 import (
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"math"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // field is one key of a declared struct.
@@ -223,8 +226,10 @@ func (r *reader) text(n yamlnode.Node, f field, v reflect.Value) {
 	case f.need && s == "":
 		n.Fail("write "+f.doc, "the text is empty")
 		return
-	case f.secret:
+	case f.secret && strings.HasPrefix(s, secretPrefix):
 		r.secret(n, s)
+	case lostSecret(n, s):
+		return
 	case f.path && s != "" && !filepath.IsAbs(s):
 		s = filepath.Join(r.dir, s)
 	}
@@ -284,7 +289,10 @@ func (r *reader) mapping(n yamlnode.Node, f field, v reflect.Value, where map[st
 	v.Set(out)
 }
 
-// plain is a YAML value as Go has it: text, float64 or int64, bool, nil, []any, map[string]any.
+// wholeNumber is one as JSON has it.
+var wholeNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
+
+// plain is a YAML value as Go has it: text, float64, int64 or json.Number, bool, nil, []any, map[string]any.
 func plain(n yamlnode.Node) (any, bool) {
 	switch {
 	case n.Refused():
@@ -313,10 +321,16 @@ func plain(n yamlnode.Node) (any, bool) {
 	case "!!bool":
 		b, ok := n.Bool()
 		return b, ok
-	case "!!int":
-		i, ok := n.Int(math.MinInt64, math.MaxInt64)
-		return i, ok
-	case "!!float":
+	case "!!int", "!!float":
+		if digits := strings.TrimPrefix(strings.ReplaceAll(n.Raw().Value, "_", ""), "+"); wholeNumber.MatchString(digits) {
+			if v, beyond := payload.Number(digits).(json.Number); beyond {
+				return v, true
+			}
+		}
+		if n.Raw().Tag == "!!int" {
+			i, ok := n.Int(math.MinInt64, math.MaxInt64)
+			return i, ok
+		}
 		x, ok := n.Float(-math.MaxFloat64, math.MaxFloat64)
 		return x, ok
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // order is an action's event in its queue.
@@ -53,6 +54,7 @@ func wrap(v any) any {
 			l[i] = wrap(e)
 		}
 		return l
+	case json.Number:
 	case time.Duration, fmt.Stringer:
 		if _, ok := v.(time.Time); !ok {
 			return expr.Text(v)
@@ -194,24 +196,35 @@ func assign(v reflect.Value, f field, x any) error {
 }
 
 func assignNumber(v reflect.Value, f field, x any) error {
-	n, ok := plainNumber(x).(float64)
-	if i, whole := plainNumber(x).(int64); whole {
-		n, ok = float64(i), true
-	}
-	if !ok {
+	x = plainNumber(x)
+	var n float64
+	var whole int64
+	exact := true
+	switch i := x.(type) {
+	case int64:
+		n, whole = float64(i), i
+	case float64:
+		n, whole = i, int64(i)
+		exact = i == math.Trunc(i) && math.Abs(i) <= 1<<53
+	case json.Number: // beyond int64
+		n, _ = i.Float64()
+		exact = false
+	default:
 		return fmt.Errorf("want a number, got %s", kindOf(x))
 	}
 	if err := within(f, n); err != nil {
 		return err
 	}
-	if v.Kind() == reflect.Float64 {
+	switch {
+	case v.Kind() == reflect.Float64 && math.IsInf(n, 0):
+		return fmt.Errorf("%v is too large", x)
+	case v.Kind() == reflect.Float64:
 		v.SetFloat(n)
-		return nil
+	case !exact:
+		return fmt.Errorf("want a whole number, got %v", x)
+	default:
+		v.SetInt(whole)
 	}
-	if n != math.Trunc(n) || math.Abs(n) > 1<<53 {
-		return fmt.Errorf("want a whole number, got %v", n)
-	}
-	v.SetInt(int64(n))
 	return nil
 }
 
@@ -219,11 +232,7 @@ func assignNumber(v reflect.Value, f field, x any) error {
 func plainNumber(x any) any {
 	switch v := x.(type) {
 	case json.Number:
-		if i, err := v.Int64(); err == nil {
-			return i
-		}
-		n, _ := v.Float64()
-		return n
+		return payload.Number(string(v))
 	case map[string]any:
 		for k, e := range v {
 			v[k] = plainNumber(e)
@@ -238,7 +247,7 @@ func plainNumber(x any) any {
 
 func within(f field, n float64) error {
 	if low, high := f.bounds(); n < low || n > high {
-		return fmt.Errorf("want %s to %s, got %v", f.min, f.max, n)
+		return fmt.Errorf("want %s to %s, got %s", f.min, f.max, expr.Text(n))
 	}
 	return nil
 }

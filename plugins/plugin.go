@@ -16,6 +16,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // goal is what the folder says of a plugin.
@@ -471,9 +472,10 @@ func (p *plugin) loadMemory() map[string]any {
 	if err != nil || len(list) == 0 {
 		return nil
 	}
-	var m map[string]any
-	if err := json.Unmarshal(list[0].Payload, &m); err != nil {
-		p.log.Warn("the plugin's state is not readable; it begins anew", "err", err)
+	v, ok := payload.JSON(list[0].Payload)
+	m, is := v.(map[string]any)
+	if !ok || !is && v != nil {
+		p.log.Warn("the plugin's state is not readable; it starts empty")
 		return nil
 	}
 	return m
@@ -488,11 +490,11 @@ func (p *plugin) saveMemory() {
 	if !dirty {
 		return
 	}
-	payload, err := json.Marshal(wrap(memory))
+	data, err := json.Marshal(wrap(memory))
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_, err = p.s.bus.Publish(ctx, bus.Event{Topic: memoryTopic(p.id), Payload: payload, QoS: 1, Retain: true, Source: sourceName(p.id)})
+		_, err = p.s.bus.Publish(ctx, bus.Event{Topic: memoryTopic(p.id), Payload: data, QoS: 1, Retain: true, Source: sourceName(p.id)})
 	}
 	if err != nil {
 		p.log.Warn("the plugin's state is not saved yet", "err", err)

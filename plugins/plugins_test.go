@@ -144,7 +144,7 @@ func TestARuleThatFailsIsLogged(t *testing.T) {
 	for range 5 {
 		w.probes.post(t, "a", map[string]any{"json": map[string]any{}})
 	}
-	lines := func() int { return strings.Count(log.String(), `what is filled in is empty`) }
+	lines := func() int { return strings.Count(log.String(), `event.json.name is missing (nil)`) }
 	until(t, "it is logged", func() bool { return lines() > 0 })
 	w.probes.post(t, "a", map[string]any{"json": map[string]any{"name": "b"}})
 	if e := out.next(); e.Topic != "jobs/b" {
@@ -154,10 +154,33 @@ func TestARuleThatFailsIsLogged(t *testing.T) {
 		w.probes.post(t, "a", map[string]any{"json": map[string]any{}})
 	}
 	time.Sleep(1100 * time.Millisecond) // the next time that it looks
-	if n := lines(); n != 1 || w.is("a", StateRunning).Counters.Errors != 10 {
+	if n := lines(); n != 1 || w.is("a", StateDegraded).Counters.Errors != 10 {
 		t.Errorf("it is logged %d times: %s", n, log)
 	}
 	out.quiet()
+}
+
+// TestAPluginThatLosesEveryEventIsNotWell: it says so, also with its first event, and is well again with the first good one.
+func TestAPluginThatLosesEveryEventIsNotWell(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.write("a.yaml", "source: {probe: {name: a}}\npublish:\n  - {topic: x, payload: \"${event.json.v}\"}\n  - {when: event.value == 2, topic: y, payload: z}\n")
+	bad, good := map[string]any{"json": map[string]any{}}, map[string]any{"json": map[string]any{"v": 1}}
+	part := map[string]any{"json": map[string]any{}, "value": 2}
+	w.probes.post(t, "a", bad)
+	w.is("a", StateDegraded, func(s Status) bool { return strings.HasPrefix(s.Reason, "the last event was lost: publish[0]: payload: event.json.v is missing (nil)") })
+	w.probes.post(t, "a", good)
+	w.is("a", StateRunning, func(s Status) bool { return s.Reason == "" && s.Failing == 0 && s.LastError != "" })
+	w.probes.post(t, "a", bad)
+	w.probes.post(t, "a", bad)
+	w.is("a", StateRunning, func(s Status) bool { return s.Failing == 2 })
+	w.probes.post(t, "a", bad)
+	w.is("a", StateDegraded, func(s Status) bool { return strings.HasPrefix(s.Reason, "the last 3 events were lost: ") })
+	for range 4 { // something comes of it, though an entry fails
+		w.probes.post(t, "a", part)
+	}
+	w.is("a", StateRunning, func(s Status) bool { return s.Failing == 7 })
+	w.probes.post(t, "a", good)
+	w.is("a", StateRunning, func(s Status) bool { return s.Failing == 0 })
 }
 
 // TestWhoIsAnsweredIsToldThatNothingCameOfIt: "ok" would have a script delete its file.

@@ -175,6 +175,10 @@ type probeArgs struct {
 	On    bool           `key:"on" doc:"whether"`
 	Data  map[string]any `key:"data" doc:"anything"`
 	Body  []byte         `key:"body" doc:"bytes"`
+	Words []string       `key:"words" doc:"some words"`
+
+	Payload any  `key:"payload" doc:"what to publish"`
+	Retain  bool `key:"retain" doc:"keep it"`
 }
 
 type probeAction struct{ all *probes }

@@ -17,6 +17,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 const (
@@ -31,6 +34,20 @@ func checkSecretName(name string) error {
 		return fmt.Errorf("%q is no name of a secret: letters, digits, . _ -", name)
 	}
 	return nil
+}
+
+var secretWithin = regexp.MustCompile(`(?:^|[^A-Za-z0-9_])secret:[A-Za-z0-9]`)
+
+// lostSecret refuses a text in which secret:name would be sent as it stands: within a text, or where no secret is looked up.
+func lostSecret(n yamlnode.Node, s string) bool {
+	at := secretWithin.FindStringIndex(s)
+	if at == nil {
+		return false
+	}
+	i := strings.Index(s[at[0]:], secretPrefix) + at[0]
+	n.FailWithin(i, "secret:name has to be the whole value of an option that may be a secret; put what stands before it, such as Bearer, into the secret's file",
+		"%q would be sent as it stands", clip(s[i:], 40))
+	return true
 }
 
 // readSecret looks in each folder, the first that has it wins.
@@ -64,7 +81,7 @@ func readSecret(dirs []string, name string) (string, error) {
 		case len(data) > maxSecret:
 			return "", fmt.Errorf("secret %s: %s is larger than 64KiB", name, file)
 		}
-		return strings.TrimRight(string(data), "\r\n"), nil
+		return strings.TrimRight(payload.Text(data), "\r\n"), nil
 	}
 	where := "no folder for secrets is set"
 	if len(dirs) > 0 {

@@ -78,7 +78,8 @@ type actionSpec struct {
 	kind    *Kind
 	options any
 	args    expr.Value
-	hash    string // of kind, options, retry
+	dynamic []dynamicArg // of args: those that an event decides
+	hash    string       // of kind, options, retry
 	claims  []string
 	expires time.Duration
 	retry   retrySpec

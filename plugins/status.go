@@ -42,12 +42,14 @@ type Status struct {
 	Counters   Counters     `json:"counters"`
 	LastError  string       `json:"last_error,omitempty"`
 	LastAt     *time.Time   `json:"last_error_at,omitempty"`
+	Failing    uint64       `json:"failing,omitempty"` // events in a row that a rule failed for, up to the last one
 	Sources    []PartStatus `json:"sources,omitempty"`
 	Actions    []PartStatus `json:"actions,omitempty"`
 	Topics     []string     `json:"topics,omitempty"` // as in the file
 	Approve    []string     `json:"approve,omitempty"`
 
-	pending *Spec // a version that waits for consent
+	pending *Spec  // a version that waits for consent
+	lost    uint64 // of Failing: nothing came of them
 }
 
 // FileError is a mistake of the file on disk. Text is what `postbus plugin check` prints.
@@ -88,6 +90,9 @@ type RuleStatus struct {
 	At                   time.Time
 }
 
+// failedEvents is how many events in a row have to fail before a plugin that had good ones is called degraded.
+const failedEvents = 3
+
 func stateTopic(id string) string { return "$bus/plugins/" + id + "/state" }
 func traceTopic(id string) string { return "$bus/plugins/" + id + "/trace" }
 
@@ -119,6 +124,7 @@ func (p *plugin) status() Status {
 		at := p.mapper.lastAt
 		st.LastError, st.LastAt = p.mapper.lastE.Error(), &at
 	}
+	st.Failing, st.lost = p.mapper.failed, p.mapper.lost
 	p.mapper.mu.Unlock()
 	st.State, st.Reason = p.judge(&st, g, running, phase, startErr)
 	st.LastError, st.Reason = p.redact(st.LastError), p.redact(st.Reason)
@@ -201,6 +207,12 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 	}
 	if e := p.mapper.flow.disk.Load(); e != nil {
 		return StateDegraded, fmt.Sprintf("the bus takes no events: %v", *e)
+	}
+	if n := st.lost; bad == 0 && n > 0 && (n >= failedEvents || n >= st.Counters.In) {
+		bad, why = 1, fmt.Sprintf("the last event was lost: %s", st.LastError)
+		if n > 1 {
+			why = fmt.Sprintf("the last %d events were lost: %s", n, st.LastError)
+		}
 	}
 	switch {
 	case waiting > 0 && waiting == len(st.Sources):

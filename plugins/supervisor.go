@@ -20,6 +20,9 @@ import (
 	"github.com/postbus/postbus/config/dirwatch"
 )
 
+// approvalsLook is how long an approval takes to be seen, at most.
+const approvalsLook = 500 * time.Millisecond
+
 // Options of a supervisor. The zero value works.
 type Options struct {
 	Logger     *slog.Logger
@@ -87,9 +90,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	})
 	approvals := make(chan string, 1)
 	if s.o.Approvals != "" {
-		base := filepath.Base(s.o.Approvals)
 		watching.Go(func() {
-			dirwatch.Watch(ctx, filepath.Dir(s.o.Approvals), dirwatch.Options{Logger: s.o.Logger, Quiet: 50 * time.Millisecond, Relevant: func(name string) bool { return name == base }},
+			// The journal is written in the same folder: a notification of each write would wake this all the time.
+			dirwatch.Watch(ctx, filepath.Dir(s.o.Approvals), dirwatch.Options{Logger: s.o.Logger, Quiet: 50 * time.Millisecond, File: filepath.Base(s.o.Approvals), Silent: true, Look: approvalsLook},
 				func(why string) {
 					select {
 					case approvals <- "approvals":

@@ -137,6 +137,10 @@ func valueOf(n yamlnode.Node, scope expr.Scope) (expr.Value, bool) {
 		var values []expr.Value
 		for i := range m.Len() {
 			name, item := m.Entry(i)
+			if fixedKey(item, name) {
+				ok = false
+				continue
+			}
 			v, good := valueOf(item, scope)
 			keys, values, ok = append(keys, name), append(values, v), ok && good
 		}
@@ -149,6 +153,8 @@ func valueOf(n yamlnode.Node, scope expr.Scope) (expr.Value, bool) {
 			values, ok = append(values, v), ok && good
 		}
 		return expr.List(values), ok
+	case n.IsScalar() && n.Raw().Tag == "!!str" && lostSecret(n, n.Raw().Value):
+		return expr.Value{}, false
 	case n.IsScalar() && n.Raw().Tag == "!!str" && strings.Contains(n.Raw().Value, "${"):
 		t, ok := template(n, n.Raw().Value, scope)
 		if !ok {

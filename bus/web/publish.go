@@ -9,7 +9,8 @@ import (
 	"github.com/postbus/postbus/bus"
 )
 
-// event is what a client sends. Payload and PayloadBase64 exclude each other; neither: empty.
+// event is what a client sends. Payload and PayloadBase64 exclude each other; neither: empty, which with Retain has to be
+// written as "", since it deletes the retained value.
 type event struct {
 	Topic         string  `json:"topic"`
 	Payload       *string `json:"payload"`
@@ -71,6 +72,9 @@ func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) (e bus.Event,
 		return e, false
 	case in.Payload != nil && in.PayloadBase64 != nil:
 		fail(w, http.StatusBadRequest, form, "payload and payload_base64 exclude each other")
+		return e, false
+	case in.Retain && in.Payload == nil && in.PayloadBase64 == nil:
+		fail(w, http.StatusBadRequest, `"payload": "" deletes it`, "a retained event without a payload would delete the value that is kept")
 		return e, false
 	case in.QoS != nil && *in.QoS > 2:
 		fail(w, http.StatusBadRequest, form, "qos is 0, 1 or 2, not %d", *in.QoS)

@@ -17,7 +17,7 @@ import (
 
 // lookAgain is how often, at most, a handshake looks whether the files are others. They are not watched: they may be links
 // of links to anywhere, as certbot's and Kubernetes' are.
-const lookAgain = 10 * time.Second
+const lookAgain = time.Second
 
 // keyPair is the certificate and its key.
 type keyPair struct {

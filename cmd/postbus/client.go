@@ -41,81 +41,114 @@ type remote struct {
 	caFile, cert, key string
 	password          string
 	hasPassword       bool
+	config            string // file of the bus of this machine that is meant
 	own               string // the certificate of this machine's bus, when that is the one to reach
 }
 
 // remoteFlags adds those that every client command has.
 func (r *remote) remoteFlags(cmd *cobra.Command, what string) {
 	f := cmd.Flags()
-	f.StringVar(&r.url, "url", "", what+" (default: POSTBUS_URL, else the bus of this machine)")
+	f.StringVar(&r.url, "url", "", what+" (default: --config, POSTBUS_URL, else the bus of this machine)")
+	f.StringVar(&r.config, "config", "", "config `FILE` of the bus on this machine that is meant")
 	f.StringVar(&r.user, "user", "", "user `NAME`; the password is read from POSTBUS_PASSWORD")
 	f.StringVar(&r.caFile, "cafile", "", "PEM `FILE` of the authority that signed the bus's certificate")
 	f.StringVar(&r.cert, "cert", "", "PEM `FILE` of a client certificate")
 	f.StringVar(&r.key, "key", "", "PEM `FILE` of its key")
 }
 
-// complete fills in what was not given. local picks the address out of this machine's config, other
-// makes one of the wanted kind out of a URL of the other kind.
-func (m *Main) complete(r *remote, local func(*config.Config) string, schemes map[string]bool, port string) (*url.URL, error) {
+// complete fills in what was not given. local picks the address out of this machine's config; adopt makes one of the kind
+// that is wanted out of another of the same bus, and is nil where there is none.
+func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func(*url.URL) *url.URL, want string) (*url.URL, error) {
 	if r.user == "" {
 		r.user = m.getenv("POSTBUS_USER")
 	}
 	if r.user != "" {
 		r.password, r.hasPassword = m.getenv("POSTBUS_PASSWORD"), true
 	}
-	given := r.url
-	if given == "" {
-		given = m.getenv("POSTBUS_URL")
+	given, from := r.url, "--url"
+	if given == "" && r.config == "" {
+		given, from = m.getenv("POSTBUS_URL"), "POSTBUS_URL"
 	}
 	if given == "" {
-		c := m.localConfig()
+		c, err := m.localConfig(r.config)
+		if err != nil {
+			return nil, err
+		}
 		given, r.own = local(c), c.Listen.TLS.Cert
 	}
 	u, err := url.Parse(given)
 	if err != nil || u.Scheme == "" || u.Host == "" && u.Scheme != "unix" {
-		return nil, withHint(usagef("%q is not a URL", given), "write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH; http://HOST:PORT for sessions")
+		return nil, withHint(usagef("%q is not a URL", given), "write tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http://HOST:PORT")
 	}
 	if u.User != nil {
 		return nil, withHint(usagef("the URL holds a user or a password"), "others on this machine can see it: use --user and POSTBUS_PASSWORD")
 	}
 	if !schemes[u.Scheme] {
-		// One POSTBUS_URL serves both kinds of commands where the ports are the usual ones.
-		if r.url == "" && u.Scheme == "unix" { // a socket is on this machine, and so is its HTTP address
-			return url.Parse(local(m.localConfig()))
-		}
-		if r.url != "" || u.Host == "" {
-			return nil, withHint(usagef("--url %s: not for this command", given), "pub and sub want tcp://, tls:// or unix://, sessions wants http:// or https://")
-		}
-		u = counterpart(u, port)
+		return nil, withHint(usagef("%s %s: %q is no scheme of a bus", from, given, u.Scheme), "write tcp://, tls://, unix://, ws://, wss://, http:// or https://")
 	}
-	if !secure(u) && r.caFile+r.cert+r.key != "" {
-		return nil, withHint(usagef("--cafile, --cert and --key are for TLS, and %s would be in the clear", u), "write tls://HOST:PORT; https://HOST:PORT for sessions")
+	wanted := adopt(u)
+	if wanted == nil { // where else the same bus is, only the config of this machine can say
+		c, err := m.localConfig(r.config)
+		if err != nil {
+			return nil, err
+		}
+		if !listensOn(c, u) {
+			return nil, withHint(usagef("%s %s: this command asks the bus over HTTP, and where that is such an address doesn't say", from, given), "%s", want)
+		}
+		if wanted, err = url.Parse(local(c)); err != nil {
+			return nil, err
+		}
+		r.own = c.Listen.TLS.Cert
 	}
-	return u, nil
+	if !secure(wanted) && r.caFile+r.cert+r.key != "" {
+		return nil, withHint(usagef("--cafile, --cert and --key are for TLS, and %s would be in the clear", wanted), "write tls://HOST:PORT or https://HOST:PORT")
+	}
+	return wanted, nil
+}
+
+// schemes are those of a bus; every command takes all of them.
+var schemes = map[string]bool{"tcp": true, "mqtt": true, "tls": true, "mqtts": true, "ssl": true, "unix": true, "ws": true, "wss": true, "http": true, "https": true}
+
+// listensOn reports whether the bus of config c is at the MQTT address u.
+func listensOn(c *config.Config, u *url.URL) bool {
+	for _, l := range c.Listen.MQTT {
+		switch {
+		case l.Network == "unix":
+			if u.Scheme == "unix" && u.Path == l.Address {
+				return true
+			}
+		case u.Scheme == "unix" || secure(u) != l.TLS:
+		case u.Host == reachable(l.Address) || u.Host == l.Address || l.Local() && loopback(u) == loopback(&url.URL{Host: reachable(l.Address)}) && loopback(u) != "":
+			return true
+		}
+	}
+	return false
+}
+
+// loopback is the port of an address of this machine; empty for others.
+func loopback(u *url.URL) string {
+	ip := net.ParseIP(u.Hostname())
+	if u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+		return u.Port()
+	}
+	return ""
 }
 
 // secure reports whether a URL is one of TLS.
 func secure(u *url.URL) bool {
-	return u.Scheme == "https" || u.Scheme == "tls" || u.Scheme == "mqtts" || u.Scheme == "ssl"
+	return u.Scheme == "https" || u.Scheme == "wss" || u.Scheme == "tls" || u.Scheme == "mqtts" || u.Scheme == "ssl"
 }
 
-// counterpart is the other kind of address of the bus that u is one of, at its usual port. What is encrypted stays so.
-func counterpart(u *url.URL, port string) *url.URL {
-	scheme := map[string]string{"1883": "tcp", "8080": "http"}[port]
-	if secure(u) {
-		scheme = map[string]string{"1883": "tls", "8080": "https"}[port]
-		port = map[string]string{"1883": "8883", "8080": "8443"}[port]
+// localConfig is the config of the bus of this machine, as far as it can be known; one that was named has to be good.
+func (m *Main) localConfig(file string) (*config.Config, error) {
+	l, err := m.load(&settings{file: file})
+	switch {
+	case err == nil:
+		return l.Config, nil
+	case file != "":
+		return nil, err
 	}
-	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(u.Hostname(), port)}
-}
-
-// localConfig is the config of the bus of this machine, as far as it can be known.
-func (m *Main) localConfig() *config.Config {
-	l, err := m.load(&settings{})
-	if err != nil {
-		return config.Default()
-	}
-	return l.Config
+	return config.Default(), nil
 }
 
 // reachable is an address to connect to for one to listen on.
@@ -130,16 +163,15 @@ func reachable(address string) string {
 	return net.JoinHostPort(host, port)
 }
 
-var mqttSchemes = map[string]bool{"tcp": true, "mqtt": true, "tls": true, "mqtts": true, "ssl": true, "unix": true}
-
 func (m *Main) mqttURL(r *remote) (*url.URL, error) {
+	same := func(u *url.URL) *url.URL { return u }
 	return m.complete(r, func(c *config.Config) string {
 		l := c.Listen.MQTT[0]
 		if l.Network != "unix" {
 			l.Address = reachable(l.Address)
 		}
 		return l.String()
-	}, mqttSchemes, "1883")
+	}, same, "")
 }
 
 // tlsConfig is nil without TLS files: the system's authorities count.
@@ -188,6 +220,13 @@ func (r *remote) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	c, err := r.tlsConfig()
 	if err != nil {
 		return nil, err
+	}
+	if scheme := webSocketURL(u).Scheme; scheme != "" {
+		conn, err := dialWebSocket(ctx, u, c)
+		if err != nil {
+			return nil, err
+		}
+		return packets.NewThreadSafeConn(conn), nil
 	}
 	conn, err := (&tls.Dialer{NetDialer: &d, Config: c}).DialContext(ctx, "tcp", withPort("8883"))
 	if err != nil {

@@ -1,25 +1,66 @@
 package main
 
 import (
+	"io"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
-// TestOneURLForBoth: a password that was to cross the network encrypted doesn't cross it in the clear.
-func TestOneURLForBoth(t *testing.T) {
-	for _, c := range []struct{ given, port, want string }{
-		{"http://pi:8080", "1883", "tcp://pi:1883"},
-		{"https://pi:8443", "1883", "tls://pi:8883"},
-		{"tcp://[::1]:1883", "8080", "http://[::1]:8080"},
-		{"tls://pi", "8080", "https://pi:8443"},
-		{"mqtts://pi:8883", "8080", "https://pi:8443"},
+// TestAURLIsNeverAnotherBus: each command reaches the bus that a URL names, or says why it can't.
+func TestAURLIsNeverAnotherBus(t *testing.T) {
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "c.yaml")
+	if err := os.WriteFile(conf, []byte("listen: {mqtt: [\"tcp://127.0.0.1:2883\", \"unix:///run/x.sock\"], http: \"127.0.0.1:9080\"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		url, env, config string
+		mqtt, http       string // or part of the error
+	}{
+		{"http://pi:8081", "", "", "http://pi:8081", "http://pi:8081"},
+		{"https://pi/bus", "", "", "https://pi/bus", "https://pi/bus"},
+		{"ws://pi:8081/mqtt", "", "", "ws://pi:8081/mqtt", "http://pi:8081"},
+		{"wss://pi/bus/mqtt", "", "", "wss://pi/bus/mqtt", "https://pi/bus"},
+		{"tcp://pi:1883", "", "", "tcp://pi:1883", "error: --url tcp://pi:1883: this command asks the bus over HTTP"},
+		{"", "tcp://pi:1883", "", "tcp://pi:1883", "error: POSTBUS_URL tcp://pi:1883: this command asks the bus over HTTP"},
+		{"", "tls://pi:8883", "", "tls://pi:8883", "error: POSTBUS_URL tls://pi:8883: this command asks"},
+		{"", "http://pi:8081", "", "http://pi:8081", "http://pi:8081"},
+		{"", "unix:///nowhere.sock", "", "unix:///nowhere.sock", "error: POSTBUS_URL unix:///nowhere.sock: this command asks"},
+		{"", "", conf, "tcp://127.0.0.1:2883", "http://127.0.0.1:9080"},
+		{"", "tcp://pi:1883", conf, "tcp://127.0.0.1:2883", "http://127.0.0.1:9080"},
+		{"http://pi:8081", "tcp://pi:1883", conf, "http://pi:8081", "http://pi:8081"},
+		{"tcp://localhost:2883", "", conf, "tcp://localhost:2883", "http://127.0.0.1:9080"},
+		{"unix:///run/x.sock", "", conf, "unix:///run/x.sock", "http://127.0.0.1:9080"},
+		{"tcp://localhost:2884", "", conf, "tcp://localhost:2884", "error: --url tcp://localhost:2884"},
+		{"tls://127.0.0.1:2883", "", conf, "tls://127.0.0.1:2883", "error: --url tls://127.0.0.1:2883"},
+		{"ftp://pi", "", "", `error: --url ftp://pi: "ftp" is no scheme of a bus`, `error: --url ftp://pi: "ftp" is no scheme of a bus`},
+		{"", "", filepath.Join(dir, "none.yaml"), "error: read config: ", "error: read config: "},
 	} {
-		u, err := url.Parse(c.given)
+		for what, get := range map[string]func(*Main, *remote) (*url.URL, error){"mqtt": (*Main).mqttURL, "http": (*Main).httpURL} {
+			want := map[string]string{"mqtt": c.mqtt, "http": c.http}[what]
+			m := &Main{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard, Env: []string{"HOME=" + dir, "POSTBUS_URL=" + c.env}}
+			u, err := get(m, &remote{url: c.url, config: c.config})
+			got := ""
+			if err != nil {
+				got = "error: " + err.Error()
+			} else {
+				got = u.String()
+			}
+			if got != want && !(strings.HasPrefix(want, "error: ") && strings.HasPrefix(got, want)) {
+				t.Errorf("--url %q, POSTBUS_URL %q, --config %q, %s: %s; want %s", c.url, c.env, filepath.Base(c.config), what, got, want)
+			}
+		}
+	}
+	for given, want := range map[string]string{"http://pi": "ws://pi/mqtt", "https://pi/bus/": "wss://pi/bus/mqtt", "http://pi/mqtt": "ws://pi/mqtt", "ws://pi": "ws://pi/mqtt", "ws://pi/x": "ws://pi/x"} {
+		u, err := url.Parse(given)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := counterpart(u, c.port).String(); got != c.want {
-			t.Errorf("%s: %s, want %s", c.given, got, c.want)
+		if got := webSocketURL(u).String(); got != want {
+			t.Errorf("%s: %s, want %s", given, got, want)
 		}
 	}
 }

@@ -22,15 +22,20 @@ type bound struct {
 }
 
 // bind opens one MQTT listener. keys is needed by tls:// only.
-func bind(l config.Listener, keys *keyPair) (*bound, error) {
+func bind(l config.Listener, keys *keyPair, files *openFiles) (*bound, error) {
 	if l.Network == "unix" {
-		return bindUnix(l)
+		b, err := bindUnix(l)
+		if err == nil {
+			b.socket = files.guard(b.socket)
+		}
+		return b, err
 	}
 	raw, err := net.Listen(l.Network, l.Address)
 	if err != nil {
 		return nil, listenError("MQTT listener "+l.String(), "--mqtt "+config.Listener{Network: "tcp", Address: other(l.Address)}.String(), l.Address, err)
 	}
 	l.Address = realAddress(l.Address, raw.Addr())
+	raw = files.guard(raw)
 	if l.TLS {
 		return &bound{tls.NewListener(raw, keys.mqtt()), l}, nil
 	}
@@ -64,7 +69,7 @@ func bindUnix(l config.Listener) (*bound, error) {
 }
 
 // bindHTTP opens the HTTP listener. keys is needed by https:// only. The address is the one that it has, for net.Dial.
-func bindHTTP(c config.Listen, keys *keyPair) (l net.Listener, address string, err error) {
+func bindHTTP(c config.Listen, keys *keyPair, files *openFiles) (l net.Listener, address string, err error) {
 	raw, err := net.Listen("tcp", c.HTTP)
 	if err != nil {
 		free := c
@@ -76,6 +81,7 @@ func bindHTTP(c config.Listen, keys *keyPair) (l net.Listener, address string, e
 		return nil, "", listenError("HTTP listener "+c.HTTP, "--http "+flag, c.HTTP, err)
 	}
 	address = realAddress(c.HTTP, raw.Addr())
+	raw = files.guard(raw)
 	if c.HTTPS {
 		return tls.NewListener(raw, keys.http()), address, nil
 	}

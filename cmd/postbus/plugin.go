@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 func (m *Main) pluginCommand() *cobra.Command {
@@ -232,9 +232,10 @@ func (m *Main) replay(l *loaded, args []string, file string) error {
 		if strings.TrimSpace(scan.Text()) == "" {
 			continue
 		}
-		var e map[string]any
-		if err := json.Unmarshal(scan.Bytes(), &e); err != nil {
-			return withHint(fmt.Errorf("%s:%d: not a JSON object: %w", file, n, err), `an event a line, as {"value": 1}; or a line of postbus plugin trace --json`)
+		v, _ := payload.JSON(scan.Bytes())
+		e, ok := v.(map[string]any)
+		if !ok {
+			return withHint(fmt.Errorf("%s:%d: not a JSON object", file, n), `an event a line, as {"value": 1}; or a line of postbus plugin trace --json`)
 		}
 		if inner, ok := e["event"].(map[string]any); ok && e["verdicts"] != nil {
 			e = inner

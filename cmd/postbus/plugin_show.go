@@ -44,7 +44,7 @@ func (m *Main) pluginListCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT or https://HOST:PORT")
+	r.remoteFlags(cmd, "the bus: http://HOST:PORT or https://HOST:PORT")
 	return cmd
 }
 
@@ -79,7 +79,7 @@ func why(p *plugins.Status) string {
 	switch {
 	case p.Reason != "":
 		return p.Reason
-	case p.LastError != "" && p.LastAt != nil && time.Since(*p.LastAt) < 10*time.Minute:
+	case p.Failing > 0:
 		return p.LastError
 	}
 	return ""
@@ -113,7 +113,7 @@ func (m *Main) pluginTraceCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "one JSON object a line; postbus plugin test --events takes them")
 	cmd.Flags().IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events (default: go on)")
-	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
+	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http(s)://HOST:PORT")
 	return cmd
 }
 
@@ -221,7 +221,7 @@ func (m *Main) pluginExplainCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT or https://HOST:PORT")
+	r.remoteFlags(cmd, "the bus: http://HOST:PORT or https://HOST:PORT")
 	return cmd
 }
 

@@ -60,7 +60,7 @@ func (m *Main) pubCommand() *cobra.Command {
 	fl.Uint8VarP(&f.qos, "qos", "q", 1, "0, 1 or 2")
 	fl.BoolVarP(&f.retain, "retain", "r", false, "keep it as the topic's last value; an empty payload clears that")
 	fl.StringArrayVar(&f.properties, "property", nil, "user property `NAME=VALUE` that travels with the event; may be repeated")
-	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
+	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http(s)://HOST:PORT")
 	return cmd
 }
 

@@ -90,6 +90,7 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	if err != nil {
 		return err
 	}
+	defer outlive()()
 	// From here on a signal means: stop in order.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -36,6 +36,7 @@ type server struct {
 	broker *broker.Broker
 	web    *web.Server
 	keys   *keyPair
+	files  *openFiles
 
 	mqtt         []config.Listener // with real ports
 	http         string            // URL, "" for none
@@ -51,7 +52,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	c := l.Config
 	kept := keepWarnings(log.Handler())
 	log = slog.New(kept)
-	s = &server{log: log, warnings: kept.kept}
+	s = &server{log: log, warnings: kept.kept, files: newOpenFiles(openFileLimit(), log)}
 	defer func() {
 		if err != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
@@ -124,7 +125,7 @@ func (s *server) openBus(ctx context.Context, c *config.Config) error {
 func (s *server) bindAll(c *config.Config) ([]*bound, error) {
 	var list []*bound
 	for _, l := range c.Listen.MQTT {
-		b, err := bind(l, s.keys)
+		b, err := bind(l, s.keys, s.files)
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +140,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 	if c.Listen.HTTP == "" {
 		return nil, nil
 	}
-	l, address, err := bindHTTP(c.Listen, s.keys)
+	l, address, err := bindHTTP(c.Listen, s.keys, s.files)
 	if err != nil {
 		return nil, err
 	}

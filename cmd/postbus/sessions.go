@@ -43,7 +43,7 @@ func (m *Main) sessionsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	r.remoteFlags(cmd, "the bus's HTTP address: http://HOST:PORT or https://HOST:PORT")
+	r.remoteFlags(cmd, "the bus: http://HOST:PORT or https://HOST:PORT")
 	var dr remote
 	drop := &cobra.Command{
 		Use:   "drop NAME",
@@ -57,12 +57,10 @@ func (m *Main) sessionsCommand() *cobra.Command {
 			return err
 		},
 	}
-	dr.remoteFlags(drop, "the bus's HTTP address: http://HOST:PORT or https://HOST:PORT")
+	dr.remoteFlags(drop, "the bus: http://HOST:PORT or https://HOST:PORT")
 	cmd.AddCommand(drop)
 	return cmd
 }
-
-var httpSchemes = map[string]bool{"http": true, "https": true}
 
 func (m *Main) httpURL(r *remote) (*url.URL, error) {
 	off := false
@@ -73,7 +71,15 @@ func (m *Main) httpURL(r *remote) (*url.URL, error) {
 			l.HTTP = reachable(l.HTTP)
 		}
 		return l.HTTPURL()
-	}, httpSchemes, "8080")
+	}, func(u *url.URL) *url.URL {
+		switch u.Scheme {
+		case "http", "https":
+			return u
+		case "ws", "wss":
+			return httpOf(u)
+		}
+		return nil
+	}, "http://HOST:PORT reaches it, and serves every command")
 	if off {
 		return nil, withHint(errors.New("the config of this machine says listen.http: off"), "point elsewhere: --url http://HOST:8080")
 	}

@@ -77,7 +77,7 @@ acknowledged after it was printed. A lost connection is made anew, and nothing i
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the topic before the payload")
 	fl.BoolVarP(&f.bare, "no-newline", "N", false, "print the payload's bytes and nothing behind them")
 	fl.IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events (default: go on)")
-	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH")
+	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http(s)://HOST:PORT")
 	return cmd
 }
 

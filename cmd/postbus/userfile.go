@@ -35,7 +35,7 @@ func (m *Main) configFile(s *settings) (string, error) {
 	}
 	if file == "" {
 		p, err := config.DefaultPaths(m.getenv, runtime.GOOS, m.home())
-		if err != nil {
+		if p.ConfigFile == "" {
 			return "", err
 		}
 		file = p.ConfigFile

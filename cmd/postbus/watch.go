@@ -31,8 +31,7 @@ func watch(file string, saved func(why string), log *slog.Logger) *watcher {
 		return w
 	}
 	w.changed()
-	base := filepath.Base(file)
-	o := dirwatch.Options{Logger: log, Rescan: -1, Relevant: func(name string) bool { return name == base }}
+	o := dirwatch.Options{Logger: log, Rescan: -1, File: filepath.Base(file)}
 	w.tasks.Go(func() {
 		dirwatch.Watch(ctx, filepath.Dir(file), o, func(string) {
 			if w.changed() {

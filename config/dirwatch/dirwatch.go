@@ -1,10 +1,13 @@
 // Package dirwatch tells when the files of a folder may have changed.
 //
 // What it promises: after a change of a relevant name, and once nothing happened for Quiet, it says so,
-// at the latest MaxWait after the first change. It watches the folder and its parent, not the files, so
-// that every way of saving is seen: writing in place, writing and renaming, a symbolic link that is
-// swapped (as Kubernetes does with ..data), a folder that is replaced, vanishes or comes into being. It
-// also says so every Rescan and when the system lost notifications; whoever listens compares contents.
+// at the latest MaxWait after the first change. The system notifies of what happens in the folder and its
+// parent, so that every way of saving there is seen: writing in place, writing and renaming, a symbolic
+// link that is swapped (as Kubernetes does with ..data), a folder that is replaced, vanishes or comes into
+// being. What changes without a notification is seen by looking at the files' size, times and identity
+// once a second: behind a symbolic link, by another hard link, behind a parent folder that is swapped or
+// mounted over, on a network share. It also says so every Rescan and when the system lost notifications;
+// whoever listens compares contents.
 package dirwatch
 
 import (
@@ -23,15 +26,23 @@ const (
 	Quiet   = 250 * time.Millisecond
 	MaxWait = 2 * time.Second
 	Rescan  = 30 * time.Second
-	poll    = 2 * time.Second // in place of Rescan where the system does not notify
+	Look    = time.Second
+)
+
+const (
+	share   = 100             // a look may take this part of the time until the next one
+	settled = 2 * time.Second // a file that changed later may change again without another time or size
 )
 
 // Options of a watch. The zero value works.
 type Options struct {
 	Logger   *slog.Logger
 	Quiet    time.Duration
-	Rescan   time.Duration          // negative: only on notifications
+	Rescan   time.Duration          // negative: never without a sign of a change
+	Look     time.Duration          // between two looks at the files
 	Relevant func(name string) bool // of a file in the folder; nil: all. Names that begin with ".." always are
+	File     string                 // in place of Relevant: only the file of this name
+	Silent   bool                   // ask the system for no notifications: looking is enough
 }
 
 // Watch calls changed until ctx ends: once it watches, and whenever files may have changed. changed is
@@ -47,6 +58,12 @@ func Watch(ctx context.Context, dir string, o Options, changed func(why string))
 	if w.o.Rescan == 0 {
 		w.o.Rescan = Rescan
 	}
+	if w.o.Look <= 0 {
+		w.o.Look = Look
+	}
+	if w.o.File != "" {
+		w.o.Relevant = func(name string) bool { return name == w.o.File }
+	}
 	w.run(ctx, changed)
 }
 
@@ -55,16 +72,15 @@ type watch struct {
 	o      Options
 	fs     *fsnotify.Watcher // nil: the system does not notify
 	inside os.FileInfo       // of the folder that is watched; nil: it is not there
+	seen   state
 }
 
 func (w *watch) run(ctx context.Context, changed func(why string)) {
-	fs, err := fsnotify.NewWatcher()
-	if err != nil {
-		w.o.Logger.Warn("folders cannot be watched: looking every two seconds", "err", err)
-	}
 	var events chan fsnotify.Event
 	var errs chan error
-	if err == nil {
+	if fs, err := w.notifier(); err != nil {
+		w.o.Logger.Warn("the system does not notify of changes: looking for them", "err", err, "every", w.o.Look)
+	} else if fs != nil {
 		w.fs = fs
 		defer fs.Close()
 		events, errs = fs.Events, fs.Errors
@@ -73,13 +89,23 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 		}
 	}
 	w.follow()
+	w.seen = w.state()
 	changed("start")
 	again := time.NewTimer(w.every())
 	defer again.Stop()
+	look := time.NewTimer(w.o.Look)
+	defer look.Stop()
 	settle := time.NewTimer(time.Hour)
 	settle.Stop()
 	defer settle.Stop()
 	var first time.Time // of the changes that were not told yet
+	soon := func() {
+		now := time.Now()
+		if first.IsZero() {
+			first = now
+		}
+		settle.Reset(max(min(w.o.Quiet, first.Add(MaxWait).Sub(now)), 0))
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -91,17 +117,20 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 			if !w.concerns(e) {
 				continue
 			}
-			now := time.Now()
-			if first.IsZero() {
-				first = now
-			}
-			settle.Reset(max(min(w.o.Quiet, first.Add(MaxWait).Sub(now)), 0))
+			soon()
 		case err, ok := <-errs:
 			if !ok {
 				return
 			}
 			w.o.Logger.Warn("notifications of the folder were lost; looking at all of it", "folder", w.dir, "err", err)
 			settle.Reset(w.o.Quiet)
+		case <-look.C:
+			began := time.Now()
+			if now := w.state(); !now.same(w.seen) {
+				w.seen = now
+				soon()
+			}
+			look.Reset(max(w.o.Look, share*time.Since(began)))
 		case <-settle.C:
 			first = time.Time{}
 			w.follow()
@@ -115,12 +144,17 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 	}
 }
 
-// every is how often to look without being told.
+// notifier is nil without an error when none is wanted.
+func (w *watch) notifier() (*fsnotify.Watcher, error) {
+	if w.o.Silent {
+		return nil, nil
+	}
+	return fsnotify.NewWatcher()
+}
+
+// every is how often to say that files may have changed without any sign of it.
 func (w *watch) every() time.Duration {
-	switch {
-	case w.fs == nil || w.inside == nil && w.o.Rescan > 0:
-		return poll
-	case w.o.Rescan < 0:
+	if w.o.Rescan < 0 {
 		return 1 << 62
 	}
 	return w.o.Rescan

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -51,16 +52,40 @@ func Dial(ctx context.Context, connect func(string, ...dbus.ConnOption) (*dbus.C
 	return nil, err
 }
 
-// Session is where the session's bus is: given, unless it is empty, or where the environment says, or the user's.
+// Session is where the session's bus is: given, unless it is empty, or where libdbus and sd-bus look for it: where
+// DBUS_SESSION_BUS_ADDRESS says, $XDG_RUNTIME_DIR/bus, and the place that this folder usually is. It is looked for anew at each
+// call: a bus may come later.
 func Session(given string) (string, error) {
-	if a := cmp.Or(given, os.Getenv("DBUS_SESSION_BUS_ADDRESS")); a != "" && a != "autolaunch:" {
+	if a := cmp.Or(given, os.Getenv("DBUS_SESSION_BUS_ADDRESS")); a != "" && !strings.HasPrefix(a, "autolaunch:") {
 		return a, nil
 	}
-	path := fmt.Sprintf("/run/user/%d/bus", os.Getuid())
-	if _, err := os.Stat(path); err != nil {
-		return "", errors.New("there is no session bus: DBUS_SESSION_BUS_ADDRESS is not set and " + path + " is not there; postbus has to run as the user whose desktop it is")
+	places := runtimePlaces("bus")
+	for _, path := range places {
+		if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+			return "unix:path=" + dbus.EscapeBusAddressValue(path), nil
+		}
 	}
-	return "unix:path=" + path, nil
+	return "", errors.New("there is no session bus: DBUS_SESSION_BUS_ADDRESS is not set and no socket is at " + strings.Join(places, " or ") +
+		"; postbus has to run as the user whose desktop it is")
+}
+
+// System is where the system's bus is: given, unless it is empty, or where DBUS_SYSTEM_BUS_ADDRESS says, or the usual place.
+func System(given string) string {
+	usual := "unix:path=/run/dbus/system_bus_socket;unix:path=/var/run/dbus/system_bus_socket"
+	if _, err := os.Stat("/run/dbus"); err == nil {
+		usual = "unix:path=/run/dbus/system_bus_socket"
+	}
+	return cmp.Or(given, os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), usual)
+}
+
+// runtimePlaces is where a name of the user's runtime folder may be, the likeliest first.
+func runtimePlaces(name string) []string {
+	usual := filepath.Join(fmt.Sprintf("/run/user/%d", os.Getuid()), name)
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if !filepath.IsAbs(dir) || filepath.Join(dir, name) == usual { // a relative one is invalid, as the XDG specification says
+		return []string{usual}
+	}
+	return []string{filepath.Join(dir, name), usual}
 }
 
 func connect(keys string, options []dbus.ConnOption) (*dbus.Conn, error) {
@@ -75,10 +100,12 @@ func connect(keys string, options []dbus.ConnOption) (*dbus.Conn, error) {
 			place = value
 		case name == "abstract":
 			place = "@" + value
+		case name == "runtime" && value == "yes":
+			place = runtimePlaces("bus")[0]
 		}
 	}
 	if place == "" {
-		return nil, errors.New("the address has neither path nor abstract")
+		return nil, errors.New("the address has none of path, abstract and runtime")
 	}
 	socket, err := net.Dial("unix", place)
 	if err != nil {

@@ -65,8 +65,8 @@ func TestFilesThatNobodyAskedFor(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	for address, want := range map[string]string{
-		"unix:":                    "the address has neither path nor abstract",
-		"unix:guid=12":             "the address has neither path nor abstract",
+		"unix:":                    "the address has none of path, abstract and runtime",
+		"unix:guid=12":             "the address has none of path, abstract and runtime",
 		"unix:path=/no%20where/b":  "dial unix /no where/b: connect: no such file or directory",
 		"unix:abstract=no/where,x": "dial unix @no/where: connect: connection refused",
 		"autolaunch:":              "dbus: invalid bus address (invalid or unsupported transport)",

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -85,16 +84,10 @@ type link struct {
 
 // address is where a bus is.
 func address(bus int, given string) (string, error) {
-	if given != "" {
-		return given, nil
-	}
 	if bus == system {
-		if a := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); a != "" {
-			return a, nil
-		}
-		return "unix:path=/run/dbus/system_bus_socket", nil
+		return busconn.System(given), nil
 	}
-	return busconn.Session("")
+	return busconn.Session(given)
 }
 
 // dial connects. The connection ends with ctx at the latest, and takes no files.

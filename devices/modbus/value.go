@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -77,10 +78,13 @@ func (r Register) one(b []byte) (any, error) {
 		return r.whole(int64(be.Uint64(b))), nil
 	case "uint64":
 		v := be.Uint64(b)
-		if v > math.MaxInt64 {
-			return r.real(float64(v))
+		if v <= math.MaxInt64 {
+			return r.whole(int64(v)), nil
 		}
-		return r.whole(int64(v)), nil
+		if !r.scaled() {
+			return v, nil
+		}
+		return r.exactly(new(big.Int).SetUint64(v)), nil
 	case "float32": // with the digits that it has, and not those of a float64 that is near
 		v, err := strconv.ParseFloat(strconv.FormatFloat(float64(math.Float32frombits(be.Uint32(b))), 'g', -1, 32), 64)
 		if err != nil {
@@ -97,7 +101,24 @@ func (r Register) whole(v int64) any {
 	if !r.scaled() {
 		return v
 	}
-	return r.scale(float64(v))
+	return r.exactly(big.NewInt(v))
+}
+
+// exactly scales a whole number that may have more digits than a float64. Where scale and offset are whole, so is the value.
+func (r Register) exactly(v *big.Int) any {
+	scale, offset := r.Scale, r.Offset
+	if scale == 0 {
+		scale = 1
+	}
+	f, _ := new(big.Float).SetInt(v).Float64()
+	if math.Abs(f) < 1<<53 || scale != math.Trunc(scale) || offset != math.Trunc(offset) || math.Abs(scale) > 1<<53 || math.Abs(offset) > 1<<53 {
+		return r.scale(f)
+	}
+	v.Add(v.Mul(v, big.NewInt(int64(scale))), big.NewInt(int64(offset)))
+	if v.IsInt64() {
+		return v.Int64()
+	}
+	return json.Number(v.String())
 }
 
 func (r Register) real(v float64) (any, error) {
@@ -188,6 +209,9 @@ func (r Register) put(v any) ([]byte, error) {
 
 // raw is the bits of a number, in the lower end.
 func (r Register) raw(v any) (uint64, error) {
+	if u, ok := unsigned(v); ok && r.typ() == "uint64" && !r.scaled() {
+		return u, nil
+	}
 	whole, real, isWhole, err := number(v)
 	if err != nil {
 		return 0, err
@@ -244,6 +268,20 @@ func a(typ string) string {
 		return "an " + typ
 	}
 	return "a " + typ
+}
+
+// unsigned is a whole number beyond int64, or the text of one.
+func unsigned(v any) (uint64, bool) {
+	switch x := v.(type) {
+	case uint64:
+		return x, true
+	case json.Number:
+		return unsigned(string(x))
+	case string:
+		u, err := strconv.ParseUint(strings.TrimSpace(x), 10, 64)
+		return u, err == nil
+	}
+	return 0, false
 }
 
 // number is a number, or the number that a text is.

@@ -6,9 +6,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // format turns frames into fields.
@@ -49,7 +50,7 @@ func (f *format) fields(frame []byte, cut bool, port string) map[string]any {
 		m["text"] = strings.ToValidUTF8(string(frame[bytes.LastIndexAny(frame, "$!"):]), "\ufffd")
 		return m
 	}
-	m["text"] = strings.ToValidUTF8(string(frame), "\ufffd")
+	m["text"] = payload.Text(frame)
 	if !utf8.Valid(frame) {
 		m["bytes"] = bytes.Clone(frame)
 	}
@@ -63,12 +64,5 @@ func (f *format) fields(frame []byte, cut bool, port string) map[string]any {
 
 // value is the frame's value when it is one of JSON.
 func value(frame []byte) (v any, ok bool) {
-	frame = bytes.TrimSpace(frame)
-	if len(frame) == 0 || !bytes.ContainsRune([]byte(`{["-0123456789tfn`), rune(frame[0])) {
-		return nil, false
-	}
-	if json.Unmarshal(frame, &v) != nil {
-		return nil, false
-	}
-	return v, true
+	return payload.JSON(frame)
 }

@@ -29,7 +29,7 @@ func TestLines(t *testing.T) {
 	b.well(t)
 	p.say(t, "hello\r\nwor")
 	b.texts(t, "hello")
-	p.say(t, "ld\n{\"a\": 1}\n\xff\xfe\n")
+	p.say(t, "ld\n{\"a\": 1}\n\xff\xfd\n")
 	b.texts(t, "world", `{"a": 1}`, "\ufffd")
 	p.say(t, strings.Repeat("x", 70<<10)+"\nafter\n")
 	b.texts(t, strings.Repeat("x", 64<<10), "after")

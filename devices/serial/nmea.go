@@ -144,12 +144,14 @@ func (c *clock) moment(hms, date string) any {
 // fill puts what the sentence says into an event's fields.
 func (c *clock) fill(s sentence, m map[string]any) {
 	m["talker"], m["sentence"], m["fields"] = s.talker, s.name, s.fields
-	place := func(lat int, valid bool) {
-		m["valid"] = valid
+	// The receiver's word that it has a fix counts only with a position: valid promises lat and lon, and what moves with them.
+	place := func(lat int, fixed bool) bool {
 		la, lo := s.angle(lat, "N", "S", 90), s.angle(lat+2, "E", "W", 180)
-		if valid && la != nil && lo != nil {
+		valid := fixed && la != nil && lo != nil
+		if m["valid"] = valid; valid {
 			m["lat"], m["lon"] = la, lo
 		}
+		return valid
 	}
 	if s.talker == "P" {
 		return
@@ -157,20 +159,25 @@ func (c *clock) fill(s sentence, m map[string]any) {
 	switch s.name {
 	case "RMC":
 		m["time"] = c.moment(s.field(0), s.field(8))
-		place(2, s.field(1) == "A")
-		m["speed"], m["course"] = s.number(6, knots), s.number(7, 1)
+		if place(2, s.field(1) == "A" && s.field(11) != "N") { // NMEA 2.3 has a mode besides
+			m["speed"], m["course"] = s.number(6, knots), s.number(7, 1)
+		}
 	case "GGA":
 		m["time"] = c.moment(s.field(0), "")
 		m["fix"] = s.whole(5)
-		place(1, s.field(5) != "" && s.field(5) != "0")
-		m["satellites"], m["hdop"], m["altitude"] = s.whole(6), s.number(7, 1), s.number(8, 1)
+		m["satellites"], m["hdop"] = s.whole(6), s.number(7, 1)
+		if place(1, m["fix"] != nil && m["fix"] != 0) {
+			m["altitude"] = s.number(8, 1)
+		}
 	case "GNS":
 		m["time"] = c.moment(s.field(0), "")
-		place(1, strings.Trim(s.field(5), "N") != "")
-		m["satellites"], m["hdop"], m["altitude"] = s.whole(6), s.number(7, 1), s.number(8, 1)
+		m["satellites"], m["hdop"] = s.whole(6), s.number(7, 1)
+		if place(1, strings.Trim(s.field(5), "N") != "") {
+			m["altitude"] = s.number(8, 1)
+		}
 	case "GLL":
 		m["time"] = c.moment(s.field(4), "")
-		place(0, s.field(5) == "A")
+		place(0, s.field(5) == "A" && s.field(6) != "N")
 	case "VTG":
 		m["course"] = s.number(0, 1)
 		if m["speed"] = s.number(4, knots); m["speed"] == nil {

@@ -120,7 +120,7 @@ type Event struct {
 	Fields     []string `key:"fields" doc:"nmea: the words of the sentence, after its name"`
 	Lat        float64  `key:"lat" doc:"nmea: latitude in degrees, negative in the south; nil without a fix. As lon, of RMC, GGA, GNS and GLL"`
 	Lon        float64  `key:"lon" doc:"nmea: longitude in degrees, negative in the west; nil without a fix"`
-	Valid      bool     `key:"valid" doc:"nmea: whether there is a fix, of RMC, GGA, GNS and GLL; else nil"`
+	Valid      bool     `key:"valid" doc:"nmea: whether there is a fix and lat and lon are there, of RMC, GGA, GNS and GLL; else nil"`
 	Fix        int      `key:"fix" doc:"nmea: quality of the fix, of GGA: 0 none, 1 GPS, 2 differential, 4 and 5 RTK; else nil"`
 	Speed      float64  `key:"speed" doc:"nmea: over ground in metres a second, of RMC and VTG; else nil"`
 	Course     float64  `key:"course" doc:"nmea: over ground in degrees from north, of RMC and VTG; nil when there is none"`

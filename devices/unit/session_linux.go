@@ -3,12 +3,10 @@
 package unit
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -79,12 +77,12 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 	opening := context.AfterFunc(ctx, cancel) // only until it is connected
 	defer opening()
 	c = &session{units: map[dbus.ObjectPath][]string{}, ctx: alive, cancel: cancel, ear: &ear{signals: make(chan *dbus.Signal, 1024), missed: make(chan struct{}, 1)}}
-	address, usual := s.o.Address, [2]string{"DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket"}
+	address := busconn.System(s.o.Address)
 	if s.o.Bus == "user" {
-		usual = [2]string{"DBUS_SESSION_BUS_ADDRESS", fmt.Sprintf("unix:path=/run/user/%d/bus", os.Getuid())}
-	}
-	if address == "" {
-		address = cmp.Or(os.Getenv(usual[0]), usual[1])
+		if address, err = busconn.Session(s.o.Address); err != nil {
+			cancel()
+			return nil, err
+		}
 	}
 	late := time.AfterFunc(callTime, cancel)
 	c.conn, err = busconn.Connect(address, dbus.WithContext(alive), dbus.WithSignalHandler(c.ear))

@@ -14,15 +14,15 @@
 package exec
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/payload"
 	"github.com/postbus/postbus/plugins/process"
 
 	"github.com/postbus/postbus/plugins/option"
@@ -141,11 +141,10 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 }
 
 func fields(out process.Output) map[string]any {
-	text := lines.Text(bytes.TrimSuffix(bytes.TrimSuffix(out.Stdout, []byte("\n")), []byte("\r")))
-	f := map[string]any{"text": text, "json": nil, "status": out.Code, "took": out.Took.Seconds(), "stderr": lines.Text(out.Stderr)}
-	var v any
-	if !out.Cut && json.Unmarshal(out.Stdout, &v) == nil {
-		f["json"] = v
+	text := strings.TrimSuffix(strings.TrimSuffix(payload.Text(out.Stdout), "\n"), "\r")
+	f := map[string]any{"text": text, "json": nil, "status": out.Code, "took": out.Took.Seconds(), "stderr": payload.Text(out.Stderr)}
+	if !out.Cut {
+		f["json"] = lines.JSON(out.Stdout)
 	}
 	return f
 }

@@ -81,7 +81,7 @@ func TestEvent(t *testing.T) {
 		lost                 int
 	}{
 		{"echo hello", "hello", "", nil, 0, 0},
-		{`echo '{"a": 1}'; exit 3`, `{"a": 1}`, "", m{"a": 1.0}, 3, 0},
+		{`echo '{"a": 1}'; exit 3`, `{"a": 1}`, "", m{"a": int64(1)}, 3, 0},
 		{"echo 1; echo 2", "1\n2", "", nil, 0, 0},
 		{"echo; echo bad >&2; kill -9 $$", "", "bad", nil, 137, 0},
 		{`printf '\377'`, "\uFFFD", "", nil, 0, 0},

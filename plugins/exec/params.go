@@ -3,6 +3,7 @@
 package exec
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -295,6 +296,8 @@ func scalar(v any) (string, bool) {
 		return v, true
 	case bool:
 		return strconv.FormatBool(v), true
+	case json.Number: // a whole number beyond int64
+		return string(v), true
 	case float64:
 		return strconv.FormatFloat(v, 'f', -1, 64), !math.IsNaN(v) && !math.IsInf(v, 0)
 	}

@@ -16,7 +16,6 @@ package execd
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/payload"
 	"github.com/postbus/postbus/plugins/process"
 
 	"github.com/postbus/postbus/plugins/option"
@@ -223,8 +223,8 @@ func parse(line []byte, cut bool, format string) (fields map[string]any, why str
 	if len(line) == 0 {
 		return nil, ""
 	}
-	var v any
-	if err := json.Unmarshal(line, &v); err != nil {
+	v, ok := payload.JSON(line)
+	if !ok {
 		return nil, "not a JSON line"
 	}
 	if m, ok := v.(map[string]any); ok {

@@ -115,7 +115,7 @@ func TestEvents(t *testing.T) {
 	o.Command = append(env.script(t, `echo '{"pm25": 12}'; echo oops; echo; echo "$(head -c 100 /dev/zero | tr '\0' 1)"; echo "[\"$1\", \"$X\"]"; pwd | sed 's/.*/"&"/'; exec sleep 1000`), "a b; $(c)")
 	got, err := run(t, o, env, count(3))
 	here, _ := filepath.EvalSymlinks(env.dir)
-	want := []map[string]any{{"pm25": 12.0}, {"value": []any{"a b; $(c)", "y"}}, {"value": here}}
+	want := []map[string]any{{"pm25": int64(12)}, {"value": []any{"a b; $(c)", "y"}}, {"value": here}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -173,7 +173,7 @@ func TestStop(t *testing.T) {
 		n := 0
 		ended <- New(o, env).Stream(ctx, func(ctx context.Context, _ time.Time, f map[string]any, _ func(error)) error {
 			if n++; n == 1 {
-				child <- int(f["value"].(float64))
+				child <- int(f["value"].(int64))
 				return nil
 			}
 			close(blocked)

@@ -17,11 +17,11 @@ func TestParse(t *testing.T) {
 		want         map[string]any
 		why          string
 	}{
-		{`{"pm25": 12, "a": {"b": [1]}}`, "json", false, map[string]any{"pm25": 12.0, "a": map[string]any{"b": []any{1.0}}}, ""},
+		{`{"pm25": 12, "a": {"b": [1]}}`, "json", false, map[string]any{"pm25": int64(12), "a": map[string]any{"b": []any{int64(1)}}}, ""},
 		{`{}`, "json", false, map[string]any{}, ""},
-		{`12`, "json", false, map[string]any{"value": 12.0}, ""},
+		{`12`, "json", false, map[string]any{"value": int64(12)}, ""},
 		{`null`, "json", false, map[string]any{"value": nil}, ""},
-		{` [1] `, "json", false, map[string]any{"value": []any{1.0}}, ""},
+		{` [1] `, "json", false, map[string]any{"value": []any{int64(1)}}, ""},
 		{``, "json", false, nil, ""},
 		{`hello`, "json", false, nil, "not a JSON line"},
 		{`{"a": 1} {"b": 2}`, "json", false, nil, "not a JSON line"},

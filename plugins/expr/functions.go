@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 
@@ -55,10 +56,13 @@ var numberFunctions = map[string]*function{
 			return d.Abs()
 		}
 		x := r.number(c.args[0], a[0])
-		if x.int && x.i != math.MinInt64 {
+		switch {
+		case x.int && x.i != math.MinInt64:
 			return max(x.i, -x.i)
+		case x.whole():
+			return exactly(x.integer().Abs(x.integer())).value()
 		}
-		return math.Abs(x.float())
+		return math.Abs(x.f)
 	}},
 	"ceil":  {1, 1, "x", rounding(math.Ceil)},
 	"floor": {1, 1, "x", rounding(math.Floor)},
@@ -66,7 +70,7 @@ var numberFunctions = map[string]*function{
 	"int":   {1, 1, "x", toInt},
 	"float": {1, 1, "x", toFloat},
 	"string": {1, 1, "x", func(r *run, c *call, a []any) any {
-		return r.format(a[0])
+		return r.format(c.args[0], a[0])
 	}},
 	"bool": {1, 1, "x", toBool},
 	"type": {1, 1, "x", func(r *run, c *call, a []any) any { return typeOf(a[0]) }},
@@ -99,6 +103,9 @@ var numberFunctions = map[string]*function{
 		if x, ok := whole(a[0]); ok {
 			return strconv.FormatInt(x, 16)
 		}
+		if x, ok := asNumber(a[0]); ok && x.big != nil {
+			return x.big.Text(16)
+		}
 		s := r.text(c.args[0], a[0])
 		r.size(2 * len(s))
 		r.step(len(s) >> 3)
@@ -109,8 +116,8 @@ var numberFunctions = map[string]*function{
 func rounding(f func(float64) float64) func(*run, *call, []any) any {
 	return func(r *run, c *call, a []any) any {
 		x := r.number(c.args[0], a[0])
-		if x.int {
-			return x.i
+		if x.whole() {
+			return x.value()
 		}
 		return integral(f(x.f))
 	}
@@ -127,8 +134,8 @@ func integral(f float64) any {
 func round(r *run, c *call, a []any) any {
 	x := r.number(c.args[0], a[0])
 	if len(a) == 1 {
-		if x.int {
-			return x.i
+		if x.whole() {
+			return x.value()
 		}
 		return integral(math.Round(x.f))
 	}
@@ -136,8 +143,8 @@ func round(r *run, c *call, a []any) any {
 	if digits < 0 || digits > 15 {
 		r.fail(c.args[1], "want 0 to 15", "%d digits", digits)
 	}
-	if x.int {
-		return x.i
+	if x.whole() {
+		return x.value()
 	}
 	if digits == 0 {
 		return integral(math.Round(x.f))
@@ -152,8 +159,8 @@ func round(r *run, c *call, a []any) any {
 
 func toInt(r *run, c *call, a []any) any {
 	if x, ok := asNumber(a[0]); ok {
-		if x.int {
-			return x.i
+		if x.whole() {
+			return x.value()
 		}
 		if math.IsNaN(x.f) || x.f >= 1<<63 || x.f < -1<<63 {
 			r.fail(c.args[0], "", "%s is %s, too large for an integer", r.label(c.args[0]), Text(x.f))
@@ -173,6 +180,9 @@ func toInt(r *run, c *call, a []any) any {
 	if len(s) <= 64 {
 		if i, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return i
+		}
+		if b, ok := new(big.Int).SetString(s, 10); ok {
+			return exactly(b).value()
 		}
 		if f, err := strconv.ParseFloat(s, 64); err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
 			return int64(f)
@@ -234,7 +244,7 @@ func typeOf(v any) string {
 		return "time"
 	}
 	if x, ok := asNumber(v); ok {
-		if x.int {
+		if x.whole() {
 			return "int"
 		}
 		return "float"

@@ -222,6 +222,9 @@ func (r *run) scalar(v any) any {
 		if i, ok := whole(v); ok {
 			return i
 		}
+		if x.big != nil {
+			return x.value() // as digits
+		}
 		if x.f != x.f {
 			return nil
 		}

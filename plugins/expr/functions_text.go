@@ -170,7 +170,10 @@ func join(r *run, c *call, a []any) any {
 		if s, ok := v.(string); ok {
 			parts[i] = s
 		} else {
-			parts[i] = r.format(v)
+			if v == nil {
+				r.fail(c.args[0], "filter(…, # != nil) leaves it out", "element %d of %s is missing (nil)", i, r.label(c.args[0]))
+			}
+			parts[i] = r.format(c.args[0], v)
 		}
 		if size += len(parts[i]) + len(sep); size > MaxResult+len(sep) {
 			r.limit("result is larger than 1MiB", "")

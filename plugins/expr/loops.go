@@ -174,11 +174,7 @@ func sum(r *run, l *iteration) any {
 	for i := range l.list {
 		x := r.number(l.what, l.each(r, i))
 		t, _ := asNumber(total)
-		if s := t.i + x.i; t.int && x.int && (s > t.i) == (x.i > 0) {
-			total = s
-			continue
-		}
-		total = t.float() + x.float()
+		total = r.plus(t, x)
 	}
 	return total
 }
@@ -205,7 +201,7 @@ func (r *run) key(n ast.Node, v any) string {
 	if _, ok := v.(map[string]any); ok {
 		r.fail(n, "", "%s is a map; want a text or number", r.label(n))
 	}
-	s := r.format(v)
+	s := r.format(n, v)
 	r.touch(len(s))
 	return s
 }

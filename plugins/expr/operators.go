@@ -4,32 +4,12 @@ package expr
 
 import (
 	"math"
+	"math/big"
 	"strings"
 	"time"
 
 	"github.com/expr-lang/expr/ast"
 )
-
-// number is an integer or a float. Integers stay integers until they don't fit.
-type number struct {
-	f   float64
-	i   int64
-	int bool
-}
-
-func (x number) float() float64 {
-	if x.int {
-		return float64(x.i)
-	}
-	return x.f
-}
-
-func (x number) value() any {
-	if x.int {
-		return x.i
-	}
-	return x.f
-}
 
 func (c *compiler) unary(n *ast.UnaryNode) fn {
 	x := c.compile(n.Node)
@@ -44,10 +24,13 @@ func (c *compiler) unary(n *ast.UnaryNode) fn {
 				return -d
 			}
 			y := r.number(n.Node, v)
-			if y.int && y.i != math.MinInt64 {
+			switch {
+			case y.int && y.i != math.MinInt64:
 				return -y.i
+			case y.whole():
+				return exactly(y.integer().Neg(y.integer())).value()
 			}
-			return -y.float()
+			return -y.f
 		}
 	}
 	return func(r *run) any { r.step(1); return r.number(n.Node, x(r)).value() }
@@ -127,12 +110,7 @@ func (c *compiler) binary(n *ast.BinaryNode) fn {
 func (r *run) add(n *ast.BinaryNode, a, b any) any {
 	if x, ok := asNumber(a); ok {
 		if y, ok := asNumber(b); ok {
-			if x.int && y.int {
-				if s := x.i + y.i; (s > x.i) == (y.i > 0) {
-					return s
-				}
-			}
-			return x.float() + y.float()
+			return r.plus(x, y)
 		}
 	}
 	if a == nil {
@@ -184,6 +162,9 @@ func (r *run) arithmetic(n *ast.BinaryNode, op byte, a, b any) any {
 				return d
 			}
 		}
+		if x.whole() && y.whole() {
+			return r.exactly((*big.Int).Sub, x, y)
+		}
 		return x.float() - y.float()
 	case '*':
 		if x.int && y.int {
@@ -195,10 +176,18 @@ func (r *run) arithmetic(n *ast.BinaryNode, op byte, a, b any) any {
 				return p
 			}
 		}
+		if x.whole() && y.whole() {
+			return r.exactly((*big.Int).Mul, x, y)
+		}
 		return x.float() * y.float()
 	case '/':
 		if y.float() == 0 {
 			r.fail(n, "", "division by zero: %s is 0", r.label(n.Right))
+		}
+		if x.whole() && y.whole() && math.Abs(x.float()) > maxExact {
+			if q, rest := new(big.Int).QuoRem(x.integer(), y.integer(), new(big.Int)); rest.Sign() == 0 {
+				return r.exactly(nil, exactly(q), number{})
+			}
 		}
 		return x.float() / y.float()
 	case '%':
@@ -211,9 +200,33 @@ func (r *run) arithmetic(n *ast.BinaryNode, op byte, a, b any) any {
 			}
 			return x.i % y.i
 		}
+		if x.whole() && y.whole() {
+			return r.exactly((*big.Int).Rem, x, y)
+		}
 		return math.Mod(x.float(), y.float())
 	}
 	return math.Pow(x.float(), y.float())
+}
+
+func (r *run) plus(x, y number) any {
+	if x.int && y.int {
+		if s := x.i + y.i; (s > x.i) == (y.i > 0) {
+			return s
+		}
+	}
+	if x.whole() && y.whole() {
+		return r.exactly((*big.Int).Add, x, y)
+	}
+	return x.float() + y.float()
+}
+
+// exactly is the result of an operation on whole numbers that don't fit into int64.
+func (r *run) exactly(op func(z, x, y *big.Int) *big.Int, x, y number) any {
+	r.alloc(maxBits / 8)
+	if op != nil {
+		x = exactly(op(new(big.Int), x.integer(), y.integer()))
+	}
+	return x.value()
 }
 
 // times is arithmetic on times and durations.
@@ -339,7 +352,7 @@ func whole(v any) (int64, bool) {
 	if x.int {
 		return x.i, true
 	}
-	if x.f != math.Trunc(x.f) || math.Abs(x.f) >= 1<<63 {
+	if x.big != nil || x.f != math.Trunc(x.f) || math.Abs(x.f) >= 1<<63 {
 		return 0, false
 	}
 	return int64(x.f), true

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"regexp"
 	"slices"
 	"strconv"
@@ -112,7 +113,7 @@ func checkTokens(src string, tokens []lexer.Token) {
 }
 
 func replaceIntegers(src string, tokens []lexer.Token) (string, map[string]number) {
-	var big map[string]number
+	var found map[string]number
 	var b []byte
 	for _, t := range tokens {
 		digits := strings.ReplaceAll(t.Value, "_", "")
@@ -123,22 +124,22 @@ func replaceIntegers(src string, tokens []lexer.Token) (string, map[string]numbe
 		if digits[0] == '0' {
 			base = 0
 		}
-		x, err := strconv.ParseInt(digits, base, 64)
-		if err != nil || x <= math.MaxInt32 {
+		x, ok := new(big.Int).SetString(digits, base)
+		if !ok || len(digits) > maxDigits || x.IsInt64() && x.Int64() <= math.MaxInt32 {
 			continue // small, or a float, or a mistake that the parser reports
 		}
 		if b == nil {
-			b, big = []byte(src), map[string]number{}
+			b, found = []byte(src), map[string]number{}
 		}
 		offset, length := position(src, t.Location)
-		name := "$" + fmt.Sprintf("%0*d", length-1, len(big))
+		name := "$" + fmt.Sprintf("%0*d", length-1, len(found))
 		copy(b[offset:], name)
-		big[name] = number{i: x, int: true}
+		found[name] = exactly(x)
 	}
 	if b == nil {
 		return src, nil
 	}
-	return string(b), big
+	return string(b), found
 }
 
 var tokenNoise = regexp.MustCompile(`(?:Identifier|Number|String|Bytes|Operator|Bracket)\(("(?:[^"\\]|\\.)*"|` + "`[^`]*`" + `)\)`)

@@ -3,17 +3,21 @@ package expr
 // render.go: values as text and as JSON, streamed into a buffer with bounds on size and depth.
 
 import (
+	"encoding/json"
 	"math"
 	"reflect"
 	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/expr-lang/expr/ast"
 )
 
 // Text is v as it is rendered inside a text: numbers at their shortest (3 rather than 3.0 or 3e+06),
-// nil as nothing, a time as RFC 3339, bytes as text, a fmt.Stringer by its String, lists and maps as
-// JSON. A result of more than 1 MiB is cut off.
+// a time as RFC 3339, bytes as text, a fmt.Stringer by its String, lists and maps as JSON. A result of
+// more than 1 MiB is cut off. It is for messages to people: nil is empty and NaN is "NaN", which are
+// errors in a template (see Missing).
 func Text(v any) (s string) {
 	switch v := v.(type) {
 	case string:
@@ -23,6 +27,7 @@ func Text(v any) (s string) {
 	}
 	r := begin(&Vars{})
 	w := r.writer(nil)
+	w.lenient = true
 	defer func() { s = string(w.b) }()
 	var err error
 	defer r.guard(&err)
@@ -30,13 +35,13 @@ func Text(v any) (s string) {
 	return
 }
 
-// format is Text within the budget of r.
-func (r *run) format(v any) string {
+// format is v, the value of n, as text. It fails for what Missing reports.
+func (r *run) format(n ast.Node, v any) string {
 	switch v := v.(type) {
 	case string:
 		return v
 	case nil:
-		return ""
+		r.missing(n)
 	case bool:
 		return strconv.FormatBool(v)
 	}
@@ -49,12 +54,13 @@ func (r *run) format(v any) string {
 
 // writer appends to b, at most MaxResult bytes.
 type writer struct {
-	r    *run
-	b    []byte
-	from int
+	r       *run
+	b       []byte
+	from    int
+	lenient bool // text writes nil as nothing and NaN as "NaN"
 }
 
-func (r *run) writer(b []byte) *writer { return &writer{r, b, len(b)} }
+func (r *run) writer(b []byte) *writer { return &writer{r: r, b: b, from: len(b)} }
 
 // room makes room for n bytes and charges for them, or fails if they are too many.
 func (w *writer) room(n int) {
@@ -77,18 +83,21 @@ func (w *writer) raw(s string) {
 func (w *writer) text(v any) {
 	switch v := v.(type) {
 	case nil:
+		if !w.lenient {
+			w.r.fail(nil, "", "a value is missing (nil)")
+		}
 	case string:
 		w.raw(v)
 	case []byte:
 		w.room(len(v))
 		w.b = append(w.b, v...)
 	case float64:
-		if math.IsNaN(v) || math.IsInf(v, 0) {
+		if w.lenient && (math.IsNaN(v) || math.IsInf(v, 0)) {
 			w.b = strconv.AppendFloat(w.b, v, 'g', -1, 64)
 		} else {
 			w.float(v)
 		}
-	case bool, int64, int, map[string]any, []any, []string:
+	case bool, int64, int, json.Number, map[string]any, []any, []string:
 		w.json(v, 0)
 	case time.Time:
 		w.room(40)
@@ -120,6 +129,8 @@ func (w *writer) json(v any, depth int) {
 		w.b = strconv.AppendInt(w.b, int64(v), 10)
 	case float64:
 		w.float(v)
+	case json.Number:
+		w.raw(string(v))
 	case map[string]any:
 		w.object(v, depth)
 	case []any:
@@ -295,6 +306,8 @@ func (r *run) measure(v any, depth int, size *int) {
 	*size++
 	switch v := v.(type) {
 	case string:
+		*size += len(v)
+	case json.Number:
 		*size += len(v)
 	case []byte:
 		*size += len(v)

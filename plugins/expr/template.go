@@ -207,6 +207,9 @@ func (t *Template) text(r *run) string {
 			continue
 		}
 		r.prog = p.hole
+		if why := Missing(values[0]); why != "" {
+			r.fail(p.hole.tree, `write ${… ?? "none"} for a text in its place`, "%s %s", r.label(p.hole.tree), why)
+		}
 		w.text(values[0])
 		values = values[1:]
 	}

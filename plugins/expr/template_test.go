@@ -21,8 +21,7 @@ func TestTemplate(t *testing.T) {
 		`devices/${host}/cpu`:       {`devices/pi/cpu`, `devices/pi/cpu`},
 		`${event.n}`:                {7, `7`},
 		`${event.temp}`:             {18.2, `18.2`},
-		`${event.nope}`:             {nil, ``},
-		`[${event.nope}]`:           {`[]`, `[]`},
+		`[${event.nope ?? ""}]`:     {`[]`, `[]`},
 		`a $${host} b`:              {`a ${host} b`, `a ${host} b`},
 		`$$${host}`:                 {`$${host}`, `$${host}`},
 		`${event.n}${event.n}`:      {`77`, `77`},
@@ -73,6 +72,41 @@ func TestTemplateErrors(t *testing.T) {
 	check(t, `ä ${host} ${event.nope + 1}`, err, "nope", "event.nope is missing (nil)")
 }
 
+// TestNothingIsNoText: nil and NaN in a text are mistakes of the event, not an empty place or a word.
+func TestNothingIsNoText(t *testing.T) {
+	v := sample()
+	v.Event["nan"], v.Event["inf"] = math.NaN(), float32(math.Inf(-1))
+	v.Event["holes"] = []any{"a", nil}
+	for text, want := range map[string]string{
+		`[${event.nope}]`:          `event.nope is missing (nil); write ${… ?? "none"} for a text in its place`,
+		`${event.nope}`:            `event.nope is missing (nil); write ${… ?? "none"} for a text in its place`,
+		`t=${event.nan}`:           `event.nan is NaN, which is not a number; write ${… ?? "none"} for a text in its place`,
+		`t=${event.inf}`:           `event.inf is -Inf, which is not a number; write ${… ?? "none"} for a text in its place`,
+		`${string(event.nope)}`:    `event.nope is missing (nil)`,
+		`${string(nil)}`:           `nil can't be used here`,
+		`${string(event.nan)}`:     `NaN can't be written as a number`,
+		`${join(event.holes)}`:     `element 1 of event.holes is missing (nil); filter(…, # != nil) leaves it out`,
+		`${join([event.nan])}`:     `NaN can't be written as a number`,
+		`${groupBy([nil], #)}`:     `# is missing (nil)`,
+		`${ {(event.nope): 1} }`:   `event.nope is missing (nil)`,
+		`${event.holes} ${[1, 2]}`: ``,
+	} {
+		tmpl, err := ParseTemplate(text, sampleScope)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := ""
+		s, err := tmpl.Text(v)
+		if err != nil {
+			got, s = err.Error(), ""
+		}
+		if got != want || (want == "") != (s != "") {
+			t.Errorf("%s is %q, error %q; want %q", text, s, got, want)
+		}
+	}
+}
+
 func TestTemplateParts(t *testing.T) {
 	tmpl, err := ParseTemplate(`a/${host}$${x}/${event.n}`, sampleScope)
 	if err != nil {
@@ -114,7 +148,7 @@ func TestValue(t *testing.T) {
 	if x.Constant() || x.Whole() || !x.items[3].Constant() || x.items[3].kind != kindConst {
 		t.Error("constants aren't seen")
 	}
-	for text, want := range map[string]string{"${event.temp}": "18.2", "on": "on", "is ${event.on}": "is true", "${event.json.commits}": `["a","b"]`, "${event.nope}": ""} {
+	for text, want := range map[string]string{"${event.temp}": "18.2", "on": "on", "is ${event.on}": "is true", "${event.json.commits}": `["a","b"]`} {
 		w := template(t, text)
 		if b, err := w.AppendText([]byte("> "), sample()); !w.Whole() || w.Constant() != (text == "on") || err != nil || string(b) != "> "+want {
 			t.Errorf("%s: whole %v, constant %v, %s, %v", text, w.Whole(), w.Constant(), b, err)

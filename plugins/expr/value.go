@@ -5,6 +5,7 @@ package expr
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Value is a tree of lists and maps whose leaves are constants and templates. The zero Value is nil.
@@ -106,6 +107,14 @@ func (x Value) Constant() bool {
 // Whole tells whether the value is a single string of the file, with or without holes: AppendText
 // writes it as it is, without quotes.
 func (x Value) Whole() bool { return x.whole }
+
+// Source is the expression of a value that is a single ${…}, on one line and cut for messages; else it is empty.
+func (x Value) Source() string {
+	if x.kind != kindTemplate || !x.t.whole {
+		return ""
+	}
+	return cut(strings.Join(strings.Fields(x.t.parts[0].hole.src), " "), 60)
+}
 
 // Uses returns what the templates read.
 func (x Value) Uses() Uses {

@@ -5,6 +5,7 @@ package expr
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -13,35 +14,10 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-func asNumber(v any) (number, bool) {
-	switch v := v.(type) {
-	case int64:
-		return number{i: v, int: true}, true
-	case float64:
-		return number{f: v}, true
-	case int:
-		return number{i: int64(v), int: true}, true
-	case nil, string, bool, []byte, time.Duration, time.Time, map[string]any, []any, []string:
-		return number{}, false
-	}
-	switch x := reflect.ValueOf(v); x.Kind() {
-	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return number{i: x.Int(), int: true}, true
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
-		if u := x.Uint(); u > 1<<63-1 {
-			return number{f: float64(u)}, true
-		}
-		return number{i: int64(x.Uint()), int: true}, true
-	case reflect.Float32, reflect.Float64:
-		return number{f: x.Float()}, true
-	}
-	return number{}, false
-}
-
 // stringer is v if it is more than a plain value and has a text of its own.
 func stringer(v any) (fmt.Stringer, bool) {
 	switch v.(type) {
-	case nil, string, bool, int, int64, float64, []byte, []any, []string, map[string]any, time.Time:
+	case nil, string, bool, int, int64, float64, json.Number, []byte, []any, []string, map[string]any, time.Time:
 		return nil, false
 	}
 	s, ok := v.(fmt.Stringer)
@@ -53,7 +29,7 @@ func isText(v any) bool {
 	switch v.(type) {
 	case string, []byte:
 		return true
-	case time.Duration:
+	case time.Duration, json.Number:
 		return false
 	}
 	_, ok := stringer(v)
@@ -70,7 +46,7 @@ func (r *run) text(n ast.Node, v any) string {
 		return string(v)
 	case nil:
 		r.missing(n)
-	case time.Duration:
+	case time.Duration, json.Number:
 	default:
 		if s, ok := stringer(v); ok {
 			text := s.String()
@@ -166,10 +142,7 @@ func (r *run) equal(a, b any, depth int) bool {
 	}
 	if x, ok := asNumber(a); ok {
 		if y, ok := asNumber(b); ok {
-			if x.int && y.int {
-				return x.i == y.i
-			}
-			return x.float() == y.float()
+			return compareNumbers(x, y) == 0
 		}
 	}
 	if isText(a) && isText(b) {
@@ -213,9 +186,6 @@ func (r *run) nested(depth int) {
 	}
 }
 
-// unordered is what compare says of NaN; it is less than nothing and more than nothing.
-const unordered = 2
-
 // compare orders numbers, texts, times and durations.
 func (r *run) compare(n *ast.BinaryNode, a, b any) int {
 	if x, ok := asNumber(a); ok {
@@ -238,28 +208,6 @@ func (r *run) compare(n *ast.BinaryNode, a, b any) int {
 	}
 	r.fail(n, hint, "%s is %s, can't compare it with %s", r.label(n.Left), r.describe(a), r.describe(b))
 	return 0
-}
-
-func compareNumbers(x, y number) int {
-	if x.int && y.int {
-		switch {
-		case x.i < y.i:
-			return -1
-		case x.i > y.i:
-			return 1
-		}
-		return 0
-	}
-	f, g := x.float(), y.float()
-	switch {
-	case f < g:
-		return -1
-	case f > g:
-		return 1
-	case f == g:
-		return 0
-	}
-	return unordered
 }
 
 // order compares what isn't a number.

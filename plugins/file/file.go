@@ -9,7 +9,7 @@
 // What mode watch promises: one event for a file that was created, changed or removed, once it was quiet for settle.
 // What happened in between is one event, of what came out; what was there when the source started is none. It is not recursive.
 //
-// Both are told by the operating system and look for themselves too: tail every second, watch every 30 seconds.
+// Both are told by the operating system and look for themselves too: once a second where that is cheap.
 package file
 
 import (
@@ -115,17 +115,18 @@ func (s *Source) Open(context.Context) error {
 	return nil
 }
 
+// share is the part of the time that looking at files may take.
+const share = 100
+
 // Stream posts events until ctx ends.
 func (s *Source) Stream(ctx context.Context, post post) error {
-	every := time.Second
-	if s.o.Mode == "watch" && s.notice.on() {
-		every = 30 * time.Second
-	}
-	poll := time.NewTicker(every)
+	// What changes behind a link, or on a network share, is noticed by looking only.
+	poll := time.NewTicker(time.Second)
 	defer poll.Stop()
 	for ctx.Err() == nil {
 		var next time.Duration // until there is something to do anyway
 		var err error
+		began := time.Now()
 		if s.o.Mode == "watch" {
 			next, err = s.changes.scan(ctx, post)
 		} else {
@@ -139,6 +140,7 @@ func (s *Source) Stream(ctx context.Context, post post) error {
 			return stopped.error
 		}
 		s.report(err)
+		poll.Reset(max(time.Second, min(share*time.Since(began), 30*time.Second)))
 		s.notice.wait(ctx, next, poll.C)
 	}
 	return nil

@@ -35,9 +35,6 @@ func newNotices(pattern string) *notices {
 	return n
 }
 
-// on reports whether the folders are watched.
-func (n *notices) on() bool { return n.w != nil && len(n.w.WatchList()) > 0 }
-
 // update watches the folders in which something may happen now. It reports whether there are more than before:
 // what happened in those until now was not noticed.
 func (n *notices) update() (more bool) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 const (
@@ -33,9 +34,10 @@ type tail struct {
 	offset int64
 	mark   []byte    // the last bytes before offset: others there mean that the file was written anew
 	seen   time.Time // its time of change when mark was last compared
-	line   []byte    // the beginning of a line whose end is not there
-	over   bool      // the line is longer than the bound: its rest is skipped
-	skip   bool      // begun within a line: that one is no event
+	units  payload.Units
+	line   []byte // the beginning of a line whose end is not there
+	over   bool   // the line is longer than the bound: its rest is skipped
+	skip   bool   // begun within a line: that one is no event
 	n      int64
 	until  time.Time // when it is given up; zero while it has a path
 }
@@ -145,14 +147,24 @@ func (t *tails) open(path string, end bool) (*tail, error) {
 	}
 	one := &tail{path: path, f: f, info: info}
 	if end && info.Size() > 0 {
-		one.offset = info.Size()
+		one.encoding()
+		newline := one.units.Unit('\n')
+		one.offset = info.Size() / int64(len(newline)) * int64(len(newline))
 		mark := make([]byte, min(markSize, one.offset))
 		if _, err := f.ReadAt(mark, one.offset-int64(len(mark))); err == nil {
 			one.mark = mark
-			one.skip = mark[len(mark)-1] != '\n'
+			one.skip = !bytes.HasSuffix(mark, newline)
 		}
 	}
 	return one, nil
+}
+
+// encoding reads the byte order mark at the file's beginning. It is false while only half of one is there.
+func (one *tail) encoding() bool {
+	var head [2]byte
+	n, _ := one.f.ReadAt(head[:], 0)
+	one.units = payload.UnitsOf(head[:n])
+	return n != 1 || head[0] < 0xfe
 }
 
 // reopen opens a file anew that could not be read, to go on where it was; not when another is in its place.
@@ -185,17 +197,22 @@ func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err 
 	if t.buf == nil {
 		t.buf = make([]byte, 32<<10)
 	}
+	if one.offset == 0 && !one.encoding() {
+		return false, nil
+	}
+	newline := one.units.Unit('\n')
 	for done := 0; done < turn; {
 		n, err := one.f.ReadAt(t.buf, one.offset)
+		n -= n % len(newline) // half a character is read when the rest is there
 		rest := t.buf[:n]
 		for len(rest) > 0 {
-			part, after, ended := bytes.Cut(rest, []byte("\n"))
+			part, after, ended := cutLine(rest, newline)
 			t.take(one, part)
 			if ended {
 				if err := t.post(ctx, one, post); err != nil {
 					return false, err
 				}
-				one.offset++
+				one.offset += int64(len(newline))
 			}
 			one.offset += int64(len(part))
 			rest = after
@@ -211,6 +228,19 @@ func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err 
 		}
 	}
 	return true, nil
+}
+
+// cutLine is bytes.Cut at a newline that begins where a character does.
+func cutLine(b, newline []byte) (line, after []byte, found bool) {
+	for at := 0; ; at++ {
+		i := bytes.Index(b[at:], newline)
+		if i < 0 {
+			return b, nil, false
+		}
+		if at += i; at%len(newline) == 0 {
+			return b[:at], b[at+len(newline):], true
+		}
+	}
 }
 
 // anew reports whether a file is no more the one that was read to offset.
@@ -229,7 +259,11 @@ func (one *tail) anew(info os.FileInfo) bool {
 
 // take adds a part to the line that is being read.
 func (t *tails) take(one *tail, part []byte) {
-	if room := int(t.o.MaxLine) + 1 - len(one.line); len(part) > room { // one more for a \r at the end
+	bound := int(t.o.MaxLine) + 1 // for a \r at the end
+	if one.units != payload.Bytes {
+		bound = 2 * (bound + 1) // for the mark
+	}
+	if room := bound - len(one.line); len(part) > room {
 		part, one.over = part[:max(room, 0)], true
 	}
 	if !one.skip {
@@ -245,6 +279,7 @@ func (t *tails) post(ctx context.Context, one *tail, post post) error {
 	if skip {
 		return nil
 	}
+	line = one.units.Decode(line)
 	if !over {
 		line = bytes.TrimSuffix(line, []byte("\r"))
 	}

@@ -19,7 +19,7 @@ func TestTail(t *testing.T) {
 	add(t, p, " now\nnew\r\n{\"x\":1}\nhalf")
 	b.expect(t, "a new")
 	e := <-b.events
-	if e["n"] != int64(2) || e["path"] != p || e["json"].(map[string]any)["x"] != 1.0 {
+	if e["n"] != int64(2) || e["path"] != p || e["json"].(map[string]any)["x"] != int64(1) {
 		t.Errorf("%v", e)
 	}
 	add(t, p, " and half\nbad \xff\n")
@@ -37,6 +37,43 @@ func TestTailFromTheStart(t *testing.T) {
 		b.expect(t, "a x")
 	}
 	b.expect(t, "a end")
+}
+
+// TestTailOfWindows: a byte order mark is no text, and UTF-16 is cut where its characters begin, however it arrives.
+func TestTailOfWindows(t *testing.T) {
+	wide := func(text string) string { // little-endian
+		var b []byte
+		for _, c := range text {
+			b = append(b, byte(c), byte(c>>8))
+		}
+		return string(b)
+	}
+	for name, c := range map[string]struct {
+		parts []string
+		want  []string
+	}{
+		"UTF-8":                     {[]string{"\xef\xbb\xbf{\"a\": 1}\r\n{\"a\": 2}\n"}, []string{`a {"a": 1}`, `a {"a": 2}`}},
+		"UTF-16":                    {[]string{"\xff\xfe" + wide("wörld\r\nsecond\n\u0a0a\u000a")}, []string{"a wörld", "a second", "a \u0a0a"}},
+		"UTF-16, byte by byte":      {strings.Split("\xff\xfe"+wide("wörld\r\nnext\n"), ""), []string{"a wörld", "a next"}},
+		"UTF-16, high byte first":   {[]string{"\xfe\xff\x00h\x00i\x00\r\x00\n", "\x00j\x00\n"}, []string{"a hi", "a j"}},
+		"a mark is in the way only": {[]string{"\xff", "x\n"}, []string{"a \ufffdx"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := filepath.Join(t.TempDir(), "a")
+			b, _ := start(t, p, func(o *Options) { o.From = "start" })
+			for _, part := range c.parts {
+				add(t, p, part)
+			}
+			b.expect(t, c.want...)
+		})
+	}
+	t.Run("from the end", func(t *testing.T) {
+		p := filepath.Join(t.TempDir(), "a")
+		put(t, p, "\xff\xfe"+wide("old\nnot ended"))
+		b, _ := start(t, p, nil)
+		add(t, p, wide(" now\nnew\n"))
+		b.expect(t, "a new")
+	})
 }
 
 func TestTailLongLines(t *testing.T) {

@@ -28,7 +28,7 @@ func TestWatch(t *testing.T) {
 			e := <-b.events
 			info, err := os.Stat(c)
 			must(t, err)
-			if e["op"] != "created" || e["path"] != c || e["size"] != int64(7) || e["json"].(map[string]any)["x"] != 1.0 ||
+			if e["op"] != "created" || e["path"] != c || e["size"] != int64(7) || e["json"].(map[string]any)["x"] != int64(1) ||
 				e["modified"] != info.ModTime().Format(time.RFC3339Nano) {
 				t.Errorf("%v", e)
 			}
@@ -44,6 +44,18 @@ func TestWatch(t *testing.T) {
 			b.expect(t, "created a end")
 		})
 	}
+}
+
+// TestWatchBehindALink: nobody notifies of what is written elsewhere; a look does within two seconds.
+func TestWatchBehindALink(t *testing.T) {
+	dir, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "x")
+	put(t, elsewhere, "1")
+	if err := os.Symlink(elsewhere, filepath.Join(dir, "a")); err != nil {
+		t.Skip(err)
+	}
+	b, _ := start(t, dir, func(o *Options) { o.Mode, o.Read = "watch", 10 })
+	put(t, elsewhere, "22")
+	b.expect(t, "changed a 22")
 }
 
 func TestWatchSettles(t *testing.T) {

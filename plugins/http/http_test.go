@@ -113,7 +113,7 @@ func TestPoll(t *testing.T) {
 	}
 	delete(e, "took")
 	delete(e["headers"].(map[string]any), "date")
-	want := map[string]any{"status": 404, "ok": false, "text": `{"a": [1]}`, "json": map[string]any{"a": []any{1.0}}, "changed": true, "error": "",
+	want := map[string]any{"status": 404, "ok": false, "text": `{"a": [1]}`, "json": map[string]any{"a": []any{int64(1)}}, "changed": true, "error": "",
 		"headers": map[string]any{"x-thing": "1", "content-type": "application/json", "content-length": "10"}}
 	if !reflect.DeepEqual(e, want) {
 		t.Errorf("got %v, want %v", e, want)

@@ -4,17 +4,18 @@
 //
 // What a Reader promises: a line is at most Max bytes; a longer one is cut there, the rest is skipped, and
 // Cut counts it. A final line without a newline is a line. Memory is one line and a 4 KiB buffer. A read
-// that was interrupted by a deadline loses nothing: the next goes on where it was.
+// that was interrupted by a deadline loses nothing: the next goes on where it was. A stream that begins with
+// the byte order mark of UTF-16 is cut and decoded as such.
 package lines
 
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
-	"unicode/utf8"
+
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // MaxLine is the usual bound of a line, in bytes.
@@ -31,6 +32,12 @@ type Reader struct {
 	again      bool // Next returns last once more
 	last       []byte
 	long       bool // last was cut
+
+	pos   int           // bytes taken of the stream, modulo 2 from the second on
+	head  [2]byte       // the stream's first bytes
+	units payload.Units // what they say
+	half  bool          // the low byte of what may be a newline is taken, the high one is not
+	prev  byte          // the last byte taken
 }
 
 // NewReader reads lines of at most max bytes from r; MaxLine when max is 0.
@@ -63,26 +70,88 @@ func (r *Reader) Next() ([]byte, error) {
 		r.line, r.over = r.line[:0], false
 	}
 	for {
-		part, err := r.b.ReadSlice('\n')
+		part, ended, err := r.piece()
 		r.unfinished = r.unfinished || len(part) > 0
-		if room := r.max + 2 - len(r.line); room > 0 { // two more for the line's end
+		end := r.end()
+		limit := r.max + 2 // for the line's end
+		if r.units != payload.Bytes {
+			limit = 2 * (limit + 1) // for the mark
+		}
+		if room := limit - len(r.line); room > 0 {
 			r.line = append(r.line, part[:min(room, len(part))]...)
 		}
-		r.over = r.over || len(r.line) >= r.max+2 && !bytes.HasSuffix(r.line, []byte("\r\n"))
+		r.over = r.over || len(r.line) >= limit && !bytes.HasSuffix(r.line, end)
 		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
+		case err == nil && !ended:
 			continue
 		case errors.Is(err, os.ErrDeadlineExceeded) || err != nil && !r.unfinished:
 			return nil, err
 		}
 		r.unfinished = false
-		r.last = bytes.TrimSuffix(bytes.TrimSuffix(r.line, []byte("\n")), []byte("\r"))
+		r.last = r.line
+		if r.units != payload.Bytes {
+			r.last = r.units.Decode(r.line)
+		}
+		r.last = bytes.TrimSuffix(bytes.TrimSuffix(r.last, []byte("\n")), []byte("\r"))
 		if r.long = r.over || len(r.last) > r.max; r.long {
 			r.cut++
 			r.last = r.last[:min(len(r.last), r.max)]
 		}
 		return r.last, nil
 	}
+}
+
+// end is the longest end of a line, as the stream has it.
+func (r *Reader) end() []byte {
+	if r.units == payload.Bytes {
+		return []byte("\r\n")
+	}
+	return append(r.units.Unit('\r'), r.units.Unit('\n')...)
+}
+
+// piece takes the next part of a line, valid until the next call; ended says that it is the last. In UTF-16 a byte that is
+// that of a newline may be half of another character: which half it is, its place in the stream says.
+func (r *Reader) piece() (part []byte, ended bool, err error) {
+	if r.half {
+		high, err := r.b.ReadByte()
+		if err != nil {
+			return nil, false, err
+		}
+		r.half = false
+		r.pos++
+		r.prev = high
+		return []byte{high}, high == 0, nil
+	}
+	part, err = r.b.ReadSlice('\n')
+	ended = err == nil
+	if errors.Is(err, bufio.ErrBufferFull) {
+		err = nil
+	}
+	if len(part) == 0 {
+		return part, ended, err
+	}
+	if r.pos < len(r.head) {
+		if copy(r.head[r.pos:], part) == len(r.head)-r.pos {
+			r.units = payload.UnitsOf(r.head[:])
+		}
+	}
+	before := r.prev
+	if len(part) > 1 {
+		before = part[len(part)-2]
+	}
+	r.prev = part[len(part)-1]
+	if r.pos += len(part); r.pos > 2 {
+		r.pos = 2 + r.pos%2
+	}
+	even := r.pos%2 == 0 // the last byte was the second of its unit
+	switch {
+	case !ended || r.units == payload.Bytes:
+	case r.units == payload.HighFirst:
+		ended = even && before == 0
+	default:
+		r.half, ended = !even, false
+	}
+	return part, ended, err
 }
 
 // Again makes the next call of Next return the line of the last one once more, and count it as cut if it was.
@@ -114,23 +183,11 @@ func (r *Reader) Cut() int {
 // Buffered is how many bytes were read and not returned yet.
 func (r *Reader) Buffered() int { return r.b.Buffered() }
 
-// Text is a line as text: what is not UTF-8 is replaced.
-func Text(line []byte) string {
-	if utf8.Valid(line) {
-		return string(line)
-	}
-	return string(bytes.ToValidUTF8(line, []byte("\uFFFD")))
-}
+// Text is a line as text, by the rules of package payload.
+func Text(line []byte) string { return payload.Text(line) }
 
-// JSON is the line's value when it is one JSON value, else nil. A byte order mark before it is passed over, as RFC 8259 allows.
+// JSON is the line's value when it is one JSON value, else nil.
 func JSON(line []byte) any {
-	line = bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\ufeff")))
-	if len(line) == 0 || !bytes.ContainsRune([]byte(`{["-0123456789tfn`), rune(line[0])) {
-		return nil
-	}
-	var v any
-	if json.Unmarshal(line, &v) != nil {
-		return nil
-	}
+	v, _ := payload.JSON(line)
 	return v
 }

@@ -41,6 +41,15 @@ func TestLines(t *testing.T) {
 		{"as long as may be, Windows", "12345678\r\n1\r\n", []string{"12345678", "1"}, 0},
 		{"one too long", "123456789\n1\n", []string{"12345678", "1"}, 1},
 		{"two too long", "1234567890\n1\n", []string{"12345678", "1"}, 1},
+		{"UTF-16", "\xff\xfea\x00\r\x00\n\x00\xfc\x00\n\x00", []string{"a", "ü"}, 0},
+		{"UTF-16, no newline at the end", "\xff\xfea\x00\n\x00b\x00", []string{"a", "b"}, 0},
+		{"UTF-16, the high byte first", "\xfe\xff\x00a\x00\n\x20\xac\x00\r\x00\n", []string{"a", "€"}, 0},
+		{"UTF-16, bytes of a newline that are none", "\xff\xfe\x0a\x0a\x00\x0a\n\x00x\x00\n\x00", []string{"\u0a0a\u0a00", "x"}, 0},
+		{"UTF-16, the same the other way", "\xfe\xff\x0a\x0a\x0a\x00\x00\n\x00x\x00\n", []string{"\u0a0a\u0a00", "x"}, 0},
+		{"UTF-16, too long", "\xff\xfe" + strings.Repeat("y\x00", 9000) + "\n\x00b\x00\n\x00", []string{"yyyyyyyy", "b"}, 1},
+		{"UTF-16, cut within a character", "\xff\xfea\x00\n\x00b", []string{"a", "\ufffd"}, 0},
+		{"UTF-16, empty lines", "\xff\xfe\n\x00\r\x00\n\x00", []string{"", ""}, 0},
+		{"a mark and nothing", "\xff\xfe", []string{""}, 0},
 		{"far too long", long + "\nb\n" + long, []string{long[:8], "b", long[:8]}, 2},
 	} {
 		for _, slow := range []bool{false, true} {
@@ -121,6 +130,8 @@ func TestAReadThatWasInterruptedLosesNothing(t *testing.T) {
 
 func FuzzInterruptions(f *testing.F) {
 	f.Add([]byte("a\r\nbb\n\nccc"), []byte{0, 1, 2}, 2, true)
+	f.Add([]byte("\xff\xfea\x00\n\x00\x00\nb\x00\r\x00\n\x00"), []byte{0, 1, 2}, 2, true)
+	f.Add([]byte("\xfe\xff\x00a\x00\n\n\x00\x00b\x00\r\x00\n"), []byte{1, 0, 3}, 2, false)
 	f.Fuzz(func(t *testing.T, data, sizes []byte, max int, again bool) {
 		if max < 1 || max > 1000 {
 			return
@@ -134,9 +145,9 @@ func FuzzInterruptions(f *testing.F) {
 
 func TestJSON(t *testing.T) {
 	for text, want := range map[string]any{
-		`{"a": 1}`: map[string]any{"a": 1.0}, ` [1] `: []any{1.0}, "3": 3.0, "true": true, `"x"`: "x",
+		`{"a": 1}`: map[string]any{"a": int64(1)}, ` [1] `: []any{int64(1)}, "3": int64(3), "true": true, `"x"`: "x",
 		"": nil, "hello": nil, "{": nil, "1 2": nil, "null": nil,
-		"\ufeff{\"a\": 1}": map[string]any{"a": 1.0}, // as Windows programs begin a file
+		"\ufeff{\"a\": 1}": map[string]any{"a": int64(1)}, // as Windows programs begin a file
 	} {
 		if got := JSON([]byte(text)); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %#v", text, got)

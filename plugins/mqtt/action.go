@@ -30,7 +30,7 @@ func ActionDefaults() ActionOptions { return ActionOptions{} }
 // Args is one event's.
 type Args struct {
 	Topic   string     `key:"topic" doc:"the topic to publish on" need:"yes"`
-	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; nothing is an empty payload"`
+	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
 	QoS     option.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out"`
 	Retain  bool       `key:"retain" doc:"keep it as the topic's last value; an empty payload clears that"`
 }

@@ -15,11 +15,11 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/postbus/postbus/plugins/lines"
 
@@ -92,7 +92,7 @@ func checkName(s string) error {
 		return errors.New("it is empty")
 	case len(s) > 65535:
 		return fmt.Errorf("it has %d bytes, more than 65535", len(s))
-	case strings.ContainsRune(s, 0) || lines.Text([]byte(s)) != s:
+	case strings.ContainsRune(s, 0) || !utf8.ValidString(s):
 		return fmt.Errorf("%q holds a NUL character or is not UTF-8", s)
 	}
 	return nil
@@ -197,10 +197,5 @@ func parse(payload []byte) any {
 	if len(payload) > maxJSON {
 		return nil
 	}
-	var v any
-	text := bytes.TrimLeft(payload, " \t\r\n")
-	if len(text) == 0 || !bytes.ContainsRune([]byte(`{["-0123456789tfn`), rune(text[0])) || json.Unmarshal(text, &v) != nil {
-		return nil
-	}
-	return v
+	return lines.JSON(payload)
 }

@@ -63,7 +63,7 @@ func TestLines(t *testing.T) {
 	for _, want := range []map[string]any{
 		{"text": "hello", "json": nil, "bytes": nil},
 		{"text": "", "json": nil, "bytes": nil},
-		{"text": `{"a":1}`, "json": map[string]any{"a": 1.0}, "bytes": nil},
+		{"text": `{"a":1}`, "json": map[string]any{"a": int64(1)}, "bytes": nil},
 		{"text": "a\uFFFDb", "json": nil, "bytes": []byte("a\xffb")},
 		{"text": "0123456789", "json": nil, "bytes": nil}, // a leading zero is not JSON
 		{"text": "last", "json": nil, "bytes": nil},

@@ -51,7 +51,7 @@ func TestDatagrams(t *testing.T) {
 	}{
 		{"text", "hello\n", map[string]any{"text": "hello", "json": nil, "bytes": nil}},
 		{"two lines are one event", "a\r\nb\r\n", map[string]any{"text": "a\r\nb", "json": nil, "bytes": nil}},
-		{"JSON", `{"a":[1]}`, map[string]any{"text": `{"a":[1]}`, "json": map[string]any{"a": []any{1.0}}, "bytes": nil}},
+		{"JSON", `{"a":[1]}`, map[string]any{"text": `{"a":[1]}`, "json": map[string]any{"a": []any{int64(1)}}, "bytes": nil}},
 		{"not UTF-8", "a\xff\n", map[string]any{"text": "a\uFFFD", "json": nil, "bytes": []byte("a\xff\n")}},
 		{"nothing", "", map[string]any{"text": "", "json": nil, "bytes": nil}},
 		{"the largest", strings.Repeat("x", 65507), map[string]any{"text": strings.Repeat("x", 65507), "json": nil, "bytes": nil}},

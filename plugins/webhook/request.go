@@ -8,7 +8,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // bodyTime is how long a body may take to come.
@@ -153,13 +153,13 @@ func (s *Source) fields(r *http.Request, body []byte) (map[string]any, error) {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case kind == "application/json" || strings.HasSuffix(kind, "+json"):
-		var v any
-		if json.Unmarshal(body, &v) != nil {
+		v, ok := payload.JSON(body)
+		if !ok {
 			return nil, errors.New("the body is not JSON")
 		}
 		f["json"] = v
 	case kind == "application/x-www-form-urlencoded":
-		values, err := url.ParseQuery(string(body))
+		values, err := url.ParseQuery(payload.Text(body))
 		if err != nil {
 			return nil, errors.New("the body is not a form")
 		}

@@ -53,6 +53,18 @@ func TestEvent(t *testing.T) {
 	if e := b.Next(t); !reflect.DeepEqual(e["form"], map[string]any{"a": "1", "b": "x y"}) {
 		t.Errorf("form: %v", e)
 	}
+	ask(t, "POST", url, "\xef\xbb\xbf{\"id\": 2882429806056571124}", "Content-Type", "application/json")
+	if e := b.Next(t); !reflect.DeepEqual(e["json"], map[string]any{"id": int64(2882429806056571124)}) || e["text"] != `{"id": 2882429806056571124}` {
+		t.Errorf("a byte order mark: %v", e)
+	}
+	ask(t, "POST", url, "\xff\xfe[\x001\x00]\x00", "Content-Type", "application/json")
+	if e := b.Next(t); !reflect.DeepEqual(e["json"], []any{int64(1)}) || e["text"] != "[1]" {
+		t.Errorf("UTF-16: %v", e)
+	}
+	ask(t, "POST", url, "\xef\xbb\xbfa=1", "Content-Type", "application/x-www-form-urlencoded")
+	if e := b.Next(t); !reflect.DeepEqual(e["form"], map[string]any{"a": "1"}) {
+		t.Errorf("a form with a byte order mark: %v", e)
+	}
 	ask(t, "POST", url, "a\xffb")
 	if e := b.Next(t); e["text"] != "a\uFFFDb" || e["json"] != nil {
 		t.Errorf("bytes: %v", e)

@@ -38,20 +38,30 @@ func Find() (string, error) {
 		}
 		return "", first
 	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "pulse", "native"), nil
+	usual := fmt.Sprintf("/run/user/%d/pulse/native", os.Getuid())
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		path := filepath.Join(dir, "pulse", "native")
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+		if _, err := os.Stat(usual); err != nil {
+			return path, nil
+		}
 	}
-	return fmt.Sprintf("/run/user/%d/pulse/native", os.Getuid()), nil
+	return usual, nil
 }
 
 // Cookie is this user's cookie; empty when there is none, which a server of the same user doesn't mind.
 func Cookie() ([]byte, error) {
 	home := os.Getenv("HOME")
 	places := []string{filepath.Join(home, ".config/pulse/cookie"), filepath.Join(home, ".pulse-cookie")}
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		places = append([]string{filepath.Join(dir, "pulse/cookie")}, places...)
+	}
 	if p := os.Getenv("PULSE_COOKIE"); p != "" {
 		places = []string{p}
 	} else if home == "" {
-		return nil, nil
+		places = places[:len(places)-2]
 	}
 	for _, p := range places {
 		b, err := read256(p)

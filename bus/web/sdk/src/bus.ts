@@ -6,7 +6,7 @@
 
 import { Absence } from "./absence";
 import { Connection } from "./connection";
-import { bytesOf, ofPublish, type Publish } from "./event";
+import { ofPublish, payloadOf, type Publish } from "./event";
 import { Http, type Login } from "./http";
 import { Inbox } from "./inbox";
 import type { Link, PublishOptions } from "./link";
@@ -121,7 +121,7 @@ export class PostBus implements Bus {
         sessionExpiry: o.sessionExpiry ?? week,
         inflight: o.inflight ?? 100,
         meta: o.meta ?? true,
-        will: o.will && { topic: o.will.topic, payload: bytesOf(o.will.value), qos: o.will.qos ?? 1, retain: o.will.retain ?? false, delay: o.will.delay ?? 0 },
+        will: o.will && { topic: o.will.topic, payload: payloadOf(o.will.topic, o.will.value, o.will.retain), qos: o.will.qos ?? 1, retain: o.will.retain ?? false, delay: o.will.delay ?? 0 },
       },
       up: (link) => this.up(link),
       publish: (p) => this.take(p),
@@ -198,7 +198,7 @@ export class PostBus implements Bus {
 
   async emit(topic: string, value?: Value, options: EmitOptions = {}): Promise<void> {
     checkTopic(topic);
-    const payload = bytesOf(value).slice(); // the caller may go on writing into its own
+    const payload = payloadOf(topic, value, options.retain).slice(); // the caller may go on writing into its own
     const { qos, retain, expiry } = options;
     const publish: PublishOptions = { ...(retain && { retain }), ...(expiry !== undefined && { expiry }) };
     if (qos !== 0) return this.outbox.add(topic, payload, publish);

@@ -1,5 +1,6 @@
 // This file is an event: made of an MQTT PUBLISH or of a line of /api/v1/events, and values made into bytes.
 
+import { formatJSON, parseJSON } from "./json";
 import type { BusEvent, Properties, Value } from "./types";
 
 const encoder = new TextEncoder();
@@ -12,9 +13,18 @@ export function bytesOf(value: Value): Uint8Array {
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
   if (value === undefined || value === null) return new Uint8Array(0);
   if (typeof value === "string") return encoder.encode(value);
-  const text = JSON.stringify(value);
+  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`${value} has no JSON`);
+  const text = formatJSON(value);
   if (text === undefined) throw new TypeError(`${typeof value} has no JSON`);
   return encoder.encode(text);
+}
+
+/** bytesOf what is published: an absent value does not delete a retained one, "" does. */
+export function payloadOf(topic: string, value: Value, retain: boolean | undefined): Uint8Array {
+  if (retain && (value === undefined || value === null)) {
+    throw new TypeError(`${topic}: ${value} as a retained value would delete what is kept; "" does that`);
+  }
+  return bytesOf(value);
 }
 
 type Parts = Pick<BusEvent, "topic" | "payload" | "time" | "seq" | "source" | "retain" | "qos" | "missed" | "properties"> & {
@@ -50,7 +60,7 @@ export class Received implements BusEvent {
   get json(): any {
     if (this.#json === notRead) {
       try {
-        this.#json = JSON.parse(this.text);
+        this.#json = parseJSON(this.text);
       } catch {
         this.#json = undefined;
       }

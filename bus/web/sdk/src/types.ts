@@ -36,15 +36,18 @@ export interface Will {
   delay?: number;
 }
 
-/** Bytes and strings are sent as they are, everything else as JSON; undefined and null are an empty payload. */
-export type Value = Uint8Array | ArrayBuffer | string | number | boolean | object | null | undefined;
+/**
+ * Bytes and strings are sent as they are, everything else as JSON, with BigInt as a whole number; NaN and Infinity are errors.
+ * undefined and null are an empty payload, but an error with retain: the empty text "" deletes a retained value.
+ */
+export type Value = Uint8Array | ArrayBuffer | string | number | bigint | boolean | object | null | undefined;
 
 export interface BusEvent {
   readonly topic: string;
   readonly payload: Uint8Array;
   /** The payload as UTF-8. */
   readonly text: string;
-  /** The payload as JSON; undefined when it is none. */
+  /** The payload as JSON; undefined when it is none. Whole numbers that a number would round (beyond 2^53) are BigInt. */
   readonly json: any;
   /** When the bus accepted it; without meta, when it came. */
   readonly time: Date;

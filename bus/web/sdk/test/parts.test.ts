@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Absence } from "../src/absence";
 import { pauseBefore, renewalIn } from "../src/connection";
-import { bytesOf, ofHistory, ofPublish } from "../src/event";
+import { bytesOf, ofHistory, ofPublish, payloadOf } from "../src/event";
+import { formatJSON, parseJSON } from "../src/json";
 import { sinceText } from "../src/link";
 import { claimTab } from "../src/tab";
+import type { Value } from "../src/types";
 import { addresses } from "../src/where";
 
 const text = (b: Uint8Array) => new TextDecoder().decode(b);
@@ -16,6 +18,34 @@ test("values as payloads", () => {
   }
   assert.deepEqual(bytesOf(new Uint8Array([1]).buffer), new Uint8Array([1]));
   assert.throws(() => bytesOf((() => {}) as never), TypeError);
+});
+
+test("whole numbers stay as they are", () => {
+  for (const t of [
+    "9007199254740993", "-2882429806056571124", '{"id":18446744073709551615,"n":1,"list":[9007199254740993,0.5,"9007199254740993"]}',
+    String.raw`{"9007199254740993":"\\\"9007199254740993","a":123456789012345678901234567890}`, "1234567890123456", '{"__proto__":9007199254740993}', "1e3", "0.1234567890123456",
+  ]) {
+    const v = parseJSON(t);
+    if (t.includes("e3")) assert.equal(v, 1000);
+    else assert.equal(formatJSON(v), t);
+    assert.equal(text(bytesOf(v as Value)), formatJSON(v));
+  }
+  assert.equal(parseJSON("9007199254740993"), 9007199254740993n);
+  assert.equal(parseJSON("9007199254740993.0"), 9007199254740993n);
+  assert.equal(parseJSON("9007199254740991"), 9007199254740991);
+  assert.equal(typeof parseJSON("1234567890123456"), "number");
+  assert.equal(formatJSON({ a: 1n, b: "1" }, 2), '{\n  "a": 1,\n  "b": "1"\n}');
+  for (const t of ["{9007199254740993: 1}", "09007199254740993", "[9007199254740993", "9007199254740993 1", ""]) assert.throws(() => parseJSON(t), SyntaxError);
+  const e = ofPublish({ topic: "t", payload: '{"id":2882429806056571124}', qos: 1, retain: false, dup: false });
+  assert.deepEqual(e.json, { id: 2882429806056571124n });
+});
+
+test("nothing is no order to delete", () => {
+  for (const v of [undefined, null, NaN, -Infinity]) assert.throws(() => payloadOf("home/x", v, true), TypeError);
+  for (const v of [NaN, Infinity]) assert.throws(() => payloadOf("home/x", v, false), TypeError);
+  assert.deepEqual(payloadOf("home/x", "", true), new Uint8Array(0));
+  assert.deepEqual(payloadOf("home/x", undefined, false), new Uint8Array(0));
+  assert.equal(text(payloadOf("home/x", 0, true)), "0");
 });
 
 test("a PUBLISH as an event", () => {

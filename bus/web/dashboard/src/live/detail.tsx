@@ -3,7 +3,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { clockTime, count, exact, plural, size, value } from "../model/format";
-import { members, numberIn } from "../model/numeric";
+import { members, numberIn, numberText } from "../model/numeric";
 import { loose, preview, textOf } from "../model/payload";
 import type { Node } from "../model/tree";
 import { api, payloadOf, words } from "../state/api";
@@ -132,7 +132,7 @@ function Topic(p: { topic: string; range: string; member: string; node: Node | u
       <Top topic={p.topic} close={p.close} />
       {newest ? (
         <p class="now">
-          <strong class="big">{Number.isNaN(number) ? preview(newest.payload, newest.size, 60) : value(number)}</strong>
+          <strong class="big">{(text !== null && numberText(text, p.member)) || preview(newest.payload, newest.size, 60)}</strong>
           {p.member && <span class="soft">{p.member}</span>}
           <span class="soft"><Ago at={newest.time} /></span>
           {isRetained && (

@@ -10,12 +10,13 @@ export function rate(n: number): string {
   return count(n);
 }
 
-// value is a number of a plot: as many digits as mean something.
+// value is a number of a plot: a whole one as it is, a fraction with as many digits as mean something.
 export function value(n: number): string {
   if (!Number.isFinite(n)) return "–";
+  if (Number.isSafeInteger(n)) return String(n === 0 ? 0 : n);
   const a = Math.abs(n);
-  if (a !== 0 && (a < 1e-3 || a >= 1e9)) return n.toExponential(3);
-  return String(Number(n.toPrecision(7)));
+  if (a < 1e-3 || a >= 1e9) return n.toExponential(3);
+  return String(Number(n.toPrecision(Math.max(7, Math.floor(Math.log10(a)) + 3))));
 }
 
 export function size(bytes: number): string {

@@ -45,12 +45,33 @@ export function show(p: Uint8Array): Shown {
   if (text === null) return { kind: "binary", text: hex(p.subarray(0, mostHex)), cut: Math.max(0, p.length - mostHex) };
   if (cut === 0 && /^\s*[[{]/.test(text)) {
     try {
-      return { kind: "json", text: JSON.stringify(JSON.parse(text), null, 2), cut };
+      JSON.parse(text);
+      return { kind: "json", text: indented(text), cut };
     } catch {
       // then it is text
     }
   }
   return { kind: "text", text, cut };
+}
+
+// indented is JSON with a line for each member. Nothing else of it changes: numbers stay as they were sent, which a
+// number of JavaScript could not hold, and so do the order of the members and what is there twice.
+function indented(text: string): string {
+  let out = "";
+  let depth = 0;
+  const line = () => "\n" + "  ".repeat(depth);
+  for (const [t] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[[{]\s*[\]}]|[[\]{},:]|[^\s[\]{},:"]+/g)) {
+    if (t === "{" || t === "[") {
+      depth++;
+      out += t + line();
+    } else if (t === "}" || t === "]") {
+      depth--;
+      out += line() + t;
+    } else if (t === ",") out += t + line();
+    else if (t === ":") out += ": ";
+    else out += /^[[{]/.test(t) ? t[0]! + t.at(-1)! : t;
+  }
+  return out;
 }
 
 // whole is n, less the bytes of a character that would be cut in two.

@@ -1,6 +1,7 @@
 // This file is what comes in: one session of QoS 0 that feeds the tree and the plugins, whether it
 // stands, and what was missed while it did not.
 
+import { parseJSON } from "../../../sdk/src/json";
 import { Connection, type Link } from "../mqtt/connection";
 import type { Publish } from "../mqtt/codec";
 import { reasonOf } from "../mqtt/reasons";
@@ -133,7 +134,7 @@ function takeOwn(t: string, m: Publish): void {
     }
   } else if (traced && t === `$bus/plugins/${traced.id}/trace`) {
     try {
-      traced.told(JSON.parse(utf8.decode(m.payload)) as Trace);
+      traced.told(parseJSON(utf8.decode(m.payload)) as Trace);
     } catch {
       // cut by a limit
     }

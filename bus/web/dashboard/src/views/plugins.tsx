@@ -1,6 +1,7 @@
 // This file is the view Plugins: each with its state by shape and word, and beside it what is wrong, in
 // the words of the command line.
 
+import { formatJSON } from "../../../sdk/src/json";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { clockTime, count, duration, exact, rate } from "../model/format";
 import { api, words } from "../state/api";
@@ -253,7 +254,7 @@ function TraceBox(p: { id: string }) {
 
 function TraceLine(p: { t: Trace }) {
   const at = Date.parse(p.t.time);
-  const event = useMemo(() => (p.t.event === undefined ? "" : JSON.stringify(p.t.event)), [p.t]);
+  const event = useMemo(() => (p.t.event === undefined ? "" : formatJSON(p.t.event)!), [p.t]);
   return (
     <div class="trace-line">
       <p><time title={exact(at)}>{clockTime(at)}</time> {event && <code title={event}>{event.length > 240 ? event.slice(0, 240) + " …" : event}</code>}</p>

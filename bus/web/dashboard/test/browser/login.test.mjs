@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { appendFileSync, mkdtempSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -16,6 +16,7 @@ before(async () => {
   const add = (name, password, ...rules) => execFileSync(binaryPath(), ["user", "add", name, "--config", config, ...rules], { input: password + "\n", env });
   add("pi", "berry", "--publish", "#", "--subscribe", "#", "--subscribe", "$bus/#", "--subscribe", "$SYS/#");
   add("kid", "toys", "--publish", "home/#", "--subscribe", "home/#");
+  add("somebody-with-a-long-name-for-a-phone", "long", "--publish", "#", "--subscribe", "#", "--subscribe", "$bus/#");
   bus = await Bus.start(config);
 });
 after(() => closeAll(bus));
@@ -91,3 +92,39 @@ test("who may see a part sees that part, and is told about the rest", async () =
   assert.deepEqual(page.problems, []);
   await page.context().close();
 });
+
+// WCAG 2.1, 1.4.10: 320 pixels. Trouble makes the tabs wider, a login brings a button more.
+for (const colorScheme of ["light", "dark"]) {
+  for (const user of [["pi", "berry"], ["somebody-with-a-long-name-for-a-phone", "long"]]) {
+    test(`320 pixels, ${colorScheme}: every control of ${user[0]}'s header can be reached, with plugins in trouble`, async () => {
+      const broken = Array.from({ length: 12 }, (_, i) => join(bus.plugins, `broken-${i}.yaml`));
+      for (const f of broken) writeFileSync(f, "nonsense: [\n");
+      const page = await open(bus, "#/live", { viewport: { width: 320, height: 568 }, hasTouch: true, isMobile: true, colorScheme });
+      await login(page, ...user);
+      await page.locator(".trouble", { hasText: "12!" }).waitFor();
+      await page.getByRole("button", { name: /log out/ }).waitFor();
+      await page.screenshot({ path: `${shots}/320-login-${colorScheme}-${user[0]}.png` });
+      const covered = await page.evaluate(() => {
+        const bad = [];
+        for (const e of document.querySelectorAll(".top a, .top button")) {
+          const b = e.getBoundingClientRect();
+          if (b.left < 0 || b.right > 320) bad.push(`${e.textContent} is off the screen: ${b.left}..${b.right}`);
+          for (const x of [b.left + 2, (b.left + b.right) / 2, b.right - 2])
+            for (const y of [b.top + 2, (b.top + b.bottom) / 2, b.bottom - 2]) {
+              const top = document.elementFromPoint(x, y);
+              if (!e.contains(top)) bad.push(`${e.textContent} lies under ${top?.textContent?.slice(0, 30)} at ${x},${y}`);
+            }
+        }
+        return bad;
+      });
+      assert.deepEqual(covered, []);
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 320);
+      for (const name of ["Plugins", "Sessions", "Bus", "Live"]) {
+        await page.getByRole("tab", { name }).tap({ timeout: 5000 });
+        await page.locator(`[role="tab"][aria-selected="true"]`, { hasText: name }).waitFor();
+      }
+      for (const f of broken) rmSync(f);
+      await page.context().close();
+    });
+  }
+}

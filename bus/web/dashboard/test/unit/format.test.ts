@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import * as f from "../../src/model/format";
-import { members, numberIn } from "../../src/model/numeric";
+import { members, numberIn, numberText } from "../../src/model/numeric";
 import { hex, imageType, preview, show, textOf } from "../../src/model/payload";
 import { Ring, spark } from "../../src/model/ring";
 
@@ -13,6 +13,13 @@ test.each([
   ['{"a":"x","b":2}', 2], ['{"a":{"c":3}}', 3], ['{"a":{"c":3},"b":4}', 4], ["[1,2]", 1], ["{", NaN], ["2026-01-31", NaN],
 ])("the number in %s is %s", (text, want) => {
   expect(numberIn(text, "")).toBe(want);
+});
+
+test.each([
+  ["33816645", "", "33816645"], ["2882429806056571124", "", "2882429806056571124"], ["+9007199254740993", "", "9007199254740993"], ["21.50", "", "21.5"], ["0.30000000000000004", "", "0.3"],
+  ['{"id":18446744073709551615}', "", "18446744073709551615"], ['{"a":1,"id":9007199254740993}', "id", "9007199254740993"], ['{"a":"x"}', "", ""], ["on", "", ""],
+])("the number in %s is read as %s", (text, member, want) => {
+  expect(numberText(text, member)).toBe(want);
 });
 
 test("members of a JSON payload, and one of them", () => {
@@ -26,6 +33,8 @@ test("members of a JSON payload, and one of them", () => {
 test("payloads", () => {
   expect(show(b(""))).toEqual({ kind: "empty" });
   expect(show(b('{"a":1}'))).toEqual({ kind: "json", text: '{\n  "a": 1\n}', cut: 0 });
+  const odd = '{ "id":2882429806056571124,"b":[1e400, {} ,[ ]],"a":0.30000000000000004, "s":"{\\"x\\": [1,2]}" ,"a":null}';
+  expect(show(b(odd))).toMatchObject({ kind: "json", text: '{\n  "id": 2882429806056571124,\n  "b": [\n    1e400,\n    {},\n    []\n  ],\n  "a": 0.30000000000000004,\n  "s": "{\\"x\\": [1,2]}",\n  "a": null\n}' });
   expect(show(b("{not json"))).toMatchObject({ kind: "text" });
   expect(show(new Uint8Array([0, 1, 255]))).toMatchObject({ kind: "binary", text: expect.stringContaining("00 01 ff") });
   expect(show(new Uint8Array([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0]))).toEqual({ kind: "image", type: "image/png" });
@@ -48,7 +57,8 @@ test("hex", () => {
 
 test("numbers and times", () => {
   expect([f.rate(0), f.rate(0.24), f.rate(1204.4)]).toEqual(["0", "0.2", "1,204"]);
-  expect([f.value(21.5), f.value(0.1 + 0.2), f.value(1e12), f.value(NaN)]).toEqual(["21.5", "0.3", "1.000e+12", "–"]);
+  expect([f.value(21.5), f.value(0.1 + 0.2), f.value(1e12), f.value(NaN)]).toEqual(["21.5", "0.3", "1000000000000", "–"]);
+  expect([33816645, -9007199254740991, 33816645.25, 1234567.891, 0.0001, 2 ** 60, 1e9 + 0.5, -0].map(f.value)).toEqual(["33816645", "-9007199254740991", "33816645.25", "1234567.89", "1.000e-4", "1.153e+18", "1.000e+9", "0"]);
   expect([f.size(1023), f.size(1536), f.size(1 << 30)]).toEqual(["1023 B", "1.5 KiB", "1.0 GiB"]);
   expect([f.millis(0), f.millis(0.00005), f.millis(0.0031), f.millis(0.25), f.millis(12)]).toEqual(["–", "50 µs", "3.1 ms", "250 ms", "12.0 s"]);
   expect([f.duration(5), f.duration(65), f.duration(3700), f.duration(90_000)]).toEqual(["5 s", "1 min", "1 h 1 min", "1 d 1 h"]);

@@ -1,0 +1,111 @@
+package plugins
+
+// This file keeps nothing from being an order. A field that is absent, a register that could not be read and the NaN of
+// a sensor that failed evaluate to nothing; an empty retained payload deletes, an argument left out means its default,
+// and a name of the state is forgotten. Each of these has to be written in the file as a literal; where an expression
+// gives nothing, the entry fails, which is counted and shown.
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/postbus/postbus/plugins/expr"
+)
+
+// errEmptied is an empty text from an expression where it would delete a retained value.
+var errEmptied = errors.New(`it is empty, and an empty retained payload deletes the value that is kept; to delete, write payload: "" in an entry of its own with when:`)
+
+// written is an error when value, a template, gave nothing. A literal may be null.
+func written(value expr.Value, x any) error {
+	why := expr.Missing(x)
+	if why == "" || value.Constant() {
+		return nil
+	}
+	what := value.Source()
+	if what == "" {
+		what = "it"
+	}
+	return fmt.Errorf("%s %s", what, why)
+}
+
+// present is an error when an expression gave nothing for an argument, or for a part of one that has to be there.
+func (a *actionSpec) present(args map[string]any) error {
+	for _, arg := range a.dynamic {
+		x, ok := args[arg.field.key]
+		if !ok {
+			continue
+		}
+		if err := written(arg.value, x); err != nil {
+			return fmt.Errorf("%s: %w", arg.field.key, err)
+		}
+		if path, why := missingIn(arg.field.typ, x); why != "" {
+			return fmt.Errorf("%s%s %s", arg.field.key, path, why)
+		}
+		if arg.field.key == "payload" && args["retain"] == true && isEmpty(x) {
+			return fmt.Errorf("payload: %w", errEmptied)
+		}
+	}
+	return nil
+}
+
+// dynamicArg is an argument whose value differs from event to event.
+type dynamicArg struct {
+	field field
+	value expr.Value
+}
+
+// missingIn finds the first part of x that is nothing, below what is declared as a list, mapping or struct of values
+// that can't be null. What is declared as anything may hold nil, as JSON does, but no NaN, as JSON doesn't.
+func missingIn(t reflect.Type, x any) (path, why string) {
+	switch v := x.(type) {
+	case []any:
+		for i, e := range v {
+			if path, why = missingPart(elementOf(t), e); why != "" {
+				return fmt.Sprintf("[%d]%s", i, path), why
+			}
+		}
+	case map[string]any:
+		for k, e := range v {
+			if path, why = missingPart(elementOf(t), e); why != "" {
+				return "." + k + path, why
+			}
+		}
+	}
+	return "", ""
+}
+
+func missingPart(t reflect.Type, x any) (path, why string) {
+	open := t == nil || t.Kind() == reflect.Interface
+	if why := expr.Missing(x); why != "" && !(open && x == nil) {
+		return "", why
+	}
+	return missingIn(t, x)
+}
+
+// elementOf is the type of what is in a list or mapping; nil, which is anything, for structs, whose parts may be left out.
+func elementOf(t reflect.Type) reflect.Type {
+	if t == nil {
+		return nil
+	}
+	switch t.Kind() {
+	case reflect.Slice, reflect.Map, reflect.Array:
+		return t.Elem()
+	case reflect.Pointer:
+		return elementOf(t.Elem())
+	}
+	return nil
+}
+
+// isEmpty reports whether x is a text of no bytes.
+func isEmpty(x any) bool {
+	switch v := x.(type) {
+	case string:
+		return v == ""
+	case []byte:
+		return len(v) == 0
+	case fmt.Stringer:
+		return v.String() == ""
+	}
+	return false
+}
