@@ -63,7 +63,7 @@ func (b *Bus) Audience(topic string) int {
 	return n
 }
 
-// Listening reports whether somebody is there right now who would get an event of the topic. It is cheap.
+// Listening reports whether a connected consumer would get an event of the topic. It is cheap.
 func (b *Bus) Listening(topic string) bool {
 	for _, s := range b.index.match([]byte(topic), nil) {
 		if s.cursor.sink.Load() != nil {

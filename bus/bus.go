@@ -25,10 +25,10 @@ var ErrForeignSession = errors.New("the session belongs to another user")
 // Options of a bus. Dir or FS is required; everything else may be zero.
 type Options struct {
 	Dir    string       // data directory, created when missing
-	FS     journal.FS   // in place of Dir
+	FS     journal.FS   // instead of Dir
 	Logger *slog.Logger // discards when nil
 	// Durability is 0 for a sync before every acknowledgement; otherwise syncs come at this interval
-	// and a power cut may lose what was acknowledged within it.
+	// and a power cut may lose events that were acknowledged within it.
 	Durability  time.Duration
 	Limits            // can change while the bus runs
 	SegmentSize int64 // of the journal; 32 MiB when 0
@@ -52,8 +52,8 @@ type Bus struct {
 	logger *slog.Logger
 	log    *journal.Log
 
-	// visible is the last record that dispatch has folded, completed the last that it has offered to
-	// all live cursors. Only dispatch writes them.
+	// visible is the last record that dispatch has folded, completed the last that it has offered to all
+	// live cursors. Only dispatch writes them.
 	visible   atomic.Uint64
 	completed atomic.Uint64
 
@@ -183,7 +183,7 @@ type Unavailable = journal.Unavailable
 // Last is the sequence of the newest event that is offered to sessions; 0 when there was none.
 func (b *Bus) Last() uint64 { return b.visible.Load() }
 
-// Ready is nil when events are accepted; otherwise it says why not.
+// Ready returns nil when events are accepted, otherwise the reason why not.
 func (b *Bus) Ready() error {
 	if b.stopping() {
 		return ErrClosed
@@ -192,8 +192,8 @@ func (b *Bus) Ready() error {
 }
 
 // Publish accepts an event. With QoS 1 or 2, or when it is retained, nil means that it is durable and
-// its sequence is returned. With QoS 0 it goes to whoever is there, and the sequence is 0. Errors:
-// *Unavailable when the disk refuses (try again later), ErrClosed, or what is wrong with the event.
+// its sequence is returned. With QoS 0 it goes to connected consumers, and the sequence is 0. Errors:
+// *Unavailable when the disk refuses (try again later), ErrClosed, or the fault of the event.
 func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 	p, err := b.Send(e)
 	if err != nil {
@@ -214,8 +214,8 @@ func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 // which, and Seq is its sequence then; 0 for QoS 0.
 type Pending = journal.Commit
 
-// Send is Publish without the wait, for those who have more to publish: events of one goroutine get
-// their places in the order of the calls. The payload may be reused when it returns.
+// Send is Publish without the wait, for programs that have more to publish. Events of one goroutine get
+// their sequences in the order of the calls. The payload may be reused when Send returns.
 func (b *Bus) Send(e Event) (Pending, error) {
 	if err := e.check(b.limits.Load().MaxPayload); err != nil {
 		return Pending{}, err
@@ -246,13 +246,13 @@ func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
 	return c, err
 }
 
-// PublishNow routes an event of QoS 0 to those who are there.
+// PublishNow routes an event of QoS 0 to connected consumers.
 func (b *Bus) PublishNow(r *journal.Record) {
 	b.published.Add(1)
 	b.route(r)
 }
 
-// route hands an event that the journal does not hold to those who are there.
+// route hands an event that is not in the journal to connected consumers.
 func (b *Bus) route(r *journal.Record) {
 	if r.Time == 0 {
 		r.Time = time.Now().UnixNano()
@@ -289,12 +289,12 @@ func (b *Bus) route(r *journal.Record) {
 var foundPool = sync.Pool{New: func() any { return new([]*subscription) }}
 
 // Announce sets a retained value that is not journaled: state of the bus itself under $bus/ and $SYS/,
-// which is published anew at every start.
+// which every start publishes again.
 func (b *Bus) Announce(topic string, payload []byte) {
 	r := &journal.Record{Kind: journal.KindEvent, Flags: flagRetain, Expiry: journal.NoExpiry, Time: time.Now().UnixNano(),
 		Source: []byte("bus"), Topic: []byte(topic), Payload: payload, Seq: b.visible.Load()}
 	b.retained.announce(r)
-	b.route(r) // what the bus says of itself does not count as published
+	b.route(r) // it does not count as published
 }
 
 // dispatch folds the journal's records in their order and offers events to live cursors.
@@ -310,7 +310,7 @@ func (b *Bus) dispatch(next uint64) {
 	for {
 		ok, err := reader.Next(&r)
 		if err != nil {
-			b.logger.Error("journal not readable; trying again", "err", err)
+			b.logger.Error("journal not readable, will retry", "err", err)
 			select {
 			case <-time.After(time.Second):
 				continue
@@ -319,7 +319,7 @@ func (b *Bus) dispatch(next uint64) {
 			}
 		}
 		if !ok {
-			if at := reader.Position() - 1; at > b.completed.Load() { // what was damaged is passed
+			if at := reader.Position() - 1; at > b.completed.Load() { // damaged records are passed
 				b.visible.Store(at)
 				b.completed.Store(at)
 			}
@@ -368,10 +368,10 @@ func (b *Bus) dispatch(next uint64) {
 	}
 }
 
-// step is a place at which a simulation may stop the goroutine.
-func (b *Bus) step(place string) { b.o.schedule.Point(place) }
+// step is a point at which a simulation may stop the goroutine.
+func (b *Bus) step(point string) { b.o.schedule.Point(point) }
 
-// wake tells those who wait for a record to be folded.
+// wake ends the waits for records that are folded.
 func (b *Bus) wake() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -434,7 +434,7 @@ func (b *Bus) folded(ctx context.Context, seq uint64) error {
 	b.waiters = append(b.waiters, waiter{seq, done})
 	b.waiting.Store(int32(len(b.waiters)))
 	b.mu.Unlock()
-	if b.completed.Load() >= seq { // dispatch may have looked before the waiter was there
+	if b.completed.Load() >= seq { // dispatch may have looked before the waiter was registered
 		b.wake()
 	}
 	select {

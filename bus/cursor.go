@@ -52,16 +52,16 @@ type Sink interface {
 	Release(id uint16) bool
 }
 
-// subscription is one filter of a cursor, from the sequence at which it was made until the one at
-// which it was given up. It is kept after that for as long as the cursor has not passed the place:
-// what was accepted while it stood is still owed.
+// subscription is one filter of a cursor, from the sequence at which it was made until the one at which
+// it was removed. It is kept until the cursor has passed that sequence, because events that were
+// accepted before are still to be delivered.
 type subscription struct {
 	Filter
 	pattern  pattern
-	cursor   *cursor // whom the index offers events to: the session's, or its group's
+	cursor   *cursor // to which the index offers events: the session's, or its group's
 	session  *Session
 	from     uint64
-	until    atomic.Uint64 // 0: it stands
+	until    atomic.Uint64 // 0: it is active
 	retained int           // retained messages still to send or to be acknowledged; 0: done
 }
 
@@ -70,11 +70,11 @@ func (s *subscription) covers(seq uint64) bool {
 	return seq > s.from && (until == 0 || seq < until)
 }
 
-// cursor is a consumer's place in the journal.
+// cursor is a consumer's position in the journal.
 type cursor struct {
 	bus     *Bus
 	name    string
-	durable bool // its place is stored
+	durable bool // its position is stored
 	shared  bool // it is a group's, whose sink wants mu held
 
 	mode         atomic.Uint32        // a cursorMode; changed with mu held, dispatch reads it without
@@ -97,7 +97,7 @@ type cursor struct {
 	work         []retainedWork
 	reader       *journal.Reader
 	foreign      int               // entries of the window that are retained messages or lent by a group
-	gap          uint64            // lost events that no delivery has told yet
+	gap          uint64            // lost events that no delivery has reported yet
 	lost         map[string]uint64 // by reason, ever
 	stored       storedCursor      // as last written
 	backlog      backlog
@@ -107,7 +107,7 @@ type cursor struct {
 	merged match       // dispatch's: that match
 }
 
-// retainedWork is what a new subscription still has to send of the retained messages, or of the past.
+// retainedWork is the retained messages, or the history, that a new subscription still has to send.
 type retainedWork struct {
 	sub    *subscription
 	msgs   []*journal.Record
@@ -148,10 +148,10 @@ func (s *subscription) wants(r *journal.Record) bool {
 	return s.covers(r.Seq) && !(s.NoLocal && string(r.Source) == s.session.name)
 }
 
-// step is a place at which a simulation may stop the goroutine.
-func (c *cursor) step(place string) {
+// step is a point at which a simulation may stop the goroutine.
+func (c *cursor) step(point string) {
 	if s := c.bus.o.schedule; s != nil {
-		s.Point(c.name + " " + place)
+		s.Point(c.name + " " + point)
 	}
 }
 
@@ -160,7 +160,7 @@ type cursorMode uint32
 
 const (
 	modeAway    cursorMode = iota // it has no consumer: the sink is nil
-	modeStalled                   // behind, and waits for room, or for somebody to start the pump
+	modeStalled                   // behind, and waits for room, or for kick to start the pump
 	modePaused                    // behind, and waits a second: the journal could not be read
 	modePumping                   // its pump reads the journal
 	modeLive                      // dispatch offers it each event
@@ -382,8 +382,8 @@ func (c *cursor) turnLiveLocked(seen uint64) (more bool) {
 	return c.endPumpLocked(modeLive)
 }
 
-// sendQueuedLocked sends what new subscriptions are owed: the retained messages [MQTT-3.3.1-6], or the past. Not
-// done with room left: others are to get the lock first.
+// sendQueuedLocked sends what new subscriptions wait for: retained messages [MQTT-3.3.1-6], or history. It
+// returns with room left and not done so that others get the lock in between.
 func (c *cursor) sendQueuedLocked() (room, done bool, err error) {
 	for len(c.work) > 0 {
 		w := &c.work[0]
@@ -441,8 +441,8 @@ func (c *cursor) sendStoredLocked(sub *subscription, r *journal.Record) bool {
 // fewFilters is up to how many filters are tried one after the other.
 const fewFilters = 16
 
-// candidates lists the filters that match a topic, given up or not; a shared one is its group's. With
-// many filters there is an index of them, made anew when they have changed.
+// candidates lists the filters that match a topic, active or removed; a shared one is its group's. With
+// many filters there is an index of them, which is rebuilt after a change.
 func (c *cursor) candidates(topic []byte) []*subscription {
 	found := c.found[:0]
 	if len(c.subs) > fewFilters {
@@ -552,7 +552,7 @@ func (c *cursor) detachLocked() {
 	}
 }
 
-// prune forgets filters that were given up before the cursor's place.
+// pruneLocked drops filters that were removed before the cursor's position.
 func (c *cursor) pruneLocked() {
 	pos := c.positionLocked()
 	var kept []*subscription

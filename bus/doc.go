@@ -17,8 +17,8 @@
 //     journal was damaged, or a limit passed it. Each such loss is counted, logged with the client's
 //     name and published on $bus/lost, and the next event the session gets carries the user property
 //     "gap" with the number lost.
-//     What was not acknowledged may still have been accepted: a publish that failed with a disk error
-//     can come to light after a restart.
+//     An event that was not acknowledged may still have been accepted: a publish that failed with a
+//     disk error can be delivered after a restart.
 //  5. Memory is bounded: a backlog lives on disk.
 //  6. A slow or dead consumer slows nobody else.
 //
@@ -29,8 +29,8 @@
 // Every consumer is the same thing: a cursor in the journal with filters and a window of deliveries
 // in flight. One goroutine, dispatch, folds the journal's records in their order into sessions,
 // subscriptions and retained messages, and offers each event to the cursors that are live. A cursor
-// whose window or sink is full, or whose consumer is away, costs a publish nothing: it reads the
-// journal from its own place later (see cursor.go), and turns live again when it has caught up.
+// whose window or sink is full, or whose consumer is offline, costs a publish nothing: it reads the
+// journal from its own offset later (see cursor.go), and becomes live again when it has caught up.
 //
 // State is a fold over the journal: every change (a session opens, subscribes, moves its cursor) is a
 // record, and a snapshot now and then bounds what a start has to replay. See

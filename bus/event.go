@@ -24,7 +24,7 @@ type Event struct {
 	Source     string        // client or plugin that published it
 	Expiry     time.Duration // it is not delivered later than this, rounded up to seconds; 0: never expires; not negative
 	Properties Properties    // MQTT 5 properties that travel with the message
-	Hops       byte          // through so many plugins it came, one after the other, 0 to MaxHops; 0: from a client or a device
+	Hops       byte          // number of plugins and bridges that the event came through, 0 to MaxHops
 
 	// Set by a subscription: see Subscription.Ack.
 	ID          uint16 // of the delivery; 0 at QoS 0
@@ -116,7 +116,7 @@ func (p Properties) check() error {
 	seen := map[byte]bool{}
 	return p.each(func(id byte, key, value []byte) error {
 		if id != userProperty && seen[id] {
-			return fmt.Errorf("property 0x%02x stands twice", id)
+			return fmt.Errorf("property 0x%02x appears twice", id)
 		}
 		seen[id] = true
 		switch id {
@@ -139,7 +139,7 @@ func (p Properties) check() error {
 	})
 }
 
-// MaxHops is the most that Event.Hops can say; more is told as that.
+// MaxHops is the maximum of Event.Hops; higher numbers are reported as this one.
 const MaxHops = 31
 
 // Flags of an event's record.

@@ -1,6 +1,6 @@
 package bus
 
-// This file is shared subscriptions: a group is a cursor whose sink is whichever of its members has
+// This file is shared subscriptions. A group is a cursor whose sink is the next of its members that has
 // room. With a persistent member it is a durable work queue.
 
 // maxGroupFlight is how many deliveries of one group may be in flight for each of its members.
@@ -66,7 +66,7 @@ func (b *Bus) dropFromGroup(sub *subscription) {
 	g.refreshMembers()
 }
 
-// join looks anew who of the members is online.
+// refreshMembers finds out which members are online, and starts or stops the group's cursor.
 func (g *group) refreshMembers() {
 	if g == nil {
 		return
@@ -84,7 +84,7 @@ func (g *group) refreshMembers() {
 		g.bus.index.add(g.subs[0])
 		g.attachLocked((*groupSink)(g))
 	case !is && was:
-		// What members hold stays theirs: each gives it back when it departs.
+		// Events in flight stay with their members: each returns them when it detaches.
 		g.stopLiveLocked() // before the index forgets its filter
 		g.bus.index.remove(g.subs[0])
 		g.removeSinkLocked()
@@ -120,7 +120,8 @@ func (g *groupSink) Deliver(d *Delivery) Verdict {
 // Release is never called: groups deliver at QoS 0 and 1.
 func (g *groupSink) Release(uint16) bool { return true }
 
-// lend delivers a group's event through the session, in whose window it stands until acknowledged.
+// deliverShared delivers a group's event through the session, whose window holds it until it is
+// acknowledged.
 func (s *Session) deliverShared(g *cursor, d *Delivery, sub *subscription) Verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,7 +170,7 @@ func (c *cursor) inFlight(id uint16) bool {
 	return false
 }
 
-// acked is a member's acknowledgement.
+// ackShared takes a member's acknowledgement.
 func (c *cursor) ackShared(seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,7 +188,7 @@ func (c *cursor) ackShared(seq uint64) {
 	}
 }
 
-// returnToGroup makes an event that a departed member had unacknowledged go to another [MQTT-4.8.2-5].
+// returnToGroup makes an event that a detached member had not acknowledged go to another [MQTT-4.8.2-5].
 func (c *cursor) returnToGroup(seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

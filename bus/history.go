@@ -1,11 +1,11 @@
 package bus
 
-// This file is history: what the journal still holds of the past, for a subscription that begins
-// before now, and for who asks.
+// This file is history: events that the journal still holds, for a subscription that begins in the past,
+// and for History.
 //
-// A subscription with a Since is owed the matching events of the journal from there up to the place at
-// which it was made, in their order; from that place on it is like any other. The seam has neither a
-// gap nor a repeat, because both halves are told apart by the sequence.
+// A subscription with a Since first gets the matching events from there up to the sequence at which it
+// was made, in their order. From that sequence on it is like any other. The seam has neither a gap nor a
+// repeat, because the sequence separates the two halves.
 
 import (
 	"context"
@@ -18,13 +18,13 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// Since is a place in the past: a time or a sequence. The zero value is none.
+// Since is a position in the past: a time or a sequence. The zero value is none.
 type Since struct {
 	Time time.Time `json:"t,omitzero"`
 	Seq  uint64    `json:"s,omitempty"`
 }
 
-// IsZero reports whether there is no place.
+// IsZero reports whether there is no position.
 func (s Since) IsZero() bool { return s.Time.IsZero() && s.Seq == 0 }
 
 const (
@@ -114,8 +114,8 @@ const (
 	historyAhead = 16
 )
 
-// refillRetained reads the values of the next topics that a new subscription is owed. done: nothing is
-// left. The caller holds the cursor's mu.
+// refillRetained reads the next retained messages of a new subscription. done: nothing is left. The
+// caller holds the cursor's mu.
 func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 	sub := w.sub
 	found, last, done := c.bus.retained.next(&sub.pattern, w.after, historyAhead)
@@ -135,7 +135,7 @@ func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 	return done
 }
 
-// refill reads more of what a new subscription is owed of the past. done: nothing is left. The caller
+// refill reads more history of a new subscription. done: nothing is left. The caller
 // holds the cursor's mu.
 func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 	var r journal.Record
@@ -162,7 +162,7 @@ func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 }
 
 // History hands out the events of the journal that match the filter, from since on, in their order, until
-// each returns false or there are none. It holds no lock: who reads slowly slows nobody.
+// each returns false or there are none. It holds no lock: a slow caller slows nobody.
 func (b *Bus) History(ctx context.Context, filter string, since Since, each func(Event) bool) error {
 	if err := CheckFilter(filter); err != nil {
 		return err

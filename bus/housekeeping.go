@@ -1,7 +1,7 @@
 package bus
 
-// This file is the housekeeping, once a second: places are stored, sessions expire, wills come due,
-// losses are reported, old segments go.
+// This file is the housekeeping, once a second: it stores positions, expires sessions, publishes last
+// wills that are due, reports losses, and removes old segments.
 
 import (
 	"context"
@@ -29,7 +29,7 @@ func (b *Bus) housekeep() {
 			return
 		}
 		now := time.Now()
-		b.age(now, now.Sub(last)) // monotonic: a clock that jumps expires nobody
+		b.age(now, now.Sub(last)) // monotonic: a clock that jumps expires no session
 		last = now
 		b.storeCursors()
 		b.enforceBacklog()
@@ -135,7 +135,8 @@ func (b *Bus) Drop(ctx context.Context, name string) error {
 	return b.drop(ctx, name, "session dropped")
 }
 
-// drop ends a session. reason is why its backlog is lost, or empty when nobody wants it.
+// drop ends a session. reason says why its backlog is lost; empty means that the owner gave it up, which
+// is no loss.
 func (b *Bus) drop(ctx context.Context, name, reason string) error {
 	s := b.session(name)
 	if s == nil {
@@ -176,7 +177,7 @@ var ErrNoSession = errors.New("no such session")
 // ErrOnline is returned for a session that has a connection.
 var ErrOnline = errors.New("the session has a connection")
 
-// storeCursors writes the places that changed, in one record. It is not waited for: after a crash
+// storeCursors writes the positions that changed, in one record. It does not wait: after a crash
 // deliveries repeat, none is skipped.
 func (b *Bus) storeCursors() {
 	var changed []storedCursor
@@ -240,14 +241,13 @@ func (b *Bus) persistedAt(name string) uint64 {
 	return b.persisted[name]
 }
 
-// retain deletes what neither the retention nor anyone's place needs, and starts a snapshot when
-// enough has come since the last.
+// trimJournal deletes segments that neither the retention nor a cursor needs.
 func (b *Bus) trimJournal(now time.Time) {
 	l := b.limits.Load()
 	b.log.Retain(b.neededFrom(), l.RetentionAge, l.RetentionSize, now)
 }
 
-// needed is the first sequence that a start or a session may still read.
+// neededFrom is the first sequence that a start or a session may still read.
 func (b *Bus) neededFrom() uint64 {
 	b.mu.RLock()
 	need := b.floor
@@ -282,7 +282,7 @@ func (b *Bus) neededFrom() uint64 {
 	return need
 }
 
-// enforceBacklog takes the oldest events from sessions that lag too far, loudly.
+// enforceBacklog drops the oldest events of sessions that lag behind the limit, and reports them as lost.
 func (b *Bus) enforceBacklog() {
 	limit := b.limits.Load().SessionBacklog
 	if limit == 0 {

@@ -1,6 +1,6 @@
 package bus
 
-// This file is what the bus tells about itself: how far sessions lag, what was lost, the counters.
+// This file is the bus's report about itself: the lag of sessions, losses, counters.
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// backlog remembers a count of what waits, so that the next one reads only what is new.
+// backlog keeps the count of waiting events, so that the next count reads only new records.
 type backlog struct {
 	from, to uint64
 	n        uint64
@@ -96,11 +96,11 @@ func (c *cursor) timeOf(seq uint64) time.Time {
 	return time.Unix(0, rec.Time)
 }
 
-// report is a loss that is to be told, by whom and why.
+// report identifies a loss: the session that lost events, and the reason.
 type report struct{ session, reason string }
 
 // ReportLoss counts events that a client published or was to get and that will not arrive. Once a second
-// what came together is logged and published on $bus/lost.
+// the sums are logged and published on $bus/lost.
 func (b *Bus) ReportLoss(session, reason string, n uint64) {
 	b.reportMu.Lock()
 	defer b.reportMu.Unlock()

@@ -52,7 +52,7 @@ type retainedValue struct {
 	plugin bool // its source is a plugin
 }
 
-// retainedEntry is one topic with its value's place.
+// retainedEntry is one topic and where its value is.
 type retainedEntry struct {
 	topic string
 	retainedValue
@@ -236,7 +236,7 @@ func (t *retainedSet) announcedThat(p *pattern) (found []*journal.Record) {
 	return found
 }
 
-// value finds the place of a topic's value, with the snapshot that an offset is for, to be closed.
+// value returns where a topic's value is, and the snapshot to which an offset belongs, to be closed.
 func (t *retainedSet) value(topic string) (v retainedValue, from *journal.Snapshot, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

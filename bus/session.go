@@ -1,7 +1,7 @@
 package bus
 
-// This file is the session: what package broker holds for an MQTT client. Its methods are called by
-// one connection at a time; the broker serialises takeovers.
+// This file is the session: the object that package broker holds for an MQTT client. One connection at a
+// time calls its methods; the broker serialises takeovers.
 
 import (
 	"context"
@@ -28,7 +28,7 @@ type Filter struct {
 	Since             Since  `json:"since,omitzero"` // it begins in the past
 }
 
-// Will is what is published when a client is gone without a goodbye.
+// Will is the last will: the event that is published when a client's connection ends without DISCONNECT.
 type Will struct {
 	Topic      string     `json:"t"`
 	Payload    []byte     `json:"p"`
@@ -44,16 +44,16 @@ func (w *Will) event(source string) Event {
 		Expiry: time.Duration(w.Expiry) * time.Second, Properties: w.Properties}
 }
 
-// SessionOptions are what a client connects with.
+// SessionOptions are the options of a client's connection.
 type SessionOptions struct {
 	Name   string // client identifier
-	User   string // a session belongs to a user: another one cannot have it
-	Clean  bool   // forget what the session was
-	Expiry uint32 // seconds that it outlives its connection; 0: not at all
+	User   string // a session belongs to a user; another user cannot attach to it
+	Clean  bool   // discard an earlier session
+	Expiry uint32 // seconds that the session outlives its connection; 0: not at all
 	Will   *Will
 }
 
-// Session is a client's subscriptions and its place in the journal.
+// Session is a client's subscriptions and its position in the journal.
 type Session struct {
 	cursor
 
@@ -103,9 +103,9 @@ func (s *Session) connectedLocked() bool {
 	return s.sink.Load() != nil || s.unrecorded || s.phase == phaseOpen && s.closing == nil
 }
 
-// Attach opens the session for a connection and says whether there was one. Delivery begins with
-// Start. A session that is to survive is durable when Attach returns; with a disk that refuses an
-// existing one is attached all the same, a new one is not.
+// Attach opens the session for a connection; present reports whether it existed. Delivery begins with
+// Start. A session that outlives its connection is durable when Attach returns. While the disk refuses,
+// an existing session is attached all the same, a new one is not.
 func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present bool, err error) {
 	old := b.session(o.Name)
 	if old != nil && old.owner() != o.User {
@@ -130,12 +130,12 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 	case err == nil && s != nil:
 		return s, s == old, nil
 	case s != nil && s == old && !o.Clean && s.outlives() && ctx.Err() == nil:
-		// What an earlier connection published at QoS 2 is to be known, so that a repetition is recognised.
+		// Publishes of an earlier connection at QoS 2 must be folded, so that a repetition is recognised.
 		if ferr := b.folded(ctx, b.log.Durable()); ferr != nil {
 			return nil, false, ferr
 		}
 		s.mu.Lock()
-		s.unrecorded = s.phase != phaseEnded && !s.pendingLocked() // what is on its way may end it
+		s.unrecorded = s.phase != phaseEnded && !s.pendingLocked() // records on their way may end it
 		silent := s.unrecorded
 		s.mu.Unlock()
 		if silent {
@@ -149,8 +149,8 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 }
 
 func (b *Bus) attachEphemeral(o SessionOptions) *Session {
-	// From the place of dispatch, not from the end of the journal: a retained event, or one of the past, that
-	// is still on its way to the disk would fall between the two.
+	// From the position of dispatch, not from the end of the journal: a retained event, or one of history,
+	// that is still on its way to the disk would fall between the two.
 	s := b.newSession(o.Name, b.completed.Load())
 	s.user = o.User
 	b.mu.Lock()
@@ -181,7 +181,7 @@ func (b *Bus) open(ctx context.Context, will *journal.Record, o SessionOptions) 
 }
 
 // abandon closes a session whose client gave up connecting: the record that it did may still be folded,
-// with nobody to say that the client is gone.
+// and no connection would ever close it.
 func (b *Bus) abandon(opened journal.Commit, o SessionOptions) {
 	if b.stopping() {
 		return
@@ -213,7 +213,7 @@ func (s *Session) willBeforeReturn(clean bool) *journal.Record {
 }
 
 // willLocked is the session's last will as an event on condition: see acceptWill. It is nil when there
-// is none, or the client said goodbye.
+// is none, or the client sent DISCONNECT.
 func (s *Session) willLocked() *journal.Record {
 	w := s.will
 	if w == nil || s.closing != nil && s.closing.Clean {
@@ -225,8 +225,8 @@ func (s *Session) willLocked() *journal.Record {
 	return r
 }
 
-// outlives reports whether the session is there for a client that comes back now, also when the disk
-// has refused the record that it expired.
+// outlives reports whether the session exists for a client that returns now, also when the disk has
+// refused the record that it expired.
 func (s *Session) outlives() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -248,7 +248,7 @@ func (b *Bus) newSession(name string, seq uint64) *Session {
 // Name is the client identifier.
 func (s *Session) Name() string { return s.name }
 
-// Received lists the packet identifiers of QoS 2 publishes that wait for their release.
+// Received lists the packet identifiers of QoS 2 publishes that wait for PUBREL.
 func (s *Session) Received() []uint16 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,7 +287,7 @@ func (s *Session) Start(sink Sink, limit int) {
 	}
 }
 
-// working reports whether retained messages of sub are still on their way.
+// retainedQueuedLocked reports whether retained messages of sub are queued or in flight.
 func (s *Session) retainedQueuedLocked(sub *subscription) bool {
 	for i := range s.work {
 		if s.work[i].sub == sub {
@@ -302,8 +302,8 @@ func (s *Session) retainedQueuedLocked(sub *subscription) bool {
 	return false
 }
 
-// owe notes the retained messages that a new subscription is to get. Those that are newer than the
-// subscription come through the journal.
+// queueRetainedLocked queues the retained messages, or the history, for a new subscription. Messages that
+// are newer than the subscription come through the journal.
 func (s *Session) queueRetainedLocked(sub *subscription) {
 	sub.retained = 1
 	w := retainedWork{sub: sub}
@@ -319,8 +319,8 @@ func (s *Session) queueRetainedLocked(sub *subscription) {
 	s.work = append(s.work, w)
 }
 
-// Detach ends the attachment. clean: the client said goodbye, its will is void. expiry is how long the
-// session lives on.
+// Detach ends the attachment. clean: the client sent DISCONNECT, and its last will is void. expiry is
+// how many seconds the session survives.
 func (s *Session) Detach(clean bool, expiry uint32) {
 	s.mu.Lock()
 	attached := s.sink.Load() != nil
@@ -377,8 +377,8 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 	s.writeDue()
 }
 
-// Subscribe makes the subscriptions, durable when the session is. Retained messages follow, or what of the
-// past was asked for.
+// Subscribe makes the subscriptions, durable when the session is. Retained messages follow, or the history
+// that was asked for.
 func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	if len(filters) == 0 {
 		return nil
@@ -395,7 +395,7 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	if s.durable {
 		return s.bus.change(ctx, kindSubscribe, s.name, filters)
 	}
-	// Whoever saw a retained event acknowledged is to find it.
+	// A client that saw a retained event acknowledged must find it.
 	if err := s.bus.folded(ctx, s.bus.log.Durable()); err != nil {
 		return err
 	}
@@ -403,8 +403,8 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	return nil
 }
 
-// Unsubscribe gives filters up and reports which there were. What was accepted before is still delivered
-// to a durable session; to another one what had been dispatched.
+// Unsubscribe removes filters and reports which of them existed. Events that were accepted before are
+// still delivered to a durable session, and events that were dispatched before to any other.
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) ([]bool, error) {
 	existed := make([]bool, len(filters))
 	s.mu.Lock()
@@ -474,7 +474,7 @@ func (s *Session) Receive(id uint16) bool {
 	return true
 }
 
-// Kick goes on with delivery after acknowledgements, or when the sink has room again.
+// Kick continues delivery after acknowledgements, or when the sink has room again.
 func (s *Session) Kick() {
 	s.mu.Lock()
 	if !s.is(modeStalled) && !s.inGroupLocked() {

@@ -17,7 +17,7 @@ type storedCursor struct {
 	Position uint64 `json:"p"`
 	Gap      uint64 `json:"g,omitempty"`
 	Absent   int64  `json:"a,omitempty"` // minutes
-	Unsure   uint64 `json:"u,omitempty"` // events up to here may have been sent to a client of whom there is no other record
+	Unsure   uint64 `json:"u,omitempty"` // events up to here may have been sent to a client whose connection has no record
 	Settled  uint64 `json:"r,omitempty"` // subscriptions up to here have had their retained messages
 }
 
@@ -56,7 +56,7 @@ func (c *cursor) restorePosition(sc storedCursor) {
 	c.pruneLocked()
 }
 
-// replay reads the newest snapshot and what came after; it returns where dispatch goes on.
+// replay reads the newest snapshot and the records behind it; it returns where dispatch continues.
 func (b *Bus) replay(ctx context.Context) (uint64, error) {
 	at, snapshot, err := b.log.ReadSnapshot(b.restore)
 	if err != nil {
@@ -86,7 +86,7 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 		b.visible.Store(r.Seq)
 		b.completed.Store(r.Seq)
 	}
-	end := b.log.Durable() // the last records may have been damaged: they are passed all the same
+	end := b.log.Durable() // the last records may be damaged: they are passed all the same
 	b.visible.Store(max(at, end))
 	b.completed.Store(max(at, end))
 	for _, s := range b.all() {
@@ -255,7 +255,7 @@ func (s *Session) store() (storedSession, bool) {
 	return st, true
 }
 
-// storedLocked is the cursor's place as it is written. The caller holds mu.
+// storedLocked is the cursor's position as it is written.
 func (c *cursor) storedLocked() storedCursor {
 	sc := storedCursor{Name: c.name, Position: c.positionLocked(), Gap: c.unreportedGapLocked()}
 	if c.unrecorded {

@@ -47,7 +47,7 @@ type closeRecord struct {
 // the client's return: they count only when the session was not opened again after Opened.
 type dropRecord struct {
 	Opened uint64 `json:"o,omitempty"`
-	Reason string `json:"r,omitempty"` // why what was not delivered is lost; empty: nobody wants it
+	Reason string `json:"r,omitempty"` // why the backlog is lost; empty: its owner gave it up
 	Lost   uint64 `json:"l,omitempty"` // events not delivered
 }
 
@@ -82,8 +82,8 @@ func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
 	return false, nil
 }
 
-// errUnknownKind is the error of a record that a newer version wrote. To skip it would be to lose what
-// it says.
+// errUnknownKind is the error of a record that a newer version wrote. To skip it would be to lose its
+// change.
 var errUnknownKind = errors.New("unknown kind of record")
 
 // acceptWill decides whether a session's last will is published: once, and only the will of the
@@ -105,7 +105,7 @@ func (b *Bus) acceptWill(r *journal.Record) bool {
 
 func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 	name := string(r.Source)
-	if r.Kind < kindOpen || r.Kind > kindWill { // the others stand in snapshots
+	if r.Kind < kindOpen || r.Kind > kindWill { // the others are in snapshots
 		return fmt.Errorf("record %d is of kind %d: %w", r.Seq, r.Kind, errUnknownKind)
 	}
 	if r.Kind == kindOpen {
@@ -183,7 +183,7 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 	return nil
 }
 
-// reportDrop says what was lost with a session.
+// reportDrop logs and counts the events that were lost with a session.
 func (b *Bus) reportDrop(name string, d dropRecord) {
 	if d.Reason == "" {
 		return
@@ -228,7 +228,7 @@ func (b *Bus) closeSession(s *Session, c closeRecord, seq uint64) {
 	}
 }
 
-// forget ends a session: its subscriptions, its place, its share in groups.
+// endSession ends a session: its subscriptions, its position, its membership of groups.
 func (b *Bus) endSession(s *Session) {
 	b.mu.Lock()
 	if b.sessions[s.name] == s {
@@ -258,8 +258,8 @@ func (b *Bus) endSession(s *Session) {
 	}
 }
 
-// subscribe makes filters stand from seq on; one that stood with the same text ends there. Of a session
-// without records seq is 0: its filters stand from the place of dispatch.
+// subscribe makes filters active from seq on; an active one with the same text ends there. For a session
+// without records seq is 0: its filters are active from the position of dispatch.
 func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	var subs, left []*subscription
 	var joined []*group
@@ -277,7 +277,7 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	}
 	s.mu.Lock()
 	s.stopLiveLocked()
-	if seq == 0 { // not before read: what a live cursor had is not looked at again
+	if seq == 0 { // not before the cursor stopped being live: it has had those events
 		seq = b.completed.Load()
 		for _, sub := range subs {
 			sub.from = seq
@@ -319,7 +319,7 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	s.kick()
 }
 
-// active lists the filters that stand, by their text. The caller holds mu.
+// activeLocked lists the active filters by their text.
 func (s *Session) activeLocked() map[string]*subscription {
 	m := make(map[string]*subscription, len(s.subs))
 	for _, sub := range s.subs {
@@ -330,8 +330,8 @@ func (s *Session) activeLocked() map[string]*subscription {
 	return m
 }
 
-// end gives up a filter that stands. One that is shared is not kept, and true returned: its group is to
-// be told. The caller holds mu and calls dropSharedLocked at the end.
+// endSubscriptionLocked removes an active filter. A shared one is not kept, and true is returned: the
+// caller drops it from its group. The caller calls dropSharedLocked at the end.
 func (s *Session) endSubscriptionLocked(sub *subscription, seq uint64) (shared bool) {
 	if sub.cursor != &s.cursor {
 		return true
@@ -352,7 +352,7 @@ func (s *Session) endSubscriptionLocked(sub *subscription, seq uint64) (shared b
 	return false
 }
 
-// dropSharedLocked drops shared filters that were given up, and others whose place has been passed.
+// dropSharedLocked drops shared filters that were removed, and others that the cursor has passed.
 func (s *Session) dropSharedLocked(left []*subscription) {
 	if len(left) > 0 {
 		gone := make(map[*subscription]bool, len(left))
@@ -389,7 +389,7 @@ func (b *Bus) unsubscribe(s *Session, filters []string, seq uint64) {
 	s.kick()
 }
 
-// foldPositions takes note of positions that are durable; in a replay they are where sessions go on.
+// foldPositions notes positions that are durable; in a replay sessions continue from them.
 func (b *Bus) foldPositions(cs []storedCursor, replaying bool) {
 	for _, sc := range cs {
 		b.mu.Lock()

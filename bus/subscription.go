@@ -20,8 +20,8 @@ var ErrNotInFlight = errors.New("the event is not in flight")
 // localPrefix keeps Go subscriptions apart from MQTT client identifiers, which may not begin with it.
 const localPrefix = "@"
 
-// subscriptionWindow is how many events may be handed out and not acknowledged, subscriptionBytes what
-// those may hold that wait for Next.
+// subscriptionWindow is how many events may be handed out and not acknowledged, subscriptionBytes how many
+// bytes of payload may wait for Next.
 const (
 	subscriptionWindow = 4096
 	subscriptionBytes  = 4 << 20
@@ -39,10 +39,10 @@ type Subscription struct {
 	durable bool
 }
 
-// Subscribe returns a subscription to the events that match any filter. A name makes it durable: what
-// comes while nobody holds it, or is not acknowledged, is delivered to the next who subscribes by that
-// name, also after a crash. The filters replace those of the last time. An empty name is a
-// subscription that ends with Close. Events of QoS 0 are delivered only while there is room.
+// Subscribe returns a subscription to the events that match any filter. A name makes it durable: events
+// that arrive while nobody holds it, or that were not acknowledged, are delivered to the next Subscribe
+// of that name, also after a crash. The filters replace earlier ones. An empty name is a subscription
+// that ends with Close. Events of QoS 0 are delivered only while there is room.
 func (b *Bus) Subscribe(ctx context.Context, name string, filters ...string) (*Subscription, error) {
 	for _, f := range filters {
 		if err := CheckFilter(f); err != nil {
@@ -171,7 +171,7 @@ func (s *Subscription) Ack(e Event) error {
 	return nil
 }
 
-// Close gives the subscription back; a named one goes on collecting.
+// Close ends the subscription; a named one continues to collect events.
 func (s *Subscription) Close() {
 	s.bus.locals.Lock()
 	defer s.bus.locals.Unlock()
@@ -195,7 +195,8 @@ func (s *Subscription) end() {
 	close(s.ready)
 }
 
-// Unsubscribe ends a named subscription for good. What it had not delivered goes with it, as its owner asks for: no loss.
+// Unsubscribe ends a named subscription for good. Its backlog is dropped on the owner's request and does
+// not count as lost.
 func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 	b.locals.Lock()
 	defer b.locals.Unlock()

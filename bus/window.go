@@ -1,7 +1,7 @@
 package bus
 
-// This file is the window of a cursor: what is in flight, what of it is sent again, and which place
-// follows from it.
+// This file is the window of a cursor: its deliveries in flight, their redelivery, and the position that
+// follows from them.
 
 import (
 	"github.com/postbus/postbus/bus/journal"
@@ -16,7 +16,7 @@ type entry struct {
 	received bool // QoS 2: PUBREC came, PUBREL is next
 	done     bool // acknowledged, but an earlier one is not
 	gap      uint64
-	retained *journal.Record // a retained message, not a place in the journal
+	retained *journal.Record // a retained message, not a position in the journal
 	sub      *subscription   // of a retained message
 	group    *cursor         // lent by a shared group
 }
@@ -25,7 +25,7 @@ type entry struct {
 // without anything having been stored. Two events in one window never share it: the later waits.
 func packetID(seq uint64) uint16 { return uint16(seq%65535) + 1 }
 
-// taken reports whether the identifier is in flight. Events closer than 65535 sequences never share one.
+// idInUseLocked reports whether the identifier is in flight. Events closer than 65535 sequences never share one.
 func (c *cursor) idInUseLocked(e *entry) bool {
 	if len(c.window) == 0 || c.foreign == 0 && e.retained == nil && e.seq-c.window[0].seq < 65535 {
 		return false
@@ -33,8 +33,8 @@ func (c *cursor) idInUseLocked(e *entry) bool {
 	return c.inFlight(e.id)
 }
 
-// loseEntry gives up an entry of the window. That, and what the entry had to tell, is told by the next
-// entry that is still to be sent, or by the next event.
+// loseEntryLocked drops an entry of the window. The next entry that is still to be sent, or the next event,
+// reports it, with the gap that the entry had to report.
 func (c *cursor) loseEntryLocked(i int, reason string) {
 	e := &c.window[i]
 	e.done = true
@@ -50,7 +50,7 @@ func (c *cursor) loseEntryLocked(i int, reason string) {
 	c.gap += n
 }
 
-// resend sends again, in order, what the last attachment left unacknowledged [MQTT-4.4.0-1].
+// resendLocked sends again, in order, what the last attachment left unacknowledged [MQTT-4.4.0-1].
 func (c *cursor) resendLocked() (room bool, err error) {
 	for i := range c.window {
 		e := &c.window[i]
@@ -102,7 +102,7 @@ func (c *cursor) resendLocked() (room bool, err error) {
 	return true, nil
 }
 
-// reread fetches the event of an entry for a redelivery; false when it is damaged.
+// rereadLocked fetches the event of an entry for a redelivery; false when it is damaged.
 func (c *cursor) rereadLocked(seq uint64) (Delivery, bool, error) {
 	r := c.bus.log.Reader(seq)
 	defer r.Release()
@@ -116,7 +116,7 @@ func (c *cursor) rereadLocked(seq uint64) (Delivery, bool, error) {
 		SubIDs: m.subIDs, Meta: m.meta}, true, nil
 }
 
-// find returns the entry with the identifier that was sent in this attachment.
+// findLocked returns the entry with the identifier that was sent in this attachment.
 func (c *cursor) findLocked(id uint16) *entry {
 	for i := range c.window {
 		if e := &c.window[i]; e.id == id && e.sent && !e.done {
@@ -126,7 +126,7 @@ func (c *cursor) findLocked(id uint16) *entry {
 	return nil
 }
 
-// finish marks an entry acknowledged and forgets what stands at the window's start.
+// finishLocked marks an entry acknowledged and drops acknowledged entries at the window's start.
 func (c *cursor) finishLocked(e *entry) {
 	e.done = true
 	c.out--
@@ -149,7 +149,7 @@ func (c *cursor) trimLocked() {
 	}
 }
 
-// position is the last sequence that this consumer is done with. The caller holds mu.
+// positionLocked is the last sequence that this consumer is done with.
 func (c *cursor) positionLocked() uint64 {
 	for i := range c.window {
 		if e := &c.window[i]; e.retained == nil && e.group == nil {
@@ -162,8 +162,8 @@ func (c *cursor) positionLocked() uint64 {
 	return c.next - 1
 }
 
-// untold counts the lost events before position of which the consumer has not acknowledged to have
-// been told. Those behind it are found again when the cursor starts from there.
+// unreportedGapLocked counts lost events before the position whose report the consumer has not
+// acknowledged. Those behind it are found again when the cursor starts from there.
 func (c *cursor) unreportedGapLocked() (n uint64) {
 	for i := range c.window {
 		switch e := &c.window[i]; {

@@ -1,7 +1,7 @@
 package journal
 
 // This file is what the journal needs of a file system, and the operating system's. Tests put a
-// simulated disk in its place that loses, tears and refuses writes.
+// simulated disk instead that loses, tears and refuses writes.
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ import (
 )
 
 // FS is a directory of files. Names are plain file names; where a file is kept below the directory
-// is the file system's affair.
+// is up to the file system.
 type FS interface {
 	Open(name string, create bool) (File, error)
 	List() ([]string, error) // those whose names begin with a sequence, sorted

@@ -56,8 +56,8 @@ func low(free, limit int64) error {
 	return &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, %d MiB are kept", free>>20, limit>>20)}
 }
 
-// Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: what was
-// not acknowledged was not accepted.
+// Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: a record that
+// was not acknowledged was not accepted.
 type Unavailable struct {
 	Full  bool // the disk is full; otherwise it fails
 	Cause error
@@ -165,7 +165,7 @@ func (t *Times) add(d time.Duration) {
 }
 
 // Quantile is the bound under which the share q (0 to 1) of the durations is; 0 when there are none, and
-// a bound of five seconds stands for more.
+// a result of five seconds means five or more.
 func (t *Times) Quantile(q float64) time.Duration {
 	var all, n uint64
 	for _, c := range t.Counts {
@@ -269,7 +269,7 @@ func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
 	return c, nil
 }
 
-// add gives r the next sequence and a place in the group. The caller holds mu.
+// add gives r the next sequence and adds it to the group. The caller holds mu.
 func (l *Log) add(g *group, r *Record) {
 	seq := l.next
 	l.next++
@@ -360,7 +360,7 @@ func (l *Log) Stats() Stats {
 
 func newGroup() *group { return &group{commit: &fate{done: make(chan struct{})}} }
 
-// Close writes what was appended, syncs, and releases the directory. Appends that wait fail.
+// Close writes the appended records, syncs, and releases the directory. Appends that wait fail.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if l.closed {

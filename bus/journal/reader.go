@@ -10,7 +10,7 @@ import (
 )
 
 // Reader returns the durable records from a sequence on, in order. It is for one goroutine. It pins
-// neither memory nor files after Release, and keeps its place.
+// neither memory nor files after Release, and keeps its position.
 type Reader struct {
 	// Match, when set, lets the reader pass over sealed segments in which no event's topic matches.
 	// Records of other kinds in them are passed over too.
@@ -75,7 +75,7 @@ func (r *Reader) Release() {
 }
 
 // Next fills rec with the next durable record; false means that there is none yet. An error is the
-// disk's; the place is kept.
+// disk's; the position is kept.
 func (r *Reader) Next(rec *Record) (bool, error) { return r.NextUntil(^uint64(0), rec) }
 
 // NextUntil is Next for records up to the sequence until; a later one stays where it is.
@@ -275,7 +275,7 @@ func (r *Reader) locate() error {
 		return nil
 	}
 	if seg == r.seg {
-		off = max(off, r.scan.off) // Release kept the exact place
+		off = max(off, r.scan.off) // Release kept the exact position
 	} else {
 		r.scan = scanner{}
 	}

@@ -1,6 +1,6 @@
 package journal
 
-// This file opens a directory: format, epoch, lock, and what a crash left behind.
+// This file opens a directory: format, epoch, lock, and recovery after a crash.
 
 import (
 	"context"
@@ -112,7 +112,7 @@ func (l *Log) open(ctx context.Context) error {
 	return l.begin(segs)
 }
 
-// begin starts the new active segment behind what was recovered.
+// begin starts the new active segment behind the recovered records.
 func (l *Log) begin(segs []*segment) error {
 	l.next = 1
 	var durable uint64
@@ -141,7 +141,7 @@ func (l *Log) begin(segs []*segment) error {
 	return nil
 }
 
-// resume goes on with the last segment, which is empty. It is not made anew: when everything before
+// resume continues with the last segment, which is empty. It is not created again: when everything before
 // it was deleted, its header alone says which sequence is next.
 func (l *Log) resume(segs []*segment) error {
 	last := segs[len(segs)-1]
@@ -251,7 +251,7 @@ func parseName(name, ext string) (uint64, bool) {
 }
 
 // unreadable reports whether the system refuses a file, as it does for want of rights or of descriptors; there may be nothing
-// wrong with what is in it.
+// wrong with its content.
 func unreadable(err error) bool {
 	var system *fs.PathError
 	return errors.As(err, &system)
@@ -292,7 +292,7 @@ func (l *Log) neverUsed(base uint64) bool {
 }
 
 // readSegment reads a whole segment, up to the sequence limit. In the last segment damage that no
-// later group proves to have been durable is a torn tail, of which nobody was told: it is cut.
+// later group proves to have been durable is a torn tail, which no client was told about: it is cut.
 func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 	f, err := l.fs.Open(segmentName(seg.base), false)
 	if err != nil {
@@ -348,7 +348,7 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 		})
 	}
 	if len(doubt) > 0 {
-		l.log.Info("torn end of the journal cut; nobody was told that it was durable", "file", segmentName(seg.base), "offset", seg.size)
+		l.log.Info("torn end of the journal cut; no client was told that it was durable", "file", segmentName(seg.base), "offset", seg.size)
 	}
 	if !last {
 		return nil
@@ -361,7 +361,7 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 	return rewrite(f, tail, seg.size)
 }
 
-// rewrite makes the bytes of the last group durable. They may stand only in the operating system's
+// rewrite makes the bytes of the last group durable. They may be only in the operating system's
 // cache: after a kill no sync has covered them, and after a sync that failed another proves nothing.
 func rewrite(f File, from, to int64) error {
 	b := make([]byte, max(to-from, 0))
@@ -374,7 +374,7 @@ func rewrite(f File, from, to int64) error {
 	return f.Sync()
 }
 
-// damaged counts and names a place that is skipped.
+// damaged counts and logs records that are skipped.
 func (l *Log) damaged(file, what string) {
 	l.count(func(s *Stats) { s.Damaged++ })
 	l.log.Error("damaged journal record skipped", slog.String("file", file), slog.String("what", what))

@@ -18,7 +18,7 @@ type scanner struct {
 	f    io.ReaderAt
 	off  int64  // of the next item
 	end  int64  // nothing is read from here on
-	min  uint64 // sequences below this are not records of this place
+	min  uint64 // sequences below this are not records of this segment
 	buf  []byte // bytes from off on that are read already
 	back []byte // what buf is a part of, kept for its capacity
 	// proven is set by next when a group header stood behind the last damage it passed, or where there was

@@ -21,7 +21,7 @@ const (
 
 var segmentMagic = [8]byte{'p', 'o', 's', 't', 'b', 'u', 's', 'j'}
 
-// indexEntry says that the record Seq, accepted at Time, stands at Off or behind it.
+// indexEntry says that the record Seq, accepted at Time, is at Off or behind it.
 type indexEntry struct {
 	Seq  uint64 `json:"s"`
 	Time int64  `json:"t"`
@@ -79,7 +79,7 @@ func decodeSegmentHeader(b []byte, epoch [16]byte) (*segment, error) {
 	return newSegment(le.Uint64(b[32:]), le.Uint64(b[40:])), nil
 }
 
-// add notes a record that stands at off.
+// add notes a record that is at off.
 func (s *segment) add(r *Record, off int64) {
 	if n := len(s.index); n == 0 || off-s.index[n-1].Off >= indexEvery {
 		s.index = append(s.index, indexEntry{r.Seq, s.end, off, new(topicSet)})

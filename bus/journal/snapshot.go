@@ -1,7 +1,7 @@
 package journal
 
 // This file keeps snapshots: the folded state as of a sequence, written as a list of records, so
-// that a start replays only what came after.
+// that a start replays only the records behind it.
 
 import (
 	"encoding/binary"
@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 )
 
-// snapshots to keep: when the newest is damaged the one before still stands.
+// keepSnapshots is how many snapshots are kept: when the newest is damaged, the one before serves.
 const keepSnapshots = 2
 
 func snapshotName(seq uint64) string { return fmt.Sprintf("%020d.snap", seq) }

@@ -1,7 +1,7 @@
 package journal
 
-// This file is the summary of the topics in a stretch of records, by which a reader passes over what
-// holds nothing for it.
+// This file is the summary of the topics in a stretch of records, by which a reader skips stretches that
+// hold nothing for it.
 
 import (
 	"encoding/base64"
@@ -13,7 +13,7 @@ import (
 // takes 512 bytes: with 500 topics in it, it is wrong about one in ten that are not there.
 type topicSet [64]uint64
 
-// maxLevels is how many leading levels of a topic are told apart.
+// maxLevels is how many leading levels of a topic are distinguished.
 const maxLevels = 8
 
 const (
@@ -36,7 +36,7 @@ func (t *topicSet) add(topic []byte) {
 	t.set(h)
 }
 
-// hashBits are the two places of a hash.
+// hashBits are the positions of a hash's two bits.
 func hashBits(h uint64) (a, b uint64) {
 	h ^= h >> 30
 	h *= 0xbf58476d1ce4e5b9

@@ -45,7 +45,7 @@ func (l *Log) writer() {
 	}
 }
 
-// finish is the writer's last work: what was appended becomes durable.
+// finish makes all appended records durable, as the writer ends.
 func (l *Log) finish() {
 	l.commitGroup()
 	l.syncLate()
@@ -217,7 +217,7 @@ func (l *Log) createSegment(seg *segment) (File, error) {
 	return f, nil
 }
 
-// preallocate reserves a segment, if that leaves what is to stay free: the reserve itself must not make the disk full.
+// preallocate reserves a segment, if that leaves MinFree: the reserve itself must not fill the disk.
 func (l *Log) preallocate(f File) error {
 	l.mu.Lock()
 	least := l.minFree + l.o.SegmentSize
@@ -251,7 +251,7 @@ func (l *Log) writeIndex(seg *segment) {
 	}
 }
 
-// fail tells everyone who waits that their records are not durable. Their sequences are not used
+// fail completes the commits of all waiting records with an error. Their sequences are not used
 // again; the next segment's header says from where on this one does not count.
 func (l *Log) fail(g *group, err error) {
 	u := &Unavailable{Full: errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT), Cause: err}
@@ -266,7 +266,7 @@ func (l *Log) fail(g *group, err error) {
 		g.commit.err = u
 		close(g.commit.done)
 	}
-	l.log.Error("the journal takes no more events", "err", u)
+	l.log.Error("the journal accepts no more events", "err", u)
 }
 
 // recover tries a failed disk again: a new segment that is synced is the proof that it works.
@@ -293,7 +293,7 @@ func (l *Log) recover() {
 	l.err = nil
 	l.space.Broadcast()
 	l.mu.Unlock()
-	l.log.Info("the journal takes events again", "segment", segmentName(seg.base))
+	l.log.Info("the journal accepts events again", "segment", segmentName(seg.base))
 }
 
 func (l *Log) lookAtSpace() {
@@ -307,7 +307,7 @@ func (l *Log) lookAtSpace() {
 	low := l.minFree > 0 && free < l.minFree
 	if low != l.low {
 		if low {
-			l.log.Error("the disk is nearly full: no more QoS 1 and 2 events are taken", "free_mib", free>>20, "limit_mib", l.minFree>>20)
+			l.log.Error("the disk is nearly full: no more QoS 1 and 2 events are accepted", "free_mib", free>>20, "limit_mib", l.minFree>>20)
 		} else {
 			l.log.Info("the disk has space again", "free_mib", free>>20)
 		}
@@ -346,8 +346,8 @@ func (l *Log) markClean() {
 }
 
 // Retain deletes sealed segments from the oldest on whose records all lie below floor, while they
-// are older than age, the journal is larger than size bytes, or the disk runs short: what nobody
-// waits for gives way before an event is refused. It returns the first sequence kept.
+// are older than age, the journal is larger than size bytes, or the disk runs short: history that no
+// consumer needs is deleted before an event is refused. It returns the first sequence kept.
 func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time) uint64 {
 	short := l.short()
 	var gone []*segment
@@ -384,7 +384,7 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 		l.log.Debug("journal segment removed", "file", segmentName(s.base), "bytes", s.size)
 	}
 	if short > 0 && len(gone) > 0 {
-		l.log.Warn("history is given up, since the disk is nearly full", "mib", freed>>20, "from_seq", first)
+		l.log.Warn("history deleted, because the disk is nearly full", "mib", freed>>20, "from_seq", first)
 		l.lookAtSpace()
 	}
 	return first
