@@ -29,8 +29,9 @@ type rule struct {
 var rules = []rule{
 	{"cmd/postbus/bench", []string{"github.com/gorilla/websocket", "github.com/spf13/cobra", "golang.org/x/sys/..."}, []string{"bus/...", "config/..."}, "bench measures any broker, from outside"},
 	{"cmd/...", []string{"..."}, nil, "cmd is the only wiring"},
-	{"bus", []string{"bus/journal"}, []string{"github.com/mochi-mqtt/..."}, "the bus is the standard library and its journal"},
-	{"bus/journal", []string{"golang.org/x/sys/..."}, []string{"github.com/mochi-mqtt/..."}, "the journal knows files only"},
+	{"bus/internal/sched", nil, []string{"github.com/mochi-mqtt/..."}, "locks are the standard library's"},
+	{"bus", []string{"bus/internal/sched", "bus/journal"}, []string{"github.com/mochi-mqtt/..."}, "the bus is the standard library and its journal"},
+	{"bus/journal", []string{"bus/internal/sched", "golang.org/x/sys/..."}, []string{"github.com/mochi-mqtt/..."}, "the journal knows files only"},
 	{"bus/bustest", []string{"bus/journal"}, nil, "bustest is the journal's file system"},
 	{"bus/auth", []string{"golang.org/x/crypto/...", "github.com/golang-jwt/jwt/v5"}, []string{"github.com/mochi-mqtt/...", "bus"}, "auth knows neither the bus nor the config"},
 	{"bus/broker/frame", nil, []string{"github.com/mochi-mqtt/...", "bus"}, "frame is MQTT's bytes only"},
