@@ -29,39 +29,70 @@ type Schedule struct {
 
 	calm   atomic.Bool
 	mu     sync.Mutex
-	seen   map[string]uint64
+	points map[string]*place
 	booked map[int64]bool // instants at which a goroutine wakes
 }
 
-// Calm ends (or, with false, resumes) the stops, so that what is under way comes to its end.
+// MaxStop is the longest stop at one place, in virtual time.
+const MaxStop = 20 * time.Millisecond
+
+// Calm ends (or, with false, resumes) the long stops, so that what is under way comes to its end.
 func (s *Schedule) Calm(calm bool) {
 	if s != nil {
 		s.calm.Store(calm)
 	}
 }
 
-// MaxStop is the longest stop at one place, in virtual time.
-const MaxStop = 20 * time.Millisecond
-
 // Point is a place between two steps on shared state.
 func (s *Schedule) Point(name string) {
-	if s != nil {
-		s.stop(name)
+	if s == nil {
+		return
 	}
+	s.mu.Lock()
+	p := s.points[name]
+	if p == nil {
+		if s.points == nil {
+			s.points = map[string]*place{}
+		}
+		p = s.place(name)
+		s.points[name] = p
+	}
+	s.mu.Unlock()
+	p.stop()
+}
+
+// place is a point in the code where goroutines stop.
+type place struct {
+	s      *Schedule
+	seed   uint64 // of the schedule and the name
+	passed atomic.Uint64
+}
+
+func (s *Schedule) place(name string) *place {
+	h := s.Seed
+	for _, c := range []byte(name) {
+		h = (h ^ uint64(c)) * 0x100000001b3
+	}
+	return &place{s: s, seed: h}
 }
 
 // stop lets others run. The stop is short, some nanoseconds, unless the seed chose the place: then its
 // magnitude is uniform up to MaxStop. Even a short one hands the processor over, so that one goroutine
 // runs at a time and the seed alone decides which.
-func (s *Schedule) stop(name string) {
-	h := s.draw(name)
+func (p *place) stop() {
+	h := p.seed + p.passed.Add(1)*0x9e3779b97f4a7c15
+	for range 2 {
+		h ^= h >> 32
+		h *= 0xd6e8feb86659fd93
+	}
+	h ^= h >> 32
 	d := 1 + h>>32%64
-	if h%1000 < s.Rate && !s.calm.Load() {
+	if h%1000 < p.s.Rate && !p.s.calm.Load() {
 		h /= 1000
 		limit := uint64(1) << (6 + h%uint64(bits.Len64(uint64(MaxStop))-6))
 		d = min(1+(h>>8)%limit, uint64(MaxStop))
 	}
-	s.sleep(time.Duration(d))
+	p.s.sleep(time.Duration(d))
 }
 
 // sleep lets d pass, or slightly more: no two goroutines wake at the same instant.
@@ -83,34 +114,28 @@ func (s *Schedule) sleep(d time.Duration) {
 	s.mu.Unlock()
 }
 
-// draw is a number that depends on the seed, the place, and how often it was passed.
-func (s *Schedule) draw(name string) uint64 {
-	s.mu.Lock()
-	if s.seen == nil {
-		s.seen = map[string]uint64{}
+// lockPlaces are the two places of a lock.
+type lockPlaces struct {
+	s              *Schedule
+	name           string
+	before, behind *place
+}
+
+func (s *Schedule) lockPlaces(name string) *lockPlaces {
+	if s == nil {
+		return nil
 	}
-	n := s.seen[name]
-	s.seen[name] = n + 1
-	s.mu.Unlock()
-	h := s.Seed*0x9e3779b97f4a7c15 + n
-	for _, c := range []byte(name) {
-		h = (h ^ uint64(c)) * 0x100000001b3
-	}
-	h ^= h >> 32
-	h *= 0xd6e8feb86659fd93
-	h ^= h >> 32
-	h *= 0xd6e8feb86659fd93
-	return h ^ h>>32
+	return &lockPlaces{s, name, s.place(name + " lock"), s.place(name + " unlock")}
 }
 
 // acquire takes a lock as virtual time passes.
-func (s *Schedule) acquire(name string, try func() bool) {
-	s.stop(name + " lock")
+func (l *lockPlaces) acquire(try func() bool) {
+	l.before.stop()
 	wait, waited := time.Duration(50), time.Duration(0)
 	for !try() {
-		s.sleep(wait)
+		l.s.sleep(wait)
 		if waited += wait; waited > stuckAfter {
-			s.Stuck(name)
+			l.s.Stuck(l.name)
 			waited = 0
 		}
 		wait = min(wait+wait/4, time.Millisecond)
@@ -120,82 +145,70 @@ func (s *Schedule) acquire(name string, try func() bool) {
 // Mutex is a sync.Mutex; under a schedule its Lock and Unlock are places to stop. The zero value has
 // no schedule.
 type Mutex struct {
-	mu    sync.Mutex
-	place *place
-}
-
-type place struct {
-	*Schedule
-	name string
-}
-
-func placeOf(s *Schedule, name string) *place {
-	if s == nil {
-		return nil
-	}
-	return &place{s, name}
+	mu     sync.Mutex
+	places *lockPlaces
 }
 
 // Use puts the mutex under a schedule, which may be nil. Call it before the first Lock.
-func (m *Mutex) Use(s *Schedule, name string) { m.place = placeOf(s, name) }
+func (m *Mutex) Use(s *Schedule, name string) { m.places = s.lockPlaces(name) }
 
 // Lock locks m.
 func (m *Mutex) Lock() {
-	if m.place == nil {
+	if m.places == nil {
 		m.mu.Lock()
 		return
 	}
-	m.place.acquire(m.place.name, m.mu.TryLock)
+	m.places.acquire(m.mu.TryLock)
 }
 
 // Unlock unlocks m.
 func (m *Mutex) Unlock() {
 	m.mu.Unlock()
-	if m.place != nil {
-		m.place.stop(m.place.name + " unlock")
+	if m.places != nil {
+		m.places.behind.stop()
 	}
 }
 
 // RWMutex is a sync.RWMutex; under a schedule its methods are places to stop. The zero value has no
 // schedule.
 type RWMutex struct {
-	mu    sync.RWMutex
-	place *place
+	mu     sync.RWMutex
+	places *lockPlaces
 }
 
 // Use puts the mutex under a schedule, which may be nil. Call it before the first Lock.
-func (m *RWMutex) Use(s *Schedule, name string) { m.place = placeOf(s, name) }
+func (m *RWMutex) Use(s *Schedule, name string) { m.places = s.lockPlaces(name) }
 
 // Lock locks m for writing.
 func (m *RWMutex) Lock() {
-	if m.place == nil {
+	if m.places == nil {
 		m.mu.Lock()
 		return
 	}
-	m.place.acquire(m.place.name, m.mu.TryLock)
+	m.places.acquire(m.mu.TryLock)
 }
 
 // Unlock unlocks m for writing.
 func (m *RWMutex) Unlock() {
 	m.mu.Unlock()
-	if m.place != nil {
-		m.place.stop(m.place.name + " unlock")
+	if m.places != nil {
+		m.places.behind.stop()
 	}
 }
 
 // RLock locks m for reading.
 func (m *RWMutex) RLock() {
-	if m.place == nil {
+	if m.places == nil {
 		m.mu.RLock()
 		return
 	}
-	m.place.acquire(m.place.name+" read", m.mu.TryRLock)
+	m.places.acquire(m.mu.TryRLock)
 }
 
 // RUnlock undoes one RLock.
 func (m *RWMutex) RUnlock() {
 	m.mu.RUnlock()
-	if m.place != nil {
-		m.place.stop(m.place.name + " read unlock")
+	if m.places != nil {
+		m.places.behind.stop()
 	}
 }
