@@ -57,7 +57,7 @@ func TestIdleAfter(t *testing.T) {
 		select {
 		case e := <-r.events:
 			return e["idle"] == false
-		case <-time.After(time.Second):
+		case <-time.After(10 * time.Second):
 			return false
 		}
 	})
