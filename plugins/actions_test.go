@@ -48,6 +48,18 @@ func TestAnActionIsDone(t *testing.T) {
 	}
 }
 
+// TestAnActionThatHandsOn: a line in a pipe is sent, and nobody says that it is done.
+func TestAnActionThatHandsOn(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.stop()
+	w.cat.actions["note"].Handing()
+	w.start()
+	w.write("a.yaml", noting)
+	w.probes.post(t, "a", map[string]any{"value": 13, "text": "x"})
+	w.order()
+	w.is("a", StateRunning, func(s Status) bool { return s.Counters.Sent == 1 && s.Counters.Done == 0 })
+}
+
 func TestAnActionThatWasDownGetsWhatItMissed(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.write("a.yaml", strings.Replace(noting, "attempts: 5", "attempts: 1000", 1))

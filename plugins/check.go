@@ -182,7 +182,7 @@ func (f *fileReader) source(n yamlnode.Node) {
 
 // fields makes the scope: what event may have, of all sources together.
 func (f *fileReader) fields() {
-	f.scope = expr.Scope{Env: f.Env}
+	f.scope = expr.Scope{Env: f.Env, Types: map[string]expr.Type{}}
 	for _, s := range f.spec.sources {
 		if s.kind.Event == nil {
 			f.scope.Open = true
@@ -195,11 +195,42 @@ func (f *fileReader) fields() {
 				continue
 			}
 			f.scope.Fields = append(f.scope.Fields, d.key)
+			t := typeOfField(d)
+			if t == expr.TypeLevels && !slices.ContainsFunc(f.spec.reads, func(filter string) bool { return strings.ContainsAny(filter, "/#") }) {
+				t = expr.TypeText // of one level
+			}
+			if other, known := f.scope.Types[d.key]; known && other != t {
+				t = "" // another source has something else there
+			}
+			f.scope.Types[d.key] = t
 		}
 	}
 	if len(f.spec.sources) == 0 {
 		f.scope.Open = true
 	}
+}
+
+// typeOfField is what a declaration says of a field's values; they may be nil as well.
+func typeOfField(d field) expr.Type {
+	switch t := d.typ; {
+	case d.levels:
+		return expr.TypeLevels
+	case t == timeType:
+		return expr.TypeTime
+	case t == durationType:
+		return expr.TypeDuration
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8, t.Kind() == reflect.String && !isText(t):
+		return expr.TypeText
+	case t.Kind() == reflect.Slice && t.PkgPath() != "" && t.Elem().Kind() == reflect.String:
+		return expr.TypeLevels
+	case t.Kind() == reflect.Bool:
+		return expr.TypeBool
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Float64:
+		return expr.TypeNumber
+	case t.Kind() == reflect.Map:
+		return expr.TypeMap
+	}
+	return ""
 }
 
 func (f *fileReader) rules(n yamlnode.Node, name string, read func(yamlnode.Node, *rule)) {

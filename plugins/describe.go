@@ -237,8 +237,16 @@ func (c *Catalog) Reference() []byte {
 			part.kinds[name].reference(&b)
 		}
 	}
+	b.WriteString("\n## Home Assistant\n\n" + homeAssistantAbout + "\n\n| key | value | default | |\n|---|---|---|---|\n")
+	for _, r := range optionRows(reflect.TypeFor[homeAssistant](), reflect.Value{}, "", "") {
+		b.WriteString(r)
+	}
 	return []byte(b.String())
 }
+
+const homeAssistantAbout = "What can stand under `home_assistant:` of an entry of `publish` or `actions`. The entity is announced by MQTT discovery, as a retained event " +
+	"below `homeassistant/` that goes with the file; a topic with `${…}` is an entity for each topic that comes of it. Without `component` it is a `sensor`, a `binary_sensor` " +
+	"for device classes that only those have, such as `door` or `motion`, and a `button` for an action. Every key may be left out."
 
 func (k *Kind) reference(b *strings.Builder) {
 	fmt.Fprintf(b, "\n### %s\n\n%s\n", k.Name, strings.TrimSpace(k.About))

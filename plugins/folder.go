@@ -209,7 +209,13 @@ func (s *Supervisor) read(e entry) {
 		return
 	}
 	k.hash = hash
-	k.spec, k.errors = s.checker.Check(e.id, s.shown(e.name), data)
+	if err := safely(func() error {
+		k.spec, k.errors = s.checker.Check(e.id, s.shown(e.name), data)
+		return nil
+	}); err != nil { // a mistake of the program, which must not become one of every plugin
+		s.printPanic("checking "+e.name, err)
+		k.spec, k.errors = nil, errorsOf(s.shown(e.name), "the program failed on this file: "+err.Error(), "report it, with the file and the log")
+	}
 }
 
 // logRefusal logs each mistake once.

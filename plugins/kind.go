@@ -61,6 +61,8 @@ type Kind struct {
 	// Answers: whoever sent an event is answered. done is given a Permanent error when nothing came of it for a rule that
 	// failed; for other kinds such an event is done like one that was filtered, since they would only send it again.
 	Answers bool
+	// Hands: the action hands each event on and doesn't learn what becomes of it. It is counted as sent, and not as done.
+	Hands bool
 
 	source func(options any, env *Env) any
 	action func(options any, env *Env) (do func(context.Context, reflect.Value) error, close func() error)
@@ -81,6 +83,12 @@ func NewStream[O any, S Stream](name, about, sample string, defaults O, event an
 // Answering says that the kind Answers.
 func (k *Kind) Answering() *Kind {
 	k.Answers = true
+	return k
+}
+
+// Handing says that the action Hands.
+func (k *Kind) Handing() *Kind {
+	k.Hands = true
 	return k
 }
 
@@ -109,7 +117,8 @@ type Catalog struct {
 }
 
 // NewCatalog lists the kinds. It panics when two of a sort have one name, or a declaration's tags are
-// wrong: both are mistakes in the program.
+// wrong, or an option or argument has a type that no file could set: all are mistakes in the program, and
+// the text says where.
 func NewCatalog(kinds ...*Kind) *Catalog {
 	c := &Catalog{kinds: kinds, sources: map[string]*Kind{}, actions: map[string]*Kind{}}
 	for _, k := range kinds {
@@ -124,6 +133,14 @@ func NewCatalog(kinds ...*Kind) *Catalog {
 		for _, s := range []any{k.Options, k.Args, k.Event} {
 			if s != nil {
 				fieldsOf(reflect.TypeOf(s))
+			}
+		}
+		for _, s := range []any{k.Options, k.Args} {
+			if s == nil {
+				continue
+			}
+			if err := settable(reflect.TypeOf(s), "", nil); err != nil {
+				panic(fmt.Sprintf("the kind %s: %v", k.Name, err))
 			}
 		}
 	}

@@ -23,6 +23,7 @@ var errStopped = errors.New("the source was stopped")
 type counters struct {
 	in, filtered, errors, dropped, published   atomic.Uint64
 	done, failed, expired, dead, retried, lost atomic.Uint64
+	sent                                       atomic.Uint64
 }
 
 // mapper is the middle of a plugin. Its sources call post; its generation is swapped between events.

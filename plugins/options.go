@@ -6,6 +6,7 @@ package plugins
 //	need      "yes": must be there        min, max bounds, in the text form of the type
 //	oneof     "a|b": the words there are  unit     "size": bytes, as 64MiB
 //	secret    "yes": may be secret:name   path     "yes": counts from the plugins folder
+//	levels    "yes": a topic, of an event
 
 import (
 	"encoding"
@@ -30,7 +31,7 @@ type field struct {
 	index              int
 	typ                reflect.Type
 	need, secret, path bool
-	size               bool
+	size, levels       bool
 	min, max           string
 	oneOf              []string
 }
@@ -54,7 +55,7 @@ func fieldsOf(t reflect.Type) []field {
 			continue
 		}
 		d := field{key: key, doc: f.Tag.Get("doc"), index: i, typ: f.Type, need: f.Tag.Get("need") == "yes", secret: f.Tag.Get("secret") == "yes",
-			path: f.Tag.Get("path") == "yes", size: f.Tag.Get("unit") == "size", min: f.Tag.Get("min"), max: f.Tag.Get("max")}
+			path: f.Tag.Get("path") == "yes", size: f.Tag.Get("unit") == "size", levels: f.Tag.Get("levels") == "yes", min: f.Tag.Get("min"), max: f.Tag.Get("max")}
 		if o := f.Tag.Get("oneof"); o != "" {
 			d.oneOf = strings.Split(o, "|")
 		}

@@ -138,7 +138,12 @@ func (p *plugin) run(ctx context.Context) {
 		case g.spec == nil: // disabled, refused, or not approved (any more)
 			p.halt()
 		default:
-			p.bring(ctx, g.spec)
+			if err := safely(func() error { p.bring(ctx, g.spec); return nil }); err != nil { // a mistake of the program
+				p.s.printPanic("starting "+p.id, err)
+				p.mu.Lock()
+				p.phase, p.startErr, p.tried = "", err, g.spec.Hash
+				p.mu.Unlock()
+			}
 		}
 		p.tell()
 	}

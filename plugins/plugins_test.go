@@ -167,7 +167,9 @@ func TestAPluginThatLosesEveryEventIsNotWell(t *testing.T) {
 	bad, good := map[string]any{"json": map[string]any{}}, map[string]any{"json": map[string]any{"v": 1}}
 	part := map[string]any{"json": map[string]any{}, "value": 2}
 	w.probes.post(t, "a", bad)
-	w.is("a", StateDegraded, func(s Status) bool { return strings.HasPrefix(s.Reason, "the last event was lost: publish[0]: payload: event.json.v is missing (nil)") })
+	w.is("a", StateDegraded, func(s Status) bool {
+		return strings.HasPrefix(s.Reason, "the last event was lost: publish[0]: payload: event.json.v is missing (nil)")
+	})
 	w.probes.post(t, "a", good)
 	w.is("a", StateRunning, func(s Status) bool { return s.Reason == "" && s.Failing == 0 && s.LastError != "" })
 	w.probes.post(t, "a", bad)

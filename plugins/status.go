@@ -69,6 +69,7 @@ type Counters struct {
 	Dropped   uint64 `json:"dropped"` // rate limited, or lost by the source
 	Published uint64 `json:"published"`
 	Done      uint64 `json:"done,omitempty"`    // actions done
+	Sent      uint64 `json:"sent,omitempty"`    // handed to a program that doesn't say when it is done
 	Failed    uint64 `json:"failed,omitempty"`  // tries that failed
 	Expired   uint64 `json:"expired,omitempty"` // orders that were too old
 	Dead      uint64 `json:"dead,omitempty"`    // orders given up
@@ -117,7 +118,7 @@ func (p *plugin) status() Status {
 	st.Approve, st.pending = g.approve, g.pending
 	p.parts(&st, runners, workers)
 	c := &p.mapper.count
-	st.Counters = Counters{c.in.Load(), c.filtered.Load(), c.errors.Load(), c.dropped.Load(), c.published.Load(), c.done.Load(),
+	st.Counters = Counters{c.in.Load(), c.filtered.Load(), c.errors.Load(), c.dropped.Load(), c.published.Load(), c.done.Load(), c.sent.Load(),
 		c.failed.Load(), c.expired.Load(), c.dead.Load(), c.lost.Load()}
 	p.mapper.mu.Lock()
 	if p.mapper.lastE != nil {
@@ -180,6 +181,8 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 		return StateRejected, g.errors.Error()
 	case len(g.errors) > 0:
 		return StateStale, fmt.Sprintf("generation %d runs on; the file was refused: %s", st.Generation, g.errors.Error())
+	case running == nil && startErr != nil:
+		return StateRejected, fmt.Sprintf("it did not start: %v", startErr)
 	case running == nil:
 		return StateStarting, ""
 	case startErr != nil:

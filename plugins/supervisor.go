@@ -5,6 +5,7 @@ package plugins
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -114,13 +115,29 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-look:
-			s.scan(stopPlugins)
+			s.step("reading the plugins folder", func() { s.scan(stopPlugins) })
 		case <-approvals:
-			s.scan(stopPlugins)
+			s.step("reading the approvals", func() { s.scan(stopPlugins) })
 		case now := <-tick.C:
-			s.look(now)
+			s.step("looking after the plugins", func() { s.look(now) })
 		}
 	}
+}
+
+// step does a part of the supervisor's work. A panic in it is printed and ends nothing else.
+func (s *Supervisor) step(what string, do func()) {
+	if err := safely(func() error { do(); return nil }); err != nil {
+		s.printPanic(what, err)
+	}
+}
+
+func (s *Supervisor) printPanic(what string, err error) {
+	var p *panicked
+	stack := ""
+	if errors.As(err, &p) {
+		stack = string(p.stack)
+	}
+	s.o.Logger.Error("a mistake of the program: "+what+" failed", "err", err, "stack", stack)
 }
 
 // Ready is closed when the folder was read for the first time.

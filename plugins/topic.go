@@ -23,6 +23,11 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 	if !ok {
 		return nil
 	}
+	if err := t.Slash(); err != nil && !wide {
+		e := err.(*expr.Error)
+		n.FailWithin(e.Offset, "write the / outside of ${…}, take a level such as event.topic[1], or list the topics in permissions.publish", "%s: what is filled in stays within its level", e.Message)
+		return nil
+	}
 	spec := &topicSpec{text: s, template: t}
 	var pattern, shape strings.Builder
 	hole := `[^/]*`

@@ -127,8 +127,13 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 		}
 		err := safely(func() error { return do(withHops(ctx, e.Hops), args) })
 		if err == nil {
-			w.p.mapper.count.done.Add(1)
-			w.p.traceText(w.spec.key, "done")
+			if w.spec.kind.Hands {
+				w.p.mapper.count.sent.Add(1)
+				w.p.traceText(w.spec.key, "sent; what becomes of it isn't known")
+			} else {
+				w.p.mapper.count.done.Add(1)
+				w.p.traceText(w.spec.key, "done")
+			}
 			w.note(nil, 0)
 			return nil
 		}

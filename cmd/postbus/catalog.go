@@ -95,7 +95,7 @@ func catalog() *plugins.Catalog {
 		plugins.NewStream("execd", execd.About, execd.Sample, execd.Defaults(), execd.Event{},
 			func(o execd.Options, e env) *execd.Source { return execd.New(o, e) }),
 		plugins.NewAction("execd", execd.ActionAbout, execd.ActionSample, execd.ActionDefaults(),
-			func(o execd.ActionOptions, e env) *execd.Action { return execd.NewAction(o, e) }),
+			func(o execd.ActionOptions, e env) *execd.Action { return execd.NewAction(o, e) }).Handing(),
 		plugins.NewStream("file", file.About, file.Sample, file.Defaults(), file.Event{},
 			func(o file.Options, e env) *file.Source { return file.New(o, e) }),
 		plugins.NewAction("file", file.ActionAbout, file.ActionSample, file.ActionDefaults(),

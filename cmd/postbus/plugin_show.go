@@ -58,10 +58,10 @@ func (m *Main) printPlugins(body []byte) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PLUGIN\tSTATE\tIN\tFILTERED\tERRORS\tDROPPED\tPUBLISHED\tDONE\tWHY")
+	fmt.Fprintln(w, "PLUGIN\tSTATE\tIN\tFILTERED\tERRORS\tDROPPED\tPUBLISHED\tDONE\tSENT\tWHY")
 	for _, p := range list {
 		c := p.Counters
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", oneLine(p.ID), p.State, c.In, c.Filtered, c.Errors, c.Dropped+c.Expired+c.Dead+c.Missed, c.Published, c.Done, oneLine(why(&p)))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", oneLine(p.ID), p.State, c.In, c.Filtered, c.Errors, c.Dropped+c.Expired+c.Dead+c.Missed, c.Published, c.Done, c.Sent, oneLine(why(&p)))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -112,6 +112,9 @@ var complaints = map[string]struct{ reason, hint string }{
 		"this character can't begin a value", "put the value in quotes"},
 }
 
+// after is the part of a line from a column on.
+func after(line []rune, col int) []rune { return line[min(col, len(line)):] }
+
 // syntax records the parser's error at its true place.
 func (d *Doc) syntax(dec *yaml.Decoder, err error) {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
@@ -148,6 +151,9 @@ func (d *Doc) syntax(dec *yaml.Decoder, err error) {
 	}
 	place.line = min(max(place.line, 0), len(d.lines)-1)
 	line := d.lines[place.line]
+	if at := max(place.col, 1) - 1; strings.HasPrefix(where, "while parsing a flow") && strings.HasPrefix(string(after([]rune(line), at)), "${") {
+		reason, hint = "within { } and [ ] an expression has to be quoted", `write "${…}", with what is before and after it within the quotes`
+	}
 	if i := strings.IndexByte(line, '\t'); i >= 0 && strings.TrimLeft(line[:i], " ") == "" {
 		place.col = i
 		c := complaints["found a tab character that violates indentation"]

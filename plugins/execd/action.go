@@ -24,8 +24,8 @@ var ActionSample string
 
 // ActionAbout is what the action does, for the documentation.
 const ActionAbout = "Writes each event as a JSON line to the standard input of a program, which is started at the first event and again with backoff when it ended. " +
-	"An event is acknowledged when its line is in the program's pipe; what the program hadn't read when it ended is lost, so a program " +
-	"that must not miss one should be an `exec`. What it writes goes to the plugin's log. It needs `postbus plugin approve`."
+	"An event counts as *sent* when its line is in the program's pipe, and leaves the queue then; whether the program did anything about it isn't known. What it " +
+	"hadn't read when it ended, also at an orderly restart, is lost, so a program that must not miss one should be an `exec`. What it writes goes to the plugin's log. It needs `postbus plugin approve`."
 
 // ActionOptions are fixed when the file is loaded.
 type ActionOptions struct {

@@ -63,9 +63,10 @@ type Vars struct {
 
 // Scope is what names an expression may use, for checking.
 type Scope struct {
-	Fields []string // known fields of event; empty: any
-	Open   bool     // event may have fields besides
-	Env    []string // allowed names of env; others are an error even if Vars has them
+	Fields []string        // known fields of event; empty: any
+	Open   bool            // event may have fields besides
+	Types  map[string]Type // of fields that are declared with one
+	Env    []string        // allowed names of env; others are an error even if Vars has them
 }
 
 // Error is a mistake in an expression, found by Compile, ParseTemplate or an evaluation.

@@ -47,6 +47,12 @@ func (c *compiler) binary(n *ast.BinaryNode) fn {
 	}
 	a, b := c.compile(n.Left), c.compile(n.Right)
 	switch n.Operator {
+	case "==", "!=":
+		c.comparable(n, false)
+	case "<", "<=", ">", ">=":
+		c.comparable(n, true)
+	}
+	switch n.Operator {
 	case "&&", "and":
 		return func(r *run) any { r.step(1); return r.truth(n.Left, a(r)) && r.truth(n.Right, b(r)) }
 	case "||", "or":

@@ -106,7 +106,7 @@ func (l Levels) String() string { return strings.Join(l, "/") }
 // Event is what the source emits.
 type Event struct {
 	Topic       Levels    `key:"topic" doc:"the topic's levels; as text they are joined by /"`
-	Name        string    `key:"name" doc:"the topic as text"`
+	Name        string    `key:"name" doc:"the topic as text" levels:"yes"`
 	Bytes       []byte    `key:"bytes" doc:"the payload"`
 	Text        string    `key:"text" doc:"the payload as text; what is not UTF-8 is replaced"`
 	JSON        any       `key:"json" doc:"the payload's value when it is JSON of at most 1 MiB, else nil"`

@@ -130,7 +130,10 @@ export interface Bus {
     off(filter: string, callback?: Callback): void;
     /** Publishes. Resolves when the event is durable on the bus; what cannot be sent now waits in the browser, also over a reload. */
     emit(topic: string, value?: Value, options?: EmitOptions): Promise<void>;
-    /** Asks; the answer is the event that respond() made of it. Rejects after timeout milliseconds (default 10,000). */
+    /**
+     * Asks; the answer is the event that respond() made of it. Rejects after timeout milliseconds (default 10,000). The answer comes
+     * to `reply/<id>`, or to `<topic>/reply/<id>` where the user may not subscribe to the first.
+     */
     request(topic: string, value?: Value, options?: {
         timeout?: number;
     }): Promise<BusEvent>;

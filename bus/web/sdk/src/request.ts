@@ -20,21 +20,40 @@ export interface Asking {
 
 export class Requests {
   private open = new Map<string, { resolve(e: BusEvent): void; reject(e: Error): void }>();
-  private topic = "";
-  private off: (() => void) | undefined;
+  private id = "";
+  private heard = new Map<string, () => void>(); // topics for answers, and what ends them
 
   constructor(private bus: Asking) {}
 
-  request(topic: string, value: Value, timeout = defaultTimeout): Promise<BusEvent> {
-    const answers = `reply/${this.bus.id()}`;
-    if (this.topic !== answers) {
-      this.off?.();
-      this.topic = answers;
-      this.off = this.bus.on(answers, (e) => this.answered(e), { retained: "never" });
+  /**
+   * Where the answers to topic can be heard: reply/<id>, or below topic itself for a user whose rules have no reply/. It resolves
+   * when the bus has the subscription, and rejects when it wants neither: then nobody would hear an answer.
+   */
+  private async answers(topic: string): Promise<string> {
+    const id = this.bus.id();
+    if (this.id !== id) {
+      for (const off of this.heard.values()) off();
+      this.heard.clear();
+      this.id = id;
     }
+    const own = `reply/${id}`;
+    const places = [own, `${topic}/${own}`];
+    for (const place of places) {
+      if (!this.heard.has(place)) this.heard.set(place, this.bus.on(place, (e) => this.answered(e), { retained: "never" }));
+      try {
+        await this.bus.stands(place);
+        return place;
+      } catch {
+        this.heard.get(place)?.();
+        this.heard.delete(place);
+      }
+    }
+    throw new Error(`${topic} was not asked: this user may subscribe to neither ${places.join(" nor ")}, where the answer would come; allow one, as in postbus user add … --subscribe 'reply/#'`);
+  }
+
+  request(topic: string, value: Value, timeout = defaultTimeout): Promise<BusEvent> {
     const number = random();
     const options: PublishOptions = {
-      responseTopic: answers,
       correlationData: bytesOf(number),
       expiry: Math.max(1, Math.ceil(timeout / 1000)), // nobody waits for the answer after that
     };
@@ -53,9 +72,11 @@ export class Requests {
         reject: (e) => (end(), reject(e)),
       });
       // Not before the answer can be heard.
-      this.bus
-        .stands(answers)
-        .then(() => (this.open.has(number) ? this.bus.publish(topic, bytesOf(value), options) : undefined))
+      this.answers(topic)
+        .then((place) => {
+          options.responseTopic = place;
+          return this.open.has(number) ? this.bus.publish(topic, bytesOf(value), options) : undefined;
+        })
         .catch((e: Error) => this.open.get(number)?.reject(e));
     });
   }

@@ -28,9 +28,9 @@ export class Subscriptions {
   private cache = new Map<string, Registration[]>(); // by topic
   private made = new Map<string, number>(); // filters this page has subscribed, at which QoS
   private standing: Map<string, boolean>; // filters of the session; false: perhaps
-  private refusals = new Set<string>();
+  private refusals = new Map<string, Error>();
   private busy = new Set<string>();
-  private waiters = new Map<string, (() => void)[]>();
+  private waiters = new Map<string, { resolve(): void; reject(e: Error): void }[]>();
   private old: ((topic: string) => boolean)[] = []; // of what the session had before this link
   private link: Link | undefined;
   private ever = new Map<string, (topic: string) => boolean>(); // filters that this page has had
@@ -96,10 +96,12 @@ export class Subscriptions {
     return this.old.some((m) => m(topic));
   }
 
-  /** Resolves when the bus has the filter. */
-  stands(filter: string): Promise<void> {
-    if (this.made.has(filter) && this.standing.get(filter)) return Promise.resolve();
-    return new Promise((resolve) => this.waiters.set(filter, [...(this.waiters.get(filter) ?? []), resolve]));
+  /** Resolves when the bus has the filter, rejects when it refuses it. */
+  async stands(filter: string): Promise<void> {
+    if (this.made.has(filter) && this.standing.get(filter)) return;
+    const refusal = this.refusals.get(filter);
+    if (refusal) throw refusal;
+    await new Promise<void>((resolve, reject) => this.waiters.set(filter, [...(this.waiters.get(filter) ?? []), { resolve, reject }]));
   }
 
   /** A new link. lost: the bus has no session any more; then again says that this page had one, and since from where to go on. */
@@ -160,7 +162,7 @@ export class Subscriptions {
       this.made.set(filter, qos);
       this.standing.set(filter, true);
       this.from.delete(filter);
-      for (const f of this.waiters.get(filter) ?? []) f();
+      for (const w of this.waiters.get(filter) ?? []) w.resolve();
       this.waiters.delete(filter);
     });
   }
@@ -180,8 +182,11 @@ export class Subscriptions {
         if (!link.alive) return;
         this.made.delete(filter);
         this.standing.delete(filter);
-        this.refusals.add(filter); // asking again gives the same answer
-        this.o.refused(filter, e);
+        this.refusals.set(filter, e); // asking again gives the same answer
+        const waiters = this.waiters.get(filter) ?? [];
+        this.waiters.delete(filter);
+        for (const w of waiters) w.reject(e);
+        if (waiters.length === 0) this.o.refused(filter, e);
       })
       .finally(() => {
         if (this.link !== link) return;

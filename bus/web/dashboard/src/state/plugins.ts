@@ -24,6 +24,7 @@ export interface Counters {
   dropped: number;
   published: number;
   done?: number;
+  sent?: number; // handed to a program that does not say when it is done
   failed?: number;
   expired?: number;
   dead?: number;
@@ -86,7 +87,7 @@ export function take(topic: string, payload: Uint8Array): void {
 function measure(id: string, c: Counters): void {
   const now = Date.now();
   const list = marks.get(id) ?? [];
-  const n = c.published + (c.done ?? 0);
+  const n = c.published + (c.done ?? 0) + (c.sent ?? 0);
   if (list.length > 0 && n < list[list.length - 1]!.n) list.length = 0; // loaded anew
   list.push({ at: now, n });
   while (list.length > 2 && now - list[1]!.at > rateOver) list.shift();

@@ -209,7 +209,7 @@ function CountersLine(p: { plugin: Plugin }) {
   const c = p.plugin.counters;
   const items: [string, number | undefined, boolean][] = [
     ["in", c.in, true], ["filtered", c.filtered, true], ["errors", c.errors, true], ["published", c.published, true], ["dropped", c.dropped, false],
-    ["done", c.done, false], ["failed", c.failed, false], ["expired", c.expired, false], ["dead", c.dead, false], ["missed", c.missed, false],
+    ["done", c.done, false], ["sent", c.sent, false], ["failed", c.failed, false], ["expired", c.expired, false], ["dead", c.dead, false], ["missed", c.missed, false],
   ];
   return (
     <p class="counters" aria-label="Counters">
