@@ -300,6 +300,7 @@ func (b *Bus) Announce(topic string, payload []byte) {
 // dispatch folds the journal's records in their order and offers events to live cursors.
 func (b *Bus) dispatch(next uint64) {
 	defer b.tasks.Done()
+	b.step("dispatch starts")
 	reader := b.log.Reader(next)
 	defer reader.Release()
 	var (
@@ -415,6 +416,7 @@ func (b *Bus) change(ctx context.Context, kind journal.Kind, name string, v any)
 func (b *Bus) await(ctx context.Context, commit journal.Commit) error {
 	select {
 	case <-commit.Done():
+		b.step("a change is committed")
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -439,6 +441,7 @@ func (b *Bus) folded(ctx context.Context, seq uint64) error {
 	}
 	select {
 	case <-done:
+		b.step("a change is folded")
 		return nil
 	case <-b.ctx.Done():
 		return ErrClosed

@@ -16,6 +16,7 @@ const housekeepEvery = time.Second
 
 func (b *Bus) housekeep() {
 	defer b.tasks.Done()
+	b.step("housekeeping starts")
 	tick := time.NewTicker(housekeepEvery)
 	defer tick.Stop()
 	last := time.Now()
@@ -24,6 +25,7 @@ func (b *Bus) housekeep() {
 		case <-b.ctx.Done():
 			return
 		case <-tick.C:
+			b.step("housekeeping ticks")
 		}
 		if b.stopping() { // where both were ready
 			return

@@ -158,8 +158,9 @@ func TestSimulationRepeats(t *testing.T) {
 			differ = append(differ, seed+1)
 		}
 	}
-	if len(differ) > seeds/10 {
-		t.Errorf("%d of %d seeds took two courses: %v", len(differ), seeds, differ)
+	t.Logf("%d of %d seeds took two courses: %v", len(differ), seeds, differ)
+	if len(differ) > seeds/20 {
+		t.Error("they are to repeat their course")
 	}
 }
 
@@ -408,7 +409,10 @@ func (s *sim) async(c *simClient, op func() error, done func(error)) {
 	c.busy = true
 	o := &simOp{c, make(chan error, 1), done}
 	s.ops = append(s.ops, o)
-	go func() { o.finished <- op() }()
+	go func() {
+		s.schedule.Point("operation of " + c.name)
+		o.finished <- op()
+	}()
 }
 
 func (s *sim) healDisk() {

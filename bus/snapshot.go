@@ -291,6 +291,7 @@ func (b *Bus) maybeSnapshot() {
 	go func() {
 		defer b.tasks.Done()
 		defer b.snapshotting.Store(false)
+		b.step("snapshot starts")
 		b.writeSnapshot(at, records)
 	}()
 }

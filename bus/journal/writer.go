@@ -16,6 +16,7 @@ const retryEvery = time.Second
 
 func (l *Log) writer() {
 	defer close(l.writerDone)
+	l.o.Schedule.Point("writer starts")
 	tick := time.NewTicker(retryEvery)
 	defer tick.Stop()
 	var syncTick <-chan time.Time
@@ -38,6 +39,7 @@ func (l *Log) writer() {
 		case <-syncTick:
 			l.syncLate()
 		case <-tick.C:
+			l.o.Schedule.Point("writer ticks")
 			l.lookAtSpace()
 			l.recover()
 		case <-l.stop:
