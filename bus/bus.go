@@ -48,9 +48,9 @@ func (o *Options) defaults() {
 
 // Bus is an open bus. All methods may be called from any goroutine.
 type Bus struct {
-	o      Options
-	logger *slog.Logger
-	log    *journal.Log
+	o       Options
+	logger  *slog.Logger
+	journal *journal.Log
 
 	// visible is the last record that dispatch has folded, completed the last that it has offered to all
 	// live cursors. Only dispatch writes them.
@@ -113,13 +113,13 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 			return nil, err
 		}
 	}
-	log, err := journal.Open(ctx, fsys, journal.Options{Logger: o.Logger, Interval: o.Durability,
+	j, err := journal.Open(ctx, fsys, journal.Options{Logger: o.Logger, Interval: o.Durability,
 		SegmentSize: o.SegmentSize, CacheSize: o.CacheSize, MinFree: o.MinFree,
 		SegmentAge: max(o.RetentionAge/8, 10*time.Minute), Schedule: o.schedule})
 	if err != nil {
 		return nil, err
 	}
-	b := &Bus{o: o, logger: o.Logger, log: log, sessions: map[string]*Session{}, groups: map[string]*group{},
+	b := &Bus{o: o, logger: o.Logger, journal: j, sessions: map[string]*Session{}, groups: map[string]*group{},
 		reports: map[report]uint64{}, lostAll: map[string]uint64{}, persisted: map[string]uint64{}}
 	b.mu.Use(o.schedule, "bus")
 	b.reportMu.Use(o.schedule, "reports")
@@ -131,7 +131,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	next, err := b.replay(ctx)
 	if err != nil {
 		b.retained.close()
-		return nil, errors.Join(err, log.Close())
+		return nil, errors.Join(err, j.Close())
 	}
 	b.tasks.Add(2)
 	go b.dispatch(next)
@@ -152,7 +152,7 @@ func (b *Bus) SetLimits(l Limits) {
 	}
 	l.RetentionAge, l.RetentionSize = max(0, l.RetentionAge), max(0, l.RetentionSize)
 	b.limits.Store(&l)
-	b.log.SetMinFree(l.MinFree)
+	b.journal.SetMinFree(l.MinFree)
 }
 
 // Limits are those in force, with their defaults filled in.
@@ -171,11 +171,11 @@ func (b *Bus) Close() error {
 	b.storeCursors()
 	b.snapshot()
 	b.retained.close()
-	return b.log.Close()
+	return b.journal.Close()
 }
 
 // Epoch identifies the journal: a sequence means something only with it.
-func (b *Bus) Epoch() [16]byte { return b.log.Epoch() }
+func (b *Bus) Epoch() [16]byte { return b.journal.Epoch() }
 
 // Unavailable is why events are not accepted while the disk refuses.
 type Unavailable = journal.Unavailable
@@ -188,7 +188,7 @@ func (b *Bus) Ready() error {
 	if b.stopping() {
 		return ErrClosed
 	}
-	return b.log.Err()
+	return b.journal.Err()
 }
 
 // Publish accepts an event. With QoS 1 or 2, or when it is retained, nil means that it is durable and
@@ -239,7 +239,7 @@ var records = sync.Pool{New: func() any { return new(journal.Record) }}
 // Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
 // done without an error. The record's slices are copied.
 func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
-	c, err := b.log.Append(r)
+	c, err := b.journal.Append(r)
 	if err == nil {
 		b.published.Add(1)
 	}
@@ -301,7 +301,7 @@ func (b *Bus) Announce(topic string, payload []byte) {
 func (b *Bus) dispatch(next uint64) {
 	defer b.tasks.Done()
 	b.step("dispatch starts")
-	reader := b.log.Reader(next)
+	reader := b.journal.Reader(next)
 	defer reader.Release()
 	var (
 		r    journal.Record
@@ -325,7 +325,7 @@ func (b *Bus) dispatch(next uint64) {
 				b.completed.Store(at)
 			}
 			b.wake()
-			if err := b.log.Wait(b.ctx, reader.Position()-1); err != nil {
+			if err := b.journal.Wait(b.ctx, reader.Position()-1); err != nil {
 				return
 			}
 			continue
@@ -405,7 +405,7 @@ func (b *Bus) change(ctx context.Context, kind journal.Kind, name string, v any)
 	if err != nil {
 		return err
 	}
-	commit, err := b.log.Append(r)
+	commit, err := b.journal.Append(r)
 	if err != nil {
 		return err
 	}

@@ -316,7 +316,7 @@ func (c *cursor) pumpSome(n uint64) (more bool) {
 	}
 	visible := c.bus.visible.Load()
 	if c.reader == nil {
-		c.reader = c.bus.log.Reader(c.next)
+		c.reader = c.bus.journal.Reader(c.next)
 		c.reader.Match = c.matches
 	}
 	c.reader.Prefixes = c.prefixes() // of the filters as they are now

@@ -96,7 +96,7 @@ func (b *Bus) fromSeq(s Since) uint64 {
 	if s.Seq > 0 {
 		return s.Seq
 	}
-	seq, _ := b.log.SeqAt(s.Time.UnixNano())
+	seq, _ := b.journal.SeqAt(s.Time.UnixNano())
 	return seq
 }
 
@@ -168,7 +168,7 @@ func (b *Bus) History(ctx context.Context, filter string, since Since, each func
 		return err
 	}
 	p := compile(InnerFilter(filter))
-	reader := b.log.Reader(b.fromSeq(since))
+	reader := b.journal.Reader(b.fromSeq(since))
 	defer reader.Release()
 	reader.Match, reader.Prefixes = p.match, p.prefix
 	until := b.visible.Load()

@@ -86,7 +86,7 @@ func (s *Session) writeDue() {
 
 // write appends records about the session, for which writing was set.
 func (s *Session) write(records []*journal.Record) (journal.Commit, error) {
-	c, err := s.bus.log.AppendAll(records...)
+	c, err := s.bus.journal.AppendAll(records...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writing, s.written = false, c
@@ -192,7 +192,7 @@ func (b *Bus) storeCursors() {
 	default:
 	}
 	// A live cursor passes the record of positions itself: that alone must not cause the next record.
-	quiet := last != 0 && b.log.Next() == last+1
+	quiet := last != 0 && b.journal.Next() == last+1
 	worth := false
 	note := func(c *cursor, absent time.Duration) {
 		sc := c.storedLocked()
@@ -232,7 +232,7 @@ func (b *Bus) storeCursors() {
 		b.logger.Error("positions not stored", "err", err)
 		return
 	}
-	if c, err := b.log.Append(r); err == nil {
+	if c, err := b.journal.Append(r); err == nil {
 		b.cursorsAt = c
 	}
 }
@@ -246,7 +246,7 @@ func (b *Bus) persistedAt(name string) uint64 {
 // trimJournal deletes segments that neither the retention nor a cursor needs.
 func (b *Bus) trimJournal(now time.Time) {
 	l := b.limits.Load()
-	b.log.Retain(b.neededFrom(), l.RetentionAge, l.RetentionSize, now)
+	b.journal.Retain(b.neededFrom(), l.RetentionAge, l.RetentionSize, now)
 }
 
 // neededFrom is the first sequence that a start or a session may still read.
@@ -334,7 +334,7 @@ func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
 	if c.is(modeLive) {
 		return 0, false
 	}
-	r := b.log.Reader(c.next)
+	r := b.journal.Reader(c.next)
 	defer r.Release()
 	r.Match, r.Prefixes = c.matches, c.prefixes()
 	var rec journal.Record

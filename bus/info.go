@@ -47,7 +47,7 @@ func (c *cursor) lag() (events uint64, oldest time.Time) {
 			if reader != nil {
 				reader.Release()
 			}
-			reader = c.bus.log.Reader(k.to)
+			reader = c.bus.journal.Reader(k.to)
 			reader.Match, reader.Prefixes = c.matches, c.prefixes()
 		}
 		done := false
@@ -87,7 +87,7 @@ func (c *cursor) lag() (events uint64, oldest time.Time) {
 }
 
 func (c *cursor) timeOf(seq uint64) time.Time {
-	r := c.bus.log.Reader(seq)
+	r := c.bus.journal.Reader(seq)
 	defer r.Release()
 	var rec journal.Record
 	if ok, err := r.Next(&rec); !ok || err != nil {
@@ -232,7 +232,7 @@ type Stats struct {
 
 // Stats returns the counters.
 func (b *Bus) Stats() Stats {
-	st := Stats{Published: b.published.Load(), Dropped: b.dropped.Load(), Lost: map[string]uint64{}, Journal: b.log.Stats()}
+	st := Stats{Published: b.published.Load(), Dropped: b.dropped.Load(), Lost: map[string]uint64{}, Journal: b.journal.Stats()}
 	b.reportMu.Lock()
 	for r, n := range b.lostAll {
 		st.Lost[r] = n

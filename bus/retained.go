@@ -331,7 +331,7 @@ func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 			snapshot.Close()
 			ok = err == nil && string(rec.Topic) == topic
 		} else {
-			r := b.log.Reader(v.seq)
+			r := b.journal.Reader(v.seq)
 			ok, err = r.NextUntil(v.seq, rec)
 			if ok = ok && rec.Seq == v.seq; ok {
 				*rec = *cloneRecord(rec)

@@ -131,7 +131,7 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 		return s, s == old, nil
 	case s != nil && s == old && !o.Clean && s.outlives() && ctx.Err() == nil:
 		// Publishes of an earlier connection at QoS 2 must be folded, so that a repetition is recognised.
-		if ferr := b.folded(ctx, b.log.Durable()); ferr != nil {
+		if ferr := b.folded(ctx, b.journal.Durable()); ferr != nil {
 			return nil, false, ferr
 		}
 		s.mu.Lock()
@@ -170,7 +170,7 @@ func (b *Bus) open(ctx context.Context, will *journal.Record, o SessionOptions) 
 	if will != nil {
 		records = []*journal.Record{will, open}
 	}
-	commit, err := b.log.AppendAll(records...)
+	commit, err := b.journal.AppendAll(records...)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (b *Bus) abandon(opened journal.Commit, o SessionOptions) {
 		}
 		left, err := stateRecord(kindClose, o.Name, closeRecord{Opened: opened.Seq(), Expiry: o.Expiry})
 		if err == nil {
-			_, err = b.log.Append(left)
+			_, err = b.journal.Append(left)
 		}
 		if err != nil && !errors.Is(err, journal.ErrClosed) {
 			b.logger.Warn("the record that a client gave up connecting was not written", "session", o.Name, "err", err)
@@ -264,7 +264,7 @@ func (s *Session) Received() []uint16 {
 func (s *Session) Start(sink Sink, limit int) {
 	s.mu.Lock()
 	s.limit = max(limit, 1)
-	s.offlineUntil = s.bus.log.Next() - 1
+	s.offlineUntil = s.bus.journal.Next() - 1
 	var groups []*group
 	for _, sub := range s.subs {
 		if sub.until.Load() != 0 {
@@ -308,7 +308,7 @@ func (s *Session) queueRetainedLocked(sub *subscription) {
 	sub.retained = 1
 	w := retainedWork{sub: sub}
 	if !sub.Since.IsZero() {
-		w.reader = s.bus.log.Reader(s.bus.fromSeq(sub.Since))
+		w.reader = s.bus.journal.Reader(s.bus.fromSeq(sub.Since))
 		w.reader.Match, w.reader.Prefixes = sub.pattern.match, sub.pattern.prefix
 		s.work = append(s.work, w)
 		return
@@ -396,7 +396,7 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 		return s.bus.change(ctx, kindSubscribe, s.name, filters)
 	}
 	// A client that saw a retained event acknowledged must find it.
-	if err := s.bus.folded(ctx, s.bus.log.Durable()); err != nil {
+	if err := s.bus.folded(ctx, s.bus.journal.Durable()); err != nil {
 		return err
 	}
 	s.bus.subscribe(s, filters, 0)
@@ -511,5 +511,5 @@ func (s *Session) Release(id uint16) (journal.Commit, error) {
 	if !s.durable {
 		return journal.Commit{}, nil
 	}
-	return s.bus.log.Append(&journal.Record{Kind: kindRelease, ID: id, Source: []byte(s.name)})
+	return s.bus.journal.Append(&journal.Record{Kind: kindRelease, ID: id, Source: []byte(s.name)})
 }

@@ -44,7 +44,7 @@ func (s *sim) open() {
 	}
 	s.bus = b
 	s.opened = time.Now()
-	s.log("open, life %d: sequences %d to %d", s.life, b.log.First(), b.log.Durable())
+	s.log("open, life %d: sequences %d to %d", s.life, b.journal.First(), b.journal.Durable())
 	if s.life > 1 && !s.over {
 		s.model.reopened()
 	}

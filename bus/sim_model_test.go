@@ -50,8 +50,8 @@ func (m *model) init(s *sim) {
 
 // scan takes over what has become durable.
 func (m *model) scan(b *Bus) {
-	m.first = max(m.first, b.log.First())
-	r := b.log.Reader(m.scanned + 1)
+	m.first = max(m.first, b.journal.First())
+	r := b.journal.Reader(m.scanned + 1)
 	defer r.Release()
 	var rec journal.Record
 	for {
@@ -104,7 +104,7 @@ func (m *model) add(r *journal.Record) {
 // reopened compares the recovered journal with what was durable, and takes over what turned out to be.
 func (m *model) reopened() {
 	s := m.s
-	r := s.bus.log.Reader(1)
+	r := s.bus.journal.Reader(1)
 	defer r.Release()
 	found := map[uint64]bool{}
 	known := m.scanned
@@ -135,13 +135,13 @@ func (m *model) reopened() {
 	}
 	for _, seq := range m.order {
 		if e := m.events[seq]; seq >= m.first && !found[seq] && !e.damaged {
-			s.fail("an event that was durable survives: %d %q is gone; the journal has %d damaged places and the segments%s", seq, e.payload, s.bus.log.Stats().Damaged, s.segments())
+			s.fail("an event that was durable survives: %d %q is gone; the journal has %d damaged places and the segments%s", seq, e.payload, s.bus.journal.Stats().Damaged, s.segments())
 		}
 	}
-	if n := s.bus.log.Stats().Damaged; n > 0 && !m.corrupted {
+	if n := s.bus.journal.Stats().Damaged; n > 0 && !m.corrupted {
 		s.fail("a torn end is not damage: %d places are called damaged on a disk that kept what was synced", n)
 	}
-	end := s.bus.log.Durable()
+	end := s.bus.journal.Durable()
 	m.scanned = max(m.scanned, end)
 	for _, p := range m.pubs {
 		if p.acked && m.byPayload[p.key] == 0 {

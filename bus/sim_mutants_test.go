@@ -59,8 +59,8 @@ var defects = []defect{
 		{"window.go", "			return e.seq - 1\n", "			continue\n"},
 	}},
 	{"a live cursor is stored past the durable end", []edit{
-		{"window.go", "		return max(c.next-1, c.bus.completed.Load())\n", "		return max(c.next-1, c.bus.log.Next()+2)\n"},
-		{"cursor.go", "		c.next = max(c.next, c.bus.completed.Load()+1)\n", "		c.next = max(c.next, c.bus.log.Next()+3)\n"},
+		{"window.go", "		return max(c.next-1, c.bus.completed.Load())\n", "		return max(c.next-1, c.bus.journal.Next()+2)\n"},
+		{"cursor.go", "		c.next = max(c.next, c.bus.completed.Load()+1)\n", "		c.next = max(c.next, c.bus.journal.Next()+3)\n"},
 	}},
 	{"a redelivery has lost its DUP", []edit{
 		{"cursor.go", "		c.window[i].dup = true\n", ""},

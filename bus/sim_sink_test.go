@@ -31,7 +31,7 @@ func (k *simConn) Deliver(d *Delivery) Verdict {
 	if len(k.queue) >= k.c.space {
 		return Full
 	}
-	if d.Event.Seq > k.s.bus.log.Durable() {
+	if d.Event.Seq > k.s.bus.journal.Durable() {
 		s.failLocked("nothing is delivered before it is durable: %s got %d", k.c.name, d.Event.Seq)
 	}
 	g := &got{seq: d.Event.Seq, gap: d.Gap, id: d.ID, qos: d.QoS, dup: d.Dup, retain: d.Retain, subIDs: slices.Clone(d.SubIDs),

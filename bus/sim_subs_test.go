@@ -10,7 +10,7 @@ import (
 // place is where a change of filters is at the earliest.
 func (c *simClient) place() uint64 {
 	if c.conn.s.durable {
-		return c.s.bus.log.Next() - 1
+		return c.s.bus.journal.Next() - 1
 	}
 	return c.s.bus.completed.Load()
 }
@@ -63,7 +63,7 @@ func (c *simClient) subscribe() {
 	s.async(c, func() error {
 		err := k.s.Subscribe(context.Background(), fs)
 		if b.ctx.Err() == nil {
-			hi = b.log.Next() - 1
+			hi = b.journal.Next() - 1
 		} else if err == nil {
 			hi = forever - 1
 		}
@@ -109,7 +109,7 @@ func (c *simClient) unsubscribe() {
 	s.async(c, func() error {
 		_, err := k.s.Unsubscribe(context.Background(), []string{f})
 		if b.ctx.Err() == nil {
-			hi = b.log.Next() - 1
+			hi = b.journal.Next() - 1
 		} else {
 			hi = forever
 		}

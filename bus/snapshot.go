@@ -58,7 +58,7 @@ func (c *cursor) restorePosition(sc storedCursor) {
 
 // replay reads the newest snapshot and the records behind it; it returns where dispatch continues.
 func (b *Bus) replay(ctx context.Context) (uint64, error) {
-	at, snapshot, err := b.log.ReadSnapshot(b.restore)
+	at, snapshot, err := b.journal.ReadSnapshot(b.restore)
 	if err != nil {
 		return 0, err
 	}
@@ -66,7 +66,7 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 	b.floor = at + 1
 	b.visible.Store(at)
 	b.completed.Store(at)
-	reader := b.log.Reader(at + 1)
+	reader := b.journal.Reader(at + 1)
 	defer reader.Release()
 	var r journal.Record
 	for n := 0; ; n++ {
@@ -86,7 +86,7 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 		b.visible.Store(r.Seq)
 		b.completed.Store(r.Seq)
 	}
-	end := b.log.Durable() // the last records may be damaged: they are passed all the same
+	end := b.journal.Durable() // the last records may be damaged: they are passed all the same
 	b.visible.Store(max(at, end))
 	b.completed.Store(max(at, end))
 	for _, s := range b.all() {
@@ -190,7 +190,7 @@ func (b *Bus) state() ([]*journal.Record, error) {
 			}
 		}
 	}
-	if seqs := b.void.since(b.log.First()); len(seqs) > 0 {
+	if seqs := b.void.since(b.journal.First()); len(seqs) > 0 {
 		if err := add(kindVoid, seqs); err != nil {
 			return nil, err
 		}
@@ -208,7 +208,7 @@ func (b *Bus) writeRetained(at uint64, emit func(*journal.Record) (int64, error)
 		values = append(values, moved{r.Seq, off})
 		return err
 	}
-	reader := b.log.Reader(0)
+	reader := b.journal.Reader(0)
 	defer reader.Release()
 	var rec journal.Record
 	for _, seq := range seqs {
@@ -275,7 +275,7 @@ func (c *cursor) storedLocked() storedCursor {
 // maybeSnapshot starts one when the journal has grown by a segment, or by four times what the last
 // snapshot took, whichever is more. Dispatch calls it; the writing is done beside it.
 func (b *Bus) maybeSnapshot() {
-	grown := b.log.Stats().Bytes - b.snapshotAt
+	grown := b.journal.Stats().Bytes - b.snapshotAt
 	if grown < max(uint64(b.o.SegmentSize), 4*b.snapshotSize.Load()) || !b.snapshotting.CompareAndSwap(false, true) {
 		return
 	}
@@ -309,7 +309,7 @@ func (b *Bus) snapshot() {
 
 func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
 	var values []moved
-	floor, snapshot, err := b.log.WriteSnapshot(at, func(emit func(*journal.Record) (int64, error)) (err error) {
+	floor, snapshot, err := b.journal.WriteSnapshot(at, func(emit func(*journal.Record) (int64, error)) (err error) {
 		var size uint64
 		counted := func(r *journal.Record) (int64, error) {
 			size += uint64(len(r.Topic) + len(r.Props) + len(r.Payload))

@@ -104,7 +104,7 @@ func (c *cursor) resendLocked() (room bool, err error) {
 
 // rereadLocked fetches the event of an entry for a redelivery; false when it is damaged.
 func (c *cursor) rereadLocked(seq uint64) (Delivery, bool, error) {
-	r := c.bus.log.Reader(seq)
+	r := c.bus.journal.Reader(seq)
 	defer r.Release()
 	rec := new(journal.Record)
 	if ok, err := r.Next(rec); !ok || err != nil || rec.Seq != seq {

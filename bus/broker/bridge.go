@@ -83,7 +83,7 @@ func (c *conn) takeRoute(props []byte) (rest []byte, hops byte, ours bool) {
 			}
 			return false
 		case originProp:
-			ours = trusted && string(value) == c.k.origin
+			ours = trusted && string(value) == c.broker.origin
 			return trusted
 		}
 		return true
@@ -97,7 +97,7 @@ func (c *conn) addRoute(o *frame.Out, e *journal.Record) {
 		o.User = append(o.User, frame.UserProp{Key: hopsProp, Value: strconv.Itoa(int(n))})
 	}
 	if !bytes.Contains(e.Props, []byte(originProp)) {
-		o.User = append(o.User, frame.UserProp{Key: originProp, Value: c.k.origin})
+		o.User = append(o.User, frame.UserProp{Key: originProp, Value: c.broker.origin})
 	}
 }
 

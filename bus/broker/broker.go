@@ -112,24 +112,24 @@ type Broker struct {
 	crowd            crowd         // connections that cannot take QoS 0 as fast as it comes
 }
 
-// New makes a broker for b. Open starts it.
-func New(b *bus.Bus, o Options) *Broker {
+// New makes a broker in front of a bus. Open starts it.
+func New(on *bus.Bus, o Options) *Broker {
 	o.defaults()
-	k := &Broker{bus: b, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{},
-		stop: make(chan struct{}), started: time.Now(), origin: originOf(b)}
-	k.o.Store(&o)
-	return k
+	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{},
+		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
+	b.o.Store(&o)
+	return b
 }
 
 // SetOptions changes what may change while the broker runs: everything but Logger, and for new
 // connections only. Clients that are connected are judged anew by Reauthorize.
-func (k *Broker) SetOptions(o Options) {
+func (b *Broker) SetOptions(o Options) {
 	o.defaults()
-	k.o.Store(&o)
+	b.o.Store(&o)
 }
 
 // Open starts mochi. Connections come with Listen and Serve.
-func (k *Broker) Open() error {
+func (b *Broker) Open() error {
 	c := mqtt.NewDefaultServerCapabilities()
 	c.MaximumMessageExpiryInterval = 0
 	c.MaximumClientWritesPending = 1 // nothing takes mochi's own way out
@@ -137,183 +137,183 @@ func (k *Broker) Open() error {
 	c.TopicAliasMaximum = topicAliasMaximum
 	c.MaximumSessionExpiryInterval = math.MaxUint32 // ours is patched into CONNACK
 	c.Compatibilities.NoInheritedPropertiesOnAck = true
-	k.server = mqtt.New(&mqtt.Options{
+	b.server = mqtt.New(&mqtt.Options{
 		Capabilities:             c,
 		ClientNetReadBufferSize:  128, // conn has a buffer of its own
 		ClientNetWriteBufferSize: 128,
 		SysTopicResendInterval:   math.MaxInt32,
 		Logger:                   slog.New(slog.DiscardHandler), // what matters is logged here, with our words
 	})
-	if err := k.server.AddHook(&hook{k: k}, nil); err != nil {
+	if err := b.server.AddHook(&hook{broker: b}, nil); err != nil {
 		return err
 	}
 	// Serve is not called: it would start mochi's own clocks, for expiry and $SYS, that the bus has.
-	k.startSys()
+	b.startSys()
 	return nil
 }
 
 // Listen takes connections from l until Close. name is for logs. Errors of Accept that pass (too many
 // open files) are waited out.
-func (k *Broker) Listen(l net.Listener, name string, local bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.closing {
+func (b *Broker) Listen(l net.Listener, name string, local bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing {
 		l.Close()
 		return
 	}
-	k.opened = append(k.opened, l)
-	k.tasks.Add(1)
+	b.opened = append(b.opened, l)
+	b.tasks.Add(1)
 	go func() {
-		defer k.tasks.Done()
-		k.accept(l, name, local)
+		defer b.tasks.Done()
+		b.accept(l, name, local)
 	}()
 }
 
-func (k *Broker) accept(l net.Listener, name string, local bool) {
+func (b *Broker) accept(l net.Listener, name string, local bool) {
 	wait := 5 * time.Millisecond
 	for {
 		c, err := l.Accept()
 		if err == nil {
 			wait = 5 * time.Millisecond
-			if !k.spawn(c, name, local) {
+			if !b.spawn(c, name, local) {
 				c.Close()
 			}
 			continue
 		}
 		select {
-		case <-k.stop:
+		case <-b.stop:
 			return
 		default:
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		k.log.Error("listener cannot accept; trying again", "listener", name, "err", err)
+		b.log.Error("listener cannot accept; trying again", "listener", name, "err", err)
 		select {
 		case <-time.After(wait):
 			wait = min(2*wait, time.Second)
-		case <-k.stop:
+		case <-b.stop:
 			return
 		}
 	}
 }
 
-func (k *Broker) spawn(raw net.Conn, name string, local bool) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.closing {
+func (b *Broker) spawn(raw net.Conn, name string, local bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing {
 		return false
 	}
-	k.tasks.Add(1)
+	b.tasks.Add(1)
 	go func() {
-		defer k.tasks.Done()
-		k.Serve(raw, name, local)
+		defer b.tasks.Done()
+		b.Serve(raw, name, local)
 	}()
 	return true
 }
 
 // Serve speaks MQTT on a connection and returns when it is over. It is how other transports, such as
 // WebSocket, hand over what they accepted.
-func (k *Broker) Serve(raw net.Conn, listener string, local bool) {
-	c := newConn(k, raw, listener, local)
-	k.mu.Lock()
-	o := k.o.Load()
-	full := o.Connections > 0 && len(k.conns)-k.extra >= o.Connections
-	if k.closing || full && k.turned >= politeRefusals {
-		closing := k.closing
-		k.mu.Unlock()
+func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
+	c := newConn(b, raw, listener, local)
+	b.mu.Lock()
+	o := b.o.Load()
+	full := o.Connections > 0 && len(b.conns)-b.extra >= o.Connections
+	if b.closing || full && b.turned >= politeRefusals {
+		closing := b.closing
+		b.mu.Unlock()
 		if !closing {
-			k.log.Warn("connection closed: limits.connections is reached", "remote", c.remote, "limit", o.Connections)
+			b.log.Warn("connection closed: limits.connections is reached", "remote", c.remote, "limit", o.Connections)
 		}
 		raw.Close()
 		return
 	}
-	k.conns[c] = struct{}{}
+	b.conns[c] = struct{}{}
 	if full {
-		k.turned++
-		k.extra++
+		b.turned++
+		b.extra++
 		c.full = true
 		c.deadline = time.Now().Add(politeTimeout)
 		_ = raw.SetReadDeadline(c.deadline)
 	}
-	k.mu.Unlock()
+	b.mu.Unlock()
 	if !full {
-		k.count.opened.Add(1)
+		b.count.opened.Add(1)
 	}
-	defer k.over(c)
+	defer b.over(c)
 	defer func() {
 		if p := recover(); p != nil {
-			k.log.Error("connection closed after an internal error", "remote", c.remote, "client", c.id, "panic", p, "stack", string(debug.Stack()))
+			b.log.Error("connection closed after an internal error", "remote", c.remote, "client", c.id, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := c.run(); err != nil && c.failure() == nil {
-		k.log.Debug("connection ended", "client", c.id, "remote", c.remote, "err", err)
+		b.log.Debug("connection ended", "client", c.id, "remote", c.remote, "err", err)
 	}
 }
 
 // told is called when nothing is left of a connection that was full.
-func (k *Broker) told(c *conn) {
+func (b *Broker) told(c *conn) {
 	if !c.full {
 		return
 	}
 	c.toldOnce.Do(func() {
-		k.mu.Lock()
-		k.turned--
-		k.mu.Unlock()
+		b.mu.Lock()
+		b.turned--
+		b.mu.Unlock()
 	})
 }
 
 // over ends what belonged to the connection, in the order that lets the next one begin.
-func (k *Broker) over(c *conn) {
+func (b *Broker) over(c *conn) {
 	c.Close()
 	if c.session != nil {
 		expiry := c.expiry
 		if c.client != nil && c.version == frame.V5 && c.goodbyeExpiry {
-			expiry = k.sessionExpiry(c.client.Properties.Props.SessionExpiryInterval)
+			expiry = b.sessionExpiry(c.client.Properties.Props.SessionExpiryInterval)
 		}
 		c.session.Detach(c.goodbye, expiry)
 	}
-	k.mu.Lock()
-	delete(k.conns, c)
+	b.mu.Lock()
+	delete(b.conns, c)
 	if c.full {
-		k.extra--
+		b.extra--
 	}
-	if k.owners[c.id] == c {
-		delete(k.owners, c.id)
+	if b.owners[c.id] == c {
+		delete(b.owners, c.id)
 	}
-	k.mu.Unlock()
+	b.mu.Unlock()
 	close(c.gone)
 	if c.owner {
 		attrs := []any{"client", c.id, "remote", c.remote}
 		if err := c.failure(); err != nil {
-			k.log.Info("client closed for an error", append(attrs, "err", err)...)
+			b.log.Info("client closed for an error", append(attrs, "err", err)...)
 		} else {
-			k.log.Debug("client left", append(attrs, "goodbye", c.goodbye)...)
+			b.log.Debug("client left", append(attrs, "goodbye", c.goodbye)...)
 		}
 	}
 }
 
 // sessionExpiry bounds what a client asks for, in seconds.
-func (k *Broker) sessionExpiry(asked uint32) uint32 {
-	return uint32(min(int64(asked), int64(k.o.Load().SessionExpiry/time.Second)))
+func (b *Broker) sessionExpiry(asked uint32) uint32 {
+	return uint32(min(int64(asked), int64(b.o.Load().SessionExpiry/time.Second)))
 }
 
 // own makes c the one connection of its client identifier. The one that was is closed and waited for.
-func (k *Broker) own(c *conn) error {
+func (b *Broker) own(c *conn) error {
 	for {
-		k.mu.Lock()
-		if k.closing {
-			k.mu.Unlock()
+		b.mu.Lock()
+		if b.closing {
+			b.mu.Unlock()
 			return bus.ErrClosed
 		}
-		old := k.owners[c.id]
+		old := b.owners[c.id]
 		if old == nil {
-			k.owners[c.id] = c
+			b.owners[c.id] = c
 			c.owner = true
-			k.mu.Unlock()
+			b.mu.Unlock()
 			return nil
 		}
-		k.mu.Unlock()
+		b.mu.Unlock()
 		old.end(0x8E, "another connection took the session over")
 		select {
 		case <-old.gone:
@@ -324,9 +324,9 @@ func (k *Broker) own(c *conn) error {
 }
 
 // Reauthorize judges every connected client anew; who may not stay is disconnected.
-func (k *Broker) Reauthorize(judge func(user string, local bool) (Identity, error)) {
-	k.judged.Add(1)
-	for _, c := range k.connections() {
+func (b *Broker) Reauthorize(judge func(user string, local bool) (Identity, error)) {
+	b.judged.Add(1)
+	for _, c := range b.connections() {
 		if c.identity.Load() == nil {
 			continue // it is being judged, and judged again if that was by what no longer counts; see admit
 		}
@@ -339,30 +339,30 @@ func (k *Broker) Reauthorize(judge func(user string, local bool) (Identity, erro
 	}
 }
 
-func (k *Broker) connections() []*conn {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	list := make([]*conn, 0, len(k.conns))
-	for c := range k.conns {
+func (b *Broker) connections() []*conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]*conn, 0, len(b.conns))
+	for c := range b.conns {
 		list = append(list, c)
 	}
 	return list
 }
 
 // Connections counts the open connections, by listener.
-func (k *Broker) Connections() map[string]int {
+func (b *Broker) Connections() map[string]int {
 	n := map[string]int{}
-	for _, c := range k.connections() {
+	for _, c := range b.connections() {
 		n[c.listener]++
 	}
 	return n
 }
 
 // Disconnect ends a client's connection as an administrator; false when it has none.
-func (k *Broker) Disconnect(client string) bool {
-	k.mu.Lock()
-	c := k.owners[client]
-	k.mu.Unlock()
+func (b *Broker) Disconnect(client string) bool {
+	b.mu.Lock()
+	c := b.owners[client]
+	b.mu.Unlock()
 	if c == nil {
 		return false
 	}
@@ -371,31 +371,31 @@ func (k *Broker) Disconnect(client string) bool {
 }
 
 // Close says goodbye to everyone and returns when all connections have ended, or the context has.
-func (k *Broker) Close(ctx context.Context) error {
-	k.mu.Lock()
-	if k.closing {
-		k.mu.Unlock()
+func (b *Broker) Close(ctx context.Context) error {
+	b.mu.Lock()
+	if b.closing {
+		b.mu.Unlock()
 		return nil
 	}
-	k.closing = true
-	opened := k.opened
-	k.mu.Unlock()
-	close(k.stop)
+	b.closing = true
+	opened := b.opened
+	b.mu.Unlock()
+	close(b.stop)
 	for _, l := range opened {
 		l.Close()
 	}
-	for _, c := range k.connections() {
+	for _, c := range b.connections() {
 		c.end(0x8B, "the bus is shutting down")
 	}
 	done := make(chan struct{})
 	go func() {
-		k.tasks.Wait()
+		b.tasks.Wait()
 		close(done)
 	}()
 	select {
 	case <-done:
 	case <-ctx.Done():
-		for _, c := range k.connections() {
+		for _, c := range b.connections() {
 			c.raw.Close()
 		}
 		<-done

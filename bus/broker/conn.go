@@ -18,7 +18,7 @@ import (
 
 // conn is one client's connection.
 type conn struct {
-	k        *Broker
+	broker   *Broker
 	raw      net.Conn
 	remote   string
 	listener string
@@ -82,8 +82,8 @@ type conn struct {
 	once      sync.Once
 }
 
-func newConn(k *Broker, raw net.Conn, listener string, local bool) *conn {
-	c := &conn{k: k, raw: raw, listener: listener, local: local, gone: make(chan struct{})}
+func newConn(b *Broker, raw net.Conn, listener string, local bool) *conn {
+	c := &conn{broker: b, raw: raw, listener: listener, local: local, gone: make(chan struct{})}
 	if a := raw.RemoteAddr(); a != nil {
 		c.remote = a.String()
 	}

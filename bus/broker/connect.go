@@ -49,7 +49,7 @@ func (c *conn) open(p []byte, body int) error {
 	pk.Connect.WillPayload, pk.Connect.WillTopic = nil, ""
 	pk.Connect.PasswordFlag = len(pk.Connect.Password) > 0
 	c.version = version
-	c.client = c.k.server.NewClient(c, c.listener, "", false)
+	c.client = c.broker.server.NewClient(c, c.listener, "", false)
 	c.client.ParseConnect(c.listener, pk)
 	if c.full {
 		return c.turnAway(frame.CodeQuotaExceeded, errors.New("limits.connections is reached"))
@@ -57,14 +57,14 @@ func (c *conn) open(p []byte, body int) error {
 	if code := pk.ConnectValidate(); code != packets.CodeSuccess {
 		return c.turnAway(code.Code, errors.New(code.Reason))
 	}
-	if code, err := c.k.admit(c, string(pk.Connect.Password)); err != nil {
+	if code, err := c.broker.admit(c, string(pk.Connect.Password)); err != nil {
 		return c.turnAway(code, err)
 	}
-	if err := c.k.server.SendConnack(c.client, packets.CodeSuccess, c.present, c.connack()); err != nil {
+	if err := c.broker.server.SendConnack(c.client, packets.CodeSuccess, c.present, c.connack()); err != nil {
 		return err
 	}
-	c.k.log.Debug("client connected", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "version", version, "present", c.present)
-	limit := c.k.o.Load().Inflight
+	c.broker.log.Debug("client connected", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "version", version, "present", c.present)
+	limit := c.broker.o.Load().Inflight
 	if version == frame.V5 {
 		limit = min(limit, int(c.connect.ReceiveMaximum))
 	}
@@ -75,8 +75,8 @@ func (c *conn) open(p []byte, body int) error {
 
 // turnAway answers a CONNECT that is well formed and not wanted.
 func (c *conn) turnAway(code byte, why error) error {
-	c.k.count.refused.Add(1)
-	c.k.log.Warn("client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
+	c.broker.count.refused.Add(1)
+	c.broker.log.Warn("client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
 	c.mu.Lock()
 	before := len(c.out)
 	c.out = frame.AppendRefusal(c.out, c.version, code, why.Error())
@@ -91,8 +91,8 @@ var errRefused = errors.New("client refused")
 
 // admit decides about the client, ends its former connection and opens its session. The code is for
 // CONNACK.
-func (k *Broker) admit(c *conn, password string) (byte, error) {
-	o := k.o.Load()
+func (b *Broker) admit(c *conn, password string) (byte, error) {
+	o := b.o.Load()
 	c.id, c.idBytes = c.client.ID, []byte(c.client.ID)
 	if c.connect.Username != nil {
 		c.user = *c.connect.Username
@@ -100,7 +100,7 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 	if bus.ReservedName(c.id) {
 		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @ or $share/ are reserved")
 	}
-	identity, err := k.identify(c, password)
+	identity, err := b.identify(c, password)
 	if err != nil {
 		return frame.CodeBadUserOrPassword, err
 	}
@@ -119,21 +119,21 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 	}
 	switch {
 	case c.version == frame.V5:
-		c.expiry = k.sessionExpiry(c.connect.SessionExpiry)
+		c.expiry = b.sessionExpiry(c.connect.SessionExpiry)
 	case !c.connect.CleanStart:
-		c.expiry = k.sessionExpiry(bus.NeverExpires)
+		c.expiry = b.sessionExpiry(bus.NeverExpires)
 	}
 	so.Expiry = c.expiry
 	c.keepAlive = time.Duration(c.connect.KeepAlive) * time.Second
 	if o.KeepAlive > 0 && (c.keepAlive == 0 || c.keepAlive > o.KeepAlive) {
 		c.keepAlive = o.KeepAlive
 	}
-	if err := k.own(c); err != nil {
+	if err := b.own(c); err != nil {
 		return frame.CodeServerUnavailable, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
-	c.session, c.present, err = k.bus.Attach(ctx, so)
+	c.session, c.present, err = b.bus.Attach(ctx, so)
 	switch {
 	case errors.Is(err, bus.ErrForeignSession):
 		return frame.CodeNotAuthorized, err
@@ -145,11 +145,11 @@ func (k *Broker) admit(c *conn, password string) (byte, error) {
 
 // identify says who the client is. A reload meanwhile may have taken away what it came by: then it is
 // asked again, so that nobody slips through between two configs.
-func (k *Broker) identify(c *conn, password string) (Identity, error) {
+func (b *Broker) identify(c *conn, password string) (Identity, error) {
 	asked := c.user
 	for {
-		before := k.judged.Load()
-		identity, err := k.o.Load().Authenticate(asked, password, c.connect.HasPassword, c.local)
+		before := b.judged.Load()
+		identity, err := b.o.Load().Authenticate(asked, password, c.connect.HasPassword, c.local)
 		if err != nil {
 			return nil, err
 		}
@@ -160,13 +160,13 @@ func (k *Broker) identify(c *conn, password string) (Identity, error) {
 			}
 		}
 		if asked != "" && c.user == "" {
-			k.userNameReported.Do(func() {
-				k.log.Warn("client presented a user name, but there are no users: it has the rights of anonymous; reported once",
+			b.userNameReported.Do(func() {
+				b.log.Warn("client presented a user name, but there are no users: it has the rights of anonymous; reported once",
 					"client", c.id, "user", asked, "remote", c.remote)
 			})
 		}
 		c.identity.Store(&identity)
-		if k.judged.Load() == before {
+		if b.judged.Load() == before {
 			return identity, nil
 		}
 	}
@@ -178,7 +178,7 @@ func (c *conn) connack() *packets.Properties {
 	p := &packets.Properties{
 		ReceiveMaximum:    receiveMaximum,
 		TopicAliasMaximum: topicAliasMaximum,
-		MaximumPacketSize: uint32(c.k.o.Load().PacketSize),
+		MaximumPacketSize: uint32(c.broker.o.Load().PacketSize),
 		AssignedClientID:  c.client.Properties.Props.AssignedClientID,
 	}
 	if c.expiry != c.connect.SessionExpiry {
@@ -194,7 +194,7 @@ func (c *conn) connack() *packets.Properties {
 		return p
 	}
 	if asks(userMeta) {
-		p.User = append(p.User, packets.UserProperty{Key: "seq", Val: strconv.FormatUint(c.k.bus.Last(), 10)}, packets.UserProperty{Key: "epoch", Val: c.k.origin})
+		p.User = append(p.User, packets.UserProperty{Key: "seq", Val: strconv.FormatUint(c.broker.bus.Last(), 10)}, packets.UserProperty{Key: "epoch", Val: c.broker.origin})
 	}
 	if asks(askBridge) {
 		p.User = append(p.User, packets.UserProperty{Key: askBridge, Val: strconv.FormatBool(c.trusted())})

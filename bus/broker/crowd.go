@@ -132,8 +132,8 @@ func (f *flood) begin() {
 func (c *conn) yield(size int) {
 	c.flood.events++
 	c.flood.bytes += size
-	if (c.flood.events > floodEvents || c.flood.bytes > floodBytes) && c.k.crowd.n.Load() > 0 {
-		c.k.crowd.wait(c.k.o.Load().OutputBuffer, c.k.stop)
+	if (c.flood.events > floodEvents || c.flood.bytes > floodBytes) && c.broker.crowd.n.Load() > 0 {
+		c.broker.crowd.wait(c.broker.o.Load().OutputBuffer, c.broker.stop)
 	}
 }
 
@@ -149,7 +149,7 @@ type occupancy struct {
 func (c *conn) crowdLocked(limit int) {
 	if o := &c.occupancy; !o.crowded && !o.slow && len(c.out) > limit/4 && !c.dead {
 		*o = occupancy{crowded: true, since: time.Now()}
-		c.k.crowd.add(c)
+		c.broker.crowd.add(c)
 	}
 	c.watchLocked(limit)
 }
@@ -167,12 +167,12 @@ func (c *conn) watchLocked(limit int) {
 	keep := len(c.out) > limit/4 && !c.dead
 	if now := time.Now(); keep && now.Sub(o.since) >= slowAfter {
 		// Many who are crowded at once share the processor, and are not slow for that.
-		o.slow = o.taken < max(limit/8, limit/2/max(1, int(c.k.crowd.n.Load())))
+		o.slow = o.taken < max(limit/8, limit/2/max(1, int(c.broker.crowd.n.Load())))
 		keep = !o.slow
 		o.since, o.taken = now, 0
 	}
 	if !keep {
 		o.crowded = false
-		c.k.crowd.remove(c)
+		c.broker.crowd.remove(c)
 	}
 }

@@ -33,7 +33,7 @@ func (c *conn) expireAt(until time.Time) {
 			c.expireAt(until)
 			return
 		}
-		c.k.log.Debug("client's token expired", "client", c.id, "user", c.user, "remote", c.remote)
+		c.broker.log.Debug("client's token expired", "client", c.id, "user", c.user, "remote", c.remote)
 		c.end(frame.CodeNotAuthorized, tokenExpired)
 	})
 }

@@ -19,7 +19,7 @@ var errSharedPast = errors.New("a shared subscription has no past: history is fo
 
 type hook struct {
 	mqtt.HookBase
-	k *Broker
+	broker *Broker
 }
 
 // ID implements mqtt.Hook.
@@ -118,7 +118,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			continue
 		}
 		if !identity.MaySubscribe(f.Filter) {
-			h.k.log.Warn("subscription not allowed", "client", c.id, "user", c.user, "filter", f.Filter)
+			h.broker.log.Warn("subscription not allowed", "client", c.id, "user", c.user, "filter", f.Filter)
 			codes[i] = frame.CodeNotAuthorized
 			continue
 		}
@@ -129,7 +129,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 		good = append(good, f)
 	}
 	if err := c.session.Subscribe(context.Background(), good); err != nil {
-		h.k.log.Error("subscription not made", "client", c.id, "err", err)
+		h.broker.log.Error("subscription not made", "client", c.id, "err", err)
 		for i := range codes {
 			if codes[i] < frame.CodeUnspecified {
 				codes[i] = frame.CodeQuotaExceeded
@@ -184,7 +184,7 @@ func (h *hook) OnUnsubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet 
 		}
 	}
 	if err != nil {
-		h.k.log.Error("unsubscribe not made", "client", c.id, "err", err)
+		h.broker.log.Error("unsubscribe not made", "client", c.id, "err", err)
 	}
 	return pk
 }

@@ -60,7 +60,7 @@ func (c *conn) next() (need int, err error) {
 	case !ok:
 		return len(b) + 1, nil
 	}
-	limit := c.k.o.Load().PacketSize
+	limit := c.broker.o.Load().PacketSize
 	if c.version == 0 {
 		limit = min(limit, connectSize)
 		if h.Type != frame.TypeConnect {
@@ -73,7 +73,7 @@ func (c *conn) next() (need int, err error) {
 	if len(b) < h.Len {
 		return h.Len, nil
 	}
-	c.k.count.packetsIn.Add(1)
+	c.broker.count.packetsIn.Add(1)
 	c.r += h.Len
 	return 0, c.handle(h, b[:h.Len])
 }
@@ -126,7 +126,7 @@ func (c *conn) pass(h frame.Header, body []byte) error {
 		err = pk.DisconnectDecode(body)
 	}
 	if err == nil {
-		err = c.k.server.InjectPacket(c.client, pk)
+		err = c.broker.server.InjectPacket(c.client, pk)
 	}
 	var code packets.Code
 	if errors.As(err, &code) && code.Code >= frame.CodeUnspecified {
@@ -170,7 +170,7 @@ func (c *conn) refuse(err error) error {
 	}
 	c.mu.Unlock()
 	c.goodbye = false
-	c.k.count.refused.Add(1)
+	c.broker.count.refused.Add(1)
 	return err
 }
 
@@ -191,7 +191,7 @@ func (c *conn) fill(need int) error {
 		c.extendDeadline()
 		n, err := c.raw.Read(c.in[c.w:])
 		c.w += n
-		c.k.count.bytesIn.Add(uint64(n))
+		c.broker.count.bytesIn.Add(uint64(n))
 		if n == 0 && err != nil {
 			if c.isEnding() {
 				return net.ErrClosed

@@ -76,7 +76,7 @@ func (c *conn) startFlush() {
 		return
 	}
 	c.flushing = true
-	c.k.tasks.Add(1)
+	c.broker.tasks.Add(1)
 	go c.flush()
 }
 
@@ -98,7 +98,7 @@ func giveBuffer(b []byte) {
 
 // flush writes what is durable until nothing is left.
 func (c *conn) flush() {
-	defer c.k.tasks.Done()
+	defer c.broker.tasks.Done()
 	var spare []byte
 	for {
 		c.mu.Lock()
@@ -106,7 +106,7 @@ func (c *conn) flush() {
 		if c.dead {
 			c.flushing = false
 			c.mu.Unlock()
-			c.k.told(c)
+			c.broker.told(c)
 			return
 		}
 		if n == 0 && wait.IsZero() {
@@ -117,13 +117,13 @@ func (c *conn) flush() {
 			ending := c.ending
 			c.flushing = false
 			c.dead = ending
-			c.watchLocked(c.k.o.Load().OutputBuffer)
+			c.watchLocked(c.broker.o.Load().OutputBuffer)
 			c.wakeReader()
 			c.mu.Unlock()
 			giveBuffer(spare)
 			if ending {
 				c.linger()
-				c.k.told(c)
+				c.broker.told(c)
 			}
 			return
 		}
@@ -146,7 +146,7 @@ func (c *conn) flush() {
 		}
 		c.mu.Unlock()
 		wrote, err := c.raw.Write(chunk)
-		c.k.count.bytesOut.Add(uint64(wrote))
+		c.broker.count.bytesOut.Add(uint64(wrote))
 		spare = chunk[:0]
 		if err != nil {
 			c.abort()
@@ -234,7 +234,7 @@ func (c *conn) linger() {
 	if t, ok := c.raw.(interface{ CloseWrite() error }); ok && t.CloseWrite() == nil {
 		d := lingerFor
 		select {
-		case <-c.k.stop:
+		case <-c.broker.stop:
 			d = lingerStopping
 		default:
 		}
@@ -252,7 +252,7 @@ func (c *conn) linger() {
 
 // room tells those who wait that the socket has taken bytes, and that the buffer has space again.
 func (c *conn) room(wrote int) {
-	limit := c.k.o.Load().OutputBuffer
+	limit := c.broker.o.Load().OutputBuffer
 	c.mu.Lock()
 	c.occupancy.taken += wrote
 	c.watchLocked(limit)
@@ -271,7 +271,7 @@ func (c *conn) room(wrote int) {
 
 // backpressure blocks the reading side while the client does not take its acknowledgements.
 func (c *conn) backpressure() {
-	limit := c.k.o.Load().OutputBuffer
+	limit := c.broker.o.Load().OutputBuffer
 	c.mu.Lock()
 	if len(c.out) < 2*limit || c.ending {
 		c.mu.Unlock()

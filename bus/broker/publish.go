@@ -28,7 +28,7 @@ func (c *conn) publish(packet []byte) error {
 			return ferr
 		}
 	}
-	o := c.k.o.Load()
+	o := c.broker.o.Load()
 	c.rate.take(o.PublishRate)
 	// The topic lives as long as the packet: nothing below keeps it.
 	topic := unsafe.String(unsafe.SliceData(p.Topic), len(p.Topic))
@@ -39,7 +39,7 @@ func (c *conn) publish(packet []byte) error {
 	if len(p.Props) > 0 {
 		var ours bool
 		if p.Props, hops, ours = c.takeRoute(p.Props); ours {
-			c.k.log.Debug("event came back through bridges", "client", c.id, "topic", topic)
+			c.broker.log.Debug("event came back through bridges", "client", c.id, "topic", topic)
 			return c.ignore(p)
 		}
 	}
@@ -51,13 +51,13 @@ func (c *conn) publish(packet []byte) error {
 	if p.HasExpiry {
 		r.Expiry = min(p.Expiry, journal.NoExpiry-1)
 	}
-	c.k.count.messagesIn.Add(1)
+	c.broker.count.messagesIn.Add(1)
 	if p.QoS == 0 {
 		c.yield(len(packet))
 		if !p.Retain {
-			c.k.bus.PublishNow(&r)
-		} else if _, err := c.k.bus.Append(&r); err != nil {
-			c.k.count.refusedEvents.Add(1)
+			c.broker.bus.PublishNow(&r)
+		} else if _, err := c.broker.bus.Append(&r); err != nil {
+			c.broker.count.refusedEvents.Add(1)
 		}
 		return nil
 	}
@@ -69,7 +69,7 @@ func (c *conn) publish(packet []byte) error {
 		}
 		r.ID = p.PacketID
 	}
-	commit, err := c.k.bus.Append(&r)
+	commit, err := c.broker.bus.Append(&r)
 	if err != nil {
 		return c.noSpace(p, err)
 	}
@@ -149,13 +149,13 @@ func (c *conn) mayPublish(id Identity, topic string, payload []byte) bool {
 // forbidden answers a publish that the client may not make. MQTT 3 has no word for it: the event is
 // acknowledged like Mosquitto does, but the loss is told on $bus/lost.
 func (c *conn) forbidden(p *frame.Publish, topic string) error {
-	c.k.count.refusedEvents.Add(1)
-	c.k.log.Debug("publish not allowed", "client", c.id, "user", c.user, "topic", topic)
+	c.broker.count.refusedEvents.Add(1)
+	c.broker.log.Debug("publish not allowed", "client", c.id, "user", c.user, "topic", topic)
 	if c.version == frame.V5 && p.QoS > 0 {
 		c.deny(p, frame.CodeNotAuthorized, "the user may not publish here")
 		return nil
 	}
-	c.k.bus.ReportLoss(c.id, "publish not allowed", 1) // MQTT has no word for it here
+	c.broker.bus.ReportLoss(c.id, "publish not allowed", 1) // MQTT has no word for it here
 	return c.ignore(p)
 }
 
@@ -175,7 +175,7 @@ func (c *conn) ignore(p *frame.Publish) error {
 // noSpace answers a publish that the disk refuses: MQTT 5 clients are told, others are closed
 // unacknowledged and try again.
 func (c *conn) noSpace(p *frame.Publish, err error) error {
-	c.k.count.refusedEvents.Add(1)
+	c.broker.count.refusedEvents.Add(1)
 	code, reason := frame.CodeQuotaExceeded, err.Error()
 	var u *journal.Unavailable
 	if !errors.As(err, &u) {
@@ -207,7 +207,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	if c.ending {
 		return bus.Full
 	}
-	limit := c.k.o.Load().OutputBuffer
+	limit := c.broker.o.Load().OutputBuffer
 	if d.QoS == 0 {
 		c.crowdLocked(limit)
 	}
@@ -228,7 +228,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	if d.QoS == 2 {
 		c.setPhaseLocked(d.ID, awaitsPubrec)
 	}
-	c.k.count.messagesOut.Add(1)
+	c.broker.count.messagesOut.Add(1)
 	c.startFlush()
 	return bus.Sent
 }
@@ -290,7 +290,7 @@ func (c *conn) Release(id uint16) bool {
 	if c.ending {
 		return false
 	}
-	if len(c.out) >= c.k.o.Load().OutputBuffer {
+	if len(c.out) >= c.broker.o.Load().OutputBuffer {
 		c.wantRoom = true
 		return false
 	}

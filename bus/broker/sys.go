@@ -23,17 +23,17 @@ type counters struct {
 
 // startSys publishes $SYS and $bus/state, which are there before the first client is, and keeps them up
 // to date until the broker stops.
-func (k *Broker) startSys() {
-	l := &load{at: k.started}
-	k.announceSys()
-	k.announceLoad(l)
-	last := k.announceState("")
-	k.tasks.Add(1)
-	go k.publishSys(l, last)
+func (b *Broker) startSys() {
+	l := &load{at: b.started}
+	b.announceSys()
+	b.announceLoad(l)
+	last := b.announceState("")
+	b.tasks.Add(1)
+	go b.publishSys(l, last)
 }
 
-func (k *Broker) publishSys(l *load, last string) {
-	defer k.tasks.Done()
+func (b *Broker) publishSys(l *load, last string) {
+	defer b.tasks.Done()
 	sys := time.NewTicker(sysEvery)
 	defer sys.Stop()
 	state := time.NewTicker(time.Second)
@@ -41,68 +41,68 @@ func (k *Broker) publishSys(l *load, last string) {
 	for {
 		select {
 		case <-sys.C:
-			k.announceSys()
-			k.announceLoad(l)
+			b.announceSys()
+			b.announceLoad(l)
 		case <-state.C:
-			last = k.announceState(last)
-		case <-k.stop:
+			last = b.announceState(last)
+		case <-b.stop:
 			return
 		}
 	}
 }
 
 // announceState publishes $bus/state when it changed.
-func (k *Broker) announceState(last string) string {
+func (b *Broker) announceState(last string) string {
 	state := map[string]any{"state": "ok", "since": time.Now().UTC().Format(time.RFC3339)}
 	now := "ok"
-	if err := k.bus.Ready(); err != nil {
+	if err := b.bus.Ready(); err != nil {
 		now = "refusing"
 		state["state"], state["reason"] = now, err.Error()
 	}
 	if now == last {
 		return last
 	}
-	if k.o.Load().Version != "" {
-		state["version"] = k.o.Load().Version
+	if b.o.Load().Version != "" {
+		state["version"] = b.o.Load().Version
 	}
-	e := k.bus.Epoch()
+	e := b.bus.Epoch()
 	state["epoch"] = fmt.Sprintf("%x", e)
 	if p, err := json.Marshal(state); err == nil {
-		k.bus.Announce("$bus/state", p)
+		b.bus.Announce("$bus/state", p)
 	}
 	return now
 }
 
-func (k *Broker) announceSys() {
-	st := k.bus.Stats()
-	k.mu.Lock()
-	connected := uint64(len(k.owners))
-	k.mu.Unlock()
-	if connected > k.count.peak.Load() {
-		k.count.peak.Store(connected)
+func (b *Broker) announceSys() {
+	st := b.bus.Stats()
+	b.mu.Lock()
+	connected := uint64(len(b.owners))
+	b.mu.Unlock()
+	if connected > b.count.peak.Load() {
+		b.count.peak.Store(connected)
 	}
 	total := max(uint64(st.Sessions), connected)
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	for topic, v := range map[string]uint64{
 		"clients/total": total, "clients/connected": connected, "clients/disconnected": total - connected,
-		"clients/active": connected, "clients/inactive": total - connected, "clients/maximum": max(total, k.count.peak.Load()),
-		"messages/received": k.count.packetsIn.Load(), "messages/sent": k.count.messagesOut.Load(),
-		"publish/messages/received": k.count.messagesIn.Load(), "publish/messages/sent": k.count.messagesOut.Load(),
-		"publish/messages/dropped": st.Dropped + k.count.refusedEvents.Load(),
+		"clients/active": connected, "clients/inactive": total - connected, "clients/maximum": max(total, b.count.peak.Load()),
+		"messages/received": b.count.packetsIn.Load(), "messages/sent": b.count.messagesOut.Load(),
+		"publish/messages/received": b.count.messagesIn.Load(), "publish/messages/sent": b.count.messagesOut.Load(),
+		"publish/messages/dropped": st.Dropped + b.count.refusedEvents.Load(),
 		"messages/stored":          uint64(st.Retained), "store/messages/count": uint64(st.Retained),
 		"store/messages/bytes": uint64(st.RetainedBytes), "retained messages/count": uint64(st.Retained),
-		"subscriptions/count": uint64(st.Subscriptions), "bytes/received": k.count.bytesIn.Load(), "bytes/sent": k.count.bytesOut.Load(),
+		"subscriptions/count": uint64(st.Subscriptions), "bytes/received": b.count.bytesIn.Load(), "bytes/sent": b.count.bytesOut.Load(),
 		"heap/current": m.HeapAlloc, "heap/maximum": m.HeapSys,
 	} {
-		k.bus.Announce("$SYS/broker/"+topic, strconv.AppendUint(nil, v, 10))
+		b.bus.Announce("$SYS/broker/"+topic, strconv.AppendUint(nil, v, 10))
 	}
-	k.bus.Announce("$SYS/broker/uptime", fmt.Appendf(nil, "%d seconds", int(time.Since(k.started).Seconds())))
+	b.bus.Announce("$SYS/broker/uptime", fmt.Appendf(nil, "%d seconds", int(time.Since(b.started).Seconds())))
 	version := "postbus"
-	if v := k.o.Load().Version; v != "" {
+	if v := b.o.Load().Version; v != "" {
 		version += " " + v
 	}
-	k.bus.Announce("$SYS/broker/version", []byte(version))
+	b.bus.Announce("$SYS/broker/version", []byte(version))
 }
 
 // load is Mosquitto's moving averages over 1, 5 and 15 minutes, of counts a minute.
@@ -112,14 +112,14 @@ type load struct {
 	values map[string][3]float64
 }
 
-func (k *Broker) announceLoad(l *load) {
+func (b *Broker) announceLoad(l *load) {
 	now := time.Now()
 	counts := map[string]uint64{
-		"messages/received": k.count.packetsIn.Load(), "messages/sent": k.count.messagesOut.Load(),
-		"publish/received": k.count.messagesIn.Load(), "publish/sent": k.count.messagesOut.Load(),
-		"publish/dropped": k.bus.Stats().Dropped + k.count.refusedEvents.Load(),
-		"bytes/received":  k.count.bytesIn.Load(), "bytes/sent": k.count.bytesOut.Load(),
-		"sockets": k.count.opened.Load(), "connections": k.count.opened.Load() - k.count.refused.Load(),
+		"messages/received": b.count.packetsIn.Load(), "messages/sent": b.count.messagesOut.Load(),
+		"publish/received": b.count.messagesIn.Load(), "publish/sent": b.count.messagesOut.Load(),
+		"publish/dropped": b.bus.Stats().Dropped + b.count.refusedEvents.Load(),
+		"bytes/received":  b.count.bytesIn.Load(), "bytes/sent": b.count.bytesOut.Load(),
+		"sockets": b.count.opened.Load(), "connections": b.count.opened.Load() - b.count.refused.Load(),
 	}
 	minutes := max(now.Sub(l.at).Minutes(), 1e-3)
 	values := map[string][3]float64{}
@@ -131,7 +131,7 @@ func (k *Broker) announceLoad(l *load) {
 			minutes float64
 		}{{"1min", 1}, {"5min", 5}, {"15min", 15}} {
 			v[i] = rate + (v[i]-rate)*math.Exp(-minutes/span.minutes)
-			k.bus.Announce("$SYS/broker/load/"+name+"/"+span.name, strconv.AppendFloat(nil, v[i], 'f', 2, 64))
+			b.bus.Announce("$SYS/broker/load/"+name+"/"+span.name, strconv.AppendFloat(nil, v[i], 'f', 2, 64))
 		}
 		values[name] = v
 	}
