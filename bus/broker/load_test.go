@@ -33,9 +33,6 @@ func dial(t testing.TB, addr, id string, receiveMaximum uint16) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
 	props := []byte{0x11, 0, 0, 0xFF, 0xFF, 0x21, 0, 0}
 	binary.BigEndian.PutUint16(props[6:], receiveMaximum)
 	body := append(str(nil, "MQTT"), 5, 0, 0, 60)
@@ -69,6 +66,7 @@ func (k *raw) subscribe(t testing.TB, filter string) {
 // packet reads one packet; a failure ends the test.
 func (k *raw) packet(t testing.TB) (first byte, body []byte) {
 	t.Helper()
+	_ = k.SetDeadline(time.Now().Add(time.Minute)) // of writes, too, until the next one
 	first, body, err := k.read()
 	if err != nil {
 		t.Fatal(err)
