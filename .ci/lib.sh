@@ -85,9 +85,13 @@ install() {
 gotest() {
 	local log=$work/gotest.log counts passed skipped
 	if ! go test -v "$@" >"$log" 2>&1; then
-		# Failures with their surroundings; the end, in case there are none: a build that failed, a panic.
-		awk '/--- FAIL|^FAIL|^panic:|FAIL: |DATA RACE/ {for (i = NR - 25; i <= NR + 12; i++) show[i]}
-			{line[NR] = $0} END {for (i = 1; i <= NR; i++) if (i in show || i > NR - 15) {print line[i]; if (++n > 400) exit}}' "$log" >&2
+		# What each failed test wrote, though they ran beside one another; races and panics; the end, for a build that failed.
+		awk '/^=== (RUN|CONT|NAME) /{test = $3; next} /^=== PAUSE /{next}
+			/--- FAIL: /{failed[$3]; text[$3] = text[$3] $0 "\n"; next}
+			/^(FAIL|panic: )|DATA RACE/{for (i = NR; i < NR + 40; i++) show[i]}
+			{line[NR] = $0; text[test] = text[test] $0 "\n"}
+			END {for (t in failed) printf "%s", substr(text[t], length(text[t]) > 6000 ? length(text[t]) - 6000 : 1)
+				for (i = 1; i <= NR; i++) if (i in line && (i in show || i > NR - 15)) print line[i]}' "$log" >&2
 		return 1
 	fi
 	awk '/^ok/' "$log"

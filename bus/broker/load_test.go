@@ -41,9 +41,6 @@ func dialWith(t testing.TB, addr, id string, props []byte) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
 	body := append(str(nil, "MQTT"), 5, 0, 0, 60)
 	body = append(append(body, byte(len(props))), props...)
 	body = str(body, id)
@@ -75,6 +72,7 @@ func (k *raw) subscribe(t testing.TB, filter string) {
 // packet reads one packet; a failure ends the test.
 func (k *raw) packet(t testing.TB) (first byte, body []byte) {
 	t.Helper()
+	_ = k.SetDeadline(time.Now().Add(time.Minute)) // of writes, too, until the next one
 	first, body, err := k.read()
 	if err != nil {
 		t.Fatal(err)

@@ -274,11 +274,11 @@ func TestConnect(t *testing.T) {
 			a< DISCONNECT 81
 			a< closed`},
 		{statement: "MQTT-3.1.2-22", says: "silence for one and a half keep alive intervals ends the connection", text: `
-			a full ka=1
-			wait 900ms
+			a full ka=4
+			wait 3500ms
 			a> PINGREQ
 			a< PINGRESP
-			wait 900ms
+			wait 3500ms
 			a> PINGREQ
 			a< PINGRESP
 			a< DISCONNECT 8d

@@ -189,7 +189,7 @@ func TestSession(t *testing.T) {
 			s< PUBLISH u 2 q1 id=$x
 			s< nothing`},
 		{statement: "3.1.2.11.2", says: "a session is kept for its expiry interval", text: `
-			s full keep sessionexpiry=2
+			s full keep sessionexpiry=10
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
 			s> DISCONNECT
@@ -206,15 +206,15 @@ func TestSession(t *testing.T) {
 		{statement: "3.1.2.11.2", says: "a session is kept for at least one second when one is asked for", text: `
 			s full keep sessionexpiry=1
 			s drop
-			wait 600ms
+			wait 200ms
 			s> CONNECT keep sessionexpiry=1
 			s< CONNACK 00 present
 			s drop
-			wait 700ms
+			wait 300ms
 			s> CONNECT keep sessionexpiry=1
 			s< CONNACK 00 present
 			s drop
-			wait 800ms
+			wait 400ms
 			s> CONNECT keep sessionexpiry=1
 			s< CONNACK 00 present`, versions: only5},
 		{statement: "MQTT-4.1.0-2", says: "an expired session's subscriptions are gone", text: `

@@ -28,10 +28,9 @@ for (const scenario of scenarios) {
     assert.deepEqual(errors, []);
     assert.equal(r.lost, 0, "lost");
     assert.equal(r.disorder, 0, "out of order");
-    // The bus says in CONNACK where the journal stands; the page notes the time when it gets to read that, on a busy machine later.
-    assert.ok(Math.abs(r.missed - r.late) <= rate / 10, `missed says ${r.missed}, the truth is ${r.late}`);
+    assert.ok(r.missed >= r.least && r.missed <= r.most, `missed says ${r.missed}, the truth is from ${r.least} to ${r.most}`);
     if (/nothing/.test(scenario.name)) assert.equal(r.missed, 0);
     const away = Number(/ (\d+) s/.exec(scenario.name)?.[1] ?? 0);
-    assert.ok(r.late >= 0.8 * away * rate, `only ${r.late} were missed in ${away} s`);
+    assert.ok(r.most >= 0.8 * away * rate, `only ${r.most} were missed in ${away} s`);
   });
 }

@@ -122,11 +122,12 @@ export async function startWeb(bus) {
 export async function startPublisher(bus, topic, rate = 200) {
   const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${bus.mqttPort}`, { protocolVersion: 5, clientId: `source-${Math.random().toString(16).slice(2)}`, clean: false, properties: { sessionExpiryInterval: 3600 }, reconnectPeriod: 100 });
   client.on("error", () => {});
-  const p = { sent: 0, acked: 0, at: [] };
+  const p = { sent: 0, acked: 0, sentAt: [], at: [] };
   const began = performance.now();
   const timer = setInterval(() => {
     for (const due = ((performance.now() - began) / 1000) * rate; p.sent < due; ) {
       const n = ++p.sent;
+      p.sentAt[n] = performance.timeOrigin + performance.now();
       client.publish(topic, JSON.stringify({ n }), { qos: 1 }, (e) => {
         if (e) throw e;
         p.acked++;
