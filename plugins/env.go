@@ -19,9 +19,10 @@ import (
 
 // Env is one source's or action's view of the program.
 type Env struct {
-	p        *plugin
-	log      *slog.Logger
-	degraded func(error)
+	p         *plugin
+	log       *slog.Logger
+	degraded  func(error)
+	consuming func() // Consume has subscribed; may be nil
 }
 
 // Log is the plugin's log.
@@ -92,6 +93,9 @@ func (e *Env) Consume(ctx context.Context, name string, filters []string, each f
 		return err
 	}
 	defer sub.Close()
+	if e.consuming != nil {
+		e.consuming()
+	}
 	var out sync.WaitGroup
 	var acks sync.Mutex
 	defer func() {

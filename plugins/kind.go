@@ -33,6 +33,9 @@ type opener interface {
 	Open(ctx context.Context) error
 }
 
+// consumer is a source whose events are those of Env.Consume: it runs from when that has subscribed.
+type consumer interface{ Consumes() }
+
 // closer is a source or action that has something to release: after Run, or after Open without Run.
 type closer = io.Closer
 

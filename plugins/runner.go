@@ -131,7 +131,12 @@ func (r *runner) start(src any) {
 			tried()
 			began := time.Now()
 			if src != nil {
-				r.note(nil, time.Time{}, began)
+				running := func() { r.note(nil, time.Time{}, began) }
+				if _, waits := src.(consumer); waits { // an event that is published now would not come
+					r.env.consuming = running
+				} else {
+					running()
+				}
 				err = r.once(src)
 				if cerr := r.shut(src); cerr != nil && err == nil {
 					err = cerr

@@ -53,7 +53,7 @@ func TestTailOfWindows(t *testing.T) {
 		want  []string
 	}{
 		"UTF-8":                     {[]string{"\xef\xbb\xbf{\"a\": 1}\r\n{\"a\": 2}\n"}, []string{`a {"a": 1}`, `a {"a": 2}`}},
-		"UTF-16":                    {[]string{"\xff\xfe" + wide("wörld\r\nsecond\n\u0a0a\u000a")}, []string{"a wörld", "a second", "a \u0a0a"}},
+		"UTF-16":                    {[]string{"\xff\xfe" + wide("wörld\r\nsecond\n\u0a61\u0100\n")}, []string{"a wörld", "a second", "a \u0a61\u0100"}},
 		"UTF-16, byte by byte":      {strings.Split("\xff\xfe"+wide("wörld\r\nnext\n"), ""), []string{"a wörld", "a next"}},
 		"UTF-16, high byte first":   {[]string{"\xfe\xff\x00h\x00i\x00\r\x00\n", "\x00j\x00\n"}, []string{"a hi", "a j"}},
 		"a mark is in the way only": {[]string{"\xff", "x\n"}, []string{"a \ufffdx"}},

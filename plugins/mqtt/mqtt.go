@@ -134,6 +134,9 @@ type Source struct {
 // New makes a source.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
 
+// Consumes says that the source runs once it has subscribed.
+func (*Source) Consumes() {}
+
 // Post takes an event that is on its way; see the interface of postbus.
 type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
