@@ -325,24 +325,38 @@ func (s *sim) step() {
 	}
 }
 
-// storm publishes while one client is taken over again and again, or comes and goes.
+// storm publishes while one client is taken over again and again, or comes and goes. Each time the
+// client has acknowledged what it got, so that its cursor is live when it leaves.
 func (s *sim) storm() {
 	c := s.clients[s.rnd.IntN(len(s.clients))]
-	for range 2 + s.rnd.IntN(8) {
+	c.room(1000)
+	for range 3 + s.rnd.IntN(10) {
+		for range 100 {
+			if c.conn == nil && !c.busy {
+				c.connect(false)
+			}
+			if c.conn != nil && !c.busy || s.failed() {
+				break
+			}
+			time.Sleep(time.Millisecond)
+			s.poll()
+		}
+		for range 2 {
+			if c.conn != nil && !c.busy {
+				c.acknowledge(1000)
+				time.Sleep(time.Duration(s.rnd.IntN(3000)) * time.Microsecond)
+			}
+		}
 		if p := s.clients[s.rnd.IntN(len(s.clients))]; p.conn != nil && !p.busy {
 			p.publish(1 + s.rnd.IntN(4))
 		}
-		time.Sleep(time.Duration(s.rnd.IntN(4000)) * time.Microsecond)
+		time.Sleep(time.Duration(s.rnd.IntN(5000)) * time.Microsecond)
 		s.poll()
-		switch {
-		case c.busy || s.failed():
-		case c.conn == nil:
-			c.connect(false)
-		default:
+		if c.conn != nil && !c.busy {
 			c.disconnect(false, c.expiry)
-			if s.chance(70) {
-				c.connect(false)
-			}
+		}
+		if s.failed() || s.chance(20) {
+			return
 		}
 	}
 }
