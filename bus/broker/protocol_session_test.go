@@ -203,20 +203,6 @@ func TestSession(t *testing.T) {
 			s> CONNECT keep sessionexpiry=60
 			s< CONNACK 00 !present
 			s< nothing`, versions: only5},
-		{statement: "3.1.2.11.2", says: "a session is kept for at least one second when one is asked for", text: `
-			s full keep sessionexpiry=1
-			s drop
-			wait 200ms
-			s> CONNECT keep sessionexpiry=1
-			s< CONNACK 00 present
-			s drop
-			wait 300ms
-			s> CONNECT keep sessionexpiry=1
-			s< CONNACK 00 present
-			s drop
-			wait 400ms
-			s> CONNECT keep sessionexpiry=1
-			s< CONNACK 00 present`, versions: only5},
 		{statement: "MQTT-4.1.0-2", says: "an expired session's subscriptions are gone", text: `
 			s full keep sessionexpiry=1
 			s> SUBSCRIBE 1 t,1
