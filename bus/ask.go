@@ -9,11 +9,12 @@ import (
 	"strings"
 
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // Retained lists the retained events whose topics match the filter, ordered by topic.
 func (b *Bus) Retained(filter string) ([]Event, error) {
-	if err := CheckFilter(filter); err != nil {
+	if err := topic.CheckSubscription(filter); err != nil {
 		return nil, err
 	}
 	// Whoever saw a retained event acknowledged is to find it.
@@ -33,7 +34,7 @@ func (b *Bus) Retained(filter string) ([]Event, error) {
 // RetainedByPlugins lists the topics and sources of the retained events whose source is a plugin.
 func (b *Bus) RetainedByPlugins() map[string]string {
 	found := map[string]string{}
-	everything := pattern{open: true, all: true}
+	everything := pattern{all: true}
 	for after, done := "", false; !done; {
 		var entries []retainedEntry
 		entries, after, done = b.retained.next(&everything, after, scanBatch)

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // Event is one published message.
@@ -125,7 +126,7 @@ func (p Properties) check() error {
 				return fmt.Errorf("payload format indicator %d: must be 0 or 1", key[0])
 			}
 		case propResponseTopic:
-			if err := CheckTopic(string(key)); err != nil {
+			if err := topic.CheckName(string(key)); err != nil {
 				return fmt.Errorf("response topic: %w", err)
 			}
 		case propContentType, userProperty:
@@ -194,5 +195,5 @@ func (e *Event) check(maxPayload int) error {
 			return err
 		}
 	}
-	return CheckTopic(e.Topic)
+	return topic.CheckName(e.Topic)
 }

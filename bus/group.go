@@ -1,5 +1,7 @@
 package bus
 
+import "github.com/postbus/postbus/bus/topic"
+
 // This file is shared subscriptions. A group is a cursor whose sink is the next of its members that has
 // room. With a persistent member it is a durable work queue.
 
@@ -27,7 +29,7 @@ func (b *Bus) addToGroup(sub *subscription, seq uint64) *group {
 	b.mu.Lock()
 	g := b.groups[sub.Filter.Filter]
 	if g == nil {
-		_, inner := splitShare(sub.Filter.Filter)
+		_, inner := topic.SplitShare(sub.Filter.Filter)
 		g = &group{key: sub.Filter.Filter, cursor: cursor{bus: b, name: sub.Filter.Filter, next: seq + 1, shared: true}}
 		g.mu.Use(b.o.schedule, g.key)
 		g.subs = []*subscription{{Filter: Filter{Filter: inner, QoS: 1}, pattern: compile(inner), cursor: &g.cursor, from: seq}}

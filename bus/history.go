@@ -9,13 +9,12 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // Since is a position in the past: a time or a sequence. The zero value is none.
@@ -27,11 +26,6 @@ type Since struct {
 // IsZero reports whether there is no position.
 func (s Since) IsZero() bool { return s.Time.IsZero() && s.Seq == 0 }
 
-const (
-	replayPrefix = "$replay/"
-	maxAge       = 100 * 365 * 24 * time.Hour
-)
-
 // ParseSince reads an age ("10m", "24h", "7d"), an RFC 3339 time, or a sequence ("123456").
 func ParseSince(s string, now time.Time) (Since, error) {
 	if n, err := strconv.ParseUint(s, 10, 64); err == nil && n > 0 {
@@ -40,53 +34,17 @@ func ParseSince(s string, now time.Time) (Since, error) {
 	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
 		return Since{Time: t}, nil
 	}
-	age, err := parseAge(s)
+	age, err := topic.ParseAge(s)
 	if err != nil {
 		return Since{}, fmt.Errorf("since %q is neither an age (10m, 24h, 7d), nor a time (2026-01-31T12:00:00Z), nor a sequence", s)
 	}
 	return Since{Time: now.Add(-age)}, nil
 }
 
-var errAge = errors.New("not an age")
-
-func parseAge(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 32)
-		if err != nil || n > uint64(maxAge/(24*time.Hour)) {
-			return 0, errAge
-		}
-		return time.Duration(n) * 24 * time.Hour, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 || d > maxAge {
-		return 0, errAge
-	}
-	return d, nil
-}
-
-// splitReplay takes $replay/age/filter apart; ok is false for other filters.
-func splitReplay(filter string) (age, inner string, ok bool) {
-	rest, ok := strings.CutPrefix(filter, replayPrefix)
-	if !ok {
-		return "", filter, false
-	}
-	age, inner, _ = strings.Cut(rest, "/")
-	return age, inner, true
-}
-
-// InnerFilter is what a filter matches: without $share/group and $replay/age.
-func InnerFilter(filter string) string {
-	if _, inner, ok := splitReplay(filter); ok {
-		return inner
-	}
-	_, inner := splitShare(filter)
-	return inner
-}
-
 // begin fills in from when a $replay filter wants to be served.
 func (f *Filter) begin(now time.Time) {
-	if age, _, ok := splitReplay(f.Filter); ok {
-		d, _ := parseAge(age) // was checked
+	if age, _, ok := topic.SplitReplay(f.Filter); ok {
+		d, _ := topic.ParseAge(age) // was checked
 		f.Since = Since{Time: now.Add(-d)}
 	}
 }
@@ -164,10 +122,10 @@ func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 // History hands out the events of the journal that match the filter, from since on, in their order, until
 // each returns false or there are none. It holds no lock: a slow caller slows nobody.
 func (b *Bus) History(ctx context.Context, filter string, since Since, each func(Event) bool) error {
-	if err := CheckFilter(filter); err != nil {
+	if err := topic.CheckSubscription(filter); err != nil {
 		return err
 	}
-	p := compile(InnerFilter(filter))
+	p := compile(topic.Inner(filter))
 	reader := b.journal.Reader(b.fromSeq(since))
 	defer reader.Release()
 	reader.Match, reader.Prefixes = p.match, p.prefix

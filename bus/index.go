@@ -25,7 +25,7 @@ func (x *index) add(s *subscription) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := &x.root
-	for _, l := range s.pattern.levels {
+	for _, l := range s.pattern.Levels() {
 		if n.children == nil {
 			n.children = map[string]*indexNode{}
 		}
@@ -36,7 +36,7 @@ func (x *index) add(s *subscription) {
 		}
 		n = c
 	}
-	if s.pattern.open {
+	if s.pattern.Open() {
 		n.open = append(n.open, s)
 	} else {
 		n.here = append(n.here, s)
@@ -46,7 +46,7 @@ func (x *index) add(s *subscription) {
 func (x *index) remove(s *subscription) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.root.remove(s, s.pattern.levels)
+	x.root.remove(s, s.pattern.Levels())
 }
 
 // remove reports whether the node is empty afterwards.
@@ -55,7 +55,7 @@ func (n *indexNode) remove(s *subscription, levels []string) bool {
 		if c := n.children[levels[0]]; c != nil && c.remove(s, levels[1:]) {
 			delete(n.children, levels[0])
 		}
-	} else if s.pattern.open {
+	} else if s.pattern.Open() {
 		n.open = without(n.open, s)
 	} else {
 		n.here = without(n.here, s)

@@ -216,11 +216,7 @@ func (t *retainedSet) next(p *pattern, after string, n int) (found []retainedEnt
 
 // literal is how the topics that match begin: the levels before the first wildcard.
 func (p *pattern) literal() string {
-	levels := p.levels
-	if i := slices.Index(levels, "+"); i >= 0 {
-		levels = levels[:i]
-	}
-	return strings.Join(levels, "/")
+	return strings.Join(p.Literal(), "/")
 }
 
 // announcedThat lists announced values that match, in the order of topics.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // NeverExpires as SessionOptions.Expiry keeps a session until it is dropped.
@@ -384,7 +385,7 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 		return nil
 	}
 	for _, f := range filters {
-		if err := CheckFilter(f.Filter); err != nil {
+		if err := topic.CheckSubscription(f.Filter); err != nil {
 			return err
 		}
 	}

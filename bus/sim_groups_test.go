@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // simGroup is what the model knows of a shared subscription.
@@ -28,7 +30,7 @@ type holding struct {
 func (m *model) group(key string) *simGroup {
 	g := m.groups[key]
 	if g == nil {
-		_, inner := splitShare(key)
+		_, inner := topic.SplitShare(key)
 		g = &simGroup{key: key, filter: inner, members: map[*simSession]bool{}, owed: map[uint64]bool{}, held: map[uint64]*holding{}, from: forever}
 		m.groups[key] = g
 	}
@@ -57,7 +59,7 @@ func (m *model) leaves(x *simSession, sp *span) {
 }
 
 func (g *simGroup) owes(e *simEvent) bool {
-	return e.seq > g.from && e.qos > 0 && Match(g.filter, e.topic)
+	return e.seq > g.from && e.qos > 0 && topic.Match(g.filter, e.topic)
 }
 
 // delivered checks that an event has one holder.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 type simEvent struct {
@@ -236,7 +237,7 @@ type span struct {
 const forever = ^uint64(0)
 
 func (sp *span) matches(e *simEvent, name string) bool {
-	return Match(sp.f.Filter, e.topic) && !(sp.f.NoLocal && e.source == name)
+	return topic.Match(sp.f.Filter, e.topic) && !(sp.f.NoLocal && e.source == name)
 }
 func (sp *span) may(seq uint64) bool  { return seq > sp.fromLo && seq <= sp.endHi }
 func (sp *span) must(seq uint64) bool { return sp.sure && seq > sp.fromHi && seq <= sp.endLo }

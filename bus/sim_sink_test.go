@@ -12,6 +12,7 @@ import (
 
 	"github.com/postbus/postbus/bus/bustest"
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // Deliver implements Sink.
@@ -91,8 +92,8 @@ func (c *simClient) check() {
 		case g.seq == 0:
 			ok := false
 			for _, sp := range c.sess.spans {
-				_, inner := splitShare(sp.f.Filter)
-				ok = ok || Match(inner, g.topic)
+				_, inner := topic.SplitShare(sp.f.Filter)
+				ok = ok || topic.Match(inner, g.topic)
 			}
 			if !ok {
 				c.s.fail("nothing is delivered that no filter asked for: %s got %s", c.name, g.topic)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 type storedCursor struct {
@@ -127,8 +128,8 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 		b.sessions[st.Name] = s
 		b.persisted[st.Name] = st.Position
 		for _, ss := range st.Subs {
-			group, _ := splitShare(ss.Filter.Filter)
-			sub := &subscription{Filter: ss.Filter, pattern: compile(InnerFilter(ss.Filter.Filter)), session: s, from: ss.From, cursor: &s.cursor}
+			group, _ := topic.SplitShare(ss.Filter.Filter)
+			sub := &subscription{Filter: ss.Filter, pattern: compile(topic.Inner(ss.Filter.Filter)), session: s, from: ss.From, cursor: &s.cursor}
 			sub.until.Store(ss.Until)
 			if ss.Owed {
 				sub.retained = 1

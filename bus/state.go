@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // Kinds of records beside events. Source is the session's name; the payload is JSON.
@@ -264,8 +265,8 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	var subs, left []*subscription
 	var joined []*group
 	for _, f := range filters { // groups first: a cursor's lock is not held while a group's is taken
-		share, _ := splitShare(f.Filter)
-		sub := &subscription{Filter: f, pattern: compile(InnerFilter(f.Filter)), session: s, cursor: &s.cursor, from: seq}
+		share, _ := topic.SplitShare(f.Filter)
+		sub := &subscription{Filter: f, pattern: compile(topic.Inner(f.Filter)), session: s, cursor: &s.cursor, from: seq}
 		if share != "" {
 			at := seq
 			if at == 0 {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // ErrGone is returned by Next when another Subscribe took the name.
@@ -45,7 +47,7 @@ type Subscription struct {
 // that ends with Close. Events of QoS 0 are delivered only while there is room.
 func (b *Bus) Subscribe(ctx context.Context, name string, filters ...string) (*Subscription, error) {
 	for _, f := range filters {
-		if err := CheckFilter(f); err != nil {
+		if err := topic.CheckSubscription(f); err != nil {
 			return nil, err
 		}
 	}

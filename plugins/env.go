@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // Env is one source's or action's view of the program.
@@ -57,20 +58,20 @@ func (e *Env) Lost(n int, reason string) {
 }
 
 // Publish publishes an event as the plugin; nil: durable at QoS 1 and 2.
-func (e *Env) Publish(ctx context.Context, topic string, payload []byte, qos int, retain bool) error {
+func (e *Env) Publish(ctx context.Context, name string, payload []byte, qos int, retain bool) error {
 	e.p.mapper.mu.Lock()
 	spec := e.p.mapper.spec
 	e.p.mapper.mu.Unlock()
 	switch {
-	case topic == "" || topic[0] == '$':
+	case name == "" || name[0] == '$':
 		return permanent{errors.New("topics that begin with $ are the bus's own, and a topic cannot be empty")}
-	case spec != nil && !spec.permissions.mayPublish(topic):
-		return permanent{errors.New("the topic " + topic + " is not among permissions.publish")}
+	case spec != nil && !spec.permissions.mayPublish(name):
+		return permanent{errors.New("the topic " + name + " is not among permissions.publish")}
 	}
-	if err := bus.CheckTopic(topic); err != nil {
+	if err := topic.CheckName(name); err != nil {
 		return permanent{err}
 	}
-	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: topic, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: orderHops(ctx)})
+	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: orderHops(ctx)})
 	if err == nil {
 		e.p.mapper.count.published.Add(1)
 	}

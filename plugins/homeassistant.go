@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
@@ -63,7 +64,7 @@ func (h *homeAssistant) command(reads []string) string {
 	if h.CommandTopic != "" {
 		return h.CommandTopic
 	}
-	if commanded[h.Component] && len(reads) == 1 && !strings.ContainsAny(reads[0], "+#") {
+	if commanded[h.Component] && len(reads) == 1 && !topic.HasWildcard(reads[0]) {
 		return reads[0]
 	}
 	return ""

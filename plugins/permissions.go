@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
@@ -30,7 +30,7 @@ func (f *fileReader) permissions(n yamlnode.Node) {
 				continue
 			}
 			if name == "publish" || name == "subscribe" {
-				if err := bus.CheckFilter(s); err != nil {
+				if err := topic.CheckSubscription(s); err != nil {
 					item.Fail("", "%v", err)
 				}
 			} else if _, err := path.Match(s, ""); err != nil {
@@ -48,28 +48,11 @@ func (f *fileReader) permissions(n yamlnode.Node) {
 func allows(category string, patterns []string, what string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		if category == "subscribe" {
-			return covers(p, what)
+			return topic.Covers(p, what)
 		}
 		ok, err := path.Match(p, what)
 		return err == nil && ok
 	})
-}
-
-// covers reports whether everything that the inner filter matches is matched by the outer one.
-func covers(outer, inner string) bool {
-	o, i := strings.Split(outer, "/"), strings.Split(inner, "/")
-	if strings.HasPrefix(inner, "$") && (o[0] == "#" || o[0] == "+") {
-		return false
-	}
-	for n, level := range o {
-		switch {
-		case level == "#":
-			return true
-		case n >= len(i) || i[n] == "#" || level != "+" && level != i[n]:
-			return false
-		}
-	}
-	return len(o) == len(i)
 }
 
 // accessOf lists what is touched in the categories.

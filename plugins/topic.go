@@ -8,7 +8,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
 )
@@ -48,7 +48,7 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 			return nil
 		}
 	}
-	if err := bus.CheckTopic(shape.String()); err != nil {
+	if err := topic.CheckName(shape.String()); err != nil {
 		n.Fail("", "%v", err)
 		return nil
 	}
@@ -66,29 +66,29 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 
 // eval is the topic for one event.
 func (t *topicSpec) eval(v *expr.Vars, p *permissions) (string, error) {
-	topic := t.constant
-	if topic == "" {
+	name := t.constant
+	if name == "" {
 		var err error
-		if topic, err = t.template.Text(v); err != nil {
+		if name, err = t.template.Text(v); err != nil {
 			return "", err
 		}
-		if err := bus.CheckTopic(topic); err != nil {
+		if err := topic.CheckName(name); err != nil {
 			return "", err
 		}
-		if topic[0] == '$' {
-			return "", fmt.Errorf("topic %q: topics that begin with $ are the bus's own", topic)
+		if name[0] == '$' {
+			return "", fmt.Errorf("topic %q: topics that begin with $ are the bus's own", name)
 		}
-		if p.publish == nil && strings.Count(topic, "/") != t.slashes {
-			return "", fmt.Errorf("topic %q: what is filled in holds a \"/\"; list the topics in permissions.publish to allow that", topic)
+		if p.publish == nil && strings.Count(name, "/") != t.slashes {
+			return "", fmt.Errorf("topic %q: what is filled in holds a \"/\"; list the topics in permissions.publish to allow that", name)
 		}
-		if p.publish == nil && emptyLevels(topic) != t.empty {
-			return "", fmt.Errorf("topic %q: what is filled in is empty", topic)
+		if p.publish == nil && emptyLevels(name) != t.empty {
+			return "", fmt.Errorf("topic %q: what is filled in is empty", name)
 		}
 	}
-	if !p.mayPublish(topic) {
-		return "", fmt.Errorf("topic %q is not among permissions.publish", topic)
+	if !p.mayPublish(name) {
+		return "", fmt.Errorf("topic %q is not among permissions.publish", name)
 	}
-	return topic, nil
+	return name, nil
 }
 
 // emptyLevels counts the levels with nothing in them: the topic of a thing without a name would be everybody's.
@@ -101,12 +101,12 @@ func emptyLevels(topic string) (n int) {
 	return n
 }
 
-func (p *permissions) mayPublish(topic string) bool {
+func (p *permissions) mayPublish(name string) bool {
 	if p.publish == nil {
 		return true
 	}
 	for _, f := range p.publish {
-		if bus.Match(f, topic) {
+		if topic.Match(f, name) {
 			return true
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // Rules say what an identity may do, as topic filters. Deny wins over both others. Empty lists
@@ -29,14 +31,17 @@ type set struct {
 func newSet(filters []string) (set, error) {
 	s := set{filters: append([]string(nil), filters...)}
 	for _, f := range s.filters {
-		if err := CheckFilter(f); err != nil {
+		if strings.HasPrefix(f, topic.SharePrefix) {
+			return set{}, fmt.Errorf("a rule can't name a shared subscription: %q", f)
+		}
+		if err := topic.CheckFilter(f); err != nil {
 			return set{}, err
 		}
 		stem, tail := strings.CutSuffix(f, "/#")
 		switch {
 		case f == "#" || f == "+/#":
 			s.all = true
-		case !strings.ContainsAny(f, "+#"):
+		case !topic.HasWildcard(f):
 			if s.exact == nil {
 				s.exact = map[string]struct{}{}
 			}
@@ -51,25 +56,25 @@ func newSet(filters []string) (set, error) {
 }
 
 // match reports whether any filter matches the topic. It does not allocate.
-func (s *set) match(topic string) bool {
-	if topic == "" {
+func (s *set) match(name string) bool {
+	if name == "" {
 		return false
 	}
-	if s.all && topic[0] != '$' {
+	if s.all && name[0] != '$' {
 		return true
 	}
 	if len(s.exact) > 0 {
-		if _, ok := s.exact[topic]; ok {
+		if _, ok := s.exact[name]; ok {
 			return true
 		}
 	}
 	for _, p := range s.prefixes {
-		if strings.HasPrefix(topic, p) && (len(topic) == len(p) || topic[len(p)] == '/') {
+		if strings.HasPrefix(name, p) && (len(name) == len(p) || name[len(p)] == '/') {
 			return true
 		}
 	}
 	for _, f := range s.patterns {
-		if Match(f, topic) {
+		if topic.Match(f, name) {
 			return true
 		}
 	}
@@ -78,7 +83,7 @@ func (s *set) match(topic string) bool {
 
 func (s *set) overlaps(filter string) bool {
 	for _, f := range s.filters {
-		if Overlaps(f, filter) {
+		if topic.Overlaps(f, filter) {
 			return true
 		}
 	}
@@ -87,7 +92,7 @@ func (s *set) overlaps(filter string) bool {
 
 func (s *set) covers(filter string) bool {
 	for _, f := range s.filters {
-		if Covers(f, filter) {
+		if topic.Covers(f, filter) {
 			return true
 		}
 	}
@@ -132,9 +137,9 @@ func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.
 func (id *Identity) Bridge() bool { return id.bridge }
 
 // MayPublish reports whether the identity may publish to the topic name. No identity may
-// publish to Reserved topics. It does not allocate.
-func (id *Identity) MayPublish(topic string) bool {
-	return id.publish.match(topic) && !Reserved(topic) && !id.deny.match(topic)
+// publish to reserved topics. It does not allocate.
+func (id *Identity) MayPublish(name string) bool {
+	return id.publish.match(name) && !topic.Reserved(name) && !id.deny.match(name)
 }
 
 // MayRead reports whether an event with this topic name may be delivered to the identity. The
@@ -148,6 +153,6 @@ func (id *Identity) MayRead(topic string) bool {
 // what it may read of it. Shared and replay subscriptions are judged by their filter. Invalid
 // filters are refused.
 func (id *Identity) MaySubscribe(filter string) bool {
-	inner, ok := Inner(filter)
-	return ok && CheckFilter(inner) == nil && id.subscribe.overlaps(inner) && !id.deny.covers(inner)
+	inner := topic.Inner(filter)
+	return topic.CheckFilter(inner) == nil && id.subscribe.overlaps(inner) && !id.deny.covers(inner)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // Bridge is what an Identity may have besides: whether its user is another broker.
@@ -64,7 +65,7 @@ func (c *conn) Bridge() bool { return c.bridge.Load() || c.trusted() }
 // asBridge makes of a bridge's subscription what it means by it.
 func asBridge(f *bus.Filter) {
 	f.RetainAsPublished = true
-	f.NoLocal = !isShared(f.Filter) // [MQTT-3.8.3-4]
+	f.NoLocal = !topic.Shared(f.Filter) // [MQTT-3.8.3-4]
 }
 
 // takeRoute takes an event's route out of its properties. The hops go into the record; the origin stays a

@@ -13,6 +13,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 var errSharedPast = errors.New("a shared subscription has no past: history is for one client")
@@ -103,8 +104,8 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 	var good []bus.Filter
 	c.subackReason = ""
 	for i, f := range c.filters {
-		err := bus.CheckFilter(f.Filter)
-		if err == nil && !f.Since.IsZero() && isShared(f.Filter) {
+		err := topic.CheckSubscription(f.Filter)
+		if err == nil && !f.Since.IsZero() && topic.Shared(f.Filter) {
 			err = errSharedPast
 		}
 		if err == nil {
@@ -112,7 +113,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 		}
 		if err != nil {
 			codes[i] = frame.CodeTopicFilterInvalid
-			if strings.HasPrefix(f.Filter, "$replay/") || c.sinceErr != nil || !f.Since.IsZero() {
+			if strings.HasPrefix(f.Filter, topic.ReplayPrefix) || c.sinceErr != nil || !f.Since.IsZero() {
 				c.subackReason = err.Error() // of the past: the code alone does not say what was meant
 			}
 			continue
@@ -123,7 +124,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			continue
 		}
 		codes[i] = f.QoS
-		if isShared(f.Filter) {
+		if topic.Shared(f.Filter) {
 			codes[i] = min(1, f.QoS) // a work queue hands on what a member left: QoS 2 cannot do that
 		}
 		good = append(good, f)
@@ -144,8 +145,6 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 		}
 	}
 }
-
-func isShared(filter string) bool { return len(filter) > 7 && filter[:7] == "$share/" }
 
 // OnPacketSent lets delivery go on behind SUBACK.
 func (h *hook) OnPacketSent(cl *mqtt.Client, pk packets.Packet, _ []byte) {
@@ -175,7 +174,7 @@ func (h *hook) OnUnsubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet 
 	c.unsubscribed = make([]byte, len(names))
 	for i, name := range names {
 		switch {
-		case bus.CheckFilter(name) != nil:
+		case topic.CheckSubscription(name) != nil:
 			c.unsubscribed[i] = frame.CodeTopicFilterInvalid
 		case err != nil:
 			c.unsubscribed[i] = frame.CodeUnspecified

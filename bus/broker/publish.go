@@ -11,6 +11,7 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // publish takes a PUBLISH. At QoS 1 and 2 its acknowledgement waits behind the barrier.
@@ -128,22 +129,12 @@ func (c *conn) alias(p *frame.Publish) *frame.Error {
 	return nil
 }
 
-// reserved reports whether only the bus itself publishes there.
-func reserved(topic string) bool {
-	for _, root := range []string{"$SYS", "$bus", "$replay", "$share"} {
-		if len(topic) >= len(root) && topic[:len(root)] == root && (len(topic) == len(root) || topic[len(root)] == '/') {
-			return true
-		}
-	}
-	return false
-}
-
 // mayPublish is the one rule about topics, for publishes and for wills.
-func (c *conn) mayPublish(id Identity, topic string, payload []byte) bool {
-	if topic[0] == '$' && reserved(topic) {
-		return c.ownState(topic, payload)
+func (c *conn) mayPublish(id Identity, name string, payload []byte) bool {
+	if topic.Reserved(name) {
+		return c.ownState(name, payload)
 	}
-	return id.MayPublish(topic)
+	return id.MayPublish(name)
 }
 
 // forbidden answers a publish that the client may not make. MQTT 3 has no word for it: the event is

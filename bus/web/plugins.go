@@ -5,7 +5,7 @@ package web
 import (
 	"net/http"
 
-	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // Plugins is what is shown of plugins; the values are encoded as JSON as they are.
@@ -50,10 +50,10 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	if !s.seesBus(w, r, "explanations") {
 		return
 	}
-	topic := r.URL.Query().Get("topic")
-	if err := bus.CheckTopic(topic); err != nil {
+	name := r.URL.Query().Get("topic")
+	if err := topic.CheckName(name); err != nil {
 		fail(w, http.StatusBadRequest, "as in /api/v1/explain?topic=home/x", "topic: %v", err)
 		return
 	}
-	answer(w, http.StatusOK, s.o.Plugins.Explain(topic))
+	answer(w, http.StatusOK, s.o.Plugins.Explain(name))
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // event is what a client sends. Payload and PayloadBase64 exclude each other; neither: empty, which with Retain has to be
@@ -36,7 +37,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if err := bus.CheckTopic(e.Topic); err != nil {
+	if err := topic.CheckName(e.Topic); err != nil {
 		fail(w, http.StatusBadRequest, "", "topic: %v", err)
 		return
 	}

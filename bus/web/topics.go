@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 const (
@@ -54,7 +55,7 @@ func (s *Server) wanted(w http.ResponseWriter, r *http.Request) (id Identity, fi
 	if filter == "" {
 		filter = "#"
 	}
-	if err := bus.CheckFilter(filter); err != nil {
+	if err := topic.CheckSubscription(filter); err != nil {
 		fail(w, http.StatusBadRequest, "as in ?filter=home/%2B/temperature (a + is written %2B)", "%v", err)
 		return nil, "", 0
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/spf13/cobra"
 
-	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins"
 )
@@ -93,14 +93,14 @@ func (m *Main) pluginTraceCommand() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completePlugins(&settings{}),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			topic := "$bus/plugins/" + args[0] + "/trace"
-			if err := bus.CheckTopic(topic); err != nil {
+			trace := "$bus/plugins/" + args[0] + "/trace"
+			if err := topic.CheckName(trace); err != nil {
 				return usagef("plugin trace: %w", err)
 			}
 			if err := f.checkCount(cmd); err != nil {
 				return err
 			}
-			f.filters = []string{topic}
+			f.filters = []string{trace}
 			f.format = traceText
 			if f.json {
 				f.format = func(payload []byte) []byte { return payload }
@@ -206,7 +206,7 @@ func (m *Main) pluginExplainCommand() *cobra.Command {
 		Short: "Say which plugin publishes a topic, its last value, or why there is none",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := bus.CheckTopic(args[0]); err != nil {
+			if err := topic.CheckName(args[0]); err != nil {
 				return usagef("plugin explain: %w", err)
 			}
 			body, err := m.api(cmd.Context(), &r, http.MethodGet, "/api/v1/explain?topic="+url.QueryEscape(args[0]))

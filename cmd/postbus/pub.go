@@ -18,7 +18,7 @@ import (
 	"github.com/eclipse/paho.golang/paho/session/state"
 	"github.com/spf13/cobra"
 
-	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // maxLine is the longest line of --stdin-lines, in bytes: the largest packet that any bus takes.
@@ -68,7 +68,7 @@ func (f *pubFlags) check(cmd *cobra.Command) error {
 	if f.topic == "" {
 		return withHint(usagef("pub: no topic"), "postbus pub -t TOPIC -m TEXT")
 	}
-	if err := bus.CheckTopic(f.topic); err != nil {
+	if err := topic.CheckName(f.topic); err != nil {
 		return usagef("pub: topic %q: %w", f.topic, err)
 	}
 	given := 0

@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 )
 
 const (
@@ -86,7 +87,7 @@ func (f *subFlags) check() error {
 		return withHint(usagef("sub: no topic filter"), "postbus sub -t 'home/#'; -t '#' is everything")
 	}
 	for _, t := range f.filters {
-		if err := bus.CheckFilter(t); err != nil {
+		if err := topic.CheckSubscription(t); err != nil {
 			return usagef("sub: filter %q: %w", t, err)
 		}
 	}

@@ -102,7 +102,7 @@ var errActionClosed = errors.New("the action is closed")
 
 // Do publishes; nil says that the remote has acknowledged it.
 func (a *Action) Do(ctx context.Context, args Args) error {
-	if err := checkTopic(args.Topic); err != nil {
+	if err := checkName(args.Topic); err != nil {
 		return permanent{fmt.Errorf("topic: %w", err)}
 	}
 	payload, err := encode(args.Payload)

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/postbus/postbus/bus/topic"
 )
 
 const self = "plugin:garden"
@@ -107,7 +109,7 @@ func (e *fakeEnv) Consume(ctx context.Context, name string, filters []string, ea
 		at++
 		wanted := false
 		for _, f := range filters {
-			wanted = wanted || match(f, m["topic"].(string))
+			wanted = wanted || topic.Match(f, m["topic"].(string))
 		}
 		out.Add(1)
 		ack := func(err error) {

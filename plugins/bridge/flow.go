@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins/lines"
 )
 
@@ -19,7 +20,7 @@ const maxHops = 16
 // in makes an event of a message and acknowledges it when that is durable.
 func (s *Source) in(ctx context.Context, c *conn, p *packet, post Post) error {
 	m := p.msg
-	if err := checkTopic(m.topic); err != nil {
+	if err := checkName(m.topic); err != nil {
 		return fmt.Errorf("it sent a message whose topic makes no sense: %w", err)
 	}
 	if m.qos > 2 || m.qos > 0 && p.id == 0 {
@@ -82,9 +83,9 @@ func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post Pos
 	return nil
 }
 
-func (s *Source) inRule(topic string) (In, bool) {
+func (s *Source) inRule(name string) (In, bool) {
 	for _, r := range s.o.In {
-		if match(r.Filter, topic) {
+		if topic.Match(r.Filter, name) {
 			return r, true
 		}
 	}
@@ -194,9 +195,9 @@ func (s *Source) out(ctx context.Context, m map[string]any, done func(error)) {
 	}
 }
 
-func (s *Source) outRule(topic string) (Out, bool) {
+func (s *Source) outRule(name string) (Out, bool) {
 	for _, r := range s.o.Out {
-		if match(r.Filter, topic) {
+		if topic.Match(r.Filter, name) {
 			return r, true
 		}
 	}

@@ -11,7 +11,9 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins/option"
 )
 
@@ -77,7 +79,7 @@ func (o Options) Check() []error {
 			if v == "" {
 				continue
 			}
-			if err := checkTopic(v); err != nil {
+			if err := checkName(v); err != nil {
 				bad(key+name, err.Error(), "the beginning of a topic, for example site/")
 			}
 		}
@@ -101,7 +103,7 @@ func (o Options) Warnings() (texts []string) {
 	for i, in := range o.In {
 		here := in.Prefix + strings.TrimPrefix(in.Filter, in.Strip)
 		for j, out := range o.Out {
-			if overlap(here, out.Filter) {
+			if topic.Overlaps(here, out.Filter) {
 				texts = append(texts, fmt.Sprintf("bridge: in[%d] (%s here) and out[%d] (%s) overlap: if the remote speaks MQTT 3.1.1 only, and there is another way back to this bus, "+
 					"an event goes round for ever. Put what comes under a prefix that out does not match", i, here, j, out.Filter))
 			}
@@ -148,11 +150,22 @@ func checkRemote(raw, id, user, password, ca string, insecure bool) (errs []erro
 		bad("user", "a password without a user's name", "")
 	}
 	for key, v := range map[string]string{"client_id": id, "user": user} {
-		if v != "" && checkText(v) != nil {
-			bad(key, checkText(v).Error(), "")
+		if err := checkText(v); err != nil {
+			bad(key, err.Error(), "")
 		}
 	}
 	return errs
+}
+
+// checkText reports why s is no text for MQTT's CONNECT.
+func checkText(s string) error {
+	switch {
+	case len(s) > 65535:
+		return fmt.Errorf("it has %d bytes, more than 65535", len(s))
+	case strings.ContainsRune(s, 0) || !utf8.ValidString(s):
+		return fmt.Errorf("%q holds a NUL character or is not UTF-8", s)
+	}
+	return nil
 }
 
 func (o Options) link() link {

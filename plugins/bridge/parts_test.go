@@ -65,34 +65,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestMatch(t *testing.T) {
-	for _, c := range []struct {
-		filter, topic string
-		want          bool
-	}{
-		{"#", "a/b", true}, {"#", "$SYS/x", false}, {"+/x", "$SYS/x", false}, {"$SYS/#", "$SYS/x", true}, {"a/#", "a", true}, {"a/+", "a", false}, {"+", "a", true}, {"+", "a/b", false},
-		{"a/+/c", "a//c", true}, {"a/b", "a/b", true}, {"a/b", "a/b/c", false}, {"a/b/c", "a/b", false}, {"+/+", "/a", true}, {"a/+/#", "a/b", true},
-	} {
-		if got := match(c.filter, c.topic); got != c.want {
-			t.Errorf("%s %s: %v", c.filter, c.topic, got)
-		}
-	}
-}
-
-func TestOverlap(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"#", "a", true}, {"a/#", "a", true}, {"a/+", "+/b", true}, {"a/b", "a/b/c", false}, {"a/b/#", "a/+", true}, {"a", "b", false}, {"#", "$SYS/x", false}, {"$SYS/#", "$SYS/x", true}, {"a/b", "a/#", true},
-		{"a/b", "a/b/#", true}, {"a/b", "a/b/c/#", false}, {"+", "a/b", false},
-	} {
-		if overlap(c.a, c.b) != c.want || overlap(c.b, c.a) != c.want {
-			t.Errorf("%s %s: not %v", c.a, c.b, c.want)
-		}
-	}
-}
-
 func TestWarnings(t *testing.T) {
 	o := Options{In: []In{{Filter: "site/#", Strip: "site/", Prefix: "remote/"}, {Filter: "home/lamp"}}, Out: []Out{{Filter: "home/#"}, {Filter: "remotes"}}}
 	got := o.Warnings()

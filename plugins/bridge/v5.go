@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	v5 "github.com/eclipse/paho.golang/packets"
+
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // five is MQTT 5.
@@ -207,7 +209,7 @@ func (m *message) setProps(p *v5.Properties) {
 			m.malformed = "a property is not UTF-8"
 		}
 	}
-	if strings.ContainsAny(p.ResponseTopic, "+#") {
+	if topic.HasWildcard(p.ResponseTopic) {
 		m.malformed = "the response topic holds a wildcard"
 	}
 	m.props = p

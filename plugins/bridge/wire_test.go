@@ -425,7 +425,7 @@ func FuzzRead(f *testing.F) {
 			}
 			if p.kind == publish {
 				return s.in(t.Context(), c, p, func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
-					if checkTopic(f["topic"].(string)) != nil {
+					if checkName(f["topic"].(string)) != nil {
 						t.Errorf("topic %q", f["topic"])
 					}
 					done(nil)

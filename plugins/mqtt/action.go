@@ -7,8 +7,8 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"strings"
 
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins/option"
 )
 
@@ -54,11 +54,8 @@ func (permanent) Permanent() bool { return true }
 
 // Do publishes; nil says that the event is durable.
 func (a *Action) Do(ctx context.Context, args Args) error {
-	if err := checkName(args.Topic); err != nil {
-		return permanent{fmt.Errorf("topic: %w", err)}
-	}
-	if strings.ContainsAny(args.Topic, "+#") {
-		return permanent{fmt.Errorf("topic: %q holds a wildcard", args.Topic)}
+	if err := topic.CheckName(args.Topic); err != nil {
+		return permanent{fmt.Errorf("topic: %w", topic.Reason(err))}
 	}
 	payload, err := encode(args.Payload)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins/lines"
 
 	"github.com/postbus/postbus/plugins/option"
@@ -65,37 +65,12 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// checkFilter reports why f is no topic filter for a plugin ([MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1 to 3]).
+// checkFilter reports why f is no topic filter for a plugin.
 func checkFilter(f string) error {
-	if err := checkName(f); err != nil {
-		return err
-	}
-	if f == "$share" || strings.HasPrefix(f, "$share/") {
+	if topic.Shared(f) {
 		return fmt.Errorf("%q: a plugin has all events to itself; leave $share and the group out", f)
 	}
-	levels := strings.Split(f, "/")
-	for i, l := range levels {
-		if l == "#" && i < len(levels)-1 {
-			return fmt.Errorf("%q: # must be the last level", f)
-		}
-		if len(l) > 1 && strings.ContainsAny(l, "+#") {
-			return fmt.Errorf("%q: + and # must be levels of their own", f)
-		}
-	}
-	return nil
-}
-
-// checkName checks what filters and topic names have in common.
-func checkName(s string) error {
-	switch {
-	case s == "":
-		return errors.New("it is empty")
-	case len(s) > 65535:
-		return fmt.Errorf("it has %d bytes, more than 65535", len(s))
-	case strings.ContainsRune(s, 0) || !utf8.ValidString(s):
-		return fmt.Errorf("%q holds a NUL character or is not UTF-8", s)
-	}
-	return nil
+	return topic.Reason(topic.CheckSubscription(f))
 }
 
 // Levels are a topic's levels.

@@ -3,6 +3,8 @@ package frame
 import (
 	"bytes"
 	"unicode/utf8"
+
+	"github.com/postbus/postbus/bus/topic"
 )
 
 // CONNECT: MQTT 5 section 3.1.
@@ -233,7 +235,7 @@ func (r *reader) will(f *connectFields) (err *Error) {
 	if len(f.willTopic) == 0 {
 		return &Error{Code: CodeTopicNameInvalid, Reason: "will topic is empty", Statement: "MQTT-4.7.3-1"}
 	}
-	if hasWildcard(f.willTopic) {
+	if topic.HasWildcardBytes(f.willTopic) {
 		return &Error{Code: CodeTopicNameInvalid, Reason: "will topic contains a wildcard", Statement: r.statement("MQTT-4.7.0-1", "MQTT-4.7.1-1")}
 	}
 	if f.willPayload, err = r.binary(); err != nil {

@@ -1,5 +1,7 @@
 package frame
 
+import "github.com/postbus/postbus/bus/topic"
+
 // MQTT 5 properties: which exist, which may stand in which packet, and one walk over them that checks
 // all and sorts out those that travel on with a message. Section 2.2.2.
 
@@ -187,12 +189,12 @@ func (r *reader) property(id uint, ps *properties) (err *Error) {
 			err = violation("3.8.2.1.2", "subscription identifier is 0")
 		}
 	case propResponseTopic:
-		var topic []byte
-		topic, err = r.text()
-		if err == nil && hasWildcard(topic) {
+		var name []byte
+		name, err = r.text()
+		if err == nil && topic.HasWildcardBytes(name) {
 			err = violation("MQTT-3.3.2-14", "response topic contains a wildcard")
 		}
-		if err == nil && len(topic) == 0 {
+		if err == nil && len(name) == 0 {
 			err = violation("MQTT-4.7.3-1", "response topic is empty")
 		}
 	case propAuthMethod:

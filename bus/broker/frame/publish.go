@@ -1,6 +1,10 @@
 package frame
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
+
+	"github.com/postbus/postbus/bus/topic"
+)
 
 // PUBLISH from a client: MQTT 5 section 3.3.
 
@@ -39,7 +43,7 @@ func parsePublish(p []byte, version byte, pub *Publish, compact bool) *Error {
 	if pub.Topic, err = r.text(); err != nil {
 		return err
 	}
-	if hasWildcard(pub.Topic) {
+	if topic.HasWildcardBytes(pub.Topic) {
 		return &Error{Code: CodeTopicNameInvalid, Reason: "topic name contains a wildcard", Statement: "MQTT-3.3.2-2"}
 	}
 	if pub.QoS > 0 {

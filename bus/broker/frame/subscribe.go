@@ -1,9 +1,13 @@
 package frame
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/postbus/postbus/bus/topic"
+)
 
 // SUBSCRIBE and UNSUBSCRIBE: MQTT 5 sections 3.8 and 3.10. Whether a filter's wildcards stand where
-// they may is not framing: the broker answers that filter by filter, see ValidFilter.
+// they may is not framing: the broker answers that filter by filter, see topic.CheckSubscription.
 
 func (r *reader) subscribe() *Error {
 	if _, err := r.packetID(); err != nil {
@@ -27,7 +31,7 @@ func (r *reader) subscribe() *Error {
 		if err != nil {
 			return err
 		}
-		if err := r.subscribeOptions(options, bytes.HasPrefix(filter, sharePrefix)); err != nil {
+		if err := r.subscribeOptions(options, bytes.HasPrefix(filter, []byte(topic.SharePrefix))); err != nil {
 			return err
 		}
 	}

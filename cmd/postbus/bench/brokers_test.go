@@ -71,7 +71,7 @@ func TestMosquitto(t *testing.T) {
 	if r, err := Offline(t.Context(), Options{Target: url, Count: 20_000, PID: pid}); err != nil || r.Received != 20_000 || r.Repeated+r.Disordered > 0 || r.Broker.Growth <= 0 {
 		t.Errorf("offline: %+v %v", r, err)
 	}
-	if r, err := Takeover(t.Context(), TakeoverOptions{Options: Options{Target: url, Count: 20, Rate: 1000}, Interval: 20 * time.Millisecond}); err != nil || r.Disordered > 0 {
+	if r, err := Takeover(t.Context(), TakeoverOptions{Options: Options{Target: url, Count: 1000, Rate: 2000}}); err != nil || r.Disordered > 0 {
 		t.Errorf("takeover: %+v %v", r, err)
 	}
 	if r, err := Slow(t.Context(), SlowOptions{Options: Options{Target: url}, Before: 300 * time.Millisecond, Stall: 700 * time.Millisecond}); err != nil || r.Slow.Missed+r.Normal.Missed > 0 {

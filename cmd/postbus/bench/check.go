@@ -10,7 +10,9 @@ type Counts struct {
 	Missed       uint64 `json:"missed"`        // acknowledged (QoS 0: sent) and never received
 	Repeated     uint64 `json:"repeated"`      // received again
 	LateRepeated uint64 `json:"late_repeated"` // of these, sent after a newer event on the same connection
+	Wrong        uint64 `json:"wrong"`         // of these, the ones that MQTT forbids; only Takeover judges it
 	Disordered   uint64 `json:"disordered"`    // received for the first time after a newer one of the same publisher
+	Gaps         uint64 `json:"gaps"`          // events with the user property gap: the broker reports a loss; MQTT 5
 	Foreign      uint64 `json:"foreign"`       // not of this run, or damaged
 }
 
@@ -19,15 +21,21 @@ func (c *Counts) add(o Counts) {
 	c.Missed += o.Missed
 	c.Repeated += o.Repeated
 	c.LateRepeated += o.LateRepeated
+	c.Wrong += o.Wrong
 	c.Disordered += o.Disordered
+	c.Gaps += o.Gaps
 	c.Foreign += o.Foreign
 }
 
-// check judges one session, over all of its connections.
+// broken reports whether the broker broke a promise.
+func (c *Counts) broken() bool { return c.Missed+c.Disordered+c.Wrong+c.Gaps > 0 }
+
+// check judges one session over all of its connections, or the members of a group together.
 type check struct {
-	run uint32
-	// perLink judges order within each connection only: during a takeover two are read at once.
-	perLink bool
+	run     uint32
+	repeats repeatRule
+	// unordered leaves the order alone: what a member of a group leaves goes to another one later.
+	unordered bool
 
 	mu      sync.Mutex // held for a batch by readers, briefly by those who wait
 	seen    []bitset   // by publisher
@@ -36,17 +44,37 @@ type check struct {
 	newAt   int64 // clock of the latest first occurrence
 }
 
-// link is one connection's view of the order.
-type link struct{ highest []uint64 } // by publisher: highest sequence + 1
+// repeatRule says which repetitions are counted as wrong.
+type repeatRule uint8
+
+const (
+	anyRepeat   repeatRule = iota // none
+	regroup                       // on the same connection: another member may get what one had
+	redelivered                   // on the same connection, after a newer event there, or without DUP [MQTT-3.3.1-1]
+	noRepeat                      // all: QoS 2
+)
+
+// link is one connection's view of what came.
+type link struct {
+	highest []uint64 // by publisher: highest sequence + 1
+	seen    []bitset // by publisher; nil where no rule asks
+}
 
 func newCheck(run uint32, publishers int) *check {
 	return &check{run: run, seen: make([]bitset, publishers), highest: make([]uint64, publishers)}
 }
 
-func (k *check) newLink() *link { return &link{make([]uint64, len(k.seen))} }
+func (k *check) newLink() *link {
+	l := &link{highest: make([]uint64, len(k.seen))}
+	if k.repeats != anyRepeat {
+		l.seen = make([]bitset, len(k.seen))
+	}
+	return l
+}
 
-// see judges one delivery; the caller holds mu. ok is false when it isn't an event of this run.
-func (k *check) see(l *link, payload []byte, now int64) (m mark, ok bool) {
+// see judges one delivery; dup is its DUP flag. The caller holds mu. ok is false when it isn't an
+// event of this run.
+func (k *check) see(l *link, payload []byte, dup bool, now int64) (m mark, ok bool) {
 	k.counts.Received++
 	m, ok = parseMark(payload)
 	if !ok || m.run != k.run || int(m.publisher) >= len(k.seen) || m.seq >= maxSeq {
@@ -57,24 +85,37 @@ func (k *check) see(l *link, payload []byte, now int64) (m mark, ok bool) {
 	if m.seq >= l.highest[m.publisher] {
 		l.highest[m.publisher] = m.seq + 1
 	}
+	again := l.seen != nil && !l.seen[m.publisher].add(m.seq)
 	if !k.seen[m.publisher].add(m.seq) {
 		k.counts.Repeated++
 		if late {
 			k.counts.LateRepeated++
 		}
+		if k.repeats.forbids(again, late, dup) {
+			k.counts.Wrong++
+		}
 		return m, true
 	}
 	k.newAt = now
-	if !k.perLink {
-		late = m.seq < k.highest[m.publisher]
-	}
-	if late {
-		k.counts.Disordered++
-	}
 	if m.seq >= k.highest[m.publisher] {
 		k.highest[m.publisher] = m.seq + 1
+	} else if !k.unordered {
+		k.counts.Disordered++
 	}
 	return m, true
+}
+
+// forbids judges a repetition: again on the same connection, late after a newer event there.
+func (r repeatRule) forbids(again, late, dup bool) bool {
+	switch r {
+	case regroup:
+		return again
+	case redelivered:
+		return again || late || !dup
+	case noRepeat:
+		return true
+	}
+	return false
 }
 
 // missing counts what the publishers hold to be delivered and this session has not seen.

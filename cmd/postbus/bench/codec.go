@@ -129,10 +129,24 @@ func appendConnect(b []byte, id string, clean bool, user, password string) []byt
 	return b
 }
 
-func appendSubscribe(b []byte, id uint16, filter string, qos byte) []byte {
-	b = appendLength(append(b, typeSubscribe), 2+2+len(filter)+1)
+// appendSubscribe writes SUBSCRIBE (3.8), for MQTT 5 with no properties.
+func appendSubscribe(b []byte, v5 bool, id uint16, qos byte, filters ...string) []byte {
+	length := 2
+	if v5 {
+		length++
+	}
+	for _, f := range filters {
+		length += 2 + len(f) + 1
+	}
+	b = appendLength(append(b, typeSubscribe), length)
 	b = binary.BigEndian.AppendUint16(b, id)
-	return append(appendString(b, filter), qos)
+	if v5 {
+		b = append(b, 0)
+	}
+	for _, f := range filters {
+		b = append(appendString(b, f), qos)
+	}
+	return b
 }
 
 // appendAck writes PUBACK, PUBREC, PUBREL or PUBCOMP.

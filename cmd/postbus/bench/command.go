@@ -149,13 +149,34 @@ func slowCommand() *cobra.Command {
 func takeoverCommand() *cobra.Command {
 	var s shared
 	var o TakeoverOptions
-	cmd := newScenario("takeover", "One session, taken over again and again under load")
+	var interval string
+	cmd := newScenario("takeover", "Persistent sessions whose clients connect again and again under load")
+	cmd.Long = `Persistent sessions whose clients connect again and again under load. Modes:
+
+  takeover   a new connection takes over while the old one is alive
+  reconnect  the client closes, with or without DISCONNECT, and connects at once or after a while
+  group      members of one shared subscription do both, also the last that is online
+
+The exit status is 1 when a round loses an acknowledged event, delivers events out of order, repeats
+one against MQTT's rules (at QoS 2: at all), or reports a gap (--v5). The order of a group is judged
+only with --sessions 1: what a member leaves unacknowledged goes to another one later.`
 	s.flags(cmd, "target", "publishers", "size", "window", "topic")
 	f := cmd.Flags()
-	f.IntVar(&s.o.Count, "count", 150, "takeovers")
-	f.DurationVar(&o.Interval, "interval", 50*time.Millisecond, "between takeovers")
-	f.Float64Var(&s.o.Rate, "rate", 4000, "events a second of all publishers together")
+	f.StringVar(&o.Mode, "mode", ModeTakeover, "takeover, reconnect or group")
+	f.IntVar(&o.Rounds, "rounds", 5, "how often, each time with new sessions")
+	f.IntVar(&s.o.Count, "count", 80_000, "events of a round")
+	f.Float64Var(&s.o.Rate, "rate", 10_000, "events a second of all publishers together")
+	f.IntVar(&s.o.QoS, "qos", 1, "1 or 2")
+	f.IntVar(&o.Sessions, "sessions", 0, "sessions that get every event each, or members of the group (default 1; a group: 2)")
+	f.IntVar(&o.Others, "others", 100, "further filters of each session, which nothing matches: they make each connection more work")
+	f.StringVar(&interval, "interval", "5ms..45ms", "how long a connection lasts")
+	f.Uint64Var(&o.Seed, "seed", 0, "of the intervals and choices; the result names it (default: a random one)")
+	f.BoolVar(&o.V5, "v5", false, "the sessions speak MQTT 5, so that a gap is seen")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var err error
+		if o.IntervalMin, o.IntervalMax, err = parseRange("--interval", interval); err != nil {
+			return err
+		}
 		o.Options = s.options()
 		r, err := Takeover(cmd.Context(), o)
 		return s.finish(cmd, r, err)
@@ -180,7 +201,7 @@ func crashCommand() *cobra.Command {
 		if o.Start, err = splitWords(start); err != nil {
 			return err
 		}
-		if o.KillMin, o.KillMax, err = parseRange(killAfter); err != nil {
+		if o.KillMin, o.KillMax, err = parseRange("--kill-after", killAfter); err != nil {
 			return err
 		}
 		o.Options = s.options()
@@ -251,7 +272,7 @@ func compareCommand() *cobra.Command {
 }
 
 // parseRange reads 2s or 1s..3s.
-func parseRange(text string) (low, high time.Duration, err error) {
+func parseRange(flag, text string) (low, high time.Duration, err error) {
 	from, to, isRange := strings.Cut(text, "..")
 	if !isRange {
 		to = from
@@ -261,7 +282,7 @@ func parseRange(text string) (low, high time.Duration, err error) {
 		high, err = time.ParseDuration(to)
 	}
 	if err != nil || low <= 0 || high < low {
-		return 0, 0, usage("--kill-after %q: write a duration such as 2s, or a range such as 1s..3s", text)
+		return 0, 0, usage("%s %q: write a duration such as 2s, or a range such as 1s..3s", flag, text)
 	}
 	return low, high, nil
 }

@@ -31,6 +31,7 @@ func clock() int64 { return int64(time.Since(epoch)) }
 type conn struct {
 	nc     net.Conn
 	unbind func() bool // stops watching the context
+	v5     bool        // it speaks MQTT 5
 
 	buf    []byte
 	r, w   int   // buf[r:w] is unread
@@ -152,17 +153,20 @@ func (c *conn) askFor(b []byte, kind byte, limit time.Duration) (packet, error) 
 	}
 }
 
-// subscribe asks for filter and checks the granted QoS.
-func (c *conn) subscribe(filter string, qos byte) error {
-	p, err := c.ask(appendSubscribe(nil, 1, filter, qos), typeSuback)
+// subscribe asks for the filters, all at one QoS, and checks what was granted.
+func (c *conn) subscribe(qos byte, filters ...string) error {
+	p, err := c.ask(appendSubscribe(nil, c.v5, 1, qos, filters...), typeSuback)
 	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w", filter, err)
+		return fmt.Errorf("subscribe to %s: %w", filters[0], err)
 	}
-	if len(p.body) != 3 {
-		return fmt.Errorf("subscribe to %s: %w: SUBACK of %d bytes", filter, errMalformed, len(p.body))
+	codes := len(p.body) - len(filters) // MQTT 5: properties precede them
+	if codes < 2 || codes > 2 && !c.v5 {
+		return fmt.Errorf("subscribe to %s: %w: SUBACK of %d bytes", filters[0], errMalformed, len(p.body))
 	}
-	if got := p.body[2]; got != qos {
-		return withHint(fmt.Errorf("subscribe to %s: %w: asked for QoS %d, the broker answered %#x", filter, errRefused, qos, got), "let this user subscribe there, or choose another --topic or --qos")
+	for i, got := range p.body[codes:] {
+		if got != qos {
+			return withHint(fmt.Errorf("subscribe to %s: %w: asked for QoS %d, the broker answered %#x", filters[i], errRefused, qos, got), "let this user subscribe there, or choose another --topic or --qos")
+		}
 	}
 	return nil
 }

@@ -219,7 +219,7 @@ func (x *crash) open(ctx context.Context) (*conn, error) {
 	}
 	x.sub.link = x.sub.check.newLink()
 	if !present {
-		if err := c.subscribe(x.o.Topic, 1); err != nil {
+		if err := c.subscribe(1, x.o.Topic); err != nil {
 			c.close()
 			return nil, err
 		}

@@ -15,6 +15,6 @@
 // Nothing hangs: a scenario that makes no progress for Options.Idle ends, and what is missing is
 // counted. Memory is bounded by one bit an event for each publisher and each subscriber.
 //
-// It doesn't speak MQTT 5, TLS or WebSocket, and it does not own the broker, except in the crash
-// scenario, which starts and kills one.
+// It speaks TCP, unix sockets and WebSocket without TLS, and MQTT 5 only in Takeover. It does not own
+// the broker, except in the crash scenario, which starts and kills one.
 package bench

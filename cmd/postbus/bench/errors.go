@@ -54,10 +54,16 @@ func (e *lostError) Hint() string {
 
 // lost returns nil when c is clean.
 func lost(scenario, target string, c Counts, sessionsLost int) error {
-	if c.Missed == 0 && c.Disordered == 0 && sessionsLost == 0 {
+	if !c.broken() && sessionsLost == 0 {
 		return nil
 	}
 	text := fmt.Sprintf("bench %s: %s: %d acknowledged events never arrived, %d out of order", scenario, target, c.Missed, c.Disordered)
+	if c.Wrong > 0 {
+		text += fmt.Sprintf(", %d repeated against the rules", c.Wrong)
+	}
+	if c.Gaps > 0 {
+		text += fmt.Sprintf(", %d gaps reported", c.Gaps)
+	}
 	if sessionsLost > 0 {
 		text += fmt.Sprintf(", %d sessions lost", sessionsLost)
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -23,6 +24,10 @@ type fake struct {
 	nack  bool // refuses subscriptions
 	// forget makes persistent sessions start empty.
 	forget bool
+	// What it does wrong when a session's client comes back, beside faults of single events.
+	skips   bool // loses what came while it was away
+	rewinds bool // sends ten acknowledged events again
+	noDup   bool // redelivers without DUP
 
 	ln   net.Listener
 	file *os.File
@@ -34,13 +39,20 @@ type fake struct {
 	late     []byte
 	n        int
 	sessions map[string]*fakeSession
+	members  map[string]int // of each $share filter: event i goes to member i modulo their number
 	open     map[*conn]bool
 	closed   bool
 }
 
 type fakeSession struct {
-	qos         int // -1: no subscription
+	qos         int    // -1: no subscription
+	group       string // its $share filter, or ""
+	member      int    // in it, from 0
+	start       int    // the subscription's
 	next, acked int
+	sent        int   // the highest next there was: what is below it carries DUP
+	flight      []int // events that are not acknowledged
+	received    int   // how many of these the client has: they await PUBCOMP
 	owner       *conn
 }
 
@@ -59,7 +71,7 @@ func (f *fake) serve(ln net.Listener) {
 	if f.sessions == nil {
 		f.sessions = map[string]*fakeSession{}
 	}
-	f.open = map[*conn]bool{}
+	f.open, f.members = map[*conn]bool{}, map[string]int{}
 	f.wg.Go(func() {
 		for {
 			nc, err := ln.Accept()
@@ -140,27 +152,43 @@ func (f *fake) packet(c *conn, s **fakeSession, p packet, out []byte) ([]byte, b
 			f.sessions[id] = old
 		}
 		*s = old
-		old.owner, old.next = c, old.acked
+		rels := f.resume(old)
+		old.owner = c
 		f.save('c', []byte(id))
 		if c.write([]byte{typeConnack, 2, present, f.deny}) != nil {
 			return nil, false
 		}
-		f.wg.Go(func() { f.deliver(c, old) })
+		f.wg.Go(func() { f.deliver(c, old, rels) })
 	case typeSubscribe & 0xF0:
-		(*s).qos = int(p.body[len(p.body)-1])
-		(*s).next, (*s).acked = len(f.events), len(f.events)
 		code := p.body[len(p.body)-1]
+		(*s).qos = int(code)
+		(*s).next, (*s).acked, (*s).start = len(f.events), len(f.events), len(f.events)
+		if filter := string(p.body[4 : 4+binary.BigEndian.Uint16(p.body[2:])]); strings.HasPrefix(filter, "$share/") {
+			(*s).group, (*s).member = filter, f.members[filter]
+			f.members[filter]++
+		}
 		if f.nack {
 			code = 0x80
 		}
-		return append(out, typeSuback, 3, p.body[0], p.body[1], code), true
+		var codes []byte
+		for b := p.body[2:]; len(b) > 0; b = b[2+int(binary.BigEndian.Uint16(b))+1:] {
+			codes = append(codes, code)
+		}
+		out = append(appendLength(append(out, typeSuback), 2+len(codes)), p.body[:2]...)
+		return append(out, codes...), true
 	case typePublish:
 		return f.publish(p, out)
 	case typePuback, typePubcomp: // the generator acknowledges in order
-		if (*s).owner == c {
-			(*s).acked++
+		if s := *s; s.owner == c && len(s.flight) > 0 {
+			s.acked = s.flight[0] + 1
+			s.flight, s.received = s.flight[1:], max(0, s.received-1)
 		}
 	case typePubrec:
+		if s := *s; s.owner != c {
+			return out, true
+		} else if s.received < len(s.flight) {
+			s.received++
+		}
 		return appendAck(out, typePubrel, binary.BigEndian.Uint16(p.body)), true
 	case typePubrel & 0xF0:
 		return appendAck(out, typePubcomp, binary.BigEndian.Uint16(p.body)), true
@@ -212,8 +240,32 @@ func (f *fake) publish(p packet, out []byte) ([]byte, bool) {
 	return out, true
 }
 
-// deliver sends what a session has not got while c owns it.
-func (f *fake) deliver(c *conn, s *fakeSession) {
+// resume puts a session where its next client continues, and returns the PUBRELs that it gets first.
+func (f *fake) resume(s *fakeSession) (rels []byte) {
+	s.sent = max(s.sent, s.next)
+	if f.skips {
+		s.acked, s.flight = len(f.events), nil
+	}
+	if f.rewinds {
+		s.acked, s.received = max(s.start, s.acked-10), 0
+	}
+	s.flight = s.flight[:min(s.received, len(s.flight))]
+	s.received = len(s.flight)
+	s.next = s.acked
+	for _, i := range s.flight {
+		rels = appendAck(rels, typePubrel, fakeID(i))
+		s.next = i + 1
+	}
+	return rels
+}
+
+func fakeID(i int) uint16 { return uint16(i%65535) + 1 }
+
+// deliver sends rels and what a session has not got while c owns it.
+func (f *fake) deliver(c *conn, s *fakeSession, rels []byte) {
+	if len(rels) > 0 && c.write(rels) != nil {
+		return
+	}
 	var out []byte
 	for {
 		f.mu.Lock()
@@ -226,15 +278,23 @@ func (f *fake) deliver(c *conn, s *fakeSession) {
 		}
 		out = out[:0]
 		for ; s.next < len(f.events) && len(out) < bufferSize; s.next++ {
+			if s.group != "" && s.next%f.members[s.group] != s.member {
+				continue
+			}
 			event := f.events[s.next]
 			topic := 2 + int(binary.BigEndian.Uint16(event))
 			length := len(event)
 			if s.qos > 0 {
 				length += 2
 			}
-			out = append(appendLength(append(out, typePublish|byte(s.qos)<<1), length), event[:topic]...)
+			head := typePublish | byte(s.qos)<<1
+			if s.qos > 0 && s.next < s.sent && !f.noDup {
+				head |= flagDup
+			}
+			out = append(appendLength(append(out, head), length), event[:topic]...)
 			if s.qos > 0 {
-				out = binary.BigEndian.AppendUint16(out, uint16(s.next%65535)+1)
+				s.flight = append(s.flight, s.next)
+				out = binary.BigEndian.AppendUint16(out, fakeID(s.next))
 			} else {
 				s.acked = s.next + 1
 			}

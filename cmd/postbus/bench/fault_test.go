@@ -140,27 +140,6 @@ func TestSlowFindsFaults(t *testing.T) {
 	}
 }
 
-func TestTakeoverFindsFaults(t *testing.T) {
-	for _, c := range faultCases {
-		t.Run(c.fault, func(t *testing.T) {
-			t.Parallel()
-			_, url := newFake(t, &fake{fault: every(c.fault)})
-			o := loaded(url)
-			o.Rate, o.Count = 2000, 15
-			r, err := Takeover(t.Context(), TakeoverOptions{Options: o, Interval: 20 * time.Millisecond})
-			if want := c.missed+c.disordered > 0; errors.Is(err, ErrLost) != want || !want && err != nil {
-				t.Errorf("error %v; ErrLost expected: %v", err, want)
-			}
-			if c.fault == "drop" && r.Missed == 0 || c.fault == "swap" && r.Disordered == 0 || c.fault == "repeat" && r.Repeated == 0 {
-				t.Errorf("unnoticed: %+v", r)
-			}
-			if r.Acknowledged < 300 || r.Refused+r.LeftOpen+r.SessionsLost > 0 || r.ConnectTime.Count != 15 {
-				t.Errorf("%+v", r)
-			}
-		})
-	}
-}
-
 // freeAddress is a loopback address that nobody listens on.
 func freeAddress(t testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -111,7 +111,7 @@ func Mapped(ctx context.Context, o MappedOptions) (MappedResult, error) {
 		return r, err
 	}
 	defer sub.disconnect()
-	if err := sub.subscribe(o.Out, 1); err != nil {
+	if err := sub.subscribe(1, o.Out); err != nil {
 		return r, err
 	}
 	pub, _, err := o.target.connect(ctx, o.clientID("p", 0), true)

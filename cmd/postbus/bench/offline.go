@@ -47,7 +47,7 @@ func Offline(ctx context.Context, o Options) (OfflineResult, error) {
 	if err != nil {
 		return r, err
 	}
-	if err = c.subscribe(o.Topic, 1); err == nil {
+	if err = c.subscribe(1, o.Topic); err == nil {
 		err = c.disconnect()
 	}
 	if err != nil {

@@ -83,7 +83,7 @@ func Slow(ctx context.Context, so SlowOptions) (SlowResult, error) {
 		return r, err
 	}
 	defer nc.disconnect()
-	if err := nc.subscribe(o.Topic, 1); err != nil {
+	if err := nc.subscribe(1, o.Topic); err != nil {
 		return r, err
 	}
 	slow := &staller{o: o, id: o.clientID("s", 0), sub: newSubscriber(newCheck(o.run, o.Publishers)), cut: &cut}
@@ -175,7 +175,7 @@ func (s *staller) open(ctx context.Context) error {
 	if tcp, ok := c.nc.(*net.TCPConn); ok {
 		tcp.SetReadBuffer(stallBuffer)
 	}
-	if err := c.subscribe(s.o.Topic, 1); err != nil {
+	if err := c.subscribe(1, s.o.Topic); err != nil {
 		c.close()
 		return err
 	}
@@ -233,7 +233,7 @@ func (s *staller) again(ctx context.Context) error {
 	s.conn, s.sub.link = c, s.sub.check.newLink()
 	if !present {
 		s.sessionsLost++
-		return c.subscribe(s.o.Topic, 1)
+		return c.subscribe(1, s.o.Topic)
 	}
 	return nil
 }

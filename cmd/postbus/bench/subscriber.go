@@ -87,7 +87,16 @@ func (s *subscriber) judge(c *conn) error {
 				}
 				s.held[id] = true
 			}
-			if m, ok := s.check.see(s.link, payload, c.readAt); ok {
+			if c.v5 {
+				gap := false
+				if gap, payload, err = readProperties(payload); err != nil {
+					return err
+				}
+				if gap {
+					s.check.counts.Gaps++
+				}
+			}
+			if m, ok := s.check.see(s.link, payload, p.head&flagDup != 0, c.readAt); ok {
 				s.lat.add(m.stamp, c.readAt)
 				if s.first == 0 {
 					s.first = c.readAt
@@ -102,6 +111,8 @@ func (s *subscriber) judge(c *conn) error {
 			delete(s.held, id)
 			s.out = appendAck(s.out, typePubcomp, id)
 		case typePingresp, typeSuback:
+		case typeDisconnect: // MQTT 5: the broker's, before it closes
+			return errClosed
 		default:
 			return fmt.Errorf("%w: type %#x to a subscriber", errMalformed, p.head)
 		}

@@ -17,6 +17,7 @@ const connectLimit = 15 * time.Second
 type target struct {
 	text, network, address string
 	user, password         string
+	v5                     bool // speak MQTT 5
 }
 
 func parseTarget(text, user, password string) (target, error) {
@@ -77,11 +78,15 @@ func (t target) connect(ctx context.Context, id string, clean bool) (c *conn, pr
 	if c, err = t.dial(ctx); err != nil {
 		return nil, false, err
 	}
-	p, err := c.ask(appendConnect(nil, id, clean, t.user, t.password), typeConnack)
+	hello := appendConnect(nil, id, clean, t.user, t.password)
+	if c.v5 = t.v5; c.v5 {
+		hello = appendConnect5(nil, id, clean, t.user, t.password)
+	}
+	p, err := c.ask(hello, typeConnack)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("connect to %s as %s: %w", t.text, id, err)
-	case len(p.body) != 2:
+	case len(p.body) != 2 && !(t.v5 && len(p.body) > 2):
 		err = fmt.Errorf("connect to %s as %s: %w: CONNACK of %d bytes", t.text, id, errMalformed, len(p.body))
 	case p.body[1] != 0:
 		err = withHint(fmt.Errorf("connect to %s as %s: %w: %s", t.text, id, errRefused, refusal(p.body[1])), "give --user and POSTBUS_PASSWORD")

@@ -111,11 +111,23 @@ func (r SlowResult) WriteText(w io.Writer) error {
 // WriteText prints the result as a table.
 func (r TakeoverResult) WriteText(w io.Writer) error {
 	t := &table{w: w}
-	t.printf("takeover %s: %d takeovers at %s msg/s, QoS 1\n", r.Target, r.Takeovers, thousands(r.Rate))
+	t.printf("takeover %s: mode %s, QoS %d, %d rounds of %d sessions at %s msg/s, seed %d\n", r.Target, r.Mode, r.QoS, r.Rounds, r.Sessions, thousands(r.Rate), r.Seed)
 	t.row("acknowledged", "%s", count(r.Acknowledged))
+	t.row("connected again", "%s times", count(uint64(r.Takeovers)))
 	t.counts("", r.Counts)
+	if r.Mode == ModeGroup && r.Sessions > 1 {
+		t.row("", "(the order of several members is not judged)")
+	}
+	t.row("repeated wrongly", "%s", count(r.Wrong))
+	if r.V5 {
+		t.row("gaps reported", "%s", count(r.Gaps))
+	}
 	t.row("sessions lost", "%d", r.SessionsLost)
 	t.row("CONNECT", "%s, %d failed, %d old connections left open", r.ConnectTime, r.Refused, r.LeftOpen)
+	t.row("rounds with a fault", "%d of %d", len(r.Bad), r.Rounds)
+	for _, b := range r.Bad {
+		t.row("  round "+strconv.Itoa(b.Round), "%d missed, %d out of order, %d repeated wrongly, %d gaps, %d sessions lost", b.Missed, b.Disordered, b.Wrong, b.Gaps, b.SessionsLost)
+	}
 	return t.err
 }
 

@@ -61,7 +61,7 @@ func Throughput(ctx context.Context, o Options) (Result, error) {
 			return r, err
 		}
 		defer conns[i].disconnect()
-		if err = conns[i].subscribe(o.Topic, byte(o.QoS)); err != nil {
+		if err = conns[i].subscribe(byte(o.QoS), o.Topic); err != nil {
 			return r, err
 		}
 		subs[i] = newSubscriber(newCheck(o.run, o.Publishers))

@@ -18,33 +18,37 @@ func TestCheckJudges(t *testing.T) {
 	type event struct {
 		conn int
 		seq  uint64
+		dup  bool
 	}
 	for _, c := range []struct {
-		name    string
-		perLink bool
-		events  []event
-		want    Counts
+		name   string
+		group  bool
+		events []event
+		want   Counts
+		wrong  [4]uint64 // by repeatRule
 	}{
-		{"in order", false, []event{{0, 0}, {0, 1}, {0, 2}}, Counts{Received: 3}},
-		{"swapped", false, []event{{0, 1}, {0, 0}, {0, 2}}, Counts{Received: 3, Disordered: 1}},
-		{"repeated at once", false, []event{{0, 0}, {0, 0}, {0, 1}}, Counts{Received: 3, Repeated: 1}},
-		{"repeated late", false, []event{{0, 0}, {0, 1}, {0, 0}}, Counts{Received: 3, Repeated: 1, LateRepeated: 1}},
-		{"redelivered to the next connection", false, []event{{0, 0}, {0, 1}, {1, 0}, {1, 1}, {1, 2}}, Counts{Received: 5, Repeated: 2}},
-		{"redelivered after a new one", false, []event{{0, 0}, {0, 1}, {1, 2}, {1, 1}}, Counts{Received: 4, Repeated: 1, LateRepeated: 1}},
-		{"first seen late by the next connection", false, []event{{0, 1}, {1, 0}}, Counts{Received: 2, Disordered: 1}},
-		{"two connections read at once", true, []event{{1, 1}, {0, 0}}, Counts{Received: 2}},
-		{"swapped on one of two", true, []event{{1, 1}, {0, 3}, {0, 2}}, Counts{Received: 3, Disordered: 1}},
+		{"in order", false, []event{{0, 0, false}, {0, 1, false}, {0, 2, false}}, Counts{Received: 3}, [4]uint64{}},
+		{"swapped", false, []event{{0, 1, false}, {0, 0, false}, {0, 2, false}}, Counts{Received: 3, Disordered: 1}, [4]uint64{}},
+		{"repeated at once", false, []event{{0, 0, false}, {0, 0, true}, {0, 1, false}}, Counts{Received: 3, Repeated: 1}, [4]uint64{0, 1, 1, 1}},
+		{"repeated late", false, []event{{0, 0, false}, {0, 1, false}, {0, 0, true}}, Counts{Received: 3, Repeated: 1, LateRepeated: 1}, [4]uint64{0, 1, 1, 1}},
+		{"redelivered to the next connection", false, []event{{0, 0, false}, {0, 1, false}, {1, 0, true}, {1, 1, true}, {1, 2, false}}, Counts{Received: 5, Repeated: 2}, [4]uint64{0, 0, 0, 2}},
+		{"redelivered without DUP", false, []event{{0, 0, false}, {1, 0, false}}, Counts{Received: 2, Repeated: 1}, [4]uint64{0, 0, 1, 1}},
+		{"redelivered after a new one", false, []event{{0, 0, false}, {0, 1, false}, {1, 2, false}, {1, 1, true}}, Counts{Received: 4, Repeated: 1, LateRepeated: 1}, [4]uint64{0, 0, 1, 1}},
+		{"first seen late by the next connection", false, []event{{0, 1, false}, {1, 0, false}}, Counts{Received: 2, Disordered: 1}, [4]uint64{}},
+		{"left by one member to another", true, []event{{0, 1, false}, {1, 0, false}}, Counts{Received: 2}, [4]uint64{}},
 	} {
-		k := newCheck(7, 1)
-		k.perLink = c.perLink
-		links := []*link{k.newLink(), k.newLink()}
-		for _, e := range c.events {
-			payload := make([]byte, headSize)
-			mark{run: 7, seq: e.seq}.put(payload)
-			k.see(links[e.conn], payload, 1)
-		}
-		if k.counts != c.want {
-			t.Errorf("%s: got %+v, want %+v", c.name, k.counts, c.want)
+		for rule, wrong := range c.wrong {
+			k := newCheck(7, 1)
+			k.unordered, k.repeats = c.group, repeatRule(rule)
+			links := []*link{k.newLink(), k.newLink()}
+			for _, e := range c.events {
+				payload := make([]byte, headSize)
+				mark{run: 7, seq: e.seq}.put(payload)
+				k.see(links[e.conn], payload, e.dup, 1)
+			}
+			if c.want.Wrong = wrong; k.counts != c.want {
+				t.Errorf("%s, rule %d: got %+v, want %+v", c.name, rule, k.counts, c.want)
+			}
 		}
 	}
 }
@@ -55,9 +59,9 @@ func TestCheckKnowsStrangers(t *testing.T) {
 	for _, m := range []mark{{run: 8}, {run: 7, publisher: 2}, {run: 7, seq: maxSeq}} {
 		payload := make([]byte, headSize)
 		m.put(payload)
-		k.see(l, payload, 1)
+		k.see(l, payload, false, 1)
 	}
-	k.see(l, []byte("short"), 1)
+	k.see(l, []byte("short"), false, 1)
 	if k.counts.Foreign != 4 || k.seen[0].count+k.seen[1].count != 0 {
 		t.Errorf("%+v", k.counts)
 	}

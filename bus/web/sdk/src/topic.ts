@@ -6,20 +6,36 @@ export function inner(filter: string): string {
   return m ? m[1]! : filter;
 }
 
-/** Throws a TypeError that says what is wrong with the filter. */
+/** What is wrong with a filter, and in which level where it is one: # is a part of it, # is not the last one, + is a part of it. */
+export interface Fault {
+  kind: "empty" | "nul" | "long" | "hash" | "last" | "plus";
+  level: string;
+}
+
+/** The first fault of a filter without $share and $replay; undefined when it is valid. */
+export function faultOf(filter: string): Fault | undefined {
+  if (filter === "") return { kind: "empty", level: "" };
+  const text = textFault(filter);
+  if (text) return { kind: text, level: "" };
+  const levels = filter.split("/");
+  for (let i = 0; i < levels.length; i++) {
+    const level = levels[i]!;
+    if (level.includes("#") && level !== "#") return { kind: "hash", level };
+    if (level === "#" && i < levels.length - 1) return { kind: "last", level };
+    if (level.includes("+") && level !== "+") return { kind: "plus", level };
+  }
+  return undefined;
+}
+
+/** Throws a TypeError that says what is wrong with the filter, which may be one behind $share or $replay. */
 export function checkFilter(filter: string): void {
-  const f = typeof filter === "string" ? inner(filter) : "";
-  if (f === "") throw new TypeError(`topic filter ${JSON.stringify(filter)} is empty`);
+  const fault = faultOf(typeof filter === "string" ? inner(filter) : "");
+  if (fault?.kind === "empty") throw new TypeError(`topic filter ${JSON.stringify(filter)} is empty`);
   checkText(filter, "topic filter");
-  const levels = f.split("/");
-  levels.forEach((level, i) => {
-    if (level.includes("#") && (level !== "#" || i !== levels.length - 1)) {
-      throw new TypeError(`topic filter ${JSON.stringify(filter)}: # stands alone in the last level`);
-    }
-    if (level.includes("+") && level !== "+") {
-      throw new TypeError(`topic filter ${JSON.stringify(filter)}: + stands alone in its level`);
-    }
-  });
+  if (fault) {
+    const rule = fault.kind === "plus" ? "+ stands alone in its level" : "# stands alone in the last level";
+    throw new TypeError(`topic filter ${JSON.stringify(filter)}: ${rule}`);
+  }
 }
 
 /** Throws a TypeError that says what is wrong with the name. */
@@ -30,23 +46,35 @@ export function checkTopic(topic: string): void {
 }
 
 function checkText(s: string, what: string): void {
-  if (s.includes("\0")) throw new TypeError(`${what} has a NUL`);
-  if (s.length > 21845 && new TextEncoder().encode(s).length > 65535) throw new TypeError(`${what} is longer than 65535 bytes`);
+  const fault = textFault(s);
+  if (fault === "nul") throw new TypeError(`${what} has a NUL`);
+  if (fault === "long") throw new TypeError(`${what} is longer than 65535 bytes`);
 }
 
-/** A test for topic names, made once for a filter. */
+function textFault(s: string): "nul" | "long" | undefined {
+  if (s.includes("\0")) return "nul";
+  return s.length > 21845 && new TextEncoder().encode(s).length > 65535 ? "long" : undefined;
+}
+
+/** A test for topic names, made once for a filter. It allocates nothing for a name. */
 export function matcher(filter: string): (topic: string) => boolean {
   const f = inner(filter);
   if (!/[+#]/.test(f)) return (topic) => topic === f;
   const levels = f.split("/");
-  const rest = levels[levels.length - 1] === "#";
-  if (rest) levels.pop();
+  const open = levels[levels.length - 1] === "#";
+  if (open) levels.pop();
+  const wild = levels.length === 0 || levels[0] === "+";
   return (topic) => {
     // A wildcard in the first level does not match topics that begin with $ [MQTT-4.7.2-1].
-    if (topic[0] === "$" && levels[0] !== undefined && levels[0][0] === "+") return false;
-    if (topic[0] === "$" && levels.length === 0) return false;
-    const t = topic.split("/");
-    if (rest ? t.length < levels.length : t.length !== levels.length) return false;
-    return levels.every((level, i) => level === "+" || level === t[i]);
+    if (wild && topic.charCodeAt(0) === 36) return false;
+    let at = 0; // where the level begins; beyond the end when there is none
+    for (const l of levels) {
+      if (at > topic.length) return false;
+      let end = topic.indexOf("/", at);
+      if (end < 0) end = topic.length;
+      if (l !== "+" && (end - at !== l.length || !topic.startsWith(l, at))) return false;
+      at = end + 1;
+    }
+    return open || at > topic.length; // a/# matches a too
   };
 }

@@ -32,6 +32,15 @@ test("which filters match which topics", () => {
     ["$share/g/#", "$SYS/a", false],
     ["$replay/10m/a/#", "a/b", true],
     ["a.c", "abc", false],
+    ["+/#", "$SYS/a", false],
+    ["+/#", "a", true],
+    ["a/+/c", "a/b/d", false],
+    ["a/+/c", "a//c", true],
+    ["a/b", "a/bc", false],
+    ["a/kit", "a/kitchen", false],
+    ["a/kit/+", "a/kitchen/b", false],
+    ["a/kit/#", "a/kitchen/b", false],
+    ["a/#", "a/", true],
   ];
   for (const [filter, topic, want] of cases) assert.equal(matcher(filter)(topic), want, `${filter} and ${topic}`);
 });
@@ -45,7 +54,7 @@ test("what a filter is about", () => {
 
 test("which filters and names are wrong, and why", () => {
   for (const f of ["a", "#", "+", "a/#", "+/+/#", "/", "$share/g/+", "$replay/1h/#"]) checkFilter(f);
-  for (const [f, why] of [["", /empty/], ["a#", /#/], ["#/a", /#/], ["a+", /\+/], ["a/b+/c", /\+/], ["$share/g/", /empty/], ["a\0", /NUL/], ["a".repeat(65536), /65535/]] as const) {
+  for (const [f, why] of [["", /empty/], ["a/#/b", /#/], ["ü".repeat(32768), /65535/], ["a#", /#/], ["#/a", /#/], ["a+", /\+/], ["a/b+/c", /\+/], ["$share/g/", /empty/], ["a\0", /NUL/], ["a".repeat(65536), /65535/]] as const) {
     assert.throws(() => checkFilter(f), why, f);
   }
   assert.throws(() => checkFilter(undefined as never), /empty/);

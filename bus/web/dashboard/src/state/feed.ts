@@ -2,10 +2,10 @@
 // stands, and what was missed while it did not.
 
 import { parseJSON } from "../../../sdk/src/json";
+import { matcher } from "../../../sdk/src/topic";
 import { Connection, type Link } from "../mqtt/connection";
 import type { Publish } from "../mqtt/codec";
 import { reasonOf } from "../mqtt/reasons";
-import { matcher } from "../model/filter";
 import { Tree } from "../model/tree";
 import { api } from "./api";
 import { ask, login } from "./login";

@@ -1,7 +1,7 @@
 // This file checks the tree of topics.
 
 import { expect, test } from "vitest";
-import { matcher } from "../../src/model/filter";
+import { matcher } from "../../../sdk/src/topic";
 import { maxTopics, Tree, type Value } from "../../src/model/tree";
 
 let seq = 0;

@@ -1,0 +1,18 @@
+package frame
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+// UTF-8 encoded strings: MQTT 5 section 1.5.4.
+
+const maxText = 65_535 // the longest string MQTT can express, in bytes
+
+// ValidUTF8 reports whether b may stand in a UTF-8 encoded string: well-formed, without surrogates
+// [MQTT-1.5.4-1] and without U+0000 [MQTT-1.5.4-2]. U+FEFF is an ordinary character [MQTT-1.5.4-3];
+// control characters and non-characters, which the text only advises against, are allowed. The length
+// is not looked at.
+func ValidUTF8(b []byte) bool {
+	return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0
+}

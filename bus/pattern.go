@@ -1,0 +1,25 @@
+package bus
+
+// This file is a subscription's filter made ready: for matching, and for skipping what the journal holds
+// of other topics.
+
+import (
+	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/topic"
+)
+
+type pattern struct {
+	topic.Pattern
+	all    bool             // matches every topic, also those that begin with $
+	prefix []journal.Prefix // one: of the levels before the first wildcard; nil when there are none
+}
+
+func compile(filter string) pattern {
+	p := pattern{Pattern: topic.Compile(filter)}
+	if literal := p.Literal(); len(literal) > 0 {
+		p.prefix = []journal.Prefix{journal.PrefixOf(literal)}
+	}
+	return p
+}
+
+func (p *pattern) match(name []byte) bool { return p.all || p.Match(name) }
