@@ -640,7 +640,7 @@ func TestAReaderPassesOverOtherTopics(t *testing.T) {
 					all, topics = all+read, topics+1
 					r.Release()
 				}
-				if all/topics > n*2/5 {
+				if all/topics > n/2 {
 					t.Errorf("%d of %d records read for a topic on average", all/topics, n)
 				}
 			})

@@ -53,7 +53,7 @@ func (o ActionOptions) Access() []string {
 // Args is one event's.
 type Args struct {
 	Topic   string     `key:"topic" doc:"the topic at the remote" need:"yes"`
-	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; nothing is an empty payload"`
+	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
 	QoS     option.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out. With 0 it is done when it is sent"`
 	Retain  bool       `key:"retain" doc:"the remote is to keep it as the topic's last value"`
 }

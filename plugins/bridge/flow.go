@@ -5,7 +5,6 @@ package bridge
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -212,10 +211,5 @@ func parse(payload []byte) any {
 	if len(payload) > maxJSON {
 		return nil
 	}
-	var v any
-	text := bytes.TrimLeft(payload, " \t\r\n")
-	if len(text) == 0 || !bytes.ContainsRune([]byte(`{["-0123456789tfn`), rune(text[0])) || json.Unmarshal(text, &v) != nil {
-		return nil
-	}
-	return v
+	return lines.JSON(payload)
 }
