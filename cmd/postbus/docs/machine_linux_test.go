@@ -267,7 +267,7 @@ func boot(t *testing.T, cache, dir string) string {
 		if err != nil {
 			t.Errorf("the machine: %v", err)
 		}
-	case <-time.After(330 * time.Second):
+	case <-time.After(15 * time.Minute):
 		_ = c.Process.Kill()
 		<-ended
 		t.Error("the machine did not end in time")
