@@ -209,7 +209,7 @@ func TestRights(t *testing.T) {
 		"home/#": true, "#": true, "home/safe/#": false, "home/safe/a/+": false, "home/+/pin": false, "home/+": true, "+/lamp": true,
 		"garden/#": false, "$bus/#": true, "$SYS/#": false, "+/+/error": true, "log/a/debug": false,
 		"$share/g/home/#": true, "$share/g/garden/#": false, "$share/g/home/safe/#": false, "$share/g": false,
-		"$replay/10m/home/+": true, "$replay/10m/garden": false, "home#": false, "": false,
+		"$replay/10m/home/+": true, "$replay/10m/garden": false, "home#": false, "home/a#": false, "$share/g/home/a#": false, "": false,
 	} {
 		if pi.MaySubscribe(filter) != want {
 			t.Errorf("pi subscribes to %q: %v", filter, !want)
