@@ -23,7 +23,16 @@ fuzz_all() {
 	echo "$targets targets, $1 each"
 }
 
-# soak_all ROUNDS TAKEOVERS STALL
+# takeovers_all PROGRAM URL ROUNDS COUNT takes sessions over under load, in every mode.
+takeovers_all() {
+	local mode
+	for mode in "takeover --qos 1" "takeover --qos 2" "reconnect --qos 1" "reconnect --qos 2" "group --qos 1"; do
+		# shellcheck disable=SC2086 # a command line
+		"$1" bench takeover --target "$2" --rounds "$3" --count "$4" --mode $mode
+	done
+}
+
+# soak_all CRASHES TAKEOVERS STALL
 soak_all() {
 	local p=$work/postbus url=tcp://127.0.0.1:21883 pid other status=0
 	local run="$p run --data-dir $work/soak --plugins-dir $work/plugins.d --mqtt $url --http off --log-level error"
@@ -37,7 +46,7 @@ soak_all() {
 	"$p" bench idle --target "$url" --connections 1000 --pid "$pid"
 	"$p" bench offline --target "$url" --count 1000000 --pid "$pid"
 	"$p" bench slow --target "$url" --before 3s --stall "$3"
-	"$p" bench takeover --target "$url" --count "$2"
+	takeovers_all "$p" "$url" "$2" 20000
 	printf 'listener 21884 127.0.0.1\nallow_anonymous true\n' >"$work/mosquitto.conf"
 	mosquitto -c "$work/mosquitto.conf" >"$work/mosquitto.log" 2>&1 &
 	other=$!
