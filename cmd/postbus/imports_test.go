@@ -1,7 +1,7 @@
 package main
 
-// This file holds the rules of who may import whom (docs: "Layout and who may import whom"). The
-// rules are about what a package imports itself, except where a whole library must stay out.
+// This file holds the rules of which package may import which. A rule is about the imports of a package
+// itself, except where a whole library must stay out.
 
 import (
 	"bytes"
