@@ -25,10 +25,11 @@ fuzz_all() {
 
 # takeovers_all PROGRAM URL ROUNDS COUNT takes sessions over under load, in every mode.
 takeovers_all() {
-	local mode
-	for mode in "takeover --qos 1" "takeover --qos 2" "reconnect --qos 1" "reconnect --qos 2" "group --qos 1"; do
+	local load
+	for load in "--mode takeover --qos 1 --sessions 4" "--mode takeover --qos 2 --sessions 4" \
+		"--mode reconnect --qos 1 --sessions 4" "--mode reconnect --qos 2 --sessions 4" "--mode group"; do
 		# shellcheck disable=SC2086 # a command line
-		"$1" bench takeover --target "$2" --rounds "$3" --count "$4" --mode $mode
+		"$1" bench takeover --target "$2" --rounds "$3" --count "$4" --v5 $load
 	done
 }
 
@@ -46,7 +47,7 @@ soak_all() {
 	"$p" bench idle --target "$url" --connections 1000 --pid "$pid"
 	"$p" bench offline --target "$url" --count 1000000 --pid "$pid"
 	"$p" bench slow --target "$url" --before 3s --stall "$3"
-	takeovers_all "$p" "$url" "$2" 20000
+	takeovers_all "$p" "$url" "$2" 10000
 	printf 'listener 21884 127.0.0.1\nallow_anonymous true\n' >"$work/mosquitto.conf"
 	mosquitto -c "$work/mosquitto.conf" >"$work/mosquitto.log" 2>&1 &
 	other=$!
