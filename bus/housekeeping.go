@@ -69,18 +69,14 @@ func (s *Session) writeDue() {
 	}
 	s.mu.Lock()
 	records, err := s.dueLocked(lag)
-	s.writing = s.writing || len(records) > 0
+	write := err == nil && len(records) > 0
+	s.writing = s.writing || write
 	s.mu.Unlock()
-	if err == nil && len(records) == 0 {
-		return
-	}
-	if err == nil {
+	if write {
 		_, err = s.write(records)
 	}
-	if err != nil {
-		if !errors.Is(err, journal.ErrClosed) {
-			s.bus.logger.Warn("the end of a connection was not recorded, will retry", "session", s.name, "err", err)
-		}
+	if err != nil && !errors.Is(err, journal.ErrClosed) {
+		s.bus.logger.Warn("the end of a connection was not recorded, will retry", "session", s.name, "err", err)
 	}
 }
 

@@ -55,9 +55,14 @@ type dropRecord struct {
 // apply folds one record, and reports whether it is an event that counts. replaying: nobody is
 // attached, and stored positions count. Only dispatch and replay call it.
 func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
-	if r.Kind == journal.KindConditional && !b.acceptWill(r) {
-		b.void.add(r.Seq)
-		return false, nil
+	if r.Kind == journal.KindConditional {
+		if !b.acceptWill(r) {
+			b.void.add(r.Seq)
+			return false, nil
+		}
+		if !replaying {
+			b.published.Add(1)
+		}
 	}
 	if r.Kind.Event() {
 		if r.Flags&flagQoS == 2 && r.ID != 0 {
