@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -71,7 +72,19 @@ func start(t *testing.T, how, path string, args ...string) child {
 	return c
 }
 
-// run runs a source.
+// firstLook says when a source has looked for the first time.
+type firstLook struct {
+	looker
+	once sync.Once
+	done chan struct{}
+}
+
+func (l *firstLook) look(ctx context.Context) (map[id]process, error) {
+	defer l.once.Do(func() { close(l.done) })
+	return l.looker.look(ctx)
+}
+
+// run runs a source, and returns once it has looked for the first time.
 func run(t *testing.T, o Options) (next func() map[string]any, stop func()) {
 	t.Helper()
 	if errs := o.Check(); errs != nil {
@@ -80,9 +93,11 @@ func run(t *testing.T, o Options) (next func() map[string]any, stop func()) {
 	o.Every, o.Report = 20*time.Millisecond, o.Report/8 // a test has no time
 	ctx, cancel := context.WithCancel(context.Background())
 	events, ended := make(chan map[string]any, 10000), make(chan error, 1)
+	l := &firstLook{looker: newLooker(o), done: make(chan struct{})}
 	go func() {
-		ended <- New(o, env{}).Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
+		ended <- New(o, env{}).watch(ctx, l, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
 	}()
+	<-l.done // what runs by then has no start
 	next = func() map[string]any {
 		t.Helper()
 		select {
