@@ -141,7 +141,7 @@ func (f *fileReader) source(n yamlnode.Node) {
 		return
 	}
 	if m.Len() != 1 {
-		if m.Len() > 1 || complete(n, m) { // an unknown kind was already reported otherwise
+		if m.Len() > 1 || complete(n, m) { // otherwise an unknown kind was already reported
 			n.Fail("several go under sources, each as an item", "a source is one kind, got %d", m.Len())
 		}
 		return
