@@ -1,6 +1,6 @@
 package plugins
 
-// This file answers "who publishes this topic, and why is there nothing?".
+// This file explains which plugins publish a topic, and why it has no event.
 
 import (
 	"fmt"

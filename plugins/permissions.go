@@ -44,7 +44,7 @@ func (f *fileReader) permissions(n yamlnode.Node) {
 	f.spec.permissions = p
 }
 
-// allows reports whether what is within one of the patterns of its category.
+// allows reports whether one of the patterns of the category covers what.
 func allows(category string, patterns []string, what string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		if category == "subscribe" {

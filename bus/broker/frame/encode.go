@@ -169,8 +169,8 @@ func AppendRefusal(dst []byte, version, reason byte, text string) []byte {
 	return append(dst, TypeConnack<<4, 2, 0, code)
 }
 
-// AppendAckText is AppendAck with a reason string, which only MQTT 5 has. It must not be used for a client
-// that asked for no problem information [MQTT-3.1.2-29].
+// AppendAckText is AppendAck with a reason string, which only MQTT 5 has. It must not be used for a
+// client that asked for no problem information [MQTT-3.1.2-29].
 func AppendAckText(dst []byte, version, typ byte, id uint16, reason byte, text string) []byte {
 	if version < V5 || text == "" {
 		return AppendAck(dst, version, typ, id, reason)
