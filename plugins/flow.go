@@ -96,7 +96,7 @@ func (f *flow) close(patience time.Duration) {
 	f.cancel()
 }
 
-// put queues the outcomes of one event. flight guarantees the room for them. While the disk is busy
+// put queues the outcomes of one event. flight has reserved the room for them. While the disk is busy
 // with earlier events, put delays the wake-up until there are several: they go into one group
 // anyway, and to wake run costs more than to send. QoS 0 does not wait. last is the source's event
 // itself.

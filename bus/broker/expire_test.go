@@ -58,7 +58,7 @@ func TestTokenEndsInMidSession(t *testing.T) {
 	who, mint := withTokens(t)
 	addr, b := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 20}, broker.Options{Authenticate: who})
 	p := paho5{addr, b}
-	token, ends := mint(10 * time.Second) // on a slow machine the login takes four
+	token, ends := mint(10 * time.Second) // a slow machine needs four seconds to get this far
 	type goodbye struct {
 		*pahov5.Disconnect
 		at time.Time
