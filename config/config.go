@@ -1,19 +1,19 @@
-// Package config is postbus.yaml: its keys, their defaults, strict loading and
-// validation.
+// Package config is postbus.yaml: its keys, their defaults, strict loading and validation.
 //
-// What it promises:
+// It promises:
 //
-//   - Load reports every mistake at once, each with file, line, column, key, reason and where
-//     possible a hint (see package yamlnode); on error there is no Config, so a bad edit can
-//     never half apply.
-//   - A Config from Load or Default is complete and valid: every value is in range, every
-//     listener address parses, every filter is an MQTT filter, and nobody beyond this
-//     machine gets in unless the user said so.
-//   - Settings from the environment and the command line win over the file and pass the same checks.
+//   - Load reports every error at once, each with file, line, column, key, reason and where
+//     possible a hint (see package yamlnode). On error it returns no Config, so a bad edit is never
+//     half applied.
+//   - A Config from Load or Default is complete and valid: every value is in range, every listener
+//     address parses, every filter is an MQTT filter, and no client of another machine has access
+//     unless the user configured that.
+//   - Settings from the environment and the command line override the file and pass the same
+//     checks.
 //
-// It opens nothing but the config file: it neither binds addresses nor reads certificates or
-// data folders. It imports the standard library and the YAML parser only, so package auth
-// checks password hashes again, strictly.
+// It opens nothing but the config file: it neither binds addresses nor reads certificates or data
+// folders. It imports the standard library and the YAML parser only, so package auth checks
+// password hashes again, strictly.
 package config
 
 import "time"
@@ -32,16 +32,17 @@ type Config struct {
 	Profile    Profile
 }
 
-// Listen is where clients come in.
+// Listen is the addresses on which clients connect.
 type Listen struct {
 	MQTT    []Listener // at least one, no address twice
 	HTTP    string     // host:port of dashboard, WebSocket, API and metrics; "" for none
-	HTTPS   bool       // HTTP speaks TLS, with the certificate of TLS: it was written https://host:port
+	HTTPS   bool       // HTTP speaks TLS, with the certificate of TLS: the file has https://host:port
 	TLS     TLS
-	Origins []string // further web origins allowed to open the WebSocket, as "https://host:port"
+	Origins []string // other web origins allowed to open the WebSocket, as "https://host:port"
 }
 
-// HTTPURL is where browsers and commands find HTTP, as "https://host:port"; "" for nowhere.
+// HTTPURL is the URL by which browsers and commands reach HTTP, as "https://host:port"; "" if HTTP
+// is off.
 func (l Listen) HTTPURL() string {
 	switch {
 	case l.HTTP == "":
@@ -52,69 +53,69 @@ func (l Listen) HTTPURL() string {
 	return "http://" + l.HTTP
 }
 
-// PlainPasswords reports whether passwords of users may cross a network as they are, over HTTP.
+// PlainPasswords reports whether users' passwords may cross a network unencrypted, over HTTP.
 func (c *Config) PlainPasswords() bool {
 	return len(c.Users) > 0 && c.Listen.HTTP != "" && !c.Listen.HTTPS && !LocalAddress(c.Listen.HTTP)
 }
 
-// TLS holds the files that tls:// and https:// listeners need; relative names in the config file count from
-// that file's folder.
+// TLS holds the files that tls:// and https:// listeners need. Relative names in the config file
+// are relative to that file's folder.
 type TLS struct {
 	Cert     string // PEM chain; needs Key
 	Key      string // PEM; needs Cert
 	ClientCA string // PEM; if set, clients of tls:// listeners must present a certificate it signed
 }
 
-// Durability says when an acknowledged event is on disk: before its acknowledgement
-// (Interval 0, written "fsync"), or at most Interval later (10ms to 1h), in which case a
-// power cut loses what was acknowledged in between.
+// Durability states when an acknowledged event is on disk: before its acknowledgement (Interval 0,
+// written "fsync"), or at most Interval later (10ms to 1h). In the second case a power cut loses
+// the events that were acknowledged in between.
 type Durability struct{ Interval time.Duration }
 
 // Fsync reports whether every acknowledgement waits for the disk.
 func (d Durability) Fsync() bool { return d.Interval == 0 }
 
-// Retention is what the journal keeps beyond what sessions still need: events no older than Age
-// and no more than Size in all. 0 keeps nothing further.
+// Retention is what the journal keeps after all sessions have it: events no older than Age and no
+// more than Size in all. 0 keeps nothing more.
 type Retention struct {
 	Age  time.Duration // 0 to 3650d
 	Size int64         // bytes, 0 or 1MiB to 1024TiB
 }
 
-// Limits bounds what clients may take. All of them can change while the bus runs.
+// Limits bounds the resources that clients may use. All of them can change while the bus runs.
 type Limits struct {
-	SessionExpiry  time.Duration // 1s to 3650d: an absent persistent session is kept this long
+	SessionExpiry  time.Duration // 1s to 3650d: how long an offline persistent session is kept
 	SessionBacklog int64         // events one session may lag behind; 0: only the size rules
-	PacketSize     int64         // bytes of one MQTT packet, 1KiB to 256MiB
+	PacketSize     int64         // maximum bytes of one MQTT packet, 1KiB to 256MiB
 	Connections    int           // at the same time; 0: no limit
 	PublishRate    int           // PUBLISH packets per client and second; 0: no limit
-	KeepAlive      time.Duration // whole seconds to 65535s: longest a client may ask for; 0: any
+	KeepAlive      time.Duration // whole seconds to 65535s: the maximum that a client may request; 0: any
 	Inflight       int           // deliveries in flight to one client, 1 to 65535
-	DiskFree       int64         // bytes, 1MiB to 1TiB: with less free the bus takes no more QoS 1
+	DiskFree       int64         // bytes, 1MiB to 1TiB: with less free the bus refuses QoS 1
 }
 
-// User is one account. Deny wins over Publish and Subscribe.
+// User is one account. Deny takes precedence over Publish and Subscribe.
 type User struct {
 	Name      string
 	Password  string // PHC string "$argon2id$…"
 	Publish   []string
 	Subscribe []string
 	Deny      []string
-	Bridge    bool // it is another broker: what it says of an event's route through bridges is believed
+	Bridge    bool // the user is another broker, whose statements about an event's route are trusted
 }
 
-// Anonymous is what clients without a user name may do.
+// Anonymous is the rights of clients without a user name.
 type Anonymous struct {
-	// Explicit is true if the user wrote the key. Only then do the rules hold for clients from
-	// beyond loopback and unix sockets.
+	// Explicit is true if the user wrote the key. Only then do the rules also apply to clients that
+	// do not connect over loopback or a unix socket.
 	Explicit bool
-	// Off is true for "anonymous: off": everybody must log in, on loopback too.
+	// Off is true for "anonymous: off": every client must log in, on loopback too.
 	Off       bool
 	Publish   []string
 	Subscribe []string
 	Deny      []string
 }
 
-// Profile adapts what costs memory and flash to the machine.
+// Profile adapts the use of memory and flash to the machine.
 type Profile string
 
 // The profiles.
@@ -123,7 +124,7 @@ const (
 	ProfilePi      Profile = "pi" // half a gigabyte of memory, an SD card
 )
 
-// Sizes are what a profile sets that has no key of its own, in bytes.
+// Sizes are a profile's settings that have no key of their own, in bytes.
 type Sizes struct {
 	ReadBuffer  int   // per connection
 	WriteBuffer int   // per connection
@@ -138,8 +139,8 @@ func (p Profile) Sizes() Sizes {
 	return Sizes{ReadBuffer: 4 << 10, WriteBuffer: 16 << 10, Segment: 64 << 20}
 }
 
-// Default is the configuration of a bus that nobody configured: this machine only, every
-// acknowledged event on disk.
+// Default is the configuration of a bus without a config file: it serves this machine only, and
+// every acknowledged event is on disk.
 func Default() *Config {
 	return &Config{
 		Listen: Listen{
@@ -158,8 +159,8 @@ func Default() *Config {
 	}
 }
 
-// DefaultFor is Default with the profile's values: the Pi has fewer deliveries in flight.
-// Nothing that decides what is kept differs between profiles.
+// DefaultFor is Default with the profile's values: the Pi has fewer deliveries in flight. The
+// profiles do not differ in anything that decides what is kept.
 func DefaultFor(p Profile) *Config {
 	c := Default()
 	if p == ProfilePi {

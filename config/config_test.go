@@ -91,14 +91,15 @@ profile: pi
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	// Every key of the table differs from the default here: none is decoded into nothing.
+	// Every key of the table differs from the default here, so that a decoder that stores nothing
+	// is found.
 	live, restart := Diff(Default(), got)
 	if len(live)+len(restart) != len(keys) {
 		t.Errorf("%d keys, but only %v and %v differ", len(keys), live, restart)
 	}
 }
 
-// TestExample loads the shipped example, and once more with its commented keys alive.
+// TestExample loads the shipped example, and again with its commented keys enabled.
 func TestExample(t *testing.T) {
 	c, err := Load("examples/postbus.yaml", nil)
 	if err != nil {

@@ -1,5 +1,5 @@
-// This file: from nodes to Config. Every function reports its own errors and leaves the
-// default where it found one, so that all errors come out at once.
+// This file decodes nodes into a Config. Every function reports its own errors and keeps the
+// default after one, so that all errors are reported at once.
 
 package config
 
@@ -17,9 +17,9 @@ import (
 // loader fills one Config from the file and then from the overlay.
 type loader struct {
 	c     *Config
-	base  string // folder that relative paths count from
+	base  string // the folder of relative paths
 	env   []string
-	where map[string]yamlnode.Node // every value seen, by path: for checks across keys
+	where map[string]yamlnode.Node // every value found, by path: for checks across keys
 
 	userTrouble bool // some users or the anonymous rules were refused
 }
@@ -45,7 +45,7 @@ func (l *loader) section(n yamlnode.Node, path string) {
 	}
 }
 
-// children lists the names directly below a path; those that are sections have no key.
+// children lists the names directly below a path; sections have no key.
 func children(path string) (names []string, byName map[string]*key) {
 	byName = map[string]*key{}
 	prefix := ""
@@ -69,7 +69,8 @@ func children(path string) (names []string, byName map[string]*key) {
 	return names, byName
 }
 
-// file reads a path: ~/ is the home folder, a relative path counts from the config file.
+// file reads a path: ~/ is the home folder, a relative path is relative to the config file's
+// folder.
 func (l *loader) file(n yamlnode.Node) (string, bool) {
 	s, ok := n.Text()
 	switch {
@@ -108,8 +109,8 @@ func (l *loader) getenv(name string) string {
 	return value
 }
 
-// texts reads a list of strings and checks each one; nil for an empty list. ok is
-// false if any was refused.
+// texts reads a list of strings and checks each one; nil for an empty list. ok is false if any
+// string was refused.
 func (l *loader) texts(n yamlnode.Node, check func(string) error) (texts []string, ok bool) {
 	items, ok := n.List()
 	for _, item := range items {
@@ -135,7 +136,7 @@ func (l *loader) listeners(n yamlnode.Node) {
 		return err
 	})
 	if !ok {
-		l.c.Listen.MQTT = nil // no further checks on half a list
+		l.c.Listen.MQTT = nil // no further checks on an incomplete list
 		return
 	}
 	if len(found) == 0 {
@@ -188,7 +189,7 @@ func (l *loader) durability(n yamlnode.Node) {
 	}
 }
 
-// retentionSize takes 0, but not the few bytes between it and one useful segment.
+// retentionSize accepts 0, but not the few bytes between 0 and one useful segment.
 func (l *loader) retentionSize(n yamlnode.Node) {
 	v, ok := n.Size(0, maxSize)
 	if !ok {
@@ -276,7 +277,7 @@ func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
 	return u, l.rules(m, &u.Publish, &u.Subscribe, &u.Deny) && ok
 }
 
-// rules reads the lists of filters that are there.
+// rules reads the lists of filters that are present.
 func (l *loader) rules(m yamlnode.Map, publish, subscribe, deny *[]string) bool {
 	ok := true
 	for _, r := range []struct {
@@ -292,8 +293,8 @@ func (l *loader) rules(m yamlnode.Map, publish, subscribe, deny *[]string) bool 
 	return ok
 }
 
-// anonymous reads "off" or rules. Once the key is written, what it doesn't say is not allowed;
-// a variable for one list leaves the file's other lists alone.
+// anonymous reads "off" or rules. If the key is present, only the rights that it lists are granted.
+// A variable for one list leaves the file's other lists unchanged.
 func (l *loader) anonymous(n yamlnode.Node) {
 	const hint = `write {publish: ["#"], subscribe: ["#"]}, or off`
 	if n.Refused() {
@@ -319,7 +320,7 @@ func (l *loader) anonymous(n yamlnode.Node) {
 	}
 }
 
-// pluginEnv are names of environment variables. Those that hold postbus's own secrets are refused.
+// pluginEnv reads names of environment variables. It refuses those that hold postbus's own secrets.
 func (l *loader) pluginEnv(n yamlnode.Node) {
 	names, ok := l.texts(n, func(s string) error {
 		switch {

@@ -1,4 +1,4 @@
-// This file: what is wrong with a topic filter of a rule, and what to write instead.
+// This file explains the faults of a topic filter in a rule, and suggests a correct one.
 
 package config
 
@@ -10,7 +10,7 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// checkFilter accepts an MQTT topic filter that a rule may hold.
+// checkFilter checks an MQTT topic filter of a rule.
 func checkFilter(f string) error {
 	if strings.HasPrefix(f, topic.SharePrefix) {
 		inner := topic.Inner(f)

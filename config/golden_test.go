@@ -1,5 +1,5 @@
-// This file: testdata/*.bad.yaml and the exact messages they give. A first line
-// "# env: NAME=value" sets the environment.
+// This file compares testdata/*.bad.yaml with their exact messages. A first line "# env:
+// NAME=value" sets the environment.
 
 package config
 

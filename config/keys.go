@@ -1,5 +1,5 @@
-// This file: the one table of keys. Loading, environment names and Diff all come from it, so that
-// a new key can't be forgotten in one of them.
+// This file is the one table of keys. Loading, environment names and Diff use it, so that none of
+// them can miss a new key.
 
 package config
 
@@ -11,7 +11,7 @@ import (
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
-// key is one setting: a dotted path, how to read it, and how it is compared.
+// key is one setting: a dotted path, its decoder, and the value that Diff compares.
 type key struct {
 	path   string
 	list   bool // a list of strings; comma-separated in the environment
@@ -26,7 +26,7 @@ const (
 	maxSize = int64(1) << 50
 )
 
-// keys is in the order of the documentation.
+// keys are in the order of the documentation.
 var keys = []key{
 	{path: "data_dir", decode: dir(func(c *Config) *string { return &c.DataDir }), value: func(c *Config) any { return c.DataDir }},
 	{path: "plugins_dir", decode: dir(func(c *Config) *string { return &c.PluginsDir }), value: func(c *Config) any { return c.PluginsDir }},
@@ -53,8 +53,8 @@ var keys = []key{
 	{path: "profile", decode: (*loader).profile, value: func(c *Config) any { return c.Profile }},
 }
 
-// rulePaths are the lists inside "anonymous", which is one key of the table because it is
-// replaced as a whole; the environment can name them.
+// rulePaths are the lists inside "anonymous". That is one key of the table because it is replaced
+// as a whole; the environment can set each list.
 var rulePaths = []string{"anonymous.publish", "anonymous.subscribe", "anonymous.deny"}
 
 // envName is the variable that overrides a key: listen.http is POSTBUS_LISTEN_HTTP.
@@ -74,8 +74,8 @@ func allPaths() []string {
 	return append(paths, rulePaths...)
 }
 
-// Diff lists the keys whose values differ, by dotted path in the order of the documentation:
-// those that can be applied while the bus runs, and those that need a restart.
+// Diff lists the keys whose values differ, by dotted path in the order of the documentation: those
+// that apply while the bus runs, and those that need a restart.
 func Diff(old, new *Config) (reloadable, needsRestart []string) {
 	for _, k := range keys {
 		if reflect.DeepEqual(k.value(old), k.value(new)) {
@@ -90,7 +90,7 @@ func Diff(old, new *Config) (reloadable, needsRestart []string) {
 	return reloadable, needsRestart
 }
 
-// The rest makes decoders for keys that need nothing special.
+// The following functions make decoders for keys without special rules.
 
 func duration(least, most time.Duration, field func(*Config) *time.Duration) func(*loader, yamlnode.Node) {
 	return func(l *loader, n yamlnode.Node) {

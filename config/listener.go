@@ -1,4 +1,4 @@
-// This file: addresses, as the user writes them and as net.Listen wants them.
+// This file parses addresses: from the user's form to that of net.Listen.
 
 package config
 
@@ -19,7 +19,7 @@ type Listener struct {
 	TLS     bool
 }
 
-// String is the listener as a URL, as the config file has it.
+// String is the listener as a URL, as in the config file.
 func (l Listener) String() string {
 	switch {
 	case l.Network == "unix":
@@ -33,8 +33,8 @@ func (l Listener) String() string {
 // Local reports whether only this machine can reach the listener.
 func (l Listener) Local() bool { return l.Network == "unix" || LocalAddress(l.Address) }
 
-// LocalAddress reports whether host:port is a loopback address. A host name other than
-// "localhost" is not: it may mean anything.
+// LocalAddress reports whether host:port is a loopback address. A host name other than "localhost"
+// is not: it may resolve to any address.
 func LocalAddress(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -47,7 +47,7 @@ func LocalAddress(hostport string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// hinted is an error that knows what to do about it.
+// hinted is an error with a hint for its solution.
 type hinted struct {
 	error
 	hint string
@@ -65,11 +65,11 @@ func hintf(hint, format string, args ...any) error {
 	return hinted{fmt.Errorf(format, args...), hint}
 }
 
-// maxSocketPath is the longest unix socket path that every system takes (macOS: 104 with
-// its final zero).
+// maxSocketPath is the maximum length of a unix socket path that every system accepts (macOS: 104
+// with its final zero).
 const maxSocketPath = 103
 
-// ParseListener reads a listener URL. Port 0 lets the system choose.
+// ParseListener parses a listener URL. With port 0 the system chooses the port.
 func ParseListener(s string) (Listener, error) {
 	const forms = "write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH"
 	scheme, rest, ok := strings.Cut(s, "://")
@@ -104,7 +104,8 @@ func ParseListener(s string) (Listener, error) {
 	return Listener{}, hintf(forms, "unknown scheme %q", scheme)
 }
 
-// ParseHTTP reads where HTTP listens: host:port or http://host:port, and https://host:port for TLS.
+// ParseHTTP parses the address of HTTP: host:port or http://host:port, and https://host:port for
+// TLS.
 func ParseHTTP(s string) (address string, tls bool, err error) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	switch {
@@ -122,8 +123,8 @@ func ParseHTTP(s string) (address string, tls bool, err error) {
 	return address, scheme == "https", err
 }
 
-// ParseHostPort checks host:port and returns it in normal form. An empty host means every
-// address of the machine.
+// ParseHostPort checks host:port and returns it in normal form. An empty host means every address
+// of the machine.
 func ParseHostPort(s string) (string, error) {
 	if strings.Contains(s, "://") {
 		return "", hintf("write only HOST:PORT", "%q is a URL, not an address", s)
@@ -163,7 +164,7 @@ func validHost(host string) bool {
 	return strings.Trim(host, "0123456789.") != ""
 }
 
-// checkOrigin accepts what a browser sends as Origin.
+// checkOrigin checks a web origin, in the form in which browsers send it.
 func checkOrigin(s string) error {
 	const form = `write SCHEME://HOST or SCHEME://HOST:PORT, for example "https://dash.example.org"`
 	if s == "*" || s == "null" {

@@ -1,4 +1,4 @@
-// This file: file, environment and command line become one Config.
+// This file combines file, environment and command line into one Config.
 
 package config
 
@@ -14,18 +14,18 @@ import (
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
-// Override is a setting from the command line. It wins over the environment, which wins
-// over the file.
+// Override is a setting from the command line. It overrides the environment, which overrides the
+// file.
 type Override struct {
 	Flag   string   // as the user wrote it, for errors: "--mqtt"
 	Key    string   // dotted path: "listen.mqtt"
-	Values []string // one, unless the key is a list
+	Values []string // one value, unless the key is a list
 }
 
 // Load reads the file at path, applies the POSTBUS_… variables in env ("NAME=value", as from
-// os.Environ) and then the flags, and checks the result. An empty path means no file:
-// defaults and overrides only. The error is a yamlnode.Errors with every mistake, or says
-// why the file can't be read (errors.Is fs.ErrNotExist).
+// os.Environ) and then the flags, and checks the result. An empty path means no file: defaults and
+// overrides only. The error is a yamlnode.Errors with every error, or states why the file cannot be
+// read (errors.Is fs.ErrNotExist).
 func Load(path string, env []string, flags ...Override) (*Config, error) {
 	if path == "" {
 		return Parse("", nil, env, flags...)
@@ -43,7 +43,7 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read config: %w", err)
 	}
 	defer f.Close()
-	// A byte more than allowed is enough for Parse to see that it is too much.
+	// One byte above the limit is enough for Parse to detect that the file is too large.
 	data, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("read config: %w", err)
@@ -51,8 +51,8 @@ func read(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Parse is Load on bytes that are already read; name is the file's name in errors, and relative
-// paths in the file count from its folder. Every error is a yamlnode.Errors.
+// Parse works as Load on bytes that were already read. name is the file's name in errors, and
+// relative paths in the file are relative to its folder. Every error is a yamlnode.Errors.
 func Parse(name string, data []byte, env []string, flags ...Override) (*Config, error) {
 	over := overlay(env, flags)
 	doc, err := yamlnode.Parse(name, data)
@@ -68,7 +68,7 @@ func Parse(name string, data []byte, env []string, flags ...Override) (*Config, 
 		l.base = filepath.Dir(name)
 	}
 	l.section(doc.Root(), "")
-	l.base = "" // an override's relative path counts from the working directory, as in a shell
+	l.base = "" // an override's relative path is relative to the working directory, as in a shell
 	l.section(over.Root(), "")
 	l.check()
 
@@ -78,8 +78,8 @@ func Parse(name string, data []byte, env []string, flags ...Override) (*Config, 
 	return l.c, nil
 }
 
-// profileOf peeks at the profile, because it decides the defaults that everything else
-// builds on. A wrong one is reported later, in its turn.
+// profileOf reads the profile first, because it decides the defaults of all other keys. section
+// reports an invalid one later, in its order.
 func profileOf(docs ...*yamlnode.Doc) Profile {
 	p := ProfileDefault
 	for _, d := range docs {
@@ -99,13 +99,13 @@ func profileOf(docs ...*yamlnode.Doc) Profile {
 // forCLI are variables that the command line reads itself.
 var forCLI = map[string]bool{"POSTBUS_PASSWORD": true, "POSTBUS_URL": true, "POSTBUS_USER": true, "POSTBUS_CONFIG": true}
 
-// serviceLink reports variables that Kubernetes puts into every pod when a service is
-// called "postbus"; nobody wrote them, so nobody could correct them.
+// serviceLink reports whether Kubernetes sets this variable in every pod if a service is called
+// "postbus". The user did not write it, so the user could not correct it.
 func serviceLink(name string) bool {
 	return name == "POSTBUS_PORT" || strings.HasPrefix(name, "POSTBUS_PORT_") || strings.HasPrefix(name, "POSTBUS_SERVICE_")
 }
 
-// overlay turns environment and flags into a document.
+// overlay makes a document of environment and flags.
 func overlay(env []string, flags []Override) *yamlnode.Doc {
 	lists := map[string]bool{}
 	byEnv := map[string]string{}

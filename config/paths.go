@@ -1,4 +1,4 @@
-// This file: where things are when nobody says.
+// This file is the default locations of files.
 
 package config
 
@@ -8,24 +8,25 @@ import (
 	"strings"
 )
 
-// Paths are the places that postbus uses by default. All are absolute.
+// Paths are postbus's default locations. All are absolute.
 type Paths struct {
 	DataDir    string
 	ConfigFile string
 	PluginsDir string // plugins.d beside ConfigFile
 }
 
-// ErrNoHome means that neither the home folder nor anything in its place is known.
+// ErrNoHome means that neither the home folder nor a replacement for it is known.
 var ErrNoHome = errors.New("no home folder is known: set HOME, or give --data-dir and --config")
 
-// DefaultPaths finds the default places; with ErrNoHome those that are known are there, and the others empty. It works from the environment alone (getenv is os.Getenv, goos
-// runtime.GOOS, home the result of os.UserHomeDir or ""); it looks at no file:
+// DefaultPaths finds the default locations. With ErrNoHome it returns those that are known and
+// leaves the others empty. It uses the environment only (getenv is os.Getenv, goos runtime.GOOS,
+// home the result of os.UserHomeDir or ""); it reads no file:
 //
 //   - data: $STATE_DIRECTORY (systemd), $XDG_STATE_HOME/postbus, ~/.local/state/postbus; on macOS
 //     ~/Library/Application Support/postbus/data, on Windows %LocalAppData%\postbus;
 //   - config: $CONFIGURATION_DIRECTORY (systemd), /etc/postbus for a system service,
-//     $XDG_CONFIG_HOME/postbus, ~/.config/postbus; on macOS ~/Library/Application
-//     Support/postbus, on Windows %AppData%\postbus.
+//     $XDG_CONFIG_HOME/postbus, ~/.config/postbus; on macOS ~/Library/Application Support/postbus,
+//     on Windows %AppData%\postbus.
 func DefaultPaths(getenv func(string) string, goos, home string) (Paths, error) {
 	if goos == "windows" {
 		return windowsPaths(getenv, home)
@@ -55,9 +56,9 @@ func DefaultPaths(getenv func(string) string, goos, home string) (Paths, error) 
 	return p, nil
 }
 
-// systemService reports whether this is a service of the machine rather than of a user. A
-// user's service has its state folder at home; INVOCATION_ID alone says little, because
-// everything started from a desktop session inherits it.
+// systemService reports whether this is a service of the machine rather than of a user. A user's
+// service has its state folder in the home folder. INVOCATION_ID alone proves little, because every
+// process of a desktop session inherits it.
 func systemService(getenv func(string) string, home string) bool {
 	state := first(getenv("STATE_DIRECTORY"))
 	if state != "" {
@@ -79,8 +80,8 @@ func windowsPaths(getenv func(string) string, home string) (Paths, error) {
 	return Paths{DataDir: strings.TrimRight(local, `\/`) + `\postbus`, ConfigFile: conf + `\postbus.yaml`, PluginsDir: conf + `\plugins.d`}, nil
 }
 
-// first is the first of the folders that systemd lists with colons. A relative one is ignored, as
-// the XDG specification wants.
+// first returns the first of the folders that systemd separates with colons. It ignores a relative
+// one, as the XDG specification requires.
 func first(list string) string {
 	s, _, _ := strings.Cut(list, ":")
 	return under(s, "")

@@ -1,4 +1,4 @@
-// This file: checks that need more than one key, and those of users.
+// This file checks combinations of keys, and the keys of users.
 
 package config
 
@@ -13,7 +13,8 @@ import (
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
-// at is the value at a path; where nobody wrote it (a default is at fault) its nearest parent.
+// at returns the value at a path. If the file does not contain it (a default is at fault), at
+// returns its nearest parent.
 func (l *loader) at(path string) yamlnode.Node {
 	for p := path; p != ""; {
 		if n, ok := l.where[p]; ok {
@@ -46,7 +47,7 @@ func (l *loader) checkAddresses() {
 		if first, dup := seen[address]; dup {
 			at := path
 			if !l.has(at) {
-				at = first // the other is a default: complain where something was written
+				at = first // the other is a default: report the error at the value in the file
 			}
 			l.at(at).Fail("remove one of the two, or choose another port", "the address %s is used by both %s and %s", address, first, path)
 			return
@@ -86,7 +87,7 @@ func (l *loader) checkTLS() {
 	}
 }
 
-// checkExposure is the rule that keeps a fresh bus private.
+// checkExposure keeps a fresh bus private.
 func (l *loader) checkExposure() {
 	if len(l.c.Users) > 0 || l.c.Anonymous.Explicit || l.userTrouble {
 		return

@@ -16,7 +16,7 @@ import (
 var actionKeys = []string{"when", "name", "rate", "set", "expires", "retry", "home_assistant"}
 
 const (
-	defaultExpires  = time.Minute // a stale "unlock" never fires
+	defaultExpires  = time.Minute // so that a stale "unlock" is never executed
 	defaultAttempts = 10
 	defaultBackoff  = "1s..30s"
 )
@@ -113,7 +113,7 @@ func (f *fileReader) retry(m yamlnode.Map) retrySpec {
 	return spec
 }
 
-// arguments reads the mapping of an action: fixed options, and arguments that may hold ${…}.
+// arguments reads the mapping of an action: fixed options, and arguments that may contain ${…}.
 func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	v := reflect.New(reflect.TypeOf(a.kind.Options)).Elem()
 	v.Set(reflect.ValueOf(a.kind.Options))
@@ -123,7 +123,7 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	before := n.Mistakes()
 	r.fill(n, v, where, "")
 	a.options = v.Interface()
-	if n.Mistakes() == before { // a mistake is told once
+	if n.Mistakes() == before { // a mistake is reported once
 		complain(a.options, n, where)
 	}
 	if t, ok := a.options.(claimer); ok {
@@ -138,7 +138,7 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	if !n.IsMap() {
 		return
 	}
-	// A text that is to be literal in fixed options must not look like a template: it would surprise.
+	// Text in a fixed option must not look like a template, because it would not be evaluated.
 	for key, at := range where {
 		if at.IsScalar() && strings.Contains(at.Raw().Value, "${") && !slices.Contains(args, key) {
 			at.FailWithin(strings.Index(at.Raw().Value, "${"), "the ones that may differ: "+strings.Join(args, ", "), "%s is fixed when the file is loaded", key)

@@ -48,7 +48,7 @@ func TestAnActionIsDone(t *testing.T) {
 	}
 }
 
-// TestAnActionThatHandsOn: a line in a pipe is sent, and nobody says that it is done.
+// TestAnActionThatHandsOn: a line in a pipe counts as sent, because its completion is unknown.
 func TestAnActionThatHandsOn(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.stop()
@@ -71,7 +71,7 @@ func TestAnActionThatWasDownGetsWhatItMissed(t *testing.T) {
 	w.is("a", StateDegraded, func(s Status) bool {
 		return strings.Contains(s.Reason, "away") && strings.Contains(s.Reason, "attempt")
 	})
-	// Also over a restart of the supervisor, as after a crash.
+	// The queue also survives a restart of the supervisor, as after a crash.
 	w.stop()
 	w.start()
 	w.is("a", StateDegraded)
@@ -127,7 +127,7 @@ func TestOldOrdersExpire(t *testing.T) {
 	w.write("a.yaml", strings.Replace(strings.Replace(noting, "expires: 1h", "expires: 1s", 1), "attempts: 5", "attempts: 1000", 1))
 	w.is("a", StateRunning)
 	w.refuse(func(probeArgs) error { return errors.New("away") })
-	for range 2 { // one that is tried until it is too old, and one behind it
+	for range 2 { // one that is retried until it is too old, and one behind it
 		w.probes.post(t, "a", map[string]any{"value": 1})
 	}
 	if d := decode(t, dead.next().Payload); d["error"] != "older than 1s: away" || d["attempts"].(float64) < 1 {
@@ -209,7 +209,7 @@ func TestRetainedEventsGoWithTheirFile(t *testing.T) {
 		t.Errorf("%v", c)
 	}
 
-	// A rename: another plugin, the same topics. Nothing flaps.
+	// A rename: another plugin with the same topics. No retained event is cleared.
 	seen := w.subscribe("room/#", "homeassistant/#")
 	for range 4 {
 		seen.next()
@@ -229,7 +229,8 @@ func TestRetainedEventsGoWithTheirFile(t *testing.T) {
 	}
 	seen.quiet()
 
-	// A file that is away for a moment, as some editors save: nothing flaps either.
+	// A file that is missing for a moment, as some editors save: no retained event is cleared
+	// either.
 	w.remove("b.yaml")
 	until(t, "the plugin is gone", func() bool { _, ok := w.s.Get("b"); return !ok })
 	looks := w.s.sweep.looks.Load()
@@ -326,7 +327,8 @@ func TestCommandsWaitForApproval(t *testing.T) {
 	}
 	approve(text)
 	w.is("a", StateRunning, generation(1))
-	// An edit loses the approval; the approved version runs on until it is given up.
+	// An edit loses the approval; the approved version keeps running until its approval is
+	// withdrawn.
 	edited := text + "# edited\n"
 	w.write("a.yaml", edited)
 	if st := w.is("a", StateApproval); st.Generation != 1 {
@@ -335,7 +337,7 @@ func TestCommandsWaitForApproval(t *testing.T) {
 	w.probes.post(t, "a", map[string]any{"value": 1})
 	approve(edited)
 	w.is("a", StateRunning, generation(2))
-	// What is taken back stops, also behind a file that is another one by now.
+	// A version whose approval is withdrawn stops, even if the file has another content by then.
 	stopped := func(n int) {
 		t.Helper()
 		until(t, "the source is closed", func() bool {
@@ -348,7 +350,7 @@ func TestCommandsWaitForApproval(t *testing.T) {
 	if st := w.is("a", StateApproval, func(st Status) bool { return len(st.Sources) == 0 }); st.Reason != "it waits for: postbus plugin approve a" {
 		t.Errorf("%+v", st)
 	}
-	stopped(1) // the edit above left it as it was
+	stopped(1) // the edit above left it running
 	approve(edited)
 	w.is("a", StateRunning, generation(3))
 	w.write("a.yaml", edited+"mistake: [\n")
@@ -546,8 +548,8 @@ func TestAFloodHarmsNobodyElse(t *testing.T) {
 	t.Logf("%d events flooded; the slowest of the other's took %s", <-flooded, slowest)
 }
 
-// TestAnActionWaitsForTheSourceOfItsPort, at the start and while the source is replaced, though it has an order: it would open
-// the port in its own way.
+// TestAnActionWaitsForTheSourceOfItsPort, at the start and while the source is replaced, even if it
+// has a job: it would open the port with its own settings.
 func TestAnActionWaitsForTheSourceOfItsPort(t *testing.T) {
 	const file = "sources: [{probe: {name: a}}, {probe: {name: owner, port: 1, mode: %s}}]\nactions: [{note: {title: x, port: 1}}, {note: {title: y}, name: other}]\n"
 	for _, reload := range []bool{false, true} {

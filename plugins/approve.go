@@ -1,7 +1,7 @@
 package plugins
 
-// This file is consent: a plugin that runs commands waits until somebody approved that very content of
-// its file. Approvals are a file in the data folder that only its owner may write.
+// This file is consent: a plugin that runs commands waits until a user has approved the exact
+// content of its file. Approvals are a file in the data folder that only its owner may write.
 
 import (
 	"encoding/json"
@@ -15,10 +15,11 @@ import (
 	"strings"
 )
 
-// maxCommand is how many characters of a command are shown to whoever is asked.
+// maxCommand is the maximum number of characters of a command that the user sees.
 const maxCommand = 200
 
-// Consent is what Approval lists in words for people: of a command all arguments, since "sh" says nothing.
+// Consent describes the list of Approval for people. Of a command it shows all arguments, because
+// "sh" alone reveals nothing.
 func (s *Spec) Consent() []string {
 	var out []string
 	add := func(text string) {
@@ -42,11 +43,11 @@ func (s *Spec) Consent() []string {
 	return out
 }
 
-// plainWord is an argument that needs no quotes.
+// plainWord matches an argument that needs no quotes.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=,@%+{}-]+$`)
 
-// commandLine is a command on one line: what could be taken for something else is quoted, what cannot be
-// seen is escaped, and what is cut off is counted.
+// commandLine formats a command on one line. It quotes ambiguous arguments, escapes invisible
+// characters and states how many characters it cut off.
 func commandLine(args []string) string {
 	var words []string
 	for _, a := range args {
@@ -62,7 +63,7 @@ func commandLine(args []string) string {
 	return fmt.Sprintf("%s… (%d more characters)", string(line[:maxCommand]), len(line)-maxCommand)
 }
 
-// ReadApprovals returns the approved hash of each plugin. A file that is not there is empty.
+// ReadApprovals returns the approved hash of each plugin. A missing file is empty.
 func ReadApprovals(file string) (map[string]string, error) {
 	m := map[string]string{}
 	data, err := os.ReadFile(file)
@@ -78,13 +79,13 @@ func ReadApprovals(file string) (map[string]string, error) {
 	return m, nil
 }
 
-// EncodeApprovals is the content of the file. Whoever writes it replaces the file in one step.
+// EncodeApprovals is the content of the file. The caller must replace the file atomically.
 func EncodeApprovals(m map[string]string) ([]byte, error) {
 	data, err := json.MarshalIndent(m, "", "  ")
 	return append(data, '\n'), err
 }
 
-// approvals are those in force; without a readable file nothing is approved.
+// approvals returns the current approvals; without a readable file no plugin is approved.
 func (s *Supervisor) approvals() map[string]string {
 	m, err := ReadApprovals(s.o.Approvals)
 	if err != nil {

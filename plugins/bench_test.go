@@ -32,7 +32,7 @@ func benchedEvent(n int) map[string]any {
 	return map[string]any{"value": n, "text": "kitchen", "json": map[string]any{"t": 21.4567}}
 }
 
-// BenchmarkMapping is the mapping alone, on one core.
+// BenchmarkMapping measures the mapping alone, on one core.
 func BenchmarkMapping(b *testing.B) {
 	m := newMapper("a", "test", nil, nil, slogDiscard())
 	defer m.close(stopTime)
@@ -57,8 +57,8 @@ func benchedBus(b *testing.B) *bus.Bus {
 	return x
 }
 
-// BenchmarkDurable is the same with the durable bus behind it: every event is on disk before the source
-// is told. Compare it with BenchmarkBare.
+// BenchmarkDurable measures the same with the durable bus: every event is on disk before its source
+// gets the answer. Compare it with BenchmarkBare.
 func BenchmarkDurable(b *testing.B) {
 	m := newMapper("a", "test", nil, benchedBus(b), slogDiscard())
 	m.swap(benchedSpec(b))
@@ -81,7 +81,7 @@ func BenchmarkDurable(b *testing.B) {
 	m.close(stopTime)
 }
 
-// BenchmarkBare publishes what the mapping of BenchmarkDurable gives, with as many in flight.
+// BenchmarkBare publishes the outcomes of BenchmarkDurable's mapping, with as many in flight.
 func BenchmarkBare(b *testing.B) {
 	x := benchedBus(b)
 	flight := make(chan bus.Pending, maxFlight)

@@ -1,6 +1,6 @@
 package plugins
 
-// This file checks a plugin file as a whole and finds every mistake in it at once.
+// This file checks a complete plugin file and finds every mistake in it at once.
 
 import (
 	"crypto/sha256"
@@ -19,24 +19,24 @@ import (
 // Checker turns files into specs. It needs no running bus.
 type Checker struct {
 	Catalog *Catalog
-	Dir     string   // the plugins folder, absolute: relative paths in files count from it
-	Host    string   // what ${host} is
-	Env     []string // names that ${env.NAME} may have
+	Dir     string   // the plugins folder, absolute: relative paths in files are relative to it
+	Host    string   // the value of ${host}
+	Env     []string // names that ${env.NAME} may use
 }
 
-// IDForm is what a plugin's id, its file's name without .yaml, looks like.
+// IDForm is the form of a plugin's id, which is its file's name without .yaml.
 var IDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
 const idHint = "call it something like living-room.yaml: letters, digits, _ and -, at most 64"
 
-// Hash is how the content of a file is known.
+// Hash identifies the content of a file.
 func Hash(data []byte) string {
 	h := sha256.Sum256(data)
 	return hex.EncodeToString(h[:])
 }
 
-// Check reads one file. id is its name without .yaml, shown its name for people. Either the spec or the
-// mistakes are nil. The file's inline tests are run.
+// Check checks one file. id is its name without .yaml, shown its name for people. Either the spec
+// or the errors are nil. Check also runs the file's inline tests.
 func (c *Checker) Check(id, shown string, data []byte) (*Spec, yamlnode.Errors) {
 	if !IDForm.MatchString(id) {
 		return nil, yamlnode.Errors{{File: shown, Reason: fmt.Sprintf("%q cannot be a plugin's id", id), Hint: idHint}}
@@ -65,7 +65,7 @@ type fileReader struct {
 	*Checker
 	spec  *Spec
 	scope expr.Scope
-	keys  map[string]int // of actions, how many by kind
+	keys  map[string]int // the number of actions by kind
 }
 
 var fileKeys = []string{"description", "source", "sources", "publish", "actions", "tests", "permissions"}
@@ -141,7 +141,7 @@ func (f *fileReader) source(n yamlnode.Node) {
 		return
 	}
 	if m.Len() != 1 {
-		if m.Len() > 1 || complete(n, m) { // else an unknown kind was told already
+		if m.Len() > 1 || complete(n, m) { // otherwise an unknown kind was already reported
 			n.Fail("several go under sources, each as an item", "a source is one kind, got %d", m.Len())
 		}
 		return
@@ -157,7 +157,7 @@ func (f *fileReader) source(n yamlnode.Node) {
 	line, _ := o.Place()
 	s := &sourceSpec{kind: k, options: v.Interface(), line: line}
 	f.spec.sources = append(f.spec.sources, s)
-	if o.Mistakes() == before { // a mistake is told once
+	if o.Mistakes() == before { // a mistake is reported once
 		complain(s.options, o, where)
 	}
 	if c, ok := s.options.(claimer); ok {
@@ -180,7 +180,7 @@ func (f *fileReader) source(n yamlnode.Node) {
 	s.hash = Hash(fmt.Appendf(nil, "%s %#v", name, deep(v)))
 }
 
-// fields makes the scope: what event may have, of all sources together.
+// fields makes the scope: the fields that event may have, of all sources together.
 func (f *fileReader) fields() {
 	f.scope = expr.Scope{Env: f.Env, Types: map[string]expr.Type{}}
 	for _, s := range f.spec.sources {
@@ -200,7 +200,7 @@ func (f *fileReader) fields() {
 				t = expr.TypeText // of one level
 			}
 			if other, known := f.scope.Types[d.key]; known && other != t {
-				t = "" // another source has something else there
+				t = "" // another source declares another type
 			}
 			f.scope.Types[d.key] = t
 		}
@@ -210,7 +210,7 @@ func (f *fileReader) fields() {
 	}
 }
 
-// typeOfField is what a declaration says of a field's values; they may be nil as well.
+// typeOfField returns the type that a declaration gives a field's values; they may be nil as well.
 func typeOfField(d field) expr.Type {
 	switch t := d.typ; {
 	case d.levels:
@@ -294,10 +294,11 @@ func (f *fileReader) publish(n yamlnode.Node, r *rule) {
 	}
 }
 
-// complete reports whether every key of n was known: if not, what seems to be missing is misspelt.
+// complete reports whether every key of n is known. If not, a key that seems to be missing is
+// misspelt.
 func complete(n yamlnode.Node, m yamlnode.Map) bool { return m.Len() == len(n.Raw().Content)/2 }
 
-// common reads what both sorts of entries have.
+// common reads the keys that "publish" and "actions" share.
 func (f *fileReader) common(m yamlnode.Map, r *rule) {
 	if v, ok := m.Get("when"); ok {
 		r.when = f.condition(v)
@@ -324,7 +325,7 @@ func (f *fileReader) common(m yamlnode.Map, r *rule) {
 	}
 }
 
-// fixedKey refuses a key with ${…}, which would be taken as it stands.
+// fixedKey refuses a key with ${…}, which would not be evaluated.
 func fixedKey(item yamlnode.Node, name string) bool {
 	if !strings.Contains(name, "${") {
 		return false
@@ -354,7 +355,7 @@ func (f *fileReader) condition(n yamlnode.Node) *expr.Program {
 	return p
 }
 
-// allowed holds what the file touches against its own permissions.
+// allowed checks that the file's own permissions cover everything that it accesses.
 func (f *fileReader) allowed(m yamlnode.Map) {
 	n, ok := m.Get("permissions")
 	if !ok {
@@ -375,7 +376,7 @@ func (f *fileReader) allowed(m yamlnode.Map) {
 	}
 }
 
-// deep makes a value whose %#v shows what pointers lead to.
+// deep makes a value whose %#v shows the targets of pointers.
 func deep(v reflect.Value) any {
 	switch v.Kind() {
 	case reflect.Pointer:

@@ -1,7 +1,7 @@
 package plugins
 
-// This file is what people and editors read of the kinds: the reference page and the JSON Schema, both
-// made from the declarations, so that they cannot say anything else.
+// This file makes the documentation of the kinds for people and editors: the reference page and the
+// JSON Schema. Both are generated from the declarations, so that they cannot differ from the code.
 
 import (
 	"encoding/json"
@@ -70,7 +70,7 @@ func (c *Catalog) Schema() []byte {
 		"oneOf": []object{{"required": []string{"source"}}, {"required": []string{"sources"}}},
 	}
 	b, err := json.MarshalIndent(doc, "", "  ")
-	if err != nil { // maps of plain values
+	if err != nil { // never fails: maps of plain values
 		panic(err)
 	}
 	return append(b, '\n')
@@ -97,7 +97,7 @@ func (c *Catalog) schemas(kinds map[string]*Kind) object {
 		if k.Args != nil {
 			args := structSchema(reflect.TypeOf(k.Args), reflect.Value{})
 			props := s["properties"].(object)
-			for key, v := range args["properties"].(object) { // what may hold ${…} may be text
+			for key, v := range args["properties"].(object) { // an argument with ${…} is text
 				props[key] = object{"description": v.(object)["description"]}
 			}
 			if r := slices.Concat(asTexts(s["required"]), asTexts(args["required"])); len(r) > 0 {
@@ -192,7 +192,7 @@ func typeSchema(f field, t reflect.Type) object {
 	return s
 }
 
-// show is a default as it is written in a file; empty when there is none.
+// show is a default as written in a file; empty when there is none.
 func show(v reflect.Value, f field) string {
 	if v.IsZero() || v.Kind() == reflect.Pointer || v.Kind() == reflect.Struct && !isText(v.Type()) {
 		return ""
@@ -313,7 +313,7 @@ func cell(s string) string {
 	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s)
 }
 
-// valueWord says what is to be written.
+// valueWord describes a field's value for the reader.
 func valueWord(f field, t reflect.Type) string {
 	bounds := ""
 	switch {

@@ -15,9 +15,9 @@ import (
 	"github.com/postbus/postbus/bus/bustest"
 )
 
-// TestADiskThatRefuses runs events through a plugin while the disk refuses for a time, fails a write now and then,
-// and works again: the source is told of each event only when it is durable, and each arrives once,
-// in order.
+// TestADiskThatRefuses runs events through a plugin while the disk refuses for a time, fails a
+// write now and then, and works again. The source gets an event's answer only when the event is
+// durable, and each event arrives once, in order.
 func TestADiskThatRefuses(t *testing.T) {
 	disk := bustest.NewDisk(1)
 	b, err := bus.Open(context.Background(), bus.Options{FS: disk})
@@ -86,8 +86,9 @@ func TestADiskThatRefuses(t *testing.T) {
 	w.is("a", StateRunning)
 }
 
-// TestWhatWasMappedIsOwed posts while the disk refuses: what was taken is published once when the disk
-// works again, in order, and what the rules remember fits it. A mapper that is closed before says so.
+// TestWhatWasMappedIsOwed posts while the disk refuses. Accepted events are published once when the
+// disk works again, in order, and the rules' state matches them. A mapper that is closed before
+// reports it.
 func TestWhatWasMappedIsOwed(t *testing.T) {
 	disk := bustest.NewDisk(1)
 	b, err := bus.Open(context.Background(), bus.Options{FS: disk})
@@ -149,8 +150,8 @@ func TestWhatWasMappedIsOwed(t *testing.T) {
 	}
 }
 
-// TestADiskThatFailsAgainAndAgain sends at full speed while writes fail at any time: what was refused
-// comes before what is newer.
+// TestADiskThatFailsAgainAndAgain sends at full speed while writes fail at any time: refused events
+// precede newer ones.
 func TestADiskThatFailsAgainAndAgain(t *testing.T) {
 	disk := bustest.NewDisk(1)
 	b, err := bus.Open(context.Background(), bus.Options{FS: disk, Limits: bus.Limits{MaxPayload: 1000}})
@@ -194,7 +195,7 @@ func TestADiskThatFailsAgainAndAgain(t *testing.T) {
 		for n := range events {
 			text := strconv.Itoa(n)
 			if n%1000 == 999 {
-				text = strings.Repeat("x", 1001) // the bus takes no such event; it must not hold up the rest
+				text = strings.Repeat("x", 1001) // the bus refuses such an event; it must not block the others
 			}
 			if err := m.post(context.Background(), r, time.Now(), map[string]any{"text": text}, nil); err != nil {
 				t.Error(err)

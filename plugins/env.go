@@ -1,7 +1,7 @@
 package plugins
 
-// This file is what a plugin's source or action may ask of its surroundings. Kinds declare an interface
-// with just the methods they need.
+// This file is the services that a plugin's source or action may use. Kinds declare an interface
+// with just the methods that they need.
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type Env struct {
 	p         *plugin
 	log       *slog.Logger
 	degraded  func(error)
-	consuming func() // Consume has subscribed; may be nil
+	consuming func() // called when Consume has subscribed; may be nil
 }
 
 // Log is the plugin's log.
@@ -32,10 +32,10 @@ func (e *Env) Log() *slog.Logger { return e.log }
 // Dir is the plugins folder, absolute.
 func (e *Env) Dir() string { return e.p.s.o.Dir }
 
-// Source is what the plugin's events carry as their source.
+// Source is the source name of the plugin's events.
 func (e *Env) Source() string { return sourceName(e.p.id) }
 
-// Origin is this bus's name among buses that bridges connect, which never changes.
+// Origin is this bus's name among buses that bridges connect. It never changes.
 func (e *Env) Origin() string {
 	epoch := e.p.s.bus.Epoch()
 	return hex.EncodeToString(epoch[:])
@@ -44,10 +44,10 @@ func (e *Env) Origin() string {
 // ID is the plugin's id.
 func (e *Env) ID() string { return e.p.id }
 
-// Degraded says that the source runs but something is wrong; nil: all is well again.
+// Degraded reports that the source runs but has a problem; nil: it has none any more.
 func (e *Env) Degraded(err error) { e.degraded(err) }
 
-// Lost counts events that were lost on the way to the bus, and says so.
+// Lost counts events that were lost on the way to the bus, and reports them.
 func (e *Env) Lost(n int, reason string) {
 	if n <= 0 {
 		return
@@ -57,7 +57,7 @@ func (e *Env) Lost(n int, reason string) {
 	e.p.s.bus.ReportLoss(sourceName(e.p.id), reason, uint64(n))
 }
 
-// Publish publishes an event as the plugin; nil: durable at QoS 1 and 2.
+// Publish publishes an event as the plugin. nil means that it is durable at QoS 1 and 2.
 func (e *Env) Publish(ctx context.Context, name string, payload []byte, qos int, retain bool) error {
 	e.p.mapper.mu.Lock()
 	spec := e.p.mapper.spec
@@ -83,11 +83,11 @@ type permanent struct{ error }
 func (permanent) Permanent() bool { return true }
 func (p permanent) Unwrap() error { return p.error }
 
-// Consume hands out the events that match the filters from a durable cursor of this plugin. each is
-// called for one after the other; done(nil) acknowledges an event, in any order and from any goroutine;
-// with an error it is not acknowledged, and comes again to who consumes next.
-// When ctx ends it waits for those that are handed out, within a bound, so that who comes next is not
-// given them again.
+// Consume delivers the events that match the filters from a durable cursor of this plugin. It calls
+// each for one event after the other. done(nil) acknowledges an event, in any order and from any
+// goroutine. done with an error does not acknowledge it: the next consumer gets it again. When ctx
+// ends, Consume waits for the delivered events for a limited time, so that the next consumer does
+// not get them again.
 func (e *Env) Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error {
 	sub, err := e.p.s.bus.Subscribe(ctx, cursorName(e.p.id, name), filters...)
 	if err != nil {
@@ -138,14 +138,15 @@ func (e *Env) Consume(ctx context.Context, name string, filters []string, each f
 			m["properties"] = []byte(ev.Properties)
 		}
 		if ev.Expiry > 0 {
-			m["expiry"] = ev.Expiry // from time on
+			m["expiry"] = ev.Expiry // counted from time
 		}
 		each(m, done)
 	}
 }
 
-// Handle mounts h on the bus's HTTP listener. public says that h checks who calls. A path that this
-// plugin has already is replaced; remove takes it away unless it was replaced.
+// Handle mounts h on the bus's HTTP listener. public means that h authenticates its callers. If
+// this plugin has already mounted the path, h replaces the old handler; remove unmounts h unless it
+// was replaced.
 func (e *Env) Handle(path string, public bool, h http.Handler) (remove func(), err error) {
 	if e.p.s.o.Handle == nil {
 		return nil, errors.New("the bus has no HTTP listener (listen.http is off)")
@@ -153,14 +154,14 @@ func (e *Env) Handle(path string, public bool, h http.Handler) (remove func(), e
 	return e.p.s.o.Handle(e.p.id, path, public, h)
 }
 
-// held is a thing that can be held once.
+// held is a resource that allows one owner.
 type held struct {
 	thing io.Closer
 	users int
 }
 
-// Hold shares such a thing across a reload: who asks for the same key gets the same object as long as
-// the plugin holds it. release it, do not close it.
+// Hold shares such a resource across a reload: all callers with the same key get the same object as
+// long as the plugin holds it. Call release; do not close the object.
 func (e *Env) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
 	p := e.p
 	p.holdMu.Lock()
@@ -186,7 +187,8 @@ func (e *Env) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(
 	}, nil
 }
 
-// keepHeld keeps what nobody uses while f runs: between the old source and the new one. Actions that share it wait, see ownersOf.
+// keepHeld keeps unused resources open while f runs: between the old source and the new one.
+// Actions that share a resource wait, see ownersOf.
 func (p *plugin) keepHeld(f func()) {
 	over := make(chan struct{})
 	p.holdMu.Lock()
@@ -202,7 +204,7 @@ func (p *plugin) keepHeld(f func()) {
 	f()
 }
 
-// letGo closes what nobody uses. holdMu is held.
+// letGo closes unused resources. The caller holds holdMu.
 func (p *plugin) letGo() {
 	if p.handing != nil {
 		return

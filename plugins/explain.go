@@ -1,6 +1,6 @@
 package plugins
 
-// This file answers "who publishes this topic, and why is there nothing?".
+// This file explains which plugins publish a topic, and why it has no event.
 
 import (
 	"fmt"
@@ -9,30 +9,30 @@ import (
 	"github.com/postbus/postbus/plugins/expr"
 )
 
-// Explanation is what is known of a topic.
+// Explanation describes a topic.
 type Explanation struct {
 	Topic    string             `json:"topic"`
 	Retained bool               `json:"retained"`
-	Payload  string             `json:"payload,omitempty"` // of the retained event, clipped
-	Source   string             `json:"source,omitempty"`  // who published it
+	Payload  string             `json:"payload,omitempty"` // payload of the retained event, clipped
+	Source   string             `json:"source,omitempty"`  // publisher of the retained event
 	Time     *time.Time         `json:"time,omitempty"`
-	Audience int                `json:"audience"` // sessions that are subscribed
+	Audience int                `json:"audience"` // the number of subscribed sessions
 	By       []ExplanationPlace `json:"by"`
 }
 
-// ExplanationPlace is a rule that may publish the topic, and what it made of its last event.
+// ExplanationPlace is a rule that may publish the topic, and its result for its last event.
 type ExplanationPlace struct {
 	Plugin  string     `json:"plugin"`
 	File    string     `json:"file"`
 	Line    int        `json:"line"`
 	Rule    string     `json:"rule"`
 	State   State      `json:"state"`
-	Reason  string     `json:"reason,omitempty"` // why the plugin is not just running
+	Reason  string     `json:"reason,omitempty"` // why the plugin is not in the state running
 	Verdict string     `json:"verdict"`
 	At      *time.Time `json:"at,omitempty"`
 }
 
-// Explain says who publishes a topic.
+// Explain describes who publishes a topic.
 func (s *Supervisor) Explain(topic string) Explanation {
 	e := Explanation{Topic: topic, By: []ExplanationPlace{}, Audience: s.bus.Audience(topic)}
 	if list, err := s.bus.Retained(topic); err == nil && len(list) == 1 {
@@ -44,7 +44,7 @@ func (s *Supervisor) Explain(topic string) Explanation {
 		p.mu.Lock()
 		spec := p.running
 		unseen := "has seen no event yet"
-		if n := st.Counters.In; n > 0 { // counters go on over a reload, what the rules saw does not
+		if n := st.Counters.In; n > 0 { // counters continue after a reload, the rules' results do not
 			unseen = fmt.Sprintf("has seen no event since it was loaded anew; %d came before", n)
 		}
 		if spec == nil {
@@ -71,7 +71,7 @@ func (s *Supervisor) Explain(topic string) Explanation {
 	return e
 }
 
-// verdict is what rule i of the spec made of its last event.
+// verdict is the result of rule i of the spec for its last event.
 func (m *mapper) verdict(spec *Spec, i int) (string, time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

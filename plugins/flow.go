@@ -1,8 +1,8 @@
 package plugins
 
-// This file takes what was mapped to the disk, in order. Its goroutine sends as fast as the bus takes it,
-// and tells each event's source once the disk has it; meanwhile the next is mapped. When the disk refuses,
-// all that was refused is sent again before anything new.
+// This file sends mapped events to the disk, in order. Its goroutine sends as fast as the bus
+// accepts events, and answers each event's source once the event is durable; meanwhile the next one
+// is mapped. If the disk refuses, all refused events are sent again before any new one.
 
 import (
 	"context"
@@ -19,46 +19,46 @@ import (
 
 const (
 	maxFlight      = 4096    // events of a plugin that wait for the disk
-	maxFlightBytes = 4 << 20 // and what they hold, unless it is one
+	maxFlightBytes = 4 << 20 // and their size in bytes, unless it is a single event
 	company        = 64      // events that are sent together while the disk is busy
 
-	leastPause = 20 * time.Millisecond // before an event is sent again that the disk refused
+	leastPause = 20 * time.Millisecond // the pause before an event that the disk refused is sent again
 	mostPause  = 2 * time.Second
 )
 
-// flow is the way of one plugin's events to the disk.
+// flow is the path of one plugin's events to the disk.
 type flow struct {
 	bus   *bus.Bus
 	log   *slog.Logger
 	count *counters
-	fail  func(error)           // notes what is wrong with an event
-	disk  atomic.Pointer[error] // why the bus takes nothing just now
+	fail  func(error)           // records an error of an event
+	disk  atomic.Pointer[error] // why the bus currently accepts no event
 	room  flight
 
 	mu     sync.Mutex
 	fresh  []parcel      // mapped, not sent yet
-	idle   bool          // run has nothing at all
-	closed bool          // nothing more is put
-	wake   chan struct{} // has one when there is news in what mu guards
+	idle   bool          // run has no event at all
+	closed bool          // put is not called any more
+	wake   chan struct{} // holds a token when a field that mu guards has changed
 
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
 
-// parcel is one outcome on its way. The last one of a source's event carries what is told and freed at
-// its end.
+// parcel is one outcome on its way to the disk. The last one of a source's event carries the answer
+// and the size to release.
 type parcel struct {
 	event   bus.Event
-	empty   bool // nothing came of the source's event: only its turn counts
+	empty   bool // the source's event has no outcome: only its position counts
 	pending bus.Pending
-	bytes   int // more than 0 in the last one
+	bytes   int // more than 0 in the last parcel
 	done    func(error)
-	answers bool  // done is told the fault
-	fault   error // why nothing came of it
+	answers bool  // done gets the fault
+	fault   error // why there is no outcome
 }
 
-// verdict is what the source is told of a settled event.
+// verdict is the answer to the source for a settled event.
 func (p *parcel) verdict() error {
 	if p.answers {
 		return p.fault
@@ -84,7 +84,7 @@ func (f *flow) start(b *bus.Bus, log *slog.Logger, count *counters, fail func(er
 	go f.run()
 }
 
-// close waits until all is on disk, but no longer than patience, and ends the flow.
+// close waits until all events are on disk, but no longer than patience, and ends the flow.
 func (f *flow) close(patience time.Duration) {
 	f.mu.Lock()
 	f.closed = true
@@ -96,10 +96,10 @@ func (f *flow) close(patience time.Duration) {
 	f.cancel()
 }
 
-// put gives what came of one event on its way. There is room for it: see flight. While the disk is busy
-// with earlier ones it waits for company: they go into one group anyway, and to wake run costs more than
-// to send. QoS 0 does not wait.
-// last is the source's event itself.
+// put queues the outcomes of one event. flight has reserved the room for them. While the disk is busy
+// with earlier events, put delays the wake-up until there are several: they go into one group
+// anyway, and to wake run costs more than to send. QoS 0 does not wait. last is the source's event
+// itself.
 func (f *flow) put(events []bus.Event, last parcel) {
 	f.mu.Lock()
 	hurry := f.idle
@@ -128,7 +128,7 @@ func (f *flow) ring() {
 	}
 }
 
-// collect adds what was put to queue.
+// collect adds the newly put parcels to queue.
 func (f *flow) collect(queue []parcel) (_ []parcel, closed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -147,7 +147,7 @@ func (f *flow) collect(queue []parcel) (_ []parcel, closed bool) {
 func (f *flow) run() {
 	defer close(f.ended)
 	var queue []parcel
-	sent := 0 // so many of the queue are with the bus
+	sent := 0 // the number of parcels in queue that the bus has
 	pause := leastPause
 	for {
 		var closed bool
@@ -157,7 +157,7 @@ func (f *flow) run() {
 		err := f.send(queue, &sent)
 		sealed, refusal := f.seal(queue[:sent])
 		queue, sent = slices.Delete(queue, 0, sealed), sent-sealed
-		if refusal != nil { // with it all that were sent after it
+		if refusal != nil { // all later ones were refused too
 			err, sent = refusal, 0
 		}
 		var answer <-chan struct{}
@@ -193,11 +193,11 @@ func (f *flow) run() {
 	}
 }
 
-// send gives the bus what it does not have yet, until the disk refuses.
+// send passes the remaining parcels to the bus, until the disk refuses.
 func (f *flow) send(queue []parcel, sent *int) error {
 	for ; *sent < len(queue); *sent++ {
 		if n := *sent; n > 0 && queue[n-1].settled() && queue[n-1].pending.Err() != nil {
-			return nil // seal sees to it
+			return nil // seal processes the error
 		}
 		p := &queue[*sent]
 		if p.empty {
@@ -210,7 +210,7 @@ func (f *flow) send(queue []parcel, sent *int) error {
 		case err == nil:
 		case errors.As(err, &refused), errors.Is(err, bus.ErrClosed):
 			return err
-		default: // the event itself is wrong: too large
+		default: // the event itself is invalid: too large
 			p.empty, p.pending, p.fault = true, bus.Pending{}, permanent{err}
 			f.count.errors.Add(1)
 			f.fail(err)
@@ -219,8 +219,8 @@ func (f *flow) send(queue []parcel, sent *int) error {
 	return nil
 }
 
-// seal tells of each event that is durable, in order. An error is why the disk refused the next one; then
-// it has answered for all that were sent.
+// seal answers the sources of durable events, in order. An error states why the disk refused the
+// next event; then the disk has answered for all that were sent.
 func (f *flow) seal(sent []parcel) (n int, err error) {
 	bytes, events := 0, 0
 	for ; n < len(sent) && sent[n].settled(); n++ {
@@ -232,7 +232,7 @@ func (f *flow) seal(sent []parcel) (n int, err error) {
 			if f.disk.Load() != nil {
 				f.disk.Store(nil)
 			}
-			if p.event.Topic[0] != '$' { // an action's queue is not published
+			if p.event.Topic[0] != '$' { // jobs of actions do not count as published
 				f.count.published.Add(1)
 			}
 		}
@@ -256,7 +256,7 @@ func (f *flow) seal(sent []parcel) (n int, err error) {
 	return n, err
 }
 
-// abandon tells that the queue's events will not be durable.
+// abandon answers that the queue's events will not be durable.
 func (f *flow) abandon(queue []parcel, err error) {
 	for i := range queue {
 		if p := &queue[i]; p.bytes > 0 {
@@ -269,7 +269,7 @@ func (f *flow) abandon(queue []parcel, err error) {
 	clear(queue)
 }
 
-// flight bounds what is on its way to the disk.
+// flight bounds the events on their way to the disk.
 type flight struct {
 	mu       sync.Mutex
 	cond     sync.Cond

@@ -1,6 +1,6 @@
 package plugins
 
-// This file reads the plugins folder: which files there are, what changed, and what is wrong with it.
+// This file reads the plugins folder: its files, their changes, and their errors.
 
 import (
 	"context"
@@ -27,32 +27,33 @@ func relevant(name string) bool {
 	return !hidden(name) && (strings.HasSuffix(name, ending) || strings.HasSuffix(name, disabled) || misnamed(name))
 }
 
-// misnamed files are meant to be plugins, and are none.
+// misnamed reports whether a file is meant to be a plugin but has the wrong ending.
 func misnamed(name string) bool {
 	lower := strings.ToLower(name)
 	return strings.HasSuffix(lower, ".yml") || strings.HasSuffix(lower, ending) && !strings.HasSuffix(name, ending)
 }
 
-// Meant reports whether a file of this name in the plugins folder is a plugin that is not disabled, or is meant to be one.
+// Meant reports whether a file of this name in the plugins folder is, or is meant to be, a plugin
+// that is not disabled.
 func Meant(name string) bool { return relevant(name) && !strings.HasSuffix(name, disabled) }
 
-// hidden names are what editors and shells leave behind.
+// hidden reports whether a name is a leftover of an editor or a shell.
 func hidden(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") || strings.HasSuffix(name, "~")
 }
 
-// known is what was found of a plugin's file.
+// known is the state of a plugin's file.
 type known struct {
 	file     string // name in the folder
 	hash     string
 	spec     *Spec           // of this content
-	errors   yamlnode.Errors // of this content, or why it cannot be read
-	good     *Spec           // of the newest content without mistakes that was let in
+	errors   yamlnode.Errors // of this content, or why it is unreadable
+	good     *Spec           // of the newest valid content that was accepted
 	disabled bool
-	said     string // what was last logged of its refusal
+	said     string // the last refusal that was logged
 }
 
-// scan brings every plugin to what its file says. ctx is the plugins' life.
+// scan sets every plugin's goal from its file. ctx is the plugins' lifetime.
 func (s *Supervisor) scan(ctx context.Context) {
 	found, err := s.find()
 	if err != nil {
@@ -88,10 +89,10 @@ func (s *Supervisor) scan(ctx context.Context) {
 type entry struct {
 	id, name string
 	disabled bool
-	problem  error // it is no file that can be a plugin
+	problem  error // why the file cannot be a plugin
 }
 
-// find lists the plugin files, in the order of their names. Of x.yaml and x.yaml.off the first counts.
+// find lists the plugin files, ordered by name. Of x.yaml and x.yaml.off only the first counts.
 func (s *Supervisor) find() ([]entry, error) {
 	list, err := os.ReadDir(s.o.Dir)
 	if err != nil {
@@ -115,7 +116,7 @@ func (s *Supervisor) find() ([]entry, error) {
 		if f, ok := folded[strings.ToLower(e.id)]; ok && f.id != e.id {
 			e.problem = fmt.Errorf("%s and %s differ in capital letters only: rename one", f.name, e.name)
 		} else if ok {
-			continue // x.yaml stands before x.yaml.off
+			continue // x.yaml precedes x.yaml.off
 		} else {
 			folded[strings.ToLower(e.id)] = e
 		}
@@ -124,13 +125,13 @@ func (s *Supervisor) find() ([]entry, error) {
 	return kept, nil
 }
 
-// judge checks what changed and decides what each plugin is to be.
+// judge checks the changed files and decides each plugin's goal.
 func (s *Supervisor) judge(found []entry) map[string]goal {
 	approved := s.approvals()
 	for _, e := range found {
 		s.read(e)
 	}
-	// Who runs keeps what it claims; a newcomer is refused.
+	// A running plugin keeps its claims; a new plugin that conflicts with them is refused.
 	order := slices.Clone(found)
 	slices.SortStableFunc(order, func(a, b entry) int {
 		x, y := s.files[a.id].good != nil, s.files[b.id].good != nil
@@ -166,7 +167,7 @@ func (s *Supervisor) judge(found []entry) map[string]goal {
 		case k.good != nil:
 			_ = claim(taken, e.name, k.good.claims())
 		}
-		// What was approved once and is not any more stops, also while the file on disk is another one.
+		// A version that is no longer approved stops, even if the file on disk is another version.
 		if k.good != nil && len(k.good.Approval()) > 0 && approved[e.id] != k.good.Hash {
 			k.good = nil
 		}
@@ -177,10 +178,10 @@ func (s *Supervisor) judge(found []entry) map[string]goal {
 	return goals
 }
 
-// shown is how a file is named in messages.
+// shown is a file's name in messages.
 func (s *Supervisor) shown(name string) string { return filepath.Join(filepath.Base(s.o.Dir), name) }
 
-// read looks at one file and checks it when its content is another one.
+// read reads one file and checks it if its content changed.
 func (s *Supervisor) read(e entry) {
 	k := s.files[e.id]
 	if k == nil {
@@ -212,13 +213,13 @@ func (s *Supervisor) read(e entry) {
 	if err := safely(func() error {
 		k.spec, k.errors = s.checker.Check(e.id, s.shown(e.name), data)
 		return nil
-	}); err != nil { // a mistake of the program, which must not become one of every plugin
+	}); err != nil { // a bug in the program, which must not stop the other plugins
 		s.printPanic("checking "+e.name, err)
 		k.spec, k.errors = nil, errorsOf(s.shown(e.name), "the program failed on this file: "+err.Error(), "report it, with the file and the log")
 	}
 }
 
-// logRefusal logs each mistake once.
+// logRefusal logs each refusal once.
 func (s *Supervisor) logRefusal(e entry, k *known, g goal) {
 	text := ""
 	if len(g.errors) > 0 {
@@ -238,13 +239,14 @@ func (s *Supervisor) logRefusal(e entry, k *known, g goal) {
 	}
 }
 
-// fileProblem is a file that cannot be read as a plugin.
+// fileProblem states why a file cannot be read as a plugin.
 type fileProblem struct{ reason, hint string }
 
 func (e *fileProblem) Error() string { return e.reason }
 func (e *fileProblem) Hint() string  { return e.hint }
 
-// ReadFile reads a plugin file of at most 1 MiB. It does not wait: what is no regular file is an error.
+// ReadFile reads a plugin file of at most 1 MiB. It does not block: a file that is not regular is
+// an error.
 func ReadFile(name string) ([]byte, error) {
 	if misnamed(name) {
 		return nil, &fileProblem{"plugin files end in " + ending, "rename it"}

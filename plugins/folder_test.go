@@ -17,7 +17,7 @@ func TestAFolderThatVanishes(t *testing.T) {
 	if err := os.Rename(w.dir, away); err != nil {
 		t.Fatal(err)
 	}
-	// What runs runs on: a folder that is not there says nothing about what is to run.
+	// Plugins keep running: a missing folder does not state which plugins to stop.
 	w.probes.post(t, "a", map[string]any{"value": 5})
 	out.next()
 	until(t, "it was noticed", func() bool { _, err := os.Stat(w.dir); return err != nil })
@@ -29,7 +29,7 @@ func TestAFolderThatVanishes(t *testing.T) {
 	if w.probes.opened["a"] != 1 {
 		t.Errorf("opened %d times", w.probes.opened["a"])
 	}
-	// Another folder in its place counts.
+	// A new folder in its place applies.
 	if err := os.RemoveAll(w.dir); err != nil {
 		t.Fatal(err)
 	}

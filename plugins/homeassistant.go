@@ -1,8 +1,8 @@
 package plugins
 
-// This file is "home_assistant:" on an entry: the entity is announced by Home Assistant's MQTT
-// discovery, as a retained event that belongs to the plugin and goes with it.
-// Source: https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
+// This file is "home_assistant:" of an entry: the plugin announces the entity by Home Assistant's
+// MQTT discovery, as a retained event that belongs to the plugin and is cleared with it. Source:
+// https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 
 import (
 	"crypto/sha256"
@@ -20,7 +20,7 @@ import (
 
 const discoveryRoot = "homeassistant"
 
-// homeAssistant is what a file says of an entity.
+// homeAssistant is the description of an entity in a file.
 type homeAssistant struct {
 	Component      string `key:"component" doc:"what it is to Home Assistant" oneof:"sensor|binary_sensor|switch|light|button|number|text|device_tracker|cover|lock|fan|siren"`
 	Name           string `key:"name" doc:"name for people"`
@@ -47,7 +47,7 @@ func readHomeAssistant(n yamlnode.Node, r *rule, reads []string) *homeAssistant 
 			h.Component = "binary_sensor"
 		}
 	}
-	switch { // what Home Assistant would refuse, and say only in its own log
+	switch { // settings that Home Assistant refuses, with a message in its own log only
 	case r.action != nil && !commanded[h.Component]:
 		n.Fail("write component: button or switch, or put home_assistant at an entry of publish", "a %s tells its state, and an action has none", h.Component)
 	case (r.action != nil || commanded[h.Component] && h.Component != "cover") && h.command(reads) == "":
@@ -59,7 +59,7 @@ func readHomeAssistant(n yamlnode.Node, r *rule, reads []string) *homeAssistant 
 	return h
 }
 
-// command is the topic that the entity is commanded by; empty for one that only tells.
+// command is the topic of commands to the entity; empty for an entity without commands.
 func (h *homeAssistant) command(reads []string) string {
 	if h.CommandTopic != "" {
 		return h.CommandTopic
@@ -70,7 +70,7 @@ func (h *homeAssistant) command(reads []string) string {
 	return ""
 }
 
-// commanded are the components that take commands.
+// commanded are the components that receive commands.
 var commanded = map[string]bool{"switch": true, "light": true, "button": true, "number": true, "text": true, "cover": true, "lock": true, "fan": true, "siren": true}
 
 // binaryClasses are device classes that only binary sensors have.
@@ -84,12 +84,13 @@ var (
 	notSlug    = regexp.MustCompile(`[^A-Za-z0-9-]+`)
 )
 
-// maxSlug is how many characters of a topic are kept in a name.
+// maxSlug is the maximum number of characters of a topic in a name.
 const maxSlug = 100
 
-// slug is a text of the characters that Home Assistant takes, another one for each text: two rooms must not become one
-// entity. Levels of letters, digits and - are joined by _. Where anything else would be lost, _ itself too since a/b is a_b
-// already, a sum of the text follows after two _, which no other slug has.
+// slug converts a text to characters that Home Assistant accepts, with a different result for each
+// text, because two rooms must not become one entity. It joins levels of letters, digits and - with
+// _. If another character would be lost, a checksum of the text follows after two _, which no other
+// slug contains. That includes _ itself, since a/b already becomes a_b.
 func slug(s string) string {
 	if plainTopic.MatchString(s) && len(s) <= maxSlug {
 		return strings.ReplaceAll(s, "/", "_")
@@ -99,7 +100,7 @@ func slug(s string) string {
 	return strings.Trim(out[:min(len(out), maxSlug)], "_") + "__" + hex.EncodeToString(sum[:8])
 }
 
-// title names what for people, a name for each.
+// title is a name of what for people, with a different result for each text.
 func title(what string) string {
 	if strings.ContainsAny(what, ` "`) {
 		return strconv.Quote(what) // "a b" is not a/b
@@ -107,8 +108,8 @@ func title(what string) string {
 	return strings.ReplaceAll(what, "/", " ")
 }
 
-// discovery is the topic and the payload that announce an entity: one whose values are on topic, or for
-// an action, whose topic is empty, one that only takes commands. what names it.
+// discovery is the topic and the payload that announce an entity. Its values are on topic; for an
+// action topic is empty, and the entity only receives commands. what names the entity.
 func (h *homeAssistant) discovery(id, host, what, topic string, reads []string) (string, []byte) {
 	object := slug(what)
 	device := url.PathEscape(host) + "/" + id
@@ -141,14 +142,14 @@ func (h *homeAssistant) discovery(id, host, what, topic string, reads []string) 
 		}
 	}
 	p, err := json.Marshal(c)
-	if err != nil { // maps of texts
+	if err != nil { // never fails: maps of texts
 		panic(err)
 	}
 	return h.topic(id, object), p
 }
 
-// template reads the value of a payload. A member whose name Jinja would take for something else is quoted: pm2-5 is a
-// subtraction, and items is what every mapping has.
+// template reads a value from a payload. It quotes a member whose name Jinja would misread: pm2-5
+// is a subtraction, and items is a method of every mapping.
 func (h *homeAssistant) template() string {
 	if strings.Contains(h.Value, "{{") || strings.Contains(h.Value, "{%") {
 		return h.Value
@@ -167,7 +168,7 @@ func (h *homeAssistant) template() string {
 
 var jinjaName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\[[^\]]*\])*$`)
 
-// dictMethods are the names that Python's mappings have already.
+// dictMethods are the names of the methods of Python's mappings.
 var dictMethods = map[string]bool{"clear": true, "copy": true, "fromkeys": true, "get": true, "items": true, "keys": true, "pop": true,
 	"popitem": true, "setdefault": true, "update": true, "values": true}
 
@@ -175,7 +176,7 @@ func (h *homeAssistant) topic(id, object string) string {
 	return discoveryRoot + "/" + h.Component + "/postbus_" + id + "/" + object + "/config"
 }
 
-// owns reports whether a discovery topic may be this entity's.
+// owns reports whether a discovery topic can belong to this entity.
 func (h *homeAssistant) owns(id string, r *rule, topic string) bool {
 	head, tail, ok := strings.Cut(h.topic(id, "\x00"), "\x00")
 	object, found := strings.CutPrefix(topic, head)
@@ -189,10 +190,10 @@ func (h *homeAssistant) owns(id string, r *rule, topic string) bool {
 	case r.topic.constant != "":
 		return object == slug(r.topic.constant)
 	}
-	return true // one of the topics that are filled in
+	return true // the topic of a rule with a template
 }
 
-// entities are the discovery events of a file that are known before any of its events.
+// entities are the discovery events of a file that do not depend on its events.
 func (s *Spec) entities(host string) []bus.Event {
 	var out []bus.Event
 	for _, r := range s.rules {

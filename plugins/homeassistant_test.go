@@ -16,9 +16,9 @@ func TestValueInHomeAssistant(t *testing.T) {
 		{"sensor", "{% if value %}1{% endif %}", "value_template", "{% if value %}1{% endif %}"},
 		{"sensor", "pm2-5", "value_template", "{{ value_json['pm2-5'] }}"}, // not pm2 minus 5
 		{"sensor", "1h", "value_template", "{{ value_json['1h'] }}"},
-		{"sensor", "a.items", "value_template", "{{ value_json.a['items'] }}"}, // not the method of each mapping
+		{"sensor", "a.items", "value_template", "{{ value_json.a['items'] }}"}, // not the method of every mapping
 		{"sensor", "it's", "value_template", `{{ value_json['it\'s'] }}`},
-		{"light", "state", "state_value_template", "{{ value_json.state }}"}, // value_template is unknown to these
+		{"light", "state", "state_value_template", "{{ value_json.state }}"}, // these components do not know value_template
 		{"fan", "state", "state_value_template", "{{ value_json.state }}"},
 		{"siren", "state", "state_value_template", "{{ value_json.state }}"},
 		{"switch", "state", "value_template", "{{ value_json.state }}"},
@@ -35,7 +35,8 @@ func TestValueInHomeAssistant(t *testing.T) {
 	}
 }
 
-// TestEveryTopicIsAnEntityOfItsOwn: no two topics, plugins or hosts share a name, an identifier or a discovery topic.
+// TestEveryTopicIsAnEntityOfItsOwn: no two topics, plugins or hosts share a name, an identifier or
+// a discovery topic.
 func TestEveryTopicIsAnEntityOfItsOwn(t *testing.T) {
 	long := strings.Repeat("x/", 200)
 	topics := []string{"кухня/свет", "кухня/окно", "küche/t", "köche/t", "kitchen/t", "P.Klary", "P Klary", "P_Klary", "P/Klary", "a/b", "a_b", "a b", "a-b", "a/b/", "/a/b", "a//b", "a__b",
@@ -66,7 +67,7 @@ func TestEveryTopicIsAnEntityOfItsOwn(t *testing.T) {
 				t.Errorf("%s: %s, %s", topic, at, data)
 			}
 			of := fmt.Sprintf("%q of %s on %s", topic, plugin[1], plugin[0])
-			once(plugin[0]+" "+at, of) // each host has a bus of its own
+			once(plugin[0]+" "+at, of) // each host has its own bus
 			once(got.ID, of)
 			once(plugin[0]+plugin[1]+" "+got.Name, of)
 			if device == "" {

@@ -1,7 +1,8 @@
 package plugins
 
-// This file ends loops. Each event says through how many plugins it came; one that came through too many
-// goes no further. What leaves the bus (a command, another broker, a client) begins anew.
+// This file ends loops. Each event carries the number of plugins that it has passed through; after
+// too many it is not processed. Events that leave the bus (to a command, another broker, a client)
+// start from 0 when they return.
 
 import (
 	"context"
@@ -11,11 +12,12 @@ import (
 	"github.com/postbus/postbus/plugins/expr"
 )
 
-// maxHops is how many plugins can work on an event one after the other. Chains that people build are short; a loop that
-// doubles its events each time has made 65,536 by then. AWS Lambda ends recursion at about as many.
+// maxHops is the maximum number of plugins that process an event one after the other. Real chains
+// are short; a loop that doubles its events each time has made 65,536 by then. AWS Lambda ends
+// recursion at a similar number.
 const maxHops = 16
 
-// hopsOf reads what the source mqtt says of its event; others begin at 0.
+// hopsOf reads the number from an event of the source mqtt; other events have 0.
 func hopsOf(fields map[string]any) int {
 	switch n := fields["hops"].(type) {
 	case int:
@@ -26,7 +28,7 @@ func hopsOf(fields map[string]any) int {
 	return 0
 }
 
-// goesRound is the error of an event that came through too many plugins.
+// goesRound is the error of an event that has passed through too many plugins.
 func goesRound(fields map[string]any) error {
 	n := hopsOf(fields)
 	if n < maxHops {
@@ -35,7 +37,8 @@ func goesRound(fields map[string]any) error {
 	return fmt.Errorf("a loop: this event came through %d plugins already, %s was the last; add a when: that ends it", n, expr.Text(fields["source"]))
 }
 
-// hops is what is said of that which comes of an event. A plugin that asked for its own events (own: true) may go round.
+// hops is the number for the outcomes of an event. A plugin that reads its own events (own: true)
+// may loop.
 func (m *mapper) hops(fields map[string]any) byte {
 	n := hopsOf(fields)
 	if fields["source"] != m.source {
@@ -46,7 +49,7 @@ func (m *mapper) hops(fields map[string]any) byte {
 
 type hopsKey struct{}
 
-// withHops has what an action publishes count as coming from its order's event.
+// withHops gives an action's publishes the hops of the event of its job.
 func withHops(ctx context.Context, hops byte) context.Context {
 	return context.WithValue(ctx, hopsKey{}, hops)
 }

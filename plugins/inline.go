@@ -1,7 +1,7 @@
 package plugins
 
-// This file is "tests:" in a plugin file: events that are mapped before the file is let in, and what is
-// to come of each.
+// This file is "tests:" in a plugin file: events that are mapped before the file is accepted, and
+// the expected outcomes of each.
 
 import (
 	"encoding/json"
@@ -19,12 +19,12 @@ import (
 // inlineTest is one test of a file.
 type inlineTest struct {
 	node   yamlnode.Node
-	name   string // "" or with a colon
+	name   string // "" or with a colon at the end
 	vars   expr.Vars
 	expect []expectation
 }
 
-// expectation is one thing that is to come of an event. What is not there is not compared.
+// expectation is one expected outcome of an event. Absent fields are not compared.
 type expectation struct {
 	node    yamlnode.Node
 	topic   *expr.Template
@@ -92,7 +92,7 @@ func readTime(n yamlnode.Node) time.Time {
 	return t
 }
 
-// testEvent reads an event as the source would give it: the declared types decide.
+// testEvent reads an event with the types that the source declares.
 func (f *fileReader) testEvent(n yamlnode.Node) map[string]any {
 	m, ok := n.Map()
 	out := map[string]any{}
@@ -119,7 +119,7 @@ func (f *fileReader) testEvent(n yamlnode.Node) map[string]any {
 	return out
 }
 
-// declared is the type of each field that the sources declare.
+// declared returns the type of each field that the sources declare.
 func (s *Spec) declared() map[string]reflect.Type {
 	types := map[string]reflect.Type{}
 	for _, src := range s.sources {
@@ -132,7 +132,7 @@ func (s *Spec) declared() map[string]reflect.Type {
 	return types
 }
 
-// asDeclared gives a value from a file the type that the source would give it.
+// asDeclared converts a value from a file to the type that the source would give it.
 func asDeclared(t reflect.Type, x any) any {
 	s, text := x.(string)
 	switch {
@@ -193,7 +193,7 @@ func (f *fileReader) expectation(n yamlnode.Node) (expectation, bool) {
 	return e, true
 }
 
-// check runs the test and puts what is not as expected at its place.
+// check runs the test and reports each difference at its position.
 func (t *inlineTest) check(s *Spec, c *Checker) {
 	got, verdicts := dryRun(s, &t.vars)
 	if len(got) != len(t.expect) {
@@ -275,8 +275,8 @@ func (e *expectation) compare(o *outcome, v *expr.Vars) string {
 	return ""
 }
 
-// samePayload compares a value from a file with what is published: as JSON where it is a tree, else as
-// text.
+// samePayload compares a value from a file with a published payload: as JSON if it is a tree,
+// otherwise as text.
 func samePayload(want any, body []byte) bool {
 	switch want.(type) {
 	case map[string]any, []any:
@@ -286,7 +286,7 @@ func samePayload(want any, body []byte) bool {
 	return expr.Text(want) == string(body)
 }
 
-// same compares values as JSON has them: 1 and 1.0 are one number.
+// same compares values as JSON does: 1 and 1.0 are one number.
 func same(a, b any) bool {
 	x, err := json.Marshal(wrap(a))
 	y, err2 := json.Marshal(wrap(b))
@@ -298,8 +298,8 @@ func same(a, b any) bool {
 	return ok && ok2 && expr.Equal(u, v)
 }
 
-// Replay maps recorded events one after the other, as a running plugin would, and says what comes of
-// each. Nothing is published, and rates do not count.
+// Replay maps recorded events one after the other, as a running plugin would, and describes the
+// outcomes of each. It publishes nothing and applies no rates.
 func (s *Spec) Replay(host string, env map[string]string) func(event map[string]any) []string {
 	states := make([]ruleState, len(s.rules))
 	var memory map[string]any

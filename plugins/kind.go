@@ -1,7 +1,8 @@
 package plugins
 
-// This file is what a kind is: the small interfaces that a source or an action satisfies, and its
-// declaration, which is all that the checker, the reference page and the JSON Schema know of it.
+// This file defines a kind: the small interfaces that a source or an action satisfies, and the
+// declaration, from which the checker, the reference page and the JSON Schema get everything they
+// know of it.
 
 import (
 	"context"
@@ -12,66 +13,71 @@ import (
 	"time"
 )
 
-// Source is something that has events. It is used once: New, Open (if it has it), Run, Close (if it has
+// Source produces events. Each one is used once: New, Open (if it has it), Run, Close (if it has
 // it).
 type Source interface {
-	// Run returns when ctx ends or the thing is gone. emit returns when the event's fate is sealed: nil
-	// when what came of it is durable or it was filtered, so that the source may acknowledge its own
-	// upstream; an error when the source is to stop.
+	// Run returns when ctx ends or its device or connection is lost. emit returns when the event is
+	// settled: with nil when its outcomes are durable or it was filtered, so that the source may
+	// acknowledge it upstream; with an error when the source must stop.
 	Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error
 }
 
-// Stream is a source that may be faster than the disk. post returns when the event is mapped and on its
-// way, and blocks only when too much is on its way; done, which may be nil, is called once, in the order
-// of the events, when the event's fate is sealed. The fields belong to the plugin from then on.
+// Stream is a source that may be faster than the disk. post returns when the event is mapped and
+// queued, and blocks only when too many are queued. done, which may be nil, is called once, in the
+// order of the events, when the event is settled. The fields belong to the plugin after the call.
 type Stream interface {
 	Stream(ctx context.Context, post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error
 }
 
-// opener is a source that acquires something first. An error means that it did not start.
+// opener is a source that first acquires a resource. An error means that it did not start.
 type opener interface {
 	Open(ctx context.Context) error
 }
 
-// consumer is a source whose events are those of Env.Consume: it runs from when that has subscribed.
+// consumer is a source that gets its events from Env.Consume: it counts as running once that has
+// subscribed.
 type consumer interface{ Consumes() }
 
-// closer is a source or action that has something to release: after Run, or after Open without Run.
+// closer is a source or action with a resource to release: after Run, or after Open without Run.
 type closer = io.Closer
 
-// Abilities of options.
+// Optional interfaces of options.
 type (
-	checker   interface{ Check() []error }     // mistakes across keys; an error may have Key() and Hint()
-	claimer   interface{ Claims() []string }   // what can be held once, as "udp:127.0.0.1:9000"
-	accessor  interface{ Access() []string }   // what it touches, as "exec:./x.py"
-	warner    interface{ Warnings() []string } // what is allowed, and may not be what was meant
-	commander interface{ Runs() []string }     // the program and arguments that it runs, as the file has them
-	permer    interface{ Permanent() bool }    // an action's error that trying again does not help
+	checker   interface{ Check() []error }     // checks across keys; an error may have Key() and Hint()
+	claimer   interface{ Claims() []string }   // the resources that allow one owner, as "udp:127.0.0.1:9000"
+	accessor  interface{ Access() []string }   // the resources that it accesses, as "exec:./x.py"
+	warner    interface{ Warnings() []string } // settings that are allowed but may be a mistake
+	commander interface{ Runs() []string }     // the program and arguments that it runs, as in the file
+	permer    interface{ Permanent() bool }    // an action's error that a retry does not fix
 )
 
-// Kind is a declared source or action: what can stand under "source:" or in an entry of "actions:".
+// Kind is a declared source or action, whose name is a key of "source:" or of an entry of
+// "actions:".
 type Kind struct {
 	Name    string
 	Action  bool
-	About   string // Markdown: what it does and promises
+	About   string // Markdown: its function and its promises
 	Sample  string // a complete plugin file
 	Options any    // a struct with the defaults
-	Args    any    // of an action: what may differ from event to event
-	Event   any    // of a source: the fields of its events, nil when they are open
+	Args    any    // for an action: arguments that may differ from event to event
+	Event   any    // for a source: the fields of its events, nil when they are open
 
-	// Passthrough: without "publish" its events are published as they are (topic, payload, qos, retain).
+	// Passthrough: without "publish" its events are published unchanged (topic, payload, qos,
+	// retain).
 	Passthrough bool
-	// Answers: whoever sent an event is answered. done is given a Permanent error when nothing came of it for a rule that
-	// failed; for other kinds such an event is done like one that was filtered, since they would only send it again.
+	// Answers: the sender of an event gets an answer. done gets a Permanent error when the event
+	// has no outcome because a rule failed. For other kinds done treats such an event as filtered,
+	// because they would only send it again.
 	Answers bool
-	// Hands: the action hands each event on and doesn't learn what becomes of it. It is counted as sent, and not as done.
+	// Hands: the action passes each event on and does not learn the result. The event counts as
+	// sent, not as done.
 	Hands bool
 
 	source func(options any, env *Env) any
 	action func(options any, env *Env) (do func(context.Context, reflect.Value) error, close func() error)
 }
 
-// NewSource declares a source. open makes one; it does no I/O.
+// NewSource declares a source. open makes one without I/O.
 func NewSource[O any, S Source](name, about, sample string, defaults O, event any, open func(O, *Env) S) *Kind {
 	return &Kind{Name: name, About: about, Sample: sample, Options: defaults, Event: event,
 		source: func(o any, e *Env) any { return open(o.(O), e) }}
@@ -83,20 +89,20 @@ func NewStream[O any, S Stream](name, about, sample string, defaults O, event an
 		source: func(o any, e *Env) any { return open(o.(O), e) }}
 }
 
-// Answering says that the kind Answers.
+// Answering sets Answers.
 func (k *Kind) Answering() *Kind {
 	k.Answers = true
 	return k
 }
 
-// Handing says that the action Hands.
+// Handing sets Hands.
 func (k *Kind) Handing() *Kind {
 	k.Hands = true
 	return k
 }
 
 // NewAction declares an action. Do is called for one event at a time, at least once for each; nil
-// acknowledges. An error is tried again unless it has Permanent() true.
+// acknowledges. An error is retried unless its Permanent() returns true.
 func NewAction[O, A any, D interface {
 	Do(ctx context.Context, args A) error
 }](name, about, sample string, defaults O, open func(O, *Env) D) *Kind {
@@ -112,16 +118,16 @@ func NewAction[O, A any, D interface {
 		}}
 }
 
-// Catalog is every kind there is.
+// Catalog is the set of all kinds.
 type Catalog struct {
 	kinds   []*Kind
 	sources map[string]*Kind
 	actions map[string]*Kind
 }
 
-// NewCatalog lists the kinds. It panics when two of a sort have one name, or a declaration's tags are
-// wrong, or an option or argument has a type that no file could set: all are mistakes in the program, and
-// the text says where.
+// NewCatalog makes a catalog of the kinds. It panics if two sources or two actions have the same
+// name, if a declaration's tags are invalid, or if no file could set the type of an option or
+// argument. All of these are bugs in the program, and the text names the place.
 func NewCatalog(kinds ...*Kind) *Catalog {
 	c := &Catalog{kinds: kinds, sources: map[string]*Kind{}, actions: map[string]*Kind{}}
 	for _, k := range kinds {
@@ -150,10 +156,10 @@ func NewCatalog(kinds ...*Kind) *Catalog {
 	return c
 }
 
-// Kinds lists the declared kinds, in their order.
+// Kinds returns the declared kinds in their order.
 func (c *Catalog) Kinds() []*Kind { return c.kinds }
 
-// Named returns the source, and the action, of a name; nil where there is none.
+// Named returns the source and the action of a name; nil if there is none.
 func (c *Catalog) Named(name string) (source, action *Kind) {
 	return c.sources[name], c.actions[name]
 }

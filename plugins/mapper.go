@@ -1,7 +1,7 @@
 package plugins
 
-// This file takes events from a plugin's sources and maps them one after the other; flow takes what comes
-// of them to the disk.
+// This file takes events from a plugin's sources and maps them one after the other; flow sends the
+// outcomes to the disk.
 
 import (
 	"context"
@@ -16,42 +16,43 @@ import (
 	"github.com/postbus/postbus/plugins/expr"
 )
 
-// errStopped is what a source gets that was replaced or stopped.
+// errStopped is the error for a source that was replaced or stopped.
 var errStopped = errors.New("the source was stopped")
 
-// counters are what `plugin list` shows. Each only grows.
+// counters are shown by `plugin list`. They never decrease.
 type counters struct {
 	in, filtered, errors, dropped, published   atomic.Uint64
 	done, failed, expired, dead, retried, lost atomic.Uint64
 	sent                                       atomic.Uint64
 }
 
-// mapper is the middle of a plugin. Its sources call post; its generation is swapped between events.
+// mapper connects a plugin's sources with its flow. The sources call post; the generation is
+// swapped between events.
 type mapper struct {
 	id, host string
-	source   string // what its events say who published them
+	source   string // the source name of its events
 	env      map[string]string
 	count    counters
 	tracing  atomic.Bool
 	trace    func(v *expr.Vars, list []outcome, rules []*rule, states []*ruleState)
 	flow     flow
 
-	turn   sync.Mutex      // held while one event is mapped: this is the order
-	closed bool            // guarded by turn, as is what follows
+	turn   sync.Mutex      // held while one event is mapped, which defines the order
+	closed bool            // guarded by turn, as are the following fields
 	named  map[string]bool // topics that were announced to Home Assistant
 	vars   expr.Vars       // scratch, as are list and ready
 	list   []outcome
 	ready  []bus.Event
 
-	mu     sync.Mutex // guards what follows, never held while waiting
+	mu     sync.Mutex // guards the following fields, never held while waiting
 	spec   *Spec
 	states []*ruleState
 	memory map[string]any
-	dirty  bool // memory changed since it was saved
+	dirty  bool // memory has changes that are not saved
 	lastE  error
 	lastAt time.Time
-	failed uint64 // events in a row that a rule failed for, up to the last one
-	lost   uint64 // and of which nothing came
+	failed uint64 // consecutive events, up to the last one, for which a rule failed
+	lost   uint64 // and which had no outcome
 }
 
 func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Logger) *mapper {
@@ -60,8 +61,8 @@ func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Log
 	return m
 }
 
-// close ends the mapper; its sources have ended before. What is on its way is waited for as long as the
-// disk answers.
+// close ends the mapper after its sources have ended. It waits for queued events, up to patience,
+// as long as the disk answers.
 func (m *mapper) close(patience time.Duration) {
 	m.turn.Lock()
 	m.closed = true
@@ -69,7 +70,8 @@ func (m *mapper) close(patience time.Duration) {
 	m.flow.close(patience)
 }
 
-// swap makes next the generation that maps, between two events. Rules that stay keep what they remember.
+// swap sets next as the generation that maps, between two events. Rules that remain keep their
+// state.
 func (m *mapper) swap(next *Spec) {
 	m.turn.Lock()
 	defer m.turn.Unlock()
@@ -94,7 +96,7 @@ func (m *mapper) swap(next *Spec) {
 	m.named = map[string]bool{}
 }
 
-// sameAs reports whether a rule of the next generation stands where this one stood.
+// sameAs reports whether o, a rule of the next generation, continues r.
 func (r *rule) sameAs(o *rule) bool {
 	switch {
 	case r.action != nil || o.action != nil:
@@ -105,8 +107,8 @@ func (r *rule) sameAs(o *rule) bool {
 	return r.topic == nil && o.topic == nil && r.label == o.label
 }
 
-// post maps an event. It returns when what came of it is on its way to the disk, in the order of the
-// calls; done is called when it is there. from is the source that it came from.
+// post maps an event. It returns when the outcomes are queued for the disk, in the order of the
+// calls. done is called when they are durable. from is the event's source.
 func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields map[string]any, done func(error)) error {
 	if at.IsZero() {
 		at = time.Now()
@@ -130,7 +132,7 @@ func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields ma
 	return nil
 }
 
-// announce publishes what comes of the file itself.
+// announce publishes events that result from the file itself.
 func (m *mapper) announce(ctx context.Context, events []bus.Event) error {
 	size := 0
 	for _, e := range events {
@@ -145,13 +147,14 @@ func (m *mapper) announce(ctx context.Context, events []bus.Event) error {
 	return nil
 }
 
-// one maps an event; fault is why a rule failed. The turn is held; what is returned is valid for as long.
+// one maps an event; fault is the error of a rule that failed. The caller holds turn, and the
+// result is valid for that long.
 func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (events []bus.Event, fault error) {
 	m.mu.Lock()
 	v := &m.vars
 	*v = expr.Vars{Event: fields, State: m.memory, Now: at, Host: m.host, Env: m.env}
 	list, fault := m.outcomes(from, v)
-	if reflect.ValueOf(v.State).Pointer() != reflect.ValueOf(m.memory).Pointer() { // a changed one is a new map
+	if reflect.ValueOf(v.State).Pointer() != reflect.ValueOf(m.memory).Pointer() { // a changed state is a new map
 		m.memory, m.dirty = v.State, true
 	}
 	states, rules := m.states, m.spec.rules
@@ -162,7 +165,7 @@ func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (events 
 	return m.events(list, at, m.hops(fields)), fault
 }
 
-// outcomes asks every rule. mu is held.
+// outcomes applies every rule. The caller holds mu.
 func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault error) {
 	m.count.in.Add(1)
 	list = m.list[:0]
@@ -185,7 +188,7 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault err
 		}
 	}
 	if from.spec.kind.Passthrough && m.spec.passes() {
-		list = append(list, through(v.Event)) // of another bus: its bridge ends loops
+		list = append(list, through(v.Event)) // from another bus: its bridge ends loops
 	}
 	if len(list) == 0 && filtered {
 		m.count.filtered.Add(1)
@@ -200,10 +203,10 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault err
 	return list, fault
 }
 
-// passRule stands for what is published as it came.
+// passRule is the rule of events that are published unchanged.
 var passRule = &rule{label: "passthrough"}
 
-// through publishes an event that is a message as it is.
+// through publishes an event that is already a message.
 func through(fields map[string]any) outcome {
 	r := *passRule
 	switch q := fields["qos"].(type) {
@@ -236,10 +239,10 @@ type ruleError struct {
 func (e *ruleError) Error() string { return e.rule.label + ": " + e.err.Error() }
 func (e *ruleError) Unwrap() error { return e.err }
 
-// Permanent: the same event would fail again.
+// Permanent reports true: the same event would fail again.
 func (e *ruleError) Permanent() bool { return true }
 
-// events are outcomes as the bus takes them.
+// events converts outcomes to events of the bus.
 func (m *mapper) events(list []outcome, at time.Time, hops byte) []bus.Event {
 	out := m.ready[:0]
 	for i := range list {
@@ -263,7 +266,7 @@ func (m *mapper) events(list []outcome, at time.Time, hops byte) []bus.Event {
 	return out
 }
 
-// maxNamed bounds the topics of one plugin that are announced to Home Assistant.
+// maxNamed is the maximum number of a plugin's topics that are announced to Home Assistant.
 const maxNamed = 10_000
 
 func (m *mapper) announceOnce(topic string) bool {
@@ -276,14 +279,14 @@ func (m *mapper) announceOnce(topic string) bool {
 
 func sourceName(id string) string { return "plugin:" + id }
 
-// fail notes an error that belongs to no rule.
+// fail records an error that belongs to no rule.
 func (m *mapper) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lastE, m.lastAt = err, time.Now()
 }
 
-// sizeOf is about how many bytes an event holds; deep trees count by their first levels.
+// sizeOf estimates an event's size in bytes; of deep trees it counts the first levels.
 func sizeOf(v any, depth int) int {
 	const word = 16
 	switch x := v.(type) {

@@ -1,6 +1,6 @@
 package plugins
 
-// This file is the mapping: what comes of one event, rule by rule.
+// This file is the mapping: the outcomes of one event, rule by rule.
 
 import (
 	"fmt"
@@ -13,25 +13,25 @@ import (
 	"github.com/postbus/postbus/plugins/expr"
 )
 
-// verdict is what a rule made of an event.
+// verdict is a rule's result for an event.
 type verdict byte
 
 const (
-	verdictNone    verdict = iota // it saw none yet
-	verdictPassed                 // something came of it
+	verdictNone    verdict = iota // the rule has seen no event yet
+	verdictPassed                 // the event has an outcome
 	verdictFilter                 // "when" is false
-	verdictRate                   // more than the rate
+	verdictRate                   // the rate is exceeded
 	verdictError                  // an expression failed
 	verdictRefused                // the topic is not allowed
 )
 
-// outcome is one thing that comes of an event: to be published, or to be done.
+// outcome is one result of an event: an event to publish, or a job for an action.
 type outcome struct {
 	rule    *rule
-	topic   string // of an action: that of its queue
+	topic   string // for an action: the topic of its queue
 	payload []byte
-	props   bus.Properties // of an event that is passed on as it is
-	args    map[string]any // of an action
+	props   bus.Properties // of an event that is published unchanged
+	args    map[string]any // for an action
 }
 
 func (o *outcome) String() string {
@@ -51,21 +51,21 @@ func clip(s string, n int) string {
 	return s[:n] + "…"
 }
 
-// ruleState is what a rule remembers between events. It moves on to the next generation of the file
-// where the rule stays.
+// ruleState is a rule's state between events. If the rule remains, the next generation of the file
+// takes over its last event and its rate.
 type ruleState struct {
-	last    map[string]any // the last event that something came of
+	last    map[string]any // the last event with an outcome
 	bucket  bucket
 	verdict verdict
 	at      time.Time
 	seen    map[string]any // the last event
 	err     error
-	topic   string // where something was published last
+	topic   string // the topic of the last publish
 	seenLast,
-	seenState map[string]any // what last and state were then
+	seenState map[string]any // the values of last and state at that event
 }
 
-// apply makes of an event what the rule says. ok is false when nothing comes of it; st says why.
+// apply applies the rule to an event. ok is false when there is no outcome; st states why.
 func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) {
 	v.Last = st.last
 	st.seen, st.at, st.err, st.seenLast, st.seenState = v.Event, v.Now, nil, st.last, v.State
@@ -129,7 +129,8 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 	return o, r.topic != nil || r.action != nil
 }
 
-// remember is the plugin's state after this rule; nil when it is the same. The old one stays as it is.
+// remember returns the plugin's state after this rule; nil if it is unchanged. It does not modify
+// the old state.
 func (r *rule) remember(v *expr.Vars) (map[string]any, error) {
 	if len(r.set) == 0 {
 		return nil, nil
@@ -162,9 +163,9 @@ func (r *rule) remember(v *expr.Vars) (map[string]any, error) {
 	return next, nil
 }
 
-const maxState = 1000 // names that a plugin's state may have
+const maxState = 1000 // the maximum number of names in a plugin's state
 
-// payload is the body of what is published: a single value as text, a tree as JSON.
+// payload is the body of a publish: a single value as text, a tree as JSON.
 func (r *rule) payload(v *expr.Vars) ([]byte, error) {
 	if r.body == nil {
 		return expr.Const(v.Event).AppendJSON(nil, v)
@@ -188,7 +189,7 @@ func (r *rule) payload(v *expr.Vars) ([]byte, error) {
 	return r.body.AppendJSON(nil, v)
 }
 
-// dryRun maps an event for a test: nothing is published, and rates do not count.
+// dryRun maps an event for a test: it publishes nothing and applies no rates.
 func dryRun(s *Spec, v *expr.Vars) (list []outcome, verdicts []string) {
 	last, state := v.Last, v.State
 	for _, r := range s.rules {
@@ -212,7 +213,7 @@ func dryRun(s *Spec, v *expr.Vars) (list []outcome, verdicts []string) {
 	return list, verdicts
 }
 
-// explain says in words what the rule made of its last event.
+// explain describes the rule's result for its last event.
 func (r *rule) explain(st *ruleState, v *expr.Vars) string {
 	switch st.verdict {
 	case verdictNone:

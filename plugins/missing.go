@@ -1,9 +1,10 @@
 package plugins
 
-// This file keeps nothing from being an order. A field that is absent, a register that could not be read and the NaN of
-// a sensor that failed evaluate to nothing; an empty retained payload deletes, an argument left out means its default,
-// and a name of the state is forgotten. Each of these has to be written in the file as a literal; where an expression
-// gives nothing, the entry fails, which is counted and shown.
+// This file prevents an absent value from becoming a command. An absent field, a register that
+// could not be read and the NaN of a sensor that failed evaluate to nothing. But an empty retained
+// payload deletes the value, a missing argument means its default, and null removes a name from the
+// state. Each of these must be written in the file as a literal. If an expression yields nothing,
+// the entry fails, and the failure is counted and shown.
 
 import (
 	"errors"
@@ -13,10 +14,11 @@ import (
 	"github.com/postbus/postbus/plugins/expr"
 )
 
-// errEmptied is an empty text from an expression where it would delete a retained value.
+// errEmptied is the error of an expression that yields empty text where that would delete a
+// retained value.
 var errEmptied = errors.New(`it is empty, and an empty retained payload deletes the value that is kept; to delete, write payload: "" in an entry of its own with when:`)
 
-// written is an error when value, a template, gave nothing. A literal may be null.
+// written returns an error if value, a template, yielded nothing. A literal may be null.
 func written(value expr.Value, x any) error {
 	why := expr.Missing(x)
 	if why == "" || value.Constant() {
@@ -29,7 +31,8 @@ func written(value expr.Value, x any) error {
 	return fmt.Errorf("%s %s", what, why)
 }
 
-// present is an error when an expression gave nothing for an argument, or for a part of one that has to be there.
+// present returns an error if an expression yielded nothing for an argument, or for a required part
+// of one.
 func (a *actionSpec) present(args map[string]any) error {
 	for _, arg := range a.dynamic {
 		x, ok := args[arg.field.key]
@@ -55,8 +58,9 @@ type dynamicArg struct {
 	value expr.Value
 }
 
-// missingIn finds the first part of x that is nothing, below what is declared as a list, mapping or struct of values
-// that can't be null. What is declared as anything may hold nil, as JSON does, but no NaN, as JSON doesn't.
+// missingIn finds the first part of x that is nothing, inside declared lists, mappings or structs
+// of values that cannot be null. A part that is declared as any may be nil, as in JSON, but not
+// NaN, which JSON does not have.
 func missingIn(t reflect.Type, x any) (path, why string) {
 	switch v := x.(type) {
 	case []any:
@@ -83,7 +87,8 @@ func missingPart(t reflect.Type, x any) (path, why string) {
 	return missingIn(t, x)
 }
 
-// elementOf is the type of what is in a list or mapping; nil, which is anything, for structs, whose parts may be left out.
+// elementOf is the type of the elements of a list or mapping. It is nil, which means any, for
+// structs, whose parts may be absent.
 func elementOf(t reflect.Type) reflect.Type {
 	if t == nil {
 		return nil
@@ -97,7 +102,7 @@ func elementOf(t reflect.Type) reflect.Type {
 	return nil
 }
 
-// isEmpty reports whether x is a text of no bytes.
+// isEmpty reports whether x is empty text.
 func isEmpty(x any) bool {
 	switch v := x.(type) {
 	case string:

@@ -9,7 +9,7 @@ import (
 	"github.com/postbus/postbus/plugins/expr"
 )
 
-// entry maps one event by a file with one entry, and says what comes of it.
+// mapEntry maps one event by a file with one entry, and describes the outcome.
 func mapEntry(t *testing.T, entry string, fields, state map[string]any) (string, *expr.Vars) {
 	t.Helper()
 	_, catalog := newProbes(t)
@@ -27,7 +27,8 @@ func mapEntry(t *testing.T, entry string, fields, state map[string]any) (string,
 	return r.explain(st, v), v
 }
 
-// TestNothingIsNoOrder: what is absent, unreadable or NaN neither deletes, nor empties, nor forgets; a literal does.
+// TestNothingIsNoOrder: an absent, unreadable or NaN value neither deletes nor empties nor removes
+// anything; a literal does.
 func TestNothingIsNoOrder(t *testing.T) {
 	event := func() map[string]any {
 		return map[string]any{"value": 7, "text": "", "seen": math.NaN(), "json": map[string]any{
@@ -35,7 +36,7 @@ func TestNothingIsNoOrder(t *testing.T) {
 	}
 	const emptied = `error: payload: it is empty, and an empty retained payload deletes the value that is kept; to delete, write payload: "" in an entry of its own with when:`
 	for entry, want := range map[string]string{
-		// Of an entry of publish.
+		// An entry of publish.
 		"publish: [{topic: t, retain: true, payload: \"${event.json.gone}\"}]":            "error: payload: event.json.gone is missing (nil)",
 		"publish: [{topic: t, payload: \"${event.json.gone}\"}]":                          "error: payload: event.json.gone is missing (nil)",
 		"publish: [{topic: t, retain: true, payload: \"${event.json.null}\"}]":            "error: payload: event.json.null is missing (nil)",
@@ -61,7 +62,7 @@ func TestNothingIsNoOrder(t *testing.T) {
 		"publish: [{topic: t, retain: true, payload: \"${event.json.gone ?? 5}\"}]":       "t = 5",
 		"publish: [{topic: t, retain: true, payload: {v: \"${event.json.gone}\", w: 1}}]": `t = {"v":null,"w":1}`,
 		"publish: [{topic: t, retain: true, payload: [\"${event.json.gone}\", 1]}]":       `t = [null,1]`,
-		// Of an action.
+		// An action.
 		"actions: [{note: {title: \"${event.json.gone}\"}}]":                                                  "error: note: title: event.json.gone is missing (nil)",
 		"actions: [{note: {title: x, level: \"${event.json.gone}\"}}]":                                        "error: note: level: event.json.gone is missing (nil)",
 		"actions: [{note: {title: x, \"on\": \"${event.json.null}\"}}]":                                       "error: note: on: event.json.null is missing (nil)",
@@ -77,7 +78,7 @@ func TestNothingIsNoOrder(t *testing.T) {
 		"actions: [{note: {title: x, payload: \"${event.text}\"}}]":                                           `note {"payload":"","title":"x"}`,
 		"actions: [{note: {title: x, data: {a: \"${event.json.gone}\", b: [null, \"${event.json.list}\"]}}}]": `note {"data":{"a":null,"b":[null,[1,null]]},"title":"x"}`,
 		"actions: [{note: {title: x, words: \"${filter(event.json.list, # != nil) | map(string(#))}\"}}]":     `note {"title":"x","words":["1"]}`,
-		// Of what is remembered.
+		// The state.
 		"publish: [{topic: t, payload: x, set: {kept: \"${event.json.gone}\"}}]": "error: set: kept: event.json.gone is missing (nil)",
 		"publish: [{topic: t, payload: x, set: {kept: \"${event.seen}\"}}]":      "error: set: kept: event.seen is NaN, which is not a number",
 		"publish: [{set: {kept: \"is ${event.json.gone}\"}}]":                    "error: set: kept: event.json.gone is missing (nil)",
@@ -98,7 +99,8 @@ func TestNothingIsNoOrder(t *testing.T) {
 	}
 }
 
-// TestNothingKeepsTheRetainedValue: on a running bus, the value stays, the error is counted, and the next good one comes.
+// TestNothingKeepsTheRetainedValue: on a running bus the value remains, the error is counted, and
+// the next valid value is published.
 func TestNothingKeepsTheRetainedValue(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.write("a.yaml", "source: {probe: {name: a}}\npublish: [{topic: kept, payload: \"${event.json.t}\", retain: true}]\n")

@@ -10,8 +10,8 @@ import (
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// TestWholeNumbersGoThrough: identifiers of 64 bits and more come out of a mapping, its memory (also after a restart) and an
-// action as they went in.
+// TestWholeNumbersGoThrough: identifiers of 64 bits and more leave a mapping, its state (also after
+// a restart) and an action unchanged.
 func TestWholeNumbersGoThrough(t *testing.T) {
 	for _, id := range []string{"9007199254740993", "2882429806056571124", "-9223372036854775808", "18446744073709551615", "123456789012345678901234567890"} {
 		t.Run(id, func(t *testing.T) {
@@ -63,7 +63,8 @@ tests:
 	w.is("a", StateRejected)
 }
 
-// TestSecretsOfWindows: a secret that an editor or shell saved with a byte order mark is what was typed.
+// TestSecretsOfWindows: a secret that an editor or shell saved with a byte order mark is read
+// without it.
 func TestSecretsOfWindows(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"utf8": "\xef\xbb\xbfgeheim\r\n", "utf16": "\xff\xfeg\x00e\x00h\x00e\x00i\x00m\x00\r\x00\n\x00", "plain": "geheim\n"} {

@@ -1,11 +1,12 @@
 package plugins
 
-// This file reads options from YAML into the struct that a kind declares, by the tags of its fields:
+// This file reads options from YAML into the struct that a kind declares, by the tags of its
+// fields:
 //
 //	key       name in the file            doc      one sentence for people
-//	need      "yes": must be there        min, max bounds, in the text form of the type
-//	oneof     "a|b": the words there are  unit     "size": bytes, as 64MiB
-//	secret    "yes": may be secret:name   path     "yes": counts from the plugins folder
+//	need      "yes": required             min, max bounds, in the text form of the type
+//	oneof     "a|b": the allowed words    unit     "size": bytes, as 64MiB
+//	secret    "yes": may be secret:name   path     "yes": relative to the plugins folder
 //	levels    "yes": a topic, of an event
 
 import (
@@ -42,7 +43,7 @@ var (
 	timeType     = reflect.TypeFor[time.Time]()
 )
 
-// fieldsOf lists the keys of a struct type. It panics on tags that make no sense.
+// fieldsOf lists the keys of a struct type. It panics on invalid tags.
 func fieldsOf(t reflect.Type) []field {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -62,7 +63,7 @@ func fieldsOf(t reflect.Type) []field {
 		if d.doc == "" {
 			panic(fmt.Sprintf("%s.%s has no doc tag", t, f.Name))
 		}
-		d.bounds() // panics when they cannot be read
+		d.bounds() // panics if they are not readable
 		out = append(out, d)
 	}
 	return out
@@ -70,7 +71,7 @@ func fieldsOf(t reflect.Type) []field {
 
 func isText(t reflect.Type) bool { return reflect.PointerTo(t).Implements(textType) && t != timeType }
 
-// bounds are min and max as numbers: of bytes, nanoseconds, or as they are.
+// bounds are min and max as numbers: of bytes, of nanoseconds, or as written.
 func (f *field) bounds() (low, high float64) {
 	read := func(s string, otherwise float64) float64 {
 		if s == "" {
@@ -112,15 +113,15 @@ func clampInt(v float64) int64 {
 	return int64(v)
 }
 
-// reader fills structs from YAML. Mistakes go to the document.
+// reader fills structs from YAML. It adds errors to the document.
 type reader struct {
-	dir     string                   // that relative paths count from
-	secrets map[string]yamlnode.Node // names of secrets that were met
-	skip    []string                 // keys of the top mapping that are somebody else's
+	dir     string                   // the folder of relative paths
+	secrets map[string]yamlnode.Node // names of the secrets that were found
+	skip    []string                 // keys of the top mapping that another reader reads
 }
 
-// fill reads the keys of n into v, a struct that holds the defaults. where notes each value's node by
-// key, for mistakes that show up later.
+// fill reads the keys of n into v, a struct that holds the defaults. where gets each value's node
+// by key, for errors that are found later.
 func (r *reader) fill(n yamlnode.Node, v reflect.Value, where map[string]yamlnode.Node, prefix string) {
 	fields := fieldsOf(v.Type())
 	known := make([]string, 0, len(fields)+len(r.skip))
@@ -205,7 +206,7 @@ func (r *reader) value(n yamlnode.Node, f field, v reflect.Value, where map[stri
 
 func (r *reader) unmarshal(n yamlnode.Node, v reflect.Value) {
 	if !n.IsScalar() || n.Refused() {
-		n.Text() // says what is wrong
+		n.Text() // reports the error
 		return
 	}
 	if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.Raw().Value)); err != nil {
@@ -237,7 +238,7 @@ func (r *reader) text(n yamlnode.Node, f field, v reflect.Value) {
 	v.SetString(s)
 }
 
-// secret notes a reference.
+// secret records a reference.
 func (r *reader) secret(n yamlnode.Node, s string) {
 	name, ok := strings.CutPrefix(s, secretPrefix)
 	if !ok {
@@ -290,10 +291,11 @@ func (r *reader) mapping(n yamlnode.Node, f field, v reflect.Value, where map[st
 	v.Set(out)
 }
 
-// wholeNumber is one as JSON has it.
+// wholeNumber matches a whole number in the form of JSON.
 var wholeNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 
-// plain is a YAML value as Go has it: text, float64, int64 or json.Number, bool, nil, []any, map[string]any.
+// plain converts a YAML value to a Go value: text, float64, int64 or json.Number, bool, nil, []any,
+// map[string]any.
 func plain(n yamlnode.Node) (any, bool) {
 	switch {
 	case n.Refused():
@@ -338,7 +340,7 @@ func plain(n yamlnode.Node) (any, bool) {
 	return n.Raw().Value, true
 }
 
-// complain puts the mistakes that the options found in themselves at their places.
+// complain reports the errors of the options' own check at their positions.
 func complain(v any, at yamlnode.Node, where map[string]yamlnode.Node) {
 	c, ok := v.(checker)
 	if !ok {

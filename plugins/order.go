@@ -1,7 +1,7 @@
 package plugins
 
-// This file is an action's arguments on their way: evaluated by the mapping, as JSON in the queue, and
-// as the struct that the action declares.
+// This file converts an action's arguments: the mapping evaluates them, the queue holds them as
+// JSON, and the action gets them as the struct that it declares.
 
 import (
 	"bytes"
@@ -21,15 +21,15 @@ import (
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// order is an action's event in its queue.
+// order is an action's job in its queue.
 type order struct {
-	At   time.Time      `json:"at"` // of the event that it came from
+	At   time.Time      `json:"at"` // time of the event that caused the job
 	Args map[string]any `json:"args"`
 }
 
 const bytesKey = "$base64"
 
-// encodeOrder writes an order. Bytes that are no text survive.
+// encodeOrder encodes a job. Bytes that are not text are preserved.
 func encodeOrder(o order) ([]byte, error) {
 	o.Args = wrap(o.Args).(map[string]any)
 	return json.Marshal(o)
@@ -86,7 +86,7 @@ func unwrap(v any) any {
 	return v
 }
 
-// decodeOrder reads an order into a struct of the action's arguments.
+// decodeOrder decodes a job into a struct of the action's arguments.
 func decodeOrder(payload []byte, args any) (order, reflect.Value, error) {
 	v := reflect.New(reflect.TypeOf(args)).Elem()
 	v.Set(reflect.ValueOf(args))
@@ -112,7 +112,7 @@ func decodeOrder(payload []byte, args any) (order, reflect.Value, error) {
 	return o, v, nil
 }
 
-// assign puts what an expression gave into a declared field.
+// assign stores an expression's value in a declared field.
 func assign(v reflect.Value, f field, x any) error {
 	switch t := v.Type(); {
 	case isText(t):
@@ -206,7 +206,7 @@ func assignNumber(v reflect.Value, f field, x any) error {
 	case float64:
 		n, whole = i, int64(i)
 		exact = i == math.Trunc(i) && math.Abs(i) <= 1<<53
-	case json.Number: // beyond int64
+	case json.Number: // larger than int64
 		n, _ = i.Float64()
 		exact = false
 	default:
@@ -228,7 +228,8 @@ func assignNumber(v reflect.Value, f field, x any) error {
 	return nil
 }
 
-// plainNumber turns the numbers of JSON, at any depth, into int64 where they are whole, else float64.
+// plainNumber converts the numbers of JSON, at any depth, to int64 if they are whole, otherwise to
+// float64.
 func plainNumber(x any) any {
 	switch v := x.(type) {
 	case json.Number:

@@ -1,7 +1,7 @@
 package plugins
 
-// This file is "permissions:": what a file says it may do at most. Without the key it may do what is
-// derived from it.
+// This file is "permissions:": the upper bound of a file's rights. Without the key a file has the
+// rights that are derived from it.
 
 import (
 	"path"
@@ -44,7 +44,7 @@ func (f *fileReader) permissions(n yamlnode.Node) {
 	f.spec.permissions = p
 }
 
-// allows reports whether what is within one of the patterns of its category.
+// allows reports whether one of the patterns of the category covers what.
 func allows(category string, patterns []string, what string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		if category == "subscribe" {
@@ -55,7 +55,7 @@ func allows(category string, patterns []string, what string) bool {
 	})
 }
 
-// accessOf lists what is touched in the categories.
+// accessOf lists the resources that are accessed in the categories.
 func accessOf(access []string, categories ...string) []string {
 	var out []string
 	for _, a := range access {

@@ -1,7 +1,7 @@
 package plugins
 
-// This file is one plugin's life: it is brought from what runs to what its file says, one step at a
-// time, in a goroutine of its own.
+// This file is one plugin's lifetime. Its own goroutine changes it from the running version to its
+// file's version, one step at a time.
 
 import (
 	"context"
@@ -19,19 +19,19 @@ import (
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// goal is what the folder says of a plugin.
+// goal is the state of the folder for one plugin.
 type goal struct {
 	file     string
 	hash     string          // of the file on disk
-	spec     *Spec           // of the newest good version; nil: there is none
+	spec     *Spec           // of the newest valid version; nil: there is none
 	errors   yamlnode.Errors // of the file on disk
-	approve  []string        // what waits for consent
+	approve  []string        // the parts that wait for consent
 	pending  *Spec           // and the version that waits
 	disabled bool
 	gone     bool
 }
 
-// plugin is one configured file with what runs of it.
+// plugin is one configured file with its running parts.
 type plugin struct {
 	id     string
 	s      *Supervisor
@@ -43,7 +43,7 @@ type plugin struct {
 
 	holdMu  sync.Mutex
 	held    map[string]*held
-	handing chan struct{} // while a source follows another one; closed then
+	handing chan struct{} // closed when a source has replaced another one; nil: none does
 
 	mu         sync.Mutex
 	goal       goal
@@ -53,14 +53,14 @@ type plugin struct {
 	workers    []*worker
 	startErr   error // why the newest version does not run
 	tried      string
-	over       bool  // it has ended for good
-	phase      State // starting and stopping; else ""
-	state      State // as it was told last
+	over       bool  // the plugin has ended for good
+	phase      State // starting and stopping; otherwise ""
+	state      State // as last published
 	since      time.Time
 	secrets    redactor
-	told       string // the state's JSON as it was told last
+	told       string // the state's JSON as last published
 
-	// These are run's: what was logged of rules that fail.
+	// The following fields belong to run: what it logged about failing rules.
 	failures uint64
 	failure  string
 	failedAt time.Time
@@ -74,7 +74,7 @@ func newPlugin(s *Supervisor, id string) *plugin {
 	return p
 }
 
-// changed makes the plugin look at itself.
+// changed wakes run.
 func (p *plugin) changed() {
 	select {
 	case p.signal <- struct{}{}:
@@ -82,7 +82,7 @@ func (p *plugin) changed() {
 	}
 }
 
-// aim sets the goal. It is false when the plugin has ended: a new one has to take its place.
+// aim sets the goal. It returns false if the plugin has ended: a new plugin must replace it.
 func (p *plugin) aim(g goal) bool {
 	p.mu.Lock()
 	over := p.over
@@ -92,7 +92,7 @@ func (p *plugin) aim(g goal) bool {
 	return !over
 }
 
-// finish ends the plugin's life, unless its file came back in the meantime.
+// finish ends the plugin, unless its file has returned.
 func (p *plugin) finish() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,11 +101,11 @@ func (p *plugin) finish() bool {
 		return false
 	}
 	p.over = true
-	p.s.bus.Announce(stateTopic(p.id), nil) // before a new plugin of this name can tell its state
+	p.s.bus.Announce(stateTopic(p.id), nil) // before a new plugin with this id can publish its state
 	return true
 }
 
-// run lives until ctx ends or the file is gone.
+// run runs until ctx ends or the file is removed.
 func (p *plugin) run(ctx context.Context) {
 	defer close(p.done)
 	defer p.s.forget(p)
@@ -130,7 +130,7 @@ func (p *plugin) run(ctx context.Context) {
 		case g.gone:
 			p.halt()
 			if !p.finish() {
-				continue // the file is back
+				continue // the file has returned
 			}
 			p.mapper.close(p.s.patience())
 			p.log.Info("plugin removed")
@@ -138,7 +138,7 @@ func (p *plugin) run(ctx context.Context) {
 		case g.spec == nil: // disabled, refused, or not approved (any more)
 			p.halt()
 		default:
-			if err := safely(func() error { p.bring(ctx, g.spec); return nil }); err != nil { // a mistake of the program
+			if err := safely(func() error { p.bring(ctx, g.spec); return nil }); err != nil { // a bug in the program
 				p.s.printPanic("starting "+p.id, err)
 				p.mu.Lock()
 				p.phase, p.startErr, p.tried = "", err, g.spec.Hash
@@ -149,7 +149,8 @@ func (p *plugin) run(ctx context.Context) {
 	}
 }
 
-// sayFailure logs that rules fail: at once, another error a minute later, and the same one every ten minutes while it goes on.
+// sayFailure logs that rules fail: the first error at once, another error a minute later, and the
+// same error every ten minutes while it recurs.
 func (p *plugin) sayFailure() {
 	n := p.mapper.count.errors.Load()
 	if n == p.failures {
@@ -173,7 +174,7 @@ func (p *plugin) sayFailure() {
 	p.failures, p.failure, p.failedAt = n, text, time.Now()
 }
 
-// bring makes the plugin run the spec, unless it does or could not.
+// bring applies spec next unless it already runs or failed.
 func (p *plugin) bring(ctx context.Context, next *Spec) {
 	p.mu.Lock()
 	same := p.running != nil && p.running.Hash == next.Hash || p.startErr != nil && p.tried == next.Hash
@@ -183,7 +184,7 @@ func (p *plugin) bring(ctx context.Context, next *Spec) {
 	}
 	p.setPhase(StateStarting)
 	if !p.openQueues(ctx, next) {
-		return // the program stops
+		return // the program is stopping
 	}
 	err := p.apply(next)
 	p.mu.Lock()
@@ -200,14 +201,14 @@ func (p *plugin) bring(ctx context.Context, next *Spec) {
 	}
 	p.log.Info("plugin runs", "generation", generation, "file", next.File)
 	if events := next.entities(p.s.o.Host); len(events) > 0 {
-		_ = p.mapper.announce(ctx, events) // an error means that the program stops
+		_ = p.mapper.announce(ctx, events) // an error means that the program is stopping
 	}
 }
 
-// apply replaces what runs by next. On an error what ran runs.
+// apply replaces the running version with next. On an error the previous version runs.
 func (p *plugin) apply(next *Spec) error {
 	keep, add, drop := p.compare(next)
-	if p.running == nil { // nothing to go back to: each source is tried until it starts
+	if p.running == nil { // there is no previous version: each source is retried until it starts
 		p.mapper.swap(next)
 		for _, s := range add {
 			r := p.newRunner(s)
@@ -233,14 +234,14 @@ func (p *plugin) apply(next *Spec) error {
 	return nil
 }
 
-// applyInTurn stops the old sources first: both need a thing that can be held once.
+// applyInTurn stops the old sources first, because both need a resource that allows one owner.
 func (p *plugin) applyInTurn(next *Spec, keep []*runner, add []*sourceSpec, drop []*runner) (err error) {
 	p.keepHeld(func() {
 		p.stopRunners(drop)
 		var fresh []*runner
 		var srcs []any
 		if fresh, srcs, err = p.openAll(add); err != nil {
-			for _, r := range drop { // back to what was
+			for _, r := range drop { // return to the previous version
 				again := p.newRunner(r.spec)
 				again.start(nil)
 				keep = append(keep, again)
@@ -278,7 +279,7 @@ func (p *plugin) openAll(specs []*sourceSpec) (runners []*runner, srcs []any, er
 	return runners, srcs, nil
 }
 
-// compare finds which sources stay open, which come and which go.
+// compare finds the sources that stay open, that are added and that are removed.
 func (p *plugin) compare(next *Spec) (keep []*runner, add []*sourceSpec, drop []*runner) {
 	p.mu.Lock()
 	drop = slices.Clone(p.runners)
@@ -297,8 +298,8 @@ func overlap(claims []string, specs []*sourceSpec) bool {
 	return slices.ContainsFunc(specs, func(s *sourceSpec) bool { return overlapping(s.claims, claims) })
 }
 
-// ownersOf waits until the sources that share something with an action have it: a port is opened as the source wants it, also
-// when there is an order in the queue already.
+// ownersOf waits until the sources that share a resource with an action have opened it, so that a
+// port is opened as the source needs it, even if the queue already has a job.
 func (p *plugin) ownersOf(ctx context.Context, a *actionSpec) error {
 	for again := true; again; {
 		p.holdMu.Lock()
@@ -345,7 +346,7 @@ func (p *plugin) stopRunners(list []*runner) {
 	wg.Wait()
 }
 
-// work brings the actions to what next says. Those that stay are not touched.
+// work sets the actions to those of next. It leaves unchanged actions alone.
 func (p *plugin) work(next *Spec) {
 	p.mu.Lock()
 	old := slices.Clone(p.workers)
@@ -378,8 +379,8 @@ func (p *plugin) work(next *Spec) {
 	p.mu.Unlock()
 }
 
-// openQueues makes the durable places of actions, before an event can come for them. It waits for a disk
-// that refuses, and is false when ctx ends first.
+// openQueues makes the durable cursors of actions before an event can arrive for them. It waits
+// while the disk refuses, and returns false if ctx ends first.
 func (p *plugin) openQueues(ctx context.Context, next *Spec) bool {
 	for _, r := range next.rules {
 		if r.action == nil || slices.Contains(p.s.bus.Names(cursorName(p.id, r.action.key)), cursorName(p.id, r.action.key)) {
@@ -404,7 +405,7 @@ func (p *plugin) openQueues(ctx context.Context, next *Spec) bool {
 	return true
 }
 
-// dropQueue ends the queue of an action that the file has no more.
+// dropQueue ends the queue of an action that was removed from the file.
 func (p *plugin) dropQueue(key string) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
@@ -426,7 +427,7 @@ func (p *plugin) stopWorkers(list []*worker) {
 	wg.Wait()
 }
 
-// halt stops everything.
+// halt stops all sources and actions.
 func (p *plugin) halt() {
 	p.mu.Lock()
 	runners, workers, was := p.runners, p.workers, p.running
@@ -449,14 +450,14 @@ func (p *plugin) setPhase(s State) {
 	p.tell()
 }
 
-// hide adds secrets to those that are not shown.
+// hide adds secrets to those that are redacted.
 func (p *plugin) hide(secrets []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.secrets = newRedactor(append(secrets, p.secrets.secrets...))
 }
 
-// secretLog is the plugin's log for what its sources and actions write: secrets are hidden in it.
+// secretLog is the plugin's log for its sources and actions: it redacts secrets.
 func (p *plugin) secretLog() *slog.Logger {
 	return slog.New(&hidingHandler{Handler: p.log.Handler(), redact: p.redact})
 }

@@ -48,7 +48,7 @@ func TestAFileInTheFolderIsOnTheBus(t *testing.T) {
 		t.Errorf("opened %d times", w.probes.opened["a"])
 	}
 
-	// A bad edit: the good version runs on, and the state says what is wrong.
+	// A bad edit: the good version keeps running, and the state reports the error.
 	w.write("a.yaml", simple+"  - {topik: home/z}\n")
 	st = w.is("a", StateStale)
 	if len(st.Errors) == 0 || st.Errors[0].Line != 7 || st.Errors[0].Col != 6 || st.Generation != 2 {
@@ -96,7 +96,7 @@ func TestOddFiles(t *testing.T) {
 		"short.yml": StateRejected, "LOUD.YAML": StateRejected} {
 		w.is(id, want)
 	}
-	for i := range 3 { // each is a look at the folder
+	for i := range 3 { // each edit is a scan of the folder
 		w.write("ok.yaml", simple+strings.Repeat("# more\n", i+1))
 		w.is("ok", StateRunning, generation(i+2))
 	}
@@ -119,7 +119,7 @@ func TestASourceThatFails(t *testing.T) {
 	w.is("fail", StateRunning)
 }
 
-// TestAnAbsentDeviceDoesNotFillTheLog: the same error again is for who debugs.
+// TestAnAbsentDeviceDoesNotFillTheLog: a repeated error is logged at debug level only.
 func TestAnAbsentDeviceDoesNotFillTheLog(t *testing.T) {
 	log := &lockedBuffer{}
 	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
@@ -135,7 +135,8 @@ func TestAnAbsentDeviceDoesNotFillTheLog(t *testing.T) {
 	}
 }
 
-// TestARuleThatFailsIsLogged: once, however often; nobody would know where the events are.
+// TestARuleThatFailsIsLogged: once, however often it fails. Without that line users would not know
+// where the events are.
 func TestARuleThatFailsIsLogged(t *testing.T) {
 	log := &lockedBuffer{}
 	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
@@ -153,14 +154,15 @@ func TestARuleThatFailsIsLogged(t *testing.T) {
 	for range 5 {
 		w.probes.post(t, "a", map[string]any{"json": map[string]any{}})
 	}
-	time.Sleep(1100 * time.Millisecond) // the next time that it looks
+	time.Sleep(1100 * time.Millisecond) // the next run of sayFailure
 	if n := lines(); n != 1 || w.is("a", StateDegraded).Counters.Errors != 10 {
 		t.Errorf("it is logged %d times: %s", n, log)
 	}
 	out.quiet()
 }
 
-// TestAPluginThatLosesEveryEventIsNotWell: it says so, also with its first event, and is well again with the first good one.
+// TestAPluginThatLosesEveryEventIsNotWell: it is degraded, already after its first event, and runs
+// again with the first good one.
 func TestAPluginThatLosesEveryEventIsNotWell(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.write("a.yaml", "source: {probe: {name: a}}\npublish:\n  - {topic: x, payload: \"${event.json.v}\"}\n  - {when: event.value == 2, topic: y, payload: z}\n")
@@ -177,7 +179,7 @@ func TestAPluginThatLosesEveryEventIsNotWell(t *testing.T) {
 	w.is("a", StateRunning, func(s Status) bool { return s.Failing == 2 })
 	w.probes.post(t, "a", bad)
 	w.is("a", StateDegraded, func(s Status) bool { return strings.HasPrefix(s.Reason, "the last 3 events were lost: ") })
-	for range 4 { // something comes of it, though an entry fails
+	for range 4 { // the event has an outcome, though an entry fails
 		w.probes.post(t, "a", part)
 	}
 	w.is("a", StateRunning, func(s Status) bool { return s.Failing == 7 })
@@ -185,7 +187,7 @@ func TestAPluginThatLosesEveryEventIsNotWell(t *testing.T) {
 	w.is("a", StateRunning, func(s Status) bool { return s.Failing == 0 })
 }
 
-// TestWhoIsAnsweredIsToldThatNothingCameOfIt: "ok" would have a script delete its file.
+// TestWhoIsAnsweredIsToldThatNothingCameOfIt: after "ok" a script would delete its file.
 func TestWhoIsAnsweredIsToldThatNothingCameOfIt(t *testing.T) {
 	w := newWorld(t, Options{})
 	out := w.subscribe("jobs/#")
@@ -210,7 +212,7 @@ func TestWhoIsAnsweredIsToldThatNothingCameOfIt(t *testing.T) {
 		if got := fmt.Sprint(err); c.want == "" && err != nil || c.want != "" && (!errors.As(err, &p) || !p.Permanent() || !strings.Contains(got, c.want)) {
 			t.Errorf("%s: told %s, want %q", c.name, got, c.want)
 		}
-		if err := w.probes.ask(t, "probe", c.event); err != nil { // who would only send it again
+		if err := w.probes.ask(t, "probe", c.event); err != nil { // the source would only send it again
 			t.Errorf("%s: a source that answers nobody is told %v", c.name, err)
 		}
 	}
@@ -268,7 +270,7 @@ func TestTwoFilesThatClaimOneThing(t *testing.T) {
 	w.is("a", StateRunning)
 }
 
-// TestAReloadWaitsForNoOtherPlugin: those that hang do so until the test ends.
+// TestAReloadWaitsForNoOtherPlugin: the others hang until the test ends.
 func TestAReloadWaitsForNoOtherPlugin(t *testing.T) {
 	w := newWorld(t, Options{hang: time.Hour})
 	w.write("good.yaml", simple)
@@ -293,7 +295,7 @@ func TestHangingSources(t *testing.T) {
 	w.write("stop.yaml", "source: {probe: {name: s2}}\npublish: [{topic: x}]\n")
 	w.is("stop", StateRunning, generation(2))
 	w.probes.post(t, "s2", map[string]any{"value": 1})
-	// The one that was left behind can do nothing more.
+	// The abandoned source can no longer emit.
 	if err := left(map[string]any{"value": 2}, nil); err == nil {
 		t.Error("a source that was replaced still gets its events through")
 	}

@@ -1,7 +1,7 @@
 package plugins
 
-// This file is the tests' surroundings: kinds that do what a test says, a bus, a folder, and a look at
-// what comes out.
+// This file is the tests' environment: kinds that a test controls, a bus, a folder, and a sink for
+// the published events.
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 	"github.com/postbus/postbus/bus"
 )
 
-// probeOptions are those of the kind "probe", a source that a test drives.
+// probeOptions are the options of the kind "probe", a source that a test drives.
 type probeOptions struct {
 	Name  string        `key:"name" doc:"which of the test's probes it is" need:"yes"`
 	Port  int           `key:"port" doc:"claimed when it is not 0" min:"0" max:"65535"`
@@ -140,7 +140,7 @@ func (s *probeSource) Stream(ctx context.Context, post func(ctx context.Context,
 	}
 	with := ctx
 	if s.o.Mode == "hang-stop" {
-		with = context.Background() // it does not listen
+		with = context.Background() // it ignores that ctx ends
 	}
 	s.all.mu.Lock()
 	s.all.posts[s.o.Name] = func(f map[string]any, done func(error)) error { return post(with, time.Now(), f, done) }
@@ -227,7 +227,7 @@ func (p *probes) post(t *testing.T, name string, fields map[string]any) {
 	}
 }
 
-// ask is post with what the source was told.
+// ask posts an event and returns the answer that the source gets.
 func (p *probes) ask(t *testing.T, name string, fields map[string]any) error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -311,7 +311,7 @@ func (w *world) start() {
 	<-w.s.Ready()
 }
 
-// write saves a file in one step.
+// write saves a file atomically.
 func (w *world) write(name, text string) {
 	w.t.Helper()
 	tmp := filepath.Join(w.dir, "."+name+".tmp")
@@ -330,7 +330,7 @@ func (w *world) remove(name string) {
 	}
 }
 
-// until waits for something.
+// until waits for a condition.
 func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !f(); time.Sleep(5 * time.Millisecond) {
@@ -340,7 +340,7 @@ func until(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// is waits until a plugin is in a state, and returns how it is then.
+// is waits until a plugin is in a state, and returns its status then.
 func (w *world) is(id string, state State, also ...func(Status) bool) (st Status) {
 	w.t.Helper()
 	ok := false
@@ -390,7 +390,7 @@ func (s *sink) next() bus.Event {
 	return e
 }
 
-// quiet fails when an event comes within a short time.
+// quiet fails if an event arrives within a short time.
 func (s *sink) quiet() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -415,7 +415,7 @@ func (w *world) event(topic string) bus.Event {
 
 func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// lockedBuffer is a log that several goroutines write.
+// lockedBuffer is a log that several goroutines write to.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder

@@ -30,11 +30,11 @@ func parseRate(s string) (*rateSpec, error) {
 	return &rateSpec{n, d}, nil
 }
 
-// early is how much of an event's wait may be missing: a timer of 10s is a moment early now and then, and 1/10s would drop
-// every other tick.
+// early is the fraction of an event's wait that may be missing. A timer of 10s sometimes fires
+// slightly early, and 1/10s would drop every other tick.
 const early = 0.05
 
-// bucket is a rate in use.
+// bucket is the state of a rate.
 type bucket struct {
 	tokens float64
 	at     time.Time
@@ -52,6 +52,6 @@ func (b *bucket) take(r *rateSpec, now time.Time) bool {
 	if b.tokens < 1-early {
 		return false
 	}
-	b.tokens-- // what was early is owed
+	b.tokens-- // may become negative: the next wait is that much longer
 	return true
 }

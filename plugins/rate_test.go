@@ -5,7 +5,9 @@ import (
 	"time"
 )
 
-// TestRate: over time it is never more than the rate, and a timer of just that rate passes whole, though its ticks are early now and then: every other one was dropped.
+// TestRate: over time there are never more events than the rate allows. A timer of exactly that
+// rate loses no tick, although some ticks are slightly early; in the past every other one was
+// dropped.
 func TestRate(t *testing.T) {
 	const second = time.Second
 	for _, c := range []struct {

@@ -1,7 +1,7 @@
 package plugins
 
-// This file is one source's life: it is opened, runs, and is started again with a growing wait when it
-// ends. What it does wrong, be it a panic or that it never returns, stays with it.
+// This file is one source's lifetime: it is opened, runs, and is restarted with a growing wait when
+// it ends. A panic or a hang affects this source only.
 
 import (
 	"cmp"
@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	openTime   = 10 * time.Second // for a source to start
+	openTime   = 10 * time.Second // time limit for a source to start
 	stopTime   = 5 * time.Second  // and to end
 	backoffMin = time.Second
 	backoffMax = time.Minute
-	steady     = time.Minute // a source that ran this long begins with the shortest wait again
-	maxStuck   = 4           // former sources of a plugin that may not have ended
+	steady     = time.Minute // after this time a source's next wait is the shortest again
+	maxStuck   = 4           // maximum number of a plugin's previous sources that may not have ended
 )
 
 // runner runs one source of one generation.
@@ -30,15 +30,15 @@ type runner struct {
 	p      *plugin
 	spec   *sourceSpec
 	env    *Env
-	fenced atomic.Bool // it may not emit any more
+	fenced atomic.Bool // it may no longer emit
 	ctx    context.Context
 	cancel context.CancelFunc
-	tried  chan struct{} // closed when it was opened for the first time, or could not be
+	tried  chan struct{} // closed after the first attempt to open it
 	ended  chan struct{}
 
 	mu       sync.Mutex
-	err      error // why it is not running, or what it says is wrong
-	waiting  bool  // for the next try
+	err      error // why it is not running, or the problem that it reports
+	waiting  bool  // waits for the next attempt
 	retryAt  time.Time
 	began    time.Time
 	degraded error
@@ -61,7 +61,7 @@ func (r *runner) degrade(err error) {
 	}
 }
 
-// open makes the source and lets it acquire what it needs.
+// open makes the source and lets it acquire its resources.
 func (r *runner) open(ctx context.Context) (any, error) {
 	if n := r.p.stuck.Load(); n >= maxStuck {
 		return nil, fmt.Errorf("%d former sources of this plugin have not ended; restart postbus", n)
@@ -92,9 +92,9 @@ func (r *runner) open(ctx context.Context) (any, error) {
 	case err = <-done:
 	case <-ctx.Done():
 		select {
-		case err = <-done: // it noticed
+		case err = <-done: // it noticed that ctx ended
 		case <-time.After(time.Second):
-			go func() { // it may come back one day, and then has to let go
+			go func() { // if it returns later, it must release its resources
 				if err := <-done; err == nil {
 					_ = r.shut(src)
 				}
@@ -103,7 +103,7 @@ func (r *runner) open(ctx context.Context) (any, error) {
 		}
 	}
 	if err != nil {
-		_ = r.shut(src) // half open
+		_ = r.shut(src) // partly open
 		return nil, err
 	}
 	return src, nil
@@ -116,7 +116,7 @@ func (r *runner) shut(src any) error {
 	return nil
 }
 
-// start runs the source, which open made; nil: it is opened first, as often as it takes.
+// start runs the source that open made. With nil it opens the source first, as often as necessary.
 func (r *runner) start(src any) {
 	go func() {
 		defer close(r.ended)
@@ -132,7 +132,7 @@ func (r *runner) start(src any) {
 			began := time.Now()
 			if src != nil {
 				running := func() { r.note(nil, time.Time{}, began) }
-				if _, waits := src.(consumer); waits { // an event that is published now would not come
+				if _, waits := src.(consumer); waits { // an event that is published now would not reach it
 					r.env.consuming = running
 				} else {
 					running()
@@ -156,7 +156,7 @@ func (r *runner) start(src any) {
 			wait = min(2*wait, backoffMax)
 			text, level := r.p.redact(err.Error()), slog.LevelWarn
 			if text == said {
-				level = slog.LevelDebug // a device that is away for a week would fill the log
+				level = slog.LevelDebug // a device that is offline for a week would fill the log
 			}
 			said = text
 			r.p.log.Log(r.ctx, level, "source not running", "source", r.spec.kind.Name, "err", text, "again_in", d.Round(time.Millisecond))
@@ -206,8 +206,8 @@ func (r *runner) note(err error, retryAt, began time.Time) {
 	r.p.changed()
 }
 
-// stop ends the source and waits, but not for ever: one that does not end is left alone, can emit
-// nothing more, and is counted.
+// stop ends the source and waits for a limited time. A source that does not end is abandoned: it
+// can no longer emit, and it is counted.
 func (r *runner) stop() error {
 	r.cancel()
 	patience := r.p.s.patience()
@@ -236,7 +236,7 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// safely turns a panic into an error.
+// safely converts a panic to an error.
 func safely(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -1,7 +1,7 @@
 package plugins
 
-// This file is secrets: "secret:name" in an option stands for the content of a file that only its owner
-// may read. They are looked up when a plugin starts and never shown.
+// This file is secrets: "secret:name" in an option is replaced by the content of a file that only
+// its owner may read. Secrets are read when a plugin starts, and never shown.
 
 import (
 	"context"
@@ -38,7 +38,8 @@ func checkSecretName(name string) error {
 
 var secretWithin = regexp.MustCompile(`(?:^|[^A-Za-z0-9_])secret:[A-Za-z0-9]`)
 
-// lostSecret refuses a text in which secret:name would be sent as it stands: within a text, or where no secret is looked up.
+// lostSecret refuses a text in which secret:name would be sent literally: inside other text, or
+// where secrets are not replaced.
 func lostSecret(n yamlnode.Node, s string) bool {
 	at := secretWithin.FindStringIndex(s)
 	if at == nil {
@@ -50,7 +51,7 @@ func lostSecret(n yamlnode.Node, s string) bool {
 	return true
 }
 
-// readSecret looks in each folder, the first that has it wins.
+// readSecret reads a secret from the first folder that contains it.
 func readSecret(dirs []string, name string) (string, error) {
 	if err := checkSecretName(name); err != nil {
 		return "", err
@@ -90,7 +91,7 @@ func readSecret(dirs []string, name string) (string, error) {
 	return "", fmt.Errorf("secret %s is not there: %s", name, where)
 }
 
-// resolve returns a copy of options, a struct, with every secret in it looked up, and the secrets.
+// resolve returns a copy of options, a struct, with every secret replaced, and the secrets.
 func resolve(options any, dirs []string) (any, []string, error) {
 	v := reflect.New(reflect.TypeOf(options)).Elem()
 	v.Set(reflect.ValueOf(options))
@@ -99,7 +100,7 @@ func resolve(options any, dirs []string) (any, []string, error) {
 		name, ok := strings.CutPrefix(s, secretPrefix)
 		if !ok {
 			if s != "" {
-				found = append(found, s) // written into the file: not to be shown either
+				found = append(found, s) // written in the file: it must not be shown either
 			}
 			return s, nil
 		}
@@ -112,8 +113,8 @@ func resolve(options any, dirs []string) (any, []string, error) {
 	return v.Interface(), found, err
 }
 
-// eachSecret replaces what stands in fields with the tag secret. Maps, lists and pointers are copied
-// first: the checked file is left as it is.
+// eachSecret replaces the values of fields with the tag secret. It copies maps, lists and pointers
+// first, so that the checked file is unchanged.
 func eachSecret(v reflect.Value, replace func(string) (string, error)) error {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -169,8 +170,8 @@ func eachSecret(v reflect.Value, replace func(string) (string, error)) error {
 	return nil
 }
 
-// redactor hides secrets in what is shown. Those of less than four bytes stay: hiding them would garble
-// every text.
+// redactor replaces secrets in texts for display. It ignores secrets of less than four bytes,
+// because that would garble every text.
 type redactor struct{ secrets []string }
 
 func newRedactor(secrets []string) redactor {
@@ -186,7 +187,8 @@ func (r redactor) text(s string) string {
 	return s
 }
 
-// hidingHandler is a slog.Handler that hides secrets in messages and in attributes that are text or errors.
+// hidingHandler is a slog.Handler that redacts secrets in messages, and in attributes that are text
+// or errors.
 type hidingHandler struct {
 	slog.Handler
 	redact func(string) string

@@ -1,6 +1,7 @@
 package plugins
 
-// This file is which types the options and arguments of a kind may have: what reader.value and assign can set.
+// This file lists the types that options and arguments of a kind may have: those that reader.value
+// and assign can set.
 
 import (
 	"cmp"
@@ -12,7 +13,8 @@ import (
 
 const settableTypes = "there are string, bool, int, int64, float64, time.Duration, any, encoding.TextUnmarshaler, and structs, pointers to structs, lists and maps with text keys of these; []byte in arguments"
 
-// settable is an error when a field of a struct type can't be set by a file. outer are the structs that it is in.
+// settable returns an error if a file cannot set a field of a struct type. outer are the enclosing
+// structs.
 func settable(t reflect.Type, path string, outer []reflect.Type) error {
 	if t.Kind() != reflect.Struct {
 		return fmt.Errorf("%s is a %s; want a struct", cmp.Or(path, "what it declares"), t)

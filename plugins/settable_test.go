@@ -28,7 +28,8 @@ type selfish struct {
 	Inner []selfish `key:"inner" doc:"itself"`
 }
 
-// TestOptionsThatNoFileCanSet are refused when the catalog is made, and not when a user's file sets them.
+// TestOptionsThatNoFileCanSet: the catalog refuses them when it is made, not when a user's file
+// sets them.
 func TestOptionsThatNoFileCanSet(t *testing.T) {
 	for want, k := range map[string]*Kind{
 		"the kind odd: odd is a chan int, which no file can set: there are string": oddKind(oddOptions[chan int]{}),
@@ -74,7 +75,7 @@ type panicking struct {
 
 func (panicking) Check() []error { panic("in a check") }
 
-// TestAPanicOfOneFile is printed, and is that file's alone.
+// TestAPanicOfOneFile is logged, and affects that file only.
 func TestAPanicOfOneFile(t *testing.T) {
 	log := &lockedBuffer{}
 	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(log, nil))})

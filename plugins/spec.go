@@ -1,6 +1,6 @@
 package plugins
 
-// This file is a checked plugin file: what it says, ready to run. check.go makes it.
+// This file is a checked plugin file, ready to run. check.go makes it.
 
 import (
 	"regexp"
@@ -13,27 +13,27 @@ import (
 // Spec is a plugin file without mistakes.
 type Spec struct {
 	ID          string
-	File        string // as people are shown it
+	File        string // its name for people
 	Hash        string // of the content, hex
 	About       string // "description" of the file
 	sources     []*sourceSpec
 	rules       []*rule
 	tests       []inlineTest
 	permissions permissions
-	access      []string   // what it touches, beside topics
-	warnings    []string   // with their places
-	runs        [][]string // the commands, of what is under exec in access
-	reads       []string   // what it subscribes to
+	access      []string   // the resources that it accesses, besides topics
+	warnings    []string   // each with its position
+	runs        [][]string // the commands of the exec entries in access
+	reads       []string   // the filters that it subscribes to
 }
 
-// Warnings are what is allowed in the file and may not be what was meant, each with its place.
+// Warnings are allowed settings that may be a mistake, each with its position.
 func (s *Spec) Warnings() []string { return s.warnings }
 
 // sourceSpec is one configured source.
 type sourceSpec struct {
 	kind    *Kind
 	options any    // a struct of the kind's type
-	hash    string // of kind and options: what is equal may stay open
+	hash    string // of kind and options: equal sources may stay open
 	claims  []string
 	line    int
 }
@@ -45,7 +45,7 @@ type rule struct {
 	when   *expr.Program // nil: always
 	rate   *rateSpec
 	set    []setting
-	topic  *topicSpec // nil for an action, and for an entry that only remembers
+	topic  *topicSpec // nil for an action, and for an entry that only sets state
 	qos    byte
 	retain bool
 	expiry time.Duration // of the message; 0: never
@@ -61,24 +61,24 @@ type setting struct {
 	value expr.Value
 }
 
-// topicSpec is where a rule publishes.
+// topicSpec is the topic that a rule publishes to.
 type topicSpec struct {
 	text     string // as in the file
 	template *expr.Template
-	constant string // the topic itself when nothing is filled in
-	slashes  int    // of the text between what is filled in
-	empty    int    // levels with nothing in them, which the file wants so
+	constant string // the topic itself if nothing is filled in
+	slashes  int    // in the literal text
+	empty    int    // empty levels in the file's text
 	match    *regexp.Regexp
 }
 
-// actionSpec is one configured action. Its queue and cursor are named by key, which stays the same
-// while the file is edited.
+// actionSpec is one configured action. Its queue and cursor are named by key, which remains the
+// same when the file is edited.
 type actionSpec struct {
 	key     string
 	kind    *Kind
 	options any
 	args    expr.Value
-	dynamic []dynamicArg // of args: those that an event decides
+	dynamic []dynamicArg // the arguments that depend on the event
 	hash    string       // of kind, options, retry
 	claims  []string
 	expires time.Duration
@@ -87,7 +87,7 @@ type actionSpec struct {
 
 type retrySpec struct {
 	attempts   int
-	least, cap time.Duration // the wait doubles from one to the other
+	least, cap time.Duration // the wait doubles from least to cap
 }
 
 // rateSpec is "n/duration": at most n events in that time.
@@ -97,14 +97,14 @@ type rateSpec struct {
 }
 
 type permissions struct {
-	by      map[string][]string // category -> patterns; a category that is not there is as derived
-	publish []string            // nil: not given
+	by      map[string][]string // category -> patterns; an absent category has the derived rights
+	publish []string            // nil: the file does not limit it
 }
 
-// Approval lists what needs somebody's consent.
+// Approval lists the accesses that need a user's consent.
 func (s *Spec) Approval() []string { return accessOf(s.access, "exec", "input", "power") }
 
-// claims is what the plugin holds that can be held once.
+// claims lists the plugin's resources that allow one owner.
 func (s *Spec) claims() []string {
 	var all []string
 	for _, src := range s.sources {
@@ -118,7 +118,7 @@ func (s *Spec) claims() []string {
 	return all
 }
 
-// owns reports whether a retained topic may be this file's.
+// owns reports whether a retained topic can belong to this file.
 func (s *Spec) owns(topic string) bool {
 	for _, r := range s.rules {
 		if r.ha != nil && r.ha.owns(s.ID, r, topic) {
@@ -128,7 +128,7 @@ func (s *Spec) owns(topic string) bool {
 			return true
 		}
 	}
-	for _, src := range s.sources { // what passes through may be anything, see passes
+	for _, src := range s.sources { // unchanged events can have any topic, see passes
 		if src.kind.Passthrough && s.passes() {
 			return true
 		}
@@ -136,7 +136,7 @@ func (s *Spec) owns(topic string) bool {
 	return false
 }
 
-// passes reports whether events are published as they came.
+// passes reports whether events are published unchanged.
 func (s *Spec) passes() bool {
 	for _, r := range s.rules {
 		if r.topic != nil {
@@ -146,10 +146,10 @@ func (s *Spec) passes() bool {
 	return true
 }
 
-// Tests is how many tests the file has; all passed.
+// Tests is the number of tests in the file, which all passed.
 func (s *Spec) Tests() int { return len(s.tests) }
 
-// Flow is where events come from and where they go, in a line.
+// Flow is the origin and the destinations of events, on one line.
 func (s *Spec) Flow() string {
 	var from, to []string
 	for _, src := range s.sources {
@@ -172,7 +172,7 @@ func (s *Spec) Flow() string {
 	return strings.Join(from, ", ") + " → " + strings.Join(to, ", ")
 }
 
-// Claim notes in taken what the plugin holds that can be held once. An error names both files.
+// Claim adds the plugin's resources that allow one owner to taken. An error names both files.
 func (s *Spec) Claim(taken map[string]string, file string) error {
 	return claim(taken, file, s.claims())
 }

@@ -1,6 +1,6 @@
 package plugins
 
-// This file is what one can see of a plugin: its state on $bus/plugins/<id>/state and over HTTP.
+// This file is a plugin's visible state: on $bus/plugins/<id>/state and over HTTP.
 
 import (
 	"encoding/json"
@@ -10,12 +10,12 @@ import (
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
-// State is where a plugin is in its life.
+// State is a plugin's state in its lifetime.
 type State string
 
-// The states. Rejected: the file has mistakes and no version runs. Stale: the file on disk was refused,
-// an older version runs on. Degraded: it runs, but something fails and is tried again. Backoff: no
-// source runs, each is tried again.
+// The states. Rejected: the file has errors and no version runs. Stale: the file on disk was
+// refused, and an older version keeps running. Degraded: it runs, but a part of it fails and is
+// retried. Backoff: no source runs, each is retried.
 const (
 	StateStarting State = "starting"
 	StateRunning  State = "running"
@@ -28,31 +28,31 @@ const (
 	StateApproval State = "awaiting-approval"
 )
 
-// Status is a plugin as people see it.
+// Status is the description of a plugin for people.
 type Status struct {
 	ID         string       `json:"id"`
 	File       string       `json:"file"`
 	About      string       `json:"description,omitempty"`
 	State      State        `json:"state"`
-	Reason     string       `json:"reason,omitempty"` // why it is not just running
-	Generation int          `json:"generation"`       // versions that ran since the start
-	Hash       string       `json:"hash,omitempty"`   // of the version that runs
+	Reason     string       `json:"reason,omitempty"` // why the state is not running
+	Generation int          `json:"generation"`       // number of versions that have run since the start
+	Hash       string       `json:"hash,omitempty"`   // of the running version
 	Since      time.Time    `json:"since"`            // of the state
 	Errors     []FileError  `json:"errors,omitempty"` // of the file on disk
 	Counters   Counters     `json:"counters"`
 	LastError  string       `json:"last_error,omitempty"`
 	LastAt     *time.Time   `json:"last_error_at,omitempty"`
-	Failing    uint64       `json:"failing,omitempty"` // events in a row that a rule failed for, up to the last one
+	Failing    uint64       `json:"failing,omitempty"` // consecutive newest events with a failed rule
 	Sources    []PartStatus `json:"sources,omitempty"`
 	Actions    []PartStatus `json:"actions,omitempty"`
 	Topics     []string     `json:"topics,omitempty"` // as in the file
 	Approve    []string     `json:"approve,omitempty"`
 
-	pending *Spec  // a version that waits for consent
-	lost    uint64 // of Failing: nothing came of them
+	pending *Spec  // the version that waits for consent
+	lost    uint64 // those of Failing that had no outcome
 }
 
-// FileError is a mistake of the file on disk. Text is what `postbus plugin check` prints.
+// FileError is an error in the file on disk. Text is the output of `postbus plugin check`.
 type FileError struct {
 	Line    int    `json:"line"`
 	Col     int    `json:"col"`
@@ -69,10 +69,10 @@ type Counters struct {
 	Dropped   uint64 `json:"dropped"` // rate limited, or lost by the source
 	Published uint64 `json:"published"`
 	Done      uint64 `json:"done,omitempty"`    // actions done
-	Sent      uint64 `json:"sent,omitempty"`    // handed to a program that doesn't say when it is done
-	Failed    uint64 `json:"failed,omitempty"`  // tries that failed
-	Expired   uint64 `json:"expired,omitempty"` // orders that were too old
-	Dead      uint64 `json:"dead,omitempty"`    // orders given up
+	Sent      uint64 `json:"sent,omitempty"`    // passed to a program that does not report the result
+	Failed    uint64 `json:"failed,omitempty"`  // attempts that failed
+	Expired   uint64 `json:"expired,omitempty"` // jobs that were too old
+	Dead      uint64 `json:"dead,omitempty"`    // jobs given up
 	Missed    uint64 `json:"missed,omitempty"`  // events of the bus that its cursor lost
 }
 
@@ -81,23 +81,24 @@ type PartStatus struct {
 	Name  string `json:"name"`
 	State State  `json:"state"`
 	Error string `json:"error,omitempty"`
-	Again string `json:"again,omitempty"` // when it is tried again
+	Again string `json:"again,omitempty"` // time of the next attempt
 }
 
-// RuleStatus is what a rule made of its last event.
+// RuleStatus is a rule's result for its last event.
 type RuleStatus struct {
 	Rule, Topic, Verdict string
 	Line                 int
 	At                   time.Time
 }
 
-// failedEvents is how many events in a row have to fail before a plugin that had good ones is called degraded.
+// failedEvents is how many consecutive events must fail before a plugin with earlier good events
+// counts as degraded.
 const failedEvents = 3
 
 func stateTopic(id string) string { return "$bus/plugins/" + id + "/state" }
 func traceTopic(id string) string { return "$bus/plugins/" + id + "/trace" }
 
-// status describes the plugin now.
+// status describes the current state of the plugin.
 func (p *plugin) status() Status {
 	p.mu.Lock()
 	g, running, runners, workers := p.goal, p.running, p.runners, p.workers
@@ -166,7 +167,7 @@ func (p *plugin) parts(st *Status, runners []*runner, workers []*worker) {
 	}
 }
 
-// judge is the state in one word, and why.
+// judge returns the state and its reason.
 func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr error) (State, string) {
 	switch {
 	case phase != "":
@@ -228,7 +229,7 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 	return StateRunning, ""
 }
 
-// tell publishes the state when it is another one than last time.
+// tell publishes the state if it has changed.
 func (p *plugin) tell() {
 	st := p.status()
 	p.mu.Lock()
@@ -251,7 +252,7 @@ func (p *plugin) tell() {
 	}
 }
 
-// errorsOf is for one mistake that has no place.
+// errorsOf makes the list of one error without a position.
 func errorsOf(file, reason, hint string) yamlnode.Errors {
 	return yamlnode.Errors{{File: file, Reason: reason, Hint: hint}}
 }

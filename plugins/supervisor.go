@@ -1,6 +1,6 @@
 package plugins
 
-// This file is the supervisor: it keeps the set of plugins at what the folder says.
+// This file is the supervisor: it keeps the running plugins equal to the files in the folder.
 
 import (
 	"cmp"
@@ -21,23 +21,23 @@ import (
 	"github.com/postbus/postbus/config/dirwatch"
 )
 
-// approvalsLook is how long an approval takes to be seen, at most.
+// approvalsLook is the maximum time until an approval is noticed.
 const approvalsLook = 500 * time.Millisecond
 
 // Options of a supervisor. The zero value works.
 type Options struct {
 	Logger     *slog.Logger
-	Host       string            // what ${host} is; the machine's name when empty
-	Env        map[string]string // what ${env.NAME} may be
-	SecretDirs []string          // where secrets are, the first that has one wins
-	Approvals  string            // file of approvals; empty: nothing can be approved
-	Quiet      time.Duration     // no change for this long and a file counts as saved; 250 ms when 0
-	Grace      time.Duration     // before what no file publishes any more is cleared; 10 s when 0
-	// Handle mounts h on the bus's HTTP listener for a plugin; nil: there is none.
+	Host       string            // the value of ${host}; the machine's name when empty
+	Env        map[string]string // the values of ${env.NAME}
+	SecretDirs []string          // folders of secrets; the first that contains one applies
+	Approvals  string            // file of approvals; empty: no approval is possible
+	Quiet      time.Duration     // a file without changes for this long counts as saved; 250 ms when 0
+	Grace      time.Duration     // wait before an event without publisher is cleared; 10 s when 0
+	// Handle mounts h on the bus's HTTP listener for a plugin; nil: there is no listener.
 	Handle func(plugin, path string, public bool, h http.Handler) (remove func(), err error)
 	Dir    string // set by New
 
-	hang time.Duration // in place of openTime and stopTime, for a test of a source that hangs
+	hang time.Duration // replaces openTime and stopTime in a test of a source that hangs
 }
 
 // Supervisor runs the plugins of a folder.
@@ -46,18 +46,18 @@ type Supervisor struct {
 	bus     *bus.Bus
 	checker *Checker
 
-	mu      sync.Mutex // guards plugins; held for looks, not for work
+	mu      sync.Mutex // guards plugins; held for lookups, not for work
 	plugins map[string]*plugin
 	tasks   sync.WaitGroup
 
-	// These are the scanning goroutine's.
+	// The following fields belong to the scanning goroutine.
 	files map[string]*known // by id
-	lost  bool              // the folder is not there
+	lost  bool              // the folder does not exist
 	sweep sweeper
 	ready chan struct{}
 	once  sync.Once
 
-	ending atomic.Bool // the program stops: nobody is waited for for long
+	ending atomic.Bool // the program is stopping: waits are short
 }
 
 // New makes a supervisor of the plugins in dir, an absolute path. Run starts it.
@@ -76,7 +76,8 @@ func New(dir string, b *bus.Bus, c *Catalog, o Options) *Supervisor {
 		checker: &Checker{Catalog: c, Dir: dir, Host: o.Host, Env: env}}
 }
 
-// Run loads the plugins and follows the folder until ctx ends; then it stops them all, in a bounded time.
+// Run loads the plugins and follows the folder until ctx ends. Then it stops all of them, in a
+// limited time.
 func (s *Supervisor) Run(ctx context.Context) error {
 	stopPlugins, cancel := context.WithCancel(context.Background())
 	look := make(chan string, 1)
@@ -92,7 +93,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	approvals := make(chan string, 1)
 	if s.o.Approvals != "" {
 		watching.Go(func() {
-			// The journal is written in the same folder: a notification of each write would wake this all the time.
+			// The journal is written in the same folder: a notification of each write would wake
+			// this goroutine all the time.
 			dirwatch.Watch(ctx, filepath.Dir(s.o.Approvals), dirwatch.Options{Logger: s.o.Logger, Quiet: 50 * time.Millisecond, File: filepath.Base(s.o.Approvals), Silent: true, Look: approvalsLook},
 				func(why string) {
 					select {
@@ -124,7 +126,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 }
 
-// step does a part of the supervisor's work. A panic in it is printed and ends nothing else.
+// step does a part of the supervisor's work. It logs a panic and continues.
 func (s *Supervisor) step(what string, do func()) {
 	if err := safely(func() error { do(); return nil }); err != nil {
 		s.printPanic(what, err)
@@ -143,7 +145,7 @@ func (s *Supervisor) printPanic(what string, err error) {
 // Ready is closed when the folder was read for the first time.
 func (s *Supervisor) Ready() <-chan struct{} { return s.ready }
 
-// look is what is done a few times a second: who is traced, what is to be cleared.
+// look runs a few times a second: it finds the traced plugins and clears orphans.
 func (s *Supervisor) look(now time.Time) {
 	for _, p := range s.all() {
 		p.mapper.tracing.Store(s.bus.Listening(traceTopic(p.id)))
@@ -182,7 +184,7 @@ func (s *Supervisor) Get(id string) (Status, bool) {
 	return p.status(), true
 }
 
-// aim gives a plugin its goal, and makes it when it is new.
+// aim sets a plugin's goal, and makes the plugin if it is new.
 func (s *Supervisor) aim(ctx context.Context, id string, g goal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,7 +197,7 @@ func (s *Supervisor) aim(ctx context.Context, id string, g goal) {
 	s.tasks.Go(func() { p.run(ctx) })
 }
 
-// forget takes a plugin that has ended from the list.
+// forget removes a plugin that has ended.
 func (s *Supervisor) forget(p *plugin) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,15 +206,15 @@ func (s *Supervisor) forget(p *plugin) {
 	}
 }
 
-// patience is how long something may take to end.
+// patience is how long a source or an action may take to end.
 func (s *Supervisor) patience() time.Duration {
 	if s.ending.Load() {
-		return stopTime / 4 // the program has a few seconds in all
+		return stopTime / 4 // the whole program has a few seconds
 	}
 	return cmp.Or(s.o.hang, stopTime)
 }
 
-// claim finds who holds what can be held once. The first keeps it.
+// claim records the owner of resources that allow one owner. The first owner keeps them.
 func claim(taken map[string]string, file string, claims []string) error {
 	for _, c := range claims {
 		if other, ok := taken[c]; ok {
@@ -225,7 +227,7 @@ func claim(taken map[string]string, file string, claims []string) error {
 	return nil
 }
 
-// HostName is name, or the machine's first name when it is empty.
+// HostName is name, or the first label of the machine's name if name is empty.
 func HostName(name string) string {
 	if name != "" {
 		return name

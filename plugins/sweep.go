@@ -1,7 +1,8 @@
 package plugins
 
-// This file clears what is left of plugins that publish it no more: retained events, queues of actions
-// and state. It waits for a grace, so that a file that is renamed or saved anew makes nothing flap.
+// This file clears the remains of plugins that no longer publish them: retained events, queues of
+// actions and state. It waits for a grace period, so that a file that is renamed or saved again has
+// no visible effect.
 
 import (
 	"context"
@@ -13,7 +14,7 @@ import (
 	"github.com/postbus/postbus/bus"
 )
 
-// sweeper remembers since when something belongs to nobody.
+// sweeper records since when a topic or a queue has had no owner.
 type sweeper struct {
 	armed  bool
 	looked time.Time
@@ -21,10 +22,10 @@ type sweeper struct {
 	looks  atomic.Int64
 }
 
-// arm asks for a look: which topics a plugin publishes may have changed.
+// arm requests a sweep: the topics that a plugin publishes may have changed.
 func (w *sweeper) arm() { w.armed = true }
 
-// sweepEvery bounds how often all retained events are looked at.
+// sweepEvery is the minimum time between two scans of all retained events.
 const sweepEvery = time.Second
 
 func (s *Supervisor) sweepNow(now time.Time) {
@@ -52,7 +53,7 @@ func (s *Supervisor) sweepNow(now time.Time) {
 			continue
 		}
 		if err := s.clear(topic, source); err != nil {
-			w.orphan[topic] = before[topic] // the disk refuses: later
+			w.orphan[topic] = before[topic] // the disk refuses: retry later
 		}
 	}
 	for _, name := range s.queues() {
@@ -67,8 +68,8 @@ func (s *Supervisor) sweepNow(now time.Time) {
 	w.armed = len(w.orphan) > 0
 }
 
-// owned reports whether some plugin may publish a retained topic. While a file's first version is not
-// good, nobody knows: what it left stays.
+// owned reports whether a plugin may publish a retained topic. Until a file's first valid version,
+// that is unknown, and its retained events remain.
 func (s *Supervisor) owned(topic, by string) bool {
 	if k := s.files[by]; k != nil && k.good == nil && !k.disabled {
 		return true
@@ -95,7 +96,7 @@ func (s *Supervisor) clear(topic, source string) error {
 	return err
 }
 
-// queues lists the durable places of plugins that have no file any more.
+// queues lists the durable cursors of plugins without a file.
 func (s *Supervisor) queues() []string {
 	var out []string
 	for _, name := range s.bus.Names("plugin/") {

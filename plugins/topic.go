@@ -1,7 +1,7 @@
 package plugins
 
-// This file is the topic of a rule: a template whose filled-in parts stay within their level, so that
-// an event cannot choose where it is published.
+// This file is the topic of a rule: a template whose filled-in parts remain within their level, so
+// that an event cannot choose its topic.
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"github.com/postbus/postbus/plugins/expr"
 )
 
-// readTopic checks a topic template. wide allows what is filled in to hold levels of its own.
+// readTopic checks a topic template. wide allows filled-in parts to contain levels.
 func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 	s, ok := n.Text()
 	if !ok {
@@ -91,7 +91,7 @@ func (t *topicSpec) eval(v *expr.Vars, p *permissions) (string, error) {
 	return name, nil
 }
 
-// emptyLevels counts the levels with nothing in them: the topic of a thing without a name would be everybody's.
+// emptyLevels counts the empty levels: all things without a name would share one topic.
 func emptyLevels(topic string) (n int) {
 	for level := range strings.SplitSeq(topic, "/") {
 		if level == "" {
@@ -113,7 +113,7 @@ func (p *permissions) mayPublish(name string) bool {
 	return false
 }
 
-// template reads text that may hold ${…}, and puts its mistakes at their places.
+// template parses text that may contain ${…}, and reports errors at their positions.
 func template(n yamlnode.Node, s string, scope expr.Scope) (*expr.Template, bool) {
 	t, err := expr.ParseTemplate(s, scope)
 	if err != nil {
@@ -131,7 +131,7 @@ func failExpr(n yamlnode.Node, err error) {
 	n.Fail("", "%v", err)
 }
 
-// valueOf reads a tree whose texts may hold ${…}.
+// valueOf reads a tree whose texts may contain ${…}.
 func valueOf(n yamlnode.Node, scope expr.Scope) (expr.Value, bool) {
 	switch {
 	case n.Refused():

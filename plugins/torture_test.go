@@ -1,7 +1,8 @@
 package plugins
 
-// This file edits plugin files in every way that editors have, at random and for long, while events run
-// through them. The sequence numbers of the events tell whether one was lost, repeated or mapped twice.
+// This file edits plugin files in all ways in which editors save, at random and for a long time,
+// while events pass through them. The sequence numbers of the events show whether one was lost,
+// repeated or mapped twice.
 
 import (
 	"context"
@@ -37,7 +38,7 @@ func (e *editor) must(err error) {
 	}
 }
 
-// save writes a file as one of the ways that there are.
+// save writes a file in one of these ways.
 func (e *editor) save(name, text string) {
 	file := filepath.Join(e.dir, name)
 	e.n++
@@ -75,7 +76,7 @@ func (e *editor) save(name, text string) {
 	}
 }
 
-// replaceFolder puts a copy of the folder in its place.
+// replaceFolder replaces the folder with a copy.
 func (e *editor) replaceFolder() {
 	fresh := e.dir + ".new"
 	e.must(os.Mkdir(fresh, 0o755))
@@ -100,7 +101,7 @@ func tortured(id string, generation int, rng *rand.Rand) string {
 	return fmt.Sprintf("source: {probe: {name: %s%s}}\npublish:\n  - topic: out/%s\n    payload: {n: \"${event.value}\", g: %d}\n", id, source, id, generation)
 }
 
-// halfOf is the beginning of a file, up to where it is no file yet.
+// halfOf is the first part of a file, which is not a valid file.
 func halfOf(text string) string {
 	if i := strings.Index(text, `{n: "`); i > 0 {
 		return text[:i+5]
@@ -132,7 +133,7 @@ func TestTorture(t *testing.T) {
 	before := runtime.NumGoroutine()
 	check := newSequences(w)
 	var ids []string
-	want := map[string]string{} // content of each edited file; "" when it is not there
+	want := map[string]string{} // content of each edited file; "" when it does not exist
 	for i := range 10 {
 		id := fmt.Sprintf("e%d", i)
 		if i >= 5 {
@@ -170,7 +171,7 @@ func TestTorture(t *testing.T) {
 			want[id] = tortured(id, n, rng)
 			e.save(name, want[id])
 		}
-		time.Sleep(time.Duration(rng.IntN(16)) * time.Millisecond) // the pace of the edits is what is tested
+		time.Sleep(time.Duration(rng.IntN(16)) * time.Millisecond) // the pace of the edits is part of the test
 	}
 
 	c := &Checker{Catalog: w.cat, Dir: w.dir, Host: "test"}
@@ -193,7 +194,7 @@ func TestTorture(t *testing.T) {
 			}
 		})
 	}
-	// Everything that is not running is mended, so that what waits can go through.
+	// All edited plugins get a valid file, so that waiting events can pass.
 	for _, id := range ids[:5] {
 		w.write(id+".yaml", tortured(id, 1_000_000, rng))
 	}
@@ -212,8 +213,8 @@ func TestTorture(t *testing.T) {
 	until(t, "nothing is left running", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// feed posts numbered events to each probe until it is told to end; each is posted until it is sealed, as
-// a source with an upstream would. It returns how many there were.
+// feed posts numbered events to each probe until end is called. It posts each one until it is
+// settled, as a source with an upstream would. end returns how many there were.
 func (w *world) feed(ids []string, every time.Duration) (end func() map[string]uint64) {
 	stop := make(chan struct{})
 	var tasks sync.WaitGroup
@@ -335,7 +336,7 @@ func TestReloadsLeakNothing(t *testing.T) {
 	}
 }
 
-// openFiles is how many descriptors this process has; 0 where nobody can say.
+// openFiles is the number of descriptors of this process; 0 if it is unknown.
 func openFiles(t *testing.T) int {
 	list, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

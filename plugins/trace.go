@@ -1,7 +1,7 @@
 package plugins
 
-// This file is the live trace on $bus/plugins/<id>/trace: what became of each event, in sentences. It
-// costs nothing while nobody listens.
+// This file is the live trace on $bus/plugins/<id>/trace: the results of each event, in sentences.
+// It costs nothing while no client is subscribed.
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 	"github.com/postbus/postbus/plugins/expr"
 )
 
-const maxTraced = 2 << 10 // bytes of an event that are shown
+const maxTraced = 2 << 10 // maximum bytes of an event in a trace
 
 // Trace is one message of the trace.
 type Trace struct {
@@ -21,14 +21,14 @@ type Trace struct {
 	Verdicts []TraceVerdict  `json:"verdicts"`
 }
 
-// TraceVerdict says what one rule made of the event.
+// TraceVerdict is one rule's result for the event.
 type TraceVerdict struct {
 	Rule string `json:"rule"`
 	Line int    `json:"line,omitempty"`
 	Text string `json:"text"`
 }
 
-// tracer is called with the mapper's turn held.
+// tracer publishes the trace of an event. The caller holds the mapper's turn.
 func (p *plugin) tracer(v *expr.Vars, list []outcome, rules []*rule, states []*ruleState) {
 	t := Trace{Time: v.Now}
 	if b, err := expr.Const(v.Event).AppendJSON(nil, v); err == nil {
@@ -77,7 +77,7 @@ func outcomeOf(list []outcome, r *rule) *outcome {
 	return nil
 }
 
-// traceText is what an action says.
+// traceText publishes a message of an action.
 func (p *plugin) traceText(key, text string) {
 	if p.mapper.tracing.Load() {
 		p.publishTrace(&Trace{Time: time.Now(), Verdicts: []TraceVerdict{{Rule: key, Text: text}}})
@@ -89,5 +89,5 @@ func (p *plugin) publishTrace(t *Trace) {
 	if err != nil {
 		return
 	}
-	_, _ = p.s.bus.Send(bus.Event{Topic: traceTopic(p.id), Payload: []byte(p.redact(string(b))), Source: sourceName(p.id)}) // QoS 0: only for who is there
+	_, _ = p.s.bus.Send(bus.Event{Topic: traceTopic(p.id), Payload: []byte(p.redact(string(b))), Source: sourceName(p.id)}) // QoS 0: for online subscribers
 }

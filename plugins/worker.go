@@ -1,7 +1,7 @@
 package plugins
 
-// This file runs an action: a durable cursor on its queue, one order after the other, with retries; what
-// fails for good goes to the dead letters.
+// This file runs an action: a durable cursor on its queue, one job after the other, with retries.
+// Jobs that fail for good become dead letters.
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/postbus/postbus/bus"
 )
 
-// worker does the orders of one action of one plugin.
+// worker does the jobs of one action of one plugin.
 type worker struct {
 	p      *plugin
 	spec   *actionSpec
@@ -24,8 +24,8 @@ type worker struct {
 	ended  chan struct{}
 
 	mu       sync.Mutex
-	err      error // the last failure, nil when the last order was done
-	attempts int   // of the order at hand
+	err      error // the last failure; nil if the last job was done
+	attempts int   // of the current job
 	degraded error
 }
 
@@ -49,7 +49,7 @@ func (p *plugin) newWorker(a *actionSpec) *worker {
 	return w
 }
 
-// cursorName is the durable place of an action, or of a source that reads the bus.
+// cursorName is the name of the durable cursor of an action, or of a source that reads the bus.
 func cursorName(id, key string) string { return "plugin/" + id + "/" + key }
 
 func (w *worker) note(err error, attempts int) {
@@ -103,7 +103,7 @@ func (w *worker) run(ctx context.Context) error {
 	}
 }
 
-// one does an order, or gives it up. An error means that the worker is being stopped.
+// one does a job, or gives it up. An error means that the worker is stopping.
 func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, reflect.Value) error) error {
 	o, args, err := decodeOrder(e.Payload, w.spec.kind.Args)
 	if err != nil {
@@ -116,7 +116,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 			return err
 		}
 		if w.spec.expires > 0 && time.Since(o.At) > w.spec.expires+time.Second { // the queue counts whole seconds
-			if failed != nil { // which counts it
+			if failed != nil { // bury counts it
 				return w.bury(ctx, o, fmt.Errorf("older than %s: %w", w.spec.expires, failed), attempt-1)
 			}
 			w.p.mapper.count.expired.Add(1)
@@ -159,7 +159,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 	}
 }
 
-// deadLetter is what is published on $bus/dead/<id>.
+// deadLetter is the payload on $bus/dead/<id>.
 type deadLetter struct {
 	Plugin   string         `json:"plugin"`
 	Action   string         `json:"action"`
@@ -169,7 +169,8 @@ type deadLetter struct {
 	Attempts int            `json:"attempts"`
 }
 
-// bury publishes an order that cannot be done. It is durable before the order is acknowledged.
+// bury publishes a job that cannot be done as a dead letter, which is durable before the job is
+// acknowledged.
 func (w *worker) bury(ctx context.Context, o order, why error, attempts int) error {
 	w.p.mapper.count.dead.Add(1)
 	text := w.p.redact(why.Error())
@@ -195,7 +196,7 @@ func (w *worker) bury(ctx context.Context, o order, why error, attempts int) err
 
 func deadTopic(id string) string { return "$bus/dead/" + id }
 
-// stop ends the worker; the order at hand is done again by the next one.
+// stop ends the worker; the next one repeats the current job.
 func (w *worker) stop() error {
 	w.cancel()
 	patience := w.p.s.patience()

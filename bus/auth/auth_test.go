@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// cheap is a hash that costs microseconds, for tests about something else.
+// cheap is a hash that costs microseconds, for tests of other features.
 func cheap(t testing.TB, password string) string {
 	t.Helper()
 	h := phc{memory: 64, passes: 1, threads: 1, salt: []byte("saltsaltsaltsalt")}
@@ -228,7 +228,8 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// counted makes a policy whose verifier appends the cost of each hash that it computes: the time a login takes.
+// counted makes a policy whose verifier appends the cost of each hash that it computes, which is
+// the time that a login takes.
 func counted(t *testing.T, o Options) (p *Policy, costs func() []string) {
 	t.Helper()
 	v := NewVerifier(0)
@@ -251,7 +252,7 @@ func counted(t *testing.T, o Options) (p *Policy, costs func() []string) {
 	}
 }
 
-// TestUnknownUserTakesAsLong: a name that isn't there costs the same hash as one that is.
+// TestUnknownUserTakesAsLong: an unknown name costs the same hash as a known one.
 func TestUnknownUserTakesAsLong(t *testing.T) {
 	usual, err := Hash("right")
 	if err != nil {
@@ -272,8 +273,8 @@ func TestUnknownUserTakesAsLong(t *testing.T) {
 	}
 }
 
-// TestReconnectStorm lets many devices with one account log in at once: the work is done once by each of the few that
-// work at a time.
+// TestReconnectStorm logs in many devices with one account at once: only the few parallel checks do
+// the work.
 func TestReconnectStorm(t *testing.T) {
 	hash, err := Hash("right")
 	if err != nil {
@@ -300,7 +301,7 @@ func TestFloodIsRefusedNotQueued(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.slots <- struct{}{} // a check that doesn't end
+	v.slots <- struct{}{} // a check that does not end
 	var wg sync.WaitGroup
 	for i := range maxWaiting {
 		wg.Go(func() { p.Authenticate("pi", fmt.Sprint(i), true, false) })

@@ -1,4 +1,4 @@
-// This file: password hashes in PHC form, "$argon2id$v=19$m=19456,t=2,p=1$salt$hash".
+// This file hashes passwords in PHC form, "$argon2id$v=19$m=19456,t=2,p=1$salt$hash".
 
 package auth
 
@@ -24,14 +24,15 @@ const (
 	keySize     = 32
 )
 
-// Bounds on a hash that somebody else made: a line in a file must not cost gigabytes or minutes.
+// Bounds on a hash from outside: a line in a file must not cost gigabytes or minutes.
 const (
 	maxMemory  = 1 << 18 // KiB: 256 MiB
 	maxPasses  = 16
 	maxThreads = 16
 	maxWork    = 1 << 20 // KiB times passes: a few seconds
 	maxPart    = 64      // bytes of salt or key
-	// MaxPassword is the longest password in bytes; MQTT allows 65535, nobody needs them.
+	// MaxPassword is the maximum length of a password in bytes. MQTT allows 65535, which no user
+	// needs.
 	MaxPassword = 1024
 )
 
@@ -55,9 +56,9 @@ func Hash(password string) (string, error) {
 	return h.String(), nil
 }
 
-// Verify reports whether the password belongs to the hash, in time that does not depend on how
-// much of it is right. The error wraps ErrHash: the hash is malformed, or its cost is out of
-// bounds (256 MiB, 16 passes, 16 threads).
+// Verify reports whether the password belongs to the hash, in time that does not depend on how much
+// of it is correct. The error wraps ErrHash: the hash is malformed, or its cost is out of bounds
+// (256 MiB, 16 passes, 16 threads).
 func Verify(hash, password string) (bool, error) {
 	h, err := parsePHC(hash)
 	if err != nil {
@@ -88,7 +89,7 @@ func (h phc) verify(password string) bool {
 	return subtle.ConstantTimeCompare(h.derive(password, len(h.key)), h.key) == 1
 }
 
-// parsePHC accepts only the one canonical spelling.
+// parsePHC accepts only the canonical spelling.
 func parsePHC(s string) (phc, error) {
 	fail := func(format string, args ...any) (phc, error) {
 		return phc{}, fmt.Errorf("%w: %s", ErrHash, fmt.Sprintf(format, args...))

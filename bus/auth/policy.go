@@ -1,15 +1,17 @@
 // Package auth decides who may connect and what they may publish and read.
 //
-// What it promises:
+// It promises:
 //
 //   - A Policy never changes: a reload makes a new one and the broker swaps the pointer. The
-//     Verifier outlives policies, so that a reload doesn't cost every device a password check.
-//   - Deny wins. A wildcard at the first level doesn't reach topics that begin with "$":
-//     $SYS/# and $bus/# must be named to be read, and no client can publish there.
-//   - An unknown user and a wrong password give the same error after the same work.
-//   - A token stands for its user's password until it expires, the password changes or the user goes.
-//   - MayPublish and MayRead don't allocate and cost nanoseconds: they are asked for every
-//     event and every delivery.
+//     Verifier outlives policies, so that a reload does not cost every device a password check.
+//   - Deny takes precedence. A wildcard at the first level does not match topics that begin with
+//     "$": a rule must name $SYS/# or $bus/# to allow reading them, and no client can publish
+//     there.
+//   - An unknown user and a wrong password yield the same error after the same work.
+//   - A token replaces its user's password until it expires, the password changes or the user is
+//     removed.
+//   - MayPublish and MayRead do not allocate and cost nanoseconds: they are called for every event
+//     and every delivery.
 //
 // It knows neither the bus nor the config: package cmd/postbus translates.
 package auth
@@ -20,10 +22,10 @@ import (
 	"fmt"
 )
 
-// ErrRefused means that the user name or the password is wrong; which of them, nobody is told.
+// ErrRefused means that the user name or the password is wrong. The client does not learn which.
 var ErrRefused = errors.New("the user name or the password is wrong")
 
-// ErrAnonymous means that a client without a user name is not let in here.
+// ErrAnonymous means that a client without a user name may not connect here.
 var ErrAnonymous = errors.New("a user name and a password are needed")
 
 // User is one account.
@@ -34,13 +36,13 @@ type User struct {
 	Bridge   bool // the user is another broker
 }
 
-// Options is what a policy is made of. The zero Options let nobody in.
+// Options are the users and rules of a policy. The zero Options refuse every client.
 type Options struct {
 	Users []User
 	// Anonymous holds the rules for clients without a user name; nil refuses them.
 	Anonymous *Rules
-	// AnonymousRemote lets them in from beyond loopback and unix sockets too: only if the user
-	// asked for it.
+	// AnonymousRemote also accepts anonymous clients from outside loopback and unix sockets: only
+	// if the operator asked for it.
 	AnonymousRemote bool
 	// Tokens checks passwords that are tokens; nil: there are none.
 	Tokens *Tokens
@@ -51,7 +53,7 @@ type Policy struct {
 	verifier  *Verifier
 	tokens    *Tokens
 	users     map[string]account
-	decoy     account // takes the time of a real user for one that isn't there
+	decoy     account // gives an unknown user the timing of a real one
 	anonymous *Identity
 	remote    bool
 }
@@ -62,7 +64,7 @@ type account struct {
 	phc  phc
 }
 
-// NewPolicy compiles the rules. Its errors name the user; all of them are returned, joined.
+// NewPolicy compiles the rules. Its errors name the user; it returns all of them, joined.
 func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 	p := &Policy{verifier: v, tokens: o.Tokens, users: make(map[string]account, len(o.Users)), remote: o.AnonymousRemote}
 	p.decoy.phc = phc{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltSize), key: make([]byte, keySize)}
@@ -85,7 +87,8 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 		id.print, id.bridge = fingerprint(u.Password), u.Bridge
 		p.users[u.Name] = account{id: id, hash: u.Password, phc: h}
 		if i == 0 {
-			// Users made with other costs are all made with the same, as a rule.
+			// If the users' hashes have other costs than the default, they usually all have the
+			// same costs.
 			p.decoy.phc.memory, p.decoy.phc.passes, p.decoy.phc.threads = h.memory, h.passes, h.threads
 		}
 	}
@@ -96,7 +99,7 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 		}
 		p.anonymous = id
 	}
-	// Random, so that no password can fit it.
+	// The key is random, so that no password can match it.
 	if _, err := rand.Read(p.decoy.phc.key); err != nil {
 		errs = append(errs, err)
 	}
@@ -106,12 +109,13 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 	return p, nil
 }
 
-// Authenticate decides who a client is. local means that it came over loopback or a unix socket;
-// havePassword tells an empty password from none. A client with neither name nor password is
-// anonymous; a name always needs its password, unless the policy has no users: then a client that gives
-// one, as many devices do out of the box, is anonymous too. The password may be a token, of that user or, without
-// a name, of whom it says. The error is ErrRefused, ErrAnonymous, ErrBusy or one of the tokens' errors.
-// It may take tens of milliseconds, longer if many clients log in at once.
+// Authenticate identifies a client. local means that it connected over loopback or a unix socket;
+// havePassword distinguishes an empty password from none. A client with neither name nor password
+// is anonymous. A name always needs its password, unless the policy has no users: then a client
+// with a name is anonymous too, because many devices send one by default. The password may be a
+// token of that user or, without a name, of the user that it names. The error is ErrRefused,
+// ErrAnonymous, ErrBusy or one of the tokens' errors. The call may take tens of milliseconds,
+// longer if many clients log in at once.
 func (p *Policy) Authenticate(user, password string, havePassword, local bool) (*Identity, error) {
 	unnamed := user == "" && !havePassword
 	switch {
@@ -124,9 +128,9 @@ func (p *Policy) Authenticate(user, password string, havePassword, local bool) (
 		if user == "" || !errors.Is(err, ErrToken) {
 			return id, err
 		}
-		return p.byPassword(user, password) // that looks like a token of somebody else
+		return p.byPassword(user, password) // a password that only looks like a token
 	case user == "" || !havePassword:
-		return nil, ErrRefused // plain to the client itself: nothing to hide, nothing to compute
+		return nil, ErrRefused // the client knows that it sent none: no secret to hide, no work needed
 	}
 	return p.byPassword(user, password)
 }
@@ -149,9 +153,9 @@ func (p *Policy) byPassword(user, password string) (*Identity, error) {
 	return a.id, nil
 }
 
-// Lookup returns a user's identity without a password, for a session whose client already
-// proved who it is: after a reload its rights are those of the new policy. The empty name is
-// anonymous. ok is false if the policy no longer has the user.
+// Lookup returns a user's identity without a password, for a session whose client was authenticated
+// before: after a reload it has the rights of the new policy. The empty name is anonymous. ok is
+// false if the policy no longer has the user.
 func (p *Policy) Lookup(user string) (id *Identity, ok bool) {
 	if user == "" {
 		return p.anonymous, p.anonymous != nil

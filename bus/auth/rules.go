@@ -1,4 +1,4 @@
-// This file: filters prepared for the hot path, where every event asks MayPublish and every
+// This file prepares filters for the hot path, where every event calls MayPublish and every
 // delivery MayRead.
 
 package auth
@@ -11,20 +11,20 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// Rules say what an identity may do, as topic filters. Deny wins over both others. Empty lists
-// allow nothing.
+// Rules are an identity's rights, as topic filters. Deny takes precedence over both others. Empty
+// lists allow nothing.
 type Rules struct {
 	Publish   []string
 	Subscribe []string
 	Deny      []string
 }
 
-// set is a list of filters, sorted by how cheaply they can be asked.
+// set is a list of filters, sorted by the cost of a match.
 type set struct {
-	all      bool                // "#": every topic but those that begin with "$"
+	all      bool                // "#": every topic that does not begin with "$"
 	exact    map[string]struct{} // no wildcard
 	prefixes []string            // "a/b/#", without the "/#"
-	patterns []string            // the rest
+	patterns []string            // all others
 	filters  []string            // all of them, as written
 }
 
@@ -99,14 +99,14 @@ func (s *set) covers(filter string) bool {
 	return false
 }
 
-// Identity is somebody who got in, with what they may do. It is immutable and safe for
-// concurrent use; a reload makes new ones.
+// Identity is an authenticated client with its rights. It is immutable and safe for concurrent use;
+// a reload makes new ones.
 type Identity struct {
 	Name      string // the user's; "" for anonymous
 	Anonymous bool
 
-	until time.Time // when the token ends that it came with; zero: it came with a password
-	print string    // of the password hash
+	until time.Time // when its token expires; zero: it used a password
+	print string    // fingerprint of the password hash
 
 	bridge bool
 
@@ -128,30 +128,31 @@ func newIdentity(name string, r Rules) (*Identity, error) {
 	return id, nil
 }
 
-// Login is the user's name, and when what they came with ends to count: a token does, and a password
-// (the zero time) does not.
+// Login returns the user's name, and when the login ends: with the token, or never (the zero time)
+// if the client used a password.
 func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.until }
 
-// Bridge reports whether the user is another broker, so that what it says of an event's way through
-// bridges is to be believed.
+// Bridge reports whether the user is another broker, whose statements about an event's route
+// through bridges are trusted.
 func (id *Identity) Bridge() bool { return id.bridge }
 
-// MayPublish reports whether the identity may publish to the topic name. No identity may
-// publish to reserved topics. It does not allocate.
+// MayPublish reports whether the identity may publish to the topic name. No identity may publish to
+// reserved topics. It does not allocate.
 func (id *Identity) MayPublish(name string) bool {
 	return id.publish.match(name) && !topic.Reserved(name) && !id.deny.match(name)
 }
 
-// MayRead reports whether an event with this topic name may be delivered to the identity. The
-// bus asks for each delivery, because MaySubscribe is generous. It does not allocate.
+// MayRead reports whether an event with this topic name may be delivered to the identity. The bus
+// calls it for each delivery, because MaySubscribe accepts filters that are wider than the rights.
+// It does not allocate.
 func (id *Identity) MayRead(topic string) bool {
 	return id.subscribe.match(topic) && !id.deny.match(topic)
 }
 
-// MaySubscribe reports whether a subscription to the filter can ever deliver something: it
-// overlaps an allowed filter and no denied one covers it. So a client may ask for "#" and gets
-// what it may read of it. Shared and replay subscriptions are judged by their filter. Invalid
-// filters are refused.
+// MaySubscribe reports whether a subscription to the filter can ever deliver an event: the filter
+// overlaps an allowed filter and no denied one covers it. So a client may subscribe to "#" and gets
+// the events that it may read. Shared and replay subscriptions are judged by their inner filter.
+// Invalid filters are refused.
 func (id *Identity) MaySubscribe(filter string) bool {
 	inner := topic.Inner(filter)
 	return topic.CheckFilter(inner) == nil && id.subscribe.overlaps(inner) && !id.deny.covers(inner)

@@ -14,7 +14,7 @@ func TestRulesRefuse(t *testing.T) {
 	}
 }
 
-// FuzzRules holds a set of filters, which is sorted for speed, against the filter itself.
+// FuzzRules compares a set of filters, which is sorted for speed, with the filter itself.
 func FuzzRules(f *testing.F) {
 	f.Add("a/+/#", "a/b/c")
 	f.Add("$SYS/#", "$SYS")

@@ -1,9 +1,10 @@
-// This file: tokens, which stand for a user's password for a bounded time. A token is a JSON Web Token
-// (RFC 7519) that a key of this bus signed:
+// This file makes and checks tokens, which replace a user's password for a limited time. A token is
+// a JSON Web Token (RFC 7519) that a key of this bus signed:
 //
 //	{"sub": user, "iat": made, "exp": ends, "pwd": fingerprint of the user's password hash}
 //
-// Nothing is stored of one: it counts while it is not expired and the user still has that very hash.
+// The bus stores nothing about a token: it is valid while it has not expired and the user still has
+// that very hash.
 
 package auth
 
@@ -24,35 +25,36 @@ import (
 const (
 	// TokenKeySize is the size in bytes of the key that signs tokens.
 	TokenKeySize = 32
-	// DefaultTokenLife is how long a token counts if nobody says.
+	// DefaultTokenLife is how long a token is valid if the request names no time.
 	DefaultTokenLife = time.Hour
-	// MaxTokenLife is the longest that a token may count.
+	// MaxTokenLife is the maximum time that a token is valid.
 	MaxTokenLife = 30 * 24 * time.Hour
 
 	minTokenLife = time.Second
 	maxToken     = 4096            // bytes
-	tokenLeeway  = 5 * time.Second // for a clock that was set back a little since; an end is an end
+	tokenLeeway  = 5 * time.Second // for a clock that was set back slightly; it does not prolong the token
 )
 
-// The errors of tokens. Whoever gets one of them, but for ErrToken, has a token that this bus signed.
+// The errors of tokens. Each of them except ErrToken concerns a token that this bus signed.
 var (
 	ErrToken        = errors.New("the token is not one of this bus")
 	ErrTokenExpired = errors.New("the token has expired: connect again with a new one")
 	ErrTokenUser    = errors.New("the token is another user's: give that user name, or none")
 	ErrTokenRevoked = errors.New("the token's user is gone or has another password since: a new token is needed")
 	ErrTokenClock   = errors.New("the token is from the future: the clock of the bus was set back")
-	// ErrTokenKey is wrapped when the key cannot be had. What it wraps is for a log, not for clients.
+	// ErrTokenKey is wrapped when the key is not available. Its cause is for a log, not for
+	// clients.
 	ErrTokenKey = errors.New("tokens can't be checked or made now: the log of the bus says why")
 	// ErrTokenLife is wrapped by Mint for a life that is too short or too long.
 	ErrTokenLife = errors.New("a token can't live so long")
 )
 
-// Keys keeps the one key that signs tokens, TokenKeySize random bytes as from NewTokenKey.
+// Keys stores the one key that signs tokens, TokenKeySize random bytes from NewTokenKey.
 type Keys interface {
-	// Key returns it, or an error that wraps fs.ErrNotExist when none was made yet. It is called for
-	// each login with a token.
+	// Key returns the key, or an error that wraps fs.ErrNotExist if there is none yet. It is called
+	// for each login with a token.
 	Key() ([]byte, error)
-	// MakeKey returns it too, and makes it when there is none.
+	// MakeKey returns the key, and makes it if there is none.
 	MakeKey() ([]byte, error)
 }
 
@@ -63,14 +65,14 @@ func NewTokenKey() []byte {
 	return key
 }
 
-// Tokens makes tokens and checks them. It is safe for concurrent use if its Keys are.
+// Tokens makes and checks tokens. It is safe for concurrent use if its Keys are.
 type Tokens struct {
 	keys   Keys
 	now    func() time.Time
 	parser *jwt.Parser
 }
 
-// NewTokens makes one for the key that keys keeps.
+// NewTokens makes a Tokens that signs with the key in keys.
 func NewTokens(keys Keys) *Tokens {
 	t := &Tokens{keys: keys, now: time.Now}
 	t.parser = jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
@@ -83,9 +85,10 @@ type claims struct {
 	Pwd string `json:"pwd"`
 }
 
-// Mint makes a token for id that counts for life, rounded up to a second: 1 s to MaxTokenLife; 0 means
-// DefaultTokenLife. Somebody who came with a token gets none that outlives it; for them 0 means at most
-// what is left. The errors are ErrAnonymous, ErrTokenLife, ErrTokenKey.
+// Mint makes a token for id that is valid for life, rounded up to a second: 1 s to MaxTokenLife; 0
+// means DefaultTokenLife. A client that logged in with a token gets none that outlives it; for that
+// client 0 means at most the remaining time. The errors are ErrAnonymous, ErrTokenLife,
+// ErrTokenKey.
 func (t *Tokens) Mint(id *Identity, life time.Duration) (token string, ends time.Time, err error) {
 	now := t.now()
 	if id.Anonymous {
@@ -119,18 +122,18 @@ func (t *Tokens) Mint(id *Identity, life time.Duration) (token string, ends time
 	return token, ends, err
 }
 
-// looksLikeToken tells a token from a password. Some passwords look like one, too.
+// looksLikeToken distinguishes a token from a password. Some passwords look like a token, too.
 func looksLikeToken(s string) bool {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 	return len(s) <= maxToken && strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") == 2 && strings.Trim(s, alphabet) == ""
 }
 
-// read returns what a token says. ErrToken: this bus did not sign it.
+// read returns a token's claims. ErrToken means that this bus did not sign it.
 func (t *Tokens) read(token string) (*claims, error) {
 	key, err := t.keys.Key()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, ErrToken // none was ever made here
+		return nil, ErrToken // this bus never made a token
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrTokenKey, err)
 	}
@@ -143,13 +146,13 @@ func (t *Tokens) read(token string) (*claims, error) {
 		return nil, ErrTokenClock
 	case err != nil || c.IssuedAt == nil || c.ExpiresAt.Sub(c.IssuedAt.Time) > MaxTokenLife+2*time.Second:
 		return nil, ErrToken // the two seconds are for rounding
-	case !t.now().Before(c.ExpiresAt.Time): // a client is sent away then, so it must not come back with it
+	case !t.now().Before(c.ExpiresAt.Time): // the connection of such a token ends then, so it must not be accepted again
 		return nil, ErrTokenExpired
 	}
 	return &c, nil
 }
 
-// byToken decides who a client with a token is. user may be empty.
+// byToken identifies a client with a token. user may be empty.
 func (p *Policy) byToken(user, token string) (*Identity, error) {
 	c, err := p.tokens.read(token)
 	if err != nil {
@@ -167,7 +170,8 @@ func (p *Policy) byToken(user, token string) (*Identity, error) {
 	return &id, nil
 }
 
-// fingerprint tells one password hash from another. There is a random salt in what it hides.
+// fingerprint distinguishes password hashes. It reveals nothing of the hash, which contains a
+// random salt.
 func fingerprint(hash string) string {
 	sum := sha256.Sum256([]byte("postbus token\x00" + hash))
 	return base64.RawURLEncoding.EncodeToString(sum[:12])

@@ -1,6 +1,6 @@
 package auth
 
-// This file is tokens: who gets in with one, who does not, and why.
+// This file tests tokens: which of them are accepted, and the errors of the others.
 
 import (
 	"encoding/base64"
@@ -14,7 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// oneKey keeps a key in memory.
+// oneKey stores a key in memory.
 type oneKey struct {
 	key []byte
 	err error
@@ -34,7 +34,7 @@ func (k *oneKey) MakeKey() ([]byte, error) {
 	return k.key, k.err
 }
 
-// sign makes what Mint would not.
+// sign makes tokens that Mint would not make.
 func sign(t testing.TB, m jwt.SigningMethod, key any, c jwt.Claims) string {
 	t.Helper()
 	s, err := jwt.NewWithClaims(m, c).SignedString(key)
@@ -141,7 +141,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestTokenLives: nobody gets a token for longer than there are, nor for longer than their own.
+// TestTokenLives: a client gets no token above the maximum, nor one that outlives its own.
 func TestTokenLives(t *testing.T) {
 	tokens := NewTokens(&oneKey{})
 	p := policy(t, Options{Users: []User{{Name: "pi", Password: cheap(t, "right")}}, Anonymous: &Rules{}, Tokens: tokens})
@@ -219,7 +219,8 @@ func TestPasswordLikeAToken(t *testing.T) {
 	}
 }
 
-// FuzzToken: whatever comes, only what this bus signed lets anybody in, and the error is one of ours.
+// FuzzToken: only tokens that this bus signed are accepted, and every error is one of this
+// package's.
 func FuzzToken(f *testing.F) {
 	tokens := NewTokens(&oneKey{})
 	p := policy(f, Options{Users: []User{{Name: "pi", Password: cheap(f, "right")}}, Tokens: tokens})

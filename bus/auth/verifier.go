@@ -1,5 +1,5 @@
-// This file: password checks that a reconnect storm or a flood of guesses can't turn into a
-// machine without CPU and memory.
+// This file limits password checks, so that neither a reconnect storm nor a flood of guesses can
+// exhaust the machine's CPU and memory.
 
 package auth
 
@@ -15,26 +15,26 @@ import (
 )
 
 const (
-	cacheSize  = 1024 // successful checks remembered, about 64 KiB
-	maxWaiting = 1024 // clients that wait for a check; each holds a connection anyway
+	cacheSize  = 1024 // remembered successful checks, about 64 KiB
+	maxWaiting = 1024 // clients that wait for a check; each holds a connection already
 )
 
-// ErrBusy means that too many clients wait for their password to be checked. It says nothing
-// about the password: the client should try again.
+// ErrBusy means that too many clients wait for their password check. It does not depend on the
+// password: the client should try again.
 var ErrBusy = errors.New("too many logins at the same time, try again")
 
-// Verifier checks passwords, few at a time because each takes 19 MiB, and remembers the
-// successful ones so that a device that reconnects costs microseconds. It outlives policies: make one
-// for each process. It is safe for concurrent use.
+// Verifier checks passwords, few at a time because each takes 19 MiB, and remembers the successful
+// ones so that a device that reconnects costs microseconds. It outlives policies: make one for each
+// process. It is safe for concurrent use.
 type Verifier struct {
-	check   func(h phc, password string) bool // phc.verify; the tests count what it is asked
+	check   func(h phc, password string) bool // phc.verify; the tests count its calls
 	slots   chan struct{}
 	waiting atomic.Int64
-	secret  [32]byte // keys the cache: a memory dump gives no fast hash to guess against elsewhere
+	secret  [32]byte // keys the cache, so that a memory dump yields no fast hash for guessing
 
 	mu   sync.Mutex
 	seen map[[32]byte]struct{}
-	ring [][32]byte // seen in order of arrival; the oldest makes room
+	ring [][32]byte // seen in order of arrival; the oldest is replaced
 	next int
 }
 
@@ -51,7 +51,7 @@ func NewVerifier(parallel int) *Verifier {
 	return v
 }
 
-// verify waits for its turn; ErrBusy is its only error.
+// verify waits for a slot; ErrBusy is its only error.
 func (v *Verifier) verify(user, password, hash string, h phc) (bool, error) {
 	sum := v.sum(user, password, hash)
 	if v.known(sum) {
@@ -64,7 +64,7 @@ func (v *Verifier) verify(user, password, hash string, h phc) (bool, error) {
 	v.slots <- struct{}{}
 	v.waiting.Add(-1)
 	defer func() { <-v.slots }()
-	// A hundred devices with one account come back at once: the first has done the work for all.
+	// If a hundred devices with one account reconnect at once, the first check suffices for all.
 	if v.known(sum) {
 		return true, nil
 	}
@@ -75,8 +75,8 @@ func (v *Verifier) verify(user, password, hash string, h phc) (bool, error) {
 	return true, nil
 }
 
-// sum identifies a login. Lengths keep ("ab", "c") and ("a", "bc") apart; with the hash in it, a
-// changed password forgets the old one.
+// sum identifies a login. Lengths keep ("ab", "c") and ("a", "bc") apart. The hash is part of it,
+// so that the old password is no longer known after a change.
 func (v *Verifier) sum(parts ...string) (sum [32]byte) {
 	mac := hmac.New(sha256.New, v.secret[:])
 	for _, p := range parts {

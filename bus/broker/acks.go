@@ -5,9 +5,10 @@ package broker
 //	delivery of QoS 1: PUBLISH ─▶ PUBACK
 //	delivery of QoS 2: PUBLISH ─▶ PUBREC ─▶ PUBREL ─▶ PUBCOMP
 //
-// Each identifier in flight takes qos2InFlight one kind of acknowledgement; another kind is a protocol error,
-// because its sender and we disagree about what was delivered [MQTT-4.3.2-3] [MQTT-4.3.3-4]. An
-// identifier that is not in flight is tolerated: its acknowledgement may have crossed a reconnect.
+// Each identifier in flight accepts exactly one kind of acknowledgement. Another kind is a protocol
+// error, because client and broker disagree about what was delivered [MQTT-4.3.2-3] [MQTT-4.3.3-4].
+// An identifier that is not in flight is tolerated: its acknowledgement may have crossed a
+// reconnect.
 
 import (
 	"fmt"
@@ -16,7 +17,7 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// phase says what a QoS 2 delivery waits for.
+// phase is the acknowledgement that a QoS 2 delivery waits for.
 type phase byte
 
 const (
@@ -24,8 +25,8 @@ const (
 	awaitsPubcomp
 )
 
-// setPhaseLocked notes that a QoS 2 delivery was sent or released. At most Options.Inflight of them are in
-// flight. The caller holds mu.
+// setPhaseLocked records that a QoS 2 delivery was sent or released. At most Options.Inflight of
+// them are in flight. The caller holds mu.
 func (c *conn) setPhaseLocked(id uint16, p phase) {
 	if c.phases == nil {
 		c.phases = map[uint16]phase{}
@@ -44,7 +45,7 @@ func (c *conn) phaseOf(id uint16) phase {
 	return c.phases[id]
 }
 
-// clearPhase forgets a QoS 2 delivery that has ended. It comes before Session.Ack, which frees the
+// clearPhase forgets a QoS 2 delivery that has ended. Call it before Session.Ack, which frees the
 // identifier for the next delivery.
 func (c *conn) clearPhase(id uint16) {
 	c.mu.Lock()
@@ -53,7 +54,8 @@ func (c *conn) clearPhase(id uint16) {
 	c.qos2InFlight.Store(int32(len(c.phases)))
 }
 
-// acknowledged takes an acknowledgement of a delivery, or the release of the client's own publish.
+// acknowledged processes an acknowledgement of a delivery, or the release of the client's own
+// publish.
 func (c *conn) acknowledged(packet []byte) error {
 	a, ferr := frame.ParseAck(packet, c.version)
 	if ferr != nil {
@@ -77,7 +79,7 @@ func (c *conn) acknowledged(packet []byte) error {
 	return nil
 }
 
-// pubrec takes a PUBREC. A second one for the same delivery is answered again.
+// pubrec processes a PUBREC. It answers a second one for the same delivery again.
 func (c *conn) pubrec(a frame.Ack) error {
 	if c.phaseOf(a.PacketID) == 0 {
 		if c.isQoS1(a.PacketID) {
@@ -116,9 +118,9 @@ func (c *conn) pubcomp(a frame.Ack) error {
 	return nil
 }
 
-// isQoS1 reports whether an identifier without a phase belongs to a delivery of QoS 1. The phase is
-// looked up again after the session: meanwhile a QoS 2 delivery may have taken an identifier that was
-// free.
+// isQoS1 reports whether an identifier without a phase belongs to a delivery of QoS 1. It looks up
+// the phase again after the session: meanwhile a QoS 2 delivery may have taken an identifier that
+// was free.
 func (c *conn) isQoS1(id uint16) bool {
 	return c.session.InFlight(id) && c.phaseOf(id) == 0
 }
@@ -128,7 +130,8 @@ func wrongAck(what string, id uint16, qos int) *frame.Error {
 		Reason: fmt.Sprintf("%s for packet identifier %d, which is a delivery of QoS %d", what, id, qos)}
 }
 
-// pubrel takes the release of a QoS 2 publish of the client; PUBCOMP waits until that is durable.
+// pubrel processes the release of a QoS 2 publish of the client. PUBCOMP waits until the release is
+// durable.
 func (c *conn) pubrel(a frame.Ack) error {
 	c.restore()
 	if !c.received.has(a.PacketID) {

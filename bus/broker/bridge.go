@@ -1,15 +1,18 @@
 package broker
 
-// This file is clients that are bridges: other brokers that pass events on. A client is one when
-//   - the highest bit of its protocol level is set, which Mosquitto's bridge does unless try_private is off;
-//   - it publishes its state, or has a will, to $SYS/broker/connection/<its client identifier>/state, which
-//     Mosquitto's bridge does unless notifications are off;
-//   - the config says so of its user: bridge: true.
+// This file is for clients that are bridges: other brokers that forward events. A client is a
+// bridge when
 //
-// To the first kind deliveries keep their RETAIN flag, and what it publishes does not come back to it; MQTT 5
-// asks for both by subscription options. Only the last kind is trusted, because anybody can do the others:
-// its statements about an event's route, two user properties of MQTT 5, are believed. See
-// docs/adr/0011-bridges-speak-mqtt-5.md.
+//   - the highest bit of its protocol level is set, which Mosquitto's bridge does unless
+//     try_private is off;
+//   - it publishes its state, or has a will, to $SYS/broker/connection/<its client
+//     identifier>/state, which Mosquitto's bridge does unless notifications are off;
+//   - the config marks its user as a bridge: bridge: true.
+//
+// Deliveries to the first kind keep their RETAIN flag, and events that it published are not sent
+// back to it; MQTT 5 requests both with subscription options. Only the last kind is trusted,
+// because any client can do the others: the broker believes its statements about an event's route,
+// two user properties of MQTT 5. See docs/adr/0011-bridges-speak-mqtt-5.md.
 
 import (
 	"bytes"
@@ -23,29 +26,30 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// Bridge is what an Identity may have besides: whether its user is another broker.
+// Bridge is an optional interface of an Identity. It reports whether the user is another broker.
 type Bridge interface {
 	Bridge() bool
 }
 
-// The user properties of an event's route; package plugins/bridge has the same. A bridge's CONNECT asks with askBridge
-// whether it is trusted.
+// The user properties of an event's route; package plugins/bridge has the same. A bridge's CONNECT
+// asks with askBridge whether it is trusted.
 const (
 	routePrefix = "postbus-"
-	hopsProp    = "postbus-hops"   // through so many plugins and bridges it came
-	originProp  = "postbus-origin" // the epoch of the bus where it was published first
+	hopsProp    = "postbus-hops"   // the number of plugins and bridges that the event passed
+	originProp  = "postbus-origin" // the epoch of the bus that published the event first
 	askBridge   = "postbus-bridge"
 )
 
-// trusted reports whether the config says that the client's user is a bridge.
+// trusted reports whether the config marks the client's user as a bridge.
 func (c *conn) trusted() bool {
 	b, ok := (*c.identity.Load()).(Bridge)
 	return ok && b.Bridge()
 }
 
-// ownState reports whether a publish is a bridge's report about itself: "1" while it is connected, and its
-// will "0", both retained. It is the only topic below $SYS that a client may publish to, and no rule has to
-// allow it: a bridge with the stock config could not connect otherwise. An empty payload clears the topic.
+// ownState reports whether a publish is a bridge's report about itself: "1" while it is connected,
+// and its will "0", both retained. This is the only topic below $SYS that a client may publish to.
+// It needs no rule, because a bridge with the stock config could not connect otherwise. An empty
+// payload clears the topic.
 func (c *conn) ownState(topic string, payload []byte) bool {
 	name, found := strings.CutPrefix(topic, "$SYS/broker/connection/")
 	if !found {
@@ -62,15 +66,15 @@ func (c *conn) ownState(topic string, payload []byte) bool {
 // Bridge implements bus.BridgeSink.
 func (c *conn) Bridge() bool { return c.bridge.Load() || c.trusted() }
 
-// asBridge makes of a bridge's subscription what it means by it.
+// asBridge sets the options that a bridge's subscription implies.
 func asBridge(f *bus.Filter) {
 	f.RetainAsPublished = true
 	f.NoLocal = !topic.Shared(f.Filter) // [MQTT-3.8.3-4]
 }
 
-// takeRoute takes an event's route out of its properties. The hops go into the record; the origin stays a
-// property, for the next bridge. ours means that the event was published here first and has gone round.
-// From a client that is not trusted both are removed.
+// takeRoute removes an event's route from its properties. The hops go into the record; the origin
+// remains a property, for the next bridge. ours means that this bus published the event first, and
+// that a loop of bridges returned it. If the client is not trusted, both properties are removed.
 func (c *conn) takeRoute(props []byte) (rest []byte, hops byte, ours bool) {
 	if !bytes.Contains(props, []byte(routePrefix)) {
 		return props, 0, false
@@ -102,7 +106,7 @@ func (c *conn) addRoute(o *frame.Out, e *journal.Record) {
 	}
 }
 
-// originOf is a bus's name as an origin.
+// originOf is the name by which other buses know b as an origin.
 func originOf(b *bus.Bus) string {
 	epoch := b.Epoch()
 	return hex.EncodeToString(epoch[:])

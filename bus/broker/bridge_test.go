@@ -1,7 +1,8 @@
 package broker_test
 
-// This file is bridges of other brokers: the topic where they report their state, the protocol level by which they
-// tell what they are, and a stock Mosquitto that bridges to us in both directions.
+// This file tests bridges of other brokers: the topic where they report their state, the protocol
+// level by which they declare themselves, and a stock Mosquitto that bridges to this broker in both
+// directions.
 
 import (
 	"bufio"
@@ -74,7 +75,7 @@ func TestABridgesState(t *testing.T) {
 	})
 }
 
-// identity may do everything, and may be a bridge.
+// identity has all rights, and may be a bridge.
 type identity struct{ bridge bool }
 
 func (identity) MayPublish(string) bool   { return true }
@@ -82,7 +83,7 @@ func (identity) MaySubscribe(string) bool { return true }
 func (identity) MayRead(string) bool      { return true }
 func (i identity) Bridge() bool           { return i.bridge }
 
-// linked takes the user link for a bridge.
+// linked treats the user link as a bridge.
 func linked(user, _ string, _, _ bool) (broker.Identity, error) { return identity{user == "link"}, nil }
 
 func TestAnEventsRoute(t *testing.T) {
@@ -140,7 +141,8 @@ func TestAnEventsRoute(t *testing.T) {
 	})
 }
 
-// TestAnEventThatComesBack is an event with this bus as its origin: it is acknowledged, and nothing comes of it.
+// TestAnEventThatComesBack publishes an event with this bus as its origin: it is acknowledged, and
+// has no effect.
 func TestAnEventThatComesBack(t *testing.T) {
 	t.Parallel()
 	addr, b := start(t, t.TempDir(), bus.Options{}, broker.Options{Authenticate: linked})
@@ -166,7 +168,7 @@ func TestAnEventThatComesBack(t *testing.T) {
 	}
 }
 
-// output is a program's, which grows while it is read.
+// output is a program's output, which grows while a test reads it.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -184,7 +186,7 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// startMosquitto runs a Mosquitto with a config of its own, which listens at the address that it returns.
+// startMosquitto runs a Mosquitto with its own config. It returns the address on which it listens.
 func startMosquitto(t *testing.T, config string) (addr string, log *output, kill func() error) {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
@@ -231,9 +233,9 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestMosquittoAsABridge is a Mosquitto with the config that its manual gives for a bridge, and nothing else: it
-// connects, what is published on either side arrives at the other, once, and our side shows it as a bridge.
-// The other cases change one line of the config.
+// TestMosquittoAsABridge runs a Mosquitto with just the config that its manual gives for a bridge:
+// it connects, an event that is published on either side arrives at the other, once, and this
+// broker shows it as a bridge. The other cases change one line of the config.
 func TestMosquittoAsABridge(t *testing.T) {
 	t.Parallel()
 	for name, more := range map[string]string{
@@ -251,7 +253,7 @@ func TestMosquittoAsABridge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := broker.Options{}
-			if name == "that is allowed nothing" { // by a rule: its state needs none
+			if name == "that is allowed nothing" { // by a rule: publishing its state needs none
 				o.Authenticate = onlyReads(t)
 			}
 			ours, b := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 20}, o)
@@ -307,7 +309,7 @@ func TestMosquittoAsABridge(t *testing.T) {
 				publishAt(t, theirs, "home/theirs", payload)
 				want(t, there, "home/theirs "+payload)
 				want(t, here, "home/theirs "+payload)
-				if name == "without try_private" { // nobody told us that it is a bridge: it gets back what it sent
+				if name == "without try_private" { // it did not declare itself a bridge: it gets back its own events
 					want(t, there, "home/theirs "+payload)
 				}
 			}
@@ -332,7 +334,7 @@ func TestMosquittoAsABridge(t *testing.T) {
 	}
 }
 
-// onlyReads lets everybody read everything and publish nothing.
+// onlyReads allows every client to read everything and to publish nothing.
 func onlyReads(t *testing.T) broker.Authenticate {
 	p, err := auth.NewPolicy(auth.NewVerifier(0), auth.Options{Anonymous: &auth.Rules{Subscribe: []string{"#"}}})
 	if err != nil {
@@ -358,7 +360,7 @@ func want(t *testing.T, ch chan string, want string) {
 	}
 }
 
-// watchMosquitto sends what is published at a Mosquitto to ch, as "topic payload".
+// watchMosquitto sends the events of a Mosquitto to ch, as "topic payload".
 func watchMosquitto(t *testing.T, addr string, ch chan string) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(addr)

@@ -1,6 +1,6 @@
 package broker
 
-// This file is the Broker: its options, its life, and the registry of who is connected.
+// This file is the Broker: its options, its lifetime, and the registry of connected clients.
 
 import (
 	"context"
@@ -20,26 +20,28 @@ import (
 	"github.com/postbus/postbus/bus/broker/frame"
 )
 
-// Identity is what a client may do; see package auth. Its methods are on the hot path.
+// Identity is the set of a client's rights; see package auth. Its methods are on the hot path.
 type Identity interface {
 	MayPublish(topic string) bool
 	MaySubscribe(filter string) bool
 	MayRead(topic string) bool
 }
 
-// Authenticate decides about a CONNECT. user is empty without a user name; local tells loopback and
-// unix sockets. An error refuses the client. An Identity that is a Login has the last word about the user.
+// Authenticate decides about a CONNECT. user is empty without a user name; local is true for
+// loopback and unix sockets. An error refuses the client. If the Identity is a Login, its user
+// replaces this one.
 type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
 
-// Options of a broker. The zero value works: everybody may do everything but publish to $SYS and $bus.
+// Options of a broker. The zero value works: every client has all rights, except to publish to $SYS
+// and $bus.
 type Options struct {
 	Logger        *slog.Logger
 	Authenticate  Authenticate
-	SessionExpiry time.Duration // the longest a session outlives its connection; 168 h when 0
-	PacketSize    int           // bytes of the largest packet taken; 1 MiB when 0
-	Connections   int           // at a time; 0: no limit
-	PublishRate   int           // events per client and second, 0: no limit; above it reading slows down
-	KeepAlive     time.Duration // the longest a client may ask for; 0: any
+	SessionExpiry time.Duration // maximum time that a session outlives its connection; 168 h when 0
+	PacketSize    int           // maximum size of a packet from a client in bytes; 1 MiB when 0
+	Connections   int           // open at a time; 0: no limit
+	PublishRate   int           // events per client and second, above which reading slows down; 0: no limit
+	KeepAlive     time.Duration // the maximum that a client may request; 0: any
 	Inflight      int           // deliveries in flight to one client; 100 when 0
 	OutputBuffer  int           // bytes queued for one connection before it counts as slow; 512 KiB when 0
 	Version       string        // for $SYS/broker/version
@@ -73,16 +75,17 @@ func (everybody) MaySubscribe(string) bool { return true }
 func (everybody) MayRead(string) bool      { return true }
 
 const (
-	// Clients burst past a lower Receive Maximum, MQTT.js among them. 65,535 is as many as there are packet
-	// identifiers, so no client can exceed it. What bounds memory is backpressure: see input.go.
+	// Some clients burst past a lower Receive Maximum, MQTT.js among them. 65,535 is the number of
+	// packet identifiers, so no client can exceed it. Backpressure bounds the memory: see input.go.
 	receiveMaximum    = 65_535
 	topicAliasMaximum = 64 // aliases of one connection, in each direction
 	connectTimeout    = 10 * time.Second
-	connectSize       = 64 << 10 // bytes of the largest CONNECT taken
+	connectSize       = 64 << 10 // maximum size of a CONNECT in bytes
 	closeTimeout      = 5 * time.Second
 
-	// What is above limits.connections is told so when its CONNECT comes soon, as long as there are few
-	// of them; a flood is just closed.
+	// A connection above limits.connections gets a refusal in its CONNACK if its CONNECT arrives
+	// within politeTimeout. At most politeRefusals connections wait for that at a time; the broker
+	// closes the others without an answer, so that a flood costs little.
 	politeRefusals = 16
 	politeTimeout  = 2 * time.Second
 )
@@ -94,22 +97,22 @@ type Broker struct {
 	log     *slog.Logger
 	server  *mqtt.Server
 	started time.Time
-	origin  string // this bus, as the origin of events
+	origin  string // the name of this bus as the origin of events
 
 	mu      sync.Mutex
 	owners  map[string]*conn // by client identifier
 	conns   map[*conn]struct{}
-	turned  int // connections that are only told that there is no room
-	extra   int // of them, those in conns
+	turned  int // refused connections that still get an answer
+	extra   int // the part of them that is in conns
 	opened  []net.Listener
 	closing bool
 	tasks   sync.WaitGroup
 	stop    chan struct{}
 	count   counters
 
-	userNameReported sync.Once     // a user name where there are no users was reported
-	judged           atomic.Uint64 // how often Reauthorize was called
-	crowd            crowd         // connections that cannot take QoS 0 as fast as it comes
+	userNameReported sync.Once     // for the log line about user names without users
+	judged           atomic.Uint64 // the number of calls of Reauthorize
+	crowd            crowd         // connections that cannot receive QoS 0 as fast as it is published
 }
 
 // New makes a broker in front of a bus. Open starts it.
@@ -121,39 +124,40 @@ func New(on *bus.Bus, o Options) *Broker {
 	return b
 }
 
-// SetOptions changes what may change while the broker runs: everything but Logger, and for new
-// connections only. Clients that are connected are judged anew by Reauthorize.
+// SetOptions changes everything but Logger while the broker runs, for new connections only.
+// Reauthorize checks the connected clients again.
 func (b *Broker) SetOptions(o Options) {
 	o.defaults()
 	b.o.Store(&o)
 }
 
-// Open starts mochi. Connections come with Listen and Serve.
+// Open starts mochi. Listen and Serve add connections.
 func (b *Broker) Open() error {
 	c := mqtt.NewDefaultServerCapabilities()
 	c.MaximumMessageExpiryInterval = 0
-	c.MaximumClientWritesPending = 1 // nothing takes mochi's own way out
+	c.MaximumClientWritesPending = 1 // mochi's own output path is unused
 	c.ReceiveMaximum = receiveMaximum
 	c.TopicAliasMaximum = topicAliasMaximum
-	c.MaximumSessionExpiryInterval = math.MaxUint32 // ours is patched into CONNACK
+	c.MaximumSessionExpiryInterval = math.MaxUint32 // connack sets the broker's own value
 	c.Compatibilities.NoInheritedPropertiesOnAck = true
 	b.server = mqtt.New(&mqtt.Options{
 		Capabilities:             c,
 		ClientNetReadBufferSize:  128, // conn has a buffer of its own
 		ClientNetWriteBufferSize: 128,
 		SysTopicResendInterval:   math.MaxInt32,
-		Logger:                   slog.New(slog.DiscardHandler), // what matters is logged here, with our words
+		Logger:                   slog.New(slog.DiscardHandler), // the broker logs what matters itself
 	})
 	if err := b.server.AddHook(&hook{broker: b}, nil); err != nil {
 		return err
 	}
-	// Serve is not called: it would start mochi's own clocks, for expiry and $SYS, that the bus has.
+	// Serve is not called, because it would start mochi's own timers for expiry and $SYS. The bus
+	// has both.
 	b.startSys()
 	return nil
 }
 
-// Listen takes connections from l until Close. name is for logs. Errors of Accept that pass (too many
-// open files) are waited out.
+// Listen accepts connections from l until Close. name is for logs. Temporary errors of Accept, such
+// as too many open files, are retried.
 func (b *Broker) Listen(l net.Listener, name string, local bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -212,8 +216,8 @@ func (b *Broker) spawn(raw net.Conn, name string, local bool) bool {
 	return true
 }
 
-// Serve speaks MQTT on a connection and returns when it is over. It is how other transports, such as
-// WebSocket, hand over what they accepted.
+// Serve speaks MQTT on a connection and returns when it has ended. Other transports, such as
+// WebSocket, pass their accepted connections to it.
 func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	c := newConn(b, raw, listener, local)
 	b.mu.Lock()
@@ -251,7 +255,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	}
 }
 
-// told is called when nothing is left of a connection that was full.
+// told frees the slot of a refused connection when its socket is closed or abandoned.
 func (b *Broker) told(c *conn) {
 	if !c.full {
 		return
@@ -263,7 +267,7 @@ func (b *Broker) told(c *conn) {
 	})
 }
 
-// over ends what belonged to the connection, in the order that lets the next one begin.
+// over releases all that the connection owned, in the order that allows the next one to begin.
 func (b *Broker) over(c *conn) {
 	c.Close()
 	if c.session != nil {
@@ -293,12 +297,13 @@ func (b *Broker) over(c *conn) {
 	}
 }
 
-// sessionExpiry bounds what a client asks for, in seconds.
+// sessionExpiry limits the expiry that a client requested, in seconds.
 func (b *Broker) sessionExpiry(asked uint32) uint32 {
 	return uint32(min(int64(asked), int64(b.o.Load().SessionExpiry/time.Second)))
 }
 
-// own makes c the one connection of its client identifier. The one that was is closed and waited for.
+// own makes c the only connection of its client identifier. It closes the previous one and waits
+// until that has ended.
 func (b *Broker) own(c *conn) error {
 	for {
 		b.mu.Lock()
@@ -323,12 +328,12 @@ func (b *Broker) own(c *conn) error {
 	}
 }
 
-// Reauthorize judges every connected client anew; who may not stay is disconnected.
+// Reauthorize checks every connected client again and disconnects those that may no longer connect.
 func (b *Broker) Reauthorize(judge func(user string, local bool) (Identity, error)) {
 	b.judged.Add(1)
 	for _, c := range b.connections() {
 		if c.identity.Load() == nil {
-			continue // it is being judged, and judged again if that was by what no longer counts; see admit
+			continue // its CONNECT is being checked; identify checks again if judged has changed
 		}
 		id, err := judge(c.user, c.local)
 		if err != nil {
@@ -358,7 +363,7 @@ func (b *Broker) Connections() map[string]int {
 	return n
 }
 
-// Disconnect ends a client's connection as an administrator; false when it has none.
+// Disconnect ends a client's connection as an administrator; false when the client has none.
 func (b *Broker) Disconnect(client string) bool {
 	b.mu.Lock()
 	c := b.owners[client]
@@ -370,7 +375,8 @@ func (b *Broker) Disconnect(client string) bool {
 	return true
 }
 
-// Close says goodbye to everyone and returns when all connections have ended, or the context has.
+// Close disconnects all clients and returns when all connections have ended. When the context ends,
+// it closes the sockets at once.
 func (b *Broker) Close(ctx context.Context) error {
 	b.mu.Lock()
 	if b.closing {

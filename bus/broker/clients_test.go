@@ -1,7 +1,8 @@
 package broker_test
 
-// This file is real clients against a real broker: Mosquitto's tools, paho for MQTT 3 and 5, and MQTT.js
-// under Node. Each does the same: miss events and get them in order, QoS 2, retained, a will.
+// This file runs real clients against a real broker: Mosquitto's tools, paho for MQTT 3 and 5, and
+// MQTT.js under Node. Each does the same: miss events and get them in order, QoS 2, retained, a
+// will.
 
 import (
 	"bytes"
@@ -27,12 +28,12 @@ import (
 
 // realClient is a kind of client. Collected messages are "topic qos retain payload".
 type realClient interface {
-	// subscribe makes a persistent session with a filter and leaves.
+	// subscribe makes a persistent session with a filter and disconnects.
 	subscribe(t *testing.T, id, filter string, qos byte)
-	// collect resumes a session until n messages came; with a filter it subscribes first.
+	// collect resumes a session until n messages arrived; with a filter it subscribes first.
 	collect(t *testing.T, id, filter string, qos byte, n int) []string
 	publish(t *testing.T, topic string, qos byte, retain bool, payloads ...string)
-	// die connects with the will "bye" of QoS 1 and goes without a goodbye.
+	// die connects with the will "bye" of QoS 1 and closes without DISCONNECT.
 	die(t *testing.T, id, will string)
 }
 
@@ -197,8 +198,9 @@ func (m mqttjs) die(t *testing.T, id, will string) {
 	m.run(t, map[string]any{"do": "die", "id": id, "topic": will})
 }
 
-// TestMQTTjsBursts is what zigbee2mqtt does when it starts with version: 5: it publishes all that it knows without
-// waiting for answers, which MQTT.js doesn't hold back whatever our Receive Maximum is.
+// TestMQTTjsBursts does the same as zigbee2mqtt at its start with version: 5: it publishes all its
+// state without waiting for answers. MQTT.js does not limit that, whatever the broker's Receive
+// Maximum is.
 func TestMQTTjsBursts(t *testing.T) {
 	t.Parallel()
 	for qos := byte(1); qos <= 2; qos++ {
@@ -223,8 +225,8 @@ type pahoClient struct {
 	bus  *bus.Bus
 }
 
-// settle returns when the broker has got all acknowledgements of a client: paho writes them behind the
-// callback.
+// settle returns when the broker has received all acknowledgements of a client: paho writes them
+// after the callback.
 func settle(b *bus.Bus, id string) {
 	for range 500 {
 		if !slices.ContainsFunc(b.Sessions(), func(i bus.SessionInfo) bool { return i.Name == id && i.InFlight > 0 }) {
@@ -306,7 +308,7 @@ type paho5 struct {
 	bus  *bus.Bus
 }
 
-// connect returns the client and a function that ends the connection without a goodbye.
+// connect returns the client and a function that ends the connection without DISCONNECT.
 func (p paho5) connect(t *testing.T, id string, persistent bool, more func(*pahov5.ClientConfig, *pahov5.Connect)) (*pahov5.Client, *pahov5.Connack, func()) {
 	t.Helper()
 	raw, err := net.Dial("tcp", p.addr)
@@ -383,7 +385,8 @@ func (p paho5) die(t *testing.T, id, will string) {
 	kill()
 }
 
-// TestPaho5 is what only MQTT 5 has: a takeover is told, CONNACK says the limits, Receive Maximum holds.
+// TestPaho5 tests what only MQTT 5 has: a takeover is reported, CONNACK states the limits, Receive
+// Maximum is respected.
 func TestPaho5(t *testing.T) {
 	t.Parallel()
 	addr, b := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 20}, broker.Options{})

@@ -1,6 +1,6 @@
 package broker
 
-// This file is the connection that mochi is handed: a net.Conn whose two halves are input.go and
+// This file is the connection that mochi receives: a net.Conn whose two halves are input.go and
 // output.go.
 
 import (
@@ -23,22 +23,22 @@ type conn struct {
 	remote   string
 	listener string
 	local    bool
-	gone     chan struct{} // closed when nothing of it is left
-	full     bool          // there is no room for it: its CONNECT is refused
+	gone     chan struct{} // closed when the connection has ended completely
+	full     bool          // it is above limits.connections: its CONNECT is refused
 	toldOnce sync.Once
 
-	// The reading goroutine's.
+	// The following fields belong to the reading goroutine.
 	in        []byte // buffer
-	r, w      int    // what is in it: in[r:w]
-	small     []byte // in while little comes
+	r, w      int    // unread bytes of the buffer: in[r:w]
+	small     []byte // the buffer in use while little data arrives
 	version   byte   // 0 before CONNECT
 	connect   frame.Connect
 	pub       frame.Publish
 	aliases   map[uint16]string
 	received  *idSet // QoS 2 publishes that wait for PUBREL; see restore
-	acked     bool   // since the session was kicked last
+	acked     bool   // an acknowledgement arrived since the last Session.Kick
 	flood     flood
-	goodbye   bool // DISCONNECT without will came
+	goodbye   bool // the client sent DISCONNECT without will
 	deadline  time.Time
 	keepAlive time.Duration
 	rate      bucket
@@ -58,7 +58,7 @@ type conn struct {
 	identity      atomic.Pointer[Identity]
 	bridge        atomic.Bool  // the client is another broker; see bridge.go
 	filters       []bus.Filter // of the SUBSCRIBE that mochi is processing
-	sinceErr      error        // what is wrong with its user property since
+	sinceErr      error        // the error of the SUBSCRIBE's user property since
 	subackReason  string
 	unsubscribed  []byte // reason codes of the UNSUBSCRIBE that mochi is processing
 
@@ -68,17 +68,17 @@ type conn struct {
 	out       []byte
 	marks     []mark
 	flushing  bool
-	welcomed  bool // CONNACK is queued: before it there is no DISCONNECT [MQTT-3.14.0-1]
-	ending    bool // nothing more is queued; what is there goes out and the socket closes
+	welcomed  bool // CONNACK is queued; a DISCONNECT must not precede it [MQTT-3.14.0-1]
+	ending    bool // nothing more is queued; the queued bytes are sent and the socket closes
 	dead      bool // the socket is closed
 	occupancy occupancy
-	wantRoom  bool          // a delivery was refused for want of room
+	wantRoom  bool          // a delivery was refused because the buffer was full
 	hold      bool          // deliveries wait for SUBACK
-	drained   chan struct{} // closed when there is room again; nil when nobody waits
+	drained   chan struct{} // closed when there is room again; nil when no goroutine waits
 	failed    error
 	outAlias  map[string]uint16
 	phases    map[uint16]phase // of QoS 2 deliveries in flight
-	expires   *time.Timer      // ends the connection with the token that it came by; nil: there is none
+	expires   *time.Timer      // ends the connection when its token expires; nil: the login has no end
 	once      sync.Once
 }
 
@@ -104,7 +104,7 @@ func (c *conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 // Read implements net.Conn. mochi never reads: run does.
 func (c *conn) Read([]byte) (int, error) { return 0, io.EOF }
 
-// SetDeadline implements net.Conn. mochi calls it; the deadlines are kept in input.go.
+// SetDeadline implements net.Conn and ignores mochi's call: input.go sets the deadlines.
 func (c *conn) SetDeadline(time.Time) error { return nil }
 
 // SetReadDeadline implements net.Conn like SetDeadline.
@@ -119,7 +119,7 @@ func (c *conn) failure() error {
 	return c.failed
 }
 
-// end closes the connection from another goroutine, with a DISCONNECT for an MQTT 5 client.
+// end closes the connection from another goroutine. An MQTT 5 client gets a DISCONNECT.
 func (c *conn) end(code byte, text string) {
 	c.mu.Lock()
 	if !c.ending && c.welcomed {
@@ -139,8 +139,8 @@ func (c *conn) disconnect(code byte, text string) {
 	c.startFlush()
 }
 
-// Close implements net.Conn: what is queued and durable still goes out, within a bound, and Read ends
-// now. It does not block.
+// Close implements net.Conn. Queued bytes that are durable are still sent, within a time limit.
+// Read ends now. Close does not block.
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.mu.Lock()

@@ -1,6 +1,7 @@
 package broker
 
-// This file is CONNECT: what is checked before mochi sees it, who is let in, and what CONNACK says.
+// This file is CONNECT: the checks before mochi sees it, the decision about the client, and the
+// content of CONNACK.
 
 import (
 	"context"
@@ -17,8 +18,8 @@ import (
 	"github.com/postbus/postbus/bus/broker/frame"
 )
 
-// open takes the CONNECT: the guard's checks, mochi's, ours; then the session is attached, CONNACK is
-// queued and delivery begins.
+// open processes the CONNECT. It applies the guard's checks, mochi's and its own; then it attaches
+// the session, queues CONNACK and starts delivery.
 func (c *conn) open(p []byte, body int) error {
 	version, ferr := frame.CheckConnect(p)
 	if ferr == nil {
@@ -40,11 +41,12 @@ func (c *conn) open(p []byte, body int) error {
 	}
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect, Remaining: len(p) - body}, ProtocolVersion: version}
 	b := append([]byte(nil), p[body:]...)
-	b[2+int(binary.BigEndian.Uint16(b))] = version // without the bit that makes it a bridge's
+	b[2+int(binary.BigEndian.Uint16(b))] = version // without the bit that marks a bridge
 	if err := pk.ConnectDecode(b); err != nil {
 		return &frame.Error{Code: frame.CodeMalformed, Reason: err.Error()}
 	}
-	// Wills are the bus's, and mochi refuses what MQTT allows: a will without payload, an empty password.
+	// The bus keeps last wills, and mochi refuses what MQTT allows: a will without payload, an
+	// empty password.
 	pk.Connect.WillFlag, pk.Connect.WillRetain, pk.Connect.WillQos = false, false, 0
 	pk.Connect.WillPayload, pk.Connect.WillTopic = nil, ""
 	pk.Connect.PasswordFlag = len(pk.Connect.Password) > 0
@@ -73,7 +75,7 @@ func (c *conn) open(p []byte, body int) error {
 	return nil
 }
 
-// turnAway answers a CONNECT that is well formed and not wanted.
+// turnAway refuses a CONNECT that is well formed and not accepted.
 func (c *conn) turnAway(code byte, why error) error {
 	c.broker.count.refused.Add(1)
 	c.broker.log.Warn("client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
@@ -89,8 +91,8 @@ func (c *conn) turnAway(code byte, why error) error {
 
 var errRefused = errors.New("client refused")
 
-// admit decides about the client, ends its former connection and opens its session. The code is for
-// CONNACK.
+// admit decides about the client, ends its previous connection and opens its session. The code is
+// for CONNACK.
 func (b *Broker) admit(c *conn, password string) (byte, error) {
 	o := b.o.Load()
 	c.id, c.idBytes = c.client.ID, []byte(c.client.ID)
@@ -143,8 +145,8 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 	return frame.CodeSuccess, nil
 }
 
-// identify says who the client is. A reload meanwhile may have taken away what it came by: then it is
-// asked again, so that nobody slips through between two configs.
+// identify authenticates the client. A reload meanwhile may have withdrawn the rights that it was
+// given. Then identify authenticates it again, so that no client keeps rights of the old config.
 func (b *Broker) identify(c *conn, password string) (Identity, error) {
 	asked := c.user
 	for {
@@ -155,7 +157,7 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 		}
 		if l, ok := identity.(Login); ok {
 			var user string
-			if user, c.until = l.Login(); user != c.user { // Reauthorize may read it by now, but it is the same by now
+			if user, c.until = l.Login(); user != c.user { // else no write: Reauthorize may read it
 				c.user = user
 			}
 		}
@@ -172,8 +174,8 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 	}
 }
 
-// connack says the limits of this broker [MQTT-3.2.2-9 ff], and to a client that asks with the user
-// property meta where the journal stands: what is newer, the client did not miss.
+// connack returns the limits of this broker [MQTT-3.2.2-9 ff]. A client that sends the user
+// property meta also gets the journal's last sequence: it missed no event with a higher one.
 func (c *conn) connack() *packets.Properties {
 	p := &packets.Properties{
 		ReceiveMaximum:    receiveMaximum,

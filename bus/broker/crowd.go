@@ -1,17 +1,20 @@
 package broker
 
-// This file is flow control for QoS 0. MQTT has none, so a publisher that sends faster than a subscriber
-// takes would lose most of its events in the subscriber's output buffer. Therefore a flood waits:
+// This file is flow control for QoS 0. MQTT has none, so a publisher that sends faster than a
+// subscriber reads would lose most of its events in the subscriber's output buffer. Therefore a
+// flood waits:
 //
-//   - A subscriber is crowded while a QoS 0 event has found its buffer a quarter full. The other three
-//     quarters are room for what all publishers send until they notice.
-//   - A connection that floods (see flood) waits, before its next event, until nobody is crowded, for
-//     at most maxYield.
-//   - A subscriber that has not taken half a buffer within slowAfter is slow: nobody waits for it again
-//     until its buffer was empty. It loses QoS 0 events when its buffer is full, as ever. Where many are
-//     crowded its share of that will do, from an eighth of a buffer on.
+//   - A subscriber is crowded while a QoS 0 event has found its buffer a quarter full. The other
+//     three quarters are room for events that all publishers send until they notice.
+//   - A connection that floods (see flood) waits, before its next event, until no subscriber is
+//     crowded, for at most maxYield.
+//   - A subscriber that has not read half a buffer within slowAfter is slow. No publisher waits for
+//     it again until its buffer was empty. It loses QoS 0 events when its buffer is full, as
+//     without flow control. When many subscribers are crowded, a share of that half is enough, but
+//     at least an eighth of a buffer.
 //
-// So a dead subscriber costs the flooding publishers one pause of about slowAfter and all others nothing.
+// So a dead subscriber costs the flooding publishers one pause of about slowAfter, and all others
+// nothing.
 
 import (
 	"sync"
@@ -30,14 +33,14 @@ const (
 	floodTime   = 5 * time.Millisecond
 )
 
-// crowd is the set of crowded connections. Its lock is taken with a connection's mu held, never the other
-// way round.
+// crowd is the set of crowded connections. Its lock is taken with a connection's mu held, never in
+// the opposite order.
 type crowd struct {
-	n atomic.Int32 // len(conns), for those who only want to know whether there is anybody
+	n atomic.Int32 // len(conns), for readers that only check whether it is 0
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
-	empty chan struct{} // closed when nobody is crowded any more; nil when nobody waits
+	empty chan struct{} // closed when no connection is crowded any more; nil when no publisher waits
 }
 
 func (w *crowd) add(c *conn) {
@@ -61,7 +64,7 @@ func (w *crowd) remove(c *conn) {
 	}
 }
 
-// emptied returns a channel that is closed when nobody is crowded; nil when that is so now.
+// emptied returns a channel that is closed when no connection is crowded; nil when that is so now.
 func (w *crowd) emptied() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -74,7 +77,8 @@ func (w *crowd) emptied() <-chan struct{} {
 	return w.empty
 }
 
-// review takes out those who have become slow: with all publishers waiting nothing else would notice.
+// review removes connections that have become slow. While all publishers wait, no other code would
+// notice.
 func (w *crowd) review(limit int) {
 	w.mu.Lock()
 	list := make([]*conn, 0, len(w.conns))
@@ -89,7 +93,7 @@ func (w *crowd) review(limit int) {
 	}
 }
 
-// wait blocks until nobody is crowded, for at most maxYield.
+// wait blocks until no connection is crowded, for at most maxYield.
 func (w *crowd) wait(limit int, stop <-chan struct{}) {
 	t := time.NewTicker(reviewEvery)
 	defer t.Stop()
@@ -112,14 +116,14 @@ func (w *crowd) wait(limit int, stop <-chan struct{}) {
 	}
 }
 
-// flood is what a connection has published at QoS 0 lately.
+// flood counts what a connection published at QoS 0 within floodTime.
 type flood struct {
 	since  time.Time
 	events int
 	bytes  int
 }
 
-// begin is called before more is read.
+// begin starts a new count when floodTime has passed. It is called before each read.
 func (f *flood) begin() {
 	if f.events > 0 {
 		if now := time.Now(); now.Sub(f.since) > floodTime {
@@ -128,7 +132,7 @@ func (f *flood) begin() {
 	}
 }
 
-// yield is the wait, before a QoS 0 event of that size is routed.
+// yield counts a QoS 0 event of that size, and waits before it is routed if the connection floods.
 func (c *conn) yield(size int) {
 	c.flood.events++
 	c.flood.bytes += size
@@ -137,7 +141,7 @@ func (c *conn) yield(size int) {
 	}
 }
 
-// occupancy is how far a connection keeps up with QoS 0.
+// occupancy is how well a connection keeps up with QoS 0.
 type occupancy struct {
 	crowded bool // it is in Broker.crowd
 	slow    bool // it was too slow, and its buffer has not been empty since
@@ -145,7 +149,7 @@ type occupancy struct {
 	taken   int // bytes that the socket has taken since
 }
 
-// crowdLocked is called when a QoS 0 event is to go into the buffer. The caller holds mu.
+// crowdLocked is called before a QoS 0 event is queued. The caller holds mu.
 func (c *conn) crowdLocked(limit int) {
 	if o := &c.occupancy; !o.crowded && !o.slow && len(c.out) > limit/4 && !c.dead {
 		*o = occupancy{crowded: true, since: time.Now()}
@@ -154,8 +158,8 @@ func (c *conn) crowdLocked(limit int) {
 	c.watchLocked(limit)
 }
 
-// watchLocked ends what crowdLocked began, when the buffer has room again or the subscriber is slow. The
-// caller holds mu.
+// watchLocked removes the connection from the crowd when its buffer has room again or it is slow.
+// The caller holds mu.
 func (c *conn) watchLocked(limit int) {
 	o := &c.occupancy
 	if len(c.out) == 0 {
@@ -166,7 +170,7 @@ func (c *conn) watchLocked(limit int) {
 	}
 	keep := len(c.out) > limit/4 && !c.dead
 	if now := time.Now(); keep && now.Sub(o.since) >= slowAfter {
-		// Many who are crowded at once share the processor, and are not slow for that.
+		// Many crowded connections share the processor, and that alone does not make them slow.
 		o.slow = o.taken < max(limit/8, limit/2/max(1, int(c.broker.crowd.n.Load())))
 		keep = !o.slow
 		o.since, o.taken = now, 0

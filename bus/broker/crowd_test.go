@@ -1,7 +1,7 @@
 package broker_test
 
-// This file is a flood of QoS 0 on virtual time: whoever takes what comes loses nothing, and whoever does not makes
-// nobody wait.
+// This file is a flood of QoS 0 on virtual time: a subscriber that keeps up loses nothing, and one
+// that does not delays no publisher.
 
 import (
 	"bufio"
@@ -22,7 +22,8 @@ import (
 	"github.com/postbus/postbus/bus/bustest"
 )
 
-// flooded is a broker whose clients are connected by pipes: a write is over when the other end has read it.
+// flooded is a broker whose clients are connected by pipes: a write ends when the other end has
+// read it.
 type flooded struct {
 	t       *testing.T
 	bus     *bus.Bus
@@ -90,8 +91,8 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 func (l *pipeListener) Close() error   { close(l.done); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-// subscriber subscribes at QoS 0 and counts what comes, read by read.
-// It takes as many bytes as step, once every so often; 0 is as fast as they come.
+// subscriber subscribes at QoS 0 and counts the bytes that arrive, read by read. It reads step
+// bytes at a time, once every so often; 0 is as fast as possible.
 func (f *flooded) subscriber(id string, step int, every time.Duration) (got *atomic.Int64) {
 	c := f.client(id)
 	send(f.t, c, 0x82, append(str([]byte{0, 1}, "flood"), 0))
@@ -113,7 +114,7 @@ func (f *flooded) subscriber(id string, step int, every time.Duration) (got *ato
 	return got
 }
 
-// flood publishes from n clients at once, and returns when all of it has been taken.
+// flood publishes from n clients at once, and returns when the broker has read everything.
 func (f *flooded) flood(n, events, size int) {
 	done := make(chan struct{})
 	for p := range n {
@@ -204,7 +205,8 @@ func TestASlowSubscriberMakesNobodyWait(t *testing.T) {
 				const publishers, events = 4, 20_000
 				start := time.Now()
 				f.flood(publishers, events, 128)
-				// One pause for each while it turns out to be slow, and what the disk's clock and the like take.
+				// One pause for each subscriber until it counts as slow, and a margin for the
+				// disk's clock and the like.
 				if took := time.Since(start); took > time.Duration(1+pace.many)*75*time.Millisecond {
 					t.Errorf("the publishers were held up for %v", took)
 				}
@@ -220,7 +222,7 @@ func TestASlowSubscriberMakesNobodyWait(t *testing.T) {
 	}
 }
 
-// TestAFewEventsNeverWait: who does not flood is not held up by a crowd.
+// TestAFewEventsNeverWait: a crowd does not delay a publisher that does not flood.
 func TestAFewEventsNeverWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFlooded(t)
@@ -229,7 +231,7 @@ func TestAFewEventsNeverWait(t *testing.T) {
 		c := f.client("few")
 		body := append(str(nil, "flood"), make([]byte, 15<<10)...)
 		start := time.Now()
-		for range 100 { // far more than the buffer holds, one every 20 ms
+		for range 100 { // far more than the buffer can hold, one every 20 ms
 			send(t, c, 0x30, body)
 			time.Sleep(20 * time.Millisecond)
 			synctest.Wait()

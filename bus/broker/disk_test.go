@@ -1,6 +1,7 @@
 package broker_test
 
-// This file is the broker on a disk that refuses: it never says yes, and goes on by itself.
+// This file is the broker on a disk that refuses: it never acknowledges what it could not store,
+// and recovers by itself.
 
 import (
 	"context"
@@ -38,8 +39,8 @@ func TestAFullDiskNeverSaysYes(t *testing.T) {
 	}
 	accepted := 1
 	disk.Fill(true)
-	// What the last segment has room for is still taken; then the answer is 0x97, or the end of the
-	// connection for those whose group failed.
+	// Publishes that fit in the last segment are still accepted; then the answer is 0x97, or the
+	// end of the connection for clients whose group failed.
 	refused := false
 	for id := byte(2); !refused; id++ {
 		publish(v5, v5Level, id)
@@ -79,7 +80,7 @@ func TestAFullDiskNeverSaysYes(t *testing.T) {
 	if n != 4 || answer[0] != 0x20 {
 		t.Fatalf("an MQTT 3.1.1 client gets %x on a full disk", answer[:n])
 	}
-	for range accepted { // readers go on
+	for range accepted { // readers continue
 		first, body := reader.packet(t)
 		if first>>4 != 3 {
 			t.Fatalf("packet %x", first)

@@ -1,7 +1,8 @@
 package broker
 
-// This file is logins that end: a connection whose client came with a token is told and closed when the
-// token ends. One timer for each of them, which Close stops; the others have none.
+// This file ends the connections of expired logins. When a client's token expires, its connection
+// gets a DISCONNECT and is closed. Each such connection has one timer, which Close stops; the
+// others have none.
 
 import (
 	"time"
@@ -9,16 +10,17 @@ import (
 	"github.com/postbus/postbus/bus/broker/frame"
 )
 
-// Login is what an Identity may have besides: whose it is, and until when (zero: for good). It is how a
-// client that gives a token alone becomes a user, and how its connection comes to an end with the token.
+// Login is an optional interface of an Identity. It returns the user, and when the login ends
+// (zero: never). With it a client that presents only a token becomes a user, and its connection
+// ends with the token.
 type Login interface {
 	Login() (user string, until time.Time)
 }
 
-// tokenExpired is what the client is told; the session stays, so nothing is lost.
+// tokenExpired is the reason that the client gets. The session remains, so nothing is lost.
 const tokenExpired = "the token has expired: connect again with a new one"
 
-// expireAt ends the connection at a time of the wall clock; the zero time never comes.
+// expireAt ends the connection at a time of the wall clock; the zero time means never.
 func (c *conn) expireAt(until time.Time) {
 	if until.IsZero() {
 		return

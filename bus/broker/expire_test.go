@@ -1,6 +1,6 @@
 package broker_test
 
-// This file is tokens that end in mid-session, and logins that a reload takes away.
+// This file tests tokens that expire in mid-session, and logins that a reload revokes.
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 	"github.com/postbus/postbus/bus/broker"
 )
 
-// memoryKey is a key that no file keeps.
+// memoryKey is a key that is in no file.
 type memoryKey []byte
 
 func (k memoryKey) Key() ([]byte, error)     { return k, nil }
@@ -51,14 +51,14 @@ func withTokens(t *testing.T) (a broker.Authenticate, mint func(life time.Durati
 	return judgeBy(p), mint
 }
 
-// TestTokenEndsInMidSession: the client is told at the end of its token and not before;
-// the old token does not let it in again, and with a new one it gets all that it missed.
+// TestTokenEndsInMidSession: the client gets a DISCONNECT when its token expires and not before.
+// The old token is refused afterwards, and with a new one the client gets all that it missed.
 func TestTokenEndsInMidSession(t *testing.T) {
 	t.Parallel()
 	who, mint := withTokens(t)
 	addr, b := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 20}, broker.Options{Authenticate: who})
 	p := paho5{addr, b}
-	token, ends := mint(10 * time.Second) // a loaded machine that emulates another one needs four to get so far
+	token, ends := mint(10 * time.Second) // a slow machine needs four seconds to get this far
 	type goodbye struct {
 		*pahov5.Disconnect
 		at time.Time
@@ -79,7 +79,7 @@ func TestTokenEndsInMidSession(t *testing.T) {
 	p.filter(t, c, "t", 1)
 	p.publish(t, "t", 1, false, "0", "1")
 	compare(t, take(t, events, 2), []string{"0", "1"})
-	sessions := b.Sessions() // the publisher's may be there still
+	sessions := b.Sessions() // the publisher's session may still exist
 	if i := slices.IndexFunc(sessions, func(s bus.SessionInfo) bool { return s.Name == "page" }); i < 0 || sessions[i].User != "pi" {
 		t.Errorf("the session is not the user's: %+v", sessions)
 	}
@@ -117,8 +117,9 @@ func TestTokenEndsInMidSession(t *testing.T) {
 	}
 }
 
-// TestTokenEndsForAll: also MQTT 3, which is only closed, and a client that says its name; a password has
-// no end, and neither has a connection that is closed before.
+// TestTokenEndsForAll: tokens also expire for MQTT 3, whose connection is only closed, and for a
+// client that sends a user name. A password does not expire, and a connection that is closed
+// earlier has no timer.
 func TestTokenEndsForAll(t *testing.T) {
 	t.Parallel()
 	who, mint := withTokens(t)
@@ -130,7 +131,7 @@ func TestTokenEndsForAll(t *testing.T) {
 		}
 		return w
 	}
-	password := in(v5, "id=password username=pi password=secret") // slow, on a small machine
+	password := in(v5, "id=password username=pi password=secret") // slow on a small machine
 	token, _ := mint(10 * time.Second)
 	in(v5, "id=early password="+token).Close()
 	named := map[byte]*wire{}
@@ -155,7 +156,7 @@ func TestTokenEndsForAll(t *testing.T) {
 	}
 }
 
-// TestReloadBetweenLogins: what a reload takes away while a client is being let in lets it in no more.
+// TestReloadBetweenLogins: a right that a reload revokes during a login does not admit the client.
 func TestReloadBetweenLogins(t *testing.T) {
 	t.Parallel()
 	asked, reloaded := make(chan struct{}), make(chan struct{})
@@ -164,7 +165,7 @@ func TestReloadBetweenLogins(t *testing.T) {
 		if gone.Load() {
 			return nil, errors.New("the user is gone")
 		}
-		asked <- struct{}{} // it was let in by what is in force now
+		asked <- struct{}{} // the current policy admitted it
 		<-reloaded
 		return limited{}, nil
 	}}
@@ -183,8 +184,9 @@ func TestReloadBetweenLogins(t *testing.T) {
 	}
 }
 
-// TestANameWithoutUsers is a device that comes with a user name and a password to a bus that has no users: it gets
-// in with the rights of anonymous, its session is nobody's in particular, and the log says so once.
+// TestANameWithoutUsers is a device that sends a user name and a password to a bus without users:
+// it gets the rights of anonymous, its session belongs to no particular user, and the log reports
+// it once.
 func TestANameWithoutUsers(t *testing.T) {
 	t.Parallel()
 	log := new(output)

@@ -1,6 +1,6 @@
 package broker_test
 
-// This file is hostile input from the socket into a whole broker.
+// This file sends hostile input from the socket into a whole broker.
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"github.com/postbus/postbus/bus/broker"
 )
 
-// bystander is a client that must not be harmed by what others send.
+// bystander is a client that hostile input of others must not harm.
 type bystander struct{ r *runner }
 
 func (b bystander) check(t testing.TB) {
@@ -43,7 +43,7 @@ func newBystander(t testing.TB, o broker.Options) bystander {
 	return bystander{r}
 }
 
-// attack sends bytes, reads whatever comes and reports whether the broker closed within the time.
+// attack sends bytes, reads all answers and reports whether the broker closed within the time.
 func attack(t testing.TB, addr string, data []byte, patience time.Duration) (closed bool) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -106,7 +106,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestClaimsCostNothing: memory follows what came, not what was announced.
+// TestClaimsCostNothing: memory follows the bytes that arrived, not the length that was announced.
 func TestClaimsCostNothing(t *testing.T) {
 	b := newBystander(t, broker.Options{PacketSize: 256 << 20})
 	var conns []net.Conn
@@ -124,13 +124,13 @@ func TestClaimsCostNothing(t *testing.T) {
 		}
 		defer c.Close()
 		conns = append(conns, c)
-		if i%2 == 0 { // a CONNECT is bounded more tightly: it is refused; a PUBLISH may be that large
+		if i%2 == 0 { // a CONNECT has a tighter bound: it is refused; a PUBLISH may be that large
 			_, _ = c.Write(append(encode("CONNECT", "", v5), 0x30, 0xFF, 0xFF, 0xFF, 0x7E, 0, 1))
 		} else {
 			_, _ = c.Write([]byte{0x10, 0xFF, 0xFF, 0x03, 0, 4})
 		}
 	}
-	for i, c := range conns { // CONNACK, or the end
+	for i, c := range conns { // read CONNACK, or the end
 		_ = c.SetReadDeadline(time.Now().Add(answerTimeout))
 		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("connection %d is neither let in nor refused", i)
@@ -142,7 +142,8 @@ func TestClaimsCostNothing(t *testing.T) {
 	}
 }
 
-// TestSlowloris: who dribbles a CONNECT is cut off in the end, and keeps nobody out meanwhile.
+// TestSlowloris: a client that sends a CONNECT slowly is disconnected in the end, and blocks no
+// other client meanwhile.
 func TestSlowloris(t *testing.T) {
 	t.Parallel()
 	b := newBystander(t, broker.Options{})
@@ -164,7 +165,7 @@ func TestSlowloris(t *testing.T) {
 	b.check(t)
 }
 
-// FuzzSocket sends any bytes, behind a prelude that gets past CONNECT, into a broker. Nothing may
+// FuzzSocket sends any bytes, after a prelude that includes CONNECT, into a broker. Nothing may
 // panic or hang, and another client is served as before.
 func FuzzSocket(f *testing.F) {
 	for prelude := range byte(6) {

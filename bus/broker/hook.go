@@ -1,6 +1,7 @@
 package broker
 
-// This file is the one hook: what SUBSCRIBE and UNSUBSCRIBE do, and what their answers say.
+// This file is the one hook of mochi: the effects of SUBSCRIBE and UNSUBSCRIBE, and the content of
+// their answers.
 
 import (
 	"context"
@@ -40,11 +41,12 @@ func connOf(cl *mqtt.Client) *conn {
 	return c
 }
 
-// OnACLCheck keeps mochi's own subscription table empty: subscriptions are the bus's. The reason codes
-// that come of it are replaced in OnSubscribed.
+// OnACLCheck keeps mochi's own subscription table empty, because the bus keeps subscriptions.
+// OnSubscribed replaces the resulting reason codes.
 func (h *hook) OnACLCheck(*mqtt.Client, string, bool) bool { return false }
 
-// OnPacketEncode says what mochi does not know.
+// OnPacketEncode sets what mochi does not know: the reason string of SUBACK and the reason codes of
+// UNSUBACK.
 func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	c := connOf(cl)
 	if c == nil {
@@ -63,10 +65,11 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 	return pk
 }
 
-// userMeta is the user property by which a client asks for what the bus knows of events: on SUBSCRIBE and CONNECT.
+// userMeta is the user property by which a client requests the bus's metadata of events, on
+// SUBSCRIBE and CONNECT.
 const userMeta = "meta"
 
-// OnSubscribe notes what is asked for, and keeps mochi from sending retained messages itself.
+// OnSubscribe records the requested filters, and keeps mochi from sending retained messages itself.
 func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	c := connOf(cl)
 	c.filters = c.filters[:0]
@@ -97,7 +100,7 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	return pk
 }
 
-// OnSubscribed makes the subscriptions durable before SUBACK, whose reason codes it decides.
+// OnSubscribed makes the subscriptions durable before SUBACK, and decides its reason codes.
 func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 	c := connOf(cl)
 	identity := *c.identity.Load()
@@ -114,7 +117,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 		if err != nil {
 			codes[i] = frame.CodeTopicFilterInvalid
 			if strings.HasPrefix(f.Filter, topic.ReplayPrefix) || c.sinceErr != nil || !f.Since.IsZero() {
-				c.subackReason = err.Error() // of the past: the code alone does not say what was meant
+				c.subackReason = err.Error() // errors about history: the code alone does not name them
 			}
 			continue
 		}
@@ -125,7 +128,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 		}
 		codes[i] = f.QoS
 		if topic.Shared(f.Filter) {
-			codes[i] = min(1, f.QoS) // a work queue hands on what a member left: QoS 2 cannot do that
+			codes[i] = min(1, f.QoS) // QoS 2 cannot redeliver to another member
 		}
 		good = append(good, f)
 	}
@@ -146,7 +149,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 	}
 }
 
-// OnPacketSent lets delivery go on behind SUBACK.
+// OnPacketSent continues delivery after SUBACK.
 func (h *hook) OnPacketSent(cl *mqtt.Client, pk packets.Packet, _ []byte) {
 	if pk.FixedHeader.Type != packets.Suback {
 		return
@@ -163,7 +166,7 @@ func (h *hook) OnPacketSent(cl *mqtt.Client, pk packets.Packet, _ []byte) {
 	}
 }
 
-// OnUnsubscribe gives the filters up; what was accepted before is still delivered.
+// OnUnsubscribe removes the filters. Events that were accepted before are still delivered.
 func (h *hook) OnUnsubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	c := connOf(cl)
 	names := make([]string, len(pk.Filters))

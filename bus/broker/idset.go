@@ -1,7 +1,8 @@
 package broker
 
-// idSet is a set of packet identifiers. A client may hold all 65,535 of them, as its Receive Maximum
-// says: the set then takes 9 KiB, and a few hundred bytes for a client that numbers its publishes from 1.
+// idSet is a set of packet identifiers. A client may hold all 65,535 of them, which is the Receive
+// Maximum. The set takes 9 KiB then, and a few hundred bytes for a client that numbers its
+// publishes from 1.
 type idSet struct {
 	pages [64]*[16]uint64
 }

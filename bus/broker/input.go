@@ -1,17 +1,19 @@
 package broker
 
-// This file is the way in: it reads packets, has the guard (package frame) check each, and sorts them into
-// those that the bus takes and those that mochi does.
+// This file is the input path. It reads packets, has the guard (package frame) check each one, and
+// passes it to the bus or to mochi.
 //
-// Backpressure is that reading stops, and TCP tells the client. It stops while
-//   - the journal has as many bytes to write as it takes from all clients together (journal.Options.MaxPending):
-//     Bus.Append waits until the disk has caught up;
-//   - the client does not take what it is sent: twice Options.OutputBuffer bytes wait for it;
+// Backpressure means that reading stops, and TCP slows the client down. Reading stops while
+//
+//   - the journal has as many bytes to write as it takes from all clients together
+//     (journal.Options.MaxPending): Bus.Append waits until the disk has caught up;
+//   - the client does not read what it is sent: twice Options.OutputBuffer bytes wait for it;
 //   - the client is above its publish rate.
 //
-// Each ends without another packet of this client: by the disk, by the client's reading, by the clock. So a
-// PUBREL or PUBACK that is stuck behind a publish is never what the wait is for. An open QoS 2 publish
-// (PUBREC sent, PUBREL not come) is one bit in an idSet, so those need no wait.
+// Each of these ends without another packet of this client: by the disk, by the client's reading,
+// by the clock. So the wait never depends on a PUBREL or PUBACK that is stuck behind a publish. An
+// open QoS 2 publish (PUBREC sent, PUBREL not received) is one bit in an idSet, so no limit on them
+// is needed.
 
 import (
 	"errors"
@@ -33,7 +35,7 @@ const (
 
 var inBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
 
-// run reads packets and handles them, one after the other, until the connection ends.
+// run reads and handles packets, one after the other, until the connection ends.
 func (c *conn) run() error {
 	for {
 		need, err := c.next()
@@ -50,7 +52,8 @@ func (c *conn) run() error {
 	}
 }
 
-// next handles the packet at hand, if it is whole; otherwise it returns how many bytes that takes.
+// next handles the next packet in the buffer if it is complete. Otherwise it returns how many bytes
+// that takes.
 func (c *conn) next() (need int, err error) {
 	b := c.in[c.r:c.w]
 	h, ok, ferr := frame.ReadHeader(b)
@@ -78,7 +81,8 @@ func (c *conn) next() (need int, err error) {
 	return 0, c.handle(h, b[:h.Len])
 }
 
-// handle takes one whole packet. The hot ones are the bus's; the others go to mochi, checked.
+// handle processes one complete packet. The frequent types go to the bus; the others go to mochi
+// after a check.
 func (c *conn) handle(h frame.Header, p []byte) error {
 	if c.version == 0 {
 		return apart(func() error { return c.open(p, h.Body) })
@@ -86,7 +90,7 @@ func (c *conn) handle(h frame.Header, p []byte) error {
 	switch h.Type {
 	case frame.TypePublish:
 		if c.rate.spent() {
-			c.kick() // what came before doesn't wait
+			c.kick() // acknowledgements that arrived before do not wait
 			if err := c.rate.wait(c.gone); err != nil {
 				return err
 			}
@@ -111,7 +115,7 @@ func (c *conn) handle(h frame.Header, p []byte) error {
 	return apart(func() error { return c.pass(h, p[h.Body:]) })
 }
 
-// pass hands a packet to mochi.
+// pass gives a packet to mochi.
 func (c *conn) pass(h frame.Header, body []byte) error {
 	pk := packets.Packet{ProtocolVersion: c.version,
 		FixedHeader: packets.FixedHeader{Type: h.Type, Qos: h.Flags >> 1 & 3, Remaining: len(body)}}
@@ -135,8 +139,8 @@ func (c *conn) pass(h frame.Header, body []byte) error {
 	return err
 }
 
-// apart runs f on a goroutine of its own and waits for it: mochi's frames are large, and a stack that
-// has grown for them once would stay with an idle connection.
+// apart runs f on its own goroutine and waits for it. mochi's frames are large, and a stack that
+// has grown for them once would remain with an idle connection.
 func apart(f func() error) (err error) {
 	done := make(chan struct{})
 	var panicked any
@@ -152,7 +156,7 @@ func apart(f func() error) (err error) {
 	return err
 }
 
-// refuse notes why the connection ends and tells an MQTT 5 client.
+// refuse records why the connection ends, and tells an MQTT 5 client.
 func (c *conn) refuse(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.isEnding() {
 		err = &frame.Error{Code: 0x8D, Reason: "nothing came within one and a half keep alive intervals", Statement: "MQTT-3.1.2-22"}
@@ -180,8 +184,8 @@ func (c *conn) isEnding() bool {
 	return c.ending
 }
 
-// fill reads more until at least need bytes are at hand, growing with what comes, never with what a
-// header claims.
+// fill reads until at least need bytes are in the buffer. The buffer grows with the bytes that
+// arrive, never with the length that a header claims.
 func (c *conn) fill(need int) error {
 	c.kick()
 	c.backpressure()
@@ -202,14 +206,14 @@ func (c *conn) fill(need int) error {
 	return nil
 }
 
-// makeRoom moves what is at hand to the front of a buffer that has space.
+// makeRoom moves the unread bytes to the front of a buffer that has space.
 func (c *conn) makeRoom() {
 	held := c.w - c.r
 	switch {
 	case c.in == nil:
 		c.small = make([]byte, smallBuffer)
 		c.in = c.small
-	case held == len(c.in): // full of one packet: twice as much
+	case held == len(c.in): // one packet fills it: double it
 		var b []byte
 		if 2*held <= largeBuffer {
 			b = *inBuffers.Get().(*[]byte)
@@ -219,12 +223,12 @@ func (c *conn) makeRoom() {
 		copy(b, c.in[c.r:c.w])
 		c.giveInput()
 		c.in = b
-	case c.w == len(c.in) && len(c.in) == smallBuffer: // a read filled it: much is coming
+	case c.w == len(c.in) && len(c.in) == smallBuffer: // one read filled it: much data is arriving
 		b := *inBuffers.Get().(*[]byte)
 		copy(b, c.in[c.r:c.w])
 		c.in = b
 	case held == 0 && (len(c.in) > largeBuffer || len(c.in) > smallBuffer && c.w < smallBuffer):
-		// A packet that was larger than usual is done, or little came the last time.
+		// A packet that was larger than usual is processed, or the last read was short.
 		c.giveInput()
 		c.in = c.small
 	default:
@@ -243,7 +247,7 @@ func (c *conn) giveInput() {
 // extendDeadline sets the keep alive deadline, at most once a second [MQTT-3.1.2-22].
 func (c *conn) extendDeadline() {
 	if c.session == nil {
-		return // the CONNECT deadline stands
+		return // the CONNECT deadline remains
 	}
 	now := time.Now()
 	if c.keepAlive == 0 {
@@ -260,7 +264,7 @@ func (c *conn) extendDeadline() {
 	}
 }
 
-// setReadDeadline does not undo the one that Close has set.
+// setReadDeadline never replaces the deadline that Close has set.
 func (c *conn) setReadDeadline(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -269,14 +273,14 @@ func (c *conn) setReadDeadline(t time.Time) {
 	}
 }
 
-// bucket slows a client down to its rate, after a burst of one second's events; nothing is lost by it.
+// bucket limits a client to its rate, after a burst of one second's events. It loses no event.
 type bucket struct {
 	tokens float64
 	last   time.Time
-	limit  float64 // a second; 0: none
+	limit  float64 // events a second; 0: no limit
 }
 
-// take is called for each event.
+// take counts one event.
 func (b *bucket) take(limit int) {
 	if limit <= 0 {
 		b.limit = 0
@@ -296,7 +300,7 @@ func (b *bucket) take(limit int) {
 // spent reports whether the next event has to wait.
 func (b *bucket) spent() bool { return b.limit > 0 && b.tokens < 0 }
 
-// wait blocks until the client may go on.
+// wait blocks until the client may publish again.
 func (b *bucket) wait(stop <-chan struct{}) error {
 	t := time.NewTimer(time.Duration(-b.tokens / b.limit * float64(time.Second)))
 	defer t.Stop()

@@ -72,7 +72,7 @@ func (k *raw) subscribe(t testing.TB, filter string) {
 // packet reads one packet; a failure ends the test.
 func (k *raw) packet(t testing.TB) (first byte, body []byte) {
 	t.Helper()
-	_ = k.SetDeadline(time.Now().Add(time.Minute)) // of writes, too, until the next one
+	_ = k.SetDeadline(time.Now().Add(time.Minute)) // also for writes, until the next packet
 	first, body, err := k.read()
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func (k *raw) read() (first byte, body []byte, err error) {
 	return first, body, err
 }
 
-// event takes a QoS 1 PUBLISH apart.
+// event splits a QoS 1 PUBLISH.
 func event(body []byte) (id uint16, payload string) {
 	n := int(binary.BigEndian.Uint16(body))
 	rest := body[2+n:]
@@ -108,8 +108,8 @@ func puback(t testing.TB, w io.Writer, id uint16) {
 	send(t, w, 0x40, []byte{byte(id >> 8), byte(id)})
 }
 
-// flood publishes numbered events at QoS 1 from n clients until stop is closed; it returns how many each
-// had acknowledged.
+// flood publishes numbered events at QoS 1 from n clients, each events per client. It closes done
+// when all are acknowledged.
 func flood(t testing.TB, addr string, n int, each int) (done chan struct{}) {
 	t.Helper()
 	done = make(chan struct{})
@@ -131,7 +131,7 @@ func flood(t testing.TB, addr string, n int, each int) (done chan struct{}) {
 	return done
 }
 
-// order checks that each publisher's events come without a hole; it returns how many were new.
+// order checks that each publisher's events arrive without a gap; it returns how many were new.
 type order map[string]int
 
 func (o order) take(t testing.TB, payload string) bool {
@@ -163,7 +163,7 @@ func TestReceiveMaximumIsRespectedUnderLoad(t *testing.T) {
 			seen := order{}
 			var flight []uint16
 			for n := 0; n < publishers*each; {
-				// Read until the broker owes nothing more, then acknowledge what is held.
+				// Read until the broker has sent all that the window allows, then acknowledge.
 				for len(flight) < int(rm) && n < publishers*each {
 					first, body := k.packet(t)
 					if first>>4 != 3 {
@@ -199,14 +199,14 @@ func TestTakeoversUnderLoadLoseNothing(t *testing.T) {
 	n, takeovers := 0, 0
 	for n < publishers*each {
 		first, body, err := k.read()
-		if err != nil || first>>4 == 14 { // taken over by ourselves, below
+		if err != nil || first>>4 == 14 { // this test's own takeover, below
 			t.Fatalf("connection lost: %x %v", first, err)
 		}
 		id, payload := event(body)
 		if seen.take(t, payload) {
 			n++
 		}
-		if n%3 > 0 { // some stay unacknowledged when the next connection comes
+		if n%3 > 0 { // some remain unacknowledged when the next connection begins
 			puback(t, k, id)
 		}
 		if n%40 == 0 && takeovers < 150 {
@@ -243,7 +243,7 @@ func TestAConsumerThatDoesNotReadIsNobodyElsesProblem(t *testing.T) {
 		}
 	}
 	drain(other)
-	<-done // the publishers had all their acknowledgements while nobody read here
+	<-done // the publishers had all their acknowledgements while this client did not read
 	lag := uint64(0)
 	for _, s := range b.Sessions() {
 		if s.Name == "stuck" {
@@ -256,8 +256,8 @@ func TestAConsumerThatDoesNotReadIsNobodyElsesProblem(t *testing.T) {
 	drain(stuck)
 }
 
-// A client that has stopped reading for good does not keep its socket: the one that takes its session over
-// ends it, within a bound.
+// A client that has stopped reading does not keep its socket: the connection that takes its session
+// over ends it, within a bound.
 func TestAStuckConnectionEndsWhenItIsTakenOver(t *testing.T) {
 	t.Parallel()
 	b, err := bus.Open(context.Background(), bus.Options{Dir: t.TempDir()})
@@ -265,7 +265,7 @@ func TestAStuckConnectionEndsWhenItIsTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr, k := serve(t, b, broker.Options{})
-	ours, theirs := net.Pipe() // its writes block as soon as nobody reads
+	ours, theirs := net.Pipe() // its writes block as soon as the other end does not read
 	defer ours.Close()
 	go k.Serve(theirs, "pipe", true)
 	connect := str(append(str(nil, "MQTT"), 4, 0, 0, 0), "stuck")
@@ -295,8 +295,8 @@ func TestAStuckConnectionEndsWhenItIsTakenOver(t *testing.T) {
 	}
 }
 
-// TestARateHoldsWithinOneWrite: thirty events that come at once are not taken at once. How long that takes at least is what is
-// asked, so that a slow machine is right, too.
+// TestARateHoldsWithinOneWrite: thirty events that arrive at once are not processed at once. The
+// test checks the minimum time only, so that it also passes on a slow machine.
 func TestARateHoldsWithinOneWrite(t *testing.T) {
 	t.Parallel()
 	addr, _ := start(t, t.TempDir(), bus.Options{}, broker.Options{PublishRate: 20})
@@ -319,7 +319,7 @@ func TestARateHoldsWithinOneWrite(t *testing.T) {
 	}
 }
 
-// TestARefusedPublishIsNoLossForWhomIsTold: an alert on losses would be anybody's to trip.
+// TestARefusedPublishIsNoLossForWhomIsTold: otherwise any client could trigger an alert on losses.
 func TestARefusedPublishIsNoLossForWhomIsTold(t *testing.T) {
 	t.Parallel()
 	addr, b := start(t, t.TempDir(), bus.Options{}, broker.Options{})

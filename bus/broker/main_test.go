@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestMain lets many cases run at a time: they mostly wait.
+// TestMain runs many cases at a time, because they mostly wait.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f != nil && os.Getenv("POSTBUS_TEST_PARALLEL") == "" {

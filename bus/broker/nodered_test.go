@@ -1,6 +1,7 @@
 package broker_test
 
-// This file is Node-RED: an mqtt in node that is wired to an mqtt out node, as the editor makes them.
+// This file tests Node-RED: an mqtt in node that is wired to an mqtt out node, as the editor makes
+// them.
 
 import (
 	"context"

@@ -1,6 +1,7 @@
 package broker_test
 
-// This file is what open QoS 2 publishes cost: those that have their PUBREC and wait for the client's PUBREL.
+// This file measures the cost of open QoS 2 publishes: those that have their PUBREC and wait for
+// the client's PUBREL.
 
 import (
 	"bytes"
@@ -35,7 +36,7 @@ func TestOpenPublishesCostLittleMemory(t *testing.T) {
 	before := heap()
 	for _, k := range all {
 		done := make(chan error, 1)
-		go func() { // the client does not wait for PUBREC: it bursts
+		go func() { // the client bursts: it does not wait for PUBREC
 			var b bytes.Buffer
 			for id := 1; id <= publishes; id++ {
 				b.Write([]byte{0x34, 8, 0, 1, 't', byte(id >> 8), byte(id), 0, 'o', 'n'})

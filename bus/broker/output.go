@@ -1,8 +1,9 @@
 package broker
 
-// This file is the way out: a bounded buffer that is appended to without blocking and emptied by one
-// goroutine, and the barrier in it. Bytes behind a mark wait for that mark's commit: so an
-// acknowledgement leaves when its event is durable, and if the disk fails it never leaves.
+// This file is the output path: a bounded buffer and the barrier in it. Any goroutine appends to
+// the buffer without blocking, and one goroutine empties it. Bytes behind a mark wait for that
+// mark's commit. So an acknowledgement is sent when its event is durable, and never if the disk
+// fails.
 
 import (
 	"io"
@@ -14,13 +15,13 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// mark says that the buffer's bytes from an offset on wait for a commit.
+// mark states that the buffer's bytes from an offset on wait for a commit.
 type mark struct {
 	from   int
 	commit journal.Commit
 }
 
-// Write implements net.Conn for what mochi sends. It keeps its place behind what is queued.
+// Write implements net.Conn for mochi's packets. It queues them behind the bytes in the buffer.
 func (c *conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,12 +30,13 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	c.queueBuffer()
 	c.out = append(c.out, p...)
-	c.welcomed = true // the first that comes here is CONNACK
+	c.welcomed = true // the first packet that mochi writes is CONNACK
 	c.startFlush()
 	return len(p), nil
 }
 
-// refusePublish queues an acknowledgement that says no, and why where the client wants to know.
+// refusePublish queues an acknowledgement that refuses a publish, with a reason if the client asked
+// for problem information.
 func (c *conn) refusePublish(typ byte, id uint16, code byte, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -53,7 +55,8 @@ func (c *conn) refusePublish(typ byte, id uint16, code byte, text string) {
 	c.startFlush()
 }
 
-// acknowledge queues an acknowledgement that waits for commit; a zero one waits only for what is before it.
+// acknowledge queues an acknowledgement that waits for commit. With a zero commit it waits only for
+// the bytes before it.
 func (c *conn) acknowledge(typ byte, id uint16, code byte, commit journal.Commit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,7 +73,7 @@ func (c *conn) acknowledge(typ byte, id uint16, code byte, commit journal.Commit
 	c.startFlush()
 }
 
-// startFlush makes sure that somebody empties the buffer. The caller holds mu.
+// startFlush starts a flush unless one runs. The caller holds mu.
 func (c *conn) startFlush() {
 	if c.flushing || c.dead {
 		return
@@ -80,7 +83,7 @@ func (c *conn) startFlush() {
 	go c.flush()
 }
 
-// buffers of connections that have something to say; an idle one has none.
+// outBuffers are the buffers of connections with queued output; an idle connection has none.
 var outBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 func (c *conn) queueBuffer() {
@@ -96,7 +99,7 @@ func giveBuffer(b []byte) {
 	}
 }
 
-// flush writes what is durable until nothing is left.
+// flush writes durable bytes until the buffer is empty.
 func (c *conn) flush() {
 	defer c.broker.tasks.Done()
 	var spare []byte
@@ -156,8 +159,8 @@ func (c *conn) flush() {
 	}
 }
 
-// durable returns how many bytes of the buffer may go out now, and the commit that the next wait for.
-// The caller holds mu.
+// durable returns how many bytes of the buffer may be sent now, and the commit that the next bytes
+// wait for. The caller holds mu.
 func (c *conn) durable() (int, journal.Commit) {
 	for len(c.marks) > 0 {
 		m := &c.marks[0]
@@ -167,7 +170,8 @@ func (c *conn) durable() (int, journal.Commit) {
 			return m.from, m.commit
 		}
 		if err := m.commit.Err(); err != nil {
-			// Nobody may be told that this was accepted: what waits behind the mark is never sent.
+			// The client must not learn that this was accepted: bytes behind the mark are never
+			// sent.
 			c.out = c.out[:m.from]
 			c.marks = nil
 			c.ending = true
@@ -183,7 +187,7 @@ func (c *conn) durable() (int, journal.Commit) {
 	return len(c.out), journal.Commit{}
 }
 
-// await waits for a commit; a connection that ends waits only so long.
+// await waits for a commit; once the connection ends it waits for closeTimeout at most.
 func (c *conn) await(commit journal.Commit, ending bool) bool {
 	if !ending {
 		select {
@@ -213,7 +217,7 @@ func (c *conn) abort() {
 	c.raw.Close()
 }
 
-// wakeReader lets go a reading side that backpressure holds. The caller holds mu.
+// wakeReader continues a reading goroutine that backpressure blocks. The caller holds mu.
 func (c *conn) wakeReader() {
 	if c.drained != nil {
 		close(c.drained)
@@ -221,15 +225,15 @@ func (c *conn) wakeReader() {
 	}
 }
 
-// How long a socket that was closed takes what the client still sends. A client in the midst of a large
-// packet reads nothing before it has sent all of it.
+// These are how long a closed socket still receives input. A client in the middle of a large packet
+// reads nothing before it has sent all of it.
 const (
 	lingerFor      = time.Second
 	lingerStopping = 250 * time.Millisecond
 )
 
-// linger closes a socket so that the client still reads what was sent: with input unread, a plain close
-// would reset the connection under its last words.
+// linger closes a socket so that the client can still read the last packets. With unread input, a
+// plain close would reset the connection before the client reads them.
 func (c *conn) linger() {
 	if t, ok := c.raw.(interface{ CloseWrite() error }); ok && t.CloseWrite() == nil {
 		d := lingerFor
@@ -238,8 +242,8 @@ func (c *conn) linger() {
 			d = lingerStopping
 		default:
 		}
-		// The reading side ends first. A new deadline would let a read go on that the one of Close was to
-		// end, and who takes the session over waits for it.
+		// The reading goroutine ends first. A new deadline would prolong a read that Close's
+		// deadline was to end, and a connection that takes the session over waits for that read.
 		select {
 		case <-c.gone:
 		case <-time.After(d):
@@ -250,7 +254,8 @@ func (c *conn) linger() {
 	c.raw.Close()
 }
 
-// room tells those who wait that the socket has taken bytes, and that the buffer has space again.
+// room records that the socket has taken bytes. It continues deliveries and the reading goroutine
+// when the buffer has space again.
 func (c *conn) room(wrote int) {
 	limit := c.broker.o.Load().OutputBuffer
 	c.mu.Lock()
@@ -269,7 +274,7 @@ func (c *conn) room(wrote int) {
 	}
 }
 
-// backpressure blocks the reading side while the client does not take its acknowledgements.
+// backpressure blocks the reading goroutine while the client does not read its acknowledgements.
 func (c *conn) backpressure() {
 	limit := c.broker.o.Load().OutputBuffer
 	c.mu.Lock()

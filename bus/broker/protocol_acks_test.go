@@ -1,10 +1,11 @@
 package broker_test
 
-// This file is the cases about acknowledgements of the wrong kind, and about those of identifiers that are not in flight.
+// This file is the cases about acknowledgements of the wrong kind, and about those with identifiers
+// that are not in flight.
 
 import "testing"
 
-// delivered brings a delivery of QoS 1 ($x) or 2 ($y) to s.
+// delivered makes a delivery of QoS 1 ($x) or 2 ($y) to s.
 const (
 	delivered1 = `
 			s full

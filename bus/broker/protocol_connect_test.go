@@ -30,7 +30,7 @@ func guests(user, password string, hasPassword, _ bool) (broker.Identity, error)
 	return nil, errors.New("no such user")
 }
 
-// limited is an identity with borders.
+// limited is an identity with few rights.
 type limited struct{}
 
 func (limited) MayPublish(topic string) bool    { return topic != "private" }
@@ -338,8 +338,8 @@ func TestConnect(t *testing.T) {
 	})
 }
 
-// TestNoRoom: above the limit of connections a client is told so [MQTT-3.2.2-6], a crowd that says
-// nothing is not waited for, and room that was made is there.
+// TestNoRoom: above the limit of connections a client gets a refusal [MQTT-3.2.2-6]. The broker
+// does not wait for a crowd that sends nothing, and freed room is usable.
 func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 16}, broker.Options{Connections: 2})
@@ -352,7 +352,7 @@ func TestNoRoom(t *testing.T) {
 		there = append(there, w)
 	}
 	for version, want := range map[byte]string{v5: "CONNACK 97", v311: "CONNACK 03", v31: "CONNACK 03"} {
-		for range 20 { // more than are told at a time
+		for range 20 { // more than get a refusal at a time
 			w := knock(t, addr, version, "CONNECT id=more clean")
 			if got, err := w.read(answerTimeout); !strings.HasPrefix(got, want) {
 				t.Fatalf("version %d: %q %v", version, got, err)
@@ -376,14 +376,14 @@ func TestNoRoom(t *testing.T) {
 			closed <- struct{}{}
 		}()
 	}
-	for range 40 - 16 { // as many as are too many
+	for range 40 - 16 { // as many as are above the limit
 		select {
 		case <-closed:
 		case <-time.After(answerTimeout):
 			t.Fatal("too many silent connections stay open")
 		}
 	}
-	for end := time.Now().Add(answerTimeout); ; time.Sleep(10 * time.Millisecond) { // also those are gone some time
+	for end := time.Now().Add(answerTimeout); ; time.Sleep(10 * time.Millisecond) { // these connections end, too
 		w := knock(t, addr, v5, "CONNECT id=more clean")
 		got, _ := w.read(answerTimeout)
 		w.Close()

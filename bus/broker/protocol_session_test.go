@@ -1,6 +1,6 @@
 package broker_test
 
-// This file is the cases about what a session keeps, for how long, and how it changes hands.
+// This file is the cases about the content of a session, its lifetime, and its takeover.
 
 import "testing"
 

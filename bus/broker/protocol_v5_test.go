@@ -1,7 +1,7 @@
 package broker_test
 
-// This file is the cases that only MQTT 5 has: properties that travel, expiry, aliases, packet sizes,
-// flow control, subscription options and identifiers.
+// This file is the cases that only MQTT 5 has: properties that are forwarded, expiry, aliases,
+// packet sizes, flow control, subscription options and identifiers.
 
 import (
 	"fmt"

@@ -8,7 +8,7 @@ import (
 	"github.com/postbus/postbus/bus/broker"
 )
 
-// watch connects s, which sees what is published under w.
+// watch connects s, which sees the events below w.
 const watch = `
 			s full
 			s> SUBSCRIBE 1 w/#,2

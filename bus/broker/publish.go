@@ -1,6 +1,6 @@
 package broker
 
-// This file is what clients publish and acknowledge, and what the bus delivers to them.
+// This file is the clients' publishes and their acknowledgements, and the deliveries of the bus.
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// publish takes a PUBLISH. At QoS 1 and 2 its acknowledgement waits behind the barrier.
+// publish processes a PUBLISH. At QoS 1 and 2 its acknowledgement waits behind the barrier.
 func (c *conn) publish(packet []byte) error {
 	p := &c.pub
 	if ferr := frame.ParsePublish(packet, c.version, p); ferr != nil {
@@ -31,7 +31,7 @@ func (c *conn) publish(packet []byte) error {
 	}
 	o := c.broker.o.Load()
 	c.rate.take(o.PublishRate)
-	// The topic lives as long as the packet: nothing below keeps it.
+	// The string shares the packet's memory, which suffices because no code below keeps it.
 	topic := unsafe.String(unsafe.SliceData(p.Topic), len(p.Topic))
 	if !c.mayPublish(*c.identity.Load(), topic, p.Payload) {
 		return c.forbidden(p, topic)
@@ -81,12 +81,12 @@ func (c *conn) publish(packet []byte) error {
 	return nil
 }
 
-// answer acknowledges a PUBLISH, behind commit.
+// answer acknowledges a PUBLISH once commit is done.
 func (c *conn) answer(p *frame.Publish, code byte, commit journal.Commit) {
 	c.acknowledge(ackType(p), p.PacketID, code, commit)
 }
 
-// deny refuses a PUBLISH of an MQTT 5 client and says why.
+// deny refuses a PUBLISH of an MQTT 5 client with a reason.
 func (c *conn) deny(p *frame.Publish, code byte, why string) {
 	c.refusePublish(ackType(p), p.PacketID, code, why)
 }
@@ -98,7 +98,7 @@ func ackType(p *frame.Publish) byte {
 	return frame.TypePuback
 }
 
-// restore loads what an earlier connection of the session had received at QoS 2, once.
+// restore loads the QoS 2 identifiers that an earlier connection of the session received, once.
 func (c *conn) restore() {
 	if c.restored {
 		return
@@ -129,7 +129,7 @@ func (c *conn) alias(p *frame.Publish) *frame.Error {
 	return nil
 }
 
-// mayPublish is the one rule about topics, for publishes and for wills.
+// mayPublish is the one check of topics, for publishes and for wills.
 func (c *conn) mayPublish(id Identity, name string, payload []byte) bool {
 	if topic.Reserved(name) {
 		return c.ownState(name, payload)
@@ -137,8 +137,8 @@ func (c *conn) mayPublish(id Identity, name string, payload []byte) bool {
 	return id.MayPublish(name)
 }
 
-// forbidden answers a publish that the client may not make. MQTT 3 has no word for it: the event is
-// acknowledged like Mosquitto does, but the loss is told on $bus/lost.
+// forbidden answers a publish without permission. MQTT 3 has no reason code for it: the event is
+// acknowledged as Mosquitto does, but the loss is reported on $bus/lost.
 func (c *conn) forbidden(p *frame.Publish, topic string) error {
 	c.broker.count.refusedEvents.Add(1)
 	c.broker.log.Debug("publish not allowed", "client", c.id, "user", c.user, "topic", topic)
@@ -146,11 +146,11 @@ func (c *conn) forbidden(p *frame.Publish, topic string) error {
 		c.deny(p, frame.CodeNotAuthorized, "the user may not publish here")
 		return nil
 	}
-	c.broker.bus.ReportLoss(c.id, "publish not allowed", 1) // MQTT has no word for it here
+	c.broker.bus.ReportLoss(c.id, "publish not allowed", 1) // MQTT has no reason code for it here
 	return c.ignore(p)
 }
 
-// ignore acknowledges a publish that nothing comes of.
+// ignore acknowledges a publish that has no effect.
 func (c *conn) ignore(p *frame.Publish) error {
 	if p.QoS == 0 {
 		return nil
@@ -163,8 +163,8 @@ func (c *conn) ignore(p *frame.Publish) error {
 	return nil
 }
 
-// noSpace answers a publish that the disk refuses: MQTT 5 clients are told, others are closed
-// unacknowledged and try again.
+// noSpace answers a publish that the disk refuses. MQTT 5 clients get the reason; others are
+// disconnected without an acknowledgement and retry.
 func (c *conn) noSpace(p *frame.Publish, err error) error {
 	c.broker.count.refusedEvents.Add(1)
 	code, reason := frame.CodeQuotaExceeded, err.Error()
@@ -179,7 +179,8 @@ func (c *conn) noSpace(p *frame.Publish, err error) error {
 	return &frame.Error{Code: code, Reason: reason}
 }
 
-// kick lets the session go on when the input at hand has been processed: one go for many acknowledgements.
+// kick continues the session's deliveries after the input in the buffer was processed: once for
+// many acknowledgements.
 func (c *conn) kick() {
 	if c.acked {
 		c.acked = false
@@ -224,7 +225,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	return bus.Sent
 }
 
-// enrich adds what only MQTT 5 can say: the time left, and the bus's own user properties.
+// enrich adds properties of MQTT 5: the remaining expiry, and the bus's own user properties.
 func (c *conn) enrich(o *frame.Out, d *bus.Delivery) {
 	e := d.Event
 	if e.Expiry != journal.NoExpiry { // [MQTT-3.3.2-6]
@@ -245,8 +246,8 @@ func (c *conn) enrich(o *frame.Out, d *bus.Delivery) {
 	}
 }
 
-// shorten replaces a topic that the client knows by its alias [MQTT-3.1.2-26], and reports whether the
-// packet is one that the client takes.
+// shorten replaces a topic that the client knows by its alias [MQTT-3.1.2-26]. It reports whether
+// the client accepts a packet of this size.
 func (c *conn) shorten(o *frame.Out) bool {
 	if c.connect.TopicAliasMaximum == 0 {
 		return c.fits(o)

@@ -1,22 +1,22 @@
 package broker_test
 
-// This file runs protocol cases. A case is a script of what clients send and what they must get:
+// This file runs protocol cases. A case is a script of the packets that clients send and must get:
 //
 //	a> PUBLISH t/1 hello q1 id=7      client a sends; its first line is its CONNECT
 //	a< PUBACK 7                       the next packet that a gets
 //	a< PUBACK 7 | PINGRESP            the next packets that a gets, in any order
-//	a< PUBLISH t/1 hello q1 id=$x     $x stands for a packet identifier: the same wherever it occurs
-//	a< nothing                        nothing came for a
+//	a< PUBLISH t/1 hello q1 id=$x     $x is a packet identifier: the same in the whole script
+//	a< nothing                        no packet arrived for a
 //	a< closed                         the broker has closed the connection
-//	a drop                            the client closes its socket without a word, and the broker notices
+//	a drop                            the client closes its socket without DISCONNECT, and the broker notices
 //	a full keep sessionexpiry=60      a> CONNECT keep sessionexpiry=60, and a CONNACK of success
-//	a> CONNECT                        a new connection; the one before goes on as a'
-//	a@4> …                            a speaks MQTT 3.1.1 whatever the case is run with
+//	a> CONNECT                        a new connection; the previous one continues as a'
+//	a@4> …                            a speaks MQTT 3.1.1 whatever the version of the case is
 //	wait 100ms
-//	restart                           the broker and its bus end and begin again with the same data
+//	restart                           the broker and its bus end and start again with the same data
 //
-// In CONNACK and DISCONNECT only the named properties are compared, everywhere else all; !name says
-// that there is no such property, and name=* that there is one.
+// In CONNACK and DISCONNECT only the named properties are compared, in all other packets all of
+// them. !name requires that the property is absent, and name=* that it is present.
 
 import (
 	"bufio"
@@ -38,14 +38,15 @@ import (
 
 // script is one case.
 type script struct {
-	statement string // of the version that the table is about
+	statement string // the statement of the version that the table is about
 	says      string
 	text      string
-	versions  []byte // the table's when nil
+	versions  []byte // nil: the table's versions
 	options   broker.Options
 }
 
-// answerTimeout bounds the wait for a packet that must come: wills and expiries take their second.
+// answerTimeout bounds the wait for a packet that must arrive: wills and expiries take their
+// second.
 const answerTimeout = time.Minute
 
 func runScripts(t *testing.T, versions []byte, cases []script) {
@@ -73,7 +74,7 @@ func runScripts(t *testing.T, versions []byte, cases []script) {
 	}
 }
 
-// spy is a log that only notes panics: Broker.Serve recovers from them.
+// spy is a log that only records panics: Broker.Serve recovers from them.
 type spy struct{ panicked atomic.Pointer[string] }
 
 func (s *spy) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelError }
@@ -175,7 +176,7 @@ func (r *runner) step(line string) error {
 	case rest == "drop":
 		return r.drop(word)
 	case strings.HasPrefix(rest, "full"):
-		// a full keep sessionexpiry=10: connects and takes the CONNACK
+		// a full keep sessionexpiry=10: connects and reads the CONNACK
 		if err := r.send(word, "CONNECT"+strings.TrimPrefix(rest, "full")); err != nil {
 			return err
 		}
@@ -202,7 +203,7 @@ func (r *runner) drop(name string) error {
 	return err
 }
 
-// client splits a name such as a@3, which speaks that version, from the rest.
+// client separates a name such as a@3, which speaks that version, from the rest.
 func (r *runner) client(name string) (string, byte) {
 	if self, v, ok := strings.Cut(name, "@"); ok {
 		return self, v[0] - '0'
@@ -221,7 +222,7 @@ func (r *runner) send(name, line string) error {
 		if err != nil {
 			return err
 		}
-		if w != nil { // the old connection of the name stays as name'
+		if w != nil { // the old connection of the name continues as name'
 			r.wires[name+"'"] = w
 		}
 		w = &wire{Conn: c, r: bufio.NewReader(c), version: version}
@@ -238,7 +239,8 @@ func (r *runner) send(name, line string) error {
 	return err
 }
 
-// dropProps leaves out of a line what only MQTT 5 can say, so that one script serves all versions.
+// dropProps removes from a line what only MQTT 5 can express, so that one script serves all
+// versions.
 func dropProps(line string) string {
 	words := strings.Fields(line)
 	return strings.Join(slices.DeleteFunc(words, func(w string) bool {
@@ -280,7 +282,8 @@ func (r *runner) expect(name, want string) error {
 	return nil
 }
 
-// compare says how got differs from want, and learns the identifiers that want has a $ for.
+// compare reports the difference between got and want, and learns the identifiers that are $ names
+// in want.
 func (r *runner) compare(want, got string) error {
 	differs := fmt.Errorf("got %s", got)
 	words, left := strings.Fields(want), strings.Fields(got)
@@ -297,7 +300,7 @@ func (r *runner) compare(want, got string) error {
 			}
 			continue
 		case strings.HasPrefix(word, "$") && !strings.Contains(word, "/"):
-			at = r.learn(word[1:], left[1], 1) // of an acknowledgement
+			at = r.learn(word[1:], left[1], 1) // identifier of an acknowledgement
 		case named && strings.HasPrefix(v, "$"):
 			at = slices.IndexFunc(left, func(s string) bool { return strings.HasPrefix(s, k+"=") })
 			if at > 0 {
@@ -333,10 +336,11 @@ func (r *runner) learn(name, value string, at int) int {
 	return at
 }
 
-// nothing makes sure that all that was accepted before has been routed, and that none of it came here.
+// nothing checks that everything that was accepted before has been routed, and that none of it
+// reached this client.
 func (r *runner) nothing(w *wire) error {
 	r.fences++
-	// A durable session is opened behind everything that the journal holds.
+	// A durable session is opened after everything that the journal contains.
 	s, _, err := r.bus.Attach(context.Background(), bus.SessionOptions{Name: fmt.Sprint("fence", r.fences), Expiry: 1})
 	if err != nil {
 		return err

@@ -1,7 +1,8 @@
 package broker_test
 
-// This file is a disk that stalls while clients burst: reading stops, what waits is bounded, and everything is
-// answered once the disk is back, also what is stuck behind the burst.
+// This file is a disk that stalls while clients burst. Reading stops, the waiting bytes are
+// bounded, and everything is answered once the disk is back, including packets that are stuck
+// behind the burst.
 
 import (
 	"bytes"
@@ -18,7 +19,7 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// stalling is a file system whose Sync waits while somebody holds the gate.
+// stalling is a file system whose Sync waits while the test holds the gate.
 type stalling struct {
 	journal.FS
 	gate *sync.Mutex
@@ -51,7 +52,7 @@ func TestAStalledDiskStopsReading(t *testing.T) {
 	const (
 		clients   = 3
 		publishes = 1000
-		size      = 16 << 10 // more than the sockets between them hold
+		size      = 16 << 10 // more than the sockets between them can hold
 		earlier   = 60_000   // the identifier of a publish that is open before the disk stalls
 	)
 	all := make([]*raw, clients)
@@ -65,7 +66,7 @@ func TestAStalledDiskStopsReading(t *testing.T) {
 	gate.Lock()
 	shut := true
 	defer func() {
-		if shut { // the test failed, and the bus is to end
+		if shut { // the test failed, and the bus must end
 			gate.Unlock()
 		}
 	}()
@@ -79,12 +80,12 @@ func TestAStalledDiskStopsReading(t *testing.T) {
 				body = append(body, make([]byte, size)...)
 				burst.Write(append(varint([]byte{0x34}, len(body)), body...))
 			}
-			burst.Write([]byte{0x62, 2, earlier >> 8, earlier & 255}) // PUBREL behind all of it
+			burst.Write([]byte{0x62, 2, earlier >> 8, earlier & 255}) // PUBREL after the whole burst
 			_, err := k.Write(burst.Bytes())
 			wrote <- err
 		}()
 	}
-	// The journal takes 4 MiB that wait for the disk, and what one client at a time puts on top.
+	// The journal takes 4 MiB that wait for the disk, plus the overshoot of one client at a time.
 	const limit = (4<<20)/size + clients + 1
 	for deadline := time.Now().Add(20 * time.Second); b.Stats().Published-before < limit-2*clients; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -1,6 +1,6 @@
 package broker
 
-// This file is $SYS, under the names that Mosquitto gave it, and $bus/state.
+// This file publishes $SYS, under Mosquitto's topic names, and $bus/state.
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// sysEvery is Mosquitto's sys_interval.
+// sysEvery is the default of Mosquitto's sys_interval.
 const sysEvery = 10 * time.Second
 
 type counters struct {
@@ -21,8 +21,8 @@ type counters struct {
 	messagesIn, messagesOut, peak  atomic.Uint64
 }
 
-// startSys publishes $SYS and $bus/state, which are there before the first client is, and keeps them up
-// to date until the broker stops.
+// startSys publishes $SYS and $bus/state before the first client connects, and keeps them up to
+// date until the broker stops.
 func (b *Broker) startSys() {
 	l := &load{at: b.started}
 	b.announceSys()
@@ -105,7 +105,7 @@ func (b *Broker) announceSys() {
 	b.bus.Announce("$SYS/broker/version", []byte(version))
 }
 
-// load is Mosquitto's moving averages over 1, 5 and 15 minutes, of counts a minute.
+// load holds Mosquitto's moving averages of counts per minute over 1, 5 and 15 minutes.
 type load struct {
 	at     time.Time
 	last   map[string]uint64

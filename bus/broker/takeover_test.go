@@ -1,6 +1,6 @@
 package broker_test
 
-// This file is what only shows when clients race: takeovers, and subscribing behind a publish.
+// This file tests what only shows when clients race: takeovers, and subscribing after a publish.
 
 import (
 	"bufio"
@@ -28,16 +28,16 @@ func knock(t *testing.T, addr string, version byte, connect string) *wire {
 	return &wire{Conn: c, r: bufio.NewReader(c), version: version}
 }
 
-// TestTakeovers: of many connections with one identifier at once each gets CONNACK before anything else,
-// and one stays [MQTT-3.14.0-1] [MQTT-3.1.4-3].
+// TestTakeovers: of many simultaneous connections with one identifier, each gets CONNACK before any
+// other packet, and one remains [MQTT-3.14.0-1] [MQTT-3.1.4-3].
 func TestTakeovers(t *testing.T) {
 	t.Parallel()
 	addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 16}, broker.Options{})
 	for round := range 4 {
 		var wg sync.WaitGroup
 		gone := make(chan struct{}, 12)
-		stays := make(chan struct{}) // closed when all but one are gone
-		pongs := 0                   // of those that stay; read once all have ended
+		stays := make(chan struct{}) // closed when all but one have ended
+		pongs := 0                   // from those that remain; read once all have ended
 		var mu sync.Mutex
 		for range 12 {
 			w := knock(t, addr, v5, "CONNECT id=same keep sessionexpiry=60")
@@ -50,7 +50,7 @@ func TestTakeovers(t *testing.T) {
 				go func() {
 					defer close(asked)
 					<-stays
-					_, _ = w.Write(encode("PINGREQ", "", v5)) // fails for one that is gone
+					_, _ = w.Write(encode("PINGREQ", "", v5)) // fails for a connection that has ended
 				}()
 				if got != "closed" {
 					got, err = w.read(answerTimeout)
@@ -78,8 +78,8 @@ func TestTakeovers(t *testing.T) {
 	}
 }
 
-// TestRetainedIsThere: who subscribes after a retained publish was acknowledged gets it, by one way or
-// the other.
+// TestRetainedIsThere: a client that subscribes after a retained publish was acknowledged gets it,
+// as a retained message or live.
 func TestRetainedIsThere(t *testing.T) {
 	t.Parallel()
 	addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 16}, broker.Options{})
@@ -107,8 +107,8 @@ func TestRetainedIsThere(t *testing.T) {
 	}
 }
 
-// TestLastWords: who is in the midst of sending too large a packet, reads nothing until it is sent, and
-// still gets the reason [MQTT-3.1.2-24].
+// TestLastWords: a client in the middle of sending a packet that is too large reads nothing until
+// it has sent it, and still gets the reason [MQTT-3.1.2-24].
 func TestLastWords(t *testing.T) {
 	t.Parallel()
 	addr, _ := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 16}, broker.Options{})

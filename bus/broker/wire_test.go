@@ -1,7 +1,7 @@
 package broker_test
 
-// This file is the tests' own MQTT client: it writes packets from a line of text and reads packets into
-// one. It shares no code with package frame, which is what it tests.
+// This file is the tests' own MQTT client: it writes packets from a line of text and reads packets
+// into one. It shares no code with package frame, because it tests that package.
 
 import (
 	"bufio"
@@ -108,7 +108,7 @@ func number(s string) int {
 	return int(n)
 }
 
-// props encodes all that is left of the named arguments, with their length.
+// props encodes all remaining named arguments, with their length.
 func (a *args) props() []byte {
 	var b []byte
 	for _, kv := range a.named {
@@ -137,7 +137,7 @@ func (a *args) props() []byte {
 	return append(varint(nil, len(b)), b...)
 }
 
-// text writes out what a script abbreviates: x*1000, "" and the \x00 forms of Go.
+// text expands a script's abbreviations: x*1000, "" and the \x00 forms of Go.
 func text(s string) string {
 	if s == `""` {
 		return ""
@@ -360,7 +360,7 @@ func (w *wire) read(timeout time.Duration) (string, error) {
 	return decode(first, body, w.version)
 }
 
-// decode is strict about what a broker may send.
+// decode is strict about the packets that a broker may send.
 func decode(first byte, body []byte, version byte) (line string, err error) {
 	defer func() {
 		if recover() != nil {

@@ -1,6 +1,5 @@
-// Package bustest holds what tests of the bus need and a production program does not: a simulated
-// disk that loses, tears and refuses, for postbus's own tests and for those of programs that embed
-// the bus.
+// Package bustest holds a simulated disk that loses, tears and refuses writes. It is for postbus's
+// own tests and for those of programs that embed the bus; a production program does not need it.
 package bustest
 
 import (
@@ -18,11 +17,11 @@ import (
 // sector is the unit in which an unsynced write survives a power cut or does not.
 const sector = 512
 
-// ErrIO is what a failing disk returns.
+// ErrIO is the error of a failing disk.
 var ErrIO = syscall.EIO
 
-// Disk is a simulated disk: a journal.FS in memory. What was written and not synced may be lost or
-// torn by PowerCut; any operation can be made to fail. It is safe for concurrent use.
+// Disk is a simulated disk: a journal.FS in memory. PowerCut may lose or tear data that was written
+// and not synced. Any operation can be made to fail. It is safe for concurrent use.
 type Disk struct {
 	mu     sync.Mutex
 	rnd    *rand.Rand
@@ -40,25 +39,25 @@ type Disk struct {
 type inode struct {
 	data    []byte // as programs see it
 	durable []byte // as of the last sync
-	dirty   []span // written since
+	dirty   []span // written since the last sync
 }
 
 type span struct{ from, to int }
 
-// NewDisk returns an empty disk; seed decides what a power cut destroys.
+// NewDisk returns an empty disk; seed decides which data a power cut destroys.
 func NewDisk(seed uint64) *Disk {
 	return &Disk{rnd: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), dir: map[string]*inode{}, synced: map[string]*inode{}}
 }
 
-// Fill makes the disk full, or gives it space again.
+// Fill makes the disk full, or frees its space again.
 func (d *Disk) Fill(full bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.full = full
 }
 
-// FailIn makes the nth write or sync from now on fail with ErrIO; with sticky all that follow too,
-// until FailIn(0, false).
+// FailIn makes the nth write or sync from now on fail with ErrIO. With sticky all later ones fail
+// too, until FailIn(0, false).
 func (d *Disk) FailIn(n int, sticky bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -73,7 +72,8 @@ func (d *Disk) Ops() int {
 }
 
 // PowerCut ends this disk's life: every operation through it fails from now on. It returns the disk
-// as the next start finds it: what was synced is there; of what was not, each sector survives or not.
+// as the next start finds it: synced data is complete; of unsynced data each sector survives or
+// not.
 func (d *Disk) PowerCut() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -90,7 +90,7 @@ func (d *Disk) PowerCut() *Disk {
 		now, was := d.dir[n], d.synced[n]
 		keep := was
 		if now != was && d.rnd.IntN(2) == 0 {
-			keep = now // the change of the directory happened to reach the disk
+			keep = now // the change of the directory reached the disk before the cut
 		}
 		if keep == nil {
 			continue
@@ -102,7 +102,7 @@ func (d *Disk) PowerCut() *Disk {
 	return next
 }
 
-// Kill ends the process, not the machine: what was written is all there.
+// Kill ends the process, not the machine: the returned disk has all written data.
 func (d *Disk) Kill() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -119,7 +119,7 @@ func (d *Disk) Kill() *Disk {
 	return next
 }
 
-// Corrupt flips a bit of a byte of a file, as a bad medium does.
+// Corrupt flips a bit of a byte of a file, as a failing medium does.
 func (d *Disk) Corrupt(name string, off int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -166,7 +166,7 @@ func sorted[V any](m map[string]V) []string {
 	return names
 }
 
-// op accounts for one operation that changes the disk. The caller holds mu.
+// op counts one operation that changes the disk, and fails it if that is due. The caller holds mu.
 func (d *Disk) op(grows bool) error {
 	if d.off {
 		return errors.New("the power is off")
@@ -306,7 +306,7 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt tears itself when it is the operation that fails: some of it may be written.
+// WriteAt writes only a part of p if it is the operation that fails.
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
@@ -325,7 +325,7 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Sync that fails forgets what was dirty, as Linux does: a second sync proves nothing.
+// Sync that fails drops the dirty data, as Linux does: a second sync proves nothing.
 func (f *file) Sync() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()

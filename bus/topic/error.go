@@ -1,39 +1,39 @@
 package topic
 
-// This file is what can be wrong with a name or a filter, so that each caller can say it in the words
-// of its own place: a config file, a plugin, an MQTT packet.
+// This file lists the faults of a name or a filter, so that each caller can report them in the
+// words of its own context: a config file, a plugin, an MQTT packet.
 
 import (
 	"errors"
 	"fmt"
 )
 
-// Fault is one kind of mistake.
+// Fault is a kind of error.
 type Fault uint8
 
 const (
 	Empty    Fault = iota + 1
 	TooLong        // more than MaxLen bytes
-	NotText        // not UTF-8, or it holds U+0000
-	Wildcard       // a name holds + or #
+	NotText        // not UTF-8, or it contains U+0000
+	Wildcard       // a name contains + or #
 
-	HashNotLast // # is a level, and not the last one [MQTT-4.7.1-1]
+	HashNotLast // # is a level, but not the last one [MQTT-4.7.1-1]
 	NotLevel    // + or # is only a part of a level [MQTT-4.7.1-1] [MQTT-4.7.1-2]
 
-	NoGroup    // $share without a group, or its name holds a wildcard [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+	NoGroup    // $share without a group, or the group contains a wildcard [MQTT-4.8.2-1] [MQTT-4.8.2-2]
 	NoShared   // $share/GROUP without a filter
-	BadAge     // $replay with something that isn't an age
-	NoReplayed // $replay/AGE without a filter, or with a form like $share behind it
-	SharedPast // $replay behind $share/GROUP
+	BadAge     // $replay with an invalid age
+	NoReplayed // $replay/AGE without a filter, or followed by a form such as $share
+	SharedPast // $replay after $share/GROUP
 )
 
-// Error is why a name, a filter or a subscription is not valid.
+// Error states why a name, a filter or a subscription is not valid.
 type Error struct {
 	Fault Fault
-	Text  string // the name, or the filter that has the fault; of a subscription it may be the inner one
-	Name  bool   // it is a name
-	Level int    // of HashNotLast and NotLevel: which level, from 0
-	Age   string // of BadAge
+	Text  string // the name or the filter with the fault; for a subscription it may be the inner filter
+	Name  bool   // Text is a name
+	Level int    // for HashNotLast and NotLevel: the index of the level, from 0
+	Age   string // for BadAge
 }
 
 func (e *Error) Error() string {
@@ -71,8 +71,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s %q is not valid", what, e.Text)
 }
 
-// Reason is err in the words for a message that has named the key or the argument already. Errors that
-// are no *Error, and nil, are returned as they are.
+// Reason is err in words for a message that has already named the key or the argument. It returns
+// nil, and errors that are not an *Error, unchanged.
 func Reason(err error) error {
 	var e *Error
 	if !errors.As(err, &e) {

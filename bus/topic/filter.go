@@ -1,6 +1,6 @@
 package topic
 
-// This file is filters and subscriptions: what is valid, and what a subscription is made of.
+// This file is filters and subscriptions: their validity, and the parts of a subscription.
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// CheckFilter reports why f is no topic filter [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1]: an *Error.
-// It knows nothing of $share and $replay, which are levels like others to it.
+// CheckFilter reports why f is not a topic filter [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1]: an
+// *Error. It treats $share and $replay as ordinary levels.
 func CheckFilter(f string) error {
 	if err := checkText(f); err != nil {
 		return err
@@ -40,8 +40,8 @@ func checkText(f string) error {
 	return nil
 }
 
-// CheckSubscription reports why nobody can subscribe to f: a filter, or one behind $share/GROUP/
-// [MQTT-4.8.2-1] [MQTT-4.8.2-2] or $replay/AGE/. The error is an *Error.
+// CheckSubscription reports why a client cannot subscribe to f: a filter, or one behind
+// $share/GROUP/ [MQTT-4.8.2-1] [MQTT-4.8.2-2] or $replay/AGE/. The error is an *Error.
 func CheckSubscription(f string) error {
 	if err := checkText(f); err != nil {
 		return err
@@ -73,7 +73,7 @@ func CheckSubscription(f string) error {
 // Shared reports whether f is a shared subscription, or would be one if it named a group.
 func Shared(f string) bool { return f == "$share" || strings.HasPrefix(f, SharePrefix) }
 
-// SplitShare takes $share/GROUP/FILTER apart; group is empty for other filters, and inner is f then.
+// SplitShare splits $share/GROUP/FILTER; for other filters group is empty and inner is f.
 func SplitShare(f string) (group, inner string) {
 	if f == "$share" {
 		return "", ""
@@ -85,7 +85,7 @@ func SplitShare(f string) (group, inner string) {
 	return "", f
 }
 
-// SplitReplay takes $replay/AGE/FILTER apart; ok is false for other filters, and inner is f then.
+// SplitReplay splits $replay/AGE/FILTER; for other filters ok is false and inner is f.
 func SplitReplay(f string) (age, inner string, ok bool) {
 	rest, ok := strings.CutPrefix(f, ReplayPrefix)
 	if !ok {
@@ -95,8 +95,8 @@ func SplitReplay(f string) (age, inner string, ok bool) {
 	return age, inner, true
 }
 
-// Inner is the filter of a subscription, which decides what it delivers: f without $share/GROUP/ or
-// $replay/AGE/. It is empty where they name no filter.
+// Inner is the filter of a subscription, which decides the events that it delivers: f without
+// $share/GROUP/ or $replay/AGE/. It is empty if they name no filter.
 func Inner(f string) string {
 	if _, inner, ok := SplitReplay(f); ok {
 		return inner
@@ -109,7 +109,7 @@ const maxAge = 100 * 365 * 24 * time.Hour
 
 var errAge = errors.New("not an age")
 
-// ParseAge reads an age of at most 100 years: a duration of package time, or days such as 7d.
+// ParseAge parses an age of at most 100 years: a duration of package time, or days such as 7d.
 func ParseAge(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 32)

@@ -1,6 +1,6 @@
 package topic
 
-// This file is matching: one filter against one name, and a filter made ready for many names.
+// This file is matching: one filter against one name, and a filter compiled for many names.
 
 import (
 	"bytes"
@@ -37,7 +37,7 @@ func wildFirst(filter string) bool {
 	return filter != "" && (filter[0] == '+' || filter[0] == '#')
 }
 
-// Pattern is a filter made ready for matching. The zero Pattern is no filter.
+// Pattern is a compiled filter. The zero Pattern is not a filter.
 type Pattern struct {
 	filter string
 	levels []string
@@ -45,7 +45,7 @@ type Pattern struct {
 	plain  bool // no wildcard
 }
 
-// Compile makes a valid filter ready.
+// Compile compiles a valid filter.
 func Compile(filter string) Pattern {
 	p := Pattern{levels: strings.Split(filter, "/"), filter: filter}
 	if p.levels[len(p.levels)-1] == "#" {
@@ -55,13 +55,13 @@ func Compile(filter string) Pattern {
 	return p
 }
 
-// Levels are the filter's levels without a # at their end. They are not to be changed.
+// Levels returns the filter's levels without a final #. The caller must not change them.
 func (p *Pattern) Levels() []string { return p.levels }
 
 // Open reports whether the filter ends in #.
 func (p *Pattern) Open() bool { return p.open }
 
-// Literal are the levels before the first wildcard: every name that matches begins with them.
+// Literal returns the levels before the first wildcard: every matching name begins with them.
 func (p *Pattern) Literal() []string {
 	if i := slices.Index(p.levels, "+"); i >= 0 {
 		return p.levels[:i]

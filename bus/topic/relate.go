@@ -1,11 +1,11 @@
 package topic
 
-// This file is how two filters relate: whether some name matches both, and whether one covers the other.
+// This file relates two filters: whether some name matches both, and whether one covers the other.
 
 import "strings"
 
-// rooted writes "/#" so that it doesn't seem to match its parent: that would be the empty topic,
-// which doesn't exist.
+// rooted replaces "/#" with "/+/#", so that it does not match its parent: that would be the
+// empty topic, which does not exist.
 func rooted(filter string) string {
 	if filter == "/#" {
 		return "/+/#"
@@ -40,7 +40,7 @@ func Overlaps(a, b string) bool {
 	}
 }
 
-// Covers reports whether every name that b matches is matched by a.
+// Covers reports whether a matches every name that b matches.
 func Covers(a, b string) bool {
 	if a == "" || b == "" || wildFirst(a) && b[0] == '$' {
 		return false
@@ -54,7 +54,7 @@ func Covers(a, b string) bool {
 			return true
 		}
 		if b == "#" {
-			return false // below here b matches everything, its parent too
+			return false // from this level on b matches everything, and its parent too
 		}
 		al, arest, amore := strings.Cut(a, "/")
 		bl, brest, bmore := strings.Cut(b, "/")

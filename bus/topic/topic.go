@@ -1,13 +1,14 @@
-// Package topic is the grammar of topic names and topic filters, [MQTT-4.7], with the two forms of a
-// subscription that say how it is delivered: $share/GROUP/FILTER and $replay/AGE/FILTER.
+// Package topic is the grammar of topic names and topic filters, [MQTT-4.7], with two forms of a
+// subscription that also state how it is delivered: $share/GROUP/FILTER and $replay/AGE/FILTER.
 //
-// It promises one answer for everybody who asks: what is valid and why not (CheckName, CheckFilter,
-// CheckSubscription), what matches (Match, Pattern), and how two filters relate (Covers, Overlaps).
-// Matching does not allocate. For invalid filters the functions that match and relate return something,
-// but don't panic.
+// It promises one answer to all callers: whether a name or a filter is valid and why not
+// (CheckName, CheckFilter, CheckSubscription), whether it matches (Match, Pattern), and how two
+// filters relate (Covers, Overlaps). Matching does not allocate. For invalid filters the functions
+// that match and relate return an undefined result, but do not panic.
 //
-// A wildcard at the first level doesn't reach names that begin with $ [MQTT-4.7.2-1], and a/# matches a
-// itself [MQTT-4.7.1-2]. The package imports the standard library only, and owns no state.
+// A wildcard at the first level does not match names that begin with $ [MQTT-4.7.2-1], and a/#
+// matches a itself [MQTT-4.7.1-2]. The package imports the standard library only, and keeps no
+// state.
 package topic
 
 import (
@@ -25,7 +26,7 @@ const (
 	ReplayPrefix = "$replay/"
 )
 
-// CheckName reports why name cannot be published to [MQTT-3.3.2-2] [MQTT-4.7.3-1]: an *Error.
+// CheckName reports why a client cannot publish to name [MQTT-3.3.2-2] [MQTT-4.7.3-1]: an *Error.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -40,7 +41,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// HasWildcard reports whether s holds + or #, which a name may not.
+// HasWildcard reports whether s contains + or #, which a name must not.
 func HasWildcard(s string) bool {
 	return strings.IndexByte(s, '+') >= 0 || strings.IndexByte(s, '#') >= 0
 }
@@ -53,8 +54,8 @@ func HasWildcardBytes(b []byte) bool {
 // isText reports whether s is UTF-8 without U+0000 [MQTT-4.7.3-2].
 func isText(s string) bool { return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) }
 
-// Reserved reports whether only the bus itself may publish to the name: everything in and below $SYS
-// and $bus, and the roots $share and $replay, which name ways to subscribe.
+// Reserved reports whether only the bus itself may publish to the name: every topic in and below
+// $SYS and $bus, and the roots $share and $replay, which name forms of subscription.
 func Reserved(name string) bool {
 	if name == "" || name[0] != '$' {
 		return false

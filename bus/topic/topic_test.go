@@ -103,7 +103,7 @@ func TestCheckName(t *testing.T) {
 	}
 }
 
-// faultOf is the *Error that every error of a check is, or a zero one.
+// faultOf converts an error of a check to *Error; nil yields a zero one.
 func faultOf(t *testing.T, err error) *Error {
 	t.Helper()
 	if err == nil {
@@ -116,7 +116,7 @@ func faultOf(t *testing.T, err error) *Error {
 	return e
 }
 
-// TestWords holds the texts that users see.
+// TestWords checks the texts that users see.
 func TestWords(t *testing.T) {
 	for _, c := range []struct {
 		err          error
@@ -260,7 +260,7 @@ func TestAgainstNaive(t *testing.T) {
 	}
 }
 
-// FuzzMatch holds the ways to match against [MQTT-4.7] word for word.
+// FuzzMatch compares the ways to match with [MQTT-4.7] word for word.
 func FuzzMatch(f *testing.F) {
 	f.Add("a/+/#", "a/b/c")
 	f.Add("$SYS/#", "$SYS")

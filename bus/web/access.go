@@ -1,7 +1,8 @@
 package web
 
-// This file is who may do what: the users and rules of MQTT, over HTTP Basic authentication. A token is a
-// password, as it is there, and may come as "Authorization: Bearer" as well.
+// This file checks permissions: it applies the users and rules of MQTT to HTTP Basic
+// authentication. A token replaces the password, as in MQTT, and may also be sent as
+// "Authorization: Bearer".
 //
 //	publish to a topic     MayPublish(topic)
 //	read events            MaySubscribe(filter), and MayRead(topic) of each
@@ -17,18 +18,19 @@ import (
 	"time"
 )
 
-// Identity is what a client may do; see package auth.
+// Identity is the set of a client's rights; see package auth.
 type Identity interface {
 	MayPublish(topic string) bool
 	MaySubscribe(filter string) bool
 	MayRead(topic string) bool
 }
 
-// Authenticate decides about a request. user is empty without credentials; local tells loopback. An
-// error refuses it. An Identity that is a Login has the last word about the user.
+// Authenticate decides about a request. user is empty without credentials; local is true for
+// loopback. An error refuses the request. If the Identity is a Login, its user replaces this one.
 type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
 
-// Login is what an Identity may have besides: whose it is, and until when (zero: for good).
+// Login is an optional interface of an Identity. It returns the user, and when the login ends
+// (zero: never).
 type Login interface {
 	Login() (user string, until time.Time)
 }
@@ -44,17 +46,17 @@ func (everybody) MayRead(string) bool          { return true }
 
 const seeBus = "$bus/#"
 
-// forwarded are headers of a proxy: behind one, everybody comes from loopback.
+// forwarded are headers of a proxy: behind one, every request comes from loopback.
 var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
 
-// local reports whether the request comes from this machine itself. A proxy that sends none of these headers cannot be told from
-// a program here; docs/https.md says what to do about it.
+// local reports whether the request comes from this machine itself. A proxy that sends none of
+// these headers looks like a local program; docs/https.md describes the remedy.
 func (s *Server) local(r *http.Request) bool {
 	if !s.o.Local {
 		return false
 	}
 	for _, h := range forwarded {
-		if len(r.Header[h]) > 0 { // an empty one, too: somebody else sent it here
+		if len(r.Header[h]) > 0 { // even an empty one: a proxy forwarded the request
 			return false
 		}
 	}
@@ -66,7 +68,7 @@ func (s *Server) local(r *http.Request) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// identify says who the client is, or answers the request itself and returns nil.
+// identify authenticates the client. If that fails, it answers the request and returns nil.
 func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, user string) {
 	user, password, has := credentials(r)
 	id, err := s.o.Authenticate(user, password, has, s.local(r))
@@ -87,7 +89,7 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, 
 	return id, user
 }
 
-// credentials are what the request came with; a bearer token is a password without a name.
+// credentials returns the request's user and password; a bearer token is a password without a name.
 func credentials(r *http.Request) (user, password string, has bool) {
 	if token, ok := bearer(r); ok {
 		return "", token, true
@@ -100,7 +102,7 @@ func bearer(r *http.Request) (token string, ok bool) {
 	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
 }
 
-// forbid answers a client that may not; one without a name may have one.
+// forbid answers a client that lacks a right. A client without credentials is asked for them.
 func (s *Server) forbid(w http.ResponseWriter, r *http.Request, format string, args ...any) {
 	status := http.StatusForbidden
 	if _, _, has := credentials(r); !has {
@@ -110,7 +112,8 @@ func (s *Server) forbid(w http.ResponseWriter, r *http.Request, format string, a
 	fail(w, status, "the rights of users and of anonymous are in the config file", format, args...)
 }
 
-// challenge says what to come with. Who came with a token is no browser that should ask for a password.
+// challenge requests credentials. A client that sent a token is not a browser, which would show a
+// password dialog.
 func challenge(w http.ResponseWriter, r *http.Request) {
 	if _, ok := bearer(r); ok {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="postbus", error="invalid_token"`)

@@ -1,6 +1,6 @@
 package web
 
-// This file is how answers look: JSON, errors too.
+// This file is the form of answers: JSON, also for errors.
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ type problem struct {
 func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client is gone
+	_ = json.NewEncoder(w).Encode(v) // on an error the client has disconnected
 }
 
 func fail(w http.ResponseWriter, status int, hint, format string, args ...any) {

@@ -1,7 +1,8 @@
 package web
 
-// This file serves what is built in: the dashboard at /, the browser SDK, the example pages. Everything a
-// page needs comes from here; nothing is fetched from elsewhere, and no script stands in a page.
+// This file serves the built-in files: the dashboard at /, the browser SDK, the example pages. A
+// page loads everything from here; it fetches nothing from other hosts and contains no inline
+// script.
 
 import (
 	"bytes"
@@ -22,22 +23,22 @@ var dashboardFiles embed.FS
 //go:embed sdk/dist
 var sdkFiles embed.FS
 
-// pagePolicy is the Content-Security-Policy of pages: scripts and styles of our own, connections to
-// this bus only.
+// pagePolicy is the Content-Security-Policy of pages: scripts and styles from this bus, connections
+// to this bus only.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; " +
 	"connect-src 'self' ws: wss:; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
-// asset is one file, ready to be sent.
+// asset is one file, prepared for sending.
 type asset struct {
 	data, packed []byte // packed is nil when it would not be smaller
 	kind, tag    string
-	named        bool // its name holds its hash: it never changes
+	named        bool // its name contains its hash: it never changes
 }
 
 // assets are files by URL path.
 type assets map[string]*asset
 
-// add takes the files below dir to be served below at.
+// add adds the files below dir, served below at.
 func (a assets) add(at string, files fs.FS, dir string) error {
 	return fs.WalkDir(files, dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasSuffix(name, ".go") {
@@ -59,7 +60,7 @@ func (a assets) add(at string, files fs.FS, dir string) error {
 	})
 }
 
-// kinds of files that the system's own table may not know, or know differently.
+// kinds are the types of files that the system's own table may lack or define differently.
 var kinds = map[string]string{".js": "text/javascript; charset=utf-8", ".ts": "text/plain; charset=utf-8", ".css": "text/css; charset=utf-8",
 	".html": "text/html; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json", ".map": "application/json", ".webmanifest": "application/manifest+json"}
 
@@ -75,7 +76,7 @@ func newAsset(name string, data []byte) *asset {
 	var b bytes.Buffer
 	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the level is valid
 	_, _ = w.Write(data)
-	_ = w.Close() // into memory
+	_ = w.Close() // never fails: it writes to memory
 	if b.Len() < len(data)*9/10 {
 		a.packed = b.Bytes()
 	}
@@ -88,7 +89,7 @@ func (a *asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", a.kind)
 	h.Set("ETag", a.tag)
 	h.Add("Vary", "Accept-Encoding")
-	h.Set("Cache-Control", "no-cache") // asked for each time, answered with 304
+	h.Set("Cache-Control", "no-cache") // the browser asks each time and gets 304
 	if a.named {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
@@ -102,11 +103,11 @@ func (a *asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body = a.packed
 	}
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(body) // the client is gone
+		_, _ = w.Write(body) // on an error the client has disconnected
 	}
 }
 
-// builtIn are the files of this package, and the example pages when there are some.
+// builtIn returns the files of this package, and the example pages if there are any.
 func builtIn(examples fs.FS) (assets, error) {
 	a := assets{}
 	if err := a.add("/", dashboardFiles, "dashboard/dist"); err != nil {

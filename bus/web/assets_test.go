@@ -12,8 +12,8 @@ import (
 	"github.com/postbus/postbus/bus/web"
 )
 
-// TestPages follows what the dashboard's page loads: all of it is here, nothing is elsewhere, and no
-// script or style stands in the page.
+// TestPages follows what the dashboard's page loads: all of it comes from this server, and the page
+// contains no script or style.
 func TestPages(t *testing.T) {
 	_, base := start(t, web.Options{Local: true, Examples: fstest.MapFS{"index.html": {Data: []byte("<h1>examples</h1>")}, "chat.js": {Data: []byte("chat()")}}})
 	get := func(path string, header ...string) (*http.Response, string) {

@@ -1,7 +1,7 @@
 package web
 
-// This file is what a client sends: a body that is one JSON value, and the keys of a query. Mistakes are told as people read
-// them, with their place.
+// This file reads clients' input: a body that is one JSON value, and the keys of a query. Errors
+// are in plain words and name the position.
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 	"unicode/utf8"
 )
 
-// known refuses a query with a key that is none of those: mistyped, it would be ignored.
+// known refuses a query with a key that is not in keys: a mistyped one would be ignored.
 func known(h http.HandlerFunc, keys ...string) http.HandlerFunc {
 	hint := "known: " + strings.Join(keys, ", ")
 	if len(keys) == 0 {
@@ -42,8 +42,8 @@ func known(h http.HandlerFunc, keys ...string) http.HandlerFunc {
 	}
 }
 
-// sentJSON reports whether the body says that it is JSON, or answers that it must. A page of another origin cannot send
-// this type without asking first, see guard.go.
+// sentJSON reports whether the Content-Type is JSON, and answers with an error if not. A page of
+// another origin cannot send this type without a preflight request, see guard.go.
 func sentJSON(w http.ResponseWriter, r *http.Request) bool {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		fail(w, http.StatusUnsupportedMediaType, "set Content-Type: application/json", "want JSON")
@@ -52,8 +52,9 @@ func sentJSON(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// readJSON reads the body into v. A body of more than limit bytes is a *http.MaxBytesError; unknown keys and a second value
-// are mistakes too. Other errors are for the client to read.
+// readJSON reads the body into v. A body of more than limit bytes yields a *http.MaxBytesError;
+// unknown keys and a second value are errors too. All other errors are written for the client to
+// read.
 func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
@@ -70,7 +71,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 	return nil
 }
 
-// jsonMistake is an error of package json without the words of Go, and with its place.
+// jsonMistake is an error of package json in words without Go's terms, and with its position.
 func jsonMistake(err error, body []byte) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
@@ -94,7 +95,7 @@ func jsonMistake(err error, body []byte) error {
 	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 }
 
-// sent is a kind of JSON value, or a number that does not fit, as package json calls them.
+// sent names a kind of JSON value, or a number that does not fit, from the name in package json.
 func sent(value string) string {
 	number, is := strings.CutPrefix(value, "number ")
 	switch {

@@ -13,7 +13,8 @@ import (
 	"github.com/postbus/postbus/bus/web"
 )
 
-// send writes raw bytes to the server, reads what comes, and closes; then somebody else is served as ever.
+// send writes raw bytes to the server, reads the answer, and closes; then it checks that another
+// client is served as before.
 func send(t *testing.T, address string, first string, data []byte) {
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -56,7 +57,7 @@ func FuzzWebSocket(f *testing.F) {
 	address := strings.TrimSuffix(strings.TrimPrefix(url, "ws://"), "/mqtt")
 	hello := fmt.Sprintf("GET /mqtt HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", address)
 	f.Add([]byte("\x82\x90\x00\x00\x00\x00\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02ab")) // CONNECT in a masked frame
-	f.Add([]byte("\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00"))               // a length that nobody has
+	f.Add([]byte("\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00"))               // a length that no client has
 	f.Add([]byte("\x81\x80\x00\x00\x00\x00"))
 	f.Add([]byte("\x88\x82\x00\x00\x00\x00\x03\xe8"))
 	f.Add([]byte("\xff\xff\xff"))

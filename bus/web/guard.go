@@ -1,12 +1,13 @@
 package web
 
-// This file keeps other people's web pages out. A browser sends their requests with this machine's
-// address in reach, so the address says nothing: the Host and Origin headers do.
+// This file refuses other sites' web pages. The user's browser sends their requests and can reach
+// this machine, so the address proves nothing: the Host and Origin headers do.
 //
-//   - Host has to be an address on which the request arrived, localhost, or a name of this machine.
+//   - Host must be an address on which the request arrived, localhost, or a name of this machine.
 //     So a name that was pointed here (DNS rebinding) is refused.
-//   - Over TLS it may be a name that the certificate is for: of any other the browser has warned already.
-//   - A request with an Origin has to come from here or from a configured origin.
+//   - Over TLS it may be a name in the certificate: for any other name the browser has already
+//     warned.
+//   - A request with an Origin must come from here or from a configured origin.
 
 import (
 	"net"
@@ -28,7 +29,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		w.Header().Add("Vary", "Origin")
 		switch {
 		case origin == "":
-			// A browser always sends Origin with what can change something; older ones say at least this.
+			// A browser always sends Origin with requests that can change state; older ones send at
+			// least Sec-Fetch-Site.
 			if site := r.Header.Get("Sec-Fetch-Site"); (site == "cross-site" || site == "same-site") && r.Method != http.MethodGet && r.Method != http.MethodHead {
 				s.refuseOrigin(w, r, site)
 				return
@@ -58,7 +60,7 @@ func (s *Server) refuseOrigin(w http.ResponseWriter, r *http.Request, origin str
 	fail(w, http.StatusForbidden, "add it to listen.origins", "the web origin %q is not allowed", origin)
 }
 
-// secure sets what every answer has, errors too.
+// secure sets the headers of every answer, also of errors.
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -75,7 +77,8 @@ func (s *Server) hostAllowed(r *http.Request) bool {
 		return true
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		// No name can be pointed at an address: rebinding needs a name. Still only our own.
+		// Rebinding needs a name, because no name can be pointed at an address. Even so only this
+		// machine's addresses are accepted.
 		return ip.Unmap().IsLoopback() || ip.Unmap() == arrivedAt(r) || slices.Contains(s.o.Hosts, host)
 	}
 	for _, name := range s.o.Hosts {
@@ -115,7 +118,8 @@ func arrivedAt(r *http.Request) netip.Addr {
 	return ap.Addr().Unmap().WithZone("")
 }
 
-// sameOrigin reports whether a page of this very server sent the request. A proxy may have added TLS, but nobody takes ours away.
+// sameOrigin reports whether a page of this server sent the request. A proxy may have added TLS,
+// but none removes this server's TLS.
 func sameOrigin(origin string, r *http.Request) bool {
 	return strings.EqualFold(origin, "https://"+r.Host) || r.TLS == nil && strings.EqualFold(origin, "http://"+r.Host)
 }

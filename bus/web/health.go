@@ -1,6 +1,6 @@
 package web
 
-// This file is for those who watch: is the process there, does the bus accept events.
+// This file is for monitoring: whether the process runs, and whether the bus accepts events.
 
 import (
 	"fmt"

@@ -1,6 +1,6 @@
 package web
 
-// This file mounts the web hooks of plugins below /hooks/. They come and go while the server runs.
+// This file mounts the web hooks of plugins below /hooks/. They change while the server runs.
 
 import (
 	"fmt"
@@ -22,10 +22,10 @@ type hook struct {
 	h      http.Handler
 }
 
-// Mount serves path, which begins with /hooks/, by h. public says that h itself checks who calls:
-// requests then may have any Host and Origin header, as behind a proxy. Mounting again under the same
-// owner replaces; remove takes away what was mounted unless it was replaced. A path of another owner is
-// an error.
+// Mount serves path, which begins with /hooks/, with h. public means that h itself authenticates
+// its callers: requests may have any Host and Origin header then, as behind a proxy. Mounting again
+// under the same owner replaces the handler; remove unmounts it unless it was replaced. A path of
+// another owner is an error.
 func (s *Server) Mount(owner, path string, public bool, h http.Handler) (remove func(), err error) {
 	if !strings.HasPrefix(path, hookRoot) || path == hookRoot {
 		return nil, fmt.Errorf("the path %q does not begin with %s", path, hookRoot)
@@ -55,7 +55,8 @@ func (s *Server) hookFor(r *http.Request) *hook {
 	return s.hooks.byPath[r.URL.Path]
 }
 
-// publicHooks lets hooks that check their callers themselves be called from anywhere.
+// publicHooks accepts requests from any origin for hooks that authenticate their callers
+// themselves.
 func (s *Server) publicHooks(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h := s.hookFor(r); h != nil && h.public {
@@ -73,7 +74,7 @@ func (s *Server) hook(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "a plugin with source: {webhook: {path: "+r.URL.Path+"}} would take it", "there is no %s", r.URL.Path)
 		return
 	}
-	if id, _ := s.identify(w, r); id == nil { // it asks nobody who they are, so the bus does
+	if id, _ := s.identify(w, r); id == nil { // the hook does not authenticate its callers, so the bus does
 		return
 	}
 	h.h.ServeHTTP(w, r)

@@ -1,6 +1,7 @@
 package web
 
-// This file knows how many events were lost in the last hour: what was lost long ago is no news, and is told as the total.
+// This file counts the events that were lost in the last hour. Older losses appear only in the
+// total.
 
 import (
 	"context"
@@ -8,7 +9,7 @@ import (
 	"time"
 )
 
-// lastHour remembers a counter as it was, minute by minute. The zero value is one that began at zero.
+// lastHour records a counter's value every minute. The zero value is a counter that began at zero.
 type lastHour struct {
 	mu    sync.Mutex
 	marks [60]mark // a ring
@@ -20,7 +21,7 @@ type mark struct {
 	total uint64
 }
 
-// note is called every minute.
+// note records the value; it is called every minute.
 func (h *lastHour) note(now time.Time, total uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -28,7 +29,8 @@ func (h *lastHour) note(now time.Time, total uint64) {
 	h.next = (h.next + 1) % len(h.marks)
 }
 
-// grown is by how much the counter grew since the newest mark that is an hour old, which is an hour or a minute more.
+// grown returns how much the counter grew since the newest mark that is at least an hour old: in an
+// hour or up to a minute more.
 func (h *lastHour) grown(now time.Time, total uint64) uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -41,7 +43,7 @@ func (h *lastHour) grown(now time.Time, total uint64) uint64 {
 	return total - min(total, before.total)
 }
 
-// watchLosses notes what was lost until ctx ends.
+// watchLosses records the number of lost events until ctx ends.
 func (s *Server) watchLosses(ctx context.Context) {
 	t := time.NewTicker(time.Minute)
 	defer t.Stop()

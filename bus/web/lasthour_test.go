@@ -27,7 +27,7 @@ func TestLastHour(t *testing.T) {
 		}
 		h.note(at(i), total(i))
 	}
-	// The machine slept: what came before is old.
+	// The machine was suspended: older losses do not count.
 	if got := h.grown(at(5000), 8); got != 1 {
 		t.Errorf("after a sleep: %d", got)
 	}

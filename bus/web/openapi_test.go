@@ -12,8 +12,8 @@ import (
 	"github.com/postbus/postbus/bus/web"
 )
 
-// TestDescription holds the OpenAPI description to the program: every route is described, everything that
-// is described answers, and members have the names that are said.
+// TestDescription compares the OpenAPI description with the program: every route is described,
+// every described route answers, and members have the described names.
 func TestDescription(t *testing.T) {
 	_, base := start(t, web.Options{Local: true, Plugins: noPlugins{}, MQTT: func(c net.Conn, _ bool) { c.Close() }})
 	status, _, body := request{method: "GET", path: "/api/v1/openapi.json"}.do(t, base)

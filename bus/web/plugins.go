@@ -1,6 +1,7 @@
 package web
 
-// This file is /api/v1/plugins and /api/v1/explain: what the plugins do, and why not.
+// This file is /api/v1/plugins and /api/v1/explain: the plugins' state, and the reasons of a
+// failure.
 
 import (
 	"net/http"
@@ -8,14 +9,14 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// Plugins is what is shown of plugins; the values are encoded as JSON as they are.
+// Plugins is the view of the plugins; the values are encoded as JSON unchanged.
 type Plugins interface {
 	List() any
 	Get(id string) (v any, ok bool)
 	Explain(topic string) any
 }
 
-// seesBus answers who may not see the bus, and reports whether the client may.
+// seesBus reports whether the client may see the bus, and answers the request if it may not.
 func (s *Server) seesBus(w http.ResponseWriter, r *http.Request, what string) bool {
 	id, _ := s.identify(w, r)
 	if id == nil {

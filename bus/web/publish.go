@@ -10,17 +10,18 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// event is what a client sends. Payload and PayloadBase64 exclude each other; neither: empty, which with Retain has to be
-// written as "", since it deletes the retained value.
+// event is the body of a request. Payload and PayloadBase64 exclude each other. Without either the
+// payload is empty. With Retain an empty payload must be written as "", since it deletes the
+// retained value.
 type event struct {
 	Topic         string  `json:"topic"`
 	Payload       *string `json:"payload"`
 	PayloadBase64 []byte  `json:"payload_base64"`
-	QoS           *byte   `json:"qos"` // 1 when it is not there
+	QoS           *byte   `json:"qos"` // 1 if absent
 	Retain        bool    `json:"retain"`
 }
 
-// published is the answer. Seq is 0 at QoS 0, which is not kept.
+// published is the answer. Seq is 0 at QoS 0, which is not stored.
 type published struct {
 	Seq uint64 `json:"seq"`
 }
@@ -57,9 +58,9 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, published{seq})
 }
 
-// readEvent reads the body, or answers what is wrong with it.
+// readEvent reads the body, or answers the request with its error.
 func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) (e bus.Event, ok bool) {
-	// JSON may write one byte as six characters: \u0000.
+	// In JSON one byte may take six characters: \u0000.
 	var in event
 	err := readJSON(w, r, int64(s.o.MaxPayload)*6+(128<<10), &in)
 	var tooLarge *http.MaxBytesError

@@ -1,6 +1,6 @@
 package web
 
-// This file is the Server: its options and its life.
+// This file is the Server: its options and its lifetime.
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 	"github.com/postbus/postbus/bus"
 )
 
-// Bus is what is shown; *bus.Bus satisfies it.
+// Bus is the part of a bus that the server uses; *bus.Bus satisfies it.
 type Bus interface {
 	Sessions() []bus.SessionInfo
 	Ready() error
@@ -32,24 +32,25 @@ type Bus interface {
 	Last() uint64
 }
 
-// Options of a server. The zero value works: everybody may do everything but publish below $.
+// Options of a server. The zero value works: every client has all rights, except to publish below
+// $.
 type Options struct {
 	Logger       *slog.Logger
-	Authenticate Authenticate                 // nil: everybody may do everything but publish below $
+	Authenticate Authenticate                 // nil: all rights, except to publish below $
 	Local        bool                         // the listener is on loopback: clients may count as local
-	Hosts        []string                     // names of this machine that a Host header may have, beside addresses and localhost
-	Named        func(host string) bool       // with TLS, whether the certificate is for a name that a Host header has; nil: for none
-	Origins      []string                     // further web origins, as "https://host:port"
-	MaxPayload   int                          // bytes of a published payload; 1 MiB when 0
-	PluginsDir   string                       // where plugin files are, for who looks for it
-	Mint         Mint                         // makes tokens; nil: there are none
-	Plugins      Plugins                      // nil: there are none
+	Hosts        []string                     // names of this machine for the Host header, besides addresses and localhost
+	Named        func(host string) bool       // with TLS: whether the certificate is for that name of a Host header; nil: never
+	Origins      []string                     // other allowed web origins, as "https://host:port"
+	MaxPayload   int                          // maximum size of a payload in bytes; 1 MiB when 0
+	PluginsDir   string                       // the directory of plugin files, for display
+	Mint         Mint                         // makes tokens; nil: no tokens
+	Plugins      Plugins                      // nil: no plugins
 	Warnings     func() any                   // the last warnings of the log; nil: none
-	Broker       Broker                       // what is shown of connections; nil: nothing
-	MQTT         func(c net.Conn, local bool) // speaks MQTT on a connection until it is over; nil: there is no /mqtt
+	Broker       Broker                       // the source of the connection counts; nil: none
+	MQTT         func(c net.Conn, local bool) // speaks MQTT on a connection until it ends; nil: /mqtt answers 404
 	ReadBuffer   int                          // bytes for each WebSocket; 4 KiB when 0
-	WriteBuffer  int                          // bytes, shared by those that write; 16 KiB when 0
-	Examples     fs.FS                        // pages to be served at /examples/; nil: none
+	WriteBuffer  int                          // bytes, shared by the WebSockets that write; 16 KiB when 0
+	Examples     fs.FS                        // pages served at /examples/; nil: none
 	Version      string
 }
 
@@ -105,7 +106,7 @@ func New(b Bus, o Options) *Server {
 	s.life, s.end = context.WithCancel(context.Background())
 	var err error
 	if s.assets, err = builtIn(o.Examples); err != nil {
-		s.log.Error("pages not readable", "err", err) // they are part of the program: a mistake in it
+		s.log.Error("pages not readable", "err", err) // they are part of the program: only a bug makes them unreadable
 	}
 	s.SetOrigins(o.Origins)
 	s.http = &http.Server{
@@ -135,7 +136,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /api", s.index)
 	mux.HandleFunc("GET /api/v1/openapi.json", known(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(openAPI) // the client is gone
+		_, _ = w.Write(openAPI) // on an error the client has disconnected
 	}))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -157,7 +158,7 @@ func (s *Server) Handler() http.Handler {
 	return s.publicHooks(s.guard(plainErrors(mux)))
 }
 
-// Serve takes connections from l until Close.
+// Serve accepts connections from l until Close.
 func (s *Server) Serve(l net.Listener) {
 	s.once.Do(func() { s.tasks.Go(func() { s.watchLosses(s.life) }) })
 	s.tasks.Go(func() {
@@ -167,7 +168,7 @@ func (s *Server) Serve(l net.Listener) {
 	})
 }
 
-// Close lets requests that run end, until the context does.
+// Close waits until running requests end, at most until ctx ends or for a second.
 func (s *Server) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -42,7 +42,7 @@ func (s *Server) dropSession(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 	}
-	// "#" as a topic name is matched by the filter "#" alone, and by what is as wide.
+	// Only the filter "#", and filters that are as wide, match "#" as a topic name.
 	mayAll := id.MayPublish("#")
 	switch {
 	case info == nil:

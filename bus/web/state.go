@@ -1,7 +1,7 @@
 package web
 
-// This file is /api/v1/bus and /metrics: how the bus does, for people and for Prometheus, from the same
-// counters.
+// This file is /api/v1/bus and /metrics: the state of the bus, for people and for Prometheus, from
+// the same counters.
 
 import (
 	"encoding/hex"
@@ -18,9 +18,9 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// Broker is what is shown of connections.
+// Broker is the view of the connections.
 type Broker interface {
-	// Connections counts those that are open, by listener.
+	// Connections counts the open connections, by listener.
 	Connections() map[string]int
 }
 
@@ -33,7 +33,7 @@ type busState struct {
 	Ready         bool              `json:"ready"`
 	Reason        string            `json:"reason,omitempty"` // why it is not ready
 	Published     uint64            `json:"published"`
-	Dropped       uint64            `json:"dropped"` // deliveries of QoS 0 that found no room
+	Dropped       uint64            `json:"dropped"` // deliveries of QoS 0 whose buffer was full
 	Lost          map[string]uint64 `json:"lost"`    // by reason
 	LostLately    uint64            `json:"lost_last_hour"`
 	Sessions      int               `json:"sessions"`
@@ -60,9 +60,9 @@ type journalState struct {
 	Groups      uint64    `json:"groups"`
 	Damaged     uint64    `json:"damaged"`
 	SyncSeconds quantiles `json:"sync_seconds"`          // write and sync of a group
-	AckSeconds  quantiles `json:"commit_seconds"`        // how long the first event of a group waits
-	KeptSeconds float64   `json:"retention_age_seconds"` // how long events are kept beyond need
-	KeptBytes   int64     `json:"retention_bytes"`       // and how much of them
+	AckSeconds  quantiles `json:"commit_seconds"`        // from the first event of a group until it is durable
+	KeptSeconds float64   `json:"retention_age_seconds"` // how long events are kept after all sessions have them
+	KeptBytes   int64     `json:"retention_bytes"`       // and up to which size
 }
 
 type quantiles struct {
@@ -110,13 +110,14 @@ func (s *Server) busState(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, out)
 }
 
-// collector gives Prometheus the counters at the time of asking.
+// collector gives Prometheus the counters at the time of the request.
 type collector struct {
 	s *Server
 	d map[string]*prometheus.Desc
 }
 
-// maxLagSeries bounds the sessions whose lag has a series of its own; the rest is summed up.
+// maxLagSeries is the maximum number of sessions whose lag has its own series; the lags of all
+// others are summed.
 const maxLagSeries = 100
 
 var metricHelp = []struct{ name, help, labels string }{
@@ -203,7 +204,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	out <- histogram(c.d["postbus_journal_commit_seconds"], &j.CommitTimes)
 }
 
-// lags has a series for each of the sessions that are behind, up to a bound.
+// lags writes a series for each session that is behind, up to maxLagSeries.
 func (c *collector) lags(gauge func(string, float64, ...string)) {
 	var others float64
 	n := 0
@@ -230,7 +231,7 @@ func histogram(d *prometheus.Desc, t *journal.Times) prometheus.Metric {
 	return prometheus.MustNewConstHistogram(d, all, t.Sum.Seconds(), buckets)
 }
 
-// metrics answers Prometheus, for those who may see the bus.
+// metrics answers Prometheus, for clients that may see the bus.
 func (s *Server) metrics() http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(newCollector(s), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

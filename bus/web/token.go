@@ -1,6 +1,7 @@
 package web
 
-// This file is POST /api/v1/token: a user's password, or a token, becomes a token that ends.
+// This file is POST /api/v1/token: it exchanges a user's password, or a token, for a token that
+// expires.
 
 import (
 	"errors"
@@ -8,12 +9,12 @@ import (
 	"time"
 )
 
-// Mint makes a token for somebody who showed who they are. life is a duration such as "1h"; empty, it is
-// for the one that makes them to say. An error that wraps ErrTokenLife is the client's mistake, any other
-// means that it cannot be done now.
+// Mint makes a token for an authenticated client. life is a duration such as "1h"; if it is empty,
+// Mint chooses. An error that wraps ErrTokenLife is the client's, any other means that tokens are
+// not available now.
 type Mint func(id Identity, life string) (token string, ends time.Time, err error)
 
-// ErrTokenLife is wrapped by Mint's error when there are no tokens that live so long.
+// ErrTokenLife is wrapped by Mint's error when a token cannot have that life.
 var ErrTokenLife = errors.New("no such token")
 
 // minted is the answer.

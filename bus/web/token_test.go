@@ -1,6 +1,6 @@
 package web_test
 
-// This file is tokens over HTTP: who gets one, and what it is good for.
+// This file tests tokens over HTTP: which clients get one, and where it is accepted.
 
 import (
 	"encoding/json"
@@ -22,7 +22,7 @@ type memoryKey []byte
 func (k memoryKey) Key() ([]byte, error)     { return k, nil }
 func (k memoryKey) MakeKey() ([]byte, error) { return k, nil }
 
-// logged is what was logged; requests write it from goroutines of their own.
+// logged is the log; requests write it from their own goroutines.
 type logged struct {
 	mu   sync.Mutex
 	text strings.Builder

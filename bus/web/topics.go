@@ -1,6 +1,7 @@
 package web
 
-// This file is /api/v1/topics and /api/v1/events: what is retained, and what the journal still holds.
+// This file is /api/v1/topics and /api/v1/events: the retained events, and the events in the
+// journal.
 
 import (
 	"encoding/hex"
@@ -22,7 +23,7 @@ const (
 	maxAnswer     = 32 << 20 // bytes of payloads in one answer
 )
 
-// shownEvent is an event as JSON has it. Payload and PayloadBase64 exclude each other.
+// shownEvent is the JSON form of an event. Payload and PayloadBase64 exclude each other.
 type shownEvent struct {
 	Seq           uint64  `json:"seq"`
 	Time          string  `json:"time"`
@@ -45,7 +46,7 @@ func show(e *bus.Event) shownEvent {
 	return v
 }
 
-// wanted reads the query's filter and says who asks, or answers what is wrong.
+// wanted returns the client and the query's filter and limit, or answers the request with an error.
 func (s *Server) wanted(w http.ResponseWriter, r *http.Request) (id Identity, filter string, limit int) {
 	if id, _ = s.identify(w, r); id == nil {
 		return nil, "", 0
@@ -94,8 +95,8 @@ func (s *Server) topics(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, out)
 }
 
-// events answers with the journal's events that match, oldest first, as a stream: the answer is not
-// held in memory. next is where to go on when there are more than limit.
+// events answers with the journal's events that match, oldest first, as a stream: it does not hold
+// the answer in memory. next is the sequence at which to continue if there are more than limit.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	id, filter, limit := s.wanted(w, r)
 	if id == nil {
@@ -146,7 +147,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+		panic(http.ErrAbortHandler) // a partial answer must not look like a complete one
 	}
 	begin()
 	page.end(next)
@@ -154,11 +155,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 
 const ndjson = "application/x-ndjson"
 
-// eventPage is how events are written into an answer.
+// eventPage writes events into an answer.
 type eventPage interface {
 	begin()
 	event(shownEvent) error
-	end(next uint64) // where there are more; 0: that was all
+	end(next uint64) // where to continue; 0: there are no more events
 }
 
 // jsonPage is one JSON object.
@@ -188,19 +189,19 @@ func (p *jsonPage) end(next uint64) {
 	_, _ = p.w.Write([]byte(`],"next":` + strconv.FormatUint(next, 10) + "}\n"))
 }
 
-// linePage is a line for each event, for answers of any length: who reads too slowly for a minute is cut off, not who
-// reads long. The last line says where to go on, with what was not asked for or with what is newer; without it the
-// answer is not whole.
+// linePage writes one line per event, for answers of any length. A client that stalls for a minute
+// is disconnected; a client that reads for long is not. The last line says where to continue,
+// either because of the limit or for newer events; without that line the answer is incomplete.
 type linePage struct {
 	w    http.ResponseWriter
-	out  *json.Encoder // a line for each value
+	out  *json.Encoder // writes a line for each value
 	flow *http.ResponseController
-	next uint64 // behind all that there is
+	next uint64 // the sequence after the newest event
 	n    int
 }
 
 const (
-	lineFlush = 500 // events between two flushes: the first are on screen before the last are read
+	lineFlush = 500 // events between two flushes: a client shows the first before the last are read
 	lineStall = time.Minute
 )
 

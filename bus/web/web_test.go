@@ -17,7 +17,7 @@ import (
 	"github.com/postbus/postbus/bus/web"
 )
 
-// start runs a bus with a web server; the client speaks to its handler over a real connection.
+// start runs a bus with a web server; the client connects to its handler over a real connection.
 func start(t *testing.T, o web.Options) (*bus.Bus, string) {
 	t.Helper()
 	b, err := bus.Open(context.Background(), bus.Options{Dir: t.TempDir()})
@@ -40,7 +40,8 @@ func start(t *testing.T, o web.Options) (*bus.Bus, string) {
 	return b, "http://" + l.Addr().String()
 }
 
-// policy has the user pi (password "secret") who may use home/# and see the bus, and eve who may little.
+// policy has the user pi (password "secret"), who may use home/# and see the bus, and eve, who has
+// few rights.
 func policy(t *testing.T, anonymous *auth.Rules) web.Authenticate {
 	t.Helper()
 	hash, err := auth.Hash("secret")
@@ -121,7 +122,7 @@ func TestRequests(t *testing.T) {
 		name string
 		request
 		status int
-		body   string // is in the answer
+		body   string // expected in the answer
 	}{
 		{"a page lists what there is", request{method: "GET", path: "/api"}, 200, "/api/v1/publish"},
 		{"the dashboard", request{method: "GET", path: "/"}, 200, "<script type=\"module\""},

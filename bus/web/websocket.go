@@ -1,7 +1,7 @@
 package web
 
-// This file is MQTT over WebSocket at /mqtt: the same connection as over TCP, with the socket's bytes in
-// binary messages, one for each flush [MQTT-6.0.0-1] [MQTT-6.0.0-2].
+// This file is MQTT over WebSocket at /mqtt: the same connection as over TCP, with the socket's
+// bytes in binary messages, one for each flush [MQTT-6.0.0-1] [MQTT-6.0.0-2].
 
 import (
 	"errors"
@@ -14,10 +14,10 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// subprotocols in the order of preference [MQTT-6.0.0-4].
+// subprotocols are in the order of preference [MQTT-6.0.0-4].
 var subprotocols = []string{"mqtt", "mqttv3.1"}
 
-const closeWait = time.Second // for a close frame to go out
+const closeWait = time.Second // time limit for sending a close frame
 
 func (s *Server) webSocket(w http.ResponseWriter, r *http.Request) {
 	if s.o.MQTT == nil {
@@ -31,7 +31,7 @@ func (s *Server) webSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	u := websocket.Upgrader{
 		Subprotocols: subprotocols,
-		CheckOrigin:  func(*http.Request) bool { return true }, // guard.go did
+		CheckOrigin:  func(*http.Request) bool { return true }, // guard.go checks it
 		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 			fail(w, status, "", "%v", reason)
 		},
@@ -39,7 +39,7 @@ func (s *Server) webSocket(w http.ResponseWriter, r *http.Request) {
 		WriteBufferSize: s.o.WriteBuffer,
 		WriteBufferPool: &s.writeBuffers,
 	}
-	for name := range w.Header() { // they are for pages
+	for name := range w.Header() { // these headers are for pages
 		w.Header().Del(name)
 	}
 	ws, err := u.Upgrade(w, r, nil)
@@ -52,16 +52,16 @@ func (s *Server) webSocket(w http.ResponseWriter, r *http.Request) {
 		c.end(websocket.CloseProtocolError, "offer the subprotocol mqtt")
 		return
 	}
-	ws.SetReadLimit(int64(s.o.MaxPayload) + 1<<20) // one message may hold more than one packet
+	ws.SetReadLimit(int64(s.o.MaxPayload) + 1<<20) // one message may contain several packets
 	s.o.MQTT(c, s.local(r))
 }
 
-// socket is a WebSocket as the bytes in its messages. Deadlines and addresses are those of the TCP
-// connection below.
+// socket presents the bytes of a WebSocket's messages as a net.Conn. Deadlines and addresses are
+// those of the TCP connection below.
 type socket struct {
 	net.Conn
 	ws  *websocket.Conn
-	msg io.Reader // of the message that is being read
+	msg io.Reader // the message that is being read
 }
 
 // Read implements net.Conn. A packet may begin in one message and end in another [MQTT-6.0.0-3].
@@ -90,7 +90,7 @@ func (c *socket) Read(p []byte) (int, error) {
 
 var errText = errors.New("a WebSocket message of text: MQTT wants binary ones")
 
-// ended is io.EOF for a connection that was closed as it should be.
+// ended is io.EOF for a connection that was closed properly.
 func ended(err error) error {
 	if websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived) {
 		return io.EOF
@@ -106,13 +106,13 @@ func (c *socket) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close implements net.Conn. The other side is told, if it can be told at once.
+// Close implements net.Conn. It sends a close frame if that is possible without waiting.
 func (c *socket) Close() error {
 	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(50*time.Millisecond))
 	return c.Conn.Close()
 }
 
-// end closes with a code that says why.
+// end closes with a code and a reason.
 func (c *socket) end(code int, reason string) {
 	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(closeWait))
 	_ = c.Conn.Close()

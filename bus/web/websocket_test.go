@@ -124,7 +124,7 @@ func TestWebSocketsThatAreRefused(t *testing.T) {
 			}
 			defer ws.Close()
 			if c.data != nil {
-				_ = ws.WriteMessage(c.kind, c.data) // it may be cut off on the way
+				_ = ws.WriteMessage(c.kind, c.data) // the connection may be closed during the write
 			}
 			_ = ws.SetReadDeadline(time.Now().Add(time.Minute))
 			for err == nil {
@@ -132,7 +132,7 @@ func TestWebSocketsThatAreRefused(t *testing.T) {
 			}
 			var closed *websocket.CloseError
 			if !errors.As(err, &closed) || closed.Code != c.code {
-				// A reset may overtake the frame where we were still writing.
+				// A reset may arrive before the frame while the client still writes.
 				if c.code != websocket.CloseMessageTooBig || errors.As(err, &closed) {
 					t.Errorf("closed with %v, want %d", err, c.code)
 				}
@@ -189,7 +189,7 @@ func TestASlowWebSocketSlowsNobody(t *testing.T) {
 	}
 	payload, flood := make([]byte, 2000), make([]byte, 500_000)
 	for range events {
-		_, err := b.Publish(context.Background(), bus.Event{Topic: "flood", Payload: flood, QoS: 1}) // more than its socket holds
+		_, err := b.Publish(context.Background(), bus.Event{Topic: "flood", Payload: flood, QoS: 1}) // more than its socket can hold
 		must(err)
 		_, err = b.Publish(context.Background(), bus.Event{Topic: "load", Payload: payload, QoS: 1})
 		must(err)
@@ -234,7 +234,7 @@ func TestEventsTopicsAndFigures(t *testing.T) {
 		}
 		return body
 	}
-	// Page by page, and nothing that the user may not read.
+	// Page by page, without the events that the user may not read.
 	var all []event
 	for since := "1h"; ; since = fmt.Sprint(page.Next) {
 		page.Next, page.Events = 0, nil
@@ -290,10 +290,11 @@ func TestEventsTopicsAndFigures(t *testing.T) {
 	}
 }
 
-// TestEventsAsLines reads a long history as lines: whole, in order, with rights, and where it goes on.
+// TestEventsAsLines reads a long history as lines: complete, in order, with rights, and with the
+// sequence at which to continue.
 func TestEventsAsLines(t *testing.T) {
 	b, base := start(t, web.Options{Local: true, Authenticate: policy(t, nil)})
-	const events = 3000 // more than a page holds without a limit
+	const events = 3000 // more than a page contains without a limit
 	for i := range events {
 		for _, topic := range []string{"home/t", "home/safe/x"} {
 			if _, err := b.Send(bus.Event{Topic: topic, Payload: fmt.Append(nil, i), QoS: 1}); err != nil {

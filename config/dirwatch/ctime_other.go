@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// changeTime is not known here.
+// changeTime is not available on this system.
 func changeTime(os.FileInfo) time.Duration { return 0 }

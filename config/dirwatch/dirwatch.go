@@ -1,13 +1,13 @@
-// Package dirwatch tells when the files of a folder may have changed.
+// Package dirwatch reports when the files of a folder may have changed.
 //
-// What it promises: after a change of a relevant name, and once nothing happened for Quiet, it says so,
-// at the latest MaxWait after the first change. The system notifies of what happens in the folder and its
-// parent, so that every way of saving there is seen: writing in place, writing and renaming, a symbolic
-// link that is swapped (as Kubernetes does with ..data), a folder that is replaced, vanishes or comes into
-// being. What changes without a notification is seen by looking at the files' size, times and identity
-// once a second: behind a symbolic link, by another hard link, behind a parent folder that is swapped or
-// mounted over, on a network share. It also says so every Rescan and when the system lost notifications;
-// whoever listens compares contents.
+// It promises: after a change of a relevant name it calls back as soon as no other change followed
+// for Quiet, and at most MaxWait after the first change. The system notifies of changes in the
+// folder and its parent, so that the package sees every way of saving there: writing in place,
+// writing and renaming, a symbolic link that is swapped (as Kubernetes does with ..data), a folder
+// that is replaced, removed or created. Once a second it looks at the files' size, times and
+// identity, to find changes without a notification: behind a symbolic link, by another hard link,
+// behind a parent folder that is swapped or mounted over, on a network share. It also calls back
+// every Rescan and when the system lost notifications; the caller compares contents.
 package dirwatch
 
 import (
@@ -30,23 +30,23 @@ const (
 )
 
 const (
-	share   = 100             // a look may take this part of the time until the next one
-	settled = 2 * time.Second // a file that changed later may change again without another time or size
+	share   = 100             // a look may take this fraction of the time until the next one
+	settled = 2 * time.Second // a file changed less long ago may change unseen
 )
 
 // Options of a watch. The zero value works.
 type Options struct {
 	Logger   *slog.Logger
 	Quiet    time.Duration
-	Rescan   time.Duration          // negative: never without a sign of a change
+	Rescan   time.Duration          // negative: never call back without a sign of a change
 	Look     time.Duration          // between two looks at the files
-	Relevant func(name string) bool // of a file in the folder; nil: all. Names that begin with ".." always are
-	File     string                 // in place of Relevant: only the file of this name
-	Silent   bool                   // ask the system for no notifications: looking is enough
+	Relevant func(name string) bool // selects names; nil: all. Those that begin with ".." always are
+	File     string                 // instead of Relevant: only the file of this name
+	Silent   bool                   // use no notifications of the system: looks are enough
 }
 
-// Watch calls changed until ctx ends: once it watches, and whenever files may have changed. changed is
-// called by one goroutine, that of Watch.
+// Watch calls changed until ctx ends: once at the start, and whenever files may have changed. Only
+// Watch's goroutine calls changed.
 func Watch(ctx context.Context, dir string, o Options, changed func(why string)) {
 	w := &watch{dir: filepath.Clean(dir), o: o}
 	if w.o.Logger == nil {
@@ -71,7 +71,7 @@ type watch struct {
 	dir    string
 	o      Options
 	fs     *fsnotify.Watcher // nil: the system does not notify
-	inside os.FileInfo       // of the folder that is watched; nil: it is not there
+	inside os.FileInfo       // the folder that is watched; nil: it does not exist
 	seen   state
 }
 
@@ -98,7 +98,7 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 	settle := time.NewTimer(time.Hour)
 	settle.Stop()
 	defer settle.Stop()
-	var first time.Time // of the changes that were not told yet
+	var first time.Time // time of the first change that was not reported yet
 	soon := func() {
 		now := time.Now()
 		if first.IsZero() {
@@ -144,7 +144,7 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 	}
 }
 
-// notifier is nil without an error when none is wanted.
+// notifier returns nil without an error if the options ask for no notifications.
 func (w *watch) notifier() (*fsnotify.Watcher, error) {
 	if w.o.Silent {
 		return nil, nil
@@ -152,7 +152,7 @@ func (w *watch) notifier() (*fsnotify.Watcher, error) {
 	return fsnotify.NewWatcher()
 }
 
-// every is how often to say that files may have changed without any sign of it.
+// every is the interval of calls without a sign of a change.
 func (w *watch) every() time.Duration {
 	if w.o.Rescan < 0 {
 		return 1 << 62
@@ -160,7 +160,7 @@ func (w *watch) every() time.Duration {
 	return w.o.Rescan
 }
 
-// follow watches the folder that is there now: it may be another one than before.
+// follow watches the folder that exists now: it may have been replaced.
 func (w *watch) follow() {
 	if w.fs == nil {
 		return
@@ -173,7 +173,7 @@ func (w *watch) follow() {
 	if w.inside != nil && os.SameFile(w.inside, st) {
 		return
 	}
-	_ = w.fs.Remove(w.dir) // the watch of the former one, if the system kept it
+	_ = w.fs.Remove(w.dir) // the watch of the previous folder, if the system kept it
 	if err := w.fs.Add(w.dir); err != nil {
 		w.o.Logger.Warn("folder not watched", "folder", w.dir, "err", err)
 		return

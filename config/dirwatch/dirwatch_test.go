@@ -48,20 +48,21 @@ func must(t *testing.T, err error) {
 
 var long = time.Now().Add(-time.Hour)
 
-// put writes a file that has not changed for long.
+// put writes a file with an old modification time.
 func put(t *testing.T, name, text string) {
 	t.Helper()
 	must(t, os.WriteFile(name, []byte(text), 0o600))
 	must(t, os.Chtimes(name, long, long))
 }
 
-// TestWithoutNotifications: what changes elsewhere than in the folder is seen, and without any notification so is the rest.
+// TestWithoutNotifications: changes outside the folder are reported, and without notifications also
+// all others.
 func TestWithoutNotifications(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("symbolic links need a privilege on Windows")
 	}
 	for name, change := range map[string]struct {
-		silent bool // it is one in the folder, of which the system would notify
+		silent bool // the change is in the folder, where the system would notify
 		prepare,
 		do func(t *testing.T, dir, elsewhere string)
 	}{
@@ -152,7 +153,8 @@ func TestWithoutNotifications(t *testing.T) {
 	}
 }
 
-// TestAParentThatIsSwapped: current -> r1 becomes current -> r2, as deployments do, and saves in r2 are seen then.
+// TestAParentThatIsSwapped: current -> r1 becomes current -> r2, as in deployments, and later saves
+// in r2 are reported.
 func TestAParentThatIsSwapped(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("symbolic links need a privilege on Windows")
@@ -171,7 +173,8 @@ func TestAParentThatIsSwapped(t *testing.T) {
 	w.told("a save in the new folder")
 }
 
-// TestACopyThatKeepsTheTime: size and time of modification are those of before, as of rsync -t or cp -p.
+// TestACopyThatKeepsTheTime: size and modification time are the same as before, as with rsync -t or
+// cp -p.
 func TestACopyThatKeepsTheTime(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells when the attributes changed")
@@ -183,7 +186,7 @@ func TestACopyThatKeepsTheTime(t *testing.T) {
 	w.told("the copy")
 }
 
-// TestQuietFolders: what does not change is not told, and neither is what is not relevant.
+// TestQuietFolders: neither an unchanged folder nor a change that is not relevant is reported.
 func TestQuietFolders(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/a.yaml", "1")

@@ -1,6 +1,6 @@
 package dirwatch
 
-// This file is what can be seen of a folder's files without reading them.
+// This file describes a folder's files without reading them.
 
 import (
 	"os"
@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// state is the folder and its relevant files, with what symbolic links lead to.
+// state is the folder and its relevant files, with symbolic links resolved.
 type state struct {
-	folder os.FileInfo // nil: it is not there
+	folder os.FileInfo // nil: the folder does not exist
 	files  map[string]os.FileInfo
 	at     time.Time
 }
@@ -32,7 +32,7 @@ func (w *watch) state() state {
 		return s
 	}
 	defer d.Close()
-	names, _ := d.Readdirnames(-1) // those that could be read
+	names, _ := d.Readdirnames(-1) // on an error: the names that could be read
 	for _, name := range names {
 		if w.o.Relevant == nil || strings.HasPrefix(name, "..") || w.o.Relevant(name) {
 			s.add(w.dir, name)
@@ -47,8 +47,9 @@ func (s *state) add(dir, name string) {
 	}
 }
 
-// same reports whether nothing changed since before, and nothing may have: a file that was written just before that look
-// may have been written once more in the same tick of its file system's clock.
+// same reports whether nothing changed since before, and nothing can have changed unseen: a file
+// that was written just before that look may have been written again in the same tick of its file
+// system's clock.
 func (s state) same(before state) bool {
 	if !sameFile(s.folder, before.folder) || len(s.files) != len(before.files) {
 		return false

@@ -1,4 +1,4 @@
-// Package examples holds the shipped config and plugin files, as they are: the program writes the
+// Package examples holds the shipped config and plugin files unchanged: the program writes the
 // starter plugin from here, and tests run every file's own tests.
 package examples
 
@@ -9,5 +9,5 @@ import "embed"
 //go:embed plugins/*.yaml
 var Plugins embed.FS
 
-// Starter is the name of the file that a fresh plugins folder gets.
+// Starter is the name of the file that postbus writes to a new plugins folder.
 const Starter = "vital-signs.yaml"

@@ -1,19 +1,19 @@
-// Package yamlnode reads strict YAML files and reports every error of a file at
-// once, each with its exact place.
+// Package yamlnode reads strict YAML files and reports every error of a file at once, each with its
+// exact position.
 //
-// What it promises:
+// It promises:
 //
-//   - Parse never panics and takes time proportional to the file, whatever the bytes.
-//   - One file is one document of at most MaxSize bytes of UTF-8. Anchors, aliases, merge
-//     keys, explicit tags, duplicate keys and nesting past MaxDepth are refused: what a
-//     reader sees is what the program gets.
-//   - Errors carry file, line and column (both counted from 1; a column is a character, as
-//     an editor shows it), the dotted key, the reason, the source line and where possible a
-//     hint that says what to write. Values of keys that look like secrets are masked.
-//   - Typed getters say nothing about a node that was refused already: one mistake is
-//     one error.
+//   - Parse never panics and takes time proportional to the file, for any bytes.
+//   - One file is one document of at most MaxSize bytes of UTF-8. Anchors, aliases, merge keys,
+//     explicit tags, duplicate keys and nesting past MaxDepth are refused: the program gets what a
+//     reader sees.
+//   - Errors carry file, line and column (both counted from 1; a column is a character, as in an
+//     editor), the dotted key, the reason, the source line and where possible a hint that suggests
+//     a correction. Values of keys that look like secrets are masked.
+//   - Typed getters report nothing about a node that was already refused: one mistake yields one
+//     error.
 //
-// It knows no key of any file: package config and the plugin files bring their own.
+// It knows no key of any file: package config and the plugin files define their own.
 package yamlnode
 
 import (
@@ -31,19 +31,18 @@ const (
 	MaxSize = 1 << 20
 	// MaxDepth is the deepest nesting of mappings and lists that Parse accepts.
 	MaxDepth = 64
-	// maxErrors bounds the report: past it nobody reads, and a hostile file could make
-	// a report larger than itself.
+	// maxErrors bounds the report. Users do not read more, and a hostile file could make a report
+	// larger than itself.
 	maxErrors = 100
 )
 
-// Doc is one parsed document and the errors found in it so far. It is not safe for
-// concurrent use.
+// Doc is one parsed document and the errors found in it so far. It is not safe for concurrent use.
 type Doc struct {
 	file    string
 	lines   []string
 	root    *yaml.Node
-	bad     map[*yaml.Node]bool   // refused already: getters keep quiet about them
-	origins map[*yaml.Node]Origin // overlay only: which setting a node came from
+	bad     map[*yaml.Node]bool   // already refused: getters report nothing about them
+	origins map[*yaml.Node]Origin // overlay only: the setting that a node came from
 	overlay bool
 	paths   []string
 	errs    Errors
@@ -54,10 +53,10 @@ type Doc struct {
 	lastShown []rune
 }
 
-// Parse reads one document; name is the file's name in errors. The error, if any, is an
-// Errors: the text could not be understood, so there is no document. Refused nodes (duplicate
-// keys, aliases ...) are not such errors: they wait in the Doc until Errors is called, so that
-// the caller can add its own. An empty file is a document whose root is null.
+// Parse reads one document; name is the file's name in errors. The error, if any, is an Errors: the
+// text could not be parsed, so there is no document. Refused nodes (duplicate keys, aliases ...)
+// are not such errors: the Doc keeps them until Errors is called, so that the caller can add its
+// own. An empty file is a document whose root is null.
 func Parse(name string, data []byte) (*Doc, error) {
 	d := &Doc{file: name, bad: map[*yaml.Node]bool{}}
 	if len(data) > MaxSize {
@@ -77,8 +76,8 @@ func Parse(name string, data []byte) (*Doc, error) {
 	return d, nil
 }
 
-// KnownPaths tells the document every dotted key it may hold ("listen.http"), so that the
-// error for a key in the wrong place can name the right one.
+// KnownPaths sets every dotted key that the document may contain ("listen.http"), so that the error
+// for a misplaced key can name the correct parent.
 func (d *Doc) KnownPaths(paths []string) { d.paths = paths }
 
 // Root is the document's top node; its path is empty.
@@ -103,7 +102,7 @@ func (d *Doc) Errors() Errors {
 	return es
 }
 
-// add records an error at a place of the text.
+// add records an error at a position of the text.
 func (d *Doc) add(line, col int, key, reason, hint string) {
 	if len(d.errs) >= maxErrors {
 		d.more++
@@ -116,7 +115,7 @@ func (d *Doc) add(line, col int, key, reason, hint string) {
 	d.errs = append(d.errs, e)
 }
 
-// shown is a line fit to be seen. The last one is kept: a hundred errors may be on one line
+// shown is a line prepared for display. The last one is cached: a hundred errors may be on one line
 // of a megabyte.
 func (d *Doc) shown(line int) []rune {
 	if d.lastLine != line {
@@ -125,8 +124,8 @@ func (d *Doc) shown(line int) []rune {
 	return d.lastShown
 }
 
-// checkText refuses bytes that no YAML file may hold, before the YAML parser sees
-// them: it would report them without a line.
+// checkText refuses bytes that no YAML file may contain, before the YAML parser sees them: the
+// parser would report them without a line.
 func (d *Doc) checkText(text string) bool {
 	line, col := 1, 1
 	for i := 0; i < len(text); {
@@ -159,8 +158,8 @@ func isBreak(r rune) bool {
 	return r == '\n' || r == '\r' || r == 0x85 || r == 0x2028 || r == 0x2029
 }
 
-// splitLines cuts the text exactly where the YAML parser counts lines, so that its
-// numbers and ours agree also for old Mac and Unicode line ends.
+// splitLines splits the text exactly where the YAML parser counts lines, so that both count alike,
+// also for old Mac and Unicode line ends.
 func splitLines(text string) []string {
 	var lines []string
 	start := 0
@@ -174,11 +173,11 @@ func splitLines(text string) []string {
 	return append(lines, text[start:])
 }
 
-// cursor is a place in the lines, as column and as byte.
+// cursor is a position in the lines, as column and as byte.
 type cursor struct{ line, col, at int }
 
-// startsWith reports whether the text has the character at the node's place. Nodes come in the
-// order of the text, so that the cursor runs over each line once.
+// startsWith reports whether the text has the character at the node's position. Nodes arrive in the
+// order of the text, so that the cursor passes over each line once.
 func (d *Doc) startsWith(n *yaml.Node, char byte) bool {
 	c := &d.cursor
 	if n.Line < 1 || n.Line > len(d.lines) {
@@ -196,7 +195,7 @@ func (d *Doc) startsWith(n *yaml.Node, char byte) bool {
 	return c.at < len(line) && line[c.at] == char
 }
 
-// refuse walks the tree once and reports what no file of ours may contain.
+// refuse walks the tree once and reports features that postbus's files must not use.
 func (d *Doc) refuse(n *yaml.Node, path []string) {
 	if n == nil {
 		return
@@ -216,7 +215,7 @@ func (d *Doc) refuse(n *yaml.Node, path []string) {
 		report(fmt.Sprintf("the anchor &%s is refused: a file says what it means in place", clip(n.Anchor)), "remove it; quote the value if it is text that begins with &")
 		return
 	case n.Value != "" && n.Style == 0 && d.startsWith(n, '!'):
-		// The parser drops this one without a trace in the node.
+		// The parser drops this tag without a trace in the node.
 		report("the tag ! is refused: the key decides the type", "remove it; quote the value if it is text that begins with !")
 		return
 	case n.Style&yaml.TaggedStyle != 0:
@@ -262,7 +261,7 @@ func (d *Doc) refuseKeys(n *yaml.Node, path []string) {
 	}
 }
 
-// join renders a path; only errors pay for it.
+// join formats a path. It runs for errors only, so that other nodes do not pay for it.
 func join(path []string) string {
 	s := ""
 	for _, p := range path {

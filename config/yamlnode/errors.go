@@ -1,4 +1,4 @@
-// This file: the one error type of config and plugin files, and how it is shown.
+// This file is the one error type of config and plugin files, and its display.
 
 package yamlnode
 
@@ -11,17 +11,17 @@ import (
 	"unicode/utf8"
 )
 
-// Error is one mistake in a file, or in a setting that overrides it.
+// Error is one error in a file, or in a setting that overrides it.
 type Error struct {
-	File   string // as the user named it; "environment" or "command line" for an override
-	Line   int    // from 1; 0: no place in a text
+	File   string // as named by the user; "environment" or "command line" for an override
+	Line   int    // from 1; 0: no position in a text
 	Col    int    // from 1, in characters
 	Key    string // dotted path such as "listen.mqtt[0]", or an override's name; may be empty
 	Reason string // what is wrong
-	Hint   string // what to do; may be empty
+	Hint   string // a suggested correction; may be empty
 	Source string // the line, secrets masked, cut around the column if it is long; may be empty
 
-	caret int // column of the place in Source, from 1; 0: Col
+	caret int // column of the position in Source, from 1; 0: Col
 }
 
 // Error is the first line of Render: "file:line:col: key: reason".
@@ -38,8 +38,8 @@ func (e *Error) Error() string {
 	return strings.TrimPrefix(b.String(), ": ")
 }
 
-// Render is the error for people: its line, the source line, a caret line and a hint
-// line, the last three only where there is something to show. It ends without a newline.
+// Render is the error for people: its line, the source line, a caret line and a hint line. The last
+// three are omitted if they would be empty. It ends without a newline.
 func (e *Error) Render() string {
 	s := e.Error()
 	if e.Source != "" && e.Line > 0 {
@@ -55,7 +55,7 @@ func (e *Error) Render() string {
 	return s
 }
 
-// pad is n characters of white space that stand exactly under the text, tabs kept.
+// pad is n characters of white space, exactly as wide as the text, with its tabs.
 func pad(text string, n int) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -74,10 +74,10 @@ func pad(text string, n int) string {
 	return b.String()
 }
 
-// Errors is every mistake of a file, in the order of the file. As an error it is never empty.
+// Errors is every error of a file, in the order of the file. As an error it is never empty.
 type Errors []*Error
 
-// Error is the first mistake and how many follow, on one line.
+// Error is the first error and the number of further ones, on one line.
 func (es Errors) Error() string {
 	switch len(es) {
 	case 0:
@@ -88,7 +88,7 @@ func (es Errors) Error() string {
 	return fmt.Sprintf("%s (and %d more)", es[0].Error(), len(es)-1)
 }
 
-// Render shows all mistakes as Error.Render does, a blank line between two.
+// Render formats all errors as Error.Render does, separated by a blank line.
 func (es Errors) Render() string {
 	parts := make([]string, len(es))
 	for i, e := range es {
@@ -97,7 +97,7 @@ func (es Errors) Render() string {
 	return strings.Join(parts, "\n\n")
 }
 
-// Unwrap gives errors.As and errors.Is every mistake.
+// Unwrap gives errors.As and errors.Is access to every error.
 func (es Errors) Unwrap() []error {
 	errs := make([]error, len(es))
 	for i, e := range es {
@@ -109,8 +109,8 @@ func (es Errors) Unwrap() []error {
 // secretKey finds keys whose values must not reach a terminal or a log.
 var secretKey = regexp.MustCompile(`(?i)(password|passwd|secret|token|api_?key)["']?[ \t]*[:=][ \t]*`)
 
-// mask replaces what a secret-looking key holds with stars, one for one, so that
-// columns stay right. It works on the text, because the line may not even parse.
+// mask replaces the value of a secret-looking key with stars, one for one, so that columns remain
+// correct. It works on the text, because the line may not even parse.
 func mask(line string) string {
 	for from := 0; ; {
 		loc := secretKey.FindStringIndex(line[from:])
@@ -125,8 +125,8 @@ func mask(line string) string {
 	}
 }
 
-// secretEnd is where the value that begins at start ends: at its closing quote, else at
-// the end of the flow entry, else with the line.
+// secretEnd is where the value that begins at start ends: at its closing quote, otherwise at the
+// end of the flow entry, otherwise with the line.
 func secretEnd(line string, start int) int {
 	rest := line[start:]
 	if rest == "" {
@@ -143,9 +143,9 @@ func secretEnd(line string, start int) int {
 		}
 		return len(line)
 	}
-	// In flow style a plain value ends at ", " or "}"; a block value runs to the end, and
-	// may hold both. Whether this is flow style can't be told from one line, but a "{" before
-	// the key is a good sign. Else rather too many stars.
+	// In flow style a plain value ends at ", " or "}"; a block value extends to the end of the
+	// line, and may contain both. One line does not reveal its style, but a "{" before the key
+	// suggests flow style. Otherwise too many stars are better than too few.
 	if strings.Contains(line[:start], "{") {
 		for _, stop := range []string{", ", "}"} {
 			if i := strings.Index(rest, stop); i >= 0 {
@@ -159,7 +159,7 @@ func secretEnd(line string, start int) int {
 // windowWidth is how many characters of a long source line an error shows.
 const windowWidth = 100
 
-// printable drops trailing space, and replaces what could move a terminal's cursor.
+// printable removes trailing space, and replaces characters that could move a terminal's cursor.
 func printable(line string) []rune {
 	rs := []rune(strings.TrimRight(line, " \t"))
 	for i, r := range rs {
@@ -170,7 +170,7 @@ func printable(line string) []rune {
 	return rs
 }
 
-// window cuts a long line around the column; it returns the column's place in what is left.
+// window cuts a long line around the column. It returns the column's position in the rest.
 func window(rs []rune, col int) (string, int) {
 	if len(rs) <= windowWidth {
 		return string(rs), col
@@ -189,7 +189,7 @@ func window(rs []rune, col int) (string, int) {
 	return s, col
 }
 
-// clip shortens text of the user's for a message.
+// clip shortens the user's text for a message.
 func clip(s string) string {
 	const most = 60
 	if utf8.RuneCountInString(s) <= most {

@@ -1,5 +1,5 @@
-// This file: typed getters. Each returns ok only if the value is right; if it is not,
-// the error is in the document already and the caller just goes on.
+// This file is the typed getters. Each returns ok only if the value is valid. Otherwise the error
+// is already in the document, and the caller continues.
 
 package yamlnode
 
@@ -22,7 +22,7 @@ type Node struct {
 	path string
 }
 
-// Join appends a key to a dotted path; a key that is no plain word is quoted.
+// Join appends a key to a dotted path. A key that is not a plain word is quoted.
 func Join(path, key string) string {
 	if !plainKey.MatchString(key) {
 		key = quote(key)
@@ -47,8 +47,8 @@ func (n Node) Place() (line, col int) {
 	return at.Line, at.Column
 }
 
-// at is the node whose place stands for the value: a value that isn't there has none,
-// so its key stands in.
+// at is the node whose position is reported for the value. An absent value has none, so its key's
+// is used.
 func (n Node) at() *yaml.Node {
 	if n.key != nil && n.IsNull() && n.y != nil && n.y.Value == "" {
 		return n.key
@@ -56,7 +56,7 @@ func (n Node) at() *yaml.Node {
 	return n.y
 }
 
-// Fail records an error about this value. An empty hint is left out.
+// Fail records an error about this value. An empty hint is omitted.
 func (n Node) Fail(hint, format string, args ...any) {
 	n.fail(n.at(), hint, fmt.Sprintf(format, args...))
 }
@@ -82,7 +82,7 @@ func (n Node) fail(at *yaml.Node, hint, reason string) {
 	n.doc.add(line, col, n.path, reason, hint)
 }
 
-// Mistakes is how many errors the document has so far.
+// Mistakes is the number of errors in the document so far.
 func (n Node) Mistakes() int { return len(n.doc.errs) + n.doc.more }
 
 // IsNull reports whether there is no value: "key:", "key: null" or "key: ~".
@@ -98,10 +98,10 @@ func (n Node) IsScalar() bool { return n.y != nil && n.y.Kind == yaml.ScalarNode
 // Raw is the YAML node, nil for an empty document.
 func (n Node) Raw() *yaml.Node { return n.y }
 
-// Refused reports whether the value has an error of its own already (an alias, a tag ...).
+// Refused reports whether the value already has an error of its own (an alias, a tag ...).
 func (n Node) Refused() bool { return n.y != nil && n.doc.bad[n.y] }
 
-// kind names what is there without showing it: it may be a secret.
+// kind names the type of the value without showing it: it may be a secret.
 func (n Node) kind() string {
 	switch {
 	case n.IsNull():
@@ -122,7 +122,7 @@ func (n Node) kind() string {
 	return "text"
 }
 
-// got shows the value if it is short and plain, else its kind.
+// got shows the value if it is a scalar, otherwise its kind.
 func (n Node) got() string {
 	if n.IsScalar() {
 		return quote(n.y.Value)
@@ -138,8 +138,8 @@ type Map struct {
 }
 
 // Map reads a mapping whose keys must be among known; every other key is an error with a
-// suggestion. Without known any key goes. A null is an empty mapping: that is what is
-// left when somebody comments out all its entries.
+// suggestion. Without known every key is accepted. A null is an empty mapping, because it remains
+// if the user comments out all entries.
 func (n Node) Map(known ...string) (Map, bool) {
 	m := Map{node: n}
 	switch {
@@ -178,7 +178,7 @@ func (n Node) unknown(k *yaml.Node, known []string) {
 	n.fail(k, hint, reason)
 }
 
-// elsewhere is the parent of the known path that ends in the key, if there is just one.
+// elsewhere is the parent of the known path that ends in the key, if there is only one.
 func (n Node) elsewhere(key string) string {
 	found := ""
 	for _, p := range n.doc.paths {
@@ -211,7 +211,7 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// Get returns the value of a key; ok is false if the key isn't there.
+// Get returns the value of a key; ok is false if the key is absent.
 func (m Map) Get(key string) (Node, bool) {
 	for i, name := range m.names {
 		if name == key {
@@ -269,7 +269,7 @@ func (n Node) Text() (string, bool) {
 	return n.y.Value, true
 }
 
-// word is a scalar for the getters below: any scalar but null, quoted or not.
+// word is a scalar for the getters below: any scalar except null, quoted or not.
 func (n Node) word(want string) (string, bool) {
 	if n.Refused() {
 		return "", false
@@ -296,8 +296,8 @@ var (
 	leadingZero = regexp.MustCompile(`^[-+]?0[0-9_]+$`)
 )
 
-// Int returns a decimal whole number from least to most. Leading zeros (octal to some parsers,
-// decimal to others), 0x, underscores and exponents are refused.
+// Int returns a decimal whole number from least to most. It refuses leading zeros (octal to some
+// parsers, decimal to others), 0x, underscores and exponents.
 func (n Node) Int(least, most int64) (int64, bool) {
 	want := fmt.Sprintf("a whole number from %d to %d", least, most)
 	s, ok := n.number(want)
@@ -316,7 +316,7 @@ func (n Node) Int(least, most int64) (int64, bool) {
 	return i, true
 }
 
-// Float returns a number from least to most; infinities and NaN are refused.
+// Float returns a number from least to most. It refuses infinities and NaN.
 func (n Node) Float(least, most float64) (float64, bool) {
 	want := fmt.Sprintf("a number from %v to %v", least, most)
 	s, ok := n.number(want)
@@ -331,7 +331,7 @@ func (n Node) Float(least, most float64) (float64, bool) {
 	return f, true
 }
 
-// Bool returns true or false; yes, on and their like are refused, as in YAML 1.2.
+// Bool returns true or false. It refuses yes, on and similar words, as YAML 1.2 does.
 func (n Node) Bool() (bool, bool) {
 	s, ok := n.number("true or false")
 	if !ok {
@@ -344,7 +344,7 @@ func (n Node) Bool() (bool, bool) {
 	return s == "true", true
 }
 
-// OneOf returns one of the words; a near miss is answered with a suggestion.
+// OneOf returns one of the words. For a similar word the error suggests the correct one.
 func (n Node) OneOf(words ...string) (string, bool) {
 	want := strings.Join(words, " or ")
 	s, ok := n.word(want)

@@ -1,5 +1,5 @@
-// This file: settings from elsewhere (environment, command line) as a document, so that they
-// go through the same getters, checks and messages as the file.
+// This file makes a document of settings from the environment and the command line, so that they
+// pass the same getters, checks and messages as the file.
 
 package yamlnode
 
@@ -9,7 +9,7 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 )
 
-// Origin is where a setting came from; its errors read "File: Name: reason".
+// Origin is the source of a setting; its errors read "File: Name: reason".
 type Origin struct {
 	File string // "environment", "command line"
 	Name string // "POSTBUS_LISTEN_HTTP", "--http"
@@ -19,12 +19,12 @@ type Origin struct {
 type Setting struct {
 	Origin Origin
 	Path   string
-	Values []string // one for a scalar
+	Values []string // one value for a scalar
 	List   bool
 }
 
-// NewOverlay builds a document from settings; of two with the same path the later wins.
-// Its scalars have no type of their own: each getter reads them as what it wants.
+// NewOverlay builds a document from settings. If two have the same path, the later one applies. Its
+// scalars have no type of their own: each getter converts them to the type that it needs.
 func NewOverlay(settings []Setting) *Doc {
 	d := &Doc{bad: map[*yaml.Node]bool{}, origins: map[*yaml.Node]Origin{}, overlay: true,
 		root: &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}}
@@ -58,8 +58,8 @@ func (d *Doc) value(s Setting) *yaml.Node {
 	return n
 }
 
-// child finds or makes the entry. A scalar in the way (anonymous=off, then
-// anonymous.publish) gives way to the mapping: the later setting wins.
+// child finds or makes the entry. A mapping replaces a scalar at the same path (anonymous=off, then
+// anonymous.publish), because the later setting applies.
 func (d *Doc) child(m *yaml.Node, key string) *yaml.Node {
 	if m.Kind != yaml.MappingNode {
 		*m = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
@@ -74,7 +74,7 @@ func (d *Doc) child(m *yaml.Node, key string) *yaml.Node {
 	return v
 }
 
-// Add records an error that belongs to no node: a setting that doesn't exist.
+// Add records an error that belongs to no node: an unknown setting.
 func (d *Doc) Add(o Origin, reason, hint string) {
 	d.errs = append(d.errs, &Error{File: o.File, Key: o.Name, Reason: reason, Hint: hint})
 }

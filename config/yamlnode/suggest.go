@@ -1,11 +1,11 @@
-// This file: "did you mean".
+// This file suggests similar words: "did you mean".
 
 package yamlnode
 
 import "strings"
 
-// Suggest returns the candidate nearest to word by edit distance (a swap of neighbours counts
-// as one edit), or "" if none is near enough to be what was meant. Case, "-" and "_" don't count.
+// Suggest returns the candidate nearest to word by edit distance (a swap of neighbours counts as
+// one edit), or "" if none is near enough. Case, "-" and "_" do not count.
 func Suggest(word string, candidates []string) string {
 	if len(word) > 64 {
 		return ""
@@ -13,7 +13,8 @@ func Suggest(word string, candidates []string) string {
 	w := []rune(fold(word))
 	best, bestDist := "", 1<<30
 	for _, c := range candidates {
-		// A third of the letters may be wrong, one always: short words are all near to each other.
+		// A third of the letters may differ, but at least one: short words are all near to each
+		// other.
 		f := []rune(fold(c))
 		limit := max(1, max(len(w), len(f))/3)
 		if d := distance(w, f); d <= limit && d < bestDist {

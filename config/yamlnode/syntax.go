@@ -1,6 +1,6 @@
-// This file: from text to nodes. The YAML parser's own messages are vague about the place
-// (its text names the line where a block began, or the one before the mistake), so
-// the place is taken from the parser's marks.
+// This file parses text into nodes. The YAML parser's own messages are vague about the position
+// (their text names the line where a block began, or the one before the mistake), so the position
+// is taken from the parser's marks.
 
 package yamlnode
 
@@ -16,7 +16,7 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 )
 
-// load parses the text into its only document's top node; nil for an empty file.
+// load parses the text into the top node of its only document; nil for an empty file.
 func (d *Doc) load(text string) (*yaml.Node, bool) {
 	dec := yaml.NewDecoder(strings.NewReader(text))
 	first, err := decode(dec)
@@ -43,8 +43,8 @@ func (d *Doc) load(text string) (*yaml.Node, bool) {
 	return first.Content[0], true
 }
 
-// decode reads one document. The YAML package panics on some hostile input; here that
-// is an error like any other.
+// decode reads one document. The YAML package panics on some hostile input; decode returns that as
+// an error.
 func decode(dec *yaml.Decoder) (n *yaml.Node, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -56,13 +56,13 @@ func decode(dec *yaml.Decoder) (n *yaml.Node, err error) {
 	return n, err
 }
 
-// mark is a place as the YAML parser counts: from 0.
+// mark is a position as the YAML parser counts: from 0.
 type mark struct{ line, col int }
 
-// marks digs the places of a failure out of the decoder: where what failed began
-// (context), where it failed (problem), and where the last event began. The package offers them
-// nowhere; reading its fields by reflection is safe, and if a later version renames them
-// ok is false and the line of its message has to do. TestSyntaxPlaces would notice.
+// marks reads the positions of a failure from the decoder: where the failed construct began
+// (context), where it failed (problem), and where the last event began. The package exports none of
+// them. Reading its fields by reflection is safe: if a later version renames them, ok is false and
+// only the line in its message is used. TestSyntaxPlaces would detect that.
 func marks(dec *yaml.Decoder) (context, problem, event mark, where string, ok bool) {
 	defer func() {
 		if recover() != nil {
@@ -80,7 +80,7 @@ func marks(dec *yaml.Decoder) (context, problem, event mark, where string, ok bo
 
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
-// complaints translates the parser's messages that people meet; the others stay as they are.
+// complaints translates the parser's messages that users meet; all others are shown unchanged.
 var complaints = map[string]struct{ reason, hint string }{
 	"mapping values are not allowed in this context": {
 		`a ":" is not allowed here`, `quote the text if it holds ": "; else check the indentation of this line and the one above`},
@@ -115,7 +115,7 @@ var complaints = map[string]struct{ reason, hint string }{
 // after is the part of a line from a column on.
 func after(line []rune, col int) []rune { return line[min(col, len(line)):] }
 
-// syntax records the parser's error at its true place.
+// syntax records the parser's error at its true position.
 func (d *Doc) syntax(dec *yaml.Decoder, err error) {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
 	place := mark{}
@@ -140,8 +140,8 @@ func (d *Doc) syntax(dec *yaml.Decoder, err error) {
 			strings.HasPrefix(msg, "found unexpected") && strings.Contains(where, "quoted scalar"):
 			place = context
 		case strings.HasPrefix(where, "while parsing a flow") && context.line < problem.line:
-			// The bracket that was never closed is the mistake; where the parser gave up is only
-			// the first thing that didn't fit.
+			// The mistake is the bracket that is never closed. The position where the parser failed
+			// is only the first token that did not fit.
 			place = context
 			hint += noticed
 		}
@@ -164,5 +164,5 @@ func (d *Doc) syntax(dec *yaml.Decoder, err error) {
 	d.add(place.line+1, place.col+1, "", reason, hint)
 }
 
-// bareHash is the trap of topic filters in flow lists: [#] or [a, #].
+// bareHash matches a common mistake with topic filters in flow lists: [#] or [a, #].
 var bareHash = regexp.MustCompile(`[\[,][ \t]*#`)

@@ -1,4 +1,4 @@
-// This file: durations with days and sizes with units, as people write them.
+// This file parses durations with days and sizes with units.
 
 package yamlnode
 
@@ -13,8 +13,8 @@ import (
 
 const day = 24 * time.Hour
 
-// ParseDuration reads Go's duration syntax plus whole days in front: "90s", "24h", "7d",
-// "1d12h". A bare 0 is allowed; any other number needs its unit.
+// ParseDuration parses Go's duration syntax with whole days in front: "90s", "24h", "7d", "1d12h".
+// A bare 0 is allowed; any other number needs its unit.
 func ParseDuration(s string) (time.Duration, error) {
 	if s == "0" {
 		return 0, nil
@@ -47,8 +47,8 @@ func ParseDuration(s string) (time.Duration, error) {
 	return sign * (total + d), nil
 }
 
-// FormatDuration is the shortest way to write d that ParseDuration reads: "7d", "24h", "1m30s".
-// One day stays "24h", as everybody writes it.
+// FormatDuration is the shortest form of d that ParseDuration reads: "7d", "24h", "1m30s". One day
+// remains "24h", the usual form.
 func FormatDuration(d time.Duration) string {
 	if d > day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
@@ -71,8 +71,8 @@ var sizeUnits = []struct {
 	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"B", 1},
 }
 
-// ParseSize reads a number of bytes: "1GiB" (1024³), "500MB" (1000²), "1.5MiB", "4096". Short
-// forms such as "64M" are refused, because programs disagree about what they mean.
+// ParseSize parses a number of bytes: "1GiB" (1024³), "500MB" (1000²), "1.5MiB", "4096". It refuses
+// short forms such as "64M", because programs disagree about their meaning.
 func ParseSize(s string) (int64, error) {
 	digits := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 	unit := s[len(digits):]
@@ -110,7 +110,7 @@ func ParseSize(s string) (int64, error) {
 	return bytes, nil
 }
 
-// FormatSize is the shortest exact way to write n bytes that ParseSize reads: "1GiB", "500MB", "1500".
+// FormatSize is the shortest exact form of n bytes that ParseSize reads: "1GiB", "500MB", "1500".
 func FormatSize(n int64) string {
 	for _, u := range sizeUnits {
 		if n > 0 && n%u.bytes == 0 && u.bytes > 1 {

@@ -9,8 +9,9 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 )
 
-// checkedVersion is the version of the YAML module whose private fields marks was checked against. After an
-// update: see that TestSyntaxPlaces still passes with positions from marks, then change it (ADR 15).
+// checkedVersion is the version of the YAML module whose private fields marks was checked against.
+// After an update, check that TestSyntaxPlaces still passes with positions from marks, then change
+// it (ADR 15).
 const checkedVersion = "v3.0.6"
 
 func TestTheVersionOfYAML(t *testing.T) {

@@ -1,5 +1,5 @@
-// This file: places inside a value, for mistakes that a parser of that value found (an expression,
-// a template).
+// This file finds positions inside a value, for errors that a parser of that value found (of an
+// expression or a template).
 
 package yamlnode
 
@@ -11,8 +11,8 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 )
 
-// FailWithin records an error about the byte at offset of a text value. Where the text in the file
-// reads differently from the value (folded over lines) the place is that of the value.
+// FailWithin records an error about the byte at offset of a text value. If the text in the file
+// differs from the value (folded over lines), the position is that of the value.
 func (n Node) FailWithin(offset int, hint, format string, args ...any) {
 	reason := fmt.Sprintf(format, args...)
 	if _, overlay := n.doc.origins[n.y]; overlay || n.y == nil || n.y.Kind != yaml.ScalarNode {
@@ -34,7 +34,7 @@ func (d *Doc) within(y *yaml.Node, offset int) (line, col int) {
 		before := y.Value[:offset]
 		down := strings.Count(before, "\n")
 		text, _, _ := strings.Cut(y.Value[strings.LastIndexByte(before, '\n')+1:], "\n")
-		at := line + 1 + down // the first line holds the |
+		at := line + 1 + down // the first line contains the |
 		if at > len(d.lines) {
 			return line, col
 		}
@@ -63,15 +63,16 @@ func (d *Doc) within(y *yaml.Node, offset int) (line, col int) {
 		r, size := utf8.DecodeRuneInString(value)
 		got, width := read(rest)
 		if width == 0 || got != r && got >= 0 {
-			return line, start // folded, or an escape that says something else
+			return line, start // folded, or an escape for another character
 		}
 		value, rest, col = value[size:], rest[width:], col+width
 	}
 	return line, col
 }
 
-// Each of these reads one character of a scalar as it stands in the file, and how many it took; a
-// negative one is an escape whose value does not matter here.
+// Each of the following functions reads one character of a scalar as written in the file, and
+// returns the number of characters that it took. A negative character is an escape whose value does
+// not matter here.
 
 func plainRune(text []rune) (rune, int) {
 	if len(text) == 0 {

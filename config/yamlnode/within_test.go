@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestFailWithin puts the error at the X of each text and reads back where it is said to be.
+// TestFailWithin puts the error at the X of each text and compares the reported position.
 func TestFailWithin(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"plain", "k: a == X", "1:9"},

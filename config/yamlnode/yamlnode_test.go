@@ -20,8 +20,8 @@ func mustParse(t *testing.T, text string) *Doc {
 	return d
 }
 
-// TestSyntaxPlaces marks the place with ‸ in the text. It fails if a new version of the YAML
-// package hides its marks from us.
+// TestSyntaxPlaces marks the position with ‸ in the text. It fails if a new version of the YAML
+// package hides its marks.
 func TestSyntaxPlaces(t *testing.T) {
 	for name, text := range map[string]string{
 		"first line":                "a: b‸: c\n",
@@ -71,7 +71,8 @@ func TestSyntaxPlaces(t *testing.T) {
 	}
 }
 
-// checkPlaces proves positions: where a plain value is said to be, the text must have it.
+// checkPlaces checks positions: at the reported position of a plain value, the text must contain
+// it.
 func checkPlaces(t *testing.T, d *Doc) {
 	var walk func(n *yaml.Node)
 	walk = func(n *yaml.Node) {
@@ -89,7 +90,7 @@ func checkPlaces(t *testing.T, d *Doc) {
 		}
 		for i, c := range n.Content {
 			if n.Kind == yaml.MappingNode && d.bad[n.Content[i&^1]] {
-				continue // nobody looks into the value of a refused key
+				continue // the value of a refused key is not checked
 			}
 			if !d.bad[n] {
 				walk(c)
@@ -198,7 +199,8 @@ func TestGettersRefuse(t *testing.T) {
 	}
 }
 
-// A refused node is one error, whatever is asked of it afterwards.
+// TestRefusedNodesAreReportedOnce: a refused node is one error, whatever getters are called on it
+// later.
 func TestRefusedNodesAreReportedOnce(t *testing.T) {
 	for _, text := range []string{"k: &a x", "k: !!str 5", "k: !x [1]", "k: ! 5", "a: &b 1\nk: *b\n"} {
 		d := mustParse(t, text)
@@ -328,8 +330,8 @@ func TestControlCharactersDoNotReachTheTerminal(t *testing.T) {
 	}
 }
 
-// TestHostileFilesAreFast feeds a megabyte of what makes parsers slow or deep, and half of it: twice as much text is not
-// more than twice the work, as far as allocations show it. How long it takes is logged.
+// TestHostileFilesAreFast parses a megabyte that makes parsers slow or deep, and half of it: twice
+// as much text is not more than twice the work, measured by allocations. The time is logged.
 func TestHostileFilesAreFast(t *testing.T) {
 	repeat := func(s string) func(int) string {
 		return func(size int) string { return strings.Repeat(s, size/len(s)) }
@@ -378,7 +380,8 @@ func TestHostileFilesAreFast(t *testing.T) {
 		half, _ := measure(text(MaxSize / 2))
 		whole, took := measure(text(MaxSize))
 		t.Logf("%-20s %8d allocations, %5d MiB, %8v", name, whole.allocations, whole.bytes>>20, took.Round(time.Millisecond))
-		// Slices and maps double as they grow, so that a half may have cost little more than a quarter.
+		// Slices and maps double as they grow, so that a half may have cost little more than a
+		// quarter.
 		if whole.allocations > 5*half.allocations/2+10_000 || whole.bytes > 3*half.bytes+4<<20 {
 			t.Errorf("%s: half of it costs %+v, the whole %+v", name, half, whole)
 		}

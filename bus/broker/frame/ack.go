@@ -9,8 +9,8 @@ type Ack struct {
 	Reason   byte // always CodeSuccess before MQTT 5
 }
 
-// ParseAck checks p, which must be exactly one acknowledgement packet. Its reason string and user
-// properties are checked and dropped. The valid path allocates nothing.
+// ParseAck checks p, which must be exactly one acknowledgement packet. It checks the reason string
+// and the user properties and drops them. The valid path allocates nothing.
 func ParseAck(p []byte, version byte) (Ack, *Error) {
 	var a Ack
 	if len(p) > 0 {
@@ -42,8 +42,8 @@ func ParseAck(p []byte, version byte) (Ack, *Error) {
 	return a, r.end()
 }
 
-// ackReasonValid also accepts CodeNoMatchingSubscribers, which only a server has use for: the tables
-// list it, and for the delivery it means the same as success.
+// ackReasonValid also accepts CodeNoMatchingSubscribers, which only a server uses: the tables list
+// it, and for the delivery it means the same as success.
 func ackReasonValid(typ, code byte) bool {
 	if typ == TypePubrel || typ == TypePubcomp {
 		return code == CodeSuccess || code == CodePacketIDNotFound

@@ -1,6 +1,6 @@
 package frame
 
-// Small words to write packets with: pkt(0x30, str("a/b"), props(prop(1, 1)), "payload").
+// Short functions for building packets: pkt(0x30, str("a/b"), props(prop(1, 1)), "payload").
 
 func cat(parts ...any) []byte {
 	var b []byte
@@ -48,7 +48,7 @@ func connect5(flags int, rest ...any) []byte { return connect("MQTT", 5, flags, 
 func connect4(flags int, rest ...any) []byte { return connect("MQTT", 4, flags, rest...) }
 func connect3(flags int, rest ...any) []byte { return connect("MQIsdp", 3, flags, rest...) }
 
-// judge sends p where its type belongs, and fails if two entrances disagree.
+// judge passes p to the function for its type, and fails if two entry points disagree.
 func judge(t interface {
 	Helper()
 	Errorf(string, ...any)

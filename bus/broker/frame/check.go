@@ -1,12 +1,12 @@
 package frame
 
-// What goes on to the protocol front after CONNECT, and the small packets among it: PINGREQ,
-// DISCONNECT and AUTH. MQTT 5 sections 3.12, 3.14 and 3.15.
+// This file checks the packets that go to the protocol front after CONNECT, and the small packets
+// among them: PINGREQ, DISCONNECT and AUTH. MQTT 5 sections 3.12, 3.14 and 3.15.
 
-// Check checks p, which must be exactly one packet that a client may send after its CONNECT. A second
-// CONNECT and packets only a server sends are protocol errors. p is left as it is, and the valid path
-// allocates nothing. PUBLISH and acknowledgements are checked too, for a caller that does not parse
-// them.
+// Check checks p, which must be exactly one packet that a client may send after its CONNECT. A
+// second CONNECT and packets that only a server sends are protocol errors. Check does not change p,
+// and the valid path allocates nothing. It also checks PUBLISH and acknowledgements, for a caller
+// that does not parse them.
 func Check(p []byte, version byte) *Error {
 	if len(p) == 0 {
 		return malformed("2.1.4", "packet is empty")
@@ -77,7 +77,7 @@ func (r *reader) auth() *Error {
 	if r.version < V5 {
 		return violation("2.1.2", "AUTH before MQTT 5")
 	}
-	if r.left() == 0 { // stands for success (3.15.2.1), which only a server says, and has no method
+	if r.left() == 0 { // means success (3.15.2.1), which only a server sends, and has no method
 		return violation("3.15.2.2.2", "AUTH without an authentication method")
 	}
 	code, err := r.u8()

@@ -9,19 +9,22 @@ import (
 
 // CONNECT: MQTT 5 section 3.1.
 
-// Connect is what the broker needs to know of a CONNECT packet. It shares no memory with the packet.
+// Connect is the content of a CONNECT packet that the broker needs. It shares no memory with the
+// packet.
 type Connect struct {
-	Version    byte // V31, V311 or V5
-	Bridge     bool // MQTT 3: another broker, which says so by the highest bit of the protocol level, as Mosquitto's bridge does
+	Version byte // V31, V311 or V5
+	// MQTT 3: the client is another broker. It sets the highest bit of the protocol level, as
+	// Mosquitto's bridge does.
+	Bridge     bool
 	CleanStart bool // Clean Session before MQTT 5
-	// ClientID may be empty: the answer to that is the broker's.
+	// ClientID may be empty; the broker decides what to answer.
 	ClientID    string
 	Username    *string // nil if absent
 	HasPassword bool
 	KeepAlive   uint16 // seconds; 0 turns it off
 	Will        *Will  // nil if absent
 
-	// MQTT 5 only; else the values that absence stands for.
+	// The following fields exist in MQTT 5 only. Before it they have the values that absence means.
 	SessionExpiry       uint32 // seconds; 0xFFFFFFFF never expires
 	HasSessionExpiry    bool
 	ReceiveMaximum      uint16 // 1..65,535; 65,535 if absent
@@ -33,7 +36,7 @@ type Connect struct {
 	HasAuthMethod       bool
 }
 
-// Will is the message the broker publishes when the client is gone.
+// Will is the message that the broker publishes when the client's connection has ended.
 type Will struct {
 	Topic         []byte // a valid topic name
 	Payload       []byte // may be empty
@@ -45,15 +48,15 @@ type Will struct {
 	HasExpiry     bool
 }
 
-// CheckConnect checks p, which must be exactly one CONNECT packet, without changing it. version is
-// V31, V311 or V5 as soon as the packet names one of them, also when the rest is refused, so that
-// the caller knows in which form to answer; else it is 0.
+// CheckConnect checks p, which must be exactly one CONNECT packet, and does not change it. version
+// is V31, V311 or V5 as soon as the packet names one of them, even if the rest is refused, so that
+// the caller knows the form of its answer. Otherwise it is 0.
 func CheckConnect(p []byte) (version byte, err *Error) {
 	f, err := readConnect(p)
 	return f.version, err
 }
 
-// ParseConnect is CheckConnect and returns what the packet says. It does not change p.
+// ParseConnect checks p as CheckConnect does and returns its content. It does not change p.
 func ParseConnect(p []byte) (Connect, *Error) {
 	f, err := readConnect(p)
 	if err != nil {
@@ -94,7 +97,7 @@ func ParseConnect(p []byte) (Connect, *Error) {
 			Retain:        f.flags&flagWillRetain != 0,
 		}
 		if f.willProps.seen&forwarded != 0 {
-			// Compacting overwrites, and p still goes to the protocol front: work on a copy.
+			// Compacting overwrites memory, and p still goes to the protocol front: work on a copy.
 			var ps properties
 			r := reader{b: bytes.Clone(f.willPropArea), version: f.version}
 			if err := r.properties(inWill, true, &ps); err != nil {
@@ -177,8 +180,9 @@ func readConnect(p []byte) (f connectFields, err *Error) {
 	return f, r.end()
 }
 
-// bridgeLevel is the bit of the protocol level by which a bridge of MQTT 3 tells that it is one. It is no
-// part of the specification, but what Mosquitto, its forks and others have sent and understood for years.
+// bridgeLevel is the bit of the protocol level by which a bridge of MQTT 3 declares itself. It is
+// not in the specification, but Mosquitto, its forks and other brokers have sent and understood it
+// for years.
 const bridgeLevel = 0x80
 
 // protocol reads the protocol name and level.

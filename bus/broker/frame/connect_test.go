@@ -14,7 +14,7 @@ const (
 	wf3 = 0x1E
 )
 
-// connectCases: the name holds the statement the refusal must carry, code 0 is acceptance.
+// connectCases: the name contains the statement that the refusal must carry; code 0 is acceptance.
 var connectCases = []struct {
 	name string
 	p    []byte
@@ -160,7 +160,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// expect fails unless err has that code, or is nil for 0, and the name holds its statement.
+// expect fails unless err has that code, or is nil for 0, and the name contains its statement.
 func expect(t *testing.T, name string, err *Error, code byte) {
 	t.Helper()
 	switch {
@@ -176,8 +176,9 @@ func expect(t *testing.T, name string, err *Error, code byte) {
 	}
 }
 
-// cutAndExtend cuts the valid packet p at each byte, and adds one byte. A cut whose remaining length still claims the
-// whole is refused; with a corrected length it may be valid (a payload) but must not panic.
+// cutAndExtend cuts the valid packet p at each byte, and adds one byte. A cut whose remaining
+// length still claims the whole packet is refused; with a corrected length it may be valid (a
+// payload) but must not panic.
 func cutAndExtend(t *testing.T, p []byte, judge func([]byte) *Error, fixed bool) {
 	t.Helper()
 	for n := range p {

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// What the hot path sends. Every Append function appends one packet to dst and returns the extended
-// slice; none allocates when dst has the room.
+// This file encodes the packets of the hot path. Every Append function appends one packet to dst
+// and returns the extended slice. None allocates when dst has enough capacity.
 
 // UserProp is one user property.
 type UserProp struct{ Key, Value string }
@@ -19,7 +19,7 @@ type Out struct {
 	Payload   []byte
 	SubIDs    []uint32   // subscription identifiers, each 1..268,435,455
 	User      []UserProp // further user properties, after those in Props
-	Expiry    uint32     // seconds that are left, if HasExpiry
+	Expiry    uint32     // remaining seconds, if HasExpiry
 	PacketID  uint16     // used with QoS 1 and 2
 	Alias     uint16     // 0 for none
 	QoS       byte
@@ -28,7 +28,7 @@ type Out struct {
 	HasExpiry bool
 }
 
-// PublishSize returns the exact number of bytes AppendPublish appends.
+// PublishSize returns the exact number of bytes that AppendPublish appends.
 func PublishSize(version byte, o *Out) int {
 	n := o.remaining(version, o.propsSize(version))
 	return 1 + varintSize(n) + n
@@ -124,9 +124,9 @@ func AppendAck(dst []byte, version, typ byte, id uint16, reason byte) []byte {
 	return append(dst, first, 3, byte(id>>8), byte(id), reason)
 }
 
-// AppendDisconnect encodes the broker's DISCONNECT with a reason and, if text is not empty, a reason
-// string. Text that MQTT can't carry is left out. Before MQTT 5 a server has no DISCONNECT: nothing is
-// appended.
+// AppendDisconnect encodes the broker's DISCONNECT with a reason and, if text is not empty, a
+// reason string. It omits text that MQTT cannot carry. Before MQTT 5 a server has no DISCONNECT:
+// nothing is appended.
 func AppendDisconnect(dst []byte, version, reason byte, text string) []byte {
 	if version < V5 {
 		return dst
@@ -143,10 +143,10 @@ func AppendDisconnect(dst []byte, version, reason byte, text string) []byte {
 	return append(dst, TypeDisconnect<<4, 0)
 }
 
-// AppendRefusal encodes the CONNACK that refuses a CONNECT. version is what CheckConnect returned; for 0
-// the form of MQTT 3.1.1 is used, which every client since reads as "unacceptable protocol version".
-// Where MQTT 3 has no return code for the reason nothing is appended: then the connection is
-// closed without a word [MQTT-3.2.2-6]. text is the reason string of MQTT 5; it may be empty.
+// AppendRefusal encodes the CONNACK that refuses a CONNECT. version is the result of CheckConnect;
+// for 0 the form of MQTT 3.1.1 is used, which every later client reads as "unacceptable protocol
+// version". If MQTT 3 has no return code for the reason, nothing is appended: then the connection
+// is closed without an answer [MQTT-3.2.2-6]. text is the reason string of MQTT 5; it may be empty.
 func AppendRefusal(dst []byte, version, reason byte, text string) []byte {
 	if version >= V5 {
 		return appendReason(append(dst, TypeConnack<<4), []byte{0, reason}, text)
@@ -169,8 +169,8 @@ func AppendRefusal(dst []byte, version, reason byte, text string) []byte {
 	return append(dst, TypeConnack<<4, 2, 0, code)
 }
 
-// AppendAckText is AppendAck with a reason string, which only MQTT 5 has. It must not be used for a client
-// that asked for no problem information [MQTT-3.1.2-29].
+// AppendAckText is AppendAck with a reason string, which only MQTT 5 has. It must not be used for a
+// client that asked for no problem information [MQTT-3.1.2-29].
 func AppendAckText(dst []byte, version, typ byte, id uint16, reason byte, text string) []byte {
 	if version < V5 || text == "" {
 		return AppendAck(dst, version, typ, id, reason)
@@ -178,8 +178,8 @@ func AppendAckText(dst []byte, version, typ byte, id uint16, reason byte, text s
 	return appendReason(append(dst, typ<<4), []byte{byte(id >> 8), byte(id), reason}, text)
 }
 
-// appendReason encodes what follows a packet's first byte: its remaining length, head, and the reason string
-// as the only property. Text that MQTT can't carry is left out.
+// appendReason encodes the part after a packet's first byte: its remaining length, head, and the
+// reason string as the only property. It omits text that MQTT cannot carry.
 func appendReason(dst, head []byte, text string) []byte {
 	if len(text) > maxText || !ValidUTF8([]byte(text)) {
 		text = ""

@@ -1,22 +1,24 @@
-// Package frame is the strict gate for MQTT bytes: it checks every packet a client sends against
-// MQTT 3.1, 3.1.1 or 5 and it encodes what the broker's hot path sends.
+// Package frame is the strict gate for MQTT bytes. It checks every packet of a client against MQTT
+// 3.1, 3.1.1 or 5, and encodes the packets of the broker's hot path.
 //
 // It promises:
-//   - a packet it accepts is well formed in every field: fixed header, lengths, UTF-8, identifiers,
-//     flags, properties and reason codes are what the specification states for that version;
-//   - a packet it refuses is refused with an [Error] that carries the reason code to answer with and
-//     the statement that was broken;
-//   - nothing panics, reads past the packet or allocates because of a length a client claimed. The
-//     valid path of everything but [ParseConnect] allocates nothing.
 //
-// It does not own: size limits, topic alias tables, sessions, access rules, which packet may come
-// when (except that CONNECT comes once), nor any I/O. It keeps no state between packets.
+//   - An accepted packet is well formed in every field: fixed header, lengths, UTF-8, identifiers,
+//     flags, properties and reason codes conform to the specification of that version.
+//   - A refused packet yields an [Error] with the reason code for the answer and the violated
+//     statement.
+//   - No input causes a panic, a read past the packet, or an allocation by a length that a client
+//     claimed. The valid path of every function except [ParseConnect] allocates nothing.
 //
-// Where the specification names no reason code for a violation, the choice is: what cannot be
-// parsed is [CodeMalformed], what can be parsed but must not be said is [CodeProtocolError].
+// It does not own: size limits, topic alias tables, sessions, access rules, the order of packets
+// (except that CONNECT occurs once), nor any I/O. It keeps no state between packets.
+//
+// Where the specification names no reason code for a violation, the package chooses: a packet that
+// cannot be parsed is [CodeMalformed]; a packet that can be parsed but is not allowed is
+// [CodeProtocolError].
 package frame
 
-// Packet types, as they stand in the upper four bits of a packet's first byte.
+// Packet types, as in the upper four bits of a packet's first byte.
 const (
 	TypeConnect     byte = 1
 	TypeConnack     byte = 2
@@ -35,7 +37,7 @@ const (
 	TypeAuth        byte = 15
 )
 
-// Protocol levels, as they stand in CONNECT.
+// Protocol levels, as in CONNECT.
 const (
 	V31  byte = 3 // MQTT 3.1, protocol name MQIsdp
 	V311 byte = 4 // MQTT 3.1.1
@@ -72,17 +74,19 @@ const (
 	CodePayloadFormatInvalid  byte = 0x99
 )
 
-// Error is a violation of the protocol by a client.
+// Error is a client's violation of the protocol.
 //
 // Functions of this package return *Error, not error: compare with nil before you store one in an
 // error variable.
 type Error struct {
-	// Code is the MQTT 5 reason code to answer with: in CONNACK for a CONNECT, in DISCONNECT else.
+	// Code is the MQTT 5 reason code of the answer: in CONNACK for a CONNECT, in DISCONNECT for
+	// other packets.
 	Code byte
-	// Reason says what is wrong, for a log line and for the reason string; it repeats no client bytes.
+	// Reason describes the violation, for a log line and for the reason string. It repeats no
+	// client bytes.
 	Reason string
-	// Statement is the broken statement ("MQTT-3.3.1-4"), in the numbering of the packet's version, or
-	// a section of the MQTT 5 text ("2.2.2.2") where the text numbers no statement.
+	// Statement is the violated statement ("MQTT-3.3.1-4"), in the numbering of the packet's
+	// version, or a section of the MQTT 5 text ("2.2.2.2") if the text numbers no statement.
 	Statement string
 }
 

@@ -22,8 +22,8 @@ func seeds(f *testing.F, only byte) {
 	}
 }
 
-// FuzzGuard: nothing panics, the entrances agree, and what is accepted mochi reads too, and reads the
-// same.
+// FuzzGuard: nothing panics, the entry points agree, and mochi also reads every accepted packet,
+// with the same result.
 func FuzzGuard(f *testing.F) {
 	seeds(f, 0)
 	f.Fuzz(func(t *testing.T, version byte, b []byte) {
@@ -49,7 +49,8 @@ func FuzzGuard(f *testing.F) {
 	})
 }
 
-// FuzzPublish: what is parsed can be encoded again and is then the same message; the size is exact.
+// FuzzPublish: every parsed packet can be encoded again and is then the same message; the size is
+// exact.
 func FuzzPublish(f *testing.F) {
 	seeds(f, TypePublish)
 	f.Fuzz(func(t *testing.T, version byte, b []byte) {

@@ -16,7 +16,7 @@ type guardCase struct {
 	code    byte
 }
 
-// guardCases: the name holds the statement the refusal must carry, code 0 is acceptance.
+// guardCases: the name contains the statement that the refusal must carry; code 0 is acceptance.
 var guardCases = []guardCase{
 	// PUBLISH, MQTT 5
 	{"QoS 0", 5, pkt(0x30, str("a/b"), props(), "x"), 0},
@@ -254,7 +254,7 @@ var guardCases = []guardCase{
 	{"[4.13] AUTH with bytes after its properties", 5, pkt(0xF0, 0x18, props(0x15, str("m")), 0), 0x81},
 	{"[MQTT-3.15.1-1] AUTH flags", 5, pkt(0xF2, 0x18, props(0x15, str("m"))), 0x81},
 
-	// What a client may not send, and fixed headers
+	// Packets that a client must not send, and fixed headers
 	{"[MQTT-3.1.0-2] second CONNECT", 5, connect5(0x02, props(), str("c")), 0x82},
 	{"[MQTT-3.1.0-2] 3.1.1 second CONNECT", 4, connect4(0x02, str("c")), 0x82},
 	{"[2.1.2] CONNACK", 5, pkt(0x20, 0, 0, 0), 0x82},
@@ -278,7 +278,7 @@ func TestGuard(t *testing.T) {
 			err := judge(t, c.version, c.p)
 			expect(t, c.name, err, c.code)
 			if err == nil && len(c.p) < 1000 {
-				fixed := true // else one more byte may be payload, a reason code or a property length
+				fixed := true // otherwise one more byte may be payload, a reason code or a property length
 				switch typ := c.p[0] >> 4; {
 				case typ == TypePublish, c.version == V5 && (typ <= TypePubcomp || typ == TypeDisconnect):
 					fixed = false
@@ -289,7 +289,7 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// Every reason code a client may give, and no other.
+// TestReasonCodes tries every reason code that a client may send, and no other.
 func TestReasonCodes(t *testing.T) {
 	ack := "00 10 80 83 87 90 91 97 99"
 	for _, c := range []struct {
@@ -317,7 +317,8 @@ func TestReasonCodes(t *testing.T) {
 	}
 }
 
-// Table 2-4 of MQTT 5: which property may stand in which packet of a client.
+// TestPropertyTable is table 2-4 of MQTT 5: the properties that each packet of a client may
+// contain.
 func TestPropertyTable(t *testing.T) {
 	values := map[int][]byte{
 		0x01: {1}, 0x02: u32(1), 0x03: str("x"), 0x08: str("x"), 0x09: str("x"), 0x0B: {1}, 0x11: u32(1),
@@ -390,7 +391,7 @@ func TestReadHeader(t *testing.T) {
 			t.Errorf("%s: %+v %v %v", c.name, h, ok, err)
 		}
 	}
-	// The first byte alone is enough to refuse: all 256 of them.
+	// The first byte alone suffices to refuse: all 256 of them.
 	var good []string
 	for b := range 256 {
 		if _, _, err := ReadHeader([]byte{byte(b)}); err == nil {

@@ -2,7 +2,7 @@ package frame
 
 // The fixed header: packet type, flags and remaining length.
 
-// MaxRemaining is the largest remaining length MQTT can express, in bytes.
+// MaxRemaining is the largest remaining length that MQTT can express, in bytes.
 const MaxRemaining = 268_435_455
 
 // Header is a packet's fixed header.
@@ -14,8 +14,8 @@ type Header struct {
 }
 
 // ReadHeader reads the fixed header at the start of b. ok is false while bytes of the header are
-// missing; it is true as soon as the header is complete, also when the body is not, so that the caller
-// can refuse a packet by its length before the packet arrives. A wrong type or wrong flags are refused
+// missing. It is true once the header is complete, even if the body is not, so that the caller can
+// refuse a packet by its length before the packet arrives. A wrong type or wrong flags are refused
 // at the first byte.
 func ReadHeader(b []byte) (h Header, ok bool, err *Error) {
 	if len(b) == 0 {

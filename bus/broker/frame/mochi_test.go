@@ -9,8 +9,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// The other side of the gate: mochi's codec must read what this package accepts and writes, and this
-// package must accept what mochi's encoder writes.
+// The other side of the gate: mochi's codec must read what this package accepts and writes, and
+// this package must accept what mochi's encoder writes.
 
 // mochiDecode reads p as mochi's client loop does.
 func mochiDecode(p []byte, version byte) (pk packets.Packet, err error) {
@@ -102,7 +102,8 @@ func mochiAgrees(t *testing.T, p []byte, version byte) {
 	}
 }
 
-// sameForwarded has mochi read the property bytes alone and compares with what it read in place.
+// sameForwarded has mochi read the property bytes alone, and compares the result with the same
+// properties in the packet.
 func sameForwarded(t *testing.T, forward []byte, all *packets.Properties) {
 	t.Helper()
 	var got packets.Properties
@@ -169,7 +170,7 @@ func TestMochiReadsAppendPublish(t *testing.T) {
 				continue
 			}
 			mochiAgrees(t, AppendPublish(nil, version, &o), version)
-			// What only a server sends.
+			// Properties that only a server sends.
 			o.SubIDs = []uint32{1, 127, 128, 268_435_455}
 			p := AppendPublish(nil, version, &o)
 			if n := PublishSize(version, &o); n != len(p) {
@@ -210,7 +211,7 @@ func TestMochiReadsSmallPackets(t *testing.T) {
 	}
 }
 
-// What mochi's encoder makes of valid packets is accepted and read back the same.
+// TestMochiEncoderIsAccepted: packets of mochi's encoder are accepted and read back unchanged.
 func TestMochiEncoderIsAccepted(t *testing.T) {
 	users := []packets.UserProperty{{Key: "k", Val: "1"}, {Key: "k", Val: ""}}
 	mods := packets.Mods{AllowResponseInfo: true}
@@ -298,7 +299,8 @@ func TestMochiEncoderIsAccepted(t *testing.T) {
 	t.Logf("%d packets of mochi's encoder", n)
 }
 
-// Mochi's own test packets: what it calls good and a client may send is accepted, all but these.
+// TestMochiTestPackets uses mochi's own test packets: those that are valid there and that a client
+// may send are accepted, except these.
 func TestMochiTestPackets(t *testing.T) {
 	want := map[string]string{
 		"3 dup":                      "MQTT-3.3.1-2",
@@ -344,8 +346,9 @@ func TestMochiTestPackets(t *testing.T) {
 	}
 }
 
-// Valid CONNECTs that mochi refuses after decoding. The broker must know of them: to keep such a client
-// it has to take the will or the empty password out before mochi sees the packet.
+// TestMochiRefusesValidConnects lists valid CONNECTs that mochi refuses after decoding. The broker
+// must know them: to accept such a client it has to remove the will or the empty password before
+// mochi sees the packet.
 func TestMochiRefusesValidConnects(t *testing.T) {
 	want := map[string]bool{"5: empty will payload": true, "5: empty user name and password": true}
 	for _, c := range connectCases {

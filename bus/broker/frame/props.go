@@ -2,8 +2,8 @@ package frame
 
 import "github.com/postbus/postbus/bus/topic"
 
-// MQTT 5 properties: which exist, which may stand in which packet, and one walk over them that checks
-// all and sorts out those that travel on with a message. Section 2.2.2.
+// This file knows the MQTT 5 properties: which exist, and which a packet may contain. One walk over
+// them checks all and separates those that are forwarded with a message. Section 2.2.2.
 
 const (
 	propPayloadFormat   = 0x01
@@ -27,8 +27,8 @@ const (
 	propMaximumPacket   = 0x27
 )
 
-// Sets of properties, one bit an identifier. Only what a client may send: what it may not is as
-// unknown as an identifier that does not exist, and malformed (2.2.2.2).
+// Sets of properties, one bit per identifier. They contain only properties that a client may send:
+// others are treated as unknown identifiers, which are malformed (2.2.2.2).
 const (
 	forwarded uint64 = 1<<propPayloadFormat | 1<<propContentType | 1<<propResponseTopic |
 		1<<propCorrelation | 1<<propUser
@@ -37,7 +37,7 @@ const (
 		1<<propRequestResponse | 1<<propReceiveMaximum | 1<<propAliasMaximum | 1<<propUser |
 		1<<propMaximumPacket
 	inWill uint64 = forwarded | 1<<propMessageExpiry | 1<<propWillDelay
-	// A subscription identifier is read in PUBLISH so that ParsePublish can name the true reason.
+	// inPublish has the subscription identifier so that ParsePublish can report the true reason.
 	inPublish     uint64 = forwarded | 1<<propMessageExpiry | 1<<propTopicAlias | 1<<propSubscriptionID
 	inAck         uint64 = 1<<propReasonString | 1<<propUser
 	inSubscribe   uint64 = 1<<propSubscriptionID | 1<<propUser
@@ -46,7 +46,7 @@ const (
 	inAuth        uint64 = 1<<propAuthMethod | 1<<propAuthData | 1<<propReasonString | 1<<propUser
 )
 
-// properties is what one walk found. A value is meaningful if its bit is set in seen.
+// properties is the result of one walk. A value is meaningful if its bit is set in seen.
 type properties struct {
 	seen            uint64
 	messageExpiry   uint32 // seconds
@@ -60,14 +60,14 @@ type properties struct {
 	requestProblem  byte
 	requestResponse byte
 	authMethod      []byte
-	forward         []byte // the forwarded ones, encoded, in their order; set if compacted
+	forward         []byte // the forwarded properties, encoded, in their order; set if compacted
 }
 
 func (ps *properties) has(id uint) bool { return ps.seen&(1<<id) != 0 }
 
-// properties reads a property length and the properties, of which only the allowed may occur. With
-// compact it moves the forwarded ones to the front of the property area, over those that end here, and
-// sets ps.forward to them. The area's bytes are then no longer what the client sent.
+// properties reads a property length and the properties, which must all be in allowed. With compact
+// it moves the forwarded ones to the front of the property area, over those that end here, and sets
+// ps.forward to them. The area then no longer has the bytes that the client sent.
 func (r *reader) properties(allowed uint64, compact bool, ps *properties) *Error {
 	n, err := r.varint()
 	if err != nil {
@@ -86,12 +86,13 @@ func (r *reader) properties(allowed uint64, compact bool, ps *properties) *Error
 		start := area.i
 		id := uint(area.b[start])
 		area.i++
-		// Identifiers are variable byte integers, but all that exist fit one byte.
+		// Identifiers are variable byte integers, but all that exist fit in one byte.
 		if id >= 64 || allowed&(1<<id) == 0 {
 			return malformed("2.2.2.2", "property is unknown or not allowed in this packet")
 		}
 		if id != propUser && ps.seen&(1<<id) != 0 {
-			// The value is read first: what cannot be parsed is malformed before it is a duplicate.
+			// The value is read first: a property that cannot be parsed is malformed before it is a
+			// duplicate.
 			var again properties
 			if err := area.property(id, &again); err != nil {
 				return err
@@ -118,8 +119,8 @@ func (r *reader) properties(allowed uint64, compact bool, ps *properties) *Error
 	return nil
 }
 
-// FilterUser removes the user properties that keep refuses from props, which is a Publish's or a Will's
-// Props. It works in place and returns what is left.
+// FilterUser removes the user properties that keep refuses from props, which are the Props of a
+// Publish or a Will. It works in place and returns the rest.
 func FilterUser(props []byte, keep func(key, value []byte) bool) []byte {
 	r := reader{b: props, version: V5}
 	put := 0

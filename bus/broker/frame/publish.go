@@ -8,27 +8,27 @@ import (
 
 // PUBLISH from a client: MQTT 5 section 3.3.
 
-// Publish is a PUBLISH packet. Its slices are parts of the packet it was parsed from.
+// Publish is a PUBLISH packet. Its slices are parts of the packet that it was parsed from.
 type Publish struct {
 	Topic     []byte // empty only if Alias is set
-	Props     []byte // MQTT 5: the properties that travel with the message, encoded, without a length
+	Props     []byte // MQTT 5: the forwarded properties, encoded, without a length
 	Payload   []byte
 	Expiry    uint32 // message expiry interval in seconds, if HasExpiry
 	PacketID  uint16 // 0 for QoS 0
-	Alias     uint16 // topic alias, 0 for none; its maximum is the caller's to check
+	Alias     uint16 // topic alias, 0 for none; the caller checks its maximum
 	QoS       byte   // 0, 1 or 2
 	Dup       bool
 	Retain    bool
 	HasExpiry bool
 }
 
-// ParsePublish checks p, which must be exactly one PUBLISH packet, and fills in pub. It takes p over:
-// pub's slices are parts of p, and where a property that ends at the broker stands before one that
-// travels on, p's property area is overwritten so that Props is in one piece. It allocates nothing
-// unless it returns an error.
+// ParsePublish checks p, which must be exactly one PUBLISH packet, and fills in pub. It takes
+// ownership of p: pub's slices are parts of p. If a property that ends at the broker precedes one
+// that is forwarded, ParsePublish overwrites p's property area so that Props is contiguous. It
+// allocates nothing unless it returns an error.
 //
-// With CodePayloadFormatInvalid pub is complete nonetheless, so that the caller can answer that one
-// message (PUBACK or PUBREC with 0x99) instead of closing the connection.
+// With CodePayloadFormatInvalid pub is complete nevertheless, so that the caller can refuse that
+// one message (PUBACK or PUBREC with 0x99) instead of closing the connection.
 func ParsePublish(p []byte, version byte, pub *Publish) *Error {
 	return parsePublish(p, version, pub, true)
 }
@@ -53,7 +53,7 @@ func parsePublish(p []byte, version byte, pub *Publish, compact bool) *Error {
 	}
 	utf8Payload := false
 	if version >= V5 && r.left() > 0 && p[r.i] == 0 {
-		r.i++ // no properties, as in most packets: save the walk
+		r.i++ // no properties, as in most packets: skip the walk
 	} else if version >= V5 {
 		var ps properties
 		if err = r.properties(inPublish, compact, &ps); err != nil {
@@ -71,7 +71,7 @@ func parsePublish(p []byte, version byte, pub *Publish, compact bool) *Error {
 		return violation(r.statement("3.3.2.1", "MQTT-4.7.3-1"), "topic name is empty")
 	}
 	pub.Payload = p[r.i:]
-	// Character data as such: unlike a string it may contain U+0000 (3.3.2.3.2).
+	// Any character data is allowed: unlike a string it may contain U+0000 (3.3.2.3.2).
 	if utf8Payload && !utf8.Valid(pub.Payload) {
 		return &Error{Code: CodePayloadFormatInvalid, Reason: "payload is not the UTF-8 its format indicator says", Statement: "3.3.2.3.2"}
 	}

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// What travels on is in one piece and in its order, wherever the rest stands between.
+// TestParsePublishCompactsProperties: the forwarded properties are contiguous and in their order,
+// wherever the others are between them.
 func TestParsePublishCompactsProperties(t *testing.T) {
 	var (
 		format  = cat(0x01, 1)
@@ -65,7 +66,8 @@ func TestParsePublishForgetsWhatWasInPub(t *testing.T) {
 	}
 }
 
-// A caller that answers 0x99 in PUBACK needs the identifier.
+// TestParsePublishIsCompleteWithPayloadFormatInvalid: a caller that answers 0x99 in PUBACK needs
+// the identifier.
 func TestParsePublishIsCompleteWithPayloadFormatInvalid(t *testing.T) {
 	var pub Publish
 	err := ParsePublish(pkt(0x32, str("a"), u16(9), props(0x01, 1), "\xff"), V5, &pub)
@@ -74,7 +76,8 @@ func TestParsePublishIsCompleteWithPayloadFormatInvalid(t *testing.T) {
 	}
 }
 
-// A length a client claims costs nothing: only errors allocate, and those a fixed amount.
+// TestClaimedLengthsCostNothing: a length that a client claims costs nothing. Only errors allocate,
+// and those a fixed amount.
 func TestClaimedLengthsCostNothing(t *testing.T) {
 	for _, p := range [][]byte{
 		{0x30, 0xFF, 0xFF, 0xFF, 0x7F},
@@ -152,7 +155,7 @@ func BenchmarkParsePublish(b *testing.B) {
 		}
 	})
 	b.Run("v5props", func(b *testing.B) {
-		// Compacting shifts the tail: each round parses a fresh copy.
+		// Compacting shifts the tail, so each round parses a new copy.
 		p := sampleProps()
 		scratch := make([]byte, len(p))
 		b.ReportAllocs()

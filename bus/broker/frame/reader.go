@@ -6,14 +6,14 @@ import "encoding/binary"
 // section 1.5 and never reads past the end of b.
 
 type reader struct {
-	b       []byte // the packet up to the end of what may be read
+	b       []byte // the packet up to the end of the readable part
 	i       int    // offset of the next byte, <= len(b)
 	version byte
 }
 
 func (r *reader) left() int { return len(r.b) - r.i }
 
-// statement picks the number a statement has in the packet's version.
+// statement selects a statement's number in the packet's version.
 func (r *reader) statement(v5, v3 string) string {
 	if r.version >= V5 {
 		return v5
@@ -25,7 +25,7 @@ func (r *reader) truncated() *Error {
 	return malformed("1.5", "packet ends in the middle of a field")
 }
 
-// end refuses bytes that are left over after the last field.
+// end refuses bytes after the last field.
 func (r *reader) end() *Error {
 	if r.i != len(r.b) {
 		return malformed("4.13", "bytes after the end of the last field")

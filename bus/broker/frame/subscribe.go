@@ -6,8 +6,8 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// SUBSCRIBE and UNSUBSCRIBE: MQTT 5 sections 3.8 and 3.10. Whether a filter's wildcards stand where
-// they may is not framing: the broker answers that filter by filter, see topic.CheckSubscription.
+// SUBSCRIBE and UNSUBSCRIBE: MQTT 5 sections 3.8 and 3.10. The positions of a filter's wildcards
+// are not framing: the broker answers them filter by filter, see topic.CheckSubscription.
 
 func (r *reader) subscribe() *Error {
 	if _, err := r.packetID(); err != nil {
