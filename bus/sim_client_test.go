@@ -45,7 +45,6 @@ type simPub struct {
 	conn      *simConn
 	key       string
 	rec       journal.Record
-	seq       uint64
 	commit    journal.Commit
 	id        uint16
 	acked     bool
