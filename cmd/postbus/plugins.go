@@ -28,7 +28,7 @@ func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 		return fmt.Errorf("plugins folder: %w", err)
 	}
 	if fresh {
-		s.log.Info("plugins folder made, with a plugin to begin with", "folder", l.PluginsDir, "plugin", examples.Starter)
+		s.log.Info("created the plugins folder, with a starter plugin", "folder", l.PluginsDir, "plugin", examples.Starter)
 	}
 	o := plugins.Options{
 		Logger:     s.log,
