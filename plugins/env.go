@@ -182,7 +182,7 @@ func (e *Env) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(
 			p.holdMu.Lock()
 			defer p.holdMu.Unlock()
 			h.users--
-			p.letGo()
+			p.closeUnusedLocked()
 		})
 	}, nil
 }
@@ -199,13 +199,13 @@ func (p *plugin) keepHeld(f func()) {
 		defer p.holdMu.Unlock()
 		p.handing = nil
 		close(over)
-		p.letGo()
+		p.closeUnusedLocked()
 	}()
 	f()
 }
 
-// letGo closes unused resources. The caller holds holdMu.
-func (p *plugin) letGo() {
+// closeUnusedLocked closes unused resources. The caller holds holdMu.
+func (p *plugin) closeUnusedLocked() {
 	if p.handing != nil {
 		return
 	}

@@ -20,7 +20,7 @@ import (
 const (
 	maxFlight      = 4096    // events of a plugin that wait for the disk
 	maxFlightBytes = 4 << 20 // and their size in bytes, unless it is a single event
-	company        = 64      // events that are sent together while the disk is busy
+	batchSize      = 64      // events that are sent together while the disk is busy
 
 	leastPause = 20 * time.Millisecond // the pause before an event that the disk refused is sent again
 	mostPause  = 2 * time.Second
@@ -36,7 +36,7 @@ type flow struct {
 	room  flight
 
 	mu     sync.Mutex
-	fresh  []parcel      // mapped, not sent yet
+	fresh  []outgoing    // mapped, not sent yet
 	idle   bool          // run has no event at all
 	closed bool          // put is not called any more
 	wake   chan struct{} // holds a token when a field that mu guards has changed
@@ -46,20 +46,20 @@ type flow struct {
 	ended  chan struct{}
 }
 
-// parcel is one outcome on its way to the disk. The last one of a source's event carries the answer
+// outgoing is one outcome on its way to the disk. The last one of a source's event carries the answer
 // and the size to release.
-type parcel struct {
+type outgoing struct {
 	event   bus.Event
 	empty   bool // the source's event has no outcome: only its position counts
 	pending bus.Pending
-	bytes   int // more than 0 in the last parcel
+	bytes   int // more than 0 in the last of an event
 	done    func(error)
 	answers bool  // done gets the fault
 	fault   error // why there is no outcome
 }
 
 // verdict is the answer to the source for a settled event.
-func (p *parcel) verdict() error {
+func (p *outgoing) verdict() error {
 	if p.answers {
 		return p.fault
 	}
@@ -67,7 +67,7 @@ func (p *parcel) verdict() error {
 }
 
 // settled reports whether the disk has answered.
-func (p *parcel) settled() bool {
+func (p *outgoing) settled() bool {
 	select {
 	case <-p.pending.Done():
 		return true
@@ -89,7 +89,7 @@ func (f *flow) close(patience time.Duration) {
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()
-	f.ring()
+	f.wakeUp()
 	timer := time.AfterFunc(patience, f.cancel)
 	<-f.ended
 	timer.Stop()
@@ -100,12 +100,12 @@ func (f *flow) close(patience time.Duration) {
 // with earlier events, put delays the wake-up until there are several: they go into one group
 // anyway, and to wake run costs more than to send. QoS 0 does not wait. last is the source's event
 // itself.
-func (f *flow) put(events []bus.Event, last parcel) {
+func (f *flow) put(events []bus.Event, last outgoing) {
 	f.mu.Lock()
-	hurry := f.idle
+	wakeNow := f.idle
 	for i := range events {
-		f.fresh = append(f.fresh, parcel{event: events[i]})
-		hurry = hurry || events[i].QoS == 0 && !events[i].Retain
+		f.fresh = append(f.fresh, outgoing{event: events[i]})
+		wakeNow = wakeNow || events[i].QoS == 0 && !events[i].Retain
 	}
 	if n := len(events); n == 0 {
 		last.empty = true
@@ -114,22 +114,22 @@ func (f *flow) put(events []bus.Event, last parcel) {
 		last.event = events[n-1]
 		f.fresh[len(f.fresh)-1] = last
 	}
-	hurry = hurry || len(f.fresh) >= company
+	wakeNow = wakeNow || len(f.fresh) >= batchSize
 	f.mu.Unlock()
-	if hurry {
-		f.ring()
+	if wakeNow {
+		f.wakeUp()
 	}
 }
 
-func (f *flow) ring() {
+func (f *flow) wakeUp() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
 }
 
-// collect adds the newly put parcels to queue.
-func (f *flow) collect(queue []parcel) (_ []parcel, closed bool) {
+// collect adds the newly put outgoing events to queue.
+func (f *flow) collect(queue []outgoing) (_ []outgoing, closed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(queue) == 0 {
@@ -146,8 +146,8 @@ func (f *flow) collect(queue []parcel) (_ []parcel, closed bool) {
 // run ends when the flow is closed and empty, or cancelled.
 func (f *flow) run() {
 	defer close(f.ended)
-	var queue []parcel
-	sent := 0 // the number of parcels in queue that the bus has
+	var queue []outgoing
+	sent := 0 // the number of outgoing events in queue that the bus has
 	pause := leastPause
 	for {
 		var closed bool
@@ -193,8 +193,8 @@ func (f *flow) run() {
 	}
 }
 
-// send passes the remaining parcels to the bus, until the disk refuses.
-func (f *flow) send(queue []parcel, sent *int) error {
+// send passes the remaining outgoing events to the bus, until the disk refuses.
+func (f *flow) send(queue []outgoing, sent *int) error {
 	for ; *sent < len(queue); *sent++ {
 		if n := *sent; n > 0 && queue[n-1].settled() && queue[n-1].pending.Err() != nil {
 			return nil // seal processes the error
@@ -221,7 +221,7 @@ func (f *flow) send(queue []parcel, sent *int) error {
 
 // seal answers the sources of durable events, in order. An error states why the disk refused the
 // next event; then the disk has answered for all that were sent.
-func (f *flow) seal(sent []parcel) (n int, err error) {
+func (f *flow) seal(sent []outgoing) (n int, err error) {
 	bytes, events := 0, 0
 	for ; n < len(sent) && sent[n].settled(); n++ {
 		p := &sent[n]
@@ -257,7 +257,7 @@ func (f *flow) seal(sent []parcel) (n int, err error) {
 }
 
 // abandon answers that the queue's events will not be durable.
-func (f *flow) abandon(queue []parcel, err error) {
+func (f *flow) abandon(queue []outgoing, err error) {
 	for i := range queue {
 		if p := &queue[i]; p.bytes > 0 {
 			if p.done != nil {

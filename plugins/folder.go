@@ -33,9 +33,9 @@ func misnamed(name string) bool {
 	return strings.HasSuffix(lower, ".yml") || strings.HasSuffix(lower, ending) && !strings.HasSuffix(name, ending)
 }
 
-// Meant reports whether a file of this name in the plugins folder is, or is meant to be, a plugin
+// IsPluginFile reports whether a file of this name in the plugins folder is, or is meant to be, a plugin
 // that is not disabled.
-func Meant(name string) bool { return relevant(name) && !strings.HasSuffix(name, disabled) }
+func IsPluginFile(name string) bool { return relevant(name) && !strings.HasSuffix(name, disabled) }
 
 // hidden reports whether a name is a leftover of an editor or a shell.
 func hidden(name string) bool {
@@ -73,11 +73,11 @@ func (s *Supervisor) scan(ctx context.Context) {
 		if _, ok := goals[id]; !ok {
 			delete(s.files, id)
 			s.sweep.arm()
-			s.aim(ctx, id, goal{gone: true})
+			s.setGoal(ctx, id, goal{gone: true})
 		}
 	}
 	for id, g := range goals {
-		s.aim(ctx, id, g)
+		s.setGoal(ctx, id, g)
 	}
 	s.once.Do(func() {
 		s.sweep.arm()

@@ -124,7 +124,7 @@ func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields ma
 		return errStopped
 	}
 	events, fault := m.one(from, at, fields)
-	p := parcel{bytes: size, done: done, answers: from.spec.kind.Answers}
+	p := outgoing{bytes: size, done: done, answers: from.spec.kind.Answers}
 	if len(events) == 0 {
 		p.fault = fault
 	}
@@ -143,7 +143,7 @@ func (m *mapper) announce(ctx context.Context, events []bus.Event) error {
 	}
 	m.turn.Lock()
 	defer m.turn.Unlock()
-	m.flow.put(events, parcel{bytes: size})
+	m.flow.put(events, outgoing{bytes: size})
 	return nil
 }
 

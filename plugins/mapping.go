@@ -107,7 +107,7 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 		if err := r.action.present(o.args); err != nil {
 			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
 		}
-		if o.payload, err = encodeOrder(order{At: v.Now, Args: o.args}); err != nil {
+		if o.payload, err = encodeJob(job{At: v.Now, Args: o.args}); err != nil {
 			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
 		}
 		o.topic = queueTopic(s.ID, r.action.key)

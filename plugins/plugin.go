@@ -82,8 +82,8 @@ func (p *plugin) changed() {
 	}
 }
 
-// aim sets the goal. It returns false if the plugin has ended: a new plugin must replace it.
-func (p *plugin) aim(g goal) bool {
+// setGoal sets the goal. It returns false if the plugin has ended: a new plugin must replace it.
+func (p *plugin) setGoal(g goal) bool {
 	p.mu.Lock()
 	over := p.over
 	p.goal = g
@@ -114,7 +114,7 @@ func (p *plugin) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			p.halt()
+			p.stopAll()
 			p.mapper.close(p.s.patience())
 			p.saveMemory()
 			return
@@ -128,7 +128,7 @@ func (p *plugin) run(ctx context.Context) {
 		p.mu.Unlock()
 		switch {
 		case g.gone:
-			p.halt()
+			p.stopAll()
 			if !p.finish() {
 				continue // the file has returned
 			}
@@ -136,16 +136,16 @@ func (p *plugin) run(ctx context.Context) {
 			p.log.Info("plugin removed")
 			return
 		case g.spec == nil: // disabled, refused, or not approved (any more)
-			p.halt()
+			p.stopAll()
 		default:
-			if err := safely(func() error { p.bring(ctx, g.spec); return nil }); err != nil { // a bug in the program
+			if err := safely(func() error { p.reconcile(ctx, g.spec); return nil }); err != nil { // a bug in the program
 				p.s.printPanic("starting "+p.id, err)
 				p.mu.Lock()
 				p.phase, p.startErr, p.tried = "", err, g.spec.Hash
 				p.mu.Unlock()
 			}
 		}
-		p.tell()
+		p.publishState()
 	}
 }
 
@@ -174,8 +174,8 @@ func (p *plugin) sayFailure() {
 	p.failures, p.failure, p.failedAt = n, text, time.Now()
 }
 
-// bring applies spec next unless it already runs or failed.
-func (p *plugin) bring(ctx context.Context, next *Spec) {
+// reconcile applies spec next unless it already runs or failed.
+func (p *plugin) reconcile(ctx context.Context, next *Spec) {
 	p.mu.Lock()
 	same := p.running != nil && p.running.Hash == next.Hash || p.startErr != nil && p.tried == next.Hash
 	p.mu.Unlock()
@@ -216,7 +216,7 @@ func (p *plugin) apply(next *Spec) error {
 			r.start(nil)
 		}
 		p.setRunners(keep)
-		p.work(next)
+		p.setActions(next)
 		return nil
 	}
 	if slices.ContainsFunc(drop, func(r *runner) bool { return overlap(r.spec.claims, add) }) {
@@ -260,7 +260,7 @@ func (p *plugin) applyInTurn(next *Spec, keep []*runner, add []*sourceSpec, drop
 func (p *plugin) commit(next *Spec, runners []*runner) {
 	p.mapper.swap(next)
 	p.setRunners(runners)
-	p.work(next)
+	p.setActions(next)
 }
 
 // openAll opens every source or none.
@@ -346,8 +346,8 @@ func (p *plugin) stopRunners(list []*runner) {
 	wg.Wait()
 }
 
-// work sets the actions to those of next. It leaves unchanged actions alone.
-func (p *plugin) work(next *Spec) {
+// setActions sets the actions to those of next. It leaves unchanged actions alone.
+func (p *plugin) setActions(next *Spec) {
 	p.mu.Lock()
 	old := slices.Clone(p.workers)
 	p.mu.Unlock()
@@ -393,7 +393,7 @@ func (p *plugin) openQueues(ctx context.Context, next *Spec) bool {
 				break
 			}
 			p.mapper.flow.disk.Store(&err)
-			p.tell()
+			p.publishState()
 			select {
 			case <-ctx.Done():
 				return false
@@ -427,8 +427,8 @@ func (p *plugin) stopWorkers(list []*worker) {
 	wg.Wait()
 }
 
-// halt stops all sources and actions.
-func (p *plugin) halt() {
+// stopAll stops all sources and actions.
+func (p *plugin) stopAll() {
 	p.mu.Lock()
 	runners, workers, was := p.runners, p.workers, p.running
 	p.mu.Unlock()
@@ -447,7 +447,7 @@ func (p *plugin) setPhase(s State) {
 	p.mu.Lock()
 	p.phase = s
 	p.mu.Unlock()
-	p.tell()
+	p.publishState()
 }
 
 // hide adds secrets to those that are redacted.

@@ -229,8 +229,8 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 	return StateRunning, ""
 }
 
-// tell publishes the state if it has changed.
-func (p *plugin) tell() {
+// publishState publishes the state if it has changed.
+func (p *plugin) publishState() {
 	st := p.status()
 	p.mu.Lock()
 	if st.State != p.state || p.since.IsZero() {

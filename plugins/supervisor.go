@@ -184,15 +184,15 @@ func (s *Supervisor) Get(id string) (Status, bool) {
 	return p.status(), true
 }
 
-// aim sets a plugin's goal, and makes the plugin if it is new.
-func (s *Supervisor) aim(ctx context.Context, id string, g goal) {
+// setGoal sets a plugin's goal, and makes the plugin if it is new.
+func (s *Supervisor) setGoal(ctx context.Context, id string, g goal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.plugins[id]; p != nil && p.aim(g) || g.gone {
+	if p := s.plugins[id]; p != nil && p.setGoal(g) || g.gone {
 		return
 	}
 	p := newPlugin(s, id)
-	p.aim(g)
+	p.setGoal(g)
 	s.plugins[id] = p
 	s.tasks.Go(func() { p.run(ctx) })
 }

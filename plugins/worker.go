@@ -92,7 +92,7 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		if e.Missed > 0 {
 			w.p.mapper.count.expired.Add(e.Missed)
-			w.p.traceText(w.spec.key, fmt.Sprintf("%d orders were too old or lost before this one", e.Missed))
+			w.p.traceText(w.spec.key, fmt.Sprintf("%d jobs before this one were too old or lost", e.Missed))
 		}
 		if err := w.one(ctx, e, do); err != nil {
 			return err
@@ -105,9 +105,9 @@ func (w *worker) run(ctx context.Context) error {
 
 // one does a job, or gives it up. An error means that the worker is stopping.
 func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, reflect.Value) error) error {
-	o, args, err := decodeOrder(e.Payload, w.spec.kind.Args)
+	o, args, err := decodeJob(e.Payload, w.spec.kind.Args)
 	if err != nil {
-		return w.bury(ctx, o, err, 0)
+		return w.publishDeadLetter(ctx, o, err, 0)
 	}
 	var failed error
 	wait := w.spec.retry.least
@@ -117,10 +117,10 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 		}
 		if w.spec.expires > 0 && time.Since(o.At) > w.spec.expires+time.Second { // the queue counts whole seconds
 			if failed != nil { // bury counts it
-				return w.bury(ctx, o, fmt.Errorf("older than %s: %w", w.spec.expires, failed), attempt-1)
+				return w.publishDeadLetter(ctx, o, fmt.Errorf("older than %s: %w", w.spec.expires, failed), attempt-1)
 			}
 			w.p.mapper.count.expired.Add(1)
-			w.p.traceText(w.spec.key, "expired: the order is older than "+w.spec.expires.String())
+			w.p.traceText(w.spec.key, "expired: the job is older than "+w.spec.expires.String())
 			w.p.s.bus.ReportLoss(cursorName(w.p.id, w.spec.key), "expired", 1)
 			w.note(nil, 0)
 			return nil
@@ -146,7 +146,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 		w.p.mapper.fail(fmt.Errorf("%s: %w", w.spec.key, err))
 		var p permer
 		if errors.As(err, &p) && p.Permanent() || attempt >= w.spec.retry.attempts {
-			return w.bury(ctx, o, err, attempt)
+			return w.publishDeadLetter(ctx, o, err, attempt)
 		}
 		w.p.traceText(w.spec.key, fmt.Sprintf("failed, attempt %d of %d: %v", attempt, w.spec.retry.attempts, err))
 		w.p.mapper.count.retried.Add(1)
@@ -169,9 +169,9 @@ type deadLetter struct {
 	Attempts int            `json:"attempts"`
 }
 
-// bury publishes a job that cannot be done as a dead letter, which is durable before the job is
+// publishDeadLetter publishes a job that cannot be done as a dead letter, which is durable before the job is
 // acknowledged.
-func (w *worker) bury(ctx context.Context, o order, why error, attempts int) error {
+func (w *worker) publishDeadLetter(ctx context.Context, o job, why error, attempts int) error {
 	w.p.mapper.count.dead.Add(1)
 	text := w.p.redact(why.Error())
 	w.p.log.Warn("action gave up", "action", w.spec.key, "attempts", attempts, "err", text, "dead_letter", deadTopic(w.p.id))

@@ -71,7 +71,7 @@ func (m *Main) pluginFiles(l *loaded, args []string) ([]pluginFile, error) {
 		return nil, fmt.Errorf("plugins folder: %w", err)
 	}
 	for _, e := range entries {
-		if name := e.Name(); plugins.Meant(name) {
+		if name := e.Name(); plugins.IsPluginFile(name) {
 			path := filepath.Join(l.PluginsDir, name)
 			list = append(list, pluginFile{path, m.shown(path), strings.TrimSuffix(name, ".yaml")})
 		}

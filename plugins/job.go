@@ -21,16 +21,16 @@ import (
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// order is an action's job in its queue.
-type order struct {
+// job is one event in an action's queue.
+type job struct {
 	At   time.Time      `json:"at"` // time of the event that caused the job
 	Args map[string]any `json:"args"`
 }
 
 const bytesKey = "$base64"
 
-// encodeOrder encodes a job. Bytes that are not text are preserved.
-func encodeOrder(o order) ([]byte, error) {
+// encodeJob encodes a job. Bytes that are not text are preserved.
+func encodeJob(o job) ([]byte, error) {
 	o.Args = wrap(o.Args).(map[string]any)
 	return json.Marshal(o)
 }
@@ -86,15 +86,15 @@ func unwrap(v any) any {
 	return v
 }
 
-// decodeOrder decodes a job into a struct of the action's arguments.
-func decodeOrder(payload []byte, args any) (order, reflect.Value, error) {
+// decodeJob decodes a job into a struct of the action's arguments.
+func decodeJob(payload []byte, args any) (job, reflect.Value, error) {
 	v := reflect.New(reflect.TypeOf(args)).Elem()
 	v.Set(reflect.ValueOf(args))
-	var o order
+	var o job
 	d := json.NewDecoder(bytes.NewReader(payload))
 	d.UseNumber()
 	if err := d.Decode(&o); err != nil {
-		return o, v, fmt.Errorf("not an order of this program: %w", err)
+		return o, v, fmt.Errorf("not a job of this program: %w", err)
 	}
 	for _, f := range fieldsOf(v.Type()) {
 		x, ok := o.Args[f.key]
