@@ -28,8 +28,8 @@ type Action struct {
 	alive    context.Context // cancelled by Close
 }
 
-// settled is how long the machine must run before it may be powered off, so that an event can't
-// power it off at each start.
+// settled is how long the machine must run before it may be rebooted or powered off, so that a
+// redelivered event can't make a loop of reboots.
 const settled = 2 * time.Minute
 
 // NewAction makes an action of checked options.

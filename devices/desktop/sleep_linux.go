@@ -32,7 +32,7 @@ func (p *sleep) hear(sig *dbus.Signal) bool {
 	asleep, ok := sig.Body[0].(bool)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.news); ok && n >= 64 { // no event has been accepted for weeks
+	if n := len(p.news); ok && n >= 64 { // no event has been accepted for a whole week
 		p.news = p.news[2:]
 		p.s.env.Lost(2, "the machine slept and woke up faster than events were taken")
 	}

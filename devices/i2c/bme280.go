@@ -1,4 +1,4 @@
-// This file is Bosch's BME280 (datasheet BST-BME280-DS002) and its sibling without humidity, BMP280.
+// This file is Bosch's BME280 (datasheet BST-BME280-DS002), and the BMP280, which has no humidity.
 
 package i2c
 

@@ -1,5 +1,5 @@
-// This file is TI's TMP102 (SBOS397), ADS1115 (SBAS444) and INA219 (SBOS448), Rohm's BH1750 and Microchip's MCP23017
-// (DS20001952).
+// This file is TI's TMP102 (SBOS397), ADS1115 (SBAS444) and INA219 (SBOS448), Rohm's BH1750 and
+// Microchip's MCP23017 (DS20001952).
 
 package i2c
 

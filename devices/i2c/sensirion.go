@@ -1,4 +1,5 @@
-// This file is Sensirion's SHT3x (datasheet of December 2022), SHT4x (version 6.6) and SCD4x (version 1.7).
+// This file is Sensirion's SHT3x (datasheet of December 2022), SHT4x (version 6.6) and SCD4x
+// (version 1.7).
 
 package i2c
 

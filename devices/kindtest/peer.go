@@ -1,6 +1,6 @@
 package kindtest
 
-// This file is the other end of a connection: a server that an action sends to, a client of a source.
+// This file is the other end of a connection: a server for an action, a client for a source.
 
 import (
 	"bufio"

@@ -13,7 +13,7 @@ import (
 
 const (
 	turnaround = 100 * time.Millisecond // granted to all units of a line after a broadcast, which none answers
-	deaf       = 3                      // after so many requests in a row without a byte of an answer, the connection is made again
+	deaf       = 3                      // after this many requests in a row without a byte of an answer, the connection is made again
 	mostBytes  = 2048                   // received bytes that are kept
 )
 

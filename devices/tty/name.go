@@ -11,7 +11,8 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// Name names a port: a path, as /dev/ttyUSB0 or COM3; a name in /dev/serial/by-id; or usb:VENDOR:PRODUCT[:SERIAL].
+// Name names a port: a path, as /dev/ttyUSB0 or COM3; a name in /dev/serial/by-id; or
+// usb:VENDOR:PRODUCT[:SERIAL].
 type Name string
 
 const nameHint = "write a path, a name in /dev/serial/by-id, or usb:0403:6001; `postbus devices serial` lists the ports"

@@ -63,7 +63,8 @@ var layouts = []string{
 	time.RFC3339, "2006-01-02", "2006-01-02 15:04:05", "15:04:05", "2006-01-02T15:04:05", time.RFC822, time.RFC850, time.RFC1123,
 }
 
-// date compiles date(text), date(text, layout), date(text, layout, "zone") and date(timezone("zone"), text, …).
+// date compiles date(text), date(text, layout), date(text, layout, "zone") and
+// date(timezone("zone"), text, …).
 func (c *compiler) date(k *call) fn {
 	zone, args := time.UTC, k.args
 	if z, ok := args[0].(*ast.BuiltinNode); ok && z.Name == "timezone" && len(z.Arguments) == 1 {

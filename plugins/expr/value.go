@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Value is a tree of lists and maps whose leaves are constants and templates. The zero Value is nil.
+// Value is a tree of lists and maps whose leaves are constants and templates. The zero Value is
+// nil.
 type Value struct {
 	kind  kind
 	value any       // of a constant

@@ -120,7 +120,7 @@ func (s *Source) Open(context.Context) error {
 	return nil
 }
 
-// share bounds the time that polling files may take: one part in so many.
+// share bounds the time that polling files may take: 1/share of it.
 const share = 100
 
 // Stream posts events until ctx ends.

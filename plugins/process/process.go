@@ -43,7 +43,8 @@ const Grace = 2 * time.Second
 // that left the group can hold the pipe.
 const straggle = 500 * time.Millisecond
 
-// ErrMemory is wrapped by the error of Wait when the child was killed because it used too much memory.
+// ErrMemory is wrapped by the error of Wait when the child was killed because it used too much
+// memory.
 var ErrMemory = errors.New("it used too much memory")
 
 // Command is what to run.

@@ -43,7 +43,7 @@ type MappedResult struct {
 const (
 	mappedBase  = 1_000_000_000         // n counts from here, so that it has ten digits
 	mappedStamp = 1_000_000_000_000_000 // and t, in microseconds, from here
-	leftOut     = 10                    // one of so many events is below zero
+	leftOut     = 10                    // one of this many events is below zero
 )
 
 // mappedEvent is a packet whose digits are rewritten for each event.
