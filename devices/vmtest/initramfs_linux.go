@@ -1,4 +1,5 @@
-// This file writes what the machine boots with: a cpio archive (format "newc") of the test binary and kernel modules.
+// This file writes the archive that the machine boots: a cpio archive (format "newc") of the test
+// binary and kernel modules.
 
 package vmtest
 
@@ -21,7 +22,7 @@ type archive struct {
 	ino int
 }
 
-// add writes an entry. mode holds the type as of stat(2).
+// add writes an entry. mode contains the type, as in stat(2).
 func (a *archive) add(name string, mode uint32, major, minor int, data []byte) {
 	a.ino++
 	fmt.Fprintf(a.w, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", a.ino, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(name)+1, 0)
@@ -96,7 +97,8 @@ func initramfs(out, init, kernel string, m Machine) error {
 
 type module struct{ path, params string }
 
-// order is the modules and before each what it depends on. A module that is built into the kernel is left out.
+// order returns the modules, each after its dependencies. It omits modules that are built into the
+// kernel.
 func order(kernel string, wanted []string) ([]module, error) {
 	paths := map[string]string{}
 	err := filepath.WalkDir(kernel+"/lib/modules", func(path string, d fs.DirEntry, err error) error {
@@ -152,7 +154,8 @@ func order(kernel string, wanted []string) ([]module, error) {
 
 func plain(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// depends is what a module says of itself in its section .modinfo: texts "key=value" that end in a zero byte.
+// depends returns a module's dependencies from its section .modinfo: texts "key=value" that end in
+// a zero byte.
 func depends(path string) ([]string, error) {
 	f, err := elf.Open(path)
 	if err != nil {
