@@ -38,7 +38,8 @@ func Main(m *testing.M) int {
 	select {} // the host ends the machine
 }
 
-// prepare mounts file systems, keeps the kernel and the terminal from writing into the protocol, and loads modules.
+// prepare mounts file systems, keeps the kernel and the terminal from writing into the protocol,
+// and loads modules.
 func prepare() error {
 	for _, m := range []struct{ what, where string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}} {
 		if err := unix.Mount(m.what, m.where, m.what, 0, ""); err != nil {

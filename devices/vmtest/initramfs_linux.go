@@ -16,7 +16,8 @@ import (
 	"strings"
 )
 
-// archive is a cpio archive being written; Documentation/driver-api/early-userspace/buffer-format.rst.
+// archive is a cpio archive being written;
+// Documentation/driver-api/early-userspace/buffer-format.rst.
 type archive struct {
 	w   *bufio.Writer
 	ino int
@@ -38,8 +39,8 @@ func (a *archive) pad(n int) {
 	}
 }
 
-// initramfs writes the archive: /init, the console, folders to mount on, the modules with their order in /modules,
-// and the machine's files.
+// initramfs writes the archive: /init, the console, folders to mount on, the modules with their
+// order in /modules, and the machine's files.
 func initramfs(out, init, kernel string, m Machine) error {
 	binary, err := os.ReadFile(init)
 	if err != nil {

@@ -32,7 +32,8 @@ type Machine struct {
 	// machine's GOARCH.
 	Files map[string]string
 
-	// Tree changes the device tree of an arm64 machine before it boots; nil for QEMU's own. See [SetProperty].
+	// Tree changes the device tree of an arm64 machine before it boots; nil for QEMU's own. See
+	// [SetProperty].
 	Tree func(dtb []byte) ([]byte, error)
 
 	// Answer executes the guest's requests: the words of [Ask]. Nil when there are none.
@@ -78,7 +79,8 @@ func one(pattern string) (string, error) {
 	return list[0], nil
 }
 
-// Test boots the machine and passes or fails as the guest's tests do. It skips when QEMU or the kernel is missing.
+// Test boots the machine and passes or fails as the guest's tests do. It skips when QEMU or the
+// kernel is missing.
 func Test(t *testing.T, m Machine) {
 	t.Helper()
 	Needs(t, m.Arch)
