@@ -32,7 +32,8 @@ func remote5(t *testing.T, connack func(*v5.Connack), play func(n int, c net.Con
 	return url
 }
 
-// serve5 answers SUBSCRIBE and PINGREQ until the connection ends, and gives each the PUBLISH packets.
+// serve5 answers SUBSCRIBE and PINGREQ until the connection ends, and gives each the PUBLISH
+// packets.
 func serve5(c net.Conn, each func(*v5.Publish)) {
 	for {
 		p, err := v5.ReadPacket(c)
