@@ -24,7 +24,7 @@ type conn interface {
 const (
 	backoffMin  = time.Second
 	backoffMax  = 30 * time.Second
-	backoffPort = 5 * time.Second // looking for a port costs little
+	backoffPort = 5 * time.Second // looking for a port is cheap
 )
 
 // link is the connection. The bus keeps it (Env.Hold) as long as a source or an action of the

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Machine is a virtual machine and what runs in it.
+// Machine describes a virtual machine and the tests that run in it.
 type Machine struct {
 	Arch    string        // "arm64" (virt), "armhf" (vexpress-a15) or "amd64" (q35)
 	Modules []string      // kernel modules in order, parameters after a space; their dependencies are loaded first

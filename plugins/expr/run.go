@@ -94,7 +94,7 @@ func (r *run) step(n int) {
 	}
 }
 
-// refuel takes the next chunk of steps, and checks the clock, because steps may be slow on a small
+// refuel takes the next chunks of steps, and checks the clock, because steps may be slow on a small
 // machine. A chunk counts for at most 10 ms, so that a process that wasn't scheduled for a while
 // doesn't fail for it.
 func (r *run) refuel() {

@@ -18,8 +18,7 @@ import (
 const (
 	// maxTails bounds the files that are followed at a time.
 	maxTails = 256
-	// grace is how long a file is still read after its path has changed to another that we don't
-	// follow.
+	// grace is how long a file is still read after it has lost its path, by a rename or removal.
 	grace = 5 * time.Second
 	// turn bounds the bytes read of one file before the next file is read.
 	turn = 1 << 20

@@ -47,7 +47,7 @@ const straggle = 500 * time.Millisecond
 // memory.
 var ErrMemory = errors.New("it used too much memory")
 
-// Command is what to run.
+// Command is a program to run.
 type Command struct {
 	Args []string          // the program (see Resolve) and its arguments
 	Base string            // the plugins folder, absolute: ./x is in it, and it is the working directory unless Dir is set

@@ -28,7 +28,7 @@ type takenClient struct {
 	leftOpen              atomic.Int32
 }
 
-// takenLink is one connection of it.
+// takenLink is one connection of a takenClient.
 type takenLink struct {
 	conn       *conn
 	superseded atomic.Int64  // clock when the next CONNECT was sent
