@@ -1,7 +1,8 @@
 package main
 
-// This file holds what a user reads about a bad plugin file: testdata/badplugins/*.bad.yaml and the exact
-// text. go test ./cmd/postbus -run TestBadPlugins -update writes it anew: read the difference.
+// This file tests the errors about bad plugin files: testdata/badplugins/*.bad.yaml and the exact
+// text. go test ./cmd/postbus -run TestBadPlugins -update writes the texts again: read the
+// difference.
 
 import (
 	"flag"

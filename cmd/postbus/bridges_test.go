@@ -1,6 +1,6 @@
 package main
 
-// This file is bridges between real buses: rings of them end, and what an event says of itself travels.
+// This file tests bridges between real buses: rings of them end, and an event's properties travel.
 
 import (
 	"encoding/json"
@@ -21,7 +21,7 @@ import (
 	"github.com/postbus/postbus/bus/auth"
 )
 
-// bridged is a bus that lets a bridge in as the user link, which is believed or not.
+// bridged is a bus that accepts a bridge as the user link, which is trusted or not.
 func bridged(t *testing.T, hash string, believed bool) *ran {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,7 +56,7 @@ func (r *ran) sessions() (list []bus.SessionInfo) {
 	return list
 }
 
-// settled waits until no bridge has anything left to send.
+// settled waits until no bridge has anything to send.
 func settled(t *testing.T, buses []*ran) {
 	t.Helper()
 	soon(t, "the bridges are done", func() bool {
@@ -82,8 +82,8 @@ func next(t *testing.T, got <-chan string) string {
 	}
 }
 
-// TestARingOfBridgesEnds has three buses in a ring, each with a bridge to the next: an event is published at each of them,
-// and is there once on each of the others.
+// TestARingOfBridgesEnds has three buses in a ring, each with a bridge to the next: an event is
+// published at each of them, and is delivered once at each of the others.
 func TestARingOfBridgesEnds(t *testing.T) {
 	hash, err := auth.Hash("secret")
 	if err != nil {
@@ -119,7 +119,7 @@ func TestARingOfBridgesEnds(t *testing.T) {
 				r.publish(fmt.Sprint("x/", i), "1")
 			}
 			came := make([]map[string]int, len(buses))
-			for i := range buses { // each event comes to each bus
+			for i := range buses { // each event arrives at each bus
 				came[i] = map[string]int{}
 				for j := range buses {
 					want := fmt.Sprint("x/", j, " 1")
@@ -141,7 +141,7 @@ func TestARingOfBridgesEnds(t *testing.T) {
 					t.Errorf("bus %d: %v", i, came[i])
 				}
 				most := 1
-				if name == "both" { // there are two ways to each of the others
+				if name == "both" { // there are two paths to each of the others
 					most = 2
 				}
 				for event, n := range came[i] {
@@ -154,8 +154,8 @@ func TestARingOfBridgesEnds(t *testing.T) {
 	}
 }
 
-// TestWhatABridgeCarries is one bridge, both ways: what an MQTT 5 client says of its event is there at the other bus, and what is
-// left of its life.
+// TestWhatABridgeCarries is one bridge, both ways: the properties of an MQTT 5 client's event
+// arrive at the other bus, and its remaining expiry.
 func TestWhatABridgeCarries(t *testing.T) {
 	t.Parallel()
 	hash, err := auth.Hash("secret")

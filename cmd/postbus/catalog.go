@@ -1,4 +1,4 @@
-// This file is the only list of the kinds of plugins: a new one is a package and a line here.
+// This file is the only list of the kinds of plugins. A new kind is a package and a line here.
 
 package main
 
@@ -31,7 +31,7 @@ import (
 	"github.com/postbus/postbus/plugins/webhook"
 )
 
-// env is what each kind's constructor is given.
+// env is the parameter of each kind's constructor.
 type env = *plugins.Env
 
 // catalog lists every kind.
@@ -118,11 +118,11 @@ func catalog() *plugins.Catalog {
 	)
 }
 
-// described are the kinds that can say what devices this machine has, for `postbus devices`.
+// described are the kinds that can list this machine's devices, for `postbus devices`.
 var described = []struct {
 	kind      string
 	linuxOnly bool
-	describe  func() []string // as it is written in a file, with comments
+	describe  func() []string // as plugin file text, with comments
 }{
 	{"gpio", true, gpio.Describe}, {"pwm", true, pwm.Describe}, {"i2c", true, i2c.Describe}, {"onewire", true, onewire.Describe},
 	{"input", true, input.Describe}, {"usb", true, usb.Describe}, {"serial", false, tty.Describe}, {"desktop", true, desktop.Describe},

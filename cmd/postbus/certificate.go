@@ -1,4 +1,5 @@
-// This file is the certificate of tls:// and https:// listeners. One that was renewed is taken without a restart.
+// This file is the certificate of tls:// and https:// listeners. A renewed certificate is loaded
+// without a restart.
 
 package main
 
@@ -15,8 +16,9 @@ import (
 	"github.com/postbus/postbus/config"
 )
 
-// lookAgain is how often, at most, a handshake looks whether the files are others. They are not watched: they may be links
-// of links to anywhere, as certbot's and Kubernetes' are.
+// lookAgain is the minimum time between two checks, made in handshakes, whether the files have
+// changed. They are not watched, because they may be links of links to anywhere, as certbot's and
+// Kubernetes' are.
 const lookAgain = time.Second
 
 // keyPair is the certificate and its key.
@@ -29,10 +31,10 @@ type keyPair struct {
 
 	looking sync.Mutex
 	looked  time.Time
-	seen    [2]stamp // of the files that were read last, good or not
+	seen    [2]stamp // of the files as last read, valid or not
 }
 
-// stamp tells one content of a file from another.
+// stamp identifies one version of a file.
 type stamp struct {
 	at   time.Time
 	size int64
@@ -60,14 +62,16 @@ func loadKeys(t config.TLS, log *slog.Logger) (*keyPair, error) {
 	return k, nil
 }
 
-// reload reads the files again, and reports whether the certificate is another one now. On an error the former one stays.
+// reload reads the files again, and reports whether the certificate has changed. On an error the
+// previous certificate stays in use.
 func (k *keyPair) reload() (renewed bool, err error) {
 	k.looking.Lock()
 	defer k.looking.Unlock()
 	return k.read(k.stamps())
 }
 
-// read is told how the files looked before it reads them: a change in between is seen the next time.
+// read reads the files. now are the files' stamps from before the read, so that a change in between
+// is detected the next time.
 func (k *keyPair) read(now [2]stamp) (renewed bool, err error) {
 	k.seen, k.looked = now, time.Now()
 	c, err := tls.LoadX509KeyPair(k.files.Cert, k.files.Key)
@@ -91,13 +95,14 @@ func (k *keyPair) stamps() (s [2]stamp) {
 	return s
 }
 
-// certificate is the one in force. Whoever finds the files changed reads them; others do not wait for that.
+// certificate returns the current certificate. The handshake that finds the files changed reads
+// them; others do not wait for that.
 func (k *keyPair) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if k.looking.TryLock() {
 		if time.Since(k.looked) >= k.every {
 			k.looked = time.Now()
 			if now := k.stamps(); now != k.seen {
-				if _, err := k.read(now); err != nil { // perhaps only one of the two is written yet
+				if _, err := k.read(now); err != nil { // perhaps only one of the two files is written yet
 					k.log.Warn("certificate not renewed: the former one stays in force", "err", err)
 				}
 			}
@@ -119,7 +124,8 @@ func (k *keyPair) mqtt() *tls.Config {
 	return c
 }
 
-// http is TLS for browsers. They are asked for no certificate, which few have, and speak HTTP/1.1: a WebSocket begins with it.
+// http is TLS for browsers. It asks for no client certificate, which few browsers have, and offers
+// only HTTP/1.1, with which a WebSocket begins.
 func (k *keyPair) http() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: k.certificate, NextProtos: []string{"http/1.1"}}
 }

@@ -1,4 +1,5 @@
-// This file is "check": what is wrong with the config and the plugins, all of it, and what would listen.
+// This file is "check": all errors in the config and the plugins, and the addresses that the bus
+// would listen on.
 
 package main
 
@@ -34,7 +35,7 @@ func (m *Main) check(s *settings) error {
 	if err != nil {
 		return err
 	}
-	// What the config package leaves to others: the hashes, and the files of TLS.
+	// The config package leaves the hashes and the TLS files to other packages.
 	_, perr := newPolicy(auth.NewVerifier(1), nil, l.Config)
 	_, kerr := loadKeys(l.Listen.TLS, slog.New(slog.DiscardHandler))
 	if err := errors.Join(perr, kerr); err != nil {
@@ -64,7 +65,7 @@ func (m *Main) check(s *settings) error {
 	return m.checkPlugins(l, nil)
 }
 
-// who says who may come in at a listener.
+// who says which clients a listener accepts.
 func who(c *config.Config, local bool) string {
 	anonymous := !c.Anonymous.Off && (local || c.Anonymous.Explicit)
 	switch n := len(c.Users); {

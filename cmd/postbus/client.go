@@ -1,7 +1,7 @@
-// This file connects "pub" and "sub" to a bus over MQTT 5. The version 5 client serves both: only it
-// has user properties and reason codes, and two clients would be two sets of errors to explain. Its
-// low-level half is used, not its connection manager: pub must not retry, and sub decides itself
-// which errors are final.
+// This file connects "pub" and "sub" to a bus over MQTT 5. The version 5 client serves both: only
+// it has user properties and reason codes, and two clients would be two sets of errors to explain.
+// The commands use its low-level half, not its connection manager, because pub must not retry, and
+// sub decides itself which errors are final.
 
 package main
 
@@ -31,7 +31,7 @@ import (
 const (
 	dialTimeout   = 10 * time.Second
 	answerTimeout = 30 * time.Second // for CONNACK, PUBACK and the like: a slow disk is no error
-	lastWords     = 2 * time.Second  // for the reason of an end, once there is one
+	lastWords     = 2 * time.Second  // for the reason to arrive, once the connection has ended
 	keepAlive     = 30               // seconds
 )
 
@@ -41,11 +41,11 @@ type remote struct {
 	caFile, cert, key string
 	password          string
 	hasPassword       bool
-	config            string // file of the bus of this machine that is meant
-	own               string // the certificate of this machine's bus, when that is the one to reach
+	config            string // the config file of this machine's bus
+	own               string // the certificate of this machine's bus, when that is the bus to reach
 }
 
-// remoteFlags adds those that every client command has.
+// remoteFlags adds the flags that every client command has.
 func (r *remote) remoteFlags(cmd *cobra.Command, what string) {
 	f := cmd.Flags()
 	f.StringVar(&r.url, "url", "", what+" (default: --config, POSTBUS_URL, else the bus of this machine)")
@@ -56,8 +56,8 @@ func (r *remote) remoteFlags(cmd *cobra.Command, what string) {
 	f.StringVar(&r.key, "key", "", "PEM `FILE` of its key")
 }
 
-// complete fills in what was not given. local picks the address out of this machine's config; adopt makes one of the kind
-// that is wanted out of another of the same bus, and is nil where there is none.
+// complete fills in defaults. local returns the address in this machine's config. adopt converts a
+// URL to one of the wanted kind for the same bus, and returns nil where it can't.
 func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func(*url.URL) *url.URL, want string) (*url.URL, error) {
 	if r.user == "" {
 		r.user = m.getenv("POSTBUS_USER")
@@ -87,7 +87,7 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func
 		return nil, withHint(usagef("%s %s: %q is no scheme of a bus", from, given, u.Scheme), "write tcp://, tls://, unix://, ws://, wss://, http:// or https://")
 	}
 	wanted := adopt(u)
-	if wanted == nil { // where else the same bus is, only the config of this machine can say
+	if wanted == nil { // only this machine's config knows the bus's other addresses
 		c, err := m.localConfig(r.config)
 		if err != nil {
 			return nil, err
@@ -106,10 +106,10 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func
 	return wanted, nil
 }
 
-// schemes are those of a bus; every command takes all of them.
+// schemes are the URL schemes of a bus; every command accepts all of them.
 var schemes = map[string]bool{"tcp": true, "mqtt": true, "tls": true, "mqtts": true, "ssl": true, "unix": true, "ws": true, "wss": true, "http": true, "https": true}
 
-// listensOn reports whether the bus of config c is at the MQTT address u.
+// listensOn reports whether the bus of config c listens on the MQTT address u.
 func listensOn(c *config.Config, u *url.URL) bool {
 	for _, l := range c.Listen.MQTT {
 		switch {
@@ -125,7 +125,7 @@ func listensOn(c *config.Config, u *url.URL) bool {
 	return false
 }
 
-// loopback is the port of an address of this machine; empty for others.
+// loopback returns the port of an address of this machine; empty for other addresses.
 func loopback(u *url.URL) string {
 	ip := net.ParseIP(u.Hostname())
 	if u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
@@ -134,12 +134,13 @@ func loopback(u *url.URL) string {
 	return ""
 }
 
-// secure reports whether a URL is one of TLS.
+// secure reports whether a URL uses TLS.
 func secure(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "wss" || u.Scheme == "tls" || u.Scheme == "mqtts" || u.Scheme == "ssl"
 }
 
-// localConfig is the config of the bus of this machine, as far as it can be known; one that was named has to be good.
+// localConfig returns the config of this machine's bus, as far as it is known. A config that was
+// named must be valid.
 func (m *Main) localConfig(file string) (*config.Config, error) {
 	l, err := m.load(&settings{file: file})
 	switch {
@@ -151,7 +152,7 @@ func (m *Main) localConfig(file string) (*config.Config, error) {
 	return config.Default(), nil
 }
 
-// reachable is an address to connect to for one to listen on.
+// reachable converts a listen address to one that clients can connect to.
 func reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -174,7 +175,7 @@ func (m *Main) mqttURL(r *remote) (*url.URL, error) {
 	}, same, "")
 }
 
-// tlsConfig is nil without TLS files: the system's authorities count.
+// tlsConfig returns the TLS settings. Without TLS files the system's certificate authorities apply.
 func (r *remote) tlsConfig() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if r.caFile != "" {
@@ -235,7 +236,7 @@ func (r *remote) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	return packets.NewThreadSafeConn(conn), nil
 }
 
-// connectOptions are what differs between connections.
+// connectOptions are the options in which connections differ.
 type connectOptions struct {
 	id        string
 	clean     bool
@@ -248,8 +249,8 @@ type connectOptions struct {
 type link struct {
 	*paho.Client
 	conn    net.Conn
-	present bool // the bus knew the session
-	largest int  // bytes of the largest packet that the bus takes; 0: it says nothing
+	present bool // the bus has the session
+	largest int  // bytes of the largest packet that the bus accepts; 0: no limit
 
 	once   sync.Once
 	told   chan struct{} // closed when reason is set
@@ -275,7 +276,7 @@ func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*li
 		}}
 	}
 	l.Client = paho.NewClient(cfg)
-	// A few in flight are enough for a command, and the client reserves memory for all of them.
+	// A small window is enough for a command, and the client reserves memory for all of it.
 	window := uint16(256)
 	cp := &paho.Connect{ClientID: o.id, CleanStart: o.clean, KeepAlive: keepAlive,
 		Properties: &paho.ConnectProperties{SessionExpiryInterval: &o.expiry, ReceiveMaximum: &window, RequestProblemInfo: true}}
@@ -295,7 +296,7 @@ func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*li
 	return l, nil
 }
 
-// fail keeps the first reason: the server's DISCONNECT comes before the end of the connection.
+// fail keeps the first reason: the server's DISCONNECT arrives before the end of the connection.
 func (l *link) fail(err error) {
 	l.once.Do(func() {
 		l.reason = err
@@ -303,8 +304,8 @@ func (l *link) fail(err error) {
 	})
 }
 
-// why is the reason that the connection ended for. The client says it only after it has closed Done,
-// and a write may fail before the bus's last words were read: hence the wait.
+// why returns the reason for which the connection ended. The client reports it only after it has
+// closed Done, and a write may fail before the bus's DISCONNECT is read. Therefore it waits.
 func (l *link) why() error {
 	select {
 	case <-l.told:
@@ -314,24 +315,24 @@ func (l *link) why() error {
 	}
 }
 
-// leave says goodbye. The session lives on as long as it was asked for unless forget is set.
+// leave sends DISCONNECT. The session survives for its expiry interval unless forget is set.
 func (l *link) leave(forget bool) {
 	d := &paho.Disconnect{}
 	if forget {
 		var now uint32
 		d.Properties = &paho.DisconnectProperties{SessionExpiryInterval: &now}
 	}
-	_ = l.Disconnect(d) // it is over either way
+	_ = l.Disconnect(d) // the connection ends in either case
 }
 
-// clientID is a name that nobody else has.
+// clientID returns a unique client identifier.
 func clientID(role string) string {
 	b := make([]byte, 6)
 	_, _ = rand.Read(b)
 	return "postbus-" + role + "-" + hex.EncodeToString(b)
 }
 
-// cause is the part of a network error that says something.
+// cause returns the informative part of a network error.
 func cause(err error) error {
 	var sys *os.SyscallError
 	if errors.As(err, &sys) {
@@ -357,7 +358,7 @@ func unreachable(u *url.URL, err error) error {
 	return failed
 }
 
-// finalError is one that trying again does not help.
+// finalError is an error that no retry can fix.
 type finalError struct{ error }
 
 func (e finalError) Unwrap() error { return e.error }
@@ -401,7 +402,7 @@ func disconnected(d *paho.Disconnect) error {
 	return err
 }
 
-// reason words an MQTT 5 reason code.
+// reason describes an MQTT 5 reason code in words.
 func reason(code byte, text string) string {
 	if text != "" {
 		return fmt.Sprintf("%s (0x%02X)", text, code)

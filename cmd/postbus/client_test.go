@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestAURLIsNeverAnotherBus: each command reaches the bus that a URL names, or says why it can't.
+// TestAURLIsNeverAnotherBus checks that each command reaches the bus that a URL names, or says why
+// it can't.
 func TestAURLIsNeverAnotherBus(t *testing.T) {
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "c.yaml")

@@ -1,4 +1,4 @@
-// This file lets commands trust the bus of this machine: its certificate is in its config.
+// This file lets commands trust the bus of this machine by the certificate in its config.
 
 package main
 
@@ -9,8 +9,9 @@ import (
 	"os"
 )
 
-// trustOwn makes c accept the very certificate that file holds, whoever signed it and for whatever name: the address comes
-// from the same config. Any other is judged as ever. Where the file can't be read, so is every one.
+// trustOwn makes c accept exactly the certificate in file, whoever signed it and for whatever name,
+// because the address is from the same config. Other certificates are verified as usual. So are all
+// when the file can't be read.
 func trustOwn(c *tls.Config, file string) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -20,7 +21,7 @@ func trustOwn(c *tls.Config, file string) {
 	if block == nil {
 		return
 	}
-	c.InsecureSkipVerify = true // for VerifyConnection to do it
+	c.InsecureSkipVerify = true // because VerifyConnection verifies it
 	c.VerifyConnection = func(s tls.ConnectionState) error {
 		leaf := s.PeerCertificates[0]
 		if string(leaf.Raw) == string(block.Bytes) {

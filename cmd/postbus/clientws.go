@@ -1,4 +1,5 @@
-// This file is MQTT over WebSocket for "pub" and "sub": an address of HTTP reaches the same bus, through the same proxies.
+// This file is MQTT over WebSocket for "pub" and "sub": an HTTP address reaches the same bus,
+// through the same proxies.
 
 package main
 
@@ -17,10 +18,10 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// webSocketPath is where a bus speaks MQTT over WebSocket.
+// webSocketPath is the path of MQTT over WebSocket.
 const webSocketPath = "/mqtt"
 
-// webSocketURL is the WebSocket of the bus whose HTTP address u is.
+// webSocketURL returns the WebSocket URL of the bus with the HTTP address u.
 func webSocketURL(u *url.URL) *url.URL {
 	ws := *u
 	ws.Scheme = map[string]string{"http": "ws", "ws": "ws", "https": "wss", "wss": "wss"}[u.Scheme]
@@ -30,7 +31,7 @@ func webSocketURL(u *url.URL) *url.URL {
 	return &ws
 }
 
-// httpOf is the HTTP address of the bus whose WebSocket u is.
+// httpOf returns the HTTP address of the bus with the WebSocket URL u.
 func httpOf(u *url.URL) *url.URL {
 	h := *u
 	h.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
@@ -53,10 +54,10 @@ func dialWebSocket(ctx context.Context, u *url.URL, c *tls.Config) (net.Conn, er
 // webSocketConn is a WebSocket as a stream of bytes, for one reader and one writer.
 type webSocketConn struct {
 	*websocket.Conn
-	rest io.Reader // of the message that is being read
+	rest io.Reader // the remainder of the current message
 }
 
-// Read implements net.Conn: messages end nowhere.
+// Read implements net.Conn. The stream ignores message boundaries.
 func (w *webSocketConn) Read(p []byte) (int, error) {
 	for {
 		if w.rest == nil {

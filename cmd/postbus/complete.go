@@ -1,5 +1,5 @@
-// This file is what the shell completes beside commands and flags: kinds, plugins, users. What cannot be
-// read offers nothing: it is no place for errors.
+// This file completes arguments in the shell: kinds, plugins, users. Lists that cannot be read
+// offer nothing, since completion is no place for errors.
 
 package main
 
@@ -22,7 +22,7 @@ func one(list func(cmd *cobra.Command) []string) completion {
 	}
 }
 
-// begin are those of the list that begin so.
+// begin returns the list's entries that begin with begun.
 func begin(list []string, begun string) []string {
 	return slices.DeleteFunc(list, func(s string) bool { return !strings.HasPrefix(s, begun) })
 }
@@ -44,7 +44,7 @@ func deviceKinds() []string {
 	return names
 }
 
-// completePlugins offers those of the folder.
+// completePlugins completes the plugins of the folder.
 func (m *Main) completePlugins(s *settings) completion {
 	return one(func(cmd *cobra.Command) []string {
 		s.overrides(cmd)

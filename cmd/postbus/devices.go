@@ -1,4 +1,4 @@
-// This file is "devices": what this machine has that a plugin can use, as it is written in a plugin file.
+// This file is "devices": this machine's devices that a plugin can use, as plugin file text.
 
 package main
 

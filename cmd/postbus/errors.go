@@ -1,5 +1,5 @@
-// This file is how errors look: one "error:" line that says what failed and where, then one "hint:"
-// line where there is something to do. Mistakes in the config come before, each with its line.
+// This file prints errors: one "error:" line that says what failed and where, then one "hint:" line
+// when there is something to do. Errors in the config come first, each with its line.
 
 package main
 
@@ -11,7 +11,7 @@ import (
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
-// hinter is an error that knows what to do about it; bench has its own.
+// hinter is an error with a hint; package bench has its own.
 type hinter interface{ Hint() string }
 
 type hintError struct {
@@ -27,7 +27,7 @@ func withHint(err error, format string, args ...any) error {
 	return &hintError{err, fmt.Sprintf(format, args...)}
 }
 
-// usageError is a mistake in the command line: exit code 2.
+// usageError is an error in the command line: exit code 2.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -35,7 +35,7 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// configError is a file whose mistakes are worth showing one by one.
+// configError is the errors of a file, which are printed one by one.
 type configError struct {
 	where string
 	list  yamlnode.Errors
@@ -69,12 +69,12 @@ func (m *Main) report(err error) {
 	}
 }
 
-// warn says what is allowed and yet no good idea.
+// warn warns about what is allowed but not advisable.
 func (m *Main) warn(text, hint string) {
 	fmt.Fprintf(m.Stderr, "%s %s\n%s %s\n", m.paint(m.Stderr, red, "warning:"), text, m.paint(m.Stderr, cyan, "hint:"), hint)
 }
 
-// oneLine keeps joined errors and file names with odd characters on their line.
+// oneLine keeps joined errors, and file names with unusual characters, on one line.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

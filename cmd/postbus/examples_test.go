@@ -1,7 +1,7 @@
 package main
 
-// This file runs the tests that plugin files bring along: of the shipped examples, of the samples that
-// `plugin new` prints, and of those in the README. The reference page is held to the program.
+// This file runs the tests in plugin files: of the shipped examples, of the samples that `plugin
+// new` prints, and of those in the README. It compares the reference page with the program.
 
 import (
 	"io/fs"
@@ -45,14 +45,14 @@ func TestExamplePlugins(t *testing.T) {
 func TestSamples(t *testing.T) {
 	for _, k := range catalog().Kinds() {
 		checkText(t, k.Name, k.Sample, true)
-		// What can be set is shown, or the reference is all that a user has.
+		// Every option must be described, because users have only the reference.
 		if len(k.About) < 40 {
 			t.Errorf("%s says too little about itself", k.Name)
 		}
 	}
 }
 
-// TestDocumentedPlugins checks every YAML block of the docs that is a whole plugin file.
+// TestDocumentedPlugins checks every YAML block of the docs that is a complete plugin file.
 func TestDocumentedPlugins(t *testing.T) {
 	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
 	n := 0

@@ -1,5 +1,5 @@
-// This file finds out which process listens on a TCP port, from /proc: what it may not see, it
-// does not tell.
+// This file finds out which process listens on a TCP port, from /proc. Processes that it may not
+// see stay unnamed.
 
 package main
 
@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// holder names the process that listens on the port of address, or "".
+// holder returns the name of the process that listens on the port of address, or "".
 func holder(address string) string {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -48,7 +48,7 @@ func listening(table, port string) string {
 	return ""
 }
 
-// processWith names the process that has the socket open.
+// processWith returns the name of the process that has the socket open.
 func processWith(socket string) string {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {

@@ -2,5 +2,5 @@
 
 package main
 
-// holder would name the process that listens on the port of address.
+// holder returns "": the holder of a port can be found on Linux only.
 func holder(string) string { return "" }

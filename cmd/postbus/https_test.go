@@ -22,7 +22,8 @@ import (
 	"github.com/postbus/postbus/config"
 )
 
-// running runs the program with a config until the test ends. The addresses are those of its --addr-file.
+// running runs the program with a config until the test ends. The addresses are those in its
+// --addr-file.
 func running(t *testing.T, dir, text string) (addresses []string, log *syncBuffer) {
 	t.Helper()
 	conf, addr := filepath.Join(dir, "c.yaml"), filepath.Join(dir, "addr")
@@ -52,7 +53,7 @@ func running(t *testing.T, dir, text string) (addresses []string, log *syncBuffe
 	}
 }
 
-// trust is TLS for a client that knows cert.
+// trust returns TLS settings for a client that trusts cert.
 func trust(t *testing.T, cert string) *tls.Config {
 	t.Helper()
 	text, err := os.ReadFile(cert)
@@ -79,7 +80,7 @@ func freePort(t *testing.T) string {
 func TestHTTPS(t *testing.T) {
 	dir := t.TempDir()
 	cert, _ := certificate(t, dir, "bus.example.org")
-	// A client CA is for tls:// listeners: a browser is not asked.
+	// A client CA is for tls:// listeners: a browser is not asked for a certificate.
 	address := freePort(t)
 	hook := filepath.Join(dir, "plugins.d", "hook.yaml")
 	if err := os.Mkdir(filepath.Dir(hook), 0o755); err != nil {
@@ -94,7 +95,7 @@ func TestHTTPS(t *testing.T) {
 		t.Fatalf("addresses %q, want %s", addresses, base)
 	}
 	c := trust(t, cert)
-	// Offered HTTP/2, the server takes HTTP/1.1: a WebSocket begins with it.
+	// When a client offers HTTP/2, the server chooses HTTP/1.1, with which a WebSocket begins.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: c.Clone(), ForceAttemptHTTP2: true}, Timeout: 10 * time.Second}
 	get := func(t *testing.T, path string, header map[string]string) (int, string) {
 		t.Helper()
@@ -181,7 +182,7 @@ func TestHTTPS(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Error("the event does not come")
 		}
-		// A browser offers HTTP/2 with its handshake, and shows where its page is from.
+		// A browser offers HTTP/2 with its handshake, and sends its page's origin.
 		d := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: c.RootCAs, NextProtos: []string{"h2", "http/1.1"}}, Subprotocols: []string{"mqtt"}}
 		conn, _, err := d.Dial("wss://"+address+"/mqtt", http.Header{"Origin": {base}})
 		if err != nil {
@@ -258,7 +259,7 @@ func TestRenewedCertificate(t *testing.T) {
 	if shown() != first {
 		t.Fatal("another certificate")
 	}
-	// Only one of the two is written yet.
+	// Only one of the two files is written yet.
 	good, err := os.ReadFile(key)
 	if err != nil {
 		t.Fatal(err)
@@ -266,7 +267,7 @@ func TestRenewedCertificate(t *testing.T) {
 	if err := os.WriteFile(key, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // it is looked at, and warned of, once
+	for range 2 { // a bad certificate is read, and warned about, once
 		if shown() != first || strings.Count(log.String(), "certificate not renewed") != 1 {
 			t.Errorf("half a renewal: %s", &log)
 		}

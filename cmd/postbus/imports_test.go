@@ -1,7 +1,7 @@
 package main
 
-// This file holds the rules of which package may import which. A rule is about the imports of a package
-// itself, except where a whole library must stay out.
+// This file has the rules of which package may import which. A rule is about the imports of a
+// package itself, except where a whole library must be excluded.
 
 import (
 	"bytes"
@@ -16,8 +16,8 @@ import (
 
 const module = "github.com/postbus/postbus/"
 
-// rule is what packages may import beside the standard library. A pattern is a path, or a path with
-// "/..." for itself and all below; paths without a domain are this module's.
+// rule lists what packages may import in addition to the standard library. A pattern is a path, or
+// a path with "/..." for itself and all below; paths without a domain are in this module.
 type rule struct {
 	packages string
 	may      []string
@@ -25,7 +25,7 @@ type rule struct {
 	why      string
 }
 
-// rules are in this order: the first that fits a package decides.
+// rules are ordered: the first that matches a package decides.
 var rules = []rule{
 	{"cmd/postbus/bench", []string{"github.com/gorilla/websocket", "github.com/spf13/cobra", "golang.org/x/sys/..."}, []string{"bus/...", "config/..."}, "bench measures any broker, from outside"},
 	{"cmd/...", []string{"..."}, nil, "cmd is the only wiring"},
@@ -54,7 +54,7 @@ var rules = []rule{
 	{"docs/...", []string{"..."}, nil, "examples may use everything"},
 }
 
-// listed is what go list says of a package.
+// listed is go list's description of a package.
 type listed struct {
 	ImportPath   string
 	Imports      []string
@@ -122,14 +122,16 @@ func ruleFor(t *testing.T, path string) rule {
 	return rule{may: []string{"..."}}
 }
 
-// allows reports whether the import of path keeps the rule. "!module" is everything that is not ours.
+// allows reports whether the rule allows the import of path. "!module" is everything outside this
+// module.
 func (r *rule) allows(path string) bool {
 	return slices.ContainsFunc(r.may, func(pattern string) bool {
 		return pattern == "!module" && !strings.HasPrefix(path, module) || fits(pattern, path)
 	})
 }
 
-// forbids reports whether nothing of a package may lead to path. What may names itself is an exception.
+// forbids reports whether no import of a package, direct or indirect, may be path. The paths in may
+// are exceptions.
 func (r *rule) forbids(path string) bool {
 	return !slices.Contains(r.may, short(path)) && slices.ContainsFunc(r.never, func(pattern string) bool { return fits(pattern, path) })
 }

@@ -1,7 +1,7 @@
 package main
 
-// This file runs plugin files of the kinds that speak to others in the real program: web hooks, requests,
-// files, datagrams, programs, and two buses that are bridged.
+// This file runs plugin files of the kinds that use the network and other programs in the real
+// program: web hooks, requests, files, datagrams, programs, and two bridged buses.
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 )
 
-// ran is a bus in this process.
+// ran is a bus that runs in this process.
 type ran struct {
 	t          *testing.T
 	dir        string
@@ -93,7 +93,7 @@ func (r *ran) write(name, text string) {
 	}
 }
 
-// listen collects what matches.
+// listen collects the events that match.
 func (r *ran) listen(filter string) <-chan string {
 	r.t.Helper()
 	got := make(chan string, 10000)
@@ -118,7 +118,7 @@ func (r *ran) publish(topic, payload string) {
 	}
 }
 
-// comes waits for a line, past others.
+// comes waits for a line, and skips others.
 func comes(t *testing.T, got <-chan string, want string) {
 	t.Helper()
 	limit := time.After(time.Minute)
@@ -164,7 +164,8 @@ func soon(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// subscribed waits for a session. A plugin runs before it has subscribed, and what is published until then isn't for it.
+// subscribed waits for a session. A plugin runs before it has subscribed, and it does not receive
+// events that are published until then.
 func (r *ran) subscribed(session string) {
 	r.t.Helper()
 	soon(r.t, session+" has subscribed", func() bool {
@@ -178,8 +179,8 @@ func (r *ran) subscribed(session string) {
 	})
 }
 
-// TestALoopEnds: two plugins that feed each other, one by an action, would write as fast as the disk
-// takes it, until no other event's history has room any more.
+// TestALoopEnds has two plugins that feed each other, one by an action. Without an end they would
+// write as fast as the disk allows, until no other event's history has room any more.
 func TestALoopEnds(t *testing.T) {
 	b := runBus(t, t.TempDir())
 	b.write("plugins.d/ping.yaml", "source: {mqtt: {topics: [loop/ping]}}\npublish: [{topic: loop/pong, payload: \"${event.hops}\"}]\n")
@@ -314,7 +315,8 @@ func TestTwoBusesAreBridged(t *testing.T) {
 	})
 	far.publish("home/door", "open")
 	comes(t, here, "home/door open")
-	// The far one is away for a while; what it missed comes when it is back, in order. Nothing loops.
+	// The far bus is stopped for a while; the events that it missed arrive when it is back, in
+	// order. Nothing loops.
 	far.stop()
 	for i := range 20 {
 		near.publish("home/n", fmt.Sprint(i))
@@ -324,7 +326,7 @@ func TestTwoBusesAreBridged(t *testing.T) {
 	seen := far.listen("home/n")
 	near.publish("home/n", "last")
 	comes(t, there, "home/n last")
-	time.Sleep(300 * time.Millisecond) // for what would loop
+	time.Sleep(300 * time.Millisecond) // for a loop to show
 	last := map[string]int{}
 	for len(seen) > 0 {
 		last[<-seen]++

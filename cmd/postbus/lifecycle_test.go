@@ -39,7 +39,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// waitFor waits until the text is there.
+// waitFor waits until the text is written.
 func (s *syncBuffer) waitFor(t *testing.T, text string) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !strings.Contains(s.String(), text); time.Sleep(5 * time.Millisecond) {
@@ -49,7 +49,7 @@ func (s *syncBuffer) waitFor(t *testing.T, text string) {
 	}
 }
 
-// certificate makes a self-signed one for localhost and more names in dir.
+// certificate makes a self-signed certificate for localhost and more names in dir.
 func certificate(t *testing.T, dir string, names ...string) (cert, key string) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -1,4 +1,4 @@
-// This file opens listeners. What is in the way is named, with what to do about it.
+// This file opens listeners. Errors name the cause, and what to do about it.
 
 package main
 
@@ -15,13 +15,13 @@ import (
 	"github.com/postbus/postbus/config"
 )
 
-// bound is an open listener that takes no connections yet.
+// bound is an open listener that accepts no connections yet.
 type bound struct {
 	socket          net.Listener
 	config.Listener // with the port that the system chose
 }
 
-// bind opens one MQTT listener. keys is needed by tls:// only.
+// bind opens one MQTT listener. Only tls:// needs keys.
 func bind(l config.Listener, keys *keyPair, files *openFiles) (*bound, error) {
 	if l.Network == "unix" {
 		b, err := bindUnix(l)
@@ -42,7 +42,7 @@ func bind(l config.Listener, keys *keyPair, files *openFiles) (*bound, error) {
 	return &bound{raw, l}, nil
 }
 
-// bindUnix removes a socket that a crash left behind, but never one that somebody listens on.
+// bindUnix removes a socket that a crash left behind, but never one that a process listens on.
 func bindUnix(l config.Listener) (*bound, error) {
 	if st, err := os.Lstat(l.Address); err == nil {
 		name := "MQTT listener " + l.String()
@@ -68,7 +68,8 @@ func bindUnix(l config.Listener) (*bound, error) {
 	return &bound{raw, l}, nil
 }
 
-// bindHTTP opens the HTTP listener. keys is needed by https:// only. The address is the one that it has, for net.Dial.
+// bindHTTP opens the HTTP listener. Only https:// needs keys. The address is the real one, for
+// net.Dial.
 func bindHTTP(c config.Listen, keys *keyPair, files *openFiles) (l net.Listener, address string, err error) {
 	raw, err := net.Listen("tcp", c.HTTP)
 	if err != nil {
@@ -88,7 +89,8 @@ func bindHTTP(c config.Listen, keys *keyPair, files *openFiles) (l net.Listener,
 	return raw, address, nil
 }
 
-// realAddress is the configured address with the real port, so that a host name stays readable.
+// realAddress returns the configured address with the real port, so that a host name stays
+// readable.
 func realAddress(configured string, a net.Addr) string {
 	t, ok := a.(*net.TCPAddr)
 	host, port, err := net.SplitHostPort(configured)
@@ -111,7 +113,7 @@ func other(address string) string {
 	return net.JoinHostPort(host, strconv.Itoa(n+1))
 }
 
-// listenError says what is wrong with an address. flag is what would avoid it.
+// listenError says what is wrong with an address. flag is the flag that chooses another address.
 func listenError(name, flag, address string, err error) error {
 	var sys *os.SyscallError
 	cause := err

@@ -1,7 +1,7 @@
-// Command postbus is the event bus: it runs one, and talks to one that runs.
+// Command postbus is the event bus: it runs a bus, and talks to a running one.
 //
-// This package is the only wiring: it opens what other packages offer in order and closes it in
-// reverse. Main is a struct, so that tests run the real program.
+// This package is the only wiring: it opens the parts from other packages in order and closes them
+// in reverse. Main is a struct, so that tests run the real program.
 package main
 
 import (

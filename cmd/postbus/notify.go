@@ -1,11 +1,11 @@
-// This file tells systemd how the service does (sd_notify(3)).
+// This file reports the service's state to systemd (sd_notify(3)).
 
 package main
 
 import "net"
 
-// notifySystemd sends a state such as "READY=1" to the socket, if there is one. Nobody waits for
-// it, and nothing depends on it: errors are ignored.
+// notifySystemd sends a state such as "READY=1" to the socket, if there is one. Nothing depends on
+// it, so errors are ignored.
 func notifySystemd(socket, state string) {
 	if socket == "" {
 		return

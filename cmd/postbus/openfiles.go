@@ -1,6 +1,7 @@
-// This file keeps back the open files that the bus needs itself. Each connection is one; when clients had them all, the
-// journal could not begin a new segment and those who are behind could not be read for. The kernel gives a connection the
-// lowest number that is free, so that its number says how many are in use, whatever for.
+// This file reserves open files for the bus itself. Each connection is an open file. If clients
+// used all of them, the journal could not begin a new segment, and clients that are behind could
+// not be served from the journal. The kernel gives a connection the lowest free descriptor number,
+// so that this number says how many files are in use, whatever for.
 
 package main
 
@@ -14,21 +15,22 @@ import (
 )
 
 const (
-	// refusedPause is between two connections that are refused: a crowd must not keep a processor busy.
+	// refusedPause is the pause between two refused connections, so that many clients can't keep a
+	// processor busy.
 	refusedPause = 100 * time.Millisecond
-	// refusedSaid is between two lines of the log about it.
+	// refusedSaid is the minimum time between two log lines about refused connections.
 	refusedSaid = time.Minute
 )
 
 // openFiles is the bound that all listeners share.
 type openFiles struct {
 	log   *slog.Logger
-	limit uint64         // of the process; 0: there is none
-	max   atomic.Uintptr // numbers from here on are kept back
+	limit uint64         // of the process; 0: none
+	max   atomic.Uintptr // descriptors from here on are reserved
 	pause time.Duration
 
 	mu      sync.Mutex
-	refused int // since it was said
+	refused int // since the last log line
 	said    time.Time
 }
 
@@ -38,14 +40,15 @@ func newOpenFiles(limit uint64, log *slog.Logger) *openFiles {
 	return o
 }
 
-// keptBack is how many of the files are not for clients: for the next segment and those of who is behind, for plugins
-// that start programs and open devices, for a config that is read again.
+// keptBack returns how many files are reserved: for the next segment and those that are read for
+// clients that are behind, for plugins that start programs and open devices, for a config that is
+// reloaded.
 func keptBack(limit uint64) uint64 {
 	return min(max(limit/8, 16), limit/2, 1024)
 }
 
-// guard makes l refuse connections while there are too few files left. A client is told by the end of its connection, and
-// tries again.
+// guard makes l refuse connections while too few files are left. A refused client sees the
+// connection end, and retries.
 func (o *openFiles) guard(l net.Listener) net.Listener {
 	if o.limit == 0 {
 		return l
@@ -95,7 +98,7 @@ func (o *openFiles) refuse(at net.Addr) {
 	o.said, o.refused = time.Now(), 0
 }
 
-// descriptor is the connection's number; 0 when it has none.
+// descriptor returns the connection's descriptor; 0 when it has none.
 func descriptor(c net.Conn) (fd uintptr) {
 	s, ok := c.(syscall.Conn)
 	if !ok {

@@ -18,8 +18,9 @@ func TestKeptBack(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreRefusedInTime: while too few files are left a connection ends at once, the listener stands, and when
-// there are enough again it takes the next. The log says it once.
+// TestConnectionsAreRefusedInTime checks that while too few files are left a connection ends at
+// once, the listener stays open, and that it accepts the next connection when there are enough
+// again. The log reports it once.
 func TestConnectionsAreRefusedInTime(t *testing.T) {
 	if openFileLimit() == 0 {
 		t.Skip("there is no limit of open files here")
@@ -56,9 +57,9 @@ func TestConnectionsAreRefusedInTime(t *testing.T) {
 	dial()
 	first := <-accepted
 	room := files.max.Load()
-	files.max.Store(descriptor(first)) // what it has is the last number for clients
+	files.max.Store(descriptor(first)) // its descriptor is the last one for clients
 	first.Close()
-	dial() // has the number that is free now, or a higher one
+	dial() // it has the lowest free descriptor, or a higher one
 	for range 3 {
 		c := dial()
 		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))

@@ -1,4 +1,4 @@
 package main
 
-// openFileLimit is 0: Windows bounds handles by memory.
+// openFileLimit returns 0: Windows bounds handles by memory.
 func openFileLimit() uint64 { return 0 }

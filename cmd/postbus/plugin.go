@@ -1,4 +1,4 @@
-// This file is "plugin": the commands that need no running bus.
+// This file is the "plugin" commands that need no running bus.
 
 package main
 
@@ -51,10 +51,10 @@ func (m *Main) pluginCheckCommand() *cobra.Command {
 	return cmd
 }
 
-// pluginFile is one file to look at.
+// pluginFile is one file to check.
 type pluginFile struct{ path, shown, id string }
 
-// pluginFiles are the named files, or all of the folder.
+// pluginFiles returns the named files, or all of the folder.
 func (m *Main) pluginFiles(l *loaded, args []string) ([]pluginFile, error) {
 	var list []pluginFile
 	for _, a := range args {
@@ -79,7 +79,7 @@ func (m *Main) pluginFiles(l *loaded, args []string) ([]pluginFile, error) {
 	return list, nil
 }
 
-// checkedFile is a file's spec, or its mistakes.
+// checkedFile is a file's spec, or its errors.
 func checkFile(c *plugins.Checker, f pluginFile) (*plugins.Spec, yamlnode.Errors) {
 	data, err := plugins.ReadFile(f.path)
 	if err != nil {
@@ -132,7 +132,7 @@ func (m *Main) checkPlugins(l *loaded, args []string) error {
 	return nil
 }
 
-// summary says what a file does and what it needs.
+// summary describes a file's effect and needs.
 func summary(s *plugins.Spec) string {
 	text := fmt.Sprintf("  (%s)", s.Flow())
 	if n := s.Tests(); n > 0 {
@@ -390,7 +390,7 @@ func (m *Main) approve(l *loaded, id string, revoke, yes bool) error {
 	return nil
 }
 
-// pluginIDs are the plugins of the folder, as far as it can be read.
+// pluginIDs returns the plugins of the folder, as far as it can be read.
 func (m *Main) pluginIDs(l *loaded) []string {
 	files, _ := m.pluginFiles(l, nil)
 	var ids []string

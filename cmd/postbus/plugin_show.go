@@ -1,4 +1,4 @@
-// This file is the "plugin" commands that ask a running bus: list, trace, explain.
+// This file is the "plugin" commands that query a running bus: list, trace, explain.
 
 package main
 
@@ -74,7 +74,7 @@ func (m *Main) printPlugins(body []byte) error {
 	return nil
 }
 
-// why is what is to be said of a plugin in a line.
+// why describes a plugin's state in a line.
 func why(p *plugins.Status) string {
 	switch {
 	case p.Reason != "":
@@ -117,11 +117,12 @@ func (m *Main) pluginTraceCommand() *cobra.Command {
 	return cmd
 }
 
-// stateWait is how long the retained states of plugins may take, once the bus has said that they come.
+// stateWait is how long the retained states of plugins may take to arrive, once the bus has granted
+// the subscription.
 const stateWait = time.Second
 
-// pluginThere is an error when a running bus has no plugin of that name. Who may not read its state is
-// not told either way.
+// pluginThere returns an error when a running bus has no plugin of that name. A user who may not
+// read its state gets no error either way.
 func (m *Main) pluginThere(ctx context.Context, r *remote, id string) error {
 	u, err := m.mqttURL(r)
 	if err != nil {
@@ -140,11 +141,11 @@ func (m *Main) pluginThere(ctx context.Context, r *remote, id string) error {
 		return err
 	}
 	defer l.leave(true)
-	defer stop() // before: it lets go onPublish
+	defer stop() // before leave, because it unblocks onPublish
 	state := func(id string) string { return "$bus/plugins/" + id + "/state" }
 	ack, _ := l.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: state(id)}, {Topic: state("+")}}})
 	if ack == nil || len(ack.Reasons) != 2 || ack.Reasons[0] >= 0x80 {
-		return nil // sub says why
+		return nil // sub will say why
 	}
 	var there []string
 	for late := time.After(stateWait); ; {
@@ -164,7 +165,7 @@ func (m *Main) pluginThere(ctx context.Context, r *remote, id string) error {
 	}
 }
 
-// noPlugin says that there is none of that name, and which there are.
+// noPlugin says that no plugin has that name, and lists the plugins.
 func noPlugin(id string, there []string) error {
 	err := fmt.Errorf("no plugin is called %q", id)
 	slices.Sort(there)
@@ -181,7 +182,7 @@ func noPlugin(id string, there []string) error {
 	return withHint(err, "the plugins: %s", strings.Join(there, ", "))
 }
 
-// traceText is a trace in sentences.
+// traceText returns a trace in sentences.
 func traceText(payload []byte) []byte {
 	var t plugins.Trace
 	if json.Unmarshal(payload, &t) != nil {

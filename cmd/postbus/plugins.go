@@ -1,4 +1,5 @@
-// This file wires the plugins: their supervisor, what it may use, and the folder that a first start makes.
+// This file wires the plugins: their supervisor, its permissions, and the folder that a first start
+// makes.
 
 package main
 
@@ -18,10 +19,11 @@ import (
 
 const approvalsFile = "approvals.json" // in the data folder
 
-const folderTimeout = 2 * time.Second // for the first look at the plugins folder, which may be on a drive that hangs
+const folderTimeout = 2 * time.Second // for the first read of the plugins folder, which may be on a drive that hangs
 
-// openPlugins starts the supervisor, and waits until it knows its plugins: who asks for them once the program says that it
-// runs is told all of them. It ends when the server closes, before the bus.
+// openPlugins starts the supervisor, and waits until it knows its plugins, so that a client that
+// asks for them once the program reports that it runs gets all of them. The supervisor ends when
+// the server closes, before the bus.
 func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 	fresh, err := pluginsFolder(l.PluginsDir)
 	if err != nil {
@@ -48,7 +50,7 @@ func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 	go func() { ended <- s.supervisor.Run(life) }()
 	s.closing(func(context.Context) error {
 		cancel()
-		return <-ended // bounded by the supervisor
+		return <-ended // the supervisor bounds the time
 	})
 	select {
 	case <-s.supervisor.Ready():
@@ -58,7 +60,7 @@ func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 	return nil
 }
 
-// pluginsFolder makes the folder, with the starter in it, when it is not there.
+// pluginsFolder makes the folder, with the starter in it, when it does not exist.
 func pluginsFolder(dir string) (fresh bool, err error) {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
@@ -73,7 +75,8 @@ func pluginsFolder(dir string) (fresh bool, err error) {
 	return true, writeAtomic(filepath.Join(dir, examples.Starter), text, 0o644)
 }
 
-// shownPlugins is the supervisor as package web wants to see it. It is filled in before requests come.
+// shownPlugins is the supervisor in the form that package web requires. It is filled in before
+// requests arrive.
 type shownPlugins struct{ s *plugins.Supervisor }
 
 func (p *shownPlugins) List() any { return p.s.List() }
@@ -85,7 +88,7 @@ func (p *shownPlugins) Get(id string) (any, bool) {
 
 func (p *shownPlugins) Explain(topic string) any { return p.s.Explain(topic) }
 
-// checker is the checker of plugin files, for commands that need no bus.
+// checker returns the checker of plugin files, for commands that need no bus.
 func checker(l *loaded) *plugins.Checker {
 	c := &plugins.Checker{Catalog: catalog(), Dir: l.PluginsDir, Host: plugins.HostName("")}
 	for name := range l.pluginEnv {

@@ -1,4 +1,4 @@
-// This file translates the config into what the bus, the broker and the web server want.
+// This file translates the config into options of the bus, the broker and the web server.
 
 package main
 
@@ -28,7 +28,8 @@ func busOptions(c *config.Config, log *slog.Logger) bus.Options {
 	return o
 }
 
-// busLimits are the bus's options that can change. A retention of 0 keeps nothing further.
+// busLimits returns the bus's options that can change. A retention of 0 disables that limit of the
+// retention.
 func busLimits(c *config.Config) bus.Limits {
 	l := bus.Limits{
 		RetentionAge:   c.Retention.Age,
@@ -65,7 +66,7 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 	return o
 }
 
-// newPolicy compiles who may do what. Without tokens nobody gets in with one.
+// newPolicy compiles the access rights. Without tokens no client can log in with one.
 func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.Policy, error) {
 	o := auth.Options{Tokens: tokens}
 	for _, u := range c.Users {
@@ -77,13 +78,13 @@ func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.P
 	case a.Explicit:
 		o.Anonymous = &auth.Rules{Publish: a.Publish, Subscribe: a.Subscribe, Deny: a.Deny}
 		o.AnonymousRemote = true
-	default: // who sits at the machine may also see how the bus does
+	default: // users of this machine may also see the bus's state
 		o.Anonymous = &auth.Rules{Publish: a.Publish, Subscribe: append([]string{"$SYS/#", "$bus/#"}, a.Subscribe...), Deny: a.Deny}
 	}
 	return auth.NewPolicy(v, o)
 }
 
-// access is the policy in force; a reload swaps it.
+// access is the current policy; a reload swaps it.
 type access struct {
 	log      *slog.Logger
 	verifier *auth.Verifier
@@ -124,8 +125,8 @@ func (a *access) http(user, password string, hasPassword, local bool) (web.Ident
 
 var errPasswordChanged = errors.New("the password was changed")
 
-// judge is how clients that are connected are judged after a reload: changed are the users whose
-// password is another one now, and who have to show that they know it.
+// judge returns how connected clients are checked after a reload. changed are the users whose
+// password has changed, and who must log in with the new one.
 func (a *access) judge(changed map[string]bool) func(user string, local bool) (broker.Identity, error) {
 	return func(user string, local bool) (broker.Identity, error) {
 		if user == "" {

@@ -23,7 +23,7 @@ const (
 	exitUsage  = 2
 )
 
-// Main is the program with everything it takes from its surroundings.
+// Main is the program with everything that it takes from its environment.
 type Main struct {
 	Stdin  io.Reader
 	Stdout io.Writer
@@ -31,7 +31,7 @@ type Main struct {
 	Env    []string // "NAME=value", as from os.Environ
 }
 
-// Run does what args say and returns the exit code. When it returns because of a second signal,
+// Run executes args and returns the exit code. When it returns because of a second signal,
 // goroutines may still run: end the process.
 func (m *Main) Run(ctx context.Context, args []string) int {
 	root := m.command()
@@ -43,7 +43,7 @@ func (m *Main) Run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitDone
 	}
-	// What cobra itself refuses never reached a RunE.
+	// Errors of cobra itself never reach a RunE.
 	if !m.started(root) {
 		err = &usageError{err}
 	}
@@ -83,7 +83,8 @@ func (m *Main) command() *cobra.Command {
 	return root
 }
 
-// noArgs is for commands without arguments. Where there are sub-commands, a word is one of them, mistyped.
+// noArgs is for commands without arguments. Where there are sub-commands, an argument is a mistyped
+// one.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -114,7 +115,7 @@ func (m *Main) getenv(name string) string {
 	return ""
 }
 
-// home is the user's folder, or "".
+// home returns the user's folder, or "".
 func (m *Main) home() string {
 	if h := m.getenv("HOME"); h != "" {
 		return h
@@ -126,5 +127,5 @@ func (m *Main) home() string {
 	return h
 }
 
-// printf writes to standard output. An error there shows up where it matters: see sub.
+// printf writes to standard output. Errors are checked only where they matter: see sub.
 func (m *Main) printf(format string, args ...any) { fmt.Fprintf(m.Stdout, format, args...) }

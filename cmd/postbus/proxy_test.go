@@ -1,6 +1,7 @@
 package main
 
-// This file follows docs/https.md: the bus behind nginx and Caddy, with the config that stands there.
+// This file follows docs/https.md: the bus behind nginx and Caddy, with the config in that
+// document.
 
 import (
 	"fmt"
@@ -19,7 +20,7 @@ import (
 	"github.com/postbus/postbus/bus/auth"
 )
 
-// documented is the block of a kind in docs/https.md that holds a text.
+// documented returns the block of a kind in docs/https.md that contains a text.
 func documented(t *testing.T, kind, holds string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/https.md")
@@ -35,7 +36,7 @@ func documented(t *testing.T, kind, holds string) string {
 	return ""
 }
 
-// changed replaces text that has to be there.
+// changed replaces texts, which must exist.
 func changed(t *testing.T, s string, pairs ...string) string {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
@@ -47,7 +48,7 @@ func changed(t *testing.T, s string, pairs ...string) string {
 	return s
 }
 
-// proxy starts one before the bus at to, and returns where it is.
+// proxy starts a proxy in front of the bus at to, and returns its address.
 type proxy func(t *testing.T, dir, cert, key, to string) (address string)
 
 func spawn(t *testing.T, address string, argv ...string) {
@@ -81,7 +82,7 @@ func spawn(t *testing.T, address string, argv ...string) {
 	}
 }
 
-// nginx with the documented lines, but for those of drop.
+// nginx uses the documented lines, except those of drop.
 func nginx(drop ...string) proxy {
 	return func(t *testing.T, dir, cert, key, to string) string {
 		address := freePort(t)
@@ -141,9 +142,9 @@ func TestBehindAProxy(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		proxy proxy
-		off   bool // anonymous, as the document wants it
-		bare  bool // no header of a proxy, its own Host
-		open  bool // whoever comes through the proxy may do everything
+		off   bool // anonymous access is off, as the document recommends
+		bare  bool // the proxy adds no header, and sends its own Host
+		open  bool // every client of the proxy has all rights
 	}{
 		{"nginx", nginx(), true, false, false},
 		{"caddy", caddy, true, false, false},

@@ -1,4 +1,4 @@
-// This file is "pub": exit code 0 says that every event at QoS 1 and 2 was acknowledged.
+// This file is "pub". Exit code 0 means that every event at QoS 1 and 2 was acknowledged.
 
 package main
 
@@ -21,7 +21,7 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// maxLine is the longest line of --stdin-lines, in bytes: the largest packet that any bus takes.
+// maxLine is the longest line of --stdin-lines, in bytes: the largest packet that any bus accepts.
 const maxLine = 256 << 20
 
 // pubWindow is how many events may wait for their acknowledgement.
@@ -91,7 +91,7 @@ func (f *pubFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// packet is the event, without a payload.
+// packet returns the event, without a payload.
 func (f *pubFlags) packet() *paho.Publish {
 	p := &paho.Publish{Topic: f.topic, QoS: f.qos, Retain: f.retain, Properties: &paho.PublishProperties{}}
 	for _, kv := range f.properties {
@@ -134,7 +134,7 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.file != "" && f.file != "-" { // before anybody is bothered
+	if f.file != "" && f.file != "-" { // a bad file fails before connecting
 		if _, err := os.Stat(f.file); err != nil {
 			return err
 		}
@@ -150,7 +150,7 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 	p.bare = packetSize(p.template)
 	go p.collect(ctx)
 	read := make(chan error, 1)
-	go func() { // reading standard input cannot be interrupted
+	go func() { // because reading standard input cannot be interrupted
 		read <- m.payloads(f, func(b []byte) error { return p.send(ctx, b) })
 	}()
 	select {
@@ -173,21 +173,22 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 	return err
 }
 
-// publisher keeps many events in flight and their order: send is called by one goroutine, collect
-// takes the acknowledgements in the same order.
+// publisher keeps many events in flight and preserves their order. One goroutine calls send;
+// collect receives the acknowledgements in the same order.
 type publisher struct {
 	link     *link
 	state    *state.State
 	template *paho.Publish
 	waiting  chan chan packets.ControlPacket
 	ended    chan struct{} // collect returned
-	bare     int           // bytes of a packet without payload, about
-	sent     int           // send's
+	bare     int           // approximate bytes of a packet without payload
+	sent     int           // owned by send
 	acked    int
-	err      error // what collect found; read it after ended
+	err      error // set by collect; read it after ended
 }
 
-// tooLarge is an event that the bus said it does not take: sending it would end the connection.
+// tooLarge is the error of an event that the bus doesn't accept by its size: sending it would end
+// the connection.
 type tooLarge struct{ size, limit int }
 
 func (e *tooLarge) Error() string {
@@ -210,13 +211,14 @@ func acknowledged(p *publisher, qos uint8) string {
 	return fmt.Sprintf("%d events were %s", n, what)
 }
 
-// packetSize is what o takes on the wire, in bytes.
+// packetSize returns the size of o on the wire, in bytes.
 func packetSize(o *paho.Publish) int {
-	n, _ := o.Packet().ToControlPacket().WriteTo(io.Discard) // it cannot fail
+	n, _ := o.Packet().ToControlPacket().WriteTo(io.Discard) // cannot fail
 	return int(n)
 }
 
-// fits compares an event with what CONNACK said [MQTT-3.2.2-15]. It is measured only when it comes close.
+// fits compares an event's size with the limit in CONNACK [MQTT-3.2.2-15]. It measures the event
+// only when it is close to the limit.
 func (p *publisher) fits(o *paho.Publish) error {
 	if p.link.largest == 0 || p.bare+len(o.Payload)+8 < p.link.largest {
 		return nil
@@ -298,7 +300,7 @@ func (p *publisher) collect(ctx context.Context) {
 
 var errEnded = errors.New("the connection ended before the acknowledgement")
 
-// refusedEvent is nil for an acknowledgement.
+// refusedEvent returns the error of a negative acknowledgement, nil for a positive one.
 func refusedEvent(topic string, a packets.ControlPacket) error {
 	code, text := byte(0x80), ""
 	read := func(c byte, p *packets.Properties) {

@@ -15,13 +15,14 @@ type reloader struct {
 	m        *Main
 	settings *settings
 	server   *server
-	started  *config.Config // what needs a restart is as here
+	started  *config.Config // settings that need a restart have their values from here
 
 	mu      sync.Mutex
 	current *config.Config
 }
 
-// run reads the config again and applies what can be applied. why is for the log.
+// run reads the config again and applies the settings that can change at run time. why is for the
+// log.
 func (r *reloader) run(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -33,7 +34,7 @@ func (r *reloader) run(why string) {
 	}
 	applied, _ := config.Diff(r.current, next.Config)
 	if applied == nil {
-		applied = []string{} // JSON has [] for nothing, not null
+		applied = []string{} // so that JSON has [], not null
 	}
 	_, restart := config.Diff(r.started, next.Config)
 	if !r.current.PlainPasswords() {
@@ -77,7 +78,7 @@ func (r *reloader) commit(next *config.Config, policy *auth.Policy) {
 	r.current = next
 }
 
-// logError logs every mistake: whoever saved the file may see only the log.
+// logError logs every error, because the user who saved the file may see only the log.
 func (r *reloader) logError(err error) {
 	log := r.server.log
 	var list yamlnode.Errors

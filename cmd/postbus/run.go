@@ -50,7 +50,7 @@ func (m *Main) runCommand() *cobra.Command {
 	return cmd
 }
 
-// overrides are the flags that were given, as the config package takes them.
+// overrides returns the flags that were given, in the config package's form.
 func (f *runFlags) overrides(cmd *cobra.Command) {
 	f.settings.overrides(cmd)
 	f.override(cmd, "mqtt", "listen.mqtt", f.mqtt...)
@@ -91,7 +91,7 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 		return err
 	}
 	defer outlive()()
-	// From here on a signal means: stop in order.
+	// From here on a signal requests an orderly stop.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -104,7 +104,7 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	close(opened)
 	if err != nil {
 		if opening.Err() != nil && ctx.Err() == nil {
-			return nil // asked to stop before it was up
+			return nil // stopped before it was running
 		}
 		return err
 	}
@@ -121,7 +121,7 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	return m.stop(s, w, signals)
 }
 
-// cancelOnSignal lets a signal end the opening, which may have much to replay.
+// cancelOnSignal lets a signal cancel the opening, which may have to replay a long journal.
 func cancelOnSignal(signals chan os.Signal, opened chan struct{}, cancel context.CancelFunc) {
 	for {
 		select {
@@ -145,7 +145,7 @@ func errorsWithClose(err error, s *server) error {
 	return err
 }
 
-// serve returns when it is time to stop.
+// serve returns when the program must stop.
 func (m *Main) serve(ctx context.Context, signals chan os.Signal, r *reloader) {
 	for {
 		select {
@@ -161,8 +161,8 @@ func (m *Main) serve(ctx context.Context, signals chan os.Signal, r *reloader) {
 	}
 }
 
-// stop closes everything in order, within stopTimeout. A second signal ends it at once: what is
-// acknowledged is on disk already.
+// stop closes everything in order, within stopTimeout. A second signal ends it at once:
+// acknowledged events are on disk already.
 func (m *Main) stop(s *server, w *watcher, signals chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
@@ -185,7 +185,7 @@ func (m *Main) stop(s *server, w *watcher, signals chan os.Signal) error {
 			}
 			return fmt.Errorf("stopped at once by a second signal (%s)", sig)
 		case <-ctx.Done():
-			select { // closing may have used all of its time and be done
+			select { // closing may have used all of its time and be complete
 			case err := <-done:
 				return err
 			case <-time.After(100 * time.Millisecond):
@@ -195,7 +195,7 @@ func (m *Main) stop(s *server, w *watcher, signals chan os.Signal) error {
 	}
 }
 
-// announce prints the addresses to open: only what is real.
+// announce prints the addresses to open: only real ones.
 func (m *Main) announce(s *server, c *loaded, addrFile string) error {
 	v, _ := versionOf()
 	m.printf("postbus %s\n", v)
@@ -212,7 +212,7 @@ func (m *Main) announce(s *server, c *loaded, addrFile string) error {
 	if addrFile == "" {
 		return nil
 	}
-	// In one step, so that a script that waits for the file sees all of it.
+	// Written in one step, so that a script that waits for the file reads all of it.
 	var b strings.Builder
 	for _, l := range s.mqtt {
 		fmt.Fprintf(&b, "%s\n", l)
@@ -223,7 +223,8 @@ func (m *Main) announce(s *server, c *loaded, addrFile string) error {
 	return writeAtomic(addrFile, []byte(b.String()), 0o644)
 }
 
-// writeAtomic replaces a file as a whole: nobody ever sees half of it, not even after a power cut.
+// writeAtomic replaces a file as a whole: no reader ever sees half of it, not even after a power
+// cut.
 func writeAtomic(file string, data []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
 	if err != nil {

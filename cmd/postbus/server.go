@@ -22,7 +22,7 @@ import (
 	"github.com/postbus/postbus/plugins"
 )
 
-// stopTimeout is how long stopping may take in all; clients get most of it.
+// stopTimeout bounds the whole stop; clients get most of it.
 const (
 	stopTimeout   = 5 * time.Second
 	clientTimeout = 2 * time.Second
@@ -47,7 +47,7 @@ type server struct {
 	closers []func(context.Context) error // in the order of opening
 }
 
-// open opens everything that c asks for. On an error nothing is left open.
+// open opens everything that the config asks for. On an error it closes what it has opened.
 func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err error) {
 	c := l.Config
 	kept := keepWarnings(log.Handler())
@@ -82,7 +82,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 		defer cancel()
 		return s.broker.Close(ctx)
 	})
-	// All addresses are taken before anybody is let in, so that nothing is half there.
+	// All addresses are bound before any client is accepted, so that a failed start serves nothing.
 	listeners, err := s.bindAll(c)
 	if err != nil {
 		return s, err
@@ -135,7 +135,7 @@ func (s *server) bindAll(c *config.Config) ([]*bound, error) {
 	return list, nil
 }
 
-// bindWeb takes the HTTP address and makes the server; nil: there is to be none.
+// bindWeb binds the HTTP address and makes the server; nil without an HTTP address.
 func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 	if c.Listen.HTTP == "" {
 		return nil, nil
@@ -177,7 +177,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 	return l, nil
 }
 
-// hostNames are the names, beside addresses, under which a browser may ask for this machine.
+// hostNames returns the names, beside addresses, under which a browser may reach this machine.
 func hostNames(address string) []string {
 	host, _, _ := net.SplitHostPort(address)
 	names := []string{host}
@@ -190,7 +190,7 @@ func hostNames(address string) []string {
 	return names
 }
 
-// What is said of a config with PlainPasswords.
+// The texts about a config with PlainPasswords.
 const (
 	plainPasswords     = "listen.http is open to the network without TLS: passwords and tokens cross it in the clear"
 	plainPasswordsHint = "write https://HOST:PORT with listen.tls, or put a proxy before it: docs/https.md"
@@ -204,7 +204,7 @@ func (s *server) warnOf(c *config.Config) {
 
 func (s *server) closing(f func(context.Context) error) { s.closers = append(s.closers, f) }
 
-// close closes everything in reverse, whatever fails.
+// close closes everything in reverse, and continues after errors.
 func (s *server) close(ctx context.Context) error {
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {

@@ -1,5 +1,5 @@
-// This file is "service": the bus as a service of this machine, or of a user. What a service is differs by system: see
-// service_linux.go for systemd, service_other.go for launchd and Windows.
+// This file is "service": the bus as a service of this machine, or of a user. Services differ by
+// system: see service_linux.go for systemd, service_other.go for launchd and Windows.
 
 package main
 
@@ -17,9 +17,9 @@ import (
 
 const serviceName = "postbus"
 
-// service is what is to be installed or removed.
+// service is the service to install or uninstall.
 type service struct {
-	user     bool   // a service of the user who runs this, not of the machine
+	user     bool   // a service of the current user, not of the machine
 	program  string // absolute
 	settings settings
 }
@@ -89,7 +89,7 @@ func (s *service) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&s.user, "user", false, "a service of your own, not of the machine (default unless root)")
 }
 
-// whoseService decides between the machine's and the user's where nobody said.
+// whoseService chooses between the machine's and the user's service when the user didn't.
 func (m *Main) whoseService(cmd *cobra.Command, s *service) error {
 	root := os.Geteuid() == 0 // -1 on Windows
 	switch {
@@ -101,7 +101,7 @@ func (m *Main) whoseService(cmd *cobra.Command, s *service) error {
 	return nil
 }
 
-// lastingProgram is the file that runs now, which has to be there tomorrow too.
+// lastingProgram returns this program's file, which must still exist after a restart.
 func lastingProgram() (string, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -116,7 +116,8 @@ func lastingProgram() (string, error) {
 	return exe, nil
 }
 
-// temporary is the temporary folder that the program is in, or "". `go run` has one of its own.
+// temporary returns the temporary folder that contains the program, or "". `go run` has one of its
+// own.
 func temporary(exe string, folders ...string) string {
 	for _, dir := range folders {
 		if real, err := filepath.EvalSymlinks(dir); err == nil {
@@ -132,7 +133,7 @@ func temporary(exe string, folders ...string) string {
 	return ""
 }
 
-// sayService tells what the service listens on, and where everything is.
+// sayService prints the service's addresses, and where its files are.
 func (m *Main) sayService(c *loaded, log string) {
 	for _, l := range c.Listen.MQTT {
 		m.printf("  MQTT     %s\n", l)
@@ -148,16 +149,17 @@ func (m *Main) sayPlaces(c *loaded) {
 	m.printf("  plugins  %s\n  data     %s\n  config   %s\n", c.PluginsDir, c.DataDir, c.file)
 }
 
-// systemPaths are the places of the machine's service.
+// systemPaths are the paths of the machine's service.
 type systemPaths struct{ config, data string }
 
-// text is what a new config of the machine's service says: commands that are given the file find the data by it.
+// text returns a new config of the machine's service. It names the data folder, so that commands
+// that are given the file find the data.
 func (p systemPaths) text() string {
 	return fmt.Sprintf("# The config of the service %s. Every key is optional; README and config/examples/postbus.yaml have them all.\n"+
 		"# Check a change before it counts: postbus check --config %s\ndata_dir: %s\n", serviceName, p.config, p.data)
 }
 
-// newConfig writes the config when it isn't there, and reports whether it did.
+// newConfig writes the config when it doesn't exist, and reports whether it did.
 func (p systemPaths) newConfig(mode os.FileMode) (bool, error) {
 	if _, err := os.Stat(p.config); !os.IsNotExist(err) {
 		return false, err

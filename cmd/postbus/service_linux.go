@@ -1,5 +1,5 @@
-// This file is the service under systemd. The unit is written here and not by a library: those that do it know neither
-// Type=notify nor StateDirectory nor groups nor hardening.
+// This file is the service under systemd. It writes the unit itself, because the libraries for that
+// know neither Type=notify nor StateDirectory nor groups nor hardening.
 
 package main
 
@@ -27,20 +27,20 @@ const (
 
 var systemd = systemPaths{config: "/etc/postbus/postbus.yaml", data: "/var/lib/postbus"}
 
-// deviceGroups are those that own devices on Debian and on Raspberry Pi OS.
+// deviceGroups are the groups that own devices on Debian and on Raspberry Pi OS.
 var deviceGroups = []string{"gpio", "i2c", "spi", "dialout", "input", "video"}
 
-// unitFile is what a unit file is made of.
+// unitFile is the content of a unit file.
 type unitFile struct {
 	service
-	config string   // "" for the default of the user
+	config string   // "" for the user's default
 	data   string   // of the machine's service
 	groups []string // of the machine's service, beside its own
 }
 
 func (m *Main) serviceCommands() []*cobra.Command { return nil }
 
-// text is the unit file.
+// text returns the unit file's text.
 func (u unitFile) text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -51,9 +51,9 @@ func (u unitFile) text() string {
 	line("%s Changes of yours belong into a drop-in: %s", unitMark, edit)
 	line("[Unit]\nDescription=postbus, an MQTT event bus\nDocumentation=https://github.com/postbus/postbus")
 	if !u.user {
-		line("After=network.target") // not network-online: a bus without a network is one, too
+		line("After=network.target") // not network-online: a bus without a network is still useful
 	}
-	line("StartLimitIntervalSec=0") // nobody is there to start it again
+	line("StartLimitIntervalSec=0") // no person is there to restart it
 	line("\n[Service]\nType=notify")
 	start := unitWord(strings.ReplaceAll(u.program, "$", "$$")) + " run"
 	if u.config != "" {
@@ -62,11 +62,11 @@ func (u unitFile) text() string {
 	line("ExecStart=%s", start)
 	line("ExecReload=/bin/kill -HUP $MAINPID")
 	line("Restart=always\nRestartSec=5s")
-	line("TimeoutStartSec=10min") // a long journal on a slow card
-	line("TimeoutStopSec=15s")    // it takes 5 s at most
-	line("KillMode=mixed")        // it ends its children itself
+	line("TimeoutStartSec=10min") // to read a long journal on a slow card
+	line("TimeoutStopSec=15s")    // stopping takes 5 s at most
+	line("KillMode=mixed")        // the bus ends its children itself
 	if u.user {
-		line("NoNewPrivileges=yes") // more needs a namespace, which a user's service may not have
+		line("NoNewPrivileges=yes") // more would need a namespace, which a user's service may not have
 		line("\n[Install]\nWantedBy=default.target")
 		return b.String()
 	}
@@ -87,7 +87,8 @@ func (u unitFile) text() string {
 	return b.String()
 }
 
-// unitWord is one word of a command line or a path, as systemd.service(5) and systemd.syntax(7) want it.
+// unitWord escapes one word of a command line or a path, as systemd.service(5) and
+// systemd.syntax(7) require.
 func unitWord(s string) string {
 	s = strings.NewReplacer("%", "%%", `\`, `\\`, `"`, `\"`).Replace(s)
 	if strings.ContainsAny(s, " \t'\";") {
@@ -96,7 +97,7 @@ func unitWord(s string) string {
 	return s
 }
 
-// configOf is the config that a unit names, "" when it names none: the way back of unitWord.
+// configOf returns the config that a unit names, "" when it names none: the inverse of unitWord.
 func configOf(text string) string {
 	_, word, ok := strings.Cut(text, " run --config ")
 	if !ok {
@@ -109,7 +110,7 @@ func configOf(text string) string {
 	return strings.NewReplacer("%%", "%", "$$", "$", `\\`, `\`, `\"`, `"`).Replace(word)
 }
 
-// newUnit gathers what the unit is made of, and the config that it is for. It changes nothing.
+// newUnit collects the content of the unit, and the config that it is for. It changes nothing.
 func (m *Main) newUnit(s *service) (unitFile, *loaded, error) {
 	u := unitFile{service: *s}
 	if !s.user {
@@ -125,7 +126,7 @@ func (m *Main) newUnit(s *service) (unitFile, *loaded, error) {
 	given := s.settings.file != ""
 	l, err := m.load(&s.settings)
 	switch {
-	case !s.user && s.settings.file == systemd.config && errors.Is(err, fs.ErrNotExist): // it will be made
+	case !s.user && s.settings.file == systemd.config && errors.Is(err, fs.ErrNotExist): // it will be created
 		if l, err = m.load(&settings{}); err != nil {
 			return u, nil, err
 		}
@@ -148,7 +149,7 @@ func (m *Main) printService(s *service) error {
 	return err
 }
 
-// unitPath is where the unit is.
+// unitPath returns the unit's path.
 func (m *Main) unitPath(forUser bool) (string, error) {
 	if !forUser {
 		return systemUnit, nil
@@ -163,7 +164,7 @@ func (m *Main) unitPath(forUser bool) (string, error) {
 	return filepath.Join(dir, "systemd/user", serviceName+".service"), nil
 }
 
-// needSystemd says why there can be no service.
+// needSystemd says why a service is impossible.
 func (m *Main) needSystemd(s *service) error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return withHint(errors.New("this machine doesn't run systemd"), "have its own init run: postbus run; postbus service install --print shows what systemd would do")
@@ -238,7 +239,7 @@ func (m *Main) installService(ctx context.Context, s *service) error {
 	return nil
 }
 
-// ownUnit is the unit that is there, "" for none; one that somebody else wrote is an error.
+// ownUnit returns the existing unit, "" for none. A unit that another program wrote is an error.
 func ownUnit(file string) (string, error) {
 	text, err := os.ReadFile(file)
 	switch {
@@ -252,7 +253,7 @@ func ownUnit(file string) (string, error) {
 	return string(text), nil
 }
 
-// reachableByAll looks whether another user can run the program.
+// reachableByAll checks that another user can run the program.
 func reachableByAll(program string) error {
 	for path, need := program, os.FileMode(0o005); ; path, need = filepath.Dir(path), 0o001 {
 		st, err := os.Stat(path)
@@ -268,7 +269,8 @@ func reachableByAll(program string) error {
 	}
 }
 
-// prepareSystem makes the user, the folders and the first config of the machine's service. What is there stays as it is.
+// prepareSystem makes the user, the folders and the first config of the machine's service. It
+// leaves existing ones unchanged.
 func (m *Main) prepareSystem(ctx context.Context, l *loaded) error {
 	if _, err := user.Lookup(serviceName); err != nil {
 		if err := command(ctx, "useradd", "--system", "--user-group", "--home-dir", systemd.data, "--no-create-home",
@@ -285,13 +287,14 @@ func (m *Main) prepareSystem(ctx context.Context, l *loaded) error {
 	if err := errors.Join(uerr, gerr); err != nil {
 		return err
 	}
-	if l.DataDir != systemd.data { // else systemd makes it
+	if l.DataDir != systemd.data { // otherwise systemd makes it
 		if err := m.folder(l.DataDir, 0o750, uid, gid); err != nil {
 			return err
 		}
 	}
 	if l.file == systemd.config {
-		// Files that root puts there get the group of the service, so that it can read what others may not.
+		// Files that root creates there get the group of the service, so that it can read files
+		// that others may not.
 		if err := m.folder(filepath.Dir(l.file), 0o750|os.ModeSetgid, 0, gid); err != nil {
 			return err
 		}
@@ -309,7 +312,7 @@ func (m *Main) prepareSystem(ctx context.Context, l *loaded) error {
 	return err
 }
 
-// folder makes a folder where there is none.
+// folder makes a folder unless it exists.
 func (m *Main) folder(dir string, mode os.FileMode, uid, gid int) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -375,7 +378,7 @@ func systemctl(ctx context.Context, forUser bool, args ...string) error {
 	return command(ctx, "systemctl", args...)
 }
 
-// command runs a program; its error says what the program said.
+// command runs a program. Its error contains the program's output.
 func command(ctx context.Context, name string, args ...string) error {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err == nil {
@@ -387,7 +390,7 @@ func command(ctx context.Context, name string, args ...string) error {
 	return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
 }
 
-// notStarted finds what the program said before it ended.
+// notStarted adds to an error the last output of the program.
 func notStarted(ctx context.Context, forUser bool, err error) error {
 	log := []string{"-u", serviceName}
 	if forUser {

@@ -1,9 +1,10 @@
 //go:build darwin || windows
 
-// This file is the service under launchd and Windows, by a library: neither has much to be set.
+// This file is the service under launchd and Windows, by a library, because neither has many
+// settings.
 //
-// On Windows it runs `postbus service run`, which answers the service control manager and logs into a file; launchd runs
-// `postbus run`, whose output it keeps.
+// On Windows it runs `postbus service run`, which answers the service control manager and logs to a
+// file. launchd runs `postbus run`, and keeps its output.
 
 package main
 
@@ -24,10 +25,10 @@ import (
 const (
 	lastingHint = "put it into a folder of its own and install from there"
 	serviceLog  = "postbus.log"
-	longestLog  = 10 << 20 // then it is begun anew, and the one before kept
+	longestLog  = 10 << 20 // then a new log begins, and the previous one is kept
 )
 
-// servicePaths are the places of the machine's service.
+// servicePaths returns the paths of the machine's service.
 func (m *Main) servicePaths() systemPaths {
 	dir := "/Library/Application Support/postbus"
 	if runtime.GOOS == "windows" {
@@ -39,7 +40,8 @@ func (m *Main) servicePaths() systemPaths {
 	return systemPaths{config: filepath.Join(dir, "postbus.yaml"), data: filepath.Join(dir, "data")}
 }
 
-// definition is what the library is told, and the config that it is for. It changes nothing.
+// definition returns the library's service definition, and the config that it is for. It changes
+// nothing.
 func (m *Main) definition(s *service) (*kardianos.Config, *loaded, error) {
 	if s.user && runtime.GOOS == "windows" {
 		return nil, nil, withHint(usagef("Windows has no services of a user"), "leave --user out; or have the Task Scheduler run `postbus run` when you log on")
@@ -51,7 +53,7 @@ func (m *Main) definition(s *service) (*kardianos.Config, *loaded, error) {
 	given := s.settings.file != ""
 	l, err := m.load(&s.settings)
 	switch {
-	case !s.user && s.settings.file == paths.config && errors.Is(err, fs.ErrNotExist): // it will be made
+	case !s.user && s.settings.file == paths.config && errors.Is(err, fs.ErrNotExist): // it will be created
 		if l, err = m.load(&settings{}); err != nil {
 			return nil, nil, err
 		}
@@ -96,7 +98,7 @@ func (m *Main) printService(s *service) error {
 	return nil
 }
 
-// control is the service as the machine knows it.
+// control returns the service for the library's operations.
 func (m *Main) control(s *service) (kardianos.Service, *loaded, error) {
 	c, l, err := m.definition(s)
 	if err != nil {
@@ -117,7 +119,7 @@ func (m *Main) installService(_ context.Context, s *service) error {
 	done := "installed"
 	if _, err := k.Status(); !errors.Is(err, kardianos.ErrNotInstalled) && err == nil {
 		done = "updated"
-		_ = k.Stop() // it may not run
+		_ = k.Stop() // it may not be running
 		if err := k.Uninstall(); err != nil {
 			return serviceError(err)
 		}
@@ -149,7 +151,7 @@ func (m *Main) uninstallService(_ context.Context, s *service) error {
 	if _, err := k.Status(); errors.Is(err, kardianos.ErrNotInstalled) {
 		return withHint(errors.New("no service is installed"), "postbus service install makes one")
 	}
-	_ = k.Stop() // it may not run
+	_ = k.Stop() // it may not be running
 	if err := k.Uninstall(); err != nil {
 		return serviceError(err)
 	}
@@ -169,13 +171,13 @@ func serviceError(err error) error {
 	return withHint(err, "sudo postbus service install; or one of your own: postbus service install --user")
 }
 
-// nothing is for a service that is only installed.
+// nothing is the program of a service that is only installed.
 type nothing struct{}
 
 func (nothing) Start(kardianos.Service) error { return nil }
 func (nothing) Stop(kardianos.Service) error  { return nil }
 
-// serviceCommands is what Windows calls.
+// serviceCommands are the commands that Windows calls.
 func (m *Main) serviceCommands() []*cobra.Command {
 	if runtime.GOOS != "windows" {
 		return nil
@@ -217,7 +219,7 @@ func (m *Main) underControl(ctx context.Context, s settings) error {
 	return k.Run()
 }
 
-// controlled is the bus, started and stopped by others.
+// controlled is the bus, started and stopped by the service control manager.
 type controlled struct {
 	ctx    context.Context
 	run    func(context.Context) error
@@ -225,33 +227,33 @@ type controlled struct {
 	ended  chan error
 }
 
-// Start must not wait.
+// Start must not block.
 func (c *controlled) Start(kardianos.Service) error {
 	ctx, cancel := context.WithCancel(c.ctx)
 	c.cancel, c.ended = cancel, make(chan error, 1)
 	go func() {
 		err := c.run(ctx)
 		c.ended <- err
-		if ctx.Err() == nil { // nobody asked: Windows sees that it has ended, and starts it again
+		if ctx.Err() == nil { // not stopped on request: Windows notices the end, and restarts it
 			os.Exit(exitFailed)
 		}
 	}()
 	return nil
 }
 
-// Stop waits until the bus is closed, which has a limit of its own.
+// Stop waits until the bus is closed, which has its own timeout.
 func (c *controlled) Stop(kardianos.Service) error {
 	c.cancel()
 	return <-c.ended
 }
 
-// openLog appends to a file that doesn't grow for ever.
+// openLog appends to a log file of bounded size.
 func openLog(file string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, err
 	}
 	if st, err := os.Stat(file); err == nil && st.Size() > longestLog {
-		_ = os.Rename(file, file+".1") // else it goes on
+		_ = os.Rename(file, file+".1") // on an error the log continues in the same file
 	}
 	return os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }

@@ -1,4 +1,4 @@
-// This file is "sessions": what the bus's HTTP API says of them.
+// This file is "sessions": the sessions as the bus's HTTP API reports them.
 
 package main
 
@@ -86,7 +86,7 @@ func (m *Main) httpURL(r *remote) (*url.URL, error) {
 	return u, err
 }
 
-// api makes one request and returns what came. The error is the bus's own where it has one.
+// api makes one request and returns the response. The error is the bus's own where it has one.
 func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte, error) {
 	base, err := m.httpURL(r)
 	if err != nil {
@@ -120,7 +120,7 @@ func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte,
 	var p struct{ Error, Hint string }
 	if json.Unmarshal(body, &p) != nil || p.Error == "" {
 		hint := "is a postbus there?"
-		if strings.Contains(string(body), "HTTP request to an HTTPS server") { // says Go's server
+		if strings.Contains(string(body), "HTTP request to an HTTPS server") { // the text of Go's server
 			hint = "it speaks TLS: --url https://" + base.Host
 		}
 		return nil, withHint(fmt.Errorf("%s%s: %s", base, path, resp.Status), "%s", hint)
@@ -174,7 +174,7 @@ func (m *Main) printSessions(body []byte) error {
 	return w.Flush()
 }
 
-// client is the session's name, marked when its client is another broker.
+// client returns the session's name, marked when its client is another broker.
 func client(s bus.SessionInfo) string {
 	if s.Bridge {
 		return oneLine(s.Name) + " (bridge)"
@@ -199,7 +199,7 @@ func lagTime(s bus.SessionInfo) string {
 	return (time.Duration(s.LagSeconds*10) * time.Second / 10).String()
 }
 
-// lost is the sum, with the reasons.
+// lost returns the sum, with the reasons.
 func lost(by map[string]uint64) string {
 	if len(by) == 0 {
 		return "0"

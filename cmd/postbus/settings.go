@@ -1,5 +1,4 @@
-// This file finds the config: the file, the environment and the flags, and where things are when
-// nobody says.
+// This file finds the config from the file, the environment and the flags, and the default paths.
 
 package main
 
@@ -23,15 +22,15 @@ type settings struct {
 	flags               []config.Override
 }
 
-// loaded is a config with its places filled in.
+// loaded is a config with its paths filled in.
 type loaded struct {
 	*config.Config
 	file  string // the config file, absolute; it may not exist yet unless given is set
 	given bool   // the user named it
-	there bool   // it was there
+	there bool   // the file exists
 
-	pluginEnv  map[string]string // what plugins may read of the environment
-	secretDirs []string          // where plugins' secrets are
+	pluginEnv  map[string]string // the environment variables that plugins may read
+	secretDirs []string          // the folders of plugins' secrets
 }
 
 // configFlag adds --config.
@@ -39,13 +38,13 @@ func (s *settings) configFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.file, "config", "", "config `FILE` (default: postbus.yaml in the platform's folder, if it is there)")
 }
 
-// dirFlags adds --data-dir and --plugins-dir, for those who gave them to run.
+// dirFlags adds --data-dir and --plugins-dir, for users who gave them to run.
 func (s *settings) dirFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.dataDir, "data-dir", "", "the bus keeps its data in `DIR`")
 	cmd.Flags().StringVar(&s.pluginsDir, "plugins-dir", "", "plugins are in `DIR`")
 }
 
-// overrides takes over those of the flags that were given.
+// overrides applies the flags that were given.
 func (s *settings) overrides(cmd *cobra.Command) {
 	s.override(cmd, "data-dir", "data_dir", s.dataDir)
 	s.override(cmd, "plugins-dir", "plugins_dir", s.pluginsDir)
@@ -57,7 +56,7 @@ func (s *settings) override(cmd *cobra.Command, flag, key string, values ...stri
 	}
 }
 
-// load reads the config anew.
+// load reads the config again.
 func (m *Main) load(s *settings) (*loaded, error) {
 	paths, pathErr := config.DefaultPaths(m.getenv, runtime.GOOS, m.home())
 	l := &loaded{file: s.file, given: s.file != ""}
@@ -120,7 +119,7 @@ func (m *Main) load(s *settings) (*loaded, error) {
 	return l, absolute(&c.DataDir, &c.PluginsDir)
 }
 
-// absolute fixes paths, so that a later change of the working directory moves nothing.
+// absolute makes paths absolute, so that a later change of the working directory has no effect.
 func absolute(paths ...*string) error {
 	for _, p := range paths {
 		abs, err := filepath.Abs(*p)
@@ -132,7 +131,7 @@ func absolute(paths ...*string) error {
 	return nil
 }
 
-// shown is a file's name as short as it can be said: errors are clearer that way.
+// shown returns a file's name in its shortest form, which makes errors clearer.
 func (m *Main) shown(file string) string {
 	if file == "" {
 		return ""
@@ -148,7 +147,7 @@ func (m *Main) shown(file string) string {
 	return rel
 }
 
-// whose names what holds the mistakes.
+// whose names the source of the errors.
 func (m *Main) whose(list yamlnode.Errors) string {
 	for _, e := range list {
 		if e.File != list[0].File {

@@ -1,4 +1,4 @@
-// This file is "sub": an event is acknowledged after it was printed.
+// This file is "sub", which acknowledges an event after printing it.
 
 package main
 
@@ -27,7 +27,7 @@ import (
 
 const (
 	// briefly is how long, in seconds, the session of a sub without --persistent outlives a lost
-	// connection, so that a restart of the bus costs no event.
+	// connection, so that a restart of the bus loses no event.
 	briefly  = 60
 	retryMin = 500 * time.Millisecond
 	retryMax = 15 * time.Second
@@ -41,9 +41,9 @@ type subFlags struct {
 	id, since     string
 	persistent    bool
 	json, verbose bool
-	bare          bool // no new line behind the payload
+	bare          bool // no newline after the payload
 	count         int
-	format        func(payload []byte) []byte // in place of json and verbose
+	format        func(payload []byte) []byte // replaces json and verbose
 }
 
 func (m *Main) subCommand() *cobra.Command {
@@ -123,7 +123,7 @@ func (m *Main) sub(ctx context.Context, f *subFlags) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is an error of Write, after which a session can be ended in order
+	signal.Ignore(syscall.SIGPIPE) // a closed pipe then is an error of Write, after which the session can be ended in order
 	if f.id == "" {
 		f.id = clientID("sub")
 	}
@@ -157,13 +157,14 @@ type subscriber struct {
 	m       *Main
 	f       *subFlags
 	session session.SessionManager
-	printed int           // events; this and done are the client's own goroutine's
-	done    bool          // print and acknowledge nothing more
-	full    chan struct{} // --count is reached and acknowledged
-	broken  chan error    // the output took no more
+	printed int           // events; only the client's goroutine uses this and done
+	done    bool          // print and acknowledge no more
+	full    chan struct{} // closed when --count is reached and acknowledged
+	broken  chan error    // receives the output's error
 }
 
-// once is one connection, until it ends. nil: all is done. up says whether there was one at all.
+// once runs one connection until it ends. nil: everything is done. up reports whether it was
+// connected.
 func (s *subscriber) once(ctx context.Context, u *url.URL, first bool) (up bool, err error) {
 	o := connectOptions{id: s.f.id, clean: first && !s.f.persistent, expiry: briefly, session: s.session, onPublish: s.print}
 	if s.f.persistent {
@@ -182,11 +183,11 @@ func (s *subscriber) once(ctx context.Context, u *url.URL, first bool) (up bool,
 	case <-ctx.Done():
 	case err := <-s.broken:
 		if s.f.persistent {
-			l.conn.Close() // unacknowledged: the next one prints it
+			l.conn.Close() // unacknowledged: the next connection prints it
 		} else {
-			l.leave(true) // there is no next one
+			l.leave(true) // no connection follows
 		}
-		if errors.Is(err, syscall.EPIPE) { // as head and less do when they have seen enough
+		if errors.Is(err, syscall.EPIPE) { // as head and less cause when they have read enough
 			return true, nil
 		}
 		return true, finalError{fmt.Errorf("standard output: %w", err)}
@@ -200,10 +201,11 @@ func (s *subscriber) once(ctx context.Context, u *url.URL, first bool) (up bool,
 func (s *subscriber) subscribe(ctx context.Context, l *link) error {
 	p := &paho.Subscribe{}
 	for _, t := range s.f.filters {
-		// What is retained comes once, not at every reconnection.
+		// Retained messages are sent once, not at every reconnection.
 		p.Subscriptions = append(p.Subscriptions, paho.SubscribeOptions{Topic: t, QoS: s.f.qos, RetainHandling: 1, RetainAsPublished: true})
 	}
-	// Asked for without --json too: a session keeps how it subscribed, and the next sub may want it.
+	// Requested without --json too: a session keeps its subscription options, and the next sub may
+	// need it.
 	p.Properties = &paho.SubscribeProperties{}
 	p.Properties.User.Add("meta", "1")
 	if s.f.since != "" {
@@ -234,7 +236,7 @@ func (s *subscriber) subscribe(ctx context.Context, l *link) error {
 	return nil
 }
 
-// line is what --json prints. Payload and PayloadBase64 exclude each other.
+// line is the output of --json. Payload and PayloadBase64 exclude each other.
 type line struct {
 	Topic         string      `json:"topic"`
 	Payload       *string     `json:"payload,omitempty"`
@@ -264,7 +266,7 @@ func newLine(p *paho.Publish) line {
 	return l
 }
 
-// take splits the bus's own properties from those of the publisher, which come before them and may
+// take separates the bus's own properties from those of the publisher, which precede them and may
 // have the same names.
 func (l *line) take(user paho.UserProperties) {
 	last := func(key string) (value string, ok bool) {
@@ -289,7 +291,7 @@ func (l *line) take(user paho.UserProperties) {
 	}
 }
 
-// print is called for one event after the other; when it returns session.Ack is.
+// print is called for one event at a time. When it returns, session.Ack is called.
 func (s *subscriber) print(p *paho.Publish) {
 	if s.done {
 		return
@@ -300,7 +302,7 @@ func (s *subscriber) print(p *paho.Publish) {
 	case s.f.format != nil:
 		out = s.f.format(p.Payload)
 	case s.f.json:
-		out, _ = json.Marshal(l) // of strings and numbers
+		out, _ = json.Marshal(l) // cannot fail: strings and numbers
 	case s.f.verbose:
 		out = append(append([]byte(p.Topic), ' '), p.Payload...)
 	default:
@@ -324,7 +326,7 @@ func (s *subscriber) print(p *paho.Publish) {
 	}
 }
 
-// printedSession acknowledges what was printed. An event beyond --count stays with the bus.
+// printedSession acknowledges printed events. Events beyond --count stay unacknowledged.
 type printedSession struct {
 	session.SessionManager
 	s *subscriber

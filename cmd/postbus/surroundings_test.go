@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// bare is the program with an environment of its own, in a folder of its own.
+// bare starts the program with an environment and a folder of its own.
 func bare(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, addresses func() []string) {
 	t.Helper()
 	path, err := exec.LookPath("postbus")
@@ -24,7 +24,7 @@ func bare(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, addresses 
 	dir := t.TempDir()
 	file := filepath.Join(dir, "addr")
 	cmd = exec.Command(path, append([]string{"run", "--mqtt", "tcp://127.0.0.1:0", "--http", "off", "--addr-file", file}, args...)...)
-	cmd.Env, cmd.Dir = append([]string{}, env...), dir // nil would be ours
+	cmd.Env, cmd.Dir = append([]string{}, env...), dir // nil would be this process's environment
 	t.Cleanup(func() {
 		if cmd.Process != nil && cmd.ProcessState == nil {
 			_ = cmd.Process.Kill()
@@ -53,7 +53,7 @@ func stopOrderly(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// TestWithoutAHome: what is given is enough; what is missing is named.
+// TestWithoutAHome checks that explicit paths are enough, and that missing ones are named.
 func TestWithoutAHome(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "c.yaml")
@@ -93,7 +93,8 @@ func TestWithoutAHome(t *testing.T) {
 	}
 }
 
-// TestTheReaderOfTheLogGoesAway: the bus goes on, for its clients and for what it would have logged.
+// TestTheReaderOfTheLogGoesAway checks that the bus continues, for its clients and for later log
+// lines.
 func TestTheReaderOfTheLogGoesAway(t *testing.T) {
 	dir := t.TempDir()
 	plugins := filepath.Join(dir, "p")
@@ -115,7 +116,7 @@ func TestTheReaderOfTheLogGoesAway(t *testing.T) {
 	}
 	url := addresses()[0]
 	r.Close()
-	// Each refused file is a line of the log that nobody reads.
+	// Each refused file is a line of the log that is not read.
 	for i := range 3 {
 		name := filepath.Join(plugins, string(rune('a'+i))+".yaml")
 		if err := os.WriteFile(name, []byte("nonsense: [\n"), 0o600); err != nil {
@@ -133,7 +134,8 @@ func TestTheReaderOfTheLogGoesAway(t *testing.T) {
 	stopOrderly(t, cmd)
 }
 
-// TestProgramsOfPluginsHaveTheirSignals: what the bus outlives would otherwise be ignored by them too.
+// TestProgramsOfPluginsHaveTheirSignals checks that programs don't inherit ignoring the signals
+// that the bus survives.
 func TestProgramsOfPluginsHaveTheirSignals(t *testing.T) {
 	defer outlive()()
 	out, err := exec.Command("sh", "-c", "kill -PIPE $$; echo still there").Output()

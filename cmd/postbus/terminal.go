@@ -1,4 +1,4 @@
-// This file knows about terminals: colour is for them, unless NO_COLOR is set.
+// This file detects terminals: only they get colours, unless NO_COLOR is set.
 
 package main
 

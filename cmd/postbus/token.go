@@ -1,4 +1,4 @@
-// This file is tokens: the key that signs them, which is a file in the data folder, and "user token".
+// This file is tokens: their signing key, which is a file in the data folder, and "user token".
 
 package main
 
@@ -19,13 +19,14 @@ import (
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
-const tokenKeyFile = "token.key" // in the data folder; whoever can read it can be anybody
+const tokenKeyFile = "token.key" // in the data folder; a user who can read it can impersonate any user
 
-// keyFile is auth.Keys. It is read for each login with a token: so a key that another postbus made, or
-// somebody took away, counts at once, and what it costs is nothing beside a connection.
+// keyFile is auth.Keys. The file is read for each login with a token, so that a key that another
+// postbus made, or that was deleted, takes effect at once. Reading it is cheap compared with a
+// connection.
 type keyFile struct {
 	file string
-	mu   sync.Mutex // one makes it
+	mu   sync.Mutex // held while making a key
 }
 
 func newKeyFile(dataDir string) *keyFile { return &keyFile{file: filepath.Join(dataDir, tokenKeyFile)} }
@@ -33,7 +34,7 @@ func newKeyFile(dataDir string) *keyFile { return &keyFile{file: filepath.Join(d
 // Key implements auth.Keys.
 func (k *keyFile) Key() ([]byte, error) {
 	const hint = "remove the file: the next token makes a new key, and those that there are end"
-	info, err := os.Stat(k.file) // it may be anything
+	info, err := os.Stat(k.file) // it may be any kind of file
 	switch {
 	case err != nil:
 		return nil, withHint(fmt.Errorf("token key: %w", err), "give it to the user that postbus runs as")
@@ -64,10 +65,10 @@ func (k *keyFile) MakeKey() ([]byte, error) {
 	if err := writeAtomic(k.file, auth.NewTokenKey(), 0o600); err != nil {
 		return nil, fmt.Errorf("token key: %w", err)
 	}
-	return k.Key() // what is there counts: another postbus may have made one in the same moment
+	return k.Key() // the existing key counts: another postbus may have made one at the same moment
 }
 
-// ready reports a key that is there and no good, so that the bus says so when it starts.
+// ready reports an invalid key, so that the bus fails when it starts.
 func (k *keyFile) ready() error {
 	if _, err := k.Key(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -75,7 +76,7 @@ func (k *keyFile) ready() error {
 	return nil
 }
 
-// plain logs what only this machine is to know, and returns what a client may.
+// plain logs the details that only this machine may know, and returns the error for the client.
 func (a *access) plain(err error) error {
 	if errors.Is(err, auth.ErrTokenKey) {
 		a.log.Error("token not checked or made", "err", err)
@@ -100,7 +101,7 @@ func (a *access) mint(id web.Identity, life string) (string, time.Time, error) {
 	return token, ends, a.plain(err)
 }
 
-// parseLife refuses 0, which means something else to Mint.
+// parseLife refuses 0, which has a special meaning for Mint.
 func parseLife(s string) (time.Duration, error) {
 	d, err := yamlnode.ParseDuration(s)
 	if err == nil && d <= 0 {
@@ -143,7 +144,7 @@ directory: give the --config and --data-dir of the bus, and run it as the user t
 			}
 			keys := newKeyFile(l.DataDir)
 			if err := keys.ready(); err != nil {
-				return err // in its own words
+				return err // already worded for the user
 			}
 			token, _, err := auth.NewTokens(keys).Mint(id, d)
 			switch {

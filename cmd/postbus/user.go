@@ -56,7 +56,7 @@ bus says of itself on $SYS and $bus, which # does not mean.`,
 				if f.has(u.Name) {
 					return withHint(fmt.Errorf("there is a user %q already", u.Name), "postbus user passwd %s changes the password", u.Name)
 				}
-				// Everything but the password is checked before it is asked for.
+				// Everything but the password is checked before the user is asked for it.
 				u.Password = placeholder
 				if err := checkUser(u); err != nil {
 					return err
@@ -164,7 +164,7 @@ func filters(list []string) string {
 	return oneLine(strings.Join(list, " "))
 }
 
-// editUsers reads the file, lets edit change it, writes it and says what was done.
+// editUsers reads the file, lets edit change it, writes it and prints done.
 func (m *Main) editUsers(s *settings, edit func(*userFile) error, done string, args ...any) error {
 	file, err := m.configFile(s)
 	if err != nil {
@@ -188,8 +188,8 @@ func (m *Main) editUsers(s *settings, edit func(*userFile) error, done string, a
 	return nil
 }
 
-// warnReadable says that everybody on this machine can read a file with hashes. Its group may: that is
-// how a service reads what belongs to root. Windows has no such modes.
+// warnReadable warns when all users of this machine can read a file with hashes. Its group may read
+// it: that is how a service reads files of root. Windows has no such modes.
 func (m *Main) warnReadable(file string) {
 	if runtime.GOOS == "windows" {
 		return
@@ -199,7 +199,7 @@ func (m *Main) warnReadable(file string) {
 		return
 	}
 	if dir, err := os.Stat(filepath.Dir(file)); err != nil || dir.Mode().Perm()&0o001 == 0 {
-		return // nobody gets there
+		return // other users can't reach the file
 	}
 	name := oneLine(m.shown(file))
 	m.warn("everybody on this machine can read the hashes in "+name, "chmod o-rwx "+name)

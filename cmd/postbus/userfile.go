@@ -1,7 +1,8 @@
-// This file edits the users of a config file. The YAML parser says where they are, and only their
-// own lines change: comments, blank lines and the style of everything else stay. Where the text has
-// a form that this does not know, the parser writes the document anew, comments included. Either
-// way the result has to hold the wanted users and all else as it was, or it is not written.
+// This file edits the users of a config file. The YAML parser locates them, and only their own
+// lines change: comments, blank lines and the style of everything else stay. Where the text has a
+// form that this file does not support, the parser writes the whole document again, comments
+// included. In both cases the file is written only if the result contains the wanted users and
+// everything else unchanged.
 
 package main
 
@@ -24,10 +25,10 @@ import (
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
-// placeholder stands for a hash while the rest of a user is checked.
+// placeholder replaces a hash while the other settings of a user are checked.
 const placeholder = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// configFile is the file that settings name, there or not.
+// configFile returns the file that settings name, whether it exists or not.
 func (m *Main) configFile(s *settings) (string, error) {
 	file := s.file
 	if file == "" {
@@ -60,7 +61,7 @@ type yamlUser struct {
 	Bridge    bool     `yaml:"bridge,omitempty"`
 }
 
-// userFile is a config file on its way from one content to the next.
+// userFile is a config file that is being edited.
 type userFile struct {
 	file string
 	mode os.FileMode
@@ -86,7 +87,7 @@ func openUserFile(file string) (*userFile, error) {
 	return f, f.parse(text)
 }
 
-// parse takes a content. It need not be a valid config: adding a user may be what makes it one.
+// parse parses a content. It need not be a valid config, because adding a user may make it valid.
 func (f *userFile) parse(text []byte) error {
 	if _, err := yamlnode.Parse(f.file, text); err != nil {
 		var list yamlnode.Errors
@@ -115,7 +116,7 @@ func (f *userFile) parse(text []byte) error {
 	return nil
 }
 
-// root is the mapping; nil for an empty file.
+// root returns the mapping; nil for an empty file.
 func (f *userFile) root() *yaml.Node {
 	if len(f.doc.Content) == 0 || f.doc.Content[0].Tag == "!!null" {
 		return nil
@@ -123,7 +124,7 @@ func (f *userFile) root() *yaml.Node {
 	return f.doc.Content[0]
 }
 
-// value is what a mapping has for a key.
+// value returns a mapping's value for a key.
 func value(m *yaml.Node, key string) *yaml.Node {
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		if m.Content[i].Value == key {
@@ -133,7 +134,7 @@ func value(m *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// find is the index of a user, or -1.
+// find returns the index of a user, or -1.
 func (f *userFile) find(name string) int {
 	if f.list == nil {
 		return -1
@@ -146,7 +147,7 @@ func (f *userFile) find(name string) int {
 
 func (f *userFile) has(name string) bool { return f.find(name) >= 0 }
 
-// checkUser reports what the config would not accept of a user.
+// checkUser reports the errors that the config would report for a user.
 func checkUser(u config.User) error {
 	text, err := yaml.Marshal(map[string]any{"users": []yamlUser{yamlUser(u)}})
 	if err != nil {
@@ -160,7 +161,7 @@ func checkUser(u config.User) error {
 	return err
 }
 
-// flow is a user as one line of YAML.
+// flow returns a user as one line of YAML.
 func flow(u config.User) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "{name: %s, password: %s", strconv.Quote(u.Name), strconv.Quote(u.Password))
@@ -207,7 +208,7 @@ func (f *userFile) add(u config.User) error {
 	}, func(users []yamlUser) []yamlUser { return append(users, yamlUser(u)) })
 }
 
-// sequence is the list of users, made when it is missing.
+// sequence returns the list of users, and makes it when it is missing.
 func (f *userFile) sequence() *yaml.Node {
 	if f.list != nil {
 		return f.list
@@ -278,10 +279,11 @@ func (f *userFile) remove(name string) error {
 	}, func(users []yamlUser) []yamlUser { return slices.Delete(users, i, i+1) })
 }
 
-// lines is a text, without the ends of its lines.
+// lines is a text's lines, without line ends.
 type lines []string
 
-// dash is the index of the line with the dash of the list item whose content begins at line (from 1).
+// dash returns the index of the line with the dash of the list item whose content begins at line
+// (from 1).
 func (ls lines) dash(line, column int) int {
 	for i := min(line, len(ls)) - 1; i >= 0; i-- {
 		if trimmed := strings.TrimLeft(ls[i], " "); strings.HasPrefix(trimmed, "-") && len(ls[i])-len(trimmed) == column-1 {
@@ -291,8 +293,8 @@ func (ls lines) dash(line, column int) int {
 	return -1
 }
 
-// end is the index of the line behind a list item that begins at line (from 1) and whose dash is in
-// column: everything that is indented further belongs to it.
+// end returns the index of the line after a list item that begins at line (from 1) and whose dash
+// is in column: every line that is indented further belongs to it.
 func (ls lines) end(line, column int) int {
 	end := line
 	for i := line; i < len(ls); i++ {
@@ -308,7 +310,8 @@ func (ls lines) end(line, column int) int {
 	return end
 }
 
-// change tries the edit of the text and then the one of the nodes; want says what the users have to be.
+// change tries the edit of the text first, and then the edit of the nodes. want returns the users
+// that must result.
 func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yamlUser) []yamlUser) error {
 	users, rest, err := split(f.text)
 	if err != nil {
@@ -324,7 +327,7 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yaml
 		eol = "\r\n"
 	}
 	var ls lines
-	body := strings.ReplaceAll(string(f.text), "\r\n", "\n") // a file may have both
+	body := strings.ReplaceAll(string(f.text), "\r\n", "\n") // a file may have both line ends
 	if body = strings.TrimSuffix(body, "\n"); body != "" {
 		ls = strings.Split(body, "\n")
 	}
@@ -357,7 +360,7 @@ func sameUser(a, b yamlUser) bool {
 	return a.Name == b.Name && a.Password == b.Password && a.Bridge == b.Bridge && slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Deny, b.Deny)
 }
 
-// split is a text's users and everything else.
+// split returns a text's users and everything else.
 func split(text []byte) ([]yamlUser, map[string]any, error) {
 	var u struct {
 		Users []yamlUser `yaml:"users"`

@@ -11,7 +11,7 @@ import (
 	"github.com/postbus/postbus/config"
 )
 
-// hash stands for one in these texts: H1, H2.
+// hash replaces a hash in these texts: H1, H2.
 func hash(n string) string { return strings.Replace(placeholder, "$AAAA", "$AAA"+n, 1) }
 
 func TestUserFile(t *testing.T) {
@@ -68,7 +68,7 @@ func TestUserFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, want := string(f.text), in(c.want)
-			// The parser writes names and hashes its own way.
+			// The parser formats names and hashes in its own way.
 			if plain := strings.NewReplacer(`"`, "", "'", ""); got != want && plain.Replace(got) != plain.Replace(want) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
@@ -79,7 +79,8 @@ func TestUserFile(t *testing.T) {
 	}
 }
 
-// FuzzUserFile: whatever stands in the file, an edit is right, or an error that leaves it as it was.
+// FuzzUserFile checks that whatever the file contains, an edit is correct, or an error that leaves
+// the file unchanged.
 func FuzzUserFile(f *testing.F) {
 	for _, text := range []string{"users:\n  - {name: a, password: x}\r\n", "users: [{name: a}]", "a: 1\rusers:\n- name: a\n  password: 'x'\n- name: b\n", "users: &x\n- &y {name: a, password: *x}\n"} {
 		f.Add([]byte(text))

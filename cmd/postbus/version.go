@@ -9,10 +9,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version may be set by the linker: -ldflags "-X main.version=v1.2.3". Without, the build says.
+// version may be set by the linker: -ldflags "-X main.version=v1.2.3". Otherwise it is taken from
+// the build information.
 var version string
 
-// versionOf is the version to show, and the commit it was built from if that is known.
+// versionOf returns the version to show, and the commit it was built from if that is known.
 func versionOf() (v, commit string) {
 	v = version
 	info, ok := debug.ReadBuildInfo()

@@ -1,4 +1,4 @@
-// This file keeps the last warnings of the log, for those who look at the bus and not at its log.
+// This file keeps the last warnings of the log, for users who look at the bus and not at its log.
 
 package main
 
@@ -21,7 +21,7 @@ type warning struct {
 	Text  string    `json:"text"`
 }
 
-// warnings is a slog.Handler that passes everything on and remembers what is worth a look.
+// warnings is a slog.Handler that forwards every record and remembers warnings and errors.
 type warnings struct {
 	slog.Handler
 	attrs string
@@ -50,7 +50,7 @@ func (w *warnings) Handle(ctx context.Context, r slog.Record) error {
 	return w.Handler.Handle(ctx, r)
 }
 
-// Enabled implements slog.Handler: warnings are kept at any level of the log.
+// Enabled implements slog.Handler. Warnings are kept at any level of the log.
 func (w *warnings) Enabled(ctx context.Context, l slog.Level) bool {
 	return l >= slog.LevelWarn || w.Handler.Enabled(ctx, l)
 }
@@ -78,7 +78,7 @@ func (k *keptWarningList) add(w warning) {
 	k.list = append(k.list, w)
 }
 
-// newest lists them, the newest first.
+// newest returns them, the newest first.
 func (k *keptWarningList) newest() []warning {
 	k.mu.Lock()
 	defer k.mu.Unlock()

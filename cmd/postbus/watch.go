@@ -1,4 +1,4 @@
-// This file notices that the config file was saved, by any editor's way.
+// This file notices that the config file was saved, in any editor's way.
 
 package main
 
@@ -22,8 +22,8 @@ type watcher struct {
 	tasks  sync.WaitGroup
 }
 
-// watch calls saved whenever the content of file changes. Where folders cannot be watched there is still
-// SIGHUP: that is logged, and no error.
+// watch calls saved whenever the content of file changes. Where folders cannot be watched it logs
+// that and returns no error, because SIGHUP still works.
 func watch(file string, saved func(why string), log *slog.Logger) *watcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watcher{file: file, saved: saved, cancel: cancel}
@@ -42,8 +42,8 @@ func watch(file string, saved func(why string), log *slog.Logger) *watcher {
 	return w
 }
 
-// changed reports whether the content is another one than last time. A file that is gone is not a
-// change: the config that runs stays, and an editor may be between two steps.
+// changed reports whether the content differs from the last one. A missing file is not a change:
+// the running config stays, and an editor may be between two steps.
 func (w *watcher) changed() bool {
 	data, err := os.ReadFile(w.file)
 	if err != nil {

@@ -1,6 +1,7 @@
-// Package busconn connects to a message bus (D-Bus) and takes no open files from it. The library takes what comes along with any
-// message, and closes none: whoever may send us a signal, which on the system's bus is everybody, could fill this process with
-// them. A connection that didn't agree to files gets none: the bus refuses the message.
+// Package busconn connects to a message bus (D-Bus) and refuses open files from it. The library
+// accepts the files that arrive with any message, and closes none. Any client that may send us a
+// signal, which on the system's bus is every client, could exhaust this process's files with them.
+// A connection that didn't negotiate files gets none: the bus refuses the message.
 package busconn
 
 import (
@@ -18,12 +19,12 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Connect connects to the first of the addresses that can be connected to, as dbus.Connect.
+// Connect connects to the first of the addresses that accepts a connection, as dbus.Connect does.
 func Connect(addresses string, options ...dbus.ConnOption) (conn *dbus.Conn, err error) {
 	for address := range strings.SplitSeq(addresses, ";") {
 		keys, unix := strings.CutPrefix(address, "unix:")
 		if !unix {
-			conn, err = dbus.Connect(address, options...) // the others have no files
+			conn, err = dbus.Connect(address, options...) // other transports pass no files
 		} else {
 			conn, err = connect(keys, options)
 		}
@@ -34,8 +35,8 @@ func Connect(addresses string, options ...dbus.ConnOption) (conn *dbus.Conn, err
 	return nil, err
 }
 
-// Dial connects by connect, which is Connect, or dbus.Connect where files are wanted. That may take as long as patience, and the
-// connection ends with ctx at the latest.
+// Dial connects by connect, which is Connect, or dbus.Connect where files are wanted. Connecting
+// may take as long as patience, and the connection ends with ctx at the latest.
 func Dial(ctx context.Context, connect func(string, ...dbus.ConnOption) (*dbus.Conn, error), addresses string, patience time.Duration, options ...dbus.ConnOption) (*dbus.Conn, error) {
 	inner, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(patience, cancel)
@@ -52,9 +53,9 @@ func Dial(ctx context.Context, connect func(string, ...dbus.ConnOption) (*dbus.C
 	return nil, err
 }
 
-// Session is where the session's bus is: given, unless it is empty, or where libdbus and sd-bus look for it: where
-// DBUS_SESSION_BUS_ADDRESS says, $XDG_RUNTIME_DIR/bus, and the place that this folder usually is. It is looked for anew at each
-// call: a bus may come later.
+// Session returns the address of the session bus: given, unless it is empty, otherwise where
+// libdbus and sd-bus look for it: DBUS_SESSION_BUS_ADDRESS, $XDG_RUNTIME_DIR/bus, and the usual
+// path of that folder. Each call looks again, because a bus may start later.
 func Session(given string) (string, error) {
 	if a := cmp.Or(given, os.Getenv("DBUS_SESSION_BUS_ADDRESS")); a != "" && !strings.HasPrefix(a, "autolaunch:") {
 		return a, nil
@@ -69,7 +70,8 @@ func Session(given string) (string, error) {
 		"; postbus has to run as the user whose desktop it is")
 }
 
-// System is where the system's bus is: given, unless it is empty, or where DBUS_SYSTEM_BUS_ADDRESS says, or the usual place.
+// System returns the address of the system bus: given, unless it is empty, or
+// DBUS_SYSTEM_BUS_ADDRESS, or the usual path.
 func System(given string) string {
 	usual := "unix:path=/run/dbus/system_bus_socket;unix:path=/var/run/dbus/system_bus_socket"
 	if _, err := os.Stat("/run/dbus"); err == nil {
@@ -78,7 +80,7 @@ func System(given string) string {
 	return cmp.Or(given, os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), usual)
 }
 
-// runtimePlaces is where a name of the user's runtime folder may be, the likeliest first.
+// runtimePlaces returns where a name of the user's runtime folder may be, the likeliest first.
 func runtimePlaces(name string) []string {
 	usual := filepath.Join(fmt.Sprintf("/run/user/%d", os.Getuid()), name)
 	dir := os.Getenv("XDG_RUNTIME_DIR")
@@ -126,7 +128,7 @@ func connect(keys string, options []dbus.ConnOption) (*dbus.Conn, error) {
 	return conn, nil
 }
 
-// buffered is read in large pieces; the library takes a message by its parts.
+// buffered reads in large pieces, because the library reads a message in its parts.
 type buffered struct {
 	net.Conn
 	r *bufio.Reader

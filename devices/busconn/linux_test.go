@@ -12,7 +12,8 @@ import (
 	"github.com/postbus/postbus/devices/desktoptest"
 )
 
-// TestFilesThatNobodyAskedFor don't come, or others could fill this process with them.
+// TestFilesThatNobodyAskedFor checks that unwanted files are refused, because other programs could
+// exhaust this process's files with them.
 func TestFilesThatNobodyAskedFor(t *testing.T) {
 	bus := desktoptest.NewBus(t)
 	conn, err := Connect("unix:path=/nowhere/bus;" + bus.Address)
@@ -52,7 +53,7 @@ func TestFilesThatNobodyAskedFor(t *testing.T) {
 	}
 	w.Close()
 	ended := make(chan error, 1)
-	go func() { // an end of a pipe is said when nobody has the other one any more
+	go func() { // a pipe reports its end once its other end is closed everywhere
 		_, err := r.Read(make([]byte, 1))
 		ended <- err
 	}()

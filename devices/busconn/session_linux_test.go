@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestSession looks where libdbus and sd-bus do, at each call: the bus may come after postbus.
+// TestSession checks that each call looks where libdbus and sd-bus do, because the bus may start
+// after postbus.
 func TestSession(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "bus")

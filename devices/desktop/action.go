@@ -1,4 +1,4 @@
-// This file is the action's side that every platform has: its options and arguments.
+// This file is the part of the action that every platform has: its options and arguments.
 
 package desktop
 
@@ -28,7 +28,7 @@ const ActionAbout = "Tells the desktop to do something: lock or unlock the sessi
 	"absent is tried again until the event expires. An order may be done twice when postbus or the machine stops in the middle: of volume, a number is better than a step, and `mute` and " +
 	"`unmute` are better than `toggle_mute`. Linux only."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Do          string   `key:"do" doc:"what is done; media_volume sets a player's own volume to percent, volume that of the default sink; mute, unmute and toggle_mute are of the default sink, microphone_… of the default source" need:"yes" oneof:"lock|unlock|suspend|hibernate|poweroff|reboot|open|media_play|media_pause|media_playpause|media_next|media_previous|media_stop|media_volume|volume|mute|unmute|toggle_mute|microphone_mute|microphone_unmute|microphone_toggle_mute"`
 	Schemes     []string `key:"schemes" doc:"with open: what an address may begin with beside http, https and mailto, as spotify"`
@@ -46,7 +46,7 @@ var (
 	harmful    = []string{"javascript", "data", "vbscript"}
 )
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error {
 	errs := checkAddresses(o.SystemBus, o.SessionBus, o.SoundServer)
 	if len(o.Schemes) > 0 && o.Do != "open" {
@@ -66,7 +66,7 @@ func (o ActionOptions) Check() []error {
 	return errs
 }
 
-// Access is what the action touches. Both of these need an approval.
+// Access is the program, or the power operation, that the action uses. Both need an approval.
 func (o ActionOptions) Access() []string {
 	switch {
 	case o.Do == "open":
@@ -77,12 +77,12 @@ func (o ActionOptions) Access() []string {
 	return []string{"power:" + o.Do}
 }
 
-// ofSound reports whether an order is for the sound server.
+// ofSound reports whether a command is for the sound server.
 func ofSound(do string) bool {
 	return do == "volume" || strings.HasSuffix(do, "mute")
 }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	URL     string `key:"url" doc:"with open: the address"`
 	Player  string `key:"player" doc:"with media_…: the player, as vlc; empty for the one that plays, or the only one"`
@@ -94,13 +94,13 @@ type ActionEnv interface {
 	Degraded(err error)
 }
 
-// permanent is an error that no second attempt repairs.
+// permanent is an error that no retry can fix.
 type permanent struct{ error }
 
 func (permanent) Permanent() bool { return true }
 func (p permanent) Unwrap() error { return p.error }
 
-// checkURL refuses what isn't an address of an allowed scheme.
+// checkURL refuses texts that are not a URL of an allowed scheme.
 func checkURL(text string, more []string) error {
 	refuse := func(format string, args ...any) error { return permanent{fmt.Errorf("url: "+format, args...)} }
 	if text == "" {
@@ -116,7 +116,7 @@ func checkURL(text string, more []string) error {
 	if err != nil {
 		return refuse("%.40q is no address", text)
 	}
-	scheme := u.Scheme // small letters
+	scheme := u.Scheme // in lower case
 	switch {
 	case scheme == "http" || scheme == "https":
 		if u.Host == "" {
@@ -128,7 +128,7 @@ func checkURL(text string, more []string) error {
 	return nil
 }
 
-// percent reads 0 to most.
+// percent parses a number from 0 to most.
 func percent(v any, most float64) (float64, error) {
 	n := math.NaN()
 	switch v := v.(type) {
@@ -151,10 +151,11 @@ func percent(v any, most float64) (float64, error) {
 	return n, nil
 }
 
-// loudest is the most that a volume is set to, in percent: as far as the sliders of desktops go.
+// loudest is the maximum volume that can be set, in percent, as with the sliders of desktops.
 const loudest = 150
 
-// step reads a volume: a number from 0 to 150, or a text with a sign, which is a step from the present one.
+// step parses a volume: a number from 0 to 150, or a text with a sign, which is relative to the
+// current volume.
 func step(v any) (n float64, relative bool, err error) {
 	text, _ := v.(string)
 	if !strings.HasPrefix(text, "+") && !strings.HasPrefix(text, "-") {

@@ -16,28 +16,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Action does what a file says. It connects anew for each event, so that a bus that was started again is no matter.
+// Action executes the file's commands. It connects again for each event, so that a restarted bus
+// does not matter.
 type Action struct {
 	o      ActionOptions
 	opener string               // the program that opens addresses
-	uptime func() time.Duration // of the machine
+	uptime func() time.Duration // time since the machine's start
 
-	children sync.WaitGroup // openers that still run
+	children sync.WaitGroup // running openers
 	end      context.CancelFunc
-	alive    context.Context // ends with the action
+	alive    context.Context // cancelled by Close
 }
 
-// settled is the time after the machine's start from which it may be stopped.
+// settled is how long the machine must run before it may be rebooted or powered off, so that a
+// redelivered event can't make a loop of reboots.
 const settled = 2 * time.Minute
 
-// NewAction makes an action; the options were checked.
+// NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ ActionEnv) *Action {
 	a := &Action{o: o, opener: "xdg-open", uptime: uptime}
 	a.alive, a.end = context.WithCancel(context.Background())
 	return a
 }
 
-// Close ends what was opened by xdg-open and still runs as its child.
+// Close ends the child processes of xdg-open that still run.
 func (a *Action) Close() error {
 	a.end()
 	a.children.Wait()
@@ -52,7 +54,7 @@ func uptime() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// Do does it; nil says that the service took it.
+// Do executes a command. It returns nil when the service has accepted it.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if ofSound(a.o.Do) {
 		return a.sound(ctx, args.Percent)
@@ -79,7 +81,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	defer cancel()
 	conn, err := dial(inner, which, given)
 	if err != nil && a.o.Do == "open" {
-		return a.child(ctx, args.URL) // it may know a way without a bus
+		return a.child(ctx, args.URL) // xdg-open may work without a bus
 	}
 	if err != nil {
 		return err
@@ -131,7 +133,7 @@ func (a *Action) denied(right, why string) error {
 	return permanent{fmt.Errorf("%s: no permission: allow org.freedesktop.login1.%s for the user that runs postbus by a polkit rule (/etc/polkit-1/rules.d); %s", a.o.Do, right, why)}
 }
 
-// refusal tells a lack of rights from other errors.
+// refusal distinguishes missing permissions from other errors.
 func (a *Action) refusal(err error, right string) error {
 	var e dbus.Error
 	switch {
@@ -162,7 +164,7 @@ func (a *Action) media(ctx context.Context, conn *dbus.Conn, named string, volum
 	return nil
 }
 
-// playing lists the players and what they do.
+// playing lists the players and their playback states.
 func playing(ctx context.Context, conn *dbus.Conn) (map[string]string, error) {
 	var names []string
 	if err := call(ctx, conn, daemon, "/org/freedesktop/DBus", daemon+".ListNames").Store(&names); err != nil {
@@ -181,8 +183,8 @@ func playing(ctx context.Context, conn *dbus.Conn) (map[string]string, error) {
 	return out, nil
 }
 
-// player is the bus name of a player: the named one (also without its instance), the one that plays, one that is paused, or
-// the only one.
+// player returns the bus name of a player: the named one (also without its instance), the one that
+// plays, one that is paused, or the only one.
 func player(ctx context.Context, conn *dbus.Conn, named string) (string, error) {
 	all, err := playing(ctx, conn)
 	if err != nil {

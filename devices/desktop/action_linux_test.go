@@ -1,4 +1,4 @@
-// The tests of the action against logind, the portal and an opener that the test plays.
+// This file tests the action with logind, the portal and an opener that the test simulates.
 
 package desktop
 
@@ -31,7 +31,7 @@ func TestLockByOrder(t *testing.T) {
 	}
 }
 
-// calls are the calls that a mock got, as names.
+// calls returns the names of the calls that a mock received.
 func calls(t *testing.T, c *dbus.Conn) string {
 	t.Helper()
 	var list []struct {
@@ -99,7 +99,7 @@ func (p portalMock) OpenURI(_, uri string, _ map[string]dbus.Variant) (dbus.Obje
 	return "/org/freedesktop/portal/desktop/request/1", nil
 }
 
-// opener is a program in place of xdg-open that notes what it was given.
+// opener is a program in place of xdg-open that records its arguments.
 func opener(t *testing.T, then string) (path, note string) {
 	t.Helper()
 	path, note = filepath.Join(t.TempDir(), "open"), filepath.Join(t.TempDir(), "note")
@@ -151,7 +151,8 @@ func TestAnOpenerIsOwned(t *testing.T) {
 	if err := a.Do(t.Context(), Args{URL: "https://example.org"}); err == nil || !strings.Contains(err.Error(), "install xdg-utils") {
 		t.Error(err)
 	}
-	// one that goes on ends with the order, or with the action, and its children too
+	// A process that keeps running ends with the event's context, or with the action, and its
+	// children too.
 	path, _ = opener(t, "sleep 600 & echo $! > \"$0.child\"; wait")
 	a.opener = path
 	ctx, cancel := context.WithCancel(t.Context())

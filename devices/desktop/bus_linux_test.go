@@ -1,4 +1,4 @@
-// The tests against message buses of their own, and services that dbusmock plays.
+// This file tests with private message buses, and services that dbusmock simulates.
 
 package desktop
 
@@ -54,21 +54,21 @@ func TestLock(t *testing.T) {
 	hint(t, c, "LockedHint", false)
 	r.want("lock false", "locked")
 
-	// a desktop without the hint: the order counts
+	// A desktop without the hint: the request counts.
 	must(t, c, logind, session1, logind+".Session.Lock")
 	r.want("lock true", "locked")
-	hint(t, c, "IdleHint", true) // which reads all anew
+	hint(t, c, "IdleHint", true) // it causes a complete read
 	must(t, c, logind, session1, logind+".Session.Unlock")
 	r.want("lock false", "locked")
 
-	// the order, then the hint, then unlocked by hand
+	// The request, then the hint, then unlocked by hand.
 	must(t, c, logind, session1, logind+".Session.Lock")
 	r.want("lock true", "locked")
 	hint(t, c, "LockedHint", true)
 	hint(t, c, "LockedHint", false)
 	r.until("lock false", "locked")
 
-	// the desktop's own word, which comes late
+	// The desktop's own report, which arrives late.
 	p := sessionBus.Mock("gnome_screensaver", "org.gnome.ScreenSaver", "")
 	g := sessionBus.Dial()
 	must(t, g, "org.gnome.ScreenSaver", "/org/gnome/ScreenSaver", "org.gnome.ScreenSaver.SetActive", true)
@@ -79,13 +79,13 @@ func TestLock(t *testing.T) {
 	r.none()
 }
 
-// ear is a watcher that notes what it hears.
+// ear is a watcher that records its signals.
 type ear struct{ heard []string }
 
 func (e *ear) hear(sig *dbus.Signal) bool              { e.heard = append(e.heard, sig.Name); return true }
 func (e *ear) read(context.Context, *link, bool) error { return nil }
 
-// TestStrangersAreNotHeard: anybody may send us a signal.
+// TestStrangersAreNotHeard sends signals from other programs, because any client may send us one.
 func TestStrangersAreNotHeard(t *testing.T) {
 	e := &ear{}
 	w := &watch{names: []string{logind}, w: e, wake: make(chan struct{}, 1)}
@@ -135,7 +135,7 @@ func TestTheMachineSleepsWhenTheEventIsStored(t *testing.T) {
 	held(1, "at the start")
 	for range 2 {
 		prepare(true)
-		r.want("sleep true", "asleep") // emit waits for the disk now
+		r.want("sleep true", "asleep") // emit is waiting for the disk
 		for range 20 {
 			if n := inhibitors(t, c); n != 1 { // each is a round trip through logind
 				t.Fatalf("%d inhibitors are held while the event isn't stored", n)
@@ -149,14 +149,14 @@ func TestTheMachineSleepsWhenTheEventIsStored(t *testing.T) {
 		gate <- struct{}{}
 	}
 
-	// logind is started again
+	// logind restarts.
 	p.Kill()
 	r.says("logind isn't there")
 	c, _ = logged(t, bus)
 	held(1, "by the new logind")
 	r.says("")
 
-	// stopped in the middle: the machine isn't held up
+	// Stopped in the middle: the machine isn't delayed.
 	prepare(true)
 	r.want("sleep true", "asleep")
 	r.stop()
@@ -211,7 +211,7 @@ func TestNetwork(t *testing.T) {
 	bus.Mock("networkmanager", networks, "")
 	c := bus.Dial()
 	const path = dbus.ObjectPath(networksPath)
-	// the template has no primary connection
+	// The template has no primary connection.
 	must(t, c, networks, path, mock+".AddProperty", networks, "PrimaryConnection", dbus.MakeVariant(dbus.ObjectPath("/")))
 	r := run(t, Options{Watch: []string{"network"}, Initial: true, SystemBus: bus.Address}, nil)
 	fields := []string{"state", "connectivity", "connection", "type"}
@@ -230,7 +230,7 @@ func TestNetwork(t *testing.T) {
 // any2 is a method of dbusmock's AddObject.
 type any2 struct{ Name, In, Out, Code string }
 
-// TestABusThatIsStartedAgain: what changed meanwhile is an event.
+// TestABusThatIsStartedAgain checks that a change meanwhile is an event.
 func TestABusThatIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	bus := desktoptest.NewBus(t)
@@ -258,7 +258,7 @@ func TestAbsentThingsAreTroubleOnlyWhenNamed(t *testing.T) {
 	none.says("microphone: there is no sound server")
 }
 
-// TestNothingIsLeftOver runs everything, and ends it.
+// TestNothingIsLeftOver starts and stops everything repeatedly.
 func TestNothingIsLeftOver(t *testing.T) {
 	bus, display, server := desktoptest.NewBus(t), desktoptest.NewDisplay(t), desktoptest.NewSound(t, "pulseaudio")
 	server.Sink("one", "One")
@@ -281,7 +281,7 @@ func TestNothingIsLeftOver(t *testing.T) {
 		all.stop()
 		x.stop()
 	}
-	once() // the runtime's own come with the first
+	once() // the first run starts the runtime's own goroutines
 	goroutines, files := count()
 	for range 5 {
 		once()

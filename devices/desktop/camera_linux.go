@@ -1,5 +1,5 @@
-// This file is the cameras: the kernel tells when one is opened or closed (inotify), and /proc who has it open. None is opened
-// to see that.
+// This file is the cameras. The kernel notifies when one is opened or closed (inotify), and /proc
+// shows which process has it open. No camera is opened for that.
 
 package desktop
 
@@ -24,17 +24,18 @@ import (
 	"github.com/postbus/postbus/devices/node"
 )
 
-// glance is how long a camera has to be open until it is told: a program that only looks for cameras opens each for a moment.
+// glance is how long a camera must be open before it is reported, because a program that only looks
+// for cameras opens each for a moment.
 const glance = 500 * time.Millisecond
 
-// places are the folders where cameras and who uses them can be seen.
+// places are the folders that show the cameras and their users.
 type places struct{ dev, proc, udev, sys string }
 
 var usual = places{"/dev", "/proc", "/run/udev/data", "/sys/class/video4linux"}
 
 var udev = node.Rule{Nodes: `SUBSYSTEM=="video4linux"`, Group: "video", File: "60-video.rules", Then: "restart the machine", Needs: 0o040}
 
-// inode is which device a file is; of a file that is none, which file.
+// inode identifies a device; for a regular file, the file.
 type inode struct{ dev, ino, rdev uint64 }
 
 func inodeOf(path string) (n inode, ok bool) {
@@ -48,7 +49,7 @@ func inodeOf(path string) (n inode, ok bool) {
 	return inode{dev: uint64(st.Dev), ino: st.Ino}, true
 }
 
-// numbered is the number of a name as video0; -1 of others.
+// numbered returns the number of a name as video0; -1 for other names.
 func numbered(name string) int {
 	digits, ok := strings.CutPrefix(name, "video")
 	n, err := strconv.Atoi(digits)
@@ -58,8 +59,8 @@ func numbered(name string) int {
 	return n
 }
 
-// videos are the names of what could be cameras, by their numbers: those that udev doesn't call something else, as a codec or
-// the metadata of a camera.
+// videos returns the names of possible cameras, by their numbers. It leaves out those that udev
+// knows to be something different, as a codec or the metadata of a camera.
 func (p places) videos() []string {
 	d, err := os.Open(p.dev)
 	if err != nil {
@@ -72,7 +73,8 @@ func (p places) videos() []string {
 	return all
 }
 
-// captures reports whether a device gives pictures, as udev found out by asking it (v4l_id); true when udev doesn't know it.
+// captures reports whether a device captures pictures, as udev found out by querying it (v4l_id);
+// true when udev doesn't know it.
 func (p places) captures(name string) bool {
 	n, ok := inodeOf(filepath.Join(p.dev, name))
 	if !ok {
@@ -92,7 +94,8 @@ func (p places) captures(name string) bool {
 // holder is a process that has a camera open.
 type holder struct{ camera, app string }
 
-// holders are the processes that have one of the cameras open, as far as they can be seen: this user's own, for root all.
+// holders returns the processes that have one of the cameras open, as far as they are visible: this
+// user's own, for root all.
 func (p places) holders(ctx context.Context, cameras []string) (out []holder, all bool) {
 	nodes := map[inode]string{}
 	for _, name := range cameras {
@@ -108,7 +111,7 @@ func (p places) holders(ctx context.Context, cameras []string) (out []holder, al
 		dir := filepath.Join(p.proc, pid, "fd")
 		files, err := readNames(dir)
 		if pid == "1" && err == nil {
-			all = true // who may see this one may see every one
+			all = true // a process that may see this one may see all
 		}
 		for _, f := range files {
 			path := filepath.Join(dir, f)
@@ -135,7 +138,8 @@ func readNames(dir string) ([]string, error) {
 	return d.Readdirnames(-1)
 }
 
-// program is a process's name. The kernel keeps 15 bytes of it; when it is longer the file of the program knows.
+// program returns a process's name. The kernel keeps 15 bytes of it; a longer name is taken from
+// the program's file.
 func (p places) program(pid string) string {
 	text, _ := os.ReadFile(filepath.Join(p.proc, pid, "comm"))
 	name := strings.TrimSpace(string(text))
@@ -145,24 +149,24 @@ func (p places) program(pid string) string {
 	return short(name)
 }
 
-// filming keeps watch over the cameras until ctx ends.
+// filming watches the cameras until ctx ends.
 func (s *Source) filming(ctx context.Context) {
 	kept(ctx, func() error { return s.cameras(ctx) }, func(err error) { s.trouble(s.camera.what, err) })
 }
 
-// inotify is the kernel's word on cameras.
+// inotify is the kernel's notifications about cameras.
 type inotify struct {
 	f      *os.File
-	fd     int // of f, whose Fd would make it block
+	fd     int // of f, whose Fd method would make reads block
 	places places
 
 	mu     sync.Mutex
-	names  map[int32]string // by the number of the watch
-	open   map[string]bool  // whether the last that happened to it was an opening
-	denied error            // why one can't be watched
+	names  map[int32]string // by watch descriptor
+	open   map[string]bool  // whether the last event of the camera was an open
+	denied error            // why a camera can't be watched
 }
 
-// cameras watches until ctx ends, or something is wrong.
+// cameras watches until ctx ends, or an error occurs.
 func (s *Source) cameras(ctx context.Context) error {
 	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 	switch {
@@ -175,7 +179,7 @@ func (s *Source) cameras(ctx context.Context) error {
 	alive, cancel := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	defer func() { cancel(); in.f.Close(); tasks.Wait() }()
-	// Rights are given to a new device a little after its birth.
+	// Permissions are set on a new device shortly after it appears.
 	if _, err := unix.InotifyAddWatch(fd, s.places.dev, unix.IN_CREATE|unix.IN_DELETE|unix.IN_ATTRIB|unix.IN_MOVE|unix.IN_ONLYDIR); err != nil {
 		return fmt.Errorf("%s can't be watched: %w", s.places.dev, err)
 	}
@@ -191,7 +195,7 @@ func (s *Source) cameras(ctx context.Context) error {
 	return in.read(s.camera.poke)
 }
 
-// add has a camera watched.
+// add adds a watch for a camera.
 func (in *inotify) add(name string) {
 	if numbered(name) < 0 {
 		return
@@ -210,7 +214,8 @@ func (in *inotify) add(name string) {
 	}
 }
 
-// read takes what the kernel says (inotify(7)) until the file is closed or its time is up.
+// read processes the kernel's events (inotify(7)) until the file is closed or its deadline has
+// passed.
 func (in *inotify) read(poke func()) error {
 	buf := make([]byte, 64<<10)
 	for {
@@ -231,7 +236,7 @@ func (in *inotify) read(poke func()) error {
 	}
 }
 
-// note takes a piece of news and reports whether it concerns cameras.
+// note processes an event and reports whether it concerns cameras.
 func (in *inotify) note(wd int32, mask uint32, name string) bool {
 	if mask&(unix.IN_CREATE|unix.IN_ATTRIB|unix.IN_MOVED_TO) != 0 {
 		in.add(name)
@@ -240,7 +245,7 @@ func (in *inotify) note(wd int32, mask uint32, name string) bool {
 	defer in.mu.Unlock()
 	camera := in.names[wd]
 	switch {
-	case mask&unix.IN_Q_OVERFLOW != 0: // something was missed
+	case mask&unix.IN_Q_OVERFLOW != 0: // events were dropped
 		clear(in.open)
 		return true
 	case mask&unix.IN_IGNORED != 0:
@@ -256,8 +261,8 @@ func (in *inotify) note(wd int32, mask uint32, name string) bool {
 	return camera != "" || numbered(name) >= 0
 }
 
-// filmed tells which cameras are in use: one that somebody is seen to have open, and, when not all processes can be seen, one
-// to which the last that happened was an opening.
+// filmed reports which cameras are in use: those that a visible process has open, and, when not all
+// processes are visible, those whose last event was an open.
 func (s *Source) filmed(ctx context.Context, in *inotify, first bool) error {
 	videos := s.places.videos()
 	seen, all := s.places.holders(ctx, videos)

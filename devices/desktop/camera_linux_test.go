@@ -1,4 +1,5 @@
-// The tests of cameras: files that are called like one, opened by programs, seen by the real kernel and the real /proc.
+// This file tests cameras: files with names of cameras, opened by programs, seen by the real kernel
+// and the real /proc.
 
 package desktop
 
@@ -18,7 +19,7 @@ import (
 
 var cameraFields = []string{"in_use", "apps", "device"}
 
-// studio is a /dev with cameras that are files.
+// studio makes a /dev with files as cameras.
 func studio(t *testing.T, names ...string) places {
 	t.Helper()
 	at := places{dev: t.TempDir(), proc: "/proc", udev: t.TempDir(), sys: t.TempDir()}
@@ -35,7 +36,7 @@ func plug(t *testing.T, at places, name string) {
 	}
 }
 
-// film starts a program, which is known by this name, that has a file open.
+// film starts a program under a name, which has a file open.
 func film(t *testing.T, at places, program, name string) *desktoptest.Program {
 	t.Helper()
 	link := filepath.Join(t.TempDir(), program)
@@ -62,7 +63,7 @@ func TestCamera(t *testing.T) {
 	r.want("camera true [a-long-name-for zoom] "+dev("video2"), cameraFields...)
 	zoom.Kill()
 	r.want("camera true [a-long-name-for] "+dev("video2"), cameraFields...)
-	plug(t, at, "video0") // which nobody uses
+	plug(t, at, "video0") // no program uses it
 	film(t, at, "late", "video0")
 	r.until("camera true [a-long-name-for late] "+dev("video0"), cameraFields...)
 	cheese.Kill()
@@ -81,7 +82,7 @@ func TestCamera(t *testing.T) {
 	plug(t, at, "video2")
 	r.want("camera false [] "+dev("video2"), cameraFields...)
 	r.says("")
-	for range 2 { // a new one is watched too
+	for range 2 { // a new one is watched as well
 		zoom = film(t, at, "zoom", "video2")
 		r.want("camera true [zoom] "+dev("video2"), cameraFields...)
 		zoom.Kill()
@@ -101,7 +102,8 @@ func TestACameraThatIsInUseAtTheStart(t *testing.T) {
 	r.want("camera false [] "+filepath.Join(at.dev, "video0"), cameraFields...)
 }
 
-// TestACameraThatIsADevice: it is known by its number, whatever way led to it.
+// TestACameraThatIsADevice checks that a camera is identified by its device number, whatever its
+// path.
 func TestACameraThatIsADevice(t *testing.T) {
 	t.Parallel()
 	at, other := studio(t), studio(t)
@@ -114,12 +116,13 @@ func TestACameraThatIsADevice(t *testing.T) {
 	p := film(t, other, "far", "video0")
 	r := runIn(t, Options{Watch: []string{"camera"}, Initial: true}, nil, at)
 	r.want("camera true [far] "+filepath.Join(at.dev, "video0"), cameraFields...)
-	p.Kill() // which isn't noticed, as it opened another file
+	p.Kill() // this isn't noticed, as it opened another file
 	film(t, at, "near", "video0")
 	r.want("camera true [near] "+filepath.Join(at.dev, "video0"), cameraFields...)
 }
 
-// TestALookAtACamera, as programs take when they look for cameras, is no use of it.
+// TestALookAtACamera checks that a short open, as programs do when they look for cameras, does not
+// count as use.
 func TestALookAtACamera(t *testing.T) {
 	t.Parallel()
 	at := studio(t, "video0")
@@ -138,7 +141,8 @@ func TestALookAtACamera(t *testing.T) {
 	r.want("camera false [] "+filepath.Join(at.dev, "video0"), cameraFields...)
 }
 
-// TestACameraOfAnotherUser: who can't see the processes goes by opening and closing.
+// TestACameraOfAnotherUser checks that the events of opening and closing decide when the processes
+// are not visible.
 func TestACameraOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	at := studio(t, "video0")
@@ -153,7 +157,7 @@ func TestACameraOfAnotherUser(t *testing.T) {
 	}
 }
 
-// TestWhatIsNoCamera: udev knows the codecs and metadata among the devices.
+// TestWhatIsNoCamera checks that udev's information excludes codecs and metadata devices.
 func TestWhatIsNoCamera(t *testing.T) {
 	t.Parallel()
 	at := studio(t)
@@ -184,7 +188,7 @@ func TestWhatIsNoCamera(t *testing.T) {
 	}
 }
 
-// TestNoRightsForACamera: rights come a little after a device.
+// TestNoRightsForACamera checks permissions that are set shortly after a device appears.
 func TestNoRightsForACamera(t *testing.T) {
 	t.Parallel()
 	at := studio(t, "video0")
@@ -201,7 +205,7 @@ func TestNoRightsForACamera(t *testing.T) {
 	if err := s.filmed(t.Context(), in, true); err != nil || told != 1 {
 		t.Error(err, told)
 	}
-	// what is said is read as it comes
+	// Events are processed as they arrive.
 	if in.note(1, unix.IN_OPEN, "") && in.open["video0"] && in.note(1, unix.IN_CLOSE_WRITE, "") && !in.open["video0"] &&
 		!in.note(9, unix.IN_ATTRIB, "null") && in.note(9, unix.IN_DELETE, "video0") && in.denied == nil {
 		return

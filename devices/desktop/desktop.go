@@ -1,17 +1,20 @@
-// Package desktop is the kind `desktop`: what a Linux desktop does, and what it can be told to do.
+// Package desktop is the kind `desktop`: the state of a Linux desktop, and commands to it.
 //
 // What it promises:
 //
-//   - The state of each thing that is watched at the start, and then an event for each change. A service that is absent, or
-//     a message bus that is started again, is waited for; what changed meanwhile is an event then. States that change faster
-//     than events are taken may be skipped, the last one never.
-//   - The event that the machine goes to sleep is durable before it sleeps, as long as that takes less than logind waits
-//     (InhibitDelayMaxSec, 5 s): a delay inhibitor is held until then, and taken again at resume.
-//   - Nothing is polled but one thing: with idle_after, while nobody is there, X is asked once a second whether somebody is.
+//   - The state of each watched thing at the start, and then an event for each change. An absent
+//     service, or a message bus that restarts, is waited for; a change meanwhile is an event then.
+//     States that change faster than events are accepted may be skipped, but never the last one.
+//   - The event that the machine goes to sleep is durable before it sleeps, unless that takes
+//     longer than logind waits (InhibitDelayMaxSec, 5 s): a delay inhibitor is held until then, and
+//     taken again at resume.
+//   - Nothing is polled with one exception: with idle_after, while the user is idle, the source
+//     asks X once a second whether the user is active again.
 //   - A camera isn't opened to see whether it is in use, nor a microphone.
 //
-// It owns no daemon and starts none, unless the file names what is watched and the bus can start its service. systemd may start
-// a sound server whose socket it holds, as it does for any program that asks for its volume.
+// It owns no daemon and starts none, unless the file names what is watched and the bus can start
+// its service. systemd may start a sound server whose socket it holds, as it does for any program
+// that asks for its volume.
 package desktop
 
 import (
@@ -38,8 +41,8 @@ const About = "Tells what the desktop does: locked and unlocked, idle, about to 
 	"(a loopback, an echo canceller) don't count. A camera is in use while a process has it open for more than half a second; which one is known of this user's processes, or all when postbus is root. " +
 	"One of another user counts from its opening until the next closing, and has no name; one in a container with a /dev of its own isn't noticed. A program that films by way of PipeWire is told as pipewire or wireplumber, which open the camera for it."
 
-// common is what is watched without being named: what needs no X server and tells little private, the names of a song and of
-// a program that records.
+// common is what is watched by default: what needs no X server and reveals little private data, the
+// names of a song and of a program that records.
 var common = []string{"lock", "idle", "sleep", "power", "network", "media", "volume", "microphone", "camera"}
 
 // Options of the source.
@@ -57,7 +60,7 @@ type Options struct {
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Initial: true} }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	errs := checkAddresses(o.SystemBus, o.SessionBus, o.SoundServer)
 	if o.IdleAfter > 0 && o.IdleAfter < time.Second {
@@ -72,7 +75,7 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// watched is what is watched.
+// watched returns the watched things.
 func (o Options) watched() []string {
 	if len(o.Watch) == 0 {
 		return common
@@ -80,7 +83,8 @@ func (o Options) watched() []string {
 	return o.Watch
 }
 
-// checkAddresses checks addresses of D-Bus and of a sound server as far as can be done without connecting.
+// checkAddresses checks the addresses of D-Bus and of a sound server, as far as possible without
+// connecting.
 func checkAddresses(system, session, sound string) (errs []error) {
 	if _, err := pulse.Socket(sound); sound != "" && err != nil {
 		errs = append(errs, option.Wrong("sound_server", err.Error(), "write it as /run/user/1000/pulse/native"))
@@ -93,7 +97,7 @@ func checkAddresses(system, session, sound string) (errs []error) {
 	return errs
 }
 
-// Event documents the fields of an event. Each has what, and those of it.
+// Event documents the fields of an event. Each event has what, and the fields of that thing.
 type Event struct {
 	What         string   `key:"what" doc:"what it is about: lock, idle, sleep, power, network, media, window, volume, microphone or camera; the other fields are those of it"`
 	Locked       bool     `key:"locked" doc:"lock: whether the session is locked, or its screen saver is on"`

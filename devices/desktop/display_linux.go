@@ -1,4 +1,4 @@
-// This file is a connection to the X server, made again when it ends.
+// This file is a connection to the X server, which is made again when it ends.
 
 package desktop
 
@@ -15,19 +15,20 @@ import (
 	"github.com/jezek/xgb"
 )
 
-// quiet keeps the library from writing to standard error: what goes wrong comes back as an error as well. Its logger is a
-// global variable, so it is set once.
+// quiet keeps the library from writing to standard error, because errors are returned as well. Its
+// logger is a global variable, so it is set once.
 var quiet = sync.OnceFunc(func() { xgb.Logger = log.New(io.Discard, "", 0) })
 
-// errWayland says why there is nothing to see.
+// errWayland says why nothing can be watched.
 var errWayland = errors.New("this is a Wayland session, which tells nobody the active window or the time since the last key; " +
 	"the window isn't to be had, and idle only without idle_after, as the desktop says it. To watch the X11 programs in it, set display")
 
-// farewell is how long an X server may take to answer at the end: one that is stopped, as by a debugger, never does.
+// farewell is how long an X server may take to answer at the end. A stopped server, as under a
+// debugger, never answers.
 const farewell = time.Second
 
-// displayed runs f with a connection to the X server until ctx ends. f calls well when all is well, and returns when the
-// connection ended.
+// displayed runs f with a connection to the X server until ctx ends. f calls well when it works,
+// and returns when the connection ended.
 func (s *Source) displayed(ctx context.Context, what string, f func(ctx context.Context, x *xgb.Conn, well func()) error) {
 	kept(ctx, func() error {
 		ended := make(chan error, 1)
@@ -49,13 +50,14 @@ func (s *Source) displayed(ctx context.Context, what string, f func(ctx context.
 		defer late.Stop()
 		select {
 		case <-ended:
-		case <-late.C: // the library's goroutines wait for the server's answer, and end when it goes on or ends
+		case <-late.C: // the library's goroutines wait for the server's answer, and end when it continues or ends
 		}
 		return ctx.Err()
 	}, func(err error) { s.trouble(what, err) })
 }
 
-// display connects and runs f. Events that f leaves are thrown away afterwards, so that the library can end.
+// display connects and runs f. It discards the events that f leaves afterwards, so that the library
+// can end.
 func (s *Source) display(ctx context.Context, f func(ctx context.Context, x *xgb.Conn) error) error {
 	name := s.o.Display
 	switch {
@@ -77,7 +79,7 @@ func (s *Source) display(ctx context.Context, f func(ctx context.Context, x *xgb
 	defer func() {
 		cancel()
 		if !stop() {
-			x.Close() // again does no harm
+			x.Close() // closing twice is harmless
 		}
 		for {
 			if e, err := x.WaitForEvent(); e == nil && err == nil {

@@ -1,4 +1,4 @@
-// The tests against an X server without a screen.
+// This file tests with an X server without a screen.
 
 package desktop
 
@@ -24,7 +24,7 @@ func TestActiveWindow(t *testing.T) {
 	r.says("")
 	d.Start("xterm", "xterm", "-class", "Two", "-title", "second ü", "-e", "sleep 600")
 	r.until("window Two second ü", "class", "title")
-	// the title of the active window is followed, the other one's not
+	// The title of the active window is followed, the other window's is not.
 	d.Output("xdotool", "xdotool", "search", "--class", "One", "set_window", "--name", "not told")
 	d.Output("xdotool", "xdotool", "getactivewindow", "set_window", "--name", "renamed")
 	r.until("window Two renamed", "class", "title")
@@ -49,7 +49,7 @@ func TestIdleAfter(t *testing.T) {
 	touch := func() { d.Output("xdotool", "xdotool", "mousemove_relative", "--", "5", "5") }
 	touch()
 	r := run(t, Options{Watch: []string{"idle"}, Initial: true, IdleAfter: 2 * time.Second, Display: d.Name}, nil)
-	r.until("idle true", "idle") // the first may be false, if this isn't too slow
+	r.until("idle true", "idle") // the first event may be false, unless this is too slow
 	var began time.Time
 	desktoptest.Eventually(t, "somebody is there", func() bool {
 		began = time.Now()
@@ -70,7 +70,7 @@ func TestIdleAfter(t *testing.T) {
 	r.says("idle: the X server")
 }
 
-// TestAServerThatIsFrozen doesn't hold up the end, though the library waits for it.
+// TestAServerThatIsFrozen checks that it doesn't delay the end, although the library waits for it.
 func TestAServerThatIsFrozen(t *testing.T) {
 	t.Parallel()
 	d := desktoptest.NewDisplay(t)

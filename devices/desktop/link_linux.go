@@ -1,4 +1,5 @@
-// This file is a connection to a message bus: it is made again when it ends, and knows who owns the names that matter.
+// This file is a connection to a message bus. It is made again when it ends, and knows the owners
+// of the watched names.
 
 package desktop
 
@@ -17,7 +18,7 @@ import (
 
 const (
 	patience   = 3 * time.Second  // for an answer of a service
-	retryLeast = 1 * time.Second  // to connect again; doubles
+	retryLeast = 1 * time.Second  // to reconnect; doubles
 	retryMost  = 30 * time.Second //
 	readAgain  = 5 * time.Second  // after a read failed
 	settle     = 50 * time.Millisecond
@@ -25,30 +26,31 @@ const (
 	daemon     = "org.freedesktop.DBus"
 )
 
-// watch is one thing that is watched, across connections. What is watched elsewhere than on a bus has but what, settle, wake
-// and began.
+// watch is one watched thing, across connections. A thing that isn't watched on a bus has only
+// what, settle, wake and began.
 type watch struct {
 	what     string
 	names    []string      // of its services
-	prefix   string        // or the beginning of their names
-	rules    []string      // the signals it hears
-	optional bool          // no trouble when it is absent
+	prefix   string        // or their prefix
+	rules    []string      // the signals to receive
+	optional bool          // its absence is no error
 	start    bool          // the bus may start its services
-	settle   time.Duration // its news come in bursts: what comes within this time is read together
+	settle   time.Duration // its signals arrive in bursts: those within this time cause one read
 	w        watcher
-	wake     chan struct{} // the state is to be read again
+	wake     chan struct{} // the state must be read again
 	began    bool          // it was read once
 }
 
-// watcher knows what a state is.
+// watcher reads a state.
 type watcher interface {
-	// hear looks at a signal of its services and reports whether the state is to be read again. It must not block.
+	// hear inspects a signal of its services and reports whether the state must be read again. It
+	// must not block.
 	hear(sig *dbus.Signal) bool
-	// read reads the state and tells it; first is said of the first state that is told.
+	// read reads the state and reports it; first marks the first state that is reported.
 	read(ctx context.Context, l *link, first bool) error
 }
 
-// leaver is a watcher that has something to let go when the connection ends.
+// leaver is a watcher that releases something when the connection ends.
 type leaver interface{ leave() }
 
 // concerns reports whether a name is one of its services'.
@@ -68,7 +70,7 @@ func (w *watch) poke() {
 	}
 }
 
-// absent says that a service isn't there; it is waited for.
+// absent is the error of a missing service, which is waited for.
 type absent struct{ text string }
 
 func (a absent) Error() string { return a.text }
@@ -82,7 +84,7 @@ type link struct {
 	owners map[string]string // of the services: their unique names on the bus
 }
 
-// address is where a bus is.
+// address returns the address of a bus.
 func address(bus int, given string) (string, error) {
 	if bus == system {
 		return busconn.System(given), nil
@@ -90,7 +92,7 @@ func address(bus int, given string) (string, error) {
 	return busconn.Session(given)
 }
 
-// dial connects. The connection ends with ctx at the latest, and takes no files.
+// dial connects. The connection ends with ctx at the latest, and accepts no files.
 func dial(ctx context.Context, bus int, given string, options ...dbus.ConnOption) (*dbus.Conn, error) {
 	return dialBy(ctx, busconn.Connect, bus, given, options...)
 }
@@ -118,7 +120,8 @@ func (s *Source) connected(ctx context.Context, bus int, watches []*watch) {
 	})
 }
 
-// kept has something again and again until ctx ends, as a connection. ended hears why it ended.
+// kept calls once, such as for a connection, again and again until ctx ends. It passes ended the
+// reason of each end.
 func kept(ctx context.Context, once func() error, ended func(error)) {
 	for pause := retryLeast; ctx.Err() == nil; pause = min(2*pause, retryMost) {
 		began := time.Now()
@@ -136,7 +139,7 @@ func kept(ctx context.Context, once func() error, ended func(error)) {
 	}
 }
 
-// connection is the life of one connection: it returns why it ended.
+// connection runs one connection. It returns why the connection ended.
 func (s *Source) connection(ctx context.Context, bus int, watches []*watch) error {
 	given := [...]string{s.o.SystemBus, s.o.SessionBus}[bus]
 	l := &link{watches: watches, owners: map[string]string{}}
@@ -155,13 +158,13 @@ func (s *Source) connection(ctx context.Context, bus int, watches []*watch) erro
 	for _, w := range watches {
 		tasks.Go(func() { s.follow(alive, l, w) })
 	}
-	<-alive.Done() // by ctx, or since the bus is gone
+	<-alive.Done() // by ctx, or because the bus stopped
 	conn.Close()
 	tasks.Wait()
 	return errors.New("the message bus is gone; it is waited for")
 }
 
-// listen asks for the signals, and then who is there.
+// listen subscribes to the signals, and then queries the owners.
 func (l *link) listen(ctx context.Context) error {
 	owner := "type='signal',sender='" + daemon + "',interface='" + daemon + "',member='NameOwnerChanged',"
 	for _, w := range l.watches {
@@ -196,35 +199,36 @@ func (l *link) listen(ctx context.Context) error {
 	return nil
 }
 
-// find notes who owns a name.
+// find queries the owner of a name.
 func (l *link) find(ctx context.Context, name string) {
 	var owner string
 	if l.call(ctx, daemon, "/org/freedesktop/DBus", daemon+".GetNameOwner", name).Store(&owner) != nil {
-		return // it went meanwhile
+		return // it disconnected meanwhile
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, known := l.owners[name]; !known { // a signal knows better
+	if _, known := l.owners[name]; !known { // a signal is newer
 		l.note(name, owner)
 	}
 }
 
-// note sets an owner; mu is held.
+// note sets an owner. The caller holds mu.
 func (l *link) note(name, owner string) {
 	if len(l.owners) < maxNames || owner == "" || l.owners[name] != "" {
 		l.owners[name] = owner
 	}
 }
 
-// owner is the unique name of a service; empty when it is absent.
+// owner returns the unique name of a service; empty when it is absent.
 func (l *link) owner(name string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.owners[name]
 }
 
-// DeliverSignal hears a signal. It is called by the connection's reader, one after the other. Only the bus itself and the
-// owners of the watched names are heard: anybody may send a signal to us.
+// DeliverSignal receives a signal. The connection's reader calls it for one after the other. It
+// ignores signals that are not from the bus itself or the owners of the watched names, because any
+// client may send us signals.
 func (l *link) DeliverSignal(_, member string, sig *dbus.Signal) {
 	if sig.Sender == daemon {
 		if member != "NameOwnerChanged" || len(sig.Body) != 3 {
@@ -260,7 +264,7 @@ func (l *link) DeliverSignal(_, member string, sig *dbus.Signal) {
 	}
 }
 
-// follow has a state read as long as the connection lives.
+// follow reads a state while the connection lives.
 func (s *Source) follow(ctx context.Context, l *link, w *watch) {
 	if x, ok := w.w.(leaver); ok {
 		defer x.leave()
@@ -268,7 +272,7 @@ func (s *Source) follow(ctx context.Context, l *link, w *watch) {
 	if w.start {
 		for _, n := range w.names {
 			if l.owner(n) == "" && !w.optional {
-				_ = l.call(ctx, daemon, "/org/freedesktop/DBus", daemon+".StartServiceByName", n, uint32(0)).Err // it is told below that it is absent
+				_ = l.call(ctx, daemon, "/org/freedesktop/DBus", daemon+".StartServiceByName", n, uint32(0)).Err // an absence is reported below
 				l.find(ctx, n)
 			}
 		}
@@ -304,7 +308,7 @@ func (s *Source) repeat(ctx context.Context, w *watch, read func(first bool) err
 	}
 }
 
-// call calls a method and waits for its answer, but not for long. It starts no service.
+// call calls a method and waits for its answer, at most for patience. It starts no service.
 func (l *link) call(ctx context.Context, name string, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
 	return call(ctx, l.conn, name, path, method, args...)
 }
@@ -319,14 +323,14 @@ func call(ctx context.Context, conn *dbus.Conn, name string, path dbus.ObjectPat
 	return c
 }
 
-// properties reads what an object says of itself.
+// properties returns an object's properties.
 func (l *link) properties(ctx context.Context, name string, path dbus.ObjectPath, iface string) (map[string]dbus.Variant, error) {
 	var p map[string]dbus.Variant
 	err := l.call(ctx, name, path, "org.freedesktop.DBus.Properties.GetAll", iface).Store(&p)
 	return p, err
 }
 
-// get is a property as a type; otherwise its zero value and false.
+// get returns a property as a type; otherwise its zero value and false.
 func get[T any](p map[string]dbus.Variant, name string) (T, bool) {
 	v, ok := p[name].Value().(T)
 	return v, ok

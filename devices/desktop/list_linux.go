@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// Describe lists what this machine has of a desktop, as it is written in a file. It takes two seconds at most.
+// Describe lists this machine's desktop services, as they are written in a file. It takes two
+// seconds at most.
 func Describe() []string { return describe(Options{}, usual) }
 
 func describe(o Options, at places) []string {

@@ -1,4 +1,5 @@
-// This file is the session in logind (org.freedesktop.login1): which one it is, whether it is locked, and whether it is idle.
+// This file is the session in logind (org.freedesktop.login1): which session it is, and whether it
+// is locked or idle.
 
 package desktop
 
@@ -16,7 +17,7 @@ const (
 	logindPath = dbus.ObjectPath("/org/freedesktop/login1")
 )
 
-// savers are the names under which desktops say that the screen is locked.
+// savers are the names under which desktops report that the screen is locked.
 var savers = []string{"org.freedesktop.ScreenSaver", "org.gnome.ScreenSaver"}
 
 // login is a session of logind.
@@ -41,7 +42,7 @@ func logins(ctx context.Context, conn *dbus.Conn) ([]login, error) {
 			continue
 		}
 		if call(ctx, conn, logind, s.path, "org.freedesktop.DBus.Properties.GetAll", logind+".Session").Store(&s.properties) != nil {
-			continue // it went meanwhile
+			continue // it ended meanwhile
 		}
 		s.active, _ = get[bool](s.properties, "Active")
 		s.kind, _ = get[string](s.properties, "Type")
@@ -52,8 +53,9 @@ func logins(ctx context.Context, conn *dbus.Conn) ([]login, error) {
 	return out, nil
 }
 
-// chosen is the session that a file means: the named one, that of this process, one of this user, or, for a service of the
-// system, the one in front. An absent error says that there is none.
+// chosen returns the session that a file means: the named one, that of this process, one of this
+// user, or, for a system service, the one in the foreground. An absent error says that there is
+// none.
 func chosen(list []login, named string) (login, error) {
 	uid, mine := own()
 	best, points := login{}, 0
@@ -110,7 +112,8 @@ func (l *link) login(ctx context.Context, named string) (login, error) {
 	return chosen(list, named)
 }
 
-// aboutSessions reports whether a signal of logind may change which session it is, or what it says of itself.
+// aboutSessions reports whether a signal of logind may change which session is meant, or its
+// properties.
 func aboutSessions(sig *dbus.Signal) bool {
 	switch sig.Name {
 	case "org.freedesktop.DBus.Properties.PropertiesChanged":
@@ -121,8 +124,9 @@ func aboutSessions(sig *dbus.Signal) bool {
 	return false
 }
 
-// lock is whether the screen is locked: logind's hint, which most desktops set; its order to lock, for those that don't; and
-// what desktops say on the session bus. It is unlocked when all say so.
+// lock is whether the screen is locked: logind's hint, which most desktops set; its request to
+// lock, for those that don't; and the reports of desktops on the session bus. It is unlocked when
+// all say so.
 type lock struct {
 	s *Source
 
@@ -130,7 +134,7 @@ type lock struct {
 	link  *link
 	hint  bool
 	saver bool
-	asked map[string]bool // by the session's path: it was ordered to lock
+	asked map[string]bool // by the session's path: it was requested to lock
 	path  string          // of the session
 }
 
@@ -156,7 +160,7 @@ func (k lockSession) hear(sig *dbus.Signal) bool {
 		delete(k.asked, string(sig.Path))
 		return true
 	case "org.freedesktop.DBus.Properties.PropertiesChanged":
-		if len(sig.Body) == 3 { // the hint may come and go before it is read
+		if len(sig.Body) == 3 { // the hint may be set and cleared before it is read
 			changed, _ := sig.Body[1].(map[string]dbus.Variant)
 			if on, ok := get[bool](changed, "LockedHint"); ok && !on {
 				delete(k.asked, string(sig.Path))
@@ -173,7 +177,7 @@ func (k lockSession) read(ctx context.Context, l *link, first bool) error {
 	}
 	hint, _ := get[bool](s.properties, "LockedHint")
 	k.mu.Lock()
-	if k.link != l { // what was ordered before may be undone since
+	if k.link != l { // earlier requests may have been undone since
 		k.link = l
 		clear(k.asked)
 	}
@@ -203,7 +207,7 @@ func (k lockSaver) read(ctx context.Context, l *link, first bool) error {
 		var active bool
 		path := dbus.ObjectPath("/" + strings.ReplaceAll(name, ".", "/"))
 		if err := l.call(ctx, name, path, name+".GetActive").Store(&active); err != nil {
-			continue // the freedesktop name is often there without it
+			continue // the freedesktop name often exists without it
 		}
 		on, there = on || active, true
 	}

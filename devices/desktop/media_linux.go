@@ -16,15 +16,15 @@ const (
 	players    = "org.mpris.MediaPlayer2."
 	playerPath = dbus.ObjectPath("/org/mpris/MediaPlayer2")
 	playerFace = "org.mpris.MediaPlayer2.Player"
-	mirror     = players + "playerctld" // which only repeats another one
+	mirror     = players + "playerctld" // it only mirrors another player
 )
 
-// media is what the players play.
+// media is the players' playback.
 type media struct {
 	s     *Source
 	mu    sync.Mutex
-	dirty map[string]bool   // unique names of players that said something
-	seen  map[string]string // the players that were told, and their owners then
+	dirty map[string]bool   // unique names of players that sent a signal
+	seen  map[string]string // the reported players, and their owners then
 	link  *link
 }
 
@@ -35,12 +35,12 @@ func (m *media) hear(sig *dbus.Signal) bool {
 		m.dirty = map[string]bool{}
 	}
 	if sig.Sender != daemon {
-		m.dirty[sig.Sender] = true // at most as many as there are owners
+		m.dirty[sig.Sender] = true // bounded by the number of owners
 	}
 	return true
 }
 
-// read tells of the players that came, went or said something.
+// read reports the players that appeared, disappeared or sent a signal.
 func (m *media) read(ctx context.Context, l *link, first bool) error {
 	m.mu.Lock()
 	dirty := m.dirty
@@ -72,7 +72,7 @@ func (m *media) read(ctx context.Context, l *link, first bool) error {
 		}
 		f, err := m.player(ctx, l, name)
 		if err != nil {
-			continue // it is gone or hangs; it is read again when it says something
+			continue // it has ended or hangs; its next signal causes another read
 		}
 		m.seen[name] = owner
 		if err := m.s.tell(ctx, first, f); err != nil {
@@ -82,7 +82,7 @@ func (m *media) read(ctx context.Context, l *link, first bool) error {
 	return nil
 }
 
-// player is what a player says of itself.
+// player returns a player's state.
 func (m *media) player(ctx context.Context, l *link, name string) (map[string]any, error) {
 	p, err := l.properties(ctx, name, playerPath, playerFace)
 	if err != nil {
@@ -98,7 +98,7 @@ func (m *media) player(ctx context.Context, l *link, name string) (map[string]an
 	return f, nil
 }
 
-// mediaFields are an event's, of a player's properties.
+// mediaFields returns an event's fields from a player's properties.
 func mediaFields(player string, p map[string]dbus.Variant) map[string]any {
 	f := map[string]any{"what": "media", "player": short(player), "identity": nil, "title": nil, "artist": nil, "album": nil, "length": nil, "url": nil}
 	status, _ := get[string](p, "PlaybackStatus")
@@ -114,12 +114,12 @@ func mediaFields(player string, p map[string]dbus.Variant) map[string]any {
 		if text := strings.Join(artists, ", "); text != "" {
 			f["artist"] = short(text)
 		}
-	case string: // against the specification, but there are some
+	case string: // some players do this, against the specification
 		if artists != "" {
 			f["artist"] = short(artists)
 		}
 	}
-	var length float64 // in microseconds; players use all kinds of numbers
+	var length float64 // in microseconds; players use all number types
 	switch n := data["mpris:length"].Value().(type) {
 	case int64:
 		length = float64(n)
@@ -138,7 +138,7 @@ func mediaFields(player string, p map[string]dbus.Variant) map[string]any {
 	return f
 }
 
-// mediaStatus is MPRIS's word in ours.
+// mediaStatus converts MPRIS's word to ours.
 func mediaStatus(s string) string {
 	if s == "Playing" || s == "Paused" {
 		return strings.ToLower(s)
@@ -146,7 +146,7 @@ func mediaStatus(s string) string {
 	return "stopped"
 }
 
-// short is a text that somebody else made up, of at most 1,000 characters.
+// short returns at most 1,000 characters of a text from outside.
 func short(s string) string {
 	s = strings.ToValidUTF8(s, "\ufffd")
 	n := 0

@@ -1,4 +1,4 @@
-// The tests of media players: a small one that the test plays, on a bus of its own.
+// This file tests media players: a small one that the test simulates, on a private bus.
 
 package desktop
 
@@ -69,10 +69,10 @@ func TestMedia(t *testing.T) {
 	vlc.props.SetMust(playerFace, "Volume", 0.5) // makes no event
 	mpv := newPlayer(t, bus, "mpv.instance_1_7", "Paused")
 	r.want("media mpv.instance_1_7 paused <nil> <nil> <nil> <nil>", fields...)
-	newPlayer(t, bus, "playerctld", "Playing") // which repeats another
+	newPlayer(t, bus, "playerctld", "Playing") // it mirrors another player
 	mpv.conn.Close()
 	r.want("media mpv.instance_1_7 closed", fields[:2]...)
-	newPlayer(t, bus, "mpv.instance_1_7", "Paused") // as before: it came, all the same
+	newPlayer(t, bus, "mpv.instance_1_7", "Paused") // the same state as before, but the player is new
 	r.want("media mpv.instance_1_7 paused", fields[:2]...)
 
 	bus.Kill()
@@ -120,7 +120,7 @@ func TestMediaThatSaysAnything(t *testing.T) {
 	}
 }
 
-// do is one event for an action.
+// do executes one event with an action.
 func do(t *testing.T, o ActionOptions, args Args) error {
 	t.Helper()
 	a := NewAction(o, &fakeEnv{})

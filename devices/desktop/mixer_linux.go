@@ -1,4 +1,5 @@
-// This file is what the action does with sound: the volume of the default sink, and mute of it and of the default source.
+// This file is the action's commands for sound: the volume of the default sink, and mute of it and
+// of the default source.
 
 package desktop
 
@@ -13,7 +14,7 @@ import (
 	"github.com/postbus/postbus/devices/desktop/pulse"
 )
 
-// sound does what concerns the sound server.
+// sound executes the commands for the sound server.
 func (a *Action) sound(ctx context.Context, percent any) error {
 	n, relative := 0.0, false
 	if a.o.Do == "volume" {
@@ -49,7 +50,7 @@ func (a *Action) sound(ctx context.Context, percent any) error {
 	return a.silence(err)
 }
 
-// silence is why the sound server didn't do it. A lack of rights doesn't heal by itself.
+// silence explains an error of the sound server. A permission error is permanent.
 func (a *Action) silence(err error) error {
 	if err == nil {
 		return nil
@@ -61,7 +62,8 @@ func (a *Action) silence(err error) error {
 	return err
 }
 
-// set is a new volume of each channel: the loudest has n percent, or n more than now, and their balance stays.
+// set returns a new volume for each channel: the loudest gets n percent, or n more than now, and
+// the balance stays.
 func set(volumes []uint32, n float64, relative bool) []uint32 {
 	most := uint32(0)
 	for _, v := range volumes {

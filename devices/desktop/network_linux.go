@@ -13,7 +13,7 @@ const (
 	networksPath = "/org/freedesktop/NetworkManager"
 )
 
-// network is whether the machine is connected, and by what.
+// network is whether the machine is connected, and through what.
 type network struct{ s *Source }
 
 func (network) hear(sig *dbus.Signal) bool { return sig.Path == networksPath }
@@ -32,7 +32,7 @@ func (n network) read(ctx context.Context, l *link, first bool) error {
 	connectivity, _ := get[uint32](p, "Connectivity")
 	f["connectivity"] = word(connectivity, "unknown", "none", "portal", "limited", "full")
 	if path, ok := get[dbus.ObjectPath](p, "PrimaryConnection"); ok && path != "/" {
-		if c, err := l.properties(ctx, networks, path, networks+".Connection.Active"); err == nil { // else it went meanwhile, and a signal follows
+		if c, err := l.properties(ctx, networks, path, networks+".Connection.Active"); err == nil { // otherwise it ended meanwhile, and a signal follows
 			for key, name := range map[string]string{"connection": "Id", "type": "Type"} {
 				if text, _ := get[string](c, name); text != "" {
 					f[key] = short(text)
@@ -43,7 +43,7 @@ func (n network) read(ctx context.Context, l *link, first bool) error {
 	return n.s.tell(ctx, first, f)
 }
 
-// networkState is an NMState.
+// networkState converts an NMState to a word.
 func networkState(n uint32) string {
 	return word(n/10, "unknown", "asleep", "disconnected", "disconnecting", "connecting", "local", "site", "connected")
 }

@@ -1,4 +1,4 @@
-// This file opens an address: by the desktop's portal, or xdg-open where there is none.
+// This file opens a URL: by the desktop's portal, or by xdg-open where there is no portal.
 
 package desktop
 
@@ -17,10 +17,11 @@ import (
 
 const portal = "org.freedesktop.portal.Desktop"
 
-// opened is how long xdg-open may run before it counts as done: without a desktop it is replaced by the browser itself.
+// opened is how long xdg-open may run before it counts as successful: without a desktop the browser
+// itself replaces it.
 const opened = 5 * time.Second
 
-// open asks the portal. It may ask the user; what the user says is not waited for.
+// open calls the portal. The portal may ask the user, whose answer is not waited for.
 func (a *Action) open(ctx context.Context, conn *dbus.Conn, url string) error {
 	inner, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -43,13 +44,14 @@ func (a *Action) open(ctx context.Context, conn *dbus.Conn, url string) error {
 	return nil
 }
 
-// child runs xdg-open in a process group of its own. One that goes on, as it became the browser, belongs to the action.
+// child runs xdg-open in a process group of its own. The action owns a process that keeps running
+// because it became the browser.
 func (a *Action) child(ctx context.Context, url string) error {
 	c := exec.Command(a.opener, url)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	said := &first{n: 300}
 	c.Stderr = said
-	c.WaitDelay = time.Second // for a browser that holds standard error
+	c.WaitDelay = time.Second // for a browser that holds standard error open
 	if err := c.Start(); err != nil {
 		return fmt.Errorf("open: there is no portal, and %w; install xdg-utils", err)
 	}

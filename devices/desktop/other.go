@@ -1,6 +1,6 @@
 //go:build !linux
 
-// This file stands in where there is no Linux desktop.
+// This file is for platforms without a Linux desktop.
 
 package desktop
 
@@ -35,7 +35,7 @@ func NewAction(_ ActionOptions, env ActionEnv) *Action {
 	return &Action{}
 }
 
-// Do fails for good.
+// Do fails permanently.
 func (a *Action) Do(context.Context, Args) error { return permanent{errPlatform} }
 
 // Describe is empty.

@@ -16,7 +16,7 @@ const (
 	batteryPath = upowerPath + "/devices/DisplayDevice" // all batteries as one
 )
 
-// power is mains or battery, and how full it is.
+// power is the power source, mains or battery, and the battery's charge.
 type power struct{ s *Source }
 
 func (power) hear(sig *dbus.Signal) bool { return sig.Path == upowerPath || sig.Path == batteryPath }
@@ -36,7 +36,8 @@ func (p power) read(ctx context.Context, l *link, first bool) error {
 	return p.s.tell(ctx, first, powerFields(u, b), "time_to_empty", "time_to_full")
 }
 
-// powerFields are an event's, of what UPower and its battery say. The numbers are those of UPower's documentation.
+// powerFields returns an event's fields from the properties of UPower and its battery. The numbers
+// are those of UPower's documentation.
 func powerFields(u, b map[string]dbus.Variant) map[string]any {
 	f := map[string]any{"what": "power", "on_battery": false, "percentage": nil, "state": nil, "lid_closed": nil, "time_to_empty": nil, "time_to_full": nil}
 	if on, ok := get[bool](u, "OnBattery"); ok {
@@ -63,7 +64,7 @@ func powerFields(u, b map[string]dbus.Variant) map[string]any {
 	return f
 }
 
-// word is the n-th word, or the first.
+// word returns the n-th word, or the first.
 func word(n uint32, words ...string) string {
 	if int64(n) < int64(len(words)) {
 		return words[n]

@@ -1,4 +1,4 @@
-// What the tests run sources with.
+// This file runs sources for the tests.
 
 package desktop
 
@@ -16,13 +16,13 @@ import (
 	"github.com/postbus/postbus/devices/desktoptest"
 )
 
-// TestMain leaves out the session that the tests are run in.
+// TestMain hides the session in which the tests run.
 func TestMain(m *testing.M) {
 	os.Unsetenv("XDG_SESSION_ID")
 	m.Run()
 }
 
-// fakeEnv is a source's surroundings.
+// fakeEnv is a source's environment.
 type fakeEnv struct {
 	mu       sync.Mutex
 	degraded error
@@ -44,16 +44,16 @@ func (e *fakeEnv) trouble() string {
 	return e.degraded.Error()
 }
 
-// running is a source that runs.
+// running is a running source.
 type running struct {
 	t      *testing.T
 	env    *fakeEnv
 	events chan map[string]any
-	gate   chan struct{} // when it isn't nil, emit waits for it
+	gate   chan struct{} // unless nil, emit waits for it
 	stop   func()
 }
 
-// nowhere is the address of what isn't there.
+// nowhere is an address without a server.
 const nowhere = "unix:path=/nowhere/bus"
 
 const silent = "unix:/nowhere/native"
@@ -70,7 +70,7 @@ func runIn(t *testing.T, o Options, gate chan struct{}, at places) *running {
 	s := New(o, r.env)
 	s.places = at
 	if s.camera != nil {
-		s.camera.settle = 150 * time.Millisecond // the tests have no time
+		s.camera.settle = 150 * time.Millisecond // the tests use short times
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -106,7 +106,7 @@ func runIn(t *testing.T, o Options, gate chan struct{}, at places) *running {
 	return r
 }
 
-// words is an event in short: what=… and the named fields.
+// words returns an event in short form: what=… and the named fields.
 func words(e map[string]any, fields ...string) string {
 	out := []string{fmt.Sprint(e["what"])}
 	for _, f := range fields {
@@ -130,7 +130,7 @@ func (r *running) want(text string, fields ...string) map[string]any {
 	}
 }
 
-// until takes events until one is this.
+// until discards events until this one arrives.
 func (r *running) until(text string, fields ...string) {
 	r.t.Helper()
 	var seen []string
@@ -157,7 +157,7 @@ func (r *running) none() {
 	}
 }
 
-// says waits until Degraded says something.
+// says waits until Degraded reports an error that contains part.
 func (r *running) says(part string) {
 	r.t.Helper()
 	desktoptest.Eventually(r.t, fmt.Sprintf("Degraded says %q", part), func() bool {

@@ -1,4 +1,5 @@
-// This file is the machine's sleep: logind waits with it until the event is stored (org.freedesktop.login1, "Inhibitor Locks").
+// This file is the machine's sleep: logind delays it until the event is stored
+// (org.freedesktop.login1, "Inhibitor Locks").
 
 package desktop
 
@@ -11,17 +12,17 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// sleep tells of sleep, and holds logind up meanwhile.
+// sleep reports sleep, and delays it meanwhile.
 type sleep struct {
 	s *Source
 
 	mu   sync.Mutex
-	news []bool // what PrepareForSleep said and wasn't told yet
+	news []bool // signals of PrepareForSleep not reported yet
 
-	link  *link    // that was read last
-	owner string   // logind then
-	awake bool     // the machine, as was told last
-	brake *os.File // while it is open, the machine waits
+	link  *link    // of the last read
+	owner string   // logind's unique name at the last read
+	awake bool     // the machine's state as last reported
+	brake *os.File // the inhibitor lock: while it is open, the machine delays its sleep
 }
 
 func (p *sleep) hear(sig *dbus.Signal) bool {
@@ -31,7 +32,7 @@ func (p *sleep) hear(sig *dbus.Signal) bool {
 	asleep, ok := sig.Body[0].(bool)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.news); ok && n >= 64 { // events are not taken for a whole week
+	if n := len(p.news); ok && n >= 64 { // no event has been accepted for a whole week
 		p.news = p.news[2:]
 		p.s.env.Lost(2, "the machine slept and woke up faster than events were taken")
 	}
@@ -51,15 +52,16 @@ func (p *sleep) next() (asleep, ok bool) {
 	return asleep, true
 }
 
-// read tells what was heard. The brake is on but from the time that an event of going to sleep is stored until resume. When
-// the connection ends it is let go, since nobody would hear when it is needed.
+// read reports the signals received. The inhibitor lock is held except from when an event of going
+// to sleep is stored until resume. When the connection ends the lock is released, since no signal
+// would say when to release it.
 func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
 	owner := l.owner(logind)
 	if owner == "" {
 		p.leave()
 		return absent{"logind isn't there; it is waited for"}
 	}
-	if p.link != l || p.owner != owner { // what was said before is old
+	if p.link != l || p.owner != owner { // earlier signals are outdated
 		p.leave()
 		p.link = nil
 		p.mu.Lock()
@@ -75,7 +77,7 @@ func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
 			return err
 		}
 	} else {
-		err = p.hold(ctx) // when it was refused before
+		err = p.hold(ctx) // if it was refused before
 	}
 	for {
 		asleep, ok := p.next()
@@ -106,9 +108,9 @@ func (p *sleep) asleep(ctx context.Context, l *link) (bool, error) {
 	return b, nil
 }
 
-// hold puts the brake on, unless it is on or the machine goes to sleep. The answer is an open file, which our usual connection
-// doesn't take: it comes over one that is there for it alone. The call has no end of its own, so that no answer is missed: the
-// connection ends it.
+// hold takes the inhibitor lock, unless it is held or the machine goes to sleep. The answer is an
+// open file, which our usual connection doesn't accept, so it arrives over a connection of its own.
+// The call has no timeout of its own, so that no answer is missed: the connection's end bounds it.
 func (p *sleep) hold(ctx context.Context) error {
 	if !p.awake || p.brake != nil {
 		return nil
@@ -130,7 +132,7 @@ func (p *sleep) hold(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// leave lets the machine sleep.
+// leave releases the lock, so that the machine may sleep.
 func (p *sleep) leave() {
 	p.mu.Lock()
 	f := p.brake

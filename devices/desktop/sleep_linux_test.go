@@ -1,4 +1,4 @@
-// The tests of the machine's sleep with a logind that has moods.
+// This file tests the machine's sleep with a logind that refuses on request.
 
 package desktop
 
@@ -15,7 +15,7 @@ import (
 	"github.com/postbus/postbus/devices/desktoptest"
 )
 
-// moody plays logind: it refuses delays while it is told to.
+// moody simulates logind: it refuses inhibitor locks while it is set to.
 type moody struct {
 	refuses, sleeps atomic.Bool
 	given           *os.File
@@ -32,7 +32,7 @@ func (m *moody) Get(_, _ string) (dbus.Variant, *dbus.Error) {
 	return dbus.MakeVariant(m.sleeps.Load()), nil
 }
 
-// asleep is a sleep on a bus with a moody logind, and what it told last.
+// asleep makes a sleep on a bus with a moody logind; told returns its last report.
 func asleep(t *testing.T) (p *sleep, l *link, m *moody, told func() any) {
 	bus := desktoptest.NewBus(t)
 	r, w, err := os.Pipe()
@@ -62,7 +62,8 @@ func asleep(t *testing.T) (p *sleep, l *link, m *moody, told func() any) {
 	return p, l, m, func() any { return s.told["sleep <nil>"]["asleep"] }
 }
 
-// TestADelayThatIsRefusedIsAskedForAgain, or the source would be well without one.
+// TestADelayThatIsRefusedIsAskedForAgain checks that a refused lock is requested again, because
+// otherwise the source would report no error without a lock.
 func TestADelayThatIsRefusedIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	p, l, m, _ := asleep(t)
@@ -88,7 +89,7 @@ func TestADelayThatIsRefusedIsAskedForAgain(t *testing.T) {
 	}
 }
 
-// TestWhatWasHeardBeforeIsOld: the machine woke up while the message bus was away.
+// TestWhatWasHeardBeforeIsOld wakes the machine up while the message bus is stopped.
 func TestWhatWasHeardBeforeIsOld(t *testing.T) {
 	t.Parallel()
 	p, l, _, told := asleep(t)

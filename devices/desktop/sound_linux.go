@@ -1,5 +1,5 @@
-// This file is sound: the volume, and whether the microphone is in use, as the sound server says (PulseAudio's native protocol,
-// which PipeWire speaks too).
+// This file is sound: the volume, and whether the microphone is in use, as the sound server reports
+// (PulseAudio's native protocol, which PipeWire speaks too).
 
 package desktop
 
@@ -17,14 +17,14 @@ import (
 	"github.com/postbus/postbus/devices/desktop/pulse"
 )
 
-// sound is one thing that is watched on the sound server.
+// sound is one watched thing of the sound server.
 type sound struct {
 	*watch
-	kinds pulse.Kind // the news that concern it
+	kinds pulse.Kind // the events that concern it
 	read  func(ctx context.Context, c *pulse.Client, first bool) error
 }
 
-// heard is a watch of news that come in bursts, as while a slider is dragged.
+// heard makes a watch whose events arrive in bursts, as while the user drags a slider.
 func heard(what string) *watch {
 	return &watch{what: what, settle: settle, wake: make(chan struct{}, 1)}
 }
@@ -65,7 +65,7 @@ func (s *Source) sounding(ctx context.Context) {
 	})
 }
 
-// soundServer is the life of one connection: it returns why it ended.
+// soundServer runs one connection. It returns why the connection ended.
 func (s *Source) soundServer(ctx context.Context) error {
 	alive, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -91,13 +91,13 @@ func (s *Source) soundServer(ctx context.Context) error {
 	for _, w := range s.sounds {
 		tasks.Go(func() { s.repeat(alive, w.watch, func(first bool) error { return w.read(alive, c, first) }) })
 	}
-	<-c.Ended() // by ctx, or since the server is gone
+	<-c.Ended() // by ctx, or because the server stopped
 	cancel()
 	tasks.Wait()
 	return fmt.Errorf("the sound server: %w; it is waited for", c.Err())
 }
 
-// sink is the default sink; pulse.ErrAbsent when there is none.
+// sink returns the default sink; pulse.ErrAbsent when there is none.
 func sink(ctx context.Context, c *pulse.Client) (pulse.Device, error) {
 	server, err := c.Server(ctx)
 	if err != nil {
@@ -106,7 +106,8 @@ func sink(ctx context.Context, c *pulse.Client) (pulse.Device, error) {
 	return c.Sink(ctx, server.Sink)
 }
 
-// source is the default source; pulse.ErrAbsent when there is none, or only a monitor, which is no microphone.
+// source returns the default source; pulse.ErrAbsent when there is none, or only a monitor, which
+// is no microphone.
 func source(ctx context.Context, c *pulse.Client) (pulse.Device, error) {
 	server, err := c.Server(ctx)
 	if err != nil {
@@ -119,7 +120,7 @@ func source(ctx context.Context, c *pulse.Client) (pulse.Device, error) {
 	return d, err
 }
 
-// level is a volume in percent, as PulseAudio shows it.
+// level returns a volume in percent, as PulseAudio shows it.
 func level(volumes []uint32) int {
 	most := uint32(0)
 	for _, v := range volumes {
@@ -128,7 +129,7 @@ func level(volumes []uint32) int {
 	return int((uint64(most)*100 + 1<<15) >> 16)
 }
 
-// volume tells how loud the default sink is.
+// volume reports the volume of the default sink.
 func (s *Source) volume(ctx context.Context, c *pulse.Client, first bool) error {
 	f := map[string]any{"what": "volume", "volume": nil, "muted": nil, "device": nil}
 	switch d, err := sink(ctx, c); {
@@ -140,7 +141,7 @@ func (s *Source) volume(ctx context.Context, c *pulse.Client, first bool) error 
 	return s.tell(ctx, first, f)
 }
 
-// microphone tells who records.
+// microphone reports which programs record.
 func (s *Source) microphone(ctx context.Context, c *pulse.Client, first bool) error {
 	f := map[string]any{"what": "microphone", "muted": nil, "device": nil}
 	switch d, err := source(ctx, c); {
@@ -153,7 +154,7 @@ func (s *Source) microphone(ctx context.Context, c *pulse.Client, first bool) er
 	if err != nil {
 		return err
 	}
-	microphones := map[uint32]bool{} // by index: whether it is one
+	microphones := map[uint32]bool{} // by index: whether the source is a microphone
 	apps := map[string]bool{}
 	for _, r := range list {
 		if !records(r) {
@@ -176,19 +177,20 @@ func (s *Source) microphone(ctx context.Context, c *pulse.Client, first bool) er
 	return s.tell(ctx, first, f)
 }
 
-// maxApps is how many programs are named at most.
+// maxApps bounds the programs that an event names.
 const maxApps = 64
 
-// names are the programs of an event, sorted.
+// names returns the programs of an event, sorted.
 func names(apps map[string]bool) []string {
 	list := slices.Sorted(maps.Keys(apps))
 	list = append([]string{}, list[:min(len(list), maxApps)]...)
 	return list
 }
 
-// records reports whether a stream is a program that takes sound, if its source is a microphone. What the sound server does by
-// itself has no client: of an echo canceller or a loopback, the programs at its end count. A level meter, as in the settings of
-// a desktop, is made with PA_STREAM_PEAK_DETECT: PulseAudio shows that as its resampler, PipeWire as properties.
+// records reports whether a stream is a program that records, if its source is a microphone.
+// Streams of the sound server itself have no client: for an echo canceller or a loopback, the
+// programs at its end count. A level meter, as in the settings of a desktop, is made with
+// PA_STREAM_PEAK_DETECT: PulseAudio shows that as its resampler, PipeWire as properties.
 func records(r pulse.Recording) bool {
 	p := r.Properties
 	switch {
@@ -201,7 +203,7 @@ func records(r pulse.Recording) bool {
 	return false
 }
 
-// recorder is the name of a program that records.
+// recorder returns the name of a program that records.
 func recorder(r pulse.Recording) string {
 	for _, text := range []string{r.Properties["application.name"], r.Properties["application.process.binary"], r.Properties["media.name"], r.Name} {
 		if text = strings.TrimSpace(text); text != "" {

@@ -1,4 +1,4 @@
-// The tests of sound against PulseAudio and PipeWire, without a sound card.
+// This file tests sound with PulseAudio and PipeWire, without a sound card.
 
 package desktop
 
@@ -48,7 +48,7 @@ func TestVolume(t *testing.T) {
 		s.Pactl("set-sink-volume", "two", "50%")
 		s.Pactl("set-default-sink", "two")
 		r.until("volume 50 false Two", volumeFields...)
-		s.Pactl("set-sink-volume", "one", "10%") // is no longer heard
+		s.Pactl("set-sink-volume", "one", "10%") // it is no longer watched
 		s.Pactl("set-sink-volume", "two", "51%")
 		r.want("volume 51 false Two", volumeFields...)
 		if got := strings.Join(describe(Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: s.Socket}, usual), "\n"); !strings.Contains(got, "watch: [volume]  # Two, 51 %") {
@@ -59,7 +59,7 @@ func TestVolume(t *testing.T) {
 	})
 }
 
-// TestADraggedSlider: of 200 changes some are told, the last one always.
+// TestADraggedSlider checks that of 200 changes some are reported, and always the last one.
 func TestADraggedSlider(t *testing.T) {
 	t.Parallel()
 	withSound(t, func(t *testing.T, s *desktoptest.Sound) {
@@ -79,7 +79,7 @@ func TestADraggedSlider(t *testing.T) {
 			}
 		}
 		n := len(r.events)
-		r.until("volume 150 false One", volumeFields...) // which only the last one is
+		r.until("volume 150 false One", volumeFields...) // only the last change has this volume
 		if n > 150 {
 			t.Errorf("%d events", n)
 		}
@@ -125,7 +125,8 @@ func TestMicrophone(t *testing.T) {
 	})
 }
 
-// TestASoundServerThatComesLate is waited for, and one that is started again tells but what has changed.
+// TestASoundServerThatComesLate checks that it is waited for, and that after a restart only changes
+// are reported.
 func TestASoundServerThatComesLate(t *testing.T) {
 	t.Parallel()
 	s := desktoptest.NewSilence(t, "pulseaudio")
@@ -138,7 +139,7 @@ func TestASoundServerThatComesLate(t *testing.T) {
 	s.Kill()
 	r.says("the server is gone")
 	s.Start()
-	r.says("") // all is as it was
+	r.says("") // nothing has changed
 	s.Pactl("set-sink-volume", "one", "5%")
 	r.want("volume 5 false One", volumeFields...)
 	s.Pactl("unload-module", "module-null-sink")
@@ -184,7 +185,7 @@ func TestSoundByOrder(t *testing.T) {
 				order = []string{"get-source-mute", "mic"}
 			}
 			got := ""
-			desktoptest.Eventually(t, fmt.Sprintf("after %s %v pactl says %s", c.do, c.percent, c.want), func() bool { // PipeWire says yes before it is done
+			desktoptest.Eventually(t, fmt.Sprintf("after %s %v pactl says %s", c.do, c.percent, c.want), func() bool { // PipeWire confirms before it has finished
 				var words []string
 				for _, w := range strings.Fields(s.Pactl(order...)) {
 					if strings.HasSuffix(w, "%") || w == "yes" || w == "no" {
@@ -201,7 +202,7 @@ func TestSoundByOrder(t *testing.T) {
 	})
 }
 
-// TestSoundThatCannotBe: what is wrong is said, and what may heal is tried again.
+// TestSoundThatCannotBe checks that errors are reported, and temporary ones retried.
 func TestSoundThatCannotBe(t *testing.T) {
 	t.Parallel()
 	s := desktoptest.NewSilence(t, "pulseaudio")
@@ -213,7 +214,7 @@ func TestSoundThatCannotBe(t *testing.T) {
 	if err := order("mute"); err == nil || lasting(err) || !strings.Contains(err.Error(), "has no device that plays") {
 		t.Error(err)
 	}
-	s.Sink("one", "One") // whose monitor is no microphone, though it is the default source
+	s.Sink("one", "One") // its monitor is no microphone, although it is the default source
 	if err := order("microphone_mute"); err == nil || lasting(err) || !strings.Contains(err.Error(), "has no microphone") {
 		t.Error(err)
 	}
@@ -221,7 +222,7 @@ func TestSoundThatCannotBe(t *testing.T) {
 	r.want("microphone false <nil> [] <nil>", microphoneFields...)
 	r.says("")
 
-	// one that refuses
+	// A server that refuses.
 	l, err := net.Listen("unix", s.Socket+"2")
 	if err != nil {
 		t.Fatal(err)
@@ -251,7 +252,7 @@ func orderOf(t *testing.T, what, socket string) error {
 	return do(t, ActionOptions{Do: what, SoundServer: socket}, Args{Percent: 10})
 }
 
-// TestASoundServerThatLies doesn't end the source, and is asked again.
+// TestASoundServerThatLies checks that invalid answers don't end the source, and that it retries.
 func TestASoundServerThatLies(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "sound")
@@ -341,7 +342,7 @@ func TestLevels(t *testing.T) {
 		{[]uint32{0, 0}, 50, false, "[32768 32768]"},
 		{[]uint32{65536, 32768}, 50, false, "[32768 16384]"},
 		{[]uint32{196608}, 5, true, "[196608]"},   // 300 % isn't made louder
-		{[]uint32{196608}, -50, true, "[163840]"}, // nor much quieter than was asked for
+		{[]uint32{196608}, -50, true, "[163840]"}, // nor reduced by much more than requested
 		{[]uint32{65536}, -150, true, "[0]"},
 		{nil, 50, false, "[]"},
 	} {

@@ -1,4 +1,5 @@
-// This file is the source: who watches what, and what becomes an event.
+// This file is the source: it distributes the watched things to connections, and makes events of
+// states.
 
 package desktop
 
@@ -16,25 +17,25 @@ import (
 	"github.com/postbus/postbus/devices/desktop/pulse"
 )
 
-// Source watches a desktop. It is used once: New, Run.
+// Source watches a desktop. An instance runs once: New, Run.
 type Source struct {
 	o   Options
 	env Env
 
-	buses  [2][]*watch // of the system and of the session
+	buses  [2][]*watch // of the system bus and of the session bus
 	sounds []*sound    // of the sound server
-	camera *watch      // nil when it isn't watched
+	camera *watch      // nil when no camera is watched
 	places places
 
-	turn sync.Mutex                // held while an event is emitted: one after the other
-	told map[string]map[string]any // what was told last, by what and player
+	turn sync.Mutex                // held while an event is emitted: one at a time
+	told map[string]map[string]any // the last reported state, by what and player
 	emit func(ctx context.Context, at time.Time, fields map[string]any) error
 	end  context.CancelFunc
 	err  error // why emit failed
 
 	mu       sync.Mutex
 	troubles map[string]error // by what
-	said     string           // what Degraded was told
+	said     string           // the last state passed to Degraded
 }
 
 const (
@@ -42,7 +43,7 @@ const (
 	session
 )
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source {
 	s := &Source{o: o, env: env, told: map[string]map[string]any{}, troubles: map[string]error{}, places: usual}
 	on := func(bus int, w *watch) {
@@ -84,7 +85,7 @@ func New(o Options, env Env) *Source {
 	return s
 }
 
-// Run tells what is watched until ctx ends.
+// Run reports the watched states until ctx ends.
 func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -116,8 +117,8 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	return s.err
 }
 
-// tell makes an event of a state, if it isn't the one that was told last. Fields in quiet make no event alone. first is of a
-// state that was there at the start. An error ends the source.
+// tell makes an event of a state that differs from the last reported one. A change of only the
+// fields in quiet makes no event. first marks a state of the start. An error ends the source.
 func (s *Source) tell(ctx context.Context, first bool, fields map[string]any, quiet ...string) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
@@ -149,8 +150,8 @@ func (s *Source) tell(ctx context.Context, first bool, fields map[string]any, qu
 	return nil
 }
 
-// trouble notes why something can't be watched just now; nil: it is. Degraded hears of what the file names, or when nothing
-// can be watched.
+// trouble records why something can't be watched now; nil: it can. Degraded reports the things that
+// the file names, or all when nothing can be watched.
 func (s *Source) trouble(what string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,7 +179,7 @@ func (s *Source) trouble(what string, err error) {
 	}
 }
 
-// wait waits, unless ctx ends before.
+// wait waits for d, unless ctx ends first. It reports whether the time passed.
 func wait(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -190,5 +191,5 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// own is the user's number and what the environment says of the session.
+// own returns the user's ID, and the session in the environment.
 func own() (uid uint32, id string) { return uint32(os.Getuid()), os.Getenv("XDG_SESSION_ID") }

@@ -1,5 +1,5 @@
-// This file is the active window, as window managers tell it (Extended Window Manager Hints 1.5), and the time since the
-// last key or mouse (the MIT-SCREEN-SAVER extension).
+// This file is the active window, as window managers report it (Extended Window Manager Hints 1.5),
+// and the time since the last key or mouse input (the MIT-SCREEN-SAVER extension).
 
 package desktop
 
@@ -27,11 +27,11 @@ var errX = errors.New("the X server is gone; it is waited for")
 type windows struct {
 	x                 *xgb.Conn
 	root              xproto.Window
-	watched           xproto.Window // whose properties are listened to
+	watched           xproto.Window // the window whose properties are watched
 	active, name, pid xproto.Atom
 }
 
-// atom is the number of a name.
+// atom returns the number of a name.
 func atom(x *xgb.Conn, name string) (xproto.Atom, error) {
 	r, err := xproto.InternAtom(x, false, uint16(len(name)), name).Reply()
 	if err != nil {
@@ -40,7 +40,7 @@ func atom(x *xgb.Conn, name string) (xproto.Atom, error) {
 	return r.Atom, nil
 }
 
-// window tells the active window and its title, and each change of them.
+// window reports the active window and its title, and each change of them.
 func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err error) {
 	w := windows{x: x, root: xproto.Setup(x).DefaultScreen(x).Root}
 	for name, a := range map[string]*xproto.Atom{"_NET_ACTIVE_WINDOW": &w.active, "_NET_WM_NAME": &w.name, "_NET_WM_PID": &w.pid} {
@@ -73,7 +73,7 @@ func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err erro
 			}
 			told = w.concerns(e)
 		}
-		for { // more that came at once
+		for { // further events that arrived with it
 			if e, xerr := x.PollForEvent(); e == nil && xerr == nil {
 				break
 			}
@@ -81,7 +81,7 @@ func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err erro
 	}
 }
 
-// first reports whether nothing of what was told yet.
+// first reports whether no state of what was reported yet.
 func (s *Source) first(what string) bool {
 	s.turn.Lock()
 	defer s.turn.Unlock()
@@ -91,7 +91,7 @@ func (s *Source) first(what string) bool {
 
 // concerns reports whether an event may be about the active window or its title.
 func (w *windows) concerns(e xgb.Event) bool {
-	if d, ok := e.(xproto.DestroyNotifyEvent); ok { // of the last window some window managers keep the number
+	if d, ok := e.(xproto.DestroyNotifyEvent); ok { // some window managers keep the number of the last window that was closed
 		return d.Window == w.watched
 	}
 	p, ok := e.(xproto.PropertyNotifyEvent)
@@ -104,10 +104,10 @@ func (w *windows) concerns(e xgb.Event) bool {
 	return p.Window == w.watched && (p.Atom == w.name || p.Atom == xproto.AtomWmName || p.Atom == xproto.AtomWmClass)
 }
 
-// errGone says that a window is gone.
+// errGone is the error of a window that was closed.
 var errGone = errors.New("the window is gone")
 
-// property is a property's value; empty when the window has none.
+// property returns a property's value; empty when the window has none.
 func (w *windows) property(of xproto.Window, a xproto.Atom) (*xproto.GetPropertyReply, error) {
 	r, err := xproto.GetProperty(w.x, false, of, a, anyType, 0, maxTitle).Reply()
 	var gone xgb.Error
@@ -120,7 +120,8 @@ func (w *windows) property(of xproto.Window, a xproto.Atom) (*xproto.GetProperty
 	return r, nil
 }
 
-// read is the active window as an event, and listens to it. managed is whether a window manager tells it.
+// read returns the active window as an event, and watches its properties. managed reports whether a
+// window manager reports it.
 func (w *windows) read() (f map[string]any, managed bool, err error) {
 	r, err := w.property(w.root, w.active)
 	if err != nil || r.Type == 0 {
@@ -142,7 +143,7 @@ func (w *windows) read() (f map[string]any, managed bool, err error) {
 	return f, true, err
 }
 
-// describe is a window as an event; 0 is none.
+// describe returns a window as an event; 0 is none.
 func (w *windows) describe(id xproto.Window) (map[string]any, error) {
 	f := map[string]any{"what": "window", "title": nil, "class": nil, "instance": nil, "pid": nil}
 	if id == 0 {
@@ -151,7 +152,7 @@ func (w *windows) describe(id xproto.Window) (map[string]any, error) {
 	var r *xproto.GetPropertyReply
 	var err error
 	title := ""
-	for _, a := range []xproto.Atom{w.name, xproto.AtomWmName} { // the first is often there and empty
+	for _, a := range []xproto.Atom{w.name, xproto.AtomWmName} { // the first often exists and is empty
 		if r, err = w.property(id, a); err != nil {
 			return nil, err
 		}
@@ -177,15 +178,15 @@ func (w *windows) describe(id xproto.Window) (map[string]any, error) {
 	return f, nil
 }
 
-// number is a property's first number of 32 bits.
+// number returns a property's first number of 32 bits.
 func number(r *xproto.GetPropertyReply) uint32 {
 	if r.Format != 32 || len(r.Value) < 4 {
 		return 0
 	}
-	return binary.LittleEndian.Uint32(r.Value) // as the library asked the server
+	return binary.LittleEndian.Uint32(r.Value) // the byte order that the library requested
 }
 
-// text is a property as text: STRING is Latin-1 (ICCCM 2.7.1), UTF8_STRING is UTF-8.
+// text decodes a property as text: STRING is Latin-1 (ICCCM 2.7.1), UTF8_STRING is UTF-8.
 func (w *windows) text(r *xproto.GetPropertyReply) string {
 	if r.Format != 8 {
 		return ""
@@ -201,9 +202,10 @@ func (w *windows) text(r *xproto.GetPropertyReply) string {
 	return short(string(runes))
 }
 
-const ask = time.Second // how often, while nobody is there, X is asked whether somebody is
+const ask = time.Second // how often to ask X, while the user is idle, whether the user is active again
 
-// untouched tells when nobody has touched key or mouse for idle_after, and when somebody does.
+// untouched reports when there was no key or mouse input for idle_after, and when there is input
+// again.
 func (s *Source) untouched(ctx context.Context, x *xgb.Conn, well func()) error {
 	if err := saver(x); err != nil {
 		return err
@@ -227,8 +229,9 @@ func (s *Source) untouched(ctx context.Context, x *xgb.Conn, well func()) error 
 	}
 }
 
-// saver asks for the extension that knows the time since the last key. screensaver.Init would do the same, but it writes to a map
-// of the library that the readers of all connections read, for the extension's events, which aren't asked for here.
+// saver queries the extension that knows the time since the last input. screensaver.Init would do
+// the same, but it writes to a map of the library that the readers of all connections read, for the
+// extension's events, which aren't used here.
 func saver(x *xgb.Conn) error {
 	const name = "MIT-SCREEN-SAVER"
 	r, err := xproto.QueryExtension(x, uint16(len(name)), name).Reply()

@@ -1,4 +1,4 @@
-// This file is message buses, and the services that dbusmock plays on them.
+// This file starts message buses, and services that dbusmock simulates on them.
 
 package desktoptest
 
@@ -37,7 +37,7 @@ const config = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 func NewBus(t *testing.T) *Bus {
 	t.Helper()
 	Need(t, "dbus-daemon", "dbus")
-	dir, err := os.MkdirTemp("", "bus") // not t.TempDir: the path of a socket must be short
+	dir, err := os.MkdirTemp("", "bus") // not t.TempDir: a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func NewBus(t *testing.T) *Bus {
 	return b
 }
 
-// Start starts it again after Kill, at the same address.
+// Start starts the bus again after Kill, at the same address.
 func (b *Bus) Start() {
 	b.t.Helper()
 	_ = os.Remove(b.Address[len("unix:path="):])
@@ -58,10 +58,10 @@ func (b *Bus) Start() {
 	b.p.Line()
 }
 
-// Kill ends it at once.
+// Kill kills the bus.
 func (b *Bus) Kill() { b.p.Kill() }
 
-// Dial is a connection to it, which ends with the test.
+// Dial returns a connection to the bus, which ends with the test.
 func (b *Bus) Dial() *dbus.Conn {
 	b.t.Helper()
 	c, err := dbus.Connect(b.Address)
@@ -72,7 +72,7 @@ func (b *Bus) Dial() *dbus.Conn {
 	return c
 }
 
-// Has waits until a name is taken.
+// Has waits until a service owns a name.
 func (b *Bus) Has(name string) {
 	b.t.Helper()
 	c := b.Dial()
@@ -86,7 +86,8 @@ func (b *Bus) Has(name string) {
 	})
 }
 
-// Mock starts a service of dbusmock by its template, and waits until it has its name on the bus. parameters are JSON.
+// Mock starts a service of dbusmock by its template, and waits until it owns its name on the bus.
+// parameters are JSON.
 func (b *Bus) Mock(template, name, parameters string) *Program {
 	b.t.Helper()
 	python := ""

@@ -1,4 +1,4 @@
-// This file is an X server without a screen.
+// This file starts an X server without a screen.
 
 package desktoptest
 
@@ -38,10 +38,10 @@ func (d *Display) Output(pkg, name string, args ...string) string {
 	return Output(d.t, []string{"DISPLAY=" + d.Name}, name, args...)
 }
 
-// Kill ends the X server.
+// Kill kills the X server.
 func (d *Display) Kill() { d.p.Kill() }
 
-// Freeze stops it, as a debugger does: its connections stay, and nothing is answered.
+// Freeze stops it, as a debugger does: its connections stay open, and it answers nothing.
 func (d *Display) Freeze() { _ = syscall.Kill(d.p.PID(), syscall.SIGSTOP) }
 
 // Restart starts it again with the same name.
@@ -51,7 +51,7 @@ func (d *Display) Restart() {
 	d.p.Line()
 }
 
-// Manage starts a window manager and waits until it manages.
+// Manage starts a window manager and waits until it works.
 func (d *Display) Manage() {
 	d.t.Helper()
 	xdotool := Need(d.t, "xdotool", "xdotool")

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Patience is how long anything may take on a machine that has much else to do.
+// Patience is how long anything may take on a busy machine.
 const Patience = time.Minute
 
 // Need skips the test when a program is missing; pkg is the Debian package that has it.
@@ -34,14 +34,14 @@ func missing(t *testing.T, program, pkg string) {
 	t.Skipf("needs %s: apt-get install %s", program, pkg)
 }
 
-// Program is a program that runs.
+// Program is a running program.
 type Program struct {
 	t     *testing.T
 	c     *exec.Cmd
 	lines chan string // of its standard output
 	ended chan struct{}
 	once  sync.Once
-	text  strings.Builder // of its standard error; to be read when it has ended
+	text  strings.Builder // of its standard error; valid when it has ended
 }
 
 // Start runs a program in a process group of its own, with variables added to the environment.
@@ -73,7 +73,7 @@ func Start(t *testing.T, variables []string, name string, args ...string) *Progr
 	return p
 }
 
-// Line is the program's next line.
+// Line returns the program's next line.
 func (p *Program) Line() string {
 	p.t.Helper()
 	select {
@@ -90,13 +90,13 @@ func (p *Program) Line() string {
 // PID is its process id.
 func (p *Program) PID() int { return p.c.Process.Pid }
 
-// Kill ends it and waits until it is gone.
+// Kill kills it and waits until it has ended.
 func (p *Program) Kill() {
 	p.once.Do(func() { _ = syscall.Kill(-p.c.Process.Pid, syscall.SIGKILL) })
 	<-p.ended
 }
 
-// Eventually waits until something is so.
+// Eventually waits until so returns true.
 func Eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	for end := time.Now().Add(Patience); !so(); time.Sleep(10 * time.Millisecond) {
@@ -106,7 +106,7 @@ func Eventually(t *testing.T, what string, so func() bool) {
 	}
 }
 
-// Output runs a program to its end and returns what it wrote.
+// Output runs a program to its end and returns its output.
 func Output(t *testing.T, variables []string, name string, args ...string) string {
 	t.Helper()
 	c := exec.Command(name, args...)

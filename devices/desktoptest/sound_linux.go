@@ -1,4 +1,4 @@
-// This file is sound servers without a sound card: PulseAudio and PipeWire.
+// This file starts sound servers without a sound card: PulseAudio and PipeWire.
 
 package desktoptest
 
@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// Sound is a sound server with its own home, whose devices are made by the test.
+// Sound is a sound server with its own home, whose devices the test makes.
 type Sound struct {
 	Socket  string
 	Kind    string   // pulseaudio or pipewire
-	Modules []string // that pulseaudio is started with
+	Modules []string // of pulseaudio, loaded at its start
 	t       *testing.T
 	dir     string
 	bus     *Bus // of PipeWire
@@ -29,11 +29,11 @@ func NewSound(t *testing.T, kind string) *Sound {
 	return s
 }
 
-// NewSilence is the place of a sound server that isn't started yet.
+// NewSilence returns a sound server that isn't started yet.
 func NewSilence(t *testing.T, kind string) *Sound {
 	t.Helper()
 	Need(t, "pactl", "pulseaudio-utils")
-	dir, err := os.MkdirTemp("", "sound") // not t.TempDir: the path of a socket must be short
+	dir, err := os.MkdirTemp("", "sound") // not t.TempDir: a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func NewSilence(t *testing.T, kind string) *Sound {
 	return s
 }
 
-// Start starts it, also again after Kill.
+// Start starts it, or starts it again after Kill.
 func (s *Sound) Start() {
 	s.t.Helper()
 	for _, left := range []string{"/pulse/native", "/pipewire-0", "/pipewire-0.lock"} {
@@ -77,7 +77,7 @@ func (s *Sound) Start() {
 	Eventually(s.t, s.Kind+" answers", func() bool { _, err := s.try("info"); return err == nil })
 }
 
-// Kill ends it at once.
+// Kill kills it.
 func (s *Sound) Kill() {
 	for _, p := range s.ps {
 		p.Kill()
@@ -100,19 +100,19 @@ func (s *Sound) try(args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// Pactl gives the server an order and returns what is said.
+// Pactl sends the server a command and returns the output.
 func (s *Sound) Pactl(args ...string) string {
 	s.t.Helper()
 	return Output(s.t, s.env(), "pactl", args...)
 }
 
-// Sink makes a device that plays to nobody.
+// Sink makes a sink without a speaker.
 func (s *Sound) Sink(name, description string) {
 	s.t.Helper()
 	s.device(name, "sinks", "module-null-sink", "sink_name="+name, "sink_properties=device.description="+description)
 }
 
-// Source makes a microphone that hears nothing.
+// Source makes a silent microphone.
 func (s *Sound) Source(name, description string) {
 	s.t.Helper()
 	if s.Kind == "pulseaudio" {
@@ -122,7 +122,7 @@ func (s *Sound) Source(name, description string) {
 	s.device(name, "sources", "module-null-sink", "media.class=Audio/Source/Virtual", "sink_name="+name, "sink_properties=device.description="+description)
 }
 
-// device makes a device and waits until it is there: PipeWire says that it is before it is.
+// device makes a device and waits until it exists, because PipeWire confirms it earlier.
 func (s *Sound) device(name, list string, module ...string) {
 	s.t.Helper()
 	s.Pactl(append([]string{"load-module"}, module...)...)

@@ -1,4 +1,4 @@
-// This file is the action's side that every platform has: its options and arguments.
+// This file is the part of the action that every platform has: its options and arguments.
 
 package gpio
 
@@ -19,7 +19,7 @@ const ActionAbout = "Sets a GPIO line: `value` on or off, or on for the time of 
 	"when the plugin or postbus ends; after a crash or a power cut it is the chip's affair. An event is acknowledged when the line has its level; a pulse ends by itself, or by " +
 	"the next event. A chip that comes late, or back, is found. Linux 5.10 and later; postbus must be in the group `gpio`."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Line      Line   `key:"line" doc:"the line: its name, as GPIO17, or its number on the chip" need:"yes"`
 	Chip      Chip   `key:"chip" doc:"the chip: its label, as pinctrl-bcm2711, or gpiochip0; needed when a name is on several chips, or for a number when there are several chips"`
@@ -34,19 +34,19 @@ func ActionDefaults() ActionOptions {
 	return ActionOptions{Drive: "push-pull", Initial: Off, Safe: Off}
 }
 
-// Claims is what can be held once: the line.
+// Claims is what only one plugin can hold: the line.
 func (o ActionOptions) Claims() []string { return []string{claim(o.Chip, o.Line)} }
 
-// Access is what the action touches.
+// Access is the devices that the action uses.
 func (o ActionOptions) Access() []string { return access(o.Chip) }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	Value any           `key:"value" doc:"on, off, 1, 0, true or false; may be left out with pulse, and is on then"`
 	Pulse time.Duration `key:"pulse" doc:"after this time the line goes back to the other value; 0 is never" min:"0s" max:"24h"`
 }
 
-// level is the level that is asked for.
+// level returns the requested level.
 func (a Args) level() (int, error) {
 	if a.Value == nil && a.Pulse > 0 {
 		return 1, nil
@@ -61,7 +61,7 @@ func (a Args) level() (int, error) {
 	return v, nil
 }
 
-// wrong is an error that no second attempt repairs.
+// wrong is an error that no retry can fix.
 type wrong struct{ error }
 
 func (wrong) Permanent() bool { return true }

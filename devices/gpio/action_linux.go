@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Action is one output line. It is held by a goroutine of its own, so that the line has its initial value before the
-// first event and is found again when its chip was away.
+// Action is one output line. A goroutine of its own holds it, so that the line has its initial
+// value before the first event, and is found again after its chip was absent.
 type Action struct {
 	o        ActionOptions
 	env      ActionEnv
@@ -22,16 +22,17 @@ type Action struct {
 
 	mu     sync.Mutex
 	closed bool
-	r      *request    // nil while there is no line
-	pulse  *time.Timer // nil when none is under way
-	wanted int         // the last level that was set, for a chip that comes back
+	r      *request    // nil while the line is not held
+	pulse  *time.Timer // nil when none is running
+	wanted int         // the last level that was set, to restore when a chip returns
 	set    bool        // an event has set wanted
 }
 
-// retry is how often an absent line is looked for, beside the kernel's news of chips.
+// retry is how often an absent line is looked for, in addition to the kernel's notifications about
+// chips.
 const retry = 5 * time.Second
 
-// NewAction makes an action, which begins to hold its line; the options were checked. Close ends it.
+// NewAction makes an action of checked options and begins to hold its line. Close ends it.
 func NewAction(o ActionOptions, env ActionEnv) *Action { return newAction(o, env, "/dev") }
 
 func newAction(o ActionOptions, env ActionEnv, dev string) *Action {
@@ -95,7 +96,7 @@ func (a *Action) setting(level int) setting {
 	return s
 }
 
-// acquire requests the line unless it is held. mu is held.
+// acquire requests the line unless it is held. The caller holds mu.
 func (a *Action) acquire() error {
 	if a.r != nil || a.closed {
 		return nil
@@ -116,7 +117,7 @@ func (a *Action) acquire() error {
 		a.r, err = c.hold(lines, a.setting(level), a.consumer)
 		return err
 	}
-	as := setting{flags: a.setting(0).flags &^ (flagOutput | flagOpenDrain | flagOpenSource)} // the direction stays what it is
+	as := setting{flags: a.setting(0).flags &^ (flagOutput | flagOpenDrain | flagOpenSource)} // the direction stays unchanged
 	r, err := c.hold(lines, as, a.consumer)
 	if err != nil {
 		return err
@@ -133,12 +134,12 @@ func (a *Action) acquire() error {
 	return nil
 }
 
-// drop lets go of a line whose chip is gone. mu is held.
+// drop releases a line whose chip was removed. The caller holds mu.
 func (a *Action) drop() {
 	a.r.Close()
 	a.r = nil
 	a.endPulse()
-	a.set = false // it comes back with its initial value
+	a.set = false // it returns with its initial value
 }
 
 func (a *Action) endPulse() {
@@ -148,7 +149,7 @@ func (a *Action) endPulse() {
 	}
 }
 
-// Do sets the line. It ends a pulse that is under way.
+// Do sets the line. It cancels a running pulse.
 func (a *Action) Do(_ context.Context, args Args) error {
 	level, err := args.level()
 	if err != nil {
@@ -171,7 +172,7 @@ func (a *Action) Do(_ context.Context, args Args) error {
 		t = time.AfterFunc(args.Pulse, func() {
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			if a.pulse != t { // another order came first
+			if a.pulse != t { // another event was processed first
 				return
 			}
 			a.pulse = nil
@@ -184,7 +185,7 @@ func (a *Action) Do(_ context.Context, args Args) error {
 	return nil
 }
 
-// apply sets the level of the line that is held. mu is held.
+// apply sets the level of the held line. The caller holds mu.
 func (a *Action) apply(level int) error {
 	if err := a.r.setValue(level); err != nil {
 		err = fmt.Errorf("setting %s: %w", lineList(a.r.lines), err)
@@ -195,7 +196,7 @@ func (a *Action) apply(level int) error {
 	return nil
 }
 
-// Close sets the safe value and lets go of the line.
+// Close sets the safe value and releases the line.
 func (a *Action) Close() error {
 	a.cancel()
 	<-a.ended
@@ -208,7 +209,7 @@ func (a *Action) Close() error {
 		return nil
 	}
 	var err error
-	if a.o.Safe != Keep || pulse { // nobody would end the pulse any more
+	if a.o.Safe != Keep || pulse { // nothing else would end the pulse
 		level := 1 - a.wanted
 		switch a.o.Safe {
 		case On:

@@ -1,4 +1,4 @@
-// This file finds chips and lines, and says which there are.
+// This file finds chips and lines, and names the existing ones in errors.
 
 package gpio
 
@@ -34,7 +34,7 @@ const (
 	flagPullNone   = 1 << 10
 )
 
-// ioctl retries what a signal interrupted.
+// ioctl retries calls that a signal interrupted.
 func ioctl(fd uintptr, request uint, arg unsafe.Pointer) error {
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, uintptr(request), uintptr(arg))
@@ -82,7 +82,8 @@ func (c *chip) info(offset int) (unix.GPIOV2LineInfo, error) {
 	return info, err
 }
 
-// openChips opens every chip there is, each once. Those that can't be opened are in the error; there may be chips beside it.
+// openChips opens every chip once. The error contains those that can't be opened, and may be set
+// beside opened chips.
 func openChips(dev string) ([]*chip, error) {
 	paths, _ := filepath.Glob(dev + "/gpiochip*")
 	slices.SortFunc(paths, func(a, b string) int {
@@ -115,10 +116,10 @@ func closeChips(chips []*chip, except *chip) {
 	}
 }
 
-// found is a line that was asked for.
+// found is a line that was found.
 type found struct {
 	offset int
-	name   string // as events say it
+	name   string // as in events
 }
 
 // find opens the one chip that has all the lines.
@@ -180,7 +181,8 @@ func join(lines []Line) string {
 	return strings.Join(list, ", ")
 }
 
-// find is where the lines are on the chip. A name is looked for first: some chips name a line with a number.
+// find returns the lines' positions on the chip. It looks for a name first, because some chips name
+// a line with a number.
 func (c *chip) find(lines []Line) ([]found, error) {
 	byName := map[string][]int{}
 	for i := range c.count {

@@ -1,39 +1,40 @@
-// This file holds what an edge is, and the arithmetic of the kernel's numbers: gaps, counts and frequencies.
+// This file defines an edge, and the arithmetic of the kernel's sequence numbers: gaps, counts and
+// frequencies.
 
 package gpio
 
 import "time"
 
-// edge is one change of a line as the kernel tells it.
+// edge is one change of a line as the kernel reports it.
 type edge struct {
 	at      time.Time     // on the wall clock
-	clock   time.Duration // on the kernel's own clock, which nobody sets
+	clock   time.Duration // on the kernel's monotonic clock, which can't be set
 	rising  bool
 	offset  int
 	seq     uint32 // among all lines of the request; wraps around
 	lineSeq uint32
 }
 
-// gaps finds edges that were lost by the kernel's numbers. The zero value has seen none.
+// gaps finds lost edges by gaps in the kernel's numbers. The zero value is ready to use.
 type gaps struct{ last uint32 }
 
-// before is how many edges are missing just before the one with this number.
+// before returns how many edges are missing just before the one with this number.
 func (g *gaps) before(seq uint32) int64 {
-	missing := seq - g.last - 1 // uint32: right over the wrap
+	missing := seq - g.last - 1 // uint32: correct across the wrap
 	g.last = seq
 	return int64(missing)
 }
 
-// tally counts the edges of a line. The zero value has seen none.
+// tally counts the edges of a line. The zero value is ready to use.
 type tally struct {
 	seen    gaps
 	count   int64 // since the last report
 	total   int64
-	known   bool // an edge before those of count was seen
+	known   bool // an edge before those of count was received
 	from    time.Duration
-	first   time.Duration // the first edge of count that was seen
+	first   time.Duration // the first edge of count that was received
 	last    time.Duration // the last edge of all
-	skipped int64         // edges of count that were lost before first: they have no time
+	skipped int64         // edges of count that were lost before first, whose time is unknown
 }
 
 // add counts an edge and those that were lost before it.
@@ -48,8 +49,9 @@ func (t *tally) add(e edge) (n int64) {
 	return 1 + lost
 }
 
-// report is the count since the report before, and the frequency in Hz; nil when it can't be known yet. It
-// is measured from edge to edge, so that a slow signal isn't rounded to whole edges an interval.
+// report returns the count since the last report, and the frequency in Hz; nil when it is unknown
+// yet. The frequency is measured from edge to edge, so that a slow signal isn't rounded to whole
+// edges an interval.
 func (t *tally) report() (count int64, hz any) {
 	count = t.count
 	switch {

@@ -1,23 +1,28 @@
-// Package gpio is the kind `gpio`: input lines as events, counted if you like, and output lines that are set by events.
+// Package gpio is the kind `gpio`: input lines as events, optionally counted, and output lines that
+// events set.
 //
 // What the source promises:
 //
-//   - An event for each edge the kernel numbered, with the kernel's time, in the kernel's order. Edges that come faster
-//     than the bus takes them wait in a buffer of 1,024. What is lost beyond it is found by the gaps in the kernel's
-//     numbers, and what is so close that the kernel made one edge of it by its count of interrupts, a moment after the
-//     burst (not with debounce). Both are counted and said in the next event. What is faster than an interrupt nobody
-//     sees: such signals need a counter chip.
-//   - A count has what the buffer lost, as its number is known; not what the kernel merged, which is counted as lost.
-//   - A reload keeps the line: no edge between the old source and the new one is lost, as long as the same lines are
-//     asked for. Another pull, edge or debounce is set on the line as it is held.
-//   - A chip that is pulled out ends the source within a second, although the kernel doesn't wake its readers.
+//   - An event for each edge that the kernel numbered, with the kernel's time, in the kernel's
+//     order. Edges that are faster than the bus wait in a buffer of 1,024. Edges lost beyond it are
+//     found by the gaps in the kernel's numbers. Edges so close that the kernel merged them are
+//     found by its count of interrupts, a moment after the burst (not with debounce). Both are
+//     counted and reported in the next event. Edges faster than an interrupt are not detected: such
+//     signals need a counter chip.
+//   - A count includes edges that the buffer lost, because their number is known. It does not
+//     include merged edges, which count as lost.
+//   - A reload keeps the line: no edge between the old source and the new one is lost, as long as
+//     both request the same lines. A changed pull, edge or debounce is applied to the held line.
+//   - A removed chip ends the source within a second, although the kernel doesn't wake its readers.
 //
-// What the action promises: the line has its initial value from when the plugin is loaded, the level an event asked
-// for when the event is acknowledged, and its safe value when the plugin or postbus ends properly. After a crash the
-// kernel leaves the line to the chip, and most chips keep the level.
+// What the action promises: the line has its initial value from when the plugin is loaded, the
+// requested level when the event is acknowledged, and its safe value when the plugin or postbus
+// ends properly. After a crash the kernel leaves the line to the chip, and most chips keep the
+// level.
 //
-// Lines are had through the character device (its second version, Linux 5.10 and later), never through sysfs. The
-// kernel's documentation of it is Documentation/userspace-api/gpio/chardev.rst.
+// Lines are requested through the character device (its second version, Linux 5.10 and later),
+// never through sysfs. The kernel's documentation of it is
+// Documentation/userspace-api/gpio/chardev.rst.
 package gpio
 
 import (
@@ -43,8 +48,8 @@ const About = "Watches GPIO lines: an event for each edge, with the kernel's tim
 	"of the file keeps the line and loses no edge. Linux 5.10 and later; postbus must be in the group `gpio`."
 
 const (
-	maxLines   = 64   // of one request, and so of one source
-	bufferSize = 1024 // edges that the kernel keeps; its own choice, 16 a line, lost 935 of 1,000 fast ones
+	maxLines   = 64   // of one request, and therefore of one source
+	bufferSize = 1024 // edges that the kernel buffers; its default of 16 a line lost 935 of 1,000 fast edges
 )
 
 // Options of the source.
@@ -60,7 +65,7 @@ type Options struct {
 	Count     *Count        `key:"count" doc:"count edges, and make an event every so often in place of one for each"`
 }
 
-// Count is how edges are counted.
+// Count sets how edges are counted.
 type Count struct {
 	Every time.Duration `key:"every" doc:"time between two events" need:"yes" min:"10ms" max:"24h"`
 }
@@ -68,7 +73,7 @@ type Count struct {
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Edge: "both", Pull: "keep"} }
 
-// lines is what the file names.
+// lines returns the lines that the file names.
 func (o Options) lines() []Line {
 	if o.Line != "" {
 		return []Line{o.Line}
@@ -76,7 +81,7 @@ func (o Options) lines() []Line {
 	return o.Lines
 }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	switch {
@@ -98,7 +103,7 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Claims is what can be held once: the lines, as they are written.
+// Claims is what only one plugin can hold: the lines, as they are written.
 func (o Options) Claims() []string {
 	var claims []string
 	for _, l := range o.lines() {
@@ -114,14 +119,14 @@ func claim(c Chip, l Line) string {
 	return "gpio:" + string(c) + "/" + string(l)
 }
 
-// Access is what the source touches.
+// Access is the devices that the source uses.
 func (o Options) Access() []string { return access(o.Chip) }
 
 func access(c Chip) []string {
 	if strings.HasPrefix(string(c), "gpiochip") {
 		return []string{"device:/dev/" + string(c)}
 	}
-	return []string{"device:/dev/gpiochip*"} // a label or nothing: which it is shows when it starts
+	return []string{"device:/dev/gpiochip*"} // a label or nothing: the device is known only when the source starts
 }
 
 // Event documents the fields of an event.
@@ -147,19 +152,19 @@ type Env interface {
 	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
 }
 
-// Source is the lines of one plugin. It is used once: New, Open, Stream, Close.
+// Source is the lines of one plugin. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o        Options
 	env      Env
 	consumer string
-	dev      string // where the chips are: /dev
+	dev      string // the folder with the chips: /dev
 	r        *request
-	fresh    bool // the request is new, and not handed over
+	fresh    bool // the request is new, not taken over
 	watch    *watch
 	releases []func()
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source {
 	s := &Source{o: o, env: env, dev: "/dev"}
 	if lines := o.lines(); len(lines) > 0 {
@@ -168,8 +173,8 @@ func New(o Options, env Env) *Source {
 	return s
 }
 
-// consumer is what others see who ask for a line that is held, in the kernel's 31 bytes. It is another one for each request:
-// the count of interrupts is found by it.
+// consumer is the name of a line's holder that the kernel shows to other programs, at most 31
+// bytes. It is unique for each request, because the count of interrupts is found by it.
 func consumer(env any, line Line) string {
 	name, end := "postbus", " "+string(line)
 	if e, ok := env.(interface{ ID() string }); ok {

@@ -15,7 +15,7 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// bus is the little of a bus that the kinds need.
+// bus is the part of a bus that the kinds need.
 type bus struct {
 	mu       sync.Mutex
 	held     map[string]io.Closer
@@ -51,7 +51,7 @@ func (b *bus) lostAll() (n int) {
 	return n
 }
 
-// Hold keeps what was released, as the bus does during a reload.
+// Hold keeps released things, as the bus does during a reload.
 func (b *bus) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,7 +66,7 @@ func (b *bus) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(
 	return c, func() {}, nil
 }
 
-// letGo closes what is held, as the bus does when no reload is under way.
+// letGo closes held things, as the bus does when no reload is running.
 func (b *bus) letGo() {
 	for k, c := range b.held {
 		c.Close()
@@ -212,7 +212,7 @@ func TestTally(t *testing.T) {
 	}{
 		{nil, "0 0 0"},
 		{[][2]int{{0, 1}}, "1 1 <nil>"},               // one edge has no frequency yet
-		{[][2]int{{100, 2}, {200, 3}}, "2 3 10"},      // from the edge before
+		{[][2]int{{100, 2}, {200, 3}}, "2 3 10"},      // measured from the previous edge
 		{nil, "0 3 0"},                                //
 		{[][2]int{{1200, 4}}, "1 4 1"},                // a slow signal
 		{[][2]int{{1300, 10}}, "6 10 60"},             // five were lost, and count
@@ -228,7 +228,7 @@ func TestTally(t *testing.T) {
 		}
 	}
 	y = tally{}
-	for i, n := range []int{8, 9, 10} { // the first seven were lost: they have no time
+	for i, n := range []int{8, 9, 10} { // the first seven were lost: their time is unknown
 		y.add(edge{clock: ms(100 * i), lineSeq: uint32(n)})
 	}
 	if got := report(); got != "10 10 10" {

@@ -10,22 +10,22 @@ import (
 // Device is a GPIO chip.
 type Device struct {
 	Path  string // /dev/gpiochip0
-	Name  string // gpiochip0; may differ after the next start
+	Name  string // gpiochip0; may change at the next start
 	Label string // pinctrl-bcm2711; what to write as chip
 	Lines []LineState
 }
 
-// LineState is a line as it is now.
+// LineState is the current state of a line.
 type LineState struct {
 	Offset    int    // its number on the chip
-	Name      string // what to write as line; empty when the board's maker gave none
-	Used      bool   // somebody holds it
-	Consumer  string // who, where it is known
+	Name      string // what to write as line; empty when the board's maker named none
+	Used      bool   // a program or driver holds it
+	Consumer  string // its holder, where it is known
 	Output    bool
 	ActiveLow bool
 }
 
-// Describe is List in lines for people: of each chip, and of each of its lines.
+// Describe returns List as text lines for people: one for each chip and for each of its lines.
 func Describe() []string {
 	list, err := List()
 	var out []string

@@ -1,11 +1,11 @@
-// This file reads what `postbus devices` lists.
+// This file reads the chips and lines for `postbus devices`.
 
 package gpio
 
 import "fmt"
 
-// List is every GPIO chip and its lines as they are now. Chips that can't be read are in the error; there may be
-// others beside it. A machine without chips has an empty list.
+// List returns every GPIO chip with its lines and their current state. Chips that can't be read are
+// in the error, which may be set beside others. A machine without chips has an empty list.
 func List() ([]Device, error) { return list("/dev") }
 
 func list(dev string) ([]Device, error) {

@@ -1,4 +1,4 @@
-// This file holds the words of a plugin file: lines, chips and levels, and what is wrong with them.
+// This file parses the words of a plugin file: lines, chips and levels.
 
 package gpio
 
@@ -26,7 +26,7 @@ func (l *Line) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// number is the line's number on the chip, when it is one.
+// number returns the line's number on the chip, when it is a number.
 func (l Line) number() (int, bool) {
 	n, err := strconv.ParseUint(string(l), 10, 16)
 	return int(n), err == nil
@@ -48,10 +48,10 @@ func (c *Chip) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Level is on, off, or keep: as it was.
+// Level is on, off, or keep: unchanged.
 type Level string
 
-// The levels. On is 1, the logical value: a low voltage with active_low.
+// The levels. On is the logical value 1: a low voltage with active_low.
 const (
 	On   Level = "on"
 	Off  Level = "off"
@@ -75,7 +75,7 @@ func (l *Level) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// level is a level as 0 or 1: of a bool, a number or a word.
+// level converts a bool, a number or a word to 0 or 1.
 func level(x any) (int, error) {
 	switch v := x.(type) {
 	case bool:
@@ -100,7 +100,7 @@ func level(x any) (int, error) {
 	return 0, fmt.Errorf("%s is no level: on, off, 1, 0, true or false", short(x))
 }
 
-// short is a value in an error's text, which must stay readable.
+// short formats a value for an error, which must stay readable.
 func short(x any) string {
 	s := fmt.Sprintf("%v", x)
 	if t, ok := x.(string); ok {

@@ -1,6 +1,6 @@
 //go:build !linux
 
-// This file stands in where there is no GPIO.
+// This file is for platforms without GPIO.
 
 package gpio
 
@@ -33,7 +33,7 @@ func NewAction(_ ActionOptions, env ActionEnv) *Action {
 	return &Action{}
 }
 
-// Do fails for good.
+// Do fails permanently.
 func (a *Action) Do(context.Context, Args) error { return wrong{errPlatform} }
 
 // List is empty.

@@ -1,4 +1,4 @@
-// This file says why a chip or line can't be had: whose it is, and what to do.
+// This file explains why a chip or line can't be opened: who holds it, and what to do.
 
 package gpio
 
@@ -18,7 +18,7 @@ import (
 
 var udev = node.Rule{Nodes: `SUBSYSTEM=="gpio", KERNEL=="gpiochip*"`, Group: "gpio", File: "60-gpio.rules", Then: "restart the machine", Needs: 0o060}
 
-// denied adds to a failed opening who may do it.
+// denied adds to a failed open who has permission.
 func denied(path string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return udev.Denied(path, err)
@@ -60,7 +60,8 @@ func lineList(lines []found) string {
 	return "line " + strings.Join(list, ", ")
 }
 
-// holder finds the process that holds a line, where the kernel (since 5.19) and our rights let us see it.
+// holder finds the process that holds a line, where the kernel (since 5.19) and our permissions
+// show it.
 func holder(chip string, offset int) (pid int, program string) {
 	files, _ := filepath.Glob("/proc/[0-9]*/fdinfo/*")
 	for _, f := range files {

@@ -1,4 +1,4 @@
-// This file is the kernel's side of lines that are held: a request of the second character-device interface.
+// This file is a kernel request for lines, by the second version of the character-device interface.
 
 package gpio
 
@@ -14,23 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setting is how lines are held.
+// setting is the configuration of held lines.
 type setting struct {
 	flags    uint64
 	debounce time.Duration
 	values   uint64 // of outputs: bit n is line n of the request
 }
 
-// config is a setting as the kernel takes it.
+// config converts a setting to the kernel's structure.
 func (s setting) config(lines int) unix.GPIOV2LineConfig {
 	c := unix.GPIOV2LineConfig{Flags: s.flags}
-	mask := uint64(1)<<lines - 1 // of 64 lines: 0 - 1, all
+	mask := uint64(1)<<lines - 1 // of 64 lines: 0 - 1, which is all
 	attr := func(id uint32, value uint64) {
 		c.Attrs[c.Num_attrs] = unix.GPIOV2LineConfigAttribute{Attr: unix.GPIOV2LineAttribute{Id: id, Flags: value}, Mask: mask}
 		c.Num_attrs++
 	}
 	if s.debounce > 0 {
-		// The kernel's union begins with a 32-bit number here: on a big-endian machine it is the upper half.
+		// The kernel's union begins with a 32-bit number here: on a big-endian machine that is the
+		// upper half.
 		var union [8]byte
 		binary.NativeEndian.PutUint32(union[:], uint32(s.debounce.Microseconds()))
 		attr(unix.GPIO_V2_LINE_ATTR_ID_DEBOUNCE, binary.NativeEndian.Uint64(union[:]))
@@ -41,7 +42,8 @@ func (s setting) config(lines int) unix.GPIOV2LineConfig {
 	return c
 }
 
-// request is lines that are held. Between two sources of a reload nobody reads it: the kernel keeps the edges.
+// request is a set of held lines. Between two sources of a reload it has no reader, and the kernel
+// keeps the edges.
 type request struct {
 	f     *os.File
 	chip  string // label
@@ -49,12 +51,12 @@ type request struct {
 	set   setting
 	buf   [64 * 48]byte
 
-	// What a source leaves to the next one.
-	pending []edge         // read, but not yet posted
-	tallies map[int]*tally // by the line's number
+	// The fields below are left to the next source.
+	pending []edge         // read, but not posted
+	tallies map[int]*tally // by the line's offset
 	audit   audit
 	edges   int64 // that the kernel has numbered
-	unsaid  int64 // merged edges that no event has said yet
+	unsaid  int64 // merged edges that no event has reported
 
 	close sync.Once
 }
@@ -82,7 +84,7 @@ func (c *chip) hold(lines []found, s setting, consumer string) (*request, error)
 	return r, nil
 }
 
-// Close lets go of the lines. It may be called twice.
+// Close releases the lines. It may be called twice.
 func (r *request) Close() (err error) {
 	r.close.Do(func() { err = r.f.Close() })
 	return err
@@ -100,7 +102,7 @@ func (r *request) control(request uint, arg unsafe.Pointer) error {
 	return ierr
 }
 
-// change sets the held lines differently.
+// change reconfigures the held lines.
 func (r *request) change(s setting) error {
 	if s == r.set {
 		return nil
@@ -114,7 +116,8 @@ func (r *request) change(s setting) error {
 	return nil
 }
 
-// values are the lines' logical values: bit n is line n of the request. It fails when the chip is gone.
+// values returns the lines' logical values: bit n is line n of the request. It fails when the chip
+// was removed.
 func (r *request) values() (uint64, error) {
 	v := unix.GPIOV2LineValues{Mask: uint64(1)<<len(r.lines) - 1}
 	err := r.control(unix.GPIO_V2_LINE_GET_VALUES_IOCTL, unsafe.Pointer(&v))
@@ -152,7 +155,7 @@ func (r *request) read() error {
 	return nil
 }
 
-// clock is when the kernel's own clock was zero, on the wall clock of now.
+// clock returns the zero of the kernel's monotonic clock, by the current wall clock.
 func clock() (time.Time, error) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
@@ -170,10 +173,10 @@ func (r *request) name(offset int) string {
 	return fmt.Sprint(offset)
 }
 
-// slot is a place for a request that a reload hands over, under the claim of one of its lines.
+// slot holds a request that a reload hands over, under the claim of one of its lines.
 type slot struct{ r *request }
 
-// Close lets go of what is in the slot.
+// Close releases the request in the slot.
 func (s *slot) Close() error {
 	if s.r == nil {
 		return nil

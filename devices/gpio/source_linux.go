@@ -1,4 +1,4 @@
-// This file is the source: it has lines, or takes them over, and makes events of their edges.
+// This file is the source: it requests lines, or takes them over, and makes events of their edges.
 
 package gpio
 
@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// alive is how often a source looks whether its chip is still there, beside the kernel's news of it, which not every
-// container gets.
+// alive is how often a source checks that its chip still exists, in addition to the kernel's
+// notifications, which not every container receives.
 const alive = 30 * time.Second
 
 func (o Options) setting() setting {
@@ -37,8 +37,8 @@ func (o Options) setting() setting {
 	return s
 }
 
-// Open requests the lines, or takes them over from this plugin's previous source. An error says which chips and lines
-// there are, who holds a line, or who may open a chip.
+// Open requests the lines, or takes them over from this plugin's previous source. An error says
+// which chips and lines exist, who holds a line, or who may open a chip.
 func (s *Source) Open(context.Context) error {
 	s.watch = newWatch() // before the chip is opened, so that no removal is missed
 	var slots []*slot
@@ -61,7 +61,7 @@ func (s *Source) Open(context.Context) error {
 		}
 	}
 	for _, sl := range slots {
-		_ = sl.Close() // other lines were held together with these
+		_ = sl.Close() // the request also holds other lines
 		sl.r = nil
 	}
 	c, lines, err := find(s.dev, s.o.Chip, s.o.lines())
@@ -79,7 +79,8 @@ func (s *Source) Open(context.Context) error {
 	return nil
 }
 
-// same is the request that is in all the slots and holds no other line; nil when there is none.
+// same returns the request that is in all the slots and holds no other line; nil when there is
+// none.
 func same(slots []*slot) *request {
 	for _, sl := range slots {
 		if sl.r == nil || sl.r != slots[0].r || len(sl.r.lines) != len(slots) {
@@ -89,7 +90,7 @@ func same(slots []*slot) *request {
 	return slots[0].r
 }
 
-// Close lets go of the lines, unless the next source has them.
+// Close releases the lines, unless the next source holds them.
 func (s *Source) Close() error {
 	for _, release := range s.releases {
 		release()
@@ -102,10 +103,10 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// post is what Stream is given.
+// post is the type of Stream's function.
 type post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// Stream posts edges or counts until ctx ends or the chip is gone.
+// Stream posts edges or counts until ctx ends or the chip is removed.
 func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
 	wake := func() { _ = s.r.f.SetReadDeadline(time.Unix(1, 0)) } // fails only when closed
 	woken := make(chan struct{})
@@ -131,7 +132,7 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 	for {
 		for i, e := range s.r.pending {
 			if err := s.edge(ctx, p, e); err != nil {
-				s.r.pending = s.r.pending[i:] // for the next source
+				s.r.pending = s.r.pending[i:] // left to the next source
 				return nil
 			}
 		}
@@ -143,12 +144,13 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 	}
 }
 
-// wait reads edges, until a time at most. It returns nil when ctx ends; what was read then is in pending.
+// wait reads edges, at most until a time. It returns nil when ctx ends; pending then holds the
+// edges read.
 func (s *Source) wait(ctx context.Context, until time.Time) error {
 	if err := s.r.f.SetReadDeadline(until); err != nil {
 		return err
 	}
-	if ctx.Err() != nil { // AfterFunc's deadline may have come before ours
+	if ctx.Err() != nil { // AfterFunc's deadline may have been set before ours
 		return nil
 	}
 	if !s.watch.changed() {
@@ -165,7 +167,7 @@ func (s *Source) wait(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// pause is how long to wait for edges at most.
+// pause returns until when to wait for edges.
 func (s *Source) pause() time.Time {
 	if s.r.audit.due {
 		return time.Now().Add(quiet)
@@ -173,7 +175,7 @@ func (s *Source) pause() time.Time {
 	return time.Now().Add(alive)
 }
 
-// compare looks for merged edges when there are no others.
+// compare looks for merged edges while no edges arrive.
 func (s *Source) compare() {
 	if len(s.r.pending) > 0 {
 		s.r.audit.edges()
@@ -227,13 +229,13 @@ func (s *Source) edge(ctx context.Context, p post, e edge) error {
 	return nil
 }
 
-// fields are those that every event has.
+// fields returns the fields that every event has.
 func (s *Source) fields(offset int, at time.Time) map[string]any {
 	return map[string]any{"line": s.r.name(offset), "offset": offset, "chip": s.r.chip, "time": at.UTC().Format(time.RFC3339Nano),
 		"value": nil, "edge": nil, "seq": nil, "line_seq": nil, "lost": int64(0), "count": nil, "total": nil, "hz": nil}
 }
 
-// count posts how many edges there were, every so often.
+// count posts the number of edges at each interval.
 func (s *Source) count(ctx context.Context, p post) error {
 	next := time.Now().Add(s.o.Count.Every)
 	for {
@@ -255,7 +257,7 @@ func (s *Source) count(ctx context.Context, p post) error {
 			f := s.fields(l.offset, next)
 			f["count"], f["total"], f["line_seq"], f["hz"] = n, t.total, int64(t.seen.last), hz
 			if err := p(ctx, next, f, nil); err != nil {
-				return nil // the next source counts on
+				return nil // the next source continues the count
 			}
 			*s.r.tallies[l.offset] = t
 		}

@@ -1,6 +1,6 @@
 //go:build linux
 
-// The action against a real kernel, and a chip that goes and comes.
+// This file tests the action with a real kernel, and a chip that is removed and added again.
 
 package gpio
 
@@ -122,7 +122,7 @@ func TestGuestOutput(t *testing.T) {
 	end(a)
 }
 
-// until waits for something.
+// until waits until ok returns true.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
@@ -153,7 +153,7 @@ func TestRemoval(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Stream(t.Context(), b.post) }()
-	time.Sleep(50 * time.Millisecond) // it reads by now; if not, the test shows a bit less
+	time.Sleep(50 * time.Millisecond) // it is reading by now; if not, the test covers a bit less
 	began := time.Now()
 	bind("unbind")
 	select {

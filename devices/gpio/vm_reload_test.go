@@ -1,6 +1,6 @@
 //go:build linux
 
-// Reloads and refusals against a real kernel.
+// This file tests reloads and refusals with a real kernel.
 
 package gpio
 
@@ -24,7 +24,7 @@ func TestGuestReloadLosesNothing(t *testing.T) {
 	stop := start(t, b, o)
 	expect(t, b, "GPIO15 5 initial 0 0 0 0")
 	stop()
-	steps(t, "5", 500) // nobody reads
+	steps(t, "5", 500) // no source reads them
 	stop = start(t, b, o)
 	for i := 1; i <= 500; i++ {
 		if e := b.next(t); e["seq"] != int64(i) || e["lost"] != int64(0) {
@@ -33,12 +33,12 @@ func TestGuestReloadLosesNothing(t *testing.T) {
 	}
 	stop()
 
-	b.gate = make(chan struct{}) // the bus refuses what was read: the next source has it
+	b.gate = make(chan struct{}) // the bus refuses the edges that were read: the next source posts them
 	stop = start(t, b, o)
 	steps(t, "5", 100)
 	stop()
 	close(b.gate)
-	o.Edge = "rising" // the held line is changed, and its edges of before are not forgotten
+	o.Edge = "rising" // the held line is reconfigured, and its earlier edges are kept
 	stop = start(t, b, o)
 	for i := 501; i <= 600; i++ {
 		if e := b.next(t); e["seq"] != int64(i) || e["lost"] != int64(0) {
@@ -49,14 +49,14 @@ func TestGuestReloadLosesNothing(t *testing.T) {
 	expect(t, b, "GPIO15 5 rising 1 601 601 0", "GPIO15 5 rising 1 602 602 0")
 	stop()
 
-	o.Line, o.Lines = "", []Line{"GPIO14", "GPIO15"} // another set of lines: held anew
+	o.Line, o.Lines = "", []Line{"GPIO14", "GPIO15"} // other lines: a new request
 	stop = start(t, b, o)
 	expect(t, b, "GPIO14 4 initial 0 0 0 0", "GPIO15 5 initial 0 0 0 0")
 	stop()
 	o.Line, o.Lines = "GPIO14", nil
 	stop = start(t, b, o)
 	expect(t, b, "GPIO14 4 initial 0 0 0 0")
-	o2 := options("GPIO15") // it was let go of
+	o2 := options("GPIO15") // it was released
 	b2 := newBus()
 	start(t, b2, o2)()
 	b2.letGo()
@@ -107,7 +107,7 @@ func TestGuestErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// TestGuestNothingIsLeftOver opens and closes often.
+// TestGuestNothingIsLeftOver opens and closes repeatedly.
 func TestGuestNothingIsLeftOver(t *testing.T) {
 	if !vmtest.Inside() {
 		return
@@ -136,7 +136,7 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 		}
 		bad.Close()
 	}
-	once() // the runtime's own come with the first
+	once() // the first run starts the runtime's own goroutines
 	goroutines, files := count()
 	for range 10 {
 		once()

@@ -1,6 +1,7 @@
 //go:build linux
 
-// The tests against a real kernel: an ARM machine whose PL061 has eight lines that the host moves from outside.
+// This file tests with a real kernel: an ARM machine whose PL061 has eight lines that the host
+// drives from outside.
 
 package gpio
 
@@ -20,14 +21,15 @@ func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
 
 func TestLinesOfAKernel(t *testing.T) { vmtest.Test(t, machine("^TestGuest")) }
 
-// TestAChipGoesAndComes has a machine of its own: the kernel gives the chip another number when it is back.
+// TestAChipGoesAndComes has a machine of its own, because the kernel numbers the chip differently
+// when it returns.
 func TestAChipGoesAndComes(t *testing.T) { vmtest.Test(t, machine("^TestRemoval")) }
 
 func machine(run string) vmtest.Machine {
 	return vmtest.Machine{
 		Arch: "arm64",
 		Run:  run,
-		Tree: func(dtb []byte) ([]byte, error) { // line 6 has no name, and 7 is called as a number
+		Tree: func(dtb []byte) ([]byte, error) { // line 6 has no name, and 7 has a number as its name
 			return vmtest.SetProperty(dtb, "pl061@9030000", "gpio-line-names", []byte("GPIO10\x00GPIO11\x00GPIO12\x00GPIO13\x00GPIO14\x00GPIO15\x00\x002\x00"))
 		},
 		Answer: func(vm *vmtest.VM, words []string) (string, error) {
@@ -63,7 +65,7 @@ func machine(run string) vmtest.Machine {
 	}
 }
 
-// start runs a source; what is returned stops it and leaves its lines held.
+// start runs a source. The returned function stops it and leaves its lines held.
 func start(t *testing.T, b *bus, o Options) (stop func()) {
 	t.Helper()
 	t.Cleanup(b.letGo)
@@ -158,7 +160,7 @@ func TestGuestEdges(t *testing.T) {
 	stop()
 	b.letGo()
 
-	o.ActiveLow, o.Edge, o.Line = true, "rising", "5" // by its number now
+	o.ActiveLow, o.Edge, o.Line = true, "rising", "5" // by its number
 	stop = start(t, b, o)
 	expect(t, b, "GPIO15 5 initial 1 0 0 0")
 	vmtest.Ask(t, "wire", "5", "1")
@@ -189,8 +191,8 @@ func TestGuestSeveralLines(t *testing.T) {
 	b.letGo()
 }
 
-// steps makes edges one after the other. The machine has one processor, and the kernel's thread for an edge comes before
-// this test: when it goes on the kernel has numbered the edge.
+// steps makes edges one after the other. The machine has one processor, and the kernel's thread for
+// an edge has priority over this test: when the test continues the kernel has numbered the edge.
 func steps(t *testing.T, line string, n int) {
 	t.Helper()
 	for i := range n {
@@ -198,7 +200,8 @@ func steps(t *testing.T, line string, n int) {
 	}
 }
 
-// burst counts what becomes of edges, which a last one follows: those that came, and those that are said to be lost.
+// burst counts the fate of edges, which a last one follows: those that arrived, and those reported
+// as lost.
 func burst(t *testing.T, b *bus, all int) (events, lost int) {
 	t.Helper()
 	for at := int64(0); events+lost < all; events++ {
@@ -224,7 +227,7 @@ func TestGuestThousandFastEdges(t *testing.T) {
 		b := newBus()
 		stop := start(t, b, options("GPIO15"))
 		took := vmtest.Ask(t, "toggle", "5", "1000", pause)
-		time.Sleep(400 * time.Millisecond) // what was merged is known then, and said by the next edge
+		time.Sleep(400 * time.Millisecond) // by then merged edges are known, and the next edge reports them
 		vmtest.Ask(t, "toggle", "5", "1", pause)
 		events, lost := burst(t, b, 1001)
 		if events+lost != 1001 {
@@ -309,7 +312,7 @@ func TestGuestCount(t *testing.T) {
 		b.next(t)
 	}
 	stop()
-	steps(t, "5", 20) // nobody counts
+	steps(t, "5", 20) // no source counts them
 	stop = start(t, b, o)
 	count(310)
 	stop()

@@ -1,5 +1,6 @@
-// This file hears from the kernel that GPIO chips come and go: a pending read of a line isn't woken when its chip is
-// removed. The news are uevents, netlink datagrams "remove@/devices/…/gpiochip0".
+// This file watches for GPIO chips that are added or removed, because removing a chip does not wake
+// a pending read of its lines. The kernel notifies by uevents, netlink datagrams
+// "remove@/devices/…/gpiochip0".
 
 package gpio
 
@@ -11,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch is a socket for the kernel's news. Where there is none it stays silent.
+// watch is a socket for the kernel's uevents. Where there are none it stays silent.
 type watch struct {
 	f     *os.File
 	news  atomic.Bool
@@ -32,7 +33,7 @@ func newWatch() *watch {
 	return w
 }
 
-// start calls wake, from another goroutine, when a chip came or went. close ends it.
+// start calls wake, from another goroutine, when a chip was added or removed. close ends it.
 func (w *watch) start(wake func()) {
 	if w.f == nil {
 		return
@@ -44,7 +45,7 @@ func (w *watch) start(wake func()) {
 		for {
 			n, err := w.f.Read(buf)
 			switch {
-			case isOverflow(err): // news were dropped: one may have been ours
+			case isOverflow(err): // datagrams were dropped: one may have been about our chip
 			case err != nil:
 				return
 			case !bytes.Contains(buf[:n], []byte("/gpiochip")):
@@ -56,7 +57,7 @@ func (w *watch) start(wake func()) {
 	}()
 }
 
-// changed reports whether there was news since it was asked last.
+// changed reports whether a chip was added or removed since the last call.
 func (w *watch) changed() bool { return w.news.Swap(false) }
 
 // close ends the watch and waits for it. It may be called twice.

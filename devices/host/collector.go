@@ -1,4 +1,4 @@
-// This file: one reading that may hang, kept at arm's length.
+// This file isolates one reading that may hang.
 
 package host
 
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// read fills in the fields of one thing. It sets every field it knows of, to nil when it can't be read.
-// It is called by one goroutine at a time.
+// read fills in the fields of one thing. It sets each of its fields, to nil when the value can't be
+// read. One goroutine at a time calls it.
 type read func(ctx context.Context) (map[string]any, error)
 
 var errLate = errors.New("it doesn't answer")
@@ -20,25 +20,26 @@ type reading struct {
 	err    error
 }
 
-// collector runs a read in a goroutine, at most one at a time. Its methods are for one goroutine.
+// collector runs a read in a goroutine, at most one at a time. Only one goroutine may call its
+// methods.
 type collector struct {
 	name  string
 	read  read
 	named bool // the user asked for it
 	keys  []string
 	busy  bool
-	out   chan reading // one place: the goroutine never waits for us
+	out   chan reading // of capacity 1: the goroutine never blocks on us
 }
 
 func newCollector(name string, r read, named bool) *collector {
 	return &collector{name: name, read: r, named: named, keys: keysOf[name], out: make(chan reading, 1)}
 }
 
-// start begins a reading unless the one before is still under way.
+// start begins a reading unless the last one is still running.
 func (c *collector) start(ctx context.Context) {
 	if c.busy {
 		select {
-		case <-c.out: // it came too late for its event
+		case <-c.out: // it was too late for its event
 			c.busy = false
 		default:
 			return
@@ -57,7 +58,8 @@ func (c *collector) start(ctx context.Context) {
 	}()
 }
 
-// wait takes the reading, or nil for all of its fields when it is late; late has fired or will.
+// wait returns the reading, or nil for all of its fields when the reading is late. late is the
+// timer of the whole round: it has fired or will.
 func (c *collector) wait(ctx context.Context, late *time.Timer, fields map[string]any) error {
 	for _, k := range c.keys {
 		fields[k] = nil
@@ -78,7 +80,7 @@ func (c *collector) wait(ctx context.Context, late *time.Timer, fields map[strin
 	case r := <-c.out:
 		return take(r)
 	case <-late.C:
-		late.Reset(0) // for those that come after
+		late.Reset(0) // for the collectors that follow
 		return errLate
 	case <-ctx.Done():
 		return ctx.Err()

@@ -1,17 +1,18 @@
-// Package host is the kind `host`: how this machine is doing, read every so often.
+// Package host is the kind `host`: readings of this machine, taken at an interval.
 //
 // What it promises:
 //
-//   - One event every interval with what was asked for. The first comes after a first interval of at
-//     most a second, so that percentages and rates are about a real stretch of time; there is no
+//   - One event every interval with what the file asks for. The first follows a first interval of
+//     at most a second, so that percentages and rates are measured over a real time; there is no
 //     made-up first value.
-//   - What can't be read is nil. One reading that fails or hangs (statfs on a dead NFS mount) keeps back
-//     neither the others nor the end of the source: each has its own goroutine and at most one of them.
-//     A goroutine that hangs in the kernel ends when the kernel lets go of it; nothing can be done to it.
-//   - A thing that the file names, but this machine doesn't have, is said once. A thing of the default list
-//     that this machine doesn't have is nil and nobody is bothered.
+//   - A value that can't be read is nil. A reading that fails or hangs (statfs on a dead NFS mount)
+//     delays neither the others nor the end of the source: each has its own goroutine and at most
+//     one of them. A goroutine that hangs in the kernel ends when the kernel returns; nothing can
+//     interrupt it.
+//   - A thing that the file names, but this machine doesn't have, is reported once. A thing of the
+//     default list that this machine doesn't have is nil and not reported.
 //
-// It runs nothing and needs no rights. Numbers are as the system gives them, not rounded.
+// It runs no program and needs no permissions. Numbers are as the system reports them, not rounded.
 package host
 
 import (
@@ -58,10 +59,10 @@ func Defaults() Options {
 
 func defaultCollect() []string { return []string{"cpu", "memory", "disk", "temperature", "uptime"} }
 
-// things is what can be collected.
+// things are what can be collected.
 var things = []string{"cpu", "memory", "disk", "temperature", "network", "load", "uptime", "battery", "throttling"}
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
@@ -90,7 +91,8 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Event is what the source emits. It holds the fields of what is collected, nil where it can't be read.
+// Event is what the source emits. It has the fields of what is collected, nil where a value can't
+// be read.
 type Event struct {
 	CPU          float64            `key:"cpu" doc:"percent of all processors that was busy since the event before (0 to 100)"`
 	Memory       float64            `key:"memory" doc:"percent of the memory that is used"`
@@ -129,19 +131,19 @@ type Env interface {
 	Degraded(err error)
 }
 
-// Source reads the machine. It is used once.
+// Source reads the machine. An instance runs once.
 type Source struct {
 	o   Options
 	env Env
 
 	collectors []*collector
-	prime      time.Duration // the first interval is at most this
+	prime      time.Duration // the maximum of the first interval
 	patience   time.Duration // for one round of readings
 	farewell   time.Duration // how long Run waits for readings when it ends
-	told       string        // what Degraded was told last
+	told       string        // the last state passed to Degraded
 }
 
-// New makes a source; it reads nothing yet.
+// New makes a source. It reads nothing yet.
 func New(o Options, env Env) *Source {
 	s := &Source{o: o, env: env, prime: time.Second, patience: min(2*time.Second, o.Every/2), farewell: 500 * time.Millisecond}
 	for _, name := range o.Collect {
@@ -150,8 +152,8 @@ func New(o Options, env Env) *Source {
 	return s
 }
 
-// named reports whether the user asked for the thing, rather than for the defaults. The default list
-// written out can't be told from the default.
+// named reports whether the user asked for the thing explicitly. The default list written out can't
+// be distinguished from the default.
 func (o Options) named(name string) bool {
 	return !slices.Equal(o.Collect, defaultCollect()) || name == "disk" && o.Disk != Defaults().Disk
 }
@@ -186,7 +188,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	}
 }
 
-// round fills fields with one reading of everything and returns what the user is to know.
+// round fills fields with one reading of everything and returns what the user should know.
 func (s *Source) round(ctx, reading context.Context, fields map[string]any) (missing []string) {
 	for _, c := range s.collectors {
 		c.start(reading)
@@ -201,7 +203,7 @@ func (s *Source) round(ctx, reading context.Context, fields map[string]any) (mis
 	return missing
 }
 
-// tell reports what is missing when that is news.
+// tell reports what is missing when that has changed.
 func (s *Source) tell(missing []string) {
 	now := strings.Join(missing, "; ")
 	if now == s.told {
@@ -215,7 +217,7 @@ func (s *Source) tell(missing []string) {
 	s.env.Degraded(fmt.Errorf("not everything can be read: %s", now))
 }
 
-// end waits a moment for the readings under way.
+// end waits a moment for the running readings.
 func (s *Source) end(stop context.CancelFunc) {
 	stop()
 	late := time.NewTimer(s.farewell)

@@ -109,7 +109,7 @@ func TestCheck(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*Options)
-		want   string // "" is fine
+		want   string // "" is valid
 	}{
 		{"defaults", func(*Options) {}, ""},
 		{"nothing", func(o *Options) { o.Collect = nil }, "nothing to read"},
@@ -177,7 +177,7 @@ func TestIntervals(t *testing.T) {
 	}
 }
 
-// One that hangs and one that fails keep back neither the others nor the end.
+// A reading that hangs and one that fails delay neither the others nor the end.
 func TestHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Defaults()
@@ -250,7 +250,7 @@ func TestEndsWhileAReadingHangs(t *testing.T) {
 	})
 }
 
-// Somebody who named a thing is told that it isn't there, once; and when it is back.
+// A missing thing that the user named is reported once, and again when it is back.
 func TestDegraded(t *testing.T) {
 	for _, named := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// This file: load averages, where there are any. gopsutil imitates them on Windows with a goroutine that
-// never ends, so that half of it is left out.
+// This file is load averages, where the system has them. gopsutil emulates them on Windows with a
+// goroutine that never ends, so they are left out there.
 
 //go:build !windows
 

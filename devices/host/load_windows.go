@@ -1,4 +1,4 @@
-// This file: Windows has no load average.
+// This file is Windows, which has no load average.
 
 package host
 

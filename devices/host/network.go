@@ -1,4 +1,4 @@
-// This file: bytes through network interfaces, as totals and per second.
+// This file is the bytes through network interfaces, as totals and per second.
 
 package host
 
@@ -11,7 +11,7 @@ import (
 	psnet "github.com/shirou/gopsutil/v4/net"
 )
 
-// readNetwork is a read of one interface, or of all but loopback when name is empty.
+// readNetwork returns a read of one interface, or of all but loopback when name is empty.
 func readNetwork(name string) read {
 	var r rates
 	return func(ctx context.Context) (map[string]any, error) {
@@ -43,14 +43,15 @@ func loopback(name string) bool {
 
 type counter struct{ rx, tx uint64 }
 
-// rates turns counters into bytes per second.
+// rates converts counters to bytes per second.
 type rates struct {
 	at   time.Time
 	last map[string]counter
 }
 
-// next counts, for each interface that was there before, what came since; one that is new or began to
-// count again adds nothing this time, rather than its whole life as one second's traffic.
+// next counts the traffic since the last call, for each interface that existed then. An interface
+// that is new or whose counter was reset adds nothing this time, because otherwise all its traffic
+// would count for one interval.
 func (r *rates) next(now time.Time, counters map[string]counter) map[string]any {
 	var total, since counter
 	for name, c := range counters {

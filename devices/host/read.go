@@ -1,4 +1,4 @@
-// This file: what the system says about processor, memory, disk, load and uptime.
+// This file is readings of processor, memory, disk, load and uptime.
 
 package host
 
@@ -15,7 +15,7 @@ import (
 	"github.com/shirou/gopsutil/v4/mem"
 )
 
-// keysOf is the fields of each thing.
+// keysOf are the fields of each thing.
 var keysOf = map[string][]string{
 	"cpu":         {"cpu"},
 	"memory":      {"memory", "memory_used", "memory_total", "swap"},
@@ -29,7 +29,7 @@ var keysOf = map[string][]string{
 		"under_voltage_occurred", "frequency_capped_occurred", "throttled_occurred", "soft_temperature_limit_occurred"},
 }
 
-// reader is the read of a thing that Check let through.
+// reader returns the read of a checked thing.
 func reader(name string, o Options) read {
 	switch name {
 	case "cpu":
@@ -56,7 +56,7 @@ func reader(name string, o Options) read {
 	}
 }
 
-// readCPU is a read of the share of busy time since the call before; nil at the first.
+// readCPU returns a read of the share of busy time since the last call; nil at the first.
 func readCPU() read {
 	var last cpu.TimesStat
 	first := true
@@ -80,11 +80,11 @@ func readCPU() read {
 	}
 }
 
-// busy is the percentage of time that was neither idle nor waiting for a disk.
+// busy returns the percentage of time that was neither idle nor waiting for a disk.
 func busy(a, b cpu.TimesStat) (float64, bool) {
 	total := func(t cpu.TimesStat) float64 {
 		sum := t.User + t.System + t.Nice + t.Idle + t.Iowait + t.Irq + t.Softirq + t.Steal
-		if runtime.GOOS != "linux" { // Linux counts guests in user and nice already
+		if runtime.GOOS != "linux" { // on Linux user and nice include guests
 			sum += t.Guest + t.GuestNice
 		}
 		return sum
@@ -94,7 +94,7 @@ func busy(a, b cpu.TimesStat) (float64, bool) {
 	if !(all > 0) {
 		return 0, false
 	}
-	return math.Min(100, math.Max(0, 100*(all-idle)/all)), true // iowait may run backwards
+	return math.Min(100, math.Max(0, 100*(all-idle)/all)), true // iowait may decrease
 }
 
 func readMemory(ctx context.Context) (map[string]any, error) {

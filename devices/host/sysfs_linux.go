@@ -1,5 +1,5 @@
-// This file: Linux's sensors and batteries, from sysfs. gopsutil reads no thermal zone when there is any hwmon
-// sensor (then a board with a warm SSD has no processor), nor batteries.
+// This file is Linux's sensors and batteries, from sysfs. gopsutil reads no thermal zone when there
+// is any hwmon sensor (then a board with a warm SSD has no processor), and no batteries.
 
 package host
 
@@ -14,12 +14,12 @@ import (
 	"strings"
 )
 
-// maxSensors bounds what a strange machine can make of one event.
+// maxSensors bounds the sensors in one event on an unusual machine.
 const maxSensors = 256
 
 func readTemperature(ctx context.Context, sys string) (map[string]any, error) {
 	var all []sensor
-	inputs, _ := filepath.Glob(filepath.Join(escape(sys), "class/hwmon/hwmon*/temp*_input")) // the pattern is right
+	inputs, _ := filepath.Glob(filepath.Join(escape(sys), "class/hwmon/hwmon*/temp*_input")) // the pattern is valid
 	for _, in := range inputs {
 		if ctx.Err() != nil || len(all) >= maxSensors {
 			break
@@ -57,7 +57,8 @@ func known(all []sensor, zone string) bool {
 	return false
 }
 
-// readBattery adds up the batteries that feed the machine; the one in a wireless mouse says so by its scope.
+// readBattery adds up the batteries that power the machine. A battery of a wireless mouse is
+// recognised by its scope.
 func readBattery(sys string) (map[string]any, error) {
 	dirs, _ := filepath.Glob(filepath.Join(escape(sys), "class/power_supply/*"))
 	var now, full, sum float64
@@ -95,7 +96,8 @@ func readBattery(sys string) (map[string]any, error) {
 	return map[string]any{"battery": math.Min(100, sum/float64(n)), "charging": charging}, failed
 }
 
-// text is a small file of one line; empty when it can't be read, as the files of a sensor that is asleep can't.
+// text returns the content of a one-line file. It is empty when the file can't be read, as with a
+// sensor that is asleep.
 func text(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -117,7 +119,7 @@ func milli(path string) (float64, bool) {
 	return v / 1000, ok
 }
 
-// escape makes a path a pattern that matches itself.
+// escape returns a pattern that matches only path itself.
 func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }

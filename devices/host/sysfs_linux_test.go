@@ -12,7 +12,7 @@ import (
 // sysfs makes a tree of files.
 func sysfs(t *testing.T, files map[string]string) string {
 	t.Helper()
-	root := filepath.Join(t.TempDir(), "sys[1]") // a pattern's characters are just characters
+	root := filepath.Join(t.TempDir(), "sys[1]") // a pattern's characters in a path are literal
 	for name, content := range files {
 		p := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {

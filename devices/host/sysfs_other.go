@@ -1,4 +1,4 @@
-// This file: sensors where there is no sysfs, by gopsutil; batteries and throttling are read on Linux only.
+// This file is sensors without sysfs, by gopsutil. Batteries and throttling are read on Linux only.
 
 //go:build !linux
 

@@ -1,4 +1,4 @@
-// This file: which of a machine's sensors is the processor's.
+// This file decides which of a machine's sensors is the processor's.
 
 package host
 
@@ -14,12 +14,13 @@ type sensor struct {
 	celsius float64
 }
 
-// processors are the beginnings of the names of processors' sensors, by rank: the first that a machine has counts,
-// since a driver's reading of the whole package is worth more than a board's zone.
+// processors are the prefixes of the names of processors' sensors, by rank. The first rank that a
+// machine has counts, because a driver's reading of the whole package is more accurate than a
+// board's zone.
 var processors = [][]string{
 	{"cpu_thermal", "cpu-thermal", "soc_thermal", "soc-thermal", "cpu0_thermal", "cpu0-thermal", "bcm2835_thermal"}, // Raspberry Pi and other ARM boards
 	{"coretemp_package"}, // Intel
-	{"k10temp_tdie"},     // AMD; Tctl may have an offset for the fan's sake
+	{"k10temp_tdie"},     // AMD; Tctl may have an offset for fan control
 	{"k10temp", "zenpower"},
 	{"x86_pkg_temp"},
 	{"coretemp", "cputemp", "cpu"},
@@ -28,7 +29,7 @@ var processors = [][]string{
 
 var errNoSensor = errors.New("this machine has no sensor of the processor's temperature")
 
-// hottest is the highest reading of the processor.
+// hottest returns the highest reading of the processor.
 func hottest(all []sensor) (float64, bool) {
 	for _, names := range processors {
 		best, found := 0.0, false
@@ -46,7 +47,7 @@ func hottest(all []sensor) (float64, bool) {
 	return 0, false
 }
 
-// temperatures are the fields for a machine's sensors.
+// temperatures returns the fields for a machine's sensors.
 func temperatures(all []sensor) (map[string]any, error) {
 	fields := map[string]any{}
 	var sane []sensor

@@ -1,4 +1,5 @@
-// This file: what a Raspberry Pi's firmware does to a processor whose supply is weak or that is hot.
+// This file is how a Raspberry Pi's firmware throttles a processor that is hot or has a weak
+// supply.
 
 package host
 
@@ -10,8 +11,9 @@ import (
 	"strings"
 )
 
-// throttling are the firmware's flags by their bits; 16 bits higher is whether they were ever set since the start.
-// https://www.raspberrypi.com/documentation/computers/os.html, get_throttled.
+// throttling are the names of the firmware's flags by bit. The bits 16 higher say whether a flag
+// was ever set since the start. https://www.raspberrypi.com/documentation/computers/os.html,
+// get_throttled.
 var throttling = []string{"under_voltage", "frequency_capped", "throttled", "soft_temperature_limit"}
 
 func readThrottling(sys string) (map[string]any, error) {
@@ -33,7 +35,8 @@ func readThrottling(sys string) (map[string]any, error) {
 	return fields, nil
 }
 
-// readUnderVoltage is what a kernel without Raspberry Pi's own changes has: the driver raspberrypi-hwmon.
+// readUnderVoltage reads the driver raspberrypi-hwmon, which kernels without Raspberry Pi's own
+// changes have.
 func readUnderVoltage(sys string) (map[string]any, error) {
 	names, _ := filepath.Glob(filepath.Join(escape(sys), "class/hwmon/hwmon*/name"))
 	for _, n := range names {

@@ -1,4 +1,4 @@
-// This file is Bosch's BME280 (datasheet BST-BME280-DS002) and its sibling without humidity, BMP280.
+// This file is Bosch's BME280 (datasheet BST-BME280-DS002), and the BMP280, which has no humidity.
 
 package i2c
 
@@ -15,7 +15,7 @@ type bme280 struct {
 	c     calibration
 }
 
-// calibration is the chip's own, of the datasheet's table 16.
+// calibration is the chip's own data, from the datasheet's table 16.
 type calibration struct {
 	t1                             uint16
 	t2, t3                         int16
@@ -50,7 +50,7 @@ func (s *bme280) setUp() error {
 		if err != nil {
 			return err
 		}
-		if status[0]&1 == 0 { // the calibration is copied from its memory
+		if status[0]&1 == 0 { // the calibration has been copied from its memory
 			return s.calibrate()
 		}
 	}
@@ -74,7 +74,7 @@ func (s *bme280) calibrate() error {
 	return nil
 }
 
-// readCalibration reads the registers from 0x88 and from 0xe1 on.
+// readCalibration decodes the registers from 0x88 and from 0xe1 on.
 func readCalibration(a, h []byte) calibration {
 	u := func(i int) uint16 { return binary.LittleEndian.Uint16(a[i:]) }
 	i := func(n int) int16 { return int16(u(n)) }
@@ -103,19 +103,19 @@ func (s *bme280) measure() (map[string]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d[0]&8 == 0 { // not measuring any more
+		if d[0]&8 == 0 { // the measurement is complete
 			return s.values(d[4:])
 		}
 	}
 	return nil, errors.New("a measurement takes longer than 50 ms")
 }
 
-// values are those of the registers from 0xf7 on.
+// values converts the registers from 0xf7 on.
 func (s *bme280) values(d []byte) (map[string]any, error) {
 	rawP := int32(d[0])<<12 | int32(d[1])<<4 | int32(d[2])>>4
 	rawT := int32(d[3])<<12 | int32(d[4])<<4 | int32(d[5])>>4
 	if rawT == 0x80000 || rawP == 0x80000 {
-		return nil, errors.New("it did not measure") // it was reset in between
+		return nil, errors.New("it did not measure") // it was reset meanwhile
 	}
 	fine, celsius := s.c.temperature(rawT)
 	v := map[string]any{"temperature": round(celsius, 2), "pressure": round(s.c.pressure(rawP, fine)/100, 3)}
@@ -125,7 +125,8 @@ func (s *bme280) values(d []byte) (map[string]any, error) {
 	return v, nil
 }
 
-// temperature is in °C, and as the others need it. It and they are the datasheet's formulas with floating point, 8.1.
+// temperature returns °C, and the fine value that the other formulas need. All three are the
+// datasheet's formulas in floating point, 8.1.
 func (c calibration) temperature(raw int32) (fine, celsius float64) {
 	v1 := (float64(raw)/16384 - float64(c.t1)/1024) * float64(c.t2)
 	d := float64(raw)/131072 - float64(c.t1)/8192
@@ -133,7 +134,7 @@ func (c calibration) temperature(raw int32) (fine, celsius float64) {
 	return fine, fine / 5120
 }
 
-// pressure is in Pa.
+// pressure returns Pa.
 func (c calibration) pressure(raw int32, fine float64) float64 {
 	v1 := fine/2 - 64000
 	v2 := v1 * v1 * float64(c.p6) / 32768
@@ -148,7 +149,7 @@ func (c calibration) pressure(raw int32, fine float64) float64 {
 	return p + (float64(c.p9)*p*p/2147483648+p*float64(c.p8)/32768+float64(c.p7))/16
 }
 
-// humidity is in percent.
+// humidity returns percent.
 func (c calibration) humidity(raw int32, fine float64) float64 {
 	h := fine - 76800
 	h = (float64(raw) - (float64(c.h4)*64 + float64(c.h5)/16384*h)) *

@@ -44,7 +44,7 @@ type transaction struct {
 
 type device struct{ f *os.File }
 
-// openBus opens a bus for a device at an address, which no driver of the kernel may have.
+// openBus opens a bus for a device at an address, which no kernel driver may own.
 func openBus(n Bus, a Address) (bus, error) {
 	if driver := kernelDriver(n, a); driver != "" {
 		return nil, fmt.Errorf("%s on i2c-%d is held by the kernel's driver %s: its values are in /sys/bus/i2c/devices/%d-%04x; to have it here, echo %d-%04x > /sys/bus/i2c/drivers/%s/unbind",
@@ -102,7 +102,7 @@ func (d *device) transfer(ctx context.Context, a Address, w, r []byte) error {
 		if len(data) > 0 {
 			m.data = &data[0]
 		} else {
-			m.data = new(byte) // the kernel wants an address also for nothing
+			m.data = new(byte) // the kernel requires an address even without data
 		}
 		messages = append(messages, m)
 	}
@@ -125,7 +125,7 @@ func (d *device) transfer(ctx context.Context, a Address, w, r []byte) error {
 	return nil
 }
 
-// lock has the bus for one transfer. Who has it for longer than a moment is a program that hangs.
+// lock locks the bus for one transfer. A program that holds it for longer than a moment hangs.
 func (d *device) lock(ctx context.Context) error {
 	for end := time.Now().Add(lockTime); ; {
 		err := unix.Flock(int(d.f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -143,7 +143,7 @@ func (d *device) lock(ctx context.Context) error {
 
 func (d *device) Close() error { return d.f.Close() }
 
-// silent reports whether nobody answered.
+// silent reports whether no device answered.
 func silent(err error) bool {
 	return errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EREMOTEIO) || errors.Is(err, unix.EIO) || errors.Is(err, unix.ENODEV)
 }
@@ -171,11 +171,12 @@ func buses() []Device {
 	return list
 }
 
-// List is the machine's buses.
+// List returns the machine's buses.
 func List() []Device { return buses() }
 
-// Scan is who answers on a bus: an empty write to each address, or a read where that could do harm. Devices that sleep may
-// not answer. An error says which buses there are, or who may open this one.
+// Scan returns the devices that answer on a bus. It sends an empty write to each address, or a read
+// where a write could do harm. Devices that sleep may not answer. An error says which buses exist,
+// or who may open this one.
 func Scan(ctx context.Context, number int) ([]Found, error) {
 	d, err := openNumber(Bus(number))
 	if err != nil {

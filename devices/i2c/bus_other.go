@@ -1,6 +1,6 @@
 //go:build !linux
 
-// This file stands in where there is no I²C.
+// This file is for platforms without I²C.
 
 package i2c
 

@@ -1,17 +1,18 @@
-// Package i2c is the kind `i2c`: sensors on an I²C bus, read every so often.
+// Package i2c is the kind `i2c`: sensors on an I²C bus, read at an interval.
 //
 // What it promises:
 //
-//   - An event every interval with checked values in the units that Event documents. Checksums are verified where the
-//     sensor has them; a reading that fails is tried again at once, twice.
-//   - A sensor that doesn't answer any more is degraded, not an end: at each interval the bus is opened and the sensor
-//     set up anew, so that plugging it in again needs nobody. The kernel's driver frees a bus that hangs; programs can't.
-//   - Several sensors share a bus, also those of other programs that lock it as flock(2) does. A transfer is never
-//     interrupted.
-//   - An address that a driver of the kernel has is left alone.
+//   - An event every interval with checked values in the units that Event documents. Checksums are
+//     verified where the sensor has them. A failed reading is retried at once, twice.
+//   - A sensor that stops answering makes the source degraded, and does not end it. At each
+//     interval the bus is opened and the sensor set up again, so that plugging it in again is
+//     enough. The kernel's driver recovers a bus that hangs; programs can't.
+//   - Several sensors share a bus, also with other programs that lock it as flock(2) does. A
+//     transfer is never interrupted.
+//   - An address that a kernel driver owns is left alone.
 //
-// The sensors' registers are read as their datasheets say, with nothing between but the kernel's I2C_RDWR. Drivers made
-// for microcontrollers were tried; they ignore errors and checksums.
+// The sensors' registers are read as their datasheets say, through the kernel's I2C_RDWR alone.
+// Drivers made for microcontrollers were tried; they ignore errors and checksums.
 package i2c
 
 import (
@@ -53,7 +54,7 @@ func Defaults() Options {
 	return Options{Every: 10 * time.Second, Channels: []string{"a0", "a1", "a2", "a3"}, Range: "4.096", Shunt: 0.1}
 }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	if o.Sensor == "ads1115" && len(o.Channels) == 0 {
 		return []error{option.Wrong("channels", "there is no channel", "write channels: [a0]")}
@@ -61,12 +62,12 @@ func (o Options) Check() []error {
 	return nil
 }
 
-// Claims is what can be held once: the address on the bus.
+// Claims is what only one plugin can hold: the address on the bus.
 func (o Options) Claims() []string {
 	return []string{fmt.Sprintf("i2c:%d/%s", o.Bus, o.address())}
 }
 
-// Access is what the source touches.
+// Access is the device that the source uses.
 func (o Options) Access() []string { return []string{fmt.Sprintf("device:/dev/i2c-%d", o.Bus)} }
 
 func (o Options) address() Address {
@@ -76,10 +77,10 @@ func (o Options) address() Address {
 	return o.Address
 }
 
-// usual is the address that a sensor has when nobody soldered anything.
+// usual is a sensor's default address, which soldering can change.
 var usual = map[string]Address{"bme280": 0x76, "sht3x": 0x44, "sht4x": 0x44, "bh1750": 0x23, "ads1115": 0x48, "ina219": 0x40, "mcp23017": 0x20, "tmp102": 0x48, "scd4x": 0x62}
 
-// Event documents the fields of an event. Those that the sensor doesn't measure are nil.
+// Event documents the fields of an event. Fields that the sensor doesn't measure are nil.
 type Event struct {
 	Sensor       string         `key:"sensor" doc:"as in the file"`
 	Bus          int            `key:"bus" doc:"the number of the bus"`
@@ -129,7 +130,7 @@ func (a *Address) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// The others are the specification's own.
+// The remaining addresses are reserved by the specification.
 const (
 	firstAddress = 0x08
 	lastAddress  = 0x77
@@ -137,12 +138,12 @@ const (
 
 // bus is an open bus. Errors are the kernel's.
 type bus interface {
-	// transfer writes and then reads, without letting go of the bus in between. Either may be empty.
+	// transfer writes and then reads, without releasing the bus in between. Either may be empty.
 	transfer(ctx context.Context, address Address, w, r []byte) error
 	Close() error
 }
 
-// Source is one sensor. It is used once: New, Open, Run, Close.
+// Source is one sensor. An instance runs once: New, Open, Run, Close.
 type Source struct {
 	o     Options
 	env   Env
@@ -153,7 +154,7 @@ type Source struct {
 	pins  pins
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env, open: openBus, sleep: sleep} }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -167,8 +168,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Open opens the bus and sets the sensor up. An error says which buses there are, who may open the bus, who has the
-// address, or what answers on the bus when the sensor doesn't.
+// Open opens the bus and sets the sensor up. An error says which buses exist, who may open the bus,
+// who owns the address, or what answers on the bus when the sensor doesn't.
 func (s *Source) Open(ctx context.Context) error {
 	if err := s.setUp(ctx); err != nil {
 		return errors.Join(err, s.Close())
@@ -176,7 +177,7 @@ func (s *Source) Open(ctx context.Context) error {
 	return nil
 }
 
-// setUp makes b and s good, or nil.
+// setUp opens the bus b and sets up the sensor s. On an error both are nil.
 func (s *Source) setUp(ctx context.Context) error {
 	if err := s.Close(); err != nil {
 		return err
@@ -194,7 +195,7 @@ func (s *Source) setUp(ctx context.Context) error {
 	return nil
 }
 
-// attempts tries three times, with a pause in which the kernel may free the bus.
+// attempts tries three times, with a pause in which the kernel may recover the bus.
 func (s *Source) attempts(ctx context.Context, do func() error) (err error) {
 	for _, pause := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 0} {
 		if err = do(); err == nil || ctx.Err() != nil || errors.As(err, new(wrongChip)) || errors.As(err, new(lockedBus)) {
@@ -207,7 +208,7 @@ func (s *Source) attempts(ctx context.Context, do func() error) (err error) {
 	return err
 }
 
-// explain adds to an error what is on the bus.
+// explain adds to an error what answers on the bus.
 func (s *Source) explain(ctx context.Context, b bus, err error) error {
 	where := fmt.Sprintf("%s at %s on i2c-%d", s.o.Sensor, s.o.address(), s.o.Bus)
 	switch {
@@ -219,7 +220,7 @@ func (s *Source) explain(ctx context.Context, b bus, err error) error {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	there := "nothing else answers either: check its supply and the wires"
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second) // a bus may be slow to say that nobody is there
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second) // a bus may be slow to report that nothing answers
 	defer cancel()
 	if list := scan(ctx, b); len(list) > 0 {
 		there = "what answers: " + words(list)
@@ -235,7 +236,7 @@ func words(list []Address) string {
 	return strings.Join(s, ", ")
 }
 
-// Close lets go of the bus. The sensor goes on with what it was set to.
+// Close releases the bus. The sensor keeps its settings.
 func (s *Source) Close() error {
 	if s.b == nil {
 		return nil
@@ -269,7 +270,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	}
 }
 
-// read is one event's fields; nil without an error when there is nothing new.
+// read returns one event's fields; nil without an error when there is no new value.
 func (s *Source) read(ctx context.Context) (map[string]any, error) {
 	if s.b == nil {
 		if err := s.setUp(ctx); err != nil {
@@ -281,7 +282,7 @@ func (s *Source) read(ctx context.Context) (map[string]any, error) {
 	err := s.attempts(ctx, func() (err error) { values, err = s.s.measure(); return err })
 	if err != nil {
 		err = s.explain(ctx, s.b, err)
-		return nil, errors.Join(err, s.Close()) // and everything anew the next time
+		return nil, errors.Join(err, s.Close()) // the next reading sets up everything again
 	}
 	if values == nil {
 		return nil, nil
@@ -293,23 +294,23 @@ func (s *Source) read(ctx context.Context) (map[string]any, error) {
 	return fields, nil
 }
 
-// scan is who answers on the bus.
+// scan returns the addresses that answer on the bus.
 func scan(ctx context.Context, b bus) []Address {
 	var list []Address
 	for a := Address(firstAddress); a <= lastAddress && ctx.Err() == nil; a++ {
 		w, r := []byte{}, []byte(nil)
-		if a >= 0x30 && a <= 0x37 || a >= 0x50 && a <= 0x5f { // memories: some take an empty write for a command
+		if a >= 0x30 && a <= 0x37 || a >= 0x50 && a <= 0x5f { // memories: some understand an empty write as a command
 			w, r = nil, make([]byte, 1)
 		}
 		err := b.transfer(ctx, a, w, r)
-		if refused(err) && r == nil { // an adapter that can't write nothing
+		if refused(err) && r == nil { // an adapter without empty writes
 			err = b.transfer(ctx, a, nil, make([]byte, 1))
 		}
 		if err == nil {
 			list = append(list, a)
 		}
 		if hangs(err) {
-			break // each would take seconds
+			break // each further address would take seconds
 		}
 	}
 	return list

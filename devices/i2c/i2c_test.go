@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// wires is a bus with chips, each a function of what is written and how many bytes are read.
+// wires is a bus with chips, each a function of the bytes written and the number of bytes to read.
 type wires struct {
 	mu     sync.Mutex
 	chips  map[Address]func(w []byte, n int) ([]byte, error)
-	fail   int // so many transfers fail from now on
+	fail   int // this many transfers will fail
 	opened int
 }
 
@@ -43,7 +43,7 @@ func (b *wires) transfer(ctx context.Context, a Address, w, r []byte) error {
 
 func (b *wires) Close() error { return nil }
 
-// registers is a chip whose registers follow one another.
+// registers is a chip with consecutive registers.
 func registers(m map[byte][]byte) func(w []byte, n int) ([]byte, error) {
 	return func(w []byte, n int) ([]byte, error) {
 		if len(w) == 0 {
@@ -56,7 +56,7 @@ func registers(m map[byte][]byte) func(w []byte, n int) ([]byte, error) {
 	}
 }
 
-// answers is a chip that has an answer to each command.
+// answers is a chip with an answer to each command.
 func answers(m map[string][]byte) func(w []byte, n int) ([]byte, error) {
 	last := ""
 	return func(w []byte, n int) ([]byte, error) {
@@ -89,7 +89,7 @@ func options(sensor string) Options {
 	return o
 }
 
-// measured is the first event of a sensor.
+// measured returns the first event of a sensor.
 func measured(t *testing.T, o Options, c func(w []byte, n int) ([]byte, error)) (map[string]any, error) {
 	t.Helper()
 	s, _ := source(&wires{chips: map[Address]func([]byte, int) ([]byte, error){o.address(): c}}, o)
@@ -207,7 +207,7 @@ func TestChecksumOfTheDatasheet(t *testing.T) {
 	}
 }
 
-// humidity32 is the datasheet's other formula, 4.2.3, which has whole numbers: percent times 1024.
+// humidity32 is the datasheet's other formula, 4.2.3, in integers: percent times 1024.
 func humidity32(c calibration, raw, fine int32) uint32 {
 	v := fine - 76800
 	v = (((raw << 14) - (int32(c.h4) << 20) - (int32(c.h5) * v)) + 16384) >> 15 *
@@ -289,7 +289,7 @@ func TestASensorGoesAndComesBack(t *testing.T) {
 		t.Error(err)
 	}
 	b.mu.Lock()
-	b.fail = 2 // tried again within the reading
+	b.fail = 2 // retried within the reading
 	b.mu.Unlock()
 	if err := tick(); err != nil || (<-events)["temperature"] != 25.0 {
 		t.Error(err)
@@ -378,7 +378,7 @@ func FuzzAddress(f *testing.F) {
 func TestAConversionIsWaitedFor(t *testing.T) {
 	o := options("ads1115")
 	o.Channels = []string{"a0"}
-	busy := 2 // so many looks find it converting
+	busy := 2 // this many reads find it converting
 	got, err := measured(t, o, func(w []byte, n int) ([]byte, error) {
 		switch {
 		case n > 0 && w[0] == 1 && busy > 0:
@@ -387,7 +387,7 @@ func TestAConversionIsWaitedFor(t *testing.T) {
 		case n > 0 && w[0] == 1:
 			return u16(0xc383), nil
 		case n > 0 && busy > 0:
-			return u16(0x1111), nil // of the conversion before
+			return u16(0x1111), nil // of the previous conversion
 		}
 		return u16(0x4000), nil
 	})
@@ -421,10 +421,11 @@ func TestPinsThatChangedWhileTheChipWasAway(t *testing.T) {
 	}
 }
 
-// expander is an MCP23017 by tables 3-1 and 3-3 of its datasheet: IOCON.BANK says where its registers are.
+// expander is an MCP23017 by tables 3-1 and 3-3 of its datasheet: IOCON.BANK decides the order of
+// its registers.
 func expander(bank1 bool) func(w []byte, n int) ([]byte, error) {
 	const iocon = 0x0a
-	var regs [22]byte // as they lie with BANK 0
+	var regs [22]byte // in the order of BANK 0
 	regs[0], regs[1] = 0xff, 0xff
 	if bank1 {
 		regs[iocon] = 0x80

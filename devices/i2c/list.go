@@ -21,8 +21,8 @@ type Device struct {
 // Found is an address that answers.
 type Found struct {
 	Address Address
-	Driver  string   // the kernel's driver that has it; empty when it is free
-	Sensors []string // of this kind's that usually are there; it may be something else
+	Driver  string   // the kernel driver that owns it; empty when it is free
+	Sensors []string // this kind's sensors that usually have this address; it may be another device
 }
 
 func sensorsAt(a Address) []string {
@@ -54,7 +54,8 @@ func sensorsAt(a Address) []string {
 	return list
 }
 
-// Describe lists the buses and who answers there, as it is written in a file. It takes up to three seconds for a bus that hangs.
+// Describe lists the buses and the devices that answer, as they are written in a file. It takes up
+// to three seconds for a bus that hangs.
 func Describe() []string {
 	var out []string
 	for _, d := range List() {

@@ -1,5 +1,5 @@
-// This file is TI's TMP102 (SBOS397), ADS1115 (SBAS444) and INA219 (SBOS448), Rohm's BH1750 and Microchip's MCP23017
-// (DS20001952).
+// This file is TI's TMP102 (SBOS397), ADS1115 (SBAS444) and INA219 (SBOS448), Rohm's BH1750 and
+// Microchip's MCP23017 (DS20001952).
 
 package i2c
 
@@ -21,7 +21,7 @@ func (p *port) register(n byte) (uint16, error) {
 type tmp102 struct{ port }
 
 func (s *tmp102) setUp() error {
-	if err := s.write(1, 0x60, 0xa0); err != nil { // 12 bits, always on; what it has after power-up
+	if err := s.write(1, 0x60, 0xa0); err != nil { // 12 bits, always on: its power-up setting
 		return err
 	}
 	return s.wait(35 * time.Millisecond) // a conversion
@@ -40,7 +40,7 @@ type bh1750 struct{ port }
 func (s *bh1750) setUp() error { return s.write(0x01) } // power on
 
 func (s *bh1750) measure() (map[string]any, error) {
-	if err := s.write(0x20); err != nil { // once, as finely as it can
+	if err := s.write(0x20); err != nil { // one measurement at the highest resolution
 		return nil, err
 	}
 	if err := s.wait(180 * time.Millisecond); err != nil {
@@ -77,7 +77,7 @@ func (s *ads1115) measure() (map[string]any, error) {
 	}
 	volts := map[string]any{}
 	for _, c := range s.channels {
-		raw, err := s.convert(1<<15 | adsInput[c]<<12 | adsRange[s.full]<<9 | 1<<8 | 4<<5 | 3) // once, 128 a second, no alarm
+		raw, err := s.convert(1<<15 | adsInput[c]<<12 | adsRange[s.full]<<9 | 1<<8 | 4<<5 | 3) // one conversion at 128 a second, no alarm
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +91,7 @@ func (s *ads1115) convert(config uint16) (int16, error) {
 		return 0, err
 	}
 	for range 5 {
-		if err := s.wait(9 * time.Millisecond); err != nil { // 1/128 s, and a tenth for its clock
+		if err := s.wait(9 * time.Millisecond); err != nil { // 1/128 s, and a tenth for the tolerance of its clock
 			return 0, err
 		}
 		state, err := s.register(1)
@@ -111,7 +111,7 @@ type ina219 struct {
 	shunt float64
 }
 
-// inaConfig is 32 V, ±320 mV, 12 bits, always measuring: what it has after power-up.
+// inaConfig is 32 V, ±320 mV, 12 bits, always measuring: the power-up setting.
 const inaConfig = 0x399f
 
 func (s *ina219) setUp() error {
@@ -128,7 +128,8 @@ func (s *ina219) setUp() error {
 	return s.wait(2 * time.Millisecond)
 }
 
-// measure leaves the chip's own current and power alone: they are this division and this product, but rounded.
+// measure does not use the chip's own current and power: they are this division and this product,
+// but rounded.
 func (s *ina219) measure() (map[string]any, error) {
 	sh, err := s.register(1)
 	if err != nil {
@@ -149,7 +150,7 @@ type mcp23017 struct {
 	*pins
 }
 
-// pins are those of the event before. They outlive the chip's absence.
+// pins are those of the last event. They outlive the chip's absence.
 type pins struct {
 	last  uint16
 	known bool
@@ -160,7 +161,8 @@ func (s *mcp23017) setUp() error {
 	if s.pullUp {
 		pull = 0xff
 	}
-	// IOCON first, where it is when another program set BANK: registers lie side by side then, and 0x05 is an interrupt's.
+	// IOCON is written first, at the address that it has when another program set BANK: then the
+	// registers are in another order, and 0x05 is an interrupt's.
 	for _, w := range [][]byte{{0x05, 0}, {0x0a, 0}, {0x00, 0xff, 0xff}, {0x02, 0, 0}, {0x0c, pull, pull}} {
 		if err := s.write(w...); err != nil {
 			return err

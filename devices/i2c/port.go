@@ -1,4 +1,4 @@
-// This file is what a sensor is, and the few ways in which sensors are spoken to.
+// This file is the interface of a sensor, and the functions to talk to one.
 
 package i2c
 
@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// sensor is a chip. setUp finds out whether it is the right one and brings it into a known state; measure returns the
-// values by the keys of Event, nil when there is nothing new.
+// sensor is a chip. setUp checks that the chip is the right one and puts it into a known state.
+// measure returns the values by the keys of Event, nil when there is no new value.
 type sensor interface {
 	begin(ctx context.Context)
 	setUp() error
 	measure() (map[string]any, error)
 }
 
-// port is a chip's place on a bus.
+// port is a chip's address on a bus.
 type port struct {
-	ctx   context.Context // of the call at hand
+	ctx   context.Context // of the current call
 	b     bus
 	at    Address
 	sleep func(context.Context, time.Duration) error
 }
 
-// begin sets what ends waiting.
+// begin sets the context that ends waiting.
 func (p *port) begin(ctx context.Context) { p.ctx = ctx }
 
 func (p *port) wait(d time.Duration) error { return p.sleep(p.ctx, d) }
@@ -39,7 +39,7 @@ func (p *port) read(n int, w ...byte) ([]byte, error) {
 	return r, p.b.transfer(p.ctx, p.at, w, r)
 }
 
-// wrongChip is an error that no second attempt repairs: something else is at the address.
+// wrongChip is an error that no retry can fix: another device has the address.
 type wrongChip struct{ error }
 
 // lockedBus is an error after a wait that was long enough.
@@ -62,7 +62,7 @@ func (p *port) words(n int) ([]uint16, error) {
 	return list, nil
 }
 
-// checksum is the CRC-8 of Sensirion's datasheets: polynomial 0x31, begun with 0xff.
+// checksum returns the CRC-8 of Sensirion's datasheets: polynomial 0x31, initial value 0xff.
 func checksum(data []byte) byte {
 	sum := byte(0xff)
 	for _, b := range data {
@@ -78,7 +78,7 @@ func checksum(data []byte) byte {
 	return sum
 }
 
-// round keeps so many decimals: more are the arithmetic's, not the sensor's.
+// round keeps so many decimals. Further digits come from the arithmetic, not from the sensor.
 func round(x float64, decimals int) float64 {
 	f := math.Pow10(decimals)
 	return math.Round(x*f) / f

@@ -1,4 +1,5 @@
-// This file is Sensirion's SHT3x (datasheet of December 2022), SHT4x (version 6.6) and SCD4x (version 1.7).
+// This file is Sensirion's SHT3x (datasheet of December 2022), SHT4x (version 6.6) and SCD4x
+// (version 1.7).
 
 package i2c
 
@@ -24,7 +25,7 @@ func (s *sht3x) setUp() error {
 }
 
 func (s *sht3x) measure() (map[string]any, error) {
-	if err := s.write(0x24, 0x00); err != nil { // once, as finely as it can
+	if err := s.write(0x24, 0x00); err != nil { // one measurement at the highest resolution
 		return nil, err
 	}
 	if err := s.wait(16 * time.Millisecond); err != nil {
@@ -57,7 +58,7 @@ func (s *sht4x) setUp() error {
 }
 
 func (s *sht4x) measure() (map[string]any, error) {
-	if err := s.write(0xfd); err != nil { // as finely as it can
+	if err := s.write(0xfd); err != nil { // at the highest resolution
 		return nil, err
 	}
 	if err := s.wait(10 * time.Millisecond); err != nil {
@@ -67,14 +68,14 @@ func (s *sht4x) measure() (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := min(max(-6+125*float64(w[1])/65535, 0), 100) // it says so itself, 4.6
+	h := min(max(-6+125*float64(w[1])/65535, 0), 100) // the datasheet clamps it, 4.6
 	return map[string]any{"temperature": round(-45+175*float64(w[0])/65535, 2), "humidity": round(h, 2)}, nil
 }
 
 type scd4x struct{ port }
 
 func (s *scd4x) setUp() error {
-	if err := s.write(0x3f, 0x86); err != nil { // stop: it takes no other command while it measures
+	if err := s.write(0x3f, 0x86); err != nil { // stop: it accepts no other command while it measures
 		return err
 	}
 	if err := s.wait(500 * time.Millisecond); err != nil {

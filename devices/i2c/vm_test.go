@@ -1,6 +1,7 @@
 //go:build linux
 
-// The tests against a real kernel: an ARM machine with a TMP105, which has the registers of a TMP102, on its bus.
+// This file tests with a real kernel: an ARM machine with a TMP105, which has the registers of a
+// TMP102, on its bus.
 
 package i2c
 
@@ -38,7 +39,7 @@ func TestSensorOnABusOfAKernel(t *testing.T) {
 	})
 }
 
-// number is the bus that the sensor is on.
+// number returns the bus of the sensor.
 func number(t *testing.T) Bus {
 	t.Helper()
 	for _, d := range List() {
@@ -107,7 +108,8 @@ func TestGuestTemperature(t *testing.T) {
 	}
 }
 
-// TestGuestTwoSourcesShareTheBus reads with two sources at once; none may see the other's bytes.
+// TestGuestTwoSourcesShareTheBus reads with two sources at the same time; neither may get the
+// other's bytes.
 func TestGuestTwoSourcesShareTheBus(t *testing.T) {
 	if !vmtest.Inside() {
 		return
@@ -166,7 +168,7 @@ func TestGuestErrorsSayWhatToDo(t *testing.T) {
 	if got := open(o); !strings.HasPrefix(got, "there is no bus 77; there are ") || !strings.Contains(got, fmt.Sprintf("%d (", n)) {
 		t.Error(got)
 	}
-	o = options("bme280") // another chip than the file says
+	o = options("bme280") // a different chip from the file's
 	o.Bus, o.Address = n, 0x48
 	if got := open(o); !strings.Contains(got, "this is no BME280") && !strings.Contains(got, "doesn't answer") {
 		t.Error(got)
@@ -205,7 +207,7 @@ func TestGuestErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// TestGuestNothingIsLeftOver opens and closes often.
+// TestGuestNothingIsLeftOver opens and closes repeatedly.
 func TestGuestNothingIsLeftOver(t *testing.T) {
 	if !vmtest.Inside() {
 		return
@@ -235,7 +237,7 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 		}
 		s.Close()
 	}
-	once() // the runtime's own come with the first
+	once() // the first run starts the runtime's own goroutines
 	goroutines, files := count()
 	for range 10 {
 		once()

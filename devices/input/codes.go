@@ -1,4 +1,5 @@
-// This file has the names of keys: codes.txt is linux/input-event-codes.h of Linux 6.1, as "type number name".
+// This file is the names of keys: codes.txt is linux/input-event-codes.h of Linux 6.1, as "type
+// number name".
 
 package input
 
@@ -11,16 +12,16 @@ import (
 //go:embed codes.txt
 var codesText string
 
-// id is what the kernel calls a key: a type and a number.
+// id is a key for the kernel: a type and a number.
 type id struct {
 	typ  string
 	code uint16
 }
 
-// types are those of the kernel that can be events.
+// types are the kernel's types that can be events.
 var types = map[uint16]string{1: "key", 2: "rel", 3: "abs", 5: "sw"}
 
-// codes are the names of keys and the keys of names.
+// codes maps names to keys and keys to names.
 type codes struct {
 	names   map[id]string
 	numbers map[string]id
@@ -32,10 +33,10 @@ func readCodes() codes {
 		var typ, code uint16
 		var name string
 		if _, err := fmt.Sscan(line, &typ, &code, &name); err != nil {
-			continue // the text is tested
+			continue // a test checks the text
 		}
 		at := id{types[typ], code}
-		c.numbers[name], c.names[at] = at, name // of two names the later one is the more telling: BTN_LEFT, not BTN_MOUSE
+		c.numbers[name], c.names[at] = at, name // of two names the later one is the more specific: BTN_LEFT, not BTN_MOUSE
 	}
 	return c
 }

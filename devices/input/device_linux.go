@@ -26,11 +26,11 @@ const (
 	evSyn, evKey          = 0, 1
 	synReport, synDropped = 0, 3
 	keyCount              = 0x300
-	wordSize              = int(unsafe.Sizeof(uintptr(0))) // struct input_event has the kernel's long
+	wordSize              = int(unsafe.Sizeof(uintptr(0))) // struct input_event contains the kernel's long
 	eventSize             = 2*wordSize + 8
 )
 
-// ioctlGet is the ioctl of a number that reads n bytes: EVIOCG…(n).
+// ioctlGet returns the ioctl of a number that reads n bytes: EVIOCG…(n).
 func ioctlGet(number, n int) uint { return 0x80004500 | uint(n)<<16 | uint(number) }
 
 var udev = node.Rule{Nodes: `SUBSYSTEM=="input"`, Group: "input", File: "60-input.rules", Then: "restart the machine", Needs: 0o040}
@@ -40,7 +40,7 @@ type device struct {
 	f    *os.File
 	path string
 	name string
-	held map[uint16]time.Time // keys that are pressed, and since when
+	held map[uint16]time.Time // pressed keys, and since when
 }
 
 func openDevice(path string) (*device, error) {
@@ -69,7 +69,7 @@ func (d *device) ioctl(request uint, arg unsafe.Pointer) error {
 	})
 }
 
-// control does something with the descriptor. f.Fd would make reads uninterruptible.
+// control calls do with the descriptor. f.Fd would make reads uninterruptible.
 func (d *device) control(do func(fd uintptr) unix.Errno) error {
 	raw, err := d.f.SyscallConn()
 	if err != nil {
@@ -85,7 +85,7 @@ func (d *device) control(do func(fd uintptr) unix.Errno) error {
 	return nil
 }
 
-// grab keeps the device from everybody else until it is closed.
+// grab excludes all other readers of the device until it is closed.
 func (d *device) grab() error {
 	err := d.control(func(fd uintptr) unix.Errno {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, ioctlGrab, 1)
@@ -97,13 +97,13 @@ func (d *device) grab() error {
 	return err
 }
 
-// pressed are the keys that are pressed now.
+// pressed returns the keys that are pressed now.
 func (d *device) pressed() ([]uint16, error) {
 	bits, err := d.bits(0x18, keyCount) // EVIOCGKEY
 	return bits, err
 }
 
-// bits are the numbers of the bits that an ioctl sets.
+// bits returns the numbers of the bits that an ioctl sets.
 func (d *device) bits(number, count int) ([]uint16, error) {
 	buf := make([]byte, (count+7)/8)
 	if err := d.ioctl(ioctlGet(number, len(buf)), unsafe.Pointer(&buf[0])); err != nil {
@@ -126,17 +126,17 @@ type record struct {
 	amount int32
 }
 
-// dropped reports whether it says that the kernel dropped some before it.
+// dropped reports whether the record says that the kernel dropped records before it.
 func (r record) dropped() bool { return r.typ == evSyn && r.code == synDropped }
 
-// records reads those that are in b.
+// records decodes the records in b.
 func records(b []byte) []record {
 	var list []record
 	for ; len(b) >= eventSize; b = b[eventSize:] {
 		var sec, usec int64
 		if wordSize == 8 {
 			sec, usec = int64(binary.NativeEndian.Uint64(b)), int64(binary.NativeEndian.Uint64(b[8:]))
-		} else { // the kernel's seconds have no sign here: good until 2106
+		} else { // the kernel's seconds are unsigned here: valid until 2106
 			sec, usec = int64(binary.NativeEndian.Uint32(b)), int64(binary.NativeEndian.Uint32(b[4:]))
 		}
 		rest := b[2*wordSize:]
@@ -146,8 +146,8 @@ func records(b []byte) []record {
 	return list
 }
 
-// find opens the devices that an option names, but for those whose path is in have. Why there are none is in the error,
-// which may be set beside some.
+// find opens the devices that an option names, except those whose path is in have. The error says
+// why devices could not be opened, and may be set beside opened ones.
 func find(dev, name string, have []string) ([]*device, error) {
 	for _, path := range []string{name, filepath.Join(dev, "by-id", name), filepath.Join(dev, "by-path", name)} {
 		if path == name && !filepath.IsAbs(path) {
@@ -189,12 +189,12 @@ func find(dev, name string, have []string) ([]*device, error) {
 		return found, nil
 	}
 	if len(errs) > 0 {
-		return nil, errs[0] // the same for all, mostly
+		return nil, errs[0] // usually the same for all
 	}
 	return nil, fmt.Errorf("there is no input device %q; there are %s", name, present(dev))
 }
 
-// nodes are the paths of the devices in the order of their numbers.
+// nodes returns the paths of the devices in numerical order.
 func nodes(dev string) []string {
 	list, _ := filepath.Glob(dev + "/event*")
 	slices.SortFunc(list, func(a, b string) int {

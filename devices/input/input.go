@@ -1,15 +1,18 @@
-// Package input is the kind `input`: keys, buttons, knobs and switches of keyboards, remotes and the like, as the kernel's
-// evdev has them.
+// Package input is the kind `input`: keys, buttons, knobs and switches of keyboards, remotes and
+// the like, by the kernel's evdev.
 //
 // What it promises:
 //
-//   - An event for each press, release and turn, with the kernel's time. Each press is followed by a release, also when the
-//     device is unplugged in between or the kernel dropped some; what it dropped is counted as lost.
-//   - A device that is absent is waited for, and found again after it was unplugged. All parts of one device with the same
-//     name are read: keyboards often have several.
-//   - With grab nobody else gets the keys, until the source ends; also not the text console or the desktop.
+//   - An event for each press, release and turn, with the kernel's time. Each press is followed by
+//     a release, also when the device is unplugged in between or the kernel dropped some records;
+//     dropped records are counted as lost.
+//   - The source waits for an absent device, and finds it again after it was unplugged. All parts
+//     of one device with the same name are read: keyboards often have several.
+//   - With grab no other program receives the keys until the source ends, including the text
+//     console and the desktop.
 //
-// A reload that changes the source closes and opens the device; a key in the milliseconds between may be missed.
+// A reload that changes the source closes and opens the device; a key in the milliseconds between
+// may be missed.
 package input
 
 import (
@@ -44,7 +47,7 @@ type Options struct {
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Types: []string{"key", "rel", "sw"}} }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	c := readCodes()
@@ -66,7 +69,7 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Claims is what can be held once: a device that is grabbed.
+// Claims is what only one plugin can hold: a grabbed device.
 func (o Options) Claims() []string {
 	if !o.Grab {
 		return nil
@@ -74,7 +77,7 @@ func (o Options) Claims() []string {
 	return []string{"input:" + o.Device}
 }
 
-// Access is what the source touches.
+// Access is the devices that the source uses.
 func (o Options) Access() []string {
 	if strings.HasPrefix(o.Device, "/") {
 		return []string{"device:" + o.Device}
@@ -100,21 +103,21 @@ type Env interface {
 	Lost(n int, reason string)
 }
 
-// Source is one device. It is used once: New, Stream.
+// Source is one device. An instance runs once: New, Stream.
 type Source struct {
 	o     Options
 	env   Env
 	codes codes
-	dev   string        // where the devices are: /dev/input
-	retry time.Duration // to look for an absent device, beside the kernel's news of them
+	dev   string        // the folder of the devices: /dev/input
+	retry time.Duration // how often to look for an absent device, in addition to the kernel's notifications
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source {
 	return &Source{o: o, env: env, codes: readCodes(), dev: "/dev/input", retry: 5 * time.Second}
 }
 
-// wants reports whether something is an event.
+// wants reports whether a record is an event.
 func (s *Source) wants(typ string, code uint16, amount int32) bool {
 	if !slices.Contains(s.o.Types, typ) || typ == "key" && amount == 2 && !s.o.Repeat {
 		return false
@@ -122,7 +125,7 @@ func (s *Source) wants(typ string, code uint16, amount int32) bool {
 	return len(s.o.Keys) == 0 || slices.ContainsFunc(s.o.Keys, func(k string) bool { return s.codes.numbers[k] == id{typ, code} })
 }
 
-// fields are those of an event; held is of a release.
+// fields returns the fields of an event. held belongs to a release.
 func (s *Source) fields(device, typ string, code uint16, amount int32, at time.Time, held any) map[string]any {
 	value := "change"
 	if typ == "key" {

@@ -11,7 +11,7 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// bus is the little of a bus that the kind needs.
+// bus is the part of a bus that the kind needs.
 type bus struct {
 	mu       sync.Mutex
 	lost     int

@@ -59,11 +59,11 @@ func TestPressesAndReleasesArePairs(t *testing.T) {
 	d := &device{name: "Remote", held: map[uint16]time.Time{}}
 	at := func(ms int) time.Time { return time.Unix(1000, int64(ms)*1e6) }
 	list := []record{
-		{at(0), 1, 30, 0},   // its press was before our time
+		{at(0), 1, 30, 0},   // it was pressed before the start
 		{at(10), 1, 164, 1}, //
 		{at(20), 1, 164, 2}, // repetition is not wanted
 		{at(30), 2, 7, -2},
-		{at(40), 3, 0, 5}, // not wanted
+		{at(40), 3, 0, 5}, // unwanted
 		{at(60), 1, 164, 0},
 		{at(70), 4, 4, 458}, // a scan code
 		{at(80), 1, 163, 1},
@@ -91,14 +91,14 @@ func TestPressesAndReleasesArePairs(t *testing.T) {
 func TestAnAbsentDeviceIsWaitedFor(t *testing.T) {
 	b := newBus()
 	s := New(Options{Device: "Remote", Types: []string{"key"}}, b)
-	s.dev, s.retry = t.TempDir(), time.Hour // only the kernel's news make it look again
+	s.dev, s.retry = t.TempDir(), time.Hour // only the kernel's notifications make it look again
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Stream(ctx, b.post) }()
 	if err := <-b.degraded; err == nil || err.Error() != `there is no input device "Remote"; there are none` {
 		t.Error(err)
 	}
-	if err := os.WriteFile(filepath.Join(s.dev, "event0"), nil, 0o600); err != nil { // looked at as soon as it comes
+	if err := os.WriteFile(filepath.Join(s.dev, "event0"), nil, 0o600); err != nil { // examined as soon as it appears
 		t.Fatal(err)
 	}
 	if err := <-b.degraded; err == nil || !strings.Contains(err.Error(), "event0 is no input device") {

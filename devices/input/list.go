@@ -9,10 +9,10 @@ import (
 
 // Device is an input device.
 type Device struct {
-	Path  string   // /dev/input/event3; may differ after the next start
-	ByID  string   // its name in /dev/input/by-id, which stays; empty when it has none
-	Name  string   // as it calls itself; empty when it may not be opened
-	Keys  []string // what it can say: key, rel, abs, sw
+	Path  string   // /dev/input/event3; may change at the next start
+	ByID  string   // its stable name in /dev/input/by-id; empty when it has none
+	Name  string   // its name for itself; empty when it may not be opened
+	Keys  []string // the types of its records: key, rel, abs, sw
 	Error error    // why it can't be opened
 }
 

@@ -1,4 +1,4 @@
-// This file reads what `postbus devices` lists.
+// This file reads the devices for `postbus devices`.
 
 package input
 
@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// List is every input device. Those that may not be opened have an Error.
+// List returns every input device. Those that may not be opened have an Error.
 func List() []Device { return list("/dev/input") }
 
 func list(dev string) []Device {

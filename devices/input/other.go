@@ -1,6 +1,6 @@
 //go:build !linux
 
-// This file stands in where there is no evdev.
+// This file is for platforms without evdev.
 
 package input
 

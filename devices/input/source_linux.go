@@ -1,4 +1,5 @@
-// This file is the source: it finds its devices whenever they come, and makes events of what they say.
+// This file is the source: it opens its devices whenever they appear, and makes events of their
+// records.
 
 package input
 
@@ -15,14 +16,14 @@ import (
 )
 
 const (
-	settle = 100 * time.Millisecond // after such news, for udev to give rights
+	settle = 100 * time.Millisecond // after a notification, for udev to set permissions
 )
 
-// post is what Stream is given.
+// post is the type of Stream's function.
 type post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// said is what a device's goroutine reports: records, or why there are no more. After records of which the kernel dropped some,
-// pressed are the keys that are pressed; nil when none was dropped.
+// said is what a device's goroutine reports: records, or why there are no more. After records of
+// which the kernel dropped some, pressed are the keys that are pressed; nil when none was dropped.
 type said struct {
 	d       *device
 	list    []record
@@ -30,7 +31,7 @@ type said struct {
 	err     error
 }
 
-// Stream posts what the devices say until ctx ends. It doesn't end when they are unplugged.
+// Stream posts the devices' records until ctx ends. It doesn't end when they are unplugged.
 func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
 	var readers sync.WaitGroup
 	defer readers.Wait()
@@ -54,7 +55,7 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 		case <-news:
 			look.Reset(settle)
 		case <-look.C:
-			if len(open) == 0 { // without any device there may be no folder, and a watch of one that was ends with it
+			if len(open) == 0 { // without a device the folder may not exist, and the watch of a removed folder ends
 				closeNews()
 				news, closeNews = node.Watch(s.dev)
 			}
@@ -95,7 +96,8 @@ func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time
 	}
 }
 
-// begin brings a device that was found into the state that is wanted. Keys that are pressed already have no press.
+// begin puts a newly opened device into the wanted state. Keys that are pressed already make no
+// press event.
 func (s *Source) begin(d *device) error {
 	if s.o.Grab {
 		return d.grab()
@@ -103,7 +105,7 @@ func (s *Source) begin(d *device) error {
 	return nil
 }
 
-// read passes on what a device says until it is closed or ctx ends.
+// read forwards a device's records until the device is closed or ctx ends.
 func read(ctx context.Context, d *device, says chan<- said) {
 	buf := make([]byte, 64*eventSize)
 	for {
@@ -111,8 +113,9 @@ func read(ctx context.Context, d *device, says chan<- said) {
 		if err == nil || n > 0 {
 			w := said{d: d, list: records(buf[:n])}
 			if slices.ContainsFunc(w.list, record.dropped) {
-				// At once, before the next are read: asking takes the keys that wait in the kernel away.
-				if now, err := d.pressed(); err == nil { // else it is gone, which the next read says
+				// At once, before more records are read, because asking discards the key records
+				// that wait in the kernel.
+				if now, err := d.pressed(); err == nil { // otherwise it was unplugged, which the next read reports
 					w.pressed = &now
 				}
 			}
@@ -124,7 +127,7 @@ func read(ctx context.Context, d *device, says chan<- said) {
 			}
 		}
 		if inner := errors.Unwrap(err); inner != nil {
-			err = inner // without the path, which is not the user's word for it
+			err = inner // without the path, which the user does not know
 		}
 		select {
 		case says <- said{d: d, err: err}:
@@ -134,7 +137,7 @@ func read(ctx context.Context, d *device, says chan<- said) {
 	}
 }
 
-// records posts what is an event.
+// records posts the records that are events.
 func (s *Source) records(ctx context.Context, p post, w said) error {
 	d := w.d
 	for _, r := range w.list {
@@ -176,12 +179,12 @@ func (s *Source) key(ctx context.Context, p post, d *device, r record) error {
 	switch r.amount {
 	case 1:
 		if was {
-			return nil // known since a resync
+			return nil // already reported by a resync
 		}
 		d.held[r.code] = r.at
 	case 0:
 		if !was {
-			return nil // its press was before our time
+			return nil // it was pressed before the source started
 		}
 		held = r.at.Sub(since).Seconds()
 		delete(d.held, r.code)
@@ -192,7 +195,7 @@ func (s *Source) key(ctx context.Context, p post, d *device, r record) error {
 	return p(ctx, r.at, s.fields(d.name, "key", r.code, r.amount, r.at, held), nil)
 }
 
-// released posts the release of keys that aren't pressed any more.
+// released posts the release of keys that are no longer pressed.
 func (s *Source) released(ctx context.Context, p post, d *device, now []uint16, at time.Time) error {
 	for _, code := range slices.Sorted(maps.Keys(d.held)) {
 		if !slices.Contains(now, code) {
@@ -204,7 +207,7 @@ func (s *Source) released(ctx context.Context, p post, d *device, now []uint16, 
 	return nil
 }
 
-// resync makes the keys what the kernel says they are, after it dropped something.
+// resync updates the pressed keys from the kernel, after it dropped records.
 func (s *Source) resync(ctx context.Context, p post, d *device, now []uint16, at time.Time) error {
 	if err := s.released(ctx, p, d, now, at); err != nil {
 		return err

@@ -1,6 +1,7 @@
 //go:build linux
 
-// The tests against a real kernel: a PC with uinput, and with a USB keyboard that the host plugs, presses and unplugs.
+// This file tests with a real kernel: a PC with uinput, and with a USB keyboard that the host
+// plugs, presses and unplugs.
 
 package input
 
@@ -192,8 +193,8 @@ func TestGuestGrab(t *testing.T) {
 	grabbed.expect(t, "KEY_PLAYPAUSE press 1")
 	stop2()
 	v.send(t, [3]int{1, 163, 1})
-	open.expect(t, "KEY_NEXTSONG press 1") // the first thing it hears
-	late.well(t, true)                     // it has it now
+	open.expect(t, "KEY_NEXTSONG press 1") // its first event
+	late.well(t, true)                     // it has grabbed the device by now
 	stop3()
 	stop()
 }
@@ -222,12 +223,12 @@ func TestGuestDroppedKeysAreSaid(t *testing.T) {
 	}()
 	b.well(t, true)
 	v.send(t, [3]int{1, 164, 1})
-	<-first // the bus stands still from here on
+	<-first // the bus blocks from here on
 	for i := range 400 {
 		v.send(t, [3]int{1, 30, 1})
 		v.send(t, [3]int{1, 30, 0})
 		if i == 100 {
-			v.send(t, [3]int{1, 164, 0}) // is among the dropped ones
+			v.send(t, [3]int{1, 164, 0}) // it is among the dropped ones
 		}
 	}
 	v.send(t, [3]int{1, 163, 1})
@@ -256,7 +257,8 @@ func TestGuestDroppedKeysAreSaid(t *testing.T) {
 	<-ended
 }
 
-// TestGuestAReleaseAfterDroppedKeys has a key released after what was dropped was read, and before it is taken.
+// TestGuestAReleaseAfterDroppedKeys releases a key after the reader has read the dropped-records
+// mark, and before the source processes it.
 func TestGuestAReleaseAfterDroppedKeys(t *testing.T) {
 	if !vmtest.Inside() {
 		return
@@ -279,14 +281,14 @@ func TestGuestAReleaseAfterDroppedKeys(t *testing.T) {
 	v.send(t, [3]int{1, 164, 1})
 	<-posting
 	v.send(t, [3]int{1, 164, 0})
-	time.Sleep(50 * time.Millisecond) // the reader has it by now; if not, the test shows a bit less
+	time.Sleep(50 * time.Millisecond) // the reader has it by now; if not, the test covers a bit less
 	for range 200 {
 		v.send(t, [3]int{1, 30, 1})
 		v.send(t, [3]int{1, 30, 0})
 	}
 	v.send(t, [3]int{1, 163, 1})
 	gate <- struct{}{}
-	<-posting // of 164's release: the reader may go on
+	<-posting // of 164's release: the reader may continue
 	time.Sleep(50 * time.Millisecond)
 	v.send(t, [3]int{1, 163, 0})
 	close(gate)
@@ -303,7 +305,7 @@ func TestGuestAReleaseAfterDroppedKeys(t *testing.T) {
 	<-ended
 }
 
-// TestGuestAFolderThatComesLater has no /dev/input at first, as a machine without any such device.
+// TestGuestAFolderThatComesLater starts without /dev/input, as a machine without any such device.
 func TestGuestAFolderThatComesLater(t *testing.T) {
 	if !vmtest.Inside() {
 		return
@@ -394,7 +396,7 @@ func TestGuestUSBKeyboardComesAndGoes(t *testing.T) {
 	}
 }
 
-// TestGuestNothingIsLeftOver opens and closes often.
+// TestGuestNothingIsLeftOver opens and closes repeatedly.
 func TestGuestNothingIsLeftOver(t *testing.T) {
 	if !vmtest.Inside() {
 		return
@@ -417,7 +419,7 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 		stop()
 		v.f.Close()
 	}
-	once() // the runtime's own come with the first
+	once() // the first run starts the runtime's own goroutines
 	goroutines, files := count()
 	for range 10 {
 		once()

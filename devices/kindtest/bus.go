@@ -1,9 +1,10 @@
-// Package kindtest is what a kind's tests need of the bus: one that takes a source's events and says what becomes of them,
-// holds what outlives a reload, and notes what it is told; and the other end of a connection or a serial port. Only tests
-// import it, those of the kinds under plugins as well.
+// Package kindtest is what a kind's tests need of the bus: one that accepts a source's events and
+// decides their fate, keeps what outlives a reload, and records reports; and the other end of a
+// connection or a serial port. Only tests import it, also those of the kinds under plugins.
 //
-// [Bus] has the methods of plugins.Env that most kinds ask for. A test of a kind that asks for more (Log, Handle) embeds it
-// and adds them. It has no topics, no mapping and no disk. What it is told it keeps where a test can look.
+// [Bus] has the methods of plugins.Env that most kinds ask for. A test of a kind that asks for more
+// (Log, Handle) embeds it and adds them. It has no topics, no mapping and no disk. It keeps reports
+// where a test can read them.
 //
 // It imports nothing of this module: a kind can be tested alone.
 package kindtest
@@ -20,24 +21,24 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what comes at once on a machine that isn't busy: a guard against a hang, which judges
-// no speed.
+// Patience is how long a test waits for what happens at once on an idle machine. It guards against
+// a hang, and judges no speed.
 const Patience = time.Minute
 
-// Bus is the little of a bus that a source needs. It is made by NewBus.
+// Bus is the part of a bus that a source needs. NewBus makes it.
 type Bus struct {
-	Events chan map[string]any // what was posted, a hundred thousand at most
-	Fates  chan error          // set before a source runs: what becomes of an event is what comes here; nil: it is durable at once
+	Events chan map[string]any // the posted events, a hundred thousand at most
+	Fates  chan error          // set before a source runs: each event gets its result from here; nil: it is durable at once
 
-	Mu         sync.Mutex     // over what follows
+	Mu         sync.Mutex     // protects the fields below
 	Gate       chan struct{}  // when not nil, Post waits for it
-	Losses     map[string]int // what Lost counted, by its reason
-	Conditions []string       // what Degraded was given, in order; "<nil>": all is well again
+	Losses     map[string]int // the counts of Lost, by reason
+	Conditions []string       // the arguments of Degraded, in order; "<nil>": no error any more
 
-	posting sync.Mutex    // over told
-	told    chan struct{} // closed when it is said what became of the last event; nil: there was none
+	posting sync.Mutex    // protects told
+	told    chan struct{} // closed when the last event has its result; nil: there was no event
 
-	holding sync.Mutex // over what follows
+	holding sync.Mutex // protects the fields below
 	held    map[string]io.Closer
 	users   map[string]int
 	keeping bool
@@ -48,14 +49,14 @@ func NewBus() *Bus {
 	return &Bus{Events: make(chan map[string]any, 100000), Losses: map[string]int{}, held: map[string]io.Closer{}, users: map[string]int{}}
 }
 
-// Degraded notes what is wrong.
+// Degraded records an error.
 func (b *Bus) Degraded(err error) {
 	b.Mu.Lock()
 	defer b.Mu.Unlock()
 	b.Conditions = append(b.Conditions, fmt.Sprint(err))
 }
 
-// Last is the last of Conditions, or "nothing". Mu is held.
+// Last returns the last of Conditions, or "nothing". The caller holds Mu.
 func (b *Bus) Last() string {
 	if len(b.Conditions) == 0 {
 		return "nothing"
@@ -63,14 +64,15 @@ func (b *Bus) Last() string {
 	return b.Conditions[len(b.Conditions)-1]
 }
 
-// Lost counts by reason. A loss of none is noted as well, so that a test sees it.
+// Lost counts by reason. It also records a loss of 0, so that a test sees it.
 func (b *Bus) Lost(n int, reason string) {
 	b.Mu.Lock()
 	defer b.Mu.Unlock()
 	b.Losses[reason] += n
 }
 
-// Hold opens a thing for the first who asks for it, and closes it when the last has released it; see Keep.
+// Hold opens a thing for the first caller that asks for it, and closes it when the last has
+// released it; see Keep.
 func (b *Bus) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
 	b.holding.Lock()
 	defer b.holding.Unlock()
@@ -90,8 +92,8 @@ func (b *Bus) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(
 	}), nil
 }
 
-// Keep says whether what nobody uses stays open: as while a source is replaced. With false it is closed, as when the file
-// is gone.
+// Keep sets whether unused things stay open, as while a source is replaced. With false they are
+// closed, as when the file is deleted.
 func (b *Bus) Keep(is bool) {
 	b.holding.Lock()
 	defer b.holding.Unlock()
@@ -99,7 +101,8 @@ func (b *Bus) Keep(is bool) {
 	b.letGo()
 }
 
-// letGo closes what is neither used nor kept. Its Close may call Lost: Mu is free.
+// letGo closes things that are neither used nor kept. Their Close may call Lost, so Mu must be
+// free.
 func (b *Bus) letGo() {
 	for key, c := range b.held {
 		if b.users[key] == 0 && !b.keeping {
@@ -109,15 +112,15 @@ func (b *Bus) letGo() {
 	}
 }
 
-// Held is the keys of what is open.
+// Held returns the keys of the open things.
 func (b *Bus) Held() []string {
 	b.holding.Lock()
 	defer b.holding.Unlock()
 	return slices.Sorted(maps.Keys(b.held))
 }
 
-// Post takes an event, unless ctx has ended, and says what becomes of it in the order of the events. A source's Stream is
-// given it.
+// Post accepts an event, unless ctx has ended, and gives each its result in the order of the
+// events. It is the function for a source's Stream.
 func (b *Bus) Post(ctx context.Context, _ time.Time, fields map[string]any, done func(error)) error {
 	b.Mu.Lock()
 	gate := b.Gate
@@ -153,7 +156,7 @@ func (b *Bus) Post(ctx context.Context, _ time.Time, fields map[string]any, done
 	return nil
 }
 
-// Next is the next event, which must come soon.
+// Next returns the next event, and fails the test when none arrives soon.
 func (b *Bus) Next(t *testing.T) map[string]any {
 	t.Helper()
 	select {
@@ -167,7 +170,7 @@ func (b *Bus) Next(t *testing.T) map[string]any {
 	}
 }
 
-// None fails the test when there is an event that nobody expects.
+// None fails the test when there is an unexpected event.
 func (b *Bus) None(t *testing.T) {
 	t.Helper()
 	select {
@@ -177,7 +180,7 @@ func (b *Bus) None(t *testing.T) {
 	}
 }
 
-// Eventually waits until what is so, which is asked with Mu held.
+// Eventually waits until what returns true. It calls what with Mu held.
 func (b *Bus) Eventually(t *testing.T, name string, what func() bool) {
 	t.Helper()
 	for end := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {
@@ -194,9 +197,9 @@ func (b *Bus) Eventually(t *testing.T, name string, what func() bool) {
 	}
 }
 
-// Start opens a source and calls run, which runs it until its ctx ends: stop ends it, waits until run has returned, which must
-// be without an error, and closes it. The test's end stops it as well, and lets go of what is
-// kept.
+// Start opens a source and calls run, which runs it until its ctx ends. stop ends the source, waits
+// until run has returned, which must be without an error, and closes it. The test's end stops it as
+// well, and closes what is kept.
 func (b *Bus) Start(t *testing.T, s interface {
 	Open(ctx context.Context) error
 	Close() error

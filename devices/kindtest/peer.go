@@ -1,6 +1,6 @@
 package kindtest
 
-// This file is the other end of a connection: a server that an action sends to, a client of a source.
+// This file is the other end of a connection: a server for an action, a client for a source.
 
 import (
 	"bufio"
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Listen is a TCP server that ends with its test.
+// Listen starts a TCP server that ends with its test.
 func Listen(t *testing.T, address string) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
@@ -21,7 +21,8 @@ func Listen(t *testing.T, address string) net.Listener {
 	return l
 }
 
-// Accept is the next client of such a server. It must come, and say what it has to say, within Patience.
+// Accept returns the next client of such a server. The client must connect, and send what the
+// test reads, within Patience.
 func Accept(t *testing.T, l net.Listener) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	l.(*net.TCPListener).SetDeadline(time.Now().Add(Patience))
@@ -34,7 +35,7 @@ func Accept(t *testing.T, l net.Listener) (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-// Dial is a client that ends with its test; the network is one of net.Dial's.
+// Dial connects a client that ends with its test; the network is one of net.Dial's.
 func Dial(t *testing.T, network, address string) net.Conn {
 	t.Helper()
 	c, err := net.Dial(network, address)

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PTY is a pseudo terminal: the path of a port, and its other end, which ends with the test at the latest.
+// PTY makes a pseudo terminal. It returns the path of a port, and the port's other end, which is
+// closed with the test at the latest.
 func PTY(t *testing.T) (end *os.File, port string) {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)

@@ -24,7 +24,7 @@ const ActionAbout = "Writes registers and coils of a Modbus device, over TCP, a 
 	"An event is acknowledged when the device said that it wrote. A value that a register can't hold, and what the device refuses for good (no such function, address or value), goes to the dead " +
 	"letters at once. With a source `modbus` in the same file that names the same device, one connection is shared. It runs on every platform."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	TCP        Address       `key:"tcp" doc:"the device or gateway, as 192.168.1.7 or meter.lan:1502; the port is 502 when there is none"`
 	RTUOverTCP Address       `key:"rtu_over_tcp" doc:"in place of tcp: a gateway that passes on the bytes of a serial line, as 192.168.1.7:4196"`
@@ -44,23 +44,23 @@ func ActionDefaults() ActionOptions {
 
 func (o ActionOptions) setting() setting { return settingOf(o.TCP, o.RTUOverTCP, o.Serial) }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error {
 	return append(o.setting().check(), checkRegisters(o.Registers, true)...)
 }
 
-// Claims is what can be held once: a serial line.
+// Claims is what only one plugin can hold: a serial line.
 func (o ActionOptions) Claims() []string { return o.setting().claims() }
 
-// Access is what the action touches.
+// Access is the address or port that the action uses.
 func (o ActionOptions) Access() []string { return o.setting().access() }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	Write any `key:"write" doc:"what to write: the names of registers with their values; nil leaves one as it is" need:"yes"`
 }
 
-// wrong is an error that no second attempt repairs.
+// wrong is an error that no retry can fix.
 type wrong struct{ error }
 
 func (wrong) Permanent() bool { return true }
@@ -71,22 +71,23 @@ type ActionEnv interface {
 	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
 }
 
-// Action writes to the devices of one connection.
+// Action writes to the devices on one connection.
 type Action struct {
 	o       ActionOptions
 	link    *link
 	release func()
-	err     error // why there is no link at all
+	err     error // why the connection could not be shared
 }
 
-// NewAction makes an action; the options were checked. It connects with the first event, unless the source has.
+// NewAction makes an action of checked options. The first event connects, unless the source has
+// connected.
 func NewAction(o ActionOptions, env ActionEnv) *Action {
 	a := &Action{o: o}
 	a.link, a.release, a.err = join(env, o.setting())
 	return a
 }
 
-// requests are those of an event, in the order of the file's registers.
+// requests returns the requests of an event, in the order of the file's registers.
 func (a *Action) requests(write any) ([]request, error) {
 	values, ok := write.(map[string]any)
 	if !ok {
@@ -133,7 +134,8 @@ func (a *Action) request(r Register, data []byte) request {
 	return q
 }
 
-// Do writes what the event says, one after the other. After a failure the rest isn't written; a second attempt begins anew.
+// Do writes an event's values, one after the other. After a failure the remaining values aren't
+// written; a retry starts from the first.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if a.err != nil {
 		return a.err
@@ -144,14 +146,14 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	h := how{a.o.setting(), a.o.Timeout, a.o.Retries, a.o.Pause}
 	for _, q := range list {
-		if _, err := a.link.ask(ctx, q, h); err != nil { // an exception knows whether it is for good
+		if _, err := a.link.ask(ctx, q, h); err != nil { // an exception says itself whether it is permanent
 			return err
 		}
 	}
 	return nil
 }
 
-// Close lets go of the connection, which stays as long as a source has it.
+// Close releases the connection, which stays open while a source uses it.
 func (a *Action) Close() error {
 	if a.release != nil {
 		a.release()

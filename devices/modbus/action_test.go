@@ -77,7 +77,7 @@ func TestWhatAnActionGivesUp(t *testing.T) {
 		write any
 		code  byte
 		want  string
-		gone  bool // for good
+		gone  bool // a permanent error
 	}{
 		"out of range":     {map[string]any{"a": 1, "b": 65536}, 0, "write: b: 65536 is out of the range of a uint16", true},
 		"no such name":     {map[string]any{"c": 1}, 0, `write: there is no register "c"; there are a, b`, true},
@@ -109,13 +109,14 @@ func TestWhatAnActionGivesUp(t *testing.T) {
 		t.Errorf("between two attempts: %v", err)
 	}
 	h.up()
-	a.link.again = time.Time{} // as if the wait were over
+	a.link.again = time.Time{} // as if the backoff had passed
 	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 77}}); err != nil || d.word(1, 0) != 77 {
 		t.Error(err)
 	}
 }
 
-// TestSourceAndActionTakeTurns has one connection for both, also when the source is replaced.
+// TestSourceAndActionTakeTurns checks that both share one connection, also when the source is
+// replaced.
 func TestSourceAndActionTakeTurns(t *testing.T) {
 	t.Parallel()
 	d, b := newDevice(), newBus()
@@ -169,7 +170,8 @@ func TestTwoSourcesOfOneFile(t *testing.T) {
 	}
 }
 
-// TestStuckAndDeaf has a device that takes requests and never says anything: it is left within the time that a source has.
+// TestStuckAndDeaf has a device that accepts requests and never answers: the source still stops
+// within its time.
 func TestStuckAndDeaf(t *testing.T) {
 	t.Parallel()
 	d, b := newDevice(), newBus()
@@ -183,18 +185,18 @@ func TestStuckAndDeaf(t *testing.T) {
 			t.Fatal("nothing is asked")
 		}
 	}
-	stop() // which is told to be within a second
+	stop() // it must return within a second
 
 	o.Timeout, o.Retries, o.Every = 50*time.Millisecond, 0, 50*time.Millisecond
 	b.start(t, o)
-	for end := time.Now().Add(patience); h.connections() < 4; b.Next(t) { // nothing at all comes: the connection may be dead
+	for end := time.Now().Add(patience); h.connections() < 4; b.Next(t) { // without a byte of an answer the connection may be dead
 		if time.Now().After(end) {
 			t.Fatalf("%d connections", h.connections())
 		}
 	}
 }
 
-// TestNothingIsLeftOver opens and closes often.
+// TestNothingIsLeftOver opens and closes repeatedly.
 func TestNothingIsLeftOver(t *testing.T) {
 	d := newDevice()
 	h := newHost(t, d, false)

@@ -1,6 +1,6 @@
 package modbus
 
-// What the tests share: a bus that holds things, and a source that runs.
+// This file is shared by the tests: a bus that holds things, and a running source.
 
 import (
 	"context"
@@ -17,7 +17,7 @@ type bus struct{ *kindtest.Bus }
 
 func newBus() bus { return bus{kindtest.NewBus()} }
 
-// until waits for an event that is so.
+// until waits for an event for which is returns true.
 func (b bus) until(t *testing.T, name string, is func(e map[string]any) bool) map[string]any {
 	t.Helper()
 	for end := time.Now().Add(patience); ; {
@@ -40,14 +40,14 @@ func (b bus) last() string {
 	return b.Last()
 }
 
-// options are of a poll a second, with a timeout that a busy machine keeps.
+// options returns options with a poll a second, and a timeout that a busy machine keeps.
 func options(registers ...Register) Options {
 	o := Defaults()
 	o.Every, o.Timeout, o.Registers = time.Second, 2*time.Second, registers
 	return o
 }
 
-// start runs a source; what is returned stops it.
+// start runs a source. The returned function stops it.
 func (b bus) start(t *testing.T, o Options) (stop func()) {
 	t.Helper()
 	if errs := o.Check(); errs != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// device is a small Modbus device of its own making, which shares no code with the client but the checksum: some units with
-// registers and coils, and what can go wrong on the way.
+// device is a small Modbus device, which shares no code with the client except the checksum: some
+// units with registers and coils, and possible faults of the transport.
 type device struct {
 	mu      sync.Mutex
 	words   map[int]uint16 // holding and input registers, by unit<<20 | table<<16 | address
@@ -24,7 +24,7 @@ type device struct {
 	closing func(n int) bool
 }
 
-// chunk is bytes that come after a while.
+// chunk is bytes that are sent after a delay.
 type chunk struct {
 	after time.Duration
 	bytes []byte
@@ -75,7 +75,7 @@ func (d *device) with(f func()) {
 	f()
 }
 
-// requests is what was asked since the last call.
+// requests returns the requests since the last call.
 func (d *device) requests() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -84,7 +84,7 @@ func (d *device) requests() []string {
 	return log
 }
 
-// answer does a request. Nil: there is no answer.
+// answer executes a request. Nil: no answer.
 func (d *device) answer(unit byte, pdu []byte) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -148,7 +148,7 @@ func (d *device) answer(unit byte, pdu []byte) []byte {
 	return []byte{f | 0x80, 1}
 }
 
-// send sends a good answer, or what becomes of it.
+// send sends a good answer, or the faulty one in its place.
 func (d *device) send(w io.Writer, good []byte) error {
 	d.mu.Lock()
 	mangle, n := d.mangle, d.n
@@ -166,7 +166,7 @@ func (d *device) send(w io.Writer, good []byte) error {
 	return nil
 }
 
-// serveTCP answers a client until it goes, with the header of TCP.
+// serveTCP answers a client until it disconnects, with the header of TCP.
 func (d *device) serveTCP(c io.ReadWriteCloser) {
 	defer c.Close()
 	for {
@@ -198,7 +198,7 @@ func (d *device) ends() bool {
 	return d.closing != nil && d.closing(d.n)
 }
 
-// serveRTU answers on a line. A request with a wrong checksum has no answer, nor has one for all.
+// serveRTU answers on a line. A request with a wrong checksum has no answer, nor has a broadcast.
 func (d *device) serveRTU(c io.ReadWriter) {
 	for {
 		b := make([]byte, 8)
@@ -228,7 +228,7 @@ func (d *device) serveRTU(c io.ReadWriter) {
 	}
 }
 
-// host is the device on a network; it can go away and come back at the same address.
+// host is the device on a network; it can stop and start again at the same address.
 type host struct {
 	t       *testing.T
 	d       *device
@@ -284,7 +284,7 @@ func (h *host) down() {
 	h.serving.Wait()
 }
 
-// cut ends the connections.
+// cut closes the connections.
 func (h *host) cut() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

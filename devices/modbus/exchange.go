@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	turnaround = 100 * time.Millisecond // what all units of a line get after a request that none answers
-	deaf       = 3                      // so many requests in a row without a byte of an answer, and a connection is made anew
-	mostBytes  = 2048                   // that are kept of what comes
+	turnaround = 100 * time.Millisecond // granted to all units of a line after a broadcast, which none answers
+	deaf       = 3                      // after this many requests in a row without a byte of an answer, the connection is made again
+	mostBytes  = 2048                   // received bytes that are kept
 )
 
-// noAnswer is that no answer came in time.
+// noAnswer is the error of a request that was not answered in time.
 type noAnswer struct {
 	unit    byte
 	timeout time.Duration
@@ -32,7 +32,7 @@ func (n noAnswer) Error() string {
 	return s
 }
 
-// once makes a request once.
+// once sends a request once and waits for its answer.
 func (l *link) once(ctx context.Context, q request, h how) ([]byte, error) {
 	l.mu.Lock()
 	c := l.c
@@ -43,7 +43,7 @@ func (l *link) once(ctx context.Context, q request, h how) ([]byte, error) {
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // these fail only when it is closed
+		_ = c.SetReadDeadline(time.Unix(1, 0)) // fails only when it is closed
 		_ = c.SetWriteDeadline(time.Unix(1, 0))
 	})
 	defer func() {
@@ -57,7 +57,8 @@ func (l *link) once(ctx context.Context, q request, h how) ([]byte, error) {
 	return l.overRTU(ctx, c, q, h)
 }
 
-// until sets the deadline of reading. AfterFunc's, which ctx's end sets, may have come before it.
+// until sets the read deadline. AfterFunc, which runs at ctx's end, may have set its deadline
+// before.
 func until(ctx context.Context, c conn, t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err
@@ -65,7 +66,8 @@ func until(ctx context.Context, c conn, t time.Time) error {
 	return ctx.Err()
 }
 
-// overTCP makes a request over TCP. Its answer has its number; others are late, or nobody's.
+// overTCP sends a request over TCP. Its answer has the request's number; answers with other numbers
+// are late or stray.
 func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, error) {
 	if d := time.Until(l.quiet); d > 0 && !sleep(ctx, d) {
 		return nil, ctx.Err()
@@ -117,7 +119,7 @@ func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, e
 	}
 }
 
-// more reads what comes next.
+// more reads further bytes.
 func (l *link) more(ctx context.Context, c conn, end time.Time) (int, error) {
 	if err := until(ctx, c, end); err != nil {
 		return 0, err
@@ -129,12 +131,13 @@ func (l *link) more(ctx context.Context, c conn, end time.Time) (int, error) {
 		l.buf = append([]byte(nil), l.buf[over:]...)
 	}
 	if n > 0 {
-		err = nil // it comes again
+		err = nil // the next read will return the error again
 	}
 	return n, err
 }
 
-// mute counts requests without a byte of an answer: the other end may be gone, and TCP notices only much later.
+// mute counts requests without a byte of an answer, because the peer may be gone and TCP notices
+// only much later.
 func (l *link) mute(silent bool) {
 	if !silent {
 		l.missed = 0
@@ -145,7 +148,8 @@ func (l *link) mute(silent bool) {
 	}
 }
 
-// overRTU makes a request of a serial line. Its answer has no number: so what is late is waited for, before another request.
+// overRTU sends a request over a serial line. Answers there have no number, so a late one is
+// awaited before the next request.
 func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, error) {
 	if err := l.hush(ctx, c, q.unit, h.timeout); err != nil {
 		return nil, err
@@ -158,7 +162,7 @@ func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, e
 	if _, err := c.Write(sent); err != nil {
 		return nil, err
 	}
-	if q.unit == 0 { // for all, and nobody answers
+	if q.unit == 0 { // a broadcast, which is not answered
 		l.quiet = time.Now().Add(turnaround + l.set.takes(len(sent)))
 		return nil, nil
 	}
@@ -199,7 +203,7 @@ func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, e
 	}
 }
 
-// hush reads and forgets what comes until the line is silent, and no answer can be late any more.
+// hush discards input until the line is silent, and no late answer can arrive any more.
 func (l *link) hush(ctx context.Context, c conn, unit byte, timeout time.Duration) error {
 	gap := l.set.silence()
 	target := later(later(l.quiet, l.late), time.Now().Add(time.Millisecond))
@@ -221,7 +225,7 @@ func (l *link) hush(ctx context.Context, c conn, unit byte, timeout time.Duratio
 	}
 }
 
-// takes is how long bytes take on the line; 0 when it isn't ours.
+// takes returns how long n bytes take on the line; 0 when the line isn't local.
 func (s setting) takes(n int) time.Duration {
 	if s.port == "" {
 		return 0
@@ -229,5 +233,5 @@ func (s setting) takes(n int) time.Duration {
 	return time.Duration(n) * 11 * time.Second / time.Duration(s.baud)
 }
 
-// silence is what separates frames: 3.5 characters, and 1.75 ms at least.
+// silence returns the time that separates frames: 3.5 characters, and at least 1.75 ms.
 func (s setting) silence() time.Duration { return max(s.takes(7)/2, 1750*time.Microsecond) }

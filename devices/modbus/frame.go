@@ -1,5 +1,5 @@
-// This file is how requests and answers travel: with a number in front over TCP (MBAP), with a unit in front and a checksum
-// behind on a serial line (RTU).
+// This file is the framing of requests and answers: with a header over TCP (MBAP); with a unit in
+// front and a checksum behind on a serial line (RTU).
 
 package modbus
 
@@ -10,7 +10,7 @@ import (
 
 const maxPDU = 253
 
-// mbap is a request with the header of TCP: number, protocol 0, length, unit.
+// mbap returns a request with the header of TCP: number, protocol 0, length, unit.
 func mbap(number uint16, unit byte, pdu []byte) []byte {
 	b := binary.BigEndian.AppendUint16(make([]byte, 0, 7+len(pdu)), number)
 	b = binary.BigEndian.AppendUint16(b, 0)
@@ -18,7 +18,8 @@ func mbap(number uint16, unit byte, pdu []byte) []byte {
 	return append(append(b, unit), pdu...)
 }
 
-// readMBAP reads the first message of b; n is its length, 0 when it isn't whole. After an error nothing can be read any more.
+// readMBAP decodes the first message of b. n is its length, 0 when it isn't complete. After an
+// error the stream can't be decoded any more.
 func readMBAP(b []byte) (number uint16, unit byte, pdu []byte, n int, err error) {
 	if len(b) < 6 {
 		return 0, 0, nil, 0, nil
@@ -34,7 +35,7 @@ func readMBAP(b []byte) (number uint16, unit byte, pdu []byte, n int, err error)
 	return number, b[6], b[7 : 6+length], 6 + length, nil
 }
 
-// crc is the checksum of a serial line.
+// crc returns the checksum of a serial line.
 func crc(b []byte) uint16 {
 	sum := uint16(0xffff)
 	for _, c := range b {
@@ -50,14 +51,14 @@ func crc(b []byte) uint16 {
 	return sum
 }
 
-// rtu is a request as it goes over a serial line.
+// rtu returns a request framed for a serial line.
 func rtu(unit byte, pdu []byte) []byte {
 	b := append(append(make([]byte, 0, 3+len(pdu)), unit), pdu...)
 	return binary.LittleEndian.AppendUint16(b, crc(b))
 }
 
-// findRTU looks for the answer to a request anywhere in b: noise may be before it. What stands in the way of one, when there is
-// none, is in words for people.
+// findRTU looks for the answer to a request anywhere in b, because noise may precede it. When there
+// is no answer, trouble says why, for people.
 func findRTU(b []byte, q request) (pdu []byte, ok bool, trouble string) {
 	for i := 0; i+2 <= len(b); i++ {
 		length := 0

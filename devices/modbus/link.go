@@ -1,5 +1,5 @@
-// This file is a connection to a device, a gateway or a line: it is made when it is needed, kept, made again with a growing wait,
-// and used by one request at a time.
+// This file is a connection to a device, a gateway or a line. It is made when needed, kept open,
+// made again with a growing backoff, and used by one request at a time.
 
 package modbus
 
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// conn is what bytes go through: a TCP connection or a port.
+// conn carries the bytes: a TCP connection or a port.
 type conn interface {
 	io.ReadWriteCloser
 	SetReadDeadline(time.Time) error
@@ -24,28 +24,29 @@ type conn interface {
 const (
 	backoffMin  = time.Second
 	backoffMax  = 30 * time.Second
-	backoffPort = 5 * time.Second // looking for a port costs little
+	backoffPort = 5 * time.Second // looking for a port is cheap
 )
 
-// link is the connection; the bus keeps it (Env.Hold) as long as a source or an action of the plugin has it.
+// link is the connection. The bus keeps it (Env.Hold) as long as a source or an action of the
+// plugin uses it.
 type link struct {
-	turn chan struct{} // who has put something in has the turn
+	turn chan struct{} // a semaphore of one: its holder uses the connection
 
 	mu      sync.Mutex
-	sources map[setting]int // who is there; the action has its settings only when there is none
-	c       conn            // nil: there is no connection
+	sources map[setting]int // the present sources; the action's settings apply only when there is none
+	c       conn            // nil while disconnected
 	closed  bool
 
-	// These belong to who has the turn.
+	// The holder of turn owns the fields below.
 	set    setting // of c
 	number uint16  // of the last request over TCP
-	buf    []byte  // what came and is no answer yet
+	buf    []byte  // received bytes that are not an answer yet
 	quiet  time.Time
-	late   time.Time // until then what comes may be an answer to an earlier request of a serial line
-	missed int       // requests in a row without a byte
-	fails  int       // attempts to connect in a row
+	late   time.Time // bytes received before this time may be a late answer on a serial line
+	missed int       // consecutive requests without a byte of an answer
+	fails  int       // consecutive failed attempts to connect
 	again  time.Time
-	why    error // of the last of them
+	why    error // the error of the last attempt
 }
 
 func newLink() *link {
@@ -73,7 +74,7 @@ func join(env interface {
 	return l, release, nil
 }
 
-// enter makes the caller a source, whose settings count.
+// enter registers the caller as a source, whose settings apply.
 func (l *link) enter(set setting) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -94,7 +95,7 @@ func (l *link) leave(set setting) {
 	}
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (l *link) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,7 +107,7 @@ func (l *link) Close() error {
 	return nil
 }
 
-// hangUp ends the connection; who has the turn calls it.
+// hangUp closes the connection. The caller holds turn.
 func (l *link) hangUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,7 +118,7 @@ func (l *link) hangUp() {
 	l.buf, l.missed, l.late = nil, 0, time.Time{}
 }
 
-// how is how requests are made.
+// how is the settings with which requests are made.
 type how struct {
 	set     setting
 	timeout time.Duration
@@ -125,12 +126,12 @@ type how struct {
 	pause   time.Duration
 }
 
-// unreachable is that there is no connection, whatever is asked.
+// unreachable is the error of a missing connection, whatever the request.
 type unreachable struct{ error }
 
 func (u unreachable) Unwrap() error { return u.error }
 
-// ask makes a request in its turn, and makes it again when there is no good answer.
+// ask sends a request in its turn, and retries it until there is a good answer.
 func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
 	select {
 	case l.turn <- struct{}{}:
@@ -152,9 +153,9 @@ func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
 			return data, nil
 		case ctx.Err() != nil:
 			if l.set.tcp != "" {
-				l.hangUp() // half a request may be out
+				l.hangUp() // half a request may have been sent
 			} else {
-				l.late = time.Now().Add(h.timeout) // the answer may still come, and the line is kept
+				l.late = time.Now().Add(h.timeout) // the answer may still arrive, and the line stays open
 			}
 			return nil, ctx.Err()
 		case errors.As(err, &e) && !e.busy():
@@ -162,7 +163,7 @@ func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
 		case !errors.As(err, &e) && !errors.As(err, &t):
 			l.hangUp()
 			err = fmt.Errorf("%s: %w", h.set, cause(err))
-			if kept { // it was closed while nobody looked
+			if kept { // it was closed while idle
 				attempt--
 				continue
 			}
@@ -176,7 +177,7 @@ func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
 	}
 }
 
-// cause is an error without the operation and addresses, which are not the user's words.
+// cause returns an error without operation and addresses, which are not the user's words.
 func cause(err error) error {
 	var p *os.PathError
 	var o *net.OpError
@@ -209,7 +210,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// connect sees to it that there is a connection; kept is whether it was there before.
+// connect makes a connection unless one is open; kept reports that it was open before.
 func (l *link) connect(ctx context.Context, h how) (kept bool, err error) {
 	l.mu.Lock()
 	set, c, closed := h.set, l.c, l.closed
@@ -268,7 +269,8 @@ func (l *link) connect(ctx context.Context, h how) (kept bool, err error) {
 	return false, nil
 }
 
-// dialCause is why a connection can't be made, without the address, which is said already.
+// dialCause says why a connection can't be made. It leaves out the address, which the message
+// already contains.
 func dialCause(err error) error {
 	var o *net.OpError
 	if errors.As(err, &o) {

@@ -1,6 +1,6 @@
 //go:build linux
 
-// The tests with pseudo terminals: a serial line with a device at its other end.
+// This file tests with pseudo terminals: a serial line with a device at its other end.
 
 package modbus
 
@@ -21,7 +21,7 @@ import (
 	"github.com/postbus/postbus/devices/tty"
 )
 
-// bench is a line whose other end has the device.
+// bench is a line with the device at its other end.
 type bench struct {
 	master *os.File
 	port   string
@@ -45,7 +45,8 @@ func (b *bench) unplug() {
 	<-b.ended
 }
 
-// held is a terminal's other end that waits for somebody at the port: until then, and after, reading fails with EIO.
+// held is a terminal's other end that waits until the port is opened: before and after that,
+// reading fails with EIO.
 type held struct{ *os.File }
 
 func (p held) Read(b []byte) (int, error) {
@@ -94,7 +95,7 @@ func TestLine(t *testing.T) {
 	if err := action.Do(t.Context(), Args{Write: map[string]any{"r": 77}}); err != nil || d.word(1, 0) != 77 {
 		t.Error(err)
 	}
-	action.o.Unit = 0 // all of them: nobody answers
+	action.o.Unit = 0 // a broadcast, which no unit answers
 	if err := action.Do(t.Context(), Args{Write: map[string]any{"r": 78}}); err != nil {
 		t.Error(err)
 	}
@@ -108,7 +109,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// TestNoisyLine has noise before each answer and while nothing is asked, and a wrong checksum now and then.
+// TestNoisyLine has noise before each answer and between requests, and sometimes a wrong checksum.
 func TestNoisyLine(t *testing.T) {
 	t.Parallel()
 	d, b := newDevice(), newBus()
@@ -161,13 +162,13 @@ func TestEcho(t *testing.T) {
 	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 7}}); err != nil || d.word(1, 0) != 7 {
 		t.Error(err)
 	}
-	d.with(func() { d.silent[1] = true }) // what is heard is not the device
+	d.with(func() { d.silent[1] = true }) // the echo is not the device's answer
 	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 8}}); err == nil || !strings.Contains(err.Error(), "unit 1 did not answer within 1s") {
 		t.Error(err)
 	}
 }
 
-// echoing hears what the other end says, and says it again.
+// echoing reads what the other end sends, and sends it back.
 type echoing struct{ io.ReadWriter }
 
 func (e echoing) Read(b []byte) (int, error) {
@@ -186,7 +187,8 @@ func TestRS485(t *testing.T) {
 	}
 }
 
-// TestClosingTakesBackWhatWasNotSent has a device that takes nothing, which would hold up the closing of a chip's port.
+// TestClosingTakesBackWhatWasNotSent has a device that accepts nothing, which would delay closing a
+// chip's port.
 func TestClosingTakesBackWhatWasNotSent(t *testing.T) {
 	t.Parallel()
 	end, port := kindtest.PTY(t)
@@ -204,7 +206,7 @@ func TestClosingTakesBackWhatWasNotSent(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	if got, _ := io.ReadAll(end); len(got) >= written { // until nobody is at the port
+	if got, _ := io.ReadAll(end); len(got) >= written { // until the port is closed
 		t.Errorf("%d of %d bytes came after the closing", len(got), written)
 	}
 }

@@ -1,24 +1,29 @@
-// Package modbus is the kind `modbus`: registers of a meter, an inverter or a controller, read every so often and written by
-// events, over TCP, over a serial line (RTU), or RTU over TCP.
+// Package modbus is the kind `modbus`: registers of a meter, an inverter or a controller, read at
+// an interval and written by events, over TCP, over a serial line (RTU), or RTU over TCP.
 //
 // What the source promises:
 //
-//   - An event for each poll, with a field for each register that the file names. What could not be read is nil and is in
-//     errors, in words; the others are there all the same. One poll is under way at a time: when it takes longer than
-//     every, the next ones are left out.
-//   - Registers that lie together are read in one request. Where a device refuses that, each is read for itself from then on.
-//   - A device that is away is looked for again with a growing wait, and one of several units that is silent is asked less
-//     often, so that the others are read in time.
-//   - An answer is the answer to its request: over TCP by its number, over RTU by unit, function, length and checksum, and by
-//     waiting for what is late. What else comes, noise included, is ignored.
+//   - An event for each poll, with a field for each register that the file names. A register that
+//     could not be read is nil and its error is in errors, in words; the other registers are still
+//     read. One poll runs at a time: when it takes longer than every, the polls that are due
+//     meanwhile are skipped.
+//   - Adjacent registers are read in one request. Where a device refuses that, each is read
+//     separately from then on.
+//   - An unreachable device is retried with a growing backoff. A silent unit among several is asked
+//     less often, so that the others are read in time.
+//   - An answer is matched to its request: over TCP by its number, over RTU by unit, function,
+//     length and checksum, and by waiting for late answers. Other input, noise included, is
+//     ignored.
 //
-// What the action promises: an event is acknowledged when the device said that it wrote. A value that the register can't hold
-// and what the device refuses for good go to the dead letters at once.
+// What the action promises: an event is acknowledged when the device has confirmed the write. A
+// value that the register can't hold, and a write that the device refuses permanently, become dead
+// letters at once.
 //
-// A source and an action of one plugin file that name the same device or line share one connection, and take turns.
+// A source and an action of one plugin file that name the same device or line share one connection,
+// and take turns.
 //
-// The protocol is that of modbus.org: "MODBUS Application Protocol Specification V1.1b3", "MODBUS Messaging on TCP/IP
-// Implementation Guide V1.0b" and "MODBUS over Serial Line V1.02".
+// The protocol is that of modbus.org: "MODBUS Application Protocol Specification V1.1b3", "MODBUS
+// Messaging on TCP/IP Implementation Guide V1.0b" and "MODBUS over Serial Line V1.02".
 package modbus
 
 import (
@@ -61,7 +66,7 @@ type Options struct {
 	Registers  []Register    `key:"registers" doc:"what is read" need:"yes"`
 }
 
-// Serial is a serial line.
+// Serial describes a serial line.
 type Serial struct {
 	Port     tty.Name `key:"port" doc:"the port: a path, as /dev/ttyUSB0 or COM3; its name in /dev/serial/by-id; or a USB device, as usb:0403:6001 or usb:0403:6001:SERIAL" need:"yes"`
 	Baud     int      `key:"baud" doc:"bits a second; 9600 when not set" min:"300" max:"4000000"`
@@ -93,10 +98,10 @@ func Defaults() Options {
 	return Options{Unit: 1, Every: 10 * time.Second, Timeout: time.Second, Retries: 1, Most: maxWords, Report: "always"}
 }
 
-// setting is where a device is and how the line is set.
+// setting is a device's address and the line's settings.
 type setting struct {
 	tcp, rtu   Address
-	port       tty.Name // of a serial line; empty: there is none
+	port       tty.Name // of a serial line; empty: none
 	baud, stop int
 	parity     string
 	rs485      bool
@@ -112,7 +117,7 @@ func settingOf(tcp, rtu Address, s *Serial) setting {
 	return set
 }
 
-// key is what the connection is held by. That of a port is also its claim.
+// key identifies the shared connection. A port's key is also its claim.
 func (s setting) key() string {
 	switch {
 	case s.port != "":
@@ -123,7 +128,7 @@ func (s setting) key() string {
 	return "modbus:tcp:" + string(s.tcp)
 }
 
-// String is where it is, for messages.
+// String returns the address, for messages.
 func (s setting) String() string {
 	if s.port != "" {
 		return string(s.port)
@@ -149,7 +154,7 @@ func (s setting) check() []error {
 
 func (s setting) claims() []string {
 	if s.port == "" {
-		return nil // a device on the network may be asked by several
+		return nil // several clients may use a device on the network
 	}
 	return []string{s.port.Claim()}
 }
@@ -163,7 +168,7 @@ func (s setting) access() []string {
 
 func (o Options) setting() setting { return settingOf(o.TCP, o.RTUOverTCP, o.Serial) }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	errs := append(o.setting().check(), checkRegisters(o.Registers, false)...)
 	for i, r := range o.Registers {
@@ -177,10 +182,10 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Claims is what can be held once: a serial line.
+// Claims is what only one plugin can hold: a serial line.
 func (o Options) Claims() []string { return o.setting().claims() }
 
-// Access is what the source touches.
+// Access is the address or port that the source uses.
 func (o Options) Access() []string { return o.setting().access() }
 
 // Event documents the fields of an event.

@@ -71,7 +71,7 @@ func TestReportChange(t *testing.T) {
 	o.TCP, o.Report, o.Every = Address(h.address), "change", 50*time.Millisecond
 	b.start(t, o)
 	b.Next(t)
-	polls := func(n int) { // so many more polls
+	polls := func(n int) { // waits for this many more polls
 		t.Helper()
 		for end := time.Now().Add(patience); len(d.requests()) == 0 || n > 0; time.Sleep(5 * time.Millisecond) {
 			n--
@@ -120,7 +120,7 @@ func TestADeviceThatGoesAndComes(t *testing.T) {
 			for range 2 {
 				h.up()
 				b.until(t, "it is there", ok)
-				h.cut() // the connection only: it is made again at once, which nobody sees
+				h.cut() // only the connection: it is made again at once, unnoticed
 				for range 3 {
 					if e := b.Next(t); !ok(e) {
 						t.Error(e)
@@ -133,7 +133,7 @@ func TestADeviceThatGoesAndComes(t *testing.T) {
 	}
 }
 
-// TestAnswersThatAreNone has a device that answers in every wrong way, and once well.
+// TestAnswersThatAreNone has a device that gives every kind of wrong answer, and one good one.
 func TestAnswersThatAreNone(t *testing.T) {
 	t.Parallel()
 	other := func(good []byte, at int) []byte {
@@ -148,7 +148,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		rtu    bool
-		first  func(good []byte) []chunk // instead of the first answer
+		first  func(good []byte) []chunk // in place of the first answer
 		silent bool                      // it is no answer: another request follows
 		why    string
 	}{
@@ -208,7 +208,8 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
-// TestLateAnswersAreNobodys has two registers, and the answer for the first comes when the second is asked for.
+// TestLateAnswersAreNobodys has two registers, and the answer for the first arrives when the second
+// is requested.
 func TestLateAnswersAreNobodys(t *testing.T) {
 	t.Parallel()
 	for _, rtu := range []bool{false, true} {
@@ -222,7 +223,7 @@ func TestLateAnswersAreNobodys(t *testing.T) {
 				switch n {
 				case 1:
 					return []chunk{{1300 * time.Millisecond, good}}
-				case 2: // who takes the answer before for this one takes this one for the next
+				case 2: // a client that accepts the previous answer for this request accepts this one for the next
 					return []chunk{{50 * time.Millisecond, good}}
 				}
 				return []chunk{{0, good}}
@@ -246,7 +247,8 @@ func TestLateAnswersAreNobodys(t *testing.T) {
 	}
 }
 
-// TestAStoppedRequestIsLateAsWell stops an order on a line in the middle; its answer comes while the next one is asked for.
+// TestAStoppedRequestIsLateAsWell cancels a request on a line; its answer arrives during the next
+// request.
 func TestAStoppedRequestIsLateAsWell(t *testing.T) {
 	t.Parallel()
 	d := newDevice()
@@ -267,7 +269,7 @@ func TestAStoppedRequestIsLateAsWell(t *testing.T) {
 	if err := a.Do(ctx, write); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
-	if err := a.Do(t.Context(), write); err == nil { // it has no answer of its own
+	if err := a.Do(t.Context(), write); err == nil { // no answer was for this request
 		t.Error("the answer of before was taken for another one")
 	}
 	if n := h.connections(); n != 1 {
@@ -303,7 +305,7 @@ func TestASilentUnitHoldsUpNobody(t *testing.T) {
 	b.until(t, "the unit is back", ok)
 }
 
-// TestPollsDoNotPileUp has a device that takes longer than a poll may.
+// TestPollsDoNotPileUp has a device that takes longer than the interval of polls.
 func TestPollsDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	d, b := newDevice(), newBus()
@@ -325,8 +327,8 @@ func TestPollsDoNotPileUp(t *testing.T) {
 		b.Next(t)
 	}
 	stop()
-	// Those that were left out are not made up for: behind the five slow ones, which take two turns each, there is at most one
-	// a turn. A slow machine has more time for them.
+	// Skipped polls are not made up for: after the five slow ones, which take two intervals each,
+	// there is at most one per interval. A slow machine has more time for them.
 	n, fit := len(d.requests()), 5+int((time.Since(began)-5*150*time.Millisecond)/(100*time.Millisecond))+1
 	if most != 1 || n > fit {
 		t.Errorf("%d at a time, %d requests in %s, want %d at most", most, n, time.Since(began), fit)

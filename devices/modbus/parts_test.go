@@ -100,7 +100,7 @@ func TestWhatIsWritten(t *testing.T) {
 	for name, c := range map[string]struct {
 		r    Register
 		v    any
-		want string // hexadecimal, or what is wrong
+		want string // hexadecimal, or the error
 	}{
 		"text":                  {Register{}, " 12 ", "000c"},
 		"a fraction is rounded": {Register{}, 12.5, "000d"},
@@ -254,7 +254,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestKnownFrames are those of the specifications and of manuals.
+// TestKnownFrames checks frames from the specifications and from manuals.
 func TestKnownFrames(t *testing.T) {
 	q := request{unit: 1, function: readHolding, address: 0x6b, count: 3}
 	if got := hex.EncodeToString(rtu(1, q.pdu())); got != "0103006b00037417" {

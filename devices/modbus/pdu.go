@@ -1,4 +1,4 @@
-// This file is requests and answers, short of how they travel: the protocol data unit.
+// This file is requests and answers without their framing: the protocol data unit.
 
 package modbus
 
@@ -38,7 +38,7 @@ func (q request) String() string {
 	return fmt.Sprintf("%s %d of unit %d", what, q.address, q.unit)
 }
 
-// pdu is the request as it is sent.
+// pdu encodes the request.
 func (q request) pdu() []byte {
 	b := binary.BigEndian.AppendUint16([]byte{q.function}, uint16(q.address))
 	switch q.function {
@@ -51,7 +51,7 @@ func (q request) pdu() []byte {
 	return binary.BigEndian.AppendUint16(b, uint16(q.count))
 }
 
-// payload is how many bytes of data the answer to a read has.
+// payload returns the number of data bytes in the answer to a read.
 func (q request) payload() int {
 	switch q.function {
 	case readCoils, readDiscrete:
@@ -62,7 +62,7 @@ func (q request) payload() int {
 	return 0
 }
 
-// answer is how long a good answer is.
+// answer returns the length of a good answer.
 func (q request) answer() int {
 	if n := q.payload(); n > 0 {
 		return 2 + n
@@ -70,7 +70,8 @@ func (q request) answer() int {
 	return 5
 }
 
-// read is the data of an answer, nil of a write. An error is an exception, or says how it is no answer to the request.
+// read returns the data of an answer, nil for a write. An error is an exception, or says why the
+// bytes are no answer to the request.
 func (q request) read(pdu []byte) ([]byte, error) {
 	switch {
 	case len(pdu) == 2 && pdu[0] == q.function|refusal:
@@ -93,10 +94,10 @@ func (q request) read(pdu []byte) ([]byte, error) {
 	return nil, nil
 }
 
-// malformed is an answer that can't be one.
+// malformed is the error of an answer that can't be valid.
 type malformed struct{ error }
 
-// exception is a device's refusal.
+// exception is an error answer of a device.
 type exception struct {
 	code byte
 	q    request
@@ -120,8 +121,8 @@ func (e exception) Error() string {
 	return fmt.Sprintf("the device refused %s: %s", e.q, why)
 }
 
-// Permanent reports whether trying again doesn't help: the function, the address or the value is wrong.
+// Permanent reports whether retries can't help: the function, the address or the value is wrong.
 func (e exception) Permanent() bool { return e.code >= 1 && e.code <= 3 }
 
-// busy reports whether trying again soon may help.
+// busy reports whether a retry soon may help.
 func (e exception) busy() bool { return e.code == 5 || e.code == 6 || e.code == 11 }

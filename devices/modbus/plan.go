@@ -15,8 +15,9 @@ type block struct {
 
 var readers = map[string]byte{"coil": readCoils, "discrete": readDiscrete, "holding": readHolding, "input": readInput}
 
-// plan makes as few requests as can be: registers of one table of a unit that have at most gap others between them. most is of
-// registers; of bits it is the protocol's.
+// plan returns as few requests as possible. Registers of one table of a unit share a request when
+// at most gap others lie between them. most bounds the registers of a request; the protocol bounds
+// bits.
 func plan(list []Register, unit, gap, most int) []block {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b Register) int {
@@ -42,12 +43,12 @@ func plan(list []Register, unit, gap, most int) []block {
 	return out
 }
 
-// alone is a register for itself.
+// alone returns a request for a single register.
 func alone(r Register, unit int) block {
 	return block{request{unit: r.unit(unit), function: readers[r.kind()], address: r.Address, count: r.words()}, []Register{r}}
 }
 
-// data is a register's part of an answer: its bytes, or of bits 0 and 1.
+// data returns a register's part of an answer: its bytes, or 0 and 1 for bits.
 func (b block) data(r Register, answer []byte) []byte {
 	at := r.Address - b.q.address
 	if !r.bits() {

@@ -23,7 +23,8 @@ func dialPort(s setting) (conn, error) {
 	return line{p}, nil
 }
 
-// Close takes back what was not sent yet: a device that takes nothing would hold up the closing for half a minute.
+// Close discards unsent bytes, because a device that accepts nothing would delay closing for half a
+// minute.
 func (l line) Close() error {
 	l.Discard()
 	return l.Port.Close()

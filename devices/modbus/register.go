@@ -1,4 +1,4 @@
-// This file is a register as the file names it, and what is wrong with one.
+// This file is a register as the file names it, and its checks.
 
 package modbus
 
@@ -10,7 +10,7 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// What a request can have at most, by the specification.
+// The maximum sizes of a request, by the specification.
 const (
 	maxWords      = 125  // of a read
 	maxBits       = 2000 // of a read
@@ -18,7 +18,7 @@ const (
 	maxWriteBits  = 1968
 )
 
-// Register is a value of a device: one register or bit, or several that belong together.
+// Register is a value of a device: one register or bit, or several adjacent ones.
 type Register struct {
 	Name    string  `key:"name" doc:"what the event calls it: letters, digits and _" need:"yes"`
 	Unit    int     `key:"unit" doc:"number of the device on its line, when it isn't that of the file" min:"0" max:"255"`
@@ -33,7 +33,7 @@ type Register struct {
 
 var nameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
-// bits reports whether it is of a table of bits.
+// bits reports whether it is in a table of bits.
 func (r Register) bits() bool { return r.Kind == "coil" || r.Kind == "discrete" }
 
 func (r Register) kind() string {
@@ -60,7 +60,7 @@ func (r Register) unit(otherwise int) byte {
 	return byte(otherwise)
 }
 
-// size is how many registers, or bits, one value has.
+// size returns how many registers, or bits, one value has.
 func (r Register) size() int {
 	switch r.typ() {
 	case "int32", "uint32", "float32":
@@ -71,12 +71,12 @@ func (r Register) size() int {
 	return 1
 }
 
-// words is how many registers, or bits, it has.
+// words returns how many registers, or bits, it has in all.
 func (r Register) words() int { return r.size() * max(1, r.Count) }
 
 func (r Register) scaled() bool { return r.Scale != 0 && r.Scale != 1 || r.Offset != 0 }
 
-// checkRegisters finds what is wrong with registers, which are to be written or read.
+// checkRegisters checks registers that are to be read or written.
 func checkRegisters(list []Register, write bool) []error {
 	var errs []error
 	var names []string
@@ -97,7 +97,7 @@ func checkRegisters(list []Register, write bool) []error {
 			most = maxWriteWords
 		}
 		switch {
-		case r.Name == "": // which was told
+		case r.Name == "": // reported already
 		case !nameForm.MatchString(r.Name):
 			wrong("name", "write letters, digits and _", "%q is no name", r.Name)
 		case r.Name == "ok" || r.Name == "errors":

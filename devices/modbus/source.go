@@ -1,4 +1,4 @@
-// This file is the source: polls, and the events that are made of them.
+// This file is the source: polls, and their events.
 
 package modbus
 
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Source polls the registers of a file. It is used once: New, Open, Run, Close.
+// Source polls the registers of a file. An instance runs once: New, Open, Run, Close.
 type Source struct {
 	o       Options
 	env     Env
@@ -21,25 +21,25 @@ type Source struct {
 	entered bool
 	release func()
 	blocks  []block
-	units   int // how many there are
+	units   int // the number of units
 	silent  map[byte]*silence
-	polls   int            // how many there were
-	last    map[string]any // of the event before; nil: there was none
+	polls   int            // the number of polls so far
+	last    map[string]any // the last event's values; nil: there was none
 }
 
-// silence is of a unit that doesn't answer.
+// silence records a unit that doesn't answer.
 type silence struct {
-	polls int       // in a row
-	last  int       // the number of the last of them
-	again time.Time // before, it isn't asked
+	polls int       // consecutive polls without an answer
+	last  int       // the number of the last such poll
+	again time.Time // it isn't asked before this time
 	err   error
 }
 
-// patient is after how many polls a silent unit is asked less often, at least every backoffMax. One that is alone keeps nobody
-// waiting.
+// patient is after how many polls a silent unit is asked less often, at least every backoffMax. A
+// single unit delays no others, so it is always asked.
 const patient = 2
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source {
 	units := map[byte]bool{}
 	for _, r := range o.Registers {
@@ -48,8 +48,8 @@ func New(o Options, env Env) *Source {
 	return &Source{o: o, env: env, blocks: plan(o.Registers, o.Unit, o.Gap, o.Most), units: len(units), silent: map[byte]*silence{}}
 }
 
-// Open takes over the connection of this plugin's previous source, if there is one. It doesn't connect: a device that is away is
-// no error, and Run looks for it.
+// Open takes over the connection of this plugin's previous source, if there is one. It doesn't
+// connect: an unreachable device is not an error, and Run retries it.
 func (s *Source) Open(context.Context) (err error) {
 	if s.link, s.release, err = join(s.env, s.o.setting()); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (s *Source) Open(context.Context) (err error) {
 	return err
 }
 
-// Close lets go of the connection, unless the next source or an action has it.
+// Close releases the connection, unless the next source or an action uses it.
 func (s *Source) Close() error {
 	if s.entered {
 		s.link.leave(s.o.setting())
@@ -87,7 +87,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 			}
 		}
 		next = next.Add(s.o.Every)
-		if over := time.Since(next); over > 0 { // the polls of meanwhile are left out
+		if over := time.Since(next); over > 0 { // the polls due meanwhile are skipped
 			next = next.Add(over.Truncate(s.o.Every) + s.o.Every)
 		}
 		if !sleep(ctx, time.Until(next)) {
@@ -96,12 +96,12 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	}
 }
 
-// poll reads everything once. What can't be read has its error in wrong.
+// poll reads everything once. wrong has the error of each register that can't be read.
 func (s *Source) poll(ctx context.Context) (values map[string]any, wrong map[string]error) {
 	values, wrong = map[string]any{}, map[string]error{}
 	h := how{s.o.setting(), s.o.Timeout, s.o.Retries, s.o.Pause}
 	s.polls++
-	var gone error // nothing can be read
+	var gone error // set when nothing can be read
 	for i := 0; i < len(s.blocks); i++ {
 		b := s.blocks[i]
 		unit := s.silent[b.q.unit]
@@ -129,7 +129,7 @@ func (s *Source) poll(ctx context.Context) (values map[string]any, wrong map[str
 			gone = err
 		case errors.As(err, &e):
 			delete(s.silent, b.q.unit)
-			if e.Permanent() && len(b.registers) > 1 { // one of them may be to blame: each for itself, from now on
+			if e.Permanent() && len(b.registers) > 1 { // one of them may be the cause: each is read separately from now on
 				var each []block
 				for _, r := range b.registers {
 					each = append(each, alone(r, s.o.Unit))
@@ -162,7 +162,8 @@ func (s *Source) poll(ctx context.Context) (values map[string]any, wrong map[str
 	return values, wrong
 }
 
-// note remembers that a unit is silent: it isn't asked again in this poll, nor for a growing time when it stays so.
+// note records that a unit is silent. The unit isn't asked again in this poll, nor for a growing
+// time while it stays silent.
 func (s *Source) note(unit byte, err error) {
 	n := s.silent[unit]
 	if n == nil {
@@ -173,11 +174,11 @@ func (s *Source) note(unit byte, err error) {
 	n.last, n.err = s.polls, err
 	if n.polls >= patient && s.units > 1 {
 		wait := min(max(backoffMin, s.o.Every)<<min(n.polls-patient, 10), max(backoffMax, s.o.Every))
-		n.again = time.Now().Add(wait - s.o.Every/2) // the poll that is nearest
+		n.again = time.Now().Add(wait - s.o.Every/2) // the nearest poll
 	}
 }
 
-// complaint says what could not be read; nil: everything could.
+// complaint says what could not be read; nil when everything could.
 func complaint(wrong map[string]error, all int) error {
 	if len(wrong) == 0 {
 		return nil
@@ -205,7 +206,8 @@ func fieldsOf(values map[string]any, wrong map[string]error) map[string]any {
 	return f
 }
 
-// changed reports whether there is news since the last event. Why something can't be read is none.
+// changed reports whether values differ from the last event's, or other registers fail. A different
+// cause of a failure is no change.
 func (s *Source) changed(values map[string]any, wrong map[string]error) bool {
 	now := maps.Clone(values)
 	for name := range wrong {

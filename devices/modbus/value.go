@@ -1,4 +1,4 @@
-// This file is what is in registers as a value, and back: types, orders of bytes, scale and offset.
+// This file converts registers to values and back: types, byte orders, scale and offset.
 
 package modbus
 
@@ -14,9 +14,10 @@ import (
 	"strings"
 )
 
-// reorder brings the bytes of one number into the order of the wire, or back: it is the same both ways.
+// reorder converts the bytes of one number to the byte order of the wire, or back; both are the
+// same operation.
 func reorder(b []byte, order string) {
-	if order == "cdab" || order == "dcba" { // the registers the other way round
+	if order == "cdab" || order == "dcba" { // the registers in reverse order
 		for i, j := 0, len(b)-2; i < j; i, j = i+2, j-2 {
 			b[i], b[i+1], b[j], b[j+1] = b[j], b[j+1], b[i], b[i+1]
 		}
@@ -30,7 +31,7 @@ func reorder(b []byte, order string) {
 
 var errNaN = errors.New("the device has no number there (NaN)")
 
-// decode is the value of a register; data is its bytes, or of a table of bits 0 and 1.
+// decode returns the value of a register. data is its bytes, or 0 and 1 for a table of bits.
 func (r Register) decode(data []byte) (any, error) {
 	data = bytes.Clone(data)
 	if r.typ() == "string" {
@@ -58,7 +59,7 @@ func (r Register) decode(data []byte) (any, error) {
 	return list, nil
 }
 
-// one is one number, or a bool.
+// one decodes one number, or a bool.
 func (r Register) one(b []byte) (any, error) {
 	if r.bits() {
 		return b[0] != 0, nil
@@ -85,7 +86,7 @@ func (r Register) one(b []byte) (any, error) {
 			return v, nil
 		}
 		return r.exactly(new(big.Int).SetUint64(v)), nil
-	case "float32": // with the digits that it has, and not those of a float64 that is near
+	case "float32": // with its own digits, not those of the nearest float64
 		v, err := strconv.ParseFloat(strconv.FormatFloat(float64(math.Float32frombits(be.Uint32(b))), 'g', -1, 32), 64)
 		if err != nil {
 			return nil, err
@@ -104,7 +105,8 @@ func (r Register) whole(v int64) any {
 	return r.exactly(big.NewInt(v))
 }
 
-// exactly scales a whole number that may have more digits than a float64. Where scale and offset are whole, so is the value.
+// exactly scales an integer that may have more digits than a float64. The value is an integer if
+// scale and offset are.
 func (r Register) exactly(v *big.Int) any {
 	scale, offset := r.Scale, r.Offset
 	if scale == 0 {
@@ -131,7 +133,8 @@ func (r Register) real(v float64) (any, error) {
 	return v, nil
 }
 
-// scale is a value of what is in the register, without the digits that only arithmetic in binary made: 2301 at 0.1 is 230.1.
+// scale applies scale and offset, and removes the digits that only binary arithmetic made: 2301 at
+// 0.1 is 230.1.
 func (r Register) scale(v float64) float64 {
 	if r.Scale != 0 {
 		v *= r.Scale
@@ -143,7 +146,8 @@ func (r Register) scale(v float64) float64 {
 	return v
 }
 
-// encode is the bytes that a value is in a register; of a table of bits 0 and 1. An error says why it can't be one.
+// encode returns the bytes of a value in a register; 0 and 1 for a table of bits. An error says why
+// the value doesn't fit.
 func (r Register) encode(v any) ([]byte, error) {
 	if r.typ() == "string" {
 		text, ok := v.(string)
@@ -178,7 +182,7 @@ func (r Register) encode(v any) ([]byte, error) {
 	return all, nil
 }
 
-// put is the bytes of one number, or a bool.
+// put encodes one number, or a bool.
 func (r Register) put(v any) ([]byte, error) {
 	if r.typ() == "bool" {
 		on, err := truth(v)
@@ -207,7 +211,7 @@ func (r Register) put(v any) ([]byte, error) {
 	return b, nil
 }
 
-// raw is the bits of a number, in the lower end.
+// raw returns the bits of a number, in the low end.
 func (r Register) raw(v any) (uint64, error) {
 	if u, ok := unsigned(v); ok && r.typ() == "uint64" && !r.scaled() {
 		return u, nil
@@ -239,7 +243,7 @@ func (r Register) raw(v any) (uint64, error) {
 		if r.typ() == "uint64" && real >= 1<<63 && real < 1<<64 {
 			return uint64(real), nil
 		}
-		if !(real >= -(1<<63) && real < 1<<63) { // NaN as well
+		if !(real >= -(1<<63) && real < 1<<63) { // also for NaN
 			return 0, fmt.Errorf("%s is out of the range of %s", short(v), r.what())
 		}
 		whole = int64(real)
@@ -254,7 +258,7 @@ func (r Register) raw(v any) (uint64, error) {
 	return uint64(whole), nil
 }
 
-// what is the type in words, with what values it can have.
+// what describes the type in words, with its range of values.
 func (r Register) what() string {
 	if r.scaled() {
 		return a(r.typ()) + ", with scale and offset"
@@ -270,7 +274,7 @@ func a(typ string) string {
 	return "a " + typ
 }
 
-// unsigned is a whole number beyond int64, or the text of one.
+// unsigned returns an integer beyond int64, or the text of one.
 func unsigned(v any) (uint64, bool) {
 	switch x := v.(type) {
 	case uint64:
@@ -284,7 +288,7 @@ func unsigned(v any) (uint64, bool) {
 	return 0, false
 }
 
-// number is a number, or the number that a text is.
+// number returns a number, or parses a text as one.
 func number(v any) (whole int64, real float64, isWhole bool, err error) {
 	switch x := v.(type) {
 	case int:
@@ -307,7 +311,7 @@ func number(v any) (whole int64, real float64, isWhole bool, err error) {
 	return 0, 0, false, fmt.Errorf("%s is no number", short(v))
 }
 
-// truth is true or false, or what a word or number says.
+// truth converts a bool, a word or a number to true or false.
 func truth(v any) (bool, error) {
 	if b, ok := v.(bool); ok {
 		return b, nil
@@ -321,7 +325,7 @@ func truth(v any) (bool, error) {
 	return false, fmt.Errorf("%s is neither on nor off", short(v))
 }
 
-// short is a value in an error's text, which must stay readable.
+// short formats a value for an error, which must stay readable.
 func short(x any) string {
 	s := fmt.Sprintf("%v", x)
 	if t, ok := x.(string); ok {

@@ -1,4 +1,4 @@
-// This file says why a node can't be opened: whose it is, and what to do.
+// This file explains why a node can't be opened: who owns it, and what to do.
 
 package node
 
@@ -10,17 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rule is a rule of udev that gives nodes to a group, as many machines have it.
+// Rule is a rule of udev that assigns nodes to a group, as many machines have it.
 type Rule struct {
-	Nodes string // which, in udev's words, as SUBSYSTEM=="i2c-dev"
-	Group string // who gets them
+	Nodes string // which nodes, in udev's syntax, as SUBSYSTEM=="i2c-dev"
+	Group string // the group that may open them
 	File  string // in /etc/udev/rules.d
-	Then  string // what makes it count, as "restart the machine"
-	Needs uint32 // the rights that a group needs to open one: 0o060 to read and write, 0o040 to read
+	Then  string // what makes it take effect, as "restart the machine"
+	Needs uint32 // the permissions that a group needs to open one: 0o060 to read and write, 0o040 to read
 }
 
-// Denied adds to err, a failed opening of path for want of rights, who may open it: a group that has it, or the one of the rule,
-// and how to write that. It wraps err.
+// Denied adds to err, the permission error of opening path, who may open it: a group that may
+// already, or the one of the rule, and how to write the rule. It wraps err.
 func (r Rule) Denied(path string, err error) error {
 	var st unix.Stat_t
 	if unix.Stat(path, &st) == nil && st.Gid != 0 && st.Mode&r.Needs == r.Needs {

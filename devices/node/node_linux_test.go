@@ -25,7 +25,7 @@ func TestDenied(t *testing.T) {
 		return "no permission for " + path + ": it is for the group " + group + "; add the user that runs postbus (sudo usermod -aG " + group + " USER) and start postbus again: " + refusal.Error()
 	}
 	own, name := os.Getgid(), "54321"
-	if own == 0 { // whose group is no group here; root may take another one
+	if own == 0 { // root's group counts as none, and root may use any other
 		own = 54321
 	} else if g, err := user.LookupGroupId(strconv.Itoa(own)); err == nil {
 		name = g.Name
@@ -92,7 +92,7 @@ func TestWatch(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Errorf("no news: %s", c.what)
 		}
-		for quiet := false; !quiet; { // more of the same
+		for quiet := false; !quiet; { // further notifications of the same change
 			select {
 			case <-news:
 			case <-time.After(50 * time.Millisecond):

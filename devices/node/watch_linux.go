@@ -1,4 +1,4 @@
-// This file hears from the kernel that nodes come: inotify(7).
+// This file gets notifications from the kernel about new nodes: inotify(7).
 
 package node
 
@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch is news of files that come into the folders or whose rights change, and of folders that go, as long as it isn't closed.
-// Folders that aren't there are left out; where nothing can be watched, news is nil. News that isn't taken yet is one.
+// Watch notifies about files that appear in the folders or whose permissions change, and about
+// removed folders, until it is closed. Missing folders are skipped; where no folder can be watched,
+// news is nil. Several notifications become one until it is received.
 func Watch(dirs ...string) (news <-chan struct{}, closeIt func()) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -17,7 +18,7 @@ func Watch(dirs ...string) (news <-chan struct{}, closeIt func()) {
 	}
 	watched := false
 	for _, d := range dirs {
-		_, err := unix.InotifyAddWatch(fd, d, unix.IN_CREATE|unix.IN_ATTRIB|unix.IN_MOVED_TO) // the end of the folder, IN_IGNORED, is told anyway
+		_, err := unix.InotifyAddWatch(fd, d, unix.IN_CREATE|unix.IN_ATTRIB|unix.IN_MOVED_TO) // the end of the folder, IN_IGNORED, is always reported
 		watched = watched || err == nil
 	}
 	f := os.NewFile(uintptr(fd), "inotify")

@@ -1,5 +1,5 @@
-// This file is the action: it shows notifications over one connection, which it keeps, as desktops take away the
-// notifications of a connection that ends.
+// This file is the action. It shows notifications over one persistent connection, because desktops
+// remove the notifications of a connection that ends.
 
 package notify
 
@@ -14,7 +14,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// maxRemembered is how many notifications are remembered, for their buttons and to be replaced.
+// maxRemembered bounds the notifications that are remembered for their buttons and for replacement.
 const maxRemembered = 256
 
 // Action shows notifications.
@@ -26,10 +26,10 @@ type Action struct {
 	tasks sync.WaitGroup
 
 	mu     sync.Mutex
-	conn   *dbus.Conn // nil: not connected
+	conn   *dbus.Conn // nil while disconnected
 	owner  string     // the daemon's name on the bus
-	server *server    // what it can; nil: not asked yet
-	shown  []note     // what it was given, the oldest first
+	server *server    // its capabilities; nil: not known yet
+	shown  []note     // the notifications shown, the oldest first
 }
 
 // note is a notification that was shown.
@@ -39,30 +39,30 @@ type note struct {
 	closed       bool
 }
 
-// server is what a notification daemon can.
+// server is the capabilities of a notification daemon.
 type server struct{ markup, buttons bool }
 
-// NewAction makes an action; the options were checked.
+// NewAction makes an action of checked options.
 func NewAction(o ActionOptions, env ActionEnv) *Action {
 	a := &Action{o: o, env: env}
 	a.alive, a.end = context.WithCancel(context.Background())
 	return a
 }
 
-// Close ends the connection. What was shown stays, but for the desktops that close it.
+// Close closes the connection. Notifications stay, except on desktops that remove them.
 func (a *Action) Close() error {
 	a.end()
 	a.tasks.Wait()
 	return nil
 }
 
-// Do shows a notification, or takes one away; nil says that the desktop took it.
+// Do shows or removes a notification. It returns nil when the desktop has accepted it.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	args, err := checked(args)
 	if err != nil {
 		return err
 	}
-	a.mu.Lock() // signals wait until it is known which notification they are about
+	a.mu.Lock() // signals wait until the notification's number is known
 	defer a.mu.Unlock()
 	if err := a.connect(ctx); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := call(ctx, a.conn, desktop, desktopPath, desktop+".Notify", a.o.App, id, args.Icon, args.Title, body, actions, hints, timeout).Store(&got); err != nil {
 		return fault(err)
 	}
-	a.meet(ctx) // it may have been started for this
+	a.meet(ctx) // the call may have started the daemon
 	a.shown = slices.DeleteFunc(a.shown, func(n note) bool { return n.id == got })
 	if len(a.shown) >= maxRemembered {
 		a.shown = slices.Delete(a.shown, 0, 1)
@@ -99,7 +99,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	return nil
 }
 
-// fault is an error of the daemon; that it isn't there is said plainly.
+// fault returns an error of the daemon; a missing daemon gets a plain message.
 func fault(err error) error {
 	var e dbus.Error
 	if errors.As(err, &e) && (e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" || e.Name == "org.freedesktop.DBus.Error.NameHasNoOwner") {
@@ -108,7 +108,7 @@ func fault(err error) error {
 	return fmt.Errorf("the desktop's notifications: %w", err)
 }
 
-// replaced is the notification that is to be replaced; 0 for none.
+// replaced returns the notification to replace; 0 for none.
 func (a *Action) replaced(key string) uint32 {
 	if key == "" {
 		return 0
@@ -121,7 +121,7 @@ func (a *Action) replaced(key string) uint32 {
 	return 0
 }
 
-// take takes a notification away. One that is gone already is no error.
+// take removes a notification. One that was removed already is no error.
 func (a *Action) take(ctx context.Context, id uint32) error {
 	if id == 0 {
 		return nil
@@ -129,12 +129,12 @@ func (a *Action) take(ctx context.Context, id uint32) error {
 	err := call(ctx, a.conn, desktop, desktopPath, desktop+".CloseNotification", id).Err
 	var e dbus.Error
 	if errors.As(err, &e) && e.Name != "org.freedesktop.DBus.Error.ServiceUnknown" && e.Name != "org.freedesktop.DBus.Error.NoReply" {
-		return nil // daemons have various words for "it is gone"
+		return nil // daemons word that error differently
 	}
 	return err
 }
 
-// connect connects and asks what the daemon can. mu is held.
+// connect connects and queries the daemon's capabilities. The caller holds mu.
 func (a *Action) connect(ctx context.Context) error {
 	if a.alive.Err() != nil {
 		return errors.New("the action was closed")
@@ -162,7 +162,8 @@ func (a *Action) connect(ctx context.Context) error {
 	return nil
 }
 
-// meet asks who the daemon is. Another one than before has none of our notifications, and counts anew. mu is held.
+// meet queries the daemon's name on the bus. A new daemon has none of our notifications, and
+// numbers them from the start. The caller holds mu.
 func (a *Action) meet(ctx context.Context) {
 	var owner string
 	_ = call(ctx, a.conn, daemon, daemonPath, daemon+".GetNameOwner", desktop).Store(&owner) // an error says that there is none
@@ -171,7 +172,7 @@ func (a *Action) meet(ctx context.Context) {
 	}
 }
 
-// dial makes a connection and hears its signals until it ends. mu is held.
+// dial connects and receives signals until the connection ends. The caller holds mu.
 func (a *Action) dial(ctx context.Context) error {
 	h := &hears{signals: make(chan *dbus.Signal, 256), dropped: func() {}, wanted: func(sig *dbus.Signal) bool {
 		return sig.Sender == daemon && sig.Name == daemon+".NameOwnerChanged" || sig.Path == desktopPath && strings.HasPrefix(sig.Name, desktop+".")
@@ -199,7 +200,7 @@ func (a *Action) dial(ctx context.Context) error {
 	return nil
 }
 
-// hear says again what the daemon says of our notifications.
+// hear forwards the daemon's signals about our notifications to the sources.
 func (a *Action) hear(conn *dbus.Conn, sig *dbus.Signal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -211,7 +212,7 @@ func (a *Action) hear(conn *dbus.Conn, sig *dbus.Signal) {
 		return
 	}
 	if sig.Sender != a.owner || len(sig.Body) != 2 {
-		return // anybody may send us a signal
+		return // any client may send us a signal
 	}
 	id, _ := sig.Body[0].(uint32)
 	i := slices.IndexFunc(a.shown, func(n note) bool { return n.id == id })
@@ -229,16 +230,16 @@ func (a *Action) hear(conn *dbus.Conn, sig *dbus.Signal) {
 		if n.closed {
 			return
 		}
-		n.closed = true // its button may still come: some daemons say it in this order
+		n.closed = true // its button may still follow: some daemons send both in this order
 		reason, _ := sig.Body[1].(uint32)
 		a.say(conn, "closed", n.tag, "", map[uint32]string{1: "expired", 2: "dismissed", 3: "closed"}[reason])
 	}
 }
 
-// say tells the sources of this process.
+// say notifies the sources of this process.
 func (a *Action) say(conn *dbus.Conn, action, tag, button, reason string) {
 	if action == "closed" && reason == "" {
 		reason = "unknown"
 	}
-	_ = conn.Emit(ourPath, said, action, tag, button, reason) // a connection that is gone tells nobody anything
+	_ = conn.Emit(ourPath, said, action, tag, button, reason) // a broken connection notifies no source
 }

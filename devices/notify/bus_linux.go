@@ -1,4 +1,4 @@
-// This file is the session bus: where it is, and what is said on it.
+// This file is the session bus: its address, and the signals on it.
 
 package notify
 
@@ -15,7 +15,7 @@ import (
 
 const (
 	patience   = 3 * time.Second // for an answer
-	retryLeast = 1 * time.Second // to connect again; doubles
+	retryLeast = 1 * time.Second // to reconnect; doubles
 	retryMost  = 30 * time.Second
 
 	daemon      = "org.freedesktop.DBus"
@@ -23,7 +23,7 @@ const (
 	desktop     = "org.freedesktop.Notifications"
 	desktopPath = dbus.ObjectPath("/org/freedesktop/Notifications")
 
-	// What the action says and the source hears: Said(action, tag, button, reason).
+	// The signal that the action sends and the source receives: Said(action, tag, button, reason).
 	ourFace = "com.github.postbus.Notify"
 	ourPath = dbus.ObjectPath("/com/github/postbus/Notify")
 	said    = ourFace + ".Said"
@@ -42,7 +42,7 @@ func dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbu
 	return conn, nil
 }
 
-// call calls a method and waits for its answer, but not for long.
+// call calls a method and waits for its answer, at most for patience.
 func call(ctx context.Context, conn *dbus.Conn, name string, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -53,7 +53,7 @@ func call(ctx context.Context, conn *dbus.Conn, name string, path dbus.ObjectPat
 	return c
 }
 
-// listen asks for signals.
+// listen subscribes to signals.
 func listen(ctx context.Context, conn *dbus.Conn, rules ...string) error {
 	for _, r := range rules {
 		if err := call(ctx, conn, daemon, daemonPath, daemon+".AddMatch", "type='signal',"+r).Err; err != nil {
@@ -63,7 +63,7 @@ func listen(ctx context.Context, conn *dbus.Conn, rules ...string) error {
 	return nil
 }
 
-// hears is where a connection's signals go. It never blocks: what there is no room for is dropped.
+// hears receives a connection's signals. It never blocks: signals without room are dropped.
 type hears struct {
 	signals chan *dbus.Signal
 	wanted  func(sig *dbus.Signal) bool

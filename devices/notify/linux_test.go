@@ -1,6 +1,7 @@
 //go:build linux
 
-// The tests against message buses of their own: dunst on an X server without a screen, and a daemon that dbusmock plays.
+// This file tests with private message buses: dunst on an X server without a screen, and a daemon
+// that dbusmock simulates.
 
 package notify
 
@@ -34,7 +35,7 @@ func (e *fakeEnv) trouble() string {
 	return fmt.Sprint(e.degraded)
 }
 
-// source runs a source that is connected.
+// source runs a connected source.
 func source(t *testing.T, o Options) (env *fakeEnv, want func(string), stop func()) {
 	t.Helper()
 	env = &fakeEnv{degraded: errors.New("it has not begun")}
@@ -77,7 +78,7 @@ func source(t *testing.T, o Options) (env *fakeEnv, want func(string), stop func
 	}, stop
 }
 
-// action is an action that ends with the test.
+// action makes an action that ends with the test.
 func action(t *testing.T, o ActionOptions) (*Action, *fakeEnv) {
 	t.Helper()
 	env := &fakeEnv{}
@@ -98,7 +99,8 @@ func show(t *testing.T, a *Action, args Args) {
 	}
 }
 
-// TestDunst presses buttons of a real daemon, which tells them to the connection that showed the notification alone.
+// TestDunst presses buttons of a real daemon, which reports them only to the connection that showed
+// the notification.
 func TestDunst(t *testing.T) {
 	bus, display := desktoptest.NewBus(t), desktoptest.NewDisplay(t)
 	dunst := desktoptest.Need(t, "dunst", "dunst")
@@ -153,7 +155,7 @@ func TestDunst(t *testing.T) {
 	desktoptest.Output(t, env, ctl, "close")
 	want("closed bell <nil> dismissed")
 
-	// replaced, and taken away
+	// replaced, and removed
 	for i := range 3 {
 		show(t, one, Args{Title: fmt.Sprint("Door ", i), Replace: "door", Urgency: "critical"})
 	}
@@ -162,7 +164,7 @@ func TestDunst(t *testing.T) {
 	show(t, one, Args{Replace: "door", Close: true})
 	want("closed door <nil> closed")
 	displayed("1")
-	show(t, one, Args{Replace: "door", Close: true}) // again does no harm
+	show(t, one, Args{Replace: "door", Close: true}) // doing it twice is harmless
 	show(t, one, Args{Title: "Door again", Replace: "door", Urgency: "critical"})
 	displayed("2")
 
@@ -173,7 +175,7 @@ func TestDunst(t *testing.T) {
 		t.Error(got)
 	}
 
-	// another daemon has other notifications
+	// another daemon has no notification of ours
 	daemon.Kill()
 	desktoptest.Eventually(t, "dunst is gone", func() bool { return one.Do(t.Context(), Args{Replace: "door", Close: true}) != nil })
 	desktoptest.Start(t, env, dunst, "-conf", conf)
@@ -186,7 +188,7 @@ func TestDunst(t *testing.T) {
 	want("closed door <nil> dismissed")
 }
 
-// notified are the arguments of the calls of Notify that the mock got.
+// notified returns the arguments of the calls of Notify that the mock received.
 func notified(t *testing.T, c *dbus.Conn) (out []string) {
 	t.Helper()
 	var list []struct {
@@ -232,7 +234,8 @@ func TestWhatTheDaemonIsTold(t *testing.T) {
 	}
 }
 
-// TestWhoIsBelieved: anybody may send signals on a bus.
+// TestWhoIsBelieved sends signals from other processes, because any client may send signals on a
+// bus.
 func TestWhoIsBelieved(t *testing.T) {
 	bus := desktoptest.NewBus(t)
 	bus.Mock("notification_daemon", desktop, `{"capabilities": "actions"}`)
@@ -258,10 +261,10 @@ func TestWhoIsBelieved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	emit("ActionInvoked", "us", uint32(7), "open")  // somebody else's notification
+	emit("ActionInvoked", "us", uint32(7), "open")  // another program's notification
 	emit("ActionInvoked", "us", uint32(1), "close") // no button of ours
 	emit("NotificationClosed", "uu", uint32(1), uint32(99))
-	emit("ActionInvoked", "us", uint32(1), "open") // a daemon that says it in this order
+	emit("ActionInvoked", "us", uint32(1), "open") // a daemon that sends them in this order
 	want("closed mine <nil> unknown")
 	want("pressed mine open <nil>")
 }
@@ -283,7 +286,7 @@ func TestAnotherDaemonHasOtherNotifications(t *testing.T) {
 	want("pressed one open <nil>")
 	daemon.Kill()
 	bus.Mock("notification_daemon", desktop, `{"capabilities": "actions"}`)
-	var id uint32 // of somebody else: the number that ours had
+	var id uint32 // of another program: the number that ours had
 	if err := bus.Dial().Object(desktop, desktopPath).Call(desktop+".Notify", 0, "other", uint32(0), "", "Other", "", []string{"open", "Open"},
 		map[string]dbus.Variant{}, int32(-1)).Store(&id); err != nil || id != 1 {
 		t.Fatal(id, err)

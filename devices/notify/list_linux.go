@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Describe says who shows notifications here. It takes two seconds at most.
+// Describe names the program that shows notifications. It takes two seconds at most.
 func Describe() []string { return describe("") }
 
 func describe(bus string) []string {

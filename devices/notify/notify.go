@@ -2,15 +2,16 @@
 //
 // What it promises:
 //
-//   - The action: an event is acknowledged when the desktop took the notification. Without a desktop it is tried again
-//     until the event expires. Texts are shown as they are: they are no markup.
-//   - The source: an event for each button that is pressed, and for each notification that is closed, of those that the
-//     actions of this process showed, from any file. Nothing is remembered: what is pressed while no source runs, or after
-//     the action's file was changed, is not told.
+//   - The action: an event is acknowledged when the desktop has accepted the notification. Without
+//     a desktop it is retried until the event expires. Texts are shown literally, not as markup.
+//   - The source: an event for each button that is pressed, and for each notification that is
+//     closed, among those that the actions of this process showed, from any file. Nothing is
+//     stored: a press while no source runs, or after the action's file was changed, is not
+//     reported.
 //
-// How a press gets from the action to a source: notification daemons tell it to the connection that showed the
-// notification, and some to no other. So the action says it again on the session bus, and the source believes it only
-// from its own process:
+// A press reaches a source as follows. Notification daemons report it to the connection that showed
+// the notification, and some to no other. So the action repeats it on the session bus, and the
+// source accepts it only from its own process:
 //
 //	daemon ── ActionInvoked(7, "open") ──▶ action ── Said("pressed", tag, "open", "") ──▶ session bus ──▶ source
 package notify
@@ -54,7 +55,7 @@ type Options struct {
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{} }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error { return checkAddress(o.SessionBus) }
 
 // Event documents the fields of an event.
@@ -77,7 +78,7 @@ type Button struct {
 	Label string `key:"label" doc:"what stands on it" need:"yes"`
 }
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	App        string        `key:"app" doc:"who shows it; Linux only"`
 	Buttons    []Button      `key:"buttons" doc:"its buttons, at most 8; Linux only"`
@@ -88,7 +89,7 @@ type ActionOptions struct {
 // ActionDefaults returns the options of a file that sets none.
 func ActionDefaults() ActionOptions { return ActionOptions{App: "postbus"} }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error {
 	errs := checkAddress(o.SessionBus)
 	if len(o.Buttons) > 8 {
@@ -110,7 +111,7 @@ func (o ActionOptions) Check() []error {
 	return errs
 }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	Title   string `key:"title" doc:"the first line; needed unless close"`
 	Body    string `key:"body" doc:"more text; no markup"`
@@ -133,13 +134,13 @@ func checkAddress(a string) []error {
 	return nil
 }
 
-// permanent is an error that no second attempt repairs.
+// permanent is an error that no retry can fix.
 type permanent struct{ error }
 
 func (permanent) Permanent() bool { return true }
 func (p permanent) Unwrap() error { return p.error }
 
-// checked are the arguments, cut to a size that a desktop can show.
+// checked returns the arguments, cut to a size that a desktop can show.
 func checked(a Args) (Args, error) {
 	switch {
 	case a.Close && a.Replace == "":
@@ -157,7 +158,7 @@ func checked(a Args) (Args, error) {
 	return a, nil
 }
 
-// shown is a text without what a message bus refuses, of at most n characters.
+// shown returns a text of at most n characters, without those that a message bus refuses.
 func shown(s string, n int) string {
 	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
 	count := 0

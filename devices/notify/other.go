@@ -1,6 +1,6 @@
 //go:build !linux
 
-// This file shows notifications where there is no D-Bus, and stands in for the source.
+// This file shows notifications on platforms without D-Bus, where the source fails.
 
 package notify
 
@@ -32,7 +32,7 @@ func (s *Source) Run(context.Context, func(ctx context.Context, at time.Time, fi
 // Action shows notifications.
 type Action struct{}
 
-// NewAction makes an action. Buttons are not shown here, which Degraded says.
+// NewAction makes an action. Buttons are not shown on this platform, which Degraded reports.
 func NewAction(o ActionOptions, env ActionEnv) *Action {
 	if len(o.Buttons) > 0 {
 		env.Degraded(errors.New("notifications have no buttons on this platform: they are shown without"))
@@ -40,7 +40,8 @@ func NewAction(o ActionOptions, env ActionEnv) *Action {
 	return &Action{}
 }
 
-// named sets who shows notifications, which the library keeps in a global variable: once, and the same for all.
+// named sets the application's name, which the library keeps in a global variable: once, and the
+// same for all.
 var named = sync.OnceFunc(func() { beeep.AppName = "postbus" })
 
 // Do shows a notification.
@@ -59,5 +60,5 @@ func (a *Action) Do(_ context.Context, args Args) error {
 	return beeep.Notify(args.Title, args.Body, args.Icon)
 }
 
-// Describe says what can be shown.
+// Describe lists the supported arguments.
 func Describe() []string { return []string{"# the system's own: title, body and icon"} }

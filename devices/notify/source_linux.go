@@ -1,4 +1,4 @@
-// This file is the source: it hears what the actions of this process say.
+// This file is the source: it receives the signals of this process's actions.
 
 package notify
 
@@ -12,16 +12,16 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Source hears of buttons. It is used once: New, Run.
+// Source reports buttons. An instance runs once: New, Run.
 type Source struct {
 	o   Options
 	env Env
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
 
-// Run tells presses until ctx ends.
+// Run emits presses and closed notifications until ctx ends.
 func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
 	for pause := retryLeast; ; pause = min(2*pause, retryMost) {
 		began := time.Now()
@@ -47,10 +47,10 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	}
 }
 
-// stopped is an error of emit.
+// stopped wraps an error of emit.
 type stopped struct{ error }
 
-// connection is the life of one connection: it returns why it ended.
+// connection runs one connection. It returns why the connection ended.
 func (s *Source) connection(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
 	h := &hears{signals: make(chan *dbus.Signal, 64), dropped: func() { s.env.Lost(1, "buttons were pressed faster than events were taken") },
 		wanted: func(sig *dbus.Signal) bool { return sig.Name == said && sig.Path == ourPath && len(sig.Body) == 4 }}
@@ -63,7 +63,7 @@ func (s *Source) connection(ctx context.Context, emit func(ctx context.Context, 
 		return err
 	}
 	s.env.Degraded(nil)
-	ours := map[string]bool{} // by the sender's unique name, which the bus gives to nobody else
+	ours := map[string]bool{} // by the sender's unique name, which the bus never reuses
 	for {
 		select {
 		case <-ctx.Done():
@@ -74,7 +74,7 @@ func (s *Source) connection(ctx context.Context, emit func(ctx context.Context, 
 			is, known := ours[sig.Sender]
 			if !known {
 				if is, err = own(ctx, conn, sig.Sender); err != nil {
-					continue // it went away at once
+					continue // it disconnected at once
 				}
 				if len(ours) > 1000 {
 					clear(ours)
@@ -101,7 +101,7 @@ func own(ctx context.Context, conn *dbus.Conn, name string) (bool, error) {
 	return int(pid) == os.Getpid(), nil
 }
 
-// fields are an event's; nil when it isn't wanted.
+// fields returns an event's fields; nil when the event isn't wanted.
 func (s *Source) fields(sig *dbus.Signal) map[string]any {
 	var action, tag, button, reason string
 	if dbus.Store(sig.Body, &action, &tag, &button, &reason) != nil || s.o.Tag != "" && s.o.Tag != tag {

@@ -1,10 +1,11 @@
-// Package onewire is the kind `onewire`: the temperatures of DS18B20 sensors and their kin on a 1-Wire bus, as the kernel's
-// driver w1_therm has them in sysfs.
+// Package onewire is the kind `onewire`: the temperatures of DS18B20 sensors and similar ones on a
+// 1-Wire bus, as the kernel's driver w1_therm reports them in sysfs.
 //
-// What it promises: an event for each sensor every interval, with a temperature whose checksum is right. What such sensors
-// say instead of the truth, the 85 °C they have after power-up without a conversion before it, is no event. Sensors that
-// come are found and those that go are said, and a sensor that doesn't answer keeps back no other for longer than its
-// reading takes, up to a second. The kernel's documentation is Documentation/w1/slaves/w1_therm.rst.
+// What it promises: an event for each sensor every interval, with a temperature whose checksum is
+// correct. False readings of such sensors, the 85 °C that they report after power-up without a
+// conversion before it, make no event. New sensors are found and missing ones reported. A sensor
+// that doesn't answer delays the others only by its reading time, up to a second. The kernel's
+// documentation is Documentation/w1/slaves/w1_therm.rst.
 package onewire
 
 import (
@@ -49,7 +50,7 @@ func Defaults() Options { return Options{Every: 30 * time.Second, Root: "/sys/bu
 // families are the first two digits of the ids of sensors that w1_therm reads.
 var families = []string{"10", "22", "28", "3b", "42"}
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	for _, id := range o.Sensors {
@@ -65,14 +66,14 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// isSensor reports whether it is an id as the kernel writes it: in lower case.
+// isSensor reports whether id has the form that the kernel writes: in lower case.
 func isSensor(id string) bool {
 	family, number, ok := strings.Cut(id, "-")
 	_, err := strconv.ParseUint(number, 16, 64)
 	return ok && slices.Contains(families, family) && err == nil && len(number) == 12 && number == strings.ToLower(number)
 }
 
-// Access is what the source touches.
+// Access is the devices that the source uses.
 func (o Options) Access() []string { return []string{"device:" + o.Root + "/*"} }
 
 // Event documents the fields of an event.
@@ -85,14 +86,14 @@ type Event struct {
 // Env is what the source needs of the bus.
 type Env interface{ Degraded(err error) }
 
-// Source is the sensors of one plugin. It is used once: New, Run.
+// Source is the sensors of one plugin. An instance runs once: New, Run.
 type Source struct {
 	o    Options
 	env  Env
-	last map[string]float64 // the last good temperature of each
+	last map[string]float64 // the last good temperature of each sensor
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env, last: map[string]float64{}} }
 
 // Run emits until ctx ends.
@@ -136,7 +137,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	}
 }
 
-// sensors are the ids to read. Those that are missing are in the error.
+// sensors returns the ids to read. The error names the missing ones.
 func (s *Source) sensors() ([]string, error) {
 	there := list(s.o.Root)
 	if len(s.o.Sensors) == 0 {
@@ -169,7 +170,8 @@ func nothing(root string) error {
 	return errors.New("there is no temperature sensor on the 1-Wire bus: check the wires and the 4.7 kΩ resistor from data to 3.3 V")
 }
 
-// read is a sensor's temperature. The kernel has it measure, which takes up to 0.75 s.
+// read returns a sensor's temperature. The kernel makes the sensor measure, which takes up to 0.75
+// s.
 func (s *Source) read(ctx context.Context, id string) (celsius float64, err error) {
 	for range 3 {
 		if ctx.Err() != nil {
@@ -185,7 +187,8 @@ func (s *Source) read(ctx context.Context, id string) (celsius float64, err erro
 		if celsius, err = parse(string(text)); err != nil {
 			continue
 		}
-		// 85 is what it has after power-up; it is believed when it was about as hot before.
+		// 85 is the value after power-up. It is accepted only when the last temperature was about
+		// as high.
 		if last, ok := s.last[id]; celsius == 85 && (!ok || math.Abs(last-85) > 5) {
 			err = errors.New("it says 85 °C, which it does when it lost its supply before it had measured")
 			continue
@@ -196,7 +199,8 @@ func (s *Source) read(ctx context.Context, id string) (celsius float64, err erro
 	return 0, fmt.Errorf("the sensor %s: %w", id, err)
 }
 
-// parse reads the two lines of w1_slave: "… : crc=57 YES" and "… t=23125", in thousandths of a degree.
+// parse parses the two lines of w1_slave: "… : crc=57 YES" and "… t=23125", in thousandths of a
+// degree.
 func parse(text string) (float64, error) {
 	first, second, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	switch {
@@ -204,7 +208,7 @@ func parse(text string) (float64, error) {
 		return 0, errors.New("it says nothing")
 	case !strings.HasSuffix(strings.TrimSpace(first), "YES"):
 		return 0, errors.New("the checksum is wrong: the wire is too long or badly connected")
-	case strings.HasPrefix(first, "00 00 00 00 00 00 00 00 00"): // whose checksum is right
+	case strings.HasPrefix(first, "00 00 00 00 00 00 00 00 00"): // its checksum is correct
 		return 0, errors.New("the wire is short-circuited, or the sensor has no supply")
 	}
 	_, number, ok := strings.Cut(second, "t=")
@@ -226,7 +230,7 @@ func list(root string) []string {
 	return ids
 }
 
-// List is the ids of the sensors on the machine's buses.
+// List returns the ids of the sensors on the machine's buses.
 func List() []string { return list(Defaults().Root) }
 
 // Describe lists the sensors as they are written in a file.

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// good is what the kernel has of a sensor.
+// good returns a sensor's file with a valid reading.
 func good(milli int) string {
 	return fmt.Sprintf("72 01 4b 46 7f ff 0e 10 57 : crc=57 YES\n72 01 4b 46 7f ff 0e 10 57 t=%d\n", milli)
 }
@@ -74,7 +74,7 @@ func write(t *testing.T, root, id, text string) {
 	}
 }
 
-// reading is the events of one round, and what was degraded.
+// reading returns the events of one round, and the degraded state.
 func reading(t *testing.T, s *Source) string {
 	t.Helper()
 	s.o.Every = time.Hour
@@ -129,7 +129,7 @@ func TestSensorsComeAndGo(t *testing.T) {
 	is(b + " -0.25; the sensor " + a + ": it says 85 °C, which it does when it lost its supply before it had measured")
 	write(t, root, a, good(82000))
 	is(b + " -0.25; cellar 82")
-	write(t, root, a, good(85000)) // it is that hot
+	write(t, root, a, good(85000)) // it really is that hot
 	is(b + " -0.25; cellar 85")
 	if err := os.RemoveAll(filepath.Join(root, b)); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,6 @@
 //go:build linux
 
-// The tests with real processes.
+// This file tests with real processes.
 
 package process
 
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// child is a process of this test: a copy of this binary, that waits for its standard input to end.
+// child is a process of this test: a copy of this binary that waits until its standard input ends.
 type child struct {
 	*exec.Cmd
 	in io.Closer
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("PROCESS_TEST_CHILD") != "" {
 		if os.Getenv("PROCESS_TEST_CHILD") == "busy" {
 			for end := time.Now().Add(time.Minute); time.Now().Before(end); {
-				// until it is killed
+				// Runs until it is killed.
 			}
 		}
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// program makes this binary available under another name.
+// program copies this binary under another name.
 func program(t *testing.T, name string) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -90,7 +90,7 @@ func run(t *testing.T, o Options) (next func() map[string]any, stop func()) {
 	if errs := o.Check(); errs != nil {
 		t.Fatal(errs)
 	}
-	o.Every, o.Report = 20*time.Millisecond, o.Report/8 // a test has no time
+	o.Every, o.Report = 20*time.Millisecond, o.Report/8 // tests use short times
 	ctx, cancel := context.WithCancel(context.Background())
 	events, ended := make(chan map[string]any, 10000), make(chan error, 1)
 	l := &firstLook{looker: newLooker(o), done: make(chan struct{})}
@@ -202,7 +202,7 @@ func TestContainsAndReport(t *testing.T) {
 		t.Error(e)
 	}
 	e := next()
-	for e["cpu"] == 0.0 || e["cpu_time"] == 0.0 { // the machine may have had no time for it yet
+	for e["cpu"] == 0.0 || e["cpu_time"] == 0.0 { // the machine may have given it no processor time yet
 		e = next()
 	}
 	if cpu, ok := e["cpu"].(float64); e["action"] != "report" || !ok || cpu <= 0 || cpu > 1000 {
@@ -211,7 +211,7 @@ func TestContainsAndReport(t *testing.T) {
 	if err := c.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for e["action"] == "report" { // there may be more of them
+	for e["action"] == "report" { // there may be more reports
 		e = next()
 	}
 	if e["action"] != "end" || e["cpu_time"].(float64) <= 0 || e["memory"].(int64) <= 0 {
@@ -220,7 +220,7 @@ func TestContainsAndReport(t *testing.T) {
 	stop()
 }
 
-// TestProcOfAnother reads a folder that stands for procfs.
+// TestProcOfAnother reads a folder in place of procfs.
 func TestProcOfAnother(t *testing.T) {
 	root := t.TempDir()
 	write := func(name, text string) {
@@ -272,7 +272,8 @@ func FuzzStat(f *testing.F) {
 	})
 }
 
-// TestAClockThatIsSet is noticed: a time that also holds Go's monotonic one is compared by that.
+// TestAClockThatIsSet checks that a set clock is noticed: a time with a monotonic reading would be
+// compared by that.
 func TestAClockThatIsSet(t *testing.T) {
 	var p proc
 	if err := p.readBoot(); err != nil || p.boot != p.boot.Round(0) {
@@ -282,7 +283,7 @@ func TestAClockThatIsSet(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	start(t, "wait", program(t, "pb-test-shown"))
-	start(t, "wait", program(t, "memfd:pb")) // as one that was started from memory
+	start(t, "wait", program(t, "memfd:pb")) // as a program that was started from memory
 	if all := strings.Join(Describe(), "\n"); !strings.Contains(all, `names: ["pb-test-shown"]  # 1 running`) || strings.Contains(all, "memfd:") {
 		t.Error(all)
 	}

@@ -1,4 +1,4 @@
-// This file looks through /proc; proc(5).
+// This file reads the processes from /proc; proc(5).
 
 package process
 
@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	ticks      = 100     // a second; USER_HZ, which is the same on all of Linux's platforms that Go has
-	commLength = 15      // bytes that the kernel keeps of a name
+	ticks      = 100     // a second; USER_HZ, which is the same on all Linux platforms that Go supports
+	commLength = 15      // bytes of a name that the kernel keeps
 	maxCommand = 1 << 10 // bytes of a command line
 )
 
@@ -30,7 +30,7 @@ type proc struct {
 	contains string
 	boot     time.Time
 	buf      []byte
-	commands map[id]string // command lines of those that are wanted
+	commands map[id]string // command lines of the wanted processes
 }
 
 func newLooker(o Options) looker {
@@ -87,8 +87,8 @@ func (p *proc) look(ctx context.Context) (map[id]process, error) {
 	return now, nil
 }
 
-// wanted is which of the names a process has, and its command line. A name of 15 bytes may be cut: then the command
-// line has all of it, as far as the process didn't write over it.
+// wanted returns which of the names a process has, and its command line. A name of 15 bytes may be
+// cut. Then the command line has all of it, unless the process has overwritten it.
 func (p *proc) wanted(dir *os.File, pid string, i id, candidates []string) (name, command string, ok bool) {
 	for _, n := range candidates {
 		i.name = n
@@ -107,7 +107,7 @@ func (p *proc) wanted(dir *os.File, pid string, i id, candidates []string) (name
 		if len(n) <= commLength {
 			return n, command, true
 		}
-		for _, a := range args[:min(2, len(args))] { // the second is a script's
+		for _, a := range args[:min(2, len(args))] { // the second may be a script's name
 			if filepath.Base(a) == n {
 				return n, command, true
 			}
@@ -119,7 +119,8 @@ func (p *proc) wanted(dir *os.File, pid string, i id, candidates []string) (name
 	return "", "", false
 }
 
-// stat reads what /proc/PID/stat says: the name in parentheses, which may hold any, and fields that are numbered from 1.
+// stat parses /proc/PID/stat: the name in parentheses, which may contain any character, and fields
+// that are numbered from 1.
 func (p *proc) stat(text []byte) (q process, start int64, ok bool) {
 	end := bytes.LastIndexByte(text, ')')
 	if end < 0 {
@@ -142,20 +143,21 @@ func (p *proc) stat(text []byte) (q process, start int64, ok bool) {
 	return q, n[2], true
 }
 
-// readBoot notes when the machine started; the clock may be set later, as on a Pi without one.
+// readBoot records when the machine started. The clock may be set later, as on a Pi without a
+// hardware clock.
 func (p *proc) readBoot() error {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
 		return err
 	}
-	boot := time.Now().Round(0).Add(-time.Duration(now.Nano())) // of the clock on the wall: two times of the other would never differ
+	boot := time.Now().Round(0).Add(-time.Duration(now.Nano())) // of the wall clock: two times with monotonic readings would never differ
 	if d := boot.Sub(p.boot); d > time.Second || d < -time.Second {
-		p.boot = boot // else the start of a process would be another one at each look
+		p.boot = boot // only then, so that a process's start time stays the same at each look
 	}
 	return nil
 }
 
-// file reads a small file; nothing when the process is gone. It is good until the next call.
+// file reads a small file; nil when the process has ended. The result is valid until the next call.
 func (p *proc) file(dir *os.File, name string) []byte {
 	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -170,7 +172,8 @@ func (p *proc) file(dir *os.File, name string) []byte {
 	}
 }
 
-// Describe lists programs that run, as they are written in a file: those with a command line, the kernel's have none.
+// Describe lists running programs, as they are written in a file: those with a command line, which
+// kernel threads lack.
 func Describe() []string {
 	dir, err := os.Open("/proc")
 	if err != nil {
@@ -190,7 +193,7 @@ func Describe() []string {
 	}
 	var out []string
 	for name, n := range count {
-		if strings.HasPrefix(name, "memfd:") { // a program started from memory: the name says nothing, and may be another one next time
+		if strings.HasPrefix(name, "memfd:") { // a program started from memory: its name is meaningless and may change at its next start
 			continue
 		}
 		out = append(out, fmt.Sprintf("names: [%q]  # %d running", name, n))

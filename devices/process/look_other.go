@@ -1,6 +1,6 @@
 //go:build !linux
 
-// This file looks where there is no /proc, by gopsutil.
+// This file lists processes on systems without /proc, by gopsutil.
 
 package process
 
@@ -16,7 +16,7 @@ import (
 )
 
 type others struct {
-	names    map[string]string // as the system writes them, to as in the file
+	names    map[string]string // from the names as the system writes them to those in the file
 	contains string
 }
 
@@ -66,7 +66,8 @@ func (l others) look(ctx context.Context) (map[id]process, error) {
 	return now, nil
 }
 
-// Describe lists the names of the programs that run, as they are written in a file. It takes a few seconds at most.
+// Describe lists the names of the running programs, as they are written in a file. It takes at most
+// a few seconds.
 func Describe() []string {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()

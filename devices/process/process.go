@@ -1,14 +1,19 @@
-// Package process is the kind `process`: processes of a name that start and end, and what they use.
+// Package process is the kind `process`: starts and ends of processes by name, and their resource
+// use.
 //
 // What it promises:
 //
-//   - An event for each process of a watched name that was seen to start, and one when it has ended, within an interval;
-//     a number that the system gives to another process is not mistaken for the first one.
-//   - A process that lives shorter than the interval may not be seen. Telling of each would need the rights of root.
-//   - With report also an event for each that runs, every so often, with the processor time and memory that it uses.
-//   - Little cost: on Linux one small file of each process is read every interval, and one more of those watched.
+//   - An event for each process of a watched name that was seen to start, and one when it has
+//     ended, within an interval. A process ID that the system reuses is not mistaken for the first
+//     process.
+//   - A process that lives shorter than the interval may be missed. Seeing every process would need
+//     root's permissions.
+//   - With report also an event for each running process at an interval, with the processor time
+//     and memory that it uses.
+//   - Low cost: on Linux one small file of each process is read every interval, and one more for
+//     watched processes.
 //
-// It is a kind of its own, beside `host`, since what it tells are events and not values.
+// It is a kind of its own, beside `host`, since it reports events and not values.
 package process
 
 import (
@@ -47,7 +52,7 @@ type Options struct {
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Every: 2 * time.Second, Proc: "/proc"} }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
@@ -90,14 +95,15 @@ type Event struct {
 // Env is what the source needs of the bus.
 type Env interface{ Degraded(err error) }
 
-// id is a process under one name: its number may be given again, and it may become another program.
+// id identifies a process under one name, because its process ID may be reused, and it may become
+// another program.
 type id struct {
 	pid   int64
-	start int64 // in a unit of the system
+	start int64 // in a unit that depends on the system
 	name  string
 }
 
-// process is what a look sees of one.
+// process is what a look finds about a process.
 type process struct {
 	command string
 	started time.Time
@@ -112,25 +118,25 @@ type seen struct {
 	cpuThen  time.Duration
 }
 
-// looker looks for processes of the names.
+// looker finds processes by name.
 type looker interface {
 	look(ctx context.Context) (map[id]process, error)
 }
 
-// Source watches processes. It is used once.
+// Source watches processes. An instance runs once.
 type Source struct {
 	o     Options
 	env   Env
 	known map[id]*seen
-	told  string // what Degraded was told last
+	told  string // the last state passed to Degraded
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env, known: map[id]*seen{}} }
 
 type emit = func(ctx context.Context, at time.Time, fields map[string]any) error
 
-// Run emits what starts and ends until ctx ends.
+// Run emits starts and ends until ctx ends.
 func (s *Source) Run(ctx context.Context, emit emit) error {
 	return s.watch(ctx, newLooker(s.o), emit)
 }
@@ -158,7 +164,7 @@ func (s *Source) watch(ctx context.Context, l looker, emit emit) error {
 	}
 }
 
-// compare emits the differences to the look before: ends first, then starts, each by age.
+// compare emits the differences from the last look: ends first, then starts, each by age.
 func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, first bool, emit emit) error {
 	count := map[string]int{}
 	for i := range s.known {
@@ -191,7 +197,7 @@ func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, 
 		p := now[i]
 		old, known := s.known[i]
 		if known {
-			old.cpu, old.memory, old.started = p.cpu, p.memory, p.started // another one once the clock was set
+			old.cpu, old.memory, old.started = p.cpu, p.memory, p.started // started changes when the clock is set
 			if s.o.Report > 0 && at.Sub(old.reported) >= s.o.Report-s.o.Every/2 {
 				if err := say("report", i, old); err != nil {
 					return err
@@ -223,7 +229,7 @@ func (p *seen) fields(action string, i id, count int, at time.Time) map[string]a
 	return f
 }
 
-// tell reports what is wrong when that is news.
+// tell reports an error when it has changed.
 func (s *Source) tell(err error) {
 	now := ""
 	if err != nil {

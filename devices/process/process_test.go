@@ -18,7 +18,7 @@ func (e env) Degraded(err error) {
 	}
 }
 
-// looks are what a looker sees, one after the other.
+// looks are the results of a looker, one after the other.
 type looks struct {
 	t    *testing.T
 	list []any // map[id]process or error
@@ -77,7 +77,7 @@ func TestReport(t *testing.T) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	p := id{7, 1, "x"}
 	var got []string
-	for i := range 13 { // each two seconds it worked for one
+	for i := range 13 { // it works for one second in every two
 		now := map[id]process{p: {started: at, cpu: time.Duration(i) * time.Second, memory: int64(i)}}
 		if err := s.compare(t.Context(), now, at.Add(time.Duration(2*i)*time.Second), i == 0, func(_ context.Context, _ time.Time, f map[string]any) error {
 			got = append(got, fmt.Sprint(f["action"], " ", f["cpu"], " ", f["cpu_time"], " ", f["memory"], " ", f["ran"]))

@@ -1,9 +1,10 @@
-// Package pwm is the kind `pwm`, an action: the duty cycle of a hardware PWM channel, for dimmed lamps, fans and servos.
+// Package pwm is the kind `pwm`, an action: the duty cycle of a hardware PWM channel, for dimmed
+// lamps, fans and servos.
 //
-// What it promises: the channel has its initial duty from when the plugin is loaded, the one an event asked for when the
-// event is acknowledged, and its safe duty when the plugin or postbus ends properly. A chip that is absent at first is
-// waited for. Nobody else is kept from the channel: sysfs, through which it is had, knows no holders
-// (Documentation/driver-api/pwm.rst).
+// What it promises: the channel has its initial duty from when the plugin is loaded, the requested
+// duty when the event is acknowledged, and its safe duty when the plugin or postbus ends properly.
+// A chip that is absent at first is waited for. Other programs are not excluded from the channel,
+// because sysfs, through which it is used, knows no holders (Documentation/driver-api/pwm.rst).
 package pwm
 
 import (
@@ -48,7 +49,7 @@ func (c *Chip) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Chip      Chip    `key:"chip" doc:"the chip: pwmchip0, or its number" need:"yes"`
 	Channel   int     `key:"channel" doc:"the channel on the chip, from 0" min:"0" max:"1023"`
@@ -62,17 +63,17 @@ type ActionOptions struct {
 // ActionDefaults returns the options of a file that sets none.
 func ActionDefaults() ActionOptions { return ActionOptions{Frequency: 1000, Root: "/sys/class/pwm"} }
 
-// Claims is what can be held once: the channel.
+// Claims is what only one plugin can hold: the channel.
 func (o ActionOptions) Claims() []string {
 	return []string{fmt.Sprintf("pwm:%s/%d", o.Chip, o.Channel)}
 }
 
-// Access is what the action touches.
+// Access is the device that the action uses.
 func (o ActionOptions) Access() []string {
 	return []string{"device:" + filepath.Join(o.Root, string(o.Chip))}
 }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	Duty      float64 `key:"duty" doc:"the part of the time that the line is high, in percent" need:"yes" min:"0" max:"100"`
 	Frequency float64 `key:"hz" doc:"another frequency from now on, in Hz; 0 leaves it" min:"0" max:"10000000"`
@@ -81,17 +82,17 @@ type Args struct {
 // ActionEnv is what the action needs of the bus.
 type ActionEnv interface{ Degraded(err error) }
 
-// wrong is an error that no second attempt repairs.
+// wrong is an error that no retry can fix.
 type wrong struct{ error }
 
 func (wrong) Permanent() bool { return true }
 
 const (
 	retry   = 5 * time.Second // for an absent chip
-	appears = time.Second     // for udev to give rights to a channel that was just exported
+	appears = time.Second     // for udev to set permissions on a channel that was just exported
 )
 
-// Action is one channel.
+// Action sets one channel.
 type Action struct {
 	o      ActionOptions
 	env    ActionEnv
@@ -105,7 +106,7 @@ type Action struct {
 	closed bool
 }
 
-// NewAction makes an action, which begins to set its channel up; the options were checked. Close ends it.
+// NewAction makes an action of checked options and begins to set its channel up. Close ends it.
 func NewAction(o ActionOptions, env ActionEnv) *Action {
 	return newAction(o, env, func(path, value string) error { return os.WriteFile(path, []byte(value), 0) })
 }
@@ -138,7 +139,7 @@ func (a *Action) path(name string) string {
 	return filepath.Join(a.o.Root, string(a.o.Chip), fmt.Sprintf("pwm%d", a.o.Channel), name)
 }
 
-// setUp exports the channel and sets its initial duty, unless that was done. mu is held.
+// setUp exports the channel and sets its initial duty, unless that was done. The caller holds mu.
 func (a *Action) setUp(ctx context.Context) error {
 	if a.ready {
 		return nil
@@ -154,12 +155,12 @@ func (a *Action) setUp(ctx context.Context) error {
 		polarity = "inversed"
 	}
 	if now, err := os.ReadFile(a.path("polarity")); err == nil && strings.TrimSpace(string(now)) != polarity {
-		if period, err := a.now("period"); err == nil && period == 0 { // else all is refused
+		if period, err := a.now("period"); err == nil && period == 0 { // otherwise everything is refused
 			if err := a.write("period", number(math.Round(1e9/a.hz))); err != nil {
 				return err
 			}
 		}
-		if err := a.write("enable", "0"); err != nil { // else the polarity is refused
+		if err := a.write("enable", "0"); err != nil { // otherwise the polarity is refused
 			return err
 		}
 		if err := a.write("polarity", polarity); err != nil {
@@ -173,7 +174,7 @@ func (a *Action) setUp(ctx context.Context) error {
 	return nil
 }
 
-// export makes the channel appear and waits until it may be written to.
+// export makes the channel appear and waits until it is writable.
 func (a *Action) export(ctx context.Context) error {
 	chip := filepath.Join(a.o.Root, string(a.o.Chip))
 	count, err := os.ReadFile(chip + "/npwm")
@@ -229,8 +230,8 @@ func (a *Action) write(name, value string) error {
 	return nil
 }
 
-// set sets duty in percent and frequency in Hz. The kernel refuses a duty above the period, at any moment, and before there is a
-// period it refuses everything else (Linux 6.6 and before).
+// set sets duty in percent and frequency in Hz. The kernel refuses at any moment a duty above the
+// period, and before a period is set it refuses everything else (Linux 6.6 and before).
 func (a *Action) set(duty, hz float64) error {
 	period := math.Round(1e9 / hz)
 	on := math.Round(period * duty / 100)
@@ -246,7 +247,7 @@ func (a *Action) set(duty, hz float64) error {
 	if before != period {
 		at := 0
 		if on0 > period {
-			at = 1 // after the duty, which is less than what it was
+			at = 1 // after the duty, which decreases
 		}
 		order = slices.Insert(order, at, [2]string{"period", number(period)})
 	}
@@ -261,7 +262,7 @@ func (a *Action) set(duty, hz float64) error {
 	return nil
 }
 
-// now is what the kernel has.
+// now returns the kernel's current value.
 func (a *Action) now(name string) (float64, error) {
 	b, err := os.ReadFile(a.path(name))
 	if err != nil {
@@ -272,9 +273,9 @@ func (a *Action) now(name string) (float64, error) {
 
 func number(ns float64) string { return strconv.FormatInt(int64(ns), 10) }
 
-// Do sets the duty. A chip that is gone is an error, and is looked for again by the next attempt.
+// Do sets the duty. A removed chip is an error, and the next attempt looks for it again.
 func (a *Action) Do(ctx context.Context, args Args) error {
-	switch { // an expression's value is checked here
+	switch { // the value may come from an expression, so it is checked here
 	case !(args.Duty >= 0 && args.Duty <= 100):
 		return wrong{fmt.Errorf("duty: %v is not from 0 to 100 percent", args.Duty)}
 	case !(args.Frequency >= 0 && args.Frequency <= 1e7):
@@ -294,7 +295,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	if err := a.set(args.Duty, hz); err != nil {
 		if hz != a.hz && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ERANGE)) {
-			return wrong{fmt.Errorf("hz: the chip can't do %v Hz: %w", hz, err)} // and goes on as it was
+			return wrong{fmt.Errorf("hz: the chip can't do %v Hz: %w", hz, err)} // the channel keeps its frequency
 		}
 		a.ready = false
 		return err

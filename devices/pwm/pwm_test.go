@@ -18,7 +18,7 @@ type env chan error
 
 func (e env) Degraded(err error) { e <- err }
 
-// chip makes a directory like a chip's, with a channel that is exported.
+// chip makes a directory like a chip's, with an exported channel if channel is set.
 func chip(t *testing.T, channel bool) (root string, read func(name string) string) {
 	t.Helper()
 	root = t.TempDir()
@@ -92,8 +92,9 @@ func TestDutyOverALife(t *testing.T) {
 	}
 }
 
-// strict is a write that Linux 6.6 would take (pwm_apply_state): while there is no period it takes nothing
-// else, and no duty is above the period; and what a chip would take, whose periods are from 1 µs to 1 s.
+// strict is a write that Linux 6.6 would accept (pwm_apply_state): while there is no period it
+// accepts nothing else, and no duty may exceed the period; and that a chip would accept whose
+// periods are from 1 µs to 1 s.
 func strict(t *testing.T, read func(string) string) func(path, value string) error {
 	return func(path, value string) error {
 		name := filepath.Base(path)

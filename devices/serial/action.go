@@ -1,4 +1,4 @@
-// This file is the action: an event as something that is said to the port.
+// This file is the action, which writes an event to the port.
 
 package serial
 
@@ -28,7 +28,7 @@ const ActionAbout = "Writes to a serial port: `text` or `json` with a terminator
 	"the port is shared and the source's settings count; else it is opened by the first event and stays open. An event is acknowledged when its bytes have left the machine's buffer. It runs on every " +
 	"platform; postbus must be in the group `dialout`."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Port       tty.Name      `key:"port" doc:"the port, as the source has it: a path, a name in /dev/serial/by-id, or usb:0403:6001" need:"yes"`
 	Baud       int           `key:"baud" doc:"bits a second; this and what follows count when no source of this file has the port" min:"50" max:"4000000"`
@@ -53,13 +53,13 @@ func (o ActionOptions) setting() tty.Setting {
 	return tty.Setting{Baud: o.Baud, DataBits: o.DataBits, StopBits: o.StopBits, Parity: o.Parity, DTR: o.DTR, RTS: o.RTS, RS485: o.RS485}
 }
 
-// Claims is what can be held once: the port, as it is written.
+// Claims is what only one plugin can hold: the port, as it is written.
 func (o ActionOptions) Claims() []string { return []string{o.Port.Claim()} }
 
-// Access is what the action touches.
+// Access is the port that the action uses.
 func (o ActionOptions) Access() []string { return []string{o.Port.Access()} }
 
-// Args are of each event: one of them.
+// Args are the arguments for one event. Exactly one is set.
 type Args struct {
 	Text   string `key:"text" doc:"text to write, and the terminator"`
 	JSON   any    `key:"json" doc:"a value to write as JSON in one line, and the terminator"`
@@ -67,13 +67,13 @@ type Args struct {
 	Base64 string `key:"base64" doc:"bytes to write as they are, in base64"`
 }
 
-// wrong is an error that no second attempt repairs.
+// wrong is an error that no retry can fix.
 type wrong struct{ error }
 
 func (wrong) Permanent() bool { return true }
 func (w wrong) Unwrap() error { return w.error }
 
-// bytes are what is to be written.
+// bytes returns the bytes to write.
 func (a Args) bytes(terminator Bytes) ([]byte, error) {
 	set := 0
 	for _, is := range []bool{a.Text != "", a.JSON != nil, a.Hex != "", a.Base64 != ""} {
@@ -118,17 +118,18 @@ type Action struct {
 	o       ActionOptions
 	port    *shared
 	release func()
-	err     error // why there is no port at all
+	err     error // why the port could not be shared
 }
 
-// NewAction makes an action; the options were checked. The port is opened by the first event, unless the source has it.
+// NewAction makes an action of checked options. The first event opens the port, unless the source
+// has opened it.
 func NewAction(o ActionOptions, env ActionEnv) *Action {
 	a := &Action{o: o}
 	a.port, a.release, a.err = join(env, o.Port)
 	return a
 }
 
-// Do writes once. A port that went away since the event before is looked for again.
+// Do writes once. It looks again for a port that was unplugged since the last event.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if a.err != nil {
 		return a.err
@@ -161,7 +162,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 }
 
-// Close lets go of the port, which stays open as long as a source has it.
+// Close releases the port, which stays open while a source uses it.
 func (a *Action) Close() error {
 	if a.release != nil {
 		a.release()

@@ -1,4 +1,4 @@
-// This file is bytes as a plugin file has them.
+// This file parses bytes in a plugin file.
 
 package serial
 
@@ -10,7 +10,7 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// Bytes is some bytes: as text, or as hex:0d0a.
+// Bytes are bytes in a file: as text, or as hex:0d0a.
 type Bytes string
 
 // UnmarshalText reads at most 64 bytes.

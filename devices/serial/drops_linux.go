@@ -1,4 +1,4 @@
-// This file reads the kernel's counts of what went wrong on the wire, where the port's driver has them.
+// This file reads the kernel's counts of errors on the wire, where the port's driver has them.
 
 package serial
 
@@ -17,7 +17,8 @@ type icounter struct {
 	_                                                                   [9]int32
 }
 
-// drops compares the counts. A pseudo terminal and many drivers have none: it stays silent then.
+// drops compares the counts with the last ones. A pseudo terminal and many drivers have none, and
+// report nothing.
 type drops struct {
 	there bool
 	next  time.Time
@@ -35,7 +36,7 @@ func (d *drops) read(p *tty.Port, c *icounter) error {
 	})
 }
 
-// look reports what is new, at most once a second.
+// look reports new losses, at most once a second.
 func (d *drops) look(p *tty.Port, lost func(n int, reason string)) {
 	if !d.there || time.Now().Before(d.next) {
 		return

@@ -1,4 +1,4 @@
-// This file makes an event's fields of a frame.
+// This file converts a frame to an event's fields.
 
 package serial
 
@@ -20,7 +20,8 @@ type format struct {
 	lost    func(n int, reason string)
 }
 
-// fields are those of a frame; nil when it is none, which was counted. cut is whether it was too long.
+// fields returns the fields of a frame; nil when it is not valid, which was counted. cut says that
+// the frame was too long.
 func (f *format) fields(frame []byte, cut bool, port string) map[string]any {
 	if cut {
 		f.lost(1, lostLong)
@@ -62,7 +63,7 @@ func (f *format) fields(frame []byte, cut bool, port string) map[string]any {
 	return m
 }
 
-// value is the frame's value when it is one of JSON.
+// value returns the frame's JSON value, if it is JSON.
 func value(frame []byte) (v any, ok bool) {
 	return payload.JSON(frame)
 }

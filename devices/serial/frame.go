@@ -1,4 +1,5 @@
-// This file cuts what a port says into frames: lines, fixed lengths, or what comes between two silences.
+// This file cuts a port's input into frames: lines, fixed lengths, or the bytes between two
+// silences.
 
 package serial
 
@@ -7,7 +8,7 @@ import (
 	"time"
 )
 
-// The reasons that the source gives for what it lost.
+// The reasons that the source gives for losses.
 const (
 	lostLong    = "a frame was longer than max_frame and was cut"
 	lostFirst   = "the end of a line that began before the port was opened"
@@ -20,7 +21,7 @@ const (
 	lostNoSum   = "an NMEA sentence has no checksum"
 )
 
-// framing is how frames are cut.
+// framing is the way in which frames are cut.
 type framing struct {
 	kind      string // lines, fixed or gap
 	delimiter string
@@ -35,26 +36,28 @@ func (o Options) framing() framing {
 	return framing{o.Framing, string(o.Delimiter), o.Length, string(o.Start), o.Gap, int(o.MaxFrame), o.SkipFirst}
 }
 
-// framer holds what came and is no frame yet: at most a frame and what was fed last.
+// framer buffers bytes that are not a complete frame yet: at most a frame and the bytes of the last
+// feed.
 type framer struct {
 	framing
 	lost     func(n int, reason string)
 	buf      []byte
-	scanned  int  // of buf: there is no delimiter before it
-	take     int  // how much of buf the frame takes that next returned
-	cut      bool // the rest of it is still to come
-	skipping bool // until the next delimiter or silence: the rest of a frame that was cut
-	garbage  bool // the bytes before were none of a frame, and said so
+	scanned  int  // bytes of buf before which there is no delimiter
+	take     int  // how many bytes of buf the last returned frame uses
+	cut      bool // the frame was cut: the remainder follows
+	skipping bool // until the next delimiter or silence: the remainder of a cut frame
+	garbage  bool // the bytes before belonged to no frame, and were reported
 }
 
 func newFramer(f framing, lost func(n int, reason string)) *framer {
 	return &framer{framing: f, lost: lost}
 }
 
-// feed appends what came.
+// feed appends received bytes.
 func (f *framer) feed(b []byte) { f.buf = append(f.buf, b...) }
 
-// drop takes n bytes from the front. What stays moves down only when much is free: a chunk has many frames.
+// drop removes n bytes from the front. It moves the remaining bytes only when much space is free,
+// because a chunk has many frames.
 func (f *framer) drop(n int) {
 	f.buf = f.buf[n:]
 	f.scanned = max(0, f.scanned-n)
@@ -63,8 +66,9 @@ func (f *framer) drop(n int) {
 	}
 }
 
-// next is the next frame; taken says that it is done with, else it stays the next. silent says that nothing came for the
-// time of gap. cut is whether the frame was too long. The frame is good until feed or taken.
+// next returns the next frame. It returns the same frame again until taken is called. silent says
+// that nothing was received for the time of gap. cut says that the frame was too long. The frame is
+// valid until feed or taken.
 func (f *framer) next(silent bool) (frame []byte, cut, ok bool) {
 	switch f.kind {
 	case "fixed":
@@ -84,7 +88,7 @@ func (f *framer) taken() {
 	f.take, f.cut = 0, false
 }
 
-// line is the next that is not empty.
+// line returns the next line that is not empty.
 func (f *framer) line() (line []byte, cut, ok bool) {
 	for {
 		i := bytes.Index(f.buf[f.scanned:], []byte(f.delimiter))
@@ -94,7 +98,7 @@ func (f *framer) line() (line []byte, cut, ok bool) {
 			case f.skipping:
 				f.drop(f.scanned)
 				return nil, false, false
-			case len(f.buf) >= f.max+max(2, len(f.delimiter)): // two with the \r
+			case len(f.buf) >= f.max+max(2, len(f.delimiter)): // two bytes with the \r
 				f.cut, f.take = true, f.max
 				return f.buf[:f.max], true, true
 			}
@@ -102,7 +106,7 @@ func (f *framer) line() (line []byte, cut, ok bool) {
 		}
 		end := f.scanned + i
 		line, f.take = f.buf[:end], end+len(f.delimiter)
-		f.scanned = end // of a frame that isn't taken the end is there
+		f.scanned = end // the end of an untaken frame is known
 		if f.delimiter == "\n" {
 			line = bytes.TrimSuffix(line, []byte("\r"))
 		}
@@ -123,11 +127,11 @@ func (f *framer) line() (line []byte, cut, ok bool) {
 	}
 }
 
-// fixed is the next frame of the length.
+// fixed returns the next frame of the fixed length.
 func (f *framer) fixed(silent bool) ([]byte, bool) {
 	if f.start != "" {
 		i := bytes.Index(f.buf, []byte(f.start))
-		if i < 0 { // the last bytes may be the first of a start
+		if i < 0 { // the last bytes may be the beginning of a start sequence
 			for i = max(0, len(f.buf)-len(f.start)+1); !bytes.HasPrefix([]byte(f.start), f.buf[i:]); i++ {
 			}
 		}
@@ -150,7 +154,7 @@ func (f *framer) fixed(silent bool) ([]byte, bool) {
 	return nil, false
 }
 
-// burst is what came before a silence.
+// burst returns the bytes before a silence.
 func (f *framer) burst(silent bool) (frame []byte, cut, ok bool) {
 	if f.skipping {
 		f.drop(len(f.buf))
@@ -168,7 +172,7 @@ func (f *framer) burst(silent bool) (frame []byte, cut, ok bool) {
 	return nil, false, false
 }
 
-// pause is how long to wait for more before next is asked with silent; 0 is for ever.
+// pause returns how long to wait for more bytes before calling next with silent; 0 is forever.
 func (f *framer) pause() time.Duration {
 	if f.kind == "lines" || len(f.buf) == 0 && !f.skipping {
 		return 0
@@ -176,9 +180,9 @@ func (f *framer) pause() time.Duration {
 	return f.gap
 }
 
-// end says that the port went away. What is left is no frame.
+// end says that the port was unplugged. Remaining bytes are no frame.
 func (f *framer) end() {
-	if f.kind == "gap" && f.skipping { // it was counted as cut
+	if f.kind == "gap" && f.skipping { // it was counted when it was cut
 		return
 	}
 	if len(f.buf) > 0 {

@@ -1,6 +1,6 @@
 //go:build linux
 
-// The tests with pseudo terminals: what a port says and does, short of control lines.
+// This file tests with pseudo terminals everything but control lines.
 
 package serial
 
@@ -109,12 +109,12 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestUnplugAndReplug pulls the port out in the middle of a line, and puts another one in its place.
+// TestUnplugAndReplug unplugs the port in the middle of a line, and replaces it by another one.
 func TestUnplugAndReplug(t *testing.T) {
 	t.Parallel()
 	link := filepath.Join(t.TempDir(), "ttyUSB0")
 	b := newBus()
-	b.start(t, options(link)) // it isn't there yet
+	b.start(t, options(link)) // the port doesn't exist yet
 	b.Eventually(t, "it is waited for", func() bool {
 		return strings.Contains(b.Last(), "there is no "+link) && strings.HasSuffix(b.Last(), "it is waited for")
 	})
@@ -128,7 +128,7 @@ func TestUnplugAndReplug(t *testing.T) {
 		t.Logf("found after %s", time.Since(began).Round(time.Millisecond))
 		p.say(t, fmt.Sprintf("hello %d\nhalf a li", i))
 		b.texts(t, fmt.Sprintf("hello %d", i))
-		for n, end := 1, time.Now().Add(patience); n > 0; { // the kernel has passed it on
+		for n, end := 1, time.Now().Add(patience); n > 0; { // until the kernel has passed it on
 			n, _ = unix.IoctlGetInt(int(p.Fd()), unix.TIOCOUTQ)
 			if time.Now().After(end) {
 				t.Fatal("the port is not read")
@@ -140,7 +140,7 @@ func TestUnplugAndReplug(t *testing.T) {
 	}
 	b.Mu.Lock()
 	defer b.Mu.Unlock()
-	if b.Losses[lostPart] == 0 || b.Losses[lostPart] > 3 { // the kernel may drop what is on its way
+	if b.Losses[lostPart] == 0 || b.Losses[lostPart] > 3 { // the kernel may drop bytes in transit
 		t.Errorf("lost %v", b.Losses)
 	}
 }
@@ -161,7 +161,7 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 	b.Keep(false)
 	b.texts(t, "two", "three")
 
-	b.Gate = make(chan struct{}) // the bus refuses what was read: the next source has it
+	b.Gate = make(chan struct{}) // the bus refuses the lines that were read: the next source posts them
 	p.say(t, "four\nfive\nsi")
 	b.Eventually(t, "it is read", func() bool { n, _ := unix.IoctlGetInt(int(p.Fd()), unix.TIOCOUTQ); return n == 0 })
 	b.Keep(true)
@@ -174,7 +174,7 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 	p.say(t, "x\n")
 	b.texts(t, "four", "five", "six")
 
-	b.Keep(true) // another speed opens the port anew
+	b.Keep(true) // another speed opens the port again
 	stop()
 	o.Baud = 9600
 	stop = b.start(t, o)
@@ -249,7 +249,7 @@ func TestSourceAndActionShareThePort(t *testing.T) {
 		p.hear(t, fmt.Sprintf("out %d\n", i))
 	}
 	wg.Wait()
-	b.Keep(true) // the source is replaced while the action goes on
+	b.Keep(true) // the source is replaced while the action continues
 	stop()
 	if err := a.Do(t.Context(), Args{Text: "between"}); err != nil {
 		t.Error(err)
@@ -302,7 +302,7 @@ func TestActionFindsThePortAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := fmt.Sprintf("hello %d", i)
-		if err := a.Do(t.Context(), Args{Text: text}); err != nil { // the port of before is gone, which shows now
+		if err := a.Do(t.Context(), Args{Text: text}); err != nil { // the old port was removed, which is noticed now
 			t.Fatal(err)
 		}
 		p.hear(t, text+"\n")

@@ -1,6 +1,6 @@
 //go:build linux
 
-// The tests of a machine that refuses a port, and of what is left over.
+// This file tests a machine that refuses a port, and leftovers.
 
 package serial
 
@@ -17,7 +17,7 @@ import (
 	"github.com/postbus/postbus/devices/tty"
 )
 
-// TestBusyPortIsWaitedFor has another program open the port when it comes back.
+// TestBusyPortIsWaitedFor lets another program open the port when it returns.
 func TestBusyPortIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	link := filepath.Join(t.TempDir(), "ttyUSB0")
@@ -52,7 +52,7 @@ func TestRS485(t *testing.T) {
 	a.Close()
 }
 
-// TestHighDescriptors has more files open than select(2) can take.
+// TestHighDescriptors has more open files than select(2) supports.
 func TestHighDescriptors(t *testing.T) {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur < 1200 {
@@ -81,7 +81,7 @@ func TestHighDescriptors(t *testing.T) {
 	p.hear(t, "x\n")
 }
 
-// TestNothingIsLeftOver opens and closes often.
+// TestNothingIsLeftOver opens and closes repeatedly.
 func TestNothingIsLeftOver(t *testing.T) {
 	count := func() (goroutines, files int) {
 		list, err := os.ReadDir("/proc/self/fd")
@@ -111,7 +111,7 @@ func TestNothingIsLeftOver(t *testing.T) {
 		}
 		s.Close()
 	}
-	once() // the runtime's own come with the first
+	once() // the first run starts the runtime's own goroutines
 	goroutines, files := count()
 	for range 10 {
 		once()

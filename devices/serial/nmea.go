@@ -1,4 +1,5 @@
-// This file reads NMEA 0183 sentences, as GPS receivers and ships' instruments send them: "$GPGGA,123519,…*47".
+// This file parses NMEA 0183 sentences, as GPS receivers and ships' instruments send them:
+// "$GPGGA,123519,…*47".
 
 package serial
 
@@ -16,13 +17,14 @@ type sentence struct {
 	fields       []string
 }
 
-// readSentence reads a line. What is wrong with it is in reason; garbage is what stands before the sentence.
+// readSentence parses a line. reason says what is wrong with it; garbage reports bytes before the
+// sentence.
 func readSentence(line []byte, needSum bool) (s sentence, garbage bool, reason string) {
-	begin := bytes.LastIndexAny(line, "$!") // both are in no sentence, and so the beginning of the last one
+	begin := bytes.LastIndexAny(line, "$!") // neither occurs inside a sentence, so the last one begins the last sentence
 	if begin < 0 {
 		return s, false, lostNMEA
 	}
-	garbage = begin > 0 && line[0] != '\\' // a tag block, which says who passed it on
+	garbage = begin > 0 && line[0] != '\\' // a tag block, which says who forwarded the sentence
 	body, sum, has := bytes.Cut(bytes.TrimRight(line[begin+1:], "\r\n \t\x00"), []byte("*"))
 	switch {
 	case has:
@@ -41,7 +43,7 @@ func readSentence(line []byte, needSum bool) (s sentence, garbage bool, reason s
 		}
 	}
 	switch {
-	case len(address) >= 2 && address[0] == 'P': // a maker's own: $PUBX
+	case len(address) >= 2 && address[0] == 'P': // a maker's own, as $PUBX
 		s = sentence{"P", address[1:], words[1:]}
 	case len(address) >= 4 && len(address) <= 6:
 		s = sentence{address[:2], address[2:], words[1:]}
@@ -51,7 +53,7 @@ func readSentence(line []byte, needSum bool) (s sentence, garbage bool, reason s
 	return s, garbage, ""
 }
 
-// checksum is the exclusive or of all that stands between $ and *.
+// checksum returns the exclusive or of all bytes between $ and *.
 func checksum(b []byte) (sum byte) {
 	for _, c := range b {
 		sum ^= c
@@ -59,7 +61,7 @@ func checksum(b []byte) (sum byte) {
 	return sum
 }
 
-// field is the nth word, empty when there is none.
+// field returns the nth word, empty when there is none.
 func (s sentence) field(n int) string {
 	if n < len(s.fields) {
 		return s.fields[n]
@@ -67,11 +69,11 @@ func (s sentence) field(n int) string {
 	return ""
 }
 
-// number is the nth word times a factor; nil when it is none.
+// number returns the nth word times a factor; nil when it is not a number.
 func (s sentence) number(n int, factor float64) any {
 	word := s.field(n)
 	if strings.Trim(word, "+-.0123456789") != "" {
-		return nil // ParseFloat reads Inf and 0x1p3 as well
+		return nil // ParseFloat accepts Inf and 0x1p3 as well
 	}
 	v, err := strconv.ParseFloat(word, 64)
 	if err != nil || math.IsInf(v, 0) {
@@ -91,7 +93,7 @@ func (s sentence) whole(n int) any {
 	return int(v)
 }
 
-// angle reads the words n and n+1 as degrees: "4807.038,N" is 48° 7.038'.
+// angle converts the words n and n+1 to degrees: "4807.038,N" is 48° 7.038'.
 func (s sentence) angle(n int, plus, minus string, most float64) any {
 	v, ok := s.number(n, 1).(float64)
 	if !ok || v < 0 {
@@ -99,11 +101,11 @@ func (s sentence) angle(n int, plus, minus string, most float64) any {
 	}
 	degrees := math.Floor(v / 100)
 	minutes := v - degrees*100
-	d := math.Round((degrees+minutes/60)*1e8) / 1e8 // a millimetre; more is the arithmetic's
+	d := math.Round((degrees+minutes/60)*1e8) / 1e8 // a millimetre; further digits come from the arithmetic
 	switch side := s.field(n + 1); {
 	case minutes >= 60 || d > most || side != plus && side != minus:
 		return nil
-	case side == minus && d != 0: // there is no -0
+	case side == minus && d != 0: // avoids -0
 		return -d
 	}
 	return d
@@ -111,10 +113,11 @@ func (s sentence) angle(n int, plus, minus string, most float64) any {
 
 const knots = 1852.0 / 3600 // metres a second
 
-// clock knows the date that sentences without one belong to.
+// clock remembers the date for sentences without one.
 type clock struct{ last time.Time }
 
-// moment reads hhmmss.ss of the day that ddmmyy is, or of the day that is known. It is nil when that can't be known.
+// moment converts hhmmss.ss of the day ddmmyy, or of the remembered day. It returns nil when the
+// day is unknown.
 func (c *clock) moment(hms, date string) any {
 	digits, fraction, _ := strings.Cut(hms, ".")
 	t, err := time.Parse("150405", digits)
@@ -135,16 +138,17 @@ func (c *clock) moment(hms, date string) any {
 		return nil
 	}
 	at := c.last.Truncate(24 * time.Hour).Add(since)
-	if c.last.Sub(at) > 12*time.Hour { // it is past midnight, and the date didn't come yet
+	if c.last.Sub(at) > 12*time.Hour { // it is past midnight, and no sentence with the new date arrived yet
 		at = at.Add(24 * time.Hour)
 	}
 	return at.Format(time.RFC3339Nano)
 }
 
-// fill puts what the sentence says into an event's fields.
+// fill puts a sentence's values into an event's fields.
 func (c *clock) fill(s sentence, m map[string]any) {
 	m["talker"], m["sentence"], m["fields"] = s.talker, s.name, s.fields
-	// The receiver's word that it has a fix counts only with a position: valid promises lat and lon, and what moves with them.
+	// A receiver's claim to have a fix counts only with a position, because valid promises lat and
+	// lon, and what moves with them.
 	place := func(lat int, fixed bool) bool {
 		la, lo := s.angle(lat, "N", "S", 90), s.angle(lat+2, "E", "W", 180)
 		valid := fixed && la != nil && lo != nil
@@ -159,7 +163,7 @@ func (c *clock) fill(s sentence, m map[string]any) {
 	switch s.name {
 	case "RMC":
 		m["time"] = c.moment(s.field(0), s.field(8))
-		if place(2, s.field(1) == "A" && s.field(11) != "N") { // NMEA 2.3 has a mode besides
+		if place(2, s.field(1) == "A" && s.field(11) != "N") { // NMEA 2.3 adds a mode
 			m["speed"], m["course"] = s.number(6, knots), s.number(7, 1)
 		}
 	case "GGA":

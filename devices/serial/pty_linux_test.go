@@ -1,6 +1,6 @@
 //go:build linux
 
-// What the tests on Linux share: a bus that holds things, and pseudo terminals.
+// This file is shared by the tests on Linux: a bus that holds things, and pseudo terminals.
 
 package serial
 
@@ -24,7 +24,8 @@ func newBus() bus { return bus{kindtest.NewBus()} }
 
 func (bus) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// Lost leaves out what counts nothing, as the bus does: the kernel's counts are told also when they stand still.
+// Lost ignores a loss of 0, as the bus does, because the kernel's counts are reported also when
+// they don't change.
 func (b bus) Lost(n int, reason string) {
 	if n > 0 {
 		b.Bus.Lost(n, reason)
@@ -84,7 +85,7 @@ func options(port string) Options {
 	return o
 }
 
-// start runs a source; what is returned stops it.
+// start runs a source. The returned function stops it.
 func (b bus) start(t *testing.T, o Options) (stop func()) {
 	t.Helper()
 	if errs := o.Check(); errs != nil {
@@ -94,6 +95,6 @@ func (b bus) start(t *testing.T, o Options) (stop func()) {
 	b.Conditions = nil
 	b.Mu.Unlock()
 	s := New(o, b)
-	s.absence = time.Hour // only the kernel's news make it look again
+	s.absence = time.Hour // only the kernel's notifications make it look again
 	return b.Start(t, s, func(ctx context.Context) error { return s.Stream(ctx, b.Post) })
 }

@@ -1,20 +1,22 @@
-// Package serial is the kind `serial`: what a serial port says as events, and events as something that is said to it.
+// Package serial is the kind `serial`: input of a serial port as events, and events as output.
 //
 // What the source promises:
 //
-//   - An event for each frame: a line, a fixed number of bytes, or what comes between two silences. What is too long is
-//     cut, what is no frame (garbage, a wrong checksum, half a line when the port goes away) is no event; both are counted
-//     as lost, with a reason. So is what the kernel says that it dropped, where its driver counts it.
-//   - A port that is absent is waited for, and found again after it was unplugged, wherever it lands: by a name in
-//     /dev/serial/by-id or by its USB ids.
-//   - A reload keeps the port open, and half a line stays half a line, as long as the port's settings stay. Other
-//     settings open it anew.
+//   - An event for each frame: a line, a fixed number of bytes, or the bytes between two silences.
+//     A frame that is too long is cut. Invalid input (garbage, a wrong checksum, half a line when
+//     the port is unplugged) makes no event. Both are counted as lost, with a reason. So are the
+//     bytes that the kernel reports as dropped, where its driver counts them.
+//   - The source waits for an absent port, and finds it again after it was unplugged, at whatever
+//     path it appears: by a name in /dev/serial/by-id or by its USB ids.
+//   - A reload keeps the port open and half a line in its buffer, as long as the port's settings
+//     don't change. Changed settings open the port again.
 //
-// What the action promises: an event is acknowledged when its bytes have left the machine's buffer. What could not be sent
-// in time is taken back from the buffer and tried again, so that the other side may see a beginning twice.
+// What the action promises: an event is acknowledged when its bytes have left the machine's buffer.
+// Bytes that could not be sent in time are discarded from the buffer and the event is retried, so
+// that the device may receive a beginning twice.
 //
-// A source and an action of one plugin file that name a port with the same words share it, opened once. Nobody else can
-// open it meanwhile, but for root.
+// A source and an action of one plugin file that name a port with the same words share it, opened
+// once. No other program can open it meanwhile, except as root.
 package serial
 
 import (
@@ -68,7 +70,7 @@ func Defaults() Options {
 		MaxFrame: 64 << 10, Format: "text", Checksum: "needed"}
 }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	wrong := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
@@ -98,10 +100,10 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Claims is what can be held once: the port, as it is written.
+// Claims is what only one plugin can hold: the port, as it is written.
 func (o Options) Claims() []string { return []string{o.Port.Claim()} }
 
-// Access is what the source touches.
+// Access is the port that the source uses.
 func (o Options) Access() []string { return []string{o.Port.Access()} }
 
 func (o Options) setting() tty.Setting {

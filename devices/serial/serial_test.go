@@ -54,7 +54,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// cutUp runs a framer over text; "~" is a silence. The chunks are as long as step, or of random lengths when it is 0.
+// cutUp runs a framer over text; "~" is a silence. Chunks have length step, or random lengths when
+// it is 0.
 func cutUp(f framing, text string, step int) (frames []string, lost map[string]int) {
 	lost = map[string]int{}
 	fr := newFramer(f, func(n int, reason string) { lost[reason] += n })
@@ -289,7 +290,7 @@ func TestFormats(t *testing.T) {
 func TestWhatIsWritten(t *testing.T) {
 	for name, c := range map[string]struct {
 		a    Args
-		want string // empty: an error for good
+		want string // empty: a permanent error
 	}{
 		"text":    {Args{Text: "on"}, "on\r\n"},
 		"json":    {Args{JSON: map[string]any{"a": 1}}, "{\"a\":1}\r\n"},
@@ -313,7 +314,7 @@ func TestWhatIsWritten(t *testing.T) {
 func TestAbsurdNumbersOfFramesAreCheap(t *testing.T) {
 	fr := newFramer(framing{kind: "lines", delimiter: "\n", max: 64 << 10}, func(int, string) {})
 	began := time.Now()
-	for range 1 << 20 { // one byte after the other, of a line that never ends
+	for range 1 << 20 { // byte by byte, of an endless line
 		fr.feed([]byte{'x'})
 		if _, _, ok := fr.next(false); ok {
 			fr.taken()

@@ -1,4 +1,5 @@
-// This file is a port that the source and the action of one plugin have together, and that a reload hands over.
+// This file is a port that the source and the action of one plugin share, and that a reload hands
+// over.
 
 package serial
 
@@ -13,20 +14,20 @@ import (
 	"github.com/postbus/postbus/devices/tty"
 )
 
-// line is the open port, and what its driver counts.
+// line is the open port and its driver's counts.
 type line struct {
 	*tty.Port
 	drops drops
 }
 
-// shared is the port; the bus keeps it (Env.Hold) as long as a source or an action of the plugin has it. It is open from
-// when somebody needs it.
+// shared is the port. The bus keeps it (Env.Hold) as long as a source or an action of the plugin
+// uses it. The first use opens it.
 type shared struct {
 	mu      sync.Mutex
-	l       *line // nil: it is not open
+	l       *line // nil: it is closed
 	set     tty.Setting
-	source  *tty.Setting // what the source wants; nil while there is none
-	framer  *framer      // what a former source left: the beginning of a frame
+	source  *tty.Setting // the source's settings; nil while there is no source
+	framer  *framer      // left by an earlier source: the beginning of a frame
 	writing sync.Mutex
 }
 
@@ -51,7 +52,7 @@ func join(env interface {
 	return s, release, nil
 }
 
-// enter makes the caller the source, of which there is one.
+// enter registers the caller as the only source.
 func (s *shared) enter(set tty.Setting) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +69,8 @@ func (s *shared) leave() {
 	s.source = nil
 }
 
-// get is the open port. The source's settings count; the action's only where there is no source.
+// get returns the open port. The source's settings have priority; the action's apply only without a
+// source.
 func (s *shared) get(n tty.Name, set tty.Setting) (*line, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,7 +90,7 @@ func (s *shared) get(n tty.Name, set tty.Setting) (*line, error) {
 	return s.l, nil
 }
 
-// close closes what is open. mu is held.
+// close closes the port if it is open. The caller holds mu.
 func (s *shared) close() {
 	if s.l != nil {
 		s.l.Close()
@@ -96,7 +98,7 @@ func (s *shared) close() {
 	}
 }
 
-// drop closes a port that is of no more use, unless that was done.
+// drop closes a port that failed, unless it was closed already.
 func (s *shared) drop(l *line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +135,8 @@ func (s *shared) Close() error {
 	return nil
 }
 
-// write writes all in a time, or nothing more of it: what is in the buffer is taken back. One writes at a time.
+// write writes all bytes in a time. After that it discards the bytes in the buffer. Writes are
+// serialised.
 func (s *shared) write(ctx context.Context, l *line, data []byte, timeout time.Duration, drain bool) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()

@@ -1,4 +1,4 @@
-// This file is the source: it has its port whenever it is there, and makes events of what it says.
+// This file is the source: it opens its port whenever that exists, and makes events of its input.
 
 package serial
 
@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	retry  = 5 * time.Second        // to try a port that is busy or not ours, of which there is no news when it is free
-	poll   = time.Second            // to look for an absent port where there is no news
-	settle = 100 * time.Millisecond // after news, for udev to give names and rights
-	often  = 15                     // how many times it is looked for after news, each after settle
+	retry  = 5 * time.Second        // to retry a port that is busy or not permitted, since no notification says when it is free
+	poll   = time.Second            // to look for an absent port without notifications
+	settle = 100 * time.Millisecond // after a notification, for udev to set names and permissions
+	often  = 15                     // how many times it is looked for after a notification, each after settle
 )
 
-// Source is one port. It is used once: New, Open, Stream, Close.
+// Source is one port. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
 	env     Env
@@ -28,16 +28,17 @@ type Source struct {
 	entered bool
 	release func()
 	format  format
-	absence time.Duration // to look for an absent port, beside the kernel's news
+	absence time.Duration // how often to look for an absent port, in addition to the kernel's notifications
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source {
 	return &Source{o: o, env: env, format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}, absence: 30 * time.Second}
 }
 
-// Open opens the port, or takes it over from this plugin's previous source. A port that is absent is no error: Stream
-// waits for it. One that is busy, that may not be opened or that is no port is.
+// Open opens the port, or takes it over from this plugin's previous source. An absent port is not
+// an error: Stream waits for it. A port that is busy or not permitted, or a file that is no port,
+// is an error.
 func (s *Source) Open(context.Context) (err error) {
 	if s.port, s.release, err = join(s.env, s.o.Port); err != nil {
 		return err
@@ -53,7 +54,7 @@ func (s *Source) Open(context.Context) (err error) {
 	return err
 }
 
-// Close lets go of the port, unless the next source or an action has it.
+// Close releases the port, unless the next source or an action uses it.
 func (s *Source) Close() error {
 	if s.entered {
 		s.port.leave()
@@ -66,7 +67,7 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// post is what Stream is given.
+// post is the type of Stream's function.
 type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
 // Stream posts frames until ctx ends. It doesn't end when the port is unplugged.
@@ -84,7 +85,7 @@ func (s *Source) Stream(ctx context.Context, p post) error {
 			s.port.drop(l)
 			s.env.Degraded(fmt.Errorf("%s is gone: %w; it is waited for", s.o.Port, cause(err)))
 		}
-		if time.Since(l.Opened) < poll { // a port that can be opened and not be read
+		if time.Since(l.Opened) < poll { // it can be opened but not read
 			if !sleep(ctx, poll) {
 				return nil
 			}
@@ -92,7 +93,8 @@ func (s *Source) Stream(ctx context.Context, p post) error {
 	}
 }
 
-// cause is an error without the operation and the path, which are not the user's words.
+// cause returns an error without operation and path, which the message has already in the user's
+// words.
 func cause(err error) error {
 	var p *os.PathError
 	if errors.As(err, &p) {
@@ -112,7 +114,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// await opens the port as soon as it can be. An error is ctx's.
+// await opens the port as soon as that is possible. An error is ctx's.
 func (s *Source) await(ctx context.Context) (*line, error) {
 	l, err := s.port.get(s.o.Port, s.o.setting())
 	if err == nil {
@@ -122,7 +124,7 @@ func (s *Source) await(ctx context.Context) (*line, error) {
 	defer closeNews()
 	soon := 0
 	for ctx.Err() == nil {
-		if l, err = s.port.get(s.o.Port, s.o.setting()); err == nil { // the news began after the first look
+		if l, err = s.port.get(s.o.Port, s.o.setting()); err == nil { // notifications began only after the first attempt
 			return l, nil
 		}
 		s.env.Degraded(fmt.Errorf("%w; it is waited for", err))
@@ -151,14 +153,15 @@ func (s *Source) await(ctx context.Context) (*line, error) {
 	return nil, ctx.Err()
 }
 
-// warn says when another program has the port open as well: each of them gets some of the bytes.
+// warn warns when another program has the port open as well, because each of them receives some of
+// the bytes.
 func (s *Source) warn(l *line) {
 	if others := l.Others(); len(others) > 0 {
 		s.env.Log().Warn("the port is open in another program as well, which takes bytes away", "port", l.Path, "program", strings.Join(others, ", "))
 	}
 }
 
-// read posts what comes until ctx ends, which is no error, or the port is gone.
+// read posts frames until ctx ends, which is no error, or the port is unplugged.
 func (s *Source) read(ctx context.Context, l *line, p post) error {
 	f := s.port.takeFramer(l)
 	if f != nil && f.kind != s.o.Framing {
@@ -193,7 +196,7 @@ func (s *Source) read(ctx context.Context, l *line, p post) error {
 			}
 			if m := s.format.fields(frame, cut, l.Path); m != nil {
 				if err := p(ctx, time.Now(), m, nil); err != nil {
-					s.port.leaveFramer(l, f) // the frame is the next source's
+					s.port.leaveFramer(l, f) // the frame is left to the next source
 					return nil
 				}
 			}
@@ -207,7 +210,7 @@ func (s *Source) read(ctx context.Context, l *line, p post) error {
 			f.end()
 			return err
 		}
-		if ctx.Err() != nil { // AfterFunc's deadline may have come before ours
+		if ctx.Err() != nil { // AfterFunc's deadline may have been set before ours
 			s.port.leaveFramer(l, f)
 			return nil
 		}

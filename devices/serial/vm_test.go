@@ -1,6 +1,7 @@
 //go:build linux
 
-// The tests against a real kernel: a PC with a real ttyUSB0, whose adapter the host plugs in and out.
+// This file tests with a real kernel: a PC with a real ttyUSB0, whose adapter the host plugs and
+// unplugs.
 
 package serial
 
@@ -21,7 +22,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
 
 func TestPortsOfAKernel(t *testing.T) {
-	dir, err := os.MkdirTemp("", "serial") // not t.TempDir: the path of a socket must be short
+	dir, err := os.MkdirTemp("", "serial") // not t.TempDir: a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func TestPortsOfAKernel(t *testing.T) {
 			}
 			switch words[0] {
 			case "plug":
-				for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // the former adapter is taken apart in its own time
+				for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // the previous adapter is removed asynchronously
 					_, err := vm.QMP("device_add", map[string]any{"driver": "usb-serial", "id": "s", "bus": "xhci.0", "port": "1", "chardev": "ser", "always-plugged": true})
 					if err == nil || !strings.Contains(err.Error(), "is in use") || time.Now().After(end) {
 						return "", err
@@ -115,7 +116,7 @@ func TestGuest(t *testing.T) {
 	vmtest.Ask(t, "plug")
 	b.well(t)
 
-	// A thousand lines, and a port that is taken.
+	// A thousand lines, and a busy port.
 	var text strings.Builder
 	for i := range 1000 {
 		fmt.Fprintf(&text, "line %d\n", i)
@@ -133,7 +134,7 @@ func TestGuest(t *testing.T) {
 	s.Close()
 	b.Keep(true)
 	stop()
-	o.DTR, o.RTS, o.Baud, o.Parity = false, false, 250000, "even" // the port has these lines, and a speed that no table has
+	o.DTR, o.RTS, o.Baud, o.Parity = false, false, 250000, "even" // the port has these lines, and a speed that is in no table
 	stop = b.start(t, o)
 	b.Keep(false)
 	b.well(t)

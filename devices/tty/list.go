@@ -9,11 +9,11 @@ import (
 
 // Device is a serial port.
 type Device struct {
-	Path            string // /dev/ttyUSB0; may differ after the next start
-	ByID            string // its name in /dev/serial/by-id, which stays; empty when it has none
+	Path            string // /dev/ttyUSB0; may change at the next start
+	ByID            string // its stable name in /dev/serial/by-id; empty when it has none
 	Vendor, Product string // of a USB device: four hexadecimal digits
 	Serial          string // its serial number; empty when it has none
-	Name            string // as it calls itself
+	Name            string // its name for itself
 }
 
 // names lists ports in a sentence.

@@ -1,4 +1,4 @@
-// This file finds ports on Linux: sysfs says which there are and what is behind them.
+// This file finds ports on Linux: sysfs lists them and the devices behind them.
 
 package tty
 
@@ -14,12 +14,12 @@ import (
 	"github.com/postbus/postbus/devices/node"
 )
 
-// roots are where the machine's devices are, for tests.
+// roots are the folders of the machine's devices; tests change them.
 type roots struct{ dev, sys string }
 
 func machine() roots { return roots{"/dev", "/sys"} }
 
-// List is the ports that there are.
+// List returns the existing ports.
 func List() []Device { return list(machine()) }
 
 func list(r roots) []Device {
@@ -40,12 +40,12 @@ func list(r roots) []Device {
 	var out []Device
 	for _, e := range entries {
 		dir := filepath.Dir(e)
-		if read(dir, "type") == "0" { // of ttyS0 to ttyS31: there is no chip
+		if read(dir, "type") == "0" { // ttyS0 to ttyS31 without a chip
 			continue
 		}
 		d := Device{Path: filepath.Join(r.dev, filepath.Base(dir))}
 		if _, err := os.Stat(d.Path); err != nil {
-			continue // not yet, or not any more
+			continue // not created yet, or removed
 		}
 		d.ByID = byID[d.Path]
 		if up, err := filepath.EvalSymlinks(e); err == nil {
@@ -61,7 +61,7 @@ func list(r roots) []Device {
 	return out
 }
 
-// read is what a device says of itself, at most 256 bytes: it may say anything.
+// read reads an attribute of a device, at most 256 bytes, because a device may return anything.
 func read(dir, name string) string {
 	b, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
@@ -71,7 +71,7 @@ func read(dir, name string) string {
 	return strings.ToValidUTF8(s[:min(len(s), 256)], "\ufffd")
 }
 
-// find is the path of a port. It is absent when there is none.
+// find returns the path of a port, or Absent when there is none.
 func find(n Name, r roots) (string, error) {
 	u, isUSB := n.usb()
 	if isUSB {
@@ -116,7 +116,8 @@ func findUSB(u usbID, r roots) (string, error) {
 	return "", fmt.Errorf("usb:%s has %d ports: write port: and one of %s", u, len(found), strings.Join(which, ", "))
 }
 
-// Watch is news of ports that come, or become readable, as long as it isn't closed. Where the kernel gives none, news is nil.
+// Watch notifies about ports that appear, or become readable, until it is closed. Where the kernel
+// doesn't notify, news is nil.
 func Watch(n Name) (news <-chan struct{}, closeIt func()) {
 	r := machine()
 	dirs := []string{r.dev, r.dev + "/serial", r.dev + "/serial/by-id"}

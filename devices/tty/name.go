@@ -1,4 +1,4 @@
-// This file is how a port is named in a plugin file.
+// This file parses a port's name in a plugin file.
 
 package tty
 
@@ -11,12 +11,14 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// Name names a port: a path, as /dev/ttyUSB0 or COM3; a name in /dev/serial/by-id; or usb:VENDOR:PRODUCT[:SERIAL].
+// Name names a port: a path, as /dev/ttyUSB0 or COM3; a name in /dev/serial/by-id; or
+// usb:VENDOR:PRODUCT[:SERIAL].
 type Name string
 
 const nameHint = "write a path, a name in /dev/serial/by-id, or usb:0403:6001; `postbus devices serial` lists the ports"
 
-// UnmarshalText reads a port's name and writes it one way: a bare ttyUSB0 is /dev/ttyUSB0, and ids are four lower digits.
+// UnmarshalText parses a port's name and normalises it: a bare ttyUSB0 is /dev/ttyUSB0, and ids are
+// four lower-case digits.
 func (n *Name) UnmarshalText(text []byte) error {
 	s := strings.TrimSpace(string(text))
 	switch id, isUSB := strings.CutPrefix(s, "usb:"); {
@@ -40,7 +42,7 @@ func (n *Name) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// usbID is a USB device: four hexadecimal digits twice, and perhaps a serial number.
+// usbID is a USB device: two numbers of four hexadecimal digits, and perhaps a serial number.
 type usbID struct{ vendor, product, serial string }
 
 func (u usbID) String() string {
@@ -68,7 +70,7 @@ func readUSB(s string) (u usbID, err error) {
 	return u, nil
 }
 
-// usb is the device that the port is named by.
+// usb returns the device that the name identifies, if it is a USB name.
 func (n Name) usb() (u usbID, ok bool) {
 	id, ok := strings.CutPrefix(string(n), "usb:")
 	if !ok {
@@ -81,10 +83,10 @@ func (n Name) usb() (u usbID, ok bool) {
 // isPath reports whether the name is a file's path.
 func (n Name) isPath() bool { return strings.HasPrefix(string(n), "/") }
 
-// Claim is what of the port can be held once (a plugin's Claims): the name, as it is written.
+// Claim is what only one plugin can hold (a plugin's Claims): the name, as it is written.
 func (n Name) Claim() string { return "serial:" + string(n) }
 
-// Access is what it touches, for permissions (a plugin's Access).
+// Access is the name for permissions (a plugin's Access).
 func (n Name) Access() string {
 	if _, ok := n.usb(); ok {
 		return "device:/dev/tty*"

@@ -1,5 +1,6 @@
-// This file opens a port on Linux. The library sets it; reading and writing are ours: its own reads go through select(2),
-// which can't take a descriptor above 1,023 (a bus with many clients has those), and its writes can't be interrupted.
+// This file opens a port on Linux. The library configures it; reading and writing are ours. The
+// library's reads go through select(2), which can't take a descriptor above 1,023 (a bus with many
+// clients has those), and its writes can't be interrupted.
 
 package tty
 
@@ -14,27 +15,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Port is an open port. Read and Write are ended by deadlines and by Close.
+// Port is an open port. Deadlines and Close end Read and Write.
 type Port struct {
 	*os.File
-	Path   string // as /dev/ttyUSB0, whatever it was named by
+	Path   string // as /dev/ttyUSB0, by whatever name it was opened
 	Opened time.Time
 
-	undirected *rs485 // what Close sets again; nil: nothing
+	undirected *rs485 // what Close restores; nil: nothing
 }
 
-// Open finds a port, opens it and keeps everybody else out, but for root.
+// Open finds a port, opens it and excludes all other programs, except root's.
 func Open(n Name, s Setting) (*Port, error) {
 	path, err := find(n, machine())
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0) // without O_NONBLOCK it may wait for a carrier
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0) // without O_NONBLOCK the open may wait for a carrier
 	if err != nil {
 		return nil, refused(path, err)
 	}
 	p := &Port{File: f, Path: path, Opened: time.Now()}
-	if taken, err := p.get(unix.TIOCGEXCL); err == nil && taken != 0 { // root is not kept out
+	if taken, err := p.get(unix.TIOCGEXCL); err == nil && taken != 0 { // root is not excluded
 		f.Close()
 		return nil, refused(path, &os.PathError{Op: "open", Path: path, Err: unix.EBUSY})
 	}
@@ -43,7 +44,7 @@ func Open(n Name, s Setting) (*Port, error) {
 		f.Close()
 		return nil, refused(path, err)
 	}
-	set.Close() // the settings stay as long as f is open
+	set.Close() // the settings remain as long as f is open
 	if s.RS485 {
 		if err := p.direct(); err != nil {
 			f.Close()
@@ -55,11 +56,11 @@ func Open(n Name, s Setting) (*Port, error) {
 		f.Close()
 		return nil, fmt.Errorf("keeping others out of %s: %w", path, err)
 	}
-	_ = p.set(unix.TCFLSH, unix.TCIFLUSH) // what came while the speed was another one
+	_ = p.set(unix.TCFLSH, unix.TCIFLUSH) // bytes received at another speed
 	return p, nil
 }
 
-// Control calls do with the port's descriptor, which is no one's to keep.
+// Control calls do with the port's descriptor, which do must not retain.
 func (p *Port) Control(do func(fd int) error) error {
 	raw, err := p.SyscallConn() // f.Fd would make reads uninterruptible
 	if err != nil {
@@ -84,15 +85,16 @@ func (p *Port) get(request uint) (value int, err error) {
 	return value, err
 }
 
-// Close lets others in again, also to a pseudo terminal, which outlives us.
+// Close admits other programs again, also to a pseudo terminal, which outlives postbus.
 func (p *Port) Close() error {
 	p.undirect()
 	_ = p.set(unix.TIOCNXCL, 0)
 	return p.File.Close()
 }
 
-// Drain waits until what was written has left the machine's buffer, or until the deadline. The kernel's own tcdrain can't
-// be interrupted, and a device that takes nothing would hold it for ever.
+// Drain waits until all written bytes have left the machine's buffer, or until the deadline. The
+// kernel's own tcdrain can't be interrupted, and would block forever on a device that accepts
+// nothing.
 func (p *Port) Drain(ctx context.Context, until time.Time) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		n, err := p.get(unix.TIOCOUTQ)
@@ -112,10 +114,10 @@ func (p *Port) Drain(ctx context.Context, until time.Time) error {
 	}
 }
 
-// Discard takes back what was written and not sent yet.
+// Discard discards written bytes that were not sent yet.
 func (p *Port) Discard() { _ = p.set(unix.TCFLSH, unix.TCOFLUSH) }
 
-// Away reports whether an error of Write says that the port went away, and nothing was written.
+// Away reports whether an error of Write says that the port was unplugged, and nothing was written.
 func Away(err error) bool {
 	return errors.Is(err, unix.EIO) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) || errors.Is(err, os.ErrClosed)
 }

@@ -1,6 +1,7 @@
 //go:build !linux
 
-// This file opens a port where it isn't Linux: the library does all, and deadlines are put on top of it.
+// This file opens a port on platforms other than Linux. The library does everything, and this file
+// adds deadlines.
 
 package tty
 
@@ -15,7 +16,7 @@ import (
 	"go.bug.st/serial"
 )
 
-// tick is how long a read waits in the library before it looks at its deadline again.
+// tick is how long a read blocks in the library before it checks its deadline again.
 const tick = 800 * time.Millisecond
 
 // Port is an open port.
@@ -30,7 +31,7 @@ type Port struct {
 	closed bool
 }
 
-// Open opens a port and keeps everybody else out. Only a path names one here.
+// Open opens a port and excludes all other programs. Only a path names a port here.
 func Open(n Name, s Setting) (*Port, error) {
 	if _, ok := n.usb(); ok {
 		return nil, errors.New("ports are named by their USB ids on Linux only: write the path")
@@ -46,7 +47,7 @@ func Open(n Name, s Setting) (*Port, error) {
 	return &Port{Path: path, Opened: time.Now(), port: p}, nil
 }
 
-// SetReadDeadline ends a Read, within a tick when it is under way.
+// SetReadDeadline sets when Read ends. A running Read notices within a tick.
 func (p *Port) SetReadDeadline(t time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,7 +55,7 @@ func (p *Port) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline ends the next Write.
+// SetWriteDeadline sets when the next Write ends.
 func (p *Port) SetWriteDeadline(t time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,7 +87,8 @@ func (p *Port) Read(b []byte) (int, error) {
 	}
 }
 
-// Write writes all or fails. One that the port doesn't take ends when the port is closed.
+// Write writes all bytes or fails. A write that the port doesn't accept ends when the port is
+// closed.
 func (p *Port) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	limit := p.limit
@@ -102,7 +104,7 @@ func (p *Port) Write(b []byte) (int, error) {
 	})
 }
 
-// bounded does something that can't be interrupted, and doesn't wait for it for longer than until a time.
+// bounded runs a call that can't be interrupted, and waits for it at most until a time.
 func bounded(until time.Time, do func() (int, error)) (int, error) {
 	type result struct {
 		n   int
@@ -127,13 +129,13 @@ func bounded(until time.Time, do func() (int, error)) (int, error) {
 	}
 }
 
-// Drain waits until what was written has left the machine's buffer, or until the deadline.
+// Drain waits until all written bytes have left the machine's buffer, or until the deadline.
 func (p *Port) Drain(_ context.Context, until time.Time) error {
 	_, err := bounded(until, func() (int, error) { return 0, p.port.Drain() })
 	return err
 }
 
-// Discard takes back what was written and not sent yet.
+// Discard discards written bytes that were not sent yet.
 func (p *Port) Discard() { _ = p.port.ResetOutputBuffer() }
 
 // Close ends reads and writes.
@@ -144,13 +146,13 @@ func (p *Port) Close() error {
 	return p.port.Close()
 }
 
-// Away reports whether an error of Write says that the port went away, and nothing was written.
+// Away reports whether an error of Write says that the port was unplugged, and nothing was written.
 func Away(err error) bool {
 	var e *serial.PortError
 	return errors.As(err, &e) && e.Code() == serial.PortClosed || errors.Is(err, os.ErrClosed)
 }
 
-// refused says why a port can't be had.
+// refused says why a port can't be opened.
 func refused(path string, err error) error {
 	var e *serial.PortError
 	if errors.As(err, &e) {
@@ -169,7 +171,7 @@ func refused(path string, err error) error {
 	return fmt.Errorf("opening %s: %w", path, err)
 }
 
-// List is the ports that there are.
+// List returns the existing ports.
 func List() []Device {
 	paths, _ := serial.GetPortsList()
 	var out []Device
@@ -179,8 +181,8 @@ func List() []Device {
 	return out
 }
 
-// Watch would be news of ports.
+// Watch notifies nothing: it is supported on Linux only.
 func Watch(Name) (news <-chan struct{}, closeIt func()) { return nil, func() {} }
 
-// Others would be the other programs that have the port open.
+// Others returns nothing: it is supported on Linux only.
 func (p *Port) Others() []string { return nil }

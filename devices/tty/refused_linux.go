@@ -1,4 +1,4 @@
-// This file says why a port can't be had: whose it is, and what to do.
+// This file explains why a port can't be opened: who has it, and what to do.
 
 package tty
 
@@ -17,7 +17,7 @@ import (
 	"github.com/postbus/postbus/devices/node"
 )
 
-// refused adds to a failed opening what to do.
+// refused adds to a failed open what to do.
 func refused(path string, err error) error {
 	var e *serial.PortError
 	code := serial.PortErrorCode(-1)
@@ -42,7 +42,7 @@ func denied(path string, err error) error {
 	return node.Rule{Nodes: `SUBSYSTEM=="tty", KERNEL=="` + filepath.Base(path) + `"`, Group: "dialout", File: "60-serial.rules", Then: "plug it in again", Needs: 0o060}.Denied(path, err)
 }
 
-// holder says who has a port open, as far as our rights let us see it.
+// holder says who has a port open, as far as our permissions show it.
 func holder(path string) string {
 	if who := holders(path); len(who) > 0 {
 		return "it is held by " + strings.Join(who, " and ")
@@ -50,7 +50,8 @@ func holder(path string) string {
 	return "another program holds it (sudo fuser " + path + " says which)"
 }
 
-// holders are the processes that have a port open. A port of our own that is closed already is none.
+// holders are the processes that have a port open. Ports of this process that are closed already
+// don't count.
 func holders(path string) []string {
 	var who []string
 	procs, _ := filepath.Glob("/proc/[0-9]*")
@@ -76,7 +77,8 @@ func holders(path string) []string {
 	return who
 }
 
-// Others are the other programs that have the port open as well, as root can: each gets some of the bytes.
+// Others returns the other programs that have the port open as well, as root can: each receives
+// some of the bytes.
 func (p *Port) Others() []string {
 	var out []string
 	for _, who := range holders(p.Path) {

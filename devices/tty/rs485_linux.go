@@ -1,4 +1,5 @@
-// This file lets a port's driver switch the direction of an RS-485 line: Documentation/driver-api/serial/serial-rs485.rst.
+// This file lets a port's driver switch the direction of an RS-485 line:
+// Documentation/driver-api/serial/serial-rs485.rst.
 
 package tty
 
@@ -34,8 +35,8 @@ func (p *Port) rs485(request uintptr, r *rs485) error {
 	})
 }
 
-// direct lets the driver switch the direction, until Close. Where it does already, as a board's device tree can say, that
-// stays as it is.
+// direct lets the driver switch the direction, until Close. Where the driver already does, as a
+// board's device tree can set, that stays unchanged.
 func (p *Port) direct() error {
 	var before rs485
 	err := p.rs485(unix.TIOCGRS485, &before)
@@ -45,7 +46,7 @@ func (p *Port) direct() error {
 	now := before
 	now.flags = now.flags&^rs485AfterSend | rs485Enabled | rs485OnSend
 	if err == nil {
-		err = p.rs485(unix.TIOCSRS485, &now) // which says what the driver made of it
+		err = p.rs485(unix.TIOCSRS485, &now) // returns what the driver made of it
 	}
 	switch {
 	case errors.Is(err, unix.ENOTTY), err == nil && now.flags&rs485Enabled == 0:
@@ -57,7 +58,8 @@ func (p *Port) direct() error {
 	return nil
 }
 
-// undirect sets what was before direct, when what was written has been sent: the line would fall silent in the middle of it.
+// undirect restores the state before direct, after all written bytes have been sent: otherwise the
+// line would fall silent in the middle of them.
 func (p *Port) undirect() {
 	if p.undirected != nil {
 		_ = p.Drain(context.Background(), time.Now().Add(time.Second))

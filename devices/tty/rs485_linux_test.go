@@ -31,7 +31,7 @@ func TestRS485OfAPortThatHasNone(t *testing.T) {
 	p.Close()
 }
 
-// TestRS485Layout is by linux/serial.h: eight words, of which three have a name.
+// TestRS485Layout compares with linux/serial.h: eight words, of which three have a name.
 func TestRS485Layout(t *testing.T) {
 	var r rs485
 	if n := unsafe.Sizeof(r); n != 32 || unsafe.Offsetof(r.flags) != 0 || unsafe.Offsetof(r.beforeSend) != 4 || unsafe.Offsetof(r.afterSend) != 8 {
@@ -39,7 +39,8 @@ func TestRS485Layout(t *testing.T) {
 	}
 }
 
-// TestRS485OfAKernel is on a board with four PL011, as a Raspberry Pi has them. The first is the console.
+// TestRS485OfAKernel runs on a board with four PL011, as on a Raspberry Pi. The first is the
+// console.
 func TestRS485OfAKernel(t *testing.T) {
 	vmtest.Test(t, vmtest.Machine{Arch: "armhf", Run: "^TestGuest"})
 }
@@ -82,7 +83,7 @@ func TestGuest(t *testing.T) {
 			t.Errorf("closed: the flags are %#x", got)
 		}
 	}
-	board := rs485{flags: rs485Enabled | rs485AfterSend, afterSend: 3} // what a device tree says stays
+	board := rs485{flags: rs485Enabled | rs485AfterSend, afterSend: 3} // the settings of a device tree are kept
 	if err := other.rs485(unix.TIOCSRS485, &board); err != nil {
 		t.Fatal(err)
 	}

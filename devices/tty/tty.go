@@ -1,19 +1,22 @@
-// Package tty is serial ports, for the kinds that speak over one: how a port is named, which there are, and an open port.
+// Package tty is serial ports, for the kinds that use one: names of ports, the list of ports, and
+// an open port.
 //
 // What it promises:
 //
-//   - A port is named by its path, by its name in /dev/serial/by-id or by its USB ids, and found wherever it lands.
+//   - A port is named by its path, by its name in /dev/serial/by-id or by its USB ids, and found at
+//     whatever path it appears.
 //   - Reading and writing end at a deadline and with Close, whatever the port does.
-//   - Nobody else can open a port that is open here, but for root.
-//   - An error says what to do: which ports there are, who has this one, which group may open it. One that only says that the
-//     port isn't there is [Absent], and [Watch] tells when to look again.
+//   - No other program can open a port that is open here, except as root.
+//   - An error says what to do: which ports exist, who has this one, which group may open it. The
+//     error of a port that does not exist is [Absent], and [Watch] tells when to look again.
 //
-// USB ids, by-id names, who has a port and Watch are on Linux only. Who looks for a port again, and how often, is the kind's.
+// USB ids, by-id names, the port's holders and Watch are on Linux only. The kinds decide when to
+// look for a port again.
 package tty
 
 import "go.bug.st/serial"
 
-// Setting is how a port is set. Settings can be compared.
+// Setting is the configuration of a port. Settings can be compared.
 type Setting struct {
 	Baud     int    // bits a second
 	DataBits int    // 5 to 8
@@ -23,20 +26,20 @@ type Setting struct {
 	RS485    bool   // whether the driver switches the direction of an RS-485 line by RTS, while the port is open; Linux only
 }
 
-// mode is the setting as the library has it.
+// mode converts the setting to the library's type.
 func (s Setting) mode() *serial.Mode {
 	m := &serial.Mode{BaudRate: s.Baud, DataBits: s.DataBits, StopBits: serial.OneStopBit,
 		Parity: map[string]serial.Parity{"even": serial.EvenParity, "odd": serial.OddParity, "mark": serial.MarkParity, "space": serial.SpaceParity}[s.Parity]}
 	if s.StopBits == 2 {
 		m.StopBits = serial.TwoStopBits
 	}
-	if !s.DTR || !s.RTS { // both are on anyway, and a pseudo terminal has neither
+	if !s.DTR || !s.RTS { // both are on by default, and a pseudo terminal has neither
 		m.InitialStatusBits = &serial.ModemOutputBits{DTR: s.DTR, RTS: s.RTS}
 	}
 	return m
 }
 
-// Absent is an error that says that there is no such port now.
+// Absent is the error of a port that does not exist now.
 type Absent struct{ error }
 
 func (a Absent) Unwrap() error { return a.error }

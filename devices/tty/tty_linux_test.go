@@ -1,6 +1,6 @@
 //go:build linux
 
-// The tests of what a machine has and refuses.
+// This file tests which ports a machine lists and refuses.
 
 package tty
 
@@ -68,7 +68,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// tree makes a machine with two FTDI adapters, one of them without a serial number, a modem, and a chip.
+// tree makes a machine with two FTDI adapters, one of them without a serial number, a modem, and a
+// chip.
 func tree(t *testing.T) roots {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -145,5 +146,5 @@ port: "usb:0403:6001"  # /dev/ttyUSB10, FT232R USB UART`
 			t.Errorf("%s:\ngot  %s\nwant %s", port, path, want)
 		}
 	}
-	Describe() // ends
+	Describe() // must return
 }

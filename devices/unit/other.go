@@ -1,6 +1,6 @@
 //go:build !linux
 
-// This file stands in where there is no systemd.
+// This file is for platforms without systemd.
 
 package unit
 
@@ -26,5 +26,5 @@ func (s *Source) Run(context.Context, func(ctx context.Context, at time.Time, fi
 	return errPlatform
 }
 
-// Describe lists nothing here.
+// Describe lists nothing on this platform.
 func Describe() []string { return nil }

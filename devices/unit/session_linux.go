@@ -1,4 +1,4 @@
-// This file is the connection to systemd on the bus. org.freedesktop.systemd1(5).
+// This file is the connection to systemd on the message bus. org.freedesktop.systemd1(5).
 
 package unit
 
@@ -26,14 +26,14 @@ const (
 	properties  = "org.freedesktop.DBus.Properties"
 
 	callTime = 5 * time.Second  // for an answer of systemd
-	waitMax  = 30 * time.Second // for the bus to come back
+	waitMax  = 30 * time.Second // to reconnect to the bus
 )
 
-// session is a connection to the bus, and the units' places there.
+// session is a connection to the bus, and the units' object paths.
 type session struct {
 	conn *dbus.Conn
 	*ear
-	units  map[dbus.ObjectPath][]string // their names; several of one that has aliases
+	units  map[dbus.ObjectPath][]string // a unit's names; several if it has aliases
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -45,13 +45,14 @@ func (c *session) close() {
 
 const daemon = "org.freedesktop.DBus"
 
-// ear takes what systemd and the bus itself say: anybody may send us a signal. It never blocks the connection.
+// ear receives signals of systemd and the bus itself; other signals are ignored, because any client
+// may send us signals. It never blocks the connection.
 type ear struct {
 	signals chan *dbus.Signal
-	missed  chan struct{} // one place: for some there was no room
+	missed  chan struct{} // of capacity 1: a signal was dropped for lack of room
 
 	mu      sync.Mutex
-	systemd string // its name on the bus; empty while it isn't known
+	systemd string // systemd's name on the bus; empty while it is unknown
 }
 
 // DeliverSignal is called by the connection's reader.
@@ -74,7 +75,7 @@ func (e *ear) DeliverSignal(_, _ string, sig *dbus.Signal) {
 
 func (s *Source) connect(ctx context.Context) (c *session, err error) {
 	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	opening := context.AfterFunc(ctx, cancel) // only until it is connected
+	opening := context.AfterFunc(ctx, cancel) // only while connecting
 	defer opening()
 	c = &session{units: map[dbus.ObjectPath][]string{}, ctx: alive, cancel: cancel, ear: &ear{signals: make(chan *dbus.Signal, 1024), missed: make(chan struct{}, 1)}}
 	address := busconn.System(s.o.Address)
@@ -104,7 +105,7 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 	return c, nil
 }
 
-// subscribe finds the units and asks for news of them.
+// subscribe finds the units and subscribes to their changes.
 func (s *Source) subscribe(ctx context.Context, c *session) error {
 	if err := c.conn.AddMatchSignalContext(ctx, dbus.WithMatchSender("org.freedesktop.DBus"), dbus.WithMatchInterface("org.freedesktop.DBus"),
 		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, systemd)); err != nil {
@@ -117,7 +118,7 @@ func (s *Source) subscribe(ctx context.Context, c *session) error {
 	if err := c.call(ctx, manager+".Subscribe", nil); err != nil {
 		return err
 	}
-	var owner string // when it is another one than subscribed, it has left the bus, which is heard
+	var owner string // a different owner later means that the one that was subscribed to left the bus, which is signalled
 	if err := c.conn.BusObject().CallWithContext(ctx, daemon+".GetNameOwner", 0, systemd).Store(&owner); err != nil {
 		return fmt.Errorf("asking the bus for systemd: %w", err)
 	}
@@ -143,13 +144,13 @@ func (s *Source) subscribe(ctx context.Context, c *session) error {
 			return unknownUnit{name, similar(name, c.names(ctx))}
 		}
 		if _, known := s.last[name]; !known && !s.o.Initial {
-			s.last[name] = stateOf(values) // what changes from now on is an event
+			s.last[name] = stateOf(values) // later changes are events
 		}
 	}
 	return nil
 }
 
-// unknownUnit is a name that no unit has.
+// unknownUnit is the error of a name that no unit has.
 type unknownUnit struct {
 	name string
 	near []string
@@ -181,17 +182,17 @@ func (c *session) ask(ctx context.Context, path dbus.ObjectPath, method string, 
 	return nil
 }
 
-// all are the properties of an object.
+// all returns the properties of an object.
 func (c *session) all(ctx context.Context, path dbus.ObjectPath, kind string) (map[string]dbus.Variant, error) {
 	m := map[string]dbus.Variant{}
 	err := c.ask(ctx, path, properties+".GetAll", []any{kind}, &m)
 	return m, err
 }
 
-// names are those of all units: loaded, and in files.
+// names returns the names of all units: loaded ones and those in files.
 func (c *session) names(ctx context.Context) []string {
 	var loaded [][]any
-	_ = c.call(ctx, manager+".ListUnits", nil, &loaded) // without it there is less to say
+	_ = c.call(ctx, manager+".ListUnits", nil, &loaded) // on an error the list is just shorter
 	var out []string
 	for _, u := range loaded {
 		if len(u) > 2 {

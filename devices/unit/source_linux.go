@@ -1,4 +1,4 @@
-// This file is the source: states as systemd tells of them.
+// This file is the source: unit states as systemd reports them.
 
 package unit
 
@@ -13,27 +13,28 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Source watches units. It is used once: New, Open, Run, Close.
+// Source watches units. An instance runs once: New, Open, Run, Close.
 type Source struct {
 	o    Options
 	env  Env
-	conn *session // made by Open
-	why  error    // why Open made none
-	told string   // what Degraded was told last
+	conn *session // set by Open
+	why  error    // why Open did not connect
+	told string   // the last state passed to Degraded
 
 	last    map[string]state // by the units' names
-	waitMin time.Duration    // for the bus to come back
+	waitMin time.Duration    // the first pause before reconnecting to the bus
 }
 
-// state is what was told of a unit.
+// state is a unit's state as last reported.
 type state struct{ active, sub string }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source {
 	return &Source{o: o, env: env, last: map[string]state{}, waitMin: time.Second}
 }
 
-// Open connects and finds the units. Only a unit that doesn't exist is an error: a bus that is absent is waited for.
+// Open connects and finds the units. Only a unit that doesn't exist is an error: an absent bus is
+// waited for.
 func (s *Source) Open(ctx context.Context) error {
 	s.conn, s.why = s.connect(ctx)
 	var unknown unknownUnit
@@ -43,7 +44,7 @@ func (s *Source) Open(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (s *Source) Close() error {
 	if s.conn != nil {
 		s.conn.close()
@@ -93,7 +94,7 @@ func (s *Source) Run(ctx context.Context, emit emit) error {
 	}
 }
 
-// tell reports what is wrong when that is news.
+// tell reports an error when it has changed.
 func (s *Source) tell(err error) {
 	now := ""
 	if err != nil {
@@ -107,10 +108,11 @@ func (s *Source) tell(err error) {
 
 var errGone = errors.New("systemd has left the bus")
 
-// follow says how the units are and then what changes. stop is why the source is to end, why that the session is over.
+// follow reports the units' states and then changes. stop is why the source must end, why is why
+// the session ended.
 func (s *Source) follow(ctx context.Context, emit emit) (stop, why error) {
 	c := s.conn
-	compare := func() (stop, why error) { // what changed while nobody listened
+	compare := func() (stop, why error) { // reports changes that no signal reported
 		for _, u := range s.o.Units {
 			for path, names := range c.units {
 				if !slices.Contains(names, full(u)) {
@@ -127,7 +129,7 @@ func (s *Source) follow(ctx context.Context, emit emit) (stop, why error) {
 		return stop, why
 	}
 	for missed := false; ; {
-		if missed && len(c.signals) == 0 { // what was there is older than what there was no room for
+		if missed && len(c.signals) == 0 { // the queued signals are older than the dropped ones
 			missed = false
 			if stop, why = compare(); stop != nil || why != nil {
 				return stop, why
@@ -147,7 +149,7 @@ func (s *Source) follow(ctx context.Context, emit emit) (stop, why error) {
 		switch {
 		case signal.Name == "org.freedesktop.DBus.NameOwnerChanged":
 			return nil, errGone
-		case signal.Name == manager+".Reloading": // it read its files again; units may have come and gone
+		case signal.Name == manager+".Reloading": // systemd has reloaded its files; units may have been added or removed
 			if stop, why = compare(); stop != nil || why != nil {
 				return stop, why
 			}
@@ -161,14 +163,15 @@ func (s *Source) follow(ctx context.Context, emit emit) (stop, why error) {
 	}
 }
 
-// changed reads the state that a signal carries: by the time of a question it may be another one.
+// changed reads the state from a signal, because the state may have changed again by the time of a
+// query.
 func (s *Source) changed(ctx context.Context, signal *dbus.Signal, name string, emit emit) (stop, why error) {
 	var values map[string]dbus.Variant
 	if len(signal.Body) > 1 {
 		values, _ = signal.Body[1].(map[string]dbus.Variant)
 	}
 	if text(values, "ActiveState") == "" {
-		if len(signal.Body) > 2 { // only that it is another one
+		if len(signal.Body) > 2 { // the signal only says that a property has changed
 			if names, _ := signal.Body[2].([]string); slices.Contains(names, "ActiveState") || slices.Contains(names, "SubState") {
 				return s.look(ctx, signal.Path, name, emit)
 			}
@@ -182,7 +185,7 @@ func stateOf(values map[string]dbus.Variant) state {
 	return state{text(values, "ActiveState"), text(values, "SubState")}
 }
 
-// look asks for the state of a unit.
+// look queries the state of a unit.
 func (s *Source) look(ctx context.Context, path dbus.ObjectPath, name string, emit emit) (stop, why error) {
 	values, err := s.conn.all(ctx, path, unitKind)
 	if err != nil {
@@ -191,7 +194,7 @@ func (s *Source) look(ctx context.Context, path dbus.ObjectPath, name string, em
 	return s.say(ctx, path, name, values, emit)
 }
 
-// say emits a state when it is another one than the last.
+// say emits a state when it differs from the last one.
 func (s *Source) say(ctx context.Context, path dbus.ObjectPath, name string, values map[string]dbus.Variant, emit emit) (stop, why error) {
 	now := stateOf(values)
 	before, known := s.last[name]
@@ -204,7 +207,7 @@ func (s *Source) say(ctx context.Context, path dbus.ObjectPath, name string, val
 	if known {
 		f["before"] = before.active
 	}
-	if _, ok := values["Description"]; !ok { // a signal has only what changed
+	if _, ok := values["Description"]; !ok { // a signal contains only changed properties
 		if more, err := s.conn.all(ctx, path, unitKind); err == nil {
 			values = more
 		}
@@ -221,12 +224,12 @@ func (s *Source) say(ctx context.Context, path dbus.ObjectPath, name string, val
 	return nil, nil
 }
 
-// details adds what only some sorts of units have.
+// details adds the properties that only some types of units have.
 func (s *Source) details(ctx context.Context, path dbus.ObjectPath, name string, f map[string]any) {
 	_, kind, _ := cutLast(name)
 	values, err := s.conn.all(ctx, path, systemd+"."+strings.ToUpper(kind[:1])+kind[1:])
 	if err != nil {
-		return // a unit that can't be read now is still one that changed
+		return // it changed, even if it can't be read now
 	}
 	if r := text(values, "Result"); r != "" {
 		f["result"] = r

@@ -1,6 +1,6 @@
 //go:build linux
 
-// The tests with a real bus, on which the test itself is systemd.
+// This file tests with a real bus, on which the test itself is systemd.
 
 package unit
 
@@ -20,7 +20,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// bus is a dbus-daemon of its own.
+// bus is a private dbus-daemon.
 type bus struct {
 	t       *testing.T
 	dir     string
@@ -77,7 +77,7 @@ func (b *bus) stop() {
 	_ = os.Remove(b.dir + "/bus")
 }
 
-// fakeSystemd has units, and tells of their changes to who subscribed.
+// fakeSystemd has units, and signals their changes to subscribers.
 type fakeSystemd struct {
 	t    *testing.T
 	conn *dbus.Conn
@@ -174,7 +174,7 @@ func (f *fakeSystemd) getAll(m dbus.Message, kind string) (map[string]dbus.Varia
 	return map[string]dbus.Variant{"LoadState": v("not-found"), "ActiveState": v("inactive"), "SubState": v("dead")}, nil
 }
 
-// set changes a unit, and tells of it unless silent.
+// set changes a unit, and signals the change unless silent.
 func (f *fakeSystemd) set(name, active, sub string, silent bool, more map[string]any) {
 	f.t.Helper()
 	f.mu.Lock()
@@ -206,7 +206,7 @@ type env struct{ degraded chan error }
 
 func (e env) Degraded(err error) { e.degraded <- err }
 
-// well waits until the source says that it is, or isn't.
+// well waits until the source reports that it works, or that it doesn't.
 func (e env) well(t *testing.T, want bool) error {
 	t.Helper()
 	for end := time.After(time.Minute); ; {
@@ -288,13 +288,13 @@ func TestStates(t *testing.T) {
 		f.set("other.service", "failed", "failed", false, nil)
 		expect("nginx.service inactive>activating start success 4711 <nil> false")
 		f.set("nginx.service", "active", "running", false, nil)
-		f.set("nginx.service", "active", "running", false, nil) // nothing new
+		f.set("nginx.service", "active", "running", false, nil) // no change
 		expect("nginx.service activating>active running success 4711 <nil> false")
 		f.set("cron.service", "active", "running", false, nil)
 		expect("cron.service inactive>active running success <nil> <nil> false")
 		f.set("nginx.service", "failed", "failed", false, map[string]any{"MainPID": uint32(0), "Result": "exit-code", "ExecMainCode": int32(1), "ExecMainStatus": int32(3)})
 		expect("nginx.service active>failed failed exit-code <nil> 3 false")
-		// As after `systemctl daemon-reload`: it tells no more than that.
+		// As after `systemctl daemon-reload`, which sends only this signal.
 		f.set("cron.service", "inactive", "dead", true, nil)
 		if err := f.conn.Emit(managerPath, manager+".Reloading", false); err != nil {
 			t.Fatal(err)
@@ -312,7 +312,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestStrangersAreNotHeard: anybody may send us a signal.
+// TestStrangersAreNotHeard sends signals from other programs, because any client may send us one.
 func TestStrangersAreNotHeard(t *testing.T) {
 	b := newBus(t)
 	f := b.systemd("nginx.service")
@@ -345,7 +345,8 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	}
 }
 
-// TestMoreChangesThanThereIsRoomFor while an event waits for the disk: the last one counts.
+// TestMoreChangesThanThereIsRoomFor makes more changes than fit the queue while an event waits for
+// the disk: the last one counts.
 func TestMoreChangesThanThereIsRoomFor(t *testing.T) {
 	b := newBus(t)
 	f := b.systemd("nginx.service")
@@ -355,7 +356,7 @@ func TestMoreChangesThanThereIsRoomFor(t *testing.T) {
 	}
 	defer s.Close()
 	f.set("nginx.service", "active", "running", true, nil)
-	for range cap(s.conn.signals) + 1 { // of the time before
+	for range cap(s.conn.signals) + 1 { // those before
 		s.conn.DeliverSignal("", "", &dbus.Signal{Sender: f.conn.Names()[0], Path: path("nginx.service"), Name: properties + ".PropertiesChanged",
 			Body: []any{unitKind, map[string]dbus.Variant{"ActiveState": dbus.MakeVariant("inactive"), "SubState": dbus.MakeVariant("dead")}, []string{}}})
 	}
@@ -436,7 +437,7 @@ func TestTheBusAndSystemdComeAndGo(t *testing.T) {
 		t.Error(err)
 	}
 	b.start()
-	f = b.systemd("nginx.service") // and has another state than before
+	f = b.systemd("nginx.service") // and its state differs from before
 	f.set("nginx.service", "failed", "failed", true, nil)
 	e.well(t, true)
 	expect("nginx.service active>failed failed success <nil> <nil> false")
@@ -454,7 +455,7 @@ func TestTheBusAndSystemdComeAndGo(t *testing.T) {
 	f.set("nginx.service", "inactive", "dead", false, nil)
 	expect("nginx.service failed>inactive dead success <nil> <nil> false")
 
-	// The unit is gone when systemd is back: that is for somebody to see to.
+	// The unit no longer exists when systemd is back: the user must resolve that.
 	f.mu.Lock()
 	delete(f.units, "nginx.service")
 	f.mu.Unlock()

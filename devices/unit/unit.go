@@ -1,16 +1,16 @@
-// Package unit is the kind `unit`: the states of systemd's units, services above all, by D-Bus.
+// Package unit is the kind `unit`: the states of systemd's units, mainly services, by D-Bus.
 //
 // What it promises:
 //
-//   - An event for each change of a watched unit's state that systemd tells of, in order; nothing is polled. Systemd
-//     tells of the states that it stops at, and may pass over one that is left at once.
-//   - When the bus or systemd goes away the source is degraded and connects again by itself. Then a state that is
-//     another one than before is an event; what was in between is not known.
-//   - A unit that systemd doesn't know is an error that names units of similar names. One that is known and isn't loaded
-//     is watched like any other.
+//   - An event for each change of a watched unit's state that systemd reports, in order; nothing is
+//     polled. Systemd reports states that last, and may skip one that ends at once.
+//   - When the bus or systemd stops the source is degraded and reconnects by itself. Then a state
+//     that differs from the last one is an event; states in between are unknown.
+//   - A unit that systemd doesn't know is an error that names units with similar names. A known
+//     unit that isn't loaded is watched like any other.
 //
-// It reads only, which everybody may. It is a kind of its own, beside `host`, since what it tells are events and not
-// values. Linux only.
+// It only reads, which every user may. It is a kind of its own, beside `host`, since it reports
+// events and not values. Linux only.
 package unit
 
 import (
@@ -42,10 +42,10 @@ type Options struct {
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Bus: "system"} }
 
-// maxUnits bounds what one source watches.
+// maxUnits bounds the units that one source watches.
 const maxUnits = 256
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	bad := func(reason, hint string) { errs = append(errs, option.Wrong("units", reason, hint)) }
@@ -66,10 +66,10 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// kinds are the endings of units' names; systemd.unit(5).
+// kinds are the suffixes of units' names; systemd.unit(5).
 var kinds = []string{"service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"}
 
-// full is a unit's name with its ending.
+// full returns a unit's name with its suffix.
 func full(name string) string {
 	if _, kind, ok := cutLast(name); ok && slices.Contains(kinds, kind) {
 		return name
@@ -85,7 +85,7 @@ func cutLast(name string) (before, kind string, ok bool) {
 	return name[:i], name[i+1:], true
 }
 
-// valid reports whether systemd could have a unit of that name.
+// valid reports whether a unit could have that name.
 func valid(name string) bool {
 	before, _, _ := cutLast(name)
 	return before != "" && len(name) <= 255 && !strings.HasSuffix(before, "@") && !strings.ContainsFunc(name, func(r rune) bool {
@@ -110,7 +110,7 @@ type Event struct {
 // Env is what the source needs of the bus.
 type Env interface{ Degraded(err error) }
 
-// similar are the names most like one, best first.
+// similar returns the names most similar to one, best first.
 func similar(name string, all []string) []string {
 	type match struct {
 		name string
@@ -141,7 +141,7 @@ func similar(name string, all []string) []string {
 	return out
 }
 
-// distance is how many letters are to be changed, added or left out.
+// distance returns how many letters must be changed, added or removed.
 func distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return max(len(a), len(b))

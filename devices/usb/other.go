@@ -1,6 +1,6 @@
 //go:build !linux
 
-// This file stands in where there are no uevents.
+// This file is for platforms without uevents.
 
 package usb
 

@@ -1,4 +1,4 @@
-// This file is the source: the kernel's news by netlink, and what they mean.
+// This file is the source: the kernel's uevents by netlink, and their meaning.
 
 package usb
 
@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	buffer = 1 << 20                // bytes of news that may wait
-	whole  = 500 * time.Millisecond // for the kernel to read the parts of a device that came
+	buffer = 1 << 20                // bytes of uevents that may wait
+	whole  = 500 * time.Millisecond // for the kernel to read the interfaces of a new device
 )
 
-// uevents is a netlink socket that hears the kernel's news.
+// uevents is a netlink socket that receives the kernel's uevents.
 type uevents struct {
 	f   *os.File
 	buf []byte
@@ -30,7 +30,7 @@ func newUevents() (*uevents, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening to the kernel's news of devices: %w", err)
 	}
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil { // only root may have that much
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil { // only root may set so much
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1}); err != nil {
@@ -40,8 +40,8 @@ func newUevents() (*uevents, error) {
 	return &uevents{f: os.NewFile(uintptr(fd), "uevents"), buf: make([]byte, 16<<10)}, nil
 }
 
-// next waits for a message of the kernel; others can send as well, and are not heard. The message is good until the next
-// call. ENOBUFS says that some were dropped.
+// next waits for a message of the kernel. It ignores messages that other processes send. The
+// message is valid until the next call. ENOBUFS says that some were dropped.
 func (u *uevents) next() ([]byte, error) {
 	raw, err := u.f.SyscallConn()
 	if err != nil {
@@ -66,7 +66,7 @@ func (u *uevents) next() ([]byte, error) {
 	}
 }
 
-// Open begins to listen and notes what is there.
+// Open begins to listen and records the present devices.
 func (s *Source) Open(context.Context) (err error) {
 	if s.news, err = newUevents(); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (s *Source) Close() error {
 	return s.news.f.Close()
 }
 
-// Run emits what comes and goes until ctx ends.
+// Run emits devices that are plugged in and pulled out until ctx ends.
 func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.news.f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -138,7 +138,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	}
 }
 
-// came says that a device is there, once the kernel knows all of it.
+// came reports a new device once the kernel has read all of it.
 func (s *Source) came(ctx context.Context, port string, say func(string, Device) error) error {
 	for end := time.Now().Add(whole); !complete(s.o.Sys, port) && time.Now().Before(end); {
 		t := time.NewTimer(10 * time.Millisecond)
@@ -153,10 +153,10 @@ func (s *Source) came(ctx context.Context, port string, say func(string, Device)
 	old, known := s.known[port]
 	switch {
 	case !ok:
-		return nil // it went already: its remove follows, and says nothing of one that never came
+		return nil // it was removed already: the remove event that follows is ignored, because the device was never reported
 	case known && old.Number == d.Number && old.Bus == d.Bus:
-		return nil // it was there when we began
-	case known: // its remove was dropped
+		return nil // it was present at the start
+	case known: // its remove event was dropped
 		if err := s.went(port, say); err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (s *Source) went(port string, say func(string, Device) error) error {
 	return say("remove", d)
 }
 
-// compare says what came and went while news were dropped.
+// compare reports devices that were plugged in or pulled out while uevents were dropped.
 func (s *Source) compare(say func(string, Device) error) error {
 	now := s.present()
 	for _, p := range slices.Sorted(maps.Keys(s.known)) {

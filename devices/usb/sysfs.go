@@ -1,4 +1,5 @@
-// This file reads what devices say of themselves: /sys/bus/usb/devices (Documentation/ABI/testing/sysfs-bus-usb).
+// This file reads the devices' descriptors: /sys/bus/usb/devices
+// (Documentation/ABI/testing/sysfs-bus-usb).
 
 package usb
 
@@ -15,13 +16,13 @@ import (
 type Device struct {
 	Path                       string // the port, as 1-1.4
 	Vendor, Product            string // four hexadecimal digits
-	Name, Manufacturer, Serial string // Manufacturer and Serial are empty when it doesn't say
+	Name, Manufacturer, Serial string // Manufacturer and Serial are empty when the device has none
 	Class                      string
 	Classes                    []string
 	Bus, Number                int
 }
 
-// List is the devices that are plugged in. It is empty where there is no sysfs.
+// List returns the devices that are plugged in. It is empty without sysfs.
 func List() []Device { return list("/sys") }
 
 func list(sys string) []Device {
@@ -35,7 +36,7 @@ func list(sys string) []Device {
 	return out
 }
 
-// read reads the device in a port. A part of a device, as 1-1:1.0, is none.
+// read reads the device in a port. An interface of a device, as 1-1:1.0, is not a device.
 func read(sys, path string) (Device, bool) {
 	dir := filepath.Join(sys, "bus/usb/devices", path)
 	text := func(dir, name string) string {
@@ -44,7 +45,7 @@ func read(sys, path string) (Device, bool) {
 			return ""
 		}
 		s := strings.ToValidUTF8(strings.TrimSpace(string(b)), "\ufffd")
-		return s[:min(len(s), 512)] // a device may say anything
+		return s[:min(len(s), 512)] // a device may send anything
 	}
 	d := Device{Path: path, Vendor: text(dir, "idVendor"), Product: text(dir, "idProduct"), Name: text(dir, "product"), Manufacturer: text(dir, "manufacturer"),
 		Serial: text(dir, "serial")}
@@ -66,7 +67,7 @@ func read(sys, path string) (Device, bool) {
 			d.Classes = append(d.Classes, c)
 		}
 	}
-	if len(d.Classes) > 1 && d.Classes[0] == "miscellaneous" { // which says that the parts say it
+	if len(d.Classes) > 1 && d.Classes[0] == "miscellaneous" { // miscellaneous: the interfaces have their own classes
 		d.Classes = append(d.Classes[1:], d.Classes[0])
 	}
 	if len(d.Classes) > 0 {
@@ -75,12 +76,12 @@ func read(sys, path string) (Device, bool) {
 	return d, true
 }
 
-// complete reports whether the kernel has read all parts of the device in a port.
+// complete reports whether the kernel has read all interfaces of the device in a port.
 func complete(sys, path string) bool {
 	dir := filepath.Join(sys, "bus/usb/devices", path)
 	b, err := os.ReadFile(dir + "/bNumInterfaces")
 	if err != nil {
-		return true // it is gone
+		return true // it was removed
 	}
 	want, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
@@ -90,7 +91,8 @@ func complete(sys, path string) bool {
 	return len(parts) >= want
 }
 
-// className is the name of a class of usb.org's "Defined Class Codes"; empty for 00, which says that the parts say it.
+// className returns the name of a class of usb.org's "Defined Class Codes". It is empty for 00,
+// where the interfaces have their own classes.
 func className(number string) string {
 	switch number {
 	case "", "00":

@@ -1,4 +1,5 @@
-// This file reads a uevent, a message of the kernel: "add@/devices/…" and texts KEY=value, each ended by a zero byte.
+// This file parses a uevent, a message of the kernel: "add@/devices/…" and texts KEY=value, each
+// ended by a zero byte.
 
 package usb
 
@@ -8,16 +9,17 @@ import (
 	"strings"
 )
 
-// uevent is what is needed of one.
+// uevent is the relevant part of a uevent.
 type uevent struct {
 	action string // add, remove, bind, change …
 	port   string // 1-1.4
 }
 
-// readUevent reads a message that is about a USB device, and not about a part of one or anything else.
+// readUevent parses a message that is about a USB device, and not about an interface of one or
+// anything else.
 func readUevent(message []byte) (u uevent, ok bool) {
 	head, rest, _ := bytes.Cut(message, []byte{0})
-	if !bytes.Contains(head, []byte{'@'}) { // udev's own begin with "libudev"
+	if !bytes.Contains(head, []byte{'@'}) { // udev's own messages begin with "libudev"
 		return u, false
 	}
 	keys := map[string]string{}

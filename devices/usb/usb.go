@@ -1,11 +1,13 @@
 // Package usb is the kind `usb`: USB devices that are plugged in and pulled out.
 //
-// What it promises: an event for each device that comes or goes, with what it says of itself; also of one that went, since
-// what was there is remembered. News that the kernel dropped (thousands at once) are made up for by looking what is there;
-// a device that came and went meanwhile is counted as lost, at least once. It needs no rights. In a container the kernel
-// may tell nothing: it tells the network namespace of the host.
+// What it promises: an event for each device that is plugged in or pulled out, with its
+// description. A removed device is described too, since devices are remembered. After the kernel
+// dropped uevents (thousands at once) the source compares the present devices; a device that was
+// plugged in and pulled out meanwhile is counted as lost, at least once. It needs no permissions.
+// In a container the kernel may send no uevents: it sends them to the network namespace of the
+// host.
 //
-// It owns nothing: what a device does is the affair of serial, input and the rest.
+// It uses no device: the kinds serial, input and others do.
 package usb
 
 import (
@@ -55,7 +57,7 @@ type Options struct {
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Sys: "/sys"} }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	if o.Product != "" && o.Vendor == "" {
 		return []error{option.Wrong("product", "a product's number says nothing without its vendor's", "set vendor as well")}
@@ -83,7 +85,7 @@ type Env interface {
 	Lost(n int, reason string)
 }
 
-// Source watches the USB ports. It is used once: New, Open, Run, Close.
+// Source watches the USB ports. An instance runs once: New, Open, Run, Close.
 type Source struct {
 	o     Options
 	env   Env
@@ -91,10 +93,10 @@ type Source struct {
 	known map[string]Device // by their path
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
 
-// wants reports whether a device is one of those that the file is about.
+// wants reports whether the file asks for a device.
 func (s *Source) wants(d Device) bool {
 	o := s.o
 	switch {

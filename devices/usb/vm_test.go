@@ -1,6 +1,6 @@
 //go:build linux
 
-// The tests against a real kernel: a PC into whose USB ports the host plugs things.
+// This file tests with a real kernel: a PC into whose USB ports the host plugs devices.
 
 package usb
 
@@ -29,7 +29,7 @@ func TestPortsOfAKernel(t *testing.T) {
 			case "plug": // DRIVER ID
 				args := map[string]any{"driver": words[1], "id": words[2], "bus": "xhci.0", "port": "2"}
 				if words[1] == "usb-serial" {
-					args["port"], args["chardev"], args["always-plugged"] = "1", "ser", true // else it is plugged in when somebody is at the other end
+					args["port"], args["chardev"], args["always-plugged"] = "1", "ser", true // otherwise it is plugged in only when the other end is connected
 				}
 				_, err = vm.QMP("device_add", args)
 			case "unplug": // ID
@@ -115,7 +115,7 @@ func TestGuestPlugAndUnplug(t *testing.T) {
 		began = time.Now()
 		vmtest.Ask(t, "unplug", "s")
 		e = all()
-		if got := words(e); got != "remove"+ftdi || e["path"] != path || e["serial"] == nil { // of one that is gone
+		if got := words(e); got != "remove"+ftdi || e["path"] != path || e["serial"] == nil { // of a removed device
 			t.Errorf("%s, %v", got, e)
 		}
 		vmtest.Figure("pulled out: said after %s", time.Since(began).Round(time.Millisecond))
@@ -159,7 +159,7 @@ func TestGuestInitial(t *testing.T) {
 	vmtest.Figure("%q", Describe())
 }
 
-// TestGuestNothingIsLeftOver opens and closes often.
+// TestGuestNothingIsLeftOver opens and closes repeatedly.
 func TestGuestNothingIsLeftOver(t *testing.T) {
 	if !vmtest.Inside() {
 		return
@@ -175,7 +175,7 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 		_, stop := run(t, Options{})
 		stop()
 	}
-	once() // the runtime's own come with the first
+	once() // the first run starts the runtime's own goroutines
 	goroutines, files := count()
 	for range 10 {
 		once()

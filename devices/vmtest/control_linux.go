@@ -1,4 +1,4 @@
-// This file is how the host moves a running machine: QMP for what is plugged in and pressed, qtest for wires.
+// This file lets the host act on a running machine: QMP for plugs and keys, qtest for wires.
 
 package vmtest
 
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// VM is a running machine. Its methods are for one goroutine: Machine.Answer.
+// VM is a running machine. Only the goroutine of Machine.Answer may call its methods.
 type VM struct {
 	dir        string
 	qmp, qtest *channel
@@ -38,7 +38,8 @@ func (vm *VM) dial(name string) (*channel, error) {
 	return &channel{c, bufio.NewReader(c)}, nil
 }
 
-// QMP executes a command of the QEMU Machine Protocol; args may be nil. What QEMU refuses is an error.
+// QMP executes a command of the QEMU Machine Protocol; args may be nil. An error of QEMU is
+// returned.
 func (vm *VM) QMP(command string, args map[string]any) (json.RawMessage, error) {
 	if vm.qmp == nil {
 		c, err := vm.dial("q")
@@ -84,7 +85,7 @@ func (vm *VM) QMP(command string, args map[string]any) (json.RawMessage, error) 
 		switch {
 		case reply.Error != nil:
 			return nil, fmt.Errorf("QMP %s: %s", command, reply.Error.Desc)
-		case reply.Return != nil: // else it is an event
+		case reply.Return != nil: // otherwise it is an event
 			return reply.Return, nil
 		}
 	}
@@ -96,7 +97,7 @@ func (vm *VM) Wire(device string, line, level int) error {
 	return err
 }
 
-// Qtest sends a line of QEMU's test protocol and returns what stands after its OK.
+// Qtest sends a line of QEMU's test protocol and returns the answer after its OK.
 func (vm *VM) Qtest(line string) (string, error) {
 	if vm.qtest == nil {
 		c, err := vm.dial("t")
@@ -119,13 +120,13 @@ func (vm *VM) Qtest(line string) (string, error) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(reply), "OK"); ok {
 			return strings.TrimSpace(value), nil
 		}
-		if !strings.HasPrefix(reply, "IRQ") { // that would be news of a wire
+		if !strings.HasPrefix(reply, "IRQ") { // an interrupt message about a wire
 			return "", fmt.Errorf("qtest %s: %s", line, strings.TrimSpace(reply))
 		}
 	}
 }
 
-// Find is the path of the machine's first device of a type.
+// Find returns the path of the machine's first device of a type.
 func (vm *VM) Find(device string) (string, error) {
 	const at = "/machine/unattached"
 	out, err := vm.QMP("qom-list", map[string]any{"path": at})

@@ -1,4 +1,4 @@
-// This file is the machine from inside: the test binary as /init.
+// This file is the guest's side: the test binary as /init.
 
 package vmtest
 
@@ -14,10 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Inside reports whether this is the guest. A test for the guest returns at once when it isn't (a skip would be a failure in CI).
+// Inside reports whether this is the guest. A test for the guest returns at once on the host (a
+// skip would be a failure in CI).
 func Inside() bool { return os.Getpid() == 1 && os.Getenv("VMTEST") != "" }
 
-// Main is the whole of a TestMain: os.Exit(vmtest.Main(m)). In the guest it doesn't return.
+// Main is a complete TestMain: os.Exit(vmtest.Main(m)). In the guest it doesn't return.
 func Main(m *testing.M) int {
 	if !Inside() {
 		return m.Run()
@@ -37,7 +38,8 @@ func Main(m *testing.M) int {
 	select {} // the host ends the machine
 }
 
-// prepare mounts file systems, keeps the kernel and the terminal from writing into the protocol, and loads modules.
+// prepare mounts file systems, keeps the kernel and the terminal from writing into the protocol,
+// and loads modules.
 func prepare() error {
 	for _, m := range []struct{ what, where string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/tmp"}} {
 		if err := unix.Mount(m.what, m.where, m.what, 0, ""); err != nil {
@@ -73,7 +75,7 @@ func prepare() error {
 	return os.Setenv("TMPDIR", "/tmp")
 }
 
-// loopback brings 127.0.0.1 up: servers are tested there.
+// loopback enables 127.0.0.1, because tests run servers there.
 func loopback() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -99,12 +101,12 @@ func printKernelLog() {
 	}
 }
 
-var console struct { // the one console of the guest, which only Ask reads
+var console struct { // the guest's only console, which only Ask reads
 	sync.Mutex
 	r *bufio.Reader
 }
 
-// Ask has the host do something and returns its answer. It fails the test when the console ends.
+// Ask sends the host a request and returns its answer. It fails the test when the console ends.
 func Ask(t *testing.T, words ...string) string {
 	t.Helper()
 	console.Lock()
@@ -127,7 +129,7 @@ func Ask(t *testing.T, words ...string) string {
 	}
 }
 
-// Figure has a number that was seen in the machine printed by the host's test.
+// Figure makes the host's test print a number that was measured in the machine.
 func Figure(format string, args ...any) {
 	fmt.Printf("\n%s%s\n", markFigure, fmt.Sprintf(format, args...))
 }

@@ -1,4 +1,5 @@
-// This file writes what the machine boots with: a cpio archive (format "newc") of the test binary and kernel modules.
+// This file writes the archive that the machine boots: a cpio archive (format "newc") of the test
+// binary and kernel modules.
 
 package vmtest
 
@@ -15,13 +16,14 @@ import (
 	"strings"
 )
 
-// archive is a cpio archive being written; Documentation/driver-api/early-userspace/buffer-format.rst.
+// archive is a cpio archive being written;
+// Documentation/driver-api/early-userspace/buffer-format.rst.
 type archive struct {
 	w   *bufio.Writer
 	ino int
 }
 
-// add writes an entry. mode holds the type as of stat(2).
+// add writes an entry. mode contains the type, as in stat(2).
 func (a *archive) add(name string, mode uint32, major, minor int, data []byte) {
 	a.ino++
 	fmt.Fprintf(a.w, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", a.ino, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(name)+1, 0)
@@ -37,8 +39,8 @@ func (a *archive) pad(n int) {
 	}
 }
 
-// initramfs writes the archive: /init, the console, folders to mount on, the modules with their order in /modules,
-// and the machine's files.
+// initramfs writes the archive: /init, the console, folders to mount on, the modules with their
+// order in /modules, and the machine's files.
 func initramfs(out, init, kernel string, m Machine) error {
 	binary, err := os.ReadFile(init)
 	if err != nil {
@@ -96,7 +98,8 @@ func initramfs(out, init, kernel string, m Machine) error {
 
 type module struct{ path, params string }
 
-// order is the modules and before each what it depends on. A module that is built into the kernel is left out.
+// order returns the modules, each after its dependencies. It omits modules that are built into the
+// kernel.
 func order(kernel string, wanted []string) ([]module, error) {
 	paths := map[string]string{}
 	err := filepath.WalkDir(kernel+"/lib/modules", func(path string, d fs.DirEntry, err error) error {
@@ -152,7 +155,8 @@ func order(kernel string, wanted []string) ([]module, error) {
 
 func plain(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// depends is what a module says of itself in its section .modinfo: texts "key=value" that end in a zero byte.
+// depends returns a module's dependencies from its section .modinfo: texts "key=value" that end in
+// a zero byte.
 func depends(path string) ([]string, error) {
 	f, err := elf.Open(path)
 	if err != nil {

@@ -1,4 +1,4 @@
-// This file is a machine from the host's side: what it is made of, and one run of it.
+// This file is the host's side: the description of a machine, and one run of it.
 
 package vmtest
 
@@ -19,37 +19,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Machine is a virtual machine and what runs in it.
+// Machine describes a virtual machine and the tests that run in it.
 type Machine struct {
 	Arch    string        // "arm64" (virt), "armhf" (vexpress-a15) or "amd64" (q35)
-	Modules []string      // kernel modules in order, parameters after a space; what they depend on is loaded before
+	Modules []string      // kernel modules in order, parameters after a space; their dependencies are loaded first
 	Args    []string      // further arguments of QEMU: devices
 	Run     string        // the guest's tests, as of go test -run
 	Timeout time.Duration // of the run, not counting the build; 0 is 2 m
 
-	// Files are further files of the guest, executable and for root: path there to path here. So a program can be tested
-	// that was built elsewhere for GOOS=linux and the machine's GOARCH.
+	// Files are further files of the guest, executable and owned by root: path in the guest to path
+	// on the host. So a program can be tested that was built elsewhere for GOOS=linux and the
+	// machine's GOARCH.
 	Files map[string]string
 
-	// Tree changes the device tree of an arm64 machine before it boots; nil for QEMU's own. See [SetProperty].
+	// Tree changes the device tree of an arm64 machine before it boots; nil for QEMU's own. See
+	// [SetProperty].
 	Tree func(dtb []byte) ([]byte, error)
 
-	// Answer does what the guest asks for: the words of [Ask]. Nil when it asks nothing. [ErrPowerCut] ends the machine at
-	// once and the test goes on: what the guest had not synced to a disk is gone.
+	// Answer executes the guest's requests: the words of [Ask]. Nil when there are none.
+	// [ErrPowerCut] ends the machine at once and the test continues: data that the guest had not
+	// synced to a disk is lost.
 	Answer func(vm *VM, words []string) (string, error)
 }
 
 // ErrPowerCut is for [Machine].Answer.
 var ErrPowerCut = errors.New("the power is cut")
 
-// The marks in the guest's output that are for the host.
+// The marks in the guest's output that are meant for the host.
 const (
 	markAsk    = "vmtest-ask: "
 	markFigure = "vmtest-figure: "
 	markExit   = "vmtest-exit: "
 )
 
-// kernel is what an architecture needs.
+// kernel is an architecture's kernel and its emulator.
 type kernel struct {
 	qemu, machine, goarch, console string
 	args                           func(dir string) ([]string, error)
@@ -67,7 +70,7 @@ var kernels = map[string]kernel{
 		args: func(string) ([]string, error) { return nil, nil }},
 }
 
-// one is the only file that a pattern matches.
+// one returns the only file that a pattern matches.
 func one(pattern string) (string, error) {
 	list, _ := filepath.Glob(pattern)
 	if len(list) != 1 {
@@ -76,7 +79,8 @@ func one(pattern string) (string, error) {
 	return list[0], nil
 }
 
-// Test boots the machine and passes or fails as the guest's tests do. It skips when QEMU or the kernel is missing.
+// Test boots the machine and passes or fails as the guest's tests do. It skips when QEMU or the
+// kernel is missing.
 func Test(t *testing.T, m Machine) {
 	t.Helper()
 	Needs(t, m.Arch)
@@ -85,7 +89,7 @@ func Test(t *testing.T, m Machine) {
 	if m.Timeout == 0 {
 		m.Timeout = 2 * time.Minute
 	}
-	tmp, err := os.MkdirTemp("", "vm") // not t.TempDir: the path of a socket must be short
+	tmp, err := os.MkdirTemp("", "vm") // not t.TempDir: a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +114,8 @@ func Test(t *testing.T, m Machine) {
 	m.run(t, k, dir, tmp)
 }
 
-// Needs skips the test when it can't have a machine of that architecture: for a test that has much to do before.
+// Needs skips the test when a machine of that architecture is unavailable. It is for tests with
+// long preparations.
 func Needs(t *testing.T, arch string) {
 	t.Helper()
 	if testing.Short() {
@@ -128,7 +133,8 @@ func Needs(t *testing.T, arch string) {
 	}
 }
 
-// find is the cache and the folder of a kernel in it: $VMTEST_CACHE, or .cache/vm beside go.mod.
+// find returns the cache and the folder of a kernel in it: $VMTEST_CACHE, or .cache/vm beside
+// go.mod.
 func find(arch string) (cache, dir string) {
 	cache = os.Getenv("VMTEST_CACHE")
 	if cache == "" {
@@ -148,7 +154,7 @@ func find(arch string) (cache, dir string) {
 	return cache, dir
 }
 
-// build makes the test binary of the package in the working directory, which is the one that is being tested.
+// build makes the test binary of the package in the working directory, which is the tested package.
 func build(k kernel, out string) error {
 	c := exec.Command("go", "test", "-c", "-o", out, ".")
 	c.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+k.goarch, "GOARM=7", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
@@ -158,7 +164,7 @@ func build(k kernel, out string) error {
 	return nil
 }
 
-// lock waits until no other test has a machine.
+// lock waits until no other test runs a machine.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -171,7 +177,7 @@ func lock(path string) (unlock func(), err error) {
 	}
 }
 
-// run is one life of the machine.
+// run runs the machine once.
 func (m Machine) run(t *testing.T, k kernel, dir, tmp string) {
 	t.Helper()
 	image, err := one(filepath.Join(dir, "boot/vmlinuz-*"))
@@ -247,7 +253,7 @@ func (m Machine) run(t *testing.T, k kernel, dir, tmp string) {
 		}
 		answer, err := m.Answer(vm, words)
 		if errors.Is(err, ErrPowerCut) {
-			return // and the machine is killed
+			return // the deferred calls kill the machine
 		}
 		if err != nil {
 			fail("%s: %v", question, err)

@@ -1,4 +1,5 @@
-// This file is the arm64 machine's GPIO chip from outside: an ARM PL061 with eight lines at 0x9030000.
+// This file is the arm64 machine's GPIO chip, seen from outside: an ARM PL061 with eight lines at
+// 0x9030000.
 
 package vmtest
 
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-// PL061 is the chip of a machine. Lines are numbered from 0 to 7.
+// PL061 is a machine's chip. Lines are numbered from 0 to 7.
 type PL061 struct {
 	vm   *VM
 	path string
@@ -19,8 +20,8 @@ type PL061 struct {
 const (
 	pl061        = 0x9030000
 	pl061Data    = 0x3fc // the levels of all pins
-	pl061Enabled = 0x410 // interrupts that are let through
-	pl061Pending = 0x414 // interrupts, also those that are not let through
+	pl061Enabled = 0x410 // enabled interrupts
+	pl061Pending = 0x414 // interrupts, including disabled ones
 )
 
 // PL061 finds the chip; only the machine "arm64" has one.
@@ -32,15 +33,16 @@ func (vm *VM) PL061() (PL061, error) {
 // Wire sets a line to a level: 0 or 1.
 func (c PL061) Wire(line, level int) error { return c.vm.Wire(c.path, line, level) }
 
-// Level is what a line is at: as an output what the guest set.
+// Level returns a line's level; that of an output is set by the guest.
 func (c PL061) Level(line int) (int, error) {
 	pins, err := c.register(pl061Data)
 	return int(pins >> line & 1), err
 }
 
-// Toggle makes edges of a line, beginning with a rising one, with a pause after each. Each waits until the kernel has
-// seen it and waits for the next: the chip has one bit for an edge, and what is faster than the processor takes
-// interrupts no kernel can count. It fails when the guest doesn't take an edge within 5 s.
+// Toggle makes edges of a line, beginning with a rising one, with a pause after each. After each
+// edge it waits until the kernel has seen it and waits for the next. The chip has one bit for an
+// edge, and no kernel can count edges that are faster than the processor handles interrupts. Toggle
+// fails when the guest doesn't handle an edge within 5 s.
 func (c PL061) Toggle(line, times int, pause time.Duration) error {
 	for i := range times {
 		if err := c.Wire(line, 1-i%2); err != nil {
@@ -50,7 +52,7 @@ func (c PL061) Toggle(line, times int, pause time.Duration) error {
 			return err
 		}
 		for end := time.Now().Add(pause); time.Now().Before(end); {
-			// asleep, it would be a millisecond at least
+			// A sleep would last at least a millisecond.
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 	"os/exec"
 )
 
-// plant writes the machine's own device tree, changed by Tree.
+// plant writes the machine's device tree, changed by Tree.
 func (m Machine) plant(k kernel, path string) error {
 	args, err := k.args("")
 	if err != nil {
@@ -31,8 +31,9 @@ func (m Machine) plant(k kernel, path string) error {
 	return os.WriteFile(path, dtb, 0o600)
 }
 
-// SetProperty adds a property to a node, found by its own name (as "pl061@9030000"), of a flattened device tree; value is
-// as it stands there: texts end in a zero byte. Devicetree Specification 0.4, chapter 5.
+// SetProperty adds a property to a node of a flattened device tree. It finds the node by its own
+// name (as "pl061@9030000"). value is stored unchanged: texts end in a zero byte. Devicetree
+// Specification 0.4, chapter 5.
 func SetProperty(dtb []byte, node, name string, value []byte) ([]byte, error) {
 	be := binary.BigEndian
 	if len(dtb) < 40 || be.Uint32(dtb) != 0xd00dfeed {

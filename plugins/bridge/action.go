@@ -1,4 +1,4 @@
-// This file: the action, one message to a remote.
+// This file is the action, which publishes one message at a remote.
 
 package bridge
 
@@ -26,7 +26,7 @@ var ActionSample string
 const ActionAbout = "Publishes one message at another MQTT broker for each event. It is done when that broker has acknowledged it, and tried again until then. The connection " +
 	"is made at the first event and kept. To send whole topics there, in order, a `bridge` source with `out` is better."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	URL       string        `key:"url" doc:"the remote as mqtt://host:1883; also tcp, mqtts, ssl, tls, ws and wss" need:"yes"`
 	ClientID  string        `key:"client_id" doc:"who we are to the remote; made up each time when empty"`
@@ -40,17 +40,17 @@ type ActionOptions struct {
 // ActionDefaults returns the options of a file that sets none.
 func ActionDefaults() ActionOptions { return ActionOptions{KeepAlive: Defaults().KeepAlive} }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error {
 	return checkRemote(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure)
 }
 
-// Access is the remote.
+// Access is the remote's address.
 func (o ActionOptions) Access() []string {
 	return []string{"host:" + newLink(o.URL, "-", "", "", "", false, 0).addr}
 }
 
-// Args is one event's.
+// Args are the arguments for one event.
 type Args struct {
 	Topic   string     `key:"topic" doc:"the topic at the remote" need:"yes"`
 	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
@@ -63,36 +63,36 @@ type ActionEnv interface {
 	Log() *slog.Logger
 }
 
-// Action holds the connection. Do may be called by several goroutines.
+// Action holds the connection. Several goroutines may call Do.
 type Action struct {
-	ctx  context.Context // until Close
+	ctx  context.Context // cancelled by Close
 	stop context.CancelFunc
-	turn chan struct{} // one place: who holds it may connect
+	turn chan struct{} // a semaphore of one: its holder may connect
 	link link
 
 	mu      sync.Mutex
-	conn    *conn // nil: none
+	conn    *conn // nil while disconnected
 	closed  bool
 	waiting map[uint16]chan error
 	next    uint16
 	readers sync.WaitGroup
 }
 
-// NewAction makes an action; it connects to nothing yet.
+// NewAction makes an action. It does not connect yet.
 func NewAction(o ActionOptions, _ ActionEnv) *Action {
 	id := o.ClientID
-	if id == "" { // nothing is kept for us, so the name needn't be the same again
+	if id == "" { // the remote keeps no session for us, so each start may use another name
 		var b [4]byte
-		_, _ = rand.Read(b[:]) // never fails
+		_, _ = rand.Read(b[:]) // cannot fail
 		id = clientID(o.URL) + "-" + hex.EncodeToString(b[:])
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	a := &Action{ctx: ctx, stop: stop, turn: make(chan struct{}, 1), link: newLink(o.URL, id, o.User, o.Password, o.CA, o.Insecure, o.KeepAlive), waiting: map[uint16]chan error{}}
-	a.link.noBridges = true // we are a client like others
+	a.link.noBridges = true // the action connects as an ordinary client
 	return a
 }
 
-// permanent is an error that trying again doesn't mend.
+// permanent marks an error that no retry can fix.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
@@ -100,7 +100,7 @@ func (permanent) Permanent() bool { return true }
 
 var errActionClosed = errors.New("the action is closed")
 
-// Do publishes; nil says that the remote has acknowledged it.
+// Do publishes one message. It returns nil once the remote has acknowledged it.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := checkName(args.Topic); err != nil {
 		return permanent{fmt.Errorf("topic: %w", err)}
@@ -120,7 +120,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if c.terms.size > 0 && tooLarge(m, c.terms.size) {
 		return permanent{fmt.Errorf("%s takes no packet of more than %d bytes", a.link.name, c.terms.size)}
 	}
-	select { // the remote says how many it takes at a time
+	select { // the remote limits how many messages may be in flight
 	case c.room <- struct{}{}:
 		defer func() { <-c.room }()
 	case <-c.dead:
@@ -143,7 +143,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	case err := <-answer:
 		return err
 	case <-c.dead:
-		select { // both may have come
+		select { // both channels may be ready
 		case err := <-answer:
 			return err
 		default:
@@ -154,7 +154,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 }
 
-// connection is the one there is, or a new one.
+// connection returns the open connection, or makes a new one.
 func (a *Action) connection(ctx context.Context) (*conn, error) {
 	select {
 	case a.turn <- struct{}{}:
@@ -185,7 +185,7 @@ func (a *Action) connection(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// read takes the answers until the connection ends.
+// read reads acknowledgements until the connection ends.
 func (a *Action) read(c *conn) {
 	err := c.read(func(p *packet) error {
 		switch {
@@ -207,7 +207,7 @@ func (a *Action) read(c *conn) {
 	c.end()
 }
 
-// wait takes a packet identifier that nobody else has.
+// wait allocates a packet identifier that is not in use.
 func (a *Action) wait(answer chan error) (uint16, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -227,7 +227,7 @@ func (a *Action) forget(id uint16) {
 	delete(a.waiting, id)
 }
 
-// refused is the error of an acknowledgement that says no.
+// refused returns the error of a negative acknowledgement.
 func (a *Action) refused(p *packet) error {
 	if p.kind == pubcomp || p.code < 0x80 {
 		return nil
@@ -251,7 +251,7 @@ func (a *Action) answered(id uint16, err error) {
 // Close ends the connection.
 func (a *Action) Close() error {
 	a.stop()
-	a.turn <- struct{}{} // nobody is connecting any more
+	a.turn <- struct{}{} // waits for a connection attempt in progress
 	defer func() { <-a.turn }()
 	a.mu.Lock()
 	a.closed = true
@@ -264,7 +264,7 @@ func (a *Action) Close() error {
 	return nil
 }
 
-// encode makes the bytes of a payload.
+// encode returns the bytes of a payload.
 func encode(v any) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:

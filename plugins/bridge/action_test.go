@@ -48,7 +48,7 @@ func TestAction(t *testing.T) {
 	if err := a.Do(t.Context(), Args{Topic: "lost"}); err == nil || !strings.Contains(err.Error(), "closed the connection") && !strings.Contains(err.Error(), "reset") {
 		t.Error(err)
 	}
-	for err := errors.New(""); err != nil; { // the old connection may still be there for a moment
+	for err := errors.New(""); err != nil; { // the old connection may still be open for a moment
 		err = a.Do(t.Context(), Args{Topic: "again"})
 	}
 	for i, args := range []Args{{Topic: ""}, {Topic: "a/#"}, {Topic: "a", Payload: make(chan int)}, {Topic: "a", Payload: make([]byte, maxPacket+1)}} {

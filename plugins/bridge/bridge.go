@@ -1,24 +1,33 @@
-// Package bridge is the kind `bridge`: another MQTT broker, both ways, store and forward.
+// Package bridge is the kind `bridge`: it connects another MQTT broker, both ways, store and
+// forward.
 //
 //	remote ──PUBLISH──▶ in rules ──▶ event ──▶ journal, then PUBACK to the remote
-//	remote ◀──PUBLISH── out rules ◀── the plugin's place in the journal, which moves on at the remote's PUBACK
+//	remote ◀──PUBLISH── out rules ◀── the plugin's cursor in the journal, which advances at the remote's PUBACK
 //
 // What it promises:
 //
-//   - In: the remote keeps a session for us (clean: false) and a message of QoS 1 or 2 is acknowledged to it when what the plugin made of it
-//     is durable. What comes while we are away, or was not acknowledged, the remote sends when we are back, as long as it keeps it.
-//   - Out: events wait in our journal until the remote has acknowledged them, for as long as the retention keeps them, and go out in
-//     their order, at most max_inflight at a time. An event may come twice after the connection broke, and then those after it too.
-//   - No loop: an event that came from the remote isn't sent back to it, and what we send doesn't come back: see echo.go. With MQTT 5 an event also
-//     carries where it has been, so that a ring of bridges ends: see docs/adr/0011-bridges-speak-mqtt-5.md.
-//   - With MQTT 5 properties and expiry travel both ways. An event that expires while it waits for the remote is lost and counted.
-//   - While the remote is away the plugin is degraded and tries again, from one second to a minute apart.
-//   - Memory is bounded: by max_inflight of events out, and by what postbus takes of events in (a slow journal slows the remote down).
-//     A message larger than 16 MiB is lost and counted.
+//   - In: the remote keeps a session for us (clean: false). A message of QoS 1 or 2 is acknowledged
+//     to the remote when the events that the plugin made of it are durable. The remote redelivers
+//     messages that were sent while we were offline, or that we did not acknowledge, when we
+//     reconnect, for as long as it keeps them.
+//   - Out: events wait in our journal until the remote has acknowledged them, for as long as the
+//     retention keeps them. They are sent in order, at most max_inflight at a time. After a broken
+//     connection an event may be sent twice, and then the events after it are sent again too.
+//   - No loop: an event from the remote isn't sent back to it, and our own messages don't come
+//     back: see echo.go. With MQTT 5 an event also carries its route, so that a ring of bridges
+//     ends: see docs/adr/0011-bridges-speak-mqtt-5.md.
+//   - With MQTT 5 properties and expiry travel both ways. An event that expires while it waits for
+//     the remote is lost and counted.
+//   - While the remote is unreachable the plugin is degraded and retries, after one second at first
+//     and at most a minute.
+//   - Memory is bounded: by max_inflight of outgoing events, and by the number of incoming events
+//     that postbus accepts at a time (a slow journal slows the remote down). A message larger than
+//     16 MiB is lost and counted.
 //
-// It speaks MQTT 5 with the packets of paho.golang, and 3.1.1 with those of paho.mqtt.golang where the remote refuses that. It doesn't use
-// their clients: those can't be stopped while they connect or write, send unacknowledged messages out of their order, and forget
-// acknowledgements given after the connection broke.
+// It speaks MQTT 5 with the packets of paho.golang, and 3.1.1 with those of paho.mqtt.golang where
+// the remote refuses MQTT 5. It doesn't use their clients. Those can't be stopped while they
+// connect or write, they send unacknowledged messages out of order, and they forget
+// acknowledgements that were given after the connection broke.
 package bridge
 
 import (
@@ -31,7 +40,8 @@ import (
 	"time"
 )
 
-// Passthrough says that the events of a file without `publish` are published as they are: topic, payload, qos and retain.
+// Passthrough says that a file without `publish` publishes events unchanged: topic, payload, qos
+// and retain.
 const Passthrough = true
 
 // Event is what the source emits.
@@ -54,7 +64,7 @@ type Env interface {
 	Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error
 }
 
-// Source is the bridge. It is used once.
+// Source is the bridge. An instance runs once.
 type Source struct {
 	o      Options
 	env    Env
@@ -62,32 +72,32 @@ type Source struct {
 	window *window
 	echo   echo
 
-	first, longest, steady time.Duration // between attempts; how long a connection has to last to count as good
-	subscribed             bool          // by this source, in the session that the remote holds
-	told                   string        // what Degraded was told last
-	warned                 string        // what warn logged last
+	first, longest, steady time.Duration // first and longest pause between attempts; a connection that lasts steady counts as good
+	subscribed             bool          // this source has subscribed in the session that the remote holds
+	told                   string        // the last state passed to Degraded
+	warned                 string        // the last text that warn logged
 }
 
-// New makes a source; it connects to nothing yet.
+// New makes a source. It does not connect yet.
 func New(o Options, env Env) *Source {
 	return &Source{o: o, env: env, link: o.link(), window: newWindow(o.MaxInflight), first: time.Second, longest: time.Minute, steady: 30 * time.Second}
 }
 
-// Open looks at what can be looked at without the remote: that one may be away.
+// Open checks what can be checked without the remote, which may be unreachable.
 func (s *Source) Open(context.Context) error {
 	_, err := s.link.tls()
 	return err
 }
 
-// Post takes an event that is on its way; see the interface of postbus.
+// Post accepts an event that is being delivered; see postbus's interface.
 type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// Stream is connected to the remote whenever it can be, until parent ends.
+// Stream keeps the remote connected, and reconnects, until parent ends.
 func (s *Source) Stream(parent context.Context, post Post) error {
 	ctx, stop := context.WithCancelCause(parent)
 	var consuming sync.WaitGroup
 	defer consuming.Wait()
-	defer func() { s.window.drop(errClosed) }() // Consume waits for what it handed out
+	defer func() { s.window.drop(errClosed) }() // Consume waits for the events that it handed out
 	defer stop(nil)
 	if len(s.o.Out) > 0 {
 		consuming.Go(func() {
@@ -114,7 +124,7 @@ func (s *Source) Stream(parent context.Context, post Post) error {
 		s.tell(fmt.Errorf("%s: %w", s.link.name, err))
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause/2 + rand.N(pause/2+1)): // jitter: many may have lost the same remote
+		case <-time.After(pause/2 + rand.N(pause/2+1)): // jitter: many clients may have lost the same remote
 		}
 		pause = min(2*pause, s.longest)
 	}
@@ -131,10 +141,11 @@ func orEnded(err error) error {
 	return err
 }
 
-// postError is an error of post: the plugin is being stopped.
+// postError wraps an error of post, which means that the plugin is being stopped.
 type postError struct{ error }
 
-// once connects and stays connected. The error, never nil, says how it ended.
+// once connects and runs one connection until it ends. The error is never nil and says why it
+// ended.
 func (s *Source) once(ctx context.Context, post Post) error {
 	c, err := s.link.connect(ctx, s.o.Clean)
 	if err != nil {
@@ -150,7 +161,7 @@ func (s *Source) once(ctx context.Context, post Post) error {
 	}
 	filters := s.o.In
 	if s.subscribed && present {
-		filters = nil // still there; asking again would bring the retained messages again
+		filters = nil // the subscriptions still exist; a new SUBSCRIBE would send the retained messages again
 	}
 	if len(filters) > 0 {
 		c.send(&packet{kind: subscribe, id: subscribeID, rules: filters}, nil)
@@ -179,8 +190,8 @@ func (s *Source) once(ctx context.Context, post Post) error {
 	}, func(topic string) { s.env.Lost(1, "a message of the remote larger than 16 MiB") })
 }
 
-// acked takes note of an acknowledgement. One that says no ends the connection, and the event is sent again on the next one, unless it would be
-// refused again.
+// acked processes an acknowledgement. A negative one ends the connection. The event is sent again
+// on the next connection, unless the remote would refuse it again.
 func (s *Source) acked(p *packet) error {
 	if p.code >= 0x80 {
 		no := &reason{"it refused an event", p.code, p.text}
@@ -212,7 +223,7 @@ func (s *Source) warn(c *conn) {
 	s.warned = lost
 }
 
-// granted takes note of what the remote lets us have.
+// granted processes the result of SUBSCRIBE.
 func (s *Source) granted(filters []In, codes []byte) {
 	for i, f := range filters {
 		if i >= len(codes) || codes[i] > 2 {
@@ -224,7 +235,7 @@ func (s *Source) granted(filters []In, codes []byte) {
 	s.tell(nil)
 }
 
-// tell reports a state once.
+// tell reports a state when it has changed.
 func (s *Source) tell(err error) {
 	text := ""
 	if err != nil {

@@ -15,7 +15,7 @@ func options(url string) Options {
 	return o
 }
 
-// The remote goes away while events are on their way and many more come; then all are there, in order.
+// The remote stops while events are in flight and many more follow. Then all arrive, in order.
 func TestRemoteIsAwayForAWhile(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t, "")
@@ -47,7 +47,8 @@ func TestRemoteIsAwayForAWhile(t *testing.T) {
 	t.Logf("%d messages, %d of them again, most by the remote to its subscriber", all, all-n)
 }
 
-// Filters overlap both ways, and there are other clients on both sides: each event is there once on each side.
+// Filters overlap both ways, and there are other clients on both sides: each event is delivered
+// once on each side.
 func TestNoLoop(t *testing.T) {
 	for name, link := range map[string]link{"MQTT 5": {}, "as a bridge": {noFive: true}, "as a client": {noFive: true, noBridges: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -65,7 +66,8 @@ func TestNoLoop(t *testing.T) {
 			}
 			there.until(2 * n)
 			env.until("all events", func() bool { return len(r.events) >= n && env.place >= 2*n })
-			// What would go around had the time to do so: one more from each side comes after it.
+			// A looping event had the time to arrive, because one more event from each side follows
+			// it.
 			env.publish("client:x", "a/last", "here", false)
 			there.until(2*n + 1)
 			there.publish("a/last", "there")
@@ -80,7 +82,7 @@ func TestNoLoop(t *testing.T) {
 	}
 }
 
-// We are away: the remote keeps what comes, and gives again what we didn't acknowledge.
+// While we are offline the remote keeps messages, and redelivers those that we didn't acknowledge.
 func TestWeAreAwayForAWhile(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t, "")
@@ -113,7 +115,7 @@ func TestWeAreAwayForAWhile(t *testing.T) {
 		want = append(want, fmt.Sprintf("remote/a=%d", i))
 	}
 	got := again.topics()
-	for len(got) > 0 && got[0] < want[0] { // acknowledged in the last moment, which Mosquitto may not have read
+	for len(got) > 0 && got[0] < want[0] { // acknowledged at the last moment, which Mosquitto may not have read
 		got = got[1:]
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -121,7 +123,7 @@ func TestWeAreAwayForAWhile(t *testing.T) {
 	}
 }
 
-// What we hadn't had acknowledged when we stopped goes out when we are back.
+// Events that were unacknowledged at the stop are sent after a restart.
 func TestOutGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t, "")
@@ -214,7 +216,7 @@ func TestNobodyThere(t *testing.T) {
 	o.In = []In{{Filter: "#"}}
 	r := run(t, o, env, nil, nil)
 	env.until("degraded", func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "127.0.0.1:1: ") })
-	time.Sleep(200 * time.Millisecond) // several attempts
+	time.Sleep(200 * time.Millisecond) // long enough for several attempts
 	if err := r.stop(); err != nil {
 		t.Error(err)
 	}

@@ -1,4 +1,5 @@
-// This file: one connection after its handshake: a goroutine that writes a queue, and a reader that is the caller's.
+// This file is a connection after its handshake. One goroutine writes a queue, and the caller
+// reads.
 
 package bridge
 
@@ -14,27 +15,27 @@ import (
 )
 
 const (
-	maxConnack = 64 << 10         // bytes of a CONNACK, which may hold texts
-	maxPacket  = 16 << 20         // bytes of a packet that is read; of a larger message only the topic is
-	stuck      = 30 * time.Second // without a byte written, when there is something to write
-	piece      = 32 << 10         // bytes that have to be written within stuck
+	maxConnack = 64 << 10         // bytes of a CONNACK, which may contain texts
+	maxPacket  = 16 << 20         // bytes of a packet that is read; of a larger message only the topic is read
+	stuck      = 30 * time.Second // the connection fails when a pending write makes no progress for so long
+	piece      = 32 << 10         // bytes that must be written within stuck
 )
 
 var errClosed = errors.New("the connection was closed")
 
-// conn is a connection. send, ack and fail never block and may be called by any goroutine.
+// conn is a connection. send, ack and fail never block, and any goroutine may call them.
 type conn struct {
 	nc    net.Conn
 	r     *bufio.Reader
 	codec codec
 
-	answered bool          // CONNACK came
-	room     chan struct{} // of an action: one for each message in flight
+	answered bool          // CONNACK was received
+	room     chan struct{} // of an action: one slot for each message in flight
 	terms    terms
 	keep     time.Duration
 
 	mu     sync.Mutex
-	queue  []item // bounded by what is in flight either way
+	queue  []item // bounded by the messages in flight in both directions
 	err    error
 	wake   chan struct{}
 	dead   chan struct{}
@@ -50,13 +51,14 @@ func newConn(nc net.Conn, v codec) *conn {
 	return &conn{nc: nc, r: bufio.NewReader(nc), codec: v, wake: make(chan struct{}, 1), dead: make(chan struct{})}
 }
 
-// five reports whether MQTT 5 is spoken.
+// five reports whether the connection speaks MQTT 5.
 func (c *conn) five() bool {
 	_, is := c.codec.(five)
 	return is
 }
 
-// start begins to write, and to ping twice in each keep; the remote may have one of its own.
+// start begins writing, and pings twice in each keep-alive interval. The remote may set an interval
+// of its own.
 func (c *conn) start(keep time.Duration) {
 	c.room = make(chan struct{}, c.terms.inflight)
 	if c.keep = keep; c.terms.keepAlive > 0 {
@@ -66,7 +68,7 @@ func (c *conn) start(keep time.Duration) {
 		ping := time.NewTicker(c.keep / 2)
 		defer ping.Stop()
 		w := bufio.NewWriter(timely{c})
-		whole := true // what was written so far are whole packets
+		whole := true // only whole packets were written so far
 		for {
 			select {
 			case <-c.dead:
@@ -87,7 +89,8 @@ func (c *conn) start(keep time.Duration) {
 	})
 }
 
-// farewell sends what is in the queue, mostly acknowledgements, and DISCONNECT, if that is quickly done.
+// farewell sends the queue, mostly acknowledgements, and DISCONNECT, if the connection takes them
+// quickly.
 func (c *conn) farewell() {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	w := bufio.NewWriter(c.nc)
@@ -117,13 +120,14 @@ func (c *conn) flush(w *bufio.Writer) error {
 	return nil
 }
 
-// timely gives each piece of a write its own time, so that a slow connection isn't a dead one.
+// timely gives each piece of a write its own deadline, so that a slow connection doesn't count as
+// dead.
 type timely struct{ c *conn }
 
 func (t timely) Write(b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
 		t.c.mu.Lock()
-		if t.c.err == nil { // else fail has set the deadline that counts, for what is begun to be finished
+		if t.c.err == nil { // otherwise fail has set the deadline in which a begun packet may be finished
 			_ = t.c.nc.SetWriteDeadline(time.Now().Add(stuck))
 		}
 		t.c.mu.Unlock()
@@ -134,7 +138,7 @@ func (t timely) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// send puts a packet in the queue; written, if any, is called once it is in the system's hands.
+// send queues a packet. It calls written, if not nil, once the operating system has the packet.
 func (c *conn) send(p *packet, written func()) {
 	c.mu.Lock()
 	c.queue = append(c.queue, item{p, written})
@@ -145,7 +149,7 @@ func (c *conn) send(p *packet, written func()) {
 	}
 }
 
-// ack acknowledges a message: QoS 1 by PUBACK, QoS 2 by PUBREC.
+// ack acknowledges a message: QoS 1 with PUBACK, QoS 2 with PUBREC.
 func (c *conn) ack(p *packet) {
 	switch p.msg.qos {
 	case 1:
@@ -155,7 +159,7 @@ func (c *conn) ack(p *packet) {
 	}
 }
 
-// fail ends the connection; the first reason counts.
+// fail ends the connection. The first error is kept as the reason.
 func (c *conn) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -167,7 +171,7 @@ func (c *conn) fail(err error) {
 	}
 	close(c.dead)
 	_ = c.nc.SetReadDeadline(time.Now())                              // wakes read
-	_ = c.nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // and the writer
+	_ = c.nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // wakes the writer
 }
 
 // end ends the connection and waits for its goroutine.
@@ -178,7 +182,8 @@ func (c *conn) end() {
 	hard.Stop()
 }
 
-// bottom is the network's connection, whose Close doesn't say good-bye first.
+// bottom returns the network connection beneath TLS and WebSocket. Its Close sends no closing
+// message first.
 func bottom(nc net.Conn) net.Conn {
 	for {
 		b, ok := nc.(interface{ NetConn() net.Conn })
@@ -189,7 +194,7 @@ func bottom(nc net.Conn) net.Conn {
 	}
 }
 
-// reason is why the connection ended, or err when it hasn't.
+// reason returns why the connection ended, or err while it is open.
 func (c *conn) reason(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,7 +204,7 @@ func (c *conn) reason(err error) error {
 	return err
 }
 
-// readConnack reads the answer to CONNECT, which decode understands.
+// readConnack reads the answer to CONNECT and decodes it with decode.
 func (c *conn) readConnack(decode func(b []byte) (terms, error)) (err error) {
 	n, err := c.size()
 	if err != nil {
@@ -222,8 +227,10 @@ func (c *conn) readConnack(decode func(b []byte) (terms, error)) (err error) {
 	return err
 }
 
-// read calls each for every packet until the connection ends or each returns an error, and lost for messages that are too large, which it
-// acknowledges. Silence of one and a half keep is the end: we ping, so there is an answer. The error is never nil.
+// read calls each for every packet, until the connection ends or each returns an error. It
+// acknowledges messages that are too large, and calls lost for them. Silence of one and a half
+// keep-alive intervals ends the connection, because our pings must be answered. The error is never
+// nil.
 func (c *conn) read(each func(*packet) error, lost func(topic string)) error {
 	c.r = bufio.NewReader(io.MultiReader(buffered(c.r), patient{c, c.keep + c.keep/2}))
 	for {
@@ -252,12 +259,12 @@ func (c *conn) read(each func(*packet) error, lost func(topic string)) error {
 	}
 }
 
-// buffered is what a reader has read already.
+// buffered returns the bytes that r has read already.
 func buffered(r *bufio.Reader) io.Reader {
 	return io.LimitReader(r, int64(r.Buffered()))
 }
 
-// ended is an error of the network in words that don't change each time, as the port numbers of our side do.
+// ended words a network error without parts that change each time, such as our port number.
 func ended(err error) error {
 	var late net.Error
 	var op *net.OpError
@@ -272,7 +279,7 @@ func ended(err error) error {
 	return err
 }
 
-// patient gives each read its own time.
+// patient gives each read its own deadline.
 type patient struct {
 	c    *conn
 	time time.Duration
@@ -281,7 +288,7 @@ type patient struct {
 func (p patient) Read(b []byte) (int, error) {
 	p.c.mu.Lock()
 	err := p.c.err
-	if err == nil { // else fail has set the deadline that counts
+	if err == nil { // otherwise fail has set the deadline that counts
 		_ = p.c.nc.SetReadDeadline(time.Now().Add(p.time))
 	}
 	p.c.mu.Unlock()
@@ -291,7 +298,7 @@ func (p patient) Read(b []byte) (int, error) {
 	return p.c.nc.Read(b)
 }
 
-// size is the length of the packet that comes next, with its header, which stays to be read.
+// size returns the length of the next packet with its header, without consuming the header.
 func (c *conn) size() (int, error) {
 	n, shift := 0, 0
 	for i := 1; i <= 4; i++ {
@@ -308,7 +315,8 @@ func (c *conn) size() (int, error) {
 	return 0, errors.New("it doesn't speak MQTT: a packet's length has no end")
 }
 
-// packet reads a packet of n bytes. The libraries weren't made for hostile bytes.
+// packet reads a packet of n bytes. It recovers from panics, since the libraries weren't written
+// for hostile input.
 func (c *conn) packet(n int) (p *packet, err error) {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(c.r, b); err != nil {
@@ -322,7 +330,7 @@ func (c *conn) packet(n int) (p *packet, err error) {
 	return c.codec.decode(b)
 }
 
-// skip reads of a message of n bytes what is needed to acknowledge it.
+// skip discards a message of n bytes and keeps what is needed to acknowledge it.
 func (c *conn) skip(n int) (*packet, error) {
 	head, err := c.r.ReadByte()
 	if err != nil {

@@ -1,12 +1,16 @@
-// This file: what keeps an event from going around.
+// This file prevents events from looping.
 //
-//  0. With MQTT 5 the subscription asks not to get what we published, and each event says where it was published first: see v5.go.
-//  1. An event that this plugin published is not sent out: its source says so. That alone ends every loop after one round.
-//  2. With MQTT 3.1.1 the connection asks to be a bridge, by the protocol version 0x84 that Mosquitto and others know: such a broker doesn't send us what we
-//     published, and leaves the retain flag as it was.
-//  3. A broker that refuses that version does send us what we published. So what was sent is remembered for a minute, and one message from
-//     the remote that is the same is swallowed for each. Somebody else's message that is the same in that minute may be the one that is
-//     swallowed; therefore this is not done where 2 works.
+//  0. With MQTT 5 the subscription asks the remote not to send what we published, and each event
+//     carries the bus where it was published first: see v5.go.
+//  1. An event that this plugin published is not sent out; its source identifies it. That alone
+//     ends every loop after one round.
+//  2. With MQTT 3.1.1 the connection asks to be a bridge, by the protocol version 0x84 that
+//     Mosquitto and others know. Such a broker doesn't send us what we published, and leaves the
+//     retain flag unchanged.
+//  3. A broker that refuses that version does send us what we published. So the plugin remembers
+//     for a minute each message that it sent, and discards one identical message from the remote
+//     for each. An identical message of another client in that minute may be discarded in its
+//     place. Therefore this is not done where 2 works.
 
 package bridge
 
@@ -17,7 +21,7 @@ import (
 )
 
 const (
-	echoes  = 10000 // remembered at most; the oldest is forgotten
+	echoes  = 10000 // remembered at most; the oldest is forgotten first
 	echoAge = time.Minute
 )
 
@@ -26,7 +30,7 @@ type sent struct {
 	at  time.Time
 }
 
-// echo remembers what was sent.
+// echo remembers the messages that were sent.
 type echo struct {
 	mu    sync.Mutex
 	seed  maphash.Seed
@@ -56,7 +60,7 @@ func (e *echo) sent(topic string, payload []byte, now time.Time) {
 	e.count[s]++
 }
 
-// forget drops what is too old, and all but most.
+// forget drops entries that are too old, and the oldest ones beyond most.
 func (e *echo) forget(now time.Time, most int) {
 	n := 0
 	for n < len(e.ring) && (len(e.ring)-n > most || now.Sub(e.ring[n].at) > echoAge) {
@@ -66,7 +70,7 @@ func (e *echo) forget(now time.Time, most int) {
 	e.ring = e.ring[n:]
 }
 
-// drop takes one off the count.
+// drop decrements the count of a message.
 func (e *echo) drop(s uint64) {
 	if e.count[s] > 1 {
 		e.count[s]--
@@ -75,7 +79,7 @@ func (e *echo) drop(s uint64) {
 	}
 }
 
-// heard reports whether a message is one that was sent, and forgets that one.
+// heard reports whether a message is one that was sent, and forgets one such entry.
 func (e *echo) heard(topic string, payload []byte, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// fakeEnv is a small bus: a journal, and one place in it that moves on at acknowledgements.
+// fakeEnv is a small bus: a journal, and one cursor in it that advances at acknowledgements.
 type fakeEnv struct {
 	t  *testing.T
 	mu sync.Mutex
@@ -46,7 +46,7 @@ type fakeEnv struct {
 	journal []map[string]any
 	place   int // all before it are acknowledged
 	acked   map[int]bool
-	more    chan struct{} // closed and made anew at every change
+	more    chan struct{} // closed and replaced at every change
 
 	degraded []string
 	lost     map[string]int
@@ -79,10 +79,10 @@ func (e *fakeEnv) publish(source, topic, payload string, retain bool) {
 	})
 }
 
-// Consume replays the journal from the place, and goes on.
+// Consume replays the journal from the cursor, and then follows it.
 func (e *fakeEnv) Consume(ctx context.Context, name string, filters []string, each func(map[string]any, func(error))) error {
 	var out sync.WaitGroup
-	defer out.Wait() // as the bus does: who forgets an event, keeps it from ending
+	defer out.Wait() // as the bus does: an event that is never done keeps it from ending
 	e.mu.Lock()
 	at := e.place
 	e.mu.Unlock()
@@ -153,12 +153,13 @@ func (e *fakeEnv) until(what string, cond func() bool) {
 	}
 }
 
-// connected is a condition: the source says that all is well, so it is subscribed.
+// connected returns a condition: the source reports no error, so it is subscribed.
 func (e *fakeEnv) connected() func() bool {
 	return func() bool { return len(e.degraded) > 0 && e.degraded[len(e.degraded)-1] == "<nil>" }
 }
 
-// running is a source that runs, whose events come into a list and, as passthrough does, into the journal.
+// running is a source that runs. Its events are appended to a list and, as passthrough does, to the
+// journal.
 type running struct {
 	env    *fakeEnv
 	events []map[string]any
@@ -174,7 +175,7 @@ func run(t *testing.T, o Options, env *fakeEnv, change func(*Source), hold func(
 	s := New(o, env)
 	s.first, s.longest = 10*time.Millisecond, 50*time.Millisecond
 	asks(&s.link)
-	s.told = "not connected yet" // so that it says when it is
+	s.told = "not connected yet" // so that the source reports when it is connected
 	if change != nil {
 		change(s)
 	}
@@ -274,7 +275,7 @@ func (m *mosquitto) start() {
 	}
 }
 
-// stop ends it as an upgrade does: it saves its sessions.
+// stop stops it as an upgrade does: it saves its sessions.
 func (m *mosquitto) stop() {
 	if m.cmd == nil {
 		return
@@ -284,7 +285,7 @@ func (m *mosquitto) stop() {
 	m.cmd = nil
 }
 
-// client is somebody else at the remote, with a session that lasts.
+// client is another client of the remote, with a persistent session.
 type client struct {
 	t    *testing.T
 	c    paho.Client
@@ -331,7 +332,8 @@ func (c *client) publish(topic, payload string) {
 	c.do(c.c.Publish(topic, 1, false, payload))
 }
 
-// until waits for n different messages and returns them in the order of their first coming, and how many there were in all.
+// until waits for n different messages. It returns them in the order of their first arrival, and
+// the total number of messages.
 func (c *client) until(n int) (first []string, all int) {
 	c.t.Helper()
 	end := time.After(time.Minute)
@@ -370,5 +372,5 @@ func edit(t *testing.T, path, old, new string) {
 	}
 }
 
-// fuzzing reports whether the test's program fuzzes, which leaves goroutines behind.
+// fuzzing reports whether the test's program is fuzzing, which leaves goroutines behind.
 func fuzzing() bool { return flag.Lookup("test.fuzz").Value.String() != "" }

@@ -1,6 +1,6 @@
 package bridge
 
-// This file: MQTT 5 with a remote that is played, and with a real one.
+// This file tests MQTT 5 with a simulated remote, and with a real one.
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 	v5 "github.com/eclipse/paho.golang/packets"
 )
 
-// remote5 is a remote of MQTT 5 whose connections are played; its CONNACK has the given properties.
+// remote5 is a simulated remote of MQTT 5; its CONNACK has the given properties.
 func remote5(t *testing.T, connack func(*v5.Connack), play func(n int, c net.Conn)) (url string) {
 	url = fakeRemote(t, nil, func(n int, c net.Conn) {
 		if _, err := v5.ReadPacket(c); err != nil {
@@ -32,7 +32,8 @@ func remote5(t *testing.T, connack func(*v5.Connack), play func(n int, c net.Con
 	return url
 }
 
-// serve5 answers SUBSCRIBE and PINGREQ until the connection ends, and gives each the PUBLISH packets.
+// serve5 answers SUBSCRIBE and PINGREQ until the connection ends, and gives each the PUBLISH
+// packets.
 func serve5(c net.Conn, each func(*v5.Publish)) {
 	for {
 		p, err := v5.ReadPacket(c)
@@ -70,7 +71,7 @@ func outOnly(url string) Options {
 	return o
 }
 
-// with adds to the event that was published last.
+// with changes the event that was published last.
 func (e *fakeEnv) with(more map[string]any) {
 	e.change(func() {
 		for k, v := range more {
@@ -177,7 +178,8 @@ func TestWhatTravelsIn(t *testing.T) {
 	}
 }
 
-// What waits longer than it may live is lost, and said so, also on the way to a remote of MQTT 3.1.1.
+// An event that waits longer than its expiry is lost, and reported as lost, also on the way to a
+// remote of MQTT 3.1.1.
 func TestExpiredWhileTheRemoteIsAway(t *testing.T) {
 	for name, three := range map[string]bool{"MQTT 5": false, "MQTT 3.1.1": true} {
 		t.Run(name, func(t *testing.T) {
@@ -189,7 +191,7 @@ func TestExpiredWhileTheRemoteIsAway(t *testing.T) {
 				env.publish("client:x", "cmd", fmt.Sprint(i), false)
 				env.with(map[string]any{"expiry": time.Minute})
 			}
-			env.with(map[string]any{"time": time.Now().Add(-time.Minute)}) // it has expired while it waited
+			env.with(map[string]any{"time": time.Now().Add(-time.Minute)}) // it expired while it waited
 			run(t, outOnly(m.url()), env, func(s *Source) { s.link.noFive = three }, nil)
 			env.until("degraded", func() bool { return len(env.degraded) > 0 })
 			m.start()
@@ -202,7 +204,8 @@ func TestExpiredWhileTheRemoteIsAway(t *testing.T) {
 	}
 }
 
-// An event that the remote refuses is sent again as long as that may help, and lost and counted otherwise.
+// An event that the remote refuses is sent again if that may help, and is lost and counted
+// otherwise.
 func TestRefusedEvents(t *testing.T) {
 	var refusals atomic.Int32
 	url := remote5(t, nil, func(_ int, c net.Conn) {
@@ -213,7 +216,7 @@ func TestRefusedEvents(t *testing.T) {
 			case p.Topic == "secret":
 				ack5(c, p.PacketID, 0x87)
 			default:
-				ack5(c, p.PacketID, 0x10) // nobody is subscribed there: that is fine
+				ack5(c, p.PacketID, 0x10) // no matching subscribers: a success
 			}
 		})
 	})
@@ -246,7 +249,7 @@ func TestTheRemotesLimits(t *testing.T) {
 				t.Errorf("%d in flight", n)
 			}
 			got <- p
-			if p.Topic == "t/0" { // it is acknowledged with the second, so that two are in flight all the time
+			if p.Topic == "t/0" { // it is acknowledged with the second, so that two are always in flight
 				return
 			}
 			open.Add(-1)
@@ -294,7 +297,8 @@ func TestTheRemoteDisconnects(t *testing.T) {
 	env.until("it is said, and connected again", func() bool {
 		return env.connected()() && slices.ContainsFunc(env.degraded, func(s string) bool { return strings.Contains(s, "another connection has our client_id") })
 	})
-	// It has spoken MQTT 5: a connection that it closes without an answer is no reason to speak less.
+	// It has spoken MQTT 5: when it closes a connection without an answer, that is no reason to
+	// fall back.
 	l := options(url).link()
 	l.spokeFive = true
 	dead := fakeRemote(t, nil, func(_ int, c net.Conn) {
@@ -308,7 +312,7 @@ func TestTheRemoteDisconnects(t *testing.T) {
 	}
 }
 
-// An action's message that is refused for good isn't tried again.
+// An action's message that is refused permanently isn't retried.
 func TestActionOfMQTT5(t *testing.T) {
 	url := remote5(t, nil, func(_ int, c net.Conn) {
 		serve5(c, func(p *v5.Publish) {

@@ -1,4 +1,4 @@
-// This file: one message from the remote, and one event to it.
+// This file handles one message from the remote, and one event to it.
 
 package bridge
 
@@ -13,10 +13,11 @@ import (
 	"github.com/postbus/postbus/plugins/lines"
 )
 
-// maxHops is how many plugins and bridges can work on an event one after the other: package plugins ends a chain there, too.
+// maxHops is how many plugins and bridges may process an event in a chain. Package plugins ends a
+// chain there, too.
 const maxHops = 16
 
-// in makes an event of a message and acknowledges it when that is durable.
+// in makes an event of a message, and acknowledges the message when the event is durable.
 func (s *Source) in(ctx context.Context, c *conn, p *packet, post Post) error {
 	m := p.msg
 	if err := checkName(m.topic); err != nil {
@@ -27,8 +28,8 @@ func (s *Source) in(ctx context.Context, c *conn, p *packet, post Post) error {
 	}
 	rule, ok := s.inRule(m.topic)
 	switch {
-	case !ok: // of a subscription that the file had before, which the remote still keeps
-	case s.link.plain && s.echo.heard(m.topic, m.payload, time.Now()): // our own
+	case !ok: // of a subscription that an earlier version of the file had, and that the remote still keeps
+	case s.link.plain && s.echo.heard(m.topic, m.payload, time.Now()): // our own message
 	case m.origin != "" && m.origin == s.env.Origin():
 		s.env.Log().Debug("an event that was published here came back through bridges", "topic", m.topic)
 	case m.hops >= maxHops:
@@ -72,7 +73,7 @@ func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post Pos
 		case errors.As(err, &hopeless) && hopeless.Permanent():
 			s.env.Lost(1, "an event that can't be stored")
 			c.ack(p)
-		default: // the remote sends it again on the next connection, and only there
+		default: // the remote redelivers it on the next connection, and only there
 			c.fail(fmt.Errorf("the connection was given up for an event that couldn't be stored: %w", err))
 		}
 	})
@@ -91,7 +92,8 @@ func (s *Source) inRule(name string) (In, bool) {
 	return In{}, false
 }
 
-// prepare makes of an event what can be sent on this connection; nil when it is lost, which is counted.
+// prepare turns an event into a message that can be sent on this connection. It returns nil when
+// the event is lost, and counts that.
 func (s *Source) prepare(c *conn, event *message) *message {
 	m := *event
 	m.qos, m.retain = min(m.qos, c.terms.qos), m.retain && c.terms.retain
@@ -138,7 +140,7 @@ func tooLarge(m *message, size int) bool {
 	return int(exact) > size
 }
 
-// counter counts what is written.
+// counter counts the bytes written.
 type counter int
 
 func (c *counter) Write(b []byte) (int, error) {
@@ -146,7 +148,7 @@ func (c *counter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// filters is what we want of the bus.
+// filters returns the topic filters to consume from the bus.
 func (s *Source) filters() (f []string) {
 	for _, r := range s.o.Out {
 		f = append(f, r.Filter)
@@ -154,7 +156,7 @@ func (s *Source) filters() (f []string) {
 	return f
 }
 
-// out puts an event on its way; when there is no more room it waits.
+// out adds an event to the window. It blocks while the window is full.
 func (s *Source) out(ctx context.Context, m map[string]any, done func(error)) {
 	topic, _ := m["topic"].(string)
 	payload, _ := m["payload"].([]byte)
@@ -180,7 +182,7 @@ func (s *Source) out(ctx context.Context, m map[string]any, done func(error)) {
 	if b, ok := m["properties"].([]byte); ok {
 		p, err := unpackProps(b)
 		if err == nil {
-			hops := out.hops // the bus's, whatever a property says
+			hops := out.hops // the bus's count, whatever a property says
 			out.setProps(p)
 			out.hops = hops
 		}
@@ -190,7 +192,7 @@ func (s *Source) out(ctx context.Context, m map[string]any, done func(error)) {
 		}
 	}
 	if err := s.window.add(ctx, out, done); err != nil {
-		done(err) // not acknowledged: it comes again
+		done(err) // not acknowledged: it will be redelivered
 	}
 }
 
@@ -206,7 +208,7 @@ func (s *Source) outRule(name string) (Out, bool) {
 // maxJSON is the largest payload that is read as JSON, in bytes.
 const maxJSON = 1 << 20
 
-// parse is the payload's value when it looks like JSON and is.
+// parse returns the payload's JSON value, or nil when the payload is not JSON.
 func parse(payload []byte) any {
 	if len(payload) > maxJSON {
 		return nil

@@ -1,4 +1,4 @@
-// This file: the way to a remote: network, TLS, WebSocket and MQTT's handshake.
+// This file connects to a remote: network, TLS, WebSocket and MQTT's handshake.
 
 package bridge
 
@@ -20,10 +20,11 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// patience is how long a connection and its handshake may take.
+// patience bounds a connection attempt with its handshake.
 const patience = 15 * time.Second
 
-// link is what is known of a remote. connect is for one goroutine at a time.
+// link holds the settings of a remote and what was learned about it. One goroutine at a time may
+// call connect.
 type link struct {
 	url            *url.URL
 	addr, name     string // host:port
@@ -32,13 +33,13 @@ type link struct {
 	ca             string
 	insecure       bool
 	keepAlive      time.Duration
-	plain          bool // on this connection we are a client, not a bridge: it sends us what we published
-	spokeFive      bool // it has spoken MQTT 5
-	noFive         bool // it has said that it refuses MQTT 5
-	noBridges      bool // it has said that it refuses bridges of MQTT 3.1.1
+	plain          bool // on this connection we are a client, not a bridge: the remote sends us what we published
+	spokeFive      bool // the remote has spoken MQTT 5
+	noFive         bool // the remote has refused MQTT 5
+	noBridges      bool // the remote has refused bridges of MQTT 3.1.1
 }
 
-// refusal is a CONNACK that says no.
+// refusal is the return code of a CONNACK that refuses the connection.
 type refusal byte
 
 func (r refusal) Error() string {
@@ -57,8 +58,10 @@ func (r refusal) Error() string {
 	return fmt.Sprintf("it refuses us (code %d)", byte(r))
 }
 
-// connect gives a connection whose handshake is done: by MQTT 5, where that is refused as a bridge of MQTT 3.1.1, and where that is
-// refused as a client of it. A remote that has spoken MQTT 5 once and closes the connection without an answer is only in trouble.
+// connect returns a connection whose handshake is complete. It tries MQTT 5 first, then MQTT 3.1.1
+// as a bridge, then MQTT 3.1.1 as a client, each where the remote refuses the one before. A remote
+// that has spoken MQTT 5 before and closes the connection without an answer has only a temporary
+// fault.
 func (l *link) connect(ctx context.Context, clean bool) (*conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it doesn't answer within %s", patience))
 	defer cancel()
@@ -90,23 +93,23 @@ func (l *link) connectThree(ctx context.Context, clean bool) (*conn, error) {
 			return nil, err
 		}
 		refused = no == v3.ErrRefusedBadProtocolVersion
-		l.plain = true // others just close the connection
+		l.plain = true // other brokers just close the connection
 	}
 	c, _, err := l.try(ctx, clean, 4)
 	l.noBridges = l.noBridges || err == nil && refused
 	return c, err
 }
 
-// got is what came back to an attempt.
+// got is the outcome of an attempt.
 type got int
 
 const (
-	nobody  got = iota // there is no connection
+	nobody  got = iota // the connection could not be made
 	silence            // the connection was closed without an answer
 	answer
 )
 
-// try makes one attempt by 5, 0x84 or 4.
+// try makes one attempt with protocol level 5, 0x84 or 4.
 func (l *link) try(ctx context.Context, clean bool, level byte) (c *conn, came got, err error) {
 	nc, err := l.dial(ctx)
 	if err != nil {
@@ -144,7 +147,7 @@ func (l *link) try(ctx context.Context, clean bool, level byte) (c *conn, came g
 	return c, answer, nil
 }
 
-// tls is the configuration for a remote; nil without TLS.
+// tls returns the TLS configuration for a remote; nil without TLS.
 func (l *link) tls() (*tls.Config, error) {
 	if l.url.Scheme != "wss" && ports[l.url.Scheme] != "8883" {
 		return nil, nil
@@ -186,7 +189,8 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", l.addr)
 }
 
-// wsConn makes a stream of a WebSocket's messages. Its deadlines can be set by any goroutine, which gorilla's can't.
+// wsConn makes a stream of a WebSocket's messages. Any goroutine can set its deadlines, which
+// gorilla's does not allow.
 type wsConn struct {
 	*websocket.Conn
 	r     io.Reader
@@ -199,12 +203,12 @@ func (c *wsConn) SetDeadline(t time.Time) error {
 
 func (c *wsConn) SetWriteDeadline(t time.Time) error {
 	c.write.Store(&t)
-	return c.NetConn().SetWriteDeadline(t) // for a write under way
+	return c.NetConn().SetWriteDeadline(t) // for a write in progress
 }
 
 func (c *wsConn) Write(b []byte) (int, error) {
 	if t := c.write.Load(); t != nil {
-		_ = c.Conn.SetWriteDeadline(*t) // it only takes note
+		_ = c.Conn.SetWriteDeadline(*t) // only stores the deadline
 	}
 	if err := c.WriteMessage(websocket.BinaryMessage, b); err != nil {
 		return 0, err

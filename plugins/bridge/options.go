@@ -1,4 +1,4 @@
-// This file: the options, what is wrong with them, and what they say of the remote.
+// This file is the options, their checks, and the address and settings of the remote in them.
 
 package bridge
 
@@ -64,7 +64,7 @@ type Out struct {
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInflight: 20} }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	errs := checkRemote(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure)
 	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
@@ -97,8 +97,9 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Warnings names the rules that overlap both ways. This plugin itself sends nothing back, but with a remote of MQTT 3.1.1 the next bridge
-// can't tell that an event comes from here. Which version the remote speaks is known only when we are connected.
+// Warnings names the rules that overlap both ways. This plugin itself sends nothing back, but with
+// a remote of MQTT 3.1.1 the next bridge can't tell that an event comes from here. The version that
+// the remote speaks is known only once connected.
 func (o Options) Warnings() (texts []string) {
 	for i, in := range o.In {
 		here := in.Prefix + strings.TrimPrefix(in.Filter, in.Strip)
@@ -112,19 +113,19 @@ func (o Options) Warnings() (texts []string) {
 	return texts
 }
 
-// Claims names our session at the remote, which only one can hold.
+// Claims names our session at the remote, which only one plugin can hold.
 func (o Options) Claims() []string {
 	l := o.link()
 	return []string{"mqtt-client:" + l.addr + "/" + l.clientID}
 }
 
-// Access is the remote.
+// Access is the remote's address.
 func (o Options) Access() []string { return []string{"host:" + o.link().addr} }
 
-// ports are the schemes and their ports.
+// ports are the URL schemes and their default ports.
 var ports = map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": "8883", "ssl": "8883", "tls": "8883", "ws": "80", "wss": "443"}
 
-// checkRemote checks what source and action have in common.
+// checkRemote checks the options that the source and the action share.
 func checkRemote(raw, id, user, password, ca string, insecure bool) (errs []error) {
 	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
 	u, err := url.Parse(raw)
@@ -157,7 +158,7 @@ func checkRemote(raw, id, user, password, ca string, insecure bool) (errs []erro
 	return errs
 }
 
-// checkText reports why s is no text for MQTT's CONNECT.
+// checkText reports why s cannot be a string in MQTT's CONNECT.
 func checkText(s string) error {
 	switch {
 	case len(s) > 65535:
@@ -172,7 +173,7 @@ func (o Options) link() link {
 	return newLink(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure, o.KeepAlive)
 }
 
-// newLink makes what is needed to connect of options that are right.
+// newLink makes a link of checked options.
 func newLink(raw, id, user, password, ca string, insecure bool, keep time.Duration) link {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -189,9 +190,10 @@ func newLink(raw, id, user, password, ca string, insecure bool, keep time.Durati
 	return link{url: u, addr: addr, name: addr, clientID: id, user: user, password: password, ca: ca, insecure: insecure, keepAlive: keep}
 }
 
-// clientID is who we are unless the file says it: the same after a restart, and another for another remote.
+// clientID returns the default client identifier: the same after a restart, and a different one for
+// each remote.
 func clientID(url string) string {
-	host, _ := os.Hostname() // without one the rest has to do
+	host, _ := os.Hostname() // without a host name the other parts must suffice
 	host = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
 			return r

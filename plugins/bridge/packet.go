@@ -1,4 +1,5 @@
-// This file: a control packet of either version of MQTT, as the rest of the package sees it. v3.go and v5.go turn it into bytes and back.
+// This file is a control packet of either version of MQTT, as the rest of the package sees it.
+// v3.go and v5.go encode and decode it.
 
 package bridge
 
@@ -9,7 +10,7 @@ import (
 	v5 "github.com/eclipse/paho.golang/packets"
 )
 
-// kind is a packet's type, by its number in MQTT.
+// kind is a packet's type, numbered as in MQTT.
 type kind byte
 
 const (
@@ -33,14 +34,14 @@ var kindNames = map[kind]string{1: "CONNECT", 2: "CONNACK", publish: "PUBLISH", 
 type packet struct {
 	kind  kind
 	id    uint16
-	code  byte     // MQTT 5: why, of an acknowledgement or a DISCONNECT; success is 0, from 0x80 on it is an error
-	text  string   // MQTT 5: the same in the remote's words
+	code  byte     // MQTT 5: the reason code of an acknowledgement or a DISCONNECT; 0 is success, from 0x80 an error
+	text  string   // MQTT 5: the remote's reason string
 	codes []byte   // of SUBACK
 	msg   *message // of PUBLISH
 	rules []In     // of SUBSCRIBE
 }
 
-// message is what a PUBLISH says.
+// message is the content of a PUBLISH.
 type message struct {
 	topic   string
 	payload []byte
@@ -48,32 +49,32 @@ type message struct {
 	retain  bool
 	dup     bool
 
-	// What only MQTT 5 has.
+	// The fields below exist only in MQTT 5.
 	props     *v5.Properties // payload format, content type, response topic, correlation data, user properties; nil: none
 	expires   time.Time      // zero: never
-	hops      int            // through so many plugins and bridges it came
-	origin    string         // the bus where it was published first; empty: not known
-	malformed string         // why it can't be stored; empty: it can
+	hops      int            // how many plugins and bridges it has passed
+	origin    string         // the bus where it was published first; empty: unknown
+	malformed string         // why it can't be stored; empty: it can be
 }
 
 // codec is one version of MQTT.
 type codec interface {
 	encode(w io.Writer, p *packet) error
-	decode(b []byte) (*packet, error) // of one whole packet; it may panic
+	decode(b []byte) (*packet, error) // decodes one whole packet; it may panic
 }
 
-// terms are what the remote said in CONNACK.
+// terms are the remote's limits and features from CONNACK.
 type terms struct {
 	present   bool          // it has a session of ours
-	inflight  int           // unacknowledged messages that it takes from us at a time
-	size      int           // bytes of the largest packet that it takes; 0: any
-	qos       byte          // the highest it takes
-	retain    bool          // it keeps retained messages
-	keepAlive time.Duration // it wants this one; 0: ours
-	trusts    string        // what a postbus answers when it is asked whether it knows us as a bridge: true or false
+	inflight  int           // unacknowledged messages that it accepts from us at a time
+	size      int           // bytes of the largest packet that it accepts; 0: any
+	qos       byte          // the highest QoS that it supports
+	retain    bool          // it supports retained messages
+	keepAlive time.Duration // the keep-alive interval that it wants; 0: ours
+	trusts    string        // a postbus's answer to the question whether it trusts us as a bridge: true or false
 }
 
-// terms3 is what MQTT 3.1.1 promises.
+// terms3 are the terms of MQTT 3.1.1.
 func terms3(present bool) terms {
 	return terms{present: present, inflight: 65535, qos: 2, retain: true}
 }

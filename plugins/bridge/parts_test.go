@@ -118,7 +118,7 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// same is a remote that takes everything.
+// same is a remote that accepts every message unchanged.
 func same(m *message) *message {
 	c := *m
 	return &c
@@ -153,7 +153,7 @@ func TestWindow(t *testing.T) {
 	if got := sent(one); !reflect.DeepEqual(got, []string{"1:1:false", "2:2:false", "3:3:false"}) {
 		t.Error(got)
 	}
-	w.acked(2) // not in order: nothing is done before 1
+	w.acked(2) // out of order: nothing is done before 1
 	w.acked(77)
 	if done != nil {
 		t.Error(done)

@@ -1,4 +1,4 @@
-// This file: filters of rules, and the rules that make one topic of another.
+// This file checks the topic filters of rules, and renames topics by strip and prefix.
 
 package bridge
 
@@ -9,10 +9,10 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// checkName reports why s is no topic name.
+// checkName reports why s is not a valid topic name.
 func checkName(s string) error { return topic.Reason(topic.CheckName(s)) }
 
-// checkFilter reports why f is no topic filter for a bridge.
+// checkFilter reports why f is not a valid topic filter for a bridge.
 func checkFilter(f string) error {
 	if topic.Shared(f) {
 		return fmt.Errorf("%q: a bridge can't share a subscription", f)
@@ -20,7 +20,8 @@ func checkFilter(f string) error {
 	return topic.Reason(topic.CheckFilter(f))
 }
 
-// rename takes strip off a topic and puts prefix before it. The error says why what comes out is no topic.
+// rename removes strip from a topic and puts prefix before it. The error says why the result is not
+// a valid topic.
 func rename(name, strip, prefix string) (string, error) {
 	name = prefix + strings.TrimPrefix(name, strip)
 	return name, checkName(name)

@@ -1,4 +1,4 @@
-// This file: MQTT 3.1.1, with the packets of paho.mqtt.golang.
+// This file is MQTT 3.1.1, with the packets of paho.mqtt.golang.
 
 package bridge
 
@@ -12,10 +12,10 @@ import (
 	v3 "github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// three is MQTT 3.1.1. As a bridge we say so by the highest bit of its level.
+// three is the codec of MQTT 3.1.1. The highest bit of the protocol level marks a bridge.
 type three struct{}
 
-// connect writes CONNECT with that level, 4 or 0x84.
+// connect writes CONNECT with the given protocol level, 4 or 0x84.
 func (three) connect(w io.Writer, l *link, clean bool, level byte) error {
 	p := v3.NewControlPacket(v3.Connect).(*v3.ConnectPacket)
 	p.ProtocolName, p.ProtocolVersion, p.CleanSession = "MQTT", level, clean
@@ -106,5 +106,5 @@ func (three) decode(b []byte) (*packet, error) {
 
 var errNotMQTT = errors.New("it doesn't speak MQTT")
 
-// nonsense is an error of a decoder. It isn't wrapped: an io.EOF in it is not the connection's.
+// nonsense is a decoder's error. It isn't wrapped, because an io.EOF in it is not the connection's.
 func nonsense(err error) error { return fmt.Errorf("it sent a packet that makes no sense: %v", err) }

@@ -1,4 +1,4 @@
-// This file: MQTT 5, with the packets of paho.golang.
+// This file is MQTT 5, with the packets of paho.golang.
 
 package bridge
 
@@ -19,20 +19,21 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// five is MQTT 5.
+// five is the codec of MQTT 5.
 type five struct{}
 
-// errNotFive means that the remote speaks MQTT, but not this version.
+// errNotFive means that the remote speaks MQTT, but not version 5.
 var errNotFive = errors.New("it refuses MQTT 5")
 
-// The user properties of an event's route; bus/broker has the same. See docs/adr/0011-bridges-speak-mqtt-5.md.
+// The user properties of an event's route; bus/broker has the same ones. See
+// docs/adr/0011-bridges-speak-mqtt-5.md.
 const (
 	hopsProp   = "postbus-hops"
 	originProp = "postbus-origin"
-	askBridge  = "postbus-bridge" // in CONNECT: are we trusted? A postbus answers true or false
+	askBridge  = "postbus-bridge" // in CONNECT, asks whether the broker trusts us; a postbus answers true or false
 )
 
-// connect writes CONNECT. The remote is to keep our session for as long as it does that.
+// connect writes CONNECT. It asks the remote to keep our session for as long as the remote allows.
 func (five) connect(w io.Writer, l *link, clean bool) error {
 	c := v5.NewControlPacket(v5.CONNECT)
 	p := c.Content.(*v5.Connect)
@@ -50,8 +51,8 @@ func (five) connect(w io.Writer, l *link, clean bool) error {
 	return err
 }
 
-// connack reads the answer to CONNECT. A remote that doesn't know the version answers in an earlier one, which
-// has no properties, or with the reason code for it.
+// connack reads the answer to CONNECT. A remote that doesn't know MQTT 5 answers in an earlier
+// version, which has no properties, or with the reason code for an unsupported version.
 func (five) connack(b []byte) (terms, error) {
 	if b[0]>>4 != v5.CONNACK {
 		return terms{}, errNotMQTT
@@ -110,7 +111,7 @@ func (five) encode(w io.Writer, p *packet) error {
 		a.PacketID = p.id
 	case *v5.Subscribe:
 		a.PacketID = p.id
-		for _, r := range p.rules { // as a bridge: what we sent doesn't come back, and RETAIN stays as it was
+		for _, r := range p.rules { // as a bridge: the remote does not send back what we published, and RETAIN stays unchanged
 			a.Subscriptions = append(a.Subscriptions, v5.SubOptions{Topic: r.Filter, QoS: r.QoS.Level(), NoLocal: true, RetainAsPublished: true})
 		}
 	case *v5.Pingreq, *v5.Disconnect:
@@ -121,7 +122,7 @@ func (five) encode(w io.Writer, p *packet) error {
 	return err
 }
 
-// v5Publish makes a PUBLISH of a message whose route is already set.
+// v5Publish makes a PUBLISH of a message whose route is set.
 func v5Publish(p *packet) *v5.Publish {
 	m := p.msg
 	props := v5.Properties{}
@@ -143,7 +144,7 @@ func v5Publish(p *packet) *v5.Publish {
 }
 
 func (five) decode(b []byte) (*packet, error) {
-	if len(b) == 2 && kind(b[0]>>4) == disconnect { // success and no properties; the library wants the reason code
+	if len(b) == 2 && kind(b[0]>>4) == disconnect { // success without properties; the library requires the reason code
 		return &packet{kind: disconnect}, nil
 	}
 	c, err := v5.ReadPacket(bytes.NewReader(b))
@@ -173,7 +174,7 @@ func (five) decode(b []byte) (*packet, error) {
 	return &packet{kind: kind(b[0] >> 4)}, nil
 }
 
-// v5Message takes a PUBLISH apart: what travels on with the message, and what they say of its route.
+// v5Message decodes a PUBLISH: the properties that travel with the message, and its route.
 func v5Message(c *v5.Publish) *message {
 	m := &message{topic: c.Topic, payload: c.Payload, qos: c.QoS, retain: c.Retain, dup: c.Duplicate}
 	p := c.Properties
@@ -184,7 +185,8 @@ func v5Message(c *v5.Publish) *message {
 	return m
 }
 
-// setProps makes properties the message's, without what they say of its route. The library checks no text.
+// setProps sets the message's properties, and takes the route out of them. It checks the texts,
+// which the library does not.
 func (m *message) setProps(p *v5.Properties) {
 	if p.PayloadFormat != nil && (*p.PayloadFormat > 1 || *p.PayloadFormat == 1 && !utf8.Valid(m.payload)) {
 		p.PayloadFormat = nil
@@ -215,7 +217,8 @@ func (m *message) setProps(p *v5.Properties) {
 	m.props = p
 }
 
-// unpackProps reads the properties of an event of ours, which are those of a PUBLISH without their length.
+// unpackProps decodes the properties of one of our events. They have the form of a PUBLISH's,
+// without their length.
 func unpackProps(b []byte) (*v5.Properties, error) {
 	p := new(v5.Properties)
 	n := len(b)
@@ -229,7 +232,8 @@ func unpackProps(b []byte) (*v5.Properties, error) {
 	return p, nil
 }
 
-// packProps is the other way round, with the origin among them: it stays with the event, for the next bridge.
+// packProps is the inverse of unpackProps. The origin is among the properties, so that it stays
+// with the event for the next bridge.
 func packProps(m *message) []byte {
 	p := v5.Properties{}
 	if m.props != nil {
@@ -241,7 +245,7 @@ func packProps(m *message) []byte {
 	return p.Pack(v5.PUBLISH)
 }
 
-// reason is an answer of MQTT 5 that says no.
+// reason is a negative reason code of MQTT 5.
 type reason struct {
 	what string
 	code byte
@@ -259,8 +263,8 @@ func (r *reason) Error() string {
 	return r.what + ": " + words
 }
 
-// final reports whether a message that was refused for this reason would be refused again. The other reasons
-// are the remote's state, as a full disk.
+// final reports whether the remote would refuse the message again for this reason. The other
+// reasons are a state of the remote, such as a full disk.
 func final(code byte) bool {
 	return code == 0x87 || code == 0x90 || code == 0x95 || code == 0x99
 }

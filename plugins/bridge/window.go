@@ -1,4 +1,4 @@
-// This file: events on their way to the remote, in order, until it has acknowledged them.
+// This file holds events, in order, until the remote has acknowledged them.
 
 package bridge
 
@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// subscribeID is the packet identifier of our SUBSCRIBE; events never have it.
+// subscribeID is the packet identifier of our SUBSCRIBE. Events never use it.
 const subscribeID = 65535
 
 // entry is one event.
@@ -15,30 +15,32 @@ type entry struct {
 	id       uint16
 	msg      *message
 	done     func(error)
-	sent     bool // once at least, so that again it is a duplicate
-	inFlight bool // sent on this connection at QoS 1, and not acknowledged
+	sent     bool // it was sent at least once, so that a further PUBLISH sets DUP
+	inFlight bool // sent on this connection at QoS 1 and not acknowledged
 	acked    bool
 }
 
-// window holds at most max entries, which go out in order on whatever connection there is, and again on the next.
+// window holds at most max entries. They are sent in order on the current connection, and again on
+// the next one.
 type window struct {
 	room chan struct{} // one for each entry
 
-	order    sync.Mutex // held while done is called, so that those calls are in order too
+	order    sync.Mutex // held while done is called, so that those calls keep the order
 	mu       sync.Mutex
 	list     []*entry
 	next     uint16
-	over     error // set when nothing is taken any more
+	over     error // set when the window accepts no more entries
 	conn     *conn
-	inFlight int // of the entries
-	limit    int // how many the remote takes
+	inFlight int // entries in flight
+	limit    int // how many the remote accepts in flight
 	prepare  func(*message) *message
 }
 
 func newWindow(max int) *window { return &window{room: make(chan struct{}, max)} }
 
-// add takes an event, when there is room; done(nil) is called when it and all before it are acknowledged, or done with an
-// error when the window is dropped. The error is ctx's or that one, and then done is not called.
+// add adds an event and blocks while the window is full. done(nil) is called when the event and all
+// before it are acknowledged, or done with an error when the window is dropped. When add returns an
+// error, ctx's or the window's, done is not called.
 func (w *window) add(ctx context.Context, m *message, done func(error)) error {
 	select {
 	case w.room <- struct{}{}:
@@ -51,7 +53,7 @@ func (w *window) add(ctx context.Context, m *message, done func(error)) error {
 		<-w.room
 		return w.over
 	}
-	w.next = w.next%(subscribeID-1) + 1 // 1 to 65534, and no more than max of them are in use, in a row
+	w.next = w.next%(subscribeID-1) + 1 // 1 to 65534; at most max consecutive identifiers are in use
 	w.list = append(w.list, &entry{id: w.next, msg: m, done: done})
 	lost := w.sendLocked()
 	w.mu.Unlock()
@@ -61,8 +63,9 @@ func (w *window) add(ctx context.Context, m *message, done func(error)) error {
 	return nil
 }
 
-// sendLocked hands what is not sent on this connection to it, in order, as far as the remote takes more. lost reports whether some of
-// it can't be sent at all, and counts as acknowledged. mu is held.
+// sendLocked sends the entries that were not sent on this connection, in order, as far as the
+// remote accepts more. lost reports whether some of them can't be sent at all; those count as
+// acknowledged. The caller holds mu.
 func (w *window) sendLocked() (lost bool) {
 	if w.conn == nil {
 		return false
@@ -91,8 +94,9 @@ func (w *window) sendLocked() (lost bool) {
 	return lost
 }
 
-// attach sends all that is not acknowledged on a new connection, as far as the remote takes it; the one before must have ended. prepare makes
-// of a message what this remote can be sent, a copy; nil when it is lost.
+// attach sends all unacknowledged entries on a new connection, as far as the remote accepts them.
+// The connection before must have ended. prepare copies a message into a form that this remote
+// accepts; nil when the event is lost.
 func (w *window) attach(c *conn, limit int, prepare func(*message) *message) {
 	w.mu.Lock()
 	w.conn, w.limit, w.prepare, w.inFlight = c, limit, prepare, 0
@@ -106,14 +110,14 @@ func (w *window) attach(c *conn, limit int, prepare func(*message) *message) {
 	}
 }
 
-// detach keeps what comes for the next connection.
+// detach makes the window hold new entries for the next connection.
 func (w *window) detach() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.conn = nil
 }
 
-// acked takes note of an acknowledgement; one that nobody waits for is nothing.
+// acked processes an acknowledgement. An unknown identifier is ignored.
 func (w *window) acked(id uint16) {
 	w.mu.Lock()
 	for _, e := range w.list {
@@ -130,7 +134,7 @@ func (w *window) acked(id uint16) {
 	w.settle()
 }
 
-// settle tells of the events at the front that are acknowledged.
+// settle calls done for the acknowledged entries at the front.
 func (w *window) settle() {
 	w.order.Lock()
 	defer w.order.Unlock()
@@ -148,7 +152,8 @@ func (w *window) settle() {
 	}
 }
 
-// drop gives back what is not acknowledged, and takes no more. There must be no connection.
+// drop calls done with err for all unacknowledged entries, and refuses new ones. There must be no
+// connection.
 func (w *window) drop(err error) {
 	w.order.Lock()
 	defer w.order.Unlock()

@@ -15,7 +15,8 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
-// fakeRemote is a listener whose connections are played by a function; its argument counts them from 0.
+// fakeRemote is a listener whose connections are simulated by a function; its argument counts them
+// from 0.
 func fakeRemote(t *testing.T, l net.Listener, play func(n int, c net.Conn)) (url string) {
 	t.Helper()
 	if l == nil {
@@ -52,15 +53,16 @@ func fakeRemote(t *testing.T, l net.Listener, play func(n int, c net.Conn)) (url
 	return "mqtt://" + l.Addr().String()
 }
 
-// threeOnly are the remotes whose connections are played by MQTT 3.1.1: they aren't asked for another version.
+// threeOnly are the simulated remotes that speak only MQTT 3.1.1: they aren't asked for another
+// version.
 var threeOnly sync.Map
 
-// asks has a link ask only what its remote plays.
+// asks makes a link try only the version that its remote speaks.
 func asks(l *link) {
 	_, l.noFive = threeOnly.Load(l.addr)
 }
 
-// hello reads CONNECT and answers it.
+// hello reads CONNECT and answers.
 func hello(c net.Conn, code byte) (version byte) {
 	p, err := packets.ReadPacket(c)
 	if err != nil {
@@ -72,14 +74,15 @@ func hello(c net.Conn, code byte) (version byte) {
 	return p.(*packets.ConnectPacket).ProtocolVersion
 }
 
-// message3 is a PUBLISH of MQTT 3.1.1.
+// message3 returns a PUBLISH of MQTT 3.1.1.
 func message3(topic, payload string, qos byte, id uint16) *packets.PublishPacket {
 	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 	p.TopicName, p.Payload, p.Qos, p.MessageID = topic, []byte(payload), qos, id
 	return p
 }
 
-// serve answers SUBSCRIBE, PINGREQ and PUBLISH until the connection ends; each sees every packet before.
+// serve answers SUBSCRIBE, PINGREQ and PUBLISH until the connection ends. each receives every
+// packet before.
 func serve(c net.Conn, each func(packets.ControlPacket)) {
 	for {
 		p, err := packets.ReadPacket(c)
@@ -121,15 +124,16 @@ func inOnly(url string) Options {
 	return o
 }
 
-// A remote that refuses MQTT 5, or bridges, has us by what it takes: for good where it says so, for that connection where it closes it.
+// A remote that refuses MQTT 5, or bridges, gets a version that it accepts: permanently where it
+// refuses explicitly, for one connection where it closes the connection.
 func TestFallsBack(t *testing.T) {
 	in3 := func(c net.Conn) { hello(c, packets.ErrRefusedBadProtocolVersion) }
 	in5 := func(c net.Conn) { _, _ = c.Write([]byte{0x20, 3, 0, 0x84, 0}) }
-	accepts := func(c net.Conn) { hello(c, 0) } // what a broker does that looks at no version
+	accepts := func(c net.Conn) { hello(c, 0) } // what a broker does that ignores the version
 	closes := func(net.Conn) {}
 	for name, c := range map[string]struct {
 		five, bridge func(c net.Conn)
-		want         []byte // the versions of three connections that stood and those tried in between
+		want         []byte // the versions of three successful connections and of the attempts in between
 	}{
 		"it says so":                    {in3, in3, []byte{5, 0x84, 4, 4, 4}},
 		"it says so in MQTT 5":          {in5, in3, []byte{5, 0x84, 4, 4, 4}},
@@ -171,7 +175,7 @@ func TestFallsBack(t *testing.T) {
 	}
 }
 
-// sniffed looks at CONNECT and gives it again.
+// sniffed peeks at CONNECT and leaves it to the reader.
 type sniffed struct {
 	net.Conn
 	again bytes.Buffer
@@ -239,7 +243,7 @@ func TestHostileRemote(t *testing.T) {
 	}
 }
 
-// A message that is too large is lost, counted and acknowledged, and the next one comes.
+// A message that is too large is lost, counted and acknowledged, and the next one arrives.
 func TestTooLarge(t *testing.T) {
 	env := newEnv(t)
 	acks := make(chan uint16, 10)
@@ -282,7 +286,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// It ends at once, whatever the remote does or doesn't: run's cleanup checks it.
+// The source ends at once, whatever the remote does: run's cleanup checks it.
 func TestStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("x", 1<<20)
@@ -310,7 +314,8 @@ func TestStopsAtOnce(t *testing.T) {
 	}
 }
 
-// An event that couldn't be stored is not acknowledged, and the remote sends it again on another connection.
+// An event that couldn't be stored is not acknowledged, and the remote redelivers it on another
+// connection.
 func TestNotStored(t *testing.T) {
 	env := newEnv(t)
 	acks := make(chan uint16, 10)
@@ -383,7 +388,7 @@ func TestForbiddenFilter(t *testing.T) {
 	})
 }
 
-// oneWay is a connection whose other end said all it had to say.
+// oneWay is a connection whose other end has sent everything.
 type oneWay struct {
 	net.Conn
 	r io.Reader

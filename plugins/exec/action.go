@@ -1,4 +1,4 @@
-// This file: the action, a program that runs once for each event.
+// This file is the action, which runs a program once for each event.
 
 package exec
 
@@ -29,7 +29,7 @@ const ActionAbout = "Runs a program for each event. The command is fixed; an ite
 	"`params` says what the parameter may be: a text (its length, a pattern), a whole number in a range, or one of a list. Anything else is refused before the " +
 	"program runs. The event is acknowledged when the program ends with exit code 0 or one of `ok_codes`, and else tried again. It needs `postbus plugin approve`."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Command []string          `key:"command" doc:"the program and its arguments, where an item {name} stands for a parameter; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
 	Params  any               `key:"params" doc:"the parameters by name: {type: text, max, pattern, dash}, {type: int, min, max} or {oneof: [a, b]}"`
@@ -46,7 +46,7 @@ func ActionDefaults() ActionOptions {
 	return ActionOptions{Stdin: "none", Timeout: 10 * time.Second, OKCodes: []int{0}}
 }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error {
 	errs := check(o.Command, o.Env)
 	params, bad := readParams(o.Params)
@@ -60,13 +60,13 @@ func (o ActionOptions) Check() []error {
 	return errs
 }
 
-// Access is what the action touches.
+// Access is the program that the action runs.
 func (o ActionOptions) Access() []string { return process.Access(o.Command) }
 
-// Runs is the command, for whoever is asked to consent.
+// Runs is the command, to be shown to the user who approves the plugin.
 func (o ActionOptions) Runs() []string { return o.Command }
 
-// Args is one event's.
+// Args are the arguments for one event.
 type Args struct {
 	With any `key:"with" doc:"the values of the parameters, by name"`
 	JSON any `key:"json" doc:"what the program reads as JSON, with stdin: json"`
@@ -78,7 +78,7 @@ type ActionEnv interface {
 	Dir() string
 }
 
-// Action runs a program for each event. It holds nothing between two.
+// Action runs a program for each event. It keeps no state between events.
 type Action struct {
 	o      ActionOptions
 	params map[string]param
@@ -86,22 +86,22 @@ type Action struct {
 	env    ActionEnv
 }
 
-// NewAction makes an action of options that Check let through.
+// NewAction makes an action of checked options.
 func NewAction(o ActionOptions, env ActionEnv) *Action {
 	params, _ := readParams(o.Params)
 	return &Action{o: o, params: params, base: env.Dir(), env: env}
 }
 
-// permanent is an error that trying again doesn't mend.
+// permanent marks an error that no retry can fix.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 func (permanent) Permanent() bool { return true }
 
-// maxInput bounds what the program reads, in bytes.
+// maxInput bounds the program's input, in bytes.
 const maxInput = 1 << 20
 
-// Do runs the program; nil says that it ended well.
+// Do runs the program. It returns nil when the program succeeded.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	command, err := fill(a.o.Command, a.params, args.With)
 	if err != nil {

@@ -1,16 +1,19 @@
-// Package exec is the kind `exec`: a program that runs to its end. As a source it runs every so often and each run is an event;
-// as an action it runs once for each event.
+// Package exec is the kind `exec`: a program that runs to its end. As a source it runs at an
+// interval and each run is an event; as an action it runs once for each event.
 //
 // What it promises:
 //
-//   - The program is a list of arguments, never a shell's line. It runs in a group of its own that is ended with it (package
-//     process says how, and what Windows can't), sees only the environment that the file gives it, and its output is bounded.
-//   - Source: runs never overlap. One that takes longer than the interval leaves out what it missed. A run that can't be started,
-//     or is ended because it takes too long, is no event; the plugin is degraded until one works again.
-//   - Action: an event reaches the program only through parameters that the file declares with a type, each as one whole argument,
-//     or as JSON on standard input. A value that isn't what was declared never reaches it: the event goes to the dead letters.
-//   - The action acknowledges when the program ended with an exit code that is fine. Until then the event is tried again, so
-//     the program may run twice for one event.
+//   - The program is a list of arguments, never a shell's line. It runs in a process group of its
+//     own that is ended with it (package process says how, and what Windows can't do). It sees only
+//     the environment that the file gives it, and its output is bounded.
+//   - Source: runs never overlap. A run that takes longer than the interval skips the runs that
+//     were due meanwhile. A run that can't be started, or that exceeds its timeout, makes no event;
+//     the plugin is degraded until a run works again.
+//   - Action: an event reaches the program only through parameters that the file declares with a
+//     type, each as one whole argument, or as JSON on standard input. A value that doesn't fit its
+//     declaration never reaches the program: the event becomes a dead letter.
+//   - The action acknowledges when the program ended with an accepted exit code. Until then the
+//     event is retried, so the program may run twice for one event.
 package exec
 
 import (
@@ -54,13 +57,13 @@ func Defaults() Options {
 	return Options{Every: time.Minute, Timeout: 10 * time.Second, MaxOutput: 64 << 10}
 }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error { return check(o.Command, o.Env) }
 
-// Access is what the source touches.
+// Access is the program that the source runs.
 func (o Options) Access() []string { return process.Access(o.Command) }
 
-// Runs is the command, for whoever is asked to consent.
+// Runs is the command, to be shown to the user who approves the plugin.
 func (o Options) Runs() []string { return o.Command }
 
 func check(command []string, env map[string]string) (errs []error) {
@@ -90,25 +93,25 @@ type Env interface {
 	Lost(n int, reason string)
 }
 
-// Source runs a program every so often. It is used once.
+// Source runs a program at an interval. An instance runs once.
 type Source struct {
 	o    Options
 	env  Env
 	base string
 }
 
-// New makes a source; nothing is run yet.
+// New makes a source. It does not run the program yet.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env, base: env.Dir()} }
 
-// Open looks whether the program is there and can be run.
+// Open checks that the program exists and is executable.
 func (s *Source) Open(context.Context) error {
 	_, err := process.Resolve(s.base, s.o.Command)
 	return err
 }
 
-// Run runs the program at once and then every interval until ctx ends.
+// Run runs the program at once and then at every interval until ctx ends.
 func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
-	tick := time.NewTicker(s.o.Every) // it drops what comes while a run takes longer
+	tick := time.NewTicker(s.o.Every) // drops the ticks during a longer run
 	defer tick.Stop()
 	sick := false
 	for {

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// events runs a source until it has n.
+// events runs a source until it has emitted n events.
 func events(t *testing.T, o Options, env *fakeEnv, n int) (got []map[string]any) {
 	t.Helper()
 	if errs := o.Check(); errs != nil {
@@ -112,7 +112,7 @@ func TestEvent(t *testing.T) {
 func TestNoOverlap(t *testing.T) {
 	env := newEnv(t)
 	o := Defaults()
-	o.Every = time.Millisecond // less than Check allows: what matters is that runs take longer
+	o.Every = time.Millisecond // less than Check allows: the runs must take longer
 	o.Command = env.script("mkdir lock || echo overlap >> bad; sleep 0.05; rmdir lock")
 	s := New(o, env)
 	n := 0
@@ -176,7 +176,7 @@ func TestAction(t *testing.T) {
 	for _, c := range []struct {
 		name, script, stdin string
 		args                Args
-		err                 string // "" for nil; "!" before it: permanent
+		err                 string // "" for nil; a leading "!": permanent
 		out                 string
 	}{
 		{"arguments are arguments", `printf '%s|' "$@" > out`, "none", Args{With: m{"title": "a b'\"$(id)`;*", "level": 3}}, "", "--|a b'\"$(id)`;*|3|"},
@@ -228,5 +228,5 @@ func TestActionEnds(t *testing.T) {
 	}
 }
 
-// fuzzing reports whether the test's program fuzzes, which leaves goroutines behind.
+// fuzzing reports whether the test's program is fuzzing, which leaves goroutines behind.
 func fuzzing() bool { return flag.Lookup("test.fuzz").Value.String() != "" }

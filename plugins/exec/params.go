@@ -1,4 +1,4 @@
-// This file: parameters, the only way from an event to a command line.
+// This file is the parameters, the only way from an event to a command line.
 
 package exec
 
@@ -18,24 +18,24 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// param is what one parameter may be.
+// param is the declaration of one parameter.
 type param struct {
 	kind     string // text, int or oneof
-	max      int    // of a text: characters
+	max      int    // of a text: its largest number of characters
 	dash     bool   // a text may begin with "-"
 	pattern  *regexp.Regexp
 	low, top int64    // of an int
-	oneof    []string // what it may be
+	oneof    []string // the values that are allowed
 }
 
 const (
 	defaultLength = 256
-	maxLength     = 32768 // characters: a kernel takes 128 KiB of one argument
+	maxLength     = 32768 // characters: the kernel accepts 128 KiB in one argument
 )
 
 var paramName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
-// readParams reads what stands under params.
+// readParams parses the key params.
 func readParams(v any) (map[string]param, []error) {
 	if v == nil {
 		return nil, nil
@@ -125,7 +125,7 @@ func readParam(key string, fields map[string]any) (p param, errs []error) {
 		}
 		if v, given := fields["pattern"]; given {
 			s, ok := v.(string)
-			if _, err := regexp.Compile(s); err != nil || !ok { // by itself: "a)|(b" would climb out of the group
+			if _, err := regexp.Compile(s); err != nil || !ok { // checked without the group around it: "a)|(b" would close that group
 				bad(".pattern", fmt.Sprintf("%v is no regular expression (RE2)", v), "it is matched against the whole text")
 				break
 			}
@@ -135,7 +135,7 @@ func readParam(key string, fields map[string]any) (p param, errs []error) {
 	return p, errs
 }
 
-// placeholder is the name in an item "{name}".
+// placeholder returns the name in an item "{name}".
 func placeholder(item string) (string, bool) {
 	if len(item) < 3 || item[0] != '{' || item[len(item)-1] != '}' {
 		return "", false
@@ -146,14 +146,16 @@ func placeholder(item string) (string, bool) {
 
 var inside = regexp.MustCompile(`\{[a-z][a-z0-9_]*\}`)
 
-// interpreters read the argument after one of these as a program: there a parameter would be somebody else's code.
+// interpreters run the argument after one of these flags as a program. A parameter there would let
+// an event inject code.
 var interpreters = map[string][]string{
 	"sh": {"-c"}, "bash": {"-c"}, "dash": {"-c"}, "ash": {"-c"}, "zsh": {"-c"}, "ksh": {"-c"}, "fish": {"-c"}, "busybox": {"-c"}, "su": {"-c"},
 	"python": {"-c"}, "python3": {"-c"}, "perl": {"-e", "-E"}, "ruby": {"-e"}, "node": {"-e", "-p"}, "php": {"-r"}, "lua": {"-e"},
 	"cmd": {"/c", "/k"}, "powershell": {"-command", "-c"}, "pwsh": {"-command", "-c"},
 }
 
-// checkUse checks the placeholders of a command against the parameters; known is whether those could be read.
+// checkUse checks the placeholders of a command against the parameters. known reports whether the
+// parameters could be read.
 func checkUse(command []string, params map[string]param, known bool) (errs []error) {
 	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
 	used := map[string]bool{}
@@ -188,10 +190,10 @@ func checkUse(command []string, params map[string]param, known bool) (errs []err
 	return errs
 }
 
-// isCode reports whether what follows these items is code for an interpreter.
+// isCode reports whether an interpreter would run the argument after these items as code.
 func isCode(before []string) bool {
 	last := strings.ToLower(before[len(before)-1])
-	for _, item := range before { // also behind env, sudo, timeout ...
+	for _, item := range before { // also after env, sudo, timeout ...
 		name := strings.TrimSuffix(strings.ToLower(filepath.Base(item)), ".exe")
 		for _, flag := range interpreters[name] {
 			if last == flag || strings.HasPrefix(flag, "-") && len(flag) == 2 && len(last) > 2 && last[0] == '-' && last[1] != '-' && strings.HasSuffix(last, flag[1:]) { // -ec
@@ -211,7 +213,8 @@ func remote(before []string) bool {
 	return slices.ContainsFunc(before, func(item string) bool { return filepath.Base(item) == "ssh" })
 }
 
-// fill makes the arguments of one run. An error says which parameter is wrong, and not what it holds beyond a few characters.
+// fill makes the arguments of one run. An error says which parameter is wrong, and quotes only a
+// few characters of its value.
 func fill(command []string, params map[string]param, with any) ([]string, error) {
 	values, ok := with.(map[string]any)
 	if !ok && with != nil {
@@ -246,7 +249,7 @@ func fill(command []string, params map[string]param, with any) ([]string, error)
 	return args, nil
 }
 
-// argument is the value as an argument, if it may be one.
+// argument returns the value as an argument, if the declaration allows it.
 func (p param) argument(v any) (string, error) {
 	if p.kind == "int" {
 		n, ok := whole(v)
@@ -280,7 +283,7 @@ func (p param) argument(v any) (string, error) {
 	return s, nil
 }
 
-// shown is the beginning of a value, quoted.
+// shown returns the beginning of a value, quoted.
 func shown(v any) string {
 	s := fmt.Sprint(v)
 	if r := []rune(s); len(r) > 40 {
@@ -289,14 +292,14 @@ func shown(v any) string {
 	return strconv.Quote(s)
 }
 
-// scalar is a text, number or truth value as text.
+// scalar returns a text, number or truth value as text.
 func scalar(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
 		return v, true
 	case bool:
 		return strconv.FormatBool(v), true
-	case json.Number: // a whole number beyond int64
+	case json.Number: // an integer beyond int64
 		return string(v), true
 	case float64:
 		return strconv.FormatFloat(v, 'f', -1, 64), !math.IsNaN(v) && !math.IsInf(v, 0)
@@ -307,7 +310,8 @@ func scalar(v any) (string, bool) {
 	return "", false
 }
 
-// whole is a number without a fraction; a text of digits is one too, since a template may have made a text of it.
+// whole returns an integer. It accepts a text of digits too, since a template may have made text of
+// a number.
 func whole(v any) (int64, bool) {
 	switch v := v.(type) {
 	case int:

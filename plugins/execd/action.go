@@ -1,4 +1,4 @@
-// This file: the action, a program that reads events as JSON lines.
+// This file is the action, a program that reads events as JSON lines.
 
 package execd
 
@@ -27,7 +27,7 @@ const ActionAbout = "Writes each event as a JSON line to the standard input of a
 	"An event counts as *sent* when its line is in the program's pipe, and leaves the queue then; whether the program did anything about it isn't known. What it " +
 	"hadn't read when it ended, also at an orderly restart, is lost, so a program that must not miss one should be an `exec`. What it writes goes to the plugin's log. It needs `postbus plugin approve`."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Command []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
 	Restart Restart           `key:"restart" doc:"the pause before the program is started again, from the first to the longest, as 1s..60s; or never"`
@@ -41,16 +41,16 @@ func ActionDefaults() ActionOptions {
 	return ActionOptions{Restart: Defaults().Restart}
 }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error { return check(o.Command, o.Env) }
 
-// Access is what the action touches.
+// Access is the program that the action runs.
 func (o ActionOptions) Access() []string { return process.Access(o.Command) }
 
-// Runs is the command, for whoever is asked to consent.
+// Runs is the command, to be shown to the user who approves the plugin.
 func (o ActionOptions) Runs() []string { return o.Command }
 
-// Args is one event's.
+// Args are the arguments for one event.
 type Args struct {
 	JSON any `key:"json" doc:"what is written, as one line of JSON of at most 1 MiB" need:"yes"`
 }
@@ -65,34 +65,34 @@ type ActionEnv interface {
 	Degraded(err error)
 }
 
-// Action holds the program. Do may be called by several goroutines; lines are written one after the other.
+// Action owns the program. Several goroutines may call Do; lines are written one at a time.
 type Action struct {
 	o     ActionOptions
 	env   ActionEnv
 	base  string
-	turn  chan struct{} // one place: who holds it may write
+	turn  chan struct{} // a semaphore of one: its holder may write
 	ctx   context.Context
 	stop  context.CancelFunc
 	owned sync.WaitGroup
 
 	child *child    // nil: not running
 	pause *pauses   // between two starts
-	after time.Time // not to be started before
+	after time.Time // the program must not be started before
 	watch watch
 }
 
-// NewAction makes an action; the program is not started yet.
+// NewAction makes an action. It does not start the program yet.
 func NewAction(o ActionOptions, env ActionEnv) *Action {
-	ctx, stop := context.WithCancel(context.Background()) // until Close: the program outlives the event that started it
+	ctx, stop := context.WithCancel(context.Background()) // cancelled by Close: the program outlives the event that started it
 	return &Action{o: o, env: env, base: env.Dir(), turn: make(chan struct{}, 1), ctx: ctx, stop: stop, pause: o.Restart.pauses(), watch: watch{env: env}}
 }
 
-// permanent is an error that trying again doesn't mend.
+// permanent marks an error that no retry can fix.
 type permanent struct{ error }
 
 func (permanent) Permanent() bool { return true }
 
-// Do writes the line; nil says that it is in the program's pipe.
+// Do writes the line. It returns nil when the line is in the program's pipe.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	line, err := json.Marshal(args.JSON)
 	if err != nil {
@@ -114,13 +114,13 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	return a.write(ctx, c, append(line, '\n'))
 }
 
-// running returns the program, started if need be.
+// running returns the program, and starts it if necessary.
 func (a *Action) running(ctx context.Context) (*child, error) {
 	if a.child != nil {
 		if !a.child.over() {
 			return a.child, nil
 		}
-		_ = a.ended(ctx, a.child) // said to postbus; this event is for the next run
+		_ = a.ended(ctx, a.child) // reported to postbus; this event is written to the next run
 		if a.child != nil {
 			return nil, ctx.Err()
 		}
@@ -149,19 +149,20 @@ func (a *Action) running(ctx context.Context) (*child, error) {
 	return c, nil
 }
 
-// write writes all of the line or ends the program: after half a line the next would be nonsense.
+// write writes the whole line or ends the program, because the line after half a line would be
+// garbage.
 func (a *Action) write(ctx context.Context, c *child, line []byte) error {
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(fired)
 		if c.stdin.SetWriteDeadline(time.Now()) != nil {
-			c.p.Stop() // Windows: a pipe knows no deadline
+			c.p.Stop() // Windows: pipes have no write deadline
 		}
 	})
 	n, err := c.stdin.Write(line)
 	if !stop() {
 		<-fired
-		_ = c.stdin.SetWriteDeadline(time.Time{}) // the next event has its own time
+		_ = c.stdin.SetWriteDeadline(time.Time{}) // the next event has its own deadline
 	}
 	if err == nil {
 		return nil
@@ -174,12 +175,12 @@ func (a *Action) write(ctx context.Context, c *child, line []byte) error {
 	return a.ended(ctx, c)
 }
 
-// ended waits for the rest of a program that is gone, and takes note.
+// ended waits until a program that has ended is cleaned up, and records the end.
 func (a *Action) ended(ctx context.Context, c *child) error {
 	select {
 	case <-c.gone:
 	case <-ctx.Done():
-		return ctx.Err() // the next event finds it gone
+		return ctx.Err() // the next event will find that the program has ended
 	}
 	c.settled()
 	a.child = nil
@@ -195,9 +196,10 @@ func (a *Action) rest(took time.Duration) {
 	a.after = time.Now().Add(next)
 }
 
-// Close ends the program: its input ends, so that it can finish, and if it doesn't within a second it is stopped.
+// Close closes the program's input, so that it can finish, and stops it if it is still running
+// after a second.
 func (a *Action) Close() error {
-	a.turn <- struct{}{} // Do is over, says postbus; if not, this waits for it
+	a.turn <- struct{}{} // postbus promises that Do has returned; if not, this waits for it
 	defer func() { <-a.turn }()
 	if c := a.child; c != nil {
 		c.stdin.Close()
@@ -221,14 +223,14 @@ type child struct {
 	stdin   *os.File
 	log     *process.Log
 	settled func()
-	broken  bool // half a line may have been written
+	broken  bool // a line may have been written in part
 
-	gone chan struct{} // closed when the rest is valid
+	gone chan struct{} // closed when the fields below are valid
 	exit process.Exit
 	err  error
 }
 
-// over reports whether no more can be written.
+// over reports whether the program accepts no more lines.
 func (c *child) over() bool {
 	select {
 	case <-c.p.Exited():
@@ -238,7 +240,7 @@ func (c *child) over() bool {
 	}
 }
 
-// live logs what the program writes and waits for it.
+// live logs the program's output and waits for the program.
 func (c *child) live() {
 	defer close(c.gone)
 	l := lines.NewReader(c.p.Stdout(), 4<<10)

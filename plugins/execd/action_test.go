@@ -49,7 +49,7 @@ func TestWrites(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	file(t, filepath.Join(env.dir, "out"), "{\"a\":\"x\\ny\"}\n\"text\"\n1.5\nnull\ndone\n") // it could finish
+	file(t, filepath.Join(env.dir, "out"), "{\"a\":\"x\\ny\"}\n\"text\"\n1.5\nnull\ndone\n") // it was able to finish
 }
 
 func TestWritesAgain(t *testing.T) {
@@ -65,7 +65,7 @@ func TestWritesAgain(t *testing.T) {
 	env.hears(t, "./x.sh ended: exit code 3: enough")
 }
 
-// A program that doesn't read holds up an event for as long as it may take, and no longer.
+// A program that doesn't read blocks an event for as long as its timeout, and no longer.
 func TestDoesNotRead(t *testing.T) {
 	env := newEnv(t)
 	a := action(t, env, "exec sleep 1000")
@@ -81,7 +81,7 @@ func TestDoesNotRead(t *testing.T) {
 			t.Fatal("no end to the pipe")
 		}
 	}
-	// Half a line was written: the next event is for another run.
+	// Half a line was written, so the next event needs another run.
 	first := a.child
 	if err := a.Do(t.Context(), Args{JSON: 1}); err != nil {
 		t.Fatal(err)

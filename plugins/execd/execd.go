@@ -1,16 +1,22 @@
-// Package execd is the kind `execd`: a program in any language that runs as long as the plugin does. As a source it
-// writes JSON lines to its standard output, each an event; as an action it reads each event as a JSON line.
+// Package execd is the kind `execd`: a program in any language that runs as long as the plugin
+// does. As a source it writes JSON lines to its standard output, each an event; as an action it
+// reads each event as a JSON line.
 //
 // What it promises:
 //
-//   - The program is a list of arguments, never a shell's line. It runs in a group of its own and is ended with all of its
-//     children when the plugin ends (package process says how, and what Windows can't).
-//   - When it ends it is started again after a pause that doubles from the first to the second time of `restart` and is short
-//     again after it ran for a minute. The plugin is degraded meanwhile and says how the program ended.
-//   - Lines are bounded. One that isn't what the format wants is dropped, counted and shown in the log.
-//   - The program is slowed down (its writes block) rather than an event dropped: an event is taken when the one before is on
-//     its way. There is no way to tell the program what became durable: what it wrote and we didn't read when postbus dies is lost.
-//   - The action acknowledges when the line is in the program's pipe, not when the program did anything about it.
+//   - The program is a list of arguments, never a shell's line. It runs in a process group of its
+//     own and is ended with all of its children when the plugin ends (package process says how, and
+//     what Windows can't do).
+//   - A program that ends is restarted after a pause. The pause doubles from the first to the
+//     second time of `restart`, and is short again after the program ran for a minute. Meanwhile
+//     the plugin is degraded and reports how the program ended.
+//   - Lines are bounded. A line that doesn't have the format is dropped, counted and logged.
+//   - Backpressure slows the program down (its writes block) rather than dropping an event: a line
+//     is read when the event before it is being delivered. There is no way to tell the program
+//     which events became durable: lines that it wrote and postbus didn't read are lost when
+//     postbus dies.
+//   - The action acknowledges when the line is in the program's pipe, not when the program has
+//     processed it.
 package execd
 
 import (
@@ -55,13 +61,13 @@ func Defaults() Options {
 	return Options{Restart: Restart{Min: time.Second, Max: time.Minute}, Format: "json", MaxLine: lines.MaxLine}
 }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error { return check(o.Command, o.Env) }
 
-// Access is what the source touches.
+// Access is the program that the source runs.
 func (o Options) Access() []string { return process.Access(o.Command) }
 
-// Runs is the command, for whoever is asked to consent.
+// Runs is the command, to be shown to the user who approves the plugin.
 func (o Options) Runs() []string { return o.Command }
 
 func check(command []string, env map[string]string) (errs []error) {
@@ -89,7 +95,7 @@ type Env interface {
 	Lost(n int, reason string)
 }
 
-// Source runs a program. It is used once.
+// Source runs a program. An instance runs once.
 type Source struct {
 	o    Options
 	env  Env
@@ -98,21 +104,21 @@ type Source struct {
 	bad  complaint
 }
 
-// New makes a source; the program is not started yet.
+// New makes a source. It does not start the program yet.
 func New(o Options, env Env) *Source {
 	return &Source{o: o, env: env, base: env.Dir(), log: process.NewLog(env.Log()), bad: complaint{log: env.Log()}}
 }
 
-// Open looks whether the program is there and can be run.
+// Open checks that the program exists and is executable.
 func (s *Source) Open(context.Context) error {
 	_, err := process.Resolve(s.base, s.o.Command)
 	return err
 }
 
-// Post takes an event that is on its way; see the interface of postbus.
+// Post accepts an event that is being delivered; see postbus's interface.
 type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// Stream runs the program, and again when it ends, and posts its lines until ctx ends.
+// Stream runs the program, restarts it when it ends, and posts its lines until ctx ends.
 func (s *Source) Stream(ctx context.Context, post Post) error {
 	w := watch{env: s.env}
 	pause := s.o.Restart.pauses()
@@ -140,12 +146,12 @@ func (s *Source) Stream(ctx context.Context, post Post) error {
 	}
 }
 
-// stopError is an error of post: the plugin is being stopped.
+// stopError wraps an error of post, which means that the plugin is being stopped.
 type stopError struct{ err error }
 
 func (e stopError) Error() string { return e.err.Error() }
 
-// once runs the program to its end. The error, never nil, says how that was.
+// once runs the program to its end. The error, never nil, says how it ended.
 func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Duration, err error) {
 	p, err := process.Start(ctx, process.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory, Stdout: true, Stderr: s.log.Line})
 	if err != nil {
@@ -157,7 +163,7 @@ func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Durat
 		p.Stop()
 		_, _ = io.Copy(io.Discard, p.Stdout())
 	}
-	select { // a program that closed its output is of no more use
+	select { // a program that closed its output can emit no more events
 	case <-p.Exited():
 	case <-time.After(process.Grace):
 		p.Stop()
@@ -172,7 +178,7 @@ func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Durat
 	return exit.Took, ending(s.o.Command[0], exit, err, s.log.Last())
 }
 
-// ending says how a program ended.
+// ending describes how a program ended.
 func ending(name string, exit process.Exit, err error, last string) error {
 	switch {
 	case err != nil:
@@ -183,13 +189,13 @@ func ending(name string, exit process.Exit, err error, last string) error {
 	return fmt.Errorf("%s ended: %s", name, exit)
 }
 
-// read posts the lines until there are no more; an error is post's.
+// read posts the lines until the output ends. An error is post's.
 func (s *Source) read(ctx context.Context, r io.Reader, post Post, w *watch) error {
 	l := lines.NewReader(r, int(s.o.MaxLine))
 	for {
 		line, err := l.Next()
 		if err != nil {
-			return nil // the program ended: how, Wait says
+			return nil // the program ended; Wait says how
 		}
 		cut := l.Cut() > 0
 		fields, why := parse(line, cut, s.o.Format)
@@ -209,7 +215,7 @@ func (s *Source) read(ctx context.Context, r io.Reader, post Post, w *watch) err
 	}
 }
 
-// parse makes the fields of a line; nil when there is no event in it. why says what was lost.
+// parse returns the fields of a line, or nil when the line holds no event; why says what was lost.
 func parse(line []byte, cut bool, format string) (fields map[string]any, why string) {
 	if format == "text" {
 		if cut {

@@ -74,7 +74,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// run streams until enough says so, and returns the events.
+// run streams until enough returns true, and returns the events.
 func run(t *testing.T, o Options, env *fakeEnv, enough func(events []map[string]any) bool) (events []map[string]any, err error) {
 	t.Helper()
 	if errs := o.Check(); errs != nil {
@@ -124,7 +124,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// All that a program wrote before it ended comes, and it is started again.
+// All output that a program wrote before it ended is read, and the program is restarted.
 func TestStartsAgain(t *testing.T) {
 	env := newEnv(t)
 	o := Defaults()
@@ -160,7 +160,7 @@ func TestNever(t *testing.T) {
 	}
 }
 
-// Stop ends the program and its children, also while an event can't go on.
+// Stop ends the program and its children, also while an event is blocked.
 func TestStop(t *testing.T) {
 	env := newEnv(t)
 	o := Defaults()
@@ -229,5 +229,5 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// fuzzing reports whether the test's program fuzzes, which leaves goroutines behind.
+// fuzzing reports whether the test's program is fuzzing, which leaves goroutines behind.
 func fuzzing() bool { return flag.Lookup("test.fuzz").Value.String() != "" }

@@ -92,7 +92,7 @@ func TestComplaints(t *testing.T) {
 		for range 1000 {
 			c.line("not a JSON line", bytes.Repeat([]byte("x"), 500))
 		}
-		time.Sleep(complainEvery) // of synctest's clock
+		time.Sleep(complainEvery) // of the virtual clock
 		c.line("not a JSON line", []byte("y"))
 		c.flush()
 		if got := b.String(); strings.Count(got, "\n") != 2 || strings.Contains(got, strings.Repeat("x", 101)) || !strings.Contains(got, "more=999") {

@@ -1,4 +1,4 @@
-// This file: when a program that ended is started again, and what is said of it.
+// This file decides when a program is restarted, and reports its state.
 
 package execd
 
@@ -14,7 +14,8 @@ import (
 	"github.com/postbus/postbus/plugins/lines"
 )
 
-// Restart is the pause before a program is started again: it doubles from Min to Max. Never leaves it ended.
+// Restart is the pause before a program is restarted: it doubles from Min to Max. With Never the
+// program stays ended.
 type Restart struct {
 	Min, Max time.Duration
 	Never    bool
@@ -45,7 +46,7 @@ func (r *Restart) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// MarshalText is the other way round.
+// MarshalText is the inverse of UnmarshalText.
 func (r Restart) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 func (r Restart) String() string {
@@ -77,8 +78,8 @@ type pauses struct {
 
 func (r Restart) pauses() *pauses { return &pauses{r: r} }
 
-// next is the pause after a run that took that long: with up to a tenth more, so that programs which failed together
-// don't come back together.
+// next returns the pause after a run of that length. It adds up to a tenth at random, so that
+// programs that failed together don't restart together.
 func (p *pauses) next(took time.Duration) (time.Duration, bool) {
 	if p.r.Never {
 		return 0, false
@@ -90,10 +91,10 @@ func (p *pauses) next(took time.Duration) (time.Duration, bool) {
 	return p.last + time.Duration(rand.Int64N(int64(p.last)/10+1)), true
 }
 
-// settling is how long a program that writes nothing has to run until it counts as well again.
+// settling is how long a silent program has to run until it counts as healthy again.
 const settling = 10 * time.Second
 
-// watch tells postbus whether the program is well, once each way.
+// watch reports to postbus when the program becomes healthy or degraded, once for each change.
 type watch struct {
 	env  interface{ Degraded(err error) }
 	mu   sync.Mutex
@@ -116,7 +117,7 @@ func (w *watch) well() {
 	}
 }
 
-// settle calls well in a while; the result takes that back, and when it returns well is not being called.
+// settle calls well after a while. stop cancels that, and when stop returns, well is not running.
 func (w *watch) settle() (stop func()) {
 	ran := make(chan struct{})
 	t := time.AfterFunc(settling, func() { defer close(ran); w.well() })
@@ -127,7 +128,7 @@ func (w *watch) settle() (stop func()) {
 	}
 }
 
-// complaint logs bad lines, one every ten seconds, and how many there were.
+// complaint logs bad lines, at most one every ten seconds, and their number.
 type complaint struct {
 	log  *slog.Logger
 	last time.Time
@@ -145,7 +146,7 @@ func (c *complaint) line(why string, line []byte) {
 	c.more++
 }
 
-// flush says what is left to say when the program ended.
+// flush logs the number not reported yet, when the program has ended.
 func (c *complaint) flush() {
 	if c.more > 0 {
 		c.log.Warn("more lines were dropped", "lines", c.more)

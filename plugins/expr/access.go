@@ -1,6 +1,6 @@
 package expr
 
-// access.go: members, elements and parts of values. Whatever is looked for in nil is nil.
+// access.go: members, elements and parts of values. Any access to nil is nil.
 
 import (
 	"reflect"
@@ -46,7 +46,7 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 	}
 }
 
-// nameCost is what it costs to hash a name.
+// nameCost is the cost of hashing a name.
 func nameCost(name *ast.StringNode) int { return 1 + len(name.Value)>>5 }
 
 func (c *compiler) isLet(name string) bool {
@@ -123,7 +123,7 @@ func (r *run) byName(n *ast.MemberNode, v any, key string) any {
 	return nil
 }
 
-// bytesOf tells whether v is a text or bytes, and its length.
+// bytesOf reports whether v is a text or bytes, and returns its length.
 func (r *run) bytesOf(v any) (int, bool) {
 	switch v := v.(type) {
 	case string:
@@ -134,7 +134,7 @@ func (r *run) bytesOf(v any) (int, bool) {
 	return 0, false
 }
 
-// element is v[i].
+// element returns v[i].
 func (r *run) element(n *ast.MemberNode, v, i any) any {
 	switch v := v.(type) {
 	case nil:
@@ -177,7 +177,7 @@ func (r *run) element(n *ast.MemberNode, v, i any) any {
 	return nil
 }
 
-// index is i as an index of something with so many elements; -1 is the last.
+// index returns i as an index into length elements; -1 is the last.
 func (r *run) index(n *ast.MemberNode, i any, length int) int {
 	if i == nil {
 		r.missing(n.Property)
@@ -277,7 +277,7 @@ func isList(v any) bool {
 	return k == reflect.Slice || k == reflect.Array
 }
 
-// list is v as a list of any; it isn't to be changed.
+// list returns v as a list of any, which must not be changed.
 func (r *run) list(n ast.Node, v any) []any {
 	switch v := v.(type) {
 	case nil:

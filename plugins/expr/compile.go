@@ -9,7 +9,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// compiler is the state of one compilation. It fails by a panic with *Error.
+// compiler is the state of one compilation. It reports errors by a panic with *Error.
 type compiler struct {
 	*Program
 	scope Scope
@@ -28,7 +28,7 @@ type local struct {
 type loop struct {
 	slot  int
 	index *bool // set if the predicate reads #index
-	acc   bool  // whether there is an accumulator
+	acc   bool  // the loop has an accumulator
 }
 
 var topLevel = []string{"event", "last", "state", "now", "host", "env"}
@@ -204,7 +204,7 @@ func (c *compiler) identifier(n *ast.IdentifierNode) fn {
 	return nil
 }
 
-// orNil keeps a nil map from being something else than nil.
+// orNil returns an untyped nil for a nil map, because a nil map in an interface is not nil.
 func orNil(m map[string]any) any {
 	if m == nil {
 		return nil
@@ -271,7 +271,7 @@ func (c *compiler) mapping(n *ast.MapNode) fn {
 	}
 }
 
-// truth is v as a condition.
+// truth returns v as a condition's value.
 func (r *run) truth(n ast.Node, v any) bool {
 	b, ok := v.(bool)
 	if !ok {
@@ -291,7 +291,8 @@ func (r *run) missing(n ast.Node) {
 	r.fail(n, "", "%s is missing (nil)", r.label(n))
 }
 
-// call compiles a call of a builtin, of a list function with a predicate, or of nothing we know.
+// call compiles a call of a builtin or of a list function with a predicate, and reports unknown
+// names.
 func (c *compiler) call(n ast.Node, name string, args []ast.Node) fn {
 	if p := predicates[name]; p != nil {
 		return c.predicate(n, name, p, args)

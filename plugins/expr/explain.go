@@ -9,10 +9,10 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// MaxExplain is how many bytes Explain returns at most.
+// MaxExplain is the maximum length of Explain's result, in bytes.
 const MaxExplain = 200
 
-// cause is a part of a condition that can be named when it is false.
+// cause is a part of a condition that an explanation can name when it is false.
 type cause struct {
 	node        ast.Node
 	op          string // && and || have left and right causes
@@ -22,16 +22,16 @@ type cause struct {
 	compared    *ast.BinaryNode
 }
 
-// causeOf compiles the parts of a condition once more, each for itself. They use the slots of the
-// program itself again: both never run at the same time.
+// causeOf compiles the parts of a condition again, each by itself. They reuse the slots of the
+// program, because both never run at the same time.
 func (p *Program) causeOf() (why *cause, slots int) {
 	defer func() {
 		if recover() != nil {
-			why = nil // can't be: the whole was compiled before
+			why = nil // cannot happen: the whole was compiled before
 		}
 	}()
 	c := &compiler{Program: &Program{src: p.src, base: p.base, big: p.big}, scope: p.scope}
-	c.nodes = -2 * maxNodes // every part may be compiled thrice
+	c.nodes = -2 * maxNodes // each part may be compiled three times
 	return c.cause(p.tree), c.slots
 }
 
@@ -87,8 +87,8 @@ func (c *compiler) literal(n ast.Node) bool {
 	return false
 }
 
-// Explain says why the condition is not true: `event.temp=18.2 > 20 is false`. It names the part of
-// a condition that decides. It never fails and is at most MaxExplain bytes long.
+// Explain says why the condition is not true: `event.temp=18.2 > 20 is false`. It names the part
+// that decides the condition. It never fails, and its result is at most MaxExplain bytes long.
 func (p *Program) Explain(v *Vars) (s string) {
 	var err error
 	func() {
@@ -134,7 +134,7 @@ func (r *run) explain(w *cause) string {
 	return cut(left, 90) + " " + w.compared.Operator + " " + cut(right, 90) + is
 }
 
-// shown is v in an explanation.
+// shown formats v for an explanation.
 func (r *run) shown(v any) string {
 	switch v := v.(type) {
 	case nil:

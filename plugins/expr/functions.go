@@ -1,7 +1,7 @@
 package expr
 
-// functions.go: the table of functions, and those on numbers and bits. Which of the library's
-// builtins are missing, and why, is in refused.
+// functions.go: the table of functions, and the functions on numbers and bits. The table refused
+// lists the library's builtins that are missing, and why.
 
 import (
 	"encoding/hex"
@@ -15,7 +15,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// function is a builtin. Those without call are compiled by (*compiler).special.
+// function is a builtin. (*compiler).special compiles those without call.
 type function struct {
 	min, max int // arguments; max -1: any number
 	args     string
@@ -24,14 +24,14 @@ type function struct {
 
 func (f *function) usage(name string) string { return "write " + name + "(" + f.args + ")" }
 
-// call is where a function is called.
+// call is a function call in the source.
 type call struct {
 	node ast.Node
 	name string
 	args []ast.Node
 }
 
-// refused says what to write instead.
+// refused says what to write in place of a missing builtin.
 var refused = map[string]string{
 	"now":     "now is a variable: write now",
 	"env":     "write env.NAME",
@@ -123,7 +123,8 @@ func rounding(f func(float64) float64) func(*run, *call, []any) any {
 	}
 }
 
-// integral is an integral float as an integer if it fits: round(20.5) is 21 and not 21.0.
+// integral converts a float without a fraction to an integer if it fits: round(20.5) is 21 and not
+// 21.0.
 func integral(f float64) any {
 	if math.Abs(f) < 1<<53 {
 		return int64(f)
@@ -258,7 +259,7 @@ func typeOf(v any) string {
 	return "unknown"
 }
 
-// scale maps x from one range to another, beyond it as well.
+// scale maps x linearly from one range to another. x may be outside the range.
 func scale(r *run, c *call, a []any) any {
 	var x [5]float64
 	for i := range x {
@@ -286,7 +287,7 @@ func shift(f func(x int64, n uint) int64) *function {
 	}}
 }
 
-// constantText is the argument i, which must be written as a text.
+// constantText returns argument i, which must be a text literal.
 func (c *compiler) constantText(call *call, i int, why string) string {
 	s, ok := call.args[i].(*ast.StringNode)
 	if !ok {

@@ -1,6 +1,6 @@
 package expr
 
-// functions_list.go: functions on lists and maps. Maps come in the order of their keys.
+// functions_list.go: functions on lists and maps. Maps are iterated in the order of their keys.
 
 import (
 	"math"
@@ -33,7 +33,7 @@ var listFunctions = map[string]*function{
 	"median":    {1, -1, "list", median},
 }
 
-// length is in characters, elements or keys; of bytes in bytes.
+// length counts characters, elements or keys; of bytes it counts bytes.
 func length(r *run, c *call, a []any) any {
 	switch v := a[0].(type) {
 	case nil:
@@ -70,7 +70,7 @@ func end(i int) func(*run, *call, []any) any {
 	}
 }
 
-// get is x[key], and nil where that would be an error.
+// get returns x[key], and nil where that would be an error.
 func get(r *run, c *call, a []any) any {
 	if a[0] == nil || a[1] == nil {
 		return nil
@@ -102,7 +102,7 @@ func take(r *run, c *call, a []any) any {
 	return list[:i:i]
 }
 
-// mapOf is v as a map.
+// mapOf returns v as a map.
 func (r *run) mapOf(n ast.Node, v any) map[string]any {
 	m, ok := v.(map[string]any)
 	if ok {
@@ -123,7 +123,7 @@ func (r *run) mapOf(n ast.Node, v any) map[string]any {
 	return m
 }
 
-// sortedKeys appends m's keys to keys, in their order.
+// sortedKeys appends m's keys to keys in sorted order.
 func (r *run) sortedKeys(keys []string, m map[string]any) []string {
 	if len(m) > cap(keys) {
 		r.items(len(m))
@@ -144,7 +144,7 @@ func (r *run) pairs(c *call, v any, what byte) any {
 	keys := r.sortedKeys(nil, m)
 	r.items(len(m))
 	if what != 'v' {
-		r.alloc(len(m) * 16) // boxes of the keys
+		r.alloc(len(m) * 16) // the keys as interfaces
 	}
 	if what == 'p' {
 		r.alloc(len(m) * 56)
@@ -189,8 +189,8 @@ func reverse(r *run, c *call, a []any) any {
 	return out
 }
 
-// uniq keeps the first of equal elements. Texts and numbers are looked up; other elements are
-// compared with each other, and every comparison is charged.
+// uniq keeps the first of equal elements. It looks up texts and numbers; it compares other elements
+// with each other, and charges for every comparison.
 func uniq(r *run, c *call, a []any) any {
 	out, others, seen := []any{}, []any(nil), map[any]bool{}
 next:
@@ -216,7 +216,7 @@ next:
 	return out
 }
 
-// scalar is a key that is the same for equal values, or nil if v has none.
+// scalar returns a map key that is the same for equal values, or nil if v has none.
 func (r *run) scalar(v any) any {
 	if x, ok := asNumber(v); ok {
 		if i, ok := whole(v); ok {
@@ -309,7 +309,7 @@ func (r *run) leaves(c *call, a []any, f func(n ast.Node, v any)) {
 	}
 }
 
-// extreme is min or max of numbers, or of times, or of durations; nil of nothing.
+// extreme returns min or max of numbers, of times, or of durations; nil without any.
 func extreme(sign int) func(*run, *call, []any) any {
 	return func(r *run, c *call, a []any) any {
 		var best any
@@ -345,7 +345,7 @@ func mean(r *run, c *call, a []any) any {
 func median(r *run, c *call, a []any) any {
 	var all []float64
 	r.leaves(c, a, func(node ast.Node, v any) {
-		r.alloc(40) // with what append copies
+		r.alloc(40) // including what append copies
 		all = append(all, r.number(node, v).float())
 	})
 	if len(all) == 0 {

@@ -1,6 +1,6 @@
 package expr
 
-// functions_text.go: functions on texts. Each charges for the bytes it looks at and those it makes.
+// functions_text.go: functions on texts. Each charges for the bytes that it reads and writes.
 
 import (
 	"encoding/base64"
@@ -77,7 +77,7 @@ func test(f func(s, part string) bool) func(*run, *call, []any) any {
 	}
 }
 
-// find is a position in characters, as len, [i] and [a:b] count them.
+// find returns a position in characters, as len, [i] and [a:b] count them.
 func find(f func(s, part string) int) func(*run, *call, []any) any {
 	return func(r *run, c *call, a []any) any {
 		s, part := r.text(c.args[0], a[0]), r.text(c.args[1], a[1])
@@ -105,7 +105,7 @@ func split(after bool) func(*run, *call, []any) any {
 		if n > 0 {
 			parts = min(parts, n)
 		}
-		r.items(3 * parts) // the library's list, ours, and the boxes of its strings
+		r.items(3 * parts) // the library's list, ours, and its strings as interfaces
 		r.step(parts >> 1)
 		var all []string
 		if after {
@@ -202,7 +202,7 @@ func toBase64(r *run, c *call, a []any) any {
 	return base64.StdEncoding.EncodeToString([]byte(s))
 }
 
-// fromBase64 gives a text if it is one, else bytes.
+// fromBase64 returns a text if the bytes are one, otherwise bytes.
 func fromBase64(r *run, c *call, a []any) any {
 	s := r.text(c.args[0], a[0])
 	r.size(len(s))

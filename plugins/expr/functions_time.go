@@ -19,7 +19,7 @@ var timeFunctions = map[string]*function{
 func duration(v any) (time.Duration, bool) { d, ok := v.(time.Duration); return d, ok }
 func instant(v any) (time.Time, bool)      { t, ok := v.(time.Time); return t, ok }
 
-// short is an argument that is read as a time or the like.
+// short returns an argument that is parsed as a time or the like, and fails when it is too long.
 func (r *run) short(n ast.Node, v any) string {
 	s := r.text(n, v)
 	if len(s) > 200 {
@@ -41,7 +41,7 @@ func toDuration(r *run, c *call, a []any) any {
 	return d
 }
 
-// special compiles what isn't a plain call.
+// special compiles the builtins that need more than a plain call.
 func (c *compiler) special(k *call) fn {
 	if k.name == "date" {
 		return c.date(k)
@@ -63,7 +63,8 @@ var layouts = []string{
 	time.RFC3339, "2006-01-02", "2006-01-02 15:04:05", "15:04:05", "2006-01-02T15:04:05", time.RFC822, time.RFC850, time.RFC1123,
 }
 
-// date compiles date(text), date(text, layout), date(text, layout, "zone") and date(timezone("zone"), text, …).
+// date compiles date(text), date(text, layout), date(text, layout, "zone") and
+// date(timezone("zone"), text, …).
 func (c *compiler) date(k *call) fn {
 	zone, args := time.UTC, k.args
 	if z, ok := args[0].(*ast.BuiltinNode); ok && z.Name == "timezone" && len(z.Arguments) == 1 {
@@ -102,7 +103,7 @@ func (c *compiler) date(k *call) fn {
 	}
 }
 
-// method is what can be called on a time or a duration: now.Hour().
+// method is a method of a time or a duration: now.Hour().
 type method struct {
 	args int
 	call func(r *run, c *call, v any, a []any) any

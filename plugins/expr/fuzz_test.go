@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// fuzzVars are those of the other tests together; built once, and never changed.
+// fuzzVars are the variables of the other tests, built once and never changed.
 var fuzzVars = func() *Vars {
 	v := hostileVars()
 	maps.Copy(v.Event, sample().Event)

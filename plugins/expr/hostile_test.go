@@ -1,6 +1,6 @@
 package expr
 
-// hostile_test.go: nothing an expression or an event contains may take long or much memory.
+// hostile_test.go: no expression and no event may take long or much memory.
 
 import (
 	"errors"
@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// hostileMemory is wider than the package's bound, for what the parser and the race detector need. How long an evaluation
-// may take is bounded by its steps, which TestLimits looks at; what one really took is logged with -v.
+// hostileMemory is wider than the package's bound, because the parser and the race detector need
+// memory too. Steps bound the time of an evaluation, which TestLimits checks; the real time is
+// logged with -v.
 const hostileMemory = 12 << 20
 
 func hostileVars() *Vars {
@@ -247,14 +248,14 @@ func TestHostile(t *testing.T) {
 	t.Logf("%d expressions: at most %v and %d KiB", len(hostile), worst, most>>10)
 }
 
-// unhurried keeps a slow machine from being the first of the guards.
+// unhurried raises MaxTime, so that it is not the first guard on a slow machine.
 func unhurried(t *testing.T) {
 	maxTime = time.Hour
 	t.Cleanup(func() { maxTime = MaxTime })
 }
 
-// TestLimits: each guard by itself. The table above has several guards behind one another; a hole in
-// one of them wouldn't be seen there.
+// TestLimits checks each guard by itself. In the table above several guards protect each other, so
+// it would not reveal a hole in one of them.
 func TestLimits(t *testing.T) {
 	const steps, memory, size, nested = "took more than 200,000 steps; simplify it or split the list", "needs more than 4MiB of memory; simplify it or split the list",
 		"result is larger than 1MiB", "lists and maps are nested deeper than 1,000"

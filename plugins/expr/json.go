@@ -17,7 +17,7 @@ func (r *run) parseJSON(c *call, s string) any {
 	return payload.Value(s, budget{r})
 }
 
-// budget is what is left of an evaluation, for package payload.
+// budget charges an evaluation for what package payload allocates.
 type budget struct{ r *run }
 
 func (b budget) Nested(depth int) { b.r.nested(depth) }

@@ -9,7 +9,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// predicates maps a name to what it makes of a list and a predicate.
+// predicates are the list functions that take a predicate, by name.
 var predicates = map[string]*predicate{
 	"all":           {run: func(r *run, l *iteration) any { return l.first(r, false) < 0 }},
 	"none":          {run: func(r *run, l *iteration) any { return l.first(r, true) < 0 }},
@@ -29,7 +29,7 @@ var predicates = map[string]*predicate{
 }
 
 type predicate struct {
-	optional bool // the predicate may be missing: the element itself is meant
+	optional bool // the predicate may be omitted: the element itself is meant
 	third    bool // there may be a third argument
 	run      func(r *run, l *iteration) any
 }
@@ -97,7 +97,7 @@ func (c *compiler) predicate(n ast.Node, name string, p *predicate, args []ast.N
 	}
 }
 
-// first is the index of the first element whose predicate is want, or -1.
+// first returns the index of the first element whose predicate is want, or -1.
 func (l *iteration) first(r *run, want bool) int {
 	for i := range l.list {
 		if l.test(r, i) == want {
@@ -123,7 +123,7 @@ func (l *iteration) at(i int) any {
 	return l.list[i]
 }
 
-// indexOrNil is an index, or nil of none, as in the library.
+// indexOrNil returns an index, or nil for -1, as the library does.
 func indexOrNil(i int) any {
 	if i < 0 {
 		return nil
@@ -151,7 +151,7 @@ func filter(r *run, l *iteration) any {
 	return kept
 }
 
-// push appends and charges for what append allocates.
+// push appends, and charges for what append allocates.
 func (r *run) push(list []any, v any) []any {
 	if len(list) == cap(list) {
 		r.items(max(8, 2*len(list)))
@@ -179,7 +179,7 @@ func sum(r *run, l *iteration) any {
 	return total
 }
 
-// groupBy's keys are texts, as those of every map here are.
+// groupBy's keys are texts, as are the keys of every map here.
 func groupBy(r *run, l *iteration) any {
 	groups := map[string]any{}
 	for i, v := range l.list {
@@ -193,7 +193,7 @@ func groupBy(r *run, l *iteration) any {
 	return groups
 }
 
-// key is any plain value as a map's key.
+// key returns any plain value as a map's key.
 func (r *run) key(n ast.Node, v any) string {
 	if isList(v) && !isText(v) {
 		r.fail(n, "", "%s is a list; want a text or number", r.label(n))
@@ -236,7 +236,7 @@ func (r *run) descending(n ast.Node, order any, given bool) bool {
 	return false
 }
 
-// rank is compare for sorting: a total order, NaN first.
+// rank compares for sorting: a total order, NaN first.
 func (r *run) rank(n ast.Node, a, b any, descending bool) int {
 	r.step(4)
 	d, ok := r.order(a, b)

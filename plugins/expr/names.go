@@ -1,6 +1,6 @@
 package expr
 
-// names.go: which name was meant.
+// names.go: suggestions for misspelt names.
 
 import "fmt"
 
@@ -27,8 +27,8 @@ func didYouMean(s string, names []string, quoted bool) string {
 	return "did you mean " + best + "?"
 }
 
-// distance counts edits: insertions, deletions, changes and swaps of neighbours. Case costs nothing
-// extra but is an edit.
+// distance counts edits: insertions, deletions, changes and swaps of neighbours. A change of case
+// is an edit, and no more than one.
 func distance(a, b string) int {
 	before, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range prev {

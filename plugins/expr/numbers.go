@@ -1,7 +1,8 @@
 package expr
 
-// numbers.go: numbers, and how they compare. Whole numbers are exact, whatever their size: an int64 where it fits, else a
-// json.Number with all digits, as package payload reads them. Fractions are float64.
+// numbers.go: numbers, and how they compare. Integers are exact, whatever their size: an int64
+// where it fits, otherwise a json.Number with all digits, as package payload decodes them.
+// Fractions are float64.
 
 import (
 	"encoding/json"
@@ -12,21 +13,21 @@ import (
 	"time"
 )
 
-// number is a whole number, in i or in big where it doesn't fit, or a fraction.
+// number is an integer, in i or in big where it doesn't fit, or a fraction.
 type number struct {
 	f   float64
 	i   int64
-	int bool // it is i
+	int bool // the value is i
 	big *big.Int
 }
 
 const (
-	maxDigits = 1000    // of a whole number that is calculated with
+	maxDigits = 1000    // of an integer in arithmetic
 	maxBits   = 4096    // of a result that stays exact
-	maxExact  = 1 << 53 // float64 has all whole numbers up to here
+	maxExact  = 1 << 53 // float64 has all integers up to here
 )
 
-// whole reports whether x has no fraction by its type: 3, but not 3.0.
+// whole reports whether x is an integer by its type: 3, but not 3.0.
 func (x number) whole() bool { return x.int || x.big != nil }
 
 func (x number) float() float64 {
@@ -40,7 +41,7 @@ func (x number) float() float64 {
 	return x.f
 }
 
-// integer is x, which is whole, as a new big.Int.
+// integer returns x, which must be an integer, as a new big.Int.
 func (x number) integer() *big.Int {
 	if x.big != nil {
 		return new(big.Int).Set(x.big)
@@ -58,7 +59,7 @@ func (x number) value() any {
 	return x.f
 }
 
-// exactly is a whole number of any size.
+// exactly returns an integer of any size.
 func exactly(b *big.Int) number {
 	switch {
 	case b.IsInt64():
@@ -69,14 +70,14 @@ func exactly(b *big.Int) number {
 	return number{big: b}
 }
 
-// digits is a json.Number as a number.
+// digits converts a json.Number.
 func digits(s json.Number) number {
 	if text := string(s); len(text) <= maxDigits && !strings.ContainsAny(text, ".eE") {
 		if b, ok := new(big.Int).SetString(text, 10); ok {
 			return exactly(b)
 		}
 	}
-	f, _ := s.Float64() // beyond all of them it is infinite
+	f, _ := s.Float64() // beyond the largest float64 it is infinite
 	return number{f: f}
 }
 
@@ -104,13 +105,14 @@ func asNumber(v any) (number, bool) {
 	return number{}, false
 }
 
-// Missing says in a few words why v is no value that could be sent or done, and is empty when it is one: nil, NaN and
-// the infinities are what an absent field, an unreadable register or a failed sensor leave behind.
+// Missing says in a few words why v is not a value that can be sent or used, and is empty when it
+// is one. Absent fields, unreadable registers and failed sensors leave nil, NaN and infinities
+// behind.
 func Missing(v any) string {
 	switch v.(type) {
 	case nil:
 		return "is missing (nil)"
-	case json.Number: // larger than any float64, perhaps, but as it was sent
+	case json.Number: // it may be larger than any float64, but it is as it was sent
 		return ""
 	}
 	if x, ok := asNumber(v); ok && !x.whole() && (math.IsNaN(x.f) || math.IsInf(x.f, 0)) {
@@ -119,7 +121,7 @@ func Missing(v any) string {
 	return ""
 }
 
-// unordered is what compare says of NaN; it is less than nothing and more than nothing.
+// unordered is the result of comparing NaN, which is neither less nor greater than anything.
 const unordered = 2
 
 // compareNumbers compares by value, exactly.
@@ -136,7 +138,7 @@ func compareNumbers(x, y number) int {
 	case x.whole() && y.whole():
 		return x.integer().Cmp(y.integer())
 	case x.whole() || y.whole():
-		if f := x.f + y.f; math.IsNaN(f) { // the whole one has 0 there
+		if f := x.f + y.f; math.IsNaN(f) { // the integer has 0 there
 			return unordered
 		} else if math.IsInf(f, 0) || math.Abs(x.float()) < maxExact && math.Abs(y.float()) < maxExact {
 			break
@@ -155,7 +157,7 @@ func compareNumbers(x, y number) int {
 	return unordered
 }
 
-// exact is x, which is finite, with all its digits.
+// exact returns x, which must be finite, with all its digits.
 func (x number) exact() *big.Float {
 	if x.whole() {
 		return new(big.Float).SetInt(x.integer())
@@ -163,8 +165,8 @@ func (x number) exact() *big.Float {
 	return big.NewFloat(x.f)
 }
 
-// Equal reports whether two values are equal as == has it: numbers by value, text and bytes by their text, lists and maps
-// by what is in them.
+// Equal reports whether == holds between two values: numbers compare by value, text and bytes by
+// their text, lists and maps by their contents.
 func Equal(a, b any) (equal bool) {
 	r := begin(&Vars{})
 	var err error // past a bound they are not equal

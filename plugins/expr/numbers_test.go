@@ -10,7 +10,8 @@ import (
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// TestWholeNumbersAreExact: identifiers and counters of any size, in literals, comparisons, arithmetic and text.
+// TestWholeNumbersAreExact checks integers of any size, in literals, comparisons, arithmetic and
+// text.
 func TestWholeNumbersAreExact(t *testing.T) {
 	doc, ok := payload.JSON([]byte(`{"id": 2882429806056571124, "near": 2882429806056571123, "max": 9223372036854775807, "u": 18446744073709551615,
 		"huge": 123456789012345678901234567890, "edge": 9007199254740993, "dotted": 9007199254740993.0, "over": 1E400, "half": 0.5, "small": 7}`))
@@ -81,7 +82,7 @@ func TestWholeNumbersAreExact(t *testing.T) {
 	}
 }
 
-// TestCompareMixed holds whole numbers and fractions against each other where a float64 can't tell them apart.
+// TestCompareMixed compares integers with fractions where a float64 can't distinguish them.
 func TestCompareMixed(t *testing.T) {
 	whole := func(i int64) number { return number{i: i, int: true} }
 	real := func(f float64) number { return number{f: f} }
@@ -107,7 +108,8 @@ func TestCompareMixed(t *testing.T) {
 	}
 }
 
-// TestBigNumbersAreBounded: numbers that grow with every step end as a float64, and one with a million digits costs nothing.
+// TestBigNumbersAreBounded checks that numbers that grow with every step end as a float64, and that
+// one with a million digits is cheap.
 func TestBigNumbersAreBounded(t *testing.T) {
 	v := &Vars{Event: map[string]any{"n": json.Number(strings.Repeat("9", 900_000)), "e": json.Number("1e999999999")}}
 	for src, want := range map[string]string{

@@ -226,7 +226,7 @@ func (r *run) plus(x, y number) any {
 	return x.float() + y.float()
 }
 
-// exactly is the result of an operation on whole numbers that don't fit into int64.
+// exactly returns the result of an operation on integers that don't fit into int64.
 func (r *run) exactly(op func(z, x, y *big.Int) *big.Int, x, y number) any {
 	r.alloc(maxBits / 8)
 	if op != nil {
@@ -235,7 +235,7 @@ func (r *run) exactly(op func(z, x, y *big.Int) *big.Int, x, y number) any {
 	return x.value()
 }
 
-// times is arithmetic on times and durations.
+// times is the arithmetic of times and durations.
 func (r *run) times(op byte, n *ast.BinaryNode, a, b any) (any, bool) {
 	switch a := a.(type) {
 	case time.Time:
@@ -277,7 +277,7 @@ func (r *run) times(op byte, n *ast.BinaryNode, a, b any) (any, bool) {
 	return nil, false
 }
 
-// scaled multiplies; what doesn't fit is the longest duration.
+// scaled multiplies. A result that doesn't fit becomes the longest duration.
 func scaled(d time.Duration, by float64) time.Duration {
 	x := float64(d) * by
 	switch {
@@ -291,7 +291,7 @@ func scaled(d time.Duration, by float64) time.Duration {
 	return time.Duration(x)
 }
 
-// span is the list of integers a..b.
+// span returns the list of integers a..b.
 func (r *run) span(n *ast.BinaryNode, a, b any) any {
 	from, to := r.integer(n.Left, a), r.integer(n.Right, b)
 	if to < from {
@@ -321,7 +321,7 @@ func (c *compiler) inRange(n, span *ast.BinaryNode) fn {
 	}
 }
 
-// number is v as a number, or fails.
+// number returns v as a number, or fails.
 func (r *run) number(n ast.Node, v any) number {
 	x, ok := asNumber(v)
 	if !ok {
@@ -337,7 +337,7 @@ func (r *run) number(n ast.Node, v any) number {
 	return x
 }
 
-// integer is v as an integer, or fails.
+// integer returns v as an integer, or fails.
 func (r *run) integer(n ast.Node, v any) int64 {
 	i, ok := whole(v)
 	if !ok {
@@ -349,7 +349,7 @@ func (r *run) integer(n ast.Node, v any) int64 {
 	return i
 }
 
-// whole is v as an integer if it is one, be it written as a float.
+// whole returns v as an integer if it is one, also when it is a float.
 func whole(v any) (int64, bool) {
 	x, ok := asNumber(v)
 	if !ok {

@@ -1,6 +1,6 @@
 package expr
 
-// parse.go: source text to syntax tree: bounds the parser's recursion and says its errors in our words.
+// parse.go: source text to syntax tree. It bounds the parser's recursion and rewords its errors.
 
 import (
 	"errors"
@@ -20,8 +20,9 @@ import (
 	"github.com/expr-lang/expr/parser/lexer"
 )
 
-// parse returns the syntax tree of src. Integers beyond 32 bits, which the library's parser refuses
-// on 32-bit machines, are replaced by names of the same length, which big maps to their values.
+// parse returns the syntax tree of src. The library's parser refuses integers beyond 32 bits on
+// 32-bit machines. So these are replaced by names of the same length, which big maps to their
+// values.
 func parse(src string) (root ast.Node, big map[string]number) {
 	if len(src) > MaxSource {
 		panic(&Error{Length: len(src), Message: "the expression is longer than 8KiB"})
@@ -47,8 +48,8 @@ func parse(src string) (root ast.Node, big map[string]number) {
 	return tree.Node, big
 }
 
-// checkTokens finds mistakes the parser would report unclearly or elsewhere, and nesting that would
-// cost it too much stack.
+// checkTokens finds errors that the parser would report unclearly or at another position, and
+// nesting that would cost it too much stack.
 func checkTokens(src string, tokens []lexer.Token) {
 	type open struct {
 		lexer.Token
@@ -66,7 +67,7 @@ func checkTokens(src string, tokens []lexer.Token) {
 			prev = tokens[i-1]
 		}
 		if prev.Kind == lexer.Operator && (prev.Value == "." || prev.Value == "?.") && t.Kind != lexer.Bracket {
-			continue // a field may be called anything
+			continue // a field may have any name
 		}
 		switch {
 		case t.Kind == lexer.Bracket && strings.Contains("([{", t.Value):
@@ -126,7 +127,7 @@ func replaceIntegers(src string, tokens []lexer.Token) (string, map[string]numbe
 		}
 		x, ok := new(big.Int).SetString(digits, base)
 		if !ok || len(digits) > maxDigits || x.IsInt64() && x.Int64() <= math.MaxInt32 {
-			continue // small, or a float, or a mistake that the parser reports
+			continue // small, or a float, or an error that the parser reports
 		}
 		if b == nil {
 			b, found = []byte(src), map[string]number{}
@@ -144,7 +145,7 @@ func replaceIntegers(src string, tokens []lexer.Token) (string, map[string]numbe
 
 var tokenNoise = regexp.MustCompile(`(?:Identifier|Number|String|Bytes|Operator|Bracket)\(("(?:[^"\\]|\\.)*"|` + "`[^`]*`" + `)\)`)
 
-// translate says an error of the library in our words.
+// translate rewords an error of the library.
 func translate(src string, tokens []lexer.Token, err error) *Error {
 	var lib *file.Error
 	if !errors.As(err, &lib) {
@@ -204,7 +205,7 @@ func translate(src string, tokens []lexer.Token, err error) *Error {
 	return e
 }
 
-// unclosedText finds where the text that isn't closed begins.
+// unclosedText finds where an unclosed text begins.
 func unclosedText(src string) *Error {
 	for i := 0; i < len(src); i++ {
 		quote := src[i]

@@ -29,7 +29,7 @@ type Program struct {
 type Uses struct {
 	Event, Last, State, Now, Host bool
 	Fields                        []string // of event, by constant name, sorted
-	Whole                         bool     // event also as a whole, or by names only known when it runs
+	Whole                         bool     // event as a whole too, or by names only known at run time
 	Env                           []string // names, sorted
 }
 
@@ -37,7 +37,7 @@ type Uses struct {
 func Compile(src string, s Scope) (*Program, error) { return compile(src, 0, s) }
 
 // Eval evaluates the expression. A result is nil, bool, int64, float64, string, time.Time,
-// time.Duration, []any or map[string]any, or a value of the event as it is there.
+// time.Duration, []any or map[string]any, or a value of the event unchanged.
 func (p *Program) Eval(v *Vars) (result any, err error) {
 	r := begin(v)
 	defer r.guard(&err)

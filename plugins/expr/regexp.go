@@ -12,7 +12,7 @@ import (
 
 const (
 	maxPattern      = 1_000 // bytes
-	maxInstructions = 1_000 // of its program
+	maxInstructions = 1_000 // of its compiled program
 )
 
 func (c *compiler) matches(n *ast.BinaryNode) fn {

@@ -14,10 +14,10 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// Text is v as it is rendered inside a text: numbers at their shortest (3 rather than 3.0 or 3e+06),
-// a time as RFC 3339, bytes as text, a fmt.Stringer by its String, lists and maps as JSON. A result of
-// more than 1 MiB is cut off. It is for messages to people: nil is empty and NaN is "NaN", which are
-// errors in a template (see Missing).
+// Text renders v as inside a text: numbers at their shortest (3 rather than 3.0 or 3e+06), a time
+// as RFC 3339, bytes as text, a fmt.Stringer by its String, lists and maps as JSON. A result of
+// more than 1 MiB is cut off. It is for messages to people: nil is empty and NaN is "NaN", which
+// are errors in a template (see Missing).
 func Text(v any) (s string) {
 	switch v := v.(type) {
 	case string:
@@ -35,7 +35,7 @@ func Text(v any) (s string) {
 	return
 }
 
-// format is v, the value of n, as text. It fails for what Missing reports.
+// format returns v, the value of n, as text. It fails for what Missing reports.
 func (r *run) format(n ast.Node, v any) string {
 	switch v := v.(type) {
 	case string:
@@ -190,7 +190,7 @@ func (w *writer) object(m map[string]any, depth int) {
 	w.raw("}")
 }
 
-// other writes what isn't one of the usual types.
+// other writes values of less usual types.
 func (w *writer) other(v any, depth int) {
 	if s, ok := stringer(v); ok {
 		w.quoted(s.String())
@@ -239,14 +239,14 @@ func (w *writer) float(f float64) {
 	}
 	w.b = strconv.AppendFloat(w.b, f, format, -1, 64)
 	if n := len(w.b); format == 'e' && n >= 4 && w.b[n-4] == 'e' && w.b[n-3] == '-' && w.b[n-2] == '0' {
-		w.b[n-2] = w.b[n-1] // e-09 as e-9
+		w.b[n-2] = w.b[n-1] // e-09 becomes e-9
 		w.b = w.b[:n-1]
 	}
 }
 
 const hexDigits = "0123456789abcdef"
 
-// quoted writes a JSON string. What isn't UTF-8 becomes U+FFFD.
+// quoted writes a JSON string. Invalid UTF-8 becomes U+FFFD.
 func (w *writer) quoted(s string) {
 	w.room(len(s) + 2)
 	w.b = append(w.b, '"')
@@ -288,8 +288,9 @@ func (w *writer) quoted(s string) {
 	w.b = append(w.b, '"')
 }
 
-// checkResult fails if v, a result, would be larger than MaxResult when it is written out: lists
-// made here may contain one list many times, and whoever writes them shouldn't have to know.
+// checkResult fails if the result v would be larger than MaxResult when it is written out. A list
+// made here may contain another list many times, and a caller that writes the result shouldn't have
+// to know.
 func (r *run) checkResult(v any) {
 	switch v.(type) {
 	case nil, bool, string, float64, int64, int, time.Time, time.Duration:

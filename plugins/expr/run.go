@@ -1,6 +1,6 @@
 package expr
 
-// run.go: one evaluation: its budget, its memory of slots, and how it fails.
+// run.go: one evaluation: its budget, its memory of slots, and how it reports errors.
 
 import (
 	"fmt"
@@ -12,25 +12,26 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// fn is a compiled expression. It fails by a panic with *Error, which (*run).guard catches.
+// fn is a compiled expression. It reports errors by a panic with *Error, which (*run).guard
+// recovers.
 type fn func(*run) any
 
-// maxTime is MaxTime but in tests about something else.
+// maxTime is MaxTime; tests about something different raise it.
 var maxTime = MaxTime
 
-// chunk is how many steps pass between two looks at the clock.
+// chunk is how many steps pass between two checks of the clock.
 const chunk = 4096
 
-// run is one evaluation. It is used again through the pool, so it must not keep anything of an
-// evaluation behind: see end.
+// run is one evaluation. The pool reuses it, so it must not retain anything of an evaluation: see
+// end.
 type run struct {
 	v     *Vars
-	fuel  int       // steps left of those taken from left
-	left  int       // steps left besides
+	fuel  int       // steps left of the chunk taken from left
+	left  int       // steps left beside fuel
 	mem   int       // bytes left
-	clock time.Time // of the last look
+	clock time.Time // at the last check
 	took  time.Duration
-	prog  *Program // whose source an error's position refers to
+	prog  *Program // whose source an error's offset refers to
 	slots []any    // let variables and the element, index and accumulator of every loop
 	args  []any    // a stack of arguments
 	buf   []byte   // for texts being built
@@ -52,12 +53,12 @@ func (r *run) end() {
 	clear(r.args[:cap(r.args)])
 	r.slots, r.args, r.buf, r.v, r.prog = r.slots[:0], r.args[:0], r.buf[:0], nil, nil
 	if cap(r.buf) > 64<<10 || cap(r.args) > 1024 || cap(r.slots) > 1024 {
-		return // a rare giant isn't worth keeping
+		return // a rare giant is not worth keeping
 	}
 	runs.Put(r)
 }
 
-// guard turns a panic into an error: deferred by every entry point.
+// guard turns a panic into an error. Every entry point defers it.
 func (r *run) guard(err *error) {
 	switch x := recover().(type) {
 	case nil:
@@ -93,7 +94,7 @@ func (r *run) step(n int) {
 	}
 }
 
-// refuel takes the next chunks of steps, and looks at the clock: a step may be slow on a small
+// refuel takes the next chunks of steps, and checks the clock, because steps may be slow on a small
 // machine. A chunk counts for at most 10 ms, so that a process that wasn't scheduled for a while
 // doesn't fail for it.
 func (r *run) refuel() {
@@ -117,7 +118,7 @@ func (r *run) refuel() {
 	}
 }
 
-// touch charges for looking at n bytes once.
+// touch charges for reading n bytes once.
 func (r *run) touch(n int) { r.step(1 + n>>5) }
 
 // alloc charges for n bytes of memory.
@@ -129,7 +130,7 @@ func (r *run) alloc(n int) {
 	r.step(n >> 6)
 }
 
-// size charges for a text of n bytes that is about to be made.
+// size charges for a text of n bytes before it is made.
 func (r *run) size(n int) {
 	if n > MaxResult || n < 0 {
 		r.limit("result is larger than 1MiB", "")
@@ -138,7 +139,7 @@ func (r *run) size(n int) {
 	r.step(n >> 6)
 }
 
-// items charges for a list of n elements that is about to be made.
+// items charges for a list of n elements before it is made.
 func (r *run) items(n int) {
 	if n > MaxResult/16 || n < 0 {
 		r.limit("result is larger than 1MiB", "")
@@ -147,7 +148,7 @@ func (r *run) items(n int) {
 	r.step(n >> 3)
 }
 
-// entries charges for a map of n keys that is about to be made. Go's maps begin with room for eight.
+// entries charges for a map of n keys before it is made. Go's maps begin with room for eight.
 func (r *run) entries(n int) {
 	if n > MaxResult/16 || n < 0 {
 		r.limit("result is larger than 1MiB", "")
@@ -170,7 +171,7 @@ func (r *run) limit(message, hint string) {
 	panic(e)
 }
 
-// fail ends the evaluation with a mistake at n.
+// fail ends the evaluation with an error at n.
 func (r *run) fail(n ast.Node, hint, format string, args ...any) {
 	e := &Error{Message: fmt.Sprintf(format, args...), Hint: hint, prog: r.prog}
 	if p := r.prog; p != nil && n != nil {

@@ -1,6 +1,6 @@
 package expr
 
-// source.go: where in the source a node is, and how messages quote it.
+// source.go: the position of a node in the source, and how messages quote it.
 
 import (
 	"strings"
@@ -11,7 +11,7 @@ import (
 	"github.com/expr-lang/expr/parser/lexer"
 )
 
-// position turns the library's location, in runes, into one in bytes.
+// position converts the library's location, in runes, to one in bytes.
 func position(src string, l file.Location) (offset, length int) {
 	from, to, runes := len(src), len(src), 0
 	for i := range src {
@@ -27,7 +27,8 @@ func position(src string, l file.Location) (offset, length int) {
 	return from, max(to-from, 0)
 }
 
-// place is where an error at n points: the sign of an operator, the name of a member or a call.
+// place returns where an error at n points: the sign of an operator, the name of a member or a
+// call.
 func place(src string, n ast.Node) (offset, length int) {
 	offset, length = position(src, n.Location())
 	if p, ok := n.(*ast.PointerNode); ok && strings.HasPrefix(src[offset:], "#") {
@@ -47,12 +48,12 @@ func (r *run) label(n ast.Node) string {
 	return cut(strings.Join(strings.Fields(quote(r.prog.src, n)), " "), 60)
 }
 
-// extent is the first and the last rune that a node's descendants are located at.
+// extent is the first and the last rune at which a node's descendants are located.
 type extent struct{ from, to int }
 
 func (e *extent) Visit(n *ast.Node) {
 	if _, ok := (*n).(*ast.ConditionalNode); ok {
-		return // located at what follows it
+		return // its location is that of what follows it
 	}
 	if l := (*n).Location(); l.To > l.From {
 		e.from, e.to = min(e.from, l.From), max(e.to, l.To)
@@ -60,8 +61,8 @@ func (e *extent) Visit(n *ast.Node) {
 }
 
 // quote returns the source text of n. The library locates an operator at its sign and a call at its
-// name, so that the text is from the first to the last token of all that is below n, and as far as
-// is needed to close the brackets in it.
+// name. So the text extends from the first to the last token of all nodes below n, and as far as is
+// needed to close the brackets in it.
 func quote(src string, n ast.Node) string {
 	e := extent{from: utf8.RuneCountInString(src)}
 	ast.Walk(&n, &e)
@@ -95,7 +96,7 @@ func quote(src string, n ast.Node) string {
 	if first > 0 && tokens[first-1].Is(lexer.Operator, "let", "if") {
 		first--
 	}
-	open := 0 // brackets opened and not closed
+	open := 0 // opened brackets that are not closed
 	for i := first; i <= last || open > 0 && i < len(tokens)-1; i++ {
 		last = max(last, i)
 		switch {
@@ -103,7 +104,7 @@ func quote(src string, n ast.Node) string {
 			open++
 		case tokens[i].Is(lexer.Bracket):
 			open--
-			for depth := 1; open < 0 && first > 0; { // closes one before first
+			for depth := 1; open < 0 && first > 0; { // closes one opened before first
 				first--
 				if tokens[first].Is(lexer.Bracket, "(", "[", "{") {
 					depth--
@@ -121,7 +122,7 @@ func quote(src string, n ast.Node) string {
 	return src[from : to+length]
 }
 
-// cut shortens s to at most n bytes, on a rune's boundary.
+// cut shortens s to at most n bytes, at a rune's boundary.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s

@@ -1,6 +1,7 @@
 package expr
 
-// static.go: what is known of a value before there is an event. Only what is wrong for every event is a mistake.
+// static.go: what is known of a value without an event. Only what is wrong for every event is an
+// error.
 
 import (
 	"strings"
@@ -11,10 +12,10 @@ import (
 // Type is what is known of a field's values. The zero Type is any.
 type Type string
 
-// The types that are told apart.
+// The types that are distinguished.
 const (
 	TypeText     Type = "a text"
-	TypeLevels   Type = "a text with all levels of a topic" // it holds /
+	TypeLevels   Type = "a text with all levels of a topic" // it contains /
 	TypeNumber   Type = "a number"
 	TypeBool     Type = "true or false"
 	TypeTime     Type = "a time"
@@ -22,7 +23,7 @@ const (
 	TypeMap      Type = "a map"
 )
 
-// typeOf is the type of n, or "".
+// typeOf returns the type of n, or "".
 func (c *compiler) typeOf(n ast.Node) Type {
 	switch n := n.(type) {
 	case *ast.IntegerNode, *ast.FloatNode:
@@ -52,7 +53,8 @@ func (c *compiler) typeOf(n ast.Node) Type {
 	return ""
 }
 
-// comparable fails when both sides of a comparison are known never to compare: ordered is that of <, else it is that of ==.
+// comparable fails when the two sides of a comparison are known to be incomparable: by < and the
+// like when ordered is set, by == otherwise.
 func (c *compiler) comparable(n *ast.BinaryNode, ordered bool) {
 	for _, side := range [][2]ast.Node{{n.Left, n.Right}, {n.Right, n.Left}} {
 		id, ok := side[0].(*ast.IdentifierNode)
@@ -105,8 +107,8 @@ func plainText(t Type) Type {
 	return t
 }
 
-// Slash is a mistake where a hole yields a / for every event that there is, or nearly: a text with one, or all levels of a
-// topic. It is nil when there is none.
+// Slash returns an error where a hole yields a / for every possible event, or nearly: a text with
+// one, or all levels of a topic. Otherwise it is nil.
 func (t *Template) Slash() error {
 	for _, p := range t.parts {
 		if p.hole == nil {
@@ -123,7 +125,7 @@ func (t *Template) Slash() error {
 	return nil
 }
 
-// slash is the part of n that puts a / into its value.
+// slash returns the part of n that puts a / into its value.
 func (c *compiler) slash(n ast.Node) ast.Node {
 	first := func(nodes ...ast.Node) ast.Node {
 		for _, n := range nodes {

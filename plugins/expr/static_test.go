@@ -2,7 +2,8 @@ package expr
 
 import "testing"
 
-// TestWhatNeverCompares: a comparison that fails, or never holds, for every event is a mistake of the file.
+// TestWhatNeverCompares checks that a comparison that fails, or is false, for every event is an
+// error of the file.
 func TestWhatNeverCompares(t *testing.T) {
 	s := Scope{Open: true, Types: map[string]Type{"text": TypeText, "topic": TypeLevels, "qos": TypeNumber, "on": TypeBool, "time": TypeTime, "took": TypeDuration, "any": ""}}
 	for src, want := range map[string]string{
@@ -40,7 +41,7 @@ func TestWhatNeverCompares(t *testing.T) {
 	}
 }
 
-// TestSlash finds what puts a / into a level of a topic.
+// TestSlash checks the detection of a / in a topic's level.
 func TestSlash(t *testing.T) {
 	s := Scope{Open: true, Types: map[string]Type{"topic": TypeLevels}}
 	for text, want := range map[string]string{

@@ -1,6 +1,6 @@
 package expr
 
-// stock_test.go: this evaluator beside the library's own, which defines the language.
+// stock_test.go: this evaluator compared with the library's own, which defines the language.
 
 import (
 	"encoding/json"
@@ -11,8 +11,8 @@ import (
 	stock "github.com/expr-lang/expr"
 )
 
-// deviations are the expressions of TestEval that the library evaluates otherwise or not at all, by
-// what was decided here.
+// deviations are the expressions of TestEval that the library evaluates differently or not at all,
+// by the decision of this package that causes it.
 var deviations = map[string][]string{
 	"functions of this package": {`clamp(12, 0, 10)`, `clamp(-1, 0, 10)`, `scale(5, 0, 10, 0, 100)`, `hex(event.raw)`, `hex(255)`, `bool("on")`, `round(20.456, 2)`},
 	"missing things are nil":    {`event.a.b.c`, `event.a["b"][0]`},
@@ -52,7 +52,7 @@ func TestAgainstStock(t *testing.T) {
 	env := map[string]any{"event": v.Event, "last": v.Last, "state": v.State, "now": v.Now, "host": v.Host, "env": v.Env}
 	for src := range evaluations {
 		if strings.HasPrefix(src, "keys(") || strings.HasPrefix(src, "values(") {
-			continue // in random order there
+			continue // the library returns them in random order
 		}
 		p, err := Compile(src, sampleScope)
 		if err != nil {

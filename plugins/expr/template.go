@@ -9,7 +9,7 @@ import (
 // Template is a text in which ${…} stands for the value of an expression, and $${ for ${.
 type Template struct {
 	parts []part
-	whole bool // only one hole and nothing around it
+	whole bool // only one hole, without text around it
 }
 
 type part struct {
@@ -76,8 +76,8 @@ func ParseTemplate(text string, s Scope) (*Template, error) {
 	return t, nil
 }
 
-// hole returns the source of the expression of the hole at text[at:]. Brackets in texts and comments
-// don't count.
+// hole returns the source of the expression of the hole at text[at:]. It ignores brackets in texts
+// and comments.
 func hole(text string, at int) (string, error) {
 	from, depth := at+2, 0
 	for i := from; i < len(text); i++ {
@@ -122,7 +122,7 @@ func hole(text string, at int) (string, error) {
 	return "", &Error{Offset: at, Length: 2, Message: "${ is not closed", Hint: "add }, or write $${ for a literal ${"}
 }
 
-// Constant tells whether the template has no holes.
+// Constant reports whether the template has no holes.
 func (t *Template) Constant() bool {
 	return len(t.parts) == 0 || len(t.parts) == 1 && t.parts[0].hole == nil
 }
@@ -151,7 +151,7 @@ func (t *Template) Uses() Uses {
 	return u
 }
 
-// Eval returns the value of the only hole with its type, or else the text.
+// Eval returns the value of the only hole with its type, or otherwise the text.
 func (t *Template) Eval(v *Vars) (result any, err error) {
 	if t.Constant() {
 		return t.literal(), nil

@@ -72,7 +72,8 @@ func TestTemplateErrors(t *testing.T) {
 	check(t, `ä ${host} ${event.nope + 1}`, err, "nope", "event.nope is missing (nil)")
 }
 
-// TestNothingIsNoText: nil and NaN in a text are mistakes of the event, not an empty place or a word.
+// TestNothingIsNoText checks that nil and NaN in a text are errors of the event, not an empty text
+// or a word.
 func TestNothingIsNoText(t *testing.T) {
 	v := sample()
 	v.Event["nan"], v.Event["inf"] = math.NaN(), float32(math.Inf(-1))
@@ -195,7 +196,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestJSONAgainstStandard compares with encoding/json, which escapes HTML too unless told not to.
+// TestJSONAgainstStandard compares with encoding/json, which escapes HTML unless told not to.
 func TestJSONAgainstStandard(t *testing.T) {
 	for _, v := range []any{
 		nil, true, 0.0, -0.5, 1e21, 1e-7, 123456789.125, 5e-324, math.MaxFloat64, int64(math.MinInt64), "", "ä\x00\x1f\"\\\n\r\t\u2028<>&", "bad\xffutf8",
@@ -219,7 +220,7 @@ func TestJSONAgainstStandard(t *testing.T) {
 	}
 }
 
-// TestMegabytePasses: what a source may deliver can be handed on.
+// TestMegabytePasses checks that a payload as large as a source may deliver can be passed on.
 func TestMegabytePasses(t *testing.T) {
 	unhurried(t)
 	zeros, objects, empty := make([]any, 500_000), make([]any, 100_000), make([]any, 300_000)
@@ -247,7 +248,7 @@ func TestMegabytePasses(t *testing.T) {
 	}
 }
 
-// TestConcurrent: one Program, Template and Value for all goroutines.
+// TestConcurrent shares one Program, Template and Value among goroutines.
 func TestConcurrent(t *testing.T) {
 	p, tmpl, x, v := filter0(t), topic0(t), object0(t), benchVars()
 	var wg sync.WaitGroup

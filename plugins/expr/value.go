@@ -8,16 +8,17 @@ import (
 	"strings"
 )
 
-// Value is a tree of lists and maps whose leaves are constants and templates. The zero Value is nil.
+// Value is a tree of lists and maps whose leaves are constants and templates. The zero Value is
+// nil.
 type Value struct {
 	kind  kind
 	value any       // of a constant
 	t     *Template // of a leaf
 	keys  []string  // of a map, in the file's order
-	names []string  // the keys as JSON, with what stands before and after them
+	names []string  // the keys as JSON, with the punctuation around them
 	items []Value   // of a list or map
-	json  string    // of a constant, if ready
-	err   *Error    // why a constant has no JSON
+	json  string    // of a constant, if computed
+	err   *Error    // why a constant cannot be JSON
 	whole bool      // made by FromTemplate
 }
 
@@ -30,7 +31,8 @@ const (
 	kindList
 )
 
-// Const is a constant: nil, bool, numbers, strings, and lists and maps ([]any, map[string]any) of them.
+// Const makes a constant: nil, bool, numbers, strings, and lists and maps ([]any, map[string]any)
+// of them.
 func Const(v any) Value {
 	x := Value{value: v}
 	s, err := constantJSON(func(w *writer) { w.json(v, 0) })
@@ -49,7 +51,7 @@ func constantJSON(write func(*writer)) (s string, err error) {
 	return string(w.b), nil
 }
 
-// FromTemplate is a string of the file.
+// FromTemplate makes a string of the file.
 func FromTemplate(t *Template) Value {
 	x := Value{kind: kindTemplate, t: t}
 	if t.Constant() {
@@ -59,7 +61,7 @@ func FromTemplate(t *Template) Value {
 	return x
 }
 
-// Map is a map; values[i] is of keys[i]. It panics if there aren't as many of both.
+// Map makes a map in which values[i] belongs to keys[i]. It panics if their numbers differ.
 func Map(keys []string, values []Value) Value {
 	if len(keys) != len(values) {
 		panic("expr: Map with as many keys as values only")
@@ -75,19 +77,19 @@ func Map(keys []string, values []Value) Value {
 	return x.settle()
 }
 
-// List is a list.
+// List makes a list.
 func List(items []Value) Value {
 	return Value{kind: kindList, items: slices.Clone(items)}.settle()
 }
 
-// settle makes a constant of a tree without templates.
+// settle turns a tree without templates into a constant.
 func (x Value) settle() Value {
 	if !x.Constant() {
 		return x
 	}
 	v, err := x.Eval(&Vars{})
 	if err != nil {
-		return x // says so when it is used
+		return x // reported when the value is used
 	}
 	s, err := constantJSON(func(w *writer) { w.value(&x, 0) })
 	if err != nil {
@@ -96,7 +98,7 @@ func (x Value) settle() Value {
 	return Value{value: v, json: s}
 }
 
-// Constant tells whether the tree has no holes.
+// Constant reports whether the tree has no holes.
 func (x Value) Constant() bool {
 	if x.kind == kindTemplate {
 		return x.t.Constant()
@@ -104,11 +106,12 @@ func (x Value) Constant() bool {
 	return !slices.ContainsFunc(x.items, func(y Value) bool { return !y.Constant() })
 }
 
-// Whole tells whether the value is a single string of the file, with or without holes: AppendText
-// writes it as it is, without quotes.
+// Whole reports whether the value is a single string of the file, with or without holes. AppendText
+// writes such a value as it is, without quotes.
 func (x Value) Whole() bool { return x.whole }
 
-// Source is the expression of a value that is a single ${…}, on one line and cut for messages; else it is empty.
+// Source returns the expression of a value that is a single ${…}, on one line and cut for messages;
+// otherwise it is empty.
 func (x Value) Source() string {
 	if x.kind != kindTemplate || !x.t.whole {
 		return ""
@@ -129,7 +132,7 @@ func (x Value) Uses() Uses {
 }
 
 // Eval evaluates the tree within one budget: a map is a map[string]any, a list an []any. The result
-// may share constants with x: it isn't to be changed.
+// may share constants with x, so it must not be changed.
 func (x Value) Eval(v *Vars) (result any, err error) {
 	if x.kind == kindConst {
 		return x.value, nil
@@ -172,8 +175,8 @@ func (x Value) AppendJSON(b []byte, v *Vars) (result []byte, err error) {
 	return x.append(b, v, false)
 }
 
-// AppendText appends the tree as a payload: a Whole value by the rules of Text, others as JSON. On an
-// error b is unchanged.
+// AppendText appends the tree as a payload: a Whole value by the rules of Text, others as JSON. On
+// an error b is unchanged.
 func (x Value) AppendText(b []byte, v *Vars) (result []byte, err error) {
 	if !x.whole {
 		return x.AppendJSON(b, v)
@@ -201,7 +204,7 @@ func (x *Value) append(b []byte, v *Vars, text bool) (result []byte, err error) 
 	return w.b, nil
 }
 
-// locate completes an error with the place of the template that failed.
+// locate completes an error with the path of the template that failed.
 func (x *Value) locate(err *error) {
 	if e, ok := (*err).(*Error); ok && e.prog != nil {
 		e.Path, _ = x.path(e.prog)

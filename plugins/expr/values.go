@@ -1,6 +1,6 @@
 package expr
 
-// values.go: what values there are, and how they compare.
+// values.go: the kinds of values, and how they compare.
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// stringer is v if it is more than a plain value and has a text of its own.
+// stringer returns v if it is more than a plain value and has a text of its own.
 func stringer(v any) (fmt.Stringer, bool) {
 	switch v.(type) {
 	case nil, string, bool, int, int64, float64, json.Number, []byte, []any, []string, map[string]any, time.Time:
@@ -24,7 +24,8 @@ func stringer(v any) (fmt.Stringer, bool) {
 	return s, ok
 }
 
-// isText tells whether v is a text, bytes, or has a text (a topic's levels), but not a time or number.
+// isText reports whether v is a text, bytes, or has a text (a topic's levels), but is not a time or
+// number.
 func isText(v any) bool {
 	switch v.(type) {
 	case string, []byte:
@@ -36,7 +37,7 @@ func isText(v any) bool {
 	return ok || v != nil && reflect.TypeOf(v).Kind() == reflect.String
 }
 
-// text is v as a text, if it is one or has one; numbers and the like fail.
+// text returns v as a text, if it is one or has one. Numbers and the like fail.
 func (r *run) text(n ast.Node, v any) string {
 	switch v := v.(type) {
 	case string:
@@ -210,7 +211,7 @@ func (r *run) compare(n *ast.BinaryNode, a, b any) int {
 	return 0
 }
 
-// order compares what isn't a number.
+// order compares values other than numbers.
 func (r *run) order(a, b any) (int, bool) {
 	switch x := a.(type) {
 	case string:

@@ -1,6 +1,6 @@
 package file
 
-// The action: an event into a file.
+// This file is the action, which writes an event to a file.
 
 import (
 	"context"
@@ -24,20 +24,20 @@ const ActionAbout = "Writes `text` to a file: as a line at its end (`mode: appen
 	"readers see at once and never in part. The file is made with mode 0644 when it is not there; its folder must be there. With `sync` an event is " +
 	"done only when it is on disk. An event may be written twice when the bus is killed in that moment. Devices and pipes are refused. It runs on every platform."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Path string `key:"path" doc:"file to write" need:"yes" path:"yes"`
 	Mode string `key:"mode" doc:"append: text is a line at the end; replace: text is the whole file" oneof:"append|replace"`
 	Sync bool   `key:"sync" doc:"whether each event is forced to disk (fsync) before it is done"`
 }
 
-// ActionDefaults of the options.
+// ActionDefaults returns the options of a file that sets none.
 func ActionDefaults() ActionOptions { return ActionOptions{Mode: "append"} }
 
-// Access is what the action touches.
+// Access is the file that the action writes.
 func (o ActionOptions) Access() []string { return []string{"path:" + o.Path} }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	Text string `key:"text" doc:"what to write; append adds the line end when it has none" need:"yes"`
 }
@@ -45,16 +45,17 @@ type Args struct {
 // ActionEnv is what the action needs of the bus: nothing.
 type ActionEnv interface{}
 
-// Action writes one file. It keeps nothing open between two events, so that rotation needs no signal.
+// Action writes one file. It keeps nothing open between two events, so that log rotation needs no
+// signal.
 type Action struct {
 	o  ActionOptions
 	mu sync.Mutex // one event at a time
 }
 
-// NewAction makes an action; the options were checked.
+// NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ ActionEnv) *Action { return &Action{o: o} }
 
-// notAFile is an error that no second attempt repairs.
+// notAFile is an error that no retry can fix.
 type notAFile struct {
 	path string
 	mode fs.FileMode
@@ -69,7 +70,7 @@ func (*notAFile) Permanent() bool { return true }
 func (a *Action) Do(_ context.Context, args Args) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	info, err := os.Stat(a.o.Path) // before it is opened: opening a device may do something
+	info, err := os.Stat(a.o.Path) // checked before the file is opened, because opening a device may have effects
 	if err == nil && !info.Mode().IsRegular() {
 		return &notAFile{a.o.Path, info.Mode()}
 	}
@@ -92,7 +93,7 @@ func (a *Action) append(text string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() // again, after an error
+	defer f.Close() // closes again after an error
 	before, err := f.Stat()
 	if err != nil {
 		return err
@@ -101,7 +102,8 @@ func (a *Action) append(text string) error {
 		return &notAFile{a.o.Path, before.Mode()}
 	}
 	if n, err := f.WriteString(text); err != nil {
-		// Half a line would begin the next one; taken back unless somebody else wrote too.
+		// Half a line would become the beginning of the next one. So it is truncated away, unless
+		// another process wrote too.
 		if now, e := f.Stat(); n > 0 && e == nil && now.Size() == before.Size()+int64(n) {
 			_ = f.Truncate(before.Size())
 		}
@@ -118,11 +120,12 @@ func (a *Action) append(text string) error {
 	return f.Close()
 }
 
-// replace writes a new file beside the old one and renames it; info is the old one's, if there is one.
+// replace writes a new file beside the old one and renames it. info is the old file's, nil if there
+// is none.
 func (a *Action) replace(text string, info os.FileInfo) (err error) {
 	path := a.o.Path
 	if to, err := filepath.EvalSymlinks(path); err == nil {
-		path = to // a symbolic link stays one
+		path = to // a symbolic link is kept
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
@@ -161,7 +164,8 @@ func (a *Action) replace(text string, info os.FileInfo) (err error) {
 	return nil
 }
 
-// syncFolder forces a new name to disk where the platform can; not all can, and the data is there already.
+// syncFolder forces a new name to disk where the platform can. Some can't; the data itself is on
+// disk already.
 func syncFolder(dir string) {
 	if d, err := os.Open(dir); err == nil {
 		_ = d.Sync()

@@ -1,15 +1,20 @@
-// Package file follows text files line by line or watches files for change, and writes files as an action.
+// Package file follows text files line by line or watches files for change, and writes files as an
+// action.
 //
-// What mode tail promises: each line that is appended is an event once its line end is there. Files that are
-// rotated (renamed and created again, truncated in place, or a symbolic link that is pointed elsewhere), removed and created
-// again, or not there yet are followed; what is still written to a renamed file is read for five seconds more.
-// A file that is truncated and grows past where it was before we look is known by other bytes before that place. Positions are not
-// kept: a start of the source begins at the end (or with from: start at the beginning) of what is there.
+// What mode tail promises: each line that is appended is an event once its line end is written. It
+// follows files that are rotated (renamed and created again, truncated in place, or a symbolic link
+// that is retargeted), files that are removed and created again, and files that do not exist yet. A
+// renamed file is read for five seconds more. A file that is truncated and grows past the old
+// offset between two looks is detected by different bytes before that offset. Offsets are not
+// stored: when the source starts it begins at the end (or with from: start at the beginning) of
+// existing files.
 //
-// What mode watch promises: one event for a file that was created, changed or removed, once it was quiet for settle.
-// What happened in between is one event, of what came out; what was there when the source started is none. It is not recursive.
+// What mode watch promises: one event for a file that was created, changed or removed, once it was
+// quiet for settle. Several changes in that time are one event, which describes the result. Files
+// that exist when the source starts make no event. It is not recursive.
 //
-// Both are told by the operating system and look for themselves too: once a second where that is cheap.
+// Both modes use notifications of the operating system and also poll: once a second where that is
+// cheap.
 package file
 
 import (
@@ -48,7 +53,7 @@ type Options struct {
 	Read    int64         `key:"read" doc:"watch only: files up to this size are read into event.text; 0B: none" unit:"size" min:"0B" max:"16MiB"`
 }
 
-// Defaults of the options.
+// Defaults returns the options of a file that sets none.
 func Defaults() Options {
 	return Options{Mode: "tail", From: "end", MaxLine: lines.MaxLine, Settle: 250 * time.Millisecond}
 }
@@ -65,7 +70,7 @@ type Event struct {
 	Modified string `key:"modified" doc:"watch: time of the last change, RFC 3339; of a removed file the last that was seen"`
 }
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	if _, err := filepath.Match(o.Path, ""); err != nil {
@@ -77,7 +82,7 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Access is what the source touches.
+// Access is the path that the source reads.
 func (o Options) Access() []string { return []string{"path:" + o.Path} }
 
 // Env is what the source needs of the bus.
@@ -88,7 +93,7 @@ type Env interface {
 
 type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// Source is one path or pattern. It is used once: New, Open, Stream, Close.
+// Source is one path or pattern. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
 	env     Env
@@ -98,10 +103,10 @@ type Source struct {
 	trouble string // as last reported
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
 
-// Open takes the positions or the state of the files that are there: what happens from now on is an event.
+// Open records the offsets or the state of the existing files. Later changes are events.
 func (s *Source) Open(context.Context) error {
 	s.notice = newNotices(s.o.Path)
 	var err error
@@ -115,16 +120,16 @@ func (s *Source) Open(context.Context) error {
 	return nil
 }
 
-// share is the part of the time that looking at files may take.
+// share bounds the time that polling files may take: 1/share of it.
 const share = 100
 
 // Stream posts events until ctx ends.
 func (s *Source) Stream(ctx context.Context, post post) error {
-	// What changes behind a link, or on a network share, is noticed by looking only.
+	// Changes behind a link, or on a network share, are detected only by polling.
 	poll := time.NewTicker(time.Second)
 	defer poll.Stop()
 	for ctx.Err() == nil {
-		var next time.Duration // until there is something to do anyway
+		var next time.Duration // until the next pending work
 		var err error
 		began := time.Now()
 		if s.o.Mode == "watch" {
@@ -155,7 +160,7 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// report tells trouble when it begins, changes and ends.
+// report reports a fault when it begins, changes or ends.
 func (s *Source) report(err error) {
 	text := ""
 	if err != nil {
@@ -167,10 +172,11 @@ func (s *Source) report(err error) {
 	}
 }
 
-// postError is the end of the source, not trouble with a file.
+// postError wraps an error of post. It ends the source; it is no fault of a file.
 type postError struct{ error }
 
-// isPattern reports whether a path stands for several; a file that has such a name itself is meant as it is.
+// isPattern reports whether a path is a pattern. A path that is the name of an existing file is
+// not.
 func isPattern(path string) bool {
 	if !strings.ContainsAny(path, "*?[") {
 		return false
@@ -179,8 +185,8 @@ func isPattern(path string) bool {
 	return err != nil
 }
 
-// readable reports why a folder that may be there can't be read, such as a share that is away: Glob would find nothing in it,
-// as if its files had been removed.
+// readable reports why an existing folder can't be read, such as an unreachable share. Glob would
+// find nothing in it, as if its files had been removed.
 func readable(dir string) error {
 	d, err := os.Open(dir)
 	if err == nil {
@@ -193,8 +199,8 @@ func readable(dir string) error {
 	return err
 }
 
-// matches finds the regular files of a path or pattern, at most limit, and what is wrong with them. With an error and no
-// map nothing is known about them.
+// matches finds the regular files of a path or pattern, at most limit, and their faults. With an
+// error and no map nothing is known about them.
 func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []string, error) {
 	var names []string
 	info, err := os.Stat(path)
@@ -224,7 +230,7 @@ func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []str
 	for _, name := range names {
 		info, err := os.Stat(name) // follows symbolic links
 		if err != nil || !info.Mode().IsRegular() {
-			continue // gone again, or a folder, device or pipe
+			continue // removed meanwhile, or a folder, device or pipe
 		}
 		if len(found) == limit {
 			return found, order, fmt.Errorf("%s: more than %d files; the rest is left out", path, limit)
@@ -235,7 +241,7 @@ func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []str
 	return found, order, nil
 }
 
-// open opens a regular file for reading, and nothing that could block.
+// open opens a regular file for reading. It never blocks.
 func open(path string) (*os.File, os.FileInfo, error) {
 	f, err := openToRead(path)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// bus is the little of a bus that the source needs.
+// bus is the part of a bus that the source needs.
 type bus struct {
 	mu       sync.Mutex
 	degraded []string
@@ -79,7 +79,7 @@ func start(t *testing.T, path string, change func(*Options)) (b *bus, stop func(
 	return b, stop
 }
 
-// expect waits for events whose key fields are these, in this order.
+// expect waits for events with these values of key, in this order.
 func (b *bus) expect(t *testing.T, want ...string) {
 	t.Helper()
 	for _, w := range want {
@@ -136,7 +136,7 @@ func add(t *testing.T, path, text string) {
 	must(t, err)
 }
 
-// With no notices the clock does it.
+// Without notifications polling finds the changes.
 func TestWithoutNotices(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	b := &bus{lost: map[string]int{}, events: make(chan map[string]any, 10)}

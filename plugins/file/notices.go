@@ -1,6 +1,7 @@
 package file
 
-// When to look at the files again: the operating system tells of changes in their folders.
+// This file decides when to look at the files again: the operating system notifies about changes in
+// their folders.
 
 import (
 	"context"
@@ -12,16 +13,17 @@ import (
 )
 
 const (
-	// maxFolders bounds the folders that are watched; files in others are seen by looking.
+	// maxFolders bounds the watched folders. Changes in further folders are found by polling.
 	maxFolders = 128
-	// gap is the least time between two looks at the files, however many notices come.
+	// gap is the minimum time between two looks at the files, however many notifications arrive.
 	gap = 20 * time.Millisecond
-	// renew is how often all folders are watched anew: one that was renamed takes its watch along.
+	// renew is how often all folders are watched again, because a renamed folder takes its watch
+	// along.
 	renew = 30 * time.Second
 )
 
-// notices tells that something may have happened. Without it (no more watches, a network file system) only the
-// clock does.
+// notices waits for a possible change. Without notifications (too many watches, a network file
+// system) only the clock wakes it.
 type notices struct {
 	pattern string
 	w       *fsnotify.Watcher
@@ -30,13 +32,13 @@ type notices struct {
 
 func newNotices(pattern string) *notices {
 	n := &notices{pattern: pattern}
-	n.w, _ = fsnotify.NewWatcher() // without: looking must do
+	n.w, _ = fsnotify.NewWatcher() // on failure polling must do
 	n.update()
 	return n
 }
 
-// update watches the folders in which something may happen now. It reports whether there are more than before:
-// what happened in those until now was not noticed.
+// update watches the folders in which a relevant change may happen now. more reports whether there
+// are more of them than before, because changes in those were not notified until now.
 func (n *notices) update() (more bool) {
 	if n.w == nil {
 		return false
@@ -53,7 +55,7 @@ func (n *notices) update() (more bool) {
 			want[dir] = true
 		}
 	}
-	add(n.pattern) // when it is a folder itself
+	add(n.pattern) // in case it is a folder itself
 	add(base(n.pattern))
 	if dir := filepath.Dir(n.pattern); isPattern(dir) {
 		dirs, _ := filepath.Glob(dir)
@@ -68,12 +70,12 @@ func (n *notices) update() (more bool) {
 		delete(want, dir)
 	}
 	for dir := range want {
-		more = n.w.Add(dir) == nil || more // out of watches: looking must do
+		more = n.w.Add(dir) == nil || more // without more watches polling must do
 	}
 	return more
 }
 
-// base is the deepest folder that exists above a pattern's first part that is one.
+// base returns the deepest existing folder above the first part of a path that is a pattern.
 func base(pattern string) string {
 	dir := filepath.Dir(pattern)
 	for {
@@ -86,7 +88,8 @@ func base(pattern string) string {
 	}
 }
 
-// wait returns when something may have happened, after a time (when that is not 0), at a tick, or when ctx ends.
+// wait returns when there may be a change, after a time (unless that is 0), at a tick, or when ctx
+// ends.
 func (n *notices) wait(ctx context.Context, after time.Duration, tick <-chan time.Time) {
 	more := n.update()
 	var events <-chan fsnotify.Event
@@ -111,9 +114,9 @@ func (n *notices) wait(ctx context.Context, after time.Duration, tick <-chan tim
 	case <-due:
 		return
 	case <-events:
-	case <-errs: // the queue was full: looking finds what it had
+	case <-errs: // the queue overflowed: the next look finds the changes that were dropped
 	}
-	// More come with it: one look is for all.
+	// More notifications follow; one look serves them all.
 	t := time.NewTimer(gap)
 	defer t.Stop()
 	for {

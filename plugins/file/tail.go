@@ -1,6 +1,6 @@
 package file
 
-// Following files: which are open, where each was read to, and when one ends.
+// This file follows files: which are open, how far each was read, and when following ends.
 
 import (
 	"bytes"
@@ -16,33 +16,34 @@ import (
 )
 
 const (
-	// maxTails bounds the files that are followed at one time.
+	// maxTails bounds the files that are followed at a time.
 	maxTails = 256
-	// grace is how long a file that has no path of ours any more is read on.
+	// grace is how long a file is still read after it has lost its path, by a rename or removal.
 	grace = 5 * time.Second
-	// turn is how much of one file is read before the next has its turn, in bytes.
+	// turn bounds the bytes read of one file before the next file is read.
 	turn = 1 << 20
-	// markSize is how many bytes tell a file that was truncated and has grown again.
+	// markSize is how many bytes are compared to detect a file that was truncated and has grown
+	// again.
 	markSize = 64
 )
 
-// tail is one file that is followed, whatever its path is now.
+// tail is one followed file, whatever its current path.
 type tail struct {
 	path   string
 	f      *os.File
 	info   os.FileInfo // its identity
 	offset int64
-	mark   []byte    // the last bytes before offset: others there mean that the file was written anew
-	seen   time.Time // its time of change when mark was last compared
+	mark   []byte    // the last bytes before offset: different bytes there mean that the file was rewritten
+	seen   time.Time // its modification time when mark was last compared
 	units  payload.Units
-	line   []byte // the beginning of a line whose end is not there
-	over   bool   // the line is longer than the bound: its rest is skipped
-	skip   bool   // begun within a line: that one is no event
+	line   []byte // the beginning of an unfinished line
+	over   bool   // the line exceeds the bound: the remainder is skipped
+	skip   bool   // reading began within a line, which makes no event
 	n      int64
-	until  time.Time // when it is given up; zero while it has a path
+	until  time.Time // when it is closed; zero while it has a path
 }
 
-// tails are all of a source, older ones first.
+// tails are all followed files of a source, the oldest first.
 type tails struct {
 	o   Options
 	env Env
@@ -50,7 +51,7 @@ type tails struct {
 	buf []byte
 }
 
-// scan reads what is new in all files. A time that is not 0 says when to look again.
+// scan reads new lines in all files. A time other than 0 says when to scan again.
 func (t *tails) scan(ctx context.Context, post post) (time.Duration, error) {
 	trouble := t.find(time.Now(), false)
 	var next time.Duration
@@ -62,7 +63,7 @@ func (t *tails) scan(ctx context.Context, post post) (time.Duration, error) {
 			return 0, err
 		}
 		if err == nil && !more && !one.until.IsZero() && time.Now().After(one.until) {
-			if len(one.line) > 0 && !one.skip { // the last line of a file that nobody writes any more
+			if len(one.line) > 0 && !one.skip { // the last line of a file that is not written any more
 				err = t.post(ctx, one, post)
 				if err != nil {
 					t.all = append(kept, t.all[i:]...)
@@ -76,7 +77,7 @@ func (t *tails) scan(ctx context.Context, post post) (time.Duration, error) {
 			if trouble == nil {
 				trouble = err
 			}
-			if !one.reopen() { // found again if it is there
+			if !one.reopen() { // found again if it exists
 				continue
 			}
 		}
@@ -90,12 +91,12 @@ func (t *tails) scan(ctx context.Context, post post) (time.Duration, error) {
 	return next, trouble
 }
 
-// find opens files that are new and gives those without a path their last time. At the start, files are
+// find opens new files and sets the closing time of those without a path. At the start, files are
 // read from where the options say; later ones from their beginning.
 func (t *tails) find(now time.Time, start bool) error {
 	found, order, trouble := matches(t.o.Path, false, maxTails)
 	if found == nil && trouble != nil {
-		return trouble // such as a share that is away: a file that can't be seen isn't removed
+		return trouble // such as an unreachable share: a file that can't be seen isn't removed
 	}
 	seen := map[*tail]bool{}
 	for _, path := range order {
@@ -159,7 +160,8 @@ func (t *tails) open(path string, end bool) (*tail, error) {
 	return one, nil
 }
 
-// encoding reads the byte order mark at the file's beginning. It is false while only half of one is there.
+// encoding reads the byte order mark at the file's beginning. It returns false while only half of a
+// mark is written.
 func (one *tail) encoding() bool {
 	var head [2]byte
 	n, _ := one.f.ReadAt(head[:], 0)
@@ -167,7 +169,8 @@ func (one *tail) encoding() bool {
 	return n != 1 || head[0] < 0xfe
 }
 
-// reopen opens a file anew that could not be read, to go on where it was; not when another is in its place.
+// reopen opens a file again that could not be read, and continues at the same offset. It fails when
+// another file has replaced it.
 func (one *tail) reopen() bool {
 	one.f.Close()
 	f, info, err := open(one.path)
@@ -182,7 +185,7 @@ func (one *tail) reopen() bool {
 	return true
 }
 
-// read posts the lines that are new in a file; more says that there may be more.
+// read posts the new lines of a file. more reports that there may be more.
 func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err error) {
 	info, err := one.f.Stat()
 	if err != nil {
@@ -203,7 +206,7 @@ func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err 
 	newline := one.units.Unit('\n')
 	for done := 0; done < turn; {
 		n, err := one.f.ReadAt(t.buf, one.offset)
-		n -= n % len(newline) // half a character is read when the rest is there
+		n -= n % len(newline) // half a character is read when its other half is written
 		rest := t.buf[:n]
 		for len(rest) > 0 {
 			part, after, ended := cutLine(rest, newline)
@@ -230,7 +233,7 @@ func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err 
 	return true, nil
 }
 
-// cutLine is bytes.Cut at a newline that begins where a character does.
+// cutLine is bytes.Cut at a newline that begins at a character's boundary.
 func cutLine(b, newline []byte) (line, after []byte, found bool) {
 	for at := 0; ; at++ {
 		i := bytes.Index(b[at:], newline)
@@ -243,7 +246,7 @@ func cutLine(b, newline []byte) (line, after []byte, found bool) {
 	}
 }
 
-// anew reports whether a file is no more the one that was read to offset.
+// anew reports whether a file no longer contains what was read up to offset.
 func (one *tail) anew(info os.FileInfo) bool {
 	if info.Size() < one.offset {
 		return true
@@ -257,11 +260,11 @@ func (one *tail) anew(info os.FileInfo) bool {
 	return err == nil && !bytes.Equal(now, one.mark)
 }
 
-// take adds a part to the line that is being read.
+// take appends a part to the current line.
 func (t *tails) take(one *tail, part []byte) {
-	bound := int(t.o.MaxLine) + 1 // for a \r at the end
+	bound := int(t.o.MaxLine) + 1 // room for a \r at the end
 	if one.units != payload.Bytes {
-		bound = 2 * (bound + 1) // for the mark
+		bound = 2 * (bound + 1) // room for the mark
 	}
 	if room := bound - len(one.line); len(part) > room {
 		part, one.over = part[:max(room, 0)], true
@@ -271,7 +274,7 @@ func (t *tails) take(one *tail, part []byte) {
 	}
 }
 
-// post makes an event of the line that was read.
+// post makes an event of the complete line.
 func (t *tails) post(ctx context.Context, one *tail, post post) error {
 	line, over := one.line, one.over
 	skip := one.skip

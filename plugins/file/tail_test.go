@@ -1,6 +1,6 @@
 package file
 
-// What is appended and rotated comes out as these lines.
+// This file tests that appended and rotated files become the expected lines.
 
 import (
 	"context"
@@ -39,7 +39,8 @@ func TestTailFromTheStart(t *testing.T) {
 	b.expect(t, "a end")
 }
 
-// TestTailOfWindows: a byte order mark is no text, and UTF-16 is cut where its characters begin, however it arrives.
+// TestTailOfWindows checks that a byte order mark is not text, and that UTF-16 is cut at its
+// characters' boundaries, however it arrives.
 func TestTailOfWindows(t *testing.T) {
 	wide := func(text string) string { // little-endian
 		var b []byte
@@ -140,7 +141,7 @@ func TestTailRotation(t *testing.T) {
 	}
 }
 
-// A program goes on writing to the file that it has open until it is told of the rotation.
+// A program still writes to the file that it has open until it is told of the rotation.
 func TestTailReadsARenamedFileForAWhile(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	b, _ := start(t, p, nil)
@@ -204,7 +205,7 @@ func TestTailPattern(t *testing.T) {
 	}
 }
 
-// Whatever is appended in whatever parts comes out as the same lines.
+// Lines are the same in whatever pieces they are appended.
 func FuzzTail(f *testing.F) {
 	f.Add([]byte("a\r\nbb\n\n123456789\nend"), 3)
 	f.Fuzz(func(t *testing.T, data []byte, part int) {
@@ -245,7 +246,8 @@ func FuzzTail(f *testing.F) {
 	})
 }
 
-// A share that is away for a while is no file that was removed and made again: what was read is not read once more.
+// A share that is unreachable for a while does not count as a file that was removed and created
+// again: its lines are not read twice.
 func TestFilesThatCannotBeSeenAreNotRemoved(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("needs symbolic links")
@@ -260,7 +262,7 @@ func TestFilesThatCannotBeSeenAreNotRemoved(t *testing.T) {
 		watching := changes{}
 		must(t, watching.start(Options{Path: path, Mode: "watch"}))
 		must(t, os.Rename(dir, dir+".away"))
-		must(t, os.Symlink(dir, dir)) // a loop: as little can be said about the files as without permission
+		must(t, os.Symlink(dir, dir)) // a loop: the files are as unreadable as without permission
 		nothing := func(_ context.Context, _ time.Time, e map[string]any, _ func(error)) error { return nil }
 		if _, err := s.tails.scan(t.Context(), nothing); err == nil || len(s.tails.all) != 1 || !s.tails.all[0].until.IsZero() {
 			t.Errorf("%s: %v, the file is given up", path, err)
@@ -277,7 +279,7 @@ func TestFilesThatCannotBeSeenAreNotRemoved(t *testing.T) {
 	}
 }
 
-// A disk or share that fails once costs no line and repeats none.
+// A disk or share that fails once loses no line and repeats none.
 func TestFileThatCannotBeReadOnce(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	put(t, p, "one\ntw")

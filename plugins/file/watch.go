@@ -1,6 +1,7 @@
 package file
 
-// Watching files: what is known of each, and what differs for long enough.
+// This file watches files: the known state of each, and files that have differed from it for long
+// enough.
 
 import (
 	"context"
@@ -14,18 +15,18 @@ import (
 	"github.com/postbus/postbus/plugins/lines"
 )
 
-// maxWatched bounds the files that are known.
+// maxWatched bounds the known files.
 const maxWatched = 10000
 
-// changes compares the files with what events told of them.
+// changes compares the files with the state that events reported.
 type changes struct {
 	o       Options
-	limit   int                    // of the files that are known; maxWatched when 0
-	known   map[string]os.FileInfo // as events told it
+	limit   int                    // of the known files; maxWatched when 0
+	known   map[string]os.FileInfo // as events reported them
 	pending map[string]pending
 }
 
-// pending is a file that differs from what is known; info is nil when it is not there.
+// pending is a file that differs from the known state. info is nil when the file does not exist.
 type pending struct {
 	info  os.FileInfo
 	since time.Time
@@ -47,7 +48,7 @@ func (c *changes) start(o Options) error {
 	return err
 }
 
-// folder is what is wrong with the folder in which the files would be.
+// folder returns the fault of the folder that contains the files.
 func (c *changes) folder() error {
 	dir := filepath.Dir(c.o.Path)
 	if isPattern(dir) {
@@ -59,7 +60,7 @@ func (c *changes) folder() error {
 	return nil
 }
 
-// same reports whether two states of a path are one.
+// same reports whether two states of a path are equal.
 func same(a, b os.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
@@ -67,12 +68,12 @@ func same(a, b os.FileInfo) bool {
 	return a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && os.SameFile(a, b)
 }
 
-// scan looks at all files and posts the events of those that are quiet. The time says when the next of them
-// may be; 0 when nothing is pending.
+// scan looks at all files and posts the events of those that are quiet. The time says when the next
+// of them may be quiet; 0 when none is pending.
 func (c *changes) scan(ctx context.Context, post post) (time.Duration, error) {
 	found, _, trouble := matches(c.o.Path, true, c.limit)
 	if found == nil && trouble != nil {
-		return 0, trouble // such as a folder that may not be read: nothing is known about its files
+		return 0, trouble // such as an unreadable folder: nothing is known about its files
 	}
 	paths := make([]string, 0, len(found))
 	for path := range found {
@@ -82,7 +83,7 @@ func (c *changes) scan(ctx context.Context, post post) (time.Duration, error) {
 		if _, ok := found[path]; ok {
 			continue
 		}
-		if trouble != nil { // there are too many, and others pushed it out of those that are known
+		if trouble != nil { // there are too many files, and others pushed this one out of the known ones
 			if _, err := os.Stat(path); err == nil {
 				delete(c.known, path)
 				continue
@@ -94,7 +95,7 @@ func (c *changes) scan(ctx context.Context, post post) (time.Duration, error) {
 		_, here := found[path]
 		_, known := c.known[path]
 		if !here && !known {
-			delete(c.pending, path) // came and went
+			delete(c.pending, path) // created and removed again
 		}
 	}
 	sort.Strings(paths)
@@ -133,7 +134,7 @@ func (c *changes) scan(ctx context.Context, post post) (time.Duration, error) {
 	return next, trouble
 }
 
-// fields of the event that a change makes.
+// fields returns the fields of a change's event.
 func (c *changes) fields(path string, info, known os.FileInfo) map[string]any {
 	op, seen := "changed", info
 	switch {
@@ -154,7 +155,8 @@ func (c *changes) fields(path string, info, known os.FileInfo) map[string]any {
 	return f
 }
 
-// content is what is in a file of at most limit bytes; nil when it is gone or has grown: another event tells that.
+// content returns the content of a file of at most limit bytes. It is nil when the file was removed
+// or has grown: another event reports that.
 func content(path string, limit int64) []byte {
 	f, _, err := open(path)
 	if err != nil {

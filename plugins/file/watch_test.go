@@ -1,6 +1,6 @@
 package file
 
-// What changes of files come out as.
+// This file tests the events of changed files.
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func TestWatch(t *testing.T) {
 			must(t, os.Remove(a))
 			b.expect(t, "removed a")
 			put(t, c+".tmp", "new")
-			must(t, os.Rename(c+".tmp", c)) // as sed -i and editors do; the other file came and went
+			must(t, os.Rename(c+".tmp", c)) // as sed -i and editors do; the temporary file was created and removed
 			b.expect(t, "changed c new")
 			must(t, os.Mkdir(filepath.Join(dir, "b"), 0o755)) // not a file
 			put(t, a, "end")
@@ -46,7 +46,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestWatchBehindALink: nobody notifies of what is written elsewhere; a look does within two seconds.
+// TestWatchBehindALink checks that a change behind a link, about which there is no notification, is
+// found by polling within two seconds.
 func TestWatchBehindALink(t *testing.T) {
 	dir, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "x")
 	put(t, elsewhere, "1")
@@ -61,7 +62,7 @@ func TestWatchBehindALink(t *testing.T) {
 func TestWatchSettles(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	b, _ := start(t, p, func(o *Options) { o.Mode, o.Read, o.Settle = "watch", 1000, time.Second })
-	for i := range 50 { // for longer than settle, never quiet for that long
+	for i := range 50 { // for longer than settle, and never quiet for that long
 		add(t, p, "x")
 		if i%5 == 0 {
 			must(t, os.Remove(p))
@@ -88,7 +89,8 @@ func TestWatchFolderThatComesLater(t *testing.T) {
 	b.expect(t, "created a")
 }
 
-// Where there are more files than may be known, a new one pushes another out of the list: that is not removed.
+// With more files than the limit, a new file pushes another one out of the list: that is not a
+// removal.
 func TestWatchTooManyFiles(t *testing.T) {
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "b"), "")

@@ -1,6 +1,6 @@
 package http
 
-// The action: an event as a request.
+// This file is the action, which sends an event as a request.
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ const ActionAbout = "Sends a request for each event, with the body as `json`, `t
 	"Without an answer, and after 408, 425, 429 and 5xx, it is sent again, so that a server may get an event twice: give a `key`, which is " +
 	"sent as Idempotency-Key, where the server knows it. Other statuses are not tried again. Redirects are not followed. It runs on every platform."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	URL      string            `key:"url" doc:"where to send to, as https://api.example.com/v1/events" need:"yes"`
 	Method   string            `key:"method" doc:"the request's method" oneof:"POST|PUT|PATCH|DELETE|GET|HEAD"`
@@ -40,12 +40,12 @@ type ActionOptions struct {
 	Insecure bool              `key:"insecure" doc:"whether any TLS certificate is good: then anybody on the way can read and change what is sent"`
 }
 
-// ActionDefaults of the options.
+// ActionDefaults returns the options of a file that sets none.
 func ActionDefaults() ActionOptions {
 	return ActionOptions{Method: "POST", Timeout: 10 * time.Second}
 }
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error {
 	errs := append(checkURL(o.URL), checkHeaders(o.Headers)...)
 	for _, s := range o.Allow {
@@ -56,10 +56,10 @@ func (o ActionOptions) Check() []error {
 	return errs
 }
 
-// Access is what the action touches.
+// Access is the host that the action connects to.
 func (o ActionOptions) Access() []string { return access(o.URL) }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	Query map[string]string `key:"query" doc:"parameters that are added to the URL"`
 	JSON  any               `key:"json" doc:"body as JSON; at most one of json, text and form"`
@@ -77,14 +77,14 @@ type Action struct {
 	client *http.Client
 }
 
-// NewAction makes an action; the options were checked.
+// NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ ActionEnv) *Action {
 	a := &Action{o: o, client: client(o.Insecure)}
 	a.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return a
 }
 
-// permanent is an error that no second attempt repairs.
+// permanent marks an error that no retry can fix.
 type permanent struct{ error }
 
 func (permanent) Permanent() bool { return true }
@@ -108,10 +108,10 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		good = slices.Contains(a.o.Allow, res.StatusCode)
 	}
 	if good {
-		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be used again
+		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be reused
 		return nil
 	}
-	said, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as there is
+	said, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as arrived
 	err = failure(a.o.Method, a.o.URL, fmt.Errorf("the server answered %d%s", res.StatusCode, a.quote(said)))
 	switch s := res.StatusCode; {
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
@@ -177,7 +177,7 @@ func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) 
 	return r, nil
 }
 
-// quote is the beginning of what a server said, without the secrets that it may say back.
+// quote returns the beginning of a server's answer, without the secrets that it may repeat.
 func (a *Action) quote(said []byte) string {
 	text := string(said)
 	hide := func(secret string) {
@@ -203,7 +203,7 @@ func (a *Action) quote(said []byte) string {
 		for _, word := range strings.FieldsFunc(u.User.Username()+"/"+u.Path, func(c rune) bool {
 			return !unicode.IsLetter(c) && !unicode.IsDigit(c) && c != '-' && c != '_'
 		}) {
-			if len(word) >= 12 && strings.ContainsAny(word, "0123456789") { // as keys are, and words of a language aren't
+			if len(word) >= 12 && strings.ContainsAny(word, "0123456789") { // keys look like this, words of a language don't
 				hide(word)
 			}
 		}
@@ -218,7 +218,7 @@ func (a *Action) quote(said []byte) string {
 	return fmt.Sprintf(": %q", text)
 }
 
-// Close ends the connections that were kept.
+// Close closes the idle connections.
 func (a *Action) Close() error {
 	a.client.CloseIdleConnections()
 	return nil

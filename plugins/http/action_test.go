@@ -151,7 +151,7 @@ func TestServerThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// Keys stand in paths (Telegram, Slack) and as user names (Stripe), and servers say them back.
+// Keys occur in paths (Telegram, Slack) and as user names (Stripe), and servers repeat them.
 func TestErrorsQuoteNoKeyOfTheURL(t *testing.T) {
 	const path, user = "/bot123456:AAH-s3cret_t0ken/sendMessage", "sk_live_12345678"
 	for _, said := range []string{

@@ -1,6 +1,7 @@
 package http
 
-// What source and action share: the client, the checks of URL and headers, and errors that tell no secret.
+// This file is what the source and the action share: the client, the checks of URL and headers, and
+// errors that contain no secret.
 
 import (
 	"crypto/tls"
@@ -16,11 +17,11 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// client is an HTTP client of its own, so that its connections end with its owner.
+// client returns an HTTP client with its own connections, so that they end with their owner.
 func client(insecure bool) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		TLSClientConfig:        &tls.Config{InsecureSkipVerify: insecure}, // the file says so, and the docs say what it means
+		TLSClientConfig:        &tls.Config{InsecureSkipVerify: insecure}, // the user asked for it in the file, and the docs explain the risk
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    10 * time.Second,
 		IdleConnTimeout:        90 * time.Second,
@@ -31,7 +32,7 @@ func client(insecure bool) *http.Client {
 	}}
 }
 
-// setHeaders sets the file's headers, and who we are if it does not say.
+// setHeaders sets the file's headers, and a User-Agent if the file has none.
 func setHeaders(r *http.Request, headers map[string]string) {
 	r.Header.Set("User-Agent", "postbus")
 	for name, value := range headers {
@@ -43,7 +44,7 @@ func setHeaders(r *http.Request, headers map[string]string) {
 	}
 }
 
-// place is as much of a URL as may be seen: path, query and user may be secrets.
+// place returns the part of a URL that is safe to show. Path, query and user may be secrets.
 func place(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -52,7 +53,7 @@ func place(text string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// failure says what failed and where, without what net/http says of the URL.
+// failure says what failed and where. It leaves out the URL in net/http's error.
 func failure(method, address string, err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -64,7 +65,7 @@ func failure(method, address string, err error) error {
 	return fmt.Errorf("%s %s: %w", method, place(address), err)
 }
 
-// checkURL never quotes the URL: it may hold a password.
+// checkURL checks a URL. It never quotes the URL, which may contain a password.
 func checkURL(text string) []error {
 	bad := func(reason string) []error {
 		return []error{option.Wrong("url", reason, "as https://api.example.com/v1/status")}
@@ -100,7 +101,7 @@ func access(text string) []string {
 	return []string{"host:" + net.JoinHostPort(u.Hostname(), port)}
 }
 
-// checkHeaders never quotes a value.
+// checkHeaders checks headers. It never quotes a value.
 func checkHeaders(headers map[string]string) []error {
 	var errs []error
 	seen := map[string]bool{}

@@ -1,13 +1,16 @@
 // Package http polls a URL as a source and sends requests as an action.
 //
-// What the source promises: a request every interval, never two at one time, the first at once. An answer of
-// any status is an event; a request without an answer (no connection, timeout, body too large) makes the source
-// degraded and no event, unless errors is emit. With on: change an event comes only when status or body differ from the last
-// event's, and the server is asked with If-None-Match and If-Modified-Since so that it need not send what is known.
+// What the source promises: it sends a request every interval, the first at once and never two at a
+// time. An answer of any status is an event. A request without an answer (no connection, timeout,
+// body too large) makes the source degraded and makes no event, unless errors is emit. With on:
+// change an answer is an event only when its status or body differs from the last event's, and
+// requests carry If-None-Match and If-Modified-Since so that the server need not send a known body
+// again.
 //
 // What the action promises: see Action.
 //
-// Neither says more of its URL in an error than scheme and host, and no header's value: they may hold secrets.
+// Errors of both contain only scheme and host of the URL, and no header's value: the rest may be
+// secret.
 package http
 
 import (
@@ -49,17 +52,17 @@ type Options struct {
 	Insecure bool              `key:"insecure" doc:"whether any TLS certificate is good: then anybody on the way can read and change what is sent"`
 }
 
-// Defaults of the options.
+// Defaults returns the options of a file that sets none.
 func Defaults() Options {
 	return Options{Every: time.Minute, Method: "GET", Timeout: 10 * time.Second, On: "all", Errors: "degrade", MaxBody: 1 << 20}
 }
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	return append(checkURL(o.URL), checkHeaders(o.Headers)...)
 }
 
-// Access is what the source touches.
+// Access is the host that the source connects to.
 func (o Options) Access() []string { return access(o.URL) }
 
 // Event documents the fields of an event.
@@ -79,26 +82,26 @@ type Env interface {
 	Degraded(err error)
 }
 
-// Source polls one URL. It is used once: New, Run.
+// Source polls one URL. An instance runs once: New, Run.
 type Source struct {
 	o      Options
 	env    Env
 	client *http.Client
 
-	last     string // what the last answer was, to see change
+	last     string // the last answer, to detect change
 	tag      string // ETag and Last-Modified of the last answer
 	modified string
 	degraded bool
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source {
 	s := &Source{o: o, env: env, client: client(o.Insecure)}
 	s.client.CheckRedirect = s.redirect
 	return s
 }
 
-// Run asks until ctx ends.
+// Run polls until ctx ends.
 func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
 	defer s.client.CloseIdleConnections()
 	for ctx.Err() == nil {
@@ -132,7 +135,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	return nil
 }
 
-// ask sends one request. There are no fields when the server says that nothing changed.
+// ask sends one request. The fields are nil when the server answers that nothing changed.
 func (s *Source) ask(ctx context.Context) (map[string]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
@@ -159,7 +162,7 @@ func (s *Source) ask(ctx context.Context) (map[string]any, error) {
 		return nil, s.failure(fmt.Errorf("the body is larger than max_body, %d bytes", s.o.MaxBody))
 	}
 	s.tag, s.modified = "", ""
-	if res.StatusCode == http.StatusOK { // only then a 304 means this body
+	if res.StatusCode == http.StatusOK { // only then does a later 304 refer to this body
 		s.tag, s.modified = res.Header.Get("ETag"), res.Header.Get("Last-Modified")
 	}
 	headers := map[string]any{}
@@ -180,7 +183,7 @@ func (s *Source) ask(ctx context.Context) (map[string]any, error) {
 	}, nil
 }
 
-// condition asks only for what is not known yet, unless the file has such headers itself.
+// condition makes the request conditional on a change, unless the file sets such headers itself.
 func (s *Source) condition(h http.Header) bool {
 	if h.Get("If-None-Match") != "" || h.Get("If-Modified-Since") != "" || s.o.Method != "GET" && s.o.Method != "HEAD" {
 		return false
@@ -200,7 +203,8 @@ func (s *Source) differs(now string) bool {
 	return changed
 }
 
-// failed is the event of a request without an answer. What comes next is a change.
+// failed returns the event of a request without an answer. It also makes the next answer count as a
+// change.
 func (s *Source) failed(err error, took time.Duration) map[string]any {
 	s.tag, s.modified = "", ""
 	return map[string]any{
@@ -211,7 +215,7 @@ func (s *Source) failed(err error, took time.Duration) map[string]any {
 
 func (s *Source) failure(err error) error { return failure(s.o.Method, s.o.URL, err) }
 
-// redirect decides whether a redirect is followed: on one host, and never from https to http.
+// redirect decides whether a redirect is followed: only on one host, and never from https to http.
 func (s *Source) redirect(r *http.Request, via []*http.Request) error {
 	last := via[len(via)-1]
 	switch {
@@ -221,7 +225,7 @@ func (s *Source) redirect(r *http.Request, via []*http.Request) error {
 		return fmt.Errorf("a redirect from %s to %s is not followed", last.URL.Scheme, r.URL.Scheme)
 	}
 	upgrade := r.URL.Scheme == "https" && last.URL.Scheme == "http" && r.URL.Hostname() == last.URL.Hostname()
-	if r.URL.Host != last.URL.Host && !upgrade { // the file names the host, and permissions do
+	if r.URL.Host != last.URL.Host && !upgrade { // the file names one host, and so do its permissions
 		return fmt.Errorf("a redirect to another host (%s) is not followed; write its URL into the file", r.URL.Host)
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// bus is the little of a bus that the source needs.
+// bus is the part of a bus that the source needs.
 type bus struct {
 	degraded chan error
 	events   chan map[string]any
@@ -190,7 +190,7 @@ func TestOnChange(t *testing.T) {
 func TestNoAnswer(t *testing.T) {
 	for _, on := range []string{"all", "change"} {
 		for _, emit := range []string{"degrade", "emit"} {
-			s := &steps{steps: []http.HandlerFunc{say(200, "1"), abort, abort, abort, say(200, "1"), say(200, "end")}} // net/http asks again by itself when a kept connection ends
+			s := &steps{steps: []http.HandlerFunc{say(200, "1"), abort, abort, abort, say(200, "1"), say(200, "end")}} // net/http retries by itself when a kept connection ends
 			b := newBus()
 			url := serve(t, s.ServeHTTP)
 			stop := b.start(t, strings.Replace(url, "http://", "http://user:hunter2@", 1)+"/tok3n?key=s3cret", func(o *Options) { o.On, o.Errors = on, emit })

@@ -1,6 +1,6 @@
 package lines
 
-// This file answers lines: "ok", or "error: " and why, in the order of the lines.
+// This file answers lines: "ok", or "error: " and the reason, in the order of the lines.
 
 import (
 	"context"
@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	maxOpen    = 64                     // lines of one client whose event is on its way; it is not read from meanwhile
-	answerTime = 10 * time.Second       // for a client to take an answer
-	parting    = 500 * time.Millisecond // for the answers under way when the source ends
+	maxOpen    = 64                     // unanswered lines of one client, after which it is not read from until one is answered
+	answerTime = 10 * time.Second       // for a client to accept an answer
+	parting    = 500 * time.Millisecond // for the pending answers when the source ends
 )
 
-// errLater seals a line that this source does not take.
+// errLater seals a line that this source leaves to the next one.
 var errLater = errors.New("later")
 
-// seal says what a line's answer is; nil when lines are not answered.
+// seal sets a line's answer; nil when lines are not answered.
 type seal func(error)
 
 func (s seal) with(err error) {
@@ -27,17 +27,18 @@ func (s seal) with(err error) {
 	}
 }
 
-// answers writes the answers of one client, and lives as long as the client is connected: what a source that ended has
-// posted is answered by the same goroutine while the next one reads on. Its methods do nothing when it is nil, as it is
-// while no source answers lines.
+// answers writes the answers of one client, and lives as long as the client is connected. When a
+// source ended, the same goroutine answers the lines that it posted, while the next source reads
+// further lines. Its methods do nothing when it is nil, as it is while no source answers lines.
 type answers struct {
 	c     *Client
-	queue chan answer   // one for each line, in their order
-	quit  chan struct{} // closed: the client is given up
+	queue chan answer   // one for each line, in order
+	quit  chan struct{} // closed when the client is given up
 	ended chan struct{} // closed by the goroutine
 }
 
-// answer is what a line is answered once its fate is known, or a mark that all before it are written.
+// answer is a line's answer, known once the event is stored or refused, or a mark that all answers
+// before it are written.
 type answer struct {
 	fate    chan error
 	written chan struct{}
@@ -49,7 +50,7 @@ func newAnswers(c *Client) *answers {
 	return a
 }
 
-// expect makes room for a line's answer, which seal gives; it is false when ctx ended before.
+// expect reserves a line's answer, which seal later sets. ok is false when ctx ended first.
 func (a *answers) expect(ctx context.Context) (s seal, ok bool) {
 	fate := make(chan error, 1)
 	select {
@@ -57,7 +58,7 @@ func (a *answers) expect(ctx context.Context) (s seal, ok bool) {
 		return func(err error) {
 			select {
 			case fate <- err:
-			default: // it has one
+			default: // it is set already
 			}
 		}, true
 	case <-ctx.Done():
@@ -92,15 +93,16 @@ func (a *answers) write() {
 		if err != nil {
 			text = "error: " + strings.Join(strings.Fields(Text([]byte(err.Error()))), " ") + "\n"
 		}
-		_ = a.c.conn.SetWriteDeadline(time.Now().Add(answerTime)) // fails only with the write
+		_ = a.c.conn.SetWriteDeadline(time.Now().Add(answerTime)) // fails only when the write fails too
 		if _, err := a.c.conn.Write([]byte(text)); err != nil {
 			bad = true
-			a.c.conn.Close() // which its reader sees
+			a.c.conn.Close() // its reader notices
 		}
 	}
 }
 
-// flush waits until the answers that are due are written; after ctx ended only a moment. It reports whether they are.
+// flush waits until the pending answers are written, after ctx's end only for a moment. It reports
+// whether they are.
 func (a *answers) flush(ctx context.Context) bool {
 	if a == nil {
 		return true
@@ -122,7 +124,7 @@ func (a *answers) flush(ctx context.Context) bool {
 	}
 }
 
-// close gives the answers up that are not written yet; the connection is closed.
+// close discards the answers that are not written yet. The connection must be closed.
 func (a *answers) close() {
 	if a != nil {
 		close(a.quit)

@@ -1,11 +1,11 @@
-// Package lines cuts a stream into lines of bounded length, for the kinds that read sockets, pipes and
-// files. It serves the clients of a stream socket, each line an event (Server), and sends lines over a
-// connection that is made again when it broke (Sender).
+// Package lines cuts a stream into lines of bounded length, for the kinds that read sockets, pipes
+// and files. It serves the clients of a stream socket, each line an event (Server), and sends lines
+// over a connection that reconnects when broken (Sender).
 //
-// What a Reader promises: a line is at most Max bytes; a longer one is cut there, the rest is skipped, and
-// Cut counts it. A final line without a newline is a line. Memory is one line and a 4 KiB buffer. A read
-// that was interrupted by a deadline loses nothing: the next goes on where it was. A stream that begins with
-// the byte order mark of UTF-16 is cut and decoded as such.
+// What a Reader promises: a line is at most Max bytes. A longer line is cut there, the remainder is
+// skipped, and Cut counts it. A final line without a newline is a line. Memory is one line and a 4
+// KiB buffer. A read that a deadline interrupted loses nothing: the next read continues at the same
+// position. A stream that begins with the byte order mark of UTF-16 is cut and decoded as such.
 package lines
 
 import (
@@ -21,23 +21,23 @@ import (
 // MaxLine is the usual bound of a line, in bytes.
 const MaxLine = 64 << 10
 
-// Reader reads lines. It is for one goroutine.
+// Reader reads lines. Only one goroutine may use it.
 type Reader struct {
 	b          *bufio.Reader
 	max        int
 	line       []byte
 	cut        int
-	unfinished bool // line is the beginning of one, whose rest is still to come
-	over       bool // it is longer than max already
+	unfinished bool // line is the beginning of a line that is not complete
+	over       bool // it exceeds max already
 	again      bool // Next returns last once more
 	last       []byte
 	long       bool // last was cut
 
-	pos   int           // bytes taken of the stream, modulo 2 from the second on
+	pos   int           // bytes consumed of the stream, modulo 2 from the second on
 	head  [2]byte       // the stream's first bytes
-	units payload.Units // what they say
-	half  bool          // the low byte of what may be a newline is taken, the high one is not
-	prev  byte          // the last byte taken
+	units payload.Units // as the first bytes declare
+	half  bool          // the low byte of a possible newline is consumed, the high one is not
+	prev  byte          // the last consumed byte
 }
 
 // NewReader reads lines of at most max bytes from r; MaxLine when max is 0.
@@ -47,7 +47,7 @@ func NewReader(r io.Reader, max int) *Reader {
 	return l
 }
 
-// Limit changes the bound of the lines that come.
+// Limit changes the bound of later lines.
 func (r *Reader) Limit(max int) {
 	if max <= 0 {
 		max = MaxLine
@@ -55,9 +55,9 @@ func (r *Reader) Limit(max int) {
 	r.max = max
 }
 
-// Next returns the next line without its "\n" or "\r\n", valid until the next call. At the end the error
-// is io.EOF; a read error is returned after what came before it, except os.ErrDeadlineExceeded: that is
-// returned at once, and the next call goes on within the line.
+// Next returns the next line without its "\n" or "\r\n", valid until the next call. At the end the
+// error is io.EOF. A read error is returned after the data before it, except
+// os.ErrDeadlineExceeded: that is returned at once, and the next call continues within the line.
 func (r *Reader) Next() ([]byte, error) {
 	if r.again {
 		r.again = false
@@ -73,9 +73,9 @@ func (r *Reader) Next() ([]byte, error) {
 		part, ended, err := r.piece()
 		r.unfinished = r.unfinished || len(part) > 0
 		end := r.end()
-		limit := r.max + 2 // for the line's end
+		limit := r.max + 2 // room for the line's end
 		if r.units != payload.Bytes {
-			limit = 2 * (limit + 1) // for the mark
+			limit = 2 * (limit + 1) // room for the mark
 		}
 		if room := limit - len(r.line); room > 0 {
 			r.line = append(r.line, part[:min(room, len(part))]...)
@@ -101,7 +101,7 @@ func (r *Reader) Next() ([]byte, error) {
 	}
 }
 
-// end is the longest end of a line, as the stream has it.
+// end returns the longest line end, as the stream encodes it.
 func (r *Reader) end() []byte {
 	if r.units == payload.Bytes {
 		return []byte("\r\n")
@@ -109,8 +109,9 @@ func (r *Reader) end() []byte {
 	return append(r.units.Unit('\r'), r.units.Unit('\n')...)
 }
 
-// piece takes the next part of a line, valid until the next call; ended says that it is the last. In UTF-16 a byte that is
-// that of a newline may be half of another character: which half it is, its place in the stream says.
+// piece returns the next part of a line, valid until the next call; ended marks the last part. In
+// UTF-16 a byte with a newline's value may be half of another character: its position in the stream
+// tells which half it is.
 func (r *Reader) piece() (part []byte, ended bool, err error) {
 	if r.half {
 		high, err := r.b.ReadByte()
@@ -154,15 +155,15 @@ func (r *Reader) piece() (part []byte, ended bool, err error) {
 	return part, ended, err
 }
 
-// Again makes the next call of Next return the line of the last one once more, and count it as cut if it was.
+// Again makes the next call of Next return the last line once more, and count it as cut if it was.
 func (r *Reader) Again() { r.again = true }
 
-// Unfinished reports whether a line has begun that has not ended.
+// Unfinished reports whether an incomplete line was read.
 func (r *Reader) Unfinished() bool { return r.unfinished }
 
-// Waiting is how many lines, also unfinished ones, were read and not returned yet.
+// Waiting returns how many lines, including an unfinished one, were read and not returned yet.
 func (r *Reader) Waiting() int {
-	data, _ := r.b.Peek(r.b.Buffered()) // as many as there are
+	data, _ := r.b.Peek(r.b.Buffered()) // all that are buffered
 	n := bytes.Count(data, []byte("\n"))
 	if rest := data[bytes.LastIndexByte(data, '\n')+1:]; len(rest) > 0 || n == 0 && r.unfinished {
 		n++
@@ -173,20 +174,20 @@ func (r *Reader) Waiting() int {
 	return n
 }
 
-// Cut is how many lines were longer than the bound since the last call.
+// Cut returns how many lines exceeded the bound since the last call.
 func (r *Reader) Cut() int {
 	n := r.cut
 	r.cut = 0
 	return n
 }
 
-// Buffered is how many bytes were read and not returned yet.
+// Buffered returns how many bytes were read and not returned yet.
 func (r *Reader) Buffered() int { return r.b.Buffered() }
 
-// Text is a line as text, by the rules of package payload.
+// Text returns a line as text, by the rules of package payload.
 func Text(line []byte) string { return payload.Text(line) }
 
-// JSON is the line's value when it is one JSON value, else nil.
+// JSON returns the line's value when it is one JSON value, otherwise nil.
 func JSON(line []byte) any {
 	v, _ := payload.JSON(line)
 	return v

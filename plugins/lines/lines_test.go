@@ -64,7 +64,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// shy gives a few bytes at a time, and between them its deadline is exceeded.
+// shy returns a few bytes at a time, and between them its deadline is exceeded.
 type shy struct {
 	data  []byte
 	sizes []byte

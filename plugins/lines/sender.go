@@ -1,6 +1,6 @@
 package lines
 
-// This file sends lines over one connection that is kept.
+// This file sends lines over one persistent connection.
 
 import (
 	"context"
@@ -12,28 +12,30 @@ import (
 	"time"
 )
 
-// Sender sends lines over a connection, which it makes when it needs one. A goroutine reads what the other side says,
-// so that its end is noticed and it never waits for us; Close ends it. Its methods may be called from everywhere.
+// Sender sends lines over a connection, which it opens when needed. A goroutine reads from the
+// server, so that the connection's end is noticed and the server never blocks on us; Close ends it.
+// Any goroutine may call its methods.
 type Sender struct {
-	Name    string        // of the other side, for errors
+	Name    string        // of the server, for errors
 	Timeout time.Duration // for connecting, for sending a line, and for an answer, each
-	Answer  bool          // each line is answered by one
+	Answer  bool          // the server answers each line with one line
 	Dial    func(ctx context.Context) (net.Conn, error)
 
 	mu      sync.Mutex
-	conn    net.Conn      // nil when there is none
-	gone    chan struct{} // closed when the other side ended conn
-	quit    chan struct{} // closed: nobody takes answers any more
+	conn    net.Conn      // nil while disconnected
+	gone    chan struct{} // closed when the server ended conn
+	quit    chan struct{} // closed when answers are no longer read
 	answers chan string
 }
 
-// severalLines is an error that no second attempt repairs.
+// severalLines is an error that no retry can fix.
 type severalLines struct{}
 
 func (severalLines) Error() string   { return "text has a line break within: it would be several lines" }
 func (severalLines) Permanent() bool { return true }
 
-// Send sends a text as one line, and returns its answer if it has one. An error with Permanent() true is about the text.
+// Send sends a text as one line, and returns the answer if lines are answered. An error with
+// Permanent() true is about the text.
 func (s *Sender) Send(ctx context.Context, text string) (answer string, err error) {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	if strings.ContainsAny(text, "\r\n") {
@@ -44,14 +46,14 @@ func (s *Sender) Send(ctx context.Context, text string) (answer string, err erro
 	if err := s.connect(ctx); err != nil {
 		return "", err
 	}
-	for stale := true; stale; { // what was said without being asked answers nothing
+	for stale := true; stale; { // a line that was sent unasked is not an answer
 		select {
 		case <-s.answers:
 		default:
 			stale = false
 		}
 	}
-	_ = s.conn.SetWriteDeadline(time.Now().Add(s.Timeout)) // fails only with the write
+	_ = s.conn.SetWriteDeadline(time.Now().Add(s.Timeout)) // fails only when the write fails too
 	conn, woken := s.conn, make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)
@@ -70,13 +72,13 @@ func (s *Sender) Send(ctx context.Context, text string) (answer string, err erro
 	}
 	answer, err = s.answer(ctx)
 	if err != nil {
-		s.hangUp() // an answer that comes later would be taken for that of the next line
+		s.hangUp() // a late answer would be read as the next line's
 		return "", fmt.Errorf("waiting for the answer of %s: %w", s.Name, err)
 	}
 	return answer, nil
 }
 
-// connect makes a connection unless there is one.
+// connect opens a connection unless one is open.
 func (s *Sender) connect(ctx context.Context) error {
 	if s.conn != nil {
 		select {
@@ -96,7 +98,7 @@ func (s *Sender) connect(ctx context.Context) error {
 	go func(gone, quit chan struct{}, answers chan string) {
 		defer close(gone)
 		if !s.Answer {
-			_, _ = io.Copy(io.Discard, c) // whatever ended it, the connection is of no more use
+			_, _ = io.Copy(io.Discard, c) // after any error the connection is useless
 			return
 		}
 		for r := NewReader(c, 0); ; {
@@ -122,7 +124,7 @@ func (s *Sender) answer(ctx context.Context) (string, error) {
 		return a, nil
 	case <-s.gone:
 		select {
-		case a := <-s.answers: // its last words
+		case a := <-s.answers: // its last answer
 			return a, nil
 		default:
 			return "", io.ErrUnexpectedEOF
@@ -142,7 +144,7 @@ func (s *Sender) hangUp() {
 	s.conn = nil
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (s *Sender) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

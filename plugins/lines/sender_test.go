@@ -1,6 +1,6 @@
 package lines
 
-// Sending to servers that come, go and do not read.
+// This file tests sending to servers that stop, start and do not read.
 
 import (
 	"bufio"
@@ -46,7 +46,7 @@ func TestSending(t *testing.T) {
 	line(r, "one\n")
 	line(r, "two\n")
 
-	c.Close() // the server goes away and comes back
+	c.Close() // the server stops and starts again
 	<-a.gone
 	do("three")
 	_, r = kindtest.Accept(t, l)
@@ -120,7 +120,7 @@ func TestSendingForAnAnswer(t *testing.T) {
 		}
 	}
 	send("ok", "")
-	for end := time.Now().Add(kindtest.Patience); len(a.answers) == 0; runtime.Gosched() { // until the next word is here
+	for end := time.Now().Add(kindtest.Patience); len(a.answers) == 0; runtime.Gosched() { // until the next line has arrived
 		if time.Now().After(end) {
 			t.Fatal("the unasked line did not come")
 		}

@@ -1,11 +1,11 @@
 package lines
 
-// This file serves the clients of a stream socket: each line that one sends is an event.
+// This file serves the clients of a stream socket: each line that a client sends is an event.
 //
 //	Port (held over a reload)              Server (one source)
 //	  listener ──────────────── accept ──▶ one goroutine for each client: read, post
-//	  clients, with what they      ◀─────  when the source ends they stay connected,
-//	  sent and nobody took yet              and the next source reads on
+//	  clients, with the bytes      ◀─────  when the source ends they stay connected,
+//	  not consumed yet                      and the next source continues reading
 
 import (
 	"context"
@@ -24,27 +24,29 @@ type Listener interface {
 	SetDeadline(t time.Time) error
 }
 
-// Port is a listener and the clients that are connected to it. It serves one Server at a time.
+// Port is a listener and its connected clients. It serves one Server at a time.
 type Port struct {
 	l       Listener
-	mu      sync.Mutex // over what follows
+	mu      sync.Mutex // protects the fields below
 	clients map[*Client]struct{}
-	lost    func(n int, reason string) // of who served last
+	lost    func(n int, reason string) // of the last Server
 }
 
-// NewPort makes a port of a listener, which it closes when it is closed.
+// NewPort makes a port of a listener. Closing the port closes the listener.
 func NewPort(l Listener) *Port { return &Port{l: l, clients: map[*Client]struct{}{}} }
 
 // Addr is the listener's address.
 func (p *Port) Addr() net.Addr { return p.l.Addr() }
 
-// Renew puts a listener in the place of one that nobody can reach any more; the clients stay. Nobody may serve.
+// Renew replaces a listener that clients cannot reach any more; the clients stay connected. No
+// Server may be running.
 func (p *Port) Renew(l Listener) {
 	_ = p.l.Close()
 	p.l = l
 }
 
-// Close ends the listener and all clients; lines that were read and nobody took are counted as lost. Nobody may serve.
+// Close closes the listener and all clients. Lines that were read and not posted count as lost. No
+// Server may be running.
 func (p *Port) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,46 +63,47 @@ func (p *Port) Close() error {
 	return p.l.Close()
 }
 
-// Client is one that is connected.
+// Client is a connected client.
 type Client struct {
-	Who any // as Server.Greet said
+	Who any // the result of Server.Greet
 
 	conn    net.Conn
 	end     *ending
 	r       *Reader
-	answers *answers // nil as long as no source answered lines
-	over    bool     // nothing more comes from it; its answers may still be due
+	answers *answers // nil until a source answers lines
+	over    bool     // it sends nothing more; its answers may still be pending
 }
 
-// Server is how a source serves a port. It is used once.
+// Server is how a source serves a port. An instance runs once.
 type Server struct {
 	Name       string        // of the port, for errors
 	MaxLine    int           // bytes
 	MaxClients int           // more are disconnected at once
 	Idle       time.Duration // a client that finishes no line for this time is disconnected; 0: never
-	Answer     bool          // each line is answered, in order, when its event's fate is sealed
+	Answer     bool          // each line is answered, in order, when its event is stored or refused
 	Env        interface {
 		Degraded(err error)
 		Lost(n int, reason string)
 	}
 
-	// Greet says who a client is; called once for each.
+	// Greet identifies a client. It is called once for each.
 	Greet func(net.Conn) any
-	// Fields are those of a line's event; cut says that the line was longer than MaxLine. An error refuses the line: there
-	// is no event, it counts as lost, and it is answered. It may be called twice for a line, and keeps nothing of it.
+	// Fields returns the fields of a line's event; cut says that the line exceeded MaxLine. An
+	// error refuses the line: it makes no event, counts as lost, and is answered. Fields may be
+	// called twice for a line, and must not retain it.
 	Fields func(c *Client, line []byte, cut bool) (map[string]any, error)
 
 	port    *Port
-	posting sync.Mutex // post is called by one client at a time
-	full    bool       // under port.mu
+	posting sync.Mutex // serialises calls of post by the clients
+	full    bool       // protected by port.mu
 }
 
-// Post is what a source is given for its events.
+// Post is the function with which a source posts its events.
 type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// Serve posts the lines of those who are connected, and of those who connect, until ctx ends: then it is nil. The
-// clients stay with the port. No goroutine of a source is left when it returns; the answers that are still due then are written
-// by the port's.
+// Serve posts the lines of connected and newly connecting clients, until ctx ends; then it returns
+// nil. The clients stay with the port. When it returns no goroutine of the source is left; the
+// port's goroutines write the answers that are still pending.
 func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 	s.port = p
 	if err := p.l.SetDeadline(time.Time{}); err != nil {
@@ -121,7 +124,7 @@ func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 	defer func() {
 		cancel()
 		if !stop() {
-			<-woken // who serves next sets another deadline
+			<-woken // the next Server sets another deadline
 		}
 		reading.Wait()
 	}()
@@ -142,14 +145,14 @@ func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 	for {
 		conn, err := p.l.Accept()
 		switch {
-		case ctx.Err() != nil && err == nil: // just in time for the next one
+		case ctx.Err() != nil && err == nil: // just in time for the next Server
 			s.enter(context.WithoutCancel(ctx), conn)
 			return nil
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("listening on %s: %w", s.Name, err)
-		case err != nil: // such as too many open files: those that are connected go on
+		case err != nil: // such as too many open files: connected clients are still served
 			broken = true
 			s.Env.Degraded(fmt.Errorf("accepting clients on %s: %w", s.Name, err))
 			select {
@@ -168,7 +171,7 @@ func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 	}
 }
 
-// enter counts a client in, unless there are too many.
+// enter registers a client, unless there are too many.
 func (s *Server) enter(ctx context.Context, conn net.Conn) *Client {
 	end := &ending{r: conn}
 	c := &Client{conn: conn, end: end, r: NewReader(end, s.MaxLine)}
@@ -201,7 +204,7 @@ func (s *Server) leave(c *Client) {
 	}
 }
 
-// arm sets when a client is silent for too long, unless the source ends: then nobody may read on.
+// arm sets the deadline of a silent client, unless the source is ending: then no more may be read.
 func (s *Server) arm(ctx context.Context, c *Client) bool {
 	s.port.mu.Lock()
 	defer s.port.mu.Unlock()
@@ -215,8 +218,8 @@ func (s *Server) arm(ctx context.Context, c *Client) bool {
 	return c.conn.SetReadDeadline(until) == nil
 }
 
-// read posts a client's lines until its connection or ctx ends; keep says that it is to stay connected. One that has
-// answers due stays for them, also over a reload.
+// read posts a client's lines until its connection or ctx ends; keep says that the client stays
+// connected. A client with pending answers stays until they are written, also over a reload.
 func (s *Server) read(ctx context.Context, c *Client, post Post) (keep bool) {
 	if s.Answer && c.answers == nil {
 		c.answers = newAnswers(c)
@@ -225,7 +228,8 @@ func (s *Server) read(ctx context.Context, c *Client, post Post) (keep bool) {
 	return !c.answers.flush(ctx) || !c.over
 }
 
-// lines posts a client's lines until ctx ends, or until nothing more comes from the client: then more is false.
+// lines posts a client's lines until ctx ends, or until the client sends nothing more: then more is
+// false.
 func (s *Server) lines(ctx context.Context, c *Client, post Post) (more bool) {
 	c.r.Limit(s.MaxLine)
 	for {
@@ -248,7 +252,7 @@ func (s *Server) lines(ctx context.Context, c *Client, post Post) (more bool) {
 		if s.Answer {
 			var ok bool
 			if seal, ok = c.answers.expect(ctx); !ok {
-				c.r.Again() // the line and its answer are for the next one
+				c.r.Again() // the line and its answer are left to the next Server
 				return true
 			}
 		}
@@ -271,7 +275,8 @@ func (s *Server) lines(ctx context.Context, c *Client, post Post) (more bool) {
 	}
 }
 
-// ending keeps the error that ended a connection: a line before one that is not io.EOF is not whole.
+// ending keeps the error that ended a connection, because a last line before an error other than
+// io.EOF is incomplete.
 type ending struct {
 	r   io.Reader
 	err error

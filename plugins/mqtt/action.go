@@ -1,4 +1,4 @@
-// This file: the action, a publish on this bus.
+// This file is the action, which publishes on this bus.
 
 package mqtt
 
@@ -21,13 +21,13 @@ var ActionSample string
 const ActionAbout = "Publishes on this bus. It is like an entry of `publish`, but it is retried and has a rate and an expiry as actions do, and the payload may be " +
 	"anything: text and numbers are written as they are, mappings and lists as JSON. It is done when the event is durable."
 
-// ActionOptions are fixed when the file is loaded; there are none.
+// ActionOptions are the options of the action, fixed when the file is loaded; it has none.
 type ActionOptions struct{}
 
-// ActionDefaults returns no options.
+// ActionDefaults returns the empty options.
 func ActionDefaults() ActionOptions { return ActionOptions{} }
 
-// Args is one event's.
+// Args are the arguments for one event.
 type Args struct {
 	Topic   string     `key:"topic" doc:"the topic to publish on" need:"yes"`
 	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
@@ -40,19 +40,19 @@ type ActionEnv interface {
 	Publish(ctx context.Context, topic string, payload []byte, qos int, retain bool) error
 }
 
-// Action publishes.
+// Action publishes events on the bus.
 type Action struct{ env ActionEnv }
 
 // NewAction makes an action.
 func NewAction(_ ActionOptions, env ActionEnv) *Action { return &Action{env} }
 
-// permanent is an error that trying again doesn't mend.
+// permanent marks an error that no retry can fix.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 func (permanent) Permanent() bool { return true }
 
-// Do publishes; nil says that the event is durable.
+// Do publishes one event. It returns nil once the event is durable.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := topic.CheckName(args.Topic); err != nil {
 		return permanent{fmt.Errorf("topic: %w", topic.Reason(err))}
@@ -64,7 +64,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	return a.env.Publish(ctx, args.Topic, payload, int(args.QoS.Level()), args.Retain)
 }
 
-// encode makes the bytes of a payload.
+// encode returns the bytes of a payload.
 func encode(v any) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:

@@ -2,13 +2,16 @@
 //
 // What it promises:
 //
-//   - Source: every event that matches one of the filters becomes an event of the plugin, in the bus's order, at least once: the plugin's
-//     place in the journal moves on when what the mapping made of it is durable, and is kept across restarts.
-//   - A topic that matches two filters comes once.
-//   - A plugin can't feed itself: what it publishes does not come back to it, unless the file says so (as MQTT's No Local).
+//   - Source: every event that matches one of the filters becomes an event of the plugin, in the
+//     bus's order, at least once. The plugin's cursor in the journal advances when the events that
+//     the mapping made are durable, and it survives restarts.
+//   - A topic that matches two filters is delivered once.
+//   - A plugin can't feed itself: it does not receive its own events unless the file says so (as
+//     MQTT's No Local).
 //   - Action: the publish is acknowledged when it is durable.
 //
-// It knows nothing of connections: it asks postbus for events. Another broker is the kind `bridge`.
+// It knows nothing of connections: it asks postbus for events. The kind `bridge` connects other
+// brokers.
 package mqtt
 
 import (
@@ -46,7 +49,7 @@ type Options struct {
 // Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Retained: true} }
 
-// Check looks across the options.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	if len(o.Topics) == 0 {
 		return []error{option.Wrong("topics", "there is no topic filter", "for example [home/+/doorbell]")}
@@ -65,7 +68,7 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// checkFilter reports why f is no topic filter for a plugin.
+// checkFilter reports why f is not a valid topic filter for a plugin.
 func checkFilter(f string) error {
 	if topic.Shared(f) {
 		return fmt.Errorf("%q: a plugin has all events to itself; leave $share and the group out", f)
@@ -100,7 +103,7 @@ type Env interface {
 	Source() string // the name by which the bus knows this plugin's events
 }
 
-// Source takes events. It is used once.
+// Source consumes events of the bus. An instance runs once.
 type Source struct {
 	o   Options
 	env Env
@@ -109,19 +112,20 @@ type Source struct {
 // New makes a source.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
 
-// Consumes says that the source runs once it has subscribed.
+// Consumes marks the source as one that runs once it has subscribed.
 func (*Source) Consumes() {}
 
-// Post takes an event that is on its way; see the interface of postbus.
+// Post accepts an event that is being delivered; see postbus's interface.
 type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// Stream posts events until ctx ends. An event that post refused is not acknowledged and comes again.
+// Stream posts events until ctx ends. An event that post refused is not acknowledged and is
+// redelivered.
 func (s *Source) Stream(ctx context.Context, post Post) error {
 	consuming, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	err := s.env.Consume(consuming, "source", s.o.Topics, func(m map[string]any, done func(error)) {
 		if err := context.Cause(consuming); err != nil {
-			done(err) // one before it was refused: nothing after it may be taken
+			done(err) // an earlier event was refused, so no later one may be accepted
 			return
 		}
 		if stored := fromSubscribing(m); stored && !s.o.Retained || !stored && !s.o.Own && m["source"] == s.env.Source() {
@@ -145,8 +149,9 @@ func (s *Source) Stream(ctx context.Context, post Post) error {
 	return err
 }
 
-// fromSubscribing reports whether the event came because the plugin subscribed, not because somebody published it just then. The bus
-// says so by "retained", or as MQTT does by a RETAIN flag that other events don't carry.
+// fromSubscribing reports whether the plugin received the event because it subscribed, and not
+// because a client published it just then. The bus marks such an event with "retained", or as MQTT
+// does with a RETAIN flag that other events don't carry.
 func fromSubscribing(m map[string]any) bool {
 	if r, ok := m["retained"].(bool); ok {
 		return r
@@ -155,7 +160,7 @@ func fromSubscribing(m map[string]any) bool {
 	return r
 }
 
-// event makes the fields; they share nothing with m but the payload's copy.
+// event makes the fields. They share no memory with m except the payload's copy.
 func event(m map[string]any) (time.Time, map[string]any) {
 	name, _ := m["topic"].(string)
 	payload, _ := m["payload"].([]byte)
@@ -170,7 +175,7 @@ func event(m map[string]any) (time.Time, map[string]any) {
 // maxJSON is the largest payload that is read as JSON, in bytes.
 const maxJSON = 1 << 20
 
-// parse is the payload's value when it looks like JSON and is.
+// parse returns the payload's JSON value, or nil when the payload is not JSON.
 func parse(payload []byte) any {
 	if len(payload) > maxJSON {
 		return nil

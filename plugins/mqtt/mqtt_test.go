@@ -13,7 +13,7 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// fakeEnv replays what it has until that is acknowledged.
+// fakeEnv replays its events until they are acknowledged.
 type fakeEnv struct {
 	name    string
 	filters []string
@@ -69,7 +69,7 @@ func message(topic, payload string, retain bool) map[string]any {
 func TestEvent(t *testing.T) {
 	m := message("home/hall/doorbell", `{"pressed": true}`, true)
 	at, got := event(m)
-	m["payload"].([]byte)[0] = 'x' // it is the bus's
+	m["payload"].([]byte)[0] = 'x' // the memory is the bus's
 	want := map[string]any{"topic": Levels{"home", "hall", "doorbell"}, "name": "home/hall/doorbell", "bytes": []byte(`{"pressed": true}`), "text": `{"pressed": true}`,
 		"json": map[string]any{"pressed": true}, "qos": 1, "retain": true, "source": "client:door", "hops": 2, "seq": uint64(9), "time": time.Unix(7, 0), "redelivered": false}
 	if !at.Equal(time.Unix(7, 0)) || !reflect.DeepEqual(got, want) {
@@ -91,7 +91,7 @@ func TestEvent(t *testing.T) {
 	}
 }
 
-// An event is acknowledged when post's done says so, not before; the bus's error goes back to the bus.
+// An event is acknowledged when post calls done, not before; an error is passed to the bus.
 func TestAcknowledges(t *testing.T) {
 	env := &fakeEnv{events: []map[string]any{message("a", "1", false), message("b", "2", false), message("c", "3", false)}}
 	o := Defaults()
@@ -159,7 +159,8 @@ func TestRetained(t *testing.T) {
 	}
 }
 
-// TestOwn: without it, topics: [home/#] and topic: home/x would be a loop that writes to the disk for ever.
+// TestOwn checks that topics: [home/#] and topic: home/x don't make a loop that writes to the disk
+// forever.
 func TestOwn(t *testing.T) {
 	for _, c := range []struct {
 		own  bool
@@ -185,7 +186,7 @@ func TestOwn(t *testing.T) {
 func TestAction(t *testing.T) {
 	for _, c := range []struct {
 		args Args
-		want string // "!" before it: a permanent error
+		want string // a leading "!": a permanent error
 	}{
 		{Args{Topic: "a/b", Payload: "x"}, "a/b x 1 false"},
 		{Args{Topic: "a", Payload: 21.5, QoS: "0", Retain: true}, "a 21.5 0 true"},

@@ -1,5 +1,5 @@
-// Package option is what kinds say about their options: what is wrong with one, and the few types that
-// several kinds share. It knows no kind and no YAML.
+// Package option is shared by the kinds: errors about their options, and the few option types that
+// several kinds have. It knows no kind and no YAML.
 package option
 
 import (
@@ -9,22 +9,22 @@ import (
 	"strconv"
 )
 
-// Error is a mistake in an option. The checker of plugin files puts it at the option's place.
+// Error is an error in an option. The checker of plugin files adds the option's position.
 type Error struct{ key, reason, hint string }
 
-// Wrong says what is wrong with the option of that key, dotted as in "in[0].filter", and what to write; the
-// hint may be empty.
+// Wrong makes an Error of what is wrong with an option and of what to write; the hint may be empty.
+// The key is dotted, as in "in[0].filter".
 func Wrong(key, reason, hint string) error { return &Error{key, reason, hint} }
 
 func (e *Error) Error() string { return e.reason }
 
-// Key is the option that it is about.
+// Key is the option's key.
 func (e *Error) Key() string { return e.key }
 
-// Hint is what to write.
+// Hint says what to write.
 func (e *Error) Hint() string { return e.hint }
 
-// CheckAddress checks host:port; to listen, the host may be left out.
+// CheckAddress checks host:port. For listening, the host may be omitted.
 func CheckAddress(key, address string, listen bool) []error {
 	host, port, err := net.SplitHostPort(address)
 	hint := "write host:port, as 127.0.0.1:9000"
@@ -53,7 +53,7 @@ func (q *QoS) UnmarshalText(b []byte) error {
 	return errors.New("it is 0, 1 or 2")
 }
 
-// Level is the number.
+// Level returns the number.
 func (q QoS) Level() byte {
 	switch q {
 	case "0":

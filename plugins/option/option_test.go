@@ -3,7 +3,7 @@ package option
 import "testing"
 
 func TestAddresses(t *testing.T) {
-	for address, want := range map[string][2]bool{ // to listen, to send
+	for address, want := range map[string][2]bool{ // to listen, to connect
 		"127.0.0.1:9000": {true, true}, "[::1]:9000": {true, true}, "pi.local:1": {true, true}, ":9000": {true, false},
 		"9000": {}, "a:0": {}, "a:65536": {}, "a:http": {}, "a:b:1": {}, "": {},
 	} {

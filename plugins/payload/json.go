@@ -1,7 +1,7 @@
 package payload
 
-// This file reads JSON with whole numbers as they are: 64-bit identifiers and counters are common, and a float64 keeps
-// 53 bits of them.
+// This file decodes JSON and keeps integers exact. 64-bit identifiers and counters are common, and
+// a float64 keeps only 53 bits of them.
 
 import (
 	"bytes"
@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// JSON is the value of b when it is one JSON value in text as Text reads it; else ok is false.
+// JSON returns the value of b when it is one JSON value in text as Text reads it; otherwise ok is
+// false.
 func JSON(b []byte) (v any, ok bool) {
 	b = bytes.Trim(Decode(b), " \t\r\n")
 	if len(b) == 0 || strings.IndexByte(`{["-0123456789tfn`, b[0]) < 0 || !json.Valid(b) {
@@ -21,7 +22,7 @@ func JSON(b []byte) (v any, ok bool) {
 	return Value(string(b), free{}), true
 }
 
-// Budget is charged for what Value makes before it is made. It ends the reading by a panic.
+// Budget is charged for each value before Value makes it. It aborts decoding by a panic.
 type Budget interface {
 	Charge(steps, bytes int)
 	Nested(depth int)
@@ -30,9 +31,10 @@ type Budget interface {
 type free struct{}
 
 func (free) Charge(int, int) {}
-func (free) Nested(int)      {} // json.Valid bounds it
+func (free) Nested(int)      {} // json.Valid bounds the nesting
 
-// Value reads s, which has to be valid JSON: nil, bool, int64, float64, json.Number, string, []any, map[string]any.
+// Value decodes s, which has to be valid JSON: nil, bool, int64, float64, json.Number, string,
+// []any, map[string]any.
 func Value(s string, b Budget) any {
 	d := decoder{b: b, s: s}
 	return d.value(0)
@@ -126,7 +128,7 @@ func (d *decoder) text() string {
 			plain = false
 		}
 		if d.s[d.i] >= 0x80 {
-			plain = false // perhaps not UTF-8
+			plain = false // may not be UTF-8
 		}
 	}
 	d.i++
@@ -145,11 +147,12 @@ func (d *decoder) text() string {
 // exactDigits is how many digits every float64 keeps.
 const exactDigits = 15
 
-// maxDigits bounds the numbers whose value is looked for beyond a float64.
+// maxDigits bounds the numbers whose value is computed beyond a float64.
 const maxDigits = 1000
 
-// Number is a number of JSON: int64 if it is whole and fits, however it is written; a json.Number if it is whole and a
-// float64 would round it, or if it is larger than any float64; else float64.
+// Number decodes a number of JSON: int64 if it is an integer and fits, however it is written;
+// json.Number if it is an integer that a float64 would round, or if it is larger than any float64;
+// otherwise float64.
 func Number(s string) any {
 	if !strings.ContainsAny(s, ".eE") {
 		if i, err := strconv.ParseInt(s, 10, 64); err == nil {
@@ -164,7 +167,7 @@ func Number(s string) any {
 	if math.Abs(f) < 1<<53 || len(s) <= exactDigits || len(s) > maxDigits {
 		return f
 	}
-	exact, ok := new(big.Rat).SetString(s) // its exponent is that of a float64 at most
+	exact, ok := new(big.Rat).SetString(s) // its exponent is at most that of a float64
 	if !ok || !exact.IsInt() || new(big.Rat).SetFloat64(f).Cmp(exact) == 0 {
 		return f
 	}

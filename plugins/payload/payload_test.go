@@ -24,7 +24,7 @@ func TestText(t *testing.T) {
 		"\xff\xfea\x00b":           "a\ufffd", // half a character
 		"\xff\xfe":                 "",
 		"\xff":                     "\ufffd",
-		"h\x00i\x00":               "h\x00i\x00", // without a mark nobody knows
+		"h\x00i\x00":               "h\x00i\x00", // without a mark the encoding is unknown
 	} {
 		if got := Text([]byte(b)); got != want {
 			t.Errorf("%q is %q, want %q", b, got, want)
@@ -71,7 +71,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// FuzzJSON holds the decoder against the library's, number by number.
+// FuzzJSON compares the decoder with the library's, number by number.
 func FuzzJSON(f *testing.F) {
 	f.Add(`{"a": [1, 2.5, 18446744073709551615, "x\u00fc", null, {"b": {}}]}`)
 	f.Add("\ufeff[1e400, -0, 9007199254740993.0]")
@@ -92,7 +92,7 @@ func FuzzJSON(f *testing.F) {
 		}
 		b, _ := json.Marshal(want)
 		if strings.ContainsAny(string(b), ".eE-0123456789") {
-			return // numbers may be written otherwise; TestJSON looks at them
+			return // numbers may be written differently; TestJSON checks them
 		}
 		if string(a) != string(b) {
 			t.Fatalf("%q is %s, want %s", s, a, b)

@@ -1,14 +1,15 @@
-// Package payload reads what came from outside: bytes as text, and text as JSON. Every source, secret and web hook reads
-// by these rules, so that a value means the same wherever it came from.
+// Package payload decodes bytes from outside: bytes as text, and text as JSON. Every source, secret
+// and web hook decodes by these rules, so that a value means the same wherever it came from.
 //
-// Text: a byte order mark says how the bytes are encoded and is no part of the text. UTF-16 with its mark is decoded,
-// everything else is UTF-8, and bytes that are none become U+FFFD. In a stream the mark stands once, at the beginning:
-// Units is what has to be kept of it.
+// Text: a byte order mark declares the encoding and is not part of the text. UTF-16 with its mark
+// is decoded. Everything else is UTF-8, and invalid bytes become U+FFFD. In a stream the mark
+// appears once, at the beginning, and the caller keeps its Units for the rest of the stream.
 //
-// JSON: whole numbers are exact. They are int64, or a json.Number with the digits as they were sent when they don't fit;
-// other numbers are float64, or a json.Number when they are larger than any float64.
+// JSON: integers are exact. They are int64, or a json.Number with the digits as they were sent when
+// they don't fit. Other numbers are float64, or a json.Number when they are larger than any
+// float64.
 //
-// It is the standard library's alone, and knows nothing of events.
+// It uses only the standard library, and knows nothing of events.
 package payload
 
 import (
@@ -25,7 +26,7 @@ const (
 	undecoded = "\uFFFD"
 )
 
-// Text is b as text.
+// Text decodes b as text.
 func Text(b []byte) string {
 	if len(b) == 0 || b[0] < utf8.RuneSelf && utf8.Valid(b) {
 		return string(b)
@@ -37,7 +38,8 @@ func Text(b []byte) string {
 	return string(bytes.ToValidUTF8(b, []byte(undecoded)))
 }
 
-// Decode is b without its byte order mark, as UTF-8 where the mark says UTF-16. Without a mark it is b itself, UTF-8 or not.
+// Decode returns b without its byte order mark, as UTF-8 where the mark declares UTF-16. Without a
+// mark it returns b itself, UTF-8 or not.
 func Decode(b []byte) []byte {
 	if u := UnitsOf(b); u != Bytes {
 		return u.Decode(b)
@@ -45,7 +47,7 @@ func Decode(b []byte) []byte {
 	return bytes.TrimPrefix(b, []byte(markUTF8))
 }
 
-// Units is what a text consists of.
+// Units is the size and byte order of a text's code units.
 type Units byte
 
 // The units: single bytes, and UTF-16's pairs with the low or the high byte first.
@@ -55,7 +57,8 @@ const (
 	HighFirst
 )
 
-// UnitsOf is what the byte order mark at the beginning of a text or stream says: two bytes are enough.
+// UnitsOf returns the units that the byte order mark at the beginning of a text or stream declares.
+// Two bytes are enough.
 func UnitsOf(b []byte) Units {
 	switch {
 	case bytes.HasPrefix(b, []byte(markLow)):
@@ -66,7 +69,7 @@ func UnitsOf(b []byte) Units {
 	return Bytes
 }
 
-// Unit is a character below 256, such as the end of a line, as it is written in u.
+// Unit encodes a character below 256, such as a line end, in u.
 func (u Units) Unit(c byte) []byte {
 	switch u {
 	case LowFirst:
@@ -77,8 +80,8 @@ func (u Units) Unit(c byte) []byte {
 	return []byte{c}
 }
 
-// Decode is b, a piece of a text in u, as UTF-8 without a byte order mark. Half a character, or a surrogate without its
-// other half, is U+FFFD.
+// Decode decodes b, a piece of a text in u, to UTF-8 without a byte order mark. Half a character,
+// or a surrogate without its pair, becomes U+FFFD.
 func (u Units) Decode(b []byte) []byte {
 	if u == Bytes {
 		return b

@@ -1,4 +1,4 @@
-// This file: what may stand in a command, which program that is, and the environment it gets.
+// This file checks commands, finds the program of one, and builds its environment.
 
 package process
 
@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Check reports what is wrong with a command as it stands in a file, without looking for the program.
+// Check reports what is wrong with a command in a file, without looking for the program.
 func Check(args []string) error {
 	if len(args) == 0 || args[0] == "" {
 		return errors.New("there is no program to run")
@@ -44,7 +44,8 @@ func CheckEnv(env map[string]string) error {
 	return nil
 }
 
-// Resolve is the program's file: ./name in base, else by PATH. The error says what to do.
+// Resolve returns the program's path: ./name is in base, other names are found by PATH. The error
+// says what to do.
 func Resolve(base string, args []string) (string, error) {
 	if err := Check(args); err != nil {
 		return "", err
@@ -67,7 +68,7 @@ func Resolve(base string, args []string) (string, error) {
 	return path, nil
 }
 
-// reason is why, without the name that stands before it already.
+// reason returns the cause of err without the name, which the message already contains.
 func reason(err error) error {
 	var e *exec.Error
 	if errors.As(err, &e) {
@@ -76,7 +77,7 @@ func reason(err error) error {
 	return err
 }
 
-// Access is how a command is named among the things a plugin touches.
+// Access is the program's name in the list of what a plugin has access to.
 func Access(args []string) []string {
 	if len(args) == 0 {
 		return nil
@@ -84,10 +85,11 @@ func Access(args []string) []string {
 	return []string{"exec:" + args[0]}
 }
 
-// inherited is all that a child sees of our environment.
+// inherited are the only variables that a child inherits from our environment.
 var inherited = []string{"PATH", "HOME", "LANG", "TZ"}
 
-// environment is what the child gets, sorted. Package os/exec adds SYSTEMROOT on Windows, where nothing runs without.
+// environment returns the child's environment, sorted. Package os/exec adds SYSTEMROOT on Windows,
+// which every program needs there.
 func environment(more map[string]string) []string {
 	env := []string{}
 	for _, k := range inherited {

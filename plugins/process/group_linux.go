@@ -1,4 +1,4 @@
-// This file: what only Linux does for us: a death signal, limits, and the memory of a group.
+// This file is what only Linux offers: a death signal, limits, and the memory of a group.
 
 package process
 
@@ -16,8 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// own gives the child a group and the kernel's promise to kill it when the calling thread ends. The thread must therefore live as long
-// as the child: it is locked to the goroutine until unlock, which is called after the child has been waited for.
+// own makes the child the leader of a group and asks the kernel to kill it when the calling thread
+// ends. The thread must therefore live as long as the child: it is locked to the goroutine until
+// unlock, which is called after the child has been waited for.
 func own(cmd *exec.Cmd) (unlock func()) {
 	runtime.LockOSThread()
 	leads(cmd).Pdeathsig = syscall.SIGKILL
@@ -28,24 +29,25 @@ type group struct{}
 
 func (group) release() {}
 
-// adopt sets the bound between two looks at the memory; see Command.Memory.
+// adopt sets the limit that holds between two looks at the memory; see Command.Memory.
 func (group) adopt(pid int, memory int64) {
 	if memory <= 0 {
 		return
 	}
 	most := uint64(4*memory + 256<<20)
-	_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}, nil) // the child may have ended; else weigh is there too
+	_ = unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}, nil) // the child may have ended; otherwise weigh still enforces the bound
 }
 
 const canWeigh = true
 
-// scale weighs a group. The list of all processes is read at every fifth look only.
+// scale measures the memory of a group. It reads the list of all processes at every fifth look
+// only.
 type scale struct {
 	looks   int
 	members []int
 }
 
-// weigh is the resident memory of the group in bytes.
+// weigh returns the resident memory of the group in bytes.
 func (s *scale) weigh(pgid int) int64 {
 	if s.looks%5 == 0 {
 		s.members = members(pgid)
@@ -61,7 +63,7 @@ func (s *scale) weigh(pgid int) int64 {
 func members(pgid int) []int {
 	dir, err := os.Open("/proc")
 	if err != nil {
-		return []int{pgid} // out of files: at least the leader
+		return []int{pgid} // no open files left: at least the leader
 	}
 	defer dir.Close()
 	names, _ := dir.Readdirnames(-1)
@@ -76,7 +78,8 @@ func members(pgid int) []int {
 	return found
 }
 
-// moves reports whether anybody in the group is more than a zombie that its new parent has yet to wait for.
+// moves reports whether the group has a process other than zombies that their new parent has yet to
+// wait for.
 func moves(pgid int) bool {
 	for _, pid := range members(pgid) {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -84,9 +87,9 @@ func moves(pgid int) bool {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			return true // out of files: nobody knows
+			return true // no open files left: unknown
 		}
-		state := b[bytes.LastIndexByte(b, ')')+1:] // the name before it may hold anything
+		state := b[bytes.LastIndexByte(b, ')')+1:] // the name before it may contain any character
 		if !bytes.HasPrefix(state, []byte(" Z")) && !bytes.HasPrefix(state, []byte(" X")) {
 			return true
 		}

@@ -1,4 +1,4 @@
-// This file: Unix without Linux's extras.
+// This file is Unix without Linux's extras.
 
 //go:build unix && !linux
 
@@ -17,5 +17,5 @@ func (group) adopt(int, int64) {}
 
 func (group) release() {}
 
-// moves can't tell zombies here.
+// moves always reports true, since zombies can't be recognised here.
 func moves(int) bool { return true }

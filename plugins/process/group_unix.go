@@ -1,4 +1,4 @@
-// This file: process groups and signals.
+// This file is process groups and signals.
 
 //go:build unix
 
@@ -14,13 +14,13 @@ import (
 // signal sends SIGTERM or SIGKILL to the group while its leader has not been waited for.
 func (p *Process) signal(kill bool) {
 	select {
-	case <-p.exited: // endGroup sees to the rest
+	case <-p.exited: // endGroup ends the remaining processes
 	default:
 		p.signalGroup(kill)
 	}
 }
 
-// signalGroup reports whether anybody was there.
+// signalGroup reports whether the group had a process.
 func (p *Process) signalGroup(kill bool) bool {
 	sig := syscall.SIGTERM
 	if kill {
@@ -30,7 +30,8 @@ func (p *Process) signalGroup(kill bool) bool {
 	return syscall.Kill(-p.pid, sig) == nil
 }
 
-// groupLives reports whether anybody is left; EPERM means that somebody is whom we may not signal.
+// groupLives reports whether the group has a process. EPERM means that it has one which we may not
+// signal.
 func (p *Process) groupLives() bool {
 	return syscall.Kill(-p.pid, 0) != syscall.ESRCH && moves(p.pid)
 }

@@ -1,5 +1,6 @@
-// This file: Windows, where a job takes the group's place. It can't be asked to end, only killed; the kernel kills it when our
-// handle is closed, so also when postbus dies. What the child starts before it is in the job gets away.
+// This file is Windows, where a job object replaces the group. A job can't be asked to end, only
+// killed. The kernel kills it when our handle is closed, so also when postbus dies. Processes that
+// the child starts before it is in the job are not in it.
 
 package process
 

@@ -1,4 +1,4 @@
-// This file: a program's standard error in the plugin's log, at a rate that doesn't drown it.
+// This file writes a program's standard error to the plugin's log, at a bounded rate.
 
 package process
 
@@ -11,10 +11,12 @@ import (
 	"github.com/postbus/postbus/plugins/lines"
 )
 
-// LogRate is how many lines a second of a program's standard error are logged; the rest is counted.
+// LogRate is how many lines a second of a program's standard error are logged. Further lines are
+// counted.
 const LogRate = 100
 
-// Log writes lines to a log, LogRate each second, and says how many it left out. It is safe for concurrent use.
+// Log writes lines to a log, LogRate each second, and reports how many it omitted. It is safe for
+// concurrent use.
 type Log struct {
 	log *slog.Logger
 	now func() time.Time
@@ -26,7 +28,7 @@ type Log struct {
 	last   string
 }
 
-// NewLog logs to log; the message of a record is the line.
+// NewLog logs to log. The message of a record is the line.
 func NewLog(log *slog.Logger) *Log { return &Log{log: log, now: time.Now} }
 
 // Line logs one line.
@@ -58,14 +60,15 @@ func (l *Log) flush() {
 	}
 }
 
-// Flush says how many lines were left out since it was last said. Call it when the program has ended.
+// Flush logs the number of omitted lines not reported yet. Call it when the program has ended.
 func (l *Log) Flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flush()
 }
 
-// Last is the last line that wasn't empty, at most 200 bytes of it, and forgets it: mostly it says why a program ended.
+// Last returns at most 200 bytes of the last line that wasn't empty, and forgets it. That line
+// often says why a program ended.
 func (l *Log) Last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

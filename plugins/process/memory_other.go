@@ -1,4 +1,4 @@
-// This file: memory is bounded on Linux only.
+// This file is platforms without a memory bound, which is every platform but Linux.
 
 //go:build !linux
 

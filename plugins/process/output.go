@@ -1,4 +1,5 @@
-// This file: the reading end of a child's output, which ends even when somebody else holds the writing end.
+// This file is the reading end of a child's output. It ends even when another process still holds
+// the writing end.
 
 package process
 
@@ -9,8 +10,8 @@ import (
 	"time"
 )
 
-// drain is what is read at most once the deadline after the group's end has passed: what a pipe can hold. More comes from somebody
-// who left the group.
+// drain bounds the bytes that are read once the deadline after the group's end has passed: the
+// capacity of a pipe. More can only come from a process that left the group.
 const drain = 1 << 20
 
 type output struct {
@@ -19,14 +20,15 @@ type output struct {
 	left  int
 }
 
-// end says that the writers are gone: what they wrote is still there, and then the pipe should be at its end.
+// end says that the writers have ended. Their output is still in the pipe, and after it the pipe
+// should be at its end.
 func (o *output) end() {
 	o.ended.Store(true)
 	_ = o.f.SetReadDeadline(time.Now().Add(straggle))
 }
 
-// Read waits at most straggle once the writers are gone. The deadline may have passed long ago, when the reader was busy, and
-// then says nothing about the pipe: so a read gets a new one.
+// Read waits at most straggle once the writers have ended. If the reader was busy, the deadline may
+// have passed long ago, which says nothing about the pipe: so each read gets a new one.
 func (o *output) Read(b []byte) (int, error) {
 	n, err := o.f.Read(b)
 	if errors.Is(err, os.ErrDeadlineExceeded) && o.left > 0 {

@@ -1,21 +1,25 @@
-// Package process runs a child process for the kinds `exec` and `execd`, and sees to it that nothing is left of it.
+// Package process runs a child process for the kinds `exec` and `execd`, and makes sure that no
+// process of its group survives it.
 //
 // What it promises:
 //
-//   - A command is an argument list; there is no shell. The child's environment is PATH, HOME, LANG and TZ as
-//     postbus has them, and what the file adds.
-//   - The child is the leader of a process group of its own. When it ends, or is to end, what is left of the group
-//     is sent SIGTERM and after Grace SIGKILL, so that grandchildren go too. Who leaves the group (setsid) gets away.
-//   - No zombies: every child is waited for. A grandchild whose parent died is waited for by init; when postbus is
-//     process 1 of a container there is none, so run it with an init (docker run --init). Making postbus a
-//     subreaper would change that for the whole process, and take children from others in it.
+//   - A command is an argument list; there is no shell. The child's environment is PATH, HOME, LANG
+//     and TZ as postbus has them, and the additions in the file.
+//   - The child is the leader of a process group of its own. When it ends, or is to end, the
+//     remaining processes of the group receive SIGTERM and after Grace SIGKILL, so that
+//     grandchildren end too. A process that leaves the group (setsid) escapes.
+//   - No zombies: every child is waited for. A grandchild whose parent died is waited for by init.
+//     When postbus is process 1 of a container there is no init, so run it with one (docker run
+//     --init). Making postbus a subreaper would change that for the whole process, and take
+//     children from other parts of it.
 //   - On Linux the child (not its children) is killed by the kernel when postbus dies.
-//   - Wait returns once the child has gone and its output has been read or given up: a process that got away
-//     with the pipe in its hands is not waited for.
-//   - Memory is bounded, here and (Linux) there: see Command.Memory.
+//   - Wait returns once the child has ended and its output has been read or given up: it does not
+//     wait for a process that escaped and still holds the pipe.
+//   - Memory is bounded, in postbus and (Linux) in the child: see Command.Memory.
 //
-// On Windows there are neither groups nor SIGTERM: the child is in a job, which is killed at once, with its children, and when
-// postbus dies. Where the system refuses the job the child alone is killed.
+// Windows has neither groups nor SIGTERM. There the child is in a job object, which is killed at
+// once, with its children, and when postbus dies. Where the system refuses the job only the child
+// is killed.
 package process
 
 import (
@@ -35,32 +39,34 @@ import (
 // Grace is the time between SIGTERM and SIGKILL.
 const Grace = 2 * time.Second
 
-// straggle is how long output is still read after the whole group has gone: only a process that left it
-// can hold the pipe then.
+// straggle is how long output is still read after the whole group has ended. Then only a process
+// that left the group can hold the pipe.
 const straggle = 500 * time.Millisecond
 
-// ErrMemory is wrapped by the error of Wait when the child was killed because it used too much memory.
+// ErrMemory is wrapped by the error of Wait when the child was killed because it used too much
+// memory.
 var ErrMemory = errors.New("it used too much memory")
 
-// Command is what to run.
+// Command is a program to run.
 type Command struct {
 	Args []string          // the program (see Resolve) and its arguments
-	Base string            // the plugins folder, absolute: where ./x is, and the working directory unless Dir says another
+	Base string            // the plugins folder, absolute: ./x is in it, and it is the working directory unless Dir is set
 	Dir  string            // the working directory; empty for Base
 	Env  map[string]string // added to the child's environment
-	// Memory bounds the resident memory of the group in bytes; 0 is no bound. Linux only. It is looked at every second, and the
-	// group is killed when above; pages that processes share are counted for each. Between two looks the kernel refuses the child
-	// more than four times that and 256 MiB of private memory (RLIMIT_DATA; not RLIMIT_AS, which counts address space that
-	// runtimes as Node's and Go's reserve without using).
+	// Memory bounds the resident memory of the group in bytes; 0 is no bound. Linux only. The
+	// memory is measured every second, and a group above the bound is killed; pages that processes
+	// share are counted for each. Between two measurements the kernel refuses the child more than
+	// four times the bound and 256 MiB of private memory (RLIMIT_DATA; not RLIMIT_AS, which counts
+	// address space that runtimes such as Node's and Go's reserve without using it).
 	Memory int64
-	Stdin  bool              // the child reads what is written to Stdin(); else there is nothing to read
-	Stdout bool              // Stdout() gives what the child writes; else it goes nowhere
-	Stderr func(line []byte) // called for each line of standard error by one goroutine; nil: it goes nowhere. The line is valid during the call
+	Stdin  bool              // the child reads what is written to Stdin(); otherwise its input is empty
+	Stdout bool              // Stdout() returns the child's output; otherwise it is discarded
+	Stderr func(line []byte) // one goroutine calls it for each line of standard error, which is valid during the call; nil: discarded
 }
 
 // Exit is how the child ended.
 type Exit struct {
-	Code   int           // its exit code; 128+n when signal n killed it, as a shell says it
+	Code   int           // its exit code; 128+n when signal n killed it, as in a shell
 	Signal string        // the signal's name, if one killed it
 	Took   time.Duration // from start to end
 }
@@ -72,20 +78,20 @@ func (e Exit) String() string {
 	return fmt.Sprintf("exit code %d", e.Code)
 }
 
-// Process is a running child. Stop may be called by any goroutine, any number of times.
+// Process is a running child. Any goroutine may call Stop, any number of times.
 type Process struct {
 	pid    int
 	stdin  *os.File
 	stdout *output
 	stderr *output
 	cmd    *exec.Cmd
-	group  group // what the platform needs to end all of them
+	group  group // what the platform needs to end all processes
 	killed atomic.Bool
 
 	stop    chan struct{} // closed by Stop
 	once    sync.Once
 	exited  chan struct{} // the leader has been waited for
-	done    chan struct{} // the group is gone as well
+	done    chan struct{} // the group has ended as well
 	readers sync.WaitGroup
 	exit    Exit
 	waitErr error
@@ -93,8 +99,8 @@ type Process struct {
 	began   time.Time
 }
 
-// Start starts the command. When ctx ends, the child is stopped as by Stop. The caller must read Stdout to its end and
-// call Wait. An error says what could not be started and why.
+// Start starts the command. When ctx ends, the child is stopped as by Stop. The caller must read
+// Stdout to its end and call Wait. An error says what could not be started and why.
 func Start(ctx context.Context, c Command) (*Process, error) {
 	path, err := Resolve(c.Base, c.Args)
 	if err != nil {
@@ -107,7 +113,7 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 	if dir == "" {
 		dir = c.Base
 	}
-	if _, err := os.Stat(dir); err != nil { // else the error would be about the program
+	if _, err := os.Stat(dir); err != nil { // otherwise the error would name the program
 		return nil, fmt.Errorf("%s can't be started: the working directory: %w", c.Args[0], err)
 	}
 	cmd := &exec.Cmd{Path: path, Args: c.Args, Dir: dir, Env: environment(c.Env)}
@@ -144,7 +150,7 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 // maxErrLine bounds a line of standard error, in bytes.
 const maxErrLine = 4 << 10
 
-// pipes makes the pipes and returns the ends that are the child's.
+// pipes makes the pipes and returns the child's ends.
 func (p *Process) pipes(c Command) (theirs []*os.File, err error) {
 	pipe := func() (r, w *os.File) {
 		if err == nil {
@@ -177,7 +183,7 @@ func (p *Process) pipes(c Command) (theirs []*os.File, err error) {
 }
 
 func (p *Process) closeAll() {
-	p.stdin.Close() // of a nil *os.File too, which only gives an error
+	p.stdin.Close() // also when it is nil, which only returns an error
 	for _, o := range []*output{p.stdout, p.stderr} {
 		if o != nil {
 			o.f.Close()
@@ -185,8 +191,9 @@ func (p *Process) closeAll() {
 	}
 }
 
-// live starts the child, waits for it and ends its group. The kernel ties the child's death signal to the thread that
-// started it: so the thread is kept for this goroutine, which lives as long as the child.
+// live starts the child, waits for it and ends its group. The kernel ties the child's death signal
+// to the thread that started it. So the thread is locked to this goroutine, which lives as long as
+// the child.
 func (p *Process) live(ctx context.Context, started chan<- error, memory int64) {
 	unlock := own(p.cmd)
 	p.began = time.Now()
@@ -211,7 +218,8 @@ func (p *Process) live(ctx context.Context, started chan<- error, memory int64) 
 	close(p.exited)
 	<-watched
 	p.endGroup()
-	// The writers are gone, so the readers find the end of the pipes; unless somebody got away with one.
+	// The writers have ended, so the readers reach the end of the pipes, unless an escaped process
+	// holds one.
 	for _, o := range []*output{p.stdout, p.stderr} {
 		if o != nil {
 			o.end()
@@ -220,7 +228,7 @@ func (p *Process) live(ctx context.Context, started chan<- error, memory int64) 
 	close(p.done)
 }
 
-// watch ends the child when it is time, and looks at its memory.
+// watch stops the child when it must end, and measures its memory.
 func (p *Process) watch(ctx context.Context, memory int64) {
 	var look <-chan time.Time
 	if memory > 0 && canWeigh {
@@ -251,7 +259,7 @@ func (p *Process) watch(ctx context.Context, memory int64) {
 	}
 }
 
-// terminate asks the group to end, and after Grace makes the leader.
+// terminate asks the group to end, and kills the leader after Grace.
 func (p *Process) terminate() {
 	p.signal(false)
 	t := time.NewTimer(Grace)
@@ -264,12 +272,12 @@ func (p *Process) terminate() {
 	}
 }
 
-// endGroup ends what is left of the group once the leader has gone. As long as anybody is in the group the kernel
-// doesn't give its number to another.
+// endGroup ends the remaining processes of the group once the leader has ended. The kernel doesn't
+// reuse the group's number while the group has a process.
 func (p *Process) endGroup() {
 	defer p.group.release()
 	if p.killed.Load() || !p.signalGroup(false) {
-		return // all of them were killed already, or nobody is there
+		return // all of them were killed already, or none is left
 	}
 	end := time.Now().Add(Grace)
 	for pause := time.Millisecond; p.groupLives(); pause = min(2*pause, 50*time.Millisecond) {
@@ -281,25 +289,27 @@ func (p *Process) endGroup() {
 	}
 }
 
-// Pid is the child's process number, which on Unix is its group's number too.
+// Pid is the child's process ID, which on Unix is its group's ID too.
 func (p *Process) Pid() int { return p.pid }
 
-// Stdin is the child's standard input, if the command has one. Close it to tell the child that it is over. Writes can have a
-// deadline on Unix.
+// Stdin is the child's standard input, if the command has one. Closing it signals the end of the
+// input to the child. Writes can have a deadline on Unix.
 func (p *Process) Stdin() *os.File { return p.stdin }
 
-// Stdout gives what the child writes, if the command says so. It ends with io.EOF, or os.ErrDeadlineExceeded when a
-// process that left the group still holds the pipe. What the child wrote before it ended is read however late.
+// Stdout returns the child's output, if the command asks for it. It ends with io.EOF, or
+// os.ErrDeadlineExceeded when a process that left the group still holds the pipe. Everything that
+// the child wrote before it ended can be read, however late.
 func (p *Process) Stdout() io.Reader { return p.stdout }
 
-// Exited is closed when the child itself has ended; others of its group may be about for Grace.
+// Exited is closed when the child itself has ended. Others of its group may run for Grace.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
 // Stop asks the child's group to end (SIGTERM) and kills it after Grace. It does not wait.
 func (p *Process) Stop() { p.once.Do(func() { close(p.stop) }) }
 
-// Wait returns when the child and its group have gone and standard error is read. The error is about the waiting, or
-// wraps ErrMemory; an exit code is no error. It is called once, by the goroutine that has read Stdout.
+// Wait returns when the child and its group have ended and standard error is read. The error is one
+// of waiting, or wraps ErrMemory; an exit code is no error. It is called once, by the goroutine
+// that has read Stdout.
 func (p *Process) Wait() (Exit, error) {
 	<-p.done
 	p.readers.Wait()

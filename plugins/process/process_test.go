@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// The test's program is also what some tests run.
+// Some tests run the test's own program.
 func TestMain(m *testing.M) {
 	switch os.Getenv("PROCESS_TEST") {
 	case "parent":
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
-		for range 50 { // goroutines on other threads come and go
+		for range 50 { // goroutines on other threads start and end
 			go runtime.Gosched()
 		}
 		fmt.Println(p.Pid())
@@ -62,7 +62,7 @@ func start(t *testing.T, c Command) *Process {
 	return p
 }
 
-// within fails the test when f takes longer than it may.
+// within fails the test when f takes too long.
 func within(t *testing.T, most time.Duration, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -74,7 +74,7 @@ func within(t *testing.T, most time.Duration, f func()) {
 	}
 }
 
-// alive reports whether the process runs; a zombie does not.
+// alive reports whether the process runs; a zombie does not count.
 func alive(pid int) bool {
 	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
 		_, rest, _ := bytes.Cut(b, []byte(") "))
@@ -142,7 +142,7 @@ func TestCannotStart(t *testing.T) {
 	}
 }
 
-// Grandchildren go with the child, whether it is stopped, ends by itself, or won't.
+// Grandchildren end with the child, whether it is stopped, ends by itself, or refuses to end.
 func TestGroup(t *testing.T) {
 	for _, c := range []struct {
 		name, script string
@@ -201,7 +201,7 @@ func TestContextEndsIt(t *testing.T) {
 	}
 }
 
-// Somebody who left the group with our pipe is not waited for.
+// A process that left the group with our pipe is not waited for.
 func TestEscapes(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("setsid"); err != nil {
@@ -224,7 +224,7 @@ func TestEscapes(t *testing.T) {
 	}
 }
 
-// A reader that is slow still gets what the child wrote before it ended.
+// A slow reader still receives the output that the child wrote before it ended.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	p := start(t, sh("i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done"))
@@ -254,7 +254,7 @@ func TestMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("Linux bounds memory")
 	}
-	c := sh("(head -c 150000000 /dev/zero; sleep 1000) | tail") // tail is the child's child, and keeps all of it
+	c := sh("(head -c 150000000 /dev/zero; sleep 1000) | tail") // tail is the child's child, and holds all of it in memory
 	c.Memory = 64 << 20
 	p := start(t, c)
 	within(t, time.Minute, func() {
@@ -280,7 +280,7 @@ func TestKernelRefusesMemory(t *testing.T) {
 	}
 }
 
-// When postbus is killed, so is the child.
+// When postbus is killed, the child is killed too.
 func TestDeathOfTheParent(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -354,5 +354,5 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// fuzzing reports whether the test's program fuzzes, which leaves goroutines behind.
+// fuzzing reports whether the test's program is fuzzing, which leaves goroutines behind.
 func fuzzing() bool { return flag.Lookup("test.fuzz").Value.String() != "" }

@@ -1,4 +1,4 @@
-// This file: running a program to its end and keeping a bounded part of what it says.
+// This file runs a program to its end and keeps a bounded part of its output.
 
 package process
 
@@ -13,7 +13,7 @@ import (
 // MaxStderr is how much of standard error Run keeps, in bytes.
 const MaxStderr = 4 << 10
 
-// Output is what a program left behind.
+// Output is a finished program's output and exit.
 type Output struct {
 	Exit
 	Stdout []byte // at most the bound given to Run
@@ -21,9 +21,10 @@ type Output struct {
 	Cut    bool   // there was more on Stdout
 }
 
-// Run runs a program to its end, for at most timeout, with input on its standard input (nil: nothing to read). It keeps
-// at most max bytes of its output and reads the rest away. An error means that it couldn't be started, took too long,
-// used too much memory, or that ctx ended; an exit code is no error. The command's Stdin, Stdout and Stderr are set here.
+// Run runs a program to its end, for at most timeout, with input on its standard input (nil:
+// empty). It keeps at most max bytes of its output and discards more. An error means that it
+// couldn't be started, took too long, used too much memory, or that ctx ended; an exit code is no
+// error. Run sets the command's Stdin, Stdout and Stderr.
 func Run(ctx context.Context, c Command, timeout time.Duration, max int, input []byte) (Output, error) {
 	late := fmt.Errorf("it took longer than %s and was ended", timeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, late)
@@ -46,7 +47,7 @@ func Run(ctx context.Context, c Command, timeout time.Duration, max int, input [
 	go func() {
 		defer close(written)
 		if input != nil {
-			_, _ = p.Stdin().Write(input) // a program needn't read its input
+			_, _ = p.Stdin().Write(input) // a program may ignore its input
 			p.Stdin().Close()
 		}
 	}()

@@ -1,6 +1,6 @@
 package tcp
 
-// The action: an event as a line to a server, over one connection that is kept.
+// This file is the action, which sends an event as a line to a server over a persistent connection.
 
 import (
 	"context"
@@ -22,22 +22,22 @@ const ActionAbout = "Sends `text` as one line to a TCP server. The connection is
 	"An event counts as done when the line was handed to the network: a server that goes away in that moment may not have got it. " +
 	"There is no TLS here. Text with a line break within is refused, since it would be several lines. It runs on every platform."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	To      string        `key:"to" doc:"server, as 192.168.1.7:9000" need:"yes"`
 	Timeout time.Duration `key:"timeout" doc:"longest time for connecting and for sending a line, each" min:"100ms" max:"10m"`
 }
 
-// ActionDefaults of the options.
+// ActionDefaults returns the options of a file that sets none.
 func ActionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error { return option.CheckAddress("to", o.To, false) }
 
-// Access is what the action touches.
+// Access is the server that the action connects to.
 func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	Text string `key:"text" doc:"the line to send, without its line end" need:"yes"`
 }
@@ -48,7 +48,7 @@ type ActionEnv interface{}
 // Action sends lines over one connection.
 type Action struct{ s lines.Sender }
 
-// NewAction makes an action; the options were checked.
+// NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ ActionEnv) *Action {
 	return &Action{lines.Sender{Name: o.To, Timeout: o.Timeout, Dial: func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
@@ -62,5 +62,5 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	return err
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (a *Action) Close() error { return a.s.Close() }

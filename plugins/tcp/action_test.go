@@ -1,6 +1,6 @@
 package tcp
 
-// The action against servers that come, go and do not read.
+// This file tests the action against servers that stop, start and do not read.
 
 import (
 	"bufio"

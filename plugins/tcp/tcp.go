@@ -2,13 +2,17 @@
 //
 // What it promises:
 //
-//   - One event per line. A longer line than max_line is cut and counted; a line that its client did not finish
-//     (reset, idle) is dropped and counted; at an orderly end the last line needs no line end.
-//   - Clients are read at the pace of the bus: TCP slows down one that is faster. One that floods, or says
-//     nothing, costs the others nothing but one of max_clients places, until idle is over.
-//   - The port stays open over a reload, and so do its connections: a line that was half sent is read on.
+//   - One event per line. A line longer than max_line is cut and counted. A line that its client
+//     did not finish (reset, idle) is dropped and counted; at an orderly end the last line needs no
+//     line end.
+//   - Clients are read at the pace of the bus: TCP slows down a faster one. A client that floods,
+//     or is silent, costs the others nothing but one of max_clients connections, until idle has
+//     passed.
+//   - The port stays open over a reload, and so do its connections: the rest of a half-sent line is
+//     still read.
 //
-// It does not say who a client is: there is no TLS and no password here. Nothing is sent to clients.
+// It does not authenticate clients: there is no TLS and no password here. Nothing is sent to
+// clients.
 package tcp
 
 import (
@@ -42,18 +46,18 @@ type Options struct {
 	Idle       time.Duration `key:"idle" doc:"a client that finishes no line for this time is disconnected; 0s: never" min:"0s" max:"8760h"`
 }
 
-// Defaults of the options.
+// Defaults returns the options of a file that sets none.
 func Defaults() Options {
 	return Options{MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour}
 }
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o Options) Check() []error { return option.CheckAddress("listen", o.Listen, true) }
 
-// Claims is what can be held once: the port.
+// Claims is what only one plugin can hold: the port.
 func (o Options) Claims() []string { return []string{"tcp:" + o.Listen} }
 
-// Access is what the source touches.
+// Access is the address that the source listens on.
 func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
 
 // Event documents the fields of an event.
@@ -71,7 +75,7 @@ type Env interface {
 	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
 }
 
-// Source is one TCP port and its clients. It is used once: New, Open, Stream, Close.
+// Source is one TCP port and its clients. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
 	env     Env
@@ -79,7 +83,7 @@ type Source struct {
 	release func()
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
 
 // Open binds the port, or takes it over from this plugin's previous source.
@@ -103,7 +107,7 @@ func (s *Source) Open(ctx context.Context) error {
 	return nil
 }
 
-// Close lets go of the port.
+// Close releases the port.
 func (s *Source) Close() error {
 	if s.release != nil {
 		s.release()

@@ -15,7 +15,7 @@ import (
 	"github.com/postbus/postbus/devices/kindtest"
 )
 
-// bus keeps what was released, as the bus does during a reload.
+// bus keeps released things, as the bus does during a reload.
 type bus struct{ *kindtest.Bus }
 
 func newBus() bus {
@@ -30,7 +30,7 @@ func options() Options {
 	return o
 }
 
-// start runs a source; the function that is returned stops it and leaves the port held.
+// start runs a source. The returned function stops it and leaves the port held.
 func (b bus) start(t *testing.T, o Options) (address string, stop func()) {
 	t.Helper()
 	s := New(o, b)
@@ -43,7 +43,7 @@ func dial(t *testing.T, address string) *net.TCPConn {
 	return kindtest.Dial(t, "tcp", address).(*net.TCPConn)
 }
 
-// closed waits until the other side has ended the connection.
+// closed waits until the server has ended the connection.
 func closed(t *testing.T, c net.Conn) {
 	t.Helper()
 	c.SetReadDeadline(time.Now().Add(kindtest.Patience))
@@ -183,7 +183,7 @@ func TestReloadKeepsThePort(t *testing.T) {
 	if got := b.Next(t); got["text"] != "between" {
 		t.Errorf("got %v", got)
 	}
-	kindtest.Send(t, old, "of it\n") // the connection stays, with what it had sent
+	kindtest.Send(t, old, "of it\n") // the connection stays open, with the bytes that it had sent
 	if got := b.Next(t); got["text"] != "half of it" || got["from"] != old.LocalAddr().String() {
 		t.Errorf("got %v", got)
 	}
@@ -199,7 +199,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	b.Gate <- struct{}{}
 	b.Next(t)
 	stop()
-	b.Keep(false) // as the bus does when the file is gone
+	b.Keep(false) // as the bus does when the file is deleted
 	closed(t, silent)
 	b.Eventually(t, "what was read is counted", func() bool { return b.Losses["received while stopping"] == 2 })
 	kindtest.NoMoreGoroutines(t, before)

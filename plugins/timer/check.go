@@ -1,6 +1,6 @@
 package timer
 
-// What is wrong with a timer's options.
+// This file checks a timer's options.
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// Check finds what is wrong across the keys; the errors have Key and Hint.
+// Check checks the options against each other. The errors have Key and Hint.
 func (o Options) Check() []error {
 	var errs []error
 	add := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
@@ -38,7 +38,7 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// location finds a time zone; the machine's when there is no name.
+// location loads a time zone; the machine's zone when there is no name.
 func location(name string) (*time.Location, error) {
 	if name == "" {
 		return time.Local, nil

@@ -1,7 +1,7 @@
 package timer
 
-// Cron expressions: what is accepted, and when their next time is in a zone with daylight saving.
-// gronx finds times only in UTC; what the zone does to them is decided here.
+// This file is cron expressions: which are accepted, and when their next tick is in a zone with
+// daylight saving. gronx computes times only in UTC, so this file applies the zone.
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ var macros = map[string]string{
 	"@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *",
 }
 
-// field is one of the five of an expression.
+// field is one of an expression's five fields.
 type field struct {
 	name     string
 	min, max int
@@ -37,15 +37,15 @@ var cronFields = [5]field{
 	{name: "day of the week", max: 7, words: strings.Fields("sun mon tue wed thu fri sat")},
 }
 
-// cron is a schedule in a zone. Whatever minute of the zone's clock matches the expression is a tick, but for
-// the hours that daylight saving skips and repeats, see next.
+// cron is a schedule in a zone. Every minute of the zone's clock that matches the expression is a
+// tick, except in the hours that daylight saving skips and repeats: see next.
 type cron struct {
-	expr      string // of numbers, as gronx understands it
+	expr      string // with numbers for names, as gronx requires
 	zone      *time.Location
-	everyHour bool // follows the clock, whatever that does
+	everyHour bool // follows the clock through every change
 }
 
-// parseCron reads an expression; an error is an option.Error about the key cron.
+// parseCron parses an expression. An error is an option.Error about the key cron.
 func parseCron(text string, zone *time.Location) (*cron, error) {
 	bad := func(hint, format string, args ...any) (*cron, error) {
 		return nil, option.Wrong("cron", fmt.Sprintf(format, args...), hint)
@@ -83,7 +83,8 @@ func parseCron(text string, zone *time.Location) (*cron, error) {
 	return c, nil
 }
 
-// parse checks a field and returns it with numbers for names, in the form that gronx reads as cron does.
+// parse checks a field and returns it with numbers for names, in the form that makes gronx read it
+// as cron does.
 func (f field) parse(text string) (string, error) {
 	items := strings.Split(text, ",")
 	for i, item := range items {
@@ -135,7 +136,7 @@ func (f field) parse(text string) (string, error) {
 	return strings.Join(items, ","), nil
 }
 
-// number reads a value or its name.
+// number parses a value or its name.
 func (f field) number(text string) (int, error) {
 	for i, w := range f.words {
 		if text == w {
@@ -149,7 +150,7 @@ func (f field) number(text string) (int, error) {
 	return int(n), nil
 }
 
-// special reads the forms that only days have: l, 15w, 5l and 5#2.
+// special parses the forms that only days have: l, 15w, 5l and 5#2.
 func (f field) special(item string) (expr string, ok bool, err error) {
 	switch {
 	case f.max == 31 && item == "l":
@@ -171,9 +172,9 @@ func (f field) special(item string) (expr string, ok bool, err error) {
 	return "", false, nil
 }
 
-// next is the first tick after t. Where an hour does not exist (clocks go forward), its ticks come as one, right
-// after the change; where an hour comes twice, only its first pass counts. This is what Vixie cron does. With an hour
-// of * or */n every matching minute counts.
+// next returns the first tick after t. Where an hour does not exist (clocks go forward), its ticks
+// are one tick right after the change. Where an hour occurs twice, only its first pass counts. This
+// is what Vixie cron does. With an hour of * or */n every matching minute counts.
 func (c *cron) next(t time.Time) time.Time {
 	t = t.In(c.zone)
 	from := onWall(t)
@@ -184,7 +185,7 @@ func (c *cron) next(t time.Time) time.Time {
 		}
 		if !c.everyHour && !start.IsZero() {
 			if old := onWall(start.Add(-1)); from.Before(old) {
-				from = old.Truncate(time.Second) // these hours were there already
+				from = old.Truncate(time.Second) // these hours occurred before the change
 			}
 		}
 		n, err := gronx.NextTickAfter(c.expr, from, false)
@@ -205,7 +206,7 @@ func (c *cron) next(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// onWall is what a clock on the wall shows, as a time in UTC.
+// onWall returns the local wall clock's reading at t, as a time in UTC.
 func onWall(t time.Time) time.Time {
 	_, offset := t.Zone()
 	return t.Add(time.Duration(offset) * time.Second).UTC()

@@ -101,7 +101,8 @@ func TestCronNext(t *testing.T) {
 	}
 }
 
-// An expression with * as its hour is every matching minute of the zone's clock: compare with a walk over all minutes.
+// An expression with * as its hour ticks at every matching minute of the zone's clock: compare with
+// a walk over all minutes.
 func TestCronFollowsTheClock(t *testing.T) {
 	for z, changes := range map[string][]string{
 		"Europe/Berlin":       {"2026-03-28", "2026-10-24"},

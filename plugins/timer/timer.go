@@ -1,17 +1,18 @@
-// Package timer is the source that makes an event at regular times: every interval, or by a cron expression.
+// Package timer is the source that makes an event at regular times: every interval, or by a cron
+// expression.
 //
 // What it promises:
 //
-//   - An aligned interval (the default) ticks at multiples of the interval on the clock: 10s at :00, :10, :20.
-//     With `align: false` it counts from the start, on the monotonic clock.
-//   - Ticks that were missed (the machine was asleep, the clock was set forward, the bus was slow) make one event,
-//     which says how many there were, never a burst.
-//   - A clock that is set back does not stop it: an interval is at most doubled, cron looks at the clock once a
-//     minute. Steps back of less than that (NTP) make no tick come twice.
-//   - Cron times that daylight saving skips come right after the change, those that it repeats come once; an
-//     expression with `*` as its hour just follows the clock.
+//   - An aligned interval (the default) ticks at multiples of the interval on the clock: 10s at
+//     :00, :10, :20. With `align: false` it counts from the start, on the monotonic clock.
+//   - Missed ticks (the machine was asleep, the clock was set forward, the bus was slow) make one
+//     event, which contains their number, never a burst.
+//   - A clock that is set back does not stop the timer: an interval is at most doubled, and cron
+//     checks the clock once a minute. Smaller steps back (NTP) don't repeat a tick.
+//   - A cron time that daylight saving skips ticks right after the change, and a repeated one ticks
+//     once. An expression with `*` as its hour just follows the clock.
 //
-// It keeps nothing over a restart: what would have come while the bus was down does not come.
+// It stores nothing over a restart: ticks that were due while the bus was down are not made up for.
 package timer
 
 import (
@@ -33,7 +34,7 @@ const About = "Makes an event at regular times: `every` interval, aligned to the
 	"event with their number in `missed`; a clock that is set back does not stop the timer. Nothing is kept over a restart " +
 	"of the bus. It runs on every platform; where there is no time zone database (`tzdata` on Linux), only the machine's own zone and UTC are known."
 
-// slice is the longest sleep: what happened to the clock meanwhile is seen after it.
+// slice is the longest sleep. A change of the clock meanwhile is detected after it.
 const slice = time.Minute
 
 // Options of the source.
@@ -46,7 +47,7 @@ type Options struct {
 	AtStart bool          `key:"at_start" doc:"whether there is also an event at once when the source starts"`
 }
 
-// Defaults of the options.
+// Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Align: true} }
 
 // Event documents the fields of an event.
@@ -60,29 +61,29 @@ type Event struct {
 // Env is what the timer needs of the bus: nothing.
 type Env interface{}
 
-// Source is one timer. It is used once: New, Run.
+// Source is one timer. An instance runs once: New, Run.
 type Source struct {
 	o   Options
-	now func() time.Time // the clock on the wall; a test sets it back
+	now func() time.Time // the wall clock; a test sets it back
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, _ Env) *Source {
 	return &Source{o: o, now: func() time.Time { return time.Now().Round(0) }}
 }
 
-// ticks is a schedule: a sequence of times without an end.
+// ticks is a schedule: an endless sequence of times.
 type ticks interface {
-	// next is the first tick after t; the zero time when there is none.
+	// next returns the first tick after t; the zero time when there is none.
 	next(t time.Time) time.Time
-	// last is the latest tick that is not after t, and how many there are from tick on, without the last;
-	// tick is not after t.
+	// last returns the latest tick that is not after t, and the number of ticks from tick up to it,
+	// itself excluded. tick must not be after t.
 	last(tick, t time.Time) (latest time.Time, before int64)
-	// tolerance is by how much the clock may be set back without ticks being planned anew.
+	// tolerance is how far the clock may be set back before the ticks are planned again.
 	tolerance() time.Duration
 }
 
-// Run emits until ctx ends. It is in emit or asleep; ticks that come meanwhile are missed.
+// Run emits until ctx ends. Ticks that are due while emit runs are missed.
 func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
 	zone, err := location(s.o.Zone)
 	if err != nil {
@@ -99,7 +100,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	case s.o.Align:
 		plan = interval{every: s.o.Every}
 	default:
-		// A clock that cannot be set.
+		// The monotonic clock, which cannot be set.
 		clock = func() time.Time { return start.Add(time.Since(start)).Round(0) }
 		plan = interval{every: s.o.Every, offset: start.Round(0).Sub(start.Round(0).Truncate(s.o.Every))}
 	}
@@ -121,7 +122,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 			return err
 		}
 	}
-	for ctx.Err() == nil { // sleep sees it too, but not when every tick is late
+	for ctx.Err() == nil { // sleep checks ctx too, but it isn't called when every tick is late
 		if tick.IsZero() {
 			<-ctx.Done()
 			return nil
@@ -159,7 +160,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 	return nil
 }
 
-// sleep reports whether the time passed; not when ctx ended first.
+// sleep reports whether the time passed. It returns false when ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// run is a source under a fake clock whose wall can be set apart from the monotonic one.
+// run is a source under a fake clock whose wall clock can be set independently of the monotonic
+// one.
 type run struct {
 	events []map[string]any
 	at     []time.Time
@@ -37,14 +38,14 @@ func start(t *testing.T, o Options, prepare ...func(*run)) *run {
 	}
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(context.Background())
-	t.Cleanup(func() { r.cancel(); <-r.done }) // else a failed test's clock would run for ever
+	t.Cleanup(func() { r.cancel(); <-r.done }) // otherwise a failed test's clock would run forever
 	go func() {
 		defer close(r.done)
 		r.err = s.Run(ctx, func(ctx context.Context, at time.Time, fields map[string]any) error {
 			r.mu.Lock()
 			r.events, r.at = append(r.events, fields), append(r.at, at)
 			r.mu.Unlock()
-			time.Sleep(r.busy) // of the fake clock
+			time.Sleep(r.busy) // on the fake clock
 			return r.fail
 		})
 	}()
@@ -117,7 +118,7 @@ func TestMissedTicksAreOneEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, Options{Every: time.Hour, Align: true, Zone: "UTC"})
 		time.Sleep(30*time.Minute + time.Second)
-		r.setClock(3*time.Hour + 10*time.Minute) // 03:40:01: 1, 2 and 3 o'clock are over
+		r.setClock(3*time.Hour + 10*time.Minute) // 03:40:01: 1, 2 and 3 o'clock have passed
 		time.Sleep(slice)
 		same(t, "after sleep", r.take(), "1 2000-01-01T03:00:00Z 2460 2")
 		time.Sleep(19 * time.Minute)

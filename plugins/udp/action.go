@@ -1,6 +1,6 @@
 package udp
 
-// The action: an event as a datagram.
+// This file is the action, which sends an event as a datagram.
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"github.com/postbus/postbus/plugins/option"
 )
 
-// maxDatagram is the most that one datagram holds over IPv4, in bytes.
+// maxDatagram is the largest payload of a datagram over IPv4, in bytes.
 const maxDatagram = 65507
 
 // ActionSample is a complete plugin file with this action.
@@ -23,21 +23,21 @@ var ActionSample string
 const ActionAbout = "Sends `text` as one UDP datagram of at most 65507 bytes. It counts as done when this machine sent it: " +
 	"whether it arrived, UDP does not say. The address may be a broadcast address. It runs on every platform."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	To string `key:"to" doc:"address to send to, as 192.168.1.7:9000; a name is looked up for each event" need:"yes"`
 }
 
-// ActionDefaults of the options.
+// ActionDefaults returns the options of a file that sets none.
 func ActionDefaults() ActionOptions { return ActionOptions{} }
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error { return option.CheckAddress("to", o.To, false) }
 
-// Access is what the action touches.
+// Access is the address that the action sends to.
 func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	Text string `key:"text" doc:"what to send, at most 65507 bytes" need:"yes"`
 }
@@ -45,13 +45,13 @@ type Args struct {
 // ActionEnv is what the action needs of the bus: nothing.
 type ActionEnv interface{}
 
-// Action sends datagrams. It keeps nothing open between two.
+// Action sends datagrams. It keeps nothing open between two events.
 type Action struct{ o ActionOptions }
 
-// NewAction makes an action; the options were checked.
+// NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ ActionEnv) *Action { return &Action{o} }
 
-// tooLong is an error that no second attempt repairs.
+// tooLong is an error that no retry can fix.
 type tooLong int
 
 func (n tooLong) Error() string {

@@ -1,6 +1,7 @@
 package udp
 
-// The kernel's count of datagrams that it dropped since the socket's buffer was full: socket(7), SO_RXQ_OVFL.
+// This file reads the kernel's count of datagrams that it dropped because the socket's buffer was
+// full: socket(7), SO_RXQ_OVFL.
 
 import (
 	"encoding/binary"
@@ -8,7 +9,8 @@ import (
 	"syscall"
 )
 
-// countDrops asks for the count beside each datagram. Where it is refused nothing is counted.
+// countDrops asks for the count with each datagram. Where the kernel refuses, drops are not
+// counted.
 func countDrops(c *net.UDPConn) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -19,7 +21,8 @@ func countDrops(c *net.UDPConn) {
 	})
 }
 
-// drops finds the count in the control messages of a datagram; there is none before the first drop.
+// drops finds the count in the control messages of a datagram. There is no count before the first
+// drop.
 func drops(control []byte) (uint32, bool) {
 	messages, err := syscall.ParseSocketControlMessage(control)
 	if err != nil {

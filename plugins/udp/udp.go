@@ -1,8 +1,9 @@
 // Package udp receives datagrams as events and sends events as datagrams.
 //
-// What it promises: one event per datagram, or per line of one with `split: line`; the port stays open over a
-// reload, and what waits in it meanwhile is kept. Datagrams come at the sender's pace: when the bus is slower, the
-// kernel drops them; on Linux they are counted. UDP says nothing about who sent it and whether it arrived.
+// What it promises: one event per datagram, or per line of one with `split: line`. The port stays
+// open over a reload, and datagrams that wait in it meanwhile are kept. Datagrams arrive at the
+// sender's pace: when the bus is slower, the kernel drops them; on Linux they are counted. UDP
+// authenticates no sender and confirms no delivery.
 package udp
 
 import (
@@ -36,16 +37,16 @@ type Options struct {
 	Split  string `key:"split" doc:"whether an event is a datagram or a line of one" oneof:"datagram|line"`
 }
 
-// Defaults of the options.
+// Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Split: "datagram"} }
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o Options) Check() []error { return option.CheckAddress("listen", o.Listen, true) }
 
-// Claims is what can be held once: the port.
+// Claims is what only one plugin can hold: the port.
 func (o Options) Claims() []string { return []string{"udp:" + o.Listen} }
 
-// Access is what the source touches.
+// Access is the address that the source listens on.
 func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
 
 // Event documents the fields of an event.
@@ -62,7 +63,7 @@ type Env interface {
 	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
 }
 
-// Source is one UDP port. It is used once: New, Open, Stream, Close.
+// Source is one UDP port. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
 	env     Env
@@ -73,10 +74,10 @@ type Source struct {
 // socket outlives its source when a reload hands it over.
 type socket struct {
 	*net.UDPConn
-	dropped uint32 // the kernel's count as last seen
+	dropped uint32 // the kernel's count when last read
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
 
 // Open binds the port, or takes it over from this plugin's previous source.
@@ -102,7 +103,7 @@ func (s *Source) Open(ctx context.Context) error {
 	return s.s.SetReadDeadline(time.Time{})
 }
 
-// Close lets go of the port.
+// Close releases the port.
 func (s *Source) Close() error {
 	if s.release != nil {
 		s.release()
@@ -111,7 +112,7 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// Stream posts what comes until ctx ends.
+// Stream posts received datagrams until ctx ends.
 func (s *Source) Stream(ctx context.Context, post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -160,7 +161,7 @@ func (s *Source) Stream(ctx context.Context, post func(ctx context.Context, at t
 	}
 }
 
-// fields of the event that data makes. They share no memory with it.
+// fields returns the fields of the event that data makes. They share no memory with data.
 func fields(data []byte, from string) map[string]any {
 	line := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
 	f := map[string]any{"text": lines.Text(line), "json": lines.JSON(line), "bytes": nil, "from": from}

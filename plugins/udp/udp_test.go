@@ -13,7 +13,7 @@ import (
 	"github.com/postbus/postbus/devices/kindtest"
 )
 
-// bus keeps what was released, as the bus does during a reload.
+// bus keeps released things, as the bus does during a reload.
 type bus struct{ *kindtest.Bus }
 
 func newBus() bus {
@@ -22,7 +22,7 @@ func newBus() bus {
 	return b
 }
 
-// start runs a source; the function that is returned stops it and leaves the port held.
+// start runs a source. The returned function stops it and leaves the port held.
 func (b bus) start(t *testing.T, o Options) (address string, stop func()) {
 	t.Helper()
 	s := New(o, b)
@@ -30,7 +30,7 @@ func (b bus) start(t *testing.T, o Options) (address string, stop func()) {
 		if err := s.Stream(ctx, b.Post); ctx.Err() == nil {
 			return err
 		}
-		return nil // a datagram that post refused is the end, too
+		return nil // a datagram that post refused ends the source, too
 	})
 	return s.s.LocalAddr().String(), stop
 }
@@ -111,7 +111,7 @@ func TestDroppedDatagramsAreCounted(t *testing.T) {
 	close(b.Gate)
 	deadline := time.Now().Add(kindtest.Patience)
 	for {
-		// The count comes with the next datagram that has room.
+		// The count arrives with the next datagram that fits into the buffer.
 		kindtest.Send(t, c, "probe")
 		for b.Next(t)["text"] != "probe" {
 		}

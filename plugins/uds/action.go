@@ -1,6 +1,6 @@
 package uds
 
-// The action: an event as a line to an app, over one connection that is kept.
+// This file is the action, which sends an event as a line to an app over a persistent connection.
 
 import (
 	"context"
@@ -27,23 +27,23 @@ const ActionAbout = "Sends `text` as one line to an app's unix socket. The conne
 	"it counts as done when the line was handed to the kernel: an app that goes away in that moment may not have got it. " +
 	"Text with a line break within is refused, since it would be several lines. On Unix systems."
 
-// ActionOptions are fixed when the file is loaded.
+// ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	To      string        `key:"to" doc:"the app's socket, as /run/player/control.sock; @name is an abstract one (Linux)" need:"yes"`
 	Answer  bool          `key:"answer" doc:"whether the app answers each line by one; one that begins with error is tried again"`
 	Timeout time.Duration `key:"timeout" doc:"longest time for connecting, for sending a line and for an answer, each" min:"100ms" max:"10m"`
 }
 
-// ActionDefaults of the options.
+// ActionDefaults returns the options of a file that sets none.
 func ActionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o ActionOptions) Check() []error { return checkPath("to", o.To) }
 
-// Access is what the action touches.
+// Access is the socket that the action connects to.
 func (o ActionOptions) Access() []string { return []string{"path:" + where(o.To)} }
 
-// Args are of each event.
+// Args are the arguments for one event.
 type Args struct {
 	Text string `key:"text" doc:"the line to send, without its line end" need:"yes"`
 }
@@ -54,7 +54,7 @@ type ActionEnv interface{}
 // Action sends lines over one connection.
 type Action struct{ s lines.Sender }
 
-// NewAction makes an action; the options were checked.
+// NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ ActionEnv) *Action {
 	to := where(o.To)
 	return &Action{lines.Sender{Name: to, Timeout: o.Timeout, Answer: o.Answer, Dial: func(ctx context.Context) (net.Conn, error) {
@@ -81,5 +81,5 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	return err
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (a *Action) Close() error { return a.s.Close() }

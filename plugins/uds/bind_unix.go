@@ -2,7 +2,8 @@
 
 package uds
 
-// This file makes a socket in a folder: with its permissions from the first moment, and in nobody's place.
+// This file makes a socket in a folder. The socket has its permissions from its first moment, and
+// never replaces one in use.
 
 import (
 	"errors"
@@ -20,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bind makes a socket that listens; remove takes it out of its folder.
+// bind makes a listening socket. remove deletes it from its folder.
 func bind(path string, mode Mode, group string) (l lines.Listener, remove func(), err error) {
 	if abstract(path) {
 		l, err := bindAbstract(path)
@@ -33,7 +34,7 @@ func bind(path string, mode Mode, group string) (l lines.Listener, remove func()
 	if err := makeRoom(path); err != nil {
 		return nil, nil, err
 	}
-	// Nobody can connect before it listens: then it has its permissions already.
+	// Clients can connect only once the socket listens, and by then it has its permissions.
 	syscall.ForkLock.RLock()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err == nil {
@@ -44,14 +45,14 @@ func bind(path string, mode Mode, group string) (l lines.Listener, remove func()
 		return nil, nil, err
 	}
 	f := os.NewFile(uintptr(fd), path)
-	defer f.Close() // FileListener has its own
+	defer f.Close() // FileListener has a duplicate
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		return nil, nil, notBound(path, err)
 	}
 	made, err := os.Lstat(path)
 	remove = func() {
 		if now, err := os.Lstat(path); err == nil && made != nil && os.SameFile(made, now) {
-			_ = os.Remove(path) // if it can't be, the next start replaces it
+			_ = os.Remove(path) // if this fails, the next start replaces it
 		}
 	}
 	if err == nil {
@@ -71,7 +72,7 @@ func bind(path string, mode Mode, group string) (l lines.Listener, remove func()
 	return any.(*net.UnixListener), remove, nil
 }
 
-// makeRoom removes what a dead process left.
+// makeRoom removes the socket of a dead process.
 func makeRoom(path string) error {
 	st, err := os.Lstat(path)
 	switch {
@@ -94,16 +95,16 @@ func makeRoom(path string) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("there is a socket of another user, and whether somebody serves it can't be seen: %w", err)
 	}
-	return fmt.Errorf("it is busy: %w", err) // such as one whose queue is full, or one of datagrams
+	return fmt.Errorf("it is busy: %w", err) // such as a socket with a full queue, or one of datagrams
 }
 
-// busy says who serves a socket that somebody connected to.
+// busy returns an error that names the process that serves the socket which c is connected to.
 func busy(c net.Conn) error {
 	if pid, _, ok := credentials(c); ok {
 		if pid == os.Getpid() {
 			return errors.New("it is busy: this postbus serves it already")
 		}
-		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // nothing, when it may not be seen
+		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // empty when the process is not visible
 		return fmt.Errorf("it is busy: %s serves it; stop that, or choose another path", process(pid, string(name)))
 	}
 	return errors.New("it is busy: another process serves it; stop that, or choose another path")
@@ -120,7 +121,7 @@ func notBound(path string, err error) error {
 	return err
 }
 
-// permit sets mode and group of a socket that is there.
+// permit sets mode and group of an existing socket.
 func permit(path string, mode Mode, group string) error {
 	gid, err := groupID(group)
 	if err != nil {
@@ -144,7 +145,7 @@ func set(path string, mode Mode, gid int, group string) error {
 	return os.Chmod(path, fs.FileMode(mode))
 }
 
-// groupID is a group's number; -1 for none.
+// groupID returns a group's number; -1 for no group.
 func groupID(group string) (int, error) {
 	if group == "" {
 		return -1, nil

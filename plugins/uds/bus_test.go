@@ -2,7 +2,7 @@
 
 package uds
 
-// A bus and a client for the tests.
+// This file is a bus and a client for the tests.
 
 import (
 	"bufio"
@@ -18,7 +18,7 @@ import (
 	"github.com/postbus/postbus/devices/kindtest"
 )
 
-// bus keeps what was released, as the bus does during a reload.
+// bus keeps released things, as the bus does during a reload.
 type bus struct{ *kindtest.Bus }
 
 func newBus() bus {
@@ -27,7 +27,7 @@ func newBus() bus {
 	return b
 }
 
-// folder is a short one: a socket's path may not be long.
+// folder returns a folder with a short path, because a socket's path must be short.
 func folder(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "uds")
@@ -45,7 +45,7 @@ func options(t *testing.T) Options {
 	return o
 }
 
-// start runs a source; the function that is returned stops it and leaves the socket held.
+// start runs a source. The returned function stops it and leaves the socket held.
 func (b bus) start(t *testing.T, o Options) (stop func()) {
 	t.Helper()
 	if errs := o.Check(); errs != nil {

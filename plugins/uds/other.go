@@ -2,7 +2,7 @@
 
 package uds
 
-// This file stands in where there are no unix sockets with permissions.
+// This file is for platforms that lack unix sockets with permissions.
 
 import (
 	"errors"

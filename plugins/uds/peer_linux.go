@@ -1,6 +1,7 @@
 package uds
 
-// This file is what Linux has: who is at the other end, and sockets in no folder.
+// This file is what only Linux offers: the credentials of the other end, and sockets outside
+// folders.
 
 import (
 	"errors"
@@ -15,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// credentials are those of who connected, or of who listens, when they did. A process of another PID namespace is none.
+// credentials returns the credentials that the other end had when it connected or began to listen.
+// ok is false for a process of another PID namespace.
 func credentials(c net.Conn) (pid int, uid uint32, ok bool) {
 	sc, is := c.(syscall.Conn)
 	if !is {

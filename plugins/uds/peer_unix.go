@@ -2,7 +2,7 @@
 
 package uds
 
-// This file stands in for what is on Linux only.
+// This file is for platforms that lack Linux's peer credentials and abstract sockets.
 
 import (
 	"errors"

@@ -2,7 +2,7 @@
 
 package uds
 
-// The socket: in its folder, in no folder, and in the hands of others.
+// This file tests the socket: in its folder, in no folder, and when other processes use it.
 
 import (
 	"bufio"
@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-// TestMain is another process that serves a socket when it is told to.
+// TestMain runs as another process that serves a socket when it is asked to.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("UDS_TEST_SERVE"); path != "" {
 		l, err := net.Listen("unix", path)
@@ -93,7 +93,7 @@ func TestTheSocketInItsFolder(t *testing.T) {
 		t.Error(err)
 	}
 
-	o = options(t) // one that somebody else put there while we served stays
+	o = options(t) // a socket that another process put there while we served stays
 	s := New(o, b)
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestAnotherProcessHoldsIt(t *testing.T) {
 		if err := c.Wait(); err != nil {
 			t.Error(err)
 		}
-		b.start(t, o) // it is gone, and left its socket
+		b.start(t, o) // the process has ended, and left its socket
 	}
 }
 

@@ -1,20 +1,24 @@
-// Package uds receives lines over a unix socket as events, and sends events as lines to an app's unix socket. With it any
-// script publishes without an MQTT library.
+// Package uds receives lines over a unix socket as events, and sends events as lines to an app's
+// unix socket. With it any script publishes without an MQTT library.
 //
 // What it promises:
 //
-//   - One event per line. With answer each line is answered, in order: "ok" once its event is durable (or no rule
-//     wanted it), else "error: " and why. A line that was not answered may be kept or not.
-//   - A line longer than max_line, or with format json one that is no JSON, is no event: it is counted as lost. So is
-//     one that its client did not finish; at an orderly end the last line needs no line end.
-//   - Clients are read at the pace of the bus. One that floods, or says nothing, costs the others nothing but one of
-//     max_clients places, until idle is over.
-//   - Who sent a line is what the kernel says of who connected, where it does (Linux).
-//   - The socket exists with its group and mode from its first moment. What a dead process left in its place is replaced;
-//     a socket that somebody serves, and a file that is no socket, are not. It is removed at the end.
-//   - The socket and its connections stay open over a reload, however slow the disk is: a line that was half sent is read
-//     on, and a line whose event is not durable yet is answered when it is. A socket whose name somebody took out of the
-//     folder is made anew then.
+//   - One event per line. With answer each line is answered, in order: "ok" once its event is
+//     durable (or no rule wanted it), otherwise "error: " and the reason. A line that was not
+//     answered may or may not be kept.
+//   - A line longer than max_line, or with format json a line that is not JSON, makes no event and
+//     counts as lost. So does a line that its client did not finish; at an orderly end the last
+//     line needs no line end.
+//   - Clients are read at the pace of the bus. A client that floods, or is silent, costs the others
+//     nothing but one of max_clients connections, until idle has passed.
+//   - The sender of a line is identified by the kernel's credentials of the connection, where the
+//     kernel has them (Linux).
+//   - The socket exists with its group and mode from its first moment. A dead process's socket at
+//     its path is replaced. A socket in use, or a file that is no socket, is not. The socket is
+//     removed at the end.
+//   - The socket and its connections stay open over a reload, however slow the disk is. The rest of
+//     a half-sent line is still read, and a line whose event is not durable yet is answered when it
+//     is. A socket whose file was removed from the folder is created again then.
 package uds
 
 import (
@@ -61,7 +65,7 @@ func (m *Mode) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// MarshalText writes them as they are read.
+// MarshalText writes the digits that UnmarshalText reads.
 func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
@@ -78,12 +82,12 @@ type Options struct {
 	Idle       time.Duration `key:"idle" doc:"a client that finishes no line for this time is disconnected; 0s: never" min:"0s" max:"8760h"`
 }
 
-// Defaults of the options.
+// Defaults returns the options of a file that sets none.
 func Defaults() Options {
 	return Options{Mode: 0o660, Format: "text", MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour}
 }
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	errs := checkPath("path", o.Path)
 	if abstract(o.Path) && o.Group != "" {
@@ -92,7 +96,7 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// maxPath is what a kernel takes; macOS a few bytes less.
+// maxPath is the longest path that a kernel accepts; macOS accepts a few bytes less.
 const maxPath = 107
 
 func checkPath(key, path string) []error {
@@ -115,7 +119,7 @@ func checkPath(key, path string) []error {
 
 func abstract(path string) bool { return strings.HasPrefix(path, "@") }
 
-// where is the path in one way of writing.
+// where returns the path in a canonical form.
 func where(path string) string {
 	if abstract(path) {
 		return path
@@ -123,10 +127,10 @@ func where(path string) string {
 	return filepath.Clean(path)
 }
 
-// Claims is what can be held once: the socket.
+// Claims is what only one plugin can hold: the socket.
 func (o Options) Claims() []string { return []string{"unix:" + where(o.Path)} }
 
-// Access is what the source touches.
+// Access is the socket that the source listens on.
 func (o Options) Access() []string { return []string{"listen:" + where(o.Path)} }
 
 // Event documents the fields of an event.
@@ -145,7 +149,7 @@ type Env interface {
 	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
 }
 
-// Source is one socket and its clients. It is used once: New, Open, Stream, Close.
+// Source is one socket and its clients. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
 	env     Env
@@ -153,27 +157,28 @@ type Source struct {
 	release func()
 }
 
-// socket is what is held over a reload: the port, and its name in a folder.
+// socket is what is kept over a reload: the port, and its file in a folder.
 type socket struct {
 	*lines.Port
 	path   string
-	remove func() // from its folder
+	remove func() // deletes it from its folder
 	made   fs.FileInfo
 }
 
-// there reports whether it still has its name: somebody may have cleared the folder, or put another one in its place.
+// there reports whether its file still exists. The folder may have been cleared, or another socket
+// may have replaced it.
 func (s *socket) there() bool {
 	now, err := os.Lstat(s.path)
 	return err == nil && s.made != nil && os.SameFile(s.made, now)
 }
 
-// Close removes the socket and ends its clients.
+// Close removes the socket and disconnects its clients.
 func (s *socket) Close() error {
 	s.remove()
 	return s.Port.Close()
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
 
 // Open makes the socket, or takes it over from this plugin's previous source.
@@ -216,7 +221,7 @@ func (s *Source) Open(context.Context) error {
 	return nil
 }
 
-// Close lets go of the socket.
+// Close releases the socket.
 func (s *Source) Close() error {
 	if s.release != nil {
 		s.release()
@@ -225,7 +230,7 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// peer is who connected.
+// peer identifies the process that connected.
 type peer struct{ pid, uid, user any }
 
 var errLong = errors.New("the line is longer than max_line")

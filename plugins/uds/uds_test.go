@@ -2,7 +2,7 @@
 
 package uds
 
-// Lines, answers and reloads.
+// This file tests lines, answers and reloads.
 
 import (
 	"errors"
@@ -93,11 +93,11 @@ func TestAClientThatReadsNoAnswersHarmsOnlyItself(t *testing.T) {
 			}
 		}
 	}()
-	for range 100 { // others are not slower
+	for range 100 { // other clients are not slowed down
 		fine.send(t, "fine\n")
 		fine.expect(t, "ok")
 	}
-	for stuck, last := 0, -1; stuck < 20; time.Sleep(10 * time.Millisecond) { // until its answers don't fit in any more
+	for stuck, last := 0, -1; stuck < 20; time.Sleep(10 * time.Millisecond) { // until no more of its answers fit into the buffers
 		if n := len(b.Events); n != last {
 			stuck, last = 0, n
 		} else {
@@ -125,9 +125,9 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 	b.Next(t)
 	b.Fates <- nil
 	c.expect(t, "ok")
-	b.Fates <- nil // is on its way while the source ends
+	b.Fates <- nil // its event is in progress while the source ends
 	stop()
-	c.send(t, "lf\n") // nobody reads
+	c.send(t, "lf\n") // no source reads
 	between := dial(t, o.Path)
 	between.send(t, "between\n")
 	for range 2 {
@@ -151,7 +151,8 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 	}
 }
 
-// TestASocketThatSomebodyRemoved is made anew by a reload, and what lies in its place is left alone.
+// TestASocketThatSomebodyRemoved checks that a reload creates a removed socket again, and leaves
+// another file at its path alone.
 func TestASocketThatSomebodyRemoved(t *testing.T) {
 	b := newBus()
 	o := options(t)
@@ -205,10 +206,10 @@ func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 			t.Fatalf("line %d is %v", i, got)
 		}
 	}
-	for i := range 65 { // as many as may be on their way; the next one waits for its turn
+	for i := range 65 { // the maximum in progress; the next one waits
 		next(i)
 	}
-	stop() // the disk takes longer than a source that ends waits for it
+	stop() // the disk takes longer than an ending source waits for it
 	b.start(t, o)
 	b.None(t)
 	for range n {
@@ -223,7 +224,8 @@ func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 	}
 }
 
-// TestAnswersThatAreDueOutliveAReload: a client that has said all it has to say stays until it was answered.
+// TestAnswersThatAreDueOutliveAReload checks that a client that has sent everything stays connected
+// until it was answered.
 func TestAnswersThatAreDueOutliveAReload(t *testing.T) {
 	b := newBus()
 	b.Fates = make(chan error, 2)
@@ -237,7 +239,7 @@ func TestAnswersThatAreDueOutliveAReload(t *testing.T) {
 	if err := c.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	stop() // the disk takes longer than a source that ends waits for it
+	stop() // the disk takes longer than an ending source waits for it
 	b.start(t, o)
 	b.Fates <- nil
 	b.Fates <- errors.New("a full disk")
@@ -274,7 +276,7 @@ func TestALineThatIsNotTakenIsForTheNextSource(t *testing.T) {
 	b.Gate <- struct{}{}
 	c.expect(t, "ok")
 	stop()
-	b.Keep(false) // as when the file is gone
+	b.Keep(false) // as when the file is deleted
 	c.closed(t)
 	if n := b.Losses["received while stopping"]; n != 2 {
 		t.Errorf("lost: %v", b.Losses)
@@ -321,7 +323,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	stuck.send(t, "1\n2\n")
 	b.Next(t)
 	b.Next(t)
-	stop() // the bus never says what became of the lines
+	stop() // the bus never reports the fate of the lines
 	b.Keep(false)
 	stuck.closed(t)
 	silent.closed(t)

@@ -1,6 +1,6 @@
 package webhook
 
-// The options and what is wrong with them.
+// This file is the options and their checks.
 
 import (
 	"fmt"
@@ -25,7 +25,7 @@ type Options struct {
 	Respond *Respond `key:"respond" doc:"the answer when the event is stored; without it 204 and no body"`
 }
 
-// HMAC is a signature: a header with the HMAC-SHA256 of the body.
+// HMAC describes a signature: a header with the HMAC-SHA256 of the body.
 type HMAC struct {
 	Header   string `key:"header" doc:"header that has the signature, as X-Hub-Signature-256" need:"yes"`
 	Key      string `key:"key" doc:"the shared secret" need:"yes" secret:"yes"`
@@ -33,31 +33,31 @@ type HMAC struct {
 	Encoding string `key:"encoding" doc:"how the signature is written; hex when it is left out" oneof:"hex|base64"`
 }
 
-// Token is a secret in a header.
+// Token describes a secret in a header.
 type Token struct {
 	Header string `key:"header" doc:"header that has the secret; Authorization when it is left out, where Bearer may be before it"`
 	Value  string `key:"value" doc:"the secret" need:"yes" secret:"yes"`
 }
 
-// Respond is an answer.
+// Respond describes an answer.
 type Respond struct {
 	Status int    `key:"status" doc:"status of the answer; 200 when it is left out" min:"200" max:"299"`
 	Body   string `key:"body" doc:"text of the answer"`
 }
 
-// Prefix is a text that is sha256= unless it is given: a given one may be empty.
+// Prefix is a text with the default sha256=. A given text may be empty.
 type Prefix struct {
 	value string
 	given bool
 }
 
-// UnmarshalText takes any text.
+// UnmarshalText accepts any text.
 func (p *Prefix) UnmarshalText(b []byte) error {
 	*p = Prefix{string(b), true}
 	return nil
 }
 
-// MarshalText is the text in effect.
+// MarshalText returns the text in effect.
 func (p Prefix) MarshalText() ([]byte, error) { return []byte(p.text()), nil }
 
 func (p Prefix) text() string {
@@ -67,10 +67,10 @@ func (p Prefix) text() string {
 	return p.value
 }
 
-// Defaults of the options.
+// Defaults returns the options of a file that sets none.
 func Defaults() Options { return Options{Methods: []string{http.MethodPost}, MaxBody: 1 << 20} }
 
-// Claims is what can be held once: the path, or the port.
+// Claims is what only one plugin can hold: the path, or the port.
 func (o Options) Claims() []string {
 	if o.Listen != "" {
 		return []string{"tcp:" + o.Listen}
@@ -78,7 +78,7 @@ func (o Options) Claims() []string {
 	return []string{"http:" + o.Path}
 }
 
-// Access is what the source touches beyond the bus's own HTTP address.
+// Access is what the source uses beside the bus's own HTTP address.
 func (o Options) Access() []string {
 	if o.Listen != "" {
 		return []string{"listen:" + o.Listen}
@@ -88,7 +88,7 @@ func (o Options) Access() []string {
 
 var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 
-// Check finds what is wrong across the keys.
+// Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	add := func(key, hint, format string, args ...any) {

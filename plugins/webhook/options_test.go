@@ -1,6 +1,6 @@
 package webhook
 
-// Options that are refused.
+// This file tests options that are refused.
 
 import (
 	"strings"

@@ -1,6 +1,6 @@
 package webhook
 
-// One request: who may send, what is refused, and the event that it makes.
+// This file handles one request: who may send it, why it is refused, and the event that it makes.
 
 import (
 	"crypto/hmac"
@@ -22,7 +22,7 @@ import (
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// bodyTime is how long a body may take to come.
+// bodyTime bounds how long a body may take to arrive.
 const bodyTime = 30 * time.Second
 
 // Event documents the fields of an event.
@@ -75,7 +75,7 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	err = s.deliver(r, fields)
 	var p interface{ Permanent() bool }
-	if errors.As(err, &p) && p.Permanent() { // why is for the plugin's log, and nothing for who sends
+	if errors.As(err, &p) && p.Permanent() { // the reason is for the plugin's log; the sender does not need it
 		refuse(w, http.StatusUnprocessableEntity, "nothing came of it: the plugin can't use this content")
 		return
 	}
@@ -97,7 +97,7 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(answer.Status)
 	if r.Method != http.MethodHead {
-		_, _ = io.WriteString(w, answer.Body) // a sender that is gone tries again
+		_, _ = io.WriteString(w, answer.Body) // a sender that has disconnected will retry
 	}
 }
 
@@ -113,13 +113,13 @@ func refuse(w http.ResponseWriter, status int, reason string) {
 	http.Error(w, reason, status)
 }
 
-// body reads the body, or returns the status that refuses it.
+// body reads the body, or returns the status with which the request is refused.
 func (s *Source) body(w http.ResponseWriter, r *http.Request) ([]byte, int) {
 	if r.ContentLength > s.o.MaxBody {
 		return nil, http.StatusRequestEntityTooLarge
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTime)) // where it is not supported, the server's own timeout holds
+	_ = control.SetReadDeadline(time.Now().Add(bodyTime)) // where it is not supported, the server's own timeout applies
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.o.MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -128,11 +128,11 @@ func (s *Source) body(w http.ResponseWriter, r *http.Request) ([]byte, int) {
 	case err != nil:
 		return nil, http.StatusBadRequest
 	}
-	_ = control.SetReadDeadline(time.Time{}) // else it ends the request while that waits for the bus
+	_ = control.SetReadDeadline(time.Time{}) // otherwise it would end the request while that waits for the bus
 	return body, 0
 }
 
-// fields of the event that a request makes; an error is for the sender.
+// fields returns the fields of a request's event. An error is meant for the sender.
 func (s *Source) fields(r *http.Request, body []byte) (map[string]any, error) {
 	f := map[string]any{
 		"method": r.Method,
@@ -170,7 +170,7 @@ func (s *Source) fields(r *http.Request, body []byte) (map[string]any, error) {
 	return f, nil
 }
 
-// first has the first of each name's values, as valid UTF-8.
+// first returns the first value of each name, as valid UTF-8.
 func first(values url.Values) map[string]any {
 	m := make(map[string]any, len(values))
 	for name, v := range values {
@@ -181,7 +181,7 @@ func first(values url.Values) map[string]any {
 	return m
 }
 
-// private reports whether a header proves who the sender is.
+// private reports whether a header authenticates the sender.
 func (o Options) private(name string) bool {
 	for _, p := range []string{"Authorization", "Proxy-Authorization", "Cookie"} {
 		if strings.EqualFold(name, p) {
@@ -191,7 +191,7 @@ func (o Options) private(name string) bool {
 	return o.HMAC != nil && strings.EqualFold(name, o.HMAC.Header) || o.Token != nil && strings.EqualFold(name, o.Token.header())
 }
 
-// matches reports whether the header has the body's signature.
+// matches reports whether the header contains the body's signature.
 func (h *HMAC) matches(header http.Header, body []byte) bool {
 	text, ok := strings.CutPrefix(header.Get(h.Header), h.Prefix.text())
 	if !ok {
@@ -212,8 +212,8 @@ func (h *HMAC) matches(header http.Header, body []byte) bool {
 	return hmac.Equal(sum, mac.Sum(nil))
 }
 
-// matches reports whether the header has the token. Hashes are compared, so that the time says nothing, not
-// even of the length.
+// matches reports whether the header contains the token. It compares hashes, so that the time
+// reveals nothing, not even the length.
 func (t *Token) matches(header http.Header) bool {
 	given := header.Get(t.header())
 	want := sha256.Sum256([]byte(t.Value))
@@ -233,8 +233,8 @@ func (t *Token) header() string {
 	return t.Header
 }
 
-// String keeps the secret out of what is printed.
+// String keeps the secret out of printed text.
 func (t *Token) String() string { return "token in " + strconv.Quote(t.header()) }
 
-// String keeps the secret out of what is printed.
+// String keeps the secret out of printed text.
 func (h *HMAC) String() string { return "signature in " + strconv.Quote(h.Header) }

@@ -1,6 +1,6 @@
 package webhook
 
-// What one request makes, and which ones are refused.
+// This file tests the event of a request, and refused requests.
 
 import (
 	"crypto/hmac"

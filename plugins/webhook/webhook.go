@@ -2,15 +2,16 @@
 //
 // What it promises:
 //
-//   - The request is answered with success only after its event is durable (or filtered by the mapping). When that
-//     takes longer than 10 s, or the plugin is being stopped, the answer is 503 with Retry-After: a sender that tries
-//     again delivers at least once, and the event may come twice.
-//   - With hmac_sha256 or token, a request that lacks the right one is answered 401 and makes no event; both are
-//     compared in constant time, and neither appears in an event.
-//   - Memory is bounded: bodies by max_body, requests at one time so that their bodies stay below 64 MiB (but
-//     at least four).
+//   - The request is answered with success only after its event is durable (or filtered by the
+//     mapping). When that takes longer than 10 s, or the plugin is being stopped, the answer is 503
+//     with Retry-After. A sender that retries delivers at least once, and the event may be
+//     delivered twice.
+//   - With hmac_sha256 or token, a request that lacks the right one is answered 401 and makes no
+//     event. Both are compared in constant time, and neither appears in an event.
+//   - Memory is bounded: max_body bounds each body, and the number of concurrent requests is
+//     limited so that their bodies stay below 64 MiB (but at least four may run).
 //
-// It listens on the bus's HTTP listener, or with listen on one of its own, without TLS.
+// It listens on the bus's HTTP listener, or with listen on its own, without TLS.
 package webhook
 
 import (
@@ -49,13 +50,13 @@ type Env interface {
 
 type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
-// Source is one path. It is used once: New, Open, Stream, Close.
+// Source serves one path. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o        Options
 	env      Env
 	patience time.Duration
-	places   chan struct{} // of requests at one time
-	posting  chan struct{} // post is called by one request at a time
+	places   chan struct{} // semaphore of concurrent requests
+	posting  chan struct{} // lets one request at a time call post
 	release  func()
 	own      *net.TCPListener // nil on the bus's listener
 
@@ -63,11 +64,11 @@ type Source struct {
 	closed  chan struct{}
 	ctx     context.Context
 	post    post
-	posts   gate // requests that are in post or wait for it to be done
-	served  gate // requests on the own listener
+	posts   gate // requests that are in post or wait until their event is durable
+	served  gate // requests on the source's own listener
 }
 
-// New makes a source; the options were checked.
+// New makes a source of checked options.
 func New(o Options, env Env) *Source {
 	return &Source{
 		o:        o,
@@ -80,7 +81,7 @@ func New(o Options, env Env) *Source {
 	}
 }
 
-// Open mounts the path on the bus's listener, or binds the own one.
+// Open mounts the path on the bus's listener, or binds its own.
 func (s *Source) Open(ctx context.Context) error {
 	if h := s.o.HMAC; h != nil && h.Key == "" {
 		return errors.New("the key of hmac_sha256 is empty")
@@ -123,7 +124,7 @@ func (s *Source) Stream(ctx context.Context, post post) error {
 	return s.serve(ctx)
 }
 
-// serve runs an HTTP server on the own listener, which stays open behind it.
+// serve runs an HTTP server on its own listener, which stays open after the server stops.
 func (s *Source) serve(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           http.HandlerFunc(s.serveOwn),
@@ -141,7 +142,7 @@ func (s *Source) serve(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		// Requests that wait for the bus see ctx; those whose body is slow have half a second.
+		// Requests that wait for the bus end with ctx. Those with a slow body get half a second.
 		short, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		defer cancel()
 		if server.Shutdown(short) != nil {
@@ -169,7 +170,7 @@ func (s *Source) serveOwn(w http.ResponseWriter, r *http.Request) {
 	s.ServeHTTP(w, r)
 }
 
-// Close unmounts the path or lets go of the port.
+// Close unmounts the path or releases the port.
 func (s *Source) Close() error {
 	if s.release != nil {
 		close(s.closed)
@@ -216,7 +217,7 @@ func (s *Source) deliver(r *http.Request, fields map[string]any) error {
 	}
 }
 
-// gate lets in until it is shut; shut waits for those within.
+// gate admits callers until it is shut. shut waits for those inside.
 type gate struct {
 	mu     sync.Mutex
 	closed bool
@@ -241,8 +242,8 @@ func (g *gate) shut() {
 	g.within.Wait()
 }
 
-// limited is the own listener as http.Server sees it: with a bounded number of connections, and closing it only
-// stops Accept, since the next source may take it over.
+// limited is the source's own listener as http.Server sees it. It bounds the number of connections,
+// and its Close only stops Accept, since the next source may take the listener over.
 type limited struct {
 	*net.TCPListener
 	places chan struct{}

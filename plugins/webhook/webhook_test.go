@@ -19,7 +19,7 @@ import (
 	"github.com/postbus/postbus/devices/kindtest"
 )
 
-// bus is the little of a bus that the source needs, with an HTTP listener.
+// bus is the part of a bus that the source needs, with an HTTP listener.
 type bus struct {
 	*kindtest.Bus
 	server *httptest.Server
@@ -158,7 +158,7 @@ func TestBusThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	b.Next(t)
-	b.Fates <- nil // late: nobody waits, nothing breaks
+	b.Fates <- nil // late: nothing waits for it, and nothing breaks
 }
 
 func TestStopWhileRequestsWait(t *testing.T) {
@@ -196,7 +196,7 @@ func TestReloadHasNoGap(t *testing.T) {
 	if a := ask(t, "POST", b.server.URL+"/hooks/x", "x"); a.status != 204 {
 		t.Errorf("after the old one is closed: %+v", a)
 	}
-	// Between Open and Stream a request waits.
+	// A request between Open and Stream waits.
 	s := New(options(), b)
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -244,7 +244,7 @@ func TestOwnListener(t *testing.T) {
 	}
 	defer slow.Close()
 	io.WriteString(slow, "POST /hooks/x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n0")
-	stop() // soon, with a body that does not come
+	stop() // soon, although a body does not arrive
 
 	between := make(chan answer, 1)
 	go func() { between <- ask(t, "POST", "http://"+address+"/hooks/x", "2") }()
@@ -264,7 +264,7 @@ func TestOwnListener(t *testing.T) {
 func TestTooManyRequestsAtOneTime(t *testing.T) {
 	b := newBus(t)
 	o := options()
-	o.MaxBody = 16 << 20 // four at one time
+	o.MaxBody = 16 << 20 // four at a time
 	b.start(t, o)
 	address := strings.TrimPrefix(b.server.URL, "http://")
 	for range 4 {
@@ -274,7 +274,7 @@ func TestTooManyRequestsAtOneTime(t *testing.T) {
 		}
 		defer c.Close()
 		io.WriteString(c, "POST /hooks/x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
-		// The server says so when the body is being read.
+		// The server sends this when it begins to read the body.
 		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
 			t.Fatalf("%q, %v", line, err)
 		}

@@ -1,12 +1,13 @@
 package bench
 
-// A set of sequence numbers: one bit each, in pages that exist only once they hold one.
+// This file is a set of sequence numbers: one bit each, in pages that exist only once they contain
+// one.
 
 import "math/bits"
 
 const (
 	pageBits = 1 << 16
-	maxSeq   = 1 << 32 // a sequence beyond is a damaged payload
+	maxSeq   = 1 << 32 // a sequence beyond it is a damaged payload
 )
 
 type bitset struct {
@@ -14,7 +15,7 @@ type bitset struct {
 	count uint64
 }
 
-// add says whether i (below maxSeq) is new.
+// add adds i (below maxSeq) and reports whether it is new.
 func (s *bitset) add(i uint64) bool {
 	n := int(i / pageBits)
 	for n >= len(s.pages) {
@@ -32,7 +33,7 @@ func (s *bitset) add(i uint64) bool {
 	return true
 }
 
-// missingFrom counts what s holds and got does not.
+// missingFrom counts the members of s that are not in got.
 func (s *bitset) missingFrom(got *bitset) (n uint64) {
 	for i, page := range s.pages {
 		if page == nil {

@@ -1,6 +1,6 @@
 package bench
 
-// Real brokers: Mosquitto as a process, mochi in this one.
+// This file tests with real brokers: Mosquitto as a process, mochi in this one.
 
 import (
 	"errors"
@@ -19,7 +19,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// mosquittoCommand writes a config and says how to start Mosquitto with it.
+// mosquittoCommand writes a config and returns the command that starts Mosquitto with it.
 func mosquittoCommand(t testing.TB, address string) []string {
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -79,7 +79,7 @@ func TestMosquitto(t *testing.T) {
 	}
 }
 
-// Mosquitto without persistence loses everything with kill -9, and the bench must say so.
+// Mosquitto without persistence loses everything with kill -9, and the bench must report that.
 func TestMosquittoInMemoryLosesAtCrash(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)
@@ -89,7 +89,7 @@ func TestMosquittoInMemoryLosesAtCrash(t *testing.T) {
 	}
 }
 
-// allowAll lets everybody in.
+// allowAll accepts every client.
 type allowAll struct{ mochi.HookBase }
 
 func (*allowAll) Provides(b byte) bool {

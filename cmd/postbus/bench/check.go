@@ -1,10 +1,10 @@
 package bench
 
-// The judge: which events came, which came again, which came out of order.
+// This file judges deliveries: which events arrived, which repeatedly, and which out of order.
 
 import "sync"
 
-// Counts is what a receiver saw. A repetition is legal at QoS 1, a loss or a disorder never.
+// Counts is what a receiver saw. A repetition is legal at QoS 1; a loss or a disorder never is.
 type Counts struct {
 	Received     uint64 `json:"received"`      // deliveries, repetitions included
 	Missed       uint64 `json:"missed"`        // acknowledged (QoS 0: sent) and never received
@@ -12,7 +12,7 @@ type Counts struct {
 	LateRepeated uint64 `json:"late_repeated"` // of these, sent after a newer event on the same connection
 	Wrong        uint64 `json:"wrong"`         // of these, the ones that MQTT forbids; only Takeover judges it
 	Disordered   uint64 `json:"disordered"`    // received for the first time after a newer one of the same publisher
-	Gaps         uint64 `json:"gaps"`          // events with the user property gap: the broker reports a loss; MQTT 5
+	Gaps         uint64 `json:"gaps"`          // events with the user property gap, by which the broker reports a loss; MQTT 5
 	Foreign      uint64 `json:"foreign"`       // not of this run, or damaged
 }
 
@@ -34,30 +34,31 @@ func (c *Counts) broken() bool { return c.Missed+c.Disordered+c.Wrong+c.Gaps > 0
 type check struct {
 	run     uint32
 	repeats repeatRule
-	// unordered leaves the order alone: what a member of a group leaves goes to another one later.
+	// unordered skips the check of the order, because events that a member of a group leaves are
+	// delivered to another one later.
 	unordered bool
 
-	mu      sync.Mutex // held for a batch by readers, briefly by those who wait
+	mu      sync.Mutex // held for a batch by readers, briefly by waiting goroutines
 	seen    []bitset   // by publisher
 	highest []uint64   // by publisher: highest sequence + 1 seen for the first time
 	counts  Counts
 	newAt   int64 // clock of the latest first occurrence
 }
 
-// repeatRule says which repetitions are counted as wrong.
+// repeatRule says which repetitions count as wrong.
 type repeatRule uint8
 
 const (
 	anyRepeat   repeatRule = iota // none
-	regroup                       // on the same connection: another member may get what one had
+	regroup                       // on the same connection: a different member may get what one had
 	redelivered                   // on the same connection, after a newer event there, or without DUP [MQTT-3.3.1-1]
 	noRepeat                      // all: QoS 2
 )
 
-// link is one connection's view of what came.
+// link is what one connection has received.
 type link struct {
 	highest []uint64 // by publisher: highest sequence + 1
-	seen    []bitset // by publisher; nil where no rule asks
+	seen    []bitset // by publisher; nil where no rule needs it
 }
 
 func newCheck(run uint32, publishers int) *check {
@@ -72,8 +73,8 @@ func (k *check) newLink() *link {
 	return l
 }
 
-// see judges one delivery; dup is its DUP flag. The caller holds mu. ok is false when it isn't an
-// event of this run.
+// see judges one delivery; dup is its DUP flag. ok is false when the payload isn't an event of this
+// run. The caller holds mu.
 func (k *check) see(l *link, payload []byte, dup bool, now int64) (m mark, ok bool) {
 	k.counts.Received++
 	m, ok = parseMark(payload)
@@ -105,7 +106,8 @@ func (k *check) see(l *link, payload []byte, dup bool, now int64) (m mark, ok bo
 	return m, true
 }
 
-// forbids judges a repetition: again on the same connection, late after a newer event there.
+// forbids judges a repetition: again means on the same connection, late means after a newer event
+// there.
 func (r repeatRule) forbids(again, late, dup bool) bool {
 	switch r {
 	case regroup:
@@ -118,7 +120,8 @@ func (r repeatRule) forbids(again, late, dup bool) bool {
 	return false
 }
 
-// missing counts what the publishers hold to be delivered and this session has not seen.
+// missing counts the events that count as delivered for the publishers and that this session has
+// not seen.
 func (k *check) missing(publishers []*publisher) (n uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -134,7 +137,7 @@ func (k *check) missing(publishers []*publisher) (n uint64) {
 	return n
 }
 
-// verdict is the counts with Missed filled in.
+// verdict returns the counts with Missed filled in.
 func (k *check) verdict(publishers []*publisher) Counts {
 	missed := k.missing(publishers)
 	k.mu.Lock()
@@ -144,7 +147,7 @@ func (k *check) verdict(publishers []*publisher) Counts {
 	return c
 }
 
-// lastNew is the clock of the latest event seen for the first time.
+// lastNew returns the clock of the latest event seen for the first time.
 func (k *check) lastNew() int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -1,7 +1,7 @@
 package bench
 
-// The part of MQTT 3.1.1 that a load generator needs: encoding what a client sends, taking apart
-// what a broker sends. Section numbers are of the OASIS standard of 29 October 2014.
+// This file is the part of MQTT 3.1.1 that a load generator needs: encoding a client's packets,
+// decoding a broker's. Section numbers are of the OASIS standard of 29 October 2014.
 
 import (
 	"encoding/binary"
@@ -27,7 +27,7 @@ const (
 	flagDup = 0x08
 )
 
-// packet is one control packet as it lies in the read buffer; body is valid until the next fill.
+// packet is one control packet in the read buffer. body is valid until the next fill.
 type packet struct {
 	head byte
 	body []byte
@@ -37,8 +37,8 @@ func (p packet) kind() byte { return p.head & 0xF0 }
 
 var errMalformed = errors.New("the broker sent a malformed packet")
 
-// split finds the first packet in b: its size with the header, or 0 when b doesn't hold all of it;
-// need is then how many bytes it takes (0: not known yet).
+// split finds the first packet in b. size includes the header, and is 0 when b doesn't contain all
+// of it; need is then how many bytes the packet has (0: unknown yet).
 func split(b []byte) (p packet, size, need int, err error) {
 	length, shift := 0, 0
 	for i := 1; ; i++ {
@@ -69,7 +69,7 @@ func (p packet) identifier() (uint16, error) {
 	return binary.BigEndian.Uint16(p.body), nil
 }
 
-// publish takes a PUBLISH apart (3.3); id is 0 at QoS 0.
+// publish decodes a PUBLISH (3.3); id is 0 at QoS 0.
 func (p packet) publish() (qos byte, id uint16, payload []byte, err error) {
 	qos = p.head >> 1 & 3
 	if qos == 3 || len(p.body) < 2 {
@@ -102,7 +102,8 @@ func appendString(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// appendConnect writes CONNECT (3.1) with keep alive 0: the generator's own timeouts watch the link.
+// appendConnect encodes CONNECT (3.1) with keep alive 0, because the generator's own timeouts watch
+// the connection.
 func appendConnect(b []byte, id string, clean bool, user, password string) []byte {
 	flags, length := byte(0), 10+2+len(id)
 	if clean {
@@ -129,7 +130,7 @@ func appendConnect(b []byte, id string, clean bool, user, password string) []byt
 	return b
 }
 
-// appendSubscribe writes SUBSCRIBE (3.8), for MQTT 5 with no properties.
+// appendSubscribe encodes SUBSCRIBE (3.8), for MQTT 5 with no properties.
 func appendSubscribe(b []byte, v5 bool, id uint16, qos byte, filters ...string) []byte {
 	length := 2
 	if v5 {
@@ -149,13 +150,13 @@ func appendSubscribe(b []byte, v5 bool, id uint16, qos byte, filters ...string) 
 	return b
 }
 
-// appendAck writes PUBACK, PUBREC, PUBREL or PUBCOMP.
+// appendAck encodes PUBACK, PUBREC, PUBREL or PUBCOMP.
 func appendAck(b []byte, kind byte, id uint16) []byte {
 	return append(b, kind, 2, byte(id>>8), byte(id))
 }
 
-// appendPublish writes a PUBLISH with a payload of size zero bytes and says where, counted from its
-// own first byte, the packet identifier and the payload begin.
+// appendPublish encodes a PUBLISH with a payload of size zero bytes, and returns the offsets of the
+// packet identifier and the payload from its first byte.
 func appendPublish(b []byte, topic string, qos byte, size int) (out []byte, idAt, payloadAt int) {
 	length := 2 + len(topic) + size
 	if qos > 0 {
@@ -171,7 +172,7 @@ func appendPublish(b []byte, topic string, qos byte, size int) (out []byte, idAt
 	return append(b, make([]byte, size)...), idAt, payloadAt
 }
 
-// refusal names a CONNACK return code (3.2.2.3).
+// refusal describes a CONNACK return code (3.2.2.3).
 func refusal(code byte) string {
 	switch code {
 	case 1:

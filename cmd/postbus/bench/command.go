@@ -1,6 +1,6 @@
 package bench
 
-// The command line: one subcommand a scenario, flags onto Options, results onto stdout.
+// This file is the command line: one subcommand a scenario, flags to Options, results to stdout.
 
 import (
 	"encoding/json"
@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Command is "postbus bench". Its errors have a method Hint() string where there is something to
-// say; errors.Is(err, ErrLost) tells a broker that lost events from a benchmark that failed.
+// Command is "postbus bench". Its errors have a method Hint() string where there is a hint;
+// errors.Is(err, ErrLost) distinguishes a broker that lost events from a benchmark that failed.
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -40,7 +40,7 @@ or disordered events that it had acknowledged. POSTBUS_PASSWORD holds the passwo
 // result is what every scenario returns.
 type result interface{ WriteText(io.Writer) error }
 
-// shared is the flags that several scenarios have.
+// shared are the flags that several scenarios have.
 type shared struct {
 	o      Options
 	asJSON bool
@@ -50,7 +50,7 @@ func newScenario(use, short string) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true}
 }
 
-// flags adds those that every scenario has; names picks further ones.
+// flags adds the flags that every scenario has; names picks further ones.
 func (s *shared) flags(cmd *cobra.Command, names ...string) {
 	f := cmd.Flags()
 	f.StringVar(&s.o.User, "user", "", "user name; the password is read from POSTBUS_PASSWORD")
@@ -271,7 +271,7 @@ func compareCommand() *cobra.Command {
 	return cmd
 }
 
-// parseRange reads 2s or 1s..3s.
+// parseRange parses 2s or 1s..3s.
 func parseRange(flag, text string) (low, high time.Duration, err error) {
 	from, to, isRange := strings.Cut(text, "..")
 	if !isRange {
@@ -287,7 +287,7 @@ func parseRange(flag, text string) (low, high time.Duration, err error) {
 	return low, high, nil
 }
 
-// parseTargets reads name=URL.
+// parseTargets parses name=URL.
 func parseTargets(list []string) ([]NamedTarget, error) {
 	var all []NamedTarget
 	for _, text := range list {

@@ -1,6 +1,6 @@
 package bench
 
-// Compare: the same loads against several brokers in turn, medians and ratios.
+// This file is Compare: the same loads against several brokers in turn, medians and ratios.
 
 import (
 	"context"
@@ -17,7 +17,7 @@ type NamedTarget struct {
 	PID  int    `json:"-"`
 }
 
-// CompareOptions names the brokers; of Options only User, Password, Size, Window and Idle count.
+// CompareOptions names the brokers. Of Options it uses only User, Password, Size, Window and Idle.
 type CompareOptions struct {
 	Options
 	Targets []NamedTarget // two or more
@@ -28,7 +28,7 @@ type CompareOptions struct {
 // Comparison is one load against all brokers.
 type Comparison struct {
 	Load     string     `json:"load"`
-	Rates    []float64  `json:"rates"`      // median events a second by target: delivered, or acknowledged when nobody subscribes
+	Rates    []float64  `json:"rates"`      // median events a second by target: delivered, or acknowledged without subscribers
 	P99      []float64  `json:"p99_ms"`     // median
 	Missed   []uint64   `json:"missed"`     // all runs together
 	Disorder []uint64   `json:"disordered"` // all runs together
@@ -48,8 +48,8 @@ type load struct {
 	publishers, subscribers, qos, count int
 }
 
-// loads are counted, not timed: a broker that accepts faster than it delivers must not be left with
-// minutes of backlog.
+// loads are counted, not timed, because a broker that accepts faster than it delivers must not be
+// left with minutes of backlog.
 var loads = []load{
 	{"QoS 1, 4 publishers -> 1 subscriber", 4, 1, 1, 300_000},
 	{"QoS 1, 4 publishers, publish only", 4, 0, 1, 500_000},
@@ -58,8 +58,8 @@ var loads = []load{
 	{"QoS 0, 4 publishers -> 1 subscriber", 4, 1, 0, 500_000},
 }
 
-// Compare runs the five loads. A broker that loses events is reported in the table, and ErrLost at
-// the end; other errors stop the comparison. progress (may be nil) is told of every run.
+// Compare runs the five loads. A broker that loses events is reported in the table, and as ErrLost
+// at the end; other errors stop the comparison. It calls progress (may be nil) for every run.
 func Compare(ctx context.Context, co CompareOptions, progress func(string)) (CompareResult, error) {
 	if len(co.Targets) < 2 {
 		return CompareResult{}, usage("bench compare needs two brokers or more: --target a=URL --target b=URL")
@@ -111,7 +111,7 @@ func Compare(ctx context.Context, co CompareOptions, progress func(string)) (Com
 	return r, lostErr
 }
 
-// headline is the rate a comparison looks at.
+// headline returns the rate that a comparison uses.
 func (r Result) headline() float64 {
 	if r.Subscribers == 0 {
 		return r.PublishRate

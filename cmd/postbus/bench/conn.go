@@ -1,6 +1,6 @@
 package bench
 
-// One connection: a big read buffer, batched writes, coarse deadlines.
+// This file is one connection: a big read buffer, batched writes, coarse deadlines.
 
 import (
 	"context"
@@ -17,17 +17,17 @@ const (
 	bufferSize = 64 << 10
 	maxPacket  = 32 << 20 // nothing a broker sends back here is larger
 
-	tick       = 200 * time.Millisecond // how often a quiet reader looks up
+	tick       = 200 * time.Millisecond // how often an idle reader wakes
 	stallLimit = 60 * time.Second       // the longest a write may block
 )
 
-// epoch is where stamps count from: publishers and subscribers of one process compare them.
+// epoch is the zero of stamps: publishers and subscribers of one process compare them.
 var epoch = time.Now()
 
 // clock is the monotonic time in nanoseconds since epoch; it goes into payloads.
 func clock() int64 { return int64(time.Since(epoch)) }
 
-// conn belongs to the goroutine that reads; write may be called by others.
+// conn is owned by the goroutine that reads; others may call write.
 type conn struct {
 	nc     net.Conn
 	unbind func() bool // stops watching the context
@@ -37,7 +37,7 @@ type conn struct {
 	r, w   int   // buf[r:w] is unread
 	readAt int64 // clock of the latest fill
 
-	// Clocks when the deadlines want moving.
+	// The clocks at which the deadlines must be set again.
 	readReset  int64
 	writeReset atomic.Int64
 }
@@ -53,14 +53,14 @@ func (c *conn) close() {
 	c.nc.Close()
 }
 
-// disconnect says DISCONNECT and closes; a broker that closes first is not an error.
+// disconnect sends DISCONNECT and closes; a broker that closes first is not an error.
 func (c *conn) disconnect() error {
 	defer c.close()
 	return c.write([]byte{typeDisconnect, 0})
 }
 
 // fill does one read. It waits up to a tick and then returns an error for which timedOut is true.
-// The deadline moves only twice a tick, which saves a call a read.
+// It sets the deadline only twice a tick, which saves a call a read.
 func (c *conn) fill() error {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
@@ -93,7 +93,7 @@ var errClosed = errors.New("the broker closed the connection")
 
 func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// next takes one packet from the buffer; false when none is complete.
+// next returns the next packet in the buffer; false when none is complete.
 func (c *conn) next() (packet, bool, error) {
 	p, size, need, err := split(c.buf[c.r:c.w])
 	if err != nil || size > 0 {
@@ -111,7 +111,7 @@ func (c *conn) next() (packet, bool, error) {
 	return p, false, nil
 }
 
-// write sends b with one call; it may run beside fill.
+// write sends b with one call; it may run in parallel with fill.
 func (c *conn) write(b []byte) error {
 	if now := clock(); now >= c.writeReset.Load() {
 		if err := c.nc.SetWriteDeadline(time.Now().Add(stallLimit)); err != nil {
@@ -123,7 +123,8 @@ func (c *conn) write(b []byte) error {
 	return err
 }
 
-// ask sends b and waits for a packet of that kind. Only for the quiet moments of a connection.
+// ask sends b and waits for a packet of that kind. Use it only while no other packets are in
+// flight.
 func (c *conn) ask(b []byte, kind byte) (packet, error) {
 	return c.askFor(b, kind, connectLimit)
 }
@@ -153,7 +154,7 @@ func (c *conn) askFor(b []byte, kind byte, limit time.Duration) (packet, error) 
 	}
 }
 
-// subscribe asks for the filters, all at one QoS, and checks what was granted.
+// subscribe subscribes to the filters, all at one QoS, and checks the granted QoS.
 func (c *conn) subscribe(qos byte, filters ...string) error {
 	p, err := c.ask(appendSubscribe(nil, c.v5, 1, qos, filters...), typeSuback)
 	if err != nil {

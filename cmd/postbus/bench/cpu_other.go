@@ -2,5 +2,5 @@
 
 package bench
 
-// ownCPU is unknown here: the result leaves it out.
+// ownCPU returns 0: it is unknown on this platform, and the result omits it.
 func ownCPU() float64 { return 0 }

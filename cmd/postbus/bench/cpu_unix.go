@@ -4,7 +4,7 @@ package bench
 
 import "syscall"
 
-// ownCPU is the generator's own user and system time in seconds.
+// ownCPU returns the generator's own user and system time in seconds.
 func ownCPU() float64 {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

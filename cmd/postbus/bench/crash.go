@@ -1,6 +1,6 @@
 package bench
 
-// Crash: kill -9 in the middle of the load, again and again; what was acknowledged must arrive.
+// This file is Crash: kill -9 under load, repeatedly. Acknowledged events must arrive.
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 // CrashOptions says how to start the broker. Defaults: Rate 8000, Publishers 4.
 type CrashOptions struct {
 	Options
-	Start        []string      // program and arguments; it must listen on Target and keep its data over restarts
+	Start        []string      // program and arguments; it must listen on Target and keep its data across restarts
 	Rounds       int           // default 5
 	KillMin      time.Duration // kill between KillMin (default 1 s)
 	KillMax      time.Duration // and KillMax (default 3 s) after the load began
@@ -33,12 +33,13 @@ type CrashResult struct {
 	Counts
 	SessionsLost          int     `json:"sessions_lost"`           // the subscriber's: session present was 0
 	PublisherSessionsLost int     `json:"publisher_sessions_lost"` // likewise; they had no subscriptions to lose
-	CutOff                int     `json:"cut_off"`                 // connections the broker ended before it was killed
+	CutOff                int     `json:"cut_off"`                 // connections that the broker ended before it was killed
 	Recovery              Latency `json:"recovery"`                // from start to the first accepted connection
 }
 
-// Crash starts the broker, kills it under load Rounds times, and drains. The subscriber is online in
-// even rounds and away in odd ones; publishers resend what was not acknowledged, as real clients do.
+// Crash starts the broker, kills it under load Rounds times, and drains. The subscriber is online
+// in even rounds and offline in odd ones. Publishers resend unacknowledged events, as real clients
+// do.
 func Crash(ctx context.Context, co CrashOptions) (CrashResult, error) {
 	o := co.Options
 	o.QoS = 1
@@ -132,7 +133,7 @@ func (x *crash) start(ctx context.Context) (*process, error) {
 	}
 }
 
-// round is one life of the broker.
+// round runs the broker once, until it is killed.
 func (x *crash) round(ctx context.Context, n int) error {
 	b, err := x.start(ctx)
 	if err != nil {
@@ -178,7 +179,7 @@ func (x *crash) round(ctx context.Context, n int) error {
 	return errors.Join(append(errs, err, subErr)...)
 }
 
-// publish keeps one publisher going until the broker is killed.
+// publish reconnects one publisher until the broker is killed.
 func (x *crash) publish(alive, ctx context.Context, i int, killed *atomic.Bool) error {
 	for !killed.Load() {
 		c, present, err := x.o.target.connect(ctx, x.o.clientID("p", i), false)
@@ -228,7 +229,7 @@ func (x *crash) open(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// subscribe keeps the subscriber reading until the broker is killed; ready closes at its first
+// subscribe reconnects the subscriber until the broker is killed; ready closes at its first
 // connection.
 func (x *crash) subscribe(alive, ctx context.Context, killed *atomic.Bool, ready chan struct{}) error {
 	defer func() {
@@ -264,7 +265,8 @@ func (x *crash) subscribe(alive, ctx context.Context, killed *atomic.Bool, ready
 	return nil
 }
 
-// finish starts the broker once more, lets publishers deliver what is left and the subscriber drain.
+// finish starts the broker once more, lets publishers deliver their remaining events and the
+// subscriber drain.
 func (x *crash) finish(ctx context.Context) error {
 	b, err := x.start(ctx)
 	if err != nil {

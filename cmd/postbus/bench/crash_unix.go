@@ -2,7 +2,7 @@
 
 package bench
 
-// The broker as a child in its own process group, so that kill -9 takes all of it.
+// This file runs the broker as a child in its own process group, so that kill -9 kills all of it.
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 type process struct {
 	cmd  *exec.Cmd
 	out  tail
-	gone chan struct{} // closed when it has ended and been waited for
+	gone chan struct{} // closed when it has ended and has been waited for
 	err  error         // how it ended
 }
 
@@ -74,7 +74,7 @@ func (b *process) stop() {
 	}
 }
 
-// tail keeps the end of what the broker printed.
+// tail keeps the end of the broker's output.
 type tail struct {
 	mu   sync.Mutex
 	last []byte

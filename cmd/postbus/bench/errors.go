@@ -1,23 +1,24 @@
 package bench
 
-// What can go wrong, said in one line with a hint: the command line prints "error:" and "hint:".
+// This file is the errors, each one line with a hint: the command line prints "error:" and "hint:".
 
 import (
 	"errors"
 	"fmt"
 )
 
-// ErrLost is wrapped by every error that says the broker broke MQTT's promise: it lost, disordered
-// or forgot something that it had acknowledged. The figures are valid and were returned with it.
+// ErrLost is wrapped by every error that says that the broker broke MQTT's promise: it lost,
+// disordered or forgot something that it had acknowledged. The figures are valid and were returned
+// with it.
 var ErrLost = errors.New("the broker lost or disordered acknowledged events")
 
-// errRefused is wrapped when the broker says no to a CONNECT or SUBSCRIBE: trying again is no use.
+// errRefused is wrapped when the broker refuses a CONNECT or SUBSCRIBE: a retry is useless.
 var errRefused = errors.New("refused")
 
-// errNotHere is returned where the operating system lacks what a figure needs.
+// errNotHere is returned where the operating system lacks a source for a figure.
 var errNotHere = errors.New("not available on this platform")
 
-// hinted is an error and what to do about it.
+// hinted is an error with a hint.
 type hinted struct {
 	err  error
 	hint string
@@ -31,10 +32,10 @@ func (e *hinted) Hint() string { return e.hint }
 
 func withHint(err error, hint string) error { return &hinted{err, hint} }
 
-// ErrUsage is wrapped by every error that is a mistake in the options: exit code 2.
+// ErrUsage is wrapped by every error in the options: exit code 2.
 var ErrUsage = errors.New("mistake in the options")
 
-// usageError is one of them; errors.Is(err, ErrUsage) holds.
+// usageError is such an error; errors.Is(err, ErrUsage) holds.
 type usageError struct{ text string }
 
 func (e *usageError) Error() string        { return e.text }
@@ -52,7 +53,7 @@ func (e *lostError) Hint() string {
 	return "look in the broker's log and settings for a queue limit (mosquitto: max_queued_messages 0)"
 }
 
-// lost returns nil when c is clean.
+// lost returns nil when c shows no broken promise.
 func lost(scenario, target string, c Counts, sessionsLost int) error {
 	if !c.broken() && sessionsLost == 0 {
 		return nil
@@ -70,7 +71,7 @@ func lost(scenario, target string, c Counts, sessionsLost int) error {
 	return &lostError{text}
 }
 
-// firstError is the first error there is, or nil.
+// firstError returns the first error that is not nil, or nil.
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {

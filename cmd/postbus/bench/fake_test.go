@@ -1,7 +1,8 @@
 package bench
 
-// A broker with faults on purpose: it proves that the checks find what they claim to find. It keeps
-// every event in one list; a session is a place in that list. With a file it survives kill -9.
+// This file is a broker with deliberate faults: it proves that the checks find what they claim to
+// find. It keeps every event in one list; a session is a position in that list. With a file it
+// survives kill -9.
 
 import (
 	"bytes"
@@ -14,7 +15,7 @@ import (
 	"testing"
 )
 
-// fault decides what becomes of the n-th event accepted (from 1).
+// fault decides the fate of the n-th accepted event (from 1).
 type fault func(n int) string // "", "drop", "repeat", "swap" (after the next event), "cut" (close, unacknowledged)
 
 type fake struct {
@@ -24,8 +25,8 @@ type fake struct {
 	nack  bool // refuses subscriptions
 	// forget makes persistent sessions start empty.
 	forget bool
-	// What it does wrong when a session's client comes back, beside faults of single events.
-	skips   bool // loses what came while it was away
+	// The faults when a session's client returns, in addition to faults of single events.
+	skips   bool // loses the events from its offline time
 	rewinds bool // sends ten acknowledged events again
 	noDup   bool // redelivers without DUP
 
@@ -35,7 +36,7 @@ type fake struct {
 
 	mu       sync.Mutex
 	more     sync.Cond
-	events   [][]byte // PUBLISH bodies without the identifier: topic, payload
+	events   [][]byte // PUBLISH bodies without the packet identifier: topic, payload
 	late     []byte
 	n        int
 	sessions map[string]*fakeSession
@@ -48,11 +49,11 @@ type fakeSession struct {
 	qos         int    // -1: no subscription
 	group       string // its $share filter, or ""
 	member      int    // in it, from 0
-	start       int    // the subscription's
+	start       int    // of the subscription
 	next, acked int
-	sent        int   // the highest next there was: what is below it carries DUP
-	flight      []int // events that are not acknowledged
-	received    int   // how many of these the client has: they await PUBCOMP
+	sent        int   // the highest next so far: events below it carry DUP
+	flight      []int // unacknowledged events
+	received    int   // how many of these the client has received: they await PUBCOMP
 	owner       *conn
 }
 
@@ -240,7 +241,8 @@ func (f *fake) publish(p packet, out []byte) ([]byte, bool) {
 	return out, true
 }
 
-// resume puts a session where its next client continues, and returns the PUBRELs that it gets first.
+// resume sets a session's position for its returning client, and returns the PUBRELs that are sent
+// first.
 func (f *fake) resume(s *fakeSession) (rels []byte) {
 	s.sent = max(s.sent, s.next)
 	if f.skips {
@@ -261,7 +263,7 @@ func (f *fake) resume(s *fakeSession) (rels []byte) {
 
 func fakeID(i int) uint16 { return uint16(i%65535) + 1 }
 
-// deliver sends rels and what a session has not got while c owns it.
+// deliver sends rels and the session's undelivered events while c owns it.
 func (f *fake) deliver(c *conn, s *fakeSession, rels []byte) {
 	if len(rels) > 0 && c.write(rels) != nil {
 		return
@@ -307,14 +309,14 @@ func (f *fake) deliver(c *conn, s *fakeSession, rels []byte) {
 	}
 }
 
-// save appends to the file: what an acknowledgement promises survives SIGKILL.
+// save appends to the file, so that acknowledged events survive SIGKILL.
 func (f *fake) save(kind byte, data []byte) {
 	if f.file != nil {
 		f.file.Write(append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(data))), data...))
 	}
 }
 
-// load is the other way; every session starts again at the first event.
+// load is the inverse of save; every session starts again at the first event.
 func (f *fake) load(path string) error {
 	b, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {

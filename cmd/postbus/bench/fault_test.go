@@ -1,6 +1,7 @@
 package bench
 
-// The checks find loss, repetition and disorder, in every scenario, and nothing where there is none.
+// This file tests that the checks find loss, repetition and disorder, in every scenario, and
+// nothing without a fault.
 
 import (
 	"context"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// every commits the fault on each 100th event.
+// every applies the fault to each 100th event.
 func every(what string) fault {
 	if what == "" {
 		return nil
@@ -44,7 +45,7 @@ func every(what string) fault {
 	}
 }
 
-// faultCases hold for 1,000 events, of which 10 meet the fault.
+// faultCases hold for 1,000 events, of which 10 have the fault.
 var faultCases = []struct {
 	fault                        string
 	missed, repeated, disordered uint64
@@ -52,10 +53,10 @@ var faultCases = []struct {
 	{"", 0, 0, 0},
 	{"drop", 10, 0, 0},
 	{"repeat", 0, 10, 0},
-	{"swap", 1, 0, 9}, // the last one is never followed by another event
+	{"swap", 1, 0, 9}, // no event follows the last one
 }
 
-// loaded limits the load so that one event is like another: a single publisher.
+// loaded limits the load to a single publisher, so that all events are alike.
 func loaded(url string) Options {
 	return Options{Target: url, Publishers: 1, Count: 1000, Idle: 300 * time.Millisecond}
 }
@@ -140,7 +141,7 @@ func TestSlowFindsFaults(t *testing.T) {
 	}
 }
 
-// freeAddress is a loopback address that nobody listens on.
+// freeAddress returns a free loopback address.
 func freeAddress(t testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -173,7 +174,7 @@ func TestCrashFindsFaults(t *testing.T) {
 			o := crashOptions(address, "/usr/bin/env", "BENCH_FAKE_FILE="+filepath.Join(t.TempDir(), "log"),
 				"BENCH_FAKE_ADDRESS="+address, "BENCH_FAKE_FAULT="+c.fault, "BENCH_FAKE_FORGET="+c.forget, os.Args[0])
 			if c.fault == "swap" {
-				o.Publishers = 1 // two events swap places: of two publishers neither is out of order
+				o.Publishers = 1 // two swapped events of different publishers would not be out of order
 			}
 			r, err := Crash(t.Context(), o)
 			if want := c.name != "keeps its promise"; errors.Is(err, ErrLost) != want || !want && err != nil {
@@ -237,7 +238,7 @@ func TestBrokersThatMisbehave(t *testing.T) {
 	}
 }
 
-// Nothing survives the end of the context.
+// Nothing keeps running after the end of the context.
 func TestCancelled(t *testing.T) {
 	for name, run := range map[string]func(context.Context, Options) error{
 		"throughput": func(ctx context.Context, o Options) error { _, err := Throughput(ctx, o); return err },

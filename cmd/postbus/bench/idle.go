@@ -1,6 +1,6 @@
 package bench
 
-// Idle: what a connection that does nothing costs the broker.
+// This file is Idle: the cost of an idle connection to the broker.
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 type IdleOptions struct {
 	Options
 	Connections int           // default 1000
-	Settle      time.Duration // wait so long before reading the memory; default 3 s
+	Settle      time.Duration // how long to wait before reading the memory; default 3 s
 }
 
 // IdleResult is what Idle measured.
@@ -27,9 +27,9 @@ type IdleResult struct {
 	Seconds     float64 `json:"connected_in_seconds"`
 }
 
-// Idle opens connections that send nothing and reads the broker's memory. The kernel's socket
-// buffers are not in it. Use a broker that was just started: memory that an earlier load left to it is
-// used again and hides the cost.
+// Idle opens connections that send nothing and reads the broker's memory, which does not include
+// the kernel's socket buffers. Use a freshly started broker: memory that an earlier load left is
+// reused and hides the cost.
 func Idle(ctx context.Context, io IdleOptions) (IdleResult, error) {
 	o, err := io.Options.prepare()
 	if err != nil {
@@ -83,7 +83,7 @@ func Idle(ctx context.Context, io IdleOptions) (IdleResult, error) {
 	}
 	work.Wait()
 	if err := firstError(errs...); err != nil {
-		return r, err // the others follow from it
+		return r, err // the other errors follow from it
 	}
 	r.Seconds = float64(clock()-start) / 1e9
 	sleep(ctx, settle)

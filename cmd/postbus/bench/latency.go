@@ -1,6 +1,7 @@
 package bench
 
-// Latency: a log-linear histogram of fixed size, exact to 1.6 %, split by phase of the run.
+// This file is a latency histogram: log-linear, of fixed size, exact to 1.6 %, split by phase of
+// the run.
 
 import (
 	"encoding/json"
@@ -39,7 +40,7 @@ func (l Latency) String() string {
 	return fmt.Sprintf("p50 %s  p99 %s  max %s", short(l.P50), short(l.P99), short(l.Max))
 }
 
-// short prints three digits or so.
+// short prints about three digits.
 func short(d time.Duration) string {
 	switch {
 	case d >= 10*time.Second:
@@ -52,7 +53,7 @@ func short(d time.Duration) string {
 	return d.Round(time.Microsecond).String()
 }
 
-// hist belongs to one goroutine at a time.
+// hist is used by one goroutine at a time.
 type hist struct {
 	counts [buckets]uint64
 	total  uint64
@@ -79,7 +80,7 @@ func (h *hist) merge(o *hist) {
 	h.max = max(h.max, o.max)
 }
 
-// quantile is the upper end of the bucket that holds it.
+// quantile returns the upper end of the bucket that contains it.
 func (h *hist) quantile(q float64) time.Duration {
 	want, sum := uint64(q*float64(h.total)), uint64(0)
 	for i, n := range h.counts {
@@ -105,10 +106,10 @@ func (h *hist) summary() Latency {
 	return Latency{h.total, h.quantile(0.50), h.quantile(0.99), time.Duration(h.max)}
 }
 
-// phases cuts a run in three: before, during and after what it provokes.
+// phases divides a run in three: before, during and after the disturbance that it causes.
 type phases struct{ begin, end atomic.Int64 } // clocks; 0: not yet
 
-// of says in which phase an event sent at stamp falls. A nil receiver knows one phase.
+// of returns the phase of an event sent at stamp. A nil receiver has one phase.
 func (p *phases) of(stamp int64) int {
 	if p == nil {
 		return 0

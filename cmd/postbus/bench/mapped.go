@@ -1,7 +1,7 @@
 package bench
 
-// Mapped: something between two topics of a broker (a plugin of postbus, Node-RED, Telegraf) is given
-// JSON events, has to leave out every tenth, and to publish the others elsewhere.
+// This file is Mapped: a mapper between two topics of a broker (a plugin of postbus, Node-RED,
+// Telegraf) receives JSON events, must drop every tenth, and publish the others on another topic.
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// MappedOptions are the topics. What stands between them passes on events with celsius >= 0, with their
-// members n and t as they are.
+// MappedOptions are the topics. The mapper must forward events with celsius >= 0, with their
+// members n and t unchanged.
 type MappedOptions struct {
 	Options
 	In  string // topic name; default bench/in/kitchen
@@ -28,13 +28,13 @@ type MappedResult struct {
 	Target       string  `json:"target"`
 	Sent         uint64  `json:"sent"`
 	PublishRate  float64 `json:"published_per_s"`
-	MappedRate   float64 `json:"mapped_per_s"`     // what arrived, from the first to the last
-	ThroughRate  float64 `json:"through_per_s"`    // what was sent, until all of it had come through
-	WrongRate    uint64  `json:"not_filtered"`     // arrived although it should have been left out
+	MappedRate   float64 `json:"mapped_per_s"`     // received events, from the first to the last
+	ThroughRate  float64 `json:"through_per_s"`    // sent events, until all of them had passed the mapper
+	WrongRate    uint64  `json:"not_filtered"`     // received although the mapper should have dropped it
 	Received     uint64  `json:"received"`         // repetitions included
-	Missed       uint64  `json:"missed"`           // should have arrived and did not
+	Missed       uint64  `json:"missed"`           // not received although it should have been
 	Repeated     uint64  `json:"repeated"`         //
-	Disordered   uint64  `json:"disordered"`       // after a newer one
+	Disordered   uint64  `json:"disordered"`       // received after a newer one
 	Latency      Latency `json:"latency"`          // from sending to receipt, at full load
 	Broker       *Usage  `json:"mapper,omitempty"` // of the process that --pid names
 	GeneratorCPU float64 `json:"generator_cpu_seconds,omitempty"`
@@ -43,10 +43,10 @@ type MappedResult struct {
 const (
 	mappedBase  = 1_000_000_000         // n counts from here, so that it has ten digits
 	mappedStamp = 1_000_000_000_000_000 // and t, in microseconds, from here
-	leftOut     = 10                    // every so many events are below zero
+	leftOut     = 10                    // one of this many events is below zero
 )
 
-// mappedEvent is a packet whose digits are written anew for each event.
+// mappedEvent is a packet whose digits are rewritten for each event.
 type mappedEvent struct {
 	packet            []byte
 	idAt, nAt, tAt, c int
@@ -73,7 +73,7 @@ func (e *mappedEvent) write(b []byte, n uint64, id uint16) []byte {
 	return b
 }
 
-// member reads the whole number behind a key; a float that stands for one will do.
+// member parses the integer after a key; a float with an integer value is accepted.
 func member(payload []byte, key string) (int64, bool) {
 	i := bytes.Index(payload, []byte(key))
 	if i < 0 {
@@ -88,7 +88,7 @@ func member(payload []byte, key string) (int64, bool) {
 	return int64(f), err == nil
 }
 
-// Mapped publishes for Duration (default 10 s) and waits until what should have come through has.
+// Mapped publishes for Duration (default 10 s) and waits until all expected events have arrived.
 func Mapped(ctx context.Context, o MappedOptions) (MappedResult, error) {
 	if o.In == "" {
 		o.In = "bench/in/kitchen"
@@ -142,7 +142,7 @@ func Mapped(ctx context.Context, o MappedOptions) (MappedResult, error) {
 type mapped struct {
 	r           *MappedResult
 	sent, acked atomic.Uint64
-	finished    atomic.Int64 // clock when all was acknowledged
+	finished    atomic.Int64 // clock when all events were acknowledged
 	seen        bitset
 	highest     int64
 	began       int64
@@ -159,7 +159,7 @@ func (m *mapped) publish(ctx context.Context, c *conn, o MappedOptions) error {
 		out = out[:0]
 		sent, acked := m.sent.Load(), m.acked.Load()
 		stop = stop || clock() >= end || ctx.Err() != nil
-		// A rate, so that what stands between is not buried: as many as it should have by now.
+		// With a rate, only as many as are due by now, so that the mapper isn't flooded.
 		room := uint64(o.Window) - (sent - acked)
 		if o.Rate > 0 {
 			due := uint64(o.Rate * float64(clock()-m.began) / 1e9)

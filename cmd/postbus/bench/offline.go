@@ -1,6 +1,6 @@
 package bench
 
-// Offline: how an absent persistent session catches up, and what its backlog costs.
+// This file is Offline: how an offline persistent session catches up, and what its backlog costs.
 
 import (
 	"context"
@@ -27,8 +27,8 @@ type OfflineResult struct {
 	Broker       *Usage  `json:"broker,omitempty"`
 }
 
-// Offline publishes Count (default 1,000,000) events at QoS 1 to a persistent session that is away,
-// and lets it return.
+// Offline publishes Count (default 1,000,000) events at QoS 1 to a persistent session that is
+// offline, and reconnects it.
 func Offline(ctx context.Context, o Options) (OfflineResult, error) {
 	o.QoS = 1
 	if o.Count == 0 {
@@ -96,7 +96,7 @@ func Offline(ctx context.Context, o Options) (OfflineResult, error) {
 	return r, lost(r.Scenario, r.Target, r.Counts, sessions)
 }
 
-// drain reconnects the session and reads until it has everything.
+// drain reconnects the session and reads until it has all events.
 func (r *OfflineResult) drain(ctx context.Context, o Options, id string, s *subscriber, publishers []*publisher) error {
 	now := clock()
 	c, present, err := o.target.connect(ctx, id, false)
@@ -111,5 +111,5 @@ func (r *OfflineResult) drain(ctx context.Context, o Options, id string, s *subs
 	return nil
 }
 
-// seconds is used by the tables.
+// seconds formats seconds for the tables.
 func seconds(s float64) string { return short(time.Duration(s * 1e9)) }

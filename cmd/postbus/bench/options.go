@@ -1,6 +1,6 @@
 package bench
 
-// What the scenarios have in common, with their defaults.
+// This file is the options that the scenarios share, with their defaults.
 
 import (
 	"crypto/rand"
@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// Options describes the load. The zero value of a field means its default; a scenario says which
-// defaults of its own it has.
+// Options describes the load. The zero value of a field means its default; scenarios document their
+// own defaults.
 type Options struct {
 	Target   string // tcp://host:port, ws://host:port/path or unix:///path; default tcp://127.0.0.1:1883
 	User     string
 	Password string
 
 	Publishers  int           // default 4
-	Subscribers int           // as given: 0 publishes only
+	Subscribers int           // no default: 0 publishes only
 	QoS         int           // 0, 1 or 2, for publishing and subscribing
 	Size        int           // payload bytes, 24 to 1 MiB; default 128
 	Window      int           // unacknowledged events of one publisher, 1 to 65535; default 1000
-	Count       int           // events of all publishers together; 0: Duration decides
+	Count       int           // events of all publishers together; 0: limited by Duration
 	Duration    time.Duration // how long to publish
-	Rate        float64       // events a second of all publishers together; 0: as fast as it goes
+	Rate        float64       // events a second of all publishers together; 0: unlimited
 	Topic       string        // default postbus-bench/ and a random name
-	Idle        time.Duration // end when nothing new came for so long; default 10 s, 3 s at QoS 0
+	Idle        time.Duration // end when nothing new was received for so long; default 10 s, 3 s at QoS 0
 	PID         int           // the broker's process, to report its memory and CPU time; 0: don't
 
 	run    uint32
@@ -82,12 +82,13 @@ func (o Options) prepare() (Options, error) {
 	return o, nil
 }
 
-// clientID stays within the 23 letters and digits every server must accept [MQTT-3.1.3-5].
+// clientID returns a client identifier within the 23 letters and digits that every server must
+// accept [MQTT-3.1.3-5].
 func (o Options) clientID(role string, n int) string {
 	return fmt.Sprintf("bench%08x%s%d", o.run, role, n)
 }
 
-// share is the part of Count that publisher i sends.
+// share returns the part of Count that publisher i sends.
 func (o Options) share(i int) uint64 {
 	n := o.Count / o.Publishers
 	if i < o.Count%o.Publishers {

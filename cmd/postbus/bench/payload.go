@@ -1,6 +1,7 @@
 package bench
 
-// What an event carries: run (4 bytes), publisher (4), sequence (8), time sent (8), padding.
+// This file is an event's payload: run (4 bytes), publisher (4), sequence (8), time sent (8),
+// padding.
 
 import "encoding/binary"
 

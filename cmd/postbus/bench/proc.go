@@ -1,6 +1,6 @@
 package bench
 
-// The broker's memory and CPU time, seen from outside.
+// This file is the broker's memory and CPU time, measured from outside.
 
 import (
 	"context"
@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// Memory is what the operating system says of a process, in KiB.
+// Memory is a process's memory by the operating system, in KiB.
 type Memory struct {
-	RSS  int64 `json:"rss_kib"`      // VmRSS: in memory now
+	RSS  int64 `json:"rss_kib"`      // VmRSS: resident now
 	Anon int64 `json:"rss_anon_kib"` // RssAnon: of these, its own data
-	Peak int64 `json:"peak_kib"`     // VmHWM: the most it ever had
+	Peak int64 `json:"peak_kib"`     // VmHWM: the highest ever
 }
 
 // Usage is a broker's memory and CPU time over a scenario; nil in a result when no PID was given.
 type Usage struct {
 	Before  Memory  `json:"before"`
 	After   Memory  `json:"after"`
-	PeakRSS int64   `json:"peak_rss_kib"` // during the scenario; exact when it was the highest ever, else sampled every 50 ms
+	PeakRSS int64   `json:"peak_rss_kib"` // during the scenario; exact when it was the highest ever, otherwise sampled every 50 ms
 	Growth  int64   `json:"growth_kib"`   // PeakRSS - Before.RSS
 	CPU     float64 `json:"cpu_seconds"`
 }

@@ -1,6 +1,6 @@
 package bench
 
-// /proc: see proc(5).
+// This file reads /proc: see proc(5).
 
 import (
 	"bytes"
@@ -38,13 +38,14 @@ func readMemory(pid int) (m Memory, err error) {
 	return m, nil
 }
 
-// readCPU is user and system time in seconds; the clock tick is 1/100 s on every Linux Go runs on.
+// readCPU returns user and system time in seconds. The clock tick is 1/100 s on every Linux that Go
+// runs on.
 func readCPU(pid int) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
 	}
-	// The second field is the name in parentheses and may hold spaces.
+	// The second field is the name in parentheses and may contain spaces.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("read the CPU time of process %d: unexpected /proc format", pid)

@@ -1,6 +1,7 @@
 package bench
 
-// A publisher: a window of unacknowledged events, sent in batches, resent after a lost connection.
+// This file is a publisher: a window of unacknowledged events, sent in batches, resent after a lost
+// connection.
 
 import (
 	"context"
@@ -12,7 +13,7 @@ import (
 	"time"
 )
 
-// The life of a slot in the window.
+// The states of a slot in the window.
 const (
 	slotFree = iota
 	slotSent // awaits PUBACK or PUBREC
@@ -24,13 +25,14 @@ type publisher struct {
 	index int
 	qos   byte
 	idle  time.Duration
-	eager bool // no rate: wait for many free slots, then fill them with one write
+	eager bool // without a rate: wait for many free slots, then fill them with one write
 
-	// pace is the least time between two reads of acknowledgements while more than half of the window
-	// is open: nobody waits for them, and a broker that writes one by one costs a wake-up for each.
+	// pace is the minimum time between two reads of acknowledgements while more than half of the
+	// window is open. Then nothing waits for acknowledgements, and a broker that writes them one by
+	// one costs a wake-up for each.
 	pace time.Duration
 
-	// batch holds depth copies of the packet; sending changes only what differs.
+	// batch contains depth copies of the packet; sending changes only the bytes that differ.
 	batch           []byte
 	stride, depth   int
 	idAt, payloadAt int
@@ -40,10 +42,10 @@ type publisher struct {
 
 	mu        sync.Mutex
 	next      uint64 // the sequence to send next
-	base      uint64 // the lowest that is not done
+	base      uint64 // the lowest unfinished sequence
 	state     []uint8
 	sentAt    []int64
-	acked     bitset // acknowledged: the broker answers for these
+	acked     bitset // acknowledged: the broker is responsible for these
 	firstSend int64
 	lastAck   int64
 	progress  int64 // clock of the latest send or acknowledgement
@@ -52,7 +54,7 @@ type publisher struct {
 // plan is what one run of a publisher sends.
 type plan struct {
 	count uint64  // stop at this sequence; 0: until the sending context ends
-	rate  float64 // a second; 0: as fast as it goes
+	rate  float64 // a second; 0: unlimited
 }
 
 func newPublisher(o Options, index int) *publisher {
@@ -93,8 +95,9 @@ func (p *publisher) set(i int, seq uint64, stamp int64, flags byte) {
 	binary.BigEndian.PutUint64(b[p.payloadAt+stampOffset:], uint64(stamp))
 }
 
-// run resends what an earlier connection left, sends until the plan or the context sending ends, and
-// returns when everything is acknowledged. ctx aborts it: the connection is bound to it.
+// run resends events that an earlier connection left unacknowledged, sends until the plan or the
+// context sending ends, and returns when everything is acknowledged. ctx aborts it: the connection
+// is bound to it.
 func (p *publisher) run(ctx, sending context.Context, c *conn, pl plan) (err error) {
 	defer func() {
 		if err != nil {
@@ -133,14 +136,14 @@ func (p *publisher) run(ctx, sending context.Context, c *conn, pl plan) (err err
 	} else if timedOut(err) {
 		c.close()
 	}
-	<-gone // after a broken connection it still reads the acknowledgements that made it here
+	<-gone // after a broken connection it still reads acknowledgements that arrived
 	if errors.Is(err, errGone) {
 		err = readErr
 	}
 	return err
 }
 
-// errGone says that the reader of acknowledgements gave up; its error says why.
+// errGone says that the reader of acknowledgements ended; its error says why.
 var errGone = errors.New("connection gone")
 
 // send is the writing side.
@@ -177,7 +180,7 @@ func (p *publisher) send(ctx, sending context.Context, c *conn, pl plan, gone ch
 			}
 			n = min(n, room)
 			if waited && pl.rate > 0 {
-				// An event that had to wait for the window counts from when it was due.
+				// The latency of an event that waited for the window counts from when it was due.
 				stamp = min(clock(), start+int64(float64(p.next-first)/pl.rate*1e9))
 			} else {
 				stamp = clock()
@@ -202,7 +205,7 @@ func (p *publisher) send(ctx, sending context.Context, c *conn, pl plan, gone ch
 	return ctx.Err()
 }
 
-// resend repeats, in order and with the same packet identifiers, what was not acknowledged.
+// resend repeats unacknowledged events in order, with the same packet identifiers.
 func (p *publisher) resend(c *conn) error {
 	p.mu.Lock()
 	base, next := p.base, p.next
@@ -234,8 +237,8 @@ func (p *publisher) resend(c *conn) error {
 	return c.write(append(rels, p.batch[:n*p.stride]...))
 }
 
-// room waits until at least one slot is free; an eager publisher waits for as many as make a good
-// batch. waited says whether the window was full.
+// room waits until at least one slot is free; an eager publisher waits for enough slots for a good
+// batch. waited reports whether the window was full.
 func (p *publisher) room(n int, gone chan struct{}) (free int, waited bool, err error) {
 	want := 1
 	if p.eager {
@@ -274,7 +277,8 @@ func (p *publisher) settled(gone chan struct{}) error {
 	}
 }
 
-// readAcks frees slots until it is told enough, the connection ends, or nothing moves for p.idle.
+// readAcks frees slots until enough is set, the connection ends, or there is no progress for
+// p.idle.
 func (p *publisher) readAcks(c *conn, enough *atomic.Bool) error {
 	var rels []byte
 	for !enough.Load() {
@@ -312,7 +316,7 @@ func (p *publisher) readAcks(c *conn, enough *atomic.Bool) error {
 	return nil
 }
 
-// takeAcks handles every acknowledgement in the buffer; the caller holds mu.
+// takeAcks processes every acknowledgement in the buffer. The caller holds mu.
 func (p *publisher) takeAcks(c *conn, rels []byte) ([]byte, error) {
 	now := c.readAt
 	for {
@@ -367,7 +371,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// tally adds up what a set of publishers did.
+// tally adds up the results of a set of publishers.
 type tally struct {
 	sent, acked uint64
 	first, last int64   // clocks of the first event sent and the last acknowledgement

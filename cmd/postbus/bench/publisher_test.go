@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A publisher that lost its connection resends what was not acknowledged: in order, with DUP and the
+// A publisher that lost its connection resends unacknowledged events: in order, with DUP and the
 // same packet identifier, before anything new [MQTT-4.4.0-1].
 func TestResendAfterLostConnection(t *testing.T) {
 	o, err := Options{QoS: 1, Publishers: 1, Window: 10, Count: 20}.prepare()
@@ -20,7 +20,7 @@ func TestResendAfterLostConnection(t *testing.T) {
 		seq uint64
 		dup bool
 	}
-	// life reads n events, acknowledges those that ack chooses, and hangs up.
+	// life reads n events, acknowledges those that ack chooses, and closes the connection.
 	life := func(n int, ack func(seq uint64) bool) (got []sent, err error) {
 		near, far := net.Pipe()
 		broker, client := newConn(context.Background(), far), newConn(t.Context(), near)
@@ -47,7 +47,7 @@ func TestResendAfterLostConnection(t *testing.T) {
 				broker.write(appendAck(nil, typePuback, id))
 			}
 		}
-		if ack(19) { // the last life
+		if ack(19) { // the last connection
 			err = <-over
 		}
 		broker.close()
@@ -75,7 +75,8 @@ func TestResendAfterLostConnection(t *testing.T) {
 	if second[0].seq != 2 {
 		t.Errorf("resending begins with %+v", second[0])
 	}
-	// Events 10 and 11 fitted the window too: they may have been on their way when the line was cut.
+	// Events 10 and 11 fitted the window too: they may have been in transit when the connection
+	// broke.
 	for i, s := range second {
 		if i > 0 && s.seq <= second[i-1].seq {
 			t.Errorf("%+v after %+v", s, second[i-1])
@@ -101,7 +102,7 @@ func TestRateIsKept(t *testing.T) {
 	}
 }
 
-// What the generator can do when the broker costs nearly nothing: a sink that answers from a table.
+// The generator's speed when the broker costs nearly nothing: a sink that answers from a table.
 func BenchmarkCeiling(b *testing.B) {
 	for _, c := range []struct {
 		name             string

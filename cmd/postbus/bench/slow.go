@@ -1,6 +1,7 @@
 package bench
 
-// Slow: what one consumer that stops reading does to everybody else, and whether it loses anything.
+// This file is Slow: how one consumer that stops reading affects the others, and whether it loses
+// events.
 
 import (
 	"context"
@@ -12,12 +13,12 @@ import (
 	"time"
 )
 
-// SlowOptions adds the stall to Options. Defaults: Rate 4000, Size 1024 (more than the sockets'
-// buffers hold in the stall), QoS 1.
+// SlowOptions adds the stall to Options. Defaults: Rate 4000, Size 1024 (so that the stall exceeds
+// the sockets' buffers), QoS 1.
 type SlowOptions struct {
 	Options
-	Before time.Duration // how long all is well first; default 5 s
-	Stall  time.Duration // how long the slow one doesn't read; default 10 s
+	Before time.Duration // how long to run without a stall first; default 5 s
+	Stall  time.Duration // how long the slow consumer doesn't read; default 10 s
 }
 
 // SlowResult is what Slow measured.
@@ -37,7 +38,7 @@ type SlowResult struct {
 	Normal          Counts  `json:"normal"`
 	Slow            Counts  `json:"slow"`
 	CatchUp         float64 `json:"slow_caught_up_seconds"` // from when it reads again to its last event
-	Reconnects      int     `json:"slow_reconnects"`        // the broker cut it off and it came back
+	Reconnects      int     `json:"slow_reconnects"`        // how often it reconnected after the broker disconnected it
 	SessionsLost    int     `json:"sessions_lost"`
 	Broker          *Usage  `json:"broker,omitempty"`
 }
@@ -122,7 +123,7 @@ func Slow(ctx context.Context, so SlowOptions) (SlowResult, error) {
 	cut.begin.Store(clock())
 	sleep(ctx, stall)
 	cut.end.Store(clock())
-	sleep(ctx, min(before, 2*time.Second)) // publish on while the slow one catches up
+	sleep(ctx, min(before, 2*time.Second)) // continue to publish while the slow consumer catches up
 	stop()
 	work.Wait()
 	broker, werr := usage.stop()
@@ -162,8 +163,9 @@ type staller struct {
 	reconnects, sessionsLost int
 }
 
-// stallBuffer is what the kernel takes for a reader that doesn't read: little, so that the stall is
-// felt, but several segments of the loopback, or TCP drains it in drops.
+// stallBuffer is how much the kernel buffers for a reader that doesn't read: little, so that the
+// stall has an effect, but several segments of the loopback, because otherwise TCP drains it in
+// tiny pieces.
 const stallBuffer = 256 << 10
 
 // open connects the persistent session.
@@ -183,7 +185,8 @@ func (s *staller) open(ctx context.Context) error {
 	return nil
 }
 
-// run reads, stalls, reads on; when the broker cuts it off it comes back as a real client would.
+// run reads, stalls, and reads again. When the broker disconnects it, it reconnects as a real
+// client would.
 func (s *staller) run(ctx context.Context, publishers []*publisher, finished func() int64) error {
 	stalled := false
 	resumed := int64(0)

@@ -1,6 +1,6 @@
 package bench
 
-// A subscriber: reads a batch, judges it, acknowledges it with one write.
+// This file is a subscriber: it reads a batch, judges it, and acknowledges it with one write.
 
 import (
 	"context"
@@ -16,8 +16,9 @@ type subscriber struct {
 	lat   latencies
 	out   []byte // acknowledgements of the batch
 
-	// pace is the least time between two reads at full speed: a broker that writes packet by packet
-	// would otherwise wake a reader for each, which eats the CPU the broker needs. 0: read at once.
+	// pace is the minimum time between two reads at full speed. A broker that writes packet by
+	// packet would otherwise wake a reader for each, which takes the CPU time that the broker
+	// needs. 0: read at once.
 	pace time.Duration
 
 	first, last int64           // clocks of the first and the latest receipt
@@ -28,9 +29,10 @@ func newSubscriber(k *check) *subscriber {
 	return &subscriber{check: k, link: k.newLink(), out: make([]byte, 0, 4096)}
 }
 
-// step does one read and all that follows from it; quiet when nothing came for a tick.
+// step does one read and processes the packets in it. quiet reports that nothing was received for a
+// tick.
 func (s *subscriber) step(c *conn) (quiet bool, err error) {
-	// Something may have come together with the CONNACK or SUBACK.
+	// Packets may have arrived together with the CONNACK or SUBACK.
 	if err := s.take(c); err != nil {
 		return false, err
 	}
@@ -111,7 +113,7 @@ func (s *subscriber) judge(c *conn) error {
 			delete(s.held, id)
 			s.out = appendAck(s.out, typePubcomp, id)
 		case typePingresp, typeSuback:
-		case typeDisconnect: // MQTT 5: the broker's, before it closes
+		case typeDisconnect: // MQTT 5: the broker sends it before it closes
 			return errClosed
 		default:
 			return fmt.Errorf("%w: type %#x to a subscriber", errMalformed, p.head)
@@ -119,7 +121,8 @@ func (s *subscriber) judge(c *conn) error {
 	}
 }
 
-// run reads until done says so; it asks when nothing came for a tick, and once a second.
+// run reads until done returns true. It calls done when nothing was received for a tick, and once a
+// second.
 func (s *subscriber) run(c *conn, done func(quiet bool) bool) error {
 	asked := clock()
 	for {
@@ -136,9 +139,9 @@ func (s *subscriber) run(c *conn, done func(quiet bool) bool) error {
 	}
 }
 
-// complete makes the done of run: once finished returns a clock other than 0 (publishing ended
-// then), reading ends when nothing is missing and the line is quiet, or when nothing new came for
-// idle. A broker that repeats for ever is left after two seconds.
+// complete makes the done of run. Once finished returns a clock other than 0 (publishing ended
+// then), reading ends when no event is missing and nothing arrives, or when nothing new arrived for
+// idle. If a broker repeats forever, reading ends after two seconds.
 func complete(k *check, publishers []*publisher, idle time.Duration, finished func() int64) func(bool) bool {
 	return func(quiet bool) bool {
 		end := finished()
@@ -153,7 +156,7 @@ func complete(k *check, publishers []*publisher, idle time.Duration, finished fu
 	}
 }
 
-// ended turns the errors that follow from a cancelled context into its cause.
+// ended replaces errors that follow from a cancelled context by its cause.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 		return context.Cause(ctx)

@@ -1,7 +1,8 @@
 package bench
 
-// One client of Takeover: a correct one, which reads its connections one after the other, answers
-// what it reads, and keeps the identifiers of QoS 2 for as long as its session lasts.
+// This file is one client of Takeover. It behaves correctly: it reads its connections one after the
+// other, answers what it reads, and keeps the identifiers of QoS 2 for as long as its session
+// lasts.
 
 import (
 	"context"
@@ -11,14 +12,14 @@ import (
 	"time"
 )
 
-// takenClient belongs to the goroutine that drives it, but for sub.
+// takenClient is owned by the goroutine that drives it, except sub.
 type takenClient struct {
 	round   *takeoverRound
 	target  target
 	id      string
 	filters []string
 	random  *rand.Rand
-	sub     *subscriber // of the reader of the oldest connection that is still read
+	sub     *subscriber // owned by the reader of the oldest connection that is still read
 	current *takenLink
 
 	connects              hist
@@ -27,11 +28,11 @@ type takenClient struct {
 	leftOpen              atomic.Int32
 }
 
-// takenLink is one connection of it.
+// takenLink is one connection of a takenClient.
 type takenLink struct {
 	conn       *conn
-	superseded atomic.Int64  // clock when the next CONNECT went out
-	done       chan struct{} // closed when everything that came was read
+	superseded atomic.Int64  // clock when the next CONNECT was sent
+	done       chan struct{} // closed when everything received was read
 	err        error
 }
 
@@ -48,7 +49,7 @@ func (c *takenClient) begin(ctx context.Context) error {
 	return nil
 }
 
-// drive connects again and again until publishing ends.
+// drive connects repeatedly until publishing ends.
 func (c *takenClient) drive(ctx, publishing context.Context) {
 	for {
 		sleep(publishing, c.interval())
@@ -80,7 +81,7 @@ func (c *takenClient) step(ctx context.Context) {
 	c.connect(ctx)
 }
 
-// connect resumes the session; the old connection may be alive, and is read to its end.
+// connect resumes the session. The old connection may be alive, and is read to its end.
 func (c *takenClient) connect(ctx context.Context) {
 	old := c.current
 	old.superseded.Store(clock())
@@ -102,8 +103,8 @@ func (c *takenClient) connect(ctx context.Context) {
 	c.read(ctx, conn, !present)
 }
 
-// read gives conn a goroutine that owns it. It begins when the connection before was read to its
-// end: the order of a session can be judged only in the order in which the broker sent it.
+// read starts a goroutine that owns conn. It begins when the last connection was read to its end,
+// because the order of a session can be judged only in the order in which the broker sent it.
 func (c *takenClient) read(ctx context.Context, conn *conn, fresh bool) {
 	before := c.current
 	l := &takenLink{conn: conn, done: make(chan struct{})}
@@ -129,7 +130,7 @@ func (c *takenClient) read(ctx context.Context, conn *conn, fresh bool) {
 	})
 }
 
-// drain lets the last connection receive what is left.
+// drain lets the last connection receive the remaining events.
 func (c *takenClient) drain(ctx context.Context) error {
 	for try := 0; ; try++ {
 		<-c.current.done

@@ -1,6 +1,6 @@
 package bench
 
-// Takeover: persistent sessions whose clients connect again and again while events flow.
+// This file is Takeover: persistent sessions whose clients connect repeatedly while events flow.
 
 import (
 	"context"
@@ -12,31 +12,31 @@ import (
 	"time"
 )
 
-// What the clients of Takeover do at each step.
+// The actions of Takeover's clients at each step.
 const (
 	ModeTakeover  = "takeover"  // a new connection takes over while the old one is alive
 	ModeReconnect = "reconnect" // close, with or without DISCONNECT, and connect at once or after a while
 	ModeGroup     = "group"     // members of one shared subscription do both
 )
 
-// TakeoverOptions adds the connections to Options. Of those Count is the events of one round
+// TakeoverOptions adds the connections to Options. Of those, Count is the events of one round
 // (default 80,000), Rate is 10,000 by default and QoS is 1 (default) or 2.
 type TakeoverOptions struct {
 	Options
 	Mode     string // default ModeTakeover
 	Rounds   int    // each with sessions of its own; default 1
-	Sessions int    // that get every event each, or the members of the group; default 1, a group: 2
+	Sessions int    // that receive every event each, or the members of the group; default 1, a group: 2
 
-	Others int // further filters of each session, which nothing matches; they take the broker longer at each connection
+	Others int // further filters of each session, which match no event; they take the broker longer at each connection
 
 	// How long a connection lasts: default 5 to 45 ms.
 	IntervalMin, IntervalMax time.Duration
 
 	Seed uint64 // of the intervals and choices; 0: a random one
-	V5   bool   // the sessions speak MQTT 5, so that a reported gap is seen
+	V5   bool   // the sessions speak MQTT 5, so that a reported gap is counted
 }
 
-// TakeoverResult is what Takeover measured, summed up over rounds, sessions and connections.
+// TakeoverResult is what Takeover measured, the sum over rounds, sessions and connections.
 type TakeoverResult struct {
 	Scenario string  `json:"scenario"`
 	Target   string  `json:"target"`
@@ -65,7 +65,7 @@ type BadRound struct {
 	SessionsLost int `json:"sessions_lost"`
 }
 
-// prepare fills in the defaults and checks what Takeover adds.
+// prepare fills in the defaults and checks the options that Takeover adds.
 func (o TakeoverOptions) prepare() (TakeoverOptions, error) {
 	if o.Mode == "" {
 		o.Mode = ModeTakeover
@@ -112,7 +112,7 @@ func (o TakeoverOptions) prepare() (TakeoverOptions, error) {
 	return o, err
 }
 
-// Takeover runs rounds of publishers at a rate while clients connect again and again.
+// Takeover runs rounds of publishers at a rate while clients connect repeatedly.
 func Takeover(ctx context.Context, o TakeoverOptions) (TakeoverResult, error) {
 	topic := o.Topic
 	o, err := o.prepare()
@@ -173,7 +173,7 @@ type takeoverRound struct {
 	reading    sync.WaitGroup
 }
 
-// rule is what a round judges.
+// rule returns a check with the round's rules.
 func (t *takeoverRound) rule() *check {
 	k := newCheck(t.o.run, t.o.Publishers)
 	switch {

@@ -1,6 +1,7 @@
 package bench
 
-// Takeover finds what a broker does wrong when clients come back, and nothing where there is none.
+// This file tests that Takeover finds a broker's faults when clients return, and nothing without a
+// fault.
 
 import (
 	"bytes"
@@ -13,7 +14,7 @@ import (
 	"time"
 )
 
-// returning is a small run of Takeover: of each mode and QoS, with many connections.
+// returning is a small run of Takeover with many connections.
 func returning(url, mode string, qos int) TakeoverOptions {
 	o := TakeoverOptions{Options: loaded(url), Mode: mode, Others: 3, IntervalMin: 2 * time.Millisecond, IntervalMax: 20 * time.Millisecond, Seed: 7}
 	o.QoS, o.Rate, o.Count, o.Idle = qos, 4000, 1000, 2*time.Second
@@ -39,7 +40,8 @@ func TestTakeoverFindsFaults(t *testing.T) {
 					o.Rounds = 3
 				}
 				r, err := Takeover(t.Context(), o)
-				// Two members of a group each get one half: of a repeated event each gets one copy, a swapped one is late for nobody.
+				// Two members of a group each get one half: of a repeated event each gets one copy,
+				// and a swapped one is late for neither.
 				want := c.missed > 0 || c.repeated > 0 && mode != ModeGroup
 				if want != errors.Is(err, ErrLost) || !want && err != nil || want != (len(r.Bad) == 1) {
 					t.Errorf("error %v; ErrLost expected: %v; %+v", err, want, r)
@@ -62,7 +64,7 @@ func TestTakeoverJudgesWhatReturns(t *testing.T) {
 		mode  string
 		qos   int
 		f     *fake
-		wrong func(TakeoverResult) bool // nil: nothing is
+		wrong func(TakeoverResult) bool // nil: no fault
 	}{
 		{"loses what came meanwhile", ModeReconnect, 1, &fake{skips: true}, func(r TakeoverResult) bool { return r.Missed > 0 }},
 		{"loses what came meanwhile, QoS 2", ModeReconnect, 2, &fake{skips: true}, func(r TakeoverResult) bool { return r.Missed > 0 }},
@@ -99,7 +101,7 @@ func TestTakeoverNamesTheFlag(t *testing.T) {
 	}
 }
 
-// A gap is seen in the properties of MQTT 5, whatever stands beside it.
+// A gap is found in the properties of MQTT 5, among any others.
 func TestGapIsSeen(t *testing.T) {
 	user := func(k, v string) []byte { return appendString(appendString([]byte{0x26}, k), v) }
 	for _, c := range []struct {

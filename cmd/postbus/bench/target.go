@@ -1,6 +1,6 @@
 package bench
 
-// Where the broker is: parsing --target and opening connections to it.
+// This file is the broker's address: it parses --target and opens connections.
 
 import (
 	"context"
@@ -73,7 +73,7 @@ func (t target) dial(ctx context.Context) (*conn, error) {
 	return newConn(ctx, nc), nil
 }
 
-// connect dials and says CONNECT. present is CONNACK's session present flag.
+// connect dials and sends CONNECT. present is CONNACK's session present flag.
 func (t target) connect(ctx context.Context, id string, clean bool) (c *conn, present bool, err error) {
 	if c, err = t.dial(ctx); err != nil {
 		return nil, false, err
@@ -97,7 +97,7 @@ func (t target) connect(ctx context.Context, id string, clean bool) (c *conn, pr
 	return nil, false, err
 }
 
-// forget ends the session of id, so that nothing of a run stays in the broker.
+// forget ends the session of id, so that a run leaves nothing in the broker.
 func (t target) forget(ctx context.Context, id string) error {
 	c, _, err := t.connect(ctx, id, true)
 	if err != nil {

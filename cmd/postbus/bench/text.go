@@ -1,6 +1,6 @@
 package bench
 
-// Results for people: two columns, figures with separators.
+// This file prints results for people: two columns, figures with separators.
 
 import (
 	"fmt"

@@ -1,6 +1,6 @@
 package bench
 
-// Throughput: publishers to subscribers, as fast as it goes or at a fixed rate.
+// This file is Throughput: publishers to subscribers, at full speed or at a fixed rate.
 
 import (
 	"context"
@@ -39,8 +39,8 @@ type Result struct {
 }
 
 // Throughput publishes Count events, or for Duration (default 10 s), to Subscribers. At QoS >= 1 an
-// error that is ErrLost comes with the result when events were missed or disordered; at QoS 0 a loss
-// is only counted.
+// error that is ErrLost is returned with the result when events were missed or disordered; at QoS 0
+// a loss is only counted.
 func Throughput(ctx context.Context, o Options) (Result, error) {
 	o, err := o.prepare()
 	if err != nil {
@@ -172,7 +172,8 @@ func (l *publisherLinks) close() {
 	}
 }
 
-// publish runs all publishers to the end of their share, or of sending, and waits for them.
+// publish runs all publishers until they have sent their share, or sending ends, and waits for
+// them.
 func (l *publisherLinks) publish(ctx, sending context.Context, o Options) error {
 	errs := make([]error, len(l.conns))
 	var all sync.WaitGroup

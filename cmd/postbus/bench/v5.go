@@ -1,6 +1,6 @@
 package bench
 
-// The parts of MQTT 5 that a subscriber needs to see the user property gap.
+// This file is the part of MQTT 5 that a subscriber needs to see the user property gap.
 
 import (
 	"encoding/binary"
@@ -10,7 +10,8 @@ import (
 // sessionExpiry keeps a session long enough for a run, in seconds.
 const sessionExpiry = 3600
 
-// appendConnect5 is appendConnect with level 5 and a session expiry unless the session is to be clean.
+// appendConnect5 is appendConnect with level 5, and a session expiry unless the session is to be
+// clean.
 func appendConnect5(b []byte, id string, clean bool, user, password string) []byte {
 	var properties []byte
 	if !clean {
@@ -27,8 +28,8 @@ func appendConnect5(b []byte, id string, clean bool, user, password string) []by
 	return append(b, p.body[header:]...)
 }
 
-// readProperties splits what follows the packet identifier of a PUBLISH into its properties and its
-// payload, and says whether the user property gap is among them.
+// readProperties splits the bytes after the packet identifier of a PUBLISH into properties and
+// payload, and reports whether the user property gap is among them.
 func readProperties(b []byte) (gap bool, payload []byte, err error) {
 	size, n := binary.Uvarint(b)
 	if n <= 0 || n > 4 || size > uint64(len(b)-n) {
@@ -47,7 +48,8 @@ func readProperties(b []byte) (gap bool, payload []byte, err error) {
 	return gap, payload, nil
 }
 
-// propertySize is how many bytes the first property of a PUBLISH takes (2.2.2.2), 0 when it is not one.
+// propertySize returns the length of the first property of a PUBLISH (2.2.2.2) in bytes, 0 when it
+// is not valid.
 func propertySize(b []byte) int {
 	text := func(at int) int { // the end of the string or binary data at
 		if len(b) < at+2 {

@@ -1,7 +1,7 @@
 package bench
 
-// MQTT over WebSocket: a net.Conn whose bytes travel in binary frames. The handshake is gorilla's; the frames are our
-// own, because its reads cannot go on after a deadline.
+// This file is MQTT over WebSocket: a net.Conn whose bytes travel in binary frames. The handshake
+// is gorilla's. The frames are our own, because gorilla's reads cannot continue after a deadline.
 
 import (
 	"bufio"
@@ -24,12 +24,12 @@ const (
 	opPong   = 0xA
 )
 
-// socket is the client's end of a WebSocket. Its buffer holds several times what one read asks for: the end of a
-// buffer makes a short read, and reads are paced.
+// socket is the client's end of a WebSocket. Its buffer is several times as large as one read,
+// because the end of the buffer makes a short read, and reads are paced.
 type socket struct {
 	net.Conn
 	in   *bufio.Reader
-	left uint64 // of the frame that is being read
+	left uint64 // bytes left of the current frame
 
 	mu  sync.Mutex // one frame at a time
 	out []byte
@@ -45,7 +45,7 @@ func dialWebSocket(ctx context.Context, url string) (net.Conn, error) {
 		}
 		return nil, err
 	}
-	nc := ws.NetConn() // a broker says nothing before CONNECT, so gorilla has read nothing ahead
+	nc := ws.NetConn() // a broker sends nothing before CONNECT, so gorilla has read nothing ahead
 	if err := nc.SetDeadline(time.Time{}); err != nil {
 		nc.Close()
 		return nil, err
@@ -53,7 +53,8 @@ func dialWebSocket(ctx context.Context, url string) (net.Conn, error) {
 	return &socket{Conn: nc, in: bufio.NewReaderSize(nc, 4*bufferSize)}, nil
 }
 
-// Read gives bytes of binary frames, of several when they have come; it may be called again after a deadline.
+// Read returns bytes of binary frames, of several if they have arrived. It may be called again
+// after a deadline.
 func (s *socket) Read(p []byte) (n int, err error) {
 	for n < len(p) && (n == 0 || s.in.Buffered() > 0) {
 		if s.left == 0 {
@@ -73,12 +74,12 @@ func (s *socket) Read(p []byte) (n int, err error) {
 		}
 	}
 	if n > 0 {
-		return n, nil // the error comes again
+		return n, nil // the next read returns the error again
 	}
 	return 0, err
 }
 
-// begun reports whether the head of the next frame is there.
+// begun reports whether the header of the next frame is buffered.
 func (s *socket) begun() bool {
 	h, _ := s.in.Peek(min(s.in.Buffered(), 10))
 	switch {
@@ -92,13 +93,13 @@ func (s *socket) begun() bool {
 	return h[0]&0xF < opClose || len(h) >= 2+int(h[1])
 }
 
-// header reads the head of a frame, and the whole of one that has no bytes for Read.
+// header reads the header of a frame, and the whole of one that has no bytes for Read.
 func (s *socket) header() error {
 	h, err := s.in.Peek(2)
 	if err != nil {
 		return err
 	}
-	op, n, size := h[0]&0xF, uint64(h[1]), 2 // h[1] has no mask bit: it comes from a server
+	op, n, size := h[0]&0xF, uint64(h[1]), 2 // h[1] has no mask bit, because servers send none
 	switch n {
 	case 126:
 		size = 4
@@ -115,7 +116,7 @@ func (s *socket) header() error {
 		n = binary.BigEndian.Uint64(h[2:])
 	}
 	if op < opClose {
-		_, _ = s.in.Discard(size) // it is there
+		_, _ = s.in.Discard(size) // it is buffered
 		s.left = n
 		return nil
 	}
@@ -144,7 +145,8 @@ func (s *socket) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// frame writes a frame whose mask is zero: the broker's work is the same, and the generator's is less.
+// frame writes a frame whose mask is zero: the broker's work is the same, and the generator's is
+// less.
 func (s *socket) frame(op byte, p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

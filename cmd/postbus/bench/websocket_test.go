@@ -15,8 +15,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// TestWebSocketBytes sends frames of all sizes both ways, with pings in between and a reader that is woken by
-// deadlines all the time: no byte is lost.
+// TestWebSocketBytes sends frames of all sizes both ways, with pings in between and a reader that
+// deadlines interrupt all the time: no byte is lost.
 func TestWebSocketBytes(t *testing.T) {
 	sizes := []int{0, 1, 125, 126, 65_535, 65_536, 300_000, 3}
 	body := func(n int) []byte { return bytes.Repeat([]byte{byte(n), 1, 2}, n/3+1)[:n] }

@@ -1,10 +1,10 @@
 package bench
 
-// Splitting a command line as a shell does simple words and quotes; nothing is expanded.
+// This file splits a command line as a shell splits simple words and quotes; nothing is expanded.
 
 import "strings"
 
-// splitWords knows blanks, 'single quotes', "double quotes" (with \" and \\) and backslash.
+// splitWords supports blanks, 'single quotes', "double quotes" (with \" and \\) and backslash.
 func splitWords(line string) ([]string, error) {
 	var words []string
 	var word strings.Builder

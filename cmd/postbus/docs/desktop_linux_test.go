@@ -1,5 +1,6 @@
-// This file is a desktop for docs/desktop.md, played by this test binary in the machine: it shows notifications, whose first
-// button somebody presses at once, and plays music. It ends with the machine.
+// This file is a desktop for docs/desktop.md, simulated by this test binary in the machine: it
+// shows notifications, presses their first button at once, and plays music. It ends with the
+// machine.
 
 package docs
 
@@ -67,7 +68,7 @@ func (notifications) GetServerInformation() (name, vendor, version, spec string,
 
 func (notifications) CloseNotification(uint32) *dbus.Error { return nil }
 
-// Notify shows it in the log, and presses the first button.
+// Notify logs the notification, and presses the first button.
 func (n notifications) Notify(_ string, _ uint32, _, title, body string, actions []string, _ map[string]dbus.Variant, _ int32) (uint32, *dbus.Error) {
 	fmt.Printf("shown: %s: %s %q\n", title, body, actions)
 	if len(actions) > 0 {

@@ -1,4 +1,4 @@
-// This file takes a document apart.
+// This file parses a document.
 
 package docs
 
@@ -20,7 +20,7 @@ type block struct {
 
 var fileLine = regexp.MustCompile(`^# ((?:~|/)[^ :]*\.yaml)`)
 
-// read reads the blocks of a document. Every block has to be of a kind that is known.
+// read returns the blocks of a document. Every block must be of a known kind.
 func read(name string) ([]block, error) {
 	text, err := os.ReadFile("../../../docs/" + name)
 	if err != nil {
@@ -56,7 +56,8 @@ func read(name string) ([]block, error) {
 	return list, nil
 }
 
-// missing are the lines of want that are not in got, in order, where … stands for anything and spaces don't count.
+// missing returns the lines of want that are not in got, in order, where … matches anything and
+// spaces don't count.
 func missing(want, got string) []string {
 	got = strings.Join(strings.Fields(got), " ")
 	var list []string
@@ -71,7 +72,8 @@ func missing(want, got string) []string {
 	return list
 }
 
-// pattern matches a line of a document, where … stands for anything and spaces don't count.
+// pattern returns a regular expression for a line of a document, where … matches anything and
+// spaces don't count.
 func pattern(line string) *regexp.Regexp {
 	text := regexp.QuoteMeta(strings.Join(strings.Fields(line), " "))
 	return regexp.MustCompile("(?i)" + regexp.MustCompile(` ?… ?`).ReplaceAllString(text, ".*?"))

@@ -1,4 +1,5 @@
-// This file is what the test does beside the documents: what a reader's hands do, and what is to be seen.
+// This file is the test's steps in addition to the documents: a reader's manual actions, and the
+// expected results.
 
 package docs
 
@@ -10,12 +11,13 @@ import (
 	"testing"
 )
 
-// after is a step behind the first block that has a text.
+// after is a step after the first block that contains a text.
 func after(text, kind, do string) step {
 	return step{block: block{kind: kind, path: text, text: do}}
 }
 
-// extra are steps beside those of a document: sh as the user, root, and cut, which is a power cut.
+// extra are steps in addition to those of a document: sh as the user, root, and cut, which is a
+// power cut.
 var extra = map[string][]step{
 	"raspberry-pi.md": {
 		after("sudo postbus service install", "root", `
@@ -147,7 +149,8 @@ postbus service uninstall`),
 
 var errorRow = regexp.MustCompile("(?m)^\\| `([^`]+)`")
 
-// checkErrors looks whether the errors that a document explains were seen. The others are looked for in the source.
+// checkErrors checks that the errors that a document explains were seen. It searches for the others
+// in the source.
 func checkErrors(t *testing.T, name, out string) {
 	t.Helper()
 	doc, err := os.ReadFile("../../../docs/" + name)

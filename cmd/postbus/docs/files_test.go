@@ -22,7 +22,7 @@ func build(t *testing.T, goos, goarch string) string {
 	return program
 }
 
-// TestFiles has the program check every file of the documents, and run the tests in them.
+// TestFiles lets the program check every file of the documents, and run the tests in them.
 func TestFiles(t *testing.T) {
 	program := build(t, "", "")
 	for _, name := range documents {

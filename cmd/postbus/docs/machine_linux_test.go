@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-// step is a block on its way through the machine.
+// step is a block that runs in the machine.
 type step struct {
 	block
-	user string // who does it
+	user string // the user who runs it
 	out  string
 	code string // "" when it was not run
 }
 
-// guest runs the steps of /docs, goes on after a restart, and reports on the second serial port. Steps of a user share
-// their variables, as lines typed into one terminal do.
+// guest runs the steps of /docs, continues after a restart, and reports on the second serial port.
+// Steps of a user share their variables, as lines typed into one terminal do.
 const guest = `#!/bin/bash
 ip addr add 10.0.2.15/24 dev eth0 2>/dev/null; ip link set eth0 up
 mkdir -p /var/lib/docs; chmod 777 /var/lib/docs
@@ -62,7 +62,7 @@ systemctl poweroff -f
 func TestDocuments(t *testing.T) {
 	cache := os.Getenv("DOCS_MACHINE")
 	if cache == "" {
-		return // and not a skip, which is a failure elsewhere
+		return // not a skip, which is a failure elsewhere
 	}
 	program := build(t, "linux", "amd64")
 	for _, name := range documents {
@@ -127,7 +127,7 @@ func follow(t *testing.T, cache, program, name string) {
 	checkErrors(t, name, out)
 }
 
-// before is what the last commands said.
+// before returns the output of the last commands.
 func before(steps []step) string {
 	for i := len(steps) - 1; i >= 0; i-- {
 		if k := steps[i].kind; steps[i].line > 0 && k != "text" && k != "html" && k != "pi" && k != "yaml" {
@@ -137,7 +137,7 @@ func before(steps []step) string {
 	return ""
 }
 
-// stepsOf puts what the test does by itself behind the blocks that it is for.
+// stepsOf inserts the test's own steps after their blocks.
 func stepsOf(t *testing.T, blocks []block, user string, more []step) []step {
 	t.Helper()
 	var steps []step
@@ -168,7 +168,7 @@ func result(out string, n int) (text, code string) {
 
 var onePC sync.Mutex
 
-// onPC runs commands in the repository, as they are. The program that they build is taken away, with its like.
+// onPC runs commands in the repository, unchanged. It removes the programs that they build.
 func onPC(t *testing.T, text string) (out, code string) {
 	t.Helper()
 	onePC.Lock()
@@ -188,7 +188,7 @@ func onPC(t *testing.T, text string) (out, code string) {
 	return string(said), "0"
 }
 
-// payload is the archive on the second disk.
+// payload writes the archive on the second disk.
 func payload(file, program, user string, steps []step) error {
 	f, err := os.Create(file)
 	if err != nil {
@@ -243,12 +243,12 @@ func payload(file, program, user string, steps []step) error {
 	return w.Close()
 }
 
-// saved is what an editor does; then it takes the bus a moment to see it.
+// saved saves a file as an editor does, and waits until the bus has noticed.
 func saved(s step) string {
 	return "mkdir -p " + filepath.Dir(s.path) + "\ncat >" + s.path + " <<'END-OF-FILE'\n" + s.text + "END-OF-FILE\nsleep 2\n"
 }
 
-// boot runs the machine to its end and returns what came out of its second serial port.
+// boot runs the machine to its end and returns the output of its second serial port.
 func boot(t *testing.T, cache, dir string) string {
 	t.Helper()
 	c := exec.Command("qemu-system-x86_64", "-M", "q35", "-m", "768", "-smp", "2", "-accel", "tcg,thread=multi", "-display", "none", "-monitor", "none",

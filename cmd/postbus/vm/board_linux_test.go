@@ -1,4 +1,5 @@
-// This file is a board with wires: edges of a real kernel as MQTT events, and an output that a PUBLISH switches.
+// This file is a board with wires: edges of a real kernel as MQTT events, and an output that a
+// PUBLISH switches.
 
 package vm
 
@@ -35,7 +36,7 @@ func wire(t *testing.T, line, level int) {
 	vmtest.Ask(t, "wire", strconv.Itoa(line), strconv.Itoa(level))
 }
 
-// place is a folder on the board's disk.
+// place returns a folder on the board's disk.
 func place(t *testing.T) string {
 	t.Helper()
 	mount(t, "/dev/vda", "/disk", "ext4")
@@ -70,19 +71,20 @@ func TestBoardEdgesArrive(t *testing.T) {
 	}
 }
 
-// thousand makes a thousand edges and one more: each comes, or is counted as lost. It returns how many the kernel numbered.
+// thousand makes a thousand edges and one more: each arrives, or is counted as lost. It returns how
+// many the kernel numbered.
 func thousand(t *testing.T, p *program, c *client, before int, pause string) int {
 	t.Helper()
 	start := state(t, p, "edges", func(status) bool { return true }).Counters
 	took := vmtest.Ask(t, "toggle", "5", "1000", pause)
 	known := func(c counters) int { return c.In + c.Dropped - start.In - start.Dropped }
-	s := state(t, p, "edges", func(s status) bool { return known(s.Counters) >= 1000 }) // what the kernel merged is said with the next edge
+	s := state(t, p, "edges", func(s status) bool { return known(s.Counters) >= 1000 }) // the next edge reports the merged ones
 	dropped := s.Counters.Dropped - start.Dropped
 	vmtest.Ask(t, "toggle", "5", "1", "0s")
 	came, lost, last := 0, 0, before
 	for came+lost < 1001 {
 		e := decode[edge](t, c.next(t).Payload())
-		if e.N <= last || e.N-last-1 > e.Lost { // those that were merged have no number
+		if e.N <= last || e.N-last-1 > e.Lost { // merged edges have no number
 			t.Fatalf("after edge %d comes %+v", last, e)
 		}
 		came, lost, last = came+1, lost+e.Lost, e.N
@@ -135,7 +137,7 @@ func TestBoardOutput(t *testing.T) {
 		return
 	}
 	mount(t, "debugfs", "/sys/kernel/debug", "debugfs")
-	kernel := func() string { // what the kernel says of the line
+	kernel := func() string { // the kernel's description of the line
 		text, err := os.ReadFile("/sys/kernel/debug/gpio")
 		if err != nil {
 			t.Fatal(err)
@@ -166,7 +168,7 @@ actions:
 	if !strings.HasPrefix(held, "postbus pump") {
 		t.Errorf("the line is held by %q", held)
 	}
-	// In order, the end leaves the line safe.
+	// An orderly end sets the line to its safe value.
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

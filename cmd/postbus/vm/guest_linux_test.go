@@ -1,4 +1,4 @@
-// This file is what the guest's tests are made of: the program, and MQTT clients of it.
+// This file is for the guest's tests: the program, and its MQTT clients.
 
 package vm
 
@@ -19,14 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is for one step of a story; the machine is slow.
+// patience bounds one step of a story; the machine is slow.
 const patience = 30 * time.Second
 
 // program is /bin/postbus with a folder of plugins and its data.
 type program struct {
-	dir   string // holds plugins and data
+	dir   string // contains plugins and data
 	cmd   *exec.Cmd
-	ended chan struct{} // closed when it has; then the cmd's state is there
+	ended chan struct{} // closed when it has ended; then cmd's state is valid
 	url   string
 }
 
@@ -112,7 +112,7 @@ func (p *program) kill() {
 	<-p.ended
 }
 
-// status is what the tests look at of $bus/plugins/<id>/state.
+// status is the part of $bus/plugins/<id>/state that the tests use.
 type status struct {
 	State    string   `json:"state"`
 	Counters counters `json:"counters"`
@@ -131,7 +131,7 @@ func decode[T any](t *testing.T, payload []byte) (v T) {
 	return v
 }
 
-// client is an MQTT client with all that it was sent.
+// client is an MQTT client with all messages that it received.
 type client struct {
 	mqtt.Client
 	got chan mqtt.Message
@@ -140,12 +140,13 @@ type client struct {
 	conn net.Conn
 }
 
-// connect connects a client. each, which may be nil, is called for each message before it is acknowledged.
+// connect connects a client. each, which may be nil, is called for each message before it is
+// acknowledged.
 func connect(t *testing.T, p *program, id string, clean bool, each func(mqtt.Message)) *client {
 	t.Helper()
 	c := &client{got: make(chan mqtt.Message, 100000)}
 	o := mqtt.NewClientOptions().AddBroker(p.url).SetClientID(id).SetCleanSession(clean).SetAutoReconnect(false).SetConnectTimeout(patience)
-	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { // also what comes before anything is subscribed anew
+	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { // also for messages that arrive before it subscribes again
 		if each != nil {
 			each(m)
 		}
@@ -195,7 +196,7 @@ func (c *client) next(t *testing.T) mqtt.Message {
 	}
 }
 
-// away ends the client as a plug that is pulled does: without a DISCONNECT.
+// away disconnects the client like an unplugged cable: without a DISCONNECT.
 func (c *client) away() {
 	c.mu.Lock()
 	c.conn.Close()
@@ -203,7 +204,7 @@ func (c *client) away() {
 	c.Disconnect(0)
 }
 
-// until waits for what there is no news of.
+// until polls a condition that nothing signals.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {

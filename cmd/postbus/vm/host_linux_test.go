@@ -1,4 +1,5 @@
-// This file is the host's half: the machines, what is in them, and what moves when the guest asks.
+// This file is the host's half: the machines, their contents, and the actions that the guest
+// requests.
 
 package vm
 
@@ -20,22 +21,23 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
 
-// The guests' tests are named after the machine that they run in.
+// The guests' tests are named after the machine in which they run.
 
 func TestABoard(t *testing.T) {
-	vmtest.Needs(t, "arm64") // before a disk is made
+	vmtest.Needs(t, "arm64") // before making a disk
 	boot(t, "arm64", boardWith(disk(t), "^TestBoard", board, "-smp", "2"))
 }
 
-// TestAMeteredBoard is a board whose clock is its own: an instruction takes two nanoseconds of it, as on a core of 1 GHz that
-// does one in two cycles (an ARM1176 or a Cortex-A53 in code that misses its cache), however busy the host is. While it has
-// nothing to do, as when it waits for its disk, its clock goes with the host's.
+// TestAMeteredBoard is a board with a clock of its own: an instruction takes two nanoseconds of it,
+// as on a core of 1 GHz that needs two cycles for each (an ARM1176 or a Cortex-A53 in code that
+// misses its cache), however busy the host is. While it is idle, as when it waits for its disk, its
+// clock follows the host's.
 func TestAMeteredBoard(t *testing.T) {
 	vmtest.Needs(t, "arm64")
 	boot(t, "arm64", boardWith(disk(t), "^TestMetered", board, "-icount", "shift=1"))
 }
 
-// TestAPowerCut is two lives of one board with one disk.
+// TestAPowerCut runs one board twice with one disk.
 func TestAPowerCut(t *testing.T) {
 	vmtest.Needs(t, "arm64")
 	image := disk(t)
@@ -86,7 +88,7 @@ func TestASensor(t *testing.T) {
 }
 
 func TestAPC(t *testing.T) {
-	dir, err := os.MkdirTemp("", "vm") // not t.TempDir: the path of a socket must be short
+	dir, err := os.MkdirTemp("", "vm") // not t.TempDir: a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +107,7 @@ func TestAPC(t *testing.T) {
 // boot builds the program for the machine and runs the guest's tests.
 func boot(t *testing.T, goarch string, m vmtest.Machine) {
 	t.Helper()
-	vmtest.Needs(t, m.Arch) // before minutes go into a build
+	vmtest.Needs(t, m.Arch) // before a build of minutes
 	program := filepath.Join(t.TempDir(), "postbus")
 	c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "..") // as `make build` does
 	c.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+goarch, "GOARM=7", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
@@ -133,7 +135,7 @@ func disk(t *testing.T) string {
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(image, 1<<30); err != nil { // it takes what is written
+	if err := os.Truncate(image, 1<<30); err != nil { // it grows only as it is written
 		t.Fatal(err)
 	}
 	if text, err := exec.Command(mkfs, "-q", "-F", image).CombinedOutput(); err != nil {
@@ -142,7 +144,7 @@ func disk(t *testing.T) string {
 	return image
 }
 
-// board moves the wires of a PL061.
+// board drives the wires of a PL061.
 func board(vm *vmtest.VM, words []string) (string, error) {
 	chip, err := vm.PL061()
 	if err != nil {
@@ -174,7 +176,8 @@ func board(vm *vmtest.VM, words []string) (string, error) {
 	return time.Since(began).Round(time.Millisecond).String(), err
 }
 
-// pc is what can be plugged into a PC: a keyboard, whose keys it presses, and a serial adapter, whose other end it is.
+// pc is the devices to plug into a PC: a keyboard, whose keys it presses, and a serial adapter,
+// whose other end it is.
 type pc struct {
 	socket string
 	wire   net.Conn
@@ -218,7 +221,7 @@ func (p *pc) serial(vm *vmtest.VM, words []string) (string, error) {
 	}
 	switch words[0] {
 	case "attach":
-		for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // the former adapter is taken apart in its own time
+		for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // the previous adapter is removed asynchronously
 			_, err := vm.QMP("device_add", map[string]any{"driver": "usb-serial", "id": "ser0", "bus": "xhci.0", "port": "1", "chardev": "ser", "always-plugged": true})
 			if err == nil || !strings.Contains(err.Error(), "is in use") || time.Now().After(end) {
 				return "", err

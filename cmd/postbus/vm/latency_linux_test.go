@@ -1,5 +1,5 @@
-// This file has figures in the metered board's own time: from an edge to a subscriber, beside a sync of the same disk. Nothing
-// is asserted about them, since the disk is the host's.
+// This file prints figures in the metered board's own time: from an edge to a subscriber, and a
+// sync of the same disk. It asserts nothing about them, since the disk is the host's.
 
 package vm
 
@@ -30,7 +30,7 @@ func TestMeteredLatency(t *testing.T) {
 	for i, topic := range []string{"edge/qos1", "edge/qos0"} {
 		var took []time.Duration
 		c := connect(t, p, "reader", i == 1, func(m mqtt.Message) {
-			now := time.Now() // reading the text is not part of it
+			now := time.Now() // parsing is not part of the time
 			took = append(took, now.Sub(decode[edge](t, m.Payload()).Time))
 		})
 		c.subscribe(t, byte(1-i), topic)
@@ -50,7 +50,7 @@ func TestMeteredLatency(t *testing.T) {
 	vmtest.Figure("fdatasync of the disk: p50 %s, p99 %s (%d times, after postbus)", p50, p99, len(syncs))
 }
 
-// fdatasyncs writes as the journal does, into a file whose blocks are reserved, and measures.
+// fdatasyncs measures syncs that write as the journal does, into a file with reserved blocks.
 func fdatasyncs(t *testing.T, dir string) []time.Duration {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -1,4 +1,4 @@
-// This file is a PC: a keyboard and a serial adapter that are plugged in, used and pulled out.
+// This file is a PC: a keyboard and a serial adapter that are plugged in, used and unplugged.
 
 package vm
 
@@ -28,7 +28,7 @@ publish:
 			t.Errorf("%s %s, want %s", m.Topic(), m.Payload(), want)
 		}
 	}
-	// A plugin that is dropped in while the program runs; its keyboard is not there yet.
+	// A plugin file that is added while the program runs; its keyboard is not plugged in yet.
 	write(t, p.dir+"/plugins/keys.yaml", `
 source: {input: {device: QEMU QEMU USB Keyboard}}
 publish:
@@ -75,7 +75,7 @@ actions:
   - when: event.topic != nil
     serial: {port: "usb:0403:6001", text: "${event.text}"}
 `)
-	state(t, p, "adapter", func(s status) bool { return s.State == "degraded" }) // it is not there yet
+	state(t, p, "adapter", func(s status) bool { return s.State == "degraded" }) // it is not plugged in yet
 	c := connect(t, p, "reader", false, nil)
 	c.subscribe(t, 1, "pc/sensor")
 	for range 2 {

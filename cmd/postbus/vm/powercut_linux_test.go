@@ -1,4 +1,5 @@
-// This file cuts the power: what a client was told is kept, is kept, on a disk that lost all that was not synced.
+// This file cuts the power: acknowledged events survive on a disk that lost everything that was not
+// synced.
 
 package vm
 
@@ -13,7 +14,7 @@ import (
 
 const cutPlace = "/disk/cut"
 
-// TestCutBefore is the first life. It doesn't return.
+// TestCutBefore runs until the power cut. It doesn't return.
 func TestCutBefore(t *testing.T) {
 	if !vmtest.Inside() {
 		return
@@ -46,7 +47,7 @@ func TestCutBefore(t *testing.T) {
 	t.Error("there is life after the end")
 }
 
-// TestCutAfter is the second life.
+// TestCutAfter runs after the power cut.
 func TestCutAfter(t *testing.T) {
 	if !vmtest.Inside() {
 		return

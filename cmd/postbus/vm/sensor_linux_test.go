@@ -28,7 +28,7 @@ publish:
 		began := time.Now()
 		vmtest.Ask(t, want.milli)
 		if want.payload == "" {
-			time.Sleep(300 * time.Millisecond) // some readings, which are no change
+			time.Sleep(300 * time.Millisecond) // some readings, which don't differ
 			continue
 		}
 		m := c.next(t)

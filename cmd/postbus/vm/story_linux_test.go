@@ -1,4 +1,4 @@
-// This file is the story that all the others are there for: nothing that a subscriber missed is lost.
+// This file is the most important story: a subscriber loses nothing that it missed.
 
 package vm
 
@@ -9,8 +9,9 @@ import (
 	"github.com/postbus/postbus/devices/vmtest"
 )
 
-// TestBoardStory: edges arrive; the subscriber is gone; edges go on; postbus is killed in their midst and started again; more
-// edges; the subscriber is back and gets each that it missed, once and in order.
+// TestBoardStory: edges arrive; the subscriber disconnects; edges continue; postbus is killed
+// meanwhile and restarted; more edges; the subscriber reconnects and receives each edge that it
+// missed, once and in order.
 func TestBoardStory(t *testing.T) {
 	if !vmtest.Inside() {
 		return
@@ -33,7 +34,7 @@ func TestBoardStory(t *testing.T) {
 	}
 	first.away()
 
-	// A witness sees, at QoS 1, what is durable when the program dies.
+	// A witness sees, at QoS 1, which events are durable when the program dies.
 	witness := connect(t, p, "witness", true, nil)
 	witness.subscribe(t, 1, "home/edges")
 	step(150)
@@ -42,7 +43,7 @@ func TestBoardStory(t *testing.T) {
 	for len(witness.got) > 0 {
 		seen = append(seen, decode[edge](t, (<-witness.got).Payload()))
 	}
-	step(4) // nobody is there: no program can know of these
+	step(4) // no program runs, so none can know of these
 	died := time.Now()
 	p.start(t)
 	again := time.Since(died)
@@ -57,14 +58,14 @@ func TestBoardStory(t *testing.T) {
 		seen = append(seen, e)
 	}
 
-	back := connect(t, p, "subscriber", false, nil) // it subscribes to nothing: its session knows
+	back := connect(t, p, "subscriber", false, nil) // it does not subscribe: its session has the subscription
 	began := time.Now()
 	var missed []edge
-	for after := -1; after < 50; { // the edges since the start are numbered anew
+	for after := -1; after < 50; { // edges since the start are numbered from 1 again
 		m := back.next(t)
 		e := decode[edge](t, m.Payload())
 		switch n := len(missed); {
-		case n == 0 && e.N <= 20 && after < 0: // one of the first 20, whose acknowledgement did not get through
+		case n == 0 && e.N <= 20 && after < 0: // one of the first 20, whose acknowledgement did not arrive
 			continue
 		case after < 0 && n == 0 && e.N != 21, after < 0 && n > 0 && e.N != 1 && e.N != missed[n-1].N+1, after >= 0 && e.N != after+1:
 			t.Fatalf("%+v comes after %+v", e, missed[max(0, n-1):])
@@ -76,7 +77,7 @@ func TestBoardStory(t *testing.T) {
 		missed = append(missed, e)
 	}
 	took := time.Since(began)
-	for _, s := range seen { // each that the witness saw is there
+	for _, s := range seen { // each edge that the witness received is present
 		found := false
 		for _, m := range missed {
 			found = found || m.Time.Equal(s.Time)

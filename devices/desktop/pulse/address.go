@@ -1,4 +1,4 @@
-// This file is where a sound server is, and the cookie that it may ask for.
+// This file is the address of a sound server, and the cookie that it may ask for.
 
 package pulse
 
@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Socket is the path of an address: that of unix:/path or /path, which are the only ones that are supported.
+// Socket returns the path of an address of the form unix:/path or /path, the only supported ones.
 func Socket(address string) (string, error) {
 	path := strings.TrimPrefix(address, "unix:")
 	if !strings.HasPrefix(path, "/") {
@@ -22,8 +22,8 @@ func Socket(address string) (string, error) {
 	return path, nil
 }
 
-// Find is the socket of this user's sound server: by $PULSE_SERVER, of which the first unix socket counts, or the usual place.
-// The file client.conf isn't read.
+// Find returns the socket of this user's sound server: the first unix socket in $PULSE_SERVER, or
+// the usual path. It does not read the file client.conf.
 func Find() (string, error) {
 	if named := strings.Fields(os.Getenv("PULSE_SERVER")); len(named) > 0 {
 		var first error
@@ -51,7 +51,8 @@ func Find() (string, error) {
 	return usual, nil
 }
 
-// Cookie is this user's cookie; empty when there is none, which a server of the same user doesn't mind.
+// Cookie returns this user's cookie. It is empty when there is none, which a server of the same
+// user accepts.
 func Cookie() ([]byte, error) {
 	home := os.Getenv("HOME")
 	places := []string{filepath.Join(home, ".config/pulse/cookie"), filepath.Join(home, ".pulse-cookie")}

@@ -1,4 +1,4 @@
-// This file is what a server answers, by the version that is spoken.
+// This file decodes a server's answers, by the protocol version of the connection.
 
 package pulse
 
@@ -7,12 +7,12 @@ import (
 	"fmt"
 )
 
-// Server is what a server says of itself.
+// Server is a server's information about itself.
 type Server struct {
 	Name    string // as pulseaudio
 	Version string
-	Sink    string // the name of the default one; may be one that isn't there
-	Source  string // the same
+	Sink    string // the name of the default sink; it may not exist
+	Source  string // likewise of the default source
 }
 
 // Device is a sink or a source.
@@ -22,26 +22,26 @@ type Device struct {
 	Description string   // for people
 	Volumes     []uint32 // of each channel; 65536 is 100 %
 	Muted       bool
-	Monitor     bool // a source of what a sink plays
+	Monitor     bool // a source that records a sink's output
 }
 
-// Recording is a stream that takes sound from a source (PulseAudio: a source output).
+// Recording is a stream that records from a source (PulseAudio: a source output).
 type Recording struct {
 	Name       string
-	Source     uint32 // the index; None while it is connected with none
-	Corked     bool   // it pauses
-	Client     bool   // a program's; otherwise the server's own
-	Resampler  string // "peaks" for one that shows a level
+	Source     uint32 // the index; None while it is not connected
+	Corked     bool   // it is paused
+	Client     bool   // belongs to a program; otherwise to the server itself
+	Resampler  string // "peaks" for a level meter
 	Properties map[string]string
 }
 
 // None is the index of no device.
 const None = none
 
-// Kind is a bit of what is subscribed to.
+// Kind is a bit of a subscription.
 type Kind uint32
 
-// The kinds that are of use here.
+// The kinds that are used here.
 const (
 	Sinks      Kind = 0x01
 	Sources    Kind = 0x02
@@ -58,7 +58,8 @@ func (r *reading) server() (s Server) {
 	return s // the cookie and more follow
 }
 
-// device reads a sink or a source, as far as is of use here: an answer holds just one, and newer versions have more at its end.
+// device decodes the used part of a sink or a source. An answer holds just one, and newer versions
+// append fields.
 func (r *reading) device(source bool) (d Device) {
 	d.Index, d.Name = r.u32(), r.text()
 	said := r.text()
@@ -81,7 +82,7 @@ func (r *reading) device(source bool) (d Device) {
 	return d
 }
 
-// recordings reads a list to its very end, so that what isn't understood is noticed.
+// recordings decodes a list to its very end, so that a misunderstanding is noticed.
 func (r *reading) recordings(version uint32) (out []Recording) {
 	for r.more() {
 		if len(out) == maxList {
@@ -116,13 +117,13 @@ func (r *reading) recordings(version uint32) (out []Recording) {
 	return out
 }
 
-// Errors of a server that callers tell apart.
+// Errors of a server that callers distinguish.
 var (
 	ErrRefused = errors.New("access denied")
 	ErrAbsent  = errors.New("no such device")
 )
 
-// refusal is an error's number in words.
+// refusal returns an error code in words.
 func refusal(n uint32) error {
 	switch n {
 	case 1, 6:

@@ -1,4 +1,4 @@
-// The tests of what is read: answers that pulseaudio 16.1 and pipewire-pulse 0.3.65 gave, and what nobody should send.
+// This file tests decoding: answers of pulseaudio 16.1 and pipewire-pulse 0.3.65, and invalid ones.
 
 package pulse
 
@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// recorded is an answer in testdata: what follows the number of the order it answers.
+// recorded returns an answer in testdata: the bytes after the tag of its command.
 func recorded(t testing.TB, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile("testdata/" + name + ".hex")
@@ -24,7 +24,7 @@ func recorded(t testing.TB, name string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b[10:] // without the command and the number
+	return b[10:] // without the command and the tag
 }
 
 func TestRecordedAnswers(t *testing.T) {
@@ -55,7 +55,8 @@ func TestRecordedAnswers(t *testing.T) {
 	}
 }
 
-// TestCutAnswers: an answer that ends early is an error, wherever it is cut; of a list, anywhere but between two entries.
+// TestCutAnswers checks that a truncated answer is an error, wherever it is cut; of a list,
+// anywhere except between two entries.
 func TestCutAnswers(t *testing.T) {
 	whole := recorded(t, "pulseaudio-recordings")
 	good := 0
@@ -65,7 +66,7 @@ func TestCutAnswers(t *testing.T) {
 			good++
 		}
 	}
-	if good != 2 { // nothing, and the first
+	if good != 2 { // none, and the first
 		t.Errorf("%d cut lists were understood", good)
 	}
 	sink := recorded(t, "pulseaudio-sink")
@@ -78,7 +79,7 @@ func TestCutAnswers(t *testing.T) {
 	}
 }
 
-// TestOlderVersions: fields that a version doesn't have aren't looked for.
+// TestOlderVersions checks that fields that a version doesn't have aren't expected.
 func TestOlderVersions(t *testing.T) {
 	w := &writing{}
 	w.u32(1).text("x").u32(none).u32(2).u32(3)

@@ -1,4 +1,4 @@
-// This file is a connection: orders go out, answers and news come in.
+// This file is a connection: it sends commands and receives answers and events.
 
 package pulse
 
@@ -17,9 +17,9 @@ import (
 
 const (
 	patience = 3 * time.Second // for an answer
-	rest     = 2 * time.Second // for all of a frame that has begun
-	asked    = 32              // the version
-	least    = 13              // from which on everything has properties
+	rest     = 2 * time.Second // for the remainder of a frame that has begun
+	asked    = 32              // the version that is requested
+	least    = 13              // from this version on everything has properties
 )
 
 // The commands that are used.
@@ -40,15 +40,15 @@ const (
 	opEvent           = 66
 )
 
-// Client is a connection to a sound server. Its methods may be called from several goroutines.
+// Client is a connection to a sound server. Several goroutines may call its methods.
 type Client struct {
 	conn    *net.UnixConn
 	version uint32
 	hear    func(Kind)
-	ended   chan struct{} // the reader is gone
-	forget  func() bool   // of the context
+	ended   chan struct{} // the reader has ended
+	forget  func() bool   // of the context's AfterFunc
 
-	out sync.Mutex // held while an order is written
+	out sync.Mutex // held while a command is written
 
 	mu      sync.Mutex
 	tag     uint32
@@ -63,8 +63,9 @@ type answer struct {
 	err error
 }
 
-// Dial connects to the unix socket at path, as the program name. hear is called for each piece of news that was subscribed to,
-// by the reader: it must not block. The connection ends with ctx, or by Close, which must be called.
+// Dial connects to the unix socket at path, as the program name. The reader calls hear for each
+// subscribed event: hear must not block. The connection ends with ctx, or by Close, which must be
+// called.
 func Dial(ctx context.Context, path, name string, cookie []byte, hear func(Kind)) (*Client, error) {
 	inner, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -83,7 +84,7 @@ func Dial(ctx context.Context, path, name string, cookie []byte, hear func(Kind)
 	return c, nil
 }
 
-// greet agrees on a version and says who we are.
+// greet negotiates a version and identifies this program.
 func (c *Client) greet(ctx context.Context, name string, cookie []byte) error {
 	full := [256]byte{}
 	copy(full[:], cookie)
@@ -91,7 +92,7 @@ func (c *Client) greet(ctx context.Context, name string, cookie []byte) error {
 	if err != nil {
 		return err
 	}
-	version := r.u32() & 0xffff // above are flags of shared memory
+	version := r.u32() & 0xffff // the bits above are flags of shared memory
 	if err := c.understood(r); err != nil {
 		return err
 	}
@@ -102,11 +103,11 @@ func (c *Client) greet(ctx context.Context, name string, cookie []byte) error {
 	if err != nil {
 		return err
 	}
-	r.u32() // our number
+	r.u32() // our client index
 	return c.understood(r)
 }
 
-// understood ends the connection when an answer wasn't understood.
+// understood ends the connection when an answer could not be decoded.
 func (c *Client) understood(r *reading) error {
 	if r.err != nil {
 		return c.end(fmt.Errorf("an answer that isn't understood: %w", r.err))
@@ -114,20 +115,20 @@ func (c *Client) understood(r *reading) error {
 	return nil
 }
 
-// Version is the version of the protocol that is spoken.
+// Version is the protocol version of the connection.
 func (c *Client) Version() uint32 { return c.version }
 
 // Ended is closed when the connection has ended.
 func (c *Client) Ended() <-chan struct{} { return c.ended }
 
-// Err is why the connection ended.
+// Err returns why the connection ended.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Close ends the connection and waits until its reader is gone.
+// Close closes the connection and waits until its reader has ended.
 func (c *Client) Close() error {
 	c.forget()
 	c.end(net.ErrClosed)
@@ -135,7 +136,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// end ends the connection and returns why it ended, which may be an earlier reason.
+// end ends the connection and returns the reason, which may be an earlier one.
 func (c *Client) end(err error) error {
 	c.mu.Lock()
 	if c.err == nil {
@@ -151,7 +152,7 @@ func (c *Client) end(err error) error {
 	return err
 }
 
-// read takes the frames until the connection ends.
+// read processes frames until the connection ends.
 func (c *Client) read() {
 	defer close(c.ended)
 	for r := bufio.NewReader(c.conn); ; {
@@ -174,7 +175,7 @@ func (c *Client) read() {
 	}
 }
 
-// take looks at a frame.
+// take processes one frame.
 func (c *Client) take(r *reading) error {
 	op, tag := r.u32(), r.u32()
 	if r.err != nil {
@@ -197,7 +198,7 @@ func (c *Client) take(r *reading) error {
 		c.mu.Unlock()
 	case opEvent:
 		kind := r.u32()
-		r.u32() // whose
+		r.u32() // whose index it is
 		if r.err != nil {
 			return r.err
 		}
@@ -205,10 +206,10 @@ func (c *Client) take(r *reading) error {
 			c.hear(1 << kind)
 		}
 	}
-	return nil // other news aren't for us
+	return nil // other events are not needed
 }
 
-// call gives an order and waits for the answer.
+// call sends a command and waits for the answer.
 func (c *Client) call(ctx context.Context, op uint32, put func(w *writing)) (*reading, error) {
 	w := make(chan answer, 1)
 	c.mu.Lock()
@@ -254,24 +255,24 @@ func (c *Client) call(ctx context.Context, op uint32, put func(w *writing)) (*re
 	return nil, c.end(fmt.Errorf("the server doesn't answer within %s", patience))
 }
 
-// me is who we are, to go with the first order. The kernel adds it by itself only once the server has asked for it, which may
-// be a moment too late.
+// me returns our credentials, to send with the first command. The kernel adds them by itself only
+// once the server has asked for them, which may be a moment too late.
 func me() []byte {
 	return syscall.UnixCredentials(&syscall.Ucred{Pid: int32(os.Getpid()), Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid())})
 }
 
-// do gives an order whose answer says nothing.
+// do sends a command with an empty answer.
 func (c *Client) do(ctx context.Context, op uint32, put func(w *writing)) error {
 	_, err := c.call(ctx, op, put)
 	return err
 }
 
-// Subscribe has news of these kinds told from now on.
+// Subscribe subscribes to events of these kinds.
 func (c *Client) Subscribe(ctx context.Context, kinds Kind) error {
 	return c.do(ctx, opSubscribe, func(w *writing) { w.u32(uint32(kinds)) })
 }
 
-// Server asks the server about itself.
+// Server queries the server's information about itself.
 func (c *Client) Server(ctx context.Context) (s Server, err error) {
 	r, err := c.call(ctx, opServerInfo, func(*writing) {})
 	if err != nil {
@@ -281,17 +282,17 @@ func (c *Client) Server(ctx context.Context) (s Server, err error) {
 	return s, c.understood(r)
 }
 
-// Sink asks for a sink; ErrAbsent when there is none of that name.
+// Sink queries a sink; ErrAbsent when no sink has that name.
 func (c *Client) Sink(ctx context.Context, name string) (Device, error) {
 	return c.device(ctx, opSinkInfo, none, name)
 }
 
-// Source asks for a source; ErrAbsent when there is none of that name.
+// Source queries a source; ErrAbsent when no source has that name.
 func (c *Client) Source(ctx context.Context, name string) (Device, error) {
 	return c.device(ctx, opSourceInfo, none, name)
 }
 
-// SourceAt asks for a source by its index.
+// SourceAt queries a source by its index.
 func (c *Client) SourceAt(ctx context.Context, index uint32) (Device, error) {
 	return c.device(ctx, opSourceInfo, index, "")
 }
@@ -308,7 +309,7 @@ func (c *Client) device(ctx context.Context, op, index uint32, name string) (d D
 	return d, c.understood(r)
 }
 
-// Recordings lists who records.
+// Recordings lists the streams that record.
 func (c *Client) Recordings(ctx context.Context) ([]Recording, error) {
 	r, err := c.call(ctx, opRecordings, func(*writing) {})
 	if err != nil {
@@ -323,17 +324,17 @@ func (c *Client) SetSinkVolume(ctx context.Context, name string, volumes []uint3
 	return c.do(ctx, opSetSinkVolume, func(w *writing) { w.u32(none).text(name).volumes(volumes) })
 }
 
-// SetSourceVolume does the same for a source.
+// SetSourceVolume sets the volume of each channel of a source; 65536 is 100 %.
 func (c *Client) SetSourceVolume(ctx context.Context, name string, volumes []uint32) error {
 	return c.do(ctx, opSetSourceVolume, func(w *writing) { w.u32(none).text(name).volumes(volumes) })
 }
 
-// SetSinkMute mutes a sink or no longer.
+// SetSinkMute mutes or unmutes a sink.
 func (c *Client) SetSinkMute(ctx context.Context, name string, on bool) error {
 	return c.do(ctx, opSetSinkMute, func(w *writing) { w.u32(none).text(name).bool(on) })
 }
 
-// SetSourceMute mutes a source or no longer.
+// SetSourceMute mutes or unmutes a source.
 func (c *Client) SetSourceMute(ctx context.Context, name string, on bool) error {
 	return c.do(ctx, opSetSourceMute, func(w *writing) { w.u32(none).text(name).bool(on) })
 }

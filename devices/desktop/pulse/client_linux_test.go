@@ -1,4 +1,5 @@
-// The tests of a connection, against servers that the test plays. The real ones are tested by package desktop.
+// This file tests a connection, with servers that the test simulates. Package desktop tests the
+// real ones.
 
 package pulse
 
@@ -16,10 +17,10 @@ import (
 	"testing"
 )
 
-// played is a server: each connection is given to play.
+// played is a server: it passes each connection to play.
 func played(t *testing.T, play func(c net.Conn)) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pulse") // not t.TempDir: the path of a socket must be short
+	dir, err := os.MkdirTemp("", "pulse") // not t.TempDir: a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func played(t *testing.T, play func(c net.Conn)) string {
 	return l.Addr().String()
 }
 
-// orders calls f with each order until it returns false.
+// orders calls f with each command until it returns false.
 func orders(c net.Conn, f func(op, tag uint32, r *reading) bool) {
 	for b := bufio.NewReader(c); ; {
 		body, err := readFrame(b, nil)
@@ -80,7 +81,7 @@ func head(length, channel, flags uint32) []byte {
 	return b[:]
 }
 
-// dead waits until the other side hangs up.
+// dead waits until the client disconnects.
 func dead(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
 func TestHostileServers(t *testing.T) {
@@ -122,7 +123,8 @@ func TestHostileServers(t *testing.T) {
 	}
 }
 
-// TestAFloodDoesNotGrow: a hundred MiB of answers that nobody waits for, and of news, are read and forgotten.
+// TestAFloodDoesNotGrow checks that a hundred MiB of unexpected answers and events are read and
+// discarded.
 func TestAFloodDoesNotGrow(t *testing.T) {
 	t.Parallel()
 	path := played(t, func(c net.Conn) {
@@ -176,7 +178,7 @@ func TestAServerThatStopsAnswering(t *testing.T) {
 	}
 }
 
-// TestTheEndOfTheContext ends the connection, and what waits.
+// TestTheEndOfTheContext ends the connection, and waiting calls.
 func TestTheEndOfTheContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -185,7 +187,7 @@ func TestTheEndOfTheContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Recordings(t.Context()); !errors.Is(err, context.Canceled) { // and not that it took longer than patience
+	if _, err := c.Recordings(t.Context()); !errors.Is(err, context.Canceled) { // not an error about patience
 		t.Error(err)
 	}
 	<-c.Ended()
@@ -194,7 +196,7 @@ func TestTheEndOfTheContext(t *testing.T) {
 	}
 }
 
-// TestTheGreeting: the cookie is sent, and who we are.
+// TestTheGreeting checks that the cookie and our identity are sent.
 func TestTheGreeting(t *testing.T) {
 	t.Parallel()
 	got := make(chan []byte, 2)

@@ -1,4 +1,4 @@
-// This file is the bytes: frames, and the tagged values in them.
+// This file encodes and decodes frames, and the tagged values in them.
 
 package pulse
 
@@ -17,13 +17,13 @@ const (
 	maxFrame = 1 << 20 // of a body
 	maxText  = 64 << 10
 	maxList  = 4096
-	none     = 1<<32 - 1 // no index; and the channel of what isn't sound
+	none     = 1<<32 - 1 // no index; and the channel of packets that are not sound
 )
 
-// The types of values.
+// The tags of values.
 const (
 	tagString  = 't'
-	tagNull    = 'N' // a string that is none, and the end of properties
+	tagNull    = 'N' // a null string, and the end of properties
 	tagU32     = 'L'
 	tagU8      = 'B'
 	tagU64     = 'R'
@@ -39,11 +39,11 @@ const (
 	tagFormat  = 'f'
 )
 
-// limits is what a reader can be told of how long it may wait, as a net.Conn.
+// limits sets a reader's deadline, as a net.Conn does.
 type limits interface{ SetReadDeadline(t time.Time) error }
 
-// readFrame reads the body of one frame. It waits for its beginning as long as it takes, for the rest not long. The slice
-// is the caller's.
+// readFrame reads the body of one frame. It waits any time for the beginning, and a short time for
+// the remainder. The caller owns the slice.
 func readFrame(r *bufio.Reader, c limits) ([]byte, error) {
 	if _, err := r.Peek(1); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func readFrame(r *bufio.Reader, c limits) ([]byte, error) {
 	return body, nil
 }
 
-// reading takes values from a body. After a mistake all are zero, and err says what it was.
+// reading decodes values from a body. After an error all values are zero, and err keeps the error.
 type reading struct {
 	b   []byte
 	at  int
@@ -85,10 +85,10 @@ func (r *reading) fail(format string, args ...any) {
 	}
 }
 
-// more reports whether there is anything left.
+// more reports whether bytes are left.
 func (r *reading) more() bool { return r.err == nil && r.at < len(r.b) }
 
-// take takes n bytes; zeros when there aren't so many, which are then few.
+// take returns n bytes. When fewer are left it returns a few zeros.
 func (r *reading) take(n int) []byte {
 	if r.err == nil && (n < 0 || n > len(r.b)-r.at) {
 		r.fail("%d bytes are missing", n-(len(r.b)-r.at))
@@ -101,7 +101,7 @@ func (r *reading) take(n int) []byte {
 	return b
 }
 
-// tag takes the type of a value, which must be this one.
+// tag consumes the tag of a value, which must be this one.
 func (r *reading) tag(want byte) {
 	if got := r.take(1)[0]; r.err == nil && got != want {
 		r.at--
@@ -128,7 +128,7 @@ func (r *reading) bool() bool {
 	}
 }
 
-// text takes a string; one that is none is empty.
+// text decodes a string; a null string is empty.
 func (r *reading) text() string {
 	switch got := r.take(1)[0]; got {
 	case tagNull:
@@ -147,10 +147,10 @@ func (r *reading) text() string {
 	return ""
 }
 
-// channelMap skips which channel is where.
+// channelMap skips the positions of channels.
 func (r *reading) channelMap() { r.tag(tagMap); r.take(int(r.take(1)[0])) }
 
-// volumes takes one number for each channel.
+// volumes decodes one number for each channel.
 func (r *reading) volumes() []uint32 {
 	r.tag(tagVolumes)
 	n := int(r.take(1)[0])
@@ -163,7 +163,7 @@ func (r *reading) volumes() []uint32 {
 	return out
 }
 
-// properties takes a list of properties; those that are no text are left out.
+// properties decodes a list of properties, without those that are not text.
 func (r *reading) properties() map[string]string {
 	r.tag(tagList)
 	out := map[string]string{}
@@ -189,13 +189,13 @@ func (r *reading) properties() map[string]string {
 	return nil
 }
 
-// format skips how samples are encoded.
+// format skips the encoding of samples.
 func (r *reading) format() { r.tag(tagFormat); r.u8(); r.properties() }
 
-// writing puts values together.
+// writing encodes values.
 type writing struct{ b []byte }
 
-// command begins an order, with the number of its answer.
+// command begins a command, with the tag of its answer.
 func command(op, tag uint32) *writing {
 	w := &writing{make([]byte, headSize, 128)}
 	binary.BigEndian.PutUint32(w.b[4:], none)
@@ -216,7 +216,8 @@ func (w *writing) bool(on bool) *writing {
 	return w
 }
 
-// text puts a string; an empty one is none. What follows a zero byte can't be said and is left out.
+// text encodes a string; an empty one is null. A zero byte can't be encoded, so the text is cut
+// there.
 func (w *writing) text(s string) *writing {
 	if s, _, _ = strings.Cut(s, "\x00"); s == "" {
 		w.b = append(w.b, tagNull)
@@ -239,7 +240,7 @@ func (w *writing) volumes(v []uint32) *writing {
 	return w
 }
 
-// property puts a list with one property.
+// property encodes a list with one property.
 func (w *writing) property(key, value string) *writing {
 	w.b = append(w.b, tagList)
 	b := append([]byte(value), 0)
@@ -248,7 +249,7 @@ func (w *writing) property(key, value string) *writing {
 	return w
 }
 
-// frame is all of it.
+// frame returns the complete frame.
 func (w *writing) frame() []byte {
 	binary.BigEndian.PutUint32(w.b, uint32(len(w.b)-headSize))
 	return w.b

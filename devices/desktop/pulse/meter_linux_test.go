@@ -1,4 +1,5 @@
-// The test of what real servers say of a level meter, which package desktop tells from a recording by that.
+// This file tests how real servers describe a level meter, by which package desktop distinguishes
+// it from a recording.
 
 package pulse
 
