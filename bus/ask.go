@@ -18,7 +18,7 @@ func (b *Bus) Retained(filter string) ([]Event, error) {
 		return nil, err
 	}
 	// Whoever saw a retained event acknowledged is to find it.
-	if err := b.folded(b.ctx, b.journal.Durable()); err != nil {
+	if err := b.folded(b.ctx, "", b.journal.Durable()); err != nil {
 		return nil, err
 	}
 	p := compile(filter)

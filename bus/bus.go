@@ -372,6 +372,14 @@ func (b *Bus) dispatch(next uint64) {
 // step is a point at which a simulation may stop the goroutine.
 func (b *Bus) step(point string) { b.o.schedule.Point(point) }
 
+// stepOf is a step of a session: goroutines of different sessions that one event wakes stop at different
+// points, so that a seed repeats their order.
+func (b *Bus) stepOf(name, point string) {
+	if b.o.schedule != nil {
+		b.o.schedule.Point(name + " " + point)
+	}
+}
+
 // wake ends the waits for records that are folded.
 func (b *Bus) wake() {
 	b.mu.Lock()
@@ -409,25 +417,25 @@ func (b *Bus) change(ctx context.Context, kind journal.Kind, name string, v any)
 	if err != nil {
 		return err
 	}
-	return b.await(ctx, commit)
+	return b.await(ctx, name, commit)
 }
 
 // await returns when a record is durable and folded.
-func (b *Bus) await(ctx context.Context, commit journal.Commit) error {
+func (b *Bus) await(ctx context.Context, name string, commit journal.Commit) error {
 	select {
 	case <-commit.Done():
-		b.step("a change is committed")
+		b.stepOf(name, "commits a change")
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	if err := commit.Err(); err != nil {
 		return err
 	}
-	return b.folded(ctx, commit.Seq())
+	return b.folded(ctx, name, commit.Seq())
 }
 
 // folded returns when dispatch has passed a sequence that is durable.
-func (b *Bus) folded(ctx context.Context, seq uint64) error {
+func (b *Bus) folded(ctx context.Context, name string, seq uint64) error {
 	if b.completed.Load() >= seq {
 		return nil
 	}
@@ -441,7 +449,7 @@ func (b *Bus) folded(ctx context.Context, seq uint64) error {
 	}
 	select {
 	case <-done:
-		b.step("a change is folded")
+		b.stepOf(name, "sees a change folded")
 		return nil
 	case <-b.ctx.Done():
 		return ErrClosed

@@ -150,9 +150,7 @@ func (s *subscription) wants(r *journal.Record) bool {
 
 // step is a point at which a simulation may stop the goroutine.
 func (c *cursor) step(point string) {
-	if s := c.bus.o.schedule; s != nil {
-		s.Point(c.name + " " + point)
-	}
+	c.bus.stepOf(c.name, point)
 }
 
 // cursorMode is how a cursor gets its events.

@@ -160,7 +160,7 @@ func (b *Bus) drop(ctx context.Context, name, reason string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.await(ctx, w); err != nil {
+	if err := b.await(ctx, name, w); err != nil {
 		return err
 	}
 	if b.session(name) == s { // its client came back first

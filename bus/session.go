@@ -132,7 +132,7 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 		return s, s == old, nil
 	case s != nil && s == old && !o.Clean && s.outlives() && ctx.Err() == nil:
 		// Publishes of an earlier connection at QoS 2 must be folded, so that a repetition is recognised.
-		if ferr := b.folded(ctx, b.journal.Durable()); ferr != nil {
+		if ferr := b.folded(ctx, o.Name, b.journal.Durable()); ferr != nil {
 			return nil, false, ferr
 		}
 		s.mu.Lock()
@@ -175,7 +175,7 @@ func (b *Bus) open(ctx context.Context, will *journal.Record, o SessionOptions) 
 	if err != nil {
 		return err
 	}
-	if err = b.await(ctx, commit); err != nil && ctx.Err() != nil {
+	if err = b.await(ctx, o.Name, commit); err != nil && ctx.Err() != nil {
 		b.abandon(commit, o)
 	}
 	return err
@@ -397,7 +397,7 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 		return s.bus.change(ctx, kindSubscribe, s.name, filters)
 	}
 	// A client that saw a retained event acknowledged must find it.
-	if err := s.bus.folded(ctx, s.bus.journal.Durable()); err != nil {
+	if err := s.bus.folded(ctx, s.name, s.bus.journal.Durable()); err != nil {
 		return err
 	}
 	s.bus.subscribe(s, filters, 0)

@@ -462,7 +462,7 @@ func (c *simClient) dropInTheMiddle() {
 		}
 	}
 	c.dropping++
-	s.async(&simClient{}, func() error { return b.Drop(context.Background(), c.name) }, func(err error) {
+	s.async(&simClient{name: c.name + " in the middle"}, func() error { return b.Drop(context.Background(), c.name) }, func(err error) {
 		c.dropping--
 		s.log("%s dropped in the middle: %v", c.name, err)
 		if k != nil && err == nil && b == s.bus && c.conn == k {

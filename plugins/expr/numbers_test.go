@@ -113,7 +113,7 @@ func TestCompareMixed(t *testing.T) {
 func TestBigNumbersAreBounded(t *testing.T) {
 	v := &Vars{Event: map[string]any{"n": json.Number(strings.Repeat("9", 900_000)), "e": json.Number("1e999999999")}}
 	for src, want := range map[string]string{
-		`reduce(1..2000, #acc * 3, 1) > 0`: "true", `event.n > 5`: "true", `event.e > 5`: "true", `event.e == event.e`: "true", `len(string(event.n))`: "900000",
+		`reduce(1..800, #acc * 3, 1) > 0`: "true", `event.n > 5`: "true", `event.e > 5`: "true", `event.e == event.e`: "true", `len(string(event.n))`: "900000",
 	} {
 		p, err := Compile(src, Scope{})
 		if err != nil {
