@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"slices"
 	"sync"
 	"testing"
 	"time"
