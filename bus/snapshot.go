@@ -191,7 +191,7 @@ func (b *Bus) state() ([]*journal.Record, error) {
 			}
 		}
 	}
-	if seqs := b.void.since(b.journal.First()); len(seqs) > 0 {
+	if seqs := b.void.list(); len(seqs) > 0 {
 		if err := add(kindVoid, seqs); err != nil {
 			return nil, err
 		}
@@ -309,6 +309,7 @@ func (b *Bus) snapshot() {
 }
 
 func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
+	first := b.journal.First()
 	var values []moved
 	floor, snapshot, err := b.journal.WriteSnapshot(at, func(emit func(*journal.Record) (int64, error)) (err error) {
 		var size uint64
@@ -329,6 +330,7 @@ func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
 		b.logger.Warn("snapshot not written; the next start replays more", "err", err)
 		return
 	}
+	b.void.trim(first) // the snapshot made the removal of older segments durable: a power cut can't bring them back
 	b.retained.moveTo(snapshot, values)
 	b.mu.Lock()
 	b.floor = floor

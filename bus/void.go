@@ -3,6 +3,7 @@ package bus
 // This file is which events of the journal don't count: those on condition that the fold refused.
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/postbus/postbus/bus/internal/sched"
@@ -32,20 +33,17 @@ func (v *voidSet) has(seq uint64) bool {
 	return ok
 }
 
-// since forgets what lies before first, which the journal no longer holds, and lists the rest.
-func (v *voidSet) since(first uint64) []uint64 {
+func (v *voidSet) list() []uint64 {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return slices.Sorted(maps.Keys(v.seqs))
+}
+
+// trim forgets what lies before first.
+func (v *voidSet) trim(first uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var out []uint64
-	for seq := range v.seqs {
-		if seq < first {
-			delete(v.seqs, seq)
-		} else {
-			out = append(out, seq)
-		}
-	}
-	slices.Sort(out)
-	return out
+	maps.DeleteFunc(v.seqs, func(seq uint64, _ struct{}) bool { return seq < first })
 }
 
 // counts reports whether a folded record is an event that consumers get.
