@@ -20,7 +20,7 @@ check: ## everything CI runs, on Debian as root (some of it: .ci/run STEP...)
 long: ## what takes hours: simulated lives, takeovers, fuzzing, soak
 	.ci/long
 
-sim: ## 10,000 simulated lives of the bus (repeat one: go test ./bus -run TestSimulation -sim.seed=N)
+sim: ## simulated lives of the bus, 10,000 of them (repeat one: go test ./bus -run TestSimulation -sim.seed=N)
 	go test ./bus -run '^TestSimulation$$' -sim.seeds=10000 -timeout 20m
 
 fuzz: ## the frame guard, for a minute
