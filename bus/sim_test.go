@@ -42,6 +42,9 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
+	if testing.Short() { // an emulated machine
+		*simSeeds = min(*simSeeds, 40)
+	}
 	var next, failures atomic.Uint64
 	next.Store(*simFirst - 1)
 	start := time.Now()
@@ -68,7 +71,7 @@ func TestSimulation(t *testing.T) {
 // simulate runs one seed and returns what promise it broke, with the last steps.
 func simulate(t *testing.T, seed uint64, verbose bool) (broken string) {
 	s := newSim(seed, verbose)
-	hung := time.AfterFunc(time.Minute, func() {
+	hung := time.AfterFunc(10*time.Minute, func() {
 		fmt.Fprintf(os.Stderr, "seed %d hangs; its last steps:\n%s\n", seed, s.steps())
 		buf := make([]byte, 1<<20)
 		os.Stderr.Write(buf[:runtime.Stack(buf, true)])
@@ -142,7 +145,10 @@ func (s *sim) stuck(lock string) {
 // TestSimulationRepeats demands that a seed repeats its interleaving: each step at the same instant. Go
 // decides the order where two goroutines wake by one event, which may let a few seeds differ.
 func TestSimulationRepeats(t *testing.T) {
-	const seeds = 100
+	seeds := 100
+	if testing.Short() { // an emulated machine
+		seeds = 20
+	}
 	var differ []uint64
 	for seed := range uint64(seeds) {
 		var traces [2]string
@@ -368,7 +374,7 @@ func (s *sim) storm() {
 func (s *sim) sleep() {
 	d := time.Duration(s.rnd.IntN(5000)) * time.Millisecond
 	switch {
-	case s.hours < 1 && s.chance(2):
+	case s.hours < 1 && s.chance(2) && !testing.Short():
 		d = time.Hour
 		s.hours++
 	case s.chance(15):

@@ -6,6 +6,7 @@ package journal
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -377,11 +378,17 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 		l.tail = l.tail[1:]
 	}
 	l.rd.Unlock()
-	for _, s := range gone {
-		for _, name := range []string{segmentName(s.base), indexName(s.base)} {
-			if err := ignoreMissing(l.fs.Remove(name)); err != nil {
-				l.log.Warn("old journal file not removed", "file", name, "err", err)
-			}
+	for i, s := range gone {
+		if err := ignoreMissing(l.fs.Remove(segmentName(s.base))); err != nil {
+			l.log.Warn("old journal file not removed, will retry", "file", segmentName(s.base), "err", err)
+			l.rd.Lock() // the next start would find it again, so it is kept until its file is gone
+			l.segs = append(slices.Clone(gone[i:]), l.segs...)
+			first = l.segs[0].base
+			l.rd.Unlock()
+			break
+		}
+		if err := ignoreMissing(l.fs.Remove(indexName(s.base))); err != nil {
+			l.log.Warn("old journal file not removed", "file", indexName(s.base), "err", err)
 		}
 		l.log.Debug("journal segment removed", "file", segmentName(s.base), "bytes", s.size)
 	}
