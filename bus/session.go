@@ -83,8 +83,6 @@ const (
 	phaseEnded               // the session expired, was dropped, or was replaced
 )
 
-func (p phase) String() string { return [...]string{"open", "absent", "ended"}[p] }
-
 // pendingLocked reports whether records about the session are on their way. Records that the disk
 // refused are not: they are to be written again.
 func (s *Session) pendingLocked() bool {
