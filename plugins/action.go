@@ -11,6 +11,7 @@ import (
 
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 var actionKeys = []string{"when", "name", "rate", "set", "expires", "retry", "home_assistant"}
@@ -126,13 +127,13 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	if n.Mistakes() == before { // a mistake is reported once
 		complain(a.options, n, where)
 	}
-	if t, ok := a.options.(claimer); ok {
+	if t, ok := a.options.(kind.Claimer); ok {
 		a.claims = t.Claims()
 	}
-	if t, ok := a.options.(accessor); ok {
+	if t, ok := a.options.(kind.Accessor); ok {
 		f.spec.access = append(f.spec.access, t.Access()...)
 	}
-	if r, ok := a.options.(commander); ok {
+	if r, ok := a.options.(kind.Commander); ok {
 		f.spec.runs = append(f.spec.runs, r.Runs())
 	}
 	if !n.IsMap() {

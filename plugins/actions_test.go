@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const noting = `
@@ -95,7 +97,7 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 			tries++
 			return errors.New("never")
 		case "event 2":
-			return permanent{errors.New("wrong for good")}
+			return kind.Permanent(errors.New("wrong for good"))
 		case "event 3":
 			panic("poison")
 		}

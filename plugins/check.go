@@ -14,6 +14,7 @@ import (
 
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Checker turns files into specs. It needs no running bus.
@@ -160,18 +161,18 @@ func (f *fileReader) source(n yamlnode.Node) {
 	if o.Mistakes() == before { // a mistake is reported once
 		complain(s.options, o, where)
 	}
-	if c, ok := s.options.(claimer); ok {
+	if c, ok := s.options.(kind.Claimer); ok {
 		s.claims = c.Claims()
 	}
-	if w, ok := s.options.(warner); ok {
+	if w, ok := s.options.(kind.Warner); ok {
 		for _, text := range w.Warnings() {
 			f.spec.warnings = append(f.spec.warnings, fmt.Sprintf("%s:%d: %s", f.spec.File, line, text))
 		}
 	}
-	if a, ok := s.options.(accessor); ok {
+	if a, ok := s.options.(kind.Accessor); ok {
 		f.spec.access = append(f.spec.access, a.Access()...)
 	}
-	if r, ok := s.options.(commander); ok {
+	if r, ok := s.options.(kind.Commander); ok {
 		f.spec.runs = append(f.spec.runs, r.Runs())
 	}
 	if t := v.FieldByName("Topics"); t.IsValid() && k.Name == "mqtt" {

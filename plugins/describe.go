@@ -15,6 +15,7 @@ import (
 
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Schema is the JSON Schema (draft 2020-12) of a plugin file.
@@ -90,7 +91,7 @@ func duration() object {
 	return object{"type": "string", "pattern": `^-?(\d+(\.\d+)?(ns|us|µs|ms|s|m|h|d))+$|^0$`, "examples": []string{"10s"}}
 }
 
-func (c *Catalog) schemas(kinds map[string]*Kind) object {
+func (c *Catalog) schemas(kinds map[string]*kind.Kind) object {
 	out := object{}
 	for name, k := range kinds {
 		s := structSchema(reflect.TypeOf(k.Options), reflect.ValueOf(k.Options))
@@ -227,14 +228,14 @@ func (c *Catalog) Reference() []byte {
 	b.WriteString("# Kinds of plugins\n\nMade from the program by `postbus plugin reference`; `postbus plugin new KIND` prints a file to begin with.\n")
 	for _, part := range []struct {
 		title, text string
-		kinds       map[string]*Kind
+		kinds       map[string]*kind.Kind
 	}{
 		{"Sources", "What can stand under `source:`.", c.sources},
 		{"Actions", "What can stand in an entry of `actions:`. Keys marked with `${}` may hold expressions.", c.actions},
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", part.title, part.text)
 		for _, name := range names(part.kinds) {
-			part.kinds[name].reference(&b)
+			referenceOf(part.kinds[name], &b)
 		}
 	}
 	b.WriteString("\n## Home Assistant\n\n" + homeAssistantAbout + "\n\n| key | value | default | |\n|---|---|---|---|\n")
@@ -248,7 +249,7 @@ const homeAssistantAbout = "What can stand under `home_assistant:` of an entry o
 	"below `homeassistant/` that goes with the file; a topic with `${…}` is an entity for each topic that comes of it. Without `component` it is a `sensor`, a `binary_sensor` " +
 	"for device classes that only those have, such as `door` or `motion`, and a `button` for an action. Every key may be left out."
 
-func (k *Kind) reference(b *strings.Builder) {
+func referenceOf(k *kind.Kind, b *strings.Builder) {
 	fmt.Fprintf(b, "\n### %s\n\n%s\n", k.Name, strings.TrimSpace(k.About))
 	rows := optionRows(reflect.TypeOf(k.Options), reflect.ValueOf(k.Options), "", "")
 	if k.Args != nil {

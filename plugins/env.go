@@ -1,7 +1,6 @@
 package plugins
 
-// This file is the services that a plugin's source or action may use. Kinds declare an interface
-// with just the methods that they need.
+// This file implements kind.Env, which says what each method promises.
 
 import (
 	"context"
@@ -16,39 +15,35 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/topic"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Env is one source's or action's view of the program.
-type Env struct {
+// env is one source's or action's view of the program.
+type env struct {
 	p         *plugin
 	log       *slog.Logger
 	degraded  func(error)
 	consuming func() // called when Consume has subscribed; may be nil
 }
 
-// Log is the plugin's log.
-func (e *Env) Log() *slog.Logger { return e.log }
+var _ kind.Env = (*env)(nil)
 
-// Dir is the plugins folder, absolute.
-func (e *Env) Dir() string { return e.p.s.o.Dir }
+func (e *env) Log() *slog.Logger { return e.log }
 
-// Source is the source name of the plugin's events.
-func (e *Env) Source() string { return sourceName(e.p.id) }
+func (e *env) Dir() string { return e.p.s.o.Dir }
 
-// Origin is this bus's name among buses that bridges connect. It never changes.
-func (e *Env) Origin() string {
+func (e *env) Source() string { return sourceName(e.p.id) }
+
+func (e *env) Origin() string {
 	epoch := e.p.s.bus.Epoch()
 	return hex.EncodeToString(epoch[:])
 }
 
-// ID is the plugin's id.
-func (e *Env) ID() string { return e.p.id }
+func (e *env) ID() string { return e.p.id }
 
-// Degraded reports that the source runs but has a problem; nil: it has none any more.
-func (e *Env) Degraded(err error) { e.degraded(err) }
+func (e *env) Degraded(err error) { e.degraded(err) }
 
-// Lost counts events that were lost on the way to the bus, and reports them.
-func (e *Env) Lost(n int, reason string) {
+func (e *env) Lost(n int, reason string) {
 	if n <= 0 {
 		return
 	}
@@ -57,19 +52,18 @@ func (e *Env) Lost(n int, reason string) {
 	e.p.s.bus.ReportLoss(sourceName(e.p.id), reason, uint64(n))
 }
 
-// Publish publishes an event as the plugin. nil means that it is durable at QoS 1 and 2.
-func (e *Env) Publish(ctx context.Context, name string, payload []byte, qos int, retain bool) error {
+func (e *env) Publish(ctx context.Context, name string, payload []byte, qos int, retain bool) error {
 	e.p.mapper.mu.Lock()
 	spec := e.p.mapper.spec
 	e.p.mapper.mu.Unlock()
 	switch {
 	case name == "" || name[0] == '$':
-		return permanent{errors.New("topics that begin with $ are the bus's own, and a topic cannot be empty")}
+		return kind.Permanent(errors.New("topics that begin with $ are the bus's own, and a topic cannot be empty"))
 	case spec != nil && !spec.permissions.mayPublish(name):
-		return permanent{errors.New("the topic " + name + " is not among permissions.publish")}
+		return kind.Permanent(errors.New("the topic " + name + " is not among permissions.publish"))
 	}
 	if err := topic.CheckName(name); err != nil {
-		return permanent{err}
+		return kind.Permanent(err)
 	}
 	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: orderHops(ctx)})
 	if err == nil {
@@ -78,17 +72,7 @@ func (e *Env) Publish(ctx context.Context, name string, payload []byte, qos int,
 	return err
 }
 
-type permanent struct{ error }
-
-func (permanent) Permanent() bool { return true }
-func (p permanent) Unwrap() error { return p.error }
-
-// Consume delivers the events that match the filters from a durable cursor of this plugin. It calls
-// each for one event after the other. done(nil) acknowledges an event, in any order and from any
-// goroutine. done with an error does not acknowledge it: the next consumer gets it again. When ctx
-// ends, Consume waits for the delivered events for a limited time, so that the next consumer does
-// not get them again.
-func (e *Env) Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error {
+func (e *env) Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error {
 	sub, err := e.p.s.bus.Subscribe(ctx, cursorName(e.p.id, name), filters...)
 	if err != nil {
 		return err
@@ -144,10 +128,7 @@ func (e *Env) Consume(ctx context.Context, name string, filters []string, each f
 	}
 }
 
-// Handle mounts h on the bus's HTTP listener. public means that h authenticates its callers. If
-// this plugin has already mounted the path, h replaces the old handler; remove unmounts h unless it
-// was replaced.
-func (e *Env) Handle(path string, public bool, h http.Handler) (remove func(), err error) {
+func (e *env) Handle(path string, public bool, h http.Handler) (remove func(), err error) {
 	if e.p.s.o.Handle == nil {
 		return nil, errors.New("the bus has no HTTP listener (listen.http is off)")
 	}
@@ -160,9 +141,7 @@ type held struct {
 	users int
 }
 
-// Hold shares such a resource across a reload: all callers with the same key get the same object as
-// long as the plugin holds it. Call release; do not close the object.
-func (e *Env) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
+func (e *env) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
 	p := e.p
 	p.holdMu.Lock()
 	defer p.holdMu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -211,7 +212,7 @@ func (f *flow) send(queue []outgoing, sent *int) error {
 		case errors.As(err, &refused), errors.Is(err, bus.ErrClosed):
 			return err
 		default: // the event itself is invalid: too large
-			p.empty, p.pending, p.fault = true, bus.Pending{}, permanent{err}
+			p.empty, p.pending, p.fault = true, bus.Pending{}, kind.Permanent(err)
 			f.count.errors.Add(1)
 			f.fail(err)
 		}

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
 
@@ -342,7 +343,7 @@ func plain(n yamlnode.Node) (any, bool) {
 
 // complain reports the errors of the options' own check at their positions.
 func complain(v any, at yamlnode.Node, where map[string]yamlnode.Node) {
-	c, ok := v.(checker)
+	c, ok := v.(kind.Checker)
 	if !ok {
 		return
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // probeOptions are the options of the kind "probe", a source that a test drives.
@@ -88,7 +89,7 @@ type probes struct {
 type probeSource struct {
 	o   probeOptions
 	all *probes
-	env *Env
+	env kind.Env
 	let func()
 }
 
@@ -112,7 +113,7 @@ func (s *probeSource) Open(ctx context.Context) error {
 		}
 	}
 	if s.o.Port != 0 {
-		_, release, err := s.env.Hold(fmt.Sprintf("port:%d", s.o.Port), func() (closer, error) { return &portThing{}, nil })
+		_, release, err := s.env.Hold(fmt.Sprintf("port:%d", s.o.Port), func() (io.Closer, error) { return &portThing{}, nil })
 		if err != nil {
 			return err
 		}
@@ -211,11 +212,11 @@ func newProbes(t *testing.T) (*probes, *Catalog) {
 		}
 	})
 	return p, NewCatalog(
-		NewStream("probe", "A probe.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e *Env) *probeSource { return &probeSource{o: o, all: p, env: e} }),
-		NewStream("asker", "A probe whose sender is answered.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e *Env) *probeSource {
+		kind.StreamOf("probe", "A probe.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e kind.Env) *probeSource { return &probeSource{o: o, all: p, env: e} }),
+		kind.StreamOf("asker", "A probe whose sender is answered.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e kind.Env) *probeSource {
 			return &probeSource{o: o, all: p, env: e}
 		}).Answering(),
-		NewAction("note", "Notes.", "", actOptions{}, func(o actOptions, e *Env) *probeAction { return &probeAction{p} }),
+		kind.ActionOf("note", "Notes.", "", actOptions{}, func(o actOptions, e kind.Env) *probeAction { return &probeAction{p} }),
 	)
 }
 

@@ -8,12 +8,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -29,7 +32,7 @@ const (
 type runner struct {
 	p      *plugin
 	spec   *sourceSpec
-	env    *Env
+	env    *env
 	fenced atomic.Bool // it may no longer emit
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -47,7 +50,7 @@ type runner struct {
 func (p *plugin) newRunner(s *sourceSpec) *runner {
 	r := &runner{p: p, spec: s, tried: make(chan struct{}), ended: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.env = &Env{p: p, log: p.secretLog().With("source", s.kind.Name), degraded: r.degrade}
+	r.env = &env{p: p, log: p.secretLog().With("source", s.kind.Name), degraded: r.degrade}
 	return r
 }
 
@@ -72,10 +75,10 @@ func (r *runner) open(ctx context.Context) (any, error) {
 	}
 	r.p.hide(secrets)
 	var src any
-	if err := safely(func() error { src = r.spec.kind.source(options, r.env); return nil }); err != nil {
+	if err := safely(func() error { src = r.spec.kind.NewSource(options, r.env); return nil }); err != nil {
 		return nil, err
 	}
-	o, ok := src.(opener)
+	o, ok := src.(kind.Opener)
 	if !ok {
 		return src, nil
 	}
@@ -110,7 +113,7 @@ func (r *runner) open(ctx context.Context) (any, error) {
 }
 
 func (r *runner) shut(src any) error {
-	if c, ok := src.(closer); ok {
+	if c, ok := src.(io.Closer); ok {
 		return safely(c.Close)
 	}
 	return nil
@@ -132,7 +135,7 @@ func (r *runner) start(src any) {
 			began := time.Now()
 			if src != nil {
 				running := func() { r.note(nil, time.Time{}, began) }
-				if _, waits := src.(consumer); waits { // an event that is published now would not reach it
+				if _, waits := src.(kind.Consumer); waits { // an event that is published now would not reach it
 					r.env.consuming = running
 				} else {
 					running()
@@ -176,9 +179,9 @@ func (r *runner) once(src any) error {
 	}
 	return safely(func() error {
 		switch s := src.(type) {
-		case Stream:
+		case kind.Stream:
 			return s.Stream(r.ctx, post)
-		case Source:
+		case kind.Source:
 			return s.Run(r.ctx, func(ctx context.Context, at time.Time, fields map[string]any) error {
 				sealed := make(chan error, 1)
 				if err := post(ctx, at, fields, func(err error) { sealed <- err }); err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 type oddOptions[T any] struct {
@@ -16,12 +18,12 @@ type oddOptions[T any] struct {
 
 type oddSource struct{}
 
-func (oddSource) Stream(context.Context, func(context.Context, time.Time, map[string]any, func(error)) error) error {
+func (oddSource) Stream(context.Context, kind.Post) error {
 	return nil
 }
 
-func oddKind[O any](o O) *Kind {
-	return NewStream("odd", "Odd.", "", o, probeEvent{}, func(O, *Env) oddSource { return oddSource{} })
+func oddKind[O any](o O) *kind.Kind {
+	return kind.StreamOf("odd", "Odd.", "", o, probeEvent{}, func(O, kind.Env) oddSource { return oddSource{} })
 }
 
 type selfish struct {
@@ -31,7 +33,7 @@ type selfish struct {
 // TestOptionsThatNoFileCanSet: the catalog refuses them when it is made, not when a user's file
 // sets them.
 func TestOptionsThatNoFileCanSet(t *testing.T) {
-	for want, k := range map[string]*Kind{
+	for want, k := range map[string]*kind.Kind{
 		"the kind odd: odd is a chan int, which no file can set: there are string": oddKind(oddOptions[chan int]{}),
 		"the kind odd: odd is a uint16, which no file can set":                     oddKind(oddOptions[uint16]{}),
 		"the kind odd: odd is a float32, which no file can set":                    oddKind(oddOptions[float32]{}),
@@ -64,8 +66,8 @@ func TestOptionsThatNoFileCanSet(t *testing.T) {
 	NewCatalog(oddKind(oddOptions[map[string][]*probeBlock]{}), oddKindAction())
 }
 
-func oddKindAction() *Kind {
-	return NewAction("note", "Notes.", "", actOptions{}, func(actOptions, *Env) *probeAction { return nil })
+func oddKindAction() *kind.Kind {
+	return kind.ActionOf("note", "Notes.", "", actOptions{}, func(actOptions, kind.Env) *probeAction { return nil })
 }
 
 // panicking panics when a file is checked.
@@ -80,7 +82,7 @@ func TestAPanicOfOneFile(t *testing.T) {
 	log := &lockedBuffer{}
 	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	w.stop()
-	w.cat.sources["panicking"] = NewStream("panicking", "Panics.", "", panicking{}, probeEvent{}, func(panicking, *Env) oddSource { return oddSource{} })
+	w.cat.sources["panicking"] = kind.StreamOf("panicking", "Panics.", "", panicking{}, probeEvent{}, func(panicking, kind.Env) oddSource { return oddSource{} })
 	w.start()
 	w.write("a.yaml", "source: {panicking: {name: x}}\npublish: [{topic: x}]\n")
 	w.write("b.yaml", "source: {probe: {name: b}}\npublish: [{topic: x}]\n")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/expr"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Spec is a plugin file without mistakes.
@@ -31,7 +32,7 @@ func (s *Spec) Warnings() []string { return s.warnings }
 
 // sourceSpec is one configured source.
 type sourceSpec struct {
-	kind    *Kind
+	kind    *kind.Kind
 	options any    // a struct of the kind's type
 	hash    string // of kind and options: equal sources may stay open
 	claims  []string
@@ -75,7 +76,7 @@ type topicSpec struct {
 // same when the file is edited.
 type actionSpec struct {
 	key     string
-	kind    *Kind
+	kind    *kind.Kind
 	options any
 	args    expr.Value
 	dynamic []dynamicArg // the arguments that depend on the event

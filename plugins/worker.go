@@ -6,14 +6,13 @@ package plugins
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"reflect"
 	"sync"
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // worker does the jobs of one action of one plugin.
@@ -68,18 +67,17 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	w.p.hide(secrets)
-	env := &Env{p: w.p, log: w.p.secretLog().With("action", w.spec.key), degraded: func(err error) {
+	surroundings := &env{p: w.p, log: w.p.secretLog().With("action", w.spec.key), degraded: func(err error) {
 		w.mu.Lock()
 		w.degraded = err
 		w.mu.Unlock()
 		w.p.changed()
 	}}
-	var do func(context.Context, reflect.Value) error
-	var end func() error
-	if err := safely(func() error { do, end = w.spec.kind.action(options, env); return nil }); err != nil {
+	var action kind.ClosableAction
+	if err := safely(func() error { action = w.spec.kind.NewAction(options, surroundings); return nil }); err != nil {
 		return err
 	}
-	defer func() { _ = safely(end) }()
+	defer func() { _ = safely(action.Close) }()
 	sub, err := w.p.s.bus.Subscribe(ctx, cursorName(w.p.id, w.spec.key), queueTopic(w.p.id, w.spec.key))
 	if err != nil {
 		return err
@@ -94,7 +92,7 @@ func (w *worker) run(ctx context.Context) error {
 			w.p.mapper.count.expired.Add(e.Missed)
 			w.p.traceText(w.spec.key, fmt.Sprintf("%d jobs before this one were too old or lost", e.Missed))
 		}
-		if err := w.one(ctx, e, do); err != nil {
+		if err := w.one(ctx, e, action); err != nil {
 			return err
 		}
 		if err := sub.Ack(e); err != nil {
@@ -104,7 +102,7 @@ func (w *worker) run(ctx context.Context) error {
 }
 
 // one does a job, or gives it up. An error means that the worker is stopping.
-func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, reflect.Value) error) error {
+func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableAction) error {
 	o, args, err := decodeJob(e.Payload, w.spec.kind.Args)
 	if err != nil {
 		return w.publishDeadLetter(ctx, o, err, 0)
@@ -125,7 +123,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 			w.note(nil, 0)
 			return nil
 		}
-		err := safely(func() error { return do(withHops(ctx, e.Hops), args) })
+		err := safely(func() error { return action.Do(withHops(ctx, e.Hops), args.Interface()) })
 		if err == nil {
 			if w.spec.kind.Hands {
 				w.p.mapper.count.sent.Add(1)
@@ -144,8 +142,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, do func(context.Context, 
 		w.note(err, attempt)
 		w.p.mapper.count.failed.Add(1)
 		w.p.mapper.fail(fmt.Errorf("%s: %w", w.spec.key, err))
-		var p permer
-		if errors.As(err, &p) && p.Permanent() || attempt >= w.spec.retry.attempts {
+		if kind.IsPermanent(err) || attempt >= w.spec.retry.attempts {
 			return w.publishDeadLetter(ctx, o, err, attempt)
 		}
 		w.p.traceText(w.spec.key, fmt.Sprintf("failed, attempt %d of %d: %v", attempt, w.spec.retry.attempts, err))

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -50,17 +50,17 @@ var (
 func (o ActionOptions) Check() []error {
 	errs := checkAddresses(o.SystemBus, o.SessionBus, o.SoundServer)
 	if len(o.Schemes) > 0 && o.Do != "open" {
-		errs = append(errs, option.Wrong("schemes", "only open has an address", "leave schemes out"))
+		errs = append(errs, kind.Wrong("schemes", "only open has an address", "leave schemes out"))
 	}
 	if o.Session != "" && o.Do != "lock" && o.Do != "unlock" {
-		errs = append(errs, option.Wrong("session", "only lock and unlock are about a session", "leave session out"))
+		errs = append(errs, kind.Wrong("session", "only lock and unlock are about a session", "leave session out"))
 	}
 	for _, s := range o.Schemes {
 		switch {
 		case !schemeForm.MatchString(s):
-			errs = append(errs, option.Wrong("schemes", fmt.Sprintf("%q is no scheme", s), "small letters and digits, without the colon, as spotify"))
+			errs = append(errs, kind.Wrong("schemes", fmt.Sprintf("%q is no scheme", s), "small letters and digits, without the colon, as spotify"))
 		case slices.Contains(harmful, s):
-			errs = append(errs, option.Wrong("schemes", s+": is a program, and no address", "leave it out"))
+			errs = append(errs, kind.Wrong("schemes", s+": is a program, and no address", "leave it out"))
 		}
 	}
 	return errs
@@ -87,11 +87,6 @@ type Args struct {
 	URL     string `key:"url" doc:"with open: the address"`
 	Player  string `key:"player" doc:"with media_…: the player, as vlc; empty for the one that plays, or the only one"`
 	Percent any    `key:"percent" doc:"with media_volume: 0 to 100; with volume: 0 to 150, or a step as the text \"+5\" or \"-5\", which is done again when the event is delivered again"`
-}
-
-// ActionEnv is what the action needs of the bus.
-type ActionEnv interface {
-	Degraded(err error)
 }
 
 // permanent is an error that no retry can fix.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Action executes the file's commands. It connects again for each event, so that a restarted bus
@@ -33,7 +35,7 @@ type Action struct {
 const settled = 2 * time.Minute
 
 // NewAction makes an action of checked options.
-func NewAction(o ActionOptions, _ ActionEnv) *Action {
+func NewAction(o ActionOptions, _ kind.Env) *Action {
 	a := &Action{o: o, opener: "xdg-open", uptime: uptime}
 	a.alive, a.end = context.WithCancel(context.Background())
 	return a

@@ -13,7 +13,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"github.com/postbus/postbus/devices/desktoptest"
+	"github.com/postbus/postbus/devices/internal/desktoptest"
 )
 
 // must calls a method.

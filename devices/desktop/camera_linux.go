@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/postbus/postbus/devices/node"
+	"github.com/postbus/postbus/devices/internal/node"
 )
 
 // glance is how long a camera must be open before it is reported, because a program that only looks

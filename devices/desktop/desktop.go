@@ -24,8 +24,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/devices/desktop/pulse"
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/devices/internal/pulse"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -64,13 +64,13 @@ func Defaults() Options { return Options{Initial: true} }
 func (o Options) Check() []error {
 	errs := checkAddresses(o.SystemBus, o.SessionBus, o.SoundServer)
 	if o.IdleAfter > 0 && o.IdleAfter < time.Second {
-		errs = append(errs, option.Wrong("idle_after", "less than a second is no idleness", "write idle_after: 5m"))
+		errs = append(errs, kind.Wrong("idle_after", "less than a second is no idleness", "write idle_after: 5m"))
 	}
 	if o.IdleAfter > 0 && !slices.Contains(o.watched(), "idle") {
-		errs = append(errs, option.Wrong("idle_after", "idle is not watched", "add idle to watch"))
+		errs = append(errs, kind.Wrong("idle_after", "idle is not watched", "add idle to watch"))
 	}
 	if host, _, ok := strings.Cut(o.Display, ":"); o.Display != "" && (!ok || host != "" && host != "unix" && !strings.HasPrefix(host, "/")) {
-		errs = append(errs, option.Wrong("display", fmt.Sprintf("%q is no display of this machine", o.Display), `write display: ":0"`))
+		errs = append(errs, kind.Wrong("display", fmt.Sprintf("%q is no display of this machine", o.Display), `write display: ":0"`))
 	}
 	return errs
 }
@@ -87,11 +87,11 @@ func (o Options) watched() []string {
 // connecting.
 func checkAddresses(system, session, sound string) (errs []error) {
 	if _, err := pulse.Socket(sound); sound != "" && err != nil {
-		errs = append(errs, option.Wrong("sound_server", err.Error(), "write it as /run/user/1000/pulse/native"))
+		errs = append(errs, kind.Wrong("sound_server", err.Error(), "write it as /run/user/1000/pulse/native"))
 	}
 	for _, a := range [][2]string{{"system_bus", system}, {"session_bus", session}} {
 		if transport, _, ok := strings.Cut(a[1], ":"); a[1] != "" && (!ok || transport == "") {
-			errs = append(errs, option.Wrong(a[0], fmt.Sprintf("%q is no address of a message bus", a[1]), "write it as unix:path=/run/user/1000/bus"))
+			errs = append(errs, kind.Wrong(a[0], fmt.Sprintf("%q is no address of a message bus", a[1]), "write it as unix:path=/run/user/1000/bus"))
 		}
 	}
 	return errs
@@ -128,10 +128,4 @@ type Event struct {
 	InUse        bool     `key:"in_use" doc:"microphone: whether a program records, also when it is muted; camera: whether a process has one open"`
 	Apps         []string `key:"apps" doc:"microphone, camera: the names of the programs that do, sorted; empty when none does, or none can be seen"`
 	Device       string   `key:"device" doc:"volume: the default sink's name for people; microphone: the default source's; camera: the one in use, as /dev/video0, otherwise the first; nil without one"`
-}
-
-// Env is what the source needs of the bus.
-type Env interface {
-	Degraded(err error)
-	Lost(n int, reason string)
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/desktoptest"
+	"github.com/postbus/postbus/devices/internal/desktoptest"
 )
 
 func TestActiveWindow(t *testing.T) {

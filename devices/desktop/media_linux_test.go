@@ -12,7 +12,7 @@ import (
 	"github.com/godbus/dbus/v5"
 	"github.com/godbus/dbus/v5/prop"
 
-	"github.com/postbus/postbus/devices/desktoptest"
+	"github.com/postbus/postbus/devices/internal/desktoptest"
 )
 
 // playerMock is a media player.

@@ -11,7 +11,7 @@ import (
 	"math"
 	"strings"
 
-	"github.com/postbus/postbus/devices/desktop/pulse"
+	"github.com/postbus/postbus/devices/internal/pulse"
 )
 
 // sound executes the commands for the sound server.

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/desktoptest"
+	"github.com/postbus/postbus/devices/internal/desktoptest"
 )
 
 // TestMain hides the session in which the tests run.

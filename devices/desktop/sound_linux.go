@@ -14,7 +14,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/postbus/postbus/devices/desktop/pulse"
+	"github.com/postbus/postbus/devices/internal/pulse"
 )
 
 // sound is one watched thing of the sound server.

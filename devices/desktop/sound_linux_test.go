@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/desktop/pulse"
-	"github.com/postbus/postbus/devices/desktoptest"
+	"github.com/postbus/postbus/devices/internal/desktoptest"
+	"github.com/postbus/postbus/devices/internal/pulse"
 )
 
 // withSound runs a test with each sound server.

@@ -14,13 +14,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postbus/postbus/devices/desktop/pulse"
+	"github.com/postbus/postbus/devices/internal/pulse"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Source watches a desktop. An instance runs once: New, Run.
 type Source struct {
 	o   Options
-	env Env
+	env kind.Env
 
 	buses  [2][]*watch // of the system bus and of the session bus
 	sounds []*sound    // of the sound server
@@ -29,7 +30,7 @@ type Source struct {
 
 	turn sync.Mutex                // held while an event is emitted: one at a time
 	told map[string]map[string]any // the last reported state, by what and player
-	emit func(ctx context.Context, at time.Time, fields map[string]any) error
+	emit kind.Emit
 	end  context.CancelFunc
 	err  error // why emit failed
 
@@ -44,7 +45,7 @@ const (
 )
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	s := &Source{o: o, env: env, told: map[string]map[string]any{}, troubles: map[string]error{}, places: usual}
 	on := func(bus int, w *watch) {
 		w.wake, w.start = make(chan struct{}, 1), len(o.Watch) > 0
@@ -86,7 +87,7 @@ func New(o Options, env Env) *Source {
 }
 
 // Run reports the watched states until ctx ends.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.emit, s.end = emit, cancel

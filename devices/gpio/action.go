@@ -5,7 +5,6 @@ package gpio
 import (
 	_ "embed"
 	"fmt"
-	"log/slog"
 	"time"
 )
 
@@ -66,9 +65,3 @@ type wrong struct{ error }
 
 func (wrong) Permanent() bool { return true }
 func (w wrong) Unwrap() error { return w.error }
-
-// ActionEnv is what the action needs of the bus.
-type ActionEnv interface {
-	Log() *slog.Logger
-	Degraded(err error)
-}

@@ -8,13 +8,15 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Action is one output line. A goroutine of its own holds it, so that the line has its initial
 // value before the first event, and is found again after its chip was absent.
 type Action struct {
 	o        ActionOptions
-	env      ActionEnv
+	env      kind.Env
 	consumer string
 	dev      string
 	cancel   context.CancelFunc
@@ -33,9 +35,9 @@ type Action struct {
 const retry = 5 * time.Second
 
 // NewAction makes an action of checked options and begins to hold its line. Close ends it.
-func NewAction(o ActionOptions, env ActionEnv) *Action { return newAction(o, env, "/dev") }
+func NewAction(o ActionOptions, env kind.Env) *Action { return newAction(o, env, "/dev") }
 
-func newAction(o ActionOptions, env ActionEnv, dev string) *Action {
+func newAction(o ActionOptions, env kind.Env, dev string) *Action {
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &Action{o: o, env: env, consumer: consumer(env, o.Line), dev: dev, cancel: cancel, ended: make(chan struct{})}
 	go a.keep(ctx)

@@ -28,13 +28,11 @@ package gpio
 import (
 	_ "embed"
 	"fmt"
-	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -86,19 +84,19 @@ func (o Options) Check() []error {
 	var errs []error
 	switch {
 	case o.Line == "" && len(o.Lines) == 0:
-		errs = append(errs, option.Wrong("lines", "no line is named", "write line: GPIO17; `postbus devices` lists them"))
+		errs = append(errs, kind.Wrong("lines", "no line is named", "write line: GPIO17; `postbus devices` lists them"))
 	case o.Line != "" && len(o.Lines) > 0:
-		errs = append(errs, option.Wrong("lines", "line and lines are both set", "write one of them"))
+		errs = append(errs, kind.Wrong("lines", "line and lines are both set", "write one of them"))
 	case len(o.Lines) > maxLines:
-		errs = append(errs, option.Wrong("lines", fmt.Sprintf("%d lines are more than the %d of one request", len(o.Lines), maxLines), "write two sources"))
+		errs = append(errs, kind.Wrong("lines", fmt.Sprintf("%d lines are more than the %d of one request", len(o.Lines), maxLines), "write two sources"))
 	}
 	for i, l := range o.Lines {
 		if slices.Contains(o.Lines[:i], l) {
-			errs = append(errs, option.Wrong("lines", fmt.Sprintf("%s is there twice", l), "leave one out"))
+			errs = append(errs, kind.Wrong("lines", fmt.Sprintf("%s is there twice", l), "leave one out"))
 		}
 	}
 	if o.Count != nil && o.Initial {
-		errs = append(errs, option.Wrong("initial", "a count has no initial value", "leave out initial or count"))
+		errs = append(errs, kind.Wrong("initial", "a count has no initial value", "leave out initial or count"))
 	}
 	return errs
 }
@@ -145,17 +143,10 @@ type Event struct {
 	Hz      float64 `key:"hz" doc:"edges a second, measured from edge to edge; nil when there was but one yet; only in a count"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Log() *slog.Logger
-	Lost(n int, reason string)
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}
-
 // Source is the lines of one plugin. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o        Options
-	env      Env
+	env      kind.Env
 	consumer string
 	dev      string // the folder with the chips: /dev
 	r        *request
@@ -165,7 +156,7 @@ type Source struct {
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	s := &Source{o: o, env: env, dev: "/dev"}
 	if lines := o.lines(); len(lines) > 0 {
 		s.consumer = consumer(env, lines[0])

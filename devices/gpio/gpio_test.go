@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // bus is the part of a bus that the kinds need.
@@ -103,7 +103,7 @@ func TestOptionsSayWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			for _, err := range c.o.Check() {
-				e := err.(*option.Error)
+				e := err.(*kind.OptionError)
 				if e.Hint() == "" {
 					t.Error("there is no hint")
 				}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Line is a line's name, or its number on the chip.
@@ -18,9 +18,9 @@ func (l *Line) UnmarshalText(text []byte) error {
 	s := strings.TrimSpace(string(text))
 	switch {
 	case s == "":
-		return option.Wrong("", "the line has no name", "write a name as GPIO17, or a number")
+		return kind.Wrong("", "the line has no name", "write a name as GPIO17, or a number")
 	case len(s) > 31:
-		return option.Wrong("", fmt.Sprintf("%q is longer than the 31 bytes of a line's name", s), "`postbus devices` lists the lines")
+		return kind.Wrong("", fmt.Sprintf("%q is longer than the 31 bytes of a line's name", s), "`postbus devices` lists the lines")
 	}
 	*l = Line(s)
 	return nil
@@ -42,7 +42,7 @@ func (c *Chip) UnmarshalText(text []byte) error {
 		s = "gpiochip" + s
 	}
 	if s == "" || len(s) > 31 {
-		return option.Wrong("", fmt.Sprintf("%q is no chip", text), "write its label, or gpiochip0; `postbus devices` lists them")
+		return kind.Wrong("", fmt.Sprintf("%q is no chip", text), "write its label, or gpiochip0; `postbus devices` lists them")
 	}
 	*c = Chip(s)
 	return nil
@@ -66,7 +66,7 @@ func (l *Level) UnmarshalText(text []byte) error {
 	}
 	v, err := level(string(text))
 	if err != nil {
-		return option.Wrong("", err.Error(), "write on, off or keep")
+		return kind.Wrong("", err.Error(), "write on, off or keep")
 	}
 	*l = Off
 	if v == 1 {

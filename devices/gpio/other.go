@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 var errPlatform = errors.New("gpio is on Linux only")
@@ -20,7 +22,7 @@ type watch struct{}
 func (s *Source) Open(context.Context) error { return errPlatform }
 
 // Stream fails.
-func (s *Source) Stream(context.Context, func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
+func (s *Source) Stream(context.Context, kind.Post) error {
 	return errPlatform
 }
 
@@ -28,7 +30,7 @@ func (s *Source) Stream(context.Context, func(ctx context.Context, at time.Time,
 type Action struct{}
 
 // NewAction makes an action that fails.
-func NewAction(_ ActionOptions, env ActionEnv) *Action {
+func NewAction(_ ActionOptions, env kind.Env) *Action {
 	env.Degraded(errPlatform)
 	return &Action{}
 }

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/postbus/postbus/devices/node"
+	"github.com/postbus/postbus/devices/internal/node"
 )
 
 var udev = node.Rule{Nodes: `SUBSYSTEM=="gpio", KERNEL=="gpiochip*"`, Group: "gpio", File: "60-gpio.rules", Then: "restart the machine", Needs: 0o060}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // alive is how often a source checks that its chip still exists, in addition to the kernel's
@@ -103,11 +105,8 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// post is the type of Stream's function.
-type post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Stream posts edges or counts until ctx ends or the chip is removed.
-func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
+func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 	wake := func() { _ = s.r.f.SetReadDeadline(time.Unix(1, 0)) } // fails only when closed
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -191,7 +190,7 @@ func (s *Source) gone(err error) error {
 }
 
 // initial posts the lines' values.
-func (s *Source) initial(ctx context.Context, p post) error {
+func (s *Source) initial(ctx context.Context, p kind.Post) error {
 	bits, err := s.r.values()
 	if err != nil {
 		return s.gone(err)
@@ -208,7 +207,7 @@ func (s *Source) initial(ctx context.Context, p post) error {
 }
 
 // edge posts an edge.
-func (s *Source) edge(ctx context.Context, p post, e edge) error {
+func (s *Source) edge(ctx context.Context, p kind.Post, e edge) error {
 	seen := s.r.tallies[e.offset].seen
 	lost := seen.before(e.lineSeq)
 	f := s.fields(e.offset, e.at)
@@ -236,7 +235,7 @@ func (s *Source) fields(offset int, at time.Time) map[string]any {
 }
 
 // count posts the number of edges at each interval.
-func (s *Source) count(ctx context.Context, p post) error {
+func (s *Source) count(ctx context.Context, p kind.Post) error {
 	next := time.Now().Add(s.o.Count.Every)
 	for {
 		err := s.wait(ctx, earlier(next, s.pause()))

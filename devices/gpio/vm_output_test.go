@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/postbus/postbus/devices/vmtest"
+	"github.com/postbus/postbus/devices/internal/vmtest"
 )
 
 func TestGuestOutput(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/vmtest"
+	"github.com/postbus/postbus/devices/internal/vmtest"
 )
 
 func TestGuestReloadLosesNothing(t *testing.T) {

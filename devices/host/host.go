@@ -19,13 +19,12 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file.
@@ -65,7 +64,7 @@ var things = []string{"cpu", "memory", "disk", "temperature", "network", "load",
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
-	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
+	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	if len(o.Collect) == 0 {
 		bad("collect", "there is nothing to read", "leave it out or name one of "+strings.Join(things, ", "))
 	}
@@ -125,16 +124,10 @@ type Event struct {
 	SoftLimitOnce    bool `key:"soft_temperature_limit_occurred" doc:"the same since the machine started"`
 }
 
-// Env is what the source needs of postbus.
-type Env interface {
-	Log() *slog.Logger
-	Degraded(err error)
-}
-
 // Source reads the machine. An instance runs once.
 type Source struct {
 	o   Options
-	env Env
+	env kind.Env
 
 	collectors []*collector
 	prime      time.Duration // the maximum of the first interval
@@ -144,7 +137,7 @@ type Source struct {
 }
 
 // New makes a source. It reads nothing yet.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	s := &Source{o: o, env: env, prime: time.Second, patience: min(2*time.Second, o.Every/2), farewell: 500 * time.Millisecond}
 	for _, name := range o.Collect {
 		s.collectors = append(s.collectors, newCollector(name, reader(name, o), o.named(name)))
@@ -159,7 +152,7 @@ func (o Options) named(name string) bool {
 }
 
 // Run emits an event every interval until ctx ends.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer s.end(stop)
 	if slices.ContainsFunc(s.o.Collect, func(c string) bool { return c == "cpu" || c == "network" }) {

@@ -24,7 +24,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -57,7 +57,7 @@ func Defaults() Options {
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	if o.Sensor == "ads1115" && len(o.Channels) == 0 {
-		return []error{option.Wrong("channels", "there is no channel", "write channels: [a0]")}
+		return []error{kind.Wrong("channels", "there is no channel", "write channels: [a0]")}
 	}
 	return nil
 }
@@ -99,9 +99,6 @@ type Event struct {
 	Changed      []int          `key:"changed" doc:"mcp23017: the numbers of the pins that changed since the event before, 0 for A0 to 15 for B7; empty in the first"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface{ Degraded(err error) }
-
 // Bus is the number of a bus.
 type Bus int
 
@@ -109,7 +106,7 @@ type Bus int
 func (b *Bus) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimPrefix(string(text), "/dev/"), "i2c-"), 10, 16)
 	if err != nil {
-		return option.Wrong("", fmt.Sprintf("%q is no bus", text), "write 1 for /dev/i2c-1; `postbus devices` lists the buses")
+		return kind.Wrong("", fmt.Sprintf("%q is no bus", text), "write 1 for /dev/i2c-1; `postbus devices` lists the buses")
 	}
 	*b = Bus(n)
 	return nil
@@ -124,7 +121,7 @@ func (a Address) String() string { return fmt.Sprintf("%#02x", uint16(a)) }
 func (a *Address) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 0, 16)
 	if err != nil || n < firstAddress || n > lastAddress {
-		return option.Wrong("", fmt.Sprintf("%q is no address of an I²C device", text), "write a number from 0x08 to 0x77, as 0x76")
+		return kind.Wrong("", fmt.Sprintf("%q is no address of an I²C device", text), "write a number from 0x08 to 0x77, as 0x76")
 	}
 	*a = Address(n)
 	return nil
@@ -146,7 +143,7 @@ type bus interface {
 // Source is one sensor. An instance runs once: New, Open, Run, Close.
 type Source struct {
 	o     Options
-	env   Env
+	env   kind.Env
 	open  func(Bus, Address) (bus, error)
 	sleep func(context.Context, time.Duration) error
 	b     bus
@@ -155,7 +152,9 @@ type Source struct {
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env, open: openBus, sleep: sleep} }
+func New(o Options, env kind.Env) *Source {
+	return &Source{o: o, env: env, open: openBus, sleep: sleep}
+}
 
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
@@ -247,7 +246,7 @@ func (s *Source) Close() error {
 }
 
 // Run emits until ctx ends.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	next := time.Now()
 	for {
 		if err := s.sleep(ctx, time.Until(next)); err != nil {

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/postbus/postbus/devices/vmtest"
+	"github.com/postbus/postbus/devices/internal/vmtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/postbus/postbus/devices/node"
+	"github.com/postbus/postbus/devices/internal/node"
 )
 
 const (

@@ -22,7 +22,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -61,10 +61,10 @@ func (o Options) Check() []error {
 		} else if c.known("KEY_" + up) {
 			hint = "write KEY_" + up
 		}
-		errs = append(errs, option.Wrong("keys", fmt.Sprintf("no key is called %q", k), hint))
+		errs = append(errs, kind.Wrong("keys", fmt.Sprintf("no key is called %q", k), hint))
 	}
 	if len(o.Types) == 0 {
-		errs = append(errs, option.Wrong("types", "there is no type", "leave it out, or write types: [key]"))
+		errs = append(errs, kind.Wrong("types", "there is no type", "leave it out, or write types: [key]"))
 	}
 	return errs
 }
@@ -97,23 +97,17 @@ type Event struct {
 	Time   string  `key:"time" doc:"when the kernel saw it, RFC 3339 with microseconds"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Degraded(err error)
-	Lost(n int, reason string)
-}
-
 // Source is one device. An instance runs once: New, Stream.
 type Source struct {
 	o     Options
-	env   Env
+	env   kind.Env
 	codes codes
 	dev   string        // the folder of the devices: /dev/input
 	retry time.Duration // how often to look for an absent device, in addition to the kernel's notifications
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	return &Source{o: o, env: env, codes: readCodes(), dev: "/dev/input", retry: 5 * time.Second}
 }
 

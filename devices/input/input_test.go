@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // bus is the part of a bus that the kind needs.
@@ -51,7 +51,7 @@ func TestOptionsSayWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			for _, err := range c.o.Check() {
-				e := err.(*option.Error)
+				e := err.(*kind.OptionError)
 				s := e.Key() + ": " + e.Error()
 				if strings.HasPrefix(e.Hint(), "write ") {
 					s += " (" + e.Hint() + ")"

@@ -8,10 +8,12 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Stream fails.
-func (s *Source) Stream(context.Context, func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
+func (s *Source) Stream(context.Context, kind.Post) error {
 	return errors.New("input is on Linux only")
 }
 

@@ -12,15 +12,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postbus/postbus/devices/node"
+	"github.com/postbus/postbus/devices/internal/node"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
 	settle = 100 * time.Millisecond // after a notification, for udev to set permissions
 )
-
-// post is the type of Stream's function.
-type post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
 
 // said is what a device's goroutine reports: records, or why there are no more. After records of
 // which the kernel dropped some, pressed are the keys that are pressed; nil when none was dropped.
@@ -32,7 +30,7 @@ type said struct {
 }
 
 // Stream posts the devices' records until ctx ends. It doesn't end when they are unplugged.
-func (s *Source) Stream(ctx context.Context, p func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
+func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	inner, cancel := context.WithCancel(ctx)
@@ -138,7 +136,7 @@ func read(ctx context.Context, d *device, says chan<- said) {
 }
 
 // records posts the records that are events.
-func (s *Source) records(ctx context.Context, p post, w said) error {
+func (s *Source) records(ctx context.Context, p kind.Post, w said) error {
 	d := w.d
 	for _, r := range w.list {
 		if r.dropped() {
@@ -173,7 +171,7 @@ func (s *Source) records(ctx context.Context, p post, w said) error {
 }
 
 // key posts a key's press, release or repetition.
-func (s *Source) key(ctx context.Context, p post, d *device, r record) error {
+func (s *Source) key(ctx context.Context, p kind.Post, d *device, r record) error {
 	var held any
 	since, was := d.held[r.code]
 	switch r.amount {
@@ -196,7 +194,7 @@ func (s *Source) key(ctx context.Context, p post, d *device, r record) error {
 }
 
 // released posts the release of keys that are no longer pressed.
-func (s *Source) released(ctx context.Context, p post, d *device, now []uint16, at time.Time) error {
+func (s *Source) released(ctx context.Context, p kind.Post, d *device, now []uint16, at time.Time) error {
 	for _, code := range slices.Sorted(maps.Keys(d.held)) {
 		if !slices.Contains(now, code) {
 			if err := s.key(ctx, p, d, record{at: at, typ: evKey, code: code, amount: 0}); err != nil {
@@ -208,7 +206,7 @@ func (s *Source) released(ctx context.Context, p post, d *device, now []uint16, 
 }
 
 // resync updates the pressed keys from the kernel, after it dropped records.
-func (s *Source) resync(ctx context.Context, p post, d *device, now []uint16, at time.Time) error {
+func (s *Source) resync(ctx context.Context, p kind.Post, d *device, now []uint16, at time.Time) error {
 	if err := s.released(ctx, p, d, now, at); err != nil {
 		return err
 	}

@@ -7,11 +7,12 @@ import (
 	_ "embed"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -66,11 +67,6 @@ type wrong struct{ error }
 func (wrong) Permanent() bool { return true }
 func (w wrong) Unwrap() error { return w.error }
 
-// ActionEnv is what the action needs of the bus.
-type ActionEnv interface {
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}
-
 // Action writes to the devices on one connection.
 type Action struct {
 	o       ActionOptions
@@ -81,7 +77,7 @@ type Action struct {
 
 // NewAction makes an action of checked options. The first event connects, unless the source has
 // connected.
-func NewAction(o ActionOptions, env ActionEnv) *Action {
+func NewAction(o ActionOptions, env kind.Env) *Action {
 	a := &Action{o: o}
 	a.link, a.release, a.err = join(env, o.setting())
 	return a

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/kindtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func actionOptions(h *host, registers ...Register) ActionOptions {

@@ -30,13 +30,12 @@ import (
 	"cmp"
 	_ "embed"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/devices/tty"
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -87,7 +86,7 @@ func (a *Address) UnmarshalText(text []byte) error {
 		host, port = strings.Trim(s, "[]"), "502"
 	}
 	if host == "" || port == "" || strings.ContainsAny(host, "/ ") {
-		return option.Wrong("", fmt.Sprintf("%q is no address", text), "write a host, as 192.168.1.7, or host:port")
+		return kind.Wrong("", fmt.Sprintf("%q is no address", text), "write a host, as 192.168.1.7, or host:port")
 	}
 	*a = Address(net.JoinHostPort(host, port))
 	return nil
@@ -145,11 +144,11 @@ func (s setting) check() []error {
 	}
 	switch n {
 	case 0:
-		return []error{option.Wrong("", "it is not said where the device is", "write tcp: 192.168.1.7, or serial: {port: /dev/ttyUSB0}")}
+		return []error{kind.Wrong("", "it is not said where the device is", "write tcp: 192.168.1.7, or serial: {port: /dev/ttyUSB0}")}
 	case 1:
 		return nil
 	}
-	return []error{option.Wrong("", "tcp, rtu_over_tcp and serial exclude each other", "write one of them")}
+	return []error{kind.Wrong("", "tcp, rtu_over_tcp and serial exclude each other", "write one of them")}
 }
 
 func (s setting) claims() []string {
@@ -173,10 +172,10 @@ func (o Options) Check() []error {
 	errs := append(o.setting().check(), checkRegisters(o.Registers, false)...)
 	for i, r := range o.Registers {
 		if o.setting().tcp == "" && r.unit(o.Unit) == 0 {
-			errs = append(errs, option.Wrong(fmt.Sprintf("registers[%d]", i), "unit 0 is all devices of a line, and none answers", "write unit: 1"))
+			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]", i), "unit 0 is all devices of a line, and none answers", "write unit: 1"))
 		}
 		if !r.bits() && r.words() > o.Most {
-			errs = append(errs, option.Wrong(fmt.Sprintf("registers[%d]", i), fmt.Sprintf("%s has %d registers, more than max_registers, %d", r.Name, r.words(), o.Most), "make several of it"))
+			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]", i), fmt.Sprintf("%s has %d registers, more than max_registers, %d", r.Name, r.words(), o.Most), "make several of it"))
 		}
 	}
 	return errs
@@ -193,10 +192,4 @@ type Event struct {
 	OK     bool           `key:"ok" doc:"whether every register was read"`
 	Errors map[string]any `key:"errors" doc:"why a register was not read, by its name"`
 	Open   struct{}       `key:"*" doc:"of each register, by its name: its value, or nil when it was not read"`
-}
-
-// Env is what the source needs of the bus.
-type Env interface {
-	Degraded(err error)
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 func unhex(t *testing.T, s string) []byte {
@@ -227,7 +227,7 @@ func TestCheck(t *testing.T) {
 	} {
 		var out []string
 		for _, err := range o.Check() {
-			e := err.(*option.Error)
+			e := err.(*kind.OptionError)
 			out = append(out, strings.TrimSpace(e.Key()+" "+e.Error()))
 		}
 		if got := strings.Join(out, ", "); got != want {

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/postbus/postbus/devices/tty"
+	"github.com/postbus/postbus/devices/internal/tty"
 )
 
 // line is an open port.

@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // The maximum sizes of a request, by the specification.
@@ -85,7 +85,7 @@ func checkRegisters(list []Register, write bool) []error {
 			if key != "" {
 				key = "." + key
 			}
-			errs = append(errs, option.Wrong(fmt.Sprintf("registers[%d]%s", i, key), fmt.Sprintf(format, args...), hint))
+			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]%s", i, key), fmt.Sprintf(format, args...), hint))
 		}
 		most := maxWords
 		switch {

@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Source polls the registers of a file. An instance runs once: New, Open, Run, Close.
 type Source struct {
 	o       Options
-	env     Env
+	env     kind.Env
 	link    *link
 	entered bool
 	release func()
@@ -40,7 +42,7 @@ type silence struct {
 const patient = 2
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	units := map[byte]bool{}
 	for _, r := range o.Registers {
 		units[r.unit(o.Unit)] = true
@@ -74,7 +76,7 @@ func (s *Source) Close() error {
 }
 
 // Run polls until ctx ends.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	for next := time.Now(); ; {
 		values, wrong := s.poll(ctx)
 		if ctx.Err() != nil {

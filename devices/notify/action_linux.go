@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // maxRemembered bounds the notifications that are remembered for their buttons and for replacement.
@@ -20,7 +22,7 @@ const maxRemembered = 256
 // Action shows notifications.
 type Action struct {
 	o     ActionOptions
-	env   ActionEnv
+	env   kind.Env
 	end   context.CancelFunc
 	alive context.Context // ends with the action
 	tasks sync.WaitGroup
@@ -43,7 +45,7 @@ type note struct {
 type server struct{ markup, buttons bool }
 
 // NewAction makes an action of checked options.
-func NewAction(o ActionOptions, env ActionEnv) *Action {
+func NewAction(o ActionOptions, env kind.Env) *Action {
 	a := &Action{o: o, env: env}
 	a.alive, a.end = context.WithCancel(context.Background())
 	return a

@@ -19,7 +19,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"github.com/postbus/postbus/devices/desktoptest"
+	"github.com/postbus/postbus/devices/internal/desktoptest"
 )
 
 type fakeEnv struct {

@@ -23,7 +23,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -66,12 +66,6 @@ type Event struct {
 	Reason string `key:"reason" doc:"of closed: expired, dismissed (by somebody), closed (by an action) or unknown; else nil"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Degraded(err error)
-	Lost(n int, reason string)
-}
-
 // Button is a button of a notification.
 type Button struct {
 	Key   string `key:"key" doc:"what the event calls it: letters, digits, _ and -; default stands for a click on the notification itself" need:"yes"`
@@ -93,7 +87,7 @@ func ActionDefaults() ActionOptions { return ActionOptions{App: "postbus"} }
 func (o ActionOptions) Check() []error {
 	errs := checkAddress(o.SessionBus)
 	if len(o.Buttons) > 8 {
-		errs = append(errs, option.Wrong("buttons", fmt.Sprintf("there are %d buttons, more than 8", len(o.Buttons)), "leave some out"))
+		errs = append(errs, kind.Wrong("buttons", fmt.Sprintf("there are %d buttons, more than 8", len(o.Buttons)), "leave some out"))
 	}
 	var keys []string
 	for i, b := range o.Buttons {
@@ -101,10 +95,10 @@ func (o ActionOptions) Check() []error {
 		if strings.ContainsFunc(b.Key, func(r rune) bool {
 			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-')
 		}) {
-			errs = append(errs, option.Wrong(key, fmt.Sprintf("%q is no key", b.Key), "letters, digits, _ and -"))
+			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q is no key", b.Key), "letters, digits, _ and -"))
 		}
 		if slices.Contains(keys, b.Key) {
-			errs = append(errs, option.Wrong(key, fmt.Sprintf("two buttons have the key %q", b.Key), "give it another one"))
+			errs = append(errs, kind.Wrong(key, fmt.Sprintf("two buttons have the key %q", b.Key), "give it another one"))
 		}
 		keys = append(keys, b.Key)
 	}
@@ -122,14 +116,9 @@ type Args struct {
 	Close   bool   `key:"close" doc:"whether the notification with this replace is taken away, and none is shown"`
 }
 
-// ActionEnv is what the action needs of the bus.
-type ActionEnv interface {
-	Degraded(err error)
-}
-
 func checkAddress(a string) []error {
 	if transport, _, ok := strings.Cut(a, ":"); a != "" && (!ok || transport == "") {
-		return []error{option.Wrong("session_bus", fmt.Sprintf("%q is no address of a message bus", a), "write it as unix:path=/run/user/1000/bus")}
+		return []error{kind.Wrong("session_bus", fmt.Sprintf("%q is no address of a message bus", a), "write it as unix:path=/run/user/1000/bus")}
 	}
 	return nil
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 func TestMistakesInOptions(t *testing.T) {
@@ -32,8 +32,8 @@ func TestMistakesInOptions(t *testing.T) {
 			switch {
 			case c.want == "" && len(c.errs) > 0, c.want != "" && len(c.errs) != 1:
 				t.Error(c.errs)
-			case c.want != "" && c.errs[0].(*option.Error).Key() != c.want:
-				t.Errorf("%v is about %s", c.errs, c.errs[0].(*option.Error).Key())
+			case c.want != "" && c.errs[0].(*kind.OptionError).Key() != c.want:
+				t.Errorf("%v is about %s", c.errs, c.errs[0].(*kind.OptionError).Key())
 			}
 		})
 	}

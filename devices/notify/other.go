@@ -11,13 +11,15 @@ import (
 	"time"
 
 	"github.com/gen2brain/beeep"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Source fails.
 type Source struct{}
 
 // New makes a source that fails.
-func New(Options, Env) *Source { return &Source{} }
+func New(Options, kind.Env) *Source { return &Source{} }
 
 var errPlatform = errors.New("the buttons of notifications are told on Linux only")
 
@@ -25,7 +27,7 @@ var errPlatform = errors.New("the buttons of notifications are told on Linux onl
 func (s *Source) Open(context.Context) error { return errPlatform }
 
 // Run fails.
-func (s *Source) Run(context.Context, func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(context.Context, kind.Emit) error {
 	return errPlatform
 }
 
@@ -33,7 +35,7 @@ func (s *Source) Run(context.Context, func(ctx context.Context, at time.Time, fi
 type Action struct{}
 
 // NewAction makes an action. Buttons are not shown on this platform, which Degraded reports.
-func NewAction(o ActionOptions, env ActionEnv) *Action {
+func NewAction(o ActionOptions, env kind.Env) *Action {
 	if len(o.Buttons) > 0 {
 		env.Degraded(errors.New("notifications have no buttons on this platform: they are shown without"))
 	}

@@ -10,19 +10,21 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Source reports buttons. An instance runs once: New, Run.
 type Source struct {
 	o   Options
-	env Env
+	env kind.Env
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // Run emits presses and closed notifications until ctx ends.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	for pause := retryLeast; ; pause = min(2*pause, retryMost) {
 		began := time.Now()
 		err := s.connection(ctx, emit)
@@ -51,7 +53,7 @@ func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time
 type stopped struct{ error }
 
 // connection runs one connection. It returns why the connection ended.
-func (s *Source) connection(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) connection(ctx context.Context, emit kind.Emit) error {
 	h := &hears{signals: make(chan *dbus.Signal, 64), dropped: func() { s.env.Lost(1, "buttons were pressed faster than events were taken") },
 		wanted: func(sig *dbus.Signal) bool { return sig.Name == said && sig.Path == ourPath && len(sig.Body) == 4 }}
 	conn, err := dial(ctx, s.o.SessionBus, dbus.WithSignalHandler(h))

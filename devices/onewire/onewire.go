@@ -23,7 +23,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -55,12 +55,12 @@ func (o Options) Check() []error {
 	var errs []error
 	for _, id := range o.Sensors {
 		if !isSensor(id) {
-			errs = append(errs, option.Wrong("sensors", fmt.Sprintf("%q is no id of a sensor", id), "write it as 28-00000a1b2c3d; `postbus devices` lists them"))
+			errs = append(errs, kind.Wrong("sensors", fmt.Sprintf("%q is no id of a sensor", id), "write it as 28-00000a1b2c3d; `postbus devices` lists them"))
 		}
 	}
 	for id := range o.Names {
 		if !isSensor(id) {
-			errs = append(errs, option.Wrong("names."+id, fmt.Sprintf("%q is no id of a sensor", id), "write names: {28-00000a1b2c3d: cellar}"))
+			errs = append(errs, kind.Wrong("names."+id, fmt.Sprintf("%q is no id of a sensor", id), "write names: {28-00000a1b2c3d: cellar}"))
 		}
 	}
 	return errs
@@ -83,21 +83,18 @@ type Event struct {
 	Temperature float64 `key:"temperature" doc:"in degrees Celsius"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface{ Degraded(err error) }
-
 // Source is the sensors of one plugin. An instance runs once: New, Run.
 type Source struct {
 	o    Options
-	env  Env
+	env  kind.Env
 	last map[string]float64 // the last good temperature of each sensor
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env, last: map[string]float64{}} }
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env, last: map[string]float64{}} }
 
 // Run emits until ctx ends.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	if runtime.GOOS != "linux" {
 		return errors.New("onewire is on Linux only")
 	}

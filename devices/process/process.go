@@ -26,7 +26,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file.
@@ -55,7 +55,7 @@ func Defaults() Options { return Options{Every: 2 * time.Second, Proc: "/proc"} 
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
-	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
+	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	if len(o.Names) == 0 {
 		bad("names", "there is no name", "write names: [nginx]")
 	}
@@ -92,9 +92,6 @@ type Event struct {
 	Memory  int64   `key:"memory" doc:"memory that it holds (resident), in bytes; at its end as it was seen last"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface{ Degraded(err error) }
-
 // id identifies a process under one name, because its process ID may be reused, and it may become
 // another program.
 type id struct {
@@ -126,22 +123,20 @@ type looker interface {
 // Source watches processes. An instance runs once.
 type Source struct {
 	o     Options
-	env   Env
+	env   kind.Env
 	known map[id]*seen
 	told  string // the last state passed to Degraded
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env, known: map[id]*seen{}} }
-
-type emit = func(ctx context.Context, at time.Time, fields map[string]any) error
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env, known: map[id]*seen{}} }
 
 // Run emits starts and ends until ctx ends.
-func (s *Source) Run(ctx context.Context, emit emit) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	return s.watch(ctx, newLooker(s.o), emit)
 }
 
-func (s *Source) watch(ctx context.Context, l looker, emit emit) error {
+func (s *Source) watch(ctx context.Context, l looker, emit kind.Emit) error {
 	tick := time.NewTicker(s.o.Every)
 	defer tick.Stop()
 	for first := true; ; {
@@ -165,7 +160,7 @@ func (s *Source) watch(ctx context.Context, l looker, emit emit) error {
 }
 
 // compare emits the differences from the last look: ends first, then starts, each by age.
-func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, first bool, emit emit) error {
+func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, first bool, emit kind.Emit) error {
 	count := map[string]int{}
 	for i := range s.known {
 		count[i.name]++

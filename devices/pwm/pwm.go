@@ -24,7 +24,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -43,7 +43,7 @@ type Chip string
 func (c *Chip) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "pwmchip"), 10, 16)
 	if err != nil {
-		return option.Wrong("", fmt.Sprintf("%q is no PWM chip", text), "write pwmchip0, or its number")
+		return kind.Wrong("", fmt.Sprintf("%q is no PWM chip", text), "write pwmchip0, or its number")
 	}
 	*c = Chip(fmt.Sprintf("pwmchip%d", n))
 	return nil
@@ -79,9 +79,6 @@ type Args struct {
 	Frequency float64 `key:"hz" doc:"another frequency from now on, in Hz; 0 leaves it" min:"0" max:"10000000"`
 }
 
-// ActionEnv is what the action needs of the bus.
-type ActionEnv interface{ Degraded(err error) }
-
 // wrong is an error that no retry can fix.
 type wrong struct{ error }
 
@@ -95,7 +92,7 @@ const (
 // Action sets one channel.
 type Action struct {
 	o      ActionOptions
-	env    ActionEnv
+	env    kind.Env
 	cancel context.CancelFunc
 	ended  chan struct{}
 	put    func(path, value string) error // writes a file of sysfs
@@ -107,11 +104,11 @@ type Action struct {
 }
 
 // NewAction makes an action of checked options and begins to set its channel up. Close ends it.
-func NewAction(o ActionOptions, env ActionEnv) *Action {
+func NewAction(o ActionOptions, env kind.Env) *Action {
 	return newAction(o, env, func(path, value string) error { return os.WriteFile(path, []byte(value), 0) })
 }
 
-func newAction(o ActionOptions, env ActionEnv, put func(path, value string) error) *Action {
+func newAction(o ActionOptions, env kind.Env, put func(path, value string) error) *Action {
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &Action{o: o, env: env, cancel: cancel, ended: make(chan struct{}), put: put, hz: o.Frequency}
 	go func() {

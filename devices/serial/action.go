@@ -10,12 +10,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/devices/tty"
+	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -108,11 +108,6 @@ func (a Args) bytes(terminator Bytes) ([]byte, error) {
 	return []byte(a.Text + string(terminator)), nil
 }
 
-// ActionEnv is what the action needs of the bus.
-type ActionEnv interface {
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}
-
 // Action writes to one port.
 type Action struct {
 	o       ActionOptions
@@ -123,7 +118,7 @@ type Action struct {
 
 // NewAction makes an action of checked options. The first event opens the port, unless the source
 // has opened it.
-func NewAction(o ActionOptions, env ActionEnv) *Action {
+func NewAction(o ActionOptions, env kind.Env) *Action {
 	a := &Action{o: o}
 	a.port, a.release, a.err = join(env, o.Port)
 	return a

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Bytes are bytes in a file: as text, or as hex:0d0a.
@@ -19,12 +19,12 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	if digits, ok := strings.CutPrefix(s, "hex:"); ok {
 		raw, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
 		if err != nil {
-			return option.Wrong("", fmt.Sprintf("%q is not hexadecimal: %v", s, err), "write two digits for each byte, as hex:0d0a")
+			return kind.Wrong("", fmt.Sprintf("%q is not hexadecimal: %v", s, err), "write two digits for each byte, as hex:0d0a")
 		}
 		s = string(raw)
 	}
 	if len(s) > 64 {
-		return option.Wrong("", fmt.Sprintf("%d bytes are more than 64", len(s)), "")
+		return kind.Wrong("", fmt.Sprintf("%d bytes are more than 64", len(s)), "")
 	}
 	*b = Bytes(s)
 	return nil

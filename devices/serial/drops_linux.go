@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/postbus/postbus/devices/tty"
+	"github.com/postbus/postbus/devices/internal/tty"
 )
 
 // icounter is struct serial_icounter_struct of linux/serial.h.

@@ -2,7 +2,7 @@
 
 package serial
 
-import "github.com/postbus/postbus/devices/tty"
+import "github.com/postbus/postbus/devices/internal/tty"
 
 // drops is empty: the kernel's counts are read on Linux only.
 type drops struct{}

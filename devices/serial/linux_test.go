@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/postbus/postbus/devices/tty"
+	"github.com/postbus/postbus/devices/internal/tty"
 )
 
 func TestLines(t *testing.T) {

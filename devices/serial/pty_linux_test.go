@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/kindtest"
-	"github.com/postbus/postbus/devices/tty"
+	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 const patience = kindtest.Patience

@@ -22,12 +22,10 @@ package serial
 import (
 	_ "embed"
 	"fmt"
-	"io"
-	"log/slog"
 	"time"
 
-	"github.com/postbus/postbus/devices/tty"
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -73,7 +71,7 @@ func Defaults() Options {
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
-	wrong := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
+	wrong := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	fixed := o.Framing == "fixed"
 	switch {
 	case fixed && o.Length == 0:
@@ -130,12 +128,4 @@ type Event struct {
 	Satellites int      `key:"satellites" doc:"nmea: how many are used, of GGA and GNS; else nil"`
 	HDOP       float64  `key:"hdop" doc:"nmea: how much the satellites' places blur the position, of GGA and GNS; else nil"`
 	Time       string   `key:"time" doc:"nmea: the receiver's time, RFC 3339; of GGA, GNS and GLL with the date of the last RMC or ZDA, nil as long as there was none"`
-}
-
-// Env is what the source needs of the bus.
-type Env interface {
-	Log() *slog.Logger
-	Degraded(err error)
-	Lost(n int, reason string)
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
 }

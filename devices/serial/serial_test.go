@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 func TestBytes(t *testing.T) {
@@ -46,7 +46,7 @@ func TestCheck(t *testing.T) {
 	} {
 		var keys []string
 		for _, err := range o.Check() {
-			keys = append(keys, err.(*option.Error).Key())
+			keys = append(keys, err.(*kind.OptionError).Key())
 		}
 		if got := strings.Join(keys, " "); got != strings.TrimSpace(want) {
 			t.Errorf("%q: wrong is %q", want, got)

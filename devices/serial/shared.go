@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postbus/postbus/devices/tty"
+	"github.com/postbus/postbus/devices/internal/tty"
 )
 
 // line is the open port and its driver's counts.

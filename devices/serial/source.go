@@ -10,7 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/devices/tty"
+	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 // Source is one port. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
-	env     Env
+	env     kind.Env
 	port    *shared
 	entered bool
 	release func()
@@ -32,7 +33,7 @@ type Source struct {
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	return &Source{o: o, env: env, format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}, absence: 30 * time.Second}
 }
 
@@ -67,11 +68,8 @@ func (s *Source) Close() error {
 	return nil
 }
 
-// post is the type of Stream's function.
-type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Stream posts frames until ctx ends. It doesn't end when the port is unplugged.
-func (s *Source) Stream(ctx context.Context, p post) error {
+func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 	for {
 		l, err := s.await(ctx)
 		if err != nil {
@@ -162,7 +160,7 @@ func (s *Source) warn(l *line) {
 }
 
 // read posts frames until ctx ends, which is no error, or the port is unplugged.
-func (s *Source) read(ctx context.Context, l *line, p post) error {
+func (s *Source) read(ctx context.Context, l *line, p kind.Post) error {
 	f := s.port.takeFramer(l)
 	if f != nil && f.kind != s.o.Framing {
 		f.lost = s.env.Lost

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/tty"
-	"github.com/postbus/postbus/devices/vmtest"
+	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/devices/internal/vmtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }

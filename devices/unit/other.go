@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 var errPlatform = errors.New("unit is on Linux with systemd only")
@@ -16,13 +18,13 @@ var errPlatform = errors.New("unit is on Linux with systemd only")
 type Source struct{}
 
 // New makes a source.
-func New(Options, Env) *Source { return &Source{} }
+func New(Options, kind.Env) *Source { return &Source{} }
 
 // Open fails.
 func (s *Source) Open(context.Context) error { return errPlatform }
 
 // Run fails.
-func (s *Source) Run(context.Context, func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(context.Context, kind.Emit) error {
 	return errPlatform
 }
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"github.com/postbus/postbus/devices/busconn"
+	"github.com/postbus/postbus/devices/internal/busconn"
 )
 
 const (

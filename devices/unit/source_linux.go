@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Source watches units. An instance runs once: New, Open, Run, Close.
 type Source struct {
 	o    Options
-	env  Env
+	env  kind.Env
 	conn *session // set by Open
 	why  error    // why Open did not connect
 	told string   // the last state passed to Degraded
@@ -29,7 +31,7 @@ type Source struct {
 type state struct{ active, sub string }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	return &Source{o: o, env: env, last: map[string]state{}, waitMin: time.Second}
 }
 
@@ -53,10 +55,8 @@ func (s *Source) Close() error {
 	return nil
 }
 
-type emit = func(ctx context.Context, at time.Time, fields map[string]any) error
-
 // Run emits changes until ctx ends.
-func (s *Source) Run(ctx context.Context, emit emit) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	for wait := s.waitMin; ; {
 		if s.conn == nil && s.why == nil {
 			s.conn, s.why = s.connect(ctx)
@@ -110,7 +110,7 @@ var errGone = errors.New("systemd has left the bus")
 
 // follow reports the units' states and then changes. stop is why the source must end, why is why
 // the session ended.
-func (s *Source) follow(ctx context.Context, emit emit) (stop, why error) {
+func (s *Source) follow(ctx context.Context, emit kind.Emit) (stop, why error) {
 	c := s.conn
 	compare := func() (stop, why error) { // reports changes that no signal reported
 		for _, u := range s.o.Units {
@@ -165,7 +165,7 @@ func (s *Source) follow(ctx context.Context, emit emit) (stop, why error) {
 
 // changed reads the state from a signal, because the state may have changed again by the time of a
 // query.
-func (s *Source) changed(ctx context.Context, signal *dbus.Signal, name string, emit emit) (stop, why error) {
+func (s *Source) changed(ctx context.Context, signal *dbus.Signal, name string, emit kind.Emit) (stop, why error) {
 	var values map[string]dbus.Variant
 	if len(signal.Body) > 1 {
 		values, _ = signal.Body[1].(map[string]dbus.Variant)
@@ -186,7 +186,7 @@ func stateOf(values map[string]dbus.Variant) state {
 }
 
 // look queries the state of a unit.
-func (s *Source) look(ctx context.Context, path dbus.ObjectPath, name string, emit emit) (stop, why error) {
+func (s *Source) look(ctx context.Context, path dbus.ObjectPath, name string, emit kind.Emit) (stop, why error) {
 	values, err := s.conn.all(ctx, path, unitKind)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -195,7 +195,7 @@ func (s *Source) look(ctx context.Context, path dbus.ObjectPath, name string, em
 }
 
 // say emits a state when it differs from the last one.
-func (s *Source) say(ctx context.Context, path dbus.ObjectPath, name string, values map[string]dbus.Variant, emit emit) (stop, why error) {
+func (s *Source) say(ctx context.Context, path dbus.ObjectPath, name string, values map[string]dbus.Variant, emit kind.Emit) (stop, why error) {
 	now := stateOf(values)
 	before, known := s.last[name]
 	if now == before {

@@ -19,7 +19,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file.
@@ -48,7 +48,7 @@ const maxUnits = 256
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
-	bad := func(reason, hint string) { errs = append(errs, option.Wrong("units", reason, hint)) }
+	bad := func(reason, hint string) { errs = append(errs, kind.Wrong("units", reason, hint)) }
 	switch {
 	case len(o.Units) == 0:
 		bad("there is no unit", "write units: [nginx.service]; `systemctl list-units` lists them")
@@ -106,9 +106,6 @@ type Event struct {
 	Loaded      string `key:"loaded" doc:"loaded; masked, bad-setting or error for a unit that can't be started"`
 	Initial     bool   `key:"initial" doc:"whether it is the state at the start"`
 }
-
-// Env is what the source needs of the bus.
-type Env interface{ Degraded(err error) }
 
 // similar returns the names most similar to one, best first.
 func similar(name string, all []string) []string {

@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 var errPlatform = errors.New("usb is on Linux only")
@@ -18,6 +20,6 @@ type uevents struct{}
 func (s *Source) Open(context.Context) error { return errPlatform }
 
 // Run fails.
-func (s *Source) Run(context.Context, func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(context.Context, kind.Emit) error {
 	return errPlatform
 }

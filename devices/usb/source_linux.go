@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -92,7 +94,7 @@ func (s *Source) Close() error {
 }
 
 // Run emits devices that are plugged in and pulled out until ctx ends.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.news.f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	say := func(action string, d Device) error {

@@ -17,7 +17,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -37,7 +37,7 @@ func (i *ID) UnmarshalText(text []byte) error {
 	s := strings.TrimPrefix(strings.ToLower(string(text)), "0x")
 	n, err := strconv.ParseUint(s, 16, 16)
 	if err != nil {
-		return option.Wrong("", fmt.Sprintf("%q is no id of a USB device", text), `write four hexadecimal digits, as "0403"; lsusb lists them`)
+		return kind.Wrong("", fmt.Sprintf("%q is no id of a USB device", text), `write four hexadecimal digits, as "0403"; lsusb lists them`)
 	}
 	*i = ID(fmt.Sprintf("%04x", n))
 	return nil
@@ -60,7 +60,7 @@ func Defaults() Options { return Options{Sys: "/sys"} }
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	if o.Product != "" && o.Vendor == "" {
-		return []error{option.Wrong("product", "a product's number says nothing without its vendor's", "set vendor as well")}
+		return []error{kind.Wrong("product", "a product's number says nothing without its vendor's", "set vendor as well")}
 	}
 	return nil
 }
@@ -80,21 +80,16 @@ type Event struct {
 	Number       int      `key:"number" doc:"the number of the device on the bus; another one each time it is plugged in"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Lost(n int, reason string)
-}
-
 // Source watches the USB ports. An instance runs once: New, Open, Run, Close.
 type Source struct {
 	o     Options
-	env   Env
+	env   kind.Env
 	news  *uevents
 	known map[string]Device // by their path
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // wants reports whether the file asks for a device.
 func (s *Source) wants(d Device) bool {

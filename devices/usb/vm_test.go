@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/vmtest"
+	"github.com/postbus/postbus/devices/internal/vmtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }

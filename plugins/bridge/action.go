@@ -10,11 +10,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -52,15 +51,10 @@ func (o ActionOptions) Access() []string {
 
 // Args are the arguments for one event.
 type Args struct {
-	Topic   string     `key:"topic" doc:"the topic at the remote" need:"yes"`
-	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
-	QoS     option.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out. With 0 it is done when it is sent"`
-	Retain  bool       `key:"retain" doc:"the remote is to keep it as the topic's last value"`
-}
-
-// ActionEnv is what the action needs of postbus.
-type ActionEnv interface {
-	Log() *slog.Logger
+	Topic   string   `key:"topic" doc:"the topic at the remote" need:"yes"`
+	Payload any      `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
+	QoS     kind.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out. With 0 it is done when it is sent"`
+	Retain  bool     `key:"retain" doc:"the remote is to keep it as the topic's last value"`
 }
 
 // Action holds the connection. Several goroutines may call Do.
@@ -79,7 +73,7 @@ type Action struct {
 }
 
 // NewAction makes an action. It does not connect yet.
-func NewAction(o ActionOptions, _ ActionEnv) *Action {
+func NewAction(o ActionOptions, _ kind.Env) *Action {
 	id := o.ClientID
 	if id == "" { // the remote keeps no session for us, so each start may use another name
 		var b [4]byte

@@ -34,10 +34,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Passthrough says that a file without `publish` publishes events unchanged: topic, payload, qos
@@ -54,20 +55,10 @@ type Event struct {
 	Retain  bool   `key:"retain" doc:"the remote sent it as retained"`
 }
 
-// Env is what the source needs of postbus.
-type Env interface {
-	Log() *slog.Logger
-	Degraded(err error)
-	Lost(n int, reason string)
-	Source() string // the name by which the bus knows this plugin's events
-	Origin() string // the name of this bus among buses
-	Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error
-}
-
 // Source is the bridge. An instance runs once.
 type Source struct {
 	o      Options
-	env    Env
+	env    kind.Env
 	link   link
 	window *window
 	echo   echo
@@ -79,7 +70,7 @@ type Source struct {
 }
 
 // New makes a source. It does not connect yet.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	return &Source{o: o, env: env, link: o.link(), window: newWindow(o.MaxInflight), first: time.Second, longest: time.Minute, steady: 30 * time.Second}
 }
 

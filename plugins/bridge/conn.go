@@ -336,7 +336,7 @@ func (c *conn) skip(n int) (*packet, error) {
 	if err != nil {
 		return nil, err
 	}
-	if kind(head>>4) != publish {
+	if packetKind(head>>4) != publish {
 		return nil, fmt.Errorf("it sent a packet of %d bytes that is no message", n)
 	}
 	n--

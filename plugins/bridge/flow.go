@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/topic"
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
 )
 
 // maxHops is how many plugins and bridges may process an event in a chain. Package plugins ends a

@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postbus/postbus/bus/topic"
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -46,19 +46,19 @@ type Options struct {
 
 // In is a rule for messages from the remote.
 type In struct {
-	Filter string     `key:"filter" doc:"a topic filter at the remote" need:"yes"`
-	QoS    option.QoS `key:"qos" doc:"quality of service of the subscription, 0 to 2; 1 when left out"`
-	Strip  string     `key:"strip" doc:"taken off the front of the remote's topic where it stands there"`
-	Prefix string     `key:"prefix" doc:"put before what is left, to be the topic here"`
+	Filter string   `key:"filter" doc:"a topic filter at the remote" need:"yes"`
+	QoS    kind.QoS `key:"qos" doc:"quality of service of the subscription, 0 to 2; 1 when left out"`
+	Strip  string   `key:"strip" doc:"taken off the front of the remote's topic where it stands there"`
+	Prefix string   `key:"prefix" doc:"put before what is left, to be the topic here"`
 }
 
 // Out is a rule for events to the remote.
 type Out struct {
-	Filter string     `key:"filter" doc:"a topic filter on this bus" need:"yes"`
-	QoS    option.QoS `key:"qos" doc:"quality of service, 0 or 1; 1 when left out. With 0 an event counts as delivered when it is sent"`
-	Strip  string     `key:"strip" doc:"taken off the front of the topic where it stands there"`
-	Prefix string     `key:"prefix" doc:"put before what is left, to be the topic at the remote"`
-	Retain string     `key:"retain" doc:"whether the remote is to retain it: as the event is (when left out), always or never" oneof:"keep|always|never"`
+	Filter string   `key:"filter" doc:"a topic filter on this bus" need:"yes"`
+	QoS    kind.QoS `key:"qos" doc:"quality of service, 0 or 1; 1 when left out. With 0 an event counts as delivered when it is sent"`
+	Strip  string   `key:"strip" doc:"taken off the front of the topic where it stands there"`
+	Prefix string   `key:"prefix" doc:"put before what is left, to be the topic at the remote"`
+	Retain string   `key:"retain" doc:"whether the remote is to retain it: as the event is (when left out), always or never" oneof:"keep|always|never"`
 }
 
 // Defaults returns the options of a file that sets none.
@@ -67,7 +67,7 @@ func Defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInfligh
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	errs := checkRemote(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure)
-	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
+	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	if len(o.In)+len(o.Out) == 0 {
 		bad("in", "nothing comes and nothing goes", "in: [{filter: \"site/#\"}], out: [{filter: \"home/#\"}], or both")
 	}
@@ -127,7 +127,7 @@ var ports = map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": "8883", "s
 
 // checkRemote checks the options that the source and the action share.
 func checkRemote(raw, id, user, password, ca string, insecure bool) (errs []error) {
-	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
+	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "":

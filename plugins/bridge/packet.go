@@ -10,29 +10,29 @@ import (
 	v5 "github.com/eclipse/paho.golang/packets"
 )
 
-// kind is a packet's type, numbered as in MQTT.
-type kind byte
+// packetKind is a packet's type, numbered as in MQTT.
+type packetKind byte
 
 const (
-	publish    kind = 3
-	puback     kind = 4
-	pubrec     kind = 5
-	pubrel     kind = 6
-	pubcomp    kind = 7
-	subscribe  kind = 8
-	suback     kind = 9
-	unsuback   kind = 11
-	pingreq    kind = 12
-	pingresp   kind = 13
-	disconnect kind = 14
+	publish    packetKind = 3
+	puback     packetKind = 4
+	pubrec     packetKind = 5
+	pubrel     packetKind = 6
+	pubcomp    packetKind = 7
+	subscribe  packetKind = 8
+	suback     packetKind = 9
+	unsuback   packetKind = 11
+	pingreq    packetKind = 12
+	pingresp   packetKind = 13
+	disconnect packetKind = 14
 )
 
-var kindNames = map[kind]string{1: "CONNECT", 2: "CONNACK", publish: "PUBLISH", puback: "PUBACK", pubrec: "PUBREC", pubrel: "PUBREL", pubcomp: "PUBCOMP",
+var kindNames = map[packetKind]string{1: "CONNECT", 2: "CONNACK", publish: "PUBLISH", puback: "PUBACK", pubrec: "PUBREC", pubrel: "PUBREL", pubcomp: "PUBCOMP",
 	subscribe: "SUBSCRIBE", suback: "SUBACK", 10: "UNSUBSCRIBE", unsuback: "UNSUBACK", pingreq: "PINGREQ", pingresp: "PINGRESP", disconnect: "DISCONNECT", 15: "AUTH"}
 
 // packet is one control packet after CONNACK.
 type packet struct {
-	kind  kind
+	kind  packetKind
 	id    uint16
 	code  byte     // MQTT 5: the reason code of an acknowledgement or a DISCONNECT; 0 is success, from 0x80 an error
 	text  string   // MQTT 5: the remote's reason string

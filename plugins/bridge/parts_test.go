@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 func TestCheck(t *testing.T) {
@@ -49,7 +49,7 @@ func TestCheck(t *testing.T) {
 		c.change(&o)
 		var got []string
 		for _, e := range o.Check() {
-			got = append(got, e.(*option.Error).Key()+": "+e.Error())
+			got = append(got, e.(*kind.OptionError).Key()+": "+e.Error())
 		}
 		if c.want == "" && got != nil || c.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], c.want)) {
 			t.Errorf("%s: %q", c.name, got)

@@ -101,7 +101,7 @@ func (three) decode(b []byte) (*packet, error) {
 	case *v3.PingrespPacket:
 		return &packet{kind: pingresp}, nil
 	}
-	return &packet{kind: kind(b[0] >> 4)}, nil
+	return &packet{kind: packetKind(b[0] >> 4)}, nil
 }
 
 var errNotMQTT = errors.New("it doesn't speak MQTT")

@@ -144,7 +144,7 @@ func v5Publish(p *packet) *v5.Publish {
 }
 
 func (five) decode(b []byte) (*packet, error) {
-	if len(b) == 2 && kind(b[0]>>4) == disconnect { // success without properties; the library requires the reason code
+	if len(b) == 2 && packetKind(b[0]>>4) == disconnect { // success without properties; the library requires the reason code
 		return &packet{kind: disconnect}, nil
 	}
 	c, err := v5.ReadPacket(bytes.NewReader(b))
@@ -171,7 +171,7 @@ func (five) decode(b []byte) (*packet, error) {
 	case *v5.Disconnect:
 		return &packet{kind: disconnect, code: c.ReasonCode, text: c.Properties.ReasonString}, nil
 	}
-	return &packet{kind: kind(b[0] >> 4)}, nil
+	return &packet{kind: packetKind(b[0] >> 4)}, nil
 }
 
 // v5Message decodes a PUBLISH: the properties that travel with the message, and its route.

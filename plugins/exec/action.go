@@ -8,15 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
-	"github.com/postbus/postbus/plugins/process"
-
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -54,7 +52,7 @@ func (o ActionOptions) Check() []error {
 	errs = append(errs, checkUse(o.Command, params, bad == nil)...)
 	for _, c := range o.OKCodes {
 		if c < 0 || c > 255 {
-			errs = append(errs, option.Wrong("ok_codes", fmt.Sprintf("%d is no exit code", c), "0 to 255"))
+			errs = append(errs, kind.Wrong("ok_codes", fmt.Sprintf("%d is no exit code", c), "0 to 255"))
 		}
 	}
 	return errs
@@ -72,22 +70,16 @@ type Args struct {
 	JSON any `key:"json" doc:"what the program reads as JSON, with stdin: json"`
 }
 
-// ActionEnv is what the action needs of postbus.
-type ActionEnv interface {
-	Log() *slog.Logger
-	Dir() string
-}
-
 // Action runs a program for each event. It keeps no state between events.
 type Action struct {
 	o      ActionOptions
 	params map[string]param
 	base   string
-	env    ActionEnv
+	env    kind.Env
 }
 
 // NewAction makes an action of checked options.
-func NewAction(o ActionOptions, env ActionEnv) *Action {
+func NewAction(o ActionOptions, env kind.Env) *Action {
 	params, _ := readParams(o.Params)
 	return &Action{o: o, params: params, base: env.Dir(), env: env}
 }

@@ -20,15 +20,13 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
-	"github.com/postbus/postbus/plugins/process"
-
-	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -68,10 +66,10 @@ func (o Options) Runs() []string { return o.Command }
 
 func check(command []string, env map[string]string) (errs []error) {
 	if err := process.Check(command); err != nil {
-		errs = append(errs, option.Wrong("command", err.Error(), "for example [df, --output=pcent, /]"))
+		errs = append(errs, kind.Wrong("command", err.Error(), "for example [df, --output=pcent, /]"))
 	}
 	if err := process.CheckEnv(env); err != nil {
-		errs = append(errs, option.Wrong("env", err.Error(), ""))
+		errs = append(errs, kind.Wrong("env", err.Error(), ""))
 	}
 	return errs
 }
@@ -85,23 +83,15 @@ type Event struct {
 	Stderr string  `key:"stderr" doc:"what it wrote to standard error, at most 4 KiB"`
 }
 
-// Env is what the source needs of postbus.
-type Env interface {
-	Log() *slog.Logger
-	Dir() string
-	Degraded(err error)
-	Lost(n int, reason string)
-}
-
 // Source runs a program at an interval. An instance runs once.
 type Source struct {
 	o    Options
-	env  Env
+	env  kind.Env
 	base string
 }
 
 // New makes a source. It does not run the program yet.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env, base: env.Dir()} }
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env, base: env.Dir()} }
 
 // Open checks that the program exists and is executable.
 func (s *Source) Open(context.Context) error {
@@ -110,7 +100,7 @@ func (s *Source) Open(context.Context) error {
 }
 
 // Run runs the program at once and then at every interval until ctx ends.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	tick := time.NewTicker(s.o.Every) // drops the ticks during a longer run
 	defer tick.Stop()
 	sick := false

@@ -15,7 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // param is the declaration of one parameter.
@@ -42,19 +42,19 @@ func readParams(v any) (map[string]param, []error) {
 	}
 	m, ok := v.(map[string]any)
 	if !ok {
-		return nil, []error{option.Wrong("params", "this is no mapping of names", "params: {title: {type: text, max: 100}}")}
+		return nil, []error{kind.Wrong("params", "this is no mapping of names", "params: {title: {type: text, max: 100}}")}
 	}
 	params := map[string]param{}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		key := "params." + name
 		if !paramName.MatchString(name) {
-			errs = append(errs, option.Wrong(key, fmt.Sprintf("%q is no name of a parameter", name), "small letters, digits and _"))
+			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q is no name of a parameter", name), "small letters, digits and _"))
 			continue
 		}
 		fields, ok := m[name].(map[string]any)
 		if !ok {
-			errs = append(errs, option.Wrong(key, "it must say what the parameter may be", "{type: text}, {type: int} or {oneof: [a, b]}"))
+			errs = append(errs, kind.Wrong(key, "it must say what the parameter may be", "{type: text}, {type: int} or {oneof: [a, b]}"))
 			continue
 		}
 		p, bad := readParam(key, fields)
@@ -65,7 +65,7 @@ func readParams(v any) (map[string]param, []error) {
 }
 
 func readParam(key string, fields map[string]any) (p param, errs []error) {
-	bad := func(name, reason, hint string) { errs = append(errs, option.Wrong(key+name, reason, hint)) }
+	bad := func(name, reason, hint string) { errs = append(errs, kind.Wrong(key+name, reason, hint)) }
 	kind, isText := fields["type"].(string)
 	_, list := fields["oneof"]
 	allowed := map[string][]string{"text": {"type", "max", "pattern", "dash"}, "int": {"type", "min", "max"}, "oneof": {"oneof"}}
@@ -157,7 +157,7 @@ var interpreters = map[string][]string{
 // checkUse checks the placeholders of a command against the parameters. known reports whether the
 // parameters could be read.
 func checkUse(command []string, params map[string]param, known bool) (errs []error) {
-	bad := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
+	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	used := map[string]bool{}
 	for i, item := range command {
 		name, whole := placeholder(item)

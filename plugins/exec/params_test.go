@@ -7,7 +7,7 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 type m = map[string]any
@@ -41,7 +41,7 @@ func TestReadParams(t *testing.T) {
 		_, errs := readParams(c.params)
 		var got string
 		for _, e := range errs {
-			got += e.(*option.Error).Key() + ": " + e.Error()
+			got += e.(*kind.OptionError).Key() + ": " + e.Error()
 		}
 		if c.want == "" && got != "" || !strings.HasPrefix(got, c.want) || len(errs) > 1 {
 			t.Errorf("%s: %q", c.name, got)

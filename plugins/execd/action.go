@@ -8,13 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"sync"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
-	"github.com/postbus/postbus/plugins/process"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -58,17 +58,10 @@ type Args struct {
 // maxWrite bounds a line that is written, in bytes.
 const maxWrite = 1 << 20
 
-// ActionEnv is what the action needs of postbus.
-type ActionEnv interface {
-	Log() *slog.Logger
-	Dir() string
-	Degraded(err error)
-}
-
 // Action owns the program. Several goroutines may call Do; lines are written one at a time.
 type Action struct {
 	o     ActionOptions
-	env   ActionEnv
+	env   kind.Env
 	base  string
 	turn  chan struct{} // a semaphore of one: its holder may write
 	ctx   context.Context
@@ -82,7 +75,7 @@ type Action struct {
 }
 
 // NewAction makes an action. It does not start the program yet.
-func NewAction(o ActionOptions, env ActionEnv) *Action {
+func NewAction(o ActionOptions, env kind.Env) *Action {
 	ctx, stop := context.WithCancel(context.Background()) // cancelled by Close: the program outlives the event that started it
 	return &Action{o: o, env: env, base: env.Dir(), turn: make(chan struct{}, 1), ctx: ctx, stop: stop, pause: o.Restart.pauses(), watch: watch{env: env}}
 }

@@ -25,14 +25,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
-	"github.com/postbus/postbus/plugins/process"
-
-	"github.com/postbus/postbus/plugins/option"
 )
 
 // Sample is a commented plugin file with the source.
@@ -72,10 +70,10 @@ func (o Options) Runs() []string { return o.Command }
 
 func check(command []string, env map[string]string) (errs []error) {
 	if err := process.Check(command); err != nil {
-		errs = append(errs, option.Wrong("command", err.Error(), "for example [./sensor.py, /dev/ttyUSB0]"))
+		errs = append(errs, kind.Wrong("command", err.Error(), "for example [./sensor.py, /dev/ttyUSB0]"))
 	}
 	if err := process.CheckEnv(env); err != nil {
-		errs = append(errs, option.Wrong("env", err.Error(), ""))
+		errs = append(errs, kind.Wrong("env", err.Error(), ""))
 	}
 	return errs
 }
@@ -87,25 +85,17 @@ type Event struct {
 	Open  struct{} `key:"*" doc:"every other field of a line that is a JSON object"`
 }
 
-// Env is what the source needs of postbus.
-type Env interface {
-	Log() *slog.Logger
-	Dir() string
-	Degraded(err error)
-	Lost(n int, reason string)
-}
-
 // Source runs a program. An instance runs once.
 type Source struct {
 	o    Options
-	env  Env
+	env  kind.Env
 	base string
 	log  *process.Log
 	bad  complaint
 }
 
 // New makes a source. It does not start the program yet.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	return &Source{o: o, env: env, base: env.Dir(), log: process.NewLog(env.Log()), bad: complaint{log: env.Log()}}
 }
 

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
 )
 
 // Restart is the pause before a program is restarted: it doubles from Min to Max. With Never the

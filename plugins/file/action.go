@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a complete plugin file with this action.
@@ -42,9 +44,6 @@ type Args struct {
 	Text string `key:"text" doc:"what to write; append adds the line end when it has none" need:"yes"`
 }
 
-// ActionEnv is what the action needs of the bus: nothing.
-type ActionEnv interface{}
-
 // Action writes one file. It keeps nothing open between two events, so that log rotation needs no
 // signal.
 type Action struct {
@@ -53,7 +52,7 @@ type Action struct {
 }
 
 // NewAction makes an action of checked options.
-func NewAction(o ActionOptions, _ ActionEnv) *Action { return &Action{o: o} }
+func NewAction(o ActionOptions, _ kind.Env) *Action { return &Action{o: o} }
 
 // notAFile is an error that no retry can fix.
 type notAFile struct {

@@ -28,9 +28,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
-
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a complete plugin file with this source.
@@ -74,10 +73,10 @@ type Event struct {
 func (o Options) Check() []error {
 	var errs []error
 	if _, err := filepath.Match(o.Path, ""); err != nil {
-		errs = append(errs, option.Wrong("path", fmt.Sprintf("the pattern %q is not complete", o.Path), `write \[ for a [ that is meant`))
+		errs = append(errs, kind.Wrong("path", fmt.Sprintf("the pattern %q is not complete", o.Path), `write \[ for a [ that is meant`))
 	}
 	if o.Mode == "tail" && o.Read > 0 {
-		errs = append(errs, option.Wrong("read", "read is about mode: watch", "remove it; tail has each line in event.text"))
+		errs = append(errs, kind.Wrong("read", "read is about mode: watch", "remove it; tail has each line in event.text"))
 	}
 	return errs
 }
@@ -85,18 +84,10 @@ func (o Options) Check() []error {
 // Access is the path that the source reads.
 func (o Options) Access() []string { return []string{"path:" + o.Path} }
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Degraded(err error)
-	Lost(n int, reason string)
-}
-
-type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Source is one path or pattern. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
-	env     Env
+	env     kind.Env
 	notice  *notices
 	tails   tails
 	changes changes
@@ -104,7 +95,7 @@ type Source struct {
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // Open records the offsets or the state of the existing files. Later changes are events.
 func (s *Source) Open(context.Context) error {
@@ -124,7 +115,7 @@ func (s *Source) Open(context.Context) error {
 const share = 100
 
 // Stream posts events until ctx ends.
-func (s *Source) Stream(ctx context.Context, post post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	// Changes behind a link, or on a network share, are detected only by polling.
 	poll := time.NewTicker(time.Second)
 	defer poll.Stop()

@@ -11,7 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
 
@@ -46,13 +47,13 @@ type tail struct {
 // tails are all followed files of a source, the oldest first.
 type tails struct {
 	o   Options
-	env Env
+	env kind.Env
 	all []*tail
 	buf []byte
 }
 
 // scan reads new lines in all files. A time other than 0 says when to scan again.
-func (t *tails) scan(ctx context.Context, post post) (time.Duration, error) {
+func (t *tails) scan(ctx context.Context, post kind.Post) (time.Duration, error) {
 	trouble := t.find(time.Now(), false)
 	var next time.Duration
 	kept := t.all[:0]
@@ -186,7 +187,7 @@ func (one *tail) reopen() bool {
 }
 
 // read posts the new lines of a file. more reports that there may be more.
-func (t *tails) read(ctx context.Context, one *tail, post post) (more bool, err error) {
+func (t *tails) read(ctx context.Context, one *tail, post kind.Post) (more bool, err error) {
 	info, err := one.f.Stat()
 	if err != nil {
 		return false, err
@@ -275,7 +276,7 @@ func (t *tails) take(one *tail, part []byte) {
 }
 
 // post makes an event of the complete line.
-func (t *tails) post(ctx context.Context, one *tail, post post) error {
+func (t *tails) post(ctx context.Context, one *tail, post kind.Post) error {
 	line, over := one.line, one.over
 	skip := one.skip
 	one.line, one.over, one.skip = one.line[:0], false, false

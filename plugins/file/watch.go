@@ -12,7 +12,8 @@ import (
 	"sort"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // maxWatched bounds the known files.
@@ -70,7 +71,7 @@ func same(a, b os.FileInfo) bool {
 
 // scan looks at all files and posts the events of those that are quiet. The time says when the next
 // of them may be quiet; 0 when none is pending.
-func (c *changes) scan(ctx context.Context, post post) (time.Duration, error) {
+func (c *changes) scan(ctx context.Context, post kind.Post) (time.Duration, error) {
 	found, _, trouble := matches(c.o.Path, true, c.limit)
 	if found == nil && trouble != nil {
 		return 0, trouble // such as an unreadable folder: nothing is known about its files

@@ -17,7 +17,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a complete plugin file with this action.
@@ -50,7 +50,7 @@ func (o ActionOptions) Check() []error {
 	errs := append(checkURL(o.URL), checkHeaders(o.Headers)...)
 	for _, s := range o.Allow {
 		if s < 200 || s > 599 {
-			errs = append(errs, option.Wrong("allow", fmt.Sprintf("%d is not a status from 200 to 599", s), ""))
+			errs = append(errs, kind.Wrong("allow", fmt.Sprintf("%d is not a status from 200 to 599", s), ""))
 		}
 	}
 	return errs
@@ -68,9 +68,6 @@ type Args struct {
 	Key   string            `key:"key" doc:"what makes this event unique, sent as Idempotency-Key; visible ASCII characters"`
 }
 
-// ActionEnv is what the action needs of the bus: nothing.
-type ActionEnv interface{}
-
 // Action sends a request for each event, at least once.
 type Action struct {
 	o      ActionOptions
@@ -78,7 +75,7 @@ type Action struct {
 }
 
 // NewAction makes an action of checked options.
-func NewAction(o ActionOptions, _ ActionEnv) *Action {
+func NewAction(o ActionOptions, _ kind.Env) *Action {
 	a := &Action{o: o, client: client(o.Insecure)}
 	a.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return a

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // client returns an HTTP client with its own connections, so that they end with their owner.
@@ -68,7 +68,7 @@ func failure(method, address string, err error) error {
 // checkURL checks a URL. It never quotes the URL, which may contain a password.
 func checkURL(text string) []error {
 	bad := func(reason string) []error {
-		return []error{option.Wrong("url", reason, "as https://api.example.com/v1/status")}
+		return []error{kind.Wrong("url", reason, "as https://api.example.com/v1/status")}
 	}
 	u, err := url.Parse(text)
 	switch {
@@ -107,7 +107,7 @@ func checkHeaders(headers map[string]string) []error {
 	seen := map[string]bool{}
 	for name, value := range headers {
 		add := func(format string, args ...any) {
-			errs = append(errs, option.Wrong("headers."+name, fmt.Sprintf(format, args...), ""))
+			errs = append(errs, kind.Wrong("headers."+name, fmt.Sprintf(format, args...), ""))
 		}
 		canonical := http.CanonicalHeaderKey(name)
 		switch {

@@ -25,7 +25,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a complete plugin file with this source.
@@ -77,15 +78,10 @@ type Event struct {
 	Error   string            `key:"error" doc:"why there was no answer, with errors: emit; else empty"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Degraded(err error)
-}
-
 // Source polls one URL. An instance runs once: New, Run.
 type Source struct {
 	o      Options
-	env    Env
+	env    kind.Env
 	client *http.Client
 
 	last     string // the last answer, to detect change
@@ -95,14 +91,14 @@ type Source struct {
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	s := &Source{o: o, env: env, client: client(o.Insecure)}
 	s.client.CheckRedirect = s.redirect
 	return s
 }
 
 // Run polls until ctx ends.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	defer s.client.CloseIdleConnections()
 	for ctx.Err() == nil {
 		began := time.Now()

@@ -9,7 +9,7 @@ import (
 	"fmt"
 
 	"github.com/postbus/postbus/bus/topic"
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a commented plugin file with the action.
@@ -29,22 +29,17 @@ func ActionDefaults() ActionOptions { return ActionOptions{} }
 
 // Args are the arguments for one event.
 type Args struct {
-	Topic   string     `key:"topic" doc:"the topic to publish on" need:"yes"`
-	Payload any        `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
-	QoS     option.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out"`
-	Retain  bool       `key:"retain" doc:"keep it as the topic's last value; an empty payload clears that"`
-}
-
-// ActionEnv is what the action needs of postbus.
-type ActionEnv interface {
-	Publish(ctx context.Context, topic string, payload []byte, qos int, retain bool) error
+	Topic   string   `key:"topic" doc:"the topic to publish on" need:"yes"`
+	Payload any      `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
+	QoS     kind.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out"`
+	Retain  bool     `key:"retain" doc:"keep it as the topic's last value; an empty payload clears that"`
 }
 
 // Action publishes events on the bus.
-type Action struct{ env ActionEnv }
+type Action struct{ env kind.Env }
 
 // NewAction makes an action.
-func NewAction(_ ActionOptions, env ActionEnv) *Action { return &Action{env} }
+func NewAction(_ ActionOptions, env kind.Env) *Action { return &Action{env} }
 
 // permanent marks an error that no retry can fix.
 type permanent struct{ error }

@@ -24,9 +24,8 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/topic"
-	"github.com/postbus/postbus/plugins/lines"
-
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a commented plugin file with the source.
@@ -52,16 +51,16 @@ func Defaults() Options { return Options{Retained: true} }
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	if len(o.Topics) == 0 {
-		return []error{option.Wrong("topics", "there is no topic filter", "for example [home/+/doorbell]")}
+		return []error{kind.Wrong("topics", "there is no topic filter", "for example [home/+/doorbell]")}
 	}
 	var errs []error
 	seen := map[string]bool{}
 	for i, f := range o.Topics {
 		key := fmt.Sprintf("topics[%d]", i)
 		if err := checkFilter(f); err != nil {
-			errs = append(errs, option.Wrong(key, err.Error(), ""))
+			errs = append(errs, kind.Wrong(key, err.Error(), ""))
 		} else if seen[f] {
-			errs = append(errs, option.Wrong(key, fmt.Sprintf("%q stands there twice", f), ""))
+			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q stands there twice", f), ""))
 		}
 		seen[f] = true
 	}
@@ -97,20 +96,14 @@ type Event struct {
 	Redelivered bool      `key:"redelivered" doc:"it may have come before"`
 }
 
-// Env is what the source needs of postbus.
-type Env interface {
-	Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error
-	Source() string // the name by which the bus knows this plugin's events
-}
-
 // Source consumes events of the bus. An instance runs once.
 type Source struct {
 	o   Options
-	env Env
+	env kind.Env
 }
 
 // New makes a source.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // Consumes marks the source as one that runs once it has subscribed.
 func (*Source) Consumes() {}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // fakeEnv replays its events until they are acknowledged.
@@ -54,7 +54,7 @@ func TestFilters(t *testing.T) {
 			t.Errorf("%.20q: %v", filter, errs)
 		}
 	}
-	if errs := (Options{Topics: []string{"a", "b", "a"}}).Check(); len(errs) != 1 || errs[0].(*option.Error).Key() != "topics[2]" {
+	if errs := (Options{Topics: []string{"a", "b", "a"}}).Check(); len(errs) != 1 || errs[0].(*kind.OptionError).Key() != "topics[2]" {
 		t.Error(errs)
 	}
 	if errs := Defaults().Check(); len(errs) != 1 {

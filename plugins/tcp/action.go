@@ -8,8 +8,8 @@ import (
 	"net"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a complete plugin file with this action.
@@ -32,7 +32,7 @@ type ActionOptions struct {
 func ActionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
 
 // Check checks the options against each other.
-func (o ActionOptions) Check() []error { return option.CheckAddress("to", o.To, false) }
+func (o ActionOptions) Check() []error { return kind.CheckAddress("to", o.To, false) }
 
 // Access is the server that the action connects to.
 func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }
@@ -42,14 +42,11 @@ type Args struct {
 	Text string `key:"text" doc:"the line to send, without its line end" need:"yes"`
 }
 
-// ActionEnv is what the action needs of the bus: nothing.
-type ActionEnv interface{}
-
 // Action sends lines over one connection.
 type Action struct{ s lines.Sender }
 
 // NewAction makes an action of checked options.
-func NewAction(o ActionOptions, _ ActionEnv) *Action {
+func NewAction(o ActionOptions, _ kind.Env) *Action {
 	return &Action{lines.Sender{Name: o.To, Timeout: o.Timeout, Dial: func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", o.To)

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/kindtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestAction(t *testing.T) {

@@ -24,8 +24,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/postbus/postbus/plugins/lines"
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a complete plugin file with this source.
@@ -52,7 +52,7 @@ func Defaults() Options {
 }
 
 // Check checks the options against each other.
-func (o Options) Check() []error { return option.CheckAddress("listen", o.Listen, true) }
+func (o Options) Check() []error { return kind.CheckAddress("listen", o.Listen, true) }
 
 // Claims is what only one plugin can hold: the port.
 func (o Options) Claims() []string { return []string{"tcp:" + o.Listen} }
@@ -68,23 +68,16 @@ type Event struct {
 	From  string `key:"from" doc:"client's address, as 192.168.1.7:50000"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Degraded(err error)
-	Lost(n int, reason string)
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}
-
 // Source is one TCP port and its clients. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
-	env     Env
+	env     kind.Env
 	port    *lines.Port
 	release func()
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // Open binds the port, or takes it over from this plugin's previous source.
 func (s *Source) Open(ctx context.Context) error {

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Check checks the options against each other. The errors have Key and Hint.
 func (o Options) Check() []error {
 	var errs []error
-	add := func(key, reason, hint string) { errs = append(errs, option.Wrong(key, reason, hint)) }
+	add := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	switch {
 	case o.Every == 0 && o.Cron == "":
 		add("", "a timer needs either every or cron", `write "every: 10s" or "cron: 0 7 * * 1-5"`)
@@ -45,7 +45,7 @@ func location(name string) (*time.Location, error) {
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, option.Wrong("zone", fmt.Sprintf("there is no time zone %q here", name),
+		return nil, kind.Wrong("zone", fmt.Sprintf("there is no time zone %q here", name),
 			"write an IANA name as Europe/Berlin, or UTC; on Linux they are in the package tzdata")
 	}
 	return zone, nil

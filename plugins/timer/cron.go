@@ -11,7 +11,7 @@ import (
 
 	"github.com/adhocore/gronx"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // maxMissed bounds the search for missed ticks: a clock that starts in 1970 misses decades.
@@ -45,10 +45,10 @@ type cron struct {
 	everyHour bool // follows the clock through every change
 }
 
-// parseCron parses an expression. An error is an option.Error about the key cron.
+// parseCron parses an expression. An error is an kind.Error about the key cron.
 func parseCron(text string, zone *time.Location) (*cron, error) {
 	bad := func(hint, format string, args ...any) (*cron, error) {
-		return nil, option.Wrong("cron", fmt.Sprintf(format, args...), hint)
+		return nil, kind.Wrong("cron", fmt.Sprintf(format, args...), hint)
 	}
 	expr := strings.ToLower(strings.TrimSpace(text))
 	if strings.HasPrefix(expr, "@") {

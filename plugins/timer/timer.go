@@ -21,6 +21,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a complete plugin file of this kind.
@@ -58,9 +60,6 @@ type Event struct {
 	Missed int64   `key:"missed" doc:"how many ticks before this one made no event, since the machine was asleep, the clock was set forward or the bus was busy; cron counts to 10000"`
 }
 
-// Env is what the timer needs of the bus: nothing.
-type Env interface{}
-
 // Source is one timer. An instance runs once: New, Run.
 type Source struct {
 	o   Options
@@ -68,7 +67,7 @@ type Source struct {
 }
 
 // New makes a source of checked options.
-func New(o Options, _ Env) *Source {
+func New(o Options, _ kind.Env) *Source {
 	return &Source{o: o, now: func() time.Time { return time.Now().Round(0) }}
 }
 
@@ -84,7 +83,7 @@ type ticks interface {
 }
 
 // Run emits until ctx ends. Ticks that are due while emit runs are missed.
-func (s *Source) Run(ctx context.Context, emit func(ctx context.Context, at time.Time, fields map[string]any) error) error {
+func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	zone, err := location(s.o.Zone)
 	if err != nil {
 		return err

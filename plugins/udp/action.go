@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // maxDatagram is the largest payload of a datagram over IPv4, in bytes.
@@ -32,7 +32,7 @@ type ActionOptions struct {
 func ActionDefaults() ActionOptions { return ActionOptions{} }
 
 // Check checks the options against each other.
-func (o ActionOptions) Check() []error { return option.CheckAddress("to", o.To, false) }
+func (o ActionOptions) Check() []error { return kind.CheckAddress("to", o.To, false) }
 
 // Access is the address that the action sends to.
 func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }
@@ -42,14 +42,11 @@ type Args struct {
 	Text string `key:"text" doc:"what to send, at most 65507 bytes" need:"yes"`
 }
 
-// ActionEnv is what the action needs of the bus: nothing.
-type ActionEnv interface{}
-
 // Action sends datagrams. It keeps nothing open between two events.
 type Action struct{ o ActionOptions }
 
 // NewAction makes an action of checked options.
-func NewAction(o ActionOptions, _ ActionEnv) *Action { return &Action{o} }
+func NewAction(o ActionOptions, _ kind.Env) *Action { return &Action{o} }
 
 // tooLong is an error that no retry can fix.
 type tooLong int

@@ -16,9 +16,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/postbus/postbus/plugins/lines"
-
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a complete plugin file with this source.
@@ -41,7 +40,7 @@ type Options struct {
 func Defaults() Options { return Options{Split: "datagram"} }
 
 // Check checks the options against each other.
-func (o Options) Check() []error { return option.CheckAddress("listen", o.Listen, true) }
+func (o Options) Check() []error { return kind.CheckAddress("listen", o.Listen, true) }
 
 // Claims is what only one plugin can hold: the port.
 func (o Options) Claims() []string { return []string{"udp:" + o.Listen} }
@@ -57,16 +56,10 @@ type Event struct {
 	From  string `key:"from" doc:"sender's address, as 192.168.1.7:50000"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Lost(n int, reason string)
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}
-
 // Source is one UDP port. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
-	env     Env
+	env     kind.Env
 	s       *socket
 	release func()
 }
@@ -78,7 +71,7 @@ type socket struct {
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // Open binds the port, or takes it over from this plugin's previous source.
 func (s *Source) Open(ctx context.Context) error {
@@ -113,7 +106,7 @@ func (s *Source) Close() error {
 }
 
 // Stream posts received datagrams until ctx ends.
-func (s *Source) Stream(ctx context.Context, post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)

@@ -13,7 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // ActionSample is a complete plugin file with this action.
@@ -48,14 +49,11 @@ type Args struct {
 	Text string `key:"text" doc:"the line to send, without its line end" need:"yes"`
 }
 
-// ActionEnv is what the action needs of the bus: nothing.
-type ActionEnv interface{}
-
 // Action sends lines over one connection.
 type Action struct{ s lines.Sender }
 
 // NewAction makes an action of checked options.
-func NewAction(o ActionOptions, _ ActionEnv) *Action {
+func NewAction(o ActionOptions, _ kind.Env) *Action {
 	to := where(o.To)
 	return &Action{lines.Sender{Name: to, Timeout: o.Timeout, Answer: o.Answer, Dial: func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer

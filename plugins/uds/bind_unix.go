@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
 	"golang.org/x/sys/unix"
 )
 

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/kindtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // bus keeps released things, as the bus does during a reload.

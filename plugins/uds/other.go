@@ -8,7 +8,7 @@ import (
 	"errors"
 	"net"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
 )
 
 var errPlatform = errors.New("uds is on Unix systems only")

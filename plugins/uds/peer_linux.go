@@ -12,7 +12,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
 	"golang.org/x/sys/unix"
 )
 

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
 )
 
 func credentials(net.Conn) (pid int, uid uint32, ok bool) { return 0, 0, false }

@@ -36,8 +36,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a complete plugin file with this source.
@@ -59,7 +59,7 @@ type Mode uint32
 func (m *Mode) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0o"), 8, 32)
 	if err != nil || n > 0o777 {
-		return option.Wrong("", fmt.Sprintf("%q are no permissions", text), `write three octal digits in quotes, as "0660"`)
+		return kind.Wrong("", fmt.Sprintf("%q are no permissions", text), `write three octal digits in quotes, as "0660"`)
 	}
 	*m = Mode(n)
 	return nil
@@ -91,7 +91,7 @@ func Defaults() Options {
 func (o Options) Check() []error {
 	errs := checkPath("path", o.Path)
 	if abstract(o.Path) && o.Group != "" {
-		errs = append(errs, option.Wrong("group", "an abstract socket has no group: whoever is on this machine may connect", "leave it out, or write a path"))
+		errs = append(errs, kind.Wrong("group", "an abstract socket has no group: whoever is on this machine may connect", "leave it out, or write a path"))
 	}
 	return errs
 }
@@ -102,17 +102,17 @@ const maxPath = 107
 func checkPath(key, path string) []error {
 	switch {
 	case strings.ContainsRune(path, 0):
-		return []error{option.Wrong(key, "a path has no zero byte", "")}
+		return []error{kind.Wrong(key, "a path has no zero byte", "")}
 	case len(path) > maxPath:
-		return []error{option.Wrong(key, fmt.Sprintf("the path is %d bytes long", len(path)), fmt.Sprintf("a socket's may be %d at most", maxPath))}
+		return []error{kind.Wrong(key, fmt.Sprintf("the path is %d bytes long", len(path)), fmt.Sprintf("a socket's may be %d at most", maxPath))}
 	case abstract(path):
 		if path == "@" {
-			return []error{option.Wrong(key, "the abstract socket has no name", "write @name")}
+			return []error{kind.Wrong(key, "the abstract socket has no name", "write @name")}
 		}
 	case !filepath.IsAbs(path) && !strings.HasPrefix(path, "/"):
-		return []error{option.Wrong(key, fmt.Sprintf("%q is no absolute path", path), "write it from the root, as /run/postbus/door.sock")}
+		return []error{kind.Wrong(key, fmt.Sprintf("%q is no absolute path", path), "write it from the root, as /run/postbus/door.sock")}
 	case strings.HasSuffix(path, "/"):
-		return []error{option.Wrong(key, fmt.Sprintf("%q is a folder", path), "write the socket's name behind it")}
+		return []error{kind.Wrong(key, fmt.Sprintf("%q is a folder", path), "write the socket's name behind it")}
 	}
 	return nil
 }
@@ -142,17 +142,10 @@ type Event struct {
 	User string `key:"user" doc:"the user's name; nil when the number has none"`
 }
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Degraded(err error)
-	Lost(n int, reason string)
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}
-
 // Source is one socket and its clients. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o       Options
-	env     Env
+	env     kind.Env
 	port    *socket
 	release func()
 }
@@ -179,7 +172,7 @@ func (s *socket) Close() error {
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source { return &Source{o: o, env: env} }
+func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // Open makes the socket, or takes it over from this plugin's previous source.
 func (s *Source) Open(context.Context) error {

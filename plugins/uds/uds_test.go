@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/kindtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestLines(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/postbus/postbus/plugins/option"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Options of the source.
@@ -92,7 +92,7 @@ var methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 func (o Options) Check() []error {
 	var errs []error
 	add := func(key, hint, format string, args ...any) {
-		errs = append(errs, option.Wrong(key, fmt.Sprintf(format, args...), hint))
+		errs = append(errs, kind.Wrong(key, fmt.Sprintf(format, args...), hint))
 	}
 	switch name, ok := strings.CutPrefix(o.Path, "/hooks/"); {
 	case !ok || name == "":

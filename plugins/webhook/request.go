@@ -18,7 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/lines"
+	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/payload"
 )
 

@@ -25,6 +25,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sample is a complete plugin file of this kind.
@@ -41,19 +43,10 @@ const About = "Makes an event of each HTTP request to a path under `/hooks/` of 
 // patience is how long a request waits for its event to be durable.
 const patience = 10 * time.Second
 
-// Env is what the source needs of the bus.
-type Env interface {
-	Log() *slog.Logger
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-	Handle(path string, public bool, h http.Handler) (remove func(), err error)
-}
-
-type post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Source serves one path. An instance runs once: New, Open, Stream, Close.
 type Source struct {
 	o        Options
-	env      Env
+	env      kind.Env
 	patience time.Duration
 	places   chan struct{} // semaphore of concurrent requests
 	posting  chan struct{} // lets one request at a time call post
@@ -63,13 +56,13 @@ type Source struct {
 	started chan struct{} // closed when Stream begins: ctx and post are set
 	closed  chan struct{}
 	ctx     context.Context
-	post    post
+	post    kind.Post
 	posts   gate // requests that are in post or wait until their event is durable
 	served  gate // requests on the source's own listener
 }
 
 // New makes a source of checked options.
-func New(o Options, env Env) *Source {
+func New(o Options, env kind.Env) *Source {
 	return &Source{
 		o:        o,
 		env:      env,
@@ -113,7 +106,7 @@ func (s *Source) Open(ctx context.Context) error {
 }
 
 // Stream serves until ctx ends.
-func (s *Source) Stream(ctx context.Context, post post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	s.ctx, s.post = ctx, post
 	close(s.started)
 	defer s.posts.shut()

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/kindtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // bus is the part of a bus that the source needs, with an HTTP listener.

@@ -1,0 +1,19 @@
+package desktop
+
+import "github.com/postbus/postbus/plugins/kind"
+
+var (
+	_ kind.Source       = (*Source)(nil)
+	_ kind.Action[Args] = (*Action)(nil)
+	_ kind.Checker      = Options{}
+	_ kind.Checker      = ActionOptions{}
+	_ kind.Accessor     = ActionOptions{}
+)
+
+// Kinds declares a source and an action.
+func Kinds() []*kind.Kind {
+	return []*kind.Kind{
+		kind.SourceOf("desktop", About, Sample, Defaults(), Event{}, New),
+		kind.ActionOf("desktop", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+	}
+}

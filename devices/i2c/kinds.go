@@ -1,0 +1,18 @@
+package i2c
+
+import "github.com/postbus/postbus/plugins/kind"
+
+var (
+	_ kind.Source   = (*Source)(nil)
+	_ kind.Opener   = (*Source)(nil)
+	_ kind.Checker  = Options{}
+	_ kind.Claimer  = Options{}
+	_ kind.Accessor = Options{}
+)
+
+// Kinds declares a source.
+func Kinds() []*kind.Kind {
+	return []*kind.Kind{
+		kind.SourceOf("i2c", About, Sample, Defaults(), Event{}, New),
+	}
+}

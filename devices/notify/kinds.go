@@ -1,0 +1,18 @@
+package notify
+
+import "github.com/postbus/postbus/plugins/kind"
+
+var (
+	_ kind.Source       = (*Source)(nil)
+	_ kind.Action[Args] = (*Action)(nil)
+	_ kind.Checker      = Options{}
+	_ kind.Checker      = ActionOptions{}
+)
+
+// Kinds declares a source and an action.
+func Kinds() []*kind.Kind {
+	return []*kind.Kind{
+		kind.SourceOf("notify", About, Sample, Defaults(), Event{}, New),
+		kind.ActionOf("notify", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+	}
+}

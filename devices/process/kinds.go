@@ -1,0 +1,15 @@
+package process
+
+import "github.com/postbus/postbus/plugins/kind"
+
+var (
+	_ kind.Source  = (*Source)(nil)
+	_ kind.Checker = Options{}
+)
+
+// Kinds declares a source.
+func Kinds() []*kind.Kind {
+	return []*kind.Kind{
+		kind.SourceOf("process", About, Sample, Defaults(), Event{}, New),
+	}
+}

@@ -1,0 +1,18 @@
+package mqtt
+
+import "github.com/postbus/postbus/plugins/kind"
+
+var (
+	_ kind.Stream       = (*Source)(nil)
+	_ kind.Action[Args] = (*Action)(nil)
+	_ kind.Consumer     = (*Source)(nil)
+	_ kind.Checker      = Options{}
+)
+
+// Kinds declares a source and an action.
+func Kinds() []*kind.Kind {
+	return []*kind.Kind{
+		kind.StreamOf("mqtt", About, Sample, Defaults(), Event{}, New),
+		kind.ActionOf("mqtt", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+	}
+}
