@@ -341,6 +341,9 @@ func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
 			break
 		}
 		ok, err := r.NextUntil(visible, &rec)
+		if damaged := r.Lost(); damaged > 0 {
+			c.loseLocked("damaged", damaged)
+		}
 		if !ok || err != nil {
 			more = false
 			break
