@@ -86,25 +86,19 @@ func NewAction(o ActionOptions, _ kind.Env) *Action {
 	return a
 }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-func (permanent) Permanent() bool { return true }
-
 var errActionClosed = errors.New("the action is closed")
 
 // Do publishes one message. It returns nil once the remote has acknowledged it.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := checkName(args.Topic); err != nil {
-		return permanent{fmt.Errorf("topic: %w", err)}
+		return kind.Permanent(fmt.Errorf("topic: %w", err))
 	}
 	payload, err := encode(args.Payload)
 	if err != nil {
-		return permanent{fmt.Errorf("payload: %w", err)}
+		return kind.Permanent(fmt.Errorf("payload: %w", err))
 	}
 	if len(payload) > maxPacket {
-		return permanent{fmt.Errorf("payload: it has %d bytes, more than %d", len(payload), maxPacket)}
+		return kind.Permanent(fmt.Errorf("payload: it has %d bytes, more than %d", len(payload), maxPacket))
 	}
 	c, err := a.connection(ctx)
 	if err != nil {
@@ -112,7 +106,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	m := &message{topic: args.Topic, payload: payload, qos: min(args.QoS.Level(), c.terms.qos), retain: args.Retain && c.terms.retain}
 	if c.terms.size > 0 && tooLarge(m, c.terms.size) {
-		return permanent{fmt.Errorf("%s takes no packet of more than %d bytes", a.link.name, c.terms.size)}
+		return kind.Permanent(fmt.Errorf("%s takes no packet of more than %d bytes", a.link.name, c.terms.size))
 	}
 	select { // the remote limits how many messages may be in flight
 	case c.room <- struct{}{}:
@@ -228,7 +222,7 @@ func (a *Action) refused(p *packet) error {
 	}
 	err := fmt.Errorf("%s: %w", a.link.name, &reason{"it refused the message", p.code, p.text})
 	if final(p.code) {
-		return permanent{err}
+		return kind.Permanent(err)
 	}
 	return err
 }

@@ -80,11 +80,8 @@ func (s *Source) Open(context.Context) error {
 	return err
 }
 
-// Post accepts an event that is being delivered; see postbus's interface.
-type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Stream keeps the remote connected, and reconnects, until parent ends.
-func (s *Source) Stream(parent context.Context, post Post) error {
+func (s *Source) Stream(parent context.Context, post kind.Post) error {
 	ctx, stop := context.WithCancelCause(parent)
 	var consuming sync.WaitGroup
 	defer consuming.Wait()
@@ -113,10 +110,7 @@ func (s *Source) Stream(parent context.Context, post Post) error {
 			pause = s.first
 		}
 		s.tell(fmt.Errorf("%s: %w", s.link.name, err))
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause/2 + rand.N(pause/2+1)): // jitter: many clients may have lost the same remote
-		}
+		_ = kind.Sleep(ctx, pause/2+rand.N(pause/2+1)) // jitter: many clients may have lost the same remote
 		pause = min(2*pause, s.longest)
 	}
 	if parent.Err() != nil {
@@ -137,7 +131,7 @@ type postError struct{ error }
 
 // once connects and runs one connection until it ends. The error is never nil and says why it
 // ended.
-func (s *Source) once(ctx context.Context, post Post) error {
+func (s *Source) once(ctx context.Context, post kind.Post) error {
 	c, err := s.link.connect(ctx, s.o.Clean)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // maxHops is how many plugins and bridges may process an event in a chain. Package plugins ends a
@@ -18,7 +19,7 @@ import (
 const maxHops = 16
 
 // in makes an event of a message, and acknowledges the message when the event is durable.
-func (s *Source) in(ctx context.Context, c *conn, p *packet, post Post) error {
+func (s *Source) in(ctx context.Context, c *conn, p *packet, post kind.Post) error {
 	m := p.msg
 	if err := checkName(m.topic); err != nil {
 		return fmt.Errorf("it sent a message whose topic makes no sense: %w", err)
@@ -45,7 +46,7 @@ func (s *Source) in(ctx context.Context, c *conn, p *packet, post Post) error {
 
 const loopReason = "a loop: the event came through 16 plugins and bridges"
 
-func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post Post) error {
+func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post kind.Post) error {
 	m := p.msg
 	topic, err := rename(m.topic, rule.Strip, rule.Prefix)
 	if err != nil {
@@ -66,11 +67,10 @@ func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post Pos
 		fields["hops"] = m.hops
 	}
 	err = post(ctx, time.Now(), fields, func(err error) {
-		var hopeless interface{ Permanent() bool }
 		switch {
 		case err == nil:
 			c.ack(p)
-		case errors.As(err, &hopeless) && hopeless.Permanent():
+		case kind.IsPermanent(err):
 			s.env.Lost(1, "an event that can't be stored")
 			c.ack(p)
 		default: // the remote redelivers it on the next connection, and only there

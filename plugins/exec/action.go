@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
-	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 )
 
@@ -59,7 +59,7 @@ func (o ActionOptions) Check() []error {
 }
 
 // Access is the program that the action runs.
-func (o ActionOptions) Access() []string { return process.Access(o.Command) }
+func (o ActionOptions) Access() []string { return program.Access(o.Command) }
 
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o ActionOptions) Runs() []string { return o.Command }
@@ -84,12 +84,6 @@ func NewAction(o ActionOptions, env kind.Env) *Action {
 	return &Action{o: o, params: params, base: env.Dir(), env: env}
 }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-func (permanent) Permanent() bool { return true }
-
 // maxInput bounds the program's input, in bytes.
 const maxInput = 1 << 20
 
@@ -97,23 +91,23 @@ const maxInput = 1 << 20
 func (a *Action) Do(ctx context.Context, args Args) error {
 	command, err := fill(a.o.Command, a.params, args.With)
 	if err != nil {
-		return permanent{err}
+		return kind.Permanent(err)
 	}
 	var input []byte
 	switch {
 	case a.o.Stdin == "json":
 		if input, err = json.Marshal(args.JSON); err != nil {
-			return permanent{fmt.Errorf("json can't be written as JSON: %w", err)}
+			return kind.Permanent(fmt.Errorf("json can't be written as JSON: %w", err))
 		}
 		if len(input) > maxInput {
-			return permanent{fmt.Errorf("json has %d bytes, more than %d", len(input), maxInput)}
+			return kind.Permanent(fmt.Errorf("json has %d bytes, more than %d", len(input), maxInput))
 		}
 		input = append(input, '\n')
 	case args.JSON != nil:
-		return permanent{errors.New("json is given, but the program doesn't read it; set stdin: json")}
+		return kind.Permanent(errors.New("json is given, but the program doesn't read it; set stdin: json"))
 	}
-	c := process.Command{Args: command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory}
-	out, err := process.Run(ctx, c, a.o.Timeout, 300, input)
+	c := program.Command{Args: command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory}
+	out, err := program.Run(ctx, c, a.o.Timeout, 300, input)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", command[0], err)

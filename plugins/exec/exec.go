@@ -4,7 +4,7 @@
 // What it promises:
 //
 //   - The program is a list of arguments, never a shell's line. It runs in a process group of its
-//     own that is ended with it (package process says how, and what Windows can't do). It sees only
+//     own that is ended with it (package program says how, and what Windows can't do). It sees only
 //     the environment that the file gives it, and its output is bounded.
 //   - Source: runs never overlap. A run that takes longer than the interval skips the runs that
 //     were due meanwhile. A run that can't be started, or that exceeds its timeout, makes no event;
@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
-	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
@@ -59,16 +59,16 @@ func Defaults() Options {
 func (o Options) Check() []error { return check(o.Command, o.Env) }
 
 // Access is the program that the source runs.
-func (o Options) Access() []string { return process.Access(o.Command) }
+func (o Options) Access() []string { return program.Access(o.Command) }
 
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o Options) Runs() []string { return o.Command }
 
 func check(command []string, env map[string]string) (errs []error) {
-	if err := process.Check(command); err != nil {
+	if err := program.Check(command); err != nil {
 		errs = append(errs, kind.Wrong("command", err.Error(), "for example [df, --output=pcent, /]"))
 	}
-	if err := process.CheckEnv(env); err != nil {
+	if err := program.CheckEnv(env); err != nil {
 		errs = append(errs, kind.Wrong("env", err.Error(), ""))
 	}
 	return errs
@@ -95,7 +95,7 @@ func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env, base:
 
 // Open checks that the program exists and is executable.
 func (s *Source) Open(context.Context) error {
-	_, err := process.Resolve(s.base, s.o.Command)
+	_, err := program.Resolve(s.base, s.o.Command)
 	return err
 }
 
@@ -105,8 +105,8 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	defer tick.Stop()
 	sick := false
 	for {
-		c := process.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory}
-		out, err := process.Run(ctx, c, s.o.Timeout, int(s.o.MaxOutput), nil)
+		c := program.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory}
+		out, err := program.Run(ctx, c, s.o.Timeout, int(s.o.MaxOutput), nil)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -133,7 +133,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	}
 }
 
-func fields(out process.Output) map[string]any {
+func fields(out program.Output) map[string]any {
 	text := strings.TrimSuffix(strings.TrimSuffix(payload.Text(out.Stdout), "\n"), "\r")
 	f := map[string]any{"text": text, "json": nil, "status": out.Code, "took": out.Took.Seconds(), "stderr": payload.Text(out.Stderr)}
 	if !out.Cut {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
-	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 )
 
@@ -45,7 +45,7 @@ func ActionDefaults() ActionOptions {
 func (o ActionOptions) Check() []error { return check(o.Command, o.Env) }
 
 // Access is the program that the action runs.
-func (o ActionOptions) Access() []string { return process.Access(o.Command) }
+func (o ActionOptions) Access() []string { return program.Access(o.Command) }
 
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o ActionOptions) Runs() []string { return o.Command }
@@ -80,19 +80,14 @@ func NewAction(o ActionOptions, env kind.Env) *Action {
 	return &Action{o: o, env: env, base: env.Dir(), turn: make(chan struct{}, 1), ctx: ctx, stop: stop, pause: o.Restart.pauses(), watch: watch{env: env}}
 }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (permanent) Permanent() bool { return true }
-
 // Do writes the line. It returns nil when the line is in the program's pipe.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	line, err := json.Marshal(args.JSON)
 	if err != nil {
-		return permanent{fmt.Errorf("json can't be written as JSON: %w", err)}
+		return kind.Permanent(fmt.Errorf("json can't be written as JSON: %w", err))
 	}
 	if len(line) > maxWrite {
-		return permanent{fmt.Errorf("json has %d bytes, more than the %d of a line", len(line), maxWrite)}
+		return kind.Permanent(fmt.Errorf("json has %d bytes, more than the %d of a line", len(line), maxWrite))
 	}
 	select {
 	case a.turn <- struct{}{}:
@@ -128,8 +123,8 @@ func (a *Action) running(ctx context.Context) (*child, error) {
 	case <-a.ctx.Done():
 		return nil, errors.New("the action is closed")
 	}
-	c := &child{log: process.NewLog(a.env.Log())}
-	p, err := process.Start(a.ctx, process.Command{Args: a.o.Command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory, Stdin: true, Stdout: true, Stderr: c.log.Line})
+	c := &child{log: program.NewLog(a.env.Log())}
+	p, err := program.Start(a.ctx, program.Command{Args: a.o.Command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory, Stdin: true, Stdout: true, Stderr: c.log.Line})
 	if err != nil {
 		a.rest(0)
 		a.watch.bad(err)
@@ -145,18 +140,14 @@ func (a *Action) running(ctx context.Context) (*child, error) {
 // write writes the whole line or ends the program, because the line after half a line would be
 // garbage.
 func (a *Action) write(ctx context.Context, c *child, line []byte) error {
-	fired := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(fired)
+	stop := kind.Interrupt(ctx, func() {
 		if c.stdin.SetWriteDeadline(time.Now()) != nil {
 			c.p.Stop() // Windows: pipes have no write deadline
 		}
 	})
 	n, err := c.stdin.Write(line)
-	if !stop() {
-		<-fired
-		_ = c.stdin.SetWriteDeadline(time.Time{}) // the next event has its own deadline
-	}
+	stop()
+	_ = c.stdin.SetWriteDeadline(time.Time{}) // the next event has its own deadline
 	if err == nil {
 		return nil
 	}
@@ -212,14 +203,14 @@ func (a *Action) Close() error {
 
 // child is one run of the program.
 type child struct {
-	p       *process.Process
+	p       *program.Process
 	stdin   *os.File
-	log     *process.Log
+	log     *program.Log
 	settled func()
 	broken  bool // a line may have been written in part
 
 	gone chan struct{} // closed when the fields below are valid
-	exit process.Exit
+	exit program.Exit
 	err  error
 }
 

@@ -5,7 +5,7 @@
 // What it promises:
 //
 //   - The program is a list of arguments, never a shell's line. It runs in a process group of its
-//     own and is ended with all of its children when the plugin ends (package process says how, and
+//     own and is ended with all of its children when the plugin ends (package program says how, and
 //     what Windows can't do).
 //   - A program that ends is restarted after a pause. The pause doubles from the first to the
 //     second time of `restart`, and is short again after the program ran for a minute. Meanwhile
@@ -28,7 +28,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
-	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
@@ -63,16 +63,16 @@ func Defaults() Options {
 func (o Options) Check() []error { return check(o.Command, o.Env) }
 
 // Access is the program that the source runs.
-func (o Options) Access() []string { return process.Access(o.Command) }
+func (o Options) Access() []string { return program.Access(o.Command) }
 
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o Options) Runs() []string { return o.Command }
 
 func check(command []string, env map[string]string) (errs []error) {
-	if err := process.Check(command); err != nil {
+	if err := program.Check(command); err != nil {
 		errs = append(errs, kind.Wrong("command", err.Error(), "for example [./sensor.py, /dev/ttyUSB0]"))
 	}
-	if err := process.CheckEnv(env); err != nil {
+	if err := program.CheckEnv(env); err != nil {
 		errs = append(errs, kind.Wrong("env", err.Error(), ""))
 	}
 	return errs
@@ -90,26 +90,23 @@ type Source struct {
 	o    Options
 	env  kind.Env
 	base string
-	log  *process.Log
+	log  *program.Log
 	bad  complaint
 }
 
 // New makes a source. It does not start the program yet.
 func New(o Options, env kind.Env) *Source {
-	return &Source{o: o, env: env, base: env.Dir(), log: process.NewLog(env.Log()), bad: complaint{log: env.Log()}}
+	return &Source{o: o, env: env, base: env.Dir(), log: program.NewLog(env.Log()), bad: complaint{log: env.Log()}}
 }
 
 // Open checks that the program exists and is executable.
 func (s *Source) Open(context.Context) error {
-	_, err := process.Resolve(s.base, s.o.Command)
+	_, err := program.Resolve(s.base, s.o.Command)
 	return err
 }
 
-// Post accepts an event that is being delivered; see postbus's interface.
-type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Stream runs the program, restarts it when it ends, and posts its lines until ctx ends.
-func (s *Source) Stream(ctx context.Context, post Post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	w := watch{env: s.env}
 	pause := s.o.Restart.pauses()
 	for {
@@ -128,10 +125,8 @@ func (s *Source) Stream(ctx context.Context, post Post) error {
 			return nil
 		}
 		w.bad(fmt.Errorf("%w; it is started again in %s", err, next.Round(time.Millisecond)))
-		select {
-		case <-ctx.Done():
+		if kind.Sleep(ctx, next) != nil {
 			return nil
-		case <-time.After(next):
 		}
 	}
 }
@@ -142,8 +137,8 @@ type stopError struct{ err error }
 func (e stopError) Error() string { return e.err.Error() }
 
 // once runs the program to its end. The error, never nil, says how it ended.
-func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Duration, err error) {
-	p, err := process.Start(ctx, process.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory, Stdout: true, Stderr: s.log.Line})
+func (s *Source) once(ctx context.Context, post kind.Post, w *watch) (took time.Duration, err error) {
+	p, err := program.Start(ctx, program.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory, Stdout: true, Stderr: s.log.Line})
 	if err != nil {
 		return 0, err
 	}
@@ -155,7 +150,7 @@ func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Durat
 	}
 	select { // a program that closed its output can emit no more events
 	case <-p.Exited():
-	case <-time.After(process.Grace):
+	case <-time.After(program.Grace):
 		p.Stop()
 	}
 	exit, err := p.Wait()
@@ -169,7 +164,7 @@ func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Durat
 }
 
 // ending describes how a program ended.
-func ending(name string, exit process.Exit, err error, last string) error {
+func ending(name string, exit program.Exit, err error, last string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
@@ -180,7 +175,7 @@ func ending(name string, exit process.Exit, err error, last string) error {
 }
 
 // read posts the lines until the output ends. An error is post's.
-func (s *Source) read(ctx context.Context, r io.Reader, post Post, w *watch) error {
+func (s *Source) read(ctx context.Context, r io.Reader, post kind.Post, w *watch) error {
 	l := lines.NewReader(r, int(s.o.MaxLine))
 	for {
 		line, err := l.Next()

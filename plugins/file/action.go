@@ -54,16 +54,10 @@ type Action struct {
 // NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ kind.Env) *Action { return &Action{o: o} }
 
-// notAFile is an error that no retry can fix.
-type notAFile struct {
-	path string
-	mode fs.FileMode
+// notAFile returns the error for a path that is not a regular file.
+func notAFile(path string, mode fs.FileMode) error {
+	return kind.Permanent(fmt.Errorf("%s is not a regular file (%v)", path, mode.Type()))
 }
-
-func (e *notAFile) Error() string {
-	return fmt.Sprintf("%s is not a regular file (%v)", e.path, e.mode.Type())
-}
-func (*notAFile) Permanent() bool { return true }
 
 // Do writes one event.
 func (a *Action) Do(_ context.Context, args Args) error {
@@ -71,7 +65,7 @@ func (a *Action) Do(_ context.Context, args Args) error {
 	defer a.mu.Unlock()
 	info, err := os.Stat(a.o.Path) // checked before the file is opened, because opening a device may have effects
 	if err == nil && !info.Mode().IsRegular() {
-		return &notAFile{a.o.Path, info.Mode()}
+		return notAFile(a.o.Path, info.Mode())
 	}
 	if a.o.Mode == "replace" {
 		err = a.replace(args.Text, info)
@@ -98,7 +92,7 @@ func (a *Action) append(text string) error {
 		return err
 	}
 	if !before.Mode().IsRegular() {
-		return &notAFile{a.o.Path, before.Mode()}
+		return notAFile(a.o.Path, before.Mode())
 	}
 	if n, err := f.WriteString(text); err != nil {
 		// Half a line would become the beginning of the next one. So it is truncated away, unless

@@ -81,19 +81,13 @@ func NewAction(o ActionOptions, _ kind.Env) *Action {
 	return a
 }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (permanent) Permanent() bool { return true }
-func (p permanent) Unwrap() error { return p.error }
-
 // Do sends one request.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
 	r, err := a.request(ctx, args)
 	if err != nil {
-		return permanent{failure(a.o.Method, a.o.URL, err)}
+		return kind.Permanent(failure(a.o.Method, a.o.URL, err))
 	}
 	res, err := a.client.Do(r)
 	if err != nil {
@@ -114,7 +108,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
 		return err
 	}
-	return permanent{err}
+	return kind.Permanent(err)
 }
 
 // request makes the request of an event.

@@ -121,12 +121,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 				return err
 			}
 		}
-		t := time.NewTimer(max(s.o.Every-time.Since(began), 0))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
+		_ = kind.Sleep(ctx, s.o.Every-time.Since(began))
 	}
 	return nil
 }

@@ -41,20 +41,14 @@ type Action struct{ env kind.Env }
 // NewAction makes an action.
 func NewAction(_ ActionOptions, env kind.Env) *Action { return &Action{env} }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-func (permanent) Permanent() bool { return true }
-
 // Do publishes one event. It returns nil once the event is durable.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := topic.CheckName(args.Topic); err != nil {
-		return permanent{fmt.Errorf("topic: %w", topic.Reason(err))}
+		return kind.Permanent(fmt.Errorf("topic: %w", topic.Reason(err)))
 	}
 	payload, err := encode(args.Payload)
 	if err != nil {
-		return permanent{fmt.Errorf("payload: %w", err)}
+		return kind.Permanent(fmt.Errorf("payload: %w", err))
 	}
 	return a.env.Publish(ctx, args.Topic, payload, int(args.QoS.Level()), args.Retain)
 }

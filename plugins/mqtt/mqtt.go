@@ -108,12 +108,9 @@ func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 // Consumes marks the source as one that runs once it has subscribed.
 func (*Source) Consumes() {}
 
-// Post accepts an event that is being delivered; see postbus's interface.
-type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Stream posts events until ctx ends. An event that post refused is not acknowledged and is
 // redelivered.
-func (s *Source) Stream(ctx context.Context, post Post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	consuming, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	err := s.env.Consume(consuming, "source", s.o.Topics, func(m map[string]any, done func(error)) {

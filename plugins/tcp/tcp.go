@@ -110,7 +110,7 @@ func (s *Source) Close() error {
 }
 
 // Stream accepts clients and posts their lines until ctx ends.
-func (s *Source) Stream(ctx context.Context, post lines.Post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	serve := lines.Server{
 		Name: s.o.Listen, MaxLine: int(s.o.MaxLine), MaxClients: s.o.MaxClients, Idle: s.o.Idle, Env: s.env,
 		Greet: func(c net.Conn) any { return c.RemoteAddr().String() },

@@ -141,7 +141,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 			if wait <= 0 {
 				break
 			}
-			if !sleep(ctx, min(wait, slice)) {
+			if kind.Sleep(ctx, min(wait, slice)) != nil {
 				return nil
 			}
 		}
@@ -157,18 +157,6 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		tick = plan.next(now.Add(-jitter))
 	}
 	return nil
-}
-
-// sleep reports whether the time passed. It returns false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // interval ticks at offset after each multiple of every.

@@ -48,18 +48,10 @@ type Action struct{ o ActionOptions }
 // NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ kind.Env) *Action { return &Action{o} }
 
-// tooLong is an error that no retry can fix.
-type tooLong int
-
-func (n tooLong) Error() string {
-	return fmt.Sprintf("text has %d bytes, more than the %d of a datagram", int(n), maxDatagram)
-}
-func (tooLong) Permanent() bool { return true }
-
 // Do sends one datagram.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if len(args.Text) > maxDatagram {
-		return tooLong(len(args.Text))
+		return kind.Permanent(fmt.Errorf("text has %d bytes, more than the %d of a datagram", len(args.Text), maxDatagram))
 	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "udp", a.o.To)

@@ -107,16 +107,7 @@ func (s *Source) Close() error {
 
 // Stream posts received datagrams until ctx ends.
 func (s *Source) Stream(ctx context.Context, post kind.Post) error {
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = s.s.SetReadDeadline(time.Unix(1, 0)) // fails only when closed
-	})
-	defer func() {
-		if !stop() {
-			<-woken // the next source sets another deadline
-		}
-	}()
+	defer kind.InterruptReads(ctx, s.s)() // the next source sets another deadline
 	buf, control := make([]byte, 64<<10), make([]byte, 64)
 	for {
 		n, c, _, from, err := s.s.ReadMsgUDPAddrPort(buf, control)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
@@ -162,7 +163,7 @@ func TestAction(t *testing.T) {
 		}
 	}
 	err = a.Do(t.Context(), Args{Text: strings.Repeat("x", maxDatagram+1)})
-	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
+	if !kind.IsPermanent(err) {
 		t.Errorf("too long: %v", err)
 	}
 	if err := NewAction(ActionOptions{To: "no-such-host.invalid:1"}, nil).Do(t.Context(), Args{}); err == nil {

@@ -230,7 +230,7 @@ var errLong = errors.New("the line is longer than max_line")
 var errJSON = errors.New("the line is no JSON")
 
 // Stream accepts clients and posts their lines until ctx ends.
-func (s *Source) Stream(ctx context.Context, post lines.Post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	serve := lines.Server{
 		Name: where(s.o.Path), MaxLine: int(s.o.MaxLine), MaxClients: s.o.MaxClients, Idle: s.o.Idle, Answer: s.o.Answer, Env: s.env,
 		Greet: func(c net.Conn) any {

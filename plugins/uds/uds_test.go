@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
@@ -387,7 +388,7 @@ func TestActionAndSource(t *testing.T) {
 		t.Error(err)
 	}
 	err := a.Do(t.Context(), Args{Text: "a\nb"})
-	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
+	if !kind.IsPermanent(err) {
 		t.Errorf("two lines: %v", err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
 
@@ -74,8 +75,7 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	err = s.deliver(r, fields)
-	var p interface{ Permanent() bool }
-	if errors.As(err, &p) && p.Permanent() { // the reason is for the plugin's log; the sender does not need it
+	if kind.IsPermanent(err) { // the reason is for the plugin's log; the sender does not need it
 		refuse(w, http.StatusUnprocessableEntity, "nothing came of it: the plugin can't use this content")
 		return
 	}

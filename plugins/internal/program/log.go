@@ -1,6 +1,6 @@
 // This file writes a program's standard error to the plugin's log, at a bounded rate.
 
-package process
+package program
 
 import (
 	"fmt"

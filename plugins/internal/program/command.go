@@ -1,6 +1,6 @@
 // This file checks commands, finds the program of one, and builds its environment.
 
-package process
+package program
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-// Package process runs a child process for the kinds `exec` and `execd`, and makes sure that no
+// Package program runs a child process for the kinds `exec` and `execd`, and makes sure that no
 // process of its group survives it.
 //
 // What it promises:
@@ -20,7 +20,7 @@
 // Windows has neither groups nor SIGTERM. There the child is in a job object, which is killed at
 // once, with its children, and when postbus dies. Where the system refuses the job only the child
 // is killed.
-package process
+package program
 
 import (
 	"context"
