@@ -16,13 +16,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Publishes one message at another MQTT broker for each event. It is done when that broker has acknowledged it, and tried again until then. The connection " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Publishes one message at another MQTT broker for each event. It is done when that broker has acknowledged it, and tried again until then. The connection " +
 	"is made at the first event and kept. To send whole topics there, in order, a `bridge` source with `out` is better."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
@@ -36,8 +36,8 @@ type ActionOptions struct {
 	KeepAlive time.Duration `key:"keep_alive" doc:"how soon a dead connection is warned" min:"1s" max:"18h"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{KeepAlive: Defaults().KeepAlive} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{KeepAlive: defaults().KeepAlive} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error {

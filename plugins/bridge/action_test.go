@@ -35,7 +35,7 @@ func TestAction(t *testing.T) {
 			}
 		})
 	})
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.URL = url
 	if errs := o.Check(); errs != nil {
 		t.Fatal(errs)
@@ -83,7 +83,7 @@ func TestAction(t *testing.T) {
 
 func TestActionWaitsForTheAnswer(t *testing.T) {
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) { hello(c, 0); _, _ = io.Copy(io.Discard, c) })
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.URL = url
 	a := NewAction(o, newBus())
 	asks(&a.link)

@@ -41,12 +41,8 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Passthrough says that a file without `publish` publishes events unchanged: topic, payload, qos
-// and retain.
-const Passthrough = true
-
-// Event is what the source emits.
-type Event struct {
+// event is what the source emits.
+type event struct {
 	Topic   string `key:"topic" doc:"the topic as text, after strip and prefix"`
 	Payload []byte `key:"payload" doc:"the payload"`
 	Text    string `key:"text" doc:"the payload as text; what is not UTF-8 is replaced"`

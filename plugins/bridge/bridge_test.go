@@ -10,7 +10,7 @@ import (
 )
 
 func options(url string) Options {
-	o := Defaults()
+	o := defaults()
 	o.URL, o.ClientID = url, "postbus-test"
 	return o
 }

@@ -314,7 +314,7 @@ func TestActionOfMQTT5(t *testing.T) {
 			}
 		})
 	})
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.URL = url
 	a := NewAction(o, newBus())
 	defer a.Close()

@@ -17,13 +17,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Connects this bus with another MQTT broker, in one direction or both. Messages of the remote are acknowledged to it when they are durable here, and it keeps " +
+// about is what the source does, for the documentation.
+const about = "Connects this bus with another MQTT broker, in one direction or both. Messages of the remote are acknowledged to it when they are durable here, and it keeps " +
 	"a session for us, so that none is missed while we are away. Events for the remote wait in the journal until it has acknowledged them, and go in order. What came from " +
 	"the remote isn't sent back, so that filters may overlap. A file without `publish` publishes the remote's messages as they are. MQTT 5, or 3.1.1 where the remote refuses it, " +
 	"over TCP, TLS or WebSocket. With MQTT 5 properties and expiry travel both ways, and rings of bridges end if each bus knows the user of the bridge as one: `bridge: true` " +
@@ -61,8 +61,8 @@ type Out struct {
 	Retain string   `key:"retain" doc:"whether the remote is to retain it: as the event is (when left out), always or never" oneof:"keep|always|never"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInflight: 20} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInflight: 20} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {

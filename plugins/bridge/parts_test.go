@@ -13,7 +13,7 @@ import (
 
 func TestCheck(t *testing.T) {
 	fine := func() Options {
-		o := Defaults()
+		o := defaults()
 		o.URL, o.In = "mqtt://h:1883", []In{{Filter: "a/#"}}
 		return o
 	}

@@ -17,13 +17,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Runs a program for each event. The command is fixed; an item `{name}` in it is replaced by the parameter of that name as one argument, and " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Runs a program for each event. The command is fixed; an item `{name}` in it is replaced by the parameter of that name as one argument, and " +
 	"`params` says what the parameter may be: a text (its length, a pattern), a whole number in a range, or one of a list. Anything else is refused before the " +
 	"program runs. The event is acknowledged when the program ends with exit code 0 or one of `ok_codes`, and else tried again. It needs `postbus plugin approve`."
 
@@ -39,8 +39,8 @@ type ActionOptions struct {
 	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Stdin: "none", Timeout: 10 * time.Second, OKCodes: []int{0}}
 }
 

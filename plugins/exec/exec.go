@@ -29,13 +29,13 @@ import (
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Runs a program every so often; what it writes, its exit code and its error output are an event. Runs don't overlap, " +
+// about is what the source does, for the documentation.
+const about = "Runs a program every so often; what it writes, its exit code and its error output are an event. Runs don't overlap, " +
 	"and one that takes too long is ended with all of its children. It gets no shell and an environment of PATH, HOME, LANG, TZ and what the file adds. " +
 	"A plugin that runs a program needs `postbus plugin approve`."
 
@@ -50,8 +50,8 @@ type Options struct {
 	Memory    int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Every: time.Minute, Timeout: 10 * time.Second, MaxOutput: 64 << 10}
 }
 
@@ -74,8 +74,8 @@ func check(command []string, env map[string]string) (errs []error) {
 	return errs
 }
 
-// Event is what the source emits.
-type Event struct {
+// event is what the source emits.
+type event struct {
 	Text   string  `key:"text" doc:"what the program wrote, without the last line's end"`
 	JSON   any     `key:"json" doc:"the same when it is one JSON value, else nil"`
 	Status int     `key:"status" doc:"the exit code; 128+n when signal n killed it"`

@@ -74,7 +74,7 @@ func TestCheckUse(t *testing.T) {
 		{"ssh with a pattern", []string{"ssh", "host", "say", "{x}"}, m{"x": m{"type": "text", "pattern": "[a-z]+"}}, ""},
 		{"ssh with a number", []string{"ssh", "host", "say", "{x}"}, m{"x": m{"type": "int"}}, ""},
 	} {
-		o := ActionDefaults()
+		o := actionDefaults()
 		o.Command, o.Params = c.command, c.params
 		errs := o.Check()
 		if c.want == "" && errs != nil || c.want != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want)) {

@@ -17,13 +17,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Writes each event as a JSON line to the standard input of a program, which is started at the first event and again with backoff when it ended. " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Writes each event as a JSON line to the standard input of a program, which is started at the first event and again with backoff when it ended. " +
 	"An event counts as *sent* when its line is in the program's pipe, and leaves the queue then; whether the program did anything about it isn't known. What it " +
 	"hadn't read when it ended, also at an orderly restart, is lost, so a program that must not miss one should be an `exec`. What it writes goes to the plugin's log. It needs `postbus plugin approve`."
 
@@ -36,9 +36,9 @@ type ActionOptions struct {
 	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
-	return ActionOptions{Restart: Defaults().Restart}
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
+	return ActionOptions{Restart: defaults().Restart}
 }
 
 // Check checks the options against each other.

@@ -33,13 +33,13 @@ import (
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Runs a program that writes lines to its standard output, each an event: JSON, or text. A program that ends is started again " +
+// about is what the source does, for the documentation.
+const about = "Runs a program that writes lines to its standard output, each an event: JSON, or text. A program that ends is started again " +
 	"with backoff, and its standard error goes to the plugin's log, 100 lines a second of it. It gets no shell, an environment of PATH, HOME, LANG, TZ and what the " +
 	"file adds, and a process group of its own that is ended with it. On Linux its memory can be bounded. A plugin that runs a program needs `postbus plugin approve`."
 
@@ -54,8 +54,8 @@ type Options struct {
 	MaxLine int64             `key:"max_line" doc:"the longest line in bytes" unit:"size" min:"64B" max:"16MiB"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Restart: Restart{Min: time.Second, Max: time.Minute}, Format: "json", MaxLine: lines.MaxLine}
 }
 
@@ -78,8 +78,8 @@ func check(command []string, env map[string]string) (errs []error) {
 	return errs
 }
 
-// Event is what the source emits.
-type Event struct {
+// event is what the source emits.
+type event struct {
 	Value any      `key:"value" doc:"the line's value when it is JSON but no object"`
 	Text  string   `key:"text" doc:"the line, when the format is text"`
 	Open  struct{} `key:"*" doc:"every other field of a line that is a JSON object"`

@@ -16,13 +16,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Writes `text` to a file: as a line at its end (`mode: append`), or as its whole new content (`mode: replace`), which " +
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Writes `text` to a file: as a line at its end (`mode: append`), or as its whole new content (`mode: replace`), which " +
 	"readers see at once and never in part. The file is made with mode 0644 when it is not there; its folder must be there. With `sync` an event is " +
 	"done only when it is on disk. An event may be written twice when the bus is killed in that moment. Devices and pipes are refused. It runs on every platform."
 
@@ -33,8 +33,8 @@ type ActionOptions struct {
 	Sync bool   `key:"sync" doc:"whether each event is forced to disk (fsync) before it is done"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{Mode: "append"} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{Mode: "append"} }
 
 // Access is the file that the action writes.
 func (o ActionOptions) Access() []string { return []string{"path:" + o.Path} }

@@ -32,13 +32,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Follows text files line by line (`mode: tail`, through rotation and removal) or makes an event when files are created, changed or " +
+// about is the source's description, in Markdown.
+const about = "Follows text files line by line (`mode: tail`, through rotation and removal) or makes an event when files are created, changed or " +
 	"removed (`mode: watch`). The path may be a pattern with `*`, `?` and `[…]`, and with watch a folder, whose files are watched, not those of folders " +
 	"in it. Positions are not kept over a restart. It runs on every platform, and keeps no program from renaming or removing what is followed."
 
@@ -52,13 +52,13 @@ type Options struct {
 	Read    int64         `key:"read" doc:"watch only: files up to this size are read into event.text; 0B: none" unit:"size" min:"0B" max:"16MiB"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Mode: "tail", From: "end", MaxLine: lines.MaxLine, Settle: 250 * time.Millisecond}
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Path     string `key:"path" doc:"the file's path"`
 	Name     string `key:"name" doc:"the file's name without its folder"`
 	Text     string `key:"text" doc:"tail: the line without its line end; watch: the content, when read allows; bytes that are not UTF-8 are replaced"`

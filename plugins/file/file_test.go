@@ -18,7 +18,7 @@ import (
 func start(t *testing.T, path string, change func(*Options)) (b *kindtest.Bus, stop func()) {
 	t.Helper()
 	b = kindtest.NewBus()
-	o := Defaults()
+	o := defaults()
 	o.Path, o.Settle = path, 30*time.Millisecond
 	if change != nil {
 		change(&o)
@@ -67,7 +67,7 @@ func add(t *testing.T, path, text string) {
 func TestWithoutNotices(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	b := kindtest.NewBus()
-	o := Defaults()
+	o := defaults()
 	o.Path = p
 	s := New(o, b)
 	stop := b.Start(t, s, func(ctx context.Context) error {

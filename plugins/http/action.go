@@ -20,13 +20,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Sends a request for each event, with the body as `json`, `text` or `form`. A status from 200 to 299 (or of `allow`) is success. " +
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Sends a request for each event, with the body as `json`, `text` or `form`. A status from 200 to 299 (or of `allow`) is success. " +
 	"Without an answer, and after 408, 425, 429 and 5xx, it is sent again, so that a server may get an event twice: give a `key`, which is " +
 	"sent as Idempotency-Key, where the server knows it. Other statuses are not tried again. Redirects are not followed. It runs on every platform."
 
@@ -40,8 +40,8 @@ type ActionOptions struct {
 	Insecure bool              `key:"insecure" doc:"whether any TLS certificate is good: then anybody on the way can read and change what is sent"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Method: "POST", Timeout: 10 * time.Second}
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 func action(url string) ActionOptions {
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.URL = url
 	return o
 }

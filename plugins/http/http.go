@@ -29,13 +29,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Asks a URL again and again and makes an event of each answer, or with `on: change` of each that differs from the one before. " +
+// about is the source's description, in Markdown.
+const about = "Asks a URL again and again and makes an event of each answer, or with `on: change` of each that differs from the one before. " +
 	"A server that does not answer makes the plugin degraded; with `errors: emit` that is an event too. At most 5 redirects are followed, never " +
 	"to another host nor from https to http. It runs on every platform."
 
@@ -53,8 +53,8 @@ type Options struct {
 	Insecure bool              `key:"insecure" doc:"whether any TLS certificate is good: then anybody on the way can read and change what is sent"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Every: time.Minute, Method: "GET", Timeout: 10 * time.Second, On: "all", Errors: "degrade", MaxBody: 1 << 20}
 }
 
@@ -66,8 +66,8 @@ func (o Options) Check() []error {
 // Access is the host that the source connects to.
 func (o Options) Access() []string { return access(o.URL) }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Status  int               `key:"status" doc:"the answer's status, as 200; 0 when there was none"`
 	OK      bool              `key:"ok" doc:"whether the status is from 200 to 299"`
 	Text    string            `key:"text" doc:"the answer's body; bytes that are not UTF-8 are replaced"`

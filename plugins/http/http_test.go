@@ -21,7 +21,7 @@ import (
 // start runs a source; stop ends it.
 func start(t *testing.T, b *kindtest.Bus, url string, change func(*Options)) (stop func()) {
 	t.Helper()
-	o := Defaults()
+	o := defaults()
 	o.URL, o.Every = url, 5*time.Millisecond
 	if change != nil {
 		change(&o)

@@ -12,20 +12,20 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Publishes on this bus. It is like an entry of `publish`, but it is retried and has a rate and an expiry as actions do, and the payload may be " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Publishes on this bus. It is like an entry of `publish`, but it is retried and has a rate and an expiry as actions do, and the payload may be " +
 	"anything: text and numbers are written as they are, mappings and lists as JSON. It is done when the event is durable."
 
 // ActionOptions are the options of the action, fixed when the file is loaded; it has none.
 type ActionOptions struct{}
 
-// ActionDefaults returns the empty options.
-func ActionDefaults() ActionOptions { return ActionOptions{} }
+// actionDefaults returns the empty options.
+func actionDefaults() ActionOptions { return ActionOptions{} }
 
 // Args are the arguments for one event.
 type Args struct {

@@ -28,13 +28,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Takes the events of this bus whose topics match: at least once, in order, and also those that came while the plugin was away. " +
+// about is what the source does, for the documentation.
+const about = "Takes the events of this bus whose topics match: at least once, in order, and also those that came while the plugin was away. " +
 	"`event.topic` is the topic's levels, so that `event.topic[1]` is the second; `event.json` is the payload when it is JSON. The plugin's place moves on " +
 	"when what it made of an event is durable. What the plugin published itself does not come back to it. For another broker's topics there is `bridge`."
 
@@ -45,8 +45,8 @@ type Options struct {
 	Own      bool     `key:"own" doc:"take what this plugin published itself, too: without a when that ends it, it goes round for ever"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Retained: true} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Retained: true} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
@@ -80,8 +80,8 @@ type Levels []string
 
 func (l Levels) String() string { return strings.Join(l, "/") }
 
-// Event is what the source emits.
-type Event struct {
+// event is what the source emits.
+type event struct {
 	Topic       Levels    `key:"topic" doc:"the topic's levels; as text they are joined by /"`
 	Name        string    `key:"name" doc:"the topic as text" levels:"yes"`
 	Bytes       []byte    `key:"bytes" doc:"the payload"`
@@ -122,7 +122,7 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			done(nil)
 			return
 		}
-		at, fields := event(m)
+		at, fields := readEvent(m)
 		if err := post(consuming, at, fields, done); err != nil {
 			done(err)
 			stop(err)
@@ -150,8 +150,8 @@ func fromSubscribing(m map[string]any) bool {
 	return r
 }
 
-// event makes the fields. They share no memory with m except the payload's copy.
-func event(m map[string]any) (time.Time, map[string]any) {
+// readEvent makes the fields. They share no memory with m except the payload's copy.
+func readEvent(m map[string]any) (time.Time, map[string]any) {
 	name, _ := m["topic"].(string)
 	payload, _ := m["payload"].([]byte)
 	payload = bytes.Clone(payload)

@@ -38,7 +38,7 @@ func TestFilters(t *testing.T) {
 	if errs := (Options{Topics: []string{"a", "b", "a"}}).Check(); len(errs) != 1 || errs[0].(*kind.OptionError).Key() != "topics[2]" {
 		t.Error(errs)
 	}
-	if errs := Defaults().Check(); len(errs) != 1 {
+	if errs := defaults().Check(); len(errs) != 1 {
 		t.Error(errs)
 	}
 }
@@ -49,7 +49,7 @@ func message(topic, payload string, retain bool) map[string]any {
 
 func TestEvent(t *testing.T) {
 	m := message("home/hall/doorbell", `{"pressed": true}`, true)
-	at, got := event(m)
+	at, got := readEvent(m)
 	m["payload"].([]byte)[0] = 'x' // the memory is the bus's
 	want := map[string]any{"topic": Levels{"home", "hall", "doorbell"}, "name": "home/hall/doorbell", "bytes": []byte(`{"pressed": true}`), "text": `{"pressed": true}`,
 		"json": map[string]any{"pressed": true}, "qos": 1, "retain": true, "source": "client:door", "hops": 2, "seq": uint64(9), "time": time.Unix(7, 0), "redelivered": false}
@@ -65,8 +65,8 @@ func TestEvent(t *testing.T) {
 			t.Errorf("%.20q: %v", payload, got)
 		}
 	}
-	for i := range reflect.TypeFor[Event]().NumField() {
-		if _, ok := got[reflect.TypeFor[Event]().Field(i).Tag.Get("key")]; !ok || len(got) != reflect.TypeFor[Event]().NumField() {
+	for i := range reflect.TypeFor[event]().NumField() {
+		if _, ok := got[reflect.TypeFor[event]().Field(i).Tag.Get("key")]; !ok || len(got) != reflect.TypeFor[event]().NumField() {
 			t.Errorf("fields and documentation differ: %v", got)
 		}
 	}
@@ -76,7 +76,7 @@ func TestEvent(t *testing.T) {
 func TestAcknowledges(t *testing.T) {
 	b := newBus(nil, message("a", "1", false), message("b", "2", false), message("c", "3", false))
 	b.Consuming.Grace = 0 // the third event is never done
-	o := Defaults()
+	o := defaults()
 	o.Topics = []string{"#"}
 	ctx, cancel := context.WithCancel(t.Context())
 	var dones []func(error)
@@ -106,7 +106,7 @@ func TestPostRefuses(t *testing.T) {
 	b := newBus(errors.New("the end"), message("a", "1", false), message("b", "2", false))
 	refused := errors.New("being stopped")
 	n := 0
-	err := New(Defaults(), b).Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { n++; return refused })
+	err := New(defaults(), b).Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { n++; return refused })
 	if err != refused || n != 1 || b.Offered[0].Result != refused || b.Offered[1].Result != refused {
 		t.Error(err, n, b.Offered[0].Result, b.Offered[1].Result)
 	}
@@ -114,7 +114,7 @@ func TestPostRefuses(t *testing.T) {
 
 func TestConsumeFails(t *testing.T) {
 	closed := errors.New("the bus is closed")
-	if err := New(Defaults(), newBus(closed)).Stream(t.Context(), nil); err != closed {
+	if err := New(defaults(), newBus(closed)).Stream(t.Context(), nil); err != closed {
 		t.Error(err)
 	}
 }
@@ -127,7 +127,7 @@ func TestRetained(t *testing.T) {
 		published := message("published", "", true)
 		published["retained"] = false // published just now, with RETAIN
 		b := newBus(errors.New("the end"), message("old", "", true), message("live", "", false), published)
-		o := Defaults()
+		o := defaults()
 		o.Retained = c.retained
 		var got []string
 		_ = New(o, b).Stream(t.Context(), func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
@@ -151,7 +151,7 @@ func TestOwn(t *testing.T) {
 		mine, stored := message("mine", "", false), message("mine_stored", "", true)
 		mine["source"], stored["source"] = "plugin:test", "plugin:test"
 		b := newBus(errors.New("the end"), stored, mine, message("other", "", false))
-		o := Defaults()
+		o := defaults()
 		o.Own = c.own
 		var got []string
 		_ = New(o, b).Stream(t.Context(), func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
@@ -184,7 +184,7 @@ func TestAction(t *testing.T) {
 		{Args{Topic: "a", Payload: make(chan int)}, kindtest.Publication{}, "payload: json"},
 	} {
 		b := kindtest.NewBus()
-		err := NewAction(ActionDefaults(), b).Do(t.Context(), c.args)
+		err := NewAction(actionDefaults(), b).Do(t.Context(), c.args)
 		if c.err != "" && (!kind.IsPermanent(err) || !strings.HasPrefix(err.Error(), c.err) || b.Published != nil) ||
 			c.err == "" && (err != nil || len(b.Published) != 1 || b.Published[0] != c.want) {
 			t.Errorf("%v: %v, %v", c.args, b.Published, err)
@@ -192,7 +192,7 @@ func TestAction(t *testing.T) {
 	}
 	b := kindtest.NewBus()
 	b.PublishError = errors.New("the disk is full")
-	if err := NewAction(ActionDefaults(), b).Do(t.Context(), Args{Topic: "a"}); err != b.PublishError {
+	if err := NewAction(actionDefaults(), b).Do(t.Context(), Args{Topic: "a"}); err != b.PublishError {
 		t.Error(err)
 	}
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Sends `text` as one line to a TCP server. The connection is kept and made again when the server closed it. " +
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Sends `text` as one line to a TCP server. The connection is kept and made again when the server closed it. " +
 	"An event counts as done when the line was handed to the network: a server that goes away in that moment may not have got it. " +
 	"There is no TLS here. Text with a line break within is refused, since it would be several lines. It runs on every platform."
 
@@ -28,8 +28,8 @@ type ActionOptions struct {
 	Timeout time.Duration `key:"timeout" doc:"longest time for connecting and for sending a line, each" min:"100ms" max:"10m"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error { return kind.CheckAddress("to", o.To, false) }

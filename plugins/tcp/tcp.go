@@ -28,13 +28,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Listens on a TCP port and makes an event of each line that a client sends. Clients are read at the pace of " +
+// about is the source's description, in Markdown.
+const about = "Listens on a TCP port and makes an event of each line that a client sends. Clients are read at the pace of " +
 	"the bus; longer lines than `max_line` are cut and counted. There is no TLS and no password: listen on a loopback or trusted network. " +
 	"The port and its connections stay open over a reload. It runs on every platform."
 
@@ -46,8 +46,8 @@ type Options struct {
 	Idle       time.Duration `key:"idle" doc:"a client that finishes no line for this time is disconnected; 0s: never" min:"0s" max:"8760h"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour}
 }
 
@@ -60,8 +60,8 @@ func (o Options) Claims() []string { return []string{"tcp:" + o.Listen} }
 // Access is the address that the source listens on.
 func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Text  string `key:"text" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
 	JSON  any    `key:"json" doc:"the value, when text is JSON"`
 	Bytes any    `key:"bytes" doc:"the line as it came, when it is not UTF-8"`

@@ -25,13 +25,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file of this kind.
+// sample is a complete plugin file of this kind.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the kind's description, in Markdown.
-const About = "Makes an event at regular times: `every` interval, aligned to the clock, or at the times of a `cron` " +
+// about is the kind's description, in Markdown.
+const about = "Makes an event at regular times: `every` interval, aligned to the clock, or at the times of a `cron` " +
 	"expression in a time zone. Ticks that were missed because the machine slept or the clock jumped forward make **one** " +
 	"event with their number in `missed`; a clock that is set back does not stop the timer. Nothing is kept over a restart " +
 	"of the bus. It runs on every platform; where there is no time zone database (`tzdata` on Linux), only the machine's own zone and UTC are known."
@@ -49,11 +49,11 @@ type Options struct {
 	AtStart bool          `key:"at_start" doc:"whether there is also an event at once when the source starts"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Align: true} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Align: true} }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	N      int64   `key:"n" doc:"number of the event since the source started, from 1"`
 	Time   string  `key:"time" doc:"when the tick was due (before jitter), RFC 3339 in the zone"`
 	Late   float64 `key:"late" doc:"how much later than due the event is, in seconds"`

@@ -14,13 +14,13 @@ import (
 // maxDatagram is the largest payload of a datagram over IPv4, in bytes.
 const maxDatagram = 65507
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Sends `text` as one UDP datagram of at most 65507 bytes. It counts as done when this machine sent it: " +
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Sends `text` as one UDP datagram of at most 65507 bytes. It counts as done when this machine sent it: " +
 	"whether it arrived, UDP does not say. The address may be a broadcast address. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
@@ -28,8 +28,8 @@ type ActionOptions struct {
 	To string `key:"to" doc:"address to send to, as 192.168.1.7:9000; a name is looked up for each event" need:"yes"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error { return kind.CheckAddress("to", o.To, false) }

@@ -20,13 +20,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Listens on a UDP port and makes an event of each datagram, or of each line with `split: line`. " +
+// about is the source's description, in Markdown.
+const about = "Listens on a UDP port and makes an event of each datagram, or of each line with `split: line`. " +
 	"The sender's address is not proof of who sent it: listen on a loopback or trusted network. Datagrams that come faster " +
 	"than the bus takes them are dropped by the kernel; on Linux they are counted. The port stays open over a reload. It runs on every platform."
 
@@ -36,8 +36,8 @@ type Options struct {
 	Split  string `key:"split" doc:"whether an event is a datagram or a line of one" oneof:"datagram|line"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Split: "datagram"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Split: "datagram"} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error { return kind.CheckAddress("listen", o.Listen, true) }
@@ -48,8 +48,8 @@ func (o Options) Claims() []string { return []string{"udp:" + o.Listen} }
 // Access is the address that the source listens on.
 func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Text  string `key:"text" doc:"the datagram or line without its line end; bytes that are not UTF-8 are replaced"`
 	JSON  any    `key:"json" doc:"the value, when text is JSON"`
 	Bytes any    `key:"bytes" doc:"the datagram or line as it came, when it is not UTF-8"`

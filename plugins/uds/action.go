@@ -17,13 +17,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Sends `text` as one line to an app's unix socket. The connection is kept and made again when the app closed it. " +
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Sends `text` as one line to an app's unix socket. The connection is kept and made again when the app closed it. " +
 	"With `answer` an event counts as done when the app answered by a line that does not begin with `error`; one that does is tried again. Without it, " +
 	"it counts as done when the line was handed to the kernel: an app that goes away in that moment may not have got it. " +
 	"Text with a line break within is refused, since it would be several lines. On Unix systems."
@@ -35,8 +35,8 @@ type ActionOptions struct {
 	Timeout time.Duration `key:"timeout" doc:"longest time for connecting, for sending a line and for an answer, each" min:"100ms" max:"10m"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error { return checkPath("to", o.To) }

@@ -139,7 +139,7 @@ func TestAnotherProcessHoldsIt(t *testing.T) {
 		if line, err := bufio.NewReader(out).ReadString('\n'); line != "up\n" {
 			t.Fatal(line, err)
 		}
-		o := Defaults()
+		o := defaults()
 		o.Path = path
 		b := newBus()
 		err = New(o, b).Open(t.Context())
@@ -160,7 +160,7 @@ func TestAbstractSocket(t *testing.T) {
 		return
 	}
 	b := newBus()
-	o := Defaults()
+	o := defaults()
 	o.Path = fmt.Sprintf("@postbus-test-abstract-%d", os.Getpid())
 	stop := start(t, b, o)
 	c := dial(t, o.Path)

@@ -40,13 +40,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Listens on a unix socket and makes an event of each line that a program on this machine sends: " +
+// about is the source's description, in Markdown.
+const about = "Listens on a unix socket and makes an event of each line that a program on this machine sends: " +
 	"`echo 'front door open' | nc -NU /run/postbus/door.sock`. With `answer` each line is answered, in order: `ok` once its event is durable, else `error: …`, " +
 	"also when a rule of the plugin fails on it and nothing came of it. " +
 	"Who may send is said by the socket's `mode` and `group`, and on Linux an event has the sender's process and user. The socket and its connections stay open over a " +
@@ -82,8 +82,8 @@ type Options struct {
 	Idle       time.Duration `key:"idle" doc:"a client that finishes no line for this time is disconnected; 0s: never" min:"0s" max:"8760h"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Mode: 0o660, Format: "text", MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour}
 }
 
@@ -133,8 +133,8 @@ func (o Options) Claims() []string { return []string{"unix:" + where(o.Path)} }
 // Access is the socket that the source listens on.
 func (o Options) Access() []string { return []string{"listen:" + where(o.Path)} }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Line string `key:"line" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
 	JSON any    `key:"json" doc:"the value, when the line is JSON"`
 	PID  int64  `key:"pid" doc:"the process that connected, on Linux; else nil"`

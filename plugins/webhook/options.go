@@ -67,8 +67,8 @@ func (p Prefix) text() string {
 	return p.value
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Methods: []string{http.MethodPost}, MaxBody: 1 << 20} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Methods: []string{http.MethodPost}, MaxBody: 1 << 20} }
 
 // Claims is what only one plugin can hold: the path, or the port.
 func (o Options) Claims() []string {

@@ -26,8 +26,8 @@ import (
 // bodyTime bounds how long a body may take to arrive.
 const bodyTime = 30 * time.Second
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Method  string            `key:"method" doc:"request's method, as POST"`
 	Path    string            `key:"path" doc:"request's path"`
 	Query   map[string]string `key:"query" doc:"the query's parameters; of repeated ones the first"`

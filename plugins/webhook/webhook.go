@@ -29,13 +29,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file of this kind.
+// sample is a complete plugin file of this kind.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the kind's description, in Markdown.
-const About = "Makes an event of each HTTP request to a path under `/hooks/` of the bus's HTTP address, or of an address of its own " +
+// about is the kind's description, in Markdown.
+const about = "Makes an event of each HTTP request to a path under `/hooks/` of the bus's HTTP address, or of an address of its own " +
 	"with `listen`. The sender gets its answer only when the event is safe on disk; when that does not work it gets 503 and should try again, " +
 	"so that an event may come twice, and 422 when a rule of the plugin fails on it and nothing came of it. `hmac_sha256` (GitHub and many others) or `token` say who may send; with neither, the bus's own login is " +
 	"asked for, and on an address of its own **anybody** may send. It runs on every platform."
