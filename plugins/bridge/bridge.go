@@ -45,10 +45,10 @@ import (
 type event struct {
 	Topic   string `key:"topic" doc:"the topic as text, after strip and prefix"`
 	Payload []byte `key:"payload" doc:"the payload"`
-	Text    string `key:"text" doc:"the payload as text; what is not UTF-8 is replaced"`
-	JSON    any    `key:"json" doc:"the payload's value when it is JSON of at most 1 MiB, else nil"`
-	QoS     int    `key:"qos" doc:"the quality of service the remote sent it with, 0 to 2"`
-	Retain  bool   `key:"retain" doc:"the remote sent it as retained"`
+	Text    string `key:"text" doc:"the payload as text; bytes that are not UTF-8 are replaced"`
+	JSON    any    `key:"json" doc:"the parsed payload, if it is JSON of at most 1 MiB; otherwise nil"`
+	QoS     int    `key:"qos" doc:"the quality of service with which the remote sent it, 0 to 2"`
+	Retain  bool   `key:"retain" doc:"whether the remote sent it as retained"`
 }
 
 // Source is the bridge. An instance runs once.

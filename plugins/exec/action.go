@@ -25,18 +25,18 @@ var actionSample string
 // actionAbout is what the action does, for the documentation.
 const actionAbout = "Runs a program for each event. The command is fixed; an item `{name}` in it is replaced by the parameter of that name as one argument, and " +
 	"`params` says what the parameter may be: a text (its length, a pattern), a whole number in a range, or one of a list. Anything else is refused before the " +
-	"program runs. The event is acknowledged when the program ends with exit code 0 or one of `ok_codes`, and else tried again. It needs `postbus plugin approve`."
+	"program runs. The event is acknowledged when the program ends with exit code 0 or one of `ok_codes`; otherwise it is retried. It needs `postbus plugin approve`."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Command []string          `key:"command" doc:"the program and its arguments, where an item {name} stands for a parameter; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
 	Params  any               `key:"params" doc:"the parameters by name: {type: text, max, pattern, dash}, {type: int, min, max} or {oneof: [a, b]}"`
-	Stdin   string            `key:"stdin" doc:"what the program reads: nothing, or the argument json" oneof:"none|json"`
-	Timeout time.Duration     `key:"timeout" doc:"how long a run may take before it is ended" min:"10ms" max:"24h"`
-	OKCodes []int             `key:"ok_codes" doc:"the exit codes that are fine"`
-	Env     map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
-	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
-	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Stdin   string            `key:"stdin" doc:"what the program gets as standard input: nothing, or the argument json" oneof:"none|json"`
+	Timeout time.Duration     `key:"timeout" doc:"the maximum duration of a run; a longer one is ended" min:"10ms" max:"24h"`
+	OKCodes []int             `key:"ok_codes" doc:"the exit codes that count as success"`
+	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Dir     string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
+	Memory  int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
 }
 
 // actionDefaults returns the options of a file that sets none.
@@ -67,7 +67,7 @@ func (o ActionOptions) Runs() []string { return o.Command }
 // Args are the arguments for one event.
 type Args struct {
 	With any `key:"with" doc:"the values of the parameters, by name"`
-	JSON any `key:"json" doc:"what the program reads as JSON, with stdin: json"`
+	JSON any `key:"json" doc:"the value that the program gets as JSON on standard input, with stdin: json"`
 }
 
 // Action runs a program for each event. It keeps no state between events.

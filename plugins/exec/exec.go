@@ -35,19 +35,19 @@ import (
 var sample string
 
 // about is what the source does, for the documentation.
-const about = "Runs a program every so often; what it writes, its exit code and its error output are an event. Runs don't overlap, " +
-	"and one that takes too long is ended with all of its children. It gets no shell and an environment of PATH, HOME, LANG, TZ and what the file adds. " +
+const about = "Runs a program at an interval. Its output, exit code and error output make an event. Runs don't overlap, " +
+	"and one that takes too long is ended with all of its children. There is no shell. The environment is PATH, HOME, LANG, TZ and the variables of `env`. " +
 	"A plugin that runs a program needs `postbus plugin approve`."
 
 // Options of the source.
 type Options struct {
 	Command   []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
 	Every     time.Duration     `key:"every" doc:"time from one start to the next" min:"100ms" max:"8760h"`
-	Timeout   time.Duration     `key:"timeout" doc:"how long a run may take before it is ended" min:"10ms" max:"24h"`
-	MaxOutput int64             `key:"max_output" doc:"the bytes of standard output that are kept; the rest is lost" unit:"size" min:"1B" max:"16MiB"`
-	Env       map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
-	Dir       string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
-	Memory    int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Timeout   time.Duration     `key:"timeout" doc:"the maximum duration of a run; a longer one is ended" min:"10ms" max:"24h"`
+	MaxOutput int64             `key:"max_output" doc:"the maximum size of the output; what exceeds it is dropped and counted as lost" unit:"size" min:"1B" max:"16MiB"`
+	Env       map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Dir       string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
+	Memory    int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
 }
 
 // defaults returns the options of a file that sets none.
@@ -76,11 +76,11 @@ func check(command []string, env map[string]string) (errs []error) {
 
 // event is what the source emits.
 type event struct {
-	Text   string  `key:"text" doc:"what the program wrote, without the last line's end"`
-	JSON   any     `key:"json" doc:"the same when it is one JSON value, else nil"`
+	Text   string  `key:"text" doc:"the program's standard output, without the last line end"`
+	JSON   any     `key:"json" doc:"the parsed output, if it is one JSON value; otherwise nil"`
 	Status int     `key:"status" doc:"the exit code; 128+n when signal n killed it"`
 	Took   float64 `key:"took" doc:"how long it ran, in seconds"`
-	Stderr string  `key:"stderr" doc:"what it wrote to standard error, at most 4 KiB"`
+	Stderr string  `key:"stderr" doc:"the program's standard error, at most 4 KiB"`
 }
 
 // Source runs a program at an interval. An instance runs once.

@@ -23,17 +23,17 @@ import (
 var actionSample string
 
 // actionAbout is what the action does, for the documentation.
-const actionAbout = "Writes each event as a JSON line to the standard input of a program, which is started at the first event and again with backoff when it ended. " +
-	"An event counts as *sent* when its line is in the program's pipe, and leaves the queue then; whether the program did anything about it isn't known. What it " +
-	"hadn't read when it ended, also at an orderly restart, is lost, so a program that must not miss one should be an `exec`. What it writes goes to the plugin's log. It needs `postbus plugin approve`."
+const actionAbout = "Writes each event as a JSON line to the standard input of a program, which is started at the first event, and restarted with backoff when it ends. " +
+	"An event counts as *sent*, and leaves the queue, when its line is in the program's pipe; whether the program processed it is not known. Lines that it " +
+	"had not read when it ended, also at an orderly restart, are lost: use `exec` for a program that must not miss an event. The program's output goes to the plugin's log. It needs `postbus plugin approve`."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Command []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
-	Restart Restart           `key:"restart" doc:"the pause before the program is started again, from the first to the longest, as 1s..60s; or never"`
-	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
-	Env     map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
-	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
+	Restart Restart           `key:"restart" doc:"the pause before the program is restarted, from the first to the longest, as 1s..60s; or never"`
+	Memory  int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Dir     string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
 }
 
 // actionDefaults returns the options of a file that sets none.
@@ -52,7 +52,7 @@ func (o ActionOptions) Runs() []string { return o.Command }
 
 // Args are the arguments for one event.
 type Args struct {
-	JSON any `key:"json" doc:"what is written, as one line of JSON of at most 1 MiB" need:"yes"`
+	JSON any `key:"json" doc:"the value to write, as one line of JSON of at most 1 MiB" need:"yes"`
 }
 
 // maxWrite bounds a line that is written, in bytes.

@@ -39,19 +39,19 @@ import (
 var sample string
 
 // about is what the source does, for the documentation.
-const about = "Runs a program that writes lines to its standard output, each an event: JSON, or text. A program that ends is started again " +
-	"with backoff, and its standard error goes to the plugin's log, 100 lines a second of it. It gets no shell, an environment of PATH, HOME, LANG, TZ and what the " +
-	"file adds, and a process group of its own that is ended with it. On Linux its memory can be bounded. A plugin that runs a program needs `postbus plugin approve`."
+const about = "Runs a program that writes lines to its standard output. Each line is an event: JSON, or text. A program that ends is restarted " +
+	"with backoff. Its standard error goes to the plugin's log, at most 100 lines a second. There is no shell. The environment is PATH, HOME, LANG, TZ and the variables of " +
+	"`env`. The program runs in a process group of its own, which is ended with it. On Linux its memory can be limited. A plugin that runs a program needs `postbus plugin approve`."
 
 // Options of the source.
 type Options struct {
 	Command []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
-	Restart Restart           `key:"restart" doc:"the pause before the program is started again, from the first to the longest, as 1s..60s; or never"`
-	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
-	Env     map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
-	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
-	Format  string            `key:"format" doc:"what a line is" oneof:"json|text"`
-	MaxLine int64             `key:"max_line" doc:"the longest line in bytes" unit:"size" min:"64B" max:"16MiB"`
+	Restart Restart           `key:"restart" doc:"the pause before the program is restarted, from the first to the longest, as 1s..60s; or never"`
+	Memory  int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Dir     string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
+	Format  string            `key:"format" doc:"the format of a line" oneof:"json|text"`
+	MaxLine int64             `key:"max_line" doc:"the maximum length of a line in bytes" unit:"size" min:"64B" max:"16MiB"`
 }
 
 // defaults returns the options of a file that sets none.
@@ -80,7 +80,7 @@ func check(command []string, env map[string]string) (errs []error) {
 
 // event is what the source emits.
 type event struct {
-	Value any      `key:"value" doc:"the line's value when it is JSON but no object"`
+	Value any      `key:"value" doc:"the line's value, if it is JSON but not an object"`
 	Text  string   `key:"text" doc:"the line, when the format is text"`
 	Open  struct{} `key:"*" doc:"every other field of a line that is a JSON object"`
 }

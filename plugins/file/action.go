@@ -22,15 +22,15 @@ import (
 var actionSample string
 
 // actionAbout is the action's description, in Markdown.
-const actionAbout = "Writes `text` to a file: as a line at its end (`mode: append`), or as its whole new content (`mode: replace`), which " +
-	"readers see at once and never in part. The file is made with mode 0644 when it is not there; its folder must be there. With `sync` an event is " +
-	"done only when it is on disk. An event may be written twice when the bus is killed in that moment. Devices and pipes are refused. It runs on every platform."
+const actionAbout = "Writes `text` to a file: as a line at its end (`mode: append`), or as its new content (`mode: replace`), which " +
+	"replaces the old one atomically. A missing file is created with mode 0644; its folder must exist. With `sync` an event counts as " +
+	"done only when it is on disk. An event may be written twice if the bus is killed at that moment. Devices and pipes are refused. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	Path string `key:"path" doc:"file to write" need:"yes" path:"yes"`
-	Mode string `key:"mode" doc:"append: text is a line at the end; replace: text is the whole file" oneof:"append|replace"`
-	Sync bool   `key:"sync" doc:"whether each event is forced to disk (fsync) before it is done"`
+	Path string `key:"path" doc:"the file to write" need:"yes" path:"yes"`
+	Mode string `key:"mode" doc:"append: text becomes a line at the end; replace: text becomes the whole content" oneof:"append|replace"`
+	Sync bool   `key:"sync" doc:"whether each event is synced to disk (fsync) before it counts as done"`
 }
 
 // actionDefaults returns the options of a file that sets none.
@@ -41,7 +41,7 @@ func (o ActionOptions) Access() []string { return []string{"path:" + o.Path} }
 
 // Args are the arguments for one event.
 type Args struct {
-	Text string `key:"text" doc:"what to write; append adds the line end when it has none" need:"yes"`
+	Text string `key:"text" doc:"the text to write; append adds a line end if it has none" need:"yes"`
 }
 
 // Action writes one file. It keeps nothing open between two events, so that log rotation needs no

@@ -38,18 +38,18 @@ import (
 var sample string
 
 // about is the source's description, in Markdown.
-const about = "Follows text files line by line (`mode: tail`, through rotation and removal) or makes an event when files are created, changed or " +
-	"removed (`mode: watch`). The path may be a pattern with `*`, `?` and `[…]`, and with watch a folder, whose files are watched, not those of folders " +
-	"in it. Positions are not kept over a restart. It runs on every platform, and keeps no program from renaming or removing what is followed."
+const about = "Follows text files line by line (`mode: tail`, through rotation and removal) or emits an event when files are created, changed or " +
+	"removed (`mode: watch`). The path may be a pattern with `*`, `?` and `[…]`. With watch it may be a folder, whose files are watched, but not those of folders " +
+	"in it. Positions are not kept over a restart. Other programs can rename or remove a file that is followed. It runs on every platform."
 
 // Options of the source.
 type Options struct {
-	Path    string        `key:"path" doc:"file, or pattern of files with * ? and […]; with watch also a folder" need:"yes" path:"yes"`
+	Path    string        `key:"path" doc:"the file, or a pattern with * ? and […]; with watch also a folder" need:"yes" path:"yes"`
 	Mode    string        `key:"mode" doc:"tail: an event for each line that is appended; watch: an event for each file that changed" oneof:"tail|watch"`
-	From    string        `key:"from" doc:"tail only: where to begin in files that are there at the start; later ones are read from their start" oneof:"end|start"`
-	MaxLine int64         `key:"max_line" doc:"tail only: longest line; what is longer is cut" unit:"size" min:"1B" max:"1MiB"`
-	Settle  time.Duration `key:"settle" doc:"watch only: how long a file must be quiet before its event" min:"0s" max:"1h"`
-	Read    int64         `key:"read" doc:"watch only: files up to this size are read into event.text; 0B: none" unit:"size" min:"0B" max:"16MiB"`
+	From    string        `key:"from" doc:"tail only: where to start reading files that exist when the source starts; later ones are read from their beginning" oneof:"end|start"`
+	MaxLine int64         `key:"max_line" doc:"tail only: the maximum length of a line; a longer one is cut" unit:"size" min:"1B" max:"1MiB"`
+	Settle  time.Duration `key:"settle" doc:"watch only: how long a file must stay unchanged before its event" min:"0s" max:"1h"`
+	Read    int64         `key:"read" doc:"watch only: the content of files up to this size is in event.text; 0B: of none" unit:"size" min:"0B" max:"16MiB"`
 }
 
 // defaults returns the options of a file that sets none.
@@ -61,12 +61,12 @@ func defaults() Options {
 type event struct {
 	Path     string `key:"path" doc:"the file's path"`
 	Name     string `key:"name" doc:"the file's name without its folder"`
-	Text     string `key:"text" doc:"tail: the line without its line end; watch: the content, when read allows; bytes that are not UTF-8 are replaced"`
-	JSON     any    `key:"json" doc:"the value, when text is JSON"`
-	N        int64  `key:"n" doc:"tail: number of the line since this file is followed, from 1"`
+	Text     string `key:"text" doc:"tail: the line without its line end; watch: the content, if read allows it; bytes that are not UTF-8 are replaced"`
+	JSON     any    `key:"json" doc:"the parsed value, if text is JSON"`
+	N        int64  `key:"n" doc:"tail: the number of the line, counted from 1 since the source follows this file"`
 	Op       string `key:"op" doc:"watch: created, changed or removed"`
-	Size     int64  `key:"size" doc:"watch: size in bytes; of a removed file the last that was seen"`
-	Modified string `key:"modified" doc:"watch: time of the last change, RFC 3339; of a removed file the last that was seen"`
+	Size     int64  `key:"size" doc:"watch: the size in bytes; of a removed file the last known one"`
+	Modified string `key:"modified" doc:"watch: the time of the last change, RFC 3339; of a removed file the last known one"`
 }
 
 // Check checks the options against each other.

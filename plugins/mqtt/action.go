@@ -18,8 +18,8 @@ import (
 var actionSample string
 
 // actionAbout is what the action does, for the documentation.
-const actionAbout = "Publishes on this bus. It is like an entry of `publish`, but it is retried and has a rate and an expiry as actions do, and the payload may be " +
-	"anything: text and numbers are written as they are, mappings and lists as JSON. It is done when the event is durable."
+const actionAbout = "Publishes on this bus. It is like an entry of `publish`, but is retried, has a rate and an expiry as all actions, and the payload may be " +
+	"anything: text and numbers are written as they are, mappings and lists as JSON. It counts as done when the event is durable."
 
 // ActionOptions are the options of the action, fixed when the file is loaded; it has none.
 type ActionOptions struct{}
@@ -30,9 +30,9 @@ func actionDefaults() ActionOptions { return ActionOptions{} }
 // Args are the arguments for one event.
 type Args struct {
 	Topic   string   `key:"topic" doc:"the topic to publish on" need:"yes"`
-	Payload any      `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
-	QoS     kind.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out"`
-	Retain  bool     `key:"retain" doc:"keep it as the topic's last value; an empty payload clears that"`
+	Payload any      `key:"payload" doc:"the payload to publish: text, numbers and booleans as they are, mappings and lists as JSON; an empty mapping or list is written as null"`
+	QoS     kind.QoS `key:"qos" doc:"the quality of service, 0 to 2; default 1"`
+	Retain  bool     `key:"retain" doc:"retain it as the topic's last value; an empty payload clears the value"`
 }
 
 // Action publishes events on the bus.

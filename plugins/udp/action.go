@@ -20,8 +20,8 @@ const maxDatagram = 65507
 var actionSample string
 
 // actionAbout is the action's description, in Markdown.
-const actionAbout = "Sends `text` as one UDP datagram of at most 65507 bytes. It counts as done when this machine sent it: " +
-	"whether it arrived, UDP does not say. The address may be a broadcast address. It runs on every platform."
+const actionAbout = "Sends `text` as one UDP datagram of at most 65507 bytes. An event counts as done when this machine has sent it: " +
+	"UDP does not report whether it arrived. The address may be a broadcast address. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
@@ -39,7 +39,7 @@ func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }
 
 // Args are the arguments for one event.
 type Args struct {
-	Text string `key:"text" doc:"what to send, at most 65507 bytes" need:"yes"`
+	Text string `key:"text" doc:"the text to send, at most 65507 bytes" need:"yes"`
 }
 
 // Action sends datagrams. It keeps nothing open between two events.

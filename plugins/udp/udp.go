@@ -26,14 +26,14 @@ import (
 var sample string
 
 // about is the source's description, in Markdown.
-const about = "Listens on a UDP port and makes an event of each datagram, or of each line with `split: line`. " +
-	"The sender's address is not proof of who sent it: listen on a loopback or trusted network. Datagrams that come faster " +
-	"than the bus takes them are dropped by the kernel; on Linux they are counted. The port stays open over a reload. It runs on every platform."
+const about = "Listens on a UDP port. Each datagram makes an event, or each line with `split: line`. " +
+	"The sender's address can be forged: listen on a loopback or trusted network. Datagrams that arrive faster " +
+	"than the bus accepts them are dropped by the kernel; on Linux they are counted. The port stays open over a reload. It runs on every platform."
 
 // Options of the source.
 type Options struct {
 	Listen string `key:"listen" doc:"address to listen on, as 127.0.0.1:9000; :9000 is all interfaces" need:"yes"`
-	Split  string `key:"split" doc:"whether an event is a datagram or a line of one" oneof:"datagram|line"`
+	Split  string `key:"split" doc:"whether each datagram is an event, or each line of one" oneof:"datagram|line"`
 }
 
 // defaults returns the options of a file that sets none.
@@ -51,9 +51,9 @@ func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
 // event documents the fields of an event.
 type event struct {
 	Text  string `key:"text" doc:"the datagram or line without its line end; bytes that are not UTF-8 are replaced"`
-	JSON  any    `key:"json" doc:"the value, when text is JSON"`
-	Bytes any    `key:"bytes" doc:"the datagram or line as it came, when it is not UTF-8"`
-	From  string `key:"from" doc:"sender's address, as 192.168.1.7:50000"`
+	JSON  any    `key:"json" doc:"the parsed value, if text is JSON"`
+	Bytes any    `key:"bytes" doc:"the unchanged datagram or line, if it is not UTF-8"`
+	From  string `key:"from" doc:"the sender's address, as 192.168.1.7:50000"`
 }
 
 // Source is one UDP port. An instance runs once: New, Open, Stream, Close.

@@ -23,16 +23,16 @@ import (
 var actionSample string
 
 // actionAbout is the action's description, in Markdown.
-const actionAbout = "Sends `text` as one line to an app's unix socket. The connection is kept and made again when the app closed it. " +
-	"With `answer` an event counts as done when the app answered by a line that does not begin with `error`; one that does is tried again. Without it, " +
-	"it counts as done when the line was handed to the kernel: an app that goes away in that moment may not have got it. " +
-	"Text with a line break within is refused, since it would be several lines. On Unix systems."
+const actionAbout = "Sends `text` as one line to an app's unix socket. The connection is kept, and opened again when the app has closed it. " +
+	"With `answer` an event counts as done when the app has answered with a line; if that begins with `error`, the event is retried. Without it, " +
+	"it counts as done when the line was handed to the kernel: an app that fails at that moment may not have received it. " +
+	"Text that contains a line break is refused, because it would be several lines. On Unix systems."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	To      string        `key:"to" doc:"the app's socket, as /run/player/control.sock; @name is an abstract one (Linux)" need:"yes"`
-	Answer  bool          `key:"answer" doc:"whether the app answers each line by one; one that begins with error is tried again"`
-	Timeout time.Duration `key:"timeout" doc:"longest time for connecting, for sending a line and for an answer, each" min:"100ms" max:"10m"`
+	To      string        `key:"to" doc:"the path of the app's socket, as /run/player/control.sock; @name: an abstract socket (Linux)" need:"yes"`
+	Answer  bool          `key:"answer" doc:"whether the app answers each line with a line; after an answer that begins with error the event is retried"`
+	Timeout time.Duration `key:"timeout" doc:"the maximum time for connecting, for sending a line, and for an answer" min:"100ms" max:"10m"`
 }
 
 // actionDefaults returns the options of a file that sets none.
@@ -46,7 +46,7 @@ func (o ActionOptions) Access() []string { return []string{"path:" + where(o.To)
 
 // Args are the arguments for one event.
 type Args struct {
-	Text string `key:"text" doc:"the line to send, without its line end" need:"yes"`
+	Text string `key:"text" doc:"the line to send, without a line end" need:"yes"`
 }
 
 // Action sends lines over one connection.

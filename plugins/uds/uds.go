@@ -46,11 +46,11 @@ import (
 var sample string
 
 // about is the source's description, in Markdown.
-const about = "Listens on a unix socket and makes an event of each line that a program on this machine sends: " +
-	"`echo 'front door open' | nc -NU /run/postbus/door.sock`. With `answer` each line is answered, in order: `ok` once its event is durable, else `error: …`, " +
-	"also when a rule of the plugin fails on it and nothing came of it. " +
-	"Who may send is said by the socket's `mode` and `group`, and on Linux an event has the sender's process and user. The socket and its connections stay open over a " +
-	"reload. Linux, macOS and other Unix systems; names that begin with `@`, which are in no folder and have neither mode nor group, are on Linux only."
+const about = "Listens on a unix socket. Each line that a program on this machine sends makes an event: " +
+	"`echo 'front door open' | nc -NU /run/postbus/door.sock`. With `answer` each line is answered, in order: `ok` once its event is durable, otherwise `error: …`, " +
+	"also when a rule of the plugin failed and the event had no outcome. " +
+	"The socket's `mode` and `group` decide who may send. On Linux an event has the sender's process and user. The socket and its connections stay open over a " +
+	"reload. Linux, macOS and other Unix systems; abstract sockets, whose names begin with `@` and which have neither folder nor mode nor group, exist on Linux only."
 
 // Mode is the permissions of a socket.
 type Mode uint32
@@ -72,14 +72,14 @@ func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
 
 // Options of the source.
 type Options struct {
-	Path       string        `key:"path" doc:"the socket, as /run/postbus/door.sock; its folder must exist; @name is an abstract one" need:"yes"`
+	Path       string        `key:"path" doc:"the path of the socket, as /run/postbus/door.sock; its folder must exist; @name: an abstract socket" need:"yes"`
 	Mode       Mode          `key:"mode" doc:"who may connect: octal, in quotes, as \"0660\""`
-	Group      string        `key:"group" doc:"the socket's group; empty for that of postbus"`
-	Format     string        `key:"format" doc:"text: any line is an event; json: only one that is JSON" oneof:"text|json"`
-	Answer     bool          `key:"answer" doc:"whether each line is answered by ok, once its event is durable, or error: and why"`
-	MaxLine    int64         `key:"max_line" doc:"longest line; a longer one is no event" unit:"size" min:"1B" max:"1MiB"`
-	MaxClients int           `key:"max_clients" doc:"most clients at one time; more are disconnected at once" min:"1" max:"4096"`
-	Idle       time.Duration `key:"idle" doc:"a client that finishes no line for this time is disconnected; 0s: never" min:"0s" max:"8760h"`
+	Group      string        `key:"group" doc:"the socket's group; empty: the group of postbus"`
+	Format     string        `key:"format" doc:"text: every line is an event; json: only lines that are JSON" oneof:"text|json"`
+	Answer     bool          `key:"answer" doc:"whether each line is answered: ok once its event is durable, otherwise error: and the reason"`
+	MaxLine    int64         `key:"max_line" doc:"the maximum length of a line; a longer one is not an event" unit:"size" min:"1B" max:"1MiB"`
+	MaxClients int           `key:"max_clients" doc:"the maximum number of connected clients; further ones are disconnected at once" min:"1" max:"4096"`
+	Idle       time.Duration `key:"idle" doc:"a client that completes no line for this long is disconnected; 0s: never" min:"0s" max:"8760h"`
 }
 
 // defaults returns the options of a file that sets none.
@@ -136,10 +136,10 @@ func (o Options) Access() []string { return []string{"listen:" + where(o.Path)} 
 // event documents the fields of an event.
 type event struct {
 	Line string `key:"line" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
-	JSON any    `key:"json" doc:"the value, when the line is JSON"`
-	PID  int64  `key:"pid" doc:"the process that connected, on Linux; else nil"`
-	UID  int64  `key:"uid" doc:"the number of the user that it ran as; nil where there is no pid"`
-	User string `key:"user" doc:"the user's name; nil when the number has none"`
+	JSON any    `key:"json" doc:"the parsed value, if the line is JSON"`
+	PID  int64  `key:"pid" doc:"the ID of the process that connected, on Linux; otherwise nil"`
+	UID  int64  `key:"uid" doc:"the ID of the user that the process ran as; nil where there is no pid"`
+	User string `key:"user" doc:"the user's name; nil if the ID has none"`
 }
 
 // Source is one socket and its clients. An instance runs once: New, Open, Stream, Close.

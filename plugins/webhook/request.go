@@ -28,14 +28,14 @@ const bodyTime = 30 * time.Second
 
 // event documents the fields of an event.
 type event struct {
-	Method  string            `key:"method" doc:"request's method, as POST"`
-	Path    string            `key:"path" doc:"request's path"`
-	Query   map[string]string `key:"query" doc:"the query's parameters; of repeated ones the first"`
-	Headers map[string]string `key:"headers" doc:"headers with lower-case names; of repeated ones the first; Authorization, Cookie and what proves the sender are left out"`
+	Method  string            `key:"method" doc:"the request's method, as POST"`
+	Path    string            `key:"path" doc:"the request's path"`
+	Query   map[string]string `key:"query" doc:"the query parameters; the first of repeated ones"`
+	Headers map[string]string `key:"headers" doc:"the headers with lower-case names; the first of repeated ones; without Authorization, Cookie and the header that authenticates the sender"`
 	Text    string            `key:"text" doc:"the body; bytes that are not UTF-8 are replaced"`
-	JSON    any               `key:"json" doc:"the body's value, when it is JSON"`
-	Form    map[string]string `key:"form" doc:"the body's fields, when it is a URL-encoded form; of repeated ones the first"`
-	Remote  string            `key:"remote" doc:"address of the sender or of the proxy before us, as 192.168.1.7:50000"`
+	JSON    any               `key:"json" doc:"the parsed body, if it is JSON"`
+	Form    map[string]string `key:"form" doc:"the body's fields, if it is a URL-encoded form; the first of repeated ones"`
+	Remote  string            `key:"remote" doc:"the address of the sender, or of the proxy in front of postbus, as 192.168.1.7:50000"`
 }
 
 // ServeHTTP answers one request.

@@ -35,10 +35,10 @@ import (
 var sample string
 
 // about is the kind's description, in Markdown.
-const about = "Makes an event of each HTTP request to a path under `/hooks/` of the bus's HTTP address, or of an address of its own " +
-	"with `listen`. The sender gets its answer only when the event is safe on disk; when that does not work it gets 503 and should try again, " +
-	"so that an event may come twice, and 422 when a rule of the plugin fails on it and nothing came of it. `hmac_sha256` (GitHub and many others) or `token` say who may send; with neither, the bus's own login is " +
-	"asked for, and on an address of its own **anybody** may send. It runs on every platform."
+const about = "Makes an event of each HTTP request to a path under `/hooks/` on the bus's HTTP address, or on an address of its own " +
+	"with `listen`. The sender gets its response when the event is durable. If that fails the response is 503, and the sender should retry, " +
+	"so that an event may arrive twice. It is 422 when a rule of the plugin failed and the event had no outcome. `hmac_sha256` (GitHub and many others) or `token` authenticate the sender; with neither, the bus's own login is " +
+	"required, and on an address of its own **anyone** may send. It runs on every platform."
 
 // patience is how long a request waits for its event to be durable.
 const patience = 10 * time.Second
