@@ -106,7 +106,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	m := &message{topic: args.Topic, payload: payload, qos: min(args.QoS.Level(), c.terms.qos), retain: args.Retain && c.terms.retain}
 	if c.terms.size > 0 && tooLarge(m, c.terms.size) {
-		return kind.Permanent(fmt.Errorf("%s takes no packet of more than %d bytes", a.link.name, c.terms.size))
+		return kind.Permanent(fmt.Errorf("%s accepts no packet of more than %d bytes", a.link.name, c.terms.size))
 	}
 	select { // the remote limits how many messages may be in flight
 	case c.room <- struct{}{}:
@@ -206,7 +206,7 @@ func (a *Action) wait(answer chan error) (uint16, error) {
 			return a.next, nil
 		}
 	}
-	return 0, errors.New("65535 messages wait for the remote already")
+	return 0, errors.New("65535 messages are already waiting for the remote")
 }
 
 func (a *Action) forget(id uint16) {

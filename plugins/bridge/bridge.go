@@ -138,7 +138,7 @@ func (s *Source) once(ctx context.Context, post kind.Post) error {
 	present := c.terms.present
 	s.warn(c)
 	if s.subscribed && !present && !s.o.Clean {
-		s.env.Log().Warn("the remote has forgotten our session; messages may have been missed", "remote", s.link.name)
+		s.env.Log().Warn("the remote has lost the bridge's session; messages may have been missed", "remote", s.link.name)
 	}
 	filters := s.o.In
 	if s.subscribed && present {
@@ -165,7 +165,7 @@ func (s *Source) once(ctx context.Context, post kind.Post) error {
 			return &reason{"it ended the connection", p.code, p.text}
 		case pingresp, unsuback:
 		default:
-			return fmt.Errorf("it sent %s, which makes no sense", kindNames[p.kind])
+			return fmt.Errorf("it sent %s, which a server must not send", kindNames[p.kind])
 		}
 		return nil
 	}, func(topic string) { s.env.Lost(1, "a message of the remote larger than 16 MiB") })
@@ -208,7 +208,7 @@ func (s *Source) warn(c *conn) {
 func (s *Source) granted(filters []In, codes []byte) {
 	for i, f := range filters {
 		if i >= len(codes) || codes[i] > 2 {
-			s.tell(fmt.Errorf("%s doesn't let us subscribe to %q", s.link.name, f.Filter))
+			s.tell(fmt.Errorf("%s refused the subscription to %q", s.link.name, f.Filter))
 			return
 		}
 	}

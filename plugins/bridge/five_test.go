@@ -185,7 +185,7 @@ func TestExpiredWhileTheRemoteIsAway(t *testing.T) {
 			m.start()
 			got, _ := there.until(2)
 			b.Eventually(t, "all are acknowledged", func() bool { return b.Acknowledged() == 3 })
-			if b.Losses["expired before the remote had it"] != 1 || !reflect.DeepEqual(got, []string{"cmd=0", "cmd=1"}) {
+			if b.Losses["expired before it was sent to the remote"] != 1 || !reflect.DeepEqual(got, []string{"cmd=0", "cmd=1"}) {
 				t.Errorf("%v %q", b.Losses, got)
 			}
 		})
@@ -264,7 +264,7 @@ func TestTheRemotesLimits(t *testing.T) {
 		t.Errorf("%v", p)
 	}
 	b.Eventually(t, "all are acknowledged", func() bool { return b.Acknowledged() == 7 })
-	if b.Losses["larger than the packets that the remote takes"] != 1 {
+	if b.Losses["larger than the remote's maximum packet size"] != 1 {
 		t.Errorf("%v", b.Losses)
 	}
 }

@@ -22,10 +22,10 @@ const maxHops = 16
 func (s *Source) in(ctx context.Context, c *conn, p *packet, post kind.Post) error {
 	m := p.msg
 	if err := checkName(m.topic); err != nil {
-		return fmt.Errorf("it sent a message whose topic makes no sense: %w", err)
+		return fmt.Errorf("it sent a message with an invalid topic: %w", err)
 	}
 	if m.qos > 2 || m.qos > 0 && p.id == 0 {
-		return errors.New("it sent a message that MQTT forbids")
+		return errors.New("it sent a message that violates MQTT")
 	}
 	rule, ok := s.inRule(m.topic)
 	switch {
@@ -74,7 +74,7 @@ func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post kin
 			s.env.Lost(1, "an event that can't be stored")
 			c.ack(p)
 		default: // the remote redelivers it on the next connection, and only there
-			c.fail(fmt.Errorf("the connection was given up for an event that couldn't be stored: %w", err))
+			c.fail(fmt.Errorf("the connection was closed because an event couldn't be stored: %w", err))
 		}
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Source) prepare(c *conn, event *message) *message {
 	m.qos, m.retain = min(m.qos, c.terms.qos), m.retain && c.terms.retain
 	switch {
 	case !m.expires.IsZero() && !time.Now().Before(m.expires):
-		s.env.Lost(1, "expired before the remote had it")
+		s.env.Lost(1, "expired before it was sent to the remote")
 		return nil
 	case !c.five():
 		if s.link.plain {
@@ -117,7 +117,7 @@ func (s *Source) prepare(c *conn, event *message) *message {
 		m.origin = s.env.Origin()
 	}
 	if c.terms.size > 0 && tooLarge(&m, c.terms.size) {
-		s.env.Lost(1, "larger than the packets that the remote takes")
+		s.env.Lost(1, "larger than the remote's maximum packet size")
 		return nil
 	}
 	return &m
@@ -187,7 +187,7 @@ func (s *Source) out(ctx context.Context, m map[string]any, done func(error)) {
 			out.hops = hops
 		}
 		if err != nil || out.malformed != "" {
-			s.env.Log().Warn("the properties of an event are malformed and stay here", "topic", topic)
+			s.env.Log().Warn("the properties of an event are malformed and were not forwarded", "topic", topic)
 			out.props = nil
 		}
 	}

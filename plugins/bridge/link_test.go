@@ -65,7 +65,7 @@ func TestTLS(t *testing.T) {
 		t.Error(err)
 	}
 	o.CA = os.Args[0]
-	if err := New(o, newBus()).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "holds no certificate") {
+	if err := New(o, newBus()).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "contains no certificate") {
 		t.Error(err)
 	}
 }
@@ -114,6 +114,6 @@ func TestWebSocket(t *testing.T) {
 	b = newBus()
 	run(t, inOnly(strings.Replace(refuses.URL, "http:", "ws:", 1)), b, nil, nil)
 	b.Eventually(t, "refused", func() bool {
-		return len(b.Conditions) > 0 && strings.Contains(b.Conditions[0], "it answered 404 Not Found")
+		return len(b.Conditions) > 0 && strings.Contains(b.Conditions[0], "it answered the WebSocket request with 404 Not Found")
 	})
 }

@@ -69,7 +69,7 @@ func (o Options) Check() []error {
 	errs := checkRemote(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure)
 	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	if len(o.In)+len(o.Out) == 0 {
-		bad("in", "nothing comes and nothing goes", "in: [{filter: \"site/#\"}], out: [{filter: \"home/#\"}], or both")
+		bad("in", "the bridge has no rules", "in: [{filter: \"site/#\"}], out: [{filter: \"home/#\"}], or both")
 	}
 	rule := func(key, filter, strip, prefix string) {
 		if err := checkFilter(filter); err != nil {
@@ -91,7 +91,7 @@ func (o Options) Check() []error {
 		key := fmt.Sprintf("out[%d]", i)
 		rule(key, r.Filter, r.Strip, r.Prefix)
 		if r.QoS == "2" {
-			bad(key+".qos", "events go out with 0 or 1", "1: an event is delivered at least once")
+			bad(key+".qos", "events are sent with 0 or 1", "1: an event is delivered at least once")
 		}
 	}
 	return errs
@@ -131,24 +131,24 @@ func checkRemote(raw, id, user, password, ca string, insecure bool) (errs []erro
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "":
-		bad("url", "this is no address of a broker", "mqtt://host:1883")
+		bad("url", "this is not a broker's URL", "mqtt://host:1883")
 		return errs
 	case ports[u.Scheme] == "":
-		bad("url", fmt.Sprintf("%q is no way to a broker", u.Scheme), "mqtt, tcp, mqtts, ssl, tls, ws or wss")
+		bad("url", fmt.Sprintf("%q is not a scheme of a broker's URL", u.Scheme), "mqtt, tcp, mqtts, ssl, tls, ws or wss")
 	case u.User != nil:
-		bad("url", "the user's name and password don't belong here, where everybody sees them", "set user, and password: \"secret:name\"")
+		bad("url", "the URL contains a user name or password, which would be visible to everyone", "set user, and password: \"secret:name\"")
 	case u.Scheme != "ws" && u.Scheme != "wss" && (u.Path != "" && u.Path != "/" || u.RawQuery != ""):
 		bad("url", "only ws and wss have a path", "mqtt://host:1883")
 	}
 	secure := u.Scheme == "wss" || ports[u.Scheme] == "8883"
 	if (ca != "" || insecure) && !secure {
-		bad("url", "there are no certificates on a connection without TLS", "mqtts://host:8883, or leave ca and insecure out")
+		bad("url", "a connection without TLS has no certificates", "mqtts://host:8883, or leave ca and insecure out")
 	}
 	if ca != "" && insecure {
-		bad("insecure", "ca says whom to trust, insecure to trust anybody", "leave one of them out")
+		bad("insecure", "ca and insecure exclude each other", "leave one of them out")
 	}
 	if password != "" && user == "" {
-		bad("user", "a password without a user's name", "")
+		bad("user", "a password without a user name", "")
 	}
 	for key, v := range map[string]string{"client_id": id, "user": user} {
 		if err := checkText(v); err != nil {
@@ -164,7 +164,7 @@ func checkText(s string) error {
 	case len(s) > 65535:
 		return fmt.Errorf("it has %d bytes, more than 65535", len(s))
 	case strings.ContainsRune(s, 0) || !utf8.ValidString(s):
-		return fmt.Errorf("%q holds a NUL character or is not UTF-8", s)
+		return fmt.Errorf("%q contains a NUL character or is not UTF-8", s)
 	}
 	return nil
 }

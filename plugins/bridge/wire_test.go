@@ -210,17 +210,17 @@ func TestHostileRemote(t *testing.T) {
 		want  string
 	}{
 		"garbage":                     {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat("<html>", 20)), "closed the connection"},
-		"a length without end":        {[]byte{0x30, 0xff, 0xff, 0xff, 0xff, 0x01}, "a packet's length has no end"},
-		"an announced topic too long": {[]byte{0x30, 3, 0xff, 0xff, 'a'}, "makes no sense"},
-		"an empty topic":              {[]byte{0x30, 2, 0, 0}, "topic makes no sense"},
-		"a topic with a wildcard":     {[]byte{0x30, 3, 0, 1, '#'}, "topic makes no sense"},
-		"QoS 3":                       {[]byte{0x36, 5, 0, 1, 'a', 0, 1}, "MQTT forbids"},
-		"no identifier":               {[]byte{0x32, 5, 0, 1, 'a', 0, 0}, "MQTT forbids"},
-		"an empty PUBACK":             {[]byte{0x40, 0}, "makes no sense"},
-		"CONNECT":                     {[]byte{0x10, 0}, "makes no sense"},
-		"a large SUBACK":              {[]byte{0x90, 0xff, 0xff, 0xff, 0x7f}, "that is no message"},
+		"a length without end":        {[]byte{0x30, 0xff, 0xff, 0xff, 0xff, 0x01}, "a packet's length is malformed"},
+		"an announced topic too long": {[]byte{0x30, 3, 0xff, 0xff, 'a'}, "a malformed packet"},
+		"an empty topic":              {[]byte{0x30, 2, 0, 0}, "an invalid topic"},
+		"a topic with a wildcard":     {[]byte{0x30, 3, 0, 1, '#'}, "an invalid topic"},
+		"QoS 3":                       {[]byte{0x36, 5, 0, 1, 'a', 0, 1}, "violates MQTT"},
+		"no identifier":               {[]byte{0x32, 5, 0, 1, 'a', 0, 0}, "violates MQTT"},
+		"an empty PUBACK":             {[]byte{0x40, 0}, "a malformed packet"},
+		"CONNECT":                     {[]byte{0x10, 0}, "a malformed packet"},
+		"a large SUBACK":              {[]byte{0x90, 0xff, 0xff, 0xff, 0x7f}, "that is not a PUBLISH"},
 		"a huge message that ends":    {huge, "closed the connection"},
-		"a strange kind":              {[]byte{0xf0, 0}, "makes no sense"},
+		"a strange kind":              {[]byte{0xf0, 0}, "a malformed packet"},
 		"an end":                      {nil, "closed the connection"},
 	} {
 		b := newBus()
@@ -280,7 +280,9 @@ func TestSilence(t *testing.T) {
 	o.KeepAlive = time.Second
 	began := time.Now()
 	run(t, o, b, nil, nil)
-	b.Eventually(t, "silence", func() bool { return len(b.Conditions) > 0 && strings.Contains(b.Conditions[0], "fallen silent") })
+	b.Eventually(t, "silence", func() bool {
+		return len(b.Conditions) > 0 && strings.Contains(b.Conditions[0], "does not respond any more")
+	})
 	if took := time.Since(began); took < time.Second {
 		t.Error(took)
 	}
@@ -383,7 +385,7 @@ func TestForbiddenFilter(t *testing.T) {
 	o.In = []In{{Filter: "a"}, {Filter: "secret/#"}}
 	run(t, o, b, nil, nil)
 	b.Eventually(t, "refused", func() bool {
-		return len(b.Conditions) == 1 && strings.HasSuffix(b.Conditions[0], `doesn't let us subscribe to "secret/#"`)
+		return len(b.Conditions) == 1 && strings.HasSuffix(b.Conditions[0], `refused the subscription to "secret/#"`)
 	})
 }
 

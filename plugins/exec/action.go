@@ -52,7 +52,7 @@ func (o ActionOptions) Check() []error {
 	errs = append(errs, checkUse(o.Command, params, bad == nil)...)
 	for _, c := range o.OKCodes {
 		if c < 0 || c > 255 {
-			errs = append(errs, kind.Wrong("ok_codes", fmt.Sprintf("%d is no exit code", c), "0 to 255"))
+			errs = append(errs, kind.Wrong("ok_codes", fmt.Sprintf("%d is not an exit code", c), "0 to 255"))
 		}
 	}
 	return errs

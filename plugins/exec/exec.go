@@ -119,7 +119,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 				s.env.Degraded(nil)
 			}
 			if out.Cut {
-				s.env.Lost(1, "the rest of an output longer than max_output")
+				s.env.Lost(1, "the part of an output beyond max_output")
 			}
 			if err := emit(ctx, time.Now(), fields(out)); err != nil {
 				return err

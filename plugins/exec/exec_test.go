@@ -93,7 +93,7 @@ func TestEvent(t *testing.T) {
 		if want := (m{"text": c.text, "json": c.json, "status": c.status, "stderr": c.stderr}); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v", c.script, got)
 		}
-		if b.Losses["the rest of an output longer than max_output"] != c.lost {
+		if b.Losses["the part of an output beyond max_output"] != c.lost {
 			t.Errorf("lost %v", b.Losses)
 		}
 	}

@@ -124,7 +124,7 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			<-ctx.Done()
 			return nil
 		}
-		w.bad(fmt.Errorf("%w; it is started again in %s", err, next.Round(time.Millisecond)))
+		w.bad(fmt.Errorf("%w; it will be restarted in %s", err, next.Round(time.Millisecond)))
 		if kind.Sleep(ctx, next) != nil {
 			return nil
 		}
@@ -204,7 +204,7 @@ func (s *Source) read(ctx context.Context, r io.Reader, post kind.Post, w *watch
 func parse(line []byte, cut bool, format string) (fields map[string]any, why string) {
 	if format == "text" {
 		if cut {
-			why = "the rest of a line longer than max_line"
+			why = "the part of a line beyond max_line"
 		}
 		return map[string]any{"text": lines.Text(line)}, why
 	}

@@ -103,7 +103,7 @@ func TestStartsAgain(t *testing.T) {
 	if err != nil || fmt.Sprint(got) != "[map[value:1] map[value:2] map[value:3] map[value:1] map[value:2] map[value:3]]" {
 		t.Errorf("%v, %v", got, err)
 	}
-	degraded(t, b, "./x.sh ended: exit code 7: sensor is gone; it is started again in 1")
+	degraded(t, b, "./x.sh ended: exit code 7: sensor is gone; it will be restarted in 1")
 	degraded(t, b, "<nil>")
 }
 

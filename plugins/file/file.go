@@ -73,10 +73,10 @@ type event struct {
 func (o Options) Check() []error {
 	var errs []error
 	if _, err := filepath.Match(o.Path, ""); err != nil {
-		errs = append(errs, kind.Wrong("path", fmt.Sprintf("the pattern %q is not complete", o.Path), `write \[ for a [ that is meant`))
+		errs = append(errs, kind.Wrong("path", fmt.Sprintf("the pattern %q is incomplete", o.Path), `write \[ for a literal [`))
 	}
 	if o.Mode == "tail" && o.Read > 0 {
-		errs = append(errs, kind.Wrong("read", "read is about mode: watch", "remove it; tail has each line in event.text"))
+		errs = append(errs, kind.Wrong("read", "read applies to mode: watch only", "remove it; tail has each line in event.text"))
 	}
 	return errs
 }
@@ -224,7 +224,7 @@ func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []str
 			continue // removed meanwhile, or a folder, device or pipe
 		}
 		if len(found) == limit {
-			return found, order, fmt.Errorf("%s: more than %d files; the rest is left out", path, limit)
+			return found, order, fmt.Errorf("%s: more than %d files; the others are ignored", path, limit)
 		}
 		found[name] = info
 		order = append(order, name)

@@ -107,8 +107,8 @@ func TestCheck(t *testing.T) {
 		want string
 	}{
 		{Options{Path: "/x/*.log", Mode: "tail"}, ""},
-		{Options{Path: "/x/[a", Mode: "tail"}, `path: the pattern "/x/[a" is not complete`},
-		{Options{Path: "/x", Mode: "tail", Read: 1}, "read: read is about mode: watch"},
+		{Options{Path: "/x/[a", Mode: "tail"}, `path: the pattern "/x/[a" is incomplete`},
+		{Options{Path: "/x", Mode: "tail", Read: 1}, "read: read applies to mode: watch only"},
 	} {
 		got := ""
 		for _, err := range c.o.Check() {

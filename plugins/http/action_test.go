@@ -137,7 +137,7 @@ func TestServerThatDoesNotAnswer(t *testing.T) {
 	o.Timeout = 50 * time.Millisecond
 	a := NewAction(o, nil)
 	defer a.Close()
-	if err := a.Do(t.Context(), Args{}); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "no answer in time") {
+	if err := a.Do(t.Context(), Args{}); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "no response in time") {
 		t.Errorf("timeout: %v", err)
 	}
 	a.o.Timeout = time.Hour

@@ -60,7 +60,7 @@ func (o Options) Check() []error {
 		if err := checkFilter(f); err != nil {
 			errs = append(errs, kind.Wrong(key, err.Error(), ""))
 		} else if seen[f] {
-			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q stands there twice", f), ""))
+			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q is given twice", f), ""))
 		}
 		seen[f] = true
 	}
@@ -70,7 +70,7 @@ func (o Options) Check() []error {
 // checkFilter reports why f is not a valid topic filter for a plugin.
 func checkFilter(f string) error {
 	if topic.Shared(f) {
-		return fmt.Errorf("%q: a plugin has all events to itself; leave $share and the group out", f)
+		return fmt.Errorf("%q: a plugin gets all events and shares none; leave out $share and the group", f)
 	}
 	return topic.Reason(topic.CheckSubscription(f))
 }

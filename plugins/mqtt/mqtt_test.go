@@ -28,7 +28,7 @@ func TestFilters(t *testing.T) {
 	for filter, want := range map[string]string{
 		"home/+/doorbell": "", "#": "", "+": "", "+/#": "", "/": "", "a//b": "", "$bus/#": "", "$SYS/+/x": "", "ü": "", "$shared/x": "",
 		"": "is empty", "a/#/b": "must be the last", "#/": "must be the last", "a#": "of their own", "a+/b": "of their own", "++": "of their own", "a\x00": "NUL", "a\xff": "UTF-8",
-		"$share/g/a": "to itself", "$share": "to itself", strings.Repeat("a", 65536): "65536 bytes",
+		"$share/g/a": "shares none", "$share": "shares none", strings.Repeat("a", 65536): "65536 bytes",
 	} {
 		errs := Options{Topics: []string{filter}}.Check()
 		if want == "" && errs != nil || want != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), want)) {

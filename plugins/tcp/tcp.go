@@ -95,7 +95,7 @@ func (s *Source) Open(ctx context.Context) error {
 	s.release = release
 	var ok bool
 	if s.port, ok = held.(*lines.Port); !ok {
-		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
+		return fmt.Errorf("listening on %s: the port is still held by the previous source of this plugin", s.o.Listen)
 	}
 	return nil
 }

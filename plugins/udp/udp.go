@@ -91,7 +91,7 @@ func (s *Source) Open(ctx context.Context) error {
 	s.release = release
 	var ok bool
 	if s.s, ok = held.(*socket); !ok {
-		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
+		return fmt.Errorf("listening on %s: the port is still held by the previous source of this plugin", s.o.Listen)
 	}
 	return s.s.SetReadDeadline(time.Time{})
 }
@@ -121,7 +121,7 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			return fmt.Errorf("receiving on %s: %w", s.o.Listen, err)
 		}
 		if total, ok := drops(control[:c]); ok && total != s.s.dropped {
-			s.env.Lost(int(total-s.s.dropped), "came faster than the bus took them")
+			s.env.Lost(int(total-s.s.dropped), "arrived faster than the bus accepted them")
 			s.s.dropped = total
 		}
 		sender := net.JoinHostPort(from.Addr().Unmap().String(), fmt.Sprint(from.Port()))

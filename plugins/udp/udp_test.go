@@ -109,7 +109,7 @@ func TestDroppedDatagramsAreCounted(t *testing.T) {
 		for b.Next(t)["text"] != "probe" {
 		}
 		b.Mu.Lock()
-		n := b.Losses["came faster than the bus took them"]
+		n := b.Losses["arrived faster than the bus accepted them"]
 		b.Mu.Unlock()
 		if n > 0 && n < sent {
 			return

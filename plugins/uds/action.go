@@ -60,9 +60,9 @@ func NewAction(o ActionOptions, _ kind.Env) *Action {
 		c, err := d.DialContext(ctx, "unix", to)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("there is no such socket: is the app running? %w", err)
+			return nil, fmt.Errorf("the socket does not exist: is the app running? %w", err)
 		case errors.Is(err, syscall.ECONNREFUSED):
-			return nil, fmt.Errorf("nobody serves it: is the app running? %w", err)
+			return nil, fmt.Errorf("no process serves the socket: is the app running? %w", err)
 		case errors.Is(err, fs.ErrPermission):
 			return nil, fmt.Errorf("no permission: the user that runs postbus must be in the socket's group: %w", err)
 		}

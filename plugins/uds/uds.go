@@ -59,7 +59,7 @@ type Mode uint32
 func (m *Mode) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0o"), 8, 32)
 	if err != nil || n > 0o777 {
-		return kind.Wrong("", fmt.Sprintf("%q are no permissions", text), `write three octal digits in quotes, as "0660"`)
+		return kind.Wrong("", fmt.Sprintf("%q is not a file mode", text), `write three octal digits in quotes, as "0660"`)
 	}
 	*m = Mode(n)
 	return nil
@@ -91,7 +91,7 @@ func defaults() Options {
 func (o Options) Check() []error {
 	errs := checkPath("path", o.Path)
 	if abstract(o.Path) && o.Group != "" {
-		errs = append(errs, kind.Wrong("group", "an abstract socket has no group: whoever is on this machine may connect", "leave it out, or write a path"))
+		errs = append(errs, kind.Wrong("group", "an abstract socket has no group: every user of this machine may connect", "leave it out, or write a path"))
 	}
 	return errs
 }
@@ -102,17 +102,17 @@ const maxPath = 107
 func checkPath(key, path string) []error {
 	switch {
 	case strings.ContainsRune(path, 0):
-		return []error{kind.Wrong(key, "a path has no zero byte", "")}
+		return []error{kind.Wrong(key, "a path can't contain a NUL character", "")}
 	case len(path) > maxPath:
-		return []error{kind.Wrong(key, fmt.Sprintf("the path is %d bytes long", len(path)), fmt.Sprintf("a socket's may be %d at most", maxPath))}
+		return []error{kind.Wrong(key, fmt.Sprintf("the path is %d bytes long", len(path)), fmt.Sprintf("a socket's path may have at most %d", maxPath))}
 	case abstract(path):
 		if path == "@" {
 			return []error{kind.Wrong(key, "the abstract socket has no name", "write @name")}
 		}
 	case !filepath.IsAbs(path) && !strings.HasPrefix(path, "/"):
-		return []error{kind.Wrong(key, fmt.Sprintf("%q is no absolute path", path), "write it from the root, as /run/postbus/door.sock")}
+		return []error{kind.Wrong(key, fmt.Sprintf("%q is not an absolute path", path), "begin with /, as in /run/postbus/door.sock")}
 	case strings.HasSuffix(path, "/"):
-		return []error{kind.Wrong(key, fmt.Sprintf("%q is a folder", path), "write the socket's name behind it")}
+		return []error{kind.Wrong(key, fmt.Sprintf("%q is a folder", path), "append the socket's name")}
 	}
 	return nil
 }
@@ -193,7 +193,7 @@ func (s *Source) Open(context.Context) error {
 	s.release = release
 	var ok bool
 	if s.port, ok = held.(*socket); !ok {
-		return fmt.Errorf("listening on %s: the socket is held by something else", path)
+		return fmt.Errorf("listening on %s: the socket is still held by the previous source of this plugin", path)
 	}
 	if fresh || abstract(path) {
 		return nil
@@ -227,7 +227,7 @@ func (s *Source) Close() error {
 type peer struct{ pid, uid, user any }
 
 var errLong = errors.New("the line is longer than max_line")
-var errJSON = errors.New("the line is no JSON")
+var errJSON = errors.New("the line is not JSON")
 
 // Stream accepts clients and posts their lines until ctx ends.
 func (s *Source) Stream(ctx context.Context, post kind.Post) error {

@@ -98,19 +98,19 @@ func (o Options) Check() []error {
 	case !ok || name == "":
 		add("path", "as /hooks/github", "%q does not begin with /hooks/ and a name", o.Path)
 	case path.Clean(o.Path) != o.Path:
-		add("path", "write "+path.Clean(o.Path), "%q has a slash at its end, //, . or ..", o.Path)
+		add("path", "write "+path.Clean(o.Path), "%q ends with a slash, or contains //, . or ..", o.Path)
 	case len(o.Path) > 200 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/") != "":
-		add("path", "", "%q is too long or has something else than letters, digits, - . _ ~ and / in it", o.Path)
+		add("path", "", "%q is too long, or contains characters other than letters, digits, - . _ ~ and /", o.Path)
 	}
 	if len(o.Methods) == 0 {
-		add("methods", "remove it for POST", "no method is left")
+		add("methods", "remove it for POST", "the list of methods is empty")
 	}
 	for i, m := range o.Methods {
 		switch {
 		case !slices.Contains(methods, m):
-			add("methods", "there are "+strings.Join(methods, ", "), "%q is not a method of a web hook", m)
+			add("methods", "allowed are "+strings.Join(methods, ", "), "%q is not a method of a web hook", m)
 		case slices.Contains(o.Methods[:i], m):
-			add("methods", "", "%s is there twice", m)
+			add("methods", "", "%s is given twice", m)
 		}
 	}
 	if o.HMAC != nil && o.Token != nil {
@@ -123,7 +123,7 @@ func (o Options) Check() []error {
 		add("token.header", "as Authorization", "%q is not a header's name", o.Token.Header)
 	}
 	if r := o.Respond; r != nil && r.Body != "" && (r.Status == http.StatusNoContent || r.Status == http.StatusResetContent) {
-		add("respond.body", "write status: 200", "an answer with status %d has no body", r.Status)
+		add("respond.body", "write status: 200", "a response with status %d has no body", r.Status)
 	}
 	if o.Listen != "" {
 		_, port, err := net.SplitHostPort(o.Listen)

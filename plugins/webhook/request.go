@@ -57,7 +57,7 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		refuse(w, http.StatusUnsupportedMediaType, "compressed bodies are not understood")
+		refuse(w, http.StatusUnsupportedMediaType, "compressed bodies are not supported")
 		return
 	}
 	body, status := s.body(w, r)
@@ -76,12 +76,12 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	err = s.deliver(r, fields)
 	if kind.IsPermanent(err) { // the reason is for the plugin's log; the sender does not need it
-		refuse(w, http.StatusUnprocessableEntity, "nothing came of it: the plugin can't use this content")
+		refuse(w, http.StatusUnprocessableEntity, "the plugin can't process this content")
 		return
 	}
 	if err != nil {
-		s.env.Log().Debug("a web hook's event was not taken", "path", s.o.Path, "error", err)
-		refuse(w, http.StatusServiceUnavailable, "not stored; try again")
+		s.env.Log().Debug("an event of a web hook was not stored", "path", s.o.Path, "error", err)
+		refuse(w, http.StatusServiceUnavailable, "not stored; retry")
 		return
 	}
 	answer := Respond{Status: http.StatusNoContent}
@@ -102,7 +102,7 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Source) unauthorized(w http.ResponseWriter, r *http.Request) {
-	s.env.Log().Debug("a web hook's sender was refused", "path", s.o.Path, "remote", r.RemoteAddr)
+	s.env.Log().Debug("a web hook refused an unauthenticated request", "path", s.o.Path, "remote", r.RemoteAddr)
 	refuse(w, http.StatusUnauthorized, "unauthorized")
 }
 

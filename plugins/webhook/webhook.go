@@ -100,7 +100,7 @@ func (s *Source) Open(ctx context.Context) error {
 	s.release = release
 	var ok bool
 	if s.own, ok = held.(*net.TCPListener); !ok {
-		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
+		return fmt.Errorf("listening on %s: the port is still held by the previous source of this plugin", s.o.Listen)
 	}
 	return s.own.SetDeadline(time.Time{})
 }

@@ -31,7 +31,7 @@ type Sender struct {
 	answers chan string
 }
 
-var errSeveralLines = errors.New("text has a line break within: it would be several lines")
+var errSeveralLines = errors.New("text contains a line break: it would be several lines")
 
 // Send sends a text as one line, and returns the answer if lines are answered. A permanent error is
 // about the text.

@@ -45,7 +45,7 @@ const straggle = 500 * time.Millisecond
 
 // ErrMemory is wrapped by the error of Wait when the child was killed because it used too much
 // memory.
-var ErrMemory = errors.New("it used too much memory")
+var ErrMemory = errors.New("it exceeded its memory limit")
 
 // Command is a program to run.
 type Command struct {
