@@ -16,13 +16,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Tells the desktop to do something: lock or unlock the session, suspend, hibernate, power off or reboot the machine (by logind), open a web address, control a media " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Tells the desktop to do something: lock or unlock the session, suspend, hibernate, power off or reboot the machine (by logind), open a web address, control a media " +
 	"player, or set the volume and mute sound or microphone. Everything but players, sound and microphone needs `postbus plugin approve`. `open` takes http, https, mailto and the schemes that the file declares, and asks the desktop's portal, or runs " +
 	"xdg-open where there is none. Reboot and poweroff are refused for two minutes after the machine's start, so that an order that is delivered twice can't make a loop. A service that is " +
 	"absent is tried again until the event expires. An order may be done twice when postbus or the machine stops in the middle: of volume, a number is better than a step, and `mute` and " +
@@ -38,8 +38,8 @@ type ActionOptions struct {
 	SoundServer string   `key:"sound_server" doc:"the unix socket of the sound server, as /run/user/1000/pulse/native; empty for $PULSE_SERVER or the usual one"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{} }
 
 var (
 	schemeForm = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`) // RFC 3986, 3.1
@@ -89,15 +89,9 @@ type Args struct {
 	Percent any    `key:"percent" doc:"with media_volume: 0 to 100; with volume: 0 to 150, or a step as the text \"+5\" or \"-5\", which is done again when the event is delivered again"`
 }
 
-// permanent is an error that no retry can fix.
-type permanent struct{ error }
-
-func (permanent) Permanent() bool { return true }
-func (p permanent) Unwrap() error { return p.error }
-
 // checkURL refuses texts that are not a URL of an allowed scheme.
 func checkURL(text string, more []string) error {
-	refuse := func(format string, args ...any) error { return permanent{fmt.Errorf("url: "+format, args...)} }
+	refuse := func(format string, args ...any) error { return kind.Permanent(fmt.Errorf("url: "+format, args...)) }
 	if text == "" {
 		return refuse("it is missing")
 	}
@@ -138,10 +132,10 @@ func percent(v any, most float64) (float64, error) {
 			n = f
 		}
 	case nil:
-		return 0, permanent{fmt.Errorf("percent is missing")}
+		return 0, kind.Permanent(fmt.Errorf("percent is missing"))
 	}
 	if !(n >= 0 && n <= most) {
-		return 0, permanent{fmt.Errorf("percent: %.40q is no number from 0 to %v", fmt.Sprint(v), most)}
+		return 0, kind.Permanent(fmt.Errorf("percent: %.40q is no number from 0 to %v", fmt.Sprint(v), most))
 	}
 	return n, nil
 }
@@ -155,12 +149,12 @@ func step(v any) (n float64, relative bool, err error) {
 	text, _ := v.(string)
 	if !strings.HasPrefix(text, "+") && !strings.HasPrefix(text, "-") {
 		if n, err = percent(v, loudest); err != nil && v != nil {
-			err = permanent{fmt.Errorf("%w, nor a step as the text \"+5\" or \"-5\"", err)}
+			err = kind.Permanent(fmt.Errorf("%w, nor a step as the text \"+5\" or \"-5\"", err))
 		}
 		return n, false, err
 	}
 	if n, err = percent(text[1:], loudest); err != nil || strings.ContainsAny(text[1:], "+-") {
-		return 0, false, permanent{fmt.Errorf("percent: %.40q is no step; write it as the text \"+5\" or \"-5\"", text)}
+		return 0, false, kind.Permanent(fmt.Errorf("percent: %.40q is no step; write it as the text \"+5\" or \"-5\"", text))
 	}
 	if text[0] == '-' {
 		n = -n

@@ -70,7 +70,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	case a.o.Do == "media_volume":
 		volume, err = percent(args.Percent, 100)
 	case (a.o.Do == "reboot" || a.o.Do == "poweroff") && a.uptime() < settled:
-		err = permanent{fmt.Errorf("%s: the machine has just started; this is refused for %s, so that an order that is delivered again can't make a loop", a.o.Do, settled)}
+		err = kind.Permanent(fmt.Errorf("%s: the machine has just started; this is refused for %s, so that an order that is delivered again can't make a loop", a.o.Do, settled))
 	}
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func (a *Action) power(ctx context.Context, conn *dbus.Conn) error {
 	}
 	switch can {
 	case "na":
-		return permanent{fmt.Errorf("%s: this machine can't do that", a.o.Do)}
+		return kind.Permanent(fmt.Errorf("%s: this machine can't do that", a.o.Do))
 	case "no", "challenge":
 		return a.denied(right, fmt.Sprintf("Can%s says %q", method, can))
 	}
@@ -132,7 +132,7 @@ func (a *Action) power(ctx context.Context, conn *dbus.Conn) error {
 }
 
 func (a *Action) denied(right, why string) error {
-	return permanent{fmt.Errorf("%s: no permission: allow org.freedesktop.login1.%s for the user that runs postbus by a polkit rule (/etc/polkit-1/rules.d); %s", a.o.Do, right, why)}
+	return kind.Permanent(fmt.Errorf("%s: no permission: allow org.freedesktop.login1.%s for the user that runs postbus by a polkit rule (/etc/polkit-1/rules.d); %s", a.o.Do, right, why))
 }
 
 // refusal distinguishes missing permissions from other errors.

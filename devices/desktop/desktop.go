@@ -28,13 +28,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Tells what the desktop does: locked and unlocked, idle, about to sleep and awake again, mains or battery, the network, media players, the active window, the volume, and whether microphone and camera are in use. Each tells its " +
+// about is what the source does, for the documentation.
+const about = "Tells what the desktop does: locked and unlocked, idle, about to sleep and awake again, mains or battery, the network, media players, the active window, the volume, and whether microphone and camera are in use. Each tells its " +
 	"state at the start and then its changes. The event of going to sleep is stored before the machine sleeps. A service that is absent is waited for, and one that is started again is " +
 	"read anew. Linux only, by D-Bus (logind, UPower, NetworkManager, MPRIS), the sound server (PulseAudio, or PipeWire with pipewire-pulse) and X11; the window, and `idle_after`, need X11. For media, the screen lock and sound postbus has to run as the user whose desktop it is.\n\n" +
 	"The microphone is in use while a program records from any source but a monitor, which is what is played; a paused stream, a level meter, and what the sound server does by itself " +
@@ -57,8 +57,8 @@ type Options struct {
 	SoundServer string        `key:"sound_server" doc:"the unix socket of the sound server, as /run/user/1000/pulse/native; empty for $PULSE_SERVER or the usual one"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Initial: true} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Initial: true} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
@@ -97,8 +97,8 @@ func checkAddresses(system, session, sound string) (errs []error) {
 	return errs
 }
 
-// Event documents the fields of an event. Each event has what, and the fields of that thing.
-type Event struct {
+// eventFields documents the fields of an event. Each event has what, and the fields of that thing.
+type eventFields struct {
 	What         string   `key:"what" doc:"what it is about: lock, idle, sleep, power, network, media, window, volume, microphone or camera; the other fields are those of it"`
 	Locked       bool     `key:"locked" doc:"lock: whether the session is locked, or its screen saver is on"`
 	Idle         bool     `key:"idle" doc:"idle: whether nobody is there"`

@@ -14,7 +14,7 @@ func TestMistakesInOptions(t *testing.T) {
 		errs []error
 		want string // the key; empty: none
 	}{
-		"defaults":                  {Defaults().Check(), ""},
+		"defaults":                  {defaults().Check(), ""},
 		"idle_after":                {Options{IdleAfter: time.Minute}.Check(), ""},
 		"idle_after of none":        {Options{IdleAfter: time.Minute, Watch: []string{"lock"}}.Check(), "idle_after"},
 		"idle_after of nothing":     {Options{IdleAfter: time.Millisecond}.Check(), "idle_after"},

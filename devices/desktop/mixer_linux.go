@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/postbus/postbus/devices/internal/pulse"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // sound executes the commands for the sound server.
@@ -57,7 +58,7 @@ func (a *Action) silence(err error) error {
 	}
 	err = fmt.Errorf("%s: %w", a.o.Do, err)
 	if errors.Is(err, pulse.ErrRefused) || errors.Is(err, fs.ErrPermission) {
-		return permanent{err}
+		return kind.Permanent(err)
 	}
 	return err
 }

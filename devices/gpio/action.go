@@ -6,15 +6,17 @@ import (
 	_ "embed"
 	"fmt"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Sets a GPIO line: `value` on or off, or on for the time of `pulse`. The line has its `initial` value as soon as the plugin is loaded and its `safe` value " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Sets a GPIO line: `value` on or off, or on for the time of `pulse`. The line has its `initial` value as soon as the plugin is loaded and its `safe` value " +
 	"when the plugin or postbus ends; after a crash or a power cut it is the chip's affair. An event is acknowledged when the line has its level; a pulse ends by itself, or by " +
 	"the next event. A chip that comes late, or back, is found. Linux 5.10 and later; postbus must be in the group `gpio`."
 
@@ -28,8 +30,8 @@ type ActionOptions struct {
 	Safe      Level  `key:"safe" doc:"the value when the plugin or postbus ends: on, off, or keep, which ends a pulse that is under way"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Drive: "push-pull", Initial: Off, Safe: Off}
 }
 
@@ -51,17 +53,11 @@ func (a Args) level() (int, error) {
 		return 1, nil
 	}
 	if a.Value == nil {
-		return 0, wrong{fmt.Errorf("value is missing: write value: on, or pulse: 500ms")}
+		return 0, kind.Permanent(fmt.Errorf("value is missing: write value: on, or pulse: 500ms"))
 	}
 	v, err := level(a.Value)
 	if err != nil {
-		return 0, wrong{fmt.Errorf("value: %w", err)}
+		return 0, kind.Permanent(fmt.Errorf("value: %w", err))
 	}
 	return v, nil
 }
-
-// wrong is an error that no retry can fix.
-type wrong struct{ error }
-
-func (wrong) Permanent() bool { return true }
-func (w wrong) Unwrap() error { return w.error }

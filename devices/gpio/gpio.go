@@ -35,13 +35,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Watches GPIO lines: an event for each edge, with the kernel's time, or every so often a count and a frequency. Lines are named as the board's " +
+// about is what the source does, for the documentation.
+const about = "Watches GPIO lines: an event for each edge, with the kernel's time, or every so often a count and a frequency. Lines are named as the board's " +
 	"maker named them (`GPIO17` on a Raspberry Pi), whatever the number of the chip. Edges that came too fast for the bus or the kernel are counted and said in `lost`. A reload " +
 	"of the file keeps the line and loses no edge. Linux 5.10 and later; postbus must be in the group `gpio`."
 
@@ -68,8 +68,8 @@ type Count struct {
 	Every time.Duration `key:"every" doc:"time between two events" need:"yes" min:"10ms" max:"24h"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Edge: "both", Pull: "keep"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Edge: "both", Pull: "keep"} }
 
 // lines returns the lines that the file names.
 func (o Options) lines() []Line {
@@ -127,8 +127,8 @@ func access(c Chip) []string {
 	return []string{"device:/dev/gpiochip*"} // a label or nothing: the device is known only when the source starts
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Value   int     `key:"value" doc:"0 or 1: the level after the edge, turned round with active_low; nil in a count"`
 	Edge    string  `key:"edge" doc:"rising, falling, or initial for the value at the start; nil in a count"`
 	Line    string  `key:"line" doc:"the line's name, or its number when it has none"`
@@ -166,11 +166,8 @@ func New(o Options, env kind.Env) *Source {
 
 // consumer is the name of a line's holder that the kernel shows to other programs, at most 31
 // bytes. It is unique for each request, because the count of interrupts is found by it.
-func consumer(env any, line Line) string {
-	name, end := "postbus", " "+string(line)
-	if e, ok := env.(interface{ ID() string }); ok {
-		name += " " + e.ID()
-	}
+func consumer(env kind.Env, line Line) string {
+	name, end := "postbus "+env.ID(), " "+string(line)
 	end = end[:min(len(end), 20)]
 	return name[:min(len(name), 31-len(end))] + end
 }

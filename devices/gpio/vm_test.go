@@ -94,7 +94,7 @@ func start(t *testing.T, b *bus, o Options) (stop func()) {
 }
 
 func options(line string) Options {
-	o := Defaults()
+	o := defaults()
 	o.Line = Line(line)
 	return o
 }
@@ -176,7 +176,7 @@ func TestGuestSeveralLines(t *testing.T) {
 		return
 	}
 	b := newBus()
-	o := Defaults()
+	o := defaults()
 	o.Lines = []Line{"GPIO14", "GPIO15", "6", "2"} // "2" is line 7's name
 	o.Initial = true
 	stop := start(t, b, o)

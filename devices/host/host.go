@@ -27,13 +27,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file.
+// sample is a commented plugin file.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the kind does, for the documentation.
-const About = "Reads this machine: processor, memory, disk, temperature, network, load, uptime, battery and a Raspberry Pi's throttling, one event " +
+// about is what the kind does, for the documentation.
+const about = "Reads this machine: processor, memory, disk, temperature, network, load, uptime, battery and a Raspberry Pi's throttling, one event " +
 	"every interval. What the machine doesn't have is nil. A reading that hangs, as a disk on a dead network mount does, is nil as " +
 	"well and delays nothing. Linux, macOS and Windows; the battery is read on Linux, load averages don't exist on Windows, and " +
 	"`temperature` there stays nil: its firmware zones, in `temperatures`, aren't the processor's. Without cgo."
@@ -47,8 +47,8 @@ type Options struct {
 	Sys       string        `key:"sys" doc:"where sysfs is mounted, for containers that see the machine's elsewhere; Linux only"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	disk := "/"
 	if runtime.GOOS == "windows" {
 		disk = "C:"
@@ -90,9 +90,9 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Event is what the source emits. It has the fields of what is collected, nil where a value can't
+// eventFields is what the source emits. It has the fields of what is collected, nil where a value can't
 // be read.
-type Event struct {
+type eventFields struct {
 	CPU          float64            `key:"cpu" doc:"percent of all processors that was busy since the event before (0 to 100)"`
 	Memory       float64            `key:"memory" doc:"percent of the memory that is used"`
 	MemoryUsed   int64              `key:"memory_used" doc:"used memory in bytes"`
@@ -148,7 +148,7 @@ func New(o Options, env kind.Env) *Source {
 // named reports whether the user asked for the thing explicitly. The default list written out can't
 // be distinguished from the default.
 func (o Options) named(name string) bool {
-	return !slices.Equal(o.Collect, defaultCollect()) || name == "disk" && o.Disk != Defaults().Disk
+	return !slices.Equal(o.Collect, defaultCollect()) || name == "disk" && o.Disk != defaults().Disk
 }
 
 // Run emits an event every interval until ctx ends.

@@ -33,7 +33,7 @@ func (e *fakeEnv) said() []string {
 }
 
 func TestThisMachine(t *testing.T) {
-	o := Defaults()
+	o := defaults()
 	o.Collect = []string{"cpu", "memory", "disk", "network", "load", "uptime"}
 	o.Every = time.Second
 	if runtime.GOOS == "windows" {
@@ -88,15 +88,15 @@ func settle(t *testing.T, before int) {
 
 func TestFieldsAreDocumented(t *testing.T) {
 	documented := map[string]bool{}
-	for i := range reflect.TypeFor[Event]().NumField() {
-		documented[reflect.TypeFor[Event]().Field(i).Tag.Get("key")] = true
+	for i := range reflect.TypeFor[eventFields]().NumField() {
+		documented[reflect.TypeFor[eventFields]().Field(i).Tag.Get("key")] = true
 	}
 	n := 0
 	for _, thing := range things {
 		for _, k := range keysOf[thing] {
 			n++
 			if !documented[k] {
-				t.Errorf("%s is not in Event", k)
+				t.Errorf("%s is not in eventFields", k)
 			}
 		}
 	}
@@ -118,7 +118,7 @@ func TestCheck(t *testing.T) {
 		{"empty disk", func(o *Options) { o.Disk = "" }, "no mount point"},
 		{"interface", func(o *Options) { o.Interface = "../x" }, "no interface's name"},
 	} {
-		o := Defaults()
+		o := defaults()
 		c.change(&o)
 		errs := o.Check()
 		if c.want == "" && errs != nil || c.want != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want)) {
@@ -151,7 +151,7 @@ func TestIntervals(t *testing.T) {
 		{"without", []string{"uptime"}, []time.Duration{0, 10 * time.Second, 20 * time.Second}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			o := Defaults()
+			o := defaults()
 			o.Collect = c.collect
 			s := New(o, &fakeEnv{})
 			n := 0.0
@@ -180,7 +180,7 @@ func TestIntervals(t *testing.T) {
 // A reading that hangs and one that fails delay neither the others nor the end.
 func TestHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := Defaults()
+		o := defaults()
 		o.Collect = []string{"memory", "disk", "uptime", "load"}
 		env := &fakeEnv{}
 		s := New(o, env)
@@ -234,7 +234,7 @@ func TestHangs(t *testing.T) {
 
 func TestEndsWhileAReadingHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Defaults(), &fakeEnv{})
+		s := New(defaults(), &fakeEnv{})
 		free, asked := make(chan struct{}), make(chan struct{})
 		fake(s, false, map[string]read{"disk": func(context.Context) (map[string]any, error) { close(asked); <-free; return nil, nil }})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -254,7 +254,7 @@ func TestEndsWhileAReadingHangs(t *testing.T) {
 func TestDegraded(t *testing.T) {
 	for _, named := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			o := Defaults()
+			o := defaults()
 			env := &fakeEnv{}
 			s := New(o, env)
 			n := 0
@@ -287,7 +287,7 @@ func TestDegraded(t *testing.T) {
 }
 
 func TestNamed(t *testing.T) {
-	o := Defaults()
+	o := defaults()
 	if o.named("temperature") || o.named("disk") {
 		t.Error("the defaults count as asked for")
 	}

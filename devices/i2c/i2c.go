@@ -2,7 +2,7 @@
 //
 // What it promises:
 //
-//   - An event every interval with checked values in the units that Event documents. Checksums are
+//   - An event every interval with checked values in the units that eventFields documents. Checksums are
 //     verified where the sensor has them. A failed reading is retried at once, twice.
 //   - A sensor that stops answering makes the source degraded, and does not end it. At each
 //     interval the bus is opened and the sensor set up again, so that plugging it in again is
@@ -27,13 +27,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Reads a sensor on an I²C bus every so often: BME280 (and BMP280), SHT3x, SHT4x, BH1750, ADS1115, INA219, MCP23017, TMP102 or SCD4x. Checksums are verified, failed readings " +
+// about is what the source does, for the documentation.
+const about = "Reads a sensor on an I²C bus every so often: BME280 (and BMP280), SHT3x, SHT4x, BH1750, ADS1115, INA219, MCP23017, TMP102 or SCD4x. Checksums are verified, failed readings " +
 	"tried again; a sensor that was unplugged is found again. Several sensors may share a bus. Linux only; postbus must be in the group `i2c`, and on a Raspberry Pi I²C must " +
 	"be enabled (`raspi-config`, Interface Options)."
 
@@ -49,8 +49,8 @@ type Options struct {
 	PullUp   bool          `key:"pull_up" doc:"mcp23017: whether its inputs have their pull-up resistors on"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Every: 10 * time.Second, Channels: []string{"a0", "a1", "a2", "a3"}, Range: "4.096", Shunt: 0.1}
 }
 
@@ -80,8 +80,8 @@ func (o Options) address() Address {
 // usual is a sensor's default address, which soldering can change.
 var usual = map[string]Address{"bme280": 0x76, "sht3x": 0x44, "sht4x": 0x44, "bh1750": 0x23, "ads1115": 0x48, "ina219": 0x40, "mcp23017": 0x20, "tmp102": 0x48, "scd4x": 0x62}
 
-// Event documents the fields of an event. Fields that the sensor doesn't measure are nil.
-type Event struct {
+// eventFields documents the fields of an event. Fields that the sensor doesn't measure are nil.
+type eventFields struct {
 	Sensor       string         `key:"sensor" doc:"as in the file"`
 	Bus          int            `key:"bus" doc:"the number of the bus"`
 	Address      string         `key:"address" doc:"as 0x76"`

@@ -84,7 +84,7 @@ func source(b *wires, o Options) (*Source, env) {
 }
 
 func options(sensor string) Options {
-	o := Defaults()
+	o := defaults()
 	o.Bus, o.Sensor = 1, sensor
 	return o
 }

@@ -25,13 +25,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Listens to keys, buttons, knobs and switches of an input device: keyboards, infrared and Bluetooth remotes, rotary encoders, lid switches. The device is named as it calls itself " +
+// about is what the source does, for the documentation.
+const about = "Listens to keys, buttons, knobs and switches of an input device: keyboards, infrared and Bluetooth remotes, rotary encoders, lid switches. The device is named as it calls itself " +
 	"or by its path, and may come and go. With `grab` nobody else gets its keys. Linux only, by evdev; postbus must be in the group `input`. Whoever can read a keyboard " +
 	"sees what is typed: name a device that is for this."
 
@@ -44,8 +44,8 @@ type Options struct {
 	Grab   bool     `key:"grab" doc:"whether nobody else gets the device's keys"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Types: []string{"key", "rel", "sw"}} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Types: []string{"key", "rel", "sw"}} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
@@ -85,8 +85,8 @@ func (o Options) Access() []string {
 	return []string{"device:/dev/input/*"}
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Key    string  `key:"key" doc:"its name, as KEY_PLAYPAUSE, REL_DIAL or SW_LID; KEY_583 when it has none"`
 	Value  string  `key:"value" doc:"press, release, repeat, or change of what is no key"`
 	Amount int     `key:"amount" doc:"of a key 1, 0 or 2; of rel the steps, negative the other way; of abs the place; of sw 0 or 1"`

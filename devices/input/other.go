@@ -7,7 +7,6 @@ package input
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )

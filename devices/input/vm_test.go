@@ -96,7 +96,7 @@ func (v virtual) send(t *testing.T, events ...[3]int) {
 func run(t *testing.T, b *bus, o Options) (stop func()) {
 	t.Helper()
 	if o.Types == nil {
-		o.Types = Defaults().Types
+		o.Types = defaults().Types
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -337,7 +337,7 @@ func TestGuestAFolderThatComesLater(t *testing.T) {
 		}
 	}
 	b := newBus()
-	s := New(Options{Device: "Parts", Types: Defaults().Types}, b)
+	s := New(Options{Device: "Parts", Types: defaults().Types}, b)
 	s.dev = dev
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

@@ -15,13 +15,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Writes registers and coils of a Modbus device, over TCP, a serial line (RTU) or RTU over TCP. `registers` says what they are called and hold, and `write` which of them get which value. " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Writes registers and coils of a Modbus device, over TCP, a serial line (RTU) or RTU over TCP. `registers` says what they are called and hold, and `write` which of them get which value. " +
 	"An event is acknowledged when the device said that it wrote. A value that a register can't hold, and what the device refuses for good (no such function, address or value), goes to the dead " +
 	"letters at once. With a source `modbus` in the same file that names the same device, one connection is shared. It runs on every platform."
 
@@ -38,8 +38,8 @@ type ActionOptions struct {
 	Registers  []Register    `key:"registers" doc:"what can be written" need:"yes"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Unit: 1, Timeout: time.Second, Retries: 1}
 }
 
@@ -60,12 +60,6 @@ func (o ActionOptions) Access() []string { return o.setting().access() }
 type Args struct {
 	Write any `key:"write" doc:"what to write: the names of registers with their values; nil leaves one as it is" need:"yes"`
 }
-
-// wrong is an error that no retry can fix.
-type wrong struct{ error }
-
-func (wrong) Permanent() bool { return true }
-func (w wrong) Unwrap() error { return w.error }
 
 // Action writes to the devices on one connection.
 type Action struct {
@@ -138,7 +132,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	list, err := a.requests(args.Write)
 	if err != nil {
-		return wrong{err}
+		return kind.Permanent(err)
 	}
 	h := how{a.o.setting(), a.o.Timeout, a.o.Retries, a.o.Pause}
 	for _, q := range list {

@@ -12,7 +12,7 @@ import (
 )
 
 func actionOptions(h *host, registers ...Register) ActionOptions {
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.TCP, o.Timeout, o.Registers = Address(h.address), 2*time.Second, registers
 	if h.rtu {
 		o.TCP, o.RTUOverTCP = "", o.TCP
@@ -225,7 +225,7 @@ func TestNothingIsLeftOver(t *testing.T) {
 }
 
 func TestSamplesAreWholeFiles(t *testing.T) {
-	for _, s := range []string{Sample, ActionSample} {
+	for _, s := range []string{sample, actionSample} {
 		if !strings.Contains(s, "modbus:") || !strings.Contains(s, "tests:") {
 			t.Errorf("%.80q", s)
 		}

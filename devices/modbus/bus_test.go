@@ -42,7 +42,7 @@ func (b bus) last() string {
 
 // options returns options with a poll a second, and a timeout that a busy machine keeps.
 func options(registers ...Register) Options {
-	o := Defaults()
+	o := defaults()
 	o.Every, o.Timeout, o.Registers = time.Second, 2*time.Second, registers
 	return o
 }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // conn carries the bytes: a TCP connection or a port.
@@ -59,9 +61,7 @@ var (
 )
 
 // join finds or makes the link of a plugin.
-func join(env interface {
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}, set setting) (*link, func(), error) {
+func join(env kind.Env, set setting) (*link, func(), error) {
 	held, release, err := env.Hold(set.key(), func() (io.Closer, error) { return newLink(), nil })
 	if err != nil {
 		return nil, nil, err

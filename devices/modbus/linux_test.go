@@ -82,7 +82,7 @@ func TestLine(t *testing.T) {
 			t.Errorf("got  %v\nwant %v", got, want)
 		}
 	}
-	a := ActionDefaults()
+	a := actionDefaults()
 	a.Serial, a.Registers = &Serial{Port: tty.Name(bench.port)}, []Register{reg("r", 0), {Name: "c", Kind: "coil", Address: 8}}
 	action := NewAction(a, b) // shares the line, with the source's settings
 	for i := range 20 {
@@ -155,7 +155,7 @@ func TestEcho(t *testing.T) {
 	t.Parallel()
 	d := newDevice()
 	bench := newBench(t, func(rw io.ReadWriter) { d.serveRTU(echoing{rw}) })
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.Serial, o.Registers, o.Retries, o.Timeout = &Serial{Port: tty.Name(bench.port), Echo: true}, []Register{reg("a", 0)}, 0, time.Second
 	a := NewAction(o, newBus())
 	defer a.Close()

@@ -38,13 +38,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Reads registers of a Modbus device every so often, over TCP, a serial line (RTU) or RTU over TCP: one event for each poll, or only when a value changed, with a field for each register. " +
+// about is what the source does, for the documentation.
+const about = "Reads registers of a Modbus device every so often, over TCP, a serial line (RTU) or RTU over TCP: one event for each poll, or only when a value changed, with a field for each register. " +
 	"Registers that lie together are read in one request; types, byte orders, scale and offset are the file's. What can't be read is nil and is said in `errors`; a device or port that is away is " +
 	"looked for again. Several units on one line take turns, and so does the action `modbus` of the same file. It runs on every platform (a port by its USB ids on Linux); for a serial line postbus " +
 	"must be in the group `dialout`."
@@ -92,8 +92,8 @@ func (a *Address) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Unit: 1, Every: 10 * time.Second, Timeout: time.Second, Retries: 1, Most: maxWords, Report: "always"}
 }
 
@@ -187,8 +187,8 @@ func (o Options) Claims() []string { return o.setting().claims() }
 // Access is the address or port that the source uses.
 func (o Options) Access() []string { return o.setting().access() }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	OK     bool           `key:"ok" doc:"whether every register was read"`
 	Errors map[string]any `key:"errors" doc:"why a register was not read, by its name"`
 	Open   struct{}       `key:"*" doc:"of each register, by its name: its value, or nil when it was not read"`

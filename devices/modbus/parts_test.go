@@ -207,7 +207,7 @@ func TestPlan(t *testing.T) {
 func TestCheck(t *testing.T) {
 	reg := func(r Register) []Register { r.Name = "a"; return []Register{r} }
 	tcp := func(list []Register) Options {
-		o := Defaults()
+		o := defaults()
 		o.TCP, o.Registers = "x:502", list
 		return o
 	}

@@ -26,22 +26,22 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Tells which button of a notification was pressed, and that one was closed, of those that the action `notify` showed, from any file of this postbus. A press while the action's " +
+// about is what the source does, for the documentation.
+const about = "Tells which button of a notification was pressed, and that one was closed, of those that the action `notify` showed, from any file of this postbus. A press while the action's " +
 	"file is changed or postbus is away is not told. Linux only, by D-Bus on the session bus; postbus has to run as the user whose desktop it is."
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Shows a notification on the desktop, with buttons whose press is an event of the source `notify`. One with the same `replace` takes the place of the earlier one, and `close` takes " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Shows a notification on the desktop, with buttons whose press is an event of the source `notify`. One with the same `replace` takes the place of the earlier one, and `close` takes " +
 	"it away. The event is acknowledged when the desktop took it, and tried again until it expires while there is none. On Linux by org.freedesktop.Notifications on the session bus: postbus has " +
 	"to run as the user whose desktop it is. On macOS and Windows only title, body and icon: no buttons, no replacing, no closing."
 
@@ -52,14 +52,14 @@ type Options struct {
 	SessionBus string `key:"session_bus" doc:"the D-Bus address of the session; empty for the usual one"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error { return checkAddress(o.SessionBus) }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Action string `key:"action" doc:"pressed or closed"`
 	Button string `key:"button" doc:"the key of the button; default for a click on the notification itself where the action has a button of that key; nil when closed"`
 	Tag    string `key:"tag" doc:"the notification's tag; empty when it has none"`
@@ -80,8 +80,8 @@ type ActionOptions struct {
 	SessionBus string        `key:"session_bus" doc:"the D-Bus address of the session; empty for the usual one"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{App: "postbus"} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{App: "postbus"} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error {
@@ -123,21 +123,15 @@ func checkAddress(a string) []error {
 	return nil
 }
 
-// permanent is an error that no retry can fix.
-type permanent struct{ error }
-
-func (permanent) Permanent() bool { return true }
-func (p permanent) Unwrap() error { return p.error }
-
 // checked returns the arguments, cut to a size that a desktop can show.
 func checked(a Args) (Args, error) {
 	switch {
 	case a.Close && a.Replace == "":
-		return a, permanent{fmt.Errorf("close needs replace: which notification it is")}
+		return a, kind.Permanent(fmt.Errorf("close needs replace: which notification it is"))
 	case !a.Close && a.Title == "":
-		return a, permanent{fmt.Errorf("title is missing or empty")}
+		return a, kind.Permanent(fmt.Errorf("title is missing or empty"))
 	case !slices.Contains([]string{"", "low", "normal", "critical"}, a.Urgency):
-		return a, permanent{fmt.Errorf("urgency: %.40q is none of low, normal, critical", a.Urgency)}
+		return a, kind.Permanent(fmt.Errorf("urgency: %.40q is none of low, normal, critical", a.Urgency))
 	}
 	a.Title, a.Body, a.Icon = shown(a.Title, 300), shown(a.Body, 4000), shown(a.Icon, 4000)
 	a.Tag, a.Replace = shown(a.Tag, 300), shown(a.Replace, 300)

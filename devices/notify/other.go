@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/gen2brain/beeep"
 
@@ -53,7 +52,7 @@ func (a *Action) Do(_ context.Context, args Args) error {
 		return err
 	}
 	if args.Close {
-		return permanent{errors.New("a notification can't be closed on this platform")}
+		return kind.Permanent(errors.New("a notification can't be closed on this platform"))
 	}
 	named()
 	if args.Urgency == "critical" {

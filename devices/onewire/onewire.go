@@ -26,13 +26,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Reads DS18B20 temperature sensors (and DS18S20, DS1822, DS28EA00) on a 1-Wire bus every so often: one event for each. Readings with a wrong checksum are tried again; " +
+// about is what the source does, for the documentation.
+const about = "Reads DS18B20 temperature sensors (and DS18S20, DS1822, DS28EA00) on a 1-Wire bus every so often: one event for each. Readings with a wrong checksum are tried again; " +
 	"the 85 °C that a sensor says after power-up is left out. Sensors may come and go. Linux only, through sysfs; on a Raspberry Pi write `dtoverlay=w1-gpio` into " +
 	"`config.txt` and restart it. It needs no rights."
 
@@ -44,8 +44,8 @@ type Options struct {
 	Root    string            `key:"root" doc:"where the devices are, for containers that see sysfs elsewhere"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Every: 30 * time.Second, Root: "/sys/bus/w1/devices"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Every: 30 * time.Second, Root: "/sys/bus/w1/devices"} }
 
 // families are the first two digits of the ids of sensors that w1_therm reads.
 var families = []string{"10", "22", "28", "3b", "42"}
@@ -76,8 +76,8 @@ func isSensor(id string) bool {
 // Access is the devices that the source uses.
 func (o Options) Access() []string { return []string{"device:" + o.Root + "/*"} }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	ID          string  `key:"id" doc:"the sensor's id, as 28-00000a1b2c3d, which it has for life"`
 	Name        string  `key:"name" doc:"its name by names; the id when it has none"`
 	Temperature float64 `key:"temperature" doc:"in degrees Celsius"`
@@ -228,7 +228,7 @@ func list(root string) []string {
 }
 
 // List returns the ids of the sensors on the machine's buses.
-func List() []string { return list(Defaults().Root) }
+func List() []string { return list(defaults().Root) }
 
 // Describe lists the sensors as they are written in a file.
 func Describe() []string {

@@ -42,7 +42,7 @@ func TestParse(t *testing.T) {
 
 func TestIdsAreWrittenAsTheKernelWritesThem(t *testing.T) {
 	for id, good := range map[string]bool{"28-00000a1b2c3d": true, "28-00000A1B2C3D": false, "3b-00000a1b2c3d": true, "3B-00000a1b2c3d": false, "28-0a1b2c3d": false} {
-		o := Defaults()
+		o := defaults()
 		o.Sensors, o.Names = []string{id}, map[string]string{id: "cellar"}
 		if errs := o.Check(); (len(errs) == 0) != good {
 			t.Errorf("%s: %v", id, errs)
@@ -105,7 +105,7 @@ func TestSensorsComeAndGo(t *testing.T) {
 	}
 	root := t.TempDir()
 	const a, b = "28-00000a1b2c3d", "10-00000a1b2c3e"
-	o := Defaults()
+	o := defaults()
 	o.Root, o.Names = root+"/none", map[string]string{a: "cellar"}
 	s := New(o, nil)
 	is := func(want string) {

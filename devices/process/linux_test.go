@@ -134,7 +134,7 @@ func TestProcessesStartAndEnd(t *testing.T) {
 	before := runtime.NumGoroutine()
 	const short, long, script = "pb-test-short", "pb-test-a-name-that-the-kernel-cuts", "pb-test-script.sh"
 	path, longPath, other := program(t, short), program(t, long), program(t, "pb-test-a-name-of-another")
-	o := Defaults()
+	o := defaults()
 	o.Names, o.Initial = []string{short, long, script}, true
 	first := start(t, "wait", path, "one")
 	start(t, "wait", other)
@@ -193,7 +193,7 @@ func TestProcessesStartAndEnd(t *testing.T) {
 
 func TestContainsAndReport(t *testing.T) {
 	path := program(t, "pb-test-busy")
-	o := Defaults()
+	o := defaults()
 	o.Names, o.Contains, o.Report = []string{"pb-test-busy"}, "this one", 2*time.Second
 	next, stop := run(t, o)
 	start(t, "wait", path, "not me")
@@ -244,7 +244,7 @@ func TestProcOfAnother(t *testing.T) {
 		write(fmt.Sprintf("%d/comm", 5000+i), "x) R (\n")
 		write(fmt.Sprintf("%d/stat", 5000+i), text)
 	}
-	o := Defaults()
+	o := defaults()
 	o.Names, o.Proc = []string{"x) R ("}, root
 	l := newLooker(o)
 	now, err := l.look(t.Context())
@@ -290,7 +290,7 @@ func TestDescribe(t *testing.T) {
 }
 
 func BenchmarkLook(b *testing.B) {
-	o := Defaults()
+	o := defaults()
 	o.Names = []string{"nginx"}
 	l := newLooker(o)
 	for b.Loop() {

@@ -29,13 +29,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file.
+// sample is a commented plugin file.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the kind does, for the documentation.
-const About = "Watches processes by name: an event when one starts and when it has ended, with how many of the name run. Every so often it can report the processor time and memory " +
+// about is what the kind does, for the documentation.
+const about = "Watches processes by name: an event when one starts and when it has ended, with how many of the name run. Every so often it can report the processor time and memory " +
 	"that each uses. It looks once every interval, so that a process with a shorter life may not be seen. It needs no rights, except where `/proc` is mounted with `hidepid`. " +
 	"Linux, macOS and Windows."
 
@@ -49,8 +49,8 @@ type Options struct {
 	Proc     string        `key:"proc" doc:"where procfs is mounted, for containers that see the machine's elsewhere; Linux only"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Every: 2 * time.Second, Proc: "/proc"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Every: 2 * time.Second, Proc: "/proc"} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
@@ -78,8 +78,8 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Action  string  `key:"action" doc:"start, end, report, or present for one that runs at the start"`
 	Name    string  `key:"name" doc:"as in the file"`
 	PID     int64   `key:"pid" doc:"the process's number"`

@@ -56,7 +56,7 @@ func TestDifferences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			o := Defaults()
+			o := defaults()
 			o.Every, o.Initial = time.Millisecond, c.initial
 			var got []string
 			err := New(o, env{}).watch(ctx, &looks{t, c.list, cancel}, func(_ context.Context, _ time.Time, f map[string]any) error {
@@ -71,7 +71,7 @@ func TestDifferences(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	o := Defaults()
+	o := defaults()
 	o.Report = 10 * time.Second
 	s := New(o, env{})
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -94,7 +94,7 @@ func TestReport(t *testing.T) {
 func TestWhatIsWrongIsSaidOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	o := Defaults()
+	o := defaults()
 	o.Every = time.Millisecond
 	e := env{make(chan error, 100)}
 	no := errors.New("no")
@@ -127,7 +127,7 @@ func TestCheck(t *testing.T) {
 		"proc":         {func(o *Options) { o.Proc = "" }, "it is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := Defaults()
+			o := defaults()
 			o.Names = []string{"nginx"}
 			c.change(&o)
 			got := ""

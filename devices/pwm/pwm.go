@@ -27,13 +27,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Sets the duty cycle of a hardware PWM channel, in percent. The channel has its `initial` duty as soon as the plugin is loaded and its `safe` one when the plugin " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Sets the duty cycle of a hardware PWM channel, in percent. The channel has its `initial` duty as soon as the plugin is loaded and its `safe` one when the plugin " +
 	"or postbus ends. Linux only, through sysfs; on a Raspberry Pi the device tree must enable it (`dtoverlay=pwm`), and postbus needs the right to write there."
 
 // Chip is a PWM chip, as pwmchip0.
@@ -60,8 +60,8 @@ type ActionOptions struct {
 	Root      string  `key:"root" doc:"where the chips are, for containers that see sysfs elsewhere"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{Frequency: 1000, Root: "/sys/class/pwm"} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{Frequency: 1000, Root: "/sys/class/pwm"} }
 
 // Claims is what only one plugin can hold: the channel.
 func (o ActionOptions) Claims() []string {
@@ -78,11 +78,6 @@ type Args struct {
 	Duty      float64 `key:"duty" doc:"the part of the time that the line is high, in percent" need:"yes" min:"0" max:"100"`
 	Frequency float64 `key:"hz" doc:"another frequency from now on, in Hz; 0 leaves it" min:"0" max:"10000000"`
 }
-
-// wrong is an error that no retry can fix.
-type wrong struct{ error }
-
-func (wrong) Permanent() bool { return true }
 
 const (
 	retry   = 5 * time.Second // for an absent chip
@@ -142,7 +137,7 @@ func (a *Action) setUp(ctx context.Context) error {
 		return nil
 	}
 	if runtime.GOOS != "linux" {
-		return wrong{errors.New("pwm is on Linux only")}
+		return kind.Permanent(errors.New("pwm is on Linux only"))
 	}
 	if err := a.export(ctx); err != nil {
 		return err
@@ -274,9 +269,9 @@ func number(ns float64) string { return strconv.FormatInt(int64(ns), 10) }
 func (a *Action) Do(ctx context.Context, args Args) error {
 	switch { // the value may come from an expression, so it is checked here
 	case !(args.Duty >= 0 && args.Duty <= 100):
-		return wrong{fmt.Errorf("duty: %v is not from 0 to 100 percent", args.Duty)}
+		return kind.Permanent(fmt.Errorf("duty: %v is not from 0 to 100 percent", args.Duty))
 	case !(args.Frequency >= 0 && args.Frequency <= 1e7):
-		return wrong{fmt.Errorf("hz: %v is not from 0 to 10000000", args.Frequency)}
+		return kind.Permanent(fmt.Errorf("hz: %v is not from 0 to 10000000", args.Frequency))
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -292,7 +287,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	if err := a.set(args.Duty, hz); err != nil {
 		if hz != a.hz && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ERANGE)) {
-			return wrong{fmt.Errorf("hz: the chip can't do %v Hz: %w", hz, err)} // the channel keeps its frequency
+			return kind.Permanent(fmt.Errorf("hz: the chip can't do %v Hz: %w", hz, err)) // the channel keeps its frequency
 		}
 		a.ready = false
 		return err

@@ -47,7 +47,7 @@ func chip(t *testing.T, channel bool) (root string, read func(name string) strin
 }
 
 func options(root string) ActionOptions {
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.Chip, o.Channel, o.Root = "pwmchip0", 1, root
 	return o
 }

@@ -18,13 +18,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Writes to a serial port: `text` or `json` with a terminator after it, or the bytes of `hex` or `base64` as they are. With a source `serial` in the same file, whose `port` is written the same way, " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Writes to a serial port: `text` or `json` with a terminator after it, or the bytes of `hex` or `base64` as they are. With a source `serial` in the same file, whose `port` is written the same way, " +
 	"the port is shared and the source's settings count; else it is opened by the first event and stays open. An event is acknowledged when its bytes have left the machine's buffer. It runs on every " +
 	"platform; postbus must be in the group `dialout`."
 
@@ -44,8 +44,8 @@ type ActionOptions struct {
 	Timeout    time.Duration `key:"timeout" doc:"longest time for writing" min:"100ms" max:"10m"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Baud: 9600, DataBits: 8, Parity: "none", StopBits: 1, DTR: true, RTS: true, Terminator: "\n", Drain: true, Timeout: 10 * time.Second}
 }
 
@@ -67,12 +67,6 @@ type Args struct {
 	Base64 string `key:"base64" doc:"bytes to write as they are, in base64"`
 }
 
-// wrong is an error that no retry can fix.
-type wrong struct{ error }
-
-func (wrong) Permanent() bool { return true }
-func (w wrong) Unwrap() error { return w.error }
-
 // bytes returns the bytes to write.
 func (a Args) bytes(terminator Bytes) ([]byte, error) {
 	set := 0
@@ -83,27 +77,27 @@ func (a Args) bytes(terminator Bytes) ([]byte, error) {
 	}
 	switch {
 	case set > 1:
-		return nil, wrong{errors.New("text, json, hex and base64 exclude each other")}
+		return nil, kind.Permanent(errors.New("text, json, hex and base64 exclude each other"))
 	case a.JSON != nil:
 		data, err := json.Marshal(a.JSON)
 		if err != nil {
-			return nil, wrong{fmt.Errorf("json: %w", err)}
+			return nil, kind.Permanent(fmt.Errorf("json: %w", err))
 		}
 		return append(data, terminator...), nil
 	case a.Hex != "":
 		data, err := hex.DecodeString(strings.Join(strings.Fields(a.Hex), ""))
 		if err != nil {
-			return nil, wrong{fmt.Errorf("hex: %w", err)}
+			return nil, kind.Permanent(fmt.Errorf("hex: %w", err))
 		}
 		return data, nil
 	case a.Base64 != "":
 		data, err := base64.StdEncoding.DecodeString(a.Base64)
 		if err != nil {
-			return nil, wrong{fmt.Errorf("base64: %w", err)}
+			return nil, kind.Permanent(fmt.Errorf("base64: %w", err))
 		}
 		return data, nil
 	case a.Text == "":
-		return nil, wrong{errors.New("there is nothing to write: set text, json, hex or base64")}
+		return nil, kind.Permanent(errors.New("there is nothing to write: set text, json, hex or base64"))
 	}
 	return []byte(a.Text + string(terminator)), nil
 }

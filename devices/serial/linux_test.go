@@ -199,7 +199,7 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 }
 
 func actionOptions(port string) ActionOptions {
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.Port = tty.Name(port)
 	return o
 }

@@ -22,7 +22,7 @@ func TestBusyPortIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	link := filepath.Join(t.TempDir(), "ttyUSB0")
 	p, b := newPTY(t), newBus()
-	other, err := tty.Open(tty.Name(p.port), Defaults().setting())
+	other, err := tty.Open(tty.Name(p.port), defaults().setting())
 	if err != nil {
 		t.Fatal(err)
 	}

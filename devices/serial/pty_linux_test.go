@@ -80,7 +80,7 @@ func (p *pty) hear(t *testing.T, want string) {
 }
 
 func options(port string) Options {
-	o := Defaults()
+	o := defaults()
 	o.Port, o.Baud = tty.Name(port), 115200
 	return o
 }

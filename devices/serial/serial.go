@@ -28,13 +28,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Reads a serial port: an event for each line, for each frame of a fixed length, or for what comes between two silences. A frame is text, JSON, an NMEA sentence of a GPS receiver " +
+// about is what the source does, for the documentation.
+const about = "Reads a serial port: an event for each line, for each frame of a fixed length, or for what comes between two silences. A frame is text, JSON, an NMEA sentence of a GPS receiver " +
 	"(the checksum is verified, the position is in degrees), or bytes as hexadecimal or base64. The port may be named by its USB ids or by its name in `/dev/serial/by-id` and may come and " +
 	"go. What is garbage, too long or has a wrong checksum is counted. With the action `serial` in the same file the port is shared. It runs on every platform (USB ids and by-id " +
 	"names on Linux); postbus must be in the group `dialout`."
@@ -62,8 +62,8 @@ type Options struct {
 	Checksum string `key:"checksum" doc:"nmea: whether a sentence needs a checksum, or one is verified if there is one" oneof:"needed|if-there"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Baud: 9600, DataBits: 8, Parity: "none", StopBits: 1, DTR: true, RTS: true, Framing: "lines", Delimiter: "\n", Gap: 100 * time.Millisecond,
 		MaxFrame: 64 << 10, Format: "text", Checksum: "needed"}
 }
@@ -108,8 +108,8 @@ func (o Options) setting() tty.Setting {
 	return tty.Setting{Baud: o.Baud, DataBits: o.DataBits, StopBits: o.StopBits, Parity: o.Parity, DTR: o.DTR, RTS: o.RTS, RS485: o.RS485}
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Text  string `key:"text" doc:"the frame as text, without its delimiter; bytes that are not UTF-8 are replaced; with format hex or base64 the bytes in that form"`
 	JSON  any    `key:"json" doc:"the value, when the frame is JSON; nil with format nmea, hex and base64"`
 	Bytes any    `key:"bytes" doc:"the bytes as they came, when they are not UTF-8, and with format hex or base64"`

@@ -29,12 +29,12 @@ func TestBytes(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	change := func(f func(*Options)) Options {
-		o := Defaults()
+		o := defaults()
 		f(&o)
 		return o
 	}
 	for want, o := range map[string]Options{
-		"":           Defaults(),
+		"":           defaults(),
 		"length":     change(func(o *Options) { o.Framing = "fixed" }),
 		"length ":    change(func(o *Options) { o.Length = 3 }),
 		"start":      change(func(o *Options) { o.Framing, o.Length, o.Start = "fixed", 1, "ab" }),
@@ -270,7 +270,7 @@ func TestFormats(t *testing.T) {
 			f := format{name: c.format, needSum: true, lost: func(_ int, reason string) { lost += reason }}
 			got := f.fields([]byte(c.frame), false, "/dev/x")
 			if got != nil {
-				if got["port"] != "/dev/x" || len(got) != reflect.TypeFor[Event]().NumField() {
+				if got["port"] != "/dev/x" || len(got) != reflect.TypeFor[eventFields]().NumField() {
 					t.Errorf("%d fields: %v", len(got), got)
 				}
 				delete(got, "port")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // line is the open port and its driver's counts.
@@ -37,9 +38,7 @@ var (
 )
 
 // join finds or makes the shared port of a plugin.
-func join(env interface {
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}, n tty.Name) (*shared, func(), error) {
+func join(env kind.Env, n tty.Name) (*shared, func(), error) {
 	held, release, err := env.Hold(n.Claim(), func() (io.Closer, error) { return &shared{}, nil })
 	if err != nil {
 		return nil, nil, err

@@ -223,7 +223,7 @@ func (e env) well(t *testing.T, want bool) error {
 }
 
 func (b *bus) source(units ...string) (*Source, env) {
-	o := Defaults()
+	o := defaults()
 	o.Units, o.Address = units, b.address
 	e := env{make(chan error, 10000)}
 	s := New(o, e)

@@ -22,13 +22,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file.
+// sample is a commented plugin file.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the kind does, for the documentation.
-const About = "Watches units of systemd: an event when a service (or timer, mount, …) becomes active, inactive or failed, with the result and the state before. Systemd says so by D-Bus, nothing " +
+// about is what the kind does, for the documentation.
+const about = "Watches units of systemd: an event when a service (or timer, mount, …) becomes active, inactive or failed, with the result and the state before. Systemd says so by D-Bus, nothing " +
 	"is polled. A unit that doesn't exist is an error that names similar ones. When the bus or systemd goes away it is connected to again. Linux with systemd only; it needs no rights."
 
 // Options of the source.
@@ -39,8 +39,8 @@ type Options struct {
 	Address string   `key:"address" doc:"the bus's address, as unix:path=/run/dbus/system_bus_socket; empty for the usual one"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Bus: "system"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Bus: "system"} }
 
 // maxUnits bounds the units that one source watches.
 const maxUnits = 256
@@ -93,8 +93,8 @@ func valid(name string) bool {
 	})
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Unit        string `key:"unit" doc:"the unit's name, as nginx.service"`
 	State       string `key:"state" doc:"active, inactive, failed, activating, deactivating, reloading or maintenance"`
 	Sub         string `key:"sub" doc:"the same in the words of the unit's sort, as running, exited, dead, waiting, mounted"`

@@ -20,13 +20,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Tells when a USB device is plugged in or pulled out, and which: ids, name, serial number, class and the port it is in. It can be narrowed to a vendor, product, serial " +
+// about is what the source does, for the documentation.
+const about = "Tells when a USB device is plugged in or pulled out, and which: ids, name, serial number, class and the port it is in. It can be narrowed to a vendor, product, serial " +
 	"number or class. With `initial` those that are there at the start are events, too. Linux only, by the kernel's uevents; it needs no rights."
 
 // ID is a vendor's or product's number: four hexadecimal digits.
@@ -54,8 +54,8 @@ type Options struct {
 	Sys     string `key:"sys" doc:"where sysfs is mounted, for containers that see the machine's elsewhere"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Sys: "/sys"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Sys: "/sys"} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
@@ -65,8 +65,8 @@ func (o Options) Check() []error {
 	return nil
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Action       string   `key:"action" doc:"add, remove, or present for one that is there at the start"`
 	Vendor       string   `key:"vendor" doc:"the vendor's number: four hexadecimal digits, as 0403"`
 	Product      string   `key:"product" doc:"the product's number: four hexadecimal digits"`
