@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/desktoptest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 var cameraFields = []string{"in_use", "apps", "device"}
@@ -194,7 +195,7 @@ func TestNoRightsForACamera(t *testing.T) {
 	at := studio(t, "video0")
 	in := &inotify{fd: -1, places: at, names: map[int32]string{}, open: map[string]bool{}}
 	in.denied = absent{"no permission for video0"}
-	s := New(Options{Watch: []string{"camera"}, Initial: true}, &fakeEnv{})
+	s := New(Options{Watch: []string{"camera"}, Initial: true}, kindtest.NewBus())
 	s.places = at
 	told := 0
 	s.emit = func(_ context.Context, _ time.Time, _ map[string]any) error { told++; return nil }

@@ -55,7 +55,7 @@ func TestIdleAfter(t *testing.T) {
 		began = time.Now()
 		touch()
 		select {
-		case e := <-r.events:
+		case e := <-r.env.Events:
 			return e["idle"] == false
 		case <-time.After(10 * time.Second):
 			return false

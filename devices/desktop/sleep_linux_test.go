@@ -3,16 +3,15 @@
 package desktop
 
 import (
-	"context"
 	"errors"
 	"os"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/godbus/dbus/v5"
 
 	"github.com/postbus/postbus/devices/internal/desktoptest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // moody simulates logind: it refuses inhibitor locks while it is set to.
@@ -50,8 +49,8 @@ func asleep(t *testing.T) (p *sleep, l *link, m *moody, told func() any) {
 	if _, err := c.RequestName(logind, dbus.NameFlagDoNotQueue); err != nil {
 		t.Fatal(err)
 	}
-	s := New(Options{SystemBus: bus.Address}, &fakeEnv{})
-	s.emit = func(context.Context, time.Time, map[string]any) error { return nil }
+	s := New(Options{SystemBus: bus.Address}, kindtest.NewBus())
+	s.emit = kindtest.NewBus().Emit
 	l = &link{owners: map[string]string{logind: c.Names()[0]}}
 	if l.conn, err = dial(t.Context(), system, bus.Address, dbus.WithSignalHandler(l)); err != nil {
 		t.Fatal(err)

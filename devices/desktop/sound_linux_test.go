@@ -13,6 +13,7 @@ import (
 
 	"github.com/postbus/postbus/devices/internal/desktoptest"
 	"github.com/postbus/postbus/devices/internal/pulse"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // withSound runs a test with each sound server.
@@ -78,7 +79,7 @@ func TestADraggedSlider(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		n := len(r.events)
+		n := len(r.env.Events)
 		r.until("volume 150 false One", volumeFields...) // only the last change has this volume
 		if n > 150 {
 			t.Errorf("%d events", n)
@@ -196,7 +197,7 @@ func TestSoundByOrder(t *testing.T) {
 				return got == c.want
 			})
 		}
-		if err := do(t, ActionOptions{Do: "volume", SoundServer: s.Socket}, Args{Percent: "loud"}); err == nil || !lasting(err) {
+		if err := do(t, ActionOptions{Do: "volume", SoundServer: s.Socket}, Args{Percent: "loud"}); err == nil || !kind.IsPermanent(err) {
 			t.Error(err)
 		}
 	})
@@ -207,15 +208,15 @@ func TestSoundThatCannotBe(t *testing.T) {
 	t.Parallel()
 	s := desktoptest.NewSilence(t, "pulseaudio")
 	order := func(do string) error { return orderOf(t, do, s.Socket) }
-	if err := order("mute"); err == nil || lasting(err) || !strings.Contains(err.Error(), "mute: there is no sound server at ") {
+	if err := order("mute"); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "mute: there is no sound server at ") {
 		t.Error(err)
 	}
 	s.Start()
-	if err := order("mute"); err == nil || lasting(err) || !strings.Contains(err.Error(), "has no device that plays") {
+	if err := order("mute"); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "has no device that plays") {
 		t.Error(err)
 	}
 	s.Sink("one", "One") // its monitor is no microphone, although it is the default source
-	if err := order("microphone_mute"); err == nil || lasting(err) || !strings.Contains(err.Error(), "has no microphone") {
+	if err := order("microphone_mute"); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "has no microphone") {
 		t.Error(err)
 	}
 	r := run(t, Options{Watch: []string{"microphone"}, Initial: true, SoundServer: s.Socket}, nil)
@@ -241,7 +242,7 @@ func TestSoundThatCannotBe(t *testing.T) {
 			c.Close()
 		}
 	}()
-	if err := orderOf(t, "mute", s.Socket+"2"); err == nil || !lasting(err) || !strings.Contains(err.Error(), "refuses us: access denied; postbus has to run as the user whose desktop it is") {
+	if err := orderOf(t, "mute", s.Socket+"2"); err == nil || !kind.IsPermanent(err) || !strings.Contains(err.Error(), "refuses us: access denied; postbus has to run as the user whose desktop it is") {
 		t.Error(err)
 	}
 	run(t, Options{Watch: []string{"volume"}, SoundServer: s.Socket + "2"}, nil).says("volume: the sound server " + s.Socket + "2 refuses us")

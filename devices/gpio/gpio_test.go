@@ -1,91 +1,14 @@
 package gpio
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )
-
-// bus is the part of a bus that the kinds need.
-type bus struct {
-	mu       sync.Mutex
-	held     map[string]io.Closer
-	lost     map[string]int
-	degraded chan error
-	events   chan map[string]any
-	gate     chan struct{} // when not nil, post waits for it
-	id       string
-}
-
-func newBus() *bus {
-	return &bus{held: map[string]io.Closer{}, lost: map[string]int{}, events: make(chan map[string]any, 100000), degraded: make(chan error, 1000), id: "test"}
-}
-
-func (b *bus) ID() string        { return b.id }
-func (b *bus) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
-func (b *bus) Degraded(err error) {
-	b.degraded <- err
-}
-
-func (b *bus) Lost(n int, reason string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lost[reason] += n
-}
-
-func (b *bus) lostAll() (n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, v := range b.lost {
-		n += v
-	}
-	return n
-}
-
-// Hold keeps released things, as the bus does during a reload.
-func (b *bus) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c, ok := b.held[key]; ok {
-		return c, func() {}, nil
-	}
-	c, err := open()
-	if err != nil {
-		return nil, nil, err
-	}
-	b.held[key] = c
-	return c, func() {}, nil
-}
-
-// letGo closes held things, as the bus does when no reload is running.
-func (b *bus) letGo() {
-	for k, c := range b.held {
-		c.Close()
-		delete(b.held, k)
-	}
-}
-
-func (b *bus) post(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error {
-	if b.gate != nil {
-		select {
-		case <-b.gate:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	fields["at"] = at
-	b.events <- fields
-	return nil
-}
 
 func TestOptionsSayWhatIsWrong(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -174,9 +97,8 @@ func TestLevelOfAnEvent(t *testing.T) {
 		got := fmt.Sprint(l)
 		if err != nil {
 			got = err.Error()
-			var p interface{ Permanent() bool }
-			if !errors.As(err, &p) || !p.Permanent() {
-				t.Errorf("%v: trying again would not help, but the error does not say so", c.args)
+			if !kind.IsPermanent(err) {
+				t.Errorf("%v: a retry cannot help, but the error is not permanent", c.args)
 			}
 		}
 		if got != c.want {

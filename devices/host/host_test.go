@@ -3,34 +3,16 @@ package host
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"reflect"
 	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
-
-type fakeEnv struct {
-	mu       sync.Mutex
-	degraded []string
-}
-
-func (e *fakeEnv) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
-func (e *fakeEnv) Degraded(err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.degraded = append(e.degraded, fmt.Sprint(err))
-}
-func (e *fakeEnv) said() []string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return append([]string(nil), e.degraded...)
-}
 
 func TestThisMachine(t *testing.T) {
 	o := defaults()
@@ -43,7 +25,7 @@ func TestThisMachine(t *testing.T) {
 		t.Fatal(errs)
 	}
 	before := runtime.NumGoroutine()
-	env := &fakeEnv{}
+	env := kindtest.NewBus()
 	s := New(o, env)
 	s.prime, s.patience = 200*time.Millisecond, time.Minute
 	var got map[string]any
@@ -68,22 +50,10 @@ func TestThisMachine(t *testing.T) {
 	if got["memory_used"].(int64) >= got["memory_total"].(int64) || got["disk_free"].(int64) > got["disk_total"].(int64) || got["uptime"].(int64) <= 0 {
 		t.Errorf("%v", got)
 	}
-	if said := env.said(); said != nil {
-		t.Errorf("degraded: %q", said)
+	if env.Conditions != nil {
+		t.Errorf("degraded: %q", env.Conditions)
 	}
-	settle(t, before)
-}
-
-// settle waits until there are no more goroutines than before.
-func settle(t *testing.T, before int) {
-	t.Helper()
-	end := time.Now().Add(time.Minute)
-	for runtime.NumGoroutine() > before {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-		runtime.Gosched()
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestFieldsAreDocumented(t *testing.T) {
@@ -153,7 +123,7 @@ func TestIntervals(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			o := defaults()
 			o.Collect = c.collect
-			s := New(o, &fakeEnv{})
+			s := New(o, kindtest.NewBus())
 			n := 0.0
 			fake(s, false, map[string]read{c.collect[0]: func(context.Context) (map[string]any, error) {
 				n++
@@ -182,7 +152,7 @@ func TestHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := defaults()
 		o.Collect = []string{"memory", "disk", "uptime", "load"}
-		env := &fakeEnv{}
+		env := kindtest.NewBus()
 		s := New(o, env)
 		free := make(chan struct{})
 		var calls atomic.Int64
@@ -226,7 +196,7 @@ func TestHangs(t *testing.T) {
 			"not everything can be read: memory: swap: broken; disk: it doesn't answer; load: reading it failed: no load",
 			"not everything can be read: memory: swap: broken; load: reading it failed: no load",
 		}
-		if got := env.said(); !reflect.DeepEqual(got, want) {
+		if got := env.Conditions; !reflect.DeepEqual(got, want) {
 			t.Errorf("degraded %q", got)
 		}
 	})
@@ -234,7 +204,7 @@ func TestHangs(t *testing.T) {
 
 func TestEndsWhileAReadingHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(defaults(), &fakeEnv{})
+		s := New(defaults(), kindtest.NewBus())
 		free, asked := make(chan struct{}), make(chan struct{})
 		fake(s, false, map[string]read{"disk": func(context.Context) (map[string]any, error) { close(asked); <-free; return nil, nil }})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -255,7 +225,7 @@ func TestDegraded(t *testing.T) {
 	for _, named := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			o := defaults()
-			env := &fakeEnv{}
+			env := kindtest.NewBus()
 			s := New(o, env)
 			n := 0
 			fake(s, named, map[string]read{"temperature": func(context.Context) (map[string]any, error) {
@@ -279,7 +249,7 @@ func TestDegraded(t *testing.T) {
 			if named {
 				want = []string{"not everything can be read: temperature: " + errNoSensor.Error(), "<nil>"}
 			}
-			if got := env.said(); !reflect.DeepEqual(got, want) {
+			if got := env.Conditions; !reflect.DeepEqual(got, want) {
 				t.Errorf("named %v: %q", named, got)
 			}
 		})

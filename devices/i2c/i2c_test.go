@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // wires is a bus with chips, each a function of the bytes written and the number of bytes to read.
@@ -71,12 +73,8 @@ func answers(m map[string][]byte) func(w []byte, n int) ([]byte, error) {
 	}
 }
 
-type env struct{ degraded chan error }
-
-func (e env) Degraded(err error) { e.degraded <- err }
-
-func source(b *wires, o Options) (*Source, env) {
-	e := env{make(chan error, 1000)}
+func source(b *wires, o Options) (*Source, *kindtest.Bus) {
+	e := kindtest.NewBus()
 	s := New(o, e)
 	s.open = func(Bus, Address) (bus, error) { b.mu.Lock(); b.opened++; b.mu.Unlock(); return b, nil }
 	s.sleep = func(ctx context.Context, d time.Duration) error { return ctx.Err() }
@@ -276,50 +274,37 @@ func TestASensorGoesAndComesBack(t *testing.T) {
 		}
 		return ctx.Err()
 	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	events, ended := make(chan map[string]any, 10), make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
-	}()
-	tick := func() error { ticks <- struct{}{}; return <-e.degraded }
-	if err := tick(); err != nil || (<-events)["temperature"] != 25.0 {
-		t.Error(err)
+	stop := e.Start(t, s, nil)
+	tick := func() string { ticks <- struct{}{}; return e.NextDegraded(t) }
+	if got := tick(); got != "<nil>" || e.Next(t)["temperature"] != 25.0 {
+		t.Error(got)
 	}
 	b.mu.Lock()
 	b.fail = 2 // retried within the reading
 	b.mu.Unlock()
-	if err := tick(); err != nil || (<-events)["temperature"] != 25.0 {
-		t.Error(err)
+	if got := tick(); got != "<nil>" || e.Next(t)["temperature"] != 25.0 {
+		t.Error(got)
 	}
 	b.mu.Lock()
 	delete(b.chips, 0x48)
 	before := b.opened
 	b.mu.Unlock()
-	if err := tick(); err == nil {
+	if tick() == "<nil>" {
 		t.Error("a sensor that is gone is not degraded")
 	}
-	if err := tick(); err == nil || len(events) > 0 {
+	if tick() == "<nil>" || len(e.Events) > 0 {
 		t.Error("a sensor that is gone is not degraded, or has events")
 	}
 	b.mu.Lock()
 	b.chips[0x48] = chip
 	b.mu.Unlock()
-	if err := tick(); err != nil || (<-events)["temperature"] != 25.0 {
-		t.Error(err)
+	if got := tick(); got != "<nil>" || e.Next(t)["temperature"] != 25.0 {
+		t.Error(got)
 	}
 	if b.opened < before+2 {
-		t.Error("the bus was not opened anew")
+		t.Error("the bus was not opened again")
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
+	stop()
 }
 
 func TestPinsThatChanged(t *testing.T) {

@@ -1,40 +1,12 @@
 package input
 
 import (
-	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )
-
-// bus is the part of a bus that the kind needs.
-type bus struct {
-	mu       sync.Mutex
-	lost     int
-	degraded chan error
-	events   chan map[string]any
-}
-
-func newBus() *bus {
-	return &bus{events: make(chan map[string]any, 10000), degraded: make(chan error, 1000)}
-}
-
-func (b *bus) Degraded(err error) { b.degraded <- err }
-
-func (b *bus) Lost(n int, reason string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lost += n
-}
-
-func (b *bus) post(_ context.Context, at time.Time, fields map[string]any, _ func(error)) error {
-	b.events <- fields
-	return nil
-}
 
 func TestOptionsSayWhatIsWrong(t *testing.T) {
 	types := []string{"key"}

@@ -1,13 +1,13 @@
 package modbus
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
@@ -18,11 +18,6 @@ func actionOptions(h *host, registers ...Register) ActionOptions {
 		o.TCP, o.RTUOverTCP = "", o.TCP
 	}
 	return o
-}
-
-func permanent(err error) bool {
-	var p interface{ Permanent() bool }
-	return errors.As(err, &p) && p.Permanent()
 }
 
 func TestActionWrites(t *testing.T) {
@@ -92,8 +87,8 @@ func TestWhatAnActionGivesUp(t *testing.T) {
 			d.with(func() { d.refuse[0] = c.code })
 			d.requests()
 			err := a.Do(t.Context(), Args{Write: c.write})
-			if err == nil || err.Error() != c.want || permanent(err) != c.gone {
-				t.Errorf("%v, for good: %v", err, permanent(err))
+			if err == nil || err.Error() != c.want || kind.IsPermanent(err) != c.gone {
+				t.Errorf("%v, for good: %v", err, kind.IsPermanent(err))
 			}
 			if n := len(d.requests()); c.code == 0 && n != 0 || c.code == 6 && n != 2 {
 				t.Errorf("%d requests", n)
@@ -102,7 +97,7 @@ func TestWhatAnActionGivesUp(t *testing.T) {
 	}
 	d.with(func() { d.refuse[0] = 0 })
 	h.down()
-	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 1}}); err == nil || permanent(err) {
+	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 1}}); err == nil || kind.IsPermanent(err) {
 		t.Errorf("a device that is away: %v", err)
 	}
 	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 1}}); err == nil || !strings.Contains(err.Error(), "connecting to "+h.address) {

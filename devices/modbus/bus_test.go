@@ -3,8 +3,6 @@ package modbus
 // This file is shared by the tests: a bus that holds things, and a running source.
 
 import (
-	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 
 const patience = kindtest.Patience
 
+// bus has steps that several tests share.
 type bus struct{ *kindtest.Bus }
 
 func newBus() bus { return bus{kindtest.NewBus()} }
@@ -53,14 +52,7 @@ func (b bus) start(t *testing.T, o Options) (stop func()) {
 	if errs := o.Check(); errs != nil {
 		t.Fatal(errs)
 	}
-	s := New(o, b)
-	return b.Start(t, s, func(ctx context.Context) error {
-		err := s.Run(ctx, func(ctx context.Context, at time.Time, f map[string]any) error { return b.Post(ctx, at, f, nil) })
-		if errors.Is(err, context.Canceled) {
-			return nil
-		}
-		return err
-	})
+	return b.Start(t, New(o, b), nil)
 }
 
 func reg(name string, address int) Register { return Register{Name: name, Address: address} }

@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -42,8 +41,7 @@ func TestMistakesInOptions(t *testing.T) {
 func TestArguments(t *testing.T) {
 	for name, a := range map[string]Args{"no title": {Body: "x"}, "close what": {Close: true}, "urgency": {Title: "x", Urgency: "high"}} {
 		_, err := checked(a)
-		var p interface{ Permanent() bool }
-		if !errors.As(err, &p) || !p.Permanent() {
+		if !kind.IsPermanent(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,7 +1,6 @@
 package onewire
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // good returns a sensor's file with a valid reading.
@@ -59,10 +60,6 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-type env struct{ degraded chan error }
-
-func (e env) Degraded(err error) { e.degraded <- err }
-
 func write(t *testing.T, root, id, text string) {
 	t.Helper()
 	dir := filepath.Join(root, id)
@@ -78,23 +75,18 @@ func write(t *testing.T, root, id, text string) {
 func reading(t *testing.T, s *Source) string {
 	t.Helper()
 	s.o.Every = time.Hour
-	e := env{make(chan error, 1)}
-	s.env = e
-	ctx, cancel := context.WithCancel(t.Context())
+	b := kindtest.NewBus()
+	s.env = b
+	stop := b.Start(t, s, nil)
+	condition := b.NextDegraded(t)
+	stop()
 	var events []string
-	ended := make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error {
-			events = append(events, fmt.Sprint(f["name"], " ", f["temperature"]))
-			return nil
-		})
-	}()
-	if err := <-e.degraded; err != nil {
-		events = append(events, strings.Split(err.Error(), "\n")...)
+	for len(b.Events) > 0 {
+		e := b.Next(t)
+		events = append(events, fmt.Sprint(e["name"], " ", e["temperature"]))
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	if condition != "<nil>" {
+		events = append(events, strings.Split(condition, "\n")...)
 	}
 	return strings.Join(events, "; ")
 }

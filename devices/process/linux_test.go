@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // child is a process of this test: a copy of this binary that waits until its standard input ends.
@@ -91,38 +93,15 @@ func run(t *testing.T, o Options) (next func() map[string]any, stop func()) {
 		t.Fatal(errs)
 	}
 	o.Every, o.Report = 20*time.Millisecond, o.Report/8 // tests use short times
-	ctx, cancel := context.WithCancel(context.Background())
-	events, ended := make(chan map[string]any, 10000), make(chan error, 1)
+	b := kindtest.NewBus()
 	l := &firstLook{looker: newLooker(o), done: make(chan struct{})}
-	go func() {
-		ended <- New(o, env{}).watch(ctx, l, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
-	}()
+	source := New(o, b)
+	end := b.Start(t, source, func(ctx context.Context) error { return source.watch(ctx, l, b.Emit) })
 	<-l.done // what runs by then has no start
-	next = func() map[string]any {
+	return func() map[string]any { t.Helper(); return b.Next(t) }, func() {
 		t.Helper()
-		select {
-		case e := <-events:
-			return e
-		case <-time.After(time.Minute):
-			t.Fatal("no event within a minute")
-			return nil
-		}
-	}
-	t.Cleanup(cancel)
-	return next, func() {
-		t.Helper()
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Error(err)
-			}
-		case <-time.After(time.Minute):
-			t.Error("the source did not end within a minute")
-		}
-		if len(events) > 0 {
-			t.Errorf("there is one more event: %v", <-events)
-		}
+		end()
+		b.None(t)
 	}
 }
 
@@ -184,11 +163,7 @@ func TestProcessesStartAndEnd(t *testing.T) {
 	s.in.Close()
 	expect("end", short, s, 0)
 	stop()
-	for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestContainsAndReport(t *testing.T) {

@@ -5,18 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
-
-type env struct{ degraded chan error }
-
-func (e env) Degraded(err error) {
-	if e.degraded != nil {
-		e.degraded <- err
-	}
-}
 
 // looks are the results of a looker, one after the other.
 type looks struct {
@@ -59,7 +54,7 @@ func TestDifferences(t *testing.T) {
 			o := defaults()
 			o.Every, o.Initial = time.Millisecond, c.initial
 			var got []string
-			err := New(o, env{}).watch(ctx, &looks{t, c.list, cancel}, func(_ context.Context, _ time.Time, f map[string]any) error {
+			err := New(o, kindtest.NewBus()).watch(ctx, &looks{t, c.list, cancel}, func(_ context.Context, _ time.Time, f map[string]any) error {
 				got = append(got, fmt.Sprint(f["action"], " ", f["name"], " ", f["pid"], " ", f["count"]))
 				return nil
 			})
@@ -73,7 +68,7 @@ func TestDifferences(t *testing.T) {
 func TestReport(t *testing.T) {
 	o := defaults()
 	o.Report = 10 * time.Second
-	s := New(o, env{})
+	s := New(o, kindtest.NewBus())
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	p := id{7, 1, "x"}
 	var got []string
@@ -96,19 +91,14 @@ func TestWhatIsWrongIsSaidOnce(t *testing.T) {
 	defer cancel()
 	o := defaults()
 	o.Every = time.Millisecond
-	e := env{make(chan error, 100)}
+	b := kindtest.NewBus()
 	no := errors.New("no")
 	list := &looks{t, []any{no, no, map[id]process{}, map[id]process{}, no}, cancel}
-	if err := New(o, e).watch(ctx, list, nil); err != nil {
+	if err := New(o, b).watch(ctx, list, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []error{no, nil, no} {
-		if got := <-e.degraded; got != want {
-			t.Errorf("got %v, want %v", got, want)
-		}
-	}
-	if len(e.degraded) > 0 {
-		t.Errorf("and %v", <-e.degraded)
+	if want := []string{"no", "<nil>", "no"}; !slices.Equal(b.Conditions, want) {
+		t.Errorf("got %q, want %q", b.Conditions, want)
 	}
 }
 

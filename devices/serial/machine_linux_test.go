@@ -7,14 +7,13 @@ package serial
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/devices/internal/vmtest"
 )
 
 // TestBusyPortIsWaitedFor lets another program open the port when it returns.
@@ -83,15 +82,8 @@ func TestHighDescriptors(t *testing.T) {
 
 // TestNothingIsLeftOver opens and closes repeatedly.
 func TestNothingIsLeftOver(t *testing.T) {
-	count := func() (goroutines, files int) {
-		list, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return runtime.NumGoroutine(), len(list)
-	}
 	link := filepath.Join(t.TempDir(), "none")
-	once := func() {
+	vmtest.NothingLeftOver(t, func() {
 		p, b := newPTY(t), newBus()
 		a := NewAction(actionOptions(p.port), b)
 		stop := b.start(t, options(p.port))
@@ -110,19 +102,5 @@ func TestNothingIsLeftOver(t *testing.T) {
 			t.Error("a folder is a port")
 		}
 		s.Close()
-	}
-	once() // the first run starts the runtime's own goroutines
-	goroutines, files := count()
-	for range 10 {
-		once()
-	}
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		g, f := count()
-		if g <= goroutines && f <= files {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
-		}
-	}
+	})
 }

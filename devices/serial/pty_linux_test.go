@@ -5,9 +5,7 @@
 package serial
 
 import (
-	"context"
 	"io"
-	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -18,19 +16,10 @@ import (
 
 const patience = kindtest.Patience
 
+// bus has steps that several tests share.
 type bus struct{ *kindtest.Bus }
 
 func newBus() bus { return bus{kindtest.NewBus()} }
-
-func (bus) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// Lost ignores a loss of 0, as the bus does, because the kernel's counts are reported also when
-// they don't change.
-func (b bus) Lost(n int, reason string) {
-	if n > 0 {
-		b.Bus.Lost(n, reason)
-	}
-}
 
 func (b bus) texts(t *testing.T, want ...string) {
 	t.Helper()
@@ -96,5 +85,5 @@ func (b bus) start(t *testing.T, o Options) (stop func()) {
 	b.Mu.Unlock()
 	s := New(o, b)
 	s.absence = time.Hour // only the kernel's notifications make it look again
-	return b.Start(t, s, func(ctx context.Context) error { return s.Stream(ctx, b.Post) })
+	return b.Start(t, s, nil)
 }

@@ -303,8 +303,7 @@ func TestWhatIsWritten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := c.a.bytes("\r\n")
-			p, permanent := err.(interface{ Permanent() bool })
-			if string(got) != c.want || (c.want == "") != (permanent && p.Permanent()) {
+			if string(got) != c.want || (c.want == "") != kind.IsPermanent(err) {
 				t.Errorf("%q, %v", got, err)
 			}
 		})
