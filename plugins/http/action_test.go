@@ -48,7 +48,7 @@ func TestRequest(t *testing.T) {
 		if err := a.Do(t.Context(), c.args); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		if s := next(t, got); s != c.want {
+		if s := <-got; s != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, s, c.want)
 		}
 		a.Close()

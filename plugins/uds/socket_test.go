@@ -151,7 +151,7 @@ func TestAnotherProcessHoldsIt(t *testing.T) {
 		if err := c.Wait(); err != nil {
 			t.Error(err)
 		}
-		b.start(t, o) // the process has ended, and left its socket
+		start(t, b, o) // the process has ended, and left its socket
 	}
 }
 
@@ -162,12 +162,12 @@ func TestAbstractSocket(t *testing.T) {
 	b := newBus()
 	o := Defaults()
 	o.Path = fmt.Sprintf("@postbus-test-abstract-%d", os.Getpid())
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "hello\n")
 	b.Next(t)
 	stop()
-	b.start(t, o)
+	start(t, b, o)
 	c.send(t, "again\n")
 	if got := b.Next(t); got["line"] != "again" {
 		t.Error(got)

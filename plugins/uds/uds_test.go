@@ -22,7 +22,7 @@ func TestLines(t *testing.T) {
 	b := newBus()
 	o := options(t)
 	o.MaxLine = 10
-	b.start(t, o)
+	start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "hello\r\n\n{\"a\":1}\na\xffb\n0123456789ABC\nlast")
 	c.CloseWrite()
@@ -56,7 +56,7 @@ func TestAnswersAreInOrderAndSayWhatBecameOfALine(t *testing.T) {
 	b.Fates = make(chan error)
 	o := options(t)
 	o.Answer, o.Format, o.MaxLine = true, "json", 20
-	b.start(t, o)
+	start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\nnull\nno json\n{\"too long\":       1}\n2\n3")
 	c.CloseWrite()
@@ -82,7 +82,7 @@ func TestAClientThatReadsNoAnswersHarmsOnlyItself(t *testing.T) {
 	b := newBus()
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	rude, fine := dial(t, o.Path), dial(t, o.Path)
 	sent := make(chan struct{})
 	go func() {
@@ -118,7 +118,7 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 	b.Fates = make(chan error, 100)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\n2\nha")
 	b.Next(t)
@@ -134,7 +134,7 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 		b.Fates <- nil
 	}
 	o.Mode, o.MaxLine = 0o600, 10
-	b.start(t, o)
+	start(t, b, o)
 	c.expect(t, "ok", "ok")
 	c.send(t, "longer than ten\n")
 	c.expect(t, "error: the line is longer than max_line")
@@ -156,7 +156,7 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 func TestASocketThatSomebodyRemoved(t *testing.T) {
 	b := newBus()
 	o := options(t)
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "ha")
 	stop()
@@ -178,7 +178,7 @@ func TestASocketThatSomebodyRemoved(t *testing.T) {
 	if err := os.Remove(o.Path); err != nil {
 		t.Fatal(err)
 	}
-	b.start(t, o)
+	start(t, b, o)
 	c.send(t, "lf\n")
 	dial(t, o.Path).send(t, "new\n")
 	got := map[any]bool{b.Next(t)["line"]: true, b.Next(t)["line"]: true}
@@ -193,7 +193,7 @@ func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 	b.Fates = make(chan error, n)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	var text strings.Builder
 	for i := range n {
@@ -210,7 +210,7 @@ func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 		next(i)
 	}
 	stop() // the disk takes longer than an ending source waits for it
-	b.start(t, o)
+	start(t, b, o)
 	b.None(t)
 	for range n {
 		b.Fates <- nil
@@ -231,7 +231,7 @@ func TestAnswersThatAreDueOutliveAReload(t *testing.T) {
 	b.Fates = make(chan error, 2)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\n2\n")
 	b.Next(t)
@@ -240,7 +240,7 @@ func TestAnswersThatAreDueOutliveAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop() // the disk takes longer than an ending source waits for it
-	b.start(t, o)
+	start(t, b, o)
 	b.Fates <- nil
 	b.Fates <- errors.New("a full disk")
 	c.expect(t, "ok", "error: a full disk")
@@ -256,7 +256,7 @@ func TestALineThatIsNotTakenIsForTheNextSource(t *testing.T) {
 	b.Gate = make(chan struct{}, 10)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\n2\n3\n")
 	b.Gate <- struct{}{}
@@ -266,7 +266,7 @@ func TestALineThatIsNotTakenIsForTheNextSource(t *testing.T) {
 	for range 2 {
 		b.Gate <- struct{}{}
 	}
-	stop = b.start(t, o)
+	stop = start(t, b, o)
 	c.expect(t, "ok", "ok")
 	if a, z := b.Next(t), b.Next(t); a["line"] != "2" || z["line"] != "3" {
 		t.Errorf("%v, %v", a, z)
@@ -290,7 +290,7 @@ func TestTooManyAndSilentClients(t *testing.T) {
 	b := newBus()
 	o := options(t)
 	o.MaxClients = 1
-	b.start(t, o)
+	start(t, b, o)
 	first := dial(t, o.Path)
 	first.send(t, "1\n")
 	b.Next(t)
@@ -304,7 +304,7 @@ func TestTooManyAndSilentClients(t *testing.T) {
 	b = newBus()
 	o = options(t)
 	o.Idle = 50 * time.Millisecond
-	b.start(t, o)
+	start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "half")
 	c.closed(t)
@@ -318,7 +318,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	b.Fates = make(chan error)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	silent, stuck := dial(t, o.Path), dial(t, o.Path)
 	stuck.send(t, "1\n2\n")
 	b.Next(t)
@@ -374,7 +374,7 @@ func TestActionAndSource(t *testing.T) {
 	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "there is no such socket: is the app running?") {
 		t.Error(err)
 	}
-	b.start(t, o)
+	start(t, b, o)
 	b.Fates <- nil
 	if err := a.Do(t.Context(), Args{Text: "hello"}); err != nil {
 		t.Error(err)

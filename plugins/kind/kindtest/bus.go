@@ -15,7 +15,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -324,14 +323,4 @@ func (b *Bus) Start(t testing.TB, s any, run func(ctx context.Context) error) (s
 		b.Keep(false)
 	})
 	return stop
-}
-
-// NoMoreGoroutines waits until there are no more goroutines than before.
-func NoMoreGoroutines(t testing.TB, before int) {
-	t.Helper()
-	for end := time.Now().Add(Patience); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
 }

@@ -45,12 +45,12 @@ func TestConsumeDeliversAgainWhatIsNotAcknowledged(t *testing.T) {
 	if got := consume(t, b, fail, "a", "b"); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("%q", got)
 	}
-	if b.Unacknowledged() != 1 || b.Offered[1].Result != failed {
+	if b.Acknowledged() != 1 || b.Offered[1].Result != failed {
 		t.Errorf("%+v", b.Offered[1])
 	}
 	succeed := func(string) error { return nil }
-	if got := consume(t, b, succeed, "a", "b"); !slices.Equal(got, []string{"b again"}) || b.Unacknowledged() != 0 {
-		t.Errorf("%q, %d", got, b.Unacknowledged())
+	if got := consume(t, b, succeed, "a", "b"); !slices.Equal(got, []string{"b again"}) || b.Acknowledged() != 3 {
+		t.Errorf("%q, %d", got, b.Acknowledged())
 	}
 }
 

@@ -1,6 +1,6 @@
 package kindtest
 
-// This file is the fake's Consume: a list of events, and one cursor in it for all names.
+// This file is the fake's Consume: a list of events, which all names share.
 
 import (
 	"context"
@@ -45,14 +45,13 @@ func (b *Bus) Offer(event map[string]any) {
 	b.offer = make(chan struct{})
 }
 
-// Unacknowledged returns how many offered events are not acknowledged. The caller holds Mu.
-func (b *Bus) Unacknowledged() (n int) {
-	for _, o := range b.Offered {
-		if o.Result != nil {
-			n++
-		}
+// Acknowledged returns how many of the first events are acknowledged, up to one that is not. The
+// caller holds Mu.
+func (b *Bus) Acknowledged() int {
+	if i := slices.IndexFunc(b.Offered, func(o *Offered) bool { return o.Result != nil }); i >= 0 {
+		return i
 	}
-	return n
+	return len(b.Offered)
 }
 
 // Consume delivers all offered events that are not acknowledged, and then those that are offered

@@ -33,9 +33,10 @@ func (b *Bus) Handle(path string, public bool, h http.Handler) (func(), error) {
 	}, nil
 }
 
-// Mounted reports whether a handler is mounted at a path, and whether it is public. The caller
-// holds Mu.
+// Mounted reports whether a handler is mounted at a path, and whether it is public.
 func (b *Bus) Mounted(path string) (is, public bool) {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
 	m := b.mounted[path]
 	return m != nil, m != nil && m.public
 }
