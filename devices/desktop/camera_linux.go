@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/node"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // glance is how long a camera must be open before it is reported, because a program that only looks
@@ -190,8 +191,7 @@ func (s *Source) cameras(ctx context.Context) error {
 	tasks.Go(func() {
 		s.repeat(alive, s.camera, func(first bool) error { return s.filmed(alive, in, first) })
 	})
-	stop := context.AfterFunc(ctx, func() { _ = in.f.SetReadDeadline(time.Now()) })
-	defer stop()
+	defer kind.InterruptReads(ctx, in.f)()
 	return in.read(s.camera.poke)
 }
 

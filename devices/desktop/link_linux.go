@@ -14,6 +14,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/postbus/postbus/devices/internal/busconn"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -133,7 +134,7 @@ func kept(ctx context.Context, once func() error, ended func(error)) {
 		if time.Since(began) > retryMost {
 			pause = retryLeast
 		}
-		if !wait(ctx, pause) {
+		if kind.Sleep(ctx, pause) != nil {
 			return
 		}
 	}
@@ -300,7 +301,7 @@ func (s *Source) repeat(ctx context.Context, w *watch, read func(first bool) err
 		case <-ctx.Done():
 			return
 		case <-w.wake:
-			if w.settle > 0 && !wait(ctx, w.settle) {
+			if w.settle > 0 && kind.Sleep(ctx, w.settle) != nil {
 				return
 			}
 		case <-again:

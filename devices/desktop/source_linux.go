@@ -36,7 +36,6 @@ type Source struct {
 
 	mu       sync.Mutex
 	troubles map[string]error // by what
-	said     string           // the last state passed to Degraded
 }
 
 const (
@@ -170,26 +169,7 @@ func (s *Source) trouble(what string, err error) {
 	if len(s.o.Watch) == 0 && len(s.troubles) < len(all) {
 		joined = nil
 	}
-	text := ""
-	if joined != nil {
-		text = joined.Error()
-	}
-	if text != s.said {
-		s.said = text
-		s.env.Degraded(joined)
-	}
-}
-
-// wait waits for d, unless ctx ends first. It reports whether the time passed.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	s.env.Degraded(joined)
 }
 
 // own returns the user's ID, and the session in the environment.

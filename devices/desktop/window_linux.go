@@ -14,6 +14,8 @@ import (
 	"github.com/jezek/xgb"
 	"github.com/jezek/xgb/screensaver"
 	"github.com/jezek/xgb/xproto"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -223,7 +225,7 @@ func (s *Source) untouched(ctx context.Context, x *xgb.Conn, well func()) error 
 			return err
 		}
 		first = false
-		if !wait(ctx, max(s.o.IdleAfter-since, min(ask, s.o.IdleAfter))) {
+		if kind.Sleep(ctx, max(s.o.IdleAfter-since, min(ask, s.o.IdleAfter))) != nil {
 			return nil
 		}
 	}

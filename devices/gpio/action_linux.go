@@ -56,7 +56,6 @@ func (a *Action) keep(ctx context.Context) {
 		default:
 		}
 	})
-	said := "nothing"
 	for ctx.Err() == nil {
 		a.mu.Lock()
 		if a.r != nil {
@@ -66,10 +65,7 @@ func (a *Action) keep(ctx context.Context) {
 		}
 		err := a.acquire()
 		a.mu.Unlock()
-		if now := fmt.Sprint(err); now != said {
-			a.env.Degraded(err)
-			said = now
-		}
+		a.env.Degraded(err)
 		wait := alive
 		if err != nil {
 			wait = retry

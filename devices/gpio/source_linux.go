@@ -108,16 +108,7 @@ func (s *Source) Close() error {
 // Stream posts edges or counts until ctx ends or the chip is removed.
 func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 	wake := func() { _ = s.r.f.SetReadDeadline(time.Unix(1, 0)) } // fails only when closed
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		wake()
-	})
-	defer func() {
-		if !stop() {
-			<-woken // the next source sets another deadline
-		}
-	}()
+	defer kind.Interrupt(ctx, wake)()                             // then the next source may set another deadline
 	s.watch.start(wake)
 	defer s.watch.close()
 	if s.o.Count != nil {
@@ -146,11 +137,10 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 // wait reads edges, at most until a time. It returns nil when ctx ends; pending then holds the
 // edges read.
 func (s *Source) wait(ctx context.Context, until time.Time) error {
-	if err := s.r.f.SetReadDeadline(until); err != nil {
-		return err
-	}
-	if ctx.Err() != nil { // AfterFunc's deadline may have been set before ours
+	if err := kind.ReadUntil(ctx, s.r.f, until); ctx.Err() != nil {
 		return nil
+	} else if err != nil {
+		return err
 	}
 	if !s.watch.changed() {
 		switch err := s.r.read(); {

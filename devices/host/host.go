@@ -133,7 +133,6 @@ type Source struct {
 	prime      time.Duration // the maximum of the first interval
 	patience   time.Duration // for one round of readings
 	farewell   time.Duration // how long Run waits for readings when it ends
-	told       string        // the last state passed to Degraded
 }
 
 // New makes a source. It reads nothing yet.
@@ -157,7 +156,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	defer s.end(stop)
 	if slices.ContainsFunc(s.o.Collect, func(c string) bool { return c == "cpu" || c == "network" }) {
 		s.round(ctx, reading, map[string]any{})
-		if !wait(ctx, min(s.o.Every, s.prime)) {
+		if kind.Sleep(ctx, min(s.o.Every, s.prime)) != nil {
 			return nil
 		}
 	}
@@ -169,7 +168,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.tell(missing)
+		s.env.Degraded(condition(missing))
 		if err := emit(ctx, time.Now(), fields); err != nil {
 			return err
 		}
@@ -196,18 +195,12 @@ func (s *Source) round(ctx, reading context.Context, fields map[string]any) (mis
 	return missing
 }
 
-// tell reports what is missing when that has changed.
-func (s *Source) tell(missing []string) {
-	now := strings.Join(missing, "; ")
-	if now == s.told {
-		return
+// condition is the error of what is missing, or nil.
+func condition(missing []string) error {
+	if len(missing) == 0 {
+		return nil
 	}
-	s.told = now
-	if now == "" {
-		s.env.Degraded(nil)
-		return
-	}
-	s.env.Degraded(fmt.Errorf("not everything can be read: %s", now))
+	return fmt.Errorf("not everything can be read: %s", strings.Join(missing, "; "))
 }
 
 // end waits a moment for the running readings.
@@ -217,16 +210,5 @@ func (s *Source) end(stop context.CancelFunc) {
 	defer late.Stop()
 	for _, c := range s.collectors {
 		c.leave(late)
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/node"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -135,7 +136,7 @@ func (d *device) lock(ctx context.Context) error {
 		case time.Now().After(end):
 			return lockedBus{fmt.Errorf("another program has locked the bus for more than %s", lockTime)}
 		}
-		if err := sleep(ctx, time.Millisecond); err != nil {
+		if err := kind.Sleep(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -153,18 +153,7 @@ type Source struct {
 
 // New makes a source of checked options.
 func New(o Options, env kind.Env) *Source {
-	return &Source{o: o, env: env, open: openBus, sleep: sleep}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return &Source{o: o, env: env, open: openBus, sleep: kind.Sleep}
 }
 
 // Open opens the bus and sets the sensor up. An error says which buses exist, who may open the bus,

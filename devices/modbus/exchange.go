@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -40,36 +42,18 @@ func (l *link) once(ctx context.Context, q request, h how) ([]byte, error) {
 	if c == nil {
 		return nil, errClosed
 	}
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // fails only when it is closed
-		_ = c.SetWriteDeadline(time.Unix(1, 0))
-	})
-	defer func() {
-		if !stop() {
-			<-woken
-		}
-	}()
+	defer kind.InterruptReads(ctx, c)()
+	defer kind.InterruptWrites(ctx, c)()
 	if l.set.tcp != "" {
 		return l.overTCP(ctx, c, q, h)
 	}
 	return l.overRTU(ctx, c, q, h)
 }
 
-// until sets the read deadline. AfterFunc, which runs at ctx's end, may have set its deadline
-// before.
-func until(ctx context.Context, c conn, t time.Time) error {
-	if err := c.SetReadDeadline(t); err != nil {
-		return err
-	}
-	return ctx.Err()
-}
-
 // overTCP sends a request over TCP. Its answer has the request's number; answers with other numbers
 // are late or stray.
 func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, error) {
-	if d := time.Until(l.quiet); d > 0 && !sleep(ctx, d) {
+	if d := time.Until(l.quiet); d > 0 && kind.Sleep(ctx, d) != nil {
 		return nil, ctx.Err()
 	}
 	l.number++
@@ -121,7 +105,7 @@ func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, e
 
 // more reads further bytes.
 func (l *link) more(ctx context.Context, c conn, end time.Time) (int, error) {
-	if err := until(ctx, c, end); err != nil {
+	if err := kind.ReadUntil(ctx, c, end); err != nil {
 		return 0, err
 	}
 	chunk := make([]byte, 512)

@@ -171,7 +171,7 @@ func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
 		if attempt >= h.retries {
 			return nil, err
 		}
-		if e.busy() && !sleep(ctx, turnaround) {
+		if e.busy() && kind.Sleep(ctx, turnaround) != nil {
 			return nil, ctx.Err()
 		}
 	}
@@ -197,17 +197,6 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // connect makes a connection unless one is open; kept reports that it was open before.

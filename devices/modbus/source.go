@@ -92,7 +92,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		if over := time.Since(next); over > 0 { // the polls due meanwhile are skipped
 			next = next.Add(over.Truncate(s.o.Every) + s.o.Every)
 		}
-		if !sleep(ctx, time.Until(next)) {
+		if kind.Sleep(ctx, time.Until(next)) != nil {
 			return nil
 		}
 	}

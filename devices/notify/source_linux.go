@@ -39,11 +39,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		if time.Since(began) > retryMost {
 			pause = retryLeast
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if kind.Sleep(ctx, pause) != nil {
 			return nil
 		}
 	}

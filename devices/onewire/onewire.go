@@ -100,11 +100,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	}
 	next := time.Now()
 	for {
-		t := time.NewTimer(time.Until(next))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if kind.Sleep(ctx, time.Until(next)) != nil {
 			return nil
 		}
 		ids, err := s.sensors()

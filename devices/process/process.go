@@ -125,7 +125,6 @@ type Source struct {
 	o     Options
 	env   kind.Env
 	known map[id]*seen
-	told  string // the last state passed to Degraded
 }
 
 // New makes a source of checked options.
@@ -144,7 +143,7 @@ func (s *Source) watch(ctx context.Context, l looker, emit kind.Emit) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.tell(err)
+		s.env.Degraded(err)
 		if now != nil {
 			if err := s.compare(ctx, now, time.Now(), first, emit); err != nil {
 				return err
@@ -222,16 +221,4 @@ func (p *seen) fields(action string, i id, count int, at time.Time) map[string]a
 		f["command"] = p.command
 	}
 	return f
-}
-
-// tell reports an error when it has changed.
-func (s *Source) tell(err error) {
-	now := ""
-	if err != nil {
-		now = err.Error()
-	}
-	if now != s.told {
-		s.told = now
-		s.env.Degraded(err)
-	}
 }

@@ -86,7 +86,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsSaidOnce(t *testing.T) {
+func TestFailedReadingsAreReported(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	o := defaults()
@@ -97,7 +97,7 @@ func TestWhatIsWrongIsSaidOnce(t *testing.T) {
 	if err := New(o, b).watch(ctx, list, nil); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"no", "<nil>", "no"}; !slices.Equal(b.Conditions, want) {
+	if want := []string{"no", "no", "<nil>", "<nil>", "no"}; !slices.Equal(b.Conditions, want) {
 		t.Errorf("got %q, want %q", b.Conditions, want)
 	}
 }

@@ -118,10 +118,7 @@ func newAction(o ActionOptions, env kind.Env, put func(path, value string) error
 			if env.Degraded(err); err == nil {
 				return
 			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(retry):
-			}
+			_ = kind.Sleep(ctx, retry) // its error is ctx's, which ends the loop
 		}
 	}()
 	return a
@@ -200,10 +197,8 @@ func (a *Action) export(ctx context.Context) error {
 		if time.Now().After(end) {
 			return denied(err)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
+		if err := kind.Sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }

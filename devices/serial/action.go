@@ -132,7 +132,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		if err != nil {
 			return err
 		}
-		if d := a.o.Settle - time.Since(l.Opened); d > 0 && !sleep(ctx, d) {
+		if d := a.o.Settle - time.Since(l.Opened); d > 0 && kind.Sleep(ctx, d) != nil {
 			return ctx.Err()
 		}
 		err = a.port.write(ctx, l, data, a.o.Timeout, a.o.Drain)

@@ -143,15 +143,9 @@ func (s *shared) write(ctx context.Context, l *line, data []byte, timeout time.D
 	if err := l.SetWriteDeadline(until); err != nil {
 		return err
 	}
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = l.SetWriteDeadline(time.Unix(1, 0)) // fails only when closed
-	})
+	stop := kind.InterruptWrites(ctx, l)
 	_, err := l.Write(data)
-	if !stop() {
-		<-woken
-	}
+	stop()
 	if err == nil && drain {
 		err = l.Drain(ctx, until)
 	}

@@ -84,7 +84,7 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 			s.env.Degraded(fmt.Errorf("%s is gone: %w; it is waited for", s.o.Port, cause(err)))
 		}
 		if time.Since(l.Opened) < poll { // it can be opened but not read
-			if !sleep(ctx, poll) {
+			if kind.Sleep(ctx, poll) != nil {
 				return nil
 			}
 		}
@@ -99,17 +99,6 @@ func cause(err error) error {
 		return p.Err
 	}
 	return err
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // await opens the port as soon as that is possible. An error is ctx's.
@@ -143,7 +132,7 @@ func (s *Source) await(ctx context.Context) (*line, error) {
 		case <-t.C:
 		case <-news:
 			soon = often
-			sleep(ctx, settle)
+			_ = kind.Sleep(ctx, settle) // its error is ctx's, which ends the loop
 		case <-ctx.Done():
 		}
 		t.Stop()
@@ -174,16 +163,7 @@ func (s *Source) read(ctx context.Context, l *line, p kind.Post) error {
 		f.framing, f.lost = s.o.framing(), s.env.Lost
 		f.skipFirst, f.scanned, f.take, f.cut = skip, 0, 0, false
 	}
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = l.SetReadDeadline(time.Unix(1, 0)) // fails only when closed
-	})
-	defer func() {
-		if !stop() {
-			<-woken // the next source sets another deadline
-		}
-	}()
+	defer kind.InterruptReads(ctx, l)() // then the next source may set another deadline
 	chunk := make([]byte, 4096)
 	silent := false
 	for {
@@ -204,13 +184,12 @@ func (s *Source) read(ctx context.Context, l *line, p kind.Post) error {
 		if d := f.pause(); d > 0 {
 			until = time.Now().Add(d)
 		}
-		if err := l.SetReadDeadline(until); err != nil {
-			f.end()
-			return err
-		}
-		if ctx.Err() != nil { // AfterFunc's deadline may have been set before ours
+		if err := kind.ReadUntil(ctx, l, until); ctx.Err() != nil {
 			s.port.leaveFramer(l, f)
 			return nil
+		} else if err != nil {
+			f.end()
+			return err
 		}
 		n, err := l.Read(chunk)
 		f.feed(chunk[:n])

@@ -21,7 +21,6 @@ type Source struct {
 	env  kind.Env
 	conn *session // set by Open
 	why  error    // why Open did not connect
-	told string   // the last state passed to Degraded
 
 	last    map[string]state // by the units' names
 	waitMin time.Duration    // the first pause before reconnecting to the bus
@@ -66,7 +65,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		}
 		if s.conn != nil {
 			wait = s.waitMin
-			s.tell(nil)
+			s.env.Degraded(nil)
 			var stop error
 			stop, s.why = s.follow(ctx, emit)
 			_ = s.Close()
@@ -81,28 +80,12 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		if errors.As(s.why, &unknown) {
 			return s.why
 		}
-		s.tell(s.why)
+		s.env.Degraded(s.why)
 		s.why = nil
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-			wait = min(2*wait, waitMax)
-		case <-ctx.Done():
-			t.Stop()
+		if kind.Sleep(ctx, wait) != nil {
 			return nil
 		}
-	}
-}
-
-// tell reports an error when it has changed.
-func (s *Source) tell(err error) {
-	now := ""
-	if err != nil {
-		now = err.Error()
-	}
-	if now != s.told {
-		s.told = now
-		s.env.Degraded(err)
+		wait = min(2*wait, waitMax)
 	}
 }
 

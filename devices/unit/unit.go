@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postbus/postbus/config/suggest"
 	"github.com/postbus/postbus/plugins/kind"
 )
 
@@ -117,7 +118,7 @@ func similar(name string, all []string) []string {
 	stem, _, _ := cutLast(name)
 	for _, a := range all {
 		s, _, _ := cutLast(a)
-		d := distance(strings.ToLower(stem), strings.ToLower(s))
+		d := suggest.Distance(strings.ToLower(stem), strings.ToLower(s))
 		if strings.Contains(s, stem) || strings.Contains(stem, s) && len(s) > 3 {
 			d = min(d, 1)
 		}
@@ -136,27 +137,4 @@ func similar(name string, all []string) []string {
 		out = append(out, m.name)
 	}
 	return out
-}
-
-// distance returns how many letters must be changed, added or removed.
-func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return max(len(a), len(b))
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

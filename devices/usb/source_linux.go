@@ -95,8 +95,7 @@ func (s *Source) Close() error {
 
 // Run emits devices that are plugged in and pulled out until ctx ends.
 func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.news.f.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer kind.InterruptReads(ctx, s.news.f)()
 	say := func(action string, d Device) error {
 		if !s.wants(d) {
 			return nil
@@ -143,12 +142,8 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 // came reports a new device once the kernel has read all of it.
 func (s *Source) came(ctx context.Context, port string, say func(string, Device) error) error {
 	for end := time.Now().Add(whole); !complete(s.o.Sys, port) && time.Now().Before(end); {
-		t := time.NewTimer(10 * time.Millisecond)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
+		if err := kind.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
 		}
 	}
 	d, ok := read(s.o.Sys, port)

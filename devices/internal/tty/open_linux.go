@@ -13,6 +13,8 @@ import (
 
 	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Port is an open port. Deadlines and Close end Read and Write.
@@ -104,12 +106,8 @@ func (p *Port) Drain(ctx context.Context, until time.Time) error {
 		if time.Now().After(until) {
 			return os.ErrDeadlineExceeded
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
+		if err := kind.Sleep(ctx, pause); err != nil {
+			return err
 		}
 	}
 }
