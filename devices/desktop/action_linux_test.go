@@ -28,7 +28,7 @@ func TestLockByOrder(t *testing.T) {
 		}
 		r.want(c[1], "locked")
 	}
-	if err := do(t, ActionOptions{Do: "lock", Session: "7", SystemBus: bus.Address}, Args{}); err == nil || !strings.Contains(err.Error(), `lock: there is no session "7"; there are 1 (`) {
+	if err := do(t, ActionOptions{Do: "lock", Session: "7", SystemBus: bus.Address}, Args{}); err == nil || !strings.Contains(err.Error(), `lock: there is no session "7"; available: 1 (`) {
 		t.Error(err)
 	}
 }
@@ -77,7 +77,7 @@ func TestPowerActions(t *testing.T) {
 		want string
 	}{
 		{"poweroff", time.Minute, "has just started"},
-		{"hibernate", time.Hour, "this machine can't do that"},
+		{"hibernate", time.Hour, "this machine does not support it"},
 		{"reboot", time.Hour, "allow org.freedesktop.login1.reboot"},
 	} {
 		if err := late(o(x.do), x.up); err == nil || !kind.IsPermanent(err) || !strings.Contains(err.Error(), x.want) {

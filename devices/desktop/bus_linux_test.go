@@ -151,7 +151,7 @@ func TestTheMachineSleepsWhenTheEventIsStored(t *testing.T) {
 
 	// logind restarts.
 	p.Kill()
-	r.says("logind isn't there")
+	r.says("logind is not running")
 	c, _ = logged(t, bus)
 	held(1, "by the new logind")
 	r.says("")
@@ -166,7 +166,7 @@ func TestTheMachineSleepsWhenTheEventIsStored(t *testing.T) {
 func TestIdleAndSessions(t *testing.T) {
 	bus := desktoptest.NewBus(t)
 	r := run(t, Options{Watch: []string{"idle"}, Initial: true, SystemBus: bus.Address}, nil)
-	r.says("logind isn't there")
+	r.says("logind is not running")
 	bus.Mock("logind", logind, "")
 	r.says("nobody is logged in")
 	c := bus.Dial()
@@ -178,7 +178,7 @@ func TestIdleAndSessions(t *testing.T) {
 	r.want("idle true", "idle")
 
 	other := run(t, Options{Watch: []string{"idle"}, Session: "7", SystemBus: bus.Address}, nil)
-	other.says(`there is no session "7"; there are 1 (ada)`)
+	other.says(`there is no session "7"; available: 1 (ada)`)
 }
 
 func TestPower(t *testing.T) {
@@ -240,7 +240,7 @@ func TestABusThatIsStartedAgain(t *testing.T) {
 	bus.Kill()
 	r.says("power: the message bus")
 	bus.Start()
-	r.says("UPower isn't there")
+	r.says("UPower is not running")
 	bus.Mock("upower", upower, `{"OnBattery": true}`)
 	r.want("power true", "on_battery")
 	r.says("")
@@ -254,7 +254,7 @@ func TestAbsentThingsAreTroubleOnlyWhenNamed(t *testing.T) {
 	r.says("")
 	none := run(t, Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: silent}, nil)
 	none.says("power: the message bus unix:path=/nowhere/bus doesn't answer")
-	none.says("camera: there is no camera; it is waited for")
+	none.says("camera: there is no camera; waiting for it")
 	none.says("microphone: there is no sound server")
 }
 

@@ -172,7 +172,7 @@ func (s *Source) cameras(ctx context.Context) error {
 	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 	switch {
 	case errors.Is(err, syscall.EMFILE):
-		return errors.New("too much is watched on this machine: raise fs.inotify.max_user_instances with sysctl")
+		return errors.New("this machine has too many inotify watches: raise fs.inotify.max_user_instances with sysctl")
 	case err != nil:
 		return fmt.Errorf("cameras can't be watched: %w", err)
 	}
@@ -290,7 +290,7 @@ func (s *Source) filmed(ctx context.Context, in *inotify, first bool) error {
 		f["in_use"] = f["in_use"] == true || used[name]
 	}
 	if len(videos) == 0 && denied == nil {
-		denied = absent{"there is no camera; it is waited for"}
+		denied = absent{"there is no camera; waiting for it"}
 	}
 	if denied != nil && first {
 		return denied

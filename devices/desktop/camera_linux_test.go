@@ -79,7 +79,7 @@ func TestCamera(t *testing.T) {
 		}
 	}
 	r.until("camera false [] <nil>", cameraFields...)
-	r.says("camera: there is no camera; it is waited for")
+	r.says("camera: there is no camera; waiting for it")
 	plug(t, at, "video2")
 	r.want("camera false [] "+dev("video2"), cameraFields...)
 	r.says("")

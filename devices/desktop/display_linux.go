@@ -72,7 +72,7 @@ func (s *Source) display(ctx context.Context, f func(ctx context.Context, x *xgb
 	quiet()
 	x, err := xgb.NewConnDisplay(name)
 	if err != nil {
-		return fmt.Errorf("the X server %s can't be reached: %w; it is waited for", name, err)
+		return fmt.Errorf("the X server %s can't be reached: %w; waiting for it", name, err)
 	}
 	inner, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(inner, x.Close)

@@ -162,7 +162,7 @@ func (s *Source) connection(ctx context.Context, bus int, watches []*watch) erro
 	<-alive.Done() // by ctx, or because the bus stopped
 	conn.Close()
 	tasks.Wait()
-	return errors.New("the message bus is gone; it is waited for")
+	return errors.New("the message bus is gone; waiting for it")
 }
 
 // listen subscribes to the signals, and then queries the owners.
@@ -181,13 +181,13 @@ func (l *link) listen(ctx context.Context) error {
 		}
 		for _, r := range rules {
 			if err := l.call(ctx, daemon, "/org/freedesktop/DBus", daemon+".AddMatch", r).Err; err != nil {
-				return fmt.Errorf("the message bus lets nothing be heard: %w", err)
+				return fmt.Errorf("the message bus refuses to deliver signals: %w", err)
 			}
 		}
 	}
 	var names []string
 	if err := l.call(ctx, daemon, "/org/freedesktop/DBus", daemon+".ListNames").Store(&names); err != nil {
-		return fmt.Errorf("the message bus doesn't say who is there: %w", err)
+		return fmt.Errorf("the message bus doesn't list its clients: %w", err)
 	}
 	for _, n := range names {
 		for _, w := range l.watches {

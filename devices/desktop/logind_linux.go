@@ -94,16 +94,16 @@ func chosen(list []login, named string) (login, error) {
 	case points > 0:
 		return best, nil
 	case named != "" && len(ids) > 0:
-		return best, absent{fmt.Sprintf("there is no session %q; there are %s", named, strings.Join(ids, ", "))}
+		return best, absent{fmt.Sprintf("there is no session %q; available: %s", named, strings.Join(ids, ", "))}
 	case named != "":
-		return best, absent{fmt.Sprintf("there is no session %q; nobody is logged in", named)}
+		return best, absent{fmt.Sprintf("there is no session %q; no user is logged in", named)}
 	}
-	return best, absent{"nobody is logged in whose session this could be"}
+	return best, absent{"no user is logged in whose session this could be"}
 }
 
 func (l *link) login(ctx context.Context, named string) (login, error) {
 	if l.owner(logind) == "" {
-		return login{}, absent{"logind isn't there; it is waited for"}
+		return login{}, absent{"logind is not running; waiting for it"}
 	}
 	list, err := logins(ctx, l.conn)
 	if err != nil {
@@ -215,7 +215,7 @@ func (k lockSaver) read(ctx context.Context, l *link, first bool) error {
 	k.saver = on
 	k.mu.Unlock()
 	if !there && first {
-		return absent{"there is no screen saver that says whether it is on"}
+		return absent{"no screen saver reports whether it is active"}
 	}
 	return k.tell(ctx, first)
 }

@@ -138,7 +138,7 @@ func do(t *testing.T, o ActionOptions, args Args) error {
 func TestPlayersAreControlled(t *testing.T) {
 	bus := desktoptest.NewBus(t)
 	o := func(do string) ActionOptions { return ActionOptions{Do: do, SessionBus: bus.Address} }
-	if err := do(t, o("media_play"), Args{}); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "no media player is there") {
+	if err := do(t, o("media_play"), Args{}); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "no media player is running") {
 		t.Error(err)
 	}
 	vlc, mpv := newPlayer(t, bus, "vlc", "Paused"), newPlayer(t, bus, "mpv.instance_1_7", "Stopped")
@@ -178,12 +178,12 @@ func TestPlayersAreControlled(t *testing.T) {
 	}
 	called(mpv, "Pause")
 	err := do(t, o("media_pause"), Args{Player: "spotify"})
-	if err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), `there is no player "spotify"; there are mpv.instance_1_7, vlc`) {
+	if err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), `there is no player "spotify"; available: mpv.instance_1_7, vlc`) {
 		t.Error(err)
 	}
 	vlc.props.SetMust(playerFace, "PlaybackStatus", "Stopped")
 	mpv.props.SetMust(playerFace, "PlaybackStatus", "Stopped")
-	if err := do(t, o("media_play"), Args{}); err == nil || !strings.Contains(err.Error(), "set player: there are mpv.instance_1_7, vlc") {
+	if err := do(t, o("media_play"), Args{}); err == nil || !strings.Contains(err.Error(), "no player is playing: set player; available: mpv.instance_1_7, vlc") {
 		t.Error(err)
 	}
 	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, usual), "\n"); !strings.Contains(got, `player: "vlc"  # stopped`) {

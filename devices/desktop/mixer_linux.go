@@ -41,7 +41,7 @@ func (a *Action) sound(ctx context.Context, percent any) error {
 	case errors.Is(err, pulse.ErrAbsent) && microphone:
 		err = errors.New("the sound server has no microphone")
 	case errors.Is(err, pulse.ErrAbsent):
-		err = errors.New("the sound server has no device that plays")
+		err = errors.New("the sound server has no output device")
 	case err != nil:
 	case order == "volume":
 		err = c.SetSinkVolume(ctx, d.Name, set(d.Volumes, n, relative))

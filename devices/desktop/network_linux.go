@@ -20,7 +20,7 @@ func (network) hear(sig *dbus.Signal) bool { return sig.Path == networksPath }
 
 func (n network) read(ctx context.Context, l *link, first bool) error {
 	if l.owner(networks) == "" {
-		return absent{"NetworkManager isn't there; it is waited for"}
+		return absent{"NetworkManager is not running; waiting for it"}
 	}
 	p, err := l.properties(ctx, networks, networksPath, networks)
 	if err != nil {

@@ -23,7 +23,7 @@ func (power) hear(sig *dbus.Signal) bool { return sig.Path == upowerPath || sig.
 
 func (p power) read(ctx context.Context, l *link, first bool) error {
 	if l.owner(upower) == "" {
-		return absent{"UPower isn't there; it is waited for"}
+		return absent{"UPower is not running; waiting for it"}
 	}
 	u, err := l.properties(ctx, upower, upowerPath, upower)
 	if err != nil {

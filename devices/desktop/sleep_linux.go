@@ -34,7 +34,7 @@ func (p *sleep) hear(sig *dbus.Signal) bool {
 	defer p.mu.Unlock()
 	if n := len(p.news); ok && n >= 64 { // no event has been accepted for a whole week
 		p.news = p.news[2:]
-		p.s.env.Lost(2, "the machine slept and woke up faster than events were taken")
+		p.s.env.Lost(2, "the machine slept and woke up faster than events were accepted")
 	}
 	if ok {
 		p.news = append(p.news, asleep)
@@ -59,7 +59,7 @@ func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
 	owner := l.owner(logind)
 	if owner == "" {
 		p.leave()
-		return absent{"logind isn't there; it is waited for"}
+		return absent{"logind is not running; waiting for it"}
 	}
 	if p.link != l || p.owner != owner { // earlier signals are outdated
 		p.leave()
@@ -102,7 +102,7 @@ func (p *sleep) tell(ctx context.Context, asleep, first bool) error {
 func (p *sleep) asleep(ctx context.Context, l *link) (bool, error) {
 	var v dbus.Variant
 	if err := l.call(ctx, logind, logindPath, "org.freedesktop.DBus.Properties.Get", logind+".Manager", "PreparingForSleep").Store(&v); err != nil {
-		return false, fmt.Errorf("logind doesn't say whether the machine goes to sleep: %w", err)
+		return false, fmt.Errorf("logind doesn't report whether the machine is about to sleep: %w", err)
 	}
 	b, _ := v.Value().(bool)
 	return b, nil
@@ -120,10 +120,10 @@ func (p *sleep) hold(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	c := conn.Object(logind, logindPath).Call(logind+".Manager.Inhibit", dbus.FlagNoAutoStart, "sleep", "postbus", "the event that the machine sleeps is stored", "delay")
+	c := conn.Object(logind, logindPath).Call(logind+".Manager.Inhibit", dbus.FlagNoAutoStart, "sleep", "postbus", "storing the event that the machine sleeps", "delay")
 	var fd dbus.UnixFD
 	if err := c.Store(&fd); err != nil {
-		return fmt.Errorf("the machine won't wait with its sleep for the event: logind refuses a delay: %w", err)
+		return fmt.Errorf("the machine may sleep before the event is stored: logind refuses a delay: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "inhibitor")
 	p.mu.Lock()

@@ -51,7 +51,7 @@ func dialSound(ctx context.Context, given string, hear func(pulse.Kind)) (*pulse
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("no permission for the sound server %s: %s: %w", path, who, err)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("there is no sound server at %s; it is waited for (%s)", path, who)
+		return nil, fmt.Errorf("there is no sound server at %s; waiting for it (%s)", path, who)
 	}
 	return nil, fmt.Errorf("the sound server %s: %w", path, err)
 }
@@ -85,7 +85,7 @@ func (s *Source) soundServer(ctx context.Context) error {
 		kinds |= w.kinds
 	}
 	if err := c.Subscribe(alive, kinds); err != nil {
-		return fmt.Errorf("the sound server tells no news: %w", err)
+		return fmt.Errorf("the sound server refuses subscriptions: %w", err)
 	}
 	var tasks sync.WaitGroup
 	for _, w := range s.sounds {
@@ -94,7 +94,7 @@ func (s *Source) soundServer(ctx context.Context) error {
 	<-c.Ended() // by ctx, or because the server stopped
 	cancel()
 	tasks.Wait()
-	return fmt.Errorf("the sound server: %w; it is waited for", c.Err())
+	return fmt.Errorf("the sound server: %w; waiting for it", c.Err())
 }
 
 // sink returns the default sink; pulse.ErrAbsent when there is none.

@@ -116,7 +116,7 @@ func TestMicrophone(t *testing.T) {
 		}
 
 		s.Kill() // the recorders end with it
-		r.says("microphone: the sound server: the server is gone; it is waited for")
+		r.says("microphone: the sound server: the server is gone; waiting for it")
 		s.Start()
 		s.Source("mic", "Mic")
 		s.Pactl("set-default-source", "mic")
@@ -133,7 +133,7 @@ func TestASoundServerThatComesLate(t *testing.T) {
 	s := desktoptest.NewSilence(t, "pulseaudio")
 	s.Modules = []string{"module-null-sink sink_name=one sink_properties=device.description=One"}
 	r := run(t, Options{Watch: []string{"volume"}, Initial: true, SoundServer: "unix:" + s.Socket}, nil)
-	r.says("volume: there is no sound server at " + s.Socket + "; it is waited for")
+	r.says("volume: there is no sound server at " + s.Socket + "; waiting for it")
 	s.Start()
 	r.want("volume 100 false One", volumeFields...)
 	r.says("")
@@ -212,7 +212,7 @@ func TestSoundThatCannotBe(t *testing.T) {
 		t.Error(err)
 	}
 	s.Start()
-	if err := order("mute"); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "has no device that plays") {
+	if err := order("mute"); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "has no output device") {
 		t.Error(err)
 	}
 	s.Sink("one", "One") // its monitor is no microphone, although it is the default source

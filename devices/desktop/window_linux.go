@@ -23,7 +23,7 @@ const (
 	maxTitle = 1024 // words of 4 bytes that are read of a property
 )
 
-var errX = errors.New("the X server is gone; it is waited for")
+var errX = errors.New("the X server is gone; waiting for it")
 
 // windows reads the properties of windows.
 type windows struct {
@@ -51,7 +51,7 @@ func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err erro
 		}
 	}
 	if err := xproto.ChangeWindowAttributesChecked(x, w.root, xproto.CwEventMask, []uint32{xproto.EventMaskPropertyChange}).Check(); err != nil {
-		return fmt.Errorf("the X server doesn't let its windows be watched: %w", err)
+		return fmt.Errorf("the X server refuses to report changes of its windows: %w", err)
 	}
 	first := s.first("window")
 	for {
@@ -60,7 +60,7 @@ func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err erro
 			return err
 		}
 		if !managed {
-			s.trouble("window", errors.New("no window manager tells the active window (_NET_ACTIVE_WINDOW); it is waited for"))
+			s.trouble("window", errors.New("no window manager reports the active window (_NET_ACTIVE_WINDOW); waiting for it"))
 		} else {
 			well()
 			if err := s.tell(ctx, first, f); err != nil {
@@ -241,7 +241,7 @@ func saver(x *xgb.Conn) error {
 		return errX
 	}
 	if !r.Present {
-		return fmt.Errorf("the X server doesn't tell the time since the last key: it has no %s", name)
+		return fmt.Errorf("the X server doesn't report the time since the last input: it has no %s", name)
 	}
 	x.ExtLock.Lock()
 	defer x.ExtLock.Unlock()

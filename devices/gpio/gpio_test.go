@@ -17,7 +17,7 @@ func TestOptionsSayWhatIsWrong(t *testing.T) {
 	}{
 		"no line":        {Options{}, "lines: no line is named"},
 		"line and lines": {Options{Line: "GPIO1", Lines: []Line{"GPIO2"}}, "lines: line and lines are both set"},
-		"twice":          {Options{Lines: []Line{"GPIO2", "GPIO2"}}, "lines: GPIO2 is there twice"},
+		"twice":          {Options{Lines: []Line{"GPIO2", "GPIO2"}}, "lines: GPIO2 is listed twice"},
 		"too many":       {Options{Lines: numbers(65)}, "lines: 65 lines are more than the 64 of one request"},
 		"count, initial": {Options{Line: "1", Initial: true, Count: &Count{Every: 1}}, "initial: a count has no initial value"},
 		"good":           {Options{Line: "GPIO1"}, ""},
@@ -88,10 +88,10 @@ func TestLevelOfAnEvent(t *testing.T) {
 		{Args{Value: true}, "1"}, {Args{Value: 0}, "0"}, {Args{Value: int64(1)}, "1"}, {Args{Value: 1.0}, "1"}, {Args{Value: " ON "}, "1"}, {Args{Value: "off"}, "0"},
 		{Args{Pulse: 1}, "1"}, {Args{Value: "off", Pulse: 1}, "0"},
 		{Args{}, "value is missing: write value: on, or pulse: 500ms"},
-		{Args{Value: 2}, `value: "2" is no level: on, off, 1, 0, true or false`},
-		{Args{Value: 0.5}, `value: "0.5" is no level: on, off, 1, 0, true or false`},
-		{Args{Value: []any{1}}, `value: [1] is no level: on, off, 1, 0, true or false`},
-		{Args{Value: strings.Repeat("é", 100)}, `value: "` + strings.Repeat("é", 29) + `… is no level: on, off, 1, 0, true or false`},
+		{Args{Value: 2}, `value: "2" is not a level: on, off, 1, 0, true or false`},
+		{Args{Value: 0.5}, `value: "0.5" is not a level: on, off, 1, 0, true or false`},
+		{Args{Value: []any{1}}, `value: [1] is not a level: on, off, 1, 0, true or false`},
+		{Args{Value: strings.Repeat("é", 100)}, `value: "` + strings.Repeat("é", 29) + `… is not a level: on, off, 1, 0, true or false`},
 	} {
 		l, err := c.args.level()
 		got := fmt.Sprint(l)

@@ -52,7 +52,7 @@ func TestAFileThatIsNoChip(t *testing.T) {
 	}
 	s := New(Options{Line: "GPIO17"}, kindtest.NewBus())
 	s.dev = dir
-	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "/gpiochip0 is no GPIO chip") {
+	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "/gpiochip0 is not a GPIO chip") {
 		t.Error(err)
 	}
 	s.Close()

@@ -184,4 +184,4 @@ func (s *slot) Close() error {
 	return s.r.Close()
 }
 
-var errNotSlot = errors.New("the line is held by something else of this plugin")
+var errNotSlot = errors.New("the line is held by another part of this plugin")

@@ -170,7 +170,7 @@ func (s *Source) compare() {
 		s.r.audit.edges()
 	} else if s.r.audit.due {
 		merged := s.r.audit.check(s.r.edges)
-		s.env.Lost(int(merged), "edges so close that they were one to the kernel")
+		s.env.Lost(int(merged), "edges so close together that the kernel merged them")
 		s.r.unsaid += merged
 	}
 }
@@ -213,7 +213,7 @@ func (s *Source) edge(ctx context.Context, p kind.Post, e edge) error {
 	s.r.edges += 1 + lost
 	s.r.unsaid = 0
 	if lost > 0 {
-		s.env.Lost(int(lost), "edges came faster than the bus took them")
+		s.env.Lost(int(lost), "edges were faster than the bus accepted them")
 	}
 	return nil
 }

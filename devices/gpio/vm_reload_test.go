@@ -85,7 +85,7 @@ func TestGuestErrorsSayWhatToDo(t *testing.T) {
 		"one busy":     {two, "line GPIO14, GPIO15 of gpiochip0 is busy: GPIO15 is held by postbus test GPIO15 (process 1, init): device or resource busy"},
 		"no such line": {options("GPIO71"), "there is no line GPIO71: gpiochip0 (9030000.pl061, 8 lines) has GPIO10, GPIO11, GPIO12, GPIO13, GPIO14, GPIO15, 2"},
 		"number":       {options("8"), "there is no line 8: gpiochip0 (9030000.pl061, 8 lines) has the lines 0 to 7"},
-		"no such chip": {chip, "there is no chip pinctrl-rp1; there are gpiochip0 (9030000.pl061, 8 lines)"},
+		"no such chip": {chip, "there is no chip pinctrl-rp1; available: gpiochip0 (9030000.pl061, 8 lines)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := New(c.o, kindtest.NewBus())

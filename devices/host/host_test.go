@@ -84,10 +84,10 @@ func TestCheck(t *testing.T) {
 	}{
 		{"defaults", func(*Options) {}, ""},
 		{"nothing", func(o *Options) { o.Collect = nil }, "nothing to read"},
-		{"unknown", func(o *Options) { o.Collect = []string{"gpu"} }, `"gpu" is nothing`},
+		{"unknown", func(o *Options) { o.Collect = []string{"gpu"} }, `"gpu" can't be read`},
 		{"twice", func(o *Options) { o.Collect = []string{"cpu", "cpu"} }, "twice"},
-		{"empty disk", func(o *Options) { o.Disk = "" }, "no mount point"},
-		{"interface", func(o *Options) { o.Interface = "../x" }, "no interface's name"},
+		{"empty disk", func(o *Options) { o.Disk = "" }, "not a mount point"},
+		{"interface", func(o *Options) { o.Interface = "../x" }, "not the name of an interface"},
 	} {
 		o := defaults()
 		c.change(&o)

@@ -52,7 +52,7 @@ func reader(name string, o Options) read {
 		return func(context.Context) (map[string]any, error) { return readThrottling(o.Sys) }
 	}
 	return func(context.Context) (map[string]any, error) {
-		return nil, fmt.Errorf("%q is nothing that can be read", name)
+		return nil, fmt.Errorf("%q can't be read", name)
 	}
 }
 

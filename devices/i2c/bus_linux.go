@@ -48,7 +48,7 @@ type device struct{ f *os.File }
 // openBus opens a bus for a device at an address, which no kernel driver may own.
 func openBus(n Bus, a Address) (bus, error) {
 	if driver := kernelDriver(n, a); driver != "" {
-		return nil, fmt.Errorf("%s on i2c-%d is held by the kernel's driver %s: its values are in /sys/bus/i2c/devices/%d-%04x; to have it here, echo %d-%04x > /sys/bus/i2c/drivers/%s/unbind",
+		return nil, fmt.Errorf("%s on i2c-%d is held by the kernel's driver %s: its values are in /sys/bus/i2c/devices/%d-%04x; to use it here, echo %d-%04x > /sys/bus/i2c/drivers/%s/unbind",
 			a, n, driver, n, uint16(a), n, uint16(a), driver)
 	}
 	return openNumber(n)
@@ -85,7 +85,7 @@ func noBus(n Bus) error {
 	if len(list) == 0 {
 		return fmt.Errorf("there is no bus %d, and no other: on a Raspberry Pi enable I²C (raspi-config, Interface Options); elsewhere `modprobe i2c-dev`", n)
 	}
-	return fmt.Errorf("there is no bus %d; there are %s", n, strings.Join(list, ", "))
+	return fmt.Errorf("there is no bus %d; available: %s", n, strings.Join(list, ", "))
 }
 
 func ioctl(f *os.File, request uint, arg uintptr) error {

@@ -245,11 +245,11 @@ func TestMistakesAreErrors(t *testing.T) {
 		want string
 	}{
 		"checksum":       {options("sht3x"), sht(0xbe, 0xef, 0x93, 0, 0, 0x81), "sht3x at 0x44 on i2c-1: the checksum of be ef is 0x92, not 0x93"},
-		"another chip":   {options("bme280"), registers(map[byte][]byte{0xd0: {0x55}}), "bme280 at 0x76 on i2c-1: this is no BME280 or BMP280: its chip id is 0x55, not 0x60 or 0x58"},
+		"another chip":   {options("bme280"), registers(map[byte][]byte{0xd0: {0x55}}), "bme280 at 0x76 on i2c-1: this is not a BME280 or BMP280: its chip id is 0x55, not 0x60 or 0x58"},
 		"no calibration": {options("bme280"), registers(map[byte][]byte{0xd0: {0x58}, 0xf3: {0}, 0x88: empty}), "bme280 at 0x76 on i2c-1: its calibration is empty"},
 		"not measured":   {options("bme280"), registers(map[byte][]byte{0xd0: {0x58}, 0xf3: idle, 0x88: bmp280Example}), "bme280 at 0x76 on i2c-1: it did not measure"},
 		"never ready":    {options("bme280"), registers(map[byte][]byte{0xd0: {0x58}, 0xf3: {1}, 0x88: empty}), "bme280 at 0x76 on i2c-1: it is not ready 20 ms after a reset"},
-		"no INA219":      {options("ina219"), func(w []byte, n int) ([]byte, error) { return make([]byte, n), nil }, "ina219 at 0x40 on i2c-1: this is no INA219: its configuration is 0x0000 after setting it to 0x399f"},
+		"no INA219":      {options("ina219"), func(w []byte, n int) ([]byte, error) { return make([]byte, n), nil }, "ina219 at 0x40 on i2c-1: this is not an INA219: its configuration is 0x0000 after setting it to 0x399f"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := measured(t, c.o, c.chip); err == nil || err.Error() != c.want {

@@ -74,7 +74,7 @@ func Describe() []string {
 			out = append(out, fmt.Sprintf("  address: %s  # %s", f.Address, what))
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = errors.New("the bus is slow or hangs; not every address was asked")
+			err = errors.New("the bus is slow or hangs; not every address was queried")
 		}
 		if err != nil {
 			out = append(out, "  # "+err.Error())

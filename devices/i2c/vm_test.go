@@ -138,18 +138,18 @@ func TestGuestErrorsSayWhatToDo(t *testing.T) {
 	}
 	o := options("bme280")
 	o.Bus = n
-	if got := open(o); !strings.HasPrefix(got, fmt.Sprintf("bme280 at 0x76 on i2c-%d doesn't answer; what answers: ", n)) || !strings.Contains(got, "0x48") {
+	if got := open(o); !strings.HasPrefix(got, fmt.Sprintf("bme280 at 0x76 on i2c-%d doesn't answer; addresses that answer: ", n)) || !strings.Contains(got, "0x48") {
 		t.Error(got)
 	} else {
 		vmtest.Figure("%s", got)
 	}
 	o.Bus = 77
-	if got := open(o); !strings.HasPrefix(got, "there is no bus 77; there are ") || !strings.Contains(got, fmt.Sprintf("%d (", n)) {
+	if got := open(o); !strings.HasPrefix(got, "there is no bus 77; available: ") || !strings.Contains(got, fmt.Sprintf("%d (", n)) {
 		t.Error(got)
 	}
 	o = options("bme280") // a different chip from the file's
 	o.Bus, o.Address = n, 0x48
-	if got := open(o); !strings.Contains(got, "this is no BME280") && !strings.Contains(got, "doesn't answer") {
+	if got := open(o); !strings.Contains(got, "this is not a BME280") && !strings.Contains(got, "doesn't answer") {
 		t.Error(got)
 	}
 

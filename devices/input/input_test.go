@@ -14,10 +14,10 @@ func TestOptionsSayWhatIsWrong(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"unknown":     {Options{Types: types, Keys: []string{"KEY_NOPE"}}, `keys: no key is called "KEY_NOPE"`},
-		"short":       {Options{Types: types, Keys: []string{"playpause"}}, `keys: no key is called "playpause" (write KEY_PLAYPAUSE)`},
-		"small":       {Options{Types: types, Keys: []string{"rel_dial"}}, `keys: no key is called "rel_dial" (write REL_DIAL)`},
-		"no types":    {Options{}, "types: there is no type"},
+		"unknown":     {Options{Types: types, Keys: []string{"KEY_NOPE"}}, `keys: there is no key "KEY_NOPE"`},
+		"short":       {Options{Types: types, Keys: []string{"playpause"}}, `keys: there is no key "playpause" (write KEY_PLAYPAUSE)`},
+		"small":       {Options{Types: types, Keys: []string{"rel_dial"}}, `keys: there is no key "rel_dial" (write REL_DIAL)`},
+		"no types":    {Options{}, "types: no type is listed"},
 		"all is fine": {Options{Types: types, Keys: []string{"KEY_A", "BTN_LEFT", "BTN_MOUSE", "SW_LID", "REL_DIAL", "ABS_X"}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

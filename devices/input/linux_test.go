@@ -95,13 +95,13 @@ func TestAnAbsentDeviceIsWaitedFor(t *testing.T) {
 	s := New(Options{Device: "Remote", Types: []string{"key"}}, b)
 	s.dev, s.retry = t.TempDir(), time.Hour // only the kernel's notifications make it look again
 	stop := b.Start(t, s, nil)
-	if got := b.NextDegraded(t); got != `there is no input device "Remote"; there are none` {
+	if got := b.NextDegraded(t); got != `there is no input device "Remote"; available: none` {
 		t.Error(got)
 	}
 	if err := os.WriteFile(filepath.Join(s.dev, "event0"), nil, 0o600); err != nil { // examined as soon as it appears
 		t.Fatal(err)
 	}
-	if got := b.NextDegraded(t); !strings.Contains(got, "event0 is no input device") {
+	if got := b.NextDegraded(t); !strings.Contains(got, "event0 is not an input device") {
 		t.Error(got)
 	}
 	stop()

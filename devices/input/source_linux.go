@@ -87,7 +87,7 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 				return nil
 			}
 			if len(open) == 0 {
-				s.env.Degraded(fmt.Errorf("%s is gone: %w; it is waited for", s.o.Device, w.err))
+				s.env.Degraded(fmt.Errorf("%s is gone: %w; waiting for it", s.o.Device, w.err))
 			}
 			look.Reset(settle)
 		}

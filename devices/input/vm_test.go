@@ -324,7 +324,7 @@ func TestGuestUSBKeyboardComesAndGoes(t *testing.T) {
 	}
 	b := kindtest.NewBus()
 	stop := run(t, b, Options{Device: "QEMU QEMU USB Keyboard"})
-	if got := healthy(t, b, false); !strings.HasPrefix(got, `there is no input device "QEMU QEMU USB Keyboard"; there are `) {
+	if got := healthy(t, b, false); !strings.HasPrefix(got, `there is no input device "QEMU QEMU USB Keyboard"; available: `) {
 		t.Error(got)
 	} else {
 		vmtest.Figure("%s", got)

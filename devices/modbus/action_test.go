@@ -75,11 +75,11 @@ func TestWhatAnActionGivesUp(t *testing.T) {
 		gone  bool // a permanent error
 	}{
 		"out of range":     {map[string]any{"a": 1, "b": 65536}, 0, "write: b: 65536 is out of the range of a uint16", true},
-		"no such name":     {map[string]any{"c": 1}, 0, `write: there is no register "c"; there are a, b`, true},
-		"no mapping":       {7, 0, "write: 7 is no mapping of names and values", true},
-		"illegal function": {map[string]any{"a": 1}, 1, "the device refused holding 0 of unit 1: it does not know this function (exception 1)", true},
+		"no such name":     {map[string]any{"c": 1}, 0, `write: there is no register "c"; available: a, b`, true},
+		"no mapping":       {7, 0, "write: 7 is not a mapping of names and values", true},
+		"illegal function": {map[string]any{"a": 1}, 1, "the device refused holding 0 of unit 1: it does not support this function (exception 1)", true},
 		"illegal address":  {map[string]any{"a": 1}, 2, "the device refused holding 0 of unit 1: there is no such address (exception 2)", true},
-		"illegal value":    {map[string]any{"a": 1}, 3, "the device refused holding 0 of unit 1: it does not take this value or number of registers (exception 3)", true},
+		"illegal value":    {map[string]any{"a": 1}, 3, "the device refused holding 0 of unit 1: it does not accept this value or number of registers (exception 3)", true},
 		"it failed":        {map[string]any{"a": 1}, 4, "the device refused holding 0 of unit 1: it failed (exception 4)", false},
 		"it is busy":       {map[string]any{"a": 1}, 6, "the device refused holding 0 of unit 1: it is busy (exception 6)", false},
 	} {

@@ -79,12 +79,12 @@ func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, e
 				continue
 			}
 			if unit != q.unit {
-				trouble = fmt.Sprintf("an answer of unit %d came", unit)
+				trouble = fmt.Sprintf("an answer of unit %d was received", unit)
 				continue
 			}
 			data, err := q.read(pdu)
 			if m := (malformed{}); errors.As(err, &m) {
-				trouble = err.Error() + " came"
+				trouble = err.Error() + " was received"
 				continue
 			}
 			l.missed = 0
@@ -168,10 +168,10 @@ func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, e
 					l.quiet = time.Now().Add(l.set.silence())
 					return bytes.Clone(data), err
 				}
-				trouble = err.Error() + " came"
+				trouble = err.Error() + " was received"
 			}
 		} else if len(l.buf) > 0 {
-			trouble = "what was sent did not come back whole (echo)"
+			trouble = "the echo of the request was incomplete"
 		}
 		n, err := l.more(ctx, c, end)
 		silent = silent && n == 0
@@ -198,7 +198,7 @@ func (l *link) hush(ctx context.Context, c conn, unit byte, timeout time.Duratio
 		switch {
 		case n > 0:
 			if target = later(target, time.Now().Add(gap)); target.After(limit) {
-				return noAnswer{unit, timeout, "it was not asked, since the line is never silent"}
+				return noAnswer{unit, timeout, "no request was sent, because the line is never silent"}
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
 			l.late, l.buf = time.Time{}, l.buf[:0]

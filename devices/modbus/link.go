@@ -56,7 +56,7 @@ func newLink() *link {
 }
 
 var (
-	errNotLink = errors.New("the line is held by something else of this plugin")
+	errNotLink = errors.New("the line is held by another part of this plugin")
 	errClosed  = errors.New("the connection is closed")
 )
 

@@ -145,7 +145,7 @@ func TestALineThatIsNeverSilent(t *testing.T) {
 	o.Timeout, o.Retries = 100*time.Millisecond, 0
 	stop := b.start(t, o)
 	e := b.Next(t) // a busy machine may make pauses
-	if got := fmt.Sprint(e["errors"]); !strings.Contains(got, "the line is never silent") && !strings.Contains(got, "bytes came that are no answer") {
+	if got := fmt.Sprint(e["errors"]); !strings.Contains(got, "the line is never silent") && !strings.Contains(got, "bytes were received that are not an answer") {
 		t.Error(e)
 	}
 	stop()
@@ -220,7 +220,7 @@ func TestAPortThatIsUnplugged(t *testing.T) {
 	o.Every = 50 * time.Millisecond
 	stop := b.start(t, o)
 	e := b.until(t, "it is not there", notOK)
-	if got := fmt.Sprint(e["errors"]); !strings.HasPrefix(got, "map[a:there is no "+link+"; there are ") || !strings.HasSuffix(got, "; it is waited for]") {
+	if got := fmt.Sprint(e["errors"]); !strings.HasPrefix(got, "map[a:there is no "+link+"; available: ") || !strings.HasSuffix(got, "; waiting for it]") {
 		t.Error(got)
 	}
 	for range 2 {

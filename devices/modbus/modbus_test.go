@@ -156,19 +156,19 @@ func TestAnswersThatAreNone(t *testing.T) {
 			return []chunk{{0, g[:3]}, {5 * time.Millisecond, g[3:8]}, {5 * time.Millisecond, g[8:]}}
 		}, false, ""},
 		"one of before":       {false, func(g []byte) []chunk { return []chunk{{0, other(g, 0)}, {0, g}} }, false, ""},
-		"of another unit":     {false, func(g []byte) []chunk { return []chunk{{0, other(g, 6)}} }, true, "an answer of unit 65 came"},
+		"of another unit":     {false, func(g []byte) []chunk { return []chunk{{0, other(g, 6)}} }, true, "an answer of unit 65 was received"},
 		"of another function": {false, func(g []byte) []chunk { return []chunk{{0, other(g, 7)}} }, true, "an answer to another function"},
 		"of another length":   {false, func(g []byte) []chunk { return []chunk{{0, other(g, 8)}} }, true, "an answer with 66 bytes of data"},
 		"a part":              {false, func(g []byte) []chunk { return []chunk{{0, g[:8]}} }, true, ""},
 		"none":                {false, func(g []byte) []chunk { return nil }, true, ""},
-		"no Modbus":           {false, func(g []byte) []chunk { return []chunk{{0, []byte("HTTP/1.1 400 Bad Request\r\n")}} }, true, "what came is not Modbus over TCP"},
+		"no Modbus":           {false, func(g []byte) []chunk { return []chunk{{0, []byte("HTTP/1.1 400 Bad Request\r\n")}} }, true, "the device does not answer in Modbus over TCP"},
 		"line: in parts": {true, func(g []byte) []chunk {
 			return []chunk{{0, g[:2]}, {5 * time.Millisecond, g[2:5]}, {5 * time.Millisecond, g[5:]}}
 		}, false, ""},
 		"line: noise":          {true, func(g []byte) []chunk { return []chunk{{0, []byte{0, 1, 3, 0xff}}, {0, g}} }, false, ""},
-		"line: wrong checksum": {true, func(g []byte) []chunk { return []chunk{{0, other(g, 4)}} }, true, "an answer with a wrong checksum came"},
-		"line: another unit":   {true, func(g []byte) []chunk { return []chunk{{0, sum(other(g, 0))}} }, true, "an answer of unit 65 came"},
-		"line: a part":         {true, func(g []byte) []chunk { return []chunk{{0, g[:4]}} }, true, "a part of an answer came"},
+		"line: wrong checksum": {true, func(g []byte) []chunk { return []chunk{{0, other(g, 4)}} }, true, "an answer with a wrong checksum was received"},
+		"line: another unit":   {true, func(g []byte) []chunk { return []chunk{{0, sum(other(g, 0))}} }, true, "an answer of unit 65 was received"},
+		"line: a part":         {true, func(g []byte) []chunk { return []chunk{{0, g[:4]}} }, true, "a part of an answer was received"},
 		"line: none":           {true, func(g []byte) []chunk { return nil }, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -157,7 +157,7 @@ func (a *Action) connect(ctx context.Context) error {
 	a.meet(ctx)
 	a.server = &server{markup: slices.Contains(list, "body-markup"), buttons: slices.Contains(list, "actions")}
 	if len(a.o.Buttons) > 0 && !a.server.buttons {
-		a.env.Degraded(errors.New("this desktop's notifications have no buttons: they are shown without"))
+		a.env.Degraded(errors.New("this desktop shows notifications without buttons"))
 	} else {
 		a.env.Degraded(nil)
 	}

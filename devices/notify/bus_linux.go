@@ -57,7 +57,7 @@ func call(ctx context.Context, conn *dbus.Conn, name string, path dbus.ObjectPat
 func listen(ctx context.Context, conn *dbus.Conn, rules ...string) error {
 	for _, r := range rules {
 		if err := call(ctx, conn, daemon, daemonPath, daemon+".AddMatch", "type='signal',"+r).Err; err != nil {
-			return fmt.Errorf("the session bus lets nothing be heard: %w", err)
+			return fmt.Errorf("the session bus refuses to deliver signals: %w", err)
 		}
 	}
 	return nil

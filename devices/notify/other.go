@@ -20,7 +20,7 @@ type Source struct{}
 // New makes a source that fails.
 func New(Options, kind.Env) *Source { return &Source{} }
 
-var errPlatform = errors.New("the buttons of notifications are told on Linux only")
+var errPlatform = errors.New("the buttons of notifications are reported on Linux only")
 
 // Open fails.
 func (s *Source) Open(context.Context) error { return errPlatform }
@@ -36,7 +36,7 @@ type Action struct{}
 // NewAction makes an action. Buttons are not shown on this platform, which Degraded reports.
 func NewAction(o ActionOptions, env kind.Env) *Action {
 	if len(o.Buttons) > 0 {
-		env.Degraded(errors.New("notifications have no buttons on this platform: they are shown without"))
+		env.Degraded(errors.New("notifications have no buttons on this platform, and are shown without them"))
 	}
 	return &Action{}
 }

@@ -50,7 +50,7 @@ type stopped struct{ error }
 
 // connection runs one connection. It returns why the connection ended.
 func (s *Source) connection(ctx context.Context, emit kind.Emit) error {
-	h := &hears{signals: make(chan *dbus.Signal, 64), dropped: func() { s.env.Lost(1, "buttons were pressed faster than events were taken") },
+	h := &hears{signals: make(chan *dbus.Signal, 64), dropped: func() { s.env.Lost(1, "buttons were pressed faster than events were accepted") },
 		wanted: func(sig *dbus.Signal) bool { return sig.Name == said && sig.Path == ourPath && len(sig.Body) == 4 }}
 	conn, err := dial(ctx, s.o.SessionBus, dbus.WithSignalHandler(h))
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Source) connection(ctx context.Context, emit kind.Emit) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-conn.Context().Done():
-			return errors.New("the session bus is gone; it is waited for")
+			return errors.New("the session bus is gone; waiting for it")
 		case sig := <-h.signals:
 			is, known := ours[sig.Sender]
 			if !known {
@@ -94,7 +94,7 @@ func (s *Source) connection(ctx context.Context, emit kind.Emit) error {
 func own(ctx context.Context, conn *dbus.Conn, name string) (bool, error) {
 	var pid uint32
 	if err := call(ctx, conn, daemon, daemonPath, daemon+".GetConnectionUnixProcessID", name).Store(&pid); err != nil {
-		return false, fmt.Errorf("who %s is can't be known: %w", name, err)
+		return false, fmt.Errorf("the process of %s is unknown: %w", name, err)
 	}
 	return int(pid) == os.Getpid(), nil
 }

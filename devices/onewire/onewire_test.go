@@ -23,10 +23,10 @@ func TestParse(t *testing.T) {
 		"cold":      {good(-10062), "-10.062"},
 		"zero":      {good(0), "0"},
 		"checksum":  {"72 01 4b 46 7f ff 0e 10 57 : crc=17 NO\n72 01 … t=23125\n", "the checksum is wrong: the wire is too long or badly connected"},
-		"no supply": {"00 00 00 00 00 00 00 00 00 : crc=00 YES\n00 00 00 00 00 00 00 00 00 t=0\n", "the wire is short-circuited, or the sensor has no supply"},
-		"empty":     {"", "it says nothing"},
-		"half":      {"72 01 4b 46 7f ff 0e 10 57 : crc=57 YES\n", `"" is no temperature`},
-		"too hot":   {good(127937), `"72 01 4b 46 7f ff 0e 10 57 t=127937" is no temperature`},
+		"no supply": {"00 00 00 00 00 00 00 00 00 : crc=00 YES\n00 00 00 00 00 00 00 00 00 t=0\n", "the wire is short-circuited, or the sensor has no power"},
+		"empty":     {"", "its file is empty"},
+		"half":      {"72 01 4b 46 7f ff 0e 10 57 : crc=57 YES\n", `"" is not a temperature`},
+		"too hot":   {good(127937), `"72 01 4b 46 7f ff 0e 10 57 t=127937" is not a temperature`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := parse(c.text)
@@ -118,7 +118,7 @@ func TestSensorsComeAndGo(t *testing.T) {
 	write(t, root, b, good(-250))
 	is(b + " -0.25; cellar 12.5")
 	write(t, root, a, good(85000))
-	is(b + " -0.25; the sensor " + a + ": it says 85 °C, which it does when it lost its supply before it had measured")
+	is(b + " -0.25; the sensor " + a + ": it reports 85 °C, as sensors do that lost power before a conversion")
 	write(t, root, a, good(82000))
 	is(b + " -0.25; cellar 82")
 	write(t, root, a, good(85000)) // it really is that hot
@@ -128,7 +128,7 @@ func TestSensorsComeAndGo(t *testing.T) {
 	}
 	is("cellar 85")
 	s.o.Sensors = []string{a, b}
-	is("cellar 85; there is no sensor " + b + "; there are " + a)
+	is("cellar 85; there is no sensor " + b + "; available: " + a)
 }
 
 func TestIDs(t *testing.T) {

@@ -82,7 +82,7 @@ func (p *proc) look(ctx context.Context) (map[id]process, error) {
 	}
 	p.commands = commands
 	if !init {
-		return now, errors.New("processes of others can't be seen: /proc is mounted with hidepid; add the user that runs postbus to the group of its option gid=")
+		return now, errors.New("processes of other users are hidden: /proc is mounted with hidepid; add the user that runs postbus to the group of its option gid=")
 	}
 	return now, nil
 }

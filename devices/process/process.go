@@ -35,18 +35,18 @@ import (
 var sample string
 
 // about is what the kind does, for the documentation.
-const about = "Watches processes by name: an event when one starts and when it has ended, with how many of the name run. Every so often it can report the processor time and memory " +
-	"that each uses. It looks once every interval, so that a process with a shorter life may not be seen. It needs no rights, except where `/proc` is mounted with `hidepid`. " +
+const about = "Watches processes by name: an event when one starts and one when it has ended, with how many processes of the name run. At an interval it can report the processor time and memory " +
+	"of each. Processes are listed once every interval, so a process that lives shorter may be missed. It needs no permissions, except where `/proc` is mounted with `hidepid`. " +
 	"Linux, macOS and Windows."
 
 // Options of the source.
 type Options struct {
-	Names    []string      `key:"names" doc:"names of programs, as nginx: the file's name without its folder; of a script its own" need:"yes"`
-	Contains string        `key:"contains" doc:"only processes whose command line contains this, as the script that an interpreter runs"`
-	Every    time.Duration `key:"every" doc:"time between two looks" min:"1s" max:"1h"`
-	Report   time.Duration `key:"report" doc:"time between two reports of what each uses, as every or longer; 0s: none" min:"0s" max:"24h"`
+	Names    []string      `key:"names" doc:"names of programs, as nginx: the file's name without its folder; for a script the script's name" need:"yes"`
+	Contains string        `key:"contains" doc:"only processes whose command line contains this, as the name of the script that an interpreter runs"`
+	Every    time.Duration `key:"every" doc:"time between two listings of the processes" min:"1s" max:"1h"`
+	Report   time.Duration `key:"report" doc:"time between two reports of each process's resource use, at least every; 0s: none" min:"0s" max:"24h"`
 	Initial  bool          `key:"initial" doc:"whether processes that run at the start are events, with the action present"`
-	Proc     string        `key:"proc" doc:"where procfs is mounted, for containers that see the machine's elsewhere; Linux only"`
+	Proc     string        `key:"proc" doc:"where procfs is mounted, for containers that mount the machine's elsewhere; Linux only"`
 }
 
 // defaults returns the options of a file that sets none.
@@ -57,20 +57,20 @@ func (o Options) Check() []error {
 	var errs []error
 	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	if len(o.Names) == 0 {
-		bad("names", "there is no name", "write names: [nginx]")
+		bad("names", "no name is listed", "write names: [nginx]")
 	}
 	for i, n := range o.Names {
 		switch {
 		case strings.TrimSpace(n) == "" || strings.ContainsRune(n, 0):
-			bad("names", fmt.Sprintf("%q is no name", n), "the program's, as nginx")
+			bad("names", fmt.Sprintf("%q is not a name", n), "the program's, as nginx")
 		case strings.ContainsRune(n, '/') && !strings.HasPrefix(n, "kworker/"):
 			bad("names", fmt.Sprintf("%q has a folder", n), "write "+n[strings.LastIndexByte(n, '/')+1:])
 		case slices.Contains(o.Names[:i], n):
-			bad("names", fmt.Sprintf("%q stands there twice", n), "")
+			bad("names", fmt.Sprintf("%q is listed twice", n), "")
 		}
 	}
 	if o.Report != 0 && o.Report < o.Every {
-		bad("report", fmt.Sprintf("it is more often than every, which is %s", o.Every), "write at least that, or 0s for none")
+		bad("report", fmt.Sprintf("it is shorter than every, which is %s", o.Every), "write at least that, or 0s for none")
 	}
 	if o.Proc == "" {
 		bad("proc", "it is empty", "leave it out for /proc")
@@ -82,14 +82,14 @@ func (o Options) Check() []error {
 type eventFields struct {
 	Action  string  `key:"action" doc:"start, end, report, or present for one that runs at the start"`
 	Name    string  `key:"name" doc:"as in the file"`
-	PID     int64   `key:"pid" doc:"the process's number"`
-	Count   int     `key:"count" doc:"how many of the name run now"`
-	Command string  `key:"command" doc:"its command line, at most 1 KiB; nil when it may not be seen"`
+	PID     int64   `key:"pid" doc:"the process id"`
+	Count   int     `key:"count" doc:"how many processes of the name run now"`
+	Command string  `key:"command" doc:"its command line, at most 1 KiB; nil without the permission to read it"`
 	Started string  `key:"started" doc:"when it started, RFC 3339"`
 	Ran     float64 `key:"ran" doc:"seconds since it started"`
-	CPU     float64 `key:"cpu" doc:"in a report: percent of one processor since the report before, so that two busy threads are 200; else nil"`
-	CPUTime float64 `key:"cpu_time" doc:"processor time since it started, in seconds; at its end as it was seen last"`
-	Memory  int64   `key:"memory" doc:"memory that it holds (resident), in bytes; at its end as it was seen last"`
+	CPU     float64 `key:"cpu" doc:"in a report: percent of one processor since the previous report, so that two busy threads are 200; otherwise nil"`
+	CPUTime float64 `key:"cpu_time" doc:"processor time since it started, in seconds; in an end event the last known value"`
+	Memory  int64   `key:"memory" doc:"resident memory, in bytes; in an end event the last known value"`
 }
 
 // id identifies a process under one name, because its process ID may be reused, and it may become

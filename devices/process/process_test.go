@@ -109,11 +109,11 @@ func TestCheck(t *testing.T) {
 	}{
 		"fine":         {func(o *Options) { o.Report = time.Minute }, ""},
 		"a kernel's":   {func(o *Options) { o.Names = []string{"kworker/0:1"} }, ""},
-		"none":         {func(o *Options) { o.Names = nil }, "there is no name"},
-		"empty":        {func(o *Options) { o.Names = []string{" "} }, `" " is no name`},
+		"none":         {func(o *Options) { o.Names = nil }, "no name is listed"},
+		"empty":        {func(o *Options) { o.Names = []string{" "} }, `" " is not a name`},
 		"folder":       {func(o *Options) { o.Names = []string{"/usr/sbin/nginx"} }, `"/usr/sbin/nginx" has a folder`},
-		"twice":        {func(o *Options) { o.Names = []string{"a", "a"} }, `"a" stands there twice`},
-		"report often": {func(o *Options) { o.Report = time.Second }, "it is more often than every, which is 2s"},
+		"twice":        {func(o *Options) { o.Names = []string{"a", "a"} }, `"a" is listed twice`},
+		"report often": {func(o *Options) { o.Report = time.Second }, "it is shorter than every, which is 2s"},
 		"proc":         {func(o *Options) { o.Proc = "" }, "it is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,7 +34,7 @@ var actionSample string
 
 // actionAbout is what the action does, for the documentation.
 const actionAbout = "Sets the duty cycle of a hardware PWM channel, in percent. The channel has its `initial` duty as soon as the plugin is loaded and its `safe` one when the plugin " +
-	"or postbus ends. Linux only, through sysfs; on a Raspberry Pi the device tree must enable it (`dtoverlay=pwm`), and postbus needs the right to write there."
+	"or postbus ends. Linux only, through sysfs; on a Raspberry Pi the device tree must enable it (`dtoverlay=pwm`), and postbus needs permission to write there."
 
 // Chip is a PWM chip, as pwmchip0.
 type Chip string
@@ -43,7 +43,7 @@ type Chip string
 func (c *Chip) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "pwmchip"), 10, 16)
 	if err != nil {
-		return kind.Wrong("", fmt.Sprintf("%q is no PWM chip", text), "write pwmchip0, or its number")
+		return kind.Wrong("", fmt.Sprintf("%q is not a PWM chip", text), "write pwmchip0, or its number")
 	}
 	*c = Chip(fmt.Sprintf("pwmchip%d", n))
 	return nil
@@ -54,10 +54,10 @@ type ActionOptions struct {
 	Chip      Chip    `key:"chip" doc:"the chip: pwmchip0, or its number" need:"yes"`
 	Channel   int     `key:"channel" doc:"the channel on the chip, from 0" min:"0" max:"1023"`
 	Frequency float64 `key:"frequency" doc:"in Hz" min:"0.1" max:"10000000"`
-	Inverted  bool    `key:"inverted" doc:"whether the duty is the part of the time that the line is low"`
-	Initial   float64 `key:"initial" doc:"duty when the plugin is loaded, in percent" min:"0" max:"100"`
-	Safe      float64 `key:"safe" doc:"duty when the plugin or postbus ends, in percent" min:"0" max:"100"`
-	Root      string  `key:"root" doc:"where the chips are, for containers that see sysfs elsewhere"`
+	Inverted  bool    `key:"inverted" doc:"whether the duty cycle is the part of the time that the line is low"`
+	Initial   float64 `key:"initial" doc:"duty cycle when the plugin is loaded, in percent" min:"0" max:"100"`
+	Safe      float64 `key:"safe" doc:"duty cycle when the plugin or postbus ends, in percent" min:"0" max:"100"`
+	Root      string  `key:"root" doc:"the folder of the chips, for containers that mount sysfs elsewhere"`
 }
 
 // actionDefaults returns the options of a file that sets none.
@@ -76,7 +76,7 @@ func (o ActionOptions) Access() []string {
 // Args are the arguments for one event.
 type Args struct {
 	Duty      float64 `key:"duty" doc:"the part of the time that the line is high, in percent" need:"yes" min:"0" max:"100"`
-	Frequency float64 `key:"hz" doc:"another frequency from now on, in Hz; 0 leaves it" min:"0" max:"10000000"`
+	Frequency float64 `key:"hz" doc:"new frequency, in Hz; 0 leaves it unchanged" min:"0" max:"10000000"`
 }
 
 const (
@@ -175,7 +175,7 @@ func (a *Action) export(ctx context.Context) error {
 		if len(there) == 0 {
 			return fmt.Errorf("this machine has no PWM chip in %s; on a Raspberry Pi write dtoverlay=pwm into config.txt and restart it", a.o.Root)
 		}
-		return fmt.Errorf("there is no chip %s; there are %s", a.o.Chip, strings.Join(there, ", "))
+		return fmt.Errorf("there is no chip %s; available: %s", a.o.Chip, strings.Join(there, ", "))
 	}
 	if err != nil {
 		return err
@@ -205,7 +205,7 @@ func (a *Action) export(ctx context.Context) error {
 
 func denied(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: on a Raspberry Pi the group gpio may (sudo usermod -aG gpio USER, and start postbus again); elsewhere a udev rule must give the right to a group", err)
+		return fmt.Errorf("%w: on a Raspberry Pi the group gpio has permission (sudo usermod -aG gpio USER, and restart postbus); elsewhere a udev rule must grant it to a group", err)
 	}
 	return err
 }
@@ -282,7 +282,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	if err := a.set(args.Duty, hz); err != nil {
 		if hz != a.hz && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ERANGE)) {
-			return kind.Permanent(fmt.Errorf("hz: the chip can't do %v Hz: %w", hz, err)) // the channel keeps its frequency
+			return kind.Permanent(fmt.Errorf("hz: the chip does not support %v Hz: %w", hz, err)) // the channel keeps its frequency
 		}
 		a.ready = false
 		return err

@@ -127,7 +127,7 @@ func TestTheKernelTakesEveryStep(t *testing.T) {
 			}
 		}
 		for _, hz := range []float64{0.5, 5e6} {
-			if err := a.Do(t.Context(), Args{Duty: 10, Frequency: hz}); !kind.IsPermanent(err) || !strings.HasPrefix(err.Error(), "hz: the chip can't do ") {
+			if err := a.Do(t.Context(), Args{Duty: 10, Frequency: hz}); !kind.IsPermanent(err) || !strings.HasPrefix(err.Error(), "hz: the chip does not support ") {
 				t.Errorf("a frequency that the chip doesn't have: %v", err)
 			}
 			if got := read("pwm1/period") + " " + read("pwm1/duty_cycle"); got != "50000 30000" {
@@ -164,7 +164,7 @@ func TestErrorsSayWhatThereIs(t *testing.T) {
 		want   string
 	}{
 		"no chips":     {func(o *ActionOptions) { o.Root = root + "/pwmchip0/pwm1" }, "this machine has no PWM chip in " + root + "/pwmchip0/pwm1; on a Raspberry Pi write dtoverlay=pwm"},
-		"no such chip": {func(o *ActionOptions) { o.Chip = "pwmchip7" }, "there is no chip pwmchip7; there are pwmchip0"},
+		"no such chip": {func(o *ActionOptions) { o.Chip = "pwmchip7" }, "there is no chip pwmchip7; available: pwmchip0"},
 		"channel":      {func(o *ActionOptions) { o.Channel = 2 }, "pwmchip0 has the channels 0 to 1, not 2"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,11 +12,11 @@ import (
 const (
 	lostLong    = "a frame was longer than max_frame and was cut"
 	lostFirst   = "the end of a line that began before the port was opened"
-	lostPart    = "the port went away within a frame"
+	lostPart    = "the port was unplugged within a frame"
 	lostShort   = "a silence within a frame of fixed length"
 	lostGarbage = "bytes that belong to no frame"
 	lostJSON    = "a frame is not JSON"
-	lostNMEA    = "a line is no NMEA sentence"
+	lostNMEA    = "a line is not a NMEA sentence"
 	lostSum     = "an NMEA sentence has a wrong checksum"
 	lostNoSum   = "an NMEA sentence has no checksum"
 )

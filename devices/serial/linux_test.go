@@ -115,8 +115,8 @@ func TestUnplugAndReplug(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "ttyUSB0")
 	b := newBus()
 	b.start(t, options(link)) // the port doesn't exist yet
-	b.Eventually(t, "it is waited for", func() bool {
-		return strings.Contains(b.Last(), "there is no "+link) && strings.HasSuffix(b.Last(), "it is waited for")
+	b.Eventually(t, "waiting for it", func() bool {
+		return strings.Contains(b.Last(), "there is no "+link) && strings.HasSuffix(b.Last(), "waiting for it")
 	})
 	for i := range 3 {
 		p := newPTY(t)
@@ -319,7 +319,7 @@ func TestWritingToAPortThatTakesNothing(t *testing.T) {
 	a := NewAction(o, newBus())
 	defer a.Close()
 	big := strings.Repeat("x", 1<<20)
-	if err := a.Do(t.Context(), Args{Text: big}); err == nil || !strings.Contains(err.Error(), "did not take 1048577 bytes within 100ms") {
+	if err := a.Do(t.Context(), Args{Text: big}); err == nil || !strings.Contains(err.Error(), "did not accept 1048577 bytes within 100ms") {
 		t.Errorf("timeout: %v", err)
 	}
 	a.o.Timeout = time.Hour

@@ -95,7 +95,7 @@ func TestNothingIsLeftOver(t *testing.T) {
 		a.Close()
 		p.Close()
 		stop = b.start(t, options(link))
-		b.Eventually(t, "it is waited for", func() bool { return strings.Contains(b.Last(), "waited for") })
+		b.Eventually(t, "waiting for it", func() bool { return strings.Contains(b.Last(), "waiting for") })
 		stop()
 		s := New(options(t.TempDir()), b)
 		if err := s.Open(t.Context()); err == nil {

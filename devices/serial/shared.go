@@ -33,8 +33,8 @@ type shared struct {
 }
 
 var (
-	errNotShared = errors.New("the port is held by something else of this plugin")
-	errTwo       = errors.New("another source of this plugin reads the port: one must do")
+	errNotShared = errors.New("the port is held by another part of this plugin")
+	errTwo       = errors.New("another source of this plugin already reads the port: use one source")
 )
 
 // join finds or makes the shared port of a plugin.

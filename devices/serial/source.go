@@ -81,7 +81,7 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 			return nil
 		} else {
 			s.port.drop(l)
-			s.env.Degraded(fmt.Errorf("%s is gone: %w; it is waited for", s.o.Port, cause(err)))
+			s.env.Degraded(fmt.Errorf("%s is gone: %w; waiting for it", s.o.Port, cause(err)))
 		}
 		if time.Since(l.Opened) < poll { // it can be opened but not read
 			if kind.Sleep(ctx, poll) != nil {
@@ -114,7 +114,7 @@ func (s *Source) await(ctx context.Context) (*line, error) {
 		if l, err = s.port.get(s.o.Port, s.o.setting()); err == nil { // notifications began only after the first attempt
 			return l, nil
 		}
-		s.env.Degraded(fmt.Errorf("%w; it is waited for", err))
+		s.env.Degraded(fmt.Errorf("%w; waiting for it", err))
 		wait := retry
 		var a tty.Absent
 		switch {
@@ -144,7 +144,7 @@ func (s *Source) await(ctx context.Context) (*line, error) {
 // the bytes.
 func (s *Source) warn(l *line) {
 	if others := l.Others(); len(others) > 0 {
-		s.env.Log().Warn("the port is open in another program as well, which takes bytes away", "port", l.Path, "program", strings.Join(others, ", "))
+		s.env.Log().Warn("the port is open in another program as well, which receives some of the bytes", "port", l.Path, "program", strings.Join(others, ", "))
 	}
 }
 

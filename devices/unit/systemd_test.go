@@ -386,9 +386,9 @@ func TestAUnitThatDoesNotExist(t *testing.T) {
 	b := newBus(t)
 	b.systemd("nginx.service", "ssh.service")
 	for unit, want := range map[string]string{
-		"ngnix": "there is no unit ngnix.service; there are nginx.service",
-		"ngin":  "there is no unit ngin.service; there are nginx-debug.service, nginx.service",
-		"crond": "there is no unit crond.service; there are cron.service",
+		"ngnix": "there is no unit ngnix.service; similar: nginx.service",
+		"ngin":  "there is no unit ngin.service; similar: nginx-debug.service, nginx.service",
+		"crond": "there is no unit crond.service; similar: cron.service",
 		"zzz":   "there is no unit zzz.service; `systemctl list-unit-files` lists them",
 	} {
 		s, _ := b.source(unit)
@@ -404,11 +404,11 @@ func TestTheBusAndSystemdComeAndGo(t *testing.T) {
 	b.stop()
 	s, env := b.source("nginx")
 	expect, stop := run(t, s)
-	if got := healthy(t, env, false); !strings.Contains(got, "the system bus of D-Bus doesn't run") {
+	if got := healthy(t, env, false); !strings.Contains(got, "the system bus of D-Bus is not running") {
 		t.Error(got)
 	}
 	b.start()
-	if got := healthy(t, env, false); !strings.Contains(got, "systemd is not on the bus; does this machine run it?") {
+	if got := healthy(t, env, false); !strings.Contains(got, "systemd is not on the bus; does this machine use it?") {
 		t.Error(got)
 	}
 	f := b.systemd("nginx.service")
@@ -474,7 +474,7 @@ func TestDescribe(t *testing.T) {
 
 func TestDescribeWithoutBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+t.TempDir()+"/none")
-	if got := Describe(); len(got) != 1 || !strings.HasPrefix(got[0], "# no system bus, by which systemd tells: ") {
+	if got := Describe(); len(got) != 1 || !strings.HasPrefix(got[0], "# the system bus, which systemd uses, can't be reached: ") {
 		t.Errorf("got %q", got)
 	}
 }

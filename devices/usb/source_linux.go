@@ -30,14 +30,14 @@ type uevents struct {
 func newUevents() (*uevents, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
-		return nil, fmt.Errorf("listening to the kernel's news of devices: %w", err)
+		return nil, fmt.Errorf("receiving the kernel's notifications about devices: %w", err)
 	}
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil { // only root may set so much
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1}); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("listening to the kernel's news of devices: %w", err)
+		return nil, fmt.Errorf("receiving the kernel's notifications about devices: %w", err)
 	}
 	return &uevents{f: os.NewFile(uintptr(fd), "uevents"), buf: make([]byte, 16<<10)}, nil
 }
@@ -115,13 +115,13 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
-			s.env.Lost(1, "the kernel dropped news of devices, since there were too many")
+			s.env.Lost(1, "the kernel dropped notifications about devices, because there were too many")
 			if err := s.compare(say); err != nil {
 				return err
 			}
 			continue
 		case err != nil:
-			return fmt.Errorf("listening to the kernel's news of devices: %w", err)
+			return fmt.Errorf("receiving the kernel's notifications about devices: %w", err)
 		}
 		u, ok := readUevent(message)
 		if !ok {

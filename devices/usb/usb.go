@@ -26,8 +26,8 @@ import (
 var sample string
 
 // about is what the source does, for the documentation.
-const about = "Tells when a USB device is plugged in or pulled out, and which: ids, name, serial number, class and the port it is in. It can be narrowed to a vendor, product, serial " +
-	"number or class. With `initial` those that are there at the start are events, too. Linux only, by the kernel's uevents; it needs no rights."
+const about = "Reports USB devices that are plugged in or unplugged, with ids, name, serial number, class and port. It can be restricted to a vendor, product, serial " +
+	"number or class. With `initial` the devices that are present at the start are events, too. Linux only, by the kernel's uevents; it needs no permissions."
 
 // ID is a vendor's or product's number: four hexadecimal digits.
 type ID string
@@ -37,7 +37,7 @@ func (i *ID) UnmarshalText(text []byte) error {
 	s := strings.TrimPrefix(strings.ToLower(string(text)), "0x")
 	n, err := strconv.ParseUint(s, 16, 16)
 	if err != nil {
-		return kind.Wrong("", fmt.Sprintf("%q is no id of a USB device", text), `write four hexadecimal digits, as "0403"; lsusb lists them`)
+		return kind.Wrong("", fmt.Sprintf("%q is not an id of a USB device", text), `write four hexadecimal digits, as "0403"; lsusb lists them`)
 	}
 	*i = ID(fmt.Sprintf("%04x", n))
 	return nil
@@ -48,10 +48,10 @@ type Options struct {
 	Vendor  ID     `key:"vendor" doc:"only devices of this vendor: four hexadecimal digits in quotes, as \"0403\""`
 	Product ID     `key:"product" doc:"only this product: four hexadecimal digits in quotes"`
 	Serial  string `key:"serial" doc:"only the device with this serial number"`
-	Class   string `key:"class" doc:"only devices that are of this class, or have a part that is" oneof:"audio|communications|hid|physical|image|printer|storage|hub|smartcard|security|video|health|diagnostic|wireless|miscellaneous|application|vendor"`
-	Hubs    bool   `key:"hubs" doc:"whether hubs are events, too"`
-	Initial bool   `key:"initial" doc:"whether the devices that are there at the start are events, with the action present"`
-	Sys     string `key:"sys" doc:"where sysfs is mounted, for containers that see the machine's elsewhere"`
+	Class   string `key:"class" doc:"only devices of this class, or with an interface of it" oneof:"audio|communications|hid|physical|image|printer|storage|hub|smartcard|security|video|health|diagnostic|wireless|miscellaneous|application|vendor"`
+	Hubs    bool   `key:"hubs" doc:"whether hubs are events"`
+	Initial bool   `key:"initial" doc:"whether the devices that are present at the start are events, with the action present"`
+	Sys     string `key:"sys" doc:"where sysfs is mounted, for containers that mount the machine's elsewhere"`
 }
 
 // defaults returns the options of a file that sets none.
@@ -60,24 +60,24 @@ func defaults() Options { return Options{Sys: "/sys"} }
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	if o.Product != "" && o.Vendor == "" {
-		return []error{kind.Wrong("product", "a product's number says nothing without its vendor's", "set vendor as well")}
+		return []error{kind.Wrong("product", "product needs vendor, because every vendor numbers its own products", "set vendor as well")}
 	}
 	return nil
 }
 
 // eventFields documents the fields of an event.
 type eventFields struct {
-	Action       string   `key:"action" doc:"add, remove, or present for one that is there at the start"`
+	Action       string   `key:"action" doc:"add, remove, or present for a device that is plugged in at the start"`
 	Vendor       string   `key:"vendor" doc:"the vendor's number: four hexadecimal digits, as 0403"`
 	Product      string   `key:"product" doc:"the product's number: four hexadecimal digits"`
-	Name         string   `key:"name" doc:"what the device calls itself; vendor:product when it doesn't"`
-	Manufacturer string   `key:"manufacturer" doc:"what it says who made it; nil when it doesn't"`
+	Name         string   `key:"name" doc:"the product name; vendor:product when it has none"`
+	Manufacturer string   `key:"manufacturer" doc:"the manufacturer; nil when the device names none"`
 	Serial       string   `key:"serial" doc:"its serial number; nil when it has none"`
-	Class        string   `key:"class" doc:"what it is, as hid or storage: of its first part when it has several"`
-	Classes      []string `key:"classes" doc:"the classes of all its parts"`
-	Path         string   `key:"path" doc:"the port it is in, as 1-1.4: the bus, and the ports on the way; the same port has the same path"`
+	Class        string   `key:"class" doc:"its class, as hid or storage; the first one when it has several"`
+	Classes      []string `key:"classes" doc:"the classes of all its interfaces"`
+	Path         string   `key:"path" doc:"its port, as 1-1.4: the bus and the port of each hub on the way; a port keeps its path"`
 	Bus          int      `key:"bus" doc:"the number of the bus"`
-	Number       int      `key:"number" doc:"the number of the device on the bus; another one each time it is plugged in"`
+	Number       int      `key:"number" doc:"the number of the device on the bus; a new one each time it is plugged in"`
 }
 
 // Source watches the USB ports. An instance runs once: New, Open, Run, Close.

@@ -19,10 +19,10 @@ func TestDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	refusal := &fs.PathError{Op: "open", Path: path, Err: unix.EACCES}
-	root := "no permission for " + path + `: only root has it; write SUBSYSTEM=="x", GROUP="g", MODE="0660" into /etc/udev/rules.d/60-x.rules, ` +
+	root := "no permission for " + path + `: only root has access; write SUBSYSTEM=="x", GROUP="g", MODE="0660" into /etc/udev/rules.d/60-x.rules, ` +
 		"add the user that runs postbus to the group g, and plug it in again: " + refusal.Error()
 	theirs := func(group string) string {
-		return "no permission for " + path + ": it is for the group " + group + "; add the user that runs postbus (sudo usermod -aG " + group + " USER) and start postbus again: " + refusal.Error()
+		return "no permission for " + path + ": it belongs to the group " + group + "; add the user that runs postbus (sudo usermod -aG " + group + " USER) and restart postbus: " + refusal.Error()
 	}
 	own, name := os.Getgid(), "54321"
 	if own == 0 { // root's group counts as none, and root may use any other

@@ -236,9 +236,9 @@ func TestAddresses(t *testing.T) {
 		"unix:/a/b":                    "/a/b",
 		"/a/b":                         "/a/b",
 		"tcp:other:4713 unix:/a":       "/a",
-		"tcp:other:4713":               `$PULSE_SERVER: "tcp:other:4713" is no unix socket; only unix:/path and /path are supported`,
-		"{0123}unix:/a":                "is no unix socket",
-		"unix:relative":                "is no unix socket",
+		"tcp:other:4713":               `$PULSE_SERVER: "tcp:other:4713" is not a unix socket; only unix:/path and /path are supported`,
+		"{0123}unix:/a":                "is not a unix socket",
+		"unix:relative":                "is not a unix socket",
 		"/" + strings.Repeat("a", 200): "longer than",
 	} {
 		t.Setenv("PULSE_SERVER", server)

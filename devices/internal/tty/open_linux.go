@@ -56,7 +56,7 @@ func Open(n Name, s Setting) (*Port, error) {
 	if err := p.set(unix.TIOCEXCL, 0); err != nil {
 		p.undirect()
 		f.Close()
-		return nil, fmt.Errorf("keeping others out of %s: %w", path, err)
+		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	_ = p.set(unix.TCFLSH, unix.TCIFLUSH) // bytes received at another speed
 	return p, nil

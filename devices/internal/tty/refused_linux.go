@@ -32,7 +32,7 @@ func refused(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission), code == serial.PermissionDenied:
 		return denied(path, err)
 	case code == serial.InvalidSerialPort:
-		return fmt.Errorf("%s is no serial port, or can't be set as the file says: %w", path, err)
+		return fmt.Errorf("%s is not a serial port, or does not accept the settings of the file: %w", path, err)
 	}
 	return fmt.Errorf("opening %s: %w", path, err)
 }
