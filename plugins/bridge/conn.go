@@ -272,7 +272,7 @@ func ended(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("it closed the connection")
 	case errors.As(err, &late) && late.Timeout():
-		return errors.New("it has fallen silent")
+		return errors.New("it does not respond any more")
 	case errors.As(err, &op) && op.Op != "dial":
 		return op.Err
 	}
@@ -312,7 +312,7 @@ func (c *conn) size() (int, error) {
 		}
 		shift += 7
 	}
-	return 0, errors.New("it doesn't speak MQTT: a packet's length has no end")
+	return 0, errors.New("it doesn't speak MQTT: a packet's length is malformed")
 }
 
 // packet reads a packet of n bytes. It recovers from panics, since the libraries weren't written
@@ -337,7 +337,7 @@ func (c *conn) skip(n int) (*packet, error) {
 		return nil, err
 	}
 	if packetKind(head>>4) != publish {
-		return nil, fmt.Errorf("it sent a packet of %d bytes that is no message", n)
+		return nil, fmt.Errorf("it sent a packet of %d bytes that is not a PUBLISH", n)
 	}
 	n--
 	for b := byte(0x80); b >= 0x80; n-- {

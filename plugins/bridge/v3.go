@@ -107,4 +107,4 @@ func (three) decode(b []byte) (*packet, error) {
 var errNotMQTT = errors.New("it doesn't speak MQTT")
 
 // nonsense is a decoder's error. It isn't wrapped, because an io.EOF in it is not the connection's.
-func nonsense(err error) error { return fmt.Errorf("it sent a packet that makes no sense: %v", err) }
+func nonsense(err error) error { return fmt.Errorf("it sent a malformed packet: %v", err) }

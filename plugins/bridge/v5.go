@@ -23,7 +23,7 @@ import (
 type five struct{}
 
 // errNotFive means that the remote speaks MQTT, but not version 5.
-var errNotFive = errors.New("it refuses MQTT 5")
+var errNotFive = errors.New("it does not support MQTT 5")
 
 // The user properties of an event's route; bus/broker has the same ones. See
 // docs/adr/0011-bridges-speak-mqtt-5.md.

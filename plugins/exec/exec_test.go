@@ -82,7 +82,7 @@ func TestEvent(t *testing.T) {
 		t.Setenv("SECRET", "x")
 		t.Setenv("HOME", "")
 		b := newBus(t)
-		o := Defaults()
+		o := defaults()
 		o.MaxOutput = 64
 		o.Command = script(t, b, c.script)
 		got := events(t, o, b, 1)[0]
@@ -93,7 +93,7 @@ func TestEvent(t *testing.T) {
 		if want := (m{"text": c.text, "json": c.json, "status": c.status, "stderr": c.stderr}); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v", c.script, got)
 		}
-		if b.Losses["the rest of an output longer than max_output"] != c.lost {
+		if b.Losses["the part of an output beyond max_output"] != c.lost {
 			t.Errorf("lost %v", b.Losses)
 		}
 	}
@@ -102,7 +102,7 @@ func TestEvent(t *testing.T) {
 // One run at a time, whatever the interval.
 func TestNoOverlap(t *testing.T) {
 	b := newBus(t)
-	o := Defaults()
+	o := defaults()
 	o.Every = time.Millisecond // less than Check allows: the runs must take longer
 	o.Command = script(t, b, "mkdir lock || echo overlap >> bad; sleep 0.05; rmdir lock")
 	s := New(o, b)
@@ -123,7 +123,7 @@ func TestNoOverlap(t *testing.T) {
 
 func TestTimeout(t *testing.T) {
 	b := newBus(t)
-	o := Defaults()
+	o := defaults()
 	o.Every, o.Timeout = 100*time.Millisecond, 2*time.Second
 	o.Command = script(t, b, "if mkdir once 2>/dev/null; then sleep 1000; fi; echo fine")
 	if got := events(t, o, b, 1); got[0]["text"] != "fine" {
@@ -136,7 +136,7 @@ func TestTimeout(t *testing.T) {
 
 func TestStopsWhileItRuns(t *testing.T) {
 	b := newBus(t)
-	o := Defaults()
+	o := defaults()
 	o.Command = script(t, b, "echo > started; sleep 1000")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -156,7 +156,7 @@ func TestStopsWhileItRuns(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	o := Defaults()
+	o := defaults()
 	o.Command = []string{"./none"}
 	if err := New(o, newBus(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "./none can't be run") {
 		t.Error(err)
@@ -183,7 +183,7 @@ func TestAction(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBus(t)
-			o := ActionDefaults()
+			o := actionDefaults()
 			o.Command = append(script(t, b, c.script), "--", "{title}", "{level}")
 			o.Params = m{"title": m{"type": "text"}, "level": m{"type": "int"}}
 			o.Stdin, o.OKCodes = c.stdin, []int{0, 7, 143}
@@ -208,7 +208,7 @@ func TestAction(t *testing.T) {
 
 func TestActionEnds(t *testing.T) {
 	b := newBus(t)
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.Command = script(t, b, "sleep 1000")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

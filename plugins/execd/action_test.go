@@ -17,7 +17,7 @@ import (
 
 func action(t *testing.T, b *kindtest.Bus, text string) *Action {
 	t.Helper()
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.Restart = Restart{Min: 10 * time.Millisecond, Max: 20 * time.Millisecond}
 	o.Command = script(t, b, text)
 	a := NewAction(o, b)

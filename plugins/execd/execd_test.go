@@ -78,7 +78,7 @@ func count(n int) func([]map[string]any) bool {
 
 func TestEvents(t *testing.T) {
 	b := newBus(t)
-	o := Defaults()
+	o := defaults()
 	o.MaxLine = 64
 	o.Env = map[string]string{"X": "y"}
 	o.Command = append(script(t, b, `echo '{"pm25": 12}'; echo oops; echo; echo "$(head -c 100 /dev/zero | tr '\0' 1)"; echo "[\"$1\", \"$X\"]"; pwd | sed 's/.*/"&"/'; exec sleep 1000`), "a b; $(c)")
@@ -96,20 +96,20 @@ func TestEvents(t *testing.T) {
 // All output that a program wrote before it ended is read, and the program is restarted.
 func TestStartsAgain(t *testing.T) {
 	b := newBus(t)
-	o := Defaults()
+	o := defaults()
 	o.Restart = Restart{Min: 10 * time.Millisecond, Max: 20 * time.Millisecond}
 	o.Command = script(t, b, `for i in 1 2 3; do echo $i; done; echo "sensor is gone" >&2; exit 7`)
 	got, err := run(t, o, b, count(6))
 	if err != nil || fmt.Sprint(got) != "[map[value:1] map[value:2] map[value:3] map[value:1] map[value:2] map[value:3]]" {
 		t.Errorf("%v, %v", got, err)
 	}
-	degraded(t, b, "./x.sh ended: exit code 7: sensor is gone; it is started again in 1")
+	degraded(t, b, "./x.sh ended: exit code 7: sensor is gone; it will be restarted in 1")
 	degraded(t, b, "<nil>")
 }
 
 func TestNever(t *testing.T) {
 	b := newBus(t)
-	o := Defaults()
+	o := defaults()
 	o.Restart = Restart{Never: true}
 	o.Format = "text"
 	o.Command = script(t, b, "echo once")
@@ -132,7 +132,7 @@ func TestNever(t *testing.T) {
 // Stop ends the program and its children, also while an event is blocked.
 func TestStop(t *testing.T) {
 	b := newBus(t)
-	o := Defaults()
+	o := defaults()
 	o.Command = script(t, b, `sleep 1000 & echo $!; while :; do echo 0; done`)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -170,7 +170,7 @@ func TestStop(t *testing.T) {
 
 func TestPostFails(t *testing.T) {
 	b := newBus(t)
-	o := Defaults()
+	o := defaults()
 	o.Command = script(t, b, `while :; do echo 0; done`)
 	stopped := errors.New("being stopped")
 	err := New(o, b).Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { return stopped })
@@ -180,7 +180,7 @@ func TestPostFails(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	o := Defaults()
+	o := defaults()
 	o.Command = []string{"./none"}
 	if err := New(o, newBus(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "./none can't be run") {
 		t.Error(err)

@@ -18,7 +18,7 @@ import (
 func start(t *testing.T, path string, change func(*Options)) (b *kindtest.Bus, stop func()) {
 	t.Helper()
 	b = kindtest.NewBus()
-	o := Defaults()
+	o := defaults()
 	o.Path, o.Settle = path, 30*time.Millisecond
 	if change != nil {
 		change(&o)
@@ -67,7 +67,7 @@ func add(t *testing.T, path, text string) {
 func TestWithoutNotices(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	b := kindtest.NewBus()
-	o := Defaults()
+	o := defaults()
 	o.Path = p
 	s := New(o, b)
 	stop := b.Start(t, s, func(ctx context.Context) error {
@@ -107,8 +107,8 @@ func TestCheck(t *testing.T) {
 		want string
 	}{
 		{Options{Path: "/x/*.log", Mode: "tail"}, ""},
-		{Options{Path: "/x/[a", Mode: "tail"}, `path: the pattern "/x/[a" is not complete`},
-		{Options{Path: "/x", Mode: "tail", Read: 1}, "read: read is about mode: watch"},
+		{Options{Path: "/x/[a", Mode: "tail"}, `path: the pattern "/x/[a" is incomplete`},
+		{Options{Path: "/x", Mode: "tail", Read: 1}, "read: read applies to mode: watch only"},
 	} {
 		got := ""
 		for _, err := range c.o.Check() {

@@ -124,7 +124,7 @@ func (t *tails) find(now time.Time, start bool) error {
 		}
 	}
 	if trouble == nil && len(order) == 0 && !isPattern(t.o.Path) {
-		trouble = fmt.Errorf("%s is not there (yet)", t.o.Path)
+		trouble = fmt.Errorf("%s does not exist (yet)", t.o.Path)
 		if info, err := os.Stat(t.o.Path); err == nil {
 			trouble = fmt.Errorf("%s is not a regular file (%v)", t.o.Path, info.Mode().Type())
 		}

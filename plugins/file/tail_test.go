@@ -93,7 +93,7 @@ func TestTailWaitsForTheFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x", "y")
 	p := filepath.Join(dir, "a")
 	b, _ := start(t, p, nil)
-	b.Eventually(t, "says so", func() bool { return len(b.Conditions) == 1 && b.Conditions[0] == p+" is not there (yet)" })
+	b.Eventually(t, "says so", func() bool { return len(b.Conditions) == 1 && b.Conditions[0] == p+" does not exist (yet)" })
 	must(t, os.MkdirAll(dir, 0o755))
 	add(t, p, "first\n")
 	expect(t, b, "a first")

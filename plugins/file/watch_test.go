@@ -82,7 +82,7 @@ func TestWatchSettles(t *testing.T) {
 func TestWatchFolderThatComesLater(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x", "y")
 	b, _ := start(t, filepath.Join(dir, "a"), func(o *Options) { o.Mode = "watch" })
-	b.Eventually(t, "says so", func() bool { return len(b.Conditions) == 1 && strings.Contains(b.Conditions[0], dir+" is not there") })
+	b.Eventually(t, "says so", func() bool { return len(b.Conditions) == 1 && strings.Contains(b.Conditions[0], dir+" does not exist") })
 	must(t, os.MkdirAll(dir, 0o755))
 	b.Eventually(t, "is well again", func() bool { return b.Conditions[len(b.Conditions)-1] == "<nil>" })
 	put(t, filepath.Join(dir, "a"), "")

@@ -21,7 +21,7 @@ import (
 // start runs a source; stop ends it.
 func start(t *testing.T, b *kindtest.Bus, url string, change func(*Options)) (stop func()) {
 	t.Helper()
-	o := Defaults()
+	o := defaults()
 	o.URL, o.Every = url, 5*time.Millisecond
 	if change != nil {
 		change(&o)
@@ -182,7 +182,7 @@ func TestBodyAndTimeAreBounded(t *testing.T) {
 	defer close(hang)
 	for name, c := range map[string]struct{ url, want string }{
 		"body": {big, "the body is larger than max_body, 10 bytes"},
-		"time": {slow, "no answer in time"},
+		"time": {slow, "no response in time"},
 	} {
 		b := kindtest.NewBus()
 		stop := start(t, b, c.url, func(o *Options) { o.MaxBody, o.Timeout = 10, 50*time.Millisecond })
@@ -293,7 +293,7 @@ func TestCheck(t *testing.T) {
 		{"relative", "/x", nil, "url: the URL does not begin with http:// or https://"},
 		{"host", "http:///x", nil, "url: the URL has no host"},
 		{"port", "http://x:99999/", nil, "url: the URL's port is not a number from 1 to 65535"},
-		{"fragment", "http://x/#y", nil, "url: the URL has a fragment (#), which no server sees"},
+		{"fragment", "http://x/#y", nil, "url: the URL has a fragment (#), which is not sent to the server"},
 		{"header name", "http://x", map[string]string{"X: y": "z"}, `headers.X: y: "X: y" is not a header's name`},
 		{"header value", "http://x", map[string]string{"X": "hunter2\r\nY: z"}, "headers.X: the value has a line break"},
 		{"our header", "http://x", map[string]string{"content-length": "1"}, "headers.content-length: the header Content-Length is set by the bus"},

@@ -22,7 +22,7 @@ func newBus() *kindtest.Bus {
 }
 
 func options() Options {
-	o := Defaults()
+	o := defaults()
 	o.Listen = "127.0.0.1:0"
 	return o
 }

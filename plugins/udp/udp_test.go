@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
@@ -108,7 +109,7 @@ func TestDroppedDatagramsAreCounted(t *testing.T) {
 		for b.Next(t)["text"] != "probe" {
 		}
 		b.Mu.Lock()
-		n := b.Losses["came faster than the bus took them"]
+		n := b.Losses["arrived faster than the bus accepted them"]
 		b.Mu.Unlock()
 		if n > 0 && n < sent {
 			return
@@ -162,7 +163,7 @@ func TestAction(t *testing.T) {
 		}
 	}
 	err = a.Do(t.Context(), Args{Text: strings.Repeat("x", maxDatagram+1)})
-	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
+	if !kind.IsPermanent(err) {
 		t.Errorf("too long: %v", err)
 	}
 	if err := NewAction(ActionOptions{To: "no-such-host.invalid:1"}, nil).Do(t.Context(), Args{}); err == nil {

@@ -37,7 +37,7 @@ func folder(t *testing.T) string {
 
 func options(t *testing.T) Options {
 	t.Helper()
-	o := Defaults()
+	o := defaults()
 	o.Path = filepath.Join(folder(t), "s")
 	return o
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
@@ -70,7 +71,7 @@ func TestAnswersAreInOrderAndSayWhatBecameOfALine(t *testing.T) {
 	c.SetReadDeadline(time.Now().Add(kindtest.Patience))
 	b.Fates <- nil
 	b.Fates <- errors.New("the disk\nis full")
-	c.expect(t, "ok", "error: the disk is full", "error: the line is no JSON", "error: the line is longer than max_line")
+	c.expect(t, "ok", "error: the disk is full", "error: the line is not JSON", "error: the line is longer than max_line")
 	b.Fates <- nil
 	b.Fates <- nil
 	c.expect(t, "ok", "ok")
@@ -168,7 +169,7 @@ func TestASocketThatSomebodyRemoved(t *testing.T) {
 	}
 	o.Mode = 0o666
 	s := New(o, b)
-	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "a file of that name which is no socket") {
+	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "a file of that name exists and is not a socket") {
 		t.Error(err)
 	}
 	s.Close()
@@ -334,11 +335,11 @@ func TestNothingIsLeftRunning(t *testing.T) {
 func TestCheck(t *testing.T) {
 	for path, want := range map[string]string{
 		"/run/x.sock": "", "@x": "",
-		"x.sock":                       `"x.sock" is no absolute path`,
+		"x.sock":                       `"x.sock" is not an absolute path`,
 		"@":                            "the abstract socket has no name",
 		"/run/":                        `"/run/" is a folder`,
 		"/" + strings.Repeat("x", 107): "the path is 108 bytes long",
-		"/a\x00b":                      "a path has no zero byte",
+		"/a\x00b":                      "a path can't contain a NUL character",
 	} {
 		for _, errs := range [][]error{Options{Path: path}.Check(), ActionOptions{To: path}.Check()} {
 			got := ""
@@ -371,7 +372,7 @@ func TestActionAndSource(t *testing.T) {
 	o.Answer = true
 	a := NewAction(ActionOptions{To: o.Path, Answer: true, Timeout: 10 * time.Second}, nil)
 	defer a.Close()
-	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "there is no such socket: is the app running?") {
+	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "the socket does not exist: is the app running?") {
 		t.Error(err)
 	}
 	start(t, b, o)
@@ -387,7 +388,7 @@ func TestActionAndSource(t *testing.T) {
 		t.Error(err)
 	}
 	err := a.Do(t.Context(), Args{Text: "a\nb"})
-	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
+	if !kind.IsPermanent(err) {
 		t.Errorf("two lines: %v", err)
 	}
 }

@@ -29,16 +29,16 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file of this kind.
+// sample is a complete plugin file of this kind.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the kind's description, in Markdown.
-const About = "Makes an event of each HTTP request to a path under `/hooks/` of the bus's HTTP address, or of an address of its own " +
-	"with `listen`. The sender gets its answer only when the event is safe on disk; when that does not work it gets 503 and should try again, " +
-	"so that an event may come twice, and 422 when a rule of the plugin fails on it and nothing came of it. `hmac_sha256` (GitHub and many others) or `token` say who may send; with neither, the bus's own login is " +
-	"asked for, and on an address of its own **anybody** may send. It runs on every platform."
+// about is the kind's description, in Markdown.
+const about = "Makes an event of each HTTP request to a path under `/hooks/` on the bus's HTTP address, or on an address of its own " +
+	"with `listen`. The sender gets its response when the event is durable. If that fails the response is 503, and the sender should retry, " +
+	"so that an event may arrive twice. It is 422 when a rule of the plugin failed and the event had no outcome. `hmac_sha256` (GitHub and many others) or `token` authenticate the sender; with neither, the bus's own login is " +
+	"required, and on an address of its own **anyone** may send. It runs on every platform."
 
 // patience is how long a request waits for its event to be durable.
 const patience = 10 * time.Second
@@ -100,7 +100,7 @@ func (s *Source) Open(ctx context.Context) error {
 	s.release = release
 	var ok bool
 	if s.own, ok = held.(*net.TCPListener); !ok {
-		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
+		return fmt.Errorf("listening on %s: the port is still held by the previous source of this plugin", s.o.Listen)
 	}
 	return s.own.SetDeadline(time.Time{})
 }

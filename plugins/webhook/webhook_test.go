@@ -28,7 +28,7 @@ func newBus(t *testing.T) (*kindtest.Bus, *httptest.Server) {
 }
 
 func options() Options {
-	o := Defaults()
+	o := defaults()
 	o.Path = "/hooks/x"
 	return o
 }

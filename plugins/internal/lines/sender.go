@@ -4,12 +4,15 @@ package lines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sender sends lines over a connection, which it opens when needed. A goroutine reads from the
@@ -28,18 +31,14 @@ type Sender struct {
 	answers chan string
 }
 
-// severalLines is an error that no retry can fix.
-type severalLines struct{}
+var errSeveralLines = errors.New("text contains a line break: it would be several lines")
 
-func (severalLines) Error() string   { return "text has a line break within: it would be several lines" }
-func (severalLines) Permanent() bool { return true }
-
-// Send sends a text as one line, and returns the answer if lines are answered. An error with
-// Permanent() true is about the text.
+// Send sends a text as one line, and returns the answer if lines are answered. A permanent error is
+// about the text.
 func (s *Sender) Send(ctx context.Context, text string) (answer string, err error) {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	if strings.ContainsAny(text, "\r\n") {
-		return "", severalLines{}
+		return "", kind.Permanent(errSeveralLines)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,15 +53,9 @@ func (s *Sender) Send(ctx context.Context, text string) (answer string, err erro
 		}
 	}
 	_ = s.conn.SetWriteDeadline(time.Now().Add(s.Timeout)) // fails only when the write fails too
-	conn, woken := s.conn, make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = conn.SetWriteDeadline(time.Unix(1, 0))
-	})
-	_, err = conn.Write([]byte(text + "\n"))
-	if !stop() {
-		<-woken
-	}
+	stop := kind.InterruptWrites(ctx, s.conn)
+	_, err = s.conn.Write([]byte(text + "\n"))
+	stop()
 	if err != nil {
 		s.hangUp()
 		return "", fmt.Errorf("sending to %s: %w", s.Name, err)

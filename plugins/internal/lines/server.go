@@ -97,22 +97,17 @@ type Server struct {
 	full    bool       // protected by port.mu
 }
 
-// Post is the function with which a source posts its events.
-type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Serve posts the lines of connected and newly connecting clients, until ctx ends; then it returns
 // nil. The clients stay with the port. When it returns no goroutine of the source is left; the
 // port's goroutines write the answers that are still pending.
-func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
+func (s *Server) Serve(ctx context.Context, p *Port, post kind.Post) error {
 	s.port = p
 	if err := p.l.SetDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("listening on %s: %w", s.Name, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var reading sync.WaitGroup
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
+	stop := kind.Interrupt(ctx, func() {
 		_ = p.l.SetDeadline(time.Unix(1, 0)) // fails only when closed
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -122,9 +117,7 @@ func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 	})
 	defer func() {
 		cancel()
-		if !stop() {
-			<-woken // the next Server sets another deadline
-		}
+		stop() // the next Server sets another deadline
 		reading.Wait()
 	}()
 	serve := func(c *Client) {
@@ -154,10 +147,7 @@ func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 		case err != nil: // such as too many open files: connected clients are still served
 			broken = true
 			s.Env.Degraded(fmt.Errorf("accepting clients on %s: %w", s.Name, err))
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-			}
+			_ = kind.Sleep(ctx, time.Second)
 			continue
 		}
 		if broken {
@@ -219,7 +209,7 @@ func (s *Server) arm(ctx context.Context, c *Client) bool {
 
 // read posts a client's lines until its connection or ctx ends; keep says that the client stays
 // connected. A client with pending answers stays until they are written, also over a reload.
-func (s *Server) read(ctx context.Context, c *Client, post Post) (keep bool) {
+func (s *Server) read(ctx context.Context, c *Client, post kind.Post) (keep bool) {
 	if s.Answer && c.answers == nil {
 		c.answers = newAnswers(c)
 	}
@@ -229,7 +219,7 @@ func (s *Server) read(ctx context.Context, c *Client, post Post) (keep bool) {
 
 // lines posts a client's lines until ctx ends, or until the client sends nothing more: then more is
 // false.
-func (s *Server) lines(ctx context.Context, c *Client, post Post) (more bool) {
+func (s *Server) lines(ctx context.Context, c *Client, post kind.Post) (more bool) {
 	c.r.Limit(s.MaxLine)
 	for {
 		if !s.arm(ctx, c) {

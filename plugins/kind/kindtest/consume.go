@@ -18,7 +18,8 @@ var (
 
 // Consuming is how Consume works.
 type Consuming struct {
-	// Err ends Consume when it has delivered all events. With nil it waits for more until ctx ends.
+	// Err ends Consume when it has delivered all events, also those that a bus may still deliver
+	// while ctx ends. With nil it waits for more until ctx ends.
 	Err error
 	// Grace is how long Consume waits for delivered events before it returns. NewBus sets a time
 	// that a test does not live to see: a source that never calls done does not end.
@@ -62,40 +63,38 @@ func (b *Bus) Consume(ctx context.Context, name string, filters []string, each f
 	b.Mu.Unlock()
 	var deliveries []chan struct{} // each is closed by done
 	var err error
-	for i := 0; err == nil; {
-		b.Mu.Lock()
-		var event map[string]any
-		var o *Offered
-		if i < len(b.Offered) {
-			o = b.Offered[i]
-			i++
-			if event = b.deliverLocked(o, filters); event == nil {
-				b.Mu.Unlock()
-				continue
-			}
+	for i := 0; ; {
+		if err = ctx.Err(); err != nil && b.Consuming.Err == nil {
+			break
 		}
-		more := b.offer
-		b.Mu.Unlock()
-		switch {
-		case ctx.Err() != nil:
-			err = ctx.Err()
-		case event != nil:
-			done := make(chan struct{})
-			deliveries = append(deliveries, done)
-			each(event, func(err error) {
-				b.Mu.Lock()
-				o.Result = err
-				b.Mu.Unlock()
-				close(done)
-			})
-		case b.Consuming.Err != nil:
-			err = b.Consuming.Err
-		default:
+		b.Mu.Lock()
+		if i == len(b.Offered) {
+			more := b.offer
+			b.Mu.Unlock()
+			if err = b.Consuming.Err; err != nil {
+				break
+			}
 			select {
 			case <-more:
 			case <-ctx.Done():
 			}
+			continue
 		}
+		o := b.Offered[i]
+		i++
+		event := b.deliverLocked(o, filters)
+		b.Mu.Unlock()
+		if event == nil {
+			continue
+		}
+		done := make(chan struct{})
+		deliveries = append(deliveries, done)
+		each(event, func(err error) {
+			b.Mu.Lock()
+			o.Result = err
+			b.Mu.Unlock()
+			close(done)
+		})
 	}
 	grace := time.NewTimer(b.Consuming.Grace)
 	defer grace.Stop()
