@@ -168,7 +168,7 @@ func TestIdleAndSessions(t *testing.T) {
 	r := run(t, Options{Watch: []string{"idle"}, Initial: true, SystemBus: bus.Address}, nil)
 	r.says("logind is not running")
 	bus.Mock("logind", logind, "")
-	r.says("nobody is logged in")
+	r.says("no user is logged in")
 	c := bus.Dial()
 	must(t, c, logind, logindPath, mock+".AddSession", "1", "seat0", uint32(os.Getuid()), "ada", true)
 	must(t, c, logind, logindPath, mock+".EmitSignal", logind+".Manager", "SessionNew", "so", []dbus.Variant{dbus.MakeVariant("1"), dbus.MakeVariant(session1)})
