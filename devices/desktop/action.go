@@ -117,8 +117,8 @@ func checkURL(text string, more []string) error {
 	return nil
 }
 
-// percent parses a number from 0 to most.
-func percent(v any, most float64) (float64, error) {
+// percent parses a number from 0 to limit.
+func percent(v any, limit float64) (float64, error) {
 	n := math.NaN()
 	switch v := v.(type) {
 	case float64:
@@ -134,8 +134,8 @@ func percent(v any, most float64) (float64, error) {
 	case nil:
 		return 0, kind.Permanent(fmt.Errorf("percent is missing"))
 	}
-	if !(n >= 0 && n <= most) {
-		return 0, kind.Permanent(fmt.Errorf("percent: %.40q is not a number from 0 to %v", fmt.Sprint(v), most))
+	if !(n >= 0 && n <= limit) {
+		return 0, kind.Permanent(fmt.Errorf("percent: %.40q is not a number from 0 to %v", fmt.Sprint(v), limit))
 	}
 	return n, nil
 }

@@ -30,9 +30,9 @@ type Action struct {
 	alive    context.Context // cancelled by Close
 }
 
-// settled is how long the machine must run before it may be rebooted or powered off, so that a
+// minUptime is how long the machine must run before it may be rebooted or powered off, so that a
 // redelivered event can't make a loop of reboots.
-const settled = 2 * time.Minute
+const minUptime = 2 * time.Minute
 
 // NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ kind.Env) *Action {
@@ -51,7 +51,7 @@ func (a *Action) Close() error {
 func uptime() time.Duration {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
-		return settled
+		return minUptime
 	}
 	return time.Duration(t.Nano())
 }
@@ -69,8 +69,8 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		err = checkURL(args.URL, a.o.Schemes)
 	case a.o.Do == "media_volume":
 		volume, err = percent(args.Percent, 100)
-	case (a.o.Do == "reboot" || a.o.Do == "poweroff") && a.uptime() < settled:
-		err = kind.Permanent(fmt.Errorf("%s: the machine has just started; this is refused for %s, so that a redelivered event can't cause a loop", a.o.Do, settled))
+	case (a.o.Do == "reboot" || a.o.Do == "poweroff") && a.uptime() < minUptime:
+		err = kind.Permanent(fmt.Errorf("%s: the machine has just started; this is refused for %s, so that a redelivered event can't cause a loop", a.o.Do, minUptime))
 	}
 	if err != nil {
 		return err

@@ -80,9 +80,12 @@ func TestLock(t *testing.T) {
 }
 
 // ear is a watcher that records its signals.
-type ear struct{ heard []string }
+type ear struct{ names []string }
 
-func (e *ear) hear(sig *dbus.Signal) bool              { e.heard = append(e.heard, sig.Name); return true }
+func (e *ear) onSignal(sig *dbus.Signal) bool {
+	e.names = append(e.names, sig.Name)
+	return true
+}
 func (e *ear) read(context.Context, *link, bool) error { return nil }
 
 // TestStrangersAreNotHeard sends signals from other programs, because any client may send us one.
@@ -105,7 +108,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	signal(":1.5", "new.Lock")
 	signal(daemon, daemon+".NameOwnerChanged", logind, ":1.5", "")
 	signal("", "nobody.Lock")
-	if got := strings.Join(e.heard, " "); got != "logind.Lock "+daemon+".NameOwnerChanged new.Lock "+daemon+".NameOwnerChanged" {
+	if got := strings.Join(e.names, " "); got != "logind.Lock "+daemon+".NameOwnerChanged new.Lock "+daemon+".NameOwnerChanged" {
 		t.Error(got)
 	}
 }
@@ -201,7 +204,7 @@ func TestPower(t *testing.T) {
 	if e := r.want("power false 50 discharging true", fields...); e["time_to_empty"] != 3500.0 || e["time_to_full"] != nil {
 		t.Error(e)
 	}
-	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, usual), "\n"); !strings.Contains(got, "watch: [power]  # UPower, battery 50 %, discharging") {
+	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, defaultPaths), "\n"); !strings.Contains(got, "watch: [power]  # UPower, battery 50 %, discharging") {
 		t.Error(got)
 	}
 }

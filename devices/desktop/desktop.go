@@ -7,7 +7,7 @@
 //     States that change faster than events are accepted may be skipped, but never the last one.
 //   - The event that the machine goes to sleep is durable before it sleeps, unless that takes
 //     longer than logind waits (InhibitDelayMaxSec, 5 s): a delay inhibitor is held until then, and
-//     taken again at resume.
+//     requested again at resume.
 //   - Nothing is polled with one exception: with idle_after, while the user is idle, the source
 //     asks X once a second whether the user is active again.
 //   - A camera isn't opened to see whether it is in use, nor a microphone.

@@ -138,16 +138,16 @@ type lock struct {
 	path  string          // of the session
 }
 
-func (k *lock) tell(ctx context.Context, first bool) error {
+func (k *lock) report(ctx context.Context, first bool) error {
 	k.mu.Lock()
 	locked := k.hint || k.saver || k.asked[k.path]
 	k.mu.Unlock()
-	return k.s.tell(ctx, first, map[string]any{"what": "lock", "locked": locked})
+	return k.s.report(ctx, first, map[string]any{"what": "lock", "locked": locked})
 }
 
 type lockSession struct{ *lock }
 
-func (k lockSession) hear(sig *dbus.Signal) bool {
+func (k lockSession) onSignal(sig *dbus.Signal) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch sig.Name {
@@ -184,12 +184,12 @@ func (k lockSession) read(ctx context.Context, l *link, first bool) error {
 	k.path = string(s.path)
 	k.hint = hint
 	k.mu.Unlock()
-	return k.tell(ctx, first)
+	return k.report(ctx, first)
 }
 
 type lockSaver struct{ *lock }
 
-func (k lockSaver) hear(sig *dbus.Signal) bool {
+func (k lockSaver) onSignal(sig *dbus.Signal) bool {
 	if len(sig.Body) == 1 && sig.Body[0] == false {
 		k.mu.Lock()
 		delete(k.asked, k.path)
@@ -217,13 +217,13 @@ func (k lockSaver) read(ctx context.Context, l *link, first bool) error {
 	if !there && first {
 		return absent{"no screen saver reports whether it is active"}
 	}
-	return k.tell(ctx, first)
+	return k.report(ctx, first)
 }
 
 // idle is the session's idle hint, which the desktop sets.
 type idle struct{ s *Source }
 
-func (idle) hear(sig *dbus.Signal) bool { return aboutSessions(sig) }
+func (idle) onSignal(sig *dbus.Signal) bool { return aboutSessions(sig) }
 
 func (i idle) read(ctx context.Context, l *link, first bool) error {
 	s, err := l.login(ctx, i.s.o.Session)
@@ -231,5 +231,5 @@ func (i idle) read(ctx context.Context, l *link, first bool) error {
 		return err
 	}
 	hint, _ := get[bool](s.properties, "IdleHint")
-	return i.s.tell(ctx, first, map[string]any{"what": "idle", "idle": hint})
+	return i.s.report(ctx, first, map[string]any{"what": "idle", "idle": hint})
 }

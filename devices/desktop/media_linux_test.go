@@ -186,7 +186,7 @@ func TestPlayersAreControlled(t *testing.T) {
 	if err := do(t, o("media_play"), Args{}); err == nil || !strings.Contains(err.Error(), "no player is playing: set player; available: mpv.instance_1_7, vlc") {
 		t.Error(err)
 	}
-	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, usual), "\n"); !strings.Contains(got, `player: "vlc"  # stopped`) {
+	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, defaultPaths), "\n"); !strings.Contains(got, `player: "vlc"  # stopped`) {
 		t.Error(got)
 	}
 }

@@ -44,14 +44,14 @@ const silent = "unix:/nowhere/native"
 // that is nil.
 func run(t *testing.T, o Options, gate chan struct{}) *running {
 	t.Helper()
-	return runIn(t, o, gate, places{dev: t.TempDir(), proc: "/proc", udev: "/nowhere", sys: "/nowhere"})
+	return runIn(t, o, gate, paths{dev: t.TempDir(), proc: "/proc", udev: "/nowhere", sys: "/nowhere"})
 }
 
-func runIn(t *testing.T, o Options, gate chan struct{}, at places) *running {
+func runIn(t *testing.T, o Options, gate chan struct{}, at paths) *running {
 	t.Helper()
 	r := &running{t: t, env: kindtest.NewBus()}
 	s := New(o, r.env)
-	s.places = at
+	s.paths = at
 	if s.camera != nil {
 		s.camera.settle = 150 * time.Millisecond // the tests use short times
 	}

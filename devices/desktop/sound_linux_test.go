@@ -52,7 +52,7 @@ func TestVolume(t *testing.T) {
 		s.Pactl("set-sink-volume", "one", "10%") // it is no longer watched
 		s.Pactl("set-sink-volume", "two", "51%")
 		r.want("volume 51 false Two", volumeFields...)
-		if got := strings.Join(describe(Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: s.Socket}, usual), "\n"); !strings.Contains(got, "watch: [volume]  # Two, 51 %") {
+		if got := strings.Join(describe(Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: s.Socket}, defaultPaths), "\n"); !strings.Contains(got, "watch: [volume]  # Two, 51 %") {
 			t.Error(got)
 		}
 		r.stop()
@@ -111,7 +111,7 @@ func TestMicrophone(t *testing.T) {
 		r.want("microphone true true [Audacity ü Zoom] Mic", microphoneFields...)
 		zoom.Kill()
 		r.want("microphone true true [Audacity ü] Mic", microphoneFields...)
-		if got := strings.Join(describe(Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: s.Socket}, usual), "\n"); !strings.Contains(got, "watch: [microphone]  # Mic, muted") {
+		if got := strings.Join(describe(Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: s.Socket}, defaultPaths), "\n"); !strings.Contains(got, "watch: [microphone]  # Mic, muted") {
 			t.Error(got)
 		}
 
@@ -242,10 +242,10 @@ func TestSoundThatCannotBe(t *testing.T) {
 			c.Close()
 		}
 	}()
-	if err := orderOf(t, "mute", s.Socket+"2"); err == nil || !kind.IsPermanent(err) || !strings.Contains(err.Error(), "refuses us: access denied; postbus has to run as the user whose desktop it is") {
+	if err := orderOf(t, "mute", s.Socket+"2"); err == nil || !kind.IsPermanent(err) || !strings.Contains(err.Error(), "denies access: access denied; postbus has to run as the user whose desktop it is") {
 		t.Error(err)
 	}
-	run(t, Options{Watch: []string{"volume"}, SoundServer: s.Socket + "2"}, nil).says("volume: the sound server " + s.Socket + "2 refuses us")
+	run(t, Options{Watch: []string{"volume"}, SoundServer: s.Socket + "2"}, nil).says("volume: the sound server " + s.Socket + "2 denies access")
 }
 
 func orderOf(t *testing.T, what, socket string) error {

@@ -240,14 +240,14 @@ func names(byName map[string][]int, count int) string {
 		list = append(list, entry{n, at[0]})
 	}
 	slices.SortFunc(list, func(a, b entry) int { return a.at - b.at })
-	const most = 40
+	const maxNames = 40
 	var words []string
-	for _, e := range list[:min(len(list), most)] {
+	for _, e := range list[:min(len(list), maxNames)] {
 		words = append(words, e.name)
 	}
 	s := strings.Join(words, ", ")
-	if len(list) > most {
-		s += fmt.Sprintf(" and %d more", len(list)-most)
+	if len(list) > maxNames {
+		s += fmt.Sprintf(" and %d more", len(list)-maxNames)
 	}
 	return s
 }

@@ -37,5 +37,5 @@ func NewAction(_ ActionOptions, env kind.Env) *Action {
 // Do fails permanently.
 func (a *Action) Do(context.Context, Args) error { return kind.Permanent(errPlatform) }
 
-// List is empty.
-func List() ([]Device, error) { return nil, errPlatform }
+// list is empty.
+func list(string) ([]chipState, error) { return nil, errPlatform }

@@ -13,9 +13,9 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// alive is how often a source checks that its chip still exists, in addition to the kernel's
-// notifications, which not every container receives.
-const alive = 30 * time.Second
+// checkInterval is how often a source checks that its chip still exists, in addition to the
+// kernel's notifications, which not every container receives.
+const checkInterval = 30 * time.Second
 
 func (o Options) setting() setting {
 	s := setting{flags: flagInput, debounce: o.Debounce}
@@ -159,9 +159,9 @@ func (s *Source) wait(ctx context.Context, until time.Time) error {
 // pause returns until when to wait for edges.
 func (s *Source) pause() time.Time {
 	if s.r.audit.due {
-		return time.Now().Add(quiet)
+		return time.Now().Add(quietTime)
 	}
-	return time.Now().Add(alive)
+	return time.Now().Add(checkInterval)
 }
 
 // compare looks for merged edges while no edges arrive.
@@ -171,7 +171,7 @@ func (s *Source) compare() {
 	} else if s.r.audit.due {
 		merged := s.r.audit.check(s.r.edges)
 		s.env.Lost(int(merged), "edges so close together that the kernel merged them")
-		s.r.unsaid += merged
+		s.r.unreported += merged
 	}
 }
 
@@ -205,13 +205,13 @@ func (s *Source) edge(ctx context.Context, p kind.Post, e edge) error {
 	if e.rising {
 		f["value"], f["edge"] = 1, "rising"
 	}
-	f["seq"], f["line_seq"], f["lost"] = int64(e.seq), int64(e.lineSeq), lost+s.r.unsaid
+	f["seq"], f["line_seq"], f["lost"] = int64(e.seq), int64(e.lineSeq), lost+s.r.unreported
 	if err := p(ctx, e.at, f, nil); err != nil {
 		return err
 	}
 	s.r.tallies[e.offset].seen = seen
 	s.r.edges += 1 + lost
-	s.r.unsaid = 0
+	s.r.unreported = 0
 	if lost > 0 {
 		s.env.Lost(int(lost), "edges were faster than the bus accepted them")
 	}

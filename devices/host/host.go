@@ -90,10 +90,10 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// eventFields is what the source emits. It has the fields of what is collected, nil where a value can't
-// be read.
+// eventFields is what the source emits. It has the fields of what is collected, nil where a value
+// can't be read.
 type eventFields struct {
-	CPU          float64            `key:"cpu" doc:"load of all processors since the previous event, in percent (0 to 100)"`
+	CPU          float64            `key:"cpu" doc:"use of all processors since the previous event, in percent (0 to 100)"`
 	Memory       float64            `key:"memory" doc:"used memory in percent"`
 	MemoryUsed   int64              `key:"memory_used" doc:"used memory in bytes"`
 	MemoryTotal  int64              `key:"memory_total" doc:"total memory in bytes"`
@@ -129,15 +129,15 @@ type Source struct {
 	o   Options
 	env kind.Env
 
-	collectors []*collector
-	prime      time.Duration // the maximum of the first interval
-	patience   time.Duration // for one round of readings
-	farewell   time.Duration // how long Run waits for readings when it ends
+	collectors    []*collector
+	firstInterval time.Duration // the maximum of the first interval
+	timeout       time.Duration // for one round of readings
+	endTimeout    time.Duration // how long Run waits for readings when it ends
 }
 
 // New makes a source. It reads nothing yet.
 func New(o Options, env kind.Env) *Source {
-	s := &Source{o: o, env: env, prime: time.Second, patience: min(2*time.Second, o.Every/2), farewell: 500 * time.Millisecond}
+	s := &Source{o: o, env: env, firstInterval: time.Second, timeout: min(2*time.Second, o.Every/2), endTimeout: 500 * time.Millisecond}
 	for _, name := range o.Collect {
 		s.collectors = append(s.collectors, newCollector(name, reader(name, o), o.named(name)))
 	}
@@ -156,7 +156,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	defer s.end(stop)
 	if slices.ContainsFunc(s.o.Collect, func(c string) bool { return c == "cpu" || c == "network" }) {
 		s.round(ctx, reading, map[string]any{})
-		if kind.Sleep(ctx, min(s.o.Every, s.prime)) != nil {
+		if kind.Sleep(ctx, min(s.o.Every, s.firstInterval)) != nil {
 			return nil
 		}
 	}
@@ -185,7 +185,7 @@ func (s *Source) round(ctx, reading context.Context, fields map[string]any) (mis
 	for _, c := range s.collectors {
 		c.start(reading)
 	}
-	late := time.NewTimer(s.patience)
+	late := time.NewTimer(s.timeout)
 	defer late.Stop()
 	for _, c := range s.collectors {
 		if err := c.wait(ctx, late, fields); err != nil && c.named {
@@ -206,9 +206,9 @@ func condition(missing []string) error {
 // end waits a moment for the running readings.
 func (s *Source) end(stop context.CancelFunc) {
 	stop()
-	late := time.NewTimer(s.farewell)
+	late := time.NewTimer(s.endTimeout)
 	defer late.Stop()
 	for _, c := range s.collectors {
-		c.leave(late)
+		c.awaitEnd(late)
 	}
 }

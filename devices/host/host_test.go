@@ -28,7 +28,7 @@ func TestThisMachine(t *testing.T) {
 	before := runtime.NumGoroutine()
 	env := kindtest.NewBus()
 	s := New(o, env)
-	s.prime, s.patience = 200*time.Millisecond, time.Minute
+	s.firstInterval, s.timeout = 200*time.Millisecond, time.Minute
 	var got map[string]any
 	enough := errors.New("enough")
 	err := s.Run(t.Context(), func(_ context.Context, _ time.Time, f map[string]any) error { got = f; return enough })

@@ -22,10 +22,10 @@ func readThrottling(sys string) (map[string]any, error) {
 	if len(files) == 0 {
 		return readUnderVoltage(sys)
 	}
-	said := text(files[0])
-	flags, err := strconv.ParseUint(strings.TrimPrefix(said, "0x"), 16, 32)
+	content := text(files[0])
+	flags, err := strconv.ParseUint(strings.TrimPrefix(content, "0x"), 16, 32)
 	if err != nil {
-		return nil, fmt.Errorf("%s contains %q, which is not a hexadecimal number", files[0], said)
+		return nil, fmt.Errorf("%s contains %q, which is not a hexadecimal number", files[0], content)
 	}
 	fields := map[string]any{}
 	for bit, name := range throttling {

@@ -157,36 +157,34 @@ func refused(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTO)
 }
 
-func buses() []Device {
+// buses returns the machine's buses.
+func buses() []busInfo {
 	paths, _ := filepath.Glob("/dev/i2c-*")
-	var list []Device
+	var list []busInfo
 	for _, p := range paths {
 		n, err := strconv.Atoi(strings.TrimPrefix(p, "/dev/i2c-"))
 		if err != nil {
 			continue
 		}
 		name, _ := os.ReadFile(fmt.Sprintf("/sys/bus/i2c/devices/i2c-%d/name", n))
-		list = append(list, Device{Number: n, Path: p, Name: strings.TrimSpace(string(name))})
+		list = append(list, busInfo{Number: n, Path: p, Name: strings.TrimSpace(string(name))})
 	}
-	slices.SortFunc(list, func(a, b Device) int { return a.Number - b.Number })
+	slices.SortFunc(list, func(a, b busInfo) int { return a.Number - b.Number })
 	return list
 }
 
-// List returns the machine's buses.
-func List() []Device { return buses() }
-
-// Scan returns the devices that answer on a bus. It sends an empty write to each address, or a read
-// where a write could do harm. Devices that sleep may not answer. An error says which buses exist,
-// or who may open this one.
-func Scan(ctx context.Context, number int) ([]Found, error) {
+// scanBus returns the devices that answer on a bus. It sends an empty write to each address, or a
+// read where a write could do harm. Devices that sleep may not answer. An error says which buses
+// exist, or who may open this one.
+func scanBus(ctx context.Context, number int) ([]answering, error) {
 	d, err := openNumber(Bus(number))
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	var list []Found
+	var list []answering
 	for _, a := range scan(ctx, d) {
-		list = append(list, Found{Address: a, Driver: kernelDriver(Bus(number), a), Sensors: sensorsAt(a)})
+		list = append(list, answering{Address: a, Driver: kernelDriver(Bus(number), a), Sensors: sensorsAt(a)})
 	}
 	return list, ctx.Err()
 }

@@ -41,8 +41,8 @@ func TestSensorOnABusOfAKernel(t *testing.T) {
 // number returns the bus of the sensor.
 func number(t *testing.T) Bus {
 	t.Helper()
-	for _, d := range List() {
-		found, err := Scan(t.Context(), d.Number)
+	for _, d := range buses() {
+		found, err := scanBus(t.Context(), d.Number)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -139,9 +139,9 @@ func records(b []byte) []record {
 		} else { // the kernel's seconds are unsigned here: valid until 2106
 			sec, usec = int64(binary.NativeEndian.Uint32(b)), int64(binary.NativeEndian.Uint32(b[4:]))
 		}
-		rest := b[2*wordSize:]
-		list = append(list, record{at: time.Unix(sec, usec*1000), typ: binary.NativeEndian.Uint16(rest), code: binary.NativeEndian.Uint16(rest[2:]),
-			amount: int32(binary.NativeEndian.Uint32(rest[4:]))})
+		tail := b[2*wordSize:]
+		list = append(list, record{at: time.Unix(sec, usec*1000), typ: binary.NativeEndian.Uint16(tail), code: binary.NativeEndian.Uint16(tail[2:]),
+			amount: int32(binary.NativeEndian.Uint32(tail[4:]))})
 	}
 	return list
 }

@@ -49,7 +49,7 @@ func FuzzRecords(f *testing.F) {
 				list = append(list, r)
 			}
 		}
-		if err := s.records(t.Context(), bus.Post, said{d: d, list: list}); err != nil {
+		if err := s.records(t.Context(), bus.Post, reading{d: d, list: list}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -70,7 +70,7 @@ func TestPressesAndReleasesArePairs(t *testing.T) {
 		{at(70), 4, 4, 458}, // a scan code
 		{at(80), 1, 163, 1},
 	}
-	if err := s.records(t.Context(), b.Post, said{d: d, list: list}); err != nil {
+	if err := s.records(t.Context(), b.Post, reading{d: d, list: list}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.released(t.Context(), b.Post, d, nil, time.Now()); err != nil {

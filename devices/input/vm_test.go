@@ -346,7 +346,7 @@ func TestGuestUSBKeyboardComesAndGoes(t *testing.T) {
 		if got := healthy(t, b, false); !strings.Contains(got, unix.ENODEV.Error()) {
 			t.Error(got)
 		}
-		vmtest.Figure("unplugged, time %d: said after %s", i+1, time.Since(began).Round(time.Millisecond))
+		vmtest.Figure("unplugged, time %d: reported after %s", i+1, time.Since(began).Round(time.Millisecond))
 	}
 	stop()
 	if got := Describe(); len(got) == 0 {

@@ -73,7 +73,7 @@ type Action struct {
 // connected.
 func NewAction(o ActionOptions, env kind.Env) *Action {
 	a := &Action{o: o}
-	a.link, a.release, a.err = join(env, o.setting())
+	a.link, a.release, a.err = sharedLink(env, o.setting())
 	return a
 }
 
@@ -134,9 +134,9 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if err != nil {
 		return kind.Permanent(err)
 	}
-	h := how{a.o.setting(), a.o.Timeout, a.o.Retries, a.o.Pause}
+	h := askOptions{a.o.setting(), a.o.Timeout, a.o.Retries, a.o.Pause}
 	for _, q := range list {
-		if _, err := a.link.ask(ctx, q, h); err != nil { // an exception says itself whether it is permanent
+		if _, err := a.link.ask(ctx, q, h); err != nil { // an exception knows whether it is permanent
 			return err
 		}
 	}

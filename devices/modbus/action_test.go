@@ -104,7 +104,7 @@ func TestWhatAnActionGivesUp(t *testing.T) {
 		t.Errorf("between two attempts: %v", err)
 	}
 	h.up()
-	a.link.again = time.Time{} // as if the backoff had passed
+	a.link.retryAt = time.Time{} // as if the backoff had passed
 	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 77}}); err != nil || d.word(1, 0) != 77 {
 		t.Error(err)
 	}

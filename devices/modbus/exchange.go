@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	turnaround = 100 * time.Millisecond // granted to all units of a line after a broadcast, which none answers
-	deaf       = 3                      // after this many requests in a row without a byte of an answer, the connection is made again
-	mostBytes  = 2048                   // received bytes that are kept
+	turnaround  = 100 * time.Millisecond // granted to all units of a line after a broadcast, which none answers
+	maxMissed   = 3                      // after this many requests in a row without a byte of an answer, the connection is made again
+	maxReceived = 2048                   // received bytes that are kept
 )
 
 // noAnswer is the error of a request that was not answered in time.
@@ -35,7 +35,7 @@ func (n noAnswer) Error() string {
 }
 
 // once sends a request once and waits for its answer.
-func (l *link) once(ctx context.Context, q request, h how) ([]byte, error) {
+func (l *link) once(ctx context.Context, q request, h askOptions) ([]byte, error) {
 	l.mu.Lock()
 	c := l.c
 	l.mu.Unlock()
@@ -52,7 +52,7 @@ func (l *link) once(ctx context.Context, q request, h how) ([]byte, error) {
 
 // overTCP sends a request over TCP. Its answer has the request's number; answers with other numbers
 // are late or stray.
-func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, error) {
+func (l *link) overTCP(ctx context.Context, c conn, q request, h askOptions) ([]byte, error) {
 	if d := time.Until(l.quiet); d > 0 && kind.Sleep(ctx, d) != nil {
 		return nil, ctx.Err()
 	}
@@ -90,7 +90,7 @@ func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, e
 			l.missed = 0
 			return bytes.Clone(data), err
 		}
-		n, err := l.more(ctx, c, end)
+		n, err := l.receive(ctx, c, end)
 		silent = silent && n == 0
 		if err == nil {
 			continue
@@ -98,20 +98,20 @@ func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, e
 		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
 			return nil, err
 		}
-		l.mute(silent)
+		l.countMissed(silent)
 		return nil, noAnswer{q.unit, h.timeout, trouble}
 	}
 }
 
-// more reads further bytes.
-func (l *link) more(ctx context.Context, c conn, end time.Time) (int, error) {
+// receive reads further bytes.
+func (l *link) receive(ctx context.Context, c conn, end time.Time) (int, error) {
 	if err := kind.ReadUntil(ctx, c, end); err != nil {
 		return 0, err
 	}
 	chunk := make([]byte, 512)
 	n, err := c.Read(chunk)
 	l.buf = append(l.buf, chunk[:n]...)
-	if over := len(l.buf) - mostBytes; over > 0 {
+	if over := len(l.buf) - maxReceived; over > 0 {
 		l.buf = append([]byte(nil), l.buf[over:]...)
 	}
 	if n > 0 {
@@ -120,26 +120,26 @@ func (l *link) more(ctx context.Context, c conn, end time.Time) (int, error) {
 	return n, err
 }
 
-// mute counts requests without a byte of an answer, because the peer may be gone and TCP notices
-// only much later.
-func (l *link) mute(silent bool) {
+// countMissed counts requests without a byte of an answer, because the peer may be gone and TCP
+// notices only much later.
+func (l *link) countMissed(silent bool) {
 	if !silent {
 		l.missed = 0
 		return
 	}
-	if l.missed++; l.missed >= deaf && l.set.port == "" {
-		l.hangUp()
+	if l.missed++; l.missed >= maxMissed && l.set.port == "" {
+		l.disconnect()
 	}
 }
 
 // overRTU sends a request over a serial line. Answers there have no number, so a late one is
 // awaited before the next request.
-func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, error) {
-	if err := l.hush(ctx, c, q.unit, h.timeout); err != nil {
+func (l *link) overRTU(ctx context.Context, c conn, q request, h askOptions) ([]byte, error) {
+	if err := l.awaitSilence(ctx, c, q.unit, h.timeout); err != nil {
 		return nil, err
 	}
 	sent := rtu(q.unit, q.pdu())
-	end := time.Now().Add(h.timeout + l.set.takes(len(sent)+3+q.answer()))
+	end := time.Now().Add(h.timeout + l.set.transmitTime(len(sent)+3+q.answer()))
 	if err := c.SetWriteDeadline(end); err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, e
 		return nil, err
 	}
 	if q.unit == 0 { // a broadcast, which is not answered
-		l.quiet = time.Now().Add(turnaround + l.set.takes(len(sent)))
+		l.quiet = time.Now().Add(turnaround + l.set.transmitTime(len(sent)))
 		return nil, nil
 	}
 	echo, silent := l.set.echo, true
@@ -173,7 +173,7 @@ func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, e
 		} else if len(l.buf) > 0 {
 			trouble = "the echo of the request was incomplete"
 		}
-		n, err := l.more(ctx, c, end)
+		n, err := l.receive(ctx, c, end)
 		silent = silent && n == 0
 		if err == nil {
 			continue
@@ -182,19 +182,19 @@ func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, e
 			return nil, err
 		}
 		l.late = time.Now().Add(h.timeout)
-		l.mute(silent)
+		l.countMissed(silent)
 		return nil, noAnswer{q.unit, h.timeout, trouble}
 	}
 }
 
-// hush discards input until the line is silent, and no late answer can arrive any more.
-func (l *link) hush(ctx context.Context, c conn, unit byte, timeout time.Duration) error {
+// awaitSilence discards input until the line is silent, and no late answer can arrive any more.
+func (l *link) awaitSilence(ctx context.Context, c conn, unit byte, timeout time.Duration) error {
 	gap := l.set.silence()
 	target := later(later(l.quiet, l.late), time.Now().Add(time.Millisecond))
 	limit := target.Add(timeout)
 	for {
 		l.buf = l.buf[:0]
-		n, err := l.more(ctx, c, target)
+		n, err := l.receive(ctx, c, target)
 		switch {
 		case n > 0:
 			if target = later(target, time.Now().Add(gap)); target.After(limit) {
@@ -209,8 +209,8 @@ func (l *link) hush(ctx context.Context, c conn, unit byte, timeout time.Duratio
 	}
 }
 
-// takes returns how long n bytes take on the line; 0 when the line isn't local.
-func (s setting) takes(n int) time.Duration {
+// transmitTime returns how long n bytes take on the line; 0 when the line isn't local.
+func (s setting) transmitTime(n int) time.Duration {
 	if s.port == "" {
 		return 0
 	}
@@ -218,4 +218,4 @@ func (s setting) takes(n int) time.Duration {
 }
 
 // silence returns the time that separates frames: 3.5 characters, and at least 1.75 ms.
-func (s setting) silence() time.Duration { return max(s.takes(7)/2, 1750*time.Microsecond) }
+func (s setting) silence() time.Duration { return max(s.transmitTime(7)/2, 1750*time.Microsecond) }

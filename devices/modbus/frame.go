@@ -58,7 +58,7 @@ func rtu(unit byte, pdu []byte) []byte {
 }
 
 // findRTU looks for the answer to a request anywhere in b, because noise may precede it. When there
-// is no answer, trouble says why, for people.
+// is no answer, trouble is the reason, as text.
 func findRTU(b []byte, q request) (pdu []byte, ok bool, trouble string) {
 	for i := 0; i+2 <= len(b); i++ {
 		length := 0

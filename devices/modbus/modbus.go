@@ -51,18 +51,18 @@ const about = "Reads registers of a Modbus device at an interval, over TCP, a se
 
 // Options of the source.
 type Options struct {
-	TCP        Address       `key:"tcp" doc:"the device or gateway, as 192.168.1.7 or meter.lan:1502; the default port is 502"`
-	RTUOverTCP Address       `key:"rtu_over_tcp" doc:"in place of tcp: a gateway that forwards the bytes of a serial line, as 192.168.1.7:4196"`
-	Serial     *Serial       `key:"serial" doc:"in place of tcp: a serial line (RTU)"`
-	Unit       int           `key:"unit" doc:"unit number of the device; over TCP many devices accept any number" min:"0" max:"255"`
-	Every      time.Duration `key:"every" doc:"time between two polls" min:"50ms" max:"24h"`
-	Timeout    time.Duration `key:"timeout" doc:"maximum time for an answer, and for connecting" min:"10ms" max:"1m"`
-	Retries    int           `key:"retries" doc:"how often a request is repeated without a valid answer" min:"0" max:"10"`
-	Pause      time.Duration `key:"pause" doc:"time between an answer and the next request, for devices that need it" min:"0s" max:"10s"`
-	Gap        int           `key:"gap" doc:"how many registers between two listed ones may be read to save a request" min:"0" max:"100"`
-	Most       int           `key:"max_registers" doc:"maximum number of registers in a request; some devices accept fewer than 125" min:"1" max:"125"`
-	Report     string        `key:"report" doc:"always: each poll is an event; change: only if a value, or the set of registers that can't be read, differs from the previous event" oneof:"always|change"`
-	Registers  []Register    `key:"registers" doc:"the registers to read" need:"yes"`
+	TCP          Address       `key:"tcp" doc:"the device or gateway, as 192.168.1.7 or meter.lan:1502; the default port is 502"`
+	RTUOverTCP   Address       `key:"rtu_over_tcp" doc:"in place of tcp: a gateway that forwards the bytes of a serial line, as 192.168.1.7:4196"`
+	Serial       *Serial       `key:"serial" doc:"in place of tcp: a serial line (RTU)"`
+	Unit         int           `key:"unit" doc:"unit number of the device; over TCP many devices accept any number" min:"0" max:"255"`
+	Every        time.Duration `key:"every" doc:"time between two polls" min:"50ms" max:"24h"`
+	Timeout      time.Duration `key:"timeout" doc:"maximum time for an answer, and for connecting" min:"10ms" max:"1m"`
+	Retries      int           `key:"retries" doc:"how often a request is repeated without a valid answer" min:"0" max:"10"`
+	Pause        time.Duration `key:"pause" doc:"time between an answer and the next request, for devices that need it" min:"0s" max:"10s"`
+	Gap          int           `key:"gap" doc:"how many registers between two listed ones may be read to save a request" min:"0" max:"100"`
+	MaxRegisters int           `key:"max_registers" doc:"maximum number of registers in a request; some devices accept fewer than 125" min:"1" max:"125"`
+	Report       string        `key:"report" doc:"always: each poll is an event; change: only if a value, or the set of registers that can't be read, differs from the previous event" oneof:"always|change"`
+	Registers    []Register    `key:"registers" doc:"the registers to read" need:"yes"`
 }
 
 // Serial describes a serial line.
@@ -94,7 +94,7 @@ func (a *Address) UnmarshalText(text []byte) error {
 
 // defaults returns the options of a file that sets none.
 func defaults() Options {
-	return Options{Unit: 1, Every: 10 * time.Second, Timeout: time.Second, Retries: 1, Most: maxWords, Report: "always"}
+	return Options{Unit: 1, Every: 10 * time.Second, Timeout: time.Second, Retries: 1, MaxRegisters: maxWords, Report: "always"}
 }
 
 // setting is a device's address and the line's settings.
@@ -174,8 +174,8 @@ func (o Options) Check() []error {
 		if o.setting().tcp == "" && r.unit(o.Unit) == 0 {
 			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]", i), "unit 0 is a broadcast, which no device answers", "write unit: 1"))
 		}
-		if !r.bits() && r.words() > o.Most {
-			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]", i), fmt.Sprintf("%s has %d registers, more than max_registers, %d", r.Name, r.words(), o.Most), "split it"))
+		if !r.bits() && r.words() > o.MaxRegisters {
+			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]", i), fmt.Sprintf("%s has %d registers, more than max_registers, %d", r.Name, r.words(), o.MaxRegisters), "split it"))
 		}
 	}
 	return errs

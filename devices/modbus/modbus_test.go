@@ -48,8 +48,8 @@ func TestARegisterThatThereIsNotHidesNoOther(t *testing.T) {
 	o := options(reg("a", 0), reg("b", 1), reg("c", 2), reg("d", 3))
 	o.TCP = Address(h.address)
 	b.start(t, o)
-	why := "the device refused holding 2 of unit 1: there is no such address (exception 2)"
-	want := map[string]any{"a": int64(1), "b": int64(2), "c": nil, "d": int64(4), "ok": false, "errors": map[string]any{"c": why}}
+	reason := "the device refused holding 2 of unit 1: there is no such address (exception 2)"
+	want := map[string]any{"a": int64(1), "b": int64(2), "c": nil, "d": int64(4), "ok": false, "errors": map[string]any{"c": reason}}
 	for i, asked := range []string{"[1:3 0+4 1:3 0+1 1:3 1+1 1:3 2+1 1:3 3+1]", "[1:3 0+1 1:3 1+1 1:3 2+1 1:3 3+1]"} {
 		if got := b.Next(t); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %v\nwant %v", got, want)
@@ -58,7 +58,7 @@ func TestARegisterThatThereIsNotHidesNoOther(t *testing.T) {
 			t.Errorf("poll %d asked %s", i, got)
 		}
 	}
-	if got := b.last(); got != "1 of 4 registers could not be read: "+why {
+	if got := b.last(); got != "1 of 4 registers could not be read: "+reason {
 		t.Error(got)
 	}
 }
@@ -150,7 +150,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		rtu    bool
 		first  func(good []byte) []chunk // in place of the first answer
 		silent bool                      // it is no answer: another request follows
-		why    string
+		reason string
 	}{
 		"in parts": {false, func(g []byte) []chunk {
 			return []chunk{{0, g[:3]}, {5 * time.Millisecond, g[3:8]}, {5 * time.Millisecond, g[8:]}}
@@ -196,7 +196,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 				if good := !c.silent || retries > 0; ok(e) != good || good && e["a"] != int64(5) {
 					t.Errorf("%d retries: %v", retries, e)
 				}
-				if !ok(e) && !strings.Contains(fmt.Sprint(e["errors"]), c.why) {
+				if !ok(e) && !strings.Contains(fmt.Sprint(e["errors"]), c.reason) {
 					t.Errorf("%v", e["errors"])
 				}
 				if e := b.Next(t); e["a"] != int64(5) {

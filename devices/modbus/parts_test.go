@@ -152,9 +152,9 @@ func TestWhatIsWritten(t *testing.T) {
 }
 
 func TestPlan(t *testing.T) {
-	reg := func(name string, address int, more ...any) Register {
+	reg := func(name string, address int, changes ...any) Register {
 		r := Register{Name: name, Address: address}
-		for _, m := range more {
+		for _, m := range changes {
 			switch v := m.(type) {
 			case int:
 				r.Unit = v
@@ -213,9 +213,9 @@ func TestCheck(t *testing.T) {
 	}
 	for want, o := range map[string]Options{
 		"":                 tcp(reg(Register{Address: 65535})),
-		"no device is set": {Registers: reg(Register{Unit: 1}), Most: 125},
-		"tcp, rtu_over_tcp and serial exclude each other":             {TCP: "x:1", Serial: &Serial{Port: "/dev/x"}, Registers: reg(Register{}), Most: 125},
-		"registers[0] unit 0 is a broadcast, which no device answers": {Serial: &Serial{Port: "/dev/x"}, Registers: reg(Register{}), Most: 125},
+		"no device is set": {Registers: reg(Register{Unit: 1}), MaxRegisters: 125},
+		"tcp, rtu_over_tcp and serial exclude each other":             {TCP: "x:1", Serial: &Serial{Port: "/dev/x"}, Registers: reg(Register{}), MaxRegisters: 125},
+		"registers[0] unit 0 is a broadcast, which no device answers": {Serial: &Serial{Port: "/dev/x"}, Registers: reg(Register{}), MaxRegisters: 125},
 		"registers[0].name \"a-b\" is not a name":                     tcp([]Register{{Name: "a-b"}}),
 		"registers[0].name ok is a field that every event has":        tcp([]Register{{Name: "ok"}}),
 		"registers[1].name two registers are called a":                tcp([]Register{{Name: "a"}, {Name: "a", Address: 1}}),

@@ -104,7 +104,7 @@ type exception struct {
 }
 
 func (e exception) Error() string {
-	why, ok := map[byte]string{
+	reason, ok := map[byte]string{
 		1:  "it does not support this function (exception 1)",
 		2:  "there is no such address (exception 2)",
 		3:  "it does not accept this value or number of registers (exception 3)",
@@ -116,9 +116,9 @@ func (e exception) Error() string {
 		11: "it does not answer its gateway (exception 11)",
 	}[e.code]
 	if !ok {
-		why = fmt.Sprintf("exception %d", e.code)
+		reason = fmt.Sprintf("exception %d", e.code)
 	}
-	return fmt.Sprintf("the device refused %s: %s", e.q, why)
+	return fmt.Sprintf("the device refused %s: %s", e.q, reason)
 }
 
 // Permanent reports whether retries can't help: the function, the address or the value is wrong.

@@ -20,7 +20,7 @@ const (
 
 // Register is a value of a device: one register or bit, or several adjacent ones.
 type Register struct {
-	Name    string  `key:"name" doc:"its name in events: letters, digits and _" need:"yes"`
+	Name    string  `key:"name" doc:"its name, in events or in write: letters, digits and _" need:"yes"`
 	Unit    int     `key:"unit" doc:"unit number of its device, if it differs from that of the file" min:"0" max:"255"`
 	Kind    string  `key:"kind" doc:"its table; holding when not set; coil and discrete are bits, discrete and input can't be written" oneof:"holding|input|coil|discrete"`
 	Address int     `key:"address" doc:"its address as it is sent, from 0: 40001 in a manual is address 0 of holding" need:"yes" min:"0" max:"65535"`
@@ -87,14 +87,14 @@ func checkRegisters(list []Register, write bool) []error {
 			}
 			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]%s", i, key), fmt.Sprintf(format, args...), hint))
 		}
-		most := maxWords
+		limit := maxWords
 		switch {
 		case r.bits() && write:
-			most = maxWriteBits
+			limit = maxWriteBits
 		case r.bits():
-			most = maxBits
+			limit = maxBits
 		case write:
-			most = maxWriteWords
+			limit = maxWriteWords
 		}
 		switch {
 		case r.Name == "": // reported already
@@ -118,8 +118,8 @@ func checkRegisters(list []Register, write bool) []error {
 		if r.scaled() && (r.typ() == "bool" || r.typ() == "string") {
 			wrong("", "leave scale and offset out", "a %s can't be scaled", r.typ())
 		}
-		if r.words() > most {
-			wrong("count", "split it", "it has %d, more than the %d of one request", r.words(), most)
+		if r.words() > limit {
+			wrong("count", "split it", "it has %d, more than the %d of one request", r.words(), limit)
 		}
 		if r.Address+r.words() > 1<<16 {
 			wrong("address", "the last address is 65535", "%d addresses from %d on are too many", r.words(), r.Address)

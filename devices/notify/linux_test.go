@@ -211,7 +211,7 @@ func TestWhoIsBelieved(t *testing.T) {
 	_, want, _ := source(t, Options{Closed: true, SessionBus: bus.Address})
 	a, _ := action(t, ActionOptions{SessionBus: bus.Address, Buttons: []Button{{"open", "Open"}}})
 	show(t, a, Args{Title: "One", Tag: "mine"})
-	desktoptest.Output(t, nil, send, "--bus="+bus.Address, "--type=signal", string(ourPath), said, "string:pressed", "string:mine", "string:open", "string:") // another process
+	desktoptest.Output(t, nil, send, "--bus="+bus.Address, "--type=signal", string(ourPath), signalName, "string:pressed", "string:mine", "string:open", "string:") // another process
 	stranger := bus.Dial()
 	if err := stranger.Emit(desktopPath, desktop+".ActionInvoked", uint32(1), "open"); err != nil { // no daemon
 		t.Fatal(err)

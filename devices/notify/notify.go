@@ -13,7 +13,7 @@
 // the notification, and some to no other. So the action repeats it on the session bus, and the
 // source accepts it only from its own process:
 //
-//	daemon ── ActionInvoked(7, "open") ──▶ action ── Said("pressed", tag, "open", "") ──▶ session bus ──▶ source
+//	daemon ── ActionInvoked(7, "open") ──▶ action ── Reported("pressed", tag, "open", "") ──▶ session bus ──▶ source
 package notify
 
 import (

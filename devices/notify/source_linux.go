@@ -25,7 +25,7 @@ func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // Run emits presses and closed notifications until ctx ends.
 func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
-	for pause := retryLeast; ; pause = min(2*pause, retryMost) {
+	for pause := retryMin; ; pause = min(2*pause, retryMax) {
 		began := time.Now()
 		err := s.connection(ctx, emit)
 		var refused stopped
@@ -36,8 +36,8 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 			return refused.error
 		}
 		s.env.Degraded(err)
-		if time.Since(began) > retryMost {
-			pause = retryLeast
+		if time.Since(began) > retryMax {
+			pause = retryMin
 		}
 		if kind.Sleep(ctx, pause) != nil {
 			return nil
@@ -50,14 +50,16 @@ type stopped struct{ error }
 
 // connection runs one connection. It returns why the connection ended.
 func (s *Source) connection(ctx context.Context, emit kind.Emit) error {
-	h := &hears{signals: make(chan *dbus.Signal, 64), dropped: func() { s.env.Lost(1, "buttons were pressed faster than events were accepted") },
-		wanted: func(sig *dbus.Signal) bool { return sig.Name == said && sig.Path == ourPath && len(sig.Body) == 4 }}
+	h := &signalHandler{signals: make(chan *dbus.Signal, 64), dropped: func() { s.env.Lost(1, "buttons were pressed faster than events were accepted") },
+		wanted: func(sig *dbus.Signal) bool {
+			return sig.Name == signalName && sig.Path == ourPath && len(sig.Body) == 4
+		}}
 	conn, err := dial(ctx, s.o.SessionBus, dbus.WithSignalHandler(h))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := listen(ctx, conn, "interface='"+ourFace+"',path='"+string(ourPath)+"'"); err != nil {
+	if err := listen(ctx, conn, "interface='"+ourInterface+"',path='"+string(ourPath)+"'"); err != nil {
 		return err
 	}
 	s.env.Degraded(nil)

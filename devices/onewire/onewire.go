@@ -223,12 +223,9 @@ func list(root string) []string {
 	return ids
 }
 
-// List returns the ids of the sensors on the machine's buses.
-func List() []string { return list(defaults().Root) }
-
 // Describe lists the sensors as they are written in a file.
 func Describe() []string {
-	ids := List()
+	ids := list(defaults().Root)
 	if len(ids) == 0 {
 		return nil
 	}

@@ -74,16 +74,16 @@ func start(t *testing.T, how, path string, args ...string) child {
 	return c
 }
 
-// firstLook says when a source has looked for the first time.
-type firstLook struct {
-	looker
+// firstScan says when a source has looked for the first time.
+type firstScan struct {
+	scanner
 	once sync.Once
 	done chan struct{}
 }
 
-func (l *firstLook) look(ctx context.Context) (map[id]process, error) {
+func (l *firstScan) scan(ctx context.Context) (map[id]process, error) {
 	defer l.once.Do(func() { close(l.done) })
-	return l.looker.look(ctx)
+	return l.scanner.scan(ctx)
 }
 
 // run runs a source, and returns once it has looked for the first time.
@@ -94,7 +94,7 @@ func run(t *testing.T, o Options) (next func() map[string]any, stop func()) {
 	}
 	o.Every, o.Report = 20*time.Millisecond, o.Report/8 // tests use short times
 	b := kindtest.NewBus()
-	l := &firstLook{looker: newLooker(o), done: make(chan struct{})}
+	l := &firstScan{scanner: newScanner(o), done: make(chan struct{})}
 	source := New(o, b)
 	end := b.Start(t, source, func(ctx context.Context) error { return source.watch(ctx, l, b.Emit) })
 	<-l.done // what runs by then has no start
@@ -221,8 +221,8 @@ func TestProcOfAnother(t *testing.T) {
 	}
 	o := defaults()
 	o.Names, o.Proc = []string{"x) R ("}, root
-	l := newLooker(o)
-	now, err := l.look(t.Context())
+	l := newScanner(o)
+	now, err := l.scan(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "hidepid") {
 		t.Error("no process 1:", err)
 	}
@@ -231,12 +231,12 @@ func TestProcOfAnother(t *testing.T) {
 		t.Errorf("%+v", now)
 	}
 	write("1/comm", "init\n")
-	if _, err := l.look(t.Context()); err != nil {
+	if _, err := l.scan(t.Context()); err != nil {
 		t.Error(err)
 	}
 	o.Proc = filepath.Join(root, "none")
-	if _, err := newLooker(o).look(t.Context()); err == nil {
-		t.Error("there is no procfs, and nobody says so")
+	if _, err := newScanner(o).scan(t.Context()); err == nil {
+		t.Error("a missing procfs is not reported")
 	}
 }
 
@@ -267,9 +267,9 @@ func TestDescribe(t *testing.T) {
 func BenchmarkLook(b *testing.B) {
 	o := defaults()
 	o.Names = []string{"nginx"}
-	l := newLooker(o)
+	l := newScanner(o)
 	for b.Loop() {
-		if _, err := l.look(b.Context()); err != nil {
+		if _, err := l.scan(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -100,7 +100,7 @@ type id struct {
 	name  string
 }
 
-// process is what a look finds about a process.
+// process is what a scan finds about a process.
 type process struct {
 	command string
 	started time.Time
@@ -108,16 +108,16 @@ type process struct {
 	memory  int64
 }
 
-// seen is a process between two looks.
+// seen is a process between two scans.
 type seen struct {
 	process
-	reported time.Time
-	cpuThen  time.Duration
+	reported    time.Time
+	cpuReported time.Duration
 }
 
-// looker finds processes by name.
-type looker interface {
-	look(ctx context.Context) (map[id]process, error)
+// scanner finds processes by name.
+type scanner interface {
+	scan(ctx context.Context) (map[id]process, error)
 }
 
 // Source watches processes. An instance runs once.
@@ -132,14 +132,14 @@ func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env, known
 
 // Run emits starts and ends until ctx ends.
 func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
-	return s.watch(ctx, newLooker(s.o), emit)
+	return s.watch(ctx, newScanner(s.o), emit)
 }
 
-func (s *Source) watch(ctx context.Context, l looker, emit kind.Emit) error {
+func (s *Source) watch(ctx context.Context, l scanner, emit kind.Emit) error {
 	tick := time.NewTicker(s.o.Every)
 	defer tick.Stop()
 	for first := true; ; {
-		now, err := l.look(ctx)
+		now, err := l.scan(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -158,19 +158,19 @@ func (s *Source) watch(ctx context.Context, l looker, emit kind.Emit) error {
 	}
 }
 
-// compare emits the differences from the last look: ends first, then starts, each by age.
+// compare emits the differences from the last scan: ends first, then starts, each by age.
 func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, first bool, emit kind.Emit) error {
 	count := map[string]int{}
 	for i := range s.known {
 		count[i.name]++
 	}
-	say := func(action string, i id, p *seen) error {
+	report := func(action string, i id, p *seen) error {
 		f := p.fields(action, i, count[i.name], at)
 		if action == "report" {
 			if took := at.Sub(p.reported); took > 0 {
-				f["cpu"] = max(0, 100*float64(p.cpu-p.cpuThen)/float64(took))
+				f["cpu"] = max(0, 100*float64(p.cpu-p.cpuReported)/float64(took))
 			}
-			p.reported, p.cpuThen = at, p.cpu
+			p.reported, p.cpuReported = at, p.cpu
 		}
 		return emit(ctx, at, f)
 	}
@@ -182,7 +182,7 @@ func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, 
 			p := s.known[i]
 			delete(s.known, i)
 			count[i.name]--
-			if err := say("end", i, p); err != nil {
+			if err := report("end", i, p); err != nil {
 				return err
 			}
 		}
@@ -193,20 +193,20 @@ func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, 
 		if known {
 			old.cpu, old.memory, old.started = p.cpu, p.memory, p.started // started changes when the clock is set
 			if s.o.Report > 0 && at.Sub(old.reported) >= s.o.Report-s.o.Every/2 {
-				if err := say("report", i, old); err != nil {
+				if err := report("report", i, old); err != nil {
 					return err
 				}
 			}
 			continue
 		}
-		s.known[i] = &seen{process: p, reported: at, cpuThen: p.cpu}
+		s.known[i] = &seen{process: p, reported: at, cpuReported: p.cpu}
 		count[i.name]++
 		action := "start"
 		if first {
 			action = "present"
 		}
 		if !first || s.o.Initial {
-			if err := say(action, i, s.known[i]); err != nil {
+			if err := report(action, i, s.known[i]); err != nil {
 				return err
 			}
 		}

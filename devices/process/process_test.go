@@ -13,14 +13,14 @@ import (
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-// looks are the results of a looker, one after the other.
-type looks struct {
+// scans are the results of a scanner, one after the other.
+type scans struct {
 	t    *testing.T
 	list []any // map[id]process or error
 	end  context.CancelFunc
 }
 
-func (l *looks) look(ctx context.Context) (map[id]process, error) {
+func (l *scans) scan(ctx context.Context) (map[id]process, error) {
 	if len(l.list) == 0 {
 		l.end()
 		return nil, ctx.Err()
@@ -45,7 +45,7 @@ func TestDifferences(t *testing.T) {
 		"initial":             {true, []any{map[id]process{a: {}}, map[id]process{a: {}}}, "present x 7 1"},
 		"a number used again": {false, []any{map[id]process{a: {}}, map[id]process{again: {}}}, "end x 7 0, start x 7 1"},
 		"another program":     {false, []any{map[id]process{b: {}}, map[id]process{exec: {}}}, "end x 8 0, start y 8 1"},
-		"a look that fails":   {false, []any{map[id]process{a: {}}, errors.New("no"), map[id]process{a: {}}}, ""},
+		"a scan that fails":   {false, []any{map[id]process{a: {}}, errors.New("no"), map[id]process{a: {}}}, ""},
 		"the first one fails": {false, []any{errors.New("no"), map[id]process{a: {}}, map[id]process{}}, "end x 7 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestDifferences(t *testing.T) {
 			o := defaults()
 			o.Every, o.Initial = time.Millisecond, c.initial
 			var got []string
-			err := New(o, kindtest.NewBus()).watch(ctx, &looks{t, c.list, cancel}, func(_ context.Context, _ time.Time, f map[string]any) error {
+			err := New(o, kindtest.NewBus()).watch(ctx, &scans{t, c.list, cancel}, func(_ context.Context, _ time.Time, f map[string]any) error {
 				got = append(got, fmt.Sprint(f["action"], " ", f["name"], " ", f["pid"], " ", f["count"]))
 				return nil
 			})
@@ -93,7 +93,7 @@ func TestFailedReadingsAreReported(t *testing.T) {
 	o.Every = time.Millisecond
 	b := kindtest.NewBus()
 	no := errors.New("no")
-	list := &looks{t, []any{no, no, map[id]process{}, map[id]process{}, no}, cancel}
+	list := &scans{t, []any{no, no, map[id]process{}, map[id]process{}, no}, cancel}
 	if err := New(o, b).watch(ctx, list, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -80,8 +80,8 @@ type Args struct {
 }
 
 const (
-	retry   = 5 * time.Second // for an absent chip
-	appears = time.Second     // for udev to set permissions on a channel that was just exported
+	retry         = 5 * time.Second // for an absent chip
+	exportTimeout = time.Second     // for udev to set permissions on a channel that was just exported
 )
 
 // Action sets one channel.
@@ -110,7 +110,7 @@ func newAction(o ActionOptions, env kind.Env, put func(path, value string) error
 		defer close(a.ended)
 		for ctx.Err() == nil {
 			a.mu.Lock()
-			err := a.setUp(ctx)
+			err := a.setUpLocked(ctx)
 			a.mu.Unlock()
 			if ctx.Err() != nil {
 				return
@@ -129,7 +129,7 @@ func (a *Action) path(name string) string {
 }
 
 // setUp exports the channel and sets its initial duty, unless that was done. The caller holds mu.
-func (a *Action) setUp(ctx context.Context) error {
+func (a *Action) setUpLocked(ctx context.Context) error {
 	if a.ready {
 		return nil
 	}
@@ -189,7 +189,7 @@ func (a *Action) export(ctx context.Context) error {
 	if err := os.WriteFile(chip+"/export", []byte(strconv.Itoa(a.o.Channel)), 0); err != nil {
 		return denied(err)
 	}
-	for end := time.Now().Add(appears); ; {
+	for end := time.Now().Add(exportTimeout); ; {
 		f, err := os.OpenFile(a.path("duty_cycle"), os.O_WRONLY, 0)
 		if err == nil {
 			return f.Close()
@@ -273,7 +273,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if a.closed {
 		return errors.New("the action is closed")
 	}
-	if err := a.setUp(ctx); err != nil {
+	if err := a.setUpLocked(ctx); err != nil {
 		return err
 	}
 	hz := a.hz

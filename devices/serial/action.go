@@ -114,7 +114,7 @@ type Action struct {
 // has opened it.
 func NewAction(o ActionOptions, env kind.Env) *Action {
 	a := &Action{o: o}
-	a.port, a.release, a.err = join(env, o.Port)
+	a.port, a.release, a.err = sharedPort(env, o.Port)
 	return a
 }
 

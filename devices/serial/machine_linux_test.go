@@ -32,7 +32,7 @@ func TestBusyPortIsWaitedFor(t *testing.T) {
 	b.Eventually(t, "it is busy", func() bool { return strings.Contains(b.Last(), p.port+" is busy: it is held by postbus itself") })
 	other.Close()
 	b.well(t)
-	p.say(t, "hello\n")
+	p.send(t, "hello\n")
 	b.texts(t, "hello")
 }
 
@@ -72,12 +72,12 @@ func TestHighDescriptors(t *testing.T) {
 	defer a.Close()
 	b.start(t, options(p.port))
 	b.well(t)
-	p.say(t, "hello\n")
+	p.send(t, "hello\n")
 	b.texts(t, "hello")
 	if err := a.Do(t.Context(), Args{Text: "x"}); err != nil {
 		t.Error(err)
 	}
-	p.hear(t, "x\n")
+	p.expect(t, "x\n")
 }
 
 // TestNothingIsLeftOver opens and closes repeatedly.

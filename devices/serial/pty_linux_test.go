@@ -47,7 +47,7 @@ func newPTY(t *testing.T) *pty {
 	return &pty{end, port}
 }
 
-func (p *pty) say(t *testing.T, text string) {
+func (p *pty) send(t *testing.T, text string) {
 	t.Helper()
 	if err := p.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func (p *pty) say(t *testing.T, text string) {
 	}
 }
 
-func (p *pty) hear(t *testing.T, want string) {
+func (p *pty) expect(t *testing.T, want string) {
 	t.Helper()
 	buf := make([]byte, len(want))
 	if err := p.SetReadDeadline(time.Now().Add(patience)); err != nil {
@@ -84,6 +84,6 @@ func (b bus) start(t *testing.T, o Options) (stop func()) {
 	b.Conditions = nil
 	b.Mu.Unlock()
 	s := New(o, b)
-	s.absence = time.Hour // only the kernel's notifications make it look again
+	s.searchInterval = time.Hour // only the kernel's notifications make it look again
 	return b.Start(t, s, nil)
 }

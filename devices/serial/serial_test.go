@@ -59,19 +59,19 @@ func TestCheck(t *testing.T) {
 func cutUp(f framing, text string, step int) (frames []string, lost map[string]int) {
 	lost = map[string]int{}
 	fr := newFramer(f, func(n int, reason string) { lost[reason] += n })
-	take := func(silent bool) {
+	used := func(silent bool) {
 		for frame, cut, ok := fr.next(silent); ok; frame, cut, ok = fr.next(silent) {
 			s := string(frame)
 			if cut {
 				s += "…"
 			}
 			frames = append(frames, s)
-			fr.taken()
+			fr.consume()
 		}
 	}
 	for i, part := range strings.Split(text, "~") {
 		if i > 0 {
-			take(true)
+			used(true)
 		}
 		for b := []byte(part); len(b) > 0; {
 			n := step
@@ -81,7 +81,7 @@ func cutUp(f framing, text string, step int) (frames []string, lost map[string]i
 			n = min(n, len(b))
 			fr.feed(b[:n])
 			b = b[n:]
-			take(false)
+			used(false)
 			if len(fr.buf) > f.max+f.length+len(f.delimiter)+2 {
 				panic(fmt.Sprintf("%d bytes are kept", len(fr.buf)))
 			}
@@ -151,7 +151,7 @@ func TestAFrameThatIsNotTakenStays(t *testing.T) {
 		if !ok || !ok2 || string(a) != string(b) {
 			t.Errorf("%q: %q, then %q", text, a, b)
 		}
-		fr.taken()
+		fr.consume()
 		if c, _, ok := fr.next(false); !ok || string(c) == string(a) {
 			t.Errorf("%q: after it was taken, %q", text, c)
 		}
@@ -316,7 +316,7 @@ func TestAbsurdNumbersOfFramesAreCheap(t *testing.T) {
 	for range 1 << 20 { // byte by byte, of an endless line
 		fr.feed([]byte{'x'})
 		if _, _, ok := fr.next(false); ok {
-			fr.taken()
+			fr.consume()
 		}
 	}
 	if d := time.Since(began); d > 5*time.Second {

@@ -108,7 +108,7 @@ func TestGuest(t *testing.T) {
 		began = time.Now()
 		vmtest.Ask(t, "unplug")
 		b.Eventually(t, "it is gone", func() bool { return strings.Contains(b.Last(), "waiting for it") })
-		vmtest.Figure("pulled out: said after %s", time.Since(began).Round(time.Millisecond))
+		vmtest.Figure("unplugged: reported after %s", time.Since(began).Round(time.Millisecond))
 	}
 	if b.Losses[lostPart] != 3 {
 		t.Errorf("lost %v", b.Losses)

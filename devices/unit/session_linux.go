@@ -32,7 +32,7 @@ const (
 // session is a connection to the bus, and the units' object paths.
 type session struct {
 	conn *dbus.Conn
-	*ear
+	*signalQueue
 	units  map[dbus.ObjectPath][]string // a unit's names; several if it has aliases
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -45,9 +45,9 @@ func (c *session) close() {
 
 const daemon = "org.freedesktop.DBus"
 
-// ear receives signals of systemd and the bus itself; other signals are ignored, because any client
-// may send us signals. It never blocks the connection.
-type ear struct {
+// signalQueue receives signals of systemd and the bus itself; other signals are ignored, because
+// any client may send us signals. It never blocks the connection.
+type signalQueue struct {
 	signals chan *dbus.Signal
 	missed  chan struct{} // of capacity 1: a signal was dropped for lack of room
 
@@ -56,7 +56,7 @@ type ear struct {
 }
 
 // DeliverSignal is called by the connection's reader.
-func (e *ear) DeliverSignal(_, _ string, sig *dbus.Signal) {
+func (e *signalQueue) DeliverSignal(_, _ string, sig *dbus.Signal) {
 	e.mu.Lock()
 	known := sig.Sender == daemon || e.systemd != "" && sig.Sender == e.systemd
 	e.mu.Unlock()
@@ -77,7 +77,7 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	opening := context.AfterFunc(ctx, cancel) // only while connecting
 	defer opening()
-	c = &session{units: map[dbus.ObjectPath][]string{}, ctx: alive, cancel: cancel, ear: &ear{signals: make(chan *dbus.Signal, 1024), missed: make(chan struct{}, 1)}}
+	c = &session{units: map[dbus.ObjectPath][]string{}, ctx: alive, cancel: cancel, signalQueue: &signalQueue{signals: make(chan *dbus.Signal, 1024), missed: make(chan struct{}, 1)}}
 	address := busconn.System(s.o.Address)
 	if s.o.Bus == "user" {
 		if address, err = busconn.Session(s.o.Address); err != nil {
@@ -86,7 +86,7 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 		}
 	}
 	late := time.AfterFunc(callTime, cancel)
-	c.conn, err = busconn.Connect(address, dbus.WithContext(alive), dbus.WithSignalHandler(c.ear))
+	c.conn, err = busconn.Connect(address, dbus.WithContext(alive), dbus.WithSignalHandler(c.signalQueue))
 	intime := late.Stop()
 	if err != nil {
 		cancel()

@@ -193,7 +193,7 @@ func (f *fakeSystemd) set(name, active, sub string, silent bool, more map[string
 		return
 	}
 	if subscribed == 0 {
-		f.t.Error("nobody has subscribed: systemd would say nothing")
+		f.t.Error("there is no subscription, without which systemd sends no signals")
 	}
 	for _, e := range []struct {
 		kind string
@@ -456,7 +456,7 @@ func TestTheBusAndSystemdComeAndGo(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("nobody subscribed again")
+			t.Fatal("there is no new subscription")
 		}
 	}
 	if err := stop(); err != nil && !strings.Contains(err.Error(), "there is no unit nginx.service") {

@@ -111,8 +111,8 @@ type eventFields struct {
 // similar returns the names most similar to one, best first.
 func similar(name string, all []string) []string {
 	type match struct {
-		name string
-		far  int
+		name     string
+		distance int
 	}
 	var list []match
 	stem, _, _ := cutLast(name)
@@ -127,8 +127,8 @@ func similar(name string, all []string) []string {
 		}
 	}
 	slices.SortFunc(list, func(a, b match) int {
-		if a.far != b.far {
-			return a.far - b.far
+		if a.distance != b.distance {
+			return a.distance - b.distance
 		}
 		return strings.Compare(a.name, b.name)
 	})

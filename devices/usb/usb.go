@@ -82,17 +82,17 @@ type eventFields struct {
 
 // Source watches the USB ports. An instance runs once: New, Open, Run, Close.
 type Source struct {
-	o     Options
-	env   kind.Env
-	news  *uevents
-	known map[string]Device // by their path
+	o       Options
+	env     kind.Env
+	uevents *uevents
+	known   map[string]device // by their path
 }
 
 // New makes a source of checked options.
 func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // wants reports whether the file asks for a device.
-func (s *Source) wants(d Device) bool {
+func (s *Source) wants(d device) bool {
 	o := s.o
 	switch {
 	case o.Vendor != "" && string(o.Vendor) != d.Vendor, o.Product != "" && string(o.Product) != d.Product, o.Serial != "" && o.Serial != d.Serial:
@@ -103,7 +103,7 @@ func (s *Source) wants(d Device) bool {
 	return o.Class == "" || slices.Contains(d.Classes, o.Class)
 }
 
-func (d Device) fields(action string) map[string]any {
+func (d device) fields(action string) map[string]any {
 	f := map[string]any{"action": action, "vendor": d.Vendor, "product": d.Product, "name": d.Name, "manufacturer": nil, "serial": nil,
 		"class": d.Class, "classes": slices.Clone(d.Classes), "path": d.Path, "bus": d.Bus, "number": d.Number}
 	if d.Manufacturer != "" {
@@ -118,7 +118,7 @@ func (d Device) fields(action string) map[string]any {
 // Describe lists the devices that are plugged in, as they are written in a file.
 func Describe() []string {
 	var out []string
-	for _, d := range List() {
+	for _, d := range list("/sys") {
 		s := fmt.Sprintf("vendor: %q, product: %q", d.Vendor, d.Product)
 		if d.Serial != "" {
 			s += fmt.Sprintf(", serial: %q", d.Serial)

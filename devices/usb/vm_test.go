@@ -72,7 +72,7 @@ func TestGuestPlugAndUnplug(t *testing.T) {
 			t.Errorf("%s in %v, before in %v", got, e["path"], path)
 		}
 		path = e["path"]
-		vmtest.Figure("plugged in: said after %s: %v", time.Since(began).Round(time.Millisecond), e)
+		vmtest.Figure("plugged in: reported after %s: %v", time.Since(began).Round(time.Millisecond), e)
 		vmtest.Ask(t, "plug", "usb-kbd", "k")
 		if got := words(all()); got != "add"+keyboard {
 			t.Error(got)
@@ -83,7 +83,7 @@ func TestGuestPlugAndUnplug(t *testing.T) {
 		if got := words(e); got != "remove"+ftdi || e["path"] != path || e["serial"] == nil { // of a removed device
 			t.Errorf("%s, %v", got, e)
 		}
-		vmtest.Figure("pulled out: said after %s", time.Since(began).Round(time.Millisecond))
+		vmtest.Figure("unplugged: reported after %s", time.Since(began).Round(time.Millisecond))
 		vmtest.Ask(t, "unplug", "k")
 		if got := words(all()); got != "remove"+keyboard {
 			t.Error(got)

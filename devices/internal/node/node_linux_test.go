@@ -68,12 +68,12 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if news, closeIt := Watch(later); news != nil {
+	if changes, closeIt := Watch(later); changes != nil {
 		t.Error("a folder that isn't there is watched")
 	} else {
 		closeIt()
 	}
-	news, closeIt := Watch(here, later, there)
+	changes, closeIt := Watch(here, later, there)
 	for _, c := range []struct {
 		what string
 		do   func() error
@@ -88,13 +88,13 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		select {
-		case <-news:
+		case <-changes:
 		case <-time.After(time.Minute):
-			t.Errorf("no news: %s", c.what)
+			t.Errorf("no notification: %s", c.what)
 		}
 		for quiet := false; !quiet; { // further notifications of the same change
 			select {
-			case <-news:
+			case <-changes:
 			case <-time.After(50 * time.Millisecond):
 				quiet = true
 			}
@@ -105,8 +105,8 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-news:
-		t.Error("news after the end")
+	case <-changes:
+		t.Error("a notification after the end")
 	case <-time.After(50 * time.Millisecond):
 	}
 }

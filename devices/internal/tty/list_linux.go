@@ -117,8 +117,8 @@ func findUSB(u usbID, r roots) (string, error) {
 }
 
 // Watch notifies about ports that appear, or become readable, until it is closed. Where the kernel
-// doesn't notify, news is nil.
-func Watch(n Name) (news <-chan struct{}, closeIt func()) {
+// doesn't notify, changes is nil.
+func Watch(n Name) (changes <-chan struct{}, closeIt func()) {
 	r := machine()
 	dirs := []string{r.dev, r.dev + "/serial", r.dev + "/serial/by-id"}
 	if n.isPath() {

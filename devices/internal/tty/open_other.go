@@ -182,7 +182,7 @@ func List() []Device {
 }
 
 // Watch notifies nothing: it is supported on Linux only.
-func Watch(Name) (news <-chan struct{}, closeIt func()) { return nil, func() {} }
+func Watch(Name) (changes <-chan struct{}, closeIt func()) { return nil, func() {} }
 
 // Others returns nothing: it is supported on Linux only.
 func (p *Port) Others() []string { return nil }
