@@ -61,7 +61,7 @@ type Source struct {
 
 	first, longest, steady time.Duration // first and longest pause between attempts; a connection that lasts steady counts as good
 	subscribed             bool          // this source has subscribed in the session that the remote holds
-	told                   string        // the last state passed to Degraded
+	reported               string        // the last state passed to Degraded
 	warned                 string        // the last text that warn logged
 }
 
@@ -105,7 +105,7 @@ func (s *Source) Stream(parent context.Context, post kind.Post) error {
 		if time.Since(began) >= s.steady {
 			pause = s.first
 		}
-		s.tell(fmt.Errorf("%s: %w", s.link.name, err))
+		s.report(fmt.Errorf("%s: %w", s.link.name, err))
 		_ = kind.Sleep(ctx, pause/2+rand.N(pause/2+1)) // jitter: many clients may have lost the same remote
 		pause = min(2*pause, s.longest)
 	}
@@ -147,7 +147,7 @@ func (s *Source) once(ctx context.Context, post kind.Post) error {
 	if len(filters) > 0 {
 		c.send(&packet{kind: subscribe, id: subscribeID, rules: filters}, nil)
 	} else {
-		s.tell(nil)
+		s.report(nil)
 	}
 	s.window.attach(c, c.terms.inflight, func(m *message) *message { return s.prepare(c, m) })
 	defer s.window.detach()
@@ -208,23 +208,23 @@ func (s *Source) warn(c *conn) {
 func (s *Source) granted(filters []In, codes []byte) {
 	for i, f := range filters {
 		if i >= len(codes) || codes[i] > 2 {
-			s.tell(fmt.Errorf("%s refused the subscription to %q", s.link.name, f.Filter))
+			s.report(fmt.Errorf("%s refused the subscription to %q", s.link.name, f.Filter))
 			return
 		}
 	}
 	s.subscribed = true
-	s.tell(nil)
+	s.report(nil)
 }
 
-// tell reports a state when it has changed.
-func (s *Source) tell(err error) {
+// report reports a state when it has changed.
+func (s *Source) report(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
 	}
-	if text == s.told {
+	if text == s.reported {
 		return
 	}
-	s.told = text
+	s.reported = text
 	s.env.Degraded(err)
 }

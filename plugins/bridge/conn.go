@@ -73,7 +73,7 @@ func (c *conn) start(keep time.Duration) {
 			select {
 			case <-c.dead:
 				if whole {
-					c.farewell()
+					c.flushAndDisconnect()
 				}
 				c.nc.Close()
 				return
@@ -89,9 +89,9 @@ func (c *conn) start(keep time.Duration) {
 	})
 }
 
-// farewell sends the queue, mostly acknowledgements, and DISCONNECT, if the connection takes them
+// flushAndDisconnect sends the queue, mostly acknowledgements, and DISCONNECT, if the connection takes them
 // quickly.
-func (c *conn) farewell() {
+func (c *conn) flushAndDisconnect() {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	w := bufio.NewWriter(c.nc)
 	if c.flush(w) == nil {
@@ -219,7 +219,7 @@ func (c *conn) readConnack(decode func(b []byte) (terms, error)) (err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = nonsense(fmt.Errorf("%v", r))
+			err = malformed(fmt.Errorf("%v", r))
 		}
 	}()
 	c.answered = true
@@ -324,7 +324,7 @@ func (c *conn) packet(n int) (p *packet, err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = nonsense(fmt.Errorf("%v", r))
+			err = malformed(fmt.Errorf("%v", r))
 		}
 	}()
 	return c.codec.decode(b)

@@ -64,7 +64,7 @@ func run(t *testing.T, o Options, b *kindtest.Bus, change func(*Source), hold fu
 	s := New(o, b)
 	s.first, s.longest = 10*time.Millisecond, 50*time.Millisecond
 	asks(&s.link)
-	s.told = "not connected yet" // so that the source reports when it is connected
+	s.reported = "not connected yet" // so that the source reports when it is connected
 	if change != nil {
 		change(s)
 	}

@@ -30,7 +30,7 @@ func (s *Source) in(ctx context.Context, c *conn, p *packet, post kind.Post) err
 	rule, ok := s.inRule(m.topic)
 	switch {
 	case !ok: // of a subscription that an earlier version of the file had, and that the remote still keeps
-	case s.link.plain && s.echo.heard(m.topic, m.payload, time.Now()): // our own message
+	case s.link.plain && s.echo.isEcho(m.topic, m.payload, time.Now()): // our own message
 	case m.origin != "" && m.origin == s.env.Origin():
 		s.env.Log().Debug("an event that was published here came back through bridges", "topic", m.topic)
 	case m.hops >= maxHops:

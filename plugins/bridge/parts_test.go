@@ -92,7 +92,7 @@ func TestRename(t *testing.T) {
 func TestEcho(t *testing.T) {
 	now := time.Unix(0, 0)
 	var e echo
-	if e.heard("a", nil, now) {
+	if e.isEcho("a", nil, now) {
 		t.Error("nothing was sent")
 	}
 	e.sent("a", []byte("1"), now)
@@ -102,18 +102,18 @@ func TestEcho(t *testing.T) {
 		topic, payload string
 		want           bool
 	}{{"a", "2", false}, {"b", "1", false}, {"a", "b", false}, {"a", "1", true}, {"a", "1", true}, {"a", "1", false}, {"ab", "", true}} {
-		if got := e.heard(c.topic, []byte(c.payload), now); got != c.want {
+		if got := e.isEcho(c.topic, []byte(c.payload), now); got != c.want {
 			t.Errorf("%d: %v", i, got)
 		}
 	}
 	e.sent("a", []byte("1"), now)
-	if e.heard("a", []byte("1"), now.Add(echoAge+1)) {
+	if e.isEcho("a", []byte("1"), now.Add(echoAge+1)) {
 		t.Error("remembered too long")
 	}
 	for i := range 3 * echoes {
 		e.sent("a", fmt.Append(nil, i), now)
 	}
-	if len(e.ring) != echoes || len(e.count) != echoes || e.heard("a", []byte("0"), now) || !e.heard("a", fmt.Append(nil, 3*echoes-1), now) {
+	if len(e.ring) != echoes || len(e.count) != echoes || e.isEcho("a", []byte("0"), now) || !e.isEcho("a", fmt.Append(nil, 3*echoes-1), now) {
 		t.Error(len(e.ring), len(e.count))
 	}
 }

@@ -115,9 +115,9 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		a.env.Log().Debug("a program ended", "program", command[0], "code", out.Code, "took", out.Took, "output", lines.Text(out.Stdout))
 		return nil
 	}
-	said := strings.TrimSpace(lines.Text(out.Stderr[:min(300, len(out.Stderr))]))
-	if said == "" {
+	stderr := strings.TrimSpace(lines.Text(out.Stderr[:min(300, len(out.Stderr))]))
+	if stderr == "" {
 		return fmt.Errorf("%s: %s", command[0], out.Exit)
 	}
-	return fmt.Errorf("%s: %s: %s", command[0], out.Exit, said)
+	return fmt.Errorf("%s: %s: %s", command[0], out.Exit, stderr)
 }

@@ -105,7 +105,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 // running returns the program, and starts it if necessary.
 func (a *Action) running(ctx context.Context) (*child, error) {
 	if a.child != nil {
-		if !a.child.over() {
+		if !a.child.closing() {
 			return a.child, nil
 		}
 		_ = a.ended(ctx, a.child) // reported to postbus; this event is written to the next run
@@ -126,14 +126,14 @@ func (a *Action) running(ctx context.Context) (*child, error) {
 	c := &child{log: program.NewLog(a.env.Log())}
 	p, err := program.Start(a.ctx, program.Command{Args: a.o.Command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory, Stdin: true, Stdout: true, Stderr: c.log.Line})
 	if err != nil {
-		a.rest(0)
-		a.watch.bad(err)
+		a.setPause(0)
+		a.watch.failed(err)
 		return nil, err
 	}
-	c.p, c.stdin, c.gone = p, p.Stdin(), make(chan struct{})
-	c.settled = a.watch.settle()
+	c.p, c.stdin, c.exited = p, p.Stdin(), make(chan struct{})
+	c.stopWaiting = a.watch.recoverLater()
 	a.child = c
-	a.owned.Go(c.live)
+	a.owned.Go(c.run)
 	return c, nil
 }
 
@@ -162,20 +162,20 @@ func (a *Action) write(ctx context.Context, c *child, line []byte) error {
 // ended waits until a program that has ended is cleaned up, and records the end.
 func (a *Action) ended(ctx context.Context, c *child) error {
 	select {
-	case <-c.gone:
+	case <-c.exited:
 	case <-ctx.Done():
 		return ctx.Err() // the next event will find that the program has ended
 	}
-	c.settled()
+	c.stopWaiting()
 	a.child = nil
-	a.rest(c.exit.Took)
+	a.setPause(c.exit.Took)
 	err := ending(a.o.Command[0], c.exit, c.err, c.log.Last())
-	a.watch.bad(err)
+	a.watch.failed(err)
 	return err
 }
 
-// rest sets when the program may be started again.
-func (a *Action) rest(took time.Duration) {
+// setPause sets when the program may be started again.
+func (a *Action) setPause(took time.Duration) {
 	next, _ := a.pause.next(took)
 	a.after = time.Now().Add(next)
 }
@@ -188,14 +188,14 @@ func (a *Action) Close() error {
 	if c := a.child; c != nil {
 		c.stdin.Close()
 		select {
-		case <-c.gone:
+		case <-c.exited:
 		case <-time.After(time.Second):
 		}
 	}
 	a.stop()
 	a.owned.Wait()
 	if a.child != nil {
-		a.child.settled()
+		a.child.stopWaiting()
 		a.child = nil
 	}
 	return nil
@@ -203,19 +203,19 @@ func (a *Action) Close() error {
 
 // child is one run of the program.
 type child struct {
-	p       *program.Process
-	stdin   *os.File
-	log     *program.Log
-	settled func()
-	broken  bool // a line may have been written in part
+	p           *program.Process
+	stdin       *os.File
+	log         *program.Log
+	stopWaiting func()
+	broken      bool // a line may have been written in part
 
-	gone chan struct{} // closed when the fields below are valid
-	exit program.Exit
-	err  error
+	exited chan struct{} // closed when the fields below are valid
+	exit   program.Exit
+	err    error
 }
 
-// over reports whether the program accepts no more lines.
-func (c *child) over() bool {
+// closing reports whether the program accepts no more lines.
+func (c *child) closing() bool {
 	select {
 	case <-c.p.Exited():
 		return true
@@ -224,9 +224,9 @@ func (c *child) over() bool {
 	}
 }
 
-// live logs the program's output and waits for the program.
-func (c *child) live() {
-	defer close(c.gone)
+// run logs the program's output and waits for the program.
+func (c *child) run() {
+	defer close(c.exited)
 	l := lines.NewReader(c.p.Stdout(), 4<<10)
 	for {
 		line, err := l.Next()

@@ -87,16 +87,16 @@ type event struct {
 
 // Source runs a program. An instance runs once.
 type Source struct {
-	o    Options
-	env  kind.Env
-	base string
-	log  *program.Log
-	bad  complaint
+	o     Options
+	env   kind.Env
+	base  string
+	log   *program.Log
+	drops dropLog
 }
 
 // New makes a source. It does not start the program yet.
 func New(o Options, env kind.Env) *Source {
-	return &Source{o: o, env: env, base: env.Dir(), log: program.NewLog(env.Log()), bad: complaint{log: env.Log()}}
+	return &Source{o: o, env: env, base: env.Dir(), log: program.NewLog(env.Log()), drops: dropLog{log: env.Log()}}
 }
 
 // Open checks that the program exists and is executable.
@@ -120,11 +120,11 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 		}
 		next, again := pause.next(took)
 		if !again {
-			w.bad(fmt.Errorf("%w, and restart is never", err))
+			w.failed(fmt.Errorf("%w, and restart is never", err))
 			<-ctx.Done()
 			return nil
 		}
-		w.bad(fmt.Errorf("%w; it will be restarted in %s", err, next.Round(time.Millisecond)))
+		w.failed(fmt.Errorf("%w; it will be restarted in %s", err, next.Round(time.Millisecond)))
 		if kind.Sleep(ctx, next) != nil {
 			return nil
 		}
@@ -142,7 +142,7 @@ func (s *Source) once(ctx context.Context, post kind.Post, w *watch) (took time.
 	if err != nil {
 		return 0, err
 	}
-	settled := w.settle()
+	stopWaiting := w.recoverLater()
 	bad := s.read(ctx, p.Stdout(), post, w)
 	if bad != nil {
 		p.Stop()
@@ -154,9 +154,9 @@ func (s *Source) once(ctx context.Context, post kind.Post, w *watch) (took time.
 		p.Stop()
 	}
 	exit, err := p.Wait()
-	settled()
+	stopWaiting()
 	s.log.Flush()
-	s.bad.flush()
+	s.drops.flush()
 	if bad != nil {
 		return exit.Took, bad
 	}
@@ -189,11 +189,11 @@ func (s *Source) read(ctx context.Context, r io.Reader, post kind.Post, w *watch
 		}
 		if fields == nil {
 			if why != "" {
-				s.bad.line(why, line)
+				s.drops.line(why, line)
 			}
 			continue
 		}
-		w.well()
+		w.recovered()
 		if err := post(ctx, time.Now(), fields, nil); err != nil {
 			return stopError{err}
 		}

@@ -88,7 +88,7 @@ func TestPauses(t *testing.T) {
 func TestComplaints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
-		c := complaint{log: slog.New(slog.NewTextHandler(&b, nil))}
+		c := dropLog{log: slog.New(slog.NewTextHandler(&b, nil))}
 		for range 1000 {
 			c.line("not a JSON line", bytes.Repeat([]byte("x"), 500))
 		}

@@ -86,12 +86,12 @@ func (o Options) Access() []string { return []string{"path:" + o.Path} }
 
 // Source is one path or pattern. An instance runs once: New, Open, Stream, Close.
 type Source struct {
-	o       Options
-	env     kind.Env
-	notice  *notices
-	tails   tails
-	changes changes
-	trouble string // as last reported
+	o        Options
+	env      kind.Env
+	notice   *notices
+	tails    tails
+	changes  changes
+	reported string // the last error passed to Degraded
 }
 
 // New makes a source of checked options.
@@ -157,8 +157,8 @@ func (s *Source) report(err error) {
 	if err != nil {
 		text = err.Error()
 	}
-	if text != s.trouble {
-		s.trouble = text
+	if text != s.reported {
+		s.reported = text
 		s.env.Degraded(err)
 	}
 }
@@ -217,19 +217,19 @@ func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []str
 		return nil, nil, err
 	}
 	found := map[string]os.FileInfo{}
-	order := names[:0]
+	sorted := names[:0]
 	for _, name := range names {
 		info, err := os.Stat(name) // follows symbolic links
 		if err != nil || !info.Mode().IsRegular() {
 			continue // removed meanwhile, or a folder, device or pipe
 		}
 		if len(found) == limit {
-			return found, order, fmt.Errorf("%s: more than %d files; the others are ignored", path, limit)
+			return found, sorted, fmt.Errorf("%s: more than %d files; the others are ignored", path, limit)
 		}
 		found[name] = info
-		order = append(order, name)
+		sorted = append(sorted, name)
 	}
-	return found, order, nil
+	return found, sorted, nil
 }
 
 // open opens a regular file for reading. It never blocks.

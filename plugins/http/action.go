@@ -102,8 +102,8 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be reused
 		return nil
 	}
-	said, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as arrived
-	err = failure(a.o.Method, a.o.URL, fmt.Errorf("the server answered %d%s", res.StatusCode, a.quote(said)))
+	body, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as arrived
+	err = failure(a.o.Method, a.o.URL, fmt.Errorf("the server answered %d%s", res.StatusCode, a.quote(body)))
 	switch s := res.StatusCode; {
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
 		return err
@@ -169,8 +169,8 @@ func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) 
 }
 
 // quote returns the beginning of a server's answer, without the secrets that it may repeat.
-func (a *Action) quote(said []byte) string {
-	text := string(said)
+func (a *Action) quote(body []byte) string {
+	text := string(body)
 	hide := func(secret string) {
 		if len(secret) >= 4 {
 			text = strings.ReplaceAll(text, secret, "…")

@@ -151,14 +151,14 @@ func TestServerThatDoesNotAnswer(t *testing.T) {
 // Keys occur in paths (Telegram, Slack) and as user names (Stripe), and servers repeat them.
 func TestErrorsQuoteNoKeyOfTheURL(t *testing.T) {
 	const path, user = "/bot123456:AAH-s3cret_t0ken/sendMessage", "sk_live_12345678"
-	for _, said := range []string{
+	for _, body := range []string{
 		"Cannot POST " + path,
 		"no such bot: 123456:AAH-s3cret_t0ken", // a part of it
 		`{"error": "Invalid API Key provided: ` + user + `"}`,
 	} {
 		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(404)
-			io.WriteString(w, said)
+			io.WriteString(w, body)
 		})
 		o := action(strings.Replace(url, "http://", "http://"+user+"@", 1) + path)
 		a := NewAction(o, nil)

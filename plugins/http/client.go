@@ -44,8 +44,8 @@ func setHeaders(r *http.Request, headers map[string]string) {
 	}
 }
 
-// place returns the part of a URL that is safe to show. Path, query and user may be secrets.
-func place(text string) string {
+// redactURL returns the part of a URL that is safe to show. Path, query and user may be secrets.
+func redactURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return "the URL"
@@ -62,7 +62,7 @@ func failure(method, address string, err error) error {
 			err = fmt.Errorf("no response in time: %w", err)
 		}
 	}
-	return fmt.Errorf("%s %s: %w", method, place(address), err)
+	return fmt.Errorf("%s %s: %w", method, redactURL(address), err)
 }
 
 // checkURL checks a URL. It never quotes the URL, which may contain a password.

@@ -66,7 +66,7 @@ func TestAnswersAreInOrderAndSayWhatBecameOfALine(t *testing.T) {
 	}
 	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 	if _, err := c.r.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("something is said before the event's fate is sealed: %v", err)
+		t.Errorf("an answer was sent before the event was settled: %v", err)
 	}
 	c.SetReadDeadline(time.Now().Add(kindtest.Patience))
 	b.Fates <- nil

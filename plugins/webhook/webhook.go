@@ -48,7 +48,7 @@ type Source struct {
 	o        Options
 	env      kind.Env
 	patience time.Duration
-	places   chan struct{} // semaphore of concurrent requests
+	slots    chan struct{} // semaphore of concurrent requests
 	posting  chan struct{} // lets one request at a time call post
 	release  func()
 	own      *net.TCPListener // nil on the bus's listener
@@ -67,7 +67,7 @@ func New(o Options, env kind.Env) *Source {
 		o:        o,
 		env:      env,
 		patience: patience,
-		places:   make(chan struct{}, max(4, min(64, 64<<20/max(o.MaxBody, 1)))),
+		slots:    make(chan struct{}, max(4, min(64, 64<<20/max(o.MaxBody, 1)))),
 		posting:  make(chan struct{}, 1),
 		started:  make(chan struct{}),
 		closed:   make(chan struct{}),
@@ -130,7 +130,7 @@ func (s *Source) serve(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- server.Serve(&limited{TCPListener: s.own, places: make(chan struct{}, 256), quit: make(chan struct{})})
+		ended <- server.Serve(&limited{TCPListener: s.own, slots: make(chan struct{}, 256), quit: make(chan struct{})})
 	}()
 	var err error
 	select {
@@ -239,9 +239,9 @@ func (g *gate) shut() {
 // and its Close only stops Accept, since the next source may take the listener over.
 type limited struct {
 	*net.TCPListener
-	places chan struct{}
-	quit   chan struct{}
-	once   sync.Once
+	slots chan struct{}
+	quit  chan struct{}
+	once  sync.Once
 }
 
 func (l *limited) Close() error {
@@ -251,16 +251,16 @@ func (l *limited) Close() error {
 
 func (l *limited) Accept() (net.Conn, error) {
 	select {
-	case l.places <- struct{}{}:
+	case l.slots <- struct{}{}:
 	case <-l.quit:
 		return nil, net.ErrClosed
 	}
 	c, err := l.TCPListener.Accept()
 	if err != nil {
-		<-l.places
+		<-l.slots
 		return nil, err
 	}
-	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-l.places })}, nil
+	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-l.slots })}, nil
 }
 
 type counted struct {

@@ -57,7 +57,7 @@ func (s *Sender) Send(ctx context.Context, text string) (answer string, err erro
 	_, err = s.conn.Write([]byte(text + "\n"))
 	stop()
 	if err != nil {
-		s.hangUp()
+		s.disconnect()
 		return "", fmt.Errorf("sending to %s: %w", s.Name, err)
 	}
 	if !s.Answer {
@@ -65,7 +65,7 @@ func (s *Sender) Send(ctx context.Context, text string) (answer string, err erro
 	}
 	answer, err = s.answer(ctx)
 	if err != nil {
-		s.hangUp() // a late answer would be read as the next line's
+		s.disconnect() // a late answer would be read as the next line's
 		return "", fmt.Errorf("waiting for the answer of %s: %w", s.Name, err)
 	}
 	return answer, nil
@@ -76,7 +76,7 @@ func (s *Sender) connect(ctx context.Context) error {
 	if s.conn != nil {
 		select {
 		case <-s.gone:
-			s.hangUp()
+			s.disconnect()
 		default:
 			return nil
 		}
@@ -129,8 +129,8 @@ func (s *Sender) answer(ctx context.Context) (string, error) {
 	}
 }
 
-// hangUp closes the connection and waits for its reader.
-func (s *Sender) hangUp() {
+// disconnect closes the connection and waits for its reader.
+func (s *Sender) disconnect() {
 	s.conn.Close()
 	close(s.quit)
 	<-s.gone
@@ -142,7 +142,7 @@ func (s *Sender) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != nil {
-		s.hangUp()
+		s.disconnect()
 	}
 	return nil
 }

@@ -123,7 +123,7 @@ func (s *Server) Serve(ctx context.Context, p *Port, post kind.Post) error {
 	serve := func(c *Client) {
 		reading.Go(func() {
 			if !s.read(ctx, c, post) {
-				s.leave(c)
+				s.unregister(c)
 			}
 		})
 	}
@@ -138,7 +138,7 @@ func (s *Server) Serve(ctx context.Context, p *Port, post kind.Post) error {
 		conn, err := p.l.Accept()
 		switch {
 		case ctx.Err() != nil && err == nil: // just in time for the next Server
-			s.enter(context.WithoutCancel(ctx), conn)
+			s.register(context.WithoutCancel(ctx), conn)
 			return nil
 		case ctx.Err() != nil:
 			return nil
@@ -154,14 +154,14 @@ func (s *Server) Serve(ctx context.Context, p *Port, post kind.Post) error {
 			broken = false
 			s.Env.Degraded(nil)
 		}
-		if c := s.enter(ctx, conn); c != nil {
+		if c := s.register(ctx, conn); c != nil {
 			serve(c)
 		}
 	}
 }
 
-// enter registers a client, unless there are too many.
-func (s *Server) enter(ctx context.Context, conn net.Conn) *Client {
+// register registers a client, unless there are too many.
+func (s *Server) register(ctx context.Context, conn net.Conn) *Client {
 	end := &ending{r: conn}
 	c := &Client{conn: conn, end: end, r: NewReader(end, s.MaxLine)}
 	if s.Greet != nil {
@@ -181,7 +181,7 @@ func (s *Server) enter(ctx context.Context, conn net.Conn) *Client {
 	return c
 }
 
-func (s *Server) leave(c *Client) {
+func (s *Server) unregister(c *Client) {
 	c.conn.Close()
 	c.answers.close()
 	s.port.mu.Lock()
@@ -193,8 +193,8 @@ func (s *Server) leave(c *Client) {
 	}
 }
 
-// arm sets the deadline of a silent client, unless the source is ending: then no more may be read.
-func (s *Server) arm(ctx context.Context, c *Client) bool {
+// setDeadline sets the deadline of a silent client, unless the source is ending: then no more may be read.
+func (s *Server) setDeadline(ctx context.Context, c *Client) bool {
 	s.port.mu.Lock()
 	defer s.port.mu.Unlock()
 	if ctx.Err() != nil {
@@ -222,7 +222,7 @@ func (s *Server) read(ctx context.Context, c *Client, post kind.Post) (keep bool
 func (s *Server) lines(ctx context.Context, c *Client, post kind.Post) (more bool) {
 	c.r.Limit(s.MaxLine)
 	for {
-		if !s.arm(ctx, c) {
+		if !s.setDeadline(ctx, c) {
 			return ctx.Err() != nil
 		}
 		line, err := c.r.Next()
@@ -237,24 +237,24 @@ func (s *Server) lines(ctx context.Context, c *Client, post kind.Post) (more boo
 		}
 		cut := c.r.Cut() > 0
 		fields, err := s.Fields(c, line, cut)
-		var seal seal
+		var settle settle
 		if s.Answer {
 			var ok bool
-			if seal, ok = c.answers.expect(ctx); !ok {
+			if settle, ok = c.answers.expect(ctx); !ok {
 				c.r.Again() // the line and its answer are left to the next Server
 				return true
 			}
 		}
 		if err != nil {
-			seal.with(err)
+			settle.with(err)
 			s.Env.Lost(1, err.Error())
 			continue
 		}
 		s.posting.Lock()
-		err = post(ctx, time.Now(), fields, seal)
+		err = post(ctx, time.Now(), fields, settle)
 		s.posting.Unlock()
 		if err != nil {
-			seal.with(errLater)
+			settle.with(errNextSource)
 			c.r.Again()
 			return true
 		}
