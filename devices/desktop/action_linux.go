@@ -126,7 +126,7 @@ func (a *Action) power(ctx context.Context, conn *dbus.Conn) error {
 	case "na":
 		return kind.Permanent(fmt.Errorf("%s: this machine does not support it", a.o.Do))
 	case "no", "challenge":
-		return a.denied(right, fmt.Sprintf("Can%s says %q", method, can))
+		return a.denied(right, fmt.Sprintf("Can%s returned %q", method, can))
 	}
 	return a.refusal(call(ctx, conn, logind, logindPath, logind+".Manager."+method, false).Err, right)
 }

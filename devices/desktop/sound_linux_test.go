@@ -280,7 +280,7 @@ func TestASoundServerThatLies(t *testing.T) {
 	}()
 	defer l.Close()
 	r := run(t, Options{Watch: []string{"volume", "microphone"}, SoundServer: dir + "/native"}, nil)
-	r.says("isn't understood: a frame of 4294967280 bytes, more than 1048576")
+	r.says("can't be decoded: a frame of 4294967280 bytes, more than 1048576")
 	for range 2 {
 		select {
 		case <-dials:

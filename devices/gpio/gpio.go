@@ -42,7 +42,7 @@ var sample string
 
 // about is what the source does, for the documentation.
 const about = "Watches GPIO lines: an event for each edge, with the kernel's time, or a count and a frequency at an interval. Lines are named as the board's " +
-	"maker named them (`GPIO17` on a Raspberry Pi), whatever the number of the chip. Edges that came too fast for the bus or the kernel are counted and reported in `lost`. A reload " +
+	"maker named them (`GPIO17` on a Raspberry Pi), independent of the chip's number. Edges that are too fast for the bus or the kernel are counted and reported in `lost`. A reload " +
 	"of the file keeps the line and loses no edge. Linux 5.10 and later; postbus must be in the group `gpio`."
 
 const (

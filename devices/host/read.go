@@ -66,7 +66,7 @@ func readCPU() read {
 			return nil, err
 		}
 		if len(all) == 0 {
-			return nil, errors.New("the system gives no times")
+			return nil, errors.New("the system reports no processor times")
 		}
 		now := all[0]
 		defer func() { last, first = now, false }()

@@ -207,11 +207,11 @@ func (s *Source) explain(ctx context.Context, b bus, err error) error {
 	case !silent(err):
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	there := "nothing else answers either: check its supply and the wires"
+	there := "no address answers: check its power and the wires"
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second) // a bus may be slow to report that nothing answers
 	defer cancel()
 	if list := scan(ctx, b); len(list) > 0 {
-		there = "what answers: " + words(list)
+		there = "addresses that answer: " + words(list)
 	}
 	return fmt.Errorf("%s doesn't answer; %s: %w", where, there, err)
 }

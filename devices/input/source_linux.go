@@ -140,7 +140,7 @@ func (s *Source) records(ctx context.Context, p kind.Post, w reading) error {
 	d := w.d
 	for _, r := range w.list {
 		if r.dropped() {
-			s.env.Lost(1, "the kernel dropped keys, since they came faster than they were taken")
+			s.env.Lost(1, "the kernel dropped keys, because they were faster than postbus could read them")
 			if w.pressed != nil {
 				if err := s.released(ctx, p, d, *w.pressed, r.at); err != nil {
 					return err

@@ -92,7 +92,7 @@ func TestHostileServers(t *testing.T) {
 	}{
 		"hangs up":          {func(net.Conn) {}, "the server is gone"},
 		"is silent":         {dead, "doesn't answer within 3s"},
-		"speaks http":       {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")); dead(c) }, "isn't understood: a frame of 1213486160 bytes, more than 1048576"},
+		"speaks http":       {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")); dead(c) }, "can't be decoded: a frame of 1213486160 bytes, more than 1048576"},
 		"sends 4 GiB":       {func(c net.Conn) { _, _ = c.Write(head(none, none, 0)); dead(c) }, "a frame of 4294967295 bytes"},
 		"sends half a head": {func(c net.Conn) { _, _ = c.Write(head(20, none, 0)[:7]); dead(c) }, "the remainder was not received within 2s"},
 		"sends half a body": {func(c net.Conn) { _, _ = c.Write(append(head(20, none, 0), 1, 2, 3)); dead(c) }, "the remainder was not received within 2s"},

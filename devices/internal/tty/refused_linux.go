@@ -47,7 +47,7 @@ func holder(path string) string {
 	if who := holders(path); len(who) > 0 {
 		return "it is held by " + strings.Join(who, " and ")
 	}
-	return "another program holds it (sudo fuser " + path + " says which)"
+	return "another program holds it (sudo fuser " + path + " shows which)"
 }
 
 // holders are the processes that have a port open. Ports of this process that are closed already
