@@ -90,7 +90,7 @@ func (l *loader) file(n yamlnode.Node) (string, bool) {
 		}
 		return filepath.Join(home, s[1:]), true
 	case strings.HasPrefix(s, "~"):
-		n.Fail("write the whole path", "only ~/ is understood, not %q", s)
+		n.Fail("write the whole path", "only ~/ is supported, not %q", s)
 		return "", false
 	}
 	if l.base != "" && !filepath.IsAbs(s) {
@@ -230,7 +230,7 @@ func (l *loader) users(n yamlnode.Node) {
 		u, ok := l.user(item)
 		if ok && seen[u.Name] {
 			name := l.where[item.Path()+".name"]
-			name.Fail("give each user one entry", "the user %q is there twice", u.Name)
+			name.Fail("write one entry for each user", "duplicate user %q", u.Name)
 			ok = false
 		}
 		if !ok {
@@ -325,9 +325,9 @@ func (l *loader) pluginEnv(n yamlnode.Node) {
 	names, ok := l.texts(n, func(s string) error {
 		switch {
 		case !envForm.MatchString(s):
-			return fmt.Errorf("%q is no name of an environment variable", s)
+			return fmt.Errorf("%q is not a name of an environment variable", s)
 		case s == "POSTBUS_PASSWORD" || s == "CREDENTIALS_DIRECTORY":
-			return fmt.Errorf("%s is not for plugins", s)
+			return fmt.Errorf("plugins must not read %s", s)
 		}
 		return nil
 	})

@@ -161,7 +161,7 @@ func overlay(env []string, flags []Override) *yamlnode.Doc {
 		case s != "":
 			doc.Add(o, fmt.Sprintf("unknown variable; did you mean POSTBUS_%s?", s), "")
 		default:
-			doc.Add(o, "unknown variable", "a key's variable is POSTBUS_ and its path, such as POSTBUS_LISTEN_HTTP; unset what isn't one")
+			doc.Add(o, "unknown variable", "a key's variable is POSTBUS_ and its path, such as POSTBUS_LISTEN_HTTP; unset variables that are no key")
 		}
 	}
 	return doc

@@ -33,7 +33,7 @@ func (l *loader) check() {
 	l.checkTLS()
 	l.checkExposure()
 	if a := l.c.Anonymous; a.Off && len(l.c.Users) == 0 && !l.userTrouble {
-		l.at("anonymous").Fail("add users (postbus user add NAME), or remove anonymous", "nobody could connect: anonymous is off and there are no users")
+		l.at("anonymous").Fail("add users (postbus user add NAME), or remove anonymous", "no client could log in: anonymous is off and there are no users")
 	}
 }
 
@@ -92,9 +92,9 @@ func (l *loader) checkExposure() {
 	if len(l.c.Users) > 0 || l.c.Anonymous.Explicit || l.userTrouble {
 		return
 	}
-	const hint = `add users (postbus user add NAME); or write anonymous: {publish: ["#"], subscribe: ["#"]} to let everybody in; or listen on 127.0.0.1`
+	const hint = `add users (postbus user add NAME); or write anonymous: {publish: ["#"], subscribe: ["#"]} to allow every client; or listen on 127.0.0.1`
 	exposed := func(path, address string) {
-		l.at(path).Fail(hint, "%s is open to the network, but there are no users and anonymous is not set: anybody could read and publish everything", address)
+		l.at(path).Fail(hint, "%s is open to the network, but there are no users and anonymous is not set: any client could read and publish everything", address)
 	}
 	for i, m := range l.c.Listen.MQTT {
 		if !m.Local() {

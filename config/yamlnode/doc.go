@@ -60,7 +60,7 @@ type Doc struct {
 func Parse(name string, data []byte) (*Doc, error) {
 	d := &Doc{file: name, bad: map[*yaml.Node]bool{}}
 	if len(data) > MaxSize {
-		return nil, Errors{{File: name, Reason: fmt.Sprintf("the file has %d bytes, more than the %d (1MiB) that are read", len(data), MaxSize)}}
+		return nil, Errors{{File: name, Reason: fmt.Sprintf("the file has %d bytes, more than the maximum of %d (1MiB)", len(data), MaxSize)}}
 	}
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	d.lines = splitLines(text)
@@ -209,10 +209,10 @@ func (d *Doc) refuse(n *yaml.Node, path []string) {
 		report(fmt.Sprintf("nested more than %d levels deep", MaxDepth), "")
 		return
 	case n.Kind == yaml.AliasNode:
-		report(fmt.Sprintf("the alias *%s is refused: a file says what it means in place", clip(n.Value)), "write the value out; quote it if it is text that begins with *")
+		report(fmt.Sprintf("the alias *%s is not supported", clip(n.Value)), "write the value out; quote it if it is text that begins with *")
 		return
 	case n.Anchor != "":
-		report(fmt.Sprintf("the anchor &%s is refused: a file says what it means in place", clip(n.Anchor)), "remove it; quote the value if it is text that begins with &")
+		report(fmt.Sprintf("the anchor &%s is not supported", clip(n.Anchor)), "remove it; quote the value if it is text that begins with &")
 		return
 	case n.Value != "" && n.Style == 0 && d.startsWith(n, '!'):
 		// The parser drops this tag without a trace in the node.
@@ -249,7 +249,7 @@ func (d *Doc) refuseKeys(n *yaml.Node, path []string) {
 			refuse("a key must be plain text", `quote it if it begins with [ or {`)
 			continue
 		case k.Tag == "!!merge":
-			refuse(`the merge key "<<" is refused: a file says what it means in place`, "write the keys out")
+			refuse(`the merge key "<<" is not supported`, "write the keys out")
 			continue
 		}
 		if line, dup := first[k.Value]; dup {

@@ -372,7 +372,7 @@ func (n Node) Duration(least, most time.Duration) (time.Duration, bool) {
 	if err != nil {
 		hint := "write it as 500ms, 90s, 15m, 24h or 7d"
 		if decimal.MatchString(s) {
-			hint = fmt.Sprintf("%ss is seconds; ms, m, h and d go too", clip(s))
+			hint = fmt.Sprintf("%ss is seconds; other units are ms, m, h and d", clip(s))
 		}
 		n.Fail(hint, "%v", err)
 		return 0, false

@@ -107,7 +107,7 @@ var complaints = map[string]struct{ reason, hint string }{
 	"did not find expected node content": {
 		"want a value here", "remove the stray comma or bracket, or quote the text"},
 	"found a tab character that violates indentation": {
-		"a tab indents this line; YAML wants spaces", "replace the tab with spaces"},
+		"this line is indented with a tab; YAML requires spaces", "replace the tab with spaces"},
 	"found character that cannot start any token": {
 		"this character can't begin a value", "put the value in quotes"},
 }
@@ -131,11 +131,11 @@ func (d *Doc) syntax(dec *yaml.Decoder, err error) {
 	context, problem, event, where, ok := marks(dec)
 	if ok {
 		place = problem
-		noticed := fmt.Sprintf("; noticed on line %d", problem.line+1)
+		noticed := fmt.Sprintf("; detected on line %d", problem.line+1)
 		switch {
 		case strings.HasPrefix(msg, "unknown anchor"):
 			place = event
-			reason, hint = "aliases are refused: a file says what it means in place", "quote the text if it begins with *"
+			reason, hint = "aliases are not supported", "quote the text if it begins with *"
 		case where == "while scanning a simple key",
 			strings.HasPrefix(msg, "found unexpected") && strings.Contains(where, "quoted scalar"):
 			place = context
