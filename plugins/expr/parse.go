@@ -77,17 +77,17 @@ func checkTokens(src string, tokens []lexer.Token) {
 			}
 		case t.Kind == lexer.Bracket:
 			if len(brackets) == 0 {
-				at(t, "", "%q closes nothing", t.Value)
+				at(t, "", "%q without an opening bracket", t.Value)
 			}
 			last := brackets[len(brackets)-1]
 			if last.closer != t.Value {
-				at(t, fmt.Sprintf("%q is open", last.Value), "%q where %q is due", t.Value, last.closer)
+				at(t, fmt.Sprintf("%q is open", last.Value), "%q where %q is expected", t.Value, last.closer)
 			}
 			brackets = brackets[:len(brackets)-1]
 		case t.Kind == lexer.Identifier && strings.HasPrefix(t.Value, "$"):
 			hint := ""
 			if t.Value == "$" && i+1 < len(tokens) && tokens[i+1].Is(lexer.Bracket, "{") {
-				hint = "inside an expression no ${…} is needed"
+				hint = "inside an expression, write no ${…}"
 			}
 			at(t, hint, "unknown name %q", cut(t.Value, 40))
 		case t.Is(lexer.Operator, "="):
@@ -103,7 +103,7 @@ func checkTokens(src string, tokens []lexer.Token) {
 		case t.Is(lexer.Operator, "**", "^", "?", "let", "if", "!", "not"),
 			t.Is(lexer.Operator, "-", "+") && (i == 0 || prev.Kind == lexer.Operator || prev.Kind == lexer.Bracket && strings.Contains("([{", prev.Value)):
 			if nesting++; nesting > maxDepth {
-				at(t, "simplify it", "too many operators one in the other")
+				at(t, "simplify it", "operators are nested too deeply")
 			}
 		}
 	}

@@ -72,7 +72,7 @@ func (c *compiler) comparable(n *ast.BinaryNode, ordered bool) {
 			}
 			what := "the whole event"
 			if id.Value == "state" {
-				what = "all that is remembered"
+				what = "all of the plugin's state"
 			} else if id.Value == "last" {
 				what = "the whole last event"
 			}
