@@ -15,7 +15,7 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "sessions are for those who may subscribe to %s", seeBus)
+		s.forbid(w, r, "sessions: only users who may subscribe to %s have access", seeBus)
 		return
 	}
 	list := s.bus.Sessions()
@@ -32,7 +32,7 @@ func (s *Server) dropSession(w http.ResponseWriter, r *http.Request) {
 	}
 	name := r.PathValue("name")
 	if !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "sessions are for those who may subscribe to %s", seeBus)
+		s.forbid(w, r, "sessions: only users who may subscribe to %s have access", seeBus)
 		return
 	}
 	var info *bus.SessionInfo

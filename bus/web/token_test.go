@@ -103,8 +103,8 @@ func TestTokens(t *testing.T) {
 		{"without a word about how long", `{}`, "pi:secret", "", 200, `"token":"eyJ`},
 		{"a token makes a shorter one", `{"for": "1m"}`, "", token, 200, `"token":"eyJ`},
 		{"a token makes one that ends with it", `{}`, "", token, 200, ends.Format(time.RFC3339)},
-		{"a token makes no longer one", `{"for": "2h"}`, "", token, 400, "outlives"},
-		{"anonymous", `{"for": "1h"}`, "", "", 401, "anonymous is none"},
+		{"a token makes no longer one", `{"for": "2h"}`, "", token, 400, "cannot outlive"},
+		{"anonymous", `{"for": "1h"}`, "", "", 401, "this client is anonymous"},
 		{"a wrong password", `{"for": "1h"}`, "pi:guess", "", 401, "wrong"},
 		{"too long", `{"for": "1000h"}`, "pi:secret", "", 400, "30 days"},
 		{"no duration", `{"for": "soon"}`, "pi:secret", "", 400, "duration"},
@@ -113,7 +113,7 @@ func TestTokens(t *testing.T) {
 		{"for somebody else", `{"user": "root"}`, "pi:secret", "", 400, "user"},
 		{"two values", `{}{}`, "pi:secret", "", 400, "more than one"},
 		{"a key that cannot be made", `{"for": "a disk on fire"}`, "pi:secret", "", 503, "not now"},
-		{"a forged token", `{}`, "", forged, 401, "not one of this bus"},
+		{"a forged token", `{}`, "", forged, 401, "not issued by this bus"},
 		{"a bearer of a password", `{}`, "", "secret", 401, "wrong"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestTokens(t *testing.T) {
 	use("as another user's password", "root:"+token, "", event, 401, "another user")
 	use("with the user's rights", "", "Bearer "+token, `{"topic": "garden/x"}`, 403, "not allowed")
 	use("not with anonymous's", "", "Bearer "+token, `{"topic": "open/x"}`, 403, "not allowed")
-	use("forged", "", "Bearer "+forged, event, 401, "not one of this bus")
+	use("forged", "", "Bearer "+forged, event, 401, "not issued by this bus")
 	use("empty", "", "Bearer ", event, 401, "wrong")
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if _, err := p.Authenticate("", short, true, true); err != nil {

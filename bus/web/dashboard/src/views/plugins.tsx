@@ -184,7 +184,7 @@ function Mistake(p: { text: string }) {
   return <>{lines.map((l, i) => <span key={i} class={kind(l, i)}>{i < lines.length - 1 ? l + "\n" : l}</span>)}</>;
 }
 
-// filterOf makes a filter of a topic with expressions: what is filled in stays within its level.
+// filterOf makes a filter of a topic with expressions: a filled-in value stays within its level.
 export function filterOf(topic: string): string {
   return topic.replace(/\$\{[^}]*\}/g, "\0").split("/").map((l) => (l.includes("\0") ? "+" : l)).join("/");
 }

@@ -67,7 +67,7 @@ test("emit resolves with the acknowledgement; payloads arrive as they are", asyn
   const refused = await page.evaluate(() => bus.emit("$SYS/x", 1).catch((e) => [e.message, e.code]));
   const large = await page.evaluate(() => bus.emit("out/large", new Uint8Array(2 << 20)).catch((e) => e.message));
   assert.match(large, /2097152 bytes are more than the bus takes/);
-  assert.deepEqual(refused, ["the user may not publish here", 0x87]);
+  assert.deepEqual(refused, ["the user may not publish to this topic", 0x87]);
   await page.close();
 });
 
