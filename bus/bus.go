@@ -206,7 +206,7 @@ func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 		}
 		return p.Seq(), nil
 	case <-ctx.Done():
-		return 0, fmt.Errorf("publish to %s: the disk has not answered yet: %w", e.Topic, ctx.Err())
+		return 0, fmt.Errorf("publish to %s: not on disk yet: %w", e.Topic, ctx.Err())
 	}
 }
 
@@ -311,7 +311,7 @@ func (b *Bus) dispatch(next uint64) {
 	for {
 		ok, err := reader.Next(&r)
 		if err != nil {
-			b.logger.Error("journal not readable, will retry", "err", err)
+			b.logger.Error("reading the journal failed, will retry", "err", err)
 			select {
 			case <-time.After(time.Second):
 				continue
@@ -333,7 +333,7 @@ func (b *Bus) dispatch(next uint64) {
 		b.step("dispatch folds")
 		event, err := b.apply(&r, false)
 		if err != nil {
-			b.logger.Error("a record was skipped", "err", err)
+			b.logger.Error("journal record skipped", "err", err)
 		}
 		b.step("dispatch has folded")
 		b.visible.Store(r.Seq)

@@ -345,7 +345,7 @@ func (c *cursor) pumpSome(n uint64) (more bool) {
 
 // retryLocked ends the pump for a second: the journal cannot be read now.
 func (c *cursor) retryLocked(err error) bool {
-	c.bus.logger.Error("journal not readable, will retry", "session", c.name, "err", err)
+	c.bus.logger.Error("reading the journal failed, will retry", "session", c.name, "err", err)
 	time.AfterFunc(time.Second, c.kick)
 	return c.endPumpLocked(modePaused)
 }

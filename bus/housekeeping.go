@@ -76,7 +76,7 @@ func (s *Session) writeDue() {
 		_, err = s.write(records)
 	}
 	if err != nil && !errors.Is(err, journal.ErrClosed) {
-		s.bus.logger.Warn("the end of a connection was not recorded, will retry", "session", s.name, "err", err)
+		s.bus.logger.Warn("recording the end of a connection failed, will retry", "session", s.name, "err", err)
 	}
 }
 
@@ -225,7 +225,7 @@ func (b *Bus) storeCursors() {
 	}
 	r, err := stateRecord(kindCursors, "", changed)
 	if err != nil {
-		b.logger.Error("positions not stored", "err", err)
+		b.logger.Error("storing positions failed", "err", err)
 		return
 	}
 	if c, err := b.journal.Append(r); err == nil {

@@ -338,7 +338,7 @@ func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 			return true
 		}
 		if err != nil {
-			b.logger.Error("retained message not readable", "topic", topic, "err", err)
+			b.logger.Error("reading a retained message failed", "topic", topic, "err", err)
 		}
 	}
 	return false

@@ -138,7 +138,7 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 		silent := s.unrecorded
 		s.mu.Unlock()
 		if silent {
-			b.logger.Warn("session opened without a record: the disk refuses", "session", o.Name, "err", err)
+			b.logger.Warn("session opened without a journal record: the disk refuses writes", "session", o.Name, "err", err)
 			return s, true, nil
 		}
 	case err == nil:
@@ -195,7 +195,7 @@ func (b *Bus) abandon(opened journal.Commit, o SessionOptions) {
 			_, err = b.journal.Append(left)
 		}
 		if err != nil && !errors.Is(err, journal.ErrClosed) {
-			b.logger.Warn("the record that a client gave up connecting was not written", "session", o.Name, "err", err)
+			b.logger.Warn("recording an abandoned connection failed", "session", o.Name, "err", err)
 		}
 	})
 }

@@ -284,7 +284,7 @@ func (b *Bus) maybeSnapshot() {
 	at := b.completed.Load()
 	records, err := b.state()
 	if err != nil {
-		b.logger.Error("snapshot not written", "err", err)
+		b.logger.Error("writing the snapshot failed", "err", err)
 		b.snapshotting.Store(false)
 		return
 	}
@@ -302,7 +302,7 @@ func (b *Bus) snapshot() {
 	at := b.completed.Load()
 	records, err := b.state()
 	if err != nil {
-		b.logger.Error("snapshot not written", "err", err)
+		b.logger.Error("writing the snapshot failed", "err", err)
 		return
 	}
 	b.writeSnapshot(at, records)
@@ -327,7 +327,7 @@ func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
 		return err
 	})
 	if err != nil {
-		b.logger.Warn("snapshot not written; the next start replays more", "err", err)
+		b.logger.Warn("writing the snapshot failed; the next start replays more", "err", err)
 		return
 	}
 	b.void.trim(first) // the snapshot made the removal of older segments durable: a power cut can't bring them back

@@ -192,7 +192,7 @@ func (b *Broker) accept(l net.Listener, name string, local bool) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		b.log.Error("listener cannot accept; trying again", "listener", name, "err", err)
+		b.log.Error("listener cannot accept a connection, will retry", "listener", name, "err", err)
 		select {
 		case <-time.After(wait):
 			wait = min(2*wait, time.Second)
@@ -290,9 +290,9 @@ func (b *Broker) over(c *conn) {
 	if c.owner {
 		attrs := []any{"client", c.id, "remote", c.remote}
 		if err := c.failure(); err != nil {
-			b.log.Info("client closed for an error", append(attrs, "err", err)...)
+			b.log.Info("client disconnected by an error", append(attrs, "err", err)...)
 		} else {
-			b.log.Debug("client left", append(attrs, "goodbye", c.goodbye)...)
+			b.log.Debug("client disconnected", append(attrs, "goodbye", c.goodbye)...)
 		}
 	}
 }
@@ -323,7 +323,7 @@ func (b *Broker) own(c *conn) error {
 		select {
 		case <-old.gone:
 		case <-time.After(closeTimeout):
-			return fmt.Errorf("client %q: its former connection does not end", c.id)
+			return fmt.Errorf("client %q: the previous connection did not end", c.id)
 		}
 	}
 }

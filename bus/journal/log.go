@@ -53,7 +53,7 @@ func (o *Options) defaults() {
 var ErrClosed = errors.New("the journal is closed")
 
 func low(free, limit int64) error {
-	return &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, %d MiB are kept", free>>20, limit>>20)}
+	return &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, at least %d MiB required", free>>20, limit>>20)}
 }
 
 // Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: a record that

@@ -269,7 +269,7 @@ func (l *Log) readHeader(base uint64) (*segment, error) {
 	}
 	seg, err := decodeSegmentHeader(b, l.epoch)
 	if err == nil && seg.base != base {
-		err = fmt.Errorf("%w: it names sequence %d", errHeader, seg.base)
+		err = fmt.Errorf("%w: it has the sequence %d", errHeader, seg.base)
 	}
 	return seg, err
 }
@@ -348,7 +348,7 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 		})
 	}
 	if len(doubt) > 0 {
-		l.log.Info("torn end of the journal cut; no client was told that it was durable", "file", segmentName(seg.base), "offset", seg.size)
+		l.log.Info("incomplete end of the journal removed; none of it was acknowledged", "file", segmentName(seg.base), "offset", seg.size)
 	}
 	if !last {
 		return nil

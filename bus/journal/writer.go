@@ -250,7 +250,7 @@ func (l *Log) writeIndex(seg *segment) {
 		}
 	}
 	if err != nil {
-		l.log.Warn("segment index not saved; the next start reads the segment instead", "file", indexName(seg.base), "err", err)
+		l.log.Warn("saving a segment index failed; the next start reads the segment instead", "file", indexName(seg.base), "err", err)
 	}
 }
 
@@ -269,7 +269,7 @@ func (l *Log) fail(g *group, err error) {
 		g.commit.err = u
 		close(g.commit.done)
 	}
-	l.log.Error("the journal accepts no more events", "err", u)
+	l.log.Error("the journal refuses events until a write succeeds", "err", u)
 }
 
 // recover tries a failed disk again: a new segment that is synced is the proof that it works.
@@ -310,7 +310,7 @@ func (l *Log) lookAtSpace() {
 	low := l.minFree > 0 && free < l.minFree
 	if low != l.low {
 		if low {
-			l.log.Error("the disk is nearly full: no more QoS 1 and 2 events are accepted", "free_mib", free>>20, "limit_mib", l.minFree>>20)
+			l.log.Error("the disk is nearly full: QoS 1 and 2 events are refused", "free_mib", free>>20, "limit_mib", l.minFree>>20)
 		} else {
 			l.log.Info("the disk has space again", "free_mib", free>>20)
 		}
@@ -380,7 +380,7 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 	l.rd.Unlock()
 	for i, s := range gone {
 		if err := ignoreMissing(l.fs.Remove(segmentName(s.base))); err != nil {
-			l.log.Warn("old journal file not removed, will retry", "file", segmentName(s.base), "err", err)
+			l.log.Warn("removing an old journal file failed, will retry", "file", segmentName(s.base), "err", err)
 			l.rd.Lock() // the next start would find it again, so it is kept until its file is gone
 			l.segs = append(slices.Clone(gone[i:]), l.segs...)
 			first = l.segs[0].base
@@ -388,7 +388,7 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 			break
 		}
 		if err := ignoreMissing(l.fs.Remove(indexName(s.base))); err != nil {
-			l.log.Warn("old journal file not removed", "file", indexName(s.base), "err", err)
+			l.log.Warn("removing an old journal file failed", "file", indexName(s.base), "err", err)
 		}
 		l.log.Debug("journal segment removed", "file", segmentName(s.base), "bytes", s.size)
 	}

@@ -66,7 +66,7 @@ func (e *Error) Error() string {
 	case NoReplayed:
 		return fmt.Sprintf("filter %q names no filter behind the age", e.Text)
 	case SharedPast:
-		return fmt.Sprintf("shared filter %q: a shared subscription has no past: history is for one client", e.Text)
+		return fmt.Sprintf("shared filter %q: a shared subscription cannot replay history", e.Text)
 	}
 	return fmt.Sprintf("%s %q is not valid", what, e.Text)
 }
