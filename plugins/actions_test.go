@@ -369,7 +369,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	text := "source: {probe: {name: a, token: \"secret:door\"}}\npublish:\n  - when: event.text != \"open sesame\"\n    topic: x\n  - topic: \"y/${event.text}\"\n"
 	w.write("a.yaml", text)
 	st := w.is("a", StateBackoff)
-	if !strings.Contains(st.Reason, "secret door is not there") || !strings.Contains(st.Reason, "chmod 600") {
+	if !strings.Contains(st.Reason, "secret door not found") || !strings.Contains(st.Reason, "chmod 600") {
 		t.Errorf("%q", st.Reason)
 	}
 	file := filepath.Join(dir, "door")
@@ -428,8 +428,8 @@ permissions: {publish: ["t/+"]}
 		"filtered: event.value=18 > 20 is false",
 		"error: when: ",
 		"rate limited: more than 1 in 1h0m0s",
-		"published to t/nobody, nobody is subscribed",
-		`not allowed: topic: topic "t/a/b" is not among permissions.publish`,
+		"published to t/nobody, no session is subscribed",
+		`not allowed: topic: topic "t/a/b" is not listed in permissions.publish`,
 	} {
 		if v := got.Verdicts[i]; !strings.HasPrefix(v.Text, want) || v.Rule != fmt.Sprintf("publish[%d]", i) || v.Line != 4+i {
 			t.Errorf("%+v, want %q", v, want)
@@ -494,11 +494,11 @@ func TestExplainKnowsThatEventsCameBeforeAReload(t *testing.T) {
 	}
 	w.write("a.yaml", file)
 	w.is("a", StateRunning)
-	explained("has seen no event yet")
+	explained("has received no event yet")
 	w.probes.post(t, "a", map[string]any{"text": "x"})
 	explained("published to t")
 	w.write("a.yaml", file+"description: another\n")
-	explained("has seen no event since it was loaded anew; 1 came before")
+	explained("has received no event since it was reloaded; 1 before that")
 	from, off := filepath.Join(w.dir, "a.yaml"), filepath.Join(w.dir, "a.yaml.off")
 	if err := os.Rename(from, off); err != nil {
 		t.Fatal(err)
@@ -508,7 +508,7 @@ func TestExplainKnowsThatEventsCameBeforeAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.is("a", StateRunning)
-	explained("has seen no event since it was loaded anew; 1 came before")
+	explained("has received no event since it was reloaded; 1 before that")
 }
 
 func TestAFloodHarmsNobodyElse(t *testing.T) {

@@ -24,25 +24,25 @@ func (c *Catalog) Schema() []byte {
 	any := object{}
 	source := object{"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": c.schemas(c.sources)}
 	common := object{
-		"when": described(text, "an expression; false: nothing comes of the event"),
-		"rate": described(object{"type": "string", "pattern": `^\d+/.+$`}, "at most so many events in a time, as 5/s or 1/10s"),
-		"set":  described(object{"type": "object"}, "what the plugin remembers, as state.NAME"),
+		"when": described(text, "a condition: an event for which it is false has no outcome"),
+		"rate": described(object{"type": "string", "pattern": `^\d+/.+$`}, "the maximum number of events in a period, as 5/s or 1/10s"),
+		"set":  described(object{"type": "object"}, "values that the plugin keeps, as state.NAME"),
 		"home_assistant": described(structSchema(reflect.TypeFor[homeAssistant](), reflect.Value{}),
 			"announce it to Home Assistant by MQTT discovery"),
 	}
 	publish := object{
-		"topic":   described(text, "where to publish; may hold ${…}"),
-		"payload": described(any, "what to publish; texts in it may hold ${…}; without it the whole event as JSON"),
+		"topic":   described(text, "topic of the event; may contain ${…}"),
+		"payload": described(any, "payload of the event; texts in it may contain ${…}; default: the whole event as JSON"),
 		"qos":     described(object{"enum": []int{0, 1, 2}, "default": 1}, "quality of service"),
-		"retain":  described(object{"type": "boolean", "default": false}, "the topic's last value is kept"),
-		"expiry":  described(duration(), "after this it is not delivered any more"),
+		"retain":  described(object{"type": "boolean", "default": false}, "publish a retained message"),
+		"expiry":  described(duration(), "message expiry: it is not delivered later than this"),
 	}
 	action := object{
-		"name":    described(text, "what its queue is called, when a file has several of one kind"),
-		"expires": described(object{"anyOf": []object{duration(), {"const": "never"}}, "default": "1m"}, "events older than this are not acted upon"),
+		"name":    described(text, "name of its queue; needed if a file has several actions of one kind"),
+		"expires": described(object{"anyOf": []object{duration(), {"const": "never"}}, "default": "1m"}, "the action does not run for events older than this"),
 		"retry": described(object{"type": "object", "additionalProperties": false, "properties": object{
 			"attempts": object{"type": "integer", "minimum": 1, "maximum": 1000, "default": defaultAttempts}, "backoff": object{"type": "string", "default": defaultBackoff}}},
-			"how often a failed action is tried"),
+			"how often and how fast a failed action is retried"),
 	}
 	for k, v := range common {
 		publish[k] = v
@@ -225,13 +225,13 @@ func plainDefault(v reflect.Value, f field) any {
 // Reference is the page of all kinds, in Markdown.
 func (c *Catalog) Reference() []byte {
 	var b strings.Builder
-	b.WriteString("# Kinds of plugins\n\nMade from the program by `postbus plugin reference`; `postbus plugin new KIND` prints a file to begin with.\n")
+	b.WriteString("# Kinds of plugins\n\nMade from the program by `postbus plugin reference`; `postbus plugin new KIND` prints an example file.\n")
 	for _, part := range []struct {
 		title, text string
 		kinds       map[string]*kind.Kind
 	}{
-		{"Sources", "What can stand under `source:`.", c.sources},
-		{"Actions", "What can stand in an entry of `actions:`. Keys marked with `${}` may hold expressions.", c.actions},
+		{"Sources", "The kinds of `source:`.", c.sources},
+		{"Actions", "The kinds of an entry of `actions:`. Keys marked with `${}` may contain expressions.", c.actions},
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", part.title, part.text)
 		for _, name := range names(part.kinds) {
@@ -245,8 +245,8 @@ func (c *Catalog) Reference() []byte {
 	return []byte(b.String())
 }
 
-const homeAssistantAbout = "What can stand under `home_assistant:` of an entry of `publish` or `actions`. The entity is announced by MQTT discovery, as a retained event " +
-	"below `homeassistant/` that goes with the file; a topic with `${…}` is an entity for each topic that comes of it. Without `component` it is a `sensor`, a `binary_sensor` " +
+const homeAssistantAbout = "The keys of `home_assistant:` in an entry of `publish` or `actions`. The entity is announced by MQTT discovery, as a retained event " +
+	"below `homeassistant/` that is cleared when the file is removed; a topic with `${…}` is one entity for each resulting topic. Without `component` it is a `sensor`, a `binary_sensor` " +
 	"for device classes that only those have, such as `door` or `motion`, and a `button` for an action. Every key may be left out."
 
 func referenceOf(k *kind.Kind, b *strings.Builder) {

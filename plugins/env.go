@@ -58,9 +58,9 @@ func (e *env) Publish(ctx context.Context, name string, payload []byte, qos int,
 	e.p.mapper.mu.Unlock()
 	switch {
 	case name == "" || name[0] == '$':
-		return kind.Permanent(errors.New("topics that begin with $ are the bus's own, and a topic cannot be empty"))
+		return kind.Permanent(errors.New("topics that begin with $ are reserved, and a topic cannot be empty"))
 	case spec != nil && !spec.permissions.mayPublish(name):
-		return kind.Permanent(errors.New("the topic " + name + " is not among permissions.publish"))
+		return kind.Permanent(errors.New("the topic " + name + " is not listed in permissions.publish"))
 	}
 	if err := topic.CheckName(name); err != nil {
 		return kind.Permanent(err)

@@ -43,9 +43,9 @@ func (s *Supervisor) Explain(topic string) Explanation {
 		st := p.status()
 		p.mu.Lock()
 		spec := p.running
-		unseen := "has seen no event yet"
+		unseen := "has received no event yet"
 		if n := st.Counters.In; n > 0 { // counters continue after a reload, the rules' results do not
-			unseen = fmt.Sprintf("has seen no event since it was loaded anew; %d came before", n)
+			unseen = fmt.Sprintf("has received no event since it was reloaded; %d before that", n)
 		}
 		if spec == nil {
 			spec = p.goal.spec

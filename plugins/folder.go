@@ -59,14 +59,14 @@ func (s *Supervisor) scan(ctx context.Context) {
 	if err != nil {
 		if !s.lost {
 			s.lost = true
-			s.o.Logger.Error("plugins folder not readable: what runs runs on", "folder", s.o.Dir, "err", err)
+			s.o.Logger.Error("plugins folder not readable: running plugins continue", "folder", s.o.Dir, "err", err)
 		}
 		s.once.Do(func() { close(s.ready) })
 		return
 	}
 	if s.lost {
 		s.lost = false
-		s.o.Logger.Info("plugins folder is back", "folder", s.o.Dir)
+		s.o.Logger.Info("plugins folder is readable again", "folder", s.o.Dir)
 	}
 	goals := s.judge(found)
 	for id := range s.files {
@@ -215,7 +215,7 @@ func (s *Supervisor) read(e entry) {
 		return nil
 	}); err != nil { // a bug in the program, which must not stop the other plugins
 		s.printPanic("checking "+e.name, err)
-		k.spec, k.errors = nil, errorsOf(s.shown(e.name), "the program failed on this file: "+err.Error(), "report it, with the file and the log")
+		k.spec, k.errors = nil, errorsOf(s.shown(e.name), "an internal error occurred while checking this file: "+err.Error(), "report this bug, with the file and the log")
 	}
 }
 
@@ -254,12 +254,12 @@ func ReadFile(name string) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, &fileProblem{"the file is not readable by this user", "chmod a+r it, or give it to the user that postbus runs as"}
+		return nil, &fileProblem{"the file is not readable by this user", "chmod a+r it, or change its owner to the user that postbus runs as"}
 	case errors.Is(err, fs.ErrNotExist):
 		if _, lerr := os.Lstat(name); lerr == nil {
-			return nil, &fileProblem{"the symbolic link leads nowhere", "mend or remove it"}
+			return nil, &fileProblem{"the target of the symbolic link does not exist", "fix or remove the link"}
 		}
-		return nil, &fileProblem{"the file is gone", ""}
+		return nil, &fileProblem{"the file no longer exists", ""}
 	case err != nil:
 		var p *fs.PathError
 		if errors.As(err, &p) {
@@ -277,7 +277,7 @@ func ReadFile(name string) ([]byte, error) {
 	case !st.Mode().IsRegular():
 		return nil, &fileProblem{"it is not a regular file", "a plugin is a plain text file"}
 	case st.Size() > yamlnode.MaxSize:
-		return nil, &fileProblem{fmt.Sprintf("the file has %d bytes, more than the %d (1MiB) that are read", st.Size(), yamlnode.MaxSize), ""}
+		return nil, &fileProblem{fmt.Sprintf("the file has %d bytes, more than the maximum of %d (1MiB)", st.Size(), yamlnode.MaxSize), ""}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1))
 	if err != nil {

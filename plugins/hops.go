@@ -34,7 +34,7 @@ func goesRound(fields map[string]any) error {
 	if n < maxHops {
 		return nil
 	}
-	return fmt.Errorf("a loop: this event came through %d plugins already, %s was the last; add a when: that ends it", n, expr.Text(fields["source"]))
+	return fmt.Errorf("loop: this event has passed through %d plugins, the last is %s; add a when: that ends the loop", n, expr.Text(fields["source"]))
 }
 
 // hops is the number for the outcomes of an event. A plugin that reads its own events (own: true)

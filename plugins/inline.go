@@ -66,7 +66,7 @@ func (f *fileReader) tests(n yamlnode.Node) {
 		}
 		expect, has := m.Get("expect")
 		if !has {
-			item.FailKey("write expect: [] if nothing is to come of it", "the test expects nothing that can be checked")
+			item.FailKey("write expect: [] for an event without an outcome", "the test expects nothing that can be checked")
 			continue
 		}
 		wants, _ := expect.List()
@@ -87,7 +87,7 @@ func readTime(n yamlnode.Node) time.Time {
 	}
 	t, err := time.Parse(time.RFC3339Nano, n.Raw().Value)
 	if err != nil {
-		n.Fail("write it as 2026-01-31T12:00:00Z", "%q is no time", n.Raw().Value)
+		n.Fail("write it as 2026-01-31T12:00:00Z", "%q is not a time", n.Raw().Value)
 	}
 	return t
 }
@@ -107,7 +107,7 @@ func (f *fileReader) testEvent(n yamlnode.Node) map[string]any {
 			continue
 		}
 		if !f.scope.Open && types[name] == nil {
-			hint := "the fields there are: " + strings.Join(f.scope.Fields, ", ")
+			hint := "its fields: " + strings.Join(f.scope.Fields, ", ")
 			if s := yamlnode.Suggest(name, f.scope.Fields); s != "" {
 				hint = fmt.Sprintf("did you mean %q?", s)
 			}

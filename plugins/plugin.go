@@ -170,7 +170,7 @@ func (p *plugin) sayFailure() {
 	if time.Since(p.failedAt) < pause {
 		return
 	}
-	p.log.Warn("events are lost to a rule that fails", "err", text, "events", n-p.failures, "hint", "postbus plugin trace "+p.id)
+	p.log.Warn("events are lost because a rule fails", "err", text, "events", n-p.failures, "hint", "postbus plugin trace "+p.id)
 	p.failures, p.failure, p.failedAt = n, text, time.Now()
 }
 
@@ -196,10 +196,10 @@ func (p *plugin) reconcile(ctx context.Context, next *Spec) {
 	generation := p.generation
 	p.mu.Unlock()
 	if err != nil {
-		p.log.Error("plugin not changed: the former version goes on", "generation", generation, "err", p.redact(err.Error()))
+		p.log.Error("plugin not updated: the previous version keeps running", "generation", generation, "err", p.redact(err.Error()))
 		return
 	}
-	p.log.Info("plugin runs", "generation", generation, "file", next.File)
+	p.log.Info("plugin started", "generation", generation, "file", next.File)
 	if events := next.entities(p.s.o.Host); len(events) > 0 {
 		_ = p.mapper.announce(ctx, events) // an error means that the program is stopping
 	}
@@ -410,7 +410,7 @@ func (p *plugin) dropQueue(key string) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	if err := p.s.bus.Unsubscribe(ctx, cursorName(p.id, key)); err != nil && !errors.Is(err, bus.ErrNoSession) {
-		p.log.Warn("queue of a former action not dropped", "action", key, "err", err)
+		p.log.Warn("removing the queue of a former action failed", "action", key, "err", err)
 	}
 }
 
@@ -503,7 +503,7 @@ func (p *plugin) saveMemory() {
 		_, err = p.s.bus.Publish(ctx, bus.Event{Topic: memoryTopic(p.id), Payload: data, QoS: 1, Retain: true, Source: sourceName(p.id)})
 	}
 	if err != nil {
-		p.log.Warn("the plugin's state is not saved yet", "err", err)
+		p.log.Warn("saving the plugin's state failed, will retry", "err", err)
 		m.mu.Lock()
 		m.dirty = true
 		m.mu.Unlock()

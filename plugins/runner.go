@@ -67,7 +67,7 @@ func (r *runner) degrade(err error) {
 // open makes the source and lets it acquire its resources.
 func (r *runner) open(ctx context.Context) (any, error) {
 	if n := r.p.stuck.Load(); n >= maxStuck {
-		return nil, fmt.Errorf("%d former sources of this plugin have not ended; restart postbus", n)
+		return nil, fmt.Errorf("%d previous sources of this plugin have not ended; restart postbus", n)
 	}
 	options, secrets, err := resolve(r.spec.options, r.p.s.o.SecretDirs)
 	if err != nil {
@@ -150,7 +150,7 @@ func (r *runner) start(src any) {
 				return
 			}
 			if err == nil {
-				err = errors.New("it ended by itself")
+				err = errors.New("it ended unexpectedly")
 			}
 			if time.Since(began) >= steady {
 				wait, said = backoffMin, ""
@@ -195,7 +195,7 @@ func (r *runner) once(src any) error {
 				}
 			})
 		}
-		return fmt.Errorf("the kind %s is no source", r.spec.kind.Name)
+		return fmt.Errorf("the kind %s is not a source", r.spec.kind.Name)
 	})
 }
 
@@ -228,7 +228,7 @@ func (r *runner) stop() error {
 		<-r.ended
 		r.p.stuck.Add(-1)
 	}()
-	return fmt.Errorf("source %s did not end within %s; it is left behind and can do nothing more", r.spec.kind.Name, patience)
+	return fmt.Errorf("source %s did not end within %s; it is abandoned and can no longer publish", r.spec.kind.Name, patience)
 }
 
 // panicked is a panic as an error.

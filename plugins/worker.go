@@ -127,7 +127,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 		if err == nil {
 			if w.spec.kind.Hands {
 				w.p.mapper.count.sent.Add(1)
-				w.p.traceText(w.spec.key, "sent; what becomes of it isn't known")
+				w.p.traceText(w.spec.key, "sent; the result is unknown")
 			} else {
 				w.p.mapper.count.done.Add(1)
 				w.p.traceText(w.spec.key, "done")
@@ -171,7 +171,7 @@ type deadLetter struct {
 func (w *worker) publishDeadLetter(ctx context.Context, o job, why error, attempts int) error {
 	w.p.mapper.count.dead.Add(1)
 	text := w.p.redact(why.Error())
-	w.p.log.Warn("action gave up", "action", w.spec.key, "attempts", attempts, "err", text, "dead_letter", deadTopic(w.p.id))
+	w.p.log.Warn("action failed for good", "action", w.spec.key, "attempts", attempts, "err", text, "dead_letter", deadTopic(w.p.id))
 	w.p.traceText(w.spec.key, "gave up: "+text)
 	payload, err := json.Marshal(deadLetter{w.p.id, w.spec.key, o.At, o.Args, text, attempts})
 	if err != nil {
@@ -209,5 +209,5 @@ func (w *worker) stop() error {
 		<-w.ended
 		w.p.stuck.Add(-1)
 	}()
-	return fmt.Errorf("action %s did not end within %s; it is left behind", w.spec.key, patience)
+	return fmt.Errorf("action %s did not end within %s; it is abandoned", w.spec.key, patience)
 }
