@@ -56,7 +56,7 @@ func loadKeys(t config.TLS, log *slog.Logger) (*keyPair, error) {
 		}
 		k.clients = x509.NewCertPool()
 		if !k.clients.AppendCertsFromPEM(pem) {
-			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s holds no certificate", t.ClientCA), "want the PEM certificate of the authority that signed the clients' certificates")
+			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s contains no certificate", t.ClientCA), "want the PEM certificate of the authority that signed the clients' certificates")
 		}
 	}
 	return k, nil
@@ -103,7 +103,7 @@ func (k *keyPair) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			k.looked = time.Now()
 			if now := k.stamps(); now != k.seen {
 				if _, err := k.read(now); err != nil { // perhaps only one of the two files is written yet
-					k.log.Warn("certificate not renewed: the former one stays in force", "err", err)
+					k.log.Warn("certificate not renewed: the previous one stays in use", "err", err)
 				}
 			}
 		}

@@ -190,7 +190,7 @@ func (m *Main) stop(s *server, w *watcher, signals chan os.Signal) error {
 				return err
 			case <-time.After(100 * time.Millisecond):
 			}
-			return withHint(fmt.Errorf("stopping took longer than %s", stopTimeout), "nothing acknowledged is lost; the next start replays what was left")
+			return withHint(fmt.Errorf("stopping took longer than %s", stopTimeout), "no acknowledged event is lost; the next start replays the journal")
 		}
 	}
 }

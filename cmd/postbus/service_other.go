@@ -155,7 +155,7 @@ func (m *Main) uninstallService(_ context.Context, s *service) error {
 	if err := k.Uninstall(); err != nil {
 		return serviceError(err)
 	}
-	m.printf("stopped and removed: the service %s\nNothing else was touched. What is still there:\n", serviceName)
+	m.printf("stopped and removed: the service %s\nNothing else was removed. Remaining:\n", serviceName)
 	m.sayPlaces(l)
 	return nil
 }

@@ -47,7 +47,7 @@ func (m *Main) sessionsCommand() *cobra.Command {
 	var dr remote
 	drop := &cobra.Command{
 		Use:   "drop NAME",
-		Short: "End a session that has no connection; what it has not received is lost to it",
+		Short: "End a session that has no connection; its undelivered events are lost",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := m.api(cmd.Context(), &dr, http.MethodDelete, "/api/v1/sessions/"+url.PathEscape(args[0]))
@@ -119,7 +119,7 @@ func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte,
 	}
 	var p struct{ Error, Hint string }
 	if json.Unmarshal(body, &p) != nil || p.Error == "" {
-		hint := "is a postbus there?"
+		hint := "does postbus run there?"
 		if strings.Contains(string(body), "HTTP request to an HTTPS server") { // the text of Go's server
 			hint = "it speaks TLS: --url https://" + base.Host
 		}

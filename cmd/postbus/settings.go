@@ -78,7 +78,7 @@ func (m *Main) load(s *settings) (*loaded, error) {
 	l.there = err == nil && l.file != ""
 	if errors.Is(err, fs.ErrNotExist) {
 		if l.given {
-			return nil, withHint(err, "every key is optional: an empty file will do; or leave --config out")
+			return nil, withHint(err, "every key is optional: an empty file is valid; or leave --config out")
 		}
 		c, err = config.Load("", m.Env, s.flags...)
 	}
