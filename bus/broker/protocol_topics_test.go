@@ -153,8 +153,8 @@ func TestTopics(t *testing.T) {
 			s< SUBACK 1 01 01 01
 			a full
 			a> PUBLISH $SYS/x 1 q1 id=1 && PUBLISH $bus/x 2 q2 id=2 && PUBLISH $SYS/x 3 && PUBLISH $other/x 4 q1 id=3
-			a< PUBACK 1 87 reason=the_user_may_not_publish_here
-			a< PUBREC 2 87 reason=the_user_may_not_publish_here
+			a< PUBACK 1 87 reason=the_user_may_not_publish_to_this_topic
+			a< PUBREC 2 87 reason=the_user_may_not_publish_to_this_topic
 			a< PUBACK 3
 			s< PUBLISH $other/x 4 q1 id=$x
 			s< nothing`, versions: only5},
@@ -176,7 +176,7 @@ func TestTopics(t *testing.T) {
 			s> SUBSCRIBE 1 private,1 hidden,1 public,1
 			s< SUBACK 1 87 01 01
 			s> PUBLISH private x q1 id=1 && PUBLISH hidden x q1 id=2 && PUBLISH public x q1 id=3
-			s< PUBACK 1 87 reason=the_user_may_not_publish_here | PUBACK 2 | PUBACK 3 | PUBLISH public x q1 id=$x user=gap:1
+			s< PUBACK 1 87 reason=the_user_may_not_publish_to_this_topic | PUBACK 2 | PUBACK 3 | PUBLISH public x q1 id=$x user=gap:1
 			s< nothing`, versions: only5},
 		{statement: "postbus", says: "$SYS has Mosquitto's names", text: `
 			s full
