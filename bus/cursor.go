@@ -19,16 +19,16 @@ import (
 
 // Delivery is one event on its way to a consumer. Event is a view, valid during Sink.Deliver.
 type Delivery struct {
-	Event  *journal.Record
-	ID     uint16 // packet identifier; 0 at QoS 0
-	QoS    byte   // of this delivery
-	Dup    bool   // it may have been sent before
-	Retain bool   // the RETAIN flag as the subscriber is to see it
-	SubIDs []uint32
-	Meta   bool   // the subscriber asked for seq, time and source
-	Gap    uint64 // events lost before this one
-	Stored bool   // a retained message that a new subscription is given
-	Owed   bool   // that, or an event of the past: not one that comes now
+	Event   *journal.Record
+	ID      uint16 // packet identifier; 0 at QoS 0
+	QoS     byte   // of this delivery
+	Dup     bool   // it may have been sent before
+	Retain  bool   // the RETAIN flag as the subscriber is to see it
+	SubIDs  []uint32
+	Meta    bool   // the subscriber asked for seq, time and source
+	Gap     uint64 // events lost before this one
+	Stored  bool   // a retained message for a new subscription
+	Initial bool   // sent because of a new subscription: a retained message, or an event of history
 }
 
 // Verdict is a sink's answer.
@@ -465,7 +465,7 @@ func (c *cursor) candidates(topic []byte) []*subscription {
 
 // storedDelivery is a retained message, or an event of the past, as the subscription is to have it.
 func (s *subscription) storedDelivery(r *journal.Record) Delivery {
-	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Stored: true, Owed: true, Meta: s.Meta}
+	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Stored: true, Initial: true, Meta: s.Meta}
 	if !s.Since.IsZero() {
 		d.Stored = false
 		d.Retain = s.RetainAsPublished && r.Flags&flagRetain != 0

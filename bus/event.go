@@ -75,7 +75,7 @@ var errProperties = errors.New("properties are malformed: they are MQTT 5 proper
 
 // each calls f for every property: with the value as key, and of a user property with both.
 func (p Properties) each(f func(id byte, key, value []byte) error) error {
-	text := func(b []byte) (value, rest []byte, err error) {
+	text := func(b []byte) (value, tail []byte, err error) {
 		if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
 			return nil, nil, errProperties
 		}

@@ -210,7 +210,7 @@ func TestHistoryGoesOnAfterACrash(t *testing.T) {
 	}
 	b = open()
 	defer b.Close()
-	// What was owed of the past is owed still: all of it comes, then what was missed.
+	// The history that was not delivered yet is still delivered in full, then the missed events.
 	s = attach(t, b, "page", 1000)
 	sink = &collector{}
 	s.Start(sink, 100)

@@ -81,28 +81,28 @@ func (x *index) match(topic []byte, found []*subscription) []*subscription {
 	return x.root.match(topic, len(topic) > 0 && topic[0] == '$', found)
 }
 
-func (n *indexNode) match(rest []byte, dollar bool, found []*subscription) []*subscription {
+func (n *indexNode) match(tail []byte, dollar bool, found []*subscription) []*subscription {
 	if !dollar {
 		found = append(found, n.open...)
 	}
-	level, more := rest, false
-	if i := bytes.IndexByte(rest, '/'); i >= 0 {
-		level, rest, more = rest[:i], rest[i+1:], true
+	level, more := tail, false
+	if i := bytes.IndexByte(tail, '/'); i >= 0 {
+		level, tail, more = tail[:i], tail[i+1:], true
 	}
 	if c := n.children[string(level)]; c != nil {
-		found = c.descend(rest, more, found)
+		found = c.descend(tail, more, found)
 	}
 	if !dollar {
 		if c := n.children["+"]; c != nil {
-			found = c.descend(rest, more, found)
+			found = c.descend(tail, more, found)
 		}
 	}
 	return found
 }
 
-func (n *indexNode) descend(rest []byte, more bool, found []*subscription) []*subscription {
+func (n *indexNode) descend(tail []byte, more bool, found []*subscription) []*subscription {
 	if more {
-		return n.match(rest, false, found)
+		return n.match(tail, false, found)
 	}
 	found = append(found, n.here...)
 	return append(found, n.open...) // a/# matches a [MQTT-4.7.1-2]

@@ -408,7 +408,7 @@ func (s *sim) calmDown() (resume func()) {
 
 // poll takes the results of what clients wait for.
 func (s *sim) poll() {
-	var rest []*simOp
+	var tail []*simOp
 	ops := s.ops
 	s.ops = nil
 	for _, op := range ops {
@@ -417,10 +417,10 @@ func (s *sim) poll() {
 			op.c.busy = false
 			op.done(err)
 		default:
-			rest = append(rest, op)
+			tail = append(tail, op)
 		}
 	}
-	s.ops = append(rest, s.ops...) // with what the results began
+	s.ops = append(tail, s.ops...) // with what the results began
 	for _, c := range s.clients {
 		if c.conn != nil && c.conn.doomed && !c.busy && s.bus.ctx.Err() == nil {
 			c.disconnect(false, c.expiry)
@@ -480,7 +480,7 @@ func (s *sim) heal() {
 	}
 }
 
-// finish connects everyone, acknowledges everything and checks that nothing is owed any more.
+// finish connects everyone, acknowledges everything and checks that no expected event is missing.
 func (s *sim) finish() {
 	for _, c := range s.clients {
 		c.room(1000)
@@ -517,7 +517,7 @@ func (s *sim) finish() {
 	s.settle(2 * time.Second)
 	s.observe()
 	for _, c := range s.clients {
-		c.checkOwed()
+		c.checkExpected()
 	}
 	s.model.checkGroups()
 	s.checkRetained()

@@ -24,9 +24,9 @@ type storedCursor struct {
 
 type storedSub struct {
 	Filter
-	From  uint64 `json:"from"`
-	Until uint64 `json:"until,omitempty"`
-	Owed  bool   `json:"owed,omitempty"`
+	From            uint64 `json:"from"`
+	Until           uint64 `json:"until,omitempty"`
+	RetainedPending bool   `json:"owed,omitempty"`
 }
 
 type storedSession struct {
@@ -131,7 +131,7 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 			group, _ := topic.SplitShare(ss.Filter.Filter)
 			sub := &subscription{Filter: ss.Filter, pattern: compile(topic.Inner(ss.Filter.Filter)), session: s, from: ss.From, cursor: &s.cursor}
 			sub.until.Store(ss.Until)
-			if ss.Owed {
+			if ss.RetainedPending {
 				sub.retained = 1
 			}
 			s.subs = append(s.subs, sub)

@@ -291,9 +291,9 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	}
 	active := s.activeLocked()
 	for i, f := range filters {
-		old, sub, owed := active[f.Filter], subs[i], false
+		old, sub, pending := active[f.Filter], subs[i], false
 		if old != nil {
-			owed = old.retained > 0
+			pending = old.retained > 0
 			if s.endSubscriptionLocked(old, seq+1) {
 				left = append(left, old)
 			}
@@ -303,8 +303,8 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 		if sub.cursor != &s.cursor {
 			continue
 		}
-		if f.RetainHandling == 0 || f.RetainHandling == 1 && (old == nil || owed) || f.RetainHandling == 2 && !f.Since.IsZero() {
-			sub.retained = 1 // owed
+		if f.RetainHandling == 0 || f.RetainHandling == 1 && (old == nil || pending) || f.RetainHandling == 2 && !f.Since.IsZero() {
+			sub.retained = 1 // not sent yet
 		}
 		if s.sink.Load() != nil {
 			b.index.add(sub)

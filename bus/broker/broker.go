@@ -99,16 +99,16 @@ type Broker struct {
 	started time.Time
 	origin  string // the name of this bus as the origin of events
 
-	mu      sync.Mutex
-	owners  map[string]*conn // by client identifier
-	conns   map[*conn]struct{}
-	turned  int // refused connections that still get an answer
-	extra   int // the part of them that is in conns
-	opened  []net.Listener
-	closing bool
-	tasks   sync.WaitGroup
-	stop    chan struct{}
-	count   counters
+	mu       sync.Mutex
+	owners   map[string]*conn // by client identifier
+	conns    map[*conn]struct{}
+	refusing int // refused connections that still get an answer
+	extra    int // the part of them that is in conns
+	opened   []net.Listener
+	closing  bool
+	tasks    sync.WaitGroup
+	stop     chan struct{}
+	count    counters
 
 	userNameReported sync.Once     // for the log line about user names without users
 	judged           atomic.Uint64 // the number of calls of Reauthorize
@@ -223,7 +223,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	b.mu.Lock()
 	o := b.o.Load()
 	full := o.Connections > 0 && len(b.conns)-b.extra >= o.Connections
-	if b.closing || full && b.turned >= politeRefusals {
+	if b.closing || full && b.refusing >= politeRefusals {
 		closing := b.closing
 		b.mu.Unlock()
 		if !closing {
@@ -234,7 +234,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	}
 	b.conns[c] = struct{}{}
 	if full {
-		b.turned++
+		b.refusing++
 		b.extra++
 		c.full = true
 		c.deadline = time.Now().Add(politeTimeout)
@@ -255,14 +255,14 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	}
 }
 
-// told frees the slot of a refused connection when its socket is closed or abandoned.
-func (b *Broker) told(c *conn) {
+// releaseRefused frees the slot of a refused connection when its socket is closed or abandoned.
+func (b *Broker) releaseRefused(c *conn) {
 	if !c.full {
 		return
 	}
-	c.toldOnce.Do(func() {
+	c.releaseOnce.Do(func() {
 		b.mu.Lock()
-		b.turned--
+		b.refusing--
 		b.mu.Unlock()
 	})
 }

@@ -203,7 +203,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	if d.QoS == 0 {
 		c.crowdLocked(limit)
 	}
-	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Owed) {
+	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Initial) {
 		c.wantRoom = true
 		return bus.Full
 	}

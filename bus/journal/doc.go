@@ -6,8 +6,8 @@
 //   - Append gives a Commit, which completes when the record is on disk (fdatasync) or has failed, and
 //     then carries its sequence. One sync covers every record of a group; sequences of durable
 //     records only rise, and a reader sees a record only when it is durable.
-//   - After a crash everything that was reported durable is there, in order. A torn tail, which
-//     no client was told about, is cut. A damaged record is reported, counted and skipped; its
+//   - After a crash everything that was reported durable is there, in order. A torn tail, of which
+//     nothing was acknowledged, is removed. A damaged record is reported, counted and skipped; its
 //     neighbours are kept.
 //   - When the disk is full or fails, Append fails and says why; readers continue. The journal retries
 //     once a second in a new segment and recovers by itself.

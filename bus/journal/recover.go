@@ -292,7 +292,7 @@ func (l *Log) neverUsed(base uint64) bool {
 }
 
 // readSegment reads a whole segment, up to the sequence limit. In the last segment damage that no
-// later group proves to have been durable is a torn tail, which no client was told about: it is cut.
+// later group proves to have been durable is a torn tail, of which nothing was acknowledged: it is removed.
 func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 	f, err := l.fs.Open(segmentName(seg.base), false)
 	if err != nil {
