@@ -59,7 +59,7 @@ type Bus struct {
 
 	index    index
 	retained retainedSet
-	void     voidSet // conditional events that don't count
+	void     voidSet // conditional events that the fold refused
 	limits   atomic.Pointer[Limits]
 
 	mu       sched.RWMutex // never held while a cursor's mu is taken
@@ -73,8 +73,8 @@ type Bus struct {
 	lostAll  map[string]uint64
 
 	published, dropped atomic.Uint64
-	snapshotAt         uint64            // bytes of the journal's counter at the last snapshot
-	floor              uint64            // a snapshot still needs the journal from here on
+	snapshotAt         uint64            // bytes written to the journal when the last snapshot was made
+	floor              uint64            // the last snapshot needs the journal from this sequence on
 	persisted          map[string]uint64 // durable positions; dispatch's and keep's, under mu
 	snapshotting       atomic.Bool
 	snapshotSize       atomic.Uint64
@@ -90,8 +90,8 @@ type Bus struct {
 
 // Limits are the options that can change while the bus runs.
 type Limits struct {
-	RetentionAge   time.Duration // how long the journal is kept beyond need; 24 h when 0, not at all when negative
-	RetentionSize  int64         // bytes it may have beyond need; 1 GiB when 0, none when negative
+	RetentionAge   time.Duration // how long events are kept after all sessions have them; 24 h when 0, not at all when negative
+	RetentionSize  int64         // bytes that are kept after all sessions have them; 1 GiB when 0, none when negative
 	SessionBacklog uint64        // events a session may lag behind before it loses the oldest; 0: no limit
 	MaxPayload     int           // bytes of one event; 1 MiB when 0
 	MinFree        int64         // below this many free bytes on the disk no event is accepted; 0: no limit
@@ -102,7 +102,7 @@ type waiter struct {
 	done chan struct{}
 }
 
-// Open opens the data directory, replays what the last snapshot does not have, and starts. The
+// Open opens the data directory, replays the records behind the last snapshot, and starts the bus. The
 // context bounds the opening only.
 func Open(ctx context.Context, o Options) (*Bus, error) {
 	o.defaults()
@@ -139,7 +139,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	return b, nil
 }
 
-// SetLimits changes what may change while the bus runs.
+// SetLimits replaces the limits while the bus runs.
 func (b *Bus) SetLimits(l Limits) {
 	if l.RetentionAge == 0 {
 		l.RetentionAge = 24 * time.Hour
@@ -155,13 +155,13 @@ func (b *Bus) SetLimits(l Limits) {
 	b.journal.SetMinFree(l.MinFree)
 }
 
-// Limits are those in force, with their defaults filled in.
+// Limits returns the current limits, with their defaults filled in.
 func (b *Bus) Limits() Limits { return *b.limits.Load() }
 
 func (b *Bus) stopping() bool { return b.ctx.Err() != nil }
 
-// Close writes what is pending, a snapshot, and releases the directory. Attached sessions get nothing
-// more.
+// Close writes pending records and a snapshot, and releases the directory. Attached sessions get no
+// further events.
 func (b *Bus) Close() error {
 	if b.stopping() {
 		return nil
@@ -174,13 +174,13 @@ func (b *Bus) Close() error {
 	return b.journal.Close()
 }
 
-// Epoch identifies the journal: a sequence means something only with it.
+// Epoch identifies the journal: sequences of different epochs are not comparable.
 func (b *Bus) Epoch() [16]byte { return b.journal.Epoch() }
 
-// Unavailable is why events are not accepted while the disk refuses.
+// Unavailable is the error of a publish while the disk refuses writes.
 type Unavailable = journal.Unavailable
 
-// Last is the sequence of the newest event that is offered to sessions; 0 when there was none.
+// Last returns the sequence of the newest event that was offered to sessions; 0 if there is none.
 func (b *Bus) Last() uint64 { return b.visible.Load() }
 
 // Ready returns nil when events are accepted, otherwise the reason why not.
@@ -193,7 +193,7 @@ func (b *Bus) Ready() error {
 
 // Publish accepts an event. With QoS 1 or 2, or when it is retained, nil means that it is durable and
 // its sequence is returned. With QoS 0 it goes to connected consumers, and the sequence is 0. Errors:
-// *Unavailable when the disk refuses (try again later), ErrClosed, or the fault of the event.
+// *Unavailable when the disk refuses writes (try again later), ErrClosed, or what is invalid in the event.
 func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 	p, err := b.Send(e)
 	if err != nil {
@@ -210,8 +210,8 @@ func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 	}
 }
 
-// Pending is an event on its way to the disk: Done is closed when it is durable or was refused, Err says
-// which, and Seq is its sequence then; 0 for QoS 0.
+// Pending is an event that is being written: Done is closed when it is durable or was refused, Err
+// distinguishes the two, and Seq is then its sequence; 0 for QoS 0.
 type Pending = journal.Commit
 
 // Send is Publish without the wait, for programs that have more to publish. Events of one goroutine get
@@ -236,8 +236,8 @@ func (b *Bus) Send(e Event) (Pending, error) {
 
 var records = sync.Pool{New: func() any { return new(journal.Record) }}
 
-// Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
-// done without an error. The record's slices are copied.
+// Append accepts an event of QoS 1 or 2, or a retained one. The caller may acknowledge it once the
+// commit is done without an error. The record's slices are copied.
 func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
 	c, err := b.journal.Append(r)
 	if err == nil {
@@ -288,8 +288,8 @@ func (b *Bus) route(r *journal.Record) {
 
 var foundPool = sync.Pool{New: func() any { return new([]*subscription) }}
 
-// Announce sets a retained value that is not journaled: state of the bus itself under $bus/ and $SYS/,
-// which every start publishes again.
+// Announce sets a retained value that is not in the journal: state of the bus itself under $bus/ and
+// $SYS/, which is published again after each start.
 func (b *Bus) Announce(topic string, payload []byte) {
 	r := &journal.Record{Kind: journal.KindEvent, Flags: flagRetain, Expiry: journal.NoExpiry, Time: time.Now().UnixNano(),
 		Source: []byte("bus"), Topic: []byte(topic), Payload: payload, Seq: b.visible.Load()}
@@ -320,7 +320,7 @@ func (b *Bus) dispatch(next uint64) {
 			}
 		}
 		if !ok {
-			if at := reader.Position() - 1; at > b.completed.Load() { // damaged records are passed
+			if at := reader.Position() - 1; at > b.completed.Load() { // damaged records are skipped
 				b.visible.Store(at)
 				b.completed.Store(at)
 			}
@@ -369,18 +369,18 @@ func (b *Bus) dispatch(next uint64) {
 	}
 }
 
-// step is a point at which a simulation may stop the goroutine.
+// step marks a point at which a simulation may stop the goroutine.
 func (b *Bus) step(point string) { b.o.schedule.Point(point) }
 
-// stepOf is a step of a session: goroutines of different sessions that one event wakes stop at different
-// points, so that a seed repeats their order.
+// stepOf marks a step of a session. If one event wakes goroutines of several sessions, they stop at
+// different points, so that a seed repeats their order.
 func (b *Bus) stepOf(name, point string) {
 	if b.o.schedule != nil {
 		b.o.schedule.Point(name + " " + point)
 	}
 }
 
-// wake ends the waits for records that are folded.
+// wake wakes the callers that wait for records that are now folded.
 func (b *Bus) wake() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -407,7 +407,7 @@ func stateRecord(kind journal.Kind, name string, v any) (*journal.Record, error)
 	return &journal.Record{Kind: kind, Source: []byte(name), Payload: p}, nil
 }
 
-// change adds a record and returns when it is durable and folded.
+// change appends a record and returns when it is durable and folded.
 func (b *Bus) change(ctx context.Context, kind journal.Kind, name string, v any) error {
 	r, err := stateRecord(kind, name, v)
 	if err != nil {

@@ -1,6 +1,6 @@
 package bus
 
-// This file is which events of the journal don't count: those on condition that the fold refused.
+// This file is the set of void events in the journal: conditional events that the fold refused.
 
 import (
 	"maps"
@@ -11,7 +11,7 @@ import (
 )
 
 // voidSet holds the sequences of conditional events that the fold refused. There are few: one for each
-// last will that was written twice or overtaken by its client's return, while the journal keeps it.
+// last will that was written twice or overtaken by its client's return, as long as the journal has it.
 type voidSet struct {
 	mu   sched.RWMutex
 	seqs map[uint64]struct{}
@@ -39,7 +39,7 @@ func (v *voidSet) list() []uint64 {
 	return slices.Sorted(maps.Keys(v.seqs))
 }
 
-// trim forgets what lies before first.
+// trim forgets sequences before first.
 func (v *voidSet) trim(first uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

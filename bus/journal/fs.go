@@ -1,7 +1,7 @@
 package journal
 
-// This file is what the journal needs of a file system, and the operating system's. Tests put a
-// simulated disk instead that loses, tears and refuses writes.
+// This file is the file system interface of the journal, and its implementation for the operating
+// system. Tests use a simulated disk instead, which loses, tears and refuses writes.
 
 import (
 	"errors"

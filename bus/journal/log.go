@@ -72,15 +72,15 @@ func (e *Unavailable) Error() string {
 
 func (e *Unavailable) Unwrap() error { return e.Cause }
 
-// Commit is the fate of one record. Its answers are known once Done is closed. The zero Commit is of
-// nothing that waits: it is done, without an error.
+// Commit is the pending result of one record. Err and Seq are valid once Done is closed. The zero
+// Commit belongs to no record: it is done, without an error.
 type Commit struct {
-	fate *fate
-	seq  uint64
+	outcome *outcome
+	seq     uint64
 }
 
-// fate is that of all records of a group.
-type fate struct {
+// outcome is the result of all records of a group.
+type outcome struct {
 	done chan struct{}
 	err  error
 }
@@ -88,25 +88,25 @@ type fate struct {
 var nothing = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // IsZero reports whether c is the zero Commit.
-func (c Commit) IsZero() bool { return c.fate == nil }
+func (c Commit) IsZero() bool { return c.outcome == nil }
 
 // SameGroup reports whether both are done at once, with one error.
-func (c Commit) SameGroup(o Commit) bool { return c.fate == o.fate }
+func (c Commit) SameGroup(o Commit) bool { return c.outcome == o.outcome }
 
-// Done is closed when the fate is known.
+// Done is closed when the result is known.
 func (c Commit) Done() <-chan struct{} {
-	if c.fate == nil {
+	if c.outcome == nil {
 		return nothing
 	}
-	return c.fate.done
+	return c.outcome.done
 }
 
 // Err is nil when the record is durable. Call it after Done.
 func (c Commit) Err() error {
-	if c.fate == nil {
+	if c.outcome == nil {
 		return nil
 	}
-	return c.fate.err
+	return c.outcome.err
 }
 
 // Seq is the record's sequence when it is durable. Call it after Done, and when Err is nil.
@@ -119,8 +119,8 @@ type group struct {
 	first  uint64
 	last   uint64
 	blocks []block // of its records in their order
-	commit *fate
-	began  time.Time // when its first record came
+	commit *outcome
+	began  time.Time // when its first record was appended
 }
 
 // blockSize is how many records of a group make a block.
@@ -138,11 +138,11 @@ type block struct {
 type Stats struct {
 	Appended, Bytes, Syncs, Groups uint64
 	SyncTime, LastSync             time.Duration // total and last of write and sync
-	Damaged                        uint64        // records or places that were skipped
+	Damaged                        uint64        // damaged records that were skipped
 	Segments                       int
 	DiskBytes                      int64
 	First, Last                    uint64 // sequences kept
-	Free                           int64  // bytes free at the last look
+	Free                           int64  // bytes free at the last check
 	SyncTimes                      Times  // of each group: its write and sync
 	CommitTimes                    Times  // of each group: from its first record until it was durable
 }
@@ -193,7 +193,7 @@ type Log struct {
 	pending  int        // bytes appended and not durable
 	cur      *group     // collects
 	spare    int        // capacity of the next group
-	err      error      // why Append fails; nil when it does not
+	err      error      // why Append fails; nil when it accepts records
 	low      bool       // free space is below MinFree: events are refused
 	minFree  int64
 	closed   bool
@@ -358,7 +358,7 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-func newGroup() *group { return &group{commit: &fate{done: make(chan struct{})}} }
+func newGroup() *group { return &group{commit: &outcome{done: make(chan struct{})}} }
 
 // Close writes the appended records, syncs, and releases the directory. Appends that wait fail.
 func (l *Log) Close() error {

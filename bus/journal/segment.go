@@ -30,7 +30,7 @@ type indexEntry struct {
 	Topics *topicSet `json:"b,omitempty"`
 }
 
-// segment is what the log knows of one file. It is immutable once sealed; while it is active only
+// segment describes one file. It is immutable once sealed; while it is active only
 // the writer changes it, under Log.mu.
 type segment struct {
 	base  uint64 // the first sequence it may hold
@@ -158,7 +158,7 @@ func (s *segment) encodeIndex() ([]byte, error) {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
 }
 
-// decodeIndex fills a sealed segment from its sidecar; an error means that the segment must be read.
+// decodeIndex fills a sealed segment from its sidecar; on an error the segment must be read.
 func (s *segment) decodeIndex(b []byte) error {
 	if len(b) < 4 {
 		return io.ErrUnexpectedEOF

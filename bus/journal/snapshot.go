@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 )
 
-// keepSnapshots is how many snapshots are kept: when the newest is damaged, the one before serves.
+// keepSnapshots is the number of snapshots that are kept: if the newest is damaged, the previous one is used.
 const keepSnapshots = 2
 
 func snapshotName(seq uint64) string { return fmt.Sprintf("%020d.snap", seq) }
@@ -35,16 +35,16 @@ func (l *Log) openSnapshot(seq uint64) (*Snapshot, error) {
 	return s, nil
 }
 
-// Share returns s for one more user, who closes it.
+// Share returns s for one more user, which closes it.
 func (s *Snapshot) Share() *Snapshot {
 	s.users.Add(1)
 	return s
 }
 
-// Close ends a use; the file is closed with the last.
+// Close ends one use; the last one closes the file.
 func (s *Snapshot) Close() {
 	if s.users.Add(-1) == 0 {
-		s.f.Close() // read only: there is nothing to lose
+		s.f.Close() // it is read only, so the error has no effect
 	}
 }
 
@@ -147,7 +147,7 @@ func (l *Log) snapshots() []uint64 {
 
 // ReadSnapshot calls read for each record of the newest snapshot that is whole, with its offset, and
 // returns the snapshot's sequence and the snapshot, to be closed; 0 and nil when there is none. It is an
-// error when there is none but one that the system does not let be read. A record is valid during the
+// error if the only snapshots are ones that the system refuses to open. A record is valid during the
 // call.
 func (l *Log) ReadSnapshot(read func(r *Record, off int64) error) (uint64, *Snapshot, error) {
 	seqs := l.snapshots()

@@ -12,7 +12,7 @@ import (
 	"unsafe"
 )
 
-// retryEvery is how often a failed disk is tried again and free space is looked at.
+// retryEvery is the interval of retries after a disk failure, and of checks of the free space.
 const retryEvery = time.Second
 
 func (l *Log) writer() {
@@ -55,7 +55,7 @@ func (l *Log) finish() {
 	l.markClean()
 }
 
-// commitGroup makes what has been collected durable.
+// commitGroup makes the collected records durable.
 func (l *Log) commitGroup() {
 	l.mu.Lock()
 	g := l.cur
@@ -146,7 +146,7 @@ func (l *Log) write(g *group) error {
 	return nil
 }
 
-// memory is how many bytes the group takes.
+// memory is the size of the group in bytes.
 func (g *group) memory() int { return cap(g.buf) + len(g.blocks)*int(unsafe.Sizeof(block{})) }
 
 // activeSegment is the one that is written to.
@@ -220,12 +220,12 @@ func (l *Log) createSegment(seg *segment) (File, error) {
 	return f, nil
 }
 
-// preallocate reserves a segment, if that leaves MinFree: the reserve itself must not fill the disk.
+// preallocate reserves space for a segment if MinFree remains: the reservation must not fill the disk.
 func (l *Log) preallocate(f File) error {
 	l.mu.Lock()
-	least := l.minFree + l.o.SegmentSize
+	required := l.minFree + l.o.SegmentSize
 	l.mu.Unlock()
-	if free, err := l.fs.Free(); err == nil && free < least {
+	if free, err := l.fs.Free(); err == nil && free < required {
 		return nil
 	}
 	return f.Preallocate(l.o.SegmentSize)
@@ -255,7 +255,7 @@ func (l *Log) writeIndex(seg *segment) {
 }
 
 // fail completes the commits of all waiting records with an error. Their sequences are not used
-// again; the next segment's header says from where on this one does not count.
+// again; the next segment's header states the sequence from which this segment is void.
 func (l *Log) fail(g *group, err error) {
 	u := &Unavailable{Full: errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT), Cause: err}
 	l.mu.Lock()
@@ -272,7 +272,7 @@ func (l *Log) fail(g *group, err error) {
 	l.log.Error("the journal refuses events until a write succeeds", "err", u)
 }
 
-// recover tries a failed disk again: a new segment that is synced is the proof that it works.
+// recover retries after a disk failure: a new segment that is synced proves that the disk works.
 func (l *Log) recover() {
 	l.mu.Lock()
 	failed, next := l.err, l.next
@@ -286,7 +286,7 @@ func (l *Log) recover() {
 		l.log.Debug("the disk still fails", "err", err)
 		return
 	}
-	// What the failed write left behind does not count; the new header says so where this fails.
+	// The bytes of the failed write are void; if truncating fails, the new header states that.
 	old := l.activeSegment()
 	_ = l.active.Truncate(old.size)
 	l.active.Close()
@@ -381,7 +381,7 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 	for i, s := range gone {
 		if err := ignoreMissing(l.fs.Remove(segmentName(s.base))); err != nil {
 			l.log.Warn("removing an old journal file failed, will retry", "file", segmentName(s.base), "err", err)
-			l.rd.Lock() // the next start would find it again, so it is kept until its file is gone
+			l.rd.Lock() // the next start would find it again, so it is kept until its file is removed
 			l.segs = append(slices.Clone(gone[i:]), l.segs...)
 			first = l.segs[0].base
 			l.rd.Unlock()
@@ -399,7 +399,7 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 	return first
 }
 
-// short is how many bytes should become free, so that the next segment fits above the limit.
+// short returns how many bytes must become free so that the next segment fits above the limit.
 func (l *Log) short() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -98,7 +98,7 @@ func TestTokens(t *testing.T) {
 	for _, c := range []struct {
 		name, body, user, bearer string
 		status                   int
-		said                     string
+		wantText                 string
 	}{
 		{"without a word about how long", `{}`, "pi:secret", "", 200, `"token":"eyJ`},
 		{"a token makes a shorter one", `{"for": "1m"}`, "", token, 200, `"token":"eyJ`},
@@ -117,21 +117,21 @@ func TestTokens(t *testing.T) {
 		{"a bearer of a password", `{}`, "", "secret", 401, "wrong"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if status, _, _, text := mint(c.body, c.user, c.bearer); status != c.status || !strings.Contains(text, c.said) {
-				t.Errorf("got %d %s, want %d with %q", status, text, c.status, c.said)
+			if status, _, _, text := mint(c.body, c.user, c.bearer); status != c.status || !strings.Contains(text, c.wantText) {
+				t.Errorf("got %d %s, want %d with %q", status, text, c.status, c.wantText)
 			}
 		})
 	}
 	const event = `{"topic": "home/x", "payload": "1"}`
-	use := func(name, user, header, body string, status int, said string) {
+	use := func(name, user, header, body string, status int, wantText string) {
 		t.Helper()
 		r := request{method: "POST", path: "/api/v1/publish", body: body, user: user}
 		if header != "" {
 			r.header = map[string]string{"Authorization": header}
 		}
 		got, h, text := r.do(t, base)
-		if got != status || !strings.Contains(text, said) {
-			t.Errorf("%s: %d %s, want %d with %q", name, got, text, status, said)
+		if got != status || !strings.Contains(text, wantText) {
+			t.Errorf("%s: %d %s, want %d with %q", name, got, text, status, wantText)
 		}
 		if want := strings.HasPrefix(header, "Bearer"); got == 401 && strings.HasPrefix(h.Get("WWW-Authenticate"), "Bearer") != want {
 			t.Errorf("%s: challenged by %q", name, h.Get("WWW-Authenticate"))
