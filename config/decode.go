@@ -53,11 +53,11 @@ func children(path string) (names []string, byName map[string]*key) {
 		prefix = path + "."
 	}
 	for i := range keys {
-		rest, ok := strings.CutPrefix(keys[i].path, prefix)
+		tail, ok := strings.CutPrefix(keys[i].path, prefix)
 		if !ok {
 			continue
 		}
-		name, _, deeper := strings.Cut(rest, ".")
+		name, _, deeper := strings.Cut(tail, ".")
 		if _, seen := byName[name]; !seen {
 			names = append(names, name)
 			byName[name] = nil

@@ -84,7 +84,7 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 
 // retry reads {attempts: 10, backoff: 1s..30s}.
 func (f *fileReader) retry(m yamlnode.Map) retrySpec {
-	spec := retrySpec{attempts: defaultAttempts, least: time.Second, cap: 30 * time.Second}
+	spec := retrySpec{attempts: defaultAttempts, min: time.Second, max: 30 * time.Second}
 	v, ok := m.Get("retry")
 	if !ok {
 		return spec
@@ -108,7 +108,7 @@ func (f *fileReader) retry(m yamlnode.Map) retrySpec {
 			if lerr != nil || herr != nil || l < time.Millisecond || h < l || h > 24*time.Hour {
 				b.Fail("write it as "+defaultBackoff, "%q is not a range of durations from 1ms to 24h", s)
 			}
-			spec.least, spec.cap = l, h
+			spec.min, spec.max = l, h
 		}
 	}
 	return spec
@@ -121,10 +121,10 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	where := map[string]yamlnode.Node{}
 	args := keysOf(a.kind.Args)
 	r := reader{dir: f.Dir, skip: args}
-	before := n.Mistakes()
+	before := n.ErrorCount()
 	r.fill(n, v, where, "")
 	a.options = v.Interface()
-	if n.Mistakes() == before { // a mistake is reported once
+	if n.ErrorCount() == before { // a mistake is reported once
 		complain(a.options, n, where)
 	}
 	if t, ok := a.options.(kind.Claimer); ok {

@@ -153,12 +153,12 @@ func (f *fileReader) source(n yamlnode.Node) {
 	v.Set(reflect.ValueOf(k.Options))
 	where := map[string]yamlnode.Node{}
 	r := reader{dir: f.Dir}
-	before := o.Mistakes()
+	before := o.ErrorCount()
 	r.fill(o, v, where, "")
 	line, _ := o.Place()
 	s := &sourceSpec{kind: k, options: v.Interface(), line: line}
 	f.spec.sources = append(f.spec.sources, s)
-	if o.Mistakes() == before { // a mistake is reported once
+	if o.ErrorCount() == before { // a mistake is reported once
 		complain(s.options, o, where)
 	}
 	if c, ok := s.options.(kind.Claimer); ok {

@@ -65,7 +65,7 @@ func (e *env) Publish(ctx context.Context, name string, payload []byte, qos int,
 	if err := topic.CheckName(name); err != nil {
 		return kind.Permanent(err)
 	}
-	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: orderHops(ctx)})
+	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: jobHops(ctx)})
 	if err == nil {
 		e.p.mapper.count.published.Add(1)
 	}

@@ -44,13 +44,13 @@ func hidden(name string) bool {
 
 // known is the state of a plugin's file.
 type known struct {
-	file     string // name in the folder
-	hash     string
-	spec     *Spec           // of this content
-	errors   yamlnode.Errors // of this content, or why it is unreadable
-	good     *Spec           // of the newest valid content that was accepted
-	disabled bool
-	said     string // the last refusal that was logged
+	file       string // name in the folder
+	hash       string
+	spec       *Spec           // of this content
+	errors     yamlnode.Errors // of this content, or why it is unreadable
+	good       *Spec           // of the newest valid content that was accepted
+	disabled   bool
+	lastLogged string // the last refusal that was logged
 }
 
 // scan sets every plugin's goal from its file. ctx is the plugins' lifetime.
@@ -227,10 +227,10 @@ func (s *Supervisor) logRefusal(e entry, k *known, g goal) {
 	} else if len(g.approve) > 0 {
 		text = k.hash
 	}
-	if k.said == text {
+	if k.lastLogged == text {
 		return
 	}
-	k.said = text
+	k.lastLogged = text
 	for _, m := range g.errors {
 		s.o.Logger.Error("plugin file refused: "+m.Error(), "plugin", e.id, "hint", m.Hint)
 	}

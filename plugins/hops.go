@@ -28,8 +28,8 @@ func hopsOf(fields map[string]any) int {
 	return 0
 }
 
-// goesRound is the error of an event that has passed through too many plugins.
-func goesRound(fields map[string]any) error {
+// loopError is the error of an event that has passed through too many plugins.
+func loopError(fields map[string]any) error {
 	n := hopsOf(fields)
 	if n < maxHops {
 		return nil
@@ -54,7 +54,7 @@ func withHops(ctx context.Context, hops byte) context.Context {
 	return context.WithValue(ctx, hopsKey{}, hops)
 }
 
-func orderHops(ctx context.Context) byte {
+func jobHops(ctx context.Context) byte {
 	n, _ := ctx.Value(hopsKey{}).(byte)
 	return n
 }

@@ -82,7 +82,7 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 			return failed(verdictFilter, nil)
 		}
 	}
-	if err := goesRound(v.Event); err != nil {
+	if err := loopError(v.Event); err != nil {
 		return failed(verdictError, err)
 	}
 	o.rule = r

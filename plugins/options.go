@@ -97,11 +97,11 @@ func (f *field) bounds() (low, high float64) {
 		}
 		return v
 	}
-	least := math.Inf(-1)
+	lowest := math.Inf(-1)
 	if f.typ == durationType || f.size {
-		least = 0
+		lowest = 0
 	}
-	return read(f.min, least), read(f.max, math.Inf(1))
+	return read(f.min, lowest), read(f.max, math.Inf(1))
 }
 
 func clampInt(v float64) int64 {

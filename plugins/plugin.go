@@ -45,20 +45,20 @@ type plugin struct {
 	held    map[string]*held
 	handing chan struct{} // closed when a source has replaced another one; nil: none does
 
-	mu         sync.Mutex
-	goal       goal
-	running    *Spec // nil: stopped
-	generation int
-	runners    []*runner
-	workers    []*worker
-	startErr   error // why the newest version does not run
-	tried      string
-	over       bool  // the plugin has ended for good
-	phase      State // starting and stopping; otherwise ""
-	state      State // as last published
-	since      time.Time
-	secrets    redactor
-	told       string // the state's JSON as last published
+	mu            sync.Mutex
+	goal          goal
+	running       *Spec // nil: stopped
+	generation    int
+	runners       []*runner
+	workers       []*worker
+	startErr      error // why the newest version does not run
+	tried         string
+	over          bool  // the plugin has ended for good
+	phase         State // starting and stopping; otherwise ""
+	state         State // as last published
+	since         time.Time
+	secrets       redactor
+	lastPublished string // the state's JSON as last published
 
 	// The following fields belong to run: what it logged about failing rules.
 	failures uint64
@@ -121,7 +121,7 @@ func (p *plugin) run(ctx context.Context) {
 		case <-p.signal:
 		case <-tick.C:
 			p.saveMemory()
-			p.sayFailure()
+			p.logFailures()
 		}
 		p.mu.Lock()
 		g := p.goal
@@ -149,9 +149,9 @@ func (p *plugin) run(ctx context.Context) {
 	}
 }
 
-// sayFailure logs that rules fail: the first error at once, another error a minute later, and the
+// logFailures logs that rules fail: the first error at once, another error a minute later, and the
 // same error every ten minutes while it recurs.
-func (p *plugin) sayFailure() {
+func (p *plugin) logFailures() {
 	n := p.mapper.count.errors.Load()
 	if n == p.failures {
 		return

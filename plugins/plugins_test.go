@@ -155,7 +155,7 @@ func TestARuleThatFailsIsLogged(t *testing.T) {
 	for range 5 {
 		w.probes.post(t, "a", map[string]any{"json": map[string]any{}})
 	}
-	time.Sleep(1100 * time.Millisecond) // the next run of sayFailure
+	time.Sleep(1100 * time.Millisecond) // the next run of logFailures
 	if n := lines(); n != 1 || w.is("a", StateDegraded).Counters.Errors != 10 {
 		t.Errorf("it is logged %d times: %s", n, log)
 	}

@@ -125,7 +125,7 @@ func (r *runner) start(src any) {
 		defer close(r.ended)
 		tried := sync.OnceFunc(func() { close(r.tried) })
 		defer tried()
-		wait, said := backoffMin, ""
+		wait, lastLogged := backoffMin, ""
 		for r.ctx.Err() == nil {
 			var err error
 			if src == nil {
@@ -153,15 +153,15 @@ func (r *runner) start(src any) {
 				err = errors.New("it ended unexpectedly")
 			}
 			if time.Since(began) >= steady {
-				wait, said = backoffMin, ""
+				wait, lastLogged = backoffMin, ""
 			}
 			d := wait*3/4 + rand.N(wait/2)
 			wait = min(2*wait, backoffMax)
 			text, level := r.p.redact(err.Error()), slog.LevelWarn
-			if text == said {
+			if text == lastLogged {
 				level = slog.LevelDebug // a device that is offline for a week would fill the log
 			}
-			said = text
+			lastLogged = text
 			r.p.log.Log(r.ctx, level, "source not running", "source", r.spec.kind.Name, "err", text, "again_in", d.Round(time.Millisecond))
 			r.note(err, time.Now().Add(d), time.Time{})
 			select {
@@ -183,12 +183,12 @@ func (r *runner) once(src any) error {
 			return s.Stream(r.ctx, post)
 		case kind.Source:
 			return s.Run(r.ctx, func(ctx context.Context, at time.Time, fields map[string]any) error {
-				sealed := make(chan error, 1)
-				if err := post(ctx, at, fields, func(err error) { sealed <- err }); err != nil {
+				settled := make(chan error, 1)
+				if err := post(ctx, at, fields, func(err error) { settled <- err }); err != nil {
 					return err
 				}
 				select {
-				case err := <-sealed:
+				case err := <-settled:
 					return err
 				case <-ctx.Done():
 					return ctx.Err()

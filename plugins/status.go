@@ -244,8 +244,8 @@ func (p *plugin) publishState() {
 		return
 	}
 	p.mu.Lock()
-	same := string(payload) == p.told
-	p.told = string(payload)
+	same := string(payload) == p.lastPublished
+	p.lastPublished = string(payload)
 	p.mu.Unlock()
 	if !same {
 		p.s.bus.Announce(stateTopic(p.id), payload)

@@ -74,8 +74,8 @@ func (s *Supervisor) owned(topic, by string) bool {
 	if k := s.files[by]; k != nil && k.good == nil && !k.disabled {
 		return true
 	}
-	if rest, ok := strings.CutPrefix(topic, "$plugin/"); ok {
-		id, _, _ := strings.Cut(rest, "/")
+	if tail, ok := strings.CutPrefix(topic, "$plugin/"); ok {
+		id, _, _ := strings.Cut(tail, "/")
 		return s.files[id] != nil
 	}
 	for _, k := range s.files {

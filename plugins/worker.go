@@ -108,13 +108,13 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 		return w.publishDeadLetter(ctx, o, err, 0)
 	}
 	var failed error
-	wait := w.spec.retry.least
+	wait := w.spec.retry.min
 	for attempt := 1; ; attempt++ {
 		if err := w.p.ownersOf(ctx, w.spec); err != nil {
 			return err
 		}
 		if w.spec.expires > 0 && time.Since(o.At) > w.spec.expires+time.Second { // the queue counts whole seconds
-			if failed != nil { // bury counts it
+			if failed != nil { // publishDeadLetter counts it
 				return w.publishDeadLetter(ctx, o, fmt.Errorf("older than %s: %w", w.spec.expires, failed), attempt-1)
 			}
 			w.p.mapper.count.expired.Add(1)
@@ -152,7 +152,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 			return ctx.Err()
 		case <-time.After(wait*3/4 + rand.N(wait/2+1)):
 		}
-		wait = min(2*wait, w.spec.retry.cap)
+		wait = min(2*wait, w.spec.retry.max)
 	}
 }
 

@@ -56,7 +56,7 @@ func compile(src string, base int, s Scope) (p *Program, err error) {
 
 func (c *compiler) fail(n ast.Node, hint, format string, args ...any) {
 	e := &Error{Message: fmt.Sprintf(format, args...), Hint: hint}
-	e.Offset, e.Length = place(c.src, n)
+	e.Offset, e.Length = errorSpan(c.src, n)
 	panic(e)
 }
 
