@@ -16,10 +16,10 @@ import (
 	"github.com/postbus/postbus/config"
 )
 
-// lookAgain is the minimum time between two checks, made in handshakes, whether the files have
+// recheckEvery is the minimum time between two checks, made in handshakes, whether the files have
 // changed. They are not watched, because they may be links of links to anywhere, as certbot's and
 // Kubernetes' are.
-const lookAgain = time.Second
+const recheckEvery = time.Second
 
 // keyPair is the certificate and its key.
 type keyPair struct {
@@ -27,7 +27,7 @@ type keyPair struct {
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
 	clients *x509.CertPool
-	every   time.Duration // lookAgain, shorter in tests
+	every   time.Duration // recheckEvery, shorter in tests
 
 	looking sync.Mutex
 	looked  time.Time
@@ -45,7 +45,7 @@ func loadKeys(t config.TLS, log *slog.Logger) (*keyPair, error) {
 	if t.Cert == "" {
 		return nil, nil
 	}
-	k := &keyPair{files: t, log: log, every: lookAgain}
+	k := &keyPair{files: t, log: log, every: recheckEvery}
 	if _, err := k.reload(); err != nil {
 		return nil, err
 	}

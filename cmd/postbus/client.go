@@ -252,9 +252,9 @@ type link struct {
 	present bool // the bus has the session
 	largest int  // bytes of the largest packet that the bus accepts; 0: no limit
 
-	once   sync.Once
-	told   chan struct{} // closed when reason is set
-	reason error
+	once      sync.Once
+	reasonSet chan struct{} // closed when reason is set
+	reason    error
 }
 
 // connect opens one connection. The error says what to do.
@@ -263,7 +263,7 @@ func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*li
 	if err != nil {
 		return nil, unreachable(u, err)
 	}
-	l := &link{conn: conn, told: make(chan struct{})}
+	l := &link{conn: conn, reasonSet: make(chan struct{})}
 	cfg := paho.ClientConfig{
 		Conn: conn, Session: o.session, PacketTimeout: answerTimeout,
 		OnServerDisconnect: func(d *paho.Disconnect) { l.fail(disconnected(d)) },
@@ -300,7 +300,7 @@ func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*li
 func (l *link) fail(err error) {
 	l.once.Do(func() {
 		l.reason = err
-		close(l.told)
+		close(l.reasonSet)
 	})
 }
 
@@ -308,7 +308,7 @@ func (l *link) fail(err error) {
 // closed Done, and a write may fail before the bus's DISCONNECT is read. Therefore it waits.
 func (l *link) why() error {
 	select {
-	case <-l.told:
+	case <-l.reasonSet:
 		return l.reason
 	case <-time.After(lastWords):
 		return errors.New("connection lost")

@@ -54,13 +54,13 @@ func dialWebSocket(ctx context.Context, u *url.URL, c *tls.Config) (net.Conn, er
 // webSocketConn is a WebSocket as a stream of bytes, for one reader and one writer.
 type webSocketConn struct {
 	*websocket.Conn
-	rest io.Reader // the remainder of the current message
+	message io.Reader // the remainder of the current message
 }
 
 // Read implements net.Conn. The stream ignores message boundaries.
 func (w *webSocketConn) Read(p []byte) (int, error) {
 	for {
-		if w.rest == nil {
+		if w.message == nil {
 			_, r, err := w.NextReader()
 			if err != nil {
 				var closed *websocket.CloseError
@@ -69,11 +69,11 @@ func (w *webSocketConn) Read(p []byte) (int, error) {
 				}
 				return 0, err
 			}
-			w.rest = r
+			w.message = r
 		}
-		n, err := w.rest.Read(p)
+		n, err := w.message.Read(p)
 		if err == io.EOF {
-			w.rest, err = nil, nil
+			w.message, err = nil, nil
 			if n == 0 {
 				continue
 			}

@@ -325,9 +325,9 @@ func (m *Main) pluginApproveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "approve ID",
 		Short: "Allow the current version of a plugin to run commands, or suspend or reboot the machine",
-		Long: `Let a plugin do what needs consent: run the commands that its file names, lock, suspend or reboot the
-machine. The approval is for this very content: when the file changes, it has to be given again, and the
-approved version runs on meanwhile. On a terminal what it may is shown, and asked for.`,
+		Long: `Allow a plugin to run the commands that its file names, or to lock, suspend or reboot the machine. The
+approval is for the exact content of the file: after a change it has to be given again, and the approved
+version keeps running until then. On a terminal the command shows the rights and asks for confirmation.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completePlugins(&s),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -133,19 +133,19 @@ func temporary(exe string, folders ...string) string {
 	return ""
 }
 
-// sayService prints the service's addresses, and where its files are.
-func (m *Main) sayService(c *loaded, log string) {
+// printServiceAddresses prints the service's addresses, and where its files are.
+func (m *Main) printServiceAddresses(c *loaded, log string) {
 	for _, l := range c.Listen.MQTT {
 		m.printf("  MQTT     %s\n", l)
 	}
 	if c.Listen.HTTP != "" {
 		m.printf("  HTTP     %s\n", c.Listen.HTTPURL())
 	}
-	m.sayPlaces(c)
+	m.printPaths(c)
 	m.printf("  log      %s\n", log)
 }
 
-func (m *Main) sayPlaces(c *loaded) {
+func (m *Main) printPaths(c *loaded) {
 	m.printf("  plugins  %s\n  data     %s\n  config   %s\n", c.PluginsDir, c.DataDir, c.file)
 }
 

@@ -235,7 +235,7 @@ func (m *Main) installService(ctx context.Context, s *service) error {
 		log = "sudo " + log
 	}
 	m.printf("%s: %s, %s\n", done, file, whose)
-	m.sayService(l, log)
+	m.printServiceAddresses(l, log)
 	return nil
 }
 
@@ -360,7 +360,7 @@ func (m *Main) uninstallService(ctx context.Context, s *service) error {
 	m.printf("stopped and removed: %s\n", file)
 	if _, l, err := m.newUnit(s); err == nil {
 		m.printf("Nothing else was removed. Remaining:\n")
-		m.sayPlaces(l)
+		m.printPaths(l)
 	}
 	if !s.user {
 		m.printf("  user     %s, the owner of the data; sudo userdel %s removes it\n", serviceName, serviceName)

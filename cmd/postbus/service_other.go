@@ -94,7 +94,7 @@ func (m *Main) printService(s *service) error {
 		return err
 	}
 	m.printf("%s\n  runs     %s %s\n", c.Description, c.Executable, strings.Join(c.Arguments, " "))
-	m.sayService(l, m.logOf(l))
+	m.printServiceAddresses(l, m.logOf(l))
 	return nil
 }
 
@@ -139,7 +139,7 @@ func (m *Main) installService(_ context.Context, s *service) error {
 		return serviceError(err)
 	}
 	m.printf("%s: the service %s\n", done, serviceName)
-	m.sayService(l, m.logOf(l))
+	m.printServiceAddresses(l, m.logOf(l))
 	return nil
 }
 
@@ -156,7 +156,7 @@ func (m *Main) uninstallService(_ context.Context, s *service) error {
 		return serviceError(err)
 	}
 	m.printf("stopped and removed: the service %s\nNothing else was removed. Remaining:\n", serviceName)
-	m.sayPlaces(l)
+	m.printPaths(l)
 	return nil
 }
 

@@ -116,9 +116,9 @@ func (m *Main) userToken() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token NAME",
 		Short: "Print a token, which replaces a user's password until it expires",
-		Long: `Print a token. It stands for the user's password until it ends, over MQTT and over HTTP, with the user's
-rights. It ends before when the user's password is changed or the user is removed. Its key is in the data
-directory: give the --config and --data-dir of the bus, and run it as the user that the bus runs as.`,
+		Long: `Print a token. It replaces the user's password until it expires, over MQTT and over HTTP, with the user's
+rights. It becomes invalid earlier if the user's password is changed or the user is removed. Its key is in
+the data directory: give the --config and --data-dir of the bus, and run the command as the bus's user.`,
 		Example:           `  postbus user token pi --for 12h`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeUsers(&s),

@@ -123,7 +123,7 @@ func (x *crash) start(ctx context.Context) (*process, error) {
 		case b.exited():
 			err = b.exitError()
 		case clock()-began > int64(x.co.StartTimeout):
-			err = fmt.Errorf("%s does not accept connections %s after the start; it said: %s", x.o.Target, x.co.StartTimeout, b.said())
+			err = fmt.Errorf("%s does not accept connections %s after the start; it said: %s", x.o.Target, x.co.StartTimeout, b.output())
 		default:
 			pause(ctx, 10*time.Millisecond)
 			continue

@@ -45,12 +45,12 @@ func (b *process) exited() bool {
 
 func (b *process) exitError() error {
 	<-b.gone
-	return fmt.Errorf("the broker ended by itself (%v); it said: %s", b.cmd.ProcessState, b.said())
+	return fmt.Errorf("the broker ended by itself (%v); it said: %s", b.cmd.ProcessState, b.output())
 }
 
 func (b *process) pid() int { return b.cmd.Process.Pid }
 
-func (b *process) said() string { return b.out.text() }
+func (b *process) output() string { return b.out.text() }
 
 // kill sends SIGKILL to the group and waits; it may be called again.
 func (b *process) kill() {
