@@ -157,7 +157,7 @@ func (c *cursor) step(point string) {
 type cursorMode uint32
 
 const (
-	modeAway    cursorMode = iota // it has no consumer: the sink is nil
+	modeOffline    cursorMode = iota // it has no consumer: the sink is nil
 	modeStalled                   // behind, and waits until there is room, or kick starts the pump
 	modePaused                    // behind, and waits a second: the journal could not be read
 	modePumping                   // its pump reads the journal
@@ -534,7 +534,7 @@ func (c *cursor) removeSinkLocked() {
 	c.sink.Store(nil)
 	c.step("has left")
 	c.releaseReaderLocked()
-	c.setLocked(modeAway)
+	c.setLocked(modeOffline)
 }
 
 // detachLocked removes the sink. Deliveries in flight stay in the window, to be redelivered.
