@@ -1,7 +1,7 @@
 package bus
 
-// This file answers a program's queries besides publishing and subscribing: retained messages, and the
-// sessions that would get an event.
+// This file answers a program's queries besides publishing and subscribing: retained messages, and
+// the sessions that would get an event.
 
 import (
 	"bytes"
@@ -48,8 +48,8 @@ func (b *Bus) RetainedByPlugins() map[string]string {
 	return found
 }
 
-// Audience returns how many sessions, online or offline, have a subscription that matches the topic. It
-// checks every session, so it is too slow to be called for each event.
+// Audience returns how many sessions, online or offline, have a subscription that matches the
+// topic. It checks every session, so it is too slow to be called for each event.
 func (b *Bus) Audience(topic string) int {
 	n := 0
 	for _, s := range b.all() {

@@ -27,8 +27,8 @@ type Options struct {
 	Dir    string       // data directory, created when missing
 	FS     journal.FS   // instead of Dir
 	Logger *slog.Logger // discards when nil
-	// Durability is 0 for a sync before every acknowledgement; otherwise syncs come at this interval
-	// and a power cut may lose events that were acknowledged within it.
+	// Durability is 0 for a sync before every acknowledgement; otherwise syncs come at this
+	// interval and a power cut may lose events that were acknowledged within it.
 	Durability  time.Duration
 	Limits            // can change while the bus runs
 	SegmentSize int64 // of the journal; 32 MiB when 0
@@ -52,8 +52,8 @@ type Bus struct {
 	logger  *slog.Logger
 	journal *journal.Log
 
-	// visible is the last record that dispatch has folded, completed the last that it has offered to all
-	// live cursors. Only dispatch writes them.
+	// visible is the last record that dispatch has folded, completed the last that it has offered
+	// to all live cursors. Only dispatch writes them.
 	visible   atomic.Uint64
 	completed atomic.Uint64
 
@@ -102,8 +102,8 @@ type waiter struct {
 	done chan struct{}
 }
 
-// Open opens the data directory, replays the records behind the last snapshot, and starts the bus. The
-// context bounds the opening only.
+// Open opens the data directory, replays the records behind the last snapshot, and starts the bus.
+// The context bounds the opening only.
 func Open(ctx context.Context, o Options) (*Bus, error) {
 	o.defaults()
 	fsys := o.FS
@@ -191,9 +191,10 @@ func (b *Bus) Ready() error {
 	return b.journal.Err()
 }
 
-// Publish accepts an event. With QoS 1 or 2, or when it is retained, nil means that it is durable and
-// its sequence is returned. With QoS 0 it goes to connected consumers, and the sequence is 0. Errors:
-// *Unavailable when the disk refuses writes (try again later), ErrClosed, or what is invalid in the event.
+// Publish accepts an event. With QoS 1 or 2, or when it is retained, nil means that it is durable
+// and its sequence is returned. With QoS 0 it goes to connected consumers, and the sequence is 0.
+// Errors: *Unavailable when the disk refuses writes (try again later), ErrClosed, or what is
+// invalid in the event.
 func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 	p, err := b.Send(e)
 	if err != nil {
@@ -214,8 +215,8 @@ func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 // distinguishes the two, and Seq is then its sequence; 0 for QoS 0.
 type Pending = journal.Commit
 
-// Send is Publish without the wait, for programs that have more to publish. Events of one goroutine get
-// their sequences in the order of the calls. The payload may be reused when Send returns.
+// Send is Publish without the wait, for programs that have more to publish. Events of one goroutine
+// get their sequences in the order of the calls. The payload may be reused when Send returns.
 func (b *Bus) Send(e Event) (Pending, error) {
 	if err := e.check(b.limits.Load().MaxPayload); err != nil {
 		return Pending{}, err
@@ -288,8 +289,8 @@ func (b *Bus) route(r *journal.Record) {
 
 var foundPool = sync.Pool{New: func() any { return new([]*subscription) }}
 
-// Announce sets a retained value that is not in the journal: state of the bus itself under $bus/ and
-// $SYS/, which is published again after each start.
+// Announce sets a retained value that is not in the journal: state of the bus itself under $bus/
+// and $SYS/, which is published again after each start.
 func (b *Bus) Announce(topic string, payload []byte) {
 	r := &journal.Record{Kind: journal.KindEvent, Flags: flagRetain, Expiry: journal.NoExpiry, Time: time.Now().UnixNano(),
 		Source: []byte("bus"), Topic: []byte(topic), Payload: payload, Seq: b.visible.Load()}

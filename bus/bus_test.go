@@ -87,7 +87,8 @@ func TestANamedSubscriptionGetsWhatItMissed(t *testing.T) {
 	})
 }
 
-// TestHopsTravel: live, retained, at QoS 0, and across a crash; a larger number is stored as MaxHops, and changes no other flag.
+// TestHopsTravel: live, retained, at QoS 0, and across a crash; a larger number is stored as
+// MaxHops, and changes no other flag.
 func TestHopsTravel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := bustest.NewDisk(1)
@@ -168,8 +169,8 @@ func BenchmarkPublishSubscribe(b *testing.B) {
 	s.Close()
 }
 
-// An acknowledgement that comes after the subscription was taken over must not acknowledge another event
-// whose identifier, of 16 bits, is the same.
+// An acknowledgement that comes after the subscription was taken over must not acknowledge another
+// event whose identifier, of 16 bits, is the same.
 func TestALateAckAcknowledgesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const round = 65535

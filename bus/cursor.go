@@ -1,12 +1,13 @@
 package bus
 
-// This file is the one delivery path: a cursor in the journal with filters, a window of deliveries in
-// flight, and a sink. MQTT sessions, shared groups and Go subscriptions are all cursors.
+// This file is the one delivery path: a cursor in the journal with filters, a window of deliveries
+// in flight, and a sink. MQTT sessions, shared groups and Go subscriptions are all cursors.
 //
-// A cursor with a consumer is either live or behind. Live: dispatch offers it each event that matches.
-// When the window or the sink is full it stops being live and remembers the first event that it did
-// not send; its pump reads the journal from there as room comes, and makes it live again when it has
-// seen everything that dispatch has. Never both: mu and next decide who sends an event.
+// A cursor with a consumer is either live or behind. Live: dispatch offers it each event that
+// matches. When the window or the sink is full it stops being live and remembers the first event
+// that it did not send; its pump reads the journal from there as room comes, and makes it live
+// again when it has seen everything that dispatch has. Never both: mu and next decide who sends an
+// event.
 
 import (
 	"slices"
@@ -44,17 +45,17 @@ const (
 	sentUnacked // a shared group's member took it at QoS 0
 )
 
-// Sink is where a cursor's deliveries go. Its methods are called from any goroutine, at QoS 1 and 2 with
-// the session locked: they must not block and not call the session.
+// Sink is where a cursor's deliveries go. Its methods are called from any goroutine, at QoS 1 and 2
+// with the session locked: they must not block and not call the session.
 type Sink interface {
 	Deliver(d *Delivery) Verdict
 	// Release asks for a PUBREL, the second half of QoS 2; false when there is no room.
 	Release(id uint16) bool
 }
 
-// subscription is one filter of a cursor, from the sequence at which it was made until the one at which
-// it was removed. It is kept until the cursor has passed that sequence, because events that were
-// accepted before are still to be delivered.
+// subscription is one filter of a cursor, from the sequence at which it was made until the one at
+// which it was removed. It is kept until the cursor has passed that sequence, because events that
+// were accepted before are still to be delivered.
 type subscription struct {
 	Filter
 	pattern  pattern
@@ -157,7 +158,7 @@ func (c *cursor) step(point string) {
 type cursorMode uint32
 
 const (
-	modeOffline    cursorMode = iota // it has no consumer: the sink is nil
+	modeOffline cursorMode = iota // it has no consumer: the sink is nil
 	modeStalled                   // behind, and waits until there is room, or kick starts the pump
 	modePaused                    // behind, and waits a second: the journal could not be read
 	modePumping                   // its pump reads the journal
@@ -380,8 +381,8 @@ func (c *cursor) turnLiveLocked(seen uint64) (more bool) {
 	return c.endPumpLocked(modeLive)
 }
 
-// sendQueuedLocked sends the retained messages [MQTT-3.3.1-6], or the history, for new subscriptions. It
-// may return with room left and not done, so that others get the lock in between.
+// sendQueuedLocked sends the retained messages [MQTT-3.3.1-6], or the history, for new
+// subscriptions. It may return with room left and not done, so that others get the lock in between.
 func (c *cursor) sendQueuedLocked() (room, done bool, err error) {
 	for len(c.work) > 0 {
 		w := &c.work[0]
@@ -439,8 +440,8 @@ func (c *cursor) sendStoredLocked(sub *subscription, r *journal.Record) bool {
 // fewFilters is the maximum number of filters that are tried one after the other.
 const fewFilters = 16
 
-// candidates lists the filters that match a topic, active or removed; shared ones belong to a group. With
-// many filters there is an index of them, which is rebuilt after a change.
+// candidates lists the filters that match a topic, active or removed; shared ones belong to a
+// group. With many filters there is an index of them, which is rebuilt after a change.
 func (c *cursor) candidates(topic []byte) []*subscription {
 	found := c.found[:0]
 	if len(c.subs) > fewFilters {
@@ -480,8 +481,8 @@ func (s *subscription) storedDelivery(r *journal.Record) Delivery {
 // matches reports whether any filter may want events of a topic.
 func (c *cursor) matches(topic []byte) bool { return len(c.candidates(topic)) > 0 }
 
-// prefixes lists the topic prefixes of all filters; nil if a filter may match any topic, or if there
-// are many filters. The caller holds mu.
+// prefixes lists the topic prefixes of all filters; nil if a filter may match any topic, or if
+// there are many filters. The caller holds mu.
 func (c *cursor) prefixes() []journal.Prefix {
 	if c.known {
 		return c.prefix
@@ -511,8 +512,8 @@ func (c *cursor) match(r *journal.Record) (m match) {
 	return m
 }
 
-// stopLiveLocked makes a live cursor read from the journal, so that a change of its filters takes effect
-// at the right position. The caller kicks it.
+// stopLiveLocked makes a live cursor read from the journal, so that a change of its filters takes
+// effect at the right position. The caller kicks it.
 func (c *cursor) stopLiveLocked() {
 	if c.is(modeLive) {
 		c.next = max(c.next, c.bus.completed.Load()+1)

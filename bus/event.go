@@ -41,7 +41,8 @@ type Properties []byte
 // UserProperty is a name and a value that travel with an event.
 type UserProperty struct{ Key, Value string }
 
-// Identifiers of the properties that travel with a message [MQTT-3.3.2-4], [MQTT-3.3.2-15] and others.
+// Identifiers of the properties that travel with a message [MQTT-3.3.2-4], [MQTT-3.3.2-15] and
+// others.
 const (
 	propPayloadFormat = 0x01
 	propContentType   = 0x03
@@ -59,7 +60,8 @@ func (p Properties) WithUser(key, value string) Properties {
 	return append(b, value...)
 }
 
-// User lists the user properties in their order. If p is malformed, it lists those before the error.
+// User lists the user properties in their order. If p is malformed, it lists those before the
+// error.
 func (p Properties) User() []UserProperty {
 	var out []UserProperty
 	_ = p.each(func(id byte, key, value []byte) error { // User has no error: Publish checks
@@ -112,7 +114,8 @@ func (p Properties) each(f func(id byte, key, value []byte) error) error {
 	return nil
 }
 
-// check refuses properties that a client would refuse: it would drop its connection at each redelivery.
+// check refuses properties that a client would refuse: it would drop its connection at each
+// redelivery.
 func (p Properties) check() error {
 	seen := map[byte]bool{}
 	return p.each(func(id byte, key, value []byte) error {

@@ -2,8 +2,8 @@ package bus
 
 import "github.com/postbus/postbus/bus/topic"
 
-// This file is shared subscriptions. A group is a cursor whose sink is the next member that has room.
-// With a persistent member it is a durable work queue.
+// This file is shared subscriptions. A group is a cursor whose sink is the next member that has
+// room. With a persistent member it is a durable work queue.
 
 // maxGroupFlight is how many deliveries of one group may be in flight for each of its members.
 const maxGroupFlight = 100

@@ -3,9 +3,9 @@ package bus
 // This file is history: events in the journal, for a subscription that begins in the past and for
 // History.
 //
-// A subscription with a Since first gets the matching events from there up to the sequence at which it
-// was made, in their order. From that sequence on it is like any other. No event is missing or repeated
-// in between, because the sequence separates the two parts.
+// A subscription with a Since first gets the matching events from there up to the sequence at which
+// it was made, in their order. From that sequence on it is like any other. No event is missing or
+// repeated in between, because the sequence separates the two parts.
 
 import (
 	"context"
@@ -58,22 +58,22 @@ func (b *Bus) fromSeq(s Since) uint64 {
 	return seq
 }
 
-// reached reports whether the requested history has begun: at the first record of that time or later.
-// All following records belong to it, even if the clock was set back meanwhile.
+// reached reports whether the requested history has begun: at the first record of that time or
+// later. All following records belong to it, even if the clock was set back meanwhile.
 func (s Since) reached(begun *bool, r *journal.Record) bool {
 	*begun = *begun || s.Time.IsZero() || r.Time >= s.Time.UnixNano()
 	return *begun
 }
 
-// historyScan is how many records are read before others get the lock, historyAhead how many events are
-// read ahead.
+// historyScan is how many records are read before others get the lock, historyAhead how many events
+// are read ahead.
 const (
 	historyScan  = 2048
 	historyAhead = 16
 )
 
-// refillRetained reads the next retained messages of a new subscription. done: there are no more. The
-// caller holds the cursor's mu.
+// refillRetained reads the next retained messages of a new subscription. done: there are no more.
+// The caller holds the cursor's mu.
 func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 	sub := w.sub
 	found, last, done := c.bus.retained.next(&sub.pattern, w.after, historyAhead)
@@ -82,7 +82,8 @@ func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 		if !c.bus.readRetained(e.topic, rec) {
 			continue
 		}
-		// A newer value is delivered from the journal, unless it had QoS 0 and the consumer was offline.
+		// A newer value is delivered from the journal, unless it had QoS 0 and the consumer was
+		// offline.
 		if rec.Seq > sub.from && !(rec.Flags&flagQoS == 0 && rec.Seq <= c.offlineUntil) || sub.NoLocal && string(rec.Source) == sub.session.name {
 			continue
 		}
@@ -93,8 +94,8 @@ func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 	return done
 }
 
-// refill reads more history for a new subscription. done: there are no more events. The caller holds
-// the cursor's mu.
+// refill reads more history for a new subscription. done: there are no more events. The caller
+// holds the cursor's mu.
 func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 	var r journal.Record
 	for range historyScan {
@@ -120,7 +121,8 @@ func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 }
 
 // History calls each for the events of the journal that match the filter, from since on, in their
-// order, until each returns false or there are no more. It holds no lock: a slow caller slows nobody.
+// order, until each returns false or there are no more. It holds no lock: a slow caller slows
+// nobody.
 func (b *Bus) History(ctx context.Context, filter string, since Since, each func(Event) bool) error {
 	if err := topic.CheckSubscription(filter); err != nil {
 		return err

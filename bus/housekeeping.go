@@ -1,7 +1,7 @@
 package bus
 
-// This file is the housekeeping, once a second: it stores positions, expires sessions, publishes last
-// wills that are due, reports losses, and removes old segments.
+// This file is the housekeeping, once a second: it stores positions, expires sessions, publishes
+// last wills that are due, reports losses, and removes old segments.
 
 import (
 	"context"
@@ -40,9 +40,9 @@ func (b *Bus) housekeep() {
 	}
 }
 
-// age adds to the time that sessions have been offline, and writes due records: last wills, the ends of
-// sessions, and records that the disk refused before. Only time during which the bus ran counts, because
-// a client could not reconnect before.
+// age adds to the time that sessions have been offline, and writes due records: last wills, the
+// ends of sessions, and records that the disk refused before. Only time during which the bus ran
+// counts, because a client could not reconnect before.
 func (b *Bus) age(now time.Time, d time.Duration) {
 	for _, s := range b.all() {
 		s.mu.Lock()
@@ -57,8 +57,8 @@ func (b *Bus) age(now time.Time, d time.Duration) {
 	}
 }
 
-// writeDue writes the due records of an offline session. Each counts only while the session has not been
-// opened again, so that a client that reconnects meanwhile makes them void.
+// writeDue writes the due records of an offline session. Each counts only while the session has not
+// been opened again, so that a client that reconnects meanwhile makes them void.
 func (s *Session) writeDue() {
 	s.mu.Lock()
 	ending := s.endingLocked()
@@ -133,8 +133,8 @@ func (b *Bus) Drop(ctx context.Context, name string) error {
 	return b.drop(ctx, name, "session dropped")
 }
 
-// drop ends a session. reason states why its backlog is lost; it is empty if the owner unsubscribed,
-// which is no loss.
+// drop ends a session. reason states why its backlog is lost; it is empty if the owner
+// unsubscribed, which is no loss.
 func (b *Bus) drop(ctx context.Context, name, reason string) error {
 	s := b.session(name)
 	if s == nil {
@@ -175,8 +175,8 @@ var ErrNoSession = errors.New("no such session")
 // ErrOnline is returned for a session that has a connection.
 var ErrOnline = errors.New("the session has a connection")
 
-// storeCursors writes the changed positions in one record. It does not wait until the record is durable:
-// after a crash deliveries are repeated, and none is skipped.
+// storeCursors writes the changed positions in one record. It does not wait until the record is
+// durable: after a crash deliveries are repeated, and none is skipped.
 func (b *Bus) storeCursors() {
 	var changed []storedCursor
 	last := uint64(0) // sequence of the last record of positions, when it is durable
@@ -187,7 +187,8 @@ func (b *Bus) storeCursors() {
 		}
 	default:
 	}
-	// A live cursor also moves past the record of positions: that alone must not cause another record.
+	// A live cursor also moves past the record of positions: that alone must not cause another
+	// record.
 	quiet := last != 0 && b.journal.Next() == last+1
 	worth := false
 	note := func(c *cursor, absent time.Duration) {
@@ -280,7 +281,8 @@ func (b *Bus) neededFrom() uint64 {
 	return need
 }
 
-// enforceBacklog drops the oldest events of sessions that lag behind the limit, and reports them as lost.
+// enforceBacklog drops the oldest events of sessions that lag behind the limit, and reports them as
+// lost.
 func (b *Bus) enforceBacklog() {
 	limit := b.limits.Load().SessionBacklog
 	if limit == 0 {
@@ -323,7 +325,8 @@ func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 	}
 }
 
-// cutSome drops up to n events among the next records of a cursor. more: further records may follow.
+// cutSome drops up to n events among the next records of a cursor. more: further records may
+// follow.
 func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,6 +1,7 @@
 package bus
 
-// This file is the tree of topic levels that finds the subscriptions of connected consumers for a topic.
+// This file is the tree of topic levels that finds the subscriptions of connected consumers for a
+// topic.
 
 import (
 	"bytes"

@@ -99,8 +99,8 @@ func (c *cursor) timeOf(seq uint64) time.Time {
 // report identifies a loss: the session that lost events, and the reason.
 type report struct{ session, reason string }
 
-// ReportLoss counts lost events of a client that published them or should have got them. Once a second
-// the sums are logged and published on $bus/lost.
+// ReportLoss counts lost events of a client that published them or should have got them. Once a
+// second the sums are logged and published on $bus/lost.
 func (b *Bus) ReportLoss(session, reason string, n uint64) {
 	b.reportMu.Lock()
 	defer b.reportMu.Unlock()
@@ -149,8 +149,8 @@ type BridgeSink interface {
 	Bridge() bool
 }
 
-// bridgeStates matches the topics on which bridges report whether they are connected. The reports are
-// retained, so that an offline bridge is still known as one.
+// bridgeStates matches the topics on which bridges report whether they are connected. The reports
+// are retained, so that an offline bridge is still known as one.
 const bridgeStates = "$SYS/broker/connection/+/state"
 
 // bridges lists the client identifiers that have reported themselves as bridges.

@@ -1,11 +1,11 @@
 package bus
 
-// This file is the retained messages: the last value of each topic that has one [MQTT-3.3.1-5]. Values are
-// on disk, in the journal or in the newest snapshot; in memory is an index of their topics, about 50
-// bytes and the topic for each.
+// This file is the retained messages: the last value of each topic that has one [MQTT-3.3.1-5].
+// Values are on disk, in the journal or in the newest snapshot; in memory is an index of their
+// topics, about 50 bytes and the topic for each.
 //
-// The index is a list of blocks in the order of topics. A block is a few flat slices, so that a million
-// topics are some ten thousand objects to the garbage collector.
+// The index is a list of blocks in the order of topics. A block is a few flat slices, so that a
+// million topics are some ten thousand objects to the garbage collector.
 
 import (
 	"bytes"
@@ -117,8 +117,8 @@ func (t *retainedSet) blockOf(topic []byte) int {
 	return max(i-1, 0)
 }
 
-// set records the value of r's topic, or clears it if the payload is empty [MQTT-3.3.1-6]. off is its
-// offset in the snapshot, or inJournal.
+// set records the value of r's topic, or clears it if the payload is empty [MQTT-3.3.1-6]. off is
+// its offset in the snapshot, or inJournal.
 func (t *retainedSet) set(r *journal.Record, off int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -178,8 +178,8 @@ func (t *retainedSet) announce(r *journal.Record) {
 // scanBatch is how many topics are scanned before others get the lock.
 const scanBatch = 1024
 
-// next lists up to n entries that match p, in the order of topics, behind the topic after; an empty after
-// starts at the beginning. done: there are no more. A batch may be empty before that.
+// next lists up to n entries that match p, in the order of topics, behind the topic after; an empty
+// after starts at the beginning. done: there are no more. A batch may be empty before that.
 func (t *retainedSet) next(p *pattern, after string, n int) (found []retainedEntry, last string, done bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -232,7 +232,8 @@ func (t *retainedSet) announcedThat(p *pattern) (found []*journal.Record) {
 	return found
 }
 
-// value returns where a topic's value is, and the snapshot to which an offset belongs, to be closed.
+// value returns where a topic's value is, and the snapshot to which an offset belongs, to be
+// closed.
 func (t *retainedSet) value(topic string) (v retainedValue, from *journal.Snapshot, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -250,8 +251,8 @@ func (t *retainedSet) value(topic string) (v retainedValue, from *journal.Snapsh
 	return v, from, true
 }
 
-// sources lists, in their order, the sequences up to at of values that are in the journal, and returns
-// the snapshot that holds the others, to be closed; nil when there is none.
+// sources lists, in their order, the sequences up to at of values that are in the journal, and
+// returns the snapshot that holds the others, to be closed; nil when there is none.
 func (t *retainedSet) sources(at uint64) (seqs []uint64, s *journal.Snapshot) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -343,8 +344,8 @@ func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 	return false
 }
 
-// eachRetained calls f for every retained message that matches, in the order of topics, until it returns
-// false. f may keep the record.
+// eachRetained calls f for every retained message that matches, in the order of topics, until it
+// returns false. f may keep the record.
 func (b *Bus) eachRetained(p *pattern, f func(*journal.Record) bool) {
 	for _, r := range b.retained.announcedThat(p) {
 		if !f(r) {

@@ -1,7 +1,7 @@
 package bus
 
-// This file is the session: the object that package broker holds for an MQTT client. One connection at a
-// time calls its methods; the broker serialises takeovers.
+// This file is the session: the object that package broker holds for an MQTT client. One connection
+// at a time calls its methods; the broker serialises takeovers.
 
 import (
 	"context"
@@ -29,7 +29,8 @@ type Filter struct {
 	Since             Since  `json:"since,omitzero"` // it begins in the past
 }
 
-// Will is the last will: the event that is published when a client's connection ends without DISCONNECT.
+// Will is the last will: the event that is published when a client's connection ends without
+// DISCONNECT.
 type Will struct {
 	Topic      string     `json:"t"`
 	Payload    []byte     `json:"p"`
@@ -102,9 +103,9 @@ func (s *Session) connectedLocked() bool {
 	return s.sink.Load() != nil || s.unrecorded || s.phase == phaseOpen && s.closing == nil
 }
 
-// Attach opens the session for a connection; present reports whether it existed. Delivery begins with
-// Start. A session that outlives its connection is durable when Attach returns. While the disk refuses writes,
-// an existing session can be attached, but no new one.
+// Attach opens the session for a connection; present reports whether it existed. Delivery begins
+// with Start. A session that outlives its connection is durable when Attach returns. While the disk
+// refuses writes, an existing session can be attached, but no new one.
 func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present bool, err error) {
 	old := b.session(o.Name)
 	if old != nil && old.owner() != o.User {
@@ -129,7 +130,8 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 	case err == nil && s != nil:
 		return s, s == old, nil
 	case s != nil && s == old && !o.Clean && s.outlives() && ctx.Err() == nil:
-		// Publishes of an earlier connection at QoS 2 must be folded, so that a repetition is recognised.
+		// Publishes of an earlier connection at QoS 2 must be folded, so that a repetition is
+		// recognised.
 		if ferr := b.folded(ctx, o.Name, b.journal.Durable()); ferr != nil {
 			return nil, false, ferr
 		}
@@ -148,8 +150,8 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 }
 
 func (b *Bus) attachEphemeral(o SessionOptions) *Session {
-	// Start at the position of dispatch and not at the end of the journal: a retained event, or an event of
-	// history, that is not durable yet would otherwise be missed.
+	// Start at the position of dispatch and not at the end of the journal: a retained event, or an
+	// event of history, that is not durable yet would otherwise be missed.
 	s := b.newSession(o.Name, b.completed.Load())
 	s.user = o.User
 	b.mu.Lock()
@@ -179,8 +181,8 @@ func (b *Bus) open(ctx context.Context, will *journal.Record, o SessionOptions) 
 	return err
 }
 
-// abandon closes a session whose client gave up while it connected: the record that it connected may
-// still be folded, and no connection would ever end it.
+// abandon closes a session whose client gave up while it connected: the record that it connected
+// may still be folded, and no connection would ever end it.
 func (b *Bus) abandon(opened journal.Commit, o SessionOptions) {
 	if b.stopping() {
 		return
@@ -211,8 +213,8 @@ func (s *Session) willBeforeReturn(clean bool) *journal.Record {
 	return s.willLocked()
 }
 
-// willLocked returns the session's last will as a conditional event, see acceptWill. It is nil if there
-// is none, or if the client sent DISCONNECT.
+// willLocked returns the session's last will as a conditional event, see acceptWill. It is nil if
+// there is none, or if the client sent DISCONNECT.
 func (s *Session) willLocked() *journal.Record {
 	w := s.will
 	if w == nil || s.closing != nil && s.closing.Clean {
@@ -224,8 +226,8 @@ func (s *Session) willLocked() *journal.Record {
 	return r
 }
 
-// outlives reports whether the session still exists for a client that connects now. A session that has
-// expired does not, even if the disk refused the record.
+// outlives reports whether the session still exists for a client that connects now. A session that
+// has expired does not, even if the disk refused the record.
 func (s *Session) outlives() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -301,8 +303,8 @@ func (s *Session) retainedQueuedLocked(sub *subscription) bool {
 	return false
 }
 
-// queueRetainedLocked queues the retained messages, or the history, for a new subscription. Messages that
-// are newer than the subscription come through the journal.
+// queueRetainedLocked queues the retained messages, or the history, for a new subscription.
+// Messages that are newer than the subscription come through the journal.
 func (s *Session) queueRetainedLocked(sub *subscription) {
 	sub.retained = 1
 	w := retainedWork{sub: sub}
@@ -371,13 +373,13 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 		s.bus.endSession(s)
 		return
 	}
-	// Do not wait: after a crash an open session counts as ended without DISCONNECT. If the disk refuses
-	// the record, housekeeping writes it again.
+	// Do not wait: after a crash an open session counts as ended without DISCONNECT. If the disk
+	// refuses the record, housekeeping writes it again.
 	s.writeDue()
 }
 
-// Subscribe makes the subscriptions, durable when the session is. Retained messages follow, or the requested
-// history.
+// Subscribe makes the subscriptions, durable when the session is. Retained messages follow, or the
+// requested history.
 func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	if len(filters) == 0 {
 		return nil
@@ -402,8 +404,8 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	return nil
 }
 
-// Unsubscribe removes filters and reports which of them existed. Events that were accepted before are
-// still delivered to a durable session, and events that were dispatched before to any other.
+// Unsubscribe removes filters and reports which of them existed. Events that were accepted before
+// are still delivered to a durable session, and events that were dispatched before to any other.
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) ([]bool, error) {
 	existed := make([]bool, len(filters))
 	s.mu.Lock()
@@ -420,8 +422,8 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) ([]bool, er
 	return existed, nil
 }
 
-// Ack processes a PUBACK or PUBCOMP, or a PUBREC that refuses. It reports whether the identifier was in
-// flight. Call Kick when the available input is processed.
+// Ack processes a PUBACK or PUBCOMP, or a PUBREC that refuses. It reports whether the identifier
+// was in flight. Call Kick when the available input is processed.
 func (s *Session) Ack(id uint16) bool {
 	s.mu.Lock()
 	e := s.findLocked(id)
@@ -438,9 +440,9 @@ func (s *Session) Ack(id uint16) bool {
 	return true
 }
 
-// ackEvent processes an acknowledgement of a consumer in this process. It identifies the event by its
-// sequence and identifier, because an identifier repeats after 65,535 events, and counts only while sink
-// is attached.
+// ackEvent processes an acknowledgement of a consumer in this process. It identifies the event by
+// its sequence and identifier, because an identifier repeats after 65,535 events, and counts only
+// while sink is attached.
 func (s *Session) ackEvent(sink Sink, seq uint64, id uint16) error {
 	s.mu.Lock()
 	if now := s.sink.Load(); now == nil || *now != sink {
@@ -461,8 +463,8 @@ func (s *Session) ackEvent(sink Sink, seq uint64, id uint16) error {
 	return nil
 }
 
-// Receive processes a PUBREC: the client has the event, and PUBREL is next [MQTT-4.3.3-4]. It reports whether
-// the identifier was in flight.
+// Receive processes a PUBREC: the client has the event, and PUBREL is next [MQTT-4.3.3-4]. It
+// reports whether the identifier was in flight.
 func (s *Session) Receive(id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -505,8 +507,9 @@ func (s *Session) inGroupLocked() bool {
 	return false
 }
 
-// Release ends the receiving half of a QoS 2 publish durably: PUBCOMP may be sent when the commit is
-// done. Without it a reused identifier could be taken for the old event. A zero Commit means that there is nothing to wait for.
+// Release ends the receiving half of a QoS 2 publish durably: PUBCOMP may be sent when the commit
+// is done. Without it a reused identifier could be taken for the old event. A zero Commit means
+// that there is nothing to wait for.
 func (s *Session) Release(id uint16) (journal.Commit, error) {
 	if !s.durable {
 		return journal.Commit{}, nil

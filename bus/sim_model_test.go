@@ -102,7 +102,8 @@ func (m *model) add(r *journal.Record) {
 	}
 }
 
-// reopened compares the recovered journal with what was durable, and takes over what turned out to be.
+// reopened compares the recovered journal with what was durable, and takes over what turned out to
+// be.
 func (m *model) reopened() {
 	s := m.s
 	r := s.bus.journal.Reader(1)
@@ -282,7 +283,8 @@ func (x *simSession) void() {
 }
 
 func (x *simSession) restarted(end uint64) {
-	// The record that it left may not have been durable; then it counts as there until it comes back.
+	// The record that it left may not have been durable; then it counts as there until it comes
+	// back.
 	if x.online || x.offLife == x.m.s.life-1 || x.unclear {
 		x.unsure = end
 		x.unclear = true
@@ -388,7 +390,8 @@ func (x *simSession) retainedMessage(g *got) {
 	}
 	ok := false
 	for _, sp := range x.spans {
-		// A newer value of QoS 0 that came while the client was offline has replaced the one that it had to get.
+		// A newer value of QoS 0 that came while the client was offline has replaced the one that
+		// it had to get.
 		if sp.matches(e, x.name) && !sp.forbidsRetained && (e.seq <= sp.fromHi || e.qos == 0) {
 			ok = true
 			sp.got[e.topic] = e.seq

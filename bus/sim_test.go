@@ -1,8 +1,8 @@
 package bus
 
 // This file is the simulation: random schedules of clients, time and faults on a simulated disk, in
-// virtual time, held against the model in sim_model_test.go. A seed decides everything, also where a
-// goroutine stops between two steps on shared state while others go ahead (package sched).
+// virtual time, held against the model in sim_model_test.go. A seed decides everything, also where
+// a goroutine stops between two steps on shared state while others go ahead (package sched).
 //
 //	go test ./bus -run TestSimulation -sim.seeds=10000
 //	go test ./bus -run TestSimulation -sim.seed=4711 -v     one seed, every step traced
@@ -142,8 +142,9 @@ func (s *sim) stuck(lock string) {
 	os.Exit(2)
 }
 
-// TestSimulationRepeats demands that a seed repeats its interleaving: each step at the same instant. Go
-// decides the order where two goroutines wake by one event, which may let a few seeds differ.
+// TestSimulationRepeats demands that a seed repeats its interleaving: each step at the same
+// instant. Go decides the order where two goroutines wake by one event, which may let a few seeds
+// differ.
 func TestSimulationRepeats(t *testing.T) {
 	seeds := 100
 	if testing.Short() { // an emulated machine

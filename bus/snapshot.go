@@ -92,7 +92,8 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 	b.completed.Store(max(at, end))
 	for _, s := range b.all() {
 		if s.phase == phaseOpen {
-			// The bus stopped while the client was connected: it may have received any event up to here.
+			// The bus stopped while the client was connected: it may have received any event up to
+			// here.
 			s.maybeSent = end
 			s.phase = phaseAbsent
 		}
@@ -165,8 +166,8 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 	return nil
 }
 
-// state lists the records of the state in memory: sessions and groups. Dispatch calls it between two
-// records.
+// state lists the records of the state in memory: sessions and groups. Dispatch calls it between
+// two records.
 func (b *Bus) state() ([]*journal.Record, error) {
 	var out []*journal.Record
 	add := func(kind journal.Kind, v any) error {
@@ -199,9 +200,9 @@ func (b *Bus) state() ([]*journal.Record, error) {
 	return out, nil
 }
 
-// writeRetained emits the retained messages as of the sequence at, and returns their new locations. They
-// may include a value that was replaced or cleared since: that record is in the journal behind at, and
-// every start replays it. Both parts are read in the order in which they are on disk.
+// writeRetained emits the retained messages as of the sequence at, and returns their new locations.
+// They may include a value that was replaced or cleared since: that record is in the journal behind
+// at, and every start replays it. Both parts are read in the order in which they are on disk.
 func (b *Bus) writeRetained(at uint64, emit func(*journal.Record) (int64, error)) (values []moved, err error) {
 	seqs, old := b.retained.sources(at)
 	write := func(r *journal.Record) error {
@@ -273,8 +274,9 @@ func (c *cursor) storedLocked() storedCursor {
 	return sc
 }
 
-// maybeSnapshot starts a snapshot if the journal has grown by a segment or by four times the size of the
-// last snapshot, whichever is more. Dispatch calls it; another goroutine writes the snapshot.
+// maybeSnapshot starts a snapshot if the journal has grown by a segment or by four times the size
+// of the last snapshot, whichever is more. Dispatch calls it; another goroutine writes the
+// snapshot.
 func (b *Bus) maybeSnapshot() {
 	grown := b.journal.Stats().Bytes - b.snapshotAt
 	if grown < max(uint64(b.o.SegmentSize), 4*b.snapshotSize.Load()) || !b.snapshotting.CompareAndSwap(false, true) {

@@ -43,8 +43,8 @@ type closeRecord struct {
 	Parted uint64 `json:"s,omitempty"` // events up to here may have been sent
 }
 
-// dropRecord is the payload of kindDrop. The client may reconnect before such a record, a last will or
-// kindClose is folded: they count only if the session was not opened again after Opened.
+// dropRecord is the payload of kindDrop. The client may reconnect before such a record, a last will
+// or kindClose is folded: they count only if the session was not opened again after Opened.
 type dropRecord struct {
 	Opened uint64 `json:"o,omitempty"`
 	Reason string `json:"r,omitempty"` // why the backlog is lost; empty: its owner unsubscribed
@@ -92,8 +92,8 @@ func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
 var errUnknownKind = errors.New("unknown kind of record")
 
 // acceptWill decides whether a session's last will is published: once, and only the will of the
-// connection that left it [MQTT-3.1.2-8]. Records before it in the journal alone decide, so that every
-// replay decides alike.
+// connection that left it [MQTT-3.1.2-8]. Records before it in the journal alone decide, so that
+// every replay decides alike.
 func (b *Bus) acceptWill(r *journal.Record) bool {
 	s := b.session(string(r.Source))
 	if s == nil {
@@ -263,8 +263,8 @@ func (b *Bus) endSession(s *Session) {
 	}
 }
 
-// subscribe makes filters active from seq on; an active one with the same text ends there. For a session
-// without records seq is 0: its filters are active from the position of dispatch.
+// subscribe makes filters active from seq on; an active one with the same text ends there. For a
+// session without records seq is 0: its filters are active from the position of dispatch.
 func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	var subs, left []*subscription
 	var joined []*group
@@ -335,8 +335,8 @@ func (s *Session) activeLocked() map[string]*subscription {
 	return m
 }
 
-// endSubscriptionLocked removes an active filter. A shared one is not kept, and true is returned: the
-// caller drops it from its group. The caller calls dropSharedLocked at the end.
+// endSubscriptionLocked removes an active filter. A shared one is not kept, and true is returned:
+// the caller drops it from its group. The caller calls dropSharedLocked at the end.
 func (s *Session) endSubscriptionLocked(sub *subscription, seq uint64) (shared bool) {
 	if sub.cursor != &s.cursor {
 		return true

@@ -19,11 +19,12 @@ var ErrGone = errors.New("the subscription was taken over or closed")
 // ErrNotInFlight is returned by Ack for an event that was already acknowledged, or never delivered.
 var ErrNotInFlight = errors.New("the event is not in flight")
 
-// localPrefix keeps Go subscriptions apart from MQTT client identifiers, which may not begin with it.
+// localPrefix keeps Go subscriptions apart from MQTT client identifiers, which may not begin with
+// it.
 const localPrefix = "@"
 
-// subscriptionWindow is the maximum number of delivered and unacknowledged events, subscriptionBytes the
-// maximum size of the payloads that wait for Next.
+// subscriptionWindow is the maximum number of delivered and unacknowledged events,
+// subscriptionBytes the maximum size of the payloads that wait for Next.
 const (
 	subscriptionWindow = 4096
 	subscriptionBytes  = 4 << 20
@@ -41,10 +42,10 @@ type Subscription struct {
 	durable bool
 }
 
-// Subscribe returns a subscription to the events that match any filter. A name makes it durable: events
-// that arrive while it is not held, and unacknowledged ones, are delivered to the next Subscribe of that
-// name, also after a crash. The filters replace earlier ones. An empty name is a subscription
-// that ends with Close. Events of QoS 0 are delivered only while there is room.
+// Subscribe returns a subscription to the events that match any filter. A name makes it durable:
+// events that arrive while it is not held, and unacknowledged ones, are delivered to the next
+// Subscribe of that name, also after a crash. The filters replace earlier ones. An empty name is a
+// subscription that ends with Close. Events of QoS 0 are delivered only while there is room.
 func (b *Bus) Subscribe(ctx context.Context, name string, filters ...string) (*Subscription, error) {
 	for _, f := range filters {
 		if err := topic.CheckSubscription(f); err != nil {
@@ -129,7 +130,8 @@ func (s *Subscription) Deliver(d *Delivery) Verdict {
 // Release implements Sink. It is never called, because all deliveries are QoS 1.
 func (s *Subscription) Release(uint16) bool { return true }
 
-// Next returns the next event. It blocks until there is one, the context ends, or the subscription does (ErrGone).
+// Next returns the next event. It blocks until there is one, the context ends, or the subscription
+// does (ErrGone).
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	for {
 		s.mu.Lock()
@@ -157,8 +159,8 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Ack acknowledges an event. Until then it is in flight: at most 4,096 events are in flight, and the next
-// holder of the name gets the unacknowledged ones again.
+// Ack acknowledges an event. Until then it is in flight: at most 4,096 events are in flight, and
+// the next holder of the name gets the unacknowledged ones again.
 //
 // Errors: ErrGone when another Subscribe took the name or Close was called, and the event will be
 // delivered again; ErrNotInFlight when it was acknowledged before. An event of QoS 0 needs no Ack.
@@ -197,8 +199,8 @@ func (s *Subscription) end() {
 	close(s.ready)
 }
 
-// Unsubscribe ends a named subscription for good. Its backlog is dropped on the owner's request and does
-// not count as lost.
+// Unsubscribe ends a named subscription for good. Its backlog is dropped on the owner's request and
+// does not count as lost.
 func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 	b.locals.Lock()
 	defer b.locals.Unlock()
@@ -208,8 +210,8 @@ func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 	return b.drop(ctx, localPrefix+name, "")
 }
 
-// ReservedName reports whether a client identifier is kept for Go subscriptions (@…), shared groups or
-// plugins.
+// ReservedName reports whether a client identifier is kept for Go subscriptions (@…), shared groups
+// or plugins.
 func ReservedName(clientID string) bool {
 	return strings.HasPrefix(clientID, localPrefix) || strings.HasPrefix(clientID, "$share/") || strings.HasPrefix(clientID, PluginSource)
 }

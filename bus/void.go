@@ -10,8 +10,9 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// voidSet holds the sequences of conditional events that the fold refused. There are few: one for each
-// last will that was written twice or overtaken by its client's return, as long as the journal has it.
+// voidSet holds the sequences of conditional events that the fold refused. There are few: one for
+// each last will that was written twice or overtaken by its client's return, as long as the journal
+// has it.
 type voidSet struct {
 	mu   sched.RWMutex
 	seqs map[uint64]struct{}

@@ -1,7 +1,7 @@
 package bus
 
-// This file is the window of a cursor: its deliveries in flight, their redelivery, and the position that
-// follows from them.
+// This file is the window of a cursor: its deliveries in flight, their redelivery, and the position
+// that follows from them.
 
 import (
 	"github.com/postbus/postbus/bus/journal"
@@ -21,11 +21,12 @@ type entry struct {
 	group    *cursor         // belongs to a shared group
 }
 
-// packetID derives the identifier from the sequence, so that a redelivery after a crash has the same one
-// although it was not stored. Two events in one window never share it: the later waits.
+// packetID derives the identifier from the sequence, so that a redelivery after a crash has the
+// same one although it was not stored. Two events in one window never share it: the later waits.
 func packetID(seq uint64) uint16 { return uint16(seq%65535) + 1 }
 
-// idInUseLocked reports whether the identifier is in flight. Events closer than 65535 sequences never share one.
+// idInUseLocked reports whether the identifier is in flight. Events closer than 65535 sequences
+// never share one.
 func (c *cursor) idInUseLocked(e *entry) bool {
 	if len(c.window) == 0 || c.foreign == 0 && e.retained == nil && e.seq-c.window[0].seq < 65535 {
 		return false
@@ -33,8 +34,8 @@ func (c *cursor) idInUseLocked(e *entry) bool {
 	return c.inFlight(e.id)
 }
 
-// loseEntryLocked drops an entry of the window. The next unsent entry or the next event reports the loss,
-// together with the gap that the dropped entry had to report.
+// loseEntryLocked drops an entry of the window. The next unsent entry or the next event reports the
+// loss, together with the gap that the dropped entry had to report.
 func (c *cursor) loseEntryLocked(i int, reason string) {
 	e := &c.window[i]
 	e.done = true

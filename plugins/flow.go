@@ -47,8 +47,8 @@ type flow struct {
 	ended  chan struct{}
 }
 
-// outgoing is one outcome on its way to the disk. The last one of a source's event carries the answer
-// and the size to release.
+// outgoing is one outcome on its way to the disk. The last one of a source's event carries the
+// answer and the size to release.
 type outgoing struct {
 	event   bus.Event
 	empty   bool // the source's event has no outcome: only its position counts
@@ -97,8 +97,8 @@ func (f *flow) close(patience time.Duration) {
 	f.cancel()
 }
 
-// put queues the outcomes of one event. flight has reserved the room for them. While the disk is busy
-// with earlier events, put delays the wake-up until there are several: they go into one group
+// put queues the outcomes of one event. flight has reserved the room for them. While the disk is
+// busy with earlier events, put delays the wake-up until there are several: they go into one group
 // anyway, and to wake run costs more than to send. QoS 0 does not wait. last is the source's event
 // itself.
 func (f *flow) put(events []bus.Event, last outgoing) {
@@ -220,8 +220,8 @@ func (f *flow) send(queue []outgoing, sent *int) error {
 	return nil
 }
 
-// answerDurable answers the sources of durable events, in order. An error states why the disk refused the
-// next event; then the disk has answered for all that were sent.
+// answerDurable answers the sources of durable events, in order. An error states why the disk
+// refused the next event; then the disk has answered for all that were sent.
 func (f *flow) answerDurable(sent []outgoing) (n int, err error) {
 	bytes, events := 0, 0
 	for ; n < len(sent) && sent[n].settled(); n++ {

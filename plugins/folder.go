@@ -33,8 +33,8 @@ func misnamed(name string) bool {
 	return strings.HasSuffix(lower, ".yml") || strings.HasSuffix(lower, ending) && !strings.HasSuffix(name, ending)
 }
 
-// IsPluginFile reports whether a file of this name in the plugins folder is, or is meant to be, a plugin
-// that is not disabled.
+// IsPluginFile reports whether a file of this name in the plugins folder is, or is meant to be, a
+// plugin that is not disabled.
 func IsPluginFile(name string) bool { return relevant(name) && !strings.HasSuffix(name, disabled) }
 
 // hidden reports whether a name is a leftover of an editor or a shell.

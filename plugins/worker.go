@@ -166,8 +166,8 @@ type deadLetter struct {
 	Attempts int            `json:"attempts"`
 }
 
-// publishDeadLetter publishes a job that cannot be done as a dead letter, which is durable before the job is
-// acknowledged.
+// publishDeadLetter publishes a job that cannot be done as a dead letter, which is durable before
+// the job is acknowledged.
 func (w *worker) publishDeadLetter(ctx context.Context, o job, why error, attempts int) error {
 	w.p.mapper.count.dead.Add(1)
 	text := w.p.redact(why.Error())

@@ -1,5 +1,5 @@
-// Package journal is the append-only log below the bus, and the snapshots of the small state that is
-// folded from it.
+// Package journal is the append-only log below the bus, and the snapshots of the small state that
+// is folded from it.
 //
 // What it promises:
 //
@@ -17,7 +17,7 @@
 // retained messages, and decides what may be deleted.
 //
 // Files: meta.json (format and epoch) and lock in the data directory; in its folder journal NNN.seg
-// (records from sequence NNN on), NNN.idx (index and topic summary of a sealed segment, rebuilt when
-// missing) and NNN.snap (the state as of sequence NNN, itself a list of records). Format 1, which had
-// them all in one directory, is read and upgraded.
+// (records from sequence NNN on), NNN.idx (index and topic summary of a sealed segment, rebuilt
+// when missing) and NNN.snap (the state as of sequence NNN, itself a list of records). Format 1,
+// which had them all in one directory, is read and upgraded.
 package journal

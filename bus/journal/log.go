@@ -23,8 +23,8 @@ const formatVersion = 2
 // Options of a log. The zero value works.
 type Options struct {
 	Logger *slog.Logger // discards when nil
-	// Interval is 0 for one fdatasync a group before it commits. Otherwise a group commits when it is
-	// written, and a sync follows at most every Interval: a power cut may lose that much.
+	// Interval is 0 for one fdatasync a group before it commits. Otherwise a group commits when it
+	// is written, and a sync follows at most every Interval: a power cut may lose that much.
 	Interval    time.Duration
 	SegmentSize int64           // bytes; 32 MiB when 0
 	SegmentAge  time.Duration   // a segment is sealed when its first record is older; 0: only by size
@@ -56,8 +56,8 @@ func low(free, limit int64) error {
 	return &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, at least %d MiB required", free>>20, limit>>20)}
 }
 
-// Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: a record that
-// was not acknowledged was not accepted.
+// Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: a
+// record that was not acknowledged was not accepted.
 type Unavailable struct {
 	Full  bool // the disk is full; otherwise it fails
 	Cause error
@@ -126,8 +126,8 @@ type group struct {
 // blockSize is how many records of a group make a block.
 const blockSize = 64
 
-// block is some records that follow each other in a group. A reader finds its position by the blocks,
-// and passes over those that hold nothing for it.
+// block is some records that follow each other in a group. A reader finds its position by the
+// blocks, and passes over those that hold nothing for it.
 type block struct {
 	seq    uint64 // of its first record
 	off    int
@@ -164,8 +164,8 @@ func (t *Times) add(d time.Duration) {
 	t.Sum += d
 }
 
-// Quantile is the bound under which the share q (0 to 1) of the durations is; 0 when there are none, and
-// a result of five seconds means five or more.
+// Quantile is the bound under which the share q (0 to 1) of the durations is; 0 when there are
+// none, and a result of five seconds means five or more.
 func (t *Times) Quantile(q float64) time.Duration {
 	var all, n uint64
 	for _, c := range t.Counts {
@@ -222,8 +222,8 @@ func (l *Log) Epoch() [16]byte { return l.epoch }
 // record's slices are copied. Errors: *Unavailable, ErrClosed, or a field that is too long.
 func (l *Log) Append(r *Record) (Commit, error) { return l.AppendAll(r) }
 
-// AppendAll is Append for one or more records that follow each other, with no other between them. The
-// Commit is that of the last.
+// AppendAll is Append for one or more records that follow each other, with no other between them.
+// The Commit is that of the last.
 func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
 	event := false // free space is kept from events alone; a conditional one was promised before
 	for _, r := range rs {

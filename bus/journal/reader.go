@@ -15,8 +15,8 @@ type Reader struct {
 	// Match, when set, lets the reader pass over sealed segments in which no event's topic matches.
 	// Records of other kinds in them are passed over too.
 	Match func(topic []byte) bool
-	// Prefixes, when not nil, lets the reader pass over stretches without an event whose topic begins with
-	// one of them. Records of other kinds in them are passed over too.
+	// Prefixes, when not nil, lets the reader pass over stretches without an event whose topic
+	// begins with one of them. Records of other kinds in them are passed over too.
 	Prefixes []Prefix
 
 	l     *Log
@@ -245,8 +245,8 @@ func (r *Reader) leave() {
 	r.seg = nil
 }
 
-// locate opens the segment of next, passing over those that are not there or hold nothing that Match
-// accepts.
+// locate opens the segment of next, passing over those that are not there or hold nothing that
+// Match accepts.
 func (r *Reader) locate() error {
 	l := r.l
 	l.rd.RLock()

@@ -66,7 +66,8 @@ const (
 	maxRecord    = recordHeader + 16 + 2*MaxName + MaxPayload
 )
 
-// The upper bits of a record's properties length say which fields follow the header. Format 1 has none.
+// The upper bits of a record's properties length say which fields follow the header. Format 1 has
+// none.
 const (
 	hasCause   = 1 << 31
 	hasStamp   = 1 << 30
@@ -174,7 +175,8 @@ func decodeRecord(b []byte, r *Record, verify bool) error {
 }
 
 // A group is what one write and one sync make durable. Its header proves more than itself: it is
-// written only when every earlier group is durable, so that damage before it is real damage, not a torn write.
+// written only when every earlier group is durable, so that damage before it is real damage, not a
+// torn write.
 //
 //	magic u32 · crc u32 · body length u32 · records u32 · first seq u64 · last durable seq u64 · position u64
 //

@@ -17,7 +17,8 @@ import (
 	"sync"
 )
 
-// ErrFormat is wrapped by Open's error when a newer postbus wrote the directory. The directory is unchanged.
+// ErrFormat is wrapped by Open's error when a newer postbus wrote the directory. The directory is
+// unchanged.
 var ErrFormat = errors.New("the data was written by a newer version of postbus")
 
 type meta struct {
@@ -26,8 +27,9 @@ type meta struct {
 }
 
 // Open opens the journal in fs or makes a new one. It reads the last segment and any other that has
-// no index; the context ends that early. Errors wrap ErrLocked or ErrFormat where these are the cause.
-// What is damaged is skipped, logged and counted; a file that cannot be read at all is an error.
+// no index; the context ends that early. Errors wrap ErrLocked or ErrFormat where these are the
+// cause. What is damaged is skipped, logged and counted; a file that cannot be read at all is an
+// error.
 func Open(ctx context.Context, fsys FS, o Options) (*Log, error) {
 	o.defaults()
 	lock, err := fsys.Lock()
@@ -250,8 +252,8 @@ func parseName(name, ext string) (uint64, bool) {
 	return n, err == nil
 }
 
-// unreadable reports whether the system refuses to open a file, for example without permission or file
-// descriptors; its content may be intact.
+// unreadable reports whether the system refuses to open a file, for example without permission or
+// file descriptors; its content may be intact.
 func unreadable(err error) bool {
 	var system *fs.PathError
 	return errors.As(err, &system)
@@ -292,7 +294,8 @@ func (l *Log) neverUsed(base uint64) bool {
 }
 
 // readSegment reads a whole segment, up to the sequence limit. In the last segment damage that no
-// later group proves to have been durable is a torn tail, of which nothing was acknowledged: it is removed.
+// later group proves to have been durable is a torn tail, of which nothing was acknowledged: it is
+// removed.
 func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 	f, err := l.fs.Open(segmentName(seg.base), false)
 	if err != nil {

@@ -21,8 +21,8 @@ type scanner struct {
 	min  uint64 // lower sequences are not records of this segment
 	buf  []byte // bytes from off on that are read already
 	back []byte // the slice that contains buf, kept for its capacity
-	// proven is set by next if a group header followed the last damage, or if there was no damage: all
-	// bytes before that header had been durable.
+	// proven is set by next if a group header followed the last damage, or if there was no damage:
+	// all bytes before that header had been durable.
 	proven bool
 	group  int64 // offset of the last group header
 }

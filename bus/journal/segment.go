@@ -122,8 +122,8 @@ func (s *segment) damagedHere() {
 	}
 }
 
-// skip returns the offset and the sequence behind the stretch that holds seq, when no event in it has
-// one of the prefixes and its records lie before the sequence until.
+// skip returns the offset and the sequence behind the stretch that holds seq, when no event in it
+// has one of the prefixes and its records lie before the sequence until.
 func (s *segment) skip(seq, until uint64, prefixes []Prefix) (off int64, next uint64, ok bool) {
 	i := sort.Search(len(s.index), func(i int) bool { return s.index[i].Seq > seq })
 	for ; i > 0 && i < len(s.index) && s.index[i].Seq <= until && !s.index[i-1].Topics.mayHold(prefixes); i++ {

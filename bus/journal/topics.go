@@ -1,7 +1,7 @@
 package journal
 
-// This file is the summary of the topics in a stretch of records, by which a reader skips stretches that
-// hold nothing for it.
+// This file is the summary of the topics in a stretch of records, by which a reader skips stretches
+// that hold nothing for it.
 
 import (
 	"encoding/base64"
@@ -9,8 +9,8 @@ import (
 	"fmt"
 )
 
-// topicSet is a Bloom filter of the leading levels of topics. It says "none of these" or "maybe", and
-// takes 512 bytes: with 500 topics in it, one in ten absent topics is reported as "maybe".
+// topicSet is a Bloom filter of the leading levels of topics. It says "none of these" or "maybe",
+// and takes 512 bytes: with 500 topics in it, one in ten absent topics is reported as "maybe".
 type topicSet [64]uint64
 
 // maxLevels is how many leading levels of a topic are distinguished.

@@ -220,7 +220,8 @@ func (l *Log) createSegment(seg *segment) (File, error) {
 	return f, nil
 }
 
-// preallocate reserves space for a segment if MinFree remains: the reservation must not fill the disk.
+// preallocate reserves space for a segment if MinFree remains: the reservation must not fill the
+// disk.
 func (l *Log) preallocate(f File) error {
 	l.mu.Lock()
 	required := l.minFree + l.o.SegmentSize
@@ -349,8 +350,8 @@ func (l *Log) markClean() {
 }
 
 // Retain deletes sealed segments from the oldest on whose records all lie below floor, while they
-// are older than age, the journal is larger than size bytes, or the disk runs short: history that no
-// consumer needs is deleted before an event is refused. It returns the first sequence kept.
+// are older than age, the journal is larger than size bytes, or the disk runs short: history that
+// no consumer needs is deleted before an event is refused. It returns the first sequence kept.
 func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time) uint64 {
 	short := l.short()
 	var gone []*segment

@@ -197,8 +197,8 @@ func naiveMatch(filter, topic string) bool {
 	return len(t) == len(f)
 }
 
-// topics is every topic of up to four levels over a small alphabet: enough to find a witness for any
-// two filters of up to three levels over the same alphabet.
+// topics is every topic of up to four levels over a small alphabet: enough to find a witness for
+// any two filters of up to three levels over the same alphabet.
 var topics = func() []string {
 	var all []string
 	var grow func(prefix string, depth int)

@@ -1,13 +1,14 @@
-// Package sched lets a simulation stop each goroutine of the bus between any two steps on shared state.
+// Package sched lets a simulation stop each goroutine of the bus between any two steps on shared
+// state.
 //
-// Its locks and points cost one comparison with nil in a program. Under a [Schedule] each Lock, each
-// Unlock and each named [Point] may let virtual time pass, for as long as the seed says, so that other
-// goroutines overtake the one that stopped there. A lock that is held does not block its goroutine in
-// a way that testing/synctest can't see: it is tried again as virtual time passes. Two goroutines that
-// wait for each other's lock are therefore found, and reported by Schedule.Stuck.
+// Its locks and points cost one comparison with nil in a program. Under a [Schedule] each Lock,
+// each Unlock and each named [Point] may let virtual time pass, for as long as the seed says, so
+// that other goroutines overtake the one that stopped there. A lock that is held does not block its
+// goroutine in a way that testing/synctest can't see: it is tried again as virtual time passes. Two
+// goroutines that wait for each other's lock are therefore found, and reported by Schedule.Stuck.
 //
-// How long a goroutine stops depends on the seed, the name of the point and how often that point was
-// passed, and not on the Go scheduler, so that a seed repeats an interleaving.
+// How long a goroutine stops depends on the seed, the name of the point and how often that point
+// was passed, and not on the Go scheduler, so that a seed repeats an interleaving.
 package sched
 
 import (
@@ -17,8 +18,8 @@ import (
 	"time"
 )
 
-// stuckAfter is how long, in virtual time, a lock may be held by others before the waiting counts as a
-// deadlock. No simulated lock is held during an operation that takes seconds.
+// stuckAfter is how long, in virtual time, a lock may be held by others before the waiting counts
+// as a deadlock. No simulated lock is held during an operation that takes seconds.
 const stuckAfter = 5 * time.Minute
 
 // Schedule decides where goroutines stop. A nil Schedule never stops one.
@@ -76,9 +77,9 @@ func (s *Schedule) point(name string) *point {
 	return &point{s: s, seed: h}
 }
 
-// stop lets others run. The stop is short, some nanoseconds, unless the seed chose the point: then its
-// magnitude is uniform up to MaxStop. Even a short one hands the processor over, so that one goroutine
-// runs at a time and the seed alone decides which.
+// stop lets others run. The stop is short, some nanoseconds, unless the seed chose the point: then
+// its magnitude is uniform up to MaxStop. Even a short one hands the processor over, so that one
+// goroutine runs at a time and the seed alone decides which.
 func (p *point) stop() {
 	h := p.seed + p.passed.Add(1)*0x9e3779b97f4a7c15
 	for range 2 {
@@ -142,8 +143,8 @@ func (l *lockPoints) acquire(try func() bool) {
 	}
 }
 
-// Mutex is a sync.Mutex; under a schedule its Lock and Unlock are points to stop at. The zero value has
-// no schedule.
+// Mutex is a sync.Mutex; under a schedule its Lock and Unlock are points to stop at. The zero value
+// has no schedule.
 type Mutex struct {
 	mu     sync.Mutex
 	points *lockPoints
@@ -169,8 +170,8 @@ func (m *Mutex) Unlock() {
 	}
 }
 
-// RWMutex is a sync.RWMutex; under a schedule its methods are points to stop at. The zero value has no
-// schedule.
+// RWMutex is a sync.RWMutex; under a schedule its methods are points to stop at. The zero value has
+// no schedule.
 type RWMutex struct {
 	mu     sync.RWMutex
 	points *lockPoints
