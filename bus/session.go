@@ -140,7 +140,8 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 		silent := s.unrecorded
 		s.mu.Unlock()
 		if silent {
-			b.logger.Warn("session opened without a journal record: the disk refuses writes", "session", o.Name, "err", err)
+			b.logger.Warn("session opened without a journal record: the disk refuses writes",
+				"session", o.Name, "err", err)
 			return s, true, nil
 		}
 	case err == nil:

@@ -82,7 +82,8 @@ func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
 	if err := b.applyState(r, replaying); errors.Is(err, errUnknownKind) {
 		return false, err
 	} else if err != nil {
-		b.logger.Error("journal record skipped: its content is not valid", "seq", r.Seq, "kind", r.Kind, "session", string(r.Source), "err", err)
+		b.logger.Error("journal record skipped: its content is not valid",
+			"seq", r.Seq, "kind", r.Kind, "session", string(r.Source), "err", err)
 	}
 	return false, nil
 }

@@ -140,7 +140,8 @@ func (l *loader) listeners(n yamlnode.Node) {
 		return
 	}
 	if len(found) == 0 {
-		n.Fail(`write ["tcp://127.0.0.1:1883"], or leave the key out: that is the default`, "no listener: no MQTT client could connect")
+		n.Fail(`write ["tcp://127.0.0.1:1883"], or leave the key out: that is the default`,
+			"no listener: no MQTT client could connect")
 		return
 	}
 	l.c.Listen.MQTT = found
@@ -180,7 +181,8 @@ func (l *loader) durability(n yamlnode.Node) {
 			return
 		}
 		if _, err := yamlnode.ParseDuration(n.Raw().Value); err != nil {
-			n.Fail(`write "fsync" (an acknowledged event is on disk), or an interval from 10ms to 1h`, "%q is neither fsync nor an interval", n.Raw().Value)
+			n.Fail(`write "fsync" (an acknowledged event is on disk), or an interval from 10ms to 1h`,
+				"%q is neither fsync nor an interval", n.Raw().Value)
 			return
 		}
 	}
@@ -196,7 +198,8 @@ func (l *loader) retentionSize(n yamlnode.Node) {
 		return
 	}
 	if v > 0 && v < 1<<20 {
-		n.Fail(`write a unit, as in 1GiB; 0 keeps nothing beyond what sessions need`, "want 0, or a size from 1MiB, got %s", yamlnode.FormatSize(v))
+		n.Fail(`write a unit, as in 1GiB; 0 keeps nothing beyond what sessions need`,
+			"want 0, or a size from 1MiB, got %s", yamlnode.FormatSize(v))
 		return
 	}
 	l.c.Retention.Size = v

@@ -83,9 +83,11 @@ func ParseListener(s string) (Listener, error) {
 	case "unix":
 		switch {
 		case !strings.HasPrefix(tail, "/") || strings.HasSuffix(tail, "/"):
-			return Listener{}, hintf("write unix:///run/postbus/mqtt.sock, with three slashes", "%q does not name an absolute path", s)
+			return Listener{}, hintf("write unix:///run/postbus/mqtt.sock, with three slashes",
+				"%q does not name an absolute path", s)
 		case len(tail) > maxSocketPath:
-			return Listener{}, hintf("use a shorter path", "the socket path has %d bytes, more than the %d that every system takes", len(tail), maxSocketPath)
+			return Listener{}, hintf("use a shorter path",
+				"the socket path has %d bytes, more than the %d that every system takes", len(tail), maxSocketPath)
 		}
 		return Listener{Network: "unix", Address: tail}, nil
 	case "tcp", "tls":
@@ -99,7 +101,8 @@ func ParseListener(s string) (Listener, error) {
 	case "mqtts", "ssl":
 		return Listener{}, hintf("write tls://"+tail, "unknown scheme %q", scheme)
 	case "ws", "wss", "http", "https":
-		return Listener{}, hintf("MQTT over WebSocket is at /mqtt of listen.http; it needs no entry here", "unknown scheme %q", scheme)
+		return Listener{}, hintf("MQTT over WebSocket is at /mqtt of listen.http; it needs no entry here",
+			"unknown scheme %q", scheme)
 	}
 	return Listener{}, hintf(forms, "unknown scheme %q", scheme)
 }
@@ -117,7 +120,8 @@ func ParseHTTP(s string) (address string, tls bool, err error) {
 	}
 	tail = strings.TrimSuffix(tail, "/")
 	if strings.ContainsAny(tail, "/?#@") {
-		return "", false, hintf(fmt.Sprintf("write %s://HOST:PORT", scheme), "%q is more than a scheme, a host and a port", s)
+		return "", false, hintf(fmt.Sprintf("write %s://HOST:PORT", scheme),
+			"%q is more than a scheme, a host and a port", s)
 	}
 	address, err = ParseHostPort(tail)
 	return address, scheme == "https", err
@@ -132,7 +136,8 @@ func ParseHostPort(s string) (string, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		if _, perr := strconv.ParseUint(s, 10, 16); perr == nil {
-			return "", hintf(fmt.Sprintf("write \"127.0.0.1:%s\", or \":%s\" for every address of this machine", s, s), "%q has no host", s)
+			return "", hintf(fmt.Sprintf("write \"127.0.0.1:%s\", or \":%s\" for every address of this machine", s, s),
+				"%q has no host", s)
 		}
 		if _, perr := netip.ParseAddr(s); perr == nil && strings.Contains(s, ":") {
 			return "", hintf(fmt.Sprintf("write an IPv6 address in brackets: [%s]:PORT", s), "%q has no port", s)
@@ -168,7 +173,8 @@ func validHost(host string) bool {
 func checkOrigin(s string) error {
 	const form = `write SCHEME://HOST or SCHEME://HOST:PORT, for example "https://dash.example.org"`
 	if s == "*" || s == "null" {
-		return hintf("name each web origin that may connect", "%q would let any web page open in any browser here connect", s)
+		return hintf("name each web origin that may connect",
+			"%q would let any web page open in any browser here connect", s)
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || !validHost(u.Hostname()) {

@@ -62,10 +62,12 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 	}
 	for _, other := range f.spec.rules {
 		if other.action != nil && len(a.claims) > 0 && overlapping(other.action.claims, a.claims) {
-			n.FailKey("merge them into one entry, with an expression for the difference", "two actions use %s, which allows one owner", strings.Join(a.claims, ", "))
+			n.FailKey("merge them into one entry, with an expression for the difference",
+				"two actions use %s, which allows one owner", strings.Join(a.claims, ", "))
 		}
 		if other.action != nil && other.action.key == a.key {
-			n.FailKey("give one of them its own name: key, which also names its queue", "two actions are called %q", a.key)
+			n.FailKey("give one of them its own name: key, which also names its queue",
+				"two actions are called %q", a.key)
 		}
 	}
 	if v, ok := m.Get("expires"); ok {
@@ -142,7 +144,8 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	// Text in a fixed option must not look like a template, because it would not be evaluated.
 	for key, at := range where {
 		if at.IsScalar() && strings.Contains(at.Raw().Value, "${") && !slices.Contains(args, key) {
-			at.FailWithin(strings.Index(at.Raw().Value, "${"), "keys that may contain expressions: "+strings.Join(args, ", "), "%s cannot contain an expression", key)
+			at.FailWithin(strings.Index(at.Raw().Value, "${"),
+				"keys that may contain expressions: "+strings.Join(args, ", "), "%s cannot contain an expression", key)
 		}
 	}
 	m, _ := n.Map(slices.Concat(args, keysOf(a.kind.Options))...)

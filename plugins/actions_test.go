@@ -123,7 +123,7 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 	}
 }
 
-func TestOldOrdersExpire(t *testing.T) {
+func TestOldJobsExpire(t *testing.T) {
 	w := newWorld(t, Options{})
 	lost, dead := w.subscribe("$bus/lost"), w.subscribe("$bus/dead/a")
 	w.write("a.yaml", strings.Replace(strings.Replace(noting, "expires: 1h", "expires: 1s", 1), "attempts: 5", "attempts: 1000", 1))

@@ -92,7 +92,8 @@ func (f *fileReader) file(n yamlnode.Node) {
 	f.rules(publish, "publish", f.publish)
 	f.rules(actions, "actions", f.act)
 	if !has && !acts && complete(n, m) && !f.passthrough() {
-		n.FailKey("write publish: [{topic: home/x}], or actions:", "neither publish nor actions is present: the events have no destination")
+		n.FailKey("write publish: [{topic: home/x}], or actions:",
+			"neither publish nor actions is present: the events have no destination")
 	}
 	f.allowed(m)
 	if t, ok := m.Get("tests"); ok {
@@ -122,7 +123,8 @@ func (f *fileReader) sources(n yamlnode.Node, m yamlnode.Map) {
 			many.FailKey("", "the list is empty")
 		}
 	default:
-		n.FailKey("write source: {timer: {every: 10s}}; the kinds: "+strings.Join(names(f.Catalog.sources), ", "), "the file has no source")
+		n.FailKey("write source: {timer: {every: 10s}}; the kinds: "+strings.Join(names(f.Catalog.sources),
+			", "), "the file has no source")
 	}
 	for _, s := range list {
 		f.source(s)
@@ -265,7 +267,8 @@ func (f *fileReader) publish(n yamlnode.Node, r *rule) {
 	case has:
 		r.topic = readTopic(topic, f.scope, f.spec.permissions.publish != nil)
 		if r.topic != nil && r.topic.constant != "" && !f.spec.permissions.mayPublish(r.topic.constant) {
-			topic.Fail("add it there, or publish elsewhere", "%q is not listed in permissions.publish", r.topic.constant)
+			topic.Fail("add it there, or publish elsewhere",
+				"%q is not listed in permissions.publish", r.topic.constant)
 		}
 	case !remembers && complete(n, m):
 		n.FailKey("write topic: home/x", "the entry has no topic")
@@ -331,7 +334,8 @@ func fixedKey(item yamlnode.Node, name string) bool {
 	if !strings.Contains(name, "${") {
 		return false
 	}
-	item.FailKey("a mapping whose names differ is an expression: \"${ {(event.name): event.value} }\"", "the key %q cannot contain an expression, only values can", name)
+	item.FailKey("a mapping whose names differ is an expression: \"${ {(event.name): event.value} }\"",
+		"the key %q cannot contain an expression, only values can", name)
 	return true
 }
 
@@ -365,13 +369,15 @@ func (f *fileReader) allowed(m yamlnode.Map) {
 	for _, a := range f.spec.access {
 		category, what, _ := strings.Cut(a, ":")
 		if patterns, ok := f.spec.permissions.by[category]; ok && !allows(category, patterns, what) {
-			n.Fail("add it there, or remove it from the file", "%s %q is not listed in permissions.%s", category, what, category)
+			n.Fail("add it there, or remove it from the file",
+				"%s %q is not listed in permissions.%s", category, what, category)
 		}
 	}
 	if patterns, ok := f.spec.permissions.by["subscribe"]; ok {
 		for _, r := range f.spec.reads {
 			if !allows("subscribe", patterns, r) {
-				n.Fail("add it there, or remove it from the file", "the topics %q are not listed in permissions.subscribe", r)
+				n.Fail("add it there, or remove it from the file",
+					"the topics %q are not listed in permissions.subscribe", r)
 			}
 		}
 	}

@@ -110,7 +110,8 @@ func (e *env) Consume(ctx context.Context, name string, filters []string, each f
 					err = sub.Ack(ev)
 					acks.Unlock()
 					if err != nil {
-						e.log.Debug("acknowledged too late, the event will be delivered again", "topic", ev.Topic, "seq", ev.Seq, "err", err)
+						e.log.Debug("acknowledged too late, the event will be delivered again",
+							"topic", ev.Topic, "seq", ev.Seq, "err", err)
 					}
 				}
 				out.Done()

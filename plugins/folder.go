@@ -153,7 +153,8 @@ func (s *Supervisor) judge(found []entry) map[string]goal {
 			k.good = nil
 		case k.spec != nil:
 			if err := claim(taken, e.name, k.spec.claims()); err != nil {
-				g.errors = errorsOf(s.shown(e.name), err.Error(), "change one of the two, or disable it: mv x.yaml x.yaml.off")
+				g.errors = errorsOf(s.shown(e.name), err.Error(),
+					"change one of the two, or disable it: mv x.yaml x.yaml.off")
 				break
 			}
 			if need := k.spec.Approval(); len(need) > 0 && approved[e.id] != k.hash {
@@ -235,7 +236,8 @@ func (s *Supervisor) logRefusal(e entry, k *known, g goal) {
 		s.o.Logger.Error("plugin file refused: "+m.Error(), "plugin", e.id, "hint", m.Hint)
 	}
 	if len(g.approve) > 0 {
-		s.o.Logger.Warn("plugin waits for approval", "plugin", e.id, "wants", g.approve, "hint", "postbus plugin approve "+e.id)
+		s.o.Logger.Warn("plugin waits for approval", "plugin", e.id,
+			"wants", g.approve, "hint", "postbus plugin approve "+e.id)
 	}
 }
 
@@ -277,7 +279,8 @@ func ReadFile(name string) ([]byte, error) {
 	case !st.Mode().IsRegular():
 		return nil, &fileProblem{"it is not a regular file", "a plugin is a plain text file"}
 	case st.Size() > yamlnode.MaxSize:
-		return nil, &fileProblem{fmt.Sprintf("the file has %d bytes, more than the maximum of %d (1MiB)", st.Size(), yamlnode.MaxSize), ""}
+		return nil, &fileProblem{fmt.Sprintf("the file has %d bytes, more than the maximum of %d (1MiB)",
+			st.Size(), yamlnode.MaxSize), ""}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1))
 	if err != nil {

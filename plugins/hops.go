@@ -34,7 +34,8 @@ func loopError(fields map[string]any) error {
 	if n < maxHops {
 		return nil
 	}
-	return fmt.Errorf("loop: this event has passed through %d plugins, the last is %s; add a when: that ends the loop", n, expr.Text(fields["source"]))
+	return fmt.Errorf("loop: this event has passed through %d plugins, the last is %s; add a when: that ends the loop",
+		n, expr.Text(fields["source"]))
 }
 
 // hops is the number for the outcomes of an event. A plugin that reads its own events (own: true)

@@ -66,7 +66,8 @@ func (f *fileReader) tests(n yamlnode.Node) {
 		}
 		expect, has := m.Get("expect")
 		if !has {
-			item.FailKey("write expect: [] for an event without an outcome", "the test expects nothing that can be checked")
+			item.FailKey("write expect: [] for an event without an outcome",
+				"the test expects nothing that can be checked")
 			continue
 		}
 		wants, _ := expect.List()

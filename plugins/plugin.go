@@ -170,7 +170,8 @@ func (p *plugin) logFailures() {
 	if time.Since(p.failedAt) < pause {
 		return
 	}
-	p.log.Warn("events are lost because a rule fails", "err", text, "events", n-p.failures, "hint", "postbus plugin trace "+p.id)
+	p.log.Warn("events are lost because a rule fails", "err", text,
+		"events", n-p.failures, "hint", "postbus plugin trace "+p.id)
 	p.failures, p.failure, p.failedAt = n, text, time.Now()
 }
 
@@ -196,7 +197,8 @@ func (p *plugin) reconcile(ctx context.Context, next *Spec) {
 	generation := p.generation
 	p.mu.Unlock()
 	if err != nil {
-		p.log.Error("plugin not updated: the previous version keeps running", "generation", generation, "err", p.redact(err.Error()))
+		p.log.Error("plugin not updated: the previous version keeps running",
+			"generation", generation, "err", p.redact(err.Error()))
 		return
 	}
 	p.log.Info("plugin started", "generation", generation, "file", next.File)

@@ -228,7 +228,8 @@ func (r *runner) stop() error {
 		<-r.ended
 		r.p.stuck.Add(-1)
 	}()
-	return fmt.Errorf("source %s did not end within %s; it is abandoned and can no longer publish", r.spec.kind.Name, patience)
+	return fmt.Errorf("source %s did not end within %s; it is abandoned and can no longer publish",
+		r.spec.kind.Name, patience)
 }
 
 // panicked is a panic as an error.

@@ -175,19 +175,22 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 	case g.disabled:
 		return StateDisabled, "the file ends in .yaml.off"
 	case len(g.approve) > 0 && running != nil:
-		return StateApproval, fmt.Sprintf("generation %d keeps running; the file waits for: postbus plugin approve %s", st.Generation, p.id)
+		return StateApproval, fmt.Sprintf("generation %d keeps running; the file waits for: postbus plugin approve %s",
+			st.Generation, p.id)
 	case len(g.approve) > 0:
 		return StateApproval, "it waits for: postbus plugin approve " + p.id
 	case len(g.errors) > 0 && running == nil:
 		return StateRejected, g.errors.Error()
 	case len(g.errors) > 0:
-		return StateStale, fmt.Sprintf("generation %d keeps running; the file was refused: %s", st.Generation, g.errors.Error())
+		return StateStale, fmt.Sprintf("generation %d keeps running; the file was refused: %s",
+			st.Generation, g.errors.Error())
 	case running == nil && startErr != nil:
 		return StateRejected, fmt.Sprintf("it did not start: %v", startErr)
 	case running == nil:
 		return StateStarting, ""
 	case startErr != nil:
-		return StateStale, fmt.Sprintf("generation %d keeps running; the new one did not start: %v", st.Generation, startErr)
+		return StateStale, fmt.Sprintf("generation %d keeps running; the new one did not start: %v",
+			st.Generation, startErr)
 	}
 	waiting, bad, why := 0, 0, ""
 	for _, list := range [][]PartStatus{st.Sources, st.Actions} {

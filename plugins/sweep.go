@@ -91,7 +91,8 @@ func (s *Supervisor) clear(topic, source string) error {
 	defer cancel()
 	_, err := s.bus.Publish(ctx, bus.Event{Topic: topic, QoS: 1, Retain: true, Source: source})
 	if err == nil {
-		s.o.Logger.Info("retained message cleared: no plugin publishes its topic any more", "topic", topic, "was_of", source)
+		s.o.Logger.Info("retained message cleared: no plugin publishes its topic any more",
+			"topic", topic, "was_of", source)
 	}
 	return err
 }

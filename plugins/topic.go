@@ -44,7 +44,8 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 		pattern.WriteString(regexp.QuoteMeta(p.Text))
 		shape.WriteString(p.Text)
 		if i := strings.IndexAny(p.Text, "+#"); i >= 0 {
-			n.FailWithin(max(strings.Index(s, p.Text), 0)+i, "wildcards are for filters, as in a source's topics", "a topic cannot contain %q", p.Text[i:i+1])
+			n.FailWithin(max(strings.Index(s, p.Text), 0)+i,
+				"wildcards are for filters, as in a source's topics", "a topic cannot contain %q", p.Text[i:i+1])
 			return nil
 		}
 	}

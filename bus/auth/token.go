@@ -99,7 +99,8 @@ func (t *Tokens) Mint(id *Identity, life time.Duration) (token string, ends time
 		life = DefaultTokenLife
 	}
 	if life < minTokenLife || life > MaxTokenLife {
-		return "", ends, fmt.Errorf("%w: must be from %s to %d days", ErrTokenLife, minTokenLife, MaxTokenLife/(24*time.Hour))
+		return "", ends, fmt.Errorf("%w: must be from %s to %d days",
+			ErrTokenLife, minTokenLife, MaxTokenLife/(24*time.Hour))
 	}
 	ends = now.Add(life + time.Second - 1).Truncate(time.Second)
 	if own := id.until; !own.IsZero() && ends.After(own) {

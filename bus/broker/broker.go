@@ -247,7 +247,8 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	defer b.over(c)
 	defer func() {
 		if p := recover(); p != nil {
-			b.log.Error("connection closed after an internal error", "remote", c.remote, "client", c.id, "panic", p, "stack", string(debug.Stack()))
+			b.log.Error("connection closed after an internal error", "remote", c.remote,
+				"client", c.id, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := c.run(); err != nil && c.failure() == nil {

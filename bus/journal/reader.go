@@ -183,7 +183,8 @@ func (r *Reader) disk(rec *Record) (bool, error) {
 			return false, fmt.Errorf("%s: %w", segmentName(r.seg.base), err)
 		}
 		if skipped > 0 {
-			r.l.damaged(segmentName(r.seg.base), fmt.Sprintf("%d bytes before offset %d", skipped, r.scan.off-int64(len(raw))))
+			r.l.damaged(segmentName(r.seg.base), fmt.Sprintf("%d bytes before offset %d",
+				skipped, r.scan.off-int64(len(raw))))
 		}
 		if err != nil {
 			r.leave()

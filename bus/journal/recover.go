@@ -351,7 +351,8 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 		})
 	}
 	if len(doubt) > 0 {
-		l.log.Info("incomplete end of the journal removed; none of it was acknowledged", "file", segmentName(seg.base), "offset", seg.size)
+		l.log.Info("incomplete end of the journal removed; none of it was acknowledged",
+			"file", segmentName(seg.base), "offset", seg.size)
 	}
 	if !last {
 		return nil

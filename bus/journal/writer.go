@@ -251,7 +251,8 @@ func (l *Log) writeIndex(seg *segment) {
 		}
 	}
 	if err != nil {
-		l.log.Warn("saving a segment index failed; the next start reads the segment instead", "file", indexName(seg.base), "err", err)
+		l.log.Warn("saving a segment index failed; the next start reads the segment instead",
+			"file", indexName(seg.base), "err", err)
 	}
 }
 
@@ -311,7 +312,8 @@ func (l *Log) lookAtSpace() {
 	low := l.minFree > 0 && free < l.minFree
 	if low != l.low {
 		if low {
-			l.log.Error("the disk is nearly full: QoS 1 and 2 events are refused", "free_mib", free>>20, "limit_mib", l.minFree>>20)
+			l.log.Error("the disk is nearly full: QoS 1 and 2 events are refused",
+				"free_mib", free>>20, "limit_mib", l.minFree>>20)
 		} else {
 			l.log.Info("the disk has space again", "free_mib", free>>20)
 		}

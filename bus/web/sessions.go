@@ -50,7 +50,8 @@ func (s *Server) dropSession(w http.ResponseWriter, r *http.Request) {
 	case info.User != user && !mayAll:
 		s.forbid(w, r, "the session %q belongs to another user", name)
 	case info.Online:
-		fail(w, http.StatusConflict, "stop the client first: it would open the session again", "the session %q has a connection", name)
+		fail(w, http.StatusConflict, "stop the client first: it would open the session again",
+			"the session %q has a connection", name)
 	default:
 		s.drop(w, r, name)
 	}

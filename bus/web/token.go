@@ -42,7 +42,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		return
 	case user == "" || s.o.Mint == nil:
 		challenge(w, r)
-		fail(w, http.StatusUnauthorized, "authenticate with a user name and a password", "a token belongs to a user, and this client is anonymous")
+		fail(w, http.StatusUnauthorized, "authenticate with a user name and a password",
+			"a token belongs to a user, and this client is anonymous")
 		return
 	}
 	token, ends, err := s.o.Mint(id, in.For)

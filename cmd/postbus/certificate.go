@@ -56,7 +56,8 @@ func loadKeys(t config.TLS, log *slog.Logger) (*keyPair, error) {
 		}
 		k.clients = x509.NewCertPool()
 		if !k.clients.AppendCertsFromPEM(pem) {
-			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s contains no certificate", t.ClientCA), "want the PEM certificate of the authority that signed the clients' certificates")
+			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s contains no certificate", t.ClientCA),
+				"want the PEM certificate of the authority that signed the clients' certificates")
 		}
 	}
 	return k, nil
@@ -76,7 +77,8 @@ func (k *keyPair) read(now [2]stamp) (renewed bool, err error) {
 	k.seen, k.looked = now, time.Now()
 	c, err := tls.LoadX509KeyPair(k.files.Cert, k.files.Key)
 	if err != nil {
-		return false, withHint(fmt.Errorf("listen.tls: %w", err), "cert wants the PEM certificate chain, key its PEM private key")
+		return false, withHint(fmt.Errorf("listen.tls: %w", err),
+			"cert wants the PEM certificate chain, key its PEM private key")
 	}
 	old := k.current.Swap(&c)
 	if old == nil || old.Leaf.Equal(c.Leaf) {

@@ -78,13 +78,16 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func
 	}
 	u, err := url.Parse(given)
 	if err != nil || u.Scheme == "" || u.Host == "" && u.Scheme != "unix" {
-		return nil, withHint(usagef("%q is not a URL", given), "write tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http://HOST:PORT")
+		return nil, withHint(usagef("%q is not a URL", given),
+			"write tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http://HOST:PORT")
 	}
 	if u.User != nil {
-		return nil, withHint(usagef("the URL contains a user or a password"), "other users of this machine can see it: use --user and POSTBUS_PASSWORD")
+		return nil, withHint(usagef("the URL contains a user or a password"),
+			"other users of this machine can see it: use --user and POSTBUS_PASSWORD")
 	}
 	if !schemes[u.Scheme] {
-		return nil, withHint(usagef("%s %s: %q is not a supported scheme", from, given, u.Scheme), "write tcp://, tls://, unix://, ws://, wss://, http:// or https://")
+		return nil, withHint(usagef("%s %s: %q is not a supported scheme", from, given, u.Scheme),
+			"write tcp://, tls://, unix://, ws://, wss://, http:// or https://")
 	}
 	wanted := adopt(u)
 	if wanted == nil { // only this machine's config knows the bus's other addresses
@@ -93,7 +96,8 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func
 			return nil, err
 		}
 		if !listensOn(c, u) {
-			return nil, withHint(usagef("%s %s: this command needs the HTTP address of the bus", from, given), "%s", want)
+			return nil, withHint(usagef("%s %s: this command needs the HTTP address of the bus", from, given),
+				"%s", want)
 		}
 		if wanted, err = url.Parse(local(c)); err != nil {
 			return nil, err
@@ -101,7 +105,8 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func
 		r.own = c.Listen.TLS.Cert
 	}
 	if !secure(wanted) && r.caFile+r.cert+r.key != "" {
-		return nil, withHint(usagef("--cafile, --cert and --key need TLS, and %s does not use it", wanted), "write tls://HOST:PORT or https://HOST:PORT")
+		return nil, withHint(usagef("--cafile, --cert and --key need TLS, and %s does not use it", wanted),
+			"write tls://HOST:PORT or https://HOST:PORT")
 	}
 	return wanted, nil
 }
@@ -347,11 +352,13 @@ func unreachable(u *url.URL, err error) error {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist) && u.Scheme == "unix":
-		return withHint(failed, "is a bus running there? start one with: postbus run; or point elsewhere: --url tcp://HOST:1883")
+		return withHint(failed,
+			"is a bus running there? start one with: postbus run; or point elsewhere: --url tcp://HOST:1883")
 	case errors.As(err, &unknown):
 		return withHint(failed, "name the authority that signed the bus's certificate: --cafile FILE")
 	case errors.As(err, &dns):
-		return withHint(fmt.Errorf("cannot reach %s: no such host", u), "check the name, or use the address: --url tcp://ADDRESS:1883")
+		return withHint(fmt.Errorf("cannot reach %s: no such host", u),
+			"check the name, or use the address: --url tcp://ADDRESS:1883")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return withHint(failed, "a firewall, or a wrong address; point elsewhere with --url tcp://HOST:1883")
 	}
@@ -365,7 +372,8 @@ func (e finalError) Unwrap() error { return e.error }
 
 func refused(u *url.URL, r *remote, ack *paho.Connack, err error) error {
 	if ack == nil {
-		return withHint(fmt.Errorf("%s does not answer as an MQTT 5 broker: %w", u, cause(err)), "is it the right port? a tls:// address needs a tls:// URL")
+		return withHint(fmt.Errorf("%s does not answer as an MQTT 5 broker: %w", u, cause(err)),
+			"is it the right port? a tls:// address needs a tls:// URL")
 	}
 	text := ""
 	if ack.Properties != nil {

@@ -43,7 +43,8 @@ func dialWebSocket(ctx context.Context, u *url.URL, c *tls.Config) (net.Conn, er
 	d := websocket.Dialer{NetDialContext: (&net.Dialer{}).DialContext, TLSClientConfig: c, Subprotocols: []string{"mqtt"}, Proxy: http.ProxyFromEnvironment}
 	conn, resp, err := d.DialContext(ctx, webSocketURL(u).String(), nil)
 	if errors.Is(err, websocket.ErrBadHandshake) && resp != nil {
-		return nil, withHint(fmt.Errorf("it answers %s to a WebSocket at %s", resp.Status, webSocketURL(u).Path), "does postbus run there? a proxy in front of it must forward WebSockets")
+		return nil, withHint(fmt.Errorf("it answers %s to a WebSocket at %s", resp.Status, webSocketURL(u).Path),
+			"does postbus run there? a proxy in front of it must forward WebSockets")
 	}
 	if err != nil {
 		return nil, err

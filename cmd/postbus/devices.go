@@ -22,7 +22,8 @@ func (m *Main) devicesCommand() *cobra.Command {
 			kinds := deviceKinds()
 			for _, a := range args {
 				if !slices.Contains(kinds, a) {
-					return withHint(usagef("devices: no kind of device is called %q", a), "the kinds: %s", strings.Join(kinds, ", "))
+					return withHint(usagef("devices: no kind of device is called %q", a),
+						"the kinds: %s", strings.Join(kinds, ", "))
 				}
 			}
 			for _, d := range described {

@@ -65,7 +65,8 @@ func (m *Main) report(err error) {
 	}
 	var u *usageError
 	if errors.As(err, &u) {
-		fmt.Fprintf(m.Stderr, "%s postbus --help, or postbus COMMAND --help, shows the usage\n", m.paint(m.Stderr, cyan, "hint:"))
+		fmt.Fprintf(m.Stderr,
+			"%s postbus --help, or postbus COMMAND --help, shows the usage\n", m.paint(m.Stderr, cyan, "hint:"))
 	}
 }
 

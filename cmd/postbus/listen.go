@@ -47,15 +47,18 @@ func bindUnix(l config.Listener) (*bound, error) {
 	if st, err := os.Lstat(l.Address); err == nil {
 		name := "MQTT listener " + l.String()
 		if st.Mode()&os.ModeSocket == 0 {
-			return nil, withHint(fmt.Errorf("%s: %s exists and is not a socket", name, l.Address), "remove the file, or choose another path")
+			return nil, withHint(fmt.Errorf("%s: %s exists and is not a socket", name, l.Address),
+				"remove the file, or choose another path")
 		}
 		c, err := net.DialTimeout("unix", l.Address, time.Second)
 		if err == nil {
 			c.Close()
-			return nil, withHint(fmt.Errorf("%s: another program listens on it", name), "stop the other one, or choose another path: --mqtt unix:///PATH")
+			return nil, withHint(fmt.Errorf("%s: another program listens on it", name),
+				"stop the other one, or choose another path: --mqtt unix:///PATH")
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, withHint(fmt.Errorf("%s: %w", name, err), "whether a program listens on the socket is unknown; remove it if none does")
+			return nil, withHint(fmt.Errorf("%s: %w", name, err),
+				"whether a program listens on the socket is unknown; remove it if none does")
 		}
 		if err := os.Remove(l.Address); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%s: remove the stale socket: %w", name, err)

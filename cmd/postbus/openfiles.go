@@ -93,7 +93,8 @@ func (o *openFiles) refuse(at net.Addr) {
 	if time.Since(o.lastLog) < refusedLogEvery {
 		return
 	}
-	o.log.Warn("connections are refused: too many open files", "listener", at, "refused", o.refused, "limit", o.limit, "kept_back", o.limit-uint64(o.max.Load()),
+	o.log.Warn("connections are refused: too many open files", "listener", at,
+		"refused", o.refused, "limit", o.limit, "kept_back", o.limit-uint64(o.max.Load()),
 		"hint", "raise the limit: LimitNOFILE= of the service, or ulimit -n")
 	o.lastLog, o.refused = time.Now(), 0
 }

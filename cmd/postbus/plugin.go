@@ -109,7 +109,8 @@ func (m *Main) checkPlugins(l *loaded, args []string) error {
 		spec, errs := checkFile(c, f)
 		if spec != nil {
 			if err := spec.Claim(claims, f.shown); err != nil {
-				errs = yamlnode.Errors{{File: f.shown, Reason: err.Error(), Hint: "change one of the two, or disable it: mv x.yaml x.yaml.off"}}
+				errs = yamlnode.Errors{{File: f.shown, Reason: err.Error(),
+					Hint: "change one of the two, or disable it: mv x.yaml x.yaml.off"}}
 			}
 		}
 		if len(errs) > 0 {
@@ -235,7 +236,8 @@ func (m *Main) replay(l *loaded, args []string, file string) error {
 		v, _ := payload.JSON(scan.Bytes())
 		e, ok := v.(map[string]any)
 		if !ok {
-			return withHint(fmt.Errorf("%s:%d: not a JSON object", file, n), `one event a line, as {"value": 1} or as a line of postbus plugin trace --json`)
+			return withHint(fmt.Errorf("%s:%d: not a JSON object", file, n),
+				`one event a line, as {"value": 1} or as a line of postbus plugin trace --json`)
 		}
 		if inner, ok := e["event"].(map[string]any); ok && e["verdicts"] != nil {
 			e = inner

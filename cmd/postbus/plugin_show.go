@@ -233,7 +233,8 @@ func (m *Main) printExplanation(body []byte) error {
 	}
 	m.printf("%s\n", oneLine(e.Topic))
 	if e.Retained {
-		m.printf("  retained   %s, published by %s %s ago\n", oneLine(e.Payload), oneLine(e.Source), time.Since(*e.Time).Round(time.Second))
+		m.printf("  retained   %s, published by %s %s ago\n", oneLine(e.Payload),
+			oneLine(e.Source), time.Since(*e.Time).Round(time.Second))
 	} else {
 		m.printf("  retained   nothing\n")
 	}

@@ -59,7 +59,8 @@ func (m *Main) pubCommand() *cobra.Command {
 	fl.BoolVar(&f.lines, "stdin-lines", false, "each line of standard input is one event")
 	fl.Uint8VarP(&f.qos, "qos", "q", 1, "0, 1 or 2")
 	fl.BoolVarP(&f.retain, "retain", "r", false, "publish a retained message; an empty payload clears it")
-	fl.StringArrayVar(&f.properties, "property", nil, "user property `NAME=VALUE` that travels with the event; may be repeated")
+	fl.StringArrayVar(&f.properties, "property", nil,
+		"user property `NAME=VALUE` that travels with the event; may be repeated")
 	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http(s)://HOST:PORT")
 	return cmd
 }
@@ -165,7 +166,8 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 	l.leave(true)
 	var large *tooLarge
 	if errors.As(err, &large) && f.lines {
-		return withHint(fmt.Errorf("line %d: %w; %s before it", p.sent+1, large, acknowledged(p, f.qos)), "%s", large.Hint())
+		return withHint(fmt.Errorf("line %d: %w; %s before it", p.sent+1, large, acknowledged(p, f.qos)),
+			"%s", large.Hint())
 	}
 	if err != nil && f.lines {
 		return fmt.Errorf("%d events were acknowledged, the next one was not: %w", p.acked, err)

@@ -86,7 +86,8 @@ func (m *Main) serviceUninstall() *cobra.Command {
 
 func (s *service) flags(cmd *cobra.Command) {
 	s.settings.configFlag(cmd)
-	cmd.Flags().BoolVar(&s.user, "user", false, "a service of the current user, not of the machine (default unless root)")
+	cmd.Flags().BoolVar(&s.user, "user", false,
+		"a service of the current user, not of the machine (default unless root)")
 }
 
 // whoseService chooses between the machine's and the user's service when the user didn't.
@@ -94,7 +95,8 @@ func (m *Main) whoseService(cmd *cobra.Command, s *service) error {
 	root := os.Geteuid() == 0 // -1 on Windows
 	switch {
 	case s.user && root && m.getenv("SUDO_USER") != "":
-		return withHint(usagef("--user with sudo would install a service for root"), "run it without sudo, or leave --user out for a service of the machine")
+		return withHint(usagef("--user with sudo would install a service for root"),
+			"run it without sudo, or leave --user out for a service of the machine")
 	case !cmd.Flags().Changed("user"):
 		s.user = !root && runtime.GOOS != "windows"
 	}
@@ -111,7 +113,8 @@ func lastingProgram() (string, error) {
 		exe = real
 	}
 	if dir := temporary(exe, os.TempDir(), "/tmp", "/var/tmp"); dir != "" {
-		return "", withHint(fmt.Errorf("this program is %s, and files in %s are temporary", exe, dir), "%s", lastingHint)
+		return "", withHint(fmt.Errorf("this program is %s, and files in %s are temporary", exe, dir),
+			"%s", lastingHint)
 	}
 	return exe, nil
 }

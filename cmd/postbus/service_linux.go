@@ -167,10 +167,12 @@ func (m *Main) unitPath(forUser bool) (string, error) {
 // needSystemd says why a service is impossible.
 func (m *Main) needSystemd(s *service) error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		return withHint(errors.New("this machine doesn't run systemd"), "have its init system run: postbus run; postbus service install --print shows what systemd would do")
+		return withHint(errors.New("this machine doesn't run systemd"),
+			"have its init system run: postbus run; postbus service install --print shows what systemd would do")
 	}
 	if !s.user && os.Geteuid() != 0 {
-		return withHint(errors.New("only root can install a service of the machine"), "sudo postbus service install; or one of your own: postbus service install --user")
+		return withHint(errors.New("only root can install a service of the machine"),
+			"sudo postbus service install; or one of your own: postbus service install --user")
 	}
 	if s.user {
 		if _, err := os.Stat(filepath.Join(m.getenv("XDG_RUNTIME_DIR"), "systemd")); m.getenv("XDG_RUNTIME_DIR") == "" || err != nil {
@@ -248,7 +250,8 @@ func ownUnit(file string) (string, error) {
 	case err != nil:
 		return "", err
 	case !strings.HasPrefix(string(text), unitMark):
-		return "", withHint(fmt.Errorf("%s exists, and `postbus service install` did not make it", file), "remove it, or move it away; then install again")
+		return "", withHint(fmt.Errorf("%s exists, and `postbus service install` did not make it", file),
+			"remove it, or move it away; then install again")
 	}
 	return string(text), nil
 }
@@ -261,7 +264,8 @@ func reachableByAll(program string) error {
 			return err
 		}
 		if st.Mode().Perm()&need != need {
-			return withHint(fmt.Errorf("the user %s can't run %s: %s is closed to others", serviceName, program, path), "%s", lastingHint)
+			return withHint(fmt.Errorf("the user %s can't run %s: %s is closed to others", serviceName, program, path),
+				"%s", lastingHint)
 		}
 		if path == "/" {
 			return nil
@@ -410,5 +414,6 @@ func notStarted(ctx context.Context, forUser bool, err error) error {
 	if reason != "" {
 		err = errors.New(reason)
 	}
-	return withHint(fmt.Errorf("the service is installed but does not start, and is retried every 5 s: %w", err), "%s", hint)
+	return withHint(fmt.Errorf("the service is installed but does not start, and is retried every 5 s: %w", err),
+		"%s", hint)
 }

@@ -44,7 +44,8 @@ func (m *Main) servicePaths() systemPaths {
 // nothing.
 func (m *Main) definition(s *service) (*kardianos.Config, *loaded, error) {
 	if s.user && runtime.GOOS == "windows" {
-		return nil, nil, withHint(usagef("Windows has no services of a user"), "leave --user out; or have the Task Scheduler run `postbus run` when you log on")
+		return nil, nil, withHint(usagef("Windows has no services of a user"),
+			"leave --user out; or have the Task Scheduler run `postbus run` when you log on")
 	}
 	paths := m.servicePaths()
 	if !s.user && s.settings.file == "" {

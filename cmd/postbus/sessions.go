@@ -81,7 +81,8 @@ func (m *Main) httpURL(r *remote) (*url.URL, error) {
 		return nil
 	}, "http://HOST:PORT reaches it, and serves every command")
 	if off {
-		return nil, withHint(errors.New("the config of this machine says listen.http: off"), "point elsewhere: --url http://HOST:8080")
+		return nil, withHint(errors.New("the config of this machine says listen.http: off"),
+			"point elsewhere: --url http://HOST:8080")
 	}
 	return u, err
 }
@@ -137,7 +138,8 @@ func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte,
 func httpUnreachable(u *url.URL, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
-		return withHint(fmt.Errorf("cannot reach %s: %w", u, cause(err)), "is a bus running there? start one with: postbus run; or point elsewhere: --url http://HOST:8080")
+		return withHint(fmt.Errorf("cannot reach %s: %w", u, cause(err)),
+			"is a bus running there? start one with: postbus run; or point elsewhere: --url http://HOST:8080")
 	}
 	var ue *url.Error
 	if errors.As(err, &ue) {

@@ -35,7 +35,8 @@ type loaded struct {
 
 // configFlag adds --config.
 func (s *settings) configFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.file, "config", "", "config `FILE` (default: postbus.yaml in the platform's folder, if it is there)")
+	cmd.Flags().StringVar(&s.file, "config", "",
+		"config `FILE` (default: postbus.yaml in the platform's folder, if it is there)")
 }
 
 // dirFlags adds --data-dir and --plugins-dir, for users who gave them to run.

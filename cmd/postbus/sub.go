@@ -72,9 +72,11 @@ acknowledged after it was printed. After a lost connection it connects again, an
 	fl.StringArrayVarP(&f.filters, "topic", "t", nil, "topic `FILTER`; may be repeated")
 	fl.Uint8VarP(&f.qos, "qos", "q", 1, "0, 1 or 2")
 	fl.StringVar(&f.id, "id", "", "client `NAME` (default: a random one)")
-	fl.StringVar(&f.since, "since", "", "begin in the past: `AGE` as 10m or 7d, a time as 2026-01-31T12:00:00Z, or a sequence")
+	fl.StringVar(&f.since, "since", "",
+		"begin in the past: `AGE` as 10m or 7d, a time as 2026-01-31T12:00:00Z, or a sequence")
 	fl.BoolVar(&f.persistent, "persistent", false, "the bus keeps events while this client is offline; needs --id")
-	fl.BoolVar(&f.json, "json", false, "one JSON object a line: topic, payload or payload_base64, qos, retain, seq, time, source")
+	fl.BoolVar(&f.json, "json", false,
+		"one JSON object a line: topic, payload or payload_base64, qos, retain, seq, time, source")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the topic before the payload")
 	fl.BoolVarP(&f.bare, "no-newline", "N", false, "print no newline after the payload")
 	fl.IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events (default: no limit)")
@@ -100,9 +102,11 @@ func (f *subFlags) check() error {
 	case f.qos > 2:
 		return usagef("sub: -q is 0, 1 or 2, not %d", f.qos)
 	case f.persistent && f.id == "":
-		return withHint(usagef("sub: --persistent needs --id, which identifies the session"), "choose a fixed name: --id logger --persistent")
+		return withHint(usagef("sub: --persistent needs --id, which identifies the session"),
+			"choose a fixed name: --id logger --persistent")
 	case f.persistent && f.qos == 0:
-		return withHint(usagef("sub: --persistent needs -q 1 or 2: events of QoS 0 are not stored"), "leave -q out: 1 is the default")
+		return withHint(usagef("sub: --persistent needs -q 1 or 2: events of QoS 0 are not stored"),
+			"leave -q out: 1 is the default")
 	case f.bare && f.json:
 		return usagef("sub: --no-newline and --json exclude each other: a line is an object")
 	}
@@ -111,7 +115,8 @@ func (f *subFlags) check() error {
 
 func (f *subFlags) checkCount(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("count") && f.count < 1 {
-		return withHint(usagef("%s: -n is a number of events, at least 1, not %d", cmd.Name(), f.count), "without -n there is no limit")
+		return withHint(usagef("%s: -n is a number of events, at least 1, not %d", cmd.Name(), f.count),
+			"without -n there is no limit")
 	}
 	return nil
 }
@@ -123,7 +128,8 @@ func (m *Main) sub(ctx context.Context, f *subFlags) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // a closed pipe then is an error of Write, after which the session can be ended in order
+	// A closed pipe then is an error of Write, after which the session can be ended in order.
+	signal.Ignore(syscall.SIGPIPE)
 	if f.id == "" {
 		f.id = clientID("sub")
 	}

@@ -39,14 +39,16 @@ func (k *keyFile) Key() ([]byte, error) {
 	case err != nil:
 		return nil, withHint(fmt.Errorf("token key: %w", err), "change its owner to the user that postbus runs as")
 	case !info.Mode().IsRegular() || info.Size() != auth.TokenKeySize:
-		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want a file of %d", k.file, info.Size(), auth.TokenKeySize), hint)
+		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want a file of %d",
+			k.file, info.Size(), auth.TokenKeySize), hint)
 	}
 	key, err := os.ReadFile(k.file)
 	if err != nil {
 		return nil, withHint(fmt.Errorf("token key: %w", err), "change its owner to the user that postbus runs as")
 	}
 	if len(key) != auth.TokenKeySize {
-		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want %d", k.file, len(key), auth.TokenKeySize), hint)
+		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want %d",
+			k.file, len(key), auth.TokenKeySize), hint)
 	}
 	return key, nil
 }

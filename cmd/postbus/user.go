@@ -47,14 +47,16 @@ bus publishes about itself on $SYS and $bus, which # does not match.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			u.Name = args[0]
 			if strings.Contains(u.Name, ":") {
-				return withHint(usagef("user %q: a name cannot contain a colon", u.Name), "a browser sends NAME:PASSWORD, and the first colon ends the name")
+				return withHint(usagef("user %q: a name cannot contain a colon", u.Name),
+					"a browser sends NAME:PASSWORD, and the first colon ends the name")
 			}
 			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil {
 				u.Publish, u.Subscribe = []string{"#"}, []string{"#", "$SYS/#", "$bus/#"}
 			}
 			err := m.editUsers(&s, func(f *userFile) error {
 				if f.has(u.Name) {
-					return withHint(fmt.Errorf("user %q already exists", u.Name), "postbus user passwd %s changes the password", u.Name)
+					return withHint(fmt.Errorf("user %q already exists", u.Name),
+						"postbus user passwd %s changes the password", u.Name)
 				}
 				// Everything but the password is checked before the user is asked for it.
 				u.Password = placeholder
@@ -68,7 +70,8 @@ bus publishes about itself on $SYS and $bus, which # does not match.`,
 				return f.add(u)
 			}, "added user %s", u.Name)
 			if err == nil && !slices.Contains(u.Subscribe, "$bus/#") {
-				fmt.Fprintf(m.Stderr, "the dashboard's pages about plugins, sessions and the bus also need --subscribe '$bus/#'\n")
+				fmt.Fprintf(m.Stderr,
+					"the dashboard's pages about plugins, sessions and the bus also need --subscribe '$bus/#'\n")
 			}
 			return err
 		},
@@ -77,8 +80,10 @@ bus publishes about itself on $SYS and $bus, which # does not match.`,
 	fl := cmd.Flags()
 	fl.StringArrayVar(&u.Publish, "publish", nil, "topic `FILTER` that the user may publish to; may be repeated")
 	fl.StringArrayVar(&u.Subscribe, "subscribe", nil, "topic `FILTER` that the user may read; may be repeated")
-	fl.StringArrayVar(&u.Deny, "deny", nil, "topic `FILTER` that the user may neither publish to nor read; may be repeated")
-	fl.BoolVar(&u.Bridge, "bridge", false, "the user is another broker, trusted to state an event's route through bridges")
+	fl.StringArrayVar(&u.Deny, "deny", nil,
+		"topic `FILTER` that the user may neither publish to nor read; may be repeated")
+	fl.BoolVar(&u.Bridge, "bridge", false,
+		"the user is another broker, trusted to state an event's route through bridges")
 	return cmd
 }
 
@@ -229,7 +234,8 @@ func (m *Main) askPassword() (string, error) {
 		}
 		line = strings.TrimRight(line, "\r\n")
 		if line == "" {
-			return "", withHint(errors.New("no password on standard input"), "run it on a terminal, or: printf '%%s' \"$PASSWORD\" | postbus user add NAME")
+			return "", withHint(errors.New("no password on standard input"),
+				"run it on a terminal, or: printf '%%s' \"$PASSWORD\" | postbus user add NAME")
 		}
 		return line, nil
 	}

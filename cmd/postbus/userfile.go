@@ -350,7 +350,8 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yaml
 		return fmt.Errorf("%s: %w", f.file, err)
 	}
 	if !fits(b.Bytes()) {
-		return withHint(fmt.Errorf("%s: the form of users in this file cannot be edited automatically", f.file), "edit the file by hand; nothing was changed")
+		return withHint(fmt.Errorf("%s: the form of users in this file cannot be edited automatically", f.file),
+			"edit the file by hand; nothing was changed")
 	}
 	f.text = b.Bytes()
 	return nil

@@ -79,7 +79,8 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 	var events chan fsnotify.Event
 	var errs chan error
 	if fs, err := w.notifier(); err != nil {
-		w.o.Logger.Warn("file change notifications are not available, the folder is polled", "err", err, "every", w.o.Look)
+		w.o.Logger.Warn("file change notifications are not available, the folder is polled",
+			"err", err, "every", w.o.Look)
 	} else if fs != nil {
 		w.fs = fs
 		defer fs.Close()
@@ -122,7 +123,8 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 			if !ok {
 				return
 			}
-			w.o.Logger.Warn("file change notifications were lost, the whole folder is read", "folder", w.dir, "err", err)
+			w.o.Logger.Warn("file change notifications were lost, the whole folder is read",
+				"folder", w.dir, "err", err)
 			settle.Reset(w.o.Quiet)
 		case <-look.C:
 			began := time.Now()

@@ -305,7 +305,8 @@ func (n Node) Int(min, max int64) (int64, bool) {
 		return 0, false
 	}
 	if leadingZero.MatchString(s) {
-		n.Fail("remove the leading zeros", "the number %s has a leading zero; some programs read that as octal", clip(s))
+		n.Fail("remove the leading zeros",
+			"the number %s has a leading zero; some programs read that as octal", clip(s))
 		return 0, false
 	}
 	i, err := strconv.ParseInt(s, 10, 64)
@@ -391,7 +392,8 @@ func (n Node) Size(min, max int64) (int64, bool) {
 		return 0, false
 	}
 	if leadingZero.MatchString(s) {
-		n.Fail("remove the leading zeros", "the number %s has a leading zero; some programs read that as octal", clip(s))
+		n.Fail("remove the leading zeros",
+			"the number %s has a leading zero; some programs read that as octal", clip(s))
 		return 0, false
 	}
 	b, err := ParseSize(s)

@@ -34,7 +34,8 @@ func (d *Doc) load(text string) (*yaml.Node, bool) {
 		d.syntax(dec, err)
 		return nil, false
 	default:
-		d.add(max(second.Line, 1), max(second.Column, 1), "", `a second document begins here; a file holds one`, `remove the "---" line, or move what follows into a file of its own`)
+		d.add(max(second.Line, 1), max(second.Column, 1), "", `a second document begins here; a file holds one`,
+			`remove the "---" line, or move what follows into a file of its own`)
 		return nil, false
 	}
 	if len(first.Content) == 0 {

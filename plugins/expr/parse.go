@@ -98,7 +98,8 @@ func checkTokens(src string, tokens []lexer.Token) {
 			at(t, "use && or and", `"&" is not an operator`)
 		case t.Is(lexer.Operator, "|"):
 			if i+2 >= len(tokens) || tokens[i+1].Kind != lexer.Identifier || !tokens[i+2].Is(lexer.Bracket, "(") {
-				at(t, "use || or or; a single | passes a value to a function: list | count()", `"|" without a function after it`)
+				at(t, "use || or or; a single | passes a value to a function: list | count()",
+					`"|" without a function after it`)
 			}
 		case t.Is(lexer.Operator, "**", "^", "?", "let", "if", "!", "not"),
 			t.Is(lexer.Operator, "-", "+") && (i == 0 || prev.Kind == lexer.Operator || prev.Kind == lexer.Bracket && strings.Contains("([{", prev.Value)):
@@ -172,7 +173,8 @@ func translate(src string, tokens []lexer.Token, err error) *Error {
 		e.Message = fmt.Sprintf("unexpected %q", cut(value, 40))
 		e.Hint = hintFor(tokens, lib.Location, value)
 	case begins("a map key"):
-		e.Message, e.Hint = fmt.Sprintf("unexpected %q in a map", cut(value, 40)), "a key is a name, a text, a number, or in parentheses"
+		e.Message, e.Hint = fmt.Sprintf("unexpected %q in a map", cut(value, 40)),
+			"a key is a name, a text, a number, or in parentheses"
 	case begins("expected name"):
 		e.Message = "a name is missing after the dot"
 	case begins("literal not terminated"):

@@ -25,7 +25,8 @@ func startProcess(argv []string) (*process, error) {
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	b.cmd.WaitDelay = 2 * time.Second
 	if err := b.cmd.Start(); err != nil {
-		return nil, withHint(fmt.Errorf("start the broker: %w", err), "--start runs a program directly, not through a shell: give its full path")
+		return nil, withHint(fmt.Errorf("start the broker: %w", err),
+			"--start runs a program directly, not through a shell: give its full path")
 	}
 	go func() {
 		defer close(b.gone)
