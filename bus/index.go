@@ -1,6 +1,7 @@
 package bus
 
-// This file finds the subscriptions of live cursors that match a topic, in a tree of topic levels.
+// This file is the tree of topic levels that finds the subscriptions of connected consumers for a
+// topic.
 
 import (
 	"bytes"
@@ -63,7 +64,7 @@ func (n *indexNode) remove(s *subscription, levels []string) bool {
 	return len(n.children) == 0 && len(n.here) == 0 && len(n.open) == 0
 }
 
-// without returns a new slice: readers may still hold the old one.
+// without returns a new slice, because readers may still use the old one.
 func without(list []*subscription, s *subscription) []*subscription {
 	var out []*subscription
 	for _, o := range list {
@@ -81,28 +82,28 @@ func (x *index) match(topic []byte, found []*subscription) []*subscription {
 	return x.root.match(topic, len(topic) > 0 && topic[0] == '$', found)
 }
 
-func (n *indexNode) match(rest []byte, dollar bool, found []*subscription) []*subscription {
+func (n *indexNode) match(tail []byte, dollar bool, found []*subscription) []*subscription {
 	if !dollar {
 		found = append(found, n.open...)
 	}
-	level, more := rest, false
-	if i := bytes.IndexByte(rest, '/'); i >= 0 {
-		level, rest, more = rest[:i], rest[i+1:], true
+	level, more := tail, false
+	if i := bytes.IndexByte(tail, '/'); i >= 0 {
+		level, tail, more = tail[:i], tail[i+1:], true
 	}
 	if c := n.children[string(level)]; c != nil {
-		found = c.descend(rest, more, found)
+		found = c.descend(tail, more, found)
 	}
 	if !dollar {
 		if c := n.children["+"]; c != nil {
-			found = c.descend(rest, more, found)
+			found = c.descend(tail, more, found)
 		}
 	}
 	return found
 }
 
-func (n *indexNode) descend(rest []byte, more bool, found []*subscription) []*subscription {
+func (n *indexNode) descend(tail []byte, more bool, found []*subscription) []*subscription {
 	if more {
-		return n.match(rest, false, found)
+		return n.match(tail, false, found)
 	}
 	found = append(found, n.here...)
 	return append(found, n.open...) // a/# matches a [MQTT-4.7.1-2]

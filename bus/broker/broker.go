@@ -99,16 +99,16 @@ type Broker struct {
 	started time.Time
 	origin  string // the name of this bus as the origin of events
 
-	mu      sync.Mutex
-	owners  map[string]*conn // by client identifier
-	conns   map[*conn]struct{}
-	turned  int // refused connections that still get an answer
-	extra   int // the part of them that is in conns
-	opened  []net.Listener
-	closing bool
-	tasks   sync.WaitGroup
-	stop    chan struct{}
-	count   counters
+	mu       sync.Mutex
+	owners   map[string]*conn // by client identifier
+	conns    map[*conn]struct{}
+	refusing int // refused connections that still get an answer
+	extra    int // the part of them that is in conns
+	opened   []net.Listener
+	closing  bool
+	tasks    sync.WaitGroup
+	stop     chan struct{}
+	count    counters
 
 	userNameReported sync.Once     // for the log line about user names without users
 	judged           atomic.Uint64 // the number of calls of Reauthorize
@@ -192,7 +192,7 @@ func (b *Broker) accept(l net.Listener, name string, local bool) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		b.log.Error("listener cannot accept; trying again", "listener", name, "err", err)
+		b.log.Error("listener cannot accept a connection, will retry", "listener", name, "err", err)
 		select {
 		case <-time.After(wait):
 			wait = min(2*wait, time.Second)
@@ -223,7 +223,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	b.mu.Lock()
 	o := b.o.Load()
 	full := o.Connections > 0 && len(b.conns)-b.extra >= o.Connections
-	if b.closing || full && b.turned >= politeRefusals {
+	if b.closing || full && b.refusing >= politeRefusals {
 		closing := b.closing
 		b.mu.Unlock()
 		if !closing {
@@ -234,7 +234,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	}
 	b.conns[c] = struct{}{}
 	if full {
-		b.turned++
+		b.refusing++
 		b.extra++
 		c.full = true
 		c.deadline = time.Now().Add(politeTimeout)
@@ -247,7 +247,8 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	defer b.over(c)
 	defer func() {
 		if p := recover(); p != nil {
-			b.log.Error("connection closed after an internal error", "remote", c.remote, "client", c.id, "panic", p, "stack", string(debug.Stack()))
+			b.log.Error("connection closed after an internal error", "remote", c.remote,
+				"client", c.id, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := c.run(); err != nil && c.failure() == nil {
@@ -255,14 +256,14 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	}
 }
 
-// told frees the slot of a refused connection when its socket is closed or abandoned.
-func (b *Broker) told(c *conn) {
+// releaseRefused frees the slot of a refused connection when its socket is closed or abandoned.
+func (b *Broker) releaseRefused(c *conn) {
 	if !c.full {
 		return
 	}
-	c.toldOnce.Do(func() {
+	c.releaseOnce.Do(func() {
 		b.mu.Lock()
-		b.turned--
+		b.refusing--
 		b.mu.Unlock()
 	})
 }
@@ -290,9 +291,9 @@ func (b *Broker) over(c *conn) {
 	if c.owner {
 		attrs := []any{"client", c.id, "remote", c.remote}
 		if err := c.failure(); err != nil {
-			b.log.Info("client closed for an error", append(attrs, "err", err)...)
+			b.log.Info("client disconnected by an error", append(attrs, "err", err)...)
 		} else {
-			b.log.Debug("client left", append(attrs, "goodbye", c.goodbye)...)
+			b.log.Debug("client disconnected", append(attrs, "goodbye", c.goodbye)...)
 		}
 	}
 }
@@ -323,7 +324,7 @@ func (b *Broker) own(c *conn) error {
 		select {
 		case <-old.gone:
 		case <-time.After(closeTimeout):
-			return fmt.Errorf("client %q: its former connection does not end", c.id)
+			return fmt.Errorf("client %q: the previous connection did not end", c.id)
 		}
 	}
 }

@@ -18,14 +18,14 @@ import (
 
 // conn is one client's connection.
 type conn struct {
-	broker   *Broker
-	raw      net.Conn
-	remote   string
-	listener string
-	local    bool
-	gone     chan struct{} // closed when the connection has ended completely
-	full     bool          // it is above limits.connections: its CONNECT is refused
-	toldOnce sync.Once
+	broker      *Broker
+	raw         net.Conn
+	remote      string
+	listener    string
+	local       bool
+	gone        chan struct{} // closed when the connection has ended completely
+	full        bool          // it is above limits.connections: its CONNECT is refused
+	releaseOnce sync.Once
 
 	// The following fields belong to the reading goroutine.
 	in        []byte // buffer

@@ -22,7 +22,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
 		if !s.hostAllowed(r) {
-			fail(w, http.StatusMisdirectedRequest, "use the machine's address, or name the origin in listen.origins", "the host %q is not this bus", r.Host)
+			fail(w, http.StatusMisdirectedRequest, "use the machine's address, or name the origin in listen.origins",
+				"the host %q is not this bus", r.Host)
 			return
 		}
 		origin := r.Header.Get("Origin")
@@ -56,7 +57,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 }
 
 func (s *Server) refuseOrigin(w http.ResponseWriter, r *http.Request, origin string) {
-	s.log.Warn("HTTP request of another web origin refused", "origin", origin, "remote", r.RemoteAddr, "path", r.URL.Path)
+	s.log.Warn("HTTP request of another web origin refused",
+		"origin", origin, "remote", r.RemoteAddr, "path", r.URL.Path)
 	fail(w, http.StatusForbidden, "add it to listen.origins", "the web origin %q is not allowed", origin)
 }
 
