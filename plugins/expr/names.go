@@ -6,7 +6,7 @@ import "fmt"
 
 // didYouMean returns a hint with the name nearest to s, or "".
 func didYouMean(s string, names []string, quoted bool) string {
-	best, nearest := "", 1+max(1, len(s)/3)
+	best, least := "", 1+max(1, len(s)/3)
 	if len(s) > 64 {
 		return ""
 	}
@@ -14,8 +14,8 @@ func didYouMean(s string, names []string, quoted bool) string {
 		if len(name) > 64 {
 			continue
 		}
-		if d := distance(s, name); d < nearest && d < len(name) {
-			best, nearest = name, d
+		if d := distance(s, name); d < least && d < len(name) {
+			best, least = name, d
 		}
 	}
 	switch {
