@@ -12,7 +12,6 @@ import (
 	"cmp"
 	"slices"
 	"sort"
-	"strings"
 
 	"github.com/postbus/postbus/bus/internal/sched"
 	"github.com/postbus/postbus/bus/journal"
@@ -216,7 +215,8 @@ func (t *retainedSet) next(p *pattern, after string, n int) (found []retainedEnt
 
 // literal is how the topics that match begin: the levels before the first wildcard.
 func (p *pattern) literal() string {
-	return strings.Join(p.Literal(), "/")
+	literal, _ := p.Literal()
+	return literal
 }
 
 // announcedThat lists announced values that match, in the order of topics.
