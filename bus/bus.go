@@ -71,6 +71,9 @@ type Bus struct {
 	reportMu sched.Mutex
 	reports  map[report]uint64
 	lostAll  map[string]uint64
+	refusals map[string]uint64 // by the limit's key
+
+	subscriptionSize atomic.Int64 // see subscriptionCost; sessions add and take away with their mu held
 
 	published, dropped atomic.Uint64
 	snapshotAt         uint64            // bytes of the journal's counter at the last snapshot
@@ -86,15 +89,6 @@ type Bus struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
-}
-
-// Limits are the options that can change while the bus runs.
-type Limits struct {
-	RetentionAge   time.Duration // how long the journal is kept beyond need; 24 h when 0, not at all when negative
-	RetentionSize  int64         // bytes it may have beyond need; 1 GiB when 0, none when negative
-	SessionBacklog uint64        // events a session may lag behind before it loses the oldest; 0: no limit
-	MaxPayload     int           // bytes of one event; 1 MiB when 0
-	MinFree        int64         // below this many free bytes on the disk no event is accepted; 0: no limit
 }
 
 type waiter struct {
@@ -120,7 +114,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		return nil, err
 	}
 	b := &Bus{o: o, logger: o.Logger, journal: j, sessions: map[string]*Session{}, groups: map[string]*group{},
-		reports: map[report]uint64{}, lostAll: map[string]uint64{}, persisted: map[string]uint64{}}
+		reports: map[report]uint64{}, lostAll: map[string]uint64{}, refusals: map[string]uint64{}, persisted: map[string]uint64{}}
 	b.mu.Use(o.schedule, "bus")
 	b.reportMu.Use(o.schedule, "reports")
 	b.locals.Use(o.schedule, "locals")
@@ -138,25 +132,6 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	go b.housekeep()
 	return b, nil
 }
-
-// SetLimits changes what may change while the bus runs.
-func (b *Bus) SetLimits(l Limits) {
-	if l.RetentionAge == 0 {
-		l.RetentionAge = 24 * time.Hour
-	}
-	if l.RetentionSize == 0 {
-		l.RetentionSize = 1 << 30
-	}
-	if l.MaxPayload == 0 {
-		l.MaxPayload = 1 << 20
-	}
-	l.RetentionAge, l.RetentionSize = max(0, l.RetentionAge), max(0, l.RetentionSize)
-	b.limits.Store(&l)
-	b.journal.SetMinFree(l.MinFree)
-}
-
-// Limits are those in force, with their defaults filled in.
-func (b *Bus) Limits() Limits { return *b.limits.Load() }
 
 func (b *Bus) stopping() bool { return b.ctx.Err() != nil }
 
@@ -224,8 +199,7 @@ func (b *Bus) Send(e Event) (Pending, error) {
 		return Pending{}, ErrClosed
 	}
 	if e.QoS == 0 && !e.Retain {
-		b.PublishNow(e.Record())
-		return Pending{}, nil
+		return Pending{}, b.PublishNow(e.Record())
 	}
 	r := records.Get().(*journal.Record) // the journal copies it
 	p, err := b.Append(e.record(r))
@@ -237,8 +211,11 @@ func (b *Bus) Send(e Event) (Pending, error) {
 var records = sync.Pool{New: func() any { return new(journal.Record) }}
 
 // Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
-// done without an error. The record's slices are copied.
+// done without an error. The record's slices are copied. The error may be a *LimitError.
 func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
+	if err := b.admit(r); err != nil {
+		return journal.Commit{}, err
+	}
 	c, err := b.journal.Append(r)
 	if err == nil {
 		b.published.Add(1)
@@ -246,10 +223,14 @@ func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
 	return c, err
 }
 
-// PublishNow routes an event of QoS 0 to connected consumers.
-func (b *Bus) PublishNow(r *journal.Record) {
+// PublishNow routes an event of QoS 0 to connected consumers. The error is a *LimitError.
+func (b *Bus) PublishNow(r *journal.Record) error {
+	if err := b.admit(r); err != nil {
+		return err
+	}
 	b.published.Add(1)
 	b.route(r)
+	return nil
 }
 
 // route hands an event that is not in the journal to connected consumers.

@@ -553,11 +553,28 @@ func (c *cursor) detachLocked() {
 // pruneLocked drops filters that were removed before the cursor's position.
 func (c *cursor) pruneLocked() {
 	pos := c.positionLocked()
+	c.keepSubsLocked(func(s *subscription) bool {
+		until := s.until.Load()
+		return until == 0 || until > pos
+	})
+	c.many, c.known = nil, false
+}
+
+// addSubLocked and keepSubsLocked are the two ways in which a cursor's subscriptions change; they
+// count their memory. A group has one of its own, which counts with those of its members.
+func (c *cursor) addSubLocked(s *subscription) {
+	c.subs = append(c.subs, s)
+	c.bus.subscriptionSize.Add(subscriptionCost(s.Filter.Filter))
+}
+
+func (c *cursor) keepSubsLocked(keep func(*subscription) bool) {
 	var kept []*subscription
 	for _, s := range c.subs {
-		if until := s.until.Load(); until == 0 || until > pos {
+		if keep(s) {
 			kept = append(kept, s)
+		} else {
+			c.bus.subscriptionSize.Add(-subscriptionCost(s.Filter.Filter))
 		}
 	}
-	c.subs, c.many, c.known = kept, nil, false
+	c.subs = kept
 }

@@ -4,6 +4,7 @@ package bus
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"strings"
 	"time"
@@ -223,6 +224,7 @@ func (b *Bus) Sessions() []SessionInfo {
 type Stats struct {
 	Published, Dropped uint64            // events accepted; QoS 0 deliveries that found no room
 	Lost               map[string]uint64 // by reason
+	Refused            map[string]uint64 // what limits refused, by their keys
 	Sessions, Online   int
 	Subscriptions      int
 	Retained           int
@@ -232,11 +234,12 @@ type Stats struct {
 
 // Stats returns the counters.
 func (b *Bus) Stats() Stats {
-	st := Stats{Published: b.published.Load(), Dropped: b.dropped.Load(), Lost: map[string]uint64{}, Journal: b.journal.Stats()}
+	st := Stats{Published: b.published.Load(), Dropped: b.dropped.Load(), Lost: map[string]uint64{}, Refused: map[string]uint64{}, Journal: b.journal.Stats()}
 	b.reportMu.Lock()
 	for r, n := range b.lostAll {
 		st.Lost[r] = n
 	}
+	maps.Copy(st.Refused, b.refusals)
 	b.reportMu.Unlock()
 	for _, s := range b.all() {
 		st.Sessions++

@@ -31,7 +31,8 @@ type retainedSet struct {
 	mu        sched.RWMutex
 	blocks    []*topicBlock
 	count     int
-	bytes     int // of payloads
+	bytes     int   // of payloads
+	topics    int64 // bytes of topics
 	snapshot  *journal.Snapshot
 	announced map[string]*journal.Record
 }
@@ -128,7 +129,7 @@ func (t *retainedSet) set(r *journal.Record, off int64) {
 		}
 		first := &topicBlock{}
 		first.insert(0, r.Topic, v)
-		t.blocks, t.count, t.bytes = []*topicBlock{first}, 1, int(v.size)
+		t.blocks, t.count, t.bytes, t.topics = []*topicBlock{first}, 1, int(v.size), int64(len(r.Topic))
 		return
 	}
 	at := t.blockOf(r.Topic)
@@ -138,6 +139,7 @@ func (t *retainedSet) set(r *journal.Record, off int64) {
 	case found && v.size == 0:
 		t.count--
 		t.bytes -= int(b.values[i].size)
+		t.topics -= int64(len(r.Topic))
 		b.remove(i)
 		if len(b.ends) == 0 {
 			t.blocks = slices.Delete(t.blocks, at, at+1)
@@ -148,6 +150,7 @@ func (t *retainedSet) set(r *journal.Record, off int64) {
 	case v.size > 0:
 		t.count++
 		t.bytes += int(v.size)
+		t.topics += int64(len(r.Topic))
 		b.insert(i, r.Topic, v)
 		if n := len(b.ends); n > retainedBlock {
 			half := n / 2

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
@@ -114,6 +115,14 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 		e := w.event(o.Name)
 		if err := e.check(b.limits.Load().MaxPayload); err != nil {
 			return nil, false, fmt.Errorf("last will: %w", err)
+		}
+		if err := b.admit(e.Record()); err != nil {
+			return nil, false, fmt.Errorf("last will: %w", err)
+		}
+	}
+	if old == nil && !strings.HasPrefix(o.Name, localPrefix) {
+		if l := b.limits.Load(); b.sessionCount() >= l.Sessions {
+			return nil, false, b.refuse(LimitSessions, int64(l.Sessions))
 		}
 	}
 	if old == nil && o.Expiry == 0 && o.Will == nil {
@@ -385,6 +394,11 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	for _, f := range filters {
 		if err := topic.CheckSubscription(f.Filter); err != nil {
 			return err
+		}
+	}
+	for i, err := range s.Admits(filters) {
+		if err != nil {
+			return fmt.Errorf("filter %.100q: %w", filters[i].Filter, err)
 		}
 	}
 	filters = slices.Clone(filters)

@@ -134,7 +134,7 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 			if ss.Owed {
 				sub.retained = 1
 			}
-			s.subs = append(s.subs, sub)
+			s.addSubLocked(sub)
 			if group != "" {
 				g := b.addToGroup(sub, ss.From)
 				// Sessions come in any order; the group is as old as its oldest member.

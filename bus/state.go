@@ -256,7 +256,8 @@ func (b *Bus) endSession(s *Session) {
 		}
 	}
 	s.detachLocked()
-	s.subs, s.window, s.work = nil, nil, nil
+	s.keepSubsLocked(func(*subscription) bool { return false })
+	s.window, s.work = nil, nil
 	s.foreign = 0
 	s.mu.Unlock()
 	for _, sub := range shared {
@@ -299,7 +300,7 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 			}
 		}
 		active[f.Filter] = sub
-		s.subs = append(s.subs, sub)
+		s.addSubLocked(sub)
 		if sub.cursor != &s.cursor {
 			continue
 		}
@@ -365,7 +366,7 @@ func (s *Session) dropSharedLocked(left []*subscription) {
 		for _, sub := range left {
 			gone[sub] = true
 		}
-		s.subs = slices.DeleteFunc(s.subs, func(sub *subscription) bool { return gone[sub] })
+		s.keepSubsLocked(func(sub *subscription) bool { return !gone[sub] })
 	}
 	s.pruneLocked()
 }

@@ -91,6 +91,13 @@ type Limits struct {
 	KeepAlive      time.Duration // whole seconds to 65535s: the maximum that a client may request; 0: any
 	Inflight       int           // deliveries in flight to one client, 1 to 65535
 	DiskFree       int64         // bytes, 1MiB to 1TiB: with less free the bus refuses QoS 1
+
+	TopicLevels      int   // of a topic name or filter, 1 to 32768
+	Subscriptions    int   // of one session, 1 to 1,000,000
+	SubscriptionSize int64 // bytes of memory of all sessions' subscriptions, 1MiB to 1TiB
+	Sessions         int   // connected or not, 1 to 10,000,000
+	Retained         int   // retained values, 1 to 100,000,000
+	RetainedSize     int64 // bytes of their topics and payloads, 1MiB to 1TiB
 }
 
 // User is one account. Deny takes precedence over Publish and Subscribe.
@@ -153,19 +160,28 @@ func Default() *Config {
 			PacketSize:    1 << 20,
 			Inflight:      100,
 			DiskFree:      64 << 20,
+
+			TopicLevels:      128,
+			Subscriptions:    1000,
+			SubscriptionSize: 64 << 20,
+			Sessions:         100_000,
+			Retained:         250_000,
+			RetainedSize:     256 << 20,
 		},
 		Anonymous: Anonymous{Publish: []string{"#"}, Subscribe: []string{"#"}},
 		Profile:   ProfileDefault,
 	}
 }
 
-// DefaultFor is Default with the profile's values: the Pi has fewer deliveries in flight. The
-// profiles do not differ in anything that decides what is kept.
+// DefaultFor is Default with the profile's values: the Pi has fewer deliveries in flight, and lower
+// limits of what is in memory. The profiles do not differ in how long events are kept.
 func DefaultFor(p Profile) *Config {
 	c := Default()
 	if p == ProfilePi {
 		c.Profile = ProfilePi
 		c.Limits.Inflight = 32
+		c.Limits.SubscriptionSize, c.Limits.Sessions = 16<<20, 10_000
+		c.Limits.Retained, c.Limits.RetainedSize = 50_000, 64<<20
 	}
 	return c
 }

@@ -136,9 +136,12 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
 	c.session, c.present, err = b.bus.Attach(ctx, so)
+	var limit *bus.LimitError
 	switch {
 	case errors.Is(err, bus.ErrForeignSession):
 		return frame.CodeNotAuthorized, err
+	case errors.As(err, &limit):
+		return frame.CodeQuotaExceeded, err
 	case err != nil:
 		return frame.CodeServerUnavailable, fmt.Errorf("the session cannot be made durable: %w", err)
 	}

@@ -22,6 +22,7 @@ import (
 type Bus interface {
 	Sessions() []bus.SessionInfo
 	Ready() error
+	Reached() []string
 	Publish(ctx context.Context, e bus.Event) (seq uint64, err error)
 	Drop(ctx context.Context, session string) error
 	Retained(filter string) ([]bus.Event, error)

@@ -35,6 +35,7 @@ type busState struct {
 	Published     uint64            `json:"published"`
 	Dropped       uint64            `json:"dropped"` // deliveries of QoS 0 whose buffer was full
 	Lost          map[string]uint64 `json:"lost"`    // by reason
+	Refused       map[string]uint64 `json:"refused"` // by the limit's key
 	LostLately    uint64            `json:"lost_last_hour"`
 	Sessions      int               `json:"sessions"`
 	Online        int               `json:"online"`
@@ -91,7 +92,7 @@ func (s *Server) busState(w http.ResponseWriter, r *http.Request) {
 	runtime.ReadMemStats(&m)
 	host, _ := os.Hostname()
 	out := busState{Version: s.o.Version, Host: host, Epoch: hex.EncodeToString(epoch[:]), Started: s.started, Ready: true,
-		Published: st.Published, Dropped: st.Dropped, Lost: st.Lost, LostLately: s.lost.grown(time.Now(), sum(st.Lost)), Sessions: st.Sessions, Online: st.Online, Subscriptions: st.Subscriptions,
+		Published: st.Published, Dropped: st.Dropped, Lost: st.Lost, Refused: st.Refused, LostLately: s.lost.grown(time.Now(), sum(st.Lost)), Sessions: st.Sessions, Online: st.Online, Subscriptions: st.Subscriptions,
 		Retained: st.Retained, RetainedBytes: st.RetainedBytes,
 		Journal: journalState{First: j.First, Last: j.Last, Segments: j.Segments, DiskBytes: j.DiskBytes, FreeBytes: j.Free, Written: j.Bytes,
 			Events: j.Appended, Syncs: j.Syncs, Groups: j.Groups, Damaged: j.Damaged, SyncSeconds: quantilesOf(&j.SyncTimes), AckSeconds: quantilesOf(&j.CommitTimes),
@@ -127,6 +128,7 @@ var metricHelp = []struct{ name, help, labels string }{
 	{"postbus_lost_events_total", "Events that will not arrive, by reason: of sessions, of sources, and publishes that MQTT 3.1.1 has no refusal for.", "reason"},
 	{"postbus_sessions", "Sessions, present or absent.", "state"},
 	{"postbus_subscriptions", "Filters that stand.", ""},
+	{"postbus_refused_total", "Events, subscriptions and sessions that a limit refused.", "limit"},
 	{"postbus_retained_events", "Topics that have a retained event.", ""},
 	{"postbus_retained_bytes", "Payloads of retained events.", ""},
 	{"postbus_session_lag_events", "Events that a session has not acknowledged; beyond a hundred sessions the rest is \"(others)\".", "session"},
@@ -181,6 +183,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	count("postbus_dropped_deliveries_total", st.Dropped)
 	for reason, n := range st.Lost {
 		count("postbus_lost_events_total", n, reason)
+	}
+	for key, n := range st.Refused {
+		count("postbus_refused_total", n, key)
 	}
 	gauge("postbus_sessions", float64(st.Online), "online")
 	gauge("postbus_sessions", float64(st.Sessions-st.Online), "absent")

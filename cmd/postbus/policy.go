@@ -37,6 +37,13 @@ func busLimits(c *config.Config) bus.Limits {
 		SessionBacklog: uint64(c.Limits.SessionBacklog),
 		MaxPayload:     int(c.Limits.PacketSize),
 		MinFree:        c.Limits.DiskFree,
+
+		TopicLevels:      c.Limits.TopicLevels,
+		Subscriptions:    c.Limits.Subscriptions,
+		SubscriptionSize: c.Limits.SubscriptionSize,
+		Sessions:         c.Limits.Sessions,
+		Retained:         c.Limits.Retained,
+		RetainedSize:     c.Limits.RetainedSize,
 	}
 	if l.RetentionAge == 0 {
 		l.RetentionAge = -1
