@@ -42,6 +42,7 @@ const (
 	TooLarge
 	Forbidden
 	sentUnacked // a shared group's member took it at QoS 0
+	refused     // the online members of a shared group refused it, and one that is offline may take it
 )
 
 // Sink is where a cursor's deliveries go. Its methods are called from any goroutine, at QoS 1 and 2 with
@@ -96,6 +97,7 @@ type cursor struct {
 	pumps        uint64 // pumps started so far: an earlier one ends when it sees a later
 	work         []retainedWork
 	reader       *journal.Reader
+	membership   uint64            // of a group: changes with its online members; from 1
 	foreign      int               // entries of the window that are retained messages or lent by a group
 	gap          uint64            // lost events that no delivery has reported yet
 	lost         map[string]uint64 // by reason, ever
@@ -238,6 +240,13 @@ func (c *cursor) transmitLocked(d *Delivery, e entry) bool {
 		c.loseLocked("forbidden", 1)
 		return true
 	case sentUnacked:
+		return true
+	case refused:
+		if c.refusedLocked() >= maxRefused {
+			return false
+		}
+		e.refusedBy = c.membership
+		c.window = append(c.window, e)
 		return true
 	}
 	e.sent, e.gap = true, d.Gap

@@ -208,7 +208,7 @@ func TestRights(t *testing.T) {
 	for filter, want := range map[string]bool{
 		"home/#": true, "#": true, "home/safe/#": false, "home/safe/a/+": false, "home/+/pin": false, "home/+": true, "+/lamp": true,
 		"garden/#": false, "$bus/#": true, "$SYS/#": false, "+/+/error": true, "log/a/debug": false,
-		"$share/g/home/#": true, "$share/g/garden/#": false, "$share/g/home/safe/#": false, "$share/g": false,
+		"$share/g/home/#": false, "$share/g/home/lamp/#": false, "$share/g/home/lamp": true, "$share/g/home/+": false, "$share/g/log/a/error": true, "$share/g/#": false, "$share/g/garden/#": false, "$share/g/home/safe/#": false, "$share/g": false,
 		"$replay/10m/home/+": true, "$replay/10m/garden": false, "home#": false, "home/a#": false, "$share/g/home/a#": false, "": false,
 	} {
 		if pi.MaySubscribe(filter) != want {

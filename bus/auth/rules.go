@@ -151,9 +151,13 @@ func (id *Identity) MayRead(topic string) bool {
 
 // MaySubscribe reports whether a subscription to the filter can ever deliver an event: the filter
 // overlaps an allowed filter and no denied one covers it. So a client may subscribe to "#" and gets
-// the events that it may read. Shared and replay subscriptions are judged by their inner filter.
-// Invalid filters are refused.
+// the events that it may read. Replay subscriptions are judged by their inner filter. A shared
+// subscription needs more, because a member takes events from the others: an allowed filter covers
+// its inner filter, and no denied one overlaps it. Invalid filters are refused.
 func (id *Identity) MaySubscribe(filter string) bool {
 	inner := topic.Inner(filter)
+	if topic.Shared(filter) {
+		return topic.CheckFilter(inner) == nil && id.subscribe.covers(inner) && !id.deny.overlaps(inner)
+	}
 	return topic.CheckFilter(inner) == nil && id.subscribe.overlaps(inner) && !id.deny.covers(inner)
 }
