@@ -241,6 +241,15 @@ func (s *Session) outlives() bool {
 	return s.expiry == NeverExpires || s.expiry > 0 && (s.phase == phaseOpen || s.absentFor < time.Duration(s.expiry)*time.Second)
 }
 
+// Owner returns the user of a session; exists is false when there is none of that name.
+func (b *Bus) Owner(name string) (user string, exists bool) {
+	s := b.session(name)
+	if s == nil {
+		return "", false
+	}
+	return s.owner(), true
+}
+
 func (s *Session) owner() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

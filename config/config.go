@@ -107,7 +107,8 @@ type User struct {
 	Publish   []string
 	Subscribe []string
 	Deny      []string
-	Bridge    bool // the user is another broker, whose statements about an event's route are trusted
+	ClientID  string // the client identifiers that the user may present, with * and ${user}; "": any
+	Bridge    bool   // the user is another broker, whose statements about an event's route are trusted
 }
 
 // Anonymous is the rights of clients without a user name.

@@ -72,7 +72,7 @@ limits:
   retained: 13
   retained_size: 14MiB
 users:
-  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], bridge: true}
+  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], client_id: "${user}-*", bridge: true}
   - name: read only
     password: `+hash+`
     subscribe: ["#"]
@@ -90,7 +90,7 @@ profile: pi
 		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PublishRate: 50,
 			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29,
 			TopicLevels: 9, Subscriptions: 10, SubscriptionSize: 11 << 20, Sessions: 12, Retained: 13, RetainedSize: 14 << 20},
-		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, Bridge: true},
+		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, ClientID: "${user}-*", Bridge: true},
 			{Name: "read only", Password: hash, Subscribe: []string{"#"}}},
 		Anonymous: Anonymous{Explicit: true, Publish: []string{"in/+"}},
 		Profile:   ProfilePi,

@@ -416,3 +416,26 @@ func BenchmarkAuthenticate(b *testing.B) {
 		})
 	}
 }
+
+func TestClientIDs(t *testing.T) {
+	p := policy(t, Options{Users: []User{{Name: "pi", Password: cheap(t, "x"), ClientID: "${user}-*-v*"}, {Name: "any", Password: cheap(t, "x")}, {Name: "one", Password: cheap(t, "x"), ClientID: "it"}}})
+	for user, ids := range map[string]map[string]bool{
+		"pi":  {"pi-a-v1": true, "pi--v": true, "pi-v": false, "pi-a-v-v": true, "xpi-a-v1": false, "pi": false, "": false},
+		"any": {"x": true, "pi-a-v1": true},
+		"one": {"it": true, "it2": false, "i": false},
+	} {
+		u, _ := p.Lookup(user)
+		for id, want := range ids {
+			if err := u.MayConnectAs(id); (err == nil) != want {
+				t.Errorf("%s as %q: %v", user, id, err)
+			}
+		}
+	}
+	for pattern, texts := range map[string]map[string]bool{"*": {"": true, "a": true}, "a*a": {"a": false, "aa": true}, "*b*": {"b": true, "abc": true, "ac": false}, "a*b*c": {"abc": true, "acb": false, "axbxc": true}} {
+		for text, want := range texts {
+			if glob(pattern, text) != want {
+				t.Errorf("%q and %q", pattern, text)
+			}
+		}
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrRefused means that the user name or the password is wrong. The client does not learn which.
@@ -34,6 +35,9 @@ type User struct {
 	Password string // PHC string as from Hash
 	Rules    Rules
 	Bridge   bool // the user is another broker
+	// ClientID is the client identifiers that the user may present; "": any. * stands for any
+	// characters, also none, and ${user} for the name.
+	ClientID string
 }
 
 // Options are the users and rules of a policy. The zero Options refuse every client.
@@ -84,7 +88,7 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 			errs = append(errs, fmt.Errorf("user %q: a name must be unique and not empty", u.Name))
 			continue
 		}
-		id.print, id.bridge = fingerprint(u.Password), u.Bridge
+		id.print, id.bridge, id.clientID = fingerprint(u.Password), u.Bridge, strings.ReplaceAll(u.ClientID, "${user}", u.Name)
 		p.users[u.Name] = account{id: id, hash: u.Password, phc: h}
 		if i == 0 {
 			// If the users' hashes have other costs than the default, they usually all have the

@@ -108,7 +108,8 @@ type Identity struct {
 	until time.Time // when its token expires; zero: it used a password
 	print string    // fingerprint of the password hash
 
-	bridge bool
+	bridge   bool
+	clientID string // pattern; "": any
 
 	publish, subscribe, deny set
 }
@@ -135,6 +136,35 @@ func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.
 // Bridge reports whether the user is another broker, whose statements about an event's route
 // through bridges are trusted.
 func (id *Identity) Bridge() bool { return id.bridge }
+
+// MayConnectAs returns an error when the identity may not use a client identifier.
+func (id *Identity) MayConnectAs(clientID string) error {
+	if id.clientID == "" || glob(id.clientID, clientID) {
+		return nil
+	}
+	return fmt.Errorf("the user %q may use client identifiers such as %s only", id.Name, id.clientID)
+}
+
+// glob reports whether * in the pattern can stand for characters so that it is the text.
+func glob(pattern, text string) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == text
+	}
+	first, last := parts[0], parts[len(parts)-1]
+	if !strings.HasPrefix(text, first) || !strings.HasSuffix(text[len(first):], last) {
+		return false
+	}
+	text = text[len(first) : len(text)-len(last)]
+	for _, p := range parts[1 : len(parts)-1] {
+		i := strings.Index(text, p)
+		if i < 0 {
+			return false
+		}
+		text = text[i+len(p):]
+	}
+	return true
+}
 
 // MayPublish reports whether the identity may publish to the topic name. No identity may publish to
 // reserved topics. It does not allocate.

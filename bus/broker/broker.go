@@ -27,6 +27,9 @@ type Identity interface {
 	MayRead(topic string) bool
 }
 
+// ClientIDs is an Identity that may use certain client identifiers only.
+type ClientIDs interface{ MayConnectAs(clientID string) error }
+
 // Authenticate decides about a CONNECT. user is empty without a user name; local is true for
 // loopback and unix sockets. An error refuses the client. If the Identity is a Login, its user
 // replaces this one.
@@ -303,8 +306,12 @@ func (b *Broker) sessionExpiry(asked uint32) uint32 {
 }
 
 // own makes c the only connection of its client identifier. It closes the previous one and waits
-// until that has ended.
+// until that has ended. A connection or a session of another user is left alone: the error is
+// bus.ErrForeignSession.
 func (b *Broker) own(c *conn) error {
+	if owner, exists := b.bus.Owner(c.id); exists && owner != c.user {
+		return bus.ErrForeignSession
+	}
 	for {
 		b.mu.Lock()
 		if b.closing {
@@ -319,6 +326,9 @@ func (b *Broker) own(c *conn) error {
 			return nil
 		}
 		b.mu.Unlock()
+		if old.user != c.user {
+			return bus.ErrForeignSession
+		}
 		old.end(0x8E, "another connection took the session over")
 		select {
 		case <-old.gone:

@@ -106,6 +106,11 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 	if err != nil {
 		return frame.CodeBadUserOrPassword, err
 	}
+	if ids, ok := identity.(ClientIDs); ok && c.connect.ClientID != "" { // another is of the broker's making
+		if err := ids.MayConnectAs(c.id); err != nil {
+			return frame.CodeClientIDInvalid, err
+		}
+	}
 	c.bridge.Store(c.connect.Bridge)
 	so := bus.SessionOptions{Name: c.id, User: c.user, Clean: c.connect.CleanStart}
 	if w := c.connect.Will; w != nil {
@@ -130,7 +135,9 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 	if o.KeepAlive > 0 && (c.keepAlive == 0 || c.keepAlive > o.KeepAlive) {
 		c.keepAlive = o.KeepAlive
 	}
-	if err := b.own(c); err != nil {
+	if err := b.own(c); errors.Is(err, bus.ErrForeignSession) {
+		return frame.CodeNotAuthorized, err
+	} else if err != nil {
 		return frame.CodeServerUnavailable, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)

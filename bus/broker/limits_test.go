@@ -1,13 +1,81 @@
 package broker_test
 
-// This file is the cases about the limits of the bus, and their reason codes.
+// This file is the cases about what one client may do to others: the limits of the bus, and whose a
+// client identifier is.
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/broker"
 )
+
+// named is an identity that may use certain client identifiers only.
+type named struct{ limited }
+
+func (named) MayConnectAs(id string) error {
+	if !strings.HasPrefix(id, "ann") {
+		return errors.New("the user may use client identifiers such as ann* only")
+	}
+	return nil
+}
+
+// TestClientIDsOfOthers: who knows another's client identifier can't end the connection, fire the
+// last will or take the session.
+func TestClientIDsOfOthers(t *testing.T) {
+	anybody := func(user, _ string, _, _ bool) (broker.Identity, error) {
+		if user == "ann" {
+			return named{}, nil
+		}
+		return limited{}, nil
+	}
+	runScripts(t, both, []script{
+		{statement: "postbus", versions: []byte{5}, says: "a connection of another user stays", options: broker.Options{Authenticate: anybody}, text: `
+			w full
+			w> SUBSCRIBE 1 will,1
+			w< SUBACK 1 01
+			bob> CONNECT id=bob username=bob password=x will=will:gone
+			bob< CONNACK 00
+			eve> CONNECT id=bob username=eve password=x
+			eve< CONNACK 87 reason=*
+			eve< closed
+			mal> CONNECT id=bob
+			mal< CONNACK 87 reason=*
+			mal< closed
+			w< nothing
+			bob> PINGREQ
+			bob< PINGRESP`},
+		{statement: "postbus", versions: []byte{5}, says: "a user has the identifiers of a pattern", options: broker.Options{Authenticate: anybody}, text: `
+			a> CONNECT id=ann-phone username=ann password=x
+			a< CONNACK 00
+			b> CONNECT id=bob username=ann password=x
+			b< CONNACK 85 reason=*
+			b< closed`},
+		{statement: "postbus", versions: []byte{4}, says: "a connection of another user stays", options: broker.Options{Authenticate: anybody}, text: `
+			w full
+			w> SUBSCRIBE 1 will,1
+			w< SUBACK 1 01
+			bob> CONNECT id=bob username=bob password=x will=will:gone
+			bob< CONNACK 00
+			eve> CONNECT id=bob username=eve password=x
+			eve< CONNACK 05
+			eve< closed
+			mal> CONNECT id=bob
+			mal< CONNACK 05
+			mal< closed
+			w< nothing
+			bob> PINGREQ
+			bob< PINGRESP`},
+		{statement: "postbus", versions: []byte{4}, says: "a user has the identifiers of a pattern", options: broker.Options{Authenticate: anybody}, text: `
+			a> CONNECT id=ann-phone username=ann password=x
+			a< CONNACK 00
+			b> CONNECT id=bob username=ann password=x
+			b< CONNACK 02
+			b< closed`},
+	})
+}
 
 func TestLimits(t *testing.T) {
 	few := bus.Limits{TopicLevels: 4, Subscriptions: 3, Retained: 2, RetainedSize: 1 << 20, Sessions: 4}

@@ -77,7 +77,7 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.Policy, error) {
 	o := auth.Options{Tokens: tokens}
 	for _, u := range c.Users {
-		o.Users = append(o.Users, auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge,
+		o.Users = append(o.Users, auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge, ClientID: u.ClientID,
 			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}})
 	}
 	switch a := c.Anonymous; {

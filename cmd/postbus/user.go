@@ -78,6 +78,7 @@ bus says of itself on $SYS and $bus, which # does not mean.`,
 	fl.StringArrayVar(&u.Publish, "publish", nil, "topic `FILTER` that the user may publish to; may be repeated")
 	fl.StringArrayVar(&u.Subscribe, "subscribe", nil, "topic `FILTER` that the user may read; may be repeated")
 	fl.StringArrayVar(&u.Deny, "deny", nil, "topic `FILTER` that the user may neither publish to nor read; may be repeated")
+	fl.StringVar(&u.ClientID, "client-id", "", "`PATTERN` of the client identifiers that the user may present, such as '${user}-*'")
 	fl.BoolVar(&u.Bridge, "bridge", false, "the user is another broker: believe what it says of an event's route through bridges")
 	return cmd
 }
