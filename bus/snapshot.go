@@ -59,7 +59,12 @@ func (c *cursor) restorePosition(sc storedCursor) {
 
 // replay reads the newest snapshot and the records behind it; it returns where dispatch continues.
 func (b *Bus) replay(ctx context.Context) (uint64, error) {
-	at, snapshot, err := b.journal.ReadSnapshot(b.restore)
+	at, snapshot, err := b.journal.ReadSnapshot(func(r *journal.Record, off int64) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return b.restore(r, off)
+	})
 	if err != nil {
 		return 0, err
 	}
