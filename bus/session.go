@@ -221,11 +221,19 @@ func (s *Session) willBeforeReturn(clean bool) *journal.Record {
 }
 
 // willLocked is the session's last will as an event on condition: see acceptWill. It is nil when there
-// is none, or the client sent DISCONNECT.
+// is none, or the client sent DISCONNECT. A will that its user may not publish any more is a record
+// that it is lost.
 func (s *Session) willLocked() *journal.Record {
 	w := s.will
 	if w == nil || s.closing != nil && s.closing.Clean {
 		return nil
+	}
+	if may := s.bus.o.MayPublishWill; may != nil && !may(s.user, w.Topic) {
+		lost, err := stateRecord(kindWill, s.name, dropRecord{Opened: s.opened, Reason: "last will not allowed", Lost: 1})
+		if err != nil {
+			panic(err) // a struct of numbers and text
+		}
+		return lost
 	}
 	e := w.event(s.name)
 	r := e.Record()

@@ -24,7 +24,7 @@ const (
 	kindDrop                                // the session ended
 	kindCursors                             // []storedCursor: the positions of sessions
 	kindRelease                             // ID: the receiving half of a QoS 2 publish ended
-	kindWill                                // its last will was published: of format 1
+	kindWill                                // its last will was not allowed any more; of format 1: it was published
 	kindSession                             // storedSession: in snapshots
 	kindGroup                               // storedCursor of a group: in snapshots
 	kindVoid                                // []uint64, conditional events that don't count: in snapshots
@@ -181,10 +181,14 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 			return err
 		}
 		s.mu.Lock()
-		if d.Opened == s.opened {
+		counts := d.Opened == s.opened && s.will != nil
+		if counts {
 			s.will = nil
 		}
 		s.mu.Unlock()
+		if counts && !replaying {
+			b.reportDrop(name, d)
+		}
 	}
 	return nil
 }

@@ -10,12 +10,15 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config"
 )
 
-func busOptions(c *config.Config, log *slog.Logger) bus.Options {
+func busOptions(c *config.Config, log *slog.Logger, a *access) bus.Options {
 	o := bus.Options{
+		MayPublishWill: a.mayPublishWill,
+
 		Dir:         c.DataDir,
 		Logger:      log,
 		Durability:  c.Durability.Interval,
@@ -128,6 +131,13 @@ func (a *access) http(user, password string, hasPassword, local bool) (web.Ident
 		return nil, a.plain(err)
 	}
 	return id, nil
+}
+
+// mayPublishWill reports whether a user may publish a last will now. A reserved topic was accepted at
+// CONNECT as a bridge's own state.
+func (a *access) mayPublishWill(user, name string) bool {
+	id, ok := a.policy.Load().Lookup(user)
+	return ok && (topic.Reserved(name) || id.MayPublish(name))
 }
 
 var errPasswordChanged = errors.New("the password was changed")
