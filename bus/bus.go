@@ -77,6 +77,7 @@ type Bus struct {
 	lostAll  map[string]uint64
 	refusals map[string]uint64 // by the limit's key
 
+	willSize         atomic.Int64 // see setWillLocked
 	subscriptionSize atomic.Int64 // see subscriptionCost; sessions add and take away with their mu held
 
 	published, dropped atomic.Uint64

@@ -20,6 +20,7 @@ const (
 	LimitSubscriptions    = "limits.subscriptions"
 	LimitSubscriptionSize = "limits.subscription_size"
 	LimitSessions         = "limits.sessions"
+	LimitWillSize         = "limits.will_size"
 	LimitRetained         = "limits.retained"
 	LimitRetainedSize     = "limits.retained_size"
 )
@@ -36,6 +37,7 @@ type Limits struct {
 	Subscriptions    int   // of one session; 1,000 when 0
 	SubscriptionSize int64 // bytes of memory of all sessions' subscriptions; 64 MiB when 0
 	Sessions         int   // of clients, connected or not; 100,000 when 0
+	WillSize         int64 // bytes of memory of all last wills; 64 MiB when 0
 	Retained         int   // retained values; 250,000 when 0
 	RetainedSize     int64 // bytes of their topics and payloads; 256 MiB when 0. Topics, which are in memory, may take an eighth
 }
@@ -56,6 +58,8 @@ func (e *LimitError) Error() string {
 		return fmt.Sprintf("all subscriptions take the %d bytes of %s", e.Max, e.Key)
 	case LimitSessions:
 		return fmt.Sprintf("there are the %d sessions of %s", e.Max, e.Key)
+	case LimitWillSize:
+		return fmt.Sprintf("all last wills take the %d bytes of %s", e.Max, e.Key)
 	case LimitRetained:
 		return fmt.Sprintf("there are the %d retained values of %s", e.Max, e.Key)
 	}
@@ -69,7 +73,7 @@ func (l Limits) withDefaults() Limits {
 	l.MaxPayload = cmp.Or(l.MaxPayload, 1<<20)
 	l.TopicLevels = cmp.Or(l.TopicLevels, 128)
 	l.Subscriptions, l.SubscriptionSize = cmp.Or(l.Subscriptions, 1000), cmp.Or(l.SubscriptionSize, 64<<20)
-	l.Sessions = cmp.Or(l.Sessions, 100_000)
+	l.Sessions, l.WillSize = cmp.Or(l.Sessions, 100_000), cmp.Or(l.WillSize, 64<<20)
 	l.Retained, l.RetainedSize = cmp.Or(l.Retained, 250_000), cmp.Or(l.RetainedSize, 256<<20)
 	return l
 }
@@ -122,6 +126,7 @@ func (b *Bus) Reached() []string {
 	}{
 		{LimitSubscriptionSize, b.subscriptionSize.Load() >= l.SubscriptionSize},
 		{LimitSessions, b.sessionCount() >= l.Sessions},
+		{LimitWillSize, b.willSize.Load() >= l.WillSize},
 		{LimitRetained, retained},
 		{LimitRetainedSize, size},
 	} {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/bustest"
@@ -151,6 +152,39 @@ func TestSubscriptionLimits(t *testing.T) {
 		o, _, err := b.Attach(ctx, bus.SessionOptions{Name: "one more", Expiry: 60})
 		wantLimit(t, err, "")
 		wantLimit(t, o.Subscribe(ctx, filters(0, 6, long)), "")
+	})
+}
+
+// TestWillLimit: last wills take a bounded memory, whether their clients are connected or not.
+func TestWillLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		o := bus.Options{Limits: bus.Limits{WillSize: 10_000}}
+		b := open(t, d, o)
+		attach := func(name, key string) *bus.Session {
+			t.Helper()
+			s, _, err := b.Attach(context.Background(), bus.SessionOptions{Name: name, Expiry: 60, Will: &bus.Will{Topic: "w", Payload: make([]byte, 3000), Delay: 30}})
+			wantLimit(t, err, key)
+			return s
+		}
+		for i := range 3 {
+			attach(fmt.Sprint(i), "").Detach(i == 2, 60)
+			synctest.Wait()
+		}
+		attach("3", "").Detach(false, 60) // the third sent DISCONNECT
+		attach("4", bus.LimitWillSize)
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b = open(t, d, o)
+		attach("4", bus.LimitWillSize)
+		time.Sleep(40 * time.Second) // they are published
+		for i := range 3 {
+			attach(fmt.Sprint("new", i), "").Detach(true, 0)
+			synctest.Wait()
+		}
+		attach("4", "")
+		b.Close()
 	})
 }
 

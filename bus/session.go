@@ -41,6 +41,20 @@ type Will struct {
 	Properties Properties `json:"pr,omitempty"`
 }
 
+// size is the memory of a will in bytes.
+func (w *Will) size() int64 {
+	if w == nil {
+		return 0
+	}
+	return int64(200 + len(w.Topic) + len(w.Payload) + len(w.Properties))
+}
+
+// setWillLocked is the one way in which a will changes; it counts the memory.
+func (s *Session) setWillLocked(w *Will) {
+	s.bus.willSize.Add(w.size() - s.will.size())
+	s.will = w
+}
+
 func (w *Will) event(source string) Event {
 	return Event{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Source: source,
 		Expiry: time.Duration(w.Expiry) * time.Second, Properties: w.Properties}
@@ -118,6 +132,9 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 		}
 		if err := b.admit(e.Record()); err != nil {
 			return nil, false, fmt.Errorf("last will: %w", err)
+		}
+		if l := b.limits.Load(); b.willSize.Load()+w.size() > l.WillSize {
+			return nil, false, b.refuse(LimitWillSize, l.WillSize)
 		}
 	}
 	if old == nil && !strings.HasPrefix(o.Name, localPrefix) {

@@ -117,7 +117,8 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 			return err
 		}
 		s := b.newSession(st.Name, st.Position)
-		s.durable, s.user, s.expiry, s.will, s.lost = true, st.User, st.Expiry, st.Will, st.Lost
+		s.durable, s.user, s.expiry, s.lost = true, st.User, st.Expiry, st.Lost
+		s.setWillLocked(st.Will)
 		s.closing = st.Closing
 		if s.phase = phaseAbsent; st.Online {
 			s.phase = phaseOpen

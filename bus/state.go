@@ -105,7 +105,7 @@ func (b *Bus) acceptWill(r *journal.Record) bool {
 	if s.will == nil || s.opened != r.Cause {
 		return false
 	}
-	s.will = nil
+	s.setWillLocked(nil)
 	return true
 }
 
@@ -183,7 +183,7 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 		s.mu.Lock()
 		counts := d.Opened == s.opened && s.will != nil
 		if counts {
-			s.will = nil
+			s.setWillLocked(nil)
 		}
 		s.mu.Unlock()
 		if counts && !replaying {
@@ -218,7 +218,8 @@ func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 		b.mu.Unlock()
 	}
 	s.mu.Lock()
-	s.user, s.expiry, s.will = o.User, o.Expiry, o.Will
+	s.user, s.expiry = o.User, o.Expiry
+	s.setWillLocked(o.Will)
 	s.phase, s.absentFor, s.opened, s.unrecorded = phaseOpen, 0, seq, false
 	s.closing = nil
 	s.mu.Unlock()
@@ -228,7 +229,7 @@ func (b *Bus) closeSession(s *Session, c closeRecord, seq uint64) {
 	s.mu.Lock()
 	s.phase, s.absentFor, s.expiry, s.closing = phaseAbsent, 0, c.Expiry, nil
 	if c.Clean {
-		s.will = nil
+		s.setWillLocked(nil)
 	}
 	s.offlineUntil = max(s.offlineUntil, seq)
 	gone := s.expiry == 0 && s.will == nil
@@ -260,6 +261,7 @@ func (b *Bus) endSession(s *Session) {
 		}
 	}
 	s.detachLocked()
+	s.setWillLocked(nil)
 	s.keepSubsLocked(func(*subscription) bool { return false })
 	s.window, s.work = nil, nil
 	s.foreign = 0

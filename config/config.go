@@ -96,6 +96,7 @@ type Limits struct {
 	Subscriptions    int   // of one session, 1 to 1,000,000
 	SubscriptionSize int64 // bytes of memory of all sessions' subscriptions, 1MiB to 1TiB
 	Sessions         int   // connected or not, 1 to 10,000,000
+	WillSize         int64 // bytes of memory of all last wills, 1MiB to 1TiB
 	Retained         int   // retained values, 1 to 100,000,000
 	RetainedSize     int64 // bytes of their topics and payloads, 1MiB to 1TiB
 }
@@ -166,6 +167,7 @@ func Default() *Config {
 			Subscriptions:    1000,
 			SubscriptionSize: 64 << 20,
 			Sessions:         100_000,
+			WillSize:         64 << 20,
 			Retained:         250_000,
 			RetainedSize:     256 << 20,
 		},
@@ -181,7 +183,7 @@ func DefaultFor(p Profile) *Config {
 	if p == ProfilePi {
 		c.Profile = ProfilePi
 		c.Limits.Inflight = 32
-		c.Limits.SubscriptionSize, c.Limits.Sessions = 16<<20, 10_000
+		c.Limits.SubscriptionSize, c.Limits.Sessions, c.Limits.WillSize = 16<<20, 10_000, 16<<20
 		c.Limits.Retained, c.Limits.RetainedSize = 50_000, 64<<20
 	}
 	return c

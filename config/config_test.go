@@ -69,6 +69,7 @@ limits:
   subscriptions: 10
   subscription_size: 11MiB
   sessions: 12
+  will_size: 13MiB
   retained: 13
   retained_size: 14MiB
 users:
@@ -89,7 +90,7 @@ profile: pi
 		Retention:  Retention{Age: 7 * 24 * time.Hour, Size: 500e6},
 		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PublishRate: 50,
 			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29,
-			TopicLevels: 9, Subscriptions: 10, SubscriptionSize: 11 << 20, Sessions: 12, Retained: 13, RetainedSize: 14 << 20},
+			TopicLevels: 9, Subscriptions: 10, SubscriptionSize: 11 << 20, Sessions: 12, WillSize: 13 << 20, Retained: 13, RetainedSize: 14 << 20},
 		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, ClientID: "${user}-*", Bridge: true},
 			{Name: "read only", Password: hash, Subscribe: []string{"#"}}},
 		Anonymous: Anonymous{Explicit: true, Publish: []string{"in/+"}},
@@ -179,7 +180,7 @@ anonymous: {publish: [a], subscribe: [b]}
 // TestEveryKeyHasAVariable sets each key to a value of its own through the environment.
 func TestEveryKeyHasAVariable(t *testing.T) {
 	values := map[string]string{"listen.mqtt": "tcp://127.0.0.1:9", "listen.http": "off", "listen.origins": "http://x", "durability": "1s", "profile": "pi",
-		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "limits.subscription_size": "3MiB", "limits.retained_size": "3MiB", "retention.size": "3MiB", "anonymous": "off", "plugin_env": "LANG"}
+		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "limits.subscription_size": "3MiB", "limits.retained_size": "3MiB", "limits.will_size": "3MiB", "retention.size": "3MiB", "anonymous": "off", "plugin_env": "LANG"}
 	for _, k := range keys {
 		if k.noEnv || k.path == "anonymous" {
 			continue

@@ -52,6 +52,7 @@ var keys = []key{
 	{path: "limits.subscriptions", live: true, decode: number(1, 1_000_000, func(c *Config) *int { return &c.Limits.Subscriptions }), value: func(c *Config) any { return c.Limits.Subscriptions }},
 	{path: "limits.subscription_size", live: true, decode: size(1<<20, 1<<40, func(c *Config) *int64 { return &c.Limits.SubscriptionSize }), value: func(c *Config) any { return c.Limits.SubscriptionSize }},
 	{path: "limits.sessions", live: true, decode: number(1, 10_000_000, func(c *Config) *int { return &c.Limits.Sessions }), value: func(c *Config) any { return c.Limits.Sessions }},
+	{path: "limits.will_size", live: true, decode: size(1<<20, 1<<40, func(c *Config) *int64 { return &c.Limits.WillSize }), value: func(c *Config) any { return c.Limits.WillSize }},
 	{path: "limits.retained", live: true, decode: number(1, 100_000_000, func(c *Config) *int { return &c.Limits.Retained }), value: func(c *Config) any { return c.Limits.Retained }},
 	{path: "limits.retained_size", live: true, decode: size(1<<20, 1<<40, func(c *Config) *int64 { return &c.Limits.RetainedSize }), value: func(c *Config) any { return c.Limits.RetainedSize }},
 	{path: "users", noEnv: true, live: true, decode: (*loader).users, value: func(c *Config) any { return c.Users }},

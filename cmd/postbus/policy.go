@@ -45,6 +45,7 @@ func busLimits(c *config.Config) bus.Limits {
 		Subscriptions:    c.Limits.Subscriptions,
 		SubscriptionSize: c.Limits.SubscriptionSize,
 		Sessions:         c.Limits.Sessions,
+		WillSize:         c.Limits.WillSize,
 		Retained:         c.Limits.Retained,
 		RetainedSize:     c.Limits.RetainedSize,
 	}
