@@ -4,6 +4,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -113,6 +114,7 @@ type Broker struct {
 	stop    chan struct{}
 	count   counters
 
+	pending          pending
 	userNameReported sync.Once     // for the log line about user names without users
 	judged           atomic.Uint64 // the number of calls of Reauthorize
 	crowd            crowd         // connections that cannot receive QoS 0 as fast as it is published
@@ -248,6 +250,11 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 		b.count.opened.Add(1)
 	}
 	defer b.over(c)
+	cost := pendingCost
+	if _, encrypted := raw.(interface{ ConnectionState() tls.ConnectionState }); encrypted {
+		cost += pendingTLS
+	}
+	b.pending.add(c, cost)
 	defer func() {
 		if p := recover(); p != nil {
 			b.log.Error("connection closed after an internal error", "remote", c.remote, "client", c.id, "panic", p, "stack", string(debug.Stack()))
@@ -273,6 +280,7 @@ func (b *Broker) told(c *conn) {
 // over releases all that the connection owned, in the order that allows the next one to begin.
 func (b *Broker) over(c *conn) {
 	c.Close()
+	b.pending.remove(c)
 	if c.session != nil {
 		expiry := c.expiry
 		if c.client != nil && c.version == frame.V5 && c.goodbyeExpiry {

@@ -4,6 +4,7 @@ package broker
 // output.go.
 
 import (
+	"container/list"
 	"io"
 	"net"
 	"sync"
@@ -26,6 +27,12 @@ type conn struct {
 	gone     chan struct{} // closed when the connection has ended completely
 	full     bool          // it is above limits.connections: its CONNECT is refused
 	toldOnce sync.Once
+	address  string // that is charged for it
+
+	// The following fields are protected by Broker.pending.mu.
+	waiting *list.Element // among the connections that have not logged in; nil: it has, or is gone
+	charged int           // bytes
+	evicted bool          // it was ended because of the budget
 
 	// The following fields belong to the reading goroutine.
 	in        []byte // buffer
@@ -85,7 +92,7 @@ type conn struct {
 func newConn(b *Broker, raw net.Conn, listener string, local bool) *conn {
 	c := &conn{broker: b, raw: raw, listener: listener, local: local, gone: make(chan struct{})}
 	if a := raw.RemoteAddr(); a != nil {
-		c.remote = a.String()
+		c.remote, c.address = a.String(), addressOf(a)
 	}
 	if t, ok := raw.(*net.TCPConn); ok {
 		_ = t.SetNoDelay(true)

@@ -62,6 +62,7 @@ func (c *conn) open(p []byte, body int) error {
 	if code, err := c.broker.admit(c, string(pk.Connect.Password)); err != nil {
 		return c.turnAway(code, err)
 	}
+	c.broker.pending.remove(c)
 	if err := c.broker.server.SendConnack(c.client, packets.CodeSuccess, c.present, c.connack()); err != nil {
 		return err
 	}
