@@ -87,6 +87,7 @@ type Limits struct {
 	SessionBacklog int64         // events one session may lag behind; 0: only the size rules
 	PacketSize     int64         // maximum bytes of one MQTT packet, 1KiB to 256MiB
 	Connections    int           // at the same time; 0: no limit
+	PerAddress     int           // of them from one address of another machine; 0: no limit
 	PublishRate    int           // PUBLISH packets per client and second; 0: no limit
 	KeepAlive      time.Duration // whole seconds to 65535s: the maximum that a client may request; 0: any
 	Inflight       int           // deliveries in flight to one client, 1 to 65535
@@ -182,7 +183,7 @@ func DefaultFor(p Profile) *Config {
 	c := Default()
 	if p == ProfilePi {
 		c.Profile = ProfilePi
-		c.Limits.Inflight = 32
+		c.Limits.Inflight, c.Limits.PerAddress = 32, 500
 		c.Limits.SubscriptionSize, c.Limits.Sessions, c.Limits.WillSize = 16<<20, 10_000, 16<<20
 		c.Limits.Retained, c.Limits.RetainedSize = 50_000, 64<<20
 	}

@@ -61,6 +61,7 @@ limits:
   session_backlog: 1000000
   packet_size: 256MiB
   connections: 100
+  connections_per_address: 10
   publish_rate: 50
   keep_alive: 5m
   inflight: 65535
@@ -88,7 +89,7 @@ profile: pi
 		},
 		Durability: Durability{Interval: time.Second},
 		Retention:  Retention{Age: 7 * 24 * time.Hour, Size: 500e6},
-		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PublishRate: 50,
+		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PerAddress: 10, PublishRate: 50,
 			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29,
 			TopicLevels: 9, Subscriptions: 10, SubscriptionSize: 11 << 20, Sessions: 12, WillSize: 13 << 20, Retained: 13, RetainedSize: 14 << 20},
 		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, ClientID: "${user}-*", Bridge: true},

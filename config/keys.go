@@ -44,6 +44,7 @@ var keys = []key{
 	{path: "limits.session_backlog", live: true, decode: number(0, 1e12, func(c *Config) *int64 { return &c.Limits.SessionBacklog }), value: func(c *Config) any { return c.Limits.SessionBacklog }},
 	{path: "limits.packet_size", live: true, decode: size(1<<10, 256<<20, func(c *Config) *int64 { return &c.Limits.PacketSize }), value: func(c *Config) any { return c.Limits.PacketSize }},
 	{path: "limits.connections", live: true, decode: number(0, 10_000_000, func(c *Config) *int { return &c.Limits.Connections }), value: func(c *Config) any { return c.Limits.Connections }},
+	{path: "limits.connections_per_address", live: true, decode: number(0, 10_000_000, func(c *Config) *int { return &c.Limits.PerAddress }), value: func(c *Config) any { return c.Limits.PerAddress }},
 	{path: "limits.publish_rate", live: true, decode: number(0, 10_000_000, func(c *Config) *int { return &c.Limits.PublishRate }), value: func(c *Config) any { return c.Limits.PublishRate }},
 	{path: "limits.keep_alive", live: true, decode: (*loader).keepAlive, value: func(c *Config) any { return c.Limits.KeepAlive }},
 	{path: "limits.inflight", live: true, decode: number(1, 65535, func(c *Config) *int { return &c.Limits.Inflight }), value: func(c *Config) any { return c.Limits.Inflight }},

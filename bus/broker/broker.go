@@ -44,6 +44,7 @@ type Options struct {
 	SessionExpiry time.Duration // maximum time that a session outlives its connection; 168 h when 0
 	PacketSize    int           // maximum size of a packet from a client in bytes; 1 MiB when 0
 	Connections   int           // open at a time; 0: no limit
+	PerAddress    int           // the same for one address that is not local; of IPv6 a /64 network
 	PublishRate   int           // events per client and second, above which reading slows down; 0: no limit
 	KeepAlive     time.Duration // the maximum that a client may request; 0: any
 	Inflight      int           // deliveries in flight to one client; 100 when 0
@@ -106,8 +107,9 @@ type Broker struct {
 	mu      sync.Mutex
 	owners  map[string]*conn // by client identifier
 	conns   map[*conn]struct{}
-	turned  int // refused connections that still get an answer
-	extra   int // the part of them that is in conns
+	from    map[string]int // open connections by address, where PerAddress applies
+	turned  int            // refused connections that still get an answer
+	extra   int            // the part of them that is in conns
 	opened  []net.Listener
 	closing bool
 	tasks   sync.WaitGroup
@@ -123,7 +125,7 @@ type Broker struct {
 // New makes a broker in front of a bus. Open starts it.
 func New(on *bus.Bus, o Options) *Broker {
 	o.defaults()
-	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{},
+	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, from: map[string]int{},
 		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
 	b.o.Store(&o)
 	return b
@@ -227,18 +229,25 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	c := newConn(b, raw, listener, local)
 	b.mu.Lock()
 	o := b.o.Load()
-	full := o.Connections > 0 && len(b.conns)-b.extra >= o.Connections
+	full, why := o.Connections > 0 && len(b.conns)-b.extra >= o.Connections, "limits.connections is reached"
+	if !local && o.PerAddress > 0 && b.from[c.address] >= o.PerAddress {
+		full, why = true, "limits.connections_per_address is reached"
+	}
 	if b.closing || full && b.turned >= politeRefusals {
 		closing := b.closing
 		b.mu.Unlock()
 		if !closing {
-			b.log.Warn("connection closed: limits.connections is reached", "remote", c.remote, "limit", o.Connections)
+			b.log.Warn("connection closed: "+why, "remote", c.remote)
 		}
 		raw.Close()
 		return
 	}
 	b.conns[c] = struct{}{}
+	if !local && !full {
+		b.from[c.address]++
+	}
 	if full {
+		c.why = why
 		b.turned++
 		b.extra++
 		c.full = true
@@ -290,8 +299,13 @@ func (b *Broker) over(c *conn) {
 	}
 	b.mu.Lock()
 	delete(b.conns, c)
-	if c.full {
+	switch {
+	case c.full:
 		b.extra--
+	case !c.local:
+		if b.from[c.address]--; b.from[c.address] <= 0 {
+			delete(b.from, c.address)
+		}
 	}
 	if b.owners[c.id] == c {
 		delete(b.owners, c.id)

@@ -25,7 +25,8 @@ type conn struct {
 	listener string
 	local    bool
 	gone     chan struct{} // closed when the connection has ended completely
-	full     bool          // it is above limits.connections: its CONNECT is refused
+	full     bool          // it is above a limit of connections: its CONNECT is refused
+	why      string        // which
 	toldOnce sync.Once
 	address  string // that is charged for it
 

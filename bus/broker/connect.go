@@ -54,7 +54,7 @@ func (c *conn) open(p []byte, body int) error {
 	c.client = c.broker.server.NewClient(c, c.listener, "", false)
 	c.client.ParseConnect(c.listener, pk)
 	if c.full {
-		return c.turnAway(frame.CodeQuotaExceeded, errors.New("limits.connections is reached"))
+		return c.turnAway(frame.CodeQuotaExceeded, errors.New(c.why))
 	}
 	if code := pk.ConnectValidate(); code != packets.CodeSuccess {
 		return c.turnAway(code.Code, errors.New(code.Reason))

@@ -72,6 +72,54 @@ func TestHalfAConnect(t *testing.T) {
 	}
 }
 
+// TestConnectionsPerAddress: one address can't take the connections of others. IPv6 counts by network.
+func TestConnectionsPerAddress(t *testing.T) {
+	t.Parallel()
+	b := openBus(t)
+	_, k := serve(t, b, broker.Options{PerAddress: 2})
+	n := 0
+	dial := func(host string, local bool) (c net.Conn, answer string) {
+		t.Helper()
+		here, there := net.Pipe()
+		t.Cleanup(func() { here.Close() })
+		go k.Serve(from{there, &net.TCPAddr{IP: net.ParseIP(host), Port: 1}}, "test", local)
+		n++
+		if _, err := here.Write(encode("CONNECT", fmt.Sprint("c", n), v5)); err != nil {
+			t.Fatal(err)
+		}
+		w := &wire{Conn: here, r: bufio.NewReader(here), version: v5}
+		got, err := w.read(answerTimeout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return here, got
+	}
+	want := func(host string, local bool, prefix string) net.Conn {
+		t.Helper()
+		c, got := dial(host, local)
+		if !strings.HasPrefix(got, prefix) {
+			t.Errorf("%s: %s, want %s", host, got, prefix)
+		}
+		return c
+	}
+	first := want("192.0.2.1", false, "CONNACK 00")
+	want("192.0.2.1", false, "CONNACK 00")
+	want("192.0.2.1", false, "CONNACK 97 reason=limits.connections_per_address")
+	want("192.0.2.2", false, "CONNACK 00")
+	want("2001:db8::1", false, "CONNACK 00")
+	want("2001:db8::2", false, "CONNACK 00")
+	want("2001:db8::3", false, "CONNACK 97")
+	want("2001:db8:0:1::3", false, "CONNACK 00")
+	for range 4 {
+		want("127.0.0.1", true, "CONNACK 00")
+	}
+	first.Close()
+	eventually(t, "the place is free", func() bool {
+		_, got := dial("192.0.2.1", false)
+		return strings.HasPrefix(got, "CONNACK 00")
+	})
+}
+
 func openBus(t *testing.T) *bus.Bus {
 	t.Helper()
 	b, err := bus.Open(t.Context(), bus.Options{Dir: t.TempDir(), SegmentSize: 1 << 16})

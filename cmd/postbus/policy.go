@@ -66,6 +66,7 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 		SessionExpiry: c.Limits.SessionExpiry,
 		PacketSize:    int(c.Limits.PacketSize),
 		Connections:   c.Limits.Connections,
+		PerAddress:    c.Limits.PerAddress,
 		PublishRate:   c.Limits.PublishRate,
 		KeepAlive:     c.Limits.KeepAlive,
 		Inflight:      c.Limits.Inflight,
