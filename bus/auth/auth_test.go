@@ -3,7 +3,6 @@ package auth
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -143,7 +142,7 @@ func TestAuthenticate(t *testing.T) {
 		{"zero options, user", Options{}, "pi", "right", true, true, ErrRefused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			id, err := policy(t, c.o).Authenticate(c.user, c.password, c.have, c.local)
+			id, err := policy(t, c.o).Authenticate(c.user, c.password, c.have, c.local, "192.0.2.1:1")
 			if !errors.Is(err, c.want) || (err == nil) != (id != nil) {
 				t.Fatalf("%v, %v; want %v", id, err, c.want)
 			}
@@ -262,7 +261,7 @@ func TestUnknownUserTakesAsLong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, costs := counted(t, Options{Users: []User{{Name: "pi", Password: hash}}})
 			for _, user := range []string{"pi", "po"} {
-				if _, err := p.Authenticate(user, "wrong", true, true); !errors.Is(err, ErrRefused) {
+				if _, err := p.Authenticate(user, "wrong", true, true, "192.0.2.1:1"); !errors.Is(err, ErrRefused) {
 					t.Fatal(err)
 				}
 			}
@@ -284,38 +283,14 @@ func TestReconnectStorm(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 500 {
 		wg.Go(func() {
-			if _, err := p.Authenticate("pi", "right", true, false); err != nil {
+			if _, err := p.Authenticate("pi", "right", true, false, "192.0.2.1:1"); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	if n := len(costs()); n < 1 || n > cap(p.verifier.slots) {
-		t.Errorf("500 logins computed %d hashes; %d are computed at a time", n, cap(p.verifier.slots))
-	}
-}
-
-func TestFloodIsRefusedNotQueued(t *testing.T) {
-	v := NewVerifier(1)
-	p, err := NewPolicy(v, Options{Users: []User{{Name: "pi", Password: cheap(t, "right")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.slots <- struct{}{} // a check that does not end
-	var wg sync.WaitGroup
-	for i := range maxWaiting {
-		wg.Go(func() { p.Authenticate("pi", fmt.Sprint(i), true, false) })
-	}
-	for v.waiting.Load() < maxWaiting {
-		runtime.Gosched()
-	}
-	if _, err := p.Authenticate("pi", "right", true, false); !errors.Is(err, ErrBusy) {
-		t.Errorf("want ErrBusy, got %v", err)
-	}
-	<-v.slots
-	wg.Wait()
-	if _, err := p.Authenticate("pi", "right", true, false); err != nil {
-		t.Errorf("after the flood: %v", err)
+	if n := len(costs()); n != 1 {
+		t.Errorf("500 equal logins computed %d hashes", n)
 	}
 }
 
@@ -338,14 +313,14 @@ func TestCacheIsBoundedAndForgetsOldPasswords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := before.Authenticate("pi", "old", true, true); err != nil {
+	if _, err := before.Authenticate("pi", "old", true, true, "192.0.2.1:1"); err != nil {
 		t.Fatal(err)
 	}
 	after, err := NewPolicy(v, Options{Users: []User{{Name: "pi", Password: cheap(t, "new")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := after.Authenticate("pi", "old", true, true); !errors.Is(err, ErrRefused) {
+	if _, err := after.Authenticate("pi", "old", true, true, "192.0.2.1:1"); !errors.Is(err, ErrRefused) {
 		t.Errorf("the old password: %v", err)
 	}
 }
@@ -411,7 +386,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				p.Authenticate("pi", password, true, true)
+				p.Authenticate("pi", password, true, true, "192.0.2.1:1")
 			}
 		})
 	}

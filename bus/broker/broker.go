@@ -32,9 +32,9 @@ type Identity interface {
 type ClientIDs interface{ MayConnectAs(clientID string) error }
 
 // Authenticate decides about a CONNECT. user is empty without a user name; local is true for
-// loopback and unix sockets. An error refuses the client. If the Identity is a Login, its user
+// loopback and unix sockets; address is the remote one, with its port. An error refuses the client. If the Identity is a Login, its user
 // replaces this one.
-type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
+type Authenticate func(user, password string, hasPassword, local bool, address string) (Identity, error)
 
 // Options of a broker. The zero value works: every client has all rights, except to publish to $SYS
 // and $bus.
@@ -57,7 +57,7 @@ func (o *Options) defaults() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Authenticate == nil {
-		o.Authenticate = func(string, string, bool, bool) (Identity, error) { return everybody{}, nil }
+		o.Authenticate = func(string, string, bool, bool, string) (Identity, error) { return everybody{}, nil }
 	}
 	if o.SessionExpiry == 0 {
 		o.SessionExpiry = 168 * time.Hour

@@ -15,6 +15,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
+	"github.com/postbus/postbus/bus/internal/remote"
 )
 
 // conn is one client's connection.
@@ -93,7 +94,8 @@ type conn struct {
 func newConn(b *Broker, raw net.Conn, listener string, local bool) *conn {
 	c := &conn{broker: b, raw: raw, listener: listener, local: local, gone: make(chan struct{})}
 	if a := raw.RemoteAddr(); a != nil {
-		c.remote, c.address = a.String(), addressOf(a)
+		c.remote = a.String()
+		c.address = remote.Site(c.remote)
 	}
 	if t, ok := raw.(*net.TCPConn); ok {
 		_ = t.SetNoDelay(true)

@@ -162,7 +162,7 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 	asked := c.user
 	for {
 		before := b.judged.Load()
-		identity, err := b.o.Load().Authenticate(asked, password, c.connect.HasPassword, c.local)
+		identity, err := b.o.Load().Authenticate(asked, password, c.connect.HasPassword, c.local, c.remote)
 		if err != nil {
 			return nil, err
 		}

@@ -25,7 +25,7 @@ func (named) MayConnectAs(id string) error {
 // TestClientIDsOfOthers: who knows another's client identifier can't end the connection, fire the
 // last will or take the session.
 func TestClientIDsOfOthers(t *testing.T) {
-	anybody := func(user, _ string, _, _ bool) (broker.Identity, error) {
+	anybody := func(user, _ string, _, _ bool, _ string) (broker.Identity, error) {
 		if user == "ann" {
 			return named{}, nil
 		}

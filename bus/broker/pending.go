@@ -10,7 +10,6 @@ package broker
 import (
 	"container/list"
 	"errors"
-	"net"
 	"sync"
 )
 
@@ -33,22 +32,6 @@ type pending struct {
 type pendingAddress struct {
 	conns list.List // of *conn, in the order in which they came
 	bytes int
-}
-
-// addressOf is the part of a remote address that is charged: without the port, and of an IPv6
-// address the network, because a site has 2^64 of them.
-func addressOf(a net.Addr) string {
-	if a == nil {
-		return ""
-	}
-	host, _, err := net.SplitHostPort(a.String())
-	if err != nil {
-		return a.Network() // a unix socket
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.To4() == nil {
-		return ip.Mask(net.CIDRMask(64, 128)).String()
-	}
-	return host
 }
 
 // add charges a new connection, and ends others if the budget demands it.

@@ -23,7 +23,7 @@ var (
 	only31 = []byte{v31}
 )
 
-func guests(user, password string, hasPassword, _ bool) (broker.Identity, error) {
+func guests(user, password string, hasPassword, _ bool, _ string) (broker.Identity, error) {
 	if user == "" && !hasPassword || user == "ann" && password == "secret" {
 		return limited{}, nil
 	}

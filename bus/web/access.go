@@ -27,7 +27,7 @@ type Identity interface {
 
 // Authenticate decides about a request. user is empty without credentials; local is true for
 // loopback. An error refuses the request. If the Identity is a Login, its user replaces this one.
-type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
+type Authenticate func(user, password string, hasPassword, local bool, address string) (Identity, error)
 
 // Login is an optional interface of an Identity. It returns the user, and when the login ends
 // (zero: never).
@@ -71,7 +71,7 @@ func (s *Server) local(r *http.Request) bool {
 // identify authenticates the client. If that fails, it answers the request and returns nil.
 func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, user string) {
 	user, password, has := credentials(r)
-	id, err := s.o.Authenticate(user, password, has, s.local(r))
+	id, err := s.o.Authenticate(user, password, has, s.local(r), r.RemoteAddr)
 	switch {
 	case errors.Is(err, ErrBusy):
 		w.Header().Set("Retry-After", "1")

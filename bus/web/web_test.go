@@ -56,8 +56,8 @@ func policy(t *testing.T, anonymous *auth.Rules) web.Authenticate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(user, password string, has, local bool) (web.Identity, error) {
-		id, err := p.Authenticate(user, password, has, local)
+	return func(user, password string, has, local bool, address string) (web.Identity, error) {
+		id, err := p.Authenticate(user, password, has, local, address)
 		if err != nil {
 			return nil, err
 		}

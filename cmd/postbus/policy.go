@@ -116,16 +116,16 @@ func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
 	return a, nil
 }
 
-func (a *access) mqtt(user, password string, hasPassword, local bool) (broker.Identity, error) {
-	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local)
+func (a *access) mqtt(user, password string, hasPassword, local bool, address string) (broker.Identity, error) {
+	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local, address)
 	if err != nil {
 		return nil, a.plain(err) // not a nil *auth.Identity in the interface
 	}
 	return id, nil
 }
 
-func (a *access) http(user, password string, hasPassword, local bool) (web.Identity, error) {
-	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local)
+func (a *access) http(user, password string, hasPassword, local bool, address string) (web.Identity, error) {
+	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local, address)
 	switch {
 	case errors.Is(err, auth.ErrBusy):
 		return nil, web.ErrBusy
@@ -149,7 +149,7 @@ var errPasswordChanged = errors.New("the password was changed")
 func (a *access) judge(changed map[string]bool) func(user string, local bool) (broker.Identity, error) {
 	return func(user string, local bool) (broker.Identity, error) {
 		if user == "" {
-			return a.mqtt("", "", false, local)
+			return a.mqtt("", "", false, local, "")
 		}
 		if changed[user] {
 			return nil, errPasswordChanged
