@@ -346,23 +346,3 @@ func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 	}
 	return false
 }
-
-// eachRetained calls f for every retained message that matches, in the order of topics, until it returns
-// false. The record is f's to keep.
-func (b *Bus) eachRetained(p *pattern, f func(*journal.Record) bool) {
-	for _, r := range b.retained.announcedThat(p) {
-		if !f(r) {
-			return
-		}
-	}
-	for after, done := "", false; !done; {
-		var found []retainedEntry
-		found, after, done = b.retained.next(p, after, 64)
-		for _, e := range found {
-			rec := new(journal.Record)
-			if b.readRetained(e.topic, rec) && !f(rec) {
-				return
-			}
-		}
-	}
-}

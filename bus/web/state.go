@@ -117,8 +117,7 @@ type collector struct {
 	d map[string]*prometheus.Desc
 }
 
-// maxLagSeries is the maximum number of sessions whose lag has its own series; the lags of all
-// others are summed.
+// maxLagSeries is how many sessions have a series of their lag: to count a backlog reads the journal.
 const maxLagSeries = 100
 
 var metricHelp = []struct{ name, help, labels string }{
@@ -131,7 +130,7 @@ var metricHelp = []struct{ name, help, labels string }{
 	{"postbus_refused_total", "Events, subscriptions and sessions that a limit refused.", "limit"},
 	{"postbus_retained_events", "Topics that have a retained event.", ""},
 	{"postbus_retained_bytes", "Payloads of retained events.", ""},
-	{"postbus_session_lag_events", "Events that a session has not acknowledged; beyond a hundred sessions the rest is \"(others)\".", "session"},
+	{"postbus_session_lag_events", "Events that a session has not acknowledged, of the hundred sessions that are the farthest behind.", "session"},
 	{"postbus_connections", "Open connections.", "listener"},
 	{"postbus_journal_written_bytes_total", "Bytes written to the journal: the wear of the disk.", ""},
 	{"postbus_journal_records_total", "Records written to the journal.", ""},
@@ -209,19 +208,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	out <- histogram(c.d["postbus_journal_commit_seconds"], &j.CommitTimes)
 }
 
-// lags writes a series for each session that is behind, up to maxLagSeries.
+// lags writes a series for each of the maxLagSeries sessions that are the farthest behind.
 func (c *collector) lags(gauge func(string, float64, ...string)) {
-	var others float64
-	n := 0
-	for _, i := range c.s.bus.Sessions() {
-		if n++; n > maxLagSeries {
-			others += float64(i.Lag)
-			continue
-		}
+	for _, i := range c.s.bus.SessionsBehind(maxLagSeries) {
 		gauge("postbus_session_lag_events", float64(i.Lag), strings.ToValidUTF8(i.Name, "\uFFFD"))
-	}
-	if others > 0 {
-		gauge("postbus_session_lag_events", others, "(others)")
 	}
 }
 

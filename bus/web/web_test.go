@@ -221,7 +221,10 @@ func TestRequests(t *testing.T) {
 // refusing is a bus whose disk is full.
 type refusing struct{ web.Bus }
 
-func (refusing) Sessions() []bus.SessionInfo        { return nil }
+func (refusing) SessionsAfter(string, int) []bus.SessionInfo { return []bus.SessionInfo{} }
+func (refusing) SessionNamed(name string) (bus.SessionInfo, bool) {
+	return bus.SessionInfo{Name: name}, true
+}
 func (refusing) Ready() error                       { return errors.New("disk full") }
 func (refusing) Drop(context.Context, string) error { return errors.New("disk full") }
 func (refusing) Publish(context.Context, bus.Event) (uint64, error) {
