@@ -115,6 +115,7 @@ func (c *simClient) connect(clean bool) {
 		offline = time.Since(c.sess.offAt)
 	}
 	var present bool
+	began := time.Now()
 	s.async(c, func() (err error) {
 		k.s, present, err = b.Attach(context.Background(), o)
 		return err
@@ -152,7 +153,7 @@ func (c *simClient) connect(clean bool) {
 		silent := k.s.unrecorded
 		k.s.mu.Unlock()
 		x.silent = x.silent || silent
-		before.returned(s, present && !silent, silent)
+		before.returned(s, began, present && !silent, silent)
 		if c.will = nil; will != nil && !silent {
 			will.state = willNever // while the client is there
 			c.will, k.will = will, will

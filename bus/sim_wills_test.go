@@ -75,8 +75,9 @@ func (w *simWill) doubt() {
 	}
 }
 
-// returned: the client is connected again; same says that the session went on.
-func (w *simWill) returned(s *sim, same, silent bool) {
+// returned: the client is connected again. It returned at some time between began and now; same says
+// that the session went on.
+func (w *simWill) returned(s *sim, began time.Time, same, silent bool) {
 	if w == nil || w.state != willMust || w.seen > 0 {
 		return
 	}
@@ -89,7 +90,7 @@ func (w *simWill) returned(s *sim, same, silent bool) {
 		w.state = willMay
 	case same && time.Since(w.leftAt) < w.due:
 		w.state, w.back = willNever, true
-	case s.faults, same && w.due > 0 && time.Since(since) < w.due+graceWill:
+	case s.faults, same && w.due > 0 && began.Sub(since) < w.due+graceWill:
 		w.state = willMay
 	}
 }
