@@ -17,8 +17,11 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// PluginSource is how the source of a plugin's events begins.
-const PluginSource = "plugin:"
+// How the sources of events that come from no MQTT client begin. No client identifier begins so.
+const (
+	PluginSource = "plugin:"
+	HTTPSource   = "http:"
+)
 
 // retainedBlock is how many topics a block holds before it is split.
 const retainedBlock = 128

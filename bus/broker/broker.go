@@ -19,6 +19,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
+	"github.com/postbus/postbus/bus/internal/quiet"
 )
 
 // Identity is the set of a client's rights; see package auth. Its methods are on the hot path.
@@ -117,6 +118,7 @@ type Broker struct {
 	count   counters
 
 	pending          pending
+	quiet            quiet.Log     // for what clients cause
 	userNameReported sync.Once     // for the log line about user names without users
 	judged           atomic.Uint64 // the number of calls of Reauthorize
 	crowd            crowd         // connections that cannot receive QoS 0 as fast as it is published
@@ -237,7 +239,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 		closing := b.closing
 		b.mu.Unlock()
 		if !closing {
-			b.log.Warn("connection closed: "+why, "remote", c.remote)
+			b.quiet.Warn(b.log, c.address, "connection closed: "+why, "remote", c.remote)
 		}
 		raw.Close()
 		return
@@ -315,7 +317,7 @@ func (b *Broker) over(c *conn) {
 	if c.owner {
 		attrs := []any{"client", c.id, "remote", c.remote}
 		if err := c.failure(); err != nil {
-			b.log.Info("client closed for an error", append(attrs, "err", err)...)
+			b.quiet.Log(b.log, slog.LevelInfo, c.address, "client closed for an error", append(attrs, "err", err)...)
 		} else {
 			b.log.Debug("client left", append(attrs, "goodbye", c.goodbye)...)
 		}

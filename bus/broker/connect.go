@@ -79,7 +79,7 @@ func (c *conn) open(p []byte, body int) error {
 // turnAway refuses a CONNECT that is well formed and not accepted.
 func (c *conn) turnAway(code byte, why error) error {
 	c.broker.count.refused.Add(1)
-	c.broker.log.Warn("client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
+	c.broker.quiet.Warn(c.broker.log, c.address, "client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
 	c.mu.Lock()
 	before := len(c.out)
 	c.out = frame.AppendRefusal(c.out, c.version, code, why.Error())
@@ -101,7 +101,7 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 		c.user = *c.connect.Username
 	}
 	if bus.ReservedName(c.id) {
-		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @ or $share/ are reserved")
+		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @, $share/, plugin: or http:, and bus, are reserved")
 	}
 	identity, err := b.identify(c, password)
 	if err != nil {

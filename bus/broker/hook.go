@@ -123,7 +123,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			continue
 		}
 		if !identity.MaySubscribe(f.Filter) {
-			h.broker.log.Warn("subscription not allowed", "client", c.id, "user", c.user, "filter", f.Filter)
+			h.broker.quiet.Warn(h.broker.log, c.address, "subscription not allowed", "client", c.id, "user", c.user, "filter", f.Filter)
 			codes[i] = frame.CodeNotAuthorized
 			if topic.Shared(f.Filter) {
 				c.subackReason = "a shared subscription needs rights that cover its whole filter"

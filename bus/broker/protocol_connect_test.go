@@ -253,10 +253,21 @@ func TestConnect(t *testing.T) {
 			a> AUTH 18 authmethod=x
 			a< DISCONNECT 82
 			a< closed`, versions: only5},
-		{statement: "4.7, postbus", says: "identifiers that begin with @ are the bus's own", text: `
+		{statement: "4.7, postbus", says: "identifiers that could be taken for another source of events are refused", text: `
 			a> CONNECT id=@x
 			a< CONNACK 85
-			a< closed`, versions: only5},
+			a< closed
+			b> CONNECT id=http:admin
+			b< CONNACK 85
+			b< closed
+			c> CONNECT id=plugin:lamp
+			c< CONNACK 85
+			c< closed
+			d> CONNECT id=bus
+			d< CONNACK 85
+			d< closed
+			e> CONNECT id=busy
+			e< CONNACK 00`, versions: only5},
 		{statement: "MQTT-3.12.4-1", says: "PINGREQ is answered by PINGRESP", text: `
 			a full
 			a> PINGREQ

@@ -16,6 +16,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/bus/internal/remote"
 )
 
 // Identity is the set of a client's rights; see package auth.
@@ -47,7 +49,8 @@ func (everybody) MayRead(string) bool          { return true }
 const seeBus = "$bus/#"
 
 // forwarded are headers of a proxy: behind one, every request comes from loopback.
-var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
+var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Forwarded-Port", "X-Forwarded-Ssl", "X-Real-Ip", "X-Client-Ip",
+	"X-Cluster-Client-Ip", "X-Original-Forwarded-For", "X-Original-Host", "True-Client-Ip", "Cf-Connecting-Ip", "Cf-Ray", "Fastly-Client-Ip", "Via"}
 
 // local reports whether the request comes from this machine itself. A proxy that sends none of
 // these headers looks like a local program; docs/https.md describes the remedy.
@@ -78,7 +81,7 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, 
 		fail(w, http.StatusServiceUnavailable, "", "%v", err)
 		return nil, ""
 	case err != nil:
-		s.log.Warn("HTTP request refused", "remote", r.RemoteAddr, "user", user, "path", r.URL.Path, "err", err)
+		s.quiet.Warn(s.log, remote.Site(r.RemoteAddr), "HTTP request refused", "remote", r.RemoteAddr, "user", user, "path", r.URL.Path, "err", err)
 		challenge(w, r)
 		fail(w, http.StatusUnauthorized, "", "%v", err)
 		return nil, ""

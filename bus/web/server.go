@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/internal/quiet"
 )
 
 // Bus is the part of a bus that the server uses; *bus.Bus satisfies it.
@@ -72,6 +73,7 @@ const (
 
 // Server answers HTTP requests about a bus.
 type Server struct {
+	quiet   quiet.Log // for what clients cause
 	bus     Bus
 	o       Options
 	log     *slog.Logger

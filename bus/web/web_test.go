@@ -150,6 +150,8 @@ func TestRequests(t *testing.T) {
 		{"and nothing else", request{method: "POST", path: "/api/v1/publish", body: event}, 401, "not allowed"},
 		{"a proxy's clients are not local", request{method: "POST", path: "/api/v1/publish", body: `{"topic": "open/x"}`, header: map[string]string{"X-Forwarded-For": "192.0.2.1"}}, 401, "user name"},
 		{"whatever header it has", request{method: "GET", path: "/api/v1/topics?filter=open/%23", header: map[string]string{"X-Forwarded-Proto": "https"}}, 401, "user name"},
+		{"whatever proxy it is", request{method: "GET", path: "/api/v1/topics?filter=open/%23", header: map[string]string{"CF-Connecting-IP": "192.0.2.1"}}, 401, "user name"},
+		{"a hook is nothing for a page of somebody else", request{method: "GET", path: "/hooks/open", header: map[string]string{"Sec-Fetch-Site": "cross-site"}}, 403, "not allowed"},
 		{"were it empty", request{method: "GET", path: "/api/v1/topics?filter=open/%23", header: map[string]string{"Forwarded": ""}}, 401, "user name"},
 		{"without it they are", request{method: "GET", path: "/api/v1/topics?filter=open/%23"}, 200, "[]"},
 		{"a wrong password", request{method: "POST", path: "/api/v1/publish", body: event, user: "pi:guess"}, 401, "wrong"},
