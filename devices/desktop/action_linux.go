@@ -30,9 +30,9 @@ type Action struct {
 	alive    context.Context // cancelled by Close
 }
 
-// settled is how long the machine must run before it may be rebooted or powered off, so that a
+// minUptime is how long the machine must run before it may be rebooted or powered off, so that a
 // redelivered event can't make a loop of reboots.
-const settled = 2 * time.Minute
+const minUptime = 2 * time.Minute
 
 // NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ kind.Env) *Action {
@@ -51,7 +51,7 @@ func (a *Action) Close() error {
 func uptime() time.Duration {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
-		return settled
+		return minUptime
 	}
 	return time.Duration(t.Nano())
 }
@@ -69,8 +69,8 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		err = checkURL(args.URL, a.o.Schemes)
 	case a.o.Do == "media_volume":
 		volume, err = percent(args.Percent, 100)
-	case (a.o.Do == "reboot" || a.o.Do == "poweroff") && a.uptime() < settled:
-		err = permanent{fmt.Errorf("%s: the machine has just started; this is refused for %s, so that an order that is delivered again can't make a loop", a.o.Do, settled)}
+	case (a.o.Do == "reboot" || a.o.Do == "poweroff") && a.uptime() < minUptime:
+		err = kind.Permanent(fmt.Errorf("%s: the machine has just started; this is refused for %s, so that a redelivered event can't cause a loop", a.o.Do, minUptime))
 	}
 	if err != nil {
 		return err
@@ -124,15 +124,15 @@ func (a *Action) power(ctx context.Context, conn *dbus.Conn) error {
 	}
 	switch can {
 	case "na":
-		return permanent{fmt.Errorf("%s: this machine can't do that", a.o.Do)}
+		return kind.Permanent(fmt.Errorf("%s: this machine does not support it", a.o.Do))
 	case "no", "challenge":
-		return a.denied(right, fmt.Sprintf("Can%s says %q", method, can))
+		return a.denied(right, fmt.Sprintf("Can%s returned %q", method, can))
 	}
 	return a.refusal(call(ctx, conn, logind, logindPath, logind+".Manager."+method, false).Err, right)
 }
 
 func (a *Action) denied(right, why string) error {
-	return permanent{fmt.Errorf("%s: no permission: allow org.freedesktop.login1.%s for the user that runs postbus by a polkit rule (/etc/polkit-1/rules.d); %s", a.o.Do, right, why)}
+	return kind.Permanent(fmt.Errorf("%s: no permission: allow org.freedesktop.login1.%s for the user that runs postbus by a polkit rule (/etc/polkit-1/rules.d); %s", a.o.Do, right, why))
 }
 
 // refusal distinguishes missing permissions from other errors.
@@ -170,7 +170,7 @@ func (a *Action) media(ctx context.Context, conn *dbus.Conn, named string, volum
 func playing(ctx context.Context, conn *dbus.Conn) (map[string]string, error) {
 	var names []string
 	if err := call(ctx, conn, daemon, "/org/freedesktop/DBus", daemon+".ListNames").Store(&names); err != nil {
-		return nil, fmt.Errorf("the message bus doesn't say who is there: %w", err)
+		return nil, fmt.Errorf("the message bus doesn't list its clients: %w", err)
 	}
 	out := map[string]string{}
 	for _, n := range names {
@@ -197,9 +197,9 @@ func player(ctx context.Context, conn *dbus.Conn, named string) (string, error) 
 	for i, n := range sorted {
 		short[i] = n[len(players):]
 	}
-	list := "there are " + strings.Join(short, ", ")
+	list := "available: " + strings.Join(short, ", ")
 	if len(all) == 0 {
-		list = "no media player is there"
+		list = "no media player is running"
 	}
 	if named != "" {
 		for _, n := range sorted {
@@ -222,5 +222,5 @@ func player(ctx context.Context, conn *dbus.Conn, named string) (string, error) 
 	if len(all) == 0 {
 		return "", errors.New(list)
 	}
-	return "", fmt.Errorf("no player plays; set player: %s", list)
+	return "", fmt.Errorf("no player is playing: set player; %s", list)
 }

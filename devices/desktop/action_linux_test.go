@@ -13,6 +13,8 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/postbus/postbus/devices/internal/desktoptest"
+	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestLockByOrder(t *testing.T) {
@@ -26,7 +28,7 @@ func TestLockByOrder(t *testing.T) {
 		}
 		r.want(c[1], "locked")
 	}
-	if err := do(t, ActionOptions{Do: "lock", Session: "7", SystemBus: bus.Address}, Args{}); err == nil || !strings.Contains(err.Error(), `lock: there is no session "7"; there are 1 (`) {
+	if err := do(t, ActionOptions{Do: "lock", Session: "7", SystemBus: bus.Address}, Args{}); err == nil || !strings.Contains(err.Error(), `lock: there is no session "7"; available: 1 (`) {
 		t.Error(err)
 	}
 }
@@ -55,7 +57,7 @@ func TestPowerActions(t *testing.T) {
 	c := bus.Dial()
 	o := func(do string) ActionOptions { return ActionOptions{Do: do, SystemBus: bus.Address} }
 	late := func(o ActionOptions, up time.Duration) error {
-		a := NewAction(o, &fakeEnv{})
+		a := NewAction(o, kindtest.NewBus())
 		defer a.Close()
 		a.uptime = func() time.Duration { return up }
 		return a.Do(t.Context(), Args{})
@@ -75,17 +77,17 @@ func TestPowerActions(t *testing.T) {
 		want string
 	}{
 		{"poweroff", time.Minute, "has just started"},
-		{"hibernate", time.Hour, "this machine can't do that"},
+		{"hibernate", time.Hour, "this machine does not support it"},
 		{"reboot", time.Hour, "allow org.freedesktop.login1.reboot"},
 	} {
-		if err := late(o(x.do), x.up); err == nil || !lasting(err) || !strings.Contains(err.Error(), x.want) {
+		if err := late(o(x.do), x.up); err == nil || !kind.IsPermanent(err) || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%s: %v", x.do, err)
 		}
 	}
 	if got := calls(t, c); strings.Count(got, "PowerOff") != 2 || strings.Contains(got, " Reboot") {
 		t.Error(got)
 	}
-	if err := do(t, ActionOptions{Do: "suspend", SystemBus: "unix:path=/nowhere/bus"}, Args{}); err == nil || lasting(err) {
+	if err := do(t, ActionOptions{Do: "suspend", SystemBus: "unix:path=/nowhere/bus"}, Args{}); err == nil || kind.IsPermanent(err) {
 		t.Error(err)
 	}
 }
@@ -113,7 +115,7 @@ func TestOpen(t *testing.T) {
 	bus := desktoptest.NewBus(t)
 	o := ActionOptions{Do: "open", SessionBus: bus.Address}
 	path, note := opener(t, "")
-	a := NewAction(o, &fakeEnv{})
+	a := NewAction(o, kindtest.NewBus())
 	defer a.Close()
 	a.opener = path
 	const address = "https://example.org/?q=$(id)&x=';"
@@ -142,7 +144,7 @@ func TestOpen(t *testing.T) {
 func TestAnOpenerIsOwned(t *testing.T) {
 	o := ActionOptions{Do: "open", SessionBus: "unix:path=/nowhere/bus"}
 	path, _ := opener(t, "echo no browser >&2; exit 3")
-	a := NewAction(o, &fakeEnv{})
+	a := NewAction(o, kindtest.NewBus())
 	a.opener = path
 	if err := a.Do(t.Context(), Args{URL: "https://example.org"}); err == nil || !strings.Contains(err.Error(), "exit status 3: no browser") {
 		t.Error(err)

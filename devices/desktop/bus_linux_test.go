@@ -80,9 +80,12 @@ func TestLock(t *testing.T) {
 }
 
 // ear is a watcher that records its signals.
-type ear struct{ heard []string }
+type ear struct{ names []string }
 
-func (e *ear) hear(sig *dbus.Signal) bool              { e.heard = append(e.heard, sig.Name); return true }
+func (e *ear) onSignal(sig *dbus.Signal) bool {
+	e.names = append(e.names, sig.Name)
+	return true
+}
 func (e *ear) read(context.Context, *link, bool) error { return nil }
 
 // TestStrangersAreNotHeard sends signals from other programs, because any client may send us one.
@@ -105,7 +108,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	signal(":1.5", "new.Lock")
 	signal(daemon, daemon+".NameOwnerChanged", logind, ":1.5", "")
 	signal("", "nobody.Lock")
-	if got := strings.Join(e.heard, " "); got != "logind.Lock "+daemon+".NameOwnerChanged new.Lock "+daemon+".NameOwnerChanged" {
+	if got := strings.Join(e.names, " "); got != "logind.Lock "+daemon+".NameOwnerChanged new.Lock "+daemon+".NameOwnerChanged" {
 		t.Error(got)
 	}
 }
@@ -151,7 +154,7 @@ func TestTheMachineSleepsWhenTheEventIsStored(t *testing.T) {
 
 	// logind restarts.
 	p.Kill()
-	r.says("logind isn't there")
+	r.says("logind is not running")
 	c, _ = logged(t, bus)
 	held(1, "by the new logind")
 	r.says("")
@@ -166,9 +169,9 @@ func TestTheMachineSleepsWhenTheEventIsStored(t *testing.T) {
 func TestIdleAndSessions(t *testing.T) {
 	bus := desktoptest.NewBus(t)
 	r := run(t, Options{Watch: []string{"idle"}, Initial: true, SystemBus: bus.Address}, nil)
-	r.says("logind isn't there")
+	r.says("logind is not running")
 	bus.Mock("logind", logind, "")
-	r.says("nobody is logged in")
+	r.says("no user is logged in")
 	c := bus.Dial()
 	must(t, c, logind, logindPath, mock+".AddSession", "1", "seat0", uint32(os.Getuid()), "ada", true)
 	must(t, c, logind, logindPath, mock+".EmitSignal", logind+".Manager", "SessionNew", "so", []dbus.Variant{dbus.MakeVariant("1"), dbus.MakeVariant(session1)})
@@ -178,7 +181,7 @@ func TestIdleAndSessions(t *testing.T) {
 	r.want("idle true", "idle")
 
 	other := run(t, Options{Watch: []string{"idle"}, Session: "7", SystemBus: bus.Address}, nil)
-	other.says(`there is no session "7"; there are 1 (ada)`)
+	other.says(`there is no session "7"; available: 1 (ada)`)
 }
 
 func TestPower(t *testing.T) {
@@ -201,7 +204,7 @@ func TestPower(t *testing.T) {
 	if e := r.want("power false 50 discharging true", fields...); e["time_to_empty"] != 3500.0 || e["time_to_full"] != nil {
 		t.Error(e)
 	}
-	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, usual), "\n"); !strings.Contains(got, "watch: [power]  # UPower, battery 50 %, discharging") {
+	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, defaultPaths), "\n"); !strings.Contains(got, "watch: [power]  # UPower, battery 50 %, discharging") {
 		t.Error(got)
 	}
 }
@@ -240,7 +243,7 @@ func TestABusThatIsStartedAgain(t *testing.T) {
 	bus.Kill()
 	r.says("power: the message bus")
 	bus.Start()
-	r.says("UPower isn't there")
+	r.says("UPower is not running")
 	bus.Mock("upower", upower, `{"OnBattery": true}`)
 	r.want("power true", "on_battery")
 	r.says("")
@@ -254,7 +257,7 @@ func TestAbsentThingsAreTroubleOnlyWhenNamed(t *testing.T) {
 	r.says("")
 	none := run(t, Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: silent}, nil)
 	none.says("power: the message bus unix:path=/nowhere/bus doesn't answer")
-	none.says("camera: there is no camera; it is waited for")
+	none.says("camera: there is no camera; waiting for it")
 	none.says("microphone: there is no sound server")
 }
 

@@ -22,16 +22,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/node"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
-// glance is how long a camera must be open before it is reported, because a program that only looks
-// for cameras opens each for a moment.
-const glance = 500 * time.Millisecond
+// minOpenTime is how long a camera must be open before it is reported, because a program that only
+// looks for cameras opens each for a moment.
+const minOpenTime = 500 * time.Millisecond
 
-// places are the folders that show the cameras and their users.
-type places struct{ dev, proc, udev, sys string }
+// paths are the folders that show the cameras and their users.
+type paths struct{ dev, proc, udev, sys string }
 
-var usual = places{"/dev", "/proc", "/run/udev/data", "/sys/class/video4linux"}
+var defaultPaths = paths{"/dev", "/proc", "/run/udev/data", "/sys/class/video4linux"}
 
 var udev = node.Rule{Nodes: `SUBSYSTEM=="video4linux"`, Group: "video", File: "60-video.rules", Then: "restart the machine", Needs: 0o040}
 
@@ -61,7 +62,7 @@ func numbered(name string) int {
 
 // videos returns the names of possible cameras, by their numbers. It leaves out those that udev
 // knows to be something different, as a codec or the metadata of a camera.
-func (p places) videos() []string {
+func (p paths) videos() []string {
 	d, err := os.Open(p.dev)
 	if err != nil {
 		return nil
@@ -75,7 +76,7 @@ func (p places) videos() []string {
 
 // captures reports whether a device captures pictures, as udev found out by querying it (v4l_id);
 // true when udev doesn't know it.
-func (p places) captures(name string) bool {
+func (p paths) captures(name string) bool {
 	n, ok := inodeOf(filepath.Join(p.dev, name))
 	if !ok {
 		return false
@@ -96,7 +97,7 @@ type holder struct{ camera, app string }
 
 // holders returns the processes that have one of the cameras open, as far as they are visible: this
 // user's own, for root all.
-func (p places) holders(ctx context.Context, cameras []string) (out []holder, all bool) {
+func (p paths) holders(ctx context.Context, cameras []string) (out []holder, all bool) {
 	nodes := map[inode]string{}
 	for _, name := range cameras {
 		if n, ok := inodeOf(filepath.Join(p.dev, name)); ok {
@@ -140,7 +141,7 @@ func readNames(dir string) ([]string, error) {
 
 // program returns a process's name. The kernel keeps 15 bytes of it; a longer name is taken from
 // the program's file.
-func (p places) program(pid string) string {
+func (p paths) program(pid string) string {
 	text, _ := os.ReadFile(filepath.Join(p.proc, pid, "comm"))
 	name := strings.TrimSpace(string(text))
 	if exe, err := os.Readlink(filepath.Join(p.proc, pid, "exe")); err == nil && len(name) == 15 && strings.HasPrefix(filepath.Base(exe), name) {
@@ -149,16 +150,16 @@ func (p places) program(pid string) string {
 	return short(name)
 }
 
-// filming watches the cameras until ctx ends.
-func (s *Source) filming(ctx context.Context) {
-	kept(ctx, func() error { return s.cameras(ctx) }, func(err error) { s.trouble(s.camera.what, err) })
+// watchCameras watches the cameras until ctx ends.
+func (s *Source) watchCameras(ctx context.Context) {
+	reconnect(ctx, func() error { return s.cameras(ctx) }, func(err error) { s.setCondition(s.camera.what, err) })
 }
 
 // inotify is the kernel's notifications about cameras.
 type inotify struct {
-	f      *os.File
-	fd     int // of f, whose Fd method would make reads block
-	places places
+	f     *os.File
+	fd    int // of f, whose Fd method would make reads block
+	paths paths
 
 	mu     sync.Mutex
 	names  map[int32]string // by watch descriptor
@@ -171,28 +172,27 @@ func (s *Source) cameras(ctx context.Context) error {
 	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 	switch {
 	case errors.Is(err, syscall.EMFILE):
-		return errors.New("too much is watched on this machine: raise fs.inotify.max_user_instances with sysctl")
+		return errors.New("this machine has too many inotify watches: raise fs.inotify.max_user_instances with sysctl")
 	case err != nil:
 		return fmt.Errorf("cameras can't be watched: %w", err)
 	}
-	in := &inotify{f: os.NewFile(uintptr(fd), "inotify"), fd: fd, places: s.places, names: map[int32]string{}, open: map[string]bool{}}
+	in := &inotify{f: os.NewFile(uintptr(fd), "inotify"), fd: fd, paths: s.paths, names: map[int32]string{}, open: map[string]bool{}}
 	alive, cancel := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	defer func() { cancel(); in.f.Close(); tasks.Wait() }()
 	// Permissions are set on a new device shortly after it appears.
-	if _, err := unix.InotifyAddWatch(fd, s.places.dev, unix.IN_CREATE|unix.IN_DELETE|unix.IN_ATTRIB|unix.IN_MOVE|unix.IN_ONLYDIR); err != nil {
-		return fmt.Errorf("%s can't be watched: %w", s.places.dev, err)
+	if _, err := unix.InotifyAddWatch(fd, s.paths.dev, unix.IN_CREATE|unix.IN_DELETE|unix.IN_ATTRIB|unix.IN_MOVE|unix.IN_ONLYDIR); err != nil {
+		return fmt.Errorf("%s can't be watched: %w", s.paths.dev, err)
 	}
-	list, _ := readNames(s.places.dev)
+	list, _ := readNames(s.paths.dev)
 	for _, name := range list {
 		in.add(name)
 	}
 	tasks.Go(func() {
-		s.repeat(alive, s.camera, func(first bool) error { return s.filmed(alive, in, first) })
+		s.repeat(alive, s.camera, func(first bool) error { return s.readCameras(alive, in, first) })
 	})
-	stop := context.AfterFunc(ctx, func() { _ = in.f.SetReadDeadline(time.Now()) })
-	defer stop()
-	return in.read(s.camera.poke)
+	defer kind.InterruptReads(ctx, in.f)()
+	return in.read(s.camera.requestRead)
 }
 
 // add adds a watch for a camera.
@@ -200,7 +200,7 @@ func (in *inotify) add(name string) {
 	if numbered(name) < 0 {
 		return
 	}
-	path := filepath.Join(in.places.dev, name)
+	path := filepath.Join(in.paths.dev, name)
 	wd, err := unix.InotifyAddWatch(in.fd, path, unix.IN_OPEN|unix.IN_CLOSE)
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -216,7 +216,7 @@ func (in *inotify) add(name string) {
 
 // read processes the kernel's events (inotify(7)) until the file is closed or its deadline has
 // passed.
-func (in *inotify) read(poke func()) error {
+func (in *inotify) read(requestRead func()) error {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := in.f.Read(buf)
@@ -230,7 +230,7 @@ func (in *inotify) read(poke func()) error {
 			name, _, _ := strings.Cut(string(b[:min(size, len(b))]), "\x00")
 			b = b[min(size, len(b)):]
 			if in.note(wd, mask, name) {
-				poke()
+				requestRead()
 			}
 		}
 	}
@@ -261,11 +261,11 @@ func (in *inotify) note(wd int32, mask uint32, name string) bool {
 	return camera != "" || numbered(name) >= 0
 }
 
-// filmed reports which cameras are in use: those that a visible process has open, and, when not all
-// processes are visible, those whose last event was an open.
-func (s *Source) filmed(ctx context.Context, in *inotify, first bool) error {
-	videos := s.places.videos()
-	seen, all := s.places.holders(ctx, videos)
+// readCameras reports which cameras are in use: those that a visible process has open, and, when
+// not all processes are visible, those whose last event was an open.
+func (s *Source) readCameras(ctx context.Context, in *inotify, first bool) error {
+	videos := s.paths.videos()
+	seen, all := s.paths.holders(ctx, videos)
 	in.mu.Lock()
 	denied := in.denied
 	if len(in.names) > 0 {
@@ -285,17 +285,17 @@ func (s *Source) filmed(ctx context.Context, in *inotify, first bool) error {
 	f := map[string]any{"what": "camera", "in_use": false, "apps": names(apps), "device": nil}
 	for _, name := range videos {
 		if f["device"] == nil || used[name] && f["in_use"] == false {
-			f["device"] = filepath.Join(s.places.dev, name)
+			f["device"] = filepath.Join(s.paths.dev, name)
 		}
 		f["in_use"] = f["in_use"] == true || used[name]
 	}
 	if len(videos) == 0 && denied == nil {
-		denied = absent{"there is no camera; it is waited for"}
+		denied = absent{"there is no camera; waiting for it"}
 	}
 	if denied != nil && first {
 		return denied
 	}
-	if err := s.tell(ctx, first, f); err != nil {
+	if err := s.report(ctx, first, f); err != nil {
 		return err
 	}
 	return denied

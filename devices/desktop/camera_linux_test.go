@@ -15,21 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/desktoptest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 var cameraFields = []string{"in_use", "apps", "device"}
 
 // studio makes a /dev with files as cameras.
-func studio(t *testing.T, names ...string) places {
+func studio(t *testing.T, names ...string) paths {
 	t.Helper()
-	at := places{dev: t.TempDir(), proc: "/proc", udev: t.TempDir(), sys: t.TempDir()}
+	at := paths{dev: t.TempDir(), proc: "/proc", udev: t.TempDir(), sys: t.TempDir()}
 	for _, n := range names {
 		plug(t, at, n)
 	}
 	return at
 }
 
-func plug(t *testing.T, at places, name string) {
+func plug(t *testing.T, at paths, name string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(at.dev, name), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -37,7 +38,7 @@ func plug(t *testing.T, at places, name string) {
 }
 
 // film starts a program under a name, which has a file open.
-func film(t *testing.T, at places, program, name string) *desktoptest.Program {
+func film(t *testing.T, at paths, program, name string) *desktoptest.Program {
 	t.Helper()
 	link := filepath.Join(t.TempDir(), program)
 	if err := os.Symlink("/bin/sh", link); err != nil {
@@ -78,7 +79,7 @@ func TestCamera(t *testing.T) {
 		}
 	}
 	r.until("camera false [] <nil>", cameraFields...)
-	r.says("camera: there is no camera; it is waited for")
+	r.says("camera: there is no camera; waiting for it")
 	plug(t, at, "video2")
 	r.want("camera false [] "+dev("video2"), cameraFields...)
 	r.says("")
@@ -107,7 +108,7 @@ func TestACameraThatIsInUseAtTheStart(t *testing.T) {
 func TestACameraThatIsADevice(t *testing.T) {
 	t.Parallel()
 	at, other := studio(t), studio(t)
-	for _, place := range []places{at, other} { // as in a container
+	for _, place := range []paths{at, other} { // as in a container
 		if err := unix.Mknod(filepath.Join(place.dev, "video0"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))); err != nil { // /dev/null, which opens
 			t.Logf("a device can't be made here: %v", err)
 			return
@@ -192,18 +193,18 @@ func TestWhatIsNoCamera(t *testing.T) {
 func TestNoRightsForACamera(t *testing.T) {
 	t.Parallel()
 	at := studio(t, "video0")
-	in := &inotify{fd: -1, places: at, names: map[int32]string{}, open: map[string]bool{}}
+	in := &inotify{fd: -1, paths: at, names: map[int32]string{}, open: map[string]bool{}}
 	in.denied = absent{"no permission for video0"}
-	s := New(Options{Watch: []string{"camera"}, Initial: true}, &fakeEnv{})
-	s.places = at
-	told := 0
-	s.emit = func(_ context.Context, _ time.Time, _ map[string]any) error { told++; return nil }
-	if err := s.filmed(t.Context(), in, true); err == nil || err.Error() != "no permission for video0" || told != 0 {
-		t.Error(err, told)
+	s := New(Options{Watch: []string{"camera"}, Initial: true}, kindtest.NewBus())
+	s.paths = at
+	reported := 0
+	s.emit = func(_ context.Context, _ time.Time, _ map[string]any) error { reported++; return nil }
+	if err := s.readCameras(t.Context(), in, true); err == nil || err.Error() != "no permission for video0" || reported != 0 {
+		t.Error(err, reported)
 	}
 	in.names[1] = "video0"
-	if err := s.filmed(t.Context(), in, true); err != nil || told != 1 {
-		t.Error(err, told)
+	if err := s.readCameras(t.Context(), in, true); err != nil || reported != 1 {
+		t.Error(err, reported)
 	}
 	// Events are processed as they arrive.
 	if in.note(1, unix.IN_OPEN, "") && in.open["video0"] && in.note(1, unix.IN_CLOSE_WRITE, "") && !in.open["video0"] &&

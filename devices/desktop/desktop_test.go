@@ -14,7 +14,7 @@ func TestMistakesInOptions(t *testing.T) {
 		errs []error
 		want string // the key; empty: none
 	}{
-		"defaults":                  {Defaults().Check(), ""},
+		"defaults":                  {defaults().Check(), ""},
 		"idle_after":                {Options{IdleAfter: time.Minute}.Check(), ""},
 		"idle_after of none":        {Options{IdleAfter: time.Minute, Watch: []string{"lock"}}.Check(), "idle_after"},
 		"idle_after of nothing":     {Options{IdleAfter: time.Millisecond}.Check(), "idle_after"},
@@ -68,7 +68,7 @@ func TestAddresses(t *testing.T) {
 		"https://a b":                      "space",
 		"https://a\nb":                     "control",
 		"https://a/\xff":                   "control",
-		"https://%zz":                      "no address",
+		"https://%zz":                      "not an address",
 		strings.Repeat("https://a/b", 900): "more than 8192",
 	} {
 		err := checkURL(url, []string{"spotify"})
@@ -107,8 +107,8 @@ func TestStep(t *testing.T) {
 		err      string
 	}{
 		{30, 30, false, ""}, {"150", 150, false, ""}, {"+5", 5, true, ""}, {"-5.5", -5.5, true, ""}, {"-0", 0, true, ""},
-		{-5, 0, false, `"-5" is no number from 0 to 150, nor a step as the text "+5" or "-5"`}, {151, 0, false, "no number"}, {nil, 0, false, "percent is missing"},
-		{"+", 0, false, "no step"}, {"--5", 0, false, "no step"}, {"+-5", 0, false, "no step"}, {"+151", 0, false, "no step"}, {"-NaN", 0, false, "no step"}, {"", 0, false, "no number"},
+		{-5, 0, false, `"-5" is not a number from 0 to 150, nor a step as the text "+5" or "-5"`}, {151, 0, false, "not a number"}, {nil, 0, false, "percent is missing"},
+		{"+", 0, false, "not a step"}, {"--5", 0, false, "not a step"}, {"+-5", 0, false, "not a step"}, {"+151", 0, false, "not a step"}, {"-NaN", 0, false, "not a step"}, {"", 0, false, "not a number"},
 	} {
 		n, relative, err := step(c.v)
 		switch {

@@ -20,23 +20,23 @@ import (
 var quiet = sync.OnceFunc(func() { xgb.Logger = log.New(io.Discard, "", 0) })
 
 // errWayland says why nothing can be watched.
-var errWayland = errors.New("this is a Wayland session, which tells nobody the active window or the time since the last key; " +
-	"the window isn't to be had, and idle only without idle_after, as the desktop says it. To watch the X11 programs in it, set display")
+var errWayland = errors.New("this is a Wayland session, which hides the active window and the time since the last input; " +
+	"watch idle without idle_after, as the desktop reports it; to watch the X11 programs in the session, set display")
 
-// farewell is how long an X server may take to answer at the end. A stopped server, as under a
+// endTimeout is how long an X server may take to answer at the end. A stopped server, as under a
 // debugger, never answers.
-const farewell = time.Second
+const endTimeout = time.Second
 
-// displayed runs f with a connection to the X server until ctx ends. f calls well when it works,
-// and returns when the connection ended.
-func (s *Source) displayed(ctx context.Context, what string, f func(ctx context.Context, x *xgb.Conn, well func()) error) {
-	kept(ctx, func() error {
+// watchDisplay runs f with a connection to the X server until ctx ends. f calls healthy when it
+// works, and returns when the connection ended.
+func (s *Source) watchDisplay(ctx context.Context, what string, f func(ctx context.Context, x *xgb.Conn, healthy func()) error) {
+	reconnect(ctx, func() error {
 		ended := make(chan error, 1)
 		go func() {
 			ended <- s.display(ctx, func(ctx context.Context, x *xgb.Conn) error {
 				return f(ctx, x, func() {
 					if ctx.Err() == nil {
-						s.trouble(what, nil)
+						s.setCondition(what, nil)
 					}
 				})
 			})
@@ -46,14 +46,14 @@ func (s *Source) displayed(ctx context.Context, what string, f func(ctx context.
 			return err
 		case <-ctx.Done():
 		}
-		late := time.NewTimer(farewell)
+		late := time.NewTimer(endTimeout)
 		defer late.Stop()
 		select {
 		case <-ended:
 		case <-late.C: // the library's goroutines wait for the server's answer, and end when it continues or ends
 		}
 		return ctx.Err()
-	}, func(err error) { s.trouble(what, err) })
+	}, func(err error) { s.setCondition(what, err) })
 }
 
 // display connects and runs f. It discards the events that f leaves afterwards, so that the library
@@ -72,7 +72,7 @@ func (s *Source) display(ctx context.Context, f func(ctx context.Context, x *xgb
 	quiet()
 	x, err := xgb.NewConnDisplay(name)
 	if err != nil {
-		return fmt.Errorf("the X server %s can't be reached: %w; it is waited for", name, err)
+		return fmt.Errorf("the X server %s can't be reached: %w; waiting for it", name, err)
 	}
 	inner, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(inner, x.Close)

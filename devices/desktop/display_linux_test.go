@@ -14,7 +14,7 @@ func TestActiveWindow(t *testing.T) {
 	t.Parallel()
 	d := desktoptest.NewDisplay(t)
 	r := run(t, Options{Watch: []string{"window"}, Initial: true, Display: d.Name}, nil)
-	r.says("no window manager tells the active window")
+	r.says("no window manager reports the active window")
 	d.Manage()
 	one := d.Start("xterm", "xterm", "-class", "One", "-title", "first", "-e", "sleep 600")
 	r.until("window One first", "class", "title")
@@ -55,7 +55,7 @@ func TestIdleAfter(t *testing.T) {
 		began = time.Now()
 		touch()
 		select {
-		case e := <-r.events:
+		case e := <-r.env.Events:
 			return e["idle"] == false
 		case <-time.After(10 * time.Second):
 			return false

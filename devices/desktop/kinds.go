@@ -13,7 +13,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("desktop", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("desktop", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.SourceOf("desktop", about, sample, defaults(), eventFields{}, New),
+		kind.ActionOf("desktop", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

@@ -14,16 +14,17 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/postbus/postbus/devices/internal/busconn"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
-	patience   = 3 * time.Second  // for an answer of a service
-	retryLeast = 1 * time.Second  // to reconnect; doubles
-	retryMost  = 30 * time.Second //
-	readAgain  = 5 * time.Second  // after a read failed
-	settle     = 50 * time.Millisecond
-	maxNames   = 64 // with a prefix, as media players
-	daemon     = "org.freedesktop.DBus"
+	patience  = 3 * time.Second  // for an answer of a service
+	retryMin  = 1 * time.Second  // to reconnect; doubles
+	retryMax  = 30 * time.Second //
+	readAgain = 5 * time.Second  // after a read failed
+	settle    = 50 * time.Millisecond
+	maxNames  = 64 // with a prefix, as media players
+	daemon    = "org.freedesktop.DBus"
 )
 
 // watch is one watched thing, across connections. A thing that isn't watched on a bus has only
@@ -43,15 +44,15 @@ type watch struct {
 
 // watcher reads a state.
 type watcher interface {
-	// hear inspects a signal of its services and reports whether the state must be read again. It
-	// must not block.
-	hear(sig *dbus.Signal) bool
+	// onSignal inspects a signal of its services and reports whether the state must be read again.
+	// It must not block.
+	onSignal(sig *dbus.Signal) bool
 	// read reads the state and reports it; first marks the first state that is reported.
 	read(ctx context.Context, l *link, first bool) error
 }
 
-// leaver is a watcher that releases something when the connection ends.
-type leaver interface{ leave() }
+// releaser is a watcher that releases something when the connection ends.
+type releaser interface{ release() }
 
 // concerns reports whether a name is one of its services'.
 func (w *watch) concerns(name string) bool {
@@ -63,7 +64,7 @@ func (w *watch) concerns(name string) bool {
 	return w.prefix != "" && strings.HasPrefix(name, w.prefix)
 }
 
-func (w *watch) poke() {
+func (w *watch) requestRead() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -109,31 +110,31 @@ func dialBy(ctx context.Context, connect func(string, ...dbus.ConnOption) (*dbus
 	return conn, nil
 }
 
-// connected keeps a connection for the watches until ctx ends.
-func (s *Source) connected(ctx context.Context, bus int, watches []*watch) {
-	kept(ctx, func() error { return s.connection(ctx, bus, watches) }, func(err error) {
+// watchBus keeps a connection for the watches until ctx ends.
+func (s *Source) watchBus(ctx context.Context, bus int, watches []*watch) {
+	reconnect(ctx, func() error { return s.connection(ctx, bus, watches) }, func(err error) {
 		for _, w := range watches {
 			if !w.optional {
-				s.trouble(w.what, err)
+				s.setCondition(w.what, err)
 			}
 		}
 	})
 }
 
-// kept calls once, such as for a connection, again and again until ctx ends. It passes ended the
-// reason of each end.
-func kept(ctx context.Context, once func() error, ended func(error)) {
-	for pause := retryLeast; ctx.Err() == nil; pause = min(2*pause, retryMost) {
+// reconnect calls once, such as for a connection, again and again until ctx ends. It passes ended
+// the reason of each end.
+func reconnect(ctx context.Context, once func() error, ended func(error)) {
+	for pause := retryMin; ctx.Err() == nil; pause = min(2*pause, retryMax) {
 		began := time.Now()
 		err := once()
 		if ctx.Err() != nil {
 			return
 		}
 		ended(err)
-		if time.Since(began) > retryMost {
-			pause = retryLeast
+		if time.Since(began) > retryMax {
+			pause = retryMin
 		}
-		if !wait(ctx, pause) {
+		if kind.Sleep(ctx, pause) != nil {
 			return
 		}
 	}
@@ -161,7 +162,7 @@ func (s *Source) connection(ctx context.Context, bus int, watches []*watch) erro
 	<-alive.Done() // by ctx, or because the bus stopped
 	conn.Close()
 	tasks.Wait()
-	return errors.New("the message bus is gone; it is waited for")
+	return errors.New("the message bus is gone; waiting for it")
 }
 
 // listen subscribes to the signals, and then queries the owners.
@@ -180,13 +181,13 @@ func (l *link) listen(ctx context.Context) error {
 		}
 		for _, r := range rules {
 			if err := l.call(ctx, daemon, "/org/freedesktop/DBus", daemon+".AddMatch", r).Err; err != nil {
-				return fmt.Errorf("the message bus lets nothing be heard: %w", err)
+				return fmt.Errorf("the message bus refuses to deliver signals: %w", err)
 			}
 		}
 	}
 	var names []string
 	if err := l.call(ctx, daemon, "/org/freedesktop/DBus", daemon+".ListNames").Store(&names); err != nil {
-		return fmt.Errorf("the message bus doesn't say who is there: %w", err)
+		return fmt.Errorf("the message bus doesn't list its clients: %w", err)
 	}
 	for _, n := range names {
 		for _, w := range l.watches {
@@ -244,8 +245,8 @@ func (l *link) DeliverSignal(_, member string, sig *dbus.Signal) {
 					delete(l.owners, name)
 				}
 				l.mu.Unlock()
-				w.w.hear(sig)
-				w.poke()
+				w.w.onSignal(sig)
+				w.requestRead()
 			}
 		}
 		return
@@ -255,8 +256,8 @@ func (l *link) DeliverSignal(_, member string, sig *dbus.Signal) {
 	for _, w := range l.watches {
 		for name, owner := range l.owners {
 			if owner != "" && owner == sig.Sender && w.concerns(name) {
-				if w.w.hear(sig) {
-					w.poke()
+				if w.w.onSignal(sig) {
+					w.requestRead()
 				}
 				break
 			}
@@ -266,8 +267,8 @@ func (l *link) DeliverSignal(_, member string, sig *dbus.Signal) {
 
 // follow reads a state while the connection lives.
 func (s *Source) follow(ctx context.Context, l *link, w *watch) {
-	if x, ok := w.w.(leaver); ok {
-		defer x.leave()
+	if x, ok := w.w.(releaser); ok {
+		defer x.release()
 	}
 	if w.start {
 		for _, n := range w.names {
@@ -294,13 +295,13 @@ func (s *Source) repeat(ctx context.Context, w *watch, read func(first bool) err
 			again = time.After(readAgain)
 		}
 		if !w.optional {
-			s.trouble(w.what, err)
+			s.setCondition(w.what, err)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.wake:
-			if w.settle > 0 && !wait(ctx, w.settle) {
+			if w.settle > 0 && kind.Sleep(ctx, w.settle) != nil {
 				return
 			}
 		case <-again:

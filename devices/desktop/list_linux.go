@@ -15,9 +15,9 @@ import (
 
 // Describe lists this machine's desktop services, as they are written in a file. It takes two
 // seconds at most.
-func Describe() []string { return describe(Options{}, usual) }
+func Describe() []string { return describe(Options{}, defaultPaths) }
 
-func describe(o Options, at places) []string {
+func describe(o Options, at paths) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
 	var out []string
@@ -60,8 +60,8 @@ func describe(o Options, at places) []string {
 	out = append(out, describeSound(ctx, o.SoundServer)...)
 	for _, name := range at.videos() {
 		text := "watch: [camera]  # " + filepath.Join(at.dev, name)
-		if said, err := os.ReadFile(filepath.Join(at.sys, name, "name")); err == nil {
-			text += ", " + short(strings.TrimSpace(string(said)))
+		if name, err := os.ReadFile(filepath.Join(at.sys, name, "name")); err == nil {
+			text += ", " + short(strings.TrimSpace(string(name)))
 		}
 		out = append(out, text)
 	}

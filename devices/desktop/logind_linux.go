@@ -94,16 +94,16 @@ func chosen(list []login, named string) (login, error) {
 	case points > 0:
 		return best, nil
 	case named != "" && len(ids) > 0:
-		return best, absent{fmt.Sprintf("there is no session %q; there are %s", named, strings.Join(ids, ", "))}
+		return best, absent{fmt.Sprintf("there is no session %q; available: %s", named, strings.Join(ids, ", "))}
 	case named != "":
-		return best, absent{fmt.Sprintf("there is no session %q; nobody is logged in", named)}
+		return best, absent{fmt.Sprintf("there is no session %q; no user is logged in", named)}
 	}
-	return best, absent{"nobody is logged in whose session this could be"}
+	return best, absent{"no user is logged in whose session this could be"}
 }
 
 func (l *link) login(ctx context.Context, named string) (login, error) {
 	if l.owner(logind) == "" {
-		return login{}, absent{"logind isn't there; it is waited for"}
+		return login{}, absent{"logind is not running; waiting for it"}
 	}
 	list, err := logins(ctx, l.conn)
 	if err != nil {
@@ -138,16 +138,16 @@ type lock struct {
 	path  string          // of the session
 }
 
-func (k *lock) tell(ctx context.Context, first bool) error {
+func (k *lock) report(ctx context.Context, first bool) error {
 	k.mu.Lock()
 	locked := k.hint || k.saver || k.asked[k.path]
 	k.mu.Unlock()
-	return k.s.tell(ctx, first, map[string]any{"what": "lock", "locked": locked})
+	return k.s.report(ctx, first, map[string]any{"what": "lock", "locked": locked})
 }
 
 type lockSession struct{ *lock }
 
-func (k lockSession) hear(sig *dbus.Signal) bool {
+func (k lockSession) onSignal(sig *dbus.Signal) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch sig.Name {
@@ -184,12 +184,12 @@ func (k lockSession) read(ctx context.Context, l *link, first bool) error {
 	k.path = string(s.path)
 	k.hint = hint
 	k.mu.Unlock()
-	return k.tell(ctx, first)
+	return k.report(ctx, first)
 }
 
 type lockSaver struct{ *lock }
 
-func (k lockSaver) hear(sig *dbus.Signal) bool {
+func (k lockSaver) onSignal(sig *dbus.Signal) bool {
 	if len(sig.Body) == 1 && sig.Body[0] == false {
 		k.mu.Lock()
 		delete(k.asked, k.path)
@@ -215,15 +215,15 @@ func (k lockSaver) read(ctx context.Context, l *link, first bool) error {
 	k.saver = on
 	k.mu.Unlock()
 	if !there && first {
-		return absent{"there is no screen saver that says whether it is on"}
+		return absent{"no screen saver reports whether it is active"}
 	}
-	return k.tell(ctx, first)
+	return k.report(ctx, first)
 }
 
 // idle is the session's idle hint, which the desktop sets.
 type idle struct{ s *Source }
 
-func (idle) hear(sig *dbus.Signal) bool { return aboutSessions(sig) }
+func (idle) onSignal(sig *dbus.Signal) bool { return aboutSessions(sig) }
 
 func (i idle) read(ctx context.Context, l *link, first bool) error {
 	s, err := l.login(ctx, i.s.o.Session)
@@ -231,5 +231,5 @@ func (i idle) read(ctx context.Context, l *link, first bool) error {
 		return err
 	}
 	hint, _ := get[bool](s.properties, "IdleHint")
-	return i.s.tell(ctx, first, map[string]any{"what": "idle", "idle": hint})
+	return i.s.report(ctx, first, map[string]any{"what": "idle", "idle": hint})
 }

@@ -28,7 +28,7 @@ type media struct {
 	link  *link
 }
 
-func (m *media) hear(sig *dbus.Signal) bool {
+func (m *media) onSignal(sig *dbus.Signal) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.dirty == nil {
@@ -58,7 +58,7 @@ func (m *media) read(ctx context.Context, l *link, first bool) error {
 	for _, name := range slices.Sorted(maps.Keys(m.seen)) {
 		if owners[name] == "" {
 			delete(m.seen, name)
-			if err := m.s.tell(ctx, false, map[string]any{"what": "media", "player": name[len(players):], "status": "closed"}); err != nil {
+			if err := m.s.report(ctx, false, map[string]any{"what": "media", "player": name[len(players):], "status": "closed"}); err != nil {
 				return err
 			}
 		}
@@ -75,7 +75,7 @@ func (m *media) read(ctx context.Context, l *link, first bool) error {
 			continue // it has ended or hangs; its next signal causes another read
 		}
 		m.seen[name] = owner
-		if err := m.s.tell(ctx, first, f); err != nil {
+		if err := m.s.report(ctx, first, f); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ package desktop
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +12,8 @@ import (
 	"github.com/godbus/dbus/v5/prop"
 
 	"github.com/postbus/postbus/devices/internal/desktoptest"
+	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // playerMock is a media player.
@@ -123,7 +124,7 @@ func TestMediaThatSaysAnything(t *testing.T) {
 // do executes one event with an action.
 func do(t *testing.T, o ActionOptions, args Args) error {
 	t.Helper()
-	a := NewAction(o, &fakeEnv{})
+	a := NewAction(o, kindtest.NewBus())
 	defer func() {
 		if err := a.Close(); err != nil {
 			t.Error(err)
@@ -134,15 +135,10 @@ func do(t *testing.T, o ActionOptions, args Args) error {
 	return a.Do(ctx, args)
 }
 
-func lasting(err error) bool {
-	var p interface{ Permanent() bool }
-	return errors.As(err, &p) && p.Permanent()
-}
-
 func TestPlayersAreControlled(t *testing.T) {
 	bus := desktoptest.NewBus(t)
 	o := func(do string) ActionOptions { return ActionOptions{Do: do, SessionBus: bus.Address} }
-	if err := do(t, o("media_play"), Args{}); err == nil || lasting(err) || !strings.Contains(err.Error(), "no media player is there") {
+	if err := do(t, o("media_play"), Args{}); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "no media player is running") {
 		t.Error(err)
 	}
 	vlc, mpv := newPlayer(t, bus, "vlc", "Paused"), newPlayer(t, bus, "mpv.instance_1_7", "Stopped")
@@ -182,15 +178,15 @@ func TestPlayersAreControlled(t *testing.T) {
 	}
 	called(mpv, "Pause")
 	err := do(t, o("media_pause"), Args{Player: "spotify"})
-	if err == nil || lasting(err) || !strings.Contains(err.Error(), `there is no player "spotify"; there are mpv.instance_1_7, vlc`) {
+	if err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), `there is no player "spotify"; available: mpv.instance_1_7, vlc`) {
 		t.Error(err)
 	}
 	vlc.props.SetMust(playerFace, "PlaybackStatus", "Stopped")
 	mpv.props.SetMust(playerFace, "PlaybackStatus", "Stopped")
-	if err := do(t, o("media_play"), Args{}); err == nil || !strings.Contains(err.Error(), "set player: there are mpv.instance_1_7, vlc") {
+	if err := do(t, o("media_play"), Args{}); err == nil || !strings.Contains(err.Error(), "no player is playing: set player; available: mpv.instance_1_7, vlc") {
 		t.Error(err)
 	}
-	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, usual), "\n"); !strings.Contains(got, `player: "vlc"  # stopped`) {
+	if got := strings.Join(describe(Options{SystemBus: bus.Address, SessionBus: bus.Address, SoundServer: silent}, defaultPaths), "\n"); !strings.Contains(got, `player: "vlc"  # stopped`) {
 		t.Error(got)
 	}
 }

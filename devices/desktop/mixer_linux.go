@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/postbus/postbus/devices/internal/pulse"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // sound executes the commands for the sound server.
@@ -27,7 +28,7 @@ func (a *Action) sound(ctx context.Context, percent any) error {
 	defer cancel()
 	c, err := dialSound(inner, a.o.SoundServer, nil)
 	if err != nil {
-		return a.silence(err)
+		return a.explain(err)
 	}
 	defer c.Close()
 	order, microphone := strings.CutPrefix(a.o.Do, "microphone_")
@@ -40,24 +41,24 @@ func (a *Action) sound(ctx context.Context, percent any) error {
 	case errors.Is(err, pulse.ErrAbsent) && microphone:
 		err = errors.New("the sound server has no microphone")
 	case errors.Is(err, pulse.ErrAbsent):
-		err = errors.New("the sound server has no device that plays")
+		err = errors.New("the sound server has no output device")
 	case err != nil:
 	case order == "volume":
 		err = c.SetSinkVolume(ctx, d.Name, set(d.Volumes, n, relative))
 	default:
 		err = mute(ctx, d.Name, order == "mute" || order == "toggle_mute" && !d.Muted)
 	}
-	return a.silence(err)
+	return a.explain(err)
 }
 
-// silence explains an error of the sound server. A permission error is permanent.
-func (a *Action) silence(err error) error {
+// explain explains an error of the sound server. A permission error is permanent.
+func (a *Action) explain(err error) error {
 	if err == nil {
 		return nil
 	}
 	err = fmt.Errorf("%s: %w", a.o.Do, err)
 	if errors.Is(err, pulse.ErrRefused) || errors.Is(err, fs.ErrPermission) {
-		return permanent{err}
+		return kind.Permanent(err)
 	}
 	return err
 }
@@ -65,19 +66,19 @@ func (a *Action) silence(err error) error {
 // set returns a new volume for each channel: the loudest gets n percent, or n more than now, and
 // the balance stays.
 func set(volumes []uint32, n float64, relative bool) []uint32 {
-	most := uint32(0)
+	peak := uint32(0)
 	for _, v := range volumes {
-		most = max(most, v)
+		peak = max(peak, v)
 	}
-	now := float64(most) * 100 / 65536
+	now := float64(peak) * 100 / 65536
 	if relative {
 		n = min(max(now+n, 0), max(now, loudest))
 	}
 	out := make([]uint32, len(volumes))
 	for i, v := range volumes {
 		share := 1.0
-		if most > 0 {
-			share = float64(v) / float64(most)
+		if peak > 0 {
+			share = float64(v) / float64(peak)
 		}
 		out[i] = uint32(math.Round(n * 65536 / 100 * share))
 	}

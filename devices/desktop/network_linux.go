@@ -16,11 +16,11 @@ const (
 // network is whether the machine is connected, and through what.
 type network struct{ s *Source }
 
-func (network) hear(sig *dbus.Signal) bool { return sig.Path == networksPath }
+func (network) onSignal(sig *dbus.Signal) bool { return sig.Path == networksPath }
 
 func (n network) read(ctx context.Context, l *link, first bool) error {
 	if l.owner(networks) == "" {
-		return absent{"NetworkManager isn't there; it is waited for"}
+		return absent{"NetworkManager is not running; waiting for it"}
 	}
 	p, err := l.properties(ctx, networks, networksPath, networks)
 	if err != nil {
@@ -40,7 +40,7 @@ func (n network) read(ctx context.Context, l *link, first bool) error {
 			}
 		}
 	}
-	return n.s.tell(ctx, first, f)
+	return n.s.report(ctx, first, f)
 }
 
 // networkState converts an NMState to a word.

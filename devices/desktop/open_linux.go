@@ -49,8 +49,8 @@ func (a *Action) open(ctx context.Context, conn *dbus.Conn, url string) error {
 func (a *Action) child(ctx context.Context, url string) error {
 	c := exec.Command(a.opener, url)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	said := &first{n: 300}
-	c.Stderr = said
+	output := &first{n: 300}
+	c.Stderr = output
 	c.WaitDelay = time.Second // for a browser that holds standard error open
 	if err := c.Start(); err != nil {
 		return fmt.Errorf("open: there is no portal, and %w; install xdg-utils", err)
@@ -73,7 +73,7 @@ func (a *Action) child(ctx context.Context, url string) error {
 	select {
 	case err := <-ended:
 		if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-			return fmt.Errorf("open: %s: %w: %s", a.opener, err, strings.TrimSpace(strings.ToValidUTF8(said.String(), "\ufffd")))
+			return fmt.Errorf("open: %s: %w: %s", a.opener, err, strings.TrimSpace(strings.ToValidUTF8(output.String(), "\ufffd")))
 		}
 		return nil
 	case <-t.C:

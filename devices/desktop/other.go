@@ -7,7 +7,6 @@ package desktop
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )
@@ -38,7 +37,7 @@ func NewAction(_ ActionOptions, env kind.Env) *Action {
 }
 
 // Do fails permanently.
-func (a *Action) Do(context.Context, Args) error { return permanent{errPlatform} }
+func (a *Action) Do(context.Context, Args) error { return kind.Permanent(errPlatform) }
 
 // Describe is empty.
 func Describe() []string { return nil }

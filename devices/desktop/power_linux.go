@@ -19,11 +19,13 @@ const (
 // power is the power source, mains or battery, and the battery's charge.
 type power struct{ s *Source }
 
-func (power) hear(sig *dbus.Signal) bool { return sig.Path == upowerPath || sig.Path == batteryPath }
+func (power) onSignal(sig *dbus.Signal) bool {
+	return sig.Path == upowerPath || sig.Path == batteryPath
+}
 
 func (p power) read(ctx context.Context, l *link, first bool) error {
 	if l.owner(upower) == "" {
-		return absent{"UPower isn't there; it is waited for"}
+		return absent{"UPower is not running; waiting for it"}
 	}
 	u, err := l.properties(ctx, upower, upowerPath, upower)
 	if err != nil {
@@ -33,7 +35,7 @@ func (p power) read(ctx context.Context, l *link, first bool) error {
 	if err != nil {
 		return err
 	}
-	return p.s.tell(ctx, first, powerFields(u, b), "time_to_empty", "time_to_full")
+	return p.s.report(ctx, first, powerFields(u, b), "time_to_empty", "time_to_full")
 }
 
 // powerFields returns an event's fields from the properties of UPower and its battery. The numbers

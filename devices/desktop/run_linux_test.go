@@ -9,11 +9,10 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/postbus/postbus/devices/internal/desktoptest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // TestMain hides the session in which the tests run.
@@ -22,35 +21,18 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// fakeEnv is a source's environment.
-type fakeEnv struct {
-	mu       sync.Mutex
-	degraded error
-	lost     int
-}
-
-func (e *fakeEnv) Degraded(err error) { e.mu.Lock(); defer e.mu.Unlock(); e.degraded = err }
-func (e *fakeEnv) Lost(n int, _ string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.lost += n
-}
-func (e *fakeEnv) trouble() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.degraded == nil {
-		return ""
-	}
-	return e.degraded.Error()
-}
-
 // running is a running source.
 type running struct {
-	t      *testing.T
-	env    *fakeEnv
-	events chan map[string]any
-	gate   chan struct{} // unless nil, emit waits for it
-	stop   func()
+	t    *testing.T
+	env  *kindtest.Bus
+	stop func()
+}
+
+// condition returns the last argument of Degraded.
+func (r *running) condition() string {
+	r.env.Mu.Lock()
+	defer r.env.Mu.Unlock()
+	return r.env.Last()
 }
 
 // nowhere is an address without a server.
@@ -58,25 +40,24 @@ const nowhere = "unix:path=/nowhere/bus"
 
 const silent = "unix:/nowhere/native"
 
-// run runs a source on a machine without a camera.
+// run runs a source on a machine without a camera. An event is settled when gate lets it, unless
+// that is nil.
 func run(t *testing.T, o Options, gate chan struct{}) *running {
 	t.Helper()
-	return runIn(t, o, gate, places{dev: t.TempDir(), proc: "/proc", udev: "/nowhere", sys: "/nowhere"})
+	return runIn(t, o, gate, paths{dev: t.TempDir(), proc: "/proc", udev: "/nowhere", sys: "/nowhere"})
 }
 
-func runIn(t *testing.T, o Options, gate chan struct{}, at places) *running {
+func runIn(t *testing.T, o Options, gate chan struct{}, at paths) *running {
 	t.Helper()
-	r := &running{t: t, env: &fakeEnv{}, events: make(chan map[string]any, 1000), gate: gate}
+	r := &running{t: t, env: kindtest.NewBus()}
 	s := New(o, r.env)
-	s.places = at
+	s.paths = at
 	if s.camera != nil {
 		s.camera.settle = 150 * time.Millisecond // the tests use short times
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(ctx context.Context, _ time.Time, f map[string]any) error {
-			r.events <- maps.Clone(f)
+	r.stop = r.env.Start(t, s, func(ctx context.Context) error {
+		return s.Run(ctx, func(ctx context.Context, _ time.Time, f map[string]any) error {
+			r.env.Events <- maps.Clone(f)
 			if gate != nil {
 				select {
 				case <-gate:
@@ -86,23 +67,7 @@ func runIn(t *testing.T, o Options, gate chan struct{}, at places) *running {
 			}
 			return nil
 		})
-	}()
-	var once sync.Once
-	r.stop = func() {
-		once.Do(func() {
-			t.Helper()
-			cancel()
-			select {
-			case err := <-ended:
-				if err != nil {
-					t.Error(err)
-				}
-			case <-time.After(desktoptest.Patience):
-				t.Error("the source did not end")
-			}
-		})
-	}
-	t.Cleanup(r.stop)
+	})
 	return r
 }
 
@@ -118,51 +83,31 @@ func words(e map[string]any, fields ...string) string {
 // want waits for the next event, which must be this one.
 func (r *running) want(text string, fields ...string) map[string]any {
 	r.t.Helper()
-	select {
-	case e := <-r.events:
-		if got := words(e, fields...); got != text {
-			r.t.Fatalf("got %q, want %q: %v", got, text, e)
-		}
-		return e
-	case <-time.After(desktoptest.Patience):
-		r.t.Fatalf("no event within %s, want %q; trouble: %s", desktoptest.Patience, text, r.env.trouble())
-		return nil
+	e := r.env.Next(r.t)
+	if got := words(e, fields...); got != text {
+		r.t.Fatalf("got %q, want %q: %v", got, text, e)
 	}
+	return e
 }
 
 // until discards events until this one arrives.
 func (r *running) until(text string, fields ...string) {
 	r.t.Helper()
-	var seen []string
-	for end := time.After(desktoptest.Patience); ; {
-		select {
-		case e := <-r.events:
-			got := words(e, fields...)
-			if got == text {
-				return
-			}
-			seen = append(seen, got)
-		case <-end:
-			r.t.Fatalf("no event %q within %s, but %q; trouble: %s", text, desktoptest.Patience, seen, r.env.trouble())
-		}
+	for words(r.env.Next(r.t), fields...) != text {
 	}
 }
 
 func (r *running) none() {
 	r.t.Helper()
-	select {
-	case e := <-r.events:
-		r.t.Fatalf("there is one more event: %v", e)
-	default:
-	}
+	r.env.None(r.t)
 }
 
 // says waits until Degraded reports an error that contains part.
 func (r *running) says(part string) {
 	r.t.Helper()
-	desktoptest.Eventually(r.t, fmt.Sprintf("Degraded says %q", part), func() bool {
-		text := r.env.trouble()
-		return part == "" && text == "" || part != "" && strings.Contains(text, part)
+	r.env.Eventually(r.t, fmt.Sprintf("Degraded reports %q", part), func() bool {
+		text := r.env.Last()
+		return part == "" && (text == "<nil>" || text == "nothing") || part != "" && strings.Contains(text, part)
 	})
 }
 
@@ -171,12 +116,8 @@ func (r *running) several(want ...string) {
 	r.t.Helper()
 	var got []string
 	for range want {
-		select {
-		case e := <-r.events:
-			got = append(got, words(e, map[string]string{"lock": "locked", "sleep": "asleep", "idle": "idle", "volume": "muted", "microphone": "in_use"}[e["what"].(string)]))
-		case <-time.After(desktoptest.Patience):
-			r.t.Fatalf("got only %q, want %q; trouble: %s", got, want, r.env.trouble())
-		}
+		e := r.env.Next(r.t)
+		got = append(got, words(e, map[string]string{"lock": "locked", "sleep": "asleep", "idle": "idle", "volume": "muted", "microphone": "in_use"}[e["what"].(string)]))
 	}
 	slices.Sort(got)
 	slices.Sort(want)

@@ -16,28 +16,28 @@ import (
 type sleep struct {
 	s *Source
 
-	mu   sync.Mutex
-	news []bool // signals of PrepareForSleep not reported yet
+	mu      sync.Mutex
+	pending []bool // signals of PrepareForSleep not reported yet
 
-	link  *link    // of the last read
-	owner string   // logind's unique name at the last read
-	awake bool     // the machine's state as last reported
-	brake *os.File // the inhibitor lock: while it is open, the machine delays its sleep
+	link      *link    // of the last read
+	owner     string   // logind's unique name at the last read
+	awake     bool     // the machine's state as last reported
+	inhibitor *os.File // the inhibitor lock: while it is open, the machine delays its sleep
 }
 
-func (p *sleep) hear(sig *dbus.Signal) bool {
+func (p *sleep) onSignal(sig *dbus.Signal) bool {
 	if sig.Name != logind+".Manager.PrepareForSleep" || len(sig.Body) != 1 {
 		return false
 	}
 	asleep, ok := sig.Body[0].(bool)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.news); ok && n >= 64 { // no event has been accepted for a whole week
-		p.news = p.news[2:]
-		p.s.env.Lost(2, "the machine slept and woke up faster than events were taken")
+	if n := len(p.pending); ok && n >= 64 { // no event has been accepted for a whole week
+		p.pending = p.pending[2:]
+		p.s.env.Lost(2, "the machine slept and woke up faster than events were accepted")
 	}
 	if ok {
-		p.news = append(p.news, asleep)
+		p.pending = append(p.pending, asleep)
 	}
 	return ok
 }
@@ -45,10 +45,10 @@ func (p *sleep) hear(sig *dbus.Signal) bool {
 func (p *sleep) next() (asleep, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.news) == 0 {
+	if len(p.pending) == 0 {
 		return false, false
 	}
-	asleep, p.news = p.news[0], p.news[1:]
+	asleep, p.pending = p.pending[0], p.pending[1:]
 	return asleep, true
 }
 
@@ -58,14 +58,14 @@ func (p *sleep) next() (asleep, ok bool) {
 func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
 	owner := l.owner(logind)
 	if owner == "" {
-		p.leave()
-		return absent{"logind isn't there; it is waited for"}
+		p.release()
+		return absent{"logind is not running; waiting for it"}
 	}
 	if p.link != l || p.owner != owner { // earlier signals are outdated
-		p.leave()
+		p.release()
 		p.link = nil
 		p.mu.Lock()
-		p.news = nil
+		p.pending = nil
 		p.mu.Unlock()
 		asleep, err := p.asleep(ctx, l)
 		if err != nil {
@@ -73,7 +73,7 @@ func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
 		}
 		p.link, p.owner, p.awake = l, owner, !asleep
 		err = p.hold(ctx)
-		if terr := p.tell(ctx, asleep, first); terr != nil || err != nil {
+		if terr := p.report(ctx, asleep, first); terr != nil || err != nil {
 			return err
 		}
 	} else {
@@ -86,23 +86,23 @@ func (p *sleep) read(ctx context.Context, l *link, first bool) (err error) {
 		}
 		p.awake = !asleep
 		err = p.hold(ctx)
-		if terr := p.tell(ctx, asleep, false); terr != nil {
+		if terr := p.report(ctx, asleep, false); terr != nil {
 			return terr
 		}
 		if asleep {
-			p.leave()
+			p.release()
 		}
 	}
 }
 
-func (p *sleep) tell(ctx context.Context, asleep, first bool) error {
-	return p.s.tell(ctx, first, map[string]any{"what": "sleep", "asleep": asleep})
+func (p *sleep) report(ctx context.Context, asleep, first bool) error {
+	return p.s.report(ctx, first, map[string]any{"what": "sleep", "asleep": asleep})
 }
 
 func (p *sleep) asleep(ctx context.Context, l *link) (bool, error) {
 	var v dbus.Variant
 	if err := l.call(ctx, logind, logindPath, "org.freedesktop.DBus.Properties.Get", logind+".Manager", "PreparingForSleep").Store(&v); err != nil {
-		return false, fmt.Errorf("logind doesn't say whether the machine goes to sleep: %w", err)
+		return false, fmt.Errorf("logind doesn't report whether the machine is about to sleep: %w", err)
 	}
 	b, _ := v.Value().(bool)
 	return b, nil
@@ -112,7 +112,7 @@ func (p *sleep) asleep(ctx context.Context, l *link) (bool, error) {
 // open file, which our usual connection doesn't accept, so it arrives over a connection of its own.
 // The call has no timeout of its own, so that no answer is missed: the connection's end bounds it.
 func (p *sleep) hold(ctx context.Context) error {
-	if !p.awake || p.brake != nil {
+	if !p.awake || p.inhibitor != nil {
 		return nil
 	}
 	conn, err := dialBy(ctx, dbus.Connect, system, p.s.o.SystemBus)
@@ -120,23 +120,23 @@ func (p *sleep) hold(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	c := conn.Object(logind, logindPath).Call(logind+".Manager.Inhibit", dbus.FlagNoAutoStart, "sleep", "postbus", "the event that the machine sleeps is stored", "delay")
+	c := conn.Object(logind, logindPath).Call(logind+".Manager.Inhibit", dbus.FlagNoAutoStart, "sleep", "postbus", "storing the event that the machine sleeps", "delay")
 	var fd dbus.UnixFD
 	if err := c.Store(&fd); err != nil {
-		return fmt.Errorf("the machine won't wait with its sleep for the event: logind refuses a delay: %w", err)
+		return fmt.Errorf("the machine may sleep before the event is stored: logind refuses a delay: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "inhibitor")
 	p.mu.Lock()
-	p.brake = f
+	p.inhibitor = f
 	p.mu.Unlock()
 	return ctx.Err()
 }
 
-// leave releases the lock, so that the machine may sleep.
-func (p *sleep) leave() {
+// release releases the lock, so that the machine may sleep.
+func (p *sleep) release() {
 	p.mu.Lock()
-	f := p.brake
-	p.brake = nil
+	f := p.inhibitor
+	p.inhibitor = nil
 	p.mu.Unlock()
 	if f != nil {
 		f.Close()

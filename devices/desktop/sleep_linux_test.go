@@ -3,16 +3,15 @@
 package desktop
 
 import (
-	"context"
 	"errors"
 	"os"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/godbus/dbus/v5"
 
 	"github.com/postbus/postbus/devices/internal/desktoptest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // moody simulates logind: it refuses inhibitor locks while it is set to.
@@ -33,7 +32,7 @@ func (m *moody) Get(_, _ string) (dbus.Variant, *dbus.Error) {
 }
 
 // asleep makes a sleep on a bus with a moody logind; told returns its last report.
-func asleep(t *testing.T) (p *sleep, l *link, m *moody, told func() any) {
+func asleep(t *testing.T) (p *sleep, l *link, m *moody, reported func() any) {
 	bus := desktoptest.NewBus(t)
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -50,16 +49,16 @@ func asleep(t *testing.T) (p *sleep, l *link, m *moody, told func() any) {
 	if _, err := c.RequestName(logind, dbus.NameFlagDoNotQueue); err != nil {
 		t.Fatal(err)
 	}
-	s := New(Options{SystemBus: bus.Address}, &fakeEnv{})
-	s.emit = func(context.Context, time.Time, map[string]any) error { return nil }
+	s := New(Options{SystemBus: bus.Address}, kindtest.NewBus())
+	s.emit = kindtest.NewBus().Emit
 	l = &link{owners: map[string]string{logind: c.Names()[0]}}
 	if l.conn, err = dial(t.Context(), system, bus.Address, dbus.WithSignalHandler(l)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.conn.Close() })
 	p = &sleep{s: s}
-	t.Cleanup(p.leave)
-	return p, l, m, func() any { return s.told["sleep <nil>"]["asleep"] }
+	t.Cleanup(p.release)
+	return p, l, m, func() any { return s.reported["sleep <nil>"]["asleep"] }
 }
 
 // TestADelayThatIsRefusedIsAskedForAgain checks that a refused lock is requested again, because
@@ -69,21 +68,21 @@ func TestADelayThatIsRefusedIsAskedForAgain(t *testing.T) {
 	p, l, m, _ := asleep(t)
 	m.refuses.Store(true)
 	for i := range 2 {
-		if err := p.read(t.Context(), l, i == 0); err == nil || p.brake != nil {
-			t.Fatalf("reading %d: %v, %v", i, err, p.brake)
+		if err := p.read(t.Context(), l, i == 0); err == nil || p.inhibitor != nil {
+			t.Fatalf("reading %d: %v, %v", i, err, p.inhibitor)
 		}
 	}
 	m.refuses.Store(false)
-	if err := p.read(t.Context(), l, false); err != nil || p.brake == nil {
-		t.Fatal(err, p.brake)
+	if err := p.read(t.Context(), l, false); err != nil || p.inhibitor == nil {
+		t.Fatal(err, p.inhibitor)
 	}
-	brake := p.brake
-	if err := p.read(t.Context(), l, false); err != nil || p.brake != brake {
+	inhibitor := p.inhibitor
+	if err := p.read(t.Context(), l, false); err != nil || p.inhibitor != inhibitor {
 		t.Error("it was taken twice", err)
 	}
-	p.hear(&dbus.Signal{Name: logind + ".Manager.PrepareForSleep", Body: []any{true}})
+	p.onSignal(&dbus.Signal{Name: logind + ".Manager.PrepareForSleep", Body: []any{true}})
 	for range 2 {
-		if err := p.read(t.Context(), l, false); err != nil || p.brake != nil {
+		if err := p.read(t.Context(), l, false); err != nil || p.inhibitor != nil {
 			t.Error("the machine is held up", err)
 		}
 	}
@@ -92,12 +91,12 @@ func TestADelayThatIsRefusedIsAskedForAgain(t *testing.T) {
 // TestWhatWasHeardBeforeIsOld wakes the machine up while the message bus is stopped.
 func TestWhatWasHeardBeforeIsOld(t *testing.T) {
 	t.Parallel()
-	p, l, _, told := asleep(t)
-	p.hear(&dbus.Signal{Name: logind + ".Manager.PrepareForSleep", Body: []any{true}})
+	p, l, _, reported := asleep(t)
+	p.onSignal(&dbus.Signal{Name: logind + ".Manager.PrepareForSleep", Body: []any{true}})
 	if err := p.read(t.Context(), l, true); err != nil {
 		t.Fatal(err)
 	}
-	if told() != false || p.brake == nil {
-		t.Errorf("asleep %v, brake %v", told(), p.brake)
+	if reported() != false || p.inhibitor == nil {
+		t.Errorf("asleep %v, inhibitor %v", reported(), p.inhibitor)
 	}
 }

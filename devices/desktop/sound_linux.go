@@ -24,13 +24,13 @@ type sound struct {
 	read  func(ctx context.Context, c *pulse.Client, first bool) error
 }
 
-// heard makes a watch whose events arrive in bursts, as while the user drags a slider.
-func heard(what string) *watch {
+// burstWatch makes a watch whose events arrive in bursts, as while the user drags a slider.
+func burstWatch(what string) *watch {
 	return &watch{what: what, settle: settle, wake: make(chan struct{}, 1)}
 }
 
 // dialSound connects to the sound server. The connection ends with ctx at the latest.
-func dialSound(ctx context.Context, given string, hear func(pulse.Kind)) (*pulse.Client, error) {
+func dialSound(ctx context.Context, given string, onSignal func(pulse.Kind)) (*pulse.Client, error) {
 	path, err := pulse.Find()
 	if given != "" {
 		path, err = pulse.Socket(given)
@@ -39,7 +39,7 @@ func dialSound(ctx context.Context, given string, hear func(pulse.Kind)) (*pulse
 		return nil, err
 	}
 	cookie, unread := pulse.Cookie()
-	c, err := pulse.Dial(ctx, path, "postbus", cookie, hear)
+	c, err := pulse.Dial(ctx, path, "postbus", cookie, onSignal)
 	const who = "postbus has to run as the user whose desktop it is"
 	switch {
 	case err == nil:
@@ -47,20 +47,20 @@ func dialSound(ctx context.Context, given string, hear func(pulse.Kind)) (*pulse
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case errors.Is(err, pulse.ErrRefused):
-		return nil, errors.Join(fmt.Errorf("the sound server %s refuses us: %w; %s, or $PULSE_COOKIE has to be the path of that user's cookie", path, err, who), unread)
+		return nil, errors.Join(fmt.Errorf("the sound server %s denies access: %w; %s, or $PULSE_COOKIE must be the path of that user's cookie", path, err, who), unread)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("no permission for the sound server %s: %s: %w", path, who, err)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("there is no sound server at %s; it is waited for (%s)", path, who)
+		return nil, fmt.Errorf("there is no sound server at %s; waiting for it (%s)", path, who)
 	}
 	return nil, fmt.Errorf("the sound server %s: %w", path, err)
 }
 
-// sounding keeps a connection to the sound server until ctx ends.
-func (s *Source) sounding(ctx context.Context) {
-	kept(ctx, func() error { return s.soundServer(ctx) }, func(err error) {
+// watchSound keeps a connection to the sound server until ctx ends.
+func (s *Source) watchSound(ctx context.Context) {
+	reconnect(ctx, func() error { return s.soundServer(ctx) }, func(err error) {
 		for _, w := range s.sounds {
-			s.trouble(w.what, err)
+			s.setCondition(w.what, err)
 		}
 	})
 }
@@ -72,7 +72,7 @@ func (s *Source) soundServer(ctx context.Context) error {
 	c, err := dialSound(alive, s.o.SoundServer, func(k pulse.Kind) {
 		for _, w := range s.sounds {
 			if w.kinds&k != 0 {
-				w.poke()
+				w.requestRead()
 			}
 		}
 	})
@@ -85,7 +85,7 @@ func (s *Source) soundServer(ctx context.Context) error {
 		kinds |= w.kinds
 	}
 	if err := c.Subscribe(alive, kinds); err != nil {
-		return fmt.Errorf("the sound server tells no news: %w", err)
+		return fmt.Errorf("the sound server refuses subscriptions: %w", err)
 	}
 	var tasks sync.WaitGroup
 	for _, w := range s.sounds {
@@ -94,7 +94,7 @@ func (s *Source) soundServer(ctx context.Context) error {
 	<-c.Ended() // by ctx, or because the server stopped
 	cancel()
 	tasks.Wait()
-	return fmt.Errorf("the sound server: %w; it is waited for", c.Err())
+	return fmt.Errorf("the sound server: %w; waiting for it", c.Err())
 }
 
 // sink returns the default sink; pulse.ErrAbsent when there is none.
@@ -122,11 +122,11 @@ func source(ctx context.Context, c *pulse.Client) (pulse.Device, error) {
 
 // level returns a volume in percent, as PulseAudio shows it.
 func level(volumes []uint32) int {
-	most := uint32(0)
+	peak := uint32(0)
 	for _, v := range volumes {
-		most = max(most, v)
+		peak = max(peak, v)
 	}
-	return int((uint64(most)*100 + 1<<15) >> 16)
+	return int((uint64(peak)*100 + 1<<15) >> 16)
 }
 
 // volume reports the volume of the default sink.
@@ -138,7 +138,7 @@ func (s *Source) volume(ctx context.Context, c *pulse.Client, first bool) error 
 	case !errors.Is(err, pulse.ErrAbsent):
 		return err
 	}
-	return s.tell(ctx, first, f)
+	return s.report(ctx, first, f)
 }
 
 // microphone reports which programs record.
@@ -174,7 +174,7 @@ func (s *Source) microphone(ctx context.Context, c *pulse.Client, first bool) er
 		}
 	}
 	f["in_use"], f["apps"] = len(apps) > 0, names(apps)
-	return s.tell(ctx, first, f)
+	return s.report(ctx, first, f)
 }
 
 // maxApps bounds the programs that an event names.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/postbus/postbus/devices/internal/desktoptest"
 	"github.com/postbus/postbus/devices/internal/pulse"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // withSound runs a test with each sound server.
@@ -51,7 +52,7 @@ func TestVolume(t *testing.T) {
 		s.Pactl("set-sink-volume", "one", "10%") // it is no longer watched
 		s.Pactl("set-sink-volume", "two", "51%")
 		r.want("volume 51 false Two", volumeFields...)
-		if got := strings.Join(describe(Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: s.Socket}, usual), "\n"); !strings.Contains(got, "watch: [volume]  # Two, 51 %") {
+		if got := strings.Join(describe(Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: s.Socket}, defaultPaths), "\n"); !strings.Contains(got, "watch: [volume]  # Two, 51 %") {
 			t.Error(got)
 		}
 		r.stop()
@@ -78,7 +79,7 @@ func TestADraggedSlider(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		n := len(r.events)
+		n := len(r.env.Events)
 		r.until("volume 150 false One", volumeFields...) // only the last change has this volume
 		if n > 150 {
 			t.Errorf("%d events", n)
@@ -110,12 +111,12 @@ func TestMicrophone(t *testing.T) {
 		r.want("microphone true true [Audacity ü Zoom] Mic", microphoneFields...)
 		zoom.Kill()
 		r.want("microphone true true [Audacity ü] Mic", microphoneFields...)
-		if got := strings.Join(describe(Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: s.Socket}, usual), "\n"); !strings.Contains(got, "watch: [microphone]  # Mic, muted") {
+		if got := strings.Join(describe(Options{SystemBus: nowhere, SessionBus: nowhere, SoundServer: s.Socket}, defaultPaths), "\n"); !strings.Contains(got, "watch: [microphone]  # Mic, muted") {
 			t.Error(got)
 		}
 
 		s.Kill() // the recorders end with it
-		r.says("microphone: the sound server: the server is gone; it is waited for")
+		r.says("microphone: the sound server: the server is gone; waiting for it")
 		s.Start()
 		s.Source("mic", "Mic")
 		s.Pactl("set-default-source", "mic")
@@ -132,7 +133,7 @@ func TestASoundServerThatComesLate(t *testing.T) {
 	s := desktoptest.NewSilence(t, "pulseaudio")
 	s.Modules = []string{"module-null-sink sink_name=one sink_properties=device.description=One"}
 	r := run(t, Options{Watch: []string{"volume"}, Initial: true, SoundServer: "unix:" + s.Socket}, nil)
-	r.says("volume: there is no sound server at " + s.Socket + "; it is waited for")
+	r.says("volume: there is no sound server at " + s.Socket + "; waiting for it")
 	s.Start()
 	r.want("volume 100 false One", volumeFields...)
 	r.says("")
@@ -196,7 +197,7 @@ func TestSoundByOrder(t *testing.T) {
 				return got == c.want
 			})
 		}
-		if err := do(t, ActionOptions{Do: "volume", SoundServer: s.Socket}, Args{Percent: "loud"}); err == nil || !lasting(err) {
+		if err := do(t, ActionOptions{Do: "volume", SoundServer: s.Socket}, Args{Percent: "loud"}); err == nil || !kind.IsPermanent(err) {
 			t.Error(err)
 		}
 	})
@@ -207,15 +208,15 @@ func TestSoundThatCannotBe(t *testing.T) {
 	t.Parallel()
 	s := desktoptest.NewSilence(t, "pulseaudio")
 	order := func(do string) error { return orderOf(t, do, s.Socket) }
-	if err := order("mute"); err == nil || lasting(err) || !strings.Contains(err.Error(), "mute: there is no sound server at ") {
+	if err := order("mute"); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "mute: there is no sound server at ") {
 		t.Error(err)
 	}
 	s.Start()
-	if err := order("mute"); err == nil || lasting(err) || !strings.Contains(err.Error(), "has no device that plays") {
+	if err := order("mute"); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "has no output device") {
 		t.Error(err)
 	}
 	s.Sink("one", "One") // its monitor is no microphone, although it is the default source
-	if err := order("microphone_mute"); err == nil || lasting(err) || !strings.Contains(err.Error(), "has no microphone") {
+	if err := order("microphone_mute"); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "has no microphone") {
 		t.Error(err)
 	}
 	r := run(t, Options{Watch: []string{"microphone"}, Initial: true, SoundServer: s.Socket}, nil)
@@ -241,10 +242,10 @@ func TestSoundThatCannotBe(t *testing.T) {
 			c.Close()
 		}
 	}()
-	if err := orderOf(t, "mute", s.Socket+"2"); err == nil || !lasting(err) || !strings.Contains(err.Error(), "refuses us: access denied; postbus has to run as the user whose desktop it is") {
+	if err := orderOf(t, "mute", s.Socket+"2"); err == nil || !kind.IsPermanent(err) || !strings.Contains(err.Error(), "denies access: access denied; postbus has to run as the user whose desktop it is") {
 		t.Error(err)
 	}
-	run(t, Options{Watch: []string{"volume"}, SoundServer: s.Socket + "2"}, nil).says("volume: the sound server " + s.Socket + "2 refuses us")
+	run(t, Options{Watch: []string{"volume"}, SoundServer: s.Socket + "2"}, nil).says("volume: the sound server " + s.Socket + "2 denies access")
 }
 
 func orderOf(t *testing.T, what, socket string) error {
@@ -279,7 +280,7 @@ func TestASoundServerThatLies(t *testing.T) {
 	}()
 	defer l.Close()
 	r := run(t, Options{Watch: []string{"volume", "microphone"}, SoundServer: dir + "/native"}, nil)
-	r.says("isn't understood: a frame of 4294967280 bytes, more than 1048576")
+	r.says("can't be decoded: a frame of 4294967280 bytes, more than 1048576")
 	for range 2 {
 		select {
 		case <-dials:

@@ -26,17 +26,16 @@ type Source struct {
 	buses  [2][]*watch // of the system bus and of the session bus
 	sounds []*sound    // of the sound server
 	camera *watch      // nil when no camera is watched
-	places places
+	paths  paths
 
-	turn sync.Mutex                // held while an event is emitted: one at a time
-	told map[string]map[string]any // the last reported state, by what and player
-	emit kind.Emit
-	end  context.CancelFunc
-	err  error // why emit failed
+	turn     sync.Mutex                // held while an event is emitted: one at a time
+	reported map[string]map[string]any // the last reported state, by what and player
+	emit     kind.Emit
+	end      context.CancelFunc
+	err      error // why emit failed
 
-	mu       sync.Mutex
-	troubles map[string]error // by what
-	said     string           // the last state passed to Degraded
+	mu         sync.Mutex
+	conditions map[string]error // by what
 }
 
 const (
@@ -46,7 +45,7 @@ const (
 
 // New makes a source of checked options.
 func New(o Options, env kind.Env) *Source {
-	s := &Source{o: o, env: env, told: map[string]map[string]any{}, troubles: map[string]error{}, places: usual}
+	s := &Source{o: o, env: env, reported: map[string]map[string]any{}, conditions: map[string]error{}, paths: defaultPaths}
 	on := func(bus int, w *watch) {
 		w.wake, w.start = make(chan struct{}, 1), len(o.Watch) > 0
 		s.buses[bus] = append(s.buses[bus], w)
@@ -76,11 +75,11 @@ func New(o Options, env kind.Env) *Source {
 		case "media":
 			on(session, &watch{what: what, prefix: players, rules: []string{"path='" + string(playerPath) + "'" + properties}, settle: settle, w: &media{s: s}})
 		case "volume":
-			s.sounds = append(s.sounds, &sound{watch: heard(what), kinds: pulse.Sinks | pulse.Servers, read: s.volume})
+			s.sounds = append(s.sounds, &sound{watch: burstWatch(what), kinds: pulse.Sinks | pulse.Servers, read: s.volume})
 		case "microphone":
-			s.sounds = append(s.sounds, &sound{watch: heard(what), kinds: pulse.Sources | pulse.Recordings | pulse.Servers, read: s.microphone})
+			s.sounds = append(s.sounds, &sound{watch: burstWatch(what), kinds: pulse.Sources | pulse.Recordings | pulse.Servers, read: s.microphone})
 		case "camera":
-			s.camera = &watch{what: what, settle: glance, wake: make(chan struct{}, 1)}
+			s.camera = &watch{what: what, settle: minOpenTime, wake: make(chan struct{}, 1)}
 		}
 	}
 	return s
@@ -94,21 +93,21 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	var tasks sync.WaitGroup
 	for bus, watches := range s.buses {
 		if len(watches) > 0 {
-			tasks.Go(func() { s.connected(inner, bus, watches) })
+			tasks.Go(func() { s.watchBus(inner, bus, watches) })
 		}
 	}
 	if len(s.sounds) > 0 {
-		tasks.Go(func() { s.sounding(inner) })
+		tasks.Go(func() { s.watchSound(inner) })
 	}
 	if s.camera != nil {
-		tasks.Go(func() { s.filming(inner) })
+		tasks.Go(func() { s.watchCameras(inner) })
 	}
 	for _, what := range s.o.watched() {
 		switch {
 		case what == "window":
-			tasks.Go(func() { s.displayed(inner, what, s.window) })
+			tasks.Go(func() { s.watchDisplay(inner, what, s.window) })
 		case what == "idle" && s.o.IdleAfter > 0:
-			tasks.Go(func() { s.displayed(inner, what, s.untouched) })
+			tasks.Go(func() { s.watchDisplay(inner, what, s.watchIdle) })
 		}
 	}
 	tasks.Wait()
@@ -118,16 +117,16 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	return s.err
 }
 
-// tell makes an event of a state that differs from the last reported one. A change of only the
+// report makes an event of a state that differs from the last reported one. A change of only the
 // fields in quiet makes no event. first marks a state of the start. An error ends the source.
-func (s *Source) tell(ctx context.Context, first bool, fields map[string]any, quiet ...string) error {
+func (s *Source) report(ctx context.Context, first bool, fields map[string]any, quiet ...string) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	key := fmt.Sprint(fields["what"], " ", fields["player"])
-	last := s.told[key]
+	last := s.reported[key]
 	same := last != nil && len(last) == len(fields)
 	for k, v := range fields {
 		same = same && (slices.Contains(quiet, k) || reflect.DeepEqual(last[k], v))
@@ -136,9 +135,9 @@ func (s *Source) tell(ctx context.Context, first bool, fields map[string]any, qu
 		return nil
 	}
 	if fields["status"] == "closed" {
-		delete(s.told, key)
+		delete(s.reported, key)
 	} else {
-		s.told[key] = maps.Clone(fields)
+		s.reported[key] = maps.Clone(fields)
 	}
 	if first && !s.o.Initial {
 		return nil
@@ -151,45 +150,26 @@ func (s *Source) tell(ctx context.Context, first bool, fields map[string]any, qu
 	return nil
 }
 
-// trouble records why something can't be watched now; nil: it can. Degraded reports the things that
-// the file names, or all when nothing can be watched.
-func (s *Source) trouble(what string, err error) {
+// setCondition records why something can't be watched now; nil: it can. Degraded reports the things
+// that the file names, or all when nothing can be watched.
+func (s *Source) setCondition(what string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		delete(s.troubles, what)
+		delete(s.conditions, what)
 	} else {
-		s.troubles[what] = err
+		s.conditions[what] = err
 	}
 	all := s.o.watched()
 	var texts []error
-	for _, w := range slices.Sorted(maps.Keys(s.troubles)) {
-		texts = append(texts, fmt.Errorf("%s: %w", w, s.troubles[w]))
+	for _, w := range slices.Sorted(maps.Keys(s.conditions)) {
+		texts = append(texts, fmt.Errorf("%s: %w", w, s.conditions[w]))
 	}
 	joined := errors.Join(texts...)
-	if len(s.o.Watch) == 0 && len(s.troubles) < len(all) {
+	if len(s.o.Watch) == 0 && len(s.conditions) < len(all) {
 		joined = nil
 	}
-	text := ""
-	if joined != nil {
-		text = joined.Error()
-	}
-	if text != s.said {
-		s.said = text
-		s.env.Degraded(joined)
-	}
-}
-
-// wait waits for d, unless ctx ends first. It reports whether the time passed.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	s.env.Degraded(joined)
 }
 
 // own returns the user's ID, and the session in the environment.

@@ -14,6 +14,8 @@ import (
 	"github.com/jezek/xgb"
 	"github.com/jezek/xgb/screensaver"
 	"github.com/jezek/xgb/xproto"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 	maxTitle = 1024 // words of 4 bytes that are read of a property
 )
 
-var errX = errors.New("the X server is gone; it is waited for")
+var errX = errors.New("the X server is gone; waiting for it")
 
 // windows reads the properties of windows.
 type windows struct {
@@ -41,7 +43,7 @@ func atom(x *xgb.Conn, name string) (xproto.Atom, error) {
 }
 
 // window reports the active window and its title, and each change of them.
-func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err error) {
+func (s *Source) window(ctx context.Context, x *xgb.Conn, healthy func()) (err error) {
 	w := windows{x: x, root: xproto.Setup(x).DefaultScreen(x).Root}
 	for name, a := range map[string]*xproto.Atom{"_NET_ACTIVE_WINDOW": &w.active, "_NET_WM_NAME": &w.name, "_NET_WM_PID": &w.pid} {
 		if *a, err = atom(x, name); err != nil {
@@ -49,7 +51,7 @@ func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err erro
 		}
 	}
 	if err := xproto.ChangeWindowAttributesChecked(x, w.root, xproto.CwEventMask, []uint32{xproto.EventMaskPropertyChange}).Check(); err != nil {
-		return fmt.Errorf("the X server doesn't let its windows be watched: %w", err)
+		return fmt.Errorf("the X server refuses to report changes of its windows: %w", err)
 	}
 	first := s.first("window")
 	for {
@@ -58,20 +60,20 @@ func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err erro
 			return err
 		}
 		if !managed {
-			s.trouble("window", errors.New("no window manager tells the active window (_NET_ACTIVE_WINDOW); it is waited for"))
+			s.setCondition("window", errors.New("no window manager reports the active window (_NET_ACTIVE_WINDOW); waiting for it"))
 		} else {
-			well()
-			if err := s.tell(ctx, first, f); err != nil {
+			healthy()
+			if err := s.report(ctx, first, f); err != nil {
 				return err
 			}
 			first = false
 		}
-		for told := false; !told; {
+		for reported := false; !reported; {
 			e, xerr := x.WaitForEvent()
 			if e == nil && xerr == nil {
 				return errX
 			}
-			told = w.concerns(e)
+			reported = w.concerns(e)
 		}
 		for { // further events that arrived with it
 			if e, xerr := x.PollForEvent(); e == nil && xerr == nil {
@@ -85,8 +87,8 @@ func (s *Source) window(ctx context.Context, x *xgb.Conn, well func()) (err erro
 func (s *Source) first(what string) bool {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	_, told := s.told[what+" "+fmt.Sprint(nil)]
-	return !told
+	_, reported := s.reported[what+" "+fmt.Sprint(nil)]
+	return !reported
 }
 
 // concerns reports whether an event may be about the active window or its title.
@@ -202,11 +204,11 @@ func (w *windows) text(r *xproto.GetPropertyReply) string {
 	return short(string(runes))
 }
 
-const ask = time.Second // how often to ask X, while the user is idle, whether the user is active again
+const idlePoll = time.Second // how often to ask X, while the user is idle, whether the user is active again
 
-// untouched reports when there was no key or mouse input for idle_after, and when there is input
+// watchIdle reports when there was no key or mouse input for idle_after, and when there is input
 // again.
-func (s *Source) untouched(ctx context.Context, x *xgb.Conn, well func()) error {
+func (s *Source) watchIdle(ctx context.Context, x *xgb.Conn, healthy func()) error {
 	if err := saver(x); err != nil {
 		return err
 	}
@@ -217,13 +219,13 @@ func (s *Source) untouched(ctx context.Context, x *xgb.Conn, well func()) error 
 		if err != nil {
 			return errX
 		}
-		well()
+		healthy()
 		since := time.Duration(r.MsSinceUserInput) * time.Millisecond
-		if err := s.tell(ctx, first, map[string]any{"what": "idle", "idle": since >= s.o.IdleAfter}); err != nil {
+		if err := s.report(ctx, first, map[string]any{"what": "idle", "idle": since >= s.o.IdleAfter}); err != nil {
 			return err
 		}
 		first = false
-		if !wait(ctx, max(s.o.IdleAfter-since, min(ask, s.o.IdleAfter))) {
+		if kind.Sleep(ctx, max(s.o.IdleAfter-since, min(idlePoll, s.o.IdleAfter))) != nil {
 			return nil
 		}
 	}
@@ -239,7 +241,7 @@ func saver(x *xgb.Conn) error {
 		return errX
 	}
 	if !r.Present {
-		return fmt.Errorf("the X server doesn't tell the time since the last key: it has no %s", name)
+		return fmt.Errorf("the X server doesn't report the time since the last input: it has no %s", name)
 	}
 	x.ExtLock.Lock()
 	defer x.ExtLock.Unlock()

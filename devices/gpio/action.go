@@ -6,30 +6,32 @@ import (
 	_ "embed"
 	"fmt"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Sets a GPIO line: `value` on or off, or on for the time of `pulse`. The line has its `initial` value as soon as the plugin is loaded and its `safe` value " +
-	"when the plugin or postbus ends; after a crash or a power cut it is the chip's affair. An event is acknowledged when the line has its level; a pulse ends by itself, or by " +
-	"the next event. A chip that comes late, or back, is found. Linux 5.10 and later; postbus must be in the group `gpio`."
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Sets a GPIO line: `value` on or off, or on for the time of `pulse`. The line has its `initial` value as soon as the plugin is loaded and its `safe` value " +
+	"when the plugin or postbus ends; after a crash or a power cut the chip decides it. An event is acknowledged when the line has its level; a pulse ends by itself, or at " +
+	"the next event. A chip that appears later, or returns, is found. Linux 5.10 and later; postbus must be in the group `gpio`."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Line      Line   `key:"line" doc:"the line: its name, as GPIO17, or its number on the chip" need:"yes"`
-	Chip      Chip   `key:"chip" doc:"the chip: its label, as pinctrl-bcm2711, or gpiochip0; needed when a name is on several chips, or for a number when there are several chips"`
+	Chip      Chip   `key:"chip" doc:"the chip: its label, as pinctrl-bcm2711, or gpiochip0; required if several chips have the name, or if line is a number and there are several chips"`
 	ActiveLow bool   `key:"active_low" doc:"whether on is a low voltage"`
 	Drive     string `key:"drive" doc:"how the line is driven: both ways, or only to low (open-drain) or to high (open-source)" oneof:"push-pull|open-drain|open-source"`
-	Initial   Level  `key:"initial" doc:"the value when the plugin is loaded: on, off, or keep what the line has"`
-	Safe      Level  `key:"safe" doc:"the value when the plugin or postbus ends: on, off, or keep, which ends a pulse that is under way"`
+	Initial   Level  `key:"initial" doc:"the value when the plugin is loaded: on, off, or keep for the present value"`
+	Safe      Level  `key:"safe" doc:"the value when the plugin or postbus ends: on, off, or keep for the present value; keep ends a running pulse"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Drive: "push-pull", Initial: Off, Safe: Off}
 }
 
@@ -41,8 +43,8 @@ func (o ActionOptions) Access() []string { return access(o.Chip) }
 
 // Args are the arguments for one event.
 type Args struct {
-	Value any           `key:"value" doc:"on, off, 1, 0, true or false; may be left out with pulse, and is on then"`
-	Pulse time.Duration `key:"pulse" doc:"after this time the line goes back to the other value; 0 is never" min:"0s" max:"24h"`
+	Value any           `key:"value" doc:"on, off, 1, 0, true or false; optional with pulse, and then on"`
+	Pulse time.Duration `key:"pulse" doc:"after this time the line returns to the other value; 0 is never" min:"0s" max:"24h"`
 }
 
 // level returns the requested level.
@@ -51,17 +53,11 @@ func (a Args) level() (int, error) {
 		return 1, nil
 	}
 	if a.Value == nil {
-		return 0, wrong{fmt.Errorf("value is missing: write value: on, or pulse: 500ms")}
+		return 0, kind.Permanent(fmt.Errorf("value is missing: write value: on, or pulse: 500ms"))
 	}
 	v, err := level(a.Value)
 	if err != nil {
-		return 0, wrong{fmt.Errorf("value: %w", err)}
+		return 0, kind.Permanent(fmt.Errorf("value: %w", err))
 	}
 	return v, nil
 }
-
-// wrong is an error that no retry can fix.
-type wrong struct{ error }
-
-func (wrong) Permanent() bool { return true }
-func (w wrong) Unwrap() error { return w.error }

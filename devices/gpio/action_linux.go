@@ -49,28 +49,24 @@ func (a *Action) keep(ctx context.Context) {
 	defer close(a.ended)
 	w := newWatch()
 	defer w.close()
-	news := make(chan struct{}, 1)
+	changes := make(chan struct{}, 1)
 	w.start(func() {
 		select {
-		case news <- struct{}{}:
+		case changes <- struct{}{}:
 		default:
 		}
 	})
-	said := "nothing"
 	for ctx.Err() == nil {
 		a.mu.Lock()
 		if a.r != nil {
 			if _, err := a.r.values(); err != nil {
-				a.drop()
+				a.dropLocked()
 			}
 		}
-		err := a.acquire()
+		err := a.acquireLocked()
 		a.mu.Unlock()
-		if now := fmt.Sprint(err); now != said {
-			a.env.Degraded(err)
-			said = now
-		}
-		wait := alive
+		a.env.Degraded(err)
+		wait := checkInterval
 		if err != nil {
 			wait = retry
 		}
@@ -78,7 +74,7 @@ func (a *Action) keep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-t.C:
-		case <-news:
+		case <-changes:
 		}
 		t.Stop()
 	}
@@ -98,8 +94,8 @@ func (a *Action) setting(level int) setting {
 	return s
 }
 
-// acquire requests the line unless it is held. The caller holds mu.
-func (a *Action) acquire() error {
+// acquireLocked requests the line unless it is held. The caller holds mu.
+func (a *Action) acquireLocked() error {
 	if a.r != nil || a.closed {
 		return nil
 	}
@@ -136,15 +132,15 @@ func (a *Action) acquire() error {
 	return nil
 }
 
-// drop releases a line whose chip was removed. The caller holds mu.
-func (a *Action) drop() {
+// dropLocked releases a line whose chip was removed. The caller holds mu.
+func (a *Action) dropLocked() {
 	a.r.Close()
 	a.r = nil
-	a.endPulse()
+	a.endPulseLocked()
 	a.set = false // it returns with its initial value
 }
 
-func (a *Action) endPulse() {
+func (a *Action) endPulseLocked() {
 	if a.pulse != nil {
 		a.pulse.Stop()
 		a.pulse = nil
@@ -162,11 +158,11 @@ func (a *Action) Do(_ context.Context, args Args) error {
 	if a.closed {
 		return errors.New("the action is closed")
 	}
-	if err := a.acquire(); err != nil {
+	if err := a.acquireLocked(); err != nil {
 		return err
 	}
-	a.endPulse()
-	if err := a.apply(level); err != nil {
+	a.endPulseLocked()
+	if err := a.applyLocked(level); err != nil {
 		return err
 	}
 	if args.Pulse > 0 {
@@ -178,7 +174,7 @@ func (a *Action) Do(_ context.Context, args Args) error {
 				return
 			}
 			a.pulse = nil
-			if err := a.apply(1 - level); err != nil {
+			if err := a.applyLocked(1 - level); err != nil {
 				a.env.Degraded(fmt.Errorf("ending a pulse: %w", err))
 			}
 		})
@@ -187,11 +183,11 @@ func (a *Action) Do(_ context.Context, args Args) error {
 	return nil
 }
 
-// apply sets the level of the held line. The caller holds mu.
-func (a *Action) apply(level int) error {
+// applyLocked sets the level of the held line. The caller holds mu.
+func (a *Action) applyLocked(level int) error {
 	if err := a.r.setValue(level); err != nil {
 		err = fmt.Errorf("setting %s: %w", lineList(a.r.lines), err)
-		a.drop()
+		a.dropLocked()
 		return err
 	}
 	a.wanted, a.set = level, true
@@ -206,7 +202,7 @@ func (a *Action) Close() error {
 	defer a.mu.Unlock()
 	a.closed = true
 	pulse := a.pulse != nil
-	a.endPulse()
+	a.endPulseLocked()
 	if a.r == nil {
 		return nil
 	}

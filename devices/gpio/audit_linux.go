@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// quiet is how long there must be no edge before interrupts and edges are compared, twice with the
-// same result. Only then no edge is being processed.
-const quiet = 100 * time.Millisecond
+// quietTime is how long there must be no edge before interrupts and edges are compared, twice with
+// the same result. Only then no edge is being processed.
+const quietTime = 100 * time.Millisecond
 
 // audit compares the number of interrupts of a request's lines with the number of edges.
 type audit struct {
@@ -42,7 +42,7 @@ func (a *audit) edges() { a.due, a.suspect, a.since = !a.off, 0, time.Now() }
 // check returns how many more edges were merged, when that is certain. edges is how many the kernel
 // has numbered.
 func (a *audit) check(edges int64) (merged int64) {
-	if time.Since(a.since) < quiet {
+	if time.Since(a.since) < quietTime {
 		return 0
 	}
 	a.since = time.Now()

@@ -69,7 +69,7 @@ func openChip(path string) (*chip, error) {
 	var info unix.GPIOChipInfo
 	if err := ioctl(f.Fd(), ioctlChipInfo, unsafe.Pointer(&info)); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%s is no GPIO chip: %w", path, err)
+		return nil, fmt.Errorf("%s is not a GPIO chip: %w", path, err)
 	}
 	return &chip{f: f, path: path, name: text(info.Name[:]), label: text(info.Label[:]), count: int(info.Lines)}, nil
 }
@@ -160,7 +160,7 @@ func find(dev string, want Chip, lines []Line) (*chip, []found, error) {
 	case len(chips) == 0:
 		return nil, nil, fmt.Errorf("this machine has no GPIO chip: there is no %s/gpiochip*", dev)
 	case len(candidates) == 0:
-		return nil, nil, fmt.Errorf("there is no chip %s; there are %s", want, all)
+		return nil, nil, fmt.Errorf("there is no chip %s; available: %s", want, all)
 	}
 	return nil, nil, fmt.Errorf("there is no %s: %w", what, errors.Join(errs...))
 }
@@ -240,14 +240,14 @@ func names(byName map[string][]int, count int) string {
 		list = append(list, entry{n, at[0]})
 	}
 	slices.SortFunc(list, func(a, b entry) int { return a.at - b.at })
-	const most = 40
+	const maxNames = 40
 	var words []string
-	for _, e := range list[:min(len(list), most)] {
+	for _, e := range list[:min(len(list), maxNames)] {
 		words = append(words, e.name)
 	}
 	s := strings.Join(words, ", ")
-	if len(list) > most {
-		s += fmt.Sprintf(" and %d more", len(list)-most)
+	if len(list) > maxNames {
+		s += fmt.Sprintf(" and %d more", len(list)-maxNames)
 	}
 	return s
 }

@@ -35,14 +35,14 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Watches GPIO lines: an event for each edge, with the kernel's time, or every so often a count and a frequency. Lines are named as the board's " +
-	"maker named them (`GPIO17` on a Raspberry Pi), whatever the number of the chip. Edges that came too fast for the bus or the kernel are counted and said in `lost`. A reload " +
+// about is what the source does, for the documentation.
+const about = "Watches GPIO lines: an event for each edge, with the kernel's time, or a count and a frequency at an interval. Lines are named as the board's " +
+	"maker named them (`GPIO17` on a Raspberry Pi), independent of the chip's number. Edges that are too fast for the bus or the kernel are counted and reported in `lost`. A reload " +
 	"of the file keeps the line and loses no edge. Linux 5.10 and later; postbus must be in the group `gpio`."
 
 const (
@@ -54,13 +54,13 @@ const (
 type Options struct {
 	Line      Line          `key:"line" doc:"the line: its name, as GPIO17, or its number on the chip"`
 	Lines     []Line        `key:"lines" doc:"several lines of one chip, in place of line"`
-	Chip      Chip          `key:"chip" doc:"the chip: its label, as pinctrl-bcm2711, or gpiochip0; needed when a name is on several chips, or for a number when there are several chips"`
+	Chip      Chip          `key:"chip" doc:"the chip: its label, as pinctrl-bcm2711, or gpiochip0; required if several chips have the name, or if line is a number and there are several chips"`
 	Edge      string        `key:"edge" doc:"which changes are events; rising is from 0 to 1" oneof:"both|rising|falling"`
-	Pull      string        `key:"pull" doc:"the resistor inside the chip, where it has one; keep leaves it as it is" oneof:"keep|none|up|down"`
+	Pull      string        `key:"pull" doc:"the resistor inside the chip, if it has one; keep leaves it unchanged" oneof:"keep|none|up|down"`
 	ActiveLow bool          `key:"active_low" doc:"whether a low voltage is 1 and a high one 0"`
-	Debounce  time.Duration `key:"debounce" doc:"how long a line must be stable before it is an edge; the kernel or the chip sees to it" min:"0s" max:"1m"`
-	Initial   bool          `key:"initial" doc:"whether the values at the start are events too"`
-	Count     *Count        `key:"count" doc:"count edges, and make an event every so often in place of one for each"`
+	Debounce  time.Duration `key:"debounce" doc:"how long a line must be stable before an edge counts; the kernel or the chip debounces" min:"0s" max:"1m"`
+	Initial   bool          `key:"initial" doc:"whether the values at the start are events"`
+	Count     *Count        `key:"count" doc:"count edges, and emit one event per interval in place of one per edge"`
 }
 
 // Count sets how edges are counted.
@@ -68,8 +68,8 @@ type Count struct {
 	Every time.Duration `key:"every" doc:"time between two events" need:"yes" min:"10ms" max:"24h"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Edge: "both", Pull: "keep"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Edge: "both", Pull: "keep"} }
 
 // lines returns the lines that the file names.
 func (o Options) lines() []Line {
@@ -92,7 +92,7 @@ func (o Options) Check() []error {
 	}
 	for i, l := range o.Lines {
 		if slices.Contains(o.Lines[:i], l) {
-			errs = append(errs, kind.Wrong("lines", fmt.Sprintf("%s is there twice", l), "leave one out"))
+			errs = append(errs, kind.Wrong("lines", fmt.Sprintf("%s is listed twice", l), "leave one out"))
 		}
 	}
 	if o.Count != nil && o.Initial {
@@ -127,20 +127,20 @@ func access(c Chip) []string {
 	return []string{"device:/dev/gpiochip*"} // a label or nothing: the device is known only when the source starts
 }
 
-// Event documents the fields of an event.
-type Event struct {
-	Value   int     `key:"value" doc:"0 or 1: the level after the edge, turned round with active_low; nil in a count"`
-	Edge    string  `key:"edge" doc:"rising, falling, or initial for the value at the start; nil in a count"`
+// eventFields documents the fields of an event.
+type eventFields struct {
+	Value   int     `key:"value" doc:"0 or 1: the level after the edge, inverted with active_low; nil with count"`
+	Edge    string  `key:"edge" doc:"rising, falling, or initial for the value at the start; nil with count"`
 	Line    string  `key:"line" doc:"the line's name, or its number when it has none"`
 	Offset  int     `key:"offset" doc:"the line's number on the chip"`
 	Chip    string  `key:"chip" doc:"the chip's label"`
-	Seq     int64   `key:"seq" doc:"number of the edge among those of all lines of this source, from the kernel; 0 for initial, nil in a count"`
+	Seq     int64   `key:"seq" doc:"number of the edge among those of all lines of this source, from the kernel; 0 for initial, nil with count"`
 	LineSeq int64   `key:"line_seq" doc:"number of the edge on this line, from the kernel; 0 for initial"`
-	Time    string  `key:"time" doc:"when the kernel saw the edge, RFC 3339 with nanoseconds; in a count the end of the interval"`
-	Lost    int64   `key:"lost" doc:"edges between the event before and this one that came too fast for the bus or for the kernel; always 0 in a count"`
-	Count   int64   `key:"count" doc:"edges since the event before; only in a count"`
-	Total   int64   `key:"total" doc:"edges since the source started; a reload goes on counting; only in a count"`
-	Hz      float64 `key:"hz" doc:"edges a second, measured from edge to edge; nil when there was but one yet; only in a count"`
+	Time    string  `key:"time" doc:"when the kernel saw the edge, RFC 3339 with nanoseconds; with count the end of the interval"`
+	Lost    int64   `key:"lost" doc:"edges between the previous event and this one that were too fast for the bus or the kernel; always 0 with count"`
+	Count   int64   `key:"count" doc:"edges since the previous event; only with count"`
+	Total   int64   `key:"total" doc:"edges since the source started, also across reloads; only with count"`
+	Hz      float64 `key:"hz" doc:"edges per second, measured from edge to edge; nil until two edges were seen; only with count"`
 }
 
 // Source is the lines of one plugin. An instance runs once: New, Open, Stream, Close.
@@ -166,11 +166,8 @@ func New(o Options, env kind.Env) *Source {
 
 // consumer is the name of a line's holder that the kernel shows to other programs, at most 31
 // bytes. It is unique for each request, because the count of interrupts is found by it.
-func consumer(env any, line Line) string {
-	name, end := "postbus", " "+string(line)
-	if e, ok := env.(interface{ ID() string }); ok {
-		name += " " + e.ID()
-	}
+func consumer(env kind.Env, line Line) string {
+	name, end := "postbus "+env.ID(), " "+string(line)
 	end = end[:min(len(end), 20)]
 	return name[:min(len(name), 31-len(end))] + end
 }

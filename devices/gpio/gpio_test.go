@@ -1,91 +1,14 @@
 package gpio
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )
-
-// bus is the part of a bus that the kinds need.
-type bus struct {
-	mu       sync.Mutex
-	held     map[string]io.Closer
-	lost     map[string]int
-	degraded chan error
-	events   chan map[string]any
-	gate     chan struct{} // when not nil, post waits for it
-	id       string
-}
-
-func newBus() *bus {
-	return &bus{held: map[string]io.Closer{}, lost: map[string]int{}, events: make(chan map[string]any, 100000), degraded: make(chan error, 1000), id: "test"}
-}
-
-func (b *bus) ID() string        { return b.id }
-func (b *bus) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
-func (b *bus) Degraded(err error) {
-	b.degraded <- err
-}
-
-func (b *bus) Lost(n int, reason string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lost[reason] += n
-}
-
-func (b *bus) lostAll() (n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, v := range b.lost {
-		n += v
-	}
-	return n
-}
-
-// Hold keeps released things, as the bus does during a reload.
-func (b *bus) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(), error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c, ok := b.held[key]; ok {
-		return c, func() {}, nil
-	}
-	c, err := open()
-	if err != nil {
-		return nil, nil, err
-	}
-	b.held[key] = c
-	return c, func() {}, nil
-}
-
-// letGo closes held things, as the bus does when no reload is running.
-func (b *bus) letGo() {
-	for k, c := range b.held {
-		c.Close()
-		delete(b.held, k)
-	}
-}
-
-func (b *bus) post(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error {
-	if b.gate != nil {
-		select {
-		case <-b.gate:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	fields["at"] = at
-	b.events <- fields
-	return nil
-}
 
 func TestOptionsSayWhatIsWrong(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -94,7 +17,7 @@ func TestOptionsSayWhatIsWrong(t *testing.T) {
 	}{
 		"no line":        {Options{}, "lines: no line is named"},
 		"line and lines": {Options{Line: "GPIO1", Lines: []Line{"GPIO2"}}, "lines: line and lines are both set"},
-		"twice":          {Options{Lines: []Line{"GPIO2", "GPIO2"}}, "lines: GPIO2 is there twice"},
+		"twice":          {Options{Lines: []Line{"GPIO2", "GPIO2"}}, "lines: GPIO2 is listed twice"},
 		"too many":       {Options{Lines: numbers(65)}, "lines: 65 lines are more than the 64 of one request"},
 		"count, initial": {Options{Line: "1", Initial: true, Count: &Count{Every: 1}}, "initial: a count has no initial value"},
 		"good":           {Options{Line: "GPIO1"}, ""},
@@ -165,18 +88,17 @@ func TestLevelOfAnEvent(t *testing.T) {
 		{Args{Value: true}, "1"}, {Args{Value: 0}, "0"}, {Args{Value: int64(1)}, "1"}, {Args{Value: 1.0}, "1"}, {Args{Value: " ON "}, "1"}, {Args{Value: "off"}, "0"},
 		{Args{Pulse: 1}, "1"}, {Args{Value: "off", Pulse: 1}, "0"},
 		{Args{}, "value is missing: write value: on, or pulse: 500ms"},
-		{Args{Value: 2}, `value: "2" is no level: on, off, 1, 0, true or false`},
-		{Args{Value: 0.5}, `value: "0.5" is no level: on, off, 1, 0, true or false`},
-		{Args{Value: []any{1}}, `value: [1] is no level: on, off, 1, 0, true or false`},
-		{Args{Value: strings.Repeat("é", 100)}, `value: "` + strings.Repeat("é", 29) + `… is no level: on, off, 1, 0, true or false`},
+		{Args{Value: 2}, `value: "2" is not a level: on, off, 1, 0, true or false`},
+		{Args{Value: 0.5}, `value: "0.5" is not a level: on, off, 1, 0, true or false`},
+		{Args{Value: []any{1}}, `value: [1] is not a level: on, off, 1, 0, true or false`},
+		{Args{Value: strings.Repeat("é", 100)}, `value: "` + strings.Repeat("é", 29) + `… is not a level: on, off, 1, 0, true or false`},
 	} {
 		l, err := c.args.level()
 		got := fmt.Sprint(l)
 		if err != nil {
 			got = err.Error()
-			var p interface{ Permanent() bool }
-			if !errors.As(err, &p) || !p.Permanent() {
-				t.Errorf("%v: trying again would not help, but the error does not say so", c.args)
+			if !kind.IsPermanent(err) {
+				t.Errorf("%v: a retry cannot help, but the error is not permanent", c.args)
 			}
 		}
 		if got != c.want {

@@ -16,7 +16,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("gpio", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("gpio", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.StreamOf("gpio", about, sample, defaults(), eventFields{}, New),
+		kind.ActionOf("gpio", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

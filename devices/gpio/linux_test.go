@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestKernelStructs(t *testing.T) {
@@ -29,7 +31,7 @@ func TestKernelStructs(t *testing.T) {
 
 func TestAMachineWithoutChips(t *testing.T) {
 	dir := t.TempDir()
-	s := New(Options{Line: "GPIO17"}, newBus())
+	s := New(Options{Line: "GPIO17"}, kindtest.NewBus())
 	s.dev = dir
 	err := s.Open(t.Context())
 	if err == nil || err.Error() != "this machine has no GPIO chip: there is no "+dir+"/gpiochip*" {
@@ -48,9 +50,9 @@ func TestAFileThatIsNoChip(t *testing.T) {
 	if err := os.WriteFile(dir+"/gpiochip0", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := New(Options{Line: "GPIO17"}, newBus())
+	s := New(Options{Line: "GPIO17"}, kindtest.NewBus())
 	s.dev = dir
-	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "/gpiochip0 is no GPIO chip") {
+	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "/gpiochip0 is not a GPIO chip") {
 		t.Error(err)
 	}
 	s.Close()
@@ -68,10 +70,10 @@ func TestNoPermissionNamesTheGroup(t *testing.T) {
 }
 
 func TestAnAbsentOutputIsDegradedAndEndsAtOnce(t *testing.T) {
-	b := newBus()
+	b := kindtest.NewBus()
 	a := newAction(ActionOptions{Line: "GPIO17", Initial: Off, Safe: Off}, b, t.TempDir())
-	if err := <-b.degraded; err == nil || !strings.Contains(err.Error(), "no GPIO chip") {
-		t.Error(err)
+	if got := b.NextDegraded(t); !strings.Contains(got, "no GPIO chip") {
+		t.Error(got)
 	}
 	if err := a.Do(t.Context(), Args{Value: "on"}); err == nil {
 		t.Error("an absent line was set")

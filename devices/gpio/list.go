@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Device is a GPIO chip.
-type Device struct {
+// chipState is a GPIO chip.
+type chipState struct {
 	Path  string // /dev/gpiochip0
 	Name  string // gpiochip0; may change at the next start
 	Label string // pinctrl-bcm2711; what to write as chip
-	Lines []LineState
+	Lines []lineState
 }
 
-// LineState is the current state of a line.
-type LineState struct {
+// lineState is the current state of a line.
+type lineState struct {
 	Offset    int    // its number on the chip
 	Name      string // what to write as line; empty when the board's maker named none
 	Used      bool   // a program or driver holds it
@@ -25,11 +25,11 @@ type LineState struct {
 	ActiveLow bool
 }
 
-// Describe returns List as text lines for people: one for each chip and for each of its lines.
+// Describe lists the chips as text: one for each chip and for each of its lines.
 func Describe() []string {
-	list, err := List()
+	chips, err := list("/dev")
 	var out []string
-	for _, d := range list {
+	for _, d := range chips {
 		out = append(out, fmt.Sprintf("chip: %s  # %s, %d lines", d.Label, d.Name, len(d.Lines)))
 		for _, l := range d.Lines {
 			name := l.Name

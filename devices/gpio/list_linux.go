@@ -4,22 +4,20 @@ package gpio
 
 import "fmt"
 
-// List returns every GPIO chip with its lines and their current state. Chips that can't be read are
+// list returns every GPIO chip with its lines and their current state. Chips that can't be read are
 // in the error, which may be set beside others. A machine without chips has an empty list.
-func List() ([]Device, error) { return list("/dev") }
-
-func list(dev string) ([]Device, error) {
+func list(dev string) ([]chipState, error) {
 	chips, err := openChips(dev)
 	defer closeChips(chips, nil)
-	var devices []Device
+	var devices []chipState
 	for _, c := range chips {
-		d := Device{Path: c.path, Name: c.name, Label: c.label}
+		d := chipState{Path: c.path, Name: c.name, Label: c.label}
 		for i := range c.count {
 			info, ierr := c.info(i)
 			if ierr != nil {
 				return devices, fmt.Errorf("reading %s: %w", c.name, ierr)
 			}
-			d.Lines = append(d.Lines, LineState{Offset: i, Name: text(info.Name[:]), Used: info.Flags&flagUsed != 0, Consumer: text(info.Consumer[:]),
+			d.Lines = append(d.Lines, lineState{Offset: i, Name: text(info.Name[:]), Used: info.Flags&flagUsed != 0, Consumer: text(info.Consumer[:]),
 				Output: info.Flags&flagOutput != 0, ActiveLow: info.Flags&flagActiveLow != 0})
 		}
 		devices = append(devices, d)

@@ -42,7 +42,7 @@ func (c *Chip) UnmarshalText(text []byte) error {
 		s = "gpiochip" + s
 	}
 	if s == "" || len(s) > 31 {
-		return kind.Wrong("", fmt.Sprintf("%q is no chip", text), "write its label, or gpiochip0; `postbus devices` lists them")
+		return kind.Wrong("", fmt.Sprintf("%q is not a chip", text), "write its label, or gpiochip0; `postbus devices` lists them")
 	}
 	*c = Chip(s)
 	return nil
@@ -97,7 +97,7 @@ func level(x any) (int, error) {
 			return 0, nil
 		}
 	}
-	return 0, fmt.Errorf("%s is no level: on, off, 1, 0, true or false", short(x))
+	return 0, fmt.Errorf("%s is not a level: on, off, 1, 0, true or false", short(x))
 }
 
 // short formats a value for an error, which must stay readable.

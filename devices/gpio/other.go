@@ -7,7 +7,6 @@ package gpio
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )
@@ -36,7 +35,7 @@ func NewAction(_ ActionOptions, env kind.Env) *Action {
 }
 
 // Do fails permanently.
-func (a *Action) Do(context.Context, Args) error { return wrong{errPlatform} }
+func (a *Action) Do(context.Context, Args) error { return kind.Permanent(errPlatform) }
 
-// List is empty.
-func List() ([]Device, error) { return nil, errPlatform }
+// list is empty.
+func list(string) ([]chipState, error) { return nil, errPlatform }

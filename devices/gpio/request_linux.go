@@ -52,11 +52,11 @@ type request struct {
 	buf   [64 * 48]byte
 
 	// The fields below are left to the next source.
-	pending []edge         // read, but not posted
-	tallies map[int]*tally // by the line's offset
-	audit   audit
-	edges   int64 // that the kernel has numbered
-	unsaid  int64 // merged edges that no event has reported
+	pending    []edge         // read, but not posted
+	tallies    map[int]*tally // by the line's offset
+	audit      audit
+	edges      int64 // that the kernel has numbered
+	unreported int64 // merged edges that no event has reported
 
 	close sync.Once
 }
@@ -184,4 +184,4 @@ func (s *slot) Close() error {
 	return s.r.Close()
 }
 
-var errNotSlot = errors.New("the line is held by something else of this plugin")
+var errNotSlot = errors.New("the line is held by another part of this plugin")

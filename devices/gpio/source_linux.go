@@ -13,9 +13,9 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// alive is how often a source checks that its chip still exists, in addition to the kernel's
-// notifications, which not every container receives.
-const alive = 30 * time.Second
+// checkInterval is how often a source checks that its chip still exists, in addition to the
+// kernel's notifications, which not every container receives.
+const checkInterval = 30 * time.Second
 
 func (o Options) setting() setting {
 	s := setting{flags: flagInput, debounce: o.Debounce}
@@ -108,16 +108,7 @@ func (s *Source) Close() error {
 // Stream posts edges or counts until ctx ends or the chip is removed.
 func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 	wake := func() { _ = s.r.f.SetReadDeadline(time.Unix(1, 0)) } // fails only when closed
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		wake()
-	})
-	defer func() {
-		if !stop() {
-			<-woken // the next source sets another deadline
-		}
-	}()
+	defer kind.Interrupt(ctx, wake)()                             // then the next source may set another deadline
 	s.watch.start(wake)
 	defer s.watch.close()
 	if s.o.Count != nil {
@@ -146,11 +137,10 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 // wait reads edges, at most until a time. It returns nil when ctx ends; pending then holds the
 // edges read.
 func (s *Source) wait(ctx context.Context, until time.Time) error {
-	if err := s.r.f.SetReadDeadline(until); err != nil {
-		return err
-	}
-	if ctx.Err() != nil { // AfterFunc's deadline may have been set before ours
+	if err := kind.ReadUntil(ctx, s.r.f, until); ctx.Err() != nil {
 		return nil
+	} else if err != nil {
+		return err
 	}
 	if !s.watch.changed() {
 		switch err := s.r.read(); {
@@ -169,9 +159,9 @@ func (s *Source) wait(ctx context.Context, until time.Time) error {
 // pause returns until when to wait for edges.
 func (s *Source) pause() time.Time {
 	if s.r.audit.due {
-		return time.Now().Add(quiet)
+		return time.Now().Add(quietTime)
 	}
-	return time.Now().Add(alive)
+	return time.Now().Add(checkInterval)
 }
 
 // compare looks for merged edges while no edges arrive.
@@ -180,8 +170,8 @@ func (s *Source) compare() {
 		s.r.audit.edges()
 	} else if s.r.audit.due {
 		merged := s.r.audit.check(s.r.edges)
-		s.env.Lost(int(merged), "edges so close that they were one to the kernel")
-		s.r.unsaid += merged
+		s.env.Lost(int(merged), "edges so close together that the kernel merged them")
+		s.r.unreported += merged
 	}
 }
 
@@ -215,15 +205,15 @@ func (s *Source) edge(ctx context.Context, p kind.Post, e edge) error {
 	if e.rising {
 		f["value"], f["edge"] = 1, "rising"
 	}
-	f["seq"], f["line_seq"], f["lost"] = int64(e.seq), int64(e.lineSeq), lost+s.r.unsaid
+	f["seq"], f["line_seq"], f["lost"] = int64(e.seq), int64(e.lineSeq), lost+s.r.unreported
 	if err := p(ctx, e.at, f, nil); err != nil {
 		return err
 	}
 	s.r.tallies[e.offset].seen = seen
 	s.r.edges += 1 + lost
-	s.r.unsaid = 0
+	s.r.unreported = 0
 	if lost > 0 {
-		s.env.Lost(int(lost), "edges came faster than the bus took them")
+		s.env.Lost(int(lost), "edges were faster than the bus accepted them")
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/vmtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestGuestOutput(t *testing.T) {
@@ -29,11 +30,11 @@ func TestGuestOutput(t *testing.T) {
 		}
 		return n
 	}
-	b := newBus()
+	b := kindtest.NewBus()
 	make := func(initial, safe Level) *Action {
 		a := NewAction(ActionOptions{Line: "GPIO11", Drive: "push-pull", Initial: initial, Safe: safe}, b)
-		if err := <-b.degraded; err != nil {
-			t.Fatal(err)
+		if got := b.NextDegraded(t); got != "<nil>" {
+			t.Fatal(got)
 		}
 		return a
 	}
@@ -86,25 +87,25 @@ func TestGuestOutput(t *testing.T) {
 	}
 	is(1, "after a pulse that was cut off")
 
-	b2 := newBus()
+	b2 := kindtest.NewBus()
 	bell := NewAction(ActionOptions{Line: "GPIO12", Drive: "push-pull", Initial: Off, Safe: Keep}, b2)
-	if err := <-b2.degraded; err != nil {
-		t.Fatal(err)
+	if got := b2.NextDegraded(t); got != "<nil>" {
+		t.Fatal(got)
 	}
 	if err := bell.Do(t.Context(), Args{Pulse: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	end(bell)
 	bell = NewAction(ActionOptions{Line: "GPIO12", Drive: "push-pull", Initial: Keep, Safe: Off}, b2)
-	if err := <-b2.degraded; err != nil {
-		t.Fatal(err)
+	if got := b2.NextDegraded(t); got != "<nil>" {
+		t.Fatal(got)
 	}
 	if bits, err := bell.r.values(); bits != 0 || err != nil {
 		t.Errorf("safe keep in a pulse: the line stays %d, %v", bits, err)
 	}
 	end(bell)
 
-	s := New(options("GPIO11"), newBus())
+	s := New(options("GPIO11"), kindtest.NewBus())
 	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "held by postbus test GPIO11") {
 		t.Error(err)
 	}
@@ -113,7 +114,7 @@ func TestGuestOutput(t *testing.T) {
 	is(0, "safe off at the end")
 
 	a = NewAction(ActionOptions{Line: "GPIO11", Drive: "push-pull", Initial: Off, Safe: Off, ActiveLow: true}, b)
-	<-b.degraded
+	b.NextDegraded(t)
 	is(1, "active low, off")
 	if err := a.Do(t.Context(), Args{Value: "on"}); err != nil {
 		t.Fatal(err)
@@ -142,17 +143,17 @@ func TestRemoval(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b := newBus()
+	b := kindtest.NewBus()
 	out := NewAction(ActionOptions{Line: "GPIO11", Drive: "push-pull", Initial: On, Safe: Off}, b)
-	if err := <-b.degraded; err != nil {
-		t.Fatal(err)
+	if got := b.NextDegraded(t); got != "<nil>" {
+		t.Fatal(got)
 	}
 	s := New(options("GPIO15"), b)
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- s.Stream(t.Context(), b.post) }()
+	go func() { ended <- s.Stream(t.Context(), b.Post) }()
 	time.Sleep(50 * time.Millisecond) // it is reading by now; if not, the test covers a bit less
 	began := time.Now()
 	bind("unbind")
@@ -166,19 +167,14 @@ func TestRemoval(t *testing.T) {
 		t.Error("the source did not end within a minute")
 	}
 	s.Close()
-	b.letGo()
-	if err := <-b.degraded; err == nil {
-		t.Error("the action did not see the chip go")
+	for b.NextDegraded(t) == "<nil>" { // until the action has noticed it
 	}
 	if err := New(options("GPIO15"), b).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "no GPIO chip") {
 		t.Error(err)
 	}
 	bind("bind")
 	began = time.Now()
-	for err := error(nil); ; {
-		if err = <-b.degraded; err == nil {
-			break
-		}
+	for b.NextDegraded(t) != "<nil>" {
 	}
 	vmtest.Figure("an output was held again %s after its chip came back", time.Since(began).Round(time.Millisecond))
 	if err := out.Do(t.Context(), Args{Value: "off"}); err != nil {
@@ -187,7 +183,7 @@ func TestRemoval(t *testing.T) {
 	if err := out.Close(); err != nil {
 		t.Error(err)
 	}
-	b2 := newBus()
+	b2 := kindtest.NewBus()
 	start(t, b2, options("GPIO15"))()
-	b2.letGo()
+	b2.Keep(false)
 }

@@ -5,20 +5,19 @@
 package gpio
 
 import (
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/devices/internal/vmtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestGuestReloadLosesNothing(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	b := newBus()
+	b := kindtest.NewBus()
 	o := options("GPIO15")
 	o.Initial = true
 	stop := start(t, b, o)
@@ -27,21 +26,23 @@ func TestGuestReloadLosesNothing(t *testing.T) {
 	steps(t, "5", 500) // no source reads them
 	stop = start(t, b, o)
 	for i := 1; i <= 500; i++ {
-		if e := b.next(t); e["seq"] != int64(i) || e["lost"] != int64(0) {
+		if e := b.Next(t); e["seq"] != int64(i) || e["lost"] != int64(0) {
 			t.Fatalf("event %d: %v", i, e)
 		}
 	}
 	stop()
 
-	b.gate = make(chan struct{}) // the bus refuses the edges that were read: the next source posts them
+	b.Mu.Lock()
+	b.Gate = make(chan struct{}) // the bus refuses the edges that were read: the next source posts them
+	b.Mu.Unlock()
 	stop = start(t, b, o)
 	steps(t, "5", 100)
 	stop()
-	close(b.gate)
+	close(b.Gate)
 	o.Edge = "rising" // the held line is reconfigured, and its earlier edges are kept
 	stop = start(t, b, o)
 	for i := 501; i <= 600; i++ {
-		if e := b.next(t); e["seq"] != int64(i) || e["lost"] != int64(0) {
+		if e := b.Next(t); e["seq"] != int64(i) || e["lost"] != int64(0) {
 			t.Fatalf("event %d: %v", i, e)
 		}
 	}
@@ -57,21 +58,20 @@ func TestGuestReloadLosesNothing(t *testing.T) {
 	stop = start(t, b, o)
 	expect(t, b, "GPIO14 4 initial 0 0 0 0")
 	o2 := options("GPIO15") // it was released
-	b2 := newBus()
+	b2 := kindtest.NewBus()
 	start(t, b2, o2)()
-	b2.letGo()
+	b2.Keep(false)
 	stop()
-	b.letGo()
+	b.Keep(false)
 }
 
 func TestGuestErrorsSayWhatToDo(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	b := newBus()
-	b.id = "doorbell"
+	b := kindtest.NewBus()
 	stop := start(t, b, options("GPIO15"))
-	defer b.letGo()
+	defer b.Keep(false)
 	defer stop()
 	two := options("")
 	two.Lines = []Line{"GPIO14", "GPIO15"}
@@ -81,14 +81,14 @@ func TestGuestErrorsSayWhatToDo(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"busy":         {options("GPIO15"), "line GPIO15 of gpiochip0 is busy: GPIO15 is held by postbus doorbell GPIO15 (process 1, init): device or resource busy"},
-		"one busy":     {two, "line GPIO14, GPIO15 of gpiochip0 is busy: GPIO15 is held by postbus doorbell GPIO15 (process 1, init): device or resource busy"},
+		"busy":         {options("GPIO15"), "line GPIO15 of gpiochip0 is busy: GPIO15 is held by postbus test GPIO15 (process 1, init): device or resource busy"},
+		"one busy":     {two, "line GPIO14, GPIO15 of gpiochip0 is busy: GPIO15 is held by postbus test GPIO15 (process 1, init): device or resource busy"},
 		"no such line": {options("GPIO71"), "there is no line GPIO71: gpiochip0 (9030000.pl061, 8 lines) has GPIO10, GPIO11, GPIO12, GPIO13, GPIO14, GPIO15, 2"},
 		"number":       {options("8"), "there is no line 8: gpiochip0 (9030000.pl061, 8 lines) has the lines 0 to 7"},
-		"no such chip": {chip, "there is no chip pinctrl-rp1; there are gpiochip0 (9030000.pl061, 8 lines)"},
+		"no such chip": {chip, "there is no chip pinctrl-rp1; available: gpiochip0 (9030000.pl061, 8 lines)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := New(c.o, newBus())
+			s := New(c.o, kindtest.NewBus())
 			err := s.Open(t.Context())
 			if err == nil || err.Error() != c.want {
 				t.Errorf("got  %v\nwant %s", err, c.want)
@@ -100,7 +100,7 @@ func TestGuestErrorsSayWhatToDo(t *testing.T) {
 		t.Error("a free line has a holder")
 	}
 	list := strings.Join(Describe(), "\n")
-	for _, want := range []string{"chip: 9030000.pl061  # gpiochip0, 8 lines", "  line: GPIO15  # number 5, input, held by postbus doorbell GPIO15", "  line: 6  # number 6, input"} {
+	for _, want := range []string{"chip: 9030000.pl061  # gpiochip0, 8 lines", "  line: GPIO15  # number 5, input, held by postbus test GPIO15", "  line: 6  # number 6, input"} {
 		if !strings.Contains(list+"\n", want+"\n") {
 			t.Errorf("%s\nlacks %s", list, want)
 		}
@@ -112,17 +112,10 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	count := func() (goroutines, files int) {
-		list, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return runtime.NumGoroutine(), len(list)
-	}
-	once := func() {
-		b := newBus()
+	vmtest.NothingLeftOver(t, func() {
+		b := kindtest.NewBus()
 		start(t, b, options("GPIO15"))()
-		b.letGo()
+		b.Keep(false)
 		a := NewAction(ActionOptions{Line: "GPIO11", Drive: "push-pull", Initial: Off, Safe: Off}, b)
 		if err := a.Do(t.Context(), Args{Pulse: time.Hour}); err != nil {
 			t.Error(err)
@@ -135,19 +128,5 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 			t.Error("there is a GPIO71")
 		}
 		bad.Close()
-	}
-	once() // the first run starts the runtime's own goroutines
-	goroutines, files := count()
-	for range 10 {
-		once()
-	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		g, f := count()
-		if g <= goroutines && f <= files {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
-		}
-	}
+	})
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/devices/internal/vmtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
@@ -66,67 +67,48 @@ func machine(run string) vmtest.Machine {
 }
 
 // start runs a source. The returned function stops it and leaves its lines held.
-func start(t *testing.T, b *bus, o Options) (stop func()) {
+func start(t *testing.T, b *kindtest.Bus, o Options) (stop func()) {
 	t.Helper()
-	t.Cleanup(b.letGo)
+	b.Keep(true)
 	s := New(o, b)
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Stream(ctx, b.post) }()
-	return func() {
-		t.Helper()
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Error(err)
-			}
-		case <-time.After(time.Minute):
-			t.Error("the source did not end within a minute")
-		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}
+	return b.Start(t, s, func(ctx context.Context) error {
+		return s.Stream(ctx, func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error {
+			fields["at"] = at
+			return b.Post(ctx, at, fields, done)
+		})
+	})
 }
 
 func options(line string) Options {
-	o := Defaults()
+	o := defaults()
 	o.Line = Line(line)
 	return o
 }
 
-func (b *bus) next(t *testing.T) map[string]any {
+func none(t *testing.T, b *kindtest.Bus, within time.Duration) {
 	t.Helper()
-	select {
-	case e := <-b.events:
-		return e
-	case <-time.After(time.Minute):
-		t.Fatal("no event within a minute")
-		return nil
-	}
+	time.Sleep(within)
+	b.None(t)
 }
 
-func (b *bus) none(t *testing.T, within time.Duration) {
-	t.Helper()
-	select {
-	case e := <-b.events:
-		t.Errorf("there is an event: %v", e)
-	case <-time.After(within):
+// lost is the sum of what was reported as lost.
+func lost(b *kindtest.Bus) (n int) {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	for _, v := range b.Losses {
+		n += v
 	}
+	return n
 }
 
 func words(e map[string]any) string {
 	return fmt.Sprint(e["line"], " ", e["offset"], " ", e["edge"], " ", e["value"], " ", e["seq"], " ", e["line_seq"], " ", e["lost"])
 }
 
-func expect(t *testing.T, b *bus, want ...string) {
+func expect(t *testing.T, b *kindtest.Bus, want ...string) {
 	t.Helper()
 	for _, w := range want {
-		if got := words(b.next(t)); got != w {
+		if got := words(b.Next(t)); got != w {
 			t.Errorf("got %s, want %s", got, w)
 		}
 	}
@@ -136,14 +118,14 @@ func TestGuestEdges(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	b := newBus()
+	b := kindtest.NewBus()
 	o := options("GPIO15")
 	o.Initial = true
 	stop := start(t, b, o)
 	expect(t, b, "GPIO15 5 initial 0 0 0 0")
 	before := time.Now()
 	vmtest.Ask(t, "wire", "5", "1")
-	e := b.next(t)
+	e := b.Next(t)
 	if got := words(e); got != "GPIO15 5 rising 1 1 1 0" {
 		t.Error(got)
 	}
@@ -158,7 +140,7 @@ func TestGuestEdges(t *testing.T) {
 	vmtest.Ask(t, "wire", "5", "0")
 	expect(t, b, "GPIO15 5 falling 0 2 2 0")
 	stop()
-	b.letGo()
+	b.Keep(false)
 
 	o.ActiveLow, o.Edge, o.Line = true, "rising", "5" // by its number
 	stop = start(t, b, o)
@@ -166,17 +148,17 @@ func TestGuestEdges(t *testing.T) {
 	vmtest.Ask(t, "wire", "5", "1")
 	vmtest.Ask(t, "wire", "5", "0")
 	expect(t, b, "GPIO15 5 rising 1 1 1 0")
-	b.none(t, 100*time.Millisecond)
+	none(t, b, 100*time.Millisecond)
 	stop()
-	b.letGo()
+	b.Keep(false)
 }
 
 func TestGuestSeveralLines(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	b := newBus()
-	o := Defaults()
+	b := kindtest.NewBus()
+	o := defaults()
 	o.Lines = []Line{"GPIO14", "GPIO15", "6", "2"} // "2" is line 7's name
 	o.Initial = true
 	stop := start(t, b, o)
@@ -188,7 +170,7 @@ func TestGuestSeveralLines(t *testing.T) {
 	vmtest.Ask(t, "wire", "7", "0")
 	vmtest.Ask(t, "wire", "6", "0")
 	stop()
-	b.letGo()
+	b.Keep(false)
 }
 
 // steps makes edges one after the other. The machine has one processor, and the kernel's thread for
@@ -202,21 +184,21 @@ func steps(t *testing.T, line string, n int) {
 
 // burst counts the fate of edges, which a last one follows: those that arrived, and those reported
 // as lost.
-func burst(t *testing.T, b *bus, all int) (events, lost int) {
+func burst(t *testing.T, b *kindtest.Bus, all int) (events, missing int) {
 	t.Helper()
-	for at := int64(0); events+lost < all; events++ {
-		e := b.next(t)
+	for at := int64(0); events+missing < all; events++ {
+		e := b.Next(t)
 		seq := e["line_seq"].(int64)
 		if seq <= at {
 			t.Fatalf("after number %d comes %d", at, seq)
 		}
 		at = seq
-		lost += int(e["lost"].(int64))
+		missing += int(e["lost"].(int64))
 	}
-	if lost != b.lostAll() {
-		t.Errorf("%d are lost in events, %d were reported", lost, b.lostAll())
+	if missing != lost(b) {
+		t.Errorf("%d are lost in events, %d were reported", missing, lost(b))
 	}
-	return events, lost
+	return events, missing
 }
 
 func TestGuestThousandFastEdges(t *testing.T) {
@@ -224,19 +206,19 @@ func TestGuestThousandFastEdges(t *testing.T) {
 		return
 	}
 	for _, pause := range []string{"0s", "300us", "1ms"} {
-		b := newBus()
+		b := kindtest.NewBus()
 		stop := start(t, b, options("GPIO15"))
 		took := vmtest.Ask(t, "toggle", "5", "1000", pause)
 		time.Sleep(400 * time.Millisecond) // by then merged edges are known, and the next edge reports them
 		vmtest.Ask(t, "toggle", "5", "1", pause)
-		events, lost := burst(t, b, 1001)
-		if events+lost != 1001 {
-			t.Errorf("%d came and %d were lost, of 1,001", events, lost)
+		events, missing := burst(t, b, 1001)
+		if events+missing != 1001 {
+			t.Errorf("%d came and %d were lost, of 1,001", events, missing)
 		}
-		vmtest.Figure("1,000 edges in %s: %d events, %d lost and said so: %v", took, events-1, lost, b.lost)
+		vmtest.Figure("1,000 edges in %s: %d events, %d lost and reported: %v", took, events-1, missing, b.Losses)
 		vmtest.Ask(t, "wire", "5", "0")
 		stop()
-		b.letGo()
+		b.Keep(false)
 	}
 }
 
@@ -244,45 +226,45 @@ func TestGuestLossIsReported(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	b := newBus()
-	b.gate = make(chan struct{})
+	b := kindtest.NewBus()
+	b.Gate = make(chan struct{})
 	stop := start(t, b, options("GPIO15"))
 	vmtest.Ask(t, "toggle", "5", "3000", "300us")
-	close(b.gate)
+	close(b.Gate)
 	time.Sleep(500 * time.Millisecond)
 	vmtest.Ask(t, "toggle", "5", "1", "0s")
-	events, lost := burst(t, b, 3001)
-	if events+lost != 3001 || lost < 1000 {
-		t.Errorf("%d came and %d were lost, of 3,001", events, lost)
+	events, missing := burst(t, b, 3001)
+	if events+missing != 3001 || missing < 1000 {
+		t.Errorf("%d came and %d were lost, of 3,001", events, missing)
 	}
-	vmtest.Figure("3,000 edges while the bus stood still: %d events, %d lost and said so: %v", events-1, lost, b.lost)
+	vmtest.Figure("3,000 edges while the bus stood still: %d events, %d lost and reported: %v", events-1, missing, b.Losses)
 	vmtest.Ask(t, "wire", "5", "0")
 	stop()
-	b.letGo()
+	b.Keep(false)
 }
 
 func TestGuestDebounce(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	b := newBus()
+	b := kindtest.NewBus()
 	o := options("GPIO15")
 	o.Debounce = 50 * time.Millisecond
 	stop := start(t, b, o)
 	vmtest.Ask(t, "toggle", "5", "11", "0s")
 	expect(t, b, "GPIO15 5 rising 1 1 1 0")
-	b.none(t, 200*time.Millisecond)
+	none(t, b, 200*time.Millisecond)
 	vmtest.Figure("debounce of 50 ms: 11 edges are 1 event")
 	stop()
 	vmtest.Ask(t, "wire", "5", "0")
-	b.letGo()
+	b.Keep(false)
 }
 
 func TestGuestCount(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	b := newBus()
+	b := kindtest.NewBus()
 	o := options("GPIO15")
 	o.Edge, o.Count = "rising", &Count{Every: 250 * time.Millisecond}
 	stop := start(t, b, o)
@@ -292,7 +274,7 @@ func TestGuestCount(t *testing.T) {
 	count := func(last int64) {
 		t.Helper()
 		for total < last {
-			e := b.next(t)
+			e := b.Next(t)
 			if e["count"] == int64(0) {
 				t.Fatalf("counted %d of %d", total, last)
 			}
@@ -302,14 +284,14 @@ func TestGuestCount(t *testing.T) {
 				hz = max(hz, f)
 			}
 		}
-		if total != last || sum != last || b.lostAll() != 0 {
-			t.Errorf("counted %d, in all %d, lost %d, of %d", sum, total, b.lostAll(), last)
+		if total != last || sum != last || lost(b) != 0 {
+			t.Errorf("counted %d, in all %d, lost %d, of %d", sum, total, lost(b), last)
 		}
 	}
 	count(300)
 	vmtest.Figure("counted %d rising edges at up to %.0f Hz", total, hz)
-	for len(b.events) > 0 {
-		b.next(t)
+	for len(b.Events) > 0 {
+		b.Next(t)
 	}
 	stop()
 	steps(t, "5", 20) // no source counts them
@@ -321,5 +303,5 @@ func TestGuestCount(t *testing.T) {
 	steps(t, "5", 2)
 	expect(t, b, "GPIO15 5 rising 1 311 311 0")
 	stop()
-	b.letGo()
+	b.Keep(false)
 }

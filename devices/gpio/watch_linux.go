@@ -15,7 +15,7 @@ import (
 // watch is a socket for the kernel's uevents. Where there are none it stays silent.
 type watch struct {
 	f     *os.File
-	news  atomic.Bool
+	dirty atomic.Bool
 	ended chan struct{}
 }
 
@@ -51,14 +51,14 @@ func (w *watch) start(wake func()) {
 			case !bytes.Contains(buf[:n], []byte("/gpiochip")):
 				continue
 			}
-			w.news.Store(true)
+			w.dirty.Store(true)
 			wake()
 		}
 	}()
 }
 
 // changed reports whether a chip was added or removed since the last call.
-func (w *watch) changed() bool { return w.news.Swap(false) }
+func (w *watch) changed() bool { return w.dirty.Swap(false) }
 
 // close ends the watch and waits for it. It may be called twice.
 func (w *watch) close() {

@@ -87,8 +87,8 @@ func (c *collector) wait(ctx context.Context, late *time.Timer, fields map[strin
 	}
 }
 
-// leave waits for the goroutine at the end.
-func (c *collector) leave(late *time.Timer) {
+// awaitEnd waits for the goroutine at the end.
+func (c *collector) awaitEnd(late *time.Timer) {
 	if !c.busy {
 		return
 	}

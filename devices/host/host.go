@@ -27,28 +27,28 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file.
+// sample is a commented plugin file.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the kind does, for the documentation.
-const About = "Reads this machine: processor, memory, disk, temperature, network, load, uptime, battery and a Raspberry Pi's throttling, one event " +
-	"every interval. What the machine doesn't have is nil. A reading that hangs, as a disk on a dead network mount does, is nil as " +
+// about is what the kind does, for the documentation.
+const about = "Reads this machine: processor, memory, disk, temperature, network, load, uptime, battery and a Raspberry Pi's throttling, one event " +
+	"every interval. A value that the machine doesn't have is nil. A reading that hangs, such as a disk on a dead network mount, is nil as " +
 	"well and delays nothing. Linux, macOS and Windows; the battery is read on Linux, load averages don't exist on Windows, and " +
-	"`temperature` there stays nil: its firmware zones, in `temperatures`, aren't the processor's. Without cgo."
+	"`temperature` there stays nil: its firmware zones, in `temperatures`, aren't the processor's."
 
 // Options of the source.
 type Options struct {
 	Collect   []string      `key:"collect" doc:"what to read" oneof:"cpu|memory|disk|temperature|network|load|uptime|battery|throttling"`
 	Every     time.Duration `key:"every" doc:"time between two events" min:"1s" max:"8760h"`
-	Disk      string        `key:"disk" doc:"the mount point (on Windows the drive) that disk is about"`
-	Interface string        `key:"interface" doc:"the network interface to count; empty for the sum of all but loopback, where bridges and tunnels count what they carry again"`
-	Sys       string        `key:"sys" doc:"where sysfs is mounted, for containers that see the machine's elsewhere; Linux only"`
+	Disk      string        `key:"disk" doc:"the mount point (on Windows the drive) that disk measures"`
+	Interface string        `key:"interface" doc:"the network interface to count; empty for the sum of all but loopback, in which the traffic of bridges and tunnels counts twice"`
+	Sys       string        `key:"sys" doc:"where sysfs is mounted, for containers that mount the machine's elsewhere; Linux only"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	disk := "/"
 	if runtime.GOOS == "windows" {
 		disk = "C:"
@@ -66,23 +66,23 @@ func (o Options) Check() []error {
 	var errs []error
 	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	if len(o.Collect) == 0 {
-		bad("collect", "there is nothing to read", "leave it out or name one of "+strings.Join(things, ", "))
+		bad("collect", "nothing to read is listed", "leave it out or name one of "+strings.Join(things, ", "))
 	}
 	seen := map[string]bool{}
 	for _, c := range o.Collect {
 		switch {
 		case !slices.Contains(things, c):
-			bad("collect", fmt.Sprintf("%q is nothing that can be read", c), "one of "+strings.Join(things, ", "))
+			bad("collect", fmt.Sprintf("%q can't be read", c), "one of "+strings.Join(things, ", "))
 		case seen[c]:
-			bad("collect", fmt.Sprintf("%q stands there twice", c), "")
+			bad("collect", fmt.Sprintf("%q is listed twice", c), "")
 		}
 		seen[c] = true
 	}
 	if o.Disk == "" || strings.ContainsRune(o.Disk, 0) {
-		bad("disk", "this is no mount point", "for example / or, on Windows, C:")
+		bad("disk", "this is not a mount point", "for example / or, on Windows, C:")
 	}
 	if strings.ContainsAny(o.Interface, "/\x00 ") {
-		bad("interface", fmt.Sprintf("%q is no interface's name", o.Interface), "the name as in `ip link`, for example eth0")
+		bad("interface", fmt.Sprintf("%q is not the name of an interface", o.Interface), "the name as in `ip link`, for example eth0")
 	}
 	if o.Sys == "" {
 		bad("sys", "it is empty", "leave it out for /sys")
@@ -90,21 +90,21 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Event is what the source emits. It has the fields of what is collected, nil where a value can't
-// be read.
-type Event struct {
-	CPU          float64            `key:"cpu" doc:"percent of all processors that was busy since the event before (0 to 100)"`
-	Memory       float64            `key:"memory" doc:"percent of the memory that is used"`
+// eventFields is what the source emits. It has the fields of what is collected, nil where a value
+// can't be read.
+type eventFields struct {
+	CPU          float64            `key:"cpu" doc:"use of all processors since the previous event, in percent (0 to 100)"`
+	Memory       float64            `key:"memory" doc:"used memory in percent"`
 	MemoryUsed   int64              `key:"memory_used" doc:"used memory in bytes"`
-	MemoryTotal  int64              `key:"memory_total" doc:"all memory in bytes"`
-	Swap         float64            `key:"swap" doc:"percent of the swap space that is used; nil without swap (with memory)"`
-	Disk         float64            `key:"disk" doc:"percent of the file system that is used"`
-	DiskFree     int64              `key:"disk_free" doc:"bytes that are free for everybody"`
+	MemoryTotal  int64              `key:"memory_total" doc:"total memory in bytes"`
+	Swap         float64            `key:"swap" doc:"used swap space in percent; nil without swap (with memory)"`
+	Disk         float64            `key:"disk" doc:"used space of the file system in percent"`
+	DiskFree     int64              `key:"disk_free" doc:"bytes that users other than root can still write"`
 	DiskTotal    int64              `key:"disk_total" doc:"the size of the file system in bytes"`
 	Temperature  float64            `key:"temperature" doc:"the hottest sensor of the processor, in degrees Celsius"`
 	Temperatures map[string]float64 `key:"temperatures" doc:"every sensor by name, in degrees Celsius (with temperature)"`
-	RX           float64            `key:"rx" doc:"received bytes per second since the event before (with network)"`
-	TX           float64            `key:"tx" doc:"sent bytes per second since the event before (with network)"`
+	RX           float64            `key:"rx" doc:"received bytes per second since the previous event (with network)"`
+	TX           float64            `key:"tx" doc:"sent bytes per second since the previous event (with network)"`
 	RXTotal      int64              `key:"rx_total" doc:"received bytes since the machine started"`
 	TXTotal      int64              `key:"tx_total" doc:"sent bytes since the machine started"`
 	Load1        float64            `key:"load1" doc:"load average over 1 minute; not on Windows"`
@@ -129,16 +129,15 @@ type Source struct {
 	o   Options
 	env kind.Env
 
-	collectors []*collector
-	prime      time.Duration // the maximum of the first interval
-	patience   time.Duration // for one round of readings
-	farewell   time.Duration // how long Run waits for readings when it ends
-	told       string        // the last state passed to Degraded
+	collectors    []*collector
+	firstInterval time.Duration // the maximum of the first interval
+	timeout       time.Duration // for one round of readings
+	endTimeout    time.Duration // how long Run waits for readings when it ends
 }
 
 // New makes a source. It reads nothing yet.
 func New(o Options, env kind.Env) *Source {
-	s := &Source{o: o, env: env, prime: time.Second, patience: min(2*time.Second, o.Every/2), farewell: 500 * time.Millisecond}
+	s := &Source{o: o, env: env, firstInterval: time.Second, timeout: min(2*time.Second, o.Every/2), endTimeout: 500 * time.Millisecond}
 	for _, name := range o.Collect {
 		s.collectors = append(s.collectors, newCollector(name, reader(name, o), o.named(name)))
 	}
@@ -148,7 +147,7 @@ func New(o Options, env kind.Env) *Source {
 // named reports whether the user asked for the thing explicitly. The default list written out can't
 // be distinguished from the default.
 func (o Options) named(name string) bool {
-	return !slices.Equal(o.Collect, defaultCollect()) || name == "disk" && o.Disk != Defaults().Disk
+	return !slices.Equal(o.Collect, defaultCollect()) || name == "disk" && o.Disk != defaults().Disk
 }
 
 // Run emits an event every interval until ctx ends.
@@ -157,7 +156,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	defer s.end(stop)
 	if slices.ContainsFunc(s.o.Collect, func(c string) bool { return c == "cpu" || c == "network" }) {
 		s.round(ctx, reading, map[string]any{})
-		if !wait(ctx, min(s.o.Every, s.prime)) {
+		if kind.Sleep(ctx, min(s.o.Every, s.firstInterval)) != nil {
 			return nil
 		}
 	}
@@ -169,7 +168,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.tell(missing)
+		s.env.Degraded(condition(missing))
 		if err := emit(ctx, time.Now(), fields); err != nil {
 			return err
 		}
@@ -186,7 +185,7 @@ func (s *Source) round(ctx, reading context.Context, fields map[string]any) (mis
 	for _, c := range s.collectors {
 		c.start(reading)
 	}
-	late := time.NewTimer(s.patience)
+	late := time.NewTimer(s.timeout)
 	defer late.Stop()
 	for _, c := range s.collectors {
 		if err := c.wait(ctx, late, fields); err != nil && c.named {
@@ -196,37 +195,20 @@ func (s *Source) round(ctx, reading context.Context, fields map[string]any) (mis
 	return missing
 }
 
-// tell reports what is missing when that has changed.
-func (s *Source) tell(missing []string) {
-	now := strings.Join(missing, "; ")
-	if now == s.told {
-		return
+// condition is the error of what is missing, or nil.
+func condition(missing []string) error {
+	if len(missing) == 0 {
+		return nil
 	}
-	s.told = now
-	if now == "" {
-		s.env.Degraded(nil)
-		return
-	}
-	s.env.Degraded(fmt.Errorf("not everything can be read: %s", now))
+	return fmt.Errorf("not everything can be read: %s", strings.Join(missing, "; "))
 }
 
 // end waits a moment for the running readings.
 func (s *Source) end(stop context.CancelFunc) {
 	stop()
-	late := time.NewTimer(s.farewell)
+	late := time.NewTimer(s.endTimeout)
 	defer late.Stop()
 	for _, c := range s.collectors {
-		c.leave(late)
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
+		c.awaitEnd(late)
 	}
 }

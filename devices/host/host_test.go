@@ -3,37 +3,20 @@ package host
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-type fakeEnv struct {
-	mu       sync.Mutex
-	degraded []string
-}
-
-func (e *fakeEnv) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
-func (e *fakeEnv) Degraded(err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.degraded = append(e.degraded, fmt.Sprint(err))
-}
-func (e *fakeEnv) said() []string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return append([]string(nil), e.degraded...)
-}
-
 func TestThisMachine(t *testing.T) {
-	o := Defaults()
+	o := defaults()
 	o.Collect = []string{"cpu", "memory", "disk", "network", "load", "uptime"}
 	o.Every = time.Second
 	if runtime.GOOS == "windows" {
@@ -43,9 +26,9 @@ func TestThisMachine(t *testing.T) {
 		t.Fatal(errs)
 	}
 	before := runtime.NumGoroutine()
-	env := &fakeEnv{}
+	env := kindtest.NewBus()
 	s := New(o, env)
-	s.prime, s.patience = 200*time.Millisecond, time.Minute
+	s.firstInterval, s.timeout = 200*time.Millisecond, time.Minute
 	var got map[string]any
 	enough := errors.New("enough")
 	err := s.Run(t.Context(), func(_ context.Context, _ time.Time, f map[string]any) error { got = f; return enough })
@@ -68,35 +51,23 @@ func TestThisMachine(t *testing.T) {
 	if got["memory_used"].(int64) >= got["memory_total"].(int64) || got["disk_free"].(int64) > got["disk_total"].(int64) || got["uptime"].(int64) <= 0 {
 		t.Errorf("%v", got)
 	}
-	if said := env.said(); said != nil {
-		t.Errorf("degraded: %q", said)
+	if want := []string{"<nil>"}; !reflect.DeepEqual(env.Conditions, want) {
+		t.Errorf("degraded: %q", env.Conditions)
 	}
-	settle(t, before)
-}
-
-// settle waits until there are no more goroutines than before.
-func settle(t *testing.T, before int) {
-	t.Helper()
-	end := time.Now().Add(time.Minute)
-	for runtime.NumGoroutine() > before {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-		runtime.Gosched()
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestFieldsAreDocumented(t *testing.T) {
 	documented := map[string]bool{}
-	for i := range reflect.TypeFor[Event]().NumField() {
-		documented[reflect.TypeFor[Event]().Field(i).Tag.Get("key")] = true
+	for i := range reflect.TypeFor[eventFields]().NumField() {
+		documented[reflect.TypeFor[eventFields]().Field(i).Tag.Get("key")] = true
 	}
 	n := 0
 	for _, thing := range things {
 		for _, k := range keysOf[thing] {
 			n++
 			if !documented[k] {
-				t.Errorf("%s is not in Event", k)
+				t.Errorf("%s is not in eventFields", k)
 			}
 		}
 	}
@@ -113,12 +84,12 @@ func TestCheck(t *testing.T) {
 	}{
 		{"defaults", func(*Options) {}, ""},
 		{"nothing", func(o *Options) { o.Collect = nil }, "nothing to read"},
-		{"unknown", func(o *Options) { o.Collect = []string{"gpu"} }, `"gpu" is nothing`},
+		{"unknown", func(o *Options) { o.Collect = []string{"gpu"} }, `"gpu" can't be read`},
 		{"twice", func(o *Options) { o.Collect = []string{"cpu", "cpu"} }, "twice"},
-		{"empty disk", func(o *Options) { o.Disk = "" }, "no mount point"},
-		{"interface", func(o *Options) { o.Interface = "../x" }, "no interface's name"},
+		{"empty disk", func(o *Options) { o.Disk = "" }, "not a mount point"},
+		{"interface", func(o *Options) { o.Interface = "../x" }, "not the name of an interface"},
 	} {
-		o := Defaults()
+		o := defaults()
 		c.change(&o)
 		errs := o.Check()
 		if c.want == "" && errs != nil || c.want != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want)) {
@@ -151,9 +122,9 @@ func TestIntervals(t *testing.T) {
 		{"without", []string{"uptime"}, []time.Duration{0, 10 * time.Second, 20 * time.Second}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			o := Defaults()
+			o := defaults()
 			o.Collect = c.collect
-			s := New(o, &fakeEnv{})
+			s := New(o, kindtest.NewBus())
 			n := 0.0
 			fake(s, false, map[string]read{c.collect[0]: func(context.Context) (map[string]any, error) {
 				n++
@@ -180,9 +151,9 @@ func TestIntervals(t *testing.T) {
 // A reading that hangs and one that fails delay neither the others nor the end.
 func TestHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := Defaults()
+		o := defaults()
 		o.Collect = []string{"memory", "disk", "uptime", "load"}
-		env := &fakeEnv{}
+		env := kindtest.NewBus()
 		s := New(o, env)
 		free := make(chan struct{})
 		var calls atomic.Int64
@@ -226,7 +197,7 @@ func TestHangs(t *testing.T) {
 			"not everything can be read: memory: swap: broken; disk: it doesn't answer; load: reading it failed: no load",
 			"not everything can be read: memory: swap: broken; load: reading it failed: no load",
 		}
-		if got := env.said(); !reflect.DeepEqual(got, want) {
+		if got := slices.Compact(env.Conditions); !reflect.DeepEqual(got, want) {
 			t.Errorf("degraded %q", got)
 		}
 	})
@@ -234,7 +205,7 @@ func TestHangs(t *testing.T) {
 
 func TestEndsWhileAReadingHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Defaults(), &fakeEnv{})
+		s := New(defaults(), kindtest.NewBus())
 		free, asked := make(chan struct{}), make(chan struct{})
 		fake(s, false, map[string]read{"disk": func(context.Context) (map[string]any, error) { close(asked); <-free; return nil, nil }})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -250,12 +221,12 @@ func TestEndsWhileAReadingHangs(t *testing.T) {
 	})
 }
 
-// A missing thing that the user named is reported once, and again when it is back.
+// A missing thing is reported if the user named it, and so is its return.
 func TestDegraded(t *testing.T) {
 	for _, named := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			o := Defaults()
-			env := &fakeEnv{}
+			o := defaults()
+			env := kindtest.NewBus()
 			s := New(o, env)
 			n := 0
 			fake(s, named, map[string]read{"temperature": func(context.Context) (map[string]any, error) {
@@ -275,11 +246,11 @@ func TestDegraded(t *testing.T) {
 				}
 				return nil
 			})
-			var want []string
+			want := []string{"<nil>"}
 			if named {
 				want = []string{"not everything can be read: temperature: " + errNoSensor.Error(), "<nil>"}
 			}
-			if got := env.said(); !reflect.DeepEqual(got, want) {
+			if got := slices.Compact(env.Conditions); !reflect.DeepEqual(got, want) {
 				t.Errorf("named %v: %q", named, got)
 			}
 		})
@@ -287,7 +258,7 @@ func TestDegraded(t *testing.T) {
 }
 
 func TestNamed(t *testing.T) {
-	o := Defaults()
+	o := defaults()
 	if o.named("temperature") || o.named("disk") {
 		t.Error("the defaults count as asked for")
 	}

@@ -10,6 +10,6 @@ var (
 // Kinds declares a source.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("host", About, Sample, Defaults(), Event{}, New),
+		kind.SourceOf("host", about, sample, defaults(), eventFields{}, New),
 	}
 }

@@ -52,7 +52,7 @@ func reader(name string, o Options) read {
 		return func(context.Context) (map[string]any, error) { return readThrottling(o.Sys) }
 	}
 	return func(context.Context) (map[string]any, error) {
-		return nil, fmt.Errorf("%q is nothing that can be read", name)
+		return nil, fmt.Errorf("%q can't be read", name)
 	}
 }
 
@@ -66,7 +66,7 @@ func readCPU() read {
 			return nil, err
 		}
 		if len(all) == 0 {
-			return nil, errors.New("the system gives no times")
+			return nil, errors.New("the system reports no processor times")
 		}
 		now := all[0]
 		defer func() { last, first = now, false }()

@@ -50,7 +50,7 @@ func TestRates(t *testing.T) {
 		{"the first has totals only", 0, map[string]counter{"a": {1000, 10}}, map[string]any{"rx_total": int64(1000), "tx_total": int64(10)}},
 		{"a rate", 2, map[string]counter{"a": {1400, 20}}, map[string]any{"rx_total": int64(1400), "tx_total": int64(20), "rx": 200.0, "tx": 5.0}},
 		{"a new interface isn't a burst", 3, map[string]counter{"a": {1500, 20}, "b": {1 << 40, 0}}, map[string]any{"rx_total": int64(1500 + 1<<40), "tx_total": int64(20), "rx": 100.0, "tx": 0.0}},
-		{"nor one that counts anew", 4, map[string]counter{"a": {3, 0}, "b": {1<<40 + 7, 0}}, map[string]any{"rx_total": int64(1<<40 + 10), "tx_total": int64(0), "rx": 7.0, "tx": 0.0}},
+		{"nor one that was reset", 4, map[string]counter{"a": {3, 0}, "b": {1<<40 + 7, 0}}, map[string]any{"rx_total": int64(1<<40 + 10), "tx_total": int64(0), "rx": 7.0, "tx": 0.0}},
 		{"the clock stood still", 4, map[string]counter{"a": {3, 0}}, map[string]any{"rx_total": int64(3), "tx_total": int64(0)}},
 	} {
 		if got := r.next(t0.Add(time.Duration(step.at)*time.Second), step.now); !reflect.DeepEqual(got, step.want) {

@@ -22,10 +22,10 @@ func readThrottling(sys string) (map[string]any, error) {
 	if len(files) == 0 {
 		return readUnderVoltage(sys)
 	}
-	said := text(files[0])
-	flags, err := strconv.ParseUint(strings.TrimPrefix(said, "0x"), 16, 32)
+	content := text(files[0])
+	flags, err := strconv.ParseUint(strings.TrimPrefix(content, "0x"), 16, 32)
 	if err != nil {
-		return nil, fmt.Errorf("%s says %q, which is no hexadecimal number", files[0], said)
+		return nil, fmt.Errorf("%s contains %q, which is not a hexadecimal number", files[0], content)
 	}
 	fields := map[string]any{}
 	for bit, name := range throttling {
@@ -46,5 +46,5 @@ func readUnderVoltage(sys string) (map[string]any, error) {
 			}
 		}
 	}
-	return nil, errors.New("this is no Raspberry Pi, or its kernel doesn't tell")
+	return nil, errors.New("this is not a Raspberry Pi, or its kernel does not report throttling")
 }

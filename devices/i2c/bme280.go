@@ -37,7 +37,7 @@ func (s *bme280) setUp() error {
 	case 0x56, 0x57, 0x58:
 		s.humid = false
 	default:
-		return wrongChip{fmt.Errorf("this is no BME280 or BMP280: its chip id is %#02x, not 0x60 or 0x58", id[0])}
+		return wrongChip{fmt.Errorf("this is not a BME280 or BMP280: its chip id is %#02x, not 0x60 or 0x58", id[0])}
 	}
 	if err := s.write(0xe0, 0xb6); err != nil { // reset
 		return err

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/node"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
@@ -47,7 +48,7 @@ type device struct{ f *os.File }
 // openBus opens a bus for a device at an address, which no kernel driver may own.
 func openBus(n Bus, a Address) (bus, error) {
 	if driver := kernelDriver(n, a); driver != "" {
-		return nil, fmt.Errorf("%s on i2c-%d is held by the kernel's driver %s: its values are in /sys/bus/i2c/devices/%d-%04x; to have it here, echo %d-%04x > /sys/bus/i2c/drivers/%s/unbind",
+		return nil, fmt.Errorf("%s on i2c-%d is held by the kernel's driver %s: its values are in /sys/bus/i2c/devices/%d-%04x; to use it here, echo %d-%04x > /sys/bus/i2c/drivers/%s/unbind",
 			a, n, driver, n, uint16(a), n, uint16(a), driver)
 	}
 	return openNumber(n)
@@ -84,7 +85,7 @@ func noBus(n Bus) error {
 	if len(list) == 0 {
 		return fmt.Errorf("there is no bus %d, and no other: on a Raspberry Pi enable I²C (raspi-config, Interface Options); elsewhere `modprobe i2c-dev`", n)
 	}
-	return fmt.Errorf("there is no bus %d; there are %s", n, strings.Join(list, ", "))
+	return fmt.Errorf("there is no bus %d; available: %s", n, strings.Join(list, ", "))
 }
 
 func ioctl(f *os.File, request uint, arg uintptr) error {
@@ -135,7 +136,7 @@ func (d *device) lock(ctx context.Context) error {
 		case time.Now().After(end):
 			return lockedBus{fmt.Errorf("another program has locked the bus for more than %s", lockTime)}
 		}
-		if err := sleep(ctx, time.Millisecond); err != nil {
+		if err := kind.Sleep(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -156,36 +157,34 @@ func refused(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPROTO)
 }
 
-func buses() []Device {
+// buses returns the machine's buses.
+func buses() []busInfo {
 	paths, _ := filepath.Glob("/dev/i2c-*")
-	var list []Device
+	var list []busInfo
 	for _, p := range paths {
 		n, err := strconv.Atoi(strings.TrimPrefix(p, "/dev/i2c-"))
 		if err != nil {
 			continue
 		}
 		name, _ := os.ReadFile(fmt.Sprintf("/sys/bus/i2c/devices/i2c-%d/name", n))
-		list = append(list, Device{Number: n, Path: p, Name: strings.TrimSpace(string(name))})
+		list = append(list, busInfo{Number: n, Path: p, Name: strings.TrimSpace(string(name))})
 	}
-	slices.SortFunc(list, func(a, b Device) int { return a.Number - b.Number })
+	slices.SortFunc(list, func(a, b busInfo) int { return a.Number - b.Number })
 	return list
 }
 
-// List returns the machine's buses.
-func List() []Device { return buses() }
-
-// Scan returns the devices that answer on a bus. It sends an empty write to each address, or a read
-// where a write could do harm. Devices that sleep may not answer. An error says which buses exist,
-// or who may open this one.
-func Scan(ctx context.Context, number int) ([]Found, error) {
+// scanBus returns the devices that answer on a bus. It sends an empty write to each address, or a
+// read where a write could do harm. Devices that sleep may not answer. An error says which buses
+// exist, or who may open this one.
+func scanBus(ctx context.Context, number int) ([]answering, error) {
 	d, err := openNumber(Bus(number))
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	var list []Found
+	var list []answering
 	for _, a := range scan(ctx, d) {
-		list = append(list, Found{Address: a, Driver: kernelDriver(Bus(number), a), Sensors: sensorsAt(a)})
+		list = append(list, answering{Address: a, Driver: kernelDriver(Bus(number), a), Sensors: sensorsAt(a)})
 	}
 	return list, ctx.Err()
 }

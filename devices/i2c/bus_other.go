@@ -19,8 +19,8 @@ func hangs(error) bool { return false }
 
 func refused(error) bool { return false }
 
-// List is empty.
-func List() []Device { return nil }
+// buses is empty.
+func buses() []busInfo { return nil }
 
-// Scan fails.
-func Scan(context.Context, int) ([]Found, error) { return nil, errPlatform }
+// scanBus fails.
+func scanBus(context.Context, int) ([]answering, error) { return nil, errPlatform }

@@ -2,7 +2,7 @@
 //
 // What it promises:
 //
-//   - An event every interval with checked values in the units that Event documents. Checksums are
+//   - An event every interval with checked values in the units that eventFields documents. Checksums are
 //     verified where the sensor has them. A failed reading is retried at once, twice.
 //   - A sensor that stops answering makes the source degraded, and does not end it. At each
 //     interval the bus is opened and the sensor set up again, so that plugging it in again is
@@ -27,37 +27,37 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Reads a sensor on an I²C bus every so often: BME280 (and BMP280), SHT3x, SHT4x, BH1750, ADS1115, INA219, MCP23017, TMP102 or SCD4x. Checksums are verified, failed readings " +
-	"tried again; a sensor that was unplugged is found again. Several sensors may share a bus. Linux only; postbus must be in the group `i2c`, and on a Raspberry Pi I²C must " +
+// about is what the source does, for the documentation.
+const about = "Reads a sensor on an I²C bus at an interval: BME280 (and BMP280), SHT3x, SHT4x, BH1750, ADS1115, INA219, MCP23017, TMP102 or SCD4x. Checksums are verified, failed readings " +
+	"are retried; a sensor that was unplugged is found again. Several sensors may share a bus. Linux only; postbus must be in the group `i2c`, and on a Raspberry Pi I²C must " +
 	"be enabled (`raspi-config`, Interface Options)."
 
 // Options of the source.
 type Options struct {
 	Bus      Bus           `key:"bus" doc:"the bus: 1, i2c-1 or /dev/i2c-1" need:"yes"`
-	Sensor   string        `key:"sensor" doc:"what is on the bus" need:"yes" oneof:"bme280|sht3x|sht4x|bh1750|ads1115|ina219|mcp23017|tmp102|scd4x"`
-	Address  Address       `key:"address" doc:"its address, as 0x76; without it the one it usually has"`
-	Every    time.Duration `key:"every" doc:"time between two events; scd4x measures every 5 s and makes no event before it has" min:"20ms" max:"24h"`
+	Sensor   string        `key:"sensor" doc:"the type of the sensor" need:"yes" oneof:"bme280|sht3x|sht4x|bh1750|ads1115|ina219|mcp23017|tmp102|scd4x"`
+	Address  Address       `key:"address" doc:"its address, as 0x76; by default the usual one of the sensor"`
+	Every    time.Duration `key:"every" doc:"time between two events; scd4x measures every 5 s, and emits no event in between" min:"20ms" max:"24h"`
 	Channels []string      `key:"channels" doc:"ads1115: the inputs to measure against ground, or differences of two" oneof:"a0|a1|a2|a3|a0-a1|a0-a3|a1-a3|a2-a3"`
-	Range    string        `key:"range" doc:"ads1115: the largest voltage to measure; a smaller one is measured more finely" oneof:"6.144|4.096|2.048|1.024|0.512|0.256"`
-	Shunt    float64       `key:"shunt" doc:"ina219: the resistor that the current goes through, in ohms" min:"0.0001" max:"1000"`
-	PullUp   bool          `key:"pull_up" doc:"mcp23017: whether its inputs have their pull-up resistors on"`
+	Range    string        `key:"range" doc:"ads1115: the range in volts; a smaller one has a higher resolution" oneof:"6.144|4.096|2.048|1.024|0.512|0.256"`
+	Shunt    float64       `key:"shunt" doc:"ina219: the shunt resistor, in ohms" min:"0.0001" max:"1000"`
+	PullUp   bool          `key:"pull_up" doc:"mcp23017: whether the pull-up resistors of its inputs are on"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Every: 10 * time.Second, Channels: []string{"a0", "a1", "a2", "a3"}, Range: "4.096", Shunt: 0.1}
 }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	if o.Sensor == "ads1115" && len(o.Channels) == 0 {
-		return []error{kind.Wrong("channels", "there is no channel", "write channels: [a0]")}
+		return []error{kind.Wrong("channels", "no channel is listed", "write channels: [a0]")}
 	}
 	return nil
 }
@@ -80,23 +80,23 @@ func (o Options) address() Address {
 // usual is a sensor's default address, which soldering can change.
 var usual = map[string]Address{"bme280": 0x76, "sht3x": 0x44, "sht4x": 0x44, "bh1750": 0x23, "ads1115": 0x48, "ina219": 0x40, "mcp23017": 0x20, "tmp102": 0x48, "scd4x": 0x62}
 
-// Event documents the fields of an event. Fields that the sensor doesn't measure are nil.
-type Event struct {
+// eventFields documents the fields of an event. Fields that the sensor doesn't measure are nil.
+type eventFields struct {
 	Sensor       string         `key:"sensor" doc:"as in the file"`
 	Bus          int            `key:"bus" doc:"the number of the bus"`
 	Address      string         `key:"address" doc:"as 0x76"`
 	Temperature  float64        `key:"temperature" doc:"bme280, sht3x, sht4x, tmp102, scd4x: in degrees Celsius"`
 	Humidity     float64        `key:"humidity" doc:"bme280, sht3x, sht4x, scd4x: relative, in percent"`
-	Pressure     float64        `key:"pressure" doc:"bme280: of the air where it is, in hPa"`
-	Lux          float64        `key:"lux" doc:"bh1750: light, in lux"`
+	Pressure     float64        `key:"pressure" doc:"bme280: air pressure at the sensor, in hPa"`
+	Lux          float64        `key:"lux" doc:"bh1750: illuminance, in lux"`
 	CO2          int            `key:"co2" doc:"scd4x: carbon dioxide, in ppm"`
 	Volts        map[string]any `key:"volts" doc:"ads1115: of each channel, in volts, as {a0: 1.5, a0_a1: -0.25}"`
 	Voltage      float64        `key:"voltage" doc:"ina219: between the load and ground, in volts"`
 	ShuntVoltage float64        `key:"shunt_voltage" doc:"ina219: across the resistor, in volts"`
-	Current      float64        `key:"current" doc:"ina219: through the resistor, in amperes; negative the other way"`
+	Current      float64        `key:"current" doc:"ina219: through the resistor, in amperes; negative in the other direction"`
 	Power        float64        `key:"power" doc:"ina219: voltage times current, in watts"`
 	Pins         []int          `key:"pins" doc:"mcp23017: the levels of its 16 pins, A0 first, each 0 or 1"`
-	Changed      []int          `key:"changed" doc:"mcp23017: the numbers of the pins that changed since the event before, 0 for A0 to 15 for B7; empty in the first"`
+	Changed      []int          `key:"changed" doc:"mcp23017: the numbers of the pins that changed since the previous event, 0 for A0 to 15 for B7; empty in the first event"`
 }
 
 // Bus is the number of a bus.
@@ -106,7 +106,7 @@ type Bus int
 func (b *Bus) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimPrefix(string(text), "/dev/"), "i2c-"), 10, 16)
 	if err != nil {
-		return kind.Wrong("", fmt.Sprintf("%q is no bus", text), "write 1 for /dev/i2c-1; `postbus devices` lists the buses")
+		return kind.Wrong("", fmt.Sprintf("%q is not a bus", text), "write 1 for /dev/i2c-1; `postbus devices` lists the buses")
 	}
 	*b = Bus(n)
 	return nil
@@ -121,7 +121,7 @@ func (a Address) String() string { return fmt.Sprintf("%#02x", uint16(a)) }
 func (a *Address) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 0, 16)
 	if err != nil || n < firstAddress || n > lastAddress {
-		return kind.Wrong("", fmt.Sprintf("%q is no address of an I²C device", text), "write a number from 0x08 to 0x77, as 0x76")
+		return kind.Wrong("", fmt.Sprintf("%q is not an address of an I²C device", text), "write a number from 0x08 to 0x77, as 0x76")
 	}
 	*a = Address(n)
 	return nil
@@ -153,18 +153,7 @@ type Source struct {
 
 // New makes a source of checked options.
 func New(o Options, env kind.Env) *Source {
-	return &Source{o: o, env: env, open: openBus, sleep: sleep}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return &Source{o: o, env: env, open: openBus, sleep: kind.Sleep}
 }
 
 // Open opens the bus and sets the sensor up. An error says which buses exist, who may open the bus,
@@ -218,11 +207,11 @@ func (s *Source) explain(ctx context.Context, b bus, err error) error {
 	case !silent(err):
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	there := "nothing else answers either: check its supply and the wires"
+	there := "no address answers: check its power and the wires"
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second) // a bus may be slow to report that nothing answers
 	defer cancel()
 	if list := scan(ctx, b); len(list) > 0 {
-		there = "what answers: " + words(list)
+		there = "addresses that answer: " + words(list)
 	}
 	return fmt.Errorf("%s doesn't answer; %s: %w", where, there, err)
 }

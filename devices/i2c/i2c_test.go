@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // wires is a bus with chips, each a function of the bytes written and the number of bytes to read.
@@ -71,12 +73,8 @@ func answers(m map[string][]byte) func(w []byte, n int) ([]byte, error) {
 	}
 }
 
-type env struct{ degraded chan error }
-
-func (e env) Degraded(err error) { e.degraded <- err }
-
-func source(b *wires, o Options) (*Source, env) {
-	e := env{make(chan error, 1000)}
+func source(b *wires, o Options) (*Source, *kindtest.Bus) {
+	e := kindtest.NewBus()
 	s := New(o, e)
 	s.open = func(Bus, Address) (bus, error) { b.mu.Lock(); b.opened++; b.mu.Unlock(); return b, nil }
 	s.sleep = func(ctx context.Context, d time.Duration) error { return ctx.Err() }
@@ -84,7 +82,7 @@ func source(b *wires, o Options) (*Source, env) {
 }
 
 func options(sensor string) Options {
-	o := Defaults()
+	o := defaults()
 	o.Bus, o.Sensor = 1, sensor
 	return o
 }
@@ -247,11 +245,11 @@ func TestMistakesAreErrors(t *testing.T) {
 		want string
 	}{
 		"checksum":       {options("sht3x"), sht(0xbe, 0xef, 0x93, 0, 0, 0x81), "sht3x at 0x44 on i2c-1: the checksum of be ef is 0x92, not 0x93"},
-		"another chip":   {options("bme280"), registers(map[byte][]byte{0xd0: {0x55}}), "bme280 at 0x76 on i2c-1: this is no BME280 or BMP280: its chip id is 0x55, not 0x60 or 0x58"},
+		"another chip":   {options("bme280"), registers(map[byte][]byte{0xd0: {0x55}}), "bme280 at 0x76 on i2c-1: this is not a BME280 or BMP280: its chip id is 0x55, not 0x60 or 0x58"},
 		"no calibration": {options("bme280"), registers(map[byte][]byte{0xd0: {0x58}, 0xf3: {0}, 0x88: empty}), "bme280 at 0x76 on i2c-1: its calibration is empty"},
 		"not measured":   {options("bme280"), registers(map[byte][]byte{0xd0: {0x58}, 0xf3: idle, 0x88: bmp280Example}), "bme280 at 0x76 on i2c-1: it did not measure"},
 		"never ready":    {options("bme280"), registers(map[byte][]byte{0xd0: {0x58}, 0xf3: {1}, 0x88: empty}), "bme280 at 0x76 on i2c-1: it is not ready 20 ms after a reset"},
-		"no INA219":      {options("ina219"), func(w []byte, n int) ([]byte, error) { return make([]byte, n), nil }, "ina219 at 0x40 on i2c-1: this is no INA219: its configuration is 0x0000 after setting it to 0x399f"},
+		"no INA219":      {options("ina219"), func(w []byte, n int) ([]byte, error) { return make([]byte, n), nil }, "ina219 at 0x40 on i2c-1: this is not an INA219: its configuration is 0x0000 after setting it to 0x399f"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := measured(t, c.o, c.chip); err == nil || err.Error() != c.want {
@@ -276,50 +274,37 @@ func TestASensorGoesAndComesBack(t *testing.T) {
 		}
 		return ctx.Err()
 	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	events, ended := make(chan map[string]any, 10), make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
-	}()
-	tick := func() error { ticks <- struct{}{}; return <-e.degraded }
-	if err := tick(); err != nil || (<-events)["temperature"] != 25.0 {
-		t.Error(err)
+	stop := e.Start(t, s, nil)
+	tick := func() string { ticks <- struct{}{}; return e.NextDegraded(t) }
+	if got := tick(); got != "<nil>" || e.Next(t)["temperature"] != 25.0 {
+		t.Error(got)
 	}
 	b.mu.Lock()
 	b.fail = 2 // retried within the reading
 	b.mu.Unlock()
-	if err := tick(); err != nil || (<-events)["temperature"] != 25.0 {
-		t.Error(err)
+	if got := tick(); got != "<nil>" || e.Next(t)["temperature"] != 25.0 {
+		t.Error(got)
 	}
 	b.mu.Lock()
 	delete(b.chips, 0x48)
 	before := b.opened
 	b.mu.Unlock()
-	if err := tick(); err == nil {
+	if tick() == "<nil>" {
 		t.Error("a sensor that is gone is not degraded")
 	}
-	if err := tick(); err == nil || len(events) > 0 {
+	if tick() == "<nil>" || len(e.Events) > 0 {
 		t.Error("a sensor that is gone is not degraded, or has events")
 	}
 	b.mu.Lock()
 	b.chips[0x48] = chip
 	b.mu.Unlock()
-	if err := tick(); err != nil || (<-events)["temperature"] != 25.0 {
-		t.Error(err)
+	if got := tick(); got != "<nil>" || e.Next(t)["temperature"] != 25.0 {
+		t.Error(got)
 	}
 	if b.opened < before+2 {
-		t.Error("the bus was not opened anew")
+		t.Error("the bus was not opened again")
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
+	stop()
 }
 
 func TestPinsThatChanged(t *testing.T) {

@@ -13,6 +13,6 @@ var (
 // Kinds declares a source.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("i2c", About, Sample, Defaults(), Event{}, New),
+		kind.SourceOf("i2c", about, sample, defaults(), eventFields{}, New),
 	}
 }

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Device is a bus.
-type Device struct {
+// busInfo is a bus.
+type busInfo struct {
 	Number int    // what to write as bus
 	Path   string // /dev/i2c-1
 	Name   string // of its adapter
 }
 
-// Found is an address that answers.
-type Found struct {
+// answering is an address that answers.
+type answering struct {
 	Address Address
 	Driver  string   // the kernel driver that owns it; empty when it is free
 	Sensors []string // this kind's sensors that usually have this address; it may be another device
@@ -58,10 +58,10 @@ func sensorsAt(a Address) []string {
 // to three seconds for a bus that hangs.
 func Describe() []string {
 	var out []string
-	for _, d := range List() {
+	for _, d := range buses() {
 		out = append(out, fmt.Sprintf("bus: %d  # %s", d.Number, d.Name))
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		found, err := Scan(ctx, d.Number)
+		found, err := scanBus(ctx, d.Number)
 		cancel()
 		for _, f := range found {
 			what := "something else"
@@ -74,7 +74,7 @@ func Describe() []string {
 			out = append(out, fmt.Sprintf("  address: %s  # %s", f.Address, what))
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = errors.New("the bus is slow or hangs; not every address was asked")
+			err = errors.New("the bus is slow or hangs; not every address was queried")
 		}
 		if err != nil {
 			out = append(out, "  # "+err.Error())

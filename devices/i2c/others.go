@@ -120,7 +120,7 @@ func (s *ina219) setUp() error {
 	}
 	v, err := s.register(0)
 	if err == nil && v != inaConfig {
-		err = wrongChip{fmt.Errorf("this is no INA219: its configuration is %#04x after setting it to %#04x", v, inaConfig)}
+		err = wrongChip{fmt.Errorf("this is not an INA219: its configuration is %#04x after setting it to %#04x", v, inaConfig)}
 	}
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (s *mcp23017) setUp() error {
 	}
 	r, err := s.read(2, 0x0c)
 	if err == nil && (r[0] != pull || r[1] != pull) {
-		err = wrongChip{fmt.Errorf("this is no MCP23017: its pull-ups are % x after setting them to %02x", r, pull)}
+		err = wrongChip{fmt.Errorf("this is not an MCP23017: its pull-ups are % x after setting them to %02x", r, pull)}
 	}
 	return err
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // sensor is a chip. setUp checks that the chip is the right one and puts it into a known state.
-// measure returns the values by the keys of Event, nil when there is no new value.
+// measure returns the values by the keys of eventFields, nil when there is no new value.
 type sensor interface {
 	begin(ctx context.Context)
 	setUp() error

@@ -115,7 +115,7 @@ func (s *scd4x) measure() (map[string]any, error) {
 		return nil, err
 	}
 	if w[0] == 0 {
-		return nil, fmt.Errorf("it measured 0 ppm, which it does while it warms up")
+		return nil, fmt.Errorf("it measured 0 ppm, as it does while it warms up")
 	}
 	return map[string]any{"co2": int(w[0]), "temperature": round(-45+175*float64(w[1])/65535, 2), "humidity": round(100*float64(w[2])/65535, 2)}, nil
 }

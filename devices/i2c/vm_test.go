@@ -6,10 +6,8 @@
 package i2c
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/vmtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
@@ -42,8 +41,8 @@ func TestSensorOnABusOfAKernel(t *testing.T) {
 // number returns the bus of the sensor.
 func number(t *testing.T) Bus {
 	t.Helper()
-	for _, d := range List() {
-		found, err := Scan(t.Context(), d.Number)
+	for _, d := range buses() {
+		found, err := scanBus(t.Context(), d.Number)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,46 +63,26 @@ func TestGuestTemperature(t *testing.T) {
 	o := options("tmp102")
 	o.Bus, o.Every = number(t), 20*time.Millisecond
 	vmtest.Figure("%s", strings.Join(Describe(), " | "))
-	e := env{make(chan error, 10000)}
+	b := kindtest.NewBus()
 	vmtest.Ask(t, "20000")
-	s := New(o, e)
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	events, ended := make(chan map[string]any, 10000), make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
-	}()
+	stop := b.Start(t, New(o, b), nil)
 	for _, c := range []struct {
 		milli string
 		want  float64
 	}{{"42500", 42.5}, {"-12250", -12.25}, {"127900", 127.875}} {
 		vmtest.Ask(t, c.milli)
 		began := time.Now()
-		for end := time.After(time.Minute); ; {
-			var f map[string]any
-			select {
-			case f = <-events:
-			case <-end:
-				t.Fatalf("%v was not read within a minute", c.want)
-			}
-			if f["temperature"] == c.want {
-				break
+		for end := began.Add(kindtest.Patience); b.Next(t)["temperature"] != c.want; {
+			if time.Now().After(end) {
+				t.Fatalf("%v was not read within %s", c.want, kindtest.Patience)
 			}
 		}
 		vmtest.Figure("%v °C read %s after it was set", c.want, time.Since(began).Round(time.Millisecond))
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	for len(e.degraded) > 0 {
-		if err := <-e.degraded; err != nil {
-			t.Error(err)
+	stop()
+	for _, c := range b.Conditions {
+		if c != "<nil>" {
+			t.Error(c)
 		}
 	}
 }
@@ -120,7 +99,7 @@ func TestGuestTwoSourcesShareTheBus(t *testing.T) {
 	ended := make(chan error, 2)
 	for range 2 {
 		go func() {
-			s := New(o, env{make(chan error, 1000)})
+			s := New(o, kindtest.NewBus())
 			if err := s.Open(t.Context()); err != nil {
 				ended <- err
 				return
@@ -149,7 +128,7 @@ func TestGuestErrorsSayWhatToDo(t *testing.T) {
 	}
 	n := number(t)
 	open := func(o Options) string {
-		s := New(o, env{make(chan error, 10)})
+		s := New(o, kindtest.NewBus())
 		err := s.Open(t.Context())
 		s.Close()
 		if err == nil {
@@ -159,18 +138,18 @@ func TestGuestErrorsSayWhatToDo(t *testing.T) {
 	}
 	o := options("bme280")
 	o.Bus = n
-	if got := open(o); !strings.HasPrefix(got, fmt.Sprintf("bme280 at 0x76 on i2c-%d doesn't answer; what answers: ", n)) || !strings.Contains(got, "0x48") {
+	if got := open(o); !strings.HasPrefix(got, fmt.Sprintf("bme280 at 0x76 on i2c-%d doesn't answer; addresses that answer: ", n)) || !strings.Contains(got, "0x48") {
 		t.Error(got)
 	} else {
 		vmtest.Figure("%s", got)
 	}
 	o.Bus = 77
-	if got := open(o); !strings.HasPrefix(got, "there is no bus 77; there are ") || !strings.Contains(got, fmt.Sprintf("%d (", n)) {
+	if got := open(o); !strings.HasPrefix(got, "there is no bus 77; available: ") || !strings.Contains(got, fmt.Sprintf("%d (", n)) {
 		t.Error(got)
 	}
 	o = options("bme280") // a different chip from the file's
 	o.Bus, o.Address = n, 0x48
-	if got := open(o); !strings.Contains(got, "this is no BME280") && !strings.Contains(got, "doesn't answer") {
+	if got := open(o); !strings.Contains(got, "this is not a BME280") && !strings.Contains(got, "doesn't answer") {
 		t.Error(got)
 	}
 
@@ -212,17 +191,10 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	count := func() (goroutines, files int) {
-		list, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return runtime.NumGoroutine(), len(list)
-	}
-	once := func() {
+	vmtest.NothingLeftOver(t, func() {
 		o := options("tmp102")
 		o.Bus = 0
-		s := New(o, env{make(chan error, 10)})
+		s := New(o, kindtest.NewBus())
 		if err := s.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -231,24 +203,10 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 		}
 		s.Close()
 		o.Sensor = "bh1750"
-		s = New(o, env{make(chan error, 10)})
+		s = New(o, kindtest.NewBus())
 		if err := s.Open(t.Context()); err == nil {
 			t.Error("there is a BH1750")
 		}
 		s.Close()
-	}
-	once() // the first run starts the runtime's own goroutines
-	goroutines, files := count()
-	for range 10 {
-		once()
-	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		g, f := count()
-		if g <= goroutines && f <= files {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
-		}
-	}
+	})
 }

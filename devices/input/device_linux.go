@@ -55,7 +55,7 @@ func openDevice(path string) (*device, error) {
 	buf := make([]byte, 256)
 	if err := d.ioctl(ioctlGet(0x06, len(buf)), unsafe.Pointer(&buf[0])); err != nil { // EVIOCGNAME
 		f.Close()
-		return nil, fmt.Errorf("%s is no input device: %w", path, err)
+		return nil, fmt.Errorf("%s is not an input device: %w", path, err)
 	}
 	name, _, _ := strings.Cut(string(buf), "\x00")
 	d.name = strings.ToValidUTF8(strings.TrimSpace(name), "\ufffd")
@@ -139,9 +139,9 @@ func records(b []byte) []record {
 		} else { // the kernel's seconds are unsigned here: valid until 2106
 			sec, usec = int64(binary.NativeEndian.Uint32(b)), int64(binary.NativeEndian.Uint32(b[4:]))
 		}
-		rest := b[2*wordSize:]
-		list = append(list, record{at: time.Unix(sec, usec*1000), typ: binary.NativeEndian.Uint16(rest), code: binary.NativeEndian.Uint16(rest[2:]),
-			amount: int32(binary.NativeEndian.Uint32(rest[4:]))})
+		tail := b[2*wordSize:]
+		list = append(list, record{at: time.Unix(sec, usec*1000), typ: binary.NativeEndian.Uint16(tail), code: binary.NativeEndian.Uint16(tail[2:]),
+			amount: int32(binary.NativeEndian.Uint32(tail[4:]))})
 	}
 	return list
 }
@@ -156,7 +156,7 @@ func find(dev, name string, have []string) ([]*device, error) {
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			if path == name {
-				return nil, fmt.Errorf("there is no %s; there are %s", path, present(dev))
+				return nil, fmt.Errorf("there is no %s; available: %s", path, present(dev))
 			}
 			continue
 		}
@@ -191,7 +191,7 @@ func find(dev, name string, have []string) ([]*device, error) {
 	if len(errs) > 0 {
 		return nil, errs[0] // usually the same for all
 	}
-	return nil, fmt.Errorf("there is no input device %q; there are %s", name, present(dev))
+	return nil, fmt.Errorf("there is no input device %q; available: %s", name, present(dev))
 }
 
 // nodes returns the paths of the devices in numerical order.

@@ -25,27 +25,27 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Listens to keys, buttons, knobs and switches of an input device: keyboards, infrared and Bluetooth remotes, rotary encoders, lid switches. The device is named as it calls itself " +
-	"or by its path, and may come and go. With `grab` nobody else gets its keys. Linux only, by evdev; postbus must be in the group `input`. Whoever can read a keyboard " +
-	"sees what is typed: name a device that is for this."
+// about is what the source does, for the documentation.
+const about = "Reports keys, buttons, knobs and switches of an input device: keyboards, infrared and Bluetooth remotes, rotary encoders, lid switches. The device is named by its product name " +
+	"or its path, and may be unplugged and plugged in again. With `grab` no other program receives its keys. Linux only, by evdev; postbus must be in the group `input`. A program that can read a keyboard " +
+	"sees all text that is typed: use a device of its own for this."
 
 // Options of the source.
 type Options struct {
 	Device string   `key:"device" doc:"its name, as Logitech Remote; its name in /dev/input/by-id; or a path, as /dev/input/by-path/…" need:"yes"`
-	Keys   []string `key:"keys" doc:"only these, as KEY_PLAYPAUSE, BTN_LEFT, REL_DIAL, SW_LID; empty for all"`
-	Types  []string `key:"types" doc:"what is an event: key, rel (knobs, wheels, mice), abs (sticks, touch), sw (switches)" oneof:"key|rel|abs|sw"`
-	Repeat bool     `key:"repeat" doc:"whether a key that is held makes events again and again"`
-	Grab   bool     `key:"grab" doc:"whether nobody else gets the device's keys"`
+	Keys   []string `key:"keys" doc:"only these keys, as KEY_PLAYPAUSE, BTN_LEFT, REL_DIAL, SW_LID; empty for all"`
+	Types  []string `key:"types" doc:"which types are events: key, rel (knobs, wheels, mice), abs (sticks, touch), sw (switches)" oneof:"key|rel|abs|sw"`
+	Repeat bool     `key:"repeat" doc:"whether the repetitions of a held key are events"`
+	Grab   bool     `key:"grab" doc:"whether no other program receives the device's keys"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Types: []string{"key", "rel", "sw"}} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Types: []string{"key", "rel", "sw"}} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
@@ -61,10 +61,10 @@ func (o Options) Check() []error {
 		} else if c.known("KEY_" + up) {
 			hint = "write KEY_" + up
 		}
-		errs = append(errs, kind.Wrong("keys", fmt.Sprintf("no key is called %q", k), hint))
+		errs = append(errs, kind.Wrong("keys", fmt.Sprintf("there is no key %q", k), hint))
 	}
 	if len(o.Types) == 0 {
-		errs = append(errs, kind.Wrong("types", "there is no type", "leave it out, or write types: [key]"))
+		errs = append(errs, kind.Wrong("types", "no type is listed", "leave it out, or write types: [key]"))
 	}
 	return errs
 }
@@ -85,16 +85,16 @@ func (o Options) Access() []string {
 	return []string{"device:/dev/input/*"}
 }
 
-// Event documents the fields of an event.
-type Event struct {
-	Key    string  `key:"key" doc:"its name, as KEY_PLAYPAUSE, REL_DIAL or SW_LID; KEY_583 when it has none"`
-	Value  string  `key:"value" doc:"press, release, repeat, or change of what is no key"`
-	Amount int     `key:"amount" doc:"of a key 1, 0 or 2; of rel the steps, negative the other way; of abs the place; of sw 0 or 1"`
-	Held   float64 `key:"held" doc:"of a release: how long the key was pressed, in seconds; else nil"`
-	Code   int     `key:"code" doc:"the kernel's number of the key"`
+// eventFields documents the fields of an event.
+type eventFields struct {
+	Key    string  `key:"key" doc:"its name, as KEY_PLAYPAUSE, REL_DIAL or SW_LID; KEY_583 for one without a name"`
+	Value  string  `key:"value" doc:"press, release or repeat of a key; change for the other types"`
+	Amount int     `key:"amount" doc:"for a key 1, 0 or 2; for rel the steps, negative in the other direction; for abs the position; for sw 0 or 1"`
+	Held   float64 `key:"held" doc:"in a release: how long the key was pressed, in seconds; otherwise nil"`
+	Code   int     `key:"code" doc:"the kernel's code of the key"`
 	Type   string  `key:"type" doc:"key, rel, abs or sw"`
-	Device string  `key:"device" doc:"the device's name as it calls itself"`
-	Time   string  `key:"time" doc:"when the kernel saw it, RFC 3339 with microseconds"`
+	Device string  `key:"device" doc:"the device's product name"`
+	Time   string  `key:"time" doc:"when the kernel received it, RFC 3339 with microseconds"`
 }
 
 // Source is one device. An instance runs once: New, Stream.

@@ -1,40 +1,12 @@
 package input
 
 import (
-	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )
-
-// bus is the part of a bus that the kind needs.
-type bus struct {
-	mu       sync.Mutex
-	lost     int
-	degraded chan error
-	events   chan map[string]any
-}
-
-func newBus() *bus {
-	return &bus{events: make(chan map[string]any, 10000), degraded: make(chan error, 1000)}
-}
-
-func (b *bus) Degraded(err error) { b.degraded <- err }
-
-func (b *bus) Lost(n int, reason string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lost += n
-}
-
-func (b *bus) post(_ context.Context, at time.Time, fields map[string]any, _ func(error)) error {
-	b.events <- fields
-	return nil
-}
 
 func TestOptionsSayWhatIsWrong(t *testing.T) {
 	types := []string{"key"}
@@ -42,10 +14,10 @@ func TestOptionsSayWhatIsWrong(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"unknown":     {Options{Types: types, Keys: []string{"KEY_NOPE"}}, `keys: no key is called "KEY_NOPE"`},
-		"short":       {Options{Types: types, Keys: []string{"playpause"}}, `keys: no key is called "playpause" (write KEY_PLAYPAUSE)`},
-		"small":       {Options{Types: types, Keys: []string{"rel_dial"}}, `keys: no key is called "rel_dial" (write REL_DIAL)`},
-		"no types":    {Options{}, "types: there is no type"},
+		"unknown":     {Options{Types: types, Keys: []string{"KEY_NOPE"}}, `keys: there is no key "KEY_NOPE"`},
+		"short":       {Options{Types: types, Keys: []string{"playpause"}}, `keys: there is no key "playpause" (write KEY_PLAYPAUSE)`},
+		"small":       {Options{Types: types, Keys: []string{"rel_dial"}}, `keys: there is no key "rel_dial" (write REL_DIAL)`},
+		"no types":    {Options{}, "types: no type is listed"},
 		"all is fine": {Options{Types: types, Keys: []string{"KEY_A", "BTN_LEFT", "BTN_MOUSE", "SW_LID", "REL_DIAL", "ABS_X"}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

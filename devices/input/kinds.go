@@ -12,6 +12,6 @@ var (
 // Kinds declares a source.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("input", About, Sample, Defaults(), Event{}, New),
+		kind.StreamOf("input", about, sample, defaults(), eventFields{}, New),
 	}
 }

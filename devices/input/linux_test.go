@@ -3,13 +3,14 @@
 package input
 
 import (
-	"context"
 	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // event is a record as the kernel writes it.
@@ -39,7 +40,8 @@ func TestRecords(t *testing.T) {
 func FuzzRecords(f *testing.F) {
 	f.Add(event(1, 2, 1, 164, 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := New(Options{Types: []string{"key", "rel", "abs", "sw"}, Repeat: true}, newBus())
+		bus := kindtest.NewBus()
+		s := New(Options{Types: []string{"key", "rel", "abs", "sw"}, Repeat: true}, bus)
 		d := &device{held: map[uint16]time.Time{}}
 		var list []record
 		for _, r := range records(b) {
@@ -47,14 +49,14 @@ func FuzzRecords(f *testing.F) {
 				list = append(list, r)
 			}
 		}
-		if err := s.records(context.Background(), func(context.Context, time.Time, map[string]any, func(error)) error { return nil }, said{d: d, list: list}); err != nil {
+		if err := s.records(t.Context(), bus.Post, reading{d: d, list: list}); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
 func TestPressesAndReleasesArePairs(t *testing.T) {
-	b := newBus()
+	b := kindtest.NewBus()
 	s := New(Options{Types: []string{"key", "rel"}}, b)
 	d := &device{name: "Remote", held: map[uint16]time.Time{}}
 	at := func(ms int) time.Time { return time.Unix(1000, int64(ms)*1e6) }
@@ -68,15 +70,15 @@ func TestPressesAndReleasesArePairs(t *testing.T) {
 		{at(70), 4, 4, 458}, // a scan code
 		{at(80), 1, 163, 1},
 	}
-	if err := s.records(t.Context(), b.post, said{d: d, list: list}); err != nil {
+	if err := s.records(t.Context(), b.Post, reading{d: d, list: list}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.released(t.Context(), b.post, d, nil, time.Now()); err != nil {
+	if err := s.released(t.Context(), b.Post, d, nil, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	close(b.events)
+	close(b.Events)
 	var got []string
-	for e := range b.events {
+	for e := range b.Events {
 		w := e["key"].(string) + " " + e["value"].(string)
 		if h, ok := e["held"].(float64); ok && h < 10 {
 			w += " after " + time.Duration(h*1e9).Round(time.Millisecond).String()
@@ -89,28 +91,18 @@ func TestPressesAndReleasesArePairs(t *testing.T) {
 }
 
 func TestAnAbsentDeviceIsWaitedFor(t *testing.T) {
-	b := newBus()
+	b := kindtest.NewBus()
 	s := New(Options{Device: "Remote", Types: []string{"key"}}, b)
 	s.dev, s.retry = t.TempDir(), time.Hour // only the kernel's notifications make it look again
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Stream(ctx, b.post) }()
-	if err := <-b.degraded; err == nil || err.Error() != `there is no input device "Remote"; there are none` {
-		t.Error(err)
+	stop := b.Start(t, s, nil)
+	if got := b.NextDegraded(t); got != `there is no input device "Remote"; available: none` {
+		t.Error(got)
 	}
 	if err := os.WriteFile(filepath.Join(s.dev, "event0"), nil, 0o600); err != nil { // examined as soon as it appears
 		t.Fatal(err)
 	}
-	if err := <-b.degraded; err == nil || !strings.Contains(err.Error(), "event0 is no input device") {
-		t.Error(err)
+	if got := b.NextDegraded(t); !strings.Contains(got, "event0 is not an input device") {
+		t.Error(got)
 	}
-	cancel()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(time.Minute):
-		t.Error("the source did not end within a minute")
-	}
+	stop()
 }

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Device is an input device.
-type Device struct {
+// deviceInfo is an input device.
+type deviceInfo struct {
 	Path  string   // /dev/input/event3; may change at the next start
 	ByID  string   // its stable name in /dev/input/by-id; empty when it has none
-	Name  string   // its name for itself; empty when it may not be opened
+	Name  string   // its product name; empty when it may not be opened
 	Keys  []string // the types of its records: key, rel, abs, sw
 	Error error    // why it can't be opened
 }
@@ -19,7 +19,7 @@ type Device struct {
 // Describe lists the devices as they are written in a file.
 func Describe() []string {
 	var out []string
-	for _, d := range List() {
+	for _, d := range list("/dev/input") {
 		if d.Error != nil {
 			out = append(out, "# "+d.Error.Error())
 			continue

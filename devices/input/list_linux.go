@@ -7,10 +7,8 @@ import (
 	"slices"
 )
 
-// List returns every input device. Those that may not be opened have an Error.
-func List() []Device { return list("/dev/input") }
-
-func list(dev string) []Device {
+// list returns every input device. Those that may not be opened have an Error.
+func list(dev string) []deviceInfo {
 	byID := map[string]string{}
 	links, _ := filepath.Glob(dev + "/by-id/*")
 	for _, l := range links {
@@ -18,15 +16,15 @@ func list(dev string) []Device {
 			byID[real] = filepath.Base(l)
 		}
 	}
-	var out []Device
+	var out []deviceInfo
 	for _, path := range nodes(dev) {
 		d, err := openDevice(path)
 		if err != nil {
-			out = append(out, Device{Path: path, ByID: byID[path], Error: err})
+			out = append(out, deviceInfo{Path: path, ByID: byID[path], Error: err})
 			continue
 		}
 		kinds, _ := d.bits(0x20, 32) // EVIOCGBIT(0)
-		x := Device{Path: path, ByID: byID[path], Name: d.name}
+		x := deviceInfo{Path: path, ByID: byID[path], Name: d.name}
 		for _, t := range []uint16{1, 2, 3, 5} {
 			if slices.Contains(kinds, t) {
 				x.Keys = append(x.Keys, types[t])

@@ -7,7 +7,6 @@ package input
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )
@@ -17,5 +16,5 @@ func (s *Source) Stream(context.Context, kind.Post) error {
 	return errors.New("input is on Linux only")
 }
 
-// List is empty.
-func List() []Device { return nil }
+// list is empty.
+func list(string) []deviceInfo { return nil }

@@ -20,9 +20,9 @@ const (
 	settle = 100 * time.Millisecond // after a notification, for udev to set permissions
 )
 
-// said is what a device's goroutine reports: records, or why there are no more. After records of
+// reading is what a device's goroutine reports: records, or why there are no more. After records of
 // which the kernel dropped some, pressed are the keys that are pressed; nil when none was dropped.
-type said struct {
+type reading struct {
 	d       *device
 	list    []record
 	pressed *[]uint16
@@ -41,21 +41,21 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 			d.f.Close()
 		}
 	}()
-	news, closeNews := node.Watch(s.dev)
-	defer func() { closeNews() }()
-	says := make(chan said)
+	changes, closeWatch := node.Watch(s.dev)
+	defer func() { closeWatch() }()
+	readings := make(chan reading)
 	look := time.NewTimer(0)
 	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-news:
+		case <-changes:
 			look.Reset(settle)
 		case <-look.C:
 			if len(open) == 0 { // without a device the folder may not exist, and the watch of a removed folder ends
-				closeNews()
-				news, closeNews = node.Watch(s.dev)
+				closeWatch()
+				changes, closeWatch = node.Watch(s.dev)
 			}
 			found, err := find(s.dev, s.o.Device, slices.Collect(maps.Keys(open)))
 			for _, d := range found {
@@ -65,7 +65,7 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 					continue
 				}
 				open[d.path] = d
-				readers.Go(func() { read(inner, d, says) })
+				readers.Go(func() { read(inner, d, readings) })
 			}
 			if len(open) > 0 && len(found) == 0 {
 				err = nil
@@ -74,7 +74,7 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 			if len(open) == 0 {
 				look.Reset(s.retry)
 			}
-		case w := <-says:
+		case w := <-readings:
 			if err := s.records(ctx, p, w); err != nil {
 				return nil
 			}
@@ -87,7 +87,7 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 				return nil
 			}
 			if len(open) == 0 {
-				s.env.Degraded(fmt.Errorf("%s is gone: %w; it is waited for", s.o.Device, w.err))
+				s.env.Degraded(fmt.Errorf("%s is gone: %w; waiting for it", s.o.Device, w.err))
 			}
 			look.Reset(settle)
 		}
@@ -104,12 +104,12 @@ func (s *Source) begin(d *device) error {
 }
 
 // read forwards a device's records until the device is closed or ctx ends.
-func read(ctx context.Context, d *device, says chan<- said) {
+func read(ctx context.Context, d *device, readings chan<- reading) {
 	buf := make([]byte, 64*eventSize)
 	for {
 		n, err := d.f.Read(buf)
 		if err == nil || n > 0 {
-			w := said{d: d, list: records(buf[:n])}
+			w := reading{d: d, list: records(buf[:n])}
 			if slices.ContainsFunc(w.list, record.dropped) {
 				// At once, before more records are read, because asking discards the key records
 				// that wait in the kernel.
@@ -118,7 +118,7 @@ func read(ctx context.Context, d *device, says chan<- said) {
 				}
 			}
 			select {
-			case says <- w:
+			case readings <- w:
 				continue
 			case <-ctx.Done():
 				return
@@ -128,7 +128,7 @@ func read(ctx context.Context, d *device, says chan<- said) {
 			err = inner // without the path, which the user does not know
 		}
 		select {
-		case says <- said{d: d, err: err}:
+		case readings <- reading{d: d, err: err}:
 		case <-ctx.Done():
 		}
 		return
@@ -136,11 +136,11 @@ func read(ctx context.Context, d *device, says chan<- said) {
 }
 
 // records posts the records that are events.
-func (s *Source) records(ctx context.Context, p kind.Post, w said) error {
+func (s *Source) records(ctx context.Context, p kind.Post, w reading) error {
 	d := w.d
 	for _, r := range w.list {
 		if r.dropped() {
-			s.env.Lost(1, "the kernel dropped keys, since they came faster than they were taken")
+			s.env.Lost(1, "the kernel dropped keys, because they were faster than postbus could read them")
 			if w.pressed != nil {
 				if err := s.released(ctx, p, d, *w.pressed, r.at); err != nil {
 					return err

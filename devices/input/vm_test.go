@@ -7,10 +7,8 @@ package input
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/vmtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
@@ -93,52 +92,30 @@ func (v virtual) send(t *testing.T, events ...[3]int) {
 	}
 }
 
-func run(t *testing.T, b *bus, o Options) (stop func()) {
+func run(t *testing.T, b *kindtest.Bus, o Options) (stop func()) {
 	t.Helper()
 	if o.Types == nil {
-		o.Types = Defaults().Types
+		o.Types = defaults().Types
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- New(o, b).Stream(ctx, b.post) }()
-	return func() {
-		t.Helper()
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Error(err)
-			}
-		case <-time.After(time.Minute):
-			t.Error("the source did not end within a minute")
-		}
-	}
+	return b.Start(t, New(o, b), nil)
 }
 
-func (b *bus) well(t *testing.T, want bool) error {
+// healthy waits until the source reports that it works, or that it doesn't.
+func healthy(t *testing.T, b *kindtest.Bus, want bool) string {
 	t.Helper()
-	for end := time.After(time.Minute); ; {
-		select {
-		case err := <-b.degraded:
-			if (err == nil) == want {
-				return err
-			}
-		case <-end:
-			t.Fatalf("the source was not well (%v) within a minute", want)
+	for {
+		if got := b.NextDegraded(t); (got == "<nil>") == want {
+			return got
 		}
 	}
 }
 
-func (b *bus) expect(t *testing.T, want ...string) {
+func expect(t *testing.T, b *kindtest.Bus, want ...string) {
 	t.Helper()
 	for _, w := range want {
-		select {
-		case e := <-b.events:
-			if got := fmt.Sprint(e["key"], " ", e["value"], " ", e["amount"]); got != w {
-				t.Errorf("got %s, want %s", got, w)
-			}
-		case <-time.After(time.Minute):
-			t.Fatalf("%s did not come within a minute", w)
+		e := b.Next(t)
+		if got := fmt.Sprint(e["key"], " ", e["value"], " ", e["amount"]); got != w {
+			t.Errorf("got %s, want %s", got, w)
 		}
 	}
 }
@@ -149,27 +126,27 @@ func TestGuestKeysKnobsAndSwitches(t *testing.T) {
 	}
 	v := newVirtual(t, "Test Remote")
 	defer v.f.Close()
-	b := newBus()
+	b := kindtest.NewBus()
 	stop := run(t, b, Options{Device: "Test Remote"})
-	b.well(t, true)
+	healthy(t, b, true)
 	v.send(t, [3]int{1, 164, 1})
 	v.send(t, [3]int{1, 164, 0}, [3]int{2, 7, -2})
 	v.send(t, [3]int{5, 0, 1})
-	e := <-b.events
+	e := <-b.Events
 	at, err := time.Parse(time.RFC3339Nano, e["time"].(string))
 	if e["key"] != "KEY_PLAYPAUSE" || e["value"] != "press" || e["device"] != "Test Remote" || e["code"] != 164 || err != nil || time.Since(at) > time.Minute || time.Since(at) < 0 {
 		t.Errorf("%v, %v", e, err)
 	}
 	vmtest.Figure("a key came %s after the kernel saw it", time.Since(at).Round(time.Microsecond))
-	b.expect(t, "KEY_PLAYPAUSE release 0", "REL_DIAL change -2", "SW_LID change 1")
+	expect(t, b, "KEY_PLAYPAUSE release 0", "REL_DIAL change -2", "SW_LID change 1")
 
-	only := newBus()
+	only := kindtest.NewBus()
 	stop2 := run(t, only, Options{Device: "Test Remote", Keys: []string{"KEY_NEXTSONG"}})
-	only.well(t, true)
+	healthy(t, only, true)
 	v.send(t, [3]int{1, 164, 1})
 	v.send(t, [3]int{1, 164, 0})
 	v.send(t, [3]int{1, 163, 1})
-	only.expect(t, "KEY_NEXTSONG press 1")
+	expect(t, only, "KEY_NEXTSONG press 1")
 	stop2()
 	stop()
 }
@@ -180,21 +157,21 @@ func TestGuestGrab(t *testing.T) {
 	}
 	v := newVirtual(t, "Test Remote")
 	defer v.f.Close()
-	open, grabbed, late := newBus(), newBus(), newBus()
+	open, grabbed, late := kindtest.NewBus(), kindtest.NewBus(), kindtest.NewBus()
 	stop := run(t, open, Options{Device: "Test Remote"})
-	open.well(t, true)
+	healthy(t, open, true)
 	stop2 := run(t, grabbed, Options{Device: "Test Remote", Grab: true})
-	grabbed.well(t, true)
+	healthy(t, grabbed, true)
 	stop3 := run(t, late, Options{Device: "Test Remote", Grab: true})
-	if err := late.well(t, false); !strings.Contains(err.Error(), "(Test Remote) is busy: another program has grabbed it") {
-		t.Error(err)
+	if got := healthy(t, late, false); !strings.Contains(got, "(Test Remote) is busy: another program has grabbed it") {
+		t.Error(got)
 	}
 	v.send(t, [3]int{1, 164, 1})
-	grabbed.expect(t, "KEY_PLAYPAUSE press 1")
+	expect(t, grabbed, "KEY_PLAYPAUSE press 1")
 	stop2()
 	v.send(t, [3]int{1, 163, 1})
-	open.expect(t, "KEY_NEXTSONG press 1") // its first event
-	late.well(t, true)                     // it has grabbed the device by now
+	expect(t, open, "KEY_NEXTSONG press 1") // its first event
+	healthy(t, late, true)                  // it has grabbed the device by now
 	stop3()
 	stop()
 }
@@ -205,23 +182,21 @@ func TestGuestDroppedKeysAreSaid(t *testing.T) {
 	}
 	v := newVirtual(t, "Test Remote")
 	defer v.f.Close()
-	b := newBus()
+	b := kindtest.NewBus()
 	gate := make(chan struct{})
 	first := make(chan struct{}, 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
 	s := New(Options{Device: "Test Remote", Types: []string{"key"}}, b)
-	go func() {
-		ended <- s.Stream(ctx, func(ctx context.Context, at time.Time, f map[string]any, done func(error)) error {
+	stop := b.Start(t, s, func(ctx context.Context) error {
+		return s.Stream(ctx, func(ctx context.Context, at time.Time, f map[string]any, done func(error)) error {
 			select {
 			case first <- struct{}{}:
 			default:
 			}
 			<-gate
-			return b.post(ctx, at, f, done)
+			return b.Post(ctx, at, f, done)
 		})
-	}()
-	b.well(t, true)
+	})
+	healthy(t, b, true)
 	v.send(t, [3]int{1, 164, 1})
 	<-first // the bus blocks from here on
 	for i := range 400 {
@@ -235,26 +210,21 @@ func TestGuestDroppedKeysAreSaid(t *testing.T) {
 	close(gate)
 	last := map[any]any{}
 	for last["KEY_NEXTSONG"] != "press" {
-		select {
-		case e := <-b.events:
-			if last[e["key"]] == e["value"] {
-				t.Errorf("%v comes twice", e)
-			}
-			last[e["key"]] = e["value"]
-		case <-time.After(time.Minute):
-			t.Fatalf("the last key did not come; the states are %v", last)
+		e := b.Next(t)
+		if last[e["key"]] == e["value"] {
+			t.Errorf("%v comes twice", e)
 		}
+		last[e["key"]] = e["value"]
 	}
 	if last["KEY_PLAYPAUSE"] != "release" || last["KEY_A"] == "press" {
 		t.Errorf("keys are left pressed: %v", last)
 	}
-	b.mu.Lock()
-	if b.lost == 0 {
-		t.Error("nothing was said to be lost")
+	b.Mu.Lock()
+	if len(b.Losses) == 0 {
+		t.Error("no loss was reported")
 	}
-	b.mu.Unlock()
-	cancel()
-	<-ended
+	b.Mu.Unlock()
+	stop()
 }
 
 // TestGuestAReleaseAfterDroppedKeys releases a key after the reader has read the dropped-records
@@ -265,19 +235,17 @@ func TestGuestAReleaseAfterDroppedKeys(t *testing.T) {
 	}
 	v := newVirtual(t, "Test Remote")
 	defer v.f.Close()
-	b := newBus()
+	b := kindtest.NewBus()
 	gate, posting := make(chan struct{}), make(chan struct{}, 10000)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
 	s := New(Options{Device: "Test Remote", Types: []string{"key"}}, b)
-	go func() {
-		ended <- s.Stream(ctx, func(ctx context.Context, at time.Time, f map[string]any, done func(error)) error {
+	stop := b.Start(t, s, func(ctx context.Context) error {
+		return s.Stream(ctx, func(ctx context.Context, at time.Time, f map[string]any, done func(error)) error {
 			posting <- struct{}{}
 			<-gate
-			return b.post(ctx, at, f, done)
+			return b.Post(ctx, at, f, done)
 		})
-	}()
-	b.well(t, true)
+	})
+	healthy(t, b, true)
 	v.send(t, [3]int{1, 164, 1})
 	<-posting
 	v.send(t, [3]int{1, 164, 0})
@@ -294,15 +262,10 @@ func TestGuestAReleaseAfterDroppedKeys(t *testing.T) {
 	close(gate)
 	last := map[any]any{}
 	for last["KEY_NEXTSONG"] != "release" {
-		select {
-		case e := <-b.events:
-			last[e["key"]] = e["value"]
-		case <-time.After(time.Minute):
-			t.Fatalf("the last release did not come; the states are %v", last)
-		}
+		e := b.Next(t)
+		last[e["key"]] = e["value"]
 	}
-	cancel()
-	<-ended
+	stop()
 }
 
 // TestGuestAFolderThatComesLater starts without /dev/input, as a machine without any such device.
@@ -336,24 +299,21 @@ func TestGuestAFolderThatComesLater(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
-	b := newBus()
-	s := New(Options{Device: "Parts", Types: Defaults().Types}, b)
+	b := kindtest.NewBus()
+	s := New(Options{Device: "Parts", Types: defaults().Types}, b)
 	s.dev = dev
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Stream(ctx, b.post) }()
-	b.well(t, false)
+	stop := b.Start(t, s, nil)
+	healthy(t, b, false)
 	if err := os.Mkdir(dev, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	add(0)
-	b.well(t, true)
+	healthy(t, b, true)
 	add(1)
-	b.well(t, true)
+	healthy(t, b, true)
 	v[1].send(t, [3]int{1, 164, 1})
-	b.expect(t, "KEY_PLAYPAUSE press 1")
-	cancel()
-	<-ended
+	expect(t, b, "KEY_PLAYPAUSE press 1")
+	stop()
 	v[0].f.Close()
 	v[1].f.Close()
 }
@@ -362,31 +322,31 @@ func TestGuestUSBKeyboardComesAndGoes(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	b := newBus()
+	b := kindtest.NewBus()
 	stop := run(t, b, Options{Device: "QEMU QEMU USB Keyboard"})
-	if err := b.well(t, false); !strings.HasPrefix(err.Error(), `there is no input device "QEMU QEMU USB Keyboard"; there are `) {
-		t.Error(err)
+	if got := healthy(t, b, false); !strings.HasPrefix(got, `there is no input device "QEMU QEMU USB Keyboard"; available: `) {
+		t.Error(got)
 	} else {
-		vmtest.Figure("%v", err)
+		vmtest.Figure("%s", got)
 	}
 	for i := range 2 {
 		began := time.Now()
 		vmtest.Ask(t, "plug")
-		b.well(t, true)
+		healthy(t, b, true)
 		vmtest.Figure("plugged: found after %s", time.Since(began).Round(time.Millisecond))
 		vmtest.Ask(t, "down", "a")
-		b.expect(t, "KEY_A press 1")
+		expect(t, b, "KEY_A press 1")
 		vmtest.Ask(t, "up", "a")
-		b.expect(t, "KEY_A release 0")
+		expect(t, b, "KEY_A release 0")
 		vmtest.Ask(t, "down", "b")
-		b.expect(t, "KEY_B press 1")
+		expect(t, b, "KEY_B press 1")
 		began = time.Now()
 		vmtest.Ask(t, "unplug")
-		b.expect(t, "KEY_B release 0") // by itself
-		if err := b.well(t, false); !errors.Is(err, unix.ENODEV) {
-			t.Error(err)
+		expect(t, b, "KEY_B release 0") // by itself
+		if got := healthy(t, b, false); !strings.Contains(got, unix.ENODEV.Error()) {
+			t.Error(got)
 		}
-		vmtest.Figure("unplugged, time %d: said after %s", i+1, time.Since(began).Round(time.Millisecond))
+		vmtest.Figure("unplugged, time %d: reported after %s", i+1, time.Since(began).Round(time.Millisecond))
 	}
 	stop()
 	if got := Describe(); len(got) == 0 {
@@ -401,36 +361,15 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	count := func() (goroutines, files int) {
-		list, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return runtime.NumGoroutine(), len(list)
-	}
-	once := func() {
+	vmtest.NothingLeftOver(t, func() {
 		v := newVirtual(t, "Test Remote")
-		b := newBus()
+		b := kindtest.NewBus()
 		stop := run(t, b, Options{Device: "Test Remote"})
-		b.well(t, true)
+		healthy(t, b, true)
 		stop()
 		stop = run(t, b, Options{Device: "nobody"})
-		b.well(t, false)
+		healthy(t, b, false)
 		stop()
 		v.f.Close()
-	}
-	once() // the first run starts the runtime's own goroutines
-	goroutines, files := count()
-	for range 10 {
-		once()
-	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		g, f := count()
-		if g <= goroutines && f <= files {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
-		}
-	}
+	})
 }

@@ -15,31 +15,31 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Writes registers and coils of a Modbus device, over TCP, a serial line (RTU) or RTU over TCP. `registers` says what they are called and hold, and `write` which of them get which value. " +
-	"An event is acknowledged when the device said that it wrote. A value that a register can't hold, and what the device refuses for good (no such function, address or value), goes to the dead " +
-	"letters at once. With a source `modbus` in the same file that names the same device, one connection is shared. It runs on every platform."
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Writes registers and coils of a Modbus device, over TCP, a serial line (RTU) or RTU over TCP. `registers` names and describes them, and `write` maps names to values. " +
+	"An event is acknowledged when the device has confirmed the write. A value that a register can't hold, and a request that the device refuses permanently (no such function, address or value), becomes a dead " +
+	"letter at once. A source `modbus` in the same file that names the same device shares the connection. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	TCP        Address       `key:"tcp" doc:"the device or gateway, as 192.168.1.7 or meter.lan:1502; the port is 502 when there is none"`
-	RTUOverTCP Address       `key:"rtu_over_tcp" doc:"in place of tcp: a gateway that passes on the bytes of a serial line, as 192.168.1.7:4196"`
-	Serial     *Serial       `key:"serial" doc:"in place of tcp: a serial line (RTU); a source of this file with the same port has the say about its settings"`
-	Unit       int           `key:"unit" doc:"number of the device on its line; 0 of a serial line is all of them, and none answers" min:"0" max:"255"`
-	Timeout    time.Duration `key:"timeout" doc:"longest time for an answer, and for connecting" min:"10ms" max:"1m"`
-	Retries    int           `key:"retries" doc:"how often a request is sent again when there is no good answer, before the event is tried again" min:"0" max:"10"`
+	TCP        Address       `key:"tcp" doc:"the device or gateway, as 192.168.1.7 or meter.lan:1502; the default port is 502"`
+	RTUOverTCP Address       `key:"rtu_over_tcp" doc:"in place of tcp: a gateway that forwards the bytes of a serial line, as 192.168.1.7:4196"`
+	Serial     *Serial       `key:"serial" doc:"in place of tcp: a serial line (RTU); the settings of a source in this file with the same port take precedence"`
+	Unit       int           `key:"unit" doc:"unit number of the device; 0 on a serial line is a broadcast, which no device answers" min:"0" max:"255"`
+	Timeout    time.Duration `key:"timeout" doc:"maximum time for an answer, and for connecting" min:"10ms" max:"1m"`
+	Retries    int           `key:"retries" doc:"how often a request is repeated without a valid answer before the event is retried" min:"0" max:"10"`
 	Pause      time.Duration `key:"pause" doc:"time between an answer and the next request, for devices that need it" min:"0s" max:"10s"`
-	Multiple   bool          `key:"multiple" doc:"whether a single register or coil is written by the functions for many (16 and 15), which some devices want"`
-	Registers  []Register    `key:"registers" doc:"what can be written" need:"yes"`
+	Multiple   bool          `key:"multiple" doc:"whether a single register or coil is written by the functions for several (16 and 15), as some devices require"`
+	Registers  []Register    `key:"registers" doc:"the registers that can be written" need:"yes"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Unit: 1, Timeout: time.Second, Retries: 1}
 }
 
@@ -58,14 +58,8 @@ func (o ActionOptions) Access() []string { return o.setting().access() }
 
 // Args are the arguments for one event.
 type Args struct {
-	Write any `key:"write" doc:"what to write: the names of registers with their values; nil leaves one as it is" need:"yes"`
+	Write any `key:"write" doc:"the names of registers with their new values; nil leaves a register unchanged" need:"yes"`
 }
-
-// wrong is an error that no retry can fix.
-type wrong struct{ error }
-
-func (wrong) Permanent() bool { return true }
-func (w wrong) Unwrap() error { return w.error }
 
 // Action writes to the devices on one connection.
 type Action struct {
@@ -79,7 +73,7 @@ type Action struct {
 // connected.
 func NewAction(o ActionOptions, env kind.Env) *Action {
 	a := &Action{o: o}
-	a.link, a.release, a.err = join(env, o.setting())
+	a.link, a.release, a.err = sharedLink(env, o.setting())
 	return a
 }
 
@@ -87,7 +81,7 @@ func NewAction(o ActionOptions, env kind.Env) *Action {
 func (a *Action) requests(write any) ([]request, error) {
 	values, ok := write.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("write: %s is no mapping of names and values", short(write))
+		return nil, fmt.Errorf("write: %s is not a mapping of names and values", short(write))
 	}
 	var list []request
 	var known []string
@@ -105,7 +99,7 @@ func (a *Action) requests(write any) ([]request, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("write: there is no register %q; there are %s", name, strings.Join(known, ", "))
+			return nil, fmt.Errorf("write: there is no register %q; available: %s", name, strings.Join(known, ", "))
 		}
 	}
 	return list, nil
@@ -138,11 +132,11 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	list, err := a.requests(args.Write)
 	if err != nil {
-		return wrong{err}
+		return kind.Permanent(err)
 	}
-	h := how{a.o.setting(), a.o.Timeout, a.o.Retries, a.o.Pause}
+	h := askOptions{a.o.setting(), a.o.Timeout, a.o.Retries, a.o.Pause}
 	for _, q := range list {
-		if _, err := a.link.ask(ctx, q, h); err != nil { // an exception says itself whether it is permanent
+		if _, err := a.link.ask(ctx, q, h); err != nil { // an exception knows whether it is permanent
 			return err
 		}
 	}

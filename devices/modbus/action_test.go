@@ -1,28 +1,23 @@
 package modbus
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func actionOptions(h *host, registers ...Register) ActionOptions {
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.TCP, o.Timeout, o.Registers = Address(h.address), 2*time.Second, registers
 	if h.rtu {
 		o.TCP, o.RTUOverTCP = "", o.TCP
 	}
 	return o
-}
-
-func permanent(err error) bool {
-	var p interface{ Permanent() bool }
-	return errors.As(err, &p) && p.Permanent()
 }
 
 func TestActionWrites(t *testing.T) {
@@ -80,11 +75,11 @@ func TestWhatAnActionGivesUp(t *testing.T) {
 		gone  bool // a permanent error
 	}{
 		"out of range":     {map[string]any{"a": 1, "b": 65536}, 0, "write: b: 65536 is out of the range of a uint16", true},
-		"no such name":     {map[string]any{"c": 1}, 0, `write: there is no register "c"; there are a, b`, true},
-		"no mapping":       {7, 0, "write: 7 is no mapping of names and values", true},
-		"illegal function": {map[string]any{"a": 1}, 1, "the device refused holding 0 of unit 1: it does not know this function (exception 1)", true},
+		"no such name":     {map[string]any{"c": 1}, 0, `write: there is no register "c"; available: a, b`, true},
+		"no mapping":       {7, 0, "write: 7 is not a mapping of names and values", true},
+		"illegal function": {map[string]any{"a": 1}, 1, "the device refused holding 0 of unit 1: it does not support this function (exception 1)", true},
 		"illegal address":  {map[string]any{"a": 1}, 2, "the device refused holding 0 of unit 1: there is no such address (exception 2)", true},
-		"illegal value":    {map[string]any{"a": 1}, 3, "the device refused holding 0 of unit 1: it does not take this value or number of registers (exception 3)", true},
+		"illegal value":    {map[string]any{"a": 1}, 3, "the device refused holding 0 of unit 1: it does not accept this value or number of registers (exception 3)", true},
 		"it failed":        {map[string]any{"a": 1}, 4, "the device refused holding 0 of unit 1: it failed (exception 4)", false},
 		"it is busy":       {map[string]any{"a": 1}, 6, "the device refused holding 0 of unit 1: it is busy (exception 6)", false},
 	} {
@@ -92,8 +87,8 @@ func TestWhatAnActionGivesUp(t *testing.T) {
 			d.with(func() { d.refuse[0] = c.code })
 			d.requests()
 			err := a.Do(t.Context(), Args{Write: c.write})
-			if err == nil || err.Error() != c.want || permanent(err) != c.gone {
-				t.Errorf("%v, for good: %v", err, permanent(err))
+			if err == nil || err.Error() != c.want || kind.IsPermanent(err) != c.gone {
+				t.Errorf("%v, for good: %v", err, kind.IsPermanent(err))
 			}
 			if n := len(d.requests()); c.code == 0 && n != 0 || c.code == 6 && n != 2 {
 				t.Errorf("%d requests", n)
@@ -102,14 +97,14 @@ func TestWhatAnActionGivesUp(t *testing.T) {
 	}
 	d.with(func() { d.refuse[0] = 0 })
 	h.down()
-	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 1}}); err == nil || permanent(err) {
+	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 1}}); err == nil || kind.IsPermanent(err) {
 		t.Errorf("a device that is away: %v", err)
 	}
 	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 1}}); err == nil || !strings.Contains(err.Error(), "connecting to "+h.address) {
 		t.Errorf("between two attempts: %v", err)
 	}
 	h.up()
-	a.link.again = time.Time{} // as if the backoff had passed
+	a.link.retryAt = time.Time{} // as if the backoff had passed
 	if err := a.Do(t.Context(), Args{Write: map[string]any{"a": 77}}); err != nil || d.word(1, 0) != 77 {
 		t.Error(err)
 	}
@@ -225,7 +220,7 @@ func TestNothingIsLeftOver(t *testing.T) {
 }
 
 func TestSamplesAreWholeFiles(t *testing.T) {
-	for _, s := range []string{Sample, ActionSample} {
+	for _, s := range []string{sample, actionSample} {
 		if !strings.Contains(s, "modbus:") || !strings.Contains(s, "tests:") {
 			t.Errorf("%.80q", s)
 		}

@@ -3,8 +3,6 @@ package modbus
 // This file is shared by the tests: a bus that holds things, and a running source.
 
 import (
-	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 
 const patience = kindtest.Patience
 
+// bus has steps that several tests share.
 type bus struct{ *kindtest.Bus }
 
 func newBus() bus { return bus{kindtest.NewBus()} }
@@ -42,7 +41,7 @@ func (b bus) last() string {
 
 // options returns options with a poll a second, and a timeout that a busy machine keeps.
 func options(registers ...Register) Options {
-	o := Defaults()
+	o := defaults()
 	o.Every, o.Timeout, o.Registers = time.Second, 2*time.Second, registers
 	return o
 }
@@ -53,14 +52,7 @@ func (b bus) start(t *testing.T, o Options) (stop func()) {
 	if errs := o.Check(); errs != nil {
 		t.Fatal(errs)
 	}
-	s := New(o, b)
-	return b.Start(t, s, func(ctx context.Context) error {
-		err := s.Run(ctx, func(ctx context.Context, at time.Time, f map[string]any) error { return b.Post(ctx, at, f, nil) })
-		if errors.Is(err, context.Canceled) {
-			return nil
-		}
-		return err
-	})
+	return b.Start(t, New(o, b), nil)
 }
 
 func reg(name string, address int) Register { return Register{Name: name, Address: address} }

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 const (
-	turnaround = 100 * time.Millisecond // granted to all units of a line after a broadcast, which none answers
-	deaf       = 3                      // after this many requests in a row without a byte of an answer, the connection is made again
-	mostBytes  = 2048                   // received bytes that are kept
+	turnaround  = 100 * time.Millisecond // granted to all units of a line after a broadcast, which none answers
+	maxMissed   = 3                      // after this many requests in a row without a byte of an answer, the connection is made again
+	maxReceived = 2048                   // received bytes that are kept
 )
 
 // noAnswer is the error of a request that was not answered in time.
@@ -33,43 +35,25 @@ func (n noAnswer) Error() string {
 }
 
 // once sends a request once and waits for its answer.
-func (l *link) once(ctx context.Context, q request, h how) ([]byte, error) {
+func (l *link) once(ctx context.Context, q request, h askOptions) ([]byte, error) {
 	l.mu.Lock()
 	c := l.c
 	l.mu.Unlock()
 	if c == nil {
 		return nil, errClosed
 	}
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // fails only when it is closed
-		_ = c.SetWriteDeadline(time.Unix(1, 0))
-	})
-	defer func() {
-		if !stop() {
-			<-woken
-		}
-	}()
+	defer kind.InterruptReads(ctx, c)()
+	defer kind.InterruptWrites(ctx, c)()
 	if l.set.tcp != "" {
 		return l.overTCP(ctx, c, q, h)
 	}
 	return l.overRTU(ctx, c, q, h)
 }
 
-// until sets the read deadline. AfterFunc, which runs at ctx's end, may have set its deadline
-// before.
-func until(ctx context.Context, c conn, t time.Time) error {
-	if err := c.SetReadDeadline(t); err != nil {
-		return err
-	}
-	return ctx.Err()
-}
-
 // overTCP sends a request over TCP. Its answer has the request's number; answers with other numbers
 // are late or stray.
-func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, error) {
-	if d := time.Until(l.quiet); d > 0 && !sleep(ctx, d) {
+func (l *link) overTCP(ctx context.Context, c conn, q request, h askOptions) ([]byte, error) {
+	if d := time.Until(l.quiet); d > 0 && kind.Sleep(ctx, d) != nil {
 		return nil, ctx.Err()
 	}
 	l.number++
@@ -95,18 +79,18 @@ func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, e
 				continue
 			}
 			if unit != q.unit {
-				trouble = fmt.Sprintf("an answer of unit %d came", unit)
+				trouble = fmt.Sprintf("an answer of unit %d was received", unit)
 				continue
 			}
 			data, err := q.read(pdu)
 			if m := (malformed{}); errors.As(err, &m) {
-				trouble = err.Error() + " came"
+				trouble = err.Error() + " was received"
 				continue
 			}
 			l.missed = 0
 			return bytes.Clone(data), err
 		}
-		n, err := l.more(ctx, c, end)
+		n, err := l.receive(ctx, c, end)
 		silent = silent && n == 0
 		if err == nil {
 			continue
@@ -114,20 +98,20 @@ func (l *link) overTCP(ctx context.Context, c conn, q request, h how) ([]byte, e
 		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
 			return nil, err
 		}
-		l.mute(silent)
+		l.countMissed(silent)
 		return nil, noAnswer{q.unit, h.timeout, trouble}
 	}
 }
 
-// more reads further bytes.
-func (l *link) more(ctx context.Context, c conn, end time.Time) (int, error) {
-	if err := until(ctx, c, end); err != nil {
+// receive reads further bytes.
+func (l *link) receive(ctx context.Context, c conn, end time.Time) (int, error) {
+	if err := kind.ReadUntil(ctx, c, end); err != nil {
 		return 0, err
 	}
 	chunk := make([]byte, 512)
 	n, err := c.Read(chunk)
 	l.buf = append(l.buf, chunk[:n]...)
-	if over := len(l.buf) - mostBytes; over > 0 {
+	if over := len(l.buf) - maxReceived; over > 0 {
 		l.buf = append([]byte(nil), l.buf[over:]...)
 	}
 	if n > 0 {
@@ -136,26 +120,26 @@ func (l *link) more(ctx context.Context, c conn, end time.Time) (int, error) {
 	return n, err
 }
 
-// mute counts requests without a byte of an answer, because the peer may be gone and TCP notices
-// only much later.
-func (l *link) mute(silent bool) {
+// countMissed counts requests without a byte of an answer, because the peer may be gone and TCP
+// notices only much later.
+func (l *link) countMissed(silent bool) {
 	if !silent {
 		l.missed = 0
 		return
 	}
-	if l.missed++; l.missed >= deaf && l.set.port == "" {
-		l.hangUp()
+	if l.missed++; l.missed >= maxMissed && l.set.port == "" {
+		l.disconnect()
 	}
 }
 
 // overRTU sends a request over a serial line. Answers there have no number, so a late one is
 // awaited before the next request.
-func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, error) {
-	if err := l.hush(ctx, c, q.unit, h.timeout); err != nil {
+func (l *link) overRTU(ctx context.Context, c conn, q request, h askOptions) ([]byte, error) {
+	if err := l.awaitSilence(ctx, c, q.unit, h.timeout); err != nil {
 		return nil, err
 	}
 	sent := rtu(q.unit, q.pdu())
-	end := time.Now().Add(h.timeout + l.set.takes(len(sent)+3+q.answer()))
+	end := time.Now().Add(h.timeout + l.set.transmitTime(len(sent)+3+q.answer()))
 	if err := c.SetWriteDeadline(end); err != nil {
 		return nil, err
 	}
@@ -163,7 +147,7 @@ func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, e
 		return nil, err
 	}
 	if q.unit == 0 { // a broadcast, which is not answered
-		l.quiet = time.Now().Add(turnaround + l.set.takes(len(sent)))
+		l.quiet = time.Now().Add(turnaround + l.set.transmitTime(len(sent)))
 		return nil, nil
 	}
 	echo, silent := l.set.echo, true
@@ -184,12 +168,12 @@ func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, e
 					l.quiet = time.Now().Add(l.set.silence())
 					return bytes.Clone(data), err
 				}
-				trouble = err.Error() + " came"
+				trouble = err.Error() + " was received"
 			}
 		} else if len(l.buf) > 0 {
-			trouble = "what was sent did not come back whole (echo)"
+			trouble = "the echo of the request was incomplete"
 		}
-		n, err := l.more(ctx, c, end)
+		n, err := l.receive(ctx, c, end)
 		silent = silent && n == 0
 		if err == nil {
 			continue
@@ -198,23 +182,23 @@ func (l *link) overRTU(ctx context.Context, c conn, q request, h how) ([]byte, e
 			return nil, err
 		}
 		l.late = time.Now().Add(h.timeout)
-		l.mute(silent)
+		l.countMissed(silent)
 		return nil, noAnswer{q.unit, h.timeout, trouble}
 	}
 }
 
-// hush discards input until the line is silent, and no late answer can arrive any more.
-func (l *link) hush(ctx context.Context, c conn, unit byte, timeout time.Duration) error {
+// awaitSilence discards input until the line is silent, and no late answer can arrive any more.
+func (l *link) awaitSilence(ctx context.Context, c conn, unit byte, timeout time.Duration) error {
 	gap := l.set.silence()
 	target := later(later(l.quiet, l.late), time.Now().Add(time.Millisecond))
 	limit := target.Add(timeout)
 	for {
 		l.buf = l.buf[:0]
-		n, err := l.more(ctx, c, target)
+		n, err := l.receive(ctx, c, target)
 		switch {
 		case n > 0:
 			if target = later(target, time.Now().Add(gap)); target.After(limit) {
-				return noAnswer{unit, timeout, "it was not asked, since the line is never silent"}
+				return noAnswer{unit, timeout, "no request was sent, because the line is never silent"}
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
 			l.late, l.buf = time.Time{}, l.buf[:0]
@@ -225,8 +209,8 @@ func (l *link) hush(ctx context.Context, c conn, unit byte, timeout time.Duratio
 	}
 }
 
-// takes returns how long n bytes take on the line; 0 when the line isn't local.
-func (s setting) takes(n int) time.Duration {
+// transmitTime returns how long n bytes take on the line; 0 when the line isn't local.
+func (s setting) transmitTime(n int) time.Duration {
 	if s.port == "" {
 		return 0
 	}
@@ -234,4 +218,4 @@ func (s setting) takes(n int) time.Duration {
 }
 
 // silence returns the time that separates frames: 3.5 characters, and at least 1.75 ms.
-func (s setting) silence() time.Duration { return max(s.takes(7)/2, 1750*time.Microsecond) }
+func (s setting) silence() time.Duration { return max(s.transmitTime(7)/2, 1750*time.Microsecond) }

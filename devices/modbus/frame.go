@@ -27,7 +27,7 @@ func readMBAP(b []byte) (number uint16, unit byte, pdu []byte, n int, err error)
 	number = binary.BigEndian.Uint16(b)
 	protocol, length := binary.BigEndian.Uint16(b[2:]), int(binary.BigEndian.Uint16(b[4:]))
 	if protocol != 0 || length < 2 || length > 1+maxPDU {
-		return 0, 0, nil, 0, fmt.Errorf("what came is not Modbus over TCP (% x)", b[:6])
+		return 0, 0, nil, 0, fmt.Errorf("the device does not answer in Modbus over TCP (% x)", b[:6])
 	}
 	if len(b) < 6+length {
 		return 0, 0, nil, 0, nil
@@ -58,7 +58,7 @@ func rtu(unit byte, pdu []byte) []byte {
 }
 
 // findRTU looks for the answer to a request anywhere in b, because noise may precede it. When there
-// is no answer, trouble says why, for people.
+// is no answer, trouble is the reason, as text.
 func findRTU(b []byte, q request) (pdu []byte, ok bool, trouble string) {
 	for i := 0; i+2 <= len(b); i++ {
 		length := 0
@@ -72,7 +72,7 @@ func findRTU(b []byte, q request) (pdu []byte, ok bool, trouble string) {
 		}
 		if i+length > len(b) {
 			if b[i] == q.unit && trouble == "" {
-				trouble = "a part of an answer came"
+				trouble = "a part of an answer was received"
 			}
 			continue
 		}
@@ -82,13 +82,13 @@ func findRTU(b []byte, q request) (pdu []byte, ok bool, trouble string) {
 		case right && b[i] == q.unit:
 			return frame[1 : length-2], true, ""
 		case right:
-			trouble = fmt.Sprintf("an answer of unit %d came", b[i])
+			trouble = fmt.Sprintf("an answer of unit %d was received", b[i])
 		case b[i] == q.unit:
-			trouble = "an answer with a wrong checksum came"
+			trouble = "an answer with a wrong checksum was received"
 		}
 	}
 	if trouble == "" && len(b) > 0 {
-		trouble = fmt.Sprintf("%d bytes came that are no answer", len(b))
+		trouble = fmt.Sprintf("%d bytes were received that are not an answer", len(b))
 	}
 	return nil, false, trouble
 }

@@ -5,6 +5,7 @@ import "github.com/postbus/postbus/plugins/kind"
 var (
 	_ kind.Source       = (*Source)(nil)
 	_ kind.Action[Args] = (*Action)(nil)
+	_ kind.Opener       = (*Source)(nil)
 	_ kind.Checker      = Options{}
 	_ kind.Checker      = ActionOptions{}
 	_ kind.Claimer      = Options{}
@@ -16,7 +17,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("modbus", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("modbus", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.SourceOf("modbus", about, sample, defaults(), eventFields{}, New),
+		kind.ActionOf("modbus", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

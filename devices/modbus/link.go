@@ -12,6 +12,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // conn carries the bytes: a TCP connection or a port.
@@ -38,15 +40,15 @@ type link struct {
 	closed  bool
 
 	// The holder of turn owns the fields below.
-	set    setting // of c
-	number uint16  // of the last request over TCP
-	buf    []byte  // received bytes that are not an answer yet
-	quiet  time.Time
-	late   time.Time // bytes received before this time may be a late answer on a serial line
-	missed int       // consecutive requests without a byte of an answer
-	fails  int       // consecutive failed attempts to connect
-	again  time.Time
-	why    error // the error of the last attempt
+	set       setting // of c
+	number    uint16  // of the last request over TCP
+	buf       []byte  // received bytes that are not an answer yet
+	quiet     time.Time
+	late      time.Time // bytes received before this time may be a late answer on a serial line
+	missed    int       // consecutive requests without a byte of an answer
+	fails     int       // consecutive failed attempts to connect
+	retryAt   time.Time
+	lastError error // the error of the last attempt
 }
 
 func newLink() *link {
@@ -54,14 +56,12 @@ func newLink() *link {
 }
 
 var (
-	errNotLink = errors.New("the line is held by something else of this plugin")
+	errNotLink = errors.New("the line is held by another part of this plugin")
 	errClosed  = errors.New("the connection is closed")
 )
 
-// join finds or makes the link of a plugin.
-func join(env interface {
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}, set setting) (*link, func(), error) {
+// sharedLink finds or makes the link of a plugin.
+func sharedLink(env kind.Env, set setting) (*link, func(), error) {
 	held, release, err := env.Hold(set.key(), func() (io.Closer, error) { return newLink(), nil })
 	if err != nil {
 		return nil, nil, err
@@ -74,8 +74,8 @@ func join(env interface {
 	return l, release, nil
 }
 
-// enter registers the caller as a source, whose settings apply.
-func (l *link) enter(set setting) error {
+// addSource registers the caller as a source, whose settings apply.
+func (l *link) addSource(set setting) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for other := range l.sources {
@@ -87,7 +87,7 @@ func (l *link) enter(set setting) error {
 	return nil
 }
 
-func (l *link) leave(set setting) {
+func (l *link) removeSource(set setting) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.sources[set]--; l.sources[set] <= 0 {
@@ -107,8 +107,8 @@ func (l *link) Close() error {
 	return nil
 }
 
-// hangUp closes the connection. The caller holds turn.
-func (l *link) hangUp() {
+// disconnect closes the connection. The caller holds turn.
+func (l *link) disconnect() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.c != nil {
@@ -118,8 +118,8 @@ func (l *link) hangUp() {
 	l.buf, l.missed, l.late = nil, 0, time.Time{}
 }
 
-// how is the settings with which requests are made.
-type how struct {
+// askOptions is the settings with which requests are made.
+type askOptions struct {
 	set     setting
 	timeout time.Duration
 	retries int
@@ -132,7 +132,7 @@ type unreachable struct{ error }
 func (u unreachable) Unwrap() error { return u.error }
 
 // ask sends a request in its turn, and retries it until there is a good answer.
-func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
+func (l *link) ask(ctx context.Context, q request, h askOptions) ([]byte, error) {
 	select {
 	case l.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -153,7 +153,7 @@ func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
 			return data, nil
 		case ctx.Err() != nil:
 			if l.set.tcp != "" {
-				l.hangUp() // half a request may have been sent
+				l.disconnect() // half a request may have been sent
 			} else {
 				l.late = time.Now().Add(h.timeout) // the answer may still arrive, and the line stays open
 			}
@@ -161,7 +161,7 @@ func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
 		case errors.As(err, &e) && !e.busy():
 			return nil, err
 		case !errors.As(err, &e) && !errors.As(err, &t):
-			l.hangUp()
+			l.disconnect()
 			err = fmt.Errorf("%s: %w", h.set, cause(err))
 			if kept { // it was closed while idle
 				attempt--
@@ -171,7 +171,7 @@ func (l *link) ask(ctx context.Context, q request, h how) ([]byte, error) {
 		if attempt >= h.retries {
 			return nil, err
 		}
-		if e.busy() && !sleep(ctx, turnaround) {
+		if e.busy() && kind.Sleep(ctx, turnaround) != nil {
 			return nil, ctx.Err()
 		}
 	}
@@ -199,19 +199,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // connect makes a connection unless one is open; kept reports that it was open before.
-func (l *link) connect(ctx context.Context, h how) (kept bool, err error) {
+func (l *link) connect(ctx context.Context, h askOptions) (kept bool, err error) {
 	l.mu.Lock()
 	set, c, closed := h.set, l.c, l.closed
 	for s := range l.sources {
@@ -224,13 +213,13 @@ func (l *link) connect(ctx context.Context, h how) (kept bool, err error) {
 	case c != nil && l.set == set:
 		return true, nil
 	case c != nil:
-		l.hangUp()
+		l.disconnect()
 	case l.set != set:
-		l.fails, l.again = 0, time.Time{}
+		l.fails, l.retryAt = 0, time.Time{}
 	}
 	l.set = set
-	if wait := time.Until(l.again); wait > 0 {
-		return false, unreachable{l.why}
+	if wait := time.Until(l.retryAt); wait > 0 {
+		return false, unreachable{l.lastError}
 	}
 	dctx, cancel := context.WithTimeout(ctx, max(h.timeout, 100*time.Millisecond))
 	defer cancel()
@@ -249,16 +238,16 @@ func (l *link) connect(ctx context.Context, h how) (kept bool, err error) {
 		return false, ctx.Err()
 	}
 	if err != nil {
-		most := backoffMax
+		maxBackoff := backoffMax
 		if set.port != "" {
-			most = backoffPort
+			maxBackoff = backoffPort
 		}
-		l.again = time.Now().Add(min(backoffMin<<min(l.fails, 10), most))
+		l.retryAt = time.Now().Add(min(backoffMin<<min(l.fails, 10), maxBackoff))
 		l.fails++
-		l.why = err
+		l.lastError = err
 		return false, unreachable{err}
 	}
-	l.fails, l.again, l.buf, l.missed, l.late = 0, time.Time{}, nil, 0, time.Time{}
+	l.fails, l.retryAt, l.buf, l.missed, l.late = 0, time.Time{}, nil, 0, time.Time{}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

@@ -82,7 +82,7 @@ func TestLine(t *testing.T) {
 			t.Errorf("got  %v\nwant %v", got, want)
 		}
 	}
-	a := ActionDefaults()
+	a := actionDefaults()
 	a.Serial, a.Registers = &Serial{Port: tty.Name(bench.port)}, []Register{reg("r", 0), {Name: "c", Kind: "coil", Address: 8}}
 	action := NewAction(a, b) // shares the line, with the source's settings
 	for i := range 20 {
@@ -145,7 +145,7 @@ func TestALineThatIsNeverSilent(t *testing.T) {
 	o.Timeout, o.Retries = 100*time.Millisecond, 0
 	stop := b.start(t, o)
 	e := b.Next(t) // a busy machine may make pauses
-	if got := fmt.Sprint(e["errors"]); !strings.Contains(got, "the line is never silent") && !strings.Contains(got, "bytes came that are no answer") {
+	if got := fmt.Sprint(e["errors"]); !strings.Contains(got, "the line is never silent") && !strings.Contains(got, "bytes were received that are not an answer") {
 		t.Error(e)
 	}
 	stop()
@@ -155,7 +155,7 @@ func TestEcho(t *testing.T) {
 	t.Parallel()
 	d := newDevice()
 	bench := newBench(t, func(rw io.ReadWriter) { d.serveRTU(echoing{rw}) })
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.Serial, o.Registers, o.Retries, o.Timeout = &Serial{Port: tty.Name(bench.port), Echo: true}, []Register{reg("a", 0)}, 0, time.Second
 	a := NewAction(o, newBus())
 	defer a.Close()
@@ -220,7 +220,7 @@ func TestAPortThatIsUnplugged(t *testing.T) {
 	o.Every = 50 * time.Millisecond
 	stop := b.start(t, o)
 	e := b.until(t, "it is not there", notOK)
-	if got := fmt.Sprint(e["errors"]); !strings.HasPrefix(got, "map[a:there is no "+link+"; there are ") || !strings.HasSuffix(got, "; it is waited for]") {
+	if got := fmt.Sprint(e["errors"]); !strings.HasPrefix(got, "map[a:there is no "+link+"; available: ") || !strings.HasSuffix(got, "; waiting for it]") {
 		t.Error(got)
 	}
 	for range 2 {

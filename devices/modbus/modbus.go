@@ -38,41 +38,41 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Reads registers of a Modbus device every so often, over TCP, a serial line (RTU) or RTU over TCP: one event for each poll, or only when a value changed, with a field for each register. " +
-	"Registers that lie together are read in one request; types, byte orders, scale and offset are the file's. What can't be read is nil and is said in `errors`; a device or port that is away is " +
-	"looked for again. Several units on one line take turns, and so does the action `modbus` of the same file. It runs on every platform (a port by its USB ids on Linux); for a serial line postbus " +
+// about is what the source does, for the documentation.
+const about = "Reads registers of a Modbus device at an interval, over TCP, a serial line (RTU) or RTU over TCP: one event for each poll, or only when a value changed, with a field for each register. " +
+	"Adjacent registers are read in one request; the file sets types, byte orders, scale and offset. What can't be read is nil and reported in `errors`; an absent device or port is " +
+	"retried. Several units on one line take turns, and so does the action `modbus` of the same file. It runs on every platform (a port by its USB ids on Linux); for a serial line postbus " +
 	"must be in the group `dialout`."
 
 // Options of the source.
 type Options struct {
-	TCP        Address       `key:"tcp" doc:"the device or gateway, as 192.168.1.7 or meter.lan:1502; the port is 502 when there is none"`
-	RTUOverTCP Address       `key:"rtu_over_tcp" doc:"in place of tcp: a gateway that passes on the bytes of a serial line, as 192.168.1.7:4196"`
-	Serial     *Serial       `key:"serial" doc:"in place of tcp: a serial line (RTU)"`
-	Unit       int           `key:"unit" doc:"number of the device on its line; over TCP often any number will do" min:"0" max:"255"`
-	Every      time.Duration `key:"every" doc:"time between two polls" min:"50ms" max:"24h"`
-	Timeout    time.Duration `key:"timeout" doc:"longest time for an answer, and for connecting" min:"10ms" max:"1m"`
-	Retries    int           `key:"retries" doc:"how often a request is sent again when there is no good answer" min:"0" max:"10"`
-	Pause      time.Duration `key:"pause" doc:"time between an answer and the next request, for devices that need it" min:"0s" max:"10s"`
-	Gap        int           `key:"gap" doc:"how many registers that nobody asked for may be read along, to save a request" min:"0" max:"100"`
-	Most       int           `key:"max_registers" doc:"most registers of one request; some devices can't do 125" min:"1" max:"125"`
-	Report     string        `key:"report" doc:"always: each poll is an event; change: when a value, or what can't be read, is another one than in the event before" oneof:"always|change"`
-	Registers  []Register    `key:"registers" doc:"what is read" need:"yes"`
+	TCP          Address       `key:"tcp" doc:"the device or gateway, as 192.168.1.7 or meter.lan:1502; the default port is 502"`
+	RTUOverTCP   Address       `key:"rtu_over_tcp" doc:"in place of tcp: a gateway that forwards the bytes of a serial line, as 192.168.1.7:4196"`
+	Serial       *Serial       `key:"serial" doc:"in place of tcp: a serial line (RTU)"`
+	Unit         int           `key:"unit" doc:"unit number of the device; over TCP many devices accept any number" min:"0" max:"255"`
+	Every        time.Duration `key:"every" doc:"time between two polls" min:"50ms" max:"24h"`
+	Timeout      time.Duration `key:"timeout" doc:"maximum time for an answer, and for connecting" min:"10ms" max:"1m"`
+	Retries      int           `key:"retries" doc:"how often a request is repeated without a valid answer" min:"0" max:"10"`
+	Pause        time.Duration `key:"pause" doc:"time between an answer and the next request, for devices that need it" min:"0s" max:"10s"`
+	Gap          int           `key:"gap" doc:"how many registers between two listed ones may be read to save a request" min:"0" max:"100"`
+	MaxRegisters int           `key:"max_registers" doc:"maximum number of registers in a request; some devices accept fewer than 125" min:"1" max:"125"`
+	Report       string        `key:"report" doc:"always: each poll is an event; change: only if a value, or the set of registers that can't be read, differs from the previous event" oneof:"always|change"`
+	Registers    []Register    `key:"registers" doc:"the registers to read" need:"yes"`
 }
 
 // Serial describes a serial line.
 type Serial struct {
 	Port     tty.Name `key:"port" doc:"the port: a path, as /dev/ttyUSB0 or COM3; its name in /dev/serial/by-id; or a USB device, as usb:0403:6001 or usb:0403:6001:SERIAL" need:"yes"`
-	Baud     int      `key:"baud" doc:"bits a second; 9600 when not set" min:"300" max:"4000000"`
-	Parity   string   `key:"parity" doc:"the bit that guards a character; none when not set" oneof:"none|even|odd"`
+	Baud     int      `key:"baud" doc:"bits per second; 9600 when not set" min:"300" max:"4000000"`
+	Parity   string   `key:"parity" doc:"parity bit of a character; none when not set" oneof:"none|even|odd"`
 	StopBits int      `key:"stop_bits" doc:"stop bits of a character; 1 when not set" min:"1" max:"2"`
-	RS485    bool     `key:"rs485" doc:"whether the driver switches an RS-485 transceiver to sending by RTS, as HATs for the Raspberry Pi need it; adapters that switch by themselves need none; Linux only"`
-	Echo     bool     `key:"echo" doc:"whether the adapter hears what it says itself"`
+	RS485    bool     `key:"rs485" doc:"whether the driver switches an RS-485 transceiver to sending by RTS, as HATs for the Raspberry Pi need; not for adapters that switch by themselves; Linux only"`
+	Echo     bool     `key:"echo" doc:"whether the adapter receives what it sends"`
 }
 
 // Address is host:port.
@@ -86,15 +86,15 @@ func (a *Address) UnmarshalText(text []byte) error {
 		host, port = strings.Trim(s, "[]"), "502"
 	}
 	if host == "" || port == "" || strings.ContainsAny(host, "/ ") {
-		return kind.Wrong("", fmt.Sprintf("%q is no address", text), "write a host, as 192.168.1.7, or host:port")
+		return kind.Wrong("", fmt.Sprintf("%q is not an address", text), "write a host, as 192.168.1.7, or host:port")
 	}
 	*a = Address(net.JoinHostPort(host, port))
 	return nil
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
-	return Options{Unit: 1, Every: 10 * time.Second, Timeout: time.Second, Retries: 1, Most: maxWords, Report: "always"}
+// defaults returns the options of a file that sets none.
+func defaults() Options {
+	return Options{Unit: 1, Every: 10 * time.Second, Timeout: time.Second, Retries: 1, MaxRegisters: maxWords, Report: "always"}
 }
 
 // setting is a device's address and the line's settings.
@@ -144,7 +144,7 @@ func (s setting) check() []error {
 	}
 	switch n {
 	case 0:
-		return []error{kind.Wrong("", "it is not said where the device is", "write tcp: 192.168.1.7, or serial: {port: /dev/ttyUSB0}")}
+		return []error{kind.Wrong("", "no device is set", "write tcp: 192.168.1.7, or serial: {port: /dev/ttyUSB0}")}
 	case 1:
 		return nil
 	}
@@ -172,10 +172,10 @@ func (o Options) Check() []error {
 	errs := append(o.setting().check(), checkRegisters(o.Registers, false)...)
 	for i, r := range o.Registers {
 		if o.setting().tcp == "" && r.unit(o.Unit) == 0 {
-			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]", i), "unit 0 is all devices of a line, and none answers", "write unit: 1"))
+			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]", i), "unit 0 is a broadcast, which no device answers", "write unit: 1"))
 		}
-		if !r.bits() && r.words() > o.Most {
-			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]", i), fmt.Sprintf("%s has %d registers, more than max_registers, %d", r.Name, r.words(), o.Most), "make several of it"))
+		if !r.bits() && r.words() > o.MaxRegisters {
+			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]", i), fmt.Sprintf("%s has %d registers, more than max_registers, %d", r.Name, r.words(), o.MaxRegisters), "split it"))
 		}
 	}
 	return errs
@@ -187,9 +187,9 @@ func (o Options) Claims() []string { return o.setting().claims() }
 // Access is the address or port that the source uses.
 func (o Options) Access() []string { return o.setting().access() }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	OK     bool           `key:"ok" doc:"whether every register was read"`
-	Errors map[string]any `key:"errors" doc:"why a register was not read, by its name"`
-	Open   struct{}       `key:"*" doc:"of each register, by its name: its value, or nil when it was not read"`
+	Errors map[string]any `key:"errors" doc:"the error of each register that was not read, by its name"`
+	Open   struct{}       `key:"*" doc:"the value of each register, by its name; nil when it was not read"`
 }

@@ -48,8 +48,8 @@ func TestARegisterThatThereIsNotHidesNoOther(t *testing.T) {
 	o := options(reg("a", 0), reg("b", 1), reg("c", 2), reg("d", 3))
 	o.TCP = Address(h.address)
 	b.start(t, o)
-	why := "the device refused holding 2 of unit 1: there is no such address (exception 2)"
-	want := map[string]any{"a": int64(1), "b": int64(2), "c": nil, "d": int64(4), "ok": false, "errors": map[string]any{"c": why}}
+	reason := "the device refused holding 2 of unit 1: there is no such address (exception 2)"
+	want := map[string]any{"a": int64(1), "b": int64(2), "c": nil, "d": int64(4), "ok": false, "errors": map[string]any{"c": reason}}
 	for i, asked := range []string{"[1:3 0+4 1:3 0+1 1:3 1+1 1:3 2+1 1:3 3+1]", "[1:3 0+1 1:3 1+1 1:3 2+1 1:3 3+1]"} {
 		if got := b.Next(t); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %v\nwant %v", got, want)
@@ -58,7 +58,7 @@ func TestARegisterThatThereIsNotHidesNoOther(t *testing.T) {
 			t.Errorf("poll %d asked %s", i, got)
 		}
 	}
-	if got := b.last(); got != "1 of 4 registers could not be read: "+why {
+	if got := b.last(); got != "1 of 4 registers could not be read: "+reason {
 		t.Error(got)
 	}
 }
@@ -150,25 +150,25 @@ func TestAnswersThatAreNone(t *testing.T) {
 		rtu    bool
 		first  func(good []byte) []chunk // in place of the first answer
 		silent bool                      // it is no answer: another request follows
-		why    string
+		reason string
 	}{
 		"in parts": {false, func(g []byte) []chunk {
 			return []chunk{{0, g[:3]}, {5 * time.Millisecond, g[3:8]}, {5 * time.Millisecond, g[8:]}}
 		}, false, ""},
 		"one of before":       {false, func(g []byte) []chunk { return []chunk{{0, other(g, 0)}, {0, g}} }, false, ""},
-		"of another unit":     {false, func(g []byte) []chunk { return []chunk{{0, other(g, 6)}} }, true, "an answer of unit 65 came"},
+		"of another unit":     {false, func(g []byte) []chunk { return []chunk{{0, other(g, 6)}} }, true, "an answer of unit 65 was received"},
 		"of another function": {false, func(g []byte) []chunk { return []chunk{{0, other(g, 7)}} }, true, "an answer to another function"},
 		"of another length":   {false, func(g []byte) []chunk { return []chunk{{0, other(g, 8)}} }, true, "an answer with 66 bytes of data"},
 		"a part":              {false, func(g []byte) []chunk { return []chunk{{0, g[:8]}} }, true, ""},
 		"none":                {false, func(g []byte) []chunk { return nil }, true, ""},
-		"no Modbus":           {false, func(g []byte) []chunk { return []chunk{{0, []byte("HTTP/1.1 400 Bad Request\r\n")}} }, true, "what came is not Modbus over TCP"},
+		"no Modbus":           {false, func(g []byte) []chunk { return []chunk{{0, []byte("HTTP/1.1 400 Bad Request\r\n")}} }, true, "the device does not answer in Modbus over TCP"},
 		"line: in parts": {true, func(g []byte) []chunk {
 			return []chunk{{0, g[:2]}, {5 * time.Millisecond, g[2:5]}, {5 * time.Millisecond, g[5:]}}
 		}, false, ""},
 		"line: noise":          {true, func(g []byte) []chunk { return []chunk{{0, []byte{0, 1, 3, 0xff}}, {0, g}} }, false, ""},
-		"line: wrong checksum": {true, func(g []byte) []chunk { return []chunk{{0, other(g, 4)}} }, true, "an answer with a wrong checksum came"},
-		"line: another unit":   {true, func(g []byte) []chunk { return []chunk{{0, sum(other(g, 0))}} }, true, "an answer of unit 65 came"},
-		"line: a part":         {true, func(g []byte) []chunk { return []chunk{{0, g[:4]}} }, true, "a part of an answer came"},
+		"line: wrong checksum": {true, func(g []byte) []chunk { return []chunk{{0, other(g, 4)}} }, true, "an answer with a wrong checksum was received"},
+		"line: another unit":   {true, func(g []byte) []chunk { return []chunk{{0, sum(other(g, 0))}} }, true, "an answer of unit 65 was received"},
+		"line: a part":         {true, func(g []byte) []chunk { return []chunk{{0, g[:4]}} }, true, "a part of an answer was received"},
 		"line: none":           {true, func(g []byte) []chunk { return nil }, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 				if good := !c.silent || retries > 0; ok(e) != good || good && e["a"] != int64(5) {
 					t.Errorf("%d retries: %v", retries, e)
 				}
-				if !ok(e) && !strings.Contains(fmt.Sprint(e["errors"]), c.why) {
+				if !ok(e) && !strings.Contains(fmt.Sprint(e["errors"]), c.reason) {
 					t.Errorf("%v", e["errors"])
 				}
 				if e := b.Next(t); e["a"] != int64(5) {

@@ -129,13 +129,13 @@ func TestWhatIsWritten(t *testing.T) {
 		"float32, too large":    {Register{Type: "float32"}, 1e39, "1e+39 is out of the range of a float32"},
 		"NaN":                   {Register{}, math.NaN(), "NaN is out of the range of a uint16"},
 		"NaN as a text":         {Register{Type: "float32"}, "NaN", `"NaN" is out of the range of a float32`},
-		"a word":                {Register{}, "warm", `"warm" is no number`},
-		"a mapping":             {Register{}, map[string]any{}, "map[] is no number"},
+		"a word":                {Register{}, "warm", `"warm" is not a number`},
+		"a mapping":             {Register{}, map[string]any{}, "map[] is not a number"},
 		"neither on nor off":    {Register{Kind: "coil"}, 2, "2 is neither on nor off"},
 		"a long text":           {Register{Type: "string", Count: 2}, "ABCDE", `"ABCDE" has 5 bytes, more than the 4 of 2 registers`},
-		"no text":               {Register{Type: "string", Count: 2}, 7, "7 is no text"},
-		"one of two":            {Register{Count: 2}, 7, "7 is no list of 2 values"},
-		"three of two":          {Register{Count: 2}, []any{1, 2, 3}, "[1 2 3] is no list of 2 values"},
+		"no text":               {Register{Type: "string", Count: 2}, 7, "7 is not a text"},
+		"one of two":            {Register{Count: 2}, 7, "7 is not a list of 2 values"},
+		"three of two":          {Register{Count: 2}, []any{1, 2, 3}, "[1 2 3] is not a list of 2 values"},
 		"a bad one of two":      {Register{Count: 2}, []any{1, -2}, "-2 is out of the range of a uint16"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,9 +152,9 @@ func TestWhatIsWritten(t *testing.T) {
 }
 
 func TestPlan(t *testing.T) {
-	reg := func(name string, address int, more ...any) Register {
+	reg := func(name string, address int, changes ...any) Register {
 		r := Register{Name: name, Address: address}
-		for _, m := range more {
+		for _, m := range changes {
 			switch v := m.(type) {
 			case int:
 				r.Unit = v
@@ -207,21 +207,21 @@ func TestPlan(t *testing.T) {
 func TestCheck(t *testing.T) {
 	reg := func(r Register) []Register { r.Name = "a"; return []Register{r} }
 	tcp := func(list []Register) Options {
-		o := Defaults()
+		o := defaults()
 		o.TCP, o.Registers = "x:502", list
 		return o
 	}
 	for want, o := range map[string]Options{
-		"":                                   tcp(reg(Register{Address: 65535})),
-		"it is not said where the device is": {Registers: reg(Register{Unit: 1}), Most: 125},
-		"tcp, rtu_over_tcp and serial exclude each other":                {TCP: "x:1", Serial: &Serial{Port: "/dev/x"}, Registers: reg(Register{}), Most: 125},
-		"registers[0] unit 0 is all devices of a line, and none answers": {Serial: &Serial{Port: "/dev/x"}, Registers: reg(Register{}), Most: 125},
-		"registers[0].name \"a-b\" is no name":                           tcp([]Register{{Name: "a-b"}}),
-		"registers[0].name ok is a field that every event has":           tcp([]Register{{Name: "ok"}}),
-		"registers[1].name two registers are called a":                   tcp([]Register{{Name: "a"}, {Name: "a", Address: 1}}),
-		"registers[0].type a coil is a bool, and not an int16":           tcp(reg(Register{Kind: "coil", Type: "int16"})),
-		"registers[0].order a bit has no order of bytes":                 tcp(reg(Register{Kind: "coil", Order: "cdab"})),
-		"registers[0] a string can't be scaled":                          tcp(reg(Register{Type: "string", Scale: 2})),
+		"":                 tcp(reg(Register{Address: 65535})),
+		"no device is set": {Registers: reg(Register{Unit: 1}), MaxRegisters: 125},
+		"tcp, rtu_over_tcp and serial exclude each other":             {TCP: "x:1", Serial: &Serial{Port: "/dev/x"}, Registers: reg(Register{}), MaxRegisters: 125},
+		"registers[0] unit 0 is a broadcast, which no device answers": {Serial: &Serial{Port: "/dev/x"}, Registers: reg(Register{}), MaxRegisters: 125},
+		"registers[0].name \"a-b\" is not a name":                     tcp([]Register{{Name: "a-b"}}),
+		"registers[0].name ok is a field that every event has":        tcp([]Register{{Name: "ok"}}),
+		"registers[1].name two registers are called a":                tcp([]Register{{Name: "a"}, {Name: "a", Address: 1}}),
+		"registers[0].type a coil is a bool, and not an int16":        tcp(reg(Register{Kind: "coil", Type: "int16"})),
+		"registers[0].order a bit has no order of bytes":              tcp(reg(Register{Kind: "coil", Order: "cdab"})),
+		"registers[0] a string can't be scaled":                       tcp(reg(Register{Type: "string", Scale: 2})),
 		"registers[0].count it has 126, more than the 125 of one request, registers[0] a has 126 registers, more than max_registers, 125": tcp(reg(Register{Type: "int32", Count: 63})),
 		"registers[0].address 2 addresses from 65535 on are too many":                                                                     tcp(reg(Register{Address: 65535, Type: "float32"})),
 	} {
@@ -281,15 +281,15 @@ func TestAnswers(t *testing.T) {
 		want string
 	}{
 		"good":               {q, "030400010002", "00010002"},
-		"short":              {q, "03020001", "an answer of 4 bytes, in place of 6"},
-		"count is wrong":     {q, "030300010002", "an answer with 3 bytes of data, in place of 4"},
+		"short":              {q, "03020001", "an answer of 4 bytes in place of 6"},
+		"count is wrong":     {q, "030300010002", "an answer with 3 bytes of data in place of 4"},
 		"another function":   {q, "040400010002", "an answer to another function (04 04 00 01 00 02)"},
 		"refused":            {q, "8302", "the device refused holding 5 to 6 of unit 1: there is no such address (exception 2)"},
 		"refused otherwise":  {q, "8363", "the device refused holding 5 to 6 of unit 1: exception 99"},
 		"nothing":            {q, "", "an answer to another function ()"},
 		"written":            {w, "0600050007", ""},
-		"written elsewhere":  {w, "0600060007", "it says that it wrote something else (06 00 06 00 07)"},
-		"another value":      {w, "0600050008", "it says that it wrote something else (06 00 05 00 08)"},
+		"written elsewhere":  {w, "0600060007", "it confirms a different write (06 00 06 00 07)"},
+		"another value":      {w, "0600050008", "it confirms a different write (06 00 05 00 08)"},
 		"refusal of another": {w, "8302", "an answer to another function (83 02)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -320,10 +320,10 @@ func TestAnswersOnALine(t *testing.T) {
 		"a bad one too": {append(bytes.Clone(bad), good...), "030400010002"},
 		"its request":   {append(rtu(1, q.pdu()), good...), "030400010002"},
 		"refused":       {rtu(1, []byte{0x83, 2}), "8302"},
-		"damaged":       {bad, "an answer with a wrong checksum came"},
-		"a part":        {good[:6], "a part of an answer came"},
-		"another unit":  {rtu(2, []byte{3, 4, 0, 1, 0, 2}), "an answer of unit 2 came"},
-		"noise":         {[]byte{1, 2, 3}, "3 bytes came that are no answer"},
+		"damaged":       {bad, "an answer with a wrong checksum was received"},
+		"a part":        {good[:6], "a part of an answer was received"},
+		"another unit":  {rtu(2, []byte{3, 4, 0, 1, 0, 2}), "an answer of unit 2 was received"},
+		"noise":         {[]byte{1, 2, 3}, "3 bytes were received that are not an answer"},
 		"nothing":       {nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -79,17 +79,17 @@ func (q request) read(pdu []byte) ([]byte, error) {
 	case len(pdu) == 0 || pdu[0] != q.function:
 		return nil, malformed{fmt.Errorf("an answer to another function (% x)", pdu[:min(len(pdu), 8)])}
 	case len(pdu) != q.answer():
-		return nil, malformed{fmt.Errorf("an answer of %d bytes, in place of %d", len(pdu), q.answer())}
+		return nil, malformed{fmt.Errorf("an answer of %d bytes in place of %d", len(pdu), q.answer())}
 	}
 	if n := q.payload(); n > 0 {
 		if int(pdu[1]) != n {
-			return nil, malformed{fmt.Errorf("an answer with %d bytes of data, in place of %d", pdu[1], n)}
+			return nil, malformed{fmt.Errorf("an answer with %d bytes of data in place of %d", pdu[1], n)}
 		}
 		return pdu[2:], nil
 	}
 	sent := q.pdu()
 	if string(pdu) != string(sent[:5]) {
-		return nil, malformed{fmt.Errorf("it says that it wrote something else (% x)", pdu)}
+		return nil, malformed{fmt.Errorf("it confirms a different write (% x)", pdu)}
 	}
 	return nil, nil
 }
@@ -104,21 +104,21 @@ type exception struct {
 }
 
 func (e exception) Error() string {
-	why, ok := map[byte]string{
-		1:  "it does not know this function (exception 1)",
+	reason, ok := map[byte]string{
+		1:  "it does not support this function (exception 1)",
 		2:  "there is no such address (exception 2)",
-		3:  "it does not take this value or number of registers (exception 3)",
+		3:  "it does not accept this value or number of registers (exception 3)",
 		4:  "it failed (exception 4)",
 		5:  "it needs more time (exception 5)",
 		6:  "it is busy (exception 6)",
 		8:  "its memory is damaged (exception 8)",
-		10: "the gateway has no way to it (exception 10)",
+		10: "the gateway has no path to it (exception 10)",
 		11: "it does not answer its gateway (exception 11)",
 	}[e.code]
 	if !ok {
-		why = fmt.Sprintf("exception %d", e.code)
+		reason = fmt.Sprintf("exception %d", e.code)
 	}
-	return fmt.Sprintf("the device refused %s: %s", e.q, why)
+	return fmt.Sprintf("the device refused %s: %s", e.q, reason)
 }
 
 // Permanent reports whether retries can't help: the function, the address or the value is wrong.

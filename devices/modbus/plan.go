@@ -16,16 +16,16 @@ type block struct {
 var readers = map[string]byte{"coil": readCoils, "discrete": readDiscrete, "holding": readHolding, "input": readInput}
 
 // plan returns as few requests as possible. Registers of one table of a unit share a request when
-// at most gap others lie between them. most bounds the registers of a request; the protocol bounds
-// bits.
-func plan(list []Register, unit, gap, most int) []block {
+// at most gap others lie between them. maxRegisters bounds the registers of a request; the protocol
+// bounds bits.
+func plan(list []Register, unit, gap, maxRegisters int) []block {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b Register) int {
 		return cmp.Or(cmp.Compare(a.unit(unit), b.unit(unit)), cmp.Compare(readers[a.kind()], readers[b.kind()]), cmp.Compare(a.Address, b.Address))
 	})
 	var out []block
 	for _, r := range list {
-		limit := most
+		limit := maxRegisters
 		if r.bits() {
 			limit = maxBits
 		}
@@ -38,13 +38,13 @@ func plan(list []Register, unit, gap, most int) []block {
 				continue
 			}
 		}
-		out = append(out, alone(r, unit))
+		out = append(out, single(r, unit))
 	}
 	return out
 }
 
-// alone returns a request for a single register.
-func alone(r Register, unit int) block {
+// single returns a request for a single register.
+func single(r Register, unit int) block {
 	return block{request{unit: r.unit(unit), function: readers[r.kind()], address: r.Address, count: r.words()}, []Register{r}}
 }
 

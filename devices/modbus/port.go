@@ -16,7 +16,7 @@ func dialPort(s setting) (conn, error) {
 	p, err := tty.Open(s.port, tty.Setting{Baud: s.baud, DataBits: 8, StopBits: s.stop, Parity: s.parity, DTR: true, RTS: true, RS485: s.rs485})
 	if err != nil {
 		if a := (tty.Absent{}); errors.As(err, &a) {
-			err = fmt.Errorf("%w; it is waited for", err)
+			err = fmt.Errorf("%w; waiting for it", err)
 		}
 		return nil, err
 	}

@@ -20,15 +20,15 @@ const (
 
 // Register is a value of a device: one register or bit, or several adjacent ones.
 type Register struct {
-	Name    string  `key:"name" doc:"what the event calls it: letters, digits and _" need:"yes"`
-	Unit    int     `key:"unit" doc:"number of the device on its line, when it isn't that of the file" min:"0" max:"255"`
-	Kind    string  `key:"kind" doc:"which table it is in; holding when not set; coil and discrete are bits, discrete and input can't be written" oneof:"holding|input|coil|discrete"`
-	Address int     `key:"address" doc:"its number as it is sent, from 0: what manuals call 40001 is 0 of holding" need:"yes" min:"0" max:"65535"`
-	Type    string  `key:"type" doc:"what it holds; uint16 when not set, bool of coil and discrete; bool of a register is whether it is not 0" oneof:"bool|int16|uint16|int32|uint32|int64|uint64|float32|float64|string"`
-	Order   string  `key:"order" doc:"order of the bytes, where a is the highest; abcd when not set; cdab has the lower register first, badc the lower byte" oneof:"abcd|cdab|badc|dcba"`
-	Scale   float64 `key:"scale" doc:"the value is what is in the register times this; 1 when not set"`
-	Offset  float64 `key:"offset" doc:"what is added after scale"`
-	Count   int     `key:"count" doc:"of a string how many registers it has; else how many values there are one after the other, which are a list" min:"0" max:"2000"`
+	Name    string  `key:"name" doc:"its name, in events or in write: letters, digits and _" need:"yes"`
+	Unit    int     `key:"unit" doc:"unit number of its device, if it differs from that of the file" min:"0" max:"255"`
+	Kind    string  `key:"kind" doc:"its table; holding when not set; coil and discrete are bits, discrete and input can't be written" oneof:"holding|input|coil|discrete"`
+	Address int     `key:"address" doc:"its address as it is sent, from 0: 40001 in a manual is address 0 of holding" need:"yes" min:"0" max:"65535"`
+	Type    string  `key:"type" doc:"its type; uint16 when not set, bool for coil and discrete; a register as bool is true unless it is 0" oneof:"bool|int16|uint16|int32|uint32|int64|uint64|float32|float64|string"`
+	Order   string  `key:"order" doc:"byte order, where a is the most significant byte; abcd when not set; cdab has the low register first, badc the low byte" oneof:"abcd|cdab|badc|dcba"`
+	Scale   float64 `key:"scale" doc:"the value is the content of the register times this; 1 when not set"`
+	Offset  float64 `key:"offset" doc:"added after scale"`
+	Count   int     `key:"count" doc:"for a string its number of registers; otherwise the number of consecutive values, which become a list" min:"0" max:"2000"`
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
@@ -87,19 +87,19 @@ func checkRegisters(list []Register, write bool) []error {
 			}
 			errs = append(errs, kind.Wrong(fmt.Sprintf("registers[%d]%s", i, key), fmt.Sprintf(format, args...), hint))
 		}
-		most := maxWords
+		limit := maxWords
 		switch {
 		case r.bits() && write:
-			most = maxWriteBits
+			limit = maxWriteBits
 		case r.bits():
-			most = maxBits
+			limit = maxBits
 		case write:
-			most = maxWriteWords
+			limit = maxWriteWords
 		}
 		switch {
 		case r.Name == "": // reported already
 		case !nameForm.MatchString(r.Name):
-			wrong("name", "write letters, digits and _", "%q is no name", r.Name)
+			wrong("name", "write letters, digits and _", "%q is not a name", r.Name)
 		case r.Name == "ok" || r.Name == "errors":
 			wrong("name", "write another name", "%s is a field that every event has", r.Name)
 		case slices.Contains(names, r.Name):
@@ -118,8 +118,8 @@ func checkRegisters(list []Register, write bool) []error {
 		if r.scaled() && (r.typ() == "bool" || r.typ() == "string") {
 			wrong("", "leave scale and offset out", "a %s can't be scaled", r.typ())
 		}
-		if r.words() > most {
-			wrong("count", "make several of it", "it has %d, more than the %d of one request", r.words(), most)
+		if r.words() > limit {
+			wrong("count", "split it", "it has %d, more than the %d of one request", r.words(), limit)
 		}
 		if r.Address+r.words() > 1<<16 {
 			wrong("address", "the last address is 65535", "%d addresses from %d on are too many", r.words(), r.Address)

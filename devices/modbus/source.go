@@ -20,7 +20,7 @@ type Source struct {
 	o       Options
 	env     kind.Env
 	link    *link
-	entered bool
+	added   bool
 	release func()
 	blocks  []block
 	units   int // the number of units
@@ -31,15 +31,15 @@ type Source struct {
 
 // silence records a unit that doesn't answer.
 type silence struct {
-	polls int       // consecutive polls without an answer
-	last  int       // the number of the last such poll
-	again time.Time // it isn't asked before this time
-	err   error
+	polls   int       // consecutive polls without an answer
+	last    int       // the number of the last such poll
+	retryAt time.Time // it isn't asked before this time
+	err     error
 }
 
-// patient is after how many polls a silent unit is asked less often, at least every backoffMax. A
-// single unit delays no others, so it is always asked.
-const patient = 2
+// silentPolls is after how many polls a silent unit is asked less often, at least every backoffMax.
+// A single unit delays no others, so it is always asked.
+const silentPolls = 2
 
 // New makes a source of checked options.
 func New(o Options, env kind.Env) *Source {
@@ -47,26 +47,26 @@ func New(o Options, env kind.Env) *Source {
 	for _, r := range o.Registers {
 		units[r.unit(o.Unit)] = true
 	}
-	return &Source{o: o, env: env, blocks: plan(o.Registers, o.Unit, o.Gap, o.Most), units: len(units), silent: map[byte]*silence{}}
+	return &Source{o: o, env: env, blocks: plan(o.Registers, o.Unit, o.Gap, o.MaxRegisters), units: len(units), silent: map[byte]*silence{}}
 }
 
 // Open takes over the connection of this plugin's previous source, if there is one. It doesn't
 // connect: an unreachable device is not an error, and Run retries it.
 func (s *Source) Open(context.Context) (err error) {
-	if s.link, s.release, err = join(s.env, s.o.setting()); err != nil {
+	if s.link, s.release, err = sharedLink(s.env, s.o.setting()); err != nil {
 		return err
 	}
-	if err = s.link.enter(s.o.setting()); err == nil {
-		s.entered = true
+	if err = s.link.addSource(s.o.setting()); err == nil {
+		s.added = true
 	}
 	return err
 }
 
 // Close releases the connection, unless the next source or an action uses it.
 func (s *Source) Close() error {
-	if s.entered {
-		s.link.leave(s.o.setting())
-		s.entered = false
+	if s.added {
+		s.link.removeSource(s.o.setting())
+		s.added = false
 	}
 	if s.release != nil {
 		s.release()
@@ -82,7 +82,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.env.Degraded(complaint(wrong, len(s.o.Registers)))
+		s.env.Degraded(condition(wrong, len(s.o.Registers)))
 		if fields := fieldsOf(values, wrong); s.o.Report != "change" || s.changed(values, wrong) {
 			if err := emit(ctx, time.Now(), fields); err != nil {
 				return err
@@ -92,7 +92,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		if over := time.Since(next); over > 0 { // the polls due meanwhile are skipped
 			next = next.Add(over.Truncate(s.o.Every) + s.o.Every)
 		}
-		if !sleep(ctx, time.Until(next)) {
+		if kind.Sleep(ctx, time.Until(next)) != nil {
 			return nil
 		}
 	}
@@ -101,7 +101,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 // poll reads everything once. wrong has the error of each register that can't be read.
 func (s *Source) poll(ctx context.Context) (values map[string]any, wrong map[string]error) {
 	values, wrong = map[string]any{}, map[string]error{}
-	h := how{s.o.setting(), s.o.Timeout, s.o.Retries, s.o.Pause}
+	h := askOptions{s.o.setting(), s.o.Timeout, s.o.Retries, s.o.Pause}
 	s.polls++
 	var gone error // set when nothing can be read
 	for i := 0; i < len(s.blocks); i++ {
@@ -111,7 +111,7 @@ func (s *Source) poll(ctx context.Context) (values map[string]any, wrong map[str
 		var data []byte
 		switch {
 		case gone != nil:
-		case unit != nil && (unit.last == s.polls || time.Now().Before(unit.again)):
+		case unit != nil && (unit.last == s.polls || time.Now().Before(unit.retryAt)):
 			err = unit.err
 		default:
 			asked = true
@@ -134,7 +134,7 @@ func (s *Source) poll(ctx context.Context) (values map[string]any, wrong map[str
 			if e.Permanent() && len(b.registers) > 1 { // one of them may be the cause: each is read separately from now on
 				var each []block
 				for _, r := range b.registers {
-					each = append(each, alone(r, s.o.Unit))
+					each = append(each, single(r, s.o.Unit))
 				}
 				s.blocks = slices.Replace(s.blocks, i, i+1, each...)
 				i--
@@ -174,14 +174,14 @@ func (s *Source) note(unit byte, err error) {
 	}
 	n.polls++
 	n.last, n.err = s.polls, err
-	if n.polls >= patient && s.units > 1 {
-		wait := min(max(backoffMin, s.o.Every)<<min(n.polls-patient, 10), max(backoffMax, s.o.Every))
-		n.again = time.Now().Add(wait - s.o.Every/2) // the nearest poll
+	if n.polls >= silentPolls && s.units > 1 {
+		wait := min(max(backoffMin, s.o.Every)<<min(n.polls-silentPolls, 10), max(backoffMax, s.o.Every))
+		n.retryAt = time.Now().Add(wait - s.o.Every/2) // the nearest poll
 	}
 }
 
-// complaint says what could not be read; nil when everything could.
-func complaint(wrong map[string]error, all int) error {
+// condition is the error of the registers that could not be read; nil when all could.
+func condition(wrong map[string]error, all int) error {
 	if len(wrong) == 0 {
 		return nil
 	}
@@ -191,9 +191,9 @@ func complaint(wrong map[string]error, all int) error {
 			reasons = append(reasons, r)
 		}
 	}
-	const most = 3
-	if more := len(reasons) - most; more > 0 {
-		reasons = append(reasons[:most], fmt.Sprintf("%d other reasons", more))
+	const maxReasons = 3
+	if more := len(reasons) - maxReasons; more > 0 {
+		reasons = append(reasons[:maxReasons], fmt.Sprintf("%d other reasons", more))
 	}
 	return fmt.Errorf("%d of %d registers could not be read: %s", len(wrong), all, strings.Join(reasons, "; "))
 }

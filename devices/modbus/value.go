@@ -152,7 +152,7 @@ func (r Register) encode(v any) ([]byte, error) {
 	if r.typ() == "string" {
 		text, ok := v.(string)
 		if !ok {
-			return nil, fmt.Errorf("%s is no text", short(v))
+			return nil, fmt.Errorf("%s is not a text", short(v))
 		}
 		if len(text) > 2*r.words() {
 			return nil, fmt.Errorf("%s has %d bytes, more than the %d of %d registers", short(v), len(text), 2*r.words(), r.words())
@@ -169,7 +169,7 @@ func (r Register) encode(v any) ([]byte, error) {
 	}
 	list, ok := v.([]any)
 	if !ok || len(list) != r.Count {
-		return nil, fmt.Errorf("%s is no list of %d values", short(v), r.Count)
+		return nil, fmt.Errorf("%s is not a list of %d values", short(v), r.Count)
 	}
 	var all []byte
 	for _, e := range list {
@@ -308,7 +308,7 @@ func number(v any) (whole int64, real float64, isWhole bool, err error) {
 			return 0, f, false, nil
 		}
 	}
-	return 0, 0, false, fmt.Errorf("%s is no number", short(v))
+	return 0, 0, false, fmt.Errorf("%s is not a number", short(v))
 }
 
 // truth converts a bool, a word or a number to true or false.

@@ -71,7 +71,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	id := a.replaced(args.Replace)
 	if args.Close {
-		return a.take(ctx, id)
+		return a.remove(ctx, id)
 	}
 	body := args.Body
 	if a.server.markup {
@@ -92,7 +92,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := call(ctx, a.conn, desktop, desktopPath, desktop+".Notify", a.o.App, id, args.Icon, args.Title, body, actions, hints, timeout).Store(&got); err != nil {
 		return fault(err)
 	}
-	a.meet(ctx) // the call may have started the daemon
+	a.refreshOwnerLocked(ctx) // the call may have started the daemon
 	a.shown = slices.DeleteFunc(a.shown, func(n note) bool { return n.id == got })
 	if len(a.shown) >= maxRemembered {
 		a.shown = slices.Delete(a.shown, 0, 1)
@@ -105,7 +105,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 func fault(err error) error {
 	var e dbus.Error
 	if errors.As(err, &e) && (e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" || e.Name == "org.freedesktop.DBus.Error.NameHasNoOwner") {
-		return errors.New("no desktop shows notifications: nobody has the name " + desktop + " on the session bus; run a notification daemon, as dunst")
+		return errors.New("no desktop shows notifications: no program owns the name " + desktop + " on the session bus; run a notification daemon, as dunst")
 	}
 	return fmt.Errorf("the desktop's notifications: %w", err)
 }
@@ -123,8 +123,8 @@ func (a *Action) replaced(key string) uint32 {
 	return 0
 }
 
-// take removes a notification. One that was removed already is no error.
-func (a *Action) take(ctx context.Context, id uint32) error {
+// remove removes a notification. One that was removed already is no error.
+func (a *Action) remove(ctx context.Context, id uint32) error {
 	if id == 0 {
 		return nil
 	}
@@ -146,7 +146,7 @@ func (a *Action) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	a.meet(ctx)
+	a.refreshOwnerLocked(ctx)
 	if a.server != nil {
 		return nil
 	}
@@ -154,19 +154,19 @@ func (a *Action) connect(ctx context.Context) error {
 	if err := call(ctx, a.conn, desktop, desktopPath, desktop+".GetCapabilities").Store(&list); err != nil {
 		return fault(err)
 	}
-	a.meet(ctx)
+	a.refreshOwnerLocked(ctx)
 	a.server = &server{markup: slices.Contains(list, "body-markup"), buttons: slices.Contains(list, "actions")}
 	if len(a.o.Buttons) > 0 && !a.server.buttons {
-		a.env.Degraded(errors.New("this desktop's notifications have no buttons: they are shown without"))
+		a.env.Degraded(errors.New("this desktop shows notifications without buttons"))
 	} else {
 		a.env.Degraded(nil)
 	}
 	return nil
 }
 
-// meet queries the daemon's name on the bus. A new daemon has none of our notifications, and
-// numbers them from the start. The caller holds mu.
-func (a *Action) meet(ctx context.Context) {
+// refreshOwnerLocked queries the daemon's name on the bus. A new daemon has none of our
+// notifications, and numbers them from the start. The caller holds mu.
+func (a *Action) refreshOwnerLocked(ctx context.Context) {
 	var owner string
 	_ = call(ctx, a.conn, daemon, daemonPath, daemon+".GetNameOwner", desktop).Store(&owner) // an error says that there is none
 	if owner != a.owner {
@@ -176,7 +176,7 @@ func (a *Action) meet(ctx context.Context) {
 
 // dial connects and receives signals until the connection ends. The caller holds mu.
 func (a *Action) dial(ctx context.Context) error {
-	h := &hears{signals: make(chan *dbus.Signal, 256), dropped: func() {}, wanted: func(sig *dbus.Signal) bool {
+	h := &signalHandler{signals: make(chan *dbus.Signal, 256), dropped: func() {}, wanted: func(sig *dbus.Signal) bool {
 		return sig.Sender == daemon && sig.Name == daemon+".NameOwnerChanged" || sig.Path == desktopPath && strings.HasPrefix(sig.Name, desktop+".")
 	}}
 	conn, err := dial(a.alive, a.o.SessionBus, dbus.WithSignalHandler(h))
@@ -193,7 +193,7 @@ func (a *Action) dial(ctx context.Context) error {
 		for {
 			select {
 			case sig := <-h.signals:
-				a.hear(conn, sig)
+				a.onSignal(conn, sig)
 			case <-conn.Context().Done():
 				return
 			}
@@ -202,15 +202,15 @@ func (a *Action) dial(ctx context.Context) error {
 	return nil
 }
 
-// hear forwards the daemon's signals about our notifications to the sources.
-func (a *Action) hear(conn *dbus.Conn, sig *dbus.Signal) {
+// onSignal forwards the daemon's signals about our notifications to the sources.
+func (a *Action) onSignal(conn *dbus.Conn, sig *dbus.Signal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.conn != conn {
 		return
 	}
 	if sig.Name == daemon+".NameOwnerChanged" {
-		a.meet(a.alive)
+		a.refreshOwnerLocked(a.alive)
 		return
 	}
 	if sig.Sender != a.owner || len(sig.Body) != 2 {
@@ -226,7 +226,7 @@ func (a *Action) hear(conn *dbus.Conn, sig *dbus.Signal) {
 	case desktop + ".ActionInvoked":
 		key, _ := sig.Body[1].(string)
 		if slices.ContainsFunc(a.o.Buttons, func(b Button) bool { return b.Key == key }) {
-			a.say(conn, "pressed", n.tag, key, "")
+			a.report(conn, "pressed", n.tag, key, "")
 		}
 	case desktop + ".NotificationClosed":
 		if n.closed {
@@ -234,14 +234,14 @@ func (a *Action) hear(conn *dbus.Conn, sig *dbus.Signal) {
 		}
 		n.closed = true // its button may still follow: some daemons send both in this order
 		reason, _ := sig.Body[1].(uint32)
-		a.say(conn, "closed", n.tag, "", map[uint32]string{1: "expired", 2: "dismissed", 3: "closed"}[reason])
+		a.report(conn, "closed", n.tag, "", map[uint32]string{1: "expired", 2: "dismissed", 3: "closed"}[reason])
 	}
 }
 
-// say notifies the sources of this process.
-func (a *Action) say(conn *dbus.Conn, action, tag, button, reason string) {
+// report notifies the sources of this process.
+func (a *Action) report(conn *dbus.Conn, action, tag, button, reason string) {
 	if action == "closed" && reason == "" {
 		reason = "unknown"
 	}
-	_ = conn.Emit(ourPath, said, action, tag, button, reason) // a broken connection notifies no source
+	_ = conn.Emit(ourPath, signalName, action, tag, button, reason) // a broken connection notifies no source
 }

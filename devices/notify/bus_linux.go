@@ -14,19 +14,20 @@ import (
 )
 
 const (
-	patience   = 3 * time.Second // for an answer
-	retryLeast = 1 * time.Second // to reconnect; doubles
-	retryMost  = 30 * time.Second
+	patience = 3 * time.Second // for an answer
+	retryMin = 1 * time.Second // to reconnect; doubles
+	retryMax = 30 * time.Second
 
 	daemon      = "org.freedesktop.DBus"
 	daemonPath  = dbus.ObjectPath("/org/freedesktop/DBus")
 	desktop     = "org.freedesktop.Notifications"
 	desktopPath = dbus.ObjectPath("/org/freedesktop/Notifications")
 
-	// The signal that the action sends and the source receives: Said(action, tag, button, reason).
-	ourFace = "com.github.postbus.Notify"
-	ourPath = dbus.ObjectPath("/com/github/postbus/Notify")
-	said    = ourFace + ".Said"
+	// The signal that the action sends and the source receives: Reported(action, tag, button,
+	// reason).
+	ourInterface = "com.github.postbus.Notify"
+	ourPath      = dbus.ObjectPath("/com/github/postbus/Notify")
+	signalName   = ourInterface + ".Reported"
 )
 
 // dial connects to the session bus. The connection ends with ctx at the latest.
@@ -57,21 +58,21 @@ func call(ctx context.Context, conn *dbus.Conn, name string, path dbus.ObjectPat
 func listen(ctx context.Context, conn *dbus.Conn, rules ...string) error {
 	for _, r := range rules {
 		if err := call(ctx, conn, daemon, daemonPath, daemon+".AddMatch", "type='signal',"+r).Err; err != nil {
-			return fmt.Errorf("the session bus lets nothing be heard: %w", err)
+			return fmt.Errorf("the session bus refuses to deliver signals: %w", err)
 		}
 	}
 	return nil
 }
 
-// hears receives a connection's signals. It never blocks: signals without room are dropped.
-type hears struct {
+// signalHandler receives a connection's signals. It never blocks: signals without room are dropped.
+type signalHandler struct {
 	signals chan *dbus.Signal
 	wanted  func(sig *dbus.Signal) bool
 	dropped func()
 }
 
 // DeliverSignal is called by the connection's reader.
-func (h *hears) DeliverSignal(_, _ string, sig *dbus.Signal) {
+func (h *signalHandler) DeliverSignal(_, _ string, sig *dbus.Signal) {
 	if !h.wanted(sig) {
 		return
 	}

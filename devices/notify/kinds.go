@@ -12,7 +12,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("notify", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("notify", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.SourceOf("notify", about, sample, defaults(), eventFields{}, New),
+		kind.ActionOf("notify", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

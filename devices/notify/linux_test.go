@@ -6,82 +6,51 @@
 package notify
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 
 	"github.com/postbus/postbus/devices/internal/desktoptest"
+	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-type fakeEnv struct {
-	mu       sync.Mutex
-	degraded error
-}
-
-func (e *fakeEnv) Degraded(err error) { e.mu.Lock(); defer e.mu.Unlock(); e.degraded = err }
-func (e *fakeEnv) Lost(int, string)   {}
-func (e *fakeEnv) trouble() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return fmt.Sprint(e.degraded)
+// condition is the last argument of Degraded.
+func condition(env *kindtest.Bus) string {
+	env.Mu.Lock()
+	defer env.Mu.Unlock()
+	return env.Last()
 }
 
 // source runs a connected source.
-func source(t *testing.T, o Options) (env *fakeEnv, want func(string), stop func()) {
+func source(t *testing.T, o Options) (env *kindtest.Bus, want func(string), stop func()) {
 	t.Helper()
-	env = &fakeEnv{degraded: errors.New("it has not begun")}
-	s := New(o, env)
-	ctx, cancel := context.WithCancel(context.Background())
-	events, ended := make(chan map[string]any, 100), make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
-	}()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			t.Helper()
-			cancel()
-			select {
-			case err := <-ended:
-				if err != nil {
-					t.Error(err)
-				}
-			case <-time.After(desktoptest.Patience):
-				t.Error("the source did not end")
-			}
-			if len(events) > 0 {
-				t.Errorf("there is one more event: %v", <-events)
-			}
-		})
-	}
-	t.Cleanup(stop)
-	desktoptest.Eventually(t, "the source is connected", func() bool { return env.trouble() == "<nil>" })
+	env = kindtest.NewBus()
+	end := env.Start(t, New(o, env), nil)
+	env.Eventually(t, "the source is connected", func() bool { return env.Last() == "<nil>" })
 	return env, func(text string) {
-		t.Helper()
-		select {
-		case e := <-events:
+			t.Helper()
+			e := env.Next(t)
 			if got := fmt.Sprint(e["action"], " ", e["tag"], " ", e["button"], " ", e["reason"]); got != text {
 				t.Fatalf("got %q, want %q", got, text)
 			}
-		case <-time.After(desktoptest.Patience):
-			t.Fatalf("no event within %s, want %q", desktoptest.Patience, text)
+		}, func() {
+			t.Helper()
+			end()
+			env.None(t)
 		}
-	}, stop
 }
 
 // action makes an action that ends with the test.
-func action(t *testing.T, o ActionOptions) (*Action, *fakeEnv) {
+func action(t *testing.T, o ActionOptions) (*Action, *kindtest.Bus) {
 	t.Helper()
-	env := &fakeEnv{}
+	env := kindtest.NewBus()
 	o.App = "postbus"
 	a := NewAction(o, env)
 	t.Cleanup(func() {
@@ -125,8 +94,7 @@ func TestDunst(t *testing.T) {
 	short, _ := action(t, ActionOptions{SessionBus: bus.Address, Timeout: 100 * time.Millisecond})
 
 	err := one.Do(t.Context(), Args{Title: "Doorbell"})
-	var p interface{ Permanent() bool }
-	if err == nil || errors.As(err, &p) || !strings.Contains(err.Error(), "no desktop shows notifications") {
+	if err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "no desktop shows notifications") {
 		t.Error(err)
 	}
 	if got := describe(bus.Address); len(got) != 1 || !strings.Contains(got[0], "no desktop shows notifications") {
@@ -212,9 +180,9 @@ func notified(t *testing.T, c *dbus.Conn) (out []string) {
 }
 
 func TestWhatTheDaemonIsTold(t *testing.T) {
-	for name, c := range map[string]struct{ can, body, actions, trouble string }{
+	for name, c := range map[string]struct{ can, body, actions, condition string }{
 		"all":     {"body body-markup actions", "1 &lt; 2 &amp; &lt;b&gt;", "[open Open]", "<nil>"},
-		"nothing": {"body", "1 < 2 & <b>", "[]", "this desktop's notifications have no buttons: they are shown without"},
+		"nothing": {"body", "1 < 2 & <b>", "[]", "this desktop shows notifications without buttons"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bus := desktoptest.NewBus(t)
@@ -227,8 +195,8 @@ func TestWhatTheDaemonIsTold(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("got  %q\nwant %q", got, want)
 			}
-			if env.trouble() != c.trouble {
-				t.Error(env.trouble())
+			if got := condition(env); got != c.condition {
+				t.Error(got)
 			}
 		})
 	}
@@ -243,7 +211,7 @@ func TestWhoIsBelieved(t *testing.T) {
 	_, want, _ := source(t, Options{Closed: true, SessionBus: bus.Address})
 	a, _ := action(t, ActionOptions{SessionBus: bus.Address, Buttons: []Button{{"open", "Open"}}})
 	show(t, a, Args{Title: "One", Tag: "mine"})
-	desktoptest.Output(t, nil, send, "--bus="+bus.Address, "--type=signal", string(ourPath), said, "string:pressed", "string:mine", "string:open", "string:") // another process
+	desktoptest.Output(t, nil, send, "--bus="+bus.Address, "--type=signal", string(ourPath), signalName, "string:pressed", "string:mine", "string:open", "string:") // another process
 	stranger := bus.Dial()
 	if err := stranger.Emit(desktopPath, desktop+".ActionInvoked", uint32(1), "open"); err != nil { // no daemon
 		t.Fatal(err)
@@ -304,13 +272,13 @@ func TestABusThatIsStartedAgain(t *testing.T) {
 	a, _ := action(t, ActionOptions{SessionBus: bus.Address, Buttons: []Button{{"open", "Open"}}})
 	show(t, a, Args{Title: "One"})
 	bus.Kill()
-	desktoptest.Eventually(t, "the source knows", func() bool { return env.trouble() != "<nil>" })
+	env.Eventually(t, "the source reports it", func() bool { return env.Last() != "<nil>" })
 	if err := a.Do(t.Context(), Args{Title: "Two"}); err == nil {
 		t.Error("a notification was shown without a bus")
 	}
 	bus.Start()
 	bus.Mock("notification_daemon", desktop, `{"capabilities": "actions"}`)
-	desktoptest.Eventually(t, "the source is connected again", func() bool { return env.trouble() == "<nil>" })
+	env.Eventually(t, "the source is connected again", func() bool { return env.Last() == "<nil>" })
 	show(t, a, Args{Title: "Three", Tag: "three"})
 	c := bus.Dial()
 	if err := c.Object(desktop, desktopPath).Call("org.freedesktop.DBus.Mock.EmitSignal", 0, desktop, "ActionInvoked", "us", []dbus.Variant{dbus.MakeVariant(uint32(1)), dbus.MakeVariant("open")}).Err; err != nil {
@@ -324,7 +292,7 @@ func TestNothingIsLeftOver(t *testing.T) {
 	bus.Mock("notification_daemon", desktop, `{"capabilities": "actions"}`)
 	once := func() {
 		_, _, stop := source(t, Options{SessionBus: bus.Address})
-		a := NewAction(ActionOptions{SessionBus: bus.Address}, &fakeEnv{})
+		a := NewAction(ActionOptions{SessionBus: bus.Address}, kindtest.NewBus())
 		show(t, a, Args{Title: "One"})
 		if err := a.Close(); err != nil {
 			t.Error(err)

@@ -13,7 +13,7 @@
 // the notification, and some to no other. So the action repeats it on the session bus, and the
 // source accepts it only from its own process:
 //
-//	daemon ── ActionInvoked(7, "open") ──▶ action ── Said("pressed", tag, "open", "") ──▶ session bus ──▶ source
+//	daemon ── ActionInvoked(7, "open") ──▶ action ── Reported("pressed", tag, "open", "") ──▶ session bus ──▶ source
 package notify
 
 import (
@@ -26,62 +26,62 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Tells which button of a notification was pressed, and that one was closed, of those that the action `notify` showed, from any file of this postbus. A press while the action's " +
-	"file is changed or postbus is away is not told. Linux only, by D-Bus on the session bus; postbus has to run as the user whose desktop it is."
+// about is what the source does, for the documentation.
+const about = "Reports pressed buttons and closed notifications, of those that the action `notify` showed, from any file of this postbus. A press while the action's " +
+	"file is reloaded or postbus is stopped is not reported. Linux only, by D-Bus on the session bus; postbus has to run as the user whose desktop it is."
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Shows a notification on the desktop, with buttons whose press is an event of the source `notify`. One with the same `replace` takes the place of the earlier one, and `close` takes " +
-	"it away. The event is acknowledged when the desktop took it, and tried again until it expires while there is none. On Linux by org.freedesktop.Notifications on the session bus: postbus has " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Shows a notification on the desktop, with buttons whose press is an event of the source `notify`. A notification replaces the earlier one with the same `replace`, and `close` removes " +
+	"it. The event is acknowledged when the desktop has accepted it; without a desktop it is retried until it expires. On Linux by org.freedesktop.Notifications on the session bus: postbus has " +
 	"to run as the user whose desktop it is. On macOS and Windows only title, body and icon: no buttons, no replacing, no closing."
 
 // Options of the source.
 type Options struct {
 	Tag        string `key:"tag" doc:"only notifications with this tag; empty for all"`
-	Closed     bool   `key:"closed" doc:"whether a notification that is closed is an event, too"`
-	SessionBus string `key:"session_bus" doc:"the D-Bus address of the session; empty for the usual one"`
+	Closed     bool   `key:"closed" doc:"whether a closed notification is an event"`
+	SessionBus string `key:"session_bus" doc:"the address of the session bus of D-Bus; empty for the default"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error { return checkAddress(o.SessionBus) }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Action string `key:"action" doc:"pressed or closed"`
 	Button string `key:"button" doc:"the key of the button; default for a click on the notification itself where the action has a button of that key; nil when closed"`
 	Tag    string `key:"tag" doc:"the notification's tag; empty when it has none"`
-	Reason string `key:"reason" doc:"of closed: expired, dismissed (by somebody), closed (by an action) or unknown; else nil"`
+	Reason string `key:"reason" doc:"why it was closed: expired, dismissed (by the user), closed (by an action) or unknown; otherwise nil"`
 }
 
 // Button is a button of a notification.
 type Button struct {
-	Key   string `key:"key" doc:"what the event calls it: letters, digits, _ and -; default stands for a click on the notification itself" need:"yes"`
-	Label string `key:"label" doc:"what stands on it" need:"yes"`
+	Key   string `key:"key" doc:"its name in events: letters, digits, _ and -; default is a click on the notification itself" need:"yes"`
+	Label string `key:"label" doc:"its text" need:"yes"`
 }
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	App        string        `key:"app" doc:"who shows it; Linux only"`
+	App        string        `key:"app" doc:"the name of the application; Linux only"`
 	Buttons    []Button      `key:"buttons" doc:"its buttons, at most 8; Linux only"`
-	Timeout    time.Duration `key:"timeout" doc:"when it goes away; 0: as the desktop decides; Linux only" min:"0s" max:"24h"`
-	SessionBus string        `key:"session_bus" doc:"the D-Bus address of the session; empty for the usual one"`
+	Timeout    time.Duration `key:"timeout" doc:"when it disappears; 0: as the desktop decides; Linux only" min:"0s" max:"24h"`
+	SessionBus string        `key:"session_bus" doc:"the address of the session bus of D-Bus; empty for the default"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{App: "postbus"} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{App: "postbus"} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error {
@@ -95,7 +95,7 @@ func (o ActionOptions) Check() []error {
 		if strings.ContainsFunc(b.Key, func(r rune) bool {
 			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-')
 		}) {
-			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q is no key", b.Key), "letters, digits, _ and -"))
+			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q is not a key", b.Key), "letters, digits, _ and -"))
 		}
 		if slices.Contains(keys, b.Key) {
 			errs = append(errs, kind.Wrong(key, fmt.Sprintf("two buttons have the key %q", b.Key), "give it another one"))
@@ -107,37 +107,31 @@ func (o ActionOptions) Check() []error {
 
 // Args are the arguments for one event.
 type Args struct {
-	Title   string `key:"title" doc:"the first line; needed unless close"`
+	Title   string `key:"title" doc:"the first line; required without close"`
 	Body    string `key:"body" doc:"more text; no markup"`
 	Icon    string `key:"icon" doc:"an icon's name, as dialog-warning, or the absolute path of a picture"`
 	Urgency string `key:"urgency" doc:"how urgent it is; critical ones often stay until they are closed" oneof:"low|normal|critical"`
-	Tag     string `key:"tag" doc:"what the source's events call it; default: replace"`
-	Replace string `key:"replace" doc:"the earlier notification with the same text here is replaced"`
-	Close   bool   `key:"close" doc:"whether the notification with this replace is taken away, and none is shown"`
+	Tag     string `key:"tag" doc:"its tag in the source's events; default: replace"`
+	Replace string `key:"replace" doc:"replaces the earlier notification with the same value"`
+	Close   bool   `key:"close" doc:"whether the notification with this replace is removed, and none is shown"`
 }
 
 func checkAddress(a string) []error {
 	if transport, _, ok := strings.Cut(a, ":"); a != "" && (!ok || transport == "") {
-		return []error{kind.Wrong("session_bus", fmt.Sprintf("%q is no address of a message bus", a), "write it as unix:path=/run/user/1000/bus")}
+		return []error{kind.Wrong("session_bus", fmt.Sprintf("%q is not the address of a message bus", a), "write it as unix:path=/run/user/1000/bus")}
 	}
 	return nil
 }
-
-// permanent is an error that no retry can fix.
-type permanent struct{ error }
-
-func (permanent) Permanent() bool { return true }
-func (p permanent) Unwrap() error { return p.error }
 
 // checked returns the arguments, cut to a size that a desktop can show.
 func checked(a Args) (Args, error) {
 	switch {
 	case a.Close && a.Replace == "":
-		return a, permanent{fmt.Errorf("close needs replace: which notification it is")}
+		return a, kind.Permanent(fmt.Errorf("close needs replace, which names the notification"))
 	case !a.Close && a.Title == "":
-		return a, permanent{fmt.Errorf("title is missing or empty")}
+		return a, kind.Permanent(fmt.Errorf("title is missing or empty"))
 	case !slices.Contains([]string{"", "low", "normal", "critical"}, a.Urgency):
-		return a, permanent{fmt.Errorf("urgency: %.40q is none of low, normal, critical", a.Urgency)}
+		return a, kind.Permanent(fmt.Errorf("urgency: %.40q is not low, normal or critical", a.Urgency))
 	}
 	a.Title, a.Body, a.Icon = shown(a.Title, 300), shown(a.Body, 4000), shown(a.Icon, 4000)
 	a.Tag, a.Replace = shown(a.Tag, 300), shown(a.Replace, 300)

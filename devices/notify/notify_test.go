@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -19,9 +18,9 @@ func TestMistakesInOptions(t *testing.T) {
 		errs []error
 		want string // the key; empty: none
 	}{
-		"defaults":          {Defaults().Check(), ""},
+		"defaults":          {defaults().Check(), ""},
 		"no address":        {Options{SessionBus: "/run/user/1000/bus"}.Check(), "session_bus"},
-		"action":            {ActionDefaults().Check(), ""},
+		"action":            {actionDefaults().Check(), ""},
 		"buttons":           {ActionOptions{Buttons: b("default", "open-1", "B_2")}.Check(), ""},
 		"nine buttons":      {ActionOptions{Buttons: b("1", "2", "3", "4", "5", "6", "7", "8", "9")}.Check(), "buttons"},
 		"a key with colon":  {ActionOptions{Buttons: b("a:b")}.Check(), "buttons[0].key"},
@@ -42,8 +41,7 @@ func TestMistakesInOptions(t *testing.T) {
 func TestArguments(t *testing.T) {
 	for name, a := range map[string]Args{"no title": {Body: "x"}, "close what": {Close: true}, "urgency": {Title: "x", Urgency: "high"}} {
 		_, err := checked(a)
-		var p interface{ Permanent() bool }
-		if !errors.As(err, &p) || !p.Permanent() {
+		if !kind.IsPermanent(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/gen2brain/beeep"
 
@@ -21,7 +20,7 @@ type Source struct{}
 // New makes a source that fails.
 func New(Options, kind.Env) *Source { return &Source{} }
 
-var errPlatform = errors.New("the buttons of notifications are told on Linux only")
+var errPlatform = errors.New("the buttons of notifications are reported on Linux only")
 
 // Open fails.
 func (s *Source) Open(context.Context) error { return errPlatform }
@@ -37,7 +36,7 @@ type Action struct{}
 // NewAction makes an action. Buttons are not shown on this platform, which Degraded reports.
 func NewAction(o ActionOptions, env kind.Env) *Action {
 	if len(o.Buttons) > 0 {
-		env.Degraded(errors.New("notifications have no buttons on this platform: they are shown without"))
+		env.Degraded(errors.New("notifications have no buttons on this platform, and are shown without them"))
 	}
 	return &Action{}
 }
@@ -53,7 +52,7 @@ func (a *Action) Do(_ context.Context, args Args) error {
 		return err
 	}
 	if args.Close {
-		return permanent{errors.New("a notification can't be closed on this platform")}
+		return kind.Permanent(errors.New("a notification can't be closed on this platform"))
 	}
 	named()
 	if args.Urgency == "critical" {

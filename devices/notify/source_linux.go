@@ -25,7 +25,7 @@ func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 
 // Run emits presses and closed notifications until ctx ends.
 func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
-	for pause := retryLeast; ; pause = min(2*pause, retryMost) {
+	for pause := retryMin; ; pause = min(2*pause, retryMax) {
 		began := time.Now()
 		err := s.connection(ctx, emit)
 		var refused stopped
@@ -36,14 +36,10 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 			return refused.error
 		}
 		s.env.Degraded(err)
-		if time.Since(began) > retryMost {
-			pause = retryLeast
+		if time.Since(began) > retryMax {
+			pause = retryMin
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if kind.Sleep(ctx, pause) != nil {
 			return nil
 		}
 	}
@@ -54,14 +50,16 @@ type stopped struct{ error }
 
 // connection runs one connection. It returns why the connection ended.
 func (s *Source) connection(ctx context.Context, emit kind.Emit) error {
-	h := &hears{signals: make(chan *dbus.Signal, 64), dropped: func() { s.env.Lost(1, "buttons were pressed faster than events were taken") },
-		wanted: func(sig *dbus.Signal) bool { return sig.Name == said && sig.Path == ourPath && len(sig.Body) == 4 }}
+	h := &signalHandler{signals: make(chan *dbus.Signal, 64), dropped: func() { s.env.Lost(1, "buttons were pressed faster than events were accepted") },
+		wanted: func(sig *dbus.Signal) bool {
+			return sig.Name == signalName && sig.Path == ourPath && len(sig.Body) == 4
+		}}
 	conn, err := dial(ctx, s.o.SessionBus, dbus.WithSignalHandler(h))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := listen(ctx, conn, "interface='"+ourFace+"',path='"+string(ourPath)+"'"); err != nil {
+	if err := listen(ctx, conn, "interface='"+ourInterface+"',path='"+string(ourPath)+"'"); err != nil {
 		return err
 	}
 	s.env.Degraded(nil)
@@ -71,7 +69,7 @@ func (s *Source) connection(ctx context.Context, emit kind.Emit) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-conn.Context().Done():
-			return errors.New("the session bus is gone; it is waited for")
+			return errors.New("the session bus is gone; waiting for it")
 		case sig := <-h.signals:
 			is, known := ours[sig.Sender]
 			if !known {
@@ -98,7 +96,7 @@ func (s *Source) connection(ctx context.Context, emit kind.Emit) error {
 func own(ctx context.Context, conn *dbus.Conn, name string) (bool, error) {
 	var pid uint32
 	if err := call(ctx, conn, daemon, daemonPath, daemon+".GetConnectionUnixProcessID", name).Store(&pid); err != nil {
-		return false, fmt.Errorf("who %s is can't be known: %w", name, err)
+		return false, fmt.Errorf("the process of %s is unknown: %w", name, err)
 	}
 	return int(pid) == os.Getpid(), nil
 }

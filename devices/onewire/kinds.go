@@ -11,6 +11,6 @@ var (
 // Kinds declares a source.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("onewire", About, Sample, Defaults(), Event{}, New),
+		kind.SourceOf("onewire", about, sample, defaults(), eventFields{}, New),
 	}
 }

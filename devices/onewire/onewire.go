@@ -26,26 +26,26 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Reads DS18B20 temperature sensors (and DS18S20, DS1822, DS28EA00) on a 1-Wire bus every so often: one event for each. Readings with a wrong checksum are tried again; " +
-	"the 85 °C that a sensor says after power-up is left out. Sensors may come and go. Linux only, through sysfs; on a Raspberry Pi write `dtoverlay=w1-gpio` into " +
-	"`config.txt` and restart it. It needs no rights."
+// about is what the source does, for the documentation.
+const about = "Reads DS18B20 temperature sensors (and DS18S20, DS1822, DS28EA00) on a 1-Wire bus at an interval: one event for each. Readings with a wrong checksum are retried; " +
+	"the 85 °C that a sensor reports after power-up is not an event. Sensors may be added and removed. Linux only, through sysfs; on a Raspberry Pi write `dtoverlay=w1-gpio` into " +
+	"`config.txt` and restart it. It needs no permissions."
 
 // Options of the source.
 type Options struct {
-	Sensors []string          `key:"sensors" doc:"only these, by their ids as 28-00000a1b2c3d; empty for all that are there"`
-	Names   map[string]string `key:"names" doc:"what to call the sensors in events: id to name"`
+	Sensors []string          `key:"sensors" doc:"only these sensors, by their ids, as 28-00000a1b2c3d; empty for all"`
+	Names   map[string]string `key:"names" doc:"names for the sensors in events: id to name"`
 	Every   time.Duration     `key:"every" doc:"time between two readings of all sensors" min:"1s" max:"24h"`
-	Root    string            `key:"root" doc:"where the devices are, for containers that see sysfs elsewhere"`
+	Root    string            `key:"root" doc:"the folder of the devices, for containers that mount sysfs elsewhere"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Every: 30 * time.Second, Root: "/sys/bus/w1/devices"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Every: 30 * time.Second, Root: "/sys/bus/w1/devices"} }
 
 // families are the first two digits of the ids of sensors that w1_therm reads.
 var families = []string{"10", "22", "28", "3b", "42"}
@@ -55,12 +55,12 @@ func (o Options) Check() []error {
 	var errs []error
 	for _, id := range o.Sensors {
 		if !isSensor(id) {
-			errs = append(errs, kind.Wrong("sensors", fmt.Sprintf("%q is no id of a sensor", id), "write it as 28-00000a1b2c3d; `postbus devices` lists them"))
+			errs = append(errs, kind.Wrong("sensors", fmt.Sprintf("%q is not an id of a sensor", id), "write it as 28-00000a1b2c3d; `postbus devices` lists them"))
 		}
 	}
 	for id := range o.Names {
 		if !isSensor(id) {
-			errs = append(errs, kind.Wrong("names."+id, fmt.Sprintf("%q is no id of a sensor", id), "write names: {28-00000a1b2c3d: cellar}"))
+			errs = append(errs, kind.Wrong("names."+id, fmt.Sprintf("%q is not an id of a sensor", id), "write names: {28-00000a1b2c3d: cellar}"))
 		}
 	}
 	return errs
@@ -76,10 +76,10 @@ func isSensor(id string) bool {
 // Access is the devices that the source uses.
 func (o Options) Access() []string { return []string{"device:" + o.Root + "/*"} }
 
-// Event documents the fields of an event.
-type Event struct {
-	ID          string  `key:"id" doc:"the sensor's id, as 28-00000a1b2c3d, which it has for life"`
-	Name        string  `key:"name" doc:"its name by names; the id when it has none"`
+// eventFields documents the fields of an event.
+type eventFields struct {
+	ID          string  `key:"id" doc:"the sensor's id, as 28-00000a1b2c3d, which never changes"`
+	Name        string  `key:"name" doc:"its name from names; the id without one"`
 	Temperature float64 `key:"temperature" doc:"in degrees Celsius"`
 }
 
@@ -100,11 +100,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	}
 	next := time.Now()
 	for {
-		t := time.NewTimer(time.Until(next))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if kind.Sleep(ctx, time.Until(next)) != nil {
 			return nil
 		}
 		ids, err := s.sensors()
@@ -157,7 +153,7 @@ func (s *Source) sensors() ([]string, error) {
 	case len(there) == 0:
 		return nil, nothing(s.o.Root)
 	}
-	return ids, fmt.Errorf("there is no sensor %s; there are %s", strings.Join(missing, ", "), strings.Join(there, ", "))
+	return ids, fmt.Errorf("there is no sensor %s; available: %s", strings.Join(missing, ", "), strings.Join(there, ", "))
 }
 
 func nothing(root string) error {
@@ -187,7 +183,7 @@ func (s *Source) read(ctx context.Context, id string) (celsius float64, err erro
 		// 85 is the value after power-up. It is accepted only when the last temperature was about
 		// as high.
 		if last, ok := s.last[id]; celsius == 85 && (!ok || math.Abs(last-85) > 5) {
-			err = errors.New("it says 85 °C, which it does when it lost its supply before it had measured")
+			err = errors.New("it reports 85 °C, as sensors do that lost power before a conversion")
 			continue
 		}
 		s.last[id] = celsius
@@ -202,16 +198,16 @@ func parse(text string) (float64, error) {
 	first, second, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	switch {
 	case strings.TrimSpace(text) == "":
-		return 0, errors.New("it says nothing")
+		return 0, errors.New("its file is empty")
 	case !strings.HasSuffix(strings.TrimSpace(first), "YES"):
 		return 0, errors.New("the checksum is wrong: the wire is too long or badly connected")
 	case strings.HasPrefix(first, "00 00 00 00 00 00 00 00 00"): // its checksum is correct
-		return 0, errors.New("the wire is short-circuited, or the sensor has no supply")
+		return 0, errors.New("the wire is short-circuited, or the sensor has no power")
 	}
 	_, number, ok := strings.Cut(second, "t=")
 	milli, err := strconv.Atoi(strings.TrimSpace(number))
 	if !ok || err != nil || milli < -55000 || milli > 125000 {
-		return 0, fmt.Errorf("%.60q is no temperature", second)
+		return 0, fmt.Errorf("%.60q is not a temperature", second)
 	}
 	return float64(milli) / 1000, nil
 }
@@ -227,12 +223,9 @@ func list(root string) []string {
 	return ids
 }
 
-// List returns the ids of the sensors on the machine's buses.
-func List() []string { return list(Defaults().Root) }
-
 // Describe lists the sensors as they are written in a file.
 func Describe() []string {
-	ids := List()
+	ids := list(defaults().Root)
 	if len(ids) == 0 {
 		return nil
 	}

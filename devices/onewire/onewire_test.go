@@ -1,7 +1,6 @@
 package onewire
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // good returns a sensor's file with a valid reading.
@@ -22,10 +23,10 @@ func TestParse(t *testing.T) {
 		"cold":      {good(-10062), "-10.062"},
 		"zero":      {good(0), "0"},
 		"checksum":  {"72 01 4b 46 7f ff 0e 10 57 : crc=17 NO\n72 01 … t=23125\n", "the checksum is wrong: the wire is too long or badly connected"},
-		"no supply": {"00 00 00 00 00 00 00 00 00 : crc=00 YES\n00 00 00 00 00 00 00 00 00 t=0\n", "the wire is short-circuited, or the sensor has no supply"},
-		"empty":     {"", "it says nothing"},
-		"half":      {"72 01 4b 46 7f ff 0e 10 57 : crc=57 YES\n", `"" is no temperature`},
-		"too hot":   {good(127937), `"72 01 4b 46 7f ff 0e 10 57 t=127937" is no temperature`},
+		"no supply": {"00 00 00 00 00 00 00 00 00 : crc=00 YES\n00 00 00 00 00 00 00 00 00 t=0\n", "the wire is short-circuited, or the sensor has no power"},
+		"empty":     {"", "its file is empty"},
+		"half":      {"72 01 4b 46 7f ff 0e 10 57 : crc=57 YES\n", `"" is not a temperature`},
+		"too hot":   {good(127937), `"72 01 4b 46 7f ff 0e 10 57 t=127937" is not a temperature`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := parse(c.text)
@@ -42,7 +43,7 @@ func TestParse(t *testing.T) {
 
 func TestIdsAreWrittenAsTheKernelWritesThem(t *testing.T) {
 	for id, good := range map[string]bool{"28-00000a1b2c3d": true, "28-00000A1B2C3D": false, "3b-00000a1b2c3d": true, "3B-00000a1b2c3d": false, "28-0a1b2c3d": false} {
-		o := Defaults()
+		o := defaults()
 		o.Sensors, o.Names = []string{id}, map[string]string{id: "cellar"}
 		if errs := o.Check(); (len(errs) == 0) != good {
 			t.Errorf("%s: %v", id, errs)
@@ -59,10 +60,6 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-type env struct{ degraded chan error }
-
-func (e env) Degraded(err error) { e.degraded <- err }
-
 func write(t *testing.T, root, id, text string) {
 	t.Helper()
 	dir := filepath.Join(root, id)
@@ -78,23 +75,18 @@ func write(t *testing.T, root, id, text string) {
 func reading(t *testing.T, s *Source) string {
 	t.Helper()
 	s.o.Every = time.Hour
-	e := env{make(chan error, 1)}
-	s.env = e
-	ctx, cancel := context.WithCancel(t.Context())
+	b := kindtest.NewBus()
+	s.env = b
+	stop := b.Start(t, s, nil)
+	condition := b.NextDegraded(t)
+	stop()
 	var events []string
-	ended := make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error {
-			events = append(events, fmt.Sprint(f["name"], " ", f["temperature"]))
-			return nil
-		})
-	}()
-	if err := <-e.degraded; err != nil {
-		events = append(events, strings.Split(err.Error(), "\n")...)
+	for len(b.Events) > 0 {
+		e := b.Next(t)
+		events = append(events, fmt.Sprint(e["name"], " ", e["temperature"]))
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
+	if condition != "<nil>" {
+		events = append(events, strings.Split(condition, "\n")...)
 	}
 	return strings.Join(events, "; ")
 }
@@ -105,7 +97,7 @@ func TestSensorsComeAndGo(t *testing.T) {
 	}
 	root := t.TempDir()
 	const a, b = "28-00000a1b2c3d", "10-00000a1b2c3e"
-	o := Defaults()
+	o := defaults()
 	o.Root, o.Names = root+"/none", map[string]string{a: "cellar"}
 	s := New(o, nil)
 	is := func(want string) {
@@ -126,7 +118,7 @@ func TestSensorsComeAndGo(t *testing.T) {
 	write(t, root, b, good(-250))
 	is(b + " -0.25; cellar 12.5")
 	write(t, root, a, good(85000))
-	is(b + " -0.25; the sensor " + a + ": it says 85 °C, which it does when it lost its supply before it had measured")
+	is(b + " -0.25; the sensor " + a + ": it reports 85 °C, as sensors do that lost power before a conversion")
 	write(t, root, a, good(82000))
 	is(b + " -0.25; cellar 82")
 	write(t, root, a, good(85000)) // it really is that hot
@@ -136,7 +128,7 @@ func TestSensorsComeAndGo(t *testing.T) {
 	}
 	is("cellar 85")
 	s.o.Sensors = []string{a, b}
-	is("cellar 85; there is no sensor " + b + "; there are " + a)
+	is("cellar 85; there is no sensor " + b + "; available: " + a)
 }
 
 func TestIDs(t *testing.T) {

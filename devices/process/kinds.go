@@ -10,6 +10,6 @@ var (
 // Kinds declares a source.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("process", About, Sample, Defaults(), Event{}, New),
+		kind.SourceOf("process", about, sample, defaults(), eventFields{}, New),
 	}
 }

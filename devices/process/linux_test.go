@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // child is a process of this test: a copy of this binary that waits until its standard input ends.
@@ -72,16 +74,16 @@ func start(t *testing.T, how, path string, args ...string) child {
 	return c
 }
 
-// firstLook says when a source has looked for the first time.
-type firstLook struct {
-	looker
+// firstScan says when a source has looked for the first time.
+type firstScan struct {
+	scanner
 	once sync.Once
 	done chan struct{}
 }
 
-func (l *firstLook) look(ctx context.Context) (map[id]process, error) {
+func (l *firstScan) scan(ctx context.Context) (map[id]process, error) {
 	defer l.once.Do(func() { close(l.done) })
-	return l.looker.look(ctx)
+	return l.scanner.scan(ctx)
 }
 
 // run runs a source, and returns once it has looked for the first time.
@@ -91,38 +93,15 @@ func run(t *testing.T, o Options) (next func() map[string]any, stop func()) {
 		t.Fatal(errs)
 	}
 	o.Every, o.Report = 20*time.Millisecond, o.Report/8 // tests use short times
-	ctx, cancel := context.WithCancel(context.Background())
-	events, ended := make(chan map[string]any, 10000), make(chan error, 1)
-	l := &firstLook{looker: newLooker(o), done: make(chan struct{})}
-	go func() {
-		ended <- New(o, env{}).watch(ctx, l, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
-	}()
+	b := kindtest.NewBus()
+	l := &firstScan{scanner: newScanner(o), done: make(chan struct{})}
+	source := New(o, b)
+	end := b.Start(t, source, func(ctx context.Context) error { return source.watch(ctx, l, b.Emit) })
 	<-l.done // what runs by then has no start
-	next = func() map[string]any {
+	return func() map[string]any { t.Helper(); return b.Next(t) }, func() {
 		t.Helper()
-		select {
-		case e := <-events:
-			return e
-		case <-time.After(time.Minute):
-			t.Fatal("no event within a minute")
-			return nil
-		}
-	}
-	t.Cleanup(cancel)
-	return next, func() {
-		t.Helper()
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Error(err)
-			}
-		case <-time.After(time.Minute):
-			t.Error("the source did not end within a minute")
-		}
-		if len(events) > 0 {
-			t.Errorf("there is one more event: %v", <-events)
-		}
+		end()
+		b.None(t)
 	}
 }
 
@@ -134,7 +113,7 @@ func TestProcessesStartAndEnd(t *testing.T) {
 	before := runtime.NumGoroutine()
 	const short, long, script = "pb-test-short", "pb-test-a-name-that-the-kernel-cuts", "pb-test-script.sh"
 	path, longPath, other := program(t, short), program(t, long), program(t, "pb-test-a-name-of-another")
-	o := Defaults()
+	o := defaults()
 	o.Names, o.Initial = []string{short, long, script}, true
 	first := start(t, "wait", path, "one")
 	start(t, "wait", other)
@@ -184,16 +163,12 @@ func TestProcessesStartAndEnd(t *testing.T) {
 	s.in.Close()
 	expect("end", short, s, 0)
 	stop()
-	for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestContainsAndReport(t *testing.T) {
 	path := program(t, "pb-test-busy")
-	o := Defaults()
+	o := defaults()
 	o.Names, o.Contains, o.Report = []string{"pb-test-busy"}, "this one", 2*time.Second
 	next, stop := run(t, o)
 	start(t, "wait", path, "not me")
@@ -244,10 +219,10 @@ func TestProcOfAnother(t *testing.T) {
 		write(fmt.Sprintf("%d/comm", 5000+i), "x) R (\n")
 		write(fmt.Sprintf("%d/stat", 5000+i), text)
 	}
-	o := Defaults()
+	o := defaults()
 	o.Names, o.Proc = []string{"x) R ("}, root
-	l := newLooker(o)
-	now, err := l.look(t.Context())
+	l := newScanner(o)
+	now, err := l.scan(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "hidepid") {
 		t.Error("no process 1:", err)
 	}
@@ -256,12 +231,12 @@ func TestProcOfAnother(t *testing.T) {
 		t.Errorf("%+v", now)
 	}
 	write("1/comm", "init\n")
-	if _, err := l.look(t.Context()); err != nil {
+	if _, err := l.scan(t.Context()); err != nil {
 		t.Error(err)
 	}
 	o.Proc = filepath.Join(root, "none")
-	if _, err := newLooker(o).look(t.Context()); err == nil {
-		t.Error("there is no procfs, and nobody says so")
+	if _, err := newScanner(o).scan(t.Context()); err == nil {
+		t.Error("a missing procfs is not reported")
 	}
 }
 
@@ -290,11 +265,11 @@ func TestDescribe(t *testing.T) {
 }
 
 func BenchmarkLook(b *testing.B) {
-	o := Defaults()
+	o := defaults()
 	o.Names = []string{"nginx"}
-	l := newLooker(o)
+	l := newScanner(o)
 	for b.Loop() {
-		if _, err := l.look(b.Context()); err != nil {
+		if _, err := l.scan(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}

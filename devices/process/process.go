@@ -29,48 +29,48 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file.
+// sample is a commented plugin file.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the kind does, for the documentation.
-const About = "Watches processes by name: an event when one starts and when it has ended, with how many of the name run. Every so often it can report the processor time and memory " +
-	"that each uses. It looks once every interval, so that a process with a shorter life may not be seen. It needs no rights, except where `/proc` is mounted with `hidepid`. " +
+// about is what the kind does, for the documentation.
+const about = "Watches processes by name: an event when one starts and one when it has ended, with how many processes of the name run. At an interval it can report the processor time and memory " +
+	"of each. Processes are listed once every interval, so a process that lives shorter may be missed. It needs no permissions, except where `/proc` is mounted with `hidepid`. " +
 	"Linux, macOS and Windows."
 
 // Options of the source.
 type Options struct {
-	Names    []string      `key:"names" doc:"names of programs, as nginx: the file's name without its folder; of a script its own" need:"yes"`
-	Contains string        `key:"contains" doc:"only processes whose command line contains this, as the script that an interpreter runs"`
-	Every    time.Duration `key:"every" doc:"time between two looks" min:"1s" max:"1h"`
-	Report   time.Duration `key:"report" doc:"time between two reports of what each uses, as every or longer; 0s: none" min:"0s" max:"24h"`
+	Names    []string      `key:"names" doc:"names of programs, as nginx: the file's name without its folder; for a script the script's name" need:"yes"`
+	Contains string        `key:"contains" doc:"only processes whose command line contains this, as the name of the script that an interpreter runs"`
+	Every    time.Duration `key:"every" doc:"time between two listings of the processes" min:"1s" max:"1h"`
+	Report   time.Duration `key:"report" doc:"time between two reports of each process's resource use, at least every; 0s: none" min:"0s" max:"24h"`
 	Initial  bool          `key:"initial" doc:"whether processes that run at the start are events, with the action present"`
-	Proc     string        `key:"proc" doc:"where procfs is mounted, for containers that see the machine's elsewhere; Linux only"`
+	Proc     string        `key:"proc" doc:"where procfs is mounted, for containers that mount the machine's elsewhere; Linux only"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Every: 2 * time.Second, Proc: "/proc"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Every: 2 * time.Second, Proc: "/proc"} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	if len(o.Names) == 0 {
-		bad("names", "there is no name", "write names: [nginx]")
+		bad("names", "no name is listed", "write names: [nginx]")
 	}
 	for i, n := range o.Names {
 		switch {
 		case strings.TrimSpace(n) == "" || strings.ContainsRune(n, 0):
-			bad("names", fmt.Sprintf("%q is no name", n), "the program's, as nginx")
+			bad("names", fmt.Sprintf("%q is not a name", n), "the program's, as nginx")
 		case strings.ContainsRune(n, '/') && !strings.HasPrefix(n, "kworker/"):
 			bad("names", fmt.Sprintf("%q has a folder", n), "write "+n[strings.LastIndexByte(n, '/')+1:])
 		case slices.Contains(o.Names[:i], n):
-			bad("names", fmt.Sprintf("%q stands there twice", n), "")
+			bad("names", fmt.Sprintf("%q is listed twice", n), "")
 		}
 	}
 	if o.Report != 0 && o.Report < o.Every {
-		bad("report", fmt.Sprintf("it is more often than every, which is %s", o.Every), "write at least that, or 0s for none")
+		bad("report", fmt.Sprintf("it is shorter than every, which is %s", o.Every), "write at least that, or 0s for none")
 	}
 	if o.Proc == "" {
 		bad("proc", "it is empty", "leave it out for /proc")
@@ -78,18 +78,18 @@ func (o Options) Check() []error {
 	return errs
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Action  string  `key:"action" doc:"start, end, report, or present for one that runs at the start"`
 	Name    string  `key:"name" doc:"as in the file"`
-	PID     int64   `key:"pid" doc:"the process's number"`
-	Count   int     `key:"count" doc:"how many of the name run now"`
-	Command string  `key:"command" doc:"its command line, at most 1 KiB; nil when it may not be seen"`
+	PID     int64   `key:"pid" doc:"the process id"`
+	Count   int     `key:"count" doc:"how many processes of the name run now"`
+	Command string  `key:"command" doc:"its command line, at most 1 KiB; nil without the permission to read it"`
 	Started string  `key:"started" doc:"when it started, RFC 3339"`
 	Ran     float64 `key:"ran" doc:"seconds since it started"`
-	CPU     float64 `key:"cpu" doc:"in a report: percent of one processor since the report before, so that two busy threads are 200; else nil"`
-	CPUTime float64 `key:"cpu_time" doc:"processor time since it started, in seconds; at its end as it was seen last"`
-	Memory  int64   `key:"memory" doc:"memory that it holds (resident), in bytes; at its end as it was seen last"`
+	CPU     float64 `key:"cpu" doc:"in a report: percent of one processor since the previous report, so that two busy threads are 200; otherwise nil"`
+	CPUTime float64 `key:"cpu_time" doc:"processor time since it started, in seconds; in an end event the last known value"`
+	Memory  int64   `key:"memory" doc:"resident memory, in bytes; in an end event the last known value"`
 }
 
 // id identifies a process under one name, because its process ID may be reused, and it may become
@@ -100,7 +100,7 @@ type id struct {
 	name  string
 }
 
-// process is what a look finds about a process.
+// process is what a scan finds about a process.
 type process struct {
 	command string
 	started time.Time
@@ -108,16 +108,16 @@ type process struct {
 	memory  int64
 }
 
-// seen is a process between two looks.
+// seen is a process between two scans.
 type seen struct {
 	process
-	reported time.Time
-	cpuThen  time.Duration
+	reported    time.Time
+	cpuReported time.Duration
 }
 
-// looker finds processes by name.
-type looker interface {
-	look(ctx context.Context) (map[id]process, error)
+// scanner finds processes by name.
+type scanner interface {
+	scan(ctx context.Context) (map[id]process, error)
 }
 
 // Source watches processes. An instance runs once.
@@ -125,7 +125,6 @@ type Source struct {
 	o     Options
 	env   kind.Env
 	known map[id]*seen
-	told  string // the last state passed to Degraded
 }
 
 // New makes a source of checked options.
@@ -133,18 +132,18 @@ func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env, known
 
 // Run emits starts and ends until ctx ends.
 func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
-	return s.watch(ctx, newLooker(s.o), emit)
+	return s.watch(ctx, newScanner(s.o), emit)
 }
 
-func (s *Source) watch(ctx context.Context, l looker, emit kind.Emit) error {
+func (s *Source) watch(ctx context.Context, l scanner, emit kind.Emit) error {
 	tick := time.NewTicker(s.o.Every)
 	defer tick.Stop()
 	for first := true; ; {
-		now, err := l.look(ctx)
+		now, err := l.scan(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		s.tell(err)
+		s.env.Degraded(err)
 		if now != nil {
 			if err := s.compare(ctx, now, time.Now(), first, emit); err != nil {
 				return err
@@ -159,19 +158,19 @@ func (s *Source) watch(ctx context.Context, l looker, emit kind.Emit) error {
 	}
 }
 
-// compare emits the differences from the last look: ends first, then starts, each by age.
+// compare emits the differences from the last scan: ends first, then starts, each by age.
 func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, first bool, emit kind.Emit) error {
 	count := map[string]int{}
 	for i := range s.known {
 		count[i.name]++
 	}
-	say := func(action string, i id, p *seen) error {
+	report := func(action string, i id, p *seen) error {
 		f := p.fields(action, i, count[i.name], at)
 		if action == "report" {
 			if took := at.Sub(p.reported); took > 0 {
-				f["cpu"] = max(0, 100*float64(p.cpu-p.cpuThen)/float64(took))
+				f["cpu"] = max(0, 100*float64(p.cpu-p.cpuReported)/float64(took))
 			}
-			p.reported, p.cpuThen = at, p.cpu
+			p.reported, p.cpuReported = at, p.cpu
 		}
 		return emit(ctx, at, f)
 	}
@@ -183,7 +182,7 @@ func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, 
 			p := s.known[i]
 			delete(s.known, i)
 			count[i.name]--
-			if err := say("end", i, p); err != nil {
+			if err := report("end", i, p); err != nil {
 				return err
 			}
 		}
@@ -194,20 +193,20 @@ func (s *Source) compare(ctx context.Context, now map[id]process, at time.Time, 
 		if known {
 			old.cpu, old.memory, old.started = p.cpu, p.memory, p.started // started changes when the clock is set
 			if s.o.Report > 0 && at.Sub(old.reported) >= s.o.Report-s.o.Every/2 {
-				if err := say("report", i, old); err != nil {
+				if err := report("report", i, old); err != nil {
 					return err
 				}
 			}
 			continue
 		}
-		s.known[i] = &seen{process: p, reported: at, cpuThen: p.cpu}
+		s.known[i] = &seen{process: p, reported: at, cpuReported: p.cpu}
 		count[i.name]++
 		action := "start"
 		if first {
 			action = "present"
 		}
 		if !first || s.o.Initial {
-			if err := say(action, i, s.known[i]); err != nil {
+			if err := report(action, i, s.known[i]); err != nil {
 				return err
 			}
 		}
@@ -222,16 +221,4 @@ func (p *seen) fields(action string, i id, count int, at time.Time) map[string]a
 		f["command"] = p.command
 	}
 	return f
-}
-
-// tell reports an error when it has changed.
-func (s *Source) tell(err error) {
-	now := ""
-	if err != nil {
-		now = err.Error()
-	}
-	if now != s.told {
-		s.told = now
-		s.env.Degraded(err)
-	}
 }

@@ -5,27 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-type env struct{ degraded chan error }
-
-func (e env) Degraded(err error) {
-	if e.degraded != nil {
-		e.degraded <- err
-	}
-}
-
-// looks are the results of a looker, one after the other.
-type looks struct {
+// scans are the results of a scanner, one after the other.
+type scans struct {
 	t    *testing.T
 	list []any // map[id]process or error
 	end  context.CancelFunc
 }
 
-func (l *looks) look(ctx context.Context) (map[id]process, error) {
+func (l *scans) scan(ctx context.Context) (map[id]process, error) {
 	if len(l.list) == 0 {
 		l.end()
 		return nil, ctx.Err()
@@ -50,16 +45,16 @@ func TestDifferences(t *testing.T) {
 		"initial":             {true, []any{map[id]process{a: {}}, map[id]process{a: {}}}, "present x 7 1"},
 		"a number used again": {false, []any{map[id]process{a: {}}, map[id]process{again: {}}}, "end x 7 0, start x 7 1"},
 		"another program":     {false, []any{map[id]process{b: {}}, map[id]process{exec: {}}}, "end x 8 0, start y 8 1"},
-		"a look that fails":   {false, []any{map[id]process{a: {}}, errors.New("no"), map[id]process{a: {}}}, ""},
+		"a scan that fails":   {false, []any{map[id]process{a: {}}, errors.New("no"), map[id]process{a: {}}}, ""},
 		"the first one fails": {false, []any{errors.New("no"), map[id]process{a: {}}, map[id]process{}}, "end x 7 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			o := Defaults()
+			o := defaults()
 			o.Every, o.Initial = time.Millisecond, c.initial
 			var got []string
-			err := New(o, env{}).watch(ctx, &looks{t, c.list, cancel}, func(_ context.Context, _ time.Time, f map[string]any) error {
+			err := New(o, kindtest.NewBus()).watch(ctx, &scans{t, c.list, cancel}, func(_ context.Context, _ time.Time, f map[string]any) error {
 				got = append(got, fmt.Sprint(f["action"], " ", f["name"], " ", f["pid"], " ", f["count"]))
 				return nil
 			})
@@ -71,9 +66,9 @@ func TestDifferences(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	o := Defaults()
+	o := defaults()
 	o.Report = 10 * time.Second
-	s := New(o, env{})
+	s := New(o, kindtest.NewBus())
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	p := id{7, 1, "x"}
 	var got []string
@@ -91,24 +86,19 @@ func TestReport(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsSaidOnce(t *testing.T) {
+func TestFailedReadingsAreReported(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	o := Defaults()
+	o := defaults()
 	o.Every = time.Millisecond
-	e := env{make(chan error, 100)}
+	b := kindtest.NewBus()
 	no := errors.New("no")
-	list := &looks{t, []any{no, no, map[id]process{}, map[id]process{}, no}, cancel}
-	if err := New(o, e).watch(ctx, list, nil); err != nil {
+	list := &scans{t, []any{no, no, map[id]process{}, map[id]process{}, no}, cancel}
+	if err := New(o, b).watch(ctx, list, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []error{no, nil, no} {
-		if got := <-e.degraded; got != want {
-			t.Errorf("got %v, want %v", got, want)
-		}
-	}
-	if len(e.degraded) > 0 {
-		t.Errorf("and %v", <-e.degraded)
+	if want := []string{"no", "no", "<nil>", "<nil>", "no"}; !slices.Equal(b.Conditions, want) {
+		t.Errorf("got %q, want %q", b.Conditions, want)
 	}
 }
 
@@ -119,15 +109,15 @@ func TestCheck(t *testing.T) {
 	}{
 		"fine":         {func(o *Options) { o.Report = time.Minute }, ""},
 		"a kernel's":   {func(o *Options) { o.Names = []string{"kworker/0:1"} }, ""},
-		"none":         {func(o *Options) { o.Names = nil }, "there is no name"},
-		"empty":        {func(o *Options) { o.Names = []string{" "} }, `" " is no name`},
+		"none":         {func(o *Options) { o.Names = nil }, "no name is listed"},
+		"empty":        {func(o *Options) { o.Names = []string{" "} }, `" " is not a name`},
 		"folder":       {func(o *Options) { o.Names = []string{"/usr/sbin/nginx"} }, `"/usr/sbin/nginx" has a folder`},
-		"twice":        {func(o *Options) { o.Names = []string{"a", "a"} }, `"a" stands there twice`},
-		"report often": {func(o *Options) { o.Report = time.Second }, "it is more often than every, which is 2s"},
+		"twice":        {func(o *Options) { o.Names = []string{"a", "a"} }, `"a" is listed twice`},
+		"report often": {func(o *Options) { o.Report = time.Second }, "it is shorter than every, which is 2s"},
 		"proc":         {func(o *Options) { o.Proc = "" }, "it is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := Defaults()
+			o := defaults()
 			o.Names = []string{"nginx"}
 			c.change(&o)
 			got := ""

@@ -11,6 +11,6 @@ var (
 // Kinds declares an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.ActionOf("pwm", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.ActionOf("pwm", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

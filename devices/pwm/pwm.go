@@ -27,14 +27,14 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Sets the duty cycle of a hardware PWM channel, in percent. The channel has its `initial` duty as soon as the plugin is loaded and its `safe` one when the plugin " +
-	"or postbus ends. Linux only, through sysfs; on a Raspberry Pi the device tree must enable it (`dtoverlay=pwm`), and postbus needs the right to write there."
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Sets the duty cycle of a hardware PWM channel, in percent. The channel has its `initial` duty as soon as the plugin is loaded and its `safe` one when the plugin " +
+	"or postbus ends. Linux only, through sysfs; on a Raspberry Pi the device tree must enable it (`dtoverlay=pwm`), and postbus needs permission to write there."
 
 // Chip is a PWM chip, as pwmchip0.
 type Chip string
@@ -43,7 +43,7 @@ type Chip string
 func (c *Chip) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "pwmchip"), 10, 16)
 	if err != nil {
-		return kind.Wrong("", fmt.Sprintf("%q is no PWM chip", text), "write pwmchip0, or its number")
+		return kind.Wrong("", fmt.Sprintf("%q is not a PWM chip", text), "write pwmchip0, or its number")
 	}
 	*c = Chip(fmt.Sprintf("pwmchip%d", n))
 	return nil
@@ -54,14 +54,14 @@ type ActionOptions struct {
 	Chip      Chip    `key:"chip" doc:"the chip: pwmchip0, or its number" need:"yes"`
 	Channel   int     `key:"channel" doc:"the channel on the chip, from 0" min:"0" max:"1023"`
 	Frequency float64 `key:"frequency" doc:"in Hz" min:"0.1" max:"10000000"`
-	Inverted  bool    `key:"inverted" doc:"whether the duty is the part of the time that the line is low"`
-	Initial   float64 `key:"initial" doc:"duty when the plugin is loaded, in percent" min:"0" max:"100"`
-	Safe      float64 `key:"safe" doc:"duty when the plugin or postbus ends, in percent" min:"0" max:"100"`
-	Root      string  `key:"root" doc:"where the chips are, for containers that see sysfs elsewhere"`
+	Inverted  bool    `key:"inverted" doc:"whether the duty cycle is the part of the time that the line is low"`
+	Initial   float64 `key:"initial" doc:"duty cycle when the plugin is loaded, in percent" min:"0" max:"100"`
+	Safe      float64 `key:"safe" doc:"duty cycle when the plugin or postbus ends, in percent" min:"0" max:"100"`
+	Root      string  `key:"root" doc:"the folder of the chips, for containers that mount sysfs elsewhere"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{Frequency: 1000, Root: "/sys/class/pwm"} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{Frequency: 1000, Root: "/sys/class/pwm"} }
 
 // Claims is what only one plugin can hold: the channel.
 func (o ActionOptions) Claims() []string {
@@ -76,17 +76,12 @@ func (o ActionOptions) Access() []string {
 // Args are the arguments for one event.
 type Args struct {
 	Duty      float64 `key:"duty" doc:"the part of the time that the line is high, in percent" need:"yes" min:"0" max:"100"`
-	Frequency float64 `key:"hz" doc:"another frequency from now on, in Hz; 0 leaves it" min:"0" max:"10000000"`
+	Frequency float64 `key:"hz" doc:"new frequency, in Hz; 0 leaves it unchanged" min:"0" max:"10000000"`
 }
 
-// wrong is an error that no retry can fix.
-type wrong struct{ error }
-
-func (wrong) Permanent() bool { return true }
-
 const (
-	retry   = 5 * time.Second // for an absent chip
-	appears = time.Second     // for udev to set permissions on a channel that was just exported
+	retry         = 5 * time.Second // for an absent chip
+	exportTimeout = time.Second     // for udev to set permissions on a channel that was just exported
 )
 
 // Action sets one channel.
@@ -115,7 +110,7 @@ func newAction(o ActionOptions, env kind.Env, put func(path, value string) error
 		defer close(a.ended)
 		for ctx.Err() == nil {
 			a.mu.Lock()
-			err := a.setUp(ctx)
+			err := a.setUpLocked(ctx)
 			a.mu.Unlock()
 			if ctx.Err() != nil {
 				return
@@ -123,10 +118,7 @@ func newAction(o ActionOptions, env kind.Env, put func(path, value string) error
 			if env.Degraded(err); err == nil {
 				return
 			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(retry):
-			}
+			_ = kind.Sleep(ctx, retry) // its error is ctx's, which ends the loop
 		}
 	}()
 	return a
@@ -137,12 +129,12 @@ func (a *Action) path(name string) string {
 }
 
 // setUp exports the channel and sets its initial duty, unless that was done. The caller holds mu.
-func (a *Action) setUp(ctx context.Context) error {
+func (a *Action) setUpLocked(ctx context.Context) error {
 	if a.ready {
 		return nil
 	}
 	if runtime.GOOS != "linux" {
-		return wrong{errors.New("pwm is on Linux only")}
+		return kind.Permanent(errors.New("pwm is on Linux only"))
 	}
 	if err := a.export(ctx); err != nil {
 		return err
@@ -183,7 +175,7 @@ func (a *Action) export(ctx context.Context) error {
 		if len(there) == 0 {
 			return fmt.Errorf("this machine has no PWM chip in %s; on a Raspberry Pi write dtoverlay=pwm into config.txt and restart it", a.o.Root)
 		}
-		return fmt.Errorf("there is no chip %s; there are %s", a.o.Chip, strings.Join(there, ", "))
+		return fmt.Errorf("there is no chip %s; available: %s", a.o.Chip, strings.Join(there, ", "))
 	}
 	if err != nil {
 		return err
@@ -197,7 +189,7 @@ func (a *Action) export(ctx context.Context) error {
 	if err := os.WriteFile(chip+"/export", []byte(strconv.Itoa(a.o.Channel)), 0); err != nil {
 		return denied(err)
 	}
-	for end := time.Now().Add(appears); ; {
+	for end := time.Now().Add(exportTimeout); ; {
 		f, err := os.OpenFile(a.path("duty_cycle"), os.O_WRONLY, 0)
 		if err == nil {
 			return f.Close()
@@ -205,17 +197,15 @@ func (a *Action) export(ctx context.Context) error {
 		if time.Now().After(end) {
 			return denied(err)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
+		if err := kind.Sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }
 
 func denied(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w: on a Raspberry Pi the group gpio may (sudo usermod -aG gpio USER, and start postbus again); elsewhere a udev rule must give the right to a group", err)
+		return fmt.Errorf("%w: on a Raspberry Pi the group gpio has permission (sudo usermod -aG gpio USER, and restart postbus); elsewhere a udev rule must grant it to a group", err)
 	}
 	return err
 }
@@ -274,16 +264,16 @@ func number(ns float64) string { return strconv.FormatInt(int64(ns), 10) }
 func (a *Action) Do(ctx context.Context, args Args) error {
 	switch { // the value may come from an expression, so it is checked here
 	case !(args.Duty >= 0 && args.Duty <= 100):
-		return wrong{fmt.Errorf("duty: %v is not from 0 to 100 percent", args.Duty)}
+		return kind.Permanent(fmt.Errorf("duty: %v is not from 0 to 100 percent", args.Duty))
 	case !(args.Frequency >= 0 && args.Frequency <= 1e7):
-		return wrong{fmt.Errorf("hz: %v is not from 0 to 10000000", args.Frequency)}
+		return kind.Permanent(fmt.Errorf("hz: %v is not from 0 to 10000000", args.Frequency))
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
 		return errors.New("the action is closed")
 	}
-	if err := a.setUp(ctx); err != nil {
+	if err := a.setUpLocked(ctx); err != nil {
 		return err
 	}
 	hz := a.hz
@@ -292,7 +282,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	if err := a.set(args.Duty, hz); err != nil {
 		if hz != a.hz && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ERANGE)) {
-			return wrong{fmt.Errorf("hz: the chip can't do %v Hz: %w", hz, err)} // the channel keeps its frequency
+			return kind.Permanent(fmt.Errorf("hz: the chip does not support %v Hz: %w", hz, err)) // the channel keeps its frequency
 		}
 		a.ready = false
 		return err

@@ -3,7 +3,6 @@
 package pwm
 
 import (
-	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,11 +11,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
-
-type env chan error
-
-func (e env) Degraded(err error) { e <- err }
 
 // chip makes a directory like a chip's, with an exported channel if channel is set.
 func chip(t *testing.T, channel bool) (root string, read func(name string) string) {
@@ -47,7 +45,7 @@ func chip(t *testing.T, channel bool) (root string, read func(name string) strin
 }
 
 func options(root string) ActionOptions {
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.Chip, o.Channel, o.Root = "pwmchip0", 1, root
 	return o
 }
@@ -56,10 +54,10 @@ func TestDutyOverALife(t *testing.T) {
 	root, read := chip(t, true)
 	o := options(root)
 	o.Initial, o.Safe, o.Inverted = 25, 10, true
-	e := make(env, 10)
-	a := NewAction(o, e)
-	if err := <-e; err != nil {
-		t.Fatal(err)
+	b := kindtest.NewBus()
+	a := NewAction(o, b)
+	if got := b.NextDegraded(t); got != "<nil>" {
+		t.Fatal(got)
 	}
 	is := func(when, period, duty string) {
 		t.Helper()
@@ -77,8 +75,7 @@ func TestDutyOverALife(t *testing.T) {
 	}
 	is("a servo", "20000000", "1500000")
 	for _, bad := range []Args{{Duty: -1}, {Duty: 101}, {Duty: math.NaN()}, {Frequency: -1}, {Frequency: math.Inf(1)}} {
-		var p interface{ Permanent() bool }
-		if err := a.Do(t.Context(), bad); !errors.As(err, &p) {
+		if err := a.Do(t.Context(), bad); !kind.IsPermanent(err) {
 			t.Errorf("%v: %v", bad, err)
 		}
 	}
@@ -119,19 +116,18 @@ func TestTheKernelTakesEveryStep(t *testing.T) {
 		root, read := chip(t, true)
 		o := options(root)
 		o.Initial, o.Inverted = 25, inverted
-		e := make(env, 10)
-		a := newAction(o, e, strict(t, read))
-		if err := <-e; err != nil {
-			t.Fatalf("inverted %v: a channel that was just exported: %v", inverted, err)
+		b := kindtest.NewBus()
+		a := newAction(o, b, strict(t, read))
+		if got := b.NextDegraded(t); got != "<nil>" {
+			t.Fatalf("inverted %v: a channel that was just exported: %s", inverted, got)
 		}
 		for _, args := range []Args{{Duty: 100}, {Duty: 100, Frequency: 50}, {Duty: 1, Frequency: 10000}, {Duty: 0}, {Duty: 60, Frequency: 20000}} {
 			if err := a.Do(t.Context(), args); err != nil {
 				t.Errorf("inverted %v, %+v: %v", inverted, args, err)
 			}
 		}
-		var p interface{ Permanent() bool }
 		for _, hz := range []float64{0.5, 5e6} {
-			if err := a.Do(t.Context(), Args{Duty: 10, Frequency: hz}); !errors.As(err, &p) || !strings.HasPrefix(err.Error(), "hz: the chip can't do ") {
+			if err := a.Do(t.Context(), Args{Duty: 10, Frequency: hz}); !kind.IsPermanent(err) || !strings.HasPrefix(err.Error(), "hz: the chip does not support ") {
 				t.Errorf("a frequency that the chip doesn't have: %v", err)
 			}
 			if got := read("pwm1/period") + " " + read("pwm1/duty_cycle"); got != "50000 30000" {
@@ -146,8 +142,8 @@ func TestTheKernelTakesEveryStep(t *testing.T) {
 
 func TestAChannelIsExported(t *testing.T) {
 	root, read := chip(t, false)
-	e := make(env, 10)
-	a := NewAction(options(root), e)
+	b := kindtest.NewBus()
+	a := NewAction(options(root), b)
 	for end := time.Now().Add(time.Minute); read("export") == ""; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the channel was not exported")
@@ -168,16 +164,16 @@ func TestErrorsSayWhatThereIs(t *testing.T) {
 		want   string
 	}{
 		"no chips":     {func(o *ActionOptions) { o.Root = root + "/pwmchip0/pwm1" }, "this machine has no PWM chip in " + root + "/pwmchip0/pwm1; on a Raspberry Pi write dtoverlay=pwm"},
-		"no such chip": {func(o *ActionOptions) { o.Chip = "pwmchip7" }, "there is no chip pwmchip7; there are pwmchip0"},
+		"no such chip": {func(o *ActionOptions) { o.Chip = "pwmchip7" }, "there is no chip pwmchip7; available: pwmchip0"},
 		"channel":      {func(o *ActionOptions) { o.Channel = 2 }, "pwmchip0 has the channels 0 to 1, not 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(root)
 			c.change(&o)
-			e := make(env, 10)
-			a := NewAction(o, e)
-			if err := <-e; err == nil || !strings.HasPrefix(err.Error(), c.want) {
-				t.Errorf("got %v, want %s", err, c.want)
+			b := kindtest.NewBus()
+			a := NewAction(o, b)
+			if got := b.NextDegraded(t); !strings.HasPrefix(got, c.want) {
+				t.Errorf("got %s, want %s", got, c.want)
 			}
 			if err := a.Do(t.Context(), Args{Duty: 1}); err == nil {
 				t.Error("an absent channel was set")

@@ -18,34 +18,34 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Writes to a serial port: `text` or `json` with a terminator after it, or the bytes of `hex` or `base64` as they are. With a source `serial` in the same file, whose `port` is written the same way, " +
-	"the port is shared and the source's settings count; else it is opened by the first event and stays open. An event is acknowledged when its bytes have left the machine's buffer. It runs on every " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Writes to a serial port: `text` or `json` with a terminator after it, or the bytes of `hex` or `base64` as they are. With a source `serial` in the same file, whose `port` is written the same way, " +
+	"the port is shared and the source's settings apply; otherwise the first event opens it and it stays open. An event is acknowledged when its bytes have left the machine's buffer. It runs on every " +
 	"platform; postbus must be in the group `dialout`."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Port       tty.Name      `key:"port" doc:"the port, as the source has it: a path, a name in /dev/serial/by-id, or usb:0403:6001" need:"yes"`
-	Baud       int           `key:"baud" doc:"bits a second; this and what follows count when no source of this file has the port" min:"50" max:"4000000"`
+	Baud       int           `key:"baud" doc:"bits per second; this and the settings below apply only if no source of this file uses the port" min:"50" max:"4000000"`
 	DataBits   int           `key:"data_bits" doc:"bits of a character" min:"5" max:"8"`
-	Parity     string        `key:"parity" doc:"the bit that guards a character" oneof:"none|even|odd|mark|space"`
+	Parity     string        `key:"parity" doc:"parity bit of a character" oneof:"none|even|odd|mark|space"`
 	StopBits   int           `key:"stop_bits" doc:"stop bits of a character" min:"1" max:"2"`
 	DTR        bool          `key:"dtr" doc:"whether the line DTR is on while the port is open"`
 	RTS        bool          `key:"rts" doc:"whether the line RTS is on while the port is open"`
-	RS485      bool          `key:"rs485" doc:"whether the driver switches an RS-485 transceiver to sending by RTS, as HATs for the Raspberry Pi need it; adapters that switch by themselves need none; Linux only, rts does not count then"`
-	Terminator Bytes         `key:"terminator" doc:"what follows text and json; hex:0d is bytes"`
-	Settle     time.Duration `key:"settle" doc:"how long after the port was opened nothing is written, since some boards start anew then" min:"0s" max:"30s"`
-	Drain      bool          `key:"drain" doc:"whether an event is done when its bytes have left the machine, and not when they are in its buffer"`
-	Timeout    time.Duration `key:"timeout" doc:"longest time for writing" min:"100ms" max:"10m"`
+	RS485      bool          `key:"rs485" doc:"whether the driver switches an RS-485 transceiver to sending by RTS, as HATs for the Raspberry Pi need; not for adapters that switch by themselves; Linux only, and rts is ignored"`
+	Terminator Bytes         `key:"terminator" doc:"bytes written after text and json; hex:0d is bytes"`
+	Settle     time.Duration `key:"settle" doc:"how long to wait after opening the port before writing, because some boards reset then" min:"0s" max:"30s"`
+	Drain      bool          `key:"drain" doc:"whether an event is done only when its bytes have left the machine, and not already when they are in its buffer"`
+	Timeout    time.Duration `key:"timeout" doc:"maximum time for writing" min:"100ms" max:"10m"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Baud: 9600, DataBits: 8, Parity: "none", StopBits: 1, DTR: true, RTS: true, Terminator: "\n", Drain: true, Timeout: 10 * time.Second}
 }
 
@@ -61,17 +61,11 @@ func (o ActionOptions) Access() []string { return []string{o.Port.Access()} }
 
 // Args are the arguments for one event. Exactly one is set.
 type Args struct {
-	Text   string `key:"text" doc:"text to write, and the terminator"`
-	JSON   any    `key:"json" doc:"a value to write as JSON in one line, and the terminator"`
-	Hex    string `key:"hex" doc:"bytes to write as they are: two hexadecimal digits each, blanks between them if you like"`
-	Base64 string `key:"base64" doc:"bytes to write as they are, in base64"`
+	Text   string `key:"text" doc:"text to write, followed by the terminator"`
+	JSON   any    `key:"json" doc:"a value to write as JSON in one line, followed by the terminator"`
+	Hex    string `key:"hex" doc:"bytes to write unchanged: two hexadecimal digits each, optionally with blanks between them"`
+	Base64 string `key:"base64" doc:"bytes to write unchanged, in base64"`
 }
-
-// wrong is an error that no retry can fix.
-type wrong struct{ error }
-
-func (wrong) Permanent() bool { return true }
-func (w wrong) Unwrap() error { return w.error }
 
 // bytes returns the bytes to write.
 func (a Args) bytes(terminator Bytes) ([]byte, error) {
@@ -83,27 +77,27 @@ func (a Args) bytes(terminator Bytes) ([]byte, error) {
 	}
 	switch {
 	case set > 1:
-		return nil, wrong{errors.New("text, json, hex and base64 exclude each other")}
+		return nil, kind.Permanent(errors.New("text, json, hex and base64 exclude each other"))
 	case a.JSON != nil:
 		data, err := json.Marshal(a.JSON)
 		if err != nil {
-			return nil, wrong{fmt.Errorf("json: %w", err)}
+			return nil, kind.Permanent(fmt.Errorf("json: %w", err))
 		}
 		return append(data, terminator...), nil
 	case a.Hex != "":
 		data, err := hex.DecodeString(strings.Join(strings.Fields(a.Hex), ""))
 		if err != nil {
-			return nil, wrong{fmt.Errorf("hex: %w", err)}
+			return nil, kind.Permanent(fmt.Errorf("hex: %w", err))
 		}
 		return data, nil
 	case a.Base64 != "":
 		data, err := base64.StdEncoding.DecodeString(a.Base64)
 		if err != nil {
-			return nil, wrong{fmt.Errorf("base64: %w", err)}
+			return nil, kind.Permanent(fmt.Errorf("base64: %w", err))
 		}
 		return data, nil
 	case a.Text == "":
-		return nil, wrong{errors.New("there is nothing to write: set text, json, hex or base64")}
+		return nil, kind.Permanent(errors.New("there is nothing to write: set text, json, hex or base64"))
 	}
 	return []byte(a.Text + string(terminator)), nil
 }
@@ -120,7 +114,7 @@ type Action struct {
 // has opened it.
 func NewAction(o ActionOptions, env kind.Env) *Action {
 	a := &Action{o: o}
-	a.port, a.release, a.err = join(env, o.Port)
+	a.port, a.release, a.err = sharedPort(env, o.Port)
 	return a
 }
 
@@ -138,7 +132,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		if err != nil {
 			return err
 		}
-		if d := a.o.Settle - time.Since(l.Opened); d > 0 && !sleep(ctx, d) {
+		if d := a.o.Settle - time.Since(l.Opened); d > 0 && kind.Sleep(ctx, d) != nil {
 			return ctx.Err()
 		}
 		err = a.port.write(ctx, l, data, a.o.Timeout, a.o.Drain)
@@ -146,7 +140,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("writing to %s: the port did not take %d bytes within %s", l.Path, len(data), a.o.Timeout)
+			return fmt.Errorf("writing to %s: the port did not accept %d bytes within %s", l.Path, len(data), a.o.Timeout)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}

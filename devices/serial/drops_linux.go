@@ -46,7 +46,11 @@ func (d *drops) look(p *tty.Port, lost func(n int, reason string)) {
 	if d.read(p, &now) != nil {
 		return
 	}
-	lost(int(now.Overrun-d.last.Overrun)+int(now.BufOverrun-d.last.BufOverrun), "bytes came faster than they were taken")
-	lost(int(now.Frame-d.last.Frame)+int(now.Parity-d.last.Parity), "bytes were damaged on the wire, or baud and parity are wrong")
+	if n := now.Overrun - d.last.Overrun + now.BufOverrun - d.last.BufOverrun; n > 0 {
+		lost(int(n), "bytes arrived faster than postbus could read them")
+	}
+	if n := now.Frame - d.last.Frame + now.Parity - d.last.Parity; n > 0 {
+		lost(int(n), "bytes were damaged on the wire, or baud and parity are wrong")
+	}
 	d.last = now
 }

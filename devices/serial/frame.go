@@ -12,11 +12,11 @@ import (
 const (
 	lostLong    = "a frame was longer than max_frame and was cut"
 	lostFirst   = "the end of a line that began before the port was opened"
-	lostPart    = "the port went away within a frame"
+	lostPart    = "the port was unplugged within a frame"
 	lostShort   = "a silence within a frame of fixed length"
 	lostGarbage = "bytes that belong to no frame"
 	lostJSON    = "a frame is not JSON"
-	lostNMEA    = "a line is no NMEA sentence"
+	lostNMEA    = "a line is not a NMEA sentence"
 	lostSum     = "an NMEA sentence has a wrong checksum"
 	lostNoSum   = "an NMEA sentence has no checksum"
 )
@@ -43,7 +43,7 @@ type framer struct {
 	lost     func(n int, reason string)
 	buf      []byte
 	scanned  int  // bytes of buf before which there is no delimiter
-	take     int  // how many bytes of buf the last returned frame uses
+	used     int  // how many bytes of buf the last returned frame uses
 	cut      bool // the frame was cut: the remainder follows
 	skipping bool // until the next delimiter or silence: the remainder of a cut frame
 	garbage  bool // the bytes before belonged to no frame, and were reported
@@ -66,9 +66,9 @@ func (f *framer) drop(n int) {
 	}
 }
 
-// next returns the next frame. It returns the same frame again until taken is called. silent says
+// next returns the next frame. It returns the same frame again until consume is called. silent says
 // that nothing was received for the time of gap. cut says that the frame was too long. The frame is
-// valid until feed or taken.
+// valid until feed or consume.
 func (f *framer) next(silent bool) (frame []byte, cut, ok bool) {
 	switch f.kind {
 	case "fixed":
@@ -81,11 +81,11 @@ func (f *framer) next(silent bool) (frame []byte, cut, ok bool) {
 	return frame, cut, ok
 }
 
-// taken removes the frame that next returned.
-func (f *framer) taken() {
-	f.drop(f.take)
+// consume removes the frame that next returned.
+func (f *framer) consume() {
+	f.drop(f.used)
 	f.skipping = f.skipping || f.cut
-	f.take, f.cut = 0, false
+	f.used, f.cut = 0, false
 }
 
 // line returns the next line that is not empty.
@@ -99,13 +99,13 @@ func (f *framer) line() (line []byte, cut, ok bool) {
 				f.drop(f.scanned)
 				return nil, false, false
 			case len(f.buf) >= f.max+max(2, len(f.delimiter)): // two bytes with the \r
-				f.cut, f.take = true, f.max
+				f.cut, f.used = true, f.max
 				return f.buf[:f.max], true, true
 			}
 			return nil, false, false
 		}
 		end := f.scanned + i
-		line, f.take = f.buf[:end], end+len(f.delimiter)
+		line, f.used = f.buf[:end], end+len(f.delimiter)
 		f.scanned = end // the end of an untaken frame is known
 		if f.delimiter == "\n" {
 			line = bytes.TrimSuffix(line, []byte("\r"))
@@ -123,7 +123,7 @@ func (f *framer) line() (line []byte, cut, ok bool) {
 		case len(line) > 0:
 			return line, false, true
 		}
-		f.taken()
+		f.consume()
 	}
 }
 
@@ -144,7 +144,7 @@ func (f *framer) fixed(silent bool) ([]byte, bool) {
 		}
 	}
 	if len(f.buf) >= f.length {
-		f.take, f.garbage = f.length, false
+		f.used, f.garbage = f.length, false
 		return f.buf[:f.length], true
 	}
 	if silent && len(f.buf) > 0 {
@@ -163,10 +163,10 @@ func (f *framer) burst(silent bool) (frame []byte, cut, ok bool) {
 	}
 	switch {
 	case len(f.buf) > f.max:
-		f.cut, f.take = true, f.max
+		f.cut, f.used = true, f.max
 		return f.buf[:f.max], true, true
 	case silent && len(f.buf) > 0:
-		f.take = len(f.buf)
+		f.used = len(f.buf)
 		return f.buf, false, true
 	}
 	return nil, false, false

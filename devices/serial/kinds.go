@@ -8,6 +8,7 @@ import (
 var (
 	_ kind.Stream       = (*Source)(nil)
 	_ kind.Action[Args] = (*Action)(nil)
+	_ kind.Opener       = (*Source)(nil)
 	_ kind.Checker      = Options{}
 	_ kind.Claimer      = Options{}
 	_ kind.Claimer      = ActionOptions{}
@@ -18,8 +19,8 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("serial", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("serial", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.StreamOf("serial", about, sample, defaults(), eventFields{}, New),
+		kind.ActionOf("serial", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }
 

@@ -27,11 +27,11 @@ func TestLines(t *testing.T) {
 	p, b := newPTY(t), newBus()
 	stop := b.start(t, options(p.port))
 	b.well(t)
-	p.say(t, "hello\r\nwor")
+	p.send(t, "hello\r\nwor")
 	b.texts(t, "hello")
-	p.say(t, "ld\n{\"a\": 1}\n\xff\xfd\n")
+	p.send(t, "ld\n{\"a\": 1}\n\xff\xfd\n")
 	b.texts(t, "world", `{"a": 1}`, "\ufffd")
-	p.say(t, strings.Repeat("x", 70<<10)+"\nafter\n")
+	p.send(t, strings.Repeat("x", 70<<10)+"\nafter\n")
 	b.texts(t, strings.Repeat("x", 64<<10), "after")
 	stop()
 	if !reflect.DeepEqual(b.Losses, map[string]int{lostLong: 1}) {
@@ -50,7 +50,7 @@ func TestGarbageIsCounted(t *testing.T) {
 	b.start(t, o)
 	b.well(t)
 	good := sum("GPVTG,,T,,M,,N,36.0,K")
-	p.say(t, "3519,4807.038,N*47\r\n"+good+"\r\n\x80\x81\xff\x00"+good+"\r\n$GPVTG,1*00\r\n"+good+"\r\n")
+	p.send(t, "3519,4807.038,N*47\r\n"+good+"\r\n\x80\x81\xff\x00"+good+"\r\n$GPVTG,1*00\r\n"+good+"\r\n")
 	b.texts(t, good, good, good)
 	b.Eventually(t, "what was bad is counted", func() bool {
 		return reflect.DeepEqual(b.Losses, map[string]int{lostNMEA: 1, lostGarbage: 1, lostSum: 1})
@@ -64,10 +64,10 @@ func TestSilenceEndsAFrame(t *testing.T) {
 	o.Framing, o.Gap, o.Format = "gap", time.Second, "hex"
 	b.start(t, o)
 	b.well(t)
-	p.say(t, "\x01\x02")
-	p.say(t, "\x03")
+	p.send(t, "\x01\x02")
+	p.send(t, "\x03")
 	b.texts(t, "010203")
-	p.say(t, "\x04")
+	p.send(t, "\x04")
 	b.texts(t, "04")
 }
 
@@ -78,10 +78,10 @@ func TestSilenceBeginsAFrameOfFixedLength(t *testing.T) {
 	o.Framing, o.Length, o.Gap = "fixed", 4, 200*time.Millisecond
 	b.start(t, o)
 	b.well(t)
-	p.say(t, "abcdef")
+	p.send(t, "abcdef")
 	b.texts(t, "abcd")
 	b.Eventually(t, "the rest is dropped", func() bool { return b.Losses[lostShort] == 1 })
-	p.say(t, "ghij")
+	p.send(t, "ghij")
 	b.texts(t, "ghij")
 }
 
@@ -115,8 +115,8 @@ func TestUnplugAndReplug(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "ttyUSB0")
 	b := newBus()
 	b.start(t, options(link)) // the port doesn't exist yet
-	b.Eventually(t, "it is waited for", func() bool {
-		return strings.Contains(b.Last(), "there is no "+link) && strings.HasSuffix(b.Last(), "it is waited for")
+	b.Eventually(t, "waiting for it", func() bool {
+		return strings.Contains(b.Last(), "there is no "+link) && strings.HasSuffix(b.Last(), "waiting for it")
 	})
 	for i := range 3 {
 		p := newPTY(t)
@@ -126,7 +126,7 @@ func TestUnplugAndReplug(t *testing.T) {
 		}
 		b.well(t)
 		t.Logf("found after %s", time.Since(began).Round(time.Millisecond))
-		p.say(t, fmt.Sprintf("hello %d\nhalf a li", i))
+		p.send(t, fmt.Sprintf("hello %d\nhalf a li", i))
 		b.texts(t, fmt.Sprintf("hello %d", i))
 		for n, end := 1, time.Now().Add(patience); n > 0; { // until the kernel has passed it on
 			n, _ = unix.IoctlGetInt(int(p.Fd()), unix.TIOCOUTQ)
@@ -151,18 +151,18 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 	o := options(p.port)
 	stop := b.start(t, o)
 	b.well(t)
-	p.say(t, "one\ntw")
+	p.send(t, "one\ntw")
 	b.texts(t, "one")
 	b.Keep(true)
 	stop()
-	p.say(t, "o\nthree\n")
+	p.send(t, "o\nthree\n")
 	o.MaxFrame = 100
 	stop = b.start(t, o)
 	b.Keep(false)
 	b.texts(t, "two", "three")
 
 	b.Gate = make(chan struct{}) // the bus refuses the lines that were read: the next source posts them
-	p.say(t, "four\nfive\nsi")
+	p.send(t, "four\nfive\nsi")
 	b.Eventually(t, "it is read", func() bool { n, _ := unix.IoctlGetInt(int(p.Fd()), unix.TIOCOUTQ); return n == 0 })
 	b.Keep(true)
 	stop()
@@ -171,7 +171,7 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 	b.Mu.Unlock()
 	stop = b.start(t, o)
 	b.Keep(false)
-	p.say(t, "x\n")
+	p.send(t, "x\n")
 	b.texts(t, "four", "five", "six")
 
 	b.Keep(true) // another speed opens the port again
@@ -180,7 +180,7 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 	stop = b.start(t, o)
 	b.Keep(false)
 	b.well(t)
-	p.say(t, "seven\n")
+	p.send(t, "seven\n")
 	b.texts(t, "seven")
 	var speed uint32
 	raw, _ := p.SyscallConn()
@@ -199,7 +199,7 @@ func TestReloadKeepsHalfALine(t *testing.T) {
 }
 
 func actionOptions(port string) ActionOptions {
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.Port = tty.Name(port)
 	return o
 }
@@ -215,7 +215,7 @@ func TestActionWrites(t *testing.T) {
 		if err := a.Do(t.Context(), c.args); err != nil {
 			t.Fatal(err)
 		}
-		p.hear(t, c.want)
+		p.expect(t, c.want)
 	}
 	if err := a.Close(); err != nil {
 		t.Error(err)
@@ -234,7 +234,7 @@ func TestSourceAndActionShareThePort(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range 200 {
-			p.say(t, fmt.Sprintf("in %d\n", i))
+			p.send(t, fmt.Sprintf("in %d\n", i))
 		}
 	})
 	wg.Go(func() {
@@ -246,7 +246,7 @@ func TestSourceAndActionShareThePort(t *testing.T) {
 	})
 	for i := range 200 {
 		b.texts(t, fmt.Sprintf("in %d", i))
-		p.hear(t, fmt.Sprintf("out %d\n", i))
+		p.expect(t, fmt.Sprintf("out %d\n", i))
 	}
 	wg.Wait()
 	b.Keep(true) // the source is replaced while the action continues
@@ -256,14 +256,14 @@ func TestSourceAndActionShareThePort(t *testing.T) {
 	}
 	stop = b.start(t, options(p.port))
 	b.Keep(false)
-	p.hear(t, "between\n")
-	p.say(t, "again\n")
+	p.expect(t, "between\n")
+	p.send(t, "again\n")
 	b.texts(t, "again")
 	stop()
 	if err := a.Do(t.Context(), Args{Text: "alone"}); err != nil { // the file has no source any more
 		t.Error(err)
 	}
-	p.hear(t, "alone\n")
+	p.expect(t, "alone\n")
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
@@ -284,7 +284,7 @@ func TestTwoSourcesOnOnePort(t *testing.T) {
 		t.Error(err)
 	}
 	b.well(t)
-	p.say(t, "still\n")
+	p.send(t, "still\n")
 	b.texts(t, "still")
 }
 
@@ -305,7 +305,7 @@ func TestActionFindsThePortAgain(t *testing.T) {
 		if err := a.Do(t.Context(), Args{Text: text}); err != nil { // the old port was removed, which is noticed now
 			t.Fatal(err)
 		}
-		p.hear(t, text+"\n")
+		p.expect(t, text+"\n")
 		os.Remove(link)
 		p.Close()
 	}
@@ -319,7 +319,7 @@ func TestWritingToAPortThatTakesNothing(t *testing.T) {
 	a := NewAction(o, newBus())
 	defer a.Close()
 	big := strings.Repeat("x", 1<<20)
-	if err := a.Do(t.Context(), Args{Text: big}); err == nil || !strings.Contains(err.Error(), "did not take 1048577 bytes within 100ms") {
+	if err := a.Do(t.Context(), Args{Text: big}); err == nil || !strings.Contains(err.Error(), "did not accept 1048577 bytes within 100ms") {
 		t.Errorf("timeout: %v", err)
 	}
 	a.o.Timeout = time.Hour

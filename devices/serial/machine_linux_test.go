@@ -7,14 +7,13 @@ package serial
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/devices/internal/vmtest"
 )
 
 // TestBusyPortIsWaitedFor lets another program open the port when it returns.
@@ -22,7 +21,7 @@ func TestBusyPortIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	link := filepath.Join(t.TempDir(), "ttyUSB0")
 	p, b := newPTY(t), newBus()
-	other, err := tty.Open(tty.Name(p.port), Defaults().setting())
+	other, err := tty.Open(tty.Name(p.port), defaults().setting())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +32,7 @@ func TestBusyPortIsWaitedFor(t *testing.T) {
 	b.Eventually(t, "it is busy", func() bool { return strings.Contains(b.Last(), p.port+" is busy: it is held by postbus itself") })
 	other.Close()
 	b.well(t)
-	p.say(t, "hello\n")
+	p.send(t, "hello\n")
 	b.texts(t, "hello")
 }
 
@@ -73,25 +72,18 @@ func TestHighDescriptors(t *testing.T) {
 	defer a.Close()
 	b.start(t, options(p.port))
 	b.well(t)
-	p.say(t, "hello\n")
+	p.send(t, "hello\n")
 	b.texts(t, "hello")
 	if err := a.Do(t.Context(), Args{Text: "x"}); err != nil {
 		t.Error(err)
 	}
-	p.hear(t, "x\n")
+	p.expect(t, "x\n")
 }
 
 // TestNothingIsLeftOver opens and closes repeatedly.
 func TestNothingIsLeftOver(t *testing.T) {
-	count := func() (goroutines, files int) {
-		list, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return runtime.NumGoroutine(), len(list)
-	}
 	link := filepath.Join(t.TempDir(), "none")
-	once := func() {
+	vmtest.NothingLeftOver(t, func() {
 		p, b := newPTY(t), newBus()
 		a := NewAction(actionOptions(p.port), b)
 		stop := b.start(t, options(p.port))
@@ -103,26 +95,12 @@ func TestNothingIsLeftOver(t *testing.T) {
 		a.Close()
 		p.Close()
 		stop = b.start(t, options(link))
-		b.Eventually(t, "it is waited for", func() bool { return strings.Contains(b.Last(), "waited for") })
+		b.Eventually(t, "waiting for it", func() bool { return strings.Contains(b.Last(), "waiting for") })
 		stop()
 		s := New(options(t.TempDir()), b)
 		if err := s.Open(t.Context()); err == nil {
 			t.Error("a folder is a port")
 		}
 		s.Close()
-	}
-	once() // the first run starts the runtime's own goroutines
-	goroutines, files := count()
-	for range 10 {
-		once()
-	}
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		g, f := count()
-		if g <= goroutines && f <= files {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
-		}
-	}
+	})
 }

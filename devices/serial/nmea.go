@@ -94,7 +94,7 @@ func (s sentence) whole(n int) any {
 }
 
 // angle converts the words n and n+1 to degrees: "4807.038,N" is 48° 7.038'.
-func (s sentence) angle(n int, plus, minus string, most float64) any {
+func (s sentence) angle(n int, plus, minus string, limit float64) any {
 	v, ok := s.number(n, 1).(float64)
 	if !ok || v < 0 {
 		return nil
@@ -103,7 +103,7 @@ func (s sentence) angle(n int, plus, minus string, most float64) any {
 	minutes := v - degrees*100
 	d := math.Round((degrees+minutes/60)*1e8) / 1e8 // a millimetre; further digits come from the arithmetic
 	switch side := s.field(n + 1); {
-	case minutes >= 60 || d > most || side != plus && side != minus:
+	case minutes >= 60 || d > limit || side != plus && side != minus:
 		return nil
 	case side == minus && d != 0: // avoids -0
 		return -d

@@ -5,9 +5,7 @@
 package serial
 
 import (
-	"context"
 	"io"
-	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -18,19 +16,10 @@ import (
 
 const patience = kindtest.Patience
 
+// bus has steps that several tests share.
 type bus struct{ *kindtest.Bus }
 
 func newBus() bus { return bus{kindtest.NewBus()} }
-
-func (bus) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// Lost ignores a loss of 0, as the bus does, because the kernel's counts are reported also when
-// they don't change.
-func (b bus) Lost(n int, reason string) {
-	if n > 0 {
-		b.Bus.Lost(n, reason)
-	}
-}
 
 func (b bus) texts(t *testing.T, want ...string) {
 	t.Helper()
@@ -58,7 +47,7 @@ func newPTY(t *testing.T) *pty {
 	return &pty{end, port}
 }
 
-func (p *pty) say(t *testing.T, text string) {
+func (p *pty) send(t *testing.T, text string) {
 	t.Helper()
 	if err := p.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
@@ -68,7 +57,7 @@ func (p *pty) say(t *testing.T, text string) {
 	}
 }
 
-func (p *pty) hear(t *testing.T, want string) {
+func (p *pty) expect(t *testing.T, want string) {
 	t.Helper()
 	buf := make([]byte, len(want))
 	if err := p.SetReadDeadline(time.Now().Add(patience)); err != nil {
@@ -80,7 +69,7 @@ func (p *pty) hear(t *testing.T, want string) {
 }
 
 func options(port string) Options {
-	o := Defaults()
+	o := defaults()
 	o.Port, o.Baud = tty.Name(port), 115200
 	return o
 }
@@ -95,6 +84,6 @@ func (b bus) start(t *testing.T, o Options) (stop func()) {
 	b.Conditions = nil
 	b.Mu.Unlock()
 	s := New(o, b)
-	s.absence = time.Hour // only the kernel's notifications make it look again
-	return b.Start(t, s, func(ctx context.Context) error { return s.Stream(ctx, b.Post) })
+	s.searchInterval = time.Hour // only the kernel's notifications make it look again
+	return b.Start(t, s, nil)
 }

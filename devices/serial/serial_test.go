@@ -29,12 +29,12 @@ func TestBytes(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	change := func(f func(*Options)) Options {
-		o := Defaults()
+		o := defaults()
 		f(&o)
 		return o
 	}
 	for want, o := range map[string]Options{
-		"":           Defaults(),
+		"":           defaults(),
 		"length":     change(func(o *Options) { o.Framing = "fixed" }),
 		"length ":    change(func(o *Options) { o.Length = 3 }),
 		"start":      change(func(o *Options) { o.Framing, o.Length, o.Start = "fixed", 1, "ab" }),
@@ -59,19 +59,19 @@ func TestCheck(t *testing.T) {
 func cutUp(f framing, text string, step int) (frames []string, lost map[string]int) {
 	lost = map[string]int{}
 	fr := newFramer(f, func(n int, reason string) { lost[reason] += n })
-	take := func(silent bool) {
+	used := func(silent bool) {
 		for frame, cut, ok := fr.next(silent); ok; frame, cut, ok = fr.next(silent) {
 			s := string(frame)
 			if cut {
 				s += "…"
 			}
 			frames = append(frames, s)
-			fr.taken()
+			fr.consume()
 		}
 	}
 	for i, part := range strings.Split(text, "~") {
 		if i > 0 {
-			take(true)
+			used(true)
 		}
 		for b := []byte(part); len(b) > 0; {
 			n := step
@@ -81,7 +81,7 @@ func cutUp(f framing, text string, step int) (frames []string, lost map[string]i
 			n = min(n, len(b))
 			fr.feed(b[:n])
 			b = b[n:]
-			take(false)
+			used(false)
 			if len(fr.buf) > f.max+f.length+len(f.delimiter)+2 {
 				panic(fmt.Sprintf("%d bytes are kept", len(fr.buf)))
 			}
@@ -151,7 +151,7 @@ func TestAFrameThatIsNotTakenStays(t *testing.T) {
 		if !ok || !ok2 || string(a) != string(b) {
 			t.Errorf("%q: %q, then %q", text, a, b)
 		}
-		fr.taken()
+		fr.consume()
 		if c, _, ok := fr.next(false); !ok || string(c) == string(a) {
 			t.Errorf("%q: after it was taken, %q", text, c)
 		}
@@ -171,28 +171,28 @@ func TestNMEA(t *testing.T) {
 			"valid": true, "speed": 11.523556, "course": 84.4, "time": "1994-03-23T12:35:19Z"}},
 		"south and west": {sum("GNRMC,000000.25,A,3351.5,S,15112.6,W,0.0,,010126,,,A"), map[string]any{"talker": "GN", "sentence": "RMC", "lat": -33.85833333, "lon": -151.21,
 			"valid": true, "speed": 0.0, "time": "2026-01-01T00:00:00.25Z"}},
-		"no fix":                      {sum("GPRMC,,V,,,,,,,,,,N"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false}},
-		"GGA without a fix":           {sum("GPGGA,,,,,,0,00,99.99,,,,,,"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false, "fix": 0, "satellites": 0, "hdop": 99.99}},
-		"an old fix is none":          {sum("GPGGA,123519,4807.038,N,01131.000,E,0,00,,,M,,M,,"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false, "fix": 0, "satellites": 0}},
-		"GNS":                         {sum("GNGNS,112257.00,3844.24011,N,00908.43828,W,AN,03,10.5,,,,"), map[string]any{"talker": "GN", "sentence": "GNS", "lat": 38.7373351667, "lon": -9.140638, "valid": true, "satellites": 3, "hdop": 10.5}},
-		"GLL":                         {sum("GPGLL,4916.45,N,12311.12,W,225444,A"), map[string]any{"talker": "GP", "sentence": "GLL", "lat": 49.27416667, "lon": -123.18533333, "valid": true}},
-		"VTG":                         {sum("GPVTG,054.7,T,034.4,M,005.5,N,010.2,K"), map[string]any{"talker": "GP", "sentence": "VTG", "course": 54.7, "speed": 2.829444}},
-		"VTG in km/h":                 {sum("GPVTG,,T,,M,,N,36.0,K"), map[string]any{"talker": "GP", "sentence": "VTG", "speed": 10.0}},
-		"ZDA":                         {sum("GPZDA,201530.00,04,07,2002,00,00"), map[string]any{"talker": "GP", "sentence": "ZDA", "time": "2002-07-04T20:15:30Z"}},
-		"wind":                        {sum("WIMWV,214.8,R,0.1,K,A"), map[string]any{"talker": "WI", "sentence": "MWV"}},
-		"maker's own":                 {sum("PUBX,00,1"), map[string]any{"talker": "P", "sentence": "UBX"}},
-		"AIS":                         {"!AIVDM,1,1,,B,177KQJ5000G?tO`K>RA1wUbN0TKH,0*5C", map[string]any{"talker": "AI", "sentence": "VDM"}},
-		"tag block":                   {`\s:r3669961*78\` + sum("GPVTG,,T,,M,,N,,K"), map[string]any{"talker": "GP", "sentence": "VTG"}},
-		"nonsense":                    {sum("GPRMC,999999,A,9999.99,N,99999.9,E,Inf,0x1p3,999999,,"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false}},
-		"a fix without a position":    {sum("GPRMC,123519,A,,,,,022.4,084.4,230394,003.1,W"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false, "time": "1994-03-23T12:35:19Z"}},
-		"a fix with half a position":  {sum("GPGGA,123519,4807.038,N,,,1,08,0.9,545.4,M,46.9,M,,"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false, "fix": 1, "satellites": 8, "hdop": 0.9}},
-		"a latitude of 99":            {sum("GPGLL,9916.45,N,12311.12,W,225444,A"), map[string]any{"talker": "GP", "sentence": "GLL", "valid": false}},
-		"75 minutes":                  {sum("GNGNS,112257.00,3875.24011,N,00908.43828,W,AN,03,10.5,12.0,,,"), map[string]any{"talker": "GN", "sentence": "GNS", "valid": false, "satellites": 3, "hdop": 10.5}},
-		"a quality that is no number": {sum("GPGGA,123519,4807.038,N,01131.000,E,x,08,0.9,545.4,M,46.9,M,,"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false, "satellites": 8, "hdop": 0.9}},
-		"a mode of none":              {sum("GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W,N"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false, "time": "1994-03-23T12:35:19Z"}},
-		"GLL, a mode of none":         {sum("GPGLL,4916.45,N,12311.12,W,225444,A,N"), map[string]any{"talker": "GP", "sentence": "GLL", "valid": false}},
-		"a warning with a speed":      {sum("GPRMC,123519,V,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false, "time": "1994-03-23T12:35:19Z"}},
-		"too few words":               {sum("GPGGA"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false}},
+		"no fix":                         {sum("GPRMC,,V,,,,,,,,,,N"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false}},
+		"GGA without a fix":              {sum("GPGGA,,,,,,0,00,99.99,,,,,,"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false, "fix": 0, "satellites": 0, "hdop": 99.99}},
+		"an old fix is none":             {sum("GPGGA,123519,4807.038,N,01131.000,E,0,00,,,M,,M,,"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false, "fix": 0, "satellites": 0}},
+		"GNS":                            {sum("GNGNS,112257.00,3844.24011,N,00908.43828,W,AN,03,10.5,,,,"), map[string]any{"talker": "GN", "sentence": "GNS", "lat": 38.7373351667, "lon": -9.140638, "valid": true, "satellites": 3, "hdop": 10.5}},
+		"GLL":                            {sum("GPGLL,4916.45,N,12311.12,W,225444,A"), map[string]any{"talker": "GP", "sentence": "GLL", "lat": 49.27416667, "lon": -123.18533333, "valid": true}},
+		"VTG":                            {sum("GPVTG,054.7,T,034.4,M,005.5,N,010.2,K"), map[string]any{"talker": "GP", "sentence": "VTG", "course": 54.7, "speed": 2.829444}},
+		"VTG in km/h":                    {sum("GPVTG,,T,,M,,N,36.0,K"), map[string]any{"talker": "GP", "sentence": "VTG", "speed": 10.0}},
+		"ZDA":                            {sum("GPZDA,201530.00,04,07,2002,00,00"), map[string]any{"talker": "GP", "sentence": "ZDA", "time": "2002-07-04T20:15:30Z"}},
+		"wind":                           {sum("WIMWV,214.8,R,0.1,K,A"), map[string]any{"talker": "WI", "sentence": "MWV"}},
+		"maker's own":                    {sum("PUBX,00,1"), map[string]any{"talker": "P", "sentence": "UBX"}},
+		"AIS":                            {"!AIVDM,1,1,,B,177KQJ5000G?tO`K>RA1wUbN0TKH,0*5C", map[string]any{"talker": "AI", "sentence": "VDM"}},
+		"tag block":                      {`\s:r3669961*78\` + sum("GPVTG,,T,,M,,N,,K"), map[string]any{"talker": "GP", "sentence": "VTG"}},
+		"nonsense":                       {sum("GPRMC,999999,A,9999.99,N,99999.9,E,Inf,0x1p3,999999,,"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false}},
+		"a fix without a position":       {sum("GPRMC,123519,A,,,,,022.4,084.4,230394,003.1,W"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false, "time": "1994-03-23T12:35:19Z"}},
+		"a fix with half a position":     {sum("GPGGA,123519,4807.038,N,,,1,08,0.9,545.4,M,46.9,M,,"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false, "fix": 1, "satellites": 8, "hdop": 0.9}},
+		"a latitude of 99":               {sum("GPGLL,9916.45,N,12311.12,W,225444,A"), map[string]any{"talker": "GP", "sentence": "GLL", "valid": false}},
+		"75 minutes":                     {sum("GNGNS,112257.00,3875.24011,N,00908.43828,W,AN,03,10.5,12.0,,,"), map[string]any{"talker": "GN", "sentence": "GNS", "valid": false, "satellites": 3, "hdop": 10.5}},
+		"a quality that is not a number": {sum("GPGGA,123519,4807.038,N,01131.000,E,x,08,0.9,545.4,M,46.9,M,,"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false, "satellites": 8, "hdop": 0.9}},
+		"a mode of none":                 {sum("GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W,N"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false, "time": "1994-03-23T12:35:19Z"}},
+		"GLL, a mode of none":            {sum("GPGLL,4916.45,N,12311.12,W,225444,A,N"), map[string]any{"talker": "GP", "sentence": "GLL", "valid": false}},
+		"a warning with a speed":         {sum("GPRMC,123519,V,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W"), map[string]any{"talker": "GP", "sentence": "RMC", "valid": false, "time": "1994-03-23T12:35:19Z"}},
+		"too few words":                  {sum("GPGGA"), map[string]any{"talker": "GP", "sentence": "GGA", "valid": false}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, garbage, wrong := readSentence([]byte(c.line), true)
@@ -270,7 +270,7 @@ func TestFormats(t *testing.T) {
 			f := format{name: c.format, needSum: true, lost: func(_ int, reason string) { lost += reason }}
 			got := f.fields([]byte(c.frame), false, "/dev/x")
 			if got != nil {
-				if got["port"] != "/dev/x" || len(got) != reflect.TypeFor[Event]().NumField() {
+				if got["port"] != "/dev/x" || len(got) != reflect.TypeFor[eventFields]().NumField() {
 					t.Errorf("%d fields: %v", len(got), got)
 				}
 				delete(got, "port")
@@ -303,8 +303,7 @@ func TestWhatIsWritten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := c.a.bytes("\r\n")
-			p, permanent := err.(interface{ Permanent() bool })
-			if string(got) != c.want || (c.want == "") != (permanent && p.Permanent()) {
+			if string(got) != c.want || (c.want == "") != kind.IsPermanent(err) {
 				t.Errorf("%q, %v", got, err)
 			}
 		})
@@ -317,7 +316,7 @@ func TestAbsurdNumbersOfFramesAreCheap(t *testing.T) {
 	for range 1 << 20 { // byte by byte, of an endless line
 		fr.feed([]byte{'x'})
 		if _, _, ok := fr.next(false); ok {
-			fr.taken()
+			fr.consume()
 		}
 	}
 	if d := time.Since(began); d > 5*time.Second {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/devices/internal/tty"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // line is the open port and its driver's counts.
@@ -32,14 +33,12 @@ type shared struct {
 }
 
 var (
-	errNotShared = errors.New("the port is held by something else of this plugin")
-	errTwo       = errors.New("another source of this plugin reads the port: one must do")
+	errNotShared = errors.New("the port is held by another part of this plugin")
+	errTwo       = errors.New("another source of this plugin already reads the port: use one source")
 )
 
-// join finds or makes the shared port of a plugin.
-func join(env interface {
-	Hold(key string, open func() (io.Closer, error)) (held io.Closer, release func(), err error)
-}, n tty.Name) (*shared, func(), error) {
+// sharedPort finds or makes the shared port of a plugin.
+func sharedPort(env kind.Env, n tty.Name) (*shared, func(), error) {
 	held, release, err := env.Hold(n.Claim(), func() (io.Closer, error) { return &shared{}, nil })
 	if err != nil {
 		return nil, nil, err
@@ -52,8 +51,8 @@ func join(env interface {
 	return s, release, nil
 }
 
-// enter registers the caller as the only source.
-func (s *shared) enter(set tty.Setting) error {
+// addSource registers the caller as the only source.
+func (s *shared) addSource(set tty.Setting) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.source != nil {
@@ -63,7 +62,7 @@ func (s *shared) enter(set tty.Setting) error {
 	return nil
 }
 
-func (s *shared) leave() {
+func (s *shared) removeSource() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.source = nil
@@ -80,7 +79,7 @@ func (s *shared) get(n tty.Name, set tty.Setting) (*line, error) {
 	if s.l != nil && s.set == set {
 		return s.l, nil
 	}
-	s.close()
+	s.closeLocked()
 	p, err := tty.Open(n, set)
 	if err != nil {
 		return nil, err
@@ -90,8 +89,8 @@ func (s *shared) get(n tty.Name, set tty.Setting) (*line, error) {
 	return s.l, nil
 }
 
-// close closes the port if it is open. The caller holds mu.
-func (s *shared) close() {
+// closeLocked closes the port if it is open. The caller holds mu.
+func (s *shared) closeLocked() {
 	if s.l != nil {
 		s.l.Close()
 		s.l, s.framer = nil, nil
@@ -103,12 +102,12 @@ func (s *shared) drop(l *line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.l == l {
-		s.close()
+		s.closeLocked()
 	}
 }
 
-// leaveFramer keeps the beginning of a frame for the next source, as long as the port stays open.
-func (s *shared) leaveFramer(l *line, f *framer) {
+// keepFramer keeps the beginning of a frame for the next source, as long as the port stays open.
+func (s *shared) keepFramer(l *line, f *framer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.l == l {
@@ -131,7 +130,7 @@ func (s *shared) takeFramer(l *line) *framer {
 func (s *shared) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.close()
+	s.closeLocked()
 	return nil
 }
 
@@ -144,15 +143,9 @@ func (s *shared) write(ctx context.Context, l *line, data []byte, timeout time.D
 	if err := l.SetWriteDeadline(until); err != nil {
 		return err
 	}
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = l.SetWriteDeadline(time.Unix(1, 0)) // fails only when closed
-	})
+	stop := kind.InterruptWrites(ctx, l)
 	_, err := l.Write(data)
-	if !stop() {
-		<-woken
-	}
+	stop()
 	if err == nil && drain {
 		err = l.Drain(ctx, until)
 	}

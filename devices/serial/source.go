@@ -15,39 +15,39 @@ import (
 )
 
 const (
-	retry  = 5 * time.Second        // to retry a port that is busy or not permitted, since no notification says when it is free
-	poll   = time.Second            // to look for an absent port without notifications
-	settle = 100 * time.Millisecond // after a notification, for udev to set names and permissions
-	often  = 15                     // how many times it is looked for after a notification, each after settle
+	retry       = 5 * time.Second        // to retry a port that is busy or not permitted, since no notification says when it is free
+	poll        = time.Second            // to look for an absent port without notifications
+	settle      = 100 * time.Millisecond // after a notification, for udev to set names and permissions
+	maxAttempts = 15                     // how many times it is looked for after a notification, each after settle
 )
 
 // Source is one port. An instance runs once: New, Open, Stream, Close.
 type Source struct {
-	o       Options
-	env     kind.Env
-	port    *shared
-	entered bool
-	release func()
-	format  format
-	absence time.Duration // how often to look for an absent port, in addition to the kernel's notifications
+	o              Options
+	env            kind.Env
+	port           *shared
+	added          bool
+	release        func()
+	format         format
+	searchInterval time.Duration // how often to look for an absent port, in addition to the kernel's notifications
 }
 
 // New makes a source of checked options.
 func New(o Options, env kind.Env) *Source {
-	return &Source{o: o, env: env, format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}, absence: 30 * time.Second}
+	return &Source{o: o, env: env, format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}, searchInterval: 30 * time.Second}
 }
 
 // Open opens the port, or takes it over from this plugin's previous source. An absent port is not
 // an error: Stream waits for it. A port that is busy or not permitted, or a file that is no port,
 // is an error.
 func (s *Source) Open(context.Context) (err error) {
-	if s.port, s.release, err = join(s.env, s.o.Port); err != nil {
+	if s.port, s.release, err = sharedPort(s.env, s.o.Port); err != nil {
 		return err
 	}
-	if err := s.port.enter(s.o.setting()); err != nil {
+	if err := s.port.addSource(s.o.setting()); err != nil {
 		return err
 	}
-	s.entered = true
+	s.added = true
 	var a tty.Absent
 	if _, err = s.port.get(s.o.Port, s.o.setting()); errors.As(err, &a) {
 		return nil
@@ -57,9 +57,9 @@ func (s *Source) Open(context.Context) (err error) {
 
 // Close releases the port, unless the next source or an action uses it.
 func (s *Source) Close() error {
-	if s.entered {
-		s.port.leave()
-		s.entered = false
+	if s.added {
+		s.port.removeSource()
+		s.added = false
 	}
 	if s.release != nil {
 		s.release()
@@ -81,10 +81,10 @@ func (s *Source) Stream(ctx context.Context, p kind.Post) error {
 			return nil
 		} else {
 			s.port.drop(l)
-			s.env.Degraded(fmt.Errorf("%s is gone: %w; it is waited for", s.o.Port, cause(err)))
+			s.env.Degraded(fmt.Errorf("%s is gone: %w; waiting for it", s.o.Port, cause(err)))
 		}
 		if time.Since(l.Opened) < poll { // it can be opened but not read
-			if !sleep(ctx, poll) {
+			if kind.Sleep(ctx, poll) != nil {
 				return nil
 			}
 		}
@@ -101,31 +101,20 @@ func cause(err error) error {
 	return err
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // await opens the port as soon as that is possible. An error is ctx's.
 func (s *Source) await(ctx context.Context) (*line, error) {
 	l, err := s.port.get(s.o.Port, s.o.setting())
 	if err == nil {
 		return l, nil
 	}
-	news, closeNews := tty.Watch(s.o.Port)
-	defer closeNews()
+	changes, closeWatch := tty.Watch(s.o.Port)
+	defer closeWatch()
 	soon := 0
 	for ctx.Err() == nil {
 		if l, err = s.port.get(s.o.Port, s.o.setting()); err == nil { // notifications began only after the first attempt
 			return l, nil
 		}
-		s.env.Degraded(fmt.Errorf("%w; it is waited for", err))
+		s.env.Degraded(fmt.Errorf("%w; waiting for it", err))
 		wait := retry
 		var a tty.Absent
 		switch {
@@ -133,17 +122,17 @@ func (s *Source) await(ctx context.Context) (*line, error) {
 			soon--
 			wait = settle
 		case !errors.As(err, &a):
-		case news == nil:
+		case changes == nil:
 			wait = poll
 		default:
-			wait = s.absence
+			wait = s.searchInterval
 		}
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
-		case <-news:
-			soon = often
-			sleep(ctx, settle)
+		case <-changes:
+			soon = maxAttempts
+			_ = kind.Sleep(ctx, settle) // its error is ctx's, which ends the loop
 		case <-ctx.Done():
 		}
 		t.Stop()
@@ -155,7 +144,7 @@ func (s *Source) await(ctx context.Context) (*line, error) {
 // the bytes.
 func (s *Source) warn(l *line) {
 	if others := l.Others(); len(others) > 0 {
-		s.env.Log().Warn("the port is open in another program as well, which takes bytes away", "port", l.Path, "program", strings.Join(others, ", "))
+		s.env.Log().Warn("the port is open in another program as well, which receives some of the bytes", "port", l.Path, "program", strings.Join(others, ", "))
 	}
 }
 
@@ -172,18 +161,9 @@ func (s *Source) read(ctx context.Context, l *line, p kind.Post) error {
 	} else {
 		skip := f.skipFirst
 		f.framing, f.lost = s.o.framing(), s.env.Lost
-		f.skipFirst, f.scanned, f.take, f.cut = skip, 0, 0, false
+		f.skipFirst, f.scanned, f.used, f.cut = skip, 0, 0, false
 	}
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = l.SetReadDeadline(time.Unix(1, 0)) // fails only when closed
-	})
-	defer func() {
-		if !stop() {
-			<-woken // the next source sets another deadline
-		}
-	}()
+	defer kind.InterruptReads(ctx, l)() // then the next source may set another deadline
 	chunk := make([]byte, 4096)
 	silent := false
 	for {
@@ -194,23 +174,22 @@ func (s *Source) read(ctx context.Context, l *line, p kind.Post) error {
 			}
 			if m := s.format.fields(frame, cut, l.Path); m != nil {
 				if err := p(ctx, time.Now(), m, nil); err != nil {
-					s.port.leaveFramer(l, f) // the frame is left to the next source
+					s.port.keepFramer(l, f) // the frame is left to the next source
 					return nil
 				}
 			}
-			f.taken()
+			f.consume()
 		}
 		until := time.Time{}
 		if d := f.pause(); d > 0 {
 			until = time.Now().Add(d)
 		}
-		if err := l.SetReadDeadline(until); err != nil {
+		if err := kind.ReadUntil(ctx, l, until); ctx.Err() != nil {
+			s.port.keepFramer(l, f)
+			return nil
+		} else if err != nil {
 			f.end()
 			return err
-		}
-		if ctx.Err() != nil { // AfterFunc's deadline may have been set before ours
-			s.port.leaveFramer(l, f)
-			return nil
 		}
 		n, err := l.Read(chunk)
 		f.feed(chunk[:n])
@@ -218,14 +197,14 @@ func (s *Source) read(ctx context.Context, l *line, p kind.Post) error {
 		l.drops.look(l.Port, s.env.Lost)
 		switch {
 		case ctx.Err() != nil:
-			s.port.leaveFramer(l, f)
+			s.port.keepFramer(l, f)
 			return nil
 		case err != nil && !silent:
 			for frame, cut, ok := f.next(false); ok; frame, cut, ok = f.next(false) {
 				if m := s.format.fields(frame, cut, l.Path); m != nil && p(ctx, time.Now(), m, nil) != nil {
 					return nil
 				}
-				f.taken()
+				f.consume()
 			}
 			f.end()
 			return err

@@ -83,7 +83,7 @@ func TestGuest(t *testing.T) {
 	a := NewAction(actionOptions("usb:0403:6001"), b)
 	defer a.Close()
 	stop := b.start(t, o)
-	b.Eventually(t, "it is waited for", func() bool { return strings.Contains(b.Last(), "there is no port of usb:0403:6001; there are ") })
+	b.Eventually(t, "waiting for it", func() bool { return strings.Contains(b.Last(), "there is no port of usb:0403:6001; available: ") })
 	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil {
 		t.Error("an absent port was written to")
 	}
@@ -107,8 +107,8 @@ func TestGuest(t *testing.T) {
 		}
 		began = time.Now()
 		vmtest.Ask(t, "unplug")
-		b.Eventually(t, "it is gone", func() bool { return strings.Contains(b.Last(), "it is waited for") })
-		vmtest.Figure("pulled out: said after %s", time.Since(began).Round(time.Millisecond))
+		b.Eventually(t, "it is gone", func() bool { return strings.Contains(b.Last(), "waiting for it") })
+		vmtest.Figure("unplugged: reported after %s", time.Since(began).Round(time.Millisecond))
 	}
 	if b.Losses[lostPart] != 3 {
 		t.Errorf("lost %v", b.Losses)

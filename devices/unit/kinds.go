@@ -11,6 +11,6 @@ var (
 // Kinds declares a source.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("unit", About, Sample, Defaults(), Event{}, New),
+		kind.SourceOf("unit", about, sample, defaults(), eventFields{}, New),
 	}
 }

@@ -7,7 +7,6 @@ package unit
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )

@@ -32,7 +32,7 @@ const (
 // session is a connection to the bus, and the units' object paths.
 type session struct {
 	conn *dbus.Conn
-	*ear
+	*signalQueue
 	units  map[dbus.ObjectPath][]string // a unit's names; several if it has aliases
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -45,9 +45,9 @@ func (c *session) close() {
 
 const daemon = "org.freedesktop.DBus"
 
-// ear receives signals of systemd and the bus itself; other signals are ignored, because any client
-// may send us signals. It never blocks the connection.
-type ear struct {
+// signalQueue receives signals of systemd and the bus itself; other signals are ignored, because
+// any client may send us signals. It never blocks the connection.
+type signalQueue struct {
 	signals chan *dbus.Signal
 	missed  chan struct{} // of capacity 1: a signal was dropped for lack of room
 
@@ -56,7 +56,7 @@ type ear struct {
 }
 
 // DeliverSignal is called by the connection's reader.
-func (e *ear) DeliverSignal(_, _ string, sig *dbus.Signal) {
+func (e *signalQueue) DeliverSignal(_, _ string, sig *dbus.Signal) {
 	e.mu.Lock()
 	known := sig.Sender == daemon || e.systemd != "" && sig.Sender == e.systemd
 	e.mu.Unlock()
@@ -77,7 +77,7 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 	alive, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	opening := context.AfterFunc(ctx, cancel) // only while connecting
 	defer opening()
-	c = &session{units: map[dbus.ObjectPath][]string{}, ctx: alive, cancel: cancel, ear: &ear{signals: make(chan *dbus.Signal, 1024), missed: make(chan struct{}, 1)}}
+	c = &session{units: map[dbus.ObjectPath][]string{}, ctx: alive, cancel: cancel, signalQueue: &signalQueue{signals: make(chan *dbus.Signal, 1024), missed: make(chan struct{}, 1)}}
 	address := busconn.System(s.o.Address)
 	if s.o.Bus == "user" {
 		if address, err = busconn.Session(s.o.Address); err != nil {
@@ -86,7 +86,7 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 		}
 	}
 	late := time.AfterFunc(callTime, cancel)
-	c.conn, err = busconn.Connect(address, dbus.WithContext(alive), dbus.WithSignalHandler(c.ear))
+	c.conn, err = busconn.Connect(address, dbus.WithContext(alive), dbus.WithSignalHandler(c.signalQueue))
 	intime := late.Stop()
 	if err != nil {
 		cancel()
@@ -94,7 +94,7 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 			err = fmt.Errorf("it doesn't answer within %s", callTime)
 		}
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("the %s bus of D-Bus doesn't run: %w", s.o.Bus, err)
+			return nil, fmt.Errorf("the %s bus of D-Bus is not running: %w", s.o.Bus, err)
 		}
 		return nil, fmt.Errorf("connecting to the %s bus of D-Bus: %w", s.o.Bus, err)
 	}
@@ -109,18 +109,18 @@ func (s *Source) connect(ctx context.Context) (c *session, err error) {
 func (s *Source) subscribe(ctx context.Context, c *session) error {
 	if err := c.conn.AddMatchSignalContext(ctx, dbus.WithMatchSender("org.freedesktop.DBus"), dbus.WithMatchInterface("org.freedesktop.DBus"),
 		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, systemd)); err != nil {
-		return fmt.Errorf("listening on the bus: %w", err)
+		return fmt.Errorf("subscribing on the bus: %w", err)
 	}
 	if err := c.conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(systemd), dbus.WithMatchObjectPath(managerPath),
 		dbus.WithMatchInterface(manager), dbus.WithMatchMember("Reloading")); err != nil {
-		return fmt.Errorf("listening on the bus: %w", err)
+		return fmt.Errorf("subscribing on the bus: %w", err)
 	}
 	if err := c.call(ctx, manager+".Subscribe", nil); err != nil {
 		return err
 	}
 	var owner string // a different owner later means that the one that was subscribed to left the bus, which is signalled
 	if err := c.conn.BusObject().CallWithContext(ctx, daemon+".GetNameOwner", 0, systemd).Store(&owner); err != nil {
-		return fmt.Errorf("asking the bus for systemd: %w", err)
+		return fmt.Errorf("querying the bus for systemd: %w", err)
 	}
 	c.mu.Lock()
 	c.systemd = owner
@@ -133,7 +133,7 @@ func (s *Source) subscribe(ctx context.Context, c *session) error {
 		}
 		if err := c.conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(systemd), dbus.WithMatchObjectPath(path),
 			dbus.WithMatchInterface(properties), dbus.WithMatchMember("PropertiesChanged"), dbus.WithMatchArg(0, unitKind)); err != nil {
-			return fmt.Errorf("listening on the bus: %w", err)
+			return fmt.Errorf("subscribing on the bus: %w", err)
 		}
 		c.units[path] = append(c.units[path], name)
 		values, err := c.all(ctx, path, unitKind)
@@ -160,7 +160,7 @@ func (u unknownUnit) Error() string {
 	if len(u.near) == 0 {
 		return fmt.Sprintf("there is no unit %s; `systemctl list-unit-files` lists them", u.name)
 	}
-	return fmt.Sprintf("there is no unit %s; there are %s", u.name, strings.Join(u.near, ", "))
+	return fmt.Sprintf("there is no unit %s; similar: %s", u.name, strings.Join(u.near, ", "))
 }
 
 // call calls a method of systemd itself.
@@ -175,9 +175,9 @@ func (c *session) ask(ctx context.Context, path dbus.ObjectPath, method string, 
 	if err := call.Store(result...); err != nil {
 		var e dbus.Error
 		if errors.As(err, &e) && (e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" || e.Name == "org.freedesktop.DBus.Error.NameHasNoOwner") {
-			return fmt.Errorf("systemd is not on the bus; does this machine run it? %w", err)
+			return fmt.Errorf("systemd is not on the bus; does this machine use it? %w", err)
 		}
-		return fmt.Errorf("asking systemd: %w", err)
+		return fmt.Errorf("calling systemd: %w", err)
 	}
 	return nil
 }
@@ -225,12 +225,12 @@ func Describe() []string {
 	defer cancel()
 	conn, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
 	if err != nil {
-		return []string{fmt.Sprintf("# no system bus, by which systemd tells: %v", err)}
+		return []string{fmt.Sprintf("# the system bus, which systemd uses, can't be reached: %v", err)}
 	}
 	defer conn.Close()
 	var units [][]any
 	if err := conn.Object(systemd, managerPath).CallWithContext(ctx, manager+".ListUnits", 0).Store(&units); err != nil {
-		return []string{fmt.Sprintf("# systemd does not tell its units: %v", err)}
+		return []string{fmt.Sprintf("# systemd does not list its units: %v", err)}
 	}
 	return describe(units)
 }

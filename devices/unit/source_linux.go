@@ -17,11 +17,10 @@ import (
 
 // Source watches units. An instance runs once: New, Open, Run, Close.
 type Source struct {
-	o    Options
-	env  kind.Env
-	conn *session // set by Open
-	why  error    // why Open did not connect
-	told string   // the last state passed to Degraded
+	o      Options
+	env    kind.Env
+	conn   *session // set by Open
+	reason error    // why Open did not connect
 
 	last    map[string]state // by the units' names
 	waitMin time.Duration    // the first pause before reconnecting to the bus
@@ -38,10 +37,10 @@ func New(o Options, env kind.Env) *Source {
 // Open connects and finds the units. Only a unit that doesn't exist is an error: an absent bus is
 // waited for.
 func (s *Source) Open(ctx context.Context) error {
-	s.conn, s.why = s.connect(ctx)
+	s.conn, s.reason = s.connect(ctx)
 	var unknown unknownUnit
-	if errors.As(s.why, &unknown) {
-		return s.why
+	if errors.As(s.reason, &unknown) {
+		return s.reason
 	}
 	return nil
 }
@@ -58,17 +57,17 @@ func (s *Source) Close() error {
 // Run emits changes until ctx ends.
 func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	for wait := s.waitMin; ; {
-		if s.conn == nil && s.why == nil {
-			s.conn, s.why = s.connect(ctx)
+		if s.conn == nil && s.reason == nil {
+			s.conn, s.reason = s.connect(ctx)
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		if s.conn != nil {
 			wait = s.waitMin
-			s.tell(nil)
+			s.env.Degraded(nil)
 			var stop error
-			stop, s.why = s.follow(ctx, emit)
+			stop, s.reason = s.follow(ctx, emit)
 			_ = s.Close()
 			if ctx.Err() != nil {
 				return nil
@@ -78,61 +77,45 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 			}
 		}
 		var unknown unknownUnit
-		if errors.As(s.why, &unknown) {
-			return s.why
+		if errors.As(s.reason, &unknown) {
+			return s.reason
 		}
-		s.tell(s.why)
-		s.why = nil
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-			wait = min(2*wait, waitMax)
-		case <-ctx.Done():
-			t.Stop()
+		s.env.Degraded(s.reason)
+		s.reason = nil
+		if kind.Sleep(ctx, wait) != nil {
 			return nil
 		}
-	}
-}
-
-// tell reports an error when it has changed.
-func (s *Source) tell(err error) {
-	now := ""
-	if err != nil {
-		now = err.Error()
-	}
-	if now != s.told {
-		s.told = now
-		s.env.Degraded(err)
+		wait = min(2*wait, waitMax)
 	}
 }
 
 var errGone = errors.New("systemd has left the bus")
 
-// follow reports the units' states and then changes. stop is why the source must end, why is why
+// follow reports the units' states and then changes. stop is why the source must end, reason is why
 // the session ended.
-func (s *Source) follow(ctx context.Context, emit kind.Emit) (stop, why error) {
+func (s *Source) follow(ctx context.Context, emit kind.Emit) (stop, reason error) {
 	c := s.conn
-	compare := func() (stop, why error) { // reports changes that no signal reported
+	compare := func() (stop, reason error) { // reports changes that no signal reported
 		for _, u := range s.o.Units {
 			for path, names := range c.units {
 				if !slices.Contains(names, full(u)) {
 					continue
 				}
-				if stop, why = s.look(ctx, path, full(u), emit); stop != nil || why != nil {
-					return stop, why
+				if stop, reason = s.query(ctx, path, full(u), emit); stop != nil || reason != nil {
+					return stop, reason
 				}
 			}
 		}
 		return nil, nil
 	}
-	if stop, why := compare(); stop != nil || why != nil {
-		return stop, why
+	if stop, reason := compare(); stop != nil || reason != nil {
+		return stop, reason
 	}
 	for missed := false; ; {
 		if missed && len(c.signals) == 0 { // the queued signals are older than the dropped ones
 			missed = false
-			if stop, why = compare(); stop != nil || why != nil {
-				return stop, why
+			if stop, reason = compare(); stop != nil || reason != nil {
+				return stop, reason
 			}
 		}
 		var signal *dbus.Signal
@@ -150,13 +133,13 @@ func (s *Source) follow(ctx context.Context, emit kind.Emit) (stop, why error) {
 		case signal.Name == "org.freedesktop.DBus.NameOwnerChanged":
 			return nil, errGone
 		case signal.Name == manager+".Reloading": // systemd has reloaded its files; units may have been added or removed
-			if stop, why = compare(); stop != nil || why != nil {
-				return stop, why
+			if stop, reason = compare(); stop != nil || reason != nil {
+				return stop, reason
 			}
 		case signal.Name == properties+".PropertiesChanged":
 			for _, name := range c.units[signal.Path] {
-				if stop, why = s.changed(ctx, signal, name, emit); stop != nil || why != nil {
-					return stop, why
+				if stop, reason = s.changed(ctx, signal, name, emit); stop != nil || reason != nil {
+					return stop, reason
 				}
 			}
 		}
@@ -165,7 +148,7 @@ func (s *Source) follow(ctx context.Context, emit kind.Emit) (stop, why error) {
 
 // changed reads the state from a signal, because the state may have changed again by the time of a
 // query.
-func (s *Source) changed(ctx context.Context, signal *dbus.Signal, name string, emit kind.Emit) (stop, why error) {
+func (s *Source) changed(ctx context.Context, signal *dbus.Signal, name string, emit kind.Emit) (stop, reason error) {
 	var values map[string]dbus.Variant
 	if len(signal.Body) > 1 {
 		values, _ = signal.Body[1].(map[string]dbus.Variant)
@@ -173,29 +156,29 @@ func (s *Source) changed(ctx context.Context, signal *dbus.Signal, name string, 
 	if text(values, "ActiveState") == "" {
 		if len(signal.Body) > 2 { // the signal only says that a property has changed
 			if names, _ := signal.Body[2].([]string); slices.Contains(names, "ActiveState") || slices.Contains(names, "SubState") {
-				return s.look(ctx, signal.Path, name, emit)
+				return s.query(ctx, signal.Path, name, emit)
 			}
 		}
 		return nil, nil
 	}
-	return s.say(ctx, signal.Path, name, values, emit)
+	return s.report(ctx, signal.Path, name, values, emit)
 }
 
 func stateOf(values map[string]dbus.Variant) state {
 	return state{text(values, "ActiveState"), text(values, "SubState")}
 }
 
-// look queries the state of a unit.
-func (s *Source) look(ctx context.Context, path dbus.ObjectPath, name string, emit kind.Emit) (stop, why error) {
+// query queries the state of a unit.
+func (s *Source) query(ctx context.Context, path dbus.ObjectPath, name string, emit kind.Emit) (stop, reason error) {
 	values, err := s.conn.all(ctx, path, unitKind)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return s.say(ctx, path, name, values, emit)
+	return s.report(ctx, path, name, values, emit)
 }
 
-// say emits a state when it differs from the last one.
-func (s *Source) say(ctx context.Context, path dbus.ObjectPath, name string, values map[string]dbus.Variant, emit kind.Emit) (stop, why error) {
+// report emits a state when it differs from the last one.
+func (s *Source) report(ctx context.Context, path dbus.ObjectPath, name string, values map[string]dbus.Variant, emit kind.Emit) (stop, reason error) {
 	now := stateOf(values)
 	before, known := s.last[name]
 	if now == before {

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // bus is a private dbus-daemon.
@@ -191,7 +193,7 @@ func (f *fakeSystemd) set(name, active, sub string, silent bool, more map[string
 		return
 	}
 	if subscribed == 0 {
-		f.t.Error("nobody has subscribed: systemd would say nothing")
+		f.t.Error("there is no subscription, without which systemd sends no signals")
 	}
 	for _, e := range []struct {
 		kind string
@@ -203,32 +205,23 @@ func (f *fakeSystemd) set(name, active, sub string, silent bool, more map[string
 	}
 }
 
-type env struct{ degraded chan error }
-
-func (e env) Degraded(err error) { e.degraded <- err }
-
-// well waits until the source reports that it works, or that it doesn't.
-func (e env) well(t *testing.T, want bool) error {
+// healthy waits until the source reports that it works, or that it doesn't.
+func healthy(t *testing.T, env *kindtest.Bus, want bool) string {
 	t.Helper()
-	for end := time.After(time.Minute); ; {
-		select {
-		case err := <-e.degraded:
-			if (err == nil) == want {
-				return err
-			}
-		case <-end:
-			t.Fatalf("the source was not well (%v) within a minute", want)
+	for {
+		if got := env.NextDegraded(t); (got == "<nil>") == want {
+			return got
 		}
 	}
 }
 
-func (b *bus) source(units ...string) (*Source, env) {
-	o := Defaults()
+func (b *bus) source(units ...string) (*Source, *kindtest.Bus) {
+	o := defaults()
 	o.Units, o.Address = units, b.address
-	e := env{make(chan error, 10000)}
-	s := New(o, e)
+	env := kindtest.NewBus()
+	s := New(o, env)
 	s.waitMin = 20 * time.Millisecond
-	return s, e
+	return s, env
 }
 
 const inAnyOrder = "in any order"
@@ -238,15 +231,12 @@ func run(t *testing.T, s *Source) (expect func(want ...string), stop func() erro
 	if errs := s.o.Check(); errs != nil {
 		t.Fatal(errs)
 	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	events, ended := make(chan map[string]any, 10000), make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
-	}()
+	env := s.env.(*kindtest.Bus)
+	ended := make(chan error, 1)
+	end := env.Start(t, s, func(ctx context.Context) error {
+		ended <- s.Run(ctx, env.Emit)
+		return nil
+	})
 	expect = func(want ...string) {
 		t.Helper()
 		anyOrder := len(want) > 0 && want[0] == inAnyOrder
@@ -254,38 +244,23 @@ func run(t *testing.T, s *Source) (expect func(want ...string), stop func() erro
 			want = want[1:]
 		}
 		for len(want) > 0 {
-			select {
-			case e := <-events:
-				got := fmt.Sprint(e["unit"], " ", e["before"], ">", e["state"], " ", e["sub"], " ", e["result"], " ", e["pid"], " ", e["exit"], " ", e["initial"])
-				i := 0
-				if anyOrder {
-					i = max(0, slices.Index(want, got))
-				}
-				if got != want[i] || e["description"] != "A web server" || e["loaded"] != "loaded" {
-					t.Errorf("got %s (%v), want %s", got, e, want[i])
-				}
-				want = slices.Delete(slices.Clone(want), i, i+1)
-			case <-time.After(time.Minute):
-				t.Fatalf("%s did not come within a minute", want)
+			e := env.Next(t)
+			got := fmt.Sprint(e["unit"], " ", e["before"], ">", e["state"], " ", e["sub"], " ", e["result"], " ", e["pid"], " ", e["exit"], " ", e["initial"])
+			i := 0
+			if anyOrder {
+				i = max(0, slices.Index(want, got))
 			}
+			if got != want[i] || e["description"] != "A web server" || e["loaded"] != "loaded" {
+				t.Errorf("got %s (%v), want %s", got, e, want[i])
+			}
+			want = slices.Delete(slices.Clone(want), i, i+1)
 		}
 	}
 	return expect, func() error {
 		t.Helper()
-		cancel()
-		var err error
-		select {
-		case err = <-ended:
-		case <-time.After(time.Minute):
-			t.Error("the source did not end within a minute")
-		}
-		if cerr := s.Close(); cerr != nil {
-			t.Error(cerr)
-		}
-		if len(events) > 0 {
-			t.Errorf("there is one more event: %v", <-events)
-		}
-		return err
+		end()
+		env.None(t)
+		return <-ended
 	}
 }
 
@@ -317,11 +292,7 @@ func TestStates(t *testing.T) {
 		}
 		f.conn.Close()
 	})
-	for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 // TestStrangersAreNotHeard sends signals from other programs, because any client may send us one.
@@ -415,9 +386,9 @@ func TestAUnitThatDoesNotExist(t *testing.T) {
 	b := newBus(t)
 	b.systemd("nginx.service", "ssh.service")
 	for unit, want := range map[string]string{
-		"ngnix": "there is no unit ngnix.service; there are nginx.service",
-		"ngin":  "there is no unit ngin.service; there are nginx-debug.service, nginx.service",
-		"crond": "there is no unit crond.service; there are cron.service",
+		"ngnix": "there is no unit ngnix.service; similar: nginx.service",
+		"ngin":  "there is no unit ngin.service; similar: nginx-debug.service, nginx.service",
+		"crond": "there is no unit crond.service; similar: cron.service",
 		"zzz":   "there is no unit zzz.service; `systemctl list-unit-files` lists them",
 	} {
 		s, _ := b.source(unit)
@@ -431,40 +402,38 @@ func TestAUnitThatDoesNotExist(t *testing.T) {
 func TestTheBusAndSystemdComeAndGo(t *testing.T) {
 	b := newBus(t)
 	b.stop()
-	s, e := b.source("nginx")
+	s, env := b.source("nginx")
 	expect, stop := run(t, s)
-	if err := e.well(t, false); !strings.Contains(err.Error(), "the system bus of D-Bus doesn't run") {
-		t.Error(err)
+	if got := healthy(t, env, false); !strings.Contains(got, "the system bus of D-Bus is not running") {
+		t.Error(got)
 	}
 	b.start()
-	if err := e.well(t, false); !strings.Contains(err.Error(), "systemd is not on the bus; does this machine run it?") {
-		t.Error(err)
+	if got := healthy(t, env, false); !strings.Contains(got, "systemd is not on the bus; does this machine use it?") {
+		t.Error(got)
 	}
 	f := b.systemd("nginx.service")
-	e.well(t, true)
+	healthy(t, env, true)
 	f.set("nginx.service", "active", "running", false, nil)
 	expect("nginx.service inactive>active running success <nil> <nil> false")
 
 	b.stop()
-	if err := e.well(t, false); !strings.Contains(err.Error(), "the bus has ended the connection") {
-		t.Error(err)
+	if got := healthy(t, env, false); !strings.Contains(got, "the bus has ended the connection") {
+		t.Error(got)
 	}
 	b.start()
 	f = b.systemd("nginx.service") // and its state differs from before
 	f.set("nginx.service", "failed", "failed", true, nil)
-	e.well(t, true)
+	healthy(t, env, true)
 	expect("nginx.service active>failed failed success <nil> <nil> false")
 
 	if _, err := f.conn.ReleaseName(systemd); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.well(t, false); err == nil {
-		t.Error("it is well without systemd")
-	}
+	healthy(t, env, false)
 	if _, err := f.conn.RequestName(systemd, 0); err != nil {
 		t.Fatal(err)
 	}
-	e.well(t, true)
+	healthy(t, env, true)
 	f.set("nginx.service", "inactive", "dead", false, nil)
 	expect("nginx.service failed>inactive dead success <nil> <nil> false")
 
@@ -475,7 +444,7 @@ func TestTheBusAndSystemdComeAndGo(t *testing.T) {
 	if _, err := f.conn.ReleaseName(systemd); err != nil {
 		t.Fatal(err)
 	}
-	e.well(t, false)
+	healthy(t, env, false)
 	if _, err := f.conn.RequestName(systemd, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -487,7 +456,7 @@ func TestTheBusAndSystemdComeAndGo(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("nobody subscribed again")
+			t.Fatal("there is no new subscription")
 		}
 	}
 	if err := stop(); err != nil && !strings.Contains(err.Error(), "there is no unit nginx.service") {
@@ -505,7 +474,7 @@ func TestDescribe(t *testing.T) {
 
 func TestDescribeWithoutBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+t.TempDir()+"/none")
-	if got := Describe(); len(got) != 1 || !strings.HasPrefix(got[0], "# no system bus, by which systemd tells: ") {
+	if got := Describe(); len(got) != 1 || !strings.HasPrefix(got[0], "# the system bus, which systemd uses, can't be reached: ") {
 		t.Errorf("got %q", got)
 	}
 }

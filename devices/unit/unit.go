@@ -19,28 +19,29 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postbus/postbus/config/suggest"
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file.
+// sample is a commented plugin file.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the kind does, for the documentation.
-const About = "Watches units of systemd: an event when a service (or timer, mount, …) becomes active, inactive or failed, with the result and the state before. Systemd says so by D-Bus, nothing " +
-	"is polled. A unit that doesn't exist is an error that names similar ones. When the bus or systemd goes away it is connected to again. Linux with systemd only; it needs no rights."
+// about is what the kind does, for the documentation.
+const about = "Watches units of systemd: an event when a service (or timer, mount, …) becomes active, inactive or failed, with the result and the previous state. Systemd notifies by D-Bus, nothing " +
+	"is polled. A unit that doesn't exist is an error that names similar ones. After the bus or systemd has stopped, the source reconnects. Linux with systemd only; it needs no permissions."
 
 // Options of the source.
 type Options struct {
-	Units   []string `key:"units" doc:"the units, as nginx.service; .service may be left out" need:"yes"`
+	Units   []string `key:"units" doc:"the units, as nginx.service; .service may be omitted" need:"yes"`
 	Bus     string   `key:"bus" doc:"system, or user for the units of the user that runs postbus" oneof:"system|user"`
-	Initial bool     `key:"initial" doc:"whether the states at the start are events, too"`
-	Address string   `key:"address" doc:"the bus's address, as unix:path=/run/dbus/system_bus_socket; empty for the usual one"`
+	Initial bool     `key:"initial" doc:"whether the states at the start are events"`
+	Address string   `key:"address" doc:"the bus's address, as unix:path=/run/dbus/system_bus_socket; empty for the default"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Bus: "system"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Bus: "system"} }
 
 // maxUnits bounds the units that one source watches.
 const maxUnits = 256
@@ -51,16 +52,16 @@ func (o Options) Check() []error {
 	bad := func(reason, hint string) { errs = append(errs, kind.Wrong("units", reason, hint)) }
 	switch {
 	case len(o.Units) == 0:
-		bad("there is no unit", "write units: [nginx.service]; `systemctl list-units` lists them")
+		bad("no unit is listed", "write units: [nginx.service]; `systemctl list-units` lists them")
 	case len(o.Units) > maxUnits:
 		bad(fmt.Sprintf("there are %d units", len(o.Units)), fmt.Sprintf("at most %d", maxUnits))
 	}
 	for i, u := range o.Units {
 		switch {
 		case !valid(full(u)):
-			bad(fmt.Sprintf("%q is no name of a unit", u), "as nginx.service; `systemctl list-units` lists them")
+			bad(fmt.Sprintf("%q is not the name of a unit", u), "as nginx.service; `systemctl list-units` lists them")
 		case slices.ContainsFunc(o.Units[:i], func(v string) bool { return full(v) == full(u) }):
-			bad(fmt.Sprintf("%s stands there twice", full(u)), "")
+			bad(fmt.Sprintf("%s is listed twice", full(u)), "")
 		}
 	}
 	return errs
@@ -93,16 +94,16 @@ func valid(name string) bool {
 	})
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// eventFields documents the fields of an event.
+type eventFields struct {
 	Unit        string `key:"unit" doc:"the unit's name, as nginx.service"`
 	State       string `key:"state" doc:"active, inactive, failed, activating, deactivating, reloading or maintenance"`
-	Sub         string `key:"sub" doc:"the same in the words of the unit's sort, as running, exited, dead, waiting, mounted"`
-	Before      string `key:"before" doc:"the state before; nil in the first event"`
-	Result      string `key:"result" doc:"why a service or the like failed, as exit-code, signal, timeout, oom-kill; success if it did not; nil for units that have no result"`
-	PID         int64  `key:"pid" doc:"the main process of a service that runs; else nil"`
-	Exit        int    `key:"exit" doc:"exit code, or number of the signal, of the main process that ended last; nil while there is none"`
-	Description string `key:"description" doc:"what the unit says it is"`
+	Sub         string `key:"sub" doc:"the state specific to the type of unit, as running, exited, dead, waiting, mounted"`
+	Before      string `key:"before" doc:"the previous state; nil in the first event"`
+	Result      string `key:"result" doc:"why a service or another unit failed, as exit-code, signal, timeout, oom-kill; success if it did not; nil for units that have no result"`
+	PID         int64  `key:"pid" doc:"the main process id of a running service; otherwise nil"`
+	Exit        int    `key:"exit" doc:"exit code, or number of the signal, of the last main process that ended; nil before that"`
+	Description string `key:"description" doc:"the description in the unit's file"`
 	Loaded      string `key:"loaded" doc:"loaded; masked, bad-setting or error for a unit that can't be started"`
 	Initial     bool   `key:"initial" doc:"whether it is the state at the start"`
 }
@@ -110,14 +111,14 @@ type Event struct {
 // similar returns the names most similar to one, best first.
 func similar(name string, all []string) []string {
 	type match struct {
-		name string
-		far  int
+		name     string
+		distance int
 	}
 	var list []match
 	stem, _, _ := cutLast(name)
 	for _, a := range all {
 		s, _, _ := cutLast(a)
-		d := distance(strings.ToLower(stem), strings.ToLower(s))
+		d := suggest.Distance(strings.ToLower(stem), strings.ToLower(s))
 		if strings.Contains(s, stem) || strings.Contains(stem, s) && len(s) > 3 {
 			d = min(d, 1)
 		}
@@ -126,8 +127,8 @@ func similar(name string, all []string) []string {
 		}
 	}
 	slices.SortFunc(list, func(a, b match) int {
-		if a.far != b.far {
-			return a.far - b.far
+		if a.distance != b.distance {
+			return a.distance - b.distance
 		}
 		return strings.Compare(a.name, b.name)
 	})
@@ -136,27 +137,4 @@ func similar(name string, all []string) []string {
 		out = append(out, m.name)
 	}
 	return out
-}
-
-// distance returns how many letters must be changed, added or removed.
-func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return max(len(a), len(b))
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

@@ -13,13 +13,13 @@ func TestCheck(t *testing.T) {
 		want  string
 	}{
 		"fine":        {[]string{"nginx", "backup.timer", "getty@tty1.service", `dev-disk-by\x2duuid-x.swap`, "org.example.App"}, ""},
-		"none":        {nil, "there is no unit"},
-		"empty":       {[]string{""}, `"" is no name of a unit`},
-		"a space":     {[]string{"my service"}, `"my service" is no name of a unit`},
-		"a path":      {[]string{"/etc/x.service"}, `"/etc/x.service" is no name of a unit`},
-		"a template":  {[]string{"getty@.service"}, `"getty@.service" is no name of a unit`},
-		"twice":       {[]string{"nginx", "nginx.service"}, "nginx.service stands there twice"},
-		"a long name": {[]string{strings.Repeat("x", 250)}, `"` + strings.Repeat("x", 250) + `" is no name of a unit`},
+		"none":        {nil, "no unit is listed"},
+		"empty":       {[]string{""}, `"" is not the name of a unit`},
+		"a space":     {[]string{"my service"}, `"my service" is not the name of a unit`},
+		"a path":      {[]string{"/etc/x.service"}, `"/etc/x.service" is not the name of a unit`},
+		"a template":  {[]string{"getty@.service"}, `"getty@.service" is not the name of a unit`},
+		"twice":       {[]string{"nginx", "nginx.service"}, "nginx.service is listed twice"},
+		"a long name": {[]string{strings.Repeat("x", 250)}, `"` + strings.Repeat("x", 250) + `" is not the name of a unit`},
 		"many":        {strings.Fields(many(257)), "there are 257 units"},
 	} {
 		t.Run(name, func(t *testing.T) {

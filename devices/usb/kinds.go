@@ -11,6 +11,6 @@ var (
 // Kinds declares a source.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("usb", About, Sample, Defaults(), Event{}, New),
+		kind.SourceOf("usb", about, sample, defaults(), eventFields{}, New),
 	}
 }

@@ -7,7 +7,6 @@ package usb
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )

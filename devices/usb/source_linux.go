@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	buffer = 1 << 20                // bytes of uevents that may wait
-	whole  = 500 * time.Millisecond // for the kernel to read the interfaces of a new device
+	buffer          = 1 << 20                // bytes of uevents that may wait
+	completeTimeout = 500 * time.Millisecond // for the kernel to read the interfaces of a new device
 )
 
 // uevents is a netlink socket that receives the kernel's uevents.
@@ -30,14 +30,14 @@ type uevents struct {
 func newUevents() (*uevents, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
-		return nil, fmt.Errorf("listening to the kernel's news of devices: %w", err)
+		return nil, fmt.Errorf("receiving the kernel's notifications about devices: %w", err)
 	}
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil { // only root may set so much
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1}); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("listening to the kernel's news of devices: %w", err)
+		return nil, fmt.Errorf("receiving the kernel's notifications about devices: %w", err)
 	}
 	return &uevents{f: os.NewFile(uintptr(fd), "uevents"), buf: make([]byte, 16<<10)}, nil
 }
@@ -70,15 +70,15 @@ func (u *uevents) next() ([]byte, error) {
 
 // Open begins to listen and records the present devices.
 func (s *Source) Open(context.Context) (err error) {
-	if s.news, err = newUevents(); err != nil {
+	if s.uevents, err = newUevents(); err != nil {
 		return err
 	}
 	s.known = s.present()
 	return nil
 }
 
-func (s *Source) present() map[string]Device {
-	m := map[string]Device{}
+func (s *Source) present() map[string]device {
+	m := map[string]device{}
 	for _, d := range list(s.o.Sys) {
 		m[d.Path] = d
 	}
@@ -87,17 +87,16 @@ func (s *Source) present() map[string]Device {
 
 // Close ends listening.
 func (s *Source) Close() error {
-	if s.news == nil {
+	if s.uevents == nil {
 		return nil
 	}
-	return s.news.f.Close()
+	return s.uevents.f.Close()
 }
 
 // Run emits devices that are plugged in and pulled out until ctx ends.
 func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.news.f.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	say := func(action string, d Device) error {
+	defer kind.InterruptReads(ctx, s.uevents.f)()
+	report := func(action string, d device) error {
 		if !s.wants(d) {
 			return nil
 		}
@@ -105,24 +104,24 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	}
 	if s.o.Initial {
 		for _, p := range slices.Sorted(maps.Keys(s.known)) {
-			if err := say("present", s.known[p]); err != nil {
+			if err := report("present", s.known[p]); err != nil {
 				return err
 			}
 		}
 	}
 	for {
-		message, err := s.news.next()
+		message, err := s.uevents.next()
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
-			s.env.Lost(1, "the kernel dropped news of devices, since there were too many")
-			if err := s.compare(say); err != nil {
+			s.env.Lost(1, "the kernel dropped notifications about devices, because there were too many")
+			if err := s.compare(report); err != nil {
 				return err
 			}
 			continue
 		case err != nil:
-			return fmt.Errorf("listening to the kernel's news of devices: %w", err)
+			return fmt.Errorf("receiving the kernel's notifications about devices: %w", err)
 		}
 		u, ok := readUevent(message)
 		if !ok {
@@ -130,9 +129,9 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		}
 		switch u.action {
 		case "add":
-			err = s.came(ctx, u.port, say)
+			err = s.added(ctx, u.port, report)
 		case "remove":
-			err = s.went(u.port, say)
+			err = s.removed(u.port, report)
 		}
 		if err != nil {
 			return err
@@ -140,15 +139,11 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	}
 }
 
-// came reports a new device once the kernel has read all of it.
-func (s *Source) came(ctx context.Context, port string, say func(string, Device) error) error {
-	for end := time.Now().Add(whole); !complete(s.o.Sys, port) && time.Now().Before(end); {
-		t := time.NewTimer(10 * time.Millisecond)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
+// added reports a new device once the kernel has read all of it.
+func (s *Source) added(ctx context.Context, port string, report func(string, device) error) error {
+	for end := time.Now().Add(completeTimeout); !complete(s.o.Sys, port) && time.Now().Before(end); {
+		if err := kind.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
 		}
 	}
 	d, ok := read(s.o.Sys, port)
@@ -159,29 +154,29 @@ func (s *Source) came(ctx context.Context, port string, say func(string, Device)
 	case known && old.Number == d.Number && old.Bus == d.Bus:
 		return nil // it was present at the start
 	case known: // its remove event was dropped
-		if err := s.went(port, say); err != nil {
+		if err := s.removed(port, report); err != nil {
 			return err
 		}
 	}
 	s.known[port] = d
-	return say("add", d)
+	return report("add", d)
 }
 
-func (s *Source) went(port string, say func(string, Device) error) error {
+func (s *Source) removed(port string, report func(string, device) error) error {
 	d, ok := s.known[port]
 	if !ok {
 		return nil
 	}
 	delete(s.known, port)
-	return say("remove", d)
+	return report("remove", d)
 }
 
 // compare reports devices that were plugged in or pulled out while uevents were dropped.
-func (s *Source) compare(say func(string, Device) error) error {
+func (s *Source) compare(report func(string, device) error) error {
 	now := s.present()
 	for _, p := range slices.Sorted(maps.Keys(s.known)) {
 		if d, ok := now[p]; !ok || d.Number != s.known[p].Number {
-			if err := s.went(p, say); err != nil {
+			if err := s.removed(p, report); err != nil {
 				return err
 			}
 		}
@@ -189,7 +184,7 @@ func (s *Source) compare(say func(string, Device) error) error {
 	for _, p := range slices.Sorted(maps.Keys(now)) {
 		if _, ok := s.known[p]; !ok {
 			s.known[p] = now[p]
-			if err := say("add", now[p]); err != nil {
+			if err := report("add", now[p]); err != nil {
 				return err
 			}
 		}

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Device is a USB device.
-type Device struct {
+// device is a USB device.
+type device struct {
 	Path                       string // the port, as 1-1.4
 	Vendor, Product            string // four hexadecimal digits
 	Name, Manufacturer, Serial string // Manufacturer and Serial are empty when the device has none
@@ -22,12 +22,10 @@ type Device struct {
 	Bus, Number                int
 }
 
-// List returns the devices that are plugged in. It is empty without sysfs.
-func List() []Device { return list("/sys") }
-
-func list(sys string) []Device {
+// list returns the devices that are plugged in. It is empty without sysfs.
+func list(sys string) []device {
 	paths, _ := filepath.Glob(sys + "/bus/usb/devices/*")
-	var out []Device
+	var out []device
 	for _, p := range paths {
 		if d, ok := read(sys, filepath.Base(p)); ok {
 			out = append(out, d)
@@ -37,7 +35,7 @@ func list(sys string) []Device {
 }
 
 // read reads the device in a port. An interface of a device, as 1-1:1.0, is not a device.
-func read(sys, path string) (Device, bool) {
+func read(sys, path string) (device, bool) {
 	dir := filepath.Join(sys, "bus/usb/devices", path)
 	text := func(dir, name string) string {
 		b, err := os.ReadFile(filepath.Join(dir, name))
@@ -47,7 +45,7 @@ func read(sys, path string) (Device, bool) {
 		s := strings.ToValidUTF8(strings.TrimSpace(string(b)), "\ufffd")
 		return s[:min(len(s), 512)] // a device may send anything
 	}
-	d := Device{Path: path, Vendor: text(dir, "idVendor"), Product: text(dir, "idProduct"), Name: text(dir, "product"), Manufacturer: text(dir, "manufacturer"),
+	d := device{Path: path, Vendor: text(dir, "idVendor"), Product: text(dir, "idProduct"), Name: text(dir, "product"), Manufacturer: text(dir, "manufacturer"),
 		Serial: text(dir, "serial")}
 	if d.Vendor == "" || strings.Contains(path, ":") {
 		return d, false

@@ -18,12 +18,12 @@ type uevent struct {
 // readUevent parses a message that is about a USB device, and not about an interface of one or
 // anything else.
 func readUevent(message []byte) (u uevent, ok bool) {
-	head, rest, _ := bytes.Cut(message, []byte{0})
+	head, fields, _ := bytes.Cut(message, []byte{0})
 	if !bytes.Contains(head, []byte{'@'}) { // udev's own messages begin with "libudev"
 		return u, false
 	}
 	keys := map[string]string{}
-	for text := range bytes.SplitSeq(rest, []byte{0}) {
+	for text := range bytes.SplitSeq(fields, []byte{0}) {
 		if k, v, ok := strings.Cut(string(text), "="); ok {
 			keys[k] = v
 		}

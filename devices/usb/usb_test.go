@@ -64,7 +64,7 @@ func TestWhatDevicesSay(t *testing.T) {
 		t.Skip("a file's name can't have a colon here")
 	}
 	got := list(tree(t, adapter+headset))
-	want := []Device{
+	want := []device{
 		{Path: "1-1.4", Vendor: "0403", Product: "6001", Name: "FT232R USB UART", Manufacturer: "FTDI", Serial: "A50285BI", Class: "vendor", Classes: []string{"vendor"}, Bus: 1, Number: 5},
 		{Path: "2-1", Vendor: "1234", Product: "0001", Name: "1234:0001", Class: "audio", Classes: []string{"audio", "hid", "class_42", "miscellaneous"}, Bus: 2, Number: 3},
 		{Path: "usb1", Vendor: "1d6b", Product: "0002", Name: "xHCI Host Controller", Class: "hub", Classes: []string{"hub"}, Bus: 1, Number: 1},

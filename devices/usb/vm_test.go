@@ -5,14 +5,13 @@
 package usb
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/devices/internal/vmtest"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(vmtest.Main(m)) }
@@ -40,50 +39,16 @@ func TestPortsOfAKernel(t *testing.T) {
 	})
 }
 
-type env struct{}
-
-func (env) Lost(int, string) {}
-
 // run runs a source.
 func run(t *testing.T, o Options) (next func() map[string]any, stop func()) {
 	t.Helper()
 	o.Sys = "/sys"
-	s := New(o, env{})
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	events, ended := make(chan map[string]any, 1000), make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(_ context.Context, _ time.Time, f map[string]any) error { events <- f; return nil })
-	}()
-	next = func() map[string]any {
+	b := kindtest.NewBus()
+	end := b.Start(t, New(o, b), nil)
+	return func() map[string]any { t.Helper(); return b.Next(t) }, func() {
 		t.Helper()
-		select {
-		case e := <-events:
-			return e
-		case <-time.After(time.Minute):
-			t.Fatal("no event within a minute")
-			return nil
-		}
-	}
-	return next, func() {
-		t.Helper()
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Error(err)
-			}
-		case <-time.After(time.Minute):
-			t.Error("the source did not end within a minute")
-		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if len(events) > 0 {
-			t.Errorf("there is one more event: %v", <-events)
-		}
+		end()
+		b.None(t)
 	}
 }
 
@@ -107,7 +72,7 @@ func TestGuestPlugAndUnplug(t *testing.T) {
 			t.Errorf("%s in %v, before in %v", got, e["path"], path)
 		}
 		path = e["path"]
-		vmtest.Figure("plugged in: said after %s: %v", time.Since(began).Round(time.Millisecond), e)
+		vmtest.Figure("plugged in: reported after %s: %v", time.Since(began).Round(time.Millisecond), e)
 		vmtest.Ask(t, "plug", "usb-kbd", "k")
 		if got := words(all()); got != "add"+keyboard {
 			t.Error(got)
@@ -118,7 +83,7 @@ func TestGuestPlugAndUnplug(t *testing.T) {
 		if got := words(e); got != "remove"+ftdi || e["path"] != path || e["serial"] == nil { // of a removed device
 			t.Errorf("%s, %v", got, e)
 		}
-		vmtest.Figure("pulled out: said after %s", time.Since(began).Round(time.Millisecond))
+		vmtest.Figure("unplugged: reported after %s", time.Since(began).Round(time.Millisecond))
 		vmtest.Ask(t, "unplug", "k")
 		if got := words(all()); got != "remove"+keyboard {
 			t.Error(got)
@@ -164,29 +129,8 @@ func TestGuestNothingIsLeftOver(t *testing.T) {
 	if !vmtest.Inside() {
 		return
 	}
-	count := func() (goroutines, files int) {
-		list, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return runtime.NumGoroutine(), len(list)
-	}
-	once := func() {
+	vmtest.NothingLeftOver(t, func() {
 		_, stop := run(t, Options{})
 		stop()
-	}
-	once() // the first run starts the runtime's own goroutines
-	goroutines, files := count()
-	for range 10 {
-		once()
-	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		g, f := count()
-		if g <= goroutines && f <= files {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("there were %d goroutines and %d files, and now there are %d and %d", goroutines, files, g, f)
-		}
-	}
+	})
 }

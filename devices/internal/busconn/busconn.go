@@ -1,7 +1,15 @@
-// Package busconn connects to a message bus (D-Bus) and refuses open files from it. The library
-// accepts the files that arrive with any message, and closes none. Any client that may send us a
-// signal, which on the system's bus is every client, could exhaust this process's files with them.
-// A connection that didn't negotiate files gets none: the bus refuses the message.
+// Package busconn connects to a message bus (D-Bus).
+//
+// What it promises:
+//
+//   - A connection of [Connect] receives no open files. The library accepts the files of any
+//     message and closes none, so that any client that may send us a signal, which on the system
+//     bus is every client, could exhaust this process's files. The bus refuses to deliver files to
+//     a connection that did not negotiate them.
+//   - [Dial] returns within a given time, and its connection ends with the context at the latest.
+//   - [Session] and [System] find the addresses where libdbus and sd-bus do.
+//
+// It does not reconnect and subscribes to nothing: the kinds do.
 package busconn
 
 import (
@@ -47,7 +55,7 @@ func Dial(ctx context.Context, connect func(string, ...dbus.ConnOption) (*dbus.C
 		return conn, nil
 	}
 	if !intime || ctx.Err() != nil {
-		err = fmt.Errorf("not within %s", patience)
+		err = fmt.Errorf("no connection within %s", patience)
 	}
 	cancel()
 	return nil, err

@@ -82,7 +82,7 @@ func (p *Program) Line() string {
 	case <-p.ended:
 		p.t.Fatalf("%s ended: %s", p.c.Path, p.text.String())
 	case <-time.After(Patience):
-		p.t.Fatalf("%s said nothing within %s", p.c.Path, Patience)
+		p.t.Fatalf("%s wrote nothing within %s", p.c.Path, Patience)
 	}
 	return ""
 }

@@ -28,8 +28,8 @@ func (r Rule) Denied(path string, err error) error {
 		if g, err := user.LookupGroupId(group); err == nil {
 			group = g.Name
 		}
-		return fmt.Errorf("no permission for %s: it is for the group %s; add the user that runs postbus (sudo usermod -aG %s USER) and start postbus again: %w", path, group, group, err)
+		return fmt.Errorf("no permission for %s: it belongs to the group %s; add the user that runs postbus (sudo usermod -aG %s USER) and restart postbus: %w", path, group, group, err)
 	}
-	return fmt.Errorf(`no permission for %s: only root has it; write %s, GROUP="%s", MODE="0660" into /etc/udev/rules.d/%s, add the user that runs postbus to the group %s, and %s: %w`,
+	return fmt.Errorf(`no permission for %s: only root has access; write %s, GROUP="%s", MODE="0660" into /etc/udev/rules.d/%s, add the user that runs postbus to the group %s, and %s: %w`,
 		path, r.Nodes, r.Group, r.File, r.Group, r.Then, err)
 }

@@ -19,10 +19,10 @@ func TestDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	refusal := &fs.PathError{Op: "open", Path: path, Err: unix.EACCES}
-	root := "no permission for " + path + `: only root has it; write SUBSYSTEM=="x", GROUP="g", MODE="0660" into /etc/udev/rules.d/60-x.rules, ` +
+	root := "no permission for " + path + `: only root has access; write SUBSYSTEM=="x", GROUP="g", MODE="0660" into /etc/udev/rules.d/60-x.rules, ` +
 		"add the user that runs postbus to the group g, and plug it in again: " + refusal.Error()
 	theirs := func(group string) string {
-		return "no permission for " + path + ": it is for the group " + group + "; add the user that runs postbus (sudo usermod -aG " + group + " USER) and start postbus again: " + refusal.Error()
+		return "no permission for " + path + ": it belongs to the group " + group + "; add the user that runs postbus (sudo usermod -aG " + group + " USER) and restart postbus: " + refusal.Error()
 	}
 	own, name := os.Getgid(), "54321"
 	if own == 0 { // root's group counts as none, and root may use any other
@@ -68,12 +68,12 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if news, closeIt := Watch(later); news != nil {
+	if changes, closeIt := Watch(later); changes != nil {
 		t.Error("a folder that isn't there is watched")
 	} else {
 		closeIt()
 	}
-	news, closeIt := Watch(here, later, there)
+	changes, closeIt := Watch(here, later, there)
 	for _, c := range []struct {
 		what string
 		do   func() error
@@ -88,13 +88,13 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		select {
-		case <-news:
+		case <-changes:
 		case <-time.After(time.Minute):
-			t.Errorf("no news: %s", c.what)
+			t.Errorf("no notification: %s", c.what)
 		}
 		for quiet := false; !quiet; { // further notifications of the same change
 			select {
-			case <-news:
+			case <-changes:
 			case <-time.After(50 * time.Millisecond):
 				quiet = true
 			}
@@ -105,8 +105,8 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-news:
-		t.Error("news after the end")
+	case <-changes:
+		t.Error("a notification after the end")
 	case <-time.After(50 * time.Millisecond):
 	}
 }

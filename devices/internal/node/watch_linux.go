@@ -10,8 +10,8 @@ import (
 
 // Watch notifies about files that appear in the folders or whose permissions change, and about
 // removed folders, until it is closed. Missing folders are skipped; where no folder can be watched,
-// news is nil. Several notifications become one until it is received.
-func Watch(dirs ...string) (news <-chan struct{}, closeIt func()) {
+// changes is nil. Several notifications become one until it is received.
+func Watch(dirs ...string) (changes <-chan struct{}, closeIt func()) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, func() {}

@@ -14,7 +14,7 @@ import (
 func Socket(address string) (string, error) {
 	path := strings.TrimPrefix(address, "unix:")
 	if !strings.HasPrefix(path, "/") {
-		return "", fmt.Errorf("%.80q is no unix socket; only unix:/path and /path are supported, no sound server of another machine", address)
+		return "", fmt.Errorf("%.80q is not a unix socket; only unix:/path and /path are supported, and not the sound server of another machine", address)
 	}
 	if len(path) > 107 { // unix(7)
 		return "", fmt.Errorf("%.80q… is longer than the path of a socket can be", path)

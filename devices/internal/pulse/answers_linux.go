@@ -62,7 +62,7 @@ func (r *reading) server() (s Server) {
 // append fields.
 func (r *reading) device(source bool) (d Device) {
 	d.Index, d.Name = r.u32(), r.text()
-	said := r.text()
+	description := r.text()
 	r.spec()
 	r.channelMap()
 	r.u32() // module
@@ -74,7 +74,7 @@ func (r *reading) device(source bool) (d Device) {
 	r.u32()  // flags
 	properties := r.properties()
 	d.Monitor = source && monitored != none
-	for _, text := range []string{said, properties["device.description"], d.Name} {
+	for _, text := range []string{description, properties["device.description"], d.Name} {
 		if d.Description == "" {
 			d.Description = text
 		}

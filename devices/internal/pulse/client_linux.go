@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	patience = 3 * time.Second // for an answer
-	rest     = 2 * time.Second // for the remainder of a frame that has begun
-	asked    = 32              // the version that is requested
-	least    = 13              // from this version on everything has properties
+	patience     = 3 * time.Second // for an answer
+	frameTimeout = 2 * time.Second // for the remainder of a frame that has begun
+	maxVersion   = 32              // the version that is requested
+	minVersion   = 13              // from this version on everything has properties
 )
 
 // The commands that are used.
@@ -88,7 +88,7 @@ func Dial(ctx context.Context, path, name string, cookie []byte, hear func(Kind)
 func (c *Client) greet(ctx context.Context, name string, cookie []byte) error {
 	full := [256]byte{}
 	copy(full[:], cookie)
-	r, err := c.call(ctx, opAuth, func(w *writing) { w.u32(asked).bytes(full[:]) })
+	r, err := c.call(ctx, opAuth, func(w *writing) { w.u32(maxVersion).bytes(full[:]) })
 	if err != nil {
 		return err
 	}
@@ -96,8 +96,8 @@ func (c *Client) greet(ctx context.Context, name string, cookie []byte) error {
 	if err := c.understood(r); err != nil {
 		return err
 	}
-	if c.version = min(version, asked); c.version < least {
-		return c.end(fmt.Errorf("the server speaks version %d of the protocol; %d is the least", version, least))
+	if c.version = min(version, maxVersion); c.version < minVersion {
+		return c.end(fmt.Errorf("the server speaks version %d of the protocol; %d is the minimum", version, minVersion))
 	}
 	r, err = c.call(ctx, opSetClientName, func(w *writing) { w.property("application.name", name) })
 	if err != nil {
@@ -110,7 +110,7 @@ func (c *Client) greet(ctx context.Context, name string, cookie []byte) error {
 // understood ends the connection when an answer could not be decoded.
 func (c *Client) understood(r *reading) error {
 	if r.err != nil {
-		return c.end(fmt.Errorf("an answer that isn't understood: %w", r.err))
+		return c.end(fmt.Errorf("an answer that can't be decoded: %w", r.err))
 	}
 	return nil
 }
@@ -166,9 +166,9 @@ func (c *Client) read() {
 		case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 			err = errGone
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			err = fmt.Errorf("the server stopped in the middle of a frame: the rest didn't come within %s", rest)
+			err = fmt.Errorf("the server stopped in the middle of a frame: the remainder was not received within %s", frameTimeout)
 		case !errors.As(err, new(*net.OpError)):
-			err = fmt.Errorf("the server sent what isn't understood: %w", err)
+			err = fmt.Errorf("the server sent data that can't be decoded: %w", err)
 		}
 		c.end(err)
 		return

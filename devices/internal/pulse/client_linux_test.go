@@ -92,11 +92,11 @@ func TestHostileServers(t *testing.T) {
 	}{
 		"hangs up":          {func(net.Conn) {}, "the server is gone"},
 		"is silent":         {dead, "doesn't answer within 3s"},
-		"speaks http":       {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")); dead(c) }, "isn't understood: a frame of 1213486160 bytes, more than 1048576"},
+		"speaks http":       {func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")); dead(c) }, "can't be decoded: a frame of 1213486160 bytes, more than 1048576"},
 		"sends 4 GiB":       {func(c net.Conn) { _, _ = c.Write(head(none, none, 0)); dead(c) }, "a frame of 4294967295 bytes"},
-		"sends half a head": {func(c net.Conn) { _, _ = c.Write(head(20, none, 0)[:7]); dead(c) }, "the rest didn't come within 2s"},
-		"sends half a body": {func(c net.Conn) { _, _ = c.Write(append(head(20, none, 0), 1, 2, 3)); dead(c) }, "the rest didn't come within 2s"},
-		"sends sound":       {func(c net.Conn) { _, _ = c.Write(head(20, 0, 0)); dead(c) }, "sound, which wasn't asked for"},
+		"sends half a head": {func(c net.Conn) { _, _ = c.Write(head(20, none, 0)[:7]); dead(c) }, "the remainder was not received within 2s"},
+		"sends half a body": {func(c net.Conn) { _, _ = c.Write(append(head(20, none, 0), 1, 2, 3)); dead(c) }, "the remainder was not received within 2s"},
+		"sends sound":       {func(c net.Conn) { _, _ = c.Write(head(20, 0, 0)); dead(c) }, "sound data, which was not requested"},
 		"sends memory":      {func(c net.Conn) { _, _ = c.Write(head(20, none, 0x80000000)); dead(c) }, "shared memory"},
 		"sends nothing":     {func(c net.Conn) { _, _ = c.Write(head(0, none, 0)); dead(c) }, "byte 0: 1 bytes are missing"},
 		"refuses": {func(c net.Conn) {
@@ -105,13 +105,13 @@ func TestHostileServers(t *testing.T) {
 				return true
 			})
 		}, "access denied"},
-		"is old": {func(c net.Conn) { polite(c, 12, nil) }, "version 12 of the protocol; 13 is the least"},
+		"is old": {func(c net.Conn) { polite(c, 12, nil) }, "version 12 of the protocol; 13 is the minimum"},
 		"answers with text": {func(c net.Conn) {
 			orders(c, func(_, tag uint32, _ *reading) bool {
 				_, _ = c.Write(command(opReply, tag).text("35").frame())
 				return true
 			})
-		}, "an answer that isn't understood: byte 10"},
+		}, "an answer that can't be decoded: byte 10"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -128,7 +128,7 @@ func TestHostileServers(t *testing.T) {
 func TestAFloodDoesNotGrow(t *testing.T) {
 	t.Parallel()
 	path := played(t, func(c net.Conn) {
-		polite(c, asked, func(_, tag uint32) bool {
+		polite(c, maxVersion, func(_, tag uint32) bool {
 			large := append(head(1<<20, none, 0), make([]byte, 1<<20)...)
 			copy(large[headSize:], command(opReply, 1e6).frame()[headSize:])
 			for i := range 100 {
@@ -160,7 +160,7 @@ func TestAServerThatStopsAnswering(t *testing.T) {
 	t.Parallel()
 	path := played(t, func(c net.Conn) { polite(c, 35|0xc0000000, func(uint32, uint32) bool { return true }) })
 	c, err := Dial(t.Context(), path, "test", nil, nil)
-	if err != nil || c.Version() != asked {
+	if err != nil || c.Version() != maxVersion {
 		t.Fatal(c, err)
 	}
 	defer c.Close()
@@ -236,9 +236,9 @@ func TestAddresses(t *testing.T) {
 		"unix:/a/b":                    "/a/b",
 		"/a/b":                         "/a/b",
 		"tcp:other:4713 unix:/a":       "/a",
-		"tcp:other:4713":               `$PULSE_SERVER: "tcp:other:4713" is no unix socket; only unix:/path and /path are supported`,
-		"{0123}unix:/a":                "is no unix socket",
-		"unix:relative":                "is no unix socket",
+		"tcp:other:4713":               `$PULSE_SERVER: "tcp:other:4713" is not a unix socket; only unix:/path and /path are supported`,
+		"{0123}unix:/a":                "is not a unix socket",
+		"unix:relative":                "is not a unix socket",
 		"/" + strings.Repeat("a", 200): "longer than",
 	} {
 		t.Setenv("PULSE_SERVER", server)

@@ -49,7 +49,7 @@ func readFrame(r *bufio.Reader, c limits) ([]byte, error) {
 		return nil, err
 	}
 	if c != nil {
-		_ = c.SetReadDeadline(time.Now().Add(rest))
+		_ = c.SetReadDeadline(time.Now().Add(frameTimeout))
 		defer c.SetReadDeadline(time.Time{})
 	}
 	var head [headSize]byte
@@ -61,9 +61,9 @@ func readFrame(r *bufio.Reader, c limits) ([]byte, error) {
 	case length > maxFrame:
 		return nil, fmt.Errorf("a frame of %d bytes, more than %d", length, maxFrame)
 	case channel != none:
-		return nil, errors.New("sound, which wasn't asked for")
+		return nil, errors.New("sound data, which was not requested")
 	case flags != 0:
-		return nil, fmt.Errorf("a frame in shared memory (flags %#x), which wasn't agreed on", flags)
+		return nil, fmt.Errorf("a frame in shared memory (flags %#x), which was not negotiated", flags)
 	}
 	body := make([]byte, length)
 	if _, err := io.ReadFull(r, body); err != nil {

@@ -43,7 +43,7 @@ func TestALevelMeter(t *testing.T) {
 			for range 5 {
 				w.bool(false)
 			}
-			for _, b := range [][]byte{command(opAuth, 1).u32(asked).bytes(make([]byte, 256)).frame(), command(opSetClientName, 2).property("application.name", "Mixer").frame(), w.frame()} {
+			for _, b := range [][]byte{command(opAuth, 1).u32(maxVersion).bytes(make([]byte, 256)).frame(), command(opSetClientName, 2).property("application.name", "Mixer").frame(), w.frame()} {
 				if _, _, err := conn.WriteMsgUnix(b, me(), nil); err != nil {
 					t.Fatal(err)
 				}

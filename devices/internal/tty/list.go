@@ -29,9 +29,9 @@ func names(list []Device) string {
 	if len(out) == 0 {
 		return "none"
 	}
-	const most = 20
-	if more := len(out) - most; more > 0 {
-		out = append(out[:most], fmt.Sprintf("%d more", more))
+	const maxPorts = 20
+	if more := len(out) - maxPorts; more > 0 {
+		out = append(out[:maxPorts], fmt.Sprintf("%d more", more))
 	}
 	return strings.Join(out, ", ")
 }

@@ -84,7 +84,7 @@ func find(n Name, r roots) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", Absent{fmt.Errorf("there is no %s; there are %s", path, names(list(r)))}
+		return "", Absent{fmt.Errorf("there is no %s; available: %s", path, names(list(r)))}
 	case err != nil:
 		return "", fmt.Errorf("looking for %s: %w", path, err)
 	}
@@ -101,7 +101,7 @@ func findUSB(u usbID, r roots) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", Absent{fmt.Errorf("there is no port of usb:%s; there are %s", u, names(all))}
+		return "", Absent{fmt.Errorf("there is no port of usb:%s; available: %s", u, names(all))}
 	case 1:
 		return found[0].Path, nil
 	}
@@ -117,8 +117,8 @@ func findUSB(u usbID, r roots) (string, error) {
 }
 
 // Watch notifies about ports that appear, or become readable, until it is closed. Where the kernel
-// doesn't notify, news is nil.
-func Watch(n Name) (news <-chan struct{}, closeIt func()) {
+// doesn't notify, changes is nil.
+func Watch(n Name) (changes <-chan struct{}, closeIt func()) {
 	r := machine()
 	dirs := []string{r.dev, r.dev + "/serial", r.dev + "/serial/by-id"}
 	if n.isPath() {

@@ -35,7 +35,7 @@ func (n *Name) UnmarshalText(text []byte) error {
 	case strings.HasPrefix(s, "tty") && !strings.Contains(s, "/"), strings.HasPrefix(s, "cu."):
 		*n = Name("/dev/" + s)
 	case strings.Contains(s, "/"):
-		return kind.Wrong("", fmt.Sprintf("%q is no whole path", s), nameHint)
+		return kind.Wrong("", fmt.Sprintf("%q is not an absolute path", s), nameHint)
 	default: // a name in by-id, or COM3
 		*n = Name(s)
 	}
@@ -61,7 +61,7 @@ func readUSB(s string) (u usbID, err error) {
 		words[i] = fmt.Sprintf("%04x", id)
 	}
 	if !ok {
-		return u, kind.Wrong("", fmt.Sprintf("%q is no USB device", s), "write usb:, the vendor's and the product's four hexadecimal digits, as usb:0403:6001; a serial number may follow")
+		return u, kind.Wrong("", fmt.Sprintf("%q is not a USB device", s), "write usb:, the vendor's and the product's four hexadecimal digits, as usb:0403:6001; a serial number may follow")
 	}
 	u.vendor, u.product = words[0], words[1]
 	if len(words) == 3 {

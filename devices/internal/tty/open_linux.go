@@ -13,6 +13,8 @@ import (
 
 	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Port is an open port. Deadlines and Close end Read and Write.
@@ -54,7 +56,7 @@ func Open(n Name, s Setting) (*Port, error) {
 	if err := p.set(unix.TIOCEXCL, 0); err != nil {
 		p.undirect()
 		f.Close()
-		return nil, fmt.Errorf("keeping others out of %s: %w", path, err)
+		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	_ = p.set(unix.TCFLSH, unix.TCIFLUSH) // bytes received at another speed
 	return p, nil
@@ -104,12 +106,8 @@ func (p *Port) Drain(ctx context.Context, until time.Time) error {
 		if time.Now().After(until) {
 			return os.ErrDeadlineExceeded
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
+		if err := kind.Sleep(ctx, pause); err != nil {
+			return err
 		}
 	}
 }

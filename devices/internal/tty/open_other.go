@@ -37,7 +37,7 @@ func Open(n Name, s Setting) (*Port, error) {
 		return nil, errors.New("ports are named by their USB ids on Linux only: write the path")
 	}
 	if s.RS485 {
-		return nil, errors.New("rs485 is on Linux only: leave it out, and take an adapter that switches by itself")
+		return nil, errors.New("rs485 is on Linux only: leave it out, and use an adapter that switches by itself")
 	}
 	path := string(n)
 	p, err := serial.Open(path, s.mode())
@@ -160,13 +160,13 @@ func refused(path string, err error) error {
 		case serial.PortBusy:
 			return fmt.Errorf("%s is busy: another program has it: %w", path, err)
 		case serial.PortNotFound:
-			return Absent{fmt.Errorf("there is no %s; there are %s", path, names(List()))}
+			return Absent{fmt.Errorf("there is no %s; available: %s", path, names(List()))}
 		case serial.PermissionDenied:
 			return fmt.Errorf("no permission for %s, or another program has it: %w", path, err)
 		}
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return Absent{fmt.Errorf("there is no %s; there are %s", path, names(List()))}
+		return Absent{fmt.Errorf("there is no %s; available: %s", path, names(List()))}
 	}
 	return fmt.Errorf("opening %s: %w", path, err)
 }
@@ -182,7 +182,7 @@ func List() []Device {
 }
 
 // Watch notifies nothing: it is supported on Linux only.
-func Watch(Name) (news <-chan struct{}, closeIt func()) { return nil, func() {} }
+func Watch(Name) (changes <-chan struct{}, closeIt func()) { return nil, func() {} }
 
 // Others returns nothing: it is supported on Linux only.
 func (p *Port) Others() []string { return nil }

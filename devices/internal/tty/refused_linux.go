@@ -32,7 +32,7 @@ func refused(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission), code == serial.PermissionDenied:
 		return denied(path, err)
 	case code == serial.InvalidSerialPort:
-		return fmt.Errorf("%s is no serial port, or can't be set as the file says: %w", path, err)
+		return fmt.Errorf("%s is not a serial port, or does not accept the settings of the file: %w", path, err)
 	}
 	return fmt.Errorf("opening %s: %w", path, err)
 }
@@ -47,7 +47,7 @@ func holder(path string) string {
 	if who := holders(path); len(who) > 0 {
 		return "it is held by " + strings.Join(who, " and ")
 	}
-	return "another program holds it (sudo fuser " + path + " says which)"
+	return "another program holds it (sudo fuser " + path + " shows which)"
 }
 
 // holders are the processes that have a port open. Ports of this process that are closed already

@@ -50,7 +50,7 @@ func (p *Port) direct() error {
 	}
 	switch {
 	case errors.Is(err, unix.ENOTTY), err == nil && now.flags&rs485Enabled == 0:
-		return fmt.Errorf("rs485 of %s: this port's driver has no RS-485 mode; adapters that switch by themselves need none", p.Path)
+		return fmt.Errorf("rs485 of %s: this port's driver has no RS-485 mode; leave it out for an adapter that switches by itself", p.Path)
 	case err != nil:
 		return fmt.Errorf("rs485 of %s: %w", p.Path, err)
 	}

@@ -20,7 +20,7 @@ func TestRS485OfAPortThatHasNone(t *testing.T) {
 	_, port := kindtest.PTY(t)
 	s := setting()
 	s.RS485 = true
-	want := "rs485 of " + port + ": this port's driver has no RS-485 mode; adapters that switch by themselves need none"
+	want := "rs485 of " + port + ": this port's driver has no RS-485 mode; leave it out for an adapter that switches by itself"
 	if _, err := Open(Name(port), s); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

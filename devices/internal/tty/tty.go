@@ -18,7 +18,7 @@ import "go.bug.st/serial"
 
 // Setting is the configuration of a port. Settings can be compared.
 type Setting struct {
-	Baud     int    // bits a second
+	Baud     int    // bits per second
 	DataBits int    // 5 to 8
 	StopBits int    // 1 or 2
 	Parity   string // none, even, odd, mark or space

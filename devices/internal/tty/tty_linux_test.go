@@ -40,12 +40,12 @@ func TestRefusals(t *testing.T) {
 		absent bool
 	}{
 		{taken, true, taken + " is busy: it is held by postbus itself, perhaps for another plugin", false},
-		{file, true, file + " is no serial port, or can't be set as the file says: ", false},
+		{file, true, file + " is not a serial port, or does not accept the settings of the file: ", false},
 		{dir, true, "opening " + dir + ": ", false},
-		{free, false, free + " is no serial port, or can't be set as the file says: Invalid serial port: error getting modem bits status", false},
-		{file + "x", true, "there is no " + file + "x; there are ", true},
-		{"usb:ffff:ffff", true, "there is no port of usb:ffff:ffff; there are ", true},
-		{"usb-x", true, "there is no /dev/serial/by-id/usb-x; there are ", true},
+		{free, false, free + " is not a serial port, or does not accept the settings of the file: Invalid serial port: error getting modem bits status", false},
+		{file + "x", true, "there is no " + file + "x; available: ", true},
+		{"usb:ffff:ffff", true, "there is no port of usb:ffff:ffff; available: ", true},
+		{"usb-x", true, "there is no /dev/serial/by-id/usb-x; available: ", true},
 	} {
 		set := setting()
 		set.DTR = c.dtr
@@ -133,10 +133,10 @@ port: "usb:0403:6001"  # /dev/ttyUSB10, FT232R USB UART`
 		"usb:12d1:1001":            "/dev/ttyACM0",
 		"usb-FTDI_A50285BI-port0":  "/dev/ttyUSB0",
 		"usb:0403:6001":            "usb:0403:6001 has 2 ports: write port: and one of usb-FTDI_A50285BI-port0, /dev/ttyUSB10",
-		"usb:1a86:7523":            "there is no port of usb:1a86:7523; there are /dev/ttyACM0 (usb:12d1:1001), /dev/ttyAMA0, /dev/ttyUSB0 (usb:0403:6001:A50285BI), /dev/ttyUSB10 (usb:0403:6001)",
-		"usb-FTDI_A50285BI-port1":  "there is no /dev/serial/by-id/usb-FTDI_A50285BI-port1; there are /dev/ttyACM0 (usb:12d1:1001), /dev/ttyAMA0, /dev/ttyUSB0 (usb:0403:6001:A50285BI), /dev/ttyUSB10 (usb:0403:6001)",
+		"usb:1a86:7523":            "there is no port of usb:1a86:7523; available: /dev/ttyACM0 (usb:12d1:1001), /dev/ttyAMA0, /dev/ttyUSB0 (usb:0403:6001:A50285BI), /dev/ttyUSB10 (usb:0403:6001)",
+		"usb-FTDI_A50285BI-port1":  "there is no /dev/serial/by-id/usb-FTDI_A50285BI-port1; available: /dev/ttyACM0 (usb:12d1:1001), /dev/ttyAMA0, /dev/ttyUSB0 (usb:0403:6001:A50285BI), /dev/ttyUSB10 (usb:0403:6001)",
 		Name(r.dev + "/ttyUSB0"):   "/dev/ttyUSB0",
-		Name(r.dev + "/tty/x/y/z"): "there is no /dev/tty/x/y/z; there are /dev/ttyACM0 (usb:12d1:1001), /dev/ttyAMA0, /dev/ttyUSB0 (usb:0403:6001:A50285BI), /dev/ttyUSB10 (usb:0403:6001)",
+		Name(r.dev + "/tty/x/y/z"): "there is no /dev/tty/x/y/z; available: /dev/ttyACM0 (usb:12d1:1001), /dev/ttyAMA0, /dev/ttyUSB0 (usb:0403:6001:A50285BI), /dev/ttyUSB10 (usb:0403:6001)",
 	} {
 		path, err := find(port, r)
 		if err != nil {

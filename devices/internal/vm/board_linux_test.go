@@ -92,7 +92,7 @@ func thousand(t *testing.T, p *program, c *client, before int, pause string) int
 	if came+lost != 1001 || lost != dropped {
 		t.Errorf("of 1,001 edges %d came and %d are lost by the events, %d by the plugin's state", came, lost, dropped)
 	}
-	vmtest.Figure("1,000 edges in %s: %d came to the subscriber in order, %d lost and said so", took, came-1, lost)
+	vmtest.Figure("1,000 edges in %s: %d came to the subscriber in order, %d lost and reported", took, came-1, lost)
 	wire(t, 5, 0)
 	if e := decode[edge](t, c.next(t).Payload()); e.N != last+1 || e.Lost != 0 {
 		t.Errorf("then comes %+v", e)

@@ -1,7 +1,7 @@
 // Package vm runs the program itself, with plugin files, inside virtual machines that have devices.
 // It is tests only.
 //
-// The host's half of a test builds cmd/postbus for the machine, boots it (see devices/vmtest) and
+// The host's half of a test builds cmd/postbus for the machine, boots it (see package vmtest) and
 // moves wires, keys and plugs from outside. In the guest /init is this package's test binary: it
 // starts /bin/postbus with a folder of plugins, subscribes as an MQTT client over 127.0.0.1, kills
 // the program and starts it again.

@@ -44,7 +44,7 @@ func postbus(t *testing.T, dir string, plugins map[string]string) *program {
 	p := &program{dir: dir}
 	t.Cleanup(func() {
 		if log, err := os.ReadFile(dir + "/log"); err == nil && t.Failed() {
-			fmt.Printf("What postbus said:\n%s\n", log)
+			fmt.Printf("Output of postbus:\n%s\n", log)
 		}
 	})
 	p.start(t)

@@ -109,7 +109,7 @@ func boot(t *testing.T, goarch string, m vmtest.Machine) {
 	t.Helper()
 	vmtest.Needs(t, m.Arch) // before a build of minutes
 	program := filepath.Join(t.TempDir(), "postbus")
-	c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "..") // as `make build` does
+	c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "../../../cmd/postbus") // as `make build` does
 	c.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+goarch, "GOARM=7", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	if text, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("building postbus for %s: %v\n%s", goarch, err, text)

@@ -221,7 +221,7 @@ func (m Machine) run(t *testing.T, k kernel, dir, tmp string) {
 	var log strings.Builder
 	fail := func(format string, args ...any) {
 		t.Helper()
-		t.Fatalf("%s\nThe machine said within %s:\n%s", fmt.Sprintf(format, args...), time.Since(began).Round(time.Millisecond), log.String())
+		t.Fatalf("%s\nOutput of the machine within %s:\n%s", fmt.Sprintf(format, args...), time.Since(began).Round(time.Millisecond), log.String())
 	}
 	for s := bufio.NewScanner(r); s.Scan(); {
 		line := strings.TrimRight(s.Text(), "\r")
@@ -230,7 +230,7 @@ func (m Machine) run(t *testing.T, k kernel, dir, tmp string) {
 				fail("the tests in the machine failed")
 			}
 			if testing.Verbose() {
-				t.Logf("the machine said within %s:\n%s", time.Since(began).Round(time.Millisecond), log.String())
+				t.Logf("output of the machine within %s:\n%s", time.Since(began).Round(time.Millisecond), log.String())
 			}
 			return
 		}
@@ -245,7 +245,7 @@ func (m Machine) run(t *testing.T, k kernel, dir, tmp string) {
 			continue
 		}
 		if m.Answer == nil {
-			fail("nobody answers %q", question)
+			fail("the test has no Answer for %q", question)
 		}
 		words, err := unquote(question)
 		if err != nil {

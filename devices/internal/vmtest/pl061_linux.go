@@ -69,7 +69,7 @@ func (c PL061) taken(line int) error {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("the kernel did not take an edge of line %d", line)
+			return fmt.Errorf("the kernel did not accept an edge of line %d", line)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (m Machine) plant(k kernel, path string) error {
 func SetProperty(dtb []byte, node, name string, value []byte) ([]byte, error) {
 	be := binary.BigEndian
 	if len(dtb) < 40 || be.Uint32(dtb) != 0xd00dfeed {
-		return nil, errors.New("this is no device tree")
+		return nil, errors.New("this is not a device tree")
 	}
 	field := func(i int) int { return int(be.Uint32(dtb[4*i:])) }
 	nodes := dtb[field(2) : field(2)+field(9)]

@@ -20,7 +20,7 @@ type others struct {
 	contains string
 }
 
-func newLooker(o Options) looker {
+func newScanner(o Options) scanner {
 	l := others{names: map[string]string{}, contains: o.Contains}
 	for _, n := range o.Names {
 		l.names[n] = n
@@ -29,7 +29,7 @@ func newLooker(o Options) looker {
 	return l
 }
 
-func (l others) look(ctx context.Context) (map[id]process, error) {
+func (l others) scan(ctx context.Context) (map[id]process, error) {
 	all, err := gops.ProcessesWithContext(ctx)
 	if err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ const (
 	maxCommand = 1 << 10 // bytes of a command line
 )
 
-// proc is a mounted procfs. Buffers are kept between looks.
+// proc is a mounted procfs. Buffers are kept between scans.
 type proc struct {
 	root     string
 	names    map[string][]string // by their first 15 bytes
@@ -33,7 +33,7 @@ type proc struct {
 	commands map[id]string // command lines of the wanted processes
 }
 
-func newLooker(o Options) looker {
+func newScanner(o Options) scanner {
 	p := &proc{root: o.Proc, names: map[string][]string{}, contains: o.Contains, buf: make([]byte, 4096), commands: map[id]string{}}
 	for _, n := range o.Names {
 		short := n[:min(len(n), commLength)]
@@ -42,7 +42,7 @@ func newLooker(o Options) looker {
 	return p
 }
 
-func (p *proc) look(ctx context.Context) (map[id]process, error) {
+func (p *proc) scan(ctx context.Context) (map[id]process, error) {
 	if err := p.readBoot(); err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (p *proc) look(ctx context.Context) (map[id]process, error) {
 	}
 	p.commands = commands
 	if !init {
-		return now, errors.New("processes of others can't be seen: /proc is mounted with hidepid; add the user that runs postbus to the group of its option gid=")
+		return now, errors.New("processes of other users are hidden: /proc is mounted with hidepid; add the user that runs postbus to the group of its option gid=")
 	}
 	return now, nil
 }
@@ -152,7 +152,7 @@ func (p *proc) readBoot() error {
 	}
 	boot := time.Now().Round(0).Add(-time.Duration(now.Nano())) // of the wall clock: two times with monotonic readings would never differ
 	if d := boot.Sub(p.boot); d > time.Second || d < -time.Second {
-		p.boot = boot // only then, so that a process's start time stays the same at each look
+		p.boot = boot // only then, so that a process's start time stays the same in each scan
 	}
 	return nil
 }
