@@ -1,7 +1,7 @@
 package bus
 
-// This file is what a program asks of the bus beside publishing and subscribing: retained values, and
-// who would get an event.
+// This file answers a program's queries besides publishing and subscribing: retained messages, and
+// the sessions that would get an event.
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ func (b *Bus) RetainedTopics(filter, after string, each func(name string, size i
 	if err := topic.CheckSubscription(filter); err != nil {
 		return err
 	}
-	// Whoever saw a retained event acknowledged is to find it.
+	// A caller whose retained event was acknowledged must find it.
 	if err := b.folded(b.ctx, "", b.journal.Durable()); err != nil {
 		return err
 	}
@@ -91,8 +91,8 @@ func (b *Bus) RetainedByPlugins() map[string]string {
 	return found
 }
 
-// Audience is how many sessions, present or absent, have a subscription that matches the topic. It
-// looks at every session: it is for people, not for each event.
+// Audience returns how many sessions, online or offline, have a subscription that matches the
+// topic. It checks every session, so it is too slow to be called for each event.
 func (b *Bus) Audience(topic string) int {
 	n := 0
 	for _, s := range b.all() {

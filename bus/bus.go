@@ -27,8 +27,8 @@ type Options struct {
 	Dir    string       // data directory, created when missing
 	FS     journal.FS   // instead of Dir
 	Logger *slog.Logger // discards when nil
-	// Durability is 0 for a sync before every acknowledgement; otherwise syncs come at this interval
-	// and a power cut may lose events that were acknowledged within it.
+	// Durability is 0 for a sync before every acknowledgement; otherwise syncs come at this
+	// interval and a power cut may lose events that were acknowledged within it.
 	Durability  time.Duration
 	Limits            // can change while the bus runs
 	SegmentSize int64 // of the journal; 32 MiB when 0
@@ -56,14 +56,14 @@ type Bus struct {
 	logger  *slog.Logger
 	journal *journal.Log
 
-	// visible is the last record that dispatch has folded, completed the last that it has offered to all
-	// live cursors. Only dispatch writes them.
+	// visible is the last record that dispatch has folded, completed the last that it has offered
+	// to all live cursors. Only dispatch writes them.
 	visible   atomic.Uint64
 	completed atomic.Uint64
 
 	index    index
 	retained retainedSet
-	void     voidSet // conditional events that don't count
+	void     voidSet // conditional events that the fold refused
 	limits   atomic.Pointer[Limits]
 
 	mu       sched.RWMutex // never held while a cursor's mu is taken
@@ -81,8 +81,8 @@ type Bus struct {
 	subscriptionSize atomic.Int64 // see subscriptionCost; sessions add and take away with their mu held
 
 	published, dropped atomic.Uint64
-	snapshotAt         uint64            // bytes of the journal's counter at the last snapshot
-	floor              uint64            // a snapshot still needs the journal from here on
+	snapshotAt         uint64            // bytes written to the journal when the last snapshot was made
+	floor              uint64            // the last snapshot needs the journal from this sequence on
 	persisted          map[string]uint64 // durable positions; dispatch's and keep's, under mu
 	snapshotting       atomic.Bool
 	snapshotSize       atomic.Uint64
@@ -101,8 +101,8 @@ type waiter struct {
 	done chan struct{}
 }
 
-// Open opens the data directory, replays what the last snapshot does not have, and starts. The
-// context bounds the opening only.
+// Open opens the data directory, replays the records behind the last snapshot, and starts the bus.
+// The context bounds the opening only.
 func Open(ctx context.Context, o Options) (*Bus, error) {
 	o.defaults()
 	fsys := o.FS
@@ -140,8 +140,8 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 
 func (b *Bus) stopping() bool { return b.ctx.Err() != nil }
 
-// Close writes what is pending, a snapshot, and releases the directory. Attached sessions get nothing
-// more.
+// Close writes pending records and a snapshot, and releases the directory. Attached sessions get no
+// further events.
 func (b *Bus) Close() error {
 	if b.stopping() {
 		return nil
@@ -154,13 +154,13 @@ func (b *Bus) Close() error {
 	return b.journal.Close()
 }
 
-// Epoch identifies the journal: a sequence means something only with it.
+// Epoch identifies the journal: sequences of different epochs are not comparable.
 func (b *Bus) Epoch() [16]byte { return b.journal.Epoch() }
 
-// Unavailable is why events are not accepted while the disk refuses.
+// Unavailable is the error of a publish while the disk refuses writes.
 type Unavailable = journal.Unavailable
 
-// Last is the sequence of the newest event that is offered to sessions; 0 when there was none.
+// Last returns the sequence of the newest event that was offered to sessions; 0 if there is none.
 func (b *Bus) Last() uint64 { return b.visible.Load() }
 
 // Ready returns nil when events are accepted, otherwise the reason why not.
@@ -171,9 +171,10 @@ func (b *Bus) Ready() error {
 	return b.journal.Err()
 }
 
-// Publish accepts an event. With QoS 1 or 2, or when it is retained, nil means that it is durable and
-// its sequence is returned. With QoS 0 it goes to connected consumers, and the sequence is 0. Errors:
-// *Unavailable when the disk refuses (try again later), ErrClosed, or the fault of the event.
+// Publish accepts an event. With QoS 1 or 2, or when it is retained, nil means that it is durable
+// and its sequence is returned. With QoS 0 it goes to connected consumers, and the sequence is 0.
+// Errors: *Unavailable when the disk refuses writes (try again later), ErrClosed, or what is
+// invalid in the event.
 func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 	p, err := b.Send(e)
 	if err != nil {
@@ -186,16 +187,16 @@ func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 		}
 		return p.Seq(), nil
 	case <-ctx.Done():
-		return 0, fmt.Errorf("publish to %s: the disk has not answered yet: %w", e.Topic, ctx.Err())
+		return 0, fmt.Errorf("publish to %s: not on disk yet: %w", e.Topic, ctx.Err())
 	}
 }
 
-// Pending is an event on its way to the disk: Done is closed when it is durable or was refused, Err says
-// which, and Seq is its sequence then; 0 for QoS 0.
+// Pending is an event that is being written: Done is closed when it is durable or was refused, Err
+// distinguishes the two, and Seq is then its sequence; 0 for QoS 0.
 type Pending = journal.Commit
 
-// Send is Publish without the wait, for programs that have more to publish. Events of one goroutine get
-// their sequences in the order of the calls. The payload may be reused when Send returns.
+// Send is Publish without the wait, for programs that have more to publish. Events of one goroutine
+// get their sequences in the order of the calls. The payload may be reused when Send returns.
 func (b *Bus) Send(e Event) (Pending, error) {
 	if err := e.check(b.limits.Load().MaxPayload); err != nil {
 		return Pending{}, err
@@ -274,8 +275,8 @@ func (b *Bus) route(r *journal.Record) {
 
 var foundPool = sync.Pool{New: func() any { return new([]*subscription) }}
 
-// Announce sets a retained value that is not journaled: state of the bus itself under $bus/ and $SYS/,
-// which every start publishes again.
+// Announce sets a retained value that is not in the journal: state of the bus itself under $bus/
+// and $SYS/, which is published again after each start.
 func (b *Bus) Announce(topic string, payload []byte) {
 	r := &journal.Record{Kind: journal.KindEvent, Flags: flagRetain, Expiry: journal.NoExpiry, Time: time.Now().UnixNano(),
 		Source: []byte("bus"), Topic: []byte(topic), Payload: payload, Seq: b.visible.Load()}
@@ -297,7 +298,7 @@ func (b *Bus) dispatch(next uint64) {
 	for {
 		ok, err := reader.Next(&r)
 		if err != nil {
-			b.logger.Error("journal not readable, will retry", "err", err)
+			b.logger.Error("reading the journal failed, will retry", "err", err)
 			select {
 			case <-time.After(time.Second):
 				continue
@@ -306,7 +307,7 @@ func (b *Bus) dispatch(next uint64) {
 			}
 		}
 		if !ok {
-			if at := reader.Position() - 1; at > b.completed.Load() { // damaged records are passed
+			if at := reader.Position() - 1; at > b.completed.Load() { // damaged records are skipped
 				b.visible.Store(at)
 				b.completed.Store(at)
 			}
@@ -319,7 +320,7 @@ func (b *Bus) dispatch(next uint64) {
 		b.step("dispatch folds")
 		event, err := b.apply(&r, false)
 		if err != nil {
-			b.logger.Error("a record was skipped", "err", err)
+			b.logger.Error("journal record skipped", "err", err)
 		}
 		b.step("dispatch has folded")
 		b.visible.Store(r.Seq)
@@ -355,18 +356,18 @@ func (b *Bus) dispatch(next uint64) {
 	}
 }
 
-// step is a point at which a simulation may stop the goroutine.
+// step marks a point at which a simulation may stop the goroutine.
 func (b *Bus) step(point string) { b.o.schedule.Point(point) }
 
-// stepOf is a step of a session: goroutines of different sessions that one event wakes stop at different
-// points, so that a seed repeats their order.
+// stepOf marks a step of a session. If one event wakes goroutines of several sessions, they stop at
+// different points, so that a seed repeats their order.
 func (b *Bus) stepOf(name, point string) {
 	if b.o.schedule != nil {
 		b.o.schedule.Point(name + " " + point)
 	}
 }
 
-// wake ends the waits for records that are folded.
+// wake wakes the callers that wait for records that are now folded.
 func (b *Bus) wake() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -393,7 +394,7 @@ func stateRecord(kind journal.Kind, name string, v any) (*journal.Record, error)
 	return &journal.Record{Kind: kind, Source: []byte(name), Payload: p}, nil
 }
 
-// change adds a record and returns when it is durable and folded.
+// change appends a record and returns when it is durable and folded.
 func (b *Bus) change(ctx context.Context, kind journal.Kind, name string, v any) error {
 	r, err := stateRecord(kind, name, v)
 	if err != nil {

@@ -87,7 +87,8 @@ func TestANamedSubscriptionGetsWhatItMissed(t *testing.T) {
 	})
 }
 
-// TestHopsTravel: live, retained, at QoS 0, and across a crash; more than fits is told as the most, and harms no other flag.
+// TestHopsTravel: live, retained, at QoS 0, and across a crash; a larger number is stored as
+// MaxHops, and changes no other flag.
 func TestHopsTravel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := bustest.NewDisk(1)
@@ -97,15 +98,15 @@ func TestHopsTravel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		say := func(e bus.Event) string {
+		describe := func(e bus.Event) string {
 			return fmt.Sprintf("%s: %d hops, QoS %d, retain %v", e.Topic, e.Hops, e.QoS, e.Retain)
 		}
 		check := func(s *bus.Subscription, want ...string) {
 			t.Helper()
 			for _, w := range want {
 				e, err := s.Next(ctx)
-				if err != nil || say(e) != w {
-					t.Errorf("%s, %v; want %s", say(e), err, w)
+				if err != nil || describe(e) != w {
+					t.Errorf("%s, %v; want %s", describe(e), err, w)
 				}
 			}
 		}
@@ -168,8 +169,8 @@ func BenchmarkPublishSubscribe(b *testing.B) {
 	s.Close()
 }
 
-// An acknowledgement that comes after the subscription was taken over must not acknowledge another event
-// whose identifier, of 16 bits, is the same.
+// An acknowledgement that comes after the subscription was taken over must not acknowledge another
+// event whose identifier, of 16 bits, is the same.
 func TestALateAckAcknowledgesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const round = 65535

@@ -10,7 +10,8 @@ import (
 	"github.com/postbus/postbus/bus"
 )
 
-// BenchmarkComeBack is sessions that were absent and all come back, with one filter and one missed event each.
+// BenchmarkComeBack is sessions that were absent and all come back, with one filter and one missed
+// event each.
 func BenchmarkComeBack(b *testing.B) {
 	for _, n := range []int{2500, 5000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -1,12 +1,13 @@
 package bus
 
-// This file is the one delivery path: a cursor in the journal with filters, a window of deliveries in
-// flight, and a sink. MQTT sessions, shared groups and Go subscriptions are all cursors.
+// This file is the one delivery path: a cursor in the journal with filters, a window of deliveries
+// in flight, and a sink. MQTT sessions, shared groups and Go subscriptions are all cursors.
 //
-// A cursor with a consumer is either live or behind. Live: dispatch offers it each event that matches.
-// When the window or the sink is full it stops being live and remembers the first event that it did
-// not send; its pump reads the journal from there as room comes, and makes it live again when it has
-// seen everything that dispatch has. Never both: mu and next decide who sends an event.
+// A cursor with a consumer is either live or behind. Live: dispatch offers it each event that
+// matches. When the window or the sink is full it stops being live and remembers the first event
+// that it did not send; its pump reads the journal from there as room comes, and makes it live
+// again when it has seen everything that dispatch has. Never both: mu and next decide who sends an
+// event.
 
 import (
 	"slices"
@@ -19,23 +20,23 @@ import (
 
 // Delivery is one event on its way to a consumer. Event is a view, valid during Sink.Deliver.
 type Delivery struct {
-	Event  *journal.Record
-	ID     uint16 // packet identifier; 0 at QoS 0
-	QoS    byte   // of this delivery
-	Dup    bool   // it may have been sent before
-	Retain bool   // the RETAIN flag as the subscriber is to see it
-	SubIDs []uint32
-	Meta   bool   // the subscriber asked for seq, time and source
-	Gap    uint64 // events lost before this one
-	Stored bool   // a retained message that a new subscription is given
-	Owed   bool   // that, or an event of the past: not one that comes now
+	Event   *journal.Record
+	ID      uint16 // packet identifier; 0 at QoS 0
+	QoS     byte   // of this delivery
+	Dup     bool   // it may have been sent before
+	Retain  bool   // the RETAIN flag as the subscriber is to see it
+	SubIDs  []uint32
+	Meta    bool   // the subscriber asked for seq, time and source
+	Gap     uint64 // events lost before this one
+	Stored  bool   // a retained message for a new subscription
+	Initial bool   // sent because of a new subscription: a retained message, or an event of history
 }
 
 // Verdict is a sink's answer.
 type Verdict int
 
-// The verdicts. After Full the sink has queued nothing and is offered the event again when
-// Session.Resume was called; after TooLarge and Forbidden the event counts as lost for this consumer.
+// The verdicts. After Full the sink has queued nothing, and is offered the event again after
+// Session.Kick; after TooLarge and Forbidden the event counts as lost for this consumer.
 const (
 	Sent Verdict = iota
 	Full
@@ -45,17 +46,17 @@ const (
 	refused     // the online members of a shared group refused it, and one that is offline may take it
 )
 
-// Sink is where a cursor's deliveries go. Its methods are called from any goroutine, at QoS 1 and 2 with
-// the session locked: they must not block and not call the session.
+// Sink is where a cursor's deliveries go. Its methods are called from any goroutine, at QoS 1 and 2
+// with the session locked: they must not block and not call the session.
 type Sink interface {
 	Deliver(d *Delivery) Verdict
 	// Release asks for a PUBREL, the second half of QoS 2; false when there is no room.
 	Release(id uint16) bool
 }
 
-// subscription is one filter of a cursor, from the sequence at which it was made until the one at which
-// it was removed. It is kept until the cursor has passed that sequence, because events that were
-// accepted before are still to be delivered.
+// subscription is one filter of a cursor, from the sequence at which it was made until the one at
+// which it was removed. It is kept until the cursor has passed that sequence, because events that
+// were accepted before are still to be delivered.
 type subscription struct {
 	Filter
 	pattern  pattern
@@ -76,48 +77,48 @@ type cursor struct {
 	bus     *Bus
 	name    string
 	durable bool // its position is stored
-	shared  bool // it is a group's, whose sink wants mu held
+	shared  bool // it belongs to a group, whose sink requires mu to be held
 
 	mode         atomic.Uint32        // a cursorMode; changed with mu held, dispatch reads it without
-	sink         atomic.Pointer[Sink] // nil while the consumer is away
+	sink         atomic.Pointer[Sink] // nil while the consumer is offline
 	mu           sched.Mutex
 	subs         []*subscription
-	many         *index           // of subs, where they are many; nil: to be made
+	many         *index           // of subs, if there are many; nil: must be built
 	prefix       []journal.Prefix // of subs, see prefixes
-	known        bool             // prefix is that of subs
+	known        bool             // prefix is up to date with subs
 	found        []*subscription  // scratch
-	next         uint64           // first sequence not considered
-	offlineUntil uint64           // events up to here came while the consumer was away: QoS 0 is not kept for it
+	next         uint64           // first sequence that was not considered yet
+	offlineUntil uint64           // events up to here arrived while the consumer was offline: it gets none of QoS 0
 	maybeSent    uint64           // events up to here may have been sent before the bus crashed
 	detachedAt   uint64           // events up to here were considered when the consumer left
-	unrecorded   bool             // the disk refused the record that the consumer is here
+	unrecorded   bool             // the disk refused the record that the consumer connected
 	window       []entry
 	out          int // entries that count against the limit: sent in this attachment and not acknowledged
 	limit        int
-	pumps        uint64 // pumps started so far: an earlier one ends when it sees a later
+	pumps        uint64 // number of pumps started: a pump ends when a later one exists
 	work         []retainedWork
 	reader       *journal.Reader
 	membership   uint64            // of a group: changes with its online members; from 1
 	foreign      int               // entries of the window that are retained messages or lent by a group
 	gap          uint64            // lost events that no delivery has reported yet
-	lost         map[string]uint64 // by reason, ever
+	lost         map[string]uint64 // by reason, since the session began
 	stored       storedCursor      // as last written
 	backlog      backlog
 
 	single atomic.Bool // it has one filter
-	stamp  uint64      // dispatch's: the event it was matched for last
+	stamp  uint64      // dispatch's: the last event that it was matched for
 	merged match       // dispatch's: that match
 }
 
-// retainedWork is the retained messages, or the history, that a new subscription still has to send.
+// retainedWork is the retained messages, or the history, that a new subscription has not sent yet.
 type retainedWork struct {
 	sub    *subscription
 	msgs   []*journal.Record
-	reader *journal.Reader // of the past, see history.go; nil: retained messages
-	begun  bool            // the past has begun
+	reader *journal.Reader // of history, see history.go; nil: retained messages
+	begun  bool            // the requested time was reached
 
-	retained bool   // there are retained messages behind msgs,
-	after    string // those of topics behind this one
+	retained bool   // there may be further retained messages,
+	after    string // of topics behind this one
 }
 
 func (w *retainedWork) release() {
@@ -126,7 +127,7 @@ func (w *retainedWork) release() {
 	}
 }
 
-// match is how an event reaches a cursor: all its filters that match, taken together.
+// match combines all filters of a cursor that match an event.
 type match struct {
 	qos    byte
 	asPub  bool
@@ -145,22 +146,22 @@ func (m *match) add(s *subscription) {
 	}
 }
 
-// wants reports whether s takes the event: its range, and NoLocal [MQTT-3.8.3-3].
+// wants reports whether s gets the event, by its range and NoLocal [MQTT-3.8.3-3].
 func (s *subscription) wants(r *journal.Record) bool {
 	return s.covers(r.Seq) && !(s.NoLocal && string(r.Source) == s.session.name)
 }
 
-// step is a point at which a simulation may stop the goroutine.
+// step marks a point at which a simulation may stop the goroutine.
 func (c *cursor) step(point string) {
 	c.bus.stepOf(c.name, point)
 }
 
-// cursorMode is how a cursor gets its events.
+// cursorMode is the way in which a cursor gets its events.
 type cursorMode uint32
 
 const (
-	modeAway    cursorMode = iota // it has no consumer: the sink is nil
-	modeStalled                   // behind, and waits for room, or for kick to start the pump
+	modeOffline cursorMode = iota // it has no consumer: the sink is nil
+	modeStalled                   // behind, and waits until there is room, or kick starts the pump
 	modePaused                    // behind, and waits a second: the journal could not be read
 	modePumping                   // its pump reads the journal
 	modeLive                      // dispatch offers it each event
@@ -171,7 +172,7 @@ func (c *cursor) is(m cursorMode) bool { return cursorMode(c.mode.Load()) == m }
 // setLocked changes the mode.
 func (c *cursor) setLocked(m cursorMode) { c.mode.Store(uint32(m)) }
 
-// offer is dispatch handing over an event that matches. It never blocks for long.
+// offer is called by dispatch for a matching event. It never blocks for long.
 func (c *cursor) offer(r *journal.Record, m *match) {
 	if !c.is(modeLive) {
 		return
@@ -189,7 +190,7 @@ func (c *cursor) offer(r *journal.Record, m *match) {
 	c.next = r.Seq + 1
 }
 
-// send offers one event to the sink; false means that there is no room now. The caller holds mu.
+// sendLocked offers one event to the sink; false means that there is no room now.
 func (c *cursor) sendLocked(r *journal.Record, m *match) bool {
 	qos := min(m.qos, r.Flags&flagQoS)
 	if qos == 0 && r.Seq <= c.offlineUntil {
@@ -208,7 +209,7 @@ func (c *cursor) sendLocked(r *journal.Record, m *match) bool {
 	return c.transmitLocked(&d, e)
 }
 
-// deliverNow is the way of QoS 0 events, which the journal does not hold.
+// deliverNow delivers a QoS 0 event, which is not in the journal.
 func (c *cursor) deliverNow(d *Delivery) {
 	if c.shared {
 		c.mu.Lock()
@@ -223,7 +224,7 @@ func (c *cursor) sendUnacked(d *Delivery) {
 	}
 }
 
-// transmit gives a delivery of QoS 1 or 2 to the sink and notes it in the window.
+// transmitLocked passes a delivery of QoS 1 or 2 to the sink and adds it to the window.
 func (c *cursor) transmitLocked(d *Delivery, e entry) bool {
 	s := c.sink.Load()
 	if s == nil || c.out >= c.limit || c.idInUseLocked(&e) {
@@ -256,7 +257,7 @@ func (c *cursor) transmitLocked(d *Delivery, e entry) bool {
 	return true
 }
 
-// lose counts events that this consumer will not get. The caller holds mu.
+// loseLocked counts events that this consumer will not get.
 func (c *cursor) loseLocked(reason string, n uint64) {
 	c.gap += n
 	c.countLost(reason, n)
@@ -287,10 +288,10 @@ func (c *cursor) kickLocked() {
 	c.bus.tasks.Go(func() { c.pump(pump) })
 }
 
-// pumpBatch is how many events the pump sends before it lets others at the lock.
+// pumpBatch is how many events the pump sends before it releases the lock once.
 const pumpBatch = 64
 
-// pump sends what the consumer has not had, until there is no room or nothing left.
+// pump sends the events that the consumer has not got yet, until there is no room or no event.
 func (c *cursor) pump(n uint64) {
 	c.step("pump")
 	for c.pumpSome(n) {
@@ -300,7 +301,7 @@ func (c *cursor) pump(n uint64) {
 func (c *cursor) pumpSome(n uint64) (more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.is(modePumping) || c.pumps != n { // the consumer left, and maybe came back
+	if !c.is(modePumping) || c.pumps != n { // the consumer left, and may have returned
 		return false
 	}
 	if c.bus.stopping() {
@@ -352,9 +353,9 @@ func (c *cursor) pumpSome(n uint64) (more bool) {
 	return true
 }
 
-// retryLocked ends the pump for a second: the journal cannot be read now.
+// retryLocked pauses the pump for a second after a failure to read the journal.
 func (c *cursor) retryLocked(err error) bool {
-	c.bus.logger.Error("journal not readable, will retry", "session", c.name, "err", err)
+	c.bus.logger.Error("reading the journal failed, will retry", "session", c.name, "err", err)
 	time.AfterFunc(time.Second, c.kick)
 	return c.endPumpLocked(modePaused)
 }
@@ -376,8 +377,8 @@ func (c *cursor) releaseReaderLocked() {
 	}
 }
 
-// turnLiveLocked hands the cursor to dispatch when nothing came in between. Order matters: dispatch
-// makes an event visible before it looks which cursors are live.
+// turnLiveLocked makes the cursor live unless a new event has become visible. The order matters:
+// dispatch makes an event visible before it checks which cursors are live.
 func (c *cursor) turnLiveLocked(seen uint64) (more bool) {
 	c.next = max(c.next, seen+1)
 	c.setLocked(modeLive)
@@ -389,8 +390,8 @@ func (c *cursor) turnLiveLocked(seen uint64) (more bool) {
 	return c.endPumpLocked(modeLive)
 }
 
-// sendQueuedLocked sends what new subscriptions wait for: retained messages [MQTT-3.3.1-6], or history. It
-// returns with room left and not done so that others get the lock in between.
+// sendQueuedLocked sends the retained messages [MQTT-3.3.1-6], or the history, for new
+// subscriptions. It may return with room left and not done, so that others get the lock in between.
 func (c *cursor) sendQueuedLocked() (room, done bool, err error) {
 	for len(c.work) > 0 {
 		w := &c.work[0]
@@ -413,7 +414,7 @@ func (c *cursor) sendQueuedLocked() (room, done bool, err error) {
 			return true, false, nil
 		}
 		w.release()
-		w.sub.retained-- // the mark that the work was not done
+		w.sub.retained-- // the 1 that marked unfinished work
 		c.work = c.work[1:]
 	}
 	return true, true, nil
@@ -445,11 +446,11 @@ func (c *cursor) sendStoredLocked(sub *subscription, r *journal.Record) bool {
 	return true
 }
 
-// fewFilters is up to how many filters are tried one after the other.
+// fewFilters is the maximum number of filters that are tried one after the other.
 const fewFilters = 16
 
-// candidates lists the filters that match a topic, active or removed; a shared one is its group's. With
-// many filters there is an index of them, which is rebuilt after a change.
+// candidates lists the filters that match a topic, active or removed; shared ones belong to a
+// group. With many filters there is an index of them, which is rebuilt after a change.
 func (c *cursor) candidates(topic []byte) []*subscription {
 	found := c.found[:0]
 	if len(c.subs) > fewFilters {
@@ -472,9 +473,9 @@ func (c *cursor) candidates(topic []byte) []*subscription {
 	return found
 }
 
-// storedDelivery is a retained message, or an event of the past, as the subscription is to have it.
+// storedDelivery is the delivery of a retained message, or of an event of history.
 func (s *subscription) storedDelivery(r *journal.Record) Delivery {
-	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Stored: true, Owed: true, Meta: s.Meta}
+	d := Delivery{Event: r, QoS: min(s.QoS, r.Flags&flagQoS), Retain: true, Stored: true, Initial: true, Meta: s.Meta}
 	if !s.Since.IsZero() {
 		d.Stored = false
 		d.Retain = s.RetainAsPublished && r.Flags&flagRetain != 0
@@ -489,8 +490,8 @@ func (s *subscription) storedDelivery(r *journal.Record) Delivery {
 // matches reports whether any filter may want events of a topic.
 func (c *cursor) matches(topic []byte) bool { return len(c.candidates(topic)) > 0 }
 
-// prefixes lists how the topics of all filters begin; nil when there is a filter that may match any, or
-// where there are many filters. The caller holds mu.
+// prefixes lists the topic prefixes of all filters; nil if a filter may match any topic, or if
+// there are many filters. The caller holds mu.
 func (c *cursor) prefixes() []journal.Prefix {
 	if c.known {
 		return c.prefix
@@ -510,7 +511,7 @@ func (c *cursor) prefixes() []journal.Prefix {
 	return all
 }
 
-// match takes together the filters that the event matches.
+// match combines the filters that match the event.
 func (c *cursor) match(r *journal.Record) (m match) {
 	for _, s := range c.candidates(r.Topic) {
 		if s.wants(r) {
@@ -520,8 +521,8 @@ func (c *cursor) match(r *journal.Record) (m match) {
 	return m
 }
 
-// stopLiveLocked makes a live cursor read from the journal again, so that a change of its filters counts
-// from the right position. The caller kicks it.
+// stopLiveLocked makes a live cursor read from the journal, so that a change of its filters takes
+// effect at the right position. The caller kicks it.
 func (c *cursor) stopLiveLocked() {
 	if c.is(modeLive) {
 		c.next = max(c.next, c.bus.completed.Load()+1)
@@ -536,17 +537,17 @@ func (c *cursor) attachLocked(sink Sink) {
 	c.setLocked(modeStalled)
 }
 
-// removeSinkLocked takes the consumer away. The index may forget the cursor's filters only after
-// stopLiveLocked: what dispatch passes in between would be offered to nobody and skipped.
+// removeSinkLocked removes the consumer. Call stopLiveLocked before the index forgets the cursor's
+// filters: otherwise events that dispatch passes in between would be offered to nobody and skipped.
 func (c *cursor) removeSinkLocked() {
 	c.step("leaves")
 	c.sink.Store(nil)
 	c.step("has left")
 	c.releaseReaderLocked()
-	c.setLocked(modeAway)
+	c.setLocked(modeOffline)
 }
 
-// detachLocked takes the sink away. What is in flight stays in the window, to be sent again.
+// detachLocked removes the sink. Deliveries in flight stay in the window, to be redelivered.
 func (c *cursor) detachLocked() {
 	c.stopLiveLocked()
 	c.removeSinkLocked()

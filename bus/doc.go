@@ -1,5 +1,5 @@
-// Package bus is an event bus that never loses an acknowledged event. It is the heart of postbus and
-// can be embedded in any Go program; package broker puts MQTT in front of it.
+// Package bus is an event bus that never loses an acknowledged event. It is the heart of postbus
+// and can be embedded in any Go program; package broker puts MQTT in front of it.
 //
 // # The contract
 //
@@ -32,7 +32,7 @@
 // whose window or sink is full, or whose consumer is offline, costs a publish nothing: it reads the
 // journal from its own offset later (see cursor.go), and becomes live again when it has caught up.
 //
-// State is a fold over the journal: every change (a session opens, subscribes, moves its cursor) is a
-// record, and a snapshot now and then bounds what a start has to replay. See
+// State is a fold over the journal: every change (a session opens, subscribes, moves its cursor) is
+// a record, and a snapshot now and then bounds what a start has to replay. See
 // docs/adr/0001-one-log.md.
 package bus

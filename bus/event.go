@@ -29,8 +29,8 @@ type Event struct {
 
 	// Set by a subscription: see Subscription.Ack.
 	ID          uint16 // of the delivery; 0 at QoS 0
-	Redelivered bool   // it may have been handed out before
-	Stored      bool   // it is the topic's retained value, which a new subscription is given
+	Redelivered bool   // it may have been delivered before
+	Stored      bool   // it is the topic's retained message, sent for a new subscription
 	Missed      uint64 // events lost before this one, see the contract
 }
 
@@ -41,7 +41,8 @@ type Properties []byte
 // UserProperty is a name and a value that travel with an event.
 type UserProperty struct{ Key, Value string }
 
-// Identifiers of the properties that travel with a message [MQTT-3.3.2-4], [MQTT-3.3.2-15] and their like.
+// Identifiers of the properties that travel with a message [MQTT-3.3.2-4], [MQTT-3.3.2-15] and
+// others.
 const (
 	propPayloadFormat = 0x01
 	propContentType   = 0x03
@@ -59,7 +60,8 @@ func (p Properties) WithUser(key, value string) Properties {
 	return append(b, value...)
 }
 
-// User lists the user properties in their order; of malformed ones those before the fault.
+// User lists the user properties in their order. If p is malformed, it lists those before the
+// error.
 func (p Properties) User() []UserProperty {
 	var out []UserProperty
 	_ = p.each(func(id byte, key, value []byte) error { // User has no error: Publish checks
@@ -73,9 +75,9 @@ func (p Properties) User() []UserProperty {
 
 var errProperties = errors.New("properties are malformed: they are MQTT 5 properties in wire encoding, without the length prefix")
 
-// each calls f for every property: with the value as key, and of a user property with both.
+// each calls f for every property. The value is in key, except for a user property, which has both.
 func (p Properties) each(f func(id byte, key, value []byte) error) error {
-	text := func(b []byte) (value, rest []byte, err error) {
+	text := func(b []byte) (value, tail []byte, err error) {
 		if len(b) < 2 || len(b)-2 < int(binary.BigEndian.Uint16(b)) {
 			return nil, nil, errProperties
 		}
@@ -112,7 +114,8 @@ func (p Properties) each(f func(id byte, key, value []byte) error) error {
 	return nil
 }
 
-// check returns what a client would refuse about p: it would drop its connection at each redelivery.
+// check refuses properties that a client would refuse: it would drop its connection at each
+// redelivery.
 func (p Properties) check() error {
 	seen := map[byte]bool{}
 	return p.each(func(id byte, key, value []byte) error {
@@ -140,7 +143,7 @@ func (p Properties) check() error {
 	})
 }
 
-// MaxHops is the maximum of Event.Hops; higher numbers are reported as this one.
+// MaxHops is the maximum of Event.Hops; higher numbers are stored as MaxHops.
 const MaxHops = 31
 
 // Flags of an event's record.
@@ -153,14 +156,14 @@ const (
 // Record is the event as the journal holds it.
 func (e *Event) Record() *journal.Record { return e.record(&journal.Record{}) }
 
-// record makes r the event; the room that its source and topic have is used again.
+// record fills r with the event. It reuses the memory of its source and topic.
 func (e *Event) record(r *journal.Record) *journal.Record {
 	*r = journal.Record{Kind: journal.KindEvent, Flags: e.QoS&flagQoS | min(e.Hops, MaxHops)<<shiftHops, Expiry: journal.NoExpiry,
 		Source: append(r.Source[:0], e.Source...), Topic: append(r.Topic[:0], e.Topic...), Props: e.Properties, Payload: e.Payload}
 	if e.Retain {
 		r.Flags |= flagRetain
 	}
-	if e.Expiry > 0 { // a part of a second counts as one: rounded down it would mean at once
+	if e.Expiry > 0 { // rounded up: rounded down, less than a second would mean immediate expiry
 		r.Expiry = uint32(min(int64((e.Expiry-1)/time.Second)+1, int64(journal.NoExpiry)-1))
 	}
 	return r

@@ -11,7 +11,8 @@ import (
 	"github.com/postbus/postbus/bus/bustest"
 )
 
-// TestASessionIsKeptForItsSecond: its expiry is in whole seconds, and it may end at any fraction of one [3.1.2.11.2].
+// TestASessionIsKeptForItsSecond: its expiry is in whole seconds, and it may end at any fraction of
+// one [3.1.2.11.2].
 func TestASessionIsKeptForItsSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := open(t, bustest.NewDisk(1), bus.Options{})

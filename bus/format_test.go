@@ -1,7 +1,7 @@
 package bus_test
 
-// This file is the data directory across versions: format 1 is upgraded without a loss, a newer one is
-// left alone.
+// This file is the data directory across versions: format 1 is upgraded without a loss, a newer one
+// is left alone.
 
 import (
 	"context"
@@ -18,8 +18,9 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// copyFormat1 copies testdata/format1, which a program of format 1 left behind when it was killed: a
-// session with a last will and 24 missed events, a shared group with 24 jobs, and 3 retained topics.
+// copyFormat1 copies testdata/format1, which a program of format 1 left behind when it was killed:
+// a session with a last will and 24 missed events, a shared group with 24 jobs, and 3 retained
+// topics.
 func copyFormat1(t *testing.T) (dir string, names []string) {
 	t.Helper()
 	dir = t.TempDir()

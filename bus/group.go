@@ -2,7 +2,7 @@ package bus
 
 import "github.com/postbus/postbus/bus/topic"
 
-// This file is shared subscriptions. A group is a cursor whose sink is the next of its members that has
+// This file is shared subscriptions. A group is a cursor whose sink is the next member that has
 // room. With a persistent member it is a durable work queue.
 
 // maxGroupFlight is how many deliveries of one group may be in flight for each of its members.
@@ -28,7 +28,7 @@ func (b *Bus) group(key string) *group {
 	return b.groups[key]
 }
 
-// addToGroup puts a session's shared subscription into its group, which begins with its first member.
+// addToGroup adds a session's shared subscription to its group. The first member creates the group.
 func (b *Bus) addToGroup(sub *subscription, seq uint64) *group {
 	b.mu.Lock()
 	g := b.groups[sub.Filter.Filter]
@@ -49,7 +49,7 @@ func (b *Bus) addToGroup(sub *subscription, seq uint64) *group {
 	return g
 }
 
-// dropFromGroup takes a subscription out; the group ends with its last.
+// dropFromGroup removes a subscription; the last one ends the group.
 func (b *Bus) dropFromGroup(sub *subscription) {
 	b.mu.Lock()
 	g := b.groups[sub.Filter.Filter]
@@ -72,7 +72,7 @@ func (b *Bus) dropFromGroup(sub *subscription) {
 	g.refreshMembers()
 }
 
-// refreshMembers finds out which members are online, and starts or stops the group's cursor.
+// refreshMembers updates the list of online members, and starts or stops the group's cursor.
 func (g *group) refreshMembers() {
 	if g == nil {
 		return
@@ -155,7 +155,7 @@ func (s *Session) deliverShared(g *cursor, d *Delivery, sub *subscription) Verdi
 		return Full
 	}
 	l := *d
-	l.Dup = false // to this client it is new
+	l.Dup = false // for this client it is not a redelivery
 	l.QoS = min(d.QoS, sub.QoS, 1)
 	l.Meta, l.SubIDs = sub.Meta, nil
 	l.Retain = sub.RetainAsPublished && d.Event.Flags&flagRetain != 0
@@ -195,13 +195,13 @@ func (c *cursor) inFlight(id uint16) bool {
 	return false
 }
 
-// ackShared takes a member's acknowledgement.
+// ackShared processes a member's acknowledgement.
 func (c *cursor) ackShared(seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.window {
 		if e := &c.window[i]; e.seq == seq && !e.done {
-			if !e.sent { // given back in between
+			if !e.sent { // returned to the group in between
 				c.out++
 			}
 			c.finishLocked(e)
@@ -213,7 +213,8 @@ func (c *cursor) ackShared(seq uint64) {
 	}
 }
 
-// returnToGroup makes an event that a detached member had not acknowledged go to another [MQTT-4.8.2-5].
+// returnToGroup redelivers an event that a detached member had not acknowledged to another member
+// [MQTT-4.8.2-5].
 func (c *cursor) returnToGroup(seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,11 +1,11 @@
 package bus
 
-// This file is history: events that the journal still holds, for a subscription that begins in the past,
-// and for History.
+// This file is history: events in the journal, for a subscription that begins in the past and for
+// History.
 //
-// A subscription with a Since first gets the matching events from there up to the sequence at which it
-// was made, in their order. From that sequence on it is like any other. The seam has neither a gap nor a
-// repeat, because the sequence separates the two halves.
+// A subscription with a Since first gets the matching events from there up to the sequence at which
+// it was made, in their order. From that sequence on it is like any other. No event is missing or
+// repeated in between, because the sequence separates the two parts.
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// Since is a position in the past: a time or a sequence. The zero value is none.
+// Since is a position in the past: a time or a sequence. The zero value means no position.
 type Since struct {
 	Time time.Time `json:"t,omitzero"`
 	Seq  uint64    `json:"s,omitempty"`
@@ -41,15 +41,15 @@ func ParseSince(s string, now time.Time) (Since, error) {
 	return Since{Time: now.Add(-age)}, nil
 }
 
-// begin fills in from when a $replay filter wants to be served.
+// begin sets Since from the age of a $replay filter.
 func (f *Filter) begin(now time.Time) {
 	if age, _, ok := topic.SplitReplay(f.Filter); ok {
-		d, _ := topic.ParseAge(age) // was checked
+		d, _ := topic.ParseAge(age) // CheckSubscription has checked it
 		f.Since = Since{Time: now.Add(-d)}
 	}
 }
 
-// from is the first sequence that may be of the past that is asked for.
+// fromSeq returns the first sequence that may belong to the requested history.
 func (b *Bus) fromSeq(s Since) uint64 {
 	if s.Seq > 0 {
 		return s.Seq
@@ -58,22 +58,22 @@ func (b *Bus) fromSeq(s Since) uint64 {
 	return seq
 }
 
-// reached reports whether the past that is asked for has begun: the first record of that time. What
-// follows belongs to it, also when the clock was set back meanwhile.
+// reached reports whether the requested history has begun: at the first record of that time or
+// later. All following records belong to it, even if the clock was set back meanwhile.
 func (s Since) reached(begun *bool, r *journal.Record) bool {
 	*begun = *begun || s.Time.IsZero() || r.Time >= s.Time.UnixNano()
 	return *begun
 }
 
-// historyScan is how many records are looked at before others get the lock, historyAhead how many
-// events are read ahead.
+// historyScan is how many records are read before others get the lock, historyAhead how many events
+// are read ahead.
 const (
 	historyScan  = 2048
 	historyAhead = 16
 )
 
-// refillRetained reads the next retained messages of a new subscription. done: nothing is left. The
-// caller holds the cursor's mu.
+// refillRetained reads the next retained messages of a new subscription. done: there are no more.
+// The caller holds the cursor's mu.
 func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 	sub := w.sub
 	found, last, done := c.bus.retained.next(&sub.pattern, w.after, historyAhead)
@@ -82,7 +82,8 @@ func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 		if !c.bus.readRetained(e.topic, rec) {
 			continue
 		}
-		// A newer value comes through the journal, unless it was of QoS 0 and the consumer away.
+		// A newer value is delivered from the journal, unless it had QoS 0 and the consumer was
+		// offline.
 		if rec.Seq > sub.from && !(rec.Flags&flagQoS == 0 && rec.Seq <= c.offlineUntil) || sub.NoLocal && string(rec.Source) == sub.session.name {
 			continue
 		}
@@ -93,7 +94,7 @@ func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 	return done
 }
 
-// refill reads more history of a new subscription. done: nothing is left. The caller
+// refill reads more history for a new subscription. done: there are no more events. The caller
 // holds the cursor's mu.
 func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 	var r journal.Record
@@ -119,8 +120,9 @@ func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 	return false, nil
 }
 
-// History hands out the events of the journal that match the filter, from since on, in their order, until
-// each returns false or there are none. It holds no lock: a slow caller slows nobody.
+// History calls each for the events of the journal that match the filter, from since on, in their
+// order, until each returns false or there are no more. It holds no lock: a slow caller slows
+// nobody.
 func (b *Bus) History(ctx context.Context, filter string, since Since, each func(Event) bool) error {
 	if err := topic.CheckSubscription(filter); err != nil {
 		return err

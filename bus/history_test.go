@@ -210,7 +210,7 @@ func TestHistoryGoesOnAfterACrash(t *testing.T) {
 	}
 	b = open()
 	defer b.Close()
-	// What was owed of the past is owed still: all of it comes, then what was missed.
+	// The history that was not delivered yet is still delivered in full, then the missed events.
 	s = attach(t, b, "page", 1000)
 	sink = &collector{}
 	s.Start(sink, 100)
@@ -291,8 +291,8 @@ func (f gatedFile) Sync() error {
 	return f.File.Sync()
 }
 
-// TestASubscriptionWhileEventsAreOnTheWay connects while events are on their way to a busy disk: none of
-// them may fall between what is retained, what is past and what is live.
+// TestASubscriptionWhileEventsAreOnTheWay connects while events are on their way to a busy disk:
+// none of them may fall between what is retained, what is past and what is live.
 func TestASubscriptionWhileEventsAreOnTheWay(t *testing.T) {
 	for _, c := range []struct {
 		name, filter string
@@ -345,8 +345,8 @@ func TestASubscriptionWhileEventsAreOnTheWay(t *testing.T) {
 			for n := 1; len(got) == 0 || got[len(got)-1] != "4"; n++ {
 				got = sink.wait(t, s, n)
 			}
-			// What was retained or past, and then what is live; of a plain subscription also what was
-			// not dispatched yet when it was made.
+			// What was retained or past, and then what is live; of a plain subscription also what
+			// was not dispatched yet when it was made.
 			all := []string{"0", "1", "2", "3", "4"}
 			if len(got) < 3 || len(got) > 5 || !slices.Equal(got, all[5-len(got):]) || strings.HasPrefix(c.filter, "$replay") && len(got) != 5 {
 				t.Errorf("got %q", got)

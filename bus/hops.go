@@ -1,7 +1,7 @@
 package bus
 
-// This file says where a record holds an event's hops, for package broker, which makes and reads records
-// itself.
+// This file is the position of an event's hops in a record, for package broker, which encodes and
+// decodes records itself.
 
 import "github.com/postbus/postbus/bus/journal"
 

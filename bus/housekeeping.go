@@ -1,7 +1,7 @@
 package bus
 
-// This file is the housekeeping, once a second: it stores positions, expires sessions, publishes last
-// wills that are due, reports losses, and removes old segments.
+// This file is the housekeeping, once a second: it stores positions, expires sessions, publishes
+// last wills that are due, reports losses, and removes old segments.
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func (b *Bus) housekeep() {
 		case <-tick.C:
 			b.step("housekeeping ticks")
 		}
-		if b.stopping() { // where both were ready
+		if b.stopping() { // select may choose the tick if both were ready
 			return
 		}
 		now := time.Now()
@@ -40,9 +40,9 @@ func (b *Bus) housekeep() {
 	}
 }
 
-// age lets absent sessions grow older, and writes what is due: last wills, the ends of sessions, and
-// records that the disk refused. Only time during which the bus ran counts: a client that could not come
-// back is not punished.
+// age adds to the time that sessions have been offline, and writes due records: last wills, the
+// ends of sessions, and records that the disk refused before. Only time during which the bus ran
+// counts, because a client could not reconnect before.
 func (b *Bus) age(now time.Time, d time.Duration) {
 	for _, s := range b.all() {
 		s.mu.Lock()
@@ -57,8 +57,8 @@ func (b *Bus) age(now time.Time, d time.Duration) {
 	}
 }
 
-// writeDue writes the records that are due of a session without a connection. Each counts only while the
-// session was not opened again, so that a client that returns meanwhile voids them.
+// writeDue writes the due records of an offline session. Each counts only while the session has not
+// been opened again, so that a client that reconnects meanwhile makes them void.
 func (s *Session) writeDue() {
 	s.mu.Lock()
 	ending := s.endingLocked()
@@ -76,11 +76,11 @@ func (s *Session) writeDue() {
 		_, err = s.write(records)
 	}
 	if err != nil && !errors.Is(err, journal.ErrClosed) {
-		s.bus.logger.Warn("the end of a connection was not recorded, will retry", "session", s.name, "err", err)
+		s.bus.logger.Warn("recording the end of a connection failed, will retry", "session", s.name, "err", err)
 	}
 }
 
-// write appends records about the session, for which writing was set.
+// write appends records about the session. The caller has set writing.
 func (s *Session) write(records []*journal.Record) (journal.Commit, error) {
 	c, err := s.bus.journal.AppendAll(records...)
 	s.mu.Lock()
@@ -98,8 +98,8 @@ func (s *Session) expiredLocked() bool {
 	return s.expiry != NeverExpires && s.absentFor >= time.Duration(s.expiry)*time.Second
 }
 
-// dueLocked lists the records that the session needs now: first its last will, then what ends its
-// connection or itself.
+// dueLocked lists the records that are due: first the last will, then the record that ends the
+// connection or the session.
 func (s *Session) dueLocked(lag uint64) (records []*journal.Record, err error) {
 	if s.connectedLocked() || s.pendingLocked() {
 		return nil, nil
@@ -133,8 +133,8 @@ func (b *Bus) Drop(ctx context.Context, name string) error {
 	return b.drop(ctx, name, "session dropped")
 }
 
-// drop ends a session. reason says why its backlog is lost; empty means that the owner gave it up, which
-// is no loss.
+// drop ends a session. reason states why its backlog is lost; it is empty if the owner
+// unsubscribed, which is no loss.
 func (b *Bus) drop(ctx context.Context, name, reason string) error {
 	s := b.session(name)
 	if s == nil {
@@ -163,7 +163,7 @@ func (b *Bus) drop(ctx context.Context, name, reason string) error {
 	if err := b.await(ctx, name, w); err != nil {
 		return err
 	}
-	if b.session(name) == s { // its client came back first
+	if b.session(name) == s { // its client reconnected first
 		return fmt.Errorf("session %q: %w", name, ErrOnline)
 	}
 	return nil
@@ -175,8 +175,8 @@ var ErrNoSession = errors.New("no such session")
 // ErrOnline is returned for a session that has a connection.
 var ErrOnline = errors.New("the session has a connection")
 
-// storeCursors writes the positions that changed, in one record. It does not wait: after a crash
-// deliveries repeat, none is skipped.
+// storeCursors writes the changed positions in one record. It does not wait until the record is
+// durable: after a crash deliveries are repeated, and none is skipped.
 func (b *Bus) storeCursors() {
 	var changed []storedCursor
 	last := uint64(0) // sequence of the last record of positions, when it is durable
@@ -187,14 +187,15 @@ func (b *Bus) storeCursors() {
 		}
 	default:
 	}
-	// A live cursor passes the record of positions itself: that alone must not cause the next record.
+	// A live cursor also moves past the record of positions: that alone must not cause another
+	// record.
 	quiet := last != 0 && b.journal.Next() == last+1
 	worth := false
 	note := func(c *cursor, absent time.Duration) {
 		sc := c.storedLocked()
 		sc.Absent = int64(absent / time.Minute)
 		if sc.Absent-c.stored.Absent < 10 && sc.Absent >= c.stored.Absent {
-			sc.Absent = c.stored.Absent // ten minutes are exact enough, and spare an idle disk
+			sc.Absent = c.stored.Absent // a precision of ten minutes is enough, and writes nothing on an idle bus
 		}
 		if b.persistedAt(c.name) == sc.Position && sc == c.stored {
 			return
@@ -225,7 +226,7 @@ func (b *Bus) storeCursors() {
 	}
 	r, err := stateRecord(kindCursors, "", changed)
 	if err != nil {
-		b.logger.Error("positions not stored", "err", err)
+		b.logger.Error("storing positions failed", "err", err)
 		return
 	}
 	if c, err := b.journal.Append(r); err == nil {
@@ -245,7 +246,7 @@ func (b *Bus) trimJournal(now time.Time) {
 	b.journal.Retain(b.neededFrom(), l.RetentionAge, l.RetentionSize, now)
 }
 
-// neededFrom is the first sequence that a start or a session may still read.
+// neededFrom returns the first sequence that a start or a session may still need.
 func (b *Bus) neededFrom() uint64 {
 	b.mu.RLock()
 	need := b.floor
@@ -280,7 +281,8 @@ func (b *Bus) neededFrom() uint64 {
 	return need
 }
 
-// enforceBacklog drops the oldest events of sessions that lag behind the limit, and reports them as lost.
+// enforceBacklog drops the oldest events of sessions that lag behind the limit, and reports them as
+// lost.
 func (b *Bus) enforceBacklog() {
 	limit := b.limits.Load().SessionBacklog
 	if limit == 0 {
@@ -294,7 +296,7 @@ func (b *Bus) enforceBacklog() {
 	}
 }
 
-// cutBatch is how many records are looked at before others get the cursor's lock.
+// cutBatch is how many records are read before others get the cursor's lock.
 const cutBatch = 1024
 
 func (b *Bus) cutBacklog(c *cursor, limit uint64) {
@@ -304,7 +306,7 @@ func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 	}
 	over := lag - limit
 	c.mu.Lock()
-	if c.sink.Load() == nil { // what is in flight without a consumer is the oldest
+	if c.sink.Load() == nil { // deliveries in flight to an offline consumer are the oldest
 		for i := range c.window {
 			if e := &c.window[i]; !e.done && e.retained == nil && over > 0 {
 				c.loseEntryLocked(i, "backlog limit")
@@ -323,7 +325,8 @@ func (b *Bus) cutBacklog(c *cursor, limit uint64) {
 	}
 }
 
-// cutSome takes up to n events of the next records from a cursor. more: there may be others behind.
+// cutSome drops up to n events among the next records of a cursor. more: further records may
+// follow.
 func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

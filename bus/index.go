@@ -1,6 +1,7 @@
 package bus
 
-// This file finds the subscriptions of live cursors that match a topic, in a tree of topic levels.
+// This file is the tree of topic levels that finds the subscriptions of connected consumers for a
+// topic.
 
 import (
 	"bytes"
@@ -118,7 +119,7 @@ func (n *indexNode) remove(s *subscription, rest string, below bool) {
 	delete(n.children, first)
 }
 
-// without returns a new slice: readers may still hold the old one.
+// without returns a new slice, because readers may still use the old one.
 func without(list []*subscription, s *subscription) []*subscription {
 	var out []*subscription
 	for _, o := range list {

@@ -1,6 +1,6 @@
 package bus
 
-// This file is the bus's report about itself: the lag of sessions, losses, counters.
+// This file reports the state of the bus: lag of sessions, losses, counters.
 
 import (
 	"cmp"
@@ -14,7 +14,7 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// backlog keeps the count of waiting events, so that the next count reads only new records.
+// backlog caches the number of waiting events, so that the next count reads only new records.
 type backlog struct {
 	from, to uint64
 	n        uint64
@@ -102,8 +102,8 @@ func (c *cursor) timeOf(seq uint64) time.Time {
 // report identifies a loss: the session that lost events, and the reason.
 type report struct{ session, reason string }
 
-// ReportLoss counts events that a client published or was to get and that will not arrive. Once a second
-// the sums are logged and published on $bus/lost.
+// ReportLoss counts lost events of a client that published them or should have got them. Once a
+// second the sums are logged and published on $bus/lost.
 func (b *Bus) ReportLoss(session, reason string, n uint64) {
 	b.reportMu.Lock()
 	defer b.reportMu.Unlock()
@@ -135,7 +135,7 @@ type SessionInfo struct {
 	Name       string            `json:"name"`
 	User       string            `json:"user,omitempty"`
 	Online     bool              `json:"online"`
-	Bridge     bool              `json:"bridge,omitempty"` // the client is another broker that passes events on
+	Bridge     bool              `json:"bridge,omitempty"` // the client is another broker
 	Persistent bool              `json:"persistent"`
 	Lag        uint64            `json:"lag"`         // events not acknowledged
 	LagSeconds float64           `json:"lag_seconds"` // age of the oldest of them
@@ -146,17 +146,17 @@ type SessionInfo struct {
 	Expiry     *uint32           `json:"expiry_seconds,omitempty"` // nil: never
 }
 
-// BridgeSink is what a Sink may be besides: it knows whether its consumer is another broker.
+// BridgeSink is an optional interface of a Sink. It reports whether the consumer is another broker.
 type BridgeSink interface {
 	Sink
 	Bridge() bool
 }
 
-// bridgeStates are the topics where bridges report whether they are connected, retained, so that a bridge
-// that is offline is still known as one.
+// bridgeStates matches the topics on which bridges report whether they are connected. The reports
+// are retained, so that an offline bridge is still known as one.
 const bridgeStates = "$SYS/broker/connection/+/state"
 
-// bridges lists the client identifiers that have reported to be bridges.
+// bridges lists the client identifiers that have reported themselves as bridges.
 func (b *Bus) bridges() map[string]bool {
 	names := map[string]bool{}
 	states, err := b.Retained(bridgeStates)
@@ -294,7 +294,7 @@ func (s *Session) describe(i *SessionInfo, bridge bool) {
 
 // Stats are the bus's counters since it was opened, and its journal's.
 type Stats struct {
-	Published, Dropped uint64            // events accepted; QoS 0 deliveries that found no room
+	Published, Dropped uint64            // events accepted; QoS 0 deliveries dropped because a buffer was full
 	Lost               map[string]uint64 // by reason
 	Refused            map[string]uint64 // what limits refused, by their keys
 	Sessions, Online   int

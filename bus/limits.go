@@ -27,8 +27,8 @@ const (
 
 // Limits are the options that can change while the bus runs.
 type Limits struct {
-	RetentionAge   time.Duration // how long the journal is kept beyond need; 24 h when 0, not at all when negative
-	RetentionSize  int64         // bytes it may have beyond need; 1 GiB when 0, none when negative
+	RetentionAge   time.Duration // how long events are kept after all sessions have them; 24 h when 0, not at all when negative
+	RetentionSize  int64         // bytes that are kept after all sessions have them; 1 GiB when 0, none when negative
 	SessionBacklog uint64        // events a session may lag behind before it loses the oldest; 0: no limit
 	MaxPayload     int           // bytes of one event; 1 MiB when 0
 	MinFree        int64         // below this many free bytes on the disk no event is accepted; 0: no limit
@@ -78,14 +78,14 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// SetLimits changes what may change while the bus runs.
+// SetLimits replaces the limits while the bus runs.
 func (b *Bus) SetLimits(l Limits) {
 	l = l.withDefaults()
 	b.limits.Store(&l)
 	b.journal.SetMinFree(l.MinFree)
 }
 
-// Limits are those in force, with their defaults filled in.
+// Limits returns the current limits, with their defaults filled in.
 func (b *Bus) Limits() Limits { return *b.limits.Load() }
 
 // admit returns a *LimitError when an event would pass a limit.

@@ -1,7 +1,7 @@
 package bus
 
-// This file is a subscription's filter made ready: for matching, and for skipping what the journal holds
-// of other topics.
+// This file is a compiled filter, for matching topics and for skipping parts of the journal that
+// hold other topics only.
 
 import (
 	"github.com/postbus/postbus/bus/journal"

@@ -6,7 +6,8 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// FuzzMatch holds the three ways to match against each other: one filter, the index, the retained set.
+// FuzzMatch holds the three ways to match against each other: one filter, the index, the retained
+// set.
 func FuzzMatch(f *testing.F) {
 	f.Add("a/+/#", "a/b")
 	f.Add("#", "$SYS/x")

@@ -1,11 +1,11 @@
 package bus
 
-// This file is the retained messages: the last value of each topic that has one [MQTT-3.3.1-5]. Values are
-// on disk, in the journal or in the newest snapshot; in memory is an index of their topics, about 50
-// bytes and the topic for each.
+// This file is the retained messages: the last value of each topic that has one [MQTT-3.3.1-5].
+// Values are on disk, in the journal or in the newest snapshot; in memory is an index of their
+// topics, about 50 bytes and the topic for each.
 //
-// The index is a list of blocks in the order of topics. A block is a few flat slices, so that a million
-// topics are some ten thousand objects to the garbage collector.
+// The index is a list of blocks in the order of topics. A block is a few flat slices, so that a
+// million topics are some ten thousand objects to the garbage collector.
 
 import (
 	"bytes"
@@ -23,13 +23,13 @@ const (
 	HTTPSource   = "http:"
 )
 
-// retainedBlock is how many topics a block holds before it is split.
+// retainedBlock is the maximum number of topics in a block.
 const retainedBlock = 128
 
-// inJournal as an offset says that the value is not in a snapshot, but in the journal.
+// inJournal as an offset means that the value is in the journal and not in a snapshot.
 const inJournal = -1
 
-// retainedSet is the index, with the state that the bus announces of itself, which is in memory.
+// retainedSet is the index, and in memory the values that the bus announces about itself.
 type retainedSet struct {
 	mu        sched.RWMutex
 	blocks    []*topicBlock
@@ -47,7 +47,7 @@ type topicBlock struct {
 	values []retainedValue
 }
 
-// retainedValue says where a value is.
+// retainedValue is the location of a value.
 type retainedValue struct {
 	seq    uint64
 	off    int64 // in the snapshot, or inJournal
@@ -97,7 +97,7 @@ func (b *topicBlock) remove(i int) {
 	b.values = slices.Delete(b.values, i, i+1)
 }
 
-// part copies entries from to to of the block, with some room to grow.
+// part copies the entries [from, to) of the block, with some room to grow.
 func (b *topicBlock) part(from, to int) *topicBlock {
 	first := uint32(0)
 	if from > 0 {
@@ -120,8 +120,8 @@ func (t *retainedSet) blockOf(topic []byte) int {
 	return max(i-1, 0)
 }
 
-// set notes the value of r's topic, or clears it when the payload is empty [MQTT-3.3.1-6]. off is where
-// the snapshot holds it, or inJournal.
+// set records the value of r's topic, or clears it if the payload is empty [MQTT-3.3.1-6]. off is
+// its offset in the snapshot, or inJournal.
 func (t *retainedSet) set(r *journal.Record, off int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -157,7 +157,7 @@ func (t *retainedSet) set(r *journal.Record, off int64) {
 		b.insert(i, r.Topic, v)
 		if n := len(b.ends); n > retainedBlock {
 			half := n / 2
-			if at == len(t.blocks)-1 && i == n-1 { // topics come in their order: leave full blocks behind
+			if at == len(t.blocks)-1 && i == n-1 { // topics arrive in order: leave full blocks behind
 				half = n - 1
 			}
 			t.blocks[at] = b.part(0, half)
@@ -166,7 +166,7 @@ func (t *retainedSet) set(r *journal.Record, off int64) {
 	}
 }
 
-// announce sets a value that only memory holds.
+// announce sets a value in memory only.
 func (t *retainedSet) announce(r *journal.Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -180,11 +180,11 @@ func (t *retainedSet) announce(r *journal.Record) {
 	t.announced[string(r.Topic)] = cloneRecord(r)
 }
 
-// scanBatch is how many topics are looked at before others get the lock.
+// scanBatch is how many topics are scanned before others get the lock.
 const scanBatch = 1024
 
-// next lists up to n entries that match p, in the order of topics, behind the topic after; an empty one
-// begins. done: there are no more. A batch may be empty before that.
+// next lists up to n entries that match p, in the order of topics, behind the topic after; an empty
+// after starts at the beginning. done: there are no more. A batch may be empty before that.
 func (t *retainedSet) next(p *pattern, after string, n int) (found []retainedEntry, last string, done bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -219,13 +219,13 @@ func (t *retainedSet) next(p *pattern, after string, n int) (found []retainedEnt
 	}
 }
 
-// literal is how the topics that match begin: the levels before the first wildcard.
+// literal returns the common prefix of matching topics: the levels before the first wildcard.
 func (p *pattern) literal() string {
 	literal, _ := p.Literal()
 	return literal
 }
 
-// announcedThat lists announced values that match, in the order of topics.
+// announcedThat lists the announced values that match, in the order of topics.
 func (t *retainedSet) announcedThat(p *pattern) (found []*journal.Record) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -238,7 +238,8 @@ func (t *retainedSet) announcedThat(p *pattern) (found []*journal.Record) {
 	return found
 }
 
-// value returns where a topic's value is, and the snapshot to which an offset belongs, to be closed.
+// value returns where a topic's value is, and the snapshot to which an offset belongs, to be
+// closed.
 func (t *retainedSet) value(topic string) (v retainedValue, from *journal.Snapshot, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -256,8 +257,8 @@ func (t *retainedSet) value(topic string) (v retainedValue, from *journal.Snapsh
 	return v, from, true
 }
 
-// sources lists, in their order, the sequences up to at of values that are in the journal, and returns
-// the snapshot that holds the others, to be closed; nil when there is none.
+// sources lists, in their order, the sequences up to at of values that are in the journal, and
+// returns the snapshot that holds the others, to be closed; nil when there is none.
 func (t *retainedSet) sources(at uint64) (seqs []uint64, s *journal.Snapshot) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -275,7 +276,7 @@ func (t *retainedSet) sources(at uint64) (seqs []uint64, s *journal.Snapshot) {
 	return seqs, s
 }
 
-// holds reports whether r, at an offset of the snapshot, is its topic's value.
+// holds reports whether r, at an offset in the snapshot, is the current value of its topic.
 func (t *retainedSet) holds(r *journal.Record, off int64) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -293,7 +294,7 @@ type moved struct {
 	off int64
 }
 
-// moveTo makes values be read from a new snapshot, and lets the one before go.
+// moveTo switches to a new snapshot for reading values, and closes the previous one.
 func (t *retainedSet) moveTo(s *journal.Snapshot, values []moved) {
 	slices.SortFunc(values, func(a, b moved) int { return cmp.Compare(a.seq, b.seq) })
 	t.mu.Lock()
@@ -312,15 +313,14 @@ func (t *retainedSet) moveTo(s *journal.Snapshot, values []moved) {
 	t.snapshot = s
 }
 
-// close lets the snapshot go.
+// close closes the snapshot.
 func (t *retainedSet) close() {
 	if t.snapshot != nil {
 		t.snapshot.Close()
 	}
 }
 
-// readRetained reads the value that a topic has now into rec; false when it has none, or when the disk
-// does not give it.
+// readRetained reads the current value of a topic into rec; false if it has none or the read fails.
 func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 	for range 3 { // a value may be replaced, and a journal's segment removed, between two steps
 		v, snapshot, ok := b.retained.value(topic)
@@ -344,7 +344,7 @@ func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 			return true
 		}
 		if err != nil {
-			b.logger.Error("retained message not readable", "topic", topic, "err", err)
+			b.logger.Error("reading a retained message failed", "topic", topic, "err", err)
 		}
 	}
 	return false

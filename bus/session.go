@@ -1,7 +1,7 @@
 package bus
 
-// This file is the session: the object that package broker holds for an MQTT client. One connection at a
-// time calls its methods; the broker serialises takeovers.
+// This file is the session: the object that package broker holds for an MQTT client. One connection
+// at a time calls its methods; the broker serialises takeovers.
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 // NeverExpires as SessionOptions.Expiry keeps a session until it is dropped.
 const NeverExpires = ^uint32(0)
 
-// Filter is one subscription as the client asks for it.
+// Filter is one subscription as the client requests it.
 type Filter struct {
 	Filter            string `json:"f"` // may be $share/group/filter
 	QoS               byte   `json:"q,omitempty"`
@@ -30,7 +30,8 @@ type Filter struct {
 	Since             Since  `json:"since,omitzero"` // it begins in the past
 }
 
-// Will is the last will: the event that is published when a client's connection ends without DISCONNECT.
+// Will is the last will: the event that is published when a client's connection ends without
+// DISCONNECT.
 type Will struct {
 	Topic      string     `json:"t"`
 	Payload    []byte     `json:"p"`
@@ -73,7 +74,7 @@ type SessionOptions struct {
 type Session struct {
 	cursor
 
-	// Of the fold: only dispatch and replay change these, with mu held.
+	// State of the fold: only dispatch and replay change these fields, with mu held.
 	phase    phase
 	user     string
 	expiry   uint32
@@ -81,25 +82,25 @@ type Session struct {
 	opened   uint64 // sequence of the record that opened the session last
 	received map[uint16]bool
 
-	// Of the connection and of housekeeping, with mu held.
+	// State of the connection and of housekeeping, guarded by mu.
 	closing   *closeRecord   // the connection ended, and the record of it is not folded yet
 	leftAt    time.Time      // when its connection ended; zero: before the bus started
-	absentFor time.Duration  // time that the bus ran without the client, as of the last housekeeping
-	writing   bool           // such records are about to be written
-	written   journal.Commit // of the last record about the session that the bus wrote of itself
+	absentFor time.Duration  // time that the bus ran while the client was offline, as of the last housekeeping
+	writing   bool           // records about the session are being written
+	written   journal.Commit // of the last record about the session that the bus wrote on its own
 }
 
-// phase is how far a session's life is, by the records that are folded.
+// phase is the state of a session according to the folded records.
 type phase uint8
 
 const (
-	phaseOpen   phase = iota // a client is connected, or was when the bus ended
+	phaseOpen   phase = iota // a client is connected, or was connected when the bus stopped
 	phaseAbsent              // the connection ended
 	phaseEnded               // the session expired, was dropped, or was replaced
 )
 
-// pendingLocked reports whether records about the session are on their way. Records that the disk
-// refused are not: they are to be written again.
+// pendingLocked reports whether records about the session are being written. Records that the disk
+// refused do not count: they are written again.
 func (s *Session) pendingLocked() bool {
 	if s.writing {
 		return true
@@ -112,14 +113,14 @@ func (s *Session) pendingLocked() bool {
 	}
 }
 
-// connectedLocked reports whether a client is connected, or about to be.
+// connectedLocked reports whether a client is connected or connecting.
 func (s *Session) connectedLocked() bool {
 	return s.sink.Load() != nil || s.unrecorded || s.phase == phaseOpen && s.closing == nil
 }
 
-// Attach opens the session for a connection; present reports whether it existed. Delivery begins with
-// Start. A session that outlives its connection is durable when Attach returns. While the disk refuses,
-// an existing session is attached all the same, a new one is not.
+// Attach opens the session for a connection; present reports whether it existed. Delivery begins
+// with Start. A session that outlives its connection is durable when Attach returns. While the disk
+// refuses writes, an existing session can be attached, but no new one.
 func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present bool, err error) {
 	old := b.session(o.Name)
 	if old != nil && old.owner() != o.User {
@@ -155,16 +156,18 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 	case err == nil && s != nil:
 		return s, s == old, nil
 	case s != nil && s == old && !o.Clean && s.outlives() && ctx.Err() == nil:
-		// Publishes of an earlier connection at QoS 2 must be folded, so that a repetition is recognised.
+		// Publishes of an earlier connection at QoS 2 must be folded, so that a repetition is
+		// recognised.
 		if ferr := b.folded(ctx, o.Name, b.journal.Durable()); ferr != nil {
 			return nil, false, ferr
 		}
 		s.mu.Lock()
-		s.unrecorded = s.phase != phaseEnded && !s.pendingLocked() // records on their way may end it
+		s.unrecorded = s.phase != phaseEnded && !s.pendingLocked() // a record that is being written may end it
 		silent := s.unrecorded
 		s.mu.Unlock()
 		if silent {
-			b.logger.Warn("session opened without a record: the disk refuses", "session", o.Name, "err", err)
+			b.logger.Warn("session opened without a journal record: the disk refuses writes",
+				"session", o.Name, "err", err)
 			return s, true, nil
 		}
 	case err == nil:
@@ -174,8 +177,8 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 }
 
 func (b *Bus) attachEphemeral(o SessionOptions) *Session {
-	// From the position of dispatch, not from the end of the journal: a retained event, or one of history,
-	// that is still on its way to the disk would fall between the two.
+	// Start at the position of dispatch and not at the end of the journal: a retained event, or an
+	// event of history, that is not durable yet would otherwise be missed.
 	s := b.newSession(o.Name, b.completed.Load())
 	s.user = o.User
 	b.mu.Lock()
@@ -184,8 +187,8 @@ func (b *Bus) attachEphemeral(o SessionOptions) *Session {
 	return s
 }
 
-// open writes the record that a client connected, behind the last will of the connection before, and
-// returns when it is folded.
+// open writes the last will of the previous connection and the record that a client connected, and
+// returns when they are folded.
 func (b *Bus) open(ctx context.Context, will *journal.Record, o SessionOptions) error {
 	open, err := stateRecord(kindOpen, o.Name, openRecord{User: o.User, Clean: o.Clean, Expiry: o.Expiry, Will: o.Will})
 	if err != nil {
@@ -205,8 +208,8 @@ func (b *Bus) open(ctx context.Context, will *journal.Record, o SessionOptions) 
 	return err
 }
 
-// abandon closes a session whose client gave up connecting: the record that it did may still be folded,
-// and no connection would ever close it.
+// abandon closes a session whose client gave up while it connected: the record that it connected
+// may still be folded, and no connection would ever end it.
 func (b *Bus) abandon(opened journal.Commit, o SessionOptions) {
 	if b.stopping() {
 		return
@@ -221,13 +224,13 @@ func (b *Bus) abandon(opened journal.Commit, o SessionOptions) {
 			_, err = b.journal.Append(left)
 		}
 		if err != nil && !errors.Is(err, journal.ErrClosed) {
-			b.logger.Warn("the record that a client gave up connecting was not written", "session", o.Name, "err", err)
+			b.logger.Warn("recording an abandoned connection failed", "session", o.Name, "err", err)
 		}
 	})
 }
 
-// willBeforeReturn is the last will that has to be published before a new connection takes over,
-// because it has no delay or the session ends now; nil when there is none.
+// willBeforeReturn returns the last will that must be published before a new connection takes over,
+// because it has no delay or the session ends now; nil if there is none.
 func (s *Session) willBeforeReturn(clean bool) *journal.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,9 +240,9 @@ func (s *Session) willBeforeReturn(clean bool) *journal.Record {
 	return s.willLocked()
 }
 
-// willLocked is the session's last will as an event on condition: see acceptWill. It is nil when there
-// is none, or the client sent DISCONNECT. A will that its user may not publish any more is a record
-// that it is lost.
+// willLocked returns the session's last will as a conditional event, see acceptWill. It is nil if
+// there is none, or if the client sent DISCONNECT. For a will that its user may no longer publish, it
+// returns the record that the will is lost.
 func (s *Session) willLocked() *journal.Record {
 	w := s.will
 	if w == nil || s.closing != nil && s.closing.Clean {
@@ -258,8 +261,8 @@ func (s *Session) willLocked() *journal.Record {
 	return r
 }
 
-// outlives reports whether the session exists for a client that returns now, also when the disk has
-// refused the record that it expired.
+// outlives reports whether the session still exists for a client that connects now. A session that
+// has expired does not, even if the disk refused the record.
 func (s *Session) outlives() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -344,8 +347,8 @@ func (s *Session) retainedQueuedLocked(sub *subscription) bool {
 	return false
 }
 
-// queueRetainedLocked queues the retained messages, or the history, for a new subscription. Messages that
-// are newer than the subscription come through the journal.
+// queueRetainedLocked queues the retained messages, or the history, for a new subscription.
+// Messages that are newer than the subscription come through the journal.
 func (s *Session) queueRetainedLocked(sub *subscription) {
 	sub.retained = 1
 	w := retainedWork{sub: sub}
@@ -361,8 +364,8 @@ func (s *Session) queueRetainedLocked(sub *subscription) {
 	s.work = append(s.work, w)
 }
 
-// Detach ends the attachment. clean: the client sent DISCONNECT, and its last will is void. expiry is
-// how many seconds the session survives.
+// Detach ends the attachment. clean means that the client sent DISCONNECT, so that its last will is
+// void. expiry is how many seconds the session outlives the connection.
 func (s *Session) Detach(clean bool, expiry uint32) {
 	s.mu.Lock()
 	attached := s.sink.Load() != nil
@@ -399,7 +402,7 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 	}
 	durable := s.durable
 	if c := s.closing; c != nil && c.Clean {
-		clean = true // the goodbye of the recorded connection still counts: this one has no record
+		clean = true // the clean end of the recorded connection still counts, because this one has no record
 	}
 	s.closing = &closeRecord{Opened: s.opened, Clean: clean, Expiry: expiry, Parted: max(s.maybeSent, s.detachedAt)}
 	s.leftAt = time.Now()
@@ -414,13 +417,13 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 		s.bus.endSession(s)
 		return
 	}
-	// Not waited for: after a crash an open session counts as left without a goodbye. Where the disk
-	// refuses, housekeeping writes it again.
+	// Do not wait: after a crash an open session counts as ended without DISCONNECT. If the disk
+	// refuses the record, housekeeping writes it again.
 	s.writeDue()
 }
 
-// Subscribe makes the subscriptions, durable when the session is. Retained messages follow, or the history
-// that was asked for.
+// Subscribe makes the subscriptions, durable when the session is. Retained messages follow, or the
+// requested history.
 func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	if len(filters) == 0 {
 		return nil
@@ -442,7 +445,7 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	if s.durable {
 		return s.bus.change(ctx, kindSubscribe, s.name, filters)
 	}
-	// A client that saw a retained event acknowledged must find it.
+	// A client whose retained event was acknowledged must find it.
 	if err := s.bus.folded(ctx, s.name, s.bus.journal.Durable()); err != nil {
 		return err
 	}
@@ -450,8 +453,8 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	return nil
 }
 
-// Unsubscribe removes filters and reports which of them existed. Events that were accepted before are
-// still delivered to a durable session, and events that were dispatched before to any other.
+// Unsubscribe removes filters and reports which of them existed. Events that were accepted before
+// are still delivered to a durable session, and events that were dispatched before to any other.
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) ([]bool, error) {
 	existed := make([]bool, len(filters))
 	s.mu.Lock()
@@ -468,8 +471,8 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) ([]bool, er
 	return existed, nil
 }
 
-// Ack takes a PUBACK or PUBCOMP, or a PUBREC that refuses. It reports whether the identifier was in
-// flight. Call Kick when the input at hand is processed.
+// Ack processes a PUBACK or PUBCOMP, or a PUBREC that refuses. It reports whether the identifier
+// was in flight. Call Kick when the available input is processed.
 func (s *Session) Ack(id uint16) bool {
 	s.mu.Lock()
 	e := s.findLocked(id)
@@ -486,8 +489,9 @@ func (s *Session) Ack(id uint16) bool {
 	return true
 }
 
-// ackEvent takes an acknowledgement of a consumer in this process. It names the event by its sequence
-// beside the identifier, which comes round after 65,535 events, and counts only while sink is attached.
+// ackEvent processes an acknowledgement of a consumer in this process. It identifies the event by
+// its sequence and identifier, because an identifier repeats after 65,535 events, and counts only
+// while sink is attached.
 func (s *Session) ackEvent(sink Sink, seq uint64, id uint16) error {
 	s.mu.Lock()
 	if now := s.sink.Load(); now == nil || *now != sink {
@@ -508,8 +512,8 @@ func (s *Session) ackEvent(sink Sink, seq uint64, id uint16) error {
 	return nil
 }
 
-// Receive takes a PUBREC: the event is the client's, PUBREL is next [MQTT-4.3.3-4]. It reports whether
-// the identifier was in flight.
+// Receive processes a PUBREC: the client has the event, and PUBREL is next [MQTT-4.3.3-4]. It
+// reports whether the identifier was in flight.
 func (s *Session) Receive(id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -552,8 +556,9 @@ func (s *Session) inGroupLocked() bool {
 	return false
 }
 
-// Release ends the receiving half of a QoS 2 publish durably: PUBCOMP may be sent when the commit is
-// done. Without it a reused identifier could be taken for the old event. A zero Commit: nothing to wait for.
+// Release ends the receiving half of a QoS 2 publish durably: PUBCOMP may be sent when the commit
+// is done. Without it a reused identifier could be taken for the old event. A zero Commit means
+// that there is nothing to wait for.
 func (s *Session) Release(id uint16) (journal.Commit, error) {
 	if !s.durable {
 		return journal.Commit{}, nil

@@ -472,14 +472,14 @@ func (c *simClient) dropInTheMiddle() {
 	})
 }
 
-// checkOwed compares at the end what the session had with what it was owed.
-func (c *simClient) checkOwed() {
+// checkExpected compares, at the end, the events of the session with those that it had to get.
+func (c *simClient) checkExpected() {
 	x, s := c.sess, c.s
 	var missing []uint64
 	excused := uint64(0)
 	for _, seq := range s.model.order {
 		e := s.model.events[seq]
-		if x.sent[seq] != nil || !x.owes(e) {
+		if x.sent[seq] != nil || !x.expects(e) {
 			continue
 		}
 		if s.model.excused(e) {
@@ -491,13 +491,13 @@ func (c *simClient) checkOwed() {
 	if len(missing) > 0 {
 		s.fail("an acknowledged event is never lost: %s never had %v", c.name, missing)
 	}
-	told := x.told
+	reported := x.reported
 	if c.conn != nil {
 		c.conn.s.mu.Lock()
-		told += c.conn.s.unreportedGapLocked()
+		reported += c.conn.s.unreportedGapLocked()
 		c.conn.s.mu.Unlock()
 	}
-	if excused > told {
-		s.fail("a loss is told: %s lost %d events and was told %d", c.name, excused, told)
+	if excused > reported {
+		s.fail("a loss is reported: %s lost %d events and got reports of %d", c.name, excused, reported)
 	}
 }

@@ -1,6 +1,6 @@
 package bus
 
-// This file is the part of the model that knows what each shared subscription is owed and holds.
+// This file is the part of the model that knows what each shared subscription must get and holds.
 
 import (
 	"maps"
@@ -16,9 +16,9 @@ type simGroup struct {
 	key, filter string
 	members     map[*simSession]bool // that are durable and sure
 	from        uint64
-	owed        map[uint64]bool
+	expected    map[uint64]bool
 	held        map[uint64]*holding
-	told        uint64
+	reported    uint64
 }
 
 type holding struct {
@@ -31,7 +31,7 @@ func (m *model) group(key string) *simGroup {
 	g := m.groups[key]
 	if g == nil {
 		_, inner := topic.SplitShare(key)
-		g = &simGroup{key: key, filter: inner, members: map[*simSession]bool{}, owed: map[uint64]bool{}, held: map[uint64]*holding{}, from: forever}
+		g = &simGroup{key: key, filter: inner, members: map[*simSession]bool{}, expected: map[uint64]bool{}, held: map[uint64]*holding{}, from: forever}
 		m.groups[key] = g
 	}
 	return g
@@ -53,12 +53,12 @@ func (m *model) leaves(x *simSession, sp *span) {
 		delete(g.members, x)
 		if len(g.members) == 0 {
 			g.from = forever
-			clear(g.owed)
+			clear(g.expected)
 		}
 	}
 }
 
-func (g *simGroup) owes(e *simEvent) bool {
+func (g *simGroup) expects(e *simEvent) bool {
 	return e.seq > g.from && e.qos > 0 && topic.Match(g.filter, e.topic)
 }
 
@@ -79,7 +79,7 @@ func (m *model) shared(conn *simConn, g *got, key string) {
 			s.fail("an event goes to one member of a group: %d of %s to %s, and %s has it", g.seq, key, conn.c.name, h.conn.c.name)
 		}
 	}
-	group.told += g.gap
+	group.reported += g.gap
 	group.held[g.seq] = &holding{conn: conn, life: s.life, acked: g.qos == 0}
 }
 
@@ -88,7 +88,7 @@ func (m *model) checkGroups() {
 		g := m.groups[key]
 		var missing []uint64
 		excused := uint64(0)
-		for seq := range g.owed {
+		for seq := range g.expected {
 			if g.held[seq] != nil {
 				continue
 			}
@@ -102,14 +102,14 @@ func (m *model) checkGroups() {
 		if len(missing) > 0 {
 			m.s.fail("a group's event reaches one of its members: %v of %s reached none", missing, key)
 		}
-		told := g.told
+		reported := g.reported
 		if gg := m.s.bus.group(key); gg != nil {
 			gg.mu.Lock()
-			told += gg.unreportedGapLocked()
+			reported += gg.unreportedGapLocked()
 			gg.mu.Unlock()
 		}
-		if excused > told {
-			m.s.fail("a loss is told: %s lost %d events and was told %d", key, excused, told)
+		if excused > reported {
+			m.s.fail("a loss is reported: %s lost %d events and got reports of %d", key, excused, reported)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func (s *sim) restart() {
 	s.checkRetained()
 }
 
-// end closes a bus and collects what its clients were told to the last.
+// end closes a bus and collects what its clients received last.
 func (s *sim) end(old *Bus) {
 	closed := make(chan error, 1)
 	go func() { closed <- old.Close() }()

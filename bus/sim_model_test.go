@@ -96,13 +96,14 @@ func (m *model) add(r *journal.Record) {
 		w.published(m, e)
 	}
 	for _, g := range m.groups {
-		if g.owes(e) {
-			g.owed[e.seq] = true
+		if g.expects(e) {
+			g.expected[e.seq] = true
 		}
 	}
 }
 
-// reopened compares the recovered journal with what was durable, and takes over what turned out to be.
+// reopened compares the recovered journal with what was durable, and takes over what turned out to
+// be.
 func (m *model) reopened() {
 	s := m.s
 	r := s.bus.journal.Reader(1)
@@ -250,29 +251,29 @@ type sentMark struct {
 
 // simSession is what the model knows of a session.
 type simSession struct {
-	m       *model
-	name    string
-	spans   []*span
-	sent    map[uint64]*sentMark
-	top     uint64 // highest event that was delivered
-	told    uint64 // sum of the gaps that were told
-	unsure  uint64 // events up to here may carry DUP: the bus crashed while the client was connected
-	online  bool
-	silent  bool // it was attached while the disk refused the record of it
-	unclear bool // it has not come back since a crash
-	alive   bool // it surely exists
-	gone    bool // it surely does not
-	offAt   time.Time
-	offLife int
-	expiry  uint32
-	retSent map[uint64]bool
+	m        *model
+	name     string
+	spans    []*span
+	sent     map[uint64]*sentMark
+	top      uint64 // highest event that was delivered
+	reported uint64 // sum of the gaps that were reported
+	unsure   uint64 // events up to here may carry DUP: the bus crashed while the client was connected
+	online   bool
+	silent   bool // it was attached while the disk refused the record of it
+	unclear  bool // it has not come back since a crash
+	alive    bool // it surely exists
+	gone     bool // it surely does not
+	offAt    time.Time
+	offLife  int
+	expiry   uint32
+	retSent  map[uint64]bool
 }
 
 func newSimSession(m *model, name string) *simSession {
 	return &simSession{m: m, name: name, sent: map[uint64]*sentMark{}, retSent: map[uint64]bool{}}
 }
 
-// void makes all that is owed doubtful: whether the session is still the same is not known.
+// void makes all expected events uncertain, because the session may be a new one.
 func (x *simSession) void() {
 	x.alive = false
 	for _, sp := range x.spans {
@@ -282,7 +283,8 @@ func (x *simSession) void() {
 }
 
 func (x *simSession) restarted(end uint64) {
-	// The record that it left may not have been durable; then it counts as there until it comes back.
+	// The record that it left may not have been durable; then it counts as there until it comes
+	// back.
 	if x.online || x.offLife == x.m.s.life-1 || x.unclear {
 		x.unsure = end
 		x.unclear = true
@@ -346,7 +348,7 @@ func (x *simSession) own(conn *simConn, g *got) {
 		s.fail("on a connection events come in the journal's order: %s got %d after %d", x.name, g.seq, conn.last)
 	}
 	conn.last = g.seq
-	x.told += g.gap
+	x.reported += g.gap
 	was := x.sent[g.seq]
 	if was == nil {
 		cut := s.options.SessionBacklog > 0 && g.seq <= x.unsure // a crash may bring back what a limit had taken
@@ -388,7 +390,8 @@ func (x *simSession) retainedMessage(g *got) {
 	}
 	ok := false
 	for _, sp := range x.spans {
-		// A newer value of QoS 0 that came while the client was offline has taken the place of the one it was owed.
+		// A newer value of QoS 0 that came while the client was offline has replaced the one that
+		// it had to get.
 		if sp.matches(e, x.name) && !sp.forbidsRetained && (e.seq <= sp.fromHi || e.qos == 0) {
 			ok = true
 			sp.got[e.topic] = e.seq
@@ -397,11 +400,11 @@ func (x *simSession) retainedMessage(g *got) {
 	if !ok {
 		s.fail("retained messages come only where a subscription asks for them: %s got %d %s", x.name, g.seq, g.topic)
 	}
-	x.told += g.gap
+	x.reported += g.gap
 }
 
-// owes reports whether the session must have had the event.
-func (x *simSession) owes(e *simEvent) bool {
+// expects reports whether the session must have had the event.
+func (x *simSession) expects(e *simEvent) bool {
 	for _, sp := range x.spans {
 		if !strings.HasPrefix(sp.f.Filter, "$share/") && sp.matches(e, x.name) && sp.must(e.seq) && min(sp.f.QoS, e.qos) > 0 {
 			return true
@@ -410,7 +413,7 @@ func (x *simSession) owes(e *simEvent) bool {
 	return false
 }
 
-// excused: the contract lets it be lost, when it is told.
+// excused: the contract lets it be lost, when it is reported.
 func (m *model) excused(e *simEvent) bool {
 	return e.expiry != journal.NoExpiry || e.damaged || m.s.options.SessionBacklog > 0 || len(e.payload) > 200
 }

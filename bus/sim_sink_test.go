@@ -1,7 +1,7 @@
 package bus
 
-// This file is where the simulated client meets the bus: the sink that takes deliveries and checks what
-// holds at every instant, and the disk whose syncs take time.
+// This file is where the simulated client meets the bus: the sink that takes deliveries and checks
+// what holds at every instant, and the disk whose syncs take time.
 
 import (
 	"fmt"
@@ -99,7 +99,8 @@ func (c *simClient) check() {
 				c.s.fail("nothing is delivered that no filter asked for: %s got %s", c.name, g.topic)
 			}
 		case c.s.ending && c.s.model.events[g.seq] == nil:
-			// It became durable with the crash, and the dead disk can't be read: the next life tells.
+			// It became durable with the crash, and the dead disk can't be read: the next life
+			// tells.
 			if x := c.sess; !g.retain && !strings.HasPrefix(g.topic, "w/") {
 				c.s.later = append(c.s.later, func() { x.own(k, g) })
 			}

@@ -8,7 +8,7 @@ import (
 )
 
 // place is where a change of filters is at the earliest.
-func (c *simClient) place() uint64 {
+func (c *simClient) offset() uint64 {
 	if c.conn.s.durable {
 		return c.s.bus.journal.Next() - 1
 	}
@@ -26,7 +26,7 @@ func (c *simClient) subscribe() {
 	}
 	var fs []Filter
 	var spans []*span
-	lo := c.place()
+	lo := c.offset()
 	for range 1 + s.rnd.IntN(2) {
 		f := Filter{QoS: byte(s.rnd.IntN(3)), RetainHandling: byte(s.rnd.IntN(3))}
 		if c.shares && s.chance(40) {
@@ -96,7 +96,7 @@ func (c *simClient) unsubscribe() {
 		f = simShared[s.rnd.IntN(len(simShared))]
 	}
 	var spans []*span
-	lo := c.place()
+	lo := c.offset()
 	for _, sp := range x.spans {
 		if sp.f.Filter == f && sp.endHi == forever {
 			spans = append(spans, sp)

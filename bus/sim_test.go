@@ -1,8 +1,8 @@
 package bus
 
 // This file is the simulation: random schedules of clients, time and faults on a simulated disk, in
-// virtual time, held against the model in sim_model_test.go. A seed decides everything, also where a
-// goroutine stops between two steps on shared state while others go ahead (package sched).
+// virtual time, held against the model in sim_model_test.go. A seed decides everything, also where
+// a goroutine stops between two steps on shared state while others go ahead (package sched).
 //
 //	go test ./bus -run TestSimulation -sim.seeds=10000
 //	go test ./bus -run TestSimulation -sim.seed=4711 -v     one seed, every step traced
@@ -142,8 +142,9 @@ func (s *sim) stuck(lock string) {
 	os.Exit(2)
 }
 
-// TestSimulationRepeats demands that a seed repeats its interleaving: each step at the same instant. Go
-// decides the order where two goroutines wake by one event, which may let a few seeds differ.
+// TestSimulationRepeats demands that a seed repeats its interleaving: each step at the same
+// instant. Go decides the order where two goroutines wake by one event, which may let a few seeds
+// differ.
 func TestSimulationRepeats(t *testing.T) {
 	seeds := 100
 	if testing.Short() { // an emulated machine
@@ -408,7 +409,7 @@ func (s *sim) calmDown() (resume func()) {
 
 // poll takes the results of what clients wait for.
 func (s *sim) poll() {
-	var rest []*simOp
+	var tail []*simOp
 	ops := s.ops
 	s.ops = nil
 	for _, op := range ops {
@@ -417,10 +418,10 @@ func (s *sim) poll() {
 			op.c.busy = false
 			op.done(err)
 		default:
-			rest = append(rest, op)
+			tail = append(tail, op)
 		}
 	}
-	s.ops = append(rest, s.ops...) // with what the results began
+	s.ops = append(tail, s.ops...) // with what the results began
 	for _, c := range s.clients {
 		if c.conn != nil && c.conn.doomed && !c.busy && s.bus.ctx.Err() == nil {
 			c.disconnect(false, c.expiry)
@@ -480,7 +481,7 @@ func (s *sim) heal() {
 	}
 }
 
-// finish connects everyone, acknowledges everything and checks that nothing is owed any more.
+// finish connects everyone, acknowledges everything and checks that no expected event is missing.
 func (s *sim) finish() {
 	for _, c := range s.clients {
 		c.room(1000)
@@ -517,7 +518,7 @@ func (s *sim) finish() {
 	s.settle(2 * time.Second)
 	s.observe()
 	for _, c := range s.clients {
-		c.checkOwed()
+		c.checkExpected()
 	}
 	s.model.checkGroups()
 	s.checkRetained()

@@ -40,7 +40,8 @@ func (w *simWill) String() string {
 	return fmt.Sprintf("%q after %d s", w.key, w.delay)
 }
 
-// graceWill is how much later than due a will may come on a good disk: housekeeping is once a second.
+// graceWill is how much later than due a will may come on a good disk: housekeeping is once a
+// second.
 const graceWill = 3 * time.Second
 
 func (m *model) newWill(c *simClient) *simWill {

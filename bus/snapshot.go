@@ -1,6 +1,6 @@
 package bus
 
-// This file is the snapshot: the state as records, when it is written, and how a start reads it back.
+// This file writes snapshots of the state, and reads them at the start.
 
 import (
 	"context"
@@ -19,14 +19,14 @@ type storedCursor struct {
 	Gap      uint64 `json:"g,omitempty"`
 	Absent   int64  `json:"a,omitempty"` // minutes
 	Unsure   uint64 `json:"u,omitempty"` // events up to here may have been sent to a client whose connection has no record
-	Settled  uint64 `json:"r,omitempty"` // subscriptions up to here have had their retained messages
+	Settled  uint64 `json:"r,omitempty"` // subscriptions up to here have got their retained messages
 }
 
 type storedSub struct {
 	Filter
-	From  uint64 `json:"from"`
-	Until uint64 `json:"until,omitempty"`
-	Owed  bool   `json:"owed,omitempty"`
+	From            uint64 `json:"from"`
+	Until           uint64 `json:"until,omitempty"`
+	RetainedPending bool   `json:"owed,omitempty"`
 }
 
 type storedSession struct {
@@ -34,7 +34,7 @@ type storedSession struct {
 	User     string            `json:"u,omitempty"`
 	Expiry   uint32            `json:"e,omitempty"`
 	Online   bool              `json:"o,omitempty"`
-	Closing  *closeRecord      `json:"c,omitempty"` // the connection ended, and the disk took no record of it yet
+	Closing  *closeRecord      `json:"c,omitempty"` // the connection ended, but the disk has no record of it yet
 	Opened   uint64            `json:"op,omitempty"`
 	MaySent  uint64            `json:"un,omitempty"`
 	Will     *Will             `json:"w,omitempty"`
@@ -92,12 +92,13 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 		b.visible.Store(r.Seq)
 		b.completed.Store(r.Seq)
 	}
-	end := b.journal.Durable() // the last records may be damaged: they are passed all the same
+	end := b.journal.Durable() // the last records may be damaged, and are skipped
 	b.visible.Store(max(at, end))
 	b.completed.Store(max(at, end))
 	for _, s := range b.all() {
 		if s.phase == phaseOpen {
-			// The bus ended while the client was connected: it may have had anything up to here.
+			// The bus stopped while the client was connected: it may have received any event up to
+			// here.
 			s.maybeSent = end
 			s.phase = phaseAbsent
 		}
@@ -106,7 +107,7 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 	return reader.Position(), nil
 }
 
-// restore takes one record of a snapshot.
+// restore restores one record of a snapshot.
 func (b *Bus) restore(r *journal.Record, off int64) error {
 	switch r.Kind {
 	case journal.KindEvent, journal.KindConditional:
@@ -137,13 +138,13 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 			group, _ := topic.SplitShare(ss.Filter.Filter)
 			sub := &subscription{Filter: ss.Filter, pattern: compile(topic.Inner(ss.Filter.Filter)), session: s, from: ss.From, cursor: &s.cursor}
 			sub.until.Store(ss.Until)
-			if ss.Owed {
+			if ss.RetainedPending {
 				sub.retained = 1
 			}
 			s.addSubLocked(sub)
 			if group != "" {
 				g := b.addToGroup(sub, ss.From)
-				// Sessions come in any order; the group is as old as its oldest member.
+				// Sessions are in any order; the group is as old as its oldest member.
 				g.subs[0].from, g.next = min(g.subs[0].from, ss.From), min(g.next, ss.From+1)
 			}
 		}
@@ -153,7 +154,7 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 		if err := json.Unmarshal(r.Payload, &sg); err != nil {
 			return err
 		}
-		if g := b.group(sg.Name); g != nil { // all sessions come before
+		if g := b.group(sg.Name); g != nil { // all sessions precede it
 			g.subs[0].from, g.next, g.gap, g.stored = sg.From, sg.Position+1, sg.Gap, sg.storedCursor
 		}
 		b.persisted[sg.Name] = sg.Position
@@ -171,8 +172,8 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 	return nil
 }
 
-// state lists the records of a snapshot that are made in memory: sessions and groups. Dispatch calls it
-// between two records.
+// state lists the records of the state in memory: sessions and groups. Dispatch calls it between
+// two records.
 func (b *Bus) state() ([]*journal.Record, error) {
 	var out []*journal.Record
 	add := func(kind journal.Kind, v any) error {
@@ -205,9 +206,9 @@ func (b *Bus) state() ([]*journal.Record, error) {
 	return out, nil
 }
 
-// writeRetained emits the retained messages as of the sequence at, and returns where they are now. A
-// value that was replaced or cleared since may be among them: the record that did it is in the journal
-// behind at, and every start replays it. Both halves are read in the order in which they lie on disk.
+// writeRetained emits the retained messages as of the sequence at, and returns their new locations.
+// They may include a value that was replaced or cleared since: that record is in the journal behind
+// at, and every start replays it. Both parts are read in the order in which they are on disk.
 func (b *Bus) writeRetained(at uint64, emit func(*journal.Record) (int64, error)) (values []moved, err error) {
 	seqs, old := b.retained.sources(at)
 	write := func(r *journal.Record) error {
@@ -262,7 +263,7 @@ func (s *Session) store() (storedSession, bool) {
 	return st, true
 }
 
-// storedLocked is the cursor's position as it is written.
+// storedLocked returns the cursor's position in its stored form.
 func (c *cursor) storedLocked() storedCursor {
 	sc := storedCursor{Name: c.name, Position: c.positionLocked(), Gap: c.unreportedGapLocked()}
 	if c.unrecorded {
@@ -279,8 +280,9 @@ func (c *cursor) storedLocked() storedCursor {
 	return sc
 }
 
-// maybeSnapshot starts one when the journal has grown by a segment, or by four times what the last
-// snapshot took, whichever is more. Dispatch calls it; the writing is done beside it.
+// maybeSnapshot starts a snapshot if the journal has grown by a segment or by four times the size
+// of the last snapshot, whichever is more. Dispatch calls it; another goroutine writes the
+// snapshot.
 func (b *Bus) maybeSnapshot() {
 	grown := b.journal.Stats().Bytes - b.snapshotAt
 	if grown < max(uint64(b.o.SegmentSize), 4*b.snapshotSize.Load()) || !b.snapshotting.CompareAndSwap(false, true) {
@@ -290,7 +292,7 @@ func (b *Bus) maybeSnapshot() {
 	at := b.completed.Load()
 	records, err := b.state()
 	if err != nil {
-		b.logger.Error("snapshot not written", "err", err)
+		b.logger.Error("writing the snapshot failed", "err", err)
 		b.snapshotting.Store(false)
 		return
 	}
@@ -308,7 +310,7 @@ func (b *Bus) snapshot() {
 	at := b.completed.Load()
 	records, err := b.state()
 	if err != nil {
-		b.logger.Error("snapshot not written", "err", err)
+		b.logger.Error("writing the snapshot failed", "err", err)
 		return
 	}
 	b.writeSnapshot(at, records)
@@ -333,10 +335,10 @@ func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
 		return err
 	})
 	if err != nil {
-		b.logger.Warn("snapshot not written; the next start replays more", "err", err)
+		b.logger.Warn("writing the snapshot failed; the next start replays more", "err", err)
 		return
 	}
-	b.void.trim(first) // the snapshot made the removal of older segments durable: a power cut can't bring them back
+	b.void.trim(first) // the snapshot made the removal of older segments durable: a power cut cannot restore them
 	b.retained.moveTo(snapshot, values)
 	b.mu.Lock()
 	b.floor = floor

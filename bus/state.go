@@ -1,7 +1,6 @@
 package bus
 
-// This file is the fold: what each record of the bus's own state means, the snapshot of it, and the
-// replay at the start.
+// This file is the fold: it applies each record of the bus's state.
 
 import (
 	"encoding/json"
@@ -44,16 +43,16 @@ type closeRecord struct {
 	Parted uint64 `json:"s,omitempty"` // events up to here may have been sent
 }
 
-// dropRecord is the payload of kindDrop. Such a record, a last will and kindClose may be overtaken by
-// the client's return: they count only when the session was not opened again after Opened.
+// dropRecord is the payload of kindDrop. The client may reconnect before such a record, a last will
+// or kindClose is folded: they count only if the session was not opened again after Opened.
 type dropRecord struct {
 	Opened uint64 `json:"o,omitempty"`
-	Reason string `json:"r,omitempty"` // why the backlog is lost; empty: its owner gave it up
+	Reason string `json:"r,omitempty"` // why the backlog is lost; empty: its owner unsubscribed
 	Lost   uint64 `json:"l,omitempty"` // events not delivered
 }
 
-// apply folds one record, and reports whether it is an event that counts. replaying: nobody is
-// attached, and stored positions count. Only dispatch and replay call it.
+// apply folds one record, and reports whether it is an event that counts. When replaying, no
+// consumer is attached, and stored positions count. Only dispatch and replay call it.
 func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
 	if r.Kind == journal.KindConditional {
 		if !b.acceptWill(r) {
@@ -83,18 +82,19 @@ func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
 	if err := b.applyState(r, replaying); errors.Is(err, errUnknownKind) {
 		return false, err
 	} else if err != nil {
-		b.logger.Error("state record not understood", "seq", r.Seq, "kind", r.Kind, "session", string(r.Source), "err", err)
+		b.logger.Error("journal record skipped: its content is not valid",
+			"seq", r.Seq, "kind", r.Kind, "session", string(r.Source), "err", err)
 	}
 	return false, nil
 }
 
-// errUnknownKind is the error of a record that a newer version wrote. To skip it would be to lose its
+// errUnknownKind is the error of a record that a newer version wrote. Skipping it would lose its
 // change.
 var errUnknownKind = errors.New("unknown kind of record")
 
 // acceptWill decides whether a session's last will is published: once, and only the will of the
-// connection that left it [MQTT-3.1.2-8]. Records before it in the journal alone decide, so that every
-// replay decides alike.
+// connection that left it [MQTT-3.1.2-8]. Records before it in the journal alone decide, so that
+// every replay decides alike.
 func (b *Bus) acceptWill(r *journal.Record) bool {
 	s := b.session(string(r.Source))
 	if s == nil {
@@ -206,7 +206,7 @@ func (b *Bus) reportDrop(name string, d dropRecord) {
 
 func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 	s := b.session(name)
-	if s != nil && (o.Clean || s.expiry == 0) { // without an expiry it ended with its connection
+	if s != nil && (o.Clean || s.expiry == 0) { // a session without expiry ended with its connection
 		b.endSession(s)
 		s = nil
 	}
@@ -271,12 +271,12 @@ func (b *Bus) endSession(s *Session) {
 	}
 }
 
-// subscribe makes filters active from seq on; an active one with the same text ends there. For a session
-// without records seq is 0: its filters are active from the position of dispatch.
+// subscribe makes filters active from seq on; an active one with the same text ends there. For a
+// session without records seq is 0: its filters are active from the position of dispatch.
 func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	var subs, left []*subscription
 	var joined []*group
-	for _, f := range filters { // groups first: a cursor's lock is not held while a group's is taken
+	for _, f := range filters { // groups first: a group's lock must not be taken while a cursor's is held
 		share, _ := topic.SplitShare(f.Filter)
 		sub := &subscription{Filter: f, pattern: compile(topic.Inner(f.Filter)), session: s, cursor: &s.cursor, from: seq}
 		if share != "" {
@@ -290,7 +290,7 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	}
 	s.mu.Lock()
 	s.stopLiveLocked()
-	if seq == 0 { // not before the cursor stopped being live: it has had those events
+	if seq == 0 { // the cursor must stop being live first: it has already got the earlier events
 		seq = b.completed.Load()
 		for _, sub := range subs {
 			sub.from = seq
@@ -298,9 +298,9 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 	}
 	active := s.activeLocked()
 	for i, f := range filters {
-		old, sub, owed := active[f.Filter], subs[i], false
+		old, sub, pending := active[f.Filter], subs[i], false
 		if old != nil {
-			owed = old.retained > 0
+			pending = old.retained > 0
 			if s.endSubscriptionLocked(old, seq+1) {
 				left = append(left, old)
 			}
@@ -310,8 +310,8 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 		if sub.cursor != &s.cursor {
 			continue
 		}
-		if f.RetainHandling == 0 || f.RetainHandling == 1 && (old == nil || owed) || f.RetainHandling == 2 && !f.Since.IsZero() {
-			sub.retained = 1 // owed
+		if f.RetainHandling == 0 || f.RetainHandling == 1 && (old == nil || pending) || f.RetainHandling == 2 && !f.Since.IsZero() {
+			sub.retained = 1 // not sent yet
 		}
 		if s.sink.Load() != nil {
 			b.index.add(sub)
@@ -343,8 +343,8 @@ func (s *Session) activeLocked() map[string]*subscription {
 	return m
 }
 
-// endSubscriptionLocked removes an active filter. A shared one is not kept, and true is returned: the
-// caller drops it from its group. The caller calls dropSharedLocked at the end.
+// endSubscriptionLocked removes an active filter. A shared one is not kept, and true is returned:
+// the caller drops it from its group. The caller calls dropSharedLocked at the end.
 func (s *Session) endSubscriptionLocked(sub *subscription, seq uint64) (shared bool) {
 	if sub.cursor != &s.cursor {
 		return true
@@ -402,7 +402,7 @@ func (b *Bus) unsubscribe(s *Session, filters []string, seq uint64) {
 	s.kick()
 }
 
-// foldPositions notes positions that are durable; in a replay sessions continue from them.
+// foldPositions records durable positions; in a replay sessions continue from them.
 func (b *Bus) foldPositions(cs []storedCursor, replaying bool) {
 	for _, sc := range cs {
 		b.mu.Lock()
@@ -432,7 +432,7 @@ func (b *Bus) all() []*Session {
 	for _, s := range b.sessions {
 		list = append(list, s)
 	}
-	if b.o.schedule != nil { // a seed repeats the order
+	if b.o.schedule != nil { // so that a seed repeats the order
 		slices.SortFunc(list, func(a, c *Session) int { return strings.Compare(a.name, c.name) })
 	}
 	return list

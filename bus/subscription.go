@@ -16,20 +16,21 @@ import (
 // ErrGone is returned by Next when another Subscribe took the name.
 var ErrGone = errors.New("the subscription was taken over or closed")
 
-// ErrNotInFlight is returned by Ack for an event that was acknowledged before, or never handed out.
+// ErrNotInFlight is returned by Ack for an event that was already acknowledged, or never delivered.
 var ErrNotInFlight = errors.New("the event is not in flight")
 
-// localPrefix keeps Go subscriptions apart from MQTT client identifiers, which may not begin with it.
+// localPrefix keeps Go subscriptions apart from MQTT client identifiers, which may not begin with
+// it.
 const localPrefix = "@"
 
-// subscriptionWindow is how many events may be handed out and not acknowledged, subscriptionBytes how many
-// bytes of payload may wait for Next.
+// subscriptionWindow is the maximum number of delivered and unacknowledged events,
+// subscriptionBytes the maximum size of the payloads that wait for Next.
 const (
 	subscriptionWindow = 4096
 	subscriptionBytes  = 4 << 20
 )
 
-// Subscription is a consumer in this process. Its methods are for one goroutine but Close.
+// Subscription is a consumer in this process. One goroutine may use it; any may call Close.
 type Subscription struct {
 	bus     *Bus
 	session *Session
@@ -41,10 +42,10 @@ type Subscription struct {
 	durable bool
 }
 
-// Subscribe returns a subscription to the events that match any filter. A name makes it durable: events
-// that arrive while nobody holds it, or that were not acknowledged, are delivered to the next Subscribe
-// of that name, also after a crash. The filters replace earlier ones. An empty name is a subscription
-// that ends with Close. Events of QoS 0 are delivered only while there is room.
+// Subscribe returns a subscription to the events that match any filter. A name makes it durable:
+// events that arrive while it is not held, and unacknowledged ones, are delivered to the next
+// Subscribe of that name, also after a crash. The filters replace earlier ones. An empty name is a
+// subscription that ends with Close. Events of QoS 0 are delivered only while there is room.
 func (b *Bus) Subscribe(ctx context.Context, name string, filters ...string) (*Subscription, error) {
 	for _, f := range filters {
 		if err := topic.CheckSubscription(f); err != nil {
@@ -78,7 +79,7 @@ func (b *Bus) Subscribe(ctx context.Context, name string, filters ...string) (*S
 	return s, nil
 }
 
-// replace makes filters the only ones.
+// replace makes filters the only filters of the subscription.
 func (s *Subscription) replace(ctx context.Context, filters []string) error {
 	var have, gone []string
 	s.session.mu.Lock()
@@ -126,10 +127,11 @@ func (s *Subscription) Deliver(d *Delivery) Verdict {
 	return Sent
 }
 
-// Release implements Sink; the window is QoS 1.
+// Release implements Sink. It is never called, because all deliveries are QoS 1.
 func (s *Subscription) Release(uint16) bool { return true }
 
-// Next returns the next event. It blocks until there is one, the context ends, or the subscription does (ErrGone).
+// Next returns the next event. It blocks until there is one, the context ends, or the subscription
+// does (ErrGone).
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	for {
 		s.mu.Lock()
@@ -157,8 +159,8 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Ack says that the event has been dealt with. Until then it counts as in flight: at most 4,096 are
-// handed out, and the next holder of the name gets those that were not acknowledged again.
+// Ack acknowledges an event. Until then it is in flight: at most 4,096 events are in flight, and
+// the next holder of the name gets the unacknowledged ones again.
 //
 // Errors: ErrGone when another Subscribe took the name or Close was called, and the event will be
 // delivered again; ErrNotInFlight when it was acknowledged before. An event of QoS 0 needs no Ack.
@@ -173,7 +175,7 @@ func (s *Subscription) Ack(e Event) error {
 	return nil
 }
 
-// Close ends the subscription; a named one continues to collect events.
+// Close ends the subscription; a named one continues to store events.
 func (s *Subscription) Close() {
 	s.bus.locals.Lock()
 	defer s.bus.locals.Unlock()
@@ -197,8 +199,8 @@ func (s *Subscription) end() {
 	close(s.ready)
 }
 
-// Unsubscribe ends a named subscription for good. Its backlog is dropped on the owner's request and does
-// not count as lost.
+// Unsubscribe ends a named subscription for good. Its backlog is dropped on the owner's request and
+// does not count as lost.
 func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 	b.locals.Lock()
 	defer b.locals.Unlock()

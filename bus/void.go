@@ -1,6 +1,6 @@
 package bus
 
-// This file is which events of the journal don't count: those on condition that the fold refused.
+// This file is the set of void events in the journal: conditional events that the fold refused.
 
 import (
 	"maps"
@@ -10,8 +10,9 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// voidSet holds the sequences of conditional events that the fold refused. There are few: one for each
-// last will that was written twice or overtaken by its client's return, while the journal keeps it.
+// voidSet holds the sequences of conditional events that the fold refused. There are few: one for
+// each last will that was written twice or overtaken by its client's return, as long as the journal
+// has it.
 type voidSet struct {
 	mu   sched.RWMutex
 	seqs map[uint64]struct{}
@@ -39,7 +40,7 @@ func (v *voidSet) list() []uint64 {
 	return slices.Sorted(maps.Keys(v.seqs))
 }
 
-// trim forgets what lies before first.
+// trim forgets sequences before first.
 func (v *voidSet) trim(first uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

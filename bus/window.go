@@ -1,7 +1,7 @@
 package bus
 
-// This file is the window of a cursor: its deliveries in flight, their redelivery, and the position that
-// follows from them.
+// This file is the window of a cursor: its deliveries in flight, their redelivery, and the position
+// that follows from them.
 
 import (
 	"github.com/postbus/postbus/bus/journal"
@@ -12,22 +12,23 @@ type entry struct {
 	seq      uint64
 	id       uint16
 	sent     bool // in this attachment
-	dup      bool // it may have been sent in an earlier one
-	received bool // QoS 2: PUBREC came, PUBREL is next
+	dup      bool // it may have been sent in an earlier attachment
+	received bool // QoS 2: PUBREC was received, PUBREL is next
 	done     bool // acknowledged, but an earlier one is not
 	gap      uint64
 	retained *journal.Record // a retained message, not a position in the journal
 	sub      *subscription   // of a retained message
-	group    *cursor         // lent by a shared group
+	group    *cursor         // belongs to a shared group
 	// Of a group's event: the membership whose online members all refused it. It waits for another.
 	refusedBy uint64
 }
 
-// packetID derives the identifier from the sequence: after a crash a redelivery has the same one
-// without anything having been stored. Two events in one window never share it: the later waits.
+// packetID derives the identifier from the sequence, so that a redelivery after a crash has the
+// same one although it was not stored. Two events in one window never share it: the later waits.
 func packetID(seq uint64) uint16 { return uint16(seq%65535) + 1 }
 
-// idInUseLocked reports whether the identifier is in flight. Events closer than 65535 sequences never share one.
+// idInUseLocked reports whether the identifier is in flight. Events closer than 65535 sequences
+// never share one.
 func (c *cursor) idInUseLocked(e *entry) bool {
 	if len(c.window) == 0 || c.foreign == 0 && e.retained == nil && e.seq-c.window[0].seq < 65535 {
 		return false
@@ -35,8 +36,8 @@ func (c *cursor) idInUseLocked(e *entry) bool {
 	return c.inFlight(e.id)
 }
 
-// loseEntryLocked drops an entry of the window. The next entry that is still to be sent, or the next event,
-// reports it, with the gap that the entry had to report.
+// loseEntryLocked drops an entry of the window. The next unsent entry or the next event reports the
+// loss, together with the gap that the dropped entry had to report.
 func (c *cursor) loseEntryLocked(i int, reason string) {
 	e := &c.window[i]
 	e.done = true
@@ -52,7 +53,8 @@ func (c *cursor) loseEntryLocked(i int, reason string) {
 	c.gap += n
 }
 
-// resendLocked sends again, in order, what the last attachment left unacknowledged [MQTT-4.4.0-1].
+// resendLocked redelivers, in order, the entries that the last attachment left unacknowledged
+// [MQTT-4.4.0-1].
 func (c *cursor) resendLocked() (room bool, err error) {
 	for i := range c.window {
 		e := &c.window[i]
@@ -154,7 +156,7 @@ func (c *cursor) trimLocked() {
 	}
 }
 
-// positionLocked is the last sequence that this consumer is done with.
+// positionLocked returns the last sequence up to which this consumer has acknowledged everything.
 func (c *cursor) positionLocked() uint64 {
 	for i := range c.window {
 		if e := &c.window[i]; e.retained == nil && e.group == nil {
@@ -168,7 +170,7 @@ func (c *cursor) positionLocked() uint64 {
 }
 
 // unreportedGapLocked counts lost events before the position whose report the consumer has not
-// acknowledged. Those behind it are found again when the cursor starts from there.
+// acknowledged. Later losses are counted again when the cursor restarts from the position.
 func (c *cursor) unreportedGapLocked() (n uint64) {
 	for i := range c.window {
 		switch e := &c.window[i]; {

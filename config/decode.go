@@ -53,11 +53,11 @@ func children(path string) (names []string, byName map[string]*key) {
 		prefix = path + "."
 	}
 	for i := range keys {
-		rest, ok := strings.CutPrefix(keys[i].path, prefix)
+		tail, ok := strings.CutPrefix(keys[i].path, prefix)
 		if !ok {
 			continue
 		}
-		name, _, deeper := strings.Cut(rest, ".")
+		name, _, deeper := strings.Cut(tail, ".")
 		if _, seen := byName[name]; !seen {
 			names = append(names, name)
 			byName[name] = nil
@@ -90,7 +90,7 @@ func (l *loader) file(n yamlnode.Node) (string, bool) {
 		}
 		return filepath.Join(home, s[1:]), true
 	case strings.HasPrefix(s, "~"):
-		n.Fail("write the whole path", "only ~/ is understood, not %q", s)
+		n.Fail("write the whole path", "only ~/ is supported, not %q", s)
 		return "", false
 	}
 	if l.base != "" && !filepath.IsAbs(s) {
@@ -140,7 +140,8 @@ func (l *loader) listeners(n yamlnode.Node) {
 		return
 	}
 	if len(found) == 0 {
-		n.Fail(`write ["tcp://127.0.0.1:1883"], or leave the key out: that is the default`, "no listener: no MQTT client could connect")
+		n.Fail(`write ["tcp://127.0.0.1:1883"], or leave the key out: that is the default`,
+			"no listener: no MQTT client could connect")
 		return
 	}
 	l.c.Listen.MQTT = found
@@ -180,7 +181,8 @@ func (l *loader) durability(n yamlnode.Node) {
 			return
 		}
 		if _, err := yamlnode.ParseDuration(n.Raw().Value); err != nil {
-			n.Fail(`write "fsync" (an acknowledged event is on disk), or an interval from 10ms to 1h`, "%q is neither fsync nor an interval", n.Raw().Value)
+			n.Fail(`write "fsync" (an acknowledged event is on disk), or an interval from 10ms to 1h`,
+				"%q is neither fsync nor an interval", n.Raw().Value)
 			return
 		}
 	}
@@ -196,7 +198,8 @@ func (l *loader) retentionSize(n yamlnode.Node) {
 		return
 	}
 	if v > 0 && v < 1<<20 {
-		n.Fail(`write a unit, as in 1GiB; 0 keeps nothing beyond what sessions need`, "want 0, or a size from 1MiB, got %s", yamlnode.FormatSize(v))
+		n.Fail(`write a unit, as in 1GiB; 0 keeps nothing beyond what sessions need`,
+			"want 0, or a size from 1MiB, got %s", yamlnode.FormatSize(v))
 		return
 	}
 	l.c.Retention.Size = v
@@ -230,7 +233,7 @@ func (l *loader) users(n yamlnode.Node) {
 		u, ok := l.user(item)
 		if ok && seen[u.Name] {
 			name := l.where[item.Path()+".name"]
-			name.Fail("give each user one entry", "the user %q is there twice", u.Name)
+			name.Fail("write one entry for each user", "duplicate user %q", u.Name)
 			ok = false
 		}
 		if !ok {
@@ -333,9 +336,9 @@ func (l *loader) pluginEnv(n yamlnode.Node) {
 	names, ok := l.texts(n, func(s string) error {
 		switch {
 		case !envForm.MatchString(s):
-			return fmt.Errorf("%q is no name of an environment variable", s)
+			return fmt.Errorf("%q is not a name of an environment variable", s)
 		case s == "POSTBUS_PASSWORD" || s == "CREDENTIALS_DIRECTORY":
-			return fmt.Errorf("%s is not for plugins", s)
+			return fmt.Errorf("plugins must not read %s", s)
 		}
 		return nil
 	})

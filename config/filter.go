@@ -17,7 +17,8 @@ func checkFilter(f string) error {
 		if inner == "" {
 			inner = "#"
 		}
-		return hintf(fmt.Sprintf("write %q: a shared subscription is judged by its filter", inner), "a rule can't name a shared subscription: %q", f)
+		return hintf(fmt.Sprintf("write %q: a shared subscription is judged by its filter", inner),
+			"a rule can't name a shared subscription: %q", f)
 	}
 	err := topic.CheckFilter(f)
 	var wrong *topic.Error

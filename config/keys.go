@@ -100,25 +100,25 @@ func Diff(old, new *Config) (reloadable, needsRestart []string) {
 
 // The following functions make decoders for keys without special rules.
 
-func duration(least, most time.Duration, field func(*Config) *time.Duration) func(*loader, yamlnode.Node) {
+func duration(min, max time.Duration, field func(*Config) *time.Duration) func(*loader, yamlnode.Node) {
 	return func(l *loader, n yamlnode.Node) {
-		if v, ok := n.Duration(least, most); ok {
+		if v, ok := n.Duration(min, max); ok {
 			*field(l.c) = v
 		}
 	}
 }
 
-func size(least, most int64, field func(*Config) *int64) func(*loader, yamlnode.Node) {
+func size(min, max int64, field func(*Config) *int64) func(*loader, yamlnode.Node) {
 	return func(l *loader, n yamlnode.Node) {
-		if v, ok := n.Size(least, most); ok {
+		if v, ok := n.Size(min, max); ok {
 			*field(l.c) = v
 		}
 	}
 }
 
-func number[T int | int64](least, most int64, field func(*Config) *T) func(*loader, yamlnode.Node) {
+func number[T int | int64](min, max int64, field func(*Config) *T) func(*loader, yamlnode.Node) {
 	return func(l *loader, n yamlnode.Node) {
-		if v, ok := n.Int(least, most); ok {
+		if v, ok := n.Int(min, max); ok {
 			*field(l.c) = T(v)
 		}
 	}

@@ -72,7 +72,7 @@ const maxSocketPath = 103
 // ParseListener parses a listener URL. With port 0 the system chooses the port.
 func ParseListener(s string) (Listener, error) {
 	const forms = "write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH"
-	scheme, rest, ok := strings.Cut(s, "://")
+	scheme, tail, ok := strings.Cut(s, "://")
 	if !ok {
 		if _, err := ParseHostPort(s); err == nil {
 			return Listener{}, hintf(fmt.Sprintf("write \"tcp://%s\"", s), "%q has no scheme", s)
@@ -82,24 +82,27 @@ func ParseListener(s string) (Listener, error) {
 	switch scheme {
 	case "unix":
 		switch {
-		case !strings.HasPrefix(rest, "/") || strings.HasSuffix(rest, "/"):
-			return Listener{}, hintf("write unix:///run/postbus/mqtt.sock, with three slashes", "%q does not name an absolute path", s)
-		case len(rest) > maxSocketPath:
-			return Listener{}, hintf("use a shorter path", "the socket path has %d bytes, more than the %d that every system takes", len(rest), maxSocketPath)
+		case !strings.HasPrefix(tail, "/") || strings.HasSuffix(tail, "/"):
+			return Listener{}, hintf("write unix:///run/postbus/mqtt.sock, with three slashes",
+				"%q does not name an absolute path", s)
+		case len(tail) > maxSocketPath:
+			return Listener{}, hintf("use a shorter path",
+				"the socket path has %d bytes, more than the %d that every system takes", len(tail), maxSocketPath)
 		}
-		return Listener{Network: "unix", Address: rest}, nil
+		return Listener{Network: "unix", Address: tail}, nil
 	case "tcp", "tls":
-		addr, err := ParseHostPort(strings.TrimSuffix(rest, "/"))
+		addr, err := ParseHostPort(strings.TrimSuffix(tail, "/"))
 		if err != nil {
 			return Listener{}, err
 		}
 		return Listener{Network: "tcp", Address: addr, TLS: scheme == "tls"}, nil
 	case "mqtt":
-		return Listener{}, hintf("write tcp://"+rest, "unknown scheme %q", scheme)
+		return Listener{}, hintf("write tcp://"+tail, "unknown scheme %q", scheme)
 	case "mqtts", "ssl":
-		return Listener{}, hintf("write tls://"+rest, "unknown scheme %q", scheme)
+		return Listener{}, hintf("write tls://"+tail, "unknown scheme %q", scheme)
 	case "ws", "wss", "http", "https":
-		return Listener{}, hintf("MQTT over WebSocket is at /mqtt of listen.http; it needs no entry here", "unknown scheme %q", scheme)
+		return Listener{}, hintf("MQTT over WebSocket is at /mqtt of listen.http; it needs no entry here",
+			"unknown scheme %q", scheme)
 	}
 	return Listener{}, hintf(forms, "unknown scheme %q", scheme)
 }
@@ -107,7 +110,7 @@ func ParseListener(s string) (Listener, error) {
 // ParseHTTP parses the address of HTTP: host:port or http://host:port, and https://host:port for
 // TLS.
 func ParseHTTP(s string) (address string, tls bool, err error) {
-	scheme, rest, ok := strings.Cut(s, "://")
+	scheme, tail, ok := strings.Cut(s, "://")
 	switch {
 	case !ok:
 		address, err = ParseHostPort(s)
@@ -115,11 +118,12 @@ func ParseHTTP(s string) (address string, tls bool, err error) {
 	case scheme != "http" && scheme != "https":
 		return "", false, hintf("write HOST:PORT, or https://HOST:PORT", "unknown scheme %q", scheme)
 	}
-	rest = strings.TrimSuffix(rest, "/")
-	if strings.ContainsAny(rest, "/?#@") {
-		return "", false, hintf(fmt.Sprintf("write %s://HOST:PORT", scheme), "%q is more than a scheme, a host and a port", s)
+	tail = strings.TrimSuffix(tail, "/")
+	if strings.ContainsAny(tail, "/?#@") {
+		return "", false, hintf(fmt.Sprintf("write %s://HOST:PORT", scheme),
+			"%q is more than a scheme, a host and a port", s)
 	}
-	address, err = ParseHostPort(rest)
+	address, err = ParseHostPort(tail)
 	return address, scheme == "https", err
 }
 
@@ -132,7 +136,8 @@ func ParseHostPort(s string) (string, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		if _, perr := strconv.ParseUint(s, 10, 16); perr == nil {
-			return "", hintf(fmt.Sprintf("write \"127.0.0.1:%s\", or \":%s\" for every address of this machine", s, s), "%q has no host", s)
+			return "", hintf(fmt.Sprintf("write \"127.0.0.1:%s\", or \":%s\" for every address of this machine", s, s),
+				"%q has no host", s)
 		}
 		if _, perr := netip.ParseAddr(s); perr == nil && strings.Contains(s, ":") {
 			return "", hintf(fmt.Sprintf("write an IPv6 address in brackets: [%s]:PORT", s), "%q has no port", s)
@@ -168,7 +173,8 @@ func validHost(host string) bool {
 func checkOrigin(s string) error {
 	const form = `write SCHEME://HOST or SCHEME://HOST:PORT, for example "https://dash.example.org"`
 	if s == "*" || s == "null" {
-		return hintf("name each web origin that may connect", "%q would let any web page open in any browser here connect", s)
+		return hintf("name each web origin that may connect",
+			"%q would let any web page open in any browser here connect", s)
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || !validHost(u.Hostname()) {

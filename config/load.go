@@ -158,11 +158,12 @@ func overlay(env []string, flags []Override) *yamlnode.Doc {
 		o := yamlnode.Origin{File: "environment", Name: v.name}
 		switch s := suggest.Nearest(strings.TrimPrefix(v.name, "POSTBUS_"), names); {
 		case v.name == "POSTBUS_USERS":
-			doc.Add(o, "users can't be set from the environment", "write them in the config file: postbus user add NAME")
+			doc.Add(o, "users can't be set from the environment",
+				"write them in the config file: postbus user add NAME")
 		case s != "":
 			doc.Add(o, fmt.Sprintf("unknown variable; did you mean POSTBUS_%s?", s), "")
 		default:
-			doc.Add(o, "unknown variable", "a key's variable is POSTBUS_ and its path, such as POSTBUS_LISTEN_HTTP; unset what isn't one")
+			doc.Add(o, "unknown variable", "a key's variable is POSTBUS_ and its path, such as POSTBUS_LISTEN_HTTP; unset variables that are no key")
 		}
 	}
 	return doc

@@ -16,7 +16,7 @@ type Paths struct {
 }
 
 // ErrNoHome means that neither the home folder nor a replacement for it is known.
-var ErrNoHome = errors.New("no home folder is known: set HOME, or give --data-dir and --config")
+var ErrNoHome = errors.New("the home folder is unknown: set HOME, or give --data-dir and --config")
 
 // DefaultPaths finds the default locations. With ErrNoHome it returns those that are known and
 // leaves the others empty. It uses the environment only (getenv is os.Getenv, goos runtime.GOOS,

@@ -33,7 +33,8 @@ func (l *loader) check() {
 	l.checkTLS()
 	l.checkExposure()
 	if a := l.c.Anonymous; a.Off && len(l.c.Users) == 0 && !l.userTrouble {
-		l.at("anonymous").Fail("add users (postbus user add NAME), or remove anonymous", "nobody could connect: anonymous is off and there are no users")
+		l.at("anonymous").Fail("add users (postbus user add NAME), or remove anonymous",
+			"no client could log in: anonymous is off and there are no users")
 	}
 }
 
@@ -49,7 +50,8 @@ func (l *loader) checkAddresses() {
 			if !l.has(at) {
 				at = first // the other is a default: report the error at the value in the file
 			}
-			l.at(at).Fail("remove one of the two, or choose another port", "the address %s is used by both %s and %s", address, first, path)
+			l.at(at).Fail("remove one of the two, or choose another port",
+				"the address %s is used by both %s and %s", address, first, path)
 			return
 		}
 		seen[address] = path
@@ -74,7 +76,8 @@ func (l *loader) checkTLS() {
 		l.at("listen.tls.key").Fail(hint, "a key needs its certificate: listen.tls.cert is missing")
 		return
 	case !cert && t.ClientCA != "":
-		l.at("listen.tls.client_ca").Fail(hint, "client certificates need TLS: listen.tls.cert and listen.tls.key are missing")
+		l.at("listen.tls.client_ca").Fail(hint,
+			"client certificates need TLS: listen.tls.cert and listen.tls.key are missing")
 		return
 	}
 	for i, m := range l.c.Listen.MQTT {
@@ -92,9 +95,9 @@ func (l *loader) checkExposure() {
 	if len(l.c.Users) > 0 || l.c.Anonymous.Explicit || l.userTrouble {
 		return
 	}
-	const hint = `add users (postbus user add NAME); or write anonymous: {publish: ["#"], subscribe: ["#"]} to let everybody in; or listen on 127.0.0.1`
+	const hint = `add users (postbus user add NAME); or write anonymous: {publish: ["#"], subscribe: ["#"]} to allow every client; or listen on 127.0.0.1`
 	exposed := func(path, address string) {
-		l.at(path).Fail(hint, "%s is open to the network, but there are no users and anonymous is not set: anybody could read and publish everything", address)
+		l.at(path).Fail(hint, "%s is open to the network, but there are no users and anonymous is not set: any client could read and publish everything", address)
 	}
 	for i, m := range l.c.Listen.MQTT {
 		if !m.Local() {

@@ -39,7 +39,7 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 	case len(found) == 0 && complete(n, m):
 		n.FailKey("name one of: "+strings.Join(kinds, ", "), "the entry has no action")
 	case len(found) > 1:
-		n.FailKey("make an entry of each", "an entry has one action, got %s", strings.Join(found, " and "))
+		n.FailKey("write one entry for each", "an entry has one action, got %s", strings.Join(found, " and "))
 	}
 	if len(found) != 1 {
 		return
@@ -55,17 +55,19 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 	if v, ok := m.Get("name"); ok {
 		if s, ok := v.Text(); ok {
 			if !IDForm.MatchString(s) {
-				v.Fail("letters, digits, _ and -, at most 64", "%q is no name", s)
+				v.Fail("letters, digits, _ and -, at most 64", "%q is not a valid name", s)
 			}
 			a.key = s
 		}
 	}
 	for _, other := range f.spec.rules {
 		if other.action != nil && len(a.claims) > 0 && overlapping(other.action.claims, a.claims) {
-			n.FailKey("make one entry of them, with an expression for what differs", "two actions hold %s", strings.Join(a.claims, ", "))
+			n.FailKey("merge them into one entry, with an expression for the difference",
+				"two actions use %s, which allows one owner", strings.Join(a.claims, ", "))
 		}
 		if other.action != nil && other.action.key == a.key {
-			n.FailKey("give it another name: (a place in the queue belongs to it)", "two actions are called %q", a.key)
+			n.FailKey("give one of them its own name: key, which also names its queue",
+				"two actions are called %q", a.key)
 		}
 	}
 	if v, ok := m.Get("expires"); ok {
@@ -84,7 +86,7 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 
 // retry reads {attempts: 10, backoff: 1s..30s}.
 func (f *fileReader) retry(m yamlnode.Map) retrySpec {
-	spec := retrySpec{attempts: defaultAttempts, least: time.Second, cap: 30 * time.Second}
+	spec := retrySpec{attempts: defaultAttempts, min: time.Second, max: 30 * time.Second}
 	v, ok := m.Get("retry")
 	if !ok {
 		return spec
@@ -106,9 +108,9 @@ func (f *fileReader) retry(m yamlnode.Map) retrySpec {
 			l, lerr := yamlnode.ParseDuration(low)
 			h, herr := yamlnode.ParseDuration(high)
 			if lerr != nil || herr != nil || l < time.Millisecond || h < l || h > 24*time.Hour {
-				b.Fail("write it as "+defaultBackoff, "%q is no range of waits from 1ms to 24h", s)
+				b.Fail("write it as "+defaultBackoff, "%q is not a range of durations from 1ms to 24h", s)
 			}
-			spec.least, spec.cap = l, h
+			spec.min, spec.max = l, h
 		}
 	}
 	return spec
@@ -121,10 +123,10 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	where := map[string]yamlnode.Node{}
 	args := keysOf(a.kind.Args)
 	r := reader{dir: f.Dir, skip: args}
-	before := n.Mistakes()
+	before := n.ErrorCount()
 	r.fill(n, v, where, "")
 	a.options = v.Interface()
-	if n.Mistakes() == before { // a mistake is reported once
+	if n.ErrorCount() == before { // a mistake is reported once
 		complain(a.options, n, where)
 	}
 	if t, ok := a.options.(kind.Claimer); ok {
@@ -142,7 +144,8 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	// Text in a fixed option must not look like a template, because it would not be evaluated.
 	for key, at := range where {
 		if at.IsScalar() && strings.Contains(at.Raw().Value, "${") && !slices.Contains(args, key) {
-			at.FailWithin(strings.Index(at.Raw().Value, "${"), "the ones that may differ: "+strings.Join(args, ", "), "%s is fixed when the file is loaded", key)
+			at.FailWithin(strings.Index(at.Raw().Value, "${"),
+				"keys that may contain expressions: "+strings.Join(args, ", "), "%s cannot contain an expression", key)
 		}
 	}
 	m, _ := n.Map(slices.Concat(args, keysOf(a.kind.Options))...)
@@ -153,7 +156,7 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 		at, there := m.Get(d.key)
 		if !there {
 			if d.need {
-				n.FailKey("it is needed: "+d.doc, "%q is missing", d.key)
+				n.FailKey("it is required: "+d.doc, "%q is missing", d.key)
 			}
 			continue
 		}

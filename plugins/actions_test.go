@@ -24,10 +24,10 @@ actions:
     retry: {attempts: 5, backoff: 1ms..20ms}
 `
 
-func (w *world) order() probeArgs {
+func (w *world) nextJob() probeArgs {
 	w.t.Helper()
 	select {
-	case o := <-w.probes.orders:
+	case o := <-w.probes.jobs:
 		return o
 	case <-time.After(time.Minute):
 		w.t.Fatal("no order comes")
@@ -45,7 +45,7 @@ func TestAnActionIsDone(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.write("a.yaml", noting)
 	w.probes.post(t, "a", map[string]any{"value": 13, "text": "x"})
-	if o := w.order(); o.Title != "event 13" || o.Level != 3 || o.Data["text"] != "x" {
+	if o := w.nextJob(); o.Title != "event 13" || o.Level != 3 || o.Data["text"] != "x" {
 		t.Errorf("%+v", o)
 	}
 }
@@ -58,7 +58,7 @@ func TestAnActionThatHandsOn(t *testing.T) {
 	w.start()
 	w.write("a.yaml", noting)
 	w.probes.post(t, "a", map[string]any{"value": 13, "text": "x"})
-	w.order()
+	w.nextJob()
 	w.is("a", StateRunning, func(s Status) bool { return s.Counters.Sent == 1 && s.Counters.Done == 0 })
 }
 
@@ -79,7 +79,7 @@ func TestAnActionThatWasDownGetsWhatItMissed(t *testing.T) {
 	w.is("a", StateDegraded)
 	w.refuse(nil)
 	for i := 1; i <= 20; i++ {
-		if o := w.order(); o.Title != fmt.Sprintf("event %d", i) {
+		if o := w.nextJob(); o.Title != fmt.Sprintf("event %d", i) {
 			t.Fatalf("%q comes as the %d.", o.Title, i)
 		}
 	}
@@ -90,11 +90,11 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 	w := newWorld(t, Options{})
 	dead := w.subscribe("$bus/dead/a")
 	w.write("a.yaml", noting)
-	tries := 0
+	attempts := 0
 	w.refuse(func(o probeArgs) error {
 		switch o.Title {
 		case "event 1":
-			tries++
+			attempts++
 			return errors.New("never")
 		case "event 2":
 			return kind.Permanent(errors.New("wrong for good"))
@@ -115,15 +115,15 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 			t.Errorf("%v", d)
 		}
 	}
-	if o := w.order(); o.Title != "event 4" || tries != 5 {
-		t.Errorf("%q after %d tries", o.Title, tries)
+	if o := w.nextJob(); o.Title != "event 4" || attempts != 5 {
+		t.Errorf("%q after %d tries", o.Title, attempts)
 	}
 	if st := w.is("a", StateRunning); st.Counters.Dead != 3 || st.Counters.Done != 1 {
 		t.Errorf("%+v", st.Counters)
 	}
 }
 
-func TestOldOrdersExpire(t *testing.T) {
+func TestOldJobsExpire(t *testing.T) {
 	w := newWorld(t, Options{})
 	lost, dead := w.subscribe("$bus/lost"), w.subscribe("$bus/dead/a")
 	w.write("a.yaml", strings.Replace(strings.Replace(noting, "expires: 1h", "expires: 1s", 1), "attempts: 5", "attempts: 1000", 1))
@@ -147,7 +147,7 @@ func TestOldOrdersExpire(t *testing.T) {
 	}
 	w.refuse(nil)
 	w.probes.post(t, "a", map[string]any{"value": 2})
-	if o := w.order(); o.Title != "event 2" {
+	if o := w.nextJob(); o.Title != "event 2" {
 		t.Errorf("%q was done after it was too old", o.Title)
 	}
 }
@@ -178,7 +178,7 @@ func TestBytesSurviveTheQueue(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.write("a.yaml", "source: {probe: {name: a}}\nactions: [{note: {title: x, body: \"${event.json.raw}\"}}]\n")
 	w.probes.post(t, "a", map[string]any{"json": map[string]any{"raw": []byte{0, 255, 1}}})
-	if o := w.order(); string(o.Body) != "\x00\xff\x01" {
+	if o := w.nextJob(); string(o.Body) != "\x00\xff\x01" {
 		t.Errorf("%q", o.Body)
 	}
 }
@@ -369,7 +369,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	text := "source: {probe: {name: a, token: \"secret:door\"}}\npublish:\n  - when: event.text != \"open sesame\"\n    topic: x\n  - topic: \"y/${event.text}\"\n"
 	w.write("a.yaml", text)
 	st := w.is("a", StateBackoff)
-	if !strings.Contains(st.Reason, "secret door is not there") || !strings.Contains(st.Reason, "chmod 600") {
+	if !strings.Contains(st.Reason, "secret door not found") || !strings.Contains(st.Reason, "chmod 600") {
 		t.Errorf("%q", st.Reason)
 	}
 	file := filepath.Join(dir, "door")
@@ -428,8 +428,8 @@ permissions: {publish: ["t/+"]}
 		"filtered: event.value=18 > 20 is false",
 		"error: when: ",
 		"rate limited: more than 1 in 1h0m0s",
-		"published to t/nobody, nobody is subscribed",
-		`not allowed: topic: topic "t/a/b" is not among permissions.publish`,
+		"published to t/nobody, no session is subscribed",
+		`not allowed: topic: topic "t/a/b" is not listed in permissions.publish`,
 	} {
 		if v := got.Verdicts[i]; !strings.HasPrefix(v.Text, want) || v.Rule != fmt.Sprintf("publish[%d]", i) || v.Line != 4+i {
 			t.Errorf("%+v, want %q", v, want)
@@ -494,11 +494,11 @@ func TestExplainKnowsThatEventsCameBeforeAReload(t *testing.T) {
 	}
 	w.write("a.yaml", file)
 	w.is("a", StateRunning)
-	explained("has seen no event yet")
+	explained("has received no event yet")
 	w.probes.post(t, "a", map[string]any{"text": "x"})
 	explained("published to t")
 	w.write("a.yaml", file+"description: another\n")
-	explained("has seen no event since it was loaded anew; 1 came before")
+	explained("has received no event since it was reloaded; 1 before that")
 	from, off := filepath.Join(w.dir, "a.yaml"), filepath.Join(w.dir, "a.yaml.off")
 	if err := os.Rename(from, off); err != nil {
 		t.Fatal(err)
@@ -508,7 +508,7 @@ func TestExplainKnowsThatEventsCameBeforeAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.is("a", StateRunning)
-	explained("has seen no event since it was loaded anew; 1 came before")
+	explained("has received no event since it was reloaded; 1 before that")
 }
 
 func TestAFloodHarmsNobodyElse(t *testing.T) {
@@ -570,16 +570,16 @@ func TestAnActionWaitsForTheSourceOfItsPort(t *testing.T) {
 				})
 			}
 			w.probes.post(t, "a", map[string]any{"value": 1})
-			if o := w.order(); o.Title != "y" {
+			if o := w.nextJob(); o.Title != "y" {
 				t.Fatalf("%s is done before its source has the port", o.Title)
 			}
 			select {
-			case o := <-w.probes.orders:
+			case o := <-w.probes.jobs:
 				t.Fatalf("%s is done before its source has the port", o.Title)
 			case <-time.After(100 * time.Millisecond):
 			}
 			close(w.probes.hang)
-			if o := w.order(); o.Title != "x" {
+			if o := w.nextJob(); o.Title != "x" {
 				t.Errorf("%s is done twice", o.Title)
 			}
 		})

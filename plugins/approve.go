@@ -89,7 +89,7 @@ func EncodeApprovals(m map[string]string) ([]byte, error) {
 func (s *Supervisor) approvals() map[string]string {
 	m, err := ReadApprovals(s.o.Approvals)
 	if err != nil {
-		s.o.Logger.Error("approvals not readable: nothing counts as approved", "err", err)
+		s.o.Logger.Error("approvals not readable: no plugin counts as approved", "err", err)
 		return nil
 	}
 	return m

@@ -28,7 +28,7 @@ type Checker struct {
 // IDForm is the form of a plugin's id, which is its file's name without .yaml.
 var IDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
-const idHint = "call it something like living-room.yaml: letters, digits, _ and -, at most 64"
+const idHint = "choose a name such as living-room.yaml: letters, digits, _ and -, at most 64"
 
 // Hash identifies the content of a file.
 func Hash(data []byte) string {
@@ -77,7 +77,7 @@ func (f *fileReader) file(n yamlnode.Node) {
 		return
 	}
 	if m.Len() == 0 && n.IsNull() {
-		n.Fail("postbus plugin new KIND prints a file to begin with", "the file is empty")
+		n.Fail("postbus plugin new KIND prints an example file", "the file is empty")
 		return
 	}
 	if d, ok := m.Get("description"); ok {
@@ -92,7 +92,8 @@ func (f *fileReader) file(n yamlnode.Node) {
 	f.rules(publish, "publish", f.publish)
 	f.rules(actions, "actions", f.act)
 	if !has && !acts && complete(n, m) && !f.passthrough() {
-		n.FailKey("write publish: [{topic: home/x}], or actions:", "neither publish nor actions says what becomes of the events")
+		n.FailKey("write publish: [{topic: home/x}], or actions:",
+			"neither publish nor actions is present: the events have no destination")
 	}
 	f.allowed(m)
 	if t, ok := m.Get("tests"); ok {
@@ -113,7 +114,7 @@ func (f *fileReader) sources(n yamlnode.Node, m yamlnode.Map) {
 		many.FailKey("move it into sources", "source and sources exclude each other")
 		return
 	case has && one.IsList():
-		one.FailKey("call the key sources", "source is one, got a list")
+		one.FailKey("write sources for a list", "want one source, got a list")
 		return
 	case has:
 		list = []yamlnode.Node{one}
@@ -122,7 +123,8 @@ func (f *fileReader) sources(n yamlnode.Node, m yamlnode.Map) {
 			many.FailKey("", "the list is empty")
 		}
 	default:
-		n.FailKey("write source: {timer: {every: 10s}}; the kinds: "+strings.Join(names(f.Catalog.sources), ", "), "the file has no source")
+		n.FailKey("write source: {timer: {every: 10s}}; the kinds: "+strings.Join(names(f.Catalog.sources),
+			", "), "the file has no source")
 	}
 	for _, s := range list {
 		f.source(s)
@@ -143,7 +145,7 @@ func (f *fileReader) source(n yamlnode.Node) {
 	}
 	if m.Len() != 1 {
 		if m.Len() > 1 || complete(n, m) { // otherwise an unknown kind was already reported
-			n.Fail("several go under sources, each as an item", "a source is one kind, got %d", m.Len())
+			n.Fail("write several sources as items of sources", "a source has one kind, got %d", m.Len())
 		}
 		return
 	}
@@ -153,12 +155,12 @@ func (f *fileReader) source(n yamlnode.Node) {
 	v.Set(reflect.ValueOf(k.Options))
 	where := map[string]yamlnode.Node{}
 	r := reader{dir: f.Dir}
-	before := o.Mistakes()
+	before := o.ErrorCount()
 	r.fill(o, v, where, "")
 	line, _ := o.Place()
 	s := &sourceSpec{kind: k, options: v.Interface(), line: line}
 	f.spec.sources = append(f.spec.sources, s)
-	if o.Mistakes() == before { // a mistake is reported once
+	if o.ErrorCount() == before { // a mistake is reported once
 		complain(s.options, o, where)
 	}
 	if c, ok := s.options.(kind.Claimer); ok {
@@ -265,7 +267,8 @@ func (f *fileReader) publish(n yamlnode.Node, r *rule) {
 	case has:
 		r.topic = readTopic(topic, f.scope, f.spec.permissions.publish != nil)
 		if r.topic != nil && r.topic.constant != "" && !f.spec.permissions.mayPublish(r.topic.constant) {
-			topic.Fail("add it there, or publish elsewhere", "%q is not among permissions.publish", r.topic.constant)
+			topic.Fail("add it there, or publish elsewhere",
+				"%q is not listed in permissions.publish", r.topic.constant)
 		}
 	case !remembers && complete(n, m):
 		n.FailKey("write topic: home/x", "the entry has no topic")
@@ -331,7 +334,8 @@ func fixedKey(item yamlnode.Node, name string) bool {
 	if !strings.Contains(name, "${") {
 		return false
 	}
-	item.FailKey("a mapping whose names differ is an expression: \"${ {(event.name): event.value} }\"", "the key %q is fixed: expressions stand in values only", name)
+	item.FailKey("a mapping whose names differ is an expression: \"${ {(event.name): event.value} }\"",
+		"the key %q cannot contain an expression, only values can", name)
 	return true
 }
 
@@ -365,13 +369,15 @@ func (f *fileReader) allowed(m yamlnode.Map) {
 	for _, a := range f.spec.access {
 		category, what, _ := strings.Cut(a, ":")
 		if patterns, ok := f.spec.permissions.by[category]; ok && !allows(category, patterns, what) {
-			n.Fail("add it there, or remove it from the file", "%s %q is not among permissions.%s", category, what, category)
+			n.Fail("add it there, or remove it from the file",
+				"%s %q is not listed in permissions.%s", category, what, category)
 		}
 	}
 	if patterns, ok := f.spec.permissions.by["subscribe"]; ok {
 		for _, r := range f.spec.reads {
 			if !allows("subscribe", patterns, r) {
-				n.Fail("add it there, or remove it from the file", "the topics %q are not among permissions.subscribe", r)
+				n.Fail("add it there, or remove it from the file",
+					"the topics %q are not listed in permissions.subscribe", r)
 			}
 		}
 	}

@@ -37,7 +37,7 @@ func TestADiskThatRefuses(t *testing.T) {
 	w.write("a.yaml", "source: {probe: {name: a}}\npublish:\n  - when: event.value != (last.value ?? 0)\n    topic: out/a\n    payload: {n: \"${event.value}\"}\n")
 	w.is("a", StateRunning)
 	const events = 300
-	var sealed atomic.Int64
+	var answered atomic.Int64
 	posted := make(chan struct{})
 	go func() {
 		defer close(posted)
@@ -47,7 +47,7 @@ func TestADiskThatRefuses(t *testing.T) {
 		for n := 1; n <= events; n++ {
 			if err := post(map[string]any{"value": n}, func(err error) {
 				if err == nil {
-					sealed.Add(1)
+					answered.Add(1)
 				}
 			}); err != nil {
 				t.Error(err)
@@ -71,17 +71,17 @@ func TestADiskThatRefuses(t *testing.T) {
 	take(20)
 	disk.FailIn(1, true)
 	w.is("a", StateDegraded)
-	told := sealed.Load()
-	until(t, "what was told is there", func() bool { return sealed.Load() == told })
+	before := answered.Load()
+	until(t, "what was told is there", func() bool { return answered.Load() == before })
 	disk.FailIn(0, false)
-	take(int(told) + 20)
+	take(int(before) + 20)
 	for range 5 {
 		disk.FailIn(2, false)
 		take(next + 20)
 	}
 	take(events)
 	<-posted
-	until(t, "all are sealed", func() bool { return sealed.Load() == events })
+	until(t, "all are sealed", func() bool { return answered.Load() == events })
 	out.quiet()
 	w.is("a", StateRunning)
 }

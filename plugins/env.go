@@ -58,14 +58,14 @@ func (e *env) Publish(ctx context.Context, name string, payload []byte, qos int,
 	e.p.mapper.mu.Unlock()
 	switch {
 	case name == "" || name[0] == '$':
-		return kind.Permanent(errors.New("topics that begin with $ are the bus's own, and a topic cannot be empty"))
+		return kind.Permanent(errors.New("topics that begin with $ are reserved, and a topic cannot be empty"))
 	case spec != nil && !spec.permissions.mayPublish(name):
-		return kind.Permanent(errors.New("the topic " + name + " is not among permissions.publish"))
+		return kind.Permanent(errors.New("the topic " + name + " is not listed in permissions.publish"))
 	}
 	if err := topic.CheckName(name); err != nil {
 		return kind.Permanent(err)
 	}
-	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: orderHops(ctx)})
+	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: jobHops(ctx)})
 	if err == nil {
 		e.p.mapper.count.published.Add(1)
 	}
@@ -110,7 +110,8 @@ func (e *env) Consume(ctx context.Context, name string, filters []string, each f
 					err = sub.Ack(ev)
 					acks.Unlock()
 					if err != nil {
-						e.log.Debug("acknowledged too late, the event will be delivered again", "topic", ev.Topic, "seq", ev.Seq, "err", err)
+						e.log.Debug("acknowledged too late, the event will be delivered again",
+							"topic", ev.Topic, "seq", ev.Seq, "err", err)
 					}
 				}
 				out.Done()

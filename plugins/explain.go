@@ -11,17 +11,17 @@ import (
 
 // Explanation describes a topic.
 type Explanation struct {
-	Topic    string             `json:"topic"`
-	Retained bool               `json:"retained"`
-	Payload  string             `json:"payload,omitempty"` // payload of the retained event, clipped
-	Source   string             `json:"source,omitempty"`  // publisher of the retained event
-	Time     *time.Time         `json:"time,omitempty"`
-	Audience int                `json:"audience"` // the number of subscribed sessions
-	By       []ExplanationPlace `json:"by"`
+	Topic    string            `json:"topic"`
+	Retained bool              `json:"retained"`
+	Payload  string            `json:"payload,omitempty"` // payload of the retained event, clipped
+	Source   string            `json:"source,omitempty"`  // publisher of the retained event
+	Time     *time.Time        `json:"time,omitempty"`
+	Audience int               `json:"audience"` // the number of subscribed sessions
+	By       []ExplanationRule `json:"by"`
 }
 
 // ExplanationPlace is a rule that may publish the topic, and its result for its last event.
-type ExplanationPlace struct {
+type ExplanationRule struct {
 	Plugin  string     `json:"plugin"`
 	File    string     `json:"file"`
 	Line    int        `json:"line"`
@@ -34,7 +34,7 @@ type ExplanationPlace struct {
 
 // Explain describes who publishes a topic.
 func (s *Supervisor) Explain(topic string) Explanation {
-	e := Explanation{Topic: topic, By: []ExplanationPlace{}, Audience: s.bus.Audience(topic)}
+	e := Explanation{Topic: topic, By: []ExplanationRule{}, Audience: s.bus.Audience(topic)}
 	if list, err := s.bus.Retained(topic); err == nil && len(list) == 1 {
 		r := list[0]
 		e.Retained, e.Payload, e.Source, e.Time = true, clip(string(r.Payload), 1000), r.Source, &r.Time
@@ -43,9 +43,9 @@ func (s *Supervisor) Explain(topic string) Explanation {
 		st := p.status()
 		p.mu.Lock()
 		spec := p.running
-		unseen := "has seen no event yet"
+		unseen := "has received no event yet"
 		if n := st.Counters.In; n > 0 { // counters continue after a reload, the rules' results do not
-			unseen = fmt.Sprintf("has seen no event since it was loaded anew; %d came before", n)
+			unseen = fmt.Sprintf("has received no event since it was reloaded; %d before that", n)
 		}
 		if spec == nil {
 			spec = p.goal.spec
@@ -61,11 +61,11 @@ func (s *Supervisor) Explain(topic string) Explanation {
 			if r.topic == nil || !r.topic.match.MatchString(topic) {
 				continue
 			}
-			place := ExplanationPlace{Plugin: p.id, File: st.File, Line: r.line, Rule: r.label, State: st.State, Reason: st.Reason, Verdict: unseen}
+			entry := ExplanationRule{Plugin: p.id, File: st.File, Line: r.line, Rule: r.label, State: st.State, Reason: st.Reason, Verdict: unseen}
 			if text, at := p.mapper.verdict(spec, i); text != "" {
-				place.Verdict, place.At = p.redact(text), &at
+				entry.Verdict, entry.At = p.redact(text), &at
 			}
-			e.By = append(e.By, place)
+			e.By = append(e.By, entry)
 		}
 	}
 	return e

@@ -23,8 +23,8 @@ const (
 	maxFlightBytes = 4 << 20 // and their size in bytes, unless it is a single event
 	batchSize      = 64      // events that are sent together while the disk is busy
 
-	leastPause = 20 * time.Millisecond // the pause before an event that the disk refused is sent again
-	mostPause  = 2 * time.Second
+	minPause = 20 * time.Millisecond // the pause before an event that the disk refused is sent again
+	maxPause = 2 * time.Second
 )
 
 // flow is the path of one plugin's events to the disk.
@@ -47,8 +47,8 @@ type flow struct {
 	ended  chan struct{}
 }
 
-// outgoing is one outcome on its way to the disk. The last one of a source's event carries the answer
-// and the size to release.
+// outgoing is one outcome on its way to the disk. The last one of a source's event carries the
+// answer and the size to release.
 type outgoing struct {
 	event   bus.Event
 	empty   bool // the source's event has no outcome: only its position counts
@@ -97,8 +97,8 @@ func (f *flow) close(patience time.Duration) {
 	f.cancel()
 }
 
-// put queues the outcomes of one event. flight has reserved the room for them. While the disk is busy
-// with earlier events, put delays the wake-up until there are several: they go into one group
+// put queues the outcomes of one event. flight has reserved the room for them. While the disk is
+// busy with earlier events, put delays the wake-up until there are several: they go into one group
 // anyway, and to wake run costs more than to send. QoS 0 does not wait. last is the source's event
 // itself.
 func (f *flow) put(events []bus.Event, last outgoing) {
@@ -149,15 +149,15 @@ func (f *flow) run() {
 	defer close(f.ended)
 	var queue []outgoing
 	sent := 0 // the number of outgoing events in queue that the bus has
-	pause := leastPause
+	pause := minPause
 	for {
 		var closed bool
 		if queue, closed = f.collect(queue); closed && len(queue) == 0 {
 			return
 		}
 		err := f.send(queue, &sent)
-		sealed, refusal := f.seal(queue[:sent])
-		queue, sent = slices.Delete(queue, 0, sealed), sent-sealed
+		answered, refusal := f.answerDurable(queue[:sent])
+		queue, sent = slices.Delete(queue, 0, answered), sent-answered
 		if refusal != nil { // all later ones were refused too
 			err, sent = refusal, 0
 		}
@@ -174,16 +174,16 @@ func (f *flow) run() {
 			queue, sent = queue[:0], 0
 		case err != nil:
 			if f.disk.Swap(&err) == nil {
-				f.log.Warn("events not durable yet: the disk refuses", "err", err)
+				f.log.Warn("events not durable yet: the disk refuses writes writes", "err", err)
 			}
 			select {
 			case <-time.After(pause/2 + rand.N(pause)):
-				pause = min(2*pause, mostPause)
+				pause = min(2*pause, maxPause)
 			case <-answer:
 			case <-f.ctx.Done():
 			}
-		case sealed > 0:
-			pause = leastPause
+		case answered > 0:
+			pause = minPause
 		default:
 			select {
 			case <-f.wake:
@@ -198,7 +198,7 @@ func (f *flow) run() {
 func (f *flow) send(queue []outgoing, sent *int) error {
 	for ; *sent < len(queue); *sent++ {
 		if n := *sent; n > 0 && queue[n-1].settled() && queue[n-1].pending.Err() != nil {
-			return nil // seal processes the error
+			return nil // answerDurable processes the error
 		}
 		p := &queue[*sent]
 		if p.empty {
@@ -220,9 +220,9 @@ func (f *flow) send(queue []outgoing, sent *int) error {
 	return nil
 }
 
-// seal answers the sources of durable events, in order. An error states why the disk refused the
-// next event; then the disk has answered for all that were sent.
-func (f *flow) seal(sent []outgoing) (n int, err error) {
+// answerDurable answers the sources of durable events, in order. An error states why the disk
+// refused the next event; then the disk has answered for all that were sent.
+func (f *flow) answerDurable(sent []outgoing) (n int, err error) {
 	bytes, events := 0, 0
 	for ; n < len(sent) && sent[n].settled(); n++ {
 		p := &sent[n]

@@ -33,8 +33,8 @@ func misnamed(name string) bool {
 	return strings.HasSuffix(lower, ".yml") || strings.HasSuffix(lower, ending) && !strings.HasSuffix(name, ending)
 }
 
-// IsPluginFile reports whether a file of this name in the plugins folder is, or is meant to be, a plugin
-// that is not disabled.
+// IsPluginFile reports whether a file of this name in the plugins folder is, or is meant to be, a
+// plugin that is not disabled.
 func IsPluginFile(name string) bool { return relevant(name) && !strings.HasSuffix(name, disabled) }
 
 // hidden reports whether a name is a leftover of an editor or a shell.
@@ -44,13 +44,13 @@ func hidden(name string) bool {
 
 // known is the state of a plugin's file.
 type known struct {
-	file     string // name in the folder
-	hash     string
-	spec     *Spec           // of this content
-	errors   yamlnode.Errors // of this content, or why it is unreadable
-	good     *Spec           // of the newest valid content that was accepted
-	disabled bool
-	said     string // the last refusal that was logged
+	file       string // name in the folder
+	hash       string
+	spec       *Spec           // of this content
+	errors     yamlnode.Errors // of this content, or why it is unreadable
+	good       *Spec           // of the newest valid content that was accepted
+	disabled   bool
+	lastLogged string // the last refusal that was logged
 }
 
 // scan sets every plugin's goal from its file. ctx is the plugins' lifetime.
@@ -59,14 +59,14 @@ func (s *Supervisor) scan(ctx context.Context) {
 	if err != nil {
 		if !s.lost {
 			s.lost = true
-			s.o.Logger.Error("plugins folder not readable: what runs runs on", "folder", s.o.Dir, "err", err)
+			s.o.Logger.Error("plugins folder not readable: running plugins continue", "folder", s.o.Dir, "err", err)
 		}
 		s.once.Do(func() { close(s.ready) })
 		return
 	}
 	if s.lost {
 		s.lost = false
-		s.o.Logger.Info("plugins folder is back", "folder", s.o.Dir)
+		s.o.Logger.Info("plugins folder is readable again", "folder", s.o.Dir)
 	}
 	goals := s.judge(found)
 	for id := range s.files {
@@ -153,7 +153,8 @@ func (s *Supervisor) judge(found []entry) map[string]goal {
 			k.good = nil
 		case k.spec != nil:
 			if err := claim(taken, e.name, k.spec.claims()); err != nil {
-				g.errors = errorsOf(s.shown(e.name), err.Error(), "change one of the two, or disable it: mv x.yaml x.yaml.off")
+				g.errors = errorsOf(s.shown(e.name), err.Error(),
+					"change one of the two, or disable it: mv x.yaml x.yaml.off")
 				break
 			}
 			if need := k.spec.Approval(); len(need) > 0 && approved[e.id] != k.hash {
@@ -215,7 +216,7 @@ func (s *Supervisor) read(e entry) {
 		return nil
 	}); err != nil { // a bug in the program, which must not stop the other plugins
 		s.printPanic("checking "+e.name, err)
-		k.spec, k.errors = nil, errorsOf(s.shown(e.name), "the program failed on this file: "+err.Error(), "report it, with the file and the log")
+		k.spec, k.errors = nil, errorsOf(s.shown(e.name), "an internal error occurred while checking this file: "+err.Error(), "report this bug, with the file and the log")
 	}
 }
 
@@ -227,15 +228,16 @@ func (s *Supervisor) logRefusal(e entry, k *known, g goal) {
 	} else if len(g.approve) > 0 {
 		text = k.hash
 	}
-	if k.said == text {
+	if k.lastLogged == text {
 		return
 	}
-	k.said = text
+	k.lastLogged = text
 	for _, m := range g.errors {
 		s.o.Logger.Error("plugin file refused: "+m.Error(), "plugin", e.id, "hint", m.Hint)
 	}
 	if len(g.approve) > 0 {
-		s.o.Logger.Warn("plugin waits for approval", "plugin", e.id, "wants", g.approve, "hint", "postbus plugin approve "+e.id)
+		s.o.Logger.Warn("plugin waits for approval", "plugin", e.id,
+			"wants", g.approve, "hint", "postbus plugin approve "+e.id)
 	}
 }
 
@@ -254,12 +256,12 @@ func ReadFile(name string) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, &fileProblem{"the file is not readable by this user", "chmod a+r it, or give it to the user that postbus runs as"}
+		return nil, &fileProblem{"the file is not readable by this user", "chmod a+r it, or change its owner to the user that postbus runs as"}
 	case errors.Is(err, fs.ErrNotExist):
 		if _, lerr := os.Lstat(name); lerr == nil {
-			return nil, &fileProblem{"the symbolic link leads nowhere", "mend or remove it"}
+			return nil, &fileProblem{"the target of the symbolic link does not exist", "fix or remove the link"}
 		}
-		return nil, &fileProblem{"the file is gone", ""}
+		return nil, &fileProblem{"the file no longer exists", ""}
 	case err != nil:
 		var p *fs.PathError
 		if errors.As(err, &p) {
@@ -277,7 +279,8 @@ func ReadFile(name string) ([]byte, error) {
 	case !st.Mode().IsRegular():
 		return nil, &fileProblem{"it is not a regular file", "a plugin is a plain text file"}
 	case st.Size() > yamlnode.MaxSize:
-		return nil, &fileProblem{fmt.Sprintf("the file has %d bytes, more than the %d (1MiB) that are read", st.Size(), yamlnode.MaxSize), ""}
+		return nil, &fileProblem{fmt.Sprintf("the file has %d bytes, more than the maximum of %d (1MiB)",
+			st.Size(), yamlnode.MaxSize), ""}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, yamlnode.MaxSize+1))
 	if err != nil {

@@ -49,12 +49,15 @@ func readHomeAssistant(n yamlnode.Node, r *rule, reads []string) *homeAssistant 
 	}
 	switch { // settings that Home Assistant refuses, with a message in its own log only
 	case r.action != nil && !commanded[h.Component]:
-		n.Fail("write component: button or switch, or put home_assistant at an entry of publish", "a %s tells its state, and an action has none", h.Component)
+		n.Fail("write component: button or switch, or put home_assistant at an entry of publish",
+			"a %s reports a state, and an action has none", h.Component)
 	case (r.action != nil || commanded[h.Component] && h.Component != "cover") && h.command(reads) == "":
-		n.Fail("write command_topic: a/b, or a source: {mqtt: {topics: [a/b]}} with one topic", "nobody could say by which topic it is commanded")
+		n.Fail("write command_topic: a/b, or a source: {mqtt: {topics: [a/b]}} with one topic",
+			"the entity has no command topic")
 	}
 	if h.EntityCategory == "config" && (h.Component == "sensor" || h.Component == "binary_sensor") {
-		n.Fail("write entity_category: diagnostic", "a %s can't be of the category config: nothing can be set there", h.Component)
+		n.Fail("write entity_category: diagnostic",
+			"a %s can't be of the category config: nothing can be set there", h.Component)
 	}
 	return h
 }

@@ -28,13 +28,14 @@ func hopsOf(fields map[string]any) int {
 	return 0
 }
 
-// goesRound is the error of an event that has passed through too many plugins.
-func goesRound(fields map[string]any) error {
+// loopError is the error of an event that has passed through too many plugins.
+func loopError(fields map[string]any) error {
 	n := hopsOf(fields)
 	if n < maxHops {
 		return nil
 	}
-	return fmt.Errorf("a loop: this event came through %d plugins already, %s was the last; add a when: that ends it", n, expr.Text(fields["source"]))
+	return fmt.Errorf("loop: this event has passed through %d plugins, the last is %s; add a when: that ends the loop",
+		n, expr.Text(fields["source"]))
 }
 
 // hops is the number for the outcomes of an event. A plugin that reads its own events (own: true)
@@ -54,7 +55,7 @@ func withHops(ctx context.Context, hops byte) context.Context {
 	return context.WithValue(ctx, hopsKey{}, hops)
 }
 
-func orderHops(ctx context.Context) byte {
+func jobHops(ctx context.Context) byte {
 	n, _ := ctx.Value(hopsKey{}).(byte)
 	return n
 }

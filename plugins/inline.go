@@ -67,7 +67,8 @@ func (f *fileReader) tests(n yamlnode.Node) {
 		}
 		expect, has := m.Get("expect")
 		if !has {
-			item.FailKey("write expect: [] if nothing is to come of it", "the test expects nothing that can be checked")
+			item.FailKey("write expect: [] for an event without an outcome",
+				"the test expects nothing that can be checked")
 			continue
 		}
 		wants, _ := expect.List()
@@ -88,7 +89,7 @@ func readTime(n yamlnode.Node) time.Time {
 	}
 	t, err := time.Parse(time.RFC3339Nano, n.Raw().Value)
 	if err != nil {
-		n.Fail("write it as 2026-01-31T12:00:00Z", "%q is no time", n.Raw().Value)
+		n.Fail("write it as 2026-01-31T12:00:00Z", "%q is not a time", n.Raw().Value)
 	}
 	return t
 }

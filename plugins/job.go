@@ -94,7 +94,7 @@ func decodeJob(payload []byte, args any) (job, reflect.Value, error) {
 	d := json.NewDecoder(bytes.NewReader(payload))
 	d.UseNumber()
 	if err := d.Decode(&o); err != nil {
-		return o, v, fmt.Errorf("not a job of this program: %w", err)
+		return o, v, fmt.Errorf("the queued job cannot be decoded: %w", err)
 	}
 	for _, f := range fieldsOf(v.Type()) {
 		x, ok := o.Args[f.key]

@@ -17,7 +17,7 @@ import (
 type verdict byte
 
 const (
-	verdictNone    verdict = iota // the rule has seen no event yet
+	verdictNone    verdict = iota // the rule has received no event yet
 	verdictPassed                 // the event has an outcome
 	verdictFilter                 // "when" is false
 	verdictRate                   // the rate is exceeded
@@ -82,7 +82,7 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 			return failed(verdictFilter, nil)
 		}
 	}
-	if err := goesRound(v.Event); err != nil {
+	if err := loopError(v.Event); err != nil {
 		return failed(verdictError, err)
 	}
 	o.rule = r
@@ -217,7 +217,7 @@ func dryRun(s *Spec, v *expr.Vars) (list []outcome, verdicts []string) {
 func (r *rule) explain(st *ruleState, v *expr.Vars) string {
 	switch st.verdict {
 	case verdictNone:
-		return "has seen no event yet"
+		return "has received no event yet"
 	case verdictFilter:
 		then := *v
 		then.Event, then.Last, then.State, then.Now = st.seen, st.seenLast, st.seenState, st.at

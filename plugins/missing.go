@@ -16,7 +16,7 @@ import (
 
 // errEmptied is the error of an expression that yields empty text where that would delete a
 // retained value.
-var errEmptied = errors.New(`it is empty, and an empty retained payload deletes the value that is kept; to delete, write payload: "" in an entry of its own, with a when`)
+var errEmptied = errors.New(`it is empty, and an empty retained payload deletes the retained value; to delete it, write payload: "" in an entry of its own, with a when`)
 
 // written returns an error if value, a template, yielded nothing. A literal may be null.
 func written(value expr.Value, x any) error {

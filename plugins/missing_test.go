@@ -34,7 +34,7 @@ func TestNothingIsNoOrder(t *testing.T) {
 		return map[string]any{"value": 7, "text": "", "seen": math.NaN(), "json": map[string]any{
 			"null": nil, "list": []any{1, nil}, "inf": math.Inf(1), "empty": "", "zero": 0, "no": false, "text": "on"}}
 	}
-	const emptied = `error: payload: it is empty, and an empty retained payload deletes the value that is kept; to delete, write payload: "" in an entry of its own, with a when`
+	const emptied = `error: payload: it is empty, and an empty retained payload deletes the retained value; to delete it, write payload: "" in an entry of its own, with a when`
 	for entry, want := range map[string]string{
 		// An entry of publish.
 		"publish: [{topic: t, retain: true, payload: \"${event.json.gone}\"}]":            "error: payload: event.json.gone is missing (nil)",

@@ -47,7 +47,7 @@ tests:
 						t.Errorf("%s: %s, want %s", e.Topic, e.Payload, want)
 					}
 				}
-				o := w.order()
+				o := w.nextJob()
 				if got, err := json.Marshal([]any{o.Title, o.Data["id"], o.Payload}); err != nil || string(got) != fmt.Sprintf(`["%[1]s",%[1]s,%[1]s]`, id) {
 					t.Errorf("the action gets %s, %v", got, err)
 				}

@@ -97,11 +97,11 @@ func (f *field) bounds() (low, high float64) {
 		}
 		return v
 	}
-	least := math.Inf(-1)
+	lowest := math.Inf(-1)
 	if f.typ == durationType || f.size {
-		least = 0
+		lowest = 0
 	}
-	return read(f.min, least), read(f.max, math.Inf(1))
+	return read(f.min, lowest), read(f.max, math.Inf(1))
 }
 
 func clampInt(v float64) int64 {
@@ -134,7 +134,7 @@ func (r *reader) fill(n yamlnode.Node, v reflect.Value, where map[string]yamlnod
 	}
 	if len(known) == 0 {
 		if !n.IsNull() && !(n.IsMap() && len(n.Raw().Content) == 0) {
-			n.Fail("write {}", "there is nothing to set here")
+			n.Fail("write {}", "there are no options")
 		}
 		return
 	}
@@ -146,7 +146,7 @@ func (r *reader) fill(n yamlnode.Node, v reflect.Value, where map[string]yamlnod
 		at, there := m.Get(f.key)
 		if !there {
 			if f.need && v.Field(f.index).IsZero() && (n.IsNull() || complete(n, m)) {
-				n.FailKey("it is needed: "+f.doc, "%q is missing", f.key)
+				n.FailKey("it is required: "+f.doc, "%q is missing", f.key)
 			}
 			continue
 		}

@@ -34,7 +34,7 @@ func (f *fileReader) permissions(n yamlnode.Node) {
 					item.Fail("", "%v", err)
 				}
 			} else if _, err := path.Match(s, ""); err != nil {
-				item.Fail("* stands for anything but /, [ must be closed", "%q is no pattern", s)
+				item.Fail("* matches everything except /, [ must be closed", "%q is not a pattern", s)
 			}
 			list = append(list, s)
 		}

@@ -45,20 +45,20 @@ type plugin struct {
 	held    map[string]*held
 	handing chan struct{} // closed when a source has replaced another one; nil: none does
 
-	mu         sync.Mutex
-	goal       goal
-	running    *Spec // nil: stopped
-	generation int
-	runners    []*runner
-	workers    []*worker
-	startErr   error // why the newest version does not run
-	tried      string
-	over       bool  // the plugin has ended for good
-	phase      State // starting and stopping; otherwise ""
-	state      State // as last published
-	since      time.Time
-	secrets    redactor
-	told       string // the state's JSON as last published
+	mu            sync.Mutex
+	goal          goal
+	running       *Spec // nil: stopped
+	generation    int
+	runners       []*runner
+	workers       []*worker
+	startErr      error // why the newest version does not run
+	tried         string
+	over          bool  // the plugin has ended for good
+	phase         State // starting and stopping; otherwise ""
+	state         State // as last published
+	since         time.Time
+	secrets       redactor
+	lastPublished string // the state's JSON as last published
 
 	// The following fields belong to run: what it logged about failing rules.
 	failures uint64
@@ -121,7 +121,7 @@ func (p *plugin) run(ctx context.Context) {
 		case <-p.signal:
 		case <-tick.C:
 			p.saveMemory()
-			p.sayFailure()
+			p.logFailures()
 		}
 		p.mu.Lock()
 		g := p.goal
@@ -149,9 +149,9 @@ func (p *plugin) run(ctx context.Context) {
 	}
 }
 
-// sayFailure logs that rules fail: the first error at once, another error a minute later, and the
+// logFailures logs that rules fail: the first error at once, another error a minute later, and the
 // same error every ten minutes while it recurs.
-func (p *plugin) sayFailure() {
+func (p *plugin) logFailures() {
 	n := p.mapper.count.errors.Load()
 	if n == p.failures {
 		return
@@ -170,7 +170,8 @@ func (p *plugin) sayFailure() {
 	if time.Since(p.failedAt) < pause {
 		return
 	}
-	p.log.Warn("events are lost to a rule that fails", "err", text, "events", n-p.failures, "hint", "postbus plugin trace "+p.id)
+	p.log.Warn("events are lost because a rule fails", "err", text,
+		"events", n-p.failures, "hint", "postbus plugin trace "+p.id)
 	p.failures, p.failure, p.failedAt = n, text, time.Now()
 }
 
@@ -196,10 +197,11 @@ func (p *plugin) reconcile(ctx context.Context, next *Spec) {
 	generation := p.generation
 	p.mu.Unlock()
 	if err != nil {
-		p.log.Error("plugin not changed: the former version goes on", "generation", generation, "err", p.redact(err.Error()))
+		p.log.Error("plugin not updated: the previous version keeps running",
+			"generation", generation, "err", p.redact(err.Error()))
 		return
 	}
-	p.log.Info("plugin runs", "generation", generation, "file", next.File)
+	p.log.Info("plugin started", "generation", generation, "file", next.File)
 	if events := next.entities(p.s.o.Host); len(events) > 0 {
 		_ = p.mapper.announce(ctx, events) // an error means that the program is stopping
 	}
@@ -410,7 +412,7 @@ func (p *plugin) dropQueue(key string) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	if err := p.s.bus.Unsubscribe(ctx, cursorName(p.id, key)); err != nil && !errors.Is(err, bus.ErrNoSession) {
-		p.log.Warn("queue of a former action not dropped", "action", key, "err", err)
+		p.log.Warn("removing the queue of a former action failed", "action", key, "err", err)
 	}
 }
 
@@ -503,7 +505,7 @@ func (p *plugin) saveMemory() {
 		_, err = p.s.bus.Publish(ctx, bus.Event{Topic: memoryTopic(p.id), Payload: data, QoS: 1, Retain: true, Source: sourceName(p.id)})
 	}
 	if err != nil {
-		p.log.Warn("the plugin's state is not saved yet", "err", err)
+		p.log.Warn("saving the plugin's state failed, will retry", "err", err)
 		m.mu.Lock()
 		m.dirty = true
 		m.mu.Unlock()

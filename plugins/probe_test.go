@@ -83,7 +83,7 @@ type probes struct {
 	closed map[string]int
 	token  map[string]string
 	hang   chan struct{} // closed at the end of the test
-	orders chan probeArgs
+	jobs   chan probeArgs
 	refuse func(probeArgs) error
 }
 
@@ -195,7 +195,7 @@ func (a *probeAction) Do(ctx context.Context, args probeArgs) error {
 		}
 	}
 	select {
-	case a.all.orders <- args:
+	case a.all.jobs <- args:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -204,7 +204,7 @@ func (a *probeAction) Do(ctx context.Context, args probeArgs) error {
 
 func newProbes(t *testing.T) (*probes, *Catalog) {
 	p := &probes{posts: map[string]func(map[string]any, func(error)) error{}, opened: map[string]int{}, closed: map[string]int{}, token: map[string]string{},
-		hang: make(chan struct{}), orders: make(chan probeArgs, 10000)}
+		hang: make(chan struct{}), jobs: make(chan probeArgs, 10000)}
 	t.Cleanup(func() {
 		select {
 		case <-p.hang:

@@ -17,7 +17,7 @@ func parseRate(s string) (*rateSpec, error) {
 	count, per, ok := strings.Cut(s, "/")
 	n, err := strconv.Atoi(strings.TrimSpace(count))
 	if !ok || err != nil || n < 1 || n > 1_000_000 {
-		return nil, fmt.Errorf("%q is no rate", s)
+		return nil, fmt.Errorf("%q is not a rate", s)
 	}
 	per = strings.TrimSpace(per)
 	if per != "" && !strings.ContainsAny(per[:1], "0123456789") {
@@ -25,7 +25,7 @@ func parseRate(s string) (*rateSpec, error) {
 	}
 	d, err := yamlnode.ParseDuration(per)
 	if err != nil || d < time.Millisecond || d > 366*24*time.Hour {
-		return nil, fmt.Errorf("%q is no rate", s)
+		return nil, fmt.Errorf("%q is not a rate", s)
 	}
 	return &rateSpec{n, d}, nil
 }

@@ -67,7 +67,7 @@ func (r *runner) degrade(err error) {
 // open makes the source and lets it acquire its resources.
 func (r *runner) open(ctx context.Context) (any, error) {
 	if n := r.p.stuck.Load(); n >= maxStuck {
-		return nil, fmt.Errorf("%d former sources of this plugin have not ended; restart postbus", n)
+		return nil, fmt.Errorf("%d previous sources of this plugin have not ended; restart postbus", n)
 	}
 	options, secrets, err := resolve(r.spec.options, r.p.s.o.SecretDirs)
 	if err != nil {
@@ -125,7 +125,7 @@ func (r *runner) start(src any) {
 		defer close(r.ended)
 		tried := sync.OnceFunc(func() { close(r.tried) })
 		defer tried()
-		wait, said := backoffMin, ""
+		wait, lastLogged := backoffMin, ""
 		for r.ctx.Err() == nil {
 			var err error
 			if src == nil {
@@ -150,18 +150,18 @@ func (r *runner) start(src any) {
 				return
 			}
 			if err == nil {
-				err = errors.New("it ended by itself")
+				err = errors.New("it ended unexpectedly")
 			}
 			if time.Since(began) >= steady {
-				wait, said = backoffMin, ""
+				wait, lastLogged = backoffMin, ""
 			}
 			d := wait*3/4 + rand.N(wait/2)
 			wait = min(2*wait, backoffMax)
 			text, level := r.p.redact(err.Error()), slog.LevelWarn
-			if text == said {
+			if text == lastLogged {
 				level = slog.LevelDebug // a device that is offline for a week would fill the log
 			}
-			said = text
+			lastLogged = text
 			r.p.log.Log(r.ctx, level, "source not running", "source", r.spec.kind.Name, "err", text, "again_in", d.Round(time.Millisecond))
 			r.note(err, time.Now().Add(d), time.Time{})
 			select {
@@ -183,19 +183,19 @@ func (r *runner) once(src any) error {
 			return s.Stream(r.ctx, post)
 		case kind.Source:
 			return s.Run(r.ctx, func(ctx context.Context, at time.Time, fields map[string]any) error {
-				sealed := make(chan error, 1)
-				if err := post(ctx, at, fields, func(err error) { sealed <- err }); err != nil {
+				settled := make(chan error, 1)
+				if err := post(ctx, at, fields, func(err error) { settled <- err }); err != nil {
 					return err
 				}
 				select {
-				case err := <-sealed:
+				case err := <-settled:
 					return err
 				case <-ctx.Done():
 					return ctx.Err()
 				}
 			})
 		}
-		return fmt.Errorf("the kind %s is no source", r.spec.kind.Name)
+		return fmt.Errorf("the kind %s is not a source", r.spec.kind.Name)
 	})
 }
 
@@ -228,7 +228,8 @@ func (r *runner) stop() error {
 		<-r.ended
 		r.p.stuck.Add(-1)
 	}()
-	return fmt.Errorf("source %s did not end within %s; it is left behind and can do nothing more", r.spec.kind.Name, patience)
+	return fmt.Errorf("source %s did not end within %s; it is abandoned and can no longer publish",
+		r.spec.kind.Name, patience)
 }
 
 // panicked is a panic as an error.

@@ -31,7 +31,7 @@ var secretName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
 func checkSecretName(name string) error {
 	if !secretName.MatchString(name) {
-		return fmt.Errorf("%q is no name of a secret: letters, digits, . _ -", name)
+		return fmt.Errorf("%q is not a name of a secret: letters, digits, . _ -", name)
 	}
 	return nil
 }
@@ -46,8 +46,8 @@ func lostSecret(n yamlnode.Node, s string) bool {
 		return false
 	}
 	i := strings.Index(s[at[0]:], secretPrefix) + at[0]
-	n.FailWithin(i, "secret:name has to be the whole value of an option that may be a secret; put what stands before it, such as Bearer, into the secret's file",
-		"%q would be sent as it stands", clip(s[i:], 40))
+	n.FailWithin(i, "secret:name has to be the whole value of an option that may be a secret; put the text before it, such as Bearer, into the secret's file",
+		"%q would be sent literally", clip(s[i:], 40))
 	return true
 }
 
@@ -88,7 +88,7 @@ func readSecret(dirs []string, name string) (string, error) {
 	if len(dirs) > 0 {
 		where = "write it to " + filepath.Join(dirs[len(dirs)-1], name) + ", readable by its owner only (chmod 600)"
 	}
-	return "", fmt.Errorf("secret %s is not there: %s", name, where)
+	return "", fmt.Errorf("secret %s not found: %s", name, where)
 }
 
 // resolve returns a copy of options, a struct, with every secret replaced, and the secrets.

@@ -17,7 +17,7 @@ const settableTypes = "there are string, bool, int, int64, float64, time.Duratio
 // structs.
 func settable(t reflect.Type, path string, outer []reflect.Type) error {
 	if t.Kind() != reflect.Struct {
-		return fmt.Errorf("%s is a %s; want a struct", cmp.Or(path, "what it declares"), t)
+		return fmt.Errorf("%s is a %s; want a struct", cmp.Or(path, "the declared type"), t)
 	}
 	if slices.Contains(outer, t) {
 		return fmt.Errorf("%s holds itself: %s", path, t)

@@ -87,7 +87,7 @@ func TestAPanicOfOneFile(t *testing.T) {
 	w.write("a.yaml", "source: {panicking: {name: x}}\npublish: [{topic: x}]\n")
 	w.write("b.yaml", "source: {probe: {name: b}}\npublish: [{topic: x}]\n")
 	w.is("a", StateRejected, func(s Status) bool {
-		return strings.Contains(s.Reason, "the program failed on this file: panic: in a check")
+		return strings.Contains(s.Reason, "an internal error occurred while checking this file: panic: in a check")
 	})
 	w.is("b", StateRunning)
 	if !strings.Contains(log.String(), "panicking.Check") {

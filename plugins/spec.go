@@ -87,8 +87,8 @@ type actionSpec struct {
 }
 
 type retrySpec struct {
-	attempts   int
-	least, cap time.Duration // the wait doubles from least to cap
+	attempts int
+	min, max time.Duration // the wait doubles from min to max
 }
 
 // rateSpec is "n/duration": at most n events in that time.

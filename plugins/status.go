@@ -178,19 +178,22 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 	case g.disabled:
 		return StateDisabled, "the file ends in .yaml.off"
 	case len(g.approve) > 0 && running != nil:
-		return StateApproval, fmt.Sprintf("generation %d runs on; the file waits for: postbus plugin approve %s", st.Generation, p.id)
+		return StateApproval, fmt.Sprintf("generation %d keeps running; the file waits for: postbus plugin approve %s",
+			st.Generation, p.id)
 	case len(g.approve) > 0:
 		return StateApproval, "it waits for: postbus plugin approve " + p.id
 	case len(g.errors) > 0 && running == nil:
 		return StateRejected, g.errors.Error()
 	case len(g.errors) > 0:
-		return StateStale, fmt.Sprintf("generation %d runs on; the file was refused: %s", st.Generation, g.errors.Error())
+		return StateStale, fmt.Sprintf("generation %d keeps running; the file was refused: %s",
+			st.Generation, g.errors.Error())
 	case running == nil && startErr != nil:
 		return StateRejected, fmt.Sprintf("it did not start: %v", startErr)
 	case running == nil:
 		return StateStarting, ""
 	case startErr != nil:
-		return StateStale, fmt.Sprintf("generation %d runs on; the new one did not start: %v", st.Generation, startErr)
+		return StateStale, fmt.Sprintf("generation %d keeps running; the new one did not start: %v",
+			st.Generation, startErr)
 	}
 	waiting, bad, why := 0, 0, ""
 	for _, list := range [][]PartStatus{st.Sources, st.Actions} {
@@ -213,7 +216,7 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 		}
 	}
 	if e := p.mapper.flow.disk.Load(); e != nil {
-		return StateDegraded, fmt.Sprintf("the bus takes no events: %v", *e)
+		return StateDegraded, fmt.Sprintf("the bus accepts no events: %v", *e)
 	}
 	if n := st.lost; bad == 0 && n > 0 && (n >= failedEvents || n >= st.Counters.In) {
 		bad, why = 1, fmt.Sprintf("the last event was lost: %s", st.LastError)
@@ -243,12 +246,12 @@ func (p *plugin) publishState() {
 	p.mu.Unlock()
 	payload, err := json.Marshal(st)
 	if err != nil {
-		p.log.Error("state not told", "err", err)
+		p.log.Error("publishing the plugin's state failed, will retry", "err", err)
 		return
 	}
 	p.mu.Lock()
-	same := string(payload) == p.told
-	p.told = string(payload)
+	same := string(payload) == p.lastPublished
+	p.lastPublished = string(payload)
 	p.mu.Unlock()
 	if !same {
 		p.s.bus.Announce(stateTopic(p.id), payload)

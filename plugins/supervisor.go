@@ -121,7 +121,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		case <-approvals:
 			s.step("reading the approvals", func() { s.scan(stopPlugins) })
 		case now := <-tick.C:
-			s.step("looking after the plugins", func() { s.look(now) })
+			s.step("the periodic check of the plugins", func() { s.look(now) })
 		}
 	}
 }
@@ -139,7 +139,7 @@ func (s *Supervisor) printPanic(what string, err error) {
 	if errors.As(err, &p) {
 		stack = string(p.stack)
 	}
-	s.o.Logger.Error("a mistake of the program: "+what+" failed", "err", err, "stack", stack)
+	s.o.Logger.Error("internal error: "+what+" failed", "err", err, "stack", stack)
 }
 
 // Ready is closed when the folder was read for the first time.

@@ -74,8 +74,8 @@ func (s *Supervisor) owned(topic, by string) bool {
 	if k := s.files[by]; k != nil && k.good == nil && !k.disabled {
 		return true
 	}
-	if rest, ok := strings.CutPrefix(topic, "$plugin/"); ok {
-		id, _, _ := strings.Cut(rest, "/")
+	if tail, ok := strings.CutPrefix(topic, "$plugin/"); ok {
+		id, _, _ := strings.Cut(tail, "/")
 		return s.files[id] != nil
 	}
 	for _, k := range s.files {
@@ -91,7 +91,8 @@ func (s *Supervisor) clear(topic, source string) error {
 	defer cancel()
 	_, err := s.bus.Publish(ctx, bus.Event{Topic: topic, QoS: 1, Retain: true, Source: source})
 	if err == nil {
-		s.o.Logger.Info("retained event cleared: no plugin publishes it any more", "topic", topic, "was_of", source)
+		s.o.Logger.Info("retained message cleared: no plugin publishes its topic any more",
+			"topic", topic, "was_of", source)
 	}
 	return err
 }

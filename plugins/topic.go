@@ -25,7 +25,7 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 	}
 	if err := t.Slash(); err != nil && !wide {
 		e := err.(*expr.Error)
-		n.FailWithin(e.Offset, "write the / outside of ${…}, take a level such as event.topic[1], or list the topics in permissions.publish", "%s: what is filled in stays within its level", e.Message)
+		n.FailWithin(e.Offset, "write the / outside of ${…}, use one level such as event.topic[1], or list the topics in permissions.publish", "%s: a filled-in value must stay within its level", e.Message)
 		return nil
 	}
 	spec := &topicSpec{text: s, template: t}
@@ -44,7 +44,8 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 		pattern.WriteString(regexp.QuoteMeta(p.Text))
 		shape.WriteString(p.Text)
 		if i := strings.IndexAny(p.Text, "+#"); i >= 0 {
-			n.FailWithin(max(strings.Index(s, p.Text), 0)+i, "wildcards are for filters, as in a source's topics", "a topic cannot hold %q", p.Text[i:i+1])
+			n.FailWithin(max(strings.Index(s, p.Text), 0)+i,
+				"wildcards are for filters, as in a source's topics", "a topic cannot contain %q", p.Text[i:i+1])
 			return nil
 		}
 	}
@@ -53,7 +54,7 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 		return nil
 	}
 	if strings.HasPrefix(shape.String(), "$") {
-		n.Fail("choose a name that does not begin with $", "topics that begin with $ are the bus's own")
+		n.Fail("choose a name that does not begin with $", "topics that begin with $ are reserved")
 		return nil
 	}
 	if t.Constant() {
@@ -76,17 +77,17 @@ func (t *topicSpec) eval(v *expr.Vars, p *permissions) (string, error) {
 			return "", err
 		}
 		if name[0] == '$' {
-			return "", fmt.Errorf("topic %q: topics that begin with $ are the bus's own", name)
+			return "", fmt.Errorf("topic %q: topics that begin with $ are reserved", name)
 		}
 		if p.publish == nil && strings.Count(name, "/") != t.slashes {
-			return "", fmt.Errorf("topic %q: what is filled in holds a \"/\"; list the topics in permissions.publish to allow that", name)
+			return "", fmt.Errorf("topic %q: a filled-in value contains \"/\"; list the topics in permissions.publish to allow that", name)
 		}
 		if p.publish == nil && emptyLevels(name) != t.empty {
-			return "", fmt.Errorf("topic %q: what is filled in is empty", name)
+			return "", fmt.Errorf("topic %q: a filled-in value is empty", name)
 		}
 	}
 	if !p.mayPublish(name) {
-		return "", fmt.Errorf("topic %q is not among permissions.publish", name)
+		return "", fmt.Errorf("topic %q is not listed in permissions.publish", name)
 	}
 	return name, nil
 }

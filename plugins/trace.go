@@ -60,7 +60,7 @@ func (p *plugin) tracer(v *expr.Vars, list []outcome, rules []*rule, states []*r
 func (p *plugin) published(o *outcome) string {
 	switch n := p.s.bus.Audience(o.topic); n {
 	case 0:
-		return fmt.Sprintf("published to %s, nobody is subscribed", o.topic)
+		return fmt.Sprintf("published to %s, no session is subscribed", o.topic)
 	case 1:
 		return fmt.Sprintf("published to %s, 1 session", o.topic)
 	default:

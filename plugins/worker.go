@@ -108,13 +108,13 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 		return w.publishDeadLetter(ctx, o, err, 0)
 	}
 	var failed error
-	wait := w.spec.retry.least
+	wait := w.spec.retry.min
 	for attempt := 1; ; attempt++ {
 		if err := w.p.ownersOf(ctx, w.spec); err != nil {
 			return err
 		}
 		if w.spec.expires > 0 && time.Since(o.At) > w.spec.expires+time.Second { // the queue counts whole seconds
-			if failed != nil { // bury counts it
+			if failed != nil { // publishDeadLetter counts it
 				return w.publishDeadLetter(ctx, o, fmt.Errorf("older than %s: %w", w.spec.expires, failed), attempt-1)
 			}
 			w.p.mapper.count.expired.Add(1)
@@ -127,7 +127,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 		if err == nil {
 			if w.spec.kind.Hands {
 				w.p.mapper.count.sent.Add(1)
-				w.p.traceText(w.spec.key, "sent; what becomes of it isn't known")
+				w.p.traceText(w.spec.key, "sent; the result is unknown")
 			} else {
 				w.p.mapper.count.done.Add(1)
 				w.p.traceText(w.spec.key, "done")
@@ -152,7 +152,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 			return ctx.Err()
 		case <-time.After(wait*3/4 + rand.N(wait/2+1)):
 		}
-		wait = min(2*wait, w.spec.retry.cap)
+		wait = min(2*wait, w.spec.retry.max)
 	}
 }
 
@@ -166,12 +166,12 @@ type deadLetter struct {
 	Attempts int            `json:"attempts"`
 }
 
-// publishDeadLetter publishes a job that cannot be done as a dead letter, which is durable before the job is
-// acknowledged.
+// publishDeadLetter publishes a job that cannot be done as a dead letter, which is durable before
+// the job is acknowledged.
 func (w *worker) publishDeadLetter(ctx context.Context, o job, why error, attempts int) error {
 	w.p.mapper.count.dead.Add(1)
 	text := w.p.redact(why.Error())
-	w.p.log.Warn("action gave up", "action", w.spec.key, "attempts", attempts, "err", text, "dead_letter", deadTopic(w.p.id))
+	w.p.log.Warn("action failed for good", "action", w.spec.key, "attempts", attempts, "err", text, "dead_letter", deadTopic(w.p.id))
 	w.p.traceText(w.spec.key, "gave up: "+text)
 	payload, err := json.Marshal(deadLetter{w.p.id, w.spec.key, o.At, o.Args, text, attempts})
 	if err != nil {
@@ -209,5 +209,5 @@ func (w *worker) stop() error {
 		<-w.ended
 		w.p.stuck.Add(-1)
 	}()
-	return fmt.Errorf("action %s did not end within %s; it is left behind", w.spec.key, patience)
+	return fmt.Errorf("action %s did not end within %s; it is abandoned", w.spec.key, patience)
 }

@@ -39,7 +39,8 @@ func TestHash(t *testing.T) {
 	}
 }
 
-// The vector is from the reference implementation: echo -n password | argon2 somesalt -id -t 2 -m 16 -p 1 -l 32.
+// The vector is from the reference implementation:
+// echo -n password | argon2 somesalt -id -t 2 -m 16 -p 1 -l 32
 func TestVerifyKnownHash(t *testing.T) {
 	ok, err := Verify("$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "password")
 	if !ok || err != nil {

@@ -108,12 +108,12 @@ func parsePHC(s string) (phc, error) {
 	var values [3]uint64
 	for i, p := range []struct {
 		name string
-		most uint64
+		max  uint64
 	}{{"m", maxMemory}, {"t", maxPasses}, {"p", maxThreads}} {
 		digits, ok := strings.CutPrefix(params[i], p.name+"=")
 		n, err := strconv.ParseUint(digits, 10, 32)
-		if !ok || err != nil || strconv.FormatUint(n, 10) != digits || n == 0 || n > p.most {
-			return fail("the parameter %s must be a number from 1 to %d", p.name, p.most)
+		if !ok || err != nil || strconv.FormatUint(n, 10) != digits || n == 0 || n > p.max {
+			return fail("the parameter %s must be a number from 1 to %d", p.name, p.max)
 		}
 		values[i] = n
 	}
@@ -131,7 +131,7 @@ func parsePHC(s string) (phc, error) {
 	return h, nil
 }
 
-func part(s string, least int) ([]byte, error) {
+func part(s string, min int) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") || len(s) > 2*maxPart {
 		return nil, errors.New("is not base64 without padding")
 	}
@@ -139,8 +139,8 @@ func part(s string, least int) ([]byte, error) {
 	if err != nil {
 		return nil, errors.New("is not base64 without padding")
 	}
-	if len(b) < least || len(b) > maxPart {
-		return nil, fmt.Errorf("has %d bytes, want %d to %d", len(b), least, maxPart)
+	if len(b) < min || len(b) > maxPart {
+		return nil, fmt.Errorf("has %d bytes, want %d to %d", len(b), min, maxPart)
 	}
 	return b, nil
 }

@@ -37,16 +37,16 @@ const (
 
 // The errors of tokens. Each of them except ErrToken concerns a token that this bus signed.
 var (
-	ErrToken        = errors.New("the token is not one of this bus")
+	ErrToken        = errors.New("the token was not issued by this bus")
 	ErrTokenExpired = errors.New("the token has expired: connect again with a new one")
-	ErrTokenUser    = errors.New("the token is another user's: give that user name, or none")
-	ErrTokenRevoked = errors.New("the token's user is gone or has another password since: a new token is needed")
-	ErrTokenClock   = errors.New("the token is from the future: the clock of the bus was set back")
+	ErrTokenUser    = errors.New("the token belongs to another user: give that user name, or none")
+	ErrTokenRevoked = errors.New("the token's user was removed or has a new password: request a new token")
+	ErrTokenClock   = errors.New("the token was issued in the future: the clock of the bus was set back")
 	// ErrTokenKey is wrapped when the key is not available. Its cause is for a log, not for
 	// clients.
-	ErrTokenKey = errors.New("tokens can't be checked or made now: the log of the bus says why")
+	ErrTokenKey = errors.New("tokens cannot be checked or issued now: see the log of the bus")
 	// ErrTokenLife is wrapped by Mint for a life that is too short or too long.
-	ErrTokenLife = errors.New("a token can't live so long")
+	ErrTokenLife = errors.New("invalid token lifetime")
 )
 
 // Keys stores the one key that signs tokens, TokenKeySize random bytes from NewTokenKey.
@@ -99,12 +99,13 @@ func (t *Tokens) Mint(id *Identity, life time.Duration) (token string, ends time
 		life = DefaultTokenLife
 	}
 	if life < minTokenLife || life > MaxTokenLife {
-		return "", ends, fmt.Errorf("%w: from %s to %d days", ErrTokenLife, minTokenLife, MaxTokenLife/(24*time.Hour))
+		return "", ends, fmt.Errorf("%w: must be from %s to %d days",
+			ErrTokenLife, minTokenLife, MaxTokenLife/(24*time.Hour))
 	}
 	ends = now.Add(life + time.Second - 1).Truncate(time.Second)
 	if own := id.until; !own.IsZero() && ends.After(own) {
 		if asked {
-			return "", ends, fmt.Errorf("%w: the one that asks ends at %s, and none that it makes outlives it", ErrTokenLife, own.UTC().Format(time.RFC3339))
+			return "", ends, fmt.Errorf("%w: the requesting token expires at %s, and a token made with it cannot outlive it", ErrTokenLife, own.UTC().Format(time.RFC3339))
 		}
 		ends = own
 	}

@@ -60,14 +60,14 @@ func TestTokens(t *testing.T) {
 	if err != nil || ends.Sub(now) < time.Hour || ends.Sub(now) > time.Hour+time.Second {
 		t.Fatal(ends, err)
 	}
-	said := func(sub, pwd string, iat, exp time.Time) jwt.MapClaims {
+	jwtClaims := func(sub, pwd string, iat, exp time.Time) jwt.MapClaims {
 		return jwt.MapClaims{"sub": sub, "pwd": pwd, "iat": iat.Unix(), "exp": exp.Unix()}
 	}
 	print, hour := fingerprint(right), now.Add(time.Hour)
-	fine := said("pi", print, now, hour)
+	fine := jwtClaims("pi", print, now, hour)
 	parts := strings.Split(good, ".")
 	reheaded := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + parts[1] + "." + parts[2]
-	forever := said("pi", print, now, now.Add(MaxTokenLife+time.Minute))
+	forever := jwtClaims("pi", print, now, now.Add(MaxTokenLife+time.Minute))
 	for _, c := range []struct {
 		name        string
 		user, token string
@@ -86,17 +86,17 @@ func TestTokens(t *testing.T) {
 		{"HS512", "", sign(t, jwt.SigningMethodHS512, keys.key, fine), ErrToken},
 		{"no signature", "", parts[0] + "." + parts[1] + ".", ErrToken},
 		{"another body", "", parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"cat","exp":9999999999}`)) + "." + parts[2], ErrToken},
-		{"expired", "", sign(t, jwt.SigningMethodHS256, keys.key, said("pi", print, now.Add(-time.Hour), now.Add(-time.Minute))), ErrTokenExpired},
-		{"just expired: no leeway", "", sign(t, jwt.SigningMethodHS256, keys.key, said("pi", print, now.Add(-time.Hour), now)), ErrTokenExpired},
-		{"from a clock a little ahead", "", sign(t, jwt.SigningMethodHS256, keys.key, said("pi", print, now.Add(3*time.Second), hour)), nil},
-		{"from the future", "", sign(t, jwt.SigningMethodHS256, keys.key, said("pi", print, now.Add(time.Minute), hour)), ErrTokenClock},
+		{"expired", "", sign(t, jwt.SigningMethodHS256, keys.key, jwtClaims("pi", print, now.Add(-time.Hour), now.Add(-time.Minute))), ErrTokenExpired},
+		{"just expired: no leeway", "", sign(t, jwt.SigningMethodHS256, keys.key, jwtClaims("pi", print, now.Add(-time.Hour), now)), ErrTokenExpired},
+		{"from a clock a little ahead", "", sign(t, jwt.SigningMethodHS256, keys.key, jwtClaims("pi", print, now.Add(3*time.Second), hour)), nil},
+		{"from the future", "", sign(t, jwt.SigningMethodHS256, keys.key, jwtClaims("pi", print, now.Add(time.Minute), hour)), ErrTokenClock},
 		{"longer than there are", "", sign(t, jwt.SigningMethodHS256, keys.key, forever), ErrToken},
 		{"no end", "", sign(t, jwt.SigningMethodHS256, keys.key, jwt.MapClaims{"sub": "pi", "pwd": print, "iat": now.Unix()}), ErrToken},
 		{"no beginning", "", sign(t, jwt.SigningMethodHS256, keys.key, jwt.MapClaims{"sub": "pi", "pwd": print, "exp": hour.Unix()}), ErrToken},
-		{"another password's", "", sign(t, jwt.SigningMethodHS256, keys.key, said("pi", fingerprint(other), now, hour)), ErrTokenRevoked},
-		{"no password's", "", sign(t, jwt.SigningMethodHS256, keys.key, said("pi", "", now, hour)), ErrTokenRevoked},
-		{"nobody's", "", sign(t, jwt.SigningMethodHS256, keys.key, said("", print, now, hour)), ErrTokenRevoked},
-		{"an unknown user's", "", sign(t, jwt.SigningMethodHS256, keys.key, said("dog", print, now, hour)), ErrTokenRevoked},
+		{"another password's", "", sign(t, jwt.SigningMethodHS256, keys.key, jwtClaims("pi", fingerprint(other), now, hour)), ErrTokenRevoked},
+		{"no password's", "", sign(t, jwt.SigningMethodHS256, keys.key, jwtClaims("pi", "", now, hour)), ErrTokenRevoked},
+		{"nobody's", "", sign(t, jwt.SigningMethodHS256, keys.key, jwtClaims("", print, now, hour)), ErrTokenRevoked},
+		{"an unknown user's", "", sign(t, jwt.SigningMethodHS256, keys.key, jwtClaims("dog", print, now, hour)), ErrTokenRevoked},
 		{"garbage", "", "eyJ..", ErrToken},
 		{"garbage in three parts", "", "eyJhbGciOiJIUzI1NiJ9.AAAA.AAAA", ErrToken},
 		{"something behind", "", good + "x", ErrToken},

@@ -28,7 +28,7 @@ const state = "$SYS/broker/connection/b/state"
 
 func TestABridgesState(t *testing.T) {
 	runScripts(t, all, []script{
-		{statement: "postbus", says: "a client publishes its own state as a bridge, retained, and so does its will", text: `
+		{statement: "postbus", title: "a client publishes its own state as a bridge, retained, and so does its will", text: `
 			s full
 			s> SUBSCRIBE 1 $SYS/broker/connection/#,1
 			s< SUBACK 1 01
@@ -43,7 +43,7 @@ func TestABridgesState(t *testing.T) {
 			b drop
 			s< PUBLISH ` + state + ` 0 q1 id=$y
 			late< PUBLISH ` + state + ` 0 q0`},
-		{statement: "postbus", says: "nobody else's state, and nothing else below $SYS", versions: only5, text: `
+		{statement: "postbus", title: "nobody else's state, and nothing else below $SYS", versions: only5, text: `
 			b full
 			b> PUBLISH $SYS/broker/connection/c/state 1 q1 id=1 retain
 			b< PUBACK 1 87 reason=*
@@ -59,7 +59,7 @@ func TestABridgesState(t *testing.T) {
 			c< CONNACK 87 reason=*
 			b> CONNECT will=` + state + `:gone wq=1
 			b< CONNACK 87 reason=*`},
-		{statement: "postbus", versions: three, says: "to a bridge deliveries keep their RETAIN flag, and its own do not come back", text: `
+		{statement: "postbus", versions: three, title: "deliveries to a bridge keep their RETAIN flag, and exclude its own publishes", text: `
 			b full bridge
 			b> SUBSCRIBE 1 t/#,1
 			b< SUBACK 1 01
@@ -91,7 +91,7 @@ func linked(user, _ string, _, _ bool, _ string) (broker.Identity, error) {
 func TestAnEventsRoute(t *testing.T) {
 	o := broker.Options{Authenticate: linked}
 	runScripts(t, only5, []script{
-		{statement: "postbus", options: o, says: "what a bridge says about an event's route is believed, and told to bridges", text: `
+		{statement: "postbus", options: o, title: "the route that a trusted bridge states is kept and sent to bridges", text: `
 			s full
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -103,7 +103,7 @@ func TestAnEventsRoute(t *testing.T) {
 			b< PUBACK 1
 			s< PUBLISH t x q1 id=$x user=a:1 user=postbus-origin:elsewhere content=text
 			far< PUBLISH t x q1 id=$x user=a:1 user=postbus-origin:elsewhere content=text user=postbus-hops:3`},
-		{statement: "postbus", options: o, says: "what others say of it is removed", text: `
+		{statement: "postbus", options: o, title: "the route that another client states is removed", text: `
 			s full
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -115,14 +115,14 @@ func TestAnEventsRoute(t *testing.T) {
 			b< PUBACK 1
 			s< PUBLISH t x q1 id=$x user=a:1
 			far< PUBLISH t x q1 id=$x user=a:1 user=postbus-origin:*`},
-		{statement: "postbus", options: o, says: "the same goes for wills", text: `
+		{statement: "postbus", options: o, title: "the same goes for wills", text: `
 			s full
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
 			b full will=t:gone wq=1 w-user=postbus-origin:elsewhere w-content=text
 			b drop
 			s< PUBLISH t gone q1 id=$x content=text`},
-		{statement: "postbus", options: o, says: "a number of hops that is none, and one that is too large", text: `
+		{statement: "postbus", options: o, title: "an invalid number of hops, and one that is too large", text: `
 			far full username=link
 			far> SUBSCRIBE 1 t,1
 			far< SUBACK 1 01
@@ -133,7 +133,7 @@ func TestAnEventsRoute(t *testing.T) {
 			b> PUBLISH t x q1 id=2 user=postbus-hops:4000000000
 			b< PUBACK 2
 			far< PUBLISH t x q1 id=$y user=postbus-hops:31 user=postbus-origin:*`},
-		{statement: "postbus", options: o, says: "a bridge that asks is told whether it is trusted", text: `
+		{statement: "postbus", options: o, title: "a bridge that asks learns whether it is trusted", text: `
 			a> CONNECT username=link user=postbus-bridge:1
 			a< CONNACK 00 user=postbus-bridge:true
 			b> CONNECT user=postbus-bridge:1

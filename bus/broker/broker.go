@@ -105,17 +105,17 @@ type Broker struct {
 	started time.Time
 	origin  string // the name of this bus as the origin of events
 
-	mu      sync.Mutex
-	owners  map[string]*conn // by client identifier
-	conns   map[*conn]struct{}
-	from    map[string]int // open connections by address, where PerAddress applies
-	turned  int            // refused connections that still get an answer
-	extra   int            // the part of them that is in conns
-	opened  []net.Listener
-	closing bool
-	tasks   sync.WaitGroup
-	stop    chan struct{}
-	count   counters
+	mu       sync.Mutex
+	owners   map[string]*conn // by client identifier
+	conns    map[*conn]struct{}
+	from     map[string]int // open connections by address, where PerAddress applies
+	refusing int            // refused connections that still get an answer
+	extra    int            // the part of them that is in conns
+	opened   []net.Listener
+	closing  bool
+	tasks    sync.WaitGroup
+	stop     chan struct{}
+	count    counters
 
 	pending          pending
 	quiet            quiet.Log     // for what clients cause
@@ -201,7 +201,7 @@ func (b *Broker) accept(l net.Listener, name string, local bool) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		b.log.Error("listener cannot accept; trying again", "listener", name, "err", err)
+		b.log.Error("listener cannot accept a connection, will retry", "listener", name, "err", err)
 		select {
 		case <-time.After(wait):
 			wait = min(2*wait, time.Second)
@@ -235,7 +235,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	if !local && o.PerAddress > 0 && b.from[c.address] >= o.PerAddress {
 		full, why = true, "limits.connections_per_address is reached"
 	}
-	if b.closing || full && b.turned >= politeRefusals {
+	if b.closing || full && b.refusing >= politeRefusals {
 		closing := b.closing
 		b.mu.Unlock()
 		if !closing {
@@ -250,7 +250,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	}
 	if full {
 		c.why = why
-		b.turned++
+		b.refusing++
 		b.extra++
 		c.full = true
 		c.deadline = time.Now().Add(politeTimeout)
@@ -268,7 +268,8 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	b.pending.add(c, cost)
 	defer func() {
 		if p := recover(); p != nil {
-			b.log.Error("connection closed after an internal error", "remote", c.remote, "client", c.id, "panic", p, "stack", string(debug.Stack()))
+			b.log.Error("connection closed after an internal error", "remote", c.remote,
+				"client", c.id, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	if err := c.run(); err != nil && c.failure() == nil {
@@ -276,14 +277,14 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	}
 }
 
-// told frees the slot of a refused connection when its socket is closed or abandoned.
-func (b *Broker) told(c *conn) {
+// releaseRefused frees the slot of a refused connection when its socket is closed or abandoned.
+func (b *Broker) releaseRefused(c *conn) {
 	if !c.full {
 		return
 	}
-	c.toldOnce.Do(func() {
+	c.releaseOnce.Do(func() {
 		b.mu.Lock()
-		b.turned--
+		b.refusing--
 		b.mu.Unlock()
 	})
 }
@@ -317,9 +318,9 @@ func (b *Broker) over(c *conn) {
 	if c.owner {
 		attrs := []any{"client", c.id, "remote", c.remote}
 		if err := c.failure(); err != nil {
-			b.quiet.Log(b.log, slog.LevelInfo, c.address, "client closed for an error", append(attrs, "err", err)...)
+			b.quiet.Log(b.log, slog.LevelInfo, c.address, "client disconnected by an error", append(attrs, "err", err)...)
 		} else {
-			b.log.Debug("client left", append(attrs, "goodbye", c.goodbye)...)
+			b.log.Debug("client disconnected", append(attrs, "goodbye", c.goodbye)...)
 		}
 	}
 }
@@ -357,7 +358,7 @@ func (b *Broker) own(c *conn) error {
 		select {
 		case <-old.gone:
 		case <-time.After(closeTimeout):
-			return fmt.Errorf("client %q: its former connection does not end", c.id)
+			return fmt.Errorf("client %q: the previous connection did not end", c.id)
 		}
 	}
 }

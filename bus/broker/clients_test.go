@@ -391,9 +391,9 @@ func TestPaho5(t *testing.T) {
 	t.Parallel()
 	addr, b := start(t, t.TempDir(), bus.Options{SegmentSize: 1 << 20}, broker.Options{})
 	p := paho5{addr, b}
-	said := make(chan byte, 1)
+	received := make(chan byte, 1)
 	first, ack, _ := p.connect(t, "s", true, func(conf *pahov5.ClientConfig, _ *pahov5.Connect) {
-		conf.OnServerDisconnect = func(d *pahov5.Disconnect) { said <- d.ReasonCode }
+		conf.OnServerDisconnect = func(d *pahov5.Disconnect) { received <- d.ReasonCode }
 	})
 	if ack.SessionPresent {
 		t.Error("a new session is present")
@@ -413,7 +413,7 @@ func TestPaho5(t *testing.T) {
 		}}
 	})
 	select {
-	case code := <-said:
+	case code := <-received:
 		if code != 0x8E {
 			t.Errorf("DISCONNECT %x on a takeover", code)
 		}

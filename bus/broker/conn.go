@@ -20,16 +20,16 @@ import (
 
 // conn is one client's connection.
 type conn struct {
-	broker   *Broker
-	raw      net.Conn
-	remote   string
-	listener string
-	local    bool
-	gone     chan struct{} // closed when the connection has ended completely
-	full     bool          // it is above a limit of connections: its CONNECT is refused
-	why      string        // which
-	toldOnce sync.Once
-	address  string // that is charged for it
+	broker      *Broker
+	raw         net.Conn
+	remote      string
+	listener    string
+	local       bool
+	gone        chan struct{} // closed when the connection has ended completely
+	full        bool          // it is above a limit of connections: its CONNECT is refused
+	why         string        // which
+	releaseOnce sync.Once
+	address     string // that is charged for it
 
 	// The following fields are protected by Broker.pending.mu.
 	waiting *list.Element // among the connections that have not logged in; nil: it has, or is gone

@@ -117,7 +117,7 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 	if w := c.connect.Will; w != nil {
 		topic := string(w.Topic)
 		if !c.mayPublish(identity, topic, w.Payload) {
-			return frame.CodeNotAuthorized, fmt.Errorf("it may not publish its will to %s", topic)
+			return frame.CodeNotAuthorized, fmt.Errorf("the user may not publish the last will to %s", topic)
 		}
 		props, _, _ := c.takeRoute(w.Props) // the route of a will begins here
 		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: props}
@@ -174,7 +174,7 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 		}
 		if asked != "" && c.user == "" {
 			b.userNameReported.Do(func() {
-				b.log.Warn("client presented a user name, but there are no users: it has the rights of anonymous; reported once",
+				b.log.Warn("client presented a user name, but no users are configured: it has the rights of anonymous; reported once",
 					"client", c.id, "user", asked, "remote", c.remote)
 			})
 		}

@@ -63,12 +63,12 @@ func TestTokenEndsInMidSession(t *testing.T) {
 		*pahov5.Disconnect
 		at time.Time
 	}
-	told := make(chan goodbye, 1)
+	disconnects := make(chan goodbye, 1)
 	events := make(chan string, 100)
 	login := func(token string) func(*pahov5.ClientConfig, *pahov5.Connect) {
 		return func(conf *pahov5.ClientConfig, cp *pahov5.Connect) {
 			cp.PasswordFlag, cp.Password = true, []byte(token)
-			conf.OnServerDisconnect = func(d *pahov5.Disconnect) { told <- goodbye{d, time.Now()} }
+			conf.OnServerDisconnect = func(d *pahov5.Disconnect) { disconnects <- goodbye{d, time.Now()} }
 			conf.OnPublishReceived = []func(pahov5.PublishReceived) (bool, error){func(r pahov5.PublishReceived) (bool, error) {
 				events <- string(r.Packet.Payload)
 				return true, nil
@@ -84,12 +84,12 @@ func TestTokenEndsInMidSession(t *testing.T) {
 		t.Errorf("the session is not the user's: %+v", sessions)
 	}
 	select {
-	case d := <-told:
+	case d := <-disconnects:
 		if d.ReasonCode != 0x87 || d.Properties == nil || !strings.Contains(d.Properties.ReasonString, "token has expired") || !strings.Contains(d.Properties.ReasonString, "new one") {
-			t.Errorf("it was told %#x %+v", d.ReasonCode, d.Properties)
+			t.Errorf("got %#x %+v", d.ReasonCode, d.Properties)
 		}
 		if late := d.at.Sub(ends); late < 0 || late > 30*time.Second {
-			t.Errorf("it was told %s after the end", late)
+			t.Errorf("the DISCONNECT came %s after the expiry", late)
 		}
 	case <-time.After(time.Minute):
 		t.Fatal("silence")
@@ -111,7 +111,7 @@ func TestTokenEndsInMidSession(t *testing.T) {
 	select {
 	case e := <-events:
 		t.Errorf("%s came twice", e)
-	case d := <-told:
+	case d := <-disconnects:
 		t.Errorf("ended again: %+v", d)
 	default:
 	}
@@ -180,7 +180,7 @@ func TestReloadBetweenLogins(t *testing.T) {
 	k.Reauthorize(func(string, bool) (broker.Identity, error) { return nil, errors.New("gone") })
 	close(reloaded)
 	if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 86") {
-		t.Errorf("it was told %q %v", got, err)
+		t.Errorf("got %q %v", got, err)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-var errSharedPast = errors.New("a shared subscription has no past: history is for one client")
+var errSharedPast = errors.New("a shared subscription cannot replay history")
 
 type hook struct {
 	mqtt.HookBase
@@ -150,7 +150,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 	}
 	good = admitted
 	if err := c.session.Subscribe(context.Background(), good); err != nil {
-		h.broker.log.Error("subscription not made", "client", c.id, "err", err)
+		h.broker.log.Error("subscribe failed", "client", c.id, "err", err)
 		for i := range codes {
 			if codes[i] < frame.CodeUnspecified {
 				codes[i] = frame.CodeQuotaExceeded
@@ -203,7 +203,7 @@ func (h *hook) OnUnsubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet 
 		}
 	}
 	if err != nil {
-		h.broker.log.Error("unsubscribe not made", "client", c.id, "err", err)
+		h.broker.log.Error("unsubscribe failed", "client", c.id, "err", err)
 	}
 	return pk
 }

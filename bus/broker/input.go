@@ -71,7 +71,7 @@ func (c *conn) next() (need int, err error) {
 		}
 	}
 	if h.Len > limit {
-		return 0, &frame.Error{Code: frame.CodePacketTooLarge, Reason: fmt.Sprintf("packet of %d bytes, at most %d are taken", h.Len, limit), Statement: "MQTT-3.2.2-15"}
+		return 0, &frame.Error{Code: frame.CodePacketTooLarge, Reason: fmt.Sprintf("packet of %d bytes, above the maximum of %d", h.Len, limit), Statement: "MQTT-3.2.2-15"}
 	}
 	if len(b) < h.Len {
 		return h.Len, nil
@@ -159,7 +159,7 @@ func apart(f func() error) (err error) {
 // refuse records why the connection ends, and tells an MQTT 5 client.
 func (c *conn) refuse(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.isEnding() {
-		err = &frame.Error{Code: 0x8D, Reason: "nothing came within one and a half keep alive intervals", Statement: "MQTT-3.1.2-22"}
+		err = &frame.Error{Code: 0x8D, Reason: "no packet received within one and a half keep alive intervals", Statement: "MQTT-3.1.2-22"}
 	}
 	var ferr *frame.Error
 	if !errors.As(err, &ferr) {

@@ -32,7 +32,7 @@ func TestClientIDsOfOthers(t *testing.T) {
 		return limited{}, nil
 	}
 	runScripts(t, both, []script{
-		{statement: "postbus", versions: []byte{5}, says: "a connection of another user stays", options: broker.Options{Authenticate: anybody}, text: `
+		{statement: "postbus", versions: []byte{5}, title: "a connection of another user stays", options: broker.Options{Authenticate: anybody}, text: `
 			w full
 			w> SUBSCRIBE 1 will,1
 			w< SUBACK 1 01
@@ -47,13 +47,13 @@ func TestClientIDsOfOthers(t *testing.T) {
 			w< nothing
 			bob> PINGREQ
 			bob< PINGRESP`},
-		{statement: "postbus", versions: []byte{5}, says: "a user has the identifiers of a pattern", options: broker.Options{Authenticate: anybody}, text: `
+		{statement: "postbus", versions: []byte{5}, title: "a user has the identifiers of a pattern", options: broker.Options{Authenticate: anybody}, text: `
 			a> CONNECT id=ann-phone username=ann password=x
 			a< CONNACK 00
 			b> CONNECT id=bob username=ann password=x
 			b< CONNACK 85 reason=*
 			b< closed`},
-		{statement: "postbus", versions: []byte{4}, says: "a connection of another user stays", options: broker.Options{Authenticate: anybody}, text: `
+		{statement: "postbus", versions: []byte{4}, title: "a connection of another user stays", options: broker.Options{Authenticate: anybody}, text: `
 			w full
 			w> SUBSCRIBE 1 will,1
 			w< SUBACK 1 01
@@ -68,7 +68,7 @@ func TestClientIDsOfOthers(t *testing.T) {
 			w< nothing
 			bob> PINGREQ
 			bob< PINGRESP`},
-		{statement: "postbus", versions: []byte{4}, says: "a user has the identifiers of a pattern", options: broker.Options{Authenticate: anybody}, text: `
+		{statement: "postbus", versions: []byte{4}, title: "a user has the identifiers of a pattern", options: broker.Options{Authenticate: anybody}, text: `
 			a> CONNECT id=ann-phone username=ann password=x
 			a< CONNACK 00
 			b> CONNECT id=bob username=ann password=x
@@ -81,13 +81,13 @@ func TestLimits(t *testing.T) {
 	few := bus.Limits{TopicLevels: 4, Subscriptions: 3, Retained: 2, RetainedSize: 1 << 20, Sessions: 4}
 	deep := strings.Repeat("a/", 32699) + "a"
 	runScripts(t, only5, []script{
-		{statement: "MQTT-3.9.3-2", says: "a filter with too many levels is refused", limits: few, text: `
+		{statement: "MQTT-3.9.3-2", title: "a filter with too many levels is refused", limits: few, text: `
 			a full
 			a> SUBSCRIBE 1 a/b/c/d,1 a/b/c/d/e,1 +/+/+/+/#,1 $share/g/a/b/c/d,1 $share/g/a/b/c/d/e,1
 			a< SUBACK 1 01 8f 8f 01 8f reason=*
 			a> SUBSCRIBE 2 ` + deep + `,1
 			a< SUBACK 2 8f reason=*`},
-		{statement: "MQTT-3.9.3-2", says: "a session has so many subscriptions, and may repeat and exchange them", limits: few, text: `
+		{statement: "MQTT-3.9.3-2", title: "a session has so many subscriptions, and may repeat and exchange them", limits: few, text: `
 			a full
 			a> SUBSCRIBE 1 a,1 b,1 c,1 d,1
 			a< SUBACK 1 01 01 01 97 reason=*
@@ -99,7 +99,7 @@ func TestLimits(t *testing.T) {
 			a< SUBACK 4 01
 			a> SUBSCRIBE 5 e,1
 			a< SUBACK 5 97 reason=*`},
-		{statement: "4.13.1", says: "an event whose topic has too many levels is refused", limits: few, text: `
+		{statement: "4.13.1", title: "an event whose topic has too many levels is refused", limits: few, text: `
 			a full
 			a> PUBLISH a/b/c/d x q1 id=1
 			a< PUBACK 1
@@ -109,7 +109,7 @@ func TestLimits(t *testing.T) {
 			a< PUBREC 3 90 reason=*
 			a> PUBLISH a/b/c/d/e x
 			a< nothing`},
-		{statement: "4.13.1", says: "retained values are bounded; one may be replaced and deleted", limits: few, text: `
+		{statement: "4.13.1", title: "retained values are bounded; one may be replaced and deleted", limits: few, text: `
 			a full
 			a> PUBLISH r/1 x q1 id=1 retain
 			a< PUBACK 1
@@ -135,7 +135,7 @@ func TestLimits(t *testing.T) {
 			a full
 			a> PUBLISH r/4 x q1 id=7 retain
 			a< PUBACK 7 97 reason=*`},
-		{statement: "MQTT-3.2.2-8", says: "sessions are bounded; one that exists goes on", limits: few, text: `
+		{statement: "MQTT-3.2.2-8", title: "sessions are bounded; one that exists goes on", limits: few, text: `
 			a full keep sessionexpiry=60
 			b full keep sessionexpiry=60
 			c full keep sessionexpiry=60
@@ -145,15 +145,15 @@ func TestLimits(t *testing.T) {
 			e< closed
 			a drop
 			a full keep sessionexpiry=60`},
-		{statement: "MQTT-3.2.2-8", says: "a last will is bounded as an event is", limits: few, text: `
+		{statement: "MQTT-3.2.2-8", title: "a last will is bounded as an event is", limits: few, text: `
 			a> CONNECT will=a/b/c/d/e:x
 			a< CONNACK 97 reason=*
 			a< closed`},
-		{statement: "MQTT-3.9.3-2", versions: []byte{4}, says: "MQTT 3.1.1 has one code for a refused filter", limits: few, text: `
+		{statement: "MQTT-3.9.3-2", versions: []byte{4}, title: "MQTT 3.1.1 has one code for a refused filter", limits: few, text: `
 			a full
 			a> SUBSCRIBE 1 a/b/c/d/e,1 a,1
 			a< SUBACK 1 80 01`},
-		{statement: "MQTT-3.3.5-2", versions: []byte{4}, says: "MQTT 3.1.1 has no code for a refused event: it is acknowledged, and its loss is reported", limits: few, text: `
+		{statement: "MQTT-3.3.5-2", versions: []byte{4}, title: "MQTT 3.1.1 has no code for a refused event: it is acknowledged, and its loss is reported", limits: few, text: `
 			s full
 			s> SUBSCRIBE 1 $bus/lost,0
 			s< SUBACK 1 00

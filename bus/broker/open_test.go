@@ -14,8 +14,9 @@ import (
 	"github.com/postbus/postbus/bus/broker"
 )
 
-// TestOpenPublishesCostLittleMemory has 20 clients hold as many open QoS 2 publishes as Receive Maximum
-// allows. With a map entry for each they cost 50 MiB; a set of bits costs 9 KiB for each client.
+// TestOpenPublishesCostLittleMemory has 20 clients hold as many open QoS 2 publishes as Receive
+// Maximum allows. With a map entry for each they cost 50 MiB; a set of bits costs 9 KiB for each
+// client.
 func TestOpenPublishesCostLittleMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("1.3 million publishes; not with -short")

@@ -109,7 +109,7 @@ func (c *conn) flush() {
 		if c.dead {
 			c.flushing = false
 			c.mu.Unlock()
-			c.broker.told(c)
+			c.broker.releaseRefused(c)
 			return
 		}
 		if n == 0 && wait.IsZero() {
@@ -126,7 +126,7 @@ func (c *conn) flush() {
 			giveBuffer(spare)
 			if ending {
 				c.linger()
-				c.broker.told(c)
+				c.broker.releaseRefused(c)
 			}
 			return
 		}

@@ -34,16 +34,16 @@ const (
 
 func TestAcknowledgementsOfTheWrongKind(t *testing.T) {
 	runScripts(t, all, []script{
-		{statement: "MQTT-4.3.2-3", says: "PUBREC for a QoS 1 delivery is a protocol error", text: delivered1 + `s> PUBREC $x` + refused},
-		{statement: "MQTT-4.3.2-3", says: "PUBCOMP for a QoS 1 delivery is a protocol error", text: delivered1 + `s> PUBCOMP $x` + refused},
-		{statement: "MQTT-4.3.2-3", says: "PUBREC with an error for a QoS 1 delivery is a protocol error", versions: only5, text: delivered1 + `s> PUBREC $x 80` + refused},
-		{statement: "MQTT-4.3.3-4", says: "PUBACK for a QoS 2 delivery is a protocol error", text: delivered2 + `s> PUBACK $y` + refused},
-		{statement: "MQTT-4.3.3-4", says: "PUBCOMP before PUBREC is a protocol error", text: delivered2 + `s> PUBCOMP $y` + refused},
-		{statement: "MQTT-4.3.3-4", says: "PUBACK after PUBREL is a protocol error", text: delivered2 + `
+		{statement: "MQTT-4.3.2-3", title: "PUBREC for a QoS 1 delivery is a protocol error", text: delivered1 + `s> PUBREC $x` + refused},
+		{statement: "MQTT-4.3.2-3", title: "PUBCOMP for a QoS 1 delivery is a protocol error", text: delivered1 + `s> PUBCOMP $x` + refused},
+		{statement: "MQTT-4.3.2-3", title: "PUBREC with an error for a QoS 1 delivery is a protocol error", versions: only5, text: delivered1 + `s> PUBREC $x 80` + refused},
+		{statement: "MQTT-4.3.3-4", title: "PUBACK for a QoS 2 delivery is a protocol error", text: delivered2 + `s> PUBACK $y` + refused},
+		{statement: "MQTT-4.3.3-4", title: "PUBCOMP before PUBREC is a protocol error", text: delivered2 + `s> PUBCOMP $y` + refused},
+		{statement: "MQTT-4.3.3-4", title: "PUBACK after PUBREL is a protocol error", text: delivered2 + `
 			s> PUBREC $y
 			s< PUBREL $y
 			s> PUBACK $y` + refused},
-		{statement: "MQTT-4.3.3-4", says: "PUBACK after a PUBREL that came again is a protocol error", text: `
+		{statement: "MQTT-4.3.3-4", title: "PUBACK after a repeated PUBREL is a protocol error", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,2
 			s< SUBACK 1 02
@@ -57,7 +57,7 @@ func TestAcknowledgementsOfTheWrongKind(t *testing.T) {
 			s full keep sessionexpiry=60
 			s< PUBREL $y
 			s> PUBACK $y` + refused},
-		{statement: "postbus", says: "a delivery that was acknowledged wrongly comes again", text: `
+		{statement: "postbus", title: "a delivery with a wrong acknowledgement is redelivered", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -71,21 +71,21 @@ func TestAcknowledgementsOfTheWrongKind(t *testing.T) {
 			s drop
 			s full keep sessionexpiry=60
 			s< PUBLISH t x q1 id=$x dup`},
-		{statement: "4.13.2", says: "acknowledgements of identifiers that are not in flight are tolerated", text: delivered2 + `
+		{statement: "4.13.2", title: "acknowledgements of identifiers that are not in flight are tolerated", text: delivered2 + `
 			s> PUBREC $y
 			s< PUBREL $y
 			s> PUBCOMP $y
 			s> PUBCOMP $y && PUBACK $y && PUBACK 777 && PUBCOMP 777
 			s> PINGREQ
 			s< PINGRESP`},
-		{statement: "4.13.2", says: "PUBREC for an identifier that was acknowledged is answered", versions: only5, text: delivered1 + `
+		{statement: "4.13.2", title: "PUBREC for an identifier that was acknowledged is answered", versions: only5, text: delivered1 + `
 			s> PUBACK $x
 			s> PUBREC $x
 			s< PUBREL $x 92
 			s> PUBREC 777 80
 			s> PINGREQ
 			s< PINGRESP`},
-		{statement: "MQTT-2.2.1-5", says: "each of many deliveries in flight has its own kind", text: `
+		{statement: "MQTT-2.2.1-5", title: "each of many deliveries in flight has its own kind", text: `
 			s full
 			s> SUBSCRIBE 1 t,2
 			s< SUBACK 1 02

@@ -6,7 +6,7 @@ import "testing"
 
 func TestRetained(t *testing.T) {
 	runScripts(t, both, []script{
-		{statement: "MQTT-3.3.1-5", says: "a retained message reaches a later subscriber, with the RETAIN flag", text: `
+		{statement: "MQTT-3.3.1-5", title: "a retained message reaches a later subscriber, with the RETAIN flag", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain
 			a< PUBACK 1
@@ -15,7 +15,7 @@ func TestRetained(t *testing.T) {
 			s< SUBACK 1 01
 			s< PUBLISH t x q1 id=$x retain
 			s< nothing`},
-		{statement: "MQTT-3.3.1-5", says: "the next retained message takes its place", text: `
+		{statement: "MQTT-3.3.1-5", title: "the next retained message replaces it", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain && PUBLISH t y q2 id=2 retain
 			a< PUBACK 1
@@ -25,7 +25,7 @@ func TestRetained(t *testing.T) {
 			s< SUBACK 1 02
 			s< PUBLISH t y q2 id=$x retain
 			s< nothing`},
-		{statement: "MQTT-3.3.1-6", says: "an empty retained message clears, and reaches those who are there as any other", text: `
+		{statement: "MQTT-3.3.1-6", title: "an empty retained message clears the value, and reaches connected subscribers", text: `
 			s full
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -39,7 +39,7 @@ func TestRetained(t *testing.T) {
 			r> SUBSCRIBE 1 t,1
 			r< SUBACK 1 01
 			r< nothing`},
-		{statement: "MQTT-3.3.1-7", says: "an empty retained message is not kept", text: `
+		{statement: "MQTT-3.3.1-7", title: "an empty retained message is not stored", text: `
 			a full
 			a> PUBLISH t "" q1 id=2 retain
 			a< PUBACK 2
@@ -47,7 +47,7 @@ func TestRetained(t *testing.T) {
 			r> SUBSCRIBE 1 #,1
 			r< SUBACK 1 01
 			r< nothing`},
-		{statement: "MQTT-3.3.1-8", says: "a message without RETAIN does not touch the one that is kept", text: `
+		{statement: "MQTT-3.3.1-8", title: "a message without RETAIN does not change the retained one", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain && PUBLISH t y q1 id=2 && PUBLISH t "" q1 id=3
 			a< PUBACK 1
@@ -58,7 +58,7 @@ func TestRetained(t *testing.T) {
 			r< SUBACK 1 01
 			r< PUBLISH t x q1 id=$x retain
 			r< nothing`},
-		{statement: "MQTT-3.3.1-12", says: "who is there gets a retained message without the flag", text: `
+		{statement: "MQTT-3.3.1-12", title: "connected subscribers get a retained message without the flag", text: `
 			s full
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -66,7 +66,7 @@ func TestRetained(t *testing.T) {
 			a> PUBLISH t x q1 id=1 retain && PUBLISH t y retain
 			s< PUBLISH t x q1 id=$x
 			s< PUBLISH t y q0`},
-		{statement: "MQTT-3.3.1-13", says: "Retain As Published keeps the flag as it was published", text: `
+		{statement: "MQTT-3.3.1-13", title: "Retain As Published keeps the flag as it was published", text: `
 			s full
 			s> SUBSCRIBE 1 t,1r
 			s< SUBACK 1 01
@@ -78,7 +78,7 @@ func TestRetained(t *testing.T) {
 			s< PUBLISH t y q0 retain
 			a> PUBLISH t z
 			s< PUBLISH t z q0`, versions: only5},
-		{statement: "MQTT-3.3.1-12", says: "a missed retained message has the flag only with Retain As Published", text: `
+		{statement: "MQTT-3.3.1-12", title: "a retained message from the backlog has the flag only with Retain As Published", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1r u,1
 			s< SUBACK 1 01 01
@@ -91,7 +91,7 @@ func TestRetained(t *testing.T) {
 			s< PUBLISH t x q1 id=$x retain
 			s< PUBLISH u y q1 id=$y
 			s< nothing`, versions: only5},
-		{statement: "MQTT-3.8.4-4", says: "Retain Handling 0 sends retained messages at each SUBSCRIBE", text: `
+		{statement: "MQTT-3.8.4-4", title: "Retain Handling 0 sends retained messages at each SUBSCRIBE", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain
 			a< PUBACK 1
@@ -105,7 +105,7 @@ func TestRetained(t *testing.T) {
 			s> PUBACK $y && SUBSCRIBE 3 t,0
 			s< SUBACK 3 00
 			s< PUBLISH t x q0 retain`},
-		{statement: "MQTT-3.3.1-10", says: "Retain Handling 1 sends them for a new subscription only", text: `
+		{statement: "MQTT-3.3.1-10", title: "Retain Handling 1 sends them for a new subscription only", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain
 			a< PUBACK 1
@@ -120,7 +120,7 @@ func TestRetained(t *testing.T) {
 			s< UNSUBACK 3 00
 			s< SUBACK 4 01
 			s< PUBLISH t x q1 id=$y retain`, versions: only5},
-		{statement: "MQTT-3.3.1-11", says: "Retain Handling 2 sends none", text: `
+		{statement: "MQTT-3.3.1-11", title: "Retain Handling 2 sends none", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain
 			a< PUBACK 1
@@ -130,7 +130,7 @@ func TestRetained(t *testing.T) {
 			s< nothing
 			a> PUBLISH t y q1 id=1 retain
 			s< PUBLISH t y q1 id=$x`, versions: only5},
-		{statement: "MQTT-3.3.1-9", says: "a retained message comes with the lower of the two QoS", text: `
+		{statement: "MQTT-3.3.1-9", title: "a retained message is sent with the lower of the two QoS", text: `
 			a full
 			a> PUBLISH 0 x retain && PUBLISH 1 x q1 id=1 retain && PUBLISH 2 x q2 id=2 retain
 			a< PUBACK 1
@@ -148,7 +148,7 @@ func TestRetained(t *testing.T) {
 			s> SUBSCRIBE 1 2,0
 			s< SUBACK 1 00
 			s< PUBLISH 2 x q0 retain`},
-		{statement: "MQTT-3.3.1-9", says: "each filter of a SUBSCRIBE brings its retained messages", text: `
+		{statement: "MQTT-3.3.1-9", title: "each filter of a SUBSCRIBE gets its retained messages", text: `
 			a full
 			a> PUBLISH t/1 x q1 id=1 retain
 			a< PUBACK 1
@@ -157,7 +157,7 @@ func TestRetained(t *testing.T) {
 			s< SUBACK 1 01 00
 			s< PUBLISH t/1 x q1 id=$x retain | PUBLISH t/1 x q0 retain
 			s< nothing`},
-		{statement: "MQTT-3.3.1-5", says: "retained messages of QoS 1 and 2 survive a restart", text: `
+		{statement: "MQTT-3.3.1-5", title: "retained messages of QoS 1 and 2 survive a restart", text: `
 			a full
 			a> PUBLISH 1 x q1 id=1 retain content=c user=k:v && PUBLISH 2 x q2 id=2 retain
 			a< PUBACK 1
@@ -167,7 +167,7 @@ func TestRetained(t *testing.T) {
 			s> SUBSCRIBE 1 +,2
 			s< SUBACK 1 02
 			s< PUBLISH 1 x q1 id=$x retain content=c user=k:v | PUBLISH 2 x q2 id=$y retain`},
-		{statement: "MQTT-3.3.1-6", says: "what was cleared stays cleared after a restart", text: `
+		{statement: "MQTT-3.3.1-6", title: "a cleared value stays cleared after a restart", text: `
 			a full
 			a> PUBLISH 1 x q1 id=1 retain && PUBLISH 1 "" q1 id=2 retain
 			a< PUBACK 1
@@ -177,7 +177,7 @@ func TestRetained(t *testing.T) {
 			s> SUBSCRIBE 1 +,2
 			s< SUBACK 1 02
 			s< nothing`},
-		{statement: "3.3.1.3", says: "retained messages outlive the session of their publisher", text: `
+		{statement: "3.3.1.3", title: "retained messages outlive the session of their publisher", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain
 			a< PUBACK 1
@@ -187,7 +187,7 @@ func TestRetained(t *testing.T) {
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
 			s< PUBLISH t x q1 id=$x retain`},
-		{statement: "MQTT-4.4.0-1", says: "an unacknowledged retained message comes again", text: `
+		{statement: "MQTT-4.4.0-1", title: "an unacknowledged retained message is redelivered", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain
 			a< PUBACK 1
@@ -203,7 +203,7 @@ func TestRetained(t *testing.T) {
 			s drop
 			s full keep sessionexpiry=60
 			s< nothing`},
-		{statement: "4.9", says: "retained messages keep to Receive Maximum", text: `
+		{statement: "4.9", title: "retained messages respect Receive Maximum", text: `
 			a full
 			a> PUBLISH t/1 x q1 id=1 retain && PUBLISH t/2 x q1 id=2 retain
 			a< PUBACK 1
@@ -217,7 +217,7 @@ func TestRetained(t *testing.T) {
 			s< PUBLISH * x q1 id=$y retain
 			s> PUBACK $y
 			s< nothing`, versions: only5},
-		{statement: "MQTT-3.3.2-5", says: "a retained message that expired is not sent", text: `
+		{statement: "MQTT-3.3.2-5", title: "an expired retained message is not sent", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain expiry=1
 			a< PUBACK 1
@@ -226,7 +226,7 @@ func TestRetained(t *testing.T) {
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
 			s< nothing`, versions: only5},
-		{statement: "MQTT-3.3.2-6", says: "a retained message says how long it is still valid", text: `
+		{statement: "MQTT-3.3.2-6", title: "a retained message carries its remaining expiry", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain expiry=100
 			a< PUBACK 1
@@ -235,7 +235,7 @@ func TestRetained(t *testing.T) {
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
 			s< PUBLISH t x q1 id=$x retain expiry=9*`, versions: only5},
-		{statement: "MQTT-4.7.2-1", says: "retained messages below $ are not matched by # and +", text: `
+		{statement: "MQTT-4.7.2-1", title: "retained messages below $ are not matched by # and +", text: `
 			s full
 			s> SUBSCRIBE 1 #,0 +/broker/version,0
 			s< SUBACK 1 00 00
@@ -243,21 +243,21 @@ func TestRetained(t *testing.T) {
 			s> SUBSCRIBE 2 $SYS/broker/version,0
 			s< SUBACK 2 00
 			s< PUBLISH $SYS/broker/version postbus q0 retain`},
-		{statement: "MQTT-3.8.4-4", says: "a retained message also comes for a subscription of a subscriber who published it", text: `
+		{statement: "MQTT-3.8.4-4", title: "a client gets a retained message that it published itself", text: `
 			s full
 			s> PUBLISH t x q1 id=1 retain
 			s< PUBACK 1
 			s> SUBSCRIBE 2 t,1
 			s< SUBACK 2 01
 			s< PUBLISH t x q1 id=$x retain`},
-		{statement: "MQTT-3.8.3-3", says: "No Local holds for retained messages too", text: `
+		{statement: "MQTT-3.8.3-3", title: "No Local applies to retained messages too", text: `
 			s full
 			s> PUBLISH t x q1 id=1 retain
 			s< PUBACK 1
 			s> SUBSCRIBE 2 t,1n
 			s< SUBACK 2 01
 			s< nothing`, versions: only5},
-		{statement: "MQTT-3.3.4-3", says: "a retained message carries the subscription identifier", text: `
+		{statement: "MQTT-3.3.4-3", title: "a retained message carries the subscription identifier", text: `
 			s full
 			s> PUBLISH t x q1 id=1 retain
 			s< PUBACK 1

@@ -6,7 +6,7 @@ import "testing"
 
 func TestSession(t *testing.T) {
 	runScripts(t, both, []script{
-		{statement: "MQTT-3.1.2-5", says: "subscriptions and missed events outlive the connection", text: `
+		{statement: "MQTT-3.1.2-5", title: "subscriptions and missed events outlive the connection", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t/#,1 u,2
 			s< SUBACK 1 01 02
@@ -26,7 +26,7 @@ func TestSession(t *testing.T) {
 			s< nothing
 			a> PUBLISH u 5 q1 id=5
 			s< PUBLISH u 5 q1 id=$u`},
-		{statement: "4.3.1", says: "QoS 0 is not kept for who is away", text: `
+		{statement: "4.3.1", title: "QoS 0 events are not stored for offline clients", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -37,7 +37,7 @@ func TestSession(t *testing.T) {
 			a< nothing
 			s full keep sessionexpiry=60
 			s< nothing`},
-		{statement: "3.1.2.4", says: "QoS 1 events for a QoS 0 subscription are not kept for who is away", text: `
+		{statement: "3.1.2.4", title: "QoS 1 events for a QoS 0 subscription are not stored for offline clients", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,0
 			s< SUBACK 1 00
@@ -50,7 +50,7 @@ func TestSession(t *testing.T) {
 			s< nothing
 			a> PUBLISH t 2 q1 id=1
 			s< PUBLISH t 2 q0`},
-		{statement: "MQTT-3.1.2-4", says: "a clean start drops subscriptions and what was missed", text: `
+		{statement: "MQTT-3.1.2-4", title: "a clean start drops subscriptions and the backlog", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -65,7 +65,7 @@ func TestSession(t *testing.T) {
 			a> PUBLISH t 2 q1 id=1
 			a< PUBACK 1
 			s< nothing`},
-		{statement: "MQTT-3.1.2-4", says: "a clean start drops what is unacknowledged", text: `
+		{statement: "MQTT-3.1.2-4", title: "a clean start drops unacknowledged deliveries", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -76,7 +76,7 @@ func TestSession(t *testing.T) {
 			s> CONNECT sessionexpiry=60
 			s< CONNACK 00 !present
 			s< nothing`},
-		{statement: "MQTT-3.1.2-4", says: "after a clean start old acknowledgements mean nothing", text: `
+		{statement: "MQTT-3.1.2-4", title: "after a clean start old acknowledgements have no effect", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -86,7 +86,7 @@ func TestSession(t *testing.T) {
 			s full
 			s> PUBACK $x
 			s< nothing`},
-		{statement: "MQTT-3.1.4-3", says: "a takeover loses and repeats nothing that was acknowledged", text: `
+		{statement: "MQTT-3.1.4-3", title: "a takeover loses and repeats nothing that was acknowledged", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -102,7 +102,7 @@ func TestSession(t *testing.T) {
 			s< PUBLISH t 2 q1 id=$y dup
 			a> PUBLISH t 3 q1 id=3
 			s< PUBLISH t 3 q1 id=$z`},
-		{statement: "MQTT-3.8.4-3", says: "a filter that is subscribed to again is replaced", text: `
+		{statement: "MQTT-3.8.4-3", title: "subscribing to the same filter again replaces the subscription", text: `
 			s full
 			s> SUBSCRIBE 1 t,0
 			s< SUBACK 1 00
@@ -117,7 +117,7 @@ func TestSession(t *testing.T) {
 			s< SUBACK 2 00
 			a> PUBLISH t 2 q1 id=1
 			s< PUBLISH t 2 q0`},
-		{statement: "MQTT-3.8.4-3", says: "what was accepted before a filter is lowered keeps its QoS", text: `
+		{statement: "MQTT-3.8.4-3", title: "events that were accepted before a subscription's QoS is lowered keep their QoS", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -129,7 +129,7 @@ func TestSession(t *testing.T) {
 			s drop
 			s full keep sessionexpiry=60
 			s< PUBLISH t 1 q1 id=$x dup`},
-		{statement: "MQTT-3.8.4-5", says: "many filters in one SUBSCRIBE are as many SUBSCRIBEs", text: `
+		{statement: "MQTT-3.8.4-5", title: "many filters in one SUBSCRIBE are as many SUBSCRIBEs", text: `
 			s full
 			s> SUBSCRIBE 1 a,0 b,1 c,2 a,1
 			s< SUBACK 1 00 01 02 01
@@ -138,7 +138,7 @@ func TestSession(t *testing.T) {
 			s< PUBLISH a x q1 id=$x
 			s< PUBLISH b x q1 id=$y
 			s< PUBLISH c x q1 id=$z`},
-		{statement: "MQTT-3.10.4-1", says: "UNSUBSCRIBE takes away the filter with the same text only", text: `
+		{statement: "MQTT-3.10.4-1", title: "UNSUBSCRIBE removes only the filter with the same text", text: `
 			s full
 			s> SUBSCRIBE 1 t/+,1 t/1,1 T/1,1
 			s< SUBACK 1 01 01 01
@@ -154,7 +154,7 @@ func TestSession(t *testing.T) {
 			a< PUBACK 1
 			a< PUBACK 2
 			s< nothing`},
-		{statement: "MQTT-3.10.4-3", says: "a delivery that began before UNSUBSCRIBE is completed", text: `
+		{statement: "MQTT-3.10.4-3", title: "a delivery that began before UNSUBSCRIBE is completed", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,2
 			s< SUBACK 1 02
@@ -170,11 +170,11 @@ func TestSession(t *testing.T) {
 			s< PUBREL $x
 			s> PUBCOMP $x
 			s< nothing`},
-		{statement: "MQTT-3.10.4-5", says: "UNSUBACK comes also where nothing matched", text: `
+		{statement: "MQTT-3.10.4-5", title: "UNSUBACK is sent even if no filter existed", text: `
 			s full
 			s> UNSUBSCRIBE 9 a b
 			s< UNSUBACK 9 11 11`},
-		{statement: "MQTT-3.10.4-2", says: "an unsubscribed filter stays away after a restart", text: `
+		{statement: "MQTT-3.10.4-2", title: "an unsubscribed filter stays removed after a restart", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1 u,1
 			s< SUBACK 1 01 01
@@ -188,7 +188,7 @@ func TestSession(t *testing.T) {
 			s full keep sessionexpiry=60
 			s< PUBLISH u 2 q1 id=$x
 			s< nothing`},
-		{statement: "3.1.2.11.2", says: "a session is kept for its expiry interval", text: `
+		{statement: "3.1.2.11.2", title: "a session is kept for its expiry interval", text: `
 			s full keep sessionexpiry=10
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -203,7 +203,7 @@ func TestSession(t *testing.T) {
 			s> CONNECT keep sessionexpiry=60
 			s< CONNACK 00 !present
 			s< nothing`, versions: only5},
-		{statement: "MQTT-4.1.0-2", says: "an expired session's subscriptions are gone", text: `
+		{statement: "MQTT-4.1.0-2", title: "an expired session has no subscriptions", text: `
 			s full keep sessionexpiry=1
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -215,7 +215,7 @@ func TestSession(t *testing.T) {
 			s> CONNECT keep sessionexpiry=60
 			s< CONNACK 00 !present
 			s< nothing`, versions: only5},
-		{statement: "3.1.2.11.2", says: "a session with an expiry keeps it over a restart", text: `
+		{statement: "3.1.2.11.2", title: "a session with an expiry keeps it over a restart", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -224,14 +224,14 @@ func TestSession(t *testing.T) {
 			s< CONNACK 00 present
 			s> PUBLISH t x q1 id=1
 			s< PUBACK 1 | PUBLISH t x q1 id=$x`},
-		{statement: "3.1.2.11.2", says: "a clean session does not outlive a restart", text: `
+		{statement: "3.1.2.11.2", title: "a clean session does not outlive a restart", text: `
 			s full
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
 			restart
 			s> CONNECT keep sessionexpiry=60
 			s< CONNACK 00 !present`},
-		{statement: "3.1.2.4", says: "Clean Start 1 with an expiry begins a session that lasts", text: `
+		{statement: "3.1.2.4", title: "Clean Start 1 with an expiry begins a session that lasts", text: `
 			s full sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -243,7 +243,7 @@ func TestSession(t *testing.T) {
 			s> CONNECT keep sessionexpiry=60
 			s< CONNACK 00 present
 			s< PUBLISH t x q1 id=$x`, versions: only5},
-		{statement: "3.1.2.4", says: "a kept session that is resumed without expiry ends with that connection", text: `
+		{statement: "3.1.2.4", title: "a persistent session that is resumed without expiry ends with that connection", text: `
 			s full sessionexpiry=60
 			s> DISCONNECT
 			s< closed
@@ -253,7 +253,7 @@ func TestSession(t *testing.T) {
 			s< closed
 			s> CONNECT keep
 			s< CONNACK 00 !present`, versions: only5},
-		{statement: "4.1", says: "a session made by MQTT 3.1.1 goes on with MQTT 5 and back", text: `
+		{statement: "4.1", title: "a session made by MQTT 3.1.1 continues with MQTT 5 and back", text: `
 			s@4> CONNECT keep
 			s@4< CONNACK 00
 			s@4> SUBSCRIBE 1 t,1
@@ -271,7 +271,7 @@ func TestSession(t *testing.T) {
 			s@4> CONNECT keep
 			s@4< CONNACK 00 present
 			s@4< PUBLISH t 1 q1 id=$x dup`, versions: only5},
-		{statement: "postbus", says: "while a client is away, another one's SUBSCRIBE does not touch its backlog", text: `
+		{statement: "postbus", title: "another client's SUBSCRIBE does not change an offline client's backlog", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -286,7 +286,7 @@ func TestSession(t *testing.T) {
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 2 u,1
 			s< PUBLISH t 1 q1 id=$x | SUBACK 2 01`},
-		{statement: "postbus", says: "nothing that came before a SUBSCRIBE is delivered for it", text: `
+		{statement: "postbus", title: "events from before a SUBSCRIBE are not delivered for it", text: `
 			s full keep sessionexpiry=60
 			a full
 			a> PUBLISH t 1 q1 id=1

@@ -15,7 +15,7 @@ const members = `
 
 func TestShared(t *testing.T) {
 	runScripts(t, both, []script{
-		{statement: "MQTT-4.8.2-4", says: "each message goes to one member, in turn", text: members + `
+		{statement: "MQTT-4.8.2-4", title: "each message goes to one member, in turn", text: members + `
 			a> PUBLISH t 1 q1 id=1
 			a< PUBACK 1
 			a> PUBLISH t 2 q1 id=2
@@ -27,13 +27,13 @@ func TestShared(t *testing.T) {
 			n< PUBLISH t 3 q1 id=$z
 			m< nothing
 			n< nothing`},
-		{statement: "4.8.2", says: "QoS 0 is shared too", text: members + `
+		{statement: "4.8.2", title: "QoS 0 is shared too", text: members + `
 			a> PUBLISH t 1 && PUBLISH t 2
 			n< PUBLISH t 1 q0
 			m< PUBLISH t 2 q0
 			m< nothing
 			n< nothing`},
-		{statement: "4.8.2", says: "each group gets each message", text: `
+		{statement: "4.8.2", title: "each group gets each message", text: `
 			m full
 			m> SUBSCRIBE 1 $share/g/t,1
 			m< SUBACK 1 01
@@ -48,7 +48,7 @@ func TestShared(t *testing.T) {
 			m< PUBLISH t 1 q1 id=$x
 			n< PUBLISH t 1 q1 id=$y
 			o< PUBLISH t 1 q1 id=$z`},
-		{statement: "4.8.2", says: "a client's own filter and its share both deliver", text: `
+		{statement: "4.8.2", title: "a client's own filter and its share both deliver", text: `
 			m full
 			m> SUBSCRIBE 1 $share/g/t,1 t,1
 			m< SUBACK 1 01 01
@@ -57,7 +57,7 @@ func TestShared(t *testing.T) {
 			m< PUBLISH t 1 q1 id=$x
 			m< PUBLISH t 1 q1 id=$y
 			m< nothing`},
-		{statement: "MQTT-4.8.2-5", says: "what a departed member left unacknowledged goes to another", text: members + `
+		{statement: "MQTT-4.8.2-5", title: "unacknowledged deliveries of a member that left go to another", text: members + `
 			a> PUBLISH t 1 q1 id=1 && PUBLISH t 2 q1 id=2
 			n< PUBLISH t 1 q1 id=$x
 			m< PUBLISH t 2 q1 id=$y
@@ -66,7 +66,7 @@ func TestShared(t *testing.T) {
 			m< PUBLISH t 1 q1 id=$z
 			m> PUBACK $z
 			m< nothing`},
-		{statement: "MQTT-4.8.2-6", says: "what a member refuses with PUBACK and an error is not handed on", text: `
+		{statement: "MQTT-4.8.2-6", title: "a delivery that a member refuses with an error in PUBACK goes to no other member", text: `
 			m full
 			m> SUBSCRIBE 1 $share/g/t,1
 			m< SUBACK 1 01
@@ -79,7 +79,7 @@ func TestShared(t *testing.T) {
 			m> PUBACK $x 97
 			n< nothing
 			m< nothing`, versions: only5},
-		{statement: "postbus", says: "a group with a persistent member keeps what comes while all are away", text: `
+		{statement: "postbus", title: "a group with a persistent member stores events while all members are offline", text: `
 			m full keep sessionexpiry=60
 			m> SUBSCRIBE 1 $share/g/t,1
 			m< SUBACK 1 01
@@ -93,7 +93,7 @@ func TestShared(t *testing.T) {
 			m< PUBLISH t 2 q1 id=$y
 			m> PUBACK $x && PUBACK $y
 			m< nothing`},
-		{statement: "postbus", says: "and over a restart, and hands it to whoever comes first", text: `
+		{statement: "postbus", title: "and over a restart, and delivers them to the first member that connects", text: `
 			m full keep sessionexpiry=60
 			m> SUBSCRIBE 1 $share/g/t,1
 			m< SUBACK 1 01
@@ -111,7 +111,7 @@ func TestShared(t *testing.T) {
 			n< SUBACK 1 01
 			n< PUBLISH t 2 q1 id=$y
 			n< nothing`},
-		{statement: "postbus", says: "the backlog of a group waits while its member is away and another is busy", text: `
+		{statement: "postbus", title: "the backlog of a group waits while one member is offline and another is busy", text: `
 			m full recvmax=1
 			m> SUBSCRIBE 1 $share/g/t,1
 			m< SUBACK 1 01
@@ -127,7 +127,7 @@ func TestShared(t *testing.T) {
 			n> PUBACK $y
 			n< PUBLISH t 3 q1 id=$z
 			m< nothing`, versions: only5},
-		{statement: "postbus", says: "what the online member can't take waits for the one that is away", text: `
+		{statement: "postbus", title: "what the online member can't take waits for the one that is away", text: `
 			m full keep sessionexpiry=60
 			m> SUBSCRIBE 1 $share/g/t,1
 			m< SUBACK 1 01
@@ -156,7 +156,7 @@ func TestShared(t *testing.T) {
 			m> PUBACK $y
 			m< PUBLISH t 2 q1 id=$z
 			m< nothing`, versions: only5},
-		{statement: "postbus", says: "it is lost once there is nobody who could take it", text: `
+		{statement: "postbus", title: "it is lost once there is nobody who could take it", text: `
 			m full keep sessionexpiry=60
 			m> SUBSCRIBE 1 $share/g/t,1
 			m< SUBACK 1 01
@@ -177,7 +177,7 @@ func TestShared(t *testing.T) {
 			a> PUBLISH t 2 q1 id=2
 			a< PUBACK 2
 			n< PUBLISH t 2 q1 id=$x user=gap:1`, versions: only5},
-		{statement: "MQTT-3.3.1-9", says: "retained messages are not sent to a share", text: `
+		{statement: "MQTT-3.3.1-9", title: "retained messages are not sent to a share", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain
 			a< PUBACK 1
@@ -185,7 +185,7 @@ func TestShared(t *testing.T) {
 			m> SUBSCRIBE 1 $share/g/t,1
 			m< SUBACK 1 01
 			m< nothing`},
-		{statement: "MQTT-4.8.2-3", says: "each member gets its own QoS", text: `
+		{statement: "MQTT-4.8.2-3", title: "each member gets its own QoS", text: `
 			m full
 			m> SUBSCRIBE 1 $share/g/t,0
 			m< SUBACK 1 00
@@ -194,7 +194,7 @@ func TestShared(t *testing.T) {
 			a< PUBACK 1
 			m< PUBLISH t 1 q0
 			m< nothing`},
-		{statement: "postbus", says: "a share is granted QoS 1 at most", text: `
+		{statement: "postbus", title: "a share is granted QoS 1 at most", text: `
 			m full
 			m> SUBSCRIBE 1 $share/g/t,2
 			m< SUBACK 1 01
@@ -202,14 +202,14 @@ func TestShared(t *testing.T) {
 			a> PUBLISH t 1 q2 id=1
 			a< PUBREC 1
 			m< PUBLISH t 1 q1 id=$x`},
-		{statement: "3.3.4", says: "a share's subscription identifier comes along", text: `
+		{statement: "3.3.4", title: "a share's subscription identifier is sent", text: `
 			m full
 			m> SUBSCRIBE 1 sid=4 $share/g/t,1
 			m< SUBACK 1 01
 			a full
 			a> PUBLISH t 1 q1 id=1
 			m< PUBLISH t 1 q1 id=$x sid=4`, versions: only5},
-		{statement: "MQTT-3.10.4-1", says: "who unsubscribes leaves the group", text: members + `
+		{statement: "MQTT-3.10.4-1", title: "a member that unsubscribes leaves the group", text: members + `
 			n> UNSUBSCRIBE 2 $share/g/t
 			n< UNSUBACK 2 00
 			a> PUBLISH t 1 q1 id=1 && PUBLISH t 2 q1 id=2
@@ -218,19 +218,19 @@ func TestShared(t *testing.T) {
 			n< nothing
 			n> UNSUBSCRIBE 3 $share/g/t
 			n< UNSUBACK 3 11`},
-		{statement: "MQTT-4.7.2-1", says: "a share of # does not match $ topics", text: `
+		{statement: "MQTT-4.7.2-1", title: "a share of # does not match $ topics", text: `
 			m full
 			m> SUBSCRIBE 1 $share/g/#,1
 			m< SUBACK 1 01
 			wait 1100ms
 			m< nothing`},
-		{statement: "MQTT-4.8.2-1", says: "a share name must be there and free of wildcards", text: `
+		{statement: "MQTT-4.8.2-1", title: "a share name must exist and contain no wildcard", text: `
 			m full
 			m> SUBSCRIBE 1 $share//t,1 $share/g,1 $share/+/t,1 $share/g#/t,1 $share/g/,1 $share,1
 			m< SUBACK 1 8f 8f 8f 8f 8f 8f
 			m> SUBSCRIBE 2 $shared/g,1
 			m< SUBACK 2 01`, versions: only5},
-		{statement: "MQTT-4.8.2-1", says: "a bad share name is refused before MQTT 5 with 80", text: `
+		{statement: "MQTT-4.8.2-1", title: "a bad share name is refused before MQTT 5 with 80", text: `
 			m full
 			m> SUBSCRIBE 1 $share//t,1 $share/g/t,1
 			m< SUBACK 1 80 01`, versions: only4},

@@ -64,7 +64,7 @@ func TestFilters(t *testing.T) {
 			live = "s< PUBLISH * now q0\ns< PUBLISH * live q1 id=$x\ns< PUBLISH * kept q1 id=$y"
 			kept = "r< PUBLISH * kept q1 id=$z retain"
 		}
-		cases = append(cases, script{statement: c.statement, says: c.filter + " " + is + " " + c.topic, text: fmt.Sprintf(`
+		cases = append(cases, script{statement: c.statement, title: c.filter + " " + is + " " + c.topic, text: fmt.Sprintf(`
 			a full
 			s full
 			s> SUBSCRIBE 1 %[1]s,1
@@ -88,51 +88,51 @@ func TestFilters(t *testing.T) {
 
 func TestTopics(t *testing.T) {
 	runScripts(t, both, []script{
-		{statement: "MQTT-4.7.1-1", says: "filters with misplaced wildcards are refused one by one", text: `
+		{statement: "MQTT-4.7.1-1", title: "filters with misplaced wildcards are refused one by one", text: `
 			s full
 			s> SUBSCRIBE 1 a#,1 a/#/b,1 #a,1 a+,1 +a/b,1 a/b+,1 a,1 a/+b/c,1 ##,1 ++,1
 			s< SUBACK 1 8f 8f 8f 8f 8f 8f 01 8f 8f 8f`, versions: only5},
-		{statement: "MQTT-4.7.1-1", says: "filters with misplaced wildcards are refused one by one", text: `
+		{statement: "MQTT-4.7.1-1", title: "filters with misplaced wildcards are refused one by one", text: `
 			s full
 			s> SUBSCRIBE 1 a#,1 a/#/b,1 a,1 a+,2
 			s< SUBACK 1 80 80 01 80`, versions: only4},
-		{statement: "3.11.3", says: "UNSUBSCRIBE says what was wrong with each filter", text: `
+		{statement: "3.11.3", title: "UNSUBACK has a reason code for each invalid filter", text: `
 			s full
 			s> SUBSCRIBE 1 a,1
 			s< SUBACK 1 01
 			s> UNSUBSCRIBE 2 a b a#
 			s< UNSUBACK 2 00 11 8f`},
-		{statement: "MQTT-4.7.3-1", says: "an empty filter is refused", text: `
+		{statement: "MQTT-4.7.3-1", title: "an empty filter is refused", text: `
 			s full
 			s> SUBSCRIBE 1 "",1
 			s< DISCONNECT 81
 			s< closed`},
-		{statement: "MQTT-4.7.3-2", says: "a filter with U+0000 is refused", text: `
+		{statement: "MQTT-4.7.3-2", title: "a filter with U+0000 is refused", text: `
 			s full
 			s> SUBSCRIBE 1 a\x00,1
 			s< DISCONNECT 81
 			s< closed`},
-		{statement: "MQTT-3.8.3-1", says: "a filter that is not UTF-8 is refused", text: `
+		{statement: "MQTT-3.8.3-1", title: "a filter that is not UTF-8 is refused", text: `
 			s full
 			s> SUBSCRIBE 1 a\xed\xa0\x80,1
 			s< DISCONNECT 81
 			s< closed`},
-		{statement: "MQTT-3.8.3-2", says: "SUBSCRIBE without a filter is a protocol error", text: `
+		{statement: "MQTT-3.8.3-2", title: "SUBSCRIBE without a filter is a protocol error", text: `
 			s full
 			s> SUBSCRIBE 1
 			s< DISCONNECT 82
 			s< closed`},
-		{statement: "MQTT-3.10.3-2", says: "UNSUBSCRIBE without a filter is a protocol error", text: `
+		{statement: "MQTT-3.10.3-2", title: "UNSUBSCRIBE without a filter is a protocol error", text: `
 			s full
 			s> UNSUBSCRIBE 1
 			s< DISCONNECT 82
 			s< closed`},
-		{statement: "MQTT-3.8.1-1", says: "SUBSCRIBE with other flags is malformed", text: `
+		{statement: "MQTT-3.8.1-1", title: "SUBSCRIBE with other flags is malformed", text: `
 			s full
 			s> HEX 80 07 00 01 00 00 01 74 00
 			s< DISCONNECT 81
 			s< closed`},
-		{statement: "MQTT-4.7.3-3", says: "a topic of 65535 bytes works", text: `
+		{statement: "MQTT-4.7.3-3", title: "a topic of 65535 bytes works", text: `
 			s full
 			s> SUBSCRIBE 1 t*65535,1
 			s< SUBACK 1 01
@@ -140,25 +140,25 @@ func TestTopics(t *testing.T) {
 			a> PUBLISH t*65535 x q1 id=1
 			a< PUBACK 1
 			s< PUBLISH t*65535 x q1 id=$x`},
-		{statement: "3.3.2.1", says: "a topic of many levels works", text: `
+		{statement: "3.3.2.1", title: "a topic of many levels works", text: `
 			s full
 			s> SUBSCRIBE 1 /*127,1 +/#,0
 			s< SUBACK 1 01 00
 			a full
 			a> PUBLISH /*127 x q1 id=1
 			s< PUBLISH /*127 x q1 id=$x`},
-		{statement: "4.7.2", says: "who publishes to $SYS or $bus is told no", text: `
+		{statement: "4.7.2", title: "publishing to $SYS or $bus is refused", text: `
 			s full
 			s> SUBSCRIBE 1 $SYS/x,1 $bus/x,1 $other/x,1
 			s< SUBACK 1 01 01 01
 			a full
 			a> PUBLISH $SYS/x 1 q1 id=1 && PUBLISH $bus/x 2 q2 id=2 && PUBLISH $SYS/x 3 && PUBLISH $other/x 4 q1 id=3
-			a< PUBACK 1 87 reason=the_user_may_not_publish_here
-			a< PUBREC 2 87 reason=the_user_may_not_publish_here
+			a< PUBACK 1 87 reason=the_user_may_not_publish_to_this_topic
+			a< PUBREC 2 87 reason=the_user_may_not_publish_to_this_topic
 			a< PUBACK 3
 			s< PUBLISH $other/x 4 q1 id=$x
 			s< nothing`, versions: only5},
-		{statement: "MQTT-3.3.5-2", says: "MQTT 3 has no word for no: the publish is acknowledged and goes nowhere", text: `
+		{statement: "MQTT-3.3.5-2", title: "MQTT 3 has no refusal: a forbidden publish is acknowledged and dropped", text: `
 			s full
 			s> SUBSCRIBE 1 $SYS/x,1 $bus/lost,1
 			s< SUBACK 1 01 01
@@ -171,14 +171,14 @@ func TestTopics(t *testing.T) {
 			a< PUBCOMP 2
 			s< PUBLISH $bus/lost * q0
 			s< nothing`, versions: only4},
-		{statement: "5.4.2", says: "who may not subscribe, publish or read is told, and gets nothing", options: broker.Options{Authenticate: guests}, text: `
+		{statement: "5.4.2", title: "a client without the right to subscribe, publish or read gets a reason code and no event", options: broker.Options{Authenticate: guests}, text: `
 			s full
 			s> SUBSCRIBE 1 private,1 hidden,1 public,1
 			s< SUBACK 1 87 01 01
 			s> PUBLISH private x q1 id=1 && PUBLISH hidden x q1 id=2 && PUBLISH public x q1 id=3
-			s< PUBACK 1 87 reason=the_user_may_not_publish_here | PUBACK 2 | PUBACK 3 | PUBLISH public x q1 id=$x user=gap:1
+			s< PUBACK 1 87 reason=the_user_may_not_publish_to_this_topic | PUBACK 2 | PUBACK 3 | PUBLISH public x q1 id=$x user=gap:1
 			s< nothing`, versions: only5},
-		{statement: "postbus", says: "$SYS has Mosquitto's names", text: `
+		{statement: "postbus", title: "$SYS has Mosquitto's names", text: `
 			s full
 			s> SUBSCRIBE 1 $SYS/broker/clients/+,0
 			s< SUBACK 1 00
@@ -189,12 +189,12 @@ func TestTopics(t *testing.T) {
 			s> SUBSCRIBE 3 $SYS/broker/load/messages/received/+,0
 			s< SUBACK 3 00
 			s< PUBLISH $SYS/broker/load/messages/received/1min * q0 retain | PUBLISH $SYS/broker/load/messages/received/5min * q0 retain | PUBLISH $SYS/broker/load/messages/received/15min * q0 retain`},
-		{statement: "postbus", says: "$bus/state says that all is well", text: `
+		{statement: "postbus", title: "$bus/state reports that the bus accepts events", text: `
 			s full
 			s> SUBSCRIBE 1 $bus/state,1
 			s< SUBACK 1 01
 			s< PUBLISH $bus/state * q0 retain`},
-		{statement: "postbus", says: "$bus/lost tells what was too large", text: `
+		{statement: "postbus", title: "$bus/lost reports an event that was too large", text: `
 			w full
 			w> SUBSCRIBE 1 $bus/lost,1
 			w< SUBACK 1 01

@@ -37,18 +37,18 @@ const subscribed = `
 
 func TestV5(t *testing.T) {
 	runScripts(t, only5, []script{
-		{statement: "MQTT-3.3.2-4", says: "payload format and content type reach the subscriber unaltered", text: subscribed + `
+		{statement: "MQTT-3.3.2-4", title: "payload format and content type reach the subscriber unaltered", text: subscribed + `
 			a> PUBLISH t x q1 id=1 format=1 content=text/plain
 			s< PUBLISH t x q1 id=$x format=1 content=text/plain
 			a> PUBLISH t x format=0
 			s< PUBLISH t x q0 format=0`},
-		{statement: "MQTT-3.3.2-15", says: "response topic and correlation data reach the subscriber unaltered", text: subscribed + `
+		{statement: "MQTT-3.3.2-15", title: "response topic and correlation data reach the subscriber unaltered", text: subscribed + `
 			a> PUBLISH t x q1 id=1 response=a/b/c correlation=\x00\xff\x01
 			s< PUBLISH t x q1 id=$x response=a/b/c correlation=\x00\xff\x01`},
-		{statement: "MQTT-3.3.2-17", says: "user properties keep their order, also with the same name", text: subscribed + `
+		{statement: "MQTT-3.3.2-17", title: "user properties keep their order, also with the same name", text: subscribed + `
 			a> PUBLISH t x q1 id=1 user=b:1 user=a:2 user=b:3 user=:
 			s< PUBLISH t x q1 id=$x user=b:1 user=a:2 user=b:3 user="":""`},
-		{statement: "MQTT-3.3.2-18", says: "properties survive an offline spell and a restart", text: `
+		{statement: "MQTT-3.3.2-18", title: "properties survive while the client is offline, and a restart", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -59,34 +59,34 @@ func TestV5(t *testing.T) {
 			restart
 			s full keep sessionexpiry=60
 			s< PUBLISH t x q1 id=$x user=b:1 response=r expiry=* content=c correlation=d user=a:2 format=1`},
-		{statement: "MQTT-3.3.2-13", says: "a response topic that is not UTF-8 is malformed", text: subscribed + `
+		{statement: "MQTT-3.3.2-13", title: "a response topic that is not UTF-8 is malformed", text: subscribed + `
 			a> PUBLISH t x q1 id=1 response=a\xff
 			a< DISCONNECT 81
 			a< closed`},
-		{statement: "MQTT-3.3.2-14", says: "a response topic with a wildcard is a protocol error", text: subscribed + `
+		{statement: "MQTT-3.3.2-14", title: "a response topic with a wildcard is a protocol error", text: subscribed + `
 			a> PUBLISH t x q1 id=1 response=a/#
 			a< DISCONNECT 82
 			a< closed`},
-		{statement: "3.3.2.3.2", says: "a payload that is not the UTF-8 it claims to be gets PUBACK 99, and the session goes on", text: subscribed + `
+		{statement: "3.3.2.3.2", title: "a payload that is not the UTF-8 it claims to be gets PUBACK 99, and the session continues", text: subscribed + `
 			a> PUBLISH t \xff q1 id=1 format=1 && PUBLISH t \xff q2 id=2 format=1
 			a< PUBACK 1 99 reason=payload_is_not_the_UTF-8_its_format_indicator_says
 			a< PUBREC 2 99 reason=payload_is_not_the_UTF-8_its_format_indicator_says
 			s< nothing
 			a> PUBLISH t x q2 id=2
 			s< PUBLISH t x q2 id=$x`},
-		{statement: "MQTT-3.3.4-6", says: "a subscription identifier in a client's PUBLISH is a protocol error", text: subscribed + `
+		{statement: "MQTT-3.3.4-6", title: "a subscription identifier in a client's PUBLISH is a protocol error", text: subscribed + `
 			a> PUBLISH t x q1 id=1 sid=5
 			a< DISCONNECT 82
 			a< closed`},
-		{statement: "2.2.2.2", says: "a property that PUBLISH does not have is malformed", text: subscribed + `
+		{statement: "2.2.2.2", title: "a property that PUBLISH does not have is malformed", text: subscribed + `
 			a> PUBLISH t x q1 id=1 recvmax=5
 			a< DISCONNECT 81
 			a< closed`},
-		{statement: "2.2.2.2", says: "the expiry twice is a protocol error", text: subscribed + `
+		{statement: "2.2.2.2", title: "the expiry twice is a protocol error", text: subscribed + `
 			a> PUBLISH t x q1 id=1 expiry=5 expiry=6
 			a< DISCONNECT 82
 			a< closed`},
-		{statement: "MQTT-3.3.2-6", says: "the expiry is what is left of it", text: `
+		{statement: "MQTT-3.3.2-6", title: "the expiry that is sent is the remaining one", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -97,7 +97,7 @@ func TestV5(t *testing.T) {
 			wait 1100ms
 			s full keep sessionexpiry=60
 			s< PUBLISH t x q1 id=$x expiry=9*`},
-		{statement: "MQTT-3.3.2-5", says: "an expired message is not delivered, and the next says so", text: `
+		{statement: "MQTT-3.3.2-5", title: "an expired message is not delivered, and the next one reports the gap", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -111,7 +111,7 @@ func TestV5(t *testing.T) {
 			s< PUBLISH t y q1 id=$x user=gap:1
 			s> PUBACK $x
 			s< nothing`},
-		{statement: "4.3.2", says: "what was sent before it expired is sent again when unacknowledged", text: `
+		{statement: "4.3.2", title: "a message that was sent before it expired is redelivered", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -122,10 +122,10 @@ func TestV5(t *testing.T) {
 			wait 1200ms
 			s full keep sessionexpiry=60
 			s< PUBLISH t x q1 id=$x dup expiry=0`},
-		{statement: "3.3.2.3.3", says: "expiry 0 lives for those who are there", text: subscribed + `
+		{statement: "3.3.2.3.3", title: "a message with expiry 0 reaches connected subscribers", text: subscribed + `
 			a> PUBLISH t x expiry=0
 			s< PUBLISH t x q0 expiry=0`},
-		{statement: "MQTT-3.3.2-7", says: "aliases stand for the topic and end with the connection", text: subscribed + `
+		{statement: "MQTT-3.3.2-7", title: "aliases stand for the topic and end with the connection", text: subscribed + `
 			a> PUBLISH t/1 a q1 id=1 alias=1 && PUBLISH "" b q1 id=2 alias=1 && PUBLISH t/2 c q1 id=3 alias=1 && PUBLISH "" d alias=1
 			a< PUBACK 1
 			a< PUBACK 2
@@ -135,21 +135,21 @@ func TestV5(t *testing.T) {
 			a> PUBLISH "" e alias=1
 			a< DISCONNECT 82
 			a< closed`},
-		{statement: "MQTT-3.3.2-8", says: "alias 0 is invalid", text: subscribed + `
+		{statement: "MQTT-3.3.2-8", title: "alias 0 is invalid", text: subscribed + `
 			a> PUBLISH t x alias=0
 			a< DISCONNECT 94
 			a< closed`},
-		{statement: "MQTT-3.3.2-9", says: "an alias above the server's maximum is invalid", text: subscribed + `
+		{statement: "MQTT-3.3.2-9", title: "an alias above the server's maximum is invalid", text: subscribed + `
 			a> PUBLISH t x alias=64
 			s< PUBLISH t x q0
 			a> PUBLISH t x alias=65
 			a< DISCONNECT 94
 			a< closed`},
-		{statement: "MQTT-3.3.2-12", says: "an alias that was never set is a protocol error", text: subscribed + `
+		{statement: "MQTT-3.3.2-12", title: "an alias that was never set is a protocol error", text: subscribed + `
 			a> PUBLISH "" x q1 id=1 alias=3
 			a< DISCONNECT 82
 			a< closed`},
-		{statement: "MQTT-3.1.2-26", says: "the server uses aliases up to the client's maximum", text: `
+		{statement: "MQTT-3.1.2-26", title: "the server uses aliases up to the client's maximum", text: `
 			s full aliasmax=1
 			s> SUBSCRIBE 1 t/#,0
 			s< SUBACK 1 00
@@ -160,11 +160,11 @@ func TestV5(t *testing.T) {
 			s< PUBLISH "" b q0 alias=1
 			s< PUBLISH t/2 c q0
 			s< PUBLISH "" d q0 alias=1`},
-		{statement: "MQTT-3.1.2-27", says: "a client without alias maximum gets none", text: subscribed + `
+		{statement: "MQTT-3.1.2-27", title: "a client without alias maximum gets none", text: subscribed + `
 			a> PUBLISH t/1 a && PUBLISH t/1 b
 			s< PUBLISH t/1 a q0
 			s< PUBLISH t/1 b q0`},
-		{statement: "MQTT-3.3.2-7", says: "aliases of the server begin anew with each connection", text: `
+		{statement: "MQTT-3.3.2-7", title: "aliases of the server are per connection", text: `
 			s full keep sessionexpiry=60 aliasmax=9
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -176,7 +176,7 @@ func TestV5(t *testing.T) {
 			s full keep sessionexpiry=60 aliasmax=9
 			s< PUBLISH t 1 q1 id=$x dup alias=1
 			s< PUBLISH "" 2 q1 id=$y dup alias=1`},
-		{statement: "MQTT-3.1.2-24", says: "a larger message is skipped, the session goes on and is told", text: `
+		{statement: "MQTT-3.1.2-24", title: "a larger message is skipped, and the next one reports the gap", text: `
 			s full maxpacket=100
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -186,7 +186,7 @@ func TestV5(t *testing.T) {
 			a< PUBACK 2
 			s< PUBLISH t z q1 id=$x user=gap:2
 			s< PUBLISH t u q1 id=$y`},
-		{statement: "MQTT-3.1.2-24", says: "a packet of just the client's maximum is sent", text: `
+		{statement: "MQTT-3.1.2-24", title: "a packet of exactly the client's maximum is sent", text: `
 			s full maxpacket=100
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -194,7 +194,7 @@ func TestV5(t *testing.T) {
 			a> PUBLISH t x*92 q1 id=1 && PUBLISH t y*93 q1 id=2 && PUBLISH t z q1 id=3
 			s< PUBLISH t x*92 q1 id=$x
 			s< PUBLISH t z q1 id=$y user=gap:1`},
-		{statement: "MQTT-3.1.2-24", says: "an alias does not make a packet too large", text: `
+		{statement: "MQTT-3.1.2-24", title: "an alias does not make a packet too large", text: `
 			s full maxpacket=100 aliasmax=9
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -202,7 +202,7 @@ func TestV5(t *testing.T) {
 			a> PUBLISH t x*91 q1 id=1 && PUBLISH t y q1 id=2
 			s< PUBLISH t x*91 q1 id=$x
 			s< PUBLISH t y q1 id=$y alias=1`},
-		{statement: "MQTT-3.1.2-24", says: "an unacknowledged message that is too large for the next connection is skipped", text: `
+		{statement: "MQTT-3.1.2-24", title: "an unacknowledged message that is too large for the next connection is skipped", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01
@@ -213,17 +213,17 @@ func TestV5(t *testing.T) {
 			s drop
 			s full keep sessionexpiry=60 maxpacket=100
 			s< PUBLISH t y q1 id=$y dup user=gap:1`},
-		{statement: "MQTT-3.3.4-9", says: "as many QoS 1 publishes at once as the server's Receive Maximum", text: `
+		{statement: "MQTT-3.3.4-9", title: "as many QoS 1 publishes in flight as the server's Receive Maximum", text: `
 			a full
 			a> ` + publishes(1, 1, 1024) + lines(1, 1024, `a< PUBACK #`)},
-		{statement: "MQTT-3.3.4-9", says: "as many QoS 2 publishes at once as the server's Receive Maximum", text: `
+		{statement: "MQTT-3.3.4-9", title: "as many QoS 2 publishes in flight as the server's Receive Maximum", text: `
 			a full
 			a> ` + publishes(2, 1, 1024) + lines(1, 1024, `a< PUBREC #`) + `
 			a> PUBREL 1
 			a< PUBCOMP 1
 			a> PUBLISH t x q2 id=1025
 			a< PUBREC 1025`},
-		{statement: "MQTT-3.3.4-9", says: "a client that bursts past 1,024 stays connected, and its PUBREL is answered", text: `
+		{statement: "MQTT-3.3.4-9", title: "a client that bursts past 1,024 stays connected, and its PUBREL is answered", text: `
 			a full
 			a> ` + publishes(2, 1, 1500) + lines(1, 1500, `a< PUBREC #`) + `
 			a> ` + publishes(1, 1501, 3000) + lines(1501, 3000, `a< PUBACK #`) + `
@@ -231,7 +231,7 @@ func TestV5(t *testing.T) {
 			a< PUBREC 7
 			a> PUBREL 7
 			a< PUBCOMP 7`},
-		{statement: "MQTT-3.3.4-9", says: "publishes of an earlier connection do not count", text: `
+		{statement: "MQTT-3.3.4-9", title: "publishes of an earlier connection do not count", text: `
 			a full keep sessionexpiry=60
 			a> ` + publishes(2, 1, 600) + lines(1, 600, `a< PUBREC #`) + `
 			a drop
@@ -239,7 +239,7 @@ func TestV5(t *testing.T) {
 			a> PUBREL 1
 			a< PUBCOMP 1
 			a> ` + publishes(2, 1001, 2000) + lines(1001, 2000, `a< PUBREC #`)},
-		{statement: "MQTT-3.8.3-3", says: "No Local: a client does not get its own", text: `
+		{statement: "MQTT-3.8.3-3", title: "No Local: a client does not get its own", text: `
 			s full
 			s> SUBSCRIBE 1 t,1n
 			s< SUBACK 1 01
@@ -249,7 +249,7 @@ func TestV5(t *testing.T) {
 			a full
 			a> PUBLISH t other q1 id=1
 			s< PUBLISH t other q1 id=$x`},
-		{statement: "MQTT-3.8.3-3", says: "No Local on one filter does not touch another", text: `
+		{statement: "MQTT-3.8.3-3", title: "No Local on one filter does not affect another", text: `
 			s full
 			s> SUBSCRIBE 1 sid=1 t/a,2n
 			s< SUBACK 1 02
@@ -258,17 +258,17 @@ func TestV5(t *testing.T) {
 			s> PUBLISH t/a x q1 id=1
 			s< PUBACK 1 | PUBLISH t/a x q0 sid=2
 			s< nothing`},
-		{statement: "MQTT-3.8.3-4", says: "No Local on a shared subscription is a protocol error", text: `
+		{statement: "MQTT-3.8.3-4", title: "No Local on a shared subscription is a protocol error", text: `
 			s full
 			s> SUBSCRIBE 1 $share/g/t,1n
 			s< DISCONNECT 82
 			s< closed`},
-		{statement: "MQTT-3.8.3-5", says: "reserved bits of the subscription options are malformed", text: `
+		{statement: "MQTT-3.8.3-5", title: "reserved bits of the subscription options are malformed", text: `
 			s full
 			s> HEX 82 07 00 01 00 00 01 74 41
 			s< DISCONNECT 81
 			s< closed`},
-		{statement: "3.8.3.1", says: "Retain Handling 3 and QoS 3 are protocol errors", text: `
+		{statement: "3.8.3.1", title: "Retain Handling 3 and QoS 3 are protocol errors", text: `
 			s full
 			s> SUBSCRIBE 1 t,13
 			s< DISCONNECT 82
@@ -277,7 +277,7 @@ func TestV5(t *testing.T) {
 			s> SUBSCRIBE 1 t,3
 			s< DISCONNECT 82
 			s< closed`},
-		{statement: "MQTT-3.3.4-2", says: "overlapping filters bring one copy with the highest QoS", text: `
+		{statement: "MQTT-3.3.4-2", title: "overlapping filters deliver one copy with the highest QoS", text: `
 			s full
 			s> SUBSCRIBE 1 t/a,1 t/+,2 #,0
 			s< SUBACK 1 01 02 00
@@ -285,7 +285,7 @@ func TestV5(t *testing.T) {
 			a> PUBLISH t/a x q2 id=1
 			s< PUBLISH t/a x q2 id=$x
 			s< nothing`},
-		{statement: "MQTT-3.3.4-4", says: "one copy carries all the subscription identifiers", text: `
+		{statement: "MQTT-3.3.4-4", title: "one copy carries all the subscription identifiers", text: `
 			s full
 			s> SUBSCRIBE 1 sid=1 t/a,1
 			s< SUBACK 1 01
@@ -302,7 +302,7 @@ func TestV5(t *testing.T) {
 			s< PUBLISH t/b x q0 sid=268435455
 			a> PUBLISH u x
 			s< PUBLISH u x q0`},
-		{statement: "3.8.2.1.2", says: "SUBSCRIBE replaces the identifier", text: `
+		{statement: "3.8.2.1.2", title: "SUBSCRIBE replaces the identifier", text: `
 			s full
 			s> SUBSCRIBE 1 sid=1 t,1
 			s< SUBACK 1 01
@@ -315,12 +315,12 @@ func TestV5(t *testing.T) {
 			s< SUBACK 3 01
 			a> PUBLISH t x
 			s< PUBLISH t x q0`},
-		{statement: "3.8.2.1.2", says: "subscription identifier 0 is a protocol error", text: `
+		{statement: "3.8.2.1.2", title: "subscription identifier 0 is a protocol error", text: `
 			s full
 			s> SUBSCRIBE 1 sid=0 t,1
 			s< DISCONNECT 82
 			s< closed`},
-		{statement: "MQTT-3.3.4-3", says: "missed messages carry the identifier too, also after a restart", text: `
+		{statement: "MQTT-3.3.4-3", title: "missed messages carry the identifier too, also after a restart", text: `
 			s full keep sessionexpiry=60
 			s> SUBSCRIBE 1 sid=7 t,1
 			s< SUBACK 1 01
@@ -331,33 +331,33 @@ func TestV5(t *testing.T) {
 			restart
 			s full keep sessionexpiry=60
 			s< PUBLISH t x q1 id=$x sid=7`},
-		{statement: "MQTT-3.1.2-29", says: "without problem information there is none in acknowledgements", text: `
+		{statement: "MQTT-3.1.2-29", title: "without Request Problem Information, acknowledgements have no reason string", text: `
 			s full probleminfo=0
 			s> SUBSCRIBE 1 user=a:b t,1 a#,1
 			s< SUBACK 1 01 8f
 			s> PUBLISH $SYS/x x q1 id=1 user=a:b
 			s< PUBACK 1 87`},
-		{statement: "3.9.2.1.2", says: "user properties of SUBSCRIBE and UNSUBSCRIBE do not come back", text: `
+		{statement: "3.9.2.1.2", title: "user properties of SUBSCRIBE and UNSUBSCRIBE are not sent back", text: `
 			s full
 			s> SUBSCRIBE 1 user=a:b t,1
 			s< SUBACK 1 01
 			s> UNSUBSCRIBE 1 user=a:b t
 			s< UNSUBACK 1 00`},
-		{statement: "postbus", says: "meta on SUBSCRIBE adds sequence, time and source", text: `
+		{statement: "postbus", title: "meta on SUBSCRIBE adds sequence, time and source", text: `
 			s full
 			s> SUBSCRIBE 1 user=meta: t,1
 			s< SUBACK 1 01
 			a full
 			a> PUBLISH t x q1 id=1 user=k:v
 			s< PUBLISH t x q1 id=$x user=k:v user=seq:* user=time:2* user=source:a`},
-		{statement: "postbus", says: "meta on CONNECT asks where the journal stands; it is not said where it is not asked for, or does not fit", text: `
+		{statement: "postbus", title: "meta on CONNECT requests the journal's last sequence, which is sent only on request and if it fits", text: `
 			a> CONNECT
 			a< CONNACK 00 !user=seq:* !user=epoch:*
 			b> CONNECT user=meta:
 			b< CONNACK 00 user=seq:* user=epoch:*
 			c> CONNECT user=meta: maxpacket=60
 			c< CONNACK 00 !user=seq:* !user=epoch:*`},
-		{statement: "4.3.2", says: "a client that reads nothing gets all of it when it reads", options: broker.Options{OutputBuffer: 4096}, text: `
+		{statement: "4.3.2", title: "a client that reads nothing gets all of it when it reads", options: broker.Options{OutputBuffer: 4096}, text: `
 			s full
 			s> SUBSCRIBE 1 t,1
 			s< SUBACK 1 01

@@ -40,7 +40,7 @@ func (c *conn) publish(packet []byte) error {
 	if len(p.Props) > 0 {
 		var ours bool
 		if p.Props, hops, ours = c.takeRoute(p.Props); ours {
-			c.broker.log.Debug("event came back through bridges", "client", c.id, "topic", topic)
+			c.broker.log.Debug("event ignored: it returned to this bus through bridges", "client", c.id, "topic", topic)
 			return c.ignore(p)
 		}
 	}
@@ -144,7 +144,7 @@ func (c *conn) forbidden(p *frame.Publish, topic string) error {
 	c.broker.count.refusedEvents.Add(1)
 	c.broker.log.Debug("publish not allowed", "client", c.id, "user", c.user, "topic", topic)
 	if c.version == frame.V5 && p.QoS > 0 {
-		c.deny(p, frame.CodeNotAuthorized, "the user may not publish here")
+		c.deny(p, frame.CodeNotAuthorized, "the user may not publish to this topic")
 		return nil
 	}
 	c.broker.bus.ReportLoss(c.id, "publish not allowed", 1) // MQTT has no reason code for it here
@@ -236,7 +236,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 	if d.QoS == 0 {
 		c.crowdLocked(limit)
 	}
-	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Owed) {
+	if len(c.out) >= limit || c.hold && (d.QoS > 0 || d.Initial) {
 		c.wantRoom = true
 		return bus.Full
 	}

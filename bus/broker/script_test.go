@@ -39,7 +39,7 @@ import (
 // script is one case.
 type script struct {
 	statement string // the statement of the version that the table is about
-	says      string
+	title     string
 	text      string
 	versions  []byte // nil: the table's versions
 	options   broker.Options
@@ -58,7 +58,7 @@ func runScripts(t *testing.T, versions []byte, cases []script) {
 			vs = versions
 		}
 		for _, v := range vs {
-			t.Run(fmt.Sprintf("[%s] %s/v%d", sc.statement, sc.says, v), func(t *testing.T) {
+			t.Run(fmt.Sprintf("[%s] %s/v%d", sc.statement, sc.title, v), func(t *testing.T) {
 				t.Parallel()
 				r := &runner{dir: t.TempDir(), version: v, options: sc.options, limits: sc.limits, wires: map[string]*wire{}, vars: map[string]string{}}
 				r.open()

@@ -29,8 +29,8 @@ const (
 var packetTypes = []string{"", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP",
 	"SUBSCRIBE", "SUBACK", "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH"}
 
-// property is an MQTT 5 property under the name that scripts use. kind: 1, 2 and 4 bytes, v: variable
-// byte integer, s: string, p: pair of strings.
+// property is an MQTT 5 property under the name that scripts use. kind: 1, 2 and 4 bytes, v:
+// variable byte integer, s: string, p: pair of strings.
 type property struct {
 	name string
 	id   byte
@@ -246,7 +246,8 @@ func encode(line, self string, version byte) []byte {
 	return append(varint([]byte{first}, len(body)), body...)
 }
 
-// options are a subscription's: a/b,1nr2 is QoS 1, no local, retain as published, retain handling 2.
+// options are a subscription's: a/b,1nr2 is QoS 1, no local, retain as published, retain handling
+// 2.
 func options(s string) (o byte) {
 	for i, c := range s {
 		switch {

@@ -1,13 +1,13 @@
-// Package journal is the append-only log on which postbus stands, and the snapshots of the small
-// state that is folded from it.
+// Package journal is the append-only log below the bus, and the snapshots of the small state that
+// is folded from it.
 //
 // What it promises:
 //
 //   - Append gives a Commit, which completes when the record is on disk (fdatasync) or has failed, and
 //     then carries its sequence. One sync covers every record of a group; sequences of durable
 //     records only rise, and a reader sees a record only when it is durable.
-//   - After a crash everything that was reported durable is there, in order. A torn tail, which
-//     no client was told about, is cut. A damaged record is reported, counted and skipped; its
+//   - After a crash every record that was reported durable is present, in order. A torn tail, of which
+//     nothing was acknowledged, is removed. A damaged record is reported, counted and skipped; its
 //     neighbours are kept.
 //   - When the disk is full or fails, Append fails and says why; readers continue. The journal retries
 //     once a second in a new segment and recovers by itself.
@@ -17,7 +17,7 @@
 // retained messages, and decides what may be deleted.
 //
 // Files: meta.json (format and epoch) and lock in the data directory; in its folder journal NNN.seg
-// (records from sequence NNN on), NNN.idx (index and topic summary of a sealed segment, rebuilt when
-// missing) and NNN.snap (the state as of sequence NNN, itself a list of records). Format 1, which had
-// them all in one directory, is read and upgraded.
+// (records from sequence NNN on), NNN.idx (index and topic summary of a sealed segment, rebuilt
+// when missing) and NNN.snap (the state as of sequence NNN, itself a list of records). Format 1,
+// which had them all in one directory, is read and upgraded.
 package journal

@@ -1,7 +1,7 @@
 package journal
 
-// This file is what the journal needs of a file system, and the operating system's. Tests put a
-// simulated disk instead that loses, tears and refuses writes.
+// This file is the file system interface of the journal, and its implementation for the operating
+// system. Tests use a simulated disk instead, which loses, tears and refuses writes.
 
 import (
 	"errors"
@@ -69,8 +69,8 @@ func numbered(name string) bool {
 	return len(digits) == 20 && err == nil && ext != ""
 }
 
-// upgrader is a file system whose files of format 1 were kept elsewhere. Upgrade is called under the
-// lock and may be interrupted by a crash at any step: the next start calls it again.
+// upgrader is a file system whose files of format 1 were kept elsewhere. Upgrade is called under
+// the lock and may be interrupted by a crash at any step: the next start calls it again.
 type upgrader interface{ upgrade() error }
 
 // upgrade moves what format 1 kept beside meta.json into the folder.
@@ -128,8 +128,8 @@ func (d dirFS) Lock() (io.Closer, error) {
 		return nil, err
 	}
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		// A child that was forked a moment ago holds our old lock until it has become its own program, and a
-		// bus that is being restarted until it has ended.
+		// A child that was forked a moment ago holds our old lock until it has become its own
+		// program, and a bus that is being restarted until it has ended.
 		if err = lockFile(f); err == nil || time.Since(start) > time.Second {
 			break
 		}

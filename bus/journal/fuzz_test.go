@@ -9,8 +9,8 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// FuzzSegment damages a segment in any way: it opens, what is read is in order and undamaged, and the
-// journal goes on.
+// FuzzSegment damages a segment in any way: it opens, what is read is in order and undamaged, and
+// the journal goes on.
 func FuzzSegment(f *testing.F) {
 	const name = "00000000000000000001.seg"
 	disk := func(t testing.TB) (*bustest.Disk, []byte) {

@@ -23,8 +23,8 @@ const formatVersion = 2
 // Options of a log. The zero value works.
 type Options struct {
 	Logger *slog.Logger // discards when nil
-	// Interval is 0 for one fdatasync a group before it commits. Otherwise a group commits when it is
-	// written, and a sync follows at most every Interval: a power cut may lose that much.
+	// Interval is 0 for one fdatasync a group before it commits. Otherwise a group commits when it
+	// is written, and a sync follows at most every Interval: a power cut may lose that much.
 	Interval    time.Duration
 	SegmentSize int64           // bytes; 32 MiB when 0
 	SegmentAge  time.Duration   // a segment is sealed when its first record is older; 0: only by size
@@ -53,11 +53,11 @@ func (o *Options) defaults() {
 var ErrClosed = errors.New("the journal is closed")
 
 func low(free, limit int64) error {
-	return &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, %d MiB are kept", free>>20, limit>>20)}
+	return &Unavailable{Full: true, Cause: fmt.Errorf("%d MiB free, at least %d MiB required", free>>20, limit>>20)}
 }
 
-// Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: a record that
-// was not acknowledged was not accepted.
+// Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: a
+// record that was not acknowledged was not accepted.
 type Unavailable struct {
 	Full  bool // the disk is full; otherwise it fails
 	Cause error
@@ -72,15 +72,15 @@ func (e *Unavailable) Error() string {
 
 func (e *Unavailable) Unwrap() error { return e.Cause }
 
-// Commit is the fate of one record. Its answers are known once Done is closed. The zero Commit is of
-// nothing that waits: it is done, without an error.
+// Commit is the pending result of one record. Err and Seq are valid once Done is closed. The zero
+// Commit belongs to no record: it is done, without an error.
 type Commit struct {
-	fate *fate
-	seq  uint64
+	outcome *outcome
+	seq     uint64
 }
 
-// fate is that of all records of a group.
-type fate struct {
+// outcome is the result of all records of a group.
+type outcome struct {
 	done chan struct{}
 	err  error
 }
@@ -88,25 +88,25 @@ type fate struct {
 var nothing = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // IsZero reports whether c is the zero Commit.
-func (c Commit) IsZero() bool { return c.fate == nil }
+func (c Commit) IsZero() bool { return c.outcome == nil }
 
 // SameGroup reports whether both are done at once, with one error.
-func (c Commit) SameGroup(o Commit) bool { return c.fate == o.fate }
+func (c Commit) SameGroup(o Commit) bool { return c.outcome == o.outcome }
 
-// Done is closed when the fate is known.
+// Done is closed when the result is known.
 func (c Commit) Done() <-chan struct{} {
-	if c.fate == nil {
+	if c.outcome == nil {
 		return nothing
 	}
-	return c.fate.done
+	return c.outcome.done
 }
 
 // Err is nil when the record is durable. Call it after Done.
 func (c Commit) Err() error {
-	if c.fate == nil {
+	if c.outcome == nil {
 		return nil
 	}
-	return c.fate.err
+	return c.outcome.err
 }
 
 // Seq is the record's sequence when it is durable. Call it after Done, and when Err is nil.
@@ -119,15 +119,15 @@ type group struct {
 	first  uint64
 	last   uint64
 	blocks []block // of its records in their order
-	commit *fate
-	began  time.Time // when its first record came
+	commit *outcome
+	began  time.Time // when its first record was appended
 }
 
 // blockSize is how many records of a group make a block.
 const blockSize = 64
 
-// block is some records that follow each other in a group. A reader finds its position by the blocks,
-// and passes over those that hold nothing for it.
+// block is some records that follow each other in a group. A reader finds its position by the
+// blocks, and passes over those that hold nothing for it.
 type block struct {
 	seq    uint64 // of its first record
 	off    int
@@ -138,11 +138,11 @@ type block struct {
 type Stats struct {
 	Appended, Bytes, Syncs, Groups uint64
 	SyncTime, LastSync             time.Duration // total and last of write and sync
-	Damaged                        uint64        // records or places that were skipped
+	Damaged                        uint64        // damaged records that were skipped
 	Segments                       int
 	DiskBytes                      int64
 	First, Last                    uint64 // sequences kept
-	Free                           int64  // bytes free at the last look
+	Free                           int64  // bytes free at the last check
 	SyncTimes                      Times  // of each group: its write and sync
 	CommitTimes                    Times  // of each group: from its first record until it was durable
 }
@@ -164,8 +164,8 @@ func (t *Times) add(d time.Duration) {
 	t.Sum += d
 }
 
-// Quantile is the bound under which the share q (0 to 1) of the durations is; 0 when there are none, and
-// a result of five seconds means five or more.
+// Quantile is the bound under which the share q (0 to 1) of the durations is; 0 when there are
+// none, and a result of five seconds means five or more.
 func (t *Times) Quantile(q float64) time.Duration {
 	var all, n uint64
 	for _, c := range t.Counts {
@@ -193,7 +193,7 @@ type Log struct {
 	pending  int        // bytes appended and not durable
 	cur      *group     // collects
 	spare    int        // capacity of the next group
-	err      error      // why Append fails; nil when it does not
+	err      error      // why Append fails; nil when it accepts records
 	low      bool       // free space is below MinFree: events are refused
 	minFree  int64
 	closed   bool
@@ -222,8 +222,8 @@ func (l *Log) Epoch() [16]byte { return l.epoch }
 // record's slices are copied. Errors: *Unavailable, ErrClosed, or a field that is too long.
 func (l *Log) Append(r *Record) (Commit, error) { return l.AppendAll(r) }
 
-// AppendAll is Append for one or more records that follow each other, with no other between them. The
-// Commit is that of the last.
+// AppendAll is Append for one or more records that follow each other, with no other between them.
+// The Commit is that of the last.
 func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
 	event := false // free space is kept from events alone; a conditional one was promised before
 	for _, r := range rs {
@@ -358,7 +358,7 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-func newGroup() *group { return &group{commit: &fate{done: make(chan struct{})}} }
+func newGroup() *group { return &group{commit: &outcome{done: make(chan struct{})}} }
 
 // Close writes the appended records, syncs, and releases the directory. Appends that wait fail.
 func (l *Log) Close() error {

@@ -386,7 +386,8 @@ type small struct {
 
 func (s small) Free() (int64, error) { return s.free.Load(), nil }
 
-// TestHistoryGivesWay: a bus that refuses events while its disk holds what nobody waits for is of no use.
+// TestHistoryGivesWay: a bus that refuses events while its disk holds what nobody waits for is of
+// no use.
 func TestHistoryGivesWay(t *testing.T) {
 	const segment, limit = 4 << 10, 1 << 20
 	synctest.Test(t, func(t *testing.T) {
@@ -467,7 +468,8 @@ func TestAnEmptySegmentIsKept(t *testing.T) {
 	})
 }
 
-// TestWhatCannotBeReadIsNotDamaged: somebody ran the bus as root once, and its files are root's now.
+// TestWhatCannotBeReadIsNotDamaged: somebody ran the bus as root once, and its files are root's
+// now.
 func TestWhatCannotBeReadIsNotDamaged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := bustest.NewDisk(1)
@@ -530,7 +532,8 @@ func BenchmarkAppend(b *testing.B) {
 	<-c.Done()
 }
 
-// Single records of a snapshot are read by their offsets, also when newer snapshots have replaced it.
+// Single records of a snapshot are read by their offsets, also when newer snapshots have replaced
+// it.
 func TestASnapshotsRecordsByOffset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := bustest.NewDisk(1)
@@ -585,8 +588,8 @@ func TestASnapshotsRecordsByOffset(t *testing.T) {
 	})
 }
 
-// A reader with prefixes passes over what holds nothing for it, in memory and on disk, and finds the
-// rest.
+// A reader with prefixes passes over what holds nothing for it, in memory and on disk, and finds
+// the rest.
 func TestAReaderPassesOverOtherTopics(t *testing.T) {
 	for name, cache := range map[string]int{"memory": 64 << 20, "disk": 1} {
 		t.Run(name, func(t *testing.T) {

@@ -15,28 +15,28 @@ type Reader struct {
 	// Match, when set, lets the reader pass over sealed segments in which no event's topic matches.
 	// Records of other kinds in them are passed over too.
 	Match func(topic []byte) bool
-	// Prefixes, when not nil, lets the reader pass over stretches without an event whose topic begins with
-	// one of them. Records of other kinds in them are passed over too.
+	// Prefixes, when not nil, lets the reader pass over stretches without an event whose topic
+	// begins with one of them. Records of other kinds in them are passed over too.
 	Prefixes []Prefix
 
 	l     *Log
 	next  uint64
 	until uint64
 	lost  uint64
-	mem   []byte // rest of a cached group
+	mem   []byte // unread part of a cached group
 	file  File
 	seg   *segment
 	scan  scanner
 }
 
-// Reader returns a reader whose first record is seq, or the oldest kept.
+// Reader returns a reader whose first record is seq, or the oldest one that is kept.
 func (l *Log) Reader(seq uint64) *Reader { return &Reader{l: l, next: seq} }
 
 // Position is the sequence that Next looks for.
 func (r *Reader) Position() uint64 { return r.next }
 
-// SkipTo makes Next look for seq, which is not before Position: what lies between is not read, and not
-// counted as lost.
+// SkipTo makes Next look for seq, which must not be before Position. The records in between are not
+// read, and not counted as lost.
 func (r *Reader) SkipTo(seq uint64) {
 	if seq <= r.next {
 		return
@@ -63,7 +63,7 @@ func (r *Reader) Lost() uint64 {
 	return n
 }
 
-// Release gives back memory and files. The reader can be used again.
+// Release frees memory and files. The reader can be used again.
 func (r *Reader) Release() {
 	r.mem = nil
 	giveChunk(r.scan.back)
@@ -74,11 +74,11 @@ func (r *Reader) Release() {
 	}
 }
 
-// Next fills rec with the next durable record; false means that there is none yet. An error is the
-// disk's; the position is kept.
+// Next fills rec with the next durable record; false means that there is none yet. An error is
+// from the disk; the position is kept.
 func (r *Reader) Next(rec *Record) (bool, error) { return r.NextUntil(^uint64(0), rec) }
 
-// NextUntil is Next for records up to the sequence until; a later one stays where it is.
+// NextUntil is Next for records up to the sequence until; a later one is not read yet.
 func (r *Reader) NextUntil(until uint64, rec *Record) (bool, error) {
 	r.until = until
 	for {
@@ -183,7 +183,8 @@ func (r *Reader) disk(rec *Record) (bool, error) {
 			return false, fmt.Errorf("%s: %w", segmentName(r.seg.base), err)
 		}
 		if skipped > 0 {
-			r.l.damaged(segmentName(r.seg.base), fmt.Sprintf("%d bytes before offset %d", skipped, r.scan.off-int64(len(raw))))
+			r.l.damaged(segmentName(r.seg.base), fmt.Sprintf("%d bytes before offset %d",
+				skipped, r.scan.off-int64(len(raw))))
 		}
 		if err != nil {
 			r.leave()
@@ -231,7 +232,7 @@ func (r *Reader) limit() uint64 {
 	return r.seg.last
 }
 
-// leave ends a segment: what should have followed in it was damaged.
+// leave ends a segment: records that are missing at its end count as damaged.
 func (r *Reader) leave() {
 	last := r.limit()
 	if r.next <= last {
@@ -245,8 +246,8 @@ func (r *Reader) leave() {
 	r.seg = nil
 }
 
-// locate opens the segment of next, passing over those that are not there or hold nothing that Match
-// accepts.
+// locate opens the segment of next, passing over those that are not there or hold nothing that
+// Match accepts.
 func (r *Reader) locate() error {
 	l := r.l
 	l.rd.RLock()
@@ -262,7 +263,7 @@ func (r *Reader) locate() error {
 		}
 	}
 	if i == len(l.segs) {
-		// Nothing durable is left on disk that this reader wants.
+		// No further record on disk matches this reader.
 		r.next = max(r.next, l.segs[len(l.segs)-1].last+1)
 		l.rd.RUnlock()
 		r.seg = nil
@@ -292,7 +293,7 @@ func (r *Reader) locate() error {
 }
 
 // SeqAt returns a sequence at or before the first record that was accepted at or after t, and
-// whether the journal still reaches back that far.
+// whether the journal goes back that far.
 func (l *Log) SeqAt(t int64) (seq uint64, complete bool) {
 	l.rd.RLock()
 	defer l.rd.RUnlock()

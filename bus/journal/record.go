@@ -18,7 +18,7 @@ type Kind uint8
 const (
 	// KindEvent is a published event.
 	KindEvent Kind = 1
-	// KindConditional is an event that counts only where the fold accepts it, such as a last will.
+	// KindConditional is an event that counts only if the fold accepts it, such as a last will.
 	KindConditional Kind = 64
 )
 
@@ -37,7 +37,7 @@ const (
 // Record is one entry of the log. The slices of a record that a Reader returned are views that are
 // valid until the reader's next call.
 type Record struct {
-	Seq     uint64 // of a record that was read; Append does not look at it
+	Seq     uint64 // of a record that was read; Append ignores it
 	Time    int64  // Unix nanoseconds; set by Append when 0
 	Kind    Kind
 	Flags   uint8  // the owner's
@@ -66,7 +66,8 @@ const (
 	maxRecord    = recordHeader + 16 + 2*MaxName + MaxPayload
 )
 
-// The upper bits of a record's properties length say which fields follow the header. Format 1 has none.
+// The upper bits of a record's properties length say which fields follow the header. Format 1 has
+// none.
 const (
 	hasCause   = 1 << 31
 	hasStamp   = 1 << 30
@@ -140,25 +141,25 @@ func decodeRecord(b []byte, r *Record, verify bool) error {
 		return fmt.Errorf("checksum does not match")
 	}
 	src, top, fields := int(le.Uint16(b[32:])), int(le.Uint16(b[34:])), le.Uint32(b[36:])
-	rest := b[recordHeader:]
+	remaining := b[recordHeader:]
 	if fields&hasUnknown != 0 {
 		return fmt.Errorf("the record has fields that this version does not know")
 	}
 	r.Cause, r.Stamp = 0, 0
 	if fields&hasCause != 0 {
-		if len(rest) < 8 {
+		if len(remaining) < 8 {
 			return fmt.Errorf("field lengths exceed the record")
 		}
-		r.Cause, rest = le.Uint64(rest), rest[8:]
+		r.Cause, remaining = le.Uint64(remaining), remaining[8:]
 	}
 	if fields&hasStamp != 0 {
-		if len(rest) < 8 {
+		if len(remaining) < 8 {
 			return fmt.Errorf("field lengths exceed the record")
 		}
-		r.Stamp, rest = int64(le.Uint64(rest)), rest[8:]
+		r.Stamp, remaining = int64(le.Uint64(remaining)), remaining[8:]
 	}
 	pr := fields & propsMask
-	if uint64(src)+uint64(top)+uint64(pr) > uint64(len(rest)) {
+	if uint64(src)+uint64(top)+uint64(pr) > uint64(len(remaining)) {
 		return fmt.Errorf("field lengths exceed the record")
 	}
 	props := int(pr)
@@ -167,14 +168,15 @@ func decodeRecord(b []byte, r *Record, verify bool) error {
 	r.Kind, r.Flags = Kind(b[24]), b[25]
 	r.ID = le.Uint16(b[26:])
 	r.Expiry = le.Uint32(b[28:])
-	r.Source, rest = rest[:src:src], rest[src:]
-	r.Topic, rest = rest[:top:top], rest[top:]
-	r.Props, r.Payload = rest[:props:props], rest[props:]
+	r.Source, remaining = remaining[:src:src], remaining[src:]
+	r.Topic, remaining = remaining[:top:top], remaining[top:]
+	r.Props, r.Payload = remaining[:props:props], remaining[props:]
 	return nil
 }
 
 // A group is what one write and one sync make durable. Its header proves more than itself: it is
-// written only when every earlier group is durable, so that damage before it is damage, not a tear.
+// written only when every earlier group is durable, so that damage before it is real damage, not a
+// torn write.
 //
 //	magic u32 · crc u32 · body length u32 · records u32 · first seq u64 · last durable seq u64 · position u64
 //

@@ -17,7 +17,8 @@ import (
 	"sync"
 )
 
-// ErrFormat is wrapped by Open's error when a newer postbus wrote the directory. Nothing was touched.
+// ErrFormat is wrapped by Open's error when a newer postbus wrote the directory. The directory is
+// unchanged.
 var ErrFormat = errors.New("the data was written by a newer version of postbus")
 
 type meta struct {
@@ -26,8 +27,9 @@ type meta struct {
 }
 
 // Open opens the journal in fs or makes a new one. It reads the last segment and any other that has
-// no index; the context ends that early. Errors wrap ErrLocked or ErrFormat where these are the cause.
-// What is damaged is skipped, logged and counted; a file that cannot be read at all is an error.
+// no index; the context ends that early. Errors wrap ErrLocked or ErrFormat where these are the
+// cause. What is damaged is skipped, logged and counted; a file that cannot be read at all is an
+// error.
 func Open(ctx context.Context, fsys FS, o Options) (*Log, error) {
 	o.defaults()
 	lock, err := fsys.Lock()
@@ -68,7 +70,7 @@ func (l *Log) open(ctx context.Context) error {
 		}
 		seg, err := l.readHeader(base)
 		if err != nil {
-			if unreadable(err) { // which may pass; a journal without it would use its sequences again
+			if unreadable(err) { // the error may be temporary; a journal without the segment would reuse its sequences
 				return err
 			}
 			if l.neverUsed(base) {
@@ -78,7 +80,7 @@ func (l *Log) open(ctx context.Context) error {
 				continue
 			}
 			l.damaged(name, err.Error())
-			if errors.Is(err, errHeader) { // its records are as good as they are
+			if errors.Is(err, errHeader) { // its intact records are kept
 				segs = append(segs, newSegment(base, base-1))
 				continue
 			}
@@ -122,7 +124,7 @@ func (l *Log) begin(segs []*segment) error {
 		}
 		l.next = max(l.next, s.base, s.last+1)
 	}
-	// A snapshot outlives the segments that it covers: their sequences are not used again.
+	// A snapshot outlives the segments that it covers, and their sequences must not be used again.
 	if snaps := l.snapshots(); len(snaps) > 0 {
 		durable = max(durable, snaps[len(snaps)-1])
 		l.next = max(l.next, durable+1)
@@ -141,8 +143,8 @@ func (l *Log) begin(segs []*segment) error {
 	return nil
 }
 
-// resume continues with the last segment, which is empty. It is not created again: when everything before
-// it was deleted, its header alone says which sequence is next.
+// resume continues with the last segment, which is empty. It is not created again: if all segments
+// before it were deleted, only its header states the next sequence.
 func (l *Log) resume(segs []*segment) error {
 	last := segs[len(segs)-1]
 	f, err := l.fs.Open(segmentName(last.base), false)
@@ -188,7 +190,7 @@ func (l *Log) readMeta() error {
 	if m.Format < formatVersion {
 		l.log.Info("the data directory is upgraded; older versions of postbus can't open it any more",
 			"from_format", m.Format, "to_format", formatVersion)
-		return l.writeMeta() // before anything else: an older version must not find half of it
+		return l.writeMeta() // first of all, so that an older version refuses a half-upgraded directory
 	}
 	return nil
 }
@@ -204,7 +206,7 @@ func (l *Log) writeMeta() error {
 	})
 }
 
-// writeFile makes a file durable under its name or leaves none of it.
+// writeFile makes a file durable under its name, or leaves no part of it.
 func writeFile(fsys FS, name string, fill func(File) error) error {
 	tmp := name + ".tmp"
 	f, err := fsys.Open(tmp, true)
@@ -250,8 +252,8 @@ func parseName(name, ext string) (uint64, bool) {
 	return n, err == nil
 }
 
-// unreadable reports whether the system refuses a file, as it does for want of rights or of descriptors; there may be nothing
-// wrong with its content.
+// unreadable reports whether the system refuses to open a file, for example without permission or
+// file descriptors; its content may be intact.
 func unreadable(err error) bool {
 	var system *fs.PathError
 	return errors.As(err, &system)
@@ -269,7 +271,7 @@ func (l *Log) readHeader(base uint64) (*segment, error) {
 	}
 	seg, err := decodeSegmentHeader(b, l.epoch)
 	if err == nil && seg.base != base {
-		err = fmt.Errorf("%w: it names sequence %d", errHeader, seg.base)
+		err = fmt.Errorf("%w: it has the sequence %d", errHeader, seg.base)
 	}
 	return seg, err
 }
@@ -292,7 +294,8 @@ func (l *Log) neverUsed(base uint64) bool {
 }
 
 // readSegment reads a whole segment, up to the sequence limit. In the last segment damage that no
-// later group proves to have been durable is a torn tail, which no client was told about: it is cut.
+// later group proves to have been durable is a torn tail, of which nothing was acknowledged: it is
+// removed.
 func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 	f, err := l.fs.Open(segmentName(seg.base), false)
 	if err != nil {
@@ -348,7 +351,8 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 		})
 	}
 	if len(doubt) > 0 {
-		l.log.Info("torn end of the journal cut; no client was told that it was durable", "file", segmentName(seg.base), "offset", seg.size)
+		l.log.Info("incomplete end of the journal removed; none of it was acknowledged",
+			"file", segmentName(seg.base), "offset", seg.size)
 	}
 	if !last {
 		return nil
@@ -361,8 +365,8 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 	return rewrite(f, tail, seg.size)
 }
 
-// rewrite makes the bytes of the last group durable. They may be only in the operating system's
-// cache: after a kill no sync has covered them, and after a sync that failed another proves nothing.
+// rewrite makes the bytes of the last group durable. They may exist only in the operating system's
+// cache: after a kill no sync covered them, and after a failed sync another sync proves nothing.
 func rewrite(f File, from, to int64) error {
 	b := make([]byte, max(to-from, 0))
 	if _, err := f.ReadAt(b, from); err != nil && !errors.Is(err, io.EOF) {

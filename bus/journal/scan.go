@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// scanChunk is how much a reader holds of a segment that is read from disk, unless one record is larger.
+// scanChunk is the size of a reader's buffer for a segment on disk, unless one record is larger.
 const scanChunk = 64 << 10
 
 // scanner reads the items of a segment's bytes [off, end).
@@ -18,18 +18,18 @@ type scanner struct {
 	f    io.ReaderAt
 	off  int64  // of the next item
 	end  int64  // nothing is read from here on
-	min  uint64 // sequences below this are not records of this segment
+	min  uint64 // lower sequences are not records of this segment
 	buf  []byte // bytes from off on that are read already
-	back []byte // what buf is a part of, kept for its capacity
-	// proven is set by next when a group header stood behind the last damage it passed, or where there was
-	// none: all before that header had been durable.
+	back []byte // the slice that contains buf, kept for its capacity
+	// proven is set by next if a group header followed the last damage, or if there was no damage:
+	// all bytes before that header had been durable.
 	proven bool
 	group  int64 // offset of the last group header
 }
 
 var zeros [4096]byte
 
-// chunks are buffers of readers that rest.
+// chunks are buffers that no reader uses.
 var chunks = sync.Pool{New: func() any { return new([scanChunk]byte) }}
 
 func takeChunk(size int) []byte {
@@ -150,7 +150,7 @@ func (s *scanner) resync() (passed int64, end bool, err error) {
 		if !first && (groupHeaderLen(s.buf) > 0 || s.plausible()) {
 			return passed + run, false, nil
 		}
-		// The preallocated rest of a segment is zero: pass it in strides.
+		// The preallocated end of a segment is zero: skip it in strides.
 		if n := min(len(s.buf), len(zeros)); n > recordHeader && bytes.Equal(s.buf[:n], zeros[:n]) {
 			n -= recordHeader
 			s.advance(n)
@@ -167,7 +167,7 @@ func (s *scanner) resync() (passed int64, end bool, err error) {
 	}
 }
 
-// plausible is a cheap test of the header before the checksum is worth its price.
+// plausible is a cheap test of the header before the costly checksum.
 func (s *scanner) plausible() bool {
 	n := recordLen(s.buf)
 	return n != 0 && int64(n) <= s.end-s.off && recordSeq(s.buf) >= s.min && recordSeq(s.buf)-s.min < 1<<32

@@ -30,7 +30,7 @@ type indexEntry struct {
 	Topics *topicSet `json:"b,omitempty"`
 }
 
-// segment is what the log knows of one file. It is immutable once sealed; while it is active only
+// segment describes one file. It is immutable once sealed; while it is active only
 // the writer changes it, under Log.mu.
 type segment struct {
 	base  uint64 // the first sequence it may hold
@@ -122,8 +122,8 @@ func (s *segment) damagedHere() {
 	}
 }
 
-// skip returns the offset and the sequence behind the stretch that holds seq, when no event in it has
-// one of the prefixes and its records lie before the sequence until.
+// skip returns the offset and the sequence behind the stretch that holds seq, when no event in it
+// has one of the prefixes and its records lie before the sequence until.
 func (s *segment) skip(seq, until uint64, prefixes []Prefix) (off int64, next uint64, ok bool) {
 	i := sort.Search(len(s.index), func(i int) bool { return s.index[i].Seq > seq })
 	for ; i > 0 && i < len(s.index) && s.index[i].Seq <= until && !s.index[i-1].Topics.mayHold(prefixes); i++ {
@@ -158,7 +158,7 @@ func (s *segment) encodeIndex() ([]byte, error) {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
 }
 
-// decodeIndex fills a sealed segment from its sidecar; an error means that the segment must be read.
+// decodeIndex fills a sealed segment from its sidecar; on an error the segment must be read.
 func (s *segment) decodeIndex(b []byte) error {
 	if len(b) < 4 {
 		return io.ErrUnexpectedEOF

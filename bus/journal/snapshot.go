@@ -12,13 +12,14 @@ import (
 	"sync/atomic"
 )
 
-// keepSnapshots is how many snapshots are kept: when the newest is damaged, the one before serves.
+// keepSnapshots is the number of snapshots that are kept: if the newest is damaged, the previous
+// one is used.
 const keepSnapshots = 2
 
 func snapshotName(seq uint64) string { return fmt.Sprintf("%020d.snap", seq) }
 
-// Snapshot is a snapshot that is open for reading single records of it. It stays readable when newer
-// ones have replaced it.
+// Snapshot is a snapshot that is open for reading single records of it. It stays readable when
+// newer ones have replaced it.
 type Snapshot struct {
 	name  string
 	f     File
@@ -35,21 +36,21 @@ func (l *Log) openSnapshot(seq uint64) (*Snapshot, error) {
 	return s, nil
 }
 
-// Share returns s for one more user, who closes it.
+// Share returns s for one more user, which closes it.
 func (s *Snapshot) Share() *Snapshot {
 	s.users.Add(1)
 	return s
 }
 
-// Close ends a use; the file is closed with the last.
+// Close ends one use; the last one closes the file.
 func (s *Snapshot) Close() {
 	if s.users.Add(-1) == 0 {
-		s.f.Close() // read only: there is nothing to lose
+		s.f.Close() // it is read only, so the error has no effect
 	}
 }
 
-// Read reads the record at an offset that WriteSnapshot or ReadSnapshot gave. The record's slices are
-// the caller's.
+// Read reads the record at an offset that WriteSnapshot or ReadSnapshot gave. The record's slices
+// are the caller's.
 func (s *Snapshot) Read(off int64, rec *Record) error {
 	b := make([]byte, 512)
 	n, err := s.f.ReadAt(b, off)
@@ -71,7 +72,8 @@ func (s *Snapshot) Read(off int64, rec *Record) error {
 	return nil
 }
 
-// Each calls f for every record of the snapshot, with its offset. A record is valid during the call.
+// Each calls f for every record of the snapshot, with its offset. A record is valid during the
+// call.
 func (s *Snapshot) Each(f func(r *Record, off int64) error) error {
 	if err := eachRecord(s.f, f); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
@@ -79,9 +81,9 @@ func (s *Snapshot) Each(f func(r *Record, off int64) error) error {
 	return nil
 }
 
-// WriteSnapshot makes the state as of seq durable: write calls emit for each record of it, which returns
-// the record's offset. Older snapshots but one are removed. It returns the sequence from which the
-// journal must be kept, and the snapshot, to be closed.
+// WriteSnapshot makes the state as of seq durable: write calls emit for each record of it, which
+// returns the record's offset. Older snapshots but one are removed. It returns the sequence from
+// which the journal must be kept, and the snapshot, to be closed.
 func (l *Log) WriteSnapshot(seq uint64, write func(emit func(*Record) (off int64, err error)) error) (floor uint64, snap *Snapshot, err error) {
 	err = writeFile(l.fs, snapshotName(seq), func(f File) error {
 		var (
@@ -145,10 +147,10 @@ func (l *Log) snapshots() []uint64 {
 	return seqs
 }
 
-// ReadSnapshot calls read for each record of the newest snapshot that is whole, with its offset, and
-// returns the snapshot's sequence and the snapshot, to be closed; 0 and nil when there is none. It is an
-// error when there is none but one that the system does not let be read. A record is valid during the
-// call.
+// ReadSnapshot calls read for each record of the newest snapshot that is whole, with its offset,
+// and returns the snapshot's sequence and the snapshot, to be closed; 0 and nil when there is none.
+// It is an error if the only snapshots are ones that the system refuses to open. A record is valid
+// during the call.
 func (l *Log) ReadSnapshot(read func(r *Record, off int64) error) (uint64, *Snapshot, error) {
 	seqs := l.snapshots()
 	var unread error

@@ -1,7 +1,7 @@
 package journal
 
-// This file is the summary of the topics in a stretch of records, by which a reader skips stretches that
-// hold nothing for it.
+// This file is the summary of the topics in a stretch of records, by which a reader skips stretches
+// that hold nothing for it.
 
 import (
 	"encoding/base64"
@@ -9,8 +9,8 @@ import (
 	"fmt"
 )
 
-// topicSet is a Bloom filter of the leading levels of topics. It says "none of these" or "maybe", and
-// takes 512 bytes: with 500 topics in it, it is wrong about one in ten that are not there.
+// topicSet is a Bloom filter of the leading levels of topics. It says "none of these" or "maybe",
+// and takes 512 bytes: with 500 topics in it, one in ten absent topics is reported as "maybe".
 type topicSet [64]uint64
 
 // maxLevels is how many leading levels of a topic are distinguished.
@@ -52,8 +52,8 @@ func (t *topicSet) set(h uint64) {
 	t[b/64] |= 1 << (b % 64)
 }
 
-// mayHold reports whether a topic with one of the prefixes may be in the set; of a nil set nothing is
-// known.
+// mayHold reports whether a topic with one of the prefixes may be in the set; it is true for
+// a nil set.
 func (t *topicSet) mayHold(prefixes []Prefix) bool {
 	if t == nil || prefixes == nil {
 		return true
@@ -89,7 +89,7 @@ func (t *topicSet) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Prefix stands for the leading levels that all topics of a filter share.
+// Prefix identifies the leading levels that all topics of a filter share.
 type Prefix uint64
 
 // PrefixOf returns the prefix of one or more joined levels, "a/b" for a/b, a/b/# and a/b/+/c.

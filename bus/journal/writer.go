@@ -12,7 +12,7 @@ import (
 	"unsafe"
 )
 
-// retryEvery is how often a failed disk is tried again and free space is looked at.
+// retryEvery is the interval of retries after a disk failure, and of checks of the free space.
 const retryEvery = time.Second
 
 func (l *Log) writer() {
@@ -55,7 +55,7 @@ func (l *Log) finish() {
 	l.markClean()
 }
 
-// commitGroup makes what has been collected durable.
+// commitGroup makes the collected records durable.
 func (l *Log) commitGroup() {
 	l.mu.Lock()
 	g := l.cur
@@ -146,7 +146,7 @@ func (l *Log) write(g *group) error {
 	return nil
 }
 
-// memory is how many bytes the group takes.
+// memory is the size of the group in bytes.
 func (g *group) memory() int { return cap(g.buf) + len(g.blocks)*int(unsafe.Sizeof(block{})) }
 
 // activeSegment is the one that is written to.
@@ -220,12 +220,13 @@ func (l *Log) createSegment(seg *segment) (File, error) {
 	return f, nil
 }
 
-// preallocate reserves a segment, if that leaves MinFree: the reserve itself must not fill the disk.
+// preallocate reserves space for a segment if MinFree remains: the reservation must not fill the
+// disk.
 func (l *Log) preallocate(f File) error {
 	l.mu.Lock()
-	least := l.minFree + l.o.SegmentSize
+	required := l.minFree + l.o.SegmentSize
 	l.mu.Unlock()
-	if free, err := l.fs.Free(); err == nil && free < least {
+	if free, err := l.fs.Free(); err == nil && free < required {
 		return nil
 	}
 	return f.Preallocate(l.o.SegmentSize)
@@ -250,12 +251,13 @@ func (l *Log) writeIndex(seg *segment) {
 		}
 	}
 	if err != nil {
-		l.log.Warn("segment index not saved; the next start reads the segment instead", "file", indexName(seg.base), "err", err)
+		l.log.Warn("saving a segment index failed; the next start reads the segment instead",
+			"file", indexName(seg.base), "err", err)
 	}
 }
 
 // fail completes the commits of all waiting records with an error. Their sequences are not used
-// again; the next segment's header says from where on this one does not count.
+// again; the next segment's header states the sequence from which this segment is void.
 func (l *Log) fail(g *group, err error) {
 	u := &Unavailable{Full: errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT), Cause: err}
 	l.mu.Lock()
@@ -269,10 +271,10 @@ func (l *Log) fail(g *group, err error) {
 		g.commit.err = u
 		close(g.commit.done)
 	}
-	l.log.Error("the journal accepts no more events", "err", u)
+	l.log.Error("the journal refuses events until a write succeeds", "err", u)
 }
 
-// recover tries a failed disk again: a new segment that is synced is the proof that it works.
+// recover retries after a disk failure: a new segment that is synced proves that the disk works.
 func (l *Log) recover() {
 	l.mu.Lock()
 	failed, next := l.err, l.next
@@ -286,7 +288,7 @@ func (l *Log) recover() {
 		l.log.Debug("the disk still fails", "err", err)
 		return
 	}
-	// What the failed write left behind does not count; the new header says so where this fails.
+	// The bytes of the failed write are void; if truncating fails, the new header states that.
 	old := l.activeSegment()
 	_ = l.active.Truncate(old.size)
 	l.active.Close()
@@ -310,7 +312,8 @@ func (l *Log) lookAtSpace() {
 	low := l.minFree > 0 && free < l.minFree
 	if low != l.low {
 		if low {
-			l.log.Error("the disk is nearly full: no more QoS 1 and 2 events are accepted", "free_mib", free>>20, "limit_mib", l.minFree>>20)
+			l.log.Error("the disk is nearly full: QoS 1 and 2 events are refused",
+				"free_mib", free>>20, "limit_mib", l.minFree>>20)
 		} else {
 			l.log.Info("the disk has space again", "free_mib", free>>20)
 		}
@@ -349,8 +352,8 @@ func (l *Log) markClean() {
 }
 
 // Retain deletes sealed segments from the oldest on whose records all lie below floor, while they
-// are older than age, the journal is larger than size bytes, or the disk runs short: history that no
-// consumer needs is deleted before an event is refused. It returns the first sequence kept.
+// are older than age, the journal is larger than size bytes, or the disk runs short: history that
+// no consumer needs is deleted before an event is refused. It returns the first sequence kept.
 func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time) uint64 {
 	short := l.short()
 	var gone []*segment
@@ -380,15 +383,15 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 	l.rd.Unlock()
 	for i, s := range gone {
 		if err := ignoreMissing(l.fs.Remove(segmentName(s.base))); err != nil {
-			l.log.Warn("old journal file not removed, will retry", "file", segmentName(s.base), "err", err)
-			l.rd.Lock() // the next start would find it again, so it is kept until its file is gone
+			l.log.Warn("removing an old journal file failed, will retry", "file", segmentName(s.base), "err", err)
+			l.rd.Lock() // the next start would find it again, so it is kept until its file is removed
 			l.segs = append(slices.Clone(gone[i:]), l.segs...)
 			first = l.segs[0].base
 			l.rd.Unlock()
 			break
 		}
 		if err := ignoreMissing(l.fs.Remove(indexName(s.base))); err != nil {
-			l.log.Warn("old journal file not removed", "file", indexName(s.base), "err", err)
+			l.log.Warn("removing an old journal file failed", "file", indexName(s.base), "err", err)
 		}
 		l.log.Debug("journal segment removed", "file", segmentName(s.base), "bytes", s.size)
 	}
@@ -399,7 +402,7 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 	return first
 }
 
-// short is how many bytes should become free, so that the next segment fits above the limit.
+// short returns how many bytes must become free so that the next segment fits above the limit.
 func (l *Log) short() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

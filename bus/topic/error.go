@@ -62,11 +62,12 @@ func (e *Error) Error() string {
 	case NoShared:
 		return fmt.Sprintf("shared filter %q names no filter behind the group", e.Text)
 	case BadAge:
-		return fmt.Sprintf("filter %q: want $replay/AGE/FILTER with an age such as 10m, 24h or 7d, not %q", e.Text, e.Age)
+		return fmt.Sprintf("filter %q: want $replay/AGE/FILTER with an age such as 10m, 24h or 7d, not %q",
+			e.Text, e.Age)
 	case NoReplayed:
 		return fmt.Sprintf("filter %q names no filter behind the age", e.Text)
 	case SharedPast:
-		return fmt.Sprintf("shared filter %q: a shared subscription has no past: history is for one client", e.Text)
+		return fmt.Sprintf("shared filter %q: a shared subscription cannot replay history", e.Text)
 	}
 	return fmt.Sprintf("%s %q is not valid", what, e.Text)
 }

@@ -132,7 +132,7 @@ func TestWords(t *testing.T) {
 		{CheckSubscription("$share"), `shared filter "$share" names no group`, ""},
 		{CheckSubscription("$share/+/a"), `shared filter "$share/+/a" needs a group name without + and #`, ""},
 		{CheckSubscription("$share/g/"), `shared filter "$share/g/" names no filter behind the group`, ""},
-		{CheckSubscription("$share/g/$replay/1h/a"), `shared filter "$share/g/$replay/1h/a": a shared subscription has no past: history is for one client`, ""},
+		{CheckSubscription("$share/g/$replay/1h/a"), `shared filter "$share/g/$replay/1h/a": a shared subscription cannot replay history`, ""},
 		{CheckSubscription("$replay/soon/a"), `filter "$replay/soon/a": want $replay/AGE/FILTER with an age such as 10m, 24h or 7d, not "soon"`, ""},
 		{CheckSubscription("$replay/1h/"), `filter "$replay/1h/" names no filter behind the age`, ""},
 	} {
@@ -204,8 +204,8 @@ func naiveMatch(filter, topic string) bool {
 	return len(t) == len(f)
 }
 
-// topics is every topic of up to four levels over a small alphabet: enough to find a witness for any
-// two filters of up to three levels over the same alphabet.
+// topics is every topic of up to four levels over a small alphabet: enough to find a witness for
+// any two filters of up to three levels over the same alphabet.
 var topics = func() []string {
 	var all []string
 	var grow func(prefix string, depth int)

@@ -34,9 +34,10 @@ func plainErrors(mux *http.ServeMux) http.Handler {
 		mux.ServeHTTP(rec, r)
 		switch rec.status {
 		case http.StatusMethodNotAllowed:
-			fail(w, rec.status, "allowed: "+w.Header().Get("Allow"), "%s is not for %s", r.URL.Path, r.Method)
+			fail(w, rec.status, "allowed: "+w.Header().Get("Allow"),
+				"the method %s is not allowed for %s", r.Method, r.URL.Path)
 		default:
-			fail(w, http.StatusNotFound, "/api lists what there is", "there is no %s", r.URL.Path)
+			fail(w, http.StatusNotFound, "/api lists all endpoints", "there is no %s", r.URL.Path)
 		}
 	})
 }

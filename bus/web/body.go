@@ -24,7 +24,7 @@ import (
 func known(h http.HandlerFunc, keys ...string) http.HandlerFunc {
 	hint := "known: " + strings.Join(keys, ", ")
 	if len(keys) == 0 {
-		hint = "there is no query here"
+		hint = "this endpoint takes no query"
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		q, err := url.ParseQuery(r.URL.RawQuery)
@@ -46,7 +46,7 @@ func known(h http.HandlerFunc, keys ...string) http.HandlerFunc {
 // another origin cannot send this type without a preflight request, see guard.go.
 func sentJSON(w http.ResponseWriter, r *http.Request) bool {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		fail(w, http.StatusUnsupportedMediaType, "set Content-Type: application/json", "want JSON")
+		fail(w, http.StatusUnsupportedMediaType, "set Content-Type: application/json", "the body must be JSON")
 		return false
 	}
 	return true
@@ -66,7 +66,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 		return jsonMistake(err, body)
 	}
 	if end := d.InputOffset(); len(bytes.TrimSpace(body[end:])) > 0 {
-		return fmt.Errorf("there is more than one value, the first ends %s", place(body, end))
+		return fmt.Errorf("there is more than one value, the first ends %s", position(body, end))
 	}
 	return nil
 }
@@ -80,11 +80,11 @@ func jsonMistake(err error, body []byte) error {
 	case errors.Is(err, io.EOF):
 		return errors.New("the body is empty")
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("the JSON ends too early, %s", place(body, int64(len(body))))
+		return fmt.Errorf("the JSON ends too early, %s", position(body, int64(len(body))))
 	case errors.As(err, &syntax):
-		return fmt.Errorf("%v, %s", err, place(body, syntax.Offset))
+		return fmt.Errorf("%v, %s", err, position(body, syntax.Offset))
 	case errors.As(err, &base64):
-		return fmt.Errorf("payload_base64 is no base64: wrong at its byte %d", int64(base64)+1)
+		return fmt.Errorf("payload_base64 is not valid base64: wrong at its byte %d", int64(base64)+1)
 	case errors.As(err, &kind) && kind.Field == "payload" && kind.Value != "string":
 		return fmt.Errorf(`payload is a text, not %s: JSON is written as text, as in "payload": "{\"on\": true}", or as payload_base64`, sent(kind.Value))
 	case errors.As(err, &kind) && kind.Field == "":
@@ -124,7 +124,7 @@ func wantedKind(t reflect.Type) string {
 }
 
 // place is the line and the column of the last of n bytes.
-func place(body []byte, n int64) string {
+func position(body []byte, n int64) string {
 	before := body[:min(max(n-1, 0), int64(len(body)))]
 	line := bytes.Count(before, []byte("\n")) + 1
 	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1

@@ -24,7 +24,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
 		if !s.hostAllowed(r) {
-			fail(w, http.StatusMisdirectedRequest, "use the machine's address, or name the origin in listen.origins", "the host %q is not this bus", r.Host)
+			fail(w, http.StatusMisdirectedRequest, "use the machine's address, or name the origin in listen.origins",
+				"the host %q is not this bus", r.Host)
 			return
 		}
 		origin := r.Header.Get("Origin")

@@ -11,20 +11,20 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	fmt.Fprintf(w, `postbus %s: an MQTT event bus that never loses an acknowledged event
 
-GET    /api/v1/openapi.json   all of this for programs
-GET    /healthz               the process is there
+GET    /api/v1/openapi.json   this API as OpenAPI, for programs
+GET    /healthz               the process runs
 GET    /readyz                the bus accepts events; 503 says why not
-GET    /metrics               figures for Prometheus
+GET    /metrics               metrics for Prometheus
 GET    /mqtt                  MQTT over WebSocket, subprotocol mqtt
-GET    /api/v1/bus            figures of the bus
-GET    /api/v1/topics         retained events: ?filter=home/%%23 (a # in an address is written %%23)
-GET    /api/v1/events         what the journal still holds: ?filter=home/%%23&since=10m&limit=1000
+GET    /api/v1/bus            state and counters of the bus
+GET    /api/v1/topics         retained messages: ?filter=home/%%23 (a # in an address is written %%23)
+GET    /api/v1/events         events in the journal: ?filter=home/%%23&since=10m&limit=1000
 GET    /api/v1/plugins        every plugin: state, counters, errors
-GET    /api/v1/explain        who publishes a topic, and why not: ?topic=home/x
+GET    /api/v1/explain        which plugin publishes a topic, or why none does: ?topic=home/x
 GET    /api/v1/sessions       every session: online, lag, in flight, lost
 DELETE /api/v1/sessions/NAME  end a session that has no connection
 POST   /api/v1/publish        {"topic": "a/b", "payload": "text", "qos": 1, "retain": false}
-POST   /api/v1/token          {"for": "1h"}: a password of the user that asks, and it ends by itself
+POST   /api/v1/token          {"for": "1h"}: a token that replaces the user's password until it expires
 `, s.o.Version)
 }
 

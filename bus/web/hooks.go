@@ -33,7 +33,7 @@ func (s *Server) Mount(owner, path string, public bool, h http.Handler) (remove 
 	s.hooks.mu.Lock()
 	defer s.hooks.mu.Unlock()
 	if old := s.hooks.byPath[path]; old != nil && old.owner != owner {
-		return nil, fmt.Errorf("the path %s is taken by the plugin %s", path, old.owner)
+		return nil, fmt.Errorf("the path %s is already used by the plugin %s", path, old.owner)
 	}
 	mine := &hook{owner, public, h}
 	if s.hooks.byPath == nil {
@@ -71,7 +71,7 @@ func (s *Server) publicHooks(next http.Handler) http.Handler {
 func (s *Server) hook(w http.ResponseWriter, r *http.Request) {
 	h := s.hookFor(r)
 	if h == nil {
-		fail(w, http.StatusNotFound, "a plugin with source: {webhook: {path: "+r.URL.Path+"}} would take it", "there is no %s", r.URL.Path)
+		fail(w, http.StatusNotFound, "a plugin with source: {webhook: {path: "+r.URL.Path+"}} would serve it", "there is no %s", r.URL.Path)
 		return
 	}
 	if id, _ := s.identify(w, r); id == nil { // the hook does not authenticate its callers, so the bus does

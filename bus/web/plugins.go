@@ -23,7 +23,7 @@ func (s *Server) seesBus(w http.ResponseWriter, r *http.Request, what string) bo
 		return false
 	}
 	if !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "%s are for those who may subscribe to %s", what, seeBus)
+		s.forbid(w, r, "%s: only users who may subscribe to %s have access", what, seeBus)
 		return false
 	}
 	return true

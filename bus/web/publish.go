@@ -67,7 +67,8 @@ func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) (e bus.Event,
 	const form = `{"topic": "a/b", "payload": "text", "qos": 1, "retain": false}; payload_base64 in place of payload for bytes`
 	switch {
 	case errors.As(err, &tooLarge) || len(in.PayloadBase64) > s.o.MaxPayload || in.Payload != nil && len(*in.Payload) > s.o.MaxPayload:
-		fail(w, http.StatusRequestEntityTooLarge, "limits.packet_size decides", "the payload is larger than %d bytes", s.o.MaxPayload)
+		fail(w, http.StatusRequestEntityTooLarge, "limits.packet_size sets the maximum",
+			"the payload is larger than %d bytes", s.o.MaxPayload)
 		return e, false
 	case err != nil:
 		fail(w, http.StatusBadRequest, form, "%v", err)
@@ -76,7 +77,8 @@ func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) (e bus.Event,
 		fail(w, http.StatusBadRequest, form, "payload and payload_base64 exclude each other")
 		return e, false
 	case in.Retain && in.Payload == nil && in.PayloadBase64 == nil:
-		fail(w, http.StatusBadRequest, `"payload": "" deletes it`, "a retained event without a payload would delete the value that is kept")
+		fail(w, http.StatusBadRequest, `"payload": "" deletes it`,
+			"a retained event without a payload would delete the retained value")
 		return e, false
 	case in.QoS != nil && *in.QoS > 2:
 		fail(w, http.StatusBadRequest, form, "qos is 0, 1 or 2, not %d", *in.QoS)

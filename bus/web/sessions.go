@@ -15,7 +15,7 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "sessions are for those who may subscribe to %s", seeBus)
+		s.forbid(w, r, "sessions: only users who may subscribe to %s have access", seeBus)
 		return
 	}
 	limit, ok := limitOf(w, r)
@@ -37,7 +37,7 @@ func (s *Server) dropSession(w http.ResponseWriter, r *http.Request) {
 	}
 	name := r.PathValue("name")
 	if !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "sessions are for those who may subscribe to %s", seeBus)
+		s.forbid(w, r, "sessions: only users who may subscribe to %s have access", seeBus)
 		return
 	}
 	info, exists := s.bus.SessionNamed(name)
@@ -49,7 +49,8 @@ func (s *Server) dropSession(w http.ResponseWriter, r *http.Request) {
 	case info.User != user && !mayAll:
 		s.forbid(w, r, "the session %q belongs to another user", name)
 	case info.Online:
-		fail(w, http.StatusConflict, "stop the client first: it would open the session again", "the session %q has a connection", name)
+		fail(w, http.StatusConflict, "stop the client first: it would open the session again",
+			"the session %q has a connection", name)
 	default:
 		s.drop(w, r, name)
 	}

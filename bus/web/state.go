@@ -83,7 +83,7 @@ func quantilesOf(t *journal.Times) quantiles {
 }
 
 func (s *Server) busState(w http.ResponseWriter, r *http.Request) {
-	if !s.seesBus(w, r, "figures of the bus") {
+	if !s.seesBus(w, r, "the state of the bus") {
 		return
 	}
 	st, epoch, limits := s.bus.Stats(), s.bus.Epoch(), s.bus.Limits()
@@ -123,24 +123,24 @@ const maxLagSeries = 100
 var metricHelp = []struct{ name, help, labels string }{
 	{"postbus_ready", "1 when the bus accepts events.", ""},
 	{"postbus_published_events_total", "Events accepted.", ""},
-	{"postbus_dropped_deliveries_total", "Deliveries of QoS 0 that found no room.", ""},
-	{"postbus_lost_events_total", "Events that will not arrive, by reason: of sessions, of sources, and publishes that MQTT 3.1.1 has no refusal for.", "reason"},
-	{"postbus_sessions", "Sessions, present or absent.", "state"},
-	{"postbus_subscriptions", "Filters that stand.", ""},
+	{"postbus_dropped_deliveries_total", "QoS 0 deliveries dropped because the client's output buffer was full.", ""},
+	{"postbus_lost_events_total", "Events lost, by reason: by sessions, by sources, and forbidden publishes of clients before MQTT 5.", "reason"},
+	{"postbus_sessions", "Sessions, online or offline.", "state"},
+	{"postbus_subscriptions", "Active subscriptions.", ""},
 	{"postbus_refused_total", "Events, subscriptions and sessions that a limit refused.", "limit"},
-	{"postbus_retained_events", "Topics that have a retained event.", ""},
-	{"postbus_retained_bytes", "Payloads of retained events.", ""},
-	{"postbus_session_lag_events", "Events that a session has not acknowledged, of the hundred sessions that are the farthest behind.", "session"},
+	{"postbus_retained_events", "Topics with a retained message.", ""},
+	{"postbus_retained_bytes", "Bytes of retained payloads.", ""},
+	{"postbus_session_lag_events", "Events that a session has not acknowledged; only of the hundred sessions that are the farthest behind.", "session"},
 	{"postbus_connections", "Open connections.", "listener"},
-	{"postbus_journal_written_bytes_total", "Bytes written to the journal: the wear of the disk.", ""},
+	{"postbus_journal_written_bytes_total", "Bytes written to the journal, a measure of disk wear.", ""},
 	{"postbus_journal_records_total", "Records written to the journal.", ""},
-	{"postbus_journal_syncs_total", "Syncs of the journal.", ""},
-	{"postbus_journal_damaged_total", "Records or places that were found damaged.", ""},
+	{"postbus_journal_syncs_total", "Journal syncs (fdatasync).", ""},
+	{"postbus_journal_damaged_total", "Damaged journal records that were skipped.", ""},
 	{"postbus_journal_disk_bytes", "Size of the journal on disk.", ""},
 	{"postbus_journal_free_bytes", "Free bytes on the journal's disk.", ""},
 	{"postbus_journal_last_sequence", "Sequence of the newest record.", ""},
-	{"postbus_journal_sync_seconds", "Write and sync of a group of records.", ""},
-	{"postbus_journal_commit_seconds", "From the first record of a group until it was durable: what publishers wait for.", ""},
+	{"postbus_journal_sync_seconds", "Time to write and sync a group of records.", ""},
+	{"postbus_journal_commit_seconds", "Time from the first record of a group until the group is durable, which publishers wait for.", ""},
 }
 
 func newCollector(s *Server) *collector {

@@ -15,7 +15,7 @@ import (
 type Mint func(id Identity, life string) (token string, ends time.Time, err error)
 
 // ErrTokenLife is wrapped by Mint's error when a token cannot have that life.
-var ErrTokenLife = errors.New("no such token")
+var ErrTokenLife = errors.New("token not issued")
 
 // minted is the answer.
 type minted struct {
@@ -42,7 +42,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		return
 	case user == "" || s.o.Mint == nil:
 		challenge(w, r)
-		fail(w, http.StatusUnauthorized, "ask with a user name and a password", "a token stands for a user, and anonymous is none")
+		fail(w, http.StatusUnauthorized, "authenticate with a user name and a password",
+			"a token belongs to a user, and this client is anonymous")
 		return
 	}
 	token, ends, err := s.o.Mint(id, in.For)

@@ -98,13 +98,13 @@ func TestTokens(t *testing.T) {
 	for _, c := range []struct {
 		name, body, user, bearer string
 		status                   int
-		said                     string
+		wantText                 string
 	}{
 		{"without a word about how long", `{}`, "pi:secret", "", 200, `"token":"eyJ`},
 		{"a token makes a shorter one", `{"for": "1m"}`, "", token, 200, `"token":"eyJ`},
 		{"a token makes one that ends with it", `{}`, "", token, 200, ends.Format(time.RFC3339)},
-		{"a token makes no longer one", `{"for": "2h"}`, "", token, 400, "outlives"},
-		{"anonymous", `{"for": "1h"}`, "", "", 401, "anonymous is none"},
+		{"a token makes no longer one", `{"for": "2h"}`, "", token, 400, "cannot outlive"},
+		{"anonymous", `{"for": "1h"}`, "", "", 401, "this client is anonymous"},
 		{"a wrong password", `{"for": "1h"}`, "pi:guess", "", 401, "wrong"},
 		{"too long", `{"for": "1000h"}`, "pi:secret", "", 400, "30 days"},
 		{"no duration", `{"for": "soon"}`, "pi:secret", "", 400, "duration"},
@@ -113,25 +113,25 @@ func TestTokens(t *testing.T) {
 		{"for somebody else", `{"user": "root"}`, "pi:secret", "", 400, "user"},
 		{"two values", `{}{}`, "pi:secret", "", 400, "more than one"},
 		{"a key that cannot be made", `{"for": "a disk on fire"}`, "pi:secret", "", 503, "not now"},
-		{"a forged token", `{}`, "", forged, 401, "not one of this bus"},
+		{"a forged token", `{}`, "", forged, 401, "not issued by this bus"},
 		{"a bearer of a password", `{}`, "", "secret", 401, "wrong"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if status, _, _, text := mint(c.body, c.user, c.bearer); status != c.status || !strings.Contains(text, c.said) {
-				t.Errorf("got %d %s, want %d with %q", status, text, c.status, c.said)
+			if status, _, _, text := mint(c.body, c.user, c.bearer); status != c.status || !strings.Contains(text, c.wantText) {
+				t.Errorf("got %d %s, want %d with %q", status, text, c.status, c.wantText)
 			}
 		})
 	}
 	const event = `{"topic": "home/x", "payload": "1"}`
-	use := func(name, user, header, body string, status int, said string) {
+	use := func(name, user, header, body string, status int, wantText string) {
 		t.Helper()
 		r := request{method: "POST", path: "/api/v1/publish", body: body, user: user}
 		if header != "" {
 			r.header = map[string]string{"Authorization": header}
 		}
 		got, h, text := r.do(t, base)
-		if got != status || !strings.Contains(text, said) {
-			t.Errorf("%s: %d %s, want %d with %q", name, got, text, status, said)
+		if got != status || !strings.Contains(text, wantText) {
+			t.Errorf("%s: %d %s, want %d with %q", name, got, text, status, wantText)
 		}
 		if want := strings.HasPrefix(header, "Bearer"); got == 401 && strings.HasPrefix(h.Get("WWW-Authenticate"), "Bearer") != want {
 			t.Errorf("%s: challenged by %q", name, h.Get("WWW-Authenticate"))
@@ -144,7 +144,7 @@ func TestTokens(t *testing.T) {
 	use("as another user's password", "root:"+token, "", event, 401, "another user")
 	use("with the user's rights", "", "Bearer "+token, `{"topic": "garden/x"}`, 403, "not allowed")
 	use("not with anonymous's", "", "Bearer "+token, `{"topic": "open/x"}`, 403, "not allowed")
-	use("forged", "", "Bearer "+forged, event, 401, "not one of this bus")
+	use("forged", "", "Bearer "+forged, event, 401, "not issued by this bus")
 	use("empty", "", "Bearer ", event, 401, "wrong")
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if _, err := p.Authenticate("", short, true, true, "192.0.2.1:1"); err != nil {

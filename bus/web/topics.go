@@ -158,9 +158,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Add("Vary", "Accept")
 	epoch := s.bus.Epoch()
 	var page eventPage = &jsonPage{w: w, out: json.NewEncoder(w), epoch: hex.EncodeToString(epoch[:])}
-	most := maxAnswer
+	maxSize := maxAnswer
 	if strings.Contains(r.Header.Get("Accept"), ndjson) {
-		page, most = &linePage{w: w, out: json.NewEncoder(w), flow: http.NewResponseController(w), next: s.bus.Last() + 1}, math.MaxInt
+		page, maxSize = &linePage{w: w, out: json.NewEncoder(w), flow: http.NewResponseController(w), next: s.bus.Last() + 1}, math.MaxInt
 		if r.URL.Query().Get("limit") == "" {
 			limit = math.MaxInt
 		}
@@ -177,7 +177,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		if !id.MayRead(e.Topic) {
 			return true
 		}
-		if n >= limit || size > most {
+		if n >= limit || size > maxSize {
 			next = e.Seq
 			return false
 		}

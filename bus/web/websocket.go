@@ -21,7 +21,7 @@ const closeWait = time.Second // time limit for sending a close frame
 
 func (s *Server) webSocket(w http.ResponseWriter, r *http.Request) {
 	if s.o.MQTT == nil {
-		fail(w, http.StatusNotFound, "", "there is no MQTT here")
+		fail(w, http.StatusNotFound, "", "MQTT over WebSocket is not available")
 		return
 	}
 	if !websocket.IsWebSocketUpgrade(r) {
@@ -73,7 +73,7 @@ func (c *socket) Read(p []byte) (int, error) {
 				return 0, ended(err)
 			}
 			if kind != websocket.BinaryMessage {
-				c.end(websocket.CloseUnsupportedData, "MQTT wants binary messages")
+				c.end(websocket.CloseUnsupportedData, "MQTT requires binary messages")
 				return 0, errText
 			}
 			c.msg = msg
@@ -88,7 +88,7 @@ func (c *socket) Read(p []byte) (int, error) {
 	}
 }
 
-var errText = errors.New("a WebSocket message of text: MQTT wants binary ones")
+var errText = errors.New("received a WebSocket text message: MQTT requires binary messages")
 
 // ended is io.EOF for a connection that was closed properly.
 func ended(err error) error {

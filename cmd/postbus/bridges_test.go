@@ -140,12 +140,12 @@ func TestARingOfBridgesEnds(t *testing.T) {
 				if len(came[i]) != len(buses)+1 {
 					t.Errorf("bus %d: %v", i, came[i])
 				}
-				most := 1
+				maxCopies := 1
 				if name == "both" { // there are two paths to each of the others
-					most = 2
+					maxCopies = 2
 				}
 				for event, n := range came[i] {
-					if n > most || n > 1 && strings.HasPrefix(event, fmt.Sprint("x/", i)) {
+					if n > maxCopies || n > 1 && strings.HasPrefix(event, fmt.Sprint("x/", i)) {
 						t.Errorf("bus %d has %d of %s", i, n, event)
 					}
 				}

@@ -37,7 +37,10 @@ import (
 // catalog lists every kind.
 func catalog() *plugins.Catalog {
 	return plugins.NewCatalog(slices.Concat(
-		mqtt.Kinds(), timer.Kinds(), host.Kinds(), process.Kinds(), unit.Kinds(), gpio.Kinds(), pwm.Kinds(), i2c.Kinds(), onewire.Kinds(), input.Kinds(), usb.Kinds(), serial.Kinds(), modbus.Kinds(), desktop.Kinds(), notify.Kinds(), webhook.Kinds(), http.Kinds(), exec.Kinds(), execd.Kinds(), file.Kinds(), udp.Kinds(), tcp.Kinds(), uds.Kinds(), bridge.Kinds(),
+		mqtt.Kinds(), timer.Kinds(), host.Kinds(), process.Kinds(), unit.Kinds(), gpio.Kinds(),
+		pwm.Kinds(), i2c.Kinds(), onewire.Kinds(), input.Kinds(), usb.Kinds(), serial.Kinds(),
+		modbus.Kinds(), desktop.Kinds(), notify.Kinds(), webhook.Kinds(), http.Kinds(), exec.Kinds(),
+		execd.Kinds(), file.Kinds(), udp.Kinds(), tcp.Kinds(), uds.Kinds(), bridge.Kinds(),
 	)...)
 }
 

@@ -16,10 +16,10 @@ import (
 	"github.com/postbus/postbus/config"
 )
 
-// lookAgain is the minimum time between two checks, made in handshakes, whether the files have
+// recheckEvery is the minimum time between two checks, made in handshakes, whether the files have
 // changed. They are not watched, because they may be links of links to anywhere, as certbot's and
 // Kubernetes' are.
-const lookAgain = time.Second
+const recheckEvery = time.Second
 
 // keyPair is the certificate and its key.
 type keyPair struct {
@@ -27,7 +27,7 @@ type keyPair struct {
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
 	clients *x509.CertPool
-	every   time.Duration // lookAgain, shorter in tests
+	every   time.Duration // recheckEvery, shorter in tests
 
 	looking sync.Mutex
 	looked  time.Time
@@ -45,7 +45,7 @@ func loadKeys(t config.TLS, log *slog.Logger) (*keyPair, error) {
 	if t.Cert == "" {
 		return nil, nil
 	}
-	k := &keyPair{files: t, log: log, every: lookAgain}
+	k := &keyPair{files: t, log: log, every: recheckEvery}
 	if _, err := k.reload(); err != nil {
 		return nil, err
 	}
@@ -56,7 +56,8 @@ func loadKeys(t config.TLS, log *slog.Logger) (*keyPair, error) {
 		}
 		k.clients = x509.NewCertPool()
 		if !k.clients.AppendCertsFromPEM(pem) {
-			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s holds no certificate", t.ClientCA), "want the PEM certificate of the authority that signed the clients' certificates")
+			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s contains no certificate", t.ClientCA),
+				"want the PEM certificate of the authority that signed the clients' certificates")
 		}
 	}
 	return k, nil
@@ -76,7 +77,8 @@ func (k *keyPair) read(now [2]stamp) (renewed bool, err error) {
 	k.seen, k.looked = now, time.Now()
 	c, err := tls.LoadX509KeyPair(k.files.Cert, k.files.Key)
 	if err != nil {
-		return false, withHint(fmt.Errorf("listen.tls: %w", err), "cert wants the PEM certificate chain, key its PEM private key")
+		return false, withHint(fmt.Errorf("listen.tls: %w", err),
+			"cert wants the PEM certificate chain, key its PEM private key")
 	}
 	old := k.current.Swap(&c)
 	if old == nil || old.Leaf.Equal(c.Leaf) {
@@ -103,7 +105,7 @@ func (k *keyPair) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			k.looked = time.Now()
 			if now := k.stamps(); now != k.seen {
 				if _, err := k.read(now); err != nil { // perhaps only one of the two files is written yet
-					k.log.Warn("certificate not renewed: the former one stays in force", "err", err)
+					k.log.Warn("certificate not renewed: the previous one stays in use", "err", err)
 				}
 			}
 		}

@@ -44,7 +44,7 @@ func (m *Main) check(s *settings) error {
 	if l.there {
 		m.printf("ok: %s\n", m.shown(l.file))
 	} else {
-		m.printf("ok: there is no config file at %s, so everything is as by default\n", l.file)
+		m.printf("ok: no config file at %s, the defaults apply\n", l.file)
 	}
 	if len(l.Users) > 0 {
 		m.warnReadable(l.file)
@@ -72,9 +72,9 @@ func who(c *config.Config, local bool) string {
 	case n == 0 && anonymous && local:
 		return "  (this machine only, without a password)"
 	case n == 0 && anonymous:
-		return "  (everybody, without a password)"
+		return "  (any client, without a password)"
 	case anonymous:
-		return fmt.Sprintf("  (%s, and others without a password)", users(n))
+		return fmt.Sprintf("  (%s, and any client without a password)", users(n))
 	default:
 		return fmt.Sprintf("  (%s)", users(n))
 	}

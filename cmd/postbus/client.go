@@ -49,7 +49,7 @@ type remote struct {
 func (r *remote) remoteFlags(cmd *cobra.Command, what string) {
 	f := cmd.Flags()
 	f.StringVar(&r.url, "url", "", what+" (default: --config, POSTBUS_URL, else the bus of this machine)")
-	f.StringVar(&r.config, "config", "", "config `FILE` of the bus on this machine that is meant")
+	f.StringVar(&r.config, "config", "", "config `FILE` of a bus on this machine")
 	f.StringVar(&r.user, "user", "", "user `NAME`; the password is read from POSTBUS_PASSWORD")
 	f.StringVar(&r.caFile, "cafile", "", "PEM `FILE` of the authority that signed the bus's certificate")
 	f.StringVar(&r.cert, "cert", "", "PEM `FILE` of a client certificate")
@@ -78,13 +78,16 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func
 	}
 	u, err := url.Parse(given)
 	if err != nil || u.Scheme == "" || u.Host == "" && u.Scheme != "unix" {
-		return nil, withHint(usagef("%q is not a URL", given), "write tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http://HOST:PORT")
+		return nil, withHint(usagef("%q is not a URL", given),
+			"write tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http://HOST:PORT")
 	}
 	if u.User != nil {
-		return nil, withHint(usagef("the URL holds a user or a password"), "others on this machine can see it: use --user and POSTBUS_PASSWORD")
+		return nil, withHint(usagef("the URL contains a user or a password"),
+			"other users of this machine can see it: use --user and POSTBUS_PASSWORD")
 	}
 	if !schemes[u.Scheme] {
-		return nil, withHint(usagef("%s %s: %q is no scheme of a bus", from, given, u.Scheme), "write tcp://, tls://, unix://, ws://, wss://, http:// or https://")
+		return nil, withHint(usagef("%s %s: %q is not a supported scheme", from, given, u.Scheme),
+			"write tcp://, tls://, unix://, ws://, wss://, http:// or https://")
 	}
 	wanted := adopt(u)
 	if wanted == nil { // only this machine's config knows the bus's other addresses
@@ -93,7 +96,8 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func
 			return nil, err
 		}
 		if !listensOn(c, u) {
-			return nil, withHint(usagef("%s %s: this command asks the bus over HTTP, and where that is such an address doesn't say", from, given), "%s", want)
+			return nil, withHint(usagef("%s %s: this command needs the HTTP address of the bus", from, given),
+				"%s", want)
 		}
 		if wanted, err = url.Parse(local(c)); err != nil {
 			return nil, err
@@ -101,7 +105,8 @@ func (m *Main) complete(r *remote, local func(*config.Config) string, adopt func
 		r.own = c.Listen.TLS.Cert
 	}
 	if !secure(wanted) && r.caFile+r.cert+r.key != "" {
-		return nil, withHint(usagef("--cafile, --cert and --key are for TLS, and %s would be in the clear", wanted), "write tls://HOST:PORT or https://HOST:PORT")
+		return nil, withHint(usagef("--cafile, --cert and --key need TLS, and %s does not use it", wanted),
+			"write tls://HOST:PORT or https://HOST:PORT")
 	}
 	return wanted, nil
 }
@@ -185,7 +190,7 @@ func (r *remote) tlsConfig() (*tls.Config, error) {
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--cafile: %s holds no certificate", r.caFile)
+			return nil, fmt.Errorf("--cafile: %s contains no certificate", r.caFile)
 		}
 	}
 	if r.cert != "" || r.key != "" {
@@ -252,9 +257,9 @@ type link struct {
 	present bool // the bus has the session
 	largest int  // bytes of the largest packet that the bus accepts; 0: no limit
 
-	once   sync.Once
-	told   chan struct{} // closed when reason is set
-	reason error
+	once      sync.Once
+	reasonSet chan struct{} // closed when reason is set
+	reason    error
 }
 
 // connect opens one connection. The error says what to do.
@@ -263,7 +268,7 @@ func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*li
 	if err != nil {
 		return nil, unreachable(u, err)
 	}
-	l := &link{conn: conn, told: make(chan struct{})}
+	l := &link{conn: conn, reasonSet: make(chan struct{})}
 	cfg := paho.ClientConfig{
 		Conn: conn, Session: o.session, PacketTimeout: answerTimeout,
 		OnServerDisconnect: func(d *paho.Disconnect) { l.fail(disconnected(d)) },
@@ -300,7 +305,7 @@ func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*li
 func (l *link) fail(err error) {
 	l.once.Do(func() {
 		l.reason = err
-		close(l.told)
+		close(l.reasonSet)
 	})
 }
 
@@ -308,7 +313,7 @@ func (l *link) fail(err error) {
 // closed Done, and a write may fail before the bus's DISCONNECT is read. Therefore it waits.
 func (l *link) why() error {
 	select {
-	case <-l.told:
+	case <-l.reasonSet:
 		return l.reason
 	case <-time.After(lastWords):
 		return errors.New("connection lost")
@@ -347,11 +352,13 @@ func unreachable(u *url.URL, err error) error {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist) && u.Scheme == "unix":
-		return withHint(failed, "is a bus running there? start one with: postbus run; or point elsewhere: --url tcp://HOST:1883")
+		return withHint(failed,
+			"is a bus running there? start one with: postbus run; or point elsewhere: --url tcp://HOST:1883")
 	case errors.As(err, &unknown):
 		return withHint(failed, "name the authority that signed the bus's certificate: --cafile FILE")
 	case errors.As(err, &dns):
-		return withHint(fmt.Errorf("cannot reach %s: no such host", u), "check the name, or use the address: --url tcp://ADDRESS:1883")
+		return withHint(fmt.Errorf("cannot reach %s: no such host", u),
+			"check the name, or use the address: --url tcp://ADDRESS:1883")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return withHint(failed, "a firewall, or a wrong address; point elsewhere with --url tcp://HOST:1883")
 	}
@@ -365,7 +372,8 @@ func (e finalError) Unwrap() error { return e.error }
 
 func refused(u *url.URL, r *remote, ack *paho.Connack, err error) error {
 	if ack == nil {
-		return withHint(fmt.Errorf("%s does not answer as an MQTT 5 broker: %w", u, cause(err)), "is it the right port? a tls:// address needs a tls:// URL")
+		return withHint(fmt.Errorf("%s does not answer as an MQTT 5 broker: %w", u, cause(err)),
+			"is it the right port? a tls:// address needs a tls:// URL")
 	}
 	text := ""
 	if ack.Properties != nil {
@@ -378,7 +386,7 @@ func refused(u *url.URL, r *remote, ack *paho.Connack, err error) error {
 	case ack.ReasonCode == 0x86:
 		return finalError{withHint(failed, "check --user and POSTBUS_PASSWORD; postbus user list shows the users")}
 	case ack.ReasonCode == 0x97:
-		return withHint(failed, "limits.connections of the bus decides how many may be connected")
+		return withHint(failed, "limits.connections of the bus sets the maximum")
 	case ack.ReasonCode == 0x84 || ack.ReasonCode == 0x85 || ack.ReasonCode == 0x87:
 		return finalError{failed}
 	}
@@ -397,7 +405,7 @@ func disconnected(d *paho.Disconnect) error {
 	case 0x87:
 		return finalError{err}
 	case 0x95:
-		return finalError{withHint(err, "limits.packet_size of the bus decides how large an event may be")}
+		return finalError{withHint(err, "limits.packet_size of the bus sets the maximum")}
 	}
 	return err
 }

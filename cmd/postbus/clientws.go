@@ -43,7 +43,8 @@ func dialWebSocket(ctx context.Context, u *url.URL, c *tls.Config) (net.Conn, er
 	d := websocket.Dialer{NetDialContext: (&net.Dialer{}).DialContext, TLSClientConfig: c, Subprotocols: []string{"mqtt"}, Proxy: http.ProxyFromEnvironment}
 	conn, resp, err := d.DialContext(ctx, webSocketURL(u).String(), nil)
 	if errors.Is(err, websocket.ErrBadHandshake) && resp != nil {
-		return nil, withHint(fmt.Errorf("it answers %s to a WebSocket at %s", resp.Status, webSocketURL(u).Path), "is a postbus there? a proxy before it has to pass WebSockets on")
+		return nil, withHint(fmt.Errorf("it answers %s to a WebSocket at %s", resp.Status, webSocketURL(u).Path),
+			"does postbus run there? a proxy in front of it must forward WebSockets")
 	}
 	if err != nil {
 		return nil, err
@@ -54,13 +55,13 @@ func dialWebSocket(ctx context.Context, u *url.URL, c *tls.Config) (net.Conn, er
 // webSocketConn is a WebSocket as a stream of bytes, for one reader and one writer.
 type webSocketConn struct {
 	*websocket.Conn
-	rest io.Reader // the remainder of the current message
+	message io.Reader // the remainder of the current message
 }
 
 // Read implements net.Conn. The stream ignores message boundaries.
 func (w *webSocketConn) Read(p []byte) (int, error) {
 	for {
-		if w.rest == nil {
+		if w.message == nil {
 			_, r, err := w.NextReader()
 			if err != nil {
 				var closed *websocket.CloseError
@@ -69,11 +70,11 @@ func (w *webSocketConn) Read(p []byte) (int, error) {
 				}
 				return 0, err
 			}
-			w.rest = r
+			w.message = r
 		}
-		n, err := w.rest.Read(p)
+		n, err := w.message.Read(p)
 		if err == io.EOF {
-			w.rest, err = nil, nil
+			w.message, err = nil, nil
 			if n == 0 {
 				continue
 			}

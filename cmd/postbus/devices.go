@@ -22,7 +22,8 @@ func (m *Main) devicesCommand() *cobra.Command {
 			kinds := deviceKinds()
 			for _, a := range args {
 				if !slices.Contains(kinds, a) {
-					return withHint(usagef("devices: no kind of devices is called %q", a), "the kinds: %s", strings.Join(kinds, ", "))
+					return withHint(usagef("devices: no kind of device is called %q", a),
+						"the kinds: %s", strings.Join(kinds, ", "))
 				}
 			}
 			for _, d := range described {
@@ -36,7 +37,7 @@ func (m *Main) devicesCommand() *cobra.Command {
 				}
 				lines := d.describe()
 				if len(lines) == 0 {
-					m.printf("  # none here\n")
+					m.printf("  # none on this machine\n")
 				}
 				for _, l := range lines {
 					m.printf("  %s\n", l)

@@ -46,11 +46,11 @@ type configError struct {
 func (e *configError) Error() string {
 	switch {
 	case e.many:
-		return fmt.Sprintf("%s have %d mistakes", e.where, len(e.list))
+		return fmt.Sprintf("%s have %d errors", e.where, len(e.list))
 	case len(e.list) == 1:
-		return e.where + " has a mistake"
+		return e.where + " has an error"
 	}
-	return fmt.Sprintf("%s has %d mistakes", e.where, len(e.list))
+	return fmt.Sprintf("%s has %d errors", e.where, len(e.list))
 }
 
 func (m *Main) report(err error) {
@@ -66,7 +66,8 @@ func (m *Main) report(err error) {
 	}
 	var u *usageError
 	if errors.As(err, &u) {
-		fmt.Fprintf(m.Stderr, "%s postbus --help, or postbus COMMAND --help, shows what there is\n", m.paint(m.Stderr, cyan, "hint:"))
+		fmt.Fprintf(m.Stderr,
+			"%s postbus --help, or postbus COMMAND --help, shows the usage\n", m.paint(m.Stderr, cyan, "hint:"))
 	}
 }
 

@@ -207,7 +207,7 @@ func TestALoopEnds(t *testing.T) {
 		}
 	}
 	soon(t, "ping says why", func() bool {
-		return strings.Contains(b.log.String(), "a loop: this event came through 16 plugins already, plugin:pong was the last")
+		return strings.Contains(b.log.String(), "loop: this event has passed through 16 plugins, the last is plugin:pong")
 	})
 	b.publish("own/count", "1")
 	comes(t, counted, "own/count 100")

@@ -193,7 +193,7 @@ func TestColourIsForTerminals(t *testing.T) {
 	var errs bytes.Buffer
 	m := Main{Stderr: &errs}
 	m.report(usagef("no\x1b[31m colour\nhere"))
-	if want := "error: no [31m colour; here\nhint: postbus --help, or postbus COMMAND --help, shows what there is\n"; errs.String() != want {
+	if want := "error: no [31m colour; here\nhint: postbus --help, or postbus COMMAND --help, shows the usage\n"; errs.String() != want {
 		t.Errorf("got %q, want %q", errs.String(), want)
 	}
 }

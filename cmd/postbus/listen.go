@@ -47,15 +47,18 @@ func bindUnix(l config.Listener) (*bound, error) {
 	if st, err := os.Lstat(l.Address); err == nil {
 		name := "MQTT listener " + l.String()
 		if st.Mode()&os.ModeSocket == 0 {
-			return nil, withHint(fmt.Errorf("%s: %s is there and is no socket", name, l.Address), "remove the file, or choose another path")
+			return nil, withHint(fmt.Errorf("%s: %s exists and is not a socket", name, l.Address),
+				"remove the file, or choose another path")
 		}
 		c, err := net.DialTimeout("unix", l.Address, time.Second)
 		if err == nil {
 			c.Close()
-			return nil, withHint(fmt.Errorf("%s: another program listens on it", name), "stop the other one, or choose another path: --mqtt unix:///PATH")
+			return nil, withHint(fmt.Errorf("%s: another program listens on it", name),
+				"stop the other one, or choose another path: --mqtt unix:///PATH")
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, withHint(fmt.Errorf("%s: %w", name, err), "the socket cannot be asked whether somebody listens on it; remove it if nobody does")
+			return nil, withHint(fmt.Errorf("%s: %w", name, err),
+				"whether a program listens on the socket is unknown; remove it if none does")
 		}
 		if err := os.Remove(l.Address); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%s: remove the stale socket: %w", name, err)
@@ -128,17 +131,17 @@ func listenError(name, flag, address string, err error) error {
 	failed := fmt.Errorf("%s: %w", name, cause)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		by := "find out who with: ss -ltnp"
+		by := "find the program with: ss -ltnp"
 		if who := holder(address); who != "" {
-			by = who + " has it"
+			by = who + " uses it"
 		}
-		return withHint(failed, "%s; or take another: %s", by, flag)
+		return withHint(failed, "%s; or choose another: %s", by, flag)
 	case errors.Is(err, syscall.EACCES) && flag != "":
-		return withHint(failed, "ports below 1024 need a privilege; take another: %s", flag)
+		return withHint(failed, "ports below 1024 need a privilege; choose another: %s", flag)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return withHint(failed, "this machine does not have that address; `ip address` lists those it has")
+		return withHint(failed, "this machine does not have that address; `ip address` lists its addresses")
 	case errors.Is(err, syscall.ENOENT):
-		return withHint(failed, "the folder of the socket has to exist")
+		return withHint(failed, "create the folder of the socket")
 	}
 	return failed
 }

@@ -18,8 +18,8 @@ const (
 	// refusedPause is the pause between two refused connections, so that many clients can't keep a
 	// processor busy.
 	refusedPause = 100 * time.Millisecond
-	// refusedSaid is the minimum time between two log lines about refused connections.
-	refusedSaid = time.Minute
+	// refusedLogEvery is the minimum time between two log lines about refused connections.
+	refusedLogEvery = time.Minute
 )
 
 // openFiles is the bound that all listeners share.
@@ -31,7 +31,7 @@ type openFiles struct {
 
 	mu      sync.Mutex
 	refused int // since the last log line
-	said    time.Time
+	lastLog time.Time
 }
 
 func newOpenFiles(limit uint64, log *slog.Logger) *openFiles {
@@ -90,12 +90,13 @@ func (o *openFiles) refuse(at net.Addr) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.refused++
-	if time.Since(o.said) < refusedSaid {
+	if time.Since(o.lastLog) < refusedLogEvery {
 		return
 	}
-	o.log.Warn("connections are refused: too many open files", "listener", at, "refused", o.refused, "limit", o.limit, "kept_back", o.limit-uint64(o.max.Load()),
+	o.log.Warn("connections are refused: too many open files", "listener", at,
+		"refused", o.refused, "limit", o.limit, "kept_back", o.limit-uint64(o.max.Load()),
 		"hint", "raise the limit: LimitNOFILE= of the service, or ulimit -n")
-	o.said, o.refused = time.Now(), 0
+	o.lastLog, o.refused = time.Now(), 0
 }
 
 // descriptor returns the connection's descriptor; 0 when it has none.

@@ -37,7 +37,7 @@ func (m *Main) pluginCheckCommand() *cobra.Command {
 	var s settings
 	cmd := &cobra.Command{
 		Use:   "check [FILE...]",
-		Short: "Check plugin files, all mistakes at once; without FILE those of the plugins folder",
+		Short: "Check plugin files and report all errors; without FILE those in the plugins folder",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.overrides(cmd)
 			l, err := m.load(&s)
@@ -110,7 +110,8 @@ func (m *Main) checkPlugins(l *loaded, args []string) error {
 		spec, errs := checkFile(c, f)
 		if spec != nil {
 			if err := spec.Claim(claims, f.shown); err != nil {
-				errs = yamlnode.Errors{{File: f.shown, Reason: err.Error(), Hint: "change one of the two, or disable it: mv x.yaml x.yaml.off"}}
+				errs = yamlnode.Errors{{File: f.shown, Reason: err.Error(),
+					Hint: "change one of the two, or disable it: mv x.yaml x.yaml.off"}}
 			}
 		}
 		if len(errs) > 0 {
@@ -159,7 +160,7 @@ func (m *Main) pluginTestCommand() *cobra.Command {
 		Use:   "test [FILE...]",
 		Short: "Run the tests in plugin files, or recorded events through one",
 		Long: `Run the tests in plugin files. With --events the events of a file, one JSON object a line (- is standard
-input), go through the mapping of one plugin file, and what would come of each is printed; nothing is published.`,
+input), go through the mapping of one plugin file, and the outcome of each is printed; nothing is published.`,
 		Example: `  postbus plugin test doorbell.yaml
   postbus plugin trace --json doorbell > recorded.jsonl      # a while later:
   postbus plugin test --events recorded.jsonl doorbell.yaml`,
@@ -236,7 +237,8 @@ func (m *Main) replay(l *loaded, args []string, file string) error {
 		v, _ := payload.JSON(scan.Bytes())
 		e, ok := v.(map[string]any)
 		if !ok {
-			return withHint(fmt.Errorf("%s:%d: not a JSON object", file, n), `an event a line, as {"value": 1}; or a line of postbus plugin trace --json`)
+			return withHint(fmt.Errorf("%s:%d: not a JSON object", file, n),
+				`one event a line, as {"value": 1} or as a line of postbus plugin trace --json`)
 		}
 		if inner, ok := e["event"].(map[string]any); ok && e["verdicts"] != nil {
 			e = inner
@@ -252,7 +254,7 @@ func (m *Main) pluginNewCommand() *cobra.Command {
 	var action bool
 	cmd := &cobra.Command{
 		Use:   "new [KIND]",
-		Short: "Print a commented plugin file to begin with; without KIND list the kinds",
+		Short: "Print a commented example of a plugin file; without KIND list the kinds",
 		Example: `  postbus plugin new timer > plugins.d/clock.yaml
   postbus plugin new --action http`,
 		Args:              cobra.MaximumNArgs(1),
@@ -290,7 +292,7 @@ func (m *Main) pluginNewCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&action, "action", false, "the action of that name, where there is a source too")
+	cmd.Flags().BoolVar(&action, "action", false, "the action of that name, if a source has the same name")
 	return cmd
 }
 
@@ -325,10 +327,10 @@ func (m *Main) pluginApproveCommand() *cobra.Command {
 	var revoke, yes bool
 	cmd := &cobra.Command{
 		Use:   "approve ID",
-		Short: "Let a plugin run commands, or suspend or reboot the machine, as its file is now",
-		Long: `Let a plugin do what needs consent: run the commands that its file names, lock, suspend or reboot the
-machine. The approval is for this very content: when the file changes, it has to be given again, and the
-approved version runs on meanwhile. On a terminal what it may is shown, and asked for.`,
+		Short: "Allow the current version of a plugin to run commands, or suspend or reboot the machine",
+		Long: `Allow a plugin to run the commands that its file names, or to lock, suspend or reboot the machine. The
+approval is for the exact content of the file: after a change it has to be given again, and the approved
+version keeps running until then. On a terminal the command shows the rights and asks for confirmation.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completePlugins(&s),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -342,8 +344,8 @@ approved version runs on meanwhile. On a terminal what it may is shown, and aske
 	}
 	s.configFlag(cmd)
 	s.dirFlags(cmd)
-	cmd.Flags().BoolVar(&revoke, "revoke", false, "take the approval back")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
+	cmd.Flags().BoolVar(&revoke, "revoke", false, "revoke the approval")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
 	return cmd
 }
 
@@ -374,7 +376,7 @@ func (m *Main) approve(l *loaded, id string, revoke, yes bool) error {
 		m.printf("%s needs no approval\n", id)
 		return nil
 	}
-	what := fmt.Sprintf("%s as it is now (%.12s) may use\n  %s\n", id, spec.Hash, strings.Join(need, "\n  "))
+	what := fmt.Sprintf("the current version of %s (%.12s) may use\n  %s\n", id, spec.Hash, strings.Join(need, "\n  "))
 	if !yes {
 		fmt.Fprintf(m.Stderr, "%sapprove? [y/N] ", what)
 		answer, _ := bufio.NewReader(io.LimitReader(m.Stdin, 1<<10)).ReadString('\n')

@@ -29,7 +29,7 @@ func (m *Main) pluginListCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "Show every plugin of a running bus: state, counters, what is wrong",
+		Short: "Show every plugin of a running bus: state, counters, errors",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			body, err := m.api(cmd.Context(), &r, http.MethodGet, "/api/v1/plugins")
@@ -89,7 +89,7 @@ func (m *Main) pluginTraceCommand() *cobra.Command {
 	f := subFlags{qos: 0}
 	cmd := &cobra.Command{
 		Use:               "trace ID",
-		Short:             "Show what becomes of each event of a plugin, as it happens",
+		Short:             "Show the outcome of each event of a plugin, live",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completePlugins(&settings{}),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -112,7 +112,7 @@ func (m *Main) pluginTraceCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "one JSON object a line; postbus plugin test --events takes them")
-	cmd.Flags().IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events (default: go on)")
+	cmd.Flags().IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events (default: no limit)")
 	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http(s)://HOST:PORT")
 	return cmd
 }
@@ -204,7 +204,7 @@ func (m *Main) pluginExplainCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "explain TOPIC",
-		Short: "Say which plugin publishes a topic, its last value, or why there is none",
+		Short: "Show which plugin publishes a topic, and its last value or why it has none",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := topic.CheckName(args[0]); err != nil {
@@ -229,17 +229,18 @@ func (m *Main) pluginExplainCommand() *cobra.Command {
 func (m *Main) printExplanation(body []byte) error {
 	var e plugins.Explanation
 	if err := json.Unmarshal(body, &e); err != nil {
-		return fmt.Errorf("the answer is no explanation: %w", err)
+		return fmt.Errorf("the answer is not an explanation: %w", err)
 	}
 	m.printf("%s\n", oneLine(e.Topic))
 	if e.Retained {
-		m.printf("  retained   %s, published by %s %s ago\n", oneLine(e.Payload), oneLine(e.Source), time.Since(*e.Time).Round(time.Second))
+		m.printf("  retained   %s, published by %s %s ago\n", oneLine(e.Payload),
+			oneLine(e.Source), time.Since(*e.Time).Round(time.Second))
 	} else {
 		m.printf("  retained   nothing\n")
 	}
 	switch e.Audience {
 	case 0:
-		m.printf("  subscribed nobody\n")
+		m.printf("  subscribed no session\n")
 	default:
 		m.printf("  subscribed %s\n", plural(e.Audience, "session"))
 	}

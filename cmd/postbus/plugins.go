@@ -30,7 +30,8 @@ func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 		return fmt.Errorf("plugins folder: %w", err)
 	}
 	if fresh {
-		s.log.Info("created the plugins folder, with a starter plugin", "folder", l.PluginsDir, "plugin", examples.Starter)
+		s.log.Info("created the plugins folder, with a starter plugin",
+			"folder", l.PluginsDir, "plugin", examples.Starter)
 	}
 	o := plugins.Options{
 		Logger:     s.log,

@@ -96,7 +96,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if names == nil {
-		return withHint(usagef("%s takes no argument, got %q", cmd.CommandPath(), args[0]), "%s shows its flags; what holds blanks needs quotes", cmd.CommandPath()+" --help")
+		return withHint(usagef("%s takes no argument, got %q", cmd.CommandPath(), args[0]),
+			"%s shows its flags; quote an argument that contains spaces", cmd.CommandPath()+" --help")
 	}
 	err := usagef("%s has no command %q", cmd.CommandPath(), args[0])
 	if s := suggest.Nearest(args[0], names); s != "" {

@@ -58,8 +58,9 @@ func (m *Main) pubCommand() *cobra.Command {
 	fl.StringVarP(&f.file, "file", "f", "", "the payload is the content of `FILE`; - for standard input")
 	fl.BoolVar(&f.lines, "stdin-lines", false, "each line of standard input is one event")
 	fl.Uint8VarP(&f.qos, "qos", "q", 1, "0, 1 or 2")
-	fl.BoolVarP(&f.retain, "retain", "r", false, "keep it as the topic's last value; an empty payload clears that")
-	fl.StringArrayVar(&f.properties, "property", nil, "user property `NAME=VALUE` that travels with the event; may be repeated")
+	fl.BoolVarP(&f.retain, "retain", "r", false, "publish a retained message; an empty payload clears it")
+	fl.StringArrayVar(&f.properties, "property", nil,
+		"user property `NAME=VALUE` that travels with the event; may be repeated")
 	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http(s)://HOST:PORT")
 	return cmd
 }
@@ -165,7 +166,8 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 	l.leave(true)
 	var large *tooLarge
 	if errors.As(err, &large) && f.lines {
-		return withHint(fmt.Errorf("line %d: %w; %s before it", p.sent+1, large, acknowledged(p, f.qos)), "%s", large.Hint())
+		return withHint(fmt.Errorf("line %d: %w; %s before it", p.sent+1, large, acknowledged(p, f.qos)),
+			"%s", large.Hint())
 	}
 	if err != nil && f.lines {
 		return fmt.Errorf("%d events were acknowledged, the next one was not: %w", p.acked, err)
@@ -192,12 +194,12 @@ type publisher struct {
 type tooLarge struct{ size, limit int }
 
 func (e *tooLarge) Error() string {
-	return fmt.Sprintf("the event is too large: a packet of %d bytes, and the bus takes %d at most", e.size, e.limit)
+	return fmt.Sprintf("the event is too large: a packet of %d bytes, and the bus accepts at most %d", e.size, e.limit)
 }
 
 // Hint says what to do.
 func (*tooLarge) Hint() string {
-	return "limits.packet_size in the bus's config decides; cut it into several events, or send where it is to be found"
+	return "limits.packet_size in the bus's config sets the maximum; split the event, or publish a link to the data"
 }
 
 func acknowledged(p *publisher, qos uint8) string {
@@ -326,11 +328,11 @@ func refusedEvent(topic string, a packets.ControlPacket) error {
 	root, _, _ := strings.Cut(topic, "/")
 	switch {
 	case code == 0x87 && (root == "$SYS" || root == "$bus"):
-		return withHint(err, "what begins with $SYS or $bus is the bus's own; publish elsewhere")
+		return withHint(err, "topics below $SYS and $bus are reserved; publish to another topic")
 	case code == 0x87:
-		return withHint(err, "the user's publish and deny rules in the bus's config decide")
+		return withHint(err, "check the user's publish and deny rules in the bus's config")
 	case code == 0x97:
-		return withHint(err, "the bus's disk is full or its limits.disk_free is reached; postbus acknowledges nothing that it cannot keep")
+		return withHint(err, "the bus's disk is full or its limits.disk_free is reached; postbus acknowledges no event that it cannot store")
 	}
 	return err
 }

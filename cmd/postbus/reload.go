@@ -92,5 +92,5 @@ func (r *reloader) logError(err error) {
 	if list == nil {
 		log.Error("config: " + oneLine(err.Error()))
 	}
-	log.Error("config not reloaded: the former one stays in force", "errors", max(1, len(list)))
+	log.Error("config not reloaded: the previous one stays in use", "errors", max(1, len(list)))
 }

@@ -42,7 +42,8 @@ func (m *Main) runCommand() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.dataDir, "data-dir", "", "keep the journal in `DIR`")
 	fl.StringVar(&f.pluginsDir, "plugins-dir", "", "read plugins from `DIR`")
-	fl.StringArrayVar(&f.mqtt, "mqtt", nil, "MQTT listener `URL`: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH; may be repeated")
+	fl.StringArrayVar(&f.mqtt, "mqtt", nil,
+		"MQTT listener `URL`: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH; may be repeated")
 	fl.StringVar(&f.http, "http", "", "HTTP `ADDRESS` as HOST:PORT or https://HOST:PORT, or off")
 	fl.StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.format, "log-format", "text", "text or json")
@@ -210,7 +211,8 @@ func (m *Main) stop(s *server, w *watcher, signals chan os.Signal) error {
 				return err
 			case <-time.After(100 * time.Millisecond):
 			}
-			return withHint(fmt.Errorf("stopping took longer than %s", stopTimeout), "nothing acknowledged is lost; the next start replays what was left")
+			return withHint(fmt.Errorf("stopping took longer than %s", stopTimeout),
+				"no acknowledged event is lost; the next start replays the journal")
 		}
 	}
 }

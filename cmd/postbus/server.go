@@ -111,9 +111,11 @@ func (s *server) openBus(ctx context.Context, c *config.Config) error {
 	case errors.Is(err, journal.ErrLocked):
 		return withHint(err, "stop the other one, or give this one a folder of its own: --data-dir DIR")
 	case errors.Is(err, journal.ErrFormat):
-		return withHint(fmt.Errorf("data directory %s: %w", c.DataDir, err), "run that version or a newer one; nothing was touched")
+		return withHint(fmt.Errorf("data directory %s: %w", c.DataDir, err),
+			"run that version or a newer one; the data is unchanged")
 	case errors.Is(err, fs.ErrPermission):
-		return withHint(fmt.Errorf("data directory %s: %w", c.DataDir, err), "give it to this user, or choose another: --data-dir DIR")
+		return withHint(fmt.Errorf("data directory %s: %w", c.DataDir, err),
+			"change its owner to this user, or choose another: --data-dir DIR")
 	case err != nil:
 		return fmt.Errorf("data directory %s: %w", c.DataDir, err)
 	}
@@ -192,8 +194,8 @@ func hostNames(address string) []string {
 
 // The texts about a config with PlainPasswords.
 const (
-	plainPasswords     = "listen.http is open to the network without TLS: passwords and tokens cross it in the clear"
-	plainPasswordsHint = "write https://HOST:PORT with listen.tls, or put a proxy before it: docs/https.md"
+	plainPasswords     = "listen.http is open to the network without TLS: passwords and tokens are sent unencrypted"
+	plainPasswordsHint = "write https://HOST:PORT with listen.tls, or put a proxy in front of it: docs/https.md"
 )
 
 func (s *server) warnOf(c *config.Config) {

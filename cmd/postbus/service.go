@@ -27,7 +27,7 @@ type service struct {
 func (m *Main) serviceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service",
-		Short: "Install the bus as a service that starts with the machine, or remove it",
+		Short: "Install or uninstall the bus as a service that starts with the machine",
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -42,8 +42,8 @@ func (m *Main) serviceInstall() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "Install or update the service, and start it",
-		Long: `Install the service and start it: as root one of the machine, which starts with it, else one of your own,
-which starts when you log in. What is there already is updated and restarted. The service runs the very file
+		Long: `Install the service and start it: as root a service of the machine, which starts with it, otherwise your own,
+which starts when you log in. An existing service is updated and restarted. The service runs the very file
 that this command runs from; it isn't copied. Data, config and plugins are never removed.`,
 		Example: `  sudo postbus service install
   postbus service install --user`,
@@ -71,7 +71,7 @@ func (m *Main) serviceUninstall() *cobra.Command {
 	var s service
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Stop the service and remove it, but neither data nor config nor plugins",
+		Short: "Stop and uninstall the service; keep data, config and plugins",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := m.whoseService(cmd, &s); err != nil {
@@ -86,7 +86,8 @@ func (m *Main) serviceUninstall() *cobra.Command {
 
 func (s *service) flags(cmd *cobra.Command) {
 	s.settings.configFlag(cmd)
-	cmd.Flags().BoolVar(&s.user, "user", false, "a service of your own, not of the machine (default unless root)")
+	cmd.Flags().BoolVar(&s.user, "user", false,
+		"a service of the current user, not of the machine (default unless root)")
 }
 
 // whoseService chooses between the machine's and the user's service when the user didn't.
@@ -94,7 +95,8 @@ func (m *Main) whoseService(cmd *cobra.Command, s *service) error {
 	root := os.Geteuid() == 0 // -1 on Windows
 	switch {
 	case s.user && root && m.getenv("SUDO_USER") != "":
-		return withHint(usagef("--user with sudo would be a service of root"), "run it without sudo, or leave --user out for a service of the machine")
+		return withHint(usagef("--user with sudo would install a service for root"),
+			"run it without sudo, or leave --user out for a service of the machine")
 	case !cmd.Flags().Changed("user"):
 		s.user = !root && runtime.GOOS != "windows"
 	}
@@ -105,13 +107,14 @@ func (m *Main) whoseService(cmd *cobra.Command, s *service) error {
 func lastingProgram() (string, error) {
 	exe, err := os.Executable()
 	if err != nil {
-		return "", fmt.Errorf("which file is this program? %w", err)
+		return "", fmt.Errorf("the path of this program is unknown: %w", err)
 	}
 	if real, err := filepath.EvalSymlinks(exe); err == nil {
 		exe = real
 	}
 	if dir := temporary(exe, os.TempDir(), "/tmp", "/var/tmp"); dir != "" {
-		return "", withHint(fmt.Errorf("this program is %s, and what is in %s doesn't last", exe, dir), "%s", lastingHint)
+		return "", withHint(fmt.Errorf("this program is %s, and files in %s are temporary", exe, dir),
+			"%s", lastingHint)
 	}
 	return exe, nil
 }
@@ -133,19 +136,19 @@ func temporary(exe string, folders ...string) string {
 	return ""
 }
 
-// sayService prints the service's addresses, and where its files are.
-func (m *Main) sayService(c *loaded, log string) {
+// printServiceAddresses prints the service's addresses, and where its files are.
+func (m *Main) printServiceAddresses(c *loaded, log string) {
 	for _, l := range c.Listen.MQTT {
 		m.printf("  MQTT     %s\n", l)
 	}
 	if c.Listen.HTTP != "" {
 		m.printf("  HTTP     %s\n", c.Listen.HTTPURL())
 	}
-	m.sayPlaces(c)
+	m.printPaths(c)
 	m.printf("  log      %s\n", log)
 }
 
-func (m *Main) sayPlaces(c *loaded) {
+func (m *Main) printPaths(c *loaded) {
 	m.printf("  plugins  %s\n  data     %s\n  config   %s\n", c.PluginsDir, c.DataDir, c.file)
 }
 
@@ -155,8 +158,8 @@ type systemPaths struct{ config, data string }
 // text returns a new config of the machine's service. It names the data folder, so that commands
 // that are given the file find the data.
 func (p systemPaths) text() string {
-	return fmt.Sprintf("# The config of the service %s. Every key is optional; README and config/examples/postbus.yaml have them all.\n"+
-		"# Check a change before it counts: postbus check --config %s\ndata_dir: %s\n", serviceName, p.config, p.data)
+	return fmt.Sprintf("# The config of the service %s. Every key is optional; README and config/examples/postbus.yaml list them.\n"+
+		"# Check a change before you reload: postbus check --config %s\ndata_dir: %s\n", serviceName, p.config, p.data)
 }
 
 // newConfig writes the config when it doesn't exist, and reports whether it did.

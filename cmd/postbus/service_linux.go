@@ -48,7 +48,7 @@ func (u unitFile) text() string {
 	if u.user {
 		edit = "systemctl --user edit " + serviceName
 	}
-	line("%s Changes of yours belong into a drop-in: %s", unitMark, edit)
+	line("%s Put your changes into a drop-in: %s", unitMark, edit)
 	line("[Unit]\nDescription=postbus, an MQTT event bus\nDocumentation=https://github.com/postbus/postbus")
 	if !u.user {
 		line("After=network.target") // not network-online: a bus without a network is still useful
@@ -77,7 +77,7 @@ func (u unitFile) text() string {
 	}
 	line("\n# /var/lib/postbus, /etc/postbus and /run/postbus, the last for sockets.")
 	line("StateDirectory=postbus\nStateDirectoryMode=0750\nConfigurationDirectory=postbus\nConfigurationDirectoryMode=2750\nRuntimeDirectory=postbus\nUMask=0007")
-	line("\n# What it may not do, and the programs that its plugins run may not either. Devices, /sys and the network are left\n# open: plugins need them. To let it write elsewhere: ReadWritePaths=/srv/data in a drop-in.")
+	line("\n# Restrictions, also for the programs that its plugins run. Devices, /sys and the network are not restricted,\n# because plugins need them. To allow writing to other folders: ReadWritePaths=/srv/data in a drop-in.")
 	line("NoNewPrivileges=yes\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nProtectSystem=strict\nProtectHome=read-only\nPrivateTmp=yes")
 	line("ProtectControlGroups=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectHostname=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes")
 	if u.data != systemd.data {
@@ -167,14 +167,16 @@ func (m *Main) unitPath(forUser bool) (string, error) {
 // needSystemd says why a service is impossible.
 func (m *Main) needSystemd(s *service) error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		return withHint(errors.New("this machine doesn't run systemd"), "have its own init run: postbus run; postbus service install --print shows what systemd would do")
+		return withHint(errors.New("this machine doesn't run systemd"),
+			"have its init system run: postbus run; postbus service install --print shows what systemd would do")
 	}
 	if !s.user && os.Geteuid() != 0 {
-		return withHint(errors.New("only root can have a service of the machine"), "sudo postbus service install; or one of your own: postbus service install --user")
+		return withHint(errors.New("only root can install a service of the machine"),
+			"sudo postbus service install; or one of your own: postbus service install --user")
 	}
 	if s.user {
 		if _, err := os.Stat(filepath.Join(m.getenv("XDG_RUNTIME_DIR"), "systemd")); m.getenv("XDG_RUNTIME_DIR") == "" || err != nil {
-			return withHint(errors.New("systemd runs nothing for you here"), "log in at the machine or by ssh, not by su or sudo; loginctl enable-linger starts your services with the machine")
+			return withHint(errors.New("systemd runs no services for this user here"), "log in at the machine or by ssh, not by su or sudo; loginctl enable-linger starts your services with the machine")
 		}
 	}
 	return nil
@@ -235,7 +237,7 @@ func (m *Main) installService(ctx context.Context, s *service) error {
 		log = "sudo " + log
 	}
 	m.printf("%s: %s, %s\n", done, file, whose)
-	m.sayService(l, log)
+	m.printServiceAddresses(l, log)
 	return nil
 }
 
@@ -248,7 +250,8 @@ func ownUnit(file string) (string, error) {
 	case err != nil:
 		return "", err
 	case !strings.HasPrefix(string(text), unitMark):
-		return "", withHint(fmt.Errorf("%s is there, and `postbus service install` did not make it", file), "remove it, or move it away; then install again")
+		return "", withHint(fmt.Errorf("%s exists, and `postbus service install` did not make it", file),
+			"remove it, or move it away; then install again")
 	}
 	return string(text), nil
 }
@@ -261,7 +264,8 @@ func reachableByAll(program string) error {
 			return err
 		}
 		if st.Mode().Perm()&need != need {
-			return withHint(fmt.Errorf("the user %s can't run %s: %s is closed to others", serviceName, program, path), "%s", lastingHint)
+			return withHint(fmt.Errorf("the user %s can't run %s: %s is closed to others", serviceName, program, path),
+				"%s", lastingHint)
 		}
 		if path == "/" {
 			return nil
@@ -339,7 +343,7 @@ func (m *Main) uninstallService(ctx context.Context, s *service) error {
 		return err
 	}
 	if text == "" {
-		err := fmt.Errorf("no service is installed: there is no %s", file)
+		err := fmt.Errorf("no service is installed: %s does not exist", file)
 		if _, serr := os.Stat(systemUnit); s.user && serr == nil {
 			return withHint(err, "the machine has one: sudo postbus service uninstall")
 		}
@@ -359,11 +363,11 @@ func (m *Main) uninstallService(ctx context.Context, s *service) error {
 	}
 	m.printf("stopped and removed: %s\n", file)
 	if _, l, err := m.newUnit(s); err == nil {
-		m.printf("Nothing else was touched. What is still there:\n")
-		m.sayPlaces(l)
+		m.printf("Nothing else was removed. Remaining:\n")
+		m.printPaths(l)
 	}
 	if !s.user {
-		m.printf("  user     %s, whose the data is; sudo userdel %s removes it\n", serviceName, serviceName)
+		m.printf("  user     %s, the owner of the data; sudo userdel %s removes it\n", serviceName, serviceName)
 	}
 	if _, err := os.Stat(file + ".d"); err == nil {
 		m.printf("  drop-ins %s.d\n", file)
@@ -410,5 +414,6 @@ func notStarted(ctx context.Context, forUser bool, err error) error {
 	if reason != "" {
 		err = errors.New(reason)
 	}
-	return withHint(fmt.Errorf("the service is installed and doesn't start, which it tries again every 5 s: %w", err), "%s", hint)
+	return withHint(fmt.Errorf("the service is installed but does not start, and is retried every 5 s: %w", err),
+		"%s", hint)
 }

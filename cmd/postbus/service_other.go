@@ -44,7 +44,8 @@ func (m *Main) servicePaths() systemPaths {
 // nothing.
 func (m *Main) definition(s *service) (*kardianos.Config, *loaded, error) {
 	if s.user && runtime.GOOS == "windows" {
-		return nil, nil, withHint(usagef("Windows has no services of a user"), "leave --user out; or have the Task Scheduler run `postbus run` when you log on")
+		return nil, nil, withHint(usagef("Windows has no services of a user"),
+			"leave --user out; or have the Task Scheduler run `postbus run` when you log on")
 	}
 	paths := m.servicePaths()
 	if !s.user && s.settings.file == "" {
@@ -94,7 +95,7 @@ func (m *Main) printService(s *service) error {
 		return err
 	}
 	m.printf("%s\n  runs     %s %s\n", c.Description, c.Executable, strings.Join(c.Arguments, " "))
-	m.sayService(l, m.logOf(l))
+	m.printServiceAddresses(l, m.logOf(l))
 	return nil
 }
 
@@ -139,7 +140,7 @@ func (m *Main) installService(_ context.Context, s *service) error {
 		return serviceError(err)
 	}
 	m.printf("%s: the service %s\n", done, serviceName)
-	m.sayService(l, m.logOf(l))
+	m.printServiceAddresses(l, m.logOf(l))
 	return nil
 }
 
@@ -155,8 +156,8 @@ func (m *Main) uninstallService(_ context.Context, s *service) error {
 	if err := k.Uninstall(); err != nil {
 		return serviceError(err)
 	}
-	m.printf("stopped and removed: the service %s\nNothing else was touched. What is still there:\n", serviceName)
-	m.sayPlaces(l)
+	m.printf("stopped and removed: the service %s\nNothing else was removed. Remaining:\n", serviceName)
+	m.printPaths(l)
 	return nil
 }
 

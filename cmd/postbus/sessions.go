@@ -47,7 +47,7 @@ func (m *Main) sessionsCommand() *cobra.Command {
 	var dr remote
 	drop := &cobra.Command{
 		Use:   "drop NAME",
-		Short: "End a session that has no connection; what it has not received is lost to it",
+		Short: "End a session that has no connection; its undelivered events are lost",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := m.api(cmd.Context(), &dr, http.MethodDelete, "/api/v1/sessions/"+url.PathEscape(args[0]))
@@ -81,7 +81,8 @@ func (m *Main) httpURL(r *remote) (*url.URL, error) {
 		return nil
 	}, "http://HOST:PORT reaches it, and serves every command")
 	if off {
-		return nil, withHint(errors.New("the config of this machine says listen.http: off"), "point elsewhere: --url http://HOST:8080")
+		return nil, withHint(errors.New("the config of this machine says listen.http: off"),
+			"point elsewhere: --url http://HOST:8080")
 	}
 	return u, err
 }
@@ -119,7 +120,7 @@ func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte,
 	}
 	var p struct{ Error, Hint string }
 	if json.Unmarshal(body, &p) != nil || p.Error == "" {
-		hint := "is a postbus there?"
+		hint := "does postbus run there?"
 		if strings.Contains(string(body), "HTTP request to an HTTPS server") { // the text of Go's server
 			hint = "it speaks TLS: --url https://" + base.Host
 		}
@@ -137,7 +138,8 @@ func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte,
 func httpUnreachable(u *url.URL, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
-		return withHint(fmt.Errorf("cannot reach %s: %w", u, cause(err)), "is a bus running there? start one with: postbus run; or point elsewhere: --url http://HOST:8080")
+		return withHint(fmt.Errorf("cannot reach %s: %w", u, cause(err)),
+			"is a bus running there? start one with: postbus run; or point elsewhere: --url http://HOST:8080")
 	}
 	var ue *url.Error
 	if errors.As(err, &ue) {

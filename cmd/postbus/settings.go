@@ -35,7 +35,8 @@ type loaded struct {
 
 // configFlag adds --config.
 func (s *settings) configFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.file, "config", "", "config `FILE` (default: postbus.yaml in the platform's folder, if it is there)")
+	cmd.Flags().StringVar(&s.file, "config", "",
+		"config `FILE` (default: postbus.yaml in the platform's folder, if it is there)")
 }
 
 // dirFlags adds --data-dir and --plugins-dir, for users who gave them to run.
@@ -78,7 +79,7 @@ func (m *Main) load(s *settings) (*loaded, error) {
 	l.there = err == nil && l.file != ""
 	if errors.Is(err, fs.ErrNotExist) {
 		if l.given {
-			return nil, withHint(err, "every key is optional: an empty file will do; or leave --config out")
+			return nil, withHint(err, "every key is optional: an empty file is valid; or leave --config out")
 		}
 		c, err = config.Load("", m.Env, s.flags...)
 	}

@@ -50,9 +50,9 @@ func (m *Main) subCommand() *cobra.Command {
 	var f subFlags
 	cmd := &cobra.Command{
 		Use:   "sub -t FILTER...",
-		Short: "Print events as they come",
-		Long: `Print events as they come: the payload and a new line, or with --json one object a line. An event is
-acknowledged after it was printed. A lost connection is made anew, and nothing is missed meanwhile.`,
+		Short: "Print events as they arrive",
+		Long: `Print events as they arrive: the payload and a new line, or with --json one object a line. An event is
+acknowledged after it was printed. After a lost connection it connects again, and misses no event.`,
 		Example: `  postbus sub -t 'home/#' -v
   postbus sub -t 'home/#' --json | jq .payload
   postbus sub -t 'home/+/temp' --since 10m
@@ -72,12 +72,14 @@ acknowledged after it was printed. A lost connection is made anew, and nothing i
 	fl.StringArrayVarP(&f.filters, "topic", "t", nil, "topic `FILTER`; may be repeated")
 	fl.Uint8VarP(&f.qos, "qos", "q", 1, "0, 1 or 2")
 	fl.StringVar(&f.id, "id", "", "client `NAME` (default: a random one)")
-	fl.StringVar(&f.since, "since", "", "begin in the past: `AGE` as 10m or 7d, a time as 2026-01-31T12:00:00Z, or a sequence")
-	fl.BoolVar(&f.persistent, "persistent", false, "the bus collects what comes while this is away; needs --id")
-	fl.BoolVar(&f.json, "json", false, "one JSON object a line: topic, payload or payload_base64, qos, retain, seq, time, source")
+	fl.StringVar(&f.since, "since", "",
+		"begin in the past: `AGE` as 10m or 7d, a time as 2026-01-31T12:00:00Z, or a sequence")
+	fl.BoolVar(&f.persistent, "persistent", false, "the bus keeps events while this client is offline; needs --id")
+	fl.BoolVar(&f.json, "json", false,
+		"one JSON object a line: topic, payload or payload_base64, qos, retain, seq, time, source")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the topic before the payload")
-	fl.BoolVarP(&f.bare, "no-newline", "N", false, "print the payload's bytes and nothing behind them")
-	fl.IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events (default: go on)")
+	fl.BoolVarP(&f.bare, "no-newline", "N", false, "print no newline after the payload")
+	fl.IntVarP(&f.count, "count", "n", 0, "end after `COUNT` events (default: no limit)")
 	f.remoteFlags(cmd, "the bus: tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH or http(s)://HOST:PORT")
 	return cmd
 }
@@ -100,9 +102,11 @@ func (f *subFlags) check() error {
 	case f.qos > 2:
 		return usagef("sub: -q is 0, 1 or 2, not %d", f.qos)
 	case f.persistent && f.id == "":
-		return withHint(usagef("sub: --persistent needs --id: the bus knows the session by it"), "choose a name that stays: --id logger --persistent")
+		return withHint(usagef("sub: --persistent needs --id, which identifies the session"),
+			"choose a fixed name: --id logger --persistent")
 	case f.persistent && f.qos == 0:
-		return withHint(usagef("sub: --persistent needs -q 1 or 2: events of QoS 0 are not kept"), "leave -q out: 1 is the default")
+		return withHint(usagef("sub: --persistent needs -q 1 or 2: events of QoS 0 are not stored"),
+			"leave -q out: 1 is the default")
 	case f.bare && f.json:
 		return usagef("sub: --no-newline and --json exclude each other: a line is an object")
 	}
@@ -111,7 +115,8 @@ func (f *subFlags) check() error {
 
 func (f *subFlags) checkCount(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("count") && f.count < 1 {
-		return withHint(usagef("%s: -n is a number of events, at least 1, not %d", cmd.Name(), f.count), "without -n it goes on")
+		return withHint(usagef("%s: -n is a number of events, at least 1, not %d", cmd.Name(), f.count),
+			"without -n there is no limit")
 	}
 	return nil
 }
@@ -123,7 +128,8 @@ func (m *Main) sub(ctx context.Context, f *subFlags) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // a closed pipe then is an error of Write, after which the session can be ended in order
+	// A closed pipe then is an error of Write, after which the session can be ended in order.
+	signal.Ignore(syscall.SIGPIPE)
 	if f.id == "" {
 		f.id = clientID("sub")
 	}
@@ -143,7 +149,7 @@ func (m *Main) sub(ctx context.Context, f *subFlags) error {
 		if up && time.Since(began) > retryMax {
 			wait = retryMin
 		}
-		fmt.Fprintf(m.Stderr, "%s; trying again\n", oneLine(err.Error()))
+		fmt.Fprintf(m.Stderr, "%s; retrying\n", oneLine(err.Error()))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -215,7 +221,7 @@ func (s *subscriber) subscribe(ctx context.Context, l *link) error {
 	ack, err := l.Subscribe(ctx, p)
 	if ack == nil || len(ack.Reasons) != len(s.f.filters) {
 		if err == nil {
-			err = errors.New("the bus does not answer the subscription")
+			err = errors.New("the bus did not answer SUBSCRIBE")
 		}
 		select {
 		case <-l.Done():
@@ -230,7 +236,7 @@ func (s *subscriber) subscribe(ctx context.Context, l *link) error {
 		}
 		err := fmt.Errorf("the bus refused the subscription to %q: %s", s.f.filters[i], reason(code, ""))
 		if code == 0x87 {
-			err = withHint(err, "the user's subscribe and deny rules in the bus's config decide")
+			err = withHint(err, "check the user's subscribe and deny rules in the bus's config")
 		}
 		return finalError{err}
 	}

@@ -33,20 +33,22 @@ func newKeyFile(dataDir string) *keyFile { return &keyFile{file: filepath.Join(d
 
 // Key implements auth.Keys.
 func (k *keyFile) Key() ([]byte, error) {
-	const hint = "remove the file: the next token makes a new key, and those that there are end"
+	const hint = "remove the file: the next token makes a new key, and existing tokens become invalid"
 	info, err := os.Stat(k.file) // it may be any kind of file
 	switch {
 	case err != nil:
-		return nil, withHint(fmt.Errorf("token key: %w", err), "give it to the user that postbus runs as")
+		return nil, withHint(fmt.Errorf("token key: %w", err), "change its owner to the user that postbus runs as")
 	case !info.Mode().IsRegular() || info.Size() != auth.TokenKeySize:
-		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want a file of %d", k.file, info.Size(), auth.TokenKeySize), hint)
+		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want a file of %d",
+			k.file, info.Size(), auth.TokenKeySize), hint)
 	}
 	key, err := os.ReadFile(k.file)
 	if err != nil {
-		return nil, withHint(fmt.Errorf("token key: %w", err), "give it to the user that postbus runs as")
+		return nil, withHint(fmt.Errorf("token key: %w", err), "change its owner to the user that postbus runs as")
 	}
 	if len(key) != auth.TokenKeySize {
-		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want %d", k.file, len(key), auth.TokenKeySize), hint)
+		return nil, withHint(fmt.Errorf("token key %s: has %d bytes, want %d",
+			k.file, len(key), auth.TokenKeySize), hint)
 	}
 	return key, nil
 }
@@ -79,7 +81,7 @@ func (k *keyFile) ready() error {
 // plain logs the details that only this machine may know, and returns the error for the client.
 func (a *access) plain(err error) error {
 	if errors.Is(err, auth.ErrTokenKey) {
-		a.log.Error("token not checked or made", "err", err)
+		a.log.Error("checking or issuing a token failed", "err", err)
 		return auth.ErrTokenKey
 	}
 	return err
@@ -105,7 +107,7 @@ func (a *access) mint(id web.Identity, life string) (string, time.Time, error) {
 func parseLife(s string) (time.Duration, error) {
 	d, err := yamlnode.ParseDuration(s)
 	if err == nil && d <= 0 {
-		err = fmt.Errorf("a token can't live for %s", s)
+		err = fmt.Errorf("a token cannot be valid for %s", s)
 	}
 	return d, err
 }
@@ -115,10 +117,10 @@ func (m *Main) userToken() *cobra.Command {
 	var life, dataDir string
 	cmd := &cobra.Command{
 		Use:   "token NAME",
-		Short: "Print a token: a password for a user that ends by itself",
-		Long: `Print a token. It stands for the user's password until it ends, over MQTT and over HTTP, with the user's
-rights. It ends before when the user's password is changed or the user is removed. Its key is in the data
-directory: give the --config and --data-dir of the bus, and run it as the user that the bus runs as.`,
+		Short: "Print a token, which replaces a user's password until it expires",
+		Long: `Print a token. It replaces the user's password until it expires, over MQTT and over HTTP, with the user's
+rights. It becomes invalid earlier if the user's password is changed or the user is removed. Its key is in
+the data directory: give the --config and --data-dir of the bus, and run the command as the bus's user.`,
 		Example:           `  postbus user token pi --for 12h`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeUsers(&s),
@@ -158,7 +160,7 @@ directory: give the --config and --data-dir of the bus, and run it as the user t
 		},
 	}
 	s.configFlag(cmd)
-	cmd.Flags().StringVar(&life, "for", "1h", "how `LONG` it counts, at most 30d")
+	cmd.Flags().StringVar(&life, "for", "1h", "the token's lifetime: `DURATION`, at most 30d")
 	cmd.Flags().StringVar(&dataDir, "data-dir", "", "the bus keeps its journal in `DIR`")
 	return cmd
 }

@@ -24,7 +24,7 @@ import (
 func (m *Main) userCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
-		Short: "Edit the users in the config file; a running bus takes the change at once",
+		Short: "Edit the users in the config file; a running bus applies the change at once",
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -40,21 +40,23 @@ func (m *Main) userAdd() *cobra.Command {
 		Short: "Add a user; the password is asked for, or read from standard input",
 		Long: `Add a user. The password is asked for twice on a terminal; otherwise it is the first line of standard
 input. Without --publish, --subscribe and --deny the user may publish and read everything, also what the
-bus says of itself on $SYS and $bus, which # does not mean.`,
+bus publishes about itself on $SYS and $bus, which # does not match.`,
 		Example: `  postbus user add admin
   postbus user add pi --publish 'home/#' --subscribe 'home/#' --deny 'home/safe/#'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			u.Name = args[0]
 			if strings.Contains(u.Name, ":") {
-				return withHint(usagef("user %q: a name can't hold a colon", u.Name), "a browser sends NAME:PASSWORD, and the first colon ends the name")
+				return withHint(usagef("user %q: a name cannot contain a colon", u.Name),
+					"a browser sends NAME:PASSWORD, and the first colon ends the name")
 			}
 			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil {
 				u.Publish, u.Subscribe = []string{"#"}, []string{"#", "$SYS/#", "$bus/#"}
 			}
 			err := m.editUsers(&s, func(f *userFile) error {
 				if f.has(u.Name) {
-					return withHint(fmt.Errorf("there is a user %q already", u.Name), "postbus user passwd %s changes the password", u.Name)
+					return withHint(fmt.Errorf("user %q already exists", u.Name),
+						"postbus user passwd %s changes the password", u.Name)
 				}
 				// Everything but the password is checked before the user is asked for it.
 				u.Password = placeholder
@@ -68,7 +70,8 @@ bus says of itself on $SYS and $bus, which # does not mean.`,
 				return f.add(u)
 			}, "added user %s", u.Name)
 			if err == nil && !slices.Contains(u.Subscribe, "$bus/#") {
-				fmt.Fprintf(m.Stderr, "the dashboard's views of plugins, sessions and the bus need --subscribe '$bus/#' as well\n")
+				fmt.Fprintf(m.Stderr,
+					"the dashboard's pages about plugins, sessions and the bus also need --subscribe '$bus/#'\n")
 			}
 			return err
 		},
@@ -77,9 +80,12 @@ bus says of itself on $SYS and $bus, which # does not mean.`,
 	fl := cmd.Flags()
 	fl.StringArrayVar(&u.Publish, "publish", nil, "topic `FILTER` that the user may publish to; may be repeated")
 	fl.StringArrayVar(&u.Subscribe, "subscribe", nil, "topic `FILTER` that the user may read; may be repeated")
-	fl.StringArrayVar(&u.Deny, "deny", nil, "topic `FILTER` that the user may neither publish to nor read; may be repeated")
-	fl.StringVar(&u.ClientID, "client-id", "", "`PATTERN` of the client identifiers that the user may present, such as '${user}-*'")
-	fl.BoolVar(&u.Bridge, "bridge", false, "the user is another broker: believe what it says of an event's route through bridges")
+	fl.StringArrayVar(&u.Deny, "deny", nil,
+		"topic `FILTER` that the user may neither publish to nor read; may be repeated")
+	fl.StringVar(&u.ClientID, "client-id", "",
+		"`PATTERN` of the client identifiers that the user may present, such as '${user}-*'")
+	fl.BoolVar(&u.Bridge, "bridge", false,
+		"the user is another broker, trusted to state an event's route through bridges")
 	return cmd
 }
 
@@ -128,14 +134,14 @@ func (m *Main) userRemove() *cobra.Command {
 }
 
 func noUser(name string) error {
-	return withHint(fmt.Errorf("there is no user %q", name), "postbus user list shows those there are")
+	return withHint(fmt.Errorf("unknown user %q", name), "postbus user list shows all users")
 }
 
 func (m *Main) userList() *cobra.Command {
 	var s settings
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the users and what they may do",
+		Short: "List the users and their rights",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			l, err := m.load(&s)
@@ -184,7 +190,7 @@ func (m *Main) editUsers(s *settings, edit func(*userFile) error, done string, a
 	m.printf(done+" in %s\n", append(args, m.shown(file))...)
 	m.warnReadable(file)
 	if _, err := m.load(s); err != nil {
-		fmt.Fprintf(m.Stderr, "the config has other mistakes: postbus check shows them\n")
+		fmt.Fprintf(m.Stderr, "the config has other errors: postbus check shows them\n")
 	}
 	return nil
 }
@@ -203,7 +209,7 @@ func (m *Main) warnReadable(file string) {
 		return // other users can't reach the file
 	}
 	name := oneLine(m.shown(file))
-	m.warn("everybody on this machine can read the hashes in "+name, "chmod o-rwx "+name)
+	m.warn("every user of this machine can read the hashes in "+name, "chmod o-rwx "+name)
 }
 
 // hash asks for a password and hashes it.
@@ -230,7 +236,8 @@ func (m *Main) askPassword() (string, error) {
 		}
 		line = strings.TrimRight(line, "\r\n")
 		if line == "" {
-			return "", withHint(errors.New("no password on standard input"), "run it on a terminal, or: printf '%%s' \"$PASSWORD\" | postbus user add NAME")
+			return "", withHint(errors.New("no password on standard input"),
+				"run it on a terminal, or: printf '%%s' \"$PASSWORD\" | postbus user add NAME")
 		}
 		return line, nil
 	}

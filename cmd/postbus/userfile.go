@@ -241,9 +241,9 @@ func (f *userFile) setPassword(name, hash string) error {
 			return nil
 		}
 		row := []rune(ls[old.Line-1])
-		rest := string(row[min(old.Column-1, len(row)):])
+		other := string(row[min(old.Column-1, len(row)):])
 		for _, token := range []string{strconv.Quote(old.Value), "'" + old.Value + "'", old.Value} {
-			if after, ok := strings.CutPrefix(rest, token); ok && old.Value != "" {
+			if after, ok := strings.CutPrefix(other, token); ok && old.Value != "" {
 				ls[old.Line-1] = string(row[:old.Column-1]) + strconv.Quote(hash) + after
 				return ls
 			}
@@ -317,14 +317,14 @@ func (ls lines) end(line, column int) int {
 // change tries the edit of the text first, and then the edit of the nodes. want returns the users
 // that must result.
 func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yamlUser) []yamlUser) error {
-	users, rest, err := split(f.text)
+	users, other, err := split(f.text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.file, err)
 	}
 	users = want(users)
 	fits := func(out []byte) bool {
-		gotUsers, gotRest, err := split(out)
-		return err == nil && reflect.DeepEqual(gotRest, rest) && slices.EqualFunc(gotUsers, users, sameUser)
+		gotUsers, gotOther, err := split(out)
+		return err == nil && reflect.DeepEqual(gotOther, other) && slices.EqualFunc(gotUsers, users, sameUser)
 	}
 	eol := "\n"
 	if bytes.Contains(f.text, []byte("\r\n")) {
@@ -354,7 +354,8 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yaml
 		return fmt.Errorf("%s: %w", f.file, err)
 	}
 	if !fits(b.Bytes()) {
-		return withHint(fmt.Errorf("%s: the users have a form that cannot be edited", f.file), "edit the file by hand; nothing was changed")
+		return withHint(fmt.Errorf("%s: the form of users in this file cannot be edited automatically", f.file),
+			"edit the file by hand; nothing was changed")
 	}
 	f.text = b.Bytes()
 	return nil
@@ -369,15 +370,15 @@ func split(text []byte) ([]yamlUser, map[string]any, error) {
 	var u struct {
 		Users []yamlUser `yaml:"users"`
 	}
-	rest := map[string]any{}
+	other := map[string]any{}
 	if err := yaml.Unmarshal(text, &u); err != nil {
 		return nil, nil, err
 	}
-	if err := yaml.Unmarshal(text, &rest); err != nil {
+	if err := yaml.Unmarshal(text, &other); err != nil {
 		return nil, nil, err
 	}
-	delete(rest, "users")
-	return u.Users, rest, nil
+	delete(other, "users")
+	return u.Users, other, nil
 }
 
 // save writes the file in one step.

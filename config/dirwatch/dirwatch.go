@@ -79,13 +79,14 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 	var events chan fsnotify.Event
 	var errs chan error
 	if fs, err := w.notifier(); err != nil {
-		w.o.Logger.Warn("the system does not notify of changes: looking for them", "err", err, "every", w.o.Look)
+		w.o.Logger.Warn("file change notifications are not available, the folder is polled",
+			"err", err, "every", w.o.Look)
 	} else if fs != nil {
 		w.fs = fs
 		defer fs.Close()
 		events, errs = fs.Events, fs.Errors
 		if err := fs.Add(filepath.Dir(w.dir)); err != nil {
-			w.o.Logger.Debug("parent folder not watched", "err", err)
+			w.o.Logger.Debug("watching the parent folder failed", "err", err)
 		}
 	}
 	w.follow()
@@ -122,7 +123,8 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 			if !ok {
 				return
 			}
-			w.o.Logger.Warn("notifications of the folder were lost; looking at all of it", "folder", w.dir, "err", err)
+			w.o.Logger.Warn("file change notifications were lost, the whole folder is read",
+				"folder", w.dir, "err", err)
 			settle.Reset(w.o.Quiet)
 		case <-look.C:
 			began := time.Now()
@@ -175,7 +177,7 @@ func (w *watch) follow() {
 	}
 	_ = w.fs.Remove(w.dir) // the watch of the previous folder, if the system kept it
 	if err := w.fs.Add(w.dir); err != nil {
-		w.o.Logger.Warn("folder not watched", "folder", w.dir, "err", err)
+		w.o.Logger.Warn("watching the folder failed", "folder", w.dir, "err", err)
 		return
 	}
 	w.inside = st

@@ -26,11 +26,11 @@ func start(t *testing.T, dir string, o Options) *watched {
 		Watch(ctx, dir, o, func(why string) { w.why <- why })
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
-	w.told("the start")
+	w.notified("the start")
 	return w
 }
 
-func (w *watched) told(what string) {
+func (w *watched) notified(what string) {
 	w.t.Helper()
 	select {
 	case <-w.why:
@@ -138,7 +138,7 @@ func TestWithoutNotifications(t *testing.T) {
 			}
 			w := start(t, dir, Options{Silent: change.silent, Relevant: func(name string) bool { return filepath.Ext(name) == ".yaml" }})
 			change.do(t, dir, elsewhere)
-			w.told(name)
+			w.notified(name)
 		})
 		t.Run(name+", one file", func(t *testing.T) {
 			dir, elsewhere := filepath.Join(t.TempDir(), "plugins.d"), t.TempDir()
@@ -148,7 +148,7 @@ func TestWithoutNotifications(t *testing.T) {
 			}
 			w := start(t, dir, Options{Silent: change.silent, File: "a.yaml"})
 			change.do(t, dir, elsewhere)
-			w.told(name)
+			w.notified(name)
 		})
 	}
 }
@@ -168,9 +168,9 @@ func TestAParentThatIsSwapped(t *testing.T) {
 	must(t, os.Symlink("r2", base+"/next"))
 	w := start(t, base+"/current/plugins.d", Options{})
 	must(t, os.Rename(base+"/next", base+"/current"))
-	w.told("the swap")
+	w.notified("the swap")
 	put(t, base+"/r2/plugins.d/b.yaml", "y")
-	w.told("a save in the new folder")
+	w.notified("a save in the new folder")
 }
 
 // TestACopyThatKeepsTheTime: size and modification time are the same as before, as with rsync -t or
@@ -183,7 +183,7 @@ func TestACopyThatKeepsTheTime(t *testing.T) {
 	put(t, dir+"/a.yaml", "1")
 	w := start(t, dir, Options{Silent: true})
 	put(t, dir+"/a.yaml", "2")
-	w.told("the copy")
+	w.notified("the copy")
 }
 
 // TestQuietFolders: neither an unchanged folder nor a change that is not relevant is reported.
@@ -197,7 +197,7 @@ func TestQuietFolders(t *testing.T) {
 		t.Error("another file counts")
 	}
 	must(t, os.WriteFile(dir+"/a.yaml", []byte("2"), 0o600))
-	w.told("the file")
+	w.notified("the file")
 	now := (&watch{dir: dir, o: Options{File: "a.yaml"}}).state()
 	if now.same(now) {
 		t.Error("a file that was written just now may be written once more in the same tick")

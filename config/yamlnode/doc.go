@@ -60,7 +60,8 @@ type Doc struct {
 func Parse(name string, data []byte) (*Doc, error) {
 	d := &Doc{file: name, bad: map[*yaml.Node]bool{}}
 	if len(data) > MaxSize {
-		return nil, Errors{{File: name, Reason: fmt.Sprintf("the file has %d bytes, more than the %d (1MiB) that are read", len(data), MaxSize)}}
+		return nil, Errors{{File: name, Reason: fmt.Sprintf("the file has %d bytes, more than the maximum of %d (1MiB)",
+			len(data), MaxSize)}}
 	}
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	d.lines = splitLines(text)
@@ -209,17 +210,21 @@ func (d *Doc) refuse(n *yaml.Node, path []string) {
 		report(fmt.Sprintf("nested more than %d levels deep", MaxDepth), "")
 		return
 	case n.Kind == yaml.AliasNode:
-		report(fmt.Sprintf("the alias *%s is refused: a file says what it means in place", clip(n.Value)), "write the value out; quote it if it is text that begins with *")
+		report(fmt.Sprintf("the alias *%s is not supported", clip(n.Value)),
+			"write the value out; quote it if it is text that begins with *")
 		return
 	case n.Anchor != "":
-		report(fmt.Sprintf("the anchor &%s is refused: a file says what it means in place", clip(n.Anchor)), "remove it; quote the value if it is text that begins with &")
+		report(fmt.Sprintf("the anchor &%s is not supported", clip(n.Anchor)),
+			"remove it; quote the value if it is text that begins with &")
 		return
 	case n.Value != "" && n.Style == 0 && d.startsWith(n, '!'):
 		// The parser drops this tag without a trace in the node.
-		report("the tag ! is refused: the key decides the type", "remove it; quote the value if it is text that begins with !")
+		report("the tag ! is refused: the key decides the type",
+			"remove it; quote the value if it is text that begins with !")
 		return
 	case n.Style&yaml.TaggedStyle != 0:
-		report(fmt.Sprintf("the tag %s is refused: the key decides the type", clip(n.Tag)), "remove it; quote the value if it is text that begins with !")
+		report(fmt.Sprintf("the tag %s is refused: the key decides the type", clip(n.Tag)),
+			"remove it; quote the value if it is text that begins with !")
 		return
 	}
 	switch n.Kind {
@@ -249,11 +254,12 @@ func (d *Doc) refuseKeys(n *yaml.Node, path []string) {
 			refuse("a key must be plain text", `quote it if it begins with [ or {`)
 			continue
 		case k.Tag == "!!merge":
-			refuse(`the merge key "<<" is refused: a file says what it means in place`, "write the keys out")
+			refuse(`the merge key "<<" is not supported`, "write the keys out")
 			continue
 		}
 		if line, dup := first[k.Value]; dup {
-			refuse(fmt.Sprintf("duplicate key %s", quote(k.Value)), fmt.Sprintf("it is also on line %d; keep one of the two", line))
+			refuse(fmt.Sprintf("duplicate key %s", quote(k.Value)),
+				fmt.Sprintf("it is also on line %d; keep one of the two", line))
 			continue
 		}
 		first[k.Value] = k.Line

@@ -128,16 +128,16 @@ func mask(line string) string {
 // secretEnd is where the value that begins at start ends: at its closing quote, otherwise at the
 // end of the flow entry, otherwise with the line.
 func secretEnd(line string, start int) int {
-	rest := line[start:]
-	if rest == "" {
+	tail := line[start:]
+	if tail == "" {
 		return start
 	}
-	if q := rest[0]; q == '"' || q == '\'' {
-		for i := 1; i < len(rest); i++ {
+	if q := tail[0]; q == '"' || q == '\'' {
+		for i := 1; i < len(tail); i++ {
 			switch {
-			case rest[i] == '\\' && q == '"':
+			case tail[i] == '\\' && q == '"':
 				i++
-			case rest[i] == q:
+			case tail[i] == q:
 				return start + i + 1
 			}
 		}
@@ -148,12 +148,12 @@ func secretEnd(line string, start int) int {
 	// suggests flow style. Otherwise too many stars are better than too few.
 	if strings.Contains(line[:start], "{") {
 		for _, stop := range []string{", ", "}"} {
-			if i := strings.Index(rest, stop); i >= 0 {
-				rest = rest[:i]
+			if i := strings.Index(tail, stop); i >= 0 {
+				tail = tail[:i]
 			}
 		}
 	}
-	return start + len(rest)
+	return start + len(tail)
 }
 
 // windowWidth is how many characters of a long source line an error shows.
@@ -191,11 +191,11 @@ func window(rs []rune, col int) (string, int) {
 
 // clip shortens the user's text for a message.
 func clip(s string) string {
-	const most = 60
-	if utf8.RuneCountInString(s) <= most {
+	const limit = 60
+	if utf8.RuneCountInString(s) <= limit {
 		return s
 	}
-	return string([]rune(s)[:most]) + "…"
+	return string([]rune(s)[:limit]) + "…"
 }
 
 // quote is clip in double quotes, control characters escaped.

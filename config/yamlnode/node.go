@@ -84,8 +84,8 @@ func (n Node) fail(at *yaml.Node, hint, reason string) {
 	n.doc.add(line, col, n.path, reason, hint)
 }
 
-// Mistakes is the number of errors in the document so far.
-func (n Node) Mistakes() int { return len(n.doc.errs) + n.doc.more }
+// ErrorCount is the number of errors in the document so far.
+func (n Node) ErrorCount() int { return len(n.doc.errs) + n.doc.more }
 
 // IsNull reports whether there is no value: "key:", "key: null" or "key: ~".
 func (n Node) IsNull() bool {
@@ -298,35 +298,36 @@ var (
 	leadingZero = regexp.MustCompile(`^[-+]?0[0-9_]+$`)
 )
 
-// Int returns a decimal whole number from least to most. It refuses leading zeros (octal to some
+// Int returns a decimal whole number from min to max. It refuses leading zeros (octal to some
 // parsers, decimal to others), 0x, underscores and exponents.
-func (n Node) Int(least, most int64) (int64, bool) {
-	want := fmt.Sprintf("a whole number from %d to %d", least, most)
+func (n Node) Int(min, max int64) (int64, bool) {
+	want := fmt.Sprintf("a whole number from %d to %d", min, max)
 	s, ok := n.number(want)
 	if !ok {
 		return 0, false
 	}
 	if leadingZero.MatchString(s) {
-		n.Fail("remove the leading zeros", "the number %s has a leading zero; some programs read that as octal", clip(s))
+		n.Fail("remove the leading zeros",
+			"the number %s has a leading zero; some programs read that as octal", clip(s))
 		return 0, false
 	}
 	i, err := strconv.ParseInt(s, 10, 64)
-	if !decimal.MatchString(s) || err != nil || i < least || i > most {
+	if !decimal.MatchString(s) || err != nil || i < min || i > max {
 		n.Fail("", "want %s, got %s", want, n.got())
 		return 0, false
 	}
 	return i, true
 }
 
-// Float returns a number from least to most. It refuses infinities and NaN.
-func (n Node) Float(least, most float64) (float64, bool) {
-	want := fmt.Sprintf("a number from %v to %v", least, most)
+// Float returns a number from min to max. It refuses infinities and NaN.
+func (n Node) Float(min, max float64) (float64, bool) {
+	want := fmt.Sprintf("a number from %v to %v", min, max)
 	s, ok := n.number(want)
 	if !ok {
 		return 0, false
 	}
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(f) || leadingZero.MatchString(s) || strings.ContainsAny(s, "xXpP_") || f < least || f > most {
+	if err != nil || math.IsNaN(f) || leadingZero.MatchString(s) || strings.ContainsAny(s, "xXpP_") || f < min || f > max {
 		n.Fail("", "want %s, got %s", want, n.got())
 		return 0, false
 	}
@@ -364,8 +365,8 @@ func (n Node) OneOf(words ...string) (string, bool) {
 	return "", false
 }
 
-// Duration returns a duration (see ParseDuration) from least to most.
-func (n Node) Duration(least, most time.Duration) (time.Duration, bool) {
+// Duration returns a duration (see ParseDuration) from min to max.
+func (n Node) Duration(min, max time.Duration) (time.Duration, bool) {
 	s, ok := n.word("a duration such as 90s, 24h or 7d")
 	if !ok {
 		return 0, false
@@ -374,26 +375,27 @@ func (n Node) Duration(least, most time.Duration) (time.Duration, bool) {
 	if err != nil {
 		hint := "write it as 500ms, 90s, 15m, 24h or 7d"
 		if decimal.MatchString(s) {
-			hint = fmt.Sprintf("%ss is seconds; ms, m, h and d go too", clip(s))
+			hint = fmt.Sprintf("%ss is seconds; other units are ms, m, h and d", clip(s))
 		}
 		n.Fail(hint, "%v", err)
 		return 0, false
 	}
-	if d < least || d > most {
-		n.Fail("", "want a duration from %s to %s, got %s", FormatDuration(least), FormatDuration(most), clip(s))
+	if d < min || d > max {
+		n.Fail("", "want a duration from %s to %s, got %s", FormatDuration(min), FormatDuration(max), clip(s))
 		return 0, false
 	}
 	return d, true
 }
 
-// Size returns a number of bytes (see ParseSize) from least to most.
-func (n Node) Size(least, most int64) (int64, bool) {
+// Size returns a number of bytes (see ParseSize) from min to max.
+func (n Node) Size(min, max int64) (int64, bool) {
 	s, ok := n.word("a size such as 64MiB")
 	if !ok {
 		return 0, false
 	}
 	if leadingZero.MatchString(s) {
-		n.Fail("remove the leading zeros", "the number %s has a leading zero; some programs read that as octal", clip(s))
+		n.Fail("remove the leading zeros",
+			"the number %s has a leading zero; some programs read that as octal", clip(s))
 		return 0, false
 	}
 	b, err := ParseSize(s)
@@ -401,8 +403,8 @@ func (n Node) Size(least, most int64) (int64, bool) {
 		n.Fail("write it as 512KiB, 64MiB, 1GiB, 500MB or in bytes", "%v", err)
 		return 0, false
 	}
-	if b < least || b > most {
-		n.Fail("", "want a size from %s to %s, got %s", FormatSize(least), FormatSize(most), clip(s))
+	if b < min || b > max {
+		n.Fail("", "want a size from %s to %s, got %s", FormatSize(min), FormatSize(max), clip(s))
 		return 0, false
 	}
 	return b, true

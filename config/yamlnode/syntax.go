@@ -34,7 +34,8 @@ func (d *Doc) load(text string) (*yaml.Node, bool) {
 		d.syntax(dec, err)
 		return nil, false
 	default:
-		d.add(max(second.Line, 1), max(second.Column, 1), "", `a second document begins here; a file holds one`, `remove the "---" line, or move what follows into a file of its own`)
+		d.add(max(second.Line, 1), max(second.Column, 1), "", `a second document begins here; a file holds one`,
+			`remove the "---" line, or move what follows into a file of its own`)
 		return nil, false
 	}
 	if len(first.Content) == 0 {
@@ -107,7 +108,7 @@ var complaints = map[string]struct{ reason, hint string }{
 	"did not find expected node content": {
 		"want a value here", "remove the stray comma or bracket, or quote the text"},
 	"found a tab character that violates indentation": {
-		"a tab indents this line; YAML wants spaces", "replace the tab with spaces"},
+		"this line is indented with a tab; YAML requires spaces", "replace the tab with spaces"},
 	"found character that cannot start any token": {
 		"this character can't begin a value", "put the value in quotes"},
 }
@@ -118,10 +119,10 @@ func after(line []rune, col int) []rune { return line[min(col, len(line)):] }
 // syntax records the parser's error at its true position.
 func (d *Doc) syntax(dec *yaml.Decoder, err error) {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
-	place := mark{}
+	pos := mark{}
 	if m := yamlLine.FindStringSubmatch(msg); m != nil {
 		n, _ := strconv.Atoi(m[1])
-		place.line = n - 1
+		pos.line = n - 1
 		msg = msg[len(m[0]):]
 	}
 	reason, hint := msg, ""
@@ -130,38 +131,38 @@ func (d *Doc) syntax(dec *yaml.Decoder, err error) {
 	}
 	context, problem, event, where, ok := marks(dec)
 	if ok {
-		place = problem
-		noticed := fmt.Sprintf("; noticed on line %d", problem.line+1)
+		pos = problem
+		noticed := fmt.Sprintf("; detected on line %d", problem.line+1)
 		switch {
 		case strings.HasPrefix(msg, "unknown anchor"):
-			place = event
-			reason, hint = "aliases are refused: a file says what it means in place", "quote the text if it begins with *"
+			pos = event
+			reason, hint = "aliases are not supported", "quote the text if it begins with *"
 		case where == "while scanning a simple key",
 			strings.HasPrefix(msg, "found unexpected") && strings.Contains(where, "quoted scalar"):
-			place = context
+			pos = context
 		case strings.HasPrefix(where, "while parsing a flow") && context.line < problem.line:
 			// The mistake is the bracket that is never closed. The position where the parser failed
 			// is only the first token that did not fit.
-			place = context
+			pos = context
 			hint += noticed
 		}
 	}
-	if msg == "did not find expected node content" && place.line >= len(d.lines)-1 && d.lines[len(d.lines)-1] == "" {
+	if msg == "did not find expected node content" && pos.line >= len(d.lines)-1 && d.lines[len(d.lines)-1] == "" {
 		reason, hint = "the file ends, but a [ or { is still open", "close it"
 	}
-	place.line = min(max(place.line, 0), len(d.lines)-1)
-	line := d.lines[place.line]
-	if at := max(place.col, 1) - 1; strings.HasPrefix(where, "while parsing a flow") && strings.HasPrefix(string(after([]rune(line), at)), "${") {
+	pos.line = min(max(pos.line, 0), len(d.lines)-1)
+	line := d.lines[pos.line]
+	if at := max(pos.col, 1) - 1; strings.HasPrefix(where, "while parsing a flow") && strings.HasPrefix(string(after([]rune(line), at)), "${") {
 		reason, hint = "within { } and [ ] an expression has to be quoted", `write "${…}", with what is before and after it within the quotes`
 	}
 	if i := strings.IndexByte(line, '\t'); i >= 0 && strings.TrimLeft(line[:i], " ") == "" {
-		place.col = i
+		pos.col = i
 		c := complaints["found a tab character that violates indentation"]
 		reason, hint = c.reason, c.hint
 	} else if bareHash.MatchString(line) {
 		hint = `a "#" outside quotes begins a comment: write "#" in quotes`
 	}
-	d.add(place.line+1, place.col+1, "", reason, hint)
+	d.add(pos.line+1, pos.col+1, "", reason, hint)
 }
 
 // bareHash matches a common mistake with topic filters in flow lists: [#] or [a, #].

@@ -19,23 +19,23 @@ func ParseDuration(s string) (time.Duration, error) {
 	if s == "0" {
 		return 0, nil
 	}
-	rest, sign := s, time.Duration(1)
-	if strings.HasPrefix(rest, "-") {
-		rest, sign = rest[1:], -1
+	tail, sign := s, time.Duration(1)
+	if strings.HasPrefix(tail, "-") {
+		tail, sign = tail[1:], -1
 	}
 	var total time.Duration
-	if n, after, ok := strings.Cut(rest, "d"); ok && n != "" && strings.Trim(n, "0123456789") == "" {
+	if n, after, ok := strings.Cut(tail, "d"); ok && n != "" && strings.Trim(n, "0123456789") == "" {
 		days, err := strconv.ParseInt(n, 10, 64)
 		if err != nil || days > int64(math.MaxInt64/day) {
 			return 0, fmt.Errorf("the duration %s is too long", quote(s))
 		}
-		total, rest = time.Duration(days)*day, after
+		total, tail = time.Duration(days)*day, after
 	}
-	if rest == "" && total != 0 || rest == "" && strings.HasSuffix(s, "d") {
+	if tail == "" && total != 0 || tail == "" && strings.HasSuffix(s, "d") {
 		return sign * total, nil
 	}
-	d, err := time.ParseDuration(rest)
-	if err != nil || d < 0 || strings.HasPrefix(rest, "+") {
+	d, err := time.ParseDuration(tail)
+	if err != nil || d < 0 || strings.HasPrefix(tail, "+") {
 		if _, err := strconv.ParseFloat(s, 64); err == nil {
 			return 0, fmt.Errorf("the duration %s has no unit", quote(s))
 		}

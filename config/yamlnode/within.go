@@ -44,28 +44,28 @@ func (d *Doc) within(y *yaml.Node, offset int) (line, col int) {
 		}
 		return at, utf8.RuneCountInString(d.lines[at-1][:indent]) + utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1
 	}
-	rest := []rune(d.lines[line-1])
-	if col-1 > len(rest) {
+	tail := []rune(d.lines[line-1])
+	if col-1 > len(tail) {
 		return line, col
 	}
-	rest = rest[col-1:]
+	tail = tail[col-1:]
 	read := plainRune
 	switch {
 	case y.Style&yaml.DoubleQuotedStyle != 0:
-		rest, read, col = rest[min(1, len(rest)):], doubleQuoted, col+1
+		tail, read, col = tail[min(1, len(tail)):], doubleQuoted, col+1
 	case y.Style&yaml.SingleQuotedStyle != 0:
-		rest, read, col = rest[min(1, len(rest)):], singleQuoted, col+1
+		tail, read, col = tail[min(1, len(tail)):], singleQuoted, col+1
 	case y.Style&yaml.FoldedStyle != 0:
 		return line, col
 	}
 	start := col
 	for value := y.Value[:offset]; value != ""; {
 		r, size := utf8.DecodeRuneInString(value)
-		got, width := read(rest)
+		got, width := read(tail)
 		if width == 0 || got != r && got >= 0 {
 			return line, start // folded, or an escape for another character
 		}
-		value, rest, col = value[size:], rest[width:], col+width
+		value, tail, col = value[size:], tail[width:], col+width
 	}
 	return line, col
 }

@@ -1,4 +1,5 @@
-// Package pages holds the example pages, which the bus serves at /examples/. Each is small enough to read.
+// Package pages holds the example pages, which the bus serves at /examples/. Each is small enough
+// to read.
 package pages
 
 import "embed"

@@ -100,7 +100,8 @@ func TestWebSocket(t *testing.T) {
 	o.In, o.Out = []In{{Filter: "back/#"}}, []Out{{Filter: "go/#"}}
 	r := run(t, o, b, nil, nil)
 	offer(b, "client:x", "go/a", big, false)
-	b.Eventually(t, "both ways", func() bool { return b.Acknowledged() >= 1 && len(r.events) == 1 && r.events[0]["text"] == big })
+	// Two events: the one that goes out, and the one that came in, which comes back from the bus.
+	b.Eventually(t, "both ways", func() bool { return b.Acknowledged() == 2 && len(r.events) == 1 && r.events[0]["text"] == big })
 	r.stop()
 	<-over
 	mu.Lock()

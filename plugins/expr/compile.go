@@ -56,7 +56,7 @@ func compile(src string, base int, s Scope) (p *Program, err error) {
 
 func (c *compiler) fail(n ast.Node, hint, format string, args ...any) {
 	e := &Error{Message: fmt.Sprintf(format, args...), Hint: hint}
-	e.Offset, e.Length = place(c.src, n)
+	e.Offset, e.Length = errorSpan(c.src, n)
 	panic(e)
 }
 
@@ -214,7 +214,7 @@ func orNil(m map[string]any) any {
 
 func (c *compiler) pointer(n *ast.PointerNode) fn {
 	if len(c.loops) == 0 {
-		c.fail(n, "", "# has a meaning only in the condition of a list function")
+		c.fail(n, "", "# is allowed only in the condition of a list function")
 	}
 	l := c.loops[len(c.loops)-1]
 	slot := l.slot
@@ -225,7 +225,7 @@ func (c *compiler) pointer(n *ast.PointerNode) fn {
 		*l.index = true
 	case "acc":
 		if !l.acc {
-			c.fail(n, "", "#acc has a meaning only in reduce")
+			c.fail(n, "", "#acc is allowed only in reduce")
 		}
 		slot += 2
 	default:

@@ -49,7 +49,7 @@ const (
 )
 
 // ErrLimit matches, with errors.Is, the error of an evaluation that exceeded a bound.
-var ErrLimit = errors.New("limit of an evaluation")
+var ErrLimit = errors.New("evaluation limit exceeded")
 
 // Vars are the variables of one evaluation. A nil map counts as empty.
 type Vars struct {

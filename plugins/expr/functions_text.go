@@ -171,7 +171,8 @@ func join(r *run, c *call, a []any) any {
 			parts[i] = s
 		} else {
 			if v == nil {
-				r.fail(c.args[0], "filter(…, # != nil) leaves it out", "element %d of %s is missing (nil)", i, r.label(c.args[0]))
+				r.fail(c.args[0], "filter(…, # != nil) leaves it out",
+					"element %d of %s is missing (nil)", i, r.label(c.args[0]))
 			}
 			parts[i] = r.format(c.args[0], v)
 		}

@@ -168,7 +168,8 @@ var timeMethods = map[string]*method{
 	"In": {1, func(r *run, c *call, v any, a []any) any {
 		zone, ok := a[0].(*time.Location)
 		if !ok {
-			r.fail(c.args[0], `write timezone("Europe/Berlin")`, "%s is %s; want a time zone", r.label(c.args[0]), r.describe(a[0]))
+			r.fail(c.args[0], `write timezone("Europe/Berlin")`,
+				"%s is %s; want a time zone", r.label(c.args[0]), r.describe(a[0]))
 		}
 		return v.(time.Time).In(zone)
 	}},

@@ -206,7 +206,7 @@ func TestHostile(t *testing.T) {
 	unhurried(t)
 	v := hostileVars()
 	var worst time.Duration
-	var most uint64
+	var maxBytes uint64
 	for name, src := range hostile {
 		p, err := Compile(src, Scope{})
 		if err != nil {
@@ -242,10 +242,10 @@ func TestHostile(t *testing.T) {
 			if err != nil && (!errors.As(err, &e) || strings.Contains(err.Error(), "can't be evaluated")) {
 				t.Errorf("%s of %s: %v", how, name, err)
 			}
-			worst, most = max(worst, took), max(most, bytes)
+			worst, maxBytes = max(worst, took), max(maxBytes, bytes)
 		}
 	}
-	t.Logf("%d expressions: at most %v and %d KiB", len(hostile), worst, most>>10)
+	t.Logf("%d expressions: at most %v and %d KiB", len(hostile), worst, maxBytes>>10)
 }
 
 // unhurried raises MaxTime, so that it is not the first guard on a slow machine.

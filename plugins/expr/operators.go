@@ -191,7 +191,7 @@ func (r *run) arithmetic(n *ast.BinaryNode, op byte, a, b any) any {
 			r.fail(n, "", "division by zero: %s is 0", r.label(n.Right))
 		}
 		if x.whole() && y.whole() && math.Abs(x.float()) > maxExact {
-			if q, rest := new(big.Int).QuoRem(x.integer(), y.integer(), new(big.Int)); rest.Sign() == 0 {
+			if q, remainder := new(big.Int).QuoRem(x.integer(), y.integer(), new(big.Int)); remainder.Sign() == 0 {
 				return r.exactly(nil, exactly(q), number{})
 			}
 		}

@@ -77,17 +77,17 @@ func checkTokens(src string, tokens []lexer.Token) {
 			}
 		case t.Kind == lexer.Bracket:
 			if len(brackets) == 0 {
-				at(t, "", "%q closes nothing", t.Value)
+				at(t, "", "%q without an opening bracket", t.Value)
 			}
 			last := brackets[len(brackets)-1]
 			if last.closer != t.Value {
-				at(t, fmt.Sprintf("%q is open", last.Value), "%q where %q is due", t.Value, last.closer)
+				at(t, fmt.Sprintf("%q is open", last.Value), "%q where %q is expected", t.Value, last.closer)
 			}
 			brackets = brackets[:len(brackets)-1]
 		case t.Kind == lexer.Identifier && strings.HasPrefix(t.Value, "$"):
 			hint := ""
 			if t.Value == "$" && i+1 < len(tokens) && tokens[i+1].Is(lexer.Bracket, "{") {
-				hint = "inside an expression no ${…} is needed"
+				hint = "inside an expression, write no ${…}"
 			}
 			at(t, hint, "unknown name %q", cut(t.Value, 40))
 		case t.Is(lexer.Operator, "="):
@@ -98,12 +98,13 @@ func checkTokens(src string, tokens []lexer.Token) {
 			at(t, "use && or and", `"&" is not an operator`)
 		case t.Is(lexer.Operator, "|"):
 			if i+2 >= len(tokens) || tokens[i+1].Kind != lexer.Identifier || !tokens[i+2].Is(lexer.Bracket, "(") {
-				at(t, "use || or or; a single | passes a value to a function: list | count()", `"|" without a function after it`)
+				at(t, "use || or or; a single | passes a value to a function: list | count()",
+					`"|" without a function after it`)
 			}
 		case t.Is(lexer.Operator, "**", "^", "?", "let", "if", "!", "not"),
 			t.Is(lexer.Operator, "-", "+") && (i == 0 || prev.Kind == lexer.Operator || prev.Kind == lexer.Bracket && strings.Contains("([{", prev.Value)):
 			if nesting++; nesting > maxDepth {
-				at(t, "simplify it", "too many operators one in the other")
+				at(t, "simplify it", "operators are nested too deeply")
 			}
 		}
 	}
@@ -172,7 +173,8 @@ func translate(src string, tokens []lexer.Token, err error) *Error {
 		e.Message = fmt.Sprintf("unexpected %q", cut(value, 40))
 		e.Hint = hintFor(tokens, lib.Location, value)
 	case begins("a map key"):
-		e.Message, e.Hint = fmt.Sprintf("unexpected %q in a map", cut(value, 40)), "a key is a name, a text, a number, or in parentheses"
+		e.Message, e.Hint = fmt.Sprintf("unexpected %q in a map", cut(value, 40)),
+			"a key is a name, a text, a number, or in parentheses"
 	case begins("expected name"):
 		e.Message = "a name is missing after the dot"
 	case begins("literal not terminated"):

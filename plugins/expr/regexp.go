@@ -19,7 +19,8 @@ func (c *compiler) matches(n *ast.BinaryNode) fn {
 	text := c.compile(n.Left)
 	p, ok := n.Right.(*ast.StringNode)
 	if !ok {
-		c.fail(n.Right, "write the pattern as a text; contains, startsWith and in take any value", "the pattern of matches is not constant")
+		c.fail(n.Right, "write the pattern as a text; contains, startsWith and in take any value",
+			"the pattern of matches is not constant")
 	}
 	c.nodes++
 	if len(p.Value) > maxPattern {

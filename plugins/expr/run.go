@@ -175,7 +175,7 @@ func (r *run) limit(message, hint string) {
 func (r *run) fail(n ast.Node, hint, format string, args ...any) {
 	e := &Error{Message: fmt.Sprintf(format, args...), Hint: hint, prog: r.prog}
 	if p := r.prog; p != nil && n != nil {
-		e.Offset, e.Length = place(p.src, n)
+		e.Offset, e.Length = errorSpan(p.src, n)
 		e.Offset += p.base
 	}
 	panic(e)

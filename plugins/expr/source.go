@@ -29,7 +29,7 @@ func position(src string, l file.Location) (offset, length int) {
 
 // place returns where an error at n points: the sign of an operator, the name of a member or a
 // call.
-func place(src string, n ast.Node) (offset, length int) {
+func errorSpan(src string, n ast.Node) (offset, length int) {
 	offset, length = position(src, n.Location())
 	if p, ok := n.(*ast.PointerNode); ok && strings.HasPrefix(src[offset:], "#") {
 		length = 1 + len(p.Name)

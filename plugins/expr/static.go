@@ -72,7 +72,7 @@ func (c *compiler) comparable(n *ast.BinaryNode, ordered bool) {
 			}
 			what := "the whole event"
 			if id.Value == "state" {
-				what = "all that is remembered"
+				what = "all of the plugin's state"
 			} else if id.Value == "last" {
 				what = "the whole last event"
 			}
@@ -117,7 +117,7 @@ func (t *Template) Slash() error {
 		c := &compiler{Program: p.hole, scope: p.hole.scope}
 		if n := c.slash(p.hole.tree); n != nil {
 			e := &Error{Message: quote(p.hole.src, n) + " holds a /"}
-			e.Offset, e.Length = place(p.hole.src, n)
+			e.Offset, e.Length = errorSpan(p.hole.src, n)
 			e.Offset += p.hole.base
 			return e
 		}

@@ -19,7 +19,7 @@ func TestWhatNeverCompares(t *testing.T) {
 		`event.json.t != last`:                  `last is the whole last event, not one of its fields; write last.t`,
 		`last > 3`:                              `last is the whole last event, not one of its fields; write a field of it: last.value`,
 		`event == "x"`:                          `event is the whole event, not one of its fields; write a field of it: event.value`,
-		`state.n == state`:                      `state is all that is remembered, not one of its fields; write state.n`,
+		`state.n == state`:                      `state is all of the plugin's state, not one of its fields; write state.n`,
 		`event.text > "20"`:                     ``,
 		`float(event.text) > 20`:                ``,
 		`event.any > 20 or event.json.t == "x"`: ``,

@@ -113,7 +113,8 @@ func hole(text string, at int) (string, error) {
 			if end != "" {
 				n := strings.Index(text[i+2:], end)
 				if n < 0 {
-					return "", &Error{Offset: i, Length: len(text) - i, Message: "the comment hides the rest, with the }", Hint: "write /* … */"}
+					return "", &Error{Offset: i, Length: len(text) - i,
+						Message: "the comment hides the rest, with the }", Hint: "write /* … */"}
 				}
 				i += 2 + n + skip
 			}

@@ -59,7 +59,7 @@ func TestTemplateErrors(t *testing.T) {
 		{`a ${"x} b`, `"x} b`, `the text is not closed; add "`},
 		{`${host} ${1 +* 2}`, "*", `unexpected "*"; a value is missing after "+"`},
 		{`${host // x}`, "// x}", `the comment hides the rest, with the }; write /* … */`},
-		{`${${host}}`, "$", `unknown name "$"; inside an expression no ${…} is needed`},
+		{`${${host}}`, "$", `unknown name "$"; inside an expression, write no ${…}`},
 	} {
 		_, err := ParseTemplate(c.text, sampleScope)
 		check(t, c.text, err, c.at, c.want)

@@ -1,13 +1,14 @@
-// Package sched lets a simulation stop each goroutine of the bus between any two steps on shared state.
+// Package sched lets a simulation stop each goroutine of the bus between any two steps on shared
+// state.
 //
-// Its locks and points cost one comparison with nil in a program. Under a [Schedule] each Lock, each
-// Unlock and each named [Point] may let virtual time pass, for as long as the seed says, so that other
-// goroutines overtake the one that stopped there. A lock that is held does not block its goroutine in
-// a way that testing/synctest can't see: it is tried again as virtual time passes. Two goroutines that
-// wait for each other's lock are therefore found, and reported by Schedule.Stuck.
+// Its locks and points cost one comparison with nil in a program. Under a [Schedule] each Lock,
+// each Unlock and each named [Point] may let virtual time pass, for as long as the seed says, so
+// that other goroutines overtake the one that stopped there. A lock that is held does not block its
+// goroutine in a way that testing/synctest can't see: it is tried again as virtual time passes. Two
+// goroutines that wait for each other's lock are therefore found, and reported by Schedule.Stuck.
 //
-// How long a goroutine stops depends on the seed, the name of the place and how often that place was
-// passed, and not on the Go scheduler, so that a seed repeats an interleaving.
+// How long a goroutine stops depends on the seed, the name of the point and how often that point
+// was passed, and not on the Go scheduler, so that a seed repeats an interleaving.
 package sched
 
 import (
@@ -17,23 +18,23 @@ import (
 	"time"
 )
 
-// stuckAfter is how long, in virtual time, a lock may be held by others before the waiting counts as a
-// deadlock. No simulated lock is held during an operation that takes seconds.
+// stuckAfter is how long, in virtual time, a lock may be held by others before the waiting counts
+// as a deadlock. No simulated lock is held during an operation that takes seconds.
 const stuckAfter = 5 * time.Minute
 
 // Schedule decides where goroutines stop. A nil Schedule never stops one.
 type Schedule struct {
 	Seed  uint64
-	Rate  uint64            // of 1,000 places passed so many stop
+	Rate  uint64            // stops per 1,000 passed points
 	Stuck func(lock string) // called when a lock was not free for minutes: a deadlock
 
 	calm   atomic.Bool
 	mu     sync.Mutex
-	points map[string]*place
+	points map[string]*point
 	booked map[int64]bool // instants at which a goroutine wakes
 }
 
-// MaxStop is the longest stop at one place, in virtual time.
+// MaxStop is the longest stop at one point, in virtual time.
 const MaxStop = 20 * time.Millisecond
 
 // Calm ends (or, with false, resumes) the long stops, so that what is under way comes to its end.
@@ -43,7 +44,7 @@ func (s *Schedule) Calm(calm bool) {
 	}
 }
 
-// Point is a place between two steps on shared state.
+// Point is a point between two steps on shared state.
 func (s *Schedule) Point(name string) {
 	if s == nil {
 		return
@@ -52,34 +53,34 @@ func (s *Schedule) Point(name string) {
 	p := s.points[name]
 	if p == nil {
 		if s.points == nil {
-			s.points = map[string]*place{}
+			s.points = map[string]*point{}
 		}
-		p = s.place(name)
+		p = s.point(name)
 		s.points[name] = p
 	}
 	s.mu.Unlock()
 	p.stop()
 }
 
-// place is a point in the code where goroutines stop.
-type place struct {
+// point is a point in the code where goroutines stop.
+type point struct {
 	s      *Schedule
 	seed   uint64 // of the schedule and the name
 	passed atomic.Uint64
 }
 
-func (s *Schedule) place(name string) *place {
+func (s *Schedule) point(name string) *point {
 	h := s.Seed
 	for _, c := range []byte(name) {
 		h = (h ^ uint64(c)) * 0x100000001b3
 	}
-	return &place{s: s, seed: h}
+	return &point{s: s, seed: h}
 }
 
-// stop lets others run. The stop is short, some nanoseconds, unless the seed chose the place: then its
-// magnitude is uniform up to MaxStop. Even a short one hands the processor over, so that one goroutine
-// runs at a time and the seed alone decides which.
-func (p *place) stop() {
+// stop lets others run. The stop is short, some nanoseconds, unless the seed chose the point: then
+// its magnitude is uniform up to MaxStop. Even a short one hands the processor over, so that one
+// goroutine runs at a time and the seed alone decides which.
+func (p *point) stop() {
 	h := p.seed + p.passed.Add(1)*0x9e3779b97f4a7c15
 	for range 2 {
 		h ^= h >> 32
@@ -114,22 +115,22 @@ func (s *Schedule) sleep(d time.Duration) {
 	s.mu.Unlock()
 }
 
-// lockPlaces are the two places of a lock.
-type lockPlaces struct {
+// lockPoints are the two points of a lock.
+type lockPoints struct {
 	s              *Schedule
 	name           string
-	before, behind *place
+	before, behind *point
 }
 
-func (s *Schedule) lockPlaces(name string) *lockPlaces {
+func (s *Schedule) lockPoints(name string) *lockPoints {
 	if s == nil {
 		return nil
 	}
-	return &lockPlaces{s, name, s.place(name + " lock"), s.place(name + " unlock")}
+	return &lockPoints{s, name, s.point(name + " lock"), s.point(name + " unlock")}
 }
 
 // acquire takes a lock as virtual time passes.
-func (l *lockPlaces) acquire(try func() bool) {
+func (l *lockPoints) acquire(try func() bool) {
 	l.before.stop()
 	wait, waited := time.Duration(50), time.Duration(0)
 	for !try() {
@@ -142,73 +143,73 @@ func (l *lockPlaces) acquire(try func() bool) {
 	}
 }
 
-// Mutex is a sync.Mutex; under a schedule its Lock and Unlock are places to stop. The zero value has
-// no schedule.
+// Mutex is a sync.Mutex; under a schedule its Lock and Unlock are points to stop at. The zero value
+// has no schedule.
 type Mutex struct {
 	mu     sync.Mutex
-	places *lockPlaces
+	points *lockPoints
 }
 
 // Use puts the mutex under a schedule, which may be nil. Call it before the first Lock.
-func (m *Mutex) Use(s *Schedule, name string) { m.places = s.lockPlaces(name) }
+func (m *Mutex) Use(s *Schedule, name string) { m.points = s.lockPoints(name) }
 
 // Lock locks m.
 func (m *Mutex) Lock() {
-	if m.places == nil {
+	if m.points == nil {
 		m.mu.Lock()
 		return
 	}
-	m.places.acquire(m.mu.TryLock)
+	m.points.acquire(m.mu.TryLock)
 }
 
 // Unlock unlocks m.
 func (m *Mutex) Unlock() {
 	m.mu.Unlock()
-	if m.places != nil {
-		m.places.behind.stop()
+	if m.points != nil {
+		m.points.behind.stop()
 	}
 }
 
-// RWMutex is a sync.RWMutex; under a schedule its methods are places to stop. The zero value has no
-// schedule.
+// RWMutex is a sync.RWMutex; under a schedule its methods are points to stop at. The zero value has
+// no schedule.
 type RWMutex struct {
 	mu     sync.RWMutex
-	places *lockPlaces
+	points *lockPoints
 }
 
 // Use puts the mutex under a schedule, which may be nil. Call it before the first Lock.
-func (m *RWMutex) Use(s *Schedule, name string) { m.places = s.lockPlaces(name) }
+func (m *RWMutex) Use(s *Schedule, name string) { m.points = s.lockPoints(name) }
 
 // Lock locks m for writing.
 func (m *RWMutex) Lock() {
-	if m.places == nil {
+	if m.points == nil {
 		m.mu.Lock()
 		return
 	}
-	m.places.acquire(m.mu.TryLock)
+	m.points.acquire(m.mu.TryLock)
 }
 
 // Unlock unlocks m for writing.
 func (m *RWMutex) Unlock() {
 	m.mu.Unlock()
-	if m.places != nil {
-		m.places.behind.stop()
+	if m.points != nil {
+		m.points.behind.stop()
 	}
 }
 
 // RLock locks m for reading.
 func (m *RWMutex) RLock() {
-	if m.places == nil {
+	if m.points == nil {
 		m.mu.RLock()
 		return
 	}
-	m.places.acquire(m.mu.TryRLock)
+	m.points.acquire(m.mu.TryRLock)
 }
 
 // RUnlock undoes one RLock.
 func (m *RWMutex) RUnlock() {
 	m.mu.RUnlock()
-	if m.places != nil {
-		m.places.behind.stop()
+	if m.points != nil {
+		m.points.behind.stop()
 	}
 }

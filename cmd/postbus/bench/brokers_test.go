@@ -52,7 +52,7 @@ func startMosquitto(t testing.TB) (url string, pid int) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Fatalf("mosquitto does not listen: %s", b.said())
+	t.Fatalf("mosquitto does not listen: %s", b.output())
 	return "", 0
 }
 

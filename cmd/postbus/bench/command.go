@@ -59,7 +59,8 @@ func (s *shared) flags(cmd *cobra.Command, names ...string) {
 	for _, name := range names {
 		switch name {
 		case "target":
-			f.StringVar(&s.o.Target, "target", "tcp://127.0.0.1:1883", "the broker: tcp://host:port, ws://host:port/path or unix:///path")
+			f.StringVar(&s.o.Target, "target", "tcp://127.0.0.1:1883",
+				"the broker: tcp://host:port, ws://host:port/path or unix:///path")
 		case "publishers":
 			f.IntVar(&s.o.Publishers, "publishers", 4, "connections that publish")
 		case "size":
@@ -167,8 +168,10 @@ only with --sessions 1: what a member leaves unacknowledged goes to another one 
 	f.IntVar(&s.o.Count, "count", 80_000, "events of a round")
 	f.Float64Var(&s.o.Rate, "rate", 10_000, "events a second of all publishers together")
 	f.IntVar(&s.o.QoS, "qos", 1, "1 or 2")
-	f.IntVar(&o.Sessions, "sessions", 0, "sessions that get every event each, or members of the group (default 1; a group: 2)")
-	f.IntVar(&o.Others, "others", 100, "further filters of each session, which nothing matches: they make each connection more work")
+	f.IntVar(&o.Sessions, "sessions", 0,
+		"sessions that get every event each, or members of the group (default 1; a group: 2)")
+	f.IntVar(&o.Others, "others", 100,
+		"further filters of each session, which nothing matches: they make each connection more work")
 	f.StringVar(&interval, "interval", "5ms..45ms", "how long a connection lasts")
 	f.Uint64Var(&o.Seed, "seed", 0, "of the intervals and choices; the result names it (default: a random one)")
 	f.BoolVar(&o.V5, "v5", false, "the sessions speak MQTT 5, so that a gap is seen")

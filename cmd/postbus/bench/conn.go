@@ -166,7 +166,8 @@ func (c *conn) subscribe(qos byte, filters ...string) error {
 	}
 	for i, got := range p.body[codes:] {
 		if got != qos {
-			return withHint(fmt.Errorf("subscribe to %s: %w: asked for QoS %d, the broker answered %#x", filters[i], errRefused, qos, got), "let this user subscribe there, or choose another --topic or --qos")
+			return withHint(fmt.Errorf("subscribe to %s: %w: asked for QoS %d, the broker answered %#x", filters[i],
+				errRefused, qos, got), "let this user subscribe there, or choose another --topic or --qos")
 		}
 	}
 	return nil

@@ -70,7 +70,8 @@ func Crash(ctx context.Context, co CrashOptions) (CrashResult, error) {
 	x := &crash{o: o, co: co, publishers: newPublishers(o), sub: newSubscriber(newCheck(o.run, o.Publishers)), known: make([]bool, o.Publishers)}
 	if c, err := o.target.dial(ctx); err == nil {
 		c.close()
-		return CrashResult{}, withHint(fmt.Errorf("bench crash: something already listens at %s", o.Target), "stop it first: this scenario starts its own broker with --start")
+		return CrashResult{}, withHint(fmt.Errorf("bench crash: something already listens at %s", o.Target),
+			"stop it first: this scenario starts its own broker with --start")
 	}
 	for n := 0; n < co.Rounds && err == nil; n++ {
 		if err = x.round(ctx, n); err != nil {
@@ -123,7 +124,8 @@ func (x *crash) start(ctx context.Context) (*process, error) {
 		case b.exited():
 			err = b.exitError()
 		case clock()-began > int64(x.co.StartTimeout):
-			err = fmt.Errorf("%s does not accept connections %s after the start; it said: %s", x.o.Target, x.co.StartTimeout, b.said())
+			err = fmt.Errorf("%s does not accept connections %s after the start; it said: %s",
+				x.o.Target, x.co.StartTimeout, b.output())
 		default:
 			pause(ctx, 10*time.Millisecond)
 			continue

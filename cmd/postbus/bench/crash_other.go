@@ -14,6 +14,6 @@ func startProcess([]string) (*process, error) {
 func (b *process) pid() int         { return 0 }
 func (b *process) exited() bool     { return true }
 func (b *process) exitError() error { return errNotHere }
-func (b *process) said() string     { return "" }
+func (b *process) output() string   { return "" }
 func (b *process) kill()            {}
 func (b *process) stop()            {}

@@ -25,7 +25,8 @@ func startProcess(argv []string) (*process, error) {
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	b.cmd.WaitDelay = 2 * time.Second
 	if err := b.cmd.Start(); err != nil {
-		return nil, withHint(fmt.Errorf("start the broker: %w", err), "--start runs a program directly, not through a shell: give its full path")
+		return nil, withHint(fmt.Errorf("start the broker: %w", err),
+			"--start runs a program directly, not through a shell: give its full path")
 	}
 	go func() {
 		defer close(b.gone)
@@ -45,12 +46,12 @@ func (b *process) exited() bool {
 
 func (b *process) exitError() error {
 	<-b.gone
-	return fmt.Errorf("the broker ended by itself (%v); it said: %s", b.cmd.ProcessState, b.said())
+	return fmt.Errorf("the broker ended by itself (%v); it said: %s", b.cmd.ProcessState, b.output())
 }
 
 func (b *process) pid() int { return b.cmd.Process.Pid }
 
-func (b *process) said() string { return b.out.text() }
+func (b *process) output() string { return b.out.text() }
 
 // kill sends SIGKILL to the group and waits; it may be called again.
 func (b *process) kill() {

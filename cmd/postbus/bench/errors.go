@@ -58,7 +58,8 @@ func lost(scenario, target string, c Counts, sessionsLost int) error {
 	if !c.broken() && sessionsLost == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("bench %s: %s: %d acknowledged events never arrived, %d out of order", scenario, target, c.Missed, c.Disordered)
+	text := fmt.Sprintf("bench %s: %s: %d acknowledged events never arrived, %d out of order",
+		scenario, target, c.Missed, c.Disordered)
 	if c.Wrong > 0 {
 		text += fmt.Sprintf(", %d repeated against the rules", c.Wrong)
 	}

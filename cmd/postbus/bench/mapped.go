@@ -79,12 +79,12 @@ func member(payload []byte, key string) (int64, bool) {
 	if i < 0 {
 		return 0, false
 	}
-	rest := bytes.TrimLeft(payload[i+len(key):], " :")
-	end := bytes.IndexAny(rest, ",} ")
+	tail := bytes.TrimLeft(payload[i+len(key):], " :")
+	end := bytes.IndexAny(tail, ",} ")
 	if end < 0 {
 		return 0, false
 	}
-	f, err := strconv.ParseFloat(string(rest[:end]), 64)
+	f, err := strconv.ParseFloat(string(tail[:end]), 64)
 	return int64(f), err == nil
 }
 

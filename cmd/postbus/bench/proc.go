@@ -39,7 +39,8 @@ func startWatch(ctx context.Context, pid int) (*watch, error) {
 	}
 	m, err := readMemory(pid)
 	if err != nil {
-		return nil, withHint(err, "--pid takes the number of the broker's running process; leave it out if it isn't on this machine")
+		return nil, withHint(err,
+			"--pid takes the number of the broker's running process; leave it out if it isn't on this machine")
 	}
 	w := &watch{pid: pid, use: Usage{Before: m, PeakRSS: m.RSS}}
 	if w.cpu, err = readCPU(pid); err != nil {

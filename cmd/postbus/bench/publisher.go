@@ -288,7 +288,8 @@ func (p *publisher) readAcks(c *conn, enough *atomic.Bool) error {
 			open := p.next - p.base
 			p.mu.Unlock()
 			if stuck {
-				return withHint(fmt.Errorf("%d events wait for an acknowledgement and none came for %s", open, p.idle), "see whether the broker still runs; --idle waits longer")
+				return withHint(fmt.Errorf("%d events wait for an acknowledgement and none came for %s", open, p.idle),
+					"see whether the broker still runs; --idle waits longer")
 			}
 			continue
 		} else if err != nil {
@@ -330,7 +331,8 @@ func (p *publisher) takeAcks(c *conn, rels []byte) ([]byte, error) {
 		}
 		slot := int(id) - 1
 		if slot < 0 || slot >= len(p.state) {
-			return rels, fmt.Errorf("%w: acknowledgement of packet identifier %d, which was never used", errMalformed, id)
+			return rels, fmt.Errorf("%w: acknowledgement of packet identifier %d, which was never used",
+				errMalformed, id)
 		}
 		kind, state := pk.kind(), p.state[slot]
 		if kind == typePubrec && p.qos == 2 {

@@ -68,7 +68,8 @@ func (t target) dial(ctx context.Context) (*conn, error) {
 		nc, err = d.DialContext(ctx, t.network, t.address)
 	}
 	if err != nil {
-		return nil, withHint(fmt.Errorf("connect to %s: %w", t.text, err), "start the broker there, or name another with --target")
+		return nil, withHint(fmt.Errorf("connect to %s: %w", t.text, err),
+			"start the broker there, or name another with --target")
 	}
 	return newConn(ctx, nc), nil
 }

@@ -62,7 +62,8 @@ func (t *table) usage(generator float64, u *Usage) {
 // WriteText prints the result as a table.
 func (r Result) WriteText(w io.Writer) error {
 	t := &table{w: w}
-	t.printf("throughput %s: %d publishers -> %d subscribers, QoS %d, %d bytes\n", r.Target, r.Publishers, r.Subscribers, r.QoS, r.Size)
+	t.printf("throughput %s: %d publishers -> %d subscribers, QoS %d, %d bytes\n",
+		r.Target, r.Publishers, r.Subscribers, r.QoS, r.Size)
 	if r.QoS == 0 {
 		t.row("published", "%s msg/s (%s sent)", thousands(r.PublishRate), count(r.Sent))
 	} else {
@@ -103,7 +104,8 @@ func (r SlowResult) WriteText(w io.Writer) error {
 	t.row("  during the stall", "%s", r.NormalStall)
 	t.counts("normal: ", r.Normal)
 	t.counts("slow: ", r.Slow)
-	t.row("slow: caught up", "%s after it read again, %d reconnects, %d sessions lost", seconds(r.CatchUp), r.Reconnects, r.SessionsLost)
+	t.row("slow: caught up",
+		"%s after it read again, %d reconnects, %d sessions lost", seconds(r.CatchUp), r.Reconnects, r.SessionsLost)
 	t.usage(0, r.Broker)
 	return t.err
 }
@@ -111,7 +113,8 @@ func (r SlowResult) WriteText(w io.Writer) error {
 // WriteText prints the result as a table.
 func (r TakeoverResult) WriteText(w io.Writer) error {
 	t := &table{w: w}
-	t.printf("takeover %s: mode %s, QoS %d, %d rounds of %d sessions at %s msg/s, seed %d\n", r.Target, r.Mode, r.QoS, r.Rounds, r.Sessions, thousands(r.Rate), r.Seed)
+	t.printf("takeover %s: mode %s, QoS %d, %d rounds of %d sessions at %s msg/s, seed %d\n",
+		r.Target, r.Mode, r.QoS, r.Rounds, r.Sessions, thousands(r.Rate), r.Seed)
 	t.row("acknowledged", "%s", count(r.Acknowledged))
 	t.row("connected again", "%s times", count(uint64(r.Takeovers)))
 	t.counts("", r.Counts)

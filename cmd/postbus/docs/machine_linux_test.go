@@ -181,11 +181,11 @@ func onPC(t *testing.T, text string) (out, code string) {
 	c := exec.Command("bash", "-ec", text)
 	c.Dir = "../../.."
 	c.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false")
-	said, err := c.CombinedOutput()
+	output, err := c.CombinedOutput()
 	if err != nil {
-		return fmt.Sprintf("%s%v", said, err), "1"
+		return fmt.Sprintf("%s%v", output, err), "1"
 	}
-	return string(said), "0"
+	return string(output), "0"
 }
 
 // payload writes the archive on the second disk.

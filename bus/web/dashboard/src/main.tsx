@@ -1,4 +1,4 @@
-// This file puts the page together.
+// This file assembles the page.
 
 import { render } from "preact";
 import { Bar } from "./shell/bar";

@@ -1,27 +1,27 @@
-/** What connect() can be told. Every field is optional. */
+/** The options of connect(). All are optional. */
 export interface Options {
-    /** Where the bus is: ws(s):// or http(s)://. Default: where this script came from. `/mqtt` is added when there is no path. */
+    /** Where the bus is: ws(s):// or http(s)://. Default: the server of this script. `/mqtt` is added if there is no path. */
     url?: string;
     user?: string;
     password?: string;
     /**
      * Sent as the password of an unnamed user, or of `user`; `postbus user token` and POST /api/v1/token make one. A function is
-     * asked before every connection, before the token's end, and when the bus has refused the last one; what it throws is status's reason.
+     * called before every connection, before the token expires, and when the bus has refused the last one; its error becomes the status's reason.
      */
     token?: string | (() => string | Promise<string>);
     /** MQTT client identifier. Default: `web-<random>`, kept for this tab. Two open pages must not share one. */
     id?: string;
-    /** Seconds for which the bus keeps the session of a page that is away. Default: 604800, seven days. */
+    /** Seconds for which the bus keeps the session of an offline page. Default: 604800, seven days. */
     sessionExpiry?: number;
-    /** Seconds for which events that no callback wants (yet) are held after the first on(). Default: 2. */
+    /** Seconds for which events without a matching callback are held after the first on(). Default: 2. */
     grace?: number;
-    /** Published by the bus when this page is gone without a goodbye. */
+    /** Last will: published by the bus when the connection ends without DISCONNECT. */
     will?: Will;
-    /** Ask for sequence, time and source of each event. Default: true. Without it `missed` and repeats cannot be told. */
+    /** Request sequence, time and source of each event. Default: true. Without it `missed` and repetitions are unknown. */
     meta?: boolean;
     /** How many events may be unacknowledged at a time. Default: 100. */
     inflight?: number;
-    /** Bounds of what waits to be sent. Default: 10,000 entries or 16 MiB. */
+    /** Bounds of the outbox. Default: 10,000 entries or 16 MiB. */
     outbox?: {
         entries?: number;
         bytes?: number;
@@ -45,20 +45,20 @@ export interface BusEvent {
     readonly payload: Uint8Array;
     /** The payload as UTF-8. */
     readonly text: string;
-    /** The payload as JSON; undefined when it is none. Whole numbers that a number would round (beyond 2^53) are BigInt. */
+    /** The payload as JSON; undefined if it is not JSON. Whole numbers that a number would round (beyond 2^53) are BigInt. */
     readonly json: any;
-    /** When the bus accepted it; without meta, when it came. */
+    /** When the bus accepted it; without meta, when it arrived. */
     readonly time: Date;
-    /** Place in the journal; 0 when it has none (QoS 0, or no meta). */
+    /** Sequence in the journal; 0 if it has none (QoS 0, or no meta). */
     readonly seq: number;
     /** Client or plugin that published it. */
     readonly source: string;
-    /** It is the topic's retained value and not news. */
+    /** It is the topic's retained value and not a new event. */
     readonly retain: boolean;
     readonly qos: 0 | 1;
-    /** Events lost for good before this one: the bus says so. */
+    /** Events lost before this one, as the bus reports. */
     readonly missed: number;
-    /** It may have been here before, or a callback failed on it. */
+    /** It may have been delivered before, or a callback failed on it. */
     readonly redelivered: boolean;
     readonly properties: Properties;
 }
@@ -66,7 +66,7 @@ export interface Properties {
     contentType?: string;
     responseTopic?: string;
     correlationData?: Uint8Array;
-    /** Seconds that were left when it was sent. */
+    /** Seconds until it expires, at the time of sending. */
     expiry?: number;
     user: Record<string, string | string[]>;
 }
@@ -77,40 +77,40 @@ export interface OnOptions {
     qos?: 0 | 1;
     /** Begin in the past: an age ("10m"), an RFC 3339 time, a Date, or a sequence. Only for the session's first subscription to this filter. */
     since?: string | number | Date;
-    /** Retained values: "new" (default) when the session has not had this filter yet, "always" (also after a reload), "never". */
+    /** Retained values: "new" (default) if the session did not have this filter yet, "always" (also after a reload), "never". */
     retained?: "new" | "always" | "never";
 }
 export interface EmitOptions {
     /** 1, the default: resolves when the event is on disk. 0: resolves when it was sent, rejects while offline. */
     qos?: 0 | 1;
     retain?: boolean;
-    /** Seconds after which nobody wants it any more. */
+    /** Message expiry in seconds. */
     expiry?: number;
 }
 export interface HistoryOptions {
     /** As in OnOptions. Default: "10m". */
     since?: string | number | Date;
-    /** The oldest so many. Default: all. */
+    /** The maximum number of events, oldest first. Default: all. */
     limit?: number;
 }
 export interface Status {
     state: "connecting" | "online" | "offline";
     /** Since when it is in this state. */
     since: Date;
-    /** Since the page went online last: events that were published while it was away, and events lost for good. */
+    /** Since the page went online last: events that were published while it was offline, and lost events. */
     missed: number;
-    /** Of `missed`, those that are lost for good. */
+    /** Of `missed`, the lost events. */
     lost: number;
     /** Emitted and not yet acknowledged by the bus. */
     queued: number;
-    /** Why it is not online, as the bus or the browser says. */
+    /** Why it is not online, from the bus or the browser. */
     reason?: string;
-    /** Which journal the bus has; known a moment after going online, to those who may read events. */
+    /** Identifies the bus's journal; known shortly after going online, to users who may read events. */
     epoch?: string;
-    /** The bus came back with another journal: sequences from before mean nothing now. */
+    /** The bus has another journal now: earlier sequences are not comparable. */
     epochChanged: boolean;
 }
-/** What failed. `event` and `attempt` are set when a callback did; then the event is tried again, unless the answer is "skip". */
+/** A failure. `event` and `attempt` are set if a callback failed; the event is then retried, unless the result is "skip". */
 export interface Failure {
     error: Error;
     event?: BusEvent;
@@ -122,36 +122,36 @@ export interface Bus {
     readonly id: string;
     /** The state now. */
     readonly current: Status;
-    /** Calls back with every event that matches. Returns a function that ends this. */
+    /** Calls back with every event that matches. Returns a function that removes the callback. */
     on(filter: string, callback: Callback, options?: OnOptions): () => void;
     /** As on(), for one event. */
     once(filter: string, callback: Callback, options?: OnOptions): () => void;
-    /** Ends a callback, or all of a filter. */
+    /** Removes a callback, or all of a filter. */
     off(filter: string, callback?: Callback): void;
-    /** Publishes. Resolves when the event is durable on the bus; what cannot be sent now waits in the browser, also over a reload. */
+    /** Publishes. Resolves when the event is durable on the bus; while offline it waits in the browser, also over a reload. */
     emit(topic: string, value?: Value, options?: EmitOptions): Promise<void>;
     /**
-     * Asks; the answer is the event that respond() made of it. Rejects after timeout milliseconds (default 10,000). The answer comes
-     * to `reply/<id>`, or to `<topic>/reply/<id>` where the user may not subscribe to the first.
+     * Sends a request and returns the response event. Rejects after timeout milliseconds (default 10,000). The response topic is
+     * `reply/<id>`, or `<topic>/reply/<id>` if the user may not subscribe to the first.
      */
     request(topic: string, value?: Value, options?: {
         timeout?: number;
     }): Promise<BusEvent>;
-    /** Answers requests with what the callback returns. Returns a function that ends this. */
+    /** Answers requests with the callback's result. Returns a function that ends this. */
     respond(filter: string, callback: (event: BusEvent) => Value | Promise<Value>): () => void;
-    /** Events of the past, oldest first. */
+    /** Events from the journal, oldest first. */
     history(filter: string, options?: HistoryOptions): Promise<BusEvent[]>;
-    /** Calls back now and at every change. Returns a function that ends this. */
+    /** Calls back now and at every change. Returns a function that removes the callback. */
     status(callback: (status: Status) => void): () => void;
     /** Calls back when a callback failed, or a subscription was refused. Default: console.error. */
     onError(callback: (failure: Failure) => "skip" | void): () => void;
-    /** Leaves. The session stays for sessionExpiry, unless forget is set. */
+    /** Disconnects. The session remains for sessionExpiry, unless forget is set. */
     close(options?: {
         forget?: boolean;
     }): Promise<void>;
 }
 /**
  * Connects to the bus that served this script, or to options.url. Resolves also when the bus cannot be
- * reached now: then bus.status() says so, and it goes on trying. Rejects when the bus refuses the login.
+ * reached now: then bus.status() reports it, and it keeps trying. Rejects when the bus refuses the login.
  */
 export declare function connect(options?: Options): Promise<Bus>;

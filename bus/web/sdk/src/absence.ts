@@ -1,5 +1,5 @@
-// This file counts what the page missed: events that were accepted by the bus before the page came back and
-// reached it only afterwards, and events that the bus says are lost for good.
+// This file counts missed events: events that the bus accepted before the page reconnected and
+// that arrived only afterwards, and events that the bus reports as lost.
 
 import type { Received } from "./event";
 
@@ -11,7 +11,7 @@ export class Absence {
   private end: number | undefined; // last sequence before the return; undefined: the clocks decide
   private from = new WeakMap<Received, number>();
 
-  /** The page is back, when the journal stood at end. resumed: the session was there, so what comes first is what was missed. */
+  /** The page has reconnected, and end is the journal's last sequence. resumed: the session existed, so the missed events arrive first. */
   returned(resumed: boolean, end: number | undefined): void {
     this.turn++;
     this.missed = this.lost = 0;
@@ -19,12 +19,12 @@ export class Absence {
     this.end = resumed ? end : 0;
   }
 
-  /** An event came in. */
+  /** An event arrived. */
   came(e: Received): void {
     this.from.set(e, this.turn);
   }
 
-  /** An event was handled for the first time. owed: the session had asked for it before the return. */
+  /** An event was handled for the first time. owed: the session had subscribed to it before the reconnection. */
   handled(e: Received, owed: boolean): void {
     this.lost += e.missed;
     this.missed += e.missed;

@@ -1,4 +1,4 @@
-// This file is the Bus: it holds the parts together and says how it is.
+// This file is the Bus: it connects the parts and reports the status.
 //
 //	connection ─▶ link ─▶ inbox ─▶ callbacks
 //	                ▲ └─▶ subscriptions
@@ -20,10 +20,10 @@ import type { Bus, BusEvent, Callback, EmitOptions, Failure, HistoryOptions, OnO
 import { addresses } from "./where";
 
 const week = 7 * 24 * 3600;
-const firstTry = 5000; // how long connect() waits for it
-const noneAsked = 30_000; // a page that never says on(): after this nothing is held for it
+const firstTry = 5000; // how long connect() waits for the first connection
+const noneAsked = 30_000; // if the page never calls on(), events are held for this long
 const tokenWithin = 20_000; // how long a token function may take
-const dead = 30_000; // how often it is looked for tabs that left something to send
+const dead = 30_000; // interval of looking for outboxes of closed tabs
 const statusEvery = 100;
 
 export class PostBus implements Bus {
@@ -46,7 +46,7 @@ export class PostBus implements Bus {
   private lastSeq = 0;
   private wasOnline = false;
   private graceTimer: ReturnType<typeof setTimeout> | undefined;
-  private asked = false; // the page has said on()
+  private asked = false; // the page has called on()
   private telling: ReturnType<typeof setTimeout> | undefined;
   private chores: ReturnType<typeof setInterval> | undefined;
   private settle: ((e?: Error) => void) | undefined;
@@ -79,7 +79,7 @@ export class PostBus implements Bus {
   }
   private readonly ws: string;
 
-  /** Resolves when it is connected or when it is clear that this may take a while; rejects when the bus does not want us. */
+  /** Resolves when connected, or when connecting takes longer; rejects when the bus refuses the client. */
   async start(): Promise<void> {
     const { o } = this;
     const scope = `postbus:${this.base}`;
@@ -107,7 +107,7 @@ export class PostBus implements Bus {
         try {
           memory?.setItem(filters(), JSON.stringify(f));
         } catch {
-          // The page has filled its storage. After a reload nothing will be given up that nobody wants.
+          // The page's storage is full. After a reload, unused subscriptions are not removed.
         }
       },
       refused: (filter, error) => void this.failed({ error: new Error(`${filter}: ${error.message}`), filter }),
@@ -168,7 +168,7 @@ export class PostBus implements Bus {
 
   on(filter: string, callback: Callback, options: OnOptions = {}): () => void {
     checkFilter(filter);
-    if (typeof callback !== "function") throw new TypeError("on() wants a function");
+    if (typeof callback !== "function") throw new TypeError("on() needs a function as its callback");
     const r = this.subscriptions.add(filter, callback, options);
     if (!this.asked) {
       this.asked = true;
@@ -198,12 +198,12 @@ export class PostBus implements Bus {
 
   async emit(topic: string, value?: Value, options: EmitOptions = {}): Promise<void> {
     checkTopic(topic);
-    const payload = payloadOf(topic, value, options.retain).slice(); // the caller may go on writing into its own
+    const payload = payloadOf(topic, value, options.retain).slice(); // the caller may change its own buffer afterwards
     const { qos, retain, expiry } = options;
     const publish: PublishOptions = { ...(retain && { retain }), ...(expiry !== undefined && { expiry }) };
     if (qos !== 0) return this.outbox.add(topic, payload, publish);
     const { link } = this.connection;
-    if (!link) throw new Error("offline: an event of QoS 0 is not kept for later");
+    if (!link) throw new Error("offline: an event of QoS 0 is not stored");
     await link.publish(topic, payload, { ...publish, qos: 0 });
   }
 
@@ -258,7 +258,7 @@ export class PostBus implements Bus {
     const lost = !link.present;
     const { epoch, seq } = link.place;
     this.absence.returned(!lost, seq);
-    // The way a lost session goes on: from the last event that was handled, if the journal is the same.
+    // A lost session continues from the last handled event, if the journal is the same.
     const before = this.epoch;
     const last = this.lastSeq;
     if (epoch !== undefined) {
@@ -295,7 +295,7 @@ export class PostBus implements Bus {
     this.tell(this.wasOnline || !final ? "offline" : "connecting", reason);
     if (!this.settle) return;
     if (final && typeof this.o.token === "function" && !this.tokenTried) {
-      this.tokenTried = true; // the next try asks for a new one
+      this.tokenTried = true; // the next attempt requests a new one
       return;
     }
     if (!final) return this.settle();
@@ -304,7 +304,7 @@ export class PostBus implements Bus {
     this.settle(new Error(reason));
   }
 
-  /** From now on what nobody wants is held only for so long. */
+  /** Limits, from now on, how long unmatched events are held. */
   private startGrace(): void {
     clearTimeout(this.graceTimer);
     if (!this.inbox.hold) return;
@@ -336,7 +336,7 @@ export class PostBus implements Bus {
     for (const l of [...this.listeners]) safely(() => l(s));
   }
 
-  /** Something but the state changed: told a few times a second. */
+  /** Something other than the state changed: reported a few times a second. */
   private changed(): void {
     if (this.telling !== undefined || this.listeners.size === 0) return;
     this.telling = setTimeout(() => {
@@ -346,10 +346,10 @@ export class PostBus implements Bus {
   }
 }
 
-/** A token function that does not answer must not keep the page waiting without a word. */
+/** A token function that does not answer must cause an error. */
 function answered(token: () => string | Promise<string>): Promise<string> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`the token function has not answered for ${tokenWithin / 1000} s`)), tokenWithin);
+    const timer = setTimeout(() => reject(new Error(`the token function did not answer within ${tokenWithin / 1000} s`)), tokenWithin);
     Promise.resolve()
       .then(token)
       .then(resolve, reject)
@@ -357,7 +357,7 @@ function answered(token: () => string | Promise<string>): Promise<string> {
   });
 }
 
-/** A callback that only listens must not stop what it listens to. */
+/** An error of a status callback must not stop the bus. */
 function safely<T>(f: () => T): T | undefined {
   try {
     return f();

@@ -1,5 +1,5 @@
-// This file keeps the page connected: one link after the other, with a growing pause between tries, and
-// without one when there is reason to think that the network or the machine is back.
+// This file keeps the page connected: one link after the other, with a growing pause between attempts, and
+// without a pause when the network or the machine seems to be back.
 
 import type { Login } from "./http";
 import { connectLink, Refused, type Link, type LinkEvents, type LinkOptions } from "./link";
@@ -12,13 +12,13 @@ export function pauseBefore(attempt: number, random = Math.random()): number {
 
 const tick = 1000;
 const sleptFor = 4000; // a timer that is so late was not throttled to once a second: the machine slept
-const quietFor = 20_000; // nothing heard for so long: ask
+const quietFor = 20_000; // without input for this long: send a ping
 const answerWithin = 4000;
 const renewAgain = 5000; // when there was no new token yet
 const answerAtOnce = 2000; // when there is a reason to doubt
 
 export interface ConnectionOptions {
-  /** Called before every try, so that a token is new. */
+  /** Called before every attempt, so that the token is new. */
   login(): Promise<Login>;
   /** login may give another token each time. */
   renews: boolean;
@@ -28,9 +28,9 @@ export interface ConnectionOptions {
   up(link: Link): void;
   publish: LinkEvents["publish"];
   down(reason: string, code: number): void;
-  /** A try failed, or the state is otherwise worth telling. */
+  /** An attempt failed, or the state changed otherwise. */
   failed(reason: string, final: boolean): void;
-  /** Another client took the session; true: go on, for there is a new name. */
+  /** Another client took the session over; true: continue, because there is a new name. */
   takenOver(): Promise<boolean>;
 }
 
@@ -44,7 +44,7 @@ export class Connection {
   private renewal: ReturnType<typeof setTimeout> | undefined;
   private trying = false;
   private closed = false;
-  private parked = false; // another client has the session: wait until somebody looks at this page
+  private parked = false; // another client has the session: wait until this page is visible
   private lastTick = Date.now();
   private asked = 0; // performance.now() of an unanswered ping; 0: none
   private patience = answerWithin;
@@ -62,7 +62,7 @@ export class Connection {
     void this.connect();
   }
 
-  /** There is reason to think that it works (again): try at once, or ask whether the link still stands. */
+  /** The network may work again: connect at once, or test the link. */
   nudge(): void {
     if (this.closed) return;
     this.parked = false;
@@ -84,7 +84,7 @@ export class Connection {
     await link?.end(forget);
   }
 
-  /** renewed: the page was asked for it already. */
+  /** renewed: the token was already requested. */
   private async connect(renewed?: Login): Promise<void> {
     clearTimeout(this.timer);
     if (this.trying || this.closed || this.link || this.parked) return;
@@ -140,12 +140,12 @@ export class Connection {
       });
       return;
     }
-    // The first try comes at once, but not from every page of the world in the same instant.
+    // The first attempt is immediate, with jitter.
     clearTimeout(this.timer);
     this.timer = setTimeout(() => void this.connect(), Math.random() * 300);
   }
 
-  /** Asks whether the link still stands, and does not wait long for the answer. */
+  /** Tests the link, with a short time limit. */
   private doubt(): void {
     if (!this.link) return;
     this.patience = answerAtOnce;
@@ -183,14 +183,14 @@ export class Connection {
     }
   }
 
-  /** Asks for a new token shortly before a JSON Web Token expires. When that is too late, the bus ends the link and says why. */
+  /** Requests a new token shortly before a JSON Web Token expires. If that is too late, the bus ends the link with a reason. */
   private renewAtExpiry(password: string | undefined): void {
     clearTimeout(this.renewal);
     const wait = this.o.renews ? renewalIn(password, Date.now()) : undefined;
     if (wait !== undefined) this.renewal = setTimeout(() => void this.renew(password), wait);
   }
 
-  /** Connects anew with a new token; the link stands until it is there. */
+  /** Reconnects with a new token; the old link is used until then. */
   private async renew(old: string | undefined): Promise<void> {
     const { link } = this;
     if (!link) return;
@@ -203,14 +203,14 @@ export class Connection {
     this.link = undefined;
     this.trying = true;
     this.o.down("a new token", 0);
-    // A goodbye, so that what is under way is acknowledged before, and no will is published.
+    // DISCONNECT, so that events in flight are acknowledged first, and no last will is published.
     await link.end(false);
     this.trying = false;
     void this.connect(login);
   }
 }
 
-/** Trying again with the same words does not help: bad login, not authorized, bad identifier, banned, protocol. */
+/** Retrying with the same login does not help: bad login, not authorized, bad identifier, banned, protocol. */
 function isFinal(code: number): boolean {
   return [0x81, 0x82, 0x84, 0x85, 0x86, 0x87, 0x8a, 0x8c].includes(code);
 }

@@ -7,29 +7,29 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const notRead = Symbol();
 
-/** Bytes of a value: what is no bytes and no string is JSON. */
+/** Bytes of a value: anything but bytes and strings is encoded as JSON. */
 export function bytesOf(value: Value): Uint8Array {
   if (value instanceof Uint8Array) return value;
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
   if (value === undefined || value === null) return new Uint8Array(0);
   if (typeof value === "string") return encoder.encode(value);
-  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`${value} has no JSON`);
+  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`${value} cannot be encoded as JSON`);
   const text = formatJSON(value);
-  if (text === undefined) throw new TypeError(`${typeof value} has no JSON`);
+  if (text === undefined) throw new TypeError(`${typeof value} cannot be encoded as JSON`);
   return encoder.encode(text);
 }
 
 /** bytesOf what is published: an absent value does not delete a retained one, "" does. */
 export function payloadOf(topic: string, value: Value, retain: boolean | undefined): Uint8Array {
   if (retain && (value === undefined || value === null)) {
-    throw new TypeError(`${topic}: ${value} as a retained value would delete what is kept; "" does that`);
+    throw new TypeError(`${topic}: ${value} as a retained value would delete the stored value; use "" for that`);
   }
   return bytesOf(value);
 }
 
 type Parts = Pick<BusEvent, "topic" | "payload" | "time" | "seq" | "source" | "retain" | "qos" | "missed" | "properties"> & {
   redelivered: boolean;
-  /** Tells events apart: a sequence is one of its journal, and with the time one of all. Empty: cannot be told. */
+  /** Identifies an event: the sequence is unique in its journal, and with the time everywhere. Empty: not identifiable. */
   key: string;
 };
 
@@ -86,7 +86,7 @@ export interface Publish {
   };
 }
 
-// What the bus says about an event is added after what its publisher said.
+// The bus's user properties follow those of the publisher.
 function last(v: string | string[] | undefined): string {
   return (Array.isArray(v) ? v[v.length - 1] : v) ?? "";
 }

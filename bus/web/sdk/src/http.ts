@@ -1,4 +1,4 @@
-// This file is what the page asks over HTTP: events of the past.
+// This file is requests over HTTP: history.
 
 import { ofHistory, type Received, type Shown } from "./event";
 import { sinceText } from "./link";
@@ -20,7 +20,7 @@ const pageSize = 10_000;
 export class Http {
   constructor(
     private base: string,
-    /** fresh: the one before was refused. */
+    /** fresh: the previous one was refused. */
     private login: (fresh: boolean) => Promise<Login>,
   ) {}
 

@@ -1,11 +1,11 @@
-// This file is the way in: events wait in one row, each is given to every callback that wants it, and only
+// This file is the inbox: events wait in one queue, each is passed to every matching callback, and only
 // then acknowledged.
 //
 //	offer ─▶ row ─▶ callback, callback ─▶ acknowledge ─▶ the next
 //	                   └─ failed: wait, try the same event again; the others wait too, for the order
 //
-// An event that nobody wants is held while hold is true: after a reload the bus sends what was missed
-// before the page has said what it wants.
+// An event without a callback is held while hold is true: after a reload the bus sends missed events
+// before the page has called on().
 
 import type { Received } from "./event";
 import type { Callback, Failure } from "./types";
@@ -17,22 +17,22 @@ export interface Registration {
   matches: (topic: string) => boolean;
   callback: Callback;
   active: boolean;
-  upTo: number; // the highest sequence it has had
+  upTo: number; // the highest sequence that it has got
 }
 
 interface Waiting {
   event: Received;
-  acks: (() => void)[]; // of the connection at hand; empty while there is none
-  done: Set<number>; // registrations that have had it
+  acks: (() => void)[]; // of the current connection; empty while there is none
+  done: Set<number>; // registrations that have got it
   attempt: number;
 }
 
 export interface InboxOptions {
-  /** Who wants the topic, in the order of their on(). */
+  /** The registrations that match the topic, in the order of their on(). */
   wanting(topic: string): Registration[];
-  /** Nobody wants the topic now, but somebody may yet. */
+  /** No callback matches the topic, but one may be added. */
   unheard(topic: string): boolean;
-  /** A callback failed; "skip" gives the event up. */
+  /** A callback failed; "skip" drops the event. */
   failed(f: Failure): "skip" | void;
   /** An event was handled for the first time. */
   handled?(event: Received): void;
@@ -40,7 +40,7 @@ export interface InboxOptions {
   backoff?(attempt: number): number;
 }
 
-const remembered = 10_000; // events that a repeat is recognised of
+const remembered = 10_000; // events whose repetition is recognised
 const maxUnacked = 1_000; // QoS 0 that may wait; the bus bounds the rest by Receive Maximum
 const busyFor = 8; // milliseconds before the page gets a turn
 
@@ -48,7 +48,7 @@ export class Inbox {
   hold = true;
   private row: Waiting[] = [];
   private byKey = new Map<string, Waiting>();
-  private had = new Map<string, number[]>(); // by key: the registrations that have had it
+  private had = new Map<string, number[]>(); // by key: the registrations that have got it
   private unacked = 0;
   private dropped = 0;
   private running = false;
@@ -62,7 +62,7 @@ export class Inbox {
     return this.row.length;
   }
 
-  /** Takes an event from the bus. ack is undefined at QoS 0. */
+  /** Adds an event from the bus. ack is undefined at QoS 0. */
   offer(event: Received, ack?: () => void): void {
     if (this.closed) return;
     const key = event.key;
@@ -75,7 +75,7 @@ export class Inbox {
         return;
       }
       const wanting = had ? this.o.wanting(event.topic) : [];
-      // A repeat is no news to a callback that was there later and has had newer ones since.
+      // A callback that was added later and has already got newer events does not get the repetition.
       if (event.redelivered) for (const r of wanting) if (r.upTo > event.seq) done.add(r.id);
       if (had && wanting.every((r) => done.has(r.id))) {
         ack();
@@ -97,7 +97,7 @@ export class Inbox {
     this.kick();
   }
 
-  /** The connection is gone: the bus sends again what was not acknowledged over it. */
+  /** The connection ended: the bus redelivers its unacknowledged events. */
   disconnected(): void {
     for (const w of this.row) w.acks = [];
   }
@@ -143,7 +143,7 @@ export class Inbox {
     for (const ack of w.acks) ack();
   }
 
-  /** False: it is to wait for somebody who wants it. */
+  /** False: it has to wait for a matching callback. */
   private async handle(w: Waiting): Promise<boolean> {
     const news = w.done.size === 0;
     for (;;) {
@@ -160,7 +160,7 @@ export class Inbox {
         r.upTo = Math.max(r.upTo, w.event.seq);
       } catch (e) {
         if (this.closed) return false;
-        if (!r.active) continue; // it was taken off meanwhile
+        if (!r.active) continue; // it was removed meanwhile
         const error = e instanceof Error ? e : new Error(String(e));
         w.attempt++;
         if (this.o.failed({ error, event: w.event, attempt: w.attempt, filter: r.filter }) === "skip") {
@@ -183,7 +183,7 @@ export class Inbox {
         self.wake = undefined;
         resolve();
       }
-      // Only close ends it early: an event that comes in does not make the failed one succeed.
+      // Only close ends it early: another event does not make the failed one succeed.
       this.wake = () => {
         if (this.closed) done();
       };

@@ -4,7 +4,7 @@ const long = /\d{16}/;
 const token = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*/g;
 const whole = /^(-?[1-9]\d{15,})(?:\.0+)?$/;
 
-/** A text that nobody sends. */
+/** A text that no payload contains. */
 const mark = () => `\u0001${crypto.getRandomValues(new Uint32Array(4)).join("-")}:`;
 
 export function parseJSON(text: string): unknown {
@@ -22,7 +22,7 @@ export function parseJSON(text: string): unknown {
   return JSON.parse(exact, (_, v: unknown) => (typeof v === "string" && v.startsWith(marked) ? BigInt(v.slice(marked.length)) : v));
 }
 
-/** Undefined for what has no JSON, as JSON.stringify. */
+/** Undefined for values without JSON, as JSON.stringify. */
 export function formatJSON(value: unknown, indent?: number): string | undefined {
   const marked = mark();
   let found = false;

@@ -1,5 +1,5 @@
 // This file is one connection to the bus, made with MQTT.js. It is used once: what outlives a connection
-// (subscriptions, what is to be sent, what is to be acknowledged) is kept by others, who get a new one.
+// (subscriptions, outbox, acknowledgements) is kept by other parts, which get a new link.
 
 import { Buffer } from "buffer";
 import MqttClient from "mqtt/lib/client";
@@ -7,7 +7,7 @@ import { openSocket, streamOf } from "./socket";
 import type { Publish } from "./event";
 import type { EmitOptions, OnOptions } from "./types";
 
-/** The bus said no, with an MQTT reason code. */
+/** The bus refused, with an MQTT reason code. */
 export class Refused extends Error {
   constructor(
     message: string,
@@ -35,7 +35,7 @@ export interface PublishOptions extends EmitOptions {
   user?: Record<string, string> | undefined;
 }
 
-/** Where the journal stood when the bus let the page in; empty where it is another bus. */
+/** The journal's last sequence when the client connected; empty for other brokers. */
 export interface Place {
   epoch?: string | undefined;
   seq?: number | undefined;
@@ -44,13 +44,13 @@ export interface Place {
 export interface Link {
   /** The bus had the session. */
   readonly present: boolean;
-  /** How many publishes it takes unacknowledged. */
+  /** How many unacknowledged publishes it accepts. */
   readonly window: number;
-  /** How large a packet it takes, in bytes. */
+  /** The largest packet that it accepts, in bytes. */
   readonly largest: number;
   readonly place: Place;
   alive: boolean;
-  /** performance.now() of when something came last. */
+  /** performance.now() of the last input. */
   heard: number;
   /** Resolves when it is acknowledged; rejects with Refused, or when the connection ends before. */
   publish(topic: string, payload: Uint8Array, options: PublishOptions): Promise<void>;
@@ -58,15 +58,15 @@ export interface Link {
   unsubscribe(filter: string): Promise<void>;
   acknowledge(id: number): void;
   ping(): void;
-  /** Drops the connection without a word. */
+  /** Drops the connection without DISCONNECT. */
   drop(reason: string): void;
-  /** Says goodbye. */
+  /** Sends DISCONNECT. */
   end(forget: boolean): Promise<void>;
 }
 
 export interface LinkEvents {
   publish(p: Publish): void;
-  /** It is over. code is the bus's reason, if it gave one. */
+  /** The link ended. code is the bus's reason code, if it sent one. */
   down(reason: string, code: number): void;
 }
 
@@ -75,7 +75,7 @@ const keepAlive = 60; // seconds; a hidden page's timers run once a minute
 
 const retainHandling = { new: 1, always: 0, never: 2 } as const;
 
-/** Connects; rejects with Refused, or an Error when nobody answers. */
+/** Connects; rejects with Refused, or with an Error if there is no answer. */
 export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link> {
   const ws = await openSocket(o.url, connectTimeout);
   const link = { alive: false, heard: performance.now() };
@@ -105,14 +105,14 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
       },
     }),
   });
-  // An error means: no PUBACK now. It is sent when the page is done with the event, and until then
+  // An error means: no PUBACK now. It is sent when the page has handled the event, and until then
   // other packets are read.
   client.handleMessage = (packet, done) => {
     if (link.alive || early) on.publish(packet as unknown as Publish);
     done(packet.qos > 0 ? later : undefined);
   };
-  let early = true; // events may come before the caller has seen that it is connected
-  let up = false; // down is still to be told
+  let early = true; // events may arrive before the caller knows that it is connected
+  let up = false; // down has to be called at the end
   let why = "";
   let code = 0;
   const send = (packet: object) => (client as unknown as { _sendPacket(p: object): void })._sendPacket(packet);
@@ -131,12 +131,12 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
   const connack = await new Promise<{ sessionPresent: boolean; properties?: { receiveMaximum?: number; maximumPacketSize?: number; userProperties?: UserProperties } }>((resolve, reject) => {
     client.on("connect", (p) => resolve(p as never));
     client.on("error", (e: Error & { code?: unknown }) => {
-      link.alive = false; // before MQTT.js fails what is under way: that was not refused, only cut off
+      link.alive = false; // before MQTT.js fails publishes in flight: they were not refused, only interrupted
       why = e.message;
       if (typeof e.code === "number") code = e.code;
       const said = (client as unknown as { _serverProperties?: Answer["properties"] })._serverProperties?.reasonString;
       reject(code ? new Refused(said ?? e.message, code) : e);
-      client.end(true); // MQTT.js reports here what ends a connection: a protocol error, a refusal, silence
+      client.end(true); // MQTT.js reports here why a connection ends: a protocol error, a refusal, a timeout
     });
     client.on("disconnect", (p) => {
       link.alive = false;
@@ -206,7 +206,7 @@ export async function connectLink(o: LinkOptions, on: LinkEvents): Promise<Link>
     drop(reason: string) {
       why ||= reason;
       stream.destroy();
-      // A dead network keeps a WebSocket in closing for a minute; nobody waits for that.
+      // On a dead network a WebSocket takes a minute to close; do not wait for that.
       ws.onmessage = ws.onclose = null;
     },
     end(forget: boolean) {
@@ -238,7 +238,7 @@ interface Answer {
   properties?: { reasonString?: string };
 }
 
-/** An error with the bus's own words, where it said any. */
+/** An error with the bus's reason string, if it sent one. */
 function refusal(e: Error & { code?: unknown; packet?: Answer }, packet: unknown): Error {
   const answer = (packet ?? e.packet) as Answer | undefined;
   const code = answer?.granted?.find((c) => c >= 0x80) ?? e.code;
@@ -246,7 +246,7 @@ function refusal(e: Error & { code?: unknown; packet?: Answer }, packet: unknown
   return new Refused(answer?.properties?.reasonString ?? e.message, code);
 }
 
-/** As the user property `since` wants it. */
+/** The form of the user property `since`. */
 export function sinceText(since: string | number | Date): string {
   return since instanceof Date ? since.toISOString() : String(since);
 }

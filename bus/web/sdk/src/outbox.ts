@@ -1,6 +1,6 @@
-// This file is the way out: what was emitted waits in one row until the bus has acknowledged it, and
-// beside that in a store that survives the page. At least once: what was sent and not acknowledged when
-// the connection ended is sent again.
+// This file is the outbox: emitted events wait in one queue until the bus has acknowledged them, and
+// also in a store that survives the page. At least once: events that were sent and not acknowledged when
+// the connection ended are sent again.
 
 import { Refused, type Link, type PublishOptions } from "./link";
 
@@ -13,12 +13,12 @@ export interface Entry {
   options: PublishOptions;
 }
 
-/** Where entries are kept; see store.ts. */
+/** The store of entries; see store.ts. */
 export interface Store {
   load(owner: string): Promise<Entry[]>;
   owners(): Promise<string[]>;
   write(put: Entry[], remove: Entry[]): Promise<void>;
-  /** Moves all entries of a tab to another, numbered from n on, in one go. */
+  /** Moves all entries of a tab to another, numbered from n on, in one transaction. */
   adopt(from: string, to: string, n: number): Promise<Entry[]>;
   close(): void;
 }
@@ -26,9 +26,9 @@ export interface Store {
 interface Row {
   entry: Entry;
   stored: boolean;
-  sent: boolean; // over the link at hand
+  sent: boolean; // over the current link
   gone: boolean;
-  blamed: number; // connections that the bus ended while this alone was under way
+  blamed: number; // connections that the bus ended while only this entry was in flight
   resolve?(): void;
   reject?(e: Error): void;
 }
@@ -44,9 +44,9 @@ export interface OutboxOptions {
 
 const window = 100; // unacknowledged at a time
 const overhead = 200; // bytes that an entry counts beyond topic and payload
-const later = new Set([0x83, 0x88, 0x89, 0x93, 0x96, 0x97]); // the bus cannot take it now
-const ours = new Set([0x81, 0x82, 0x90, 0x95, 0x99]); // the bus ended the connection over something that it was sent
-const blame = 2; // so often, and it is given up
+const later = new Set([0x83, 0x88, 0x89, 0x93, 0x96, 0x97]); // the bus cannot accept it now
+const ours = new Set([0x81, 0x82, 0x90, 0x95, 0x99]); // the bus ended the connection because of a packet
+const blame = 2; // after this many the entry is dropped
 
 export class Outbox {
   private rows: Row[] = [];
@@ -56,12 +56,12 @@ export class Outbox {
   private flying = 0;
   private putting: Row[] = [];
   private removing: Entry[] = [];
-  private leaving = 0; // being removed from the store
+  private leaving = 0; // entries that are being removed from the store
   private writing: Promise<void> | undefined;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private attempt = 0;
   private broken = false;
-  private careful = false; // one at a time, to find the one that the bus cannot stand
+  private careful = false; // one at a time, to find the entry that makes the bus end the connection
   private closed = false;
 
   constructor(
@@ -69,12 +69,12 @@ export class Outbox {
     private o: OutboxOptions,
   ) {}
 
-  /** What waits, and what is acknowledged and not yet gone from the store: closing the page now sends that again. */
+  /** Entries that wait, and acknowledged ones that are still in the store: if the page closes now, they are sent again. */
   get size(): number {
     return this.rows.length + this.removing.length + this.leaving;
   }
 
-  /** Takes up what an earlier page of this tab left. */
+  /** Adopts the entries of an earlier page of this tab. */
   async load(): Promise<void> {
     try {
       const entries = await this.o.store.load(this.owner());
@@ -85,7 +85,7 @@ export class Outbox {
     }
   }
 
-  /** Takes up what tabs left that are no more. */
+  /** Adopts the entries of closed tabs. */
   async adopt(alive: (owner: string) => Promise<boolean>): Promise<void> {
     try {
       for (const owner of await this.o.store.owners()) {
@@ -122,7 +122,7 @@ export class Outbox {
     });
   }
 
-  /** Takes back what was not acknowledged; a request that nobody waits for any more. */
+  /** Removes an unacknowledged entry: a request whose caller no longer waits. */
   withdraw(options: PublishOptions): void {
     const row = this.rows.find((r) => r.entry.options === options);
     if (row) this.remove(row);
@@ -138,7 +138,7 @@ export class Outbox {
     this.pump();
   }
 
-  /** An entry that makes the bus end every connection must not be sent for ever. */
+  /** An entry that makes the bus end every connection must not be retried for ever. */
   disconnected(reason = "", code = 0): void {
     this.link = undefined;
     if (!ours.has(code)) return;
@@ -152,7 +152,7 @@ export class Outbox {
     this.closed = true;
     this.link = undefined;
     clearTimeout(this.retry);
-    for (const r of this.rows) r.reject?.(new Error("the bus was closed; what waits in the browser is sent when a page connects again"));
+    for (const r of this.rows) r.reject?.(new Error("the bus was closed; waiting events are sent when a page connects again"));
     this.rows = [];
     await this.writing;
     this.o.store.close();
@@ -179,7 +179,7 @@ export class Outbox {
     this.o.changed();
   }
 
-  /** Who emitted it is told; of an earlier page's nobody waits, so the page is. */
+  /** Rejects the promise of emit; for an entry of an earlier page it reports the error to the page. */
   private giveUp(row: Row, error: Error): void {
     this.remove(row);
     if (row.reject) row.reject(error);
@@ -205,11 +205,11 @@ export class Outbox {
         this.giveUp(row, new Error("expired before it could be sent"));
         return;
       }
-      // A clock that was set back must not make it live longer.
+      // A clock that was set back must not prolong its life.
       send.expiry = Math.min(left, options.expiry);
     }
     if (sizeOf(topic, payload) > link.largest) {
-      this.giveUp(row, new Error(`${payload.length} bytes are more than the bus takes in one packet (${link.largest})`));
+      this.giveUp(row, new Error(`${payload.length} bytes are more than the bus accepts in one packet (${link.largest})`));
       return;
     }
     row.sent = true;
@@ -239,7 +239,7 @@ export class Outbox {
     this.pump();
   }
 
-  /** The bus has no room: try again later, all in their order. */
+  /** The bus has no room: retry later, in order. */
   private pause(): void {
     if (this.retry !== undefined) return;
     this.retry = setTimeout(
@@ -281,12 +281,12 @@ export class Outbox {
     })();
   }
 
-  /** Without a store the page's own memory remains. That is told once. */
+  /** Without a store, memory is used. Reported once. */
   private failing(e: unknown): void {
     if (this.broken) return;
     this.broken = true;
     this.removing = [];
-    this.o.failed(new Error(`what is emitted does not survive this page: ${e instanceof Error ? e.message : String(e)}`));
+    this.o.failed(new Error(`waiting events do not survive this page: ${e instanceof Error ? e.message : String(e)}`));
   }
 }
 

@@ -1,4 +1,4 @@
-// This file is request and response: a question carries a topic for the answer and a number to know it by
+// This file is request and response: a request carries a response topic and correlation data
 // [MQTT-4.10].
 
 import { bytesOf } from "./event";
@@ -7,7 +7,7 @@ import type { PublishOptions } from "./link";
 import type { BusEvent, Callback, OnOptions, Value } from "./types";
 
 const defaultTimeout = 10_000;
-const failure = "error"; // user property of an answer that is none
+const failure = "error"; // user property of an error response
 
 export interface Asking {
   id(): string;
@@ -21,13 +21,13 @@ export interface Asking {
 export class Requests {
   private open = new Map<string, { resolve(e: BusEvent): void; reject(e: Error): void }>();
   private id = "";
-  private heard = new Map<string, () => void>(); // topics for answers, and what ends them
+  private heard = new Map<string, () => void>(); // response topics, and functions that unsubscribe from them
 
   constructor(private bus: Asking) {}
 
   /**
-   * Where the answers to topic can be heard: reply/<id>, or below topic itself for a user whose rules have no reply/. It resolves
-   * when the bus has the subscription, and rejects when it wants neither: then nobody would hear an answer.
+   * The response topic for requests to topic: reply/<id>, or below topic itself for a user whose rules have no reply/. It resolves
+   * when the bus has the subscription, and rejects when the bus refuses both.
    */
   private async answers(topic: string): Promise<string> {
     const id = this.bus.id();
@@ -48,14 +48,14 @@ export class Requests {
         this.heard.delete(place);
       }
     }
-    throw new Error(`${topic} was not asked: this user may subscribe to neither ${places.join(" nor ")}, where the answer would come; allow one, as in postbus user add … --subscribe 'reply/#'`);
+    throw new Error(`the request to ${topic} was not sent: this user may subscribe to neither ${places.join(" nor ")}, the possible response topics; allow one, as in postbus user add … --subscribe 'reply/#'`);
   }
 
   request(topic: string, value: Value, timeout = defaultTimeout): Promise<BusEvent> {
     const number = random();
     const options: PublishOptions = {
       correlationData: bytesOf(number),
-      expiry: Math.max(1, Math.ceil(timeout / 1000)), // nobody waits for the answer after that
+      expiry: Math.max(1, Math.ceil(timeout / 1000)), // the caller no longer waits after that
     };
     return new Promise<BusEvent>((resolve, reject) => {
       const end = () => {
@@ -65,13 +65,13 @@ export class Requests {
       const timer = setTimeout(() => {
         end();
         this.bus.withdraw(options);
-        reject(new Error(`no answer from ${topic} in ${timeout} ms`));
+        reject(new Error(`no answer from ${topic} within ${timeout} ms`));
       }, timeout);
       this.open.set(number, {
         resolve: (e) => (end(), resolve(e)),
         reject: (e) => (end(), reject(e)),
       });
-      // Not before the answer can be heard.
+      // Not before the response topic is subscribed.
       this.answers(topic)
         .then((place) => {
           options.responseTopic = place;
@@ -93,18 +93,18 @@ export class Requests {
       try {
         answer = await callback(e);
       } catch (error) {
-        // Who asked is told: asking again is theirs to decide.
+        // The requester gets the error, and decides about a retry.
         answer = error instanceof Error ? error.message : String(error);
         options.user = { [failure]: "1" };
       }
-      // Not waited for: the answer is in the outbox, and this may run with no connection.
+      // Do not wait: the response is in the outbox, and there may be no connection.
       this.bus.publish(responseTopic, bytesOf(answer), options).catch(() => {});
     });
   }
 
   private answered(e: BusEvent): void {
     const asked = this.open.get(new TextDecoder().decode(e.properties.correlationData));
-    if (!asked) return; // too late, or of a page before
+    if (!asked) return; // too late, or for an earlier page
     if (e.properties.user[failure] !== undefined) asked.reject(new Error(e.text));
     else asked.resolve(e);
   }

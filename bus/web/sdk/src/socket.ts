@@ -18,14 +18,14 @@ export function openSocket(url: string, timeout: number): Promise<WebSocket> {
       } else resolve(ws);
     }
     ws.onopen = () => end();
-    // A page is not told why: refused, no such host, a foreign origin and a bad certificate look the same.
-    ws.onerror = ws.onclose = () => end(new Error(`${url} cannot be reached`));
+    // A page does not get the cause: a refusal, an unknown host, a foreign origin and a bad certificate look the same.
+    ws.onerror = ws.onclose = () => end(new Error(`${url} is not reachable`));
   });
 }
 
 export function streamOf(ws: WebSocket, heard: () => void): Duplex {
   const stream = new Duplex({
-    read() {}, // a WebSocket cannot be slowed down; Receive Maximum bounds what comes
+    read() {}, // a WebSocket has no backpressure; Receive Maximum bounds the input
     write(chunk: Uint8Array, _encoding: string, done: () => void) {
       if (waiting.push(chunk) === 1) turn.port2.postMessage(0);
       done();
@@ -39,7 +39,7 @@ export function streamOf(ws: WebSocket, heard: () => void): Duplex {
       done(error);
     },
   });
-  // What is written in one turn of the page is one message: a hundred acknowledgements, not a hundred
+  // Packets of one turn of the event loop are one message: a hundred acknowledgements are not a hundred
   // messages. A message channel is not throttled in a hidden tab.
   let waiting: Uint8Array[] = [];
   const turn = new MessageChannel();

@@ -4,12 +4,12 @@ import type { Entry, Store } from "./outbox";
 
 const all = (owner: string) => IDBKeyRange.bound([owner], [owner, []]);
 
-/** Opens the store; where there is no IndexedDB, one that forgets. */
+/** Opens the store; without IndexedDB, one in memory. */
 export async function openStore(name: string, failed: (e: Error) => void): Promise<Store> {
   try {
     return new Kept(await open(name));
   } catch (e) {
-    failed(new Error(`what is emitted does not survive this page: ${e instanceof Error ? e.message : String(e)}`));
+    failed(new Error(`waiting events do not survive this page: ${e instanceof Error ? e.message : String(e)}`));
     return { load: async () => [], owners: async () => [], write: async () => {}, adopt: async () => [], close() {} };
   }
 }
@@ -22,7 +22,7 @@ function open(name: string): Promise<IDBDatabase> {
       r.result.onversionchange = () => r.result.close();
       resolve(r.result);
     };
-    r.onerror = () => reject(r.error ?? new Error("IndexedDB does not open"));
+    r.onerror = () => reject(r.error ?? new Error("IndexedDB cannot be opened"));
     r.onblocked = () => reject(new Error("IndexedDB is blocked by another tab"));
   });
 }
@@ -43,7 +43,7 @@ class Kept implements Store {
         if (!c) return;
         const [owner] = c.key as [string, number];
         owners.push(owner);
-        c.continue([owner, []]); // past the rest of this tab
+        c.continue([owner, []]); // skip the other entries of this tab
       };
     }).then(() => owners);
   }

@@ -1,9 +1,9 @@
-// This file is what the page has asked for: its callbacks by filter, and how that becomes subscriptions of
-// the session. The session outlives the page, so a list of what it has is kept beside the client id; what
-// nobody wants after a reload is given up when the grace is over.
+// This file is the page's subscriptions: its callbacks by filter, and the matching subscriptions of
+// the session. The session outlives the page, so the list of its filters is stored with the client id; filters
+// without a callback after a reload are removed after the grace period.
 //
-// For each filter at most one SUBSCRIBE or UNSUBSCRIBE is under way; when its answer is there, it is looked
-// again whether the session has what the page wants.
+// For each filter at most one SUBSCRIBE or UNSUBSCRIBE is in flight; after its answer the session is compared
+// with the page again.
 
 import { matcher } from "./topic";
 import type { Registration } from "./inbox";
@@ -16,7 +16,7 @@ interface Wanted {
 }
 
 export interface SubscriptionOptions {
-  /** The filters that the session is known to have; false: it was asked for, and no answer came. */
+  /** The filters that the session has; false: requested without an answer yet. */
   load(): [filter: string, sure: boolean][];
   save(filters: [filter: string, sure: boolean][]): void;
   refused(filter: string, error: Error): void;
@@ -27,14 +27,14 @@ export class Subscriptions {
   private all: Registration[] = [];
   private cache = new Map<string, Registration[]>(); // by topic
   private made = new Map<string, number>(); // filters this page has subscribed, at which QoS
-  private standing: Map<string, boolean>; // filters of the session; false: perhaps
+  private standing: Map<string, boolean>; // filters of the session; false: not confirmed
   private refusals = new Map<string, Error>();
   private busy = new Set<string>();
   private waiters = new Map<string, { resolve(): void; reject(e: Error): void }[]>();
-  private old: ((topic: string) => boolean)[] = []; // of what the session had before this link
+  private old: ((topic: string) => boolean)[] = []; // of filters that the session had before this link
   private link: Link | undefined;
   private ever = new Map<string, (topic: string) => boolean>(); // filters that this page has had
-  private from = new Map<string, string>(); // where filters of a lost session go on
+  private from = new Map<string, string>(); // where filters of a lost session continue
   private ids = 0;
   private tidying = false;
   private later: ReturnType<typeof setTimeout> | undefined;
@@ -43,7 +43,7 @@ export class Subscriptions {
     this.standing = new Map(o.load());
   }
 
-  /** Who wants the topic, in the order of their on(). */
+  /** The registrations that match the topic, in the order of their on(). */
   wanting(topic: string): Registration[] {
     let found = this.cache.get(topic);
     if (!found) {
@@ -54,7 +54,7 @@ export class Subscriptions {
     return found;
   }
 
-  /** The SUBSCRIBE is on its way when this returns: what is emitted next comes back. */
+  /** The SUBSCRIBE is sent when this returns: an event that is emitted next is delivered. */
   add(filter: string, callback: Callback, options: OnOptions): Registration {
     const r: Registration = { id: ++this.ids, filter, matches: matcher(filter), callback, active: true, upTo: 0 };
     this.all.push(r);
@@ -81,17 +81,17 @@ export class Subscriptions {
     this.cache.clear();
     if (w.registrations.length > 0) return;
     this.wanted.delete(filter);
-    // A turn later, so that off() and on() in one go cost nothing.
+    // In a later turn, so that off() followed by on() costs nothing.
     this.later ??= setTimeout(() => this.settleAll(), 0);
   }
 
-  /** False: a callback of this page has been there for it, or is. */
+  /** False: this page has or had a callback for it. */
   unheard(topic: string): boolean {
     for (const m of this.ever.values()) if (m(topic)) return false;
     return true;
   }
 
-  /** True when the topic is one that the session wanted before this link. */
+  /** True if the session was subscribed to the topic before this link. */
   covered(topic: string): boolean {
     return this.old.some((m) => m(topic));
   }
@@ -104,7 +104,7 @@ export class Subscriptions {
     await new Promise<void>((resolve, reject) => this.waiters.set(filter, [...(this.waiters.get(filter) ?? []), { resolve, reject }]));
   }
 
-  /** A new link. lost: the bus has no session any more; then again says that this page had one, and since from where to go on. */
+  /** A new link. lost: the bus no longer has the session; then again means that this page had one, and since is where to continue. */
   connected(link: Link, lost: boolean, again = false, since?: string): void {
     const before = [...this.standing.keys()];
     this.old = lost && !again ? [] : before.map(matcher);
@@ -125,7 +125,7 @@ export class Subscriptions {
     this.busy.clear();
   }
 
-  /** Gives up what the session has and nobody wants. */
+  /** Removes the session's filters that have no callback. */
   tidy(): void {
     this.tidying = true;
     this.settleAll();
@@ -137,7 +137,7 @@ export class Subscriptions {
     for (const filter of new Set([...this.wanted.keys(), ...this.standing.keys()])) this.settle(filter);
   }
 
-  /** Makes the session have the filter, or not. */
+  /** Subscribes or unsubscribes the session. */
   private settle(filter: string): void {
     const { link } = this;
     if (!link?.alive || this.busy.has(filter)) return;
@@ -153,7 +153,7 @@ export class Subscriptions {
     const qos = w.options.qos ?? 1;
     const stood = this.standing.get(filter) ?? false;
     const options = { ...w.options };
-    // What the session has is not served from the past again.
+    // A filter that the session already has gets no history again.
     if (stood) delete options.since;
     const from = this.from.get(filter);
     if (from !== undefined) options.since = from;
@@ -182,7 +182,7 @@ export class Subscriptions {
         if (!link.alive) return;
         this.made.delete(filter);
         this.standing.delete(filter);
-        this.refusals.set(filter, e); // asking again gives the same answer
+        this.refusals.set(filter, e); // a retry would be refused again
         const waiters = this.waiters.get(filter) ?? [];
         this.waiters.delete(filter);
         for (const w of waiters) w.reject(e);

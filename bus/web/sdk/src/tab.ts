@@ -6,7 +6,7 @@ const again = 100; // milliseconds between tries: the page before a reload may s
 const tries = 5;
 const answerWithin = 200;
 
-/** Names that this very page holds: a second connect() gets another. */
+/** Names that this page holds: a second connect() gets another. */
 const here = new Set<string>();
 
 export interface Tab {

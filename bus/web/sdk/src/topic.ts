@@ -1,18 +1,18 @@
 // This file is topic names and topic filters: which are well formed, and which match [MQTT-4.7].
 
-/** What a filter matches: without $share/group/ and $replay/age/. */
+/** The filter without $share/group/ and $replay/age/. */
 export function inner(filter: string): string {
   const m = /^\$(?:share|replay)\/[^/]*\/(.*)$/s.exec(filter);
   return m ? m[1]! : filter;
 }
 
-/** What is wrong with a filter, and in which level where it is one: # is a part of it, # is not the last one, + is a part of it. */
+/** The error of a filter, and its level if it has one: # is part of the level, # is not the last level, + is part of the level. */
 export interface Fault {
   kind: "empty" | "nul" | "long" | "hash" | "last" | "plus";
   level: string;
 }
 
-/** The first fault of a filter without $share and $replay; undefined when it is valid. */
+/** The first error of a filter without $share and $replay; undefined if it is valid. */
 export function faultOf(filter: string): Fault | undefined {
   if (filter === "") return { kind: "empty", level: "" };
   const text = textFault(filter);
@@ -27,27 +27,27 @@ export function faultOf(filter: string): Fault | undefined {
   return undefined;
 }
 
-/** Throws a TypeError that says what is wrong with the filter, which may be one behind $share or $replay. */
+/** Throws a TypeError that states the error of the filter, which may follow $share or $replay. */
 export function checkFilter(filter: string): void {
   const fault = faultOf(typeof filter === "string" ? inner(filter) : "");
   if (fault?.kind === "empty") throw new TypeError(`topic filter ${JSON.stringify(filter)} is empty`);
   checkText(filter, "topic filter");
   if (fault) {
-    const rule = fault.kind === "plus" ? "+ stands alone in its level" : "# stands alone in the last level";
+    const rule = fault.kind === "plus" ? "+ must be a whole level" : "# must be the last level";
     throw new TypeError(`topic filter ${JSON.stringify(filter)}: ${rule}`);
   }
 }
 
-/** Throws a TypeError that says what is wrong with the name. */
+/** Throws a TypeError that states the error of the name. */
 export function checkTopic(topic: string): void {
-  if (typeof topic !== "string" || topic === "") throw new TypeError("a topic name is a string and not empty");
+  if (typeof topic !== "string" || topic === "") throw new TypeError("a topic name must be a string and not empty");
   checkText(topic, "topic name");
-  if (/[+#]/.test(topic)) throw new TypeError(`topic name ${JSON.stringify(topic)} has a wildcard`);
+  if (/[+#]/.test(topic)) throw new TypeError(`topic name ${JSON.stringify(topic)} contains a wildcard`);
 }
 
 function checkText(s: string, what: string): void {
   const fault = textFault(s);
-  if (fault === "nul") throw new TypeError(`${what} has a NUL`);
+  if (fault === "nul") throw new TypeError(`${what} contains U+0000`);
   if (fault === "long") throw new TypeError(`${what} is longer than 65535 bytes`);
 }
 
@@ -56,7 +56,7 @@ function textFault(s: string): "nul" | "long" | undefined {
   return s.length > 21845 && new TextEncoder().encode(s).length > 65535 ? "long" : undefined;
 }
 
-/** A test for topic names, made once for a filter. It allocates nothing for a name. */
+/** A compiled filter. Matching a name allocates nothing. */
 export function matcher(filter: string): (topic: string) => boolean {
   const f = inner(filter);
   if (!/[+#]/.test(f)) return (topic) => topic === f;

@@ -160,7 +160,7 @@ test("what is larger than the bus takes is not sent", async () => {
   const { outbox } = await stage();
   const { link, sent } = fakeLink();
   outbox.connected(link);
-  await assert.rejects(outbox.add("t", new Uint8Array(2000), {}), /2000 bytes are more than the bus takes/);
+  await assert.rejects(outbox.add("t", new Uint8Array(2000), {}), /2000 bytes are more than the bus accepts/);
   assert.equal(sent.length, 0);
 });
 
@@ -207,7 +207,7 @@ test("without IndexedDB it works, and says what that means", async () => {
   const done = outbox.add("t", bytes("1"), {});
   sent[0]!.yes();
   await done;
-  assert.match(failures[0]!, /does not survive this page/);
+  assert.match(failures[0]!, /do not survive this page/);
 });
 
 test("close rejects what waits and keeps it for the next page", async () => {

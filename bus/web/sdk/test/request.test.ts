@@ -42,7 +42,7 @@ test("answers come to reply/, or below the topic for a user without that rule", 
 
 test("a user who could hear no answer is told so at once, and the topic is not blamed", async () => {
   const b = bus(() => false);
-  await assert.rejects(b.requests.request("home/lamp/set", "on"), /^Error: home\/lamp\/set was not asked: this user may subscribe to neither reply\/web-1 nor home\/lamp\/set\/reply\/web-1, .* --subscribe 'reply\/#'$/);
+  await assert.rejects(b.requests.request("home/lamp/set", "on"), /^Error: the request to home\/lamp\/set was not sent: this user may subscribe to neither reply\/web-1 nor home\/lamp\/set\/reply\/web-1, .* --subscribe 'reply\/#'$/);
   assert.deepEqual([b.asked, b.heard.size], [[], 0]);
   assert.deepEqual(bytesOf("x").length, 1);
 });

@@ -54,10 +54,10 @@ test("what a filter is about", () => {
 
 test("which filters and names are wrong, and why", () => {
   for (const f of ["a", "#", "+", "a/#", "+/+/#", "/", "$share/g/+", "$replay/1h/#"]) checkFilter(f);
-  for (const [f, why] of [["", /empty/], ["a/#/b", /#/], ["ü".repeat(32768), /65535/], ["a#", /#/], ["#/a", /#/], ["a+", /\+/], ["a/b+/c", /\+/], ["$share/g/", /empty/], ["a\0", /NUL/], ["a".repeat(65536), /65535/]] as const) {
+  for (const [f, why] of [["", /empty/], ["a/#/b", /#/], ["ü".repeat(32768), /65535/], ["a#", /#/], ["#/a", /#/], ["a+", /\+/], ["a/b+/c", /\+/], ["$share/g/", /empty/], ["a\0", /U\+0000/], ["a".repeat(65536), /65535/]] as const) {
     assert.throws(() => checkFilter(f), why, f);
   }
   assert.throws(() => checkFilter(undefined as never), /empty/);
   for (const t of ["a", "/", "a b", "$SYS/x"]) checkTopic(t);
-  for (const [t, why] of [["", /empty/], ["a/+", /wildcard/], ["#", /wildcard/], ["\0", /NUL/]] as const) assert.throws(() => checkTopic(t), why, t);
+  for (const [t, why] of [["", /empty/], ["a/+", /wildcard/], ["#", /wildcard/], ["\0", /U\+0000/]] as const) assert.throws(() => checkTopic(t), why, t);
 });

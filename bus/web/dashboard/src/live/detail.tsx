@@ -48,11 +48,11 @@ function useHistory(topic: string, range: string, member: string): History {
 }
 
 export async function clearRetained(topic: string): Promise<void> {
-  if (!(await confirm("Clear the retained event?", `The bus forgets the last value of ${topic}. Who subscribes later gets nothing until the next event.`, "Clear"))) return;
+  if (!(await confirm("Clear the retained event?", `The bus deletes the retained value of ${topic}. New subscribers get no value until the next event.`, "Clear"))) return;
   try {
     await api.publish({ topic, payload: "", qos: 1, retain: true });
   } catch (e) {
-    await confirm("It was not cleared", words(e), "Close");
+    await confirm("Clearing failed", words(e), "Close");
   }
 }
 
@@ -165,7 +165,7 @@ function Topic(p: { topic: string; range: string; member: string; node: Node | u
   );
 }
 
-// Who says what published an event; a plugin can be looked into.
+// Who shows the publisher of an event; for a plugin it links to its trace.
 function Who(p: { source: string }) {
   const plugin = p.source.startsWith("plugin:") ? p.source.slice(7) : "";
   if (plugin) {
@@ -235,7 +235,7 @@ function Messages(p: { h: History; range: string }) {
         <span class="soft" title={exact(p.h.from)}>{p.h.total > 0 && `${count(p.h.total)} since ${clockTime(p.h.from)}`}</span>
       </div>
       {p.h.reason && <p class="bad"><span aria-hidden="true">■ </span>{p.h.reason}</p>}
-      {!p.h.standing && <Slow><p class="soft">looking into the journal …</p></Slow>}
+      {!p.h.standing && <Slow><p class="soft">reading the journal …</p></Slow>}
       {p.h.standing && list.length === 0 && !p.h.reason && <p class="soft">None in the last {p.range}. QoS 0 is not kept: only what comes now is seen.</p>}
       {list.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label="Last messages">

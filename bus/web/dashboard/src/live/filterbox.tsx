@@ -1,5 +1,5 @@
-// This file is the box for an MQTT filter: it completes from the topics that are known, and says what is
-// wrong before anything is subscribed to.
+// This file is the input of an MQTT filter: it completes from known topics, and reports errors
+// before it subscribes.
 
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { complete, problem } from "../model/filter";
@@ -17,7 +17,7 @@ export function FilterBox(p: { filter: string; apply: (f: string) => void; down:
   const refused = useStore(refusal);
   const timer = useRef(0);
 
-  useLayoutEffect(() => setText(p.filter), [p.filter]); // before another key is typed, or it would be taken back
+  useLayoutEffect(() => setText(p.filter), [p.filter]); // before the next key, which would otherwise be undone
   useEffect(() => {
     const key = (e: KeyboardEvent) => {
       const el = e.target as HTMLElement;

@@ -1,6 +1,6 @@
-// This file is one topic from the past on into the present: first the journal's events as a stream over HTTP, which is
-// several times as fast as one by one, then a second session that goes on where the stream ended. What came once does
-// not come again, also after the connection was lost.
+// This file follows one topic from its history on: first the journal's events as a stream over HTTP, which is
+// several times as fast as single deliveries, then a second session that continues where the stream ended. No event
+// is shown twice, also after a lost connection.
 
 import { Connection } from "../mqtt/connection";
 import type { Publish } from "../mqtt/codec";
@@ -23,7 +23,7 @@ export interface Message {
 
 const keptMessages = 50;
 const keptPayload = 512 * 1024;
-const numberUpTo = 16 * 1024; // bytes of a payload that a number is looked for in
+const numberUpTo = 16 * 1024; // bytes of a payload that are searched for a number
 
 export const ranges: Record<string, number> = { "10m": 600, "1h": 3600, "24h": 86_400 };
 
@@ -38,7 +38,7 @@ export class History {
   texts = 0; // messages without a number
   total = 0; // messages since from
   from = 0; // milliseconds
-  reason = ""; // why there is none
+  reason = ""; // why there are none
   standing = false; // the subscription was answered
   version = 0;
   changed: () => void = () => {};
@@ -47,7 +47,7 @@ export class History {
   private lastSeq = 0;
   private reading: AbortController | null = null;
 
-  // show begins with another topic or range. The connection is made when it is needed first.
+  // show selects another topic or range. The first call connects.
   show(topic: string, range: string, member: string): void {
     if (topic === this.topic && range === this.range && member === this.member && (this.sub || this.reading)) return;
     this.topic = topic;
@@ -70,7 +70,7 @@ export class History {
         (next) => {
           if (next && !reading.signal.aborted) this.lastSeq = Math.max(this.lastSeq, next - 1);
         },
-        () => undefined, // an answer that broke off: the session brings the rest
+        () => undefined, // an incomplete answer: the session delivers the remaining events
       )
       .then(() => {
         if (reading.signal.aborted) return;
@@ -79,7 +79,7 @@ export class History {
       });
   }
 
-  // follow subscribes from the last event on that is known.
+  // follow subscribes from the last known event on.
   private follow(topic: string, range: string): void {
     if (!this.connection) {
       this.connection = new Connection({ url: socketURL.href, clientId: clientId + "-detail", login, changed: () => this.touch() });
@@ -99,7 +99,7 @@ export class History {
     });
   }
 
-  // hide ends the subscription, and the connection with it.
+  // hide ends the subscription and the connection.
   hide(): void {
     this.reading?.abort();
     this.reading = null;
@@ -111,7 +111,7 @@ export class History {
     this.points = new Points();
   }
 
-  // past takes events of the journal; only the newest are kept whole.
+  // past adds events of the journal; only the newest keep their whole payload.
   private past(events: ShownEvent[]): void {
     for (const e of events) {
       this.lastSeq = e.seq;

@@ -1,4 +1,4 @@
-// This file draws the numbers of a topic over time, and goes on while new ones come.
+// This file plots the numbers of a topic over time, and adds new ones as they arrive.
 
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
@@ -71,7 +71,7 @@ export class Plot {
     };
   }
 
-  // around leaves some air above and below; a line that is flat stands in the middle.
+  // around leaves a margin above and below; a flat line is in the middle.
   private around(min: number | null, max: number | null): [number, number] {
     if (min == null || max == null || !Number.isFinite(min) || !Number.isFinite(max)) return [0, 1];
     const air = (max - min) * 0.08 || Math.max(Math.abs(max) * 0.05, 0.5);

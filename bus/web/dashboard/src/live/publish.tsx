@@ -1,4 +1,4 @@
-// This file is the publish box, and what became of the event: durable, or why not.
+// This file is the publish form, and its result: durable, or the error.
 
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { count, millis } from "../model/format";
@@ -18,7 +18,7 @@ export function PublishBox(p: { topic: string; payload?: string }) {
   const [result, setResult] = useState<Result | null>(null);
   const [busy, setBusy] = useState(false);
 
-  // A suggestion that changes does not touch what somebody typed.
+  // A changed suggestion does not overwrite the user's input.
   const touched = useRef(false);
   useEffect(() => {
     if (touched.current) return;
@@ -35,8 +35,8 @@ export function PublishBox(p: { topic: string; payload?: string }) {
     try {
       const { seq } = await api.publish({ topic, payload, qos, retain });
       const took = millis((performance.now() - from) / 1000);
-      // A retained event is kept whatever its quality of service.
-      setResult({ ok: true, text: seq > 0 ? `durable: event ${count(seq)}, after ${took}` : "sent; at QoS 0 nothing is kept" });
+      // A retained event is stored whatever its QoS.
+      setResult({ ok: true, text: seq > 0 ? `durable: event ${count(seq)}, after ${took}` : "sent; events of QoS 0 are not stored" });
     } catch (err) {
       setResult({ ok: false, text: words(err) });
     } finally {

@@ -1,12 +1,12 @@
-// This file draws the tree of topics: only the rows that are seen, in elements that are used again, at
-// most once a frame. It is not drawn by the UI library, which would look at every row each time.
+// This file draws the tree of topics: only visible rows, in reused elements, at
+// most once a frame. The UI library does not draw it, because it would check every row each time.
 
 import { preview } from "../model/payload";
 import { spark } from "../model/ring";
 import type { Node, Tree } from "../model/tree";
 
 const above = 6; // rows drawn beyond the edges
-const valuesEvery = 90; // milliseconds: nobody reads faster
+const valuesEvery = 90; // milliseconds between two values of a row
 const shapeEvery = 150;
 const flashFor = 700;
 const sparkWidth = 56;
@@ -25,7 +25,7 @@ interface Row {
   version: number;
   flashed: number;
   flash: Animation | null;
-  look: string; // of depth, openness, selection: what changes seldom
+  look: string; // of depth, openness, selection, which change seldom
 }
 
 export interface TreeViewOptions {
@@ -95,7 +95,7 @@ export class TreeView {
     this.wake();
   }
 
-  // show brings a topic into sight.
+  // show scrolls to a topic.
   show(path: string): boolean {
     const n = this.o.tree.reveal(path);
     if (!n) return false;
@@ -129,7 +129,7 @@ export class TreeView {
     this.layout(now);
   }
 
-  // relist takes the rows anew; what is in sight stays where it is.
+  // relist rebuilds the rows; visible rows stay in place.
   private relist(): void {
     const top = this.el.scrollTop;
     const first = Math.floor(top / this.height);
@@ -196,7 +196,7 @@ export class TreeView {
     svg.append(path);
     el.append(svg);
     const badge = span("badge");
-    badge.title = "retained: the bus keeps it. Click, or press Delete, to clear it";
+    badge.title = "retained value. Click, or press Delete, to clear it";
     const row: Row = { el, caret, name, value, path, svg, badge, node: null, index: -1, version: -1, flashed: 0, flash: null, look: "" };
     this.pool.push(row);
     this.inner.append(el);

@@ -1,4 +1,4 @@
-// This file says, for a topic without events, who would publish it and why not yet.
+// This file shows, for a topic without events, which plugins would publish it and why they have not yet.
 
 import { useEffect, useState } from "preact/hooks";
 import { api, type Explanation } from "../state/api";

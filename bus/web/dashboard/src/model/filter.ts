@@ -1,12 +1,12 @@
-// This file is the filter box: what is wrong with a topic filter, and how could what was typed go on.
+// This file checks and completes topic filters for the filter input.
 
 import { faultOf } from "../../../sdk/src/topic";
 
-// problem says in words what is wrong with a filter, "" when it is fine.
+// problem returns the error of a filter in words, "" for a valid one.
 export function problem(filter: string): string {
   if (filter === "") return "";
-  if (filter.startsWith("$share/")) return "a shared subscription would take events away from others";
-  if (filter.startsWith("$replay/")) return "choose a topic instead: its history is shown beside it";
+  if (filter.startsWith("$share/")) return "a shared subscription would take events from its other members";
+  if (filter.startsWith("$replay/")) return "choose a topic instead, which shows its history";
   const fault = faultOf(filter);
   switch (fault?.kind) {
     case "long":
@@ -23,8 +23,8 @@ export function problem(filter: string): string {
   return "";
 }
 
-// complete lists how a filter could go on: names of levels below what is typed so far, then wildcards.
-// below gives the names below a path without wildcards, or below what a + matches.
+// complete lists completions of a filter: names of levels below the input so far, then wildcards.
+// below returns the names below a path; a + matches any level.
 export function complete(filter: string, below: (levels: string[]) => Iterable<string>, limit = 8): string[] {
   const cut = filter.lastIndexOf("/");
   const head = filter.slice(0, cut + 1);

@@ -1,4 +1,4 @@
-// This file is how numbers and times are written: short, steady in width, the same everywhere.
+// This file formats numbers and times: short, of constant width, the same everywhere.
 
 export function count(n: number): string {
   return Math.round(n).toLocaleString("en");
@@ -10,7 +10,7 @@ export function rate(n: number): string {
   return count(n);
 }
 
-// value is a number of a plot: a whole one as it is, a fraction with as many digits as mean something.
+// value formats a number of a plot: whole numbers exactly, fractions with their significant digits.
 export function value(n: number): string {
   if (!Number.isFinite(n)) return "–";
   if (Number.isSafeInteger(n)) return String(n === 0 ? 0 : n);
@@ -31,7 +31,7 @@ export function size(bytes: number): string {
   return `${v < 10 ? v.toFixed(1) : Math.round(v)} ${units[u]}`;
 }
 
-// millis is a time of seconds, in milliseconds or microseconds.
+// millis formats seconds in milliseconds or microseconds.
 export function millis(seconds: number): string {
   const ms = seconds * 1000;
   if (ms === 0) return "–";
@@ -67,7 +67,7 @@ export function clockTime(ms: number): string {
   return clock.format(ms);
 }
 
-// exact is for hovering: date, time and milliseconds in the reader's own zone.
+// exact is for tooltips: date, time and milliseconds in the local time zone.
 export function exact(ms: number): string {
   if (!ms) return "";
   return `${day.format(ms)} ${clock.format(ms)}.${String(Math.floor(ms % 1000)).padStart(3, "0")}`;

@@ -11,7 +11,7 @@ export function numberIn(text: string, member: string): number {
   return Number(find(text, member));
 }
 
-// numberText is the number as people read it: a whole one as it was sent, a fraction rounded. Empty when there is none.
+// numberText formats the number: a whole one as it was sent, a fraction rounded. Empty if there is none.
 export function numberText(text: string, member: string): string {
   const n = find(text, member);
   if (typeof n === "bigint") return String(n);

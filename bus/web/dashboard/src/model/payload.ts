@@ -1,4 +1,4 @@
-// This file is how payloads look: text, formatted JSON, images, and everything else in hex.
+// This file formats payloads: text, JSON, images, and everything else in hex.
 
 export type Shown =
   | { kind: "empty" }
@@ -54,8 +54,8 @@ export function show(p: Uint8Array): Shown {
   return { kind: "text", text, cut };
 }
 
-// indented is JSON with a line for each member. Nothing else of it changes: numbers stay as they were sent, which a
-// number of JavaScript could not hold, and so do the order of the members and what is there twice.
+// indented is JSON with a line for each member. Nothing else changes: numbers keep their digits, which a
+// JavaScript number could not hold, and the order of members and duplicates are kept.
 function indented(text: string): string {
   let out = "";
   let depth = 0;
@@ -80,7 +80,7 @@ export function whole(p: Uint8Array, n: number): number {
   return n;
 }
 
-// hex is sixteen bytes a line: offset, bytes, and what of them is ASCII.
+// hex shows sixteen bytes a line: offset, bytes, and ASCII characters.
 export function hex(p: Uint8Array): string {
   const lines: string[] = [];
   for (let at = 0; at < p.length; at += 16) {

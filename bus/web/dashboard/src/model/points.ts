@@ -2,8 +2,8 @@
 
 export const maxPoints = 60_000;
 
-// Points are the numbers of a topic over time, in two arrays as the plot wants them. When there are too
-// many, every second of the older half goes.
+// Points are the numbers of a topic over time, in two arrays for the plot. When there are too
+// many, every second one of the older half is dropped.
 export class Points {
   x: number[] = []; // seconds
   y: number[] = [];
@@ -23,7 +23,7 @@ export class Points {
     this.thinned = true;
   }
 
-  // drop forgets what is before x; not every time, since it copies.
+  // drop removes points before x; not at every call, because it copies.
   drop(x: number): void {
     let n = 0;
     while (n < this.x.length && this.x[n]! < x) n++;

@@ -5,7 +5,7 @@ import { numberIn } from "./numeric";
 import { Ring } from "./ring";
 
 export const maxTopics = 50_000;
-const keptPayload = 4 * 1024; // bytes of the last value that are kept; more is for who looks at the topic
+const keptPayload = 4 * 1024; // bytes of the last value that are kept; the topic's own view has all
 const openUntil = 200; // topics; a larger tree begins closed
 
 export class Node {
@@ -26,12 +26,12 @@ export class Node {
   retained = false;
   round = 0; // of the retained events that named it last
   events = 0;
-  version = 0; // counts what could be seen to change
+  version = 0; // counts visible changes
   changed = 0; // performance.now() of the last other value
-  text: string | null = null; // the value on one line, once it was needed
+  text: string | null = null; // the value on one line, made when first needed
   ring: Ring | null = null;
   member = ""; // of a JSON payload; "": the first number
-  dull = 0; // values without a number; after some the topic is not looked at for a while
+  dull = 0; // consecutive values without a number; after some the topic is not checked for a while
 
   constructor(name: string, path: string, parent: Node | null) {
     this.name = name;
@@ -58,9 +58,9 @@ export class Tree {
   topics = 0; // with a value
   refused = 0; // events of topics beyond the cap
   round = 1;
-  shape = 0; // counts changes of which rows there are
+  shape = 0; // counts changes of the set of rows
   version = 0; // counts all changes
-  openAll = false; // new branches begin open: a filter was asked for
+  openAll = false; // new branches begin open, because a filter is set
   private byPath = new Map<string, Node>();
   private list: Node[] = [];
   private listed = -1;
@@ -69,7 +69,7 @@ export class Tree {
     return this.byPath.get(path);
   }
 
-  // update takes one event; it returns its node, or null when there is no room for another topic.
+  // update adds one event; it returns its node, or null if the tree is full.
   update(topic: string, v: Value, now: number): Node | null {
     let n = this.byPath.get(topic);
     if (!n || !n.has) {
@@ -86,8 +86,8 @@ export class Tree {
     if (v.retain) {
       n.retained = v.payload.length > 0;
       n.round = this.round;
-      // After a reconnection the retained events come again: nothing to see.
-      const own = topic.charCodeAt(0) === 36; // the bus's own events have no sequence of theirs
+      // After a reconnection the retained messages are repeated, which is no change.
+      const own = topic.charCodeAt(0) === 36; // events of the bus itself have no sequence
       if (n.events > 0 && ((v.seq === n.seq && v.time === n.time) || (!own && v.seq > 0 && v.seq < n.seq))) {
         n.version++;
         this.version++;
@@ -121,7 +121,7 @@ export class Tree {
     n.ring.push(x);
   }
 
-  // choose plots another member of a JSON payload from now on.
+  // choose plots another member of a JSON payload.
   choose(n: Node, member: string): void {
     if (n.member === member) return;
     n.member = member;
@@ -150,14 +150,14 @@ export class Tree {
     this.shape++;
   }
 
-  // reveal opens all that is above a topic.
+  // reveal opens all branches above a topic.
   reveal(path: string): Node | undefined {
     const n = this.byPath.get(path);
     for (let p = n?.parent; p && p.parent; p = p.parent) this.toggle(p, true);
     return n;
   }
 
-  // prune forgets what does not match.
+  // prune removes topics that do not match.
   prune(keep: (topic: string) => boolean): void {
     const walk = (n: Node): void => {
       n.children = n.children.filter((c) => {
@@ -178,7 +178,7 @@ export class Tree {
     this.version++;
   }
 
-  // sweep takes the badge from topics that the bus did not name when it named all retained ones.
+  // sweep removes the badge of topics that the bus did not send among all retained ones.
   sweep(): void {
     for (const n of this.byPath.values()) {
       if (n.retained && n.round < this.round) {
@@ -241,7 +241,7 @@ export class Tree {
 
 const collator = new Intl.Collator("en", { numeric: true });
 
-// rank puts the bus's own roots last.
+// rank sorts the reserved roots last.
 function compare(a: string, b: string): number {
   const x = a.charCodeAt(0) === 36 ? 1 : 0;
   const y = b.charCodeAt(0) === 36 ? 1 : 0;

@@ -1,18 +1,18 @@
-// This file is the part of MQTT 5 that a reader of events needs: CONNECT, SUBSCRIBE, UNSUBSCRIBE, what
-// comes back, and the acknowledgements of both qualities of service. A whole client library would be
+// This file is the part of MQTT 5 that a reader of events needs: CONNECT, SUBSCRIBE, UNSUBSCRIBE,
+// the answers, and the acknowledgements of QoS 1 and 2. A whole client library would be
 // larger than the rest of the dashboard together.
 
 export interface Publish {
   kind: "publish";
   topic: string;
-  payload: Uint8Array; // a view into what the socket gave: copy what is to be kept
+  payload: Uint8Array; // a view of the socket's buffer: copy it to keep it
   qos: number;
   retain: boolean;
   dup: boolean;
   id: number; // packet identifier, 0 at QoS 0
   subs: number[]; // subscription identifiers
   seq: number; // 0 when the event is not in the journal
-  time: string; // RFC 3339, "" when the bus did not say
+  time: string; // RFC 3339, "" if the bus did not send it
   source: string;
   gap: number; // events lost before this one
 }
@@ -37,7 +37,7 @@ const widths: Record<number, 1 | 2 | 4 | "v" | "s" | "p"> = {
   0x26: "p", 0x27: 4, 0x28: 1, 0x29: 1, 0x2a: 1,
 };
 
-// Decoder takes a stream apart. A packet may begin in one chunk and end in another.
+// Decoder splits a stream into packets. A packet may begin in one chunk and end in another.
 export class Decoder {
   private chunk: Uint8Array = new Uint8Array(0);
   private at = 0;
@@ -56,7 +56,7 @@ export class Decoder {
     this.at = 0;
   }
 
-  // next is the next whole packet, or null when more is needed. It throws on what is not MQTT.
+  // next returns the next complete packet, or null if more bytes are needed. It throws if the bytes are not MQTT.
   next(): Packet | null {
     const start = this.at;
     if (this.chunk.length - start < 2) return null;
@@ -150,7 +150,7 @@ export class Decoder {
     this.at = end;
   }
 
-  // user reads one user property. The bus's own stand behind those of the publisher, so the last wins.
+  // user reads one user property. Those of the bus follow those of the publisher, so the last one counts.
   private user(m: Publish | null): void {
     const key = this.text();
     const value = this.text();
@@ -198,7 +198,7 @@ export class Decoder {
   }
 }
 
-// Writing. Packets are small, so arrays of numbers do.
+// Encoding. Packets are small, so arrays of numbers suffice.
 
 function text(s: string): number[] {
   const b = bytes.encode(s);
@@ -236,7 +236,7 @@ export interface Filter {
 }
 
 // subscribe asks for events with their seq, time and source, and with the retain flag that they were
-// published with. Who asks for the past does not want the retained ones on top.
+// published with. A subscription with history gets no retained messages in addition.
 export function subscribe(id: number, sub: number, filters: Filter[], since: string): Uint8Array {
   const props = [0x0b, ...variable(sub), 0x26, ...text("meta"), ...text("1")];
   if (since) props.push(0x26, ...text("since"), ...text(since));

@@ -1,5 +1,5 @@
-// This file is one MQTT connection over a WebSocket that comes back by itself, and the subscriptions
-// that stand on it. What is read is taken apart in slices, so that a burst does not block the page.
+// This file is one MQTT connection over a WebSocket that reconnects by itself, and its subscriptions.
+// Input is decoded in slices, so that a burst does not block the page.
 
 import { acknowledge, connect, Decoder, goodbye, ping, subscribe, unsubscribe, type Filter, type Login, type Packet, type Publish } from "./codec";
 import { reasonOf, wantsLogin } from "./reasons";
@@ -67,7 +67,7 @@ export class Connection {
     this.close();
   }
 
-  // retry does not wait for the next try; a connection that stands is tested.
+  // retry connects at once; if a connection exists, it sends a ping.
   retry(): void {
     if (this.stopped || this.state === "refused") return;
     if (this.state === "online") {
@@ -94,7 +94,7 @@ export class Connection {
     if (this.state === "online" && gone.length > 0) this.send(unsubscribe(this.nextId(), gone));
   }
 
-  // again subscribes once more: retained events come again, or what since says now.
+  // again subscribes once more, for the retained messages, or for the history from since.
   again(sub: number): void {
     const s = this.subs.get(sub);
     if (s && this.state === "online") this.ask(sub, s);
@@ -149,7 +149,7 @@ export class Connection {
     }
   }
 
-  // lost closes and tries again: soon at first, later every few seconds, never all pages at once.
+  // lost closes and reconnects: soon at first, later every few seconds, with jitter.
   private lost(reason: string): void {
     this.close();
     if (this.stopped || this.state === "refused") return;
@@ -160,7 +160,7 @@ export class Connection {
   }
 
   private set(state: Link, reason: string, login = false): void {
-    // While it tries again it is still offline for those who look.
+    // While it reconnects, the state is still offline.
     if (state === "connecting" && this.tries > 0) state = "offline";
     if (state === this.state && state !== "refused") return;
     this.state = state;

@@ -1,4 +1,4 @@
-// This file is a question that has to be answered before something is done, and small pieces of the page.
+// This file is the confirmation dialog, and small components.
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
@@ -14,7 +14,7 @@ interface Question {
 
 const question = store<Question | null>(null);
 
-// confirm asks; it resolves with false when the dialog is left in any other way.
+// confirm asks; it resolves with false if the dialog is closed in any other way.
 export function confirm(title: string, text: string, yes: string): Promise<boolean> {
   return new Promise((resolve) => question.set({ title, text, yes, answer: resolve }));
 }
@@ -43,7 +43,7 @@ export function Questions() {
   );
 }
 
-// Copy copies a text and says so.
+// Copy copies a text and confirms it.
 export function Copy(p: { text: string; label?: string; what: string }) {
   const [done, set] = useState("");
   const copy = async () => {
@@ -85,7 +85,7 @@ export function Command(p: { text: string }) {
   );
 }
 
-// Slow shows its children only after a moment: what is quick needs no notice.
+// Slow shows its children only after a moment, so that quick operations show no notice.
 export function Slow(p: { children: ComponentChildren }) {
   const [late, set] = useState(false);
   useEffect(() => {

@@ -1,5 +1,5 @@
-// This file is what is always there: whose bus, whether it is well and why not, how much it does, and
-// the way to the four views.
+// This file is the header: the host, the health of the bus with its reason, the event rate, and
+// the tabs of the four views.
 
 import { useEffect } from "preact/hooks";
 import { count, millis, rate } from "../model/format";
@@ -21,15 +21,15 @@ interface Health {
   reason: string;
 }
 
-// useHealth is the state of the bus in words, the worst first.
+// useHealth returns the state of the bus in words, the most severe first.
 function useHealth(): Health {
   const l = useStore(connection);
   const f = useStore(figures);
   const lost = useStore(loss);
   const now = useNow(5000);
   if (l.state === "refused") return { grave: 2, word: "not logged in", reason: l.reason };
-  if (l.state === "offline") return { grave: 2, word: "offline", reason: l.reason || "the bus cannot be reached" };
-  if (f.bus && !f.bus.ready) return { grave: 2, word: "takes no events", reason: f.bus.reason ?? "" };
+  if (l.state === "offline") return { grave: 2, word: "offline", reason: l.reason || "the bus is not reachable" };
+  if (f.bus && !f.bus.ready) return { grave: 2, word: "accepts no events", reason: f.bus.reason ?? "" };
   if (l.state === "connecting") return { grave: 1, word: "connecting", reason: "" };
   if (lost && now - lost.at < lossShown) return { grave: 1, word: "online", reason: lost.text };
   return { grave: 0, word: "online", reason: "" };
@@ -64,7 +64,7 @@ export function Header(p: { route: Route }) {
     go({ view: v });
     document.getElementById(`tab-${v}`)?.focus();
   };
-  const lost = b?.lost_last_hour ?? 0; // what was lost before is no news: the view Bus has it
+  const lost = b?.lost_last_hour ?? 0; // older losses are in the view Bus
   return (
     <header class={`top g${h.grave}`}>
       <div class="status">

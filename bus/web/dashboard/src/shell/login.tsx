@@ -29,7 +29,7 @@ function Form(p: { why: string }) {
     setLogin({ user, password });
     try {
       await api.bus().catch((err: unknown) => {
-        // Who may not see the bus's figures may still see events.
+        // A user without the right to see the bus's metrics may still see events.
         if (!(err instanceof Problem) || err.status !== 403) throw err;
       });
       close();
@@ -49,10 +49,10 @@ function Form(p: { why: string }) {
         <label><span>password</span><input name="password" type="password" value={password} autocomplete="current-password" required onInput={(e) => setPassword(e.currentTarget.value)} /></label>
         {problem && <p class="bad" role="alert"><span aria-hidden="true">■ </span>{problem}</p>}
         <div class="buttons">
-          <button type="button" onClick={() => { dismissed.set(true); close(); }}>Go on without</button>
+          <button type="button" onClick={() => { dismissed.set(true); close(); }}>Continue without login</button>
           <button type="submit" class="main" disabled={busy}>Log in</button>
         </div>
-        <p class="soft small">Kept in this tab only, until it is closed.</p>
+        <p class="soft small">Stored in this tab only, until you close it.</p>
       </form>
     </dialog>
   );

@@ -1,4 +1,4 @@
-// This file is search and jump: over views, topics, plugins and sessions, from everywhere by Ctrl-K.
+// This file is the search over views, topics, plugins and sessions (Ctrl-K).
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api } from "../state/api";
@@ -82,7 +82,7 @@ function Box() {
           <li key={h.kind + h.text} id={`hit-${i}`} role="option" aria-selected={i === at} onClick={() => jump(h)}><span class="soft kind">{h.kind}</span>{h.text}</li>
         ))}
       </ul>
-      {hits.length === 0 && <p class="soft none" role="status">Nothing here is called that.</p>}
+      {hits.length === 0 && <p class="soft none" role="status">No match.</p>}
     </dialog>
   );
 }

@@ -77,7 +77,7 @@ export interface Explanation {
   by: { plugin: string; file: string; line: number; rule: string; state: string; reason?: string; verdict: string }[];
 }
 
-// Problem is an answer that was no.
+// Problem is an error of the API.
 export class Problem extends Error {
   status: number;
   hint: string;
@@ -92,8 +92,8 @@ export class Problem extends Error {
 const patience = 10_000;
 const base = "./api/v1/";
 
-// eventLines reads the journal's events of a topic as a stream of lines. each gets those of one chunk; what it resolves with
-// is the sequence to go on with, undefined when the answer was not whole.
+// eventLines reads the journal's events of a topic as a stream of lines. each gets those of one chunk. It resolves with the
+// sequence at which to continue, or undefined if the answer was incomplete.
 export async function eventLines(topic: string, since: string, each: (events: ShownEvent[]) => void, signal: AbortSignal): Promise<number | undefined> {
   const l = login();
   const headers: Record<string, string> = { Accept: "application/x-ndjson", ...(l && { Authorization: authorization(l) }) };
@@ -124,10 +124,10 @@ async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
   if (l) headers["Authorization"] = authorization(l);
   let answer: Response;
   try {
-    // Without "omit" the browser would ask for the password with a window of its own.
+    // Without "omit" the browser would show its own password dialog.
     answer = await fetch(path, { ...init, headers, credentials: "omit", cache: "no-store", signal: AbortSignal.timeout(patience) });
   } catch (e) {
-    throw new Problem(0, e instanceof DOMException && e.name === "TimeoutError" ? "the bus does not answer" : "the bus cannot be reached", "");
+    throw new Problem(0, e instanceof DOMException && e.name === "TimeoutError" ? "the bus does not answer" : "the bus is not reachable", "");
   }
   if (answer.status === 204) return undefined as T;
   const body = (await answer.json().catch(() => null)) as { error?: string; hint?: string } | null;
@@ -155,7 +155,7 @@ export function payloadOf(e: ShownEvent): Uint8Array {
   return new TextEncoder().encode(e.payload ?? "");
 }
 
-// words is an error as people read it.
+// words formats an error for people.
 export function words(e: unknown): string {
   if (e instanceof Problem) return e.hint ? `${e.message} (${e.hint})` : e.message;
   return e instanceof Error ? e.message : String(e);

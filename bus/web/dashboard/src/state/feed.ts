@@ -1,5 +1,5 @@
-// This file is what comes in: one session of QoS 0 that feeds the tree and the plugins, whether it
-// stands, and what was missed while it did not.
+// This file is the input: one session of QoS 0 that feeds the tree and the plugins, its connection
+// state, and the number of missed events.
 
 import { parseJSON } from "../../../sdk/src/json";
 import { matcher } from "../../../sdk/src/topic";
@@ -24,13 +24,13 @@ export const link = store<LinkState>({ state: "connecting", since: Date.now(), r
 export const refusal = store(""); // why the filter was refused, in words
 export const loss = store<{ at: number; text: string } | null>(null); // the last on $bus/lost
 
-// back is what is said when the connection stands again. missed: -1 while that is not known, or never.
+// back is the notice after a reconnection. missed: -1 while unknown.
 export const back = store<{ away: number; missed: number; filled: boolean } | null>(null);
 
-// The bus's own topics. Not $bus/#: somebody who listens to a trace makes the bus write it.
+// The bus's own topics. Not $bus/#: a subscription to a trace makes the bus publish it.
 const own = ["$bus/state", "$bus/lost", "$bus/plugins/+/state", "$bus/dead/#", "$SYS/#"];
-const settle = 2500; // milliseconds until all retained events came
-const replayed = 20_000; // events that are caught up with; beyond that only the retained ones come
+const settle = 2500; // milliseconds until all retained messages have arrived
+const replayed = 20_000; // maximum number of missed events to load; beyond it only the retained messages
 
 export const clientId = "dashboard-" + [...crypto.getRandomValues(new Uint8Array(4))].map((b) => b.toString(36).padStart(2, "0")).join("").slice(0, 6);
 
@@ -44,8 +44,8 @@ let ownSubscription = 0;
 let lastSeq = 0; // of an event that the tree has
 let epoch = ""; // of the journal that lastSeq is from
 let wentAt = 0;
-let since: string | null = ""; // where the subscription begins; null while that is looked up
-let missedUpTo = 0; // what comes up to here was missed; 0: nothing is caught up with
+let since: string | null = ""; // where the subscription begins; null while unknown
+let missedUpTo = 0; // events up to here were missed; 0: none are loaded
 let traced: { id: string; told: (t: Trace) => void } | null = null;
 const utf8 = new TextDecoder();
 
@@ -68,7 +68,7 @@ function changed(state: Link, reason: string, wantsLogin: boolean): void {
   }
 }
 
-// allRetained takes a subscription without a past: what is retained then and not named is so no more.
+// allRetained starts a subscription without history. A topic that it does not send is no longer retained.
 function allRetained(): void {
   since = "";
   const round = ++tree.round;
@@ -77,15 +77,15 @@ function allRetained(): void {
   }, settle);
 }
 
-// catchUp subscribes from the last event on that is known: what was missed comes first, in order, then
-// what is new. Events of QoS 0 are kept nowhere, so nobody can count them.
+// catchUp subscribes from the last known event on: first the missed events arrive, in order, then
+// new ones. Events of QoS 0 are not stored, so missed ones cannot be counted.
 async function catchUp(away: number): Promise<void> {
   since = null;
   back.set({ away, missed: -1, filled: false });
   const state = await api.bus().catch(() => null);
   if (link.get().state !== "online") return;
   missedUpTo = 0;
-  if (!state || (epoch && state.epoch !== epoch)) { // it may not be seen, or sequences say nothing any more
+  if (!state || (epoch && state.epoch !== epoch)) { // no right to see it, or the journal is another one
     if (state) {
       epoch = state.epoch;
       lastSeq = 0;
@@ -169,7 +169,7 @@ export function setFilter(f: string): void {
   if (!first && f === "") connection.again(ownSubscription); // the tree forgot the bus's own topics
 }
 
-// trace listens to what a plugin makes of its events, until the returned function is called.
+// trace subscribes to a plugin's trace until the returned function is called.
 export function trace(id: string, told: (t: Trace) => void): () => void {
   const sub = connection.subscribe({ filters: [{ filter: `$bus/plugins/${id}/trace`, qos: 0 }] });
   const mine = { id, told };
@@ -180,7 +180,7 @@ export function trace(id: string, told: (t: Trace) => void): () => void {
   };
 }
 
-// start opens the connection, again when there is one: another user may look now.
+// start opens the connection. It reopens an existing one, because the user may have changed.
 export function start(): void {
   connection.stop();
   connection.start();
@@ -190,7 +190,7 @@ export function retry(): void {
   connection.retry();
 }
 
-// noteEpoch is told which journal the sequences are of.
+// noteEpoch records the journal's epoch, to which the sequences belong.
 export function noteEpoch(e: string): void {
   if (!epoch) epoch = e;
 }

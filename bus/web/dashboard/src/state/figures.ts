@@ -1,4 +1,4 @@
-// This file asks the bus every two seconds how it does, while somebody looks.
+// This file reads the metrics of the bus every two seconds while the page is visible.
 
 import { Ring } from "../model/ring";
 import { api, Problem, words, type BusState } from "./api";
@@ -8,7 +8,7 @@ import { store } from "./store";
 export interface Figures {
   bus: BusState | null;
   rate: number; // events a second
-  trouble: string; // why there are no figures
+  trouble: string; // why there are no metrics
 }
 
 const every = 2000;

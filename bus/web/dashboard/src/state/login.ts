@@ -1,4 +1,4 @@
-// This file keeps user and password while the tab is open, and says when they are asked for.
+// This file keeps user and password while the tab is open, and decides when to ask for them.
 
 import type { Login } from "../mqtt/codec";
 import { store } from "./store";
@@ -29,12 +29,12 @@ export function setLogin(l: Login | null): void {
   }
 }
 
-// asked is why a login is wanted, "" when it is not.
+// asked is the reason why a login is required, "" if none is.
 export const asked = store("");
 export const dismissed = store(false);
 
 export function ask(reason: string): void {
-  if (!dismissed.get()) asked.set(reason || "the bus wants a login");
+  if (!dismissed.get()) asked.set(reason || "the bus requires a login");
 }
 
 export function authorization(l: Login): string {

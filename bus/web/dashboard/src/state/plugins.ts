@@ -1,4 +1,4 @@
-// This file is the plugins as $bus/plugins/+/state tells of them, live.
+// This file is the plugins' states from $bus/plugins/+/state, live.
 
 import { store } from "./store";
 
@@ -64,7 +64,7 @@ const rateOver = 15_000;
 const told = new Set<string>();
 const utf8 = new TextDecoder();
 
-// take reads one event of the topic; an empty payload says that the plugin is gone.
+// take processes one event of the topic; an empty payload means that the plugin was removed.
 export function take(topic: string, payload: Uint8Array): void {
   const id = stateTopic.exec(topic)?.[1];
   if (id === undefined) return;
@@ -94,7 +94,7 @@ function measure(id: string, c: Counters): void {
   marks.set(id, list);
 }
 
-// rateOf is what came of a plugin in the last seconds; null while that is not known.
+// rateOf is a plugin's event rate over the last seconds; null while unknown.
 export function rateOf(p: Plugin, now: number): number | null {
   const list = marks.get(p.id);
   const first = list?.[0];
@@ -104,7 +104,7 @@ export function rateOf(p: Plugin, now: number): number | null {
   return ((list[list.length - 1]!.n - first.n) * 1000) / span;
 }
 
-// grave is how much a state asks for attention: 0 fine, 1 look at it, 2 it does not work.
+// grave is the severity of a state: 0 fine, 1 degraded, 2 not working.
 export function grave(state: string): 0 | 1 | 2 {
   switch (state) {
     case "rejected":
@@ -119,7 +119,7 @@ export function grave(state: string): 0 | 1 | 2 {
   }
 }
 
-// renew is called when the bus will tell all states again: those that it does not tell are gone.
+// renew is called before the bus sends all states again: plugins that it does not send were removed.
 export function renew(within: number): void {
   told.clear();
   setTimeout(() => {

@@ -43,7 +43,7 @@ export const route = store<Route>(parse(location.hash));
 // Each view keeps its own part while another one is shown.
 let kept: Route = route.get();
 
-// wandered says that somebody chose something here: until then the focus is the browser's.
+// wandered is true once the user has navigated; before that the browser keeps the focus.
 export let wandered = false;
 
 export function go(change: Partial<Route>, replace = false): void {

@@ -1,4 +1,4 @@
-// This file is the smallest store that does: a value, and those who want to know when it changed.
+// This file is a minimal store: a value and its subscribers.
 
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 
@@ -43,7 +43,7 @@ export function useStore<T>(s: Store<T>): T {
   return s.get();
 }
 
-// useNow is the time, for what is relative to it; it moves every second while the page is seen.
+// useNow is the current time, updated every second while the page is visible.
 export function useNow(every = 1000): number {
   const [now, set] = useState(Date.now());
   useEffect(() => {

@@ -1,4 +1,4 @@
-// This file is the view Bus: how fast, how durable, how large, and what it warned of.
+// This file is the view Bus: rates, latency, journal, memory, and the last warnings.
 
 import type { ComponentChildren } from "preact";
 import { count, duration, exact, millis, rate, size } from "../model/format";
@@ -13,7 +13,7 @@ export function Bus() {
   if (!f.bus) {
     return (
       <div class="page">
-        {f.trouble ? <p class="bad" role="alert"><span aria-hidden="true">■ </span>{f.trouble}</p> : <Slow><p class="soft">asking the bus …</p></Slow>}
+        {f.trouble ? <p class="bad" role="alert"><span aria-hidden="true">■ </span>{f.trouble}</p> : <Slow><p class="soft">loading …</p></Slow>}
       </div>
     );
   }
@@ -46,7 +46,7 @@ function Figures(p: { bus: BusState; rate: number }) {
   const width = 280;
   const lost = Object.entries(b.lost);
   return (
-    <div class="page bus" tabIndex={0} role="region" aria-label="Figures of the bus">
+    <div class="page bus" tabIndex={0} role="region" aria-label="Metrics of the bus">
       <Card title="events">
         <p class="huge">{rate(p.rate)} <span class="soft">ev/s</span></p>
         <svg class="spark wide" viewBox={`0 0 ${width} 48`} preserveAspectRatio="none" role="img" aria-label="events a second, the last four minutes">
@@ -54,29 +54,29 @@ function Figures(p: { bus: BusState; rate: number }) {
         </svg>
         <Pairs of={[
           ["accepted", count(b.published)],
-          ["dropped at QoS 0", count(b.dropped), "deliveries that found no room; QoS 0 promises nothing"],
+          ["dropped at QoS 0", count(b.dropped), "deliveries dropped because the client's buffer was full"],
           ["lost", lostOf(b) === 0 ? "0" : <span class="g1"><span class="shape" aria-hidden="true">▲</span> {lost.map(([why, n]) => `${count(n)} ${why}`).join(", ")}</span>],
           ["retained", `${count(b.retained)}, ${size(b.retained_bytes)}`],
         ]} />
       </Card>
-      <Card title="how long it takes">
+      <Card title="latency">
         <table class="quantiles">
-          <thead><tr><th scope="col"><span class="off-screen">what</span></th><th scope="col" class="num">half</th><th scope="col" class="num">90 %</th><th scope="col" class="num">99 %</th></tr></thead>
+          <thead><tr><th scope="col"><span class="off-screen">what</span></th><th scope="col" class="num">median</th><th scope="col" class="num">90 %</th><th scope="col" class="num">99 %</th></tr></thead>
           <tbody>
             <QuantilesRow name="acknowledgement" q={j.commit_seconds} />
             <QuantilesRow name="disk sync" q={j.sync_seconds} />
           </tbody>
         </table>
-        <p class="soft small">of all events since the start, in less than this time</p>
+        <p class="soft small">percentiles since the start</p>
         <Pairs of={[
-          ["syncs per event", per(j.syncs, j.records, (n) => n.toFixed(n < 0.1 ? 3 : 2)), "one sync serves all events that wait for it"],
-          ["written per event", per(j.written_bytes, j.records, size), "the wear of the disk"],
+          ["syncs per event", per(j.syncs, j.records, (n) => n.toFixed(n < 0.1 ? 3 : 2)), "one sync covers all waiting events"],
+          ["written per event", per(j.written_bytes, j.records, size), "a measure of disk wear"],
         ]} />
       </Card>
       <Card title="journal">
         <Pairs of={[
           ["size", `${size(j.disk_bytes)} in ${count(j.segments)} ${j.segments === 1 ? "segment" : "segments"}`],
-          ["keeps", retention(j), "and always what a session still waits for"],
+          ["retention", retention(j), "and all events that a session has not acknowledged"],
           ["records", `${count(j.first)} to ${count(j.last)}`],
           ["written", `${size(j.written_bytes)}, ${count(j.syncs)} syncs`],
           ["free on disk", size(j.free_bytes)],
@@ -92,11 +92,11 @@ function Figures(p: { bus: BusState; rate: number }) {
       </Card>
       <Card title="process">
         <Pairs of={[
-          ["memory", `${size(b.memory.heap_bytes)} of ${size(b.memory.system_bytes)}`, "heap, of what the process has from the system"],
+          ["memory", `${size(b.memory.heap_bytes)} of ${size(b.memory.system_bytes)}`, "heap, of the memory that the process has from the system"],
           ["goroutines", count(b.memory.goroutines)],
           ["version", b.version],
           ["host", b.host],
-          ["runs since", <span title={exact(Date.parse(b.started))}>{duration((now - Date.parse(b.started)) / 1000)}</span>],
+          ["uptime", <span title={exact(Date.parse(b.started))}>{duration((now - Date.parse(b.started)) / 1000)}</span>],
         ]} />
       </Card>
       <section class="card full">

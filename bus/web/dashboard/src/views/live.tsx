@@ -12,7 +12,7 @@ import { PublishBox } from "../live/publish";
 import { TreeView } from "../live/treeview";
 import { Command, Slow } from "../shell/dialog";
 
-// useCounts looks at the tree now and then; it changes too often to be watched.
+// useCounts polls the tree, which changes too often for a subscription.
 function useCounts(): { topics: number; user: number; refused: number } {
   const read = () => ({ topics: tree.topics, user: tree.topics - ofTheBus(), refused: tree.refused });
   const [c, set] = useState(read);

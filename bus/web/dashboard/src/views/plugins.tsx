@@ -1,4 +1,4 @@
-// This file is the view Plugins: each with its state by shape and word, and beside it what is wrong, in
+// This file is the view Plugins: each with its state by shape and word, and its errors in
 // the words of the command line.
 
 import { formatJSON } from "../../../sdk/src/json";
@@ -19,7 +19,7 @@ export function shapeOf(state: string): string {
   return state === "disabled" || state === "starting" || state === "stopping" ? "○" : shapes[grave(state)]!;
 }
 
-// flow is where events come from and where they go.
+// flow shows the sources and the destinations of events.
 function flow(p: Plugin): string {
   if (!p.sources && !p.topics && !p.actions) return "";
   const from = p.sources?.map((s) => s.name).join(", ") || "–";
@@ -42,7 +42,7 @@ export function Plugins(p: { route: Route }) {
     focus(id);
   };
   useEscape(close);
-  // Who jumped here has the focus nowhere.
+  // After a jump no element has the focus.
   useEffect(() => {
     if (chosen && wandered && document.activeElement === document.body) focus(chosen.id);
   }, [chosen?.id]);
@@ -87,14 +87,14 @@ export function Plugins(p: { route: Route }) {
       </nav>
       <div class="detail-pane">
         {chosen ? <One key={chosen.id} plugin={chosen} trace={p.route.trace === "1"} close={close} /> : (
-          <section class="detail"><p class="soft">{p.route.plugin ? `There is no plugin ${p.route.plugin} (any more).` : "Choose a plugin to see what it does, and why not."}</p></section>
+          <section class="detail"><p class="soft">{p.route.plugin ? `There is no plugin ${p.route.plugin} (any more).` : "Choose a plugin to see its events and errors."}</p></section>
         )}
       </div>
     </div>
   );
 }
 
-// useRefusal is why this user is told of no plugins, "" for no such reason, null while that is not known.
+// useRefusal is why this user may not see plugins, "" if allowed, null while unknown.
 function useRefusal(asks: boolean): string | null {
   const [why, set] = useState<string | null>(null);
   useEffect(() => {
@@ -122,7 +122,7 @@ function None() {
       {!dir && <p class="soft"><code>postbus run</code> prints where the folder is.</p>}
       <div class="title"><span>Save this as <code>{dir ? `${dir}/clock.yaml` : "clock.yaml"}</code>:</span><Copy text={starter} what="the file" /></div>
       <pre class="payload" tabIndex={0}>{starter}</pre>
-      <p>More to begin with: <Command text="postbus plugin new --help" /></p>
+      <p>More examples: <Command text="postbus plugin new --help" /></p>
     </section>
   );
 }
@@ -131,8 +131,8 @@ function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
   const x = p.plugin;
   const now = useNow();
   const errors = x.errors ?? [];
-  // The reason repeats the errors, which stand below with their lines.
-  const reason = errors.length > 0 ? (x.state === "stale" ? `generation ${x.generation} runs on, the file was refused` : "the file was refused") : x.reason;
+  // The reason repeats the errors, which are shown below with their lines.
+  const reason = errors.length > 0 ? (x.state === "stale" ? `generation ${x.generation} keeps running, the file was refused` : "the file was refused") : x.reason;
   return (
     <section class="detail" aria-label={`Plugin ${x.id}`}>
       <div class="detail-top">
@@ -152,7 +152,7 @@ function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
       ))}
       {x.approve && x.approve.length > 0 && (
         <div class="approve">
-          <p>It wants to:</p>
+          <p>It asks for permission to:</p>
           <ul>{x.approve.map((a) => <li key={a}><code>{a}</code></li>)}</ul>
           <p>If you trust this file: <Command text={`postbus plugin approve ${x.id}`} /></p>
         </div>
@@ -184,7 +184,7 @@ function Mistake(p: { text: string }) {
   return <>{lines.map((l, i) => <span key={i} class={kind(l, i)}>{i < lines.length - 1 ? l + "\n" : l}</span>)}</>;
 }
 
-// filterOf makes a filter of a topic with expressions: what is filled in stays within its level.
+// filterOf makes a filter of a topic with expressions: a filled-in value stays within its level.
 export function filterOf(topic: string): string {
   return topic.replace(/\$\{[^}]*\}/g, "\0").split("/").map((l) => (l.includes("\0") ? "+" : l)).join("/");
 }
@@ -222,7 +222,7 @@ function CountersLine(p: { plugin: Plugin }) {
 
 const keptTraces = 200;
 
-// TraceBox listens while it is open: a trace that nobody reads is not written.
+// TraceBox subscribes while it is open: the bus publishes no trace without a subscriber.
 function TraceBox(p: { id: string }) {
   const lines = useRef<(Trace & { n: number })[]>([]);
   const [, again] = useState(0);

@@ -1,4 +1,4 @@
-// This file is the view Sessions: who is there, who is away and how far behind, and what was lost.
+// This file is the view Sessions: online and offline sessions, their lag, and their losses.
 
 import { useEffect, useState } from "preact/hooks";
 import { count, duration, plural } from "../model/format";
@@ -8,7 +8,7 @@ import { confirm, Slow } from "../shell/dialog";
 
 const every = 2000;
 
-// useSessions asks while the view is open and seen.
+// useSessions polls while the view is open and visible.
 function useSessions(): { list: SessionInfo[] | null; trouble: string; again: () => void } {
   const [list, set] = useState<SessionInfo[] | null>(null);
   const [trouble, setTrouble] = useState("");
@@ -37,8 +37,8 @@ export function Sessions() {
   const { list, trouble, again } = useSessions();
   const [problem, setProblem] = useState("");
   const drop = async (s: SessionInfo) => {
-    const what = s.lag > 0 ? `${plural(s.lag, "event")} that wait for it are lost` : "Nothing waits for it";
-    if (!(await confirm(`Drop the session ${s.name}?`, `${what}, and its subscriptions end. A client that connects with this name begins anew.`, "Drop"))) return;
+    const what = s.lag > 0 ? `${plural(s.lag, "event")} in its backlog are lost` : "Its backlog is empty";
+    if (!(await confirm(`Drop the session ${s.name}?`, `${what}, and its subscriptions end. A client that connects with this name starts with a new session.`, "Drop"))) return;
     try {
       await api.drop(s.name);
       setProblem("");
@@ -51,7 +51,7 @@ export function Sessions() {
     <div class="page">
       <h2 class="off-screen">Sessions</h2>
       {(problem || trouble) && <p class="bad" role="alert"><span aria-hidden="true">■ </span>{problem || trouble}</p>}
-      {!list && !trouble && <Slow><p class="soft">asking the bus …</p></Slow>}
+      {!list && !trouble && <Slow><p class="soft">loading …</p></Slow>}
       {list && list.length === 0 && <p class="empty">No sessions. A client that connects appears here.</p>}
       {list && list.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label="Sessions, a table">
@@ -68,12 +68,12 @@ export function Sessions() {
   );
 }
 
-// nameOf says what kind of consumer it is: those of the bus itself have names of their own.
+// kind names the kind of consumer; consumers of the bus itself have reserved names.
 function kind(s: SessionInfo): string {
   if (s.name.startsWith("@")) return "inside the bus";
   if (s.name.startsWith("$share/")) return "shared group";
   if (s.bridge) return "bridge to another broker";
-  return s.persistent ? "" : "ends with its connection";
+  return s.persistent ? "" : "not persistent";
 }
 
 function Line(p: { s: SessionInfo; drop: () => void }) {
@@ -84,8 +84,8 @@ function Line(p: { s: SessionInfo; drop: () => void }) {
     <tr>
       <th scope="row"><b>{s.name}</b>{kind(s) && <span class="soft small block">{kind(s)}</span>}</th>
       <td data-label="state" class={s.online ? "g0" : "away"}>
-        <span class="shape" aria-hidden="true">{s.online ? "●" : "○"}</span> {s.online ? "online" : s.absent_seconds ? `away ${duration(s.absent_seconds)}` : "away"}
-        {!s.online && s.expiry_seconds !== undefined && s.absent_seconds !== undefined && <span class="soft small block">kept {duration(s.expiry_seconds - s.absent_seconds)} more</span>}
+        <span class="shape" aria-hidden="true">{s.online ? "●" : "○"}</span> {s.online ? "online" : s.absent_seconds ? `offline ${duration(s.absent_seconds)}` : "offline"}
+        {!s.online && s.expiry_seconds !== undefined && s.absent_seconds !== undefined && <span class="soft small block">expires in {duration(s.expiry_seconds - s.absent_seconds)}</span>}
       </td>
       <td data-label="lag" class="num">{s.lag === 0 ? "0" : <>{count(s.lag)}<span class="soft small block">{duration(s.lag_seconds)} behind</span></>}</td>
       <td data-label="in flight" class="num">{count(s.in_flight)}</td>

@@ -200,7 +200,7 @@ test("the bus is killed and comes back: a bar, the count of what was missed, and
   await bus.up();
   for (let i = 0; i < 37; i++) await bus.publish("crash/a", 100 + i);
   await page.context().setOffline(false);
-  await page.locator("[data-missed='37']", { hasText: "37 events were missed and are filled in" }).waitFor({ timeout: 30_000 });
+  await page.locator("[data-missed='37']", { hasText: "37 missed events were loaded" }).waitFor({ timeout: 30_000 });
   await row(page, "a").getByText("136").waitFor();
   await page.screenshot({ path: `${shots}/back.png` });
   assert.deepEqual(await page.locator(".tree").evaluate((e) => [e.scrollTop, e.getBoundingClientRect().top]), before);

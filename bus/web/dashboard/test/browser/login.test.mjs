@@ -83,9 +83,9 @@ test("who may see a part sees that part, and is told about the rest", async () =
   await page.getByRole("button", { name: "Send" }).click();
   await page.locator('.result[data-ok="false"]', { hasText: "is not allowed" }).waitFor();
   await page.getByRole("tab", { name: "Bus" }).click();
-  await page.getByText(/figures of the bus are for those/).waitFor();
+  await page.getByText(/the state of the bus: only users who may/).waitFor();
   await page.getByRole("tab", { name: "Plugins" }).click();
-  await page.getByText(/plugins are for those who may subscribe to \$bus\/#/).waitFor();
+  await page.getByText(/plugins: only users who may subscribe to \$bus\/#/).waitFor();
   await sleep(600);
   assert.equal(await page.getByText("No plugins yet").count(), 0);
   await page.screenshot({ path: `${shots}/plugins-refused.png` });

@@ -129,10 +129,10 @@ test("a session that is away shows its lag and is dropped after asking", async (
   const page = await open(bus, "#/sessions");
   const line = page.locator("tr", { hasText: "kiosk/1" });
   await line.getByText("12").waitFor();
-  await line.getByText(/away/).waitFor();
+  await line.getByText(/offline/).waitFor();
   await page.screenshot({ path: `${shots}/sessions.png` });
   await line.getByRole("button", { name: /drop/ }).click();
-  await page.getByText("12 events that wait for it are lost").waitFor();
+  await page.getByText("12 events in its backlog are lost").waitFor();
   await page.getByRole("button", { name: "Cancel" }).click();
   await sleep(100);
   assert.equal(await line.count(), 1);

@@ -66,8 +66,8 @@ test("emit resolves with the acknowledgement; payloads arrive as they are", asyn
   assert.match(wrong, /wildcard/);
   const refused = await page.evaluate(() => bus.emit("$SYS/x", 1).catch((e) => [e.message, e.code]));
   const large = await page.evaluate(() => bus.emit("out/large", new Uint8Array(2 << 20)).catch((e) => e.message));
-  assert.match(large, /2097152 bytes are more than the bus takes/);
-  assert.deepEqual(refused, ["the user may not publish here", 0x87]);
+  assert.match(large, /2097152 bytes are more than the bus accepts/);
+  assert.deepEqual(refused, ["the user may not publish to this topic", 0x87]);
   await page.close();
 });
 
@@ -280,8 +280,8 @@ test("history while live, since, once, off, request and respond", async () => {
   assert.deepEqual(r.once, ["a", "c"]);
   assert.deepEqual(r.answers, [2, 4, 6]);
   assert.equal(r.broken, "out of order");
-  assert.match(r.nobody, /no answer from nobody in 300 ms/);
-  assert.match(r.wrong, /# stands alone/);
+  assert.match(r.nobody, /no answer from nobody within 300 ms/);
+  assert.match(r.wrong, /# must be the last level/);
   assert.match(r.badAge, /since "soon"/);
   await page.close();
 });

@@ -160,7 +160,7 @@ test("a bus that is not there: connect() resolves, says offline, and goes on try
   web.cut = true;
   await connect(page, { user: "pi", password: "secret" });
   assert.equal(await page.evaluate(() => bus.current.state), "offline");
-  assert.match(await page.evaluate(() => bus.current.reason), /cannot be reached/);
+  assert.match(await page.evaluate(() => bus.current.reason), /is not reachable/);
   web.cut = false;
   await page.evaluate(() => window.dispatchEvent(new Event("online")));
   await state(page, "online");
