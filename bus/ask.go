@@ -6,29 +6,72 @@ package bus
 import (
 	"bytes"
 	"slices"
-	"strings"
 
 	"github.com/postbus/postbus/bus/journal"
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// Retained lists the retained events whose topics match the filter, ordered by topic.
-func (b *Bus) Retained(filter string) ([]Event, error) {
+// RetainedTopics calls each with the topics that match the filter and have a retained value, and with
+// the bytes of it, in their order from behind the topic after on, until each returns false. It reads
+// no value, and holds no lock while it calls each.
+func (b *Bus) RetainedTopics(filter, after string, each func(name string, size int) bool) error {
 	if err := topic.CheckSubscription(filter); err != nil {
-		return nil, err
+		return err
 	}
 	// A caller whose retained event was acknowledged must find it.
 	if err := b.folded(b.ctx, "", b.journal.Durable()); err != nil {
-		return nil, err
+		return err
 	}
 	p := compile(filter)
+	announced := b.retained.announcedThat(&p)
+	next := func(limit string, last bool) bool { // those of the bus itself, up to limit
+		for len(announced) > 0 && (last || string(announced[0].Topic) < limit) {
+			r := announced[0]
+			announced = announced[1:]
+			if string(r.Topic) > after && !each(string(r.Topic), len(r.Payload)) {
+				return false
+			}
+		}
+		return true
+	}
+	for at, done := after, false; !done; {
+		var found []retainedEntry
+		found, at, done = b.retained.next(&p, at, 64)
+		for _, e := range found {
+			if !next(e.topic, false) || !each(e.topic, int(e.size)) {
+				return nil
+			}
+		}
+	}
+	next("", true)
+	return nil
+}
+
+// RetainedValue returns the retained value of a topic; false when there is none.
+func (b *Bus) RetainedValue(name string) (Event, bool) {
+	b.retained.mu.RLock()
+	r := b.retained.announced[name]
+	b.retained.mu.RUnlock()
+	if r == nil {
+		r = new(journal.Record)
+		if !b.readRetained(name, r) {
+			return Event{}, false
+		}
+	}
+	return eventOf(r), true
+}
+
+// Retained lists the retained events whose topics match the filter, ordered by topic. It holds all of
+// them in memory: see RetainedTopics.
+func (b *Bus) Retained(filter string) ([]Event, error) {
 	var out []Event
-	b.eachRetained(&p, func(r *journal.Record) bool {
-		out = append(out, eventOf(r))
+	err := b.RetainedTopics(filter, "", func(name string, _ int) bool {
+		if e, ok := b.RetainedValue(name); ok {
+			out = append(out, e)
+		}
 		return true
 	})
-	slices.SortFunc(out, func(a, c Event) int { return strings.Compare(a.Topic, c.Topic) })
-	return out, nil
+	return out, err
 }
 
 // RetainedByPlugins lists the topics and sources of the retained events whose source is a plugin.

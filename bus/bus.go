@@ -33,6 +33,10 @@ type Options struct {
 	Limits            // can change while the bus runs
 	SegmentSize int64 // of the journal; 32 MiB when 0
 	CacheSize   int   // bytes of newest events kept in memory; 4 MiB when 0
+	// MayPublishWill is asked when a last will is due: the rules may have changed since its client
+	// connected. A will that may not be published counts as lost. nil allows all. It is called with a
+	// session locked, and must not call the bus.
+	MayPublishWill func(user, topic string) bool
 
 	schedule *sched.Schedule // of a simulation; nil in a program
 }
@@ -71,6 +75,10 @@ type Bus struct {
 	reportMu sched.Mutex
 	reports  map[report]uint64
 	lostAll  map[string]uint64
+	refusals map[string]uint64 // by the limit's key
+
+	willSize         atomic.Int64 // see setWillLocked
+	subscriptionSize atomic.Int64 // see subscriptionCost; sessions add and take away with their mu held
 
 	published, dropped atomic.Uint64
 	snapshotAt         uint64            // bytes written to the journal when the last snapshot was made
@@ -86,15 +94,6 @@ type Bus struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
-}
-
-// Limits are the options that can change while the bus runs.
-type Limits struct {
-	RetentionAge   time.Duration // how long events are kept after all sessions have them; 24 h when 0, not at all when negative
-	RetentionSize  int64         // bytes that are kept after all sessions have them; 1 GiB when 0, none when negative
-	SessionBacklog uint64        // events a session may lag behind before it loses the oldest; 0: no limit
-	MaxPayload     int           // bytes of one event; 1 MiB when 0
-	MinFree        int64         // below this many free bytes on the disk no event is accepted; 0: no limit
 }
 
 type waiter struct {
@@ -120,7 +119,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		return nil, err
 	}
 	b := &Bus{o: o, logger: o.Logger, journal: j, sessions: map[string]*Session{}, groups: map[string]*group{},
-		reports: map[report]uint64{}, lostAll: map[string]uint64{}, persisted: map[string]uint64{}}
+		reports: map[report]uint64{}, lostAll: map[string]uint64{}, refusals: map[string]uint64{}, persisted: map[string]uint64{}}
 	b.mu.Use(o.schedule, "bus")
 	b.reportMu.Use(o.schedule, "reports")
 	b.locals.Use(o.schedule, "locals")
@@ -138,25 +137,6 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	go b.housekeep()
 	return b, nil
 }
-
-// SetLimits replaces the limits while the bus runs.
-func (b *Bus) SetLimits(l Limits) {
-	if l.RetentionAge == 0 {
-		l.RetentionAge = 24 * time.Hour
-	}
-	if l.RetentionSize == 0 {
-		l.RetentionSize = 1 << 30
-	}
-	if l.MaxPayload == 0 {
-		l.MaxPayload = 1 << 20
-	}
-	l.RetentionAge, l.RetentionSize = max(0, l.RetentionAge), max(0, l.RetentionSize)
-	b.limits.Store(&l)
-	b.journal.SetMinFree(l.MinFree)
-}
-
-// Limits returns the current limits, with their defaults filled in.
-func (b *Bus) Limits() Limits { return *b.limits.Load() }
 
 func (b *Bus) stopping() bool { return b.ctx.Err() != nil }
 
@@ -225,8 +205,7 @@ func (b *Bus) Send(e Event) (Pending, error) {
 		return Pending{}, ErrClosed
 	}
 	if e.QoS == 0 && !e.Retain {
-		b.PublishNow(e.Record())
-		return Pending{}, nil
+		return Pending{}, b.PublishNow(e.Record())
 	}
 	r := records.Get().(*journal.Record) // the journal copies it
 	p, err := b.Append(e.record(r))
@@ -237,9 +216,12 @@ func (b *Bus) Send(e Event) (Pending, error) {
 
 var records = sync.Pool{New: func() any { return new(journal.Record) }}
 
-// Append accepts an event of QoS 1 or 2, or a retained one. The caller may acknowledge it once the
-// commit is done without an error. The record's slices are copied.
+// Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
+// done without an error. The record's slices are copied. The error may be a *LimitError.
 func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
+	if err := b.admit(r); err != nil {
+		return journal.Commit{}, err
+	}
 	c, err := b.journal.Append(r)
 	if err == nil {
 		b.published.Add(1)
@@ -247,10 +229,14 @@ func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
 	return c, err
 }
 
-// PublishNow routes an event of QoS 0 to connected consumers.
-func (b *Bus) PublishNow(r *journal.Record) {
+// PublishNow routes an event of QoS 0 to connected consumers. The error is a *LimitError.
+func (b *Bus) PublishNow(r *journal.Record) error {
+	if err := b.admit(r); err != nil {
+		return err
+	}
 	b.published.Add(1)
 	b.route(r)
+	return nil
 }
 
 // route hands an event that is not in the journal to connected consumers.

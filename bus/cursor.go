@@ -43,6 +43,7 @@ const (
 	TooLarge
 	Forbidden
 	sentUnacked // a shared group's member took it at QoS 0
+	refused     // the online members of a shared group refused it, and one that is offline may take it
 )
 
 // Sink is where a cursor's deliveries go. Its methods are called from any goroutine, at QoS 1 and 2
@@ -97,7 +98,8 @@ type cursor struct {
 	pumps        uint64 // number of pumps started: a pump ends when a later one exists
 	work         []retainedWork
 	reader       *journal.Reader
-	foreign      int               // entries of the window that are retained messages or belong to a group
+	membership   uint64            // of a group: changes with its online members; from 1
+	foreign      int               // entries of the window that are retained messages or lent by a group
 	gap          uint64            // lost events that no delivery has reported yet
 	lost         map[string]uint64 // by reason, since the session began
 	stored       storedCursor      // as last written
@@ -239,6 +241,13 @@ func (c *cursor) transmitLocked(d *Delivery, e entry) bool {
 		c.loseLocked("forbidden", 1)
 		return true
 	case sentUnacked:
+		return true
+	case refused:
+		if c.refusedLocked() >= maxRefused {
+			return false
+		}
+		e.refusedBy = c.membership
+		c.window = append(c.window, e)
 		return true
 	}
 	e.sent, e.gap = true, d.Gap
@@ -554,11 +563,28 @@ func (c *cursor) detachLocked() {
 // pruneLocked drops filters that were removed before the cursor's position.
 func (c *cursor) pruneLocked() {
 	pos := c.positionLocked()
+	c.keepSubsLocked(func(s *subscription) bool {
+		until := s.until.Load()
+		return until == 0 || until > pos
+	})
+	c.many, c.known = nil, false
+}
+
+// addSubLocked and keepSubsLocked are the two ways in which a cursor's subscriptions change; they
+// count their memory. A group has one of its own, which counts with those of its members.
+func (c *cursor) addSubLocked(s *subscription) {
+	c.subs = append(c.subs, s)
+	c.bus.subscriptionSize.Add(subscriptionCost(s.Filter.Filter))
+}
+
+func (c *cursor) keepSubsLocked(keep func(*subscription) bool) {
 	var kept []*subscription
 	for _, s := range c.subs {
-		if until := s.until.Load(); until == 0 || until > pos {
+		if keep(s) {
 			kept = append(kept, s)
+		} else {
+			c.bus.subscriptionSize.Add(-subscriptionCost(s.Filter.Filter))
 		}
 	}
-	c.subs, c.many, c.known = kept, nil, false
+	c.subs = kept
 }

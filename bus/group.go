@@ -8,6 +8,10 @@ import "github.com/postbus/postbus/bus/topic"
 // maxGroupFlight is how many deliveries of one group may be in flight for each of its members.
 const maxGroupFlight = 100
 
+// maxRefused is how many events of a group may wait for a member that is offline, because those that
+// are online refuse them. With more the group waits as a whole.
+const maxRefused = 1000
+
 // group is the cursor of $share/name/filter. Its mu guards members and turn.
 type group struct {
 	cursor
@@ -91,12 +95,28 @@ func (g *group) refreshMembers() {
 		g.bus.index.remove(g.subs[0])
 		g.removeSinkLocked()
 	}
+	g.membership++
+	if g.refusedLocked() > 0 {
+		g.stopLiveLocked() // so that the pump offers it again
+	}
 	g.limit = maxGroupFlight * max(1, len(g.members))
 	g.kickLocked()
 	g.mu.Unlock()
 }
 
-// groupSink passes each delivery to the next member that accepts it. The group's mu is held.
+// refusedLocked counts the events that wait for another member.
+func (c *cursor) refusedLocked() (n int) {
+	for i := range c.window {
+		if e := &c.window[i]; e.refusedBy > 0 && !e.done && !e.sent {
+			n++
+		}
+	}
+	return n
+}
+
+// groupSink gives each delivery to the next member that takes it. An event that all online members
+// refuse, because it is too large for them or they may not read it, waits for the others; it is lost
+// when there are no others. The group's mu is held.
 type groupSink group
 
 func (g *groupSink) Deliver(d *Delivery) Verdict {
@@ -113,8 +133,11 @@ func (g *groupSink) Deliver(d *Delivery) Verdict {
 			answer = v
 		}
 	}
-	if full {
+	switch {
+	case full:
 		return Full
+	case len(g.members) < len(g.all):
+		return refused
 	}
 	return answer
 }

@@ -3,8 +3,11 @@ package bus
 // This file reports the state of the bus: lag of sessions, losses, counters.
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -166,63 +169,134 @@ func (b *Bus) bridges() map[string]bool {
 	return names
 }
 
-// Sessions lists all sessions and shared groups. Counting a backlog for the first time reads it.
-func (b *Bus) Sessions() []SessionInfo {
-	var out []SessionInfo
-	info := func(c *cursor) SessionInfo {
-		lag, oldest := c.lag()
-		i := SessionInfo{Name: c.name, Lag: lag}
-		if !oldest.IsZero() {
-			i.LagSeconds = math.Round(time.Since(oldest).Seconds()*10) / 10
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		i.Online, i.Persistent, i.InFlight = c.sink.Load() != nil, c.durable, c.out
-		for reason, n := range c.lost {
-			if i.Lost == nil {
-				i.Lost = map[string]uint64{}
-			}
-			i.Lost[reason] = n
-		}
-		for _, s := range c.subs {
-			if s.until.Load() == 0 {
-				i.Filters = append(i.Filters, s.Filter.Filter)
-			}
-		}
-		return i
-	}
-	bridges := b.bridges()
+// Sessions lists all sessions and shared groups, ordered by name. Counting a backlog for the first
+// time reads it: see SessionsAfter.
+func (b *Bus) Sessions() []SessionInfo { return b.SessionsAfter("", math.MaxInt) }
+
+// SessionsAfter lists up to n sessions and shared groups in the order of their names, from behind a
+// name on. It counts only their backlogs.
+func (b *Bus) SessionsAfter(after string, n int) []SessionInfo {
+	var list []*cursor
+	sessions := map[*cursor]*Session{}
 	for _, s := range b.all() {
-		i := info(&s.cursor)
-		i.Bridge = bridges[s.name]
-		if sink := s.sink.Load(); sink != nil {
-			if known, ok := (*sink).(BridgeSink); ok {
-				i.Bridge = i.Bridge || known.Bridge()
-			}
+		if s.name > after {
+			list, sessions[&s.cursor] = append(list, &s.cursor), s
 		}
-		s.mu.Lock()
-		i.User = s.user
-		i.Persistent = s.durable && s.expiry > 0
-		if s.expiry != NeverExpires {
-			e := s.expiry
-			i.Expiry = &e
-		}
-		if !i.Online {
-			i.Absent = math.Round(s.absentFor.Seconds())
-		}
-		s.mu.Unlock()
-		out = append(out, i)
 	}
 	for _, g := range b.allGroups() {
-		out = append(out, info(&g.cursor))
+		if g.name > after {
+			list = append(list, &g.cursor)
+		}
+	}
+	slices.SortFunc(list, func(a, c *cursor) int { return strings.Compare(a.name, c.name) })
+	return b.infoOf(list[:min(n, len(list))], sessions)
+}
+
+// SessionsBehind lists the n sessions and shared groups whose positions are the farthest behind. It
+// counts only their backlogs.
+func (b *Bus) SessionsBehind(n int) []SessionInfo {
+	type behind struct {
+		c        *cursor
+		position uint64
+	}
+	var list []behind
+	sessions := map[*cursor]*Session{}
+	add := func(c *cursor) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		list = append(list, behind{c, c.positionLocked()})
+	}
+	for _, s := range b.all() {
+		sessions[&s.cursor] = s
+		add(&s.cursor)
+	}
+	for _, g := range b.allGroups() {
+		add(&g.cursor)
+	}
+	slices.SortFunc(list, func(a, c behind) int {
+		return cmp.Or(cmp.Compare(a.position, c.position), strings.Compare(a.c.name, c.c.name))
+	})
+	var first []*cursor
+	for _, l := range list[:min(n, len(list))] {
+		first = append(first, l.c)
+	}
+	return b.infoOf(first, sessions)
+}
+
+// SessionNamed returns one session or shared group; false when there is none of that name.
+func (b *Bus) SessionNamed(name string) (SessionInfo, bool) {
+	if s := b.session(name); s != nil {
+		return b.infoOf([]*cursor{&s.cursor}, map[*cursor]*Session{&s.cursor: s})[0], true
+	}
+	if g := b.group(name); g != nil {
+		return b.infoOf([]*cursor{&g.cursor}, nil)[0], true
+	}
+	return SessionInfo{}, false
+}
+
+// infoOf describes cursors. sessions are those that are a session's, not a group's.
+func (b *Bus) infoOf(list []*cursor, sessions map[*cursor]*Session) []SessionInfo {
+	var bridges map[string]bool
+	if len(sessions) > 0 {
+		bridges = b.bridges()
+	}
+	out := make([]SessionInfo, 0, len(list))
+	for _, c := range list {
+		i := c.info()
+		if s := sessions[c]; s != nil {
+			s.describe(&i, bridges[s.name])
+		}
+		out = append(out, i)
 	}
 	return out
+}
+
+func (c *cursor) info() SessionInfo {
+	lag, oldest := c.lag()
+	i := SessionInfo{Name: c.name, Lag: lag}
+	if !oldest.IsZero() {
+		i.LagSeconds = math.Round(time.Since(oldest).Seconds()*10) / 10
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i.Online, i.Persistent, i.InFlight = c.sink.Load() != nil, c.durable, c.out
+	if len(c.lost) > 0 {
+		i.Lost = maps.Clone(c.lost)
+	}
+	for _, s := range c.subs {
+		if s.until.Load() == 0 {
+			i.Filters = append(i.Filters, s.Filter.Filter)
+		}
+	}
+	return i
+}
+
+// describe adds what only a session has.
+func (s *Session) describe(i *SessionInfo, bridge bool) {
+	i.Bridge = bridge
+	if sink := s.sink.Load(); sink != nil {
+		if known, ok := (*sink).(BridgeSink); ok {
+			i.Bridge = i.Bridge || known.Bridge()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i.User = s.user
+	i.Persistent = s.durable && s.expiry > 0
+	if s.expiry != NeverExpires {
+		e := s.expiry
+		i.Expiry = &e
+	}
+	if !i.Online {
+		i.Absent = math.Round(s.absentFor.Seconds())
+	}
 }
 
 // Stats are the bus's counters since it was opened, and its journal's.
 type Stats struct {
 	Published, Dropped uint64            // events accepted; QoS 0 deliveries dropped because a buffer was full
 	Lost               map[string]uint64 // by reason
+	Refused            map[string]uint64 // what limits refused, by their keys
 	Sessions, Online   int
 	Subscriptions      int
 	Retained           int
@@ -232,11 +306,12 @@ type Stats struct {
 
 // Stats returns the counters.
 func (b *Bus) Stats() Stats {
-	st := Stats{Published: b.published.Load(), Dropped: b.dropped.Load(), Lost: map[string]uint64{}, Journal: b.journal.Stats()}
+	st := Stats{Published: b.published.Load(), Dropped: b.dropped.Load(), Lost: map[string]uint64{}, Refused: map[string]uint64{}, Journal: b.journal.Stats()}
 	b.reportMu.Lock()
 	for r, n := range b.lostAll {
 		st.Lost[r] = n
 	}
+	maps.Copy(st.Refused, b.refusals)
 	b.reportMu.Unlock()
 	for _, s := range b.all() {
 		st.Sessions++

@@ -16,7 +16,7 @@ type pattern struct {
 
 func compile(filter string) pattern {
 	p := pattern{Pattern: topic.Compile(filter)}
-	if literal := p.Literal(); len(literal) > 0 {
+	if literal, ok := p.Literal(); ok {
 		p.prefix = []journal.Prefix{journal.PrefixOf(literal)}
 	}
 	return p

@@ -12,14 +12,16 @@ import (
 	"cmp"
 	"slices"
 	"sort"
-	"strings"
 
 	"github.com/postbus/postbus/bus/internal/sched"
 	"github.com/postbus/postbus/bus/journal"
 )
 
-// PluginSource is the prefix of the source of a plugin's events.
-const PluginSource = "plugin:"
+// How the sources of events that come from no MQTT client begin. No client identifier begins so.
+const (
+	PluginSource = "plugin:"
+	HTTPSource   = "http:"
+)
 
 // retainedBlock is the maximum number of topics in a block.
 const retainedBlock = 128
@@ -32,7 +34,8 @@ type retainedSet struct {
 	mu        sched.RWMutex
 	blocks    []*topicBlock
 	count     int
-	bytes     int // of payloads
+	bytes     int   // of payloads
+	topics    int64 // bytes of topics
 	snapshot  *journal.Snapshot
 	announced map[string]*journal.Record
 }
@@ -129,7 +132,7 @@ func (t *retainedSet) set(r *journal.Record, off int64) {
 		}
 		first := &topicBlock{}
 		first.insert(0, r.Topic, v)
-		t.blocks, t.count, t.bytes = []*topicBlock{first}, 1, int(v.size)
+		t.blocks, t.count, t.bytes, t.topics = []*topicBlock{first}, 1, int(v.size), int64(len(r.Topic))
 		return
 	}
 	at := t.blockOf(r.Topic)
@@ -139,6 +142,7 @@ func (t *retainedSet) set(r *journal.Record, off int64) {
 	case found && v.size == 0:
 		t.count--
 		t.bytes -= int(b.values[i].size)
+		t.topics -= int64(len(r.Topic))
 		b.remove(i)
 		if len(b.ends) == 0 {
 			t.blocks = slices.Delete(t.blocks, at, at+1)
@@ -149,6 +153,7 @@ func (t *retainedSet) set(r *journal.Record, off int64) {
 	case v.size > 0:
 		t.count++
 		t.bytes += int(v.size)
+		t.topics += int64(len(r.Topic))
 		b.insert(i, r.Topic, v)
 		if n := len(b.ends); n > retainedBlock {
 			half := n / 2
@@ -216,7 +221,8 @@ func (t *retainedSet) next(p *pattern, after string, n int) (found []retainedEnt
 
 // literal returns the common prefix of matching topics: the levels before the first wildcard.
 func (p *pattern) literal() string {
-	return strings.Join(p.Literal(), "/")
+	literal, _ := p.Literal()
+	return literal
 }
 
 // announcedThat lists the announced values that match, in the order of topics.
@@ -342,24 +348,4 @@ func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 		}
 	}
 	return false
-}
-
-// eachRetained calls f for every retained message that matches, in the order of topics, until it
-// returns false. f may keep the record.
-func (b *Bus) eachRetained(p *pattern, f func(*journal.Record) bool) {
-	for _, r := range b.retained.announcedThat(p) {
-		if !f(r) {
-			return
-		}
-	}
-	for after, done := "", false; !done; {
-		var found []retainedEntry
-		found, after, done = b.retained.next(p, after, 64)
-		for _, e := range found {
-			rec := new(journal.Record)
-			if b.readRetained(e.topic, rec) && !f(rec) {
-				return
-			}
-		}
-	}
 }

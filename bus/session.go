@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus/journal"
@@ -39,6 +40,20 @@ type Will struct {
 	Delay      uint32     `json:"d,omitempty"` // seconds
 	Expiry     uint32     `json:"e,omitempty"` // seconds; 0: none
 	Properties Properties `json:"pr,omitempty"`
+}
+
+// size is the memory of a will in bytes.
+func (w *Will) size() int64 {
+	if w == nil {
+		return 0
+	}
+	return int64(200 + len(w.Topic) + len(w.Payload) + len(w.Properties))
+}
+
+// setWillLocked is the one way in which a will changes; it counts the memory.
+func (s *Session) setWillLocked(w *Will) {
+	s.bus.willSize.Add(w.size() - s.will.size())
+	s.will = w
 }
 
 func (w *Will) event(source string) Event {
@@ -115,6 +130,17 @@ func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present
 		e := w.event(o.Name)
 		if err := e.check(b.limits.Load().MaxPayload); err != nil {
 			return nil, false, fmt.Errorf("last will: %w", err)
+		}
+		if err := b.admit(e.Record()); err != nil {
+			return nil, false, fmt.Errorf("last will: %w", err)
+		}
+		if l := b.limits.Load(); b.willSize.Load()+w.size() > l.WillSize {
+			return nil, false, b.refuse(LimitWillSize, l.WillSize)
+		}
+	}
+	if old == nil && !strings.HasPrefix(o.Name, localPrefix) {
+		if l := b.limits.Load(); b.sessionCount() >= l.Sessions {
+			return nil, false, b.refuse(LimitSessions, int64(l.Sessions))
 		}
 	}
 	if old == nil && o.Expiry == 0 && o.Will == nil {
@@ -215,11 +241,19 @@ func (s *Session) willBeforeReturn(clean bool) *journal.Record {
 }
 
 // willLocked returns the session's last will as a conditional event, see acceptWill. It is nil if
-// there is none, or if the client sent DISCONNECT.
+// there is none, or if the client sent DISCONNECT. For a will that its user may no longer publish, it
+// returns the record that the will is lost.
 func (s *Session) willLocked() *journal.Record {
 	w := s.will
 	if w == nil || s.closing != nil && s.closing.Clean {
 		return nil
+	}
+	if may := s.bus.o.MayPublishWill; may != nil && !may(s.user, w.Topic) {
+		lost, err := stateRecord(kindWill, s.name, dropRecord{Opened: s.opened, Reason: "last will not allowed", Lost: 1})
+		if err != nil {
+			panic(err) // a struct of numbers and text
+		}
+		return lost
 	}
 	e := w.event(s.name)
 	r := e.Record()
@@ -233,6 +267,15 @@ func (s *Session) outlives() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.expiry == NeverExpires || s.expiry > 0 && (s.phase == phaseOpen || s.absentFor < time.Duration(s.expiry)*time.Second)
+}
+
+// Owner returns the user of a session; exists is false when there is none of that name.
+func (b *Bus) Owner(name string) (user string, exists bool) {
+	s := b.session(name)
+	if s == nil {
+		return "", false
+	}
+	return s.owner(), true
 }
 
 func (s *Session) owner() string {
@@ -388,6 +431,11 @@ func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
 	for _, f := range filters {
 		if err := topic.CheckSubscription(f.Filter); err != nil {
 			return err
+		}
+	}
+	for i, err := range s.Admits(filters) {
+		if err != nil {
+			return fmt.Errorf("filter %.100q: %w", filters[i].Filter, err)
 		}
 	}
 	filters = slices.Clone(filters)

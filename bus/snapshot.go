@@ -59,7 +59,12 @@ func (c *cursor) restorePosition(sc storedCursor) {
 
 // replay reads the newest snapshot and the records behind it; it returns where dispatch continues.
 func (b *Bus) replay(ctx context.Context) (uint64, error) {
-	at, snapshot, err := b.journal.ReadSnapshot(b.restore)
+	at, snapshot, err := b.journal.ReadSnapshot(func(r *journal.Record, off int64) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return b.restore(r, off)
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -113,7 +118,8 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 			return err
 		}
 		s := b.newSession(st.Name, st.Position)
-		s.durable, s.user, s.expiry, s.will, s.lost = true, st.User, st.Expiry, st.Will, st.Lost
+		s.durable, s.user, s.expiry, s.lost = true, st.User, st.Expiry, st.Lost
+		s.setWillLocked(st.Will)
 		s.closing = st.Closing
 		if s.phase = phaseAbsent; st.Online {
 			s.phase = phaseOpen
@@ -135,7 +141,7 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 			if ss.RetainedPending {
 				sub.retained = 1
 			}
-			s.subs = append(s.subs, sub)
+			s.addSubLocked(sub)
 			if group != "" {
 				g := b.addToGroup(sub, ss.From)
 				// Sessions are in any order; the group is as old as its oldest member.

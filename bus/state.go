@@ -23,7 +23,7 @@ const (
 	kindDrop                                // the session ended
 	kindCursors                             // []storedCursor: the positions of sessions
 	kindRelease                             // ID: the receiving half of a QoS 2 publish ended
-	kindWill                                // its last will was published; in format 1 only
+	kindWill                                // its last will was not allowed any more; of format 1: it was published
 	kindSession                             // storedSession: in snapshots
 	kindGroup                               // storedCursor of a group: in snapshots
 	kindVoid                                // []uint64, conditional events that don't count: in snapshots
@@ -105,7 +105,7 @@ func (b *Bus) acceptWill(r *journal.Record) bool {
 	if s.will == nil || s.opened != r.Cause {
 		return false
 	}
-	s.will = nil
+	s.setWillLocked(nil)
 	return true
 }
 
@@ -181,10 +181,14 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 			return err
 		}
 		s.mu.Lock()
-		if d.Opened == s.opened {
-			s.will = nil
+		counts := d.Opened == s.opened && s.will != nil
+		if counts {
+			s.setWillLocked(nil)
 		}
 		s.mu.Unlock()
+		if counts && !replaying {
+			b.reportDrop(name, d)
+		}
 	}
 	return nil
 }
@@ -214,7 +218,8 @@ func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 		b.mu.Unlock()
 	}
 	s.mu.Lock()
-	s.user, s.expiry, s.will = o.User, o.Expiry, o.Will
+	s.user, s.expiry = o.User, o.Expiry
+	s.setWillLocked(o.Will)
 	s.phase, s.absentFor, s.opened, s.unrecorded = phaseOpen, 0, seq, false
 	s.closing = nil
 	s.mu.Unlock()
@@ -224,7 +229,7 @@ func (b *Bus) closeSession(s *Session, c closeRecord, seq uint64) {
 	s.mu.Lock()
 	s.phase, s.absentFor, s.expiry, s.closing = phaseAbsent, 0, c.Expiry, nil
 	if c.Clean {
-		s.will = nil
+		s.setWillLocked(nil)
 	}
 	s.offlineUntil = max(s.offlineUntil, seq)
 	gone := s.expiry == 0 && s.will == nil
@@ -256,7 +261,9 @@ func (b *Bus) endSession(s *Session) {
 		}
 	}
 	s.detachLocked()
-	s.subs, s.window, s.work = nil, nil, nil
+	s.setWillLocked(nil)
+	s.keepSubsLocked(func(*subscription) bool { return false })
+	s.window, s.work = nil, nil
 	s.foreign = 0
 	s.mu.Unlock()
 	for _, sub := range shared {
@@ -299,7 +306,7 @@ func (b *Bus) subscribe(s *Session, filters []Filter, seq uint64) {
 			}
 		}
 		active[f.Filter] = sub
-		s.subs = append(s.subs, sub)
+		s.addSubLocked(sub)
 		if sub.cursor != &s.cursor {
 			continue
 		}
@@ -365,7 +372,7 @@ func (s *Session) dropSharedLocked(left []*subscription) {
 		for _, sub := range left {
 			gone[sub] = true
 		}
-		s.subs = slices.DeleteFunc(s.subs, func(sub *subscription) bool { return gone[sub] })
+		s.keepSubsLocked(func(sub *subscription) bool { return !gone[sub] })
 	}
 	s.pruneLocked()
 }

@@ -210,10 +210,15 @@ func (b *Bus) Unsubscribe(ctx context.Context, name string) error {
 	return b.drop(ctx, localPrefix+name, "")
 }
 
-// ReservedName reports whether a client identifier is kept for Go subscriptions (@…), shared groups
-// or plugins.
+// ReservedName reports whether a client identifier could be taken for another source of events: Go
+// subscriptions (@…), shared groups, plugins, HTTP, or the bus itself.
 func ReservedName(clientID string) bool {
-	return strings.HasPrefix(clientID, localPrefix) || strings.HasPrefix(clientID, "$share/") || strings.HasPrefix(clientID, PluginSource)
+	for _, prefix := range []string{localPrefix, "$share/", PluginSource, HTTPSource} {
+		if strings.HasPrefix(clientID, prefix) {
+			return true
+		}
+	}
+	return clientID == "bus"
 }
 
 // Names lists the named subscriptions whose names have the prefix.

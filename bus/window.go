@@ -19,6 +19,8 @@ type entry struct {
 	retained *journal.Record // a retained message, not a position in the journal
 	sub      *subscription   // of a retained message
 	group    *cursor         // belongs to a shared group
+	// Of a group's event: the membership whose online members all refused it. It waits for another.
+	refusedBy uint64
 }
 
 // packetID derives the identifier from the sequence, so that a redelivery after a crash has the
@@ -56,7 +58,7 @@ func (c *cursor) loseEntryLocked(i int, reason string) {
 func (c *cursor) resendLocked() (room bool, err error) {
 	for i := range c.window {
 		e := &c.window[i]
-		if e.sent || e.done {
+		if e.sent || e.done || e.refusedBy > 0 && e.refusedBy == c.membership {
 			continue
 		}
 		s := *c.sink.Load()
@@ -95,6 +97,9 @@ func (c *cursor) resendLocked() (room bool, err error) {
 			continue
 		case sentUnacked:
 			e.done = true
+			continue
+		case refused:
+			e.refusedBy = c.membership
 			continue
 		}
 		e.sent = true

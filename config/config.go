@@ -87,10 +87,19 @@ type Limits struct {
 	SessionBacklog int64         // events one session may lag behind; 0: only the size rules
 	PacketSize     int64         // maximum bytes of one MQTT packet, 1KiB to 256MiB
 	Connections    int           // at the same time; 0: no limit
+	PerAddress     int           // of them from one address of another machine; 0: no limit
 	PublishRate    int           // PUBLISH packets per client and second; 0: no limit
 	KeepAlive      time.Duration // whole seconds to 65535s: the maximum that a client may request; 0: any
 	Inflight       int           // deliveries in flight to one client, 1 to 65535
 	DiskFree       int64         // bytes, 1MiB to 1TiB: with less free the bus refuses QoS 1
+
+	TopicLevels      int   // of a topic name or filter, 1 to 32768
+	Subscriptions    int   // of one session, 1 to 1,000,000
+	SubscriptionSize int64 // bytes of memory of all sessions' subscriptions, 1MiB to 1TiB
+	Sessions         int   // connected or not, 1 to 10,000,000
+	WillSize         int64 // bytes of memory of all last wills, 1MiB to 1TiB
+	Retained         int   // retained values, 1 to 100,000,000
+	RetainedSize     int64 // bytes of their topics and payloads, 1MiB to 1TiB
 }
 
 // User is one account. Deny takes precedence over Publish and Subscribe.
@@ -100,7 +109,8 @@ type User struct {
 	Publish   []string
 	Subscribe []string
 	Deny      []string
-	Bridge    bool // the user is another broker, whose statements about an event's route are trusted
+	ClientID  string // the client identifiers that the user may present, with * and ${user}; "": any
+	Bridge    bool   // the user is another broker, whose statements about an event's route are trusted
 }
 
 // Anonymous is the rights of clients without a user name.
@@ -153,19 +163,29 @@ func Default() *Config {
 			PacketSize:    1 << 20,
 			Inflight:      100,
 			DiskFree:      64 << 20,
+
+			TopicLevels:      128,
+			Subscriptions:    1000,
+			SubscriptionSize: 64 << 20,
+			Sessions:         100_000,
+			WillSize:         64 << 20,
+			Retained:         250_000,
+			RetainedSize:     256 << 20,
 		},
 		Anonymous: Anonymous{Publish: []string{"#"}, Subscribe: []string{"#"}},
 		Profile:   ProfileDefault,
 	}
 }
 
-// DefaultFor is Default with the profile's values: the Pi has fewer deliveries in flight. The
-// profiles do not differ in anything that decides what is kept.
+// DefaultFor is Default with the profile's values: the Pi has fewer deliveries in flight, and lower
+// limits of what is in memory. The profiles do not differ in how long events are kept.
 func DefaultFor(p Profile) *Config {
 	c := Default()
 	if p == ProfilePi {
 		c.Profile = ProfilePi
-		c.Limits.Inflight = 32
+		c.Limits.Inflight, c.Limits.PerAddress = 32, 500
+		c.Limits.SubscriptionSize, c.Limits.Sessions, c.Limits.WillSize = 16<<20, 10_000, 16<<20
+		c.Limits.Retained, c.Limits.RetainedSize = 50_000, 64<<20
 	}
 	return c
 }

@@ -61,12 +61,20 @@ limits:
   session_backlog: 1000000
   packet_size: 256MiB
   connections: 100
+  connections_per_address: 10
   publish_rate: 50
   keep_alive: 5m
   inflight: 65535
   disk_free: 1.5GiB
+  topic_levels: 9
+  subscriptions: 10
+  subscription_size: 11MiB
+  sessions: 12
+  will_size: 13MiB
+  retained: 13
+  retained_size: 14MiB
 users:
-  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], bridge: true}
+  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], client_id: "${user}-*", bridge: true}
   - name: read only
     password: `+hash+`
     subscribe: ["#"]
@@ -81,9 +89,10 @@ profile: pi
 		},
 		Durability: Durability{Interval: time.Second},
 		Retention:  Retention{Age: 7 * 24 * time.Hour, Size: 500e6},
-		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PublishRate: 50,
-			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29},
-		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, Bridge: true},
+		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PerAddress: 10, PublishRate: 50,
+			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29,
+			TopicLevels: 9, Subscriptions: 10, SubscriptionSize: 11 << 20, Sessions: 12, WillSize: 13 << 20, Retained: 13, RetainedSize: 14 << 20},
+		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, ClientID: "${user}-*", Bridge: true},
 			{Name: "read only", Password: hash, Subscribe: []string{"#"}}},
 		Anonymous: Anonymous{Explicit: true, Publish: []string{"in/+"}},
 		Profile:   ProfilePi,
@@ -172,7 +181,7 @@ anonymous: {publish: [a], subscribe: [b]}
 // TestEveryKeyHasAVariable sets each key to a value of its own through the environment.
 func TestEveryKeyHasAVariable(t *testing.T) {
 	values := map[string]string{"listen.mqtt": "tcp://127.0.0.1:9", "listen.http": "off", "listen.origins": "http://x", "durability": "1s", "profile": "pi",
-		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "retention.size": "3MiB", "anonymous": "off", "plugin_env": "LANG"}
+		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "limits.subscription_size": "3MiB", "limits.retained_size": "3MiB", "limits.will_size": "3MiB", "retention.size": "3MiB", "anonymous": "off", "plugin_env": "LANG"}
 	for _, k := range keys {
 		if k.noEnv || k.path == "anonymous" {
 			continue

@@ -246,7 +246,7 @@ func (l *loader) users(n yamlnode.Node) {
 }
 
 func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
-	m, ok := n.Map("name", "password", "publish", "subscribe", "deny", "bridge")
+	m, ok := n.Map("name", "password", "publish", "subscribe", "deny", "client_id", "bridge")
 	if !ok {
 		return u, false
 	}
@@ -272,6 +272,14 @@ func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
 			good = false
 		}
 		u.Password, ok = s, ok && good
+	}
+	if v, has := m.Get("client_id"); has {
+		s, good := v.Text()
+		if err := checkClientID(s); good && err != nil {
+			v.Fail(hintOf(err), "%v", err)
+			good = false
+		}
+		u.ClientID, ok = s, ok && good
 	}
 	if v, has := m.Get("bridge"); has {
 		b, good := v.Bool()

@@ -123,6 +123,20 @@ func checkName(s string) error {
 	return nil
 }
 
+// checkClientID checks a pattern of client identifiers.
+func checkClientID(s string) error {
+	const hint = `"${user}-*" for the identifiers that begin with the user's name and a hyphen`
+	switch plain := strings.ReplaceAll(s, "${user}", ""); {
+	case s == "":
+		return hintf(hint, "a pattern of client identifiers can't be empty; leave the key out to allow any")
+	case strings.Contains(plain, "$"):
+		return hintf(hint, "%q: ${user} is the only variable here", s)
+	case !utf8.ValidString(s), strings.ContainsFunc(s, unicode.IsControl), len(s) > 256:
+		return hintf(hint, "%.60q: a pattern has at most 256 bytes of printable text", s)
+	}
+	return nil
+}
+
 var phc = regexp.MustCompile(`^\$argon2id\$v=19\$m=[1-9][0-9]{0,9},t=[1-9][0-9]{0,9},p=[1-9][0-9]{0,2}\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{22,}$`)
 
 // checkHash never shows the value: it may be the password itself.

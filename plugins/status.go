@@ -52,7 +52,8 @@ type Status struct {
 	lost    uint64 // those of Failing that had no outcome
 }
 
-// FileError is an error in the file on disk. Text is the output of `postbus plugin check`.
+// FileError is an error in the file on disk. Text is the output of `postbus plugin check` without the
+// line of the file: readers of the status may not read the file, in which a secret may be written out.
 type FileError struct {
 	Line    int    `json:"line"`
 	Col     int    `json:"col"`
@@ -114,6 +115,8 @@ func (p *plugin) status() Status {
 		}
 	}
 	for _, e := range g.errors {
+		e := *e
+		e.Source = ""
 		st.Errors = append(st.Errors, FileError{e.Line, e.Col, e.Reason, e.Hint, e.Render()})
 	}
 	st.Approve, st.pending = g.approve, g.pending

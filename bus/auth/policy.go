@@ -20,6 +20,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/postbus/postbus/bus/internal/remote"
 )
 
 // ErrRefused means that the user name or the password is wrong. The client does not learn which.
@@ -34,6 +37,9 @@ type User struct {
 	Password string // PHC string as from Hash
 	Rules    Rules
 	Bridge   bool // the user is another broker
+	// ClientID is the client identifiers that the user may present; "": any. * stands for any
+	// characters, also none, and ${user} for the name.
+	ClientID string
 }
 
 // Options are the users and rules of a policy. The zero Options refuse every client.
@@ -84,7 +90,7 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 			errs = append(errs, fmt.Errorf("user %q: a name must be unique and not empty", u.Name))
 			continue
 		}
-		id.print, id.bridge = fingerprint(u.Password), u.Bridge
+		id.print, id.bridge, id.clientID = fingerprint(u.Password), u.Bridge, strings.ReplaceAll(u.ClientID, "${user}", u.Name)
 		p.users[u.Name] = account{id: id, hash: u.Password, phc: h}
 		if i == 0 {
 			// If the users' hashes have other costs than the default, they usually all have the
@@ -114,9 +120,9 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 // is anonymous. A name always needs its password, unless the policy has no users: then a client
 // with a name is anonymous too, because many devices send one by default. The password may be a
 // token of that user or, without a name, of the user that it names. The error is ErrRefused,
-// ErrAnonymous, ErrBusy or one of the tokens' errors. The call may take tens of milliseconds,
-// longer if many clients log in at once.
-func (p *Policy) Authenticate(user, password string, havePassword, local bool) (*Identity, error) {
+// ErrAnonymous, ErrBusy or one of the tokens' errors. The call may take tens of milliseconds, longer
+// for an address, with or without its port, from which wrong passwords come: see Verifier.
+func (p *Policy) Authenticate(user, password string, havePassword, local bool, address string) (*Identity, error) {
 	unnamed := user == "" && !havePassword
 	switch {
 	case p.anonymous != nil && (local || p.remote) && (unnamed || user != "" && len(p.users) == 0):
@@ -128,22 +134,24 @@ func (p *Policy) Authenticate(user, password string, havePassword, local bool) (
 		if user == "" || !errors.Is(err, ErrToken) {
 			return id, err
 		}
-		return p.byPassword(user, password) // a password that only looks like a token
+		return p.byPassword(user, password, address) // a password that only looks like a token
 	case user == "" || !havePassword:
 		return nil, ErrRefused // the client knows that it sent none: no secret to hide, no work needed
 	}
-	return p.byPassword(user, password)
+	return p.byPassword(user, password, address)
 }
 
-func (p *Policy) byPassword(user, password string) (*Identity, error) {
+func (p *Policy) byPassword(user, password, address string) (*Identity, error) {
 	if len(password) > MaxPassword {
 		return nil, ErrRefused
 	}
 	a, found := p.users[user]
+	from := origin{site: remote.Site(address), user: user}
 	if !found {
 		a = p.decoy
+		from.user = "" // names that do not exist share a queue: there is no end of them
 	}
-	ok, err := p.verifier.verify(user, password, a.hash, a.phc)
+	ok, err := p.verifier.verify(from, user, password, a.hash, a.phc)
 	switch {
 	case err != nil:
 		return nil, err

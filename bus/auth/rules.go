@@ -108,7 +108,8 @@ type Identity struct {
 	until time.Time // when its token expires; zero: it used a password
 	print string    // fingerprint of the password hash
 
-	bridge bool
+	bridge   bool
+	clientID string // pattern; "": any
 
 	publish, subscribe, deny set
 }
@@ -136,6 +137,35 @@ func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.
 // through bridges are trusted.
 func (id *Identity) Bridge() bool { return id.bridge }
 
+// MayConnectAs returns an error when the identity may not use a client identifier.
+func (id *Identity) MayConnectAs(clientID string) error {
+	if id.clientID == "" || glob(id.clientID, clientID) {
+		return nil
+	}
+	return fmt.Errorf("the user %q may use client identifiers such as %s only", id.Name, id.clientID)
+}
+
+// glob reports whether * in the pattern can stand for characters so that it is the text.
+func glob(pattern, text string) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == text
+	}
+	first, last := parts[0], parts[len(parts)-1]
+	if !strings.HasPrefix(text, first) || !strings.HasSuffix(text[len(first):], last) {
+		return false
+	}
+	text = text[len(first) : len(text)-len(last)]
+	for _, p := range parts[1 : len(parts)-1] {
+		i := strings.Index(text, p)
+		if i < 0 {
+			return false
+		}
+		text = text[i+len(p):]
+	}
+	return true
+}
+
 // MayPublish reports whether the identity may publish to the topic name. No identity may publish to
 // reserved topics. It does not allocate.
 func (id *Identity) MayPublish(name string) bool {
@@ -151,9 +181,13 @@ func (id *Identity) MayRead(topic string) bool {
 
 // MaySubscribe reports whether a subscription to the filter can ever deliver an event: the filter
 // overlaps an allowed filter and no denied one covers it. So a client may subscribe to "#" and gets
-// the events that it may read. Shared and replay subscriptions are judged by their inner filter.
-// Invalid filters are refused.
+// the events that it may read. Replay subscriptions are judged by their inner filter. A shared
+// subscription needs more, because a member takes events from the others: an allowed filter covers
+// its inner filter, and no denied one overlaps it. Invalid filters are refused.
 func (id *Identity) MaySubscribe(filter string) bool {
 	inner := topic.Inner(filter)
+	if topic.Shared(filter) {
+		return topic.CheckFilter(inner) == nil && id.subscribe.covers(inner) && !id.deny.overlaps(inner)
+	}
 	return topic.CheckFilter(inner) == nil && id.subscribe.overlaps(inner) && !id.deny.covers(inner)
 }

@@ -52,7 +52,7 @@ func TestTokens(t *testing.T) {
 	right, other := cheap(t, "right"), cheap(t, "other")
 	users := []User{{Name: "pi", Password: right}, {Name: "cat", Password: right}}
 	before := policy(t, Options{Users: users, Tokens: tokens})
-	pi, err := before.Authenticate("pi", "right", true, false)
+	pi, err := before.Authenticate("pi", "right", true, false, "192.0.2.1:1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestTokens(t *testing.T) {
 		{"huge", "", good + strings.Repeat("x", maxToken), ErrRefused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			id, err := before.Authenticate(c.user, c.token, true, false)
+			id, err := before.Authenticate(c.user, c.token, true, false, "192.0.2.1:1")
 			if !errors.Is(err, c.want) || (err == nil) != (id != nil) {
 				t.Fatalf("%v, %v; want %v", id, err, c.want)
 			}
@@ -130,13 +130,13 @@ func TestTokens(t *testing.T) {
 		"the user was removed":     {[]User{{Name: "cat", Password: right}}, ErrTokenRevoked},
 		"the rights were changed":  {[]User{{Name: "pi", Password: right, Rules: Rules{Publish: []string{"a"}}}}, nil},
 	} {
-		id, err := policy(t, Options{Users: c.users, Tokens: tokens}).Authenticate("", good, true, false)
+		id, err := policy(t, Options{Users: c.users, Tokens: tokens}).Authenticate("", good, true, false, "192.0.2.1:1")
 		if !errors.Is(err, c.want) || err == nil && !id.MayPublish("a") {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 	now = ends
-	if _, err := before.Authenticate("", good, true, false); !errors.Is(err, ErrTokenExpired) {
+	if _, err := before.Authenticate("", good, true, false, "192.0.2.1:1"); !errors.Is(err, ErrTokenExpired) {
 		t.Errorf("at its end: %v", err)
 	}
 }
@@ -151,7 +151,7 @@ func TestTokenLives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guest, err := p.Authenticate("", short, true, false)
+	guest, err := p.Authenticate("", short, true, false, "192.0.2.1:1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestTokenLives(t *testing.T) {
 			t.Errorf("a token made one that lives until %s, and itself until %s", until, ends)
 		}
 		if err == nil {
-			if _, err := p.Authenticate("", token, true, false); err != nil {
+			if _, err := p.Authenticate("", token, true, false, "192.0.2.1:1"); err != nil {
 				t.Errorf("for %s: %v", c.life, err)
 			}
 		}
@@ -188,21 +188,21 @@ func TestTokenKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Authenticate("", token, true, true); !errors.Is(err, ErrToken) {
+	if _, err := p.Authenticate("", token, true, true, "192.0.2.1:1"); !errors.Is(err, ErrToken) {
 		t.Errorf("where no key was ever made: %v", err)
 	}
 	keys.err = errors.New("disk on fire")
-	if _, err := p.Authenticate("", token, true, true); !errors.Is(err, ErrTokenKey) {
+	if _, err := p.Authenticate("", token, true, true, "192.0.2.1:1"); !errors.Is(err, ErrTokenKey) {
 		t.Errorf("a key that can't be read: %v", err)
 	}
 	if _, _, err := tokens.Mint(pi, time.Hour); !errors.Is(err, ErrTokenKey) {
 		t.Errorf("a key that can't be made: %v", err)
 	}
-	if _, err := p.Authenticate("pi", "right", true, true); err != nil {
+	if _, err := p.Authenticate("pi", "right", true, true, "192.0.2.1:1"); err != nil {
 		t.Errorf("passwords need no key: %v", err)
 	}
 	without := policy(t, Options{Users: []User{{Name: "pi", Password: cheap(t, "right")}}})
-	if _, err := without.Authenticate("", token, true, true); !errors.Is(err, ErrRefused) {
+	if _, err := without.Authenticate("", token, true, true, "192.0.2.1:1"); !errors.Is(err, ErrRefused) {
 		t.Errorf("where there are no tokens: %v", err)
 	}
 }
@@ -211,10 +211,10 @@ func TestTokenKeys(t *testing.T) {
 func TestPasswordLikeAToken(t *testing.T) {
 	const password = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJwaSJ9.c2ln"
 	p := policy(t, Options{Users: []User{{Name: "pi", Password: cheap(t, password)}}, Tokens: NewTokens(&oneKey{key: NewTokenKey()})})
-	if _, err := p.Authenticate("pi", password, true, false); err != nil {
+	if _, err := p.Authenticate("pi", password, true, false, "192.0.2.1:1"); err != nil {
 		t.Error(err)
 	}
-	if _, err := p.Authenticate("", password, true, false); !errors.Is(err, ErrToken) {
+	if _, err := p.Authenticate("", password, true, false, "192.0.2.1:1"); !errors.Is(err, ErrToken) {
 		t.Error(err)
 	}
 }
@@ -235,7 +235,7 @@ func FuzzToken(f *testing.F) {
 	}
 	body := good[:strings.LastIndex(good, ".")]
 	f.Fuzz(func(t *testing.T, user, token string) {
-		id, err := p.Authenticate(user, token, true, true)
+		id, err := p.Authenticate(user, token, true, true, "192.0.2.1:1")
 		if err == nil && token != "right" && !strings.HasPrefix(token, body) {
 			t.Fatalf("%q let %q in", token, id.Name)
 		}
@@ -254,9 +254,9 @@ func ExampleTokens() {
 	hash, _ := Hash("secret")
 	tokens := NewTokens(&oneKey{})
 	p, _ := NewPolicy(NewVerifier(0), Options{Users: []User{{Name: "pi", Password: hash}}, Tokens: tokens})
-	id, _ := p.Authenticate("pi", "secret", true, false)
+	id, _ := p.Authenticate("pi", "secret", true, false, "192.0.2.1:1")
 	token, _, _ := tokens.Mint(id, time.Hour)
-	id, err := p.Authenticate("", token, true, false)
+	id, err := p.Authenticate("", token, true, false, "192.0.2.1:1")
 	fmt.Println(id.Name, err)
 	// Output: pi <nil>
 }

@@ -4,6 +4,7 @@
 package auth
 
 import (
+	"container/list"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -11,12 +12,18 @@ import (
 	"errors"
 	"runtime"
 	"sync"
-	"sync/atomic"
+	"time"
 )
 
 const (
 	cacheSize  = 1024 // remembered successful checks, about 64 KiB
 	maxWaiting = 1024 // clients that wait for a check; each holds a connection already
+	maxQueue   = 8    // of them those of one origin
+	maxOrigins = 4096 // origins whose last result is remembered
+
+	firstDelay = 100 * time.Millisecond // after a wrong password; doubled for each other one
+	lastDelay  = 5 * time.Second
+	forgiven   = 15 * time.Minute // after which wrong passwords no longer count
 )
 
 // ErrBusy means that too many clients wait for their password check. It does not depend on the
@@ -26,16 +33,51 @@ var ErrBusy = errors.New("too many logins at the same time, try again")
 // Verifier checks passwords, few at a time because each takes 19 MiB, and remembers the successful
 // ones so that a device that reconnects costs microseconds. It outlives policies: make one for each
 // process. It is safe for concurrent use.
+//
+// Checks wait in a queue for each origin, an address and the user's name, and the origins have turns.
+// One that sends wrong passwords waits longer after each, and of its checks only the newest wait. One from which that user has logged in
+// before comes first, so that guesses from elsewhere do not keep a user's devices out.
 type Verifier struct {
-	check   func(h phc, password string) bool // phc.verify; the tests count its calls
-	slots   chan struct{}
-	waiting atomic.Int64
-	secret  [32]byte // keys the cache, so that a memory dump yields no fast hash for guessing
+	check    func(h phc, password string) bool // phc.verify; the tests count its calls
+	parallel int
+	secret   [32]byte // keys the cache, so that a memory dump yields no fast hash for guessing
 
-	mu   sync.Mutex
-	seen map[[32]byte]struct{}
-	ring [][32]byte // seen in order of arrival; the oldest is replaced
-	next int
+	mu      sync.Mutex
+	seen    map[[32]byte]struct{}
+	ring    [][32]byte // seen in order of arrival; the oldest is replaced
+	next    int
+	running int
+	waiting int                 // callers
+	checks  map[[32]byte]*check // that wait or run
+	origins map[origin]*history
+	turns   list.List   // of *history with waiting checks, in the order of their turns
+	timer   *time.Timer // for the first origin that is delayed, when no other waits
+	favours int         // turns in a row of origins that logged in before
+}
+
+// origin is where a login comes from.
+type origin struct {
+	site string // see remote.Site
+	user string // "" for users that do not exist
+}
+
+// history is what is known of an origin.
+type history struct {
+	origin  origin
+	queue   []*check
+	turn    *list.Element // in turns; nil: nothing waits
+	good    bool          // its last check succeeded
+	wrong   int           // wrong passwords since
+	until   time.Time     // no check begins before
+	touched time.Time
+}
+
+// check is one check of a password.
+type check struct {
+	called chan struct{} // closed when it is its turn, or it is given up for a newer one
+	ended  chan struct{} // closed when the result is there
+	ok     bool
+	err    error // ErrBusy: it was given up
 }
 
 // NewVerifier makes a verifier that checks at most parallel passwords at a time; 0 means half
@@ -44,35 +86,193 @@ func NewVerifier(parallel int) *Verifier {
 	if parallel <= 0 {
 		parallel = min(max(runtime.GOMAXPROCS(0)/2, 1), 4)
 	}
-	v := &Verifier{check: phc.verify, slots: make(chan struct{}, parallel), seen: make(map[[32]byte]struct{})}
+	v := &Verifier{check: phc.verify, parallel: parallel, seen: map[[32]byte]struct{}{}, checks: map[[32]byte]*check{}, origins: map[origin]*history{}}
 	if _, err := rand.Read(v.secret[:]); err != nil {
 		panic("auth: no random numbers: " + err.Error()) // crypto/rand never fails on supported systems
 	}
 	return v
 }
 
-// verify waits for a slot; ErrBusy is its only error.
-func (v *Verifier) verify(user, password, hash string, h phc) (bool, error) {
+// verify waits for its turn; ErrBusy is its only error. Equal logins at the same time, of a hundred
+// devices with one account, or a flood with one password, are one check.
+func (v *Verifier) verify(from origin, user, password, hash string, h phc) (bool, error) {
 	sum := v.sum(user, password, hash)
-	if v.known(sum) {
-		return true, nil
+	c, mine, err := v.enqueue(from, sum)
+	switch {
+	case err != nil:
+		return false, err
+	case c == nil:
+		return true, nil // it is known
+	case !mine:
+		<-c.ended
+		v.leave()
+		return c.ok, c.err
 	}
-	if v.waiting.Add(1) > maxWaiting {
-		v.waiting.Add(-1)
-		return false, ErrBusy
+	<-c.called
+	if c.err == nil {
+		c.ok = v.check(h, password)
+		if c.ok {
+			v.remember(sum)
+		}
 	}
-	v.slots <- struct{}{}
-	v.waiting.Add(-1)
-	defer func() { <-v.slots }()
-	// If a hundred devices with one account reconnect at once, the first check suffices for all.
-	if v.known(sum) {
-		return true, nil
+	v.settle(from, sum, c)
+	return c.ok, c.err
+}
+
+// enqueue returns the check of a login, and whether the caller is the one to make it; nil for a
+// login that is known to be right.
+func (v *Verifier) enqueue(from origin, sum [32]byte) (c *check, mine bool, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, ok := v.seen[sum]; ok {
+		return nil, false, nil
 	}
-	if !v.check(h, password) {
-		return false, nil
+	h := v.historyLocked(from)
+	if h == nil || v.waiting >= maxWaiting && !h.good {
+		return nil, false, ErrBusy
 	}
-	v.remember(sum)
-	return true, nil
+	v.waiting++
+	if c := v.checks[sum]; c != nil {
+		return c, false, nil
+	}
+	if len(h.queue) == maxQueue {
+		h.queue[0].err = ErrBusy
+		close(h.queue[0].called)
+		h.queue = h.queue[1:]
+	}
+	c = &check{called: make(chan struct{}), ended: make(chan struct{})}
+	v.checks[sum] = c
+	h.queue = append(h.queue, c)
+	if h.turn == nil {
+		h.turn = v.turns.PushBack(h)
+	}
+	v.startLocked()
+	return c, true, nil
+}
+
+// leave is the end of a caller's wait for another's check.
+func (v *Verifier) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.waiting--
+}
+
+// settle records the result of a check, and lets the next begin.
+func (v *Verifier) settle(from origin, sum [32]byte, c *check) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.waiting--
+	delete(v.checks, sum)
+	close(c.ended)
+	if c.err != nil {
+		return // it never began
+	}
+	v.running--
+	if h := v.historyLocked(from); h != nil {
+		if c.ok {
+			h.good, h.wrong, h.until = true, 0, time.Time{}
+		} else {
+			h.wrong++
+			h.until = time.Now().Add(min(firstDelay<<min(h.wrong-1, 10), lastDelay))
+		}
+	}
+	v.startLocked()
+}
+
+// startLocked gives turns while there are free places.
+func (v *Verifier) startLocked() {
+	for v.running < v.parallel {
+		h := v.chooseLocked()
+		if h == nil {
+			return
+		}
+		v.running++
+		close(h.queue[0].called)
+		h.queue = h.queue[1:]
+		v.turns.Remove(h.turn)
+		h.turn = nil
+		if len(h.queue) > 0 {
+			h.turn = v.turns.PushBack(h)
+		}
+	}
+}
+
+// maxFavours is how many turns in a row go to origins that logged in before, while others wait.
+const maxFavours = 3
+
+// chooseLocked returns the origin whose turn it is; nil when none may begin now. Then a timer calls
+// when the first of those that are delayed may.
+func (v *Verifier) chooseLocked() *history {
+	now := time.Now()
+	var known, other *history
+	var first time.Time
+	for e := v.turns.Front(); e != nil && (known == nil || other == nil); e = e.Next() {
+		switch h := e.Value.(*history); {
+		case h.until.After(now):
+			if first.IsZero() || h.until.Before(first) {
+				first = h.until
+			}
+		case h.good && known == nil:
+			known = h
+		case !h.good && other == nil:
+			other = h
+		}
+	}
+	switch {
+	case known != nil && (other == nil || v.favours < maxFavours):
+		v.favours++
+		return known
+	case other != nil:
+		v.favours = 0
+		return other
+	case !first.IsZero():
+		if v.timer != nil {
+			v.timer.Stop()
+		}
+		v.timer = time.AfterFunc(first.Sub(now), func() {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.startLocked()
+		})
+	}
+	return nil
+}
+
+// historyLocked returns the history of an origin, new or known. nil: there is no room for another.
+func (v *Verifier) historyLocked(from origin) *history {
+	now := time.Now()
+	h := v.origins[from]
+	if h == nil {
+		if len(v.origins) >= maxOrigins && !v.forgetLocked(now) {
+			return nil
+		}
+		h = &history{origin: from}
+		v.origins[from] = h
+	}
+	if now.Sub(h.touched) > forgiven {
+		h.wrong = 0
+	}
+	h.touched = now
+	return h
+}
+
+// forgetLocked makes room for another origin: it forgets the one that was silent longest and has
+// never logged in, or if all have, the one that was silent longest.
+func (v *Verifier) forgetLocked(now time.Time) bool {
+	var gone *history
+	for _, h := range v.origins {
+		if h.turn != nil || h.until.After(now) {
+			continue
+		}
+		if gone == nil || gone.good && !h.good || gone.good == h.good && h.touched.Before(gone.touched) {
+			gone = h
+		}
+	}
+	if gone == nil {
+		return false
+	}
+	delete(v.origins, gone.origin)
+	return true
 }
 
 // sum identifies a login. Lengths keep ("ab", "c") and ("a", "bc") apart. The hash is part of it,

@@ -84,7 +84,9 @@ func (identity) MayRead(string) bool      { return true }
 func (i identity) Bridge() bool           { return i.bridge }
 
 // linked treats the user link as a bridge.
-func linked(user, _ string, _, _ bool) (broker.Identity, error) { return identity{user == "link"}, nil }
+func linked(user, _ string, _, _ bool, _ string) (broker.Identity, error) {
+	return identity{user == "link"}, nil
+}
 
 func TestAnEventsRoute(t *testing.T) {
 	o := broker.Options{Authenticate: linked}
@@ -344,8 +346,8 @@ func onlyReads(t *testing.T) broker.Authenticate {
 }
 
 func judgeBy(p *auth.Policy) broker.Authenticate {
-	return func(user, password string, hasPassword, local bool) (broker.Identity, error) {
-		id, err := p.Authenticate(user, password, hasPassword, local)
+	return func(user, password string, hasPassword, local bool, address string) (broker.Identity, error) {
+		id, err := p.Authenticate(user, password, hasPassword, local, address)
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
+	"github.com/postbus/postbus/bus/internal/quiet"
 )
 
 // Identity is the set of a client's rights; see package auth. Its methods are on the hot path.
@@ -27,10 +29,13 @@ type Identity interface {
 	MayRead(topic string) bool
 }
 
+// ClientIDs is an Identity that may use certain client identifiers only.
+type ClientIDs interface{ MayConnectAs(clientID string) error }
+
 // Authenticate decides about a CONNECT. user is empty without a user name; local is true for
-// loopback and unix sockets. An error refuses the client. If the Identity is a Login, its user
+// loopback and unix sockets; address is the remote one, with its port. An error refuses the client. If the Identity is a Login, its user
 // replaces this one.
-type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
+type Authenticate func(user, password string, hasPassword, local bool, address string) (Identity, error)
 
 // Options of a broker. The zero value works: every client has all rights, except to publish to $SYS
 // and $bus.
@@ -40,6 +45,7 @@ type Options struct {
 	SessionExpiry time.Duration // maximum time that a session outlives its connection; 168 h when 0
 	PacketSize    int           // maximum size of a packet from a client in bytes; 1 MiB when 0
 	Connections   int           // open at a time; 0: no limit
+	PerAddress    int           // the same for one address that is not local; of IPv6 a /64 network
 	PublishRate   int           // events per client and second, above which reading slows down; 0: no limit
 	KeepAlive     time.Duration // the maximum that a client may request; 0: any
 	Inflight      int           // deliveries in flight to one client; 100 when 0
@@ -52,7 +58,7 @@ func (o *Options) defaults() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Authenticate == nil {
-		o.Authenticate = func(string, string, bool, bool) (Identity, error) { return everybody{}, nil }
+		o.Authenticate = func(string, string, bool, bool, string) (Identity, error) { return everybody{}, nil }
 	}
 	if o.SessionExpiry == 0 {
 		o.SessionExpiry = 168 * time.Hour
@@ -102,14 +108,17 @@ type Broker struct {
 	mu       sync.Mutex
 	owners   map[string]*conn // by client identifier
 	conns    map[*conn]struct{}
-	refusing int // refused connections that still get an answer
-	extra    int // the part of them that is in conns
+	from     map[string]int // open connections by address, where PerAddress applies
+	refusing int            // refused connections that still get an answer
+	extra    int            // the part of them that is in conns
 	opened   []net.Listener
 	closing  bool
 	tasks    sync.WaitGroup
 	stop     chan struct{}
 	count    counters
 
+	pending          pending
+	quiet            quiet.Log     // for what clients cause
 	userNameReported sync.Once     // for the log line about user names without users
 	judged           atomic.Uint64 // the number of calls of Reauthorize
 	crowd            crowd         // connections that cannot receive QoS 0 as fast as it is published
@@ -118,7 +127,7 @@ type Broker struct {
 // New makes a broker in front of a bus. Open starts it.
 func New(on *bus.Bus, o Options) *Broker {
 	o.defaults()
-	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{},
+	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, from: map[string]int{},
 		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
 	b.o.Store(&o)
 	return b
@@ -222,18 +231,25 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	c := newConn(b, raw, listener, local)
 	b.mu.Lock()
 	o := b.o.Load()
-	full := o.Connections > 0 && len(b.conns)-b.extra >= o.Connections
+	full, why := o.Connections > 0 && len(b.conns)-b.extra >= o.Connections, "limits.connections is reached"
+	if !local && o.PerAddress > 0 && b.from[c.address] >= o.PerAddress {
+		full, why = true, "limits.connections_per_address is reached"
+	}
 	if b.closing || full && b.refusing >= politeRefusals {
 		closing := b.closing
 		b.mu.Unlock()
 		if !closing {
-			b.log.Warn("connection closed: limits.connections is reached", "remote", c.remote, "limit", o.Connections)
+			b.quiet.Warn(b.log, c.address, "connection closed: "+why, "remote", c.remote)
 		}
 		raw.Close()
 		return
 	}
 	b.conns[c] = struct{}{}
+	if !local && !full {
+		b.from[c.address]++
+	}
 	if full {
+		c.why = why
 		b.refusing++
 		b.extra++
 		c.full = true
@@ -245,6 +261,11 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 		b.count.opened.Add(1)
 	}
 	defer b.over(c)
+	cost := pendingCost
+	if _, encrypted := raw.(interface{ ConnectionState() tls.ConnectionState }); encrypted {
+		cost += pendingTLS
+	}
+	b.pending.add(c, cost)
 	defer func() {
 		if p := recover(); p != nil {
 			b.log.Error("connection closed after an internal error", "remote", c.remote,
@@ -271,6 +292,7 @@ func (b *Broker) releaseRefused(c *conn) {
 // over releases all that the connection owned, in the order that allows the next one to begin.
 func (b *Broker) over(c *conn) {
 	c.Close()
+	b.pending.remove(c)
 	if c.session != nil {
 		expiry := c.expiry
 		if c.client != nil && c.version == frame.V5 && c.goodbyeExpiry {
@@ -280,8 +302,13 @@ func (b *Broker) over(c *conn) {
 	}
 	b.mu.Lock()
 	delete(b.conns, c)
-	if c.full {
+	switch {
+	case c.full:
 		b.extra--
+	case !c.local:
+		if b.from[c.address]--; b.from[c.address] <= 0 {
+			delete(b.from, c.address)
+		}
 	}
 	if b.owners[c.id] == c {
 		delete(b.owners, c.id)
@@ -291,7 +318,7 @@ func (b *Broker) over(c *conn) {
 	if c.owner {
 		attrs := []any{"client", c.id, "remote", c.remote}
 		if err := c.failure(); err != nil {
-			b.log.Info("client disconnected by an error", append(attrs, "err", err)...)
+			b.quiet.Log(b.log, slog.LevelInfo, c.address, "client disconnected by an error", append(attrs, "err", err)...)
 		} else {
 			b.log.Debug("client disconnected", append(attrs, "goodbye", c.goodbye)...)
 		}
@@ -304,8 +331,12 @@ func (b *Broker) sessionExpiry(asked uint32) uint32 {
 }
 
 // own makes c the only connection of its client identifier. It closes the previous one and waits
-// until that has ended.
+// until that has ended. A connection or a session of another user is left alone: the error is
+// bus.ErrForeignSession.
 func (b *Broker) own(c *conn) error {
+	if owner, exists := b.bus.Owner(c.id); exists && owner != c.user {
+		return bus.ErrForeignSession
+	}
 	for {
 		b.mu.Lock()
 		if b.closing {
@@ -320,6 +351,9 @@ func (b *Broker) own(c *conn) error {
 			return nil
 		}
 		b.mu.Unlock()
+		if old.user != c.user {
+			return bus.ErrForeignSession
+		}
 		old.end(0x8E, "another connection took the session over")
 		select {
 		case <-old.gone:

@@ -4,6 +4,7 @@ package broker
 // output.go.
 
 import (
+	"container/list"
 	"io"
 	"net"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
+	"github.com/postbus/postbus/bus/internal/remote"
 )
 
 // conn is one client's connection.
@@ -24,8 +26,15 @@ type conn struct {
 	listener    string
 	local       bool
 	gone        chan struct{} // closed when the connection has ended completely
-	full        bool          // it is above limits.connections: its CONNECT is refused
+	full        bool          // it is above a limit of connections: its CONNECT is refused
+	why         string        // which
 	releaseOnce sync.Once
+	address     string // that is charged for it
+
+	// The following fields are protected by Broker.pending.mu.
+	waiting *list.Element // among the connections that have not logged in; nil: it has, or is gone
+	charged int           // bytes
+	evicted bool          // it was ended because of the budget
 
 	// The following fields belong to the reading goroutine.
 	in        []byte // buffer
@@ -86,6 +95,7 @@ func newConn(b *Broker, raw net.Conn, listener string, local bool) *conn {
 	c := &conn{broker: b, raw: raw, listener: listener, local: local, gone: make(chan struct{})}
 	if a := raw.RemoteAddr(); a != nil {
 		c.remote = a.String()
+		c.address = remote.Site(c.remote)
 	}
 	if t, ok := raw.(*net.TCPConn); ok {
 		_ = t.SetNoDelay(true)

@@ -54,7 +54,7 @@ func (c *conn) open(p []byte, body int) error {
 	c.client = c.broker.server.NewClient(c, c.listener, "", false)
 	c.client.ParseConnect(c.listener, pk)
 	if c.full {
-		return c.turnAway(frame.CodeQuotaExceeded, errors.New("limits.connections is reached"))
+		return c.turnAway(frame.CodeQuotaExceeded, errors.New(c.why))
 	}
 	if code := pk.ConnectValidate(); code != packets.CodeSuccess {
 		return c.turnAway(code.Code, errors.New(code.Reason))
@@ -62,6 +62,7 @@ func (c *conn) open(p []byte, body int) error {
 	if code, err := c.broker.admit(c, string(pk.Connect.Password)); err != nil {
 		return c.turnAway(code, err)
 	}
+	c.broker.pending.remove(c)
 	if err := c.broker.server.SendConnack(c.client, packets.CodeSuccess, c.present, c.connack()); err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (c *conn) open(p []byte, body int) error {
 // turnAway refuses a CONNECT that is well formed and not accepted.
 func (c *conn) turnAway(code byte, why error) error {
 	c.broker.count.refused.Add(1)
-	c.broker.log.Warn("client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
+	c.broker.quiet.Warn(c.broker.log, c.address, "client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
 	c.mu.Lock()
 	before := len(c.out)
 	c.out = frame.AppendRefusal(c.out, c.version, code, why.Error())
@@ -100,11 +101,16 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 		c.user = *c.connect.Username
 	}
 	if bus.ReservedName(c.id) {
-		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @ or $share/ are reserved")
+		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @, $share/, plugin: or http:, and bus, are reserved")
 	}
 	identity, err := b.identify(c, password)
 	if err != nil {
 		return frame.CodeBadUserOrPassword, err
+	}
+	if ids, ok := identity.(ClientIDs); ok && c.connect.ClientID != "" { // another is of the broker's making
+		if err := ids.MayConnectAs(c.id); err != nil {
+			return frame.CodeClientIDInvalid, err
+		}
 	}
 	c.bridge.Store(c.connect.Bridge)
 	so := bus.SessionOptions{Name: c.id, User: c.user, Clean: c.connect.CleanStart}
@@ -130,15 +136,20 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 	if o.KeepAlive > 0 && (c.keepAlive == 0 || c.keepAlive > o.KeepAlive) {
 		c.keepAlive = o.KeepAlive
 	}
-	if err := b.own(c); err != nil {
+	if err := b.own(c); errors.Is(err, bus.ErrForeignSession) {
+		return frame.CodeNotAuthorized, err
+	} else if err != nil {
 		return frame.CodeServerUnavailable, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
 	c.session, c.present, err = b.bus.Attach(ctx, so)
+	var limit *bus.LimitError
 	switch {
 	case errors.Is(err, bus.ErrForeignSession):
 		return frame.CodeNotAuthorized, err
+	case errors.As(err, &limit):
+		return frame.CodeQuotaExceeded, err
 	case err != nil:
 		return frame.CodeServerUnavailable, fmt.Errorf("the session cannot be made durable: %w", err)
 	}
@@ -151,7 +162,7 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 	asked := c.user
 	for {
 		before := b.judged.Load()
-		identity, err := b.o.Load().Authenticate(asked, password, c.connect.HasPassword, c.local)
+		identity, err := b.o.Load().Authenticate(asked, password, c.connect.HasPassword, c.local, c.remote)
 		if err != nil {
 			return nil, err
 		}

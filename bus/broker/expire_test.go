@@ -161,7 +161,7 @@ func TestReloadBetweenLogins(t *testing.T) {
 	t.Parallel()
 	asked, reloaded := make(chan struct{}), make(chan struct{})
 	var gone atomic.Bool
-	o := broker.Options{Authenticate: func(string, string, bool, bool) (broker.Identity, error) {
+	o := broker.Options{Authenticate: func(string, string, bool, bool, string) (broker.Identity, error) {
 		if gone.Load() {
 			return nil, errors.New("the user is gone")
 		}
@@ -206,7 +206,7 @@ func TestANameWithoutUsers(t *testing.T) {
 			if user != "" {
 				t.Errorf("the client is judged as user %q", user)
 			}
-			return judgeBy(p)(user, "", false, local)
+			return judgeBy(p)(user, "", false, local, "")
 		})
 		c.Disconnect(50)
 	}

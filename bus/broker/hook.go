@@ -105,6 +105,7 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 	c := connOf(cl)
 	identity := *c.identity.Load()
 	var good []bus.Filter
+	var at []int // where the good ones are among all
 	c.subackReason = ""
 	for i, f := range c.filters {
 		err := topic.CheckSubscription(f.Filter)
@@ -122,16 +123,32 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			continue
 		}
 		if !identity.MaySubscribe(f.Filter) {
-			h.broker.log.Warn("subscription not allowed", "client", c.id, "user", c.user, "filter", f.Filter)
+			h.broker.quiet.Warn(h.broker.log, c.address, "subscription not allowed", "client", c.id, "user", c.user, "filter", f.Filter)
 			codes[i] = frame.CodeNotAuthorized
+			if topic.Shared(f.Filter) {
+				c.subackReason = "a shared subscription needs rights that cover its whole filter"
+			}
 			continue
 		}
 		codes[i] = f.QoS
 		if topic.Shared(f.Filter) {
 			codes[i] = min(1, f.QoS) // QoS 2 cannot redeliver to another member
 		}
-		good = append(good, f)
+		good, at = append(good, f), append(at, i)
 	}
+	admitted := good[:0]
+	for j, err := range c.session.Admits(good) {
+		if limit := (*bus.LimitError)(nil); errors.As(err, &limit) {
+			c.subackReason = err.Error()
+			codes[at[j]] = frame.CodeQuotaExceeded
+			if limit.Key == bus.LimitTopicLevels {
+				codes[at[j]] = frame.CodeTopicFilterInvalid
+			}
+			continue
+		}
+		admitted = append(admitted, good[j])
+	}
+	good = admitted
 	if err := c.session.Subscribe(context.Background(), good); err != nil {
 		h.broker.log.Error("subscribe failed", "client", c.id, "err", err)
 		for i := range codes {

@@ -191,6 +191,11 @@ func (c *conn) fill(need int) error {
 	c.backpressure()
 	c.flood.begin()
 	for c.w-c.r < need {
+		if c.session == nil && c.w-c.r == len(c.in) && c.in != nil {
+			if err := c.broker.pending.charge(c, max(2*len(c.in), largeBuffer)); err != nil {
+				return err
+			}
+		}
 		c.makeRoom()
 		c.extendDeadline()
 		n, err := c.raw.Read(c.in[c.w:])

@@ -23,7 +23,7 @@ var (
 	only31 = []byte{v31}
 )
 
-func guests(user, password string, hasPassword, _ bool) (broker.Identity, error) {
+func guests(user, password string, hasPassword, _ bool, _ string) (broker.Identity, error) {
 	if user == "" && !hasPassword || user == "ann" && password == "secret" {
 		return limited{}, nil
 	}
@@ -253,10 +253,21 @@ func TestConnect(t *testing.T) {
 			a> AUTH 18 authmethod=x
 			a< DISCONNECT 82
 			a< closed`, versions: only5},
-		{statement: "4.7, postbus", title: "identifiers that begin with @ are reserved", text: `
+		{statement: "4.7, postbus", title: "identifiers that could be taken for another source of events are refused", text: `
 			a> CONNECT id=@x
 			a< CONNACK 85
-			a< closed`, versions: only5},
+			a< closed
+			b> CONNECT id=http:admin
+			b< CONNACK 85
+			b< closed
+			c> CONNECT id=plugin:lamp
+			c< CONNACK 85
+			c< closed
+			d> CONNECT id=bus
+			d< CONNACK 85
+			d< closed
+			e> CONNECT id=busy
+			e< CONNACK 00`, versions: only5},
 		{statement: "MQTT-3.12.4-1", title: "PINGREQ is answered by PINGRESP", text: `
 			a full
 			a> PINGREQ

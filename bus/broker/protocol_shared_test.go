@@ -127,6 +127,56 @@ func TestShared(t *testing.T) {
 			n> PUBACK $y
 			n< PUBLISH t 3 q1 id=$z
 			m< nothing`, versions: only5},
+		{statement: "postbus", title: "what the online member can't take waits for the one that is away", text: `
+			m full keep sessionexpiry=60
+			m> SUBSCRIBE 1 $share/g/t,1
+			m< SUBACK 1 01
+			m drop
+			n full maxpacket=40
+			n> SUBSCRIBE 1 $share/g/t,1
+			n< SUBACK 1 01
+			l full
+			l> SUBSCRIBE 1 $bus/lost,0
+			l< SUBACK 1 00
+			a full
+			a> PUBLISH t x*100 q1 id=1
+			a< PUBACK 1
+			a> PUBLISH t 2 q1 id=2
+			a< PUBACK 2
+			n< PUBLISH t 2 q1 id=$x
+			n> PUBACK $x
+			o full maxpacket=50
+			o> SUBSCRIBE 1 $share/g/t,1
+			o< SUBACK 1 01
+			o< nothing
+			n drop
+			restart
+			m full keep sessionexpiry=60
+			m< PUBLISH t x*100 q1 id=$y
+			m> PUBACK $y
+			m< PUBLISH t 2 q1 id=$z
+			m< nothing`, versions: only5},
+		{statement: "postbus", title: "it is lost once there is nobody who could take it", text: `
+			m full keep sessionexpiry=60
+			m> SUBSCRIBE 1 $share/g/t,1
+			m< SUBACK 1 01
+			m drop
+			n full maxpacket=60
+			n> SUBSCRIBE 1 $share/g/t,1
+			n< SUBACK 1 01
+			l full
+			l> SUBSCRIBE 1 $bus/lost,0
+			l< SUBACK 1 00
+			a full
+			a> PUBLISH t x*100 q1 id=1
+			a< PUBACK 1
+			l< nothing
+			n< nothing
+			m full
+			l< PUBLISH $bus/lost {\"events\":1,\"reason\":\"too_large\",\"session\":\"$share/g/t\"} q0
+			a> PUBLISH t 2 q1 id=2
+			a< PUBACK 2
+			n< PUBLISH t 2 q1 id=$x user=gap:1`, versions: only5},
 		{statement: "MQTT-3.3.1-9", title: "retained messages are not sent to a share", text: `
 			a full
 			a> PUBLISH t x q1 id=1 retain

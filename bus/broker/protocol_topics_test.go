@@ -142,11 +142,11 @@ func TestTopics(t *testing.T) {
 			s< PUBLISH t*65535 x q1 id=$x`},
 		{statement: "3.3.2.1", title: "a topic of many levels works", text: `
 			s full
-			s> SUBSCRIBE 1 /*1000,1 +/#,0
+			s> SUBSCRIBE 1 /*127,1 +/#,0
 			s< SUBACK 1 01 00
 			a full
-			a> PUBLISH /*1000 x q1 id=1
-			s< PUBLISH /*1000 x q1 id=$x`},
+			a> PUBLISH /*127 x q1 id=1
+			s< PUBLISH /*127 x q1 id=$x`},
 		{statement: "4.7.2", title: "publishing to $SYS or $bus is refused", text: `
 			s full
 			s> SUBSCRIBE 1 $SYS/x,1 $bus/x,1 $other/x,1

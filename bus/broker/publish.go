@@ -55,12 +55,13 @@ func (c *conn) publish(packet []byte) error {
 	c.broker.count.messagesIn.Add(1)
 	if p.QoS == 0 {
 		c.yield(len(packet))
-		if !p.Retain {
-			c.broker.bus.PublishNow(&r)
-		} else if _, err := c.broker.bus.Append(&r); err != nil {
-			c.broker.count.refusedEvents.Add(1)
+		var err error
+		if p.Retain {
+			_, err = c.broker.bus.Append(&r)
+		} else {
+			err = c.broker.bus.PublishNow(&r)
 		}
-		return nil
+		return c.refusedNow(err)
 	}
 	if p.QoS == 2 {
 		c.restore()
@@ -163,9 +164,41 @@ func (c *conn) ignore(p *frame.Publish) error {
 	return nil
 }
 
+// refusedNow counts an event of QoS 0 that the bus refuses. Its client gets no answer; the loss is
+// reported unless the disk is at fault, which refuses everything.
+func (c *conn) refusedNow(err error) error {
+	if err == nil {
+		return nil
+	}
+	c.broker.count.refusedEvents.Add(1)
+	if limit := (*bus.LimitError)(nil); errors.As(err, &limit) {
+		c.broker.bus.ReportLoss(c.id, limit.Error(), 1)
+	}
+	return nil
+}
+
+// beyond answers a publish that a limit refuses, as forbidden does for the rules: to try again would
+// not help.
+func (c *conn) beyond(p *frame.Publish, limit *bus.LimitError) error {
+	c.broker.count.refusedEvents.Add(1)
+	if c.version == frame.V5 {
+		code := frame.CodeQuotaExceeded
+		if limit.Key == bus.LimitTopicLevels {
+			code = frame.CodeTopicNameInvalid
+		}
+		c.deny(p, code, limit.Error())
+		return nil
+	}
+	c.broker.bus.ReportLoss(c.id, limit.Error(), 1)
+	return c.ignore(p)
+}
+
 // noSpace answers a publish that the disk refuses. MQTT 5 clients get the reason; others are
 // disconnected without an acknowledgement and retry.
 func (c *conn) noSpace(p *frame.Publish, err error) error {
+	if limit := (*bus.LimitError)(nil); errors.As(err, &limit) {
+		return c.beyond(p, limit)
+	}
 	c.broker.count.refusedEvents.Add(1)
 	code, reason := frame.CodeQuotaExceeded, err.Error()
 	var u *journal.Unavailable

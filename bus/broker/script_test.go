@@ -43,6 +43,7 @@ type script struct {
 	text      string
 	versions  []byte // nil: the table's versions
 	options   broker.Options
+	limits    bus.Limits
 }
 
 // answerTimeout bounds the wait for a packet that must arrive: wills and expiries take their
@@ -59,7 +60,7 @@ func runScripts(t *testing.T, versions []byte, cases []script) {
 		for _, v := range vs {
 			t.Run(fmt.Sprintf("[%s] %s/v%d", sc.statement, sc.title, v), func(t *testing.T) {
 				t.Parallel()
-				r := &runner{dir: t.TempDir(), version: v, options: sc.options, wires: map[string]*wire{}, vars: map[string]string{}}
+				r := &runner{dir: t.TempDir(), version: v, options: sc.options, limits: sc.limits, wires: map[string]*wire{}, vars: map[string]string{}}
 				r.open()
 				err := r.run(sc.text)
 				r.close()
@@ -101,6 +102,7 @@ type runner struct {
 	dir     string
 	version byte
 	options broker.Options
+	limits  bus.Limits
 	bus     *bus.Bus
 	broker  *broker.Broker
 	addr    string
@@ -116,7 +118,7 @@ func (r *runner) open() {
 	if testing.Verbose() && os.Getenv("POSTBUS_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	b, err := bus.Open(context.Background(), bus.Options{Dir: r.dir, Logger: log, SegmentSize: 1 << 16})
+	b, err := bus.Open(context.Background(), bus.Options{Dir: r.dir, Logger: log, SegmentSize: 1 << 16, Limits: r.limits})
 	if err != nil {
 		panic(err)
 	}

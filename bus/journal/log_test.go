@@ -615,7 +615,7 @@ func TestAReaderPassesOverOtherTopics(t *testing.T) {
 				all, topics := 0, 0
 				for want := 1; want < 5000; want += 97 {
 					r := l.Reader(1)
-					r.Prefixes = []journal.Prefix{journal.PrefixOf([]string{"d", fmt.Sprint(want)})}
+					r.Prefixes = []journal.Prefix{journal.PrefixOf(fmt.Sprint("d/", want))}
 					read, found := 0, 0
 					var rec journal.Record
 					for {

@@ -92,16 +92,16 @@ func (t *topicSet) UnmarshalText(text []byte) error {
 // Prefix identifies the leading levels that all topics of a filter share.
 type Prefix uint64
 
-// PrefixOf returns the prefix of one or more levels, "a/b" for a/b, a/b/# and a/b/+/c.
-func PrefixOf(levels []string) Prefix {
-	h := uint64(hashStart)
-	for i, l := range levels[:min(len(levels), maxLevels)] {
-		if i > 0 {
-			h = (h ^ '/') * hashPrime
+// PrefixOf returns the prefix of one or more joined levels, "a/b" for a/b, a/b/# and a/b/+/c.
+func PrefixOf(levels string) Prefix {
+	h, n := uint64(hashStart), 0
+	for _, c := range []byte(levels) {
+		if c == '/' {
+			if n++; n == maxLevels {
+				break
+			}
 		}
-		for _, c := range []byte(l) {
-			h = (h ^ uint64(c)) * hashPrime
-		}
+		h = (h ^ uint64(c)) * hashPrime
 	}
 	return Prefix(h)
 }

@@ -4,7 +4,6 @@ package topic
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 )
 
@@ -37,36 +36,48 @@ func wildFirst(filter string) bool {
 	return filter != "" && (filter[0] == '+' || filter[0] == '#')
 }
 
-// Pattern is a compiled filter. The zero Pattern is not a filter.
+// Pattern is a compiled filter. It takes no memory beyond the filter's. The zero Pattern is not a
+// filter.
 type Pattern struct {
 	filter string
-	levels []string
-	open   bool // ends in #
-	plain  bool // no wildcard
+	stem   string // the levels without a final #, joined
+	levels int    // of stem: 0 only for "#"
+	open   bool   // ends in #
+	plain  bool   // no wildcard
 }
 
 // Compile compiles a valid filter.
 func Compile(filter string) Pattern {
-	p := Pattern{levels: strings.Split(filter, "/"), filter: filter}
-	if p.levels[len(p.levels)-1] == "#" {
-		p.levels, p.open = p.levels[:len(p.levels)-1], true
+	p := Pattern{filter: filter, stem: filter, levels: Levels(filter)}
+	if filter == "#" {
+		p.stem, p.levels, p.open = "", 0, true
+	} else if stem, open := strings.CutSuffix(filter, "/#"); open {
+		p.stem, p.levels, p.open = stem, p.levels-1, true
 	}
 	p.plain = !p.open && strings.IndexByte(filter, '+') < 0
 	return p
 }
 
-// Levels returns the filter's levels without a final #. The caller must not change them.
-func (p *Pattern) Levels() []string { return p.levels }
+// Stem returns the filter without a final #, and how many levels that is: 0 only for "#".
+func (p *Pattern) Stem() (stem string, levels int) { return p.stem, p.levels }
 
 // Open reports whether the filter ends in #.
 func (p *Pattern) Open() bool { return p.open }
 
-// Literal returns the levels before the first wildcard: every matching name begins with them.
-func (p *Pattern) Literal() []string {
-	if i := slices.Index(p.levels, "+"); i >= 0 {
-		return p.levels[:i]
+// Literal returns the levels before the first wildcard, joined, with which every matching name
+// begins. ok is false when there are none.
+func (p *Pattern) Literal() (literal string, ok bool) {
+	if p.levels == 0 {
+		return "", false
 	}
-	return p.levels
+	i := strings.IndexByte(p.stem, '+')
+	switch {
+	case i < 0:
+		return p.stem, true
+	case i == 0:
+		return "", false
+	}
+	return p.stem[:i-1], true
 }
 
 // Match reports whether the filter matches the name.
@@ -74,22 +85,28 @@ func (p *Pattern) Match(name []byte) bool {
 	if p.plain {
 		return string(name) == p.filter
 	}
-	if len(name) > 0 && name[0] == '$' && (len(p.levels) == 0 || p.levels[0] == "+") {
+	if len(name) > 0 && name[0] == '$' && wildFirst(p.filter) {
 		return false
 	}
-	for i, l := range p.levels {
+	if p.levels == 0 {
+		return true
+	}
+	for stem, more := p.stem, true; ; {
+		var level string
+		level, stem, more = strings.Cut(stem, "/")
 		end := bytes.IndexByte(name, '/')
-		level := name
+		part := name
 		if end >= 0 {
-			level = name[:end]
+			part = name[:end]
 		}
-		if l != "+" && l != string(level) {
+		switch {
+		case level != "+" && level != string(part):
 			return false
-		}
-		if end < 0 {
-			return i == len(p.levels)-1 // a/# matches a too
+		case end < 0:
+			return !more // a/# matches a too
+		case !more:
+			return p.open
 		}
 		name = name[end+1:]
 	}
-	return p.open
 }

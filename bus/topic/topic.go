@@ -41,6 +41,9 @@ func CheckName(name string) error {
 	return nil
 }
 
+// Levels is how many levels a name or a filter has.
+func Levels(s string) int { return strings.Count(s, "/") + 1 }
+
 // HasWildcard reports whether s contains + or #, which a name must not.
 func HasWildcard(s string) bool {
 	return strings.IndexByte(s, '+') >= 0 || strings.IndexByte(s, '#') >= 0

@@ -175,8 +175,15 @@ func TestParts(t *testing.T) {
 		}
 	}
 	p := Compile("a/+/b/#")
-	if got := strings.Join(p.Literal(), "/") + " " + strings.Join(p.Levels(), "/"); got != "a a/+/b" || !p.Open() {
-		t.Error(got, p.Open())
+	literal, ok := p.Literal()
+	if stem, levels := p.Stem(); literal != "a" || !ok || stem != "a/+/b" || levels != 3 || !p.Open() {
+		t.Error(literal, ok, stem, levels, p.Open())
+	}
+	for filter, want := range map[string]string{"#": "", "+": "", "+/a": "", "/#": "literal", "/a": "/a", "a": "a", "a/b/+": "a/b", "a//+": "a/"} {
+		p := Compile(filter)
+		if literal, ok := p.Literal(); literal != strings.TrimPrefix(want, "literal") || ok != (want != "") {
+			t.Errorf("Literal of %s: %q, %v", filter, literal, ok)
+		}
 	}
 }
 

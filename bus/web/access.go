@@ -16,6 +16,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/postbus/postbus/bus/internal/remote"
 )
 
 // Identity is the set of a client's rights; see package auth.
@@ -27,7 +29,7 @@ type Identity interface {
 
 // Authenticate decides about a request. user is empty without credentials; local is true for
 // loopback. An error refuses the request. If the Identity is a Login, its user replaces this one.
-type Authenticate func(user, password string, hasPassword, local bool) (Identity, error)
+type Authenticate func(user, password string, hasPassword, local bool, address string) (Identity, error)
 
 // Login is an optional interface of an Identity. It returns the user, and when the login ends
 // (zero: never).
@@ -47,7 +49,8 @@ func (everybody) MayRead(string) bool          { return true }
 const seeBus = "$bus/#"
 
 // forwarded are headers of a proxy: behind one, every request comes from loopback.
-var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
+var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Forwarded-Port", "X-Forwarded-Ssl", "X-Real-Ip", "X-Client-Ip",
+	"X-Cluster-Client-Ip", "X-Original-Forwarded-For", "X-Original-Host", "True-Client-Ip", "Cf-Connecting-Ip", "Cf-Ray", "Fastly-Client-Ip", "Via"}
 
 // local reports whether the request comes from this machine itself. A proxy that sends none of
 // these headers looks like a local program; docs/https.md describes the remedy.
@@ -71,14 +74,14 @@ func (s *Server) local(r *http.Request) bool {
 // identify authenticates the client. If that fails, it answers the request and returns nil.
 func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, user string) {
 	user, password, has := credentials(r)
-	id, err := s.o.Authenticate(user, password, has, s.local(r))
+	id, err := s.o.Authenticate(user, password, has, s.local(r), r.RemoteAddr)
 	switch {
 	case errors.Is(err, ErrBusy):
 		w.Header().Set("Retry-After", "1")
 		fail(w, http.StatusServiceUnavailable, "", "%v", err)
 		return nil, ""
 	case err != nil:
-		s.log.Warn("HTTP request refused", "remote", r.RemoteAddr, "user", user, "path", r.URL.Path, "err", err)
+		s.quiet.Warn(s.log, remote.Site(r.RemoteAddr), "HTTP request refused", "remote", r.RemoteAddr, "user", user, "path", r.URL.Path, "err", err)
 		challenge(w, r)
 		fail(w, http.StatusUnauthorized, "", "%v", err)
 		return nil, ""

@@ -16,6 +16,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/postbus/postbus/bus/internal/remote"
 )
 
 func (s *Server) guard(next http.Handler) http.Handler {
@@ -32,7 +34,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		case origin == "":
 			// A browser always sends Origin with requests that can change state; older ones send at
 			// least Sec-Fetch-Site.
-			if site := r.Header.Get("Sec-Fetch-Site"); (site == "cross-site" || site == "same-site") && r.Method != http.MethodGet && r.Method != http.MethodHead {
+			// A hook may act on a GET, which any page can make a browser send.
+			if site := r.Header.Get("Sec-Fetch-Site"); (site == "cross-site" || site == "same-site") &&
+				(r.Method != http.MethodGet && r.Method != http.MethodHead || strings.HasPrefix(r.URL.Path, hookRoot)) {
 				s.refuseOrigin(w, r, site)
 				return
 			}
@@ -57,8 +61,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 }
 
 func (s *Server) refuseOrigin(w http.ResponseWriter, r *http.Request, origin string) {
-	s.log.Warn("HTTP request of another web origin refused",
-		"origin", origin, "remote", r.RemoteAddr, "path", r.URL.Path)
+	s.quiet.Warn(s.log, remote.Site(r.RemoteAddr), "HTTP request of another web origin refused", "origin", origin, "remote", r.RemoteAddr, "path", r.URL.Path)
 	fail(w, http.StatusForbidden, "add it to listen.origins", "the web origin %q is not allowed", origin)
 }
 

@@ -37,5 +37,9 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 		fail(w, http.StatusServiceUnavailable, "", "%v", err)
 		return
 	}
-	answer(w, http.StatusOK, map[string]string{"status": "ready"})
+	ready := map[string]any{"status": "ready"}
+	if reached := s.bus.Reached(); len(reached) > 0 {
+		ready["limits_reached"] = reached // events are accepted all the same, so that this is no 503
+	}
+	answer(w, http.StatusOK, ready)
 }

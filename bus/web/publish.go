@@ -48,7 +48,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 	}
 	e.Source = "http"
 	if user != "" {
-		e.Source = "http:" + user
+		e.Source = bus.HTTPSource + user
 	}
 	seq, err := s.bus.Publish(r.Context(), e)
 	if err != nil {

@@ -16,15 +16,20 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/internal/quiet"
 )
 
 // Bus is the part of a bus that the server uses; *bus.Bus satisfies it.
 type Bus interface {
-	Sessions() []bus.SessionInfo
+	SessionsAfter(name string, n int) []bus.SessionInfo
+	SessionsBehind(n int) []bus.SessionInfo
+	SessionNamed(name string) (bus.SessionInfo, bool)
 	Ready() error
+	Reached() []string
 	Publish(ctx context.Context, e bus.Event) (seq uint64, err error)
 	Drop(ctx context.Context, session string) error
-	Retained(filter string) ([]bus.Event, error)
+	RetainedTopics(filter, after string, each func(name string, size int) bool) error
+	RetainedValue(name string) (bus.Event, bool)
 	History(ctx context.Context, filter string, since bus.Since, each func(bus.Event) bool) error
 	Stats() bus.Stats
 	Limits() bus.Limits
@@ -68,6 +73,7 @@ const (
 
 // Server answers HTTP requests about a bus.
 type Server struct {
+	quiet   quiet.Log // for what clients cause
 	bus     Bus
 	o       Options
 	log     *slog.Logger
@@ -91,7 +97,7 @@ func New(b Bus, o Options) *Server {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Authenticate == nil {
-		o.Authenticate = func(string, string, bool, bool) (Identity, error) { return everybody{}, nil }
+		o.Authenticate = func(string, string, bool, bool, string) (Identity, error) { return everybody{}, nil }
 	}
 	if o.MaxPayload == 0 {
 		o.MaxPayload = 1 << 20
@@ -140,11 +146,11 @@ func (s *Server) Handler() http.Handler {
 	}))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.HandleFunc("GET /api/v1/sessions", known(s.sessions))
+	mux.HandleFunc("GET /api/v1/sessions", known(s.sessions, "limit", "after"))
 	mux.HandleFunc("DELETE /api/v1/sessions/{name}", known(s.dropSession))
 	mux.HandleFunc("POST /api/v1/publish", known(s.publish))
 	mux.HandleFunc("POST /api/v1/token", known(s.token))
-	mux.HandleFunc("GET /api/v1/topics", known(s.topics, "filter"))
+	mux.HandleFunc("GET /api/v1/topics", known(s.topics, "filter", "limit", "after"))
 	mux.HandleFunc("GET /api/v1/events", known(s.events, "filter", "since", "limit"))
 	mux.HandleFunc("GET /api/v1/bus", known(s.busState))
 	mux.Handle("GET /metrics", s.metrics())

@@ -18,9 +18,14 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
 		s.forbid(w, r, "sessions: only users who may subscribe to %s have access", seeBus)
 		return
 	}
-	list := s.bus.Sessions()
-	if list == nil {
-		list = []bus.SessionInfo{}
+	limit, ok := limitOf(w, r)
+	if !ok {
+		return
+	}
+	list := s.bus.SessionsAfter(r.URL.Query().Get("after"), limit+1)
+	if len(list) > limit {
+		list = list[:limit]
+		linkNext(w, r, list[limit-1].Name)
 	}
 	answer(w, http.StatusOK, list)
 }
@@ -35,17 +40,11 @@ func (s *Server) dropSession(w http.ResponseWriter, r *http.Request) {
 		s.forbid(w, r, "sessions: only users who may subscribe to %s have access", seeBus)
 		return
 	}
-	var info *bus.SessionInfo
-	for _, i := range s.bus.Sessions() {
-		if i.Name == name {
-			info = &i
-			break
-		}
-	}
+	info, exists := s.bus.SessionNamed(name)
 	// Only the filter "#", and filters that are as wide, match "#" as a topic name.
 	mayAll := id.MayPublish("#")
 	switch {
-	case info == nil:
+	case !exists:
 		fail(w, http.StatusNotFound, "", "no session is called %q", name)
 	case info.User != user && !mayAll:
 		s.forbid(w, r, "the session %q belongs to another user", name)

@@ -35,6 +35,7 @@ type busState struct {
 	Published     uint64            `json:"published"`
 	Dropped       uint64            `json:"dropped"` // deliveries of QoS 0 whose buffer was full
 	Lost          map[string]uint64 `json:"lost"`    // by reason
+	Refused       map[string]uint64 `json:"refused"` // by the limit's key
 	LostLately    uint64            `json:"lost_last_hour"`
 	Sessions      int               `json:"sessions"`
 	Online        int               `json:"online"`
@@ -91,7 +92,7 @@ func (s *Server) busState(w http.ResponseWriter, r *http.Request) {
 	runtime.ReadMemStats(&m)
 	host, _ := os.Hostname()
 	out := busState{Version: s.o.Version, Host: host, Epoch: hex.EncodeToString(epoch[:]), Started: s.started, Ready: true,
-		Published: st.Published, Dropped: st.Dropped, Lost: st.Lost, LostLately: s.lost.grown(time.Now(), sum(st.Lost)), Sessions: st.Sessions, Online: st.Online, Subscriptions: st.Subscriptions,
+		Published: st.Published, Dropped: st.Dropped, Lost: st.Lost, Refused: st.Refused, LostLately: s.lost.grown(time.Now(), sum(st.Lost)), Sessions: st.Sessions, Online: st.Online, Subscriptions: st.Subscriptions,
 		Retained: st.Retained, RetainedBytes: st.RetainedBytes,
 		Journal: journalState{First: j.First, Last: j.Last, Segments: j.Segments, DiskBytes: j.DiskBytes, FreeBytes: j.Free, Written: j.Bytes,
 			Events: j.Appended, Syncs: j.Syncs, Groups: j.Groups, Damaged: j.Damaged, SyncSeconds: quantilesOf(&j.SyncTimes), AckSeconds: quantilesOf(&j.CommitTimes),
@@ -116,8 +117,7 @@ type collector struct {
 	d map[string]*prometheus.Desc
 }
 
-// maxLagSeries is the maximum number of sessions whose lag has its own series; the lags of all
-// others are summed.
+// maxLagSeries is how many sessions have a series of their lag: to count a backlog reads the journal.
 const maxLagSeries = 100
 
 var metricHelp = []struct{ name, help, labels string }{
@@ -127,9 +127,10 @@ var metricHelp = []struct{ name, help, labels string }{
 	{"postbus_lost_events_total", "Events lost, by reason: by sessions, by sources, and forbidden publishes of clients before MQTT 5.", "reason"},
 	{"postbus_sessions", "Sessions, online or offline.", "state"},
 	{"postbus_subscriptions", "Active subscriptions.", ""},
+	{"postbus_refused_total", "Events, subscriptions and sessions that a limit refused.", "limit"},
 	{"postbus_retained_events", "Topics with a retained message.", ""},
 	{"postbus_retained_bytes", "Bytes of retained payloads.", ""},
-	{"postbus_session_lag_events", "Events that a session has not acknowledged; sessions beyond the first hundred are summed as \"(others)\".", "session"},
+	{"postbus_session_lag_events", "Events that a session has not acknowledged; only of the hundred sessions that are the farthest behind.", "session"},
 	{"postbus_connections", "Open connections.", "listener"},
 	{"postbus_journal_written_bytes_total", "Bytes written to the journal, a measure of disk wear.", ""},
 	{"postbus_journal_records_total", "Records written to the journal.", ""},
@@ -182,6 +183,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for reason, n := range st.Lost {
 		count("postbus_lost_events_total", n, reason)
 	}
+	for key, n := range st.Refused {
+		count("postbus_refused_total", n, key)
+	}
 	gauge("postbus_sessions", float64(st.Online), "online")
 	gauge("postbus_sessions", float64(st.Sessions-st.Online), "absent")
 	gauge("postbus_subscriptions", float64(st.Subscriptions))
@@ -204,19 +208,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	out <- histogram(c.d["postbus_journal_commit_seconds"], &j.CommitTimes)
 }
 
-// lags writes a series for each session that is behind, up to maxLagSeries.
+// lags writes a series for each of the maxLagSeries sessions that are the farthest behind.
 func (c *collector) lags(gauge func(string, float64, ...string)) {
-	var others float64
-	n := 0
-	for _, i := range c.s.bus.Sessions() {
-		if n++; n > maxLagSeries {
-			others += float64(i.Lag)
-			continue
-		}
+	for _, i := range c.s.bus.SessionsBehind(maxLagSeries) {
 		gauge("postbus_session_lag_events", float64(i.Lag), strings.ToValidUTF8(i.Name, "\uFFFD"))
-	}
-	if others > 0 {
-		gauge("postbus_session_lag_events", others, "(others)")
 	}
 }
 

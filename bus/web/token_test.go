@@ -47,8 +47,8 @@ func TestTokens(t *testing.T) {
 	}
 	var log logged
 	b, base := start(t, web.Options{Local: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Authenticate: func(user, password string, has, local bool) (web.Identity, error) {
-			id, err := p.Authenticate(user, password, has, local)
+		Authenticate: func(user, password string, has, local bool, address string) (web.Identity, error) {
+			id, err := p.Authenticate(user, password, has, local, address)
 			if err != nil {
 				return nil, err
 			}
@@ -147,7 +147,7 @@ func TestTokens(t *testing.T) {
 	use("forged", "", "Bearer "+forged, event, 401, "not issued by this bus")
 	use("empty", "", "Bearer ", event, 401, "wrong")
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if _, err := p.Authenticate("", short, true, true); err != nil {
+		if _, err := p.Authenticate("", short, true, true, "192.0.2.1:1"); err != nil {
 			break
 		}
 	}

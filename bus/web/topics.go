@@ -20,7 +20,7 @@ import (
 const (
 	defaultEvents = 1000
 	maxEvents     = 100_000
-	maxAnswer     = 32 << 20 // bytes of payloads in one answer
+	maxAnswer     = 32 << 20 // bytes of topics and payloads in one answer
 )
 
 // shownEvent is the JSON form of an event. Payload and PayloadBase64 exclude each other.
@@ -52,7 +52,7 @@ func (s *Server) wanted(w http.ResponseWriter, r *http.Request) (id Identity, fi
 		return nil, "", 0
 	}
 	q := r.URL.Query()
-	filter, limit = q.Get("filter"), defaultEvents
+	filter = q.Get("filter")
 	if filter == "" {
 		filter = "#"
 	}
@@ -64,35 +64,79 @@ func (s *Server) wanted(w http.ResponseWriter, r *http.Request) (id Identity, fi
 		s.forbid(w, r, "reading %q is not allowed", filter)
 		return nil, "", 0
 	}
-	if text := q.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxEvents {
-			fail(w, http.StatusBadRequest, "", "limit is 1 to %d, not %q", maxEvents, text)
-			return nil, "", 0
-		}
-		limit = n
+	limit, ok := limitOf(w, r)
+	if !ok {
+		return nil, "", 0
 	}
 	return id, filter, limit
 }
 
-// topics answers with the retained events that match.
+// limitOf returns the maximum number of items that the query asks for, or answers the request with an
+// error.
+func limitOf(w http.ResponseWriter, r *http.Request) (limit int, ok bool) {
+	text := r.URL.Query().Get("limit")
+	if text == "" {
+		return defaultEvents, true
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxEvents {
+		fail(w, http.StatusBadRequest, "", "limit is 1 to %d, not %q", maxEvents, text)
+		return 0, false
+	}
+	return n, true
+}
+
+// topics answers with the retained events that match, in the order of their topics, from behind the
+// topic after. If there are more than limit, or than fit into an answer, a Link header leads to the
+// next page. The values are read one by one while the answer is written.
 func (s *Server) topics(w http.ResponseWriter, r *http.Request) {
-	id, filter, _ := s.wanted(w, r)
+	id, filter, limit := s.wanted(w, r)
 	if id == nil {
 		return
 	}
-	list, err := s.bus.Retained(filter)
+	var page []string
+	size, more := 0, false
+	err := s.bus.RetainedTopics(filter, r.URL.Query().Get("after"), func(name string, bytes int) bool {
+		if !id.MayRead(name) {
+			return r.Context().Err() == nil
+		}
+		if size += len(name) + bytes; len(page) == limit || len(page) > 0 && size > maxAnswer {
+			more = true
+			return false
+		}
+		page = append(page, name)
+		return true
+	})
 	if err != nil {
 		fail(w, http.StatusServiceUnavailable, "", "%v", err)
 		return
 	}
-	out := []shownEvent{}
-	for i := range list {
-		if id.MayRead(list[i].Topic) {
-			out = append(out, show(&list[i]))
+	if more {
+		linkNext(w, r, page[len(page)-1])
+	}
+	w.Header().Set("Content-Type", "application/json")
+	out, begin := json.NewEncoder(w), "["
+	for _, name := range page {
+		e, ok := s.bus.RetainedValue(name)
+		if !ok {
+			continue // it was deleted meanwhile
+		}
+		if _, err := w.Write([]byte(begin)); err != nil {
+			return
+		}
+		begin = ","
+		if err := out.Encode(show(&e)); err != nil {
+			return
 		}
 	}
-	answer(w, http.StatusOK, out)
+	_, _ = w.Write([]byte(strings.TrimPrefix(begin, ",") + "]\n"))
+}
+
+// linkNext tells where a list goes on: at the same address, behind the last item of this answer.
+func linkNext(w http.ResponseWriter, r *http.Request, last string) {
+	q := r.URL.Query()
+	q.Set("after", last)
+	w.Header().Set("Link", "<"+r.URL.Path+"?"+q.Encode()+`>; rel="next"`)
 }
 
 // events answers with the journal's events that match, oldest first, as a stream: it does not hold

@@ -56,8 +56,8 @@ func policy(t *testing.T, anonymous *auth.Rules) web.Authenticate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(user, password string, has, local bool) (web.Identity, error) {
-		id, err := p.Authenticate(user, password, has, local)
+	return func(user, password string, has, local bool, address string) (web.Identity, error) {
+		id, err := p.Authenticate(user, password, has, local, address)
 		if err != nil {
 			return nil, err
 		}
@@ -150,6 +150,8 @@ func TestRequests(t *testing.T) {
 		{"and nothing else", request{method: "POST", path: "/api/v1/publish", body: event}, 401, "not allowed"},
 		{"a proxy's clients are not local", request{method: "POST", path: "/api/v1/publish", body: `{"topic": "open/x"}`, header: map[string]string{"X-Forwarded-For": "192.0.2.1"}}, 401, "user name"},
 		{"whatever header it has", request{method: "GET", path: "/api/v1/topics?filter=open/%23", header: map[string]string{"X-Forwarded-Proto": "https"}}, 401, "user name"},
+		{"whatever proxy it is", request{method: "GET", path: "/api/v1/topics?filter=open/%23", header: map[string]string{"CF-Connecting-IP": "192.0.2.1"}}, 401, "user name"},
+		{"a hook is nothing for a page of somebody else", request{method: "GET", path: "/hooks/open", header: map[string]string{"Sec-Fetch-Site": "cross-site"}}, 403, "not allowed"},
 		{"were it empty", request{method: "GET", path: "/api/v1/topics?filter=open/%23", header: map[string]string{"Forwarded": ""}}, 401, "user name"},
 		{"without it they are", request{method: "GET", path: "/api/v1/topics?filter=open/%23"}, 200, "[]"},
 		{"a wrong password", request{method: "POST", path: "/api/v1/publish", body: event, user: "pi:guess"}, 401, "wrong"},
@@ -221,7 +223,10 @@ func TestRequests(t *testing.T) {
 // refusing is a bus whose disk is full.
 type refusing struct{ web.Bus }
 
-func (refusing) Sessions() []bus.SessionInfo        { return nil }
+func (refusing) SessionsAfter(string, int) []bus.SessionInfo { return []bus.SessionInfo{} }
+func (refusing) SessionNamed(name string) (bus.SessionInfo, bool) {
+	return bus.SessionInfo{Name: name}, true
+}
 func (refusing) Ready() error                       { return errors.New("disk full") }
 func (refusing) Drop(context.Context, string) error { return errors.New("disk full") }
 func (refusing) Publish(context.Context, bus.Event) (uint64, error) {

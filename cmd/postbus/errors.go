@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/postbus/postbus/config/yamlnode"
 )
@@ -78,7 +79,7 @@ func (m *Main) warn(text, hint string) {
 // oneLine keeps joined errors, and file names with unusual characters, on one line.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r

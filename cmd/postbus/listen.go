@@ -68,6 +68,11 @@ func bindUnix(l config.Listener) (*bound, error) {
 	if err != nil {
 		return nil, listenError("MQTT listener "+l.String(), "", "", err)
 	}
+	// For its owner and group, whatever the umask is: a umask of 0 would open it to everybody.
+	if err := os.Chmod(l.Address, 0o660); err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("MQTT listener %s: %w", l, err)
+	}
 	return &bound{raw, l}, nil
 }
 

@@ -10,12 +10,15 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config"
 )
 
-func busOptions(c *config.Config, log *slog.Logger) bus.Options {
+func busOptions(c *config.Config, log *slog.Logger, a *access) bus.Options {
 	o := bus.Options{
+		MayPublishWill: a.mayPublishWill,
+
 		Dir:         c.DataDir,
 		Logger:      log,
 		Durability:  c.Durability.Interval,
@@ -37,6 +40,14 @@ func busLimits(c *config.Config) bus.Limits {
 		SessionBacklog: uint64(c.Limits.SessionBacklog),
 		MaxPayload:     int(c.Limits.PacketSize),
 		MinFree:        c.Limits.DiskFree,
+
+		TopicLevels:      c.Limits.TopicLevels,
+		Subscriptions:    c.Limits.Subscriptions,
+		SubscriptionSize: c.Limits.SubscriptionSize,
+		Sessions:         c.Limits.Sessions,
+		WillSize:         c.Limits.WillSize,
+		Retained:         c.Limits.Retained,
+		RetainedSize:     c.Limits.RetainedSize,
 	}
 	if l.RetentionAge == 0 {
 		l.RetentionAge = -1
@@ -55,6 +66,7 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 		SessionExpiry: c.Limits.SessionExpiry,
 		PacketSize:    int(c.Limits.PacketSize),
 		Connections:   c.Limits.Connections,
+		PerAddress:    c.Limits.PerAddress,
 		PublishRate:   c.Limits.PublishRate,
 		KeepAlive:     c.Limits.KeepAlive,
 		Inflight:      c.Limits.Inflight,
@@ -70,7 +82,7 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.Policy, error) {
 	o := auth.Options{Tokens: tokens}
 	for _, u := range c.Users {
-		o.Users = append(o.Users, auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge,
+		o.Users = append(o.Users, auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge, ClientID: u.ClientID,
 			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}})
 	}
 	switch a := c.Anonymous; {
@@ -104,16 +116,16 @@ func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
 	return a, nil
 }
 
-func (a *access) mqtt(user, password string, hasPassword, local bool) (broker.Identity, error) {
-	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local)
+func (a *access) mqtt(user, password string, hasPassword, local bool, address string) (broker.Identity, error) {
+	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local, address)
 	if err != nil {
 		return nil, a.plain(err) // not a nil *auth.Identity in the interface
 	}
 	return id, nil
 }
 
-func (a *access) http(user, password string, hasPassword, local bool) (web.Identity, error) {
-	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local)
+func (a *access) http(user, password string, hasPassword, local bool, address string) (web.Identity, error) {
+	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local, address)
 	switch {
 	case errors.Is(err, auth.ErrBusy):
 		return nil, web.ErrBusy
@@ -123,6 +135,13 @@ func (a *access) http(user, password string, hasPassword, local bool) (web.Ident
 	return id, nil
 }
 
+// mayPublishWill reports whether a user may publish a last will now. A reserved topic was accepted at
+// CONNECT as a bridge's own state.
+func (a *access) mayPublishWill(user, name string) bool {
+	id, ok := a.policy.Load().Lookup(user)
+	return ok && (topic.Reserved(name) || id.MayPublish(name))
+}
+
 var errPasswordChanged = errors.New("the password was changed")
 
 // judge returns how connected clients are checked after a reload. changed are the users whose
@@ -130,7 +149,7 @@ var errPasswordChanged = errors.New("the password was changed")
 func (a *access) judge(changed map[string]bool) func(user string, local bool) (broker.Identity, error) {
 	return func(user string, local bool) (broker.Identity, error) {
 		if user == "" {
-			return a.mqtt("", "", false, local)
+			return a.mqtt("", "", false, local, "")
 		}
 		if changed[user] {
 			return nil, errPasswordChanged

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -99,14 +100,16 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 
 	opening, cancel := context.WithCancel(ctx)
 	defer cancel()
-	opened := make(chan struct{})
-	go cancelOnSignal(signals, opened, cancel)
+	received := receive(signals, cancel)
 	s, err := open(opening, c, log)
-	close(opened)
-	if err != nil {
-		if opening.Err() != nil && ctx.Err() == nil {
-			return nil // stopped before it was running
-		}
+	stop, reload := received()
+	switch {
+	case stop && err == nil:
+		log.Info("stopping before it was ready")
+		return errorsWithClose(nil, s)
+	case stop && errors.Is(err, context.Canceled):
+		return nil
+	case err != nil:
 		return err
 	}
 	if err := m.announce(s, c, f.addrFile); err != nil {
@@ -115,6 +118,9 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	r := &reloader{m: m, settings: &f.settings, server: s, started: c.Config, current: c.Config}
 	w := watch(c.file, r.run, log)
 	notifySystemd(m.getenv("NOTIFY_SOCKET"), "READY=1")
+	if reload {
+		r.run("SIGHUP")
+	}
 
 	m.serve(ctx, signals, r)
 
@@ -122,26 +128,40 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	return m.stop(s, w, signals)
 }
 
-// cancelOnSignal lets a signal cancel the opening, which may have to replay a long journal.
-func cancelOnSignal(signals chan os.Signal, opened chan struct{}, cancel context.CancelFunc) {
-	for {
-		select {
-		case sig := <-signals:
-			if sig != syscall.SIGHUP {
+// receive lets a signal cancel the opening, which may have to replay a long journal. The function
+// that it returns ends this and reports which signals came, so that none is lost in between.
+func receive(signals <-chan os.Signal, cancel context.CancelFunc) func() (stop, reload bool) {
+	opened, ended := make(chan struct{}), make(chan struct{})
+	var stop, reload bool
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case sig := <-signals:
+				if sig == syscall.SIGHUP {
+					reload = true
+					continue
+				}
+				stop = true
 				cancel()
+			case <-opened:
 				return
 			}
-		case <-opened:
-			return
 		}
+	}()
+	return func() (bool, bool) {
+		close(opened)
+		<-ended
+		return stop, reload
 	}
 }
 
+// errorsWithClose closes s, and returns err with the error of that.
 func errorsWithClose(err error, s *server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if cerr := s.close(ctx); cerr != nil {
-		return fmt.Errorf("%w (and closing: %v)", err, cerr)
+		return errors.Join(err, fmt.Errorf("stop: %w", cerr))
 	}
 	return err
 }

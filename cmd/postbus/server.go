@@ -106,7 +106,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 }
 
 func (s *server) openBus(ctx context.Context, c *config.Config) error {
-	b, err := bus.Open(ctx, busOptions(c, s.log))
+	b, err := bus.Open(ctx, busOptions(c, s.log, s.access))
 	switch {
 	case errors.Is(err, journal.ErrLocked):
 		return withHint(err, "stop the other one, or give this one a folder of its own: --data-dir DIR")

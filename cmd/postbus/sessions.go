@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -31,15 +32,14 @@ func (m *Main) sessionsCommand() *cobra.Command {
 		Short: "Show every session of a running bus: online, lag, in flight, lost",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := m.api(cmd.Context(), &r, http.MethodGet, "/api/v1/sessions")
+			list, err := m.listSessions(cmd.Context(), &r)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				m.printf("%s", body)
-				return nil
+				return json.NewEncoder(m.Stdout).Encode(list)
 			}
-			return m.printSessions(body)
+			return m.printSessions(list)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -159,11 +159,31 @@ func httpUnreachable(u *url.URL, err error) error {
 	return failed
 }
 
-func (m *Main) printSessions(body []byte) error {
-	var list []bus.SessionInfo
-	if err := json.Unmarshal(body, &list); err != nil {
-		return fmt.Errorf("the answer is not a list of sessions: %w", err)
+// listSessions asks for one page after another.
+func (m *Main) listSessions(ctx context.Context, r *remote) ([]bus.SessionInfo, error) {
+	const limit = 1000
+	list := []bus.SessionInfo{}
+	for {
+		q := url.Values{"limit": {strconv.Itoa(limit)}}
+		if len(list) > 0 {
+			q.Set("after", list[len(list)-1].Name)
+		}
+		body, err := m.api(ctx, r, http.MethodGet, "/api/v1/sessions?"+q.Encode())
+		if err != nil {
+			return nil, err
+		}
+		var page []bus.SessionInfo
+		if err := json.Unmarshal(body, &page); err != nil {
+			return nil, fmt.Errorf("the answer is not a list of sessions: %w", err)
+		}
+		list = append(list, page...)
+		if len(page) < limit {
+			return list, nil
+		}
 	}
+}
+
+func (m *Main) printSessions(list []bus.SessionInfo) error {
 	if len(list) == 0 {
 		m.printf("no sessions\n")
 		return nil

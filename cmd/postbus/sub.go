@@ -133,7 +133,7 @@ func (m *Main) sub(ctx context.Context, f *subFlags) error {
 	if f.id == "" {
 		f.id = clientID("sub")
 	}
-	s := &subscriber{m: m, f: f, full: make(chan struct{}), broken: make(chan error, 1)}
+	s := &subscriber{m: m, terminal: isTerminal(m.Stdout), f: f, full: make(chan struct{}), broken: make(chan error, 1)}
 	s.session = &printedSession{state.NewInMemory(), s}
 	wait := retryMin
 	for first := true; ; first = false {
@@ -160,13 +160,14 @@ func (m *Main) sub(ctx context.Context, f *subFlags) error {
 }
 
 type subscriber struct {
-	m       *Main
-	f       *subFlags
-	session session.SessionManager
-	printed int           // events; only the client's goroutine uses this and done
-	done    bool          // print and acknowledge no more
-	full    chan struct{} // closed when --count is reached and acknowledged
-	broken  chan error    // receives the output's error
+	m        *Main
+	f        *subFlags
+	session  session.SessionManager
+	terminal bool          // the output is one: others' text must not control it
+	printed  int           // events; only the client's goroutine uses this and done
+	done     bool          // print and acknowledge no more
+	full     chan struct{} // closed when --count is reached and acknowledged
+	broken   chan error    // receives the output's error
 }
 
 // once runs one connection until it ends. nil: everything is done. up reports whether it was
@@ -313,6 +314,9 @@ func (s *subscriber) print(p *paho.Publish) {
 		out = append(append([]byte(p.Topic), ' '), p.Payload...)
 	default:
 		out = p.Payload
+	}
+	if s.terminal {
+		out = printable(out)
 	}
 	if !s.f.bare {
 		out = append(out[:len(out):len(out)], '\n')

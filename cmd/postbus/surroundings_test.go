@@ -143,3 +143,38 @@ func TestProgramsOfPluginsHaveTheirSignals(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 }
+
+// TestATermWhileStarting: a signal to stop is obeyed whenever it comes, between two steps of the
+// start, too.
+func TestATermWhileStarting(t *testing.T) {
+	dir := t.TempDir()
+	rounds := 120
+	if testing.Short() {
+		rounds = 10
+	}
+	for round := range rounds {
+		cmd, _ := bare(t, []string{"HOME=" + dir}, "--data-dir", filepath.Join(dir, "d"))
+		var log bytes.Buffer
+		cmd.Stderr = &log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(round) * 500 * time.Microsecond) // where in the start it comes is the machine's choice
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		select {
+		case err := <-ended:
+			status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+			if early := status.Signaled() && status.Signal() == syscall.SIGTERM; err != nil && !early { // early: before main
+				t.Fatalf("round %d: %v\n%s", round, err, log.String())
+			}
+		case <-time.After(patience):
+			_ = cmd.Process.Kill()
+			<-ended
+			t.Fatalf("round %d: it goes on\n%s", round, log.String())
+		}
+	}
+}

@@ -82,6 +82,8 @@ bus publishes about itself on $SYS and $bus, which # does not match.`,
 	fl.StringArrayVar(&u.Subscribe, "subscribe", nil, "topic `FILTER` that the user may read; may be repeated")
 	fl.StringArrayVar(&u.Deny, "deny", nil,
 		"topic `FILTER` that the user may neither publish to nor read; may be repeated")
+	fl.StringVar(&u.ClientID, "client-id", "",
+		"`PATTERN` of the client identifiers that the user may present, such as '${user}-*'")
 	fl.BoolVar(&u.Bridge, "bridge", false,
 		"the user is another broker, trusted to state an event's route through bridges")
 	return cmd

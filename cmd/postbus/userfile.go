@@ -58,6 +58,7 @@ type yamlUser struct {
 	Publish   []string `yaml:"publish,flow,omitempty"`
 	Subscribe []string `yaml:"subscribe,flow,omitempty"`
 	Deny      []string `yaml:"deny,flow,omitempty"`
+	ClientID  string   `yaml:"client_id,omitempty"`
 	Bridge    bool     `yaml:"bridge,omitempty"`
 }
 
@@ -177,6 +178,9 @@ func flow(u config.User) string {
 			quoted[i] = strconv.Quote(s)
 		}
 		fmt.Fprintf(&b, ", %s: [%s]", r.key, strings.Join(quoted, ", "))
+	}
+	if u.ClientID != "" {
+		b.WriteString(", client_id: " + strconv.Quote(u.ClientID))
 	}
 	if u.Bridge {
 		b.WriteString(", bridge: true")
@@ -358,7 +362,7 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yaml
 }
 
 func sameUser(a, b yamlUser) bool {
-	return a.Name == b.Name && a.Password == b.Password && a.Bridge == b.Bridge && slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Deny, b.Deny)
+	return a.Name == b.Name && a.Password == b.Password && a.Bridge == b.Bridge && a.ClientID == b.ClientID && slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Deny, b.Deny)
 }
 
 // split returns a text's users and everything else.
