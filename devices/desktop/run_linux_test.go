@@ -28,13 +28,6 @@ type running struct {
 	stop func()
 }
 
-// condition returns the last argument of Degraded.
-func (r *running) condition() string {
-	r.env.Mu.Lock()
-	defer r.env.Mu.Unlock()
-	return r.env.Last()
-}
-
 // nowhere is an address without a server.
 const nowhere = "unix:path=/nowhere/bus"
 
