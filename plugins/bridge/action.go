@@ -7,13 +7,13 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // actionSample is a commented plugin file with the action.
@@ -93,18 +93,18 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := checkName(args.Topic); err != nil {
 		return kind.Permanent(fmt.Errorf("topic: %w", err))
 	}
-	payload, err := encode(args.Payload)
+	body, err := payload.Encode(args.Payload)
 	if err != nil {
 		return kind.Permanent(fmt.Errorf("payload: %w", err))
 	}
-	if len(payload) > maxPacket {
-		return kind.Permanent(fmt.Errorf("payload: it has %d bytes, more than %d", len(payload), maxPacket))
+	if len(body) > maxPacket {
+		return kind.Permanent(fmt.Errorf("payload: it has %d bytes, more than %d", len(body), maxPacket))
 	}
 	c, err := a.connection(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", a.link.name, err)
 	}
-	m := &message{topic: args.Topic, payload: payload, qos: min(args.QoS.Level(), c.terms.qos), retain: args.Retain && c.terms.retain}
+	m := &message{topic: args.Topic, payload: body, qos: min(args.QoS.Level(), c.terms.qos), retain: args.Retain && c.terms.retain}
 	if c.terms.size > 0 && tooLarge(m, c.terms.size) {
 		return kind.Permanent(fmt.Errorf("%s accepts no packet of more than %d bytes", a.link.name, c.terms.size))
 	}
@@ -250,19 +250,4 @@ func (a *Action) Close() error {
 	}
 	a.readers.Wait()
 	return nil
-}
-
-// encode returns the bytes of a payload.
-func encode(v any) ([]byte, error) {
-	switch v := v.(type) {
-	case nil:
-		return nil, nil
-	case string:
-		return []byte(v), nil
-	case []byte:
-		return v, nil
-	case fmt.Stringer: // a topic's levels, a time
-		return []byte(v.String()), nil
-	}
-	return json.Marshal(v)
 }

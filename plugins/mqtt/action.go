@@ -5,11 +5,11 @@ package mqtt
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"fmt"
 
 	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // actionSample is a commented plugin file with the action.
@@ -46,24 +46,9 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := topic.CheckName(args.Topic); err != nil {
 		return kind.Permanent(fmt.Errorf("topic: %w", topic.Reason(err)))
 	}
-	payload, err := encode(args.Payload)
+	body, err := payload.Encode(args.Payload)
 	if err != nil {
 		return kind.Permanent(fmt.Errorf("payload: %w", err))
 	}
-	return a.env.Publish(ctx, args.Topic, payload, int(args.QoS.Level()), args.Retain)
-}
-
-// encode returns the bytes of a payload.
-func encode(v any) ([]byte, error) {
-	switch v := v.(type) {
-	case nil:
-		return nil, nil
-	case string:
-		return []byte(v), nil
-	case []byte:
-		return v, nil
-	case fmt.Stringer: // Levels, a time
-		return []byte(v.String()), nil
-	}
-	return json.Marshal(v)
+	return a.env.Publish(ctx, args.Topic, body, int(args.QoS.Level()), args.Retain)
 }
