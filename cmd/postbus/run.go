@@ -92,6 +92,7 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	if err != nil {
 		return err
 	}
+	limitMemory(log)
 	defer outlive()()
 	// From here on a signal requests an orderly stop.
 	signals := make(chan os.Signal, 4)
