@@ -123,7 +123,8 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			continue
 		}
 		if !identity.MaySubscribe(f.Filter) {
-			h.broker.quiet.Warn(h.broker.log, c.address, "subscription not allowed", "client", c.id, "user", c.user, "filter", f.Filter)
+			h.broker.quiet.Warn(h.broker.log, c.address, "subscription not allowed",
+				"client", c.id, "user", c.user, "filter", shortened(f.Filter))
 			codes[i] = frame.CodeNotAuthorized
 			if topic.Shared(f.Filter) {
 				c.subackReason = "a shared subscription needs rights that cover its whole filter"
@@ -140,6 +141,8 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 	for j, err := range c.session.Admits(good) {
 		if limit := (*bus.LimitError)(nil); errors.As(err, &limit) {
 			c.subackReason = err.Error()
+			h.broker.quiet.Warn(h.broker.log, c.id, "subscription refused by a limit",
+				"client", c.id, "user", c.user, "filter", shortened(good[j].Filter), "err", err)
 			codes[at[j]] = frame.CodeQuotaExceeded
 			if limit.Key == bus.LimitTopicLevels {
 				codes[at[j]] = frame.CodeTopicFilterInvalid

@@ -5,6 +5,7 @@ package broker
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -172,7 +173,7 @@ func (c *conn) refusedNow(err error) error {
 	}
 	c.broker.count.refusedEvents.Add(1)
 	if limit := (*bus.LimitError)(nil); errors.As(err, &limit) {
-		c.broker.bus.ReportLoss(c.id, limit.Error(), 1)
+		c.broker.bus.ReportLoss(c.id, limit.Error(), 1) // which is logged
 	}
 	return nil
 }
@@ -181,6 +182,8 @@ func (c *conn) refusedNow(err error) error {
 // not help.
 func (c *conn) beyond(p *frame.Publish, limit *bus.LimitError) error {
 	c.broker.count.refusedEvents.Add(1)
+	c.broker.quiet.Warn(c.broker.log, c.id, "event refused by a limit",
+		"client", c.id, "user", c.user, "topic", shortened(string(p.Topic)), "err", limit)
 	if c.version == frame.V5 {
 		code := frame.CodeQuotaExceeded
 		if limit.Key == bus.LimitTopicLevels {
@@ -191,6 +194,15 @@ func (c *conn) beyond(p *frame.Publish, limit *bus.LimitError) error {
 	}
 	c.broker.bus.ReportLoss(c.id, limit.Error(), 1)
 	return c.ignore(p)
+}
+
+// shortened is a topic for a log line.
+func shortened(topic string) string {
+	const most = 200
+	if len(topic) <= most {
+		return topic
+	}
+	return strings.ToValidUTF8(topic[:most], "") + "…"
 }
 
 // noSpace answers a publish that the disk refuses. MQTT 5 clients get the reason; others are
