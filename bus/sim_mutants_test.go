@@ -66,7 +66,7 @@ var defects = []defect{
 		{"cursor.go", "		c.window[i].dup = true\n", ""},
 	}},
 	{"redeliveries come in the wrong order", []edit{
-		{"window.go", "	for i := range c.window {\n		e := &c.window[i]\n		if e.sent || e.done {", "	for i := len(c.window) - 1; i >= 0; i-- {\n		e := &c.window[i]\n		if e.sent || e.done {"},
+		{"window.go", "	for i := range c.window {\n		e := &c.window[i]\n		if e.sent || e.done ||", "	for i := len(c.window) - 1; i >= 0; i-- {\n		e := &c.window[i]\n		if e.sent || e.done ||"},
 	}},
 	{"a redelivery has another packet identifier", []edit{
 		{"window.go", "		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n", "		e.id = e.id%65535 + 1\n		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n"},
@@ -85,7 +85,7 @@ var defects = []defect{
 		{"cursor.go", "	return seq > s.from && (until == 0 || seq < until)", "	return seq > s.from && until != 1"},
 	}},
 	{"a filter ends before what was accepted while it stood is delivered", []edit{
-		{"cursor.go", "until == 0 || until > pos {", "until == 0 && pos != forever {"},
+		{"cursor.go", "return until == 0 || until > pos\n", "return until == 0 && pos != ^uint64(0)\n"},
 	}},
 	{"NoLocal is ignored when reading", []edit{
 		{"cursor.go", "s.covers(r.Seq) && !(s.NoLocal && string(r.Source) == s.session.name)", "s.covers(r.Seq)"},
@@ -116,7 +116,7 @@ var defects = []defect{
 	}},
 	{"a will in spite of a goodbye", []edit{
 		{"session.go", "	if w == nil || s.closing != nil && s.closing.Clean {", "	if w == nil {"},
-		{"state.go", "	if c.Clean {\n		s.will = nil\n	}\n", ""},
+		{"state.go", "	if c.Clean {\n		s.setWillLocked(nil)\n	}\n", ""},
 	}},
 	{"a torn tail is kept", []edit{
 		{"journal/recover.go", "		if s.proven || !last {", "		if s.proven || !last || size > 0 {"},
