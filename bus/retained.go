@@ -229,6 +229,12 @@ func (p *pattern) literal() string {
 func (t *retainedSet) announcedThat(p *pattern) (found []*journal.Record) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	if literal, ok := p.Literal(); ok && !p.all { // most subscriptions, of as many topics as there are plugins
+		if r := t.announced[literal]; r != nil {
+			found = append(found, r)
+		}
+		return found
+	}
 	for topic, r := range t.announced {
 		if p.match([]byte(topic)) {
 			found = append(found, r)
