@@ -229,8 +229,8 @@ func (p *pattern) literal() string {
 func (t *retainedSet) announcedThat(p *pattern) (found []*journal.Record) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if literal, ok := p.Literal(); ok && !p.all { // most subscriptions, of as many topics as there are plugins
-		if r := t.announced[literal]; r != nil {
+	if name, ok := p.Plain(); ok && !p.all { // there may be as many topics as plugins
+		if r := t.announced[name]; r != nil {
 			found = append(found, r)
 		}
 		return found

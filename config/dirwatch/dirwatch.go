@@ -4,11 +4,11 @@
 // for Quiet, and at most MaxWait after the first change. The system notifies of changes in the
 // folder and its parent, so that the package sees every way of saving there: writing in place,
 // writing and renaming, a symbolic link that is swapped (as Kubernetes does with ..data), a folder
-// that is replaced, removed or created. Once a second it looks at the files' size, times and
-// identity, to find changes without a notification: behind a symbolic link, by another hard link,
-// behind a parent folder that is swapped or mounted over, on a network share. It also calls back
-// every Rescan, more rarely where that takes long, and when the system lost notifications; the caller
-// compares contents.
+// that is replaced, removed or created. Once a second, and every few seconds in folders of
+// thousands of files, it looks at the files' size, times and identity, to find changes without a
+// notification: behind a symbolic link, by another hard link, behind a parent folder that is swapped
+// or mounted over, on a network share. It also calls back every Rescan, more rarely where that takes
+// long, and when the system lost notifications; the caller compares contents.
 package dirwatch
 
 import (
@@ -31,8 +31,8 @@ const (
 )
 
 const (
-	share   = 100             // a look may take this fraction of the time until the next one
-	calm    = 400             // a call without a sign of a change may take this fraction of the time until the next one
+	share   = 200             // a look may take this fraction of the time until the next one
+	calm    = 1000            // a call without a sign of a change may take this fraction of the time until the next one
 	settled = 2 * time.Second // a file changed less long ago may change unseen
 )
 
