@@ -107,6 +107,10 @@ func (b *Bus) Audience(topic string) int {
 	return n
 }
 
+// ListeningChanges counts the changes of what Listening depends on: while it is the same, so are the
+// answers.
+func (b *Bus) ListeningChanges() uint64 { return b.index.changes.Load() }
+
 // Listening reports whether a connected consumer would get an event of the topic. It is cheap.
 func (b *Bus) Listening(topic string) bool {
 	for _, s := range b.index.match([]byte(topic), nil) {

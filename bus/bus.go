@@ -88,6 +88,7 @@ type Bus struct {
 	snapshotSize       atomic.Uint64
 	cursorsAt          journal.Commit // of the last record of positions; housekeeping's
 
+	turns  turns // of pumps that read the past
 	locals sched.Mutex
 	local  map[string]*Subscription
 
@@ -119,7 +120,8 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		return nil, err
 	}
 	b := &Bus{o: o, logger: o.Logger, journal: j, sessions: map[string]*Session{}, groups: map[string]*group{},
-		reports: map[report]uint64{}, lostAll: map[string]uint64{}, refusals: map[string]uint64{}, persisted: map[string]uint64{}}
+		reports: map[report]uint64{}, lostAll: map[string]uint64{}, refusals: map[string]uint64{}, persisted: map[string]uint64{},
+		turns: newTurns(o.schedule != nil)}
 	b.mu.Use(o.schedule, "bus")
 	b.reportMu.Use(o.schedule, "reports")
 	b.locals.Use(o.schedule, "locals")

@@ -291,22 +291,48 @@ func (c *cursor) kickLocked() {
 // pumpBatch is how many events the pump sends before it releases the lock once.
 const pumpBatch = 64
 
-// pump sends the events that the consumer has not got yet, until there is no room or no event.
+// pump sends the events that the consumer has not got yet, until there is no room or no event. It
+// reads the past in its turn only, see turns.go.
 func (c *cursor) pump(n uint64) {
 	c.step("pump")
-	for c.pumpSome(n) {
+	more, past := c.pumpSome(n, false)
+	for more {
+		if !past {
+			more, past = c.pumpSome(n, false)
+			continue
+		}
+		c.bus.turns.take()
+		c.step("has a turn")
+		for i := 0; more && past && i < turnBatches; i++ {
+			more, past = c.pumpSome(n, true)
+		}
+		c.bus.turns.end()
 	}
 }
 
-func (c *cursor) pumpSome(n uint64) (more bool) {
+// readsPastLocked reports whether the pump's next batch reads history or a long backlog.
+func (c *cursor) readsPastLocked() bool {
+	return len(c.work) > 0 && c.work[0].reader != nil || c.bus.visible.Load() > c.next+historyScan
+}
+
+// pumpSome sends one batch. past: the next one needs a turn, without which this one was not sent.
+func (c *cursor) pumpSome(n uint64, turn bool) (more, past bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.is(modePumping) || c.pumps != n { // the consumer left, and may have returned
-		return false
+		return false, false
 	}
 	if c.bus.stopping() {
-		return c.endPumpLocked(modeStalled)
+		return c.endPumpLocked(modeStalled), false
 	}
+	if !turn && c.readsPastLocked() {
+		return true, true
+	}
+	more = c.pumpSomeLocked()
+	return more, more && c.readsPastLocked()
+}
+
+func (c *cursor) pumpSomeLocked() (more bool) {
 	room, err := c.resendLocked()
 	if err != nil {
 		return c.retryLocked(err)

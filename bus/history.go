@@ -68,7 +68,7 @@ func (s Since) reached(begun *bool, r *journal.Record) bool {
 // historyScan is how many records are read before others get the lock, historyAhead how many events
 // are read ahead.
 const (
-	historyScan  = 2048
+	historyScan  = 512
 	historyAhead = 16
 )
 

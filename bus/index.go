@@ -6,6 +6,7 @@ package bus
 import (
 	"bytes"
 	"strings"
+	"sync/atomic"
 
 	"github.com/postbus/postbus/bus/internal/sched"
 	"github.com/postbus/postbus/bus/journal"
@@ -15,6 +16,8 @@ import (
 // levels in which a chain of nodes without subscriptions is one node, so that its memory grows with
 // the number and the bytes of the filters, and not with the number of their levels.
 type index struct {
+	changes atomic.Uint64
+
 	mu   sched.RWMutex
 	root indexNode
 }
@@ -27,6 +30,7 @@ type indexNode struct {
 }
 
 func (x *index) add(s *subscription) {
+	defer x.changes.Add(1)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := &x.root
@@ -81,6 +85,7 @@ func commonLevels(a, b string) string {
 }
 
 func (x *index) remove(s *subscription) {
+	defer x.changes.Add(1)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	rest, levels := s.pattern.Stem()

@@ -229,6 +229,12 @@ func (p *pattern) literal() string {
 func (t *retainedSet) announcedThat(p *pattern) (found []*journal.Record) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	if name, ok := p.Plain(); ok && !p.all { // there may be as many topics as plugins
+		if r := t.announced[name]; r != nil {
+			found = append(found, r)
+		}
+		return found
+	}
 	for topic, r := range t.announced {
 		if p.match([]byte(topic)) {
 			found = append(found, r)

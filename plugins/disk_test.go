@@ -148,6 +148,19 @@ func TestWhatWasMappedIsOwed(t *testing.T) {
 	if err := post(context.Background(), 2); !errors.Is(err, errStopped) {
 		t.Errorf("posted to a closed mapper: %v", err)
 	}
+
+	// A source that waits for no answer, such as a socket without answers, cannot send them again.
+	m = newMapper("b", "test", nil, b, slogDiscard())
+	m.swap(spec)
+	for n := 1; n <= 3; n++ {
+		if err := m.post(context.Background(), r, time.Now(), map[string]any{"value": n}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.close(50 * time.Millisecond)
+	if n := m.count.dropped.Load(); n != 3 {
+		t.Errorf("%d events that the disk refused to the end count as lost, want 3", n)
+	}
 }
 
 // TestADiskThatFailsAgainAndAgain sends at full speed while writes fail at any time: refused events

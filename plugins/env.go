@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -44,12 +43,9 @@ func (e *env) ID() string { return e.p.id }
 func (e *env) Degraded(err error) { e.degraded(err) }
 
 func (e *env) Lost(n int, reason string) {
-	if n <= 0 {
-		return
+	if n > 0 {
+		e.p.mapper.lose(n, reason)
 	}
-	e.p.mapper.count.dropped.Add(uint64(n))
-	e.p.mapper.fail(fmt.Errorf("%d lost: %s", n, reason))
-	e.p.s.bus.ReportLoss(sourceName(e.p.id), reason, uint64(n))
 }
 
 func (e *env) Publish(ctx context.Context, name string, payload []byte, qos int, retain bool) error {

@@ -33,6 +33,7 @@ type flow struct {
 	log   *slog.Logger
 	count *counters
 	fail  func(error)           // records an error of an event
+	lose  func(int, string)     // counts events of sources that are lost
 	disk  atomic.Pointer[error] // why the bus currently accepts no event
 	room  flight
 
@@ -77,8 +78,8 @@ func (p *outgoing) settled() bool {
 	}
 }
 
-func (f *flow) start(b *bus.Bus, log *slog.Logger, count *counters, fail func(error)) {
-	f.bus, f.log, f.count, f.fail = b, log, count, fail
+func (f *flow) start(b *bus.Bus, log *slog.Logger, count *counters, fail func(error), lose func(int, string)) {
+	f.bus, f.log, f.count, f.fail, f.lose = b, log, count, fail, lose
 	f.room.cond.L = &f.room.mu
 	f.wake, f.ended = make(chan struct{}, 1), make(chan struct{})
 	f.ctx, f.cancel = context.WithCancel(context.Background())
@@ -257,12 +258,21 @@ func (f *flow) answerDurable(sent []outgoing) (n int, err error) {
 	return n, err
 }
 
-// abandon answers that the queue's events will not be durable.
+// abandon answers that the queue's events will not be durable. An event whose source expects no
+// answer counts as lost: nothing sends it again.
 func (f *flow) abandon(queue []outgoing, err error) {
+	lost := 0
+	defer func() {
+		if lost > 0 {
+			f.lose(lost, "not durable when the plugin ended")
+		}
+	}()
 	for i := range queue {
 		if p := &queue[i]; p.bytes > 0 {
 			if p.done != nil {
 				p.done(err)
+			} else if !p.empty {
+				lost++
 			}
 			f.room.give(1, p.bytes)
 		}

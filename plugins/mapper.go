@@ -6,6 +6,7 @@ package plugins
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"reflect"
 	"sync"
@@ -57,7 +58,7 @@ type mapper struct {
 
 func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Logger) *mapper {
 	m := &mapper{id: id, host: host, source: sourceName(id), env: env, named: map[string]bool{}}
-	m.flow.start(b, log, &m.count, m.fail)
+	m.flow.start(b, log, &m.count, m.fail, m.lose)
 	return m
 }
 
@@ -284,6 +285,13 @@ func (m *mapper) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lastE, m.lastAt = err, time.Now()
+}
+
+// lose counts and reports events of sources that are lost.
+func (m *mapper) lose(n int, reason string) {
+	m.count.dropped.Add(uint64(n))
+	m.fail(fmt.Errorf("%d lost: %s", n, reason))
+	m.flow.bus.ReportLoss(m.source, reason, uint64(n))
 }
 
 // sizeOf estimates an event's size in bytes; of deep trees it counts the first levels.

@@ -31,6 +31,13 @@ type goal struct {
 	gone     bool
 }
 
+// same reports whether a plugin has nothing to do for the change from g to o.
+func (g *goal) same(o *goal) bool {
+	return g.file == o.file && g.hash == o.hash && g.spec == o.spec && g.pending == o.pending &&
+		g.disabled == o.disabled && g.gone == o.gone && slices.Equal(g.approve, o.approve) &&
+		len(g.errors) == len(o.errors) && (len(g.errors) == 0 || g.errors.Render() == o.errors.Render())
+}
+
 // plugin is one configured file with its running parts.
 type plugin struct {
 	id     string
@@ -39,6 +46,9 @@ type plugin struct {
 	mapper *mapper
 	stuck  atomic.Int32
 	signal chan struct{}
+	review chan struct{} // once a second while there is something new, see reviewAll
+	due    atomic.Bool   // there is, although activity is the same
+	seen   activity      // at the last review; the supervisor's
 	done   chan struct{}
 
 	holdMu  sync.Mutex
@@ -67,7 +77,7 @@ type plugin struct {
 }
 
 func newPlugin(s *Supervisor, id string) *plugin {
-	p := &plugin{id: id, s: s, log: s.o.Logger.With("plugin", id), signal: make(chan struct{}, 1), done: make(chan struct{}), held: map[string]*held{}}
+	p := &plugin{id: id, s: s, log: s.o.Logger.With("plugin", id), signal: make(chan struct{}, 1), review: make(chan struct{}, 1), done: make(chan struct{}), held: map[string]*held{}}
 	p.mapper = newMapper(id, s.o.Host, s.o.Env, s.bus, p.log)
 	p.mapper.trace = p.tracer
 	p.mapper.memory = p.loadMemory()
@@ -85,10 +95,12 @@ func (p *plugin) changed() {
 // setGoal sets the goal. It returns false if the plugin has ended: a new plugin must replace it.
 func (p *plugin) setGoal(g goal) bool {
 	p.mu.Lock()
-	over := p.over
+	over, same := p.over, p.goal.same(&g)
 	p.goal = g
 	p.mu.Unlock()
-	p.changed()
+	if !same {
+		p.changed()
+	}
 	return !over
 }
 
@@ -109,8 +121,6 @@ func (p *plugin) finish() bool {
 func (p *plugin) run(ctx context.Context) {
 	defer close(p.done)
 	defer p.s.forget(p)
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -119,10 +129,11 @@ func (p *plugin) run(ctx context.Context) {
 			p.saveMemory()
 			return
 		case <-p.signal:
-		case <-tick.C:
+		case <-p.review:
 			p.saveMemory()
 			p.logFailures()
 		}
+		p.s.rounds.Add(1)
 		p.mu.Lock()
 		g := p.goal
 		p.mu.Unlock()
@@ -156,6 +167,7 @@ func (p *plugin) logFailures() {
 	if n == p.failures {
 		return
 	}
+	p.due.Store(true) // until the errors are logged
 	p.mapper.mu.Lock()
 	err := p.mapper.lastE
 	p.mapper.mu.Unlock()
@@ -173,6 +185,7 @@ func (p *plugin) logFailures() {
 	p.log.Warn("events are lost because a rule fails", "err", text,
 		"events", n-p.failures, "hint", "postbus plugin trace "+p.id)
 	p.failures, p.failure, p.failedAt = n, text, time.Now()
+	p.due.Store(false)
 }
 
 // reconcile applies spec next unless it already runs or failed.
@@ -457,6 +470,7 @@ func (p *plugin) hide(secrets []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.secrets = newRedactor(append(secrets, p.secrets.secrets...))
+	p.due.Store(true) // the published state may contain them
 }
 
 // secretLog is the plugin's log for its sources and actions: it redacts secrets.

@@ -24,6 +24,9 @@ import (
 // approvalsLook is the maximum time until an approval is noticed.
 const approvalsLook = 500 * time.Millisecond
 
+// reviewEvery is the minimum time between two publications of a plugin's counters.
+const reviewEvery = time.Second
+
 // Options of a supervisor. The zero value works.
 type Options struct {
 	Logger     *slog.Logger
@@ -57,6 +60,10 @@ type Supervisor struct {
 	ready chan struct{}
 	once  sync.Once
 
+	rounds    atomic.Uint64 // of all plugins' run
+	listening uint64        // Bus.ListeningChanges when the traced plugins were last looked for
+	reviewed  time.Time     // when reviewAll last ran
+
 	ending atomic.Bool // the program is stopping: waits are short
 }
 
@@ -80,12 +87,14 @@ func New(dir string, b *bus.Bus, c *Catalog, o Options) *Supervisor {
 // limited time.
 func (s *Supervisor) Run(ctx context.Context) error {
 	stopPlugins, cancel := context.WithCancel(context.Background())
-	look := make(chan string, 1)
+	look := make(chan chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		dirwatch.Watch(ctx, s.o.Dir, dirwatch.Options{Logger: s.o.Logger, Quiet: s.o.Quiet, Relevant: relevant}, func(why string) {
+		dirwatch.Watch(ctx, s.o.Dir, dirwatch.Options{Logger: s.o.Logger, Quiet: s.o.Quiet, Relevant: relevant}, func(string) {
+			done := make(chan struct{}) // the watch paces itself by how long a scan takes
 			select {
-			case look <- why:
+			case look <- done:
+				<-done
 			case <-ctx.Done():
 			}
 		})
@@ -116,8 +125,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-look:
+		case done := <-look:
 			s.step("reading the plugins folder", func() { s.scan(stopPlugins) })
+			close(done)
 		case <-approvals:
 			s.step("reading the approvals", func() { s.scan(stopPlugins) })
 		case now := <-tick.C:
@@ -147,10 +157,24 @@ func (s *Supervisor) Ready() <-chan struct{} { return s.ready }
 
 // look runs a few times a second: it finds the traced plugins and clears orphans.
 func (s *Supervisor) look(now time.Time) {
-	for _, p := range s.all() {
-		p.mapper.tracing.Store(s.bus.Listening(traceTopic(p.id)))
+	if n := s.bus.ListeningChanges(); n != s.listening {
+		s.listening = n
+		s.each(func(p *plugin) { p.mapper.tracing.Store(s.bus.Listening(traceTopic(p.id))) })
+	}
+	if now.Sub(s.reviewed) >= reviewEvery {
+		s.reviewed = now
+		s.reviewAll()
 	}
 	s.sweepNow(now)
+}
+
+// each calls do with each plugin, in no order. do must not block.
+func (s *Supervisor) each(do func(p *plugin)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.plugins {
+		do(p)
+	}
 }
 
 func (s *Supervisor) all() []*plugin {
@@ -192,6 +216,7 @@ func (s *Supervisor) setGoal(ctx context.Context, id string, g goal) {
 		return
 	}
 	p := newPlugin(s, id)
+	p.mapper.tracing.Store(s.bus.Listening(traceTopic(id)))
 	p.setGoal(g)
 	s.plugins[id] = p
 	s.tasks.Go(func() { p.run(ctx) })

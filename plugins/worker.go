@@ -58,6 +58,8 @@ func (w *worker) note(err error, attempts int) {
 	w.mu.Unlock()
 	if changed {
 		w.p.changed()
+	} else {
+		w.p.due.Store(true) // attempts are published once a second at most
 	}
 }
 

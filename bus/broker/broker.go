@@ -108,9 +108,10 @@ type Broker struct {
 	mu       sync.Mutex
 	owners   map[string]*conn // by client identifier
 	conns    map[*conn]struct{}
-	from     map[string]int // open connections by address, where PerAddress applies
-	refusing int            // refused connections that still get an answer
-	extra    int            // the part of them that is in conns
+	sockets  map[*conn]struct{} // conns, and connections that have ended whose last bytes are being sent
+	from     map[string]int     // open connections by address, where PerAddress applies
+	refusing int                // refused connections that still get an answer
+	extra    int                // the part of them that is in conns
 	opened   []net.Listener
 	closing  bool
 	tasks    sync.WaitGroup
@@ -127,7 +128,7 @@ type Broker struct {
 // New makes a broker in front of a bus. Open starts it.
 func New(on *bus.Bus, o Options) *Broker {
 	o.defaults()
-	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, from: map[string]int{},
+	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{},
 		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
 	b.o.Store(&o)
 	return b
@@ -245,6 +246,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 		return
 	}
 	b.conns[c] = struct{}{}
+	b.sockets[c] = struct{}{}
 	if !local && !full {
 		b.from[c.address]++
 	}
@@ -436,10 +438,27 @@ func (b *Broker) Close(ctx context.Context) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		for _, c := range b.connections() {
-			c.raw.Close()
-		}
+		b.closeSockets()
 		<-done
 	}
 	return nil
+}
+
+// closeSockets ends every read and write at once, also those of connections that have ended and whose
+// clients do not read their last bytes.
+func (b *Broker) closeSockets() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.sockets {
+		raw := c.raw
+		// Closing TLS or a WebSocket sends a last message, which can block: close what is below.
+		for {
+			upper, ok := raw.(interface{ NetConn() net.Conn })
+			if !ok {
+				break
+			}
+			raw = upper.NetConn()
+		}
+		raw.Close()
+	}
 }

@@ -214,7 +214,15 @@ func (c *conn) abort() {
 	c.watchLocked(0)
 	c.wakeReader()
 	c.mu.Unlock()
+	c.closeSocket()
+}
+
+// closeSocket is the last use of the socket.
+func (c *conn) closeSocket() {
 	c.raw.Close()
+	c.broker.mu.Lock()
+	delete(c.broker.sockets, c)
+	c.broker.mu.Unlock()
 }
 
 // wakeReader continues a reading goroutine that backpressure blocks. The caller holds mu.
@@ -251,7 +259,7 @@ func (c *conn) linger() {
 		_ = c.raw.SetReadDeadline(time.Now().Add(d))
 		_, _ = io.Copy(io.Discard, c.raw)
 	}
-	c.raw.Close()
+	c.closeSocket()
 }
 
 // room records that the socket has taken bytes. It continues deliveries and the reading goroutine

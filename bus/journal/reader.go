@@ -251,6 +251,11 @@ func (r *Reader) leave() {
 func (r *Reader) locate() error {
 	l := r.l
 	l.rd.RLock()
+	if r.file != nil && r.seg != nil && r.next >= r.seg.base && r.next <= r.seg.last { // within the segment that is open
+		r.scan.end = r.seg.size
+		l.rd.RUnlock()
+		return nil
+	}
 	i := sort.Search(len(l.segs), func(i int) bool { return l.segs[i].base > r.next }) - 1
 	if i < 0 {
 		i = 0

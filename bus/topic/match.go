@@ -64,6 +64,9 @@ func (p *Pattern) Stem() (stem string, levels int) { return p.stem, p.levels }
 // Open reports whether the filter ends in #.
 func (p *Pattern) Open() bool { return p.open }
 
+// Plain returns the only name that the filter matches; ok is false when it has a wildcard.
+func (p *Pattern) Plain() (name string, ok bool) { return p.filter, p.plain }
+
 // Literal returns the levels before the first wildcard, joined, with which every matching name
 // begins. ok is false when there are none.
 func (p *Pattern) Literal() (literal string, ok bool) {

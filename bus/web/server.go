@@ -174,10 +174,8 @@ func (s *Server) Serve(l net.Listener) {
 	})
 }
 
-// Close waits until running requests end, at most until ctx ends or for a second.
+// Close waits until running requests end, at most until ctx ends.
 func (s *Server) Close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
 	err := s.http.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.http.Close()

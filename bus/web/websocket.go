@@ -106,6 +106,9 @@ func (c *socket) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// NetConn returns the connection below, which can be closed without a last message.
+func (c *socket) NetConn() net.Conn { return c.Conn }
+
 // Close implements net.Conn. It sends a close frame if that is possible without waiting.
 func (c *socket) Close() error {
 	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(50*time.Millisecond))

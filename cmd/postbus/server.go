@@ -22,10 +22,11 @@ import (
 	"github.com/postbus/postbus/plugins"
 )
 
-// stopTimeout bounds the whole stop; clients get most of it.
+// stopTimeout bounds the whole stop; requests and clients get at most a part of it, see share.
 const (
-	stopTimeout   = 5 * time.Second
-	clientTimeout = 2 * time.Second
+	stopTimeout    = 5 * time.Second
+	requestTimeout = time.Second
+	clientTimeout  = 2 * time.Second
 )
 
 // server is everything that runs.
@@ -78,7 +79,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 		return s, fmt.Errorf("broker: %w", err)
 	}
 	s.closing(func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+		ctx, cancel := share(ctx, 2, clientTimeout)
 		defer cancel()
 		return s.broker.Close(ctx)
 	})
@@ -175,7 +176,11 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 		WriteBuffer:  c.Profile.Sizes().WriteBuffer,
 		Version:      v,
 	})
-	s.closing(s.web.Close)
+	s.closing(func(ctx context.Context) error {
+		ctx, cancel := share(ctx, 4, requestTimeout)
+		defer cancel()
+		return s.web.Close(ctx)
+	})
 	return l, nil
 }
 
@@ -214,6 +219,15 @@ func (s *server) close(ctx context.Context) error {
 	}
 	s.closers = nil
 	return errors.Join(errs...)
+}
+
+// share is a part of the time that is left to ctx, 1/n, and at most limit: what closes late may have
+// used most of the time, and the bus, which closes last, needs some to write its snapshot.
+func share(ctx context.Context, n time.Duration, limit time.Duration) (context.Context, context.CancelFunc) {
+	if end, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(end)/n)
+	}
+	return context.WithTimeout(ctx, limit)
 }
 
 func ignoreClosed(err error) error {

@@ -4,10 +4,11 @@
 // for Quiet, and at most MaxWait after the first change. The system notifies of changes in the
 // folder and its parent, so that the package sees every way of saving there: writing in place,
 // writing and renaming, a symbolic link that is swapped (as Kubernetes does with ..data), a folder
-// that is replaced, removed or created. Once a second it looks at the files' size, times and
-// identity, to find changes without a notification: behind a symbolic link, by another hard link,
-// behind a parent folder that is swapped or mounted over, on a network share. It also calls back
-// every Rescan and when the system lost notifications; the caller compares contents.
+// that is replaced, removed or created. Once a second, and every few seconds in folders of
+// thousands of files, it looks at the files' size, times and identity, to find changes without a
+// notification: behind a symbolic link, by another hard link, behind a parent folder that is swapped
+// or mounted over, on a network share. It also calls back every Rescan, more rarely where that takes
+// long, and when the system lost notifications; the caller compares contents.
 package dirwatch
 
 import (
@@ -30,7 +31,8 @@ const (
 )
 
 const (
-	share   = 100             // a look may take this fraction of the time until the next one
+	share   = 200             // a look may take this fraction of the time until the next one
+	calm    = 1000            // a call without a sign of a change may take this fraction of the time until the next one
 	settled = 2 * time.Second // a file changed less long ago may change unseen
 )
 
@@ -91,8 +93,12 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 	}
 	w.follow()
 	w.seen = w.state()
-	changed("start")
-	again := time.NewTimer(w.every())
+	took := func(why string) time.Duration {
+		began := time.Now()
+		changed(why)
+		return time.Since(began)
+	}
+	again := time.NewTimer(w.every(took("start")))
 	defer again.Stop()
 	look := time.NewTimer(w.o.Look)
 	defer look.Stop()
@@ -136,12 +142,10 @@ func (w *watch) run(ctx context.Context, changed func(why string)) {
 		case <-settle.C:
 			first = time.Time{}
 			w.follow()
-			changed("files changed")
-			again.Reset(w.every())
+			again.Reset(w.every(took("files changed")))
 		case <-again.C:
 			w.follow()
-			changed("regular look")
-			again.Reset(w.every())
+			again.Reset(w.every(took("regular look")))
 		}
 	}
 }
@@ -154,12 +158,12 @@ func (w *watch) notifier() (*fsnotify.Watcher, error) {
 	return fsnotify.NewWatcher()
 }
 
-// every is the interval of calls without a sign of a change.
-func (w *watch) every() time.Duration {
+// every is the time until a call without a sign of a change, after a call that took that long.
+func (w *watch) every(took time.Duration) time.Duration {
 	if w.o.Rescan < 0 {
 		return 1 << 62
 	}
-	return w.o.Rescan
+	return max(w.o.Rescan, calm*took)
 }
 
 // follow watches the folder that exists now: it may have been replaced.

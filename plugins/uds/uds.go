@@ -19,6 +19,8 @@
 //   - The socket and its connections stay open over a reload, however slow the disk is. The rest of
 //     a half-sent line is still read, and a line whose event is not durable yet is answered when it
 //     is. A socket whose file was removed from the folder is created again then.
+//   - When the socket closes for good, because its file, its path or the program ends, each line that
+//     a client has sent and that makes no event counts as lost.
 package uds
 
 import (

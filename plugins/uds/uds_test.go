@@ -287,6 +287,31 @@ func TestALineThatIsNotTakenIsForTheNextSource(t *testing.T) {
 	}
 }
 
+// TestLinesThatNobodyPostsAreCounted: when the socket closes for good while the disk is slow, each line
+// that a client has sent counts as lost, whether it was being posted, was read, or was in the kernel.
+func TestLinesThatNobodyPostsAreCounted(t *testing.T) {
+	const n = 3000 // more than the reader's buffer holds
+	b := newBus()
+	b.Gate = make(chan struct{}, 1)
+	o := options(t)
+	stop := start(t, b, o)
+	c := dial(t, o.Path)
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "line %d\n", i)
+	}
+	c.send(t, text.String()+"unfinished")
+	b.Gate <- struct{}{}
+	b.Next(t)
+	stop()        // the second line waits in post
+	b.Keep(false) // as when the path is changed
+	c.closed(t)
+	if got := b.Losses["received while stopping"]; got != n {
+		t.Errorf("%d lines count as lost, want %d", got, n)
+	}
+	b.None(t)
+}
+
 func TestTooManyAndSilentClients(t *testing.T) {
 	b := newBus()
 	o := options(t)

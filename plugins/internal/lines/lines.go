@@ -33,6 +33,7 @@ type Reader struct {
 	last       []byte
 	long       bool // last was cut
 
+	read  int           // bytes consumed of the stream
 	pos   int           // bytes consumed of the stream, modulo 2 from the second on
 	head  [2]byte       // the stream's first bytes
 	units payload.Units // as the first bytes declare
@@ -136,6 +137,7 @@ func (r *Reader) piece() (part []byte, ended bool, err error) {
 			r.units = payload.UnitsOf(r.head[:])
 		}
 	}
+	r.read += len(part)
 	before := r.prev
 	if len(part) > 1 {
 		before = part[len(part)-2]

@@ -14,7 +14,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
@@ -47,17 +49,22 @@ func (p *Port) Renew(l Listener) {
 	p.l = l
 }
 
-// Close closes the listener and all clients. Lines that were read and not posted count as lost. No
-// Server may be running.
+// Close closes the listener and all clients. Lines that clients have sent and that were not posted
+// count as lost, also those that the kernel still holds. No Server may be running.
 func (p *Port) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := 0
+	var lost atomic.Int64
+	var closing sync.WaitGroup
 	for c := range p.clients {
-		c.conn.Close()
-		c.answers.close()
-		n += c.r.Waiting()
+		closing.Go(func() {
+			lost.Add(int64(c.discard()))
+			c.conn.Close()
+			c.answers.close()
+		})
 	}
+	closing.Wait()
+	n := int(lost.Load())
 	p.clients = map[*Client]struct{}{}
 	if n > 0 && p.lost != nil {
 		p.lost(n, "received while stopping")
@@ -74,6 +81,32 @@ type Client struct {
 	r       *Reader
 	answers *answers // nil until a source answers lines
 	over    bool     // it sends nothing more; its answers may still be pending
+}
+
+// How much of what a client has sent is read to count its lines, and for how long.
+const (
+	discardBytes = 4 << 20
+	discardTime  = 50 * time.Millisecond
+)
+
+// discard counts the lines that the client has sent and that were not returned by its reader.
+func (c *Client) discard() (n int) {
+	if c.end.err != nil { // it was read to its end
+		return c.r.Waiting()
+	}
+	if s, ok := c.conn.(interface{ CloseRead() error }); ok && runtime.GOOS == "linux" {
+		_ = s.CloseRead() // what was sent before can still be read, and then the end: elsewhere it is gone
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(discardTime)) // fails only when the reads fail too
+	for start := c.r.read; c.r.read-start < discardBytes; n++ {
+		if _, err := c.r.Next(); err != nil {
+			if c.r.Unfinished() {
+				n++
+			}
+			return n
+		}
+	}
+	return n + c.r.Waiting()
 }
 
 // Server is how a source serves a port. An instance runs once.
