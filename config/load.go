@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/postbus/postbus/config/suggest"
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
@@ -155,7 +156,7 @@ func overlay(env []string, flags []Override) *yamlnode.Doc {
 	doc := yamlnode.NewOverlay(settings)
 	for _, v := range unknown {
 		o := yamlnode.Origin{File: "environment", Name: v.name}
-		switch s := yamlnode.Suggest(strings.TrimPrefix(v.name, "POSTBUS_"), names); {
+		switch s := suggest.Nearest(strings.TrimPrefix(v.name, "POSTBUS_"), names); {
 		case v.name == "POSTBUS_USERS":
 			doc.Add(o, "users can't be set from the environment", "write them in the config file: postbus user add NAME")
 		case s != "":

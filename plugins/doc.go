@@ -24,6 +24,6 @@
 //   - A file has the rights that are derived from it and no others. Commands wait for an approval
 //     of the file's exact content.
 //
-// The package knows kinds by their shape only (see Source, Action) and owns neither the HTTP
+// The package knows kinds by their contract only (package kind) and owns neither the HTTP
 // listener nor the config.
 package plugins

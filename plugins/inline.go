@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbus/postbus/config/suggest"
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
 	"github.com/postbus/postbus/plugins/payload"
@@ -108,7 +109,7 @@ func (f *fileReader) testEvent(n yamlnode.Node) map[string]any {
 		}
 		if !f.scope.Open && types[name] == nil {
 			hint := "the fields there are: " + strings.Join(f.scope.Fields, ", ")
-			if s := yamlnode.Suggest(name, f.scope.Fields); s != "" {
+			if s := suggest.Nearest(name, f.scope.Fields); s != "" {
 				hint = fmt.Sprintf("did you mean %q?", s)
 			}
 			item.FailKey(hint, "the source has no field %q", name)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -129,7 +130,7 @@ func (s *probeSource) Open(ctx context.Context) error {
 	return nil
 }
 
-func (s *probeSource) Stream(ctx context.Context, post func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error) error {
+func (s *probeSource) Stream(ctx context.Context, post kind.Post) error {
 	switch s.o.Mode {
 	case "panic-run":
 		panic("running")

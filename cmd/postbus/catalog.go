@@ -1,4 +1,5 @@
-// This file is the only list of the kinds of plugins. A new kind is a package and a line here.
+// This file is the only list of the kinds of plugins. A new kind is a package with a function
+// Kinds, which implements the contract in plugins/kind, and its name here.
 
 package main
 

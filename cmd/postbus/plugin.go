@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postbus/postbus/config/suggest"
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins"
 	"github.com/postbus/postbus/plugins/payload"
@@ -280,7 +281,7 @@ func (m *Main) pluginNewCommand() *cobra.Command {
 				}
 				slices.Sort(all)
 				err := usagef("no kind is called %q", args[0])
-				if s := yamlnode.Suggest(args[0], all); s != "" {
+				if s := suggest.Nearest(args[0], all); s != "" {
 					return withHint(err, "did you mean %s?", s)
 				}
 				return withHint(err, "the kinds: %s", strings.Join(slices.Compact(all), ", "))

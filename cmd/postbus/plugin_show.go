@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postbus/postbus/bus/topic"
-	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/config/suggest"
 	"github.com/postbus/postbus/plugins"
 )
 
@@ -173,7 +173,7 @@ func noPlugin(id string, there []string) error {
 	if len(there) == 0 {
 		return withHint(err, "there are no plugins; postbus plugin new shows what there is")
 	}
-	if s := yamlnode.Suggest(id, there); s != "" {
+	if s := suggest.Nearest(id, there); s != "" {
 		return withHint(err, "did you mean %s?", s)
 	}
 	if len(there) > 10 {

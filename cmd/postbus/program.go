@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postbus/postbus/cmd/postbus/bench"
-	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/config/suggest"
 )
 
 // The exit codes.
@@ -99,7 +99,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return withHint(usagef("%s takes no argument, got %q", cmd.CommandPath(), args[0]), "%s shows its flags; what holds blanks needs quotes", cmd.CommandPath()+" --help")
 	}
 	err := usagef("%s has no command %q", cmd.CommandPath(), args[0])
-	if s := yamlnode.Suggest(args[0], names); s != "" {
+	if s := suggest.Nearest(args[0], names); s != "" {
 		return withHint(err, "did you mean %s %s?", cmd.CommandPath(), s)
 	}
 	return withHint(err, "the commands: %s", strings.Join(names, ", "))

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	yaml "go.yaml.in/yaml/v3"
+
+	"github.com/postbus/postbus/config/suggest"
 )
 
 // Node is one value of a document, with the key that leads to it.
@@ -170,7 +172,7 @@ func (n Node) unknown(k *yaml.Node, known []string) {
 	reason, hint := "unknown key "+quote(k.Value), ""
 	if p := n.elsewhere(k.Value); p != "" {
 		hint = fmt.Sprintf("%q belongs under %q", k.Value, p)
-	} else if s := Suggest(k.Value, known); s != "" {
+	} else if s := suggest.Nearest(k.Value, known); s != "" {
 		reason += fmt.Sprintf("; did you mean %q?", s)
 	} else {
 		hint = "known keys here: " + strings.Join(known, ", ")
@@ -355,7 +357,7 @@ func (n Node) OneOf(words ...string) (string, bool) {
 		return s, true
 	}
 	hint := ""
-	if m := Suggest(s, words); m != "" {
+	if m := suggest.Nearest(s, words); m != "" {
 		hint = fmt.Sprintf("did you mean %q?", m)
 	}
 	n.Fail(hint, "want %s, got %s", want, n.got())

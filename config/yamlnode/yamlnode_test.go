@@ -264,18 +264,6 @@ func TestSize(t *testing.T) {
 	}
 }
 
-func TestSuggest(t *testing.T) {
-	known := []string{"pin", "listen", "session_expiry", "http", "a"}
-	for word, want := range map[string]string{
-		"pni": "pin", "lisen": "listen", "LISTEN": "listen", "sessionExpiry": "session_expiry", "session-expiry": "session_expiry",
-		"htpp": "http", "xyz": "", "retention": "", strings.Repeat("x", 1000): "",
-	} {
-		if got := Suggest(word, known); got != want {
-			t.Errorf("%.20q suggests %q, want %q", word, got, want)
-		}
-	}
-}
-
 func TestMask(t *testing.T) {
 	for line, want := range map[string]string{
 		`password: hunter2`:                           `password: *******`,

@@ -16,28 +16,28 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Publishes one message at another MQTT broker for each event. It is done when that broker has acknowledged it, and tried again until then. The connection " +
-	"is made at the first event and kept. To send whole topics there, in order, a `bridge` source with `out` is better."
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Publishes one message at another MQTT broker for each event. It counts as done when that broker has acknowledged it, and is retried until then. The connection " +
+	"is opened at the first event and kept. To send whole topics, in order, use a `bridge` source with `out`."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	URL       string        `key:"url" doc:"the remote as mqtt://host:1883; also tcp, mqtts, ssl, tls, ws and wss" need:"yes"`
-	ClientID  string        `key:"client_id" doc:"who we are to the remote; made up each time when empty"`
-	User      string        `key:"user" doc:"the user's name at the remote"`
-	Password  string        `key:"password" doc:"the user's password, best as secret:name" secret:"yes"`
-	CA        string        `key:"ca" doc:"a file with the certificates (PEM) that sign the remote's; empty for the system's" path:"yes"`
-	Insecure  bool          `key:"insecure" doc:"don't look at the remote's certificate: anybody can be the remote then"`
-	KeepAlive time.Duration `key:"keep_alive" doc:"how soon a dead connection is warned" min:"1s" max:"18h"`
+	URL       string        `key:"url" doc:"the remote broker's URL, as mqtt://host:1883; also tcp, mqtts, ssl, tls, ws and wss" need:"yes"`
+	ClientID  string        `key:"client_id" doc:"the client identifier; empty: a random one for each connection"`
+	User      string        `key:"user" doc:"the user name at the remote"`
+	Password  string        `key:"password" doc:"the password, best as secret:name" secret:"yes"`
+	CA        string        `key:"ca" doc:"a file with the CA certificates (PEM) for the remote's certificate; empty: the system's" path:"yes"`
+	Insecure  bool          `key:"insecure" doc:"don't verify the remote's certificate: anyone can then impersonate the remote"`
+	KeepAlive time.Duration `key:"keep_alive" doc:"the keep-alive interval, after which a dead connection is noticed" min:"1s" max:"18h"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{KeepAlive: Defaults().KeepAlive} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{KeepAlive: defaults().KeepAlive} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error {
@@ -52,9 +52,9 @@ func (o ActionOptions) Access() []string {
 // Args are the arguments for one event.
 type Args struct {
 	Topic   string   `key:"topic" doc:"the topic at the remote" need:"yes"`
-	Payload any      `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
-	QoS     kind.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out. With 0 it is done when it is sent"`
-	Retain  bool     `key:"retain" doc:"the remote is to keep it as the topic's last value"`
+	Payload any      `key:"payload" doc:"the payload to publish: text, numbers and booleans as they are, mappings and lists as JSON; an empty mapping or list is written as null"`
+	QoS     kind.QoS `key:"qos" doc:"the quality of service, 0 to 2; default 1. With 0 it counts as done when it is sent"`
+	Retain  bool     `key:"retain" doc:"whether the remote retains it as the topic's last value"`
 }
 
 // Action holds the connection. Several goroutines may call Do.
@@ -86,25 +86,19 @@ func NewAction(o ActionOptions, _ kind.Env) *Action {
 	return a
 }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-func (permanent) Permanent() bool { return true }
-
 var errActionClosed = errors.New("the action is closed")
 
 // Do publishes one message. It returns nil once the remote has acknowledged it.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := checkName(args.Topic); err != nil {
-		return permanent{fmt.Errorf("topic: %w", err)}
+		return kind.Permanent(fmt.Errorf("topic: %w", err))
 	}
 	payload, err := encode(args.Payload)
 	if err != nil {
-		return permanent{fmt.Errorf("payload: %w", err)}
+		return kind.Permanent(fmt.Errorf("payload: %w", err))
 	}
 	if len(payload) > maxPacket {
-		return permanent{fmt.Errorf("payload: it has %d bytes, more than %d", len(payload), maxPacket)}
+		return kind.Permanent(fmt.Errorf("payload: it has %d bytes, more than %d", len(payload), maxPacket))
 	}
 	c, err := a.connection(ctx)
 	if err != nil {
@@ -112,7 +106,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	}
 	m := &message{topic: args.Topic, payload: payload, qos: min(args.QoS.Level(), c.terms.qos), retain: args.Retain && c.terms.retain}
 	if c.terms.size > 0 && tooLarge(m, c.terms.size) {
-		return permanent{fmt.Errorf("%s takes no packet of more than %d bytes", a.link.name, c.terms.size)}
+		return kind.Permanent(fmt.Errorf("%s accepts no packet of more than %d bytes", a.link.name, c.terms.size))
 	}
 	select { // the remote limits how many messages may be in flight
 	case c.room <- struct{}{}:
@@ -212,7 +206,7 @@ func (a *Action) wait(answer chan error) (uint16, error) {
 			return a.next, nil
 		}
 	}
-	return 0, errors.New("65535 messages wait for the remote already")
+	return 0, errors.New("65535 messages are already waiting for the remote")
 }
 
 func (a *Action) forget(id uint16) {
@@ -228,7 +222,7 @@ func (a *Action) refused(p *packet) error {
 	}
 	err := fmt.Errorf("%s: %w", a.link.name, &reason{"it refused the message", p.code, p.text})
 	if final(p.code) {
-		return permanent{err}
+		return kind.Permanent(err)
 	}
 	return err
 }

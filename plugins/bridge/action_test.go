@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 func TestAction(t *testing.T) {
@@ -33,12 +35,12 @@ func TestAction(t *testing.T) {
 			}
 		})
 	})
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.URL = url
 	if errs := o.Check(); errs != nil {
 		t.Fatal(errs)
 	}
-	a := NewAction(o, newEnv(t))
+	a := NewAction(o, newBus())
 	asks(&a.link)
 	for _, args := range []Args{{Topic: "a", Payload: "x"}, {Topic: "b", Payload: 1.5, QoS: "2", Retain: true}, {Topic: "c", Payload: map[string]any{"d": true}, QoS: "0"}, {Topic: "e"}} {
 		if err := a.Do(t.Context(), args); err != nil {
@@ -52,8 +54,7 @@ func TestAction(t *testing.T) {
 		err = a.Do(t.Context(), Args{Topic: "again"})
 	}
 	for i, args := range []Args{{Topic: ""}, {Topic: "a/#"}, {Topic: "a", Payload: make(chan int)}, {Topic: "a", Payload: make([]byte, maxPacket+1)}} {
-		var p interface{ Permanent() bool }
-		if err := a.Do(t.Context(), args); !errors.As(err, &p) {
+		if err := a.Do(t.Context(), args); !kind.IsPermanent(err) {
 			t.Error(i, err)
 		}
 	}
@@ -82,9 +83,9 @@ func TestAction(t *testing.T) {
 
 func TestActionWaitsForTheAnswer(t *testing.T) {
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) { hello(c, 0); _, _ = io.Copy(io.Discard, c) })
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.URL = url
-	a := NewAction(o, newEnv(t))
+	a := NewAction(o, newBus())
 	asks(&a.link)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -95,7 +96,7 @@ func TestActionWaitsForTheAnswer(t *testing.T) {
 		t.Error(err)
 	}
 	o.URL = "mqtt://127.0.0.1:1"
-	if err := NewAction(o, newEnv(t)).Do(t.Context(), Args{Topic: "a"}); err == nil || !strings.Contains(err.Error(), "refused") {
+	if err := NewAction(o, newBus()).Do(t.Context(), Args{Topic: "a"}); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Error(err)
 	}
 }

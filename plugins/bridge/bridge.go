@@ -41,18 +41,14 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Passthrough says that a file without `publish` publishes events unchanged: topic, payload, qos
-// and retain.
-const Passthrough = true
-
-// Event is what the source emits.
-type Event struct {
+// event is what the source emits.
+type event struct {
 	Topic   string `key:"topic" doc:"the topic as text, after strip and prefix"`
 	Payload []byte `key:"payload" doc:"the payload"`
-	Text    string `key:"text" doc:"the payload as text; what is not UTF-8 is replaced"`
-	JSON    any    `key:"json" doc:"the payload's value when it is JSON of at most 1 MiB, else nil"`
-	QoS     int    `key:"qos" doc:"the quality of service the remote sent it with, 0 to 2"`
-	Retain  bool   `key:"retain" doc:"the remote sent it as retained"`
+	Text    string `key:"text" doc:"the payload as text; bytes that are not UTF-8 are replaced"`
+	JSON    any    `key:"json" doc:"the parsed payload, if it is JSON of at most 1 MiB; otherwise nil"`
+	QoS     int    `key:"qos" doc:"the quality of service with which the remote sent it, 0 to 2"`
+	Retain  bool   `key:"retain" doc:"whether the remote sent it as retained"`
 }
 
 // Source is the bridge. An instance runs once.
@@ -65,7 +61,7 @@ type Source struct {
 
 	first, longest, steady time.Duration // first and longest pause between attempts; a connection that lasts steady counts as good
 	subscribed             bool          // this source has subscribed in the session that the remote holds
-	told                   string        // the last state passed to Degraded
+	reported               string        // the last state passed to Degraded
 	warned                 string        // the last text that warn logged
 }
 
@@ -80,11 +76,8 @@ func (s *Source) Open(context.Context) error {
 	return err
 }
 
-// Post accepts an event that is being delivered; see postbus's interface.
-type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Stream keeps the remote connected, and reconnects, until parent ends.
-func (s *Source) Stream(parent context.Context, post Post) error {
+func (s *Source) Stream(parent context.Context, post kind.Post) error {
 	ctx, stop := context.WithCancelCause(parent)
 	var consuming sync.WaitGroup
 	defer consuming.Wait()
@@ -112,11 +105,8 @@ func (s *Source) Stream(parent context.Context, post Post) error {
 		if time.Since(began) >= s.steady {
 			pause = s.first
 		}
-		s.tell(fmt.Errorf("%s: %w", s.link.name, err))
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause/2 + rand.N(pause/2+1)): // jitter: many clients may have lost the same remote
-		}
+		s.report(fmt.Errorf("%s: %w", s.link.name, err))
+		_ = kind.Sleep(ctx, pause/2+rand.N(pause/2+1)) // jitter: many clients may have lost the same remote
 		pause = min(2*pause, s.longest)
 	}
 	if parent.Err() != nil {
@@ -137,7 +127,7 @@ type postError struct{ error }
 
 // once connects and runs one connection until it ends. The error is never nil and says why it
 // ended.
-func (s *Source) once(ctx context.Context, post Post) error {
+func (s *Source) once(ctx context.Context, post kind.Post) error {
 	c, err := s.link.connect(ctx, s.o.Clean)
 	if err != nil {
 		return err
@@ -148,7 +138,7 @@ func (s *Source) once(ctx context.Context, post Post) error {
 	present := c.terms.present
 	s.warn(c)
 	if s.subscribed && !present && !s.o.Clean {
-		s.env.Log().Warn("the remote has forgotten our session; messages may have been missed", "remote", s.link.name)
+		s.env.Log().Warn("the remote has lost the bridge's session; messages may have been missed", "remote", s.link.name)
 	}
 	filters := s.o.In
 	if s.subscribed && present {
@@ -157,7 +147,7 @@ func (s *Source) once(ctx context.Context, post Post) error {
 	if len(filters) > 0 {
 		c.send(&packet{kind: subscribe, id: subscribeID, rules: filters}, nil)
 	} else {
-		s.tell(nil)
+		s.report(nil)
 	}
 	s.window.attach(c, c.terms.inflight, func(m *message) *message { return s.prepare(c, m) })
 	defer s.window.detach()
@@ -175,7 +165,7 @@ func (s *Source) once(ctx context.Context, post Post) error {
 			return &reason{"it ended the connection", p.code, p.text}
 		case pingresp, unsuback:
 		default:
-			return fmt.Errorf("it sent %s, which makes no sense", kindNames[p.kind])
+			return fmt.Errorf("it sent %s, which a server must not send", kindNames[p.kind])
 		}
 		return nil
 	}, func(topic string) { s.env.Lost(1, "a message of the remote larger than 16 MiB") })
@@ -218,23 +208,23 @@ func (s *Source) warn(c *conn) {
 func (s *Source) granted(filters []In, codes []byte) {
 	for i, f := range filters {
 		if i >= len(codes) || codes[i] > 2 {
-			s.tell(fmt.Errorf("%s doesn't let us subscribe to %q", s.link.name, f.Filter))
+			s.report(fmt.Errorf("%s refused the subscription to %q", s.link.name, f.Filter))
 			return
 		}
 	}
 	s.subscribed = true
-	s.tell(nil)
+	s.report(nil)
 }
 
-// tell reports a state when it has changed.
-func (s *Source) tell(err error) {
+// report reports a state when it has changed.
+func (s *Source) report(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
 	}
-	if text == s.told {
+	if text == s.reported {
 		return
 	}
-	s.told = text
+	s.reported = text
 	s.env.Degraded(err)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func options(url string) Options {
-	o := Defaults()
+	o := defaults()
 	o.URL, o.ClientID = url, "postbus-test"
 	return o
 }
@@ -20,19 +20,19 @@ func TestRemoteIsAwayForAWhile(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t, "")
 	there := newClient(t, m.url(), "there", "house/#")
-	env := newEnv(t)
+	b := newBus()
 	o := options(m.url())
 	o.Out = []Out{{Filter: "home/#", Strip: "home/", Prefix: "house/"}}
-	run(t, o, env, nil, nil)
+	run(t, o, b, nil, nil)
 	const n = 5000
 	for i := range n {
-		env.publish("client:x", "home/a", fmt.Sprint(i), false)
+		offer(b, "client:x", "home/a", fmt.Sprint(i), false)
 		switch i {
 		case 1000:
-			env.until("connected", env.connected())
+			b.Eventually(t, "connected", connected(b))
 			there.until(500)
 			m.stop()
-			env.until("degraded", func() bool { return !env.connected()() })
+			b.Eventually(t, "degraded", func() bool { return !connected(b)() })
 		case 4000:
 			m.start()
 		}
@@ -43,7 +43,7 @@ func TestRemoteIsAwayForAWhile(t *testing.T) {
 			t.Fatalf("message %d is %s", i, g)
 		}
 	}
-	env.until("all acknowledged", func() bool { return env.place == n })
+	b.Eventually(t, "all acknowledged", func() bool { return b.Acknowledged() == n })
 	t.Logf("%d messages, %d of them again, most by the remote to its subscriber", all, all-n)
 }
 
@@ -54,29 +54,29 @@ func TestNoLoop(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMosquitto(t, "")
 			there := newClient(t, m.url(), "there", "#")
-			env := newEnv(t)
+			b := newBus()
 			o := options(m.url())
 			o.In, o.Out = []In{{Filter: "#"}}, []Out{{Filter: "#"}}
-			r := run(t, o, env, func(s *Source) { s.link.noFive, s.link.noBridges = link.noFive, link.noBridges }, nil)
-			env.until("connected", env.connected())
+			r := run(t, o, b, func(s *Source) { s.link.noFive, s.link.noBridges = link.noFive, link.noBridges }, nil)
+			b.Eventually(t, "connected", connected(b))
 			const n = 100
 			for i := range n {
-				env.publish("client:x", "a/here", fmt.Sprint(i), false)
+				offer(b, "client:x", "a/here", fmt.Sprint(i), false)
 				there.publish("a/there", fmt.Sprint(i))
 			}
 			there.until(2 * n)
-			env.until("all events", func() bool { return len(r.events) >= n && env.place >= 2*n })
+			b.Eventually(t, "all events", func() bool { return len(r.events) >= n && b.Acknowledged() >= 2*n })
 			// A looping event had the time to arrive, because one more event from each side follows
 			// it.
-			env.publish("client:x", "a/last", "here", false)
+			offer(b, "client:x", "a/last", "here", false)
 			there.until(2*n + 1)
 			there.publish("a/last", "there")
-			env.until("the last", func() bool { return slices.Contains(r.topics(), "a/last=there") })
+			b.Eventually(t, "the last", func() bool { return slices.Contains(r.topics(), "a/last=there") })
 			if _, all := there.until(2*n + 2); all != 2*n+2 {
 				t.Errorf("%d messages there, not %d", all, 2*n+2)
 			}
-			if len(r.events) != n+1 || len(env.journal) != 2*n+2 {
-				t.Errorf("%d events, %d in the journal: %v", len(r.events), len(env.journal), r.topics())
+			if len(r.events) != n+1 || len(b.Offered) != 2*n+2 {
+				t.Errorf("%d events, %d in the journal: %v", len(r.events), len(b.Offered), r.topics())
 			}
 		})
 	}
@@ -87,29 +87,27 @@ func TestWeAreAwayForAWhile(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t, "")
 	there := newClient(t, m.url(), "there", "")
-	env := newEnv(t)
+	b := newBus()
 	o := options(m.url())
 	o.In = []In{{Filter: "site/#", Prefix: "remote/", Strip: "site/"}}
 	o.Out = []Out{{Filter: "home/#"}}
-	r := run(t, o, env, nil, func(f map[string]any) bool {
+	r := run(t, o, b, nil, func(f map[string]any) bool {
 		if string(f["payload"].([]byte)) >= "5" { // posted, and never durable
 			return true
 		}
 		return false
 	})
-	env.until("connected", env.connected())
+	b.Eventually(t, "connected", connected(b))
 	for i := range 10 {
 		there.publish("site/a", fmt.Sprint(i))
 	}
-	env.until("all came", func() bool { return slices.Contains(r.topics(), "remote/a=9") })
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
+	b.Eventually(t, "all came", func() bool { return slices.Contains(r.topics(), "remote/a=9") })
+	r.stop()
 	for i := 10; i < 1000; i++ {
 		there.publish("site/a", fmt.Sprint(i))
 	}
-	again := run(t, o, env, nil, nil)
-	env.until("the rest came", func() bool { return slices.Contains(again.topics(), "remote/a=999") })
+	again := run(t, o, b, nil, nil)
+	b.Eventually(t, "the rest came", func() bool { return slices.Contains(again.topics(), "remote/a=999") })
 	var want []string
 	for i := 5; i < 1000; i++ {
 		want = append(want, fmt.Sprintf("remote/a=%d", i))
@@ -128,22 +126,20 @@ func TestOutGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
 	m := newMosquitto(t, "")
 	there := newClient(t, m.url(), "there", "home/#")
-	env := newEnv(t)
+	b := newBus()
 	o := options(m.url())
 	o.Out = []Out{{Filter: "home/#"}}
 	const n = 2000
 	for i := range n {
-		env.publish("client:x", "home/a", fmt.Sprint(i), false)
+		offer(b, "client:x", "home/a", fmt.Sprint(i), false)
 	}
 	for stops := 1; ; stops++ {
-		r := run(t, o, env, nil, nil)
-		env.until("some acknowledged", func() bool { return env.place >= min(n, stops*400) })
-		if err := r.stop(); err != nil {
-			t.Fatal(err)
-		}
-		env.mu.Lock()
-		place := env.place
-		env.mu.Unlock()
+		r := run(t, o, b, nil, nil)
+		b.Eventually(t, "some acknowledged", func() bool { return b.Acknowledged() >= min(n, stops*400) })
+		r.stop()
+		b.Mu.Lock()
+		place := b.Acknowledged()
+		b.Mu.Unlock()
 		if place == n {
 			break
 		}
@@ -158,15 +154,15 @@ func TestOutGoesOnAfterARestart(t *testing.T) {
 
 func TestRetainAndQoS(t *testing.T) {
 	m := newMosquitto(t, "")
-	env := newEnv(t)
+	b := newBus()
 	o := options(m.url())
 	o.Out = []Out{{Filter: "keep/+"}, {Filter: "always/+", Retain: "always", QoS: "0"}, {Filter: "never/+", Retain: "never"}}
-	run(t, o, env, nil, nil)
+	run(t, o, b, nil, nil)
 	for _, k := range []string{"keep", "always", "never"} {
-		env.publish("client:x", k+"/yes", "1", true)
-		env.publish("client:x", k+"/no", "1", false)
+		offer(b, "client:x", k+"/yes", "1", true)
+		offer(b, "client:x", k+"/no", "1", false)
 	}
-	env.until("all sent", func() bool { return env.place == 6 })
+	b.Eventually(t, "all sent", func() bool { return b.Acknowledged() == 6 })
 	late := newClient(t, m.url(), "late", "#")
 	got, _ := late.until(3)
 	slices.Sort(got)
@@ -179,19 +175,19 @@ func TestRetainedComeOnceInASession(t *testing.T) {
 	m := newMosquitto(t, "")
 	there := newClient(t, m.url(), "there", "")
 	there.do(there.c.Publish("site/state", 1, true, "on"))
-	env := newEnv(t)
+	b := newBus()
 	o := options(m.url())
 	o.In = []In{{Filter: "site/#", QoS: "2"}}
-	r := run(t, o, env, nil, nil)
-	env.until("the retained one", func() bool { return len(r.events) == 1 && r.events[0]["retain"] == true })
+	r := run(t, o, b, nil, nil)
+	b.Eventually(t, "the retained one", func() bool { return len(r.events) == 1 && r.events[0]["retain"] == true })
 	m.stop()
-	env.until("degraded", func() bool { return !env.connected()() })
+	b.Eventually(t, "degraded", func() bool { return !connected(b)() })
 	m.start()
-	env.until("connected", func() bool { return env.connected()() })
+	b.Eventually(t, "connected", func() bool { return connected(b)() })
 	there.do(there.c.Publish("site/x", 2, false, `{"a": 1}`))
-	env.until("the next", func() bool { return len(r.events) > 1 })
-	env.mu.Lock()
-	defer env.mu.Unlock()
+	b.Eventually(t, "the next", func() bool { return len(r.events) > 1 })
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
 	if want := (map[string]any{"topic": "site/x", "payload": []byte(`{"a": 1}`), "text": `{"a": 1}`, "json": map[string]any{"a": int64(1)}, "qos": 2, "retain": false}); !reflect.DeepEqual(r.events[1], want) {
 		t.Errorf("%v", r.events[1])
 	}
@@ -203,24 +199,22 @@ func TestRefused(t *testing.T) {
 	conf := m.dir + "/conf"
 	edit(t, conf, "allow_anonymous true", "allow_anonymous false")
 	m.start()
-	env := newEnv(t)
+	b := newBus()
 	o := options(m.url())
 	o.In, o.User, o.Password = []In{{Filter: "#"}}, "me", "wrong"
-	run(t, o, env, nil, nil)
-	env.until("refused", func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "not authorized") })
+	run(t, o, b, nil, nil)
+	b.Eventually(t, "refused", func() bool { return len(b.Conditions) > 0 && strings.Contains(b.Conditions[0], "not authorized") })
 }
 
 func TestNobodyThere(t *testing.T) {
-	env := newEnv(t)
+	b := newBus()
 	o := options("mqtt://127.0.0.1:1")
 	o.In = []In{{Filter: "#"}}
-	r := run(t, o, env, nil, nil)
-	env.until("degraded", func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "127.0.0.1:1: ") })
+	r := run(t, o, b, nil, nil)
+	b.Eventually(t, "degraded", func() bool { return len(b.Conditions) > 0 && strings.Contains(b.Conditions[0], "127.0.0.1:1: ") })
 	time.Sleep(200 * time.Millisecond) // long enough for several attempts
-	if err := r.stop(); err != nil {
-		t.Error(err)
-	}
-	if len(env.degraded) != 1 {
-		t.Errorf("said %d times: %q", len(env.degraded), env.degraded)
+	r.stop()
+	if len(b.Conditions) != 1 {
+		t.Errorf("said %d times: %q", len(b.Conditions), b.Conditions)
 	}
 }

@@ -73,7 +73,7 @@ func (c *conn) start(keep time.Duration) {
 			select {
 			case <-c.dead:
 				if whole {
-					c.farewell()
+					c.flushAndDisconnect()
 				}
 				c.nc.Close()
 				return
@@ -89,9 +89,9 @@ func (c *conn) start(keep time.Duration) {
 	})
 }
 
-// farewell sends the queue, mostly acknowledgements, and DISCONNECT, if the connection takes them
+// flushAndDisconnect sends the queue, mostly acknowledgements, and DISCONNECT, if the connection takes them
 // quickly.
-func (c *conn) farewell() {
+func (c *conn) flushAndDisconnect() {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	w := bufio.NewWriter(c.nc)
 	if c.flush(w) == nil {
@@ -219,7 +219,7 @@ func (c *conn) readConnack(decode func(b []byte) (terms, error)) (err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = nonsense(fmt.Errorf("%v", r))
+			err = malformed(fmt.Errorf("%v", r))
 		}
 	}()
 	c.answered = true
@@ -272,7 +272,7 @@ func ended(err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("it closed the connection")
 	case errors.As(err, &late) && late.Timeout():
-		return errors.New("it has fallen silent")
+		return errors.New("it does not respond any more")
 	case errors.As(err, &op) && op.Op != "dial":
 		return op.Err
 	}
@@ -312,7 +312,7 @@ func (c *conn) size() (int, error) {
 		}
 		shift += 7
 	}
-	return 0, errors.New("it doesn't speak MQTT: a packet's length has no end")
+	return 0, errors.New("it doesn't speak MQTT: a packet's length is malformed")
 }
 
 // packet reads a packet of n bytes. It recovers from panics, since the libraries weren't written
@@ -324,7 +324,7 @@ func (c *conn) packet(n int) (p *packet, err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = nonsense(fmt.Errorf("%v", r))
+			err = malformed(fmt.Errorf("%v", r))
 		}
 	}()
 	return c.codec.decode(b)
@@ -337,7 +337,7 @@ func (c *conn) skip(n int) (*packet, error) {
 		return nil, err
 	}
 	if packetKind(head>>4) != publish {
-		return nil, fmt.Errorf("it sent a packet of %d bytes that is no message", n)
+		return nil, fmt.Errorf("it sent a packet of %d bytes that is not a PUBLISH", n)
 	}
 	n--
 	for b := byte(0x80); b >= 0x80; n-- {

@@ -60,10 +60,10 @@ func (e *echo) sent(topic string, payload []byte, now time.Time) {
 	e.count[s]++
 }
 
-// forget drops entries that are too old, and the oldest ones beyond most.
-func (e *echo) forget(now time.Time, most int) {
+// forget drops entries that are too old, and the oldest ones beyond max.
+func (e *echo) forget(now time.Time, max int) {
 	n := 0
-	for n < len(e.ring) && (len(e.ring)-n > most || now.Sub(e.ring[n].at) > echoAge) {
+	for n < len(e.ring) && (len(e.ring)-n > max || now.Sub(e.ring[n].at) > echoAge) {
 		e.drop(e.ring[n].sum)
 		n++
 	}
@@ -79,8 +79,8 @@ func (e *echo) drop(s uint64) {
 	}
 }
 
-// heard reports whether a message is one that was sent, and forgets one such entry.
-func (e *echo) heard(topic string, payload []byte, now time.Time) bool {
+// isEcho reports whether a message is one that was sent, and forgets one such entry.
+func (e *echo) isEcho(topic string, payload []byte, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.ring) == 0 {

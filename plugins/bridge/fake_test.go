@@ -3,15 +3,12 @@ package bridge
 import (
 	"bytes"
 	"context"
-	"errors"
-	"flag"
 	"fmt"
-	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -20,199 +17,68 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/postbus/postbus/bus/topic"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-const self = "plugin:garden"
+func TestMain(m *testing.M) { kindtest.Main(m) }
 
-func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
-	code := m.Run()
-	for end := time.Now().Add(time.Minute); code == 0 && !fuzzing() && runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			buf := make([]byte, 1<<20)
-			fmt.Printf("%d goroutines, %d before\n%s\n", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-			code = 1
-			break
-		}
+// newBus makes a bus whose Consume delivers the events that match its filters.
+func newBus() *kindtest.Bus {
+	b := kindtest.NewBus()
+	b.Consuming.Match = topic.Match
+	return b
+}
+
+// offer offers an event; more are further fields.
+func offer(b *kindtest.Bus, source, topic, payload string, retain bool, more ...map[string]any) {
+	e := map[string]any{"topic": topic, "payload": []byte(payload), "qos": 1, "retain": retain, "source": source, "time": time.Now()}
+	for _, m := range more {
+		maps.Copy(e, m)
 	}
-	os.Exit(code)
+	b.Offer(e)
 }
 
-// fakeEnv is a small bus: a journal, and one cursor in it that advances at acknowledgements.
-type fakeEnv struct {
-	t  *testing.T
-	mu sync.Mutex
-
-	journal []map[string]any
-	place   int // all before it are acknowledged
-	acked   map[int]bool
-	more    chan struct{} // closed and replaced at every change
-
-	degraded []string
-	lost     map[string]int
-}
-
-func newEnv(t *testing.T) *fakeEnv {
-	return &fakeEnv{t: t, acked: map[int]bool{}, more: make(chan struct{}), lost: map[string]int{}}
-}
-
-func (e *fakeEnv) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
-func (e *fakeEnv) Source() string    { return self }
-func (e *fakeEnv) Origin() string    { return "here" }
-func (e *fakeEnv) Degraded(err error) {
-	e.change(func() { e.degraded = append(e.degraded, fmt.Sprint(err)) })
-}
-func (e *fakeEnv) Lost(n int, reason string) { e.change(func() { e.lost[reason] += n }) }
-
-func (e *fakeEnv) change(f func()) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// locked calls f with the lock that Eventually holds while it looks.
+func locked(b *kindtest.Bus, f func()) {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
 	f()
-	close(e.more)
-	e.more = make(chan struct{})
-}
-
-// publish puts an event in the journal.
-func (e *fakeEnv) publish(source, topic, payload string, retain bool) {
-	e.change(func() {
-		e.journal = append(e.journal, map[string]any{"topic": topic, "payload": []byte(payload), "qos": 1, "retain": retain, "source": source, "time": time.Now(), "seq": uint64(len(e.journal) + 1), "redelivered": false})
-	})
-}
-
-// Consume replays the journal from the cursor, and then follows it.
-func (e *fakeEnv) Consume(ctx context.Context, name string, filters []string, each func(map[string]any, func(error))) error {
-	var out sync.WaitGroup
-	defer out.Wait() // as the bus does: an event that is never done keeps it from ending
-	e.mu.Lock()
-	at := e.place
-	e.mu.Unlock()
-	for {
-		e.mu.Lock()
-		more := e.more
-		var m map[string]any
-		if at < len(e.journal) {
-			m = e.journal[at]
-		}
-		e.mu.Unlock()
-		if m == nil {
-			select {
-			case <-more:
-				continue
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		i := at
-		at++
-		wanted := false
-		for _, f := range filters {
-			wanted = wanted || topic.Match(f, m["topic"].(string))
-		}
-		out.Add(1)
-		ack := func(err error) {
-			defer out.Done()
-			if err != nil {
-				return
-			}
-			e.change(func() {
-				e.acked[i] = true
-				for e.acked[e.place] {
-					e.place++
-				}
-			})
-		}
-		if !wanted {
-			ack(nil)
-			continue
-		}
-		each(m, ack)
-	}
-}
-
-// until waits for a condition on what e holds.
-func (e *fakeEnv) until(what string, cond func() bool) {
-	e.t.Helper()
-	end := time.After(time.Minute)
-	for {
-		e.mu.Lock()
-		ok, more := cond(), e.more
-		e.mu.Unlock()
-		if ok {
-			return
-		}
-		select {
-		case <-more:
-		case <-end:
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			e.t.Fatalf("waited too long: %s; %d of %d acknowledged, degraded %q, lost %v", what, e.place, len(e.journal), e.degraded, e.lost)
-		}
-	}
 }
 
 // connected returns a condition: the source reports no error, so it is subscribed.
-func (e *fakeEnv) connected() func() bool {
-	return func() bool { return len(e.degraded) > 0 && e.degraded[len(e.degraded)-1] == "<nil>" }
-}
+func connected(b *kindtest.Bus) func() bool { return func() bool { return b.Last() == "<nil>" } }
 
-// running is a source that runs. Its events are appended to a list and, as passthrough does, to the
-// journal.
+// running is a source that runs. Its events are appended to a list, which b.Mu protects, and, as
+// passthrough does, published.
 type running struct {
-	env    *fakeEnv
 	events []map[string]any
-	stop   func() error
+	stop   func()
 }
 
 // run starts a source. hold, if not nil, says which events are not acknowledged.
-func run(t *testing.T, o Options, env *fakeEnv, change func(*Source), hold func(f map[string]any) bool) *running {
+func run(t *testing.T, o Options, b *kindtest.Bus, change func(*Source), hold func(f map[string]any) bool) *running {
 	t.Helper()
 	if errs := o.Check(); errs != nil {
 		t.Fatal(errs)
 	}
-	s := New(o, env)
+	s := New(o, b)
 	s.first, s.longest = 10*time.Millisecond, 50*time.Millisecond
 	asks(&s.link)
-	s.told = "not connected yet" // so that the source reports when it is connected
+	s.reported = "not connected yet" // so that the source reports when it is connected
 	if change != nil {
 		change(s)
 	}
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	r := &running{env: env}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- s.Stream(ctx, func(ctx context.Context, _ time.Time, f map[string]any, done func(error)) error {
-			env.change(func() { r.events = append(r.events, f) })
+	r := &running{}
+	r.stop = b.Start(t, s, func(ctx context.Context) error {
+		return s.Stream(ctx, func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
+			locked(b, func() { r.events = append(r.events, f) })
 			if hold != nil && hold(f) {
 				return nil
 			}
-			env.publish(self, f["topic"].(string), string(f["payload"].([]byte)), f["retain"].(bool))
+			offer(b, b.Source(), f["topic"].(string), string(f["payload"].([]byte)), f["retain"].(bool))
 			done(nil)
 			return nil
 		})
-	}()
-	var once sync.Once
-	var err error
-	r.stop = func() error {
-		once.Do(func() {
-			cancel()
-			select {
-			case err = <-ended:
-			case <-time.After(time.Minute):
-				err = errors.New("it doesn't end")
-			}
-		})
-		return err
-	}
-	t.Cleanup(func() {
-		if err := r.stop(); err != nil {
-			t.Error(err)
-		}
 	})
 	return r
 }
@@ -371,6 +237,3 @@ func edit(t *testing.T, path, old, new string) {
 		t.Fatal(err)
 	}
 }
-
-// fuzzing reports whether the test's program is fuzzing, which leaves goroutines behind.
-func fuzzing() bool { return flag.Lookup("test.fuzz").Value.String() != "" }

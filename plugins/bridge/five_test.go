@@ -13,6 +13,8 @@ import (
 	"time"
 
 	v5 "github.com/eclipse/paho.golang/packets"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // remote5 is a simulated remote of MQTT 5; its CONNACK has the given properties.
@@ -71,15 +73,6 @@ func outOnly(url string) Options {
 	return o
 }
 
-// with changes the event that was published last.
-func (e *fakeEnv) with(more map[string]any) {
-	e.change(func() {
-		for k, v := range more {
-			e.journal[len(e.journal)-1][k] = v
-		}
-	})
-}
-
 func user(p *v5.Publish, key string) string {
 	for _, u := range p.Properties.User {
 		if u.Key == key {
@@ -94,19 +87,15 @@ func TestWhatTravelsOut(t *testing.T) {
 	url := remote5(t, nil, func(_ int, c net.Conn) {
 		serve5(c, func(p *v5.Publish) { got <- p; ack5(c, p.PacketID, 0) })
 	})
-	env := newEnv(t)
+	b := newBus()
 	one := byte(1)
 	props := (&v5.Properties{PayloadFormat: &one, ContentType: "text/plain", ResponseTopic: "answers", CorrelationData: []byte{1, 0}, User: []v5.User{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}}).Pack(v5.PUBLISH)
-	env.publish("client:x", "cmd", "on", false)
-	env.with(map[string]any{"properties": props, "expiry": time.Minute, "hops": 3})
-	env.publish("plugin:other", "came", "from afar", false)
-	env.with(map[string]any{"properties": (&v5.Properties{User: []v5.User{{Key: originProp, Value: "elsewhere"}}}).Pack(v5.PUBLISH)})
-	env.publish("client:x", "malformed", "", false)
-	env.with(map[string]any{"properties": []byte{0x26, 0xff}})
-	env.publish("client:x", "round", "", false)
-	env.with(map[string]any{"hops": maxHops})
-	env.publish("client:x", "last", "", false)
-	run(t, outOnly(url), env, nil, nil)
+	offer(b, "client:x", "cmd", "on", false, map[string]any{"properties": props, "expiry": time.Minute, "hops": 3})
+	offer(b, "plugin:other", "came", "from afar", false, map[string]any{"properties": (&v5.Properties{User: []v5.User{{Key: originProp, Value: "elsewhere"}}}).Pack(v5.PUBLISH)})
+	offer(b, "client:x", "malformed", "", false, map[string]any{"properties": []byte{0x26, 0xff}})
+	offer(b, "client:x", "round", "", false, map[string]any{"hops": maxHops})
+	offer(b, "client:x", "last", "", false)
+	run(t, outOnly(url), b, nil, nil)
 	p := <-got
 	if q := p.Properties; q.ContentType != "text/plain" || q.ResponseTopic != "answers" || string(q.CorrelationData) != "\x01\x00" || *q.PayloadFormat != 1 || *q.MessageExpiry < 50 || *q.MessageExpiry > 60 {
 		t.Errorf("%v", p)
@@ -123,7 +112,7 @@ func TestWhatTravelsOut(t *testing.T) {
 	if p := <-got; p.Topic != "last" {
 		t.Errorf("%v", p)
 	}
-	env.until("all are acknowledged", func() bool { return env.place == 5 && env.lost[loopReason] == 1 })
+	b.Eventually(t, "all are acknowledged", func() bool { return b.Acknowledged() == 5 && b.Losses[loopReason] == 1 })
 }
 
 func TestWhatTravelsIn(t *testing.T) {
@@ -149,15 +138,15 @@ func TestWhatTravelsIn(t *testing.T) {
 			}
 		}
 	})
-	env := newEnv(t)
-	r := run(t, inOnly(url), env, nil, nil)
+	b := newBus()
+	r := run(t, inOnly(url), b, nil, nil)
 	for want := uint16(1); want <= 5; want++ {
 		if id := <-acks; id != want {
 			t.Errorf("PUBACK %d, not %d", id, want)
 		}
 	}
-	env.mu.Lock()
-	defer env.mu.Unlock()
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
 	if len(r.events) != 2 {
 		t.Fatalf("%v", r.events)
 	}
@@ -173,8 +162,8 @@ func TestWhatTravelsIn(t *testing.T) {
 	if f := r.events[1]; f["topic"] != "b" || f["properties"] != nil || f["expiry"] != nil {
 		t.Errorf("%v", f)
 	}
-	if env.lost[loopReason] != 1 || env.lost["a message of the remote with malformed properties: a property is not UTF-8"] != 1 {
-		t.Errorf("%v", env.lost)
+	if b.Losses[loopReason] != 1 || b.Losses["a message of the remote with malformed properties: a property is not UTF-8"] != 1 {
+		t.Errorf("%v", b.Losses)
 	}
 }
 
@@ -186,19 +175,18 @@ func TestExpiredWhileTheRemoteIsAway(t *testing.T) {
 			m := newMosquitto(t, "")
 			there := newClient(t, m.url(), "there", "#")
 			m.stop()
-			env := newEnv(t)
-			for i := range 3 {
-				env.publish("client:x", "cmd", fmt.Sprint(i), false)
-				env.with(map[string]any{"expiry": time.Minute})
-			}
-			env.with(map[string]any{"time": time.Now().Add(-time.Minute)}) // it expired while it waited
-			run(t, outOnly(m.url()), env, func(s *Source) { s.link.noFive = three }, nil)
-			env.until("degraded", func() bool { return len(env.degraded) > 0 })
+			b := newBus()
+			expiry := map[string]any{"expiry": time.Minute}
+			offer(b, "client:x", "cmd", "0", false, expiry)
+			offer(b, "client:x", "cmd", "1", false, expiry)
+			offer(b, "client:x", "cmd", "2", false, expiry, map[string]any{"time": time.Now().Add(-time.Minute)}) // it expired while it waited
+			run(t, outOnly(m.url()), b, func(s *Source) { s.link.noFive = three }, nil)
+			b.Eventually(t, "degraded", func() bool { return len(b.Conditions) > 0 })
 			m.start()
 			got, _ := there.until(2)
-			env.until("all are acknowledged", func() bool { return env.place == 3 })
-			if env.lost["expired before the remote had it"] != 1 || !reflect.DeepEqual(got, []string{"cmd=0", "cmd=1"}) {
-				t.Errorf("%v %q", env.lost, got)
+			b.Eventually(t, "all are acknowledged", func() bool { return b.Acknowledged() == 3 })
+			if b.Losses["expired before it was sent to the remote"] != 1 || !reflect.DeepEqual(got, []string{"cmd=0", "cmd=1"}) {
+				t.Errorf("%v %q", b.Losses, got)
 			}
 		})
 	}
@@ -220,19 +208,19 @@ func TestRefusedEvents(t *testing.T) {
 			}
 		})
 	})
-	env := newEnv(t)
+	b := newBus()
 	for _, topic := range []string{"a", "secret", "full", "b"} {
-		env.publish("client:x", topic, "", false)
+		offer(b, "client:x", topic, "", false)
 	}
-	run(t, outOnly(url), env, nil, nil)
-	env.until("all are acknowledged", func() bool { return env.place == 4 })
-	env.mu.Lock()
-	defer env.mu.Unlock()
-	if !reflect.DeepEqual(env.lost, map[string]int{"it refused an event: we are not authorized": 1}) {
-		t.Errorf("%v", env.lost)
+	run(t, outOnly(url), b, nil, nil)
+	b.Eventually(t, "all are acknowledged", func() bool { return b.Acknowledged() == 4 })
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	if !reflect.DeepEqual(b.Losses, map[string]int{"it refused an event: we are not authorized": 1}) {
+		t.Errorf("%v", b.Losses)
 	}
-	if !slices.ContainsFunc(env.degraded, func(s string) bool { return strings.Contains(s, "it refused an event: a quota is used up") }) {
-		t.Errorf("%q", env.degraded)
+	if !slices.ContainsFunc(b.Conditions, func(s string) bool { return strings.Contains(s, "it refused an event: a quota is used up") }) {
+		t.Errorf("%q", b.Conditions)
 	}
 }
 
@@ -259,13 +247,13 @@ func TestTheRemotesLimits(t *testing.T) {
 			}
 		})
 	})
-	env := newEnv(t)
+	b := newBus()
 	for i := range 5 {
-		env.publish("client:x", fmt.Sprint("t/", i), "x", true)
+		offer(b, "client:x", fmt.Sprint("t/", i), "x", true)
 	}
-	env.publish("client:x", "fits", strings.Repeat("x", 850), false)
-	env.publish("client:x", "large", strings.Repeat("x", 1000), false)
-	run(t, outOnly(url), env, nil, nil)
+	offer(b, "client:x", "fits", strings.Repeat("x", 850), false)
+	offer(b, "client:x", "large", strings.Repeat("x", 1000), false)
+	run(t, outOnly(url), b, nil, nil)
 	for i := range 5 {
 		p := <-got
 		if p.Topic != fmt.Sprint("t/", i) || p.Retain {
@@ -275,9 +263,9 @@ func TestTheRemotesLimits(t *testing.T) {
 	if p := <-got; p.Topic != "fits" {
 		t.Errorf("%v", p)
 	}
-	env.until("all are acknowledged", func() bool { return env.place == 7 })
-	if env.lost["larger than the packets that the remote takes"] != 1 {
-		t.Errorf("%v", env.lost)
+	b.Eventually(t, "all are acknowledged", func() bool { return b.Acknowledged() == 7 })
+	if b.Losses["larger than the remote's maximum packet size"] != 1 {
+		t.Errorf("%v", b.Losses)
 	}
 }
 
@@ -292,10 +280,10 @@ func TestTheRemoteDisconnects(t *testing.T) {
 		}
 		serve5(c, func(*v5.Publish) {})
 	})
-	env := newEnv(t)
-	run(t, inOnly(url), env, nil, nil)
-	env.until("it is said, and connected again", func() bool {
-		return env.connected()() && slices.ContainsFunc(env.degraded, func(s string) bool { return strings.Contains(s, "another connection has our client_id") })
+	b := newBus()
+	run(t, inOnly(url), b, nil, nil)
+	b.Eventually(t, "it is said, and connected again", func() bool {
+		return connected(b)() && slices.ContainsFunc(b.Conditions, func(s string) bool { return strings.Contains(s, "another connection has our client_id") })
 	})
 	// It has spoken MQTT 5: when it closes a connection without an answer, that is no reason to
 	// fall back.
@@ -326,14 +314,14 @@ func TestActionOfMQTT5(t *testing.T) {
 			}
 		})
 	})
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.URL = url
-	a := NewAction(o, newEnv(t))
+	a := NewAction(o, newBus())
 	defer a.Close()
 	for topic, want := range map[string]string{"a": "<nil>", "secret": "permanent", "full": "again"} {
 		err := a.Do(t.Context(), Args{Topic: topic})
 		got := "again"
-		if _, is := err.(permanent); is {
+		if kind.IsPermanent(err) {
 			got = "permanent"
 		} else if err == nil {
 			got = "<nil>"

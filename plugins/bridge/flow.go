@@ -11,6 +11,7 @@ import (
 
 	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // maxHops is how many plugins and bridges may process an event in a chain. Package plugins ends a
@@ -18,18 +19,18 @@ import (
 const maxHops = 16
 
 // in makes an event of a message, and acknowledges the message when the event is durable.
-func (s *Source) in(ctx context.Context, c *conn, p *packet, post Post) error {
+func (s *Source) in(ctx context.Context, c *conn, p *packet, post kind.Post) error {
 	m := p.msg
 	if err := checkName(m.topic); err != nil {
-		return fmt.Errorf("it sent a message whose topic makes no sense: %w", err)
+		return fmt.Errorf("it sent a message with an invalid topic: %w", err)
 	}
 	if m.qos > 2 || m.qos > 0 && p.id == 0 {
-		return errors.New("it sent a message that MQTT forbids")
+		return errors.New("it sent a message that violates MQTT")
 	}
 	rule, ok := s.inRule(m.topic)
 	switch {
 	case !ok: // of a subscription that an earlier version of the file had, and that the remote still keeps
-	case s.link.plain && s.echo.heard(m.topic, m.payload, time.Now()): // our own message
+	case s.link.plain && s.echo.isEcho(m.topic, m.payload, time.Now()): // our own message
 	case m.origin != "" && m.origin == s.env.Origin():
 		s.env.Log().Debug("an event that was published here came back through bridges", "topic", m.topic)
 	case m.hops >= maxHops:
@@ -45,7 +46,7 @@ func (s *Source) in(ctx context.Context, c *conn, p *packet, post Post) error {
 
 const loopReason = "a loop: the event came through 16 plugins and bridges"
 
-func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post Post) error {
+func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post kind.Post) error {
 	m := p.msg
 	topic, err := rename(m.topic, rule.Strip, rule.Prefix)
 	if err != nil {
@@ -66,15 +67,14 @@ func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post Pos
 		fields["hops"] = m.hops
 	}
 	err = post(ctx, time.Now(), fields, func(err error) {
-		var hopeless interface{ Permanent() bool }
 		switch {
 		case err == nil:
 			c.ack(p)
-		case errors.As(err, &hopeless) && hopeless.Permanent():
+		case kind.IsPermanent(err):
 			s.env.Lost(1, "an event that can't be stored")
 			c.ack(p)
 		default: // the remote redelivers it on the next connection, and only there
-			c.fail(fmt.Errorf("the connection was given up for an event that couldn't be stored: %w", err))
+			c.fail(fmt.Errorf("the connection was closed because an event couldn't be stored: %w", err))
 		}
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Source) prepare(c *conn, event *message) *message {
 	m.qos, m.retain = min(m.qos, c.terms.qos), m.retain && c.terms.retain
 	switch {
 	case !m.expires.IsZero() && !time.Now().Before(m.expires):
-		s.env.Lost(1, "expired before the remote had it")
+		s.env.Lost(1, "expired before it was sent to the remote")
 		return nil
 	case !c.five():
 		if s.link.plain {
@@ -117,7 +117,7 @@ func (s *Source) prepare(c *conn, event *message) *message {
 		m.origin = s.env.Origin()
 	}
 	if c.terms.size > 0 && tooLarge(&m, c.terms.size) {
-		s.env.Lost(1, "larger than the packets that the remote takes")
+		s.env.Lost(1, "larger than the remote's maximum packet size")
 		return nil
 	}
 	return &m
@@ -187,7 +187,7 @@ func (s *Source) out(ctx context.Context, m map[string]any, done func(error)) {
 			out.hops = hops
 		}
 		if err != nil || out.malformed != "" {
-			s.env.Log().Warn("the properties of an event are malformed and stay here", "topic", topic)
+			s.env.Log().Warn("the properties of an event are malformed and were not forwarded", "topic", topic)
 			out.props = nil
 		}
 	}

@@ -17,7 +17,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("bridge", About, Sample, Defaults(), Event{}, New).PassesThrough(),
-		kind.ActionOf("bridge", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.StreamOf("bridge", about, sample, defaults(), event{}, New).PassesThrough(),
+		kind.ActionOf("bridge", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

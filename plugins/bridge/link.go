@@ -162,7 +162,7 @@ func (l *link) tls() (*tls.Config, error) {
 	}
 	t.RootCAs = x509.NewCertPool()
 	if !t.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ca: %s holds no certificate in PEM form", l.ca)
+		return nil, fmt.Errorf("ca: %s contains no certificate in PEM form", l.ca)
 	}
 	return t, nil
 }
@@ -177,7 +177,7 @@ func (l *link) dial(ctx context.Context) (net.Conn, error) {
 		d := websocket.Dialer{Proxy: http.ProxyFromEnvironment, Subprotocols: []string{"mqtt"}, TLSClientConfig: t}
 		c, answer, err := d.DialContext(ctx, l.url.String(), nil)
 		if err != nil && answer != nil {
-			return nil, fmt.Errorf("it answered %s to our WebSocket", answer.Status)
+			return nil, fmt.Errorf("it answered the WebSocket request with %s", answer.Status)
 		}
 		if err != nil {
 			return nil, err

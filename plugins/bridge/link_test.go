@@ -52,22 +52,20 @@ func TestTLS(t *testing.T) {
 		"insecure":             {func(o *Options) { o.Insecure = true }, "<nil>"},
 		"a stranger":           {func(*Options) {}, "certificate"},
 	} {
-		env := newEnv(t)
+		b := newBus()
 		o := inOnly(url)
 		c.change(&o)
-		r := run(t, o, env, nil, nil)
-		env.until(name, func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], c.want) })
-		if err := r.stop(); err != nil {
-			t.Error(name, err)
-		}
+		r := run(t, o, b, nil, nil)
+		b.Eventually(t, name, func() bool { return len(b.Conditions) > 0 && strings.Contains(b.Conditions[0], c.want) })
+		r.stop()
 	}
 	o := inOnly(url)
 	o.CA = filepath.Join(t.TempDir(), "none.pem")
-	if err := New(o, newEnv(t)).Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "ca: ") {
+	if err := New(o, newBus()).Open(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "ca: ") {
 		t.Error(err)
 	}
 	o.CA = os.Args[0]
-	if err := New(o, newEnv(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "holds no certificate") {
+	if err := New(o, newBus()).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "contains no certificate") {
 		t.Error(err)
 	}
 }
@@ -97,15 +95,13 @@ func TestWebSocket(t *testing.T) {
 	}))
 	defer server.Close()
 	threeOnly.Store(server.Listener.Addr().String(), true)
-	env := newEnv(t)
+	b := newBus()
 	o := options(strings.Replace(server.URL, "http:", "ws:", 1) + "/mqtt")
 	o.In, o.Out = []In{{Filter: "back/#"}}, []Out{{Filter: "go/#"}}
-	r := run(t, o, env, nil, nil)
-	env.publish("client:x", "go/a", big, false)
-	env.until("both ways", func() bool { return env.place >= 1 && len(r.events) == 1 && r.events[0]["text"] == big })
-	if err := r.stop(); err != nil {
-		t.Error(err)
-	}
+	r := run(t, o, b, nil, nil)
+	offer(b, "client:x", "go/a", big, false)
+	b.Eventually(t, "both ways", func() bool { return b.Acknowledged() >= 1 && len(r.events) == 1 && r.events[0]["text"] == big })
+	r.stop()
 	<-over
 	mu.Lock()
 	defer mu.Unlock()
@@ -115,9 +111,9 @@ func TestWebSocket(t *testing.T) {
 
 	refuses := httptest.NewServer(http.NotFoundHandler())
 	defer refuses.Close()
-	env = newEnv(t)
-	run(t, inOnly(strings.Replace(refuses.URL, "http:", "ws:", 1)), env, nil, nil)
-	env.until("refused", func() bool {
-		return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "it answered 404 Not Found")
+	b = newBus()
+	run(t, inOnly(strings.Replace(refuses.URL, "http:", "ws:", 1)), b, nil, nil)
+	b.Eventually(t, "refused", func() bool {
+		return len(b.Conditions) > 0 && strings.Contains(b.Conditions[0], "it answered the WebSocket request with 404 Not Found")
 	})
 }

@@ -17,59 +17,59 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Connects this bus with another MQTT broker, in one direction or both. Messages of the remote are acknowledged to it when they are durable here, and it keeps " +
-	"a session for us, so that none is missed while we are away. Events for the remote wait in the journal until it has acknowledged them, and go in order. What came from " +
-	"the remote isn't sent back, so that filters may overlap. A file without `publish` publishes the remote's messages as they are. MQTT 5, or 3.1.1 where the remote refuses it, " +
-	"over TCP, TLS or WebSocket. With MQTT 5 properties and expiry travel both ways, and rings of bridges end if each bus knows the user of the bridge as one: `bridge: true` " +
+// about is what the source does, for the documentation.
+const about = "Connects this bus with another MQTT broker, in one direction or both. Messages of the remote are acknowledged when they are durable here. The remote keeps " +
+	"a session for the bridge, so that none is missed while the bus is offline. Events for the remote wait in the journal until it has acknowledged them, and are sent in order. Messages from " +
+	"the remote are not sent back, so that filters may overlap. A file without `publish` publishes the remote's messages as they are. MQTT 5, or 3.1.1 where the remote refuses it, " +
+	"over TCP, TLS or WebSocket. With MQTT 5, properties and expiry are forwarded both ways, and events don't circulate in rings of bridges if each bus marks the user of the bridge with `bridge: true` " +
 	"in its `users`."
 
 // Options of the source.
 type Options struct {
-	URL         string        `key:"url" doc:"the remote as mqtt://host:1883; also tcp, mqtts, ssl, tls, ws and wss" need:"yes"`
-	ClientID    string        `key:"client_id" doc:"who we are to the remote, which keeps our session under this name; made of the host's name and the url when empty"`
-	User        string        `key:"user" doc:"the user's name at the remote"`
-	Password    string        `key:"password" doc:"the user's password, best as secret:name" secret:"yes"`
-	CA          string        `key:"ca" doc:"a file with the certificates (PEM) that sign the remote's; empty for the system's" path:"yes"`
-	Insecure    bool          `key:"insecure" doc:"don't look at the remote's certificate: anybody can be the remote then"`
-	KeepAlive   time.Duration `key:"keep_alive" doc:"how soon a dead connection is warned" min:"1s" max:"18h"`
-	Clean       bool          `key:"clean" doc:"let the remote forget us when the connection ends, and with us what it would have kept"`
-	In          []In          `key:"in" doc:"what comes from the remote; the first rule that matches a topic counts"`
-	Out         []Out         `key:"out" doc:"what goes to the remote; the first rule that matches a topic counts"`
-	MaxInflight int           `key:"max_inflight" doc:"how many events are on their way to the remote at a time" min:"1" max:"1000"`
+	URL         string        `key:"url" doc:"the remote broker's URL, as mqtt://host:1883; also tcp, mqtts, ssl, tls, ws and wss" need:"yes"`
+	ClientID    string        `key:"client_id" doc:"the client identifier, under which the remote keeps the bridge's session; empty: derived from the host name and the url"`
+	User        string        `key:"user" doc:"the user name at the remote"`
+	Password    string        `key:"password" doc:"the password, best as secret:name" secret:"yes"`
+	CA          string        `key:"ca" doc:"a file with the CA certificates (PEM) for the remote's certificate; empty: the system's" path:"yes"`
+	Insecure    bool          `key:"insecure" doc:"don't verify the remote's certificate: anyone can then impersonate the remote"`
+	KeepAlive   time.Duration `key:"keep_alive" doc:"the keep-alive interval, after which a dead connection is noticed" min:"1s" max:"18h"`
+	Clean       bool          `key:"clean" doc:"use a clean session: the remote drops the session, with all messages it holds, when the connection ends"`
+	In          []In          `key:"in" doc:"rules for messages from the remote; the first that matches a topic applies"`
+	Out         []Out         `key:"out" doc:"rules for events to the remote; the first that matches a topic applies"`
+	MaxInflight int           `key:"max_inflight" doc:"the maximum number of events to the remote that are in flight" min:"1" max:"1000"`
 }
 
 // In is a rule for messages from the remote.
 type In struct {
 	Filter string   `key:"filter" doc:"a topic filter at the remote" need:"yes"`
-	QoS    kind.QoS `key:"qos" doc:"quality of service of the subscription, 0 to 2; 1 when left out"`
-	Strip  string   `key:"strip" doc:"taken off the front of the remote's topic where it stands there"`
-	Prefix string   `key:"prefix" doc:"put before what is left, to be the topic here"`
+	QoS    kind.QoS `key:"qos" doc:"the quality of service of the subscription, 0 to 2; default 1"`
+	Strip  string   `key:"strip" doc:"a prefix that is removed from the remote's topic, if it begins with it"`
+	Prefix string   `key:"prefix" doc:"a prefix that is then added, to make the topic on this bus"`
 }
 
 // Out is a rule for events to the remote.
 type Out struct {
 	Filter string   `key:"filter" doc:"a topic filter on this bus" need:"yes"`
-	QoS    kind.QoS `key:"qos" doc:"quality of service, 0 or 1; 1 when left out. With 0 an event counts as delivered when it is sent"`
-	Strip  string   `key:"strip" doc:"taken off the front of the topic where it stands there"`
-	Prefix string   `key:"prefix" doc:"put before what is left, to be the topic at the remote"`
-	Retain string   `key:"retain" doc:"whether the remote is to retain it: as the event is (when left out), always or never" oneof:"keep|always|never"`
+	QoS    kind.QoS `key:"qos" doc:"the quality of service, 0 or 1; default 1. With 0 an event counts as delivered when it is sent"`
+	Strip  string   `key:"strip" doc:"a prefix that is removed from the topic, if it begins with it"`
+	Prefix string   `key:"prefix" doc:"a prefix that is then added, to make the topic at the remote"`
+	Retain string   `key:"retain" doc:"whether the remote retains it: as the event (default), always or never" oneof:"keep|always|never"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInflight: 20} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInflight: 20} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	errs := checkRemote(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure)
 	bad := func(key, reason, hint string) { errs = append(errs, kind.Wrong(key, reason, hint)) }
 	if len(o.In)+len(o.Out) == 0 {
-		bad("in", "nothing comes and nothing goes", "in: [{filter: \"site/#\"}], out: [{filter: \"home/#\"}], or both")
+		bad("in", "the bridge has no rules", "in: [{filter: \"site/#\"}], out: [{filter: \"home/#\"}], or both")
 	}
 	rule := func(key, filter, strip, prefix string) {
 		if err := checkFilter(filter); err != nil {
@@ -91,7 +91,7 @@ func (o Options) Check() []error {
 		key := fmt.Sprintf("out[%d]", i)
 		rule(key, r.Filter, r.Strip, r.Prefix)
 		if r.QoS == "2" {
-			bad(key+".qos", "events go out with 0 or 1", "1: an event is delivered at least once")
+			bad(key+".qos", "events are sent with 0 or 1", "1: an event is delivered at least once")
 		}
 	}
 	return errs
@@ -131,24 +131,24 @@ func checkRemote(raw, id, user, password, ca string, insecure bool) (errs []erro
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "":
-		bad("url", "this is no address of a broker", "mqtt://host:1883")
+		bad("url", "this is not a broker's URL", "mqtt://host:1883")
 		return errs
 	case ports[u.Scheme] == "":
-		bad("url", fmt.Sprintf("%q is no way to a broker", u.Scheme), "mqtt, tcp, mqtts, ssl, tls, ws or wss")
+		bad("url", fmt.Sprintf("%q is not a scheme of a broker's URL", u.Scheme), "mqtt, tcp, mqtts, ssl, tls, ws or wss")
 	case u.User != nil:
-		bad("url", "the user's name and password don't belong here, where everybody sees them", "set user, and password: \"secret:name\"")
+		bad("url", "the URL contains a user name or password, which would be visible to everyone", "set user, and password: \"secret:name\"")
 	case u.Scheme != "ws" && u.Scheme != "wss" && (u.Path != "" && u.Path != "/" || u.RawQuery != ""):
 		bad("url", "only ws and wss have a path", "mqtt://host:1883")
 	}
 	secure := u.Scheme == "wss" || ports[u.Scheme] == "8883"
 	if (ca != "" || insecure) && !secure {
-		bad("url", "there are no certificates on a connection without TLS", "mqtts://host:8883, or leave ca and insecure out")
+		bad("url", "a connection without TLS has no certificates", "mqtts://host:8883, or leave ca and insecure out")
 	}
 	if ca != "" && insecure {
-		bad("insecure", "ca says whom to trust, insecure to trust anybody", "leave one of them out")
+		bad("insecure", "ca and insecure exclude each other", "leave one of them out")
 	}
 	if password != "" && user == "" {
-		bad("user", "a password without a user's name", "")
+		bad("user", "a password without a user name", "")
 	}
 	for key, v := range map[string]string{"client_id": id, "user": user} {
 		if err := checkText(v); err != nil {
@@ -164,7 +164,7 @@ func checkText(s string) error {
 	case len(s) > 65535:
 		return fmt.Errorf("it has %d bytes, more than 65535", len(s))
 	case strings.ContainsRune(s, 0) || !utf8.ValidString(s):
-		return fmt.Errorf("%q holds a NUL character or is not UTF-8", s)
+		return fmt.Errorf("%q contains a NUL character or is not UTF-8", s)
 	}
 	return nil
 }

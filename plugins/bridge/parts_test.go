@@ -13,7 +13,7 @@ import (
 
 func TestCheck(t *testing.T) {
 	fine := func() Options {
-		o := Defaults()
+		o := defaults()
 		o.URL, o.In = "mqtt://h:1883", []In{{Filter: "a/#"}}
 		return o
 	}
@@ -28,14 +28,14 @@ func TestCheck(t *testing.T) {
 			o.Out = []Out{{Filter: "+/b", Prefix: "x/", Strip: "y", QoS: "0", Retain: "never"}}
 		}, ""},
 		{"no port", func(o *Options) { o.URL = "tls://h" }, ""},
-		{"nothing", func(o *Options) { o.In = nil }, "in: nothing comes"},
-		{"no url", func(o *Options) { o.URL = "" }, "url: this is no address"},
-		{"no scheme", func(o *Options) { o.URL = "h:1883" }, "url: this is no address"},
-		{"http", func(o *Options) { o.URL = "http://h" }, `url: "http" is no way`},
-		{"a password in the url", func(o *Options) { o.URL = "mqtt://u:p@h" }, "url: the user's name and password don't"},
+		{"nothing", func(o *Options) { o.In = nil }, "in: the bridge has no rules"},
+		{"no url", func(o *Options) { o.URL = "" }, "url: this is not a broker's URL"},
+		{"no scheme", func(o *Options) { o.URL = "h:1883" }, "url: this is not a broker's URL"},
+		{"http", func(o *Options) { o.URL = "http://h" }, `url: "http" is not a scheme`},
+		{"a password in the url", func(o *Options) { o.URL = "mqtt://u:p@h" }, "url: the URL contains a user name or password"},
 		{"a path", func(o *Options) { o.URL = "mqtt://h/x" }, "url: only ws"},
-		{"a ca without TLS", func(o *Options) { o.CA = "x" }, "url: there are no certificates"},
-		{"ca and insecure", func(o *Options) { o.URL, o.CA, o.Insecure = "mqtts://h", "x", true }, "insecure: ca says"},
+		{"a ca without TLS", func(o *Options) { o.CA = "x" }, "url: a connection without TLS"},
+		{"ca and insecure", func(o *Options) { o.URL, o.CA, o.Insecure = "mqtts://h", "x", true }, "insecure: ca and insecure"},
 		{"a password alone", func(o *Options) { o.Password = "p" }, "user: a password"},
 		{"client_id", func(o *Options) { o.ClientID = "\x00" }, "client_id: "},
 		{"a filter", func(o *Options) { o.In[0].Filter = "a#" }, "in[0].filter: "},
@@ -43,7 +43,7 @@ func TestCheck(t *testing.T) {
 		{"a shared one", func(o *Options) { o.In[0].Filter = "$share/g/a" }, "in[0].filter: "},
 		{"a prefix with a wildcard", func(o *Options) { o.In[0].Prefix = "a/+/" }, "in[0].prefix: "},
 		{"strip with a wildcard", func(o *Options) { o.Out = []Out{{Filter: "a", Strip: "#"}} }, "out[0].strip: "},
-		{"QoS 2 out", func(o *Options) { o.Out = []Out{{Filter: "a", QoS: "2"}} }, "out[0].qos: events go out"},
+		{"QoS 2 out", func(o *Options) { o.Out = []Out{{Filter: "a", QoS: "2"}} }, "out[0].qos: events are sent"},
 	} {
 		o := fine()
 		c.change(&o)
@@ -92,7 +92,7 @@ func TestRename(t *testing.T) {
 func TestEcho(t *testing.T) {
 	now := time.Unix(0, 0)
 	var e echo
-	if e.heard("a", nil, now) {
+	if e.isEcho("a", nil, now) {
 		t.Error("nothing was sent")
 	}
 	e.sent("a", []byte("1"), now)
@@ -102,18 +102,18 @@ func TestEcho(t *testing.T) {
 		topic, payload string
 		want           bool
 	}{{"a", "2", false}, {"b", "1", false}, {"a", "b", false}, {"a", "1", true}, {"a", "1", true}, {"a", "1", false}, {"ab", "", true}} {
-		if got := e.heard(c.topic, []byte(c.payload), now); got != c.want {
+		if got := e.isEcho(c.topic, []byte(c.payload), now); got != c.want {
 			t.Errorf("%d: %v", i, got)
 		}
 	}
 	e.sent("a", []byte("1"), now)
-	if e.heard("a", []byte("1"), now.Add(echoAge+1)) {
+	if e.isEcho("a", []byte("1"), now.Add(echoAge+1)) {
 		t.Error("remembered too long")
 	}
 	for i := range 3 * echoes {
 		e.sent("a", fmt.Append(nil, i), now)
 	}
-	if len(e.ring) != echoes || len(e.count) != echoes || e.heard("a", []byte("0"), now) || !e.heard("a", fmt.Append(nil, 3*echoes-1), now) {
+	if len(e.ring) != echoes || len(e.count) != echoes || e.isEcho("a", []byte("0"), now) || !e.isEcho("a", fmt.Append(nil, 3*echoes-1), now) {
 		t.Error(len(e.ring), len(e.count))
 	}
 }

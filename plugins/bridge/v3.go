@@ -31,7 +31,7 @@ func (three) connect(w io.Writer, l *link, clean bool, level byte) error {
 func (three) connack(b []byte) (terms, error) {
 	p, err := v3.ReadPacket(bytes.NewReader(b))
 	if err != nil {
-		return terms{}, nonsense(err)
+		return terms{}, malformed(err)
 	}
 	a, ok := p.(*v3.ConnackPacket)
 	if !ok {
@@ -81,7 +81,7 @@ func (three) encode(w io.Writer, p *packet) error {
 func (three) decode(b []byte) (*packet, error) {
 	c, err := v3.ReadPacket(bytes.NewReader(b))
 	if err != nil {
-		return nil, nonsense(err)
+		return nil, malformed(err)
 	}
 	switch c := c.(type) {
 	case *v3.PublishPacket:
@@ -106,5 +106,5 @@ func (three) decode(b []byte) (*packet, error) {
 
 var errNotMQTT = errors.New("it doesn't speak MQTT")
 
-// nonsense is a decoder's error. It isn't wrapped, because an io.EOF in it is not the connection's.
-func nonsense(err error) error { return fmt.Errorf("it sent a packet that makes no sense: %v", err) }
+// malformed is a decoder's error. It isn't wrapped, because an io.EOF in it is not the connection's.
+func malformed(err error) error { return fmt.Errorf("it sent a malformed packet: %v", err) }

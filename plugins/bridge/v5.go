@@ -23,7 +23,7 @@ import (
 type five struct{}
 
 // errNotFive means that the remote speaks MQTT, but not version 5.
-var errNotFive = errors.New("it refuses MQTT 5")
+var errNotFive = errors.New("it does not support MQTT 5")
 
 // The user properties of an event's route; bus/broker has the same ones. See
 // docs/adr/0011-bridges-speak-mqtt-5.md.
@@ -62,7 +62,7 @@ func (five) connack(b []byte) (terms, error) {
 	}
 	c, err := v5.ReadPacket(bytes.NewReader(b))
 	if err != nil {
-		return terms{}, nonsense(err)
+		return terms{}, malformed(err)
 	}
 	a := c.Content.(*v5.Connack)
 	switch {
@@ -149,7 +149,7 @@ func (five) decode(b []byte) (*packet, error) {
 	}
 	c, err := v5.ReadPacket(bytes.NewReader(b))
 	if err != nil {
-		return nil, nonsense(err)
+		return nil, malformed(err)
 	}
 	switch c := c.Content.(type) {
 	case *v5.Publish:

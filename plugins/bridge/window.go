@@ -25,11 +25,11 @@ type entry struct {
 type window struct {
 	room chan struct{} // one for each entry
 
-	order    sync.Mutex // held while done is called, so that those calls keep the order
+	settling sync.Mutex // held while done is called, so that those calls keep the order
 	mu       sync.Mutex
 	list     []*entry
 	next     uint16
-	over     error // set when the window accepts no more entries
+	err      error // set when the window accepts no more entries
 	conn     *conn
 	inFlight int // entries in flight
 	limit    int // how many the remote accepts in flight
@@ -48,10 +48,10 @@ func (w *window) add(ctx context.Context, m *message, done func(error)) error {
 		return ctx.Err()
 	}
 	w.mu.Lock()
-	if w.over != nil {
+	if w.err != nil {
 		w.mu.Unlock()
 		<-w.room
-		return w.over
+		return w.err
 	}
 	w.next = w.next%(subscribeID-1) + 1 // 1 to 65534; at most max consecutive identifiers are in use
 	w.list = append(w.list, &entry{id: w.next, msg: m, done: done})
@@ -136,8 +136,8 @@ func (w *window) acked(id uint16) {
 
 // settle calls done for the acknowledged entries at the front.
 func (w *window) settle() {
-	w.order.Lock()
-	defer w.order.Unlock()
+	w.settling.Lock()
+	defer w.settling.Unlock()
 	w.mu.Lock()
 	n := 0
 	for n < len(w.list) && w.list[n].acked {
@@ -155,11 +155,11 @@ func (w *window) settle() {
 // drop calls done with err for all unacknowledged entries, and refuses new ones. There must be no
 // connection.
 func (w *window) drop(err error) {
-	w.order.Lock()
-	defer w.order.Unlock()
+	w.settling.Lock()
+	defer w.settling.Unlock()
 	w.mu.Lock()
 	list := w.list
-	w.list, w.over = nil, err
+	w.list, w.err = nil, err
 	w.mu.Unlock()
 	for _, e := range list {
 		e.done(err)

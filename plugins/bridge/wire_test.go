@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // fakeRemote is a listener whose connections are simulated by a function; its argument counts them
@@ -142,13 +144,13 @@ func TestFallsBack(t *testing.T) {
 		"it knows bridges":              {in3, nil, []byte{5, 0x84, 0x84, 0x84}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			env := newEnv(t)
+			b := newBus()
 			var versions []byte
 			stood := 0
 			url := fakeRemote(t, nil, func(n int, conn net.Conn) {
 				r := &sniffed{Conn: conn}
 				first := r.version()
-				env.change(func() { versions = append(versions, first) })
+				locked(b, func() { versions = append(versions, first) })
 				switch {
 				case first == 5:
 					c.five(r)
@@ -159,15 +161,15 @@ func TestFallsBack(t *testing.T) {
 				}
 				hello(r, 0)
 				last := false
-				env.change(func() { stood++; last = stood == 3 })
+				locked(b, func() { stood++; last = stood == 3 })
 				if !last {
 					return
 				}
 				serve(r, nil)
 			})
 			threeOnly.Delete(strings.TrimPrefix(url, "mqtt://"))
-			run(t, inOnly(url), env, nil, nil)
-			env.until("the third connection", func() bool { return stood == 3 })
+			run(t, inOnly(url), b, nil, nil)
+			b.Eventually(t, "the third connection", func() bool { return stood == 3 })
 			if !bytes.Equal(versions, c.want) {
 				t.Errorf("%x, not %x", versions, c.want)
 			}
@@ -208,20 +210,20 @@ func TestHostileRemote(t *testing.T) {
 		want  string
 	}{
 		"garbage":                     {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat("<html>", 20)), "closed the connection"},
-		"a length without end":        {[]byte{0x30, 0xff, 0xff, 0xff, 0xff, 0x01}, "a packet's length has no end"},
-		"an announced topic too long": {[]byte{0x30, 3, 0xff, 0xff, 'a'}, "makes no sense"},
-		"an empty topic":              {[]byte{0x30, 2, 0, 0}, "topic makes no sense"},
-		"a topic with a wildcard":     {[]byte{0x30, 3, 0, 1, '#'}, "topic makes no sense"},
-		"QoS 3":                       {[]byte{0x36, 5, 0, 1, 'a', 0, 1}, "MQTT forbids"},
-		"no identifier":               {[]byte{0x32, 5, 0, 1, 'a', 0, 0}, "MQTT forbids"},
-		"an empty PUBACK":             {[]byte{0x40, 0}, "makes no sense"},
-		"CONNECT":                     {[]byte{0x10, 0}, "makes no sense"},
-		"a large SUBACK":              {[]byte{0x90, 0xff, 0xff, 0xff, 0x7f}, "that is no message"},
+		"a length without end":        {[]byte{0x30, 0xff, 0xff, 0xff, 0xff, 0x01}, "a packet's length is malformed"},
+		"an announced topic too long": {[]byte{0x30, 3, 0xff, 0xff, 'a'}, "a malformed packet"},
+		"an empty topic":              {[]byte{0x30, 2, 0, 0}, "an invalid topic"},
+		"a topic with a wildcard":     {[]byte{0x30, 3, 0, 1, '#'}, "an invalid topic"},
+		"QoS 3":                       {[]byte{0x36, 5, 0, 1, 'a', 0, 1}, "violates MQTT"},
+		"no identifier":               {[]byte{0x32, 5, 0, 1, 'a', 0, 0}, "violates MQTT"},
+		"an empty PUBACK":             {[]byte{0x40, 0}, "a malformed packet"},
+		"CONNECT":                     {[]byte{0x10, 0}, "a malformed packet"},
+		"a large SUBACK":              {[]byte{0x90, 0xff, 0xff, 0xff, 0x7f}, "that is not a PUBLISH"},
 		"a huge message that ends":    {huge, "closed the connection"},
-		"a strange kind":              {[]byte{0xf0, 0}, "makes no sense"},
+		"a strange kind":              {[]byte{0xf0, 0}, "a malformed packet"},
 		"an end":                      {nil, "closed the connection"},
 	} {
-		env := newEnv(t)
+		b := newBus()
 		url := fakeRemote(t, nil, func(n int, conn net.Conn) {
 			hello(conn, 0)
 			if n > 0 {
@@ -232,12 +234,10 @@ func TestHostileRemote(t *testing.T) {
 			_ = conn.(*net.TCPConn).CloseWrite()
 			serve(conn, nil)
 		})
-		r := run(t, inOnly(url), env, nil, nil)
-		env.until(name, func() bool { return len(env.degraded) >= 2 && env.connected()() })
-		if err := r.stop(); err != nil {
-			t.Error(name, err)
-		}
-		if said := strings.Join(env.degraded, "|"); !strings.Contains(said, c.want) {
+		r := run(t, inOnly(url), b, nil, nil)
+		b.Eventually(t, name, func() bool { return len(b.Conditions) >= 2 && connected(b)() })
+		r.stop()
+		if said := strings.Join(b.Conditions, "|"); !strings.Contains(said, c.want) {
 			t.Errorf("%s: %s", name, said)
 		}
 	}
@@ -245,7 +245,7 @@ func TestHostileRemote(t *testing.T) {
 
 // A message that is too large is lost, counted and acknowledged, and the next one arrives.
 func TestTooLarge(t *testing.T) {
-	env := newEnv(t)
+	b := newBus()
 	acks := make(chan uint16, 10)
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
 		hello(c, 0)
@@ -259,19 +259,19 @@ func TestTooLarge(t *testing.T) {
 			}
 		})
 	})
-	r := run(t, inOnly(url), env, nil, nil)
-	env.until("the small one", func() bool { return len(r.events) > 0 })
+	r := run(t, inOnly(url), b, nil, nil)
+	b.Eventually(t, "the small one", func() bool { return len(r.events) > 0 })
 	if a, b := <-acks, <-acks; a != 7 || b != 8 {
 		t.Error(a, b)
 	}
-	if env.lost["a message of the remote larger than 16 MiB"] != 1 || len(r.events) != 1 {
-		t.Error(env.lost, len(r.events))
+	if b.Losses["a message of the remote larger than 16 MiB"] != 1 || len(r.events) != 1 {
+		t.Error(b.Losses, len(r.events))
 	}
 }
 
 func TestSilence(t *testing.T) {
 	t.Parallel()
-	env := newEnv(t)
+	b := newBus()
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
 		hello(c, 0)
 		_, _ = io.Copy(io.Discard, c)
@@ -279,8 +279,10 @@ func TestSilence(t *testing.T) {
 	o := inOnly(url)
 	o.KeepAlive = time.Second
 	began := time.Now()
-	run(t, o, env, nil, nil)
-	env.until("silence", func() bool { return len(env.degraded) > 0 && strings.Contains(env.degraded[0], "fallen silent") })
+	run(t, o, b, nil, nil)
+	b.Eventually(t, "silence", func() bool {
+		return len(b.Conditions) > 0 && strings.Contains(b.Conditions[0], "does not respond any more")
+	})
 	if took := time.Since(began); took < time.Second {
 		t.Error(took)
 	}
@@ -294,7 +296,8 @@ func TestStopsAtOnce(t *testing.T) {
 		"no answer to CONNECT": func(c net.Conn, here chan struct{}) { close(here); _, _ = io.Copy(io.Discard, c) },
 		"it doesn't read":      func(c net.Conn, here chan struct{}) { hello(c, 0); close(here); <-t.Context().Done() },
 	} {
-		env := newEnv(t)
+		t.Log(name)
+		b := newBus()
 		here := make(chan struct{})
 		url := fakeRemote(t, nil, func(n int, c net.Conn) {
 			if n == 0 {
@@ -304,20 +307,18 @@ func TestStopsAtOnce(t *testing.T) {
 		o := options(url)
 		o.Out = []Out{{Filter: "#"}}
 		for range 30 {
-			env.publish("client:x", "a", big, false)
+			offer(b, "client:x", "a", big, false)
 		}
-		r := run(t, o, env, nil, nil)
+		r := run(t, o, b, nil, nil)
 		<-here
-		if err := r.stop(); err != nil {
-			t.Error(name, err)
-		}
+		r.stop()
 	}
 }
 
 // An event that couldn't be stored is not acknowledged, and the remote redelivers it on another
 // connection.
 func TestNotStored(t *testing.T) {
-	env := newEnv(t)
+	b := newBus()
 	acks := make(chan uint16, 10)
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
 		hello(c, 0)
@@ -329,14 +330,14 @@ func TestNotStored(t *testing.T) {
 		})
 	})
 	o := inOnly(url)
-	s := New(o, env)
+	s := New(o, b)
 	asks(&s.link)
 	s.first, s.longest = time.Millisecond, time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
-		answers := []error{errors.New("the disk is full"), permanent{errors.New("too large")}}
+		answers := []error{errors.New("the disk is full"), kind.Permanent(errors.New("too large"))}
 		ended <- s.Stream(ctx, func(_ context.Context, _ time.Time, _ map[string]any, done func(error)) error {
 			done(answers[0])
 			answers = append(answers[1:], nil)
@@ -350,8 +351,8 @@ func TestNotStored(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(env.degraded[0], "the disk is full") || env.lost["an event that can't be stored"] != 1 || len(acks) != 0 {
-		t.Error(env.degraded, env.lost)
+	if !strings.Contains(b.Conditions[0], "the disk is full") || b.Losses["an event that can't be stored"] != 1 || len(acks) != 0 {
+		t.Error(b.Conditions, b.Losses)
 	}
 }
 
@@ -362,7 +363,7 @@ func TestPostRefuses(t *testing.T) {
 		serve(c, nil)
 	})
 	refused := errors.New("being stopped")
-	s := New(inOnly(url), newEnv(t))
+	s := New(inOnly(url), newBus())
 	asks(&s.link)
 	err := s.Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { return refused })
 	if err != refused {
@@ -371,7 +372,7 @@ func TestPostRefuses(t *testing.T) {
 }
 
 func TestForbiddenFilter(t *testing.T) {
-	env := newEnv(t)
+	b := newBus()
 	url := fakeRemote(t, nil, func(_ int, c net.Conn) {
 		hello(c, 0)
 		serve(c, func(p packets.ControlPacket) {
@@ -382,9 +383,9 @@ func TestForbiddenFilter(t *testing.T) {
 	})
 	o := options(url)
 	o.In = []In{{Filter: "a"}, {Filter: "secret/#"}}
-	run(t, o, env, nil, nil)
-	env.until("refused", func() bool {
-		return len(env.degraded) == 1 && strings.HasSuffix(env.degraded[0], `doesn't let us subscribe to "secret/#"`)
+	run(t, o, b, nil, nil)
+	b.Eventually(t, "refused", func() bool {
+		return len(b.Conditions) == 1 && strings.HasSuffix(b.Conditions[0], `refused the subscription to "secret/#"`)
 	})
 }
 
@@ -411,7 +412,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte{0x90, 4, 0, 1, 0, 0x87, 0xe0, 0}, true)
 	f.Add([]byte{0x30, 8, 0, 1, 'a', 4, 0x26, 0xff, 0xff, 'x'}, true)
 	f.Fuzz(func(t *testing.T, data []byte, is5 bool) {
-		s := New(inOnly("mqtt://x"), newEnv(nil))
+		s := New(inOnly("mqtt://x"), newBus())
 		var version codec = three{}
 		decode := three{}.connack
 		if is5 {

@@ -13,34 +13,34 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
-	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Runs a program for each event. The command is fixed; an item `{name}` in it is replaced by the parameter of that name as one argument, and " +
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Runs a program for each event. The command is fixed; an item `{name}` in it is replaced by the parameter of that name as one argument, and " +
 	"`params` says what the parameter may be: a text (its length, a pattern), a whole number in a range, or one of a list. Anything else is refused before the " +
-	"program runs. The event is acknowledged when the program ends with exit code 0 or one of `ok_codes`, and else tried again. It needs `postbus plugin approve`."
+	"program runs. The event is acknowledged when the program ends with exit code 0 or one of `ok_codes`; otherwise it is retried. It needs `postbus plugin approve`."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Command []string          `key:"command" doc:"the program and its arguments, where an item {name} stands for a parameter; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
 	Params  any               `key:"params" doc:"the parameters by name: {type: text, max, pattern, dash}, {type: int, min, max} or {oneof: [a, b]}"`
-	Stdin   string            `key:"stdin" doc:"what the program reads: nothing, or the argument json" oneof:"none|json"`
-	Timeout time.Duration     `key:"timeout" doc:"how long a run may take before it is ended" min:"10ms" max:"24h"`
-	OKCodes []int             `key:"ok_codes" doc:"the exit codes that are fine"`
-	Env     map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
-	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
-	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Stdin   string            `key:"stdin" doc:"what the program gets as standard input: nothing, or the argument json" oneof:"none|json"`
+	Timeout time.Duration     `key:"timeout" doc:"the maximum duration of a run; a longer one is ended" min:"10ms" max:"24h"`
+	OKCodes []int             `key:"ok_codes" doc:"the exit codes that count as success"`
+	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Dir     string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
+	Memory  int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Stdin: "none", Timeout: 10 * time.Second, OKCodes: []int{0}}
 }
 
@@ -52,14 +52,14 @@ func (o ActionOptions) Check() []error {
 	errs = append(errs, checkUse(o.Command, params, bad == nil)...)
 	for _, c := range o.OKCodes {
 		if c < 0 || c > 255 {
-			errs = append(errs, kind.Wrong("ok_codes", fmt.Sprintf("%d is no exit code", c), "0 to 255"))
+			errs = append(errs, kind.Wrong("ok_codes", fmt.Sprintf("%d is not an exit code", c), "0 to 255"))
 		}
 	}
 	return errs
 }
 
 // Access is the program that the action runs.
-func (o ActionOptions) Access() []string { return process.Access(o.Command) }
+func (o ActionOptions) Access() []string { return program.Access(o.Command) }
 
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o ActionOptions) Runs() []string { return o.Command }
@@ -67,7 +67,7 @@ func (o ActionOptions) Runs() []string { return o.Command }
 // Args are the arguments for one event.
 type Args struct {
 	With any `key:"with" doc:"the values of the parameters, by name"`
-	JSON any `key:"json" doc:"what the program reads as JSON, with stdin: json"`
+	JSON any `key:"json" doc:"the value that the program gets as JSON on standard input, with stdin: json"`
 }
 
 // Action runs a program for each event. It keeps no state between events.
@@ -84,12 +84,6 @@ func NewAction(o ActionOptions, env kind.Env) *Action {
 	return &Action{o: o, params: params, base: env.Dir(), env: env}
 }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-func (permanent) Permanent() bool { return true }
-
 // maxInput bounds the program's input, in bytes.
 const maxInput = 1 << 20
 
@@ -97,23 +91,23 @@ const maxInput = 1 << 20
 func (a *Action) Do(ctx context.Context, args Args) error {
 	command, err := fill(a.o.Command, a.params, args.With)
 	if err != nil {
-		return permanent{err}
+		return kind.Permanent(err)
 	}
 	var input []byte
 	switch {
 	case a.o.Stdin == "json":
 		if input, err = json.Marshal(args.JSON); err != nil {
-			return permanent{fmt.Errorf("json can't be written as JSON: %w", err)}
+			return kind.Permanent(fmt.Errorf("json can't be written as JSON: %w", err))
 		}
 		if len(input) > maxInput {
-			return permanent{fmt.Errorf("json has %d bytes, more than %d", len(input), maxInput)}
+			return kind.Permanent(fmt.Errorf("json has %d bytes, more than %d", len(input), maxInput))
 		}
 		input = append(input, '\n')
 	case args.JSON != nil:
-		return permanent{errors.New("json is given, but the program doesn't read it; set stdin: json")}
+		return kind.Permanent(errors.New("json is given, but the program doesn't read it; set stdin: json"))
 	}
-	c := process.Command{Args: command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory}
-	out, err := process.Run(ctx, c, a.o.Timeout, 300, input)
+	c := program.Command{Args: command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory}
+	out, err := program.Run(ctx, c, a.o.Timeout, 300, input)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", command[0], err)
@@ -121,9 +115,9 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		a.env.Log().Debug("a program ended", "program", command[0], "code", out.Code, "took", out.Took, "output", lines.Text(out.Stdout))
 		return nil
 	}
-	said := strings.TrimSpace(lines.Text(out.Stderr[:min(300, len(out.Stderr))]))
-	if said == "" {
+	stderr := strings.TrimSpace(lines.Text(out.Stderr[:min(300, len(out.Stderr))]))
+	if stderr == "" {
 		return fmt.Errorf("%s: %s", command[0], out.Exit)
 	}
-	return fmt.Errorf("%s: %s: %s", command[0], out.Exit, said)
+	return fmt.Errorf("%s: %s: %s", command[0], out.Exit, stderr)
 }

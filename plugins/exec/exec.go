@@ -4,7 +4,7 @@
 // What it promises:
 //
 //   - The program is a list of arguments, never a shell's line. It runs in a process group of its
-//     own that is ended with it (package process says how, and what Windows can't do). It sees only
+//     own that is ended with it (package program says how, and what Windows can't do). It sees only
 //     the environment that the file gives it, and its output is bounded.
 //   - Source: runs never overlap. A run that takes longer than the interval skips the runs that
 //     were due meanwhile. A run that can't be started, or that exceeds its timeout, makes no event;
@@ -24,34 +24,34 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
-	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Runs a program every so often; what it writes, its exit code and its error output are an event. Runs don't overlap, " +
-	"and one that takes too long is ended with all of its children. It gets no shell and an environment of PATH, HOME, LANG, TZ and what the file adds. " +
+// about is what the source does, for the documentation.
+const about = "Runs a program at an interval. Its output, exit code and error output make an event. Runs don't overlap, " +
+	"and one that takes too long is ended with all of its children. There is no shell. The environment is PATH, HOME, LANG, TZ and the variables of `env`. " +
 	"A plugin that runs a program needs `postbus plugin approve`."
 
 // Options of the source.
 type Options struct {
 	Command   []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
 	Every     time.Duration     `key:"every" doc:"time from one start to the next" min:"100ms" max:"8760h"`
-	Timeout   time.Duration     `key:"timeout" doc:"how long a run may take before it is ended" min:"10ms" max:"24h"`
-	MaxOutput int64             `key:"max_output" doc:"the bytes of standard output that are kept; the rest is lost" unit:"size" min:"1B" max:"16MiB"`
-	Env       map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
-	Dir       string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
-	Memory    int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Timeout   time.Duration     `key:"timeout" doc:"the maximum duration of a run; a longer one is ended" min:"10ms" max:"24h"`
+	MaxOutput int64             `key:"max_output" doc:"the maximum size of the output; what exceeds it is dropped and counted as lost" unit:"size" min:"1B" max:"16MiB"`
+	Env       map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Dir       string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
+	Memory    int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Every: time.Minute, Timeout: 10 * time.Second, MaxOutput: 64 << 10}
 }
 
@@ -59,28 +59,28 @@ func Defaults() Options {
 func (o Options) Check() []error { return check(o.Command, o.Env) }
 
 // Access is the program that the source runs.
-func (o Options) Access() []string { return process.Access(o.Command) }
+func (o Options) Access() []string { return program.Access(o.Command) }
 
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o Options) Runs() []string { return o.Command }
 
 func check(command []string, env map[string]string) (errs []error) {
-	if err := process.Check(command); err != nil {
+	if err := program.Check(command); err != nil {
 		errs = append(errs, kind.Wrong("command", err.Error(), "for example [df, --output=pcent, /]"))
 	}
-	if err := process.CheckEnv(env); err != nil {
+	if err := program.CheckEnv(env); err != nil {
 		errs = append(errs, kind.Wrong("env", err.Error(), ""))
 	}
 	return errs
 }
 
-// Event is what the source emits.
-type Event struct {
-	Text   string  `key:"text" doc:"what the program wrote, without the last line's end"`
-	JSON   any     `key:"json" doc:"the same when it is one JSON value, else nil"`
+// event is what the source emits.
+type event struct {
+	Text   string  `key:"text" doc:"the program's standard output, without the last line end"`
+	JSON   any     `key:"json" doc:"the parsed output, if it is one JSON value; otherwise nil"`
 	Status int     `key:"status" doc:"the exit code; 128+n when signal n killed it"`
 	Took   float64 `key:"took" doc:"how long it ran, in seconds"`
-	Stderr string  `key:"stderr" doc:"what it wrote to standard error, at most 4 KiB"`
+	Stderr string  `key:"stderr" doc:"the program's standard error, at most 4 KiB"`
 }
 
 // Source runs a program at an interval. An instance runs once.
@@ -95,7 +95,7 @@ func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env, base:
 
 // Open checks that the program exists and is executable.
 func (s *Source) Open(context.Context) error {
-	_, err := process.Resolve(s.base, s.o.Command)
+	_, err := program.Resolve(s.base, s.o.Command)
 	return err
 }
 
@@ -105,8 +105,8 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	defer tick.Stop()
 	sick := false
 	for {
-		c := process.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory}
-		out, err := process.Run(ctx, c, s.o.Timeout, int(s.o.MaxOutput), nil)
+		c := program.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory}
+		out, err := program.Run(ctx, c, s.o.Timeout, int(s.o.MaxOutput), nil)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -119,7 +119,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 				s.env.Degraded(nil)
 			}
 			if out.Cut {
-				s.env.Lost(1, "the rest of an output longer than max_output")
+				s.env.Lost(1, "the part of an output beyond max_output")
 			}
 			if err := emit(ctx, time.Now(), fields(out)); err != nil {
 				return err
@@ -133,7 +133,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	}
 }
 
-func fields(out process.Output) map[string]any {
+func fields(out program.Output) map[string]any {
 	text := strings.TrimSuffix(strings.TrimSuffix(payload.Text(out.Stdout), "\n"), "\r")
 	f := map[string]any{"text": text, "json": nil, "status": out.Code, "took": out.Took.Seconds(), "stderr": payload.Text(out.Stderr)}
 	if !out.Cut {

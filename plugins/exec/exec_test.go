@@ -5,9 +5,6 @@ package exec
 import (
 	"context"
 	"errors"
-	"flag"
-	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -15,49 +12,43 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-type fakeEnv struct {
-	dir      string
-	degraded []string
-	lost     map[string]int
+func newBus(t *testing.T) *kindtest.Bus {
+	b := kindtest.NewBus()
+	b.Folder = t.TempDir()
+	return b
 }
 
-func (e *fakeEnv) Log() *slog.Logger         { return slog.New(slog.DiscardHandler) }
-func (e *fakeEnv) Dir() string               { return e.dir }
-func (e *fakeEnv) Degraded(err error)        { e.degraded = append(e.degraded, fmt.Sprint(err)) }
-func (e *fakeEnv) Lost(n int, reason string) { e.lost[reason] += n }
-func newEnv(t *testing.T) *fakeEnv           { return &fakeEnv{dir: t.TempDir(), lost: map[string]int{}} }
-func (e *fakeEnv) path(name string) string   { return filepath.Join(e.dir, name) }
-func (e *fakeEnv) read(name string) string   { b, _ := os.ReadFile(e.path(name)); return string(b) }
-func (e *fakeEnv) script(text string) []string {
-	if err := os.WriteFile(e.path("x.sh"), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-		panic(err)
+// script writes a program into the plugins folder, and returns its command.
+func script(t *testing.T, b *kindtest.Bus, text string) []string {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(b.Folder, "x.sh"), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		t.Fatal(err)
 	}
 	return []string{"./x.sh"}
 }
 
-func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
-	code := m.Run()
-	for end := time.Now().Add(time.Minute); code == 0 && !fuzzing() && runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			fmt.Printf("%d goroutines, %d before\n", runtime.NumGoroutine(), before)
-			code = 1
-		}
-	}
-	os.Exit(code)
+// read returns the content of a file that a program wrote, or "".
+func read(b *kindtest.Bus, name string) string {
+	text, _ := os.ReadFile(filepath.Join(b.Folder, name))
+	return string(text)
 }
 
+func TestMain(m *testing.M) { kindtest.Main(m) }
+
 // events runs a source until it has emitted n events.
-func events(t *testing.T, o Options, env *fakeEnv, n int) (got []map[string]any) {
+func events(t *testing.T, o Options, b *kindtest.Bus, n int) (got []map[string]any) {
 	t.Helper()
 	if errs := o.Check(); errs != nil {
 		t.Fatal(errs)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	s := New(o, env)
+	s := New(o, b)
 	if err := s.Open(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +59,7 @@ func events(t *testing.T, o Options, env *fakeEnv, n int) (got []map[string]any)
 		return nil
 	})
 	if err != nil || len(got) != n {
-		t.Fatalf("%d events, %v; %q", len(got), err, env.degraded)
+		t.Fatalf("%d events, %v; %q", len(got), err, b.Conditions)
 	}
 	return got
 }
@@ -90,11 +81,11 @@ func TestEvent(t *testing.T) {
 	} {
 		t.Setenv("SECRET", "x")
 		t.Setenv("HOME", "")
-		env := newEnv(t)
-		o := Defaults()
+		b := newBus(t)
+		o := defaults()
 		o.MaxOutput = 64
-		o.Command = env.script(c.script)
-		got := events(t, o, env, 1)[0]
+		o.Command = script(t, b, c.script)
+		got := events(t, o, b, 1)[0]
 		if took := got["took"].(float64); took <= 0 || took > 5 {
 			t.Errorf("took %v", took)
 		}
@@ -102,19 +93,19 @@ func TestEvent(t *testing.T) {
 		if want := (m{"text": c.text, "json": c.json, "status": c.status, "stderr": c.stderr}); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v", c.script, got)
 		}
-		if env.lost["the rest of an output longer than max_output"] != c.lost {
-			t.Errorf("lost %v", env.lost)
+		if b.Losses["the part of an output beyond max_output"] != c.lost {
+			t.Errorf("lost %v", b.Losses)
 		}
 	}
 }
 
 // One run at a time, whatever the interval.
 func TestNoOverlap(t *testing.T) {
-	env := newEnv(t)
-	o := Defaults()
+	b := newBus(t)
+	o := defaults()
 	o.Every = time.Millisecond // less than Check allows: the runs must take longer
-	o.Command = env.script("mkdir lock || echo overlap >> bad; sleep 0.05; rmdir lock")
-	s := New(o, env)
+	o.Command = script(t, b, "mkdir lock || echo overlap >> bad; sleep 0.05; rmdir lock")
+	s := New(o, b)
 	n := 0
 	enough := errors.New("enough")
 	if err := s.Run(t.Context(), func(context.Context, time.Time, map[string]any) error {
@@ -125,39 +116,39 @@ func TestNoOverlap(t *testing.T) {
 	}); err != enough {
 		t.Fatal(err)
 	}
-	if env.read("bad") != "" {
+	if read(b, "bad") != "" {
 		t.Error("two runs at once")
 	}
 }
 
 func TestTimeout(t *testing.T) {
-	env := newEnv(t)
-	o := Defaults()
+	b := newBus(t)
+	o := defaults()
 	o.Every, o.Timeout = 100*time.Millisecond, 2*time.Second
-	o.Command = env.script("if mkdir once 2>/dev/null; then sleep 1000; fi; echo fine")
-	if got := events(t, o, env, 1); got[0]["text"] != "fine" {
+	o.Command = script(t, b, "if mkdir once 2>/dev/null; then sleep 1000; fi; echo fine")
+	if got := events(t, o, b, 1); got[0]["text"] != "fine" {
 		t.Errorf("%v", got)
 	}
-	if want := []string{"./x.sh: it took longer than 2s and was ended", "<nil>"}; !reflect.DeepEqual(env.degraded, want) {
-		t.Errorf("%q", env.degraded)
+	if want := []string{"./x.sh: it took longer than 2s and was ended", "<nil>"}; !reflect.DeepEqual(b.Conditions, want) {
+		t.Errorf("%q", b.Conditions)
 	}
 }
 
 func TestStopsWhileItRuns(t *testing.T) {
-	env := newEnv(t)
-	o := Defaults()
-	o.Command = env.script("echo > started; sleep 1000")
+	b := newBus(t)
+	o := defaults()
+	o.Command = script(t, b, "echo > started; sleep 1000")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- New(o, env).Run(ctx, nil) }()
-	for env.read("started") == "" {
+	go func() { ended <- New(o, b).Run(ctx, nil) }()
+	for read(b, "started") == "" {
 		runtime.Gosched()
 	}
 	cancel()
 	select {
 	case err := <-ended:
-		if err != nil || env.degraded != nil {
-			t.Error(err, env.degraded)
+		if err != nil || b.Conditions != nil {
+			t.Error(err, b.Conditions)
 		}
 	case <-time.After(time.Minute):
 		t.Fatal("it doesn't end")
@@ -165,9 +156,9 @@ func TestStopsWhileItRuns(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	o := Defaults()
+	o := defaults()
 	o.Command = []string{"./none"}
-	if err := New(o, newEnv(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "./none can't be run") {
+	if err := New(o, newBus(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "./none can't be run") {
 		t.Error(err)
 	}
 }
@@ -191,9 +182,9 @@ func TestAction(t *testing.T) {
 		{"too slow", "sleep 1000", "none", Args{With: m{"title": "x", "level": 3}}, "./x.sh: it took longer than 500ms", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			env := newEnv(t)
-			o := ActionDefaults()
-			o.Command = append(env.script(c.script), "--", "{title}", "{level}")
+			b := newBus(t)
+			o := actionDefaults()
+			o.Command = append(script(t, b, c.script), "--", "{title}", "{level}")
 			o.Params = m{"title": m{"type": "text"}, "level": m{"type": "int"}}
 			o.Stdin, o.OKCodes = c.stdin, []int{0, 7, 143}
 			if c.name == "too slow" {
@@ -202,14 +193,13 @@ func TestAction(t *testing.T) {
 			if errs := o.Check(); errs != nil {
 				t.Fatal(errs)
 			}
-			err := NewAction(o, env).Do(t.Context(), c.args)
-			var p interface{ Permanent() bool }
-			permanent := errors.As(err, &p) && p.Permanent()
+			err := NewAction(o, b).Do(t.Context(), c.args)
+			permanent := kind.IsPermanent(err)
 			want, wantPermanent := strings.CutPrefix(c.err, "!")
 			if (want == "") != (err == nil) || err != nil && (!strings.HasPrefix(err.Error(), want) || len(err.Error()) > 400) || permanent != wantPermanent {
 				t.Errorf("%v, permanent %v", err, permanent)
 			}
-			if got := env.read("out"); got != c.out {
+			if got := read(b, "out"); got != c.out {
 				t.Errorf("out is %q", got)
 			}
 		})
@@ -217,16 +207,13 @@ func TestAction(t *testing.T) {
 }
 
 func TestActionEnds(t *testing.T) {
-	env := newEnv(t)
-	o := ActionDefaults()
-	o.Command = env.script("sleep 1000")
+	b := newBus(t)
+	o := actionDefaults()
+	o.Command = script(t, b, "sleep 1000")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if err := NewAction(o, env).Do(ctx, Args{}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > time.Minute {
+	if err := NewAction(o, b).Do(ctx, Args{}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > time.Minute {
 		t.Error(err, time.Since(began))
 	}
 }
-
-// fuzzing reports whether the test's program is fuzzing, which leaves goroutines behind.
-func fuzzing() bool { return flag.Lookup("test.fuzz").Value.String() != "" }

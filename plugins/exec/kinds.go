@@ -17,7 +17,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("exec", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("exec", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.SourceOf("exec", about, sample, defaults(), event{}, New),
+		kind.ActionOf("exec", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

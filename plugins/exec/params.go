@@ -42,19 +42,19 @@ func readParams(v any) (map[string]param, []error) {
 	}
 	m, ok := v.(map[string]any)
 	if !ok {
-		return nil, []error{kind.Wrong("params", "this is no mapping of names", "params: {title: {type: text, max: 100}}")}
+		return nil, []error{kind.Wrong("params", "this is not a mapping of names", "params: {title: {type: text, max: 100}}")}
 	}
 	params := map[string]param{}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		key := "params." + name
 		if !paramName.MatchString(name) {
-			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q is no name of a parameter", name), "small letters, digits and _"))
+			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q is not a parameter's name", name), "lower-case letters, digits and _"))
 			continue
 		}
 		fields, ok := m[name].(map[string]any)
 		if !ok {
-			errs = append(errs, kind.Wrong(key, "it must say what the parameter may be", "{type: text}, {type: int} or {oneof: [a, b]}"))
+			errs = append(errs, kind.Wrong(key, "the parameter's type is missing", "{type: text}, {type: int} or {oneof: [a, b]}"))
 			continue
 		}
 		p, bad := readParam(key, fields)
@@ -73,18 +73,18 @@ func readParam(key string, fields map[string]any) (p param, errs []error) {
 	case list && fields["type"] == nil:
 		kind = "oneof"
 	case list:
-		bad(".type", "oneof says it all: there is no type beside it", "leave type out")
+		bad(".type", "oneof excludes type", "leave type out")
 		return p, errs
 	case fields["type"] == nil:
 		bad("", "its type is missing", "{type: text}, {type: int} or {oneof: [a, b]}")
 		return p, errs
 	case !isText || kind != "text" && kind != "int":
-		bad(".type", fmt.Sprintf("%v is no type", fields["type"]), "text or int; or oneof: [a, b] in its place")
+		bad(".type", fmt.Sprintf("%v is not a type", fields["type"]), "text or int; or oneof: [a, b] instead")
 		return p, errs
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if !slices.Contains(allowed[kind], name) {
-			bad("."+name, fmt.Sprintf("unknown key %q", name), "here can be "+strings.Join(allowed[kind], ", "))
+			bad("."+name, fmt.Sprintf("unknown key %q", name), "allowed are "+strings.Join(allowed[kind], ", "))
 		}
 	}
 	number := func(name string, none, low, top int64) int64 {
@@ -94,7 +94,7 @@ func readParam(key string, fields map[string]any) (p param, errs []error) {
 		}
 		n, ok := whole(v)
 		if !ok || n < low || n > top {
-			bad("."+name, fmt.Sprintf("%v is no whole number from %d to %d", v, low, top), "")
+			bad("."+name, fmt.Sprintf("%v is not a whole number from %d to %d", v, low, top), "")
 			return none
 		}
 		return n
@@ -126,7 +126,7 @@ func readParam(key string, fields map[string]any) (p param, errs []error) {
 		if v, given := fields["pattern"]; given {
 			s, ok := v.(string)
 			if _, err := regexp.Compile(s); err != nil || !ok { // checked without the group around it: "a)|(b" would close that group
-				bad(".pattern", fmt.Sprintf("%v is no regular expression (RE2)", v), "it is matched against the whole text")
+				bad(".pattern", fmt.Sprintf("%v is not a regular expression (RE2)", v), "it is matched against the whole text")
 				break
 			}
 			p.pattern = regexp.MustCompile(`\A(?:` + s + `)\z`)
@@ -166,7 +166,7 @@ func checkUse(command []string, params map[string]param, known bool) (errs []err
 		case !whole:
 			for _, m := range inside.FindAllString(item, -1) {
 				if _, ok := params[m[1:len(m)-1]]; ok {
-					bad("command", fmt.Sprintf("%s stands within %q: a parameter is a whole item", m, item), "write the option and its value as two items")
+					bad("command", fmt.Sprintf("%s is part of %q: a parameter must be a whole item", m, item), "write the option and its value as two items")
 				}
 			}
 		case i == 0:
@@ -218,7 +218,7 @@ func remote(before []string) bool {
 func fill(command []string, params map[string]param, with any) ([]string, error) {
 	values, ok := with.(map[string]any)
 	if !ok && with != nil {
-		return nil, fmt.Errorf("with is no mapping of parameters")
+		return nil, fmt.Errorf("with is not a mapping of parameters")
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if _, ok := params[name]; !ok {
@@ -254,7 +254,7 @@ func (p param) argument(v any) (string, error) {
 	if p.kind == "int" {
 		n, ok := whole(v)
 		if !ok {
-			return "", fmt.Errorf("%s is no whole number", shown(v))
+			return "", fmt.Errorf("%s is not a whole number", shown(v))
 		}
 		if n < p.low || n > p.top {
 			return "", fmt.Errorf("%d is not from %d to %d", n, p.low, p.top)
@@ -264,9 +264,9 @@ func (p param) argument(v any) (string, error) {
 	s, ok := scalar(v)
 	switch {
 	case !ok:
-		return "", fmt.Errorf("%s is no text", shown(v))
+		return "", fmt.Errorf("%s is not a text", shown(v))
 	case p.kind == "oneof" && !slices.Contains(p.oneof, s):
-		return "", fmt.Errorf("%s is none of %s", shown(s), strings.Join(p.oneof, ", "))
+		return "", fmt.Errorf("%s is not one of %s", shown(s), strings.Join(p.oneof, ", "))
 	case p.kind == "oneof":
 		return s, nil
 	case !utf8.ValidString(s):
@@ -274,7 +274,7 @@ func (p param) argument(v any) (string, error) {
 	case utf8.RuneCountInString(s) > p.max:
 		return "", fmt.Errorf("it has %d characters, more than %d", utf8.RuneCountInString(s), p.max)
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return "", fmt.Errorf("%s holds a control character", shown(s))
+		return "", fmt.Errorf("%s contains a control character", shown(s))
 	case strings.HasPrefix(s, "-") && !p.dash:
 		return "", fmt.Errorf("%s begins with -, as an option does; dash: true allows that", shown(s))
 	case p.pattern != nil && !p.pattern.MatchString(s):

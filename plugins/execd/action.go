@@ -13,46 +13,46 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
-	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Writes each event as a JSON line to the standard input of a program, which is started at the first event and again with backoff when it ended. " +
-	"An event counts as *sent* when its line is in the program's pipe, and leaves the queue then; whether the program did anything about it isn't known. What it " +
-	"hadn't read when it ended, also at an orderly restart, is lost, so a program that must not miss one should be an `exec`. What it writes goes to the plugin's log. It needs `postbus plugin approve`."
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Writes each event as a JSON line to the standard input of a program, which is started at the first event, and restarted with backoff when it ends. " +
+	"An event counts as *sent*, and leaves the queue, when its line is in the program's pipe; whether the program processed it is not known. Lines that it " +
+	"had not read when it ended, also at an orderly restart, are lost: use `exec` for a program that must not miss an event. The program's output goes to the plugin's log. It needs `postbus plugin approve`."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	Command []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
-	Restart Restart           `key:"restart" doc:"the pause before the program is started again, from the first to the longest, as 1s..60s; or never"`
-	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
-	Env     map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
-	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
+	Restart Restart           `key:"restart" doc:"the pause before the program is restarted, from the first to the longest, as 1s..60s; or never"`
+	Memory  int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Dir     string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
-	return ActionOptions{Restart: Defaults().Restart}
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
+	return ActionOptions{Restart: defaults().Restart}
 }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error { return check(o.Command, o.Env) }
 
 // Access is the program that the action runs.
-func (o ActionOptions) Access() []string { return process.Access(o.Command) }
+func (o ActionOptions) Access() []string { return program.Access(o.Command) }
 
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o ActionOptions) Runs() []string { return o.Command }
 
 // Args are the arguments for one event.
 type Args struct {
-	JSON any `key:"json" doc:"what is written, as one line of JSON of at most 1 MiB" need:"yes"`
+	JSON any `key:"json" doc:"the value to write, as one line of JSON of at most 1 MiB" need:"yes"`
 }
 
 // maxWrite bounds a line that is written, in bytes.
@@ -80,19 +80,14 @@ func NewAction(o ActionOptions, env kind.Env) *Action {
 	return &Action{o: o, env: env, base: env.Dir(), turn: make(chan struct{}, 1), ctx: ctx, stop: stop, pause: o.Restart.pauses(), watch: watch{env: env}}
 }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (permanent) Permanent() bool { return true }
-
 // Do writes the line. It returns nil when the line is in the program's pipe.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	line, err := json.Marshal(args.JSON)
 	if err != nil {
-		return permanent{fmt.Errorf("json can't be written as JSON: %w", err)}
+		return kind.Permanent(fmt.Errorf("json can't be written as JSON: %w", err))
 	}
 	if len(line) > maxWrite {
-		return permanent{fmt.Errorf("json has %d bytes, more than the %d of a line", len(line), maxWrite)}
+		return kind.Permanent(fmt.Errorf("json has %d bytes, more than the %d of a line", len(line), maxWrite))
 	}
 	select {
 	case a.turn <- struct{}{}:
@@ -110,7 +105,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 // running returns the program, and starts it if necessary.
 func (a *Action) running(ctx context.Context) (*child, error) {
 	if a.child != nil {
-		if !a.child.over() {
+		if !a.child.closing() {
 			return a.child, nil
 		}
 		_ = a.ended(ctx, a.child) // reported to postbus; this event is written to the next run
@@ -128,35 +123,31 @@ func (a *Action) running(ctx context.Context) (*child, error) {
 	case <-a.ctx.Done():
 		return nil, errors.New("the action is closed")
 	}
-	c := &child{log: process.NewLog(a.env.Log())}
-	p, err := process.Start(a.ctx, process.Command{Args: a.o.Command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory, Stdin: true, Stdout: true, Stderr: c.log.Line})
+	c := &child{log: program.NewLog(a.env.Log())}
+	p, err := program.Start(a.ctx, program.Command{Args: a.o.Command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory, Stdin: true, Stdout: true, Stderr: c.log.Line})
 	if err != nil {
-		a.rest(0)
-		a.watch.bad(err)
+		a.setPause(0)
+		a.watch.failed(err)
 		return nil, err
 	}
-	c.p, c.stdin, c.gone = p, p.Stdin(), make(chan struct{})
-	c.settled = a.watch.settle()
+	c.p, c.stdin, c.exited = p, p.Stdin(), make(chan struct{})
+	c.stopWaiting = a.watch.recoverLater()
 	a.child = c
-	a.owned.Go(c.live)
+	a.owned.Go(c.run)
 	return c, nil
 }
 
 // write writes the whole line or ends the program, because the line after half a line would be
 // garbage.
 func (a *Action) write(ctx context.Context, c *child, line []byte) error {
-	fired := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(fired)
+	stop := kind.Interrupt(ctx, func() {
 		if c.stdin.SetWriteDeadline(time.Now()) != nil {
 			c.p.Stop() // Windows: pipes have no write deadline
 		}
 	})
 	n, err := c.stdin.Write(line)
-	if !stop() {
-		<-fired
-		_ = c.stdin.SetWriteDeadline(time.Time{}) // the next event has its own deadline
-	}
+	stop()
+	_ = c.stdin.SetWriteDeadline(time.Time{}) // the next event has its own deadline
 	if err == nil {
 		return nil
 	}
@@ -171,20 +162,20 @@ func (a *Action) write(ctx context.Context, c *child, line []byte) error {
 // ended waits until a program that has ended is cleaned up, and records the end.
 func (a *Action) ended(ctx context.Context, c *child) error {
 	select {
-	case <-c.gone:
+	case <-c.exited:
 	case <-ctx.Done():
 		return ctx.Err() // the next event will find that the program has ended
 	}
-	c.settled()
+	c.stopWaiting()
 	a.child = nil
-	a.rest(c.exit.Took)
+	a.setPause(c.exit.Took)
 	err := ending(a.o.Command[0], c.exit, c.err, c.log.Last())
-	a.watch.bad(err)
+	a.watch.failed(err)
 	return err
 }
 
-// rest sets when the program may be started again.
-func (a *Action) rest(took time.Duration) {
+// setPause sets when the program may be started again.
+func (a *Action) setPause(took time.Duration) {
 	next, _ := a.pause.next(took)
 	a.after = time.Now().Add(next)
 }
@@ -197,14 +188,14 @@ func (a *Action) Close() error {
 	if c := a.child; c != nil {
 		c.stdin.Close()
 		select {
-		case <-c.gone:
+		case <-c.exited:
 		case <-time.After(time.Second):
 		}
 	}
 	a.stop()
 	a.owned.Wait()
 	if a.child != nil {
-		a.child.settled()
+		a.child.stopWaiting()
 		a.child = nil
 	}
 	return nil
@@ -212,19 +203,19 @@ func (a *Action) Close() error {
 
 // child is one run of the program.
 type child struct {
-	p       *process.Process
-	stdin   *os.File
-	log     *process.Log
-	settled func()
-	broken  bool // a line may have been written in part
+	p           *program.Process
+	stdin       *os.File
+	log         *program.Log
+	stopWaiting func()
+	broken      bool // a line may have been written in part
 
-	gone chan struct{} // closed when the fields below are valid
-	exit process.Exit
-	err  error
+	exited chan struct{} // closed when the fields below are valid
+	exit   program.Exit
+	err    error
 }
 
-// over reports whether the program accepts no more lines.
-func (c *child) over() bool {
+// closing reports whether the program accepts no more lines.
+func (c *child) closing() bool {
 	select {
 	case <-c.p.Exited():
 		return true
@@ -233,9 +224,9 @@ func (c *child) over() bool {
 	}
 }
 
-// live logs the program's output and waits for the program.
-func (c *child) live() {
-	defer close(c.gone)
+// run logs the program's output and waits for the program.
+func (c *child) run() {
+	defer close(c.exited)
 	l := lines.NewReader(c.p.Stdout(), 4<<10)
 	for {
 		line, err := l.Next()

@@ -4,21 +4,23 @@ package execd
 
 import (
 	"context"
-	"errors"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-func action(t *testing.T, env *fakeEnv, script string) *Action {
+func action(t *testing.T, b *kindtest.Bus, text string) *Action {
 	t.Helper()
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.Restart = Restart{Min: 10 * time.Millisecond, Max: 20 * time.Millisecond}
-	o.Command = env.script(t, script)
-	a := NewAction(o, env)
+	o.Command = script(t, b, text)
+	a := NewAction(o, b)
 	t.Cleanup(func() { _ = a.Close() })
 	return a
 }
@@ -26,19 +28,19 @@ func action(t *testing.T, env *fakeEnv, script string) *Action {
 // file waits until a file has that content.
 func file(t *testing.T, path, want string) {
 	t.Helper()
-	var b []byte
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if b, _ = os.ReadFile(path); string(b) == want {
+	var got []byte
+	for end := time.Now().Add(kindtest.Patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if got, _ = os.ReadFile(path); string(got) == want {
 			return
 		}
 	}
-	t.Fatalf("%s is %q, not %q", path, b, want)
+	t.Fatalf("%s is %q, not %q", path, got, want)
 }
 
 func TestWrites(t *testing.T) {
-	env := newEnv(t)
-	a := action(t, env, "cat > out; echo done >> out")
-	if _, err := os.Stat(filepath.Join(env.dir, "out")); err == nil {
+	b := newBus(t)
+	a := action(t, b, "cat > out; echo done >> out")
+	if _, err := os.Stat(filepath.Join(b.Folder, "out")); err == nil {
 		t.Error("it was started without an event")
 	}
 	for _, v := range []any{map[string]any{"a": "x\ny"}, "text", 1.5, nil} {
@@ -49,26 +51,26 @@ func TestWrites(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	file(t, filepath.Join(env.dir, "out"), "{\"a\":\"x\\ny\"}\n\"text\"\n1.5\nnull\ndone\n") // it was able to finish
+	file(t, filepath.Join(b.Folder, "out"), "{\"a\":\"x\\ny\"}\n\"text\"\n1.5\nnull\ndone\n") // it was able to finish
 }
 
 func TestWritesAgain(t *testing.T) {
-	env := newEnv(t)
-	a := action(t, env, "read x; echo $x >> out; echo enough >&2; exit 3")
+	b := newBus(t)
+	a := action(t, b, "read x; echo $x >> out; echo enough >&2; exit 3")
 	for _, v := range []any{1, 2} {
 		if err := a.Do(t.Context(), Args{JSON: v}); err != nil {
 			t.Fatal(err)
 		}
 		<-a.child.p.Exited()
 	}
-	file(t, filepath.Join(env.dir, "out"), "1\n2\n")
-	env.hears(t, "./x.sh ended: exit code 3: enough")
+	file(t, filepath.Join(b.Folder, "out"), "1\n2\n")
+	degraded(t, b, "./x.sh ended: exit code 3: enough")
 }
 
 // A program that doesn't read blocks an event for as long as its timeout, and no longer.
 func TestDoesNotRead(t *testing.T) {
-	env := newEnv(t)
-	a := action(t, env, "exec sleep 1000")
+	b := newBus(t)
+	a := action(t, b, "exec sleep 1000")
 	big := strings.Repeat("x", 40000)
 	for i := 0; ; i++ {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -92,28 +94,27 @@ func TestDoesNotRead(t *testing.T) {
 }
 
 func TestPermanent(t *testing.T) {
-	a := action(t, newEnv(t), "cat")
+	a := action(t, newBus(t), "cat")
 	for _, v := range []any{math.NaN(), strings.Repeat("x", maxWrite)} {
-		var p interface{ Permanent() bool }
-		if err := a.Do(t.Context(), Args{JSON: v}); !errors.As(err, &p) || !p.Permanent() {
+		if err := a.Do(t.Context(), Args{JSON: v}); !kind.IsPermanent(err) {
 			t.Error(err)
 		}
 	}
 }
 
 func TestActionCannotStart(t *testing.T) {
-	env := newEnv(t)
-	a := action(t, env, "")
-	if err := os.Remove(filepath.Join(env.dir, "x.sh")); err != nil {
+	b := newBus(t)
+	a := action(t, b, "")
+	if err := os.Remove(filepath.Join(b.Folder, "x.sh")); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Do(t.Context(), Args{JSON: 1}); err == nil || !strings.Contains(err.Error(), "./x.sh can't be run") {
 		t.Error(err)
 	}
-	env.hears(t, "./x.sh can't be run")
-	env.script(t, "cat > out")
+	degraded(t, b, "./x.sh can't be run")
+	script(t, b, "cat > out")
 	if err := a.Do(t.Context(), Args{JSON: 2}); err != nil {
 		t.Error(err)
 	}
-	file(t, filepath.Join(env.dir, "out"), "2\n")
+	file(t, filepath.Join(b.Folder, "out"), "2\n")
 }

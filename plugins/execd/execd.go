@@ -5,7 +5,7 @@
 // What it promises:
 //
 //   - The program is a list of arguments, never a shell's line. It runs in a process group of its
-//     own and is ended with all of its children when the plugin ends (package process says how, and
+//     own and is ended with all of its children when the plugin ends (package program says how, and
 //     what Windows can't do).
 //   - A program that ends is restarted after a pause. The pause doubles from the first to the
 //     second time of `restart`, and is short again after the program ran for a minute. Meanwhile
@@ -28,34 +28,34 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
-	"github.com/postbus/postbus/plugins/internal/process"
+	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Runs a program that writes lines to its standard output, each an event: JSON, or text. A program that ends is started again " +
-	"with backoff, and its standard error goes to the plugin's log, 100 lines a second of it. It gets no shell, an environment of PATH, HOME, LANG, TZ and what the " +
-	"file adds, and a process group of its own that is ended with it. On Linux its memory can be bounded. A plugin that runs a program needs `postbus plugin approve`."
+// about is what the source does, for the documentation.
+const about = "Runs a program that writes lines to its standard output. Each line is an event: JSON, or text. A program that ends is restarted " +
+	"with backoff. Its standard error goes to the plugin's log, at most 100 lines a second. There is no shell. The environment is PATH, HOME, LANG, TZ and the variables of " +
+	"`env`. The program runs in a process group of its own, which is ended with it. On Linux its memory can be limited. A plugin that runs a program needs `postbus plugin approve`."
 
 // Options of the source.
 type Options struct {
 	Command []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
-	Restart Restart           `key:"restart" doc:"the pause before the program is started again, from the first to the longest, as 1s..60s; or never"`
-	Memory  int64             `key:"memory" doc:"resident memory of the program and its children above which they are killed; 0 is no bound; Linux only" unit:"size" min:"0" max:"1TiB"`
-	Env     map[string]string `key:"env" doc:"added to the program's environment, which else is PATH, HOME, LANG and TZ"`
-	Dir     string            `key:"dir" doc:"the working directory; empty for the plugins folder" path:"yes"`
-	Format  string            `key:"format" doc:"what a line is" oneof:"json|text"`
-	MaxLine int64             `key:"max_line" doc:"the longest line in bytes" unit:"size" min:"64B" max:"16MiB"`
+	Restart Restart           `key:"restart" doc:"the pause before the program is restarted, from the first to the longest, as 1s..60s; or never"`
+	Memory  int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
+	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Dir     string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
+	Format  string            `key:"format" doc:"the format of a line" oneof:"json|text"`
+	MaxLine int64             `key:"max_line" doc:"the maximum length of a line in bytes" unit:"size" min:"64B" max:"16MiB"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Restart: Restart{Min: time.Second, Max: time.Minute}, Format: "json", MaxLine: lines.MaxLine}
 }
 
@@ -63,53 +63,50 @@ func Defaults() Options {
 func (o Options) Check() []error { return check(o.Command, o.Env) }
 
 // Access is the program that the source runs.
-func (o Options) Access() []string { return process.Access(o.Command) }
+func (o Options) Access() []string { return program.Access(o.Command) }
 
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o Options) Runs() []string { return o.Command }
 
 func check(command []string, env map[string]string) (errs []error) {
-	if err := process.Check(command); err != nil {
+	if err := program.Check(command); err != nil {
 		errs = append(errs, kind.Wrong("command", err.Error(), "for example [./sensor.py, /dev/ttyUSB0]"))
 	}
-	if err := process.CheckEnv(env); err != nil {
+	if err := program.CheckEnv(env); err != nil {
 		errs = append(errs, kind.Wrong("env", err.Error(), ""))
 	}
 	return errs
 }
 
-// Event is what the source emits.
-type Event struct {
-	Value any      `key:"value" doc:"the line's value when it is JSON but no object"`
+// event is what the source emits.
+type event struct {
+	Value any      `key:"value" doc:"the line's value, if it is JSON but not an object"`
 	Text  string   `key:"text" doc:"the line, when the format is text"`
 	Open  struct{} `key:"*" doc:"every other field of a line that is a JSON object"`
 }
 
 // Source runs a program. An instance runs once.
 type Source struct {
-	o    Options
-	env  kind.Env
-	base string
-	log  *process.Log
-	bad  complaint
+	o     Options
+	env   kind.Env
+	base  string
+	log   *program.Log
+	drops dropLog
 }
 
 // New makes a source. It does not start the program yet.
 func New(o Options, env kind.Env) *Source {
-	return &Source{o: o, env: env, base: env.Dir(), log: process.NewLog(env.Log()), bad: complaint{log: env.Log()}}
+	return &Source{o: o, env: env, base: env.Dir(), log: program.NewLog(env.Log()), drops: dropLog{log: env.Log()}}
 }
 
 // Open checks that the program exists and is executable.
 func (s *Source) Open(context.Context) error {
-	_, err := process.Resolve(s.base, s.o.Command)
+	_, err := program.Resolve(s.base, s.o.Command)
 	return err
 }
 
-// Post accepts an event that is being delivered; see postbus's interface.
-type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Stream runs the program, restarts it when it ends, and posts its lines until ctx ends.
-func (s *Source) Stream(ctx context.Context, post Post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	w := watch{env: s.env}
 	pause := s.o.Restart.pauses()
 	for {
@@ -123,15 +120,13 @@ func (s *Source) Stream(ctx context.Context, post Post) error {
 		}
 		next, again := pause.next(took)
 		if !again {
-			w.bad(fmt.Errorf("%w, and restart is never", err))
+			w.failed(fmt.Errorf("%w, and restart is never", err))
 			<-ctx.Done()
 			return nil
 		}
-		w.bad(fmt.Errorf("%w; it is started again in %s", err, next.Round(time.Millisecond)))
-		select {
-		case <-ctx.Done():
+		w.failed(fmt.Errorf("%w; it will be restarted in %s", err, next.Round(time.Millisecond)))
+		if kind.Sleep(ctx, next) != nil {
 			return nil
-		case <-time.After(next):
 		}
 	}
 }
@@ -142,12 +137,12 @@ type stopError struct{ err error }
 func (e stopError) Error() string { return e.err.Error() }
 
 // once runs the program to its end. The error, never nil, says how it ended.
-func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Duration, err error) {
-	p, err := process.Start(ctx, process.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory, Stdout: true, Stderr: s.log.Line})
+func (s *Source) once(ctx context.Context, post kind.Post, w *watch) (took time.Duration, err error) {
+	p, err := program.Start(ctx, program.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory, Stdout: true, Stderr: s.log.Line})
 	if err != nil {
 		return 0, err
 	}
-	settled := w.settle()
+	stopWaiting := w.recoverLater()
 	bad := s.read(ctx, p.Stdout(), post, w)
 	if bad != nil {
 		p.Stop()
@@ -155,13 +150,13 @@ func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Durat
 	}
 	select { // a program that closed its output can emit no more events
 	case <-p.Exited():
-	case <-time.After(process.Grace):
+	case <-time.After(program.Grace):
 		p.Stop()
 	}
 	exit, err := p.Wait()
-	settled()
+	stopWaiting()
 	s.log.Flush()
-	s.bad.flush()
+	s.drops.flush()
 	if bad != nil {
 		return exit.Took, bad
 	}
@@ -169,7 +164,7 @@ func (s *Source) once(ctx context.Context, post Post, w *watch) (took time.Durat
 }
 
 // ending describes how a program ended.
-func ending(name string, exit process.Exit, err error, last string) error {
+func ending(name string, exit program.Exit, err error, last string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
@@ -180,7 +175,7 @@ func ending(name string, exit process.Exit, err error, last string) error {
 }
 
 // read posts the lines until the output ends. An error is post's.
-func (s *Source) read(ctx context.Context, r io.Reader, post Post, w *watch) error {
+func (s *Source) read(ctx context.Context, r io.Reader, post kind.Post, w *watch) error {
 	l := lines.NewReader(r, int(s.o.MaxLine))
 	for {
 		line, err := l.Next()
@@ -194,11 +189,11 @@ func (s *Source) read(ctx context.Context, r io.Reader, post Post, w *watch) err
 		}
 		if fields == nil {
 			if why != "" {
-				s.bad.line(why, line)
+				s.drops.line(why, line)
 			}
 			continue
 		}
-		w.well()
+		w.recovered()
 		if err := post(ctx, time.Now(), fields, nil); err != nil {
 			return stopError{err}
 		}
@@ -209,7 +204,7 @@ func (s *Source) read(ctx context.Context, r io.Reader, post Post, w *watch) err
 func parse(line []byte, cut bool, format string) (fields map[string]any, why string) {
 	if format == "text" {
 		if cut {
-			why = "the rest of a line longer than max_line"
+			why = "the part of a line beyond max_line"
 		}
 		return map[string]any{"text": lines.Text(line)}, why
 	}

@@ -17,7 +17,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("execd", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("execd", ActionAbout, ActionSample, ActionDefaults(), NewAction).Handing(),
+		kind.StreamOf("execd", about, sample, defaults(), event{}, New),
+		kind.ActionOf("execd", actionAbout, actionSample, actionDefaults(), NewAction).Handing(),
 	}
 }

@@ -29,7 +29,7 @@ func TestParse(t *testing.T) {
 		{`12`, "json", true, nil, "longer than max_line"}, // the beginning of another number
 		{"hello\xff", "text", false, map[string]any{"text": "hello\uFFFD"}, ""},
 		{"", "text", false, map[string]any{"text": ""}, ""},
-		{"hel", "text", true, map[string]any{"text": "hel"}, "the rest of a line longer than max_line"},
+		{"hel", "text", true, map[string]any{"text": "hel"}, "the part of a line beyond max_line"},
 	} {
 		got, why := parse([]byte(c.line), c.cut, c.format)
 		if !reflect.DeepEqual(got, c.want) || why != c.why {
@@ -88,7 +88,7 @@ func TestPauses(t *testing.T) {
 func TestComplaints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
-		c := complaint{log: slog.New(slog.NewTextHandler(&b, nil))}
+		c := dropLog{log: slog.New(slog.NewTextHandler(&b, nil))}
 		for range 1000 {
 			c.line("not a JSON line", bytes.Repeat([]byte("x"), 500))
 		}

@@ -96,31 +96,32 @@ const settling = 10 * time.Second
 
 // watch reports to postbus when the program becomes healthy or degraded, once for each change.
 type watch struct {
-	env  interface{ Degraded(err error) }
-	mu   sync.Mutex
-	sick bool
+	env      interface{ Degraded(err error) }
+	mu       sync.Mutex
+	degraded bool
 }
 
-func (w *watch) bad(err error) {
+func (w *watch) failed(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sick = true
+	w.degraded = true
 	w.env.Degraded(err)
 }
 
-func (w *watch) well() {
+func (w *watch) recovered() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.sick {
-		w.sick = false
+	if w.degraded {
+		w.degraded = false
 		w.env.Degraded(nil)
 	}
 }
 
-// settle calls well after a while. stop cancels that, and when stop returns, well is not running.
-func (w *watch) settle() (stop func()) {
+// recoverLater calls recovered after a while. stop cancels that; when stop returns, recovered is not
+// running.
+func (w *watch) recoverLater() (stop func()) {
 	ran := make(chan struct{})
-	t := time.AfterFunc(settling, func() { defer close(ran); w.well() })
+	t := time.AfterFunc(settling, func() { defer close(ran); w.recovered() })
 	return func() {
 		if !t.Stop() {
 			<-ran
@@ -128,8 +129,8 @@ func (w *watch) settle() (stop func()) {
 	}
 }
 
-// complaint logs bad lines, at most one every ten seconds, and their number.
-type complaint struct {
+// dropLog logs bad lines, at most one every ten seconds, and their number.
+type dropLog struct {
 	log  *slog.Logger
 	last time.Time
 	more int
@@ -137,7 +138,7 @@ type complaint struct {
 
 const complainEvery = 10 * time.Second
 
-func (c *complaint) line(why string, line []byte) {
+func (c *dropLog) line(why string, line []byte) {
 	if now := time.Now(); c.last.IsZero() || now.Sub(c.last) >= complainEvery {
 		c.log.Warn("a line was dropped", "reason", why, "line", lines.Text(line[:min(100, len(line))]), "more", c.more)
 		c.last, c.more = now, 0
@@ -147,7 +148,7 @@ func (c *complaint) line(why string, line []byte) {
 }
 
 // flush logs the number not reported yet, when the program has ended.
-func (c *complaint) flush() {
+func (c *dropLog) flush() {
 	if c.more > 0 {
 		c.log.Warn("more lines were dropped", "lines", c.more)
 		c.more = 0

@@ -16,32 +16,32 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Writes `text` to a file: as a line at its end (`mode: append`), or as its whole new content (`mode: replace`), which " +
-	"readers see at once and never in part. The file is made with mode 0644 when it is not there; its folder must be there. With `sync` an event is " +
-	"done only when it is on disk. An event may be written twice when the bus is killed in that moment. Devices and pipes are refused. It runs on every platform."
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Writes `text` to a file: as a line at its end (`mode: append`), or as its new content (`mode: replace`), which " +
+	"replaces the old one atomically. A missing file is created with mode 0644; its folder must exist. With `sync` an event counts as " +
+	"done only when it is on disk. An event may be written twice if the bus is killed at that moment. Devices and pipes are refused. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	Path string `key:"path" doc:"file to write" need:"yes" path:"yes"`
-	Mode string `key:"mode" doc:"append: text is a line at the end; replace: text is the whole file" oneof:"append|replace"`
-	Sync bool   `key:"sync" doc:"whether each event is forced to disk (fsync) before it is done"`
+	Path string `key:"path" doc:"the file to write" need:"yes" path:"yes"`
+	Mode string `key:"mode" doc:"append: text becomes a line at the end; replace: text becomes the whole content" oneof:"append|replace"`
+	Sync bool   `key:"sync" doc:"whether each event is synced to disk (fsync) before it counts as done"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{Mode: "append"} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{Mode: "append"} }
 
 // Access is the file that the action writes.
 func (o ActionOptions) Access() []string { return []string{"path:" + o.Path} }
 
 // Args are the arguments for one event.
 type Args struct {
-	Text string `key:"text" doc:"what to write; append adds the line end when it has none" need:"yes"`
+	Text string `key:"text" doc:"the text to write; append adds a line end if it has none" need:"yes"`
 }
 
 // Action writes one file. It keeps nothing open between two events, so that log rotation needs no
@@ -54,16 +54,10 @@ type Action struct {
 // NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ kind.Env) *Action { return &Action{o: o} }
 
-// notAFile is an error that no retry can fix.
-type notAFile struct {
-	path string
-	mode fs.FileMode
+// notAFile returns the error for a path that is not a regular file.
+func notAFile(path string, mode fs.FileMode) error {
+	return kind.Permanent(fmt.Errorf("%s is not a regular file (%v)", path, mode.Type()))
 }
-
-func (e *notAFile) Error() string {
-	return fmt.Sprintf("%s is not a regular file (%v)", e.path, e.mode.Type())
-}
-func (*notAFile) Permanent() bool { return true }
 
 // Do writes one event.
 func (a *Action) Do(_ context.Context, args Args) error {
@@ -71,7 +65,7 @@ func (a *Action) Do(_ context.Context, args Args) error {
 	defer a.mu.Unlock()
 	info, err := os.Stat(a.o.Path) // checked before the file is opened, because opening a device may have effects
 	if err == nil && !info.Mode().IsRegular() {
-		return &notAFile{a.o.Path, info.Mode()}
+		return notAFile(a.o.Path, info.Mode())
 	}
 	if a.o.Mode == "replace" {
 		err = a.replace(args.Text, info)
@@ -98,7 +92,7 @@ func (a *Action) append(text string) error {
 		return err
 	}
 	if !before.Mode().IsRegular() {
-		return &notAFile{a.o.Path, before.Mode()}
+		return notAFile(a.o.Path, before.Mode())
 	}
 	if n, err := f.WriteString(text); err != nil {
 		// Half a line would become the beginning of the next one. So it is truncated away, unless

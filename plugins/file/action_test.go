@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 func read(t *testing.T, path string) string {
@@ -94,7 +96,7 @@ func TestWriteFails(t *testing.T) {
 		}
 		for _, path := range paths {
 			err := NewAction(ActionOptions{Path: path, Mode: mode}, nil).Do(t.Context(), Args{})
-			if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() || !strings.Contains(err.Error(), "is not a regular file") {
+			if !kind.IsPermanent(err) || !strings.Contains(err.Error(), "is not a regular file") {
 				t.Errorf("%s %s: %v", mode, path, err)
 			}
 		}

@@ -32,51 +32,51 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Follows text files line by line (`mode: tail`, through rotation and removal) or makes an event when files are created, changed or " +
-	"removed (`mode: watch`). The path may be a pattern with `*`, `?` and `[…]`, and with watch a folder, whose files are watched, not those of folders " +
-	"in it. Positions are not kept over a restart. It runs on every platform, and keeps no program from renaming or removing what is followed."
+// about is the source's description, in Markdown.
+const about = "Follows text files line by line (`mode: tail`, through rotation and removal) or emits an event when files are created, changed or " +
+	"removed (`mode: watch`). The path may be a pattern with `*`, `?` and `[…]`. With watch it may be a folder, whose files are watched, but not those of folders " +
+	"in it. Positions are not kept over a restart. Other programs can rename or remove a file that is followed. It runs on every platform."
 
 // Options of the source.
 type Options struct {
-	Path    string        `key:"path" doc:"file, or pattern of files with * ? and […]; with watch also a folder" need:"yes" path:"yes"`
+	Path    string        `key:"path" doc:"the file, or a pattern with * ? and […]; with watch also a folder" need:"yes" path:"yes"`
 	Mode    string        `key:"mode" doc:"tail: an event for each line that is appended; watch: an event for each file that changed" oneof:"tail|watch"`
-	From    string        `key:"from" doc:"tail only: where to begin in files that are there at the start; later ones are read from their start" oneof:"end|start"`
-	MaxLine int64         `key:"max_line" doc:"tail only: longest line; what is longer is cut" unit:"size" min:"1B" max:"1MiB"`
-	Settle  time.Duration `key:"settle" doc:"watch only: how long a file must be quiet before its event" min:"0s" max:"1h"`
-	Read    int64         `key:"read" doc:"watch only: files up to this size are read into event.text; 0B: none" unit:"size" min:"0B" max:"16MiB"`
+	From    string        `key:"from" doc:"tail only: where to start reading files that exist when the source starts; later ones are read from their beginning" oneof:"end|start"`
+	MaxLine int64         `key:"max_line" doc:"tail only: the maximum length of a line; a longer one is cut" unit:"size" min:"1B" max:"1MiB"`
+	Settle  time.Duration `key:"settle" doc:"watch only: how long a file must stay unchanged before its event" min:"0s" max:"1h"`
+	Read    int64         `key:"read" doc:"watch only: the content of files up to this size is in event.text; 0B: of none" unit:"size" min:"0B" max:"16MiB"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Mode: "tail", From: "end", MaxLine: lines.MaxLine, Settle: 250 * time.Millisecond}
 }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Path     string `key:"path" doc:"the file's path"`
 	Name     string `key:"name" doc:"the file's name without its folder"`
-	Text     string `key:"text" doc:"tail: the line without its line end; watch: the content, when read allows; bytes that are not UTF-8 are replaced"`
-	JSON     any    `key:"json" doc:"the value, when text is JSON"`
-	N        int64  `key:"n" doc:"tail: number of the line since this file is followed, from 1"`
+	Text     string `key:"text" doc:"tail: the line without its line end; watch: the content, if read allows it; bytes that are not UTF-8 are replaced"`
+	JSON     any    `key:"json" doc:"the parsed value, if text is JSON"`
+	N        int64  `key:"n" doc:"tail: the number of the line, counted from 1 since the source follows this file"`
 	Op       string `key:"op" doc:"watch: created, changed or removed"`
-	Size     int64  `key:"size" doc:"watch: size in bytes; of a removed file the last that was seen"`
-	Modified string `key:"modified" doc:"watch: time of the last change, RFC 3339; of a removed file the last that was seen"`
+	Size     int64  `key:"size" doc:"watch: the size in bytes; of a removed file the last known one"`
+	Modified string `key:"modified" doc:"watch: the time of the last change, RFC 3339; of a removed file the last known one"`
 }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	var errs []error
 	if _, err := filepath.Match(o.Path, ""); err != nil {
-		errs = append(errs, kind.Wrong("path", fmt.Sprintf("the pattern %q is not complete", o.Path), `write \[ for a [ that is meant`))
+		errs = append(errs, kind.Wrong("path", fmt.Sprintf("the pattern %q is incomplete", o.Path), `write \[ for a literal [`))
 	}
 	if o.Mode == "tail" && o.Read > 0 {
-		errs = append(errs, kind.Wrong("read", "read is about mode: watch", "remove it; tail has each line in event.text"))
+		errs = append(errs, kind.Wrong("read", "read applies to mode: watch only", "remove it; tail has each line in event.text"))
 	}
 	return errs
 }
@@ -86,12 +86,12 @@ func (o Options) Access() []string { return []string{"path:" + o.Path} }
 
 // Source is one path or pattern. An instance runs once: New, Open, Stream, Close.
 type Source struct {
-	o       Options
-	env     kind.Env
-	notice  *notices
-	tails   tails
-	changes changes
-	trouble string // as last reported
+	o        Options
+	env      kind.Env
+	notice   *notices
+	tails    tails
+	changes  changes
+	reported string // the last error passed to Degraded
 }
 
 // New makes a source of checked options.
@@ -157,8 +157,8 @@ func (s *Source) report(err error) {
 	if err != nil {
 		text = err.Error()
 	}
-	if text != s.trouble {
-		s.trouble = text
+	if text != s.reported {
+		s.reported = text
 		s.env.Degraded(err)
 	}
 }
@@ -217,19 +217,19 @@ func matches(path string, folder bool, limit int) (map[string]os.FileInfo, []str
 		return nil, nil, err
 	}
 	found := map[string]os.FileInfo{}
-	order := names[:0]
+	sorted := names[:0]
 	for _, name := range names {
 		info, err := os.Stat(name) // follows symbolic links
 		if err != nil || !info.Mode().IsRegular() {
 			continue // removed meanwhile, or a folder, device or pipe
 		}
 		if len(found) == limit {
-			return found, order, fmt.Errorf("%s: more than %d files; the rest is left out", path, limit)
+			return found, sorted, fmt.Errorf("%s: more than %d files; the others are ignored", path, limit)
 		}
 		found[name] = info
-		order = append(order, name)
+		sorted = append(sorted, name)
 	}
-	return found, order, nil
+	return found, sorted, nil
 }
 
 // open opens a regular file for reading. It never blocks.

@@ -14,7 +14,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("file", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("file", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.StreamOf("file", about, sample, defaults(), event{}, New),
+		kind.ActionOf("file", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

@@ -95,12 +95,12 @@ func (t *tails) scan(ctx context.Context, post kind.Post) (time.Duration, error)
 // find opens new files and sets the closing time of those without a path. At the start, files are
 // read from where the options say; later ones from their beginning.
 func (t *tails) find(now time.Time, start bool) error {
-	found, order, trouble := matches(t.o.Path, false, maxTails)
+	found, sorted, trouble := matches(t.o.Path, false, maxTails)
 	if found == nil && trouble != nil {
 		return trouble // such as an unreachable share: a file that can't be seen isn't removed
 	}
 	seen := map[*tail]bool{}
-	for _, path := range order {
+	for _, path := range sorted {
 		if one := t.same(found[path]); one != nil {
 			if !seen[one] {
 				seen[one] = true
@@ -123,8 +123,8 @@ func (t *tails) find(now time.Time, start bool) error {
 			one.until = now.Add(grace)
 		}
 	}
-	if trouble == nil && len(order) == 0 && !isPattern(t.o.Path) {
-		trouble = fmt.Errorf("%s is not there (yet)", t.o.Path)
+	if trouble == nil && len(sorted) == 0 && !isPattern(t.o.Path) {
+		trouble = fmt.Errorf("%s does not exist (yet)", t.o.Path)
 		if info, err := os.Stat(t.o.Path); err == nil {
 			trouble = fmt.Errorf("%s is not a regular file (%v)", t.o.Path, info.Mode().Type())
 		}
@@ -192,7 +192,7 @@ func (t *tails) read(ctx context.Context, one *tail, post kind.Post) (more bool,
 	if err != nil {
 		return false, err
 	}
-	if one.anew(info) { // truncated in place
+	if one.truncated(info) { // truncated in place
 		if len(one.line) > 0 || one.over {
 			t.env.Lost(1, "the file was truncated within a line")
 		}
@@ -247,8 +247,8 @@ func cutLine(b, newline []byte) (line, after []byte, found bool) {
 	}
 }
 
-// anew reports whether a file no longer contains what was read up to offset.
-func (one *tail) anew(info os.FileInfo) bool {
+// truncated reports whether a file no longer contains what was read up to offset.
+func (one *tail) truncated(info os.FileInfo) bool {
 	if info.Size() < one.offset {
 		return true
 	}

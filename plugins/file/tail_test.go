@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestTail(t *testing.T) {
@@ -17,15 +19,15 @@ func TestTail(t *testing.T) {
 	put(t, p, "old\nolder, not ended")
 	b, _ := start(t, p, nil)
 	add(t, p, " now\nnew\r\n{\"x\":1}\nhalf")
-	b.expect(t, "a new")
-	e := <-b.events
+	expect(t, b, "a new")
+	e := b.Next(t)
 	if e["n"] != int64(2) || e["path"] != p || e["json"].(map[string]any)["x"] != int64(1) {
 		t.Errorf("%v", e)
 	}
 	add(t, p, " and half\nbad \xff\n")
-	b.expect(t, "a half and half", "a bad \uFFFD")
-	if len(b.degraded) > 0 {
-		t.Errorf("degraded: %q", b.degraded)
+	expect(t, b, "a half and half", "a bad \uFFFD")
+	if len(b.Conditions) > 0 {
+		t.Errorf("degraded: %q", b.Conditions)
 	}
 }
 
@@ -34,9 +36,9 @@ func TestTailFromTheStart(t *testing.T) {
 	put(t, p, strings.Repeat("x\n", 2000)+"end\n")
 	b, _ := start(t, p, func(o *Options) { o.From = "start" })
 	for range 2000 {
-		b.expect(t, "a x")
+		expect(t, b, "a x")
 	}
-	b.expect(t, "a end")
+	expect(t, b, "a end")
 }
 
 // TestTailOfWindows checks that a byte order mark is not text, and that UTF-16 is cut at its
@@ -65,7 +67,7 @@ func TestTailOfWindows(t *testing.T) {
 			for _, part := range c.parts {
 				add(t, p, part)
 			}
-			b.expect(t, c.want...)
+			expect(t, b, c.want...)
 		})
 	}
 	t.Run("from the end", func(t *testing.T) {
@@ -73,7 +75,7 @@ func TestTailOfWindows(t *testing.T) {
 		put(t, p, "\xff\xfe"+wide("old\nnot ended"))
 		b, _ := start(t, p, nil)
 		add(t, p, wide(" now\nnew\n"))
-		b.expect(t, "a new")
+		expect(t, b, "a new")
 	})
 }
 
@@ -81,9 +83,9 @@ func TestTailLongLines(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	b, _ := start(t, p, func(o *Options) { o.MaxLine = 8 })
 	add(t, p, "12345678\n12345678\r\n123456789\n1234567890\n"+strings.Repeat("x", 100000)+"\nok\n")
-	b.expect(t, "a 12345678", "a 12345678", "a 12345678", "a 12345678", "a xxxxxxxx", "a ok")
-	if n := b.lost["a line was longer than max_line and was cut"]; n != 3 {
-		t.Errorf("lost: %v", b.lost)
+	expect(t, b, "a 12345678", "a 12345678", "a 12345678", "a 12345678", "a xxxxxxxx", "a ok")
+	if n := b.Losses["a line was longer than max_line and was cut"]; n != 3 {
+		t.Errorf("lost: %v", b.Losses)
 	}
 }
 
@@ -91,11 +93,11 @@ func TestTailWaitsForTheFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x", "y")
 	p := filepath.Join(dir, "a")
 	b, _ := start(t, p, nil)
-	b.eventually(t, "says so", func() bool { return len(b.degraded) == 1 && b.degraded[0] == p+" is not there (yet)" })
+	b.Eventually(t, "says so", func() bool { return len(b.Conditions) == 1 && b.Conditions[0] == p+" does not exist (yet)" })
 	must(t, os.MkdirAll(dir, 0o755))
 	add(t, p, "first\n")
-	b.expect(t, "a first")
-	b.eventually(t, "is well again", func() bool { return len(b.degraded) > 1 && b.degraded[len(b.degraded)-1] == "<nil>" })
+	expect(t, b, "a first")
+	b.Eventually(t, "is well again", func() bool { return len(b.Conditions) > 1 && b.Conditions[len(b.Conditions)-1] == "<nil>" })
 }
 
 func TestTailRotation(t *testing.T) {
@@ -130,12 +132,12 @@ func TestTailRotation(t *testing.T) {
 			put(t, p, "before the start\n")
 			b, _ := start(t, p, nil)
 			add(t, p, "one\n")
-			b.expect(t, "a one")
+			expect(t, b, "a one")
 			for range 2 {
 				c.rotate(t, p)
-				b.expect(t, c.want...)
+				expect(t, b, c.want...)
 				add(t, p, "two\n")
-				b.expect(t, "a two")
+				expect(t, b, "a two")
 			}
 		})
 	}
@@ -146,25 +148,25 @@ func TestTailReadsARenamedFileForAWhile(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	b, _ := start(t, p, nil)
 	add(t, p, "one\n")
-	b.expect(t, "a one")
+	expect(t, b, "a one")
 	must(t, os.Rename(p, p+".1"))
 	put(t, p, "new\n")
-	b.expect(t, "a new")
+	expect(t, b, "a new")
 	add(t, p, "newer\n")
-	b.expect(t, "a newer")
+	expect(t, b, "a newer")
 	add(t, p+".1", "late\n")
-	b.expect(t, "a late")
+	expect(t, b, "a late")
 }
 
 func TestTailTruncatedWithinALine(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	b, _ := start(t, p, nil)
 	add(t, p, "one\nhal")
-	b.expect(t, "a one")
+	expect(t, b, "a one")
 	must(t, os.Truncate(p, 0))
-	b.eventually(t, "it is counted", func() bool { return b.lost["the file was truncated within a line"] == 1 })
+	b.Eventually(t, "it is counted", func() bool { return b.Losses["the file was truncated within a line"] == 1 })
 	add(t, p, "two\n")
-	b.expect(t, "a two")
+	expect(t, b, "a two")
 }
 
 func TestTailSymbolicLink(t *testing.T) {
@@ -179,12 +181,12 @@ func TestTailSymbolicLink(t *testing.T) {
 	must(t, os.Symlink("one", p))
 	b, _ := start(t, p, nil)
 	add(t, filepath.Join(dir, "one"), "1\n")
-	b.expect(t, "a 1")
+	expect(t, b, "a 1")
 	must(t, os.Symlink("two", link))
 	must(t, os.Rename(link, p))
-	b.expect(t, "a 2")
+	expect(t, b, "a 2")
 	add(t, filepath.Join(dir, "two"), "3\n")
-	b.expect(t, "a 3")
+	expect(t, b, "a 3")
 }
 
 func TestTailPattern(t *testing.T) {
@@ -192,16 +194,16 @@ func TestTailPattern(t *testing.T) {
 	put(t, filepath.Join(dir, "a.log"), "old\n")
 	b, _ := start(t, filepath.Join(dir, "*.log*"), nil)
 	add(t, filepath.Join(dir, "a.log"), "1\n")
-	b.expect(t, "a.log 1")
+	expect(t, b, "a.log 1")
 	add(t, filepath.Join(dir, "b.log"), "2\n")
-	b.expect(t, "b.log 2")
+	expect(t, b, "b.log 2")
 	must(t, os.Rename(filepath.Join(dir, "a.log"), filepath.Join(dir, "a.log.1"))) // matches too: not read again
 	add(t, filepath.Join(dir, "a.log"), "3\n")
-	b.expect(t, "a.log 3")
+	expect(t, b, "a.log 3")
 	add(t, filepath.Join(dir, "a.log.1"), "4\n")
-	b.expect(t, "a.log.1 4")
-	if len(b.degraded) > 0 {
-		t.Errorf("degraded: %q", b.degraded)
+	expect(t, b, "a.log.1 4")
+	if len(b.Conditions) > 0 {
+		t.Errorf("degraded: %q", b.Conditions)
 	}
 }
 
@@ -214,7 +216,7 @@ func FuzzTail(f *testing.F) {
 		}
 		p := filepath.Join(t.TempDir(), "a")
 		put(t, p, "")
-		ts := &tails{o: Options{Path: p, MaxLine: 8}, env: &bus{lost: map[string]int{}}}
+		ts := &tails{o: Options{Path: p, MaxLine: 8}, env: kindtest.NewBus()}
 		must(t, ts.find(time.Now(), true))
 		defer ts.close()
 		var got []string
@@ -257,7 +259,7 @@ func TestFilesThatCannotBeSeenAreNotRemoved(t *testing.T) {
 	must(t, os.Mkdir(dir, 0o755))
 	put(t, p, "one\n")
 	for _, path := range []string{p, filepath.Join(dir, "*.log")} {
-		s := New(Options{Path: path, From: "start", MaxLine: 100}, &bus{lost: map[string]int{}})
+		s := New(Options{Path: path, From: "start", MaxLine: 100}, kindtest.NewBus())
 		must(t, s.Open(t.Context()))
 		watching := changes{}
 		must(t, watching.start(Options{Path: path, Mode: "watch"}))
@@ -283,7 +285,7 @@ func TestFilesThatCannotBeSeenAreNotRemoved(t *testing.T) {
 func TestFileThatCannotBeReadOnce(t *testing.T) {
 	p := filepath.Join(t.TempDir(), "a")
 	put(t, p, "one\ntw")
-	s := New(Options{Path: p, From: "start", MaxLine: 100}, &bus{lost: map[string]int{}})
+	s := New(Options{Path: p, From: "start", MaxLine: 100}, kindtest.NewBus())
 	must(t, s.Open(t.Context()))
 	defer s.Close()
 	var got []string

@@ -56,7 +56,7 @@ func (c *changes) folder() error {
 		return nil
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("the folder %s is not there (yet)", dir)
+		return fmt.Errorf("the folder %s does not exist (yet)", dir)
 	}
 	return nil
 }

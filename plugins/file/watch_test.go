@@ -23,9 +23,9 @@ func TestWatch(t *testing.T) {
 			}
 			b, _ := start(t, path, func(o *Options) { o.Mode, o.Read = "watch", 10 })
 			put(t, a, "22")
-			b.expect(t, "changed a 22")
+			expect(t, b, "changed a 22")
 			put(t, c, `{"x":1}`)
-			e := <-b.events
+			e := b.Next(t)
 			info, err := os.Stat(c)
 			must(t, err)
 			if e["op"] != "created" || e["path"] != c || e["size"] != int64(7) || e["json"].(map[string]any)["x"] != int64(1) ||
@@ -33,15 +33,15 @@ func TestWatch(t *testing.T) {
 				t.Errorf("%v", e)
 			}
 			put(t, a, "larger than may be read")
-			b.expect(t, "changed a")
+			expect(t, b, "changed a")
 			must(t, os.Remove(a))
-			b.expect(t, "removed a")
+			expect(t, b, "removed a")
 			put(t, c+".tmp", "new")
 			must(t, os.Rename(c+".tmp", c)) // as sed -i and editors do; the temporary file was created and removed
-			b.expect(t, "changed c new")
+			expect(t, b, "changed c new")
 			must(t, os.Mkdir(filepath.Join(dir, "b"), 0o755)) // not a file
 			put(t, a, "end")
-			b.expect(t, "created a end")
+			expect(t, b, "created a end")
 		})
 	}
 }
@@ -56,7 +56,7 @@ func TestWatchBehindALink(t *testing.T) {
 	}
 	b, _ := start(t, dir, func(o *Options) { o.Mode, o.Read = "watch", 10 })
 	put(t, elsewhere, "22")
-	b.expect(t, "changed a 22")
+	expect(t, b, "changed a 22")
 }
 
 func TestWatchSettles(t *testing.T) {
@@ -70,23 +70,23 @@ func TestWatchSettles(t *testing.T) {
 		<-time.After(30 * time.Millisecond)
 	}
 	put(t, p, "end")
-	b.expect(t, "created a end")
+	expect(t, b, "created a end")
 	must(t, os.Remove(p))
 	put(t, p, "again")
-	b.expect(t, "changed a again")
-	if len(b.events) > 0 {
-		t.Errorf("more events: %v", <-b.events)
+	expect(t, b, "changed a again")
+	if len(b.Events) > 0 {
+		t.Errorf("more events: %v", b.Next(t))
 	}
 }
 
 func TestWatchFolderThatComesLater(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "x", "y")
 	b, _ := start(t, filepath.Join(dir, "a"), func(o *Options) { o.Mode = "watch" })
-	b.eventually(t, "says so", func() bool { return len(b.degraded) == 1 && strings.Contains(b.degraded[0], dir+" is not there") })
+	b.Eventually(t, "says so", func() bool { return len(b.Conditions) == 1 && strings.Contains(b.Conditions[0], dir+" does not exist") })
 	must(t, os.MkdirAll(dir, 0o755))
-	b.eventually(t, "is well again", func() bool { return b.degraded[len(b.degraded)-1] == "<nil>" })
+	b.Eventually(t, "is well again", func() bool { return b.Conditions[len(b.Conditions)-1] == "<nil>" })
 	put(t, filepath.Join(dir, "a"), "")
-	b.expect(t, "created a")
+	expect(t, b, "created a")
 }
 
 // With more files than the limit, a new file pushes another one out of the list: that is not a

@@ -20,28 +20,28 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Sends a request for each event, with the body as `json`, `text` or `form`. A status from 200 to 299 (or of `allow`) is success. " +
-	"Without an answer, and after 408, 425, 429 and 5xx, it is sent again, so that a server may get an event twice: give a `key`, which is " +
-	"sent as Idempotency-Key, where the server knows it. Other statuses are not tried again. Redirects are not followed. It runs on every platform."
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Sends a request for each event, with the body as `json`, `text` or `form`. A status from 200 to 299 (or of `allow`) is success. " +
+	"Without a response, and after 408, 425, 429 and 5xx, the request is retried, so that a server may get an event twice: set a `key`, which is " +
+	"sent as Idempotency-Key, if the server supports it. Other statuses are not retried. Redirects are not followed. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	URL      string            `key:"url" doc:"where to send to, as https://api.example.com/v1/events" need:"yes"`
+	URL      string            `key:"url" doc:"the URL to send to, as https://api.example.com/v1/events" need:"yes"`
 	Method   string            `key:"method" doc:"the request's method" oneof:"POST|PUT|PATCH|DELETE|GET|HEAD"`
 	Headers  map[string]string `key:"headers" doc:"headers of the request" secret:"yes"`
-	Timeout  time.Duration     `key:"timeout" doc:"longest time until the answer is there" min:"100ms" max:"10m"`
-	Allow    []int             `key:"allow" doc:"statuses that are success; without it 200 to 299"`
-	Insecure bool              `key:"insecure" doc:"whether any TLS certificate is good: then anybody on the way can read and change what is sent"`
+	Timeout  time.Duration     `key:"timeout" doc:"the maximum time until the response arrives" min:"100ms" max:"10m"`
+	Allow    []int             `key:"allow" doc:"the statuses that count as success; default 200 to 299"`
+	Insecure bool              `key:"insecure" doc:"accept any TLS certificate: anyone on the network path can then read and change the traffic"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions {
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions {
 	return ActionOptions{Method: "POST", Timeout: 10 * time.Second}
 }
 
@@ -65,7 +65,7 @@ type Args struct {
 	JSON  any               `key:"json" doc:"body as JSON; at most one of json, text and form"`
 	Text  string            `key:"text" doc:"body as text"`
 	Form  map[string]string `key:"form" doc:"body as a URL-encoded form"`
-	Key   string            `key:"key" doc:"what makes this event unique, sent as Idempotency-Key; visible ASCII characters"`
+	Key   string            `key:"key" doc:"a value that identifies this event, sent as Idempotency-Key; visible ASCII characters"`
 }
 
 // Action sends a request for each event, at least once.
@@ -81,19 +81,13 @@ func NewAction(o ActionOptions, _ kind.Env) *Action {
 	return a
 }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (permanent) Permanent() bool { return true }
-func (p permanent) Unwrap() error { return p.error }
-
 // Do sends one request.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
 	r, err := a.request(ctx, args)
 	if err != nil {
-		return permanent{failure(a.o.Method, a.o.URL, err)}
+		return kind.Permanent(failure(a.o.Method, a.o.URL, err))
 	}
 	res, err := a.client.Do(r)
 	if err != nil {
@@ -108,13 +102,13 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be reused
 		return nil
 	}
-	said, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as arrived
-	err = failure(a.o.Method, a.o.URL, fmt.Errorf("the server answered %d%s", res.StatusCode, a.quote(said)))
+	body, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as arrived
+	err = failure(a.o.Method, a.o.URL, fmt.Errorf("the server answered %d%s", res.StatusCode, a.quote(body)))
 	switch s := res.StatusCode; {
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
 		return err
 	}
-	return permanent{err}
+	return kind.Permanent(err)
 }
 
 // request makes the request of an event.
@@ -175,8 +169,8 @@ func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) 
 }
 
 // quote returns the beginning of a server's answer, without the secrets that it may repeat.
-func (a *Action) quote(said []byte) string {
-	text := string(said)
+func (a *Action) quote(body []byte) string {
+	text := string(body)
 	hide := func(secret string) {
 		if len(secret) >= 4 {
 			text = strings.ReplaceAll(text, secret, "…")

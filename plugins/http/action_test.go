@@ -8,17 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 func action(url string) ActionOptions {
-	o := ActionDefaults()
+	o := actionDefaults()
 	o.URL = url
 	return o
-}
-
-func isPermanent(err error) bool {
-	p, ok := err.(interface{ Permanent() bool })
-	return ok && p.Permanent()
 }
 
 func TestRequest(t *testing.T) {
@@ -48,7 +45,7 @@ func TestRequest(t *testing.T) {
 		if err := a.Do(t.Context(), c.args); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		if s := next(t, got); s != c.want {
+		if s := <-got; s != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, s, c.want)
 		}
 		a.Close()
@@ -61,7 +58,7 @@ func TestRequest(t *testing.T) {
 		"a line break in the key": {Key: "a\r\nX-Evil: 1"},
 		"a long key":              {Key: strings.Repeat("x", 256)},
 	} {
-		if err := a.Do(t.Context(), args); !isPermanent(err) {
+		if err := a.Do(t.Context(), args); !kind.IsPermanent(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -92,7 +89,7 @@ func TestStatuses(t *testing.T) {
 		got := "again"
 		if err == nil {
 			got = "done"
-		} else if isPermanent(err) {
+		} else if kind.IsPermanent(err) {
 			got = "permanent"
 		}
 		if got != c.want {
@@ -123,7 +120,7 @@ func TestErrorsQuoteTheServerButNoSecret(t *testing.T) {
 	o.URL = "http://user:hunter2@" + closedPort(t) + "/p4th?key=s3cret"
 	b := NewAction(o, nil)
 	defer b.Close()
-	if err := b.Do(t.Context(), Args{}); err == nil || isPermanent(err) || !strings.Contains(err.Error(), "refused") {
+	if err := b.Do(t.Context(), Args{}); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("no server: %v", err)
 	} else {
 		for _, secret := range []string{"hunter2", "s3cret", "p4th", "k3y"} {
@@ -140,13 +137,13 @@ func TestServerThatDoesNotAnswer(t *testing.T) {
 	o.Timeout = 50 * time.Millisecond
 	a := NewAction(o, nil)
 	defer a.Close()
-	if err := a.Do(t.Context(), Args{}); err == nil || isPermanent(err) || !strings.Contains(err.Error(), "no answer in time") {
+	if err := a.Do(t.Context(), Args{}); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "no response in time") {
 		t.Errorf("timeout: %v", err)
 	}
 	a.o.Timeout = time.Hour
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := a.Do(ctx, Args{}); err == nil || isPermanent(err) {
+	if err := a.Do(ctx, Args{}); err == nil || kind.IsPermanent(err) {
 		t.Errorf("context: %v", err)
 	}
 }
@@ -154,14 +151,14 @@ func TestServerThatDoesNotAnswer(t *testing.T) {
 // Keys occur in paths (Telegram, Slack) and as user names (Stripe), and servers repeat them.
 func TestErrorsQuoteNoKeyOfTheURL(t *testing.T) {
 	const path, user = "/bot123456:AAH-s3cret_t0ken/sendMessage", "sk_live_12345678"
-	for _, said := range []string{
+	for _, body := range []string{
 		"Cannot POST " + path,
 		"no such bot: 123456:AAH-s3cret_t0ken", // a part of it
 		`{"error": "Invalid API Key provided: ` + user + `"}`,
 	} {
 		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(404)
-			io.WriteString(w, said)
+			io.WriteString(w, body)
 		})
 		o := action(strings.Replace(url, "http://", "http://"+user+"@", 1) + path)
 		a := NewAction(o, nil)

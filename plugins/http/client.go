@@ -44,8 +44,8 @@ func setHeaders(r *http.Request, headers map[string]string) {
 	}
 }
 
-// place returns the part of a URL that is safe to show. Path, query and user may be secrets.
-func place(text string) string {
+// redactURL returns the part of a URL that is safe to show. Path, query and user may be secrets.
+func redactURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return "the URL"
@@ -59,10 +59,10 @@ func failure(method, address string, err error) error {
 	if errors.As(err, &u) {
 		err = u.Err
 		if u.Timeout() {
-			err = fmt.Errorf("no answer in time: %w", err)
+			err = fmt.Errorf("no response in time: %w", err)
 		}
 	}
-	return fmt.Errorf("%s %s: %w", method, place(address), err)
+	return fmt.Errorf("%s %s: %w", method, redactURL(address), err)
 }
 
 // checkURL checks a URL. It never quotes the URL, which may contain a password.
@@ -79,7 +79,7 @@ func checkURL(text string) []error {
 	case u.Hostname() == "":
 		return bad("the URL has no host")
 	case u.Fragment != "":
-		return bad("the URL has a fragment (#), which no server sees")
+		return bad("the URL has a fragment (#), which is not sent to the server")
 	}
 	if p := u.Port(); p != "" {
 		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
@@ -114,7 +114,7 @@ func checkHeaders(headers map[string]string) []error {
 		case !isToken(name):
 			add("%q is not a header's name", name)
 		case seen[canonical]:
-			add("the header %s is there twice", canonical)
+			add("the header %s is given twice", canonical)
 		case canonical == "Content-Length" || canonical == "Transfer-Encoding" || canonical == "Connection" || canonical == "Trailer":
 			add("the header %s is set by the bus", canonical)
 		case strings.ContainsAny(value, "\r\n\x00"):

@@ -29,32 +29,32 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Asks a URL again and again and makes an event of each answer, or with `on: change` of each that differs from the one before. " +
-	"A server that does not answer makes the plugin degraded; with `errors: emit` that is an event too. At most 5 redirects are followed, never " +
+// about is the source's description, in Markdown.
+const about = "Requests a URL at an interval. Each response makes an event, or with `on: change` each that differs from the one before. " +
+	"While the server does not respond, the plugin is degraded; with `errors: emit` there is also an event. At most 5 redirects are followed, never " +
 	"to another host nor from https to http. It runs on every platform."
 
 // Options of the source.
 type Options struct {
-	URL      string            `key:"url" doc:"what to ask, as https://api.example.com/v1/status" need:"yes"`
+	URL      string            `key:"url" doc:"the URL to request, as https://api.example.com/v1/status" need:"yes"`
 	Every    time.Duration     `key:"every" doc:"time from one request to the next" min:"1s" max:"8760h"`
 	Method   string            `key:"method" doc:"the request's method" oneof:"GET|HEAD|POST|PUT|PATCH|DELETE"`
 	Headers  map[string]string `key:"headers" doc:"headers of the request" secret:"yes"`
 	Body     string            `key:"body" doc:"body of the request"`
-	Timeout  time.Duration     `key:"timeout" doc:"longest time until the whole answer is there" min:"100ms" max:"10m"`
-	On       string            `key:"on" doc:"whether all answers make an event or only those with another status or body than the last" oneof:"all|change"`
-	Errors   string            `key:"errors" doc:"what a request without an answer makes: the plugin degraded, or (also) an event" oneof:"degrade|emit"`
-	MaxBody  int64             `key:"max_body" doc:"largest body of an answer; a larger one is an error" unit:"size" min:"1B" max:"16MiB"`
-	Insecure bool              `key:"insecure" doc:"whether any TLS certificate is good: then anybody on the way can read and change what is sent"`
+	Timeout  time.Duration     `key:"timeout" doc:"the maximum time until the whole response has arrived" min:"100ms" max:"10m"`
+	On       string            `key:"on" doc:"all: every response is an event; change: only one whose status or body differs from the last" oneof:"all|change"`
+	Errors   string            `key:"errors" doc:"what happens when there is no response. degrade: the plugin is degraded; emit: there is also an event" oneof:"degrade|emit"`
+	MaxBody  int64             `key:"max_body" doc:"the maximum size of a response's body; a larger one is an error" unit:"size" min:"1B" max:"16MiB"`
+	Insecure bool              `key:"insecure" doc:"accept any TLS certificate: anyone on the network path can then read and change the traffic"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Every: time.Minute, Method: "GET", Timeout: 10 * time.Second, On: "all", Errors: "degrade", MaxBody: 1 << 20}
 }
 
@@ -66,16 +66,16 @@ func (o Options) Check() []error {
 // Access is the host that the source connects to.
 func (o Options) Access() []string { return access(o.URL) }
 
-// Event documents the fields of an event.
-type Event struct {
-	Status  int               `key:"status" doc:"the answer's status, as 200; 0 when there was none"`
+// event documents the fields of an event.
+type event struct {
+	Status  int               `key:"status" doc:"the response's status, as 200; 0 when there was no response"`
 	OK      bool              `key:"ok" doc:"whether the status is from 200 to 299"`
-	Text    string            `key:"text" doc:"the answer's body; bytes that are not UTF-8 are replaced"`
-	JSON    any               `key:"json" doc:"the body's value, when it is JSON"`
-	Headers map[string]string `key:"headers" doc:"the answer's headers with lower-case names, of repeated ones the first; without Set-Cookie"`
-	Took    float64           `key:"took" doc:"time until the whole answer was there, in seconds"`
-	Changed bool              `key:"changed" doc:"whether status or body differ from the last answer's; true for the first"`
-	Error   string            `key:"error" doc:"why there was no answer, with errors: emit; else empty"`
+	Text    string            `key:"text" doc:"the response's body; bytes that are not UTF-8 are replaced"`
+	JSON    any               `key:"json" doc:"the parsed body, if it is JSON"`
+	Headers map[string]string `key:"headers" doc:"the response's headers with lower-case names; the first of repeated ones; without Set-Cookie"`
+	Took    float64           `key:"took" doc:"the time until the whole response had arrived, in seconds"`
+	Changed bool              `key:"changed" doc:"whether status or body differ from the last response's; true for the first"`
+	Error   string            `key:"error" doc:"why there was no response, with errors: emit; otherwise empty"`
 }
 
 // Source polls one URL. An instance runs once: New, Run.
@@ -121,12 +121,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 				return err
 			}
 		}
-		t := time.NewTimer(max(s.o.Every-time.Since(began), 0))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
+		_ = kind.Sleep(ctx, s.o.Every-time.Since(began))
 	}
 	return nil
 }

@@ -1,8 +1,6 @@
 package http
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -15,68 +13,20 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-// bus is the part of a bus that the source needs.
-type bus struct {
-	degraded chan error
-	events   chan map[string]any
-}
-
-func newBus() *bus {
-	return &bus{degraded: make(chan error, 1000), events: make(chan map[string]any, 1000)}
-}
-
-func (b *bus) Degraded(err error) { b.degraded <- err }
-
-func next[T any](t *testing.T, c <-chan T) T {
+// start runs a source; stop ends it.
+func start(t *testing.T, b *kindtest.Bus, url string, change func(*Options)) (stop func()) {
 	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(time.Minute):
-		t.Fatal("nothing within a minute")
-		panic("unreachable")
-	}
-}
-
-// start runs a source.
-func (b *bus) start(t *testing.T, url string, change func(*Options)) (stop func()) {
-	t.Helper()
-	o := Defaults()
+	o := defaults()
 	o.URL, o.Every = url, 5*time.Millisecond
 	if change != nil {
 		change(&o)
 	}
-	s := New(o, b)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- s.Run(ctx, func(ctx context.Context, at time.Time, fields map[string]any) error {
-			select {
-			case b.events <- fields:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			select {
-			case err := <-ended:
-				if err != nil && !errors.Is(err, context.Canceled) {
-					t.Error(err)
-				}
-			case <-time.After(time.Minute):
-				t.Error("the source did not end within a minute")
-			}
-		})
-	}
-	t.Cleanup(stop)
-	return stop
+	return b.Start(t, New(o, b), nil)
 }
 
 func serve(t *testing.T, h http.HandlerFunc) string {
@@ -102,12 +52,12 @@ func TestPoll(t *testing.T) {
 		w.WriteHeader(404)
 		io.WriteString(w, `{"a": [1]}`)
 	})
-	b := newBus()
-	b.start(t, url+"/x?y=z", func(o *Options) {
+	b := kindtest.NewBus()
+	start(t, b, url+"/x?y=z", func(o *Options) {
 		o.Method, o.Body = "POST", "question"
 		o.Headers = map[string]string{"x-api-key": "k", "Host": "other.example"}
 	})
-	e := next(t, b.events)
+	e := b.Next(t)
 	if took := e["took"].(float64); took <= 0 || took > 5 {
 		t.Errorf("took %v", took)
 	}
@@ -118,10 +68,10 @@ func TestPoll(t *testing.T) {
 	if !reflect.DeepEqual(e, want) {
 		t.Errorf("got %v, want %v", e, want)
 	}
-	if e := next(t, b.events); e["changed"] != false {
+	if e := b.Next(t); e["changed"] != false {
 		t.Errorf("the second: %v", e)
 	}
-	r := next(t, requests)
+	r := <-requests
 	if r.Method != "POST" || r.URL.String() != "/x?y=z" || r.Host != "other.example" || r.Header.Get("X-Api-Key") != "k" ||
 		r.Header.Get("User-Agent") != "postbus" || r.Header.Get("Test-Body") != "question" {
 		t.Errorf("request: %v %v %v %v", r.Method, r.URL, r.Host, r.Header)
@@ -170,10 +120,10 @@ func TestOnChange(t *testing.T) {
 	hits := make(chan string, 1000)
 	a, b2 := tagged(`"a"`, "A", hits), tagged(`"b"`, "B", hits)
 	s := &steps{steps: []http.HandlerFunc{say(200, "1"), say(200, "1"), say(200, "2"), say(500, "2"), a, a, a, say(500, "x"), a, a, abort, a, b2, say(200, "end"), say(200, "end")}}
-	b := newBus()
-	b.start(t, serve(t, s.ServeHTTP), func(o *Options) { o.On = "change" })
+	b := kindtest.NewBus()
+	start(t, b, serve(t, s.ServeHTTP), func(o *Options) { o.On = "change" })
 	for _, want := range []string{"200 1", "200 2", "500 2", "200 A", "500 x", "200 A", "200 B", "200 end"} {
-		e := next(t, b.events)
+		e := b.Next(t)
 		if got := fmt.Sprint(e["status"], " ", e["text"]); got != want || e["changed"] != true {
 			t.Errorf("got %s, %v, want %s", got, e["changed"], want)
 		}
@@ -191,12 +141,12 @@ func TestNoAnswer(t *testing.T) {
 	for _, on := range []string{"all", "change"} {
 		for _, emit := range []string{"degrade", "emit"} {
 			s := &steps{steps: []http.HandlerFunc{say(200, "1"), abort, abort, abort, say(200, "1"), say(200, "end")}} // net/http retries by itself when a kept connection ends
-			b := newBus()
+			b := kindtest.NewBus()
 			url := serve(t, s.ServeHTTP)
-			stop := b.start(t, strings.Replace(url, "http://", "http://user:hunter2@", 1)+"/tok3n?key=s3cret", func(o *Options) { o.On, o.Errors = on, emit })
+			stop := start(t, b, strings.Replace(url, "http://", "http://user:hunter2@", 1)+"/tok3n?key=s3cret", func(o *Options) { o.On, o.Errors = on, emit })
 			var got []string
 			for len(got) == 0 || got[len(got)-1] != "200 end" {
-				e := next(t, b.events)
+				e := b.Next(t)
 				got = append(got, fmt.Sprint(e["status"], " ", e["text"]))
 				if e["status"] == 0 && (e["error"] == "" || e["ok"] != false) {
 					t.Errorf("error event: %v", e)
@@ -213,12 +163,8 @@ func TestNoAnswer(t *testing.T) {
 			if s := strings.Join(got, ", "); s != want {
 				t.Errorf("%s %s: got %s, want %s", on, emit, s, want)
 			}
-			first, second, third := next(t, b.degraded), next(t, b.degraded), next(t, b.degraded)
-			if first == nil || second == nil || third != nil || len(b.degraded) != 0 {
-				t.Errorf("degraded: %v, %v, %v and %d more", first, second, third, len(b.degraded))
-			}
-			if want := "GET " + url + ": EOF"; first.Error() != want {
-				t.Errorf("degraded: %v, want %s", first, want)
+			if want := "GET " + url + ": EOF"; len(b.Conditions) != 3 || b.Conditions[0] != want || b.Conditions[1] == "<nil>" || b.Conditions[2] != "<nil>" {
+				t.Errorf("degraded: %q, want %s first", b.Conditions, want)
 			}
 		}
 	}
@@ -236,20 +182,20 @@ func TestBodyAndTimeAreBounded(t *testing.T) {
 	defer close(hang)
 	for name, c := range map[string]struct{ url, want string }{
 		"body": {big, "the body is larger than max_body, 10 bytes"},
-		"time": {slow, "no answer in time"},
+		"time": {slow, "no response in time"},
 	} {
-		b := newBus()
-		stop := b.start(t, c.url, func(o *Options) { o.MaxBody, o.Timeout = 10, 50*time.Millisecond })
-		if err := next(t, b.degraded); err == nil || !strings.Contains(err.Error(), c.want) {
+		b := kindtest.NewBus()
+		stop := start(t, b, c.url, func(o *Options) { o.MaxBody, o.Timeout = 10, 50*time.Millisecond })
+		if err := b.NextDegraded(t); !strings.Contains(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		stop()
 	}
-	b := newBus()
-	stop := b.start(t, slow, nil)
+	b := kindtest.NewBus()
+	stop := start(t, b, slow, nil)
 	stop() // within a second although the server is slow
-	if len(b.degraded) > 0 {
-		t.Errorf("degraded by its end: %v", <-b.degraded)
+	if len(b.Conditions) > 0 {
+		t.Errorf("degraded by its end: %q", b.Conditions)
 	}
 }
 
@@ -279,8 +225,8 @@ func TestRedirects(t *testing.T) {
 		{"down", "/upgrade", "", "", "a redirect from https to http is not followed"},
 		{"to a file", "/file", "", "", "a redirect from http to file is not followed"},
 	} {
-		b := newBus()
-		stop := b.start(t, url+c.path, func(o *Options) {
+		b := kindtest.NewBus()
+		stop := start(t, b, url+c.path, func(o *Options) {
 			o.Headers = map[string]string{"X-Api-Key": "k3y", "Authorization": "Bearer k3y"}
 			o.Insecure, o.Body = true, c.body
 			if c.body != "" {
@@ -288,10 +234,10 @@ func TestRedirects(t *testing.T) {
 			}
 		})
 		if c.err == "" {
-			if e := next(t, b.events); e["text"] != c.want {
+			if e := b.Next(t); e["text"] != c.want {
 				t.Errorf("%s: %v", c.name, e)
 			}
-		} else if err := next(t, b.degraded); err == nil || !strings.Contains(err.Error(), c.err) {
+		} else if err := b.NextDegraded(t); !strings.Contains(err, c.err) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		stop()
@@ -306,22 +252,22 @@ func TestCertificates(t *testing.T) {
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	b := newBus()
-	stop := b.start(t, s.URL, nil)
-	if err := next(t, b.degraded); err == nil || !strings.Contains(err.Error(), "certificate") {
+	b := kindtest.NewBus()
+	stop := start(t, b, s.URL, nil)
+	if err := b.NextDegraded(t); !strings.Contains(err, "certificate") {
 		t.Errorf("%v", err)
 	}
 	stop()
-	b.start(t, s.URL, func(o *Options) { o.Insecure = true })
-	next(t, b.events)
+	start(t, b, s.URL, func(o *Options) { o.Insecure = true })
+	b.Next(t)
 }
 
 func TestNothingIsLeftRunning(t *testing.T) {
 	s := httptest.NewServer(say(200, "x"))
 	before := runtime.NumGoroutine()
-	b := newBus()
-	stop := b.start(t, s.URL, nil)
-	next(t, b.events)
+	b := kindtest.NewBus()
+	stop := start(t, b, s.URL, nil)
+	b.Next(t)
 	stop()
 	a := NewAction(action(s.URL), nil)
 	if err := a.Do(t.Context(), Args{}); err != nil {
@@ -331,11 +277,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		t.Error(err)
 	}
 	s.Close()
-	for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
+	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestCheck(t *testing.T) {
@@ -351,14 +293,14 @@ func TestCheck(t *testing.T) {
 		{"relative", "/x", nil, "url: the URL does not begin with http:// or https://"},
 		{"host", "http:///x", nil, "url: the URL has no host"},
 		{"port", "http://x:99999/", nil, "url: the URL's port is not a number from 1 to 65535"},
-		{"fragment", "http://x/#y", nil, "url: the URL has a fragment (#), which no server sees"},
+		{"fragment", "http://x/#y", nil, "url: the URL has a fragment (#), which is not sent to the server"},
 		{"header name", "http://x", map[string]string{"X: y": "z"}, `headers.X: y: "X: y" is not a header's name`},
 		{"header value", "http://x", map[string]string{"X": "hunter2\r\nY: z"}, "headers.X: the value has a line break"},
 		{"our header", "http://x", map[string]string{"content-length": "1"}, "headers.content-length: the header Content-Length is set by the bus"},
 	} {
 		var got []string
 		for _, err := range (Options{URL: c.url, Headers: c.headers}).Check() {
-			got = append(got, err.(interface{ Key() string }).Key()+": "+err.Error())
+			got = append(got, err.(*kind.OptionError).Key()+": "+err.Error())
 		}
 		if s := strings.Join(got, "; "); s != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, s, c.want)

@@ -14,7 +14,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("http", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("http", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.SourceOf("http", about, sample, defaults(), event{}, New),
+		kind.ActionOf("http", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

@@ -12,27 +12,27 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a commented plugin file with the action.
+// actionSample is a commented plugin file with the action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is what the action does, for the documentation.
-const ActionAbout = "Publishes on this bus. It is like an entry of `publish`, but it is retried and has a rate and an expiry as actions do, and the payload may be " +
-	"anything: text and numbers are written as they are, mappings and lists as JSON. It is done when the event is durable."
+// actionAbout is what the action does, for the documentation.
+const actionAbout = "Publishes on this bus. It is like an entry of `publish`, but is retried, has a rate and an expiry as all actions, and the payload may be " +
+	"anything: text and numbers are written as they are, mappings and lists as JSON. It counts as done when the event is durable."
 
 // ActionOptions are the options of the action, fixed when the file is loaded; it has none.
 type ActionOptions struct{}
 
-// ActionDefaults returns the empty options.
-func ActionDefaults() ActionOptions { return ActionOptions{} }
+// actionDefaults returns the empty options.
+func actionDefaults() ActionOptions { return ActionOptions{} }
 
 // Args are the arguments for one event.
 type Args struct {
 	Topic   string   `key:"topic" doc:"the topic to publish on" need:"yes"`
-	Payload any      `key:"payload" doc:"what to publish: text, a number or a truth value as it is, a mapping or list as JSON; an empty one is written as null"`
-	QoS     kind.QoS `key:"qos" doc:"quality of service, 0 to 2; 1 when left out"`
-	Retain  bool     `key:"retain" doc:"keep it as the topic's last value; an empty payload clears that"`
+	Payload any      `key:"payload" doc:"the payload to publish: text, numbers and booleans as they are, mappings and lists as JSON; an empty mapping or list is written as null"`
+	QoS     kind.QoS `key:"qos" doc:"the quality of service, 0 to 2; default 1"`
+	Retain  bool     `key:"retain" doc:"retain it as the topic's last value; an empty payload clears the value"`
 }
 
 // Action publishes events on the bus.
@@ -41,20 +41,14 @@ type Action struct{ env kind.Env }
 // NewAction makes an action.
 func NewAction(_ ActionOptions, env kind.Env) *Action { return &Action{env} }
 
-// permanent marks an error that no retry can fix.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-func (permanent) Permanent() bool { return true }
-
 // Do publishes one event. It returns nil once the event is durable.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if err := topic.CheckName(args.Topic); err != nil {
-		return permanent{fmt.Errorf("topic: %w", topic.Reason(err))}
+		return kind.Permanent(fmt.Errorf("topic: %w", topic.Reason(err)))
 	}
 	payload, err := encode(args.Payload)
 	if err != nil {
-		return permanent{fmt.Errorf("payload: %w", err)}
+		return kind.Permanent(fmt.Errorf("payload: %w", err))
 	}
 	return a.env.Publish(ctx, args.Topic, payload, int(args.QoS.Level()), args.Retain)
 }

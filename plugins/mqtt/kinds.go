@@ -12,7 +12,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("mqtt", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("mqtt", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.StreamOf("mqtt", about, sample, defaults(), event{}, New),
+		kind.ActionOf("mqtt", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

@@ -28,25 +28,25 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a commented plugin file with the source.
+// sample is a commented plugin file with the source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is what the source does, for the documentation.
-const About = "Takes the events of this bus whose topics match: at least once, in order, and also those that came while the plugin was away. " +
-	"`event.topic` is the topic's levels, so that `event.topic[1]` is the second; `event.json` is the payload when it is JSON. The plugin's place moves on " +
-	"when what it made of an event is durable. What the plugin published itself does not come back to it. For another broker's topics there is `bridge`."
+// about is what the source does, for the documentation.
+const about = "Subscribes to events of this bus: at least once, in order, and also those that were published while the plugin was not running. " +
+	"`event.topic` is the topic's levels, so that `event.topic[1]` is the second; `event.json` is the payload, if it is JSON. An event is acknowledged " +
+	"when its results are durable. The plugin does not receive its own events. Use `bridge` for another broker's topics."
 
 // Options of the source.
 type Options struct {
-	Topics   []string `key:"topics" doc:"topic filters, where + is one level and # all that follow; $bus/# and $SYS/# have to be named" need:"yes"`
-	Retained bool     `key:"retained" doc:"take the retained events that are there when the plugin first subscribes"`
-	Own      bool     `key:"own" doc:"take what this plugin published itself, too: without a when that ends it, it goes round for ever"`
+	Topics   []string `key:"topics" doc:"topic filters, where + matches one level and # all that follow; topics below $bus and $SYS match only filters that begin with these" need:"yes"`
+	Retained bool     `key:"retained" doc:"deliver the retained events that exist when the plugin first subscribes"`
+	Own      bool     `key:"own" doc:"also deliver the plugin's own events; without a when that stops it, this is an endless loop"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Retained: true} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Retained: true} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
@@ -60,7 +60,7 @@ func (o Options) Check() []error {
 		if err := checkFilter(f); err != nil {
 			errs = append(errs, kind.Wrong(key, err.Error(), ""))
 		} else if seen[f] {
-			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q stands there twice", f), ""))
+			errs = append(errs, kind.Wrong(key, fmt.Sprintf("%q is given twice", f), ""))
 		}
 		seen[f] = true
 	}
@@ -70,7 +70,7 @@ func (o Options) Check() []error {
 // checkFilter reports why f is not a valid topic filter for a plugin.
 func checkFilter(f string) error {
 	if topic.Shared(f) {
-		return fmt.Errorf("%q: a plugin has all events to itself; leave $share and the group out", f)
+		return fmt.Errorf("%q: a plugin gets all events and shares none; leave out $share and the group", f)
 	}
 	return topic.Reason(topic.CheckSubscription(f))
 }
@@ -80,20 +80,20 @@ type Levels []string
 
 func (l Levels) String() string { return strings.Join(l, "/") }
 
-// Event is what the source emits.
-type Event struct {
+// event is what the source emits.
+type event struct {
 	Topic       Levels    `key:"topic" doc:"the topic's levels; as text they are joined by /"`
 	Name        string    `key:"name" doc:"the topic as text" levels:"yes"`
 	Bytes       []byte    `key:"bytes" doc:"the payload"`
-	Text        string    `key:"text" doc:"the payload as text; what is not UTF-8 is replaced"`
-	JSON        any       `key:"json" doc:"the payload's value when it is JSON of at most 1 MiB, else nil"`
+	Text        string    `key:"text" doc:"the payload as text; bytes that are not UTF-8 are replaced"`
+	JSON        any       `key:"json" doc:"the parsed payload, if it is JSON of at most 1 MiB; otherwise nil"`
 	QoS         int       `key:"qos" doc:"the quality of service it was published with, 0 to 2"`
-	Retain      bool      `key:"retain" doc:"it is retained"`
+	Retain      bool      `key:"retain" doc:"whether it is retained"`
 	Source      string    `key:"source" doc:"who published it"`
-	Hops        int       `key:"hops" doc:"how many plugins it came through, one after the other; 0 from a client. At 16 it is taken for a loop and goes no further"`
-	Seq         uint64    `key:"seq" doc:"its number in the journal"`
+	Hops        int       `key:"hops" doc:"how many plugins it has passed through; 0 from a client. At 16 it counts as a loop and is dropped"`
+	Seq         uint64    `key:"seq" doc:"its sequence number in the journal"`
 	Time        time.Time `key:"time" doc:"when the bus accepted it"`
-	Redelivered bool      `key:"redelivered" doc:"it may have come before"`
+	Redelivered bool      `key:"redelivered" doc:"whether it may have been delivered before"`
 }
 
 // Source consumes events of the bus. An instance runs once.
@@ -108,12 +108,9 @@ func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 // Consumes marks the source as one that runs once it has subscribed.
 func (*Source) Consumes() {}
 
-// Post accepts an event that is being delivered; see postbus's interface.
-type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Stream posts events until ctx ends. An event that post refused is not acknowledged and is
 // redelivered.
-func (s *Source) Stream(ctx context.Context, post Post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	consuming, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	err := s.env.Consume(consuming, "source", s.o.Topics, func(m map[string]any, done func(error)) {
@@ -125,7 +122,7 @@ func (s *Source) Stream(ctx context.Context, post Post) error {
 			done(nil)
 			return
 		}
-		at, fields := event(m)
+		at, fields := readEvent(m)
 		if err := post(consuming, at, fields, done); err != nil {
 			done(err)
 			stop(err)
@@ -153,8 +150,8 @@ func fromSubscribing(m map[string]any) bool {
 	return r
 }
 
-// event makes the fields. They share no memory with m except the payload's copy.
-func event(m map[string]any) (time.Time, map[string]any) {
+// readEvent makes the fields. They share no memory with m except the payload's copy.
+func readEvent(m map[string]any) (time.Time, map[string]any) {
 	name, _ := m["topic"].(string)
 	payload, _ := m["payload"].([]byte)
 	payload = bytes.Clone(payload)

@@ -11,43 +11,24 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-// fakeEnv replays its events until they are acknowledged.
-type fakeEnv struct {
-	name    string
-	filters []string
-	events  []map[string]any
-	acked   []error
-	fail    error
-	got     []string // published
-}
-
-func (e *fakeEnv) Consume(ctx context.Context, name string, filters []string, each func(map[string]any, func(error))) error {
-	e.name, e.filters, e.acked = name, filters, make([]error, len(e.events))
-	for i, m := range e.events {
-		e.acked[i] = errors.New("pending")
-		each(m, func(err error) { e.acked[i] = err })
+// newBus makes a bus that offers events, and ends Consume after them with an error.
+func newBus(end error, events ...map[string]any) *kindtest.Bus {
+	b := kindtest.NewBus()
+	b.Consuming.Err = end
+	for _, e := range events {
+		b.Offer(e)
 	}
-	if e.fail != nil {
-		return e.fail
-	}
-	<-ctx.Done()
-	return ctx.Err()
-}
-
-func (e *fakeEnv) Source() string { return "plugin:me" }
-
-func (e *fakeEnv) Publish(_ context.Context, topic string, payload []byte, qos int, retain bool) error {
-	e.got = append(e.got, fmt.Sprintf("%s %s %d %v", topic, payload, qos, retain))
-	return e.fail
+	return b
 }
 
 func TestFilters(t *testing.T) {
 	for filter, want := range map[string]string{
 		"home/+/doorbell": "", "#": "", "+": "", "+/#": "", "/": "", "a//b": "", "$bus/#": "", "$SYS/+/x": "", "ü": "", "$shared/x": "",
 		"": "is empty", "a/#/b": "must be the last", "#/": "must be the last", "a#": "of their own", "a+/b": "of their own", "++": "of their own", "a\x00": "NUL", "a\xff": "UTF-8",
-		"$share/g/a": "to itself", "$share": "to itself", strings.Repeat("a", 65536): "65536 bytes",
+		"$share/g/a": "shares none", "$share": "shares none", strings.Repeat("a", 65536): "65536 bytes",
 	} {
 		errs := Options{Topics: []string{filter}}.Check()
 		if want == "" && errs != nil || want != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), want)) {
@@ -57,7 +38,7 @@ func TestFilters(t *testing.T) {
 	if errs := (Options{Topics: []string{"a", "b", "a"}}).Check(); len(errs) != 1 || errs[0].(*kind.OptionError).Key() != "topics[2]" {
 		t.Error(errs)
 	}
-	if errs := Defaults().Check(); len(errs) != 1 {
+	if errs := defaults().Check(); len(errs) != 1 {
 		t.Error(errs)
 	}
 }
@@ -68,7 +49,7 @@ func message(topic, payload string, retain bool) map[string]any {
 
 func TestEvent(t *testing.T) {
 	m := message("home/hall/doorbell", `{"pressed": true}`, true)
-	at, got := event(m)
+	at, got := readEvent(m)
 	m["payload"].([]byte)[0] = 'x' // the memory is the bus's
 	want := map[string]any{"topic": Levels{"home", "hall", "doorbell"}, "name": "home/hall/doorbell", "bytes": []byte(`{"pressed": true}`), "text": `{"pressed": true}`,
 		"json": map[string]any{"pressed": true}, "qos": 1, "retain": true, "source": "client:door", "hops": 2, "seq": uint64(9), "time": time.Unix(7, 0), "redelivered": false}
@@ -84,8 +65,8 @@ func TestEvent(t *testing.T) {
 			t.Errorf("%.20q: %v", payload, got)
 		}
 	}
-	for i := range reflect.TypeFor[Event]().NumField() {
-		if _, ok := got[reflect.TypeFor[Event]().Field(i).Tag.Get("key")]; !ok || len(got) != reflect.TypeFor[Event]().NumField() {
+	for i := range reflect.TypeFor[event]().NumField() {
+		if _, ok := got[reflect.TypeFor[event]().Field(i).Tag.Get("key")]; !ok || len(got) != reflect.TypeFor[event]().NumField() {
 			t.Errorf("fields and documentation differ: %v", got)
 		}
 	}
@@ -93,46 +74,47 @@ func TestEvent(t *testing.T) {
 
 // An event is acknowledged when post calls done, not before; an error is passed to the bus.
 func TestAcknowledges(t *testing.T) {
-	env := &fakeEnv{events: []map[string]any{message("a", "1", false), message("b", "2", false), message("c", "3", false)}}
-	o := Defaults()
+	b := newBus(nil, message("a", "1", false), message("b", "2", false), message("c", "3", false))
+	b.Consuming.Grace = 0 // the third event is never done
+	o := defaults()
 	o.Topics = []string{"#"}
 	ctx, cancel := context.WithCancel(t.Context())
 	var dones []func(error)
-	lost := errors.New("the disk is full")
-	err := New(o, env).Stream(ctx, func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
+	full := errors.New("the disk is full")
+	err := New(o, b).Stream(ctx, func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
 		if dones = append(dones, done); len(dones) == 3 {
-			for i, e := range env.acked {
-				if e == nil {
-					t.Errorf("event %d was acknowledged too soon", i)
+			for i, e := range b.Offered {
+				if e.Result != kindtest.ErrPending {
+					t.Errorf("event %d: %v", i, e.Result)
 				}
 			}
 			dones[0](nil)
-			dones[1](lost)
+			dones[1](full)
 			cancel()
 		}
 		return nil
 	})
-	if err != nil || env.name != "source" || !reflect.DeepEqual(env.filters, o.Topics) {
-		t.Error(err, env.name, env.filters)
+	if err != nil || b.Cursor != "source" || !reflect.DeepEqual(b.Filters, o.Topics) {
+		t.Error(err, b.Cursor, b.Filters)
 	}
-	if env.acked[0] != nil || env.acked[1] != lost || env.acked[2] == nil {
-		t.Error(env.acked)
+	if b.Offered[0].Result != nil || b.Offered[1].Result != full || b.Offered[2].Result != kindtest.ErrPending {
+		t.Errorf("%v, %v, %v", b.Offered[0].Result, b.Offered[1].Result, b.Offered[2].Result)
 	}
 }
 
 func TestPostRefuses(t *testing.T) {
-	env := &fakeEnv{events: []map[string]any{message("a", "1", false), message("b", "2", false)}}
+	b := newBus(errors.New("the end"), message("a", "1", false), message("b", "2", false))
 	refused := errors.New("being stopped")
 	n := 0
-	err := New(Defaults(), env).Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { n++; return refused })
-	if err != refused || n != 1 || env.acked[0] != refused || env.acked[1] != refused {
-		t.Error(err, n, env.acked)
+	err := New(defaults(), b).Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { n++; return refused })
+	if err != refused || n != 1 || b.Offered[0].Result != refused || b.Offered[1].Result != refused {
+		t.Error(err, n, b.Offered[0].Result, b.Offered[1].Result)
 	}
 }
 
 func TestConsumeFails(t *testing.T) {
-	env := &fakeEnv{fail: errors.New("the bus is closed")}
-	if err := New(Defaults(), env).Stream(t.Context(), nil); err != env.fail {
+	closed := errors.New("the bus is closed")
+	if err := New(defaults(), newBus(closed)).Stream(t.Context(), nil); err != closed {
 		t.Error(err)
 	}
 }
@@ -144,17 +126,17 @@ func TestRetained(t *testing.T) {
 	}{{true, "[old live published]"}, {false, "[live published]"}} {
 		published := message("published", "", true)
 		published["retained"] = false // published just now, with RETAIN
-		env := &fakeEnv{events: []map[string]any{message("old", "", true), message("live", "", false), published}, fail: errors.New("end")}
-		o := Defaults()
+		b := newBus(errors.New("the end"), message("old", "", true), message("live", "", false), published)
+		o := defaults()
 		o.Retained = c.retained
 		var got []string
-		_ = New(o, env).Stream(t.Context(), func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
+		_ = New(o, b).Stream(t.Context(), func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
 			got = append(got, f["name"].(string))
 			done(nil)
 			return nil
 		})
-		if fmt.Sprint(got) != c.want || env.acked[0] != nil {
-			t.Errorf("%v: %v, %v", c.retained, got, env.acked)
+		if fmt.Sprint(got) != c.want || b.Acknowledged() != 3 {
+			t.Errorf("%v: %v, %d acknowledged", c.retained, got, b.Acknowledged())
 		}
 	}
 }
@@ -167,18 +149,18 @@ func TestOwn(t *testing.T) {
 		want string
 	}{{false, "[mine_stored other]"}, {true, "[mine_stored mine other]"}} {
 		mine, stored := message("mine", "", false), message("mine_stored", "", true)
-		mine["source"], stored["source"] = "plugin:me", "plugin:me"
-		env := &fakeEnv{events: []map[string]any{stored, mine, message("other", "", false)}, fail: errors.New("end")}
-		o := Defaults()
+		mine["source"], stored["source"] = "plugin:test", "plugin:test"
+		b := newBus(errors.New("the end"), stored, mine, message("other", "", false))
+		o := defaults()
 		o.Own = c.own
 		var got []string
-		_ = New(o, env).Stream(t.Context(), func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
+		_ = New(o, b).Stream(t.Context(), func(_ context.Context, _ time.Time, f map[string]any, done func(error)) error {
 			got = append(got, f["name"].(string))
 			done(nil)
 			return nil
 		})
-		if fmt.Sprint(got) != c.want || env.acked[1] != nil {
-			t.Errorf("%v: %v, %v", c.own, got, env.acked)
+		if fmt.Sprint(got) != c.want || b.Acknowledged() != 3 {
+			t.Errorf("%v: %v, %d acknowledged", c.own, got, b.Acknowledged())
 		}
 	}
 }
@@ -186,28 +168,31 @@ func TestOwn(t *testing.T) {
 func TestAction(t *testing.T) {
 	for _, c := range []struct {
 		args Args
-		want string // a leading "!": a permanent error
+		want kindtest.Publication
+		err  string // of a permanent error
 	}{
-		{Args{Topic: "a/b", Payload: "x"}, "a/b x 1 false"},
-		{Args{Topic: "a", Payload: 21.5, QoS: "0", Retain: true}, "a 21.5 0 true"},
-		{Args{Topic: "a", Payload: true, QoS: "2"}, "a true 2 false"},
-		{Args{Topic: "a"}, "a  1 false"},
-		{Args{Topic: "a", Payload: map[string]any{"b": []any{1, "x"}}}, `a {"b":[1,"x"]} 1 false`},
-		{Args{Topic: "a", Payload: []byte("\xff")}, "a \xff 1 false"},
-		{Args{Topic: "a", Payload: Levels{"x", "y"}}, "a x/y 1 false"},
-		{Args{Topic: ""}, "!topic: it is empty"}, {Args{Topic: "a/+"}, "!topic: \"a/+\" holds a wildcard"}, {Args{Topic: "a\x00"}, "!topic: \"a\\x00\" holds"},
-		{Args{Topic: "a", Payload: make(chan int)}, "!payload: json"},
+		{Args{Topic: "a/b", Payload: "x"}, kindtest.Publication{Topic: "a/b", Payload: "x", QoS: 1}, ""},
+		{Args{Topic: "a", Payload: 21.5, QoS: "0", Retain: true}, kindtest.Publication{Topic: "a", Payload: "21.5", Retain: true}, ""},
+		{Args{Topic: "a", Payload: true, QoS: "2"}, kindtest.Publication{Topic: "a", Payload: "true", QoS: 2}, ""},
+		{Args{Topic: "a"}, kindtest.Publication{Topic: "a", QoS: 1}, ""},
+		{Args{Topic: "a", Payload: map[string]any{"b": []any{1, "x"}}}, kindtest.Publication{Topic: "a", Payload: `{"b":[1,"x"]}`, QoS: 1}, ""},
+		{Args{Topic: "a", Payload: []byte("\xff")}, kindtest.Publication{Topic: "a", Payload: "\xff", QoS: 1}, ""},
+		{Args{Topic: "a", Payload: Levels{"x", "y"}}, kindtest.Publication{Topic: "a", Payload: "x/y", QoS: 1}, ""},
+		{Args{Topic: ""}, kindtest.Publication{}, "topic: it is empty"},
+		{Args{Topic: "a/+"}, kindtest.Publication{}, `topic: "a/+" holds a wildcard`},
+		{Args{Topic: "a\x00"}, kindtest.Publication{}, `topic: "a\x00" holds`},
+		{Args{Topic: "a", Payload: make(chan int)}, kindtest.Publication{}, "payload: json"},
 	} {
-		env := &fakeEnv{}
-		err := NewAction(ActionDefaults(), env).Do(t.Context(), c.args)
-		want, bad := strings.CutPrefix(c.want, "!")
-		var p interface{ Permanent() bool }
-		if bad && (!errors.As(err, &p) || !p.Permanent() || !strings.HasPrefix(err.Error(), want)) || !bad && (err != nil || env.got[0] != want) {
-			t.Errorf("%v: %v, %v", c.args, env.got, err)
+		b := kindtest.NewBus()
+		err := NewAction(actionDefaults(), b).Do(t.Context(), c.args)
+		if c.err != "" && (!kind.IsPermanent(err) || !strings.HasPrefix(err.Error(), c.err) || b.Published != nil) ||
+			c.err == "" && (err != nil || len(b.Published) != 1 || b.Published[0] != c.want) {
+			t.Errorf("%v: %v, %v", c.args, b.Published, err)
 		}
 	}
-	env := &fakeEnv{fail: errors.New("the disk is full")}
-	if err := NewAction(ActionDefaults(), env).Do(t.Context(), Args{Topic: "a"}); err != env.fail {
+	b := kindtest.NewBus()
+	b.PublishError = errors.New("the disk is full")
+	if err := NewAction(actionDefaults(), b).Do(t.Context(), Args{Topic: "a"}); err != b.PublishError {
 		t.Error(err)
 	}
 }

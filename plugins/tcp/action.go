@@ -12,24 +12,24 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Sends `text` as one line to a TCP server. The connection is kept and made again when the server closed it. " +
-	"An event counts as done when the line was handed to the network: a server that goes away in that moment may not have got it. " +
-	"There is no TLS here. Text with a line break within is refused, since it would be several lines. It runs on every platform."
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Sends `text` as one line to a TCP server. The connection is kept, and opened again when the server has closed it. " +
+	"An event counts as done when the line was handed to the network: a server that fails at that moment may not have received it. " +
+	"There is no TLS. Text that contains a line break is refused, because it would be several lines. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	To      string        `key:"to" doc:"server, as 192.168.1.7:9000" need:"yes"`
-	Timeout time.Duration `key:"timeout" doc:"longest time for connecting and for sending a line, each" min:"100ms" max:"10m"`
+	To      string        `key:"to" doc:"the server's address, as 192.168.1.7:9000" need:"yes"`
+	Timeout time.Duration `key:"timeout" doc:"the maximum time for connecting, and for sending a line" min:"100ms" max:"10m"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error { return kind.CheckAddress("to", o.To, false) }
@@ -39,7 +39,7 @@ func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }
 
 // Args are the arguments for one event.
 type Args struct {
-	Text string `key:"text" doc:"the line to send, without its line end" need:"yes"`
+	Text string `key:"text" doc:"the line to send, without a line end" need:"yes"`
 }
 
 // Action sends lines over one connection.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
@@ -39,7 +40,7 @@ func TestAction(t *testing.T) {
 	line(r, "two\n")
 
 	err := a.Do(t.Context(), Args{Text: "a\nb"})
-	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
+	if !kind.IsPermanent(err) {
 		t.Errorf("two lines: %v", err)
 	}
 	if err := a.Close(); err != nil {

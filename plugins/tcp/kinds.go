@@ -16,7 +16,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("tcp", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("tcp", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.StreamOf("tcp", about, sample, defaults(), event{}, New),
+		kind.ActionOf("tcp", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

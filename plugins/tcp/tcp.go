@@ -28,26 +28,26 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Listens on a TCP port and makes an event of each line that a client sends. Clients are read at the pace of " +
-	"the bus; longer lines than `max_line` are cut and counted. There is no TLS and no password: listen on a loopback or trusted network. " +
+// about is the source's description, in Markdown.
+const about = "Listens on a TCP port. Each line that a client sends makes an event. Clients are read at the pace of " +
+	"the bus; lines longer than `max_line` are cut and counted. There is no TLS and no password: listen on a loopback or trusted network. " +
 	"The port and its connections stay open over a reload. It runs on every platform."
 
 // Options of the source.
 type Options struct {
 	Listen     string        `key:"listen" doc:"address to listen on, as 127.0.0.1:9000; :9000 is all interfaces" need:"yes"`
-	MaxLine    int64         `key:"max_line" doc:"longest line; what is longer is cut" unit:"size" min:"1B" max:"1MiB"`
-	MaxClients int           `key:"max_clients" doc:"most clients at one time; more are disconnected at once" min:"1" max:"4096"`
-	Idle       time.Duration `key:"idle" doc:"a client that finishes no line for this time is disconnected; 0s: never" min:"0s" max:"8760h"`
+	MaxLine    int64         `key:"max_line" doc:"the maximum length of a line; a longer one is cut" unit:"size" min:"1B" max:"1MiB"`
+	MaxClients int           `key:"max_clients" doc:"the maximum number of connected clients; further ones are disconnected at once" min:"1" max:"4096"`
+	Idle       time.Duration `key:"idle" doc:"a client that completes no line for this long is disconnected; 0s: never" min:"0s" max:"8760h"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour}
 }
 
@@ -60,12 +60,12 @@ func (o Options) Claims() []string { return []string{"tcp:" + o.Listen} }
 // Access is the address that the source listens on.
 func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Text  string `key:"text" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
-	JSON  any    `key:"json" doc:"the value, when text is JSON"`
-	Bytes any    `key:"bytes" doc:"the line as it came, when it is not UTF-8"`
-	From  string `key:"from" doc:"client's address, as 192.168.1.7:50000"`
+	JSON  any    `key:"json" doc:"the parsed value, if text is JSON"`
+	Bytes any    `key:"bytes" doc:"the unchanged line, if it is not UTF-8"`
+	From  string `key:"from" doc:"the client's address, as 192.168.1.7:50000"`
 }
 
 // Source is one TCP port and its clients. An instance runs once: New, Open, Stream, Close.
@@ -95,7 +95,7 @@ func (s *Source) Open(ctx context.Context) error {
 	s.release = release
 	var ok bool
 	if s.port, ok = held.(*lines.Port); !ok {
-		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
+		return fmt.Errorf("listening on %s: the port is still held by the previous source of this plugin", s.o.Listen)
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (s *Source) Close() error {
 }
 
 // Stream accepts clients and posts their lines until ctx ends.
-func (s *Source) Stream(ctx context.Context, post lines.Post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	serve := lines.Server{
 		Name: s.o.Listen, MaxLine: int(s.o.MaxLine), MaxClients: s.o.MaxClients, Idle: s.o.Idle, Env: s.env,
 		Greet: func(c net.Conn) any { return c.RemoteAddr().String() },

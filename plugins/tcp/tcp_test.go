@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -15,26 +14,24 @@ import (
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-// bus keeps released things, as the bus does during a reload.
-type bus struct{ *kindtest.Bus }
-
-func newBus() bus {
-	b := bus{kindtest.NewBus()}
+// newBus makes a bus that keeps released things, as during a reload.
+func newBus() *kindtest.Bus {
+	b := kindtest.NewBus()
 	b.Keep(true)
 	return b
 }
 
 func options() Options {
-	o := Defaults()
+	o := defaults()
 	o.Listen = "127.0.0.1:0"
 	return o
 }
 
 // start runs a source. The returned function stops it and leaves the port held.
-func (b bus) start(t *testing.T, o Options) (address string, stop func()) {
+func start(t *testing.T, b *kindtest.Bus, o Options) (address string, stop func()) {
 	t.Helper()
 	s := New(o, b)
-	stop = b.Start(t, s, func(ctx context.Context) error { return s.Stream(ctx, b.Post) })
+	stop = b.Start(t, s, nil)
 	return s.port.Addr().String(), stop
 }
 
@@ -56,7 +53,7 @@ func TestLines(t *testing.T) {
 	b := newBus()
 	o := options()
 	o.MaxLine = 10
-	address, _ := b.start(t, o)
+	address, _ := start(t, b, o)
 	c := dial(t, address)
 	kindtest.Send(t, c, "hello\r\n\n{\"a\":1}\na\xffb\n0123456789ABC\nlast")
 	c.CloseWrite()
@@ -83,7 +80,7 @@ func TestLineThatIsNotWholeIsNoEvent(t *testing.T) {
 	b := newBus()
 	o := options()
 	o.Idle = 200 * time.Millisecond
-	address, _ := b.start(t, o)
+	address, _ := start(t, b, o)
 	c := dial(t, address)
 	kindtest.Send(t, c, "open the do")
 	closed(t, c)
@@ -93,7 +90,7 @@ func TestLineThatIsNotWholeIsNoEvent(t *testing.T) {
 
 func TestLineThatEndsWithAResetIsNoEvent(t *testing.T) {
 	b := newBus()
-	address, _ := b.start(t, options())
+	address, _ := start(t, b, options())
 	c := dial(t, address)
 	kindtest.Send(t, c, "first\nopen the do")
 	b.Next(t)
@@ -107,7 +104,7 @@ func TestSilentClientIsDisconnected(t *testing.T) {
 	b := newBus()
 	o := options()
 	o.Idle = 50 * time.Millisecond
-	address, _ := b.start(t, o)
+	address, _ := start(t, b, o)
 	closed(t, dial(t, address))
 	if len(b.Losses) > 0 {
 		t.Errorf("lost: %v", b.Losses)
@@ -118,7 +115,7 @@ func TestTooManyClients(t *testing.T) {
 	b := newBus()
 	o := options()
 	o.MaxClients = 2
-	address, _ := b.start(t, o)
+	address, _ := start(t, b, o)
 	first, second := dial(t, address), dial(t, address)
 	kindtest.Send(t, first, "1\n")
 	kindtest.Send(t, second, "2\n")
@@ -140,7 +137,7 @@ func TestTooManyClients(t *testing.T) {
 
 func TestFloodHarmsOnlyItself(t *testing.T) {
 	b := newBus()
-	address, _ := b.start(t, options())
+	address, _ := start(t, b, options())
 	flood := dial(t, address)
 	endless := dial(t, address)
 	done := make(chan struct{}, 2)
@@ -169,14 +166,14 @@ func TestFloodHarmsOnlyItself(t *testing.T) {
 
 func TestReloadKeepsThePort(t *testing.T) {
 	b := newBus()
-	address, stop := b.start(t, options())
+	address, stop := start(t, b, options())
 	old := dial(t, address)
 	kindtest.Send(t, old, "before\nhalf ")
 	b.Next(t)
 	stop()
 	between := dial(t, address) // waits in the listener
 	kindtest.Send(t, between, "between\n")
-	again, _ := b.start(t, options())
+	again, _ := start(t, b, options())
 	if again != address {
 		t.Fatalf("the port changed: %s, %s", address, again)
 	}
@@ -193,7 +190,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	before := runtime.NumGoroutine()
 	b := newBus()
 	b.Gate = make(chan struct{})
-	address, stop := b.start(t, options())
+	address, stop := start(t, b, options())
 	silent, stuck := dial(t, address), dial(t, address)
 	kindtest.Send(t, stuck, "1\n2\n3\n")
 	b.Gate <- struct{}{}

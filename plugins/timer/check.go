@@ -20,7 +20,7 @@ func (o Options) Check() []error {
 		add("cron", "every and cron exclude each other", "remove one of them, or make two sources")
 	}
 	if o.Every > 0 && o.Jitter >= o.Every {
-		add("jitter", fmt.Sprintf("%v is not less than every, %v: events would change places", o.Jitter, o.Every), "")
+		add("jitter", fmt.Sprintf("%v is not less than every, %v: events would be reordered", o.Jitter, o.Every), "")
 	}
 	zone, err := location(o.Zone)
 	if err != nil {
@@ -32,7 +32,7 @@ func (o Options) Check() []error {
 			errs = append(errs, err)
 		}
 		if !o.Align {
-			add("align", "align is about every; cron has its own times", "remove it")
+			add("align", "align applies to every, not to cron", "remove it")
 		}
 	}
 	return errs

@@ -78,7 +78,7 @@ func parseCron(text string, zone *time.Location) (*cron, error) {
 	}
 	c := &cron{expr: strings.Join(parts, " "), zone: zone, everyHour: strings.HasPrefix(parts[1], "*")}
 	if c.next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return bad("", "%q never comes: there is no such date", text)
+		return bad("", "%q never occurs: there is no such date", text)
 	}
 	return c, nil
 }

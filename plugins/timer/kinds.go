@@ -10,6 +10,6 @@ var (
 // Kinds declares a source.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.SourceOf("timer", About, Sample, Defaults(), Event{}, New),
+		kind.SourceOf("timer", about, sample, defaults(), event{}, New),
 	}
 }

@@ -25,13 +25,13 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file of this kind.
+// sample is a complete plugin file of this kind.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the kind's description, in Markdown.
-const About = "Makes an event at regular times: `every` interval, aligned to the clock, or at the times of a `cron` " +
+// about is the kind's description, in Markdown.
+const about = "Emits an event at regular times: `every` interval, aligned to the clock, or at the times of a `cron` " +
 	"expression in a time zone. Ticks that were missed because the machine slept or the clock jumped forward make **one** " +
 	"event with their number in `missed`; a clock that is set back does not stop the timer. Nothing is kept over a restart " +
 	"of the bus. It runs on every platform; where there is no time zone database (`tzdata` on Linux), only the machine's own zone and UTC are known."
@@ -43,21 +43,21 @@ const slice = time.Minute
 type Options struct {
 	Every   time.Duration `key:"every" doc:"time between two events; either this or cron" min:"10ms" max:"8760h"`
 	Cron    string        `key:"cron" doc:"five fields (minute, hour, day of the month, month, day of the week) or @hourly, @daily, @weekly, @monthly, @yearly; either this or every"`
-	Zone    string        `key:"zone" doc:"IANA time zone of cron and of the event's time, as Europe/Berlin; without it this machine's"`
-	Align   bool          `key:"align" doc:"whether every ticks at multiples of the interval on the clock (counted in UTC) and not from the start"`
-	Jitter  time.Duration `key:"jitter" doc:"each event comes later by a random time of up to this; less than every" min:"0s" max:"1h"`
-	AtStart bool          `key:"at_start" doc:"whether there is also an event at once when the source starts"`
+	Zone    string        `key:"zone" doc:"the IANA time zone of cron and of the event's time, as Europe/Berlin; default: this machine's"`
+	Align   bool          `key:"align" doc:"align the ticks of every to multiples of the interval on the clock (in UTC), not to the start"`
+	Jitter  time.Duration `key:"jitter" doc:"each event is delayed by a random time of up to this; less than every" min:"0s" max:"1h"`
+	AtStart bool          `key:"at_start" doc:"emit also one event when the source starts"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Align: true} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Align: true} }
 
-// Event documents the fields of an event.
-type Event struct {
-	N      int64   `key:"n" doc:"number of the event since the source started, from 1"`
-	Time   string  `key:"time" doc:"when the tick was due (before jitter), RFC 3339 in the zone"`
-	Late   float64 `key:"late" doc:"how much later than due the event is, in seconds"`
-	Missed int64   `key:"missed" doc:"how many ticks before this one made no event, since the machine was asleep, the clock was set forward or the bus was busy; cron counts to 10000"`
+// event documents the fields of an event.
+type event struct {
+	N      int64   `key:"n" doc:"the number of the event since the source started, from 1"`
+	Time   string  `key:"time" doc:"the time at which the tick was due (before jitter), RFC 3339 in the zone"`
+	Late   float64 `key:"late" doc:"the delay of the event since then, in seconds"`
+	Missed int64   `key:"missed" doc:"the number of ticks before this one without an event, because the machine slept, the clock was set forward or the bus was busy; cron counts to 10000"`
 }
 
 // Source is one timer. An instance runs once: New, Run.
@@ -141,7 +141,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 			if wait <= 0 {
 				break
 			}
-			if !sleep(ctx, min(wait, slice)) {
+			if kind.Sleep(ctx, min(wait, slice)) != nil {
 				return nil
 			}
 		}
@@ -157,18 +157,6 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 		tick = plan.next(now.Add(-jitter))
 	}
 	return nil
-}
-
-// sleep reports whether the time passed. It returns false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // interval ticks at offset after each multiple of every.

@@ -236,10 +236,10 @@ func TestCheck(t *testing.T) {
 		{"cron", Options{Cron: "0 7 * * 1-5", Zone: "Europe/Berlin", Align: true}, ""},
 		{"neither", Options{Align: true}, ": a timer needs either every or cron"},
 		{"both", Options{Every: time.Second, Cron: "@daily", Align: true}, "cron: every and cron exclude each other"},
-		{"jitter", Options{Every: time.Second, Jitter: time.Second, Align: true}, "jitter: 1s is not less than every, 1s: events would change places"},
+		{"jitter", Options{Every: time.Second, Jitter: time.Second, Align: true}, "jitter: 1s is not less than every, 1s: events would be reordered"},
 		{"zone", Options{Every: time.Second, Zone: "Europe/Bertin", Align: true}, `zone: there is no time zone "Europe/Bertin" here`},
 		{"zone outside", Options{Every: time.Second, Zone: "../../etc/passwd", Align: true}, `zone: there is no time zone "../../etc/passwd" here`},
-		{"align", Options{Cron: "@daily"}, "align: align is about every; cron has its own times"},
+		{"align", Options{Cron: "@daily"}, "align: align applies to every, not to cron"},
 		{"two mistakes", Options{Cron: "x", Zone: "y", Align: true}, `zone: there is no time zone "y" here; cron: "x" has 1 fields, not 5`},
 	} {
 		var got []string

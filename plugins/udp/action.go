@@ -14,22 +14,22 @@ import (
 // maxDatagram is the largest payload of a datagram over IPv4, in bytes.
 const maxDatagram = 65507
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Sends `text` as one UDP datagram of at most 65507 bytes. It counts as done when this machine sent it: " +
-	"whether it arrived, UDP does not say. The address may be a broadcast address. It runs on every platform."
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Sends `text` as one UDP datagram of at most 65507 bytes. An event counts as done when this machine has sent it: " +
+	"UDP does not report whether it arrived. The address may be a broadcast address. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	To string `key:"to" doc:"address to send to, as 192.168.1.7:9000; a name is looked up for each event" need:"yes"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error { return kind.CheckAddress("to", o.To, false) }
@@ -39,7 +39,7 @@ func (o ActionOptions) Access() []string { return []string{"host:" + o.To} }
 
 // Args are the arguments for one event.
 type Args struct {
-	Text string `key:"text" doc:"what to send, at most 65507 bytes" need:"yes"`
+	Text string `key:"text" doc:"the text to send, at most 65507 bytes" need:"yes"`
 }
 
 // Action sends datagrams. It keeps nothing open between two events.
@@ -48,18 +48,10 @@ type Action struct{ o ActionOptions }
 // NewAction makes an action of checked options.
 func NewAction(o ActionOptions, _ kind.Env) *Action { return &Action{o} }
 
-// tooLong is an error that no retry can fix.
-type tooLong int
-
-func (n tooLong) Error() string {
-	return fmt.Sprintf("text has %d bytes, more than the %d of a datagram", int(n), maxDatagram)
-}
-func (tooLong) Permanent() bool { return true }
-
 // Do sends one datagram.
 func (a *Action) Do(ctx context.Context, args Args) error {
 	if len(args.Text) > maxDatagram {
-		return tooLong(len(args.Text))
+		return kind.Permanent(fmt.Errorf("text has %d bytes, more than the %d of a datagram", len(args.Text), maxDatagram))
 	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "udp", a.o.To)

@@ -16,7 +16,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("udp", About, Sample, Defaults(), Event{}, New),
-		kind.ActionOf("udp", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.StreamOf("udp", about, sample, defaults(), event{}, New),
+		kind.ActionOf("udp", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

@@ -20,24 +20,24 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Listens on a UDP port and makes an event of each datagram, or of each line with `split: line`. " +
-	"The sender's address is not proof of who sent it: listen on a loopback or trusted network. Datagrams that come faster " +
-	"than the bus takes them are dropped by the kernel; on Linux they are counted. The port stays open over a reload. It runs on every platform."
+// about is the source's description, in Markdown.
+const about = "Listens on a UDP port. Each datagram makes an event, or each line with `split: line`. " +
+	"The sender's address can be forged: listen on a loopback or trusted network. Datagrams that arrive faster " +
+	"than the bus accepts them are dropped by the kernel; on Linux they are counted. The port stays open over a reload. It runs on every platform."
 
 // Options of the source.
 type Options struct {
 	Listen string `key:"listen" doc:"address to listen on, as 127.0.0.1:9000; :9000 is all interfaces" need:"yes"`
-	Split  string `key:"split" doc:"whether an event is a datagram or a line of one" oneof:"datagram|line"`
+	Split  string `key:"split" doc:"whether each datagram is an event, or each line of one" oneof:"datagram|line"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Split: "datagram"} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Split: "datagram"} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error { return kind.CheckAddress("listen", o.Listen, true) }
@@ -48,12 +48,12 @@ func (o Options) Claims() []string { return []string{"udp:" + o.Listen} }
 // Access is the address that the source listens on.
 func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Text  string `key:"text" doc:"the datagram or line without its line end; bytes that are not UTF-8 are replaced"`
-	JSON  any    `key:"json" doc:"the value, when text is JSON"`
-	Bytes any    `key:"bytes" doc:"the datagram or line as it came, when it is not UTF-8"`
-	From  string `key:"from" doc:"sender's address, as 192.168.1.7:50000"`
+	JSON  any    `key:"json" doc:"the parsed value, if text is JSON"`
+	Bytes any    `key:"bytes" doc:"the unchanged datagram or line, if it is not UTF-8"`
+	From  string `key:"from" doc:"the sender's address, as 192.168.1.7:50000"`
 }
 
 // Source is one UDP port. An instance runs once: New, Open, Stream, Close.
@@ -91,7 +91,7 @@ func (s *Source) Open(ctx context.Context) error {
 	s.release = release
 	var ok bool
 	if s.s, ok = held.(*socket); !ok {
-		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
+		return fmt.Errorf("listening on %s: the port is still held by the previous source of this plugin", s.o.Listen)
 	}
 	return s.s.SetReadDeadline(time.Time{})
 }
@@ -107,16 +107,7 @@ func (s *Source) Close() error {
 
 // Stream posts received datagrams until ctx ends.
 func (s *Source) Stream(ctx context.Context, post kind.Post) error {
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = s.s.SetReadDeadline(time.Unix(1, 0)) // fails only when closed
-	})
-	defer func() {
-		if !stop() {
-			<-woken // the next source sets another deadline
-		}
-	}()
+	defer kind.InterruptReads(ctx, s.s)() // the next source sets another deadline
 	buf, control := make([]byte, 64<<10), make([]byte, 64)
 	for {
 		n, c, _, from, err := s.s.ReadMsgUDPAddrPort(buf, control)
@@ -130,7 +121,7 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			return fmt.Errorf("receiving on %s: %w", s.o.Listen, err)
 		}
 		if total, ok := drops(control[:c]); ok && total != s.s.dropped {
-			s.env.Lost(int(total-s.s.dropped), "came faster than the bus took them")
+			s.env.Lost(int(total-s.s.dropped), "arrived faster than the bus accepted them")
 			s.s.dropped = total
 		}
 		sender := net.JoinHostPort(from.Addr().Unmap().String(), fmt.Sprint(from.Port()))

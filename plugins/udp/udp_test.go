@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"reflect"
@@ -10,28 +9,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-// bus keeps released things, as the bus does during a reload.
-type bus struct{ *kindtest.Bus }
-
-func newBus() bus {
-	b := bus{kindtest.NewBus()}
+// newBus makes a bus that keeps released things, as during a reload.
+func newBus() *kindtest.Bus {
+	b := kindtest.NewBus()
 	b.Keep(true)
 	return b
 }
 
 // start runs a source. The returned function stops it and leaves the port held.
-func (b bus) start(t *testing.T, o Options) (address string, stop func()) {
+func start(t *testing.T, b *kindtest.Bus, o Options) (address string, stop func()) {
 	t.Helper()
 	s := New(o, b)
-	stop = b.Start(t, s, func(ctx context.Context) error {
-		if err := s.Stream(ctx, b.Post); ctx.Err() == nil {
-			return err
-		}
-		return nil // a datagram that post refused ends the source, too
-	})
+	stop = b.Start(t, s, nil)
 	return s.s.LocalAddr().String(), stop
 }
 
@@ -42,7 +35,7 @@ func dial(t *testing.T, address string) net.Conn {
 
 func TestDatagrams(t *testing.T) {
 	b := newBus()
-	address, _ := b.start(t, Options{Listen: "127.0.0.1:0"})
+	address, _ := start(t, b, Options{Listen: "127.0.0.1:0"})
 	c := dial(t, address)
 	from := c.LocalAddr().String()
 	for _, d := range []struct {
@@ -66,7 +59,7 @@ func TestDatagrams(t *testing.T) {
 
 func TestLines(t *testing.T) {
 	b := newBus()
-	address, _ := b.start(t, Options{Listen: "127.0.0.1:0", Split: "line"})
+	address, _ := start(t, b, Options{Listen: "127.0.0.1:0", Split: "line"})
 	kindtest.Send(t, dial(t, address), "a\r\n\nb\n\n3")
 	for _, want := range []string{"a", "b", "3"} {
 		if got := b.Next(t); got["text"] != want {
@@ -77,13 +70,13 @@ func TestLines(t *testing.T) {
 
 func TestReloadKeepsThePortAndWhatWaitsInIt(t *testing.T) {
 	b := newBus()
-	address, stop := b.start(t, Options{Listen: "127.0.0.1:0"})
+	address, stop := start(t, b, Options{Listen: "127.0.0.1:0"})
 	c := dial(t, address)
 	kindtest.Send(t, c, "before")
 	b.Next(t)
 	stop()
 	kindtest.Send(t, c, "between")
-	again, _ := b.start(t, Options{Listen: "127.0.0.1:0"})
+	again, _ := start(t, b, Options{Listen: "127.0.0.1:0"})
 	if again != address {
 		t.Fatalf("the port changed: %s, %s", address, again)
 	}
@@ -102,7 +95,7 @@ func TestDroppedDatagramsAreCounted(t *testing.T) {
 	}
 	b := newBus()
 	b.Gate = make(chan struct{})
-	address, _ := b.start(t, Options{Listen: "127.0.0.1:0"})
+	address, _ := start(t, b, Options{Listen: "127.0.0.1:0"})
 	c := dial(t, address)
 	const sent = 2000
 	for range sent { // a few hundred fit in the socket's buffer
@@ -116,7 +109,7 @@ func TestDroppedDatagramsAreCounted(t *testing.T) {
 		for b.Next(t)["text"] != "probe" {
 		}
 		b.Mu.Lock()
-		n := b.Losses["came faster than the bus took them"]
+		n := b.Losses["arrived faster than the bus accepted them"]
 		b.Mu.Unlock()
 		if n > 0 && n < sent {
 			return
@@ -129,7 +122,7 @@ func TestDroppedDatagramsAreCounted(t *testing.T) {
 
 func TestOpenFails(t *testing.T) {
 	b := newBus()
-	address, _ := b.start(t, Options{Listen: "127.0.0.1:0"})
+	address, _ := start(t, b, Options{Listen: "127.0.0.1:0"})
 	s := New(Options{Listen: address}, newBus())
 	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "listening on "+address) {
 		t.Errorf("a port in use: %v", err)
@@ -143,7 +136,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	before := runtime.NumGoroutine()
 	b := newBus()
 	b.Gate = make(chan struct{})
-	address, stop := b.start(t, Options{Listen: "127.0.0.1:0"})
+	address, stop := start(t, b, Options{Listen: "127.0.0.1:0"})
 	kindtest.Send(t, dial(t, address), "stuck in post")
 	stop()
 	if n := b.Losses["received while stopping"]; n > 1 { // 0: it was not read yet
@@ -170,7 +163,7 @@ func TestAction(t *testing.T) {
 		}
 	}
 	err = a.Do(t.Context(), Args{Text: strings.Repeat("x", maxDatagram+1)})
-	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
+	if !kind.IsPermanent(err) {
 		t.Errorf("too long: %v", err)
 	}
 	if err := NewAction(ActionOptions{To: "no-such-host.invalid:1"}, nil).Do(t.Context(), Args{}); err == nil {

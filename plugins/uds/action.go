@@ -17,26 +17,26 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// ActionSample is a complete plugin file with this action.
+// actionSample is a complete plugin file with this action.
 //
 //go:embed action.yaml
-var ActionSample string
+var actionSample string
 
-// ActionAbout is the action's description, in Markdown.
-const ActionAbout = "Sends `text` as one line to an app's unix socket. The connection is kept and made again when the app closed it. " +
-	"With `answer` an event counts as done when the app answered by a line that does not begin with `error`; one that does is tried again. Without it, " +
-	"it counts as done when the line was handed to the kernel: an app that goes away in that moment may not have got it. " +
-	"Text with a line break within is refused, since it would be several lines. On Unix systems."
+// actionAbout is the action's description, in Markdown.
+const actionAbout = "Sends `text` as one line to an app's unix socket. The connection is kept, and opened again when the app has closed it. " +
+	"With `answer` an event counts as done when the app has answered with a line; if that begins with `error`, the event is retried. Without it, " +
+	"it counts as done when the line was handed to the kernel: an app that fails at that moment may not have received it. " +
+	"Text that contains a line break is refused, because it would be several lines. On Unix systems."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	To      string        `key:"to" doc:"the app's socket, as /run/player/control.sock; @name is an abstract one (Linux)" need:"yes"`
-	Answer  bool          `key:"answer" doc:"whether the app answers each line by one; one that begins with error is tried again"`
-	Timeout time.Duration `key:"timeout" doc:"longest time for connecting, for sending a line and for an answer, each" min:"100ms" max:"10m"`
+	To      string        `key:"to" doc:"the path of the app's socket, as /run/player/control.sock; @name: an abstract socket (Linux)" need:"yes"`
+	Answer  bool          `key:"answer" doc:"whether the app answers each line with a line; after an answer that begins with error the event is retried"`
+	Timeout time.Duration `key:"timeout" doc:"the maximum time for connecting, for sending a line, and for an answer" min:"100ms" max:"10m"`
 }
 
-// ActionDefaults returns the options of a file that sets none.
-func ActionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
+// actionDefaults returns the options of a file that sets none.
+func actionDefaults() ActionOptions { return ActionOptions{Timeout: 10 * time.Second} }
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error { return checkPath("to", o.To) }
@@ -46,7 +46,7 @@ func (o ActionOptions) Access() []string { return []string{"path:" + where(o.To)
 
 // Args are the arguments for one event.
 type Args struct {
-	Text string `key:"text" doc:"the line to send, without its line end" need:"yes"`
+	Text string `key:"text" doc:"the line to send, without a line end" need:"yes"`
 }
 
 // Action sends lines over one connection.
@@ -60,9 +60,9 @@ func NewAction(o ActionOptions, _ kind.Env) *Action {
 		c, err := d.DialContext(ctx, "unix", to)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("there is no such socket: is the app running? %w", err)
+			return nil, fmt.Errorf("the socket does not exist: is the app running? %w", err)
 		case errors.Is(err, syscall.ECONNREFUSED):
-			return nil, fmt.Errorf("nobody serves it: is the app running? %w", err)
+			return nil, fmt.Errorf("no process serves the socket: is the app running? %w", err)
 		case errors.Is(err, fs.ErrPermission):
 			return nil, fmt.Errorf("no permission: the user that runs postbus must be in the socket's group: %w", err)
 		}

@@ -81,7 +81,7 @@ func makeRoom(path string) error {
 	case err != nil:
 		return err
 	case st.Mode().Type() != fs.ModeSocket:
-		return errors.New("there is a file of that name which is no socket; it was left alone: choose another path, or remove it")
+		return errors.New("a file of that name exists and is not a socket; it was not removed: choose another path, or remove it")
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	switch {
@@ -93,7 +93,7 @@ func makeRoom(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("there is a socket of another user, and whether somebody serves it can't be seen: %w", err)
+		return fmt.Errorf("a socket of another user exists, and it can't be determined whether a process serves it: %w", err)
 	}
 	return fmt.Errorf("it is busy: %w", err) // such as a socket with a full queue, or one of datagrams
 }
@@ -114,7 +114,7 @@ func notBound(path string, err error) error {
 	dir := filepath.Dir(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no folder %s: create it, or with systemd write RuntimeDirectory=%s into the unit for one in /run", dir, filepath.Base(dir))
+		return fmt.Errorf("the folder %s does not exist: create it, or for a folder in /run write RuntimeDirectory=%s into the systemd unit", dir, filepath.Base(dir))
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("no permission for the folder %s: it must be writable for the user that runs postbus: %w", dir, err)
 	}
@@ -137,7 +137,7 @@ func set(path string, mode Mode, gid int, group string) error {
 	if gid >= 0 {
 		if err := os.Lchown(path, -1, gid); err != nil {
 			if errors.Is(err, fs.ErrPermission) {
-				return fmt.Errorf("no permission to give it to the group %s: the user that runs postbus must be in it (sudo usermod -aG %s USER): %w", group, group, err)
+				return fmt.Errorf("no permission to change its group to %s: the user that runs postbus must be in it (sudo usermod -aG %s USER): %w", group, group, err)
 			}
 			return err
 		}
@@ -153,7 +153,7 @@ func groupID(group string) (int, error) {
 	g, err := user.LookupGroup(group)
 	if err != nil {
 		if g, err = user.LookupGroupId(group); err != nil {
-			return 0, fmt.Errorf("there is no group %s; `getent group` lists those there are", group)
+			return 0, fmt.Errorf("the group %s does not exist; `getent group` lists the groups", group)
 		}
 	}
 	return strconv.Atoi(g.Gid)

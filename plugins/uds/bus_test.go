@@ -6,7 +6,6 @@ package uds
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"net"
 	"os"
@@ -18,11 +17,9 @@ import (
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-// bus keeps released things, as the bus does during a reload.
-type bus struct{ *kindtest.Bus }
-
-func newBus() bus {
-	b := bus{kindtest.NewBus()}
+// newBus makes a bus that keeps released things, as during a reload.
+func newBus() *kindtest.Bus {
+	b := kindtest.NewBus()
 	b.Keep(true)
 	return b
 }
@@ -40,19 +37,19 @@ func folder(t *testing.T) string {
 
 func options(t *testing.T) Options {
 	t.Helper()
-	o := Defaults()
+	o := defaults()
 	o.Path = filepath.Join(folder(t), "s")
 	return o
 }
 
 // start runs a source. The returned function stops it and leaves the socket held.
-func (b bus) start(t *testing.T, o Options) (stop func()) {
+func start(t *testing.T, b *kindtest.Bus, o Options) (stop func()) {
 	t.Helper()
 	if errs := o.Check(); errs != nil {
 		t.Fatal(errs)
 	}
 	s := New(o, b)
-	return b.Start(t, s, func(ctx context.Context) error { return s.Stream(ctx, b.Post) })
+	return b.Start(t, s, nil)
 }
 
 // client is a program that sends lines and reads answers.

@@ -16,7 +16,7 @@ var (
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("uds", About, Sample, Defaults(), Event{}, New).Answering(),
-		kind.ActionOf("uds", ActionAbout, ActionSample, ActionDefaults(), NewAction),
+		kind.StreamOf("uds", about, sample, defaults(), event{}, New).Answering(),
+		kind.ActionOf("uds", actionAbout, actionSample, actionDefaults(), NewAction),
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/postbus/postbus/plugins/internal/lines"
 )
 
-var errPlatform = errors.New("uds is on Unix systems only")
+var errPlatform = errors.New("uds exists on Unix systems only")
 
 func credentials(net.Conn) (pid int, uid uint32, ok bool) { return 0, 0, false }
 

@@ -15,7 +15,7 @@ import (
 func credentials(net.Conn) (pid int, uid uint32, ok bool) { return 0, 0, false }
 
 func bindAbstract(string) (lines.Listener, error) {
-	return nil, errors.New("abstract sockets are on Linux only: write a path")
+	return nil, errors.New("abstract sockets exist on Linux only: write a path")
 }
 
 func process(pid int, _ string) string { return fmt.Sprintf("process %d", pid) }

@@ -74,7 +74,7 @@ func TestTheSocketInItsFolder(t *testing.T) {
 		if err := make(o.Path); err != nil {
 			t.Fatal(err)
 		}
-		if err := open(o); err == nil || !strings.Contains(err.Error(), "no socket; it was left alone") {
+		if err := open(o); err == nil || !strings.Contains(err.Error(), "not a socket; it was not removed") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := os.Lstat(o.Path); err != nil {
@@ -84,12 +84,12 @@ func TestTheSocketInItsFolder(t *testing.T) {
 
 	o = options(t)
 	o.Path = filepath.Join(filepath.Dir(o.Path), "postbus", "s")
-	if err := open(o); err == nil || !strings.Contains(err.Error(), "there is no folder "+filepath.Dir(o.Path)+": create it, or with systemd write RuntimeDirectory=postbus") {
+	if err := open(o); err == nil || !strings.Contains(err.Error(), "the folder "+filepath.Dir(o.Path)+" does not exist: create it, or for a folder in /run write RuntimeDirectory=postbus") {
 		t.Error(err)
 	}
 	o = options(t)
 	o.Group = "no-such-group"
-	if err := open(o); err == nil || !strings.Contains(err.Error(), "there is no group no-such-group") {
+	if err := open(o); err == nil || !strings.Contains(err.Error(), "the group no-such-group does not exist") {
 		t.Error(err)
 	}
 
@@ -139,7 +139,7 @@ func TestAnotherProcessHoldsIt(t *testing.T) {
 		if line, err := bufio.NewReader(out).ReadString('\n'); line != "up\n" {
 			t.Fatal(line, err)
 		}
-		o := Defaults()
+		o := defaults()
 		o.Path = path
 		b := newBus()
 		err = New(o, b).Open(t.Context())
@@ -151,7 +151,7 @@ func TestAnotherProcessHoldsIt(t *testing.T) {
 		if err := c.Wait(); err != nil {
 			t.Error(err)
 		}
-		b.start(t, o) // the process has ended, and left its socket
+		start(t, b, o) // the process has ended, and left its socket
 	}
 }
 
@@ -160,14 +160,14 @@ func TestAbstractSocket(t *testing.T) {
 		return
 	}
 	b := newBus()
-	o := Defaults()
+	o := defaults()
 	o.Path = fmt.Sprintf("@postbus-test-abstract-%d", os.Getpid())
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "hello\n")
 	b.Next(t)
 	stop()
-	b.start(t, o)
+	start(t, b, o)
 	c.send(t, "again\n")
 	if got := b.Next(t); got["line"] != "again" {
 		t.Error(got)

@@ -40,17 +40,17 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file with this source.
+// sample is a complete plugin file with this source.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the source's description, in Markdown.
-const About = "Listens on a unix socket and makes an event of each line that a program on this machine sends: " +
-	"`echo 'front door open' | nc -NU /run/postbus/door.sock`. With `answer` each line is answered, in order: `ok` once its event is durable, else `error: …`, " +
-	"also when a rule of the plugin fails on it and nothing came of it. " +
-	"Who may send is said by the socket's `mode` and `group`, and on Linux an event has the sender's process and user. The socket and its connections stay open over a " +
-	"reload. Linux, macOS and other Unix systems; names that begin with `@`, which are in no folder and have neither mode nor group, are on Linux only."
+// about is the source's description, in Markdown.
+const about = "Listens on a unix socket. Each line that a program on this machine sends makes an event: " +
+	"`echo 'front door open' | nc -NU /run/postbus/door.sock`. With `answer` each line is answered, in order: `ok` once its event is durable, otherwise `error: …`, " +
+	"also when a rule of the plugin failed and the event had no outcome. " +
+	"The socket's `mode` and `group` decide who may send. On Linux an event has the sender's process and user. The socket and its connections stay open over a " +
+	"reload. Linux, macOS and other Unix systems; abstract sockets, whose names begin with `@` and which have neither folder nor mode nor group, exist on Linux only."
 
 // Mode is the permissions of a socket.
 type Mode uint32
@@ -59,7 +59,7 @@ type Mode uint32
 func (m *Mode) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0o"), 8, 32)
 	if err != nil || n > 0o777 {
-		return kind.Wrong("", fmt.Sprintf("%q are no permissions", text), `write three octal digits in quotes, as "0660"`)
+		return kind.Wrong("", fmt.Sprintf("%q is not a file mode", text), `write three octal digits in quotes, as "0660"`)
 	}
 	*m = Mode(n)
 	return nil
@@ -72,18 +72,18 @@ func (m Mode) String() string { return fmt.Sprintf("%04o", uint32(m)) }
 
 // Options of the source.
 type Options struct {
-	Path       string        `key:"path" doc:"the socket, as /run/postbus/door.sock; its folder must exist; @name is an abstract one" need:"yes"`
+	Path       string        `key:"path" doc:"the path of the socket, as /run/postbus/door.sock; its folder must exist; @name: an abstract socket" need:"yes"`
 	Mode       Mode          `key:"mode" doc:"who may connect: octal, in quotes, as \"0660\""`
-	Group      string        `key:"group" doc:"the socket's group; empty for that of postbus"`
-	Format     string        `key:"format" doc:"text: any line is an event; json: only one that is JSON" oneof:"text|json"`
-	Answer     bool          `key:"answer" doc:"whether each line is answered by ok, once its event is durable, or error: and why"`
-	MaxLine    int64         `key:"max_line" doc:"longest line; a longer one is no event" unit:"size" min:"1B" max:"1MiB"`
-	MaxClients int           `key:"max_clients" doc:"most clients at one time; more are disconnected at once" min:"1" max:"4096"`
-	Idle       time.Duration `key:"idle" doc:"a client that finishes no line for this time is disconnected; 0s: never" min:"0s" max:"8760h"`
+	Group      string        `key:"group" doc:"the socket's group; empty: the group of postbus"`
+	Format     string        `key:"format" doc:"text: every line is an event; json: only lines that are JSON" oneof:"text|json"`
+	Answer     bool          `key:"answer" doc:"whether each line is answered: ok once its event is durable, otherwise error: and the reason"`
+	MaxLine    int64         `key:"max_line" doc:"the maximum length of a line; a longer one is not an event" unit:"size" min:"1B" max:"1MiB"`
+	MaxClients int           `key:"max_clients" doc:"the maximum number of connected clients; further ones are disconnected at once" min:"1" max:"4096"`
+	Idle       time.Duration `key:"idle" doc:"a client that completes no line for this long is disconnected; 0s: never" min:"0s" max:"8760h"`
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options {
+// defaults returns the options of a file that sets none.
+func defaults() Options {
 	return Options{Mode: 0o660, Format: "text", MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour}
 }
 
@@ -91,7 +91,7 @@ func Defaults() Options {
 func (o Options) Check() []error {
 	errs := checkPath("path", o.Path)
 	if abstract(o.Path) && o.Group != "" {
-		errs = append(errs, kind.Wrong("group", "an abstract socket has no group: whoever is on this machine may connect", "leave it out, or write a path"))
+		errs = append(errs, kind.Wrong("group", "an abstract socket has no group: every user of this machine may connect", "leave it out, or write a path"))
 	}
 	return errs
 }
@@ -102,17 +102,17 @@ const maxPath = 107
 func checkPath(key, path string) []error {
 	switch {
 	case strings.ContainsRune(path, 0):
-		return []error{kind.Wrong(key, "a path has no zero byte", "")}
+		return []error{kind.Wrong(key, "a path can't contain a NUL character", "")}
 	case len(path) > maxPath:
-		return []error{kind.Wrong(key, fmt.Sprintf("the path is %d bytes long", len(path)), fmt.Sprintf("a socket's may be %d at most", maxPath))}
+		return []error{kind.Wrong(key, fmt.Sprintf("the path is %d bytes long", len(path)), fmt.Sprintf("a socket's path may have at most %d", maxPath))}
 	case abstract(path):
 		if path == "@" {
 			return []error{kind.Wrong(key, "the abstract socket has no name", "write @name")}
 		}
 	case !filepath.IsAbs(path) && !strings.HasPrefix(path, "/"):
-		return []error{kind.Wrong(key, fmt.Sprintf("%q is no absolute path", path), "write it from the root, as /run/postbus/door.sock")}
+		return []error{kind.Wrong(key, fmt.Sprintf("%q is not an absolute path", path), "begin with /, as in /run/postbus/door.sock")}
 	case strings.HasSuffix(path, "/"):
-		return []error{kind.Wrong(key, fmt.Sprintf("%q is a folder", path), "write the socket's name behind it")}
+		return []error{kind.Wrong(key, fmt.Sprintf("%q is a folder", path), "append the socket's name")}
 	}
 	return nil
 }
@@ -133,13 +133,13 @@ func (o Options) Claims() []string { return []string{"unix:" + where(o.Path)} }
 // Access is the socket that the source listens on.
 func (o Options) Access() []string { return []string{"listen:" + where(o.Path)} }
 
-// Event documents the fields of an event.
-type Event struct {
+// event documents the fields of an event.
+type event struct {
 	Line string `key:"line" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
-	JSON any    `key:"json" doc:"the value, when the line is JSON"`
-	PID  int64  `key:"pid" doc:"the process that connected, on Linux; else nil"`
-	UID  int64  `key:"uid" doc:"the number of the user that it ran as; nil where there is no pid"`
-	User string `key:"user" doc:"the user's name; nil when the number has none"`
+	JSON any    `key:"json" doc:"the parsed value, if the line is JSON"`
+	PID  int64  `key:"pid" doc:"the ID of the process that connected, on Linux; otherwise nil"`
+	UID  int64  `key:"uid" doc:"the ID of the user that the process ran as; nil where there is no pid"`
+	User string `key:"user" doc:"the user's name; nil if the ID has none"`
 }
 
 // Source is one socket and its clients. An instance runs once: New, Open, Stream, Close.
@@ -193,7 +193,7 @@ func (s *Source) Open(context.Context) error {
 	s.release = release
 	var ok bool
 	if s.port, ok = held.(*socket); !ok {
-		return fmt.Errorf("listening on %s: the socket is held by something else", path)
+		return fmt.Errorf("listening on %s: the socket is still held by the previous source of this plugin", path)
 	}
 	if fresh || abstract(path) {
 		return nil
@@ -227,10 +227,10 @@ func (s *Source) Close() error {
 type peer struct{ pid, uid, user any }
 
 var errLong = errors.New("the line is longer than max_line")
-var errJSON = errors.New("the line is no JSON")
+var errJSON = errors.New("the line is not JSON")
 
 // Stream accepts clients and posts their lines until ctx ends.
-func (s *Source) Stream(ctx context.Context, post lines.Post) error {
+func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 	serve := lines.Server{
 		Name: where(s.o.Path), MaxLine: int(s.o.MaxLine), MaxClients: s.o.MaxClients, Idle: s.o.Idle, Answer: s.o.Answer, Env: s.env,
 		Greet: func(c net.Conn) any {

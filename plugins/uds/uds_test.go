@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
@@ -22,7 +23,7 @@ func TestLines(t *testing.T) {
 	b := newBus()
 	o := options(t)
 	o.MaxLine = 10
-	b.start(t, o)
+	start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "hello\r\n\n{\"a\":1}\na\xffb\n0123456789ABC\nlast")
 	c.CloseWrite()
@@ -56,7 +57,7 @@ func TestAnswersAreInOrderAndSayWhatBecameOfALine(t *testing.T) {
 	b.Fates = make(chan error)
 	o := options(t)
 	o.Answer, o.Format, o.MaxLine = true, "json", 20
-	b.start(t, o)
+	start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\nnull\nno json\n{\"too long\":       1}\n2\n3")
 	c.CloseWrite()
@@ -65,12 +66,12 @@ func TestAnswersAreInOrderAndSayWhatBecameOfALine(t *testing.T) {
 	}
 	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 	if _, err := c.r.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("something is said before the event's fate is sealed: %v", err)
+		t.Errorf("an answer was sent before the event was settled: %v", err)
 	}
 	c.SetReadDeadline(time.Now().Add(kindtest.Patience))
 	b.Fates <- nil
 	b.Fates <- errors.New("the disk\nis full")
-	c.expect(t, "ok", "error: the disk is full", "error: the line is no JSON", "error: the line is longer than max_line")
+	c.expect(t, "ok", "error: the disk is full", "error: the line is not JSON", "error: the line is longer than max_line")
 	b.Fates <- nil
 	b.Fates <- nil
 	c.expect(t, "ok", "ok")
@@ -82,7 +83,7 @@ func TestAClientThatReadsNoAnswersHarmsOnlyItself(t *testing.T) {
 	b := newBus()
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	rude, fine := dial(t, o.Path), dial(t, o.Path)
 	sent := make(chan struct{})
 	go func() {
@@ -118,7 +119,7 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 	b.Fates = make(chan error, 100)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\n2\nha")
 	b.Next(t)
@@ -134,7 +135,7 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 		b.Fates <- nil
 	}
 	o.Mode, o.MaxLine = 0o600, 10
-	b.start(t, o)
+	start(t, b, o)
 	c.expect(t, "ok", "ok")
 	c.send(t, "longer than ten\n")
 	c.expect(t, "error: the line is longer than max_line")
@@ -156,7 +157,7 @@ func TestReloadKeepsTheSocketAndItsConnections(t *testing.T) {
 func TestASocketThatSomebodyRemoved(t *testing.T) {
 	b := newBus()
 	o := options(t)
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "ha")
 	stop()
@@ -168,7 +169,7 @@ func TestASocketThatSomebodyRemoved(t *testing.T) {
 	}
 	o.Mode = 0o666
 	s := New(o, b)
-	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "a file of that name which is no socket") {
+	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "a file of that name exists and is not a socket") {
 		t.Error(err)
 	}
 	s.Close()
@@ -178,7 +179,7 @@ func TestASocketThatSomebodyRemoved(t *testing.T) {
 	if err := os.Remove(o.Path); err != nil {
 		t.Fatal(err)
 	}
-	b.start(t, o)
+	start(t, b, o)
 	c.send(t, "lf\n")
 	dial(t, o.Path).send(t, "new\n")
 	got := map[any]bool{b.Next(t)["line"]: true, b.Next(t)["line"]: true}
@@ -193,7 +194,7 @@ func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 	b.Fates = make(chan error, n)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	var text strings.Builder
 	for i := range n {
@@ -210,7 +211,7 @@ func TestManyLinesWhileTheDiskIsSlow(t *testing.T) {
 		next(i)
 	}
 	stop() // the disk takes longer than an ending source waits for it
-	b.start(t, o)
+	start(t, b, o)
 	b.None(t)
 	for range n {
 		b.Fates <- nil
@@ -231,7 +232,7 @@ func TestAnswersThatAreDueOutliveAReload(t *testing.T) {
 	b.Fates = make(chan error, 2)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\n2\n")
 	b.Next(t)
@@ -240,7 +241,7 @@ func TestAnswersThatAreDueOutliveAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop() // the disk takes longer than an ending source waits for it
-	b.start(t, o)
+	start(t, b, o)
 	b.Fates <- nil
 	b.Fates <- errors.New("a full disk")
 	c.expect(t, "ok", "error: a full disk")
@@ -256,7 +257,7 @@ func TestALineThatIsNotTakenIsForTheNextSource(t *testing.T) {
 	b.Gate = make(chan struct{}, 10)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "1\n2\n3\n")
 	b.Gate <- struct{}{}
@@ -266,7 +267,7 @@ func TestALineThatIsNotTakenIsForTheNextSource(t *testing.T) {
 	for range 2 {
 		b.Gate <- struct{}{}
 	}
-	stop = b.start(t, o)
+	stop = start(t, b, o)
 	c.expect(t, "ok", "ok")
 	if a, z := b.Next(t), b.Next(t); a["line"] != "2" || z["line"] != "3" {
 		t.Errorf("%v, %v", a, z)
@@ -290,7 +291,7 @@ func TestTooManyAndSilentClients(t *testing.T) {
 	b := newBus()
 	o := options(t)
 	o.MaxClients = 1
-	b.start(t, o)
+	start(t, b, o)
 	first := dial(t, o.Path)
 	first.send(t, "1\n")
 	b.Next(t)
@@ -304,7 +305,7 @@ func TestTooManyAndSilentClients(t *testing.T) {
 	b = newBus()
 	o = options(t)
 	o.Idle = 50 * time.Millisecond
-	b.start(t, o)
+	start(t, b, o)
 	c := dial(t, o.Path)
 	c.send(t, "half")
 	c.closed(t)
@@ -318,7 +319,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	b.Fates = make(chan error)
 	o := options(t)
 	o.Answer = true
-	stop := b.start(t, o)
+	stop := start(t, b, o)
 	silent, stuck := dial(t, o.Path), dial(t, o.Path)
 	stuck.send(t, "1\n2\n")
 	b.Next(t)
@@ -334,11 +335,11 @@ func TestNothingIsLeftRunning(t *testing.T) {
 func TestCheck(t *testing.T) {
 	for path, want := range map[string]string{
 		"/run/x.sock": "", "@x": "",
-		"x.sock":                       `"x.sock" is no absolute path`,
+		"x.sock":                       `"x.sock" is not an absolute path`,
 		"@":                            "the abstract socket has no name",
 		"/run/":                        `"/run/" is a folder`,
 		"/" + strings.Repeat("x", 107): "the path is 108 bytes long",
-		"/a\x00b":                      "a path has no zero byte",
+		"/a\x00b":                      "a path can't contain a NUL character",
 	} {
 		for _, errs := range [][]error{Options{Path: path}.Check(), ActionOptions{To: path}.Check()} {
 			got := ""
@@ -371,10 +372,10 @@ func TestActionAndSource(t *testing.T) {
 	o.Answer = true
 	a := NewAction(ActionOptions{To: o.Path, Answer: true, Timeout: 10 * time.Second}, nil)
 	defer a.Close()
-	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "there is no such socket: is the app running?") {
+	if err := a.Do(t.Context(), Args{Text: "x"}); err == nil || !strings.Contains(err.Error(), "the socket does not exist: is the app running?") {
 		t.Error(err)
 	}
-	b.start(t, o)
+	start(t, b, o)
 	b.Fates <- nil
 	if err := a.Do(t.Context(), Args{Text: "hello"}); err != nil {
 		t.Error(err)
@@ -387,7 +388,7 @@ func TestActionAndSource(t *testing.T) {
 		t.Error(err)
 	}
 	err := a.Do(t.Context(), Args{Text: "a\nb"})
-	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
+	if !kind.IsPermanent(err) {
 		t.Errorf("two lines: %v", err)
 	}
 }

@@ -13,6 +13,6 @@ var (
 // Kinds declares a source.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
-		kind.StreamOf("webhook", About, Sample, Defaults(), Event{}, New).Answering(),
+		kind.StreamOf("webhook", about, sample, defaults(), event{}, New).Answering(),
 	}
 }

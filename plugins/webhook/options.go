@@ -16,33 +16,33 @@ import (
 
 // Options of the source.
 type Options struct {
-	Path    string   `key:"path" doc:"path of the web hook, as /hooks/github" need:"yes"`
-	Methods []string `key:"methods" doc:"methods that make an event; others are answered 405"`
-	HMAC    *HMAC    `key:"hmac_sha256" doc:"a signature of the body that the sender must give; either this or token"`
-	Token   *Token   `key:"token" doc:"a secret that the sender must give; either this or hmac_sha256"`
-	MaxBody int64    `key:"max_body" doc:"largest body; larger ones are answered 413" unit:"size" min:"1B" max:"16MiB"`
-	Listen  string   `key:"listen" doc:"an address of its own in place of the bus's HTTP address, as 127.0.0.1:9000; :9000 is all interfaces; without TLS"`
-	Respond *Respond `key:"respond" doc:"the answer when the event is stored; without it 204 and no body"`
+	Path    string   `key:"path" doc:"the path of the web hook, as /hooks/github" need:"yes"`
+	Methods []string `key:"methods" doc:"the accepted methods; others are answered with 405"`
+	HMAC    *HMAC    `key:"hmac_sha256" doc:"require a signature of the body; either this or token"`
+	Token   *Token   `key:"token" doc:"require a secret; either this or hmac_sha256"`
+	MaxBody int64    `key:"max_body" doc:"the maximum size of a body; larger ones are answered with 413" unit:"size" min:"1B" max:"16MiB"`
+	Listen  string   `key:"listen" doc:"an address to listen on instead of the bus's HTTP address, as 127.0.0.1:9000; :9000 is all interfaces; without TLS"`
+	Respond *Respond `key:"respond" doc:"the response when the event is stored; default: 204 without a body"`
 }
 
 // HMAC describes a signature: a header with the HMAC-SHA256 of the body.
 type HMAC struct {
-	Header   string `key:"header" doc:"header that has the signature, as X-Hub-Signature-256" need:"yes"`
+	Header   string `key:"header" doc:"the header with the signature, as X-Hub-Signature-256" need:"yes"`
 	Key      string `key:"key" doc:"the shared secret" need:"yes" secret:"yes"`
-	Prefix   Prefix `key:"prefix" doc:"what is before the signature in the header; sha256= when the key is left out; may be empty"`
-	Encoding string `key:"encoding" doc:"how the signature is written; hex when it is left out" oneof:"hex|base64"`
+	Prefix   Prefix `key:"prefix" doc:"the text before the signature in the header; default sha256=; may be empty"`
+	Encoding string `key:"encoding" doc:"the encoding of the signature; default hex" oneof:"hex|base64"`
 }
 
 // Token describes a secret in a header.
 type Token struct {
-	Header string `key:"header" doc:"header that has the secret; Authorization when it is left out, where Bearer may be before it"`
+	Header string `key:"header" doc:"the header with the secret; default Authorization, where Bearer may precede it"`
 	Value  string `key:"value" doc:"the secret" need:"yes" secret:"yes"`
 }
 
 // Respond describes an answer.
 type Respond struct {
-	Status int    `key:"status" doc:"status of the answer; 200 when it is left out" min:"200" max:"299"`
-	Body   string `key:"body" doc:"text of the answer"`
+	Status int    `key:"status" doc:"the response's status; default 200" min:"200" max:"299"`
+	Body   string `key:"body" doc:"the response's body"`
 }
 
 // Prefix is a text with the default sha256=. A given text may be empty.
@@ -67,8 +67,8 @@ func (p Prefix) text() string {
 	return p.value
 }
 
-// Defaults returns the options of a file that sets none.
-func Defaults() Options { return Options{Methods: []string{http.MethodPost}, MaxBody: 1 << 20} }
+// defaults returns the options of a file that sets none.
+func defaults() Options { return Options{Methods: []string{http.MethodPost}, MaxBody: 1 << 20} }
 
 // Claims is what only one plugin can hold: the path, or the port.
 func (o Options) Claims() []string {
@@ -98,19 +98,19 @@ func (o Options) Check() []error {
 	case !ok || name == "":
 		add("path", "as /hooks/github", "%q does not begin with /hooks/ and a name", o.Path)
 	case path.Clean(o.Path) != o.Path:
-		add("path", "write "+path.Clean(o.Path), "%q has a slash at its end, //, . or ..", o.Path)
+		add("path", "write "+path.Clean(o.Path), "%q ends with a slash, or contains //, . or ..", o.Path)
 	case len(o.Path) > 200 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/") != "":
-		add("path", "", "%q is too long or has something else than letters, digits, - . _ ~ and / in it", o.Path)
+		add("path", "", "%q is too long, or contains characters other than letters, digits, - . _ ~ and /", o.Path)
 	}
 	if len(o.Methods) == 0 {
-		add("methods", "remove it for POST", "no method is left")
+		add("methods", "remove it for POST", "the list of methods is empty")
 	}
 	for i, m := range o.Methods {
 		switch {
 		case !slices.Contains(methods, m):
-			add("methods", "there are "+strings.Join(methods, ", "), "%q is not a method of a web hook", m)
+			add("methods", "allowed are "+strings.Join(methods, ", "), "%q is not a method of a web hook", m)
 		case slices.Contains(o.Methods[:i], m):
-			add("methods", "", "%s is there twice", m)
+			add("methods", "", "%s is given twice", m)
 		}
 	}
 	if o.HMAC != nil && o.Token != nil {
@@ -123,7 +123,7 @@ func (o Options) Check() []error {
 		add("token.header", "as Authorization", "%q is not a header's name", o.Token.Header)
 	}
 	if r := o.Respond; r != nil && r.Body != "" && (r.Status == http.StatusNoContent || r.Status == http.StatusResetContent) {
-		add("respond.body", "write status: 200", "an answer with status %d has no body", r.Status)
+		add("respond.body", "write status: 200", "a response with status %d has no body", r.Status)
 	}
 	if o.Listen != "" {
 		_, port, err := net.SplitHostPort(o.Listen)

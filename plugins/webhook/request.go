@@ -19,22 +19,23 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
 
 // bodyTime bounds how long a body may take to arrive.
 const bodyTime = 30 * time.Second
 
-// Event documents the fields of an event.
-type Event struct {
-	Method  string            `key:"method" doc:"request's method, as POST"`
-	Path    string            `key:"path" doc:"request's path"`
-	Query   map[string]string `key:"query" doc:"the query's parameters; of repeated ones the first"`
-	Headers map[string]string `key:"headers" doc:"headers with lower-case names; of repeated ones the first; Authorization, Cookie and what proves the sender are left out"`
+// event documents the fields of an event.
+type event struct {
+	Method  string            `key:"method" doc:"the request's method, as POST"`
+	Path    string            `key:"path" doc:"the request's path"`
+	Query   map[string]string `key:"query" doc:"the query parameters; the first of repeated ones"`
+	Headers map[string]string `key:"headers" doc:"the headers with lower-case names; the first of repeated ones; without Authorization, Cookie and the header that authenticates the sender"`
 	Text    string            `key:"text" doc:"the body; bytes that are not UTF-8 are replaced"`
-	JSON    any               `key:"json" doc:"the body's value, when it is JSON"`
-	Form    map[string]string `key:"form" doc:"the body's fields, when it is a URL-encoded form; of repeated ones the first"`
-	Remote  string            `key:"remote" doc:"address of the sender or of the proxy before us, as 192.168.1.7:50000"`
+	JSON    any               `key:"json" doc:"the parsed body, if it is JSON"`
+	Form    map[string]string `key:"form" doc:"the body's fields, if it is a URL-encoded form; the first of repeated ones"`
+	Remote  string            `key:"remote" doc:"the address of the sender, or of the proxy in front of postbus, as 192.168.1.7:50000"`
 }
 
 // ServeHTTP answers one request.
@@ -45,8 +46,8 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	select {
-	case s.places <- struct{}{}:
-		defer func() { <-s.places }()
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
 	default:
 		refuse(w, http.StatusServiceUnavailable, "too many requests at one time")
 		return
@@ -56,7 +57,7 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		refuse(w, http.StatusUnsupportedMediaType, "compressed bodies are not understood")
+		refuse(w, http.StatusUnsupportedMediaType, "compressed bodies are not supported")
 		return
 	}
 	body, status := s.body(w, r)
@@ -74,14 +75,13 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	err = s.deliver(r, fields)
-	var p interface{ Permanent() bool }
-	if errors.As(err, &p) && p.Permanent() { // the reason is for the plugin's log; the sender does not need it
-		refuse(w, http.StatusUnprocessableEntity, "nothing came of it: the plugin can't use this content")
+	if kind.IsPermanent(err) { // the reason is for the plugin's log; the sender does not need it
+		refuse(w, http.StatusUnprocessableEntity, "the plugin can't process this content")
 		return
 	}
 	if err != nil {
-		s.env.Log().Debug("a web hook's event was not taken", "path", s.o.Path, "error", err)
-		refuse(w, http.StatusServiceUnavailable, "not stored; try again")
+		s.env.Log().Debug("an event of a web hook was not stored", "path", s.o.Path, "error", err)
+		refuse(w, http.StatusServiceUnavailable, "not stored; retry")
 		return
 	}
 	answer := Respond{Status: http.StatusNoContent}
@@ -102,7 +102,7 @@ func (s *Source) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Source) unauthorized(w http.ResponseWriter, r *http.Request) {
-	s.env.Log().Debug("a web hook's sender was refused", "path", s.o.Path, "remote", r.RemoteAddr)
+	s.env.Log().Debug("a web hook refused an unauthenticated request", "path", s.o.Path, "remote", r.RemoteAddr)
 	refuse(w, http.StatusUnauthorized, "unauthorized")
 }
 

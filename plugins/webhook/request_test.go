@@ -14,15 +14,17 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 func TestEvent(t *testing.T) {
-	b := newBus(t)
+	b, server := newBus(t)
 	o := options()
 	o.Methods = []string{"POST", "PUT"}
-	b.start(t, o)
-	url := b.server.URL + "/hooks/x"
-	if b.public {
+	start(t, b, o)
+	url := server.URL + "/hooks/x"
+	if _, public := b.Mounted("/hooks/x"); public {
 		t.Error("a path without a signature or token is public")
 	}
 	got := ask(t, "POST", url+"?a=1&a=2&b", `{"ref": "main"}`, "Content-Type", "application/json; charset=utf-8",
@@ -76,11 +78,11 @@ func TestEvent(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	b := newBus(t)
+	b, server := newBus(t)
 	o := options()
 	o.MaxBody = 10
-	b.start(t, o)
-	url := b.server.URL + "/hooks/x"
+	start(t, b, o)
+	url := server.URL + "/hooks/x"
 	for _, c := range []struct {
 		name, method, body string
 		header             []string
@@ -150,14 +152,14 @@ func TestSignature(t *testing.T) {
 		{"hex for base64", HMAC{Header: "X-Sig", Key: key, Prefix: v1, Encoding: "base64"}, []string{"X-Sig", "v1=" + hexed}, 401},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBus(t)
+			b, server := newBus(t)
 			o := options()
 			o.HMAC = &c.h
-			_, stop := b.start(t, o)
-			if !b.public {
+			_, stop := start(t, b, o)
+			if _, public := b.Mounted("/hooks/x"); !public {
 				t.Error("not public")
 			}
-			got := ask(t, "POST", b.server.URL+"/hooks/x", body, c.header...)
+			got := ask(t, "POST", server.URL+"/hooks/x", body, c.header...)
 			if got.status != c.status {
 				t.Errorf("%+v", got)
 			}
@@ -167,8 +169,8 @@ func TestSignature(t *testing.T) {
 				t.Errorf("the signature is in the event: %s", e)
 			}
 			stop()
-			if strings.Contains(b.log.String()+got.body+fmt.Sprint(o, o.HMAC), key) {
-				t.Errorf("the key is in the log or the answer: %s", b.log.String())
+			if strings.Contains(b.Logged()+got.body+fmt.Sprint(o, o.HMAC), key) {
+				t.Errorf("the key is in the log or the answer: %s", b.Logged())
 			}
 		})
 	}
@@ -192,11 +194,14 @@ func TestToken(t *testing.T) {
 		{"other header", "X-Token", []string{"Authorization", "Bearer s3cret"}, 401},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBus(t)
+			b, server := newBus(t)
 			o := options()
 			o.Token = &Token{Header: c.header, Value: "s3cret"}
-			_, stop := b.start(t, o)
-			if got := ask(t, "POST", b.server.URL+"/hooks/x", "x", c.given...); got.status != c.status || !b.public {
+			_, stop := start(t, b, o)
+			if _, public := b.Mounted("/hooks/x"); !public {
+				t.Error("not public")
+			}
+			if got := ask(t, "POST", server.URL+"/hooks/x", "x", c.given...); got.status != c.status {
 				t.Errorf("%+v", got)
 			}
 			if c.status != 204 {
@@ -205,13 +210,13 @@ func TestToken(t *testing.T) {
 				t.Errorf("the token is in the event: %s", e)
 			}
 			stop()
-			if strings.Contains(b.log.String(), "s3cret") {
-				t.Errorf("the token is in the log: %s", b.log.String())
+			if strings.Contains(b.Logged(), "s3cret") {
+				t.Errorf("the token is in the log: %s", b.Logged())
 			}
 		})
 	}
 	for _, o := range []Options{{Token: &Token{}}, {HMAC: &HMAC{}}} {
-		if err := New(o, newBus(t)).Open(t.Context()); err == nil {
+		if err := New(o, kindtest.NewBus()).Open(t.Context()); err == nil {
 			t.Errorf("an empty secret opens: %+v", o)
 		}
 	}

@@ -29,16 +29,16 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-// Sample is a complete plugin file of this kind.
+// sample is a complete plugin file of this kind.
 //
 //go:embed sample.yaml
-var Sample string
+var sample string
 
-// About is the kind's description, in Markdown.
-const About = "Makes an event of each HTTP request to a path under `/hooks/` of the bus's HTTP address, or of an address of its own " +
-	"with `listen`. The sender gets its answer only when the event is safe on disk; when that does not work it gets 503 and should try again, " +
-	"so that an event may come twice, and 422 when a rule of the plugin fails on it and nothing came of it. `hmac_sha256` (GitHub and many others) or `token` say who may send; with neither, the bus's own login is " +
-	"asked for, and on an address of its own **anybody** may send. It runs on every platform."
+// about is the kind's description, in Markdown.
+const about = "Makes an event of each HTTP request to a path under `/hooks/` on the bus's HTTP address, or on an address of its own " +
+	"with `listen`. The sender gets its response when the event is durable. If that fails the response is 503, and the sender should retry, " +
+	"so that an event may arrive twice. It is 422 when a rule of the plugin failed and the event had no outcome. `hmac_sha256` (GitHub and many others) or `token` authenticate the sender; with neither, the bus's own login is " +
+	"required, and on an address of its own **anyone** may send. It runs on every platform."
 
 // patience is how long a request waits for its event to be durable.
 const patience = 10 * time.Second
@@ -48,7 +48,7 @@ type Source struct {
 	o        Options
 	env      kind.Env
 	patience time.Duration
-	places   chan struct{} // semaphore of concurrent requests
+	slots    chan struct{} // semaphore of concurrent requests
 	posting  chan struct{} // lets one request at a time call post
 	release  func()
 	own      *net.TCPListener // nil on the bus's listener
@@ -67,7 +67,7 @@ func New(o Options, env kind.Env) *Source {
 		o:        o,
 		env:      env,
 		patience: patience,
-		places:   make(chan struct{}, max(4, min(64, 64<<20/max(o.MaxBody, 1)))),
+		slots:    make(chan struct{}, max(4, min(64, 64<<20/max(o.MaxBody, 1)))),
 		posting:  make(chan struct{}, 1),
 		started:  make(chan struct{}),
 		closed:   make(chan struct{}),
@@ -100,7 +100,7 @@ func (s *Source) Open(ctx context.Context) error {
 	s.release = release
 	var ok bool
 	if s.own, ok = held.(*net.TCPListener); !ok {
-		return fmt.Errorf("listening on %s: the port is held by something else", s.o.Listen)
+		return fmt.Errorf("listening on %s: the port is still held by the previous source of this plugin", s.o.Listen)
 	}
 	return s.own.SetDeadline(time.Time{})
 }
@@ -130,7 +130,7 @@ func (s *Source) serve(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- server.Serve(&limited{TCPListener: s.own, places: make(chan struct{}, 256), quit: make(chan struct{})})
+		ended <- server.Serve(&limited{TCPListener: s.own, slots: make(chan struct{}, 256), quit: make(chan struct{})})
 	}()
 	var err error
 	select {
@@ -239,9 +239,9 @@ func (g *gate) shut() {
 // and its Close only stops Accept, since the next source may take the listener over.
 type limited struct {
 	*net.TCPListener
-	places chan struct{}
-	quit   chan struct{}
-	once   sync.Once
+	slots chan struct{}
+	quit  chan struct{}
+	once  sync.Once
 }
 
 func (l *limited) Close() error {
@@ -251,16 +251,16 @@ func (l *limited) Close() error {
 
 func (l *limited) Accept() (net.Conn, error) {
 	select {
-	case l.places <- struct{}{}:
+	case l.slots <- struct{}{}:
 	case <-l.quit:
 		return nil, net.ErrClosed
 	}
 	c, err := l.TCPListener.Accept()
 	if err != nil {
-		<-l.places
+		<-l.slots
 		return nil, err
 	}
-	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-l.places })}, nil
+	return &counted{Conn: c, leave: sync.OnceFunc(func() { <-l.slots })}, nil
 }
 
 type counted struct {

@@ -2,84 +2,45 @@ package webhook
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-// bus is the part of a bus that the source needs, with an HTTP listener.
-type bus struct {
-	*kindtest.Bus
-	server *httptest.Server
-	mu     sync.Mutex
-	paths  map[string]http.Handler
-	public bool
-	log    bytes.Buffer
-}
-
-func newBus(t *testing.T) *bus {
-	b := &bus{Bus: kindtest.NewBus(), paths: map[string]http.Handler{}}
-	b.Keep(true) // as during a reload
-	b.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b.mu.Lock()
-		h := b.paths[r.URL.Path]
-		b.mu.Unlock()
-		if h == nil {
-			http.NotFound(w, r)
-			return
-		}
-		h.ServeHTTP(w, r)
-	}))
-	t.Cleanup(func() { b.server.Close() })
-	return b
-}
-
-func (b *bus) Log() *slog.Logger {
-	return slog.New(slog.NewTextHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-func (b *bus) Handle(path string, public bool, h http.Handler) (func(), error) {
-	if b.server == nil {
-		return nil, errors.New("it is off")
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.paths[path], b.public = h, public
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.paths[path] == h {
-			delete(b.paths, path)
-		}
-	}, nil
+// newBus makes a bus that keeps released things, as during a reload, and its HTTP server.
+func newBus(t *testing.T) (*kindtest.Bus, *httptest.Server) {
+	t.Helper()
+	b := kindtest.NewBus()
+	b.Keep(true)
+	server := httptest.NewServer(b)
+	t.Cleanup(server.Close)
+	return b, server
 }
 
 func options() Options {
-	o := Defaults()
+	o := defaults()
 	o.Path = "/hooks/x"
 	return o
 }
 
 // start runs a source; stop ends it.
-func (b *bus) start(t *testing.T, o Options, prepare ...func(*Source)) (s *Source, stop func()) {
+func start(t *testing.T, b *kindtest.Bus, o Options, prepare ...func(*Source)) (s *Source, stop func()) {
 	t.Helper()
 	s = New(o, b)
 	for _, p := range prepare {
 		p(s)
 	}
-	return s, b.Start(t, s, func(ctx context.Context) error { return s.Stream(ctx, b.Post) })
+	return s, b.Start(t, s, nil)
 }
 
 type answer struct {
@@ -109,13 +70,13 @@ func ask(t *testing.T, method, url, body string, header ...string) answer {
 }
 
 func TestAnswerComesAfterTheEventIsDurable(t *testing.T) {
-	b := newBus(t)
+	b, server := newBus(t)
 	b.Fates = make(chan error)
 	o := options()
 	o.Respond = &Respond{Body: "ok"}
-	b.start(t, o)
+	start(t, b, o)
 	got := make(chan answer, 1)
-	request := func() { got <- ask(t, "POST", b.server.URL+"/hooks/x", "x") }
+	request := func() { got <- ask(t, "POST", server.URL+"/hooks/x", "x") }
 	go request()
 	b.Next(t)
 	select {
@@ -134,27 +95,21 @@ func TestAnswerComesAfterTheEventIsDurable(t *testing.T) {
 	}
 }
 
-// refusal is an event that the plugin can't use.
-type refusal struct{}
-
-func (refusal) Error() string   { return "publish[0]: secret details" }
-func (refusal) Permanent() bool { return true }
-
 func TestAnEventThatNothingComesOf(t *testing.T) {
-	b := newBus(t)
+	b, server := newBus(t)
 	b.Fates = make(chan error, 1)
-	b.start(t, options())
-	b.Fates <- refusal{}
-	if a := ask(t, "POST", b.server.URL+"/hooks/x", "x"); a.status != 422 || a.header.Get("Retry-After") != "" || strings.Contains(a.body, "secret") {
+	start(t, b, options())
+	b.Fates <- kind.Permanent(errors.New("publish[0]: secret details"))
+	if a := ask(t, "POST", server.URL+"/hooks/x", "x"); a.status != 422 || a.header.Get("Retry-After") != "" || strings.Contains(a.body, "secret") {
 		t.Errorf("%+v", a)
 	}
 }
 
 func TestBusThatDoesNotAnswer(t *testing.T) {
-	b := newBus(t)
+	b, server := newBus(t)
 	b.Fates = make(chan error)
-	b.start(t, options(), func(s *Source) { s.patience = 50 * time.Millisecond })
-	if a := ask(t, "POST", b.server.URL+"/hooks/x", "x"); a.status != 503 || a.header.Get("Retry-After") == "" {
+	start(t, b, options(), func(s *Source) { s.patience = 50 * time.Millisecond })
+	if a := ask(t, "POST", server.URL+"/hooks/x", "x"); a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("%+v", a)
 	}
 	b.Next(t)
@@ -163,12 +118,12 @@ func TestBusThatDoesNotAnswer(t *testing.T) {
 
 func TestStopWhileRequestsWait(t *testing.T) {
 	for _, own := range []string{"", "127.0.0.1:0"} {
-		b := newBus(t)
+		b, server := newBus(t)
 		b.Fates = make(chan error)
 		o := options()
 		o.Listen = own
-		s, stop := b.start(t, o)
-		url := b.server.URL
+		s, stop := start(t, b, o)
+		url := server.URL
 		if own != "" {
 			url = "http://" + s.own.Addr().String()
 		}
@@ -189,11 +144,11 @@ func TestStopWhileRequestsWait(t *testing.T) {
 }
 
 func TestReloadHasNoGap(t *testing.T) {
-	b := newBus(t)
-	_, stop := b.start(t, options())
-	_, stopNew := b.start(t, options()) // replaces the first
+	b, server := newBus(t)
+	_, stop := start(t, b, options())
+	_, stopNew := start(t, b, options()) // replaces the first
 	stop()
-	if a := ask(t, "POST", b.server.URL+"/hooks/x", "x"); a.status != 204 {
+	if a := ask(t, "POST", server.URL+"/hooks/x", "x"); a.status != 204 {
 		t.Errorf("after the old one is closed: %+v", a)
 	}
 	// A request between Open and Stream waits.
@@ -203,7 +158,7 @@ func TestReloadHasNoGap(t *testing.T) {
 	}
 	stopNew()
 	got := make(chan answer, 1)
-	go func() { got <- ask(t, "POST", b.server.URL+"/hooks/x", "x") }()
+	go func() { got <- ask(t, "POST", server.URL+"/hooks/x", "x") }()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Stream(ctx, b.Post) }()
@@ -214,7 +169,7 @@ func TestReloadHasNoGap(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if a := ask(t, "POST", b.server.URL+"/hooks/x", "x"); a.status != 503 {
+	if a := ask(t, "POST", server.URL+"/hooks/x", "x"); a.status != 503 {
 		t.Errorf("stopped but not closed: %+v", a)
 	}
 	s.Close()
@@ -222,15 +177,15 @@ func TestReloadHasNoGap(t *testing.T) {
 
 func TestOwnListener(t *testing.T) {
 	before := runtime.NumGoroutine()
-	b := newBus(t)
-	b.server.Close()
-	b.server = nil
+	b, server := newBus(t)
+	server.Close()
+	b.HandleError = errors.New("it is off")
 	if err := New(options(), b).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "set listen") {
 		t.Errorf("without an HTTP address: %v", err)
 	}
 	o := options()
 	o.Listen = "127.0.0.1:0"
-	s, stop := b.start(t, o)
+	s, stop := start(t, b, o)
 	address := s.own.Addr().String()
 	if a := ask(t, "POST", "http://"+address+"/hooks/x", "1"); a.status != 204 {
 		t.Errorf("%+v", a)
@@ -248,7 +203,7 @@ func TestOwnListener(t *testing.T) {
 
 	between := make(chan answer, 1)
 	go func() { between <- ask(t, "POST", "http://"+address+"/hooks/x", "2") }()
-	s, stop = b.start(t, o)
+	s, stop = start(t, b, o)
 	if s.own.Addr().String() != address {
 		t.Errorf("the port changed: %s, %s", address, s.own.Addr())
 	}
@@ -256,17 +211,15 @@ func TestOwnListener(t *testing.T) {
 		t.Errorf("between: %+v", a)
 	}
 	stop()
-	b.server = httptest.NewServer(http.NotFoundHandler())
-	b.server.Close()
 	kindtest.NoMoreGoroutines(t, before)
 }
 
 func TestTooManyRequestsAtOneTime(t *testing.T) {
-	b := newBus(t)
+	b, server := newBus(t)
 	o := options()
 	o.MaxBody = 16 << 20 // four at a time
-	b.start(t, o)
-	address := strings.TrimPrefix(b.server.URL, "http://")
+	start(t, b, o)
+	address := strings.TrimPrefix(server.URL, "http://")
 	for range 4 {
 		c, err := net.Dial("tcp", address)
 		if err != nil {
@@ -279,7 +232,7 @@ func TestTooManyRequestsAtOneTime(t *testing.T) {
 			t.Fatalf("%q, %v", line, err)
 		}
 	}
-	if a := ask(t, "POST", b.server.URL+"/hooks/x", "x"); a.status != 503 {
+	if a := ask(t, "POST", server.URL+"/hooks/x", "x"); a.status != 503 {
 		t.Errorf("%+v", a)
 	}
 }

@@ -10,18 +10,18 @@ import (
 )
 
 const (
-	maxOpen    = 64                     // unanswered lines of one client, after which it is not read from until one is answered
-	answerTime = 10 * time.Second       // for a client to accept an answer
-	parting    = 500 * time.Millisecond // for the pending answers when the source ends
+	maxOpen     = 64                     // unanswered lines of one client, after which it is not read from until one is answered
+	answerTime  = 10 * time.Second       // for a client to accept an answer
+	answerGrace = 500 * time.Millisecond // for the pending answers when the source ends
 )
 
-// errLater seals a line that this source leaves to the next one.
-var errLater = errors.New("later")
+// errNextSource settles a line that this source leaves to the next one.
+var errNextSource = errors.New("the line is left to the next source")
 
-// seal sets a line's answer; nil when lines are not answered.
-type seal func(error)
+// settle sets a line's answer; nil when lines are not answered.
+type settle func(error)
 
-func (s seal) with(err error) {
+func (s settle) with(err error) {
 	if s != nil {
 		s(err)
 	}
@@ -50,8 +50,8 @@ func newAnswers(c *Client) *answers {
 	return a
 }
 
-// expect reserves a line's answer, which seal later sets. ok is false when ctx ended first.
-func (a *answers) expect(ctx context.Context) (s seal, ok bool) {
+// expect reserves a line's answer, which settle later sets. ok is false when ctx ended first.
+func (a *answers) expect(ctx context.Context) (s settle, ok bool) {
 	fate := make(chan error, 1)
 	select {
 	case a.queue <- answer{fate: fate}:
@@ -86,7 +86,7 @@ func (a *answers) write() {
 		case <-a.quit:
 			return
 		}
-		if bad || errors.Is(err, errLater) {
+		if bad || errors.Is(err, errNextSource) {
 			continue
 		}
 		text := "ok\n"
@@ -108,7 +108,7 @@ func (a *answers) flush(ctx context.Context) bool {
 		return true
 	}
 	over := make(chan struct{}) // closed a moment after ctx ended
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(parting, func() { close(over) }) })
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(answerGrace, func() { close(over) }) })
 	defer stop()
 	mark := answer{written: make(chan struct{})}
 	select {

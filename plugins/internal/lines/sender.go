@@ -4,12 +4,15 @@ package lines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // Sender sends lines over a connection, which it opens when needed. A goroutine reads from the
@@ -28,18 +31,14 @@ type Sender struct {
 	answers chan string
 }
 
-// severalLines is an error that no retry can fix.
-type severalLines struct{}
+var errSeveralLines = errors.New("text contains a line break: it would be several lines")
 
-func (severalLines) Error() string   { return "text has a line break within: it would be several lines" }
-func (severalLines) Permanent() bool { return true }
-
-// Send sends a text as one line, and returns the answer if lines are answered. An error with
-// Permanent() true is about the text.
+// Send sends a text as one line, and returns the answer if lines are answered. A permanent error is
+// about the text.
 func (s *Sender) Send(ctx context.Context, text string) (answer string, err error) {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	if strings.ContainsAny(text, "\r\n") {
-		return "", severalLines{}
+		return "", kind.Permanent(errSeveralLines)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,17 +53,11 @@ func (s *Sender) Send(ctx context.Context, text string) (answer string, err erro
 		}
 	}
 	_ = s.conn.SetWriteDeadline(time.Now().Add(s.Timeout)) // fails only when the write fails too
-	conn, woken := s.conn, make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = conn.SetWriteDeadline(time.Unix(1, 0))
-	})
-	_, err = conn.Write([]byte(text + "\n"))
-	if !stop() {
-		<-woken
-	}
+	stop := kind.InterruptWrites(ctx, s.conn)
+	_, err = s.conn.Write([]byte(text + "\n"))
+	stop()
 	if err != nil {
-		s.hangUp()
+		s.disconnect()
 		return "", fmt.Errorf("sending to %s: %w", s.Name, err)
 	}
 	if !s.Answer {
@@ -72,7 +65,7 @@ func (s *Sender) Send(ctx context.Context, text string) (answer string, err erro
 	}
 	answer, err = s.answer(ctx)
 	if err != nil {
-		s.hangUp() // a late answer would be read as the next line's
+		s.disconnect() // a late answer would be read as the next line's
 		return "", fmt.Errorf("waiting for the answer of %s: %w", s.Name, err)
 	}
 	return answer, nil
@@ -83,7 +76,7 @@ func (s *Sender) connect(ctx context.Context) error {
 	if s.conn != nil {
 		select {
 		case <-s.gone:
-			s.hangUp()
+			s.disconnect()
 		default:
 			return nil
 		}
@@ -136,8 +129,8 @@ func (s *Sender) answer(ctx context.Context) (string, error) {
 	}
 }
 
-// hangUp closes the connection and waits for its reader.
-func (s *Sender) hangUp() {
+// disconnect closes the connection and waits for its reader.
+func (s *Sender) disconnect() {
 	s.conn.Close()
 	close(s.quit)
 	<-s.gone
@@ -149,7 +142,7 @@ func (s *Sender) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn != nil {
-		s.hangUp()
+		s.disconnect()
 	}
 	return nil
 }

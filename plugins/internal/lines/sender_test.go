@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
@@ -53,7 +54,7 @@ func TestSending(t *testing.T) {
 	line(r, "three\n")
 
 	_, err := a.Send(t.Context(), "a\nb")
-	if p, ok := err.(interface{ Permanent() bool }); !ok || !p.Permanent() {
+	if !kind.IsPermanent(err) {
 		t.Errorf("two lines: %v", err)
 	}
 	if err := a.Close(); err != nil {

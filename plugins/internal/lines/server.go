@@ -97,22 +97,17 @@ type Server struct {
 	full    bool       // protected by port.mu
 }
 
-// Post is the function with which a source posts its events.
-type Post = func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error
-
 // Serve posts the lines of connected and newly connecting clients, until ctx ends; then it returns
 // nil. The clients stay with the port. When it returns no goroutine of the source is left; the
 // port's goroutines write the answers that are still pending.
-func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
+func (s *Server) Serve(ctx context.Context, p *Port, post kind.Post) error {
 	s.port = p
 	if err := p.l.SetDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("listening on %s: %w", s.Name, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var reading sync.WaitGroup
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
+	stop := kind.Interrupt(ctx, func() {
 		_ = p.l.SetDeadline(time.Unix(1, 0)) // fails only when closed
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -122,15 +117,13 @@ func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 	})
 	defer func() {
 		cancel()
-		if !stop() {
-			<-woken // the next Server sets another deadline
-		}
+		stop() // the next Server sets another deadline
 		reading.Wait()
 	}()
 	serve := func(c *Client) {
 		reading.Go(func() {
 			if !s.read(ctx, c, post) {
-				s.leave(c)
+				s.unregister(c)
 			}
 		})
 	}
@@ -145,7 +138,7 @@ func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 		conn, err := p.l.Accept()
 		switch {
 		case ctx.Err() != nil && err == nil: // just in time for the next Server
-			s.enter(context.WithoutCancel(ctx), conn)
+			s.register(context.WithoutCancel(ctx), conn)
 			return nil
 		case ctx.Err() != nil:
 			return nil
@@ -154,24 +147,21 @@ func (s *Server) Serve(ctx context.Context, p *Port, post Post) error {
 		case err != nil: // such as too many open files: connected clients are still served
 			broken = true
 			s.Env.Degraded(fmt.Errorf("accepting clients on %s: %w", s.Name, err))
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-			}
+			_ = kind.Sleep(ctx, time.Second)
 			continue
 		}
 		if broken {
 			broken = false
 			s.Env.Degraded(nil)
 		}
-		if c := s.enter(ctx, conn); c != nil {
+		if c := s.register(ctx, conn); c != nil {
 			serve(c)
 		}
 	}
 }
 
-// enter registers a client, unless there are too many.
-func (s *Server) enter(ctx context.Context, conn net.Conn) *Client {
+// register registers a client, unless there are too many.
+func (s *Server) register(ctx context.Context, conn net.Conn) *Client {
 	end := &ending{r: conn}
 	c := &Client{conn: conn, end: end, r: NewReader(end, s.MaxLine)}
 	if s.Greet != nil {
@@ -191,7 +181,7 @@ func (s *Server) enter(ctx context.Context, conn net.Conn) *Client {
 	return c
 }
 
-func (s *Server) leave(c *Client) {
+func (s *Server) unregister(c *Client) {
 	c.conn.Close()
 	c.answers.close()
 	s.port.mu.Lock()
@@ -203,8 +193,8 @@ func (s *Server) leave(c *Client) {
 	}
 }
 
-// arm sets the deadline of a silent client, unless the source is ending: then no more may be read.
-func (s *Server) arm(ctx context.Context, c *Client) bool {
+// setDeadline sets the deadline of a silent client, unless the source is ending: then no more may be read.
+func (s *Server) setDeadline(ctx context.Context, c *Client) bool {
 	s.port.mu.Lock()
 	defer s.port.mu.Unlock()
 	if ctx.Err() != nil {
@@ -219,7 +209,7 @@ func (s *Server) arm(ctx context.Context, c *Client) bool {
 
 // read posts a client's lines until its connection or ctx ends; keep says that the client stays
 // connected. A client with pending answers stays until they are written, also over a reload.
-func (s *Server) read(ctx context.Context, c *Client, post Post) (keep bool) {
+func (s *Server) read(ctx context.Context, c *Client, post kind.Post) (keep bool) {
 	if s.Answer && c.answers == nil {
 		c.answers = newAnswers(c)
 	}
@@ -229,10 +219,10 @@ func (s *Server) read(ctx context.Context, c *Client, post Post) (keep bool) {
 
 // lines posts a client's lines until ctx ends, or until the client sends nothing more: then more is
 // false.
-func (s *Server) lines(ctx context.Context, c *Client, post Post) (more bool) {
+func (s *Server) lines(ctx context.Context, c *Client, post kind.Post) (more bool) {
 	c.r.Limit(s.MaxLine)
 	for {
-		if !s.arm(ctx, c) {
+		if !s.setDeadline(ctx, c) {
 			return ctx.Err() != nil
 		}
 		line, err := c.r.Next()
@@ -247,24 +237,24 @@ func (s *Server) lines(ctx context.Context, c *Client, post Post) (more bool) {
 		}
 		cut := c.r.Cut() > 0
 		fields, err := s.Fields(c, line, cut)
-		var seal seal
+		var settle settle
 		if s.Answer {
 			var ok bool
-			if seal, ok = c.answers.expect(ctx); !ok {
+			if settle, ok = c.answers.expect(ctx); !ok {
 				c.r.Again() // the line and its answer are left to the next Server
 				return true
 			}
 		}
 		if err != nil {
-			seal.with(err)
+			settle.with(err)
 			s.Env.Lost(1, err.Error())
 			continue
 		}
 		s.posting.Lock()
-		err = post(ctx, time.Now(), fields, seal)
+		err = post(ctx, time.Now(), fields, settle)
 		s.posting.Unlock()
 		if err != nil {
-			seal.with(errLater)
+			settle.with(errNextSource)
 			c.r.Again()
 			return true
 		}

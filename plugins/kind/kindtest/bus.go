@@ -1,12 +1,11 @@
-// Package kindtest is what a kind's tests need of the bus: one that accepts a source's events and
-// decides their fate, keeps what outlives a reload, and records reports; and the other end of a
-// connection or a serial port. Only tests import it, also those of the kinds under plugins.
+// Package kindtest is what the test of a kind needs of the program: [Bus], a fake of kind.Env for
+// sources and actions, and the other end of a connection or a serial port. Only tests import it.
 //
-// [Bus] has the methods of plugins.Env that most kinds ask for. A test of a kind that asks for more
-// (Log, Handle) embeds it and adds them. It has no topics, no mapping and no disk. It keeps reports
-// where a test can read them.
+// A Bus accepts a source's events and settles them as the test says, offers events to Consume,
+// mounts handlers, holds what outlives a reload, and records what is published, logged and
+// reported. It has no mapping and no disk.
 //
-// It imports nothing of this module: a kind can be tested alone.
+// Of this module it imports only the contract: a kind can be tested alone.
 package kindtest
 
 import (
@@ -14,11 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
-	"net/http"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -31,18 +27,33 @@ import (
 // a hang, and judges no speed.
 const Patience = time.Minute
 
-// Bus is the part of a bus that a source needs. NewBus makes it.
+// Bus is a fake of the program for one source or action. NewBus makes it.
 type Bus struct {
-	Events chan map[string]any // the posted events, a hundred thousand at most
-	Fates  chan error          // set before a source runs: each event gets its result from here; nil: it is durable at once
+	// Set these before a source runs.
+	Folder       string              // what Dir returns; empty: the folder of the package that is tested
+	Events       chan map[string]any // the posted events, a hundred thousand at most
+	Fates        chan error          // each posted event gets its result from here; nil: it is durable at once
+	HandleError  error               // what Handle returns
+	PublishError error               // what Publish returns after it has recorded the event
+	Consuming    Consuming           // how Consume works
 
 	Mu         sync.Mutex     // protects the fields below
 	Gate       chan struct{}  // when not nil, Post waits for it
 	Losses     map[string]int // the counts of Lost, by reason
 	Conditions []string       // the arguments of Degraded, in order; "<nil>": no error any more
+	Published  []Publication  // the arguments of Publish, in order
+	Offered    []*Offered     // the events of Offer, in order
+	Cursor     string         // the name that the last Consume passed
+	Filters    []string       // the filters that the last Consume passed
 
-	posting sync.Mutex    // protects told
-	told    chan struct{} // closed when the last event has its result; nil: there was no event
+	nextCondition int                        // of NextDegraded
+	offer         chan struct{}              // closed, and replaced, by Offer
+	mounted       map[string]*mountedHandler // by path
+
+	log recorder
+
+	posting sync.Mutex    // protects settled
+	settled chan struct{} // closed when the last event has its result; nil: there was no event
 
 	holding sync.Mutex // protects the fields below
 	held    map[string]io.Closer
@@ -50,15 +61,21 @@ type Bus struct {
 	keeping bool
 }
 
+// Publication is what Publish recorded.
+type Publication struct {
+	Topic   string
+	Payload string
+	QoS     int
+	Retain  bool
+}
+
 var _ kind.Env = (*Bus)(nil)
 
 // NewBus makes a bus.
 func NewBus() *Bus {
-	return &Bus{Events: make(chan map[string]any, 100000), Losses: map[string]int{}, held: map[string]io.Closer{}, users: map[string]int{}}
+	return &Bus{Events: make(chan map[string]any, 100000), Losses: map[string]int{}, held: map[string]io.Closer{}, users: map[string]int{},
+		offer: make(chan struct{}), mounted: map[string]*mountedHandler{}, Consuming: Consuming{Grace: 10 * Patience}}
 }
-
-// Log discards everything.
-func (b *Bus) Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // ID is "test".
 func (b *Bus) ID() string { return "test" }
@@ -69,8 +86,11 @@ func (b *Bus) Source() string { return "plugin:test" }
 // Origin is "here".
 func (b *Bus) Origin() string { return "here" }
 
-// Dir is the folder of the package that is tested.
+// Dir is Folder.
 func (b *Bus) Dir() string {
+	if b.Folder != "" {
+		return b.Folder
+	}
 	dir, err := os.Getwd()
 	if err != nil {
 		panic(err)
@@ -78,19 +98,12 @@ func (b *Bus) Dir() string {
 	return dir
 }
 
-// Publish fails.
-func (b *Bus) Publish(context.Context, string, []byte, int, bool) error {
-	return errors.New("kindtest: Publish is not implemented")
-}
-
-// Consume fails.
-func (b *Bus) Consume(context.Context, string, []string, func(map[string]any, func(error))) error {
-	return errors.New("kindtest: Consume is not implemented")
-}
-
-// Handle fails.
-func (b *Bus) Handle(string, bool, http.Handler) (func(), error) {
-	return nil, errors.New("kindtest: Handle is not implemented")
+// Publish records an event.
+func (b *Bus) Publish(_ context.Context, topic string, payload []byte, qos int, retain bool) error {
+	b.Mu.Lock()
+	defer b.Mu.Unlock()
+	b.Published = append(b.Published, Publication{topic, string(payload), qos, retain})
+	return b.PublishError
 }
 
 // Degraded records an error.
@@ -106,6 +119,21 @@ func (b *Bus) Last() string {
 		return "nothing"
 	}
 	return b.Conditions[len(b.Conditions)-1]
+}
+
+// NextDegraded waits for the next argument of Degraded that it has not returned yet, and returns
+// its text; "<nil>" is no error any more.
+func (b *Bus) NextDegraded(t testing.TB) (text string) {
+	t.Helper()
+	b.Eventually(t, "a call of Degraded", func() bool {
+		if b.nextCondition == len(b.Conditions) {
+			return false
+		}
+		text = b.Conditions[b.nextCondition]
+		b.nextCondition++
+		return true
+	})
+	return text
 }
 
 // Lost counts by reason. It also records a loss of 0, so that a test sees it.
@@ -132,7 +160,7 @@ func (b *Bus) Hold(key string, open func() (io.Closer, error)) (io.Closer, func(
 		b.holding.Lock()
 		defer b.holding.Unlock()
 		b.users[key]--
-		b.letGo()
+		b.closeUnused()
 	}), nil
 }
 
@@ -142,12 +170,12 @@ func (b *Bus) Keep(is bool) {
 	b.holding.Lock()
 	defer b.holding.Unlock()
 	b.keeping = is
-	b.letGo()
+	b.closeUnused()
 }
 
-// letGo closes things that are neither used nor kept. Their Close may call Lost, so Mu must be
+// closeUnused closes things that are neither used nor kept. Their Close may call Lost, so Mu must be
 // free.
-func (b *Bus) letGo() {
+func (b *Bus) closeUnused() {
 	for key, c := range b.held {
 		if b.users[key] == 0 && !b.keeping {
 			c.Close()
@@ -184,8 +212,8 @@ func (b *Bus) Post(ctx context.Context, _ time.Time, fields map[string]any, done
 	if done == nil {
 		return nil
 	}
-	before, after := b.told, make(chan struct{})
-	b.told = after
+	before, after := b.settled, make(chan struct{})
+	b.settled = after
 	go func() {
 		defer close(after)
 		if before != nil {
@@ -200,8 +228,17 @@ func (b *Bus) Post(ctx context.Context, _ time.Time, fields map[string]any, done
 	return nil
 }
 
+// Emit is Post that waits for the event's result. It is the function for a source's Run.
+func (b *Bus) Emit(ctx context.Context, at time.Time, fields map[string]any) error {
+	result := make(chan error, 1)
+	if err := b.Post(ctx, at, fields, func(err error) { result <- err }); err != nil {
+		return err
+	}
+	return <-result
+}
+
 // Next returns the next event, and fails the test when none arrives soon.
-func (b *Bus) Next(t *testing.T) map[string]any {
+func (b *Bus) Next(t testing.TB) map[string]any {
 	t.Helper()
 	select {
 	case e := <-b.Events:
@@ -215,7 +252,7 @@ func (b *Bus) Next(t *testing.T) map[string]any {
 }
 
 // None fails the test when there is an unexpected event.
-func (b *Bus) None(t *testing.T) {
+func (b *Bus) None(t testing.TB) {
 	t.Helper()
 	select {
 	case e := <-b.Events:
@@ -225,32 +262,42 @@ func (b *Bus) None(t *testing.T) {
 }
 
 // Eventually waits until what returns true. It calls what with Mu held.
-func (b *Bus) Eventually(t *testing.T, name string, what func() bool) {
+func (b *Bus) Eventually(t testing.TB, name string, what func() bool) {
 	t.Helper()
 	for end := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {
 		b.Mu.Lock()
 		ok := what()
-		said := fmt.Sprintf("lost %v, degraded %q", b.Losses, b.Conditions)
+		reports := fmt.Sprintf("lost %v, degraded %q", b.Losses, b.Conditions)
 		b.Mu.Unlock()
 		if ok {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("not within %s: %s (%s)", Patience, name, said)
+			t.Fatalf("not within %s: %s (%s)", Patience, name, reports)
 		}
 	}
 }
 
-// Start opens a source and calls run, which runs it until its ctx ends. stop ends the source, waits
-// until run has returned, which must be without an error, and closes it. The test's end stops it as
-// well, and closes what is kept.
-func (b *Bus) Start(t *testing.T, s interface {
-	Open(ctx context.Context) error
-	Close() error
-}, run func(ctx context.Context) error) (stop func()) {
+// Start opens a source, if it can be opened, and runs it by calling run, or with a nil run, by
+// calling its Run with Emit or its Stream with Post. stop ends the source, waits until it has
+// returned without an error but ctx's, and closes it. The test's end stops it as well, and closes
+// what is kept.
+func (b *Bus) Start(t testing.TB, s any, run func(ctx context.Context) error) (stop func()) {
 	t.Helper()
-	if err := s.Open(t.Context()); err != nil {
-		t.Fatal(err)
+	if run == nil {
+		switch s := s.(type) {
+		case kind.Source:
+			run = func(ctx context.Context) error { return s.Run(ctx, b.Emit) }
+		case kind.Stream:
+			run = func(ctx context.Context) error { return s.Stream(ctx, b.Post) }
+		default:
+			t.Fatalf("%T is no source", s)
+		}
+	}
+	if o, ok := s.(kind.Opener); ok {
+		if err := o.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -259,14 +306,16 @@ func (b *Bus) Start(t *testing.T, s interface {
 		cancel()
 		select {
 		case err := <-ended:
-			if err != nil {
+			if err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("the source ended with %v", err)
 			}
 		case <-time.After(Patience):
 			t.Errorf("the source did not end within %s", Patience)
 		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
+		if c, ok := s.(io.Closer); ok {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	t.Cleanup(func() {
@@ -274,14 +323,4 @@ func (b *Bus) Start(t *testing.T, s interface {
 		b.Keep(false)
 	})
 	return stop
-}
-
-// NoMoreGoroutines waits until there are no more goroutines than before.
-func NoMoreGoroutines(t *testing.T, before int) {
-	t.Helper()
-	for end := time.Now().Add(Patience); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
-	}
 }

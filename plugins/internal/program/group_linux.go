@@ -1,6 +1,6 @@
 // This file is what only Linux offers: a death signal, limits, and the memory of a group.
 
-package process
+package program
 
 import (
 	"bytes"

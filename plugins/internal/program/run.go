@@ -1,6 +1,6 @@
 // This file runs a program to its end and keeps a bounded part of its output.
 
-package process
+package program
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package process
+package program
 
 import (
 	"bytes"
@@ -26,8 +26,8 @@ func TestLogRate(t *testing.T) {
 		t.Error(b.String()[max(0, b.Len()-300):])
 	}
 	l.Flush()
-	if n := strings.Count(b.String(), "left out"); n != 1 {
-		t.Errorf("said %d times", n)
+	if n := strings.Count(b.String(), "were not logged"); n != 1 {
+		t.Errorf("%d times", n)
 	}
 	l.Line([]byte(""))
 	if got := l.Last(); got != "later" || l.Last() != "" {

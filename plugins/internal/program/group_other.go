@@ -2,7 +2,7 @@
 
 //go:build unix && !linux
 
-package process
+package program
 
 import "os/exec"
 

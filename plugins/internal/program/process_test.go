@@ -1,13 +1,12 @@
 //go:build unix
 
-package process
+package program
 
 import (
 	"bufio"
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // Some tests run the test's own program.
@@ -34,15 +35,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(p.Pid())
 		_, _ = p.Wait()
 	default:
-		before := runtime.NumGoroutine()
-		code := m.Run()
-		for end := time.Now().Add(time.Minute); code == 0 && !fuzzing() && runtime.NumGoroutine() > before; runtime.Gosched() {
-			if time.Now().After(end) {
-				fmt.Printf("%d goroutines, %d before\n", runtime.NumGoroutine(), before)
-				code = 1
-			}
-		}
-		os.Exit(code)
+		kindtest.Main(m)
 	}
 }
 
@@ -353,6 +346,3 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	}
 }
-
-// fuzzing reports whether the test's program is fuzzing, which leaves goroutines behind.
-func fuzzing() bool { return flag.Lookup("test.fuzz").Value.String() != "" }

@@ -1,6 +1,6 @@
 // This file checks commands, finds the program of one, and builds its environment.
 
-package process
+package program
 
 import (
 	"errors"
@@ -19,7 +19,7 @@ func Check(args []string) error {
 	}
 	for i, a := range args {
 		if strings.ContainsRune(a, 0) {
-			return fmt.Errorf("item %d holds a NUL character", i+1)
+			return fmt.Errorf("item %d contains a NUL character", i+1)
 		}
 	}
 	name := args[0]
@@ -38,7 +38,7 @@ func Check(args []string) error {
 func CheckEnv(env map[string]string) error {
 	for k, v := range env {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0) {
-			return fmt.Errorf("%q can't be the name of an environment variable, or its value holds a NUL character", k)
+			return fmt.Errorf("%q can't be the name of an environment variable, or its value contains a NUL character", k)
 		}
 	}
 	return nil

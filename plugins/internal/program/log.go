@@ -1,6 +1,6 @@
 // This file writes a program's standard error to the plugin's log, at a bounded rate.
 
-package process
+package program
 
 import (
 	"fmt"
@@ -55,7 +55,7 @@ func (l *Log) Line(line []byte) {
 
 func (l *Log) flush() {
 	if l.left > 0 {
-		l.log.Warn("lines of the program's output were left out", "lines", l.left, "limit", fmt.Sprintf("%d/s", LogRate))
+		l.log.Warn("lines of the program's output were not logged", "lines", l.left, "limit", fmt.Sprintf("%d/s", LogRate))
 		l.left = 0
 	}
 }

@@ -2,7 +2,7 @@
 
 //go:build unix
 
-package process
+package program
 
 import (
 	"os"

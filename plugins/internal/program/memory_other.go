@@ -2,7 +2,7 @@
 
 //go:build !linux
 
-package process
+package program
 
 const canWeigh = false
 

@@ -2,7 +2,7 @@
 // killed. The kernel kills it when our handle is closed, so also when postbus dies. Processes that
 // the child starts before it is in the job are not in it.
 
-package process
+package program
 
 import (
 	"os"

@@ -1,4 +1,4 @@
-// Package process runs a child process for the kinds `exec` and `execd`, and makes sure that no
+// Package program runs a child process for the kinds `exec` and `execd`, and makes sure that no
 // process of its group survives it.
 //
 // What it promises:
@@ -20,7 +20,7 @@
 // Windows has neither groups nor SIGTERM. There the child is in a job object, which is killed at
 // once, with its children, and when postbus dies. Where the system refuses the job only the child
 // is killed.
-package process
+package program
 
 import (
 	"context"
@@ -45,7 +45,7 @@ const straggle = 500 * time.Millisecond
 
 // ErrMemory is wrapped by the error of Wait when the child was killed because it used too much
 // memory.
-var ErrMemory = errors.New("it used too much memory")
+var ErrMemory = errors.New("it exceeded its memory limit")
 
 // Command is a program to run.
 type Command struct {

@@ -1,7 +1,7 @@
 // This file is the reading end of a child's output. It ends even when another process still holds
 // the writing end.
 
-package process
+package program
 
 import (
 	"errors"
