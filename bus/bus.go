@@ -85,6 +85,8 @@ type Bus struct {
 	floor              uint64            // a snapshot still needs the journal from here on
 	persisted          map[string]uint64 // durable positions; dispatch's and keep's, under mu
 	snapshotting       atomic.Bool
+	snapshotDue        atomic.Bool // the next record that dispatch folds begins one
+	restored           uint64      // of the journal, as housekeeping saw it last
 	snapshotSize       atomic.Uint64
 	cursorsAt          journal.Commit // of the last record of positions; housekeeping's
 
@@ -346,7 +348,7 @@ func (b *Bus) dispatch(next uint64) {
 		b.step("dispatch has offered")
 		b.completed.Store(r.Seq)
 		b.step("dispatch has completed")
-		if r.Seq%64 == 0 {
+		if r.Seq%64 == 0 || b.snapshotDue.Load() {
 			b.maybeSnapshot()
 		}
 		if b.waiting.Load() > 0 {

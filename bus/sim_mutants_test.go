@@ -103,7 +103,7 @@ var defects = []defect{
 		{"state.go", "	if s != nil && (o.Clean || s.expiry == 0) {", "	if s != nil && s.expiry == 0 {"},
 	}},
 	{"retention ignores the sessions", []edit{
-		{"housekeeping.go", "		need = min(need, pos+1)\n", "		need = max(need, pos+1)\n"},
+		{"housekeeping.go", "		need = min(need, max(pos, from)+1)\n", "		need = max(need, pos+1)\n"},
 	}},
 	{"the backlog limit takes events silently", []edit{
 		{"housekeeping.go", "		c.loseLocked(\"backlog limit\", cut)\n", ""},
