@@ -66,7 +66,7 @@ var defects = []defect{
 		{"cursor.go", "		c.window[i].dup = true\n", ""},
 	}},
 	{"redeliveries come in the wrong order", []edit{
-		{"window.go", "	for i := range c.window {\n		e := &c.window[i]\n		if e.sent || e.done {", "	for i := len(c.window) - 1; i >= 0; i-- {\n		e := &c.window[i]\n		if e.sent || e.done {"},
+		{"window.go", "	for i := range c.window {\n		e := &c.window[i]\n		if e.sent || e.done ||", "	for i := len(c.window) - 1; i >= 0; i-- {\n		e := &c.window[i]\n		if e.sent || e.done ||"},
 	}},
 	{"a redelivery has another packet identifier", []edit{
 		{"window.go", "		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n", "		e.id = e.id%65535 + 1\n		d.ID, d.Dup, d.Gap = e.id, e.dup, e.gap\n"},
@@ -85,7 +85,7 @@ var defects = []defect{
 		{"cursor.go", "	return seq > s.from && (until == 0 || seq < until)", "	return seq > s.from && until != 1"},
 	}},
 	{"a filter ends before what was accepted while it stood is delivered", []edit{
-		{"cursor.go", "until == 0 || until > pos {", "until == 0 && pos != forever {"},
+		{"cursor.go", "return until == 0 || until > pos\n", "return until == 0 && pos != forever\n"},
 	}},
 	{"NoLocal is ignored when reading", []edit{
 		{"cursor.go", "s.covers(r.Seq) && !(s.NoLocal && string(r.Source) == s.session.name)", "s.covers(r.Seq)"},
@@ -116,10 +116,36 @@ var defects = []defect{
 	}},
 	{"a will in spite of a goodbye", []edit{
 		{"session.go", "	if w == nil || s.closing != nil && s.closing.Clean {", "	if w == nil {"},
-		{"state.go", "	if c.Clean {\n		s.will = nil\n	}\n", ""},
+		{"state.go", "	if c.Clean {\n		s.setWillLocked(nil)\n	}\n", ""},
 	}},
 	{"a torn tail is kept", []edit{
-		{"journal/recover.go", "		if s.proven || !last {", "		if s.proven || !last || size > 0 {"},
+		{"journal/recover.go", "		if s.proven || !torn {", "		if s.proven || !torn || size > 0 {"},
+	}},
+	{"a missing segment is silent", []edit{
+		{"journal/reader.go", "		r.lose(from, to)\n		return nil", "		_, _ = from, to\n		return nil"},
+	}},
+	{"a hole is not noticed", []edit{
+		{"journal/holes.go", "		if s.prev > tip {", "		if s.prev > tip && tip == forever {"},
+		{"journal/holes.go", "// Hole is a range", "const forever = ^uint64(0)\n\n// Hole is a range"},
+	}},
+	{"a hole counts no more than one event", []edit{
+		{"cursor.go", "		c.loseLocked(\"damaged\", last-first+1)\n", "		c.loseLocked(\"damaged\", 1+0*(last-first))\n"},
+	}},
+	{"missing first segments are taken for retention's work", []edit{
+		{"snapshot.go", "	b.journal.Needed(b.neededFrom())\n", ""},
+	}},
+	{"a missing newest segment is not noticed", []edit{
+		{"journal/recover.go", "	case newest < m.Segment:\n", "	case newest < m.Segment && tip == 1<<60:\n"},
+	}},
+	{"a segment with another's name is set aside", []edit{
+		{"journal/find.go", "		case err == nil && h.epoch != l.epoch:", "		case err == nil && (h.epoch != l.epoch || name != segmentName(h.base)):"},
+	}},
+	{"a segment that was shortened is trusted", []edit{
+		{"journal/recover.go", " && indexed.size <= seg.file {", " {"},
+		{"journal/reader.go", "		r.lose(r.next, r.last)\n", ""},
+	}},
+	{"a retention is interrupted in the wrong order", []edit{
+		{"journal/writer.go", "		if l.removed {\n			err = l.fs.SyncDir()\n		}\n", ""},
 	}},
 }
 
