@@ -162,6 +162,9 @@ func (b *Bus) Epoch() [16]byte { return b.journal.Epoch() }
 // Unavailable is why events are not accepted while the disk refuses.
 type Unavailable = journal.Unavailable
 
+// Holes lists where records of the journal are missing, oldest first.
+func (b *Bus) Holes() []journal.Hole { return b.journal.Holes() }
+
 // Last is the sequence of the newest event that is offered to sessions; 0 when there was none.
 func (b *Bus) Last() uint64 { return b.visible.Load() }
 

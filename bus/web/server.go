@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/journal"
 )
 
 // Bus is the part of a bus that the server uses; *bus.Bus satisfies it.
@@ -28,6 +29,7 @@ type Bus interface {
 	Retained(filter string) ([]bus.Event, error)
 	History(ctx context.Context, filter string, since bus.Since, each func(bus.Event) bool) error
 	Stats() bus.Stats
+	Holes() []journal.Hole
 	Limits() bus.Limits
 	Epoch() [16]byte
 	Last() uint64
