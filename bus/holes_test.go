@@ -145,6 +145,92 @@ func TestSessionsAreToldWhatAMissingSegmentHeld(t *testing.T) {
 	}
 }
 
+type gaps struct {
+	takeAll
+	gap chan uint64
+}
+
+func (g *gaps) Deliver(d *bus.Delivery) bus.Verdict {
+	g.gap <- d.Gap
+	return bus.Sent
+}
+
+// TestAGapCountsWhatAFilterCovered: not events of before it, nor those of QoS 0, which nobody keeps for a
+// client that is offline.
+func TestAGapCountsWhatAFilterCovered(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before []bus.Filter // subscribed when the missing events came
+		after  []bus.Filter
+		told   uint64
+	}{
+		{"QoS 1", []bus.Filter{{Filter: "n/#", QoS: 1}}, nil, 20},
+		{"QoS 0", []bus.Filter{{Filter: "n/#"}}, nil, 0},
+		{"a filter of later", nil, []bus.Filter{{Filter: "n/#", QoS: 1}}, 0},
+		{"both", []bus.Filter{{Filter: "n/#"}}, []bus.Filter{{Filter: "n/+", QoS: 1}}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx := context.Background()
+				d := bustest.NewDisk(1)
+				session := func(b *bus.Bus, sink bus.Sink, filters []bus.Filter) {
+					s, _, err := b.Attach(ctx, bus.SessionOptions{Name: "client", Expiry: bus.NeverExpires})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if s.Start(sink, 10); len(filters) > 0 {
+						if err := s.Subscribe(ctx, filters); err != nil {
+							t.Fatal(err)
+						}
+					}
+					synctest.Wait()
+					s.Detach(false, bus.NeverExpires)
+				}
+				publish := func(b *bus.Bus, n int) {
+					for range n {
+						if _, err := b.Publish(ctx, bus.Event{Topic: "n/x", QoS: 1}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				b := open(t, d, bus.Options{})
+				session(b, &takeAll{}, c.before)
+				if err := b.Close(); err != nil {
+					t.Fatal(err)
+				}
+				b = open(t, d, bus.Options{})
+				missing := fmt.Sprintf("%020d", b.Stats().Journal.Last+1)
+				publish(b, 20)
+				if err := b.Close(); err != nil {
+					t.Fatal(err)
+				}
+				d.Lose(missing + ".seg")
+				d.Lose(missing + ".idx")
+				b = open(t, d, bus.Options{})
+				defer b.Close()
+				if n := b.Stats().Journal.Missing; n < 20 || n > 25 {
+					t.Fatalf("%d are missing", n)
+				}
+				publish(b, 1)
+				sink := &gaps{gap: make(chan uint64, 100)}
+				session(b, sink, c.after) // which takes what it missed, and subscribes
+				publish(b, 1)
+				session(b, sink, nil)
+				told := uint64(0)
+				for len(sink.gap) > 0 {
+					told = max(told, <-sink.gap) // a redelivery repeats it
+				}
+				if told < c.told || told > c.told+5 || c.told == 0 && told > 0 {
+					t.Errorf("told %d, want %d", told, c.told)
+				}
+				if lost := b.Stats().Lost["damaged"]; lost < c.told || c.told == 0 && lost > 0 {
+					t.Errorf("%d are counted as lost", lost)
+				}
+			})
+		})
+	}
+}
+
 // TestStateThatWentWithASegmentIsReported: behind the newest snapshot nobody knows what changed.
 func TestStateThatWentWithASegmentIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

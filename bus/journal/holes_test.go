@@ -239,6 +239,24 @@ func TestASegmentThatWasCut(t *testing.T) {
 	})
 }
 
+// TestTheNewestSegmentOfAClosedJournalIsNotTorn: nothing of it is cut off, whatever is wrong at its end.
+func TestTheNewestSegmentOfAClosedJournalIsNotTorn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, names := segmented(t, true)
+		newest := names[5]
+		d.Cut(newest, endOf(t, d.Content(newest), 58)-3)
+		was := d.Content(newest)
+		l := open(t, d, journal.Options{})
+		defer l.Close()
+		if holes := l.Holes(); !slices.Equal(holes, []journal.Hole{{From: 58, To: 60}}) {
+			t.Errorf("holes %v", holes)
+		}
+		if string(d.Content(newest)) != string(was) {
+			t.Errorf("%d bytes became %d", len(was), len(d.Content(newest)))
+		}
+	})
+}
+
 // endOf is where the record that holds the payload of a sequence ends.
 func endOf(t *testing.T, b []byte, seq uint64) int {
 	t.Helper()
