@@ -85,6 +85,8 @@ type Bus struct {
 	floor              uint64            // the last snapshot needs the journal from this sequence on
 	persisted          map[string]uint64 // durable positions; dispatch's and keep's, under mu
 	snapshotting       atomic.Bool
+	snapshotDue        atomic.Bool // the next record that dispatch folds begins one
+	restored           uint64      // of the journal, as housekeeping saw it last
 	snapshotSize       atomic.Uint64
 	cursorsAt          journal.Commit // of the last record of positions; housekeeping's
 
@@ -161,6 +163,9 @@ func (b *Bus) Epoch() [16]byte { return b.journal.Epoch() }
 
 // Unavailable is the error of a publish while the disk refuses writes.
 type Unavailable = journal.Unavailable
+
+// Holes lists where records of the journal are missing, oldest first.
+func (b *Bus) Holes() []journal.Hole { return b.journal.Holes() }
 
 // Last returns the sequence of the newest event that was offered to sessions; 0 if there is none.
 func (b *Bus) Last() uint64 { return b.visible.Load() }
@@ -349,7 +354,7 @@ func (b *Bus) dispatch(next uint64) {
 		b.step("dispatch has offered")
 		b.completed.Store(r.Seq)
 		b.step("dispatch has completed")
-		if r.Seq%64 == 0 {
+		if r.Seq%64 == 0 || b.snapshotDue.Load() {
 			b.maybeSnapshot()
 		}
 		if b.waiting.Load() > 0 {

@@ -263,6 +263,32 @@ func (c *cursor) loseLocked(reason string, n uint64) {
 	c.countLost(reason, n)
 }
 
+// loseRangeLocked is told by the cursor's reader which sequences are damaged or missing. What they were is
+// not known, so that all count that a filter might have wanted.
+func (c *cursor) loseRangeLocked(from, to uint64) {
+	c.next = max(c.next, to+1)
+	first, last := to, from // of those that a filter covers
+	covered := false
+	for _, s := range c.subs {
+		if s.cursor != c {
+			continue
+		}
+		lo, hi := max(from, s.from+1), to
+		if s.QoS == 0 { // which is not kept for a consumer that is offline
+			lo = max(lo, c.offlineUntil+1)
+		}
+		if until := s.until.Load(); until != 0 {
+			hi = min(hi, until-1)
+		}
+		if lo <= hi {
+			first, last, covered = min(first, lo), max(last, hi), true
+		}
+	}
+	if covered {
+		c.loseLocked("damaged", last-first+1)
+	}
+}
+
 func (c *cursor) countLost(reason string, n uint64) {
 	if c.lost == nil {
 		c.lost = map[string]uint64{}
@@ -351,7 +377,7 @@ func (c *cursor) pumpSomeLocked() (more bool) {
 	visible := c.bus.visible.Load()
 	if c.reader == nil {
 		c.reader = c.bus.journal.Reader(c.next)
-		c.reader.Match = c.matches
+		c.reader.Match, c.reader.Lost = c.matches, c.loseRangeLocked
 	}
 	c.reader.Prefixes = c.prefixes() // of the filters as they are now
 	var r journal.Record
@@ -359,9 +385,6 @@ func (c *cursor) pumpSomeLocked() (more bool) {
 		ok, err := c.reader.NextUntil(visible, &r)
 		if err != nil {
 			return c.retryLocked(err)
-		}
-		if n := c.reader.Lost(); n > 0 {
-			c.loseLocked("damaged", n)
 		}
 		if !ok {
 			return c.turnLiveLocked(visible)

@@ -13,11 +13,12 @@
 //     events before new ones; a redelivery carries DUP, keeps its packet identifier and is resent in
 //     order. In a shared group it may go to another member; to that client it is new, without DUP.
 //  4. Nothing is dropped silently. An acknowledged event goes undelivered only when its session
-//     expired, the message expired, it is larger than the client accepts, an ACL forbids it, the
-//     journal was damaged, or a limit passed it. Each such loss is counted, logged with the client's
-//     name and published on $bus/lost, and the next event the session gets carries the user property
-//     "gap" with the number lost. So "gap" also counts events that the rules hide from a client. In
-//     a shared group an event is lost only when no member can have it, online or not.
+//     expired, the message expired, it is larger than the client accepts, an ACL forbids it, files of
+//     the journal are damaged or missing, or a limit passed it. Each such loss is counted, logged with
+//     the client's name and published on $bus/lost, and the next event the session gets carries the
+//     user property "gap" with the number lost. What was in a missing file is not known: then the
+//     number is the maximum. "gap" also counts events that the rules hide from a client. In a shared
+//     group an event is lost only when no member can have it, online or not.
 //     An event that was not acknowledged may still have been accepted: a publish that failed with a
 //     disk error can be delivered after a restart.
 //  5. Memory is bounded: a backlog lives on disk, and Limits bounds what clients make the bus keep.

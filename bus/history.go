@@ -106,9 +106,6 @@ func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if n := w.reader.Lost(); n > 0 {
-			c.loseLocked("damaged", n)
-		}
 		if !ok {
 			return true, nil
 		}

@@ -36,6 +36,7 @@ func (b *Bus) housekeep() {
 		b.storeCursors()
 		b.enforceBacklog()
 		b.trimJournal(now)
+		b.replaceSnapshot()
 		b.flushReports()
 	}
 }
@@ -240,6 +241,23 @@ func (b *Bus) persistedAt(name string) uint64 {
 	return b.persisted[name]
 }
 
+// replaceSnapshot has dispatch write a snapshot when files of the journal had vanished: the snapshots may
+// be among them. It folds an empty record of positions, so that dispatch comes by.
+func (b *Bus) replaceSnapshot() {
+	restored := b.journal.Restored()
+	if restored == b.restored {
+		return
+	}
+	r, err := stateRecord(kindCursors, "", []storedCursor{})
+	if err != nil {
+		return
+	}
+	b.snapshotDue.Store(true)
+	if _, err := b.journal.Append(r); err == nil { // otherwise in a second
+		b.restored = restored
+	}
+}
+
 // trimJournal deletes segments that neither the retention nor a cursor needs.
 func (b *Bus) trimJournal(now time.Time) {
 	l := b.limits.Load()
@@ -254,13 +272,15 @@ func (b *Bus) neededFrom() uint64 {
 	consider := func(c *cursor) {
 		c.mu.Lock()
 		pos := c.positionLocked()
-		wants := false
+		from := ^uint64(0) // what came before the oldest filter is of no use
 		for _, s := range c.subs {
-			wants = wants || s.QoS > 0 && s.cursor == c
+			if s.QoS > 0 && s.cursor == c {
+				from = min(from, s.from)
+			}
 		}
 		durable := c.durable
 		c.mu.Unlock()
-		if !wants {
+		if from == ^uint64(0) {
 			return
 		}
 		if durable {
@@ -270,7 +290,7 @@ func (b *Bus) neededFrom() uint64 {
 			}
 			b.mu.RUnlock()
 		}
-		need = min(need, pos+1)
+		need = min(need, max(pos, from)+1)
 	}
 	for _, s := range b.all() {
 		consider(&s.cursor)
@@ -335,7 +355,7 @@ func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
 	}
 	r := b.journal.Reader(c.next)
 	defer r.Release()
-	r.Match, r.Prefixes = c.matches, c.prefixes()
+	r.Match, r.Prefixes, r.Lost = c.matches, c.prefixes(), c.loseRangeLocked
 	var rec journal.Record
 	visible := b.visible.Load()
 	more = true
@@ -344,9 +364,6 @@ func (b *Bus) cutSome(c *cursor, n uint64) (cut uint64, more bool) {
 			break
 		}
 		ok, err := r.NextUntil(visible, &rec)
-		if damaged := r.Lost(); damaged > 0 {
-			c.loseLocked("damaged", damaged)
-		}
 		if !ok || err != nil {
 			more = false
 			break

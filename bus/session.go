@@ -354,6 +354,7 @@ func (s *Session) queueRetainedLocked(sub *subscription) {
 	w := retainedWork{sub: sub}
 	if !sub.Since.IsZero() {
 		w.reader = s.bus.journal.Reader(s.bus.fromSeq(sub.Since))
+		w.reader.Lost = func(from, to uint64) { s.loseLocked("damaged", to-from+1) }
 		w.reader.Match, w.reader.Prefixes = sub.pattern.match, sub.pattern.prefix
 		s.work = append(s.work, w)
 		return

@@ -77,12 +77,19 @@ func (s *sim) crash() {
 		s.open()
 		return
 	}
-	if !s.calm && s.chance(15) {
+	switch {
+	case !s.calm && s.chance(15):
 		s.model.corrupt()
+	case !s.calm && s.chance(25):
+		s.vandalize()
 	}
 	later := s.later
 	s.later = nil
 	s.open()
+	s.checkFiles()
+	if s.over {
+		return
+	}
 	for _, check := range later {
 		check()
 	}
@@ -100,8 +107,14 @@ func (s *sim) restart() {
 	}
 	s.end(s.bus)
 	s.healDisk()
+	if !s.calm && s.chance(30) {
+		s.vandalize()
+	}
 	s.open()
-	s.checkRetained()
+	s.checkFiles()
+	if !s.over {
+		s.checkRetained()
+	}
 }
 
 // end closes a bus and collects what its clients received last.

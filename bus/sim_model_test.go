@@ -35,7 +35,8 @@ type model struct {
 	order     []uint64
 	scanned   uint64
 	corrupted bool
-	first     uint64 // what is older was allowed to go
+	missing   []uint64 // sequences that somebody removed from the disk
+	first     uint64   // what is older was allowed to go
 	byPayload map[string]uint64
 	retained  map[string][]*simEvent // by topic: changes in order
 	pubs      map[string]*simPub
@@ -142,6 +143,9 @@ func (m *model) reopened() {
 	}
 	if n := s.bus.journal.Stats().Damaged; n > 0 && !m.corrupted {
 		s.fail("a torn end is not damage: %d places are called damaged on a disk that kept what was synced", n)
+	}
+	if holes := s.bus.journal.Holes(); len(holes) > 0 && !m.corrupted && len(m.missing) == 0 {
+		s.fail("nothing is called missing on a disk that kept what was synced: %v of the segments%s", holes, s.segments())
 	}
 	end := s.bus.journal.Durable()
 	m.scanned = max(m.scanned, end)

@@ -103,7 +103,7 @@ var defects = []defect{
 		{"state.go", "	if s != nil && (o.Clean || s.expiry == 0) {", "	if s != nil && s.expiry == 0 {"},
 	}},
 	{"retention ignores the sessions", []edit{
-		{"housekeeping.go", "		need = min(need, pos+1)\n", "		need = max(need, pos+1)\n"},
+		{"housekeeping.go", "		need = min(need, max(pos, from)+1)\n", "		need = max(need, pos+1)\n"},
 	}},
 	{"the backlog limit takes events silently", []edit{
 		{"housekeeping.go", "		c.loseLocked(\"backlog limit\", cut)\n", ""},
@@ -119,7 +119,33 @@ var defects = []defect{
 		{"state.go", "	if c.Clean {\n		s.setWillLocked(nil)\n	}\n", ""},
 	}},
 	{"a torn tail is kept", []edit{
-		{"journal/recover.go", "		if s.proven || !last {", "		if s.proven || !last || size > 0 {"},
+		{"journal/recover.go", "		if s.proven || !torn {", "		if s.proven || !torn || size > 0 {"},
+	}},
+	{"a missing segment is silent", []edit{
+		{"journal/reader.go", "		r.lose(from, to)\n		return nil", "		_, _ = from, to\n		return nil"},
+	}},
+	{"a hole is not noticed", []edit{
+		{"journal/holes.go", "		if s.prev > tip {", "		if s.prev > tip && tip == forever {"},
+		{"journal/holes.go", "// Hole is a range", "const forever = ^uint64(0)\n\n// Hole is a range"},
+	}},
+	{"a hole counts no more than one event", []edit{
+		{"cursor.go", "		c.loseLocked(\"damaged\", last-first+1)\n", "		c.loseLocked(\"damaged\", 1+0*(last-first))\n"},
+	}},
+	{"missing first segments are taken for retention's work", []edit{
+		{"snapshot.go", "	b.journal.Needed(b.neededFrom())\n", ""},
+	}},
+	{"a missing newest segment is not noticed", []edit{
+		{"journal/recover.go", "	case newest < m.Segment:\n", "	case newest < m.Segment && tip == 1<<60:\n"},
+	}},
+	{"a segment with another's name is set aside", []edit{
+		{"journal/find.go", "		case err == nil && h.epoch != l.epoch:", "		case err == nil && (h.epoch != l.epoch || name != segmentName(h.base)):"},
+	}},
+	{"a segment that was shortened is trusted", []edit{
+		{"journal/recover.go", " && indexed.size <= seg.file {", " {"},
+		{"journal/reader.go", "		r.lose(r.next, r.last)\n", ""},
+	}},
+	{"a retention is interrupted in the wrong order", []edit{
+		{"journal/writer.go", "		if l.removed {\n			err = l.fs.SyncDir()\n		}\n", ""},
 	}},
 }
 

@@ -122,6 +122,7 @@ type sim struct {
 	over     bool      // nothing more can be said
 	ending   bool      // the bus is being ended by a crash
 	later    []func()  // checks that need the journal as the next life finds it
+	files    [][]byte  // contents that must survive the next opening
 
 	mu     sync.Mutex
 	broken string

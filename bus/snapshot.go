@@ -104,7 +104,22 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 		}
 		s.offlineUntil = end
 	}
+	b.journal.Needed(b.neededFrom())
+	b.reportHoles(at)
 	return reader.Position(), nil
+}
+
+// reportHoles reports what a start can't know because records behind the snapshot are missing.
+func (b *Bus) reportHoles(at uint64) {
+	for _, h := range b.journal.Holes() {
+		if h.To <= at {
+			continue // the snapshot has what followed from those records; sessions count what they miss when they read
+		}
+		from := max(h.From, at+1)
+		b.logger.Error("sessions, subscriptions and retained values are as they were before the missing records: what changed in between is lost",
+			"from_seq", from, "to_seq", h.To, "records", h.To-from+1)
+		b.ReportLoss("", "missing state", h.To-from+1)
+	}
 }
 
 // restore restores one record of a snapshot.
@@ -285,10 +300,11 @@ func (c *cursor) storedLocked() storedCursor {
 // snapshot.
 func (b *Bus) maybeSnapshot() {
 	grown := b.journal.Stats().Bytes - b.snapshotAt
-	if grown < max(uint64(b.o.SegmentSize), 4*b.snapshotSize.Load()) || !b.snapshotting.CompareAndSwap(false, true) {
+	if grown < max(uint64(b.o.SegmentSize), 4*b.snapshotSize.Load()) && !b.snapshotDue.Load() || !b.snapshotting.CompareAndSwap(false, true) {
 		return
 	}
 	b.snapshotAt += grown
+	b.snapshotDue.Store(false)
 	at := b.completed.Load()
 	records, err := b.state()
 	if err != nil {

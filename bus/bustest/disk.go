@@ -119,17 +119,6 @@ func (d *Disk) Kill() *Disk {
 	return next
 }
 
-// Corrupt flips a bit of a byte of a file, as a failing medium does.
-func (d *Disk) Corrupt(name string, off int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	i := d.dir[name]
-	i.data[off] ^= 0x40
-	if off < len(i.durable) {
-		i.durable[off] ^= 0x40
-	}
-}
-
 func (d *Disk) survive(i *inode) []byte {
 	b := append([]byte(nil), i.durable...)
 	if len(i.data) != len(b) {
@@ -205,7 +194,7 @@ func (d *Disk) Open(name string, create bool) (journal.File, error) {
 	if i == nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return &file{d, i}, nil
+	return &file{d, i, name}, nil
 }
 
 // List implements journal.FS.
@@ -266,7 +255,7 @@ func (d *Disk) Free() (int64, error) {
 }
 
 // Lock implements journal.FS.
-func (d *Disk) Lock() (io.Closer, error) {
+func (d *Disk) Lock() (journal.Lock, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.lock {
@@ -278,6 +267,9 @@ func (d *Disk) Lock() (io.Closer, error) {
 
 type unlock struct{ d *Disk }
 
+func (u unlock) InPlace() error { return nil }
+func (u unlock) Renew() error   { return nil }
+
 func (u unlock) Close() error {
 	u.d.mu.Lock()
 	defer u.d.mu.Unlock()
@@ -286,8 +278,15 @@ func (u unlock) Close() error {
 }
 
 type file struct {
-	d *Disk
-	i *inode
+	d    *Disk
+	i    *inode
+	name string
+}
+
+func (f *file) InPlace() error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	return f.d.inPlace(f.name, f.i)
 }
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {

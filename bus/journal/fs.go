@@ -12,7 +12,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // FS is a directory of files. Names are plain file names; where a file is kept below the directory
@@ -24,7 +23,18 @@ type FS interface {
 	Remove(name string) error
 	SyncDir() error       // makes creations, renames and removals durable
 	Free() (int64, error) // bytes that an unprivileged writer may still use
-	Lock() (io.Closer, error)
+	Lock() (Lock, error)
+}
+
+// Lock keeps other processes out of the directory until it is closed.
+type Lock interface {
+	io.Closer
+	// InPlace returns nil while the directory is the one that was locked; otherwise an error that
+	// wraps ErrMisplaced, and errLockGone when only the lock is missing.
+	InPlace() error
+	// Renew takes a lock that is missing again. The error wraps ErrLocked when another process was
+	// faster.
+	Renew() error
 }
 
 // File is one open file.
@@ -36,7 +46,17 @@ type File interface {
 	Truncate(size int64) error
 	Preallocate(size int64) error
 	Size() (int64, error)
+	// InPlace returns nil while the name under which the file was opened leads to it; otherwise an error
+	// that wraps ErrMisplaced.
+	InPlace() error
 }
+
+// ErrMisplaced is wrapped by the error of a file or directory that was removed, moved or replaced while
+// the journal had it open.
+var ErrMisplaced = errors.New("removed, moved or replaced while the bus ran")
+
+// errLockGone is wrapped by the error of a directory whose lock file is missing.
+var errLockGone = errors.New("the lock file is gone")
 
 // ErrLocked is wrapped by Open's error when another process uses the directory.
 var ErrLocked = errors.New("the data directory is in use")
@@ -120,38 +140,6 @@ func (d dirFS) List() ([]string, error) {
 
 func (d dirFS) Rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
 func (d dirFS) Remove(name string) error     { return os.Remove(d.path(name)) }
-
-// Lock holds the file lock until it is closed; the process's id is in it for the error of the next.
-func (d dirFS) Lock() (io.Closer, error) {
-	f, err := os.OpenFile(d.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		// A child that was forked a moment ago holds our old lock until it has become its own
-		// program, and a bus that is being restarted until it has ended.
-		if err = lockFile(f); err == nil || time.Since(start) > time.Second {
-			break
-		}
-	}
-	if err != nil {
-		pid := make([]byte, 32)
-		n, _ := f.ReadAt(pid, 0)
-		f.Close()
-		if n > 0 {
-			return nil, fmt.Errorf("%s: %w by process %s", string(d), ErrLocked, pid[:n])
-		}
-		return nil, fmt.Errorf("%s: %w (%v)", string(d), ErrLocked, err)
-	}
-	if err = f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(fmt.Sprint(os.Getpid())), 0)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
 
 type osFile struct{ *os.File }
 

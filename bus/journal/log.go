@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sort"
 	"sync"
@@ -59,13 +58,19 @@ func low(free, limit int64) error {
 // Unavailable is the error of an Append that the disk does not allow now. Nothing was lost: a
 // record that was not acknowledged was not accepted.
 type Unavailable struct {
-	Full  bool // the disk is full; otherwise it fails
+	Full  bool // the disk is full; otherwise it fails, or its files are gone
 	Cause error
 }
 
 func (e *Unavailable) Error() string {
 	if e.Full {
 		return fmt.Sprintf("disk full: %v", e.Cause)
+	}
+	if errors.Is(e.Cause, errTaken) {
+		return e.Cause.Error()
+	}
+	if errors.Is(e.Cause, ErrMisplaced) {
+		return fmt.Sprintf("the data is not in its place: %v; put it back, or restart postbus to continue with what is there", e.Cause)
 	}
 	return fmt.Sprintf("disk failed: %v", e.Cause)
 }
@@ -139,6 +144,8 @@ type Stats struct {
 	Appended, Bytes, Syncs, Groups uint64
 	SyncTime, LastSync             time.Duration // total and last of write and sync
 	Damaged                        uint64        // damaged records that were skipped
+	Holes                          int           // in what is kept
+	Missing                        uint64        // sequences in them
 	Segments                       int
 	DiskBytes                      int64
 	First, Last                    uint64 // sequences kept
@@ -183,9 +190,10 @@ func (t *Times) Quantile(q float64) time.Duration {
 type Log struct {
 	o     Options
 	fs    FS
-	lock  io.Closer
+	lock  Lock
 	log   *slog.Logger
 	epoch [16]byte
+	meta  meta // as last written
 
 	mu       sched.Mutex
 	space    *sync.Cond // pending went down, or err changed
@@ -200,15 +208,21 @@ type Log struct {
 	progress chan struct{} // closed and replaced when durable rises
 	stats    Stats
 
-	durable atomic.Uint64 // last committed sequence
+	durable        atomic.Uint64 // last committed sequence
+	newestSnapshot atomic.Uint64 // its sequence
+	restored       atomic.Uint64 // see Restored
 
 	rd       sched.RWMutex // what readers need; Append never takes it
 	segs     []*segment    // oldest first; the last is active
 	tail     []*group      // newest groups, oldest first
 	tailSize int
 
-	active     File // of the last segment; this and the next two are the writer's
+	active     File   // of the last segment; this and the next are the writer's
+	tip        uint64 // the last sequence that is durable in a record, or in a hole
 	unsynced   bool
+	watch      bool // files that are moved or removed are noticed
+	taken      bool // another process used the directory meanwhile: only a restart helps
+	removed    bool // Retain removed a file, and the directory may not be synced; Retain's
 	stop       chan struct{}
 	kick       chan struct{}
 	writerDone chan struct{}
@@ -351,8 +365,14 @@ func (l *Log) Stats() Stats {
 	l.mu.Unlock()
 	l.rd.RLock()
 	defer l.rd.RUnlock()
-	s.Segments, s.First, s.Last = len(l.segs), l.segs[0].base, l.durable.Load()
+	s.First, s.Last = l.segs[0].base, l.durable.Load()
 	for _, seg := range l.segs {
+		if seg.missing {
+			s.Holes++
+			s.Missing += seg.last - seg.base + 1
+			continue
+		}
+		s.Segments++
 		s.DiskBytes += seg.size
 	}
 	return s

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sort"
 )
 
@@ -18,11 +19,14 @@ type Reader struct {
 	// Prefixes, when not nil, lets the reader pass over stretches without an event whose topic
 	// begins with one of them. Records of other kinds in them are passed over too.
 	Prefixes []Prefix
+	// Lost, when set, is called during Next with ranges of sequences that are damaged or missing. Not all
+	// of them need to have been events.
+	Lost func(from, to uint64)
 
 	l     *Log
 	next  uint64
 	until uint64
-	lost  uint64
+	last  uint64 // of the segment, when end of scan was set
 	mem   []byte // unread part of a cached group
 	file  File
 	seg   *segment
@@ -56,11 +60,11 @@ func (r *Reader) SkipTo(seq uint64) {
 	}
 }
 
-// Lost returns how many sequences were found damaged since the last call, and forgets them.
-func (r *Reader) Lost() uint64 {
-	n := r.lost
-	r.lost = 0
-	return n
+// lose reports sequences that are damaged or missing. No lock is held.
+func (r *Reader) lose(from, to uint64) {
+	if from <= to && r.Lost != nil {
+		r.Lost(from, to)
+	}
 }
 
 // Release frees memory and files. The reader can be used again.
@@ -194,7 +198,7 @@ func (r *Reader) disk(rec *Record) (bool, error) {
 		if seq < r.next {
 			continue
 		}
-		if seq > r.limit() {
+		if seq > r.last {
 			r.leave()
 			return false, nil
 		}
@@ -206,7 +210,7 @@ func (r *Reader) disk(rec *Record) (bool, error) {
 		if err := decodeRecord(raw, rec, false); err != nil {
 			return false, err
 		}
-		r.lost += seq - r.next
+		r.lose(r.next, seq-1)
 		r.next = seq + 1
 		return true, nil
 	}
@@ -225,19 +229,12 @@ func (r *Reader) skipStretch() bool {
 	return true
 }
 
-// limit is the last sequence that counts in the open segment.
-func (r *Reader) limit() uint64 {
-	r.l.rd.RLock()
-	defer r.l.rd.RUnlock()
-	return r.seg.last
-}
-
 // leave ends a segment: records that are missing at its end count as damaged.
 func (r *Reader) leave() {
-	last := r.limit()
-	if r.next <= last {
-		r.lost += last + 1 - r.next
-		r.next = last + 1
+	if r.next <= r.last {
+		r.l.damaged(segmentName(r.seg.base), fmt.Sprintf("the sequences %d to %d, at the end", r.next, r.last))
+		r.lose(r.next, r.last)
+		r.next = r.last + 1
 	}
 	if r.file != nil {
 		r.file.Close()
@@ -274,8 +271,16 @@ func (r *Reader) locate() error {
 		r.seg = nil
 		return nil
 	}
-	seg, off, end := l.segs[i], l.segs[i].seek(r.next), l.segs[i].size
+	seg, off, end, last := l.segs[i], l.segs[i].seek(r.next), l.segs[i].size, l.segs[i].last
+	if seg.missing {
+		from, to := r.skipHole(seg)
+		l.rd.RUnlock()
+		r.seg = nil
+		r.lose(from, to)
+		return nil
+	}
 	l.rd.RUnlock()
+	r.last = last
 	if seg == r.seg && r.file != nil {
 		r.scan.end = end
 		return nil
@@ -286,6 +291,10 @@ func (r *Reader) locate() error {
 		r.scan = scanner{}
 	}
 	f, err := l.fs.Open(segmentName(seg.base), false)
+	if errors.Is(err, fs.ErrNotExist) {
+		r.seg = nil
+		return l.vanished(seg)
+	}
 	if err != nil {
 		return err
 	}

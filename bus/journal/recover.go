@@ -4,31 +4,20 @@ package journal
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 )
 
-// ErrFormat is wrapped by Open's error when a newer postbus wrote the directory. The directory is
-// unchanged.
-var ErrFormat = errors.New("the data was written by a newer version of postbus")
-
-type meta struct {
-	Format int    `json:"format"`
-	Epoch  string `json:"epoch"`
-}
-
 // Open opens the journal in fs or makes a new one. It reads the last segment and any other that has
-// no index; the context ends that early. Errors wrap ErrLocked or ErrFormat where these are the
-// cause. What is damaged is skipped, logged and counted; a file that cannot be read at all is an
+// no index; the context ends that early. Errors wrap ErrLocked or ErrFormat where these are the cause.
+// What is damaged or missing is skipped, logged and counted; a file that cannot be read at all is an
 // error.
 func Open(ctx context.Context, fsys FS, o Options) (*Log, error) {
 	o.defaults()
@@ -44,96 +33,116 @@ func Open(ctx context.Context, fsys FS, o Options) (*Log, error) {
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
+	l.startWatching()
 	l.lookAtSpace()
 	go l.writer()
 	return l, nil
 }
 
 func (l *Log) open(ctx context.Context) error {
-	if err := l.readMeta(); err != nil {
+	fault, err := l.readMeta()
+	if err != nil {
 		return err
+	}
+	if fault == "" && l.meta.Format < formatVersion {
+		l.log.Info("the data directory is upgraded; older versions of postbus can't open it any more",
+			"from_format", l.meta.Format, "to_format", formatVersion)
+		if err := l.writeMeta(meta{}); err != nil { // before anything else: an older version must not find half of it
+			return err
+		}
 	}
 	if d, ok := l.fs.(upgrader); ok {
 		if err := d.upgrade(); err != nil {
 			return fmt.Errorf("moving the files of format 1: %w", err)
 		}
 	}
-	names, err := l.fs.List()
+	if fault != "" {
+		if err := l.rebuildMeta(fault); err != nil {
+			return err
+		}
+	}
+	segs, err := l.findSegments()
 	if err != nil {
 		return err
 	}
-	var segs []*segment
-	for _, name := range names {
-		base, ok := parseName(name, ".seg")
-		if !ok {
-			continue
-		}
-		seg, err := l.readHeader(base)
-		if err != nil {
-			if unreadable(err) { // the error may be temporary; a journal without the segment would reuse its sequences
-				return err
-			}
-			if l.neverUsed(base) {
-				if err := l.fs.Remove(name); err != nil {
-					return err
-				}
-				continue
-			}
-			l.damaged(name, err.Error())
-			if errors.Is(err, errHeader) { // its intact records are kept
-				segs = append(segs, newSegment(base, base-1))
-				continue
-			}
-			if err := l.fs.Rename(name, name+".damaged"); err != nil {
-				return err
-			}
-			continue
-		}
-		segs = append(segs, seg)
-	}
-	for i, seg := range segs {
+	var indexes []*segment // that are to be written
+	for i := 0; i < len(segs); i++ {
+		seg := segs[i]
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		last := i == len(segs)-1
 		limit := ^uint64(0)
-		if !last {
+		if i < len(segs)-1 {
 			limit = segs[i+1].prev
-			if b, err := l.readFile(indexName(seg.base)); err == nil && seg.decodeIndex(b) == nil {
+			indexed := *seg
+			// A file that is shorter than its index says has lost records.
+			if b, err := l.readFile(indexName(seg.base)); err == nil && indexed.decodeIndex(b) == nil && indexed.size <= seg.file {
+				*seg = indexed
 				continue
 			}
 		}
-		if err := l.readSegment(seg, limit, last); err != nil {
+		// Only the newest segment may be torn, and not when the journal was closed behind it.
+		torn := i == len(segs)-1 && (seg.base > l.meta.Segment || seg.base == l.meta.Segment && !l.meta.Closed)
+		damaged, err := l.readSegment(seg, limit, torn)
+		if err != nil {
 			return fmt.Errorf("%s: %w", segmentName(seg.base), err)
 		}
 		seg.sealed = true
-		if seg.last >= seg.base { // the name of an empty segment is used again, an index must not outlive it
-			l.writeIndex(seg)
+		switch empty := seg.last < seg.base; {
+		case empty && damaged && limit >= seg.base: // something in it counts, and cannot be read
+			if _, err := l.setAside(segmentName(seg.base)); err != nil {
+				return err
+			}
+			segs = slices.Delete(segs, i, i+1)
+			i--
+		case !empty && (i == len(segs)-1 || seg.last == limit): // otherwise an older index knows more about what is missing
+			indexes = append(indexes, seg) // the name of an empty segment is used again, an index must not outlive it
 		}
 	}
-	return l.begin(segs)
+	segs, tip := l.chain(segs)
+	if err := l.begin(segs, tip); err != nil {
+		return err
+	}
+	for _, seg := range indexes {
+		l.writeIndex(seg)
+	}
+	return nil
 }
 
-// begin starts the new active segment behind the recovered records.
-func (l *Log) begin(segs []*segment) error {
-	l.next = 1
-	var durable uint64
+// begin starts the new active segment behind the recovered records, of which tip is the last that was
+// durable.
+func (l *Log) begin(segs []*segment, tip uint64) error {
+	l.next = tip + 1
+	var newest uint64
 	for _, s := range segs {
-		if s.last >= s.base {
-			durable = max(durable, s.last)
-		}
 		l.next = max(l.next, s.base, s.last+1)
+		newest = s.base
 	}
-	// A snapshot outlives the segments that it covers, and their sequences must not be used again.
+	// Snapshots and meta.json outlive the segments: the sequences that they know are not used again.
+	var reach uint64
 	if snaps := l.snapshots(); len(snaps) > 0 {
-		durable = max(durable, snaps[len(snaps)-1])
-		l.next = max(l.next, durable+1)
+		reach = snaps[len(snaps)-1]
+		l.newestSnapshot.Store(reach)
 	}
-	l.durable.Store(durable)
-	if n := len(segs); n > 0 && segs[n-1].last < segs[n-1].base && segs[n-1].base == l.next && segs[n-1].prev == durable {
-		return l.resume(segs) // nothing was written to the last one
+	switch m := &l.meta; {
+	case m.Closed:
+		reach = max(reach, m.End)
+	case newest < m.Segment:
+		reach = max(reach, m.Segment+l.unknownEnd())
 	}
-	seg := newSegment(l.next, durable)
+	if reach >= l.next {
+		segs = append(segs, l.hole(l.next, reach)...)
+		l.next, tip = reach+1, reach
+	}
+	l.tip = tip
+	l.durable.Store(max(tip, reach))
+	if n := len(segs); n > 0 && !segs[n-1].missing && segs[n-1].last < segs[n-1].base && segs[n-1].base == l.next {
+		if segs[n-1].prev == tip {
+			return l.resume(segs) // nothing was written to the last one
+		}
+		segs = segs[:n-1] // it is made again
+	}
+	seg := newSegment(l.next, tip)
 	f, err := l.createSegment(seg)
 	if err != nil {
 		return err
@@ -156,91 +165,15 @@ func (l *Log) resume(segs []*segment) error {
 			err = l.fs.SyncDir()
 		}
 	}
+	if want := (meta{Segment: last.base}); err == nil && (l.meta.Closed || l.meta.Segment != last.base) {
+		err = l.writeMeta(want)
+	}
 	if err != nil {
 		return errors.Join(err, f.Close())
 	}
 	*last = *newSegment(last.base, last.prev)
 	l.active, l.segs = f, segs
 	return nil
-}
-
-func (l *Log) readMeta() error {
-	b, err := l.readFile("meta.json")
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := rand.Read(l.epoch[:]); err != nil {
-			return err
-		}
-		return l.writeMeta()
-	}
-	if err != nil {
-		return err
-	}
-	var m meta
-	if err := json.Unmarshal(b, &m); err != nil {
-		return fmt.Errorf("meta.json: %w", err)
-	}
-	if m.Format > formatVersion {
-		return fmt.Errorf("meta.json: format %d, this version knows up to %d: %w", m.Format, formatVersion, ErrFormat)
-	}
-	epoch, err := hex.DecodeString(m.Epoch)
-	if err != nil || len(epoch) != len(l.epoch) {
-		return fmt.Errorf("meta.json: epoch %q is not 32 hexadecimal digits", m.Epoch)
-	}
-	copy(l.epoch[:], epoch)
-	if m.Format < formatVersion {
-		l.log.Info("the data directory is upgraded; older versions of postbus can't open it any more",
-			"from_format", m.Format, "to_format", formatVersion)
-		return l.writeMeta() // first of all, so that an older version refuses a half-upgraded directory
-	}
-	return nil
-}
-
-func (l *Log) writeMeta() error {
-	b, err := json.Marshal(meta{Format: formatVersion, Epoch: hex.EncodeToString(l.epoch[:])})
-	if err != nil {
-		return err
-	}
-	return writeFile(l.fs, "meta.json", func(f File) error {
-		_, err := f.WriteAt(append(b, '\n'), 0)
-		return err
-	})
-}
-
-// writeFile makes a file durable under its name, or leaves no part of it.
-func writeFile(fsys FS, name string, fill func(File) error) error {
-	tmp := name + ".tmp"
-	f, err := fsys.Open(tmp, true)
-	if err != nil {
-		return err
-	}
-	err = fill(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		if err = fsys.Rename(tmp, name); err == nil {
-			return fsys.SyncDir()
-		}
-	}
-	return errors.Join(err, ignoreMissing(fsys.Remove(tmp)))
-}
-
-func (l *Log) readFile(name string) ([]byte, error) {
-	f, err := l.fs.Open(name, false)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	b := make([]byte, size)
-	n, err := f.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return b[:n], nil
 }
 
 func parseName(name, ext string) (uint64, bool) {
@@ -259,52 +192,18 @@ func unreadable(err error) bool {
 	return errors.As(err, &system)
 }
 
-func (l *Log) readHeader(base uint64) (*segment, error) {
-	f, err := l.fs.Open(segmentName(base), false)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b := make([]byte, segmentHeader)
-	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	seg, err := decodeSegmentHeader(b, l.epoch)
-	if err == nil && seg.base != base {
-		err = fmt.Errorf("%w: it has the sequence %d", errHeader, seg.base)
-	}
-	return seg, err
-}
-
-// neverUsed reports whether a segment without a good header holds no record: the header is synced
-// before the first record, so that the crash came while it was being made.
-func (l *Log) neverUsed(base uint64) bool {
-	f, err := l.fs.Open(segmentName(base), false)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return false
-	}
-	s := &scanner{f: f, off: min(segmentHeader, size), end: size, min: base}
-	_, _, err = s.next()
-	return errors.Is(err, io.EOF)
-}
-
-// readSegment reads a whole segment, up to the sequence limit. In the last segment damage that no
-// later group proves to have been durable is a torn tail, of which nothing was acknowledged: it is
-// removed.
-func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
+// readSegment reads a whole segment, up to the sequence limit, and reports whether it found damage. With
+// torn, damage that no later group proves to have been durable is a torn tail, which no client was told
+// about: it is cut.
+func (l *Log) readSegment(seg *segment, limit uint64, torn bool) (damaged bool, err error) {
 	f, err := l.fs.Open(segmentName(seg.base), false)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
-		return err
+		return false, err
 	}
 	s := &scanner{f: f, off: segmentHeader, end: size, min: seg.base}
 	seg.size = segmentHeader
@@ -313,16 +212,17 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 	for seg.last < limit {
 		raw, skipped, err := s.next()
 		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+			return damaged, err
 		}
 		off, end := s.off-int64(len(raw)), s.off
 		if skipped > 0 {
 			doubt = append(doubt, func() {
 				l.damaged(segmentName(seg.base), fmt.Sprintf("%d bytes before offset %d", skipped, off))
 				seg.damagedHere()
+				damaged = true
 			})
 		}
-		if s.proven || !last {
+		if s.proven || !torn {
 			for _, note := range doubt {
 				note()
 			}
@@ -333,7 +233,7 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 		}
 		r := new(Record)
 		if err := decodeRecord(raw, r, false); err != nil {
-			return err
+			return damaged, err
 		}
 		if r.Seq > limit {
 			break
@@ -354,15 +254,15 @@ func (l *Log) readSegment(seg *segment, limit uint64, last bool) error {
 		l.log.Info("incomplete end of the journal removed; none of it was acknowledged",
 			"file", segmentName(seg.base), "offset", seg.size)
 	}
-	if !last {
-		return nil
+	if !torn {
+		return damaged, nil
 	}
 	if size > seg.size {
 		if err := f.Truncate(seg.size); err != nil {
-			return err
+			return damaged, err
 		}
 	}
-	return rewrite(f, tail, seg.size)
+	return damaged, rewrite(f, tail, seg.size)
 }
 
 // rewrite makes the bytes of the last group durable. They may exist only in the operating system's

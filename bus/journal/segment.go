@@ -41,9 +41,11 @@ type segment struct {
 	end   int64  // greatest time in it
 	index []indexEntry
 	// topics are the topics of its events; nil in an active segment and where there are too many.
-	topics map[string]struct{}
-	full   bool // more topics than maxTopicsNamed
-	sealed bool
+	topics  map[string]struct{}
+	full    bool // more topics than maxTopicsNamed
+	sealed  bool
+	missing bool  // it is a hole: its records are in no file
+	file    int64 // size of the file when the journal was opened
 }
 
 func segmentName(base uint64) string { return fmt.Sprintf("%020d.seg", base) }
@@ -68,15 +70,18 @@ func (s *segment) encodeHeader(epoch [16]byte) []byte {
 
 var errHeader = errors.New("segment header is damaged")
 
-func decodeSegmentHeader(b []byte, epoch [16]byte) (*segment, error) {
+type segmentHead struct {
+	format     uint32
+	epoch      [16]byte
+	base, prev uint64
+}
+
+func decodeSegmentHeader(b []byte) (h segmentHead, err error) {
 	le := binary.LittleEndian
 	if len(b) < segmentHeader || [8]byte(b[:8]) != segmentMagic || le.Uint32(b[12:]) != crc32.Checksum(b[16:segmentHeader], castagnoli) {
-		return nil, errHeader
+		return h, errHeader
 	}
-	if [16]byte(b[16:32]) != epoch {
-		return nil, fmt.Errorf("segment belongs to another journal (epoch %x)", b[16:32])
-	}
-	return newSegment(le.Uint64(b[32:]), le.Uint64(b[40:])), nil
+	return segmentHead{le.Uint32(b[8:]), [16]byte(b[16:32]), le.Uint64(b[32:]), le.Uint64(b[40:])}, nil
 }
 
 // add notes a record that is at off.

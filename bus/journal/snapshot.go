@@ -85,6 +85,9 @@ func (s *Snapshot) Each(f func(r *Record, off int64) error) error {
 // returns the record's offset. Older snapshots but one are removed. It returns the sequence from
 // which the journal must be kept, and the snapshot, to be closed.
 func (l *Log) WriteSnapshot(seq uint64, write func(emit func(*Record) (off int64, err error)) error) (floor uint64, snap *Snapshot, err error) {
+	if err := l.place(); err != nil {
+		return 0, nil, fmt.Errorf("snapshot: %w", err)
+	}
 	err = writeFile(l.fs, snapshotName(seq), func(f File) error {
 		var (
 			off   int64
@@ -120,6 +123,7 @@ func (l *Log) WriteSnapshot(seq uint64, write func(emit func(*Record) (off int64
 	if snap, err = l.openSnapshot(seq); err != nil {
 		return 0, nil, err
 	}
+	l.newestSnapshot.Store(seq)
 	seqs := l.snapshots()
 	for len(seqs) > keepSnapshots {
 		if err := ignoreMissing(l.fs.Remove(snapshotName(seqs[0]))); err != nil {

@@ -42,6 +42,7 @@ func (l *Log) writer() {
 		case <-tick.C:
 			l.o.Schedule.Point("writer ticks")
 			l.lookAtSpace()
+			l.lookAtFiles()
 			l.recover()
 		case <-l.stop:
 		}
@@ -86,6 +87,7 @@ func (l *Log) commitGroup() {
 	}
 	l.rd.Unlock()
 	l.o.Schedule.Point("writer commits")
+	l.tip = g.last
 	l.durable.Store(g.last)
 	l.o.Schedule.Point("writer has committed")
 
@@ -124,6 +126,9 @@ func (l *Log) write(g *group) error {
 			return err
 		}
 		l.count(func(s *Stats) { s.Syncs++ })
+		if err := l.inPlace(); err != nil {
+			return err
+		}
 	} else {
 		l.unsynced = true
 	}
@@ -165,12 +170,14 @@ func (l *Log) count(f func(*Stats)) {
 // roll seals the active segment and begins a new one that starts at base.
 func (l *Log) roll(base uint64) error {
 	old, oldFile := l.activeSegment(), l.active
-	seg := newSegment(base, l.Durable())
+	seg := newSegment(base, l.tip)
 	f, err := l.createSegment(seg)
 	if err != nil {
 		return err
 	}
-	err = oldFile.Truncate(old.size)
+	if err = l.inPlace(); err == nil {
+		err = oldFile.Truncate(old.size)
+	}
 	if l.unsynced {
 		err = errors.Join(err, oldFile.Sync())
 		l.unsynced = false
@@ -217,6 +224,11 @@ func (l *Log) createSegment(seg *segment) (File, error) {
 		f.Close()
 		return nil, errors.Join(err, ignoreMissing(l.fs.Remove(name)))
 	}
+	// The file stays when this fails: meta.json may name it already.
+	if err := l.writeMeta(meta{Segment: seg.base}); err != nil {
+		f.Close()
+		return nil, err
+	}
 	return f, nil
 }
 
@@ -256,10 +268,14 @@ func (l *Log) writeIndex(seg *segment) {
 	}
 }
 
+func unavailable(err error) *Unavailable {
+	return &Unavailable{Full: errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT), Cause: err}
+}
+
 // fail completes the commits of all waiting records with an error. Their sequences are not used
 // again; the next segment's header states the sequence from which this segment is void.
 func (l *Log) fail(g *group, err error) {
-	u := &Unavailable{Full: errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT), Cause: err}
+	u := unavailable(err)
 	l.mu.Lock()
 	l.err = u
 	waiting := l.cur
@@ -274,6 +290,14 @@ func (l *Log) fail(g *group, err error) {
 	l.log.Error("the journal refuses events until a write succeeds", "err", u)
 }
 
+// inPlace returns an error when what is written to the active segment would not be found by the next start.
+func (l *Log) inPlace() error {
+	if !l.watch {
+		return nil
+	}
+	return l.active.InPlace()
+}
+
 // recover retries after a disk failure: a new segment that is synced proves that the disk works.
 func (l *Log) recover() {
 	l.mu.Lock()
@@ -282,10 +306,14 @@ func (l *Log) recover() {
 	if failed == nil {
 		return
 	}
-	seg := newSegment(next, l.durable.Load())
+	if err := l.restore(); err != nil {
+		l.stillFails(err)
+		return
+	}
+	seg := newSegment(next, l.tip)
 	f, err := l.createSegment(seg)
 	if err != nil {
-		l.log.Debug("the disk still fails", "err", err)
+		l.stillFails(err)
 		return
 	}
 	// The bytes of the failed write are void; if truncating fails, the new header states that.
@@ -326,7 +354,11 @@ func (l *Log) syncLate() {
 	if !l.unsynced {
 		return
 	}
-	if err := l.active.Sync(); err != nil {
+	err := l.active.Sync()
+	if err == nil {
+		err = l.inPlace()
+	}
+	if err != nil {
 		l.fail(newGroup(), err)
 		return
 	}
@@ -345,9 +377,19 @@ func (l *Log) markClean() {
 	seg := l.activeSegment()
 	h := make([]byte, groupHeader)
 	putGroupHeader(h, 0, 0, seg.last+1, seg.last)
-	if _, err := l.active.WriteAt(h, seg.size); err == nil {
+	_, err := l.active.WriteAt(h, seg.size)
+	if err == nil {
 		_ = l.active.Truncate(seg.size + groupHeader)
-		_ = l.active.Sync()
+		err = l.active.Sync()
+	}
+	if err == nil {
+		err = l.place()
+	}
+	if err == nil {
+		err = l.writeMeta(meta{Segment: seg.base, Closed: true, End: l.tip})
+	}
+	if err != nil {
+		l.log.Warn("the end of the journal was not noted; a newest segment that vanishes would be missed by its name alone", "err", err)
 	}
 }
 
@@ -366,7 +408,7 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 	for len(l.segs) > 1 {
 		s := l.segs[0]
 		old := s.end != 0 && now.UnixNano()-s.end > int64(age)
-		empty := s.last < s.base
+		empty := s.last < s.base || s.missing && s.end == 0
 		if l.segs[1].base > floor || !(old || empty || total > size || freed < short) {
 			break
 		}
@@ -382,9 +424,19 @@ func (l *Log) Retain(floor uint64, age time.Duration, size int64, now time.Time)
 	}
 	l.rd.Unlock()
 	for i, s := range gone {
-		if err := ignoreMissing(l.fs.Remove(segmentName(s.base))); err != nil {
+		// One after the other: a power cut that brought back an older file and not a newer one would
+		// make a hole.
+		err := error(nil)
+		if l.removed {
+			err = l.fs.SyncDir()
+		}
+		if err == nil {
+			l.removed = true
+			err = ignoreMissing(l.fs.Remove(segmentName(s.base)))
+		}
+		if err != nil {
 			l.log.Warn("removing an old journal file failed, will retry", "file", segmentName(s.base), "err", err)
-			l.rd.Lock() // the next start would find it again, so it is kept until its file is removed
+			l.rd.Lock() // the next start would find it again, so it is kept until its file is gone
 			l.segs = append(slices.Clone(gone[i:]), l.segs...)
 			first = l.segs[0].base
 			l.rd.Unlock()

@@ -41,5 +41,8 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if reached := s.bus.Reached(); len(reached) > 0 {
 		ready["limits_reached"] = reached // events are accepted all the same, so that this is no 503
 	}
+	if holes := s.holes(); len(holes) > 0 {
+		ready["journal_holes"] = holes // what is left is whole, and new events are safe
+	}
 	answer(w, http.StatusOK, ready)
 }

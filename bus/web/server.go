@@ -17,6 +17,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/internal/quiet"
+	"github.com/postbus/postbus/bus/journal"
 )
 
 // Bus is the part of a bus that the server uses; *bus.Bus satisfies it.
@@ -32,6 +33,7 @@ type Bus interface {
 	RetainedValue(name string) (bus.Event, bool)
 	History(ctx context.Context, filter string, since bus.Since, each func(bus.Event) bool) error
 	Stats() bus.Stats
+	Holes() []journal.Hole
 	Limits() bus.Limits
 	Epoch() [16]byte
 	Last() uint64

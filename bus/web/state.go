@@ -60,10 +60,23 @@ type journalState struct {
 	Syncs       uint64    `json:"syncs"`
 	Groups      uint64    `json:"groups"`
 	Damaged     uint64    `json:"damaged"`
+	Missing     uint64    `json:"missing"`               // records that were durable and that no file holds any more, at most
+	Holes       []hole    `json:"holes,omitempty"`       // where they are missing; the first of many
 	SyncSeconds quantiles `json:"sync_seconds"`          // write and sync of a group
 	AckSeconds  quantiles `json:"commit_seconds"`        // from the first event of a group until it is durable
 	KeptSeconds float64   `json:"retention_age_seconds"` // how long events are kept after all sessions have them
 	KeptBytes   int64     `json:"retention_bytes"`       // and up to which size
+}
+
+// hole is a range of sequences that are missing in the journal.
+type hole = journal.Hole
+
+// maxHoles is how many holes an answer lists.
+const maxHoles = 100
+
+func (s *Server) holes() []hole {
+	list := s.bus.Holes()
+	return list[:min(len(list), maxHoles)]
 }
 
 type quantiles struct {
@@ -95,7 +108,7 @@ func (s *Server) busState(w http.ResponseWriter, r *http.Request) {
 		Published: st.Published, Dropped: st.Dropped, Lost: st.Lost, Refused: st.Refused, LostLately: s.lost.grown(time.Now(), sum(st.Lost)), Sessions: st.Sessions, Online: st.Online, Subscriptions: st.Subscriptions,
 		Retained: st.Retained, RetainedBytes: st.RetainedBytes,
 		Journal: journalState{First: j.First, Last: j.Last, Segments: j.Segments, DiskBytes: j.DiskBytes, FreeBytes: j.Free, Written: j.Bytes,
-			Events: j.Appended, Syncs: j.Syncs, Groups: j.Groups, Damaged: j.Damaged, SyncSeconds: quantilesOf(&j.SyncTimes), AckSeconds: quantilesOf(&j.CommitTimes),
+			Events: j.Appended, Syncs: j.Syncs, Groups: j.Groups, Damaged: j.Damaged, Missing: j.Missing, Holes: s.holes(), SyncSeconds: quantilesOf(&j.SyncTimes), AckSeconds: quantilesOf(&j.CommitTimes),
 			KeptSeconds: limits.RetentionAge.Seconds(), KeptBytes: limits.RetentionSize},
 		PluginsDir: s.o.PluginsDir,
 		Memory:     memoryState{Heap: m.HeapAlloc, System: m.Sys, Goroutines: runtime.NumGoroutine()}, Connections: map[string]int{}, Warnings: []string{}}
@@ -136,6 +149,8 @@ var metricHelp = []struct{ name, help, labels string }{
 	{"postbus_journal_records_total", "Records written to the journal.", ""},
 	{"postbus_journal_syncs_total", "Journal syncs (fdatasync).", ""},
 	{"postbus_journal_damaged_total", "Damaged journal records that were skipped.", ""},
+	{"postbus_journal_missing_records", "Records that were durable and that no file of the journal holds any more, at most.", ""},
+	{"postbus_journal_holes", "Stretches of the journal in which records are missing.", ""},
 	{"postbus_journal_disk_bytes", "Size of the journal on disk.", ""},
 	{"postbus_journal_free_bytes", "Free bytes on the journal's disk.", ""},
 	{"postbus_journal_last_sequence", "Sequence of the newest record.", ""},
@@ -201,6 +216,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	count("postbus_journal_records_total", j.Appended)
 	count("postbus_journal_syncs_total", j.Syncs)
 	count("postbus_journal_damaged_total", j.Damaged)
+	gauge("postbus_journal_missing_records", float64(j.Missing))
+	gauge("postbus_journal_holes", float64(j.Holes))
 	gauge("postbus_journal_disk_bytes", float64(j.DiskBytes))
 	gauge("postbus_journal_free_bytes", float64(j.Free))
 	gauge("postbus_journal_last_sequence", float64(j.Last))

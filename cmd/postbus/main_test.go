@@ -8,6 +8,8 @@ package main
 //	gone NAME              wait until that bus has ended, at most 3 s
 //	eventually [!] CMD...  repeat until it succeeds (or fails), at most 5 s
 //	subscribed NAME FILTER wait until the session of that name has the filter, at most 5 s
+//	get PATH               what the bus answers over HTTP to a GET, on stdout
+//	lose NAME N            remove the Nth segment of the journal in the data folder NAME, and its index
 //	usage ARG...           run the program, which has to end with exit code 2
 //	setenv NAME FILE       set a variable to what a file holds
 //	line FILE FROM TO      replace text in a file in one step, as an editor does
@@ -49,6 +51,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": serve, "signal": sendSignal, "gone": gone, "eventually": eventually, "line": replaceLine, "usage": usage, "subscribed": subscribed,
+			"get": get, "lose": lose,
 			"setenv": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 			},
@@ -193,6 +196,27 @@ func subscribed(ts *testscript.TestScript, _ bool, args []string) {
 		text = string(body)
 	}
 	ts.Fatalf("%s is not subscribed to %s within %s: %s", args[0], args[1], patience, text)
+}
+
+func get(ts *testscript.TestScript, _ bool, args []string) {
+	resp, err := http.Get(ts.Getenv("HTTP") + args[0])
+	ts.Check(err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%s\n%s\n", resp.Status, body)
+}
+
+func lose(ts *testscript.TestScript, _ bool, args []string) {
+	segments, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "journal", "*.seg"))
+	ts.Check(err)
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	if n > len(segments) {
+		ts.Fatalf("there are the segments %q", segments)
+	}
+	ts.Check(os.Remove(segments[n-1]))
+	ts.Check(os.Remove(strings.TrimSuffix(segments[n-1], ".seg") + ".idx"))
 }
 
 func usage(ts *testscript.TestScript, _ bool, args []string) {
