@@ -344,6 +344,7 @@ func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 			b.logger.Error("retained message not readable", "topic", topic, "err", err)
 		}
 	}
+	b.logger.Error("a retained message is lost: its record is damaged or missing", "topic", topic)
 	return false
 }
 
