@@ -245,12 +245,21 @@ func TestStateThatWentWithASegmentIsReported(t *testing.T) {
 				d.Lose(n)
 			}
 		}
-		d.Lose(segs[2])
+		lost := ""
+		for _, s := range segs[2:] { // after the retained value, and of its topic
+			if at := strings.Index(string(d.Content(s)), "event 06"); at > 0 && lost == "" {
+				lost = s
+			}
+		}
+		d.Lose(lost)
 		var log strings.Builder
 		b := open(t, d, bus.Options{SegmentSize: 1024, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		defer b.Close()
 		if !strings.Contains(log.String(), "sessions, subscriptions and retained values are as they were before the missing records") {
 			t.Errorf("the log:\n%s", log.String())
+		}
+		if !strings.Contains(log.String(), "topics=1 some=[n/first]") {
+			t.Errorf("the log does not name the retained topic:\n%s", log.String())
 		}
 		if n := b.Stats().Lost["missing state"]; n == 0 {
 			t.Errorf("lost: %v", b.Stats().Lost)

@@ -353,5 +353,6 @@ func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 			b.logger.Error("reading a retained message failed", "topic", topic, "err", err)
 		}
 	}
+	b.logger.Error("a retained message is lost: its record is damaged or missing", "topic", topic)
 	return false
 }

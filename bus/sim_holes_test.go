@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/postbus/postbus/bus/journal"
 )
@@ -117,8 +118,8 @@ func (s *sim) vandalize() {
 			e.damaged = true
 		}
 	}
-	for _, n := range segs[:last] { // the newest may have a torn end, which is cut
-		if b := s.disk.Content(n); len(recordsOf(b)) > 0 {
+	for _, n := range segs { // the newest may have a torn end, which is cut
+		if b := s.disk.Content(n); len(recordsOf(b)) > 0 && !bytes.Equal(b, content[segs[last]]) {
 			s.files = append(s.files, bytes.TrimRight(b, "\x00"))
 		}
 	}
@@ -143,6 +144,42 @@ func recordsOf(b []byte) (list []simRecord) {
 		off += n
 	}
 	return list
+}
+
+// unlinkActive removes the newest segment under the running bus, which has it open and writes it again. What
+// is acknowledged meanwhile and later must not be lost.
+func (s *sim) unlinkActive() {
+	if s.options.Durability > 0 {
+		return // events are acknowledged that the model can't read yet
+	}
+	s.healDisk()
+	s.settle(2 * time.Second) // a disk that failed works again
+	names, err := s.disk.List()
+	if err != nil {
+		s.fail("list: %v", err)
+	}
+	newest := ""
+	for _, n := range names {
+		if strings.HasSuffix(n, ".seg") {
+			newest = n
+		}
+	}
+	s.log("%s vanishes under the bus", newest)
+	s.faults = true // publishes are refused meanwhile
+	s.disk.Lose(newest)
+	for range 3 + s.rnd.IntN(5) {
+		if c := s.clients[s.rnd.IntN(len(s.clients))]; c.conn != nil && !c.busy {
+			c.publish(1 + s.rnd.IntN(3))
+		}
+		time.Sleep(time.Duration(s.rnd.IntN(100)) * time.Millisecond)
+		s.poll()
+	}
+	for range 10 {
+		s.settle(500 * time.Millisecond)
+	}
+	if err := s.bus.journal.Err(); err != nil {
+		s.fail("a bus whose newest file vanished continues by itself: %v", err)
+	}
 }
 
 // checkFiles demands that what somebody may want to look at is still there, under some name.

@@ -144,6 +144,10 @@ var defects = []defect{
 		{"journal/recover.go", " && indexed.size <= seg.file {", " {"},
 		{"journal/reader.go", "		r.lose(r.next, r.last)\n", ""},
 	}},
+	{"an event is acknowledged whose file is gone", []edit{
+		{"journal/writer.go", "		if err := l.inPlace(); err != nil {\n			return err\n		}\n", ""},
+		{"journal/place.go", "		err = l.active.InPlace()\n", ""},
+	}},
 	{"a retention is interrupted in the wrong order", []edit{
 		{"journal/writer.go", "		if l.removed {\n			err = l.fs.SyncDir()\n		}\n", ""},
 	}},

@@ -325,7 +325,9 @@ func (s *sim) step() {
 			s.log("the disk fails at operation %d, for good: %v", n, sticky)
 			s.disk.FailIn(n, sticky)
 		}
-	case n >= 987:
+	case n < 990 && !s.calm:
+		s.unlinkActive()
+	case n >= 990:
 		s.log("the disk is healed")
 		s.healDisk()
 	}

@@ -111,16 +111,45 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 
 // reportHoles reports what a start can't know because records behind the snapshot are missing.
 func (b *Bus) reportHoles(at uint64) {
+	lost := false
 	for _, h := range b.journal.Holes() {
 		if h.To <= at {
 			continue // the snapshot has what followed from those records; sessions count what they miss when they read
 		}
+		lost = true
 		from := max(h.From, at+1)
 		b.logger.Error("sessions, subscriptions and retained values are as they were before the missing records: what changed in between is lost",
 			"from_seq", from, "to_seq", h.To, "records", h.To-from+1)
 		b.ReportLoss("", "missing state", h.To-from+1)
 	}
+	if lost {
+		b.reportStale(at)
+	}
 }
+
+// reportStale names retained topics whose newest value may be among the missing records behind at.
+func (b *Bus) reportStale(at uint64) {
+	var topics []string
+	n, all := 0, compile("#")
+	for after, done := "", false; !done; {
+		var found []retainedEntry
+		found, after, done = b.retained.next(&all, after, scanBatch)
+		for _, e := range found {
+			if !b.journal.MayHold(max(at, e.seq)+1, []byte(e.topic)) {
+				continue
+			}
+			if n++; len(topics) < staleNamed {
+				topics = append(topics, e.topic)
+			}
+		}
+	}
+	if n > 0 {
+		b.logger.Error("retained values may have newer ones among the missing records", "topics", n, "some", topics)
+	}
+}
+
+// staleNamed is how many retained topics a log line names.
+const staleNamed = 10
 
 // restore restores one record of a snapshot.
 func (b *Bus) restore(r *journal.Record, off int64) error {

@@ -4,6 +4,7 @@ package bustest
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/postbus/postbus/bus/journal"
 )
@@ -19,10 +20,14 @@ func (d *Disk) Corrupt(name string, off int) {
 	}
 }
 
+// settleDir makes the directory as it is survive a power cut.
+func (d *Disk) settleDir() { d.synced, d.log = maps.Clone(d.dir), nil }
+
 // Lose removes a file, at once and for good. Open files of it can still be read and written.
 func (d *Disk) Lose(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.settleDir()
 	delete(d.dir, name)
 	delete(d.synced, name)
 }
@@ -41,6 +46,7 @@ func (d *Disk) Cut(name string, size int) {
 func (d *Disk) Swap(a, b string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.settleDir()
 	for _, dir := range []map[string]*inode{d.dir, d.synced} {
 		dir[a], dir[b] = dir[b], dir[a]
 		for _, n := range []string{a, b} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"sort"
 	"sync"
@@ -26,7 +27,8 @@ type Disk struct {
 	mu     sync.Mutex
 	rnd    *rand.Rand
 	dir    map[string]*inode // the directory as programs see it
-	synced map[string]*inode // the directory as a power cut leaves it
+	synced map[string]*inode // the directory as of its last sync
+	log    []dirOp           // its changes since; a power cut undoes any of them, each as a whole
 	off    bool              // the power is cut: everything fails
 	full   bool
 	failIn int // operations until a failure; 0: none planned
@@ -43,6 +45,12 @@ type inode struct {
 }
 
 type span struct{ from, to int }
+
+// dirOp is a change of the directory: from is removed, and to leads to i; one may be empty.
+type dirOp struct {
+	from, to string
+	i        *inode
+}
 
 // NewDisk returns an empty disk; seed decides which data a power cut destroys.
 func NewDisk(seed uint64) *Disk {
@@ -79,23 +87,20 @@ func (d *Disk) PowerCut() *Disk {
 	defer d.mu.Unlock()
 	d.off = true
 	next := NewDisk(d.rnd.Uint64())
-	names := map[string]bool{}
-	for n := range d.dir {
-		names[n] = true
-	}
-	for n := range d.synced {
-		names[n] = true
-	}
-	for _, n := range sorted(names) {
-		now, was := d.dir[n], d.synced[n]
-		keep := was
-		if now != was && d.rnd.IntN(2) == 0 {
-			keep = now // the change of the directory reached the disk before the cut
-		}
-		if keep == nil {
+	dir := maps.Clone(d.synced)
+	for _, op := range d.log {
+		if d.rnd.IntN(2) == 0 { // it did not reach the disk before the cut
 			continue
 		}
-		b := d.survive(keep)
+		if op.i == nil || dir[op.from] == op.i {
+			delete(dir, op.from)
+		}
+		if op.to != "" {
+			dir[op.to] = op.i
+		}
+	}
+	for _, n := range sorted(dir) {
+		b := d.survive(dir[n])
 		i := &inode{data: b, durable: append([]byte(nil), b...)}
 		next.dir[n], next.synced[n] = i, i
 	}
@@ -108,13 +113,26 @@ func (d *Disk) Kill() *Disk {
 	defer d.mu.Unlock()
 	d.off = true
 	next := NewDisk(d.rnd.Uint64())
+	copies := map[*inode]*inode{}
 	for _, n := range sorted(d.dir) {
 		i := d.dir[n]
 		c := &inode{data: append([]byte(nil), i.data...), durable: append([]byte(nil), i.durable...), dirty: append([]span(nil), i.dirty...)}
 		next.dir[n] = c
-		if d.synced[n] == i {
-			next.synced[n] = c
+		copies[i] = c
+	}
+	copied := func(i *inode) *inode {
+		if c := copies[i]; c != nil || i == nil {
+			return c
 		}
+		c := &inode{data: append([]byte(nil), i.data...), durable: append([]byte(nil), i.durable...), dirty: append([]span(nil), i.dirty...)}
+		copies[i] = c
+		return c
+	}
+	for _, n := range sorted(d.synced) {
+		next.synced[n] = copied(d.synced[n])
+	}
+	for _, op := range d.log {
+		next.log = append(next.log, dirOp{op.from, op.to, copied(op.i)})
 	}
 	return next
 }
@@ -190,6 +208,7 @@ func (d *Disk) Open(name string, create bool) (journal.File, error) {
 		}
 		i = &inode{}
 		d.dir[name] = i
+		d.log = append(d.log, dirOp{to: name, i: i})
 	}
 	if i == nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
@@ -211,6 +230,7 @@ func (d *Disk) Rename(from, to string) error {
 	if err := d.op(false); err != nil {
 		return err
 	}
+	d.log = append(d.log, dirOp{from, to, d.dir[from]})
 	d.dir[to] = d.dir[from]
 	delete(d.dir, from)
 	return nil
@@ -227,6 +247,7 @@ func (d *Disk) Remove(name string) error {
 		return &fs.PathError{Op: "remove", Path: name, Err: fs.ErrNotExist}
 	}
 	delete(d.dir, name)
+	d.log = append(d.log, dirOp{from: name})
 	return nil
 }
 
@@ -237,10 +258,7 @@ func (d *Disk) SyncDir() error {
 	if err := d.op(false); err != nil {
 		return err
 	}
-	d.synced = map[string]*inode{}
-	for n, i := range d.dir {
-		d.synced[n] = i
-	}
+	d.synced, d.log = maps.Clone(d.dir), nil
 	return nil
 }
 

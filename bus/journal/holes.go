@@ -5,7 +5,9 @@ package journal
 // how far the journal reached. A hole takes the place of a segment in Log.segs, so that readers meet it.
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 )
 
@@ -13,6 +15,22 @@ import (
 type Hole struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`
+}
+
+// MayHold reports whether an event of the topic may be among the records that are missing from the sequence
+// from on.
+func (l *Log) MayHold(from uint64, topic []byte) bool {
+	l.rd.RLock()
+	defer l.rd.RUnlock()
+	for _, s := range l.segs {
+		if !s.missing || s.last < from {
+			continue
+		}
+		if _, named := s.topics[string(topic)]; named || s.topics == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // unknownEnd is how many sequences the newest segment is taken to hold when it is missing and nothing says
@@ -121,12 +139,21 @@ func (l *Log) vanished(seg *segment) error {
 	if err := l.place(); err != nil {
 		return err
 	}
-	l.rd.Lock()
-	i := slices.Index(l.segs, seg)
-	if i == len(l.segs)-1 {
-		l.rd.Unlock()
+	l.rd.RLock()
+	active := seg == l.segs[len(l.segs)-1]
+	l.rd.RUnlock()
+	if active {
 		return fmt.Errorf("%s is not there: %w", segmentName(seg.base), ErrMisplaced)
 	}
+	// It may have been the active one when its file was not found, and been written again before it was sealed.
+	if f, err := l.fs.Open(segmentName(seg.base), false); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = f.Close()
+		}
+		return err
+	}
+	l.rd.Lock()
+	i := slices.Index(l.segs, seg)
 	switch {
 	case i < 0: // Retain was faster
 	case seg.last < seg.base:
@@ -140,6 +167,7 @@ func (l *Log) vanished(seg *segment) error {
 	if i >= 0 && seg.last >= seg.base {
 		l.log.Error("journal records are missing: their file vanished while the bus ran", "file", segmentName(seg.base),
 			"from_seq", seg.base, "to_seq", seg.last, "records", seg.last-seg.base+1, "topics_known", seg.topics != nil)
+		l.restored.Add(1)
 	}
 	return nil
 }

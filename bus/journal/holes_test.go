@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/postbus/postbus/bus/bustest"
 	"github.com/postbus/postbus/bus/journal"
@@ -390,6 +391,37 @@ func TestARetentionThatIsInterrupted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAFailureLeavesNoSegmentBehind: one that was made when the disk failed is deleted in its turn, or the
+// next start would miss what retention deleted behind it.
+func TestAFailureLeavesNoSegmentBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for n := 1; n <= 20; n++ {
+			d := bustest.NewDisk(uint64(n))
+			l := open(t, d, journal.Options{SegmentSize: 300})
+			putGroup(t, l, 0)
+			d.FailIn(n, n%2 == 0)
+			for range 2 {
+				_ = tryPut(l) // in a new segment
+			}
+			time.Sleep(2 * time.Second) // it is tried again
+			d.FailIn(0, false)
+			time.Sleep(2 * time.Second)
+			for i := range 3 {
+				putGroup(t, l, i*10)
+			}
+			last := l.Next() - 1
+			l.Retain(last, 0, 0, time.Now())
+			l.Close()
+			l = open(t, d, journal.Options{})
+			if holes := l.Holes(); len(holes) > 0 {
+				names, _ := d.List()
+				t.Errorf("failure at %d: holes %v of %q", n, holes, names)
+			}
+			l.Close()
+		}
+	})
 }
 
 func TestTheFolderOfFormat1WithoutMeta(t *testing.T) {

@@ -211,6 +211,7 @@ type Log struct {
 	durable        atomic.Uint64 // last committed sequence
 	newestSnapshot atomic.Uint64 // its sequence
 	restored       atomic.Uint64 // see Restored
+	taken          atomic.Bool   // another process used the directory meanwhile: only a restart helps
 
 	rd       sched.RWMutex // what readers need; Append never takes it
 	segs     []*segment    // oldest first; the last is active
@@ -220,9 +221,9 @@ type Log struct {
 	active     File   // of the last segment; this and the next are the writer's
 	tip        uint64 // the last sequence that is durable in a record, or in a hole
 	unsynced   bool
-	watch      bool // files that are moved or removed are noticed
-	taken      bool // another process used the directory meanwhile: only a restart helps
-	removed    bool // Retain removed a file, and the directory may not be synced; Retain's
+	unused     []*segment // made since the active one, and not used because something failed then
+	watch      bool       // files that are moved or removed are noticed
+	removed    bool       // Retain removed a file, and the directory may not be synced; Retain's
 	stop       chan struct{}
 	kick       chan struct{}
 	writerDone chan struct{}

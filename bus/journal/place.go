@@ -14,12 +14,15 @@ import (
 // errTaken is the error of a directory that was without a lock, which another process took.
 var errTaken = errors.New("another process used the data directory; stop it, and restart this one")
 
-// Restored counts how often files that had vanished were replaced. The owner writes a snapshot then: the
-// older ones may be among those that are gone.
+// Restored counts how often files were found to have vanished while the journal is open. The owner writes a
+// snapshot then: the older ones may be among those that are gone.
 func (l *Log) Restored() uint64 { return l.restored.Load() }
 
 // place checks the directory and its lock.
 func (l *Log) place() error {
+	if l.taken.Load() {
+		return errTaken
+	}
 	if !l.watch {
 		return nil
 	}
@@ -58,15 +61,12 @@ func (l *Log) lookAtFiles() {
 
 // holdDirectory checks the directory and takes its lock again when that alone is gone.
 func (l *Log) holdDirectory() error {
-	if l.taken {
-		return errTaken
-	}
 	err := l.place()
 	if !errors.Is(err, errLockGone) {
 		return err
 	}
 	if renewed := l.lock.Renew(); renewed != nil {
-		l.taken = errors.Is(renewed, ErrLocked)
+		l.taken.Store(errors.Is(renewed, ErrLocked))
 		return fmt.Errorf("%w; %w", renewed, err)
 	}
 	names, listed := l.fs.List()
@@ -75,7 +75,7 @@ func (l *Log) holdDirectory() error {
 	}
 	for _, name := range names {
 		if base, ok := parseName(name, ".seg"); ok && base > l.activeSegment().base {
-			l.taken = true
+			l.taken.Store(true)
 			return fmt.Errorf("%s is not of this process: %w", name, errTaken)
 		}
 	}

@@ -201,13 +201,14 @@ func TestALockThatVanished(t *testing.T) {
 	if err := tryPut(l); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(lock); err != nil {
-		t.Fatal(err)
-	}
-	other, err := fs.Lock()
-	if err != nil {
-		t.Skip("it was faster this time")
-	}
+	var other journal.Lock
+	until(t, "another is faster", func() bool {
+		if err := os.Remove(lock); err != nil {
+			return false
+		}
+		other, err = fs.Lock()
+		return err == nil
+	})
 	until(t, "it gives up", func() bool { return l.Err() != nil })
 	if err := l.Err(); !strings.Contains(err.Error(), "another process used the data directory") {
 		t.Errorf("error %v", err)
@@ -219,6 +220,28 @@ func TestALockThatVanished(t *testing.T) {
 			t.Fatal("it continues after another process had the directory")
 		}
 	}
+}
+
+// TestAnEmptyActiveSegmentThatVanishes is made again once: a second one of the same name would be deleted
+// as an old one, and the file with it.
+func TestAnEmptyActiveSegmentThatVanishes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := bustest.NewDisk(1)
+		l := open(t, d, journal.Options{SegmentSize: 300, CacheSize: 1})
+		d.Lose("00000000000000000001.seg")
+		time.Sleep(3 * time.Second)
+		for i := range 6 {
+			putGroup(t, l, i*10)
+		}
+		if n := l.Stats().Segments; n != 6 {
+			t.Errorf("%d segments", n)
+		}
+		l.Retain(1, 0, 0, time.Now())
+		if got, lost := read(t, l, nil); !slices.Equal(got, without(99, 99)) || len(lost) > 0 {
+			t.Errorf("read %v, lost %v", got, lost)
+		}
+		l.Close()
+	})
 }
 
 // TestASealedSegmentThatVanishes becomes a hole at once, whoever notices first.

@@ -170,20 +170,22 @@ func (l *Log) count(f func(*Stats)) {
 // roll seals the active segment and begins a new one that starts at base.
 func (l *Log) roll(base uint64) error {
 	old, oldFile := l.activeSegment(), l.active
+	if err := l.inPlace(); err != nil {
+		return err
+	}
 	seg := newSegment(base, l.tip)
 	f, err := l.createSegment(seg)
 	if err != nil {
 		return err
 	}
-	if err = l.inPlace(); err == nil {
-		err = oldFile.Truncate(old.size)
-	}
+	err = oldFile.Truncate(old.size)
 	if l.unsynced {
 		err = errors.Join(err, oldFile.Sync())
 		l.unsynced = false
 	}
 	if err != nil {
 		f.Close()
+		l.unused = append(l.unused, seg)
 		return err
 	}
 	oldFile.Close()
@@ -193,11 +195,23 @@ func (l *Log) roll(base uint64) error {
 	return nil
 }
 
-// addSegment puts seg behind old, which is sealed.
+// addSegment puts seg behind old, which is sealed, and behind empty ones whose files a failure left: retention
+// must delete them in their turn, or the next start finds one before segments that are gone.
 func (l *Log) addSegment(old, seg *segment) {
 	l.rd.Lock()
 	defer l.rd.Unlock()
+	if old.base == seg.base { // nothing was written to it, and it is the same file
+		l.segs[len(l.segs)-1] = seg
+		return
+	}
 	old.sealed = true
+	for _, s := range l.unused {
+		if s.base != seg.base {
+			s.sealed = true
+			l.segs = append(l.segs, s)
+		}
+	}
+	l.unused = nil
 	l.segs = append(l.segs, seg)
 }
 
@@ -222,11 +236,15 @@ func (l *Log) createSegment(seg *segment) (File, error) {
 	}()
 	if err != nil {
 		f.Close()
-		return nil, errors.Join(err, ignoreMissing(l.fs.Remove(name)))
+		if ignoreMissing(l.fs.Remove(name)) != nil {
+			l.unused = append(l.unused, seg)
+		}
+		return nil, err
 	}
 	// The file stays when this fails: meta.json may name it already.
 	if err := l.writeMeta(meta{Segment: seg.base}); err != nil {
 		f.Close()
+		l.unused = append(l.unused, seg)
 		return nil, err
 	}
 	return f, nil
@@ -318,7 +336,9 @@ func (l *Log) recover() {
 	}
 	// The bytes of the failed write are void; if truncating fails, the new header states that.
 	old := l.activeSegment()
-	_ = l.active.Truncate(old.size)
+	if old.base != seg.base {
+		_ = l.active.Truncate(old.size)
+	}
 	l.active.Close()
 	l.active, l.unsynced = f, false
 	l.addSegment(old, seg)
