@@ -167,7 +167,6 @@ func (p *plugin) logFailures() {
 	if n == p.failures {
 		return
 	}
-	p.due.Store(true) // until the errors are logged
 	p.mapper.mu.Lock()
 	err := p.mapper.lastE
 	p.mapper.mu.Unlock()
@@ -180,12 +179,12 @@ func (p *plugin) logFailures() {
 		pause *= 10
 	}
 	if time.Since(p.failedAt) < pause {
+		p.due.Store(true) // until the pause is over
 		return
 	}
 	p.log.Warn("events are lost because a rule fails", "err", text,
 		"events", n-p.failures, "hint", "postbus plugin trace "+p.id)
 	p.failures, p.failure, p.failedAt = n, text, time.Now()
-	p.due.Store(false)
 }
 
 // reconcile applies spec next unless it already runs or failed.

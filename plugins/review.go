@@ -25,19 +25,17 @@ func (m *mapper) activity() (a activity) {
 	return a
 }
 
-// reviewAll wakes the plugins that have something new, and returns how many.
-func (s *Supervisor) reviewAll() (woken int) {
+// reviewAll wakes the plugins that have something new.
+func (s *Supervisor) reviewAll() {
 	s.each(func(p *plugin) {
 		now := p.mapper.activity()
 		if !p.due.Swap(false) && !now.dirty && now == p.seen {
 			return
 		}
 		p.seen = now
-		woken++
 		select {
 		case p.review <- struct{}{}:
 		default:
 		}
 	})
-	return woken
 }
