@@ -34,9 +34,10 @@ var ErrBusy = errors.New("too many logins at the same time, try again")
 // ones so that a device that reconnects costs microseconds. It outlives policies: make one for each
 // process. It is safe for concurrent use.
 //
-// Checks wait in a queue for each origin, an address and the user's name, and the origins have turns.
-// One that sends wrong passwords waits longer after each, and of its checks only the newest wait. One from which that user has logged in
-// before comes first, so that guesses from elsewhere do not keep a user's devices out.
+// Checks wait in a queue for each origin, an address and the user's name, and the origins have
+// turns. One that sends wrong passwords waits longer after each, and only its newest checks wait. One
+// from which that user has logged in before comes first, so that guesses from elsewhere do not keep
+// a user's devices out.
 type Verifier struct {
 	check    func(h phc, password string) bool // phc.verify; the tests count its calls
 	parallel int
@@ -66,7 +67,7 @@ type history struct {
 	origin  origin
 	queue   []*check
 	turn    *list.Element // in turns; nil: nothing waits
-	good    bool          // its last check succeeded
+	good    bool          // a check has succeeded
 	wrong   int           // wrong passwords since
 	until   time.Time     // no check begins before
 	touched time.Time
@@ -287,13 +288,6 @@ func (v *Verifier) sum(parts ...string) (sum [32]byte) {
 	}
 	mac.Sum(sum[:0])
 	return sum
-}
-
-func (v *Verifier) known(sum [32]byte) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	_, ok := v.seen[sum]
-	return ok
 }
 
 func (v *Verifier) remember(sum [32]byte) {
