@@ -232,15 +232,18 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 	c := newConn(b, raw, listener, local)
 	b.mu.Lock()
 	o := b.o.Load()
-	full, why := o.Connections > 0 && len(b.conns)-b.extra >= o.Connections, "limits.connections is reached"
-	if !local && o.PerAddress > 0 && b.from[c.address] >= o.PerAddress {
-		full, why = true, "limits.connections_per_address is reached"
+	switch {
+	case !local && o.PerAddress > 0 && b.from[c.address] >= o.PerAddress:
+		c.excess = "limits.connections_per_address is reached"
+	case o.Connections > 0 && len(b.conns)-b.extra >= o.Connections:
+		c.excess = "limits.connections is reached"
 	}
+	full := c.excess != ""
 	if b.closing || full && b.refusing >= politeRefusals {
 		closing := b.closing
 		b.mu.Unlock()
 		if !closing {
-			b.quiet.Warn(b.log, c.address, "connection closed: "+why, "remote", c.remote)
+			b.quiet.Warn(b.log, c.address, "connection closed: "+c.excess, "remote", c.remote)
 		}
 		raw.Close()
 		return
@@ -251,10 +254,8 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 		b.from[c.address]++
 	}
 	if full {
-		c.why = why
 		b.refusing++
 		b.extra++
-		c.full = true
 		c.deadline = time.Now().Add(politeTimeout)
 		_ = raw.SetReadDeadline(c.deadline)
 	}
@@ -281,7 +282,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 
 // releaseRefused frees the slot of a refused connection when its socket is closed or abandoned.
 func (b *Broker) releaseRefused(c *conn) {
-	if !c.full {
+	if c.excess == "" {
 		return
 	}
 	c.releaseOnce.Do(func() {
@@ -305,7 +306,7 @@ func (b *Broker) over(c *conn) {
 	b.mu.Lock()
 	delete(b.conns, c)
 	switch {
-	case c.full:
+	case c.excess != "":
 		b.extra--
 	case !c.local:
 		if b.from[c.address]--; b.from[c.address] <= 0 {

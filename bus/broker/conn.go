@@ -26,8 +26,7 @@ type conn struct {
 	listener    string
 	local       bool
 	gone        chan struct{} // closed when the connection has ended completely
-	full        bool          // it is above a limit of connections: its CONNECT is refused
-	why         string        // which
+	excess      string        // the limit of connections that it exceeds, so that its CONNECT is refused; empty: none
 	releaseOnce sync.Once
 	address     string // that is charged for it
 

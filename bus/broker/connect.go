@@ -53,8 +53,8 @@ func (c *conn) open(p []byte, body int) error {
 	c.version = version
 	c.client = c.broker.server.NewClient(c, c.listener, "", false)
 	c.client.ParseConnect(c.listener, pk)
-	if c.full {
-		return c.turnAway(frame.CodeQuotaExceeded, errors.New(c.why))
+	if c.excess != "" {
+		return c.turnAway(frame.CodeQuotaExceeded, errors.New(c.excess))
 	}
 	if code := pk.ConnectValidate(); code != packets.CodeSuccess {
 		return c.turnAway(code.Code, errors.New(code.Reason))
