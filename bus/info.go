@@ -176,51 +176,38 @@ func (b *Bus) Sessions() []SessionInfo { return b.SessionsAfter("", math.MaxInt)
 // SessionsAfter lists up to n sessions and shared groups in the order of their names, from behind a
 // name on. It counts only their backlogs.
 func (b *Bus) SessionsAfter(after string, n int) []SessionInfo {
-	var list []*cursor
-	sessions := map[*cursor]*Session{}
-	for _, s := range b.all() {
-		if s.name > after {
-			list, sessions[&s.cursor] = append(list, &s.cursor), s
-		}
-	}
-	for _, g := range b.allGroups() {
-		if g.name > after {
-			list = append(list, &g.cursor)
-		}
-	}
+	list, sessions := b.cursors()
+	list = slices.DeleteFunc(list, func(c *cursor) bool { return c.name <= after })
 	slices.SortFunc(list, func(a, c *cursor) int { return strings.Compare(a.name, c.name) })
 	return b.infoOf(list[:min(n, len(list))], sessions)
+}
+
+// cursors lists those of all sessions and shared groups, and says which are a session's.
+func (b *Bus) cursors() (list []*cursor, sessions map[*cursor]*Session) {
+	sessions = map[*cursor]*Session{}
+	for _, s := range b.all() {
+		list, sessions[&s.cursor] = append(list, &s.cursor), s
+	}
+	for _, g := range b.allGroups() {
+		list = append(list, &g.cursor)
+	}
+	return list, sessions
 }
 
 // SessionsBehind lists the n sessions and shared groups whose positions are the farthest behind. It
 // counts only their backlogs.
 func (b *Bus) SessionsBehind(n int) []SessionInfo {
-	type behind struct {
-		c        *cursor
-		position uint64
-	}
-	var list []behind
-	sessions := map[*cursor]*Session{}
-	add := func(c *cursor) {
+	list, sessions := b.cursors()
+	at := make(map[*cursor]uint64, len(list))
+	for _, c := range list {
 		c.mu.Lock()
-		defer c.mu.Unlock()
-		list = append(list, behind{c, c.positionLocked()})
+		at[c] = c.positionLocked()
+		c.mu.Unlock()
 	}
-	for _, s := range b.all() {
-		sessions[&s.cursor] = s
-		add(&s.cursor)
-	}
-	for _, g := range b.allGroups() {
-		add(&g.cursor)
-	}
-	slices.SortFunc(list, func(a, c behind) int {
-		return cmp.Or(cmp.Compare(a.position, c.position), strings.Compare(a.c.name, c.c.name))
+	slices.SortFunc(list, func(a, c *cursor) int {
+		return cmp.Or(cmp.Compare(at[a], at[c]), strings.Compare(a.name, c.name))
 	})
-	var first []*cursor
-	for _, l := range list[:min(n, len(list))] {
-		first = append(first, l.c)
-	}
-	return b.infoOf(first, sessions)
+	return b.infoOf(list[:min(n, len(list))], sessions)
 }
 
 // SessionNamed returns one session or shared group; false when there is none of that name.

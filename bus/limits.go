@@ -164,9 +164,9 @@ func (t *retainedSet) full(r *journal.Record, l *Limits) (key string, limit int6
 // size is the bytes of all topics and payloads. The caller holds mu.
 func (t *retainedSet) size() int64 { return t.topics + int64(t.bytes) }
 
-// Admits returns for each filter the *LimitError that refuses it, or nil. Filters that the session
+// refusals returns for each filter the *LimitError that refuses it, or nil. Filters that the session
 // has already are not counted twice.
-func (s *Session) Admits(filters []Filter) []error {
+func (s *Session) refusals(filters []Filter) []error {
 	l := s.bus.limits.Load()
 	errs := make([]error, len(filters))
 	s.mu.Lock()

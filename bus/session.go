@@ -424,22 +424,39 @@ func (s *Session) Detach(clean bool, expiry uint32) {
 }
 
 // Subscribe makes the subscriptions, durable when the session is. Retained messages follow, or the
-// requested history.
+// requested history. If a filter is not valid, or a limit refuses it, none is made.
 func (s *Session) Subscribe(ctx context.Context, filters []Filter) error {
-	if len(filters) == 0 {
-		return nil
-	}
 	for _, f := range filters {
 		if err := topic.CheckSubscription(f.Filter); err != nil {
 			return err
 		}
 	}
-	for i, err := range s.Admits(filters) {
+	for i, err := range s.refusals(filters) {
 		if err != nil {
 			return fmt.Errorf("filter %.100q: %w", filters[i].Filter, err)
 		}
 	}
-	filters = slices.Clone(filters)
+	return s.makeSubscriptions(ctx, slices.Clone(filters))
+}
+
+// SubscribeAdmitted is Subscribe for those of the valid filters that no limit refuses. refused has a
+// *LimitError at the index of each other filter, and err is why none is made.
+func (s *Session) SubscribeAdmitted(ctx context.Context, filters []Filter) (refused []error, err error) {
+	refused = s.refusals(filters)
+	var admitted []Filter
+	for i, f := range filters {
+		if refused[i] == nil {
+			admitted = append(admitted, f)
+		}
+	}
+	return refused, s.makeSubscriptions(ctx, admitted)
+}
+
+// makeSubscriptions makes admitted subscriptions. The slice is its own.
+func (s *Session) makeSubscriptions(ctx context.Context, filters []Filter) error {
+	if len(filters) == 0 {
+		return nil
+	}
 	for i := range filters {
 		filters[i].begin(time.Now())
 	}

@@ -137,8 +137,8 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 		}
 		good, at = append(good, f), append(at, i)
 	}
-	admitted := good[:0]
-	for j, err := range c.session.Admits(good) {
+	refused, err := c.session.SubscribeAdmitted(context.Background(), good)
+	for j, err := range refused {
 		if limit := (*bus.LimitError)(nil); errors.As(err, &limit) {
 			c.subackReason = err.Error()
 			h.broker.quiet.Warn(h.broker.log, c.id, "subscription refused by a limit",
@@ -147,12 +147,9 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			if limit.Key == bus.LimitTopicLevels {
 				codes[at[j]] = frame.CodeTopicFilterInvalid
 			}
-			continue
 		}
-		admitted = append(admitted, good[j])
 	}
-	good = admitted
-	if err := c.session.Subscribe(context.Background(), good); err != nil {
+	if err != nil {
 		h.broker.log.Error("subscribe failed", "client", c.id, "err", err)
 		for i := range codes {
 			if codes[i] < frame.CodeUnspecified {
