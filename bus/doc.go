@@ -32,7 +32,7 @@
 // in flight. One goroutine, dispatch, folds the journal's records in their order into sessions,
 // subscriptions and retained messages, and offers each event to the cursors that are live. A cursor
 // whose window or sink is full, or whose consumer is offline, costs a publish nothing: it reads the
-// journal from its own offset later (see cursor.go), and becomes live again when it has caught up.
+// journal from its own offset later (see pump.go), and becomes live again when it has caught up.
 //
 // State is a fold over the journal: every change (a session opens, subscribes, moves its cursor) is
 // a record, and a snapshot now and then bounds what a start has to replay. See
