@@ -263,8 +263,8 @@ func (c *cursor) loseLocked(reason string, n uint64) {
 	c.countLost(reason, n)
 }
 
-// loseRangeLocked is told by the cursor's reader which sequences are damaged or missing. What they were is
-// not known, so that all count that a filter might have wanted.
+// loseRangeLocked is called by the cursor's reader for sequences that are damaged or missing. Their
+// content is not known, so all count that a filter covered.
 func (c *cursor) loseRangeLocked(from, to uint64) {
 	c.next = max(c.next, to+1)
 	first, last := to, from // of those that a filter covers

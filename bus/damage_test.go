@@ -12,8 +12,8 @@ import (
 	"github.com/postbus/postbus/bus/bustest"
 )
 
-// TestDamageThatABacklogLimitPassesIsCounted: a consumer that lags too far behind is told of all
-// events it lost, also of one that could not be read when the limit passed it.
+// TestDamageThatABacklogLimitPassesIsCounted: a consumer that lags too far behind gets the number
+// of all events that it lost, including one that could not be read when the limit passed it.
 func TestDamageThatABacklogLimitPassesIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const events = 200

@@ -16,8 +16,8 @@
 //     expired, the message expired, it is larger than the client accepts, an ACL forbids it, files of
 //     the journal are damaged or missing, or a limit passed it. Each such loss is counted, logged with
 //     the client's name and published on $bus/lost, and the next event the session gets carries the
-//     user property "gap" with the number lost. What was in a missing file is not known: then the
-//     number is the maximum. "gap" also counts events that the rules hide from a client. In a shared
+//     user property "gap" with the number lost. If a file is missing, its content is not known, and
+//     the number is the maximum. "gap" also counts events that the rules hide from a client. In a shared
 //     group an event is lost only when no member can have it, online or not.
 //     An event that was not acknowledged may still have been accepted: a publish that failed with a
 //     disk error can be delivered after a restart.

@@ -1,7 +1,7 @@
 package bus_test
 
-// This file is segments of the journal that go missing: what sessions, groups and the owner of the bus are
-// told.
+// This file is segments of the journal that go missing: what sessions, groups and the operator are
+// notified of.
 
 import (
 	"context"
@@ -121,17 +121,17 @@ func TestSessionsAreToldWhatAMissingSegmentHeld(t *testing.T) {
 					for _, c := range []struct {
 						name, filter string
 						events       int
-						told         bool
+						reported     bool
 					}{
 						{"reader", "n/#", 100, true},
 						{"worker", "$share/work/n/#", 100, true},
-						{"other", "n/other", 20, which == "late" || !indexed}, // by the index it is known that the topic was not among them
+						{"other", "n/other", 20, which == "late" || !indexed}, // the index shows that the topic was not among them
 						{"elsewhere", "m/#", 0, !indexed},
 					} {
 						got, missed := take(t, b, c.name, c.filter)
 						gone := c.events - len(got)
-						if c.told && (int(missed) < gone || int(missed) > lost+10) || !c.told && (missed > 0 || gone > 0) {
-							t.Errorf("%s got %d of %d and is told that %d are missing, of %d", c.name, len(got), c.events, missed, lost)
+						if c.reported && (int(missed) < gone || int(missed) > lost+10) || !c.reported && (missed > 0 || gone > 0) {
+							t.Errorf("%s got %d of %d and gets a gap of %d, of %d", c.name, len(got), c.events, missed, lost)
 						}
 						if !slices.IsSorted(got) {
 							t.Errorf("%s got %q", c.name, got)
@@ -160,10 +160,10 @@ func (g *gaps) Deliver(d *bus.Delivery) bus.Verdict {
 // client that is offline.
 func TestAGapCountsWhatAFilterCovered(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		before []bus.Filter // subscribed when the missing events came
-		after  []bus.Filter
-		told   uint64
+		name     string
+		before   []bus.Filter // subscribed when the missing events came
+		after    []bus.Filter
+		reported uint64
 	}{
 		{"QoS 1", []bus.Filter{{Filter: "n/#", QoS: 1}}, nil, 20},
 		{"QoS 0", []bus.Filter{{Filter: "n/#"}}, nil, 0},
@@ -217,14 +217,14 @@ func TestAGapCountsWhatAFilterCovered(t *testing.T) {
 				session(b, sink, c.after) // which takes what it missed, and subscribes
 				publish(b, 1)
 				session(b, sink, nil)
-				told := uint64(0)
+				reported := uint64(0)
 				for len(sink.gap) > 0 {
-					told = max(told, <-sink.gap) // a redelivery repeats it
+					reported = max(reported, <-sink.gap) // a redelivery repeats it
 				}
-				if told < c.told || told > c.told+5 || c.told == 0 && told > 0 {
-					t.Errorf("told %d, want %d", told, c.told)
+				if reported < c.reported || reported > c.reported+5 || c.reported == 0 && reported > 0 {
+					t.Errorf("reported %d, want %d", reported, c.reported)
 				}
-				if lost := b.Stats().Lost["damaged"]; lost < c.told || c.told == 0 && lost > 0 {
+				if lost := b.Stats().Lost["damaged"]; lost < c.reported || c.reported == 0 && lost > 0 {
 					t.Errorf("%d are counted as lost", lost)
 				}
 			})

@@ -135,7 +135,7 @@ func TestLimits(t *testing.T) {
 			a full
 			a> PUBLISH r/4 x q1 id=7 retain
 			a< PUBACK 7 97 reason=*`},
-		{statement: "MQTT-3.2.2-8", title: "sessions are bounded; one that exists goes on", limits: few, text: `
+		{statement: "MQTT-3.2.2-8", title: "the number of sessions is limited; an existing one continues", limits: few, text: `
 			a full keep sessionexpiry=60
 			b full keep sessionexpiry=60
 			c full keep sessionexpiry=60

@@ -10,7 +10,7 @@ import (
 )
 
 // FuzzSegment damages a segment in any way: it opens, what is read is in order and undamaged, and
-// the journal goes on.
+// the journal continues.
 func FuzzSegment(f *testing.F) {
 	const name = "00000000000000000001.seg"
 	disk := func(t testing.TB) (*bustest.Disk, []byte) {

@@ -67,7 +67,7 @@ func putGroup(t *testing.T, l *journal.Log, from int) {
 	}
 }
 
-// read returns the sequences that are read from 1 on, and those that are told as lost.
+// read returns the sequences that are read from 1 on, and those that are reported as lost.
 func read(t *testing.T, l *journal.Log, match func([]byte) bool) (got []uint64, lost []journal.Hole) {
 	t.Helper()
 	r := l.Reader(1)
@@ -166,7 +166,7 @@ func TestEveryHoleIsFound(t *testing.T) {
 								n += h.To - h.From + 1
 							}
 							if n != to-c.from+1 {
-								t.Errorf("told as lost: %v, %d of %d", lost, n, to-c.from+1)
+								t.Errorf("reported as lost: %v, %d of %d", lost, n, to-c.from+1)
 							}
 							if at := l.Next(); at < next {
 								t.Errorf("the next sequence is %d, and was %d", at, next)
@@ -194,12 +194,12 @@ func TestWhatIsMissingMayBeOfOtherTopics(t *testing.T) {
 		for topic, want := range map[string]int{"t/3": 1, "elsewhere": 0} {
 			_, lost := read(t, l, func(b []byte) bool { return string(b) == topic })
 			if len(lost) != want {
-				t.Errorf("a reader of %s is told %v", topic, lost)
+				t.Errorf("a reader of %s reports %v", topic, lost)
 			}
 			r := l.Reader(1)
 			r.Prefixes = []journal.Prefix{journal.PrefixOf(topic)}
-			told := 0
-			r.Lost = func(from, to uint64) { told++ }
+			reports := 0
+			r.Lost = func(from, to uint64) { reports++ }
 			var rec journal.Record
 			for ok, err := r.Next(&rec); ok; ok, err = r.Next(&rec) {
 				if err != nil {
@@ -207,8 +207,8 @@ func TestWhatIsMissingMayBeOfOtherTopics(t *testing.T) {
 				}
 			}
 			r.Release()
-			if told != want {
-				t.Errorf("a reader of the prefix %s is told %d times", topic, told)
+			if reports != want {
+				t.Errorf("a reader of the prefix %s reports %d times", topic, reports)
 			}
 		}
 	})

@@ -17,21 +17,6 @@ import (
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-func newBus(t *testing.T) *kindtest.Bus {
-	b := kindtest.NewBus()
-	b.Folder = t.TempDir()
-	return b
-}
-
-// script writes a program into the plugins folder, and returns its command.
-func script(t *testing.T, b *kindtest.Bus, text string) []string {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(b.Folder, "x.sh"), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return []string{"./x.sh"}
-}
-
 // read returns the content of a file that a program wrote, or "".
 func read(b *kindtest.Bus, name string) string {
 	text, _ := os.ReadFile(filepath.Join(b.Folder, name))
@@ -81,10 +66,10 @@ func TestEvent(t *testing.T) {
 	} {
 		t.Setenv("SECRET", "x")
 		t.Setenv("HOME", "")
-		b := newBus(t)
+		b := kindtest.NewBusWithFolder(t)
 		o := defaults()
 		o.MaxOutput = 64
-		o.Command = script(t, b, c.script)
+		o.Command = b.Script(t, c.script)
 		got := events(t, o, b, 1)[0]
 		if took := got["took"].(float64); took <= 0 || took > 5 {
 			t.Errorf("took %v", took)
@@ -101,10 +86,10 @@ func TestEvent(t *testing.T) {
 
 // One run at a time, whatever the interval.
 func TestNoOverlap(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	o := defaults()
 	o.Every = time.Millisecond // less than Check allows: the runs must take longer
-	o.Command = script(t, b, "mkdir lock || echo overlap >> bad; sleep 0.05; rmdir lock")
+	o.Command = b.Script(t, "mkdir lock || echo overlap >> bad; sleep 0.05; rmdir lock")
 	s := New(o, b)
 	n := 0
 	enough := errors.New("enough")
@@ -122,10 +107,10 @@ func TestNoOverlap(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	o := defaults()
 	o.Every, o.Timeout = 100*time.Millisecond, 2*time.Second
-	o.Command = script(t, b, "if mkdir once 2>/dev/null; then sleep 1000; fi; echo fine")
+	o.Command = b.Script(t, "if mkdir once 2>/dev/null; then sleep 1000; fi; echo fine")
 	if got := events(t, o, b, 1); got[0]["text"] != "fine" {
 		t.Errorf("%v", got)
 	}
@@ -135,9 +120,9 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestStopsWhileItRuns(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	o := defaults()
-	o.Command = script(t, b, "echo > started; sleep 1000")
+	o.Command = b.Script(t, "echo > started; sleep 1000")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- New(o, b).Run(ctx, nil) }()
@@ -158,7 +143,7 @@ func TestStopsWhileItRuns(t *testing.T) {
 func TestOpen(t *testing.T) {
 	o := defaults()
 	o.Command = []string{"./none"}
-	if err := New(o, newBus(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "./none can't be run") {
+	if err := New(o, kindtest.NewBusWithFolder(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "./none can't be run") {
 		t.Error(err)
 	}
 }
@@ -182,9 +167,9 @@ func TestAction(t *testing.T) {
 		{"too slow", "sleep 1000", "none", Args{With: m{"title": "x", "level": 3}}, "./x.sh: it took longer than 500ms", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBus(t)
+			b := kindtest.NewBusWithFolder(t)
 			o := actionDefaults()
-			o.Command = append(script(t, b, c.script), "--", "{title}", "{level}")
+			o.Command = append(b.Script(t, c.script), "--", "{title}", "{level}")
 			o.Params = m{"title": m{"type": "text"}, "level": m{"type": "int"}}
 			o.Stdin, o.OKCodes = c.stdin, []int{0, 7, 143}
 			if c.name == "too slow" {
@@ -207,9 +192,9 @@ func TestAction(t *testing.T) {
 }
 
 func TestActionEnds(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	o := actionDefaults()
-	o.Command = script(t, b, "sleep 1000")
+	o.Command = b.Script(t, "sleep 1000")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()

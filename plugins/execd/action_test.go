@@ -19,7 +19,7 @@ func action(t *testing.T, b *kindtest.Bus, text string) *Action {
 	t.Helper()
 	o := actionDefaults()
 	o.Restart = Restart{Min: 10 * time.Millisecond, Max: 20 * time.Millisecond}
-	o.Command = script(t, b, text)
+	o.Command = b.Script(t, text)
 	a := NewAction(o, b)
 	t.Cleanup(func() { _ = a.Close() })
 	return a
@@ -38,7 +38,7 @@ func file(t *testing.T, path, want string) {
 }
 
 func TestWrites(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	a := action(t, b, "cat > out; echo done >> out")
 	if _, err := os.Stat(filepath.Join(b.Folder, "out")); err == nil {
 		t.Error("it was started without an event")
@@ -55,7 +55,7 @@ func TestWrites(t *testing.T) {
 }
 
 func TestWritesAgain(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	a := action(t, b, "read x; echo $x >> out; echo enough >&2; exit 3")
 	for _, v := range []any{1, 2} {
 		if err := a.Do(t.Context(), Args{JSON: v}); err != nil {
@@ -69,7 +69,7 @@ func TestWritesAgain(t *testing.T) {
 
 // A program that doesn't read blocks an event for as long as its timeout, and no longer.
 func TestDoesNotRead(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	a := action(t, b, "exec sleep 1000")
 	big := strings.Repeat("x", 40000)
 	for i := 0; ; i++ {
@@ -94,7 +94,7 @@ func TestDoesNotRead(t *testing.T) {
 }
 
 func TestPermanent(t *testing.T) {
-	a := action(t, newBus(t), "cat")
+	a := action(t, kindtest.NewBusWithFolder(t), "cat")
 	for _, v := range []any{math.NaN(), strings.Repeat("x", maxWrite)} {
 		if err := a.Do(t.Context(), Args{JSON: v}); !kind.IsPermanent(err) {
 			t.Error(err)
@@ -103,7 +103,7 @@ func TestPermanent(t *testing.T) {
 }
 
 func TestActionCannotStart(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	a := action(t, b, "")
 	if err := os.Remove(filepath.Join(b.Folder, "x.sh")); err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestActionCannotStart(t *testing.T) {
 		t.Error(err)
 	}
 	degraded(t, b, "./x.sh can't be run")
-	script(t, b, "cat > out")
+	b.Script(t, "cat > out")
 	if err := a.Do(t.Context(), Args{JSON: 2}); err != nil {
 		t.Error(err)
 	}

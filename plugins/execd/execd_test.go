@@ -18,21 +18,6 @@ import (
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
-func newBus(t *testing.T) *kindtest.Bus {
-	b := kindtest.NewBus()
-	b.Folder = t.TempDir()
-	return b
-}
-
-// script writes a program into the plugins folder, and returns its command.
-func script(t *testing.T, b *kindtest.Bus, text string) []string {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(b.Folder, "x.sh"), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return []string{"./x.sh"}
-}
-
 // degraded waits for the next call of Degraded, whose error must contain want.
 func degraded(t *testing.T, b *kindtest.Bus, want string) {
 	t.Helper()
@@ -77,11 +62,11 @@ func count(n int) func([]map[string]any) bool {
 }
 
 func TestEvents(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	o := defaults()
 	o.MaxLine = 64
 	o.Env = map[string]string{"X": "y"}
-	o.Command = append(script(t, b, `echo '{"pm25": 12}'; echo oops; echo; echo "$(head -c 100 /dev/zero | tr '\0' 1)"; echo "[\"$1\", \"$X\"]"; pwd | sed 's/.*/"&"/'; exec sleep 1000`), "a b; $(c)")
+	o.Command = append(b.Script(t, `echo '{"pm25": 12}'; echo oops; echo; echo "$(head -c 100 /dev/zero | tr '\0' 1)"; echo "[\"$1\", \"$X\"]"; pwd | sed 's/.*/"&"/'; exec sleep 1000`), "a b; $(c)")
 	got, err := run(t, o, b, count(3))
 	here, _ := filepath.EvalSymlinks(b.Folder)
 	want := []map[string]any{{"pm25": int64(12)}, {"value": []any{"a b; $(c)", "y"}}, {"value": here}}
@@ -95,10 +80,10 @@ func TestEvents(t *testing.T) {
 
 // All output that a program wrote before it ended is read, and the program is restarted.
 func TestStartsAgain(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	o := defaults()
 	o.Restart = Restart{Min: 10 * time.Millisecond, Max: 20 * time.Millisecond}
-	o.Command = script(t, b, `for i in 1 2 3; do echo $i; done; echo "sensor is gone" >&2; exit 7`)
+	o.Command = b.Script(t, `for i in 1 2 3; do echo $i; done; echo "sensor is gone" >&2; exit 7`)
 	got, err := run(t, o, b, count(6))
 	if err != nil || fmt.Sprint(got) != "[map[value:1] map[value:2] map[value:3] map[value:1] map[value:2] map[value:3]]" {
 		t.Errorf("%v, %v", got, err)
@@ -108,11 +93,11 @@ func TestStartsAgain(t *testing.T) {
 }
 
 func TestNever(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	o := defaults()
 	o.Restart = Restart{Never: true}
 	o.Format = "text"
-	o.Command = script(t, b, "echo once")
+	o.Command = b.Script(t, "echo once")
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	events := make(chan map[string]any, 10)
@@ -131,9 +116,9 @@ func TestNever(t *testing.T) {
 
 // Stop ends the program and its children, also while an event is blocked.
 func TestStop(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	o := defaults()
-	o.Command = script(t, b, `sleep 1000 & echo $!; while :; do echo 0; done`)
+	o.Command = b.Script(t, `sleep 1000 & echo $!; while :; do echo 0; done`)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	child := make(chan int, 1)
@@ -169,9 +154,9 @@ func TestStop(t *testing.T) {
 }
 
 func TestPostFails(t *testing.T) {
-	b := newBus(t)
+	b := kindtest.NewBusWithFolder(t)
 	o := defaults()
-	o.Command = script(t, b, `while :; do echo 0; done`)
+	o.Command = b.Script(t, `while :; do echo 0; done`)
 	stopped := errors.New("being stopped")
 	err := New(o, b).Stream(t.Context(), func(context.Context, time.Time, map[string]any, func(error)) error { return stopped })
 	if err != stopped {
@@ -182,7 +167,7 @@ func TestPostFails(t *testing.T) {
 func TestOpen(t *testing.T) {
 	o := defaults()
 	o.Command = []string{"./none"}
-	if err := New(o, newBus(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "./none can't be run") {
+	if err := New(o, kindtest.NewBusWithFolder(t)).Open(t.Context()); err == nil || !strings.Contains(err.Error(), "./none can't be run") {
 		t.Error(err)
 	}
 }
