@@ -175,7 +175,7 @@ func (f *flow) run() {
 			queue, sent = queue[:0], 0
 		case err != nil:
 			if f.disk.Swap(&err) == nil {
-				f.log.Warn("events not durable yet: the disk refuses writes writes", "err", err)
+				f.log.Warn("events not durable yet: the disk refuses writes", "err", err)
 			}
 			select {
 			case <-time.After(pause/2 + rand.N(pause)):
