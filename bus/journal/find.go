@@ -20,8 +20,8 @@ func (l *Log) findSegments() ([]*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	var segs, moved []*segment
-	from := map[*segment]string{}
+	var segs []*segment
+	var strays []misnamed
 	for _, name := range names {
 		base, ok := parseName(name, ".seg")
 		if !ok {
@@ -46,8 +46,7 @@ func (l *Log) findSegments() ([]*segment, error) {
 			if name == segmentName(h.base) {
 				segs = append(segs, seg)
 			} else {
-				from[seg] = name
-				moved = append(moved, seg)
+				strays = append(strays, misnamed{seg, name})
 			}
 		default:
 			seg, err := l.withoutHeader(name, base, size)
@@ -59,8 +58,8 @@ func (l *Log) findSegments() ([]*segment, error) {
 			}
 		}
 	}
-	if len(moved) > 0 {
-		if segs, err = l.restoreNames(segs, moved, from); err != nil {
+	if len(strays) > 0 {
+		if segs, err = l.restoreNames(segs, strays); err != nil {
 			return nil, err
 		}
 	}
@@ -68,43 +67,47 @@ func (l *Log) findSegments() ([]*segment, error) {
 	return segs, nil
 }
 
-// restoreNames renames segments to what their headers say. Two that have each other's name go through a
-// third, which the next start finds when this one crashes in between.
-func (l *Log) restoreNames(segs, moved []*segment, from map[*segment]string) ([]*segment, error) {
+// misnamed is a segment whose file has another name than its header says.
+type misnamed struct {
+	*segment
+	name string
+}
+
+// restoreNames renames segments to what their headers say, and returns all that are to be used. Two that
+// have each other's name go through a third, which the next start finds when this one crashes in between.
+func (l *Log) restoreNames(segs []*segment, strays []misnamed) ([]*segment, error) {
 	taken := map[uint64]bool{}
 	for _, s := range segs {
 		taken[s.base] = true
 	}
-	for _, s := range moved {
-		name := from[s]
+	var renamed []misnamed
+	for _, s := range strays {
+		_, hasName := parseName(s.name, ".seg") // of another segment; otherwise it is on its way
 		if taken[s.base] {
-			l.log.Error("a file holds a segment that is there under its own name too; it is not used", "file", name, "from_seq", s.base)
-			if _, ok := parseName(name, ".seg"); ok {
-				if _, err := l.setAside(name); err != nil {
+			l.log.Error("a file holds a segment that is there under its own name too; it is not used", "file", s.name, "from_seq", s.base)
+			if hasName {
+				if _, err := l.setAside(s.name); err != nil {
 					return nil, err
 				}
 			}
-			from[s] = ""
 			continue
 		}
 		taken[s.base] = true
-		l.log.Error("a segment of the journal had another name than its header says, and was renamed", "file", name, "to", segmentName(s.base))
-		if _, ok := parseName(name, ".seg"); ok {
+		l.log.Error("a segment of the journal had another name than its header says, and was renamed", "file", s.name, "to", segmentName(s.base))
+		if hasName {
 			between := segmentName(s.base) + ".moved"
-			if err := l.fs.Rename(name, between); err != nil {
+			if err := l.fs.Rename(s.name, between); err != nil {
 				return nil, err
 			}
-			from[s] = between
+			s.name = between
 		}
+		renamed = append(renamed, s)
 	}
-	for _, s := range moved {
-		if from[s] == "" {
-			continue
-		}
-		if err := l.fs.Rename(from[s], segmentName(s.base)); err != nil {
+	for _, s := range renamed {
+		if err := l.fs.Rename(s.name, segmentName(s.base)); err != nil {
 			return nil, err
 		}
-		segs = append(segs, s)
+		segs = append(segs, s.segment)
 	}
 	return segs, l.fs.SyncDir()
 }
