@@ -114,6 +114,7 @@ type cursor struct {
 type retainedWork struct {
 	sub    *subscription
 	msgs   []*journal.Record
+	topics []string        // whose announced values are still to be sent
 	reader *journal.Reader // of history, see history.go; nil: retained messages
 	begun  bool            // the requested time was reached
 

@@ -157,6 +157,12 @@ func (c *cursor) sendQueuedLocked() (room, done bool, err error) {
 	for len(c.work) > 0 {
 		w := &c.work[0]
 		end := true
+		for len(w.topics) > 0 {
+			if !c.sendAnnouncedLocked(w.sub, w.topics[0]) {
+				return false, false, nil
+			}
+			w.topics = w.topics[1:]
+		}
 		switch {
 		case w.reader != nil:
 			if end, err = w.refill(c); err != nil {
@@ -179,6 +185,25 @@ func (c *cursor) sendQueuedLocked() (room, done bool, err error) {
 		c.work = c.work[1:]
 	}
 	return true, true, nil
+}
+
+// sendAnnouncedLocked sends the value that is announced now, if there is still one. Nobody can announce
+// a newer value meanwhile: it would be delivered at once, and this one would follow it. It is false when
+// there is no room.
+func (c *cursor) sendAnnouncedLocked(sub *subscription, topic string) (sent bool) {
+	t := &c.bus.retained
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	r := t.announced[topic]
+	if r == nil {
+		return true
+	}
+	sub.retained++ // which sendStoredLocked takes back, because no announced value has a QoS
+	if !c.sendStoredLocked(sub, r) {
+		sub.retained--
+		return false
+	}
+	return true
 }
 
 // sendStoredLocked is false when there is no room.

@@ -359,8 +359,9 @@ func (s *Session) queueRetainedLocked(sub *subscription) {
 		s.work = append(s.work, w)
 		return
 	}
-	w.msgs = s.bus.retained.announcedThat(&sub.pattern)
-	sub.retained += len(w.msgs)
+	for _, r := range s.bus.retained.announcedThat(&sub.pattern) {
+		w.topics = append(w.topics, string(r.Topic))
+	}
 	w.retained = true
 	s.work = append(s.work, w)
 }
