@@ -123,7 +123,7 @@ func (s *Session) connectedLocked() bool {
 // refuses writes, an existing session can be attached, but no new one.
 func (b *Bus) Attach(ctx context.Context, o SessionOptions) (s *Session, present bool, err error) {
 	old := b.session(o.Name)
-	if old != nil && old.owner() != o.User {
+	if old != nil && !mayTakeOver(old.owner(), o.User) {
 		return nil, false, fmt.Errorf("session %q: %w", o.Name, ErrForeignSession)
 	}
 	if w := o.Will; w != nil {
@@ -269,14 +269,16 @@ func (s *Session) outlives() bool {
 	return s.expiry == NeverExpires || s.expiry > 0 && (s.phase == phaseOpen || s.absentFor < time.Duration(s.expiry)*time.Second)
 }
 
-// Owner returns the user of a session; exists is false when there is none of that name.
-func (b *Bus) Owner(name string) (user string, exists bool) {
+// MayTakeOver reports whether a user may connect with the name of a session: there is none, or it is
+// the user's or anonymous.
+func (b *Bus) MayTakeOver(name, user string) bool {
 	s := b.session(name)
-	if s == nil {
-		return "", false
-	}
-	return s.owner(), true
+	return s == nil || mayTakeOver(s.owner(), user)
 }
+
+// mayTakeOver: an anonymous session belongs to nobody. A page takes it over when somebody logs in, and
+// a device when it gets a user name.
+func mayTakeOver(owner, user string) bool { return owner == user || owner == "" }
 
 func (s *Session) owner() string {
 	s.mu.Lock()

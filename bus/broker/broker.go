@@ -337,7 +337,7 @@ func (b *Broker) sessionExpiry(asked uint32) uint32 {
 // until that has ended. A connection or a session of another user is left alone: the error is
 // bus.ErrForeignSession.
 func (b *Broker) own(c *conn) error {
-	if owner, exists := b.bus.Owner(c.id); exists && owner != c.user {
+	if !b.bus.MayTakeOver(c.id, c.user) {
 		return bus.ErrForeignSession
 	}
 	for {
@@ -354,7 +354,7 @@ func (b *Broker) own(c *conn) error {
 			return nil
 		}
 		b.mu.Unlock()
-		if old.user != c.user {
+		if old.user != "" && old.user != c.user {
 			return bus.ErrForeignSession
 		}
 		old.end(0x8E, "another connection took the session over")

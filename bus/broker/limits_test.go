@@ -53,6 +53,20 @@ func TestClientIDsOfOthers(t *testing.T) {
 			b> CONNECT id=bob username=ann password=x
 			b< CONNACK 85 reason=*
 			b< closed`},
+		{statement: "postbus", versions: []byte{5}, title: "an anonymous session belongs to nobody", options: broker.Options{Authenticate: anybody}, text: `
+			page> CONNECT id=page keep sessionexpiry=60
+			page< CONNACK 00 !present
+			page> SUBSCRIBE 1 a,1
+			page< SUBACK 1 01
+			bob> CONNECT id=page username=bob password=x keep sessionexpiry=60
+			page< DISCONNECT 8e reason=*
+			page< closed
+			bob< CONNACK 00 present
+			again> CONNECT id=page keep sessionexpiry=60
+			again< CONNACK 87 reason=*
+			again< closed
+			bob> PINGREQ
+			bob< PINGRESP`},
 		{statement: "postbus", versions: []byte{4}, title: "a connection of another user stays", options: broker.Options{Authenticate: anybody}, text: `
 			w full
 			w> SUBSCRIBE 1 will,1
