@@ -5,8 +5,8 @@ import { test } from "node:test";
 import { Refused, type Link, type PublishOptions } from "../src/link";
 import { Outbox } from "../src/outbox";
 import { openStore } from "../src/store";
+import { turn } from "./turn";
 
-const turn = (ms = 5) => new Promise((r) => setTimeout(r, ms));
 const bytes = (s: string) => new TextEncoder().encode(s);
 const text = (b: Uint8Array) => new TextDecoder().decode(b);
 let databases = 0;

@@ -4,8 +4,8 @@ import { test } from "node:test";
 import type { Link } from "../src/link";
 import { Subscriptions } from "../src/subscriptions";
 import type { OnOptions } from "../src/types";
+import { turn } from "./turn";
 
-const turn = (ms = 2) => new Promise((r) => setTimeout(r, ms));
 
 function fakeLink() {
   const log: string[] = [];
