@@ -362,6 +362,85 @@ func TestCommandsWaitForApproval(t *testing.T) {
 	stopped(2)
 }
 
+// TestAnApprovalCoversScripts: who may write a script but not approve can't have another one run.
+func TestAnApprovalCoversScripts(t *testing.T) {
+	approvals := filepath.Join(t.TempDir(), "approvals.json")
+	w := newWorld(t, Options{Approvals: approvals})
+	script := filepath.Join(w.dir, "door.sh")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(script, []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checked := func() *Spec {
+		t.Helper()
+		data, err := os.ReadFile(filepath.Join(w.dir, "a.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec, errs := (&Checker{Catalog: w.cat, Dir: w.dir}).Check("a", "a.yaml", data)
+		if len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		return spec
+	}
+	approve := func() {
+		t.Helper()
+		hash, err := checked().ApprovalHash(w.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := EncodeApprovals(map[string]string{"a": hash})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(approvals+".new", data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(approvals+".new", approvals); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opened := func(n int) {
+		t.Helper()
+		until(t, fmt.Sprintf("the source was opened %d times", n), func() bool {
+			w.probes.mu.Lock()
+			defer w.probes.mu.Unlock()
+			return w.probes.opened["a"] == n
+		})
+	}
+	write("echo open")
+	w.write("a.yaml", "source: {probe: {name: a, run: true, file: door.sh}}\npublish: [{topic: x}]\n")
+	w.is("a", StateApproval)
+	if list := checked().Scripts(w.dir); len(list) != 1 || !strings.HasPrefix(list[0], "the content of ./door.sh (") {
+		t.Errorf("%q", list)
+	}
+	approve()
+	w.is("a", StateRunning, generation(1))
+	opened(1)
+	w.probes.mu.Lock()
+	surroundings := w.probes.envs["a"]
+	w.probes.mu.Unlock()
+	if err := surroundings.MayRun(); err != nil {
+		t.Errorf("approved: %v", err)
+	}
+	write("echo hacked")
+	if err := surroundings.MayRun(); err == nil || !strings.Contains(err.Error(), "the content of ./door.sh is not the approved one: postbus plugin approve a") {
+		t.Errorf("changed: %v", err)
+	}
+	w.is("a", StateApproval, func(st Status) bool { return len(st.Sources) == 0 })
+	approve() // also the source runs the new content
+	w.is("a", StateRunning, generation(2))
+	opened(2)
+	if err := os.Remove(script); err != nil {
+		t.Fatal(err)
+	}
+	w.is("a", StateApproval)
+	write("echo hacked") // back to what was approved
+	w.is("a", StateRunning, generation(3))
+}
+
 func TestSecretsAreNotShown(t *testing.T) {
 	dir := t.TempDir()
 	log := new(lockedBuffer)

@@ -1,18 +1,27 @@
 package plugins
 
 // This file is consent: a plugin that runs commands waits until a user has approved the exact
-// content of its file. Approvals are a file in the data folder that only its owner may write.
+// content of its file, and of the scripts in the plugins folder that it runs. Approvals are a file in
+// the data folder that only its owner may write.
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+
+	"github.com/postbus/postbus/plugins/kind"
 )
 
 // maxCommand is the maximum number of characters of a command that the user sees.
@@ -61,6 +70,171 @@ func commandLine(args []string) string {
 		return string(line)
 	}
 	return fmt.Sprintf("%s… (%d more characters)", string(line[:maxCommand]), len(line)-maxCommand)
+}
+
+// maxScript is the maximum size of a script that can be approved, in bytes.
+const maxScript = 32 << 20
+
+// contents describes the scripts of a source or an action: a line for each, with the hash of its
+// content. An error says why a script can't be approved.
+func contents(options any, folder string) (string, error) {
+	s, ok := options.(kind.Scripter)
+	if !ok {
+		return "", nil
+	}
+	var b strings.Builder
+	for _, path := range s.Scripts(folder) {
+		name, err := filepath.Rel(folder, path)
+		if err != nil {
+			return "", err
+		}
+		hash, err := hashFile(path)
+		if err != nil {
+			return "", fmt.Errorf("./%s: %w", filepath.ToSlash(name), err)
+		}
+		fmt.Fprintf(&b, "./%s %s\n", filepath.ToSlash(name), hash)
+	}
+	return b.String(), nil
+}
+
+// noFile stands for the hash of a file that doesn't exist.
+const noFile = "none"
+
+// hashFile returns the hash of a file's content.
+func hashFile(path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // which does not wait at a pipe
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ENAMETOOLONG), errors.Is(err, syscall.EINVAL):
+		return noFile, nil
+	case err != nil:
+		return "", reasonOf(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return "", reasonOf(err)
+	case st.IsDir():
+		return noFile, nil
+	case !st.Mode().IsRegular():
+		return "", errors.New("it is not a regular file")
+	case st.Size() > maxScript:
+		return "", fmt.Errorf("it has %d bytes, and a program in the plugins folder at most %d (32MiB): move it elsewhere and give its whole path", st.Size(), maxScript)
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, io.LimitReader(f, maxScript+1)); err != nil {
+		return "", reasonOf(err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// reasonOf returns the cause of a file's error, without the path.
+func reasonOf(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// ApprovalHash is what a user approves: the content of the file and of its scripts as they are now.
+func (s *Spec) ApprovalHash(folder string) (string, error) {
+	hash, _, err := s.approval(folder)
+	return hash, err
+}
+
+// approval also returns the contents for each of allOptions.
+func (s *Spec) approval(folder string) (hash string, all []string, err error) {
+	for _, options := range s.allOptions() {
+		c, err := contents(options, folder)
+		if err != nil {
+			return "", nil, err
+		}
+		all = append(all, c)
+	}
+	text := strings.Join(all, "")
+	if text == "" {
+		return s.Hash, all, nil
+	}
+	return Hash([]byte(s.Hash + "\n" + text)), all, nil
+}
+
+// allOptions lists the options of all sources and actions.
+func (s *Spec) allOptions() (all []any) {
+	for _, src := range s.sources {
+		all = append(all, src.options)
+	}
+	for _, r := range s.rules {
+		if r.action != nil {
+			all = append(all, r.action.options)
+		}
+	}
+	return all
+}
+
+// approvedAs returns the version of the file that may run with the scripts as they are now. If the
+// approval is for other scripts, or a script can't be read, it returns nil. Sources and actions whose
+// script has changed have another hash, so that they are started again.
+func (s *Spec) approvedAs(approval, folder string) *Spec {
+	now, all, err := s.approval(folder)
+	if err != nil || now != approval {
+		return nil
+	}
+	v := *s
+	v.approved, v.sources, v.rules = approval, slices.Clone(s.sources), slices.Clone(s.rules)
+	next := func(hash *string, scripts *string) {
+		if *scripts, all = all[0], all[1:]; *scripts != "" {
+			*hash = Hash([]byte(*hash + "\n" + *scripts))
+		}
+	}
+	for i, src := range v.sources { // in the order of allOptions
+		src := *src
+		next(&src.hash, &src.scripts)
+		v.sources[i] = &src
+	}
+	for i, r := range v.rules {
+		if r.action != nil {
+			r, a := *r, *r.action
+			next(&a.hash, &a.scripts)
+			r.action = &a
+			v.rules[i] = &r
+		}
+	}
+	return &v
+}
+
+// Scripts describes for people the scripts that the approval covers.
+func (s *Spec) Scripts(folder string) (list []string) {
+	for _, options := range s.allOptions() {
+		all, err := contents(options, folder)
+		if err != nil {
+			list = append(list, err.Error())
+		}
+		for line := range strings.Lines(all) {
+			name, hash, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+			if text := fmt.Sprintf("the content of %s (%.12s)", name, hash); hash != noFile && !slices.Contains(list, text) {
+				list = append(list, text)
+			}
+		}
+	}
+	return list
+}
+
+// version identifies what runs: the content of the file and, if it needs an approval, of its scripts.
+func (s *Spec) version() string { return cmp.Or(s.approved, s.Hash) }
+
+// scripts lists the names of files directly in the folder that the plugin's approval covers.
+func (s *Spec) scripts(folder string) (names []string) {
+	for _, options := range s.allOptions() {
+		if sc, ok := options.(kind.Scripter); ok {
+			for _, path := range sc.Scripts(folder) {
+				if filepath.Dir(path) == folder {
+					names = append(names, filepath.Base(path))
+				}
+			}
+		}
+	}
+	return names
 }
 
 // ReadApprovals returns the approved hash of each plugin. A missing file is empty.

@@ -6,9 +6,11 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +23,8 @@ import (
 type env struct {
 	p         *plugin
 	log       *slog.Logger
+	options   any    // as in the file
+	scripts   string // the contents that were approved
 	degraded  func(error)
 	consuming func() // called when Consume has subscribed; may be nil
 }
@@ -41,6 +45,24 @@ func (e *env) Origin() string {
 func (e *env) ID() string { return e.p.id }
 
 func (e *env) Degraded(err error) { e.degraded(err) }
+
+func (e *env) MayRun() error {
+	now, err := contents(e.options, e.p.s.o.Dir)
+	if err != nil {
+		return err
+	}
+	if now == e.scripts {
+		return nil
+	}
+	var changed []string
+	for line := range strings.Lines(now) {
+		if !strings.Contains(e.scripts, line) {
+			name, _, _ := strings.Cut(line, " ")
+			changed = append(changed, name)
+		}
+	}
+	return fmt.Errorf("the content of %s is not the approved one: postbus plugin approve %s", strings.Join(changed, ", "), e.p.id)
+}
 
 func (e *env) Lost(n int, reason string) {
 	if n > 0 {

@@ -27,6 +27,15 @@ func relevant(name string) bool {
 	return !hidden(name) && (strings.HasSuffix(name, ending) || strings.HasSuffix(name, disabled) || misnamed(name))
 }
 
+// watched reports whether a change of a file in the folder may change a plugin.
+func (s *Supervisor) watched(name string) bool {
+	if relevant(name) {
+		return true
+	}
+	scripts := s.scripts.Load()
+	return scripts != nil && (*scripts)[name]
+}
+
 // misnamed reports whether a file is meant to be a plugin but has the wrong ending.
 func misnamed(name string) bool {
 	lower := strings.ToLower(name)
@@ -145,6 +154,7 @@ func (s *Supervisor) judge(found []entry) map[string]goal {
 	})
 	taken := map[string]string{}
 	goals := map[string]goal{}
+	scripts := map[string]bool{}
 	for _, e := range order {
 		k := s.files[e.id]
 		g := goal{file: e.name, hash: k.hash, errors: k.errors, disabled: k.disabled}
@@ -157,25 +167,36 @@ func (s *Supervisor) judge(found []entry) map[string]goal {
 					"change one of the two, or disable it: mv x.yaml x.yaml.off")
 				break
 			}
-			if need := k.spec.Approval(); len(need) > 0 && approved[e.id] != k.hash {
-				g.approve, g.pending = need, k.spec
-				break
+			next := k.spec
+			if need := k.spec.Approval(); len(need) > 0 {
+				if next = k.spec.approvedAs(approved[e.id], s.o.Dir); next == nil {
+					g.approve, g.pending = need, k.spec
+					break
+				}
 			}
-			if k.good != k.spec {
-				k.good = k.spec
+			if k.good == nil || k.good.version() != next.version() {
+				k.good = next
 				s.sweep.arm()
 			}
 		case k.good != nil:
 			_ = claim(taken, e.name, k.good.claims())
 		}
 		// A version that is no longer approved stops, even if the file on disk is another version.
-		if k.good != nil && len(k.good.Approval()) > 0 && approved[e.id] != k.good.Hash {
+		if k.good != nil && len(k.good.Approval()) > 0 && k.good.approvedAs(approved[e.id], s.o.Dir) == nil {
 			k.good = nil
+		}
+		for _, spec := range []*Spec{k.spec, k.good} {
+			if spec != nil {
+				for _, name := range spec.scripts(s.o.Dir) {
+					scripts[name] = true
+				}
+			}
 		}
 		g.spec = k.good
 		s.logRefusal(e, k, g)
 		goals[e.id] = g
 	}
+	s.scripts.Store(&scripts)
 	return goals
 }
 

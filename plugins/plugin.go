@@ -152,7 +152,7 @@ func (p *plugin) run(ctx context.Context) {
 			if err := safely(func() error { p.reconcile(ctx, g.spec); return nil }); err != nil { // a bug in the program
 				p.s.printPanic("starting "+p.id, err)
 				p.mu.Lock()
-				p.phase, p.startErr, p.tried = "", err, g.spec.Hash
+				p.phase, p.startErr, p.tried = "", err, g.spec.version()
 				p.mu.Unlock()
 			}
 		}
@@ -190,7 +190,7 @@ func (p *plugin) logFailures() {
 // reconcile applies spec next unless it already runs or failed.
 func (p *plugin) reconcile(ctx context.Context, next *Spec) {
 	p.mu.Lock()
-	same := p.running != nil && p.running.Hash == next.Hash || p.startErr != nil && p.tried == next.Hash
+	same := p.running != nil && p.running.version() == next.version() || p.startErr != nil && p.tried == next.version()
 	p.mu.Unlock()
 	if same {
 		return
@@ -201,7 +201,7 @@ func (p *plugin) reconcile(ctx context.Context, next *Spec) {
 	}
 	err := p.apply(next)
 	p.mu.Lock()
-	p.phase, p.startErr, p.tried = "", err, next.Hash
+	p.phase, p.startErr, p.tried = "", err, next.version()
 	if err == nil {
 		p.running = next
 		p.generation++

@@ -55,6 +55,13 @@ func (o probeOptions) Access() []string {
 	return nil
 }
 
+func (o probeOptions) Scripts(string) []string {
+	if o.Run && o.File != "" {
+		return []string{o.File}
+	}
+	return nil
+}
+
 func (o probeOptions) Check() []error {
 	if o.Ratio == 0.5 {
 		return []error{&probeError{"ratio", "a ratio of a half is not liked", "write another"}}
@@ -80,6 +87,7 @@ type probes struct {
 	mu     sync.Mutex
 	posts  map[string]func(map[string]any, func(error)) error
 	opened map[string]int
+	envs   map[string]kind.Env
 	closed map[string]int
 	token  map[string]string
 	hang   chan struct{} // closed at the end of the test
@@ -126,6 +134,7 @@ func (s *probeSource) Open(ctx context.Context) error {
 	s.all.mu.Lock()
 	defer s.all.mu.Unlock()
 	s.all.opened[s.o.Name]++
+	s.all.envs[s.o.Name] = s.env
 	s.all.token[s.o.Name] = s.o.Token
 	return nil
 }
@@ -203,7 +212,7 @@ func (a *probeAction) Do(ctx context.Context, args probeArgs) error {
 }
 
 func newProbes(t *testing.T) (*probes, *Catalog) {
-	p := &probes{posts: map[string]func(map[string]any, func(error)) error{}, opened: map[string]int{}, closed: map[string]int{}, token: map[string]string{},
+	p := &probes{posts: map[string]func(map[string]any, func(error)) error{}, opened: map[string]int{}, envs: map[string]kind.Env{}, closed: map[string]int{}, token: map[string]string{},
 		hang: make(chan struct{}), jobs: make(chan probeArgs, 10000)}
 	t.Cleanup(func() {
 		select {

@@ -24,6 +24,7 @@ type Spec struct {
 	access      []string   // the resources that it accesses, besides topics
 	warnings    []string   // each with its position
 	runs        [][]string // the commands of the exec entries in access
+	approved    string     // the approval that allows it to run; "" if it needs none
 	reads       []string   // the filters that it subscribes to
 }
 
@@ -35,6 +36,7 @@ type sourceSpec struct {
 	kind    *kind.Kind
 	options any    // a struct of the kind's type
 	hash    string // of kind and options: equal sources may stay open
+	scripts string // the approved contents of its scripts, see contents
 	claims  []string
 	line    int
 }
@@ -81,6 +83,7 @@ type actionSpec struct {
 	args    expr.Value
 	dynamic []dynamicArg // the arguments that depend on the event
 	hash    string       // of kind, options, retry
+	scripts string       // the approved contents of its scripts, see contents
 	claims  []string
 	expires time.Duration
 	retry   retrySpec

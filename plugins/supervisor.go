@@ -60,9 +60,10 @@ type Supervisor struct {
 	ready chan struct{}
 	once  sync.Once
 
-	rounds    atomic.Uint64 // of all plugins' run
-	listening uint64        // Bus.ListeningChanges when the traced plugins were last looked for
-	reviewed  time.Time     // when reviewAll last ran
+	scripts   atomic.Pointer[map[string]bool] // files in the folder that approvals cover
+	rounds    atomic.Uint64                   // of all plugins' run
+	listening uint64                          // Bus.ListeningChanges when the traced plugins were last looked for
+	reviewed  time.Time                       // when reviewAll last ran
 
 	ending atomic.Bool // the program is stopping: waits are short
 }
@@ -90,7 +91,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	look := make(chan chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		dirwatch.Watch(ctx, s.o.Dir, dirwatch.Options{Logger: s.o.Logger, Quiet: s.o.Quiet, Relevant: relevant}, func(string) {
+		dirwatch.Watch(ctx, s.o.Dir, dirwatch.Options{Logger: s.o.Logger, Quiet: s.o.Quiet, Relevant: s.watched}, func(string) {
 			done := make(chan struct{}) // the watch paces itself by how long a scan takes
 			select {
 			case look <- done:

@@ -69,7 +69,7 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	w.p.hide(secrets)
-	surroundings := &env{p: w.p, log: w.p.secretLog().With("action", w.spec.key), degraded: func(err error) {
+	surroundings := &env{p: w.p, log: w.p.secretLog().With("action", w.spec.key), options: w.spec.options, scripts: w.spec.scripts, degraded: func(err error) {
 		w.mu.Lock()
 		w.degraded = err
 		w.mu.Unlock()

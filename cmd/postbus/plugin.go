@@ -329,8 +329,9 @@ func (m *Main) pluginApproveCommand() *cobra.Command {
 		Use:   "approve ID",
 		Short: "Allow the current version of a plugin to run commands, or suspend or reboot the machine",
 		Long: `Allow a plugin to run the commands that its file names, or to lock, suspend or reboot the machine. The
-approval is for the exact content of the file: after a change it has to be given again, and the approved
-version keeps running until then. On a terminal the command shows the rights and asks for confirmation.`,
+approval is for the exact content of the file, and of the scripts in the plugins folder that it runs: after a
+change it has to be given again. Until then the approved version of a changed file keeps running, and a plugin
+with a changed script stops. On a terminal the command shows the rights and asks for confirmation.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completePlugins(&s),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -376,7 +377,11 @@ func (m *Main) approve(l *loaded, id string, revoke, yes bool) error {
 		m.printf("%s needs no approval\n", id)
 		return nil
 	}
-	what := fmt.Sprintf("the current version of %s (%.12s) may use\n  %s\n", id, spec.Hash, strings.Join(need, "\n  "))
+	hash, err := spec.ApprovalHash(l.PluginsDir)
+	if err != nil {
+		return withHint(fmt.Errorf("%s: %w", m.shown(path), err), "an approval covers the content of the scripts in the plugins folder")
+	}
+	what := fmt.Sprintf("the current version of %s (%.12s) may use\n  %s\n", id, spec.Hash, strings.Join(append(need, spec.Scripts(l.PluginsDir)...), "\n  "))
 	if !yes {
 		fmt.Fprintf(m.Stderr, "%sapprove? [y/N] ", what)
 		answer, _ := bufio.NewReader(io.LimitReader(m.Stdin, 1<<10)).ReadString('\n')
@@ -385,7 +390,7 @@ func (m *Main) approve(l *loaded, id string, revoke, yes bool) error {
 		}
 		what = id + "\n"
 	}
-	all[id] = spec.Hash
+	all[id] = hash
 	if err := writeApprovals(file, all); err != nil {
 		return fmt.Errorf("approvals: %w", err)
 	}

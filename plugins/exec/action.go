@@ -64,6 +64,11 @@ func (o ActionOptions) Access() []string { return program.Access(o.Command) }
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o ActionOptions) Runs() []string { return o.Command }
 
+// Scripts are the files that the approval covers.
+func (o ActionOptions) Scripts(folder string) []string {
+	return program.Scripts(folder, o.Dir, o.Command)
+}
+
 // Args are the arguments for one event.
 type Args struct {
 	With any `key:"with" doc:"the values of the parameters, by name"`
@@ -106,7 +111,7 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 	case args.JSON != nil:
 		return kind.Permanent(errors.New("json is given, but the program doesn't read it; set stdin: json"))
 	}
-	c := program.Command{Args: command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory}
+	c := program.Command{Args: command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory, Allowed: a.env.MayRun}
 	out, err := program.Run(ctx, c, a.o.Timeout, 300, input)
 	switch {
 	case err != nil:

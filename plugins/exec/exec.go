@@ -64,6 +64,9 @@ func (o Options) Access() []string { return program.Access(o.Command) }
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o Options) Runs() []string { return o.Command }
 
+// Scripts are the files that the approval covers.
+func (o Options) Scripts(folder string) []string { return program.Scripts(folder, o.Dir, o.Command) }
+
 func check(command []string, env map[string]string) (errs []error) {
 	if err := program.Check(command); err != nil {
 		errs = append(errs, kind.Wrong("command", err.Error(), "for example [df, --output=pcent, /]"))
@@ -105,7 +108,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	defer tick.Stop()
 	sick := false
 	for {
-		c := program.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory}
+		c := program.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory, Allowed: s.env.MayRun}
 		out, err := program.Run(ctx, c, s.o.Timeout, int(s.o.MaxOutput), nil)
 		switch {
 		case ctx.Err() != nil:

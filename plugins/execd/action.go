@@ -50,6 +50,11 @@ func (o ActionOptions) Access() []string { return program.Access(o.Command) }
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o ActionOptions) Runs() []string { return o.Command }
 
+// Scripts are the files that the approval covers.
+func (o ActionOptions) Scripts(folder string) []string {
+	return program.Scripts(folder, o.Dir, o.Command)
+}
+
 // Args are the arguments for one event.
 type Args struct {
 	JSON any `key:"json" doc:"the value to write, as one line of JSON of at most 1 MiB" need:"yes"`
@@ -124,7 +129,7 @@ func (a *Action) running(ctx context.Context) (*child, error) {
 		return nil, errors.New("the action is closed")
 	}
 	c := &child{log: program.NewLog(a.env.Log())}
-	p, err := program.Start(a.ctx, program.Command{Args: a.o.Command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory, Stdin: true, Stdout: true, Stderr: c.log.Line})
+	p, err := program.Start(a.ctx, program.Command{Args: a.o.Command, Base: a.base, Dir: a.o.Dir, Env: a.o.Env, Memory: a.o.Memory, Allowed: a.env.MayRun, Stdin: true, Stdout: true, Stderr: c.log.Line})
 	if err != nil {
 		a.setPause(0)
 		a.watch.failed(err)

@@ -68,6 +68,9 @@ func (o Options) Access() []string { return program.Access(o.Command) }
 // Runs is the command, to be shown to the user who approves the plugin.
 func (o Options) Runs() []string { return o.Command }
 
+// Scripts are the files that the approval covers.
+func (o Options) Scripts(folder string) []string { return program.Scripts(folder, o.Dir, o.Command) }
+
 func check(command []string, env map[string]string) (errs []error) {
 	if err := program.Check(command); err != nil {
 		errs = append(errs, kind.Wrong("command", err.Error(), "for example [./sensor.py, /dev/ttyUSB0]"))
@@ -138,7 +141,7 @@ func (e stopError) Error() string { return e.err.Error() }
 
 // once runs the program to its end. The error, never nil, says how it ended.
 func (s *Source) once(ctx context.Context, post kind.Post, w *watch) (took time.Duration, err error) {
-	p, err := program.Start(ctx, program.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory, Stdout: true, Stderr: s.log.Line})
+	p, err := program.Start(ctx, program.Command{Args: s.o.Command, Base: s.base, Dir: s.o.Dir, Env: s.o.Env, Memory: s.o.Memory, Allowed: s.env.MayRun, Stdout: true, Stderr: s.log.Line})
 	if err != nil {
 		return 0, err
 	}

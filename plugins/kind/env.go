@@ -25,6 +25,9 @@ type Env interface {
 	// Degraded reports that the source or action runs but has a problem, which status, metrics and
 	// /readyz show; nil reports that the problem is gone. Each call replaces the one before.
 	Degraded(err error)
+	// MayRun is called right before a program is started. It returns an error when a file that
+	// Scripts lists has changed since a user approved it.
+	MayRun() error
 	// Lost counts n events that were lost on the way to the bus, and reports them with the reason.
 	Lost(n int, reason string)
 

@@ -59,9 +59,11 @@ type Command struct {
 	// four times the bound and 256 MiB of private memory (RLIMIT_DATA; not RLIMIT_AS, which counts
 	// address space that runtimes such as Node's and Go's reserve without using it).
 	Memory int64
-	Stdin  bool              // the child reads what is written to Stdin(); otherwise its input is empty
-	Stdout bool              // Stdout() returns the child's output; otherwise it is discarded
-	Stderr func(line []byte) // one goroutine calls it for each line of standard error, which is valid during the call; nil: discarded
+	// Allowed is asked right before the start; its error prevents it. nil: always.
+	Allowed func() error
+	Stdin   bool              // the child reads what is written to Stdin(); otherwise its input is empty
+	Stdout  bool              // Stdout() returns the child's output; otherwise it is discarded
+	Stderr  func(line []byte) // one goroutine calls it for each line of standard error, which is valid during the call; nil: discarded
 }
 
 // Exit is how the child ended.
@@ -115,6 +117,11 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 	}
 	if _, err := os.Stat(dir); err != nil { // otherwise the error would name the program
 		return nil, fmt.Errorf("%s can't be started: the working directory: %w", c.Args[0], err)
+	}
+	if c.Allowed != nil {
+		if err := c.Allowed(); err != nil {
+			return nil, err
+		}
 	}
 	cmd := &exec.Cmd{Path: path, Args: c.Args, Dir: dir, Env: environment(c.Env)}
 	p := &Process{cmd: cmd, stop: make(chan struct{}), exited: make(chan struct{}), done: make(chan struct{})}

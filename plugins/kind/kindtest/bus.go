@@ -136,6 +136,9 @@ func (b *Bus) NextDegraded(t testing.TB) (text string) {
 	return text
 }
 
+// MayRun implements kind.Env: everything is approved.
+func (b *Bus) MayRun() error { return nil }
+
 // Lost counts by reason. It also records a loss of 0, so that a test sees it.
 func (b *Bus) Lost(n int, reason string) {
 	b.Mu.Lock()
