@@ -44,7 +44,7 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 	if len(found) != 1 {
 		return
 	}
-	a := &actionSpec{kind: f.Catalog.actions[found[0]], expires: defaultExpires}
+	a := &actionSpec{kind: f.Catalog.actions[found[0]], topics: map[string]*topicSpec{}, expires: defaultExpires}
 	r.action = a
 	o, _ := m.Get(found[0])
 	f.arguments(o, a)
@@ -169,6 +169,11 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 		}
 		if !value.Constant() {
 			a.dynamic = append(a.dynamic, dynamicArg{d, value})
+		}
+		if d.topic != "" && at.IsScalar() {
+			if t := f.topic(at, d.topic == "remote"); t != nil {
+				a.topics[d.key] = t
+			}
 		}
 		keys, values = append(keys, d.key), append(values, value)
 	}

@@ -265,11 +265,7 @@ func (f *fileReader) publish(n yamlnode.Node, r *rule) {
 	_, remembers := m.Get("set")
 	switch {
 	case has:
-		r.topic = readTopic(topic, f.scope, f.spec.permissions.publish != nil)
-		if r.topic != nil && r.topic.constant != "" && !f.spec.permissions.mayPublish(r.topic.constant) {
-			topic.Fail("add it there, or publish elsewhere",
-				"%q is not listed in permissions.publish", r.topic.constant)
-		}
+		r.topic = f.topic(topic, false)
 	case !remembers && complete(n, m):
 		n.FailKey("write topic: home/x", "the entry has no topic")
 	}

@@ -107,6 +107,13 @@ func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) 
 		if err := r.action.present(o.args); err != nil {
 			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
 		}
+		for key, t := range r.action.topics {
+			if name, ok := o.args[key].(string); ok {
+				if err := t.check(name, &s.permissions); err != nil {
+					return failed(verdictRefused, fmt.Errorf("%s: %w", r.action.kind.Name, err))
+				}
+			}
+		}
 		if o.payload, err = encodeJob(job{At: v.Now, Args: o.args}); err != nil {
 			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
 		}

@@ -8,6 +8,7 @@ package plugins
 //	oneof     "a|b": the allowed words    unit     "size": bytes, as 64MiB
 //	secret    "yes": may be secret:name   path     "yes": relative to the plugins folder
 //	levels    "yes": a topic, of an event
+//	topic     "here" or "remote": an argument that is a topic of this bus or of another broker
 
 import (
 	"encoding"
@@ -34,6 +35,7 @@ type field struct {
 	typ                reflect.Type
 	need, secret, path bool
 	size, levels       bool
+	topic              string
 	min, max           string
 	oneOf              []string
 }
@@ -57,7 +59,7 @@ func fieldsOf(t reflect.Type) []field {
 			continue
 		}
 		d := field{key: key, doc: f.Tag.Get("doc"), index: i, typ: f.Type, need: f.Tag.Get("need") == "yes", secret: f.Tag.Get("secret") == "yes",
-			path: f.Tag.Get("path") == "yes", size: f.Tag.Get("unit") == "size", levels: f.Tag.Get("levels") == "yes", min: f.Tag.Get("min"), max: f.Tag.Get("max")}
+			path: f.Tag.Get("path") == "yes", size: f.Tag.Get("unit") == "size", levels: f.Tag.Get("levels") == "yes", topic: f.Tag.Get("topic"), min: f.Tag.Get("min"), max: f.Tag.Get("max")}
 		if o := f.Tag.Get("oneof"); o != "" {
 			d.oneOf = strings.Split(o, "|")
 		}

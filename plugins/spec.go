@@ -71,6 +71,7 @@ type topicSpec struct {
 	constant string // the topic itself if nothing is filled in
 	slashes  int    // in the literal text
 	empty    int    // empty levels in the file's text
+	remote   bool   // it is another broker's
 	match    *regexp.Regexp
 }
 
@@ -81,9 +82,10 @@ type actionSpec struct {
 	kind    *kind.Kind
 	options any
 	args    expr.Value
-	dynamic []dynamicArg // the arguments that depend on the event
-	hash    string       // of kind, options, retry
-	scripts string       // the approved contents of its scripts, see contents
+	dynamic []dynamicArg          // the arguments that depend on the event
+	topics  map[string]*topicSpec // the arguments that are topics
+	hash    string                // of kind, options, retry
+	scripts string                // the approved contents of its scripts, see contents
 	claims  []string
 	expires time.Duration
 	retry   retrySpec

@@ -13,8 +13,20 @@ import (
 	"github.com/postbus/postbus/plugins/expr"
 )
 
-// readTopic checks a topic template. wide allows filled-in parts to contain levels.
-func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
+// topic reads the topic of an entry of "publish", or of an action. remote means that it is another
+// broker's.
+func (f *fileReader) topic(n yamlnode.Node, remote bool) *topicSpec {
+	p := &f.spec.permissions
+	t := readTopic(n, f.scope, !remote && p.publish != nil, remote)
+	if t != nil && !remote && t.constant != "" && !p.mayPublish(t.constant) {
+		n.Fail("add it there, or publish elsewhere", "%q is not listed in permissions.publish", t.constant)
+	}
+	return t
+}
+
+// readTopic checks a topic template. wide allows filled-in parts to contain levels; remote means that
+// the topic is another broker's, which may begin with $.
+func readTopic(n yamlnode.Node, scope expr.Scope, wide, remote bool) *topicSpec {
 	s, ok := n.Text()
 	if !ok {
 		return nil
@@ -25,10 +37,14 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 	}
 	if err := t.Slash(); err != nil && !wide {
 		e := err.(*expr.Error)
-		n.FailWithin(e.Offset, "write the / outside of ${…}, use one level such as event.topic[1], or list the topics in permissions.publish", "%s: a filled-in value must stay within its level", e.Message)
+		hint := "write the / outside of ${…}, or use one level such as event.topic[1]"
+		if !remote {
+			hint = "write the / outside of ${…}, use one level such as event.topic[1], or list the topics in permissions.publish"
+		}
+		n.FailWithin(e.Offset, hint, "%s: a filled-in value must stay within its level", e.Message)
 		return nil
 	}
-	spec := &topicSpec{text: s, template: t}
+	spec := &topicSpec{text: s, template: t, remote: remote}
 	var pattern, shape strings.Builder
 	hole := `[^/]*`
 	if wide {
@@ -53,7 +69,7 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide bool) *topicSpec {
 		n.Fail("", "%v", err)
 		return nil
 	}
-	if strings.HasPrefix(shape.String(), "$") {
+	if !remote && strings.HasPrefix(shape.String(), "$") {
 		n.Fail("choose a name that does not begin with $", "topics that begin with $ are reserved")
 		return nil
 	}
@@ -73,23 +89,30 @@ func (t *topicSpec) eval(v *expr.Vars, p *permissions) (string, error) {
 		if name, err = t.template.Text(v); err != nil {
 			return "", err
 		}
-		if err := topic.CheckName(name); err != nil {
-			return "", err
-		}
-		if name[0] == '$' {
-			return "", fmt.Errorf("topic %q: topics that begin with $ are reserved", name)
-		}
-		if p.publish == nil && strings.Count(name, "/") != t.slashes {
-			return "", fmt.Errorf("topic %q: a filled-in value contains \"/\"; list the topics in permissions.publish to allow that", name)
-		}
-		if p.publish == nil && emptyLevels(name) != t.empty {
-			return "", fmt.Errorf("topic %q: a filled-in value is empty", name)
-		}
 	}
-	if !p.mayPublish(name) {
-		return "", fmt.Errorf("topic %q is not listed in permissions.publish", name)
+	return name, t.check(name, p)
+}
+
+// check checks the topic of one event.
+func (t *topicSpec) check(name string, p *permissions) error {
+	narrow := t.remote || p.publish == nil
+	switch err := topic.CheckName(name); {
+	case name != "" && name == t.constant:
+	case err != nil:
+		return err
+	case !t.remote && name[0] == '$':
+		return fmt.Errorf("topic %q: topics that begin with $ are reserved", name)
+	case narrow && strings.Count(name, "/") != t.slashes && t.remote:
+		return fmt.Errorf("topic %q: a filled-in value contains \"/\"", name)
+	case narrow && strings.Count(name, "/") != t.slashes:
+		return fmt.Errorf("topic %q: a filled-in value contains \"/\"; list the topics in permissions.publish to allow that", name)
+	case narrow && emptyLevels(name) != t.empty:
+		return fmt.Errorf("topic %q: a filled-in value is empty", name)
 	}
-	return name, nil
+	if !t.remote && !p.mayPublish(name) {
+		return fmt.Errorf("topic %q is not listed in permissions.publish", name)
+	}
+	return nil
 }
 
 // emptyLevels counts the empty levels: all things without a name would share one topic.

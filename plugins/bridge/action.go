@@ -51,7 +51,7 @@ func (o ActionOptions) Access() []string {
 
 // Args are the arguments for one event.
 type Args struct {
-	Topic   string   `key:"topic" doc:"the topic at the remote" need:"yes"`
+	Topic   string   `key:"topic" doc:"the topic at the remote" need:"yes" topic:"remote"`
 	Payload any      `key:"payload" doc:"the payload to publish: text, numbers and booleans as they are, mappings and lists as JSON; an empty mapping or list is written as null"`
 	QoS     kind.QoS `key:"qos" doc:"the quality of service, 0 to 2; default 1. With 0 it counts as done when it is sent"`
 	Retain  bool     `key:"retain" doc:"whether the remote retains it as the topic's last value"`

@@ -29,7 +29,7 @@ func actionDefaults() ActionOptions { return ActionOptions{} }
 
 // Args are the arguments for one event.
 type Args struct {
-	Topic   string   `key:"topic" doc:"the topic to publish on" need:"yes"`
+	Topic   string   `key:"topic" doc:"the topic to publish on" need:"yes" topic:"here"`
 	Payload any      `key:"payload" doc:"the payload to publish: text, numbers and booleans as they are, mappings and lists as JSON; an empty mapping or list is written as null"`
 	QoS     kind.QoS `key:"qos" doc:"the quality of service, 0 to 2; default 1"`
 	Retain  bool     `key:"retain" doc:"retain it as the topic's last value; an empty payload clears the value"`
