@@ -14,6 +14,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -23,10 +24,19 @@ var dashboardFiles embed.FS
 //go:embed sdk/dist
 var sdkFiles embed.FS
 
-// pagePolicy is the Content-Security-Policy of pages: scripts and styles from this bus, connections
-// to this bus only.
-const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; " +
-	"connect-src 'self' ws: wss:; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+// pagePolicy returns the Content-Security-Policy of pages: scripts and styles from this bus, connections
+// to this bus only. Browsers before 2022 don't count WebSockets as 'self', so it names the host too.
+func pagePolicy(host string) string {
+	connect := "'self'"
+	if hostForm.MatchString(host) {
+		connect += " ws://" + host + " wss://" + host
+	}
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; " +
+		"connect-src " + connect + "; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+}
+
+// hostForm matches a host, with or without a port, that can't end a directive.
+var hostForm = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(:[0-9]+)?$`)
 
 // asset is one file, prepared for sending.
 type asset struct {
@@ -85,7 +95,7 @@ func newAsset(name string, data []byte) *asset {
 
 func (a *asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("Content-Security-Policy", pagePolicy(r.Host))
 	h.Set("Content-Type", a.kind)
 	h.Set("ETag", a.tag)
 	h.Add("Vary", "Accept-Encoding")

@@ -42,7 +42,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("no %s in %s", part, policy)
 		}
 	}
-	if strings.Contains(policy, "unsafe") {
+	if strings.Contains(policy, "unsafe") || regexp.MustCompile(`ws: |wss:[ ;]|\*`).MatchString(policy) || !strings.Contains(policy, " ws://"+resp.Request.URL.Host+" ") {
 		t.Errorf("%s", policy)
 	}
 	if regexp.MustCompile(`(?i)<script(?:[^>](?:[^s]|s[^r]))*>[^<]|<style|\son[a-z]+=|\sstyle=|javascript:`).MatchString(page) {
