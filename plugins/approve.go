@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -264,7 +265,22 @@ func (s *Supervisor) approvals() map[string]string {
 	m, err := ReadApprovals(s.o.Approvals)
 	if err != nil {
 		s.o.Logger.Error("approvals not readable: no plugin counts as approved", "err", err)
-		return nil
+		m = nil
+	}
+	if s.o.Approved != nil && s.approved != nil {
+		for _, id := range slices.Sorted(maps.Keys(m)) {
+			if s.approved[id] != m[id] {
+				s.o.Approved(id, m[id], true)
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(s.approved)) {
+			if m[id] == "" {
+				s.o.Approved(id, s.approved[id], false)
+			}
+		}
+	}
+	if s.approved = m; m == nil {
+		s.approved = map[string]string{}
 	}
 	return m
 }

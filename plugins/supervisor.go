@@ -34,8 +34,10 @@ type Options struct {
 	Env        map[string]string // the values of ${env.NAME}
 	SecretDirs []string          // folders of secrets; the first that contains one applies
 	Approvals  string            // file of approvals; empty: no approval is possible
-	Quiet      time.Duration     // a file without changes for this long counts as saved; 250 ms when 0
-	Grace      time.Duration     // wait before an event without publisher is cleared; 10 s when 0
+	// Approved is told of each approval that was given, and of each that was withdrawn; may be nil.
+	Approved func(plugin, hash string, given bool)
+	Quiet    time.Duration // a file without changes for this long counts as saved; 250 ms when 0
+	Grace    time.Duration // wait before an event without publisher is cleared; 10 s when 0
 	// Handle mounts h on the bus's HTTP listener for a plugin; nil: there is no listener.
 	Handle func(plugin, path string, public bool, h http.Handler) (remove func(), err error)
 	Dir    string // set by New
@@ -54,11 +56,12 @@ type Supervisor struct {
 	tasks   sync.WaitGroup
 
 	// The following fields belong to the scanning goroutine.
-	files map[string]*known // by id
-	lost  bool              // the folder does not exist
-	sweep sweeper
-	ready chan struct{}
-	once  sync.Once
+	files    map[string]*known // by id
+	lost     bool              // the folder does not exist
+	approved map[string]string // the approvals when they were last read; nil: never
+	sweep    sweeper
+	ready    chan struct{}
+	once     sync.Once
 
 	scripts   atomic.Pointer[map[string]bool] // files in the folder that approvals cover
 	rounds    atomic.Uint64                   // of all plugins' run

@@ -18,6 +18,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/broker/frame"
 	"github.com/postbus/postbus/bus/internal/quiet"
 )
@@ -41,6 +42,7 @@ type Authenticate func(user, password string, hasPassword, local bool, address s
 // and $bus.
 type Options struct {
 	Logger        *slog.Logger
+	Audit         *audit.Log // nil: none
 	Authenticate  Authenticate
 	SessionExpiry time.Duration // maximum time that a session outlives its connection; 168 h when 0
 	PacketSize    int           // maximum size of a packet from a client in bytes; 1 MiB when 0

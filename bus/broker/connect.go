@@ -67,7 +67,9 @@ func (c *conn) open(p []byte, body int) error {
 		return err
 	}
 	c.broker.log.Debug("client connected", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "version", version, "present", c.present)
-	limit := c.broker.o.Load().Inflight
+	o := c.broker.o.Load()
+	o.Audit.Login(c.id, "user", c.user, "remote", c.remote, "listener", c.listener)
+	limit := o.Inflight
 	if version == frame.V5 {
 		limit = min(limit, int(c.connect.ReceiveMaximum))
 	}
@@ -79,7 +81,9 @@ func (c *conn) open(p []byte, body int) error {
 // turnAway refuses a CONNECT that is well formed and not accepted.
 func (c *conn) turnAway(code byte, why error) error {
 	c.broker.count.refused.Add(1)
-	c.broker.quiet.Warn(c.broker.log, c.address, "client refused", "client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why)
+	about := []any{"client", c.id, "user", c.user, "remote", c.remote, "listener", c.listener, "err", why}
+	c.broker.quiet.Warn(c.broker.log, c.address, "client refused", about...)
+	c.broker.o.Load().Audit.Refused(c.address, "login refused", about...)
 	c.mu.Lock()
 	before := len(c.out)
 	c.out = frame.AppendRefusal(c.out, c.version, code, why.Error())

@@ -123,8 +123,9 @@ func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, codes []byte) {
 			continue
 		}
 		if !identity.MaySubscribe(f.Filter) {
-			h.broker.quiet.Warn(h.broker.log, c.address, "subscription not allowed",
-				"client", c.id, "user", c.user, "filter", shortened(f.Filter))
+			about := []any{"client", c.id, "user", c.user, "filter", shortened(f.Filter)}
+			h.broker.quiet.Warn(h.broker.log, c.address, "subscription not allowed", about...)
+			h.broker.o.Load().Audit.Refused(c.id, "subscription refused", about...)
 			codes[i] = frame.CodeNotAuthorized
 			if topic.Shared(f.Filter) {
 				c.subackReason = "a shared subscription needs rights that cover its whole filter"

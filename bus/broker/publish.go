@@ -144,6 +144,7 @@ func (c *conn) mayPublish(id Identity, name string, payload []byte) bool {
 func (c *conn) forbidden(p *frame.Publish, topic string) error {
 	c.broker.count.refusedEvents.Add(1)
 	c.broker.log.Debug("publish not allowed", "client", c.id, "user", c.user, "topic", topic)
+	c.broker.o.Load().Audit.Refused(c.id, "publish refused", "client", c.id, "user", c.user, "topic", shortened(topic))
 	if c.version == frame.V5 && p.QoS > 0 {
 		c.deny(p, frame.CodeNotAuthorized, "the user may not publish to this topic")
 		return nil

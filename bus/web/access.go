@@ -81,7 +81,9 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, 
 		fail(w, http.StatusServiceUnavailable, "", "%v", err)
 		return nil, ""
 	case err != nil:
-		s.quiet.Warn(s.log, remote.Site(r.RemoteAddr), "HTTP request refused", "remote", r.RemoteAddr, "user", user, "path", r.URL.Path, "err", err)
+		about := []any{"remote", r.RemoteAddr, "user", user, "path", r.URL.Path, "err", err}
+		s.quiet.Warn(s.log, remote.Site(r.RemoteAddr), "HTTP request refused", about...)
+		s.o.Audit.Refused(remote.Site(r.RemoteAddr), "login refused", about...)
 		challenge(w, r)
 		fail(w, http.StatusUnauthorized, "", "%v", err)
 		return nil, ""
@@ -107,6 +109,8 @@ func bearer(r *http.Request) (token string, ok bool) {
 
 // forbid answers a client that lacks a right. A client without credentials is asked for them.
 func (s *Server) forbid(w http.ResponseWriter, r *http.Request, format string, args ...any) {
+	user, _, _ := credentials(r)
+	s.o.Audit.Refused(remote.Site(r.RemoteAddr), "request refused", "remote", r.RemoteAddr, "user", user, "method", r.Method, "path", r.URL.Path)
 	status := http.StatusForbidden
 	if _, _, has := credentials(r); !has {
 		status = http.StatusUnauthorized

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/internal/quiet"
 	"github.com/postbus/postbus/bus/journal"
 )
@@ -43,6 +44,7 @@ type Bus interface {
 // $.
 type Options struct {
 	Logger       *slog.Logger
+	Audit        *audit.Log                   // nil: none
 	Authenticate Authenticate                 // nil: all rights, except to publish below $
 	Local        bool                         // the listener is on loopback: clients may count as local
 	Hosts        []string                     // names of this machine for the Host header, besides addresses and localhost

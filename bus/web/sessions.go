@@ -52,11 +52,11 @@ func (s *Server) dropSession(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusConflict, "stop the client first: it would open the session again",
 			"the session %q has a connection", name)
 	default:
-		s.drop(w, r, name)
+		s.drop(w, r, name, user)
 	}
 }
 
-func (s *Server) drop(w http.ResponseWriter, r *http.Request, name string) {
+func (s *Server) drop(w http.ResponseWriter, r *http.Request, name, user string) {
 	err := s.bus.Drop(r.Context(), name)
 	switch {
 	case errors.Is(err, bus.ErrNoSession):
@@ -65,6 +65,7 @@ func (s *Server) drop(w http.ResponseWriter, r *http.Request, name string) {
 		fail(w, http.StatusServiceUnavailable, "", "%v", err)
 	default:
 		s.log.Info("session dropped over HTTP", "session", name, "remote", r.RemoteAddr)
+		s.o.Audit.Done("session dropped", "session", name, "by", user, "remote", r.RemoteAddr)
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

@@ -53,6 +53,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		fail(w, http.StatusServiceUnavailable, "", "%v", err)
 	default:
+		s.o.Audit.Done("token issued", "user", user, "expires", ends.UTC(), "remote", r.RemoteAddr)
 		answer(w, http.StatusOK, minted{token, user, ends.UTC()})
 	}
 }

@@ -38,6 +38,13 @@ func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 		Env:        l.pluginEnv,
 		SecretDirs: l.secretDirs,
 		Approvals:  filepath.Join(l.DataDir, approvalsFile),
+		Approved: func(plugin, hash string, given bool) {
+			what := "approval given"
+			if !given {
+				what = "approval withdrawn"
+			}
+			s.access.audit.Done(what, "plugin", plugin, "version", hash[:min(12, len(hash))])
+		},
 	}
 	if s.web != nil {
 		o.Handle = func(plugin, path string, public bool, h http.Handler) (func(), error) {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/bus/broker"
 	"github.com/postbus/postbus/bus/topic"
@@ -62,6 +63,7 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 	v, _ := versionOf()
 	o := broker.Options{
 		Logger:        log,
+		Audit:         a.audit,
 		Authenticate:  a.mqtt,
 		SessionExpiry: c.Limits.SessionExpiry,
 		PacketSize:    int(c.Limits.PacketSize),
@@ -99,6 +101,7 @@ func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.P
 // access is the current policy; a reload swaps it.
 type access struct {
 	log      *slog.Logger
+	audit    *audit.Log
 	verifier *auth.Verifier
 	keys     *keyFile
 	tokens   *auth.Tokens
@@ -106,7 +109,7 @@ type access struct {
 }
 
 func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
-	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir)}
+	a := &access{log: log, audit: audit.Open(c.DataDir, log), verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir)}
 	a.tokens = auth.NewTokens(a.keys)
 	p, err := newPolicy(a.verifier, a.tokens, c)
 	if err != nil {

@@ -4,8 +4,12 @@ package main
 
 import (
 	"errors"
+	"maps"
+	"reflect"
+	"slices"
 	"sync"
 
+	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/config"
 	"github.com/postbus/postbus/config/yamlnode"
@@ -42,6 +46,9 @@ func (r *reloader) run(why string) {
 	}
 	r.commit(next.Config, policy)
 	log.Info("config reloaded", "why", why, "changed", applied)
+	if len(applied) > 0 {
+		r.server.access.audit.Done("config changed", "why", why, "keys", applied)
+	}
 	if len(restart) > 0 {
 		log.Warn("these changes need a restart", "keys", restart)
 	}
@@ -68,6 +75,7 @@ func (r *reloader) verify() (*loaded, *auth.Policy, error) {
 // commit cannot fail.
 func (r *reloader) commit(next *config.Config, policy *auth.Policy) {
 	s := r.server
+	auditUsers(s.access.audit, r.current.Users, next.Users)
 	s.access.policy.Store(policy)
 	s.broker.SetOptions(brokerOptions(next, s.log, s.access))
 	s.broker.Reauthorize(s.access.judge(passwordsChanged(r.current, next)))
@@ -76,6 +84,32 @@ func (r *reloader) commit(next *config.Config, policy *auth.Policy) {
 		s.web.SetOrigins(next.Listen.Origins)
 	}
 	r.current = next
+}
+
+// auditUsers writes who was added and removed, and whose password or rights have changed.
+func auditUsers(log *audit.Log, old, new []config.User) {
+	was := map[string]config.User{}
+	for _, u := range old {
+		was[u.Name] = u
+	}
+	for _, u := range new {
+		before, known := was[u.Name]
+		delete(was, u.Name)
+		if !known {
+			log.Done("user added", "user", u.Name, "publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny)
+			continue
+		}
+		if before.Password != u.Password {
+			log.Done("password changed", "user", u.Name)
+		}
+		before.Password = u.Password
+		if !reflect.DeepEqual(before, u) {
+			log.Done("rights changed", "user", u.Name, "publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		log.Done("user removed", "user", name)
+	}
 }
 
 // logError logs every error, because the user who saved the file may see only the log.

@@ -65,6 +65,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if s.access, err = newAccess(c, log); err != nil {
 		return s, withHint(err, "postbus user passwd NAME writes a new hash")
 	}
+	s.closing(func(context.Context) error { return s.access.audit.Close() })
 	if err = s.access.keys.ready(); err != nil {
 		return s, err
 	}
@@ -159,6 +160,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 	}
 	s.web = web.New(s.bus, web.Options{
 		Logger:       s.log,
+		Audit:        s.access.audit,
 		Authenticate: s.access.http,
 		Mint:         s.access.mint,
 		Origins:      c.Listen.Origins,

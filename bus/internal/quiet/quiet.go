@@ -3,6 +3,7 @@
 package quiet
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -11,13 +12,16 @@ import (
 
 const (
 	every   = time.Minute
-	maxKeys = 4096 // kinds and sites that are remembered; beyond it all others share one line of a kind
+	maxKeys = 4096
 )
 
 // Log writes such lines. The zero Log is ready.
 type Log struct {
-	mu   sync.Mutex
-	last map[key]*state
+	Most int // how many kinds and sites are remembered; 0 stands for 4096. Beyond it all others share one line of a kind
+
+	mu     sync.Mutex
+	last   map[key]*state
+	purged time.Time // when forgetting was last tried
 }
 
 type key struct{ message, site string }
@@ -52,16 +56,18 @@ func (l *Log) Log(log *slog.Logger, level slog.Level, site, message string, args
 func (l *Log) take(k key, now time.Time) (skipped uint64, write bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	most := cmp.Or(l.Most, maxKeys)
 	s := l.last[k]
 	if s == nil {
-		if len(l.last) >= maxKeys {
+		if len(l.last) >= most && now.Sub(l.purged) >= time.Second {
+			l.purged = now
 			for old, s := range l.last {
 				if now.Sub(s.at) >= every {
 					delete(l.last, old)
 				}
 			}
 		}
-		if len(l.last) >= maxKeys {
+		if len(l.last) >= most {
 			k.site = "(others)"
 			s = l.last[k]
 		}
