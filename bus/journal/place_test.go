@@ -194,7 +194,7 @@ func TestALockThatVanished(t *testing.T) {
 	if err := os.Remove(lock); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "there is a lock", func() bool { _, err := os.Stat(lock); return err == nil })
+	until(t, "the lock is taken, which the process's id shows", func() bool { pid, _ := os.ReadFile(lock); return len(pid) > 0 })
 	if _, err := fs.Lock(); !errors.Is(err, journal.ErrLocked) {
 		t.Fatalf("the lock is free: %v", err)
 	}
