@@ -441,6 +441,19 @@ func TestAnApprovalCoversScripts(t *testing.T) {
 	w.is("a", StateRunning, generation(3))
 }
 
+// A source that lacks a permission says how the service gets it.
+func TestPermissionHint(t *testing.T) {
+	w := newWorld(t, Options{PermissionHint: func(kind string) string { return "grant " + kind }})
+	w.write("a.yaml", "source: {probe: {name: a, mode: denied}}\npublish: [{topic: x}]\n")
+	if st := w.is("a", StateBackoff); !strings.HasSuffix(st.Reason, "permission denied; for the service: grant probe") {
+		t.Errorf("%q", st.Reason)
+	}
+	w.write("a.yaml", "source: {probe: {name: a, mode: fail-open}}\npublish: [{topic: x}]\n")
+	if st := w.is("a", StateStale, func(st Status) bool { return strings.Contains(st.Reason, "no such probe") }); strings.Contains(st.Reason, "grant") {
+		t.Errorf("%q", st.Reason)
+	}
+}
+
 func TestSecretsAreNotShown(t *testing.T) {
 	dir := t.TempDir()
 	log := new(lockedBuffer)

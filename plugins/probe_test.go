@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ import (
 type probeOptions struct {
 	Name  string        `key:"name" doc:"which of the test's probes it is" need:"yes"`
 	Port  int           `key:"port" doc:"claimed when it is not 0" min:"0" max:"65535"`
-	Mode  string        `key:"mode" doc:"what goes wrong" oneof:"fail-open|hang-open|panic-open|panic-run|hang-stop|end|slow-open|lose"`
+	Mode  string        `key:"mode" doc:"what goes wrong" oneof:"denied|fail-open|hang-open|panic-open|panic-run|hang-stop|end|slow-open|lose"`
 	Every time.Duration `key:"every" doc:"time between two events" min:"1ms" max:"1h"`
 	Size  int64         `key:"size" doc:"bytes" unit:"size" min:"1KiB" max:"1MiB"`
 	Ratio float64       `key:"ratio" doc:"a number" min:"0" max:"1"`
@@ -108,6 +109,8 @@ func (p *portThing) Close() error { p.closed = true; return nil }
 
 func (s *probeSource) Open(ctx context.Context) error {
 	switch s.o.Mode {
+	case "denied":
+		return fmt.Errorf("/dev/probe: %w", fs.ErrPermission)
 	case "fail-open":
 		return errors.New("no such probe")
 	case "hang-open":

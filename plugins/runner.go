@@ -55,6 +55,7 @@ func (p *plugin) newRunner(s *sourceSpec) *runner {
 }
 
 func (r *runner) degrade(err error) {
+	err = r.p.s.withPermissionHint(r.spec.kind.Name, err)
 	r.mu.Lock()
 	changed := (err == nil) != (r.degraded == nil) || err != nil && err.Error() != r.degraded.Error()
 	r.degraded = err
@@ -155,6 +156,7 @@ func (r *runner) start(src any) {
 			if time.Since(began) >= steady {
 				wait, lastLogged = backoffMin, ""
 			}
+			err = r.p.s.withPermissionHint(r.spec.kind.Name, err)
 			d := wait*3/4 + rand.N(wait/2)
 			wait = min(2*wait, backoffMax)
 			text, level := r.p.redact(err.Error()), slog.LevelWarn

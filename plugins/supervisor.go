@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -40,7 +41,10 @@ type Options struct {
 	Grace    time.Duration // wait before an event without publisher is cleared; 10 s when 0
 	// Handle mounts h on the bus's HTTP listener for a plugin; nil: there is no listener.
 	Handle func(plugin, path string, public bool, h http.Handler) (remove func(), err error)
-	Dir    string // set by New
+	// PermissionHint says how a kind of plugin that was denied something gets the permission; "" or nil:
+	// nothing is known.
+	PermissionHint func(kind string) string
+	Dir            string // set by New
 
 	hang time.Duration // replaces openTime and stopTime in a test of a source that hangs
 }
@@ -233,6 +237,17 @@ func (s *Supervisor) forget(p *plugin) {
 	if s.plugins[p.id] == p {
 		delete(s.plugins, p.id)
 	}
+}
+
+// withPermissionHint adds to an error of a source or an action how it gets a permission that it lacks.
+func (s *Supervisor) withPermissionHint(kind string, err error) error {
+	if s.o.PermissionHint == nil || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if hint := s.o.PermissionHint(kind); hint != "" {
+		return fmt.Errorf("%w; for the service: %s", err, hint)
+	}
+	return err
 }
 
 // patience is how long a source or an action may take to end.

@@ -140,6 +140,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		err = w.p.s.withPermissionHint(w.spec.kind.Name, err)
 		failed = err
 		w.note(err, attempt)
 		w.p.mapper.count.failed.Add(1)

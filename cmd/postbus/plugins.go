@@ -38,6 +38,8 @@ func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 		Env:        l.pluginEnv,
 		SecretDirs: l.secretDirs,
 		Approvals:  filepath.Join(l.DataDir, approvalsFile),
+
+		PermissionHint: permissionHint(os.Getenv),
 		Approved: func(plugin, hash string, given bool) {
 			what := "approval given"
 			if !given {

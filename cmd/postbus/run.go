@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -122,11 +123,21 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	if reload {
 		r.run("SIGHUP")
 	}
+	alive, dead := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		reportAlive(alive, watchdogInterval(m.getenv), s.touch, func() { notifySystemd(m.getenv("NOTIFY_SOCKET"), "WATCHDOG=1") })
+	})
 
 	m.serve(ctx, signals, r)
 
+	dead()
 	notifySystemd(m.getenv("NOTIFY_SOCKET"), "STOPPING=1")
-	return m.stop(s, w, signals)
+	err = m.stop(s, w, signals)
+	if err == nil {
+		watching.Wait()
+	}
+	return err
 }
 
 // receive lets a signal cancel the opening, which may have to replay a long journal. The function

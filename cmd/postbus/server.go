@@ -211,6 +211,13 @@ func (s *server) warnOf(c *config.Config) {
 	}
 }
 
+// touch takes the locks without which nothing goes on.
+func (s *server) touch() {
+	s.bus.Stats()
+	s.bus.SessionsAfter("", 1)
+	s.broker.Connections()
+}
+
 func (s *server) closing(f func(context.Context) error) { s.closers = append(s.closers, f) }
 
 // close closes everything in reverse, and continues after errors.

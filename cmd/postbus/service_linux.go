@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -16,7 +17,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/cobra"
+	"github.com/postbus/postbus/config"
 )
 
 const (
@@ -27,18 +28,13 @@ const (
 
 var systemd = systemPaths{config: "/etc/postbus/postbus.yaml", data: "/var/lib/postbus"}
 
-// deviceGroups are the groups that own devices on Debian and on Raspberry Pi OS.
-var deviceGroups = []string{"gpio", "i2c", "spi", "dialout", "input", "video"}
-
 // unitFile is the content of a unit file.
 type unitFile struct {
 	service
-	config string   // "" for the user's default
-	data   string   // of the machine's service
-	groups []string // of the machine's service, beside its own
+	config  string // "" for the user's default
+	data    string // of the machine's service
+	lowPort bool   // it listens on a port below 1024
 }
-
-func (m *Main) serviceCommands() []*cobra.Command { return nil }
 
 // text returns the unit file's text.
 func (u unitFile) text() string {
@@ -65,27 +61,45 @@ func (u unitFile) text() string {
 	line("TimeoutStartSec=10min") // to read a long journal on a slow card
 	line("TimeoutStopSec=15s")    // stopping takes 5 s at most
 	line("KillMode=mixed")        // the bus ends its children itself
+	line("WatchdogSec=%d", watchdogSeconds)
 	if u.user {
 		line("NoNewPrivileges=yes") // more would need a namespace, which a user's service may not have
 		line("\n[Install]\nWantedBy=default.target")
 		return b.String()
 	}
 	line("LimitNOFILE=65536")
-	line("\n# Its own user, which may use devices through these groups.\nUser=%s\nGroup=%s", serviceName, serviceName)
-	if len(u.groups) > 0 {
-		line("SupplementaryGroups=%s", strings.Join(u.groups, " "))
-	}
+	line("MemoryMax=75%%") // with the programs of its plugins: it is restarted before the machine has no memory left
+	line("\n# Its own user, without a device: `postbus service grant` gives it devices.\nUser=%s\nGroup=%s", serviceName, serviceName)
 	line("\n# /var/lib/postbus, /etc/postbus and /run/postbus, the last for sockets.")
 	line("StateDirectory=postbus\nStateDirectoryMode=0750\nConfigurationDirectory=postbus\nConfigurationDirectoryMode=2750\nRuntimeDirectory=postbus\nUMask=0007")
-	line("\n# Restrictions, also for the programs that its plugins run. Devices, /sys and the network are not restricted,\n# because plugins need them. To allow writing to other folders: ReadWritePaths=/srv/data in a drop-in.")
-	line("NoNewPrivileges=yes\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nProtectSystem=strict\nProtectHome=read-only\nPrivateTmp=yes")
-	line("ProtectControlGroups=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectHostname=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes")
+	line("\n# Restrictions, also for the programs that its plugins run. To allow writing to other folders:\n# ReadWritePaths=/srv/data in a drop-in.")
+	if u.lowPort {
+		line("AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE")
+	} else {
+		line("CapabilityBoundingSet=")
+	}
+	for _, l := range sandbox {
+		line("%s", l)
+	}
 	if u.data != systemd.data {
 		line("ReadWritePaths=%s", unitWord(u.data))
 	}
 	line("\n[Install]\nWantedBy=multi-user.target")
 	return b.String()
 }
+
+// sandbox restricts the machine's service. systemd-analyze security judges it in a test.
+var sandbox = []string{
+	"NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=read-only", "PrivateTmp=yes", "RemoveIPC=yes",
+	"DevicePolicy=closed", // not PrivateDevices: an error should say what is missing, not that there is no device
+	"ProtectControlGroups=yes", "ProtectKernelModules=yes", "ProtectKernelLogs=yes", "ProtectKernelTunables=yes", "ProtectHostname=yes", "ProtectProc=invisible",
+	"RestrictRealtime=yes", "RestrictSUIDSGID=yes", "RestrictNamespaces=yes", "LockPersonality=yes", "MemoryDenyWriteExecute=yes",
+	"RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK", // netlink: devices that come and go, and the machine's addresses
+	"SystemCallArchitectures=native", "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged", "SystemCallErrorNumber=EPERM",
+}
+
+// watchdogSeconds is how long the service may be silent before systemd restarts it.
+const watchdogSeconds = 60
 
 // unitWord escapes one word of a command line or a path, as systemd.service(5) and
 // systemd.syntax(7) require.
@@ -113,15 +127,8 @@ func configOf(text string) string {
 // newUnit collects the content of the unit, and the config that it is for. It changes nothing.
 func (m *Main) newUnit(s *service) (unitFile, *loaded, error) {
 	u := unitFile{service: *s}
-	if !s.user {
-		if s.settings.file == "" {
-			s.settings.file = systemd.config
-		}
-		for _, g := range deviceGroups {
-			if _, err := user.LookupGroup(g); err == nil {
-				u.groups = append(u.groups, g)
-			}
-		}
+	if !s.user && s.settings.file == "" {
+		s.settings.file = systemd.config
 	}
 	given := s.settings.file != ""
 	l, err := m.load(&s.settings)
@@ -137,8 +144,23 @@ func (m *Main) newUnit(s *service) (unitFile, *loaded, error) {
 	if given {
 		u.config = l.file
 	}
-	u.data = l.DataDir
+	u.data, u.lowPort = l.DataDir, lowPort(l.Listen)
 	return u, l, nil
+}
+
+// lowPort reports whether a listener has a port for which a program needs a capability.
+func lowPort(l config.Listen) bool {
+	addresses := []string{l.HTTP}
+	for _, m := range l.MQTT {
+		if m.Network != "unix" {
+			addresses = append(addresses, m.Address)
+		}
+	}
+	return slices.ContainsFunc(addresses, func(address string) bool {
+		_, port, err := net.SplitHostPort(address)
+		n, perr := strconv.Atoi(port)
+		return err == nil && perr == nil && n > 0 && n < 1024
+	})
 }
 
 func (m *Main) printService(s *service) error {

@@ -2,25 +2,28 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 func TestUnit(t *testing.T) {
-	system := unitFile{service: service{program: `/opt/my bus/100%/$x/postbus`}, config: "/etc/postbus/postbus.yaml", data: systemd.data, groups: []string{"gpio", "i2c"}}.text()
-	elsewhere := unitFile{service: service{program: "/usr/local/bin/postbus"}, config: "/srv/postbus.yaml", data: "/mnt/ssd/postbus"}.text()
+	system := unitFile{service: service{program: `/opt/my bus/100%/$x/postbus`}, config: "/etc/postbus/postbus.yaml", data: systemd.data}.text()
+	elsewhere := unitFile{service: service{program: "/usr/local/bin/postbus"}, config: "/srv/postbus.yaml", data: "/mnt/ssd/postbus", lowPort: true}.text()
 	mine := unitFile{service: service{user: true, program: "/home/me/.local/bin/postbus"}}.text()
 	for _, c := range []struct {
 		name, text string
 		has, not   []string
 	}{
 		{"the machine's", system, []string{
-			"Type=notify", `ExecStart="/opt/my bus/100%%/$$x/postbus" run --config /etc/postbus/postbus.yaml`, "SupplementaryGroups=gpio i2c",
+			"Type=notify", `ExecStart="/opt/my bus/100%%/$$x/postbus" run --config /etc/postbus/postbus.yaml`,
 			"User=postbus", "StateDirectory=postbus", "ConfigurationDirectory=postbus", "Restart=always", "NoNewPrivileges=yes", "ProtectSystem=strict", "WantedBy=multi-user.target",
-		}, []string{"ReadWritePaths=/", "PrivateDevices", "ProtectKernelTunables", "DevicePolicy"}},
-		{"its data elsewhere", elsewhere, []string{"ReadWritePaths=/mnt/ssd/postbus\n", "--config /srv/postbus.yaml"}, []string{"SupplementaryGroups"}},
+		}, []string{"ReadWritePaths=/", "SupplementaryGroups", "AmbientCapabilities"}},
+		{"its data elsewhere", elsewhere, []string{"ReadWritePaths=/mnt/ssd/postbus\n", "--config /srv/postbus.yaml", "AmbientCapabilities=CAP_NET_BIND_SERVICE\n"}, []string{"CapabilityBoundingSet=\n"}},
 		{"of a user", mine, []string{"ExecStart=/home/me/.local/bin/postbus run\n", "WantedBy=default.target"}, []string{"User=", "StateDirectory", "ProtectSystem"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -38,6 +41,73 @@ func TestUnit(t *testing.T) {
 				t.Error("would not be known again")
 			}
 		})
+	}
+}
+
+// TestExposure is what systemd says of the unit: 0 is best, 10 worst. A grant must be valid and must not
+// open more than its purpose.
+func TestExposure(t *testing.T) {
+	dir := t.TempDir()
+	unit := filepath.Join(dir, "postbus.service")
+	judge := func(dropIn string) float64 {
+		t.Helper()
+		text := unitFile{service: service{program: "/bin/true"}, config: "/etc/postbus/postbus.yaml", data: systemd.data}.text()
+		if err := os.WriteFile(unit, []byte(text+dropIn), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", unit).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if strings.Contains(string(out), "gnoring") {
+			t.Errorf("systemd ignores a line:\n%s", out)
+		}
+		_, figure, _ := strings.Cut(string(out), "Overall exposure level for postbus.service: ")
+		figure, _, _ = strings.Cut(figure, " ")
+		exposure, err := strconv.ParseFloat(figure, 64)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return exposure
+	}
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("needs systemd-analyze")
+	}
+	base := judge("")
+	t.Logf("the unit: %.1f", base)
+	if base > 2.5 {
+		t.Errorf("the unit's exposure is %.1f, more than 2.5", base)
+	}
+	for _, g := range grants {
+		// A drop-in's lines follow those of the unit.
+		_, lines, _ := strings.Cut(g.text(), "[Service]\n")
+		with := judge("[Service]\n" + lines)
+		t.Logf("with %s: %.1f", g.name, with)
+		if with > 2.5 {
+			t.Errorf("%s raises the exposure from %.1f to %.1f", g.name, base, with)
+		}
+	}
+}
+
+func TestGrantsOf(t *testing.T) {
+	if list, err := grantsOf([]string{"gpio", "serial"}); err != nil || len(list) != 2 || list[1].group != "dialout" {
+		t.Errorf("%v, %v", list, err)
+	}
+	_, err := grantsOf([]string{"seriel"})
+	var h hinter
+	if !errors.As(err, &h) || h.Hint() != "did you mean serial?" {
+		t.Errorf("%v", err)
+	}
+	names := map[string]bool{}
+	for _, k := range catalog().Kinds() {
+		names[k.Name] = true
+	}
+	for _, g := range grants {
+		for _, k := range g.kinds {
+			if !names[k] {
+				t.Errorf("%s: there is no kind %s", g.name, k)
+			}
+		}
 	}
 }
 

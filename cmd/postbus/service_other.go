@@ -178,6 +178,9 @@ type nothing struct{}
 func (nothing) Start(kardianos.Service) error { return nil }
 func (nothing) Stop(kardianos.Service) error  { return nil }
 
+// permissionHint is about systemd's services only.
+func permissionHint(func(string) string) func(kind string) string { return nil }
+
 // serviceCommands are the commands that Windows calls.
 func (m *Main) serviceCommands() []*cobra.Command {
 	if runtime.GOOS != "windows" {
