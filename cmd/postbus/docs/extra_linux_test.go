@@ -27,7 +27,9 @@ systemd-analyze security --no-pager postbus | tail -n 1
 pid=$(systemctl show -P MainPID postbus)
 [ "$(ps -o user= -p $pid)" = postbus ]
 grep -q 'NoNewPrivs:.1' /proc/$pid/status
-for g in gpio i2c spi dialout input video; do grep -qE "^Groups:.*\b$(getent group $g | cut -d: -f3)\b" /proc/$pid/status; done
+! grep -E "^Groups:.*\b$(getent group gpio | cut -d: -f3)\b" /proc/$pid/status
+systemctl show -P WatchdogUSec postbus | grep -x 1min
+systemd-analyze security --no-pager postbus | tail -n 1
 su -s /bin/bash nobody -c '! cat /etc/postbus/postbus.yaml'
 ! journalctl -u postbus -o cat --no-pager | grep -E 'mode is different|Ignoring|level=(WARN|ERROR)'
 systemctl reload postbus
@@ -56,12 +58,13 @@ curl -fsS -u 'pi:my own long password' http://raspberrypi.local:8080/examples/ |
 		after("postbus plugin approve uname", "sh", `
 sleep 2
 POSTBUS_URL=unix:///run/postbus/mqtt.sock postbus sub -t 'devices/+/kernel' -n 1 | grep -x "$(uname -r)"
-# A program of a plugin has the devices of the groups, and may write where the service may.
-sudo mknod -m 660 /dev/gpiotest c 1 3; sudo chgrp gpio /dev/gpiotest
+# A program of a plugin has the devices that are granted, and may write where the service may.
+pid=$(systemctl show -P MainPID postbus)
+for g in gpio i2c dialout; do grep -qE "^Groups:.*\b$(getent group $g | cut -d: -f3)\b" /proc/$pid/status; done
 sudo mkdir -m 777 /srv/data
 sudo tee /etc/postbus/plugins.d/probe.yaml <<'END'
 source:
-  exec: {command: [sh, -c, "echo x >/dev/gpiotest && echo device; touch /var/lib/postbus/x /run/postbus/x /tmp/x && echo own; touch /srv/data/x && echo more"], every: 2s}
+  exec: {command: [sh, -c, "stty -F /dev/ttyS0 >/dev/null && echo device; touch /var/lib/postbus/x /run/postbus/x /tmp/x && echo own; touch /srv/data/x && echo more"], every: 2s}
 publish: [{topic: probe, payload: "${event.text} ${event.stderr}", retain: true}]
 END
 sudo -u postbus postbus plugin approve probe --config /etc/postbus/postbus.yaml
@@ -72,6 +75,11 @@ sudo mkdir -p /etc/systemd/system/postbus.service.d
 printf '[Service]\nReadWritePaths=/srv/data\n' | sudo tee /etc/systemd/system/postbus.service.d/override.conf
 sudo systemctl daemon-reload; sudo systemctl restart postbus; sleep 4
 POSTBUS_URL=unix:///run/postbus/mqtt.sock postbus sub -t probe -n 1 | tr '\n' ' ' | grep 'device own more'
+sudo postbus service revoke serial; sleep 4
+POSTBUS_URL=unix:///run/postbus/mqtt.sock postbus sub -t probe -n 1 | tr '\n' ' ' | grep -E '^own more.*ttyS0: (Permission denied|Operation not permitted)'
+sudo postbus service grant | grep -E '^serial +no'
+sudo postbus service grant serial
+! sudo postbus service grant seriel
 # A secret that others may read, and one that they may not.
 sudo mkdir /etc/postbus/secrets; echo t0ken >token; sudo install -m 644 token /etc/postbus/secrets/
 sudo tee /etc/postbus/plugins.d/secret.yaml <<'END'
