@@ -27,6 +27,7 @@ type Config struct {
 	Durability Durability
 	Retention  Retention
 	Limits     Limits
+	Groups     []Group // in the order of the file
 	Users      []User
 	Anonymous  Anonymous
 	Profile    Profile
@@ -102,15 +103,27 @@ type Limits struct {
 	RetainedSize     int64 // bytes of their topics and payloads, 1MiB to 1TiB
 }
 
-// User is one account. Deny takes precedence over Publish and Subscribe.
+// Group is rules that users share. Its filters may have variables: see topic.Template.
+type Group struct {
+	Name      string
+	Publish   []string
+	Subscribe []string
+	Deny      []string
+	Admin     bool // its users may administer the bus
+}
+
+// User is one account. Its rights are the union of its own rules and those of its groups; a Deny of
+// any of them takes precedence over Publish and Subscribe. Filters may have variables.
 type User struct {
 	Name      string
 	Password  string // PHC string "$argon2id$…"
 	Publish   []string
 	Subscribe []string
 	Deny      []string
-	ClientID  string // the client identifiers that the user may present, with * and ${user}; "": any
-	Bridge    bool   // the user is another broker, whose statements about an event's route are trusted
+	Groups    []string // names of groups, none of them twice
+	Admin     bool     // the user may administer the bus
+	ClientID  string   // the client identifiers that the user may present, with * and ${user}; "": any
+	Bridge    bool     // the user is another broker, whose statements about an event's route are trusted
 }
 
 // Anonymous is the rights of clients without a user name.

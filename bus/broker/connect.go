@@ -162,7 +162,8 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 	asked := c.user
 	for {
 		before := b.judged.Load()
-		identity, err := b.o.Load().Authenticate(asked, password, c.connect.HasPassword, c.local, c.remote)
+		identity, err := b.o.Load().Authenticate(Credentials{User: asked, Password: password, HasPassword: c.connect.HasPassword,
+			Local: c.local, Address: c.remote, ClientID: c.id})
 		if err != nil {
 			return nil, err
 		}

@@ -161,7 +161,7 @@ func TestReloadBetweenLogins(t *testing.T) {
 	t.Parallel()
 	asked, reloaded := make(chan struct{}), make(chan struct{})
 	var gone atomic.Bool
-	o := broker.Options{Authenticate: func(string, string, bool, bool, string) (broker.Identity, error) {
+	o := broker.Options{Authenticate: func(broker.Credentials) (broker.Identity, error) {
 		if gone.Load() {
 			return nil, errors.New("the user is gone")
 		}
@@ -177,7 +177,7 @@ func TestReloadBetweenLogins(t *testing.T) {
 	w := knock(t, addr, v5, "CONNECT id=x username=pi password=secret")
 	<-asked
 	gone.Store(true)
-	k.Reauthorize(func(string, bool) (broker.Identity, error) { return nil, errors.New("gone") })
+	k.Reauthorize(func(broker.Identity, string, bool) (broker.Identity, error) { return nil, errors.New("gone") })
 	close(reloaded)
 	if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 86") {
 		t.Errorf("got %q %v", got, err)
@@ -202,11 +202,11 @@ func TestANameWithoutUsers(t *testing.T) {
 	for _, name := range []string{"tasmota", "DVES_USER"} { // the second finds the session of the first
 		c := client(t, addr, "plug", false, nil, func(o *paho.ClientOptions) { o.SetUsername(name).SetPassword("secret") })
 		wait(t, c.Publish("a", 1, false, "on"))
-		k.Reauthorize(func(user string, local bool) (broker.Identity, error) {
-			if user != "" {
-				t.Errorf("the client is judged as user %q", user)
+		k.Reauthorize(func(id broker.Identity, client string, local bool) (broker.Identity, error) {
+			if user, _ := id.(broker.Login).Login(); user != "" || client != "plug" {
+				t.Errorf("the client %q is judged as user %q", client, user)
 			}
-			return judgeBy(p)(user, "", false, local, "")
+			return judgeBy(p)(broker.Credentials{Local: local})
 		})
 		c.Disconnect(50)
 	}

@@ -70,7 +70,7 @@ func (r *reloader) commit(next *config.Config, policy *auth.Policy) {
 	s := r.server
 	s.access.policy.Store(policy)
 	s.broker.SetOptions(brokerOptions(next, s.log, s.access))
-	s.broker.Reauthorize(s.access.judge(passwordsChanged(r.current, next)))
+	s.broker.Reauthorize(s.access.renew)
 	s.bus.SetLimits(busLimits(next))
 	if s.web != nil {
 		s.web.SetOrigins(next.Listen.Origins)

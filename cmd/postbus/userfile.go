@@ -58,6 +58,8 @@ type yamlUser struct {
 	Publish   []string `yaml:"publish,flow,omitempty"`
 	Subscribe []string `yaml:"subscribe,flow,omitempty"`
 	Deny      []string `yaml:"deny,flow,omitempty"`
+	Groups    []string `yaml:"groups,flow,omitempty"`
+	Admin     bool     `yaml:"admin,omitempty"`
 	ClientID  string   `yaml:"client_id,omitempty"`
 	Bridge    bool     `yaml:"bridge,omitempty"`
 }
@@ -169,7 +171,7 @@ func flow(u config.User) string {
 	for _, r := range []struct {
 		key  string
 		list []string
-	}{{"publish", u.Publish}, {"subscribe", u.Subscribe}, {"deny", u.Deny}} {
+	}{{"publish", u.Publish}, {"subscribe", u.Subscribe}, {"deny", u.Deny}, {"groups", u.Groups}} {
 		if len(r.list) == 0 {
 			continue
 		}
@@ -181,6 +183,9 @@ func flow(u config.User) string {
 	}
 	if u.ClientID != "" {
 		b.WriteString(", client_id: " + strconv.Quote(u.ClientID))
+	}
+	if u.Admin {
+		b.WriteString(", admin: true")
 	}
 	if u.Bridge {
 		b.WriteString(", bridge: true")
@@ -362,7 +367,8 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yaml
 }
 
 func sameUser(a, b yamlUser) bool {
-	return a.Name == b.Name && a.Password == b.Password && a.Bridge == b.Bridge && a.ClientID == b.ClientID && slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Deny, b.Deny)
+	return a.Name == b.Name && a.Password == b.Password && a.Admin == b.Admin && a.Bridge == b.Bridge && a.ClientID == b.ClientID &&
+		slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Deny, b.Deny) && slices.Equal(a.Groups, b.Groups)
 }
 
 // split returns a text's users and everything else.
