@@ -116,7 +116,8 @@ type Group struct {
 // any of them takes precedence over Publish and Subscribe. Filters may have variables.
 type User struct {
 	Name      string
-	Password  string // PHC string "$argon2id$…"
+	Password  string // PHC string "$argon2id$…"; "": only Passwords
+	Passwords []Password
 	Publish   []string
 	Subscribe []string
 	Deny      []string
@@ -124,6 +125,16 @@ type User struct {
 	Admin     bool     // the user may administer the bus
 	ClientID  string   // the client identifiers that the user may present, with * and ${user}; "": any
 	Bridge    bool     // the user is another broker, whose statements about an event's route are trusted
+}
+
+// MaxPasswords is the maximum number of a user's passwords, Password among them.
+const MaxPasswords = 8
+
+// Password is one of several passwords of a user, so that one that leaked can be removed alone.
+type Password struct {
+	Name    string    // unique for the user
+	Hash    string    // PHC string "$argon2id$…"
+	Expires time.Time // zero: never
 }
 
 // Anonymous is the rights of clients without a user name.

@@ -37,7 +37,7 @@ func (l *loader) users(n yamlnode.Node) {
 }
 
 func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
-	m, ok := n.Map("name", "password", "publish", "subscribe", "deny", "groups", "admin", "client_id", "bridge")
+	m, ok := n.Map("name", "password", "passwords", "publish", "subscribe", "deny", "groups", "admin", "client_id", "bridge")
 	if !ok {
 		return u, false
 	}
@@ -53,16 +53,19 @@ func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
 		}
 		u.Name, ok = s, ok && good
 	}
-	if v, has := m.Get("password"); !has {
+	one, hasOne := m.Get("password")
+	if hasOne {
+		var good bool
+		u.Password, good = hashOf(one)
+		ok = ok && good
+	}
+	several, hasSeveral := m.Get("passwords")
+	if hasSeveral {
+		ok = l.passwords(several, &u) && ok
+	}
+	if !hasOne && !hasSeveral {
 		n.Fail("postbus user add NAME asks for a password and writes the entry", `the user has no "password"`)
 		ok = false
-	} else {
-		s, good := v.Text()
-		if err := checkHash(s); good && err != nil {
-			v.Fail(hintOf(err), "%v", err)
-			good = false
-		}
-		u.Password, ok = s, ok && good
 	}
 	if v, has := m.Get("client_id"); has {
 		s, good := v.Text()
@@ -80,6 +83,71 @@ func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
 		ok = ok && good
 	}
 	return u, l.rules(m, &u.Publish, &u.Subscribe, &u.Deny) && ok
+}
+
+func hashOf(n yamlnode.Node) (string, bool) {
+	s, ok := n.Text()
+	if err := checkHash(s); ok && err != nil {
+		n.Fail(hintOf(err), "%v", err)
+		ok = false
+	}
+	return s, ok
+}
+
+// passwords reads a user's list of passwords.
+func (l *loader) passwords(n yamlnode.Node, u *User) bool {
+	items, ok := n.List()
+	if !ok {
+		return false
+	}
+	used := map[string]string{}
+	if u.Password != "" {
+		used[u.Password] = `"password"`
+	}
+	for i, item := range items {
+		m, good := item.Map("name", "hash", "expires")
+		if !good {
+			ok = false
+			continue
+		}
+		var p Password
+		if v, has := m.Get("name"); !has {
+			item.Fail("write {name: laptop, hash: …}", `the password has no "name"`)
+			ok = false
+		} else {
+			s, good := v.Text()
+			if err := checkName("password", s); good && err != nil {
+				v.Fail(hintOf(err), "%v", err)
+				good = false
+			}
+			if good && slices.ContainsFunc(u.Passwords, func(p Password) bool { return p.Name == s }) {
+				v.Fail("choose another name", "two passwords of the user are called %q", s)
+				good = false
+			}
+			p.Name, ok = s, ok && good
+		}
+		if v, has := m.Get("hash"); !has {
+			item.Fail("postbus user passwd NAME --name PASSWORD asks for it and writes the entry", `the password has no "hash"`)
+			ok = false
+		} else if p.Hash, good = hashOf(v); !good {
+			ok = false
+		} else if other := used[p.Hash]; other != "" {
+			v.Fail("remove one of the two: a password ends when its hash is no longer in the file", "this hash is that of %s, too", other)
+			ok = false
+		} else {
+			used[p.Hash] = fmt.Sprintf("%q", p.Name)
+		}
+		if v, has := m.Get("expires"); has {
+			p.Expires, good = v.Time()
+			ok = ok && good
+		}
+		if i == MaxPasswords || i == MaxPasswords-1 && u.Password != "" {
+			item.Fail("remove those that nobody uses", "a user has at most %d passwords", MaxPasswords)
+			return false
+		}
+		u.Passwords = append(u.Passwords, p)
+	}
+	return ok
 }
 
 func boolean(m yamlnode.Map, name string, to *bool) bool {

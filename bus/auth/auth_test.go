@@ -298,7 +298,7 @@ func TestReconnectStorm(t *testing.T) {
 func TestCacheIsBoundedAndForgetsOldPasswords(t *testing.T) {
 	v := NewVerifier(1)
 	for i := range 3 * cacheSize {
-		v.remember(v.sum("user", fmt.Sprint(i), "hash"))
+		v.remember(v.sum("user", fmt.Sprint(i), "hash"), 0)
 	}
 	if len(v.seen) != cacheSize || len(v.ring) != cacheSize {
 		t.Errorf("%d seen, %d in the ring", len(v.seen), len(v.ring))

@@ -9,9 +9,10 @@
 //     must name $SYS/# or $bus/# to allow reading them, and no client can publish there.
 //   - A variable's value never widens a rule: see topic.Template. Where it could, a rule that allows
 //     is not granted, and a rule that denies applies to every value.
-//   - An unknown user and a wrong password yield the same error after the same work.
-//   - A token replaces its user's password until it expires, the password changes or the user is
-//     removed.
+//   - An unknown user and a wrong password yield the same error after the same work, whatever the
+//     number of the user's passwords is.
+//   - A token replaces a user's password until the token or the password expires, or the password or
+//     the user is removed.
 //   - MayPublish and MayRead do not allocate and cost nanoseconds: they are called for every event
 //     and every delivery.
 //
@@ -20,8 +21,10 @@ package auth
 
 import (
 	"crypto/rand"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/postbus/postbus/bus/internal/remote"
 )
@@ -35,15 +38,40 @@ var ErrAnonymous = errors.New("a user name and a password are needed")
 // User is one account.
 type User struct {
 	Name     string // not empty, unique
-	Password string // PHC string as from Hash
-	Rules    Rules
-	Groups   []string // names of groups whose rules the user has too
-	Admin    bool
-	Bridge   bool // the user is another broker
+	Password string // PHC string as from Hash; "": only Passwords
+	// Passwords are further passwords. With Password there are at most MaxPasswords, none of them
+	// twice. A user with none can't log in with a password.
+	Passwords []NamedPassword
+	Rules     Rules
+	Groups    []string // names of groups whose rules the user has too
+	Admin     bool
+	Bridge    bool // the user is another broker
 	// ClientID is the client identifiers that the user may present; "": any. * stands for any
 	// characters, also none, and ${user} for the name.
 	ClientID string
 }
+
+// MaxPasswords is the maximum number of a user's passwords.
+const MaxPasswords = 8
+
+// NamedPassword is one of several passwords of a user, so that one that leaked can be removed alone.
+type NamedPassword struct {
+	Name    string // not empty, unique for the user
+	Hash    string // PHC string as from Hash
+	Expires time.Time
+}
+
+// ExpiredError is ErrRefused for a password that is right and has expired. Its text is the same: the
+// client does not learn the difference.
+type ExpiredError struct {
+	User, Password string // Password is its name; "" for the one without
+	At             time.Time
+}
+
+func (e *ExpiredError) Error() string { return ErrRefused.Error() }
+
+// Unwrap returns ErrRefused.
+func (e *ExpiredError) Unwrap() error { return ErrRefused }
 
 // Group is rules that users share.
 type Group struct {
@@ -73,7 +101,8 @@ type Policy struct {
 	tokens    *Tokens
 	groups    map[string]group
 	users     map[string]account
-	decoy     account // gives an unknown user the timing of a real one
+	decoy     phc // gives an unknown user the timing of a real one
+	rounds    int // hashes that a check of a wrong password computes, for every user
 	anonymous *Identity
 	remote    bool
 }
@@ -83,16 +112,42 @@ type group struct {
 	admin bool
 }
 
+// account is a user.
 type account struct {
-	id   *Identity
-	hash string
-	phc  phc
+	id          *Identity // of a login without a password
+	credentials []credential
+	key         string // of all hashes
+}
+
+// credential is one password of a user.
+type credential struct {
+	name    string
+	phc     phc
+	expires time.Time // zero: never
+	id      *Identity // of a login with it
+}
+
+func (c *credential) live() bool { return c.expires.IsZero() || time.Now().Before(c.expires) }
+
+// usable reports whether a password that a check found is still right. An index of -1 is none.
+func (a *account) usable(index int) bool { return index >= 0 && a.credentials[index].live() }
+
+// find returns the password with a fingerprint that has not expired.
+func (a *account) find(print string) *credential {
+	var found *credential
+	for i := range a.credentials {
+		c := &a.credentials[i]
+		if subtle.ConstantTimeCompare([]byte(c.id.print), []byte(print)) == 1 && c.live() {
+			found = c
+		}
+	}
+	return found
 }
 
 // NewPolicy compiles the rules. Its errors name the user; it returns all of them, joined.
 func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 	p := &Policy{verifier: v, tokens: o.Tokens, groups: make(map[string]group, len(o.Groups)), users: make(map[string]account, len(o.Users)), remote: o.AnonymousRemote}
-	p.decoy.phc = phc{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltSize), key: make([]byte, keySize)}
+	p.decoy, p.rounds = phc{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltSize), key: make([]byte, keySize)}, 1
 	var errs []error
 	for _, g := range o.Groups {
 		rules, err := compile(g.Rules)
@@ -104,13 +159,8 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 		}
 		p.groups[g.Name] = group{rules, g.Admin}
 	}
-	for i, u := range o.Users {
-		h, err := parsePHC(u.Password)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("user %q: password: %w", u.Name, err))
-			continue
-		}
-		id, err := p.identity(Grant{User: u.Name, Groups: u.Groups, Rules: u.Rules, Admin: u.Admin, ClientID: u.ClientID})
+	for _, u := range o.Users {
+		a, err := p.account(u)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("user %q: %w", u.Name, err))
 			continue
@@ -119,13 +169,13 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 			errs = append(errs, fmt.Errorf("user %q: a name must be unique and not empty", u.Name))
 			continue
 		}
-		id.print, id.bridge = fingerprint(u.Password), u.Bridge
-		p.users[u.Name] = account{id: id, hash: u.Password, phc: h}
-		if i == 0 {
+		if p.rounds = max(p.rounds, len(a.credentials)); len(p.users) == 0 && len(a.credentials) > 0 {
 			// If the users' hashes have other costs than the default, they usually all have the
 			// same costs.
-			p.decoy.phc.memory, p.decoy.phc.passes, p.decoy.phc.threads = h.memory, h.passes, h.threads
+			h := a.credentials[0].phc
+			p.decoy.memory, p.decoy.passes, p.decoy.threads = h.memory, h.passes, h.threads
 		}
+		p.users[u.Name] = a
 	}
 	if o.Anonymous != nil {
 		id, err := p.identity(Grant{Rules: *o.Anonymous, Admin: o.AnonymousAdmin})
@@ -135,13 +185,49 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 		p.anonymous = id
 	}
 	// The key is random, so that no password can match it.
-	if _, err := rand.Read(p.decoy.phc.key); err != nil {
+	if _, err := rand.Read(p.decoy.key); err != nil {
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	return p, nil
+}
+
+func (p *Policy) account(u User) (account, error) {
+	id, err := p.identity(Grant{User: u.Name, Groups: u.Groups, Rules: u.Rules, Admin: u.Admin, ClientID: u.ClientID})
+	if err != nil {
+		return account{}, err
+	}
+	id.bridge = u.Bridge
+	a := account{id: id}
+	list := u.Passwords
+	if u.Password != "" {
+		list = append([]NamedPassword{{Hash: u.Password}}, list...)
+	}
+	if len(list) > MaxPasswords {
+		return account{}, fmt.Errorf("%d passwords, at most %d are allowed", len(list), MaxPasswords)
+	}
+	for i, w := range list {
+		what := "password"
+		if i > 0 || u.Password == "" {
+			what = fmt.Sprintf("password %q", w.Name)
+		}
+		h, err := parsePHC(w.Hash)
+		if err != nil {
+			return account{}, fmt.Errorf("%s: %w", what, err)
+		}
+		for _, c := range a.credentials {
+			if c.name == w.Name || c.id.print == fingerprint(w.Hash) {
+				return account{}, fmt.Errorf("%s: the same name or hash twice", what)
+			}
+		}
+		own := *id
+		own.print, own.until = fingerprint(w.Hash), w.Expires
+		a.credentials = append(a.credentials, credential{name: w.Name, phc: h, expires: w.Expires, id: &own})
+		a.key += own.print
+	}
+	return a, nil
 }
 
 // Authenticate identifies a client. local means that it connected over loopback or a unix socket;
@@ -177,21 +263,22 @@ func (p *Policy) byPassword(user, password, address string) (*Identity, error) {
 	a, found := p.users[user]
 	from := origin{site: remote.Site(address), user: user}
 	if !found {
-		a = p.decoy
 		from.user = "" // names that do not exist share a queue: there is no end of them
 	}
-	ok, err := p.verifier.verify(from, user, password, a.hash, a.phc)
+	i, err := p.verifier.verify(from, user, password, &a, p.rounds, p.decoy)
 	switch {
 	case err != nil:
 		return nil, err
-	case !ok || !found:
+	case i < 0:
 		return nil, ErrRefused
+	case !a.usable(i):
+		return nil, &ExpiredError{User: user, Password: a.credentials[i].name, At: a.credentials[i].expires}
 	}
-	return a.id, nil
+	return a.credentials[i].id, nil
 }
 
-// ErrPasswordChanged means that the password of a connected client no longer exists.
-var ErrPasswordChanged = errors.New("the password was changed")
+// ErrPasswordChanged means that the password of a connected client is no longer valid.
+var ErrPasswordChanged = errors.New("the password was changed, removed or has expired")
 
 // Renew returns the identity of a client that is connected, after a reload: old is its identity under
 // the previous policy. The error is why it may no longer connect.
@@ -210,19 +297,14 @@ func (p *Policy) Renew(old *Identity, client string, local bool) (*Identity, err
 		return p.anonymous.As(client), nil
 	}
 	a, ok := p.users[old.Name]
-	switch {
-	case !ok:
+	if !ok {
 		return nil, ErrRefused
-	case a.id.print != old.print:
+	}
+	c := a.find(old.print)
+	if c == nil {
 		return nil, ErrPasswordChanged
 	}
-	id := a.id.As(client)
-	if !old.until.IsZero() {
-		limited := *id
-		limited.until = old.until
-		id = &limited
-	}
-	return id, nil
+	return c.id.withToken(old.token).As(client), nil
 }
 
 // Lookup returns a user's identity without a password, for a session whose client was authenticated
@@ -234,4 +316,16 @@ func (p *Policy) Lookup(user string) (id *Identity, ok bool) {
 	}
 	a, ok := p.users[user]
 	return a.id, ok
+}
+
+// LookupPassword returns the identity of a login with one of a user's passwords, without knowing it;
+// the name is "" for the first that has not expired. ok is false if there is none.
+func (p *Policy) LookupPassword(user, name string) (id *Identity, ok bool) {
+	a := p.users[user]
+	for i := range a.credentials {
+		if c := &a.credentials[i]; c.live() && (name == "" || c.name == name) {
+			return c.id, true
+		}
+	}
+	return nil, false
 }

@@ -108,7 +108,8 @@ type Identity struct {
 	Anonymous bool
 
 	until time.Time // when its login ends; zero: never
-	print string    // fingerprint of the password hash
+	token time.Time // when its token expires; zero: the login was without one
+	print string    // fingerprint of the password hash; "": the login was without a password
 	grant *Grant    // that made it; nil: it is a user of the policy, or anonymous
 
 	admin    bool
@@ -121,8 +122,22 @@ type Identity struct {
 	vars   topic.Values
 }
 
-// Login returns the user's name, and when the login ends: with the token, or never (the zero time)
-// if the client used a password.
+// withToken returns the identity of a login with a token that expires; zero: with the password
+// itself. The login ends with its token or with its password, whichever expires first.
+func (id *Identity) withToken(expires time.Time) *Identity {
+	if expires.IsZero() {
+		return id
+	}
+	own := *id // it shares the rules
+	own.token = expires
+	if own.until.IsZero() || expires.Before(own.until) {
+		own.until = expires
+	}
+	return &own
+}
+
+// Login returns the user's name, and when the login ends: with its token or password, or never (the
+// zero time).
 func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.until }
 
 // Bridge reports whether the user is another broker, whose statements about an event's route

@@ -390,6 +390,7 @@ func (b *Broker) Reauthorize(judge func(id Identity, clientID string, local bool
 			continue
 		}
 		c.identity.Store(&id)
+		c.watchLogin()
 	}
 }
 

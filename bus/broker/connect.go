@@ -72,7 +72,7 @@ func (c *conn) open(p []byte, body int) error {
 		limit = min(limit, int(c.connect.ReceiveMaximum))
 	}
 	c.session.Start(c, limit)
-	c.expireAt(c.until)
+	c.watchLogin()
 	return nil
 }
 
@@ -168,8 +168,7 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 			return nil, err
 		}
 		if l, ok := identity.(Login); ok {
-			var user string
-			if user, c.until = l.Login(); user != c.user { // else no write: Reauthorize may read it
+			if user, _ := l.Login(); user != c.user { // else no write: others may read it
 				c.user = user
 			}
 		}

@@ -5,7 +5,9 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/auth"
@@ -86,9 +88,13 @@ func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.P
 			Rules: auth.Rules{Publish: g.Publish, Subscribe: g.Subscribe, Deny: g.Deny}})
 	}
 	for _, u := range c.Users {
-		o.Users = append(o.Users, auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge, ClientID: u.ClientID,
+		user := auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge, ClientID: u.ClientID,
 			Groups: u.Groups, Admin: u.Admin,
-			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}})
+			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}}
+		for _, w := range u.Passwords {
+			user.Passwords = append(user.Passwords, auth.NamedPassword(w))
+		}
+		o.Users = append(o.Users, user)
 	}
 	switch a := c.Anonymous; {
 	case a.Off:
@@ -109,10 +115,13 @@ type access struct {
 	keys     *keyFile
 	tokens   *auth.Tokens
 	policy   atomic.Pointer[auth.Policy]
+
+	mu      sync.Mutex
+	expired map[[2]string]time.Time // when the log last had a user and a password that has expired
 }
 
 func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
-	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir)}
+	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir), expired: map[[2]string]time.Time{}}
 	a.tokens = auth.NewTokens(a.keys)
 	p, err := newPolicy(a.verifier, a.tokens, c)
 	if err != nil {
