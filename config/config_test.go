@@ -80,7 +80,7 @@ users:
   - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], groups: [ops, family], admin: true, client_id: "${user}-*", bridge: true}
   - name: read only
     passwords:
-      - {name: laptop, hash: `+hash+`, expires: 2027-01-01T01:00:00+01:00}
+      - {name: laptop, hash: "`+hash+`", expires: 2027-01-01T01:00:00+01:00}
       - {name: phone, hash: "`+hash+`x", expires: 2027-01-02}
       - {name: tv, hash: "`+hash+`y"}
     subscribe: ["#"]

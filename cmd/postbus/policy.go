@@ -82,7 +82,12 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 
 // newPolicy compiles the access rights. Without tokens no client can log in with one.
 func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.Policy, error) {
-	o := auth.Options{Tokens: tokens}
+	o := policyOptions(c)
+	o.Tokens = tokens
+	return auth.NewPolicy(v, o)
+}
+
+func policyOptions(c *config.Config) (o auth.Options) {
 	for _, g := range c.Groups {
 		o.Groups = append(o.Groups, auth.Group{Name: g.Name, Admin: g.Admin,
 			Rules: auth.Rules{Publish: g.Publish, Subscribe: g.Subscribe, Deny: g.Deny}})
@@ -105,7 +110,7 @@ func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.P
 		o.AnonymousAdmin = len(c.Users) == 0
 		o.Anonymous = &auth.Rules{Publish: a.Publish, Subscribe: append([]string{"$SYS/#", "$bus/#"}, a.Subscribe...), Deny: a.Deny}
 	}
-	return auth.NewPolicy(v, o)
+	return o
 }
 
 // access is the current policy; a reload swaps it.
