@@ -34,9 +34,9 @@ type Options struct {
 	SegmentSize int64 // of the journal; 32 MiB when 0
 	CacheSize   int   // bytes of newest events kept in memory; 4 MiB when 0
 	// MayPublishWill is asked when a last will is due: the rules may have changed since its client
-	// connected. A will that may not be published counts as lost. nil allows all. It is called with a
-	// session locked, and must not call the bus.
-	MayPublishWill func(user, topic string) bool
+	// connected. client is the session's name. A will that may not be published counts as lost. nil
+	// allows all. It is called with a session locked, and must not call the bus.
+	MayPublishWill func(user, client, topic string) bool
 
 	schedule *sched.Schedule // of a simulation; nil in a program
 }

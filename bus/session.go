@@ -248,7 +248,7 @@ func (s *Session) willLocked() *journal.Record {
 	if w == nil || s.closing != nil && s.closing.Clean {
 		return nil
 	}
-	if may := s.bus.o.MayPublishWill; may != nil && !may(s.user, w.Topic) {
+	if may := s.bus.o.MayPublishWill; may != nil && !may(s.user, s.name, w.Topic) {
 		lost, err := stateRecord(kindWill, s.name, dropRecord{Opened: s.opened, Reason: "last will not allowed", Lost: 1})
 		if err != nil {
 			panic(err) // a struct of numbers and text

@@ -33,9 +33,9 @@ func TestAWillOfAUserWithoutRights(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var banned atomic.Bool
-				o := bus.Options{MayPublishWill: func(user, topic string) bool {
-					if user != "ann" || topic != "state/pump" {
-						t.Errorf("asked about %s and %s", user, topic)
+				o := bus.Options{MayPublishWill: func(user, client, topic string) bool {
+					if user != "ann" || client != "pump" || topic != "state/pump" {
+						t.Errorf("asked about %s, %s and %s", user, client, topic)
 					}
 					return !banned.Load()
 				}}

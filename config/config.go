@@ -27,6 +27,7 @@ type Config struct {
 	Durability Durability
 	Retention  Retention
 	Limits     Limits
+	Groups     []Group // in the order of the file
 	Users      []User
 	Anonymous  Anonymous
 	Profile    Profile
@@ -102,15 +103,38 @@ type Limits struct {
 	RetainedSize     int64 // bytes of their topics and payloads, 1MiB to 1TiB
 }
 
-// User is one account. Deny takes precedence over Publish and Subscribe.
-type User struct {
+// Group is rules that users share. Its filters may have variables: see topic.Template.
+type Group struct {
 	Name      string
-	Password  string // PHC string "$argon2id$…"
 	Publish   []string
 	Subscribe []string
 	Deny      []string
-	ClientID  string // the client identifiers that the user may present, with * and ${user}; "": any
-	Bridge    bool   // the user is another broker, whose statements about an event's route are trusted
+	Admin     bool // its users may administer the bus
+}
+
+// User is one account. Its rights are the union of its own rules and those of its groups; a Deny of
+// any of them takes precedence over Publish and Subscribe. Filters may have variables.
+type User struct {
+	Name      string
+	Password  string // PHC string "$argon2id$…"; "": only Passwords
+	Passwords []Password
+	Publish   []string
+	Subscribe []string
+	Deny      []string
+	Groups    []string // names of groups, none of them twice
+	Admin     bool     // the user may administer the bus
+	ClientID  string   // the client identifiers that the user may present, with * and ${user}; "": any
+	Bridge    bool     // the user is another broker, whose statements about an event's route are trusted
+}
+
+// MaxPasswords is the maximum number of a user's passwords, Password among them.
+const MaxPasswords = 8
+
+// Password is one of several passwords of a user, so that one that leaked can be removed alone.
+type Password struct {
+	Name    string    // unique for the user
+	Hash    string    // PHC string "$argon2id$…"
+	Expires time.Time // zero: never
 }
 
 // Anonymous is the rights of clients without a user name.

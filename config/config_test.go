@@ -73,10 +73,16 @@ limits:
   will_size: 13MiB
   retained: 13
   retained_size: 14MiB
+groups:
+  family: {publish: ["home/${user}/#"], subscribe: ["home/#"], deny: ["home/${client}"]}
+  ops: {admin: true}
 users:
-  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], client_id: "${user}-*", bridge: true}
+  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], groups: [ops, family], admin: true, client_id: "${user}-*", bridge: true}
   - name: read only
-    password: `+hash+`
+    passwords:
+      - {name: laptop, hash: "`+hash+`", expires: 2027-01-01T01:00:00+01:00}
+      - {name: phone, hash: "`+hash+`x", expires: 2027-01-02}
+      - {name: tv, hash: "`+hash+`y"}
     subscribe: ["#"]
 anonymous: {publish: ["in/+"]}
 profile: pi
@@ -92,8 +98,9 @@ profile: pi
 		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PerAddress: 10, PublishRate: 50,
 			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29,
 			TopicLevels: 9, Subscriptions: 10, SubscriptionSize: 11 << 20, Sessions: 12, WillSize: 13 << 20, Retained: 13, RetainedSize: 14 << 20},
-		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, ClientID: "${user}-*", Bridge: true},
-			{Name: "read only", Password: hash, Subscribe: []string{"#"}}},
+		Groups: []Group{{Name: "family", Publish: []string{"home/${user}/#"}, Subscribe: []string{"home/#"}, Deny: []string{"home/${client}"}}, {Name: "ops", Admin: true}},
+		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, Groups: []string{"ops", "family"}, Admin: true, ClientID: "${user}-*", Bridge: true},
+			{Name: "read only", Passwords: []Password{{"laptop", hash, time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}, {"phone", hash + "x", time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)}, {Name: "tv", Hash: hash + "y"}}, Subscribe: []string{"#"}}},
 		Anonymous: Anonymous{Explicit: true, Publish: []string{"in/+"}},
 		Profile:   ProfilePi,
 	}

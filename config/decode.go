@@ -4,6 +4,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
@@ -21,7 +23,8 @@ type loader struct {
 	env   []string
 	where map[string]yamlnode.Node // every value found, by path: for checks across keys
 
-	userTrouble bool // some users or the anonymous rules were refused
+	userTrouble bool            // some users or the anonymous rules were refused
+	groupNames  map[string]bool // also of groups with errors
 }
 
 // section reads the mapping at path, down to its keys.
@@ -118,7 +121,12 @@ func (l *loader) texts(n yamlnode.Node, check func(string) error) (texts []strin
 		s, good := item.Text()
 		if good {
 			if err := check(s); err != nil {
-				item.Fail(hintOf(err), "%v", err)
+				var v *topic.VariableError
+				if errors.As(err, &v) {
+					item.FailWithin(v.Offset, v.Hint, "%v", err)
+				} else {
+					item.Fail(hintOf(err), "%v", err)
+				}
 				good = false
 			}
 		}
@@ -220,114 +228,6 @@ func (l *loader) keepAlive(n yamlnode.Node) {
 func (l *loader) profile(n yamlnode.Node) {
 	if s, ok := n.OneOf(string(ProfileDefault), string(ProfilePi)); ok {
 		l.c.Profile = Profile(s)
-	}
-}
-
-func (l *loader) users(n yamlnode.Node) {
-	items, ok := n.List()
-	if !ok {
-		l.userTrouble = true
-	}
-	seen := map[string]bool{}
-	for _, item := range items {
-		u, ok := l.user(item)
-		if ok && seen[u.Name] {
-			name := l.where[item.Path()+".name"]
-			name.Fail("write one entry for each user", "duplicate user %q", u.Name)
-			ok = false
-		}
-		if !ok {
-			l.userTrouble = true
-			continue
-		}
-		seen[u.Name] = true
-		l.c.Users = append(l.c.Users, u)
-	}
-}
-
-func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
-	m, ok := n.Map("name", "password", "publish", "subscribe", "deny", "client_id", "bridge")
-	if !ok {
-		return u, false
-	}
-	if v, has := m.Get("name"); !has {
-		n.Fail("", `the user has no "name"`)
-		ok = false
-	} else {
-		l.where[v.Path()] = v
-		s, good := v.Text()
-		if err := checkName(s); good && err != nil {
-			v.Fail(hintOf(err), "%v", err)
-			good = false
-		}
-		u.Name, ok = s, ok && good
-	}
-	if v, has := m.Get("password"); !has {
-		n.Fail("postbus user add NAME asks for a password and writes the entry", `the user has no "password"`)
-		ok = false
-	} else {
-		s, good := v.Text()
-		if err := checkHash(s); good && err != nil {
-			v.Fail(hintOf(err), "%v", err)
-			good = false
-		}
-		u.Password, ok = s, ok && good
-	}
-	if v, has := m.Get("client_id"); has {
-		s, good := v.Text()
-		if err := checkClientID(s); good && err != nil {
-			v.Fail(hintOf(err), "%v", err)
-			good = false
-		}
-		u.ClientID, ok = s, ok && good
-	}
-	if v, has := m.Get("bridge"); has {
-		b, good := v.Bool()
-		u.Bridge, ok = b, ok && good
-	}
-	return u, l.rules(m, &u.Publish, &u.Subscribe, &u.Deny) && ok
-}
-
-// rules reads the lists of filters that are present.
-func (l *loader) rules(m yamlnode.Map, publish, subscribe, deny *[]string) bool {
-	ok := true
-	for _, r := range []struct {
-		name string
-		list *[]string
-	}{{"publish", publish}, {"subscribe", subscribe}, {"deny", deny}} {
-		if v, has := m.Get(r.name); has {
-			filters, good := l.texts(v, checkFilter)
-			ok = ok && good
-			*r.list = filters
-		}
-	}
-	return ok
-}
-
-// anonymous reads "off" or rules. If the key is present, only the rights that it lists are granted.
-// A variable for one list leaves the file's other lists unchanged.
-func (l *loader) anonymous(n yamlnode.Node) {
-	const hint = `write {publish: ["#"], subscribe: ["#"]}, or off`
-	if n.Refused() {
-		l.userTrouble = true
-		return
-	}
-	if n.IsScalar() && n.Raw().Value == "off" {
-		l.c.Anonymous = Anonymous{Explicit: true, Off: true}
-		return
-	}
-	if !n.IsMap() {
-		n.Fail(hint, "want rules or off")
-		l.userTrouble = true
-		return
-	}
-	m, ok := n.Map("publish", "subscribe", "deny")
-	if !l.c.Anonymous.Explicit || l.c.Anonymous.Off {
-		l.c.Anonymous = Anonymous{Explicit: true}
-	}
-	a := &l.c.Anonymous
-	if !l.rules(m, &a.Publish, &a.Subscribe, &a.Deny) || !ok {
-		l.userTrouble = true
 	}
 }
 

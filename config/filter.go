@@ -1,4 +1,5 @@
-// This file explains the faults of a topic filter in a rule, and suggests a correct one.
+// This file explains the faults of a rule, a topic filter that may have variables, and suggests a
+// correct one.
 
 package config
 
@@ -10,7 +11,7 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// checkFilter checks an MQTT topic filter of a rule.
+// checkFilter checks an MQTT topic filter of a rule. The error may be a *topic.VariableError.
 func checkFilter(f string) error {
 	if strings.HasPrefix(f, topic.SharePrefix) {
 		inner := topic.Inner(f)
@@ -20,7 +21,7 @@ func checkFilter(f string) error {
 		return hintf(fmt.Sprintf("write %q: a shared subscription is judged by its filter", inner),
 			"a rule can't name a shared subscription: %q", f)
 	}
-	err := topic.CheckFilter(f)
+	_, err := topic.ParseTemplate(f)
 	var wrong *topic.Error
 	if !errors.As(err, &wrong) {
 		return err

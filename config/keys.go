@@ -56,6 +56,7 @@ var keys = []key{
 	{path: "limits.will_size", live: true, decode: size(1<<20, 1<<40, func(c *Config) *int64 { return &c.Limits.WillSize }), value: func(c *Config) any { return c.Limits.WillSize }},
 	{path: "limits.retained", live: true, decode: number(1, 100_000_000, func(c *Config) *int { return &c.Limits.Retained }), value: func(c *Config) any { return c.Limits.Retained }},
 	{path: "limits.retained_size", live: true, decode: size(1<<20, 1<<40, func(c *Config) *int64 { return &c.Limits.RetainedSize }), value: func(c *Config) any { return c.Limits.RetainedSize }},
+	{path: "groups", noEnv: true, live: true, decode: (*loader).groups, value: func(c *Config) any { return c.Groups }}, // before users, which name them
 	{path: "users", noEnv: true, live: true, decode: (*loader).users, value: func(c *Config) any { return c.Users }},
 	{path: "anonymous", live: true, decode: (*loader).anonymous, value: func(c *Config) any { return c.Anonymous }},
 	{path: "profile", decode: (*loader).profile, value: func(c *Config) any { return c.Profile }},

@@ -160,6 +160,9 @@ func overlay(env []string, flags []Override) *yamlnode.Doc {
 		case v.name == "POSTBUS_USERS":
 			doc.Add(o, "users can't be set from the environment",
 				"write them in the config file: postbus user add NAME")
+		case v.name == "POSTBUS_GROUPS":
+			doc.Add(o, "groups can't be set from the environment",
+				"write them in the config file: postbus group add NAME")
 		case s != "":
 			doc.Add(o, fmt.Sprintf("unknown variable; did you mean POSTBUS_%s?", s), "")
 		default:

@@ -1,14 +1,11 @@
-// This file checks combinations of keys, and the keys of users.
+// This file checks combinations of keys.
 
 package config
 
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/postbus/postbus/config/yamlnode"
 )
@@ -107,46 +104,4 @@ func (l *loader) checkExposure() {
 	if h := l.c.Listen.HTTP; h != "" && !LocalAddress(h) {
 		exposed("listen.http", h)
 	}
-}
-
-func checkName(s string) error {
-	switch {
-	case s == "":
-		return fmt.Errorf("a user name can't be empty")
-	case utf8.RuneCountInString(s) > 128:
-		return fmt.Errorf("a user name has at most 128 characters")
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Errorf("the user name holds a control character")
-	case strings.TrimSpace(s) != s:
-		return fmt.Errorf("the user name %q begins or ends with a space", s)
-	}
-	return nil
-}
-
-// checkClientID checks a pattern of client identifiers.
-func checkClientID(s string) error {
-	const hint = `"${user}-*" for the identifiers that begin with the user's name and a hyphen`
-	switch plain := strings.ReplaceAll(s, "${user}", ""); {
-	case s == "":
-		return hintf(hint, "a pattern of client identifiers can't be empty; leave the key out to allow any")
-	case strings.Contains(plain, "$"):
-		return hintf(hint, "%q: ${user} is the only variable here", s)
-	case !utf8.ValidString(s), strings.ContainsFunc(s, unicode.IsControl), len(s) > 256:
-		return hintf(hint, "%.60q: a pattern has at most 256 bytes of printable text", s)
-	}
-	return nil
-}
-
-var phc = regexp.MustCompile(`^\$argon2id\$v=19\$m=[1-9][0-9]{0,9},t=[1-9][0-9]{0,9},p=[1-9][0-9]{0,2}\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{22,}$`)
-
-// checkHash never shows the value: it may be the password itself.
-func checkHash(s string) error {
-	const hint = "postbus user passwd NAME asks for a password and writes its hash"
-	if !strings.HasPrefix(s, "$argon2id$") {
-		return hintf(hint, "want the password's argon2id hash ($argon2id$…), not the password or another kind of hash")
-	}
-	if !phc.MatchString(s) {
-		return hintf(hint, "the argon2id hash is damaged: want $argon2id$v=19$m=…,t=…,p=…$SALT$HASH")
-	}
-	return nil
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// Rules are an identity's rights, as topic filters. Deny takes precedence over both others. Empty
-// lists allow nothing.
+// Rules are rights, as topic filters that may have variables: see topic.Template. Deny takes
+// precedence over both others. Empty lists allow nothing.
 type Rules struct {
 	Publish   []string
 	Subscribe []string
@@ -28,15 +28,10 @@ type set struct {
 	filters  []string            // all of them, as written
 }
 
-func newSet(filters []string) (set, error) {
-	s := set{filters: append([]string(nil), filters...)}
-	for _, f := range s.filters {
-		if strings.HasPrefix(f, topic.SharePrefix) {
-			return set{}, fmt.Errorf("a rule can't name a shared subscription: %q", f)
-		}
-		if err := topic.CheckFilter(f); err != nil {
-			return set{}, err
-		}
+// newSet makes a set of valid filters.
+func newSet(filters []string) set {
+	s := set{filters: filters}
+	for _, f := range filters {
 		stem, tail := strings.CutSuffix(f, "/#")
 		switch {
 		case f == "#" || f == "+/#":
@@ -52,7 +47,7 @@ func newSet(filters []string) (set, error) {
 			s.patterns = append(s.patterns, f)
 		}
 	}
-	return s, nil
+	return s
 }
 
 // match reports whether any filter matches the topic. It does not allocate.
@@ -99,69 +94,114 @@ func (s *set) covers(filter string) bool {
 	return false
 }
 
+// rights are sets of filters without variables.
+type rights struct{ publish, subscribe, deny set }
+
+func (r *rights) empty() bool {
+	return len(r.publish.filters) == 0 && len(r.subscribe.filters) == 0 && len(r.deny.filters) == 0
+}
+
 // Identity is an authenticated client with its rights. It is immutable and safe for concurrent use;
 // a reload makes new ones.
 type Identity struct {
 	Name      string // the user's; "" for anonymous
 	Anonymous bool
 
-	until time.Time // when its token expires; zero: it used a password
-	print string    // fingerprint of the password hash
+	until time.Time // when its login ends; zero: never
+	token time.Time // when its token expires; zero: the login was without one
+	print string    // fingerprint of the password hash; "": the login was without a password
+	grant *Grant    // that made it; nil: it is a user of the policy, or anonymous
 
+	admin    bool
 	bridge   bool
-	clientID string // pattern; "": any
+	clientID pattern
 
-	publish, subscribe, deny set
+	layers []*rights // their union; each is shared with other identities, where it can be
+	plain  []*rights // layers without those of client
+	client templates // the rules with ${client}
+	vars   topic.Values
 }
 
-func newIdentity(name string, r Rules) (*Identity, error) {
-	id := &Identity{Name: name, Anonymous: name == ""}
-	for _, l := range []struct {
-		name    string
-		filters []string
-		set     *set
-	}{{"publish", r.Publish, &id.publish}, {"subscribe", r.Subscribe, &id.subscribe}, {"deny", r.Deny, &id.deny}} {
-		var err error
-		if *l.set, err = newSet(l.filters); err != nil {
-			return nil, fmt.Errorf("%s: %w", l.name, err)
-		}
+// withToken returns the identity of a login with a token that expires; zero: with the password
+// itself. The login ends with its token or with its password, whichever expires first.
+func (id *Identity) withToken(expires time.Time) *Identity {
+	if expires.IsZero() {
+		return id
 	}
-	return id, nil
+	own := *id // it shares the rules
+	own.token = expires
+	if own.until.IsZero() || expires.Before(own.until) {
+		own.until = expires
+	}
+	return &own
 }
 
-// Login returns the user's name, and when the login ends: with the token, or never (the zero time)
-// if the client used a password.
+// Login returns the user's name, and when the login ends: with its token or password, or never (the
+// zero time).
 func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.until }
 
 // Bridge reports whether the user is another broker, whose statements about an event's route
 // through bridges are trusted.
 func (id *Identity) Bridge() bool { return id.bridge }
 
-// MayConnectAs returns an error when the identity may not use a client identifier.
-func (id *Identity) MayConnectAs(clientID string) error {
-	if id.clientID == "" || glob(id.clientID, clientID) {
-		return nil
+// Admin reports whether the user may administer the bus: end others' sessions, for example.
+func (id *Identity) Admin() bool { return id.admin }
+
+// As returns the identity of a client with a client identifier, which rules with ${client} need. If
+// the identity has no such rules, that is the identity itself.
+func (id *Identity) As(client string) *Identity {
+	if id.client.empty() {
+		return id
 	}
-	return fmt.Errorf("the user %q may use client identifiers such as %s only", id.Name, id.clientID)
+	own := *id
+	own.layers = append(id.plain[:len(id.plain):len(id.plain)], id.client.expand(func(name string) string {
+		if name == topic.VarClient {
+			return client
+		}
+		return id.vars(name)
+	}))
+	return &own
 }
 
-// glob reports whether * in the pattern can stand for characters so that it is the text.
-func glob(pattern, text string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == text
+// MayConnectAs returns an error when the identity may not use a client identifier.
+func (id *Identity) MayConnectAs(clientID string) error {
+	if len(id.clientID) == 0 || id.clientID.match(clientID) {
+		return nil
 	}
-	first, last := parts[0], parts[len(parts)-1]
+	return fmt.Errorf("the user %q may use client identifiers such as %s only", id.Name, strings.Join(id.clientID, "*"))
+}
+
+// pattern is the texts between the * of a pattern, each of which stands for any characters, also
+// none. An empty pattern was not written: it has one text at least.
+type pattern []string
+
+// newPattern makes a pattern. A * in the user's name is an ordinary character.
+func newPattern(text, user string) pattern {
+	if text == "" {
+		return nil
+	}
+	parts := strings.Split(text, "*")
+	for i := range parts {
+		parts[i] = strings.ReplaceAll(parts[i], "${user}", user)
+	}
+	return parts
+}
+
+func (p pattern) match(text string) bool {
+	if len(p) == 1 {
+		return p[0] == text
+	}
+	first, last := p[0], p[len(p)-1]
 	if !strings.HasPrefix(text, first) || !strings.HasSuffix(text[len(first):], last) {
 		return false
 	}
 	text = text[len(first) : len(text)-len(last)]
-	for _, p := range parts[1 : len(parts)-1] {
-		i := strings.Index(text, p)
+	for _, part := range p[1 : len(p)-1] {
+		i := strings.Index(text, part)
 		if i < 0 {
 			return false
 		}
-		text = text[i+len(p):]
+		text = text[i+len(part):]
 	}
 	return true
 }
@@ -169,14 +209,33 @@ func glob(pattern, text string) bool {
 // MayPublish reports whether the identity may publish to the topic name. No identity may publish to
 // reserved topics. It does not allocate.
 func (id *Identity) MayPublish(name string) bool {
-	return id.publish.match(name) && !topic.Reserved(name) && !id.deny.match(name)
+	for _, r := range id.layers {
+		if r.publish.match(name) {
+			return !topic.Reserved(name) && !id.denies(name)
+		}
+	}
+	return false
 }
 
 // MayRead reports whether an event with this topic name may be delivered to the identity. The bus
 // calls it for each delivery, because MaySubscribe accepts filters that are wider than the rights.
 // It does not allocate.
-func (id *Identity) MayRead(topic string) bool {
-	return id.subscribe.match(topic) && !id.deny.match(topic)
+func (id *Identity) MayRead(name string) bool {
+	for _, r := range id.layers {
+		if r.subscribe.match(name) {
+			return !id.denies(name)
+		}
+	}
+	return false
+}
+
+func (id *Identity) denies(name string) bool {
+	for _, r := range id.layers {
+		if r.deny.match(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // MaySubscribe reports whether a subscription to the filter can ever deliver an event: the filter
@@ -186,8 +245,19 @@ func (id *Identity) MayRead(topic string) bool {
 // its inner filter, and no denied one overlaps it. Invalid filters are refused.
 func (id *Identity) MaySubscribe(filter string) bool {
 	inner := topic.Inner(filter)
-	if topic.Shared(filter) {
-		return topic.CheckFilter(inner) == nil && id.subscribe.covers(inner) && !id.deny.overlaps(inner)
+	if topic.CheckFilter(inner) != nil {
+		return false
 	}
-	return topic.CheckFilter(inner) == nil && id.subscribe.overlaps(inner) && !id.deny.covers(inner)
+	allows, denies := (*set).overlaps, (*set).covers
+	if topic.Shared(filter) {
+		allows, denies = denies, allows
+	}
+	allowed := false
+	for _, r := range id.layers {
+		if denies(&r.deny, inner) {
+			return false
+		}
+		allowed = allowed || allows(&r.subscribe, inner)
+	}
+	return allowed
 }

@@ -4,14 +4,13 @@
 //	{"sub": user, "iat": made, "exp": ends, "pwd": fingerprint of the user's password hash}
 //
 // The bus stores nothing about a token: it is valid while it has not expired and the user still has
-// that very hash.
+// that very hash, which has not expired.
 
 package auth
 
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -40,11 +39,13 @@ var (
 	ErrToken        = errors.New("the token was not issued by this bus")
 	ErrTokenExpired = errors.New("the token has expired: connect again with a new one")
 	ErrTokenUser    = errors.New("the token belongs to another user: give that user name, or none")
-	ErrTokenRevoked = errors.New("the token's user was removed or has a new password: request a new token")
+	ErrTokenRevoked = errors.New("the token's user was removed, or its password was changed, removed or has expired: request a new token")
 	ErrTokenClock   = errors.New("the token was issued in the future: the clock of the bus was set back")
 	// ErrTokenKey is wrapped when the key is not available. Its cause is for a log, not for
 	// clients.
 	ErrTokenKey = errors.New("tokens cannot be checked or issued now: see the log of the bus")
+	// ErrTokenLogin concerns a login without a password, with which a token would end.
+	ErrTokenLogin = errors.New("a login without a password gets no token")
 	// ErrTokenLife is wrapped by Mint for a life that is too short or too long.
 	ErrTokenLife = errors.New("invalid token lifetime")
 )
@@ -86,13 +87,16 @@ type claims struct {
 }
 
 // Mint makes a token for id that is valid for life, rounded up to a second: 1 s to MaxTokenLife; 0
-// means DefaultTokenLife. A client that logged in with a token gets none that outlives it; for that
-// client 0 means at most the remaining time. The errors are ErrAnonymous, ErrTokenLife,
-// ErrTokenKey.
+// means DefaultTokenLife. A login with a token, or with a password that expires, gets no token that
+// outlives it; for that login 0 means at most the remaining time. The errors are ErrAnonymous,
+// ErrTokenLogin, ErrTokenLife, ErrTokenKey.
 func (t *Tokens) Mint(id *Identity, life time.Duration) (token string, ends time.Time, err error) {
 	now := t.now()
 	if id.Anonymous {
 		return "", ends, ErrAnonymous
+	}
+	if id.print == "" {
+		return "", ends, ErrTokenLogin
 	}
 	asked := life != 0
 	if !asked {
@@ -105,7 +109,7 @@ func (t *Tokens) Mint(id *Identity, life time.Duration) (token string, ends time
 	ends = now.Add(life + time.Second - 1).Truncate(time.Second)
 	if own := id.until; !own.IsZero() && ends.After(own) {
 		if asked {
-			return "", ends, fmt.Errorf("%w: the requesting token expires at %s, and a token made with it cannot outlive it", ErrTokenLife, own.UTC().Format(time.RFC3339))
+			return "", ends, fmt.Errorf("%w: the login expires at %s, and a token made with it cannot outlive it", ErrTokenLife, own.UTC().Format(time.RFC3339))
 		}
 		ends = own
 	}
@@ -159,16 +163,15 @@ func (p *Policy) byToken(user, token string) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, ok := p.users[c.Subject]
-	switch {
-	case user != "" && user != c.Subject:
+	if user != "" && user != c.Subject {
 		return nil, ErrTokenUser
-	case !ok || subtle.ConstantTimeCompare([]byte(a.id.print), []byte(c.Pwd)) != 1:
+	}
+	a := p.users[c.Subject]
+	w := a.find(c.Pwd)
+	if w == nil {
 		return nil, ErrTokenRevoked
 	}
-	id := *a.id // it shares the rules
-	id.until = c.ExpiresAt.Time
-	return &id, nil
+	return w.id.withToken(c.ExpiresAt.Time), nil
 }
 
 // fingerprint distinguishes password hashes. It reveals nothing of the hash, which contains a

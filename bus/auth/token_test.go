@@ -145,7 +145,7 @@ func TestTokens(t *testing.T) {
 func TestTokenLives(t *testing.T) {
 	tokens := NewTokens(&oneKey{})
 	p := policy(t, Options{Users: []User{{Name: "pi", Password: cheap(t, "right")}}, Anonymous: &Rules{}, Tokens: tokens})
-	pi, _ := p.Lookup("pi")
+	pi, _ := p.LookupPassword("pi", "")
 	nobody, _ := p.Lookup("")
 	short, ends, err := tokens.Mint(pi, time.Minute)
 	if err != nil {
@@ -183,7 +183,7 @@ func TestTokenKeys(t *testing.T) {
 	keys := &oneKey{}
 	tokens := NewTokens(keys)
 	p := policy(t, Options{Users: []User{{Name: "pi", Password: cheap(t, "right")}}, Tokens: tokens})
-	pi, _ := p.Lookup("pi")
+	pi, _ := p.LookupPassword("pi", "")
 	token, _, err := NewTokens(&oneKey{}).Mint(pi, time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ func TestPasswordLikeAToken(t *testing.T) {
 func FuzzToken(f *testing.F) {
 	tokens := NewTokens(&oneKey{})
 	p := policy(f, Options{Users: []User{{Name: "pi", Password: cheap(f, "right")}}, Tokens: tokens})
-	pi, _ := p.Lookup("pi")
+	pi, _ := p.LookupPassword("pi", "")
 	good, _, err := tokens.Mint(pi, MaxTokenLife)
 	if err != nil {
 		f.Fatal(err)

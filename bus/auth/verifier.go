@@ -44,8 +44,8 @@ type Verifier struct {
 	secret   [32]byte // keys the cache, so that a memory dump yields no fast hash for guessing
 
 	mu      sync.Mutex
-	seen    map[[32]byte]struct{}
-	ring    [][32]byte // seen in order of arrival; the oldest is replaced
+	seen    map[[32]byte]int // the index of the password
+	ring    [][32]byte       // seen in order of arrival; the oldest is replaced
 	next    int
 	running int
 	waiting int                 // callers
@@ -77,8 +77,9 @@ type history struct {
 type check struct {
 	called chan struct{} // closed when it is its turn, or it is given up for a newer one
 	ended  chan struct{} // closed when the result is there
-	ok     bool
-	err    error // ErrBusy: it was given up
+	match  int           // the index of the password that is right; -1: none
+	ok     bool          // it has not expired
+	err    error         // ErrBusy: it was given up
 }
 
 // NewVerifier makes a verifier that checks at most parallel passwords at a time; 0 means half
@@ -87,46 +88,68 @@ func NewVerifier(parallel int) *Verifier {
 	if parallel <= 0 {
 		parallel = min(max(runtime.GOMAXPROCS(0)/2, 1), 4)
 	}
-	v := &Verifier{check: phc.verify, parallel: parallel, seen: map[[32]byte]struct{}{}, checks: map[[32]byte]*check{}, origins: map[origin]*history{}}
+	v := &Verifier{check: phc.verify, parallel: parallel, seen: map[[32]byte]int{}, checks: map[[32]byte]*check{}, origins: map[origin]*history{}}
 	if _, err := rand.Read(v.secret[:]); err != nil {
 		panic("auth: no random numbers: " + err.Error()) // crypto/rand never fails on supported systems
 	}
 	return v
 }
 
-// verify waits for its turn; ErrBusy is its only error. Equal logins at the same time, of a hundred
-// devices with one account, or a flood with one password, are one check.
-func (v *Verifier) verify(from origin, user, password, hash string, h phc) (bool, error) {
-	sum := v.sum(user, password, hash)
-	c, mine, err := v.enqueue(from, sum)
+// verify waits for its turn, and returns the index of the password that is right; -1: none. It may
+// have expired. ErrBusy is its only error. Equal logins at the same time, of a hundred devices with one
+// account, or a flood with one password, are one check.
+//
+// A check computes a hash for each password of the user, and as many more of decoy that there are
+// rounds, which is the largest number of passwords that any user has: at most MaxPasswords. So the time
+// of a refusal is the same for all users, existing or not, and tells at most that largest number.
+// A check ends early for a password that is right. That tells its place in the list, to a client
+// that knows the password. One that has expired takes the time of a wrong one.
+func (v *Verifier) verify(from origin, user, password string, a *account, rounds int, decoy phc) (int, error) {
+	sum := v.sum(user, password, a.key)
+	c, mine, err := v.enqueue(from, sum, a.usable)
 	switch {
 	case err != nil:
-		return false, err
-	case c == nil:
-		return true, nil // it is known
+		return -1, err
+	case c.called == nil:
+		return c.match, nil // it is known
 	case !mine:
 		<-c.ended
 		v.leave()
-		return c.ok, c.err
+		return c.match, c.err
 	}
 	<-c.called
 	if c.err == nil {
-		c.ok = v.check(h, password)
+		c.match, c.ok = v.try(password, a, rounds, decoy)
 		if c.ok {
-			v.remember(sum)
+			v.remember(sum, c.match)
 		}
 	}
 	v.settle(from, sum, c)
-	return c.ok, c.err
+	return c.match, c.err
 }
 
-// enqueue returns the check of a login, and whether the caller is the one to make it; nil for a
-// login that is known to be right.
-func (v *Verifier) enqueue(from origin, sum [32]byte) (c *check, mine bool, err error) {
+// try is one check: the index of the password that is right, and whether it has not expired.
+func (v *Verifier) try(password string, a *account, rounds int, decoy phc) (match int, ok bool) {
+	match = -1
+	for i := range rounds {
+		if i >= len(a.credentials) {
+			v.check(decoy, password)
+		} else if v.check(a.credentials[i].phc, password) {
+			if match = i; a.credentials[i].live() {
+				return match, true
+			}
+		}
+	}
+	return match, false
+}
+
+// enqueue returns the check of a login, and whether the caller is the one to make it. The check of a
+// login that is known to be right, and whose password is usable, has no channels.
+func (v *Verifier) enqueue(from origin, sum [32]byte, usable func(index int) bool) (c *check, mine bool, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if _, ok := v.seen[sum]; ok {
-		return nil, false, nil
+	if match, ok := v.seen[sum]; ok && usable(match) {
+		return &check{match: match}, false, nil
 	}
 	h := v.historyLocked(from)
 	if h == nil || v.waiting >= maxWaiting && !h.good {
@@ -141,7 +164,7 @@ func (v *Verifier) enqueue(from origin, sum [32]byte) (c *check, mine bool, err 
 		close(h.queue[0].called)
 		h.queue = h.queue[1:]
 	}
-	c = &check{called: make(chan struct{}), ended: make(chan struct{})}
+	c = &check{match: -1, called: make(chan struct{}), ended: make(chan struct{})}
 	v.checks[sum] = c
 	h.queue = append(h.queue, c)
 	if h.turn == nil {
@@ -276,8 +299,8 @@ func (v *Verifier) forgetLocked(now time.Time) bool {
 	return true
 }
 
-// sum identifies a login. Lengths keep ("ab", "c") and ("a", "bc") apart. The hash is part of it,
-// so that the old password is no longer known after a change.
+// sum identifies a login. Lengths keep ("ab", "c") and ("a", "bc") apart. The user's hashes are part of
+// it, so that an old password is no longer known after a change.
 func (v *Verifier) sum(parts ...string) (sum [32]byte) {
 	mac := hmac.New(sha256.New, v.secret[:])
 	for _, p := range parts {
@@ -290,7 +313,7 @@ func (v *Verifier) sum(parts ...string) (sum [32]byte) {
 	return sum
 }
 
-func (v *Verifier) remember(sum [32]byte) {
+func (v *Verifier) remember(sum [32]byte, match int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if _, ok := v.seen[sum]; ok {
@@ -303,5 +326,5 @@ func (v *Verifier) remember(sum [32]byte) {
 		v.ring[v.next] = sum
 		v.next = (v.next + 1) % cacheSize
 	}
-	v.seen[sum] = struct{}{}
+	v.seen[sum] = match
 }

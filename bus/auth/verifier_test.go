@@ -93,7 +93,7 @@ func TestKnownOriginsComeFirst(t *testing.T) {
 			}
 		}
 		for i := range 2 * cacheSize { // so that the password is checked again
-			p.verifier.remember(p.verifier.sum(fmt.Sprint(i)))
+			p.verifier.remember(p.verifier.sum(fmt.Sprint(i)), 0)
 		}
 		var flood sync.WaitGroup
 		guess(p, &flood, 2*maxWaiting, "pi", func(i int) string { return fmt.Sprintf("10.0.%d.%d:1", i/250, i%250) })

@@ -84,8 +84,8 @@ func (identity) MayRead(string) bool      { return true }
 func (i identity) Bridge() bool           { return i.bridge }
 
 // linked treats the user link as a bridge.
-func linked(user, _ string, _, _ bool, _ string) (broker.Identity, error) {
-	return identity{user == "link"}, nil
+func linked(c broker.Credentials) (broker.Identity, error) {
+	return identity{c.User == "link"}, nil
 }
 
 func TestAnEventsRoute(t *testing.T) {
@@ -346,12 +346,12 @@ func onlyReads(t *testing.T) broker.Authenticate {
 }
 
 func judgeBy(p *auth.Policy) broker.Authenticate {
-	return func(user, password string, hasPassword, local bool, address string) (broker.Identity, error) {
-		id, err := p.Authenticate(user, password, hasPassword, local, address)
+	return func(c broker.Credentials) (broker.Identity, error) {
+		id, err := p.Authenticate(c.User, c.Password, c.HasPassword, c.Local, c.Address)
 		if err != nil {
 			return nil, err
 		}
-		return id, nil
+		return id.As(c.ClientID), nil
 	}
 }
 

@@ -33,10 +33,19 @@ type Identity interface {
 // ClientIDs is an Identity that may use certain client identifiers only.
 type ClientIDs interface{ MayConnectAs(clientID string) error }
 
-// Authenticate decides about a CONNECT. user is empty without a user name; local is true for
-// loopback and unix sockets; address is the remote one, with its port. An error refuses the client. If the Identity is a Login, its user
-// replaces this one.
-type Authenticate func(user, password string, hasPassword, local bool, address string) (Identity, error)
+// Credentials are what is known of a client that connects.
+type Credentials struct {
+	User        string // empty without a user name
+	Password    string
+	HasPassword bool
+	Local       bool   // over loopback or a unix socket
+	Address     string // the remote one, with its port
+	ClientID    string // may be of the broker's making
+}
+
+// Authenticate decides about a CONNECT. An error refuses the client. If the Identity is a Login, its
+// user replaces that of the credentials.
+type Authenticate func(Credentials) (Identity, error)
 
 // Options of a broker. The zero value works: every client has all rights, except to publish to $SYS
 // and $bus.
@@ -60,7 +69,7 @@ func (o *Options) defaults() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Authenticate == nil {
-		o.Authenticate = func(string, string, bool, bool, string) (Identity, error) { return everybody{}, nil }
+		o.Authenticate = func(Credentials) (Identity, error) { return everybody{}, nil }
 	}
 	if o.SessionExpiry == 0 {
 		o.SessionExpiry = 168 * time.Hour
@@ -369,18 +378,21 @@ func (b *Broker) own(c *conn) error {
 }
 
 // Reauthorize checks every connected client again and disconnects those that may no longer connect.
-func (b *Broker) Reauthorize(judge func(user string, local bool) (Identity, error)) {
+// judge returns the identity that replaces id, with which the client connected.
+func (b *Broker) Reauthorize(judge func(id Identity, clientID string, local bool) (Identity, error)) {
 	b.judged.Add(1)
 	for _, c := range b.connections() {
-		if c.identity.Load() == nil {
+		old := c.identity.Load()
+		if old == nil {
 			continue // its CONNECT is being checked; identify checks again if judged has changed
 		}
-		id, err := judge(c.user, c.local)
+		id, err := judge(*old, c.id, c.local)
 		if err != nil {
 			c.end(frame.CodeNotAuthorized, "the user may no longer connect")
 			continue
 		}
 		c.identity.Store(&id)
+		c.watchLogin()
 	}
 }
 

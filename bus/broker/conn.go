@@ -57,7 +57,6 @@ type conn struct {
 	id            string
 	idBytes       []byte
 	user          string
-	until         time.Time // when its login ends; zero: never
 	owner         bool
 	session       *bus.Session
 	present       bool
@@ -86,7 +85,7 @@ type conn struct {
 	failed    error
 	outAlias  map[string]uint16
 	phases    map[uint16]phase // of QoS 2 deliveries in flight
-	expires   *time.Timer      // ends the connection when its token expires; nil: the login has no end
+	expires   *time.Timer      // ends the connection when its login ends; nil: it does not
 	once      sync.Once
 }
 

@@ -74,7 +74,7 @@ func (c *conn) open(p []byte, body int) error {
 		limit = min(limit, int(c.connect.ReceiveMaximum))
 	}
 	c.session.Start(c, limit)
-	c.expireAt(c.until)
+	c.watchLogin()
 	return nil
 }
 
@@ -166,13 +166,13 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 	asked := c.user
 	for {
 		before := b.judged.Load()
-		identity, err := b.o.Load().Authenticate(asked, password, c.connect.HasPassword, c.local, c.remote)
+		identity, err := b.o.Load().Authenticate(Credentials{User: asked, Password: password, HasPassword: c.connect.HasPassword,
+			Local: c.local, Address: c.remote, ClientID: c.id})
 		if err != nil {
 			return nil, err
 		}
 		if l, ok := identity.(Login); ok {
-			var user string
-			if user, c.until = l.Login(); user != c.user { // else no write: Reauthorize may read it
+			if user, _ := l.Login(); user != c.user { // else no write: others may read it
 				c.user = user
 			}
 		}

@@ -40,7 +40,7 @@ func withTokens(t *testing.T) (a broker.Authenticate, mint func(life time.Durati
 	if err != nil {
 		t.Fatal(err)
 	}
-	pi, _ := p.Lookup("pi")
+	pi, _ := p.LookupPassword("pi", "")
 	mint = func(life time.Duration) (string, time.Time) {
 		token, ends, err := tokens.Mint(pi, life)
 		if err != nil {
@@ -85,7 +85,7 @@ func TestTokenEndsInMidSession(t *testing.T) {
 	}
 	select {
 	case d := <-disconnects:
-		if d.ReasonCode != 0x87 || d.Properties == nil || !strings.Contains(d.Properties.ReasonString, "token has expired") || !strings.Contains(d.Properties.ReasonString, "new one") {
+		if d.ReasonCode != 0x87 || d.Properties == nil || !strings.Contains(d.Properties.ReasonString, "has expired") || !strings.Contains(d.Properties.ReasonString, "new one") {
 			t.Errorf("got %#x %+v", d.ReasonCode, d.Properties)
 		}
 		if late := d.at.Sub(ends); late < 0 || late > 30*time.Second {
@@ -161,7 +161,7 @@ func TestReloadBetweenLogins(t *testing.T) {
 	t.Parallel()
 	asked, reloaded := make(chan struct{}), make(chan struct{})
 	var gone atomic.Bool
-	o := broker.Options{Authenticate: func(string, string, bool, bool, string) (broker.Identity, error) {
+	o := broker.Options{Authenticate: func(broker.Credentials) (broker.Identity, error) {
 		if gone.Load() {
 			return nil, errors.New("the user is gone")
 		}
@@ -177,7 +177,7 @@ func TestReloadBetweenLogins(t *testing.T) {
 	w := knock(t, addr, v5, "CONNECT id=x username=pi password=secret")
 	<-asked
 	gone.Store(true)
-	k.Reauthorize(func(string, bool) (broker.Identity, error) { return nil, errors.New("gone") })
+	k.Reauthorize(func(broker.Identity, string, bool) (broker.Identity, error) { return nil, errors.New("gone") })
 	close(reloaded)
 	if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 86") {
 		t.Errorf("got %q %v", got, err)
@@ -202,15 +202,61 @@ func TestANameWithoutUsers(t *testing.T) {
 	for _, name := range []string{"tasmota", "DVES_USER"} { // the second finds the session of the first
 		c := client(t, addr, "plug", false, nil, func(o *paho.ClientOptions) { o.SetUsername(name).SetPassword("secret") })
 		wait(t, c.Publish("a", 1, false, "on"))
-		k.Reauthorize(func(user string, local bool) (broker.Identity, error) {
-			if user != "" {
-				t.Errorf("the client is judged as user %q", user)
+		k.Reauthorize(func(id broker.Identity, client string, local bool) (broker.Identity, error) {
+			if user, _ := id.(broker.Login).Login(); user != "" || client != "plug" {
+				t.Errorf("the client %q is judged as user %q", client, user)
 			}
-			return judgeBy(p)(user, "", false, local, "")
+			return judgeBy(p)(broker.Credentials{Local: local})
 		})
 		c.Disconnect(50)
 	}
 	if n := strings.Count(log.String(), "rights of anonymous"); n != 1 {
 		t.Errorf("it was logged %d times:\n%s", n, log.String())
+	}
+}
+
+// TestReloadMovesTheEndOfALogin: after a reload, a connection ends when the new file says, and not when
+// the old one said.
+func TestReloadMovesTheEndOfALogin(t *testing.T) {
+	t.Parallel()
+	hash, err := auth.Hash("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := auth.NewVerifier(0)
+	until := func(first, second time.Time) *auth.Policy {
+		p, err := auth.NewPolicy(v, auth.Options{Users: []auth.User{
+			{Name: "pi", Passwords: []auth.NamedPassword{{Name: "a", Hash: hash, Expires: first}}},
+			{Name: "cat", Passwords: []auth.NamedPassword{{Name: "a", Hash: hash, Expires: second}}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	soon := time.Now().Add(5 * time.Second)
+	b, err := bus.Open(context.Background(), bus.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, k := serve(t, b, broker.Options{Authenticate: judgeBy(until(time.Time{}, soon))})
+	in := map[string]*wire{}
+	for _, user := range []string{"pi", "cat"} {
+		in[user] = knock(t, addr, v5, fmt.Sprintf("CONNECT id=%s username=%[1]s password=secret", user))
+		if got, err := in[user].read(answerTimeout); !strings.HasPrefix(got, "CONNACK 00") {
+			t.Fatalf("%s: %q %v", user, got, err)
+		}
+	}
+	next := until(soon, time.Time{})
+	k.Reauthorize(func(id broker.Identity, client string, local bool) (broker.Identity, error) {
+		return next.Renew(id.(*auth.Identity), client, local)
+	})
+	if got, err := in["pi"].read(time.Minute); !strings.HasPrefix(got, "DISCONNECT 87") || time.Now().Before(soon) {
+		t.Errorf("%q %v at %s, want it at %s", got, err, time.Now(), soon)
+	}
+	if _, err := in["cat"].Write(encode("PINGREQ", "", v5)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := in["cat"].read(answerTimeout); got != "PINGRESP" {
+		t.Errorf("%q %v", got, err)
 	}
 }

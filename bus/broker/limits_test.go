@@ -25,8 +25,8 @@ func (named) MayConnectAs(id string) error {
 // TestClientIDsOfOthers: who knows another's client identifier can't end the connection, fire the
 // last will or take the session.
 func TestClientIDsOfOthers(t *testing.T) {
-	anybody := func(user, _ string, _, _ bool, _ string) (broker.Identity, error) {
-		if user == "ann" {
+	anybody := func(c broker.Credentials) (broker.Identity, error) {
+		if c.User == "ann" {
 			return named{}, nil
 		}
 		return limited{}, nil

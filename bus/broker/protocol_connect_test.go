@@ -23,8 +23,8 @@ var (
 	only31 = []byte{v31}
 )
 
-func guests(user, password string, hasPassword, _ bool, _ string) (broker.Identity, error) {
-	if user == "" && !hasPassword || user == "ann" && password == "secret" {
+func guests(c broker.Credentials) (broker.Identity, error) {
+	if c.User == "" && !c.HasPassword || c.User == "ann" && c.Password == "secret" {
 		return limited{}, nil
 	}
 	return nil, errors.New("no such user")

@@ -7,7 +7,7 @@ package web
 //	publish to a topic     MayPublish(topic)
 //	read events            MaySubscribe(filter), and MayRead(topic) of each
 //	see the bus, sessions  MaySubscribe("$bus/#")
-//	drop a session         see the sessions, and be its user or may publish everywhere
+//	drop a session         see the sessions, and be its user, may publish everywhere or an administrator
 
 import (
 	"errors"
@@ -35,6 +35,14 @@ type Authenticate func(user, password string, hasPassword, local bool, address s
 // (zero: never).
 type Login interface {
 	Login() (user string, until time.Time)
+}
+
+// Admin is an optional interface of an Identity. It reports whether the user may administer the bus.
+type Admin interface{ Admin() bool }
+
+func isAdmin(id Identity) bool {
+	a, ok := id.(Admin)
+	return ok && a.Admin()
 }
 
 // ErrBusy is returned by Authenticate when the client should try again.

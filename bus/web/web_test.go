@@ -51,6 +51,7 @@ func policy(t *testing.T, anonymous *auth.Rules) web.Authenticate {
 	p, err := auth.NewPolicy(auth.NewVerifier(0), auth.Options{Anonymous: anonymous, Users: []auth.User{
 		{Name: "pi", Password: hash, Rules: auth.Rules{Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}}},
 		{Name: "root", Password: hash, Rules: auth.Rules{Publish: []string{"#"}, Subscribe: []string{"#", "$bus/#"}}},
+		{Name: "chief", Password: hash, Admin: true, Rules: auth.Rules{Subscribe: []string{"$bus/#"}}},
 		{Name: "eve", Password: hash, Rules: auth.Rules{Publish: []string{"eve/#"}, Subscribe: []string{"#"}}},
 	}})
 	if err != nil {
@@ -197,6 +198,7 @@ func TestRequests(t *testing.T) {
 		{"a session with a connection", request{method: "DELETE", path: "/api/v1/sessions/@live", user: "root:secret"}, 409, "has a connection"},
 		{"one's own session", request{method: "DELETE", path: "/api/v1/sessions/of%20pi", user: "pi:secret"}, 204, ""},
 		{"it is gone", request{method: "DELETE", path: "/api/v1/sessions/of%20pi", user: "pi:secret"}, 404, ""},
+		{"an administrator, and a session with a connection", request{method: "DELETE", path: "/api/v1/sessions/@live", user: "chief:secret"}, 409, "has a connection"},
 		{"who may everything", request{method: "DELETE", path: "/api/v1/sessions/of%2Feve", user: "root:secret"}, 204, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -16,17 +16,38 @@ import (
 
 func (m *Main) checkCommand() *cobra.Command {
 	var s settings
+	var q question
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the config and every plugin; exit code 1 if anything is wrong",
-		Args:  noArgs,
+		Long: `Check the config and every plugin. With --who, print what a user may do and why instead: each rule with its
+place, and what it means for that user and client. With --topic too, print which rule decides.`,
+		Example: `  postbus check
+  postbus check --who pi --client pi-kitchen --topic home/lamp
+  postbus check --who anonymous --json`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.overrides(cmd)
-			return m.check(&s)
+			if !cmd.Flags().Changed("who") {
+				for _, name := range []string{"client", "topic", "json"} {
+					if cmd.Flags().Changed(name) {
+						return usagef("--%s needs --who", name)
+					}
+				}
+				return m.check(&s)
+			}
+			q.hasTopic = cmd.Flags().Changed("topic")
+			return m.checkWho(&s, q)
 		},
 	}
 	s.configFlag(cmd)
 	s.dirFlags(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&q.who, "who", "", "print what a user may do and why; `NAME` may be anonymous")
+	fl.StringVar(&q.client, "client", "", "with --who: the `ID` of the user's MQTT client, for rules with ${client}")
+	fl.StringVar(&q.topic, "topic", "", "with --who: whether the user may publish to, read and subscribe to `TOPIC`")
+	fl.BoolVar(&q.json, "json", false, "with --who: print JSON")
+	_ = cmd.RegisterFlagCompletionFunc("who", m.completeUsers(&s)) // it fails for flags that do not exist
 	return cmd
 }
 

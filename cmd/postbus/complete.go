@@ -1,4 +1,4 @@
-// This file completes arguments in the shell: kinds, plugins, users. Lists that cannot be read
+// This file completes arguments in the shell: kinds, plugins, users, groups. Lists that cannot be read
 // offer nothing, since completion is no place for errors.
 
 package main
@@ -68,4 +68,26 @@ func (m *Main) completeUsers(s *settings) completion {
 		}
 		return names
 	})
+}
+
+func (m *Main) completeGroups(s *settings) completion {
+	return one(func(*cobra.Command) []string { return m.allGroups(s) })
+}
+
+// groupNames completes a flag.
+func (m *Main) groupNames(s *settings) completion {
+	return func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		return begin(m.allGroups(s), begun), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func (m *Main) allGroups(s *settings) (names []string) {
+	l, err := m.load(s)
+	if err != nil {
+		return nil
+	}
+	for _, g := range l.Groups {
+		names = append(names, g.Name)
+	}
+	return names
 }

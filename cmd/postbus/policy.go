@@ -5,7 +5,9 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/audit"
@@ -82,10 +84,24 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 
 // newPolicy compiles the access rights. Without tokens no client can log in with one.
 func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.Policy, error) {
-	o := auth.Options{Tokens: tokens}
+	o := policyOptions(c)
+	o.Tokens = tokens
+	return auth.NewPolicy(v, o)
+}
+
+func policyOptions(c *config.Config) (o auth.Options) {
+	for _, g := range c.Groups {
+		o.Groups = append(o.Groups, auth.Group{Name: g.Name, Admin: g.Admin,
+			Rules: auth.Rules{Publish: g.Publish, Subscribe: g.Subscribe, Deny: g.Deny}})
+	}
 	for _, u := range c.Users {
-		o.Users = append(o.Users, auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge, ClientID: u.ClientID,
-			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}})
+		user := auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge, ClientID: u.ClientID,
+			Groups: u.Groups, Admin: u.Admin,
+			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}}
+		for _, w := range u.Passwords {
+			user.Passwords = append(user.Passwords, auth.NamedPassword(w))
+		}
+		o.Users = append(o.Users, user)
 	}
 	switch a := c.Anonymous; {
 	case a.Off:
@@ -93,9 +109,10 @@ func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.P
 		o.Anonymous = &auth.Rules{Publish: a.Publish, Subscribe: a.Subscribe, Deny: a.Deny}
 		o.AnonymousRemote = true
 	default: // users of this machine may also see the bus's state
+		o.AnonymousAdmin = len(c.Users) == 0
 		o.Anonymous = &auth.Rules{Publish: a.Publish, Subscribe: append([]string{"$SYS/#", "$bus/#"}, a.Subscribe...), Deny: a.Deny}
 	}
-	return auth.NewPolicy(v, o)
+	return o
 }
 
 // access is the current policy; a reload swaps it.
@@ -106,10 +123,13 @@ type access struct {
 	keys     *keyFile
 	tokens   *auth.Tokens
 	policy   atomic.Pointer[auth.Policy]
+
+	mu      sync.Mutex
+	expired map[[2]string]time.Time // when the log last had a user and a password that has expired
 }
 
 func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
-	a := &access{log: log, audit: audit.Open(c.DataDir, log), verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir)}
+	a := &access{log: log, audit: audit.Open(c.DataDir, log), verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir), expired: map[[2]string]time.Time{}}
 	a.tokens = auth.NewTokens(a.keys)
 	p, err := newPolicy(a.verifier, a.tokens, c)
 	if err != nil {
@@ -119,12 +139,12 @@ func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
 	return a, nil
 }
 
-func (a *access) mqtt(user, password string, hasPassword, local bool, address string) (broker.Identity, error) {
-	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local, address)
+func (a *access) mqtt(c broker.Credentials) (broker.Identity, error) {
+	id, err := a.policy.Load().Authenticate(c.User, c.Password, c.HasPassword, c.Local, c.Address)
 	if err != nil {
 		return nil, a.plain(err) // not a nil *auth.Identity in the interface
 	}
-	return id, nil
+	return id.As(c.ClientID), nil
 }
 
 func (a *access) http(user, password string, hasPassword, local bool, address string) (web.Identity, error) {
@@ -138,44 +158,18 @@ func (a *access) http(user, password string, hasPassword, local bool, address st
 	return id, nil
 }
 
-// mayPublishWill reports whether a user may publish a last will now. A reserved topic was accepted at
-// CONNECT as a bridge's own state.
-func (a *access) mayPublishWill(user, name string) bool {
+// mayPublishWill reports whether the user of a session may publish a last will now. A reserved topic
+// was accepted at CONNECT as a bridge's own state.
+func (a *access) mayPublishWill(user, client, name string) bool {
 	id, ok := a.policy.Load().Lookup(user)
-	return ok && (topic.Reserved(name) || id.MayPublish(name))
+	return ok && (topic.Reserved(name) || id.As(client).MayPublish(name))
 }
 
-var errPasswordChanged = errors.New("the password was changed")
-
-// judge returns how connected clients are checked after a reload. changed are the users whose
-// password has changed, and who must log in with the new one.
-func (a *access) judge(changed map[string]bool) func(user string, local bool) (broker.Identity, error) {
-	return func(user string, local bool) (broker.Identity, error) {
-		if user == "" {
-			return a.mqtt("", "", false, local, "")
-		}
-		if changed[user] {
-			return nil, errPasswordChanged
-		}
-		id, ok := a.policy.Load().Lookup(user)
-		if !ok {
-			return nil, auth.ErrRefused
-		}
-		return id, nil
+// renew is how connected clients are checked after a reload.
+func (a *access) renew(old broker.Identity, client string, local bool) (broker.Identity, error) {
+	id, err := a.policy.Load().Renew(old.(*auth.Identity), client, local)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// passwordsChanged lists the users that both configs have, with different hashes.
-func passwordsChanged(old, new *config.Config) map[string]bool {
-	was := map[string]string{}
-	for _, u := range old.Users {
-		was[u.Name] = u.Password
-	}
-	changed := map[string]bool{}
-	for _, u := range new.Users {
-		if h, ok := was[u.Name]; ok && h != u.Password {
-			changed[u.Name] = true
-		}
-	}
-	return changed
+	return id, nil
 }

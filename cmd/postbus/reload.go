@@ -75,10 +75,10 @@ func (r *reloader) verify() (*loaded, *auth.Policy, error) {
 // commit cannot fail.
 func (r *reloader) commit(next *config.Config, policy *auth.Policy) {
 	s := r.server
-	auditUsers(s.access.audit, r.current.Users, next.Users)
+	auditRights(s.access.audit, r.current, next)
 	s.access.policy.Store(policy)
 	s.broker.SetOptions(brokerOptions(next, s.log, s.access))
-	s.broker.Reauthorize(s.access.judge(passwordsChanged(r.current, next)))
+	s.broker.Reauthorize(s.access.renew)
 	s.bus.SetLimits(busLimits(next))
 	if s.web != nil {
 		s.web.SetOrigins(next.Listen.Origins)
@@ -86,29 +86,46 @@ func (r *reloader) commit(next *config.Config, policy *auth.Policy) {
 	r.current = next
 }
 
-// auditUsers writes who was added and removed, and whose password or rights have changed.
-func auditUsers(log *audit.Log, old, new []config.User) {
-	was := map[string]config.User{}
-	for _, u := range old {
-		was[u.Name] = u
+// auditRights writes which users and groups were added and removed, and whose password or rights have
+// changed.
+func auditRights(log *audit.Log, old, new *config.Config) {
+	users, groups := map[string]config.User{}, map[string]config.Group{}
+	for _, u := range old.Users {
+		users[u.Name] = u
 	}
-	for _, u := range new {
-		before, known := was[u.Name]
-		delete(was, u.Name)
+	for _, g := range old.Groups {
+		groups[g.Name] = g
+	}
+	for _, u := range new.Users {
+		before, known := users[u.Name]
+		delete(users, u.Name)
+		what := "rights changed"
 		if !known {
-			log.Done("user added", "user", u.Name, "publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny)
-			continue
-		}
-		if before.Password != u.Password {
+			what = "user added"
+		} else if before.Password != u.Password || !reflect.DeepEqual(before.Passwords, u.Passwords) {
 			log.Done("password changed", "user", u.Name)
 		}
-		before.Password = u.Password
+		before.Password, before.Passwords = u.Password, u.Passwords
 		if !reflect.DeepEqual(before, u) {
-			log.Done("rights changed", "user", u.Name, "publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny)
+			log.Done(what, "user", u.Name, "publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny, "groups", u.Groups, "admin", u.Admin)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(was)) {
+	for _, name := range slices.Sorted(maps.Keys(users)) {
 		log.Done("user removed", "user", name)
+	}
+	for _, g := range new.Groups {
+		before, known := groups[g.Name]
+		delete(groups, g.Name)
+		what := "rights changed"
+		if !known {
+			what = "group added"
+		}
+		if !known || !reflect.DeepEqual(before, g) {
+			log.Done(what, "group", g.Name, "publish", g.Publish, "subscribe", g.Subscribe, "deny", g.Deny, "admin", g.Admin)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		log.Done("group removed", "group", name)
 	}
 }
 

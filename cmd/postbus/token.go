@@ -80,11 +80,31 @@ func (k *keyFile) ready() error {
 
 // plain logs the details that only this machine may know, and returns the error for the client.
 func (a *access) plain(err error) error {
+	var expired *auth.ExpiredError
+	if errors.As(err, &expired) {
+		a.logExpired(expired)
+	}
 	if errors.Is(err, auth.ErrTokenKey) {
 		a.log.Error("checking or issuing a token failed", "err", err)
 		return auth.ErrTokenKey
 	}
 	return err
+}
+
+// logExpired logs a login with a password that has expired, which the client cannot tell from a wrong
+// one: at most once a minute for each password.
+func (a *access) logExpired(e *auth.ExpiredError) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key, now := [2]string{e.User, e.Password}, time.Now()
+	if now.Sub(a.expired[key]) < time.Minute {
+		return
+	}
+	if len(a.expired) >= 1000 { // of users that are no longer in the file
+		clear(a.expired)
+	}
+	a.expired[key] = now
+	a.log.Warn("login refused: the password has expired", "user", e.User, "password", e.Password, "expired", e.At.UTC().Format(time.RFC3339))
 }
 
 // mint is web.Mint.
@@ -97,7 +117,7 @@ func (a *access) mint(id web.Identity, life string) (string, time.Time, error) {
 		}
 	}
 	token, ends, err := a.tokens.Mint(id.(*auth.Identity), d)
-	if errors.Is(err, auth.ErrTokenLife) {
+	if errors.Is(err, auth.ErrTokenLife) || errors.Is(err, auth.ErrTokenLogin) {
 		err = fmt.Errorf("%w: %v", web.ErrTokenLife, err)
 	}
 	return token, ends, a.plain(err)
@@ -114,13 +134,13 @@ func parseLife(s string) (time.Duration, error) {
 
 func (m *Main) userToken() *cobra.Command {
 	var s settings
-	var life, dataDir string
+	var life, dataDir, password string
 	cmd := &cobra.Command{
 		Use:   "token NAME",
 		Short: "Print a token, which replaces a user's password until it expires",
 		Long: `Print a token. It replaces the user's password until it expires, over MQTT and over HTTP, with the user's
-rights. It becomes invalid earlier if the user's password is changed or the user is removed. Its key is in
-the data directory: give the --config and --data-dir of the bus, and run the command as the bus's user.`,
+rights. It becomes invalid earlier if the password that it replaces is changed, removed or expires, or the
+user is removed. Of several passwords that is the first, or --name. Its key is in the data directory: give the --config and --data-dir of the bus, and run the command as the bus's user.`,
 		Example:           `  postbus user token pi --for 12h`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeUsers(&s),
@@ -140,9 +160,16 @@ the data directory: give the --config and --data-dir of the bus, and run the com
 			if err != nil {
 				return err
 			}
-			id, ok := policy.Lookup(args[0])
-			if !ok || args[0] == "" {
+			if _, ok := policy.Lookup(args[0]); !ok || args[0] == "" {
 				return noUser(args[0])
+			}
+			id, ok := policy.LookupPassword(args[0], password)
+			switch {
+			case !ok && password != "":
+				return noPassword(args[0], password)
+			case !ok:
+				return withHint(fmt.Errorf("user %q has no password that has not expired", args[0]),
+					"a token ends with the password that it replaces: postbus user passwd %s", args[0])
 			}
 			keys := newKeyFile(l.DataDir)
 			if err := keys.ready(); err != nil {
@@ -161,6 +188,7 @@ the data directory: give the --config and --data-dir of the bus, and run the com
 	}
 	s.configFlag(cmd)
 	cmd.Flags().StringVar(&life, "for", "1h", "the token's lifetime: `DURATION`, at most 30d")
+	cmd.Flags().StringVar(&password, "name", "", "the token ends with the user's password of this `PASSWORD` name")
 	cmd.Flags().StringVar(&dataDir, "data-dir", "", "the bus keeps its journal in `DIR`")
 	return cmd
 }

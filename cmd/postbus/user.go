@@ -3,21 +3,18 @@
 package main
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
-	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/config"
 )
 
@@ -28,7 +25,7 @@ func (m *Main) userCommand() *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(m.userAdd(), m.userPasswd(), m.userRemove(), m.userList(), m.userToken())
+	cmd.AddCommand(m.userAdd(), m.userSet(), m.userPasswd(), m.userRemove(), m.userList(), m.userToken())
 	return cmd
 }
 
@@ -39,8 +36,8 @@ func (m *Main) userAdd() *cobra.Command {
 		Use:   "add NAME",
 		Short: "Add a user; the password is asked for, or read from standard input",
 		Long: `Add a user. The password is asked for twice on a terminal; otherwise it is the first line of standard
-input. Without --publish, --subscribe and --deny the user may publish and read everything, also what the
-bus publishes about itself on $SYS and $bus, which # does not match.`,
+input. Without --publish, --subscribe, --deny and --group the user may publish and read everything, also what
+the bus publishes about itself on $SYS and $bus, which # does not match.`,
 		Example: `  postbus user add admin
   postbus user add pi --publish 'home/#' --subscribe 'home/#' --deny 'home/safe/#'`,
 		Args: cobra.ExactArgs(1),
@@ -50,7 +47,7 @@ bus publishes about itself on $SYS and $bus, which # does not match.`,
 				return withHint(usagef("user %q: a name cannot contain a colon", u.Name),
 					"a browser sends NAME:PASSWORD, and the first colon ends the name")
 			}
-			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil {
+			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil && u.Groups == nil {
 				u.Publish, u.Subscribe = []string{"#"}, []string{"#", "$SYS/#", "$bus/#"}
 			}
 			err := m.editUsers(&s, func(f *userFile) error {
@@ -60,7 +57,7 @@ bus publishes about itself on $SYS and $bus, which # does not match.`,
 				}
 				// Everything but the password is checked before the user is asked for it.
 				u.Password = placeholder
-				if err := checkUser(u); err != nil {
+				if err := f.checkUser(yamlUserOf(u)); err != nil {
 					return err
 				}
 				var err error
@@ -69,7 +66,7 @@ bus publishes about itself on $SYS and $bus, which # does not match.`,
 				}
 				return f.add(u)
 			}, "added user %s", u.Name)
-			if err == nil && !slices.Contains(u.Subscribe, "$bus/#") {
+			if err == nil && u.Groups == nil && !slices.Contains(u.Subscribe, "$bus/#") {
 				fmt.Fprintf(m.Stderr,
 					"the dashboard's pages about plugins, sessions and the bus also need --subscribe '$bus/#'\n")
 			}
@@ -77,40 +74,86 @@ bus publishes about itself on $SYS and $bus, which # does not match.`,
 		},
 	}
 	s.configFlag(cmd)
-	fl := cmd.Flags()
-	fl.StringArrayVar(&u.Publish, "publish", nil, "topic `FILTER` that the user may publish to; may be repeated")
-	fl.StringArrayVar(&u.Subscribe, "subscribe", nil, "topic `FILTER` that the user may read; may be repeated")
-	fl.StringArrayVar(&u.Deny, "deny", nil,
-		"topic `FILTER` that the user may neither publish to nor read; may be repeated")
-	fl.StringVar(&u.ClientID, "client-id", "",
-		"`PATTERN` of the client identifiers that the user may present, such as '${user}-*'")
-	fl.BoolVar(&u.Bridge, "bridge", false,
+	m.userFlags(cmd, &s, &u)
+	cmd.Flags().BoolVar(&u.Bridge, "bridge", false,
 		"the user is another broker, trusted to state an event's route through bridges")
 	return cmd
 }
 
-func (m *Main) userPasswd() *cobra.Command {
+// userFlags are those of a user's rights.
+func (m *Main) userFlags(cmd *cobra.Command, s *settings, u *config.User) {
+	ruleFlags(cmd, "the user", &u.Publish, &u.Subscribe, &u.Deny)
+	fl := cmd.Flags()
+	fl.StringArrayVar(&u.Groups, "group", nil, "`GROUP` whose rules the user has too; may be repeated")
+	fl.BoolVar(&u.Admin, "admin", false, "the user may administer the bus")
+	fl.StringVar(&u.ClientID, "client-id", "",
+		"`PATTERN` of the client identifiers that the user may present, such as '${user}-*'")
+	_ = cmd.RegisterFlagCompletionFunc("group", m.groupNames(s)) // it fails for flags that do not exist
+}
+
+func ruleFlags(cmd *cobra.Command, who string, publish, subscribe, deny *[]string) {
+	fl := cmd.Flags()
+	fl.StringArrayVar(publish, "publish", nil, "topic `FILTER` that "+who+" may publish to; may be repeated")
+	fl.StringArrayVar(subscribe, "subscribe", nil, "topic `FILTER` that "+who+" may read; may be repeated")
+	fl.StringArrayVar(deny, "deny", nil,
+		"topic `FILTER` that "+who+" may neither publish to nor read; may be repeated")
+}
+
+func (m *Main) userSet() *cobra.Command {
 	var s settings
+	var u config.User
 	cmd := &cobra.Command{
-		Use:               "passwd NAME",
-		Short:             "Change a user's password",
+		Use:   "set NAME",
+		Short: "Change a user's rights",
+		Long: `Change a user's rights. Each flag replaces the whole list of that name in the config file, and an empty
+value removes it. Everything else stays as it is: other lists, the passwords, comments.`,
+		Example: `  postbus user set pi --publish 'home/#' --publish 'garden/#'
+  postbus user set pi --group family --deny ''
+  postbus user set ann --admin
+  postbus user set ann --admin=false`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeUsers(&s),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			changes := map[string]entry{
+				"publish": {"publish", list(u.Publish)}, "subscribe": {"subscribe", list(u.Subscribe)}, "deny": {"deny", list(u.Deny)},
+				"group": {"groups", list(u.Groups)}, "admin": {"admin", u.Admin}, "client-id": {"client_id", u.ClientID},
+			}
+			for flag := range changes {
+				if !cmd.Flags().Changed(flag) {
+					delete(changes, flag)
+				}
+			}
+			if len(changes) == 0 {
+				return usagef("nothing to change: give --publish, --subscribe, --deny, --group, --admin or --client-id")
+			}
 			return m.editUsers(&s, func(f *userFile) error {
 				if !f.has(args[0]) {
 					return noUser(args[0])
 				}
-				h, err := m.hash()
-				if err != nil {
-					return err
+				for _, flag := range slices.Sorted(maps.Keys(changes)) {
+					if err := f.set(args[0], changes[flag].key, changes[flag].value); err != nil {
+						return err
+					}
 				}
-				return f.setPassword(args[0], h)
-			}, "changed the password of %s", args[0])
+				user, ok := f.user(args[0])
+				if !ok {
+					return nil // postbus check says what is wrong
+				}
+				return f.checkUser(user)
+			}, "changed user %s", args[0])
 		},
 	}
 	s.configFlag(cmd)
+	m.userFlags(cmd, &s, &u)
 	return cmd
+}
+
+// list is a flag's list; one empty value is an empty list.
+func list(values []string) []string {
+	if len(values) == 1 && values[0] == "" {
+		return nil
+	}
+	return values
 }
 
 func (m *Main) userRemove() *cobra.Command {
@@ -153,15 +196,45 @@ func (m *Main) userList() *cobra.Command {
 				return nil
 			}
 			w := tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tPUBLISH\tSUBSCRIBE\tDENY")
+			fmt.Fprintln(w, "NAME\tADMIN\tPASSWORDS\tGROUPS\tPUBLISH\tSUBSCRIBE\tDENY")
 			for _, u := range l.Users {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.Name, filters(u.Publish), filters(u.Subscribe), filters(u.Deny))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(u.Name), yes(u.Admin), passwords(u, time.Now()), filters(u.Groups),
+					filters(u.Publish), filters(u.Subscribe), filters(u.Deny))
 			}
 			return w.Flush()
 		},
 	}
 	s.configFlag(cmd)
 	return cmd
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "-"
+}
+
+// passwords lists the names of a user's passwords, and when they expire.
+func passwords(u config.User, now time.Time) string {
+	var list []string
+	if u.Password != "" {
+		list = append(list, "(unnamed)")
+	}
+	for _, p := range u.Passwords {
+		switch text := p.Expires.UTC().Format("2006-01-02 15:04"); {
+		case p.Expires.IsZero():
+			list = append(list, p.Name)
+		case now.Before(p.Expires):
+			list = append(list, fmt.Sprintf("%s (until %s)", p.Name, text))
+		default:
+			list = append(list, fmt.Sprintf("%s (expired %s)", p.Name, text))
+		}
+	}
+	if list == nil {
+		return "-"
+	}
+	return oneLine(strings.Join(list, ", "))
 }
 
 func filters(list []string) string {
@@ -210,53 +283,4 @@ func (m *Main) warnReadable(file string) {
 	}
 	name := oneLine(m.shown(file))
 	m.warn("every user of this machine can read the hashes in "+name, "chmod o-rwx "+name)
-}
-
-// hash asks for a password and hashes it.
-func (m *Main) hash() (string, error) {
-	p, err := m.askPassword()
-	if err != nil {
-		return "", err
-	}
-	switch {
-	case p == "":
-		return "", errors.New("the password is empty")
-	case len(p) > auth.MaxPassword:
-		return "", fmt.Errorf("the password has more than %d bytes", auth.MaxPassword)
-	}
-	return auth.Hash(p)
-}
-
-func (m *Main) askPassword() (string, error) {
-	f, ok := m.Stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		line, err := bufio.NewReader(io.LimitReader(m.Stdin, 64<<10)).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", err
-		}
-		line = strings.TrimRight(line, "\r\n")
-		if line == "" {
-			return "", withHint(errors.New("no password on standard input"),
-				"run it on a terminal, or: printf '%%s' \"$PASSWORD\" | postbus user add NAME")
-		}
-		return line, nil
-	}
-	ask := func(prompt string) (string, error) {
-		fmt.Fprint(m.Stderr, prompt)
-		b, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(m.Stderr)
-		return string(b), err
-	}
-	p, err := ask("password: ")
-	if err != nil {
-		return "", err
-	}
-	again, err := ask("again: ")
-	if err != nil {
-		return "", err
-	}
-	if p != again {
-		return "", errors.New("the two passwords differ")
-	}
-	return p, nil
 }

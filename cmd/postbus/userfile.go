@@ -1,8 +1,8 @@
-// This file edits the users of a config file. The YAML parser locates them, and only their own
-// lines change: comments, blank lines and the style of everything else stay. Where the text has a
+// This file edits the users and groups of a config file. The YAML parser locates them, and only their
+// own lines change: comments, blank lines and the style of everything else stay. Where the text has a
 // form that this file does not support, the parser writes the whole document again, comments
-// included. In both cases the file is written only if the result contains the wanted users and
-// everything else unchanged.
+// included. In both cases the file is written only if the result contains the wanted users and groups,
+// and everything else unchanged.
 
 package main
 
@@ -52,23 +52,14 @@ func (m *Main) configFile(s *settings) (string, error) {
 	return file, nil
 }
 
-type yamlUser struct {
-	Name      string   `yaml:"name"`
-	Password  string   `yaml:"password"`
-	Publish   []string `yaml:"publish,flow,omitempty"`
-	Subscribe []string `yaml:"subscribe,flow,omitempty"`
-	Deny      []string `yaml:"deny,flow,omitempty"`
-	ClientID  string   `yaml:"client_id,omitempty"`
-	Bridge    bool     `yaml:"bridge,omitempty"`
-}
-
 // userFile is a config file that is being edited.
 type userFile struct {
-	file string
-	mode os.FileMode
-	text []byte
-	doc  yaml.Node
-	list *yaml.Node // the sequence of users; nil: there is none
+	file   string
+	mode   os.FileMode
+	text   []byte
+	doc    yaml.Node
+	list   *yaml.Node // the sequence of users; nil: there is none
+	groups *yaml.Node // the mapping of groups; nil: there is none
 }
 
 func openUserFile(file string) (*userFile, error) {
@@ -97,7 +88,7 @@ func (f *userFile) parse(text []byte) error {
 		}
 		return err
 	}
-	f.text, f.doc, f.list = text, yaml.Node{}, nil
+	f.text, f.doc, f.list, f.groups = text, yaml.Node{}, nil, nil
 	if err := yaml.Unmarshal(text, &f.doc); err != nil {
 		return fmt.Errorf("%s: %w", f.file, err)
 	}
@@ -113,6 +104,12 @@ func (f *userFile) parse(text []byte) error {
 			return fmt.Errorf("%s: users is not a list", f.file)
 		}
 		f.list = v
+	}
+	if v := value(root, "groups"); v != nil && v.Tag != "!!null" {
+		if v.Kind != yaml.MappingNode {
+			return fmt.Errorf("%s: groups is not a mapping", f.file)
+		}
+		f.groups = v
 	}
 	return nil
 }
@@ -148,120 +145,149 @@ func (f *userFile) find(name string) int {
 
 func (f *userFile) has(name string) bool { return f.find(name) >= 0 }
 
+// user returns a user as it is in the file, which may have errors elsewhere.
+func (f *userFile) user(name string) (u yamlUser, ok bool) {
+	i := f.find(name)
+	return u, i >= 0 && f.list.Content[i].Decode(&u) == nil
+}
+
+func (f *userFile) hasGroup(name string) bool {
+	return f.groups != nil && value(f.groups, name) != nil
+}
+
+// members lists the users in a group.
+func (f *userFile) members(group string) (names []string) {
+	if f.list == nil {
+		return nil
+	}
+	for _, n := range f.list.Content {
+		var u yamlUser
+		if n.Decode(&u) == nil && slices.Contains(u.Groups, group) {
+			names = append(names, u.Name)
+		}
+	}
+	return names
+}
+
 // checkUser reports the errors that the config would report for a user.
-func checkUser(u config.User) error {
-	text, err := yaml.Marshal(map[string]any{"users": []yamlUser{yamlUser(u)}})
+func (f *userFile) checkUser(u yamlUser) error {
+	groups := map[string]any{}
+	if f.groups != nil {
+		for i := 0; i+1 < len(f.groups.Content); i += 2 {
+			groups[f.groups.Content[i].Value] = yamlGroup{}
+		}
+	}
+	return checkPart(fmt.Sprintf("user %q", u.Name), map[string]any{"groups": groups, "users": []yamlUser{u}})
+}
+
+// checkPart reports the first error of a config.
+func checkPart(what string, part map[string]any) error {
+	text, err := yaml.Marshal(part)
 	if err != nil {
 		return err
 	}
 	_, err = config.Parse("", text, nil)
 	var list yamlnode.Errors
 	if errors.As(err, &list) {
-		return withHint(fmt.Errorf("user %q: %s", u.Name, list[0].Reason), "%s", list[0].Hint)
+		return withHint(fmt.Errorf("%s: %s", what, list[0].Reason), "%s", list[0].Hint)
 	}
 	return err
 }
 
-// flow returns a user as one line of YAML.
-func flow(u config.User) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "{name: %s, password: %s", strconv.Quote(u.Name), strconv.Quote(u.Password))
-	for _, r := range []struct {
-		key  string
-		list []string
-	}{{"publish", u.Publish}, {"subscribe", u.Subscribe}, {"deny", u.Deny}} {
-		if len(r.list) == 0 {
-			continue
-		}
-		quoted := make([]string, len(r.list))
-		for i, s := range r.list {
-			quoted[i] = strconv.Quote(s)
-		}
-		fmt.Fprintf(&b, ", %s: [%s]", r.key, strings.Join(quoted, ", "))
-	}
-	if u.ClientID != "" {
-		b.WriteString(", client_id: " + strconv.Quote(u.ClientID))
-	}
-	if u.Bridge {
-		b.WriteString(", bridge: true")
-	}
-	return b.String() + "}"
-}
-
 func (f *userFile) add(u config.User) error {
+	user := yamlUserOf(u)
 	return f.change(func(ls lines) lines {
 		switch {
-		case f.root() == nil, f.list == nil && value(f.root(), "users") == nil && f.root().Style&yaml.FlowStyle == 0:
-			if n := len(ls); n > 0 && strings.TrimSpace(ls[n-1]) != "" {
-				ls = append(ls, "")
-			}
-			return append(ls, "users:", "  - "+flow(u))
+		case f.canAppend("users", f.list):
+			return appendKey(ls, "users:", "  - "+flow(user))
 		case f.list == nil || f.list.Style&yaml.FlowStyle != 0 || len(f.list.Content) == 0:
 			return nil
 		}
 		last := f.list.Content[len(f.list.Content)-1]
 		at := ls.end(last.Line, f.list.Column)
-		return slices.Insert(ls, at, strings.Repeat(" ", f.list.Column-1)+"- "+flow(u))
+		return slices.Insert(ls, at, strings.Repeat(" ", f.list.Column-1)+"- "+flow(user))
 	}, func() {
-		var n yaml.Node
-		if err := n.Encode(yamlUser(u)); err != nil {
-			return
+		if n := node(user); n != nil {
+			f.list = f.section("users", f.list, yaml.SequenceNode)
+			f.list.Content = append(f.list.Content, n)
 		}
-		n.Style = yaml.FlowStyle
-		f.sequence().Content = append(f.sequence().Content, &n)
-	}, func(users []yamlUser) []yamlUser { return append(users, yamlUser(u)) })
+	}, func(root map[string]any) {
+		list, _ := root["users"].([]any)
+		root["users"] = append(list, plain(user))
+	})
 }
 
-// sequence returns the list of users, and makes it when it is missing.
-func (f *userFile) sequence() *yaml.Node {
-	if f.list != nil {
-		return f.list
+// canAppend reports whether a key that is missing can be written at the end of the file.
+func (f *userFile) canAppend(key string, found *yaml.Node) bool {
+	root := f.root()
+	return root == nil || found == nil && value(root, key) == nil && root.Style&yaml.FlowStyle == 0
+}
+
+func appendKey(ls lines, more ...string) lines {
+	if n := len(ls); n > 0 && strings.TrimSpace(ls[n-1]) != "" {
+		ls = append(ls, "")
+	}
+	return append(ls, more...)
+}
+
+// section returns the value of a top-level key, and makes it when it is missing.
+func (f *userFile) section(key string, found *yaml.Node, kind yaml.Kind) *yaml.Node {
+	if found != nil {
+		return found
 	}
 	root := f.root()
 	if root == nil {
 		root = &yaml.Node{Kind: yaml.MappingNode}
 		f.doc = yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{root}}
 	}
-	f.list = &yaml.Node{Kind: yaml.SequenceNode}
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		if root.Content[i].Value == "users" {
-			root.Content[i+1] = f.list
-			return f.list
-		}
-	}
-	root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: "users"}, f.list)
-	return f.list
+	n := &yaml.Node{Kind: kind}
+	putNode(root, key, n)
+	return n
 }
 
-func (f *userFile) setPassword(name, hash string) error {
-	i := f.find(name)
-	old := value(f.list.Content[i], "password")
-	return f.change(func(ls lines) lines {
-		if old == nil || old.Line > len(ls) {
-			return nil
+// putNode gives a key of a mapping a value; nil removes the key.
+func putNode(m *yaml.Node, key string, v *yaml.Node) {
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		if m.Content[i].Value != key {
+			continue
 		}
-		row := []rune(ls[old.Line-1])
-		other := string(row[min(old.Column-1, len(row)):])
-		for _, token := range []string{strconv.Quote(old.Value), "'" + old.Value + "'", old.Value} {
-			if after, ok := strings.CutPrefix(other, token); ok && old.Value != "" {
-				ls[old.Line-1] = string(row[:old.Column-1]) + strconv.Quote(hash) + after
-				return ls
+		if v == nil {
+			m.Content = slices.Delete(m.Content, i, i+2)
+			return
+		}
+		v.LineComment = m.Content[i+1].LineComment
+		m.Content[i+1] = v
+		return
+	}
+	if v != nil {
+		m.Content = append(m.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, v)
+	}
+}
+
+// set gives a key of a user a value; a zero value removes the key.
+func (f *userFile) set(name, key string, v any) error {
+	i := f.find(name)
+	m := f.list.Content[i]
+	if m.Kind != yaml.MappingNode {
+		return fmt.Errorf("%s: the user %q is not a mapping", f.file, name)
+	}
+	text, n := "", (*yaml.Node)(nil)
+	if !zero(v) {
+		text, n = flow(v), node(v)
+	}
+	return f.change(func(ls lines) lines { return ls.put(m, key, key, text) }, func() { putNode(m, key, n) }, func(root map[string]any) {
+		list, _ := root["users"].([]any)
+		if user, ok := list[i].(map[string]any); ok {
+			if text == "" {
+				delete(user, key)
+			} else {
+				user[key] = plain(v)
 			}
 		}
-		return nil
-	}, func() {
-		if old == nil {
-			user := f.list.Content[i]
-			old = &yaml.Node{Kind: yaml.ScalarNode}
-			user.Content = append(user.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: "password"}, old)
-		}
-		old.SetString(hash)
-		old.Style = yaml.DoubleQuotedStyle
-	}, func(users []yamlUser) []yamlUser {
-		users[i].Password = hash
-		return users
 	})
 }
+
+func (f *userFile) setPassword(name, hash string) error { return f.set(name, "password", hash) }
 
 func (f *userFile) remove(name string) error {
 	i := f.find(name)
@@ -280,51 +306,61 @@ func (f *userFile) remove(name string) error {
 		if len(f.list.Content) == 0 {
 			f.list.Style = yaml.FlowStyle
 		}
-	}, func(users []yamlUser) []yamlUser { return slices.Delete(users, i, i+1) })
+	}, func(root map[string]any) {
+		list, _ := root["users"].([]any)
+		root["users"] = slices.Delete(list, i, i+1)
+	})
 }
 
-// lines is a text's lines, without line ends.
-type lines []string
-
-// dash returns the index of the line with the dash of the list item whose content begins at line
-// (from 1).
-func (ls lines) dash(line, column int) int {
-	for i := min(line, len(ls)) - 1; i >= 0; i-- {
-		if trimmed := strings.TrimLeft(ls[i], " "); strings.HasPrefix(trimmed, "-") && len(ls[i])-len(trimmed) == column-1 {
-			return i
-		}
+// setGroup writes a group; nil removes it.
+func (f *userFile) setGroup(name string, g *yamlGroup) error {
+	text, n := "", (*yaml.Node)(nil)
+	if g != nil {
+		text, n = flow(*g), node(*g)
 	}
-	return -1
-}
-
-// end returns the index of the line after a list item that begins at line (from 1) and whose dash
-// is in column: every line that is indented further belongs to it.
-func (ls lines) end(line, column int) int {
-	end := line
-	for i := line; i < len(ls); i++ {
-		trimmed := strings.TrimLeft(ls[i], " \t")
-		if trimmed == "" || strings.HasPrefix(trimmed, "#") {
-			continue
-		}
-		if len(ls[i])-len(trimmed) < column {
-			break
-		}
-		end = i + 1
+	written := name
+	if !plainKey.MatchString(name) || reserved[strings.ToLower(name)] {
+		written = strconv.Quote(name)
 	}
-	return end
+	return f.change(func(ls lines) lines {
+		switch {
+		case f.canAppend("groups", f.groups):
+			return appendKey(ls, "groups:", "  "+written+": "+text)
+		case f.groups == nil, g == nil && len(f.groups.Content) == 2 && f.groups.Style&yaml.FlowStyle == 0:
+			return nil
+		}
+		return ls.put(f.groups, name, written, text)
+	}, func() {
+		f.groups = f.section("groups", f.groups, yaml.MappingNode)
+		putNode(f.groups, name, n)
+		if len(f.groups.Content) == 0 {
+			f.groups.Style = yaml.FlowStyle
+		}
+	}, func(root map[string]any) {
+		groups, _ := root["groups"].(map[string]any)
+		if groups == nil {
+			groups = map[string]any{}
+			root["groups"] = groups
+		}
+		if g == nil {
+			delete(groups, name)
+		} else {
+			groups[name] = plain(*g)
+		}
+	})
 }
 
-// change tries the edit of the text first, and then the edit of the nodes. want returns the users
-// that must result.
-func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yamlUser) []yamlUser) error {
-	users, other, err := split(f.text)
+// change tries the edit of the text first, and then the edit of the nodes. want makes the content that
+// must result of the content before.
+func (f *userFile) change(text func(lines) lines, nodes func(), want func(root map[string]any)) error {
+	wanted, err := content(f.text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.file, err)
 	}
-	users = want(users)
+	want(wanted)
 	fits := func(out []byte) bool {
-		gotUsers, gotOther, err := split(out)
-		return err == nil && reflect.DeepEqual(gotOther, other) && slices.EqualFunc(gotUsers, users, sameUser)
+		got, err := content(out)
+		return err == nil && reflect.DeepEqual(got, wanted)
 	}
 	eol := "\n"
 	if bytes.Contains(f.text, []byte("\r\n")) {
@@ -342,8 +378,7 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yaml
 	}
 	if ls != nil {
 		if out := []byte(strings.Join(ls, eol) + eol); fits(out) {
-			f.text = out
-			return nil
+			return f.parse(out)
 		}
 	}
 	nodes()
@@ -354,31 +389,17 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func([]yaml
 		return fmt.Errorf("%s: %w", f.file, err)
 	}
 	if !fits(b.Bytes()) {
-		return withHint(fmt.Errorf("%s: the form of users in this file cannot be edited automatically", f.file),
+		return withHint(fmt.Errorf("%s: the form of users and groups in this file cannot be edited automatically", f.file),
 			"edit the file by hand; nothing was changed")
 	}
-	f.text = b.Bytes()
-	return nil
+	return f.parse(b.Bytes())
 }
 
-func sameUser(a, b yamlUser) bool {
-	return a.Name == b.Name && a.Password == b.Password && a.Bridge == b.Bridge && a.ClientID == b.ClientID && slices.Equal(a.Publish, b.Publish) && slices.Equal(a.Subscribe, b.Subscribe) && slices.Equal(a.Deny, b.Deny)
-}
-
-// split returns a text's users and everything else.
-func split(text []byte) ([]yamlUser, map[string]any, error) {
-	var u struct {
-		Users []yamlUser `yaml:"users"`
-	}
-	other := map[string]any{}
-	if err := yaml.Unmarshal(text, &u); err != nil {
-		return nil, nil, err
-	}
-	if err := yaml.Unmarshal(text, &other); err != nil {
-		return nil, nil, err
-	}
-	delete(other, "users")
-	return u.Users, other, nil
+// content returns a text's content.
+func content(text []byte) (map[string]any, error) {
+	root := map[string]any{}
+	err := yaml.Unmarshal(text, &root)
+	return root, err
 }
 
 // save writes the file in one step.

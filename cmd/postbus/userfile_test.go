@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postbus/postbus/config"
 )
@@ -25,6 +26,12 @@ func TestUserFile(t *testing.T) {
 	}
 	passwd := func(name string) func(*userFile) error {
 		return func(f *userFile) error { return f.setPassword(name, hash("2")) }
+	}
+	set := func(key string, v any) func(*userFile) error {
+		return func(f *userFile) error { return f.set("a", key, v) }
+	}
+	group := func(name string, g *yamlGroup) func(*userFile) error {
+		return func(f *userFile) error { return f.setGroup(name, g) }
 	}
 	const new = `{name: "new", password: "H2", publish: ["#"]}`
 	for _, c := range []struct {
@@ -55,10 +62,31 @@ func TestUserFile(t *testing.T) {
 		{"the first of two goes", "users:\n  - {name: a, password: \"H1\"}\n  # b\n  - {name: b, password: \"H1\"}\n", remove("a"), "users:\n  # b\n  - {name: b, password: \"H1\"}\n"},
 		{"the last of two goes", "users:\n  - {name: a, password: \"H1\"}\n  - name: b\n    password: H1\n# end\nprofile: pi\n", remove("b"), "users:\n  - {name: a, password: \"H1\"}\n# end\nprofile: pi\n"},
 		{"the only one goes", "# c\nusers:\n  - {name: a, password: \"H1\"}\nprofile: pi\n", remove("a"), "# c\nusers: []\nprofile: pi\n"},
+
+		{"a list of one line", "users:\n  - name: a   # A\n    publish: [\"x\", y]   # all\n    # secret\n    password: H1\n", set("publish", []string{"z"}), "users:\n  - name: a   # A\n    publish: [\"z\"]   # all\n    # secret\n    password: H1\n"},
+		{"a list of many lines", "users:\n  - name: a\n    publish:   # all\n    - x   # one\n    - y\n    # secret\n    password: H1\n", set("publish", []string{"z", "#"}), "users:\n  - name: a\n    publish: [\"z\", \"#\"]   # all\n    # secret\n    password: H1\n"},
+		{"a list in the line of the dash", "users:\n- publish: [x]\n  name: a\n  password: H1\n", set("publish", []string{"z"}), "users:\n- publish: [\"z\"]\n  name: a\n  password: H1\n"},
+		{"a list that was not there", "users:\n  - name: a\n    password: H1\n\n  # b\n  - {name: b, password: \"H1\"}\n", set("deny", []string{"z"}), "users:\n  - name: a\n    password: H1\n    deny: [\"z\"]\n\n  # b\n  - {name: b, password: \"H1\"}\n"},
+		{"a list that goes", "users:\n  - name: a\n    deny:\n      - x\n    password: H1 # x\n", set("deny", []string(nil)), "users:\n  - name: a\n    password: H1 # x\n"},
+		{"in braces", "users:\n  - {name: \"a\", deny: [\"x,{\", 'y]'] , password: \"H1\"}   # A\n", set("deny", []string{"z"}), "users:\n  - {name: \"a\", deny: [\"z\"], password: \"H1\"}   # A\n"},
+		{"new in braces", "users:\n  - { name: a, password: \"H1\" } # A\n", set("admin", true), "users:\n  - {name: a, password: \"H1\", admin: true} # A\n"},
+		{"it goes in braces", "users:\n  - {admin: true, name: a, password: \"H1\"} # A\n", set("admin", false), "users:\n  - {name: a, password: \"H1\"} # A\n"},
+		{"braces of many lines", "# c\nusers:\n  - {name: a,\n     password: \"H1\"}\n", set("admin", true), "# c\nusers:\n  - {name: a, password: \"H1\", admin: true}\n"},
+		{"a password with a name", "users:\n  - {name: a, password: \"H1\"} # A\n", set("passwords", []yamlPassword{{"lap", hash("2"), time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)}, {Name: "tv", Hash: hash("3")}}),
+			"users:\n  - {name: a, password: \"H1\", passwords: [{name: \"lap\", hash: \"H2\", expires: 2099-01-01T00:00:00Z}, {name: \"tv\", hash: \"H3\"}]} # A\n"},
+		{"the only password goes for one with a name", "users:\n  - name: a\n    passwords:\n      - name: lap\n        hash: H1\n        expires: 2099-01-01 # soon\n  # b\n  - {name: b, password: \"H1\"}\n", set("passwords", []yamlPassword{{Name: "tv", Hash: hash("3")}}),
+			"users:\n  - name: a\n    passwords: [{name: \"tv\", hash: \"H3\"}]\n  # b\n  - {name: b, password: \"H1\"}\n"},
+
+		{"the first group", "profile: pi # small\n", group("g", &yamlGroup{Publish: []string{"x"}}), "profile: pi # small\n\ngroups:\n  g: {publish: [\"x\"]}\n"},
+		{"a group in braces", "groups: {} # none\n", group("g", &yamlGroup{Admin: true}), "groups: {g: {admin: true}} # none\n"},
+		{"a further group", "groups:\n  # a\n  a:\n    admin: true\n\n# users\nusers: []\n", group("off", &yamlGroup{Deny: []string{"x"}}), "groups:\n  # a\n  a:\n    admin: true\n  \"off\": {deny: [\"x\"]}\n\n# users\nusers: []\n"},
+		{"a group with a strange name", "groups:\n  a: {}\n", group("a b: c", &yamlGroup{Admin: true}), "groups:\n  a: {}\n  \"a b: c\": {admin: true}\n"},
+		{"a group goes", "groups:\n  a: {admin: true} # A\n  # b\n  b:\n    admin: true\n# c\n", group("b", nil), "groups:\n  a: {admin: true} # A\n  # b\n# c\n"},
+		{"the only group goes", "groups:\n  a: {admin: true}\nprofile: pi # small\n", group("a", nil), "groups: {}\nprofile: pi # small\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := func(s string) string {
-				return strings.NewReplacer("H1", hash("1"), "H2", hash("2")).Replace(s)
+				return strings.NewReplacer("H1", hash("1"), "H2", hash("2"), "H3", hash("3")).Replace(s)
 			}
 			f := &userFile{file: "c.yaml"}
 			if err := f.parse([]byte(in(c.text))); err != nil {
@@ -82,7 +110,7 @@ func TestUserFile(t *testing.T) {
 // FuzzUserFile checks that whatever the file contains, an edit is correct, or an error that leaves
 // the file unchanged.
 func FuzzUserFile(f *testing.F) {
-	for _, text := range []string{"users:\n  - {name: a, password: x}\r\n", "users: [{name: a}]", "a: 1\rusers:\n- name: a\n  password: 'x'\n- name: b\n", "users: &x\n- &y {name: a, password: *x}\n"} {
+	for _, text := range []string{"groups: {g: {}}\nusers: [{name: a, publish: [x, 'y}']}]\n", "groups:\n  g:\n    admin: true\nusers:\n- name: a\n  publish:\n  - x # x\n  # y\n", "users:\n  - {name: a, password: x}\r\n", "users: [{name: a}]", "a: 1\rusers:\n- name: a\n  password: 'x'\n- name: b\n", "users: &x\n- &y {name: a, password: *x}\n"} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -90,6 +118,10 @@ func FuzzUserFile(f *testing.F) {
 			func(f *userFile) error { return f.add(config.User{Name: "new", Password: hash("2")}) },
 			func(f *userFile) error { return f.remove("a") },
 			func(f *userFile) error { return f.setPassword("a", hash("2")) },
+			func(f *userFile) error { return f.set("a", "publish", []string{"x"}) },
+			func(f *userFile) error { return f.set("a", "publish", []string(nil)) },
+			func(f *userFile) error { return f.setGroup("new", &yamlGroup{Admin: true}) },
+			func(f *userFile) error { return f.setGroup("g", nil) },
 		} {
 			u := &userFile{file: "c.yaml"}
 			if u.parse(slices.Clone(text)) != nil {

@@ -107,7 +107,7 @@ func (es Errors) Unwrap() []error {
 }
 
 // secretKey finds keys whose values must not reach a terminal or a log.
-var secretKey = regexp.MustCompile(`(?i)(password|passwd|secret|token|api_?key)["']?[ \t]*[:=][ \t]*`)
+var secretKey = regexp.MustCompile(`(?i)(passwords?|passwd|hash|secret|token|api_?key)["']?[ \t]*[:=][ \t]*`)
 
 // mask replaces the value of a secret-looking key with stars, one for one, so that columns remain
 // correct. It works on the text, because the line may not even parse.

@@ -236,7 +236,7 @@ func (n Node) List() ([]Node, bool) {
 		return nil, true
 	case !n.IsList():
 		hint := ""
-		if n.IsScalar() {
+		if n.IsScalar() && (n.key == nil || !secretKey.MatchString(n.key.Value+":")) {
 			hint = fmt.Sprintf("write [%s]", quote(n.y.Value))
 		}
 		n.Fail(hint, "want a list, got %s", n.kind())

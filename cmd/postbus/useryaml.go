@@ -1,0 +1,133 @@
+// This file is users and groups in the form of the config file.
+
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/postbus/postbus/config"
+)
+
+type yamlUser struct {
+	Name      string         `yaml:"name"`
+	Password  string         `yaml:"password,omitempty"`
+	Passwords []yamlPassword `yaml:"passwords,flow,omitempty"`
+	Publish   []string       `yaml:"publish,flow,omitempty"`
+	Subscribe []string       `yaml:"subscribe,flow,omitempty"`
+	Deny      []string       `yaml:"deny,flow,omitempty"`
+	Groups    []string       `yaml:"groups,flow,omitempty"`
+	Admin     bool           `yaml:"admin,omitempty"`
+	ClientID  string         `yaml:"client_id,omitempty"`
+	Bridge    bool           `yaml:"bridge,omitempty"`
+}
+
+type yamlPassword struct {
+	Name    string    `yaml:"name"`
+	Hash    string    `yaml:"hash"`
+	Expires time.Time `yaml:"expires,omitempty"`
+}
+
+type yamlGroup struct {
+	Publish   []string `yaml:"publish,flow,omitempty"`
+	Subscribe []string `yaml:"subscribe,flow,omitempty"`
+	Deny      []string `yaml:"deny,flow,omitempty"`
+	Admin     bool     `yaml:"admin,omitempty"`
+}
+
+func yamlUserOf(u config.User) yamlUser {
+	return yamlUser{u.Name, u.Password, yamlPasswords(u.Passwords), u.Publish, u.Subscribe, u.Deny, u.Groups, u.Admin, u.ClientID, u.Bridge}
+}
+
+func yamlPasswords(list []config.Password) (out []yamlPassword) {
+	for _, p := range list {
+		out = append(out, yamlPassword(p))
+	}
+	return out
+}
+
+// flow returns a value as one line of YAML.
+func flow(v any) string {
+	switch v := v.(type) {
+	case string:
+		return strconv.Quote(v)
+	case bool:
+		return strconv.FormatBool(v)
+	case []string:
+		quoted := make([]string, len(v))
+		for i, s := range v {
+			quoted[i] = strconv.Quote(s)
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
+	case []yamlPassword:
+		var list []string
+		for _, p := range v {
+			text := fmt.Sprintf("{name: %s, hash: %s", strconv.Quote(p.Name), strconv.Quote(p.Hash))
+			if !p.Expires.IsZero() {
+				text += ", expires: " + p.Expires.UTC().Format(time.RFC3339)
+			}
+			list = append(list, text+"}")
+		}
+		return "[" + strings.Join(list, ", ") + "]"
+	case yamlUser:
+		return flowMap([]entry{{"name", v.Name}, {"password", v.Password}, {"passwords", v.Passwords}, {"publish", v.Publish}, {"subscribe", v.Subscribe},
+			{"deny", v.Deny}, {"groups", v.Groups}, {"client_id", v.ClientID}, {"admin", v.Admin}, {"bridge", v.Bridge}})
+	case yamlGroup:
+		return flowMap([]entry{{"publish", v.Publish}, {"subscribe", v.Subscribe}, {"deny", v.Deny}, {"admin", v.Admin}})
+	}
+	panic(fmt.Sprintf("postbus: no YAML of a %T", v))
+}
+
+type entry struct {
+	key   string
+	value any
+}
+
+// flowMap leaves out entries that have the zero value.
+func flowMap(entries []entry) string {
+	var list []string
+	for _, e := range entries {
+		if !zero(e.value) {
+			list = append(list, e.key+": "+flow(e.value))
+		}
+	}
+	return "{" + strings.Join(list, ", ") + "}"
+}
+
+func zero(v any) bool {
+	r := reflect.ValueOf(v)
+	return r.IsZero() || r.Kind() == reflect.Slice && r.Len() == 0
+}
+
+// node returns a value as a node in flow style; nil if that fails.
+func node(v any) *yaml.Node {
+	var n yaml.Node
+	if err := n.Encode(v); err != nil {
+		return nil
+	}
+	if n.Kind != yaml.ScalarNode {
+		n.Style = yaml.FlowStyle
+	}
+	return &n
+}
+
+// plain returns a value as the parser does.
+func plain(v any) any {
+	var out any
+	if text, err := yaml.Marshal(v); err == nil {
+		_ = yaml.Unmarshal(text, &out) // what Marshal wrote
+	}
+	return out
+}
+
+// plainKey are keys that need no quotes, except those words.
+var (
+	plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+	reserved = map[string]bool{"null": true, "true": true, "false": true, "yes": true, "no": true, "on": true, "off": true, "y": true, "n": true}
+)
