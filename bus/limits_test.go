@@ -127,6 +127,7 @@ func TestSubscriptionLimits(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantLimit(t, s.Subscribe(ctx, filters(3, 4, "")), "")
+			synctest.Wait() // until the cursor has passed what ended
 		}
 		wantLimit(t, s.Subscribe(ctx, filters(0, 1, strings.Repeat("/+", 127))), bus.LimitTopicLevels)
 		long := "/" + strings.Repeat("x", 5000)
