@@ -93,9 +93,16 @@ func contents(options any, folder string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("./%s: %w", filepath.ToSlash(name), err)
 		}
-		fmt.Fprintf(&b, "./%s %s\n", filepath.ToSlash(name), hash)
+		fmt.Fprintf(&b, "%s %s\n", hash, strconv.Quote("./"+filepath.ToSlash(name)))
 	}
 	return b.String(), nil
+}
+
+// scriptOf reads one line of contents.
+func scriptOf(line string) (hash, name string) {
+	hash, quoted, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+	name, _ = strconv.Unquote(quoted)
+	return hash, name
 }
 
 // noFile stands for the hash of a file that doesn't exist.
@@ -212,8 +219,8 @@ func (s *Spec) Scripts(folder string) (list []string) {
 			list = append(list, err.Error())
 		}
 		for line := range strings.Lines(all) {
-			name, hash, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-			if text := fmt.Sprintf("the content of %s (%.12s)", name, hash); hash != noFile && !slices.Contains(list, text) {
+			hash, name := scriptOf(line)
+			if text := fmt.Sprintf("the content of %s (%.12s)", commandLine([]string{name}), hash); hash != noFile && !slices.Contains(list, text) {
 				list = append(list, text)
 			}
 		}

@@ -57,7 +57,7 @@ func (e *env) MayRun() error {
 	var changed []string
 	for line := range strings.Lines(now) {
 		if !strings.Contains(e.scripts, line) {
-			name, _, _ := strings.Cut(line, " ")
+			_, name := scriptOf(line)
 			changed = append(changed, name)
 		}
 	}

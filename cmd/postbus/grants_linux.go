@@ -31,8 +31,9 @@ type grant struct {
 }
 
 // anyDevice leaves the rights of devices to their groups. The driver of a device that is plugged in later
-// may not be known when the service starts, and systemd resolves the names of drivers then.
-const anyDevice = "DevicePolicy=auto"
+// may not be known when the service starts, and systemd resolves the names of drivers then. The empty
+// list takes back those of drop-ins that come before.
+const anyDevice = "DevicePolicy=auto\nDeviceAllow="
 
 var grants = []grant{
 	{"gpio", "GPIO lines", "gpio", []string{"DeviceAllow=char-gpiochip rw"}, []string{"gpio"}},
@@ -59,7 +60,14 @@ func (g grant) text() string {
 	return b.String()
 }
 
-func (g grant) path() string { return filepath.Join(systemUnit+".d", "postbus-"+g.name+".conf") }
+// path is the drop-in's. systemd reads them in the order of their names.
+func (g grant) path() string {
+	at := "50"
+	if slices.Contains(g.lines, anyDevice) {
+		at = "60"
+	}
+	return filepath.Join(systemUnit+".d", at+"-postbus-"+g.name+".conf")
+}
 
 func (g grant) granted() bool {
 	_, err := os.Stat(g.path())
