@@ -78,7 +78,7 @@ func TestExposure(t *testing.T) {
 	if base > 2.5 {
 		t.Errorf("the unit's exposure is %.1f, more than 2.5", base)
 	}
-	for _, g := range grants {
+	for _, g := range serviceGrants {
 		// A drop-in's lines follow those of the unit.
 		_, lines, _ := strings.Cut(g.text(), "[Service]\n")
 		with := judge("[Service]\n" + lines)
@@ -102,7 +102,7 @@ func TestGrantsOf(t *testing.T) {
 	for _, k := range catalog().Kinds() {
 		names[k.Name] = true
 	}
-	for _, g := range grants {
+	for _, g := range serviceGrants {
 		for _, k := range g.kinds {
 			if !names[k] {
 				t.Errorf("%s: there is no kind %s", g.name, k)

@@ -35,7 +35,7 @@ type grant struct {
 // list takes back those of drop-ins that come before.
 const anyDevice = "DevicePolicy=auto\nDeviceAllow="
 
-var grants = []grant{
+var serviceGrants = []grant{
 	{"gpio", "GPIO lines", "gpio", []string{"DeviceAllow=char-gpiochip rw"}, []string{"gpio"}},
 	{"pwm", "PWM channels, which are files in /sys", "gpio", []string{"ProtectKernelTunables=no"}, []string{"pwm"}},
 	{"i2c", "I²C buses", "i2c", []string{"DeviceAllow=char-i2c rw"}, []string{"i2c"}},
@@ -75,7 +75,7 @@ func (g grant) granted() bool {
 }
 
 func grantNames() (names []string) {
-	for _, g := range grants {
+	for _, g := range serviceGrants {
 		names = append(names, g.name)
 	}
 	return names
@@ -84,7 +84,7 @@ func grantNames() (names []string) {
 // grantsOf returns the grants of these names.
 func grantsOf(names []string) (list []grant, err error) {
 	for _, name := range names {
-		i := slices.IndexFunc(grants, func(g grant) bool { return g.name == name })
+		i := slices.IndexFunc(serviceGrants, func(g grant) bool { return g.name == name })
 		if i < 0 {
 			hint := "the names: " + strings.Join(grantNames(), ", ")
 			if near := suggest.Nearest(name, grantNames()); near != "" {
@@ -92,7 +92,7 @@ func grantsOf(names []string) (list []grant, err error) {
 			}
 			return nil, withHint(usagef("there is no grant %q", name), "%s", hint)
 		}
-		list = append(list, grants[i])
+		list = append(list, serviceGrants[i])
 	}
 	return list, nil
 }
@@ -102,7 +102,7 @@ func (m *Main) serviceCommands() []*cobra.Command {
 		return grantNames(), cobra.ShellCompDirectiveNoFileComp
 	}
 	var about strings.Builder
-	for _, g := range grants {
+	for _, g := range serviceGrants {
 		fmt.Fprintf(&about, "\n  %-10s %s", g.name, g.about)
 	}
 	allow := &cobra.Command{
@@ -135,7 +135,7 @@ Without that it has no device at all. The service is restarted.
 func (m *Main) listGrants() error {
 	w := tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "GRANT\tGRANTED\tWHAT")
-	for _, g := range grants {
+	for _, g := range serviceGrants {
 		is := "no"
 		if g.granted() {
 			is = "yes"
@@ -205,7 +205,7 @@ func permissionHint(getenv func(string) string) func(kind string) string {
 		return nil
 	}
 	return func(kind string) string {
-		for _, g := range grants {
+		for _, g := range serviceGrants {
 			if slices.Contains(g.kinds, kind) && !g.granted() {
 				return "sudo postbus service grant " + g.name
 			}
