@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/internal/remote"
+	"github.com/postbus/postbus/bus/internal/turns"
 )
 
 // ErrRefused means that the user name or the password is wrong. The client does not learn which.
@@ -261,9 +262,9 @@ func (p *Policy) byPassword(user, password, address string) (*Identity, error) {
 		return nil, ErrRefused
 	}
 	a, found := p.users[user]
-	from := origin{site: remote.Site(address), user: user}
+	from := turns.Origin{Site: remote.Site(address), User: user}
 	if !found {
-		from.user = "" // names that do not exist share a queue: there is no end of them
+		from.User = "" // names that do not exist share a queue: there is no end of them
 	}
 	i, err := p.verifier.verify(from, user, password, &a, p.rounds, p.decoy)
 	switch {
