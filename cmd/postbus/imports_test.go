@@ -40,6 +40,7 @@ var rules = []rule{
 	{"bus/bustest", []string{"bus/journal"}, nil, "bustest is the journal's file system"},
 	{"bus/auth", []string{"bus/internal/remote", "bus/internal/turns", "bus/topic", "golang.org/x/crypto/...", "github.com/golang-jwt/jwt/v5"}, []string{"github.com/mochi-mqtt/...", "bus"}, "auth knows neither the bus nor the config"},
 	{"bus/auth/issuer", []string{"bus/internal/quiet", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, []string{"github.com/mochi-mqtt/...", "bus", "bus/auth", "config/..."}, "issuers know tokens and keys only"},
+	{"bus/auth/hook", []string{"bus/internal/quiet", "bus/internal/remote", "bus/internal/turns"}, []string{"github.com/mochi-mqtt/...", "bus", "bus/auth", "config/..."}, "the hook knows its service only"},
 	{"bus/broker/frame", []string{"bus/topic"}, []string{"github.com/mochi-mqtt/...", "bus"}, "frame is MQTT's bytes only"},
 	{"bus/broker", []string{"bus", "bus/audit", "bus/journal", "bus/broker/frame", "bus/internal/quiet", "bus/internal/remote", "bus/topic", "github.com/mochi-mqtt/..."}, nil, "adapters do not import each other"},
 	{"bus/web", []string{"bus", "bus/audit", "bus/internal/quiet", "bus/internal/remote", "bus/journal", "bus/topic", "github.com/gorilla/websocket", "github.com/prometheus/client_golang/..."}, []string{"github.com/mochi-mqtt/..."}, "adapters do not import each other"},
