@@ -30,6 +30,8 @@ type Grant struct {
 	ClientID string
 	// Until is when the login ends; zero: never.
 	Until time.Time
+	// Source is for the caller: what authenticated the user.
+	Source any
 }
 
 // ErrUnknownGroup is wrapped by the error about a group that the policy does not have.

@@ -47,6 +47,9 @@ type Credentials struct {
 // user replaces that of the credentials.
 type Authenticate func(Credentials) (Identity, error)
 
+// ErrBusy is what an error of Authenticate is, as errors.Is says, when the client should try again.
+var ErrBusy = errors.New("logins can't be checked now, try again")
+
 // Options of a broker. The zero value works: every client has all rights, except to publish to $SYS
 // and $bus.
 type Options struct {

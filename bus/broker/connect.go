@@ -108,7 +108,10 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @, $share/, plugin: or http:, and bus, are reserved")
 	}
 	identity, err := b.identify(c, password)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrBusy):
+		return frame.CodeServerUnavailable, err
+	case err != nil:
 		return frame.CodeBadUserOrPassword, err
 	}
 	if ids, ok := identity.(ClientIDs); ok && c.connect.ClientID != "" { // another is of the broker's making

@@ -45,7 +45,7 @@ func isAdmin(id Identity) bool {
 	return ok && a.Admin()
 }
 
-// ErrBusy is returned by Authenticate when the client should try again.
+// ErrBusy is what an error of Authenticate is, as errors.Is says, when the client should try again.
 var ErrBusy = errors.New("too many logins at the same time, try again")
 
 type everybody struct{}

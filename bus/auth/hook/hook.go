@@ -27,10 +27,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -61,7 +59,7 @@ var ErrBusy = turns.ErrBusy
 
 // Options are the options of a Hook.
 type Options struct {
-	URL     string
+	URL     string        // passwords go there: it should be https, except on loopback
 	Timeout time.Duration // of a request
 	Cache   time.Duration // how long an answer counts, at most an hour; 0: each login is asked about
 	Secret  string        // sent as "Authorization: Bearer"; "": none
@@ -273,24 +271,4 @@ func (h *Hook) sum(parts ...string) (sum [32]byte) {
 	}
 	mac.Sum(sum[:0])
 	return sum
-}
-
-// CheckURL reports why logins can't be asked at a URL. Passwords go there, so it must be https,
-// except on loopback, or if the operator says that the network is safe.
-func CheckURL(location string, insecure bool) error {
-	u, err := url.Parse(location)
-	switch {
-	case err != nil || u.Host == "" || u.User != nil:
-		return errors.New("not a URL such as https://HOST/login")
-	case u.Scheme == "https", u.Scheme == "http" && (insecure || loopback(u.Hostname())):
-		return nil
-	case u.Scheme == "http":
-		return errors.New("passwords would cross the network unencrypted: it must be https, except on loopback")
-	}
-	return fmt.Errorf("unknown scheme %.20q", u.Scheme)
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

@@ -369,17 +369,6 @@ func TestNamesThatJSONCanNotCarry(t *testing.T) {
 	}
 }
 
-func TestURLs(t *testing.T) {
-	for location, want := range map[string][2]bool{ // secure, insecure
-		"https://login.example/x": {true, true}, "http://127.0.0.1:9000/login": {true, true}, "http://[::1]/": {true, true}, "http://localhost/": {true, true},
-		"http://login.example/": {false, true}, "ftp://x/": {false, false}, "x": {false, false}, "https://": {false, false}, "https://a:b@x/": {false, false},
-	} {
-		if got := [2]bool{CheckURL(location, false) == nil, CheckURL(location, true) == nil}; got != want {
-			t.Errorf("%s: %v", location, got)
-		}
-	}
-}
-
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range []string{`{"allow":true}`, `{"allow":false,"reason":"x"}`, `{"allow":true,"user":"u","groups":["g"],"publish":["a/#"],"subscribe":[],"deny":null,"until":"2030-01-01T00:00:00Z"}`,
 		`{"allow":true}{"allow":false}`, `{"ALLOW":true}`, `[]`, `{"allow":true,"until":"0000-00-00T00:00:00Z"}`, "\xff"} {

@@ -21,11 +21,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/postbus/postbus/bus/internal/quiet"
 )
 
 const (
@@ -57,7 +60,7 @@ var ErrKeys = errors.New("could not be fetched")
 type Entry struct {
 	Issuer   string // the claim iss
 	Audience string // one of the claim aud
-	Keys     string // a file, or an https URL; see Sources
+	Keys     string // a file, or a URL, which should be https except on loopback
 }
 
 // Login is a token that was accepted.
@@ -71,6 +74,8 @@ type Login struct {
 type Issuers struct {
 	entries []Entry
 	sources []*source // of the entries' keys
+	log     *slog.Logger
+	quiet   *quiet.Log
 }
 
 // parser is golang-jwt's, for the parts of a token. Verify checks what they say.
@@ -106,7 +111,7 @@ func (i *Issuers) Verify(token string) (Login, error) {
 	if err := i.verifySignature(n, t); err != nil {
 		return Login{}, err
 	}
-	if err := begun(claims, now); err != nil {
+	if err := i.begun(iss, claims, now); err != nil {
 		return Login{}, err
 	}
 	return Login{Entry: n, Claims: flatten(claims), Until: until}, nil
@@ -192,14 +197,16 @@ func expiry(claims jwt.MapClaims, now time.Time) (time.Time, error) {
 }
 
 // begun checks the times from which a token is valid. A token that was issued in the future means
-// that a clock is wrong: both times help to see which.
-func begun(claims jwt.MapClaims, now time.Time) error {
+// that a clock is wrong: both times help to see which. That has a line in the log of its own, because
+// it concerns all users.
+func (i *Issuers) begun(iss string, claims jwt.MapClaims, now time.Time) error {
 	latest := now.Add(Leeway)
 	iat, ok, err := date(claims, "iat")
 	switch {
 	case err != nil:
 		return err
 	case ok && iat.After(latest):
+		i.quiet.Warn(i.log, iss, "tokens are refused because a clock is wrong, of the issuer or of this machine", "issuer", iss, "issued", utc(iat), "now", utc(now))
 		return refuse("the token was issued in the future, at %s, and here it is %s: the clock of the issuer or of the bus is wrong", utc(iat), utc(now))
 	}
 	nbf, ok, err := date(claims, "nbf")

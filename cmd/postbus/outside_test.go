@@ -1,0 +1,500 @@
+package main
+
+// This file has tests of logins of users whom the config does not have, with the real program.
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/eclipse/paho.golang/packets"
+	pahov5 "github.com/eclipse/paho.golang/paho"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/bus/auth/hook"
+)
+
+// tokenIssuer is an identity provider of a test: keys at a URL, and tokens.
+type tokenIssuer struct {
+	name string
+	key  crypto.Signer
+	keys []byte // the JWKS
+	web  *httptest.Server
+	away atomic.Bool
+}
+
+func newIssuer(t *testing.T) *tokenIssuer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwk, err := jwkset.NewJWKFromKey(key.Public(), jwkset.JWKOptions{Metadata: jwkset.JWKMetadataOptions{KID: "k1", ALG: jwkset.AlgES256, USE: jwkset.UseSig}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(jwkset.JWKSMarshal{Keys: []jwkset.JWKMarshal{jwk.Marshal()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &tokenIssuer{name: "https://id.example", key: key, keys: text}
+	i.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if i.away.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		_, _ = w.Write(i.keys)
+	}))
+	t.Cleanup(i.web.Close)
+	return i
+}
+
+// token is valid for the time unless claims say otherwise.
+func (i *tokenIssuer) token(t *testing.T, sub string, life time.Duration, more map[string]any) string {
+	t.Helper()
+	c := jwt.MapClaims{"iss": i.name, "aud": "postbus", "sub": sub, "iat": time.Now().Unix(), "exp": time.Now().Add(life).Unix()}
+	for name, value := range more {
+		c[name] = value
+	}
+	tok := jwt.NewWithClaims(jwt.SigningMethodES256, c)
+	tok.Header["kid"] = "k1"
+	text, err := tok.SignedString(i.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// guest is an MQTT 5 client of a test.
+type guest struct {
+	*pahov5.Client
+	ended chan *pahov5.Disconnect // nil: without one
+	conn  net.Conn
+}
+
+// dialGuest connects. The error is the reason string of a refusal, after its code.
+func dialGuest(t *testing.T, address, id, user, password string, set func(*pahov5.Connect)) (*guest, error) {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &guest{ended: make(chan *pahov5.Disconnect, 1)}
+	if u.Scheme == "http" {
+		if c.conn, err = dialWebSocket(t.Context(), u, nil); err == nil {
+			c.conn = packets.NewThreadSafeConn(c.conn) // paho writes from several goroutines
+		}
+	} else {
+		c.conn, err = net.Dial("tcp", u.Host)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.conn.Close() })
+	c.Client = pahov5.NewClient(pahov5.ClientConfig{Conn: c.conn, OnClientError: func(error) { c.ended <- nil }, OnServerDisconnect: func(d *pahov5.Disconnect) { c.ended <- d }})
+	connect := &pahov5.Connect{ClientID: id, CleanStart: true, KeepAlive: 60, Username: user, UsernameFlag: user != "", Password: []byte(password), PasswordFlag: password != ""}
+	if set != nil {
+		set(connect)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ack, err := c.Connect(ctx, connect)
+	if ack != nil && ack.ReasonCode != 0 {
+		return nil, fmt.Errorf("0x%02X %s", ack.ReasonCode, ack.Properties.ReasonString)
+	}
+	return c, err
+}
+
+func loginGuest(t *testing.T, address, id, user, password string, set func(*pahov5.Connect)) *guest {
+	t.Helper()
+	c, err := dialGuest(t, address, id, user, password, set)
+	if err != nil {
+		t.Fatalf("%s as %s: %v", user, id, err)
+	}
+	return c
+}
+
+func refusedGuest(t *testing.T, address, user, password, want string) {
+	t.Helper()
+	if _, err := dialGuest(t, address, "refused", user, password, nil); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%q with %.20q…: %v, want %q", user, password, err, want)
+	}
+}
+
+// mayPublish reports whether the bus takes an event.
+func (c *guest) mayPublish(t *testing.T, topic string) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ack, err := c.Publish(ctx, &pahov5.Publish{Topic: topic, QoS: 1})
+	if ack == nil {
+		t.Fatal(topic, err)
+	}
+	return ack.ReasonCode < 0x80
+}
+
+func (c *guest) waitEnd(t *testing.T, code byte, reason string) {
+	t.Helper()
+	select {
+	case d := <-c.ended:
+		if d == nil || d.ReasonCode != code || d.Properties == nil || !strings.Contains(d.Properties.ReasonString, reason) {
+			t.Errorf("DISCONNECT %+v, want 0x%02X %q", d, code, reason)
+		}
+	case <-time.After(time.Minute):
+		t.Error("the connection did not end")
+	}
+}
+
+// call makes an HTTP request and returns the status and the body.
+func call(t *testing.T, method, address string, set func(*http.Request), body string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	set(r)
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	text, err := io.ReadAll(a.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.StatusCode, string(text)
+}
+
+func withBearer(token string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
+}
+
+func TestLoginsByJWT(t *testing.T) {
+	id := newIssuer(t)
+	hash, err := auth.Hash("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text := fmt.Sprintf(`listen: {mqtt: ["tcp://127.0.0.1:0"], http: "127.0.0.1:0"}
+anonymous: off
+groups:
+  app: {subscribe: ["news/${claims.realm.name}"]}
+users:
+  - {name: pi, password: %q, publish: ["#"], subscribe: ["#"]}
+jwt:
+  - {issuer: "https://id.example", audience: postbus, keys: "%s/jwks.json", groups: [app], publish: ["user/${claims.sub}/#"], subscribe: ["user/${claims.sub}/#"], deny: ["user/+/secret"]}
+`, hash, id.web.URL)
+	addresses, log := running(t, dir, text)
+	mqtt, web := addresses[0], addresses[1]
+	token := id.token(t, "anna", time.Hour, map[string]any{"realm": map[string]any{"name": "x"}})
+
+	for _, where := range []string{mqtt, web} {
+		for _, user := range []string{"", "anna"} {
+			c := loginGuest(t, where, "c", user, token, nil)
+			if !c.mayPublish(t, "user/anna/x") || c.mayPublish(t, "user/bob/x") || c.mayPublish(t, "user/anna/secret") {
+				t.Errorf("%s as %q: wrong rights", where, user)
+			}
+			if a, _ := c.Subscribe(t.Context(), &pahov5.Subscribe{Subscriptions: []pahov5.SubscribeOptions{{Topic: "news/x"}, {Topic: "news/y"}}}); a == nil || a.Reasons[0] >= 0x80 || a.Reasons[1] != 0x87 {
+				t.Errorf("%s: SUBACK %+v", where, a)
+			}
+			c.conn.Close()
+		}
+	}
+	refusedGuest(t, mqtt, "bob", token, "another user")
+	refusedGuest(t, mqtt, "", id.token(t, "pi", time.Hour, nil), "which is a user of the config")
+	refusedGuest(t, mqtt, "", id.token(t, "a\x1bb", time.Hour, nil), "control character")
+	refusedGuest(t, mqtt, "", id.token(t, "anna", -time.Second, nil), "0x86 the token has expired at")
+	refusedGuest(t, mqtt, "anna", id.token(t, "anna", time.Hour, map[string]any{"aud": "other"}), "none of its audiences")
+	refusedGuest(t, mqtt, "", id.token(t, "anna", time.Hour, map[string]any{"iat": time.Now().Add(time.Hour).Unix()}), "the clock of the issuer or of the bus is wrong")
+	refusedGuest(t, mqtt, "", newIssuer(t).token(t, "anna", time.Hour, nil), "signature")
+	refusedGuest(t, mqtt, "anna", "secret", "0x86 the user name or the password is wrong")
+	log.waitFor(t, "a clock is wrong")
+	if strings.Contains(log.String(), token[:40]) {
+		t.Error("a token is in the log")
+	}
+
+	event := `{"topic": "user/anna/x", "payload": "1"}`
+	basic := func(r *http.Request) { r.SetBasicAuth("anna", token) }
+	for name, set := range map[string]func(*http.Request){"Bearer": withBearer(token), "Basic": basic} {
+		if status, body := call(t, "POST", web+"/api/v1/publish", set, event); status != 200 {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+		if status, _ := call(t, "POST", web+"/api/v1/publish", set, strings.Replace(event, "anna", "bob", 1)); status != 403 {
+			t.Errorf("%s to another's topic: %d", name, status)
+		}
+	}
+	if status, body := call(t, "POST", web+"/api/v1/publish", withBearer(id.token(t, "anna", -time.Second, nil)), event); status != 401 || !strings.Contains(body, "expired") {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := call(t, "POST", web+"/api/v1/token", withBearer(token), "{}"); status != 403 {
+		t.Errorf("a token of the bus: %d %s", status, body)
+	}
+	long := id.token(t, "anna", time.Hour, map[string]any{"x": strings.Repeat("x", 11<<10)}) // 15 KiB
+	if status, body := call(t, "POST", web+"/api/v1/publish", func(r *http.Request) { r.SetBasicAuth("", long) }, event); status != 200 {
+		t.Errorf("a long token: %d %s", status, body)
+	}
+
+	short := loginGuest(t, mqtt, "short", "", id.token(t, "carl", 2*time.Second, nil), nil)
+	short.waitEnd(t, 0x87, "expired")
+
+	root := loginGuest(t, mqtt, "root", "pi", "secret", nil)
+	wills := make(chan string, 10)
+	root.AddOnPublishReceived(func(p pahov5.PublishReceived) (bool, error) { wills <- p.Packet.Topic; return true, nil })
+	if _, err := root.Subscribe(t.Context(), &pahov5.Subscribe{Subscriptions: []pahov5.SubscribeOptions{{Topic: "user/+/gone", QoS: 1}, {Topic: "$bus/lost", QoS: 1}}}); err == nil {
+		t.Log("pi reads $bus/lost")
+	}
+	will := func(topic string) func(*pahov5.Connect) {
+		return func(c *pahov5.Connect) {
+			c.WillMessage = &pahov5.WillMessage{Topic: topic, QoS: 1, Payload: []byte("x")}
+		}
+	}
+	loginGuest(t, mqtt, "dying", "", token, will("user/anna/gone")).conn.Close()
+	select {
+	case <-wills:
+	case <-time.After(time.Minute):
+		t.Fatal("no last will")
+	}
+	if _, err := dialGuest(t, mqtt, "dying", "", token, will("user/bob/gone")); err == nil || !strings.HasPrefix(err.Error(), "0x87") {
+		t.Errorf("another's last will: %v", err)
+	}
+
+	// A reload judges connected clients by the new rules; an issuer that is removed ends them.
+	anna := loginGuest(t, mqtt, "anna", "", token, nil)
+	narrow := loginGuest(t, mqtt, "narrow", "", token, will("user/anna/gone"))
+	conf := filepath.Join(dir, "c.yaml")
+	save := func(text, until string) {
+		t.Helper()
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		log.waitFor(t, until)
+	}
+	next := strings.Replace(text, `publish: ["user/`, `publish: ["new/`, 1)
+	save(next, "config reloaded")
+	if !anna.mayPublish(t, "new/anna/x") || anna.mayPublish(t, "user/anna/x") {
+		t.Error("the old rules are in use")
+	}
+	narrow.conn.Close()
+	log.waitFor(t, "will")
+	save(strings.Replace(next, "audience: postbus", "audience: elsewhere", 1), `changed=[jwt]`)
+	anna.waitEnd(t, 0x87, "no longer connect")
+	refusedGuest(t, mqtt, "", token, "none of its audiences")
+	select {
+	case topic := <-wills:
+		t.Errorf("a last will that the new rules forbid was published to %s", topic)
+	default:
+	}
+}
+
+// TestAnIssuerThatIsAway: the bus starts without it, and uses the keys that it had.
+func TestAnIssuerThatIsAway(t *testing.T) {
+	id := newIssuer(t)
+	id.away.Store(true)
+	dir := t.TempDir()
+	text := fmt.Sprintf(`listen: {mqtt: ["tcp://127.0.0.1:0"], http: "127.0.0.1:0"}
+jwt: [{issuer: "https://id.example", audience: postbus, keys: "%s/jwks.json", publish: ["#"]}]
+`, id.web.URL)
+	token := id.token(t, "anna", time.Hour, nil)
+	t.Run("never reached", func(t *testing.T) {
+		addresses, log := running(t, dir, text)
+		refusedGuest(t, addresses[0], "", token, "0x88 the keys of issuer https://id.example could not be fetched")
+		if status, body := call(t, "GET", addresses[1]+"/api/v1/topics", withBearer(token), ""); status != 503 || !strings.Contains(body, "could not be fetched") {
+			t.Errorf("%d %s", status, body)
+		}
+		loginGuest(t, addresses[0], "local", "", "", nil) // everything else works
+		log.waitFor(t, "502")
+	})
+	id.away.Store(false)
+	os.Remove(filepath.Join(dir, "addr"))
+	t.Run("reached", func(t *testing.T) {
+		addresses, _ := running(t, dir, text)
+		loginGuest(t, addresses[0], "anna", "", token, nil)
+		files, err := filepath.Glob(filepath.Join(dir, "d", keySetsDir, "*"))
+		if err != nil || len(files) != 1 {
+			t.Fatal(files, err)
+		}
+		if info, err := os.Stat(files[0]); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+			t.Error(info, err)
+		}
+	})
+	id.away.Store(true)
+	os.Remove(filepath.Join(dir, "addr"))
+	t.Run("known", func(t *testing.T) {
+		addresses, log := running(t, dir, text)
+		loginGuest(t, addresses[0], "anna", "", token, nil)
+		log.waitFor(t, "could not be fetched")
+	})
+}
+
+func TestAFileOfKeysThatIsNotUsable(t *testing.T) {
+	id := newIssuer(t)
+	dir := t.TempDir()
+	keys, conf := filepath.Join(dir, "jwks.json"), filepath.Join(dir, "c.yaml")
+	text := `listen: {mqtt: ["tcp://127.0.0.1:0"], http: "off"}
+jwt:
+  - {issuer: "https://id.example", audience: postbus, keys: jwks.json, publish: ["#"]}
+`
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for content, want := range map[string]string{"": "no such file", "{": "not a JWKS", `{"keys": [{"kty": "oct", "k": "AAAA"}]}`: "oct"} {
+		if content != "" {
+			if err := os.WriteFile(keys, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else if runtime.GOOS == "windows" {
+			continue // it has other words
+		}
+		for _, command := range [][]string{{"check"}, {"run", "--log-level", "error"}} {
+			var out bytes.Buffer
+			m := Main{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &out, Env: []string{"HOME=" + dir}}
+			code := m.Run(t.Context(), append(command, "--config", conf, "--data-dir", filepath.Join(dir, "d")))
+			if got := out.String(); code != 1 || !strings.Contains(got, "c.yaml:3:61: jwt[0].keys: ") || !strings.Contains(got, want) || !strings.Contains(got, "hint: want a file with a JWKS") {
+				t.Errorf("%v: exit code %d\n%s", command, code, got)
+			}
+		}
+	}
+	if err := os.WriteFile(keys, id.keys, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addresses, log := running(t, dir, text)
+	token := id.token(t, "anna", time.Hour, nil)
+	loginGuest(t, addresses[0], "a", "", token, nil)
+	if err := os.WriteFile(keys, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(conf, []byte(text+"# saved\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log.waitFor(t, "config not reloaded: the previous one stays in use")
+	if !strings.Contains(log.String(), "c.yaml:3:61: jwt[0].keys: ") {
+		t.Errorf("no position in\n%s", log)
+	}
+	loginGuest(t, addresses[0], "b", "", token, nil)
+}
+
+func TestLoginsByHook(t *testing.T) {
+	var asked, away atomic.Int32
+	last := make(chan hook.Request, 100)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		var q hook.Request
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil || r.Header.Get("Authorization") != "Bearer shared" {
+			t.Error(err, r.Header)
+		}
+		last <- q
+		answer := map[string]any{"allow": q.Password == "right", "reason": "account locked"}
+		switch {
+		case away.Load() > 0:
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		case q.Password != "right":
+		case q.User == "renamed":
+			answer["user"] = "pi"
+		case q.User == "stranger":
+			answer["groups"] = []string{"nobody"}
+		case q.User == "typo":
+			answer["publish"] = []string{"a#"}
+		case q.User == "short":
+			answer["until"] = time.Now().Add(2 * time.Second)
+		default:
+			answer["groups"], answer["publish"] = []string{"app"}, []string{"user/${user}/#"}
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	}))
+	defer service.Close()
+	hash, err := auth.Hash("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text := fmt.Sprintf(`listen: {mqtt: ["tcp://127.0.0.1:0"], http: "127.0.0.1:0"}
+groups:
+  app: {publish: ["app/${client}"]}
+users:
+  - {name: pi, password: %q, publish: ["#"]}
+auth_hook: {url: "%s/login", secret: shared, timeout: 10s}
+`, hash, service.URL)
+	addresses, log := running(t, dir, text)
+	mqtt, web := addresses[0], addresses[1]
+	c := loginGuest(t, mqtt, "c1", "anna", "right", nil)
+	if !c.mayPublish(t, "user/anna/x") || !c.mayPublish(t, "app/c1") || c.mayPublish(t, "app/c2") || c.mayPublish(t, "user/bob/x") {
+		t.Error("wrong rights")
+	}
+	if q := <-last; q.User != "anna" || q.Password != "right" || q.Client != "c1" || q.Protocol != "mqtt" || !strings.HasPrefix(q.Address, "127.0.0.1:") {
+		t.Errorf("the service was asked %+v", q)
+	}
+	for range 10 {
+		if status, body := call(t, "POST", web+"/api/v1/publish", func(r *http.Request) { r.SetBasicAuth("anna", "right") }, `{"topic": "user/anna/x", "payload": "1"}`); status != 200 {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if asked.Load() != 1 {
+		t.Errorf("%d requests, want 1", asked.Load())
+	}
+	refusedGuest(t, mqtt, "anna", "wrong", "0x86 the user name or the password is wrong: account locked")
+	refusedGuest(t, mqtt, "renamed", "right", "is a user of the config")
+	refusedGuest(t, mqtt, "stranger", "right", "unknown group")
+	refusedGuest(t, mqtt, "typo", "right", "not usable")
+	loginGuest(t, mqtt, "short", "short", "right", nil).waitEnd(t, 0x87, "expired")
+	before := asked.Load()
+	loginGuest(t, mqtt, "pi", "pi", "secret", nil) // the config's users and tokens are not asked about
+	loginGuest(t, mqtt, "local", "", "", nil)
+	refusedGuest(t, mqtt, "pi", "right", "0x86")
+	refusedGuest(t, mqtt, "anna", "", "0x86")
+	refusedGuest(t, mqtt, "anna", newIssuer(t).token(t, "anna", time.Hour, nil), "0x86")
+	if asked.Load() != before {
+		t.Errorf("the service was asked about %+v", <-last)
+	}
+
+	away.Add(1)
+	refusedGuest(t, mqtt, "bob", "right", "0x88 the service that checks logins gave no answer, try again")
+	if status, body := call(t, "GET", web+"/api/v1/topics", func(r *http.Request) { r.SetBasicAuth("bob", "right") }, ""); status != 503 || !strings.Contains(body, "try again") {
+		t.Errorf("%d %s", status, body)
+	}
+	loginGuest(t, mqtt, "c2", "anna", "right", nil)
+	log.waitFor(t, "502")
+	for _, secret := range []string{"right", "shared"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("%q is in the log", secret)
+		}
+	}
+
+	// A reload gives connected clients their groups' new rules; without the hook they are disconnected.
+	next := strings.Replace(text, "app/${client}", "new/${client}", 1)
+	if err := os.WriteFile(filepath.Join(dir, "c.yaml"), []byte(next), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log.waitFor(t, "config reloaded")
+	if !c.mayPublish(t, "new/c1") || c.mayPublish(t, "app/c1") {
+		t.Error("the old rules are in use")
+	}
+	next, _, _ = strings.Cut(next, "auth_hook:")
+	if err := os.WriteFile(filepath.Join(dir, "c.yaml"), []byte(next), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.waitEnd(t, 0x87, "no longer connect")
+}
