@@ -365,7 +365,8 @@ jwt:
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for content, want := range map[string]string{"": "no such file", "{": "not a JWKS", `{"keys": [{"kty": "oct", "k": "AAAA"}]}`: "oct"} {
+	for _, c := range [][2]string{{"", "no such file"}, {"{", "not a JWKS"}, {`{"keys": [{"kty": "oct", "k": "AAAA"}]}`, "oct"}} {
+		content, want := c[0], c[1]
 		if content != "" {
 			if err := os.WriteFile(keys, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
