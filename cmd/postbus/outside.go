@@ -182,7 +182,8 @@ func (o *outside) byHook(p *auth.Policy, c broker.Credentials, protocol string) 
 
 var errNoLonger = errors.New("the config no longer accepts this kind of login")
 
-// renew returns the identity that a granted one becomes after a reload.
+// renew returns the identity that a granted one becomes after a reload. It has the same name, which the
+// client's session has too.
 func (o *outside) renew(p *auth.Policy, g auth.Grant) (*auth.Identity, error) {
 	switch from := g.Source.(type) {
 	case fromJWT:
@@ -192,7 +193,7 @@ func (o *outside) renew(p *auth.Policy, g auth.Grant) (*auth.Identity, error) {
 				for name, value := range g.Vars {
 					claims[strings.TrimPrefix(name, topic.VarClaims)] = value
 				}
-				return o.byJWT(p, "", j, claims, g.Until)
+				return o.byJWT(p, g.User, j, claims, g.Until)
 			}
 		}
 	case fromHook:

@@ -17,6 +17,7 @@ const (
 	fetchEvery  = time.Hour   // when all is well
 	fetchAgain  = time.Minute // at the earliest: after a failure, or for a key that is not known
 	fetchWithin = 10 * time.Second
+	maxWaiting  = 256 // logins that wait for an attempt
 )
 
 // source is a JWKS and where it comes from. Its goroutine is the only one that reads or fetches.
@@ -35,6 +36,7 @@ type source struct {
 	keys     *keySet       // nil: none were ever there
 	began    time.Time     // the last attempt
 	running  bool          // it has not ended
+	waiting  int           // logins that wait for its end
 	finished chan struct{} // closed at the end of the attempt that runs, or of the next
 	failure  error         // of the last attempt
 	ignored  string        // what was last logged as ignored
@@ -145,43 +147,51 @@ func (s *source) known() bool {
 }
 
 // key returns the key for a token. It waits for an attempt that runs or may begin, if the key is not
-// known yet. Else it returns at once, and asks for an attempt as soon as one is allowed. The error
-// wraps ErrKeys if no keys are known at all.
+// known yet. Else, and if very many wait already, it returns at once, and asks for an attempt as soon
+// as one is allowed. The error wraps ErrKeys if no keys are known at all.
 func (s *source) key(kid, alg string) (any, error) {
-	key, finished, err := s.lookup(kid, alg)
-	if finished == nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, err := s.findLocked(kid, alg)
+	if !errors.Is(err, errUnknownKey) && !errors.Is(err, ErrKeys) {
 		return key, err
 	}
+	finished := s.wantLocked()
+	if finished == nil || s.waiting >= maxWaiting {
+		return nil, err
+	}
+	s.waiting++
+	s.mu.Unlock()
 	select {
 	case <-finished:
 	case <-s.ended:
 	}
-	key, _, err = s.lookup(kid, alg)
-	return key, err
+	s.mu.Lock()
+	s.waiting--
+	return s.findLocked(kid, alg)
 }
 
-// lookup is key without waiting. finished is not nil if an attempt may bring the key.
-func (s *source) lookup(kid, alg string) (key any, finished <-chan struct{}, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.keys == nil {
-		err = ErrKeys
-		if s.failure != nil {
-			err = fmt.Errorf("%w: try again later", ErrKeys)
-		}
-	} else if key, err = s.keys.find(kid, alg); !errors.Is(err, errUnknownKey) {
-		return key, nil, err
-	}
+func (s *source) findLocked(kid, alg string) (any, error) {
 	switch {
-	case s.running:
-		return nil, s.finished, err
-	case time.Since(s.began) >= fetchAgain:
+	case s.keys != nil:
+		return s.keys.find(kid, alg)
+	case s.failure != nil:
+		return nil, fmt.Errorf("%w: try again later", ErrKeys)
+	}
+	return nil, ErrKeys
+}
+
+// wantLocked asks for an attempt. If one runs or may begin now, it returns what is closed at its end.
+func (s *source) wantLocked() (finished <-chan struct{}) {
+	if !s.running {
+		select {
+		case s.wanted <- struct{}{}:
+		default:
+		}
+		if time.Since(s.began) < fetchAgain {
+			return nil
+		}
 		s.running = true // it is about to begin
-		finished = s.finished
 	}
-	select {
-	case s.wanted <- struct{}{}:
-	default:
-	}
-	return nil, finished, err
+	return s.finished
 }

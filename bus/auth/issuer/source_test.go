@@ -189,6 +189,31 @@ func TestKeysThatCanNotBeFetched(t *testing.T) {
 	})
 }
 
+// TestLoginsThatWaitAreBounded: a flood while the issuer does not answer holds few goroutines.
+func TestLoginsThatWaitAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i, s := fromRemote(&remote{takes: time.Hour}, slog.New(slog.DiscardHandler))
+		defer s.close()
+		token := signers()["ES256"].token(t, claims(nil))
+		var flood sync.WaitGroup
+		for range 10 * maxWaiting {
+			flood.Go(func() { i.Verify(token) })
+		}
+		synctest.Wait()
+		if s.waiting != maxWaiting {
+			t.Errorf("%d wait, want %d", s.waiting, maxWaiting)
+		}
+		before := time.Now()
+		if _, err := i.Verify(token); !errors.Is(err, ErrKeys) || time.Since(before) > 0 {
+			t.Errorf("%v after %s", err, time.Since(before))
+		}
+		flood.Wait()
+		if s.waiting != 0 {
+			t.Errorf("%d still wait", s.waiting)
+		}
+	})
+}
+
 func TestACloseEndsLoginsThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i, s := fromRemote(&remote{takes: time.Hour}, slog.New(slog.DiscardHandler))
