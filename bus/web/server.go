@@ -72,7 +72,7 @@ const (
 	headerTimeout = 10 * time.Second
 	bodyTimeout   = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
-	maxHeader     = 24 << 10 // a token of 16 KiB as the password of Basic authentication
+	maxHeader     = 16 << 10
 )
 
 // Server answers HTTP requests about a bus.

@@ -252,7 +252,7 @@ jwt:
 	if status, body := call(t, "POST", web+"/api/v1/token", withBearer(token), "{}"); status != 400 || !strings.Contains(body, "gets no token") {
 		t.Errorf("a token of the bus: %d %s", status, body)
 	}
-	long := id.token(t, "anna", time.Hour, map[string]any{"x": strings.Repeat("x", 11<<10)}) // 15 KiB
+	long := id.token(t, "anna", time.Hour, map[string]any{"x": strings.Repeat("x", 11700)}) // 15.5 KiB, and 21 with Basic
 	if status, body := call(t, "POST", web+"/api/v1/publish", func(r *http.Request) { r.SetBasicAuth("", long) }, event); status != 200 {
 		t.Errorf("a long token: %d %s", status, body)
 	}
@@ -330,6 +330,7 @@ jwt: [{issuer: "https://id.example", audience: postbus, keys: "%s/jwks.json", pu
 			t.Errorf("%d %s", status, body)
 		}
 		loginGuest(t, addresses[0], "local", "", "", nil) // everything else works
+		refusedGuest(t, addresses[0], "anna", "guess", "0x86")
 		log.waitFor(t, "502")
 	})
 	id.away.Store(false)

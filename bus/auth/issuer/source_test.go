@@ -227,6 +227,10 @@ func TestACloseEndsLoginsThatWait(t *testing.T) {
 		if err := <-done; !errors.Is(err, ErrKeys) {
 			t.Error(err)
 		}
+		time.Sleep(2 * fetchAgain)
+		if _, err := i.Verify(signers()["ES256"].token(t, claims(nil))); !errors.Is(err, ErrKeys) {
+			t.Error(err)
+		}
 	})
 }
 
