@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -213,7 +214,8 @@ func (h *Hook) request(r Request) (Answer, error) {
 	defer cancel()
 	a, err := h.ask(ctx, r)
 	if err != nil && h.life.Err() == nil {
-		h.quiet.Warn(h.o.Logger, h.o.URL, "the service that checks logins gave no usable answer, new logins are refused", "url", h.o.URL, "err", withoutURL(err))
+		shown, _, _ := strings.Cut(h.o.URL, "?") // a query may hold a secret
+		h.quiet.Warn(h.o.Logger, "", "the service that checks logins gave no usable answer, new logins are refused", "url", shown, "err", withoutURL(err))
 		h.mu.Lock()
 		h.resume = time.Now().Add(pause)
 		h.mu.Unlock()

@@ -312,7 +312,7 @@ func TestTheRequest(t *testing.T) {
 	defer web.Close()
 	ask := func(text string, status int) (Answer, error) {
 		book := &logbook{}
-		h := New(Options{URL: web.URL + "/login", Timeout: 10 * time.Second, Cache: time.Minute, Secret: "shared", Logger: slog.New(slog.NewTextHandler(book, nil))})
+		h := New(Options{URL: web.URL + "/login?key=hidden", Timeout: 10 * time.Second, Cache: time.Minute, Secret: "shared", Logger: slog.New(slog.NewTextHandler(book, nil))})
 		defer h.Close()
 		answer = func(w http.ResponseWriter) {
 			w.Header().Set("Location", "/login")
@@ -324,7 +324,7 @@ func TestTheRequest(t *testing.T) {
 		if s := <-got; s.r != want || s.header.Get("Authorization") != "Bearer shared" || s.header.Get("Content-Type") != "application/json" {
 			t.Errorf("the service got %+v", s)
 		}
-		if strings.Contains(book.String(), "päss") || strings.Contains(book.String(), "shared") {
+		if strings.Contains(book.String(), "päss") || strings.Contains(book.String(), "shared") || strings.Contains(book.String(), "hidden") {
 			t.Errorf("a secret is in the log: %s", book)
 		}
 		return a, err

@@ -23,6 +23,7 @@ const (
 // source is a JWKS and where it comes from. Its goroutine is the only one that reads or fetches.
 type source struct {
 	location string
+	shown    string // location for the log
 	get      func(context.Context) ([]byte, error)
 	keep     func([]byte) error // remembers a good JWKS; nil: it need not be, because it is a file
 	log      *slog.Logger
@@ -43,7 +44,7 @@ type source struct {
 }
 
 func newSource(location string, log *slog.Logger, q *quiet.Log) *source {
-	return &source{location: location, log: log, quiet: q, wanted: make(chan struct{}, 1), ended: make(chan struct{}), finished: make(chan struct{})}
+	return &source{location: location, shown: withoutQuery(location), log: log, quiet: q, wanted: make(chan struct{}, 1), ended: make(chan struct{}), finished: make(chan struct{})}
 }
 
 // start begins to keep the keys fresh. first means that there is nothing to wait for before the first
@@ -109,12 +110,12 @@ func (s *source) attempt(ctx context.Context) error {
 		s.use(keys)
 		if s.keep != nil {
 			if err := s.keep(data); err != nil {
-				s.quiet.Warn(s.log, s.location, "the keys of an issuer can't be kept for the next start", "keys", s.location, "err", err)
+				s.quiet.Warn(s.log, s.location, "the keys of an issuer can't be kept for the next start", "keys", s.shown, "err", err)
 			}
 		}
 	}
 	if err != nil && ctx.Err() != context.Canceled {
-		s.quiet.Warn(s.log, s.location, "the keys of an issuer could not be fetched", "keys", s.location, "err", clip(err.Error()), "known", s.known())
+		s.quiet.Warn(s.log, s.location, "the keys of an issuer could not be fetched", "keys", s.shown, "err", clip(err.Error()), "known", s.known())
 	}
 	select {
 	case <-s.wanted: // this attempt is the answer
@@ -135,7 +136,7 @@ func (s *source) use(keys *keySet) {
 	s.keys = keys
 	text := fmt.Sprint(keys.ignored)
 	if len(keys.ignored) > 0 && text != s.ignored {
-		s.log.Warn("some keys of an issuer are ignored", "keys", s.location, "ignored", keys.ignored)
+		s.log.Warn("some keys of an issuer are ignored", "keys", s.shown, "ignored", keys.ignored)
 	}
 	s.ignored = text
 }

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,9 +146,15 @@ func (s *Sources) newSource(location string) *source {
 	case err == nil:
 		src.use(keys)
 	case !errors.Is(err, fs.ErrNotExist):
-		s.o.Logger.Warn("the copy of an issuer's keys is not usable, waiting for the issuer", "keys", location, "err", err)
+		s.o.Logger.Warn("the copy of an issuer's keys is not usable, waiting for the issuer", "keys", src.shown, "err", err)
 	}
 	return src
+}
+
+// withoutQuery is a URL for the log: a query may hold a secret.
+func withoutQuery(location string) string {
+	before, _, _ := strings.Cut(location, "?")
+	return before
 }
 
 func isURL(location string) bool { return strings.Contains(location, "://") }
@@ -198,6 +205,10 @@ func fetch(ctx context.Context, client *http.Client, location string) ([]byte, e
 	r.Header.Set("User-Agent", "postbus")
 	a, err := client.Do(r)
 	if err != nil {
+		var u *url.Error // whose text has the URL
+		if errors.As(err, &u) {
+			err = u.Err
+		}
 		return nil, err
 	}
 	defer a.Body.Close()
