@@ -47,7 +47,8 @@ type Credentials struct {
 // user replaces that of the credentials.
 type Authenticate func(Credentials) (Identity, error)
 
-// ErrBusy is what an error of Authenticate is, as errors.Is says, when the client should try again.
+// ErrBusy is an error of Authenticate, in the sense of errors.Is, after which the client should try
+// again.
 var ErrBusy = errors.New("logins can't be checked now, try again")
 
 // Options of a broker. The zero value works: every client has all rights, except to publish to $SYS

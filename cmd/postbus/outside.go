@@ -71,8 +71,8 @@ func (l *loaded) keysError(err error) error {
 	return &configError{where: "the config", list: l.JWT[k.Entry].KeysError(k.Err)}
 }
 
-// newOutside makes what the config says. old keeps its hook if that has not changed. The error is about
-// files of keys; then nothing has changed.
+// newOutside prepares the logins that the config describes. The hook of old stays in use if its keys in
+// the config are the same. The error concerns a file of keys; then nothing has changed.
 func (a *access) newOutside(l *loaded, old *outside) (*outside, error) {
 	o := &outside{jwt: l.JWT, ask: l.AuthHook}
 	var err error

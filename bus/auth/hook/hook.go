@@ -95,7 +95,7 @@ type Hook struct {
 	resume  time.Time // after a failure: nothing is asked before
 }
 
-// result is what came of a request.
+// result is the outcome of a request.
 type result struct {
 	answer Answer
 	err    error

@@ -3,15 +3,14 @@
 //
 // It promises:
 //
-//   - A token is accepted only if a key of its issuer signed it, with the key's own algorithm. These
-//     are RS256 to PS512, ES256 to ES512 and EdDSA: a secret shared by both sides can't sign, nor can
-//     nobody ("none").
+//   - A token is accepted only if a key of its issuer signed it, with the key's own algorithm: RS256 to
+//     PS512, ES256 to ES512 or EdDSA. Shared secrets (HMAC) and unsigned tokens ("none") never count.
 //   - Issuer and audience must be those of an entry, exactly. A token ends: exp is required, and has
 //     no leeway, because a connection ends with it.
 //   - Keys come from a JWKS, a file or a URL. A set that can't be read or fetched replaces nothing:
 //     the last good one stays in use, also after a restart.
-//   - A token that is refused costs no request to the issuer, however many come: a set is fetched at
-//     most once a minute.
+//   - A set is fetched at most once a minute, so a flood of forged tokens causes no more requests to the
+//     issuer.
 //
 // It knows neither the bus nor the config, and not what an identity may do: package cmd/postbus
 // translates.
