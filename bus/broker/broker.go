@@ -33,6 +33,10 @@ type Identity interface {
 // ClientIDs is an Identity that may use certain client identifiers only.
 type ClientIDs interface{ MayConnectAs(clientID string) error }
 
+// StoredLogin is an Identity that may be of a user who is known by the login alone. StoredLogin returns
+// what is needed to judge a last will later; nil: the user's name is enough.
+type StoredLogin interface{ StoredLogin() []byte }
+
 // Credentials are what is known of a client that connects.
 type Credentials struct {
 	User        string // empty without a user name

@@ -128,6 +128,9 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 		}
 		props, _, _ := c.takeRoute(w.Props) // the route of a will begins here
 		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: props}
+		if l, ok := identity.(StoredLogin); ok {
+			so.Will.Login = l.StoredLogin()
+		}
 		if w.HasExpiry {
 			so.Will.Expiry = max(1, w.Expiry)
 		}

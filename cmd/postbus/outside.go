@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,11 +32,20 @@ type outside struct {
 	hook    *hook.Hook // nil: there is none
 }
 
-// The sources of an auth.Grant.
-type (
-	fromJWT  struct{ issuer, audience string }
-	fromHook struct{ url string }
-)
+// source is the Source of an auth.Grant, which the journal keeps with a last will.
+type source struct {
+	Issuer   string `json:"issuer,omitempty"` // of a token
+	Audience string `json:"audience,omitempty"`
+	Hook     string `json:"hook,omitempty"` // its URL
+}
+
+func (s source) json() json.RawMessage {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // it is text
+	}
+	return text
+}
 
 // tryAgain is an error that does not depend on the password.
 type tryAgain struct{ error }
@@ -153,7 +163,7 @@ func (o *outside) byJWT(p *auth.Policy, user string, j *config.JWT, claims map[s
 		vars[topic.VarClaims+claim] = value
 	}
 	return p.Grant(auth.Grant{User: name, Groups: j.Groups, Rules: auth.Rules{Publish: j.Publish, Subscribe: j.Subscribe, Deny: j.Deny}, Vars: vars,
-		ClientID: j.ClientID, Until: until, Source: fromJWT{j.Issuer, j.Audience}})
+		ClientID: j.ClientID, Until: until, Source: source{Issuer: j.Issuer, Audience: j.Audience}.json()})
 }
 
 // byHook returns the identity of a user whom the hook allows.
@@ -172,7 +182,7 @@ func (o *outside) byHook(p *auth.Policy, c broker.Credentials, protocol string) 
 	var id *auth.Identity
 	if err == nil {
 		id, err = p.Grant(auth.Grant{User: name, Groups: answer.Groups, Rules: auth.Rules{Publish: answer.Publish, Subscribe: answer.Subscribe, Deny: answer.Deny},
-			Until: answer.Until, Source: fromHook{o.ask.URL}})
+			Until: answer.Until, Source: source{Hook: o.ask.URL}.json()})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the answer of auth_hook is not usable: %w", err)
@@ -185,10 +195,14 @@ var errNoLonger = errors.New("the config no longer accepts this kind of login")
 // renew returns the identity that a granted one becomes after a reload. It has the same name, which the
 // client's session has too.
 func (o *outside) renew(p *auth.Policy, g auth.Grant) (*auth.Identity, error) {
-	switch from := g.Source.(type) {
-	case fromJWT:
+	var from source
+	if err := json.Unmarshal(g.Source, &from); err != nil {
+		return nil, err
+	}
+	switch {
+	case from.Issuer != "":
 		for n := range o.jwt {
-			if j := &o.jwt[n]; j.Issuer == from.issuer && j.Audience == from.audience {
+			if j := &o.jwt[n]; j.Issuer == from.Issuer && j.Audience == from.Audience {
 				claims := make(map[string]string, len(g.Vars))
 				for name, value := range g.Vars {
 					claims[strings.TrimPrefix(name, topic.VarClaims)] = value
@@ -196,25 +210,8 @@ func (o *outside) renew(p *auth.Policy, g auth.Grant) (*auth.Identity, error) {
 				return o.byJWT(p, g.User, j, claims, g.Until)
 			}
 		}
-	case fromHook:
-		if o.ask.URL == from.url && !p.HasUser(g.User) {
-			return p.Grant(g)
-		}
+	case from.Hook != "" && o.ask.URL == from.Hook && !p.HasUser(g.User):
+		return p.Grant(g)
 	}
 	return nil, errNoLonger
-}
-
-// lookup returns the identity of the user of a session, for its last will. For a user whom the config
-// does not have, that is how it last logged in.
-func (a *access) lookup(user string) (*auth.Identity, bool) {
-	p := a.policy.Load()
-	if id, ok := p.Lookup(user); ok {
-		return id, true
-	}
-	g, ok := a.granted.get(user)
-	if !ok {
-		return nil, false
-	}
-	id, err := a.outside.Load().renew(p, g)
-	return id, err == nil
 }

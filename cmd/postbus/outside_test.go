@@ -314,6 +314,65 @@ jwt:
 	refusedGuest(t, mqtt, "", token, "none of its audiences")
 }
 
+// TestWillsAfterARestart: a last will of a user from outside is due in the next life of the bus, and is
+// judged by the rules of that time.
+func TestWillsAfterARestart(t *testing.T) {
+	id := newIssuer(t)
+	hash, err := auth.Hash("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "jwks.json"), id.keys, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf(`listen: {mqtt: ["tcp://127.0.0.1:0"], http: "off"}
+users: [{name: pi, password: %q, subscribe: ["#", "$bus/lost"]}]
+jwt: [{issuer: "https://id.example", audience: postbus, keys: jwks.json, publish: ["user/${claims.sub}/#"]}]
+`, hash)
+	t.Run("first life", func(t *testing.T) {
+		addresses, _ := running(t, dir, text)
+		for _, user := range []string{"anna", "bob"} {
+			expiry, delay := uint32(1000), uint32(3)
+			c := loginGuest(t, addresses[0], user, "", id.token(t, user, time.Hour, nil), func(c *pahov5.Connect) {
+				c.Properties = &pahov5.ConnectProperties{SessionExpiryInterval: &expiry}
+				c.WillMessage = &pahov5.WillMessage{Topic: "user/" + user + "/gone", QoS: 1, Payload: []byte("x")}
+				c.WillProperties = &pahov5.WillProperties{WillDelayInterval: &delay}
+			})
+			c.conn.Close()
+		}
+	})
+	os.Remove(filepath.Join(dir, "addr"))
+	t.Run("second life", func(t *testing.T) {
+		addresses, _ := running(t, dir, strings.Replace(text, `publish: ["user/`, `deny: ["user/bob/#"], publish: ["user/`, 1))
+		pi := loginGuest(t, addresses[0], "pi", "pi", "secret", nil)
+		events := make(chan string, 10)
+		pi.AddOnPublishReceived(func(p pahov5.PublishReceived) (bool, error) {
+			events <- p.Packet.Topic + " " + string(p.Packet.Payload)
+			return true, nil
+		})
+		if _, err := pi.Subscribe(t.Context(), &pahov5.Subscribe{Subscriptions: []pahov5.SubscribeOptions{{Topic: "user/#", QoS: 1}, {Topic: "$bus/lost", QoS: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		published, lost := 0, 0
+		for published+lost < 2 {
+			select {
+			case e := <-events:
+				switch {
+				case strings.HasPrefix(e, "user/anna/gone "):
+					published++
+				case strings.Contains(e, "last will not allowed") && strings.Contains(e, "bob"):
+					lost++
+				default:
+					t.Fatal(e)
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("%d wills published, %d lost, want one of each", published, lost)
+			}
+		}
+	})
+}
+
 // TestAnIssuerThatIsAway: the bus starts without it, and uses the keys that it had.
 func TestAnIssuerThatIsAway(t *testing.T) {
 	id := newIssuer(t)

@@ -126,7 +126,6 @@ type access struct {
 	sources  *issuer.Sources
 	policy   atomic.Pointer[auth.Policy]
 	outside  atomic.Pointer[outside]
-	granted  lastLogins
 
 	mu      sync.Mutex
 	expired map[[2]string]time.Time // when the log last had a user and a password that has expired
@@ -154,9 +153,6 @@ func (a *access) mqtt(c broker.Credentials) (broker.Identity, error) {
 	if err != nil {
 		return nil, err // not a nil *auth.Identity in the interface
 	}
-	if g, ok := id.Granted(); ok {
-		a.granted.put(g)
-	}
 	return id.As(c.ClientID), nil
 }
 
@@ -170,9 +166,17 @@ func (a *access) http(user, password string, hasPassword, local bool, address st
 
 // mayPublishWill reports whether the user of a session may publish a last will now. A reserved topic
 // was accepted at CONNECT as a bridge's own state.
-func (a *access) mayPublishWill(user, client, name string) bool {
-	id, ok := a.lookup(user)
-	return ok && (topic.Reserved(name) || id.As(client).MayPublish(name))
+func (a *access) mayPublishWill(user, client string, w *bus.Will) bool {
+	p := a.policy.Load()
+	id, ok := p.Lookup(user)
+	if w.Login != nil {
+		g, err := auth.ParseGrant(w.Login)
+		if err == nil {
+			id, err = a.outside.Load().renew(p, g)
+		}
+		ok = err == nil
+	}
+	return ok && (topic.Reserved(w.Topic) || id.As(client).MayPublish(w.Topic))
 }
 
 // renew is how connected clients are checked after a reload.
