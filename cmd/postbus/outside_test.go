@@ -309,8 +309,13 @@ jwt:
 	}
 	narrow.conn.Close()
 	waitWill("last will not allowed")
-	save(strings.Replace(next, "audience: postbus", "audience: elsewhere", 1), `changed=[jwt]`)
-	anna.waitEnd(t, 0x87, "no longer connect")
+	next = strings.Replace(next, "audience: postbus", `audience: postbus, user: "x-${claims.sub}"`, 1)
+	save(next, "config reloaded")
+	anna.waitEnd(t, 0x87, "no longer connect") // its session is of a user with another name
+	last := loginGuest(t, mqtt, "last", "x-anna", token, will("new/anna/gone"))
+	save(strings.Replace(next, "audience: postbus", "audience: elsewhere", 1), "config reloaded")
+	last.waitEnd(t, 0x87, "no longer connect")
+	waitWill("last will not allowed")
 	refusedGuest(t, mqtt, "", token, "none of its audiences")
 }
 
