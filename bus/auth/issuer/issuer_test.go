@@ -194,7 +194,7 @@ func TestRefusedTokens(t *testing.T) {
 		"exp is too large":           {es.token(t, claims(map[string]any{"exp": 1e300})), "exp is not a time"},
 		"exp is negative":            {es.token(t, claims(map[string]any{"exp": -1})), "exp is not a time"},
 		"iat":                        {es.token(t, claims(map[string]any{"iat": now.Add(2 * time.Hour).Unix(), "exp": now.Add(3 * time.Hour).Unix()})), "the clock of the issuer or of the bus is wrong"},
-		"iat has both times":         {es.token(t, claims(map[string]any{"iat": 4102444800, "exp": 4102448400})), "2100-01-01T00:00:00Z, and here it is " + now.UTC().Format("2006-01-02T")},
+		"iat has both times":         {es.token(t, claims(map[string]any{"iat": int64(4102444800), "exp": int64(4102448400)})), "2100-01-01T00:00:00Z, and here it is " + now.UTC().Format("2006-01-02T")},
 		"nbf":                        {es.token(t, claims(map[string]any{"nbf": now.Add(2 * time.Minute).Unix()})), "not valid before"},
 		"too long":                   {es.token(t, claims(map[string]any{"x": strings.Repeat("x", MaxToken)})), "bytes"},
 	} {
@@ -251,7 +251,7 @@ func TestEntriesOfOneIssuer(t *testing.T) {
 func TestClaimsAsVariables(t *testing.T) {
 	i := openFile(t, nil, allKeys()...)
 	l, err := i.Verify(signers()["EdDSA"].token(t, claims(map[string]any{
-		"n": 12345678901234567, "half": 0.5, "yes": true, "nothing": nil, "list": []string{"a"}, "realm": map[string]any{"name": "x", "deep": map[string]any{"er": 1}},
+		"n": int64(12345678901234567), "half": 0.5, "yes": true, "nothing": nil, "list": []string{"a"}, "realm": map[string]any{"name": "x", "deep": map[string]any{"er": 1}},
 		"https://x/y": "url", "a.b": "dot", "long": strings.Repeat("x", 257), "": "empty",
 	})))
 	if err != nil {
