@@ -94,8 +94,10 @@ func (i *Issuers) Verify(token string) (Login, error) {
 		return Login{}, ErrOther
 	}
 	iss, ok := claims["iss"].(string)
-	if !ok {
-		return Login{}, ErrOther
+	if alg, _ := t.Header["alg"].(string); !ok && asymmetric[alg] {
+		return Login{}, refuse("the token does not name its issuer (iss)")
+	} else if !ok {
+		return Login{}, ErrOther // the bus's own tokens have no issuer
 	}
 	n, err := i.find(iss, claims["aud"])
 	if err != nil {

@@ -185,6 +185,7 @@ func TestRefusedTokens(t *testing.T) {
 		"no signature":               {head + "." + tail[:strings.IndexByte(tail, '.')] + ".", "signature"},
 		"unknown kid":                {(&signer{"new", ed.method, ed.private}).token(t, claims(nil)), "no such key"},
 		"issuer":                     {rs.token(t, claims(map[string]any{"iss": testIssuer + "/"})), "not one of the configured"},
+		"no issuer":                  {rs.token(t, claims(map[string]any{"iss": nil})), "does not name its issuer"},
 		"no audience":                {rs.token(t, claims(map[string]any{"aud": nil})), "audiences"},
 		"audience":                   {rs.token(t, claims(map[string]any{"aud": []any{"web", 7}})), "audiences"},
 		"audience's prefix":          {rs.token(t, claims(map[string]any{"aud": testAudience + "2"})), "audiences"},
@@ -214,8 +215,8 @@ func TestRefusedTokens(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	withoutIssuer := rs.token(t, claims(map[string]any{"iss": nil}))
-	for _, text := range []string{"", "secret", "eyJ", "eyJ.eyJ.x", "eyJhbGciOiJub25lIn0.bnVsbA.", withoutIssuer} {
+	own, _ := jwt.NewWithClaims(jwt.SigningMethodHS256, claims(map[string]any{"iss": nil})).SignedString([]byte("x"))
+	for _, text := range []string{"", "secret", "eyJ", "eyJ.eyJ.x", "eyJhbGciOiJub25lIn0.bnVsbA.", own} {
 		if _, err := i.Verify(text); !errors.Is(err, ErrOther) {
 			t.Errorf("%q: %v, want ErrOther", text, err)
 		}
