@@ -36,7 +36,12 @@ type outside struct {
 type source struct {
 	Issuer   string `json:"issuer,omitempty"` // of a token
 	Audience string `json:"audience,omitempty"`
-	Hook     string `json:"hook,omitempty"` // its URL
+	Hook     string `json:"hook,omitempty"` // its URL without the query, which may hold a secret
+}
+
+func fromHook(h config.AuthHook) source {
+	place, _, _ := strings.Cut(h.URL, "?")
+	return source{Hook: place}
 }
 
 func (s source) json() json.RawMessage {
@@ -182,7 +187,7 @@ func (o *outside) byHook(p *auth.Policy, c broker.Credentials, protocol string) 
 	var id *auth.Identity
 	if err == nil {
 		id, err = p.Grant(auth.Grant{User: name, Groups: answer.Groups, Rules: auth.Rules{Publish: answer.Publish, Subscribe: answer.Subscribe, Deny: answer.Deny},
-			Until: answer.Until, Source: source{Hook: o.ask.URL}.json()})
+			Until: answer.Until, Source: fromHook(o.ask).json()})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the answer of auth_hook is not usable: %w", err)
@@ -210,7 +215,7 @@ func (o *outside) renew(p *auth.Policy, g auth.Grant) (*auth.Identity, error) {
 				return o.byJWT(p, g.User, j, claims, g.Until)
 			}
 		}
-	case from.Hook != "" && o.ask.URL == from.Hook && !p.HasUser(g.User):
+	case from.Hook != "" && from == fromHook(o.ask) && !p.HasUser(g.User):
 		return p.Grant(g)
 	}
 	return nil, errNoLonger
