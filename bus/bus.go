@@ -36,7 +36,7 @@ type Options struct {
 	// MayPublishWill is asked when a last will is due: the rules may have changed since its client
 	// connected. client is the session's name. A will that may not be published counts as lost. nil
 	// allows all. It is called with a session locked, and must not call the bus.
-	MayPublishWill func(user, client, topic string) bool
+	MayPublishWill func(user, client string, w *Will) bool
 
 	schedule *sched.Schedule // of a simulation; nil in a program
 }

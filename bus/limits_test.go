@@ -164,7 +164,7 @@ func TestWillLimit(t *testing.T) {
 		b := open(t, d, o)
 		attach := func(name, key string) *bus.Session {
 			t.Helper()
-			s, _, err := b.Attach(context.Background(), bus.SessionOptions{Name: name, Expiry: 60, Will: &bus.Will{Topic: "w", Payload: make([]byte, 3000), Delay: 30}})
+			s, _, err := b.Attach(context.Background(), bus.SessionOptions{Name: name, Expiry: 60, Will: &bus.Will{Topic: "w", Payload: make([]byte, 1500), Login: make([]byte, 1500), Delay: 30}})
 			wantLimit(t, err, key)
 			return s
 		}

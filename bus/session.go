@@ -40,6 +40,8 @@ type Will struct {
 	Delay      uint32     `json:"d,omitempty"` // seconds
 	Expiry     uint32     `json:"e,omitempty"` // seconds; 0: none
 	Properties Properties `json:"pr,omitempty"`
+	// Login is for MayPublishWill: how the client logged in, if its user alone does not tell what it may.
+	Login []byte `json:"l,omitempty"`
 }
 
 // size is the memory of a will in bytes.
@@ -47,7 +49,7 @@ func (w *Will) size() int64 {
 	if w == nil {
 		return 0
 	}
-	return int64(200 + len(w.Topic) + len(w.Payload) + len(w.Properties))
+	return int64(200 + len(w.Topic) + len(w.Payload) + len(w.Properties) + len(w.Login))
 }
 
 // setWillLocked is the one way in which a will changes; it counts the memory.
@@ -248,7 +250,7 @@ func (s *Session) willLocked() *journal.Record {
 	if w == nil || s.closing != nil && s.closing.Clean {
 		return nil
 	}
-	if may := s.bus.o.MayPublishWill; may != nil && !may(s.user, s.name, w.Topic) {
+	if may := s.bus.o.MayPublishWill; may != nil && !may(s.user, s.name, w) {
 		lost, err := stateRecord(kindWill, s.name, dropRecord{Opened: s.opened, Reason: "last will not allowed", Lost: 1})
 		if err != nil {
 			panic(err) // a struct of numbers and text

@@ -33,9 +33,9 @@ func TestAWillOfAUserWithoutRights(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var banned atomic.Bool
-				o := bus.Options{MayPublishWill: func(user, client, topic string) bool {
-					if user != "ann" || client != "pump" || topic != "state/pump" {
-						t.Errorf("asked about %s, %s and %s", user, client, topic)
+				o := bus.Options{MayPublishWill: func(user, client string, w *bus.Will) bool {
+					if user != "ann" || client != "pump" || w.Topic != "state/pump" || string(w.Login) != "by token" {
+						t.Errorf("asked about %s, %s and %+v", user, client, w)
 					}
 					return !banned.Load()
 				}}
@@ -47,7 +47,7 @@ func TestAWillOfAUserWithoutRights(t *testing.T) {
 				}
 				left := func() {
 					s, _, err := b.Attach(context.Background(), bus.SessionOptions{Name: "pump", User: "ann", Expiry: 60,
-						Will: &bus.Will{Topic: "state/pump", Payload: []byte("gone"), QoS: 1, Delay: 10}})
+						Will: &bus.Will{Topic: "state/pump", Payload: []byte("gone"), QoS: 1, Delay: 10, Login: []byte("by token")}})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -29,6 +29,8 @@ type Config struct {
 	Limits     Limits
 	Groups     []Group // in the order of the file
 	Users      []User
+	JWT        []JWT
+	AuthHook   AuthHook
 	Anonymous  Anonymous
 	Profile    Profile
 }
@@ -56,7 +58,12 @@ func (l Listen) HTTPURL() string {
 
 // PlainPasswords reports whether users' passwords may cross a network unencrypted, over HTTP.
 func (c *Config) PlainPasswords() bool {
-	return len(c.Users) > 0 && c.Listen.HTTP != "" && !c.Listen.HTTPS && !LocalAddress(c.Listen.HTTP)
+	return c.HasLogins() && c.Listen.HTTP != "" && !c.Listen.HTTPS && !LocalAddress(c.Listen.HTTP)
+}
+
+// HasLogins reports whether clients can log in with a user name.
+func (c *Config) HasLogins() bool {
+	return len(c.Users) > 0 || len(c.JWT) > 0 || c.AuthHook.URL != ""
 }
 
 // TLS holds the files that tls:// and https:// listeners need. Relative names in the config file
@@ -196,6 +203,7 @@ func Default() *Config {
 			Retained:         250_000,
 			RetainedSize:     256 << 20,
 		},
+		AuthHook:  AuthHook{Timeout: 2 * time.Second, Cache: time.Minute},
 		Anonymous: Anonymous{Publish: []string{"#"}, Subscribe: []string{"#"}},
 		Profile:   ProfileDefault,
 	}

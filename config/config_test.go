@@ -84,9 +84,19 @@ users:
       - {name: phone, hash: "`+hash+`x", expires: 2027-01-02}
       - {name: tv, hash: "`+hash+`y"}
     subscribe: ["#"]
+jwt:
+  - {issuer: "https://id.example", audience: postbus, keys: "https://id.example/jwks.json"}
+  - {issuer: "https://id.example", audience: app, keys: /jwks.json, user: "id:${claims.realm.name}", groups: [family], publish: ["user/${claims.sub}/#"], subscribe: ["a"], deny: ["b"], client_id: "${user}-*"}
+auth_hook: {url: "http://10.0.0.1/login", timeout: 1s, cache: 0s, secret: x, insecure: true}
 anonymous: {publish: ["in/+"]}
 profile: pi
 `)
+	for i := range got.JWT {
+		if err := got.JWT[i].KeysError(errors.New("bad")); !strings.Contains(err.Error(), ".keys: bad") || got.JWT[i].keysAt.Line == 0 {
+			t.Error(err)
+		}
+		got.JWT[i].keysAt = nil
+	}
 	want := &Config{
 		DataDir: "/var/lib/postbus", PluginsDir: "/etc/postbus/plugins.d", PluginEnv: []string{"LANG"},
 		Listen: Listen{
@@ -101,6 +111,9 @@ profile: pi
 		Groups: []Group{{Name: "family", Publish: []string{"home/${user}/#"}, Subscribe: []string{"home/#"}, Deny: []string{"home/${client}"}}, {Name: "ops", Admin: true}},
 		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, Groups: []string{"ops", "family"}, Admin: true, ClientID: "${user}-*", Bridge: true},
 			{Name: "read only", Passwords: []Password{{"laptop", hash, time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}, {"phone", hash + "x", time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)}, {Name: "tv", Hash: hash + "y"}}, Subscribe: []string{"#"}}},
+		JWT: []JWT{{Issuer: "https://id.example", Audience: "postbus", Keys: "https://id.example/jwks.json", User: "${claims.sub}"},
+			{Issuer: "https://id.example", Audience: "app", Keys: "/jwks.json", User: "id:${claims.realm.name}", Groups: []string{"family"}, Publish: []string{"user/${claims.sub}/#"}, Subscribe: []string{"a"}, Deny: []string{"b"}, ClientID: "${user}-*"}},
+		AuthHook:  AuthHook{URL: "http://10.0.0.1/login", Timeout: time.Second, Secret: "x", Insecure: true},
 		Anonymous: Anonymous{Explicit: true, Publish: []string{"in/+"}},
 		Profile:   ProfilePi,
 	}
@@ -188,7 +201,8 @@ anonymous: {publish: [a], subscribe: [b]}
 // TestEveryKeyHasAVariable sets each key to a value of its own through the environment.
 func TestEveryKeyHasAVariable(t *testing.T) {
 	values := map[string]string{"listen.mqtt": "tcp://127.0.0.1:9", "listen.http": "off", "listen.origins": "http://x", "durability": "1s", "profile": "pi",
-		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "limits.subscription_size": "3MiB", "limits.retained_size": "3MiB", "limits.will_size": "3MiB", "retention.size": "3MiB", "anonymous": "off", "plugin_env": "LANG"}
+		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "limits.subscription_size": "3MiB", "limits.retained_size": "3MiB", "limits.will_size": "3MiB", "retention.size": "3MiB", "anonymous": "off", "plugin_env": "LANG",
+		"auth_hook.timeout": "9s", "auth_hook.cache": "9s", "auth_hook.insecure": "true"}
 	for _, k := range keys {
 		if k.noEnv || k.path == "anonymous" {
 			continue
@@ -203,6 +217,9 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		env := []string{envName(k.path) + "=" + v}
 		if strings.HasPrefix(k.path, "listen.tls") {
 			env = []string{"POSTBUS_LISTEN_TLS_CERT=9", "POSTBUS_LISTEN_TLS_KEY=9", "POSTBUS_LISTEN_TLS_CLIENT_CA=9"}
+		}
+		if strings.HasPrefix(k.path, "auth_hook") {
+			env = append(env, "POSTBUS_AUTH_HOOK_URL=https://x/")
 		}
 		c, err := Parse("", nil, env)
 		if err != nil {
@@ -330,6 +347,29 @@ func TestDefaultPaths(t *testing.T) {
 	for _, goos := range []string{"linux", "darwin", "windows"} {
 		if _, err := DefaultPaths(func(string) string { return "" }, goos, ""); !errors.Is(err, ErrNoHome) {
 			t.Errorf("%s without a home: %v", goos, err)
+		}
+	}
+}
+
+func TestURLsOfServices(t *testing.T) {
+	for location, want := range map[string][2]bool{ // secure, insecure
+		"https://id.example/jwks.json?a=b": {true, true}, "https://id.example:8443/": {true, true}, "http://127.0.0.1:9000/login": {true, true}, "http://[::1]/": {true, true}, "http://localhost/": {true, true},
+		"http://id.example/": {false, true}, "http://127.0.0.1.example/": {false, true}, "ftp://x/": {false, false}, "x": {false, false}, "https://": {false, false}, "https:///x": {false, false},
+		"https://a:b@x/": {false, false}, "http://a@127.0.0.1/": {false, false}, "https:x": {false, false}, "https://a b/": {false, false},
+	} {
+		if got := [2]bool{checkServiceURL(location, false) == nil, checkServiceURL(location, true) == nil}; got != want {
+			t.Errorf("%s: %v", location, got)
+		}
+	}
+}
+
+func TestUserNamesOfTokens(t *testing.T) {
+	claims := map[string]string{"sub": "42", "realm.name": "x", "empty": "", "spaced": " x", "control": "a\x1b[2J", "long": strings.Repeat("x", 200)}
+	for template, want := range map[string]string{"${claims.sub}": "42", "id:${claims.sub}@${claims.realm.name}": "id:42@x", "app": "app",
+		"${claims.none}": "", "${claims.empty}": "", "${claims.spaced}": "", "${claims.control}": "", "${claims.long}": ""} {
+		j := JWT{User: template}
+		if got, err := j.UserName(claims); (err == nil) != (want != "") || err == nil && got != want {
+			t.Errorf("%s: %q, %v", template, got, err)
 		}
 	}
 }

@@ -237,7 +237,7 @@ func (l *loader) pluginEnv(n yamlnode.Node) {
 		switch {
 		case !envForm.MatchString(s):
 			return fmt.Errorf("%q is not a name of an environment variable", s)
-		case s == "POSTBUS_PASSWORD" || s == "CREDENTIALS_DIRECTORY":
+		case s == "POSTBUS_PASSWORD" || s == envName("auth_hook.secret") || s == "CREDENTIALS_DIRECTORY":
 			return fmt.Errorf("plugins must not read %s", s)
 		}
 		return nil

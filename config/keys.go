@@ -58,6 +58,12 @@ var keys = []key{
 	{path: "limits.retained_size", live: true, decode: size(1<<20, 1<<40, func(c *Config) *int64 { return &c.Limits.RetainedSize }), value: func(c *Config) any { return c.Limits.RetainedSize }},
 	{path: "groups", noEnv: true, live: true, decode: (*loader).groups, value: func(c *Config) any { return c.Groups }}, // before users, which name them
 	{path: "users", noEnv: true, live: true, decode: (*loader).users, value: func(c *Config) any { return c.Users }},
+	{path: "jwt", noEnv: true, live: true, decode: (*loader).jwts, value: func(c *Config) any { return withoutPlaces(c.JWT) }}, // after groups too
+	{path: "auth_hook.url", live: true, decode: (*loader).hookURL, value: func(c *Config) any { return c.AuthHook.URL }},
+	{path: "auth_hook.timeout", live: true, decode: duration(10*time.Millisecond, 30*time.Second, func(c *Config) *time.Duration { return &c.AuthHook.Timeout }), value: func(c *Config) any { return c.AuthHook.Timeout }},
+	{path: "auth_hook.cache", live: true, decode: duration(0, time.Hour, func(c *Config) *time.Duration { return &c.AuthHook.Cache }), value: func(c *Config) any { return c.AuthHook.Cache }},
+	{path: "auth_hook.secret", live: true, decode: (*loader).hookSecret, value: func(c *Config) any { return c.AuthHook.Secret }},
+	{path: "auth_hook.insecure", live: true, decode: onOff(func(c *Config) *bool { return &c.AuthHook.Insecure }), value: func(c *Config) any { return c.AuthHook.Insecure }},
 	{path: "anonymous", live: true, decode: (*loader).anonymous, value: func(c *Config) any { return c.Anonymous }},
 	{path: "profile", decode: (*loader).profile, value: func(c *Config) any { return c.Profile }},
 }
@@ -121,6 +127,14 @@ func number[T int | int64](min, max int64, field func(*Config) *T) func(*loader,
 	return func(l *loader, n yamlnode.Node) {
 		if v, ok := n.Int(min, max); ok {
 			*field(l.c) = T(v)
+		}
+	}
+}
+
+func onOff(field func(*Config) *bool) func(*loader, yamlnode.Node) {
+	return func(l *loader, n yamlnode.Node) {
+		if v, ok := n.Bool(); ok {
+			*field(l.c) = v
 		}
 	}
 }

@@ -163,6 +163,8 @@ func overlay(env []string, flags []Override) *yamlnode.Doc {
 		case v.name == "POSTBUS_GROUPS":
 			doc.Add(o, "groups can't be set from the environment",
 				"write them in the config file: postbus group add NAME")
+		case v.name == "POSTBUS_JWT":
+			doc.Add(o, "jwt can't be set from the environment", "write it in the config file")
 		case s != "":
 			doc.Add(o, fmt.Sprintf("unknown variable; did you mean POSTBUS_%s?", s), "")
 		default:

@@ -28,8 +28,9 @@ func (l *loader) has(path string) bool { _, ok := l.where[path]; return ok }
 func (l *loader) check() {
 	l.checkAddresses()
 	l.checkTLS()
+	l.checkHook()
 	l.checkExposure()
-	if a := l.c.Anonymous; a.Off && len(l.c.Users) == 0 && !l.userTrouble {
+	if a := l.c.Anonymous; a.Off && !l.c.HasLogins() && !l.userTrouble {
 		l.at("anonymous").Fail("add users (postbus user add NAME), or remove anonymous",
 			"no client could log in: anonymous is off and there are no users")
 	}
@@ -89,7 +90,7 @@ func (l *loader) checkTLS() {
 
 // checkExposure keeps a fresh bus private.
 func (l *loader) checkExposure() {
-	if len(l.c.Users) > 0 || l.c.Anonymous.Explicit || l.userTrouble {
+	if l.c.HasLogins() || l.c.Anonymous.Explicit || l.userTrouble {
 		return
 	}
 	const hint = `add users (postbus user add NAME); or write anonymous: {publish: ["#"], subscribe: ["#"]} to allow every client; or listen on 127.0.0.1`

@@ -4,6 +4,7 @@
 package auth
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,6 +31,27 @@ type Grant struct {
 	ClientID string
 	// Until is when the login ends; zero: never.
 	Until time.Time
+	// Source is for the caller: what authenticated the user.
+	Source json.RawMessage
+}
+
+// StoredLogin returns the grant that made the identity, for ParseGrant; nil for a user of the policy and
+// for anonymous.
+func (id *Identity) StoredLogin() []byte {
+	if id.grant == nil {
+		return nil
+	}
+	text, err := json.Marshal(id.grant)
+	if err != nil {
+		panic(err) // Source is JSON, and everything else is text
+	}
+	return text
+}
+
+// ParseGrant reads what StoredLogin returned.
+func ParseGrant(stored []byte) (g Grant, err error) {
+	err = json.Unmarshal(stored, &g)
+	return g, err
 }
 
 // ErrUnknownGroup is wrapped by the error about a group that the policy does not have.

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus/internal/remote"
+	"github.com/postbus/postbus/bus/internal/turns"
 )
 
 // ErrRefused means that the user name or the password is wrong. The client does not learn which.
@@ -93,6 +94,9 @@ type Options struct {
 	AnonymousAdmin bool
 	// Tokens checks passwords that are tokens; nil: there are none.
 	Tokens *Tokens
+	// OtherUsers means that there are users whom the policy does not have: see Grant. Then a client
+	// with a name needs a password, also without Users.
+	OtherUsers bool
 }
 
 // Policy is a set of users and rules. It is immutable and safe for concurrent use.
@@ -105,6 +109,7 @@ type Policy struct {
 	rounds    int // hashes that a check of a wrong password computes, for every user
 	anonymous *Identity
 	remote    bool
+	named     bool // a user name needs its password
 }
 
 type group struct {
@@ -146,7 +151,7 @@ func (a *account) find(print string) *credential {
 
 // NewPolicy compiles the rules. Its errors name the user; it returns all of them, joined.
 func NewPolicy(v *Verifier, o Options) (*Policy, error) {
-	p := &Policy{verifier: v, tokens: o.Tokens, groups: make(map[string]group, len(o.Groups)), users: make(map[string]account, len(o.Users)), remote: o.AnonymousRemote}
+	p := &Policy{verifier: v, tokens: o.Tokens, groups: make(map[string]group, len(o.Groups)), users: make(map[string]account, len(o.Users)), remote: o.AnonymousRemote, named: len(o.Users) > 0 || o.OtherUsers}
 	p.decoy, p.rounds = phc{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltSize), key: make([]byte, keySize)}, 1
 	var errs []error
 	for _, g := range o.Groups {
@@ -232,7 +237,7 @@ func (p *Policy) account(u User) (account, error) {
 
 // Authenticate identifies a client. local means that it connected over loopback or a unix socket;
 // havePassword distinguishes an empty password from none. A client with neither name nor password
-// is anonymous. A name always needs its password, unless the policy has no users: then a client
+// is anonymous. A name always needs its password, unless there are no users at all: then a client
 // with a name is anonymous too, because many devices send one by default. The password may be a
 // token of that user or, without a name, of the user that it names. The error is ErrRefused,
 // ErrAnonymous, ErrBusy or one of the tokens' errors. The call may take tens of milliseconds, longer
@@ -240,11 +245,11 @@ func (p *Policy) account(u User) (account, error) {
 func (p *Policy) Authenticate(user, password string, havePassword, local bool, address string) (*Identity, error) {
 	unnamed := user == "" && !havePassword
 	switch {
-	case p.anonymous != nil && (local || p.remote) && (unnamed || user != "" && len(p.users) == 0):
+	case p.anonymous != nil && (local || p.remote) && (unnamed || user != "" && !p.named):
 		return p.anonymous, nil
 	case unnamed:
 		return nil, ErrAnonymous
-	case havePassword && p.tokens != nil && looksLikeToken(password):
+	case havePassword && p.tokens != nil && LooksLikeToken(password):
 		id, err := p.byToken(user, password)
 		if user == "" || !errors.Is(err, ErrToken) {
 			return id, err
@@ -261,9 +266,9 @@ func (p *Policy) byPassword(user, password, address string) (*Identity, error) {
 		return nil, ErrRefused
 	}
 	a, found := p.users[user]
-	from := origin{site: remote.Site(address), user: user}
+	from := turns.Origin{Site: remote.Site(address), User: user}
 	if !found {
-		from.user = "" // names that do not exist share a queue: there is no end of them
+		from.User = "" // names that do not exist share a queue: there is no end of them
 	}
 	i, err := p.verifier.verify(from, user, password, &a, p.rounds, p.decoy)
 	switch {
@@ -305,6 +310,12 @@ func (p *Policy) Renew(old *Identity, client string, local bool) (*Identity, err
 		return nil, ErrPasswordChanged
 	}
 	return c.id.withToken(old.token).As(client), nil
+}
+
+// HasUser reports whether the policy has a user.
+func (p *Policy) HasUser(name string) bool {
+	_, ok := p.users[name]
+	return ok
 }
 
 // Lookup returns a user's identity without a password, for a session whose client was authenticated

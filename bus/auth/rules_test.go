@@ -223,6 +223,10 @@ func TestGrant(t *testing.T) {
 	if star, err := p.Grant(Grant{User: "*", ClientID: "${user}-1"}); err != nil || star.MayConnectAs("x-1") == nil || star.MayConnectAs("*-1") != nil {
 		t.Error("a * in a name stands for any characters", err)
 	}
+	stored, err := ParseGrant(id.StoredLogin())
+	if again, gerr := p.Grant(stored); err != nil || gerr != nil || !again.MayPublish("user/42/a") || again.Name != id.Name || !again.Admin() {
+		t.Error("no second identity from a stored login", err, gerr)
+	}
 	g, ok := id.Granted()
 	if again, err := p.Grant(g); !ok || err != nil || !again.As("c1").MayPublish("user/42/a") {
 		t.Error("no second identity from one", err)

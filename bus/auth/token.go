@@ -127,8 +127,8 @@ func (t *Tokens) Mint(id *Identity, life time.Duration) (token string, ends time
 	return token, ends, err
 }
 
-// looksLikeToken distinguishes a token from a password. Some passwords look like a token, too.
-func looksLikeToken(s string) bool {
+// LooksLikeToken distinguishes a token from a password. Some passwords look like a token, too.
+func LooksLikeToken(s string) bool {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 	return len(s) <= maxToken && strings.HasPrefix(s, "eyJ") && strings.Count(s, ".") == 2 && strings.Trim(s, alphabet) == ""
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/postbus/postbus/bus/internal/turns"
 )
 
 const checkTime = 50 * time.Millisecond
@@ -59,7 +61,7 @@ func TestGuessesDelayTheirOriginOnly(t *testing.T) {
 					t.Errorf("it waited for %s", waited)
 				}
 				flood.Wait()
-				if n := checks.Load(); n > 2*(maxQueue+1)+1 {
+				if n := checks.Load(); n > 2*(turns.MaxQueue+1)+1 {
 					t.Errorf("%d passwords were checked", n)
 				}
 				before, start := checks.Load(), time.Now()
@@ -68,10 +70,10 @@ func TestGuessesDelayTheirOriginOnly(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				if took := time.Since(start); took < 18*lastDelay || checks.Load() != before+20 {
+				if took := time.Since(start); took < 18*turns.LastDelay || checks.Load() != before+20 {
 					t.Errorf("20 more guesses took %s", took)
 				}
-				time.Sleep(forgiven + time.Minute)
+				time.Sleep(turns.Forgiven + time.Minute)
 				start = time.Now()
 				p.Authenticate("pi", "once", true, false, "192.0.2.1:1")
 				if took := time.Since(start); took > checkTime {
@@ -96,7 +98,7 @@ func TestKnownOriginsComeFirst(t *testing.T) {
 			p.verifier.remember(p.verifier.sum(fmt.Sprint(i)), 0)
 		}
 		var flood sync.WaitGroup
-		guess(p, &flood, 2*maxWaiting, "pi", func(i int) string { return fmt.Sprintf("10.0.%d.%d:1", i/250, i%250) })
+		guess(p, &flood, 2*turns.MaxWaiting, "pi", func(i int) string { return fmt.Sprintf("10.0.%d.%d:1", i/250, i%250) })
 		synctest.Wait()
 		for _, user := range []string{"pi", "ann"} {
 			start := time.Now()
@@ -116,11 +118,10 @@ func TestKnownOriginsComeFirst(t *testing.T) {
 func TestLoginsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := queued(t)
-		v := p.verifier
 		for round := range 6 {
 			var flood sync.WaitGroup
 			var busy atomic.Int64
-			for i := range 2 * maxWaiting {
+			for i := range 2 * turns.MaxWaiting {
 				flood.Go(func() {
 					if _, err := p.Authenticate("pi", fmt.Sprint("w", i), true, false, fmt.Sprintf("10.%d.%d.%d:1", round, i/250, i%250)); errors.Is(err, ErrBusy) {
 						busy.Add(1)
@@ -128,12 +129,12 @@ func TestLoginsAreBounded(t *testing.T) {
 				})
 			}
 			flood.Wait()
-			if busy.Load() < maxWaiting/2 {
+			if busy.Load() < turns.MaxWaiting/2 {
 				t.Errorf("%d logins were refused as too many", busy.Load())
 			}
 		}
-		if len(v.origins) > maxOrigins || v.waiting != 0 || v.running != 0 || v.turns.Len() != 0 || len(v.checks) != 0 {
-			t.Errorf("%d origins, %d waiting, %d running, %d turns, %d checks", len(v.origins), v.waiting, v.running, v.turns.Len(), len(v.checks))
+		if origins, callers := p.verifier.queue.Sizes(); origins > turns.MaxOrigins || callers != 0 {
+			t.Errorf("%d origins, %d callers", origins, callers)
 		}
 	})
 }

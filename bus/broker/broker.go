@@ -33,6 +33,10 @@ type Identity interface {
 // ClientIDs is an Identity that may use certain client identifiers only.
 type ClientIDs interface{ MayConnectAs(clientID string) error }
 
+// StoredLogin is an Identity that may be of a user who is known by the login alone. StoredLogin returns
+// what is needed to judge a last will later; nil: the user's name is enough.
+type StoredLogin interface{ StoredLogin() []byte }
+
 // Credentials are what is known of a client that connects.
 type Credentials struct {
 	User        string // empty without a user name
@@ -46,6 +50,10 @@ type Credentials struct {
 // Authenticate decides about a CONNECT. An error refuses the client. If the Identity is a Login, its
 // user replaces that of the credentials.
 type Authenticate func(Credentials) (Identity, error)
+
+// ErrBusy is an error of Authenticate, in the sense of errors.Is, after which the client should try
+// again.
+var ErrBusy = errors.New("logins can't be checked now, try again")
 
 // Options of a broker. The zero value works: every client has all rights, except to publish to $SYS
 // and $bus.

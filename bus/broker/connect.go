@@ -108,7 +108,10 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @, $share/, plugin: or http:, and bus, are reserved")
 	}
 	identity, err := b.identify(c, password)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrBusy):
+		return frame.CodeServerUnavailable, err
+	case err != nil:
 		return frame.CodeBadUserOrPassword, err
 	}
 	if ids, ok := identity.(ClientIDs); ok && c.connect.ClientID != "" { // another is of the broker's making
@@ -125,6 +128,9 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 		}
 		props, _, _ := c.takeRoute(w.Props) // the route of a will begins here
 		so.Will = &bus.Will{Topic: topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Delay: w.DelayInterval, Properties: props}
+		if l, ok := identity.(StoredLogin); ok {
+			so.Will.Login = l.StoredLogin()
+		}
 		if w.HasExpiry {
 			so.Will.Expiry = max(1, w.Expiry)
 		}

@@ -45,7 +45,8 @@ func isAdmin(id Identity) bool {
 	return ok && a.Admin()
 }
 
-// ErrBusy is returned by Authenticate when the client should try again.
+// ErrBusy is an error of Authenticate, in the sense of errors.Is, after which the client should try
+// again.
 var ErrBusy = errors.New("too many logins at the same time, try again")
 
 type everybody struct{}

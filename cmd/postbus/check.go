@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -59,7 +60,7 @@ func (m *Main) check(s *settings) error {
 	// The config package leaves the hashes and the TLS files to other packages.
 	_, perr := newPolicy(auth.NewVerifier(1), nil, l.Config)
 	_, kerr := loadKeys(l.Listen.TLS, slog.New(slog.DiscardHandler))
-	if err := errors.Join(perr, kerr); err != nil {
+	if err := errors.Join(perr, kerr, checkKeySets(l)); err != nil {
 		return err
 	}
 	if l.there {
@@ -67,7 +68,7 @@ func (m *Main) check(s *settings) error {
 	} else {
 		m.printf("ok: no config file at %s, the defaults apply\n", l.file)
 	}
-	if len(l.Users) > 0 {
+	if len(l.Users) > 0 || l.AuthHook.Secret != "" {
 		m.warnReadable(l.file)
 	}
 	for _, a := range l.Listen.MQTT {
@@ -89,16 +90,28 @@ func (m *Main) check(s *settings) error {
 // who says which clients a listener accepts.
 func who(c *config.Config, local bool) string {
 	anonymous := !c.Anonymous.Off && (local || c.Anonymous.Explicit)
-	switch n := len(c.Users); {
-	case n == 0 && anonymous && local:
+	var logins []string
+	if n := len(c.Users); n > 0 {
+		logins = append(logins, users(n))
+	}
+	switch n := len(c.JWT); {
+	case n == 1:
+		logins = append(logins, "tokens of 1 issuer")
+	case n > 1:
+		logins = append(logins, fmt.Sprintf("tokens of %d issuers", n))
+	}
+	if c.AuthHook.URL != "" {
+		logins = append(logins, "users of auth_hook")
+	}
+	switch {
+	case len(logins) == 0 && anonymous && local:
 		return "  (this machine only, without a password)"
-	case n == 0 && anonymous:
+	case len(logins) == 0 && anonymous:
 		return "  (any client, without a password)"
 	case anonymous:
-		return fmt.Sprintf("  (%s, and any client without a password)", users(n))
-	default:
-		return fmt.Sprintf("  (%s)", users(n))
+		logins = append(logins, "and any client without a password")
 	}
+	return "  (" + strings.Join(logins, ", ") + ")"
 }
 
 func users(n int) string {

@@ -24,7 +24,7 @@ import (
 
 // running runs the program with a config until the test ends. The addresses are those in its
 // --addr-file.
-func running(t *testing.T, dir, text string) (addresses []string, log *syncBuffer) {
+func running(t testing.TB, dir, text string) (addresses []string, log *syncBuffer) {
 	t.Helper()
 	conf, addr := filepath.Join(dir, "c.yaml"), filepath.Join(dir, "addr")
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/bus/auth/issuer"
 	"github.com/postbus/postbus/bus/broker"
 	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/bus/web"
@@ -90,6 +90,7 @@ func newPolicy(v *auth.Verifier, tokens *auth.Tokens, c *config.Config) (*auth.P
 }
 
 func policyOptions(c *config.Config) (o auth.Options) {
+	o.OtherUsers = len(c.JWT) > 0 || c.AuthHook.URL != ""
 	for _, g := range c.Groups {
 		o.Groups = append(o.Groups, auth.Group{Name: g.Name, Admin: g.Admin,
 			Rules: auth.Rules{Publish: g.Publish, Subscribe: g.Subscribe, Deny: g.Deny}})
@@ -109,65 +110,86 @@ func policyOptions(c *config.Config) (o auth.Options) {
 		o.Anonymous = &auth.Rules{Publish: a.Publish, Subscribe: a.Subscribe, Deny: a.Deny}
 		o.AnonymousRemote = true
 	default: // users of this machine may also see the bus's state
-		o.AnonymousAdmin = len(c.Users) == 0
+		o.AnonymousAdmin = !c.HasLogins()
 		o.Anonymous = &auth.Rules{Publish: a.Publish, Subscribe: append([]string{"$SYS/#", "$bus/#"}, a.Subscribe...), Deny: a.Deny}
 	}
 	return o
 }
 
-// access is the current policy; a reload swaps it.
+// access is the current policy and the logins beside it; a reload swaps them.
 type access struct {
 	log      *slog.Logger
 	audit    *audit.Log
 	verifier *auth.Verifier
 	keys     *keyFile
 	tokens   *auth.Tokens
+	sources  *issuer.Sources
 	policy   atomic.Pointer[auth.Policy]
+	outside  atomic.Pointer[outside]
 
 	mu      sync.Mutex
 	expired map[[2]string]time.Time // when the log last had a user and a password that has expired
 }
 
-func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
-	a := &access{log: log, audit: audit.Open(c.DataDir, log), verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir), expired: map[[2]string]time.Time{}}
+func newAccess(l *loaded, log *slog.Logger) (*access, error) {
+	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(l.DataDir), sources: newSources(l.Config, log), expired: map[[2]string]time.Time{}}
 	a.tokens = auth.NewTokens(a.keys)
-	p, err := newPolicy(a.verifier, a.tokens, c)
+	p, err := newPolicy(a.verifier, a.tokens, l.Config)
+	if err != nil {
+		return nil, withHint(err, "postbus user passwd NAME writes a new hash")
+	}
+	o, err := a.newOutside(l, nil)
 	if err != nil {
 		return nil, err
 	}
 	a.policy.Store(p)
+	a.outside.Store(o)
+	a.audit = audit.Open(l.DataDir, log)
 	return a, nil
 }
 
 func (a *access) mqtt(c broker.Credentials) (broker.Identity, error) {
-	id, err := a.policy.Load().Authenticate(c.User, c.Password, c.HasPassword, c.Local, c.Address)
+	id, err := a.authenticate(c, "mqtt")
 	if err != nil {
-		return nil, a.plain(err) // not a nil *auth.Identity in the interface
+		return nil, err // not a nil *auth.Identity in the interface
 	}
 	return id.As(c.ClientID), nil
 }
 
 func (a *access) http(user, password string, hasPassword, local bool, address string) (web.Identity, error) {
-	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local, address)
-	switch {
-	case errors.Is(err, auth.ErrBusy):
-		return nil, web.ErrBusy
-	case err != nil:
-		return nil, a.plain(err)
+	id, err := a.authenticate(broker.Credentials{User: user, Password: password, HasPassword: hasPassword, Local: local, Address: address}, "http")
+	if err != nil {
+		return nil, err
 	}
 	return id, nil
 }
 
 // mayPublishWill reports whether the user of a session may publish a last will now. A reserved topic
 // was accepted at CONNECT as a bridge's own state.
-func (a *access) mayPublishWill(user, client, name string) bool {
-	id, ok := a.policy.Load().Lookup(user)
-	return ok && (topic.Reserved(name) || id.As(client).MayPublish(name))
+func (a *access) mayPublishWill(user, client string, w *bus.Will) bool {
+	p := a.policy.Load()
+	id, ok := p.Lookup(user)
+	if w.Login != nil {
+		g, err := auth.ParseGrant(w.Login)
+		if err == nil {
+			id, err = a.outside.Load().renew(p, g)
+		}
+		ok = err == nil
+	}
+	return ok && (topic.Reserved(w.Topic) || id.As(client).MayPublish(w.Topic))
 }
 
 // renew is how connected clients are checked after a reload.
 func (a *access) renew(old broker.Identity, client string, local bool) (broker.Identity, error) {
-	id, err := a.policy.Load().Renew(old.(*auth.Identity), client, local)
+	p := a.policy.Load()
+	if g, ok := old.(*auth.Identity).Granted(); ok {
+		id, err := a.outside.Load().renew(p, g)
+		if err != nil {
+			return nil, err
+		}
+		return id.As(client), nil
+	}
+	id, err := p.Renew(old.(*auth.Identity), client, local)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func (r *reloader) run(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	log := r.server.log
-	next, policy, err := r.verify()
+	next, policy, logins, err := r.verify()
 	if err != nil {
 		r.logError(err)
 		return
@@ -44,7 +44,7 @@ func (r *reloader) run(why string) {
 	if !r.current.PlainPasswords() {
 		r.server.warnOf(next.Config)
 	}
-	r.commit(next.Config, policy)
+	r.commit(next.Config, policy, logins)
 	log.Info("config reloaded", "why", why, "changed", applied)
 	if len(applied) > 0 {
 		r.server.access.audit.Done("config changed", "why", why, "keys", applied)
@@ -55,28 +55,30 @@ func (r *reloader) run(why string) {
 }
 
 // verify does everything that can fail.
-func (r *reloader) verify() (*loaded, *auth.Policy, error) {
+func (r *reloader) verify() (*loaded, *auth.Policy, *outside, error) {
 	next, err := r.m.load(r.settings)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	policy, err := newPolicy(r.server.access.verifier, r.server.access.tokens, next.Config)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if r.server.keys != nil {
 		if _, err := r.server.keys.reload(); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
-	return next, policy, nil
+	logins, err := r.server.access.newOutside(next, r.server.access.outside.Load())
+	return next, policy, logins, err
 }
 
 // commit cannot fail.
-func (r *reloader) commit(next *config.Config, policy *auth.Policy) {
+func (r *reloader) commit(next *config.Config, policy *auth.Policy, logins *outside) {
 	s := r.server
 	auditRights(s.access.audit, r.current, next)
 	s.access.policy.Store(policy)
+	s.access.swap(logins)
 	s.broker.SetOptions(brokerOptions(next, s.log, s.access))
 	s.broker.Reauthorize(s.access.renew)
 	s.bus.SetLimits(busLimits(next))

@@ -62,10 +62,11 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 			s = nil
 		}
 	}()
-	if s.access, err = newAccess(c, log); err != nil {
-		return s, withHint(err, "postbus user passwd NAME writes a new hash")
+	if s.access, err = newAccess(l, log); err != nil {
+		return s, err
 	}
 	s.closing(func(context.Context) error { return s.access.audit.Close() })
+	s.closing(s.access.close)
 	if err = s.access.keys.ready(); err != nil {
 		return s, err
 	}
@@ -84,6 +85,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 		defer cancel()
 		return s.broker.Close(ctx)
 	})
+	s.closing(s.access.close) // again, before the broker, which waits for logins
 	// All addresses are bound before any client is accepted, so that a failed start serves nothing.
 	listeners, err := s.bindAll(c)
 	if err != nil {

@@ -109,11 +109,15 @@ func (d *Doc) add(line, col int, key, reason, hint string) {
 		d.more++
 		return
 	}
+	d.errs = append(d.errs, d.newError(line, col, key, reason, hint))
+}
+
+func (d *Doc) newError(line, col int, key, reason, hint string) *Error {
 	e := &Error{File: d.file, Line: line, Col: col, Key: key, Reason: reason, Hint: hint}
 	if line >= 1 && line <= len(d.lines) {
 		e.Source, e.caret = window(d.shown(line), col)
 	}
-	d.errs = append(d.errs, e)
+	return e
 }
 
 // shown is a line prepared for display. The last one is cached: a hundred errors may be on one line

@@ -72,6 +72,16 @@ func (n Node) FailKey(hint, format string, args ...any) {
 	n.fail(at, hint, fmt.Sprintf(format, args...))
 }
 
+// Error returns an error about the value, and does not record it: for what is found out when the
+// document has been read. Its reason and hint are still empty.
+func (n Node) Error() *Error {
+	if o, ok := n.doc.origins[n.y]; ok {
+		return &Error{File: o.File, Key: o.Name}
+	}
+	line, col := n.Place()
+	return n.doc.newError(line, col, n.path, "", "")
+}
+
 func (n Node) fail(at *yaml.Node, hint, reason string) {
 	if o, ok := n.doc.origins[n.y]; ok {
 		n.doc.errs = append(n.doc.errs, &Error{File: o.File, Key: o.Name, Reason: reason, Hint: hint})
