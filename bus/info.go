@@ -125,7 +125,7 @@ func (b *Bus) flushReports() {
 		if err != nil {
 			continue
 		}
-		b.route(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte("bus"),
+		b.route(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte(ownSource),
 			Topic: []byte("$bus/lost"), Payload: p})
 	}
 }
@@ -286,7 +286,7 @@ type Stats struct {
 	Refused            map[string]uint64 // what limits refused, by their keys
 	Sessions, Online   int
 	Subscriptions      int
-	Retained           int
+	Retained           int // values of clients and plugins, without what the bus reports about itself
 	RetainedBytes      int
 	Journal            journal.Stats
 }
@@ -314,7 +314,7 @@ func (b *Bus) Stats() Stats {
 		s.mu.Unlock()
 	}
 	b.retained.mu.RLock()
-	st.Retained, st.RetainedBytes = b.retained.count, b.retained.bytes
+	st.Retained, st.RetainedBytes = b.retained.clients.count, b.retained.clients.bytes
 	b.retained.mu.RUnlock()
 	return st
 }
