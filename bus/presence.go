@@ -101,13 +101,14 @@ func (b *Bus) Report(topic string, payload []byte) (Pending, error) {
 	return b.journal.Append(e.Record())
 }
 
-// HasRetained reports whether a topic has a value in the journal.
-func (b *Bus) HasRetained(topic string) bool {
-	_, snapshot, ok := b.retained.value(topic)
+// RetainedSeq returns the sequence of a topic's retained value, without reading it; 0 if the topic has
+// none.
+func (b *Bus) RetainedSeq(topic string) uint64 {
+	v, snapshot, _ := b.retained.value(topic)
 	if snapshot != nil {
 		snapshot.Close()
 	}
-	return ok
+	return v.seq
 }
 
 // HasSession reports whether a session of the name exists.

@@ -63,6 +63,10 @@ func (c *conn) open(p []byte, body int) error {
 		return c.turnAway(code, err)
 	}
 	c.broker.pending.remove(c)
+	c.since, c.persistent = time.Now(), c.expiry > 0
+	c.transient = c.connect.ClientID == "" || c.asks(askTransient)
+	c.broker.presence.online(c.id, c.presence(true))
+	c.reported.Store(true)
 	if err := c.broker.server.SendConnack(c.client, packets.CodeSuccess, c.present, c.connack()); err != nil {
 		return err
 	}
@@ -204,17 +208,19 @@ func (c *conn) connack() *packets.Properties {
 	if asked := time.Duration(c.connect.KeepAlive) * time.Second; c.keepAlive != asked {
 		p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true // [MQTT-3.1.2-21]
 	}
-	asks := func(key string) bool {
-		return slices.ContainsFunc(c.client.Properties.Props.User, func(u packets.UserProperty) bool { return u.Key == key })
-	}
 	if fits := c.connect.MaximumPacketSize == 0 || c.connect.MaximumPacketSize >= 256; !fits { // [MQTT-3.2.2-20]
 		return p
 	}
-	if asks(userMeta) {
+	if c.asks(userMeta) {
 		p.User = append(p.User, packets.UserProperty{Key: "seq", Val: strconv.FormatUint(c.broker.bus.Last(), 10)}, packets.UserProperty{Key: "epoch", Val: c.broker.origin})
 	}
-	if asks(askBridge) {
+	if c.asks(askBridge) {
 		p.User = append(p.User, packets.UserProperty{Key: askBridge, Val: strconv.FormatBool(c.trusted())})
 	}
 	return p
+}
+
+// asks reports whether the client's CONNECT has a user property.
+func (c *conn) asks(key string) bool {
+	return slices.ContainsFunc(c.client.Properties.Props.User, func(u packets.UserProperty) bool { return u.Key == key })
 }
