@@ -182,6 +182,17 @@ func (b *Bus) SessionsAfter(after string, n int) []SessionInfo {
 	return b.infoOf(list[:min(n, len(list))], sessions)
 }
 
+// ClientsAfter lists up to n sessions of MQTT clients in the order of their names, from behind a name
+// on.
+func (b *Bus) ClientsAfter(after string, n int) []SessionInfo {
+	list, sessions := b.cursors()
+	list = slices.DeleteFunc(list, func(c *cursor) bool {
+		return c.name <= after || sessions[c] == nil || strings.HasPrefix(c.name, localPrefix)
+	})
+	slices.SortFunc(list, func(a, c *cursor) int { return strings.Compare(a.name, c.name) })
+	return b.infoOf(list[:min(n, len(list))], sessions)
+}
+
 // cursors lists those of all sessions and shared groups, and says which are a session's.
 func (b *Bus) cursors() (list []*cursor, sessions map[*cursor]*Session) {
 	sessions = map[*cursor]*Session{}

@@ -35,6 +35,14 @@ type Presence struct {
 	Reason     string    `json:"reason,omitempty"`    // why the connection ended
 }
 
+// Connection describes a connected client.
+type Connection struct {
+	Presence
+	KeepAlive           time.Duration // 0: none
+	EventsIn, EventsOut uint64        // of this connection
+	BytesIn, BytesOut   uint64
+}
+
 // ClientTopic returns the topic of a client. Of its identifier / + # %, control characters and a $ at
 // the beginning are percent-encoded. ok is false for an identifier that is too long to have a topic.
 func ClientTopic(id string) (topic string, ok bool) {

@@ -67,6 +67,16 @@ func (a *absentees) remove(id string) {
 
 func (a *absentees) oldest() string { return a.list[0].id }
 
+// knows reports whether idsAfter lists a client.
+func (p *presence) knows(id string) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.absent.has(id)
+}
+
 // idsAfter lists up to n clients without a session, in the order of their identifiers.
 func (p *presence) idsAfter(after string, n int) []string {
 	if p == nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/audit"
+	"github.com/postbus/postbus/bus/ban"
 	"github.com/postbus/postbus/bus/broker/frame"
 	"github.com/postbus/postbus/bus/internal/quiet"
 )
@@ -63,6 +64,7 @@ type Options struct {
 	OutputBuffer  int           // bytes queued for one connection before it counts as slow; 512 KiB when 0
 	Version       string        // for $SYS/broker/version
 	Presence      bool          // report clients on $bus/clients; New reads it
+	Bans          *ban.List     // who may not connect; nil: all may. New reads it
 }
 
 func (o *Options) defaults() {
@@ -134,6 +136,7 @@ type Broker struct {
 	quiet            quiet.Log     // for what clients cause
 	userNameReported sync.Once     // for the log line about user names without users
 	judged           atomic.Uint64 // the number of calls of Reauthorize
+	bans             *ban.List     // nil: none
 	presence         *presence     // nil: clients are not reported
 	crowd            crowd         // connections that cannot receive QoS 0 as fast as it is published
 }
@@ -144,13 +147,14 @@ func New(on *bus.Bus, o Options) *Broker {
 	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{},
 		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
 	b.o.Store(&o)
+	b.bans = o.Bans
 	if o.Presence {
 		b.presence = newPresence(on, b.log, b.connected)
 	}
 	return b
 }
 
-// SetOptions changes everything but Logger while the broker runs, for new connections only.
+// SetOptions changes everything but Logger, Presence and Bans while the broker runs, for new connections only.
 // Reauthorize checks the connected clients again.
 func (b *Broker) SetOptions(o Options) {
 	o.defaults()
@@ -319,10 +323,11 @@ func (b *Broker) over(c *conn) {
 			expiry = b.sessionExpiry(c.client.Properties.Props.SessionExpiryInterval)
 		}
 		c.session.Detach(c.goodbye, expiry)
-		c.persistent = expiry > 0
-	}
-	if c.reported.Load() {
-		b.presence.offline(c.id, c.presence(false), c.endReason() == takenOver)
+		if c.reported.Load() {
+			p := c.presence()
+			p.Online, p.Since, p.Persistent, p.Reason = false, moment(time.Now()), expiry > 0, c.endReason()
+			b.presence.offline(c.id, p, p.Reason == takenOver)
+		}
 	}
 	b.mu.Lock()
 	delete(b.conns, c)
@@ -434,18 +439,6 @@ func (b *Broker) connected(id string) (connected, reported bool) {
 	defer b.mu.Unlock()
 	c := b.owners[id]
 	return c != nil, c != nil && c.reported.Load()
-}
-
-// Disconnect ends a client's connection as an administrator; false when the client has none.
-func (b *Broker) Disconnect(client string) bool {
-	b.mu.Lock()
-	c := b.owners[client]
-	b.mu.Unlock()
-	if c == nil {
-		return false
-	}
-	c.end(frame.CodeAdministrative, "an administrator ended the connection")
-	return true
 }
 
 // Close disconnects all clients and returns when all connections have ended. When the context ends,

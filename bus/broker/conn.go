@@ -66,13 +66,14 @@ type conn struct {
 	expiry        uint32
 	goodbyeExpiry bool
 	transient     bool // the identifier is random
-	persistent    bool // the session outlives the connection
 	identity      atomic.Pointer[Identity]
 	bridge        atomic.Bool  // the client is another broker; see bridge.go
 	filters       []bus.Filter // of the SUBSCRIBE that mochi is processing
 	sinceErr      error        // the error of the SUBSCRIBE's user property since
 	subackReason  string
 	unsubscribed  []byte // reason codes of the UNSUBSCRIBE that mochi is processing
+
+	eventsIn, bytesIn atomic.Uint64
 
 	qos2InFlight atomic.Int32 // QoS 2 deliveries in flight: the length of phases
 
@@ -88,6 +89,8 @@ type conn struct {
 	hold      bool          // deliveries wait for SUBACK
 	drained   chan struct{} // closed when there is room again; nil when no goroutine waits
 	failed    error
+	eventsOut uint64
+	bytesOut  uint64
 	endedBy   string // why the bus ended the connection
 	outAlias  map[string]uint16
 	phases    map[uint16]phase // of QoS 2 deliveries in flight

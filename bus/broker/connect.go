@@ -63,9 +63,9 @@ func (c *conn) open(p []byte, body int) error {
 		return c.turnAway(code, err)
 	}
 	c.broker.pending.remove(c)
-	c.since, c.persistent = time.Now(), c.expiry > 0
+	c.since = time.Now()
 	c.transient = c.connect.ClientID == "" || c.asks(askTransient)
-	c.broker.presence.online(c.id, c.presence(true))
+	c.broker.presence.online(c.id, c.presence())
 	c.reported.Store(true)
 	if err := c.broker.server.SendConnack(c.client, packets.CodeSuccess, c.present, c.connack()); err != nil {
 		return err
@@ -111,6 +111,9 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 	if bus.ReservedName(c.id) {
 		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @, $share/, plugin: or http:, and bus, are reserved")
 	}
+	if err := b.banned(c); err != nil { // before the password, whose check is expensive
+		return frame.CodeBanned, err
+	}
 	identity, err := b.identify(c, password)
 	if err != nil {
 		return frame.CodeBadUserOrPassword, err
@@ -148,6 +151,9 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 		return frame.CodeNotAuthorized, err
 	} else if err != nil {
 		return frame.CodeServerUnavailable, err
+	}
+	if err := b.banned(c); err != nil { // the login may have named another user, and Ban may have missed the client before
+		return frame.CodeBanned, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()

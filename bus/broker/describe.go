@@ -20,16 +20,14 @@ const (
 	busStops  = "the bus stops"
 )
 
-// presence describes the connection. Online, it is called in CONNECT; offline, when reading has ended.
-func (c *conn) presence(online bool) bus.Presence {
-	p := bus.Presence{Online: online, Since: c.since, Address: c.remote, Version: versionName(c.version), Transport: transport(c.listener),
-		User: c.user, Persistent: c.persistent, Transient: c.transient}
-	if !online {
-		p.Since, p.Reason = time.Now(), c.endReason()
-	}
-	p.Since = p.Since.UTC().Truncate(time.Millisecond)
-	return p
+// presence describes the connection while it is open.
+func (c *conn) presence() bus.Presence {
+	return bus.Presence{Online: true, Since: moment(c.since), Address: c.remote, Version: versionName(c.version), Transport: transport(c.listener),
+		User: c.user, Persistent: c.expiry > 0, Transient: c.transient}
 }
+
+// moment is a time in the precision of a report.
+func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 // endReason says why the connection ended.
 func (c *conn) endReason() string {

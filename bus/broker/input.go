@@ -205,6 +205,7 @@ func (c *conn) fill(need int) error {
 		n, err := c.raw.Read(c.in[c.w:])
 		c.w += n
 		c.broker.count.bytesIn.Add(uint64(n))
+		c.bytesIn.Add(uint64(n))
 		if n == 0 && err != nil {
 			if c.isEnding() {
 				return net.ErrClosed

@@ -31,7 +31,7 @@ type house struct {
 	from   uint64 // the first sequence of this run
 }
 
-func newHouse(t *testing.T, disk *bustest.Disk) *house {
+func newHouse(t *testing.T, disk *bustest.Disk, options ...func(*broker.Options)) *house {
 	t.Helper()
 	h := &house{T: t, disk: disk}
 	var err error
@@ -39,7 +39,11 @@ func newHouse(t *testing.T, disk *bustest.Disk) *house {
 		t.Fatal(err)
 	}
 	h.from = h.bus.Last() + 1
-	h.broker = broker.New(h.bus, broker.Options{Presence: true})
+	o := broker.Options{Presence: true}
+	for _, f := range options {
+		f(&o)
+	}
+	h.broker = broker.New(h.bus, o)
 	if err := h.broker.Open(); err != nil {
 		t.Fatal(err)
 	}
@@ -63,16 +67,20 @@ func (h *house) close() {
 // knock connects; expiry is of the session in seconds. It does not wait for CONNACK.
 func (h *house) knock(id string, expiry uint32, users ...string) *raw {
 	h.Helper()
-	ours, theirs := net.Pipe()
-	h.pipes.Go(func() { h.broker.Serve(theirs, "ws://127.0.0.1/mqtt", true) })
 	props := []byte{0x11, byte(expiry >> 24), byte(expiry >> 16), byte(expiry >> 8), byte(expiry)}
 	for _, u := range users {
 		props = str(str(append(props, 0x26), u), "")
 	}
 	connect := append(append(str(nil, "MQTT"), 5, 0, 0, 0, byte(len(props))), props...)
-	c := &raw{ours, bufio.NewReader(ours)}
+	c := h.pipe()
 	send(h, c, 0x10, str(connect, id))
 	return c
+}
+
+func (h *house) pipe() *raw {
+	ours, theirs := net.Pipe()
+	h.pipes.Go(func() { h.broker.Serve(theirs, "ws://127.0.0.1/mqtt", true) })
+	return &raw{ours, bufio.NewReader(ours)}
 }
 
 func (h *house) connect(id string, expiry uint32, users ...string) *raw {
