@@ -21,10 +21,16 @@ func TestABannedClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		logins := 0
-		h := newHouse(t, bustest.NewDisk(1), func(o *broker.Options) {
+		var h *house
+		h = newHouse(t, bustest.NewDisk(1), func(o *broker.Options) {
 			o.Bans = list
 			o.Authenticate = func(user, _ string, _, _ bool, _ string) (broker.Identity, error) {
 				logins++
+				if user == "late" { // an administrator is as fast as the client
+					if err := h.broker.Ban(ban.Ban{Client: "late"}); err != nil {
+						t.Error(err)
+					}
+				}
 				return rights{}, nil
 			}
 		})
@@ -64,6 +70,15 @@ func TestABannedClient(t *testing.T) {
 		h.connect("lamp", 60).Close()
 		time.Sleep(time.Hour)
 		h.connect("pump", 60).Close()
+		late := h.pipe()
+		send(t, late, 0x10, str(str(append(str(nil, "MQTT"), 5, 0x80, 0, 0, 0), "late"), "late"))
+		if first, p := late.packet(t); first != 0x20 || p[1] != 0x8A {
+			t.Errorf("packet %x %x instead of CONNACK 8A", first, p)
+		}
+		late.Close()
+		if _, err := h.broker.Unban(ban.Ban{Client: "late"}); err != nil {
+			t.Error(err)
+		}
 		if n := len(h.broker.Bans()); n != 0 {
 			t.Errorf("%d bans are left", n)
 		}

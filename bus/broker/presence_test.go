@@ -456,3 +456,45 @@ func TestAbsentClientsAreBounded(t *testing.T) {
 		h.close()
 	})
 }
+
+// BenchmarkPresenceAfterAKill is the correction of 100,000 clients that a killed bus left as online: the
+// start does not wait for it.
+func BenchmarkPresenceAfterAKill(b *testing.B) {
+	const n = 100_000
+	for range b.N {
+		b.StopTimer()
+		dir := b.TempDir()
+		on, err := bus.Open(b.Context(), bus.Options{Dir: dir})
+		if err != nil {
+			b.Fatal(err)
+		}
+		var last bus.Pending
+		for i := range n {
+			topic, _ := bus.ClientTopic(fmt.Sprint("c", i))
+			if last, err = on.Report(topic, []byte(`{"online":true,"since":"2026-01-02T03:04:05Z","address":"192.0.2.9:9","version":"3.1.1","transport":"tcp","persistent":false}`)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		<-last.Done()
+		if err := on.Close(); err != nil {
+			b.Fatal(err)
+		}
+		if on, err = bus.Open(b.Context(), bus.Options{Dir: dir}); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		k := broker.New(on, broker.Options{Presence: true})
+		began := time.Now()
+		if err := k.Open(); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(began).Microseconds()), "µs/open")
+		for first := on.Last(); on.Last() < first+n; time.Sleep(time.Millisecond) {
+		}
+		b.StopTimer()
+		ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+		_ = k.Close(ctx)
+		cancel()
+		_ = on.Close()
+	}
+}
