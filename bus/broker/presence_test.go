@@ -191,11 +191,7 @@ func TestPresence(t *testing.T) {
 		for reason, end := range map[string]func(*raw){
 			"the client disconnected with reason code 0x04": func(c *raw) { send(t, c, 0xE0, []byte{4}) },
 			"an administrator ended the connection":         func(*raw) { h.broker.Disconnect("x") },
-			"packet of an unknown type":                     nil,
 		} {
-			if end == nil {
-				continue
-			}
 			time.Sleep(2 * time.Second)
 			c := h.connect("x", 0)
 			end(c)
@@ -204,10 +200,25 @@ func TestPresence(t *testing.T) {
 			h.want("x", false, reason)
 		}
 
+		// A client that ends its session with DISCONNECT.
+		ends := h.connect("ends", 3600)
+		send(t, ends, 0xE0, []byte{0, 5, 0x11, 0, 0, 0, 0})
+		ends.Close()
+		time.Sleep(2 * time.Second)
+		h.want("ends", false, "the client disconnected")
+		if p := h.state("ends"); p != nil && p.Persistent {
+			t.Errorf("%+v", p)
+		}
+
 		// Identifiers that are not worth remembering.
-		quick := h.connect("", 0)
-		send(t, quick, 0xE0, nil)
 		before := len(h.reports())
+		for _, quick := range []*raw{h.connect("", 0), h.connect("web-0", 3600, "transient")} {
+			send(t, quick, 0xE0, nil)
+		}
+		time.Sleep(2 * time.Second)
+		if n := len(h.reports()); n != before {
+			t.Errorf("%d reports of clients that were there for a moment", n-before)
+		}
 		slow, random := h.connect("", 0), h.connect("web-1", 3600, "transient")
 		time.Sleep(2 * time.Second)
 		if n := len(h.reports()); n != before+2 {
