@@ -49,6 +49,7 @@ type presence struct {
 	ready   []*turn // now
 	later   []*turn // in the order of their times, which all lie presenceEvery ahead when they are added
 	absent  absentees
+	opened  bool
 	stop    context.Context // not nil when the broker closes: everything is written now, until it ends
 
 	wake chan struct{} // has room for one
@@ -83,6 +84,7 @@ func (p *presence) open() {
 	if p == nil {
 		return
 	}
+	p.opened = true
 	p.bus.OnSessionEnd(p.ended)
 	go p.run()
 }
@@ -110,8 +112,7 @@ func (p *presence) offline(id string, state bus.Presence, replaced bool) {
 		p.clearLocked(id)
 		return
 	}
-	p.setLocked(id, &state, replaced)
-	if !state.Persistent {
+	if p.setLocked(id, &state, replaced) && !state.Persistent {
 		p.waitLocked(id, state.Since)
 	}
 }
@@ -138,11 +139,13 @@ func (p *presence) ended(id string) {
 	}
 }
 
-// setLocked makes state the newest of a client.
-func (p *presence) setLocked(id string, state *bus.Presence, held bool) {
-	if c := p.changeLocked(id); c != nil {
+// setLocked makes state the newest of a client; false if the client has no topic.
+func (p *presence) setLocked(id string, state *bus.Presence, held bool) bool {
+	c := p.changeLocked(id)
+	if c != nil {
 		c.state, c.clear, c.held = state, false, held
 	}
+	return c != nil
 }
 
 // clearLocked forgets a client.
@@ -390,7 +393,7 @@ func (p *presence) correct(topic string, stopped time.Time) {
 
 // close writes what is left, until ctx ends. All connections have ended.
 func (p *presence) close(ctx context.Context) {
-	if p == nil {
+	if p == nil || !p.opened {
 		return
 	}
 	if ctx.Err() != nil {

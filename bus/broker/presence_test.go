@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -208,6 +209,13 @@ func TestPresence(t *testing.T) {
 		h.want("ends", false, "the client disconnected")
 		if p := h.state("ends"); p != nil && p.Persistent {
 			t.Errorf("%+v", p)
+		}
+
+		// An identifier without a topic is not remembered: its memory would be without a bound.
+		h.connect(strings.Repeat("/", 400), 0).Close()
+		time.Sleep(2 * time.Second)
+		if list := h.broker.AbsentAfter("", 10); slices.ContainsFunc(list, func(id string) bool { return len(id) > 300 }) {
+			t.Errorf("%q", list)
 		}
 
 		// Identifiers that are not worth remembering.
