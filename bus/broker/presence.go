@@ -27,7 +27,8 @@ import (
 
 const (
 	presenceEvery = time.Second
-	presenceBatch = 1000 // changes that are written together
+	presenceBatch = 1000                  // changes that are written together
+	presenceGap   = 10 * time.Millisecond // between two writes, so that many connects share a sync
 	absentFor     = 24 * time.Hour
 	maxAbsent     = 10_000
 	lastChanges   = 500 * time.Millisecond // for the changes of a stop that has used up its time
@@ -209,6 +210,7 @@ func (p *presence) run() {
 		if len(batch) > 0 {
 			p.write(batch)
 			if stop == nil {
+				time.Sleep(presenceGap)
 				continue
 			}
 		}
