@@ -1,6 +1,6 @@
 // Package ban is the list of clients that may not connect: by client identifier, by user, or by
-// address. It promises that a ban which Add accepted is kept, and that Find costs the same however
-// many there are. It does not end connections. It imports the standard library only.
+// address. A ban that Add accepted is stored, and Find takes the same time for any number of bans. The
+// package does not end connections. It imports the standard library only.
 package ban
 
 import (
@@ -22,7 +22,7 @@ const (
 	MaxName = 1024
 )
 
-// Ban keeps those out that it names: exactly one of Client, User and Address.
+// Ban names who may not connect: exactly one of Client, User and Address.
 type Ban struct {
 	Client  string    `json:"client,omitempty"`
 	User    string    `json:"user,omitempty"`

@@ -1,7 +1,7 @@
 package broker
 
-// This file keeps $bus/clients/<id>: who is connected, who is not, since when and why. See
-// docs/adr/0018-presence.md.
+// This file reports on $bus/clients/<id> which clients are connected, since when, and why the others are
+// not. See docs/adr/0018-presence.md.
 //
 //	connect, disconnect ─▶ changes, the newest of each client ─▶ one goroutine ─▶ bus.Report
 //
@@ -35,7 +35,7 @@ const (
 	busStopped    = "the bus stopped"
 )
 
-// presence is the state of all clients' topics that has to be written or was written lately. A nil
+// presence holds the changes of clients' topics that are to be written or were written lately. A nil
 // presence does nothing.
 type presence struct {
 	bus   *bus.Bus
@@ -61,10 +61,10 @@ type presence struct {
 type change struct {
 	state  *bus.Presence // to be written; nil: none
 	clear  bool          // the topic is to be cleared
-	check  bool          // the topic is to be cleared if nothing stands for it any more
+	check  bool          // a session ended: the topic is to be cleared unless the client has another or a connection
 	turn   *turn         // an earlier one does not count any more
-	held   bool          // its next turn is put off once, because a newer state is likely
-	tried  bool          // it has been written lately, or the disk refused it
+	held   bool          // its next turn is delayed once, because a newer state is likely
+	tried  bool          // it was written, or refused by the disk, within presenceEvery
 	stored bool          // the topic has a value, or may have one
 	seq    uint64        // of the last write
 }
@@ -80,7 +80,7 @@ func newPresence(b *bus.Bus, log *slog.Logger, connected func(string) (bool, boo
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-// open starts writing, and corrects what a killed bus left.
+// open starts writing, beginning with the correction of what an earlier run left.
 func (p *presence) open() {
 	if p == nil {
 		return
@@ -101,7 +101,7 @@ func (p *presence) online(id string, state bus.Presence) {
 	p.setLocked(id, &state, state.Transient) // most transient clients are gone before their turn, and cost no write
 }
 
-// offline reports the end of a client's connection. replaced means that the client has another one,
+// offline reports the end of a client's connection. replaced means that another connection took over,
 // which reports itself within moments.
 func (p *presence) offline(id string, state bus.Presence, replaced bool) {
 	if p == nil {
@@ -118,7 +118,7 @@ func (p *presence) offline(id string, state bus.Presence, replaced bool) {
 	}
 }
 
-// waitLocked keeps the topic of a client without a session for a while.
+// waitLocked keeps the topic of a client without a session for absentFor.
 func (p *presence) waitLocked(id string, since time.Time) {
 	p.absent.add(id, since)
 	if len(p.absent.list) > maxAbsent {
@@ -149,7 +149,7 @@ func (p *presence) setLocked(id string, state *bus.Presence, held bool) bool {
 	return c != nil
 }
 
-// clearLocked forgets a client.
+// clearLocked has a client's topic cleared, if it has a value.
 func (p *presence) clearLocked(id string) {
 	p.absent.remove(id)
 	if c := p.changeLocked(id); c != nil {
@@ -340,9 +340,9 @@ func (p *presence) write(batch []*write) {
 	}
 }
 
-// earlier returns a function that corrects a part of what an earlier run of the bus left, and reports
-// whether there is more: clients count as offline that did not come back, topics are cleared whose
-// clients have no session any more. Parts keep the correction from delaying clients' changes.
+// earlier returns a function that corrects the next presenceBatch topics that an earlier run left, and
+// reports whether there are more: parts keep the correction from delaying clients' changes. Clients that
+// have not reconnected become offline; topics of sessions that ended are cleared.
 func (p *presence) earlier() (next func() bool) {
 	after := ""
 	stopped := p.bus.Before()
@@ -366,7 +366,7 @@ func (p *presence) earlier() (next func() bool) {
 	}
 }
 
-// correct makes a topic that an earlier run wrote say what holds now.
+// correct brings a topic that an earlier run wrote up to date.
 func (p *presence) correct(topic string, stopped time.Time) {
 	e, ok := p.bus.RetainedValue(topic)
 	id, known := bus.ClientOf(topic)
@@ -393,7 +393,7 @@ func (p *presence) correct(topic string, stopped time.Time) {
 	}
 }
 
-// close writes what is left, until ctx ends. All connections have ended.
+// close writes the remaining changes, until ctx ends. All connections have ended.
 func (p *presence) close(ctx context.Context) {
 	if p == nil || !p.opened {
 		return

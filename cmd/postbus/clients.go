@@ -197,7 +197,7 @@ func (m *Main) clientBanCommand() *cobra.Command {
 		Use:   "ban ID",
 		Short: "End the connection of a client, and refuse it from now on",
 		Long: `End the connection of a client, and refuse connections with its client identifier from now on. The
-session and what it misses meanwhile stay. A ban does not concern the user's rights over HTTP.`,
+session stays, with the events that the client misses. A ban does not change a user's rights over HTTP.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			answer, err := m.apiWith(cmd.Context(), &r, http.MethodPost, clientPath(args[0], "ban"), map[string]string{"for": length})
