@@ -24,9 +24,9 @@ func TestABannedClient(t *testing.T) {
 		var h *house
 		h = newHouse(t, bustest.NewDisk(1), func(o *broker.Options) {
 			o.Bans = list
-			o.Authenticate = func(user, _ string, _, _ bool, _ string) (broker.Identity, error) {
+			o.Authenticate = func(login broker.Credentials) (broker.Identity, error) {
 				logins++
-				if user == "late" { // an administrator is as fast as the client
+				if login.User == "late" { // an administrator is as fast as the client
 					if err := h.broker.Ban(ban.Ban{Client: "late"}); err != nil {
 						t.Error(err)
 					}

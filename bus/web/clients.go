@@ -143,6 +143,7 @@ func (s *Server) kick(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusConflict, "", "the client %q is not connected", c.ID)
 	default:
 		s.log.Info("client disconnected over HTTP", "client", c.ID, "by", user, "remote", r.RemoteAddr)
+		s.o.Audit.Done("client disconnected", "client", c.ID, "by", user, "remote", r.RemoteAddr)
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
@@ -221,6 +222,7 @@ func (s *Server) ban(w http.ResponseWriter, r *http.Request, in banRequest, user
 		return
 	}
 	s.log.Info("ban made over HTTP", "ban", b.String(), "by", user, "remote", r.RemoteAddr)
+	s.o.Audit.Done("ban made", "ban", b.String(), "by", user, "remote", r.RemoteAddr)
 	answer(w, http.StatusOK, b)
 }
 
@@ -258,7 +260,8 @@ func (s *Server) unban(w http.ResponseWriter, r *http.Request, b ban.Ban, user s
 	case !existed:
 		fail(w, http.StatusNotFound, "/api/v1/bans lists them", "there is no such ban: %q is not banned", b.Client+b.User+b.Address)
 	default:
-		s.log.Info("ban removed over HTTP", "ban", b.String(), "by", user, "remote", r.RemoteAddr)
+		s.log.Info("ban removed over HTTP", "unbanned", b.Client+b.User+b.Address, "by", user, "remote", r.RemoteAddr)
+		s.o.Audit.Done("ban removed", "unbanned", b.Client+b.User+b.Address, "by", user, "remote", r.RemoteAddr)
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
