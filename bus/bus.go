@@ -90,6 +90,9 @@ type Bus struct {
 	snapshotSize       atomic.Uint64
 	cursorsAt          journal.Commit // of the last record of positions; housekeeping's
 
+	before       time.Time                    // see Before
+	sessionEnded atomic.Pointer[func(string)] // see OnSessionEnd
+
 	turns  turns // of pumps that read the past
 	locals sched.Mutex
 	local  map[string]*Subscription
@@ -136,6 +139,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 		b.retained.close()
 		return nil, errors.Join(err, j.Close())
 	}
+	b.before = b.timeOfLast()
 	b.tasks.Add(2)
 	go b.dispatch(next)
 	go b.housekeep()
@@ -286,7 +290,7 @@ var foundPool = sync.Pool{New: func() any { return new([]*subscription) }}
 // and $SYS/, which is published again after each start.
 func (b *Bus) Announce(topic string, payload []byte) {
 	r := &journal.Record{Kind: journal.KindEvent, Flags: flagRetain, Expiry: journal.NoExpiry, Time: time.Now().UnixNano(),
-		Source: []byte("bus"), Topic: []byte(topic), Payload: payload, Seq: b.visible.Load()}
+		Source: []byte(ownSource), Topic: []byte(topic), Payload: payload, Seq: b.visible.Load()}
 	b.retained.announce(r)
 	b.route(r) // it does not count as published
 }

@@ -125,7 +125,7 @@ func (b *Bus) flushReports() {
 		if err != nil {
 			continue
 		}
-		b.route(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte("bus"),
+		b.route(&journal.Record{Kind: journal.KindEvent, Expiry: journal.NoExpiry, Source: []byte(ownSource),
 			Topic: []byte("$bus/lost"), Payload: p})
 	}
 }
@@ -178,6 +178,17 @@ func (b *Bus) Sessions() []SessionInfo { return b.SessionsAfter("", math.MaxInt)
 func (b *Bus) SessionsAfter(after string, n int) []SessionInfo {
 	list, sessions := b.cursors()
 	list = slices.DeleteFunc(list, func(c *cursor) bool { return c.name <= after })
+	slices.SortFunc(list, func(a, c *cursor) int { return strings.Compare(a.name, c.name) })
+	return b.infoOf(list[:min(n, len(list))], sessions)
+}
+
+// ClientsAfter lists up to n sessions of MQTT clients in the order of their names, from behind a name
+// on.
+func (b *Bus) ClientsAfter(after string, n int) []SessionInfo {
+	list, sessions := b.cursors()
+	list = slices.DeleteFunc(list, func(c *cursor) bool {
+		return c.name <= after || sessions[c] == nil || strings.HasPrefix(c.name, localPrefix)
+	})
 	slices.SortFunc(list, func(a, c *cursor) int { return strings.Compare(a.name, c.name) })
 	return b.infoOf(list[:min(n, len(list))], sessions)
 }
@@ -286,7 +297,7 @@ type Stats struct {
 	Refused            map[string]uint64 // what limits refused, by their keys
 	Sessions, Online   int
 	Subscriptions      int
-	Retained           int
+	Retained           int // values of clients and plugins, without what the bus reports about itself
 	RetainedBytes      int
 	Journal            journal.Stats
 }
@@ -314,7 +325,7 @@ func (b *Bus) Stats() Stats {
 		s.mu.Unlock()
 	}
 	b.retained.mu.RLock()
-	st.Retained, st.RetainedBytes = b.retained.count, b.retained.bytes
+	st.Retained, st.RetainedBytes = b.retained.clients.count, b.retained.clients.bytes
 	b.retained.mu.RUnlock()
 	return st
 }

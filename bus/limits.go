@@ -117,7 +117,8 @@ func (b *Bus) refuse(key string, limit int64) error {
 func (b *Bus) Reached() []string {
 	l := b.limits.Load()
 	b.retained.mu.RLock()
-	retained, size := b.retained.count >= l.Retained, b.retained.size() >= l.RetainedSize || b.retained.topics >= l.RetainedSize/8
+	n := b.retained.clients
+	retained, size := n.count >= l.Retained, n.size() >= l.RetainedSize || n.topics >= l.RetainedSize/8
 	b.retained.mu.RUnlock()
 	var keys []string
 	for _, c := range []struct {
@@ -142,27 +143,25 @@ func (b *Bus) Reached() []string {
 func (t *retainedSet) full(r *journal.Record, l *Limits) (key string, limit int64) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	n := &t.clients
 	size, topics := int64(len(r.Topic)+len(r.Payload)), int64(len(r.Topic))
-	if t.count < l.Retained && t.size()+size <= l.RetainedSize && t.topics+topics <= l.RetainedSize/8 {
+	if n.count < l.Retained && n.size()+size <= l.RetainedSize && n.topics+topics <= l.RetainedSize/8 {
 		return "", 0
 	}
 	if len(t.blocks) > 0 {
 		b := t.blocks[t.blockOf(r.Topic)]
 		if i, found := b.find(r.Topic); found {
-			if grows := int64(len(r.Payload)) - int64(b.values[i].size); grows <= 0 || t.size()+grows <= l.RetainedSize {
+			if grows := int64(len(r.Payload)) - int64(b.values[i].size); grows <= 0 || n.size()+grows <= l.RetainedSize {
 				return "", 0
 			}
 			return LimitRetainedSize, l.RetainedSize
 		}
 	}
-	if t.count >= l.Retained {
+	if n.count >= l.Retained {
 		return LimitRetained, int64(l.Retained)
 	}
 	return LimitRetainedSize, l.RetainedSize
 }
-
-// size is the bytes of all topics and payloads. The caller holds mu.
-func (t *retainedSet) size() int64 { return t.topics + int64(t.bytes) }
 
 // refusals returns for each filter the *LimitError that refuses it, or nil. Filters that the session
 // has already are not counted twice.

@@ -36,7 +36,7 @@ func FuzzMatch(f *testing.F) {
 		}
 		e.Payload = nil
 		r.set(e.Record(), inJournal)
-		if r.count != 0 || r.bytes != 0 || len(r.blocks) != 0 {
+		if r.clients.count != 0 || r.clients.bytes != 0 || len(r.blocks) != 0 {
 			t.Fatalf("topic %q stays in the retained set", name)
 		}
 	})

@@ -33,11 +33,35 @@ const inJournal = -1
 type retainedSet struct {
 	mu        sched.RWMutex
 	blocks    []*topicBlock
-	count     int
-	bytes     int   // of payloads
-	topics    int64 // bytes of topics
+	clients   retainedCount // what limits bound
+	own       retainedCount // what the bus reports about itself
 	snapshot  *journal.Snapshot
 	announced map[string]*journal.Record
+}
+
+// retainedCount is how many topics have a value, and their size.
+type retainedCount struct {
+	count  int
+	bytes  int   // of payloads
+	topics int64 // bytes of topics
+}
+
+// add counts a value of a topic; n is -1 to take it away.
+func (c *retainedCount) add(topic []byte, size uint32, n int) {
+	c.count += n
+	c.bytes += n * int(size)
+	c.topics += int64(n * len(topic))
+}
+
+// size is the bytes of all topics and payloads.
+func (c *retainedCount) size() int64 { return c.topics + int64(c.bytes) }
+
+// countOf is the count that a value belongs to.
+func (t *retainedSet) countOf(v *retainedValue) *retainedCount {
+	if v.own {
+		return &t.own
+	}
+	return &t.clients
 }
 
 // topicBlock is up to retainedBlock topics in their order. Entry i ends at ends[i] of topics.
@@ -53,6 +77,7 @@ type retainedValue struct {
 	off    int64 // in the snapshot, or inJournal
 	size   uint32
 	plugin bool // its source is a plugin
+	own    bool // its source is the bus itself
 }
 
 // retainedEntry is one topic and where its value is.
@@ -125,14 +150,15 @@ func (t *retainedSet) blockOf(topic []byte) int {
 func (t *retainedSet) set(r *journal.Record, off int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v := retainedValue{seq: r.Seq, off: off, size: uint32(len(r.Payload)), plugin: bytes.HasPrefix(r.Source, []byte(PluginSource))}
+	v := retainedValue{seq: r.Seq, off: off, size: uint32(len(r.Payload)), plugin: bytes.HasPrefix(r.Source, []byte(PluginSource)), own: string(r.Source) == ownSource}
 	if len(t.blocks) == 0 {
 		if v.size == 0 {
 			return
 		}
 		first := &topicBlock{}
 		first.insert(0, r.Topic, v)
-		t.blocks, t.count, t.bytes, t.topics = []*topicBlock{first}, 1, int(v.size), int64(len(r.Topic))
+		t.blocks = []*topicBlock{first}
+		t.countOf(&v).add(r.Topic, v.size, 1)
 		return
 	}
 	at := t.blockOf(r.Topic)
@@ -140,20 +166,17 @@ func (t *retainedSet) set(r *journal.Record, off int64) {
 	i, found := b.find(r.Topic)
 	switch {
 	case found && v.size == 0:
-		t.count--
-		t.bytes -= int(b.values[i].size)
-		t.topics -= int64(len(r.Topic))
+		t.countOf(&b.values[i]).add(r.Topic, b.values[i].size, -1)
 		b.remove(i)
 		if len(b.ends) == 0 {
 			t.blocks = slices.Delete(t.blocks, at, at+1)
 		}
 	case found:
-		t.bytes += int(v.size) - int(b.values[i].size)
+		t.countOf(&b.values[i]).add(r.Topic, b.values[i].size, -1)
+		t.countOf(&v).add(r.Topic, v.size, 1)
 		b.values[i] = v
 	case v.size > 0:
-		t.count++
-		t.bytes += int(v.size)
-		t.topics += int64(len(r.Topic))
+		t.countOf(&v).add(r.Topic, v.size, 1)
 		b.insert(i, r.Topic, v)
 		if n := len(b.ends); n > retainedBlock {
 			half := n / 2

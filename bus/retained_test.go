@@ -54,8 +54,8 @@ func TestTheIndexOfRetainedTopics(t *testing.T) {
 			if v, _, ok := x.value(topic); ok != (len(r.Payload) > 0) || ok && v.seq != seq {
 				t.Fatalf("seed %d: %s is %v %v after %d", seed, topic, v, ok, seq)
 			}
-			if x.count != len(model) || x.bytes != len(model) {
-				t.Fatalf("seed %d: counts %d, %d bytes, want %d", seed, x.count, x.bytes, len(model))
+			if x.clients.count != len(model) || x.clients.bytes != len(model) {
+				t.Fatalf("seed %d: counts %d, %d bytes, want %d", seed, x.clients.count, x.clients.bytes, len(model))
 			}
 			if seq%500 == 0 {
 				for _, f := range []string{"#", "a/#", "b/+/t", "+/5/#", "b/5/t", "a/5", "b/#", "$x/#", "+/+/+", "/#", "/5/t/u"} {

@@ -269,6 +269,9 @@ func (b *Bus) endSession(s *Session) {
 	for _, sub := range shared {
 		b.dropFromGroup(sub)
 	}
+	if f := b.sessionEnded.Load(); f != nil {
+		(*f)(s.name)
+	}
 }
 
 // subscribe makes filters active from seq on; an active one with the same text ends there. For a

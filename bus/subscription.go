@@ -218,7 +218,7 @@ func ReservedName(clientID string) bool {
 			return true
 		}
 	}
-	return clientID == "bus"
+	return clientID == ownSource
 }
 
 // Names lists the named subscriptions whose names have the prefix.

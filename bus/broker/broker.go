@@ -19,6 +19,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/audit"
+	"github.com/postbus/postbus/bus/ban"
 	"github.com/postbus/postbus/bus/broker/frame"
 	"github.com/postbus/postbus/bus/internal/quiet"
 )
@@ -70,6 +71,8 @@ type Options struct {
 	Inflight      int           // deliveries in flight to one client; 100 when 0
 	OutputBuffer  int           // bytes queued for one connection before it counts as slow; 512 KiB when 0
 	Version       string        // for $SYS/broker/version
+	Presence      bool          // report clients on $bus/clients; New reads it
+	Bans          *ban.List     // who may not connect; nil: all may. New reads it
 }
 
 func (o *Options) defaults() {
@@ -141,6 +144,8 @@ type Broker struct {
 	quiet            quiet.Log     // for what clients cause
 	userNameReported sync.Once     // for the log line about user names without users
 	judged           atomic.Uint64 // the number of calls of Reauthorize
+	bans             *ban.List     // nil: none
+	presence         *presence     // nil: clients are not reported
 	crowd            crowd         // connections that cannot receive QoS 0 as fast as it is published
 }
 
@@ -150,10 +155,14 @@ func New(on *bus.Bus, o Options) *Broker {
 	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{},
 		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
 	b.o.Store(&o)
+	b.bans = o.Bans
+	if o.Presence {
+		b.presence = newPresence(on, b.log, b.connected)
+	}
 	return b
 }
 
-// SetOptions changes everything but Logger while the broker runs, for new connections only.
+// SetOptions changes everything but Logger, Presence and Bans while the broker runs, for new connections only.
 // Reauthorize checks the connected clients again.
 func (b *Broker) SetOptions(o Options) {
 	o.defaults()
@@ -182,6 +191,7 @@ func (b *Broker) Open() error {
 	// Serve is not called, because it would start mochi's own timers for expiry and $SYS. The bus
 	// has both.
 	b.startSys()
+	b.presence.open()
 	return nil
 }
 
@@ -321,6 +331,11 @@ func (b *Broker) over(c *conn) {
 			expiry = b.sessionExpiry(c.client.Properties.Props.SessionExpiryInterval)
 		}
 		c.session.Detach(c.goodbye, expiry)
+		if c.reported.Load() {
+			p := c.presence()
+			p.Online, p.Since, p.Persistent, p.Reason = false, moment(time.Now()), expiry > 0, c.endReason()
+			b.presence.offline(c.id, p, p.Reason == takenOver)
+		}
 	}
 	b.mu.Lock()
 	delete(b.conns, c)
@@ -336,6 +351,9 @@ func (b *Broker) over(c *conn) {
 		delete(b.owners, c.id)
 	}
 	b.mu.Unlock()
+	if c.owner && !c.reported.Load() { // it may have ended the session before it failed
+		b.presence.ended(c.id)
+	}
 	close(c.gone)
 	if c.owner {
 		attrs := []any{"client", c.id, "remote", c.remote}
@@ -376,7 +394,7 @@ func (b *Broker) own(c *conn) error {
 		if old.user != "" && old.user != c.user {
 			return bus.ErrForeignSession
 		}
-		old.end(0x8E, "another connection took the session over")
+		old.end(0x8E, takenOver)
 		select {
 		case <-old.gone:
 		case <-time.After(closeTimeout):
@@ -423,16 +441,12 @@ func (b *Broker) Connections() map[string]int {
 	return n
 }
 
-// Disconnect ends a client's connection as an administrator; false when the client has none.
-func (b *Broker) Disconnect(client string) bool {
+// connected reports whether a client identifier has a connection, and whether that is on $bus/clients.
+func (b *Broker) connected(id string) (connected, reported bool) {
 	b.mu.Lock()
-	c := b.owners[client]
-	b.mu.Unlock()
-	if c == nil {
-		return false
-	}
-	c.end(frame.CodeAdministrative, "an administrator ended the connection")
-	return true
+	defer b.mu.Unlock()
+	c := b.owners[id]
+	return c != nil, c != nil && c.reported.Load()
 }
 
 // Close disconnects all clients and returns when all connections have ended. When the context ends,
@@ -450,11 +464,15 @@ func (b *Broker) Close(ctx context.Context) error {
 	for _, l := range opened {
 		l.Close()
 	}
-	for _, c := range b.connections() {
-		c.end(0x8B, "the bus is shutting down")
+	conns := b.connections()
+	for _, c := range conns {
+		c.end(0x8B, busStops)
 	}
 	done := make(chan struct{})
 	go func() {
+		for _, c := range conns { // Serve of another transport is not one of the tasks
+			<-c.gone
+		}
 		b.tasks.Wait()
 		close(done)
 	}()
@@ -464,6 +482,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		b.closeSockets()
 		<-done
 	}
+	b.presence.close(ctx)
 	return nil
 }
 

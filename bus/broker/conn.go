@@ -46,13 +46,16 @@ type conn struct {
 	received  *idSet // QoS 2 publishes that wait for PUBREL; see restore
 	acked     bool   // an acknowledgement arrived since the last Session.Kick
 	flood     flood
-	goodbye   bool // the client sent DISCONNECT without will
+	goodbye   bool   // the client sent DISCONNECT without will
+	farewell  string // the client's DISCONNECT in words; empty: there was none
 	deadline  time.Time
 	keepAlive time.Duration
 	rate      bucket
 	restored  bool
 
 	// Set during CONNECT.
+	reported      atomic.Bool // on $bus/clients as online
+	since         time.Time   // of the connection
 	client        *mqtt.Client
 	id            string
 	idBytes       []byte
@@ -62,12 +65,15 @@ type conn struct {
 	present       bool
 	expiry        uint32
 	goodbyeExpiry bool
+	transient     bool // the identifier is random
 	identity      atomic.Pointer[Identity]
 	bridge        atomic.Bool  // the client is another broker; see bridge.go
 	filters       []bus.Filter // of the SUBSCRIBE that mochi is processing
 	sinceErr      error        // the error of the SUBSCRIBE's user property since
 	subackReason  string
 	unsubscribed  []byte // reason codes of the UNSUBSCRIBE that mochi is processing
+
+	eventsIn, bytesIn atomic.Uint64
 
 	qos2InFlight atomic.Int32 // QoS 2 deliveries in flight: the length of phases
 
@@ -83,6 +89,9 @@ type conn struct {
 	hold      bool          // deliveries wait for SUBACK
 	drained   chan struct{} // closed when there is room again; nil when no goroutine waits
 	failed    error
+	eventsOut uint64
+	bytesOut  uint64
+	endedBy   string // why the bus ended the connection
 	outAlias  map[string]uint16
 	phases    map[uint16]phase // of QoS 2 deliveries in flight
 	expires   *time.Timer      // ends the connection when its login ends; nil: it does not
@@ -130,8 +139,11 @@ func (c *conn) failure() error {
 // end closes the connection from another goroutine. An MQTT 5 client gets a DISCONNECT.
 func (c *conn) end(code byte, text string) {
 	c.mu.Lock()
-	if !c.ending && c.welcomed {
-		c.disconnect(code, text)
+	if !c.ending {
+		c.endedBy = text
+		if c.welcomed {
+			c.disconnect(code, text)
+		}
 	}
 	c.mu.Unlock()
 	c.Close()

@@ -63,6 +63,10 @@ func (c *conn) open(p []byte, body int) error {
 		return c.turnAway(code, err)
 	}
 	c.broker.pending.remove(c)
+	c.since = time.Now()
+	c.transient = c.connect.ClientID == "" || c.asks(askTransient)
+	c.broker.presence.online(c.id, c.presence())
+	c.reported.Store(true)
 	if err := c.broker.server.SendConnack(c.client, packets.CodeSuccess, c.present, c.connack()); err != nil {
 		return err
 	}
@@ -107,6 +111,9 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 	if bus.ReservedName(c.id) {
 		return frame.CodeClientIDInvalid, errors.New("client identifiers that begin with @, $share/, plugin: or http:, and bus, are reserved")
 	}
+	if err := b.banned(c); err != nil { // before the password, whose check is expensive
+		return frame.CodeBanned, err
+	}
 	identity, err := b.identify(c, password)
 	switch {
 	case errors.Is(err, ErrBusy):
@@ -150,6 +157,9 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 		return frame.CodeNotAuthorized, err
 	} else if err != nil {
 		return frame.CodeServerUnavailable, err
+	}
+	if err := b.banned(c); err != nil { // the login may have named another user, and Ban may have missed the client before
+		return frame.CodeBanned, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
@@ -210,17 +220,19 @@ func (c *conn) connack() *packets.Properties {
 	if asked := time.Duration(c.connect.KeepAlive) * time.Second; c.keepAlive != asked {
 		p.ServerKeepAlive, p.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true // [MQTT-3.1.2-21]
 	}
-	asks := func(key string) bool {
-		return slices.ContainsFunc(c.client.Properties.Props.User, func(u packets.UserProperty) bool { return u.Key == key })
-	}
 	if fits := c.connect.MaximumPacketSize == 0 || c.connect.MaximumPacketSize >= 256; !fits { // [MQTT-3.2.2-20]
 		return p
 	}
-	if asks(userMeta) {
+	if c.asks(userMeta) {
 		p.User = append(p.User, packets.UserProperty{Key: "seq", Val: strconv.FormatUint(c.broker.bus.Last(), 10)}, packets.UserProperty{Key: "epoch", Val: c.broker.origin})
 	}
-	if asks(askBridge) {
+	if c.asks(askBridge) {
 		p.User = append(p.User, packets.UserProperty{Key: askBridge, Val: strconv.FormatBool(c.trusted())})
 	}
 	return p
+}
+
+// asks reports whether the client's CONNECT has a user property.
+func (c *conn) asks(key string) bool {
+	return slices.ContainsFunc(c.client.Properties.Props.User, func(u packets.UserProperty) bool { return u.Key == key })
 }

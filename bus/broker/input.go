@@ -110,6 +110,10 @@ func (c *conn) handle(h frame.Header, p []byte) error {
 		return &frame.Error{Code: frame.CodeProtocolError, Reason: "AUTH without an authentication method", Statement: "MQTT-4.12.0-6"}
 	case frame.TypeDisconnect:
 		c.goodbye = len(p) < 3 || p[2] == frame.CodeSuccess // [MQTT-3.14.4-3]
+		c.farewell = "the client disconnected"
+		if !c.goodbye {
+			c.farewell = fmt.Sprintf("the client disconnected with reason code 0x%02X", p[2])
+		}
 		c.goodbyeExpiry = c.version == frame.V5
 	}
 	return apart(func() error { return c.pass(h, p[h.Body:]) })
@@ -201,6 +205,7 @@ func (c *conn) fill(need int) error {
 		n, err := c.raw.Read(c.in[c.w:])
 		c.w += n
 		c.broker.count.bytesIn.Add(uint64(n))
+		c.bytesIn.Add(uint64(n))
 		if n == 0 && err != nil {
 			if c.isEnding() {
 				return net.ErrClosed

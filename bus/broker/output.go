@@ -268,6 +268,7 @@ func (c *conn) room(wrote int) {
 	limit := c.broker.o.Load().OutputBuffer
 	c.mu.Lock()
 	c.occupancy.taken += wrote
+	c.bytesOut += uint64(wrote)
 	c.watchLocked(limit)
 	kick := c.wantRoom && !c.hold && len(c.out) < limit/2
 	if kick {

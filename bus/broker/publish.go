@@ -54,6 +54,7 @@ func (c *conn) publish(packet []byte) error {
 		r.Expiry = min(p.Expiry, journal.NoExpiry-1)
 	}
 	c.broker.count.messagesIn.Add(1)
+	c.eventsIn.Add(1)
 	if p.QoS == 0 {
 		c.yield(len(packet))
 		var err error
@@ -267,6 +268,7 @@ func (c *conn) Deliver(d *bus.Delivery) bus.Verdict {
 		c.setPhaseLocked(d.ID, awaitsPubrec)
 	}
 	c.broker.count.messagesOut.Add(1)
+	c.eventsOut++
 	c.startFlush()
 	return bus.Sent
 }

@@ -7,7 +7,11 @@ package web
 //	publish to a topic     MayPublish(topic)
 //	read events            MaySubscribe(filter), and MayRead(topic) of each
 //	see the bus, sessions  MaySubscribe("$bus/#")
-//	drop a session         see the sessions, and be its user, may publish everywhere or an administrator
+//	drop a session,        see the sessions, and be its user or an administrator
+//	disconnect a client
+//	ban                    see the sessions, and be an administrator
+//
+// An administrator is who says so by Admin, or may publish everywhere.
 
 import (
 	"errors"
@@ -43,6 +47,11 @@ type Admin interface{ Admin() bool }
 func isAdmin(id Identity) bool {
 	a, ok := id.(Admin)
 	return ok && a.Admin()
+}
+
+// mayAll reports whether a user may act on what belongs to others.
+func mayAll(id Identity) bool {
+	return isAdmin(id) || id.MayPublish("#") // only "#", and filters that are as wide, match "#" as a topic name
 }
 
 // ErrBusy is an error of Authenticate, in the sense of errors.Is, after which the client should try

@@ -23,6 +23,10 @@ GET    /api/v1/plugins        every plugin: state, counters, errors
 GET    /api/v1/explain        which plugin publishes a topic, or why none does: ?topic=home/x
 GET    /api/v1/sessions       every session: online, lag, in flight, lost
 DELETE /api/v1/sessions/NAME  end a session that has no connection
+GET    /api/v1/clients        every client: online or since when not and why, address, lag, counters; /ID for one
+POST   /api/v1/clients/ID/kick  end its connection
+POST   /api/v1/clients/ID/ban   {"for": "1h"}: keep it out; DELETE ends the ban
+GET    /api/v1/bans           every ban; POST {"user": "eve", "for": "1h"}, {"address": "192.0.2.1"}; DELETE ?user=eve
 POST   /api/v1/publish        {"topic": "a/b", "payload": "text", "qos": 1, "retain": false}
 POST   /api/v1/token          {"for": "1h"}: a token that replaces the user's password until it expires
 `, s.o.Version)

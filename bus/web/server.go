@@ -24,6 +24,7 @@ import (
 // Bus is the part of a bus that the server uses; *bus.Bus satisfies it.
 type Bus interface {
 	SessionsAfter(name string, n int) []bus.SessionInfo
+	ClientsAfter(name string, n int) []bus.SessionInfo
 	SessionsBehind(n int) []bus.SessionInfo
 	SessionNamed(name string) (bus.SessionInfo, bool)
 	Ready() error
@@ -56,6 +57,7 @@ type Options struct {
 	Plugins      Plugins                      // nil: no plugins
 	Warnings     func() any                   // the last warnings of the log; nil: none
 	Broker       Broker                       // the source of the connection counts; nil: none
+	Clients      Clients                      // nil: no clients and no bans
 	MQTT         func(c net.Conn, local bool) // speaks MQTT on a connection until it ends; nil: /mqtt answers 404
 	ReadBuffer   int                          // bytes for each WebSocket; 4 KiB when 0
 	WriteBuffer  int                          // bytes, shared by the WebSockets that write; 16 KiB when 0
@@ -160,6 +162,16 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /metrics", s.metrics())
 	mux.HandleFunc("GET /mqtt", s.webSocket)
 	mux.HandleFunc(hookRoot, s.hook)
+	if s.o.Clients != nil {
+		mux.HandleFunc("GET /api/v1/clients", known(s.clients, "limit", "after"))
+		mux.HandleFunc("GET /api/v1/clients/{id}", known(s.client))
+		mux.HandleFunc("POST /api/v1/clients/{id}/kick", known(s.kick))
+		mux.HandleFunc("POST /api/v1/clients/{id}/ban", known(s.banClient))
+		mux.HandleFunc("DELETE /api/v1/clients/{id}/ban", known(s.unbanClient))
+		mux.HandleFunc("GET /api/v1/bans", known(s.bans))
+		mux.HandleFunc("POST /api/v1/bans", known(s.addBan))
+		mux.HandleFunc("DELETE /api/v1/bans", known(s.removeBan, "client", "user", "address"))
+	}
 	if s.o.Plugins != nil {
 		mux.HandleFunc("GET /api/v1/plugins", known(s.plugins))
 		mux.HandleFunc("GET /api/v1/plugins/{id}", known(s.plugin))

@@ -244,6 +244,7 @@ func (r *remote) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 // connectOptions are the options in which connections differ.
 type connectOptions struct {
 	id        string
+	random    bool // nobody chose the id
 	clean     bool
 	expiry    uint32 // seconds
 	session   session.SessionManager
@@ -285,6 +286,9 @@ func (r *remote) connect(ctx context.Context, u *url.URL, o connectOptions) (*li
 	window := uint16(256)
 	cp := &paho.Connect{ClientID: o.id, CleanStart: o.clean, KeepAlive: keepAlive,
 		Properties: &paho.ConnectProperties{SessionExpiryInterval: &o.expiry, ReceiveMaximum: &window, RequestProblemInfo: true}}
+	if o.random {
+		cp.Properties.User = paho.UserProperties{{Key: "transient", Value: "1"}} // the bus need not remember who this was
+	}
 	if r.user != "" {
 		cp.Username, cp.UsernameFlag = r.user, true
 		cp.Password, cp.PasswordFlag = []byte(r.password), r.hasPassword

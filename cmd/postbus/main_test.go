@@ -8,6 +8,8 @@ package main
 //	gone NAME              wait until that bus has ended, at most 3 s
 //	eventually [!] CMD...  repeat until it succeeds (or fails), at most 5 s
 //	subscribed NAME FILTER wait until the session of that name has the filter, at most 5 s
+//	present ID online|offline|gone
+//	                       wait until that client's topic below $bus/clients says so, at most a minute
 //	get PATH               what the bus answers over HTTP to a GET, on stdout
 //	lose NAME N            remove the Nth segment of the journal in the data folder NAME, and its index
 //	usage ARG...           run the program, which has to end with exit code 2
@@ -21,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +53,7 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(home, 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve, "signal": sendSignal, "gone": gone, "eventually": eventually, "line": replaceLine, "usage": usage, "subscribed": subscribed,
+			"serve": serve, "signal": sendSignal, "gone": gone, "eventually": eventually, "line": replaceLine, "usage": usage, "subscribed": subscribed, "present": present,
 			"get": get, "lose": lose,
 			"setenv": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
@@ -196,6 +199,33 @@ func subscribed(ts *testscript.TestScript, _ bool, args []string) {
 		text = string(body)
 	}
 	ts.Fatalf("%s is not subscribed to %s within %s: %s", args[0], args[1], patience, text)
+}
+
+func present(ts *testscript.TestScript, _ bool, args []string) {
+	name, _ := bus.ClientTopic(args[0])
+	text := ""
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get(ts.Getenv("HTTP") + "/api/v1/topics?filter=" + url.QueryEscape(name))
+		ts.Check(err)
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		ts.Check(err)
+		var list []struct{ Payload string }
+		ts.Check(json.Unmarshal(body, &list))
+		is := "gone"
+		if len(list) == 1 {
+			var p bus.Presence
+			ts.Check(json.Unmarshal([]byte(list[0].Payload), &p))
+			if is = "offline"; p.Online {
+				is = "online"
+			}
+		}
+		if is == args[1] {
+			return
+		}
+		text = string(body)
+	}
+	ts.Fatalf("%s is not %s within %s: %s", args[0], args[1], patience, text)
 }
 
 func get(ts *testscript.TestScript, _ bool, args []string) {

@@ -131,7 +131,7 @@ func (m *Main) pluginThere(ctx context.Context, r *remote, id string) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	topics := make(chan string, 1)
-	l, err := r.connect(ctx, u, connectOptions{id: clientID("trace"), clean: true, onPublish: func(p *paho.Publish) {
+	l, err := r.connect(ctx, u, connectOptions{id: clientID("trace"), random: true, clean: true, onPublish: func(p *paho.Publish) {
 		select {
 		case topics <- p.Topic:
 		case <-ctx.Done():

@@ -75,6 +75,7 @@ func brokerOptions(c *config.Config, log *slog.Logger, a *access) broker.Options
 		KeepAlive:     c.Limits.KeepAlive,
 		Inflight:      c.Limits.Inflight,
 		Version:       "postbus " + v,
+		Presence:      true,
 	}
 	if c.Profile == config.ProfilePi {
 		o.OutputBuffer = 64 << 10

@@ -143,7 +143,7 @@ func (m *Main) pub(ctx context.Context, f *pubFlags) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	st := state.NewInMemory()
-	l, err := f.connect(ctx, u, connectOptions{id: clientID("pub"), clean: true, session: st})
+	l, err := f.connect(ctx, u, connectOptions{id: clientID("pub"), random: true, clean: true, session: st})
 	if err != nil {
 		return err
 	}

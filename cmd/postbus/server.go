@@ -76,7 +76,11 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if err = s.openBus(ctx, c); err != nil {
 		return s, err
 	}
-	s.broker = broker.New(s.bus, brokerOptions(c, log, s.access))
+	o := brokerOptions(c, log, s.access)
+	if o.Bans, err = openBans(c.DataDir); err != nil {
+		return s, err
+	}
+	s.broker = broker.New(s.bus, o)
 	if err = s.broker.Open(); err != nil {
 		return s, fmt.Errorf("broker: %w", err)
 	}
@@ -174,6 +178,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 		PluginsDir:   c.PluginsDir,
 		Examples:     pages.Files,
 		Broker:       s.broker,
+		Clients:      s.broker,
 		Warnings:     func() any { return s.warnings.newest() },
 		MQTT:         func(c net.Conn, local bool) { s.broker.Serve(c, socket, local) },
 		ReadBuffer:   c.Profile.Sizes().ReadBuffer,

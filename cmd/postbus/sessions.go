@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -89,6 +90,11 @@ func (m *Main) httpURL(r *remote) (*url.URL, error) {
 
 // api makes one request and returns the response. The error is the bus's own where it has one.
 func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte, error) {
+	return m.apiWith(ctx, r, method, path, nil)
+}
+
+// apiWith is api with a JSON body; nil: none.
+func (m *Main) apiWith(ctx context.Context, r *remote, method, path string, body any) ([]byte, error) {
 	base, err := m.httpURL(r)
 	if err != nil {
 		return nil, err
@@ -99,9 +105,20 @@ func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte,
 	}
 	c := &http.Client{Timeout: answerTimeout, Transport: &http.Transport{TLSClientConfig: t, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext}}
 	defer c.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(base.String(), "/")+path, nil)
+	var sent io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		sent = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(base.String(), "/")+path, sent)
 	if err != nil {
 		return nil, err
+	}
+	if sent != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if r.user != "" {
 		req.SetBasicAuth(r.user, r.password)
@@ -111,17 +128,17 @@ func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte,
 		return nil, httpUnreachable(base, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	got, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", base, err)
 	}
 	if resp.StatusCode < 300 {
-		return body, nil
+		return got, nil
 	}
 	var p struct{ Error, Hint string }
-	if json.Unmarshal(body, &p) != nil || p.Error == "" {
+	if json.Unmarshal(got, &p) != nil || p.Error == "" {
 		hint := "does postbus run there?"
-		if strings.Contains(string(body), "HTTP request to an HTTPS server") { // the text of Go's server
+		if strings.Contains(string(got), "HTTP request to an HTTPS server") { // the text of Go's server
 			hint = "it speaks TLS: --url https://" + base.Host
 		}
 		return nil, withHint(fmt.Errorf("%s%s: %s", base, path, resp.Status), "%s", hint)
@@ -161,20 +178,25 @@ func httpUnreachable(u *url.URL, err error) error {
 
 // listSessions asks for one page after another.
 func (m *Main) listSessions(ctx context.Context, r *remote) ([]bus.SessionInfo, error) {
+	return listPages(ctx, m, r, "/api/v1/sessions", func(s *bus.SessionInfo) string { return s.Name })
+}
+
+// listPages asks for all pages of a list, whose items are in the order of their names.
+func listPages[T any](ctx context.Context, m *Main, r *remote, path string, name func(*T) string) ([]T, error) {
 	const limit = 1000
-	list := []bus.SessionInfo{}
+	list := []T{}
 	for {
 		q := url.Values{"limit": {strconv.Itoa(limit)}}
 		if len(list) > 0 {
-			q.Set("after", list[len(list)-1].Name)
+			q.Set("after", name(&list[len(list)-1]))
 		}
-		body, err := m.api(ctx, r, http.MethodGet, "/api/v1/sessions?"+q.Encode())
+		body, err := m.api(ctx, r, http.MethodGet, path+"?"+q.Encode())
 		if err != nil {
 			return nil, err
 		}
-		var page []bus.SessionInfo
+		var page []T
 		if err := json.Unmarshal(body, &page); err != nil {
-			return nil, fmt.Errorf("the answer is not a list of sessions: %w", err)
+			return nil, fmt.Errorf("the answer of %s is not a list: %w", path, err)
 		}
 		list = append(list, page...)
 		if len(page) < limit {

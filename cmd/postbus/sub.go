@@ -43,6 +43,7 @@ type subFlags struct {
 	json, verbose bool
 	bare          bool // no newline after the payload
 	count         int
+	random        bool                        // nobody chose the id
 	format        func(payload []byte) []byte // replaces json and verbose
 }
 
@@ -131,7 +132,7 @@ func (m *Main) sub(ctx context.Context, f *subFlags) error {
 	// A closed pipe then is an error of Write, after which the session can be ended in order.
 	signal.Ignore(syscall.SIGPIPE)
 	if f.id == "" {
-		f.id = clientID("sub")
+		f.id, f.random = clientID("sub"), true
 	}
 	s := &subscriber{m: m, terminal: isTerminal(m.Stdout), f: f, full: make(chan struct{}), broken: make(chan error, 1)}
 	s.session = &printedSession{state.NewInMemory(), s}
@@ -173,7 +174,7 @@ type subscriber struct {
 // once runs one connection until it ends. nil: everything is done. up reports whether it was
 // connected.
 func (s *subscriber) once(ctx context.Context, u *url.URL, first bool) (up bool, err error) {
-	o := connectOptions{id: s.f.id, clean: first && !s.f.persistent, expiry: briefly, session: s.session, onPublish: s.print}
+	o := connectOptions{id: s.f.id, random: s.f.random, clean: first && !s.f.persistent, expiry: briefly, session: s.session, onPublish: s.print}
 	if s.f.persistent {
 		o.expiry = forever
 	}

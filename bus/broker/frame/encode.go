@@ -161,7 +161,7 @@ func AppendRefusal(dst []byte, version, reason byte, text string) []byte {
 		code = 3
 	case CodeBadUserOrPassword:
 		code = 4
-	case CodeNotAuthorized:
+	case CodeNotAuthorized, CodeBanned:
 		code = 5
 	default:
 		return dst

@@ -61,6 +61,7 @@ const (
 	CodeNotAuthorized         byte = 0x87
 	CodeServerUnavailable     byte = 0x88
 	CodeServerBusy            byte = 0x89
+	CodeBanned                byte = 0x8A
 	CodeTopicFilterInvalid    byte = 0x8F
 	CodeTopicNameInvalid      byte = 0x90
 	CodePacketIDInUse         byte = 0x91

@@ -223,10 +223,13 @@ export interface Login {
   password: string;
 }
 
+// The bus forgets a client with this user property when its connection ends.
+const transient = [0x26, ...text("transient"), ...text("1")];
+
 // connect begins a clean session that ends with its connection.
 export function connect(clientId: string, keepAlive: number, login: Login | null): Uint8Array {
   const flags = 0x02 | (login ? 0xc0 : 0);
-  return packet(0x10, [...text("MQTT"), 5, flags, keepAlive >> 8, keepAlive & 0xff, 0, ...text(clientId),
+  return packet(0x10, [...text("MQTT"), 5, flags, keepAlive >> 8, keepAlive & 0xff, transient.length, ...transient, ...text(clientId),
     ...(login ? [...text(login.user), ...text(login.password)] : [])]);
 }
 

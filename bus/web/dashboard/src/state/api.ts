@@ -144,6 +144,7 @@ export const api = {
   plugins: () => call<unknown>(base + "plugins"),
   sessions: () => call<SessionInfo[]>(base + "sessions"),
   drop: (name: string) => call<void>(base + "sessions/" + encodeURIComponent(name), { method: "DELETE" }),
+  disconnect: (client: string) => call<void>(base + "clients/" + encodeURIComponent(client) + "/kick", { method: "POST" }),
   topics: (filter: string) => call<ShownEvent[]>(`${base}topics?filter=${encodeURIComponent(filter)}`),
   explain: (topic: string) => call<Explanation>(`${base}explain?topic=${encodeURIComponent(topic)}`),
   publish: (e: { topic: string; payload: string; qos: number; retain: boolean }) =>

@@ -47,6 +47,16 @@ export function Sessions() {
     }
     again();
   };
+  const disconnect = async (s: SessionInfo) => {
+    if (!(await confirm(`Disconnect ${s.name}?`, "Its session stays and nothing is lost. Most clients connect again at once.", "Disconnect"))) return;
+    try {
+      await api.disconnect(s.name);
+      setProblem("");
+    } catch (e) {
+      setProblem(`${s.name} was not disconnected: ${words(e)}`);
+    }
+    again();
+  };
   return (
     <div class="page">
       <h2 class="off-screen">Sessions</h2>
@@ -59,7 +69,7 @@ export function Sessions() {
             <thead>
               <tr><th scope="col">session</th><th scope="col">state</th><th scope="col" class="num">lag</th><th scope="col" class="num">in flight</th><th scope="col">lost</th><th scope="col">filters</th><th scope="col">user</th><th scope="col"><span class="off-screen">action</span></th></tr>
             </thead>
-            <tbody>{list.map((s) => <Line key={s.name} s={s} drop={() => void drop(s)} />)}</tbody>
+            <tbody>{list.map((s) => <Line key={s.name} s={s} drop={() => void drop(s)} disconnect={() => void disconnect(s)} />)}</tbody>
           </table>
         </div>
       )}
@@ -76,10 +86,11 @@ function kind(s: SessionInfo): string {
   return s.persistent ? "" : "not persistent";
 }
 
-function Line(p: { s: SessionInfo; drop: () => void }) {
+function Line(p: { s: SessionInfo; drop: () => void; disconnect: () => void }) {
   const s = p.s;
   const lost = Object.entries(s.lost ?? {});
   const mayDrop = !s.online && !s.name.startsWith("@");
+  const mayDisconnect = s.online && !s.name.startsWith("@") && !s.name.startsWith("$share/");
   return (
     <tr>
       <th scope="row"><b>{s.name}</b>{kind(s) && <span class="soft small block">{kind(s)}</span>}</th>
@@ -92,7 +103,8 @@ function Line(p: { s: SessionInfo; drop: () => void }) {
       <td data-label="lost" class={lost.length ? "g1" : ""}>{lost.length === 0 ? "0" : lost.map(([why, n]) => <span class="block" key={why}><span class="shape" aria-hidden="true">▲</span> {count(n)} {why}</span>)}</td>
       <td data-label="filters" class="filters">{s.filters?.slice(0, 6).map((f) => <code key={f}>{f}</code>)}{(s.filters?.length ?? 0) > 6 && <span class="soft">and {s.filters!.length - 6} more</span>}</td>
       <td data-label="user">{s.user || <span class="soft">–</span>}</td>
-      <td class="act">{mayDrop && <button type="button" class="quiet" onClick={p.drop} aria-label={`drop the session ${s.name}`}>drop …</button>}</td>
+      <td class="act">{mayDrop && <button type="button" class="quiet" onClick={p.drop} aria-label={`drop the session ${s.name}`}>drop …</button>}
+        {mayDisconnect && <button type="button" class="quiet" onClick={p.disconnect} aria-label={`disconnect ${s.name}`}>disconnect …</button>}</td>
     </tr>
   );
 }

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import net from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Bus, closeAll, open, row, shots, sleep } from "./kit.mjs";
@@ -108,15 +109,21 @@ test("without plugins it says what to do; a plugin that waits says how to approv
   await page.context().close();
 });
 
-// away leaves a persistent session behind that lags.
-async function away(name) {
-  const { default: net } = await import("node:net");
+// stays is a connected client; its socket says when the bus ends it.
+async function stays(name) {
   const s = net.connect(bus.mqttPort, "127.0.0.1");
   await new Promise((done) => s.once("connect", done));
   const t = (x) => Buffer.concat([Buffer.from([0, x.length]), Buffer.from(x)]);
   const connect = Buffer.concat([t("MQTT"), Buffer.from([4, 0, 0, 60]), t(name)]);
   s.write(Buffer.concat([Buffer.from([0x10, connect.length]), connect]));
   await new Promise((done) => s.once("data", done));
+  return s;
+}
+
+// away leaves a persistent session behind that lags.
+async function away(name) {
+  const s = await stays(name);
+  const t = (x) => Buffer.concat([Buffer.from([0, x.length]), Buffer.from(x)]);
   const sub = Buffer.concat([Buffer.from([0, 1]), t("lag/#"), Buffer.from([1])]);
   s.write(Buffer.concat([Buffer.from([0x82, sub.length]), sub]));
   await new Promise((done) => s.once("data", done));
@@ -124,6 +131,25 @@ async function away(name) {
   await sleep(100);
   for (let i = 0; i < 12; i++) await bus.publish("lag/x", i);
 }
+
+test("a client is disconnected after asking", async () => {
+  const socket = await stays("lamp/1");
+  const ended = new Promise((done) => socket.once("close", done));
+  const page = await open(bus, "#/sessions");
+  const line = page.locator("tr", { hasText: "lamp/1" });
+  await line.getByText("online").waitFor();
+  await line.getByRole("button", { name: /disconnect/ }).click();
+  await page.getByText("nothing is lost").waitFor();
+  await page.getByRole("button", { name: "Cancel" }).click();
+  assert.equal(socket.closed, false);
+  await line.getByRole("button", { name: /disconnect/ }).click();
+  await page.getByRole("button", { name: "Disconnect", exact: true }).click();
+  await ended;
+  await line.getByText(/offline/).waitFor();
+  await line.getByRole("button", { name: /drop/ }).waitFor();
+  fine(page);
+  await page.context().close();
+});
 
 test("a session that is away shows its lag and is dropped after asking", async () => {
   await away("kiosk/1");

@@ -26,7 +26,8 @@ function all(d: Decoder): Packet[] {
 describe("what is sent", () => {
   test("CONNECT, with and without a login", () => {
     const c = parse(connect("dashboard-1", 120, { user: "jörg", password: "pässword" }));
-    expect(c).toMatchObject({ cmd: "connect", protocolVersion: 5, clean: true, clientId: "dashboard-1", keepalive: 120, username: "jörg" });
+    expect(c).toMatchObject({ cmd: "connect", protocolVersion: 5, clean: true, clientId: "dashboard-1", keepalive: 120, username: "jörg",
+      properties: { userProperties: { transient: "1" } } });
     expect(String(c.password)).toBe("pässword");
     expect(parse(connect("x", 60, null)).username).toBeUndefined();
   });
