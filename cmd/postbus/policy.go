@@ -94,7 +94,7 @@ func policyOptions(c *config.Config) (o auth.Options) {
 	}
 	for _, u := range c.Users {
 		user := auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge, ClientID: u.ClientID,
-			Groups: u.Groups, Admin: u.Admin,
+			Groups: u.Groups, Admin: u.Admin, Certificates: u.Certificates,
 			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}}
 		for _, w := range u.Passwords {
 			user.Passwords = append(user.Passwords, auth.NamedPassword(w))
@@ -121,12 +121,12 @@ type access struct {
 	tokens   *auth.Tokens
 	policy   atomic.Pointer[auth.Policy]
 
-	mu      sync.Mutex
-	expired map[[2]string]time.Time // when the log last had a user and a password that has expired
+	mu     sync.Mutex
+	logged map[[2]string]time.Time // texts of the log that clients cause, by what they are about
 }
 
 func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
-	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir), expired: map[[2]string]time.Time{}}
+	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(c.DataDir), logged: map[[2]string]time.Time{}}
 	a.tokens = auth.NewTokens(a.keys)
 	p, err := newPolicy(a.verifier, a.tokens, c)
 	if err != nil {
@@ -137,15 +137,16 @@ func newAccess(c *config.Config, log *slog.Logger) (*access, error) {
 }
 
 func (a *access) mqtt(c broker.Credentials) (broker.Identity, error) {
-	id, err := a.policy.Load().Authenticate(c.User, c.Password, c.HasPassword, c.Local, c.Address)
+	id, err := a.authenticate(c)
 	if err != nil {
 		return nil, a.plain(err) // not a nil *auth.Identity in the interface
 	}
 	return id.As(c.ClientID), nil
 }
 
-func (a *access) http(user, password string, hasPassword, local bool, address string) (web.Identity, error) {
-	id, err := a.policy.Load().Authenticate(user, password, hasPassword, local, address)
+func (a *access) http(c web.Credentials) (web.Identity, error) {
+	id, err := a.authenticate(broker.Credentials{User: c.User, Password: c.Password, HasPassword: c.HasPassword, Local: c.Local,
+		Address: c.Address, Certificate: c.Certificate})
 	switch {
 	case errors.Is(err, auth.ErrBusy):
 		return nil, web.ErrBusy
@@ -153,6 +154,18 @@ func (a *access) http(user, password string, hasPassword, local bool, address st
 		return nil, a.plain(err)
 	}
 	return id, nil
+}
+
+// authenticate tries the client's certificate first: one of the user whose name the client sent, or of
+// any user if it sent neither a name nor a password.
+func (a *access) authenticate(c broker.Credentials) (*auth.Identity, error) {
+	p := a.policy.Load()
+	if c.Certificate != nil && (c.User != "" || !c.HasPassword) {
+		if id, err := p.ByCertificate(auth.NewCertificate(c.Certificate), c.User); id != nil || err != nil {
+			return id, err
+		}
+	}
+	return p.Authenticate(c.User, c.Password, c.HasPassword, c.Local, c.Address)
 }
 
 // mayPublishWill reports whether the user of a session may publish a last will now. A reserved topic
