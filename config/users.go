@@ -66,14 +66,15 @@ func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
 	certificates, hasCertificates := m.Get("certificates")
 	if hasCertificates {
 		l.where[certificates.Path()] = certificates
-		if l.certificatesAt == "" {
-			l.certificatesAt = certificates.Path()
-		}
 		var good bool
 		u.Certificates, good = l.certificates(certificates, u.Name)
 		ok = ok && good
+		if l.certificatesAt == "" && len(u.Certificates) > 0 {
+			l.certificatesAt = certificates.Path()
+		}
 	}
-	if !hasOne && !hasSeveral && !hasCertificates {
+	none := ok && u.Password == "" && len(u.Passwords) == 0 && len(u.Certificates) == 0 // empty lists
+	if none || !hasOne && !hasSeveral && !hasCertificates {
 		n.Fail("postbus user add NAME asks for a password and writes the entry", `the user has no "password"`)
 		ok = false
 	}

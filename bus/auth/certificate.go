@@ -52,7 +52,8 @@ var (
 )
 
 // ByCertificate identifies a client by its certificate: nil if that is of no user or, for a client that
-// sent a user name, not of that one only. Such a client logs in as one without a certificate. The login ends when the certificate expires.
+// sent a user name, not of that one only. Such a client logs in as one without a certificate. The login
+// ends when the certificate expires.
 func (p *Policy) ByCertificate(c *Certificate, user string) (*Identity, error) {
 	var found []string
 	for _, name := range c.Names {

@@ -1,8 +1,8 @@
 package broker
 
 // This file ends the connections of expired logins. When a client's token, password or certificate
-// expires, its connection gets a DISCONNECT and is closed. Each such connection has one timer, which Close stops; the
-// others have none.
+// expires, its connection gets a DISCONNECT and is closed. Each such connection has one timer, which
+// Close stops; the others have none.
 
 import (
 	"time"

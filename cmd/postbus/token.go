@@ -153,7 +153,8 @@ func (m *Main) userToken() *cobra.Command {
 		Short: "Print a token, which replaces a user's password until it expires",
 		Long: `Print a token. It replaces the user's password until it expires, over MQTT and over HTTP, with the user's
 rights. It becomes invalid earlier if the password that it replaces is changed, removed or expires, or the
-user is removed. Of several passwords that is the first, or --name. Its key is in the data directory: give the --config and --data-dir of the bus, and run the command as the bus's user.`,
+user is removed. Of several passwords that is the first, or --name. Its key is in the data directory: give
+the --config and --data-dir of the bus, and run the command as the bus's user.`,
 		Example:           `  postbus user token pi --for 12h`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeUsers(&s),
