@@ -72,6 +72,8 @@ type TLS struct {
 	Cert     string // PEM chain; needs Key
 	Key      string // PEM; needs Cert
 	ClientCA string // PEM; if set, clients of tls:// listeners must present a certificate it signed
+	// ClientCRL is PEM or DER: certificates of clients that ClientCA has revoked.
+	ClientCRL string
 }
 
 // Durability states when an acknowledged event is on disk: before its acknowledgement (Interval 0,
@@ -130,8 +132,11 @@ type User struct {
 	Deny      []string
 	Groups    []string // names of groups, none of them twice
 	Admin     bool     // the user may administer the bus
-	ClientID  string   // the client identifiers that the user may present, with * and ${user}; "": any
-	Bridge    bool     // the user is another broker, whose statements about an event's route are trusted
+	// Certificates are those of clients that need no password: CN=name, SAN=dns:name (or ip, email,
+	// uri) or sha256:fingerprint, each of one user only.
+	Certificates []string
+	ClientID     string // the client identifiers that the user may present, with * and ${user}; "": any
+	Bridge       bool   // the user is another broker, whose statements about an event's route are trusted
 }
 
 // MaxPasswords is the maximum number of a user's passwords, Password among them.

@@ -52,7 +52,7 @@ plugin_env: [LANG]
 listen:
   mqtt: ["tcp://127.0.0.1:1883", "tls://[::]:8883", "unix:///run/x.sock"]
   http: "off"
-  tls: {cert: /c.pem, key: /k.pem, client_ca: /ca.pem}
+  tls: {cert: /c.pem, key: /k.pem, client_ca: /ca.pem, client_crl: /crl.pem}
   origins: ["https://dash.example.org:8443"]
 durability: 1s
 retention: {age: 7d, size: 500MB}
@@ -77,7 +77,7 @@ groups:
   family: {publish: ["home/${user}/#"], subscribe: ["home/#"], deny: ["home/${client}"]}
   ops: {admin: true}
 users:
-  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], groups: [ops, family], admin: true, client_id: "${user}-*", bridge: true}
+  - {name: pi, password: "`+hash+`", publish: ["home/#"], subscribe: ["home/#", "$bus/#"], deny: ["home/safe/#"], groups: [ops, family], admin: true, certificates: ["CN=pi", "SAN=dns:Pi.Example", "SAN=ip:::1", "SAN=email:a@b.example", "SAN=uri:urn:x", "sha256:`+strings.Repeat("AB:", 31)+`AB"], client_id: "${user}-*", bridge: true}
   - name: read only
     passwords:
       - {name: laptop, hash: "`+hash+`", expires: 2027-01-01T01:00:00+01:00}
@@ -101,7 +101,7 @@ profile: pi
 		DataDir: "/var/lib/postbus", PluginsDir: "/etc/postbus/plugins.d", PluginEnv: []string{"LANG"},
 		Listen: Listen{
 			MQTT: []Listener{{Network: "tcp", Address: "127.0.0.1:1883"}, {Network: "tcp", Address: "[::]:8883", TLS: true}, {Network: "unix", Address: "/run/x.sock"}},
-			TLS:  TLS{Cert: "/c.pem", Key: "/k.pem", ClientCA: "/ca.pem"}, Origins: []string{"https://dash.example.org:8443"},
+			TLS:  TLS{Cert: "/c.pem", Key: "/k.pem", ClientCA: "/ca.pem", ClientCRL: "/crl.pem"}, Origins: []string{"https://dash.example.org:8443"},
 		},
 		Durability: Durability{Interval: time.Second},
 		Retention:  Retention{Age: 7 * 24 * time.Hour, Size: 500e6},
@@ -109,7 +109,7 @@ profile: pi
 			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29,
 			TopicLevels: 9, Subscriptions: 10, SubscriptionSize: 11 << 20, Sessions: 12, WillSize: 13 << 20, Retained: 13, RetainedSize: 14 << 20},
 		Groups: []Group{{Name: "family", Publish: []string{"home/${user}/#"}, Subscribe: []string{"home/#"}, Deny: []string{"home/${client}"}}, {Name: "ops", Admin: true}},
-		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, Groups: []string{"ops", "family"}, Admin: true, ClientID: "${user}-*", Bridge: true},
+		Users: []User{{Name: "pi", Password: hash, Publish: []string{"home/#"}, Subscribe: []string{"home/#", "$bus/#"}, Deny: []string{"home/safe/#"}, Groups: []string{"ops", "family"}, Admin: true, Certificates: []string{"CN=pi", "SAN=dns:pi.example", "SAN=ip:::1", "SAN=email:a@b.example", "SAN=uri:urn:x", "sha256:" + strings.Repeat("ab", 32)}, ClientID: "${user}-*", Bridge: true},
 			{Name: "read only", Passwords: []Password{{"laptop", hash, time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}, {"phone", hash + "x", time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)}, {Name: "tv", Hash: hash + "y"}}, Subscribe: []string{"#"}}},
 		JWT: []JWT{{Issuer: "https://id.example", Audience: "postbus", Keys: "https://id.example/jwks.json", User: "${claims.sub}"},
 			{Issuer: "https://id.example", Audience: "app", Keys: "/jwks.json", User: "id:${claims.realm.name}", Groups: []string{"family"}, Publish: []string{"user/${claims.sub}/#"}, Subscribe: []string{"a"}, Deny: []string{"b"}, ClientID: "${user}-*"}},
@@ -216,7 +216,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		}
 		env := []string{envName(k.path) + "=" + v}
 		if strings.HasPrefix(k.path, "listen.tls") {
-			env = []string{"POSTBUS_LISTEN_TLS_CERT=9", "POSTBUS_LISTEN_TLS_KEY=9", "POSTBUS_LISTEN_TLS_CLIENT_CA=9"}
+			env = []string{"POSTBUS_LISTEN_TLS_CERT=9", "POSTBUS_LISTEN_TLS_KEY=9", "POSTBUS_LISTEN_TLS_CLIENT_CA=9", "POSTBUS_LISTEN_TLS_CLIENT_CRL=9"}
 		}
 		if strings.HasPrefix(k.path, "auth_hook") {
 			env = append(env, "POSTBUS_AUTH_HOOK_URL=https://x/")

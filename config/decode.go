@@ -25,6 +25,9 @@ type loader struct {
 
 	userTrouble bool            // some users or the anonymous rules were refused
 	groupNames  map[string]bool // also of groups with errors
+
+	certificateOf  map[string]string // users, by entry
+	certificatesAt string            // path of the first list; "": there is none
 }
 
 // section reads the mapping at path, down to its keys.

@@ -36,6 +36,7 @@ var keys = []key{
 	{path: "listen.tls.cert", decode: dir(func(c *Config) *string { return &c.Listen.TLS.Cert }), value: func(c *Config) any { return c.Listen.TLS.Cert }},
 	{path: "listen.tls.key", decode: dir(func(c *Config) *string { return &c.Listen.TLS.Key }), value: func(c *Config) any { return c.Listen.TLS.Key }},
 	{path: "listen.tls.client_ca", decode: dir(func(c *Config) *string { return &c.Listen.TLS.ClientCA }), value: func(c *Config) any { return c.Listen.TLS.ClientCA }},
+	{path: "listen.tls.client_crl", decode: dir(func(c *Config) *string { return &c.Listen.TLS.ClientCRL }), value: func(c *Config) any { return c.Listen.TLS.ClientCRL }},
 	{path: "listen.origins", list: true, live: true, decode: (*loader).origins, value: func(c *Config) any { return c.Listen.Origins }},
 	{path: "durability", decode: (*loader).durability, value: func(c *Config) any { return c.Durability }},
 	{path: "retention.age", live: true, decode: duration(0, maxAge, func(c *Config) *time.Duration { return &c.Retention.Age }), value: func(c *Config) any { return c.Retention.Age }},

@@ -64,7 +64,7 @@ func Parse(name string, data []byte, env []string, flags ...Override) (*Config, 
 	}
 	doc.KnownPaths(allPaths())
 
-	l := &loader{c: DefaultFor(profileOf(doc, over)), env: env, where: map[string]yamlnode.Node{"": doc.Root()}}
+	l := &loader{c: DefaultFor(profileOf(doc, over)), env: env, where: map[string]yamlnode.Node{"": doc.Root()}, certificateOf: map[string]string{}}
 	if name != "" {
 		l.base = filepath.Dir(name)
 	}

@@ -37,7 +37,7 @@ func (l *loader) users(n yamlnode.Node) {
 }
 
 func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
-	m, ok := n.Map("name", "password", "passwords", "publish", "subscribe", "deny", "groups", "admin", "client_id", "bridge")
+	m, ok := n.Map("name", "password", "passwords", "publish", "subscribe", "deny", "groups", "admin", "certificates", "client_id", "bridge")
 	if !ok {
 		return u, false
 	}
@@ -63,7 +63,18 @@ func (l *loader) user(n yamlnode.Node) (u User, ok bool) {
 	if hasSeveral {
 		ok = l.passwords(several, &u) && ok
 	}
-	if !hasOne && !hasSeveral {
+	certificates, hasCertificates := m.Get("certificates")
+	if hasCertificates {
+		l.where[certificates.Path()] = certificates
+		var good bool
+		u.Certificates, good = l.certificates(certificates, u.Name)
+		ok = ok && good
+		if l.certificatesAt == "" && len(u.Certificates) > 0 {
+			l.certificatesAt = certificates.Path()
+		}
+	}
+	none := ok && u.Password == "" && len(u.Passwords) == 0 && len(u.Certificates) == 0 // empty lists
+	if none || !hasOne && !hasSeveral && !hasCertificates {
 		n.Fail("postbus user add NAME asks for a password and writes the entry", `the user has no "password"`)
 		ok = false
 	}

@@ -77,6 +77,13 @@ func (l *loader) checkTLS() {
 		l.at("listen.tls.client_ca").Fail(hint,
 			"client certificates need TLS: listen.tls.cert and listen.tls.key are missing")
 		return
+	case t.ClientCA == "" && t.ClientCRL != "":
+		l.at("listen.tls.client_crl").Fail("write the certificate of the authority to listen: tls: {client_ca: FILE}",
+			"a list of revoked certificates needs the authority that signed it: listen.tls.client_ca is missing")
+	}
+	if l.certificatesAt != "" && t.ClientCA == "" && !l.has("listen.tls.client_ca") {
+		l.at(l.certificatesAt).Fail("write listen: tls: {cert: FILE, key: FILE, client_ca: FILE}",
+			"certificates of users need the authority that signs them: listen.tls.client_ca is missing")
 	}
 	for i, m := range l.c.Listen.MQTT {
 		if m.TLS && !cert {

@@ -47,6 +47,9 @@ type User struct {
 	Groups    []string // names of groups whose rules the user has too
 	Admin     bool
 	Bridge    bool // the user is another broker
+	// Certificates are names of certificates with which the user needs no password, as in
+	// Certificate.Names. No other user has them.
+	Certificates []string
 	// ClientID is the client identifiers that the user may present; "": any. * stands for any
 	// characters, also none, and ${user} for the name.
 	ClientID string
@@ -105,8 +108,9 @@ type Policy struct {
 	tokens    *Tokens
 	groups    map[string]group
 	users     map[string]account
-	decoy     phc // gives an unknown user the timing of a real one
-	rounds    int // hashes that a check of a wrong password computes, for every user
+	byName    map[string]string // users, by names of their certificates
+	decoy     phc               // gives an unknown user the timing of a real one
+	rounds    int               // hashes that a check of a wrong password computes, for every user
 	anonymous *Identity
 	remote    bool
 	named     bool // a user name needs its password
@@ -151,7 +155,7 @@ func (a *account) find(print string) *credential {
 
 // NewPolicy compiles the rules. Its errors name the user; it returns all of them, joined.
 func NewPolicy(v *Verifier, o Options) (*Policy, error) {
-	p := &Policy{verifier: v, tokens: o.Tokens, groups: make(map[string]group, len(o.Groups)), users: make(map[string]account, len(o.Users)), remote: o.AnonymousRemote, named: len(o.Users) > 0 || o.OtherUsers}
+	p := &Policy{verifier: v, tokens: o.Tokens, groups: make(map[string]group, len(o.Groups)), users: make(map[string]account, len(o.Users)), byName: map[string]string{}, remote: o.AnonymousRemote, named: len(o.Users) > 0 || o.OtherUsers}
 	p.decoy, p.rounds = phc{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltSize), key: make([]byte, keySize)}, 1
 	var errs []error
 	for _, g := range o.Groups {
@@ -173,6 +177,12 @@ func NewPolicy(v *Verifier, o Options) (*Policy, error) {
 		if _, dup := p.users[u.Name]; dup || u.Name == "" {
 			errs = append(errs, fmt.Errorf("user %q: a name must be unique and not empty", u.Name))
 			continue
+		}
+		for _, name := range u.Certificates {
+			if other, dup := p.byName[name]; dup {
+				errs = append(errs, fmt.Errorf("user %q: the certificate %q is that of user %q", u.Name, name, other))
+			}
+			p.byName[name] = u.Name
 		}
 		if p.rounds = max(p.rounds, len(a.credentials)); len(p.users) == 0 && len(a.credentials) > 0 {
 			// If the users' hashes have other costs than the default, they usually all have the
@@ -300,6 +310,16 @@ func (p *Policy) Renew(old *Identity, client string, local bool) (*Identity, err
 			return nil, ErrAnonymous
 		}
 		return p.anonymous.As(client), nil
+	}
+	if old.certificate != nil {
+		id, err := p.ByCertificate(old.certificate, old.Name)
+		switch {
+		case err != nil:
+			return nil, err
+		case id == nil:
+			return nil, ErrCertificateChanged
+		}
+		return id.As(client), nil
 	}
 	a, ok := p.users[old.Name]
 	if !ok {

@@ -112,6 +112,8 @@ type Identity struct {
 	print string    // fingerprint of the password hash; "": the login was without a password
 	grant *Grant    // that made it; nil: it is a user of the policy, or anonymous
 
+	certificate *Certificate // of the login; nil: it was without one
+
 	admin    bool
 	bridge   bool
 	clientID pattern

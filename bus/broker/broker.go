@@ -5,6 +5,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,6 +47,8 @@ type Credentials struct {
 	Local       bool   // over loopback or a unix socket
 	Address     string // the remote one, with its port
 	ClientID    string // may be of the broker's making
+	// Certificate is the verified certificate that the client presented; nil: none.
+	Certificate *x509.Certificate
 }
 
 // Authenticate decides about a CONNECT. An error refuses the client. If the Identity is a Login, its

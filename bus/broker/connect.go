@@ -5,9 +5,12 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -183,7 +186,7 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 	for {
 		before := b.judged.Load()
 		identity, err := b.o.Load().Authenticate(Credentials{User: asked, Password: password, HasPassword: c.connect.HasPassword,
-			Local: c.local, Address: c.remote, ClientID: c.id})
+			Local: c.local, Address: c.remote, ClientID: c.id, Certificate: certificate(c.raw)})
 		if err != nil {
 			return nil, err
 		}
@@ -201,6 +204,23 @@ func (b *Broker) identify(c *conn, password string) (Identity, error) {
 		c.identity.Store(&identity)
 		if b.judged.Load() == before {
 			return identity, nil
+		}
+	}
+}
+
+// certificate returns the verified certificate of a client on TLS, also below a WebSocket; nil: none.
+func certificate(raw net.Conn) *x509.Certificate {
+	for {
+		switch c := raw.(type) {
+		case interface{ ConnectionState() tls.ConnectionState }:
+			if chains := c.ConnectionState().VerifiedChains; len(chains) > 0 {
+				return chains[0][0]
+			}
+			return nil
+		case interface{ NetConn() net.Conn }:
+			raw = c.NetConn()
+		default:
+			return nil
 		}
 	}
 }

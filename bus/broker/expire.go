@@ -1,8 +1,8 @@
 package broker
 
-// This file ends the connections of expired logins. When a client's token or password expires, its
-// connection gets a DISCONNECT and is closed. Each such connection has one timer, which Close stops; the
-// others have none.
+// This file ends the connections of expired logins. When a client's token, password or certificate
+// expires, its connection gets a DISCONNECT and is closed. Each such connection has one timer, which
+// Close stops; the others have none.
 
 import (
 	"time"
@@ -18,7 +18,7 @@ type Login interface {
 }
 
 // loginExpired is the reason that the client gets. The session remains, so nothing is lost.
-const loginExpired = "the token or password has expired: connect again with a new one"
+const loginExpired = "the token, password or certificate has expired: connect again with a new one"
 
 // loginEnds returns when the login of the connection's identity ends; zero: never.
 func (c *conn) loginEnds() (until time.Time) {

@@ -14,6 +14,7 @@ package web
 // An administrator is who says so by Admin, or may publish everywhere.
 
 import (
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
@@ -31,9 +32,20 @@ type Identity interface {
 	MayRead(topic string) bool
 }
 
-// Authenticate decides about a request. user is empty without credentials; local is true for
-// loopback. An error refuses the request. If the Identity is a Login, its user replaces this one.
-type Authenticate func(user, password string, hasPassword, local bool, address string) (Identity, error)
+// Credentials are what is known of the client that sent a request.
+type Credentials struct {
+	User        string // empty without credentials
+	Password    string
+	HasPassword bool
+	Local       bool   // over loopback
+	Address     string // the remote one, with its port
+	// Certificate is the verified certificate that the client presented; nil: none.
+	Certificate *x509.Certificate
+}
+
+// Authenticate decides about a request. An error refuses it. If the Identity is a Login, its user
+// replaces that of the credentials.
+type Authenticate func(Credentials) (Identity, error)
 
 // Login is an optional interface of an Identity. It returns the user, and when the login ends
 // (zero: never).
@@ -91,8 +103,13 @@ func (s *Server) local(r *http.Request) bool {
 
 // identify authenticates the client. If that fails, it answers the request and returns nil.
 func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, user string) {
-	user, password, has := credentials(r)
-	id, err := s.o.Authenticate(user, password, has, s.local(r), r.RemoteAddr)
+	c := Credentials{Local: s.local(r), Address: r.RemoteAddr}
+	c.User, c.Password, c.HasPassword = credentials(r)
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		c.Certificate = r.TLS.VerifiedChains[0][0]
+	}
+	user = c.User
+	id, err := s.o.Authenticate(c)
 	switch {
 	case errors.Is(err, ErrBusy):
 		w.Header().Set("Retry-After", "1")

@@ -180,7 +180,7 @@ func (a adminIdentity) Admin() bool            { return a.admin }
 
 func TestAnAdministratorBySaying(t *testing.T) {
 	for admin, want := range map[bool]int{true: 200, false: 401} {
-		_, base := start(t, web.Options{Local: true, Clients: &fewClients{}, Authenticate: func(string, string, bool, bool, string) (web.Identity, error) {
+		_, base := start(t, web.Options{Local: true, Clients: &fewClients{}, Authenticate: func(web.Credentials) (web.Identity, error) {
 			return adminIdentity{admin}, nil
 		}})
 		if status, _, body := (request{method: "GET", path: "/api/v1/bans"}).do(t, base); status != want {

@@ -103,7 +103,7 @@ func New(b Bus, o Options) *Server {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Authenticate == nil {
-		o.Authenticate = func(string, string, bool, bool, string) (Identity, error) { return everybody{}, nil }
+		o.Authenticate = func(Credentials) (Identity, error) { return everybody{}, nil }
 	}
 	if o.MaxPayload == 0 {
 		o.MaxPayload = 1 << 20

@@ -47,8 +47,8 @@ func TestTokens(t *testing.T) {
 	}
 	var log logged
 	b, base := start(t, web.Options{Local: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Authenticate: func(user, password string, has, local bool, address string) (web.Identity, error) {
-			id, err := p.Authenticate(user, password, has, local, address)
+		Authenticate: func(c web.Credentials) (web.Identity, error) {
+			id, err := p.Authenticate(c.User, c.Password, c.HasPassword, c.Local, c.Address)
 			if err != nil {
 				return nil, err
 			}

@@ -57,8 +57,8 @@ func policy(t *testing.T, anonymous *auth.Rules) web.Authenticate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(user, password string, has, local bool, address string) (web.Identity, error) {
-		id, err := p.Authenticate(user, password, has, local, address)
+	return func(c web.Credentials) (web.Identity, error) {
+		id, err := p.Authenticate(c.User, c.Password, c.HasPassword, c.Local, c.Address)
 		if err != nil {
 			return nil, err
 		}

@@ -6,9 +6,11 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +29,8 @@ type keyPair struct {
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
 	clients *x509.CertPool
+	revoked *revoked      // nil: there is no list
+	ask     atomic.Bool   // clients of https:// are asked for a certificate
 	every   time.Duration // recheckEvery, shorter in tests
 
 	looking sync.Mutex
@@ -55,12 +59,29 @@ func loadKeys(t config.TLS, log *slog.Logger) (*keyPair, error) {
 			return nil, fmt.Errorf("listen.tls.client_ca: %w", err)
 		}
 		k.clients = x509.NewCertPool()
-		if !k.clients.AppendCertsFromPEM(pem) {
+		authorities := certificatesIn(pem)
+		if len(authorities) == 0 {
 			return nil, withHint(fmt.Errorf("listen.tls.client_ca: %s contains no certificate", t.ClientCA),
 				"want the PEM certificate of the authority that signed the clients' certificates")
 		}
+		for _, c := range authorities {
+			k.clients.AddCert(c)
+		}
+		if t.ClientCRL != "" {
+			k.revoked = newRevoked(t.ClientCRL, authorities, log)
+		}
 	}
 	return k, nil
+}
+
+// certificatesIn returns the certificates of a PEM file; it skips what is none.
+func certificatesIn(text []byte) (list []*x509.Certificate) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil && block.Type == "CERTIFICATE" {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 // reload reads the files again, and reports whether the certificate has changed. On an error the
@@ -121,13 +142,41 @@ func (k *keyPair) names(host string) bool { return k.current.Load().Leaf.VerifyH
 func (k *keyPair) mqtt() *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: k.certificate}
 	if k.clients != nil {
-		c.ClientCAs, c.ClientAuth = k.clients, tls.RequireAndVerifyClientCert
+		k.verify(c, tls.RequireAndVerifyClientCert)
 	}
 	return c
 }
 
-// http is TLS for browsers. It asks for no client certificate, which few browsers have, and offers
-// only HTTP/1.1, with which a WebSocket begins.
+// verify asks clients for certificates.
+func (k *keyPair) verify(c *tls.Config, how tls.ClientAuthType) {
+	c.ClientCAs, c.ClientAuth = k.clients, how
+	if k.revoked != nil {
+		c.VerifyConnection = k.revoked.verify
+	}
+}
+
+// http is TLS for browsers. It asks for a client certificate, which few browsers have, only while a
+// user has one, and offers only HTTP/1.1, with which a WebSocket begins.
 func (k *keyPair) http() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: k.certificate, NextProtos: []string{"http/1.1"}}
+	plain := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: k.certificate, NextProtos: []string{"http/1.1"}}
+	if k.clients == nil {
+		return plain
+	}
+	asking := plain.Clone()
+	k.verify(asking, tls.VerifyClientCertIfGiven)
+	c := plain.Clone()
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		if k.ask.Load() {
+			return asking, nil
+		}
+		return plain, nil
+	}
+	return c
+}
+
+// askFor lets clients of https:// present a certificate, if a user has one.
+func (k *keyPair) askFor(users []config.User) {
+	if k != nil {
+		k.ask.Store(slices.ContainsFunc(users, func(u config.User) bool { return len(u.Certificates) > 0 }))
+	}
 }

@@ -59,7 +59,10 @@ func (m *Main) check(s *settings) error {
 	}
 	// The config package leaves the hashes and the TLS files to other packages.
 	_, perr := newPolicy(auth.NewVerifier(1), nil, l.Config)
-	_, kerr := loadKeys(l.Listen.TLS, slog.New(slog.DiscardHandler))
+	keys, kerr := loadKeys(l.Listen.TLS, slog.New(slog.DiscardHandler))
+	if keys != nil && keys.revoked != nil {
+		kerr = keys.revoked.reload()
+	}
 	if err := errors.Join(perr, kerr, checkKeySets(l)); err != nil {
 		return err
 	}

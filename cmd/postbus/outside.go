@@ -135,7 +135,14 @@ func (a *access) authenticate(c broker.Credentials, protocol string) (*auth.Iden
 	return id, nil
 }
 
+// authenticate tries the client's certificate first: one of the user whose name the client sent, or of any
+// user if it sent neither a name nor a password.
 func (o *outside) authenticate(p *auth.Policy, c broker.Credentials, protocol string) (*auth.Identity, error) {
+	if c.Certificate != nil && (c.User != "" || !c.HasPassword) {
+		if id, err := p.ByCertificate(auth.NewCertificate(c.Certificate), c.User); id != nil || err != nil {
+			return id, err
+		}
+	}
 	if c.HasPassword && len(o.jwt) > 0 {
 		l, err := o.issuers.Verify(c.Password)
 		if !errors.Is(err, issuer.ErrOther) {

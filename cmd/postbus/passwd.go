@@ -117,7 +117,7 @@ func (f *userFile) removePassword(u yamlUser, name string, named bool) error {
 	} else {
 		u.Password = ""
 	}
-	if u.Password == "" && len(u.Passwords) == 0 {
+	if u.Password == "" && len(u.Passwords) == 0 && len(u.Certs) == 0 {
 		return withHint(fmt.Errorf("user %q could not log in without its last password", u.Name),
 			"postbus user remove %s removes the user", u.Name)
 	}

@@ -98,7 +98,7 @@ func policyOptions(c *config.Config) (o auth.Options) {
 	}
 	for _, u := range c.Users {
 		user := auth.User{Name: u.Name, Password: u.Password, Bridge: u.Bridge, ClientID: u.ClientID,
-			Groups: u.Groups, Admin: u.Admin,
+			Groups: u.Groups, Admin: u.Admin, Certificates: u.Certificates,
 			Rules: auth.Rules{Publish: u.Publish, Subscribe: u.Subscribe, Deny: u.Deny}}
 		for _, w := range u.Passwords {
 			user.Passwords = append(user.Passwords, auth.NamedPassword(w))
@@ -128,12 +128,12 @@ type access struct {
 	policy   atomic.Pointer[auth.Policy]
 	outside  atomic.Pointer[outside]
 
-	mu      sync.Mutex
-	expired map[[2]string]time.Time // when the log last had a user and a password that has expired
+	mu     sync.Mutex
+	logged map[[2]string]time.Time // texts of the log that clients cause, by what they are about
 }
 
 func newAccess(l *loaded, log *slog.Logger) (*access, error) {
-	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(l.DataDir), sources: newSources(l.Config, log), expired: map[[2]string]time.Time{}}
+	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(l.DataDir), sources: newSources(l.Config, log), logged: map[[2]string]time.Time{}}
 	a.tokens = auth.NewTokens(a.keys)
 	p, err := newPolicy(a.verifier, a.tokens, l.Config)
 	if err != nil {
@@ -157,8 +157,9 @@ func (a *access) mqtt(c broker.Credentials) (broker.Identity, error) {
 	return id.As(c.ClientID), nil
 }
 
-func (a *access) http(user, password string, hasPassword, local bool, address string) (web.Identity, error) {
-	id, err := a.authenticate(broker.Credentials{User: user, Password: password, HasPassword: hasPassword, Local: local, Address: address}, "http")
+func (a *access) http(c web.Credentials) (web.Identity, error) {
+	id, err := a.authenticate(broker.Credentials{User: c.User, Password: c.Password, HasPassword: c.HasPassword, Local: c.Local,
+		Address: c.Address, Certificate: c.Certificate}, "http")
 	if err != nil {
 		return nil, err
 	}

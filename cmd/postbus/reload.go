@@ -82,6 +82,7 @@ func (r *reloader) commit(next *config.Config, policy *auth.Policy, logins *outs
 	s.broker.SetOptions(brokerOptions(next, s.log, s.access))
 	s.broker.Reauthorize(s.access.renew)
 	s.bus.SetLimits(busLimits(next))
+	s.keys.askFor(next.Users)
 	if s.web != nil {
 		s.web.SetOrigins(next.Listen.Origins)
 	}

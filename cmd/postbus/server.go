@@ -73,6 +73,10 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if s.keys, err = loadKeys(c.Listen.TLS, log); err != nil {
 		return s, err
 	}
+	s.keys.askFor(c.Users)
+	if s.keys != nil && s.keys.revoked != nil {
+		s.keys.revoked.start()
+	}
 	if err = s.openBus(ctx, c); err != nil {
 		return s, err
 	}

@@ -84,6 +84,12 @@ func (a *access) plain(err error) error {
 	if errors.As(err, &expired) {
 		a.logExpired(expired)
 	}
+	if errors.Is(err, auth.ErrCertificateUsers) {
+		if a.mayLog("certificate", err.Error()) {
+			a.log.Warn("login refused", "err", err)
+		}
+		return auth.ErrCertificateUsers // without the users' names
+	}
 	if errors.Is(err, auth.ErrTokenKey) {
 		a.log.Error("checking or issuing a token failed", "err", err)
 		return auth.ErrTokenKey
@@ -92,19 +98,26 @@ func (a *access) plain(err error) error {
 }
 
 // logExpired logs a login with a password that has expired, which the client cannot tell from a wrong
-// one: at most once a minute for each password.
+// one.
 func (a *access) logExpired(e *auth.ExpiredError) {
+	if a.mayLog(e.User, e.Password) {
+		a.log.Warn("login refused: the password has expired", "user", e.User, "password", e.Password, "expired", e.At.UTC().Format(time.RFC3339))
+	}
+}
+
+// mayLog limits what clients cause in the log to one line a minute.
+func (a *access) mayLog(what, about string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key, now := [2]string{e.User, e.Password}, time.Now()
-	if now.Sub(a.expired[key]) < time.Minute {
-		return
+	key, now := [2]string{what, about}, time.Now()
+	if now.Sub(a.logged[key]) < time.Minute {
+		return false
 	}
-	if len(a.expired) >= 1000 { // of users that are no longer in the file
-		clear(a.expired)
+	if len(a.logged) >= 1000 { // of users that are no longer in the file
+		clear(a.logged)
 	}
-	a.expired[key] = now
-	a.log.Warn("login refused: the password has expired", "user", e.User, "password", e.Password, "expired", e.At.UTC().Format(time.RFC3339))
+	a.logged[key] = now
+	return true
 }
 
 // mint is web.Mint.
@@ -140,7 +153,8 @@ func (m *Main) userToken() *cobra.Command {
 		Short: "Print a token, which replaces a user's password until it expires",
 		Long: `Print a token. It replaces the user's password until it expires, over MQTT and over HTTP, with the user's
 rights. It becomes invalid earlier if the password that it replaces is changed, removed or expires, or the
-user is removed. Of several passwords that is the first, or --name. Its key is in the data directory: give the --config and --data-dir of the bus, and run the command as the bus's user.`,
+user is removed. Of several passwords that is the first, or --name. Its key is in the data directory: give
+the --config and --data-dir of the bus, and run the command as the bus's user.`,
 		Example:           `  postbus user token pi --for 12h`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeUsers(&s),

@@ -32,6 +32,7 @@ func (m *Main) userCommand() *cobra.Command {
 func (m *Main) userAdd() *cobra.Command {
 	var s settings
 	var u config.User
+	var noPassword bool
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a user; the password is asked for, or read from standard input",
@@ -50,6 +51,9 @@ the bus publishes about itself on $SYS and $bus, which # does not match.`,
 			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil && u.Groups == nil {
 				u.Publish, u.Subscribe = []string{"#"}, []string{"#", "$SYS/#", "$bus/#"}
 			}
+			if noPassword && u.Certificates == nil {
+				return usagef("--no-password needs --certificate: the user could not log in")
+			}
 			err := m.editUsers(&s, func(f *userFile) error {
 				if f.has(u.Name) {
 					return withHint(fmt.Errorf("user %q already exists", u.Name),
@@ -61,8 +65,10 @@ the bus publishes about itself on $SYS and $bus, which # does not match.`,
 					return err
 				}
 				var err error
-				if u.Password, err = m.hash(); err != nil {
-					return err
+				if u.Password = ""; !noPassword {
+					if u.Password, err = m.hash(); err != nil {
+						return err
+					}
 				}
 				return f.add(u)
 			}, "added user %s", u.Name)
@@ -75,6 +81,7 @@ the bus publishes about itself on $SYS and $bus, which # does not match.`,
 	}
 	s.configFlag(cmd)
 	m.userFlags(cmd, &s, &u)
+	cmd.Flags().BoolVar(&noPassword, "no-password", false, "the user logs in with a certificate only")
 	cmd.Flags().BoolVar(&u.Bridge, "bridge", false,
 		"the user is another broker, trusted to state an event's route through bridges")
 	return cmd
@@ -85,6 +92,8 @@ func (m *Main) userFlags(cmd *cobra.Command, s *settings, u *config.User) {
 	ruleFlags(cmd, "the user", &u.Publish, &u.Subscribe, &u.Deny)
 	fl := cmd.Flags()
 	fl.StringArrayVar(&u.Groups, "group", nil, "`GROUP` whose rules the user has too; may be repeated")
+	fl.StringArrayVar(&u.Certificates, "certificate", nil,
+		"`CERTIFICATE` with which clients need no password: 'CN=pi', 'SAN=dns:pi.example' or 'sha256:…'; may be repeated")
 	fl.BoolVar(&u.Admin, "admin", false, "the user may administer the bus")
 	fl.StringVar(&u.ClientID, "client-id", "",
 		"`PATTERN` of the client identifiers that the user may present, such as '${user}-*'")
@@ -116,7 +125,7 @@ value removes it. Everything else stays as it is: other lists, the passwords, co
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changes := map[string]entry{
 				"publish": {"publish", list(u.Publish)}, "subscribe": {"subscribe", list(u.Subscribe)}, "deny": {"deny", list(u.Deny)},
-				"group": {"groups", list(u.Groups)}, "admin": {"admin", u.Admin}, "client-id": {"client_id", u.ClientID},
+				"group": {"groups", list(u.Groups)}, "admin": {"admin", u.Admin}, "client-id": {"client_id", u.ClientID}, "certificate": {"certificates", list(u.Certificates)},
 			}
 			for flag := range changes {
 				if !cmd.Flags().Changed(flag) {
@@ -124,7 +133,7 @@ value removes it. Everything else stays as it is: other lists, the passwords, co
 				}
 			}
 			if len(changes) == 0 {
-				return usagef("nothing to change: give --publish, --subscribe, --deny, --group, --admin or --client-id")
+				return usagef("nothing to change: give --publish, --subscribe, --deny, --group, --admin, --certificate or --client-id")
 			}
 			return m.editUsers(&s, func(f *userFile) error {
 				if !f.has(args[0]) {
@@ -196,9 +205,9 @@ func (m *Main) userList() *cobra.Command {
 				return nil
 			}
 			w := tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tADMIN\tPASSWORDS\tGROUPS\tPUBLISH\tSUBSCRIBE\tDENY")
+			fmt.Fprintln(w, "NAME\tADMIN\tLOGINS\tGROUPS\tPUBLISH\tSUBSCRIBE\tDENY")
 			for _, u := range l.Users {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(u.Name), yes(u.Admin), passwords(u, time.Now()), filters(u.Groups),
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(u.Name), yes(u.Admin), logins(u, time.Now()), filters(u.Groups),
 					filters(u.Publish), filters(u.Subscribe), filters(u.Deny))
 			}
 			return w.Flush()
@@ -215,8 +224,8 @@ func yes(b bool) string {
 	return "-"
 }
 
-// passwords lists the names of a user's passwords, and when they expire.
-func passwords(u config.User, now time.Time) string {
+// logins lists the names of a user's passwords, when they expire, and its certificates.
+func logins(u config.User, now time.Time) string {
 	var list []string
 	if u.Password != "" {
 		list = append(list, "(unnamed)")
@@ -230,6 +239,9 @@ func passwords(u config.User, now time.Time) string {
 		default:
 			list = append(list, fmt.Sprintf("%s (expired %s)", p.Name, text))
 		}
+	}
+	for _, c := range u.Certificates {
+		list = append(list, c)
 	}
 	if list == nil {
 		return "-"

@@ -24,6 +24,7 @@ type yamlUser struct {
 	Deny      []string       `yaml:"deny,flow,omitempty"`
 	Groups    []string       `yaml:"groups,flow,omitempty"`
 	Admin     bool           `yaml:"admin,omitempty"`
+	Certs     []string       `yaml:"certificates,flow,omitempty"`
 	ClientID  string         `yaml:"client_id,omitempty"`
 	Bridge    bool           `yaml:"bridge,omitempty"`
 }
@@ -42,7 +43,7 @@ type yamlGroup struct {
 }
 
 func yamlUserOf(u config.User) yamlUser {
-	return yamlUser{u.Name, u.Password, yamlPasswords(u.Passwords), u.Publish, u.Subscribe, u.Deny, u.Groups, u.Admin, u.ClientID, u.Bridge}
+	return yamlUser{u.Name, u.Password, yamlPasswords(u.Passwords), u.Publish, u.Subscribe, u.Deny, u.Groups, u.Admin, u.Certificates, u.ClientID, u.Bridge}
 }
 
 func yamlPasswords(list []config.Password) (out []yamlPassword) {
@@ -77,7 +78,7 @@ func flow(v any) string {
 		return "[" + strings.Join(list, ", ") + "]"
 	case yamlUser:
 		return flowMap([]entry{{"name", v.Name}, {"password", v.Password}, {"passwords", v.Passwords}, {"publish", v.Publish}, {"subscribe", v.Subscribe},
-			{"deny", v.Deny}, {"groups", v.Groups}, {"client_id", v.ClientID}, {"admin", v.Admin}, {"bridge", v.Bridge}})
+			{"deny", v.Deny}, {"groups", v.Groups}, {"certificates", v.Certs}, {"client_id", v.ClientID}, {"admin", v.Admin}, {"bridge", v.Bridge}})
 	case yamlGroup:
 		return flowMap([]entry{{"publish", v.Publish}, {"subscribe", v.Subscribe}, {"deny", v.Deny}, {"admin", v.Admin}})
 	}
