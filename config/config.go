@@ -99,9 +99,13 @@ type Limits struct {
 	Connections    int           // at the same time; 0: no limit
 	PerAddress     int           // of them from one address of another machine; 0: no limit
 	PublishRate    int           // PUBLISH packets per client and second; 0: no limit
-	KeepAlive      time.Duration // whole seconds to 65535s: the maximum that a client may request; 0: any
-	Inflight       int           // deliveries in flight to one client, 1 to 65535
-	DiskFree       int64         // bytes, 1MiB to 1TiB: with less free the bus refuses QoS 1
+	PublishSize    int64         // their bytes per client and second; 0: no limit
+	// The same for all clients of a user together.
+	UserPublishRate int
+	UserPublishSize int64
+	KeepAlive       time.Duration // whole seconds to 65535s: the maximum that a client may request; 0: any
+	Inflight        int           // deliveries in flight to one client, 1 to 65535
+	DiskFree        int64         // bytes, 1MiB to 1TiB: with less free the bus refuses QoS 1
 
 	TopicLevels      int   // of a topic name or filter, 1 to 32768
 	Subscriptions    int   // of one session, 1 to 1,000,000

@@ -63,6 +63,9 @@ limits:
   connections: 100
   connections_per_address: 10
   publish_rate: 50
+  publish_size: 1MiB
+  user_publish_rate: 500
+  user_publish_size: 10MiB
   keep_alive: 5m
   inflight: 65535
   disk_free: 1.5GiB
@@ -105,7 +108,7 @@ profile: pi
 		},
 		Durability: Durability{Interval: time.Second},
 		Retention:  Retention{Age: 7 * 24 * time.Hour, Size: 500e6},
-		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PerAddress: 10, PublishRate: 50,
+		Limits: Limits{SessionExpiry: 36 * time.Hour, SessionBacklog: 1e6, PacketSize: 256 << 20, Connections: 100, PerAddress: 10, PublishRate: 50, PublishSize: 1 << 20, UserPublishRate: 500, UserPublishSize: 10 << 20,
 			KeepAlive: 5 * time.Minute, Inflight: 65535, DiskFree: 3 << 29,
 			TopicLevels: 9, Subscriptions: 10, SubscriptionSize: 11 << 20, Sessions: 12, WillSize: 13 << 20, Retained: 13, RetainedSize: 14 << 20},
 		Groups: []Group{{Name: "family", Publish: []string{"home/${user}/#"}, Subscribe: []string{"home/#"}, Deny: []string{"home/${client}"}}, {Name: "ops", Admin: true}},

@@ -69,7 +69,8 @@ type Options struct {
 	PacketSize    int           // maximum size of a packet from a client in bytes; 1 MiB when 0
 	Connections   int           // open at a time; 0: no limit
 	PerAddress    int           // the same for one address that is not local; of IPv6 a /64 network
-	PublishRate   int           // events per client and second, above which reading slows down; 0: no limit
+	PublishRate   Rate          // of one client, above which reading slows down
+	UserRate      Rate          // the same for all clients of a user together; not for anonymous clients
 	KeepAlive     time.Duration // the maximum that a client may request; 0: any
 	Inflight      int           // deliveries in flight to one client; 100 when 0
 	OutputBuffer  int           // bytes queued for one connection before it counts as slow; 512 KiB when 0
@@ -135,8 +136,9 @@ type Broker struct {
 	conns    map[*conn]struct{}
 	sockets  map[*conn]struct{} // conns, and connections that have ended whose last bytes are being sent
 	from     map[string]int     // open connections by address, where PerAddress applies
-	refusing int                // refused connections that still get an answer
-	extra    int                // the part of them that is in conns
+	users    map[string]*sharedMeter
+	refusing int // refused connections that still get an answer
+	extra    int // the part of them that is in conns
 	opened   []net.Listener
 	closing  bool
 	tasks    sync.WaitGroup
@@ -155,7 +157,7 @@ type Broker struct {
 // New makes a broker in front of a bus. Open starts it.
 func New(on *bus.Bus, o Options) *Broker {
 	o.defaults()
-	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{},
+	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{}, users: map[string]*sharedMeter{},
 		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
 	b.o.Store(&o)
 	b.bans = o.Bans
@@ -342,6 +344,7 @@ func (b *Broker) over(c *conn) {
 	}
 	b.mu.Lock()
 	delete(b.conns, c)
+	b.leaveUserLocked(c)
 	switch {
 	case c.excess != "":
 		b.extra--
@@ -434,6 +437,9 @@ func (b *Broker) connections() []*conn {
 	}
 	return list
 }
+
+// Delayed counts the events that waited because their client or its user was above a rate.
+func (b *Broker) Delayed() uint64 { return b.count.delayed.Load() }
 
 // Connections counts the open connections, by listener.
 func (b *Broker) Connections() map[string]int {

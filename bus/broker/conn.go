@@ -26,6 +26,7 @@ type conn struct {
 	listener    string
 	local       bool
 	gone        chan struct{} // closed when the connection has ended completely
+	closed      chan struct{} // closed by Close
 	excess      string        // the limit of connections that it exceeds, so that its CONNECT is refused; empty: none
 	releaseOnce sync.Once
 	address     string // that is charged for it
@@ -50,7 +51,9 @@ type conn struct {
 	farewell  string // the client's DISCONNECT in words; empty: there was none
 	deadline  time.Time
 	keepAlive time.Duration
-	rate      bucket
+	rate      meter
+	metered   bool         // the last event was counted by the meters
+	userRate  *sharedMeter // of its user; nil: the user is anonymous, or no limit is set
 	restored  bool
 
 	// Set during CONNECT.
@@ -99,7 +102,7 @@ type conn struct {
 }
 
 func newConn(b *Broker, raw net.Conn, listener string, local bool) *conn {
-	c := &conn{broker: b, raw: raw, listener: listener, local: local, gone: make(chan struct{})}
+	c := &conn{broker: b, raw: raw, listener: listener, local: local, gone: make(chan struct{}), closed: make(chan struct{})}
 	if a := raw.RemoteAddr(); a != nil {
 		c.remote = a.String()
 		c.address = remote.Site(c.remote)
@@ -163,6 +166,7 @@ func (c *conn) disconnect(code byte, text string) {
 // Read ends now. Close does not block.
 func (c *conn) Close() error {
 	c.once.Do(func() {
+		close(c.closed)
 		c.mu.Lock()
 		c.ending = true
 		if c.expires != nil {

@@ -156,6 +156,7 @@ func (b *Broker) admit(c *conn, password string) (byte, error) {
 	if o.KeepAlive > 0 && (c.keepAlive == 0 || c.keepAlive > o.KeepAlive) {
 		c.keepAlive = o.KeepAlive
 	}
+	b.joinUser(c)
 	if err := b.own(c); errors.Is(err, bus.ErrForeignSession) {
 		return frame.CodeNotAuthorized, err
 	} else if err != nil {

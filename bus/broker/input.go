@@ -8,7 +8,7 @@ package broker
 //   - the journal has as many bytes to write as it takes from all clients together
 //     (journal.Options.MaxPending): Bus.Append waits until the disk has caught up;
 //   - the client does not read what it is sent: twice Options.OutputBuffer bytes wait for it;
-//   - the client is above its publish rate.
+//   - the client, or its user with all clients, is above its rate: see rate.go.
 //
 // Each of these ends without another packet of this client: by the disk, by the client's reading,
 // by the clock. So the wait never depends on a PUBREL or PUBACK that is stuck behind a publish. An
@@ -89,9 +89,9 @@ func (c *conn) handle(h frame.Header, p []byte) error {
 	}
 	switch h.Type {
 	case frame.TypePublish:
-		if c.rate.spent() {
+		if wait, limit := c.rateWait(); wait > 0 {
 			c.kick() // acknowledgements that arrived before do not wait
-			if err := c.rate.wait(c.gone); err != nil {
+			if err := c.slowDown(wait, limit); err != nil {
 				return err
 			}
 		}
@@ -280,44 +280,5 @@ func (c *conn) setReadDeadline(t time.Time) {
 	defer c.mu.Unlock()
 	if !c.ending {
 		_ = c.raw.SetReadDeadline(t)
-	}
-}
-
-// bucket limits a client to its rate, after a burst of one second's events. It loses no event.
-type bucket struct {
-	tokens float64
-	last   time.Time
-	limit  float64 // events a second; 0: no limit
-}
-
-// take counts one event.
-func (b *bucket) take(limit int) {
-	if limit <= 0 {
-		b.limit = 0
-		return
-	}
-	now := time.Now()
-	b.limit = float64(limit)
-	if b.last.IsZero() {
-		b.tokens = b.limit
-	} else {
-		b.tokens = min(b.limit, b.tokens+now.Sub(b.last).Seconds()*b.limit)
-	}
-	b.last = now
-	b.tokens--
-}
-
-// spent reports whether the next event has to wait.
-func (b *bucket) spent() bool { return b.limit > 0 && b.tokens < 0 }
-
-// wait blocks until the client may publish again.
-func (b *bucket) wait(stop <-chan struct{}) error {
-	t := time.NewTimer(time.Duration(-b.tokens / b.limit * float64(time.Second)))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-stop:
-		return net.ErrClosed
 	}
 }

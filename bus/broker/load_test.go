@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -299,7 +301,7 @@ func TestAStuckConnectionEndsWhenItIsTakenOver(t *testing.T) {
 // test checks the minimum time only, so that it also passes on a slow machine.
 func TestARateHoldsWithinOneWrite(t *testing.T) {
 	t.Parallel()
-	addr, _ := start(t, t.TempDir(), bus.Options{}, broker.Options{PublishRate: 20})
+	addr, _ := start(t, t.TempDir(), bus.Options{}, broker.Options{PublishRate: broker.Rate{Events: 20}})
 	k := dial(t, addr, "eager", 100)
 	var all bytes.Buffer
 	for i := range 30 {
@@ -316,6 +318,78 @@ func TestARateHoldsWithinOneWrite(t *testing.T) {
 	}
 	if took := time.Since(began); took < 400*time.Millisecond {
 		t.Errorf("30 events, 20 of them a burst, took %s at 20 a second", took)
+	}
+}
+
+// TestAUsersRate: all clients of a user share its rate, another user has its own, and a client that waits
+// can be disconnected.
+func TestAUsersRate(t *testing.T) {
+	t.Parallel()
+	b, err := bus.Open(context.Background(), bus.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := new(output)
+	addr, k := serve(t, b, broker.Options{UserRate: broker.Rate{Events: 20}, PublishRate: broker.Rate{Bytes: 1 << 20}, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Authenticate: func(broker.Credentials) (broker.Identity, error) { return limited{}, nil }})
+	in := func(user, id string) *wire {
+		w := knock(t, addr, v5, fmt.Sprintf("CONNECT id=%s username=%s password=x", id, user))
+		if got, err := w.read(answerTimeout); !strings.HasPrefix(got, "CONNACK 00") {
+			t.Fatalf("%s: %q %v", id, got, err)
+		}
+		return w
+	}
+	publish := func(w *wire, n int) {
+		var all []byte
+		for i := range n {
+			all = append(all, encode(fmt.Sprint("PUBLISH t x q1 id=", i+1), "", v5)...)
+		}
+		if _, err := w.Write(all); err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			if got, err := w.read(answerTimeout); got != fmt.Sprint("PUBACK ", i+1) {
+				t.Fatalf("%q %v", got, err)
+			}
+		}
+	}
+	one, two, other := in("ann", "one"), in("ann", "two"), in("bob", "other")
+	began := time.Now()
+	publish(one, 15)
+	publish(two, 15)
+	if took := time.Since(began); took < 400*time.Millisecond { // a minimum only, for slow machines
+		t.Errorf("30 events of two clients, 20 of them a burst, took %s at 20 a second", took)
+	}
+	before := k.Delayed()
+	if before == 0 {
+		t.Error("no event was counted as delayed")
+	}
+	publish(other, 15)
+	if k.Delayed() != before {
+		t.Error("another user waits, too")
+	}
+	if !strings.Contains(log.String(), "client slowed down by limits.user_publish_rate") {
+		t.Errorf("%s", log.String())
+	}
+	// A client that is paused for seconds is disconnected at once.
+	large := strings.Repeat("x", 1<<20-100)
+	for i := range 8 {
+		if _, err := other.Write(encode(fmt.Sprint("PUBLISH t ", large, " q1 id=", i+1), "", v5)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for end := time.Now().Add(answerTimeout); !strings.Contains(log.String(), "limits.publish_size"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is not slowed down")
+		}
+	}
+	if !k.Disconnect("other") {
+		t.Fatal("it has no connection")
+	}
+	for end := time.Now().Add(answerTimeout); k.Connections()["tcp"] != 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it is still connected: %v", k.Connections())
+		}
 	}
 }
 

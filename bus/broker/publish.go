@@ -31,7 +31,7 @@ func (c *conn) publish(packet []byte) error {
 		}
 	}
 	o := c.broker.o.Load()
-	c.rate.take(o.PublishRate)
+	c.takeRate(o, len(packet))
 	// The string shares the packet's memory, which suffices because no code below keeps it.
 	topic := unsafe.String(unsafe.SliceData(p.Topic), len(p.Topic))
 	if !c.mayPublish(*c.identity.Load(), topic, p.Payload) {

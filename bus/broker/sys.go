@@ -17,6 +17,7 @@ const sysEvery = 10 * time.Second
 
 type counters struct {
 	opened, refused, refusedEvents atomic.Uint64
+	delayed                        atomic.Uint64 // events that waited for a rate
 	packetsIn, bytesIn, bytesOut   atomic.Uint64
 	messagesIn, messagesOut, peak  atomic.Uint64
 }

@@ -22,6 +22,8 @@ import (
 type Broker interface {
 	// Connections counts the open connections, by listener.
 	Connections() map[string]int
+	// Delayed counts the events that waited for a rate.
+	Delayed() uint64
 }
 
 // busState is the answer of /api/v1/bus. Counters begin at zero when the program starts.
@@ -145,6 +147,7 @@ var metricHelp = []struct{ name, help, labels string }{
 	{"postbus_retained_bytes", "Bytes of retained payloads.", ""},
 	{"postbus_session_lag_events", "Events that a session has not acknowledged; only of the hundred sessions that are the farthest behind.", "session"},
 	{"postbus_connections", "Open connections.", "listener"},
+	{"postbus_delayed_events_total", "Events that waited because their client or its user was above a rate.", ""},
 	{"postbus_journal_written_bytes_total", "Bytes written to the journal, a measure of disk wear.", ""},
 	{"postbus_journal_records_total", "Records written to the journal.", ""},
 	{"postbus_journal_syncs_total", "Journal syncs (fdatasync).", ""},
@@ -208,6 +211,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge("postbus_retained_bytes", float64(st.RetainedBytes))
 	c.lags(gauge)
 	if c.s.o.Broker != nil {
+		count("postbus_delayed_events_total", c.s.o.Broker.Delayed())
 		for listener, n := range c.s.o.Broker.Connections() {
 			gauge("postbus_connections", float64(n), listener)
 		}
