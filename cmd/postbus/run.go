@@ -94,6 +94,7 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 		return err
 	}
 	limitMemory(log)
+	withoutCoreDumps()
 	defer outlive()()
 	// From here on a signal requests an orderly stop.
 	signals := make(chan os.Signal, 4)

@@ -1,0 +1,4 @@
+package main
+
+// withoutCoreDumps does nothing: Windows asks the user.
+func withoutCoreDumps() {}
