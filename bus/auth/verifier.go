@@ -47,6 +47,9 @@ func NewVerifier(parallel int) *Verifier {
 	return v
 }
 
+// Close gives up the checks that wait, and refuses new ones with ErrBusy.
+func (v *Verifier) Close() { v.queue.Close() }
+
 // verify waits for its turn, and returns the index of the password that is right; -1: none. It may
 // have expired. ErrBusy is its only error.
 //

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,12 +113,12 @@ func (a *access) swap(o *outside) {
 }
 
 // close ends everything that logins wait for.
-func (a *access) close(context.Context) error {
+func (a *access) close() {
+	a.verifier.Close()
 	a.sources.Close()
 	if o := a.outside.Load(); o.hook != nil {
 		o.hook.Close()
 	}
-	return nil
 }
 
 // authenticate decides about a login. protocol is for the hook.

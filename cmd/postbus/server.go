@@ -66,7 +66,6 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 		return s, err
 	}
 	s.closing(func(context.Context) error { return s.access.audit.Close() })
-	s.closing(s.access.close)
 	if err = s.access.keys.ready(); err != nil {
 		return s, err
 	}
@@ -93,7 +92,6 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 		defer cancel()
 		return s.broker.Close(ctx)
 	})
-	s.closing(s.access.close) // again, before the broker, which waits for logins
 	// All addresses are bound before any client is accepted, so that a failed start serves nothing.
 	listeners, err := s.bindAll(c)
 	if err != nil {
@@ -233,6 +231,9 @@ func (s *server) closing(f func(context.Context) error) { s.closers = append(s.c
 
 // close closes everything in reverse, and continues after errors.
 func (s *server) close(ctx context.Context) error {
+	if s.access != nil {
+		s.access.close() // first, because connections and requests wait for logins
+	}
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		errs = append(errs, s.closers[i](ctx))

@@ -240,9 +240,7 @@ func logins(u config.User, now time.Time) string {
 			list = append(list, fmt.Sprintf("%s (expired %s)", p.Name, text))
 		}
 	}
-	for _, c := range u.Certificates {
-		list = append(list, c)
-	}
+	list = append(list, u.Certificates...)
 	if list == nil {
 		return "-"
 	}

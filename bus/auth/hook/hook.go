@@ -115,9 +115,10 @@ func New(o Options) *Hook {
 	return h
 }
 
-// Close ends requests that run; they and later ones are ErrUnavailable.
+// Close ends requests that run, which are ErrUnavailable; those that wait and later ones are ErrBusy.
 func (h *Hook) Close() {
 	h.end()
+	h.queue.Close()
 	h.client.CloseIdleConnections()
 }
 

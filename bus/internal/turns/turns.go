@@ -52,6 +52,7 @@ type Queue[T any] struct {
 	turns   list.List   // of *history with waiting checks, in the order of their turns
 	timer   *time.Timer // for the first origin that is delayed, when no other waits
 	favours int         // turns in a row of origins that logged in before
+	closed  bool
 }
 
 // Origin is where a login comes from.
@@ -107,6 +108,26 @@ func (q *Queue[T]) Do(from Origin, sum [32]byte, run func() (T, Verdict)) (T, er
 	return c.result, c.err
 }
 
+// Close gives up the checks that wait, and refuses new ones: a stop does not wait for them. Those that run
+// go on.
+func (q *Queue[T]) Close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	for e := q.turns.Front(); e != nil; e = e.Next() {
+		h := e.Value.(*history[T])
+		for _, c := range h.queue {
+			c.err = ErrBusy
+			close(c.called)
+		}
+		h.queue, h.turn = nil, nil
+	}
+	q.turns.Init()
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+}
+
 // Sizes returns how many origins are remembered, and how many callers wait or are served.
 func (q *Queue[T]) Sizes() (origins, callers int) {
 	q.mu.Lock()
@@ -119,7 +140,7 @@ func (q *Queue[T]) enqueue(from Origin, sum [32]byte) (c *check[T], mine bool, e
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	h := q.historyLocked(from)
-	if h == nil || q.waiting >= MaxWaiting && !h.good {
+	if h == nil || q.closed || q.waiting >= MaxWaiting && !h.good {
 		return nil, false, ErrBusy
 	}
 	q.waiting++

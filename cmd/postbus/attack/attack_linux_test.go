@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ var (
 // second. It comes back by itself.
 type client struct {
 	out, in paho.Client
+	run     uint64 // events of an earlier client are redelivered after a restart
 	mu      sync.Mutex
 	sent    uint64 // events whose PUBACK has arrived: all up to this number
 	got     uint64
@@ -47,7 +49,7 @@ func options(address, id string) *paho.ClientOptions {
 
 func newClient(t *testing.T, b *broker) *client {
 	t.Helper()
-	c := &client{}
+	c := &client{run: rand.Uint64()}
 	ended := func(paho.Client, error) {
 		c.mu.Lock()
 		c.lost++
@@ -55,7 +57,10 @@ func newClient(t *testing.T, b *broker) *client {
 	}
 	o := options(b.mqtt, "honest-in").SetConnectionLostHandler(ended)
 	o.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
-		n, at := binary.BigEndian.Uint64(m.Payload()), time.Unix(0, int64(binary.BigEndian.Uint64(m.Payload()[8:])))
+		run, n, at := binary.BigEndian.Uint64(m.Payload()), binary.BigEndian.Uint64(m.Payload()[8:]), time.Unix(0, int64(binary.BigEndian.Uint64(m.Payload()[16:])))
+		if run != c.run {
+			return
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.took = append(c.took, time.Since(at))
@@ -91,7 +96,7 @@ func (c *client) publish(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		payload := binary.BigEndian.AppendUint64(nil, n)
+		payload := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, c.run), n)
 		payload = binary.BigEndian.AppendUint64(payload, uint64(time.Now().UnixNano()))
 		token := c.out.Publish("honest/x", 1, false, payload)
 		select {
