@@ -17,7 +17,7 @@ package audit
 import (
 	"log/slog"
 
-	"github.com/postbus/postbus/bus/internal/quiet"
+	"github.com/postbus/postbus/bus/quiet"
 )
 
 // Name is the file's name in the data folder; older entries are in audit.1.log to audit.4.log.

@@ -22,7 +22,7 @@ import (
 	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/ban"
 	"github.com/postbus/postbus/bus/broker/frame"
-	"github.com/postbus/postbus/bus/internal/quiet"
+	"github.com/postbus/postbus/bus/quiet"
 )
 
 // Identity is the set of a client's rights; see package auth. Its methods are on the hot path.

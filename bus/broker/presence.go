@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
-	"github.com/postbus/postbus/bus/internal/quiet"
+	"github.com/postbus/postbus/bus/quiet"
 )
 
 const (

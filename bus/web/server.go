@@ -17,8 +17,8 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/audit"
-	"github.com/postbus/postbus/bus/internal/quiet"
 	"github.com/postbus/postbus/bus/journal"
+	"github.com/postbus/postbus/bus/quiet"
 )
 
 // Bus is the part of a bus that the server uses; *bus.Bus satisfies it.

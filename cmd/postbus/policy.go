@@ -4,15 +4,14 @@ package main
 
 import (
 	"log/slog"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/bus/auth/issuer"
 	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/quiet"
 	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config"
@@ -128,13 +127,11 @@ type access struct {
 	sources  *issuer.Sources
 	policy   atomic.Pointer[auth.Policy]
 	outside  atomic.Pointer[outside]
-
-	mu     sync.Mutex
-	logged map[[2]string]time.Time // texts of the log that clients cause, by what they are about
+	quiet    quiet.Log // for what clients cause
 }
 
 func newAccess(l *loaded, log *slog.Logger) (*access, error) {
-	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(l.DataDir), sources: newSources(l.Config, log), logged: map[[2]string]time.Time{}}
+	a := &access{log: log, verifier: auth.NewVerifier(0), keys: newKeyFile(l.DataDir), sources: newSources(l.Config, log)}
 	a.tokens = auth.NewTokens(a.keys)
 	p, err := newPolicy(a.verifier, a.tokens, l.Config)
 	if err != nil {

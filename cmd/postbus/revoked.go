@@ -13,6 +13,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/bus/quiet"
 )
 
 // maxRevoked is the maximum size of the file in bytes; a revoked certificate takes about 40.
@@ -31,14 +33,14 @@ type revoked struct {
 	mu      sync.Mutex
 	looked  time.Time
 	seen    stamp
-	serials map[string]bool      // of revoked certificates, behind their issuer's name; nil: there was no good file
-	until   time.Time            // when a list expires; zero: never
-	overdue bool                 // that was logged
-	logged  map[string]time.Time // texts of the log that clients cause
+	serials map[string]bool // of revoked certificates, behind their issuer's name; nil: there was no good file
+	until   time.Time       // when a list expires; zero: never
+	overdue bool            // that was logged
+	quiet   quiet.Log       // for what clients cause
 }
 
 func newRevoked(file string, authorities []*x509.Certificate, log *slog.Logger) *revoked {
-	return &revoked{file: file, authorities: authorities, log: log, every: recheckEvery, logged: map[string]time.Time{}}
+	return &revoked{file: file, authorities: authorities, log: log, every: recheckEvery}
 }
 
 // start reads the file. The bus starts without it, too, and then refuses clients with certificates.
@@ -166,23 +168,9 @@ func (r *revoked) verify(state tls.ConnectionState) error {
 	if len(state.VerifiedChains) == 0 {
 		return errNoVerified
 	}
-	if c := state.PeerCertificates[0]; r.mayLogLocked(c.SerialNumber.String()) {
-		r.log.Warn("client refused: its certificate is revoked", "subject", c.Subject.String(), "serial", c.SerialNumber.String())
-	}
+	c := state.PeerCertificates[0]
+	r.quiet.Warn(r.log, c.SerialNumber.String(), "client refused: its certificate is revoked", "subject", c.Subject.String(), "serial", c.SerialNumber.String())
 	return errRevoked
-}
-
-// mayLogLocked reports whether a text may be logged: once a minute.
-func (r *revoked) mayLogLocked(text string) bool {
-	now := time.Now()
-	if now.Sub(r.logged[text]) < time.Minute {
-		return false
-	}
-	if len(r.logged) >= 1000 {
-		clear(r.logged)
-	}
-	r.logged[text] = now
-	return true
 }
 
 // revokedLocked reports whether a certificate of the chain is revoked.
@@ -196,11 +184,9 @@ func (r *revoked) revokedLocked(chain []*x509.Certificate) bool {
 }
 
 func (r *revoked) warnLocked(err error) {
-	switch {
-	case !r.mayLogLocked(err.Error()):
-	case r.serials == nil:
-		r.log.Error("no list of revoked certificates: clients with certificates are refused", "err", err)
-	default:
-		r.log.Warn("list of revoked certificates not renewed: the previous one stays in use", "err", err)
+	if r.serials == nil {
+		r.quiet.Log(r.log, slog.LevelError, err.Error(), "no list of revoked certificates: clients with certificates are refused", "err", err)
+		return
 	}
+	r.quiet.Warn(r.log, err.Error(), "list of revoked certificates not renewed: the previous one stays in use", "err", err)
 }

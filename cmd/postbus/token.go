@@ -81,13 +81,12 @@ func (k *keyFile) ready() error {
 // plain logs the details that only this machine may know, and returns the error for the client.
 func (a *access) plain(err error) error {
 	var expired *auth.ExpiredError
-	if errors.As(err, &expired) {
-		a.logExpired(expired)
+	if errors.As(err, &expired) { // which the client can't tell from a wrong one
+		a.quiet.Warn(a.log, expired.User+"\x00"+expired.Password, "login refused: the password has expired",
+			"user", expired.User, "password", expired.Password, "expired", expired.At.UTC().Format(time.RFC3339))
 	}
 	if errors.Is(err, auth.ErrCertificateUsers) {
-		if a.mayLog("certificate", err.Error()) {
-			a.log.Warn("login refused", "err", err)
-		}
+		a.quiet.Warn(a.log, err.Error(), "login refused", "err", err)
 		return auth.ErrCertificateUsers // without the users' names
 	}
 	if errors.Is(err, auth.ErrTokenKey) {
@@ -95,29 +94,6 @@ func (a *access) plain(err error) error {
 		return auth.ErrTokenKey
 	}
 	return err
-}
-
-// logExpired logs a login with a password that has expired, which the client cannot tell from a wrong
-// one.
-func (a *access) logExpired(e *auth.ExpiredError) {
-	if a.mayLog(e.User, e.Password) {
-		a.log.Warn("login refused: the password has expired", "user", e.User, "password", e.Password, "expired", e.At.UTC().Format(time.RFC3339))
-	}
-}
-
-// mayLog limits what clients cause in the log to one line a minute.
-func (a *access) mayLog(what, about string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	key, now := [2]string{what, about}, time.Now()
-	if now.Sub(a.logged[key]) < time.Minute {
-		return false
-	}
-	if len(a.logged) >= 1000 { // of users that are no longer in the file
-		clear(a.logged)
-	}
-	a.logged[key] = now
-	return true
 }
 
 // mint is web.Mint.

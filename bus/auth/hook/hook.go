@@ -34,9 +34,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/postbus/postbus/bus/internal/quiet"
 	"github.com/postbus/postbus/bus/internal/remote"
 	"github.com/postbus/postbus/bus/internal/turns"
+	"github.com/postbus/postbus/bus/quiet"
 )
 
 const (

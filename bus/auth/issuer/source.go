@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postbus/postbus/bus/internal/quiet"
+	"github.com/postbus/postbus/bus/quiet"
 )
 
 const (

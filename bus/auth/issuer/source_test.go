@@ -20,7 +20,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/postbus/postbus/bus/internal/quiet"
+	"github.com/postbus/postbus/bus/quiet"
 )
 
 // logbook is a log that tests can read.

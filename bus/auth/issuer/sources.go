@@ -18,7 +18,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/postbus/postbus/bus/internal/quiet"
+	"github.com/postbus/postbus/bus/quiet"
 )
 
 // Sources keeps the keys of issuers fresh, from a start to Close. It outlives Issuers, so that a
