@@ -4,10 +4,6 @@
 package auth
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
 	"runtime"
 	"sync"
 
@@ -24,9 +20,11 @@ var ErrBusy = turns.ErrBusy
 // ones so that a device that reconnects costs microseconds. Package turns decides in which order. A
 // Verifier outlives policies: make one for each process. It is safe for concurrent use.
 type Verifier struct {
-	check  func(h phc, password string) bool // phc.verify; the tests count its calls
-	secret [32]byte                          // keys the cache, so that a memory dump yields no fast hash for guessing
-	queue  *turns.Queue[int]
+	check func(h phc, password string) bool // phc.verify; the tests count its calls
+	// sum identifies a login. The user's hashes are part of it, so that an old password is no longer known
+	// after a change.
+	sum   func(parts ...string) [32]byte
+	queue *turns.Queue[int]
 
 	mu   sync.Mutex
 	seen map[[32]byte]int // the index of the password
@@ -40,11 +38,7 @@ func NewVerifier(parallel int) *Verifier {
 	if parallel <= 0 {
 		parallel = min(max(runtime.GOMAXPROCS(0)/2, 1), 4)
 	}
-	v := &Verifier{check: phc.verify, queue: turns.New[int](parallel), seen: map[[32]byte]int{}}
-	if _, err := rand.Read(v.secret[:]); err != nil {
-		panic("auth: no random numbers: " + err.Error()) // crypto/rand never fails on supported systems
-	}
-	return v
+	return &Verifier{check: phc.verify, sum: turns.NewSum(), queue: turns.New[int](parallel), seen: map[[32]byte]int{}}
 }
 
 // Close gives up the checks that wait, and refuses new ones with ErrBusy.
@@ -101,20 +95,6 @@ func (v *Verifier) known(sum [32]byte, a *account) (match int, ok bool) {
 	defer v.mu.Unlock()
 	match, ok = v.seen[sum]
 	return match, ok && a.usable(match)
-}
-
-// sum identifies a login. Lengths keep ("ab", "c") and ("a", "bc") apart. The user's hashes are part of
-// it, so that an old password is no longer known after a change.
-func (v *Verifier) sum(parts ...string) (sum [32]byte) {
-	mac := hmac.New(sha256.New, v.secret[:])
-	for _, p := range parts {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		mac.Write(n[:])
-		mac.Write([]byte(p))
-	}
-	mac.Sum(sum[:0])
-	return sum
 }
 
 func (v *Verifier) remember(sum [32]byte, match int) {

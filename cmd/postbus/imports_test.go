@@ -40,7 +40,7 @@ var rules = []rule{
 	{"bus/journal", []string{"bus/internal/sched", "golang.org/x/sys/..."}, []string{"github.com/mochi-mqtt/..."}, "the journal knows files only"},
 	{"bus/bustest", []string{"bus/journal"}, nil, "bustest is the journal's file system"},
 	{"bus/auth", []string{"bus/internal/remote", "bus/internal/turns", "bus/topic", "golang.org/x/crypto/...", "github.com/golang-jwt/jwt/v5"}, []string{"github.com/mochi-mqtt/...", "bus"}, "auth knows neither the bus nor the config"},
-	{"bus/auth/issuer", []string{"bus/quiet", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, []string{"github.com/mochi-mqtt/...", "bus", "bus/auth", "config/..."}, "issuers know tokens and keys only"},
+	{"bus/auth/issuer", []string{"bus/internal/remote", "bus/quiet", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, []string{"github.com/mochi-mqtt/...", "bus", "bus/auth", "config/..."}, "issuers know tokens and keys only"},
 	{"bus/auth/hook", []string{"bus/quiet", "bus/internal/remote", "bus/internal/turns"}, []string{"github.com/mochi-mqtt/...", "bus", "bus/auth", "config/..."}, "the hook knows its service only"},
 	{"bus/broker/frame", []string{"bus/topic"}, []string{"github.com/mochi-mqtt/...", "bus"}, "frame is MQTT's bytes only"},
 	{"bus/broker", []string{"bus", "bus/audit", "bus/ban", "bus/journal", "bus/broker/frame", "bus/quiet", "bus/internal/remote", "bus/topic", "github.com/mochi-mqtt/..."}, nil, "adapters do not import each other"},

@@ -18,18 +18,12 @@ package hook
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -83,7 +77,7 @@ type Hook struct {
 	client *http.Client
 	ask    func(context.Context, Request) (Answer, error) // send; the tests have their own
 	queue  *turns.Queue[result]
-	secret [32]byte
+	sum    func(parts ...string) [32]byte // identifies a login
 	quiet  quiet.Log
 	life   context.Context
 	end    context.CancelFunc
@@ -106,12 +100,11 @@ func New(o Options) *Hook {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxConnsPerHost, t.MaxIdleConnsPerHost, t.MaxIdleConns = parallel, parallel, parallel
 	t.MaxResponseHeaderBytes = 64 << 10
-	h := &Hook{o: o, queue: turns.New[result](parallel),
+	h := &Hook{o: o, sum: turns.NewSum(), queue: turns.New[result](parallel),
 		allowed: newRecent(maxAllowed, maxRemember), refused: newRecent(maxRefused, maxRemember), names: newRecent(maxAllowed, maxRemember),
 		client: &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	h.ask = h.send
 	h.life, h.end = context.WithCancel(context.Background())
-	_, _ = rand.Read(h.secret[:]) // it never fails
 	return h
 }
 
@@ -215,8 +208,7 @@ func (h *Hook) request(r Request) (Answer, error) {
 	defer cancel()
 	a, err := h.ask(ctx, r)
 	if err != nil && h.life.Err() == nil {
-		shown, _, _ := strings.Cut(h.o.URL, "?") // a query may hold a secret
-		h.quiet.Warn(h.o.Logger, "", "the service that checks logins gave no usable answer, new logins are refused", "url", shown, "err", withoutURL(err))
+		h.quiet.Warn(h.o.Logger, "", "the service that checks logins gave no usable answer, new logins are refused", "url", remote.WithoutQuery(h.o.URL), "err", remote.WithoutURL(err))
 		h.mu.Lock()
 		h.resume = time.Now().Add(pause)
 		h.mu.Unlock()
@@ -252,26 +244,4 @@ func (h *Hook) send(ctx context.Context, r Request) (Answer, error) {
 		return Answer{}, fmt.Errorf("the answer is %s, not 200", a.Status)
 	}
 	return parseAnswer(data)
-}
-
-// withoutURL returns the cause of an error of net/http.
-func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
-}
-
-// sum identifies texts. Lengths keep ("ab", "c") and ("a", "bc") apart.
-func (h *Hook) sum(parts ...string) (sum [32]byte) {
-	mac := hmac.New(sha256.New, h.secret[:])
-	for _, p := range parts {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		mac.Write(n[:])
-		mac.Write([]byte(p))
-	}
-	mac.Sum(sum[:0])
-	return sum
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postbus/postbus/bus/internal/remote"
 	"github.com/postbus/postbus/bus/quiet"
 )
 
@@ -44,7 +45,7 @@ type source struct {
 }
 
 func newSource(location string, log *slog.Logger, q *quiet.Log) *source {
-	return &source{location: location, shown: withoutQuery(location), log: log, quiet: q, wanted: make(chan struct{}, 1), ended: make(chan struct{}), finished: make(chan struct{})}
+	return &source{location: location, shown: remote.WithoutQuery(location), log: log, quiet: q, wanted: make(chan struct{}, 1), ended: make(chan struct{}), finished: make(chan struct{})}
 }
 
 // start begins to keep the keys fresh. first means that there is nothing to wait for before the first

@@ -52,8 +52,8 @@ func newLog() (*logbook, *slog.Logger) {
 	return l, slog.New(slog.NewTextHandler(l, nil))
 }
 
-// remote is an issuer's JWKS on virtual time.
-type remote struct {
+// provider is an issuer's JWKS on virtual time.
+type provider struct {
 	mu    sync.Mutex
 	data  []byte
 	err   error
@@ -61,19 +61,19 @@ type remote struct {
 	asked int
 }
 
-func (r *remote) set(data []byte, err error) {
+func (r *provider) set(data []byte, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.data, r.err = data, err
 }
 
-func (r *remote) times() int {
+func (r *provider) times() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.asked
 }
 
-func (r *remote) get(ctx context.Context) ([]byte, error) {
+func (r *provider) get(ctx context.Context) ([]byte, error) {
 	r.mu.Lock()
 	r.asked++
 	takes := r.takes
@@ -88,8 +88,8 @@ func (r *remote) get(ctx context.Context) ([]byte, error) {
 	return r.data, r.err
 }
 
-// fromRemote is an Issuers whose keys come from r.
-func fromRemote(r *remote, log *slog.Logger) (*Issuers, *source) {
+// fromProvider is an Issuers whose keys come from r.
+func fromProvider(r *provider, log *slog.Logger) (*Issuers, *source) {
 	s := newSource("https://id.example/jwks.json", log, &quiet.Log{})
 	s.get = r.get
 	s.start(true)
@@ -99,8 +99,8 @@ func fromRemote(r *remote, log *slog.Logger) (*Issuers, *source) {
 func TestAnUnknownKeyIsFetchedOnceAMinute(t *testing.T) {
 	old, next := signers()["ES256"], signers()["EdDSA"]
 	synctest.Test(t, func(t *testing.T) {
-		r := &remote{data: jwks(t, old.jwk()), takes: time.Second}
-		i, s := fromRemote(r, slog.New(slog.DiscardHandler))
+		r := &provider{data: jwks(t, old.jwk()), takes: time.Second}
+		i, s := fromProvider(r, slog.New(slog.DiscardHandler))
 		defer s.close()
 		if _, err := i.Verify(old.token(t, claims(nil))); err != nil { // it waits for the first fetch
 			t.Fatal(err)
@@ -153,8 +153,8 @@ func TestKeysThatCanNotBeFetched(t *testing.T) {
 	es := signers()["ES256"]
 	synctest.Test(t, func(t *testing.T) {
 		book, log := newLog()
-		r := &remote{err: errors.New("no route to host"), takes: time.Second}
-		i, s := fromRemote(r, log)
+		r := &provider{err: errors.New("no route to host"), takes: time.Second}
+		i, s := fromProvider(r, log)
 		defer s.close()
 		token := es.token(t, claims(map[string]any{"exp": time.Now().Add(100 * time.Hour).Unix()}))
 		_, err := i.Verify(token)
@@ -192,7 +192,7 @@ func TestKeysThatCanNotBeFetched(t *testing.T) {
 // TestLoginsThatWaitAreBounded: a flood while the issuer does not answer holds few goroutines.
 func TestLoginsThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i, s := fromRemote(&remote{takes: time.Hour}, slog.New(slog.DiscardHandler))
+		i, s := fromProvider(&provider{takes: time.Hour}, slog.New(slog.DiscardHandler))
 		defer s.close()
 		token := signers()["ES256"].token(t, claims(nil))
 		var flood sync.WaitGroup
@@ -216,7 +216,7 @@ func TestLoginsThatWaitAreBounded(t *testing.T) {
 
 func TestACloseEndsLoginsThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		i, s := fromRemote(&remote{takes: time.Hour}, slog.New(slog.DiscardHandler))
+		i, s := fromProvider(&provider{takes: time.Hour}, slog.New(slog.DiscardHandler))
 		done := make(chan error)
 		go func() {
 			_, err := i.Verify(signers()["ES256"].token(t, claims(nil)))
@@ -237,8 +237,8 @@ func TestACloseEndsLoginsThatWait(t *testing.T) {
 func TestIgnoredKeysAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		book, log := newLog()
-		r := &remote{data: jwks(t, signers()["ES256"].jwk(), map[string]any{"kty": "oct", "kid": "s", "k": "c2VjcmV0"}, map[string]any{"kty": "RSA", "use": "enc", "n": "AQAB", "e": "AQAB"})}
-		_, s := fromRemote(r, log)
+		r := &provider{data: jwks(t, signers()["ES256"].jwk(), map[string]any{"kty": "oct", "kid": "s", "k": "c2VjcmV0"}, map[string]any{"kty": "RSA", "use": "enc", "n": "AQAB", "e": "AQAB"})}
+		_, s := fromProvider(r, log)
 		defer s.close()
 		time.Sleep(10 * fetchEvery)
 		if n := book.count("ignored="); n != 1 || book.count("oct") != 1 || book.count("c2VjcmV0") > 0 {

@@ -12,12 +12,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
+	"github.com/postbus/postbus/bus/internal/remote"
 	"github.com/postbus/postbus/bus/quiet"
 )
 
@@ -151,12 +151,6 @@ func (s *Sources) newSource(location string) *source {
 	return src
 }
 
-// withoutQuery is a URL for the log: a query may hold a secret.
-func withoutQuery(location string) string {
-	before, _, _ := strings.Cut(location, "?")
-	return before
-}
-
 func isURL(location string) bool { return strings.Contains(location, "://") }
 
 func readKeys(file string) ([]byte, *keySet, error) {
@@ -205,11 +199,7 @@ func fetch(ctx context.Context, client *http.Client, location string) ([]byte, e
 	r.Header.Set("User-Agent", "postbus")
 	a, err := client.Do(r)
 	if err != nil {
-		var u *url.Error // whose text has the URL
-		if errors.As(err, &u) {
-			err = u.Err
-		}
-		return nil, err
+		return nil, remote.WithoutURL(err)
 	}
 	defer a.Body.Close()
 	if a.StatusCode != http.StatusOK {

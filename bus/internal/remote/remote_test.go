@@ -1,6 +1,10 @@
 package remote
 
-import "testing"
+import (
+	"errors"
+	"net/url"
+	"testing"
+)
 
 func TestSite(t *testing.T) {
 	for address, want := range map[string]string{
@@ -9,6 +13,20 @@ func TestSite(t *testing.T) {
 	} {
 		if got := Site(address); got != want {
 			t.Errorf("%q: %q, want %q", address, got, want)
+		}
+	}
+}
+
+func TestWithoutSecrets(t *testing.T) {
+	for location, want := range map[string]string{"https://h/p?key=x?y": "https://h/p", "https://h/p": "https://h/p", "": ""} {
+		if got := WithoutQuery(location); got != want {
+			t.Errorf("%q: %q, want %q", location, got, want)
+		}
+	}
+	cause := errors.New("refused")
+	for _, err := range []error{cause, &url.Error{Op: "Get", URL: "https://h/p?key=x", Err: cause}} {
+		if got := WithoutURL(err); got != cause {
+			t.Errorf("%v: %v", err, got)
 		}
 	}
 }
