@@ -129,6 +129,23 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, 
 	return id, user
 }
 
+// observer returns the identity and the user of a client that may see the bus. It answers the request of
+// any other, and returns nil.
+func (s *Server) observer(w http.ResponseWriter, r *http.Request, what string) (id Identity, user string) {
+	id, user = s.identify(w, r)
+	if id != nil && !id.MaySubscribe(seeBus) {
+		s.forbid(w, r, "%s: only users who may subscribe to %s have access", what, seeBus)
+		return nil, ""
+	}
+	return id, user
+}
+
+// seesBus reports whether the client may see the bus, and answers the request if it may not.
+func (s *Server) seesBus(w http.ResponseWriter, r *http.Request, what string) bool {
+	id, _ := s.observer(w, r, what)
+	return id != nil
+}
+
 // credentials returns the request's user and password; a bearer token is a password without a name.
 func credentials(r *http.Request) (user, password string, has bool) {
 	if token, ok := bearer(r); ok {
@@ -144,14 +161,21 @@ func bearer(r *http.Request) (token string, ok bool) {
 
 // forbid answers a client that lacks a right. A client without credentials is asked for them.
 func (s *Server) forbid(w http.ResponseWriter, r *http.Request, format string, args ...any) {
-	user, _, _ := credentials(r)
+	user, _, has := credentials(r)
 	s.o.Audit.Refused(remote.Site(r.RemoteAddr), "request refused", "remote", r.RemoteAddr, "user", user, "method", r.Method, "path", r.URL.Path)
 	status := http.StatusForbidden
-	if _, _, has := credentials(r); !has {
+	if !has {
 		status = http.StatusUnauthorized
 		challenge(w, r)
 	}
 	fail(w, status, "the rights of users and of anonymous are in the config file", format, args...)
+}
+
+// did writes to both logs what a user has done over HTTP.
+func (s *Server) did(r *http.Request, what string, args ...any) {
+	args = append(args, "remote", r.RemoteAddr)
+	s.log.Info(what+" over HTTP", args...)
+	s.o.Audit.Done(what, args...)
 }
 
 // challenge requests credentials. A client that sent a token is not a browser, which would show a

@@ -33,8 +33,8 @@ type Clients interface {
 	Bans() []ban.Ban
 }
 
-// shownClient is the JSON form of a client.
-type shownClient struct {
+// ClientInfo is the JSON form of a client.
+type ClientInfo struct {
 	ID string `json:"id"`
 	bus.Presence
 	Bridge        bool              `json:"bridge,omitempty"`
@@ -52,8 +52,8 @@ type shownClient struct {
 }
 
 // clientOf describes a client by its session; nil: it has none.
-func (s *Server) clientOf(id string, session *bus.SessionInfo) shownClient {
-	c := shownClient{ID: id}
+func (s *Server) clientOf(id string, session *bus.SessionInfo) ClientInfo {
+	c := ClientInfo{ID: id}
 	if d, ok := s.o.Clients.Connection(id); ok {
 		c.Presence = d.Presence
 		c.KeepAlive, c.EventsIn, c.EventsOut, c.BytesIn, c.BytesOut = d.KeepAlive.Seconds(), d.EventsIn, d.EventsOut, d.BytesIn, d.BytesOut
@@ -80,7 +80,7 @@ func (s *Server) clients(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	after := r.URL.Query().Get("after")
-	list := make([]shownClient, 0, 16)
+	list := make([]ClientInfo, 0, 16)
 	seen := map[string]bool{}
 	for _, info := range s.bus.ClientsAfter(after, limit+1) {
 		list = append(list, s.clientOf(info.Name, &info))
@@ -91,7 +91,7 @@ func (s *Server) clients(w http.ResponseWriter, r *http.Request) {
 			list = append(list, s.clientOf(id, nil))
 		}
 	}
-	slices.SortFunc(list, func(a, b shownClient) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(list, func(a, b ClientInfo) int { return strings.Compare(a.ID, b.ID) })
 	if len(list) > limit {
 		list = list[:limit]
 		linkNext(w, r, list[limit-1].ID)
@@ -100,7 +100,7 @@ func (s *Server) clients(w http.ResponseWriter, r *http.Request) {
 }
 
 // clientNamed returns the client of the request's path, or answers that there is none.
-func (s *Server) clientNamed(w http.ResponseWriter, r *http.Request) (c shownClient, ok bool) {
+func (s *Server) clientNamed(w http.ResponseWriter, r *http.Request) (c ClientInfo, ok bool) {
 	id := r.PathValue("id")
 	info, known := s.bus.SessionNamed(id)
 	switch {
@@ -126,12 +126,8 @@ func (s *Server) client(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) kick(w http.ResponseWriter, r *http.Request) {
-	id, user := s.identify(w, r)
+	id, user := s.observer(w, r, "clients")
 	if id == nil {
-		return
-	}
-	if !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "clients: only users who may subscribe to %s have access", seeBus)
 		return
 	}
 	c, ok := s.clientNamed(w, r)
@@ -142,8 +138,7 @@ func (s *Server) kick(w http.ResponseWriter, r *http.Request) {
 	case !s.o.Clients.Disconnect(c.ID):
 		fail(w, http.StatusConflict, "", "the client %q is not connected", c.ID)
 	default:
-		s.log.Info("client disconnected over HTTP", "client", c.ID, "by", user, "remote", r.RemoteAddr)
-		s.o.Audit.Done("client disconnected", "client", c.ID, "by", user, "remote", r.RemoteAddr)
+		s.did(r, "client disconnected", "client", c.ID, "by", user)
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
@@ -221,8 +216,7 @@ func (s *Server) ban(w http.ResponseWriter, r *http.Request, in banRequest, user
 		s.failBan(w, err)
 		return
 	}
-	s.log.Info("ban made over HTTP", "ban", b.String(), "by", user, "remote", r.RemoteAddr)
-	s.o.Audit.Done("ban made", "ban", b.String(), "by", user, "remote", r.RemoteAddr)
+	s.did(r, "ban made", "ban", b.String(), "by", user)
 	answer(w, http.StatusOK, b)
 }
 
@@ -260,8 +254,7 @@ func (s *Server) unban(w http.ResponseWriter, r *http.Request, b ban.Ban, user s
 	case !existed:
 		fail(w, http.StatusNotFound, "/api/v1/bans lists them", "there is no such ban: %q is not banned", b.Client+b.User+b.Address)
 	default:
-		s.log.Info("ban removed over HTTP", "unbanned", b.Client+b.User+b.Address, "by", user, "remote", r.RemoteAddr)
-		s.o.Audit.Done("ban removed", "unbanned", b.Client+b.User+b.Address, "by", user, "remote", r.RemoteAddr)
+		s.did(r, "ban removed", "unbanned", b.Client+b.User+b.Address, "by", user)
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

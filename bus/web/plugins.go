@@ -16,19 +16,6 @@ type Plugins interface {
 	Explain(topic string) any
 }
 
-// seesBus reports whether the client may see the bus, and answers the request if it may not.
-func (s *Server) seesBus(w http.ResponseWriter, r *http.Request, what string) bool {
-	id, _ := s.identify(w, r)
-	if id == nil {
-		return false
-	}
-	if !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "%s: only users who may subscribe to %s have access", what, seeBus)
-		return false
-	}
-	return true
-}
-
 func (s *Server) plugins(w http.ResponseWriter, r *http.Request) {
 	if s.seesBus(w, r, "plugins") {
 		answer(w, http.StatusOK, s.o.Plugins.List())

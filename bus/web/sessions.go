@@ -10,12 +10,7 @@ import (
 )
 
 func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
-	id, _ := s.identify(w, r)
-	if id == nil {
-		return
-	}
-	if !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "sessions: only users who may subscribe to %s have access", seeBus)
+	if !s.seesBus(w, r, "sessions") {
 		return
 	}
 	limit, ok := limitOf(w, r)
@@ -31,15 +26,11 @@ func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) dropSession(w http.ResponseWriter, r *http.Request) {
-	id, user := s.identify(w, r)
+	id, user := s.observer(w, r, "sessions")
 	if id == nil {
 		return
 	}
 	name := r.PathValue("name")
-	if !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "sessions: only users who may subscribe to %s have access", seeBus)
-		return
-	}
 	info, exists := s.bus.SessionNamed(name)
 	switch {
 	case !exists:
@@ -62,8 +53,7 @@ func (s *Server) drop(w http.ResponseWriter, r *http.Request, name, user string)
 	case err != nil:
 		fail(w, http.StatusServiceUnavailable, "", "%v", err)
 	default:
-		s.log.Info("session dropped over HTTP", "session", name, "remote", r.RemoteAddr)
-		s.o.Audit.Done("session dropped", "session", name, "by", user, "remote", r.RemoteAddr)
+		s.did(r, "session dropped", "session", name, "by", user)
 		w.WriteHeader(http.StatusNoContent)
 	}
 }

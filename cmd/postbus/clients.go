@@ -17,26 +17,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/ban"
+	"github.com/postbus/postbus/bus/web"
 )
-
-// clientInfo is a client as the API describes it.
-type clientInfo struct {
-	ID string `json:"id"`
-	bus.Presence
-	Bridge        bool              `json:"bridge,omitempty"`
-	KeepAlive     float64           `json:"keep_alive_seconds"`
-	Subscriptions int               `json:"subscriptions"`
-	InFlight      int               `json:"in_flight"`
-	Lag           uint64            `json:"lag"`
-	LagSeconds    float64           `json:"lag_seconds"`
-	Lost          map[string]uint64 `json:"lost,omitempty"`
-	EventsIn      uint64            `json:"events_in"`
-	EventsOut     uint64            `json:"events_out"`
-	BytesIn       uint64            `json:"bytes_in"`
-	BytesOut      uint64            `json:"bytes_out"`
-}
 
 func (m *Main) clientCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -62,11 +45,11 @@ func (m *Main) clientListCommand() *cobra.Command {
 			if bans {
 				return m.listBans(cmd.Context(), &r, asJSON)
 			}
-			list, err := listPages(cmd.Context(), m, &r, "/api/v1/clients", func(c *clientInfo) string { return c.ID })
+			list, err := listPages(cmd.Context(), m, &r, "/api/v1/clients", func(c *web.ClientInfo) string { return c.ID })
 			if err != nil {
 				return err
 			}
-			slices.SortStableFunc(list, func(a, b clientInfo) int {
+			slices.SortStableFunc(list, func(a, b web.ClientInfo) int {
 				return cmp.Or(boolOrder(a.Online, b.Online), cmp.Compare(b.Lag, a.Lag))
 			})
 			if asJSON {
@@ -92,7 +75,7 @@ func boolOrder(a, b bool) int {
 	return -1
 }
 
-func (m *Main) printClients(list []clientInfo) error {
+func (m *Main) printClients(list []web.ClientInfo) error {
 	if len(list) == 0 {
 		m.printf("no clients\n")
 		return nil
@@ -112,7 +95,7 @@ func (m *Main) printClients(list []clientInfo) error {
 }
 
 // since says for how long a client is online or offline.
-func since(c *clientInfo) string {
+func since(c *web.ClientInfo) string {
 	text := "no"
 	if c.Online {
 		text = "yes"
@@ -123,7 +106,7 @@ func since(c *clientInfo) string {
 	return text + ", " + max(0, time.Since(c.Since)).Truncate(time.Second).String()
 }
 
-func protocol(c *clientInfo) string {
+func protocol(c *web.ClientInfo) string {
 	if c.Version == "" {
 		return "-"
 	}
