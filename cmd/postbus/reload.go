@@ -92,43 +92,44 @@ func (r *reloader) commit(next *config.Config, policy *auth.Policy, logins *outs
 // auditRights writes which users and groups were added and removed, and whose password or rights have
 // changed.
 func auditRights(log *audit.Log, old, new *config.Config) {
-	users, groups := map[string]config.User{}, map[string]config.Group{}
-	for _, u := range old.Users {
-		users[u.Name] = u
-	}
-	for _, g := range old.Groups {
-		groups[g.Name] = g
-	}
-	for _, u := range new.Users {
-		before, known := users[u.Name]
-		delete(users, u.Name)
-		what := "rights changed"
-		if !known {
-			what = "user added"
-		} else if before.Password != u.Password || !reflect.DeepEqual(before.Passwords, u.Passwords) {
+	auditChanges(log, "user", old.Users, new.Users, func(u config.User) string { return u.Name }, func(before, u config.User) []any {
+		if before.Name != "" && (before.Password != u.Password || !reflect.DeepEqual(before.Passwords, u.Passwords)) {
 			log.Done("password changed", "user", u.Name)
 		}
 		before.Password, before.Passwords = u.Password, u.Passwords
-		if !reflect.DeepEqual(before, u) {
-			log.Done(what, "user", u.Name, "publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny, "groups", u.Groups, "admin", u.Admin)
+		if reflect.DeepEqual(before, u) {
+			return nil
 		}
+		return []any{"publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny, "groups", u.Groups, "admin", u.Admin}
+	})
+	auditChanges(log, "group", old.Groups, new.Groups, func(g config.Group) string { return g.Name }, func(before, g config.Group) []any {
+		if reflect.DeepEqual(before, g) {
+			return nil
+		}
+		return []any{"publish", g.Publish, "subscribe", g.Subscribe, "deny", g.Deny, "admin", g.Admin}
+	})
+}
+
+// auditChanges compares two lists of a kind by the names of their items. rights returns those of an item
+// if they have changed; the one before is zero for a new item.
+func auditChanges[T any](log *audit.Log, kind string, old, new []T, name func(T) string, rights func(before, now T) []any) {
+	was := map[string]T{}
+	for _, item := range old {
+		was[name(item)] = item
 	}
-	for _, name := range slices.Sorted(maps.Keys(users)) {
-		log.Done("user removed", "user", name)
-	}
-	for _, g := range new.Groups {
-		before, known := groups[g.Name]
-		delete(groups, g.Name)
+	for _, item := range new {
+		before, known := was[name(item)]
+		delete(was, name(item))
 		what := "rights changed"
 		if !known {
-			what = "group added"
+			what = kind + " added"
 		}
-		if !known || !reflect.DeepEqual(before, g) {
-			log.Done(what, "group", g.Name, "publish", g.Publish, "subscribe", g.Subscribe, "deny", g.Deny, "admin", g.Admin)
+		if args := rights(before, item); args != nil {
+			log.Done(what, append([]any{kind, name(item)}, args...)...)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		log.Done("group removed", "group", name)
+	for _, gone := range slices.Sorted(maps.Keys(was)) {
+		log.Done(kind+" removed", kind, gone)
 	}
 }
 

@@ -174,24 +174,24 @@ func comment(entry string, v *yaml.Node, whole bool) string {
 
 // flowEnd returns the length of the mapping or list at the begin of a text; -1: it does not end.
 func flowEnd(text string) int {
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		default:
-			i = skipQuoted(text, i)
-		}
+	i := flowIndex(text, func(c byte, depth int) bool { return (c == '}' || c == ']') && depth == 0 })
+	if i < 0 {
+		return -1
 	}
-	return -1
+	return i + 1
 }
 
 // flowComma returns the index of the comma that ends the first entry; without one the length.
 func flowComma(text string) int {
+	if i := flowIndex(text, func(c byte, depth int) bool { return c == ',' && depth == 0 }); i >= 0 {
+		return i
+	}
+	return len(text)
+}
+
+// flowIndex returns the index of the first character outside of quotes that is wanted; -1: there is none.
+// depth is how many mappings and lists are open behind it.
+func flowIndex(text string, wanted func(c byte, depth int) bool) int {
 	depth := 0
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
@@ -199,15 +199,15 @@ func flowComma(text string) int {
 			depth++
 		case '}', ']':
 			depth--
-		case ',':
-			if depth == 0 {
-				return i
-			}
-		default:
+		case '"', '\'':
 			i = skipQuoted(text, i)
+			continue
+		}
+		if wanted(text[i], depth) {
+			return i
 		}
 	}
-	return len(text)
+	return -1
 }
 
 // skipQuoted returns the index of the closing quote of a quoted text that begins at i; otherwise i.
