@@ -184,6 +184,9 @@ func (s *Spec) allOptions() (all []any) {
 // approval is for other scripts, or a script can't be read, it returns nil. Sources and actions whose
 // script has changed have another hash, so that they are started again.
 func (s *Spec) approvedAs(approval, folder string) *Spec {
+	if approval == "" {
+		return nil
+	}
 	now, all, err := s.approval(folder)
 	if err != nil || now != approval {
 		return nil
@@ -231,18 +234,21 @@ func (s *Spec) Scripts(folder string) (list []string) {
 // version identifies what runs: the content of the file and, if it needs an approval, of its scripts.
 func (s *Spec) version() string { return cmp.Or(s.approved, s.Hash) }
 
-// scripts lists the names of files directly in the folder that the plugin's approval covers.
-func (s *Spec) scripts(folder string) (names []string) {
+// addScripts adds the names of files directly in the folder that the plugin's approval covers. s may be
+// nil.
+func (s *Spec) addScripts(folder string, names map[string]bool) {
+	if s == nil {
+		return
+	}
 	for _, options := range s.allOptions() {
 		if sc, ok := options.(kind.Scripter); ok {
 			for _, path := range sc.Scripts(folder) {
 				if filepath.Dir(path) == folder {
-					names = append(names, filepath.Base(path))
+					names[filepath.Base(path)] = true
 				}
 			}
 		}
 	}
-	return names
 }
 
 // ReadApprovals returns the approved hash of each plugin. A missing file is empty.

@@ -158,6 +158,7 @@ func (s *Supervisor) judge(found []entry) map[string]goal {
 	for _, e := range order {
 		k := s.files[e.id]
 		g := goal{file: e.name, hash: k.hash, errors: k.errors, disabled: k.disabled}
+		current := false // the good version is that of the file, and is approved
 		switch {
 		case k.disabled:
 			k.good = nil
@@ -178,19 +179,17 @@ func (s *Supervisor) judge(found []entry) map[string]goal {
 				k.good = next
 				s.sweep.arm()
 			}
+			current = true
 		case k.good != nil:
 			_ = claim(taken, e.name, k.good.claims())
 		}
 		// A version that is no longer approved stops, even if the file on disk is another version.
-		if k.good != nil && len(k.good.Approval()) > 0 && k.good.approvedAs(approved[e.id], s.o.Dir) == nil {
+		if k.good != nil && !current && len(k.good.Approval()) > 0 && k.good.approvedAs(approved[e.id], s.o.Dir) == nil {
 			k.good = nil
 		}
-		for _, spec := range []*Spec{k.spec, k.good} {
-			if spec != nil {
-				for _, name := range spec.scripts(s.o.Dir) {
-					scripts[name] = true
-				}
-			}
+		k.spec.addScripts(s.o.Dir, scripts)
+		if !current {
+			k.good.addScripts(s.o.Dir, scripts)
 		}
 		g.spec = k.good
 		s.logRefusal(e, k, g)
@@ -284,11 +283,7 @@ func ReadFile(name string) ([]byte, error) {
 		}
 		return nil, &fileProblem{"the file no longer exists", ""}
 	case err != nil:
-		var p *fs.PathError
-		if errors.As(err, &p) {
-			err = p.Err
-		}
-		return nil, &fileProblem{"the file cannot be opened: " + err.Error(), ""}
+		return nil, &fileProblem{"the file cannot be opened: " + reasonOf(err).Error(), ""}
 	}
 	defer f.Close()
 	st, err := f.Stat()
