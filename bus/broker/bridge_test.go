@@ -6,7 +6,6 @@ package broker_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -22,6 +21,7 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/internal/logtest"
 )
 
 const state = "$SYS/broker/connection/b/state"
@@ -170,26 +170,8 @@ func TestAnEventThatComesBack(t *testing.T) {
 	}
 }
 
-// output is a program's output, which grows while a test reads it.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 // startMosquitto runs a Mosquitto with its own config. It returns the address on which it listens.
-func startMosquitto(t *testing.T, config string) (addr string, log *output, kill func() error) {
+func startMosquitto(t *testing.T, config string) (addr string, log *logtest.Buffer, kill func() error) {
 	t.Helper()
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -209,7 +191,7 @@ func startMosquitto(t *testing.T, config string) (addr string, log *output, kill
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log = new(output)
+	log = new(logtest.Buffer)
 	cmd := exec.Command(path, "-c", file)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/internal/logtest"
 )
 
 // memoryKey is a key that is in no file.
@@ -189,7 +190,7 @@ func TestReloadBetweenLogins(t *testing.T) {
 // it once.
 func TestANameWithoutUsers(t *testing.T) {
 	t.Parallel()
-	log := new(output)
+	log := new(logtest.Buffer)
 	b, err := bus.Open(context.Background(), bus.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

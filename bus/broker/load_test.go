@@ -19,6 +19,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/internal/logtest"
 )
 
 // raw is a subscriber that decides itself when it reads and acknowledges.
@@ -329,7 +330,7 @@ func TestAUsersRate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := new(output)
+	log := new(logtest.Buffer)
 	addr, k := serve(t, b, broker.Options{UserRate: broker.Rate{Events: 20}, PublishRate: broker.Rate{Bytes: 1 << 20}, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		Authenticate: func(broker.Credentials) (broker.Identity, error) { return limited{}, nil }})
 	in := func(user, id string) *wire {

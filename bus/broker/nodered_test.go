@@ -17,6 +17,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/internal/logtest"
 )
 
 func TestNodeRED(t *testing.T) {
@@ -55,7 +56,7 @@ func TestNodeRED(t *testing.T) {
 			}
 			_, ui, _ := net.SplitHostPort(free.Addr().String())
 			free.Close()
-			log := new(output)
+			log := new(logtest.Buffer)
 			cmd := exec.Command("node", red, "--userDir", dir, "--settings", "testdata/nodered/settings.js")
 			cmd.Env = append(os.Environ(), "UI_PORT="+ui, "HOME="+dir)
 			cmd.Stdout, cmd.Stderr = log, log

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/bus/internal/logtest"
 	"github.com/postbus/postbus/bus/web"
 )
 
@@ -21,18 +21,6 @@ type memoryKey []byte
 
 func (k memoryKey) Key() ([]byte, error)     { return k, nil }
 func (k memoryKey) MakeKey() ([]byte, error) { return k, nil }
-
-// logged is the log; requests write it from their own goroutines.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
 
 func TestTokens(t *testing.T) {
 	hash, err := auth.Hash("secret")
@@ -45,7 +33,7 @@ func TestTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log logged
+	var log logtest.Buffer
 	b, base := start(t, web.Options{Local: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Authenticate: func(c web.Credentials) (web.Identity, error) {
 			id, err := p.Authenticate(c.User, c.Password, c.HasPassword, c.Local, c.Address)
@@ -159,9 +147,7 @@ func TestTokens(t *testing.T) {
 	}); err != nil || len(sources) != 1 || !sources["http:pi"] {
 		t.Errorf("published by %v %v", sources, err)
 	}
-	log.mu.Lock()
-	defer log.mu.Unlock()
-	if text := log.text.String(); !strings.Contains(text, "HTTP request refused") || strings.Contains(text, "eyJ") || strings.Contains(text, "secret") {
+	if text := log.String(); !strings.Contains(text, "HTTP request refused") || strings.Contains(text, "eyJ") || strings.Contains(text, "secret") {
 		t.Errorf("the log has a token, a password or nothing:\n%s", text)
 	}
 }

@@ -1,7 +1,6 @@
 package hook
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,26 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postbus/postbus/bus/internal/logtest"
 	"github.com/postbus/postbus/bus/internal/turns"
 )
-
-// logbook is a log that tests can read.
-type logbook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // service answers on virtual time: the password "right" is right.
 type service struct {
@@ -84,8 +66,8 @@ func (s *service) count() int {
 	return s.asked
 }
 
-func newHook(t testing.TB, s *service, cache time.Duration) (*Hook, *logbook) {
-	book := &logbook{}
+func newHook(t testing.TB, s *service, cache time.Duration) (*Hook, *logtest.Buffer) {
+	book := &logtest.Buffer{}
 	h := New(Options{URL: "http://127.0.0.1:9/login", Timeout: 2 * time.Second, Cache: cache, Logger: slog.New(slog.NewTextHandler(book, nil))})
 	if s != nil {
 		h.ask = s.ask
@@ -311,7 +293,7 @@ func TestTheRequest(t *testing.T) {
 	}))
 	defer web.Close()
 	ask := func(text string, status int) (Answer, error) {
-		book := &logbook{}
+		book := &logtest.Buffer{}
 		h := New(Options{URL: web.URL + "/login?key=hidden", Timeout: 10 * time.Second, Cache: time.Minute, Secret: "shared", Logger: slog.New(slog.NewTextHandler(book, nil))})
 		defer h.Close()
 		answer = func(w http.ResponseWriter) {

@@ -20,35 +20,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postbus/postbus/bus/internal/logtest"
 	"github.com/postbus/postbus/bus/quiet"
 )
 
-// logbook is a log that tests can read.
-type logbook struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logbook) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func newLog() (*logbook, *slog.Logger) {
-	l := &logbook{}
+func newLog() (*logtest.Buffer, *slog.Logger) {
+	l := &logtest.Buffer{}
 	return l, slog.New(slog.NewTextHandler(l, nil))
 }
 
@@ -171,7 +148,7 @@ func TestKeysThatCanNotBeFetched(t *testing.T) {
 		if n := r.times(); n > 11 || n < 10 {
 			t.Errorf("%d requests in ten minutes", n)
 		}
-		if n := book.count("could not be fetched"); n > 11 || n < 9 {
+		if n := strings.Count(book.String(), "could not be fetched"); n > 11 || n < 9 {
 			t.Errorf("%d lines in ten minutes:\n%s", n, book)
 		}
 		r.set(jwks(t, es.jwk()), nil)
@@ -241,7 +218,7 @@ func TestIgnoredKeysAreLoggedOnce(t *testing.T) {
 		_, s := fromProvider(r, log)
 		defer s.close()
 		time.Sleep(10 * fetchEvery)
-		if n := book.count("ignored="); n != 1 || book.count("oct") != 1 || book.count("c2VjcmV0") > 0 {
+		if n := strings.Count(book.String(), "ignored="); n != 1 || strings.Count(book.String(), "oct") != 1 || strings.Count(book.String(), "c2VjcmV0") > 0 {
 			t.Errorf("%d lines:\n%s", n, book)
 		}
 	})
@@ -330,7 +307,7 @@ func TestKeysOverHTTP(t *testing.T) {
 	}
 	for path, want := range map[string]string{"/moved?key=hidden": "a redirect to http is refused", "/large": "more than 1048576 bytes"} {
 		book, log := newLog()
-		if err := verify(newSources(t, t.TempDir(), log), path); !errors.Is(err, ErrKeys) || book.count(want) == 0 || book.count("hidden") > 0 {
+		if err := verify(newSources(t, t.TempDir(), log), path); !errors.Is(err, ErrKeys) || strings.Count(book.String(), want) == 0 || strings.Count(book.String(), "hidden") > 0 {
 			t.Errorf("%s: %v\n%s", path, err, book)
 		}
 	}
