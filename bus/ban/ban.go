@@ -32,7 +32,7 @@ type Ban struct {
 	By      string    `json:"by,omitempty"` // the user who made it
 }
 
-// String says who is banned and until when.
+// String describes the ban for people.
 func (b Ban) String() string {
 	what := fmt.Sprintf("the client identifier %q", b.Client)
 	switch {
@@ -49,17 +49,17 @@ func (b Ban) String() string {
 
 func (b *Ban) over(now time.Time) bool { return !b.Until.IsZero() && !now.Before(b.Until) }
 
-// who is what a ban is stored under.
-type who struct{ kind, name string }
+// key identifies a ban.
+type key struct{ kind, name string }
 
-func (b *Ban) who() who {
+func (b *Ban) key() key {
 	switch {
 	case b.User != "":
-		return who{"user", b.User}
+		return key{"user", b.User}
 	case b.Address != "":
-		return who{"address", b.Address}
+		return key{"address", b.Address}
 	}
-	return who{"client", b.Client}
+	return key{"client", b.Client}
 }
 
 // ErrFull is returned by Add when there are Max bans.
@@ -78,13 +78,13 @@ type List struct {
 	save func([]byte) error
 
 	mu   sync.RWMutex
-	bans map[who]Ban
+	bans map[key]Ban
 }
 
 // New makes a list of what save stored before; data is empty at first. save must replace all of it
 // or nothing.
 func New(data []byte, save func([]byte) error) (*List, error) {
-	l := &List{save: save, bans: map[who]Ban{}}
+	l := &List{save: save, bans: map[key]Ban{}}
 	if len(data) == 0 {
 		return l, nil
 	}
@@ -96,7 +96,7 @@ func New(data []byte, save func([]byte) error) (*List, error) {
 		if err := b.normalise(); err != nil {
 			return nil, fmt.Errorf("ban %d: %w", i+1, err)
 		}
-		l.bans[b.who()] = b
+		l.bans[b.key()] = b
 	}
 	return l, nil
 }
@@ -136,11 +136,11 @@ func (l *List) Add(b Ban) error {
 	if err := b.normalise(); err != nil {
 		return err
 	}
-	return l.change(func(bans map[who]Ban) error {
-		if _, again := bans[b.who()]; !again && len(bans) >= Max {
+	return l.change(func(bans map[key]Ban) error {
+		if _, again := bans[b.key()]; !again && len(bans) >= Max {
 			return ErrFull
 		}
-		bans[b.who()] = b
+		bans[b.key()] = b
 		return nil
 	})
 }
@@ -151,19 +151,19 @@ func (l *List) Remove(b Ban) (existed bool, err error) {
 	if err := b.normalise(); err != nil {
 		return false, err
 	}
-	err = l.change(func(bans map[who]Ban) error {
-		_, existed = bans[b.who()]
-		delete(bans, b.who())
+	err = l.change(func(bans map[key]Ban) error {
+		_, existed = bans[b.key()]
+		delete(bans, b.key())
 		return nil
 	})
 	return existed, err
 }
 
 // change makes a change if it can be stored.
-func (l *List) change(f func(map[who]Ban) error) error {
+func (l *List) change(f func(map[key]Ban) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := make(map[who]Ban, len(l.bans)+1)
+	next := make(map[key]Ban, len(l.bans)+1)
 	now := time.Now()
 	for k, b := range l.bans {
 		if !b.over(now) {
@@ -192,7 +192,7 @@ func (l *List) All() []Ban {
 	return slices.DeleteFunc(sorted(l.bans), func(b Ban) bool { return b.over(now) })
 }
 
-func sorted(bans map[who]Ban) []Ban {
+func sorted(bans map[key]Ban) []Ban {
 	list := make([]Ban, 0, len(bans))
 	for _, b := range bans {
 		list = append(list, b)
@@ -211,9 +211,9 @@ func (l *List) Find(client, user, address string) (Ban, bool) {
 	if len(l.bans) == 0 {
 		return Ban{}, false
 	}
-	keys := []who{{"client", client}, {"user", user}}
+	keys := []key{{"client", client}, {"user", user}}
 	if p, err := netip.ParseAddrPort(address); err == nil {
-		keys = append(keys, who{"address", p.Addr().Unmap().WithZone("").String()})
+		keys = append(keys, key{"address", p.Addr().Unmap().WithZone("").String()})
 	}
 	now := time.Now()
 	for _, k := range keys {

@@ -35,8 +35,8 @@ type Identity interface {
 // ClientIDs is an Identity that may use certain client identifiers only.
 type ClientIDs interface{ MayConnectAs(clientID string) error }
 
-// StoredLogin is an Identity that may be of a user who is known by the login alone. StoredLogin returns
-// what is needed to judge a last will later; nil: the user's name is enough.
+// StoredLogin is an optional interface of an Identity. It returns what is stored with a last will, to judge
+// it when it is due; nil: the user's name is enough.
 type StoredLogin interface{ StoredLogin() []byte }
 
 // Credentials are what is known of a client that connects.

@@ -1,7 +1,7 @@
 package broker_test
 
-// This file is $bus/clients: who is connected, in which order changes are reported, and how often.
-// All of it runs on virtual time, over pipes.
+// This file tests $bus/clients: its content, and the order and the rate of its changes. All of it runs
+// on virtual time, over pipes.
 
 import (
 	"bufio"

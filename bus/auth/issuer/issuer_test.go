@@ -1,6 +1,6 @@
 package issuer
 
-// This file has tests of tokens: which are accepted, and what is said about the others.
+// This file tests which tokens are accepted, and the errors of the others.
 
 import (
 	"crypto"
