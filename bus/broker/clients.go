@@ -39,9 +39,7 @@ func (b *Broker) Absent(client string) bool { return b.presence.knows(client) }
 
 // Disconnect ends a client's connection as an administrator; false when the client has none.
 func (b *Broker) Disconnect(client string) bool {
-	b.mu.Lock()
-	c := b.owners[client]
-	b.mu.Unlock()
+	c := b.owner(client)
 	if c == nil {
 		return false
 	}
