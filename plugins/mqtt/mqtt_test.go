@@ -12,6 +12,7 @@ import (
 
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // newBus makes a bus that offers events, and ends Consume after them with an error.
@@ -199,8 +200,9 @@ func TestAction(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(` {"a": 1}`))
+	f.Add([]byte("\xff\xfe0\x00 \x00")) // UTF-16
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if v := parse(b); v != nil && !json.Valid(b) {
+		if v := parse(b); v != nil && !json.Valid(payload.Decode(b)) {
 			t.Errorf("%v", v)
 		}
 	})
