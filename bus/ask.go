@@ -61,6 +61,36 @@ func (b *Bus) RetainedValue(name string) (Event, bool) {
 	return eventOf(r), true
 }
 
+// RetainedValues calls each with the retained values of these topics, without those that have none, until
+// it returns false. It reads in turns like History.
+func (b *Bus) RetainedValues(names []string, each func(Event) bool) {
+	for len(names) > 0 {
+		var events []Event
+		events, names = b.readValues(names)
+		for _, e := range events {
+			if !each(e) {
+				return
+			}
+		}
+	}
+}
+
+// readValues reads the next values in one turn.
+func (b *Bus) readValues(names []string) (events []Event, rest []string) {
+	b.turns.take()
+	defer b.turns.end()
+	for size := 0; len(names) > 0 && len(events) < valuesAhead && size < turnBytes; names = names[1:] {
+		if e, ok := b.RetainedValue(names[0]); ok {
+			events = append(events, e)
+			size += len(e.Payload)
+		}
+	}
+	return events, names
+}
+
+// valuesAhead is how many retained values are read in one turn: each is read from the disk apart.
+const valuesAhead = 64
+
 // Retained lists the retained events whose topics match the filter, ordered by topic. It holds all of
 // them in memory: see RetainedTopics.
 func (b *Bus) Retained(filter string) ([]Event, error) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +71,7 @@ type Bus struct {
 	sessions map[string]*Session
 	groups   map[string]*group
 	waiters  []waiter
-	waiting  atomic.Int32
+	awaited  atomic.Uint64 // the lowest sequence that a waiter waits for
 
 	reportMu sched.Mutex
 	reports  map[report]uint64
@@ -107,6 +108,8 @@ type waiter struct {
 	done chan struct{}
 }
 
+const nobodyWaits = math.MaxUint64
+
 // Open opens the data directory, replays the records behind the last snapshot, and starts the bus.
 // The context bounds the opening only.
 func Open(ctx context.Context, o Options) (*Bus, error) {
@@ -127,6 +130,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b := &Bus{o: o, logger: o.Logger, journal: j, sessions: map[string]*Session{}, groups: map[string]*group{},
 		reports: map[report]uint64{}, lostAll: map[string]uint64{}, refusals: map[string]uint64{}, persisted: map[string]uint64{},
 		turns: newTurns(o.schedule != nil)}
+	b.awaited.Store(nobodyWaits)
 	b.mu.Use(o.schedule, "bus")
 	b.reportMu.Use(o.schedule, "reports")
 	b.locals.Use(o.schedule, "locals")
@@ -238,6 +242,28 @@ func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
 		b.published.Add(1)
 	}
 	return c, err
+}
+
+// Offered returns when an event has been offered to its consumers or refused by the disk. It returns
+// before that when stop or the bus is closed. The zero Commit needs no wait.
+func (b *Bus) Offered(commit journal.Commit, stop <-chan struct{}) {
+	select {
+	case <-commit.Done():
+	case <-stop:
+		return
+	}
+	if commit.Err() != nil {
+		return
+	}
+	done, ok := b.passes(commit.Seq())
+	if ok {
+		return
+	}
+	select {
+	case <-done:
+	case <-stop:
+	case <-b.ctx.Done():
+	}
 }
 
 // PublishNow routes an event of QoS 0 to connected consumers. The error is a *LimitError.
@@ -361,7 +387,7 @@ func (b *Bus) dispatch(next uint64) {
 		if r.Seq%64 == 0 || b.snapshotDue.Load() {
 			b.maybeSnapshot()
 		}
-		if b.waiting.Load() > 0 {
+		if r.Seq >= b.awaited.Load() {
 			b.wake()
 		}
 	}
@@ -383,17 +409,18 @@ func (b *Bus) wake() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	done := b.completed.Load()
-	kept := b.waiters[:0]
+	kept, next := b.waiters[:0], uint64(nobodyWaits)
 	for _, w := range b.waiters {
 		if w.seq <= done {
 			close(w.done)
 		} else {
 			kept = append(kept, w)
+			next = min(next, w.seq)
 		}
 	}
 	clear(b.waiters[len(kept):])
 	b.waiters = kept
-	b.waiting.Store(int32(len(kept)))
+	b.awaited.Store(next)
 }
 
 // stateRecord is a record of the bus's own state, about a session.
@@ -434,16 +461,9 @@ func (b *Bus) await(ctx context.Context, name string, commit journal.Commit) err
 
 // folded returns when dispatch has passed a sequence that is durable.
 func (b *Bus) folded(ctx context.Context, name string, seq uint64) error {
-	if b.completed.Load() >= seq {
+	done, passed := b.passes(seq)
+	if passed {
 		return nil
-	}
-	done := make(chan struct{})
-	b.mu.Lock()
-	b.waiters = append(b.waiters, waiter{seq, done})
-	b.waiting.Store(int32(len(b.waiters)))
-	b.mu.Unlock()
-	if b.completed.Load() >= seq { // dispatch may have looked before the waiter was registered
-		b.wake()
 	}
 	select {
 	case <-done:
@@ -454,6 +474,22 @@ func (b *Bus) folded(ctx context.Context, name string, seq uint64) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// passes returns a channel that is closed when dispatch has passed a sequence, unless it has.
+func (b *Bus) passes(seq uint64) (done chan struct{}, passed bool) {
+	if b.completed.Load() >= seq {
+		return nil, true
+	}
+	done = make(chan struct{})
+	b.mu.Lock()
+	b.waiters = append(b.waiters, waiter{seq, done})
+	b.awaited.Store(min(b.awaited.Load(), seq))
+	b.mu.Unlock()
+	if b.completed.Load() >= seq { // dispatch may have looked before the waiter was registered
+		b.wake()
+	}
+	return done, false
 }
 
 func (b *Bus) session(name string) *Session {

@@ -122,6 +122,12 @@ type retainedWork struct {
 	after    string // of topics behind this one
 }
 
+// readsPast reports whether the next messages have to be read from the disk. The first retained ones do not
+// count: a subscription with a few of them waits for nobody.
+func (w *retainedWork) readsPast() bool {
+	return w.reader != nil || w.retained && w.after != "" && len(w.msgs) == 0
+}
+
 func (w *retainedWork) release() {
 	if w.reader != nil {
 		w.reader.Release()

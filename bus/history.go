@@ -72,6 +72,9 @@ const (
 	historyAhead = 16
 )
 
+// turnBytes is about how many bytes of payloads are read in one turn, for a caller that keeps them.
+const turnBytes = 256 << 10
+
 // refillRetained reads the next retained messages of a new subscription. done: there are no more.
 // The caller holds the cursor's mu.
 func (w *retainedWork) refillRetained(c *cursor) (done bool) {
@@ -118,8 +121,8 @@ func (w *retainedWork) refill(c *cursor) (done bool, err error) {
 }
 
 // History calls each for the events of the journal that match the filter, from since on, in their
-// order, until each returns false or there are no more. It holds no lock: a slow caller slows
-// nobody.
+// order, until each returns false or there are no more. It reads in turns, see turns.go. It calls each
+// outside of them and without a lock: a slow caller slows nobody.
 func (b *Bus) History(ctx context.Context, filter string, since Since, each func(Event) bool) error {
 	if err := topic.CheckSubscription(filter); err != nil {
 		return err
@@ -131,23 +134,41 @@ func (b *Bus) History(ctx context.Context, filter string, since Since, each func
 	until := b.visible.Load()
 	begun := false
 	now := time.Now()
-	var r journal.Record
-	for n := 0; ; n++ {
-		if n%256 == 0 && ctx.Err() != nil {
+	wants := func(r *journal.Record) bool {
+		return b.counts(r) && since.reached(&begun, r) && p.match(r.Topic) && !r.Expired(now)
+	}
+	for more := true; more; {
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		ok, err := reader.NextUntil(until, &r)
-		if err != nil {
+		var events []Event
+		var err error
+		if events, more, err = b.readHistory(reader, until, wants); err != nil {
 			return err
 		}
-		if !ok {
-			return nil
-		}
-		if !b.counts(&r) || !since.reached(&begun, &r) || !p.match(r.Topic) || r.Expired(now) {
-			continue
-		}
-		if !each(eventOf(&r)) {
-			return nil
+		for _, e := range events {
+			if !each(e) {
+				return nil
+			}
 		}
 	}
+	return nil
+}
+
+// readHistory reads the next events in one turn.
+func (b *Bus) readHistory(reader *journal.Reader, until uint64, wants func(*journal.Record) bool) (events []Event, more bool, err error) {
+	b.turns.take()
+	defer b.turns.end()
+	var r journal.Record
+	for n, size := 0, 0; n < historyScan && size < turnBytes; n++ {
+		ok, err := reader.NextUntil(until, &r)
+		if err != nil || !ok {
+			return events, false, err
+		}
+		if wants(&r) {
+			events = append(events, eventOf(&r))
+			size += len(r.Payload)
+		}
+	}
+	return events, true, nil
 }

@@ -48,9 +48,9 @@ func (c *cursor) pump(n uint64) {
 	}
 }
 
-// readsPastLocked reports whether the pump's next batch reads history or a long backlog.
+// readsPastLocked reports whether the pump's next batch reads retained values, history or a long backlog.
 func (c *cursor) readsPastLocked() bool {
-	return len(c.work) > 0 && c.work[0].reader != nil || c.bus.visible.Load() > c.next+historyScan
+	return len(c.work) > 0 && c.work[0].readsPast() || c.bus.visible.Load() > c.next+historyScan
 }
 
 // pumpSome sends one batch. past: the next one needs a turn, without which this one was not sent.

@@ -1,11 +1,12 @@
 package bus
 
-// This file bounds how many cursors read the past at a time.
+// This file bounds how many goroutines read the past at a time: history, a long backlog, many retained
+// values.
 //
-// Only the processor limits a pump that reads history or a long backlog. Fifty such pumps would make
-// every other goroutine wait for the processor. Therefore a pump reads the past only in its turn, and
-// there are as many turns as half of the processors, so that the other half serves live events. Pumps
-// wait in the order in which they came, and a turn is short. A pump that is not far behind needs none.
+// Only the processor limits such a pump, or a request over HTTP. Fifty of them would make every other
+// goroutine wait for the processor. Therefore they read only in their turns, and there are as many turns
+// as half of the processors, so that the other half serves live events. They wait in the order in which
+// they came, and a turn is short. A pump that is not far behind needs none.
 
 import "runtime"
 
@@ -25,11 +26,11 @@ func newTurns(simulated bool) turns {
 	return make(turns, max(1, runtime.GOMAXPROCS(0)/2))
 }
 
-// take waits for a turn. The caller must hold no lock, and must not wait for another pump before
-// it ends the turn.
+// take waits for a turn. The caller must hold no lock, and must not wait for anybody else before it ends
+// the turn.
 func (t turns) take() { t <- struct{}{} }
 
-// end passes the turn to the pump that has waited longest, and the processor to a goroutine that is
+// end passes the turn to the goroutine that has waited longest, and the processor to a goroutine that is
 // ready to run.
 func (t turns) end() {
 	<-t

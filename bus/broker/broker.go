@@ -152,12 +152,13 @@ type Broker struct {
 	bans             *ban.List     // nil: none
 	presence         *presence     // nil: clients are not reported
 	crowd            crowd         // connections that cannot receive QoS 0 as fast as it is published
+	shares           shares        // of connections that flood
 }
 
 // New makes a broker in front of a bus. Open starts it.
 func New(on *bus.Bus, o Options) *Broker {
 	o.defaults()
-	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{}, users: map[string]*sharedMeter{},
+	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{}, users: map[string]*sharedMeter{}, shares: newShares(),
 		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
 	b.o.Store(&o)
 	b.bans = o.Bans

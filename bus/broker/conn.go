@@ -16,6 +16,7 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker/frame"
 	"github.com/postbus/postbus/bus/internal/remote"
+	"github.com/postbus/postbus/bus/journal"
 )
 
 // conn is one client's connection.
@@ -43,6 +44,7 @@ type conn struct {
 	version   byte   // 0 before CONNECT
 	connect   frame.Connect
 	pub       frame.Publish
+	record    journal.Record // of pub
 	aliases   map[uint16]string
 	received  *idSet // QoS 2 publishes that wait for PUBREL; see restore
 	acked     bool   // an acknowledgement arrived since the last Session.Kick

@@ -26,11 +26,6 @@ const (
 	slowAfter   = 50 * time.Millisecond
 	maxYield    = 100 * time.Millisecond
 	reviewEvery = 10 * time.Millisecond
-
-	// More than this within floodTime is a flood.
-	floodEvents = 64
-	floodBytes  = 16 << 10
-	floodTime   = 5 * time.Millisecond
 )
 
 // crowd is the set of crowded connections. Its lock is taken with a connection's mu held, never in
@@ -113,31 +108,6 @@ func (w *crowd) wait(limit int, stop <-chan struct{}) {
 		if time.Since(start) >= maxYield {
 			return
 		}
-	}
-}
-
-// flood counts what a connection published at QoS 0 within floodTime.
-type flood struct {
-	since  time.Time
-	events int
-	bytes  int
-}
-
-// begin starts a new count when floodTime has passed. It is called before each read.
-func (f *flood) begin() {
-	if f.events > 0 {
-		if now := time.Now(); now.Sub(f.since) > floodTime {
-			*f = flood{since: now}
-		}
-	}
-}
-
-// yield counts a QoS 0 event of that size, and waits before it is routed if the connection floods.
-func (c *conn) yield(size int) {
-	c.flood.events++
-	c.flood.bytes += size
-	if (c.flood.events > floodEvents || c.flood.bytes > floodBytes) && c.broker.crowd.n.Load() > 0 {
-		c.broker.crowd.wait(c.broker.o.Load().OutputBuffer, c.broker.stop)
 	}
 }
 

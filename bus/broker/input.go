@@ -37,6 +37,7 @@ var inBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); retu
 
 // run reads and handles packets, one after the other, until the connection ends.
 func (c *conn) run() error {
+	defer c.rest()
 	for {
 		need, err := c.next()
 		switch {
@@ -191,9 +192,9 @@ func (c *conn) isEnding() bool {
 // fill reads until at least need bytes are in the buffer. The buffer grows with the bytes that
 // arrive, never with the length that a header claims.
 func (c *conn) fill(need int) error {
+	c.rest()
 	c.kick()
 	c.backpressure()
-	c.flood.begin()
 	for c.w-c.r < need {
 		if c.session == nil && c.w-c.r == len(c.in) && c.in != nil {
 			if err := c.broker.pending.charge(c, max(2*len(c.in), largeBuffer)); err != nil {

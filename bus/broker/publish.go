@@ -45,7 +45,8 @@ func (c *conn) publish(packet []byte) error {
 			return c.ignore(p)
 		}
 	}
-	r := journal.Record{Kind: journal.KindEvent, Flags: p.QoS | hops<<bus.HopsShift, Expiry: journal.NoExpiry,
+	r := &c.record // nothing below keeps it
+	*r = journal.Record{Kind: journal.KindEvent, Flags: p.QoS | hops<<bus.HopsShift, Expiry: journal.NoExpiry,
 		Source: c.idBytes, Topic: p.Topic, Props: p.Props, Payload: p.Payload}
 	if p.Retain {
 		r.Flags |= 0x04
@@ -55,13 +56,16 @@ func (c *conn) publish(packet []byte) error {
 	}
 	c.broker.count.messagesIn.Add(1)
 	c.eventsIn.Add(1)
+	c.share(p.QoS, len(packet))
 	if p.QoS == 0 {
-		c.yield(len(packet))
 		var err error
 		if p.Retain {
-			_, err = c.broker.bus.Append(&r)
+			c.endTurn()
+			var commit journal.Commit
+			commit, err = c.broker.bus.Append(r)
+			c.queuedEvent(commit, len(packet))
 		} else {
-			err = c.broker.bus.PublishNow(&r)
+			err = c.broker.bus.PublishNow(r)
 		}
 		return c.refusedNow(err)
 	}
@@ -73,10 +77,11 @@ func (c *conn) publish(packet []byte) error {
 		}
 		r.ID = p.PacketID
 	}
-	commit, err := c.broker.bus.Append(&r)
+	commit, err := c.broker.bus.Append(r)
 	if err != nil {
 		return c.noSpace(p, err)
 	}
+	c.queuedEvent(commit, len(packet))
 	if p.QoS == 2 {
 		c.received.add(p.PacketID)
 	}

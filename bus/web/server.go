@@ -33,6 +33,7 @@ type Bus interface {
 	Drop(ctx context.Context, session string) error
 	RetainedTopics(filter, after string, each func(name string, size int) bool) error
 	RetainedValue(name string) (bus.Event, bool)
+	RetainedValues(names []string, each func(bus.Event) bool)
 	History(ctx context.Context, filter string, since bus.Since, each func(bus.Event) bool) error
 	Stats() bus.Stats
 	Holes() []journal.Hole

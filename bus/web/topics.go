@@ -116,18 +116,17 @@ func (s *Server) topics(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	out, begin := json.NewEncoder(w), "["
-	for _, name := range page {
-		e, ok := s.bus.RetainedValue(name)
-		if !ok {
-			continue // it was deleted meanwhile
+	failed := false
+	s.bus.RetainedValues(page, func(e bus.Event) bool { // without those that were deleted meanwhile
+		_, err := w.Write([]byte(begin))
+		if err == nil {
+			err = out.Encode(show(&e))
 		}
-		if _, err := w.Write([]byte(begin)); err != nil {
-			return
-		}
-		begin = ","
-		if err := out.Encode(show(&e)); err != nil {
-			return
-		}
+		begin, failed = ",", err != nil
+		return !failed
+	})
+	if failed {
+		return
 	}
 	_, _ = w.Write([]byte(strings.TrimPrefix(begin, ",") + "]\n"))
 }
