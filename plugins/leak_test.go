@@ -38,9 +38,13 @@ func TestAMistakeShowsNoLineOfTheFile(t *testing.T) {
 				}
 				return strings.Contains(published, "rejected")
 			})
+			// Who may read the file is shown the line, as by `postbus plugin check`.
+			if st, ok := w.s.GetWithLines("a"); !ok || !strings.Contains(st.Errors[0].Text, "^") || strings.Contains(st.Errors[0].Message+st.Reason, secret) {
+				t.Errorf("with lines: %+v", st)
+			}
 			for _, shown := range []string{string(list), published} {
-				if strings.Contains(shown, secret) {
-					t.Errorf("the secret is shown: %s", shown)
+				if strings.Contains(shown, secret) || strings.Contains(shown, "^") {
+					t.Errorf("the line is shown: %s", shown)
 				}
 			}
 		})

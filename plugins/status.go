@@ -101,9 +101,15 @@ func traceTopic(id string) string { return "$bus/plugins/" + id + "/trace" }
 
 // status describes the current state of the plugin.
 func (p *plugin) status() Status {
+	st, _ := p.describe()
+	return st
+}
+
+// describe is status, and the errors of the file on disk with their lines.
+func (p *plugin) describe() (st Status, lines []string) {
 	p.mu.Lock()
 	g, running, runners, workers := p.goal, p.running, p.runners, p.workers
-	st := Status{ID: p.id, File: g.file, Generation: p.generation, Since: p.since}
+	st = Status{ID: p.id, File: g.file, Generation: p.generation, Since: p.since}
 	phase, startErr := p.phase, p.startErr
 	p.mu.Unlock()
 	if running != nil {
@@ -115,6 +121,7 @@ func (p *plugin) status() Status {
 		}
 	}
 	for _, e := range g.errors {
+		lines = append(lines, e.Render())
 		e := *e
 		e.Source = ""
 		st.Errors = append(st.Errors, FileError{e.Line, e.Col, e.Reason, e.Hint, e.Render()})
@@ -133,7 +140,7 @@ func (p *plugin) status() Status {
 	p.mapper.mu.Unlock()
 	st.State, st.Reason = p.judge(&st, g, running, phase, startErr)
 	st.LastError, st.Reason = p.redact(st.LastError), p.redact(st.Reason)
-	return st
+	return st, lines
 }
 
 func (p *plugin) parts(st *Status, runners []*runner, workers []*worker) {

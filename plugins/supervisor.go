@@ -207,13 +207,30 @@ func (s *Supervisor) List() []Status {
 
 // Get describes one plugin.
 func (s *Supervisor) Get(id string) (Status, bool) {
-	s.mu.Lock()
-	p := s.plugins[id]
-	s.mu.Unlock()
+	if p := s.plugin(id); p != nil {
+		return p.status(), true
+	}
+	return Status{}, false
+}
+
+// GetWithLines is Get with the lines of the file in the texts of its errors: for those who may read the
+// file, in which a secret may be written out.
+func (s *Supervisor) GetWithLines(id string) (Status, bool) {
+	p := s.plugin(id)
 	if p == nil {
 		return Status{}, false
 	}
-	return p.status(), true
+	st, lines := p.describe()
+	for i := range st.Errors {
+		st.Errors[i].Text = lines[i]
+	}
+	return st, true
+}
+
+func (s *Supervisor) plugin(id string) *plugin {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.plugins[id]
 }
 
 // setGoal sets a plugin's goal, and makes the plugin if it is new.

@@ -68,6 +68,7 @@ func TestDescription(t *testing.T) {
 
 type noPlugins struct{}
 
-func (noPlugins) List() any              { return []string{} }
-func (noPlugins) Get(string) (any, bool) { return nil, false }
-func (noPlugins) Explain(string) any     { return map[string]any{"by": []string{}} }
+func (noPlugins) List() any                       { return []string{} }
+func (noPlugins) Get(string) (any, bool)          { return nil, false }
+func (noPlugins) GetWithLines(string) (any, bool) { return nil, false }
+func (noPlugins) Explain(string) any              { return map[string]any{"by": []string{}} }

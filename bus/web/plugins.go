@@ -13,6 +13,8 @@ import (
 type Plugins interface {
 	List() any
 	Get(id string) (v any, ok bool)
+	// GetWithLines is Get with the lines of the file that have errors, for administrators.
+	GetWithLines(id string) (v any, ok bool)
 	Explain(topic string) any
 }
 
@@ -23,10 +25,15 @@ func (s *Server) plugins(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) plugin(w http.ResponseWriter, r *http.Request) {
-	if !s.seesBus(w, r, "plugins") {
+	id, _ := s.observer(w, r, "plugins")
+	if id == nil {
 		return
 	}
-	v, ok := s.o.Plugins.Get(r.PathValue("id"))
+	get := s.o.Plugins.Get
+	if mayAll(id) {
+		get = s.o.Plugins.GetWithLines
+	}
+	v, ok := get(r.PathValue("id"))
 	if !ok {
 		fail(w, http.StatusNotFound, "/api/v1/plugins lists them", "no plugin is called %q", r.PathValue("id"))
 		return

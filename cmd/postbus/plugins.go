@@ -96,6 +96,11 @@ func (p *shownPlugins) Get(id string) (any, bool) {
 	return st, ok
 }
 
+func (p *shownPlugins) GetWithLines(id string) (any, bool) {
+	st, ok := p.s.GetWithLines(id)
+	return st, ok
+}
+
 func (p *shownPlugins) Explain(topic string) any { return p.s.Explain(topic) }
 
 // checker returns the checker of plugin files, for commands that need no bus.

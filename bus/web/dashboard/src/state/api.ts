@@ -1,6 +1,7 @@
 // This file is the HTTP API: its shapes, and its errors in words.
 
 import { ask, authorization, login } from "./login";
+import type { Plugin } from "./plugins";
 
 export interface Quantiles {
   p50: number;
@@ -142,6 +143,7 @@ async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
 export const api = {
   bus: () => call<BusState>(base + "bus"),
   plugins: () => call<unknown>(base + "plugins"),
+  plugin: (id: string) => call<Plugin>(base + "plugins/" + encodeURIComponent(id)),
   sessions: () => call<SessionInfo[]>(base + "sessions"),
   drop: (name: string) => call<void>(base + "sessions/" + encodeURIComponent(name), { method: "DELETE" }),
   disconnect: (client: string) => call<void>(base + "clients/" + encodeURIComponent(client) + "/kick", { method: "POST" }),

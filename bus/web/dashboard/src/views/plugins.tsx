@@ -7,7 +7,7 @@ import { clockTime, count, duration, exact, rate } from "../model/format";
 import { api, words } from "../state/api";
 import { figures } from "../state/figures";
 import { link as connection, trace as listen } from "../state/feed";
-import { grave, plugins, rateOf, type Plugin, type Trace } from "../state/plugins";
+import { grave, plugins, rateOf, type FileError, type Plugin, type Trace } from "../state/plugins";
 import { go, link, wandered, type Route } from "../state/route";
 import { useEscape, useNow, useStore } from "../state/store";
 import { Ago, Command, Copy, Slow } from "../shell/dialog";
@@ -127,10 +127,30 @@ function None() {
   );
 }
 
+// useErrors returns the errors of a plugin's file. What is published has no line of the file; the API shows them to
+// administrators.
+function useErrors(x: Plugin): FileError[] {
+  const published = x.errors ?? [];
+  const version = `${x.id} ${JSON.stringify(published)}`;
+  const [asked, answered] = useState<{ version: string; errors: FileError[] }>();
+  useEffect(() => {
+    if (published.length === 0) return;
+    let gone = false;
+    api.plugin(x.id).then(
+      (p) => gone || answered({ version, errors: p.errors ?? [] }),
+      () => undefined, // the published ones stay
+    );
+    return () => {
+      gone = true;
+    };
+  }, [version]);
+  return asked?.version === version ? asked.errors : published;
+}
+
 function One(p: { plugin: Plugin; trace: boolean; close: () => void }) {
   const x = p.plugin;
   const now = useNow();
-  const errors = x.errors ?? [];
+  const errors = useErrors(x);
   // The reason repeats the errors, which are shown below with their lines.
   const reason = errors.length > 0 ? (x.state === "stale" ? `generation ${x.generation} keeps running, the file was refused` : "the file was refused") : x.reason;
   return (
