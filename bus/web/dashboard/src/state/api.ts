@@ -37,6 +37,7 @@ export interface BusState {
     syncs: number;
     groups: number;
     damaged: number;
+    missing: number;
     retention_age_seconds?: number;
     retention_bytes?: number;
     sync_seconds: Quantiles;

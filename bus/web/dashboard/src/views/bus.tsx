@@ -28,6 +28,11 @@ function Pairs(p: { of: [string, ComponentChildren, string?][] }) {
   return <dl>{p.of.map(([k, v, title]) => <div key={k} title={title}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>;
 }
 
+// bad shows a count that should be 0.
+function bad(n: number): ComponentChildren {
+  return n === 0 ? "0" : <span class="g2"><span class="shape" aria-hidden="true">■</span> {count(n)}</span>;
+}
+
 function per(n: number, events: number, form: (n: number) => string): string {
   return events > 0 ? form(n / events) : "–";
 }
@@ -80,7 +85,8 @@ function Figures(p: { bus: BusState; rate: number }) {
           ["records", `${count(j.first)} to ${count(j.last)}`],
           ["written", `${size(j.written_bytes)}, ${count(j.syncs)} syncs`],
           ["free on disk", size(j.free_bytes)],
-          ["damaged", j.damaged === 0 ? "0" : <span class="g2"><span class="shape" aria-hidden="true">■</span> {count(j.damaged)}</span>],
+          ["damaged", bad(j.damaged)],
+          ["missing", bad(j.missing)],
         ]} />
       </Card>
       <Card title="connections">

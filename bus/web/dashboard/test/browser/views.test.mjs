@@ -187,7 +187,7 @@ test("a session that is away shows its lag and is dropped after asking", async (
 
 test("the bus shows its figures and its last warnings", async () => {
   const page = await open(bus, "#/bus");
-  for (const t of ["syncs per event", "written per event", "acknowledgement", "disk sync", "memory", "last warnings"]) await page.getByText(t, { exact: true }).waitFor();
+  for (const t of ["syncs per event", "written per event", "acknowledgement", "disk sync", "damaged", "missing", "memory", "last warnings"]) await page.getByText(t, { exact: true }).waitFor();
   await page.locator(".warnings li").first().waitFor(); // the broken file above
   await page.screenshot({ path: `${shots}/bus.png` });
   fine(page);
