@@ -9,13 +9,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/config/atomicfile"
 )
 
 type runFlags struct {
@@ -255,29 +256,5 @@ func (m *Main) announce(s *server, c *loaded, addrFile string) error {
 	if s.http != "" {
 		fmt.Fprintf(&b, "%s\n", s.http)
 	}
-	return writeAtomic(addrFile, []byte(b.String()), 0o644)
-}
-
-// writeAtomic replaces a file as a whole: no reader ever sees half of it, not even after a power
-// cut.
-func writeAtomic(file string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	return err
+	return atomicfile.Write(addrFile, []byte(b.String()), 0o644)
 }
