@@ -113,6 +113,15 @@ func (a *access) swap(o *outside) {
 	}
 }
 
+// discard ends what newOutside prepared and swap did not use.
+func (a *access) discard(o *outside) {
+	now := a.outside.Load()
+	a.sources.Keep(now.issuers)
+	if o.hook != nil && o.hook != now.hook {
+		o.hook.Close()
+	}
+}
+
 // close ends everything that logins wait for.
 func (a *access) close() {
 	a.verifier.Close()

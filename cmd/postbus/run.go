@@ -119,8 +119,9 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	if err := m.announce(s, c, f.addrFile); err != nil {
 		return errorsWithClose(err, s)
 	}
-	r := &reloader{m: m, settings: &f.settings, server: s, started: c.Config, current: c.Config}
-	w := watch(c.file, r.run, log)
+	r := &reloader{m: m, settings: &f.settings, server: s, started: c.Config, current: c.Config, file: c.file}
+	s.accounts.reloader.Store(r)
+	w := watch(c.file, r.saved, log)
 	notifySystemd(m.getenv("NOTIFY_SOCKET"), "READY=1")
 	if reload {
 		r.run("SIGHUP")

@@ -48,9 +48,8 @@ the bus publishes about itself on $SYS and $bus, which # does not match.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			u.Name = args[0]
-			if strings.Contains(u.Name, ":") {
-				return withHint(usagef("user %q: a name cannot contain a colon", u.Name),
-					"a browser sends NAME:PASSWORD, and the first colon ends the name")
+			if err := checkColon(u.Name); err != nil {
+				return withHint(&usageError{err}, colonHint)
 			}
 			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil && u.Groups == nil {
 				u.Publish, u.Subscribe = []string{"#"}, []string{"#", "$SYS/#", "$bus/#"}
@@ -90,6 +89,16 @@ the bus publishes about itself on $SYS and $bus, which # does not match.`,
 	cmd.Flags().BoolVar(&u.Bridge, "bridge", false,
 		"the user is another broker, trusted to state an event's route through bridges")
 	return cmd
+}
+
+const colonHint = "a browser sends NAME:PASSWORD, and the first colon ends the name"
+
+// checkColon refuses names of new users that can't log in over HTTP.
+func checkColon(name string) error {
+	if strings.Contains(name, ":") {
+		return fmt.Errorf("user %q: a name cannot contain a colon", name)
+	}
+	return nil
 }
 
 // userFlags are those of a user's rights.
