@@ -326,7 +326,9 @@ var errNoFile = refuse(http.StatusConflict, "postbus user add NAME, on the machi
 // invalid is an error about a config, without the path of the file, which clients need not know.
 func invalid(status int, hint, prefix string, err error) error {
 	var list yamlnode.Errors
-	if !errors.As(err, &list) {
+	if c := (*configError)(nil); errors.As(err, &c) {
+		list = c.list
+	} else if !errors.As(err, &list) {
 		return err
 	}
 	text := list[0].Reason
