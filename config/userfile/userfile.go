@@ -438,9 +438,26 @@ func (f *File) change(text func(lines) lines, nodes func(), want func(root map[s
 	return f.parse(b.Bytes())
 }
 
-// content returns a text's content.
+// content returns a text's content. Times stay text: where the parser writes a document, it quotes some.
 func content(text []byte) (map[string]any, error) {
 	root := map[string]any{}
-	err := yaml.Unmarshal(text, &root)
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return root, err
+	}
+	timesAsText(&doc)
+	if len(doc.Content) == 0 {
+		return root, nil
+	}
+	err := doc.Decode(&root)
 	return root, err
+}
+
+func timesAsText(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!timestamp" {
+		n.Tag = "!!str"
+	}
+	for _, c := range n.Content {
+		timesAsText(c)
+	}
 }

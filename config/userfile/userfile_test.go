@@ -50,6 +50,7 @@ func TestUserFile(t *testing.T) {
 		{"behind a user of many lines", "users:\n    - name: a\n      password: H1\n      deny:\n        - x\n\nprofile: pi\n", add("new"), "users:\n    - name: a\n      password: H1\n      deny:\n        - x\n    - " + new + "\n\nprofile: pi\n"},
 		{"an empty list", "users: [] # none\n", add("new"), "users: [" + new + "] # none\n"},
 		{"a list in brackets", "profile: pi\nusers: [{name: a, password: \"H1\"}]\n", add("new"), "profile: pi\nusers: [{name: a, password: \"H1\"}, " + new + "]\n"},
+		{"a list in brackets with a time", "users: [{name: a, passwords: [{name: x, hash: \"H1\", expires: 2099-01-01T00:00:00Z}]}]\n", add("new"), "users: [{name: a, passwords: [{name: x, hash: \"H1\", expires: 2099-01-01T00:00:00Z}]}, " + new + "]\n"},
 		{"both ends of lines", "profile: pi\nusers:\n  - {name: a, password: \"H1\"}\n  - {name: b, password: \"H1\"}\r\n", remove("b"), "profile: pi\r\nusers:\r\n  - {name: a, password: \"H1\"}\r\n"},
 		{"both ends of lines, one more", "profile: pi\nusers:\n  - {name: a, password: \"H1\"}\r\n", add("new"), "profile: pi\r\nusers:\r\n  - {name: a, password: \"H1\"}\r\n  - " + new + "\r\n"},
 		{"ends of lines that only YAML knows", "# a\u2028# b\rprofile: pi\nusers:\n  - {name: a, password: \"H1\"}\n", add("new"), "# a\n# b\nprofile: pi\nusers:\n  - {name: a, password: \"H1\"}\n  - " + new + "\n"},

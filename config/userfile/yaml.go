@@ -124,11 +124,12 @@ func node(v any) *yaml.Node {
 
 // plain returns a value as the parser does.
 func plain(v any) any {
-	var out any
-	if text, err := yaml.Marshal(v); err == nil {
-		_ = yaml.Unmarshal(text, &out) // what Marshal wrote
+	text, err := yaml.Marshal(map[string]any{"": v})
+	if err != nil {
+		return nil
 	}
-	return out
+	out, _ := content(text) // what Marshal wrote
+	return out[""]
 }
 
 // plainKey are keys that need no quotes, except those words.
