@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -160,6 +161,19 @@ func TestAccountsRefused(t *testing.T) {
 		t.Error(status, body, header.Get("Link"))
 	}
 
+	// The size of a config file bounds what it holds.
+	large := fmt.Sprintf(`{"publish": [%q]}`, strings.Repeat("a", 60<<10))
+	for n := 0; ; n++ {
+		status, body, _ := account{method: "PUT", path: fmt.Sprintf("groups/large-%d", n), body: large}.do(t, base)
+		if status == 201 && n < 20 {
+			continue
+		}
+		if status != 409 || !strings.Contains(body, "the config file cannot be edited: the file has ") || strings.Contains(body, dir) {
+			t.Errorf("%d: %d %.300s", n, status, body)
+		}
+		break
+	}
+
 	// A file with a mistake: it is not the request's, and nothing is written.
 	bad := text + "profle: pi\n"
 	if err := os.WriteFile(conf, []byte(bad), 0o600); err != nil {
@@ -211,6 +225,39 @@ func TestAccountsWithAnyAnonymous(t *testing.T) {
 	addresses, _ := running(t, dir, accountsConfig(t)+"anonymous: {publish: [\"#\"], subscribe: [\"#\", \"$bus/#\"]}\n")
 	if status, body, _ := (account{method: "PUT", path: "users/x", body: `{"password": "x"}`, user: "-"}).do(t, addresses[1]); status != 401 {
 		t.Error(status, body)
+	}
+}
+
+// TestAccountsByAnAdministratorFromOutside: an administrator whom a hook allows edits, too, and can't end
+// its own right.
+func TestAccountsByAnAdministratorFromOutside(t *testing.T) {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"allow": true, "groups": ["chiefs"]}`)
+	}))
+	defer service.Close()
+	dir := t.TempDir()
+	addresses, _ := running(t, dir, fmt.Sprintf(`listen: {mqtt: ["tcp://127.0.0.1:0"], http: "127.0.0.1:0"}
+groups: {chiefs: {admin: true, subscribe: ["$bus/#"]}}
+auth_hook: {url: %q}
+`, service.URL))
+	for _, c := range []struct {
+		account
+		status int
+		want   string
+	}{
+		{account{method: "PUT", path: "users/x", body: `{"password": "x"}`}, 201, `{"name":"x"`},
+		{account{method: "PUT", path: "groups/chiefs", body: `{"subscribe": ["$bus/#"]}`}, 409, "you would no longer be an administrator"},
+		{account{method: "DELETE", path: "groups/chiefs"}, 409, "you would no longer be an administrator"},
+		{account{method: "PUT", path: "users/chief", body: `{"password": "x"}`, user: "chief"}, 409, "you would no longer be an administrator"}, // its name would be another's
+		{account{method: "PUT", path: "groups/chiefs", body: `{"subscribe": ["#", "$bus/#"], "admin": true}`}, 200, ""},
+		{account{method: "DELETE", path: "users/x"}, 204, ""},
+	} {
+		if c.user == "" {
+			c.user = "boss"
+		}
+		if status, body, _ := c.do(t, addresses[1]); status != c.status || !strings.Contains(body, c.want) {
+			t.Errorf("%s %s: %d %s, want %d %s", c.method, c.path, status, body, c.status, c.want)
+		}
 	}
 }
 
