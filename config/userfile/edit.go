@@ -13,8 +13,9 @@ import (
 	"github.com/postbus/postbus/config/atomicfile"
 )
 
-// lockTimeout bounds the wait for another program's edit, which takes milliseconds.
-const lockTimeout = 10 * time.Second
+// lockTimeout bounds the wait for another program's edit, which takes milliseconds. A bus that stops
+// has five seconds, and may have to wait for this.
+const lockTimeout = 4 * time.Second
 
 // attempts bounds how often an edit is repeated because an editor, which takes no lock, saves.
 const attempts = 10

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/postbus/postbus/config"
 )
@@ -117,4 +119,26 @@ func TestAnEditorSavesMeanwhile(t *testing.T) {
 	if err := Edit(file, func(f *File) error { _ = f.SetGroup("h", nil); return no }); err != no || !strings.Contains(read(), "# mine") {
 		t.Errorf("%v, got\n%s", err, read())
 	}
+}
+
+// TestAProgramThatKeepsTheLock stops no other for long.
+func TestAProgramThatKeepsTheLock(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	synctest.Test(t, func(t *testing.T) {
+		unlock, err := lock(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add := func(f *File) error { return f.Add(config.User{Name: "a", Password: hash("1")}) }
+		if err := Edit(file, add); !errors.Is(err, ErrLocked) {
+			t.Error(err)
+		}
+		if _, err := os.Stat(file); err == nil {
+			t.Error("the file was written")
+		}
+		time.AfterFunc(time.Second, unlock)
+		if err := Edit(file, add); err != nil {
+			t.Error(err)
+		}
+	})
 }
