@@ -176,7 +176,8 @@ func auditRights(log *audit.Log, old, new *config.Config, by []any) {
 		if reflect.DeepEqual(before, u) {
 			return nil
 		}
-		return []any{"publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny, "groups", u.Groups, "admin", u.Admin}
+		return []any{"publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny, "groups", u.Groups, "admin", u.Admin,
+			"client_id", u.ClientID, "certificates", u.Certificates, "bridge", u.Bridge}
 	})
 	auditChanges(log, by, "group", old.Groups, new.Groups, func(g config.Group) string { return g.Name }, func(before, g config.Group) []any {
 		if reflect.DeepEqual(before, g) {

@@ -1,7 +1,8 @@
 // Package atomicfile replaces files.
 //
-// It promises that no reader ever sees half of a file, not even after a power cut, and that the new
-// file has the owner and the group of the old one where the system allows that.
+// It promises that no reader ever sees half of a file, not even after a power cut, that the new file is
+// on disk when a function returns, where the file system allows that, and that it has the owner and the
+// group of the old one, where the system allows that.
 package atomicfile
 
 import (
@@ -38,6 +39,9 @@ func WriteIf(file string, data []byte, mode os.FileMode, check func() error) err
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), file)
+	}
+	if err == nil {
+		syncFolder(filepath.Dir(file)) // or a power cut may bring back the old file
 	}
 	return err
 }

@@ -19,3 +19,11 @@ func keepOwner(f *os.File, file string) {
 		_ = f.Chown(-1, int(st.Gid))
 	}
 }
+
+// syncFolder writes a folder's entries to disk. Some file systems have no such operation.
+func syncFolder(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		_ = d.Sync()
+		d.Close()
+	}
+}
