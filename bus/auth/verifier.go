@@ -4,9 +4,11 @@
 package auth
 
 import (
+	"crypto/rand"
 	"runtime"
 	"sync"
 
+	"github.com/postbus/postbus/bus/internal/remote"
 	"github.com/postbus/postbus/bus/internal/turns"
 )
 
@@ -87,6 +89,20 @@ func (v *Verifier) try(password string, a *account, rounds int, decoy phc) (matc
 		}
 	}
 	return match, false
+}
+
+// Hash returns the hash of a new password, as the function Hash, when it is the turn of its user and
+// address: for who sets passwords from outside. ErrBusy means to try again.
+func (v *Verifier) Hash(user, address, password string) (hash string, err error) {
+	// The sum is of this call only: no other can have the same result.
+	_, busy := v.queue.Do(turns.Origin{Site: remote.Site(address), User: user}, v.sum(rand.Text()), func() (int, turns.Verdict) {
+		hash, err = Hash(password)
+		return -1, turns.Right
+	})
+	if busy != nil {
+		return "", busy
+	}
+	return hash, err
 }
 
 // known returns the index of a password that was right before, if it is still usable.

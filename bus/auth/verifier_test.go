@@ -138,3 +138,47 @@ func TestLoginsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestHashTakesItsTurn: new passwords are hashed in the queue of the checks, few at a time.
+func TestHashTakesItsTurn(t *testing.T) {
+	v := NewVerifier(1)
+	var wg sync.WaitGroup
+	hashes := make([]string, 3)
+	for i := range hashes {
+		wg.Go(func() {
+			var err error
+			if hashes[i], err = v.Hash("ann", "192.0.2.1:9", "right"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for i, h := range hashes {
+		if ok, err := Verify(h, "right"); !ok || err != nil || h == hashes[(i+1)%3] {
+			t.Error(h, ok, err)
+		}
+	}
+	if _, err := v.Hash("ann", "192.0.2.1:9", ""); err == nil || errors.Is(err, ErrBusy) {
+		t.Error(err)
+	}
+	// While another check runs, it waits.
+	started, end := make(chan struct{}), make(chan struct{})
+	v.check = func(phc, string) bool { close(started); <-end; return true }
+	p, err := NewPolicy(v, Options{Users: []User{{Name: "pi", Password: hashes[0]}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wg.Go(func() { p.Authenticate("pi", "x", true, false, "192.0.2.2:9") })
+	<-started
+	done := make(chan error, 1)
+	wg.Go(func() { _, err := v.Hash("ann", "192.0.2.1:9", "right"); done <- err })
+	for _, callers := v.queue.Sizes(); callers < 2; _, callers = v.queue.Sizes() {
+		time.Sleep(time.Millisecond)
+	}
+	v.Close() // gives up what waits
+	if err := <-done; !errors.Is(err, ErrBusy) {
+		t.Error(err)
+	}
+	close(end)
+	wg.Wait()
+}

@@ -10,6 +10,7 @@ package web
 //	drop a session,        see the sessions, and be its user or an administrator
 //	disconnect a client
 //	ban                    see the sessions, and be an administrator
+//	edit users and groups  the same, and have logged in
 //
 // An administrator is who says so by Admin, or may publish everywhere.
 
@@ -65,6 +66,9 @@ func isAdmin(id Identity) bool {
 func mayAll(id Identity) bool {
 	return isAdmin(id) || id.MayPublish("#") // only "#", and filters that are as wide, match "#" as a topic name
 }
+
+// Administers reports whether a user may act on what belongs to others, and see it.
+func Administers(id Identity) bool { return id.MaySubscribe(seeBus) && mayAll(id) }
 
 // ErrBusy is an error of Authenticate, in the sense of errors.Is, after which the client should try
 // again.

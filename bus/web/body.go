@@ -117,6 +117,8 @@ func wantedKind(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"
+	case reflect.Slice:
+		return "a list"
 	case reflect.Uint8:
 		return "0, 1 or 2" // a QoS
 	}

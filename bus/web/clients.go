@@ -149,7 +149,7 @@ func (s *Server) admin(w http.ResponseWriter, r *http.Request) (user string, ok 
 	if id == nil {
 		return "", false
 	}
-	if !id.MaySubscribe(seeBus) || !mayAll(id) {
+	if !Administers(id) {
 		s.forbid(w, r, "bans: only administrators have access")
 		return "", false
 	}

@@ -27,6 +27,10 @@ GET    /api/v1/clients        every client: online or since when not and why, ad
 POST   /api/v1/clients/ID/kick  end its connection
 POST   /api/v1/clients/ID/ban   {"for": "1h"}: keep it out; DELETE ends the ban
 GET    /api/v1/bans           every ban; POST {"user": "eve", "for": "1h"}, {"address": "192.0.2.1"}; DELETE ?user=eve
+GET    /api/v1/users          every user and its rights, for administrators; /NAME for one; PUT and DELETE /NAME edit the config file
+PUT    /api/v1/users/NAME/password          {"password": "…"}; DELETE removes it
+PUT    /api/v1/users/NAME/passwords/LABEL   {"password": "…", "expires": "90d"}: one of several; DELETE removes it
+GET    /api/v1/groups         every group; PUT and DELETE /NAME edit the config file
 POST   /api/v1/publish        {"topic": "a/b", "payload": "text", "qos": 1, "retain": false}
 POST   /api/v1/token          {"for": "1h"}: a token that replaces the user's password until it expires
 `, s.o.Version)

@@ -59,6 +59,7 @@ type Options struct {
 	Warnings     func() any                   // the last warnings of the log; nil: none
 	Broker       Broker                       // the source of the connection counts; nil: none
 	Clients      Clients                      // nil: no clients and no bans
+	Accounts     Accounts                     // nil: users and groups are not shown
 	MQTT         func(c net.Conn, local bool) // speaks MQTT on a connection until it ends; nil: /mqtt answers 404
 	ReadBuffer   int                          // bytes for each WebSocket; 4 KiB when 0
 	WriteBuffer  int                          // bytes, shared by the WebSockets that write; 16 KiB when 0
@@ -172,6 +173,20 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc("GET /api/v1/bans", known(s.bans))
 		mux.HandleFunc("POST /api/v1/bans", known(s.addBan))
 		mux.HandleFunc("DELETE /api/v1/bans", known(s.removeBan, "client", "user", "address"))
+	}
+	if s.o.Accounts != nil {
+		mux.HandleFunc("GET /api/v1/users", known(s.users, "limit", "after"))
+		mux.HandleFunc("GET /api/v1/users/{name}", known(s.user))
+		mux.HandleFunc("PUT /api/v1/users/{name}", known(s.putUser))
+		mux.HandleFunc("DELETE /api/v1/users/{name}", known(s.removeUser))
+		mux.HandleFunc("PUT /api/v1/users/{name}/password", known(s.putPassword))
+		mux.HandleFunc("DELETE /api/v1/users/{name}/password", known(s.removePassword))
+		mux.HandleFunc("PUT /api/v1/users/{name}/passwords/{label}", known(s.putPassword))
+		mux.HandleFunc("DELETE /api/v1/users/{name}/passwords/{label}", known(s.removePassword))
+		mux.HandleFunc("GET /api/v1/groups", known(s.groups, "limit", "after"))
+		mux.HandleFunc("GET /api/v1/groups/{name}", known(s.group))
+		mux.HandleFunc("PUT /api/v1/groups/{name}", known(s.putGroup))
+		mux.HandleFunc("DELETE /api/v1/groups/{name}", known(s.removeGroup))
 	}
 	if s.o.Plugins != nil {
 		mux.HandleFunc("GET /api/v1/plugins", known(s.plugins))

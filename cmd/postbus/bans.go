@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/postbus/postbus/bus/ban"
+	"github.com/postbus/postbus/config/atomicfile"
 )
 
 const bansFile = "bans.json" // in the data folder
@@ -22,7 +23,7 @@ func openBans(dataDir string) (*ban.List, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, withHint(fmt.Errorf("bans: %w", err), "change its owner to the user that postbus runs as")
 	}
-	l, err := ban.New(data, func(b []byte) error { return writeAtomic(file, b, 0o600) })
+	l, err := ban.New(data, func(b []byte) error { return atomicfile.Write(file, b, 0o600) })
 	if err != nil {
 		return nil, withHint(fmt.Errorf("%s: %w", file, err), "repair the file, or remove it to end all bans")
 	}

@@ -9,6 +9,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/config/userfile"
 )
 
 func (m *Main) groupCommand() *cobra.Command {
@@ -24,7 +26,7 @@ func (m *Main) groupCommand() *cobra.Command {
 
 func (m *Main) groupAdd() *cobra.Command {
 	var s settings
-	var g yamlGroup
+	var g userfile.Group
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a group; postbus user set NAME --group GROUP lets a user have its rules",
@@ -32,14 +34,14 @@ func (m *Main) groupAdd() *cobra.Command {
   postbus group add devices --publish 'dev/${user}/${client}/#'`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return m.editUsers(&s, func(f *userFile) error {
-				if f.hasGroup(args[0]) {
+			return m.editUsers(&s, func(f *userfile.File) error {
+				if f.HasGroup(args[0]) {
 					return withHint(fmt.Errorf("group %q already exists", args[0]), "its rules are in the config file, under groups")
 				}
-				if err := checkPart(fmt.Sprintf("group %q", args[0]), map[string]any{"groups": map[string]any{args[0]: g}}); err != nil {
+				if err := userfile.CheckGroup(args[0], g); err != nil {
 					return err
 				}
-				return f.setGroup(args[0], &g)
+				return f.SetGroup(args[0], &g)
 			}, "added group %s", args[0])
 		},
 	}
@@ -57,15 +59,15 @@ func (m *Main) groupRemove() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeGroups(&s),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return m.editUsers(&s, func(f *userFile) error {
-				if !f.hasGroup(args[0]) {
+			return m.editUsers(&s, func(f *userfile.File) error {
+				if !f.HasGroup(args[0]) {
 					return withHint(fmt.Errorf("unknown group %q", args[0]), "postbus group list shows all groups")
 				}
-				if users := f.members(args[0]); len(users) > 0 {
+				if users := f.Members(args[0]); len(users) > 0 {
 					return withHint(fmt.Errorf("group %q has users: %s", args[0], oneLine(strings.Join(users, ", "))),
 						"postbus user set NAME --group replaces the groups of a user")
 				}
-				return f.setGroup(args[0], nil)
+				return f.SetGroup(args[0], nil)
 			}, "removed group %s", args[0])
 		},
 	}

@@ -48,6 +48,8 @@ var rules = []rule{
 	{"bus/web", []string{"bus", "bus/audit", "bus/ban", "bus/quiet", "bus/internal/remote", "bus/journal", "bus/topic", "github.com/gorilla/websocket", "github.com/prometheus/client_golang/..."}, []string{"github.com/mochi-mqtt/..."}, "adapters do not import each other"},
 	{"bus/...", []string{"bus", "bus/journal", "bus/topic"}, nil, "adapters do not import each other"},
 	{"config/suggest", nil, []string{"github.com/mochi-mqtt/..."}, "suggestions are the standard library's, so that all can use them"},
+	{"config/atomicfile", nil, []string{"github.com/mochi-mqtt/..."}, "replacing a file is the standard library's"},
+	{"config/userfile", []string{"bus/topic", "config", "config/atomicfile", "config/yamlnode", "go.yaml.in/yaml/v3", "golang.org/x/sys/..."}, []string{"bus/..."}, "the editor is the config, its parser and a lock"},
 	{"config/...", []string{"config/...", "bus/topic", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"}, []string{"bus/..."}, "config is the standard library, its parser and the grammar of topics"},
 	{"plugins", []string{"plugins/expr", "plugins/kind", "plugins/payload", "config/dirwatch", "config/suggest", "config/yamlnode", "bus", "bus/topic", "!module"}, []string{"github.com/mochi-mqtt/..."}, "the engine knows kinds by their contract"},
 	{"plugins/kind", nil, nil, "the contract of a kind is the standard library's, so that a kind can be tested alone"},

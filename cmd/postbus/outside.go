@@ -19,6 +19,7 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config"
+	"github.com/postbus/postbus/config/atomicfile"
 )
 
 const keySetsDir = "jwks" // in the data folder: copies of issuers' keys
@@ -62,7 +63,7 @@ func (e tryAgain) Unwrap() error { return e.error }
 
 func newSources(c *config.Config, log *slog.Logger) *issuer.Sources {
 	return issuer.NewSources(issuer.SourcesOptions{Dir: filepath.Join(c.DataDir, keySetsDir), Logger: log,
-		Write: func(file string, data []byte) error { return writeAtomic(file, data, 0o600) }})
+		Write: func(file string, data []byte) error { return atomicfile.Write(file, data, 0o600) }})
 }
 
 func entriesOf(list []config.JWT) []issuer.Entry {
@@ -109,6 +110,15 @@ func (a *access) swap(o *outside) {
 	a.sources.Keep(o.issuers)
 	if old != nil && old.hook != nil && old.hook != o.hook {
 		old.hook.Close()
+	}
+}
+
+// discard ends what newOutside prepared and swap did not use.
+func (a *access) discard(o *outside) {
+	now := a.outside.Load()
+	a.sources.Keep(now.issuers)
+	if o.hook != nil && o.hook != now.hook {
+		o.hook.Close()
 	}
 }
 

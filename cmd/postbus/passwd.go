@@ -10,12 +10,14 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/config/userfile"
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
@@ -57,40 +59,41 @@ logged in with it are disconnected, and the tokens made with it end; the others 
 			if remove {
 				done = "removed"
 			}
-			return m.editUsers(&s, func(f *userFile) error {
-				if !f.has(user) {
+			hash := sync.OnceValues(m.hash) // the edit may be repeated
+			return m.editUsers(&s, func(f *userfile.File) error {
+				if !f.Has(user) {
 					return noUser(user)
 				}
-				u, ok := f.user(user)
+				u, ok := f.User(user)
 				if !ok {
 					return withHint(fmt.Errorf("the entry of user %q has errors", user), "postbus check shows them")
 				}
 				if remove {
-					return f.removePassword(u, name, named)
+					return removePassword(f, u, name, named)
 				}
 				if named {
 					list := slices.Clone(u.Passwords)
-					i := slices.IndexFunc(list, func(p yamlPassword) bool { return p.Name == name })
+					i := slices.IndexFunc(list, func(p userfile.Password) bool { return p.Name == name })
 					if i < 0 {
-						i, list = len(list), append(list, yamlPassword{Name: name})
+						i, list = len(list), append(list, userfile.Password{Name: name})
 					}
 					// Everything but the password is checked before the user is asked for it.
-					list[i].Hash, list[i].Expires = placeholder, until
+					list[i].Hash, list[i].Expires = userfile.Placeholder, until
 					u.Passwords = list
-					if err := f.checkUser(u); err != nil {
+					if err := f.CheckUser(u); err != nil {
 						return err
 					}
 					var err error
-					if list[i].Hash, err = m.hash(); err != nil {
+					if list[i].Hash, err = hash(); err != nil {
 						return err
 					}
-					return f.set(user, "passwords", list)
+					return f.Set(user, "passwords", list)
 				}
-				h, err := m.hash()
+				h, err := hash()
 				if err != nil {
 					return err
 				}
-				return f.setPassword(user, h)
+				return f.SetPassword(user, h)
 			}, done+" %s of %s", what, user)
 		},
 	}
@@ -103,10 +106,10 @@ logged in with it are disconnected, and the tokens made with it end; the others 
 }
 
 // removePassword refuses to remove the last password of a user.
-func (f *userFile) removePassword(u yamlUser, name string, named bool) error {
+func removePassword(f *userfile.File, u userfile.User, name string, named bool) error {
 	key, value := "password", any("")
 	if named {
-		i := slices.IndexFunc(u.Passwords, func(p yamlPassword) bool { return p.Name == name })
+		i := slices.IndexFunc(u.Passwords, func(p userfile.Password) bool { return p.Name == name })
 		if i < 0 {
 			return noPassword(u.Name, name)
 		}
@@ -121,7 +124,7 @@ func (f *userFile) removePassword(u yamlUser, name string, named bool) error {
 		return withHint(fmt.Errorf("user %q could not log in without its last password", u.Name),
 			"postbus user remove %s removes the user", u.Name)
 	}
-	return f.set(u.Name, key, value)
+	return f.Set(u.Name, key, value)
 }
 
 func noPassword(user, name string) error {

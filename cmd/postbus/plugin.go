@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postbus/postbus/config/atomicfile"
 	"github.com/postbus/postbus/config/suggest"
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins"
@@ -417,5 +418,5 @@ func writeApprovals(file string, all map[string]string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	return writeAtomic(file, data, 0o600)
+	return atomicfile.Write(file, data, 0o600)
 }

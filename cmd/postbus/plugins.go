@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/postbus/postbus/config/atomicfile"
 	"github.com/postbus/postbus/config/examples"
 	"github.com/postbus/postbus/plugins"
 )
@@ -82,7 +83,7 @@ func pluginsFolder(dir string) (fresh bool, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, err
 	}
-	return true, writeAtomic(filepath.Join(dir, examples.Starter), text, 0o644)
+	return true, atomicfile.Write(filepath.Join(dir, examples.Starter), text, 0o644)
 }
 
 // shownPlugins is the supervisor in the form that package web requires. It is filled in before

@@ -3,14 +3,18 @@
 package main
 
 import (
+	"crypto/sha256"
 	"errors"
 	"maps"
+	"net/http"
+	"os"
 	"reflect"
 	"slices"
 	"sync"
 
 	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config"
 	"github.com/postbus/postbus/config/yamlnode"
 )
@@ -21,8 +25,19 @@ type reloader struct {
 	server   *server
 	started  *config.Config // settings that need a restart have their values from here
 
+	file string // the config file; "": there is none
+
 	mu      sync.Mutex
 	current *config.Config
+	wrote   [sha256.Size]byte // of the file's content that an edit over HTTP wrote last and put in force; zero: none, or it was read since
+}
+
+// verified is everything about a new config that can fail.
+type verified struct {
+	config *config.Config
+	policy *auth.Policy
+	logins *outside
+	digest [sha256.Size]byte // of the text; zero: unknown
 }
 
 // run reads the config again and applies the settings that can change at run time. why is for the
@@ -30,55 +45,116 @@ type reloader struct {
 func (r *reloader) run(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	log := r.server.log
-	next, policy, logins, err := r.verify()
+	r.runLocked(why)
+}
+
+// saved is run for a file that was saved. What an edit over HTTP has written is in force already.
+func (r *reloader) saved(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if text, err := os.ReadFile(r.file); err == nil && sha256.Sum256(text) == r.wrote {
+		return
+	}
+	r.runLocked(why)
+}
+
+func (r *reloader) runLocked(why string) {
+	r.wrote = [sha256.Size]byte{}
+	v, err := r.verify()
 	if err != nil {
 		r.logError(err)
 		return
 	}
-	applied, _ := config.Diff(r.current, next.Config)
+	r.apply(v, why)
+}
+
+// apply puts a config in force and reports that; by is who asked for it, for the logs.
+func (r *reloader) apply(v verified, why string, by ...any) {
+	log := r.server.log
+	applied, _ := config.Diff(r.current, v.config)
 	if applied == nil {
 		applied = []string{} // so that JSON has [], not null
 	}
-	_, restart := config.Diff(r.started, next.Config)
+	_, restart := config.Diff(r.started, v.config)
 	if !r.current.PlainPasswords() {
-		r.server.warnOf(next.Config)
+		r.server.warnOf(v.config)
 	}
-	r.commit(next.Config, policy, logins)
-	log.Info("config reloaded", "why", why, "changed", applied)
+	r.commit(v, by)
+	log.Info("config reloaded", append([]any{"why", why, "changed", applied}, by...)...)
 	if len(applied) > 0 {
-		r.server.access.audit.Done("config changed", "why", why, "keys", applied)
+		r.server.access.audit.Done("config changed", append([]any{"why", why, "keys", applied}, by...)...)
 	}
 	if len(restart) > 0 {
 		log.Warn("these changes need a restart", "keys", restart)
 	}
 }
 
-// verify does everything that can fail.
-func (r *reloader) verify() (*loaded, *auth.Policy, *outside, error) {
+// verify reads the config, and does everything that can fail.
+func (r *reloader) verify() (v verified, err error) {
 	next, err := r.m.load(r.settings)
 	if err != nil {
-		return nil, nil, nil, err
-	}
-	policy, err := newPolicy(r.server.access.verifier, r.server.access.tokens, next.Config)
-	if err != nil {
-		return nil, nil, nil, err
+		return v, err
 	}
 	if r.server.keys != nil {
 		if _, err := r.server.keys.reload(); err != nil {
-			return nil, nil, nil, err
+			return v, err
 		}
 	}
-	logins, err := r.server.access.newOutside(next, r.server.access.outside.Load())
-	return next, policy, logins, err
+	return r.verifyUsers(next)
+}
+
+// parse returns the config with another text of its file.
+func (r *reloader) parse(text []byte) (*loaded, error) {
+	return r.m.loadWith(r.settings, func(path string, env []string, flags ...config.Override) (*config.Config, error) {
+		return config.Parse(path, text, env, flags...)
+	})
+}
+
+// verifyUsers checks what the policy and the logins from outside check beyond the config.
+func (r *reloader) verifyUsers(next *loaded) (v verified, err error) {
+	a := r.server.access
+	v.config = next.Config
+	if v.policy, err = newPolicy(a.verifier, a.tokens, next.Config); err != nil {
+		return v, err
+	}
+	v.logins, err = a.newOutside(next, a.outside.Load())
+	return v, err
+}
+
+// discard ends what verified holds and apply did not use.
+func (v *verified) discard(r *reloader) {
+	if v.logins != nil {
+		r.server.access.discard(v.logins)
+	}
+}
+
+// keepsAdmin refuses a config in which an administrator no longer is one: it could not be corrected in
+// the same way.
+func (v *verified) keepsAdmin(by web.Identity) error {
+	old, ok := by.(*auth.Identity)
+	var now *auth.Identity
+	if ok {
+		if g, granted := old.Granted(); granted {
+			var err error
+			now, err = v.logins.renew(v.policy, g)
+			ok = err == nil
+		} else {
+			now, ok = v.policy.Lookup(old.Name)
+		}
+	}
+	if !ok || !web.Administers(now) {
+		return refuse(http.StatusConflict, "another administrator can do it, or postbus user, on the machine of the bus",
+			"you would no longer be an administrator")
+	}
+	return nil
 }
 
 // commit cannot fail.
-func (r *reloader) commit(next *config.Config, policy *auth.Policy, logins *outside) {
-	s := r.server
-	auditRights(s.access.audit, r.current, next)
-	s.access.policy.Store(policy)
-	s.access.swap(logins)
+func (r *reloader) commit(v verified, by []any) {
+	s, next := r.server, v.config
+	auditRights(s.access.audit, r.current, next, by)
+	s.access.policy.Store(v.policy)
+	s.access.swap(v.logins)
 	s.broker.SetOptions(brokerOptions(next, s.log, s.access))
 	s.broker.Reauthorize(s.access.renew)
 	s.bus.SetLimits(busLimits(next))
@@ -90,19 +166,20 @@ func (r *reloader) commit(next *config.Config, policy *auth.Policy, logins *outs
 }
 
 // auditRights writes which users and groups were added and removed, and whose password or rights have
-// changed.
-func auditRights(log *audit.Log, old, new *config.Config) {
-	auditChanges(log, "user", old.Users, new.Users, func(u config.User) string { return u.Name }, func(before, u config.User) []any {
+// changed. by is who did it, where that is known.
+func auditRights(log *audit.Log, old, new *config.Config, by []any) {
+	auditChanges(log, by, "user", old.Users, new.Users, func(u config.User) string { return u.Name }, func(before, u config.User) []any {
 		if before.Name != "" && (before.Password != u.Password || !reflect.DeepEqual(before.Passwords, u.Passwords)) {
-			log.Done("password changed", "user", u.Name)
+			log.Done("password changed", append([]any{"user", u.Name}, by...)...)
 		}
 		before.Password, before.Passwords = u.Password, u.Passwords
 		if reflect.DeepEqual(before, u) {
 			return nil
 		}
-		return []any{"publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny, "groups", u.Groups, "admin", u.Admin}
+		return []any{"publish", u.Publish, "subscribe", u.Subscribe, "deny", u.Deny, "groups", u.Groups, "admin", u.Admin,
+			"client_id", u.ClientID, "certificates", u.Certificates, "bridge", u.Bridge}
 	})
-	auditChanges(log, "group", old.Groups, new.Groups, func(g config.Group) string { return g.Name }, func(before, g config.Group) []any {
+	auditChanges(log, by, "group", old.Groups, new.Groups, func(g config.Group) string { return g.Name }, func(before, g config.Group) []any {
 		if reflect.DeepEqual(before, g) {
 			return nil
 		}
@@ -112,7 +189,7 @@ func auditRights(log *audit.Log, old, new *config.Config) {
 
 // auditChanges compares two lists of a kind by the names of their items. rights returns those of an item
 // if they have changed; the one before is zero for a new item.
-func auditChanges[T any](log *audit.Log, kind string, old, new []T, name func(T) string, rights func(before, now T) []any) {
+func auditChanges[T any](log *audit.Log, by []any, kind string, old, new []T, name func(T) string, rights func(before, now T) []any) {
 	was := map[string]T{}
 	for _, item := range old {
 		was[name(item)] = item
@@ -125,11 +202,11 @@ func auditChanges[T any](log *audit.Log, kind string, old, new []T, name func(T)
 			what = kind + " added"
 		}
 		if args := rights(before, item); args != nil {
-			log.Done(what, append([]any{kind, name(item)}, args...)...)
+			log.Done(what, slices.Concat([]any{kind, name(item)}, args, by)...)
 		}
 	}
 	for _, gone := range slices.Sorted(maps.Keys(was)) {
-		log.Done(kind+" removed", kind, gone)
+		log.Done(kind+" removed", append([]any{kind, gone}, by...)...)
 	}
 }
 

@@ -9,13 +9,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/postbus/postbus/config/atomicfile"
 )
 
 type runFlags struct {
@@ -118,8 +119,9 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	if err := m.announce(s, c, f.addrFile); err != nil {
 		return errorsWithClose(err, s)
 	}
-	r := &reloader{m: m, settings: &f.settings, server: s, started: c.Config, current: c.Config}
-	w := watch(c.file, r.run, log)
+	r := &reloader{m: m, settings: &f.settings, server: s, started: c.Config, current: c.Config, file: c.file}
+	s.accounts.reloader.Store(r)
+	w := watch(c.file, r.saved, log)
 	notifySystemd(m.getenv("NOTIFY_SOCKET"), "READY=1")
 	if reload {
 		r.run("SIGHUP")
@@ -255,29 +257,5 @@ func (m *Main) announce(s *server, c *loaded, addrFile string) error {
 	if s.http != "" {
 		fmt.Fprintf(&b, "%s\n", s.http)
 	}
-	return writeAtomic(addrFile, []byte(b.String()), 0o644)
-}
-
-// writeAtomic replaces a file as a whole: no reader ever sees half of it, not even after a power
-// cut.
-func writeAtomic(file string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	return err
+	return atomicfile.Write(addrFile, []byte(b.String()), 0o644)
 }

@@ -35,8 +35,9 @@ func TestPlantedSecrets(t *testing.T) {
 		api      = "PLANTED-token-of-an-api"
 		inline   = "PLANTED-inline-secret"
 		remote   = "PLANTED-password-of-a-remote"
+		set      = "PLANTED-password-set-over-HTTP"
 	)
-	planted := []string{password, wrong, hook, hooked, hmac, api, inline, remote}
+	planted := []string{password, wrong, hook, hooked, hmac, api, inline, remote, set}
 
 	asked := make(chan string, 100)
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -151,6 +152,33 @@ func TestPlantedSecrets(t *testing.T) {
 	for _, sub := range [][]string{{"check"}, {"check", "--who", "ann"}, {"user", "list"}, {"group", "list"}} {
 		program(password, append(sub, "--config", filepath.Join(dir, "c.yaml"), "--data-dir", filepath.Join(dir, "d"))...)
 	}
+	// Passwords that an administrator sets over HTTP, and requests that fail.
+	put := func(path, body string, want int) {
+		t.Helper()
+		r, err := http.NewRequest(http.MethodPut, web+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetBasicAuth("ann", password)
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		answer, _ := io.ReadAll(resp.Body)
+		if see("PUT "+path, answer); resp.StatusCode != want {
+			t.Errorf("PUT %s: %d %s", path, resp.StatusCode, answer)
+		}
+	}
+	put("/api/v1/users/bob", fmt.Sprintf(`{"password": %q, "publish": ["x"]}`, set), 201)
+	put("/api/v1/users/bob/password", fmt.Sprintf(`{"password": %q}`, set), 200)
+	put("/api/v1/users/bob/passwords/tv", fmt.Sprintf(`{"password": %q, "expires": "1h"}`, set), 200)
+	put("/api/v1/users/bob/passwords/tv", fmt.Sprintf(`{"pasword": %q}`, set), 400)
+	put("/api/v1/users/bob/passwords/tv", fmt.Sprintf(`{"password": [%q]}`, set), 400)
+	put("/api/v1/users/bob/passwords/tv", fmt.Sprintf(`{"password": %q`, set), 400)
+	put("/api/v1/users/eve", fmt.Sprintf(`{"password": %q, "publish": ["x/#/y"]}`, set), 400)
+	put("/api/v1/users/eve", fmt.Sprintf(`{"password": %q, "groups": ["x"]}`, set), 400)
 	var api3 struct {
 		Paths map[string]map[string]any `json:"paths"`
 	}
@@ -165,7 +193,7 @@ func TestPlantedSecrets(t *testing.T) {
 		if _, ok := methods["get"]; !ok || strings.Contains(path, "events") { // which doesn't end
 			continue
 		}
-		for _, id := range []string{"caller", "wrong", "watcher"} {
+		for _, id := range []string{"caller", "wrong", "watcher", "bob"} {
 			p := strings.NewReplacer("{id}", id, "{name}", id, "{plugin}", id).Replace(path)
 			get(p, "ann", password)
 		}
@@ -212,7 +240,10 @@ func TestPlantedSecrets(t *testing.T) {
 			}
 		}
 	}
-	for _, must := range []string{"--- GET /api/v1/bus\n{", "--- $bus/clients/watcher", "--- plugin list", "login refused"} { // it was looked at
+	if i := strings.Index(text, "$argon2id$"); i >= 0 {
+		t.Errorf("a hash is in:\n%.300s", text[max(0, i-200):])
+	}
+	for _, must := range []string{"--- GET /api/v1/bus\n{", "--- $bus/clients/watcher", "--- plugin list", "login refused", `{"name":"bob"`, `"user changed over HTTP" user=bob`} { // it was looked at
 		if !strings.Contains(text, must) {
 			t.Errorf("no %q in what was found", must)
 		}

@@ -44,6 +44,7 @@ type server struct {
 	supervisor   *plugins.Supervisor
 	warnings     *keptWarningList
 	shownPlugins shownPlugins
+	accounts     accounts
 
 	closers []func(context.Context) error // in the order of opening
 }
@@ -181,6 +182,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 		Examples:     pages.Files,
 		Broker:       s.broker,
 		Clients:      s.broker,
+		Accounts:     &s.accounts,
 		Warnings:     func() any { return s.warnings.newest() },
 		MQTT:         func(c net.Conn, local bool) { s.broker.Serve(c, socket, local) },
 		ReadBuffer:   c.Profile.Sizes().ReadBuffer,

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postbus/postbus/config"
+	"github.com/postbus/postbus/config/atomicfile"
 )
 
 const serviceName = "postbus"
@@ -170,5 +171,5 @@ func (p systemPaths) newConfig(mode os.FileMode) (bool, error) {
 	if _, err := config.Parse(p.config, []byte(p.text()), nil); err != nil {
 		return false, err
 	}
-	return true, writeAtomic(p.config, []byte(p.text()), mode)
+	return true, atomicfile.Write(p.config, []byte(p.text()), mode)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postbus/postbus/config/atomicfile"
 	"github.com/postbus/postbus/config/suggest"
 )
 
@@ -195,7 +196,7 @@ func (g grant) set(give bool) error {
 	if err := os.MkdirAll(filepath.Dir(g.path()), 0o755); err != nil {
 		return err
 	}
-	return writeAtomic(g.path(), []byte(g.text()), 0o644)
+	return atomicfile.Write(g.path(), []byte(g.text()), 0o644)
 }
 
 // permissionHint says how a plugin's kind gets permissions, if this process is the machine's service.

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/postbus/postbus/config"
+	"github.com/postbus/postbus/config/atomicfile"
 )
 
 const (
@@ -234,7 +235,7 @@ func (m *Main) installService(ctx context.Context, s *service) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	if err := writeAtomic(file, []byte(u.text()), 0o644); err != nil {
+	if err := atomicfile.Write(file, []byte(u.text()), 0o644); err != nil {
 		return err
 	}
 	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--quiet", serviceName}} {

@@ -57,8 +57,39 @@ func (s *settings) override(cmd *cobra.Command, flag, key string, values ...stri
 	}
 }
 
+// configFile returns the file that settings name, whether it exists or not.
+func (m *Main) configFile(s *settings) (string, error) {
+	file := s.file
+	if file == "" {
+		file = m.getenv("POSTBUS_CONFIG")
+	}
+	if file == "" {
+		p, err := config.DefaultPaths(m.getenv, runtime.GOOS, m.home())
+		if p.ConfigFile == "" {
+			return "", err
+		}
+		file = p.ConfigFile
+	}
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return "", err
+	}
+	return behindLinks(file), nil
+}
+
+// behindLinks returns the file behind a link, which an edit replaces instead of the link.
+func behindLinks(file string) string {
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		return real
+	}
+	return file
+}
+
 // load reads the config again.
-func (m *Main) load(s *settings) (*loaded, error) {
+func (m *Main) load(s *settings) (*loaded, error) { return m.loadWith(s, config.Load) }
+
+// loadWith reads the config by a function such as config.Load.
+func (m *Main) loadWith(s *settings, load func(path string, env []string, flags ...config.Override) (*config.Config, error)) (*loaded, error) {
 	paths, pathErr := config.DefaultPaths(m.getenv, runtime.GOOS, m.home())
 	l := &loaded{file: s.file, given: s.file != ""}
 	if l.file == "" {
@@ -75,7 +106,7 @@ func (m *Main) load(s *settings) (*loaded, error) {
 		}
 		l.file = abs
 	}
-	c, err := config.Load(m.shown(l.file), m.Env, s.flags...)
+	c, err := load(m.shown(l.file), m.Env, s.flags...)
 	l.there = err == nil && l.file != ""
 	if errors.Is(err, fs.ErrNotExist) {
 		if l.given {

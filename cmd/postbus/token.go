@@ -16,6 +16,7 @@ import (
 	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config"
+	"github.com/postbus/postbus/config/atomicfile"
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
@@ -64,7 +65,7 @@ func (k *keyFile) MakeKey() ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(k.file), 0o700); err != nil {
 		return nil, fmt.Errorf("token key: %w", err)
 	}
-	if err := writeAtomic(k.file, auth.NewTokenKey(), 0o600); err != nil {
+	if err := atomicfile.Write(k.file, auth.NewTokenKey(), 0o600); err != nil {
 		return nil, fmt.Errorf("token key: %w", err)
 	}
 	return k.Key() // the existing key counts: another postbus may have made one at the same moment

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,12 +11,15 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/postbus/postbus/config"
+	"github.com/postbus/postbus/config/userfile"
+	"github.com/postbus/postbus/config/yamlnode"
 )
 
 func (m *Main) userCommand() *cobra.Command {
@@ -44,9 +48,8 @@ the bus publishes about itself on $SYS and $bus, which # does not match.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			u.Name = args[0]
-			if strings.Contains(u.Name, ":") {
-				return withHint(usagef("user %q: a name cannot contain a colon", u.Name),
-					"a browser sends NAME:PASSWORD, and the first colon ends the name")
+			if err := checkColon(u.Name); err != nil {
+				return withHint(&usageError{err}, colonHint)
 			}
 			if u.Publish == nil && u.Subscribe == nil && u.Deny == nil && u.Groups == nil {
 				u.Publish, u.Subscribe = []string{"#"}, []string{"#", "$SYS/#", "$bus/#"}
@@ -54,23 +57,24 @@ the bus publishes about itself on $SYS and $bus, which # does not match.`,
 			if noPassword && u.Certificates == nil {
 				return usagef("--no-password needs --certificate: the user could not log in")
 			}
-			err := m.editUsers(&s, func(f *userFile) error {
-				if f.has(u.Name) {
+			hash := sync.OnceValues(m.hash) // the edit may be repeated
+			err := m.editUsers(&s, func(f *userfile.File) error {
+				if f.Has(u.Name) {
 					return withHint(fmt.Errorf("user %q already exists", u.Name),
 						"postbus user passwd %s changes the password", u.Name)
 				}
 				// Everything but the password is checked before the user is asked for it.
-				u.Password = placeholder
-				if err := f.checkUser(yamlUserOf(u)); err != nil {
+				u.Password = userfile.Placeholder
+				if err := f.CheckUser(userfile.UserOf(u)); err != nil {
 					return err
 				}
 				var err error
 				if u.Password = ""; !noPassword {
-					if u.Password, err = m.hash(); err != nil {
+					if u.Password, err = hash(); err != nil {
 						return err
 					}
 				}
-				return f.add(u)
+				return f.Add(u)
 			}, "added user %s", u.Name)
 			if err == nil && u.Groups == nil && !slices.Contains(u.Subscribe, "$bus/#") {
 				fmt.Fprintf(m.Stderr,
@@ -85,6 +89,16 @@ the bus publishes about itself on $SYS and $bus, which # does not match.`,
 	cmd.Flags().BoolVar(&u.Bridge, "bridge", false,
 		"the user is another broker, trusted to state an event's route through bridges")
 	return cmd
+}
+
+const colonHint = "a browser sends NAME:PASSWORD, and the first colon ends the name"
+
+// checkColon refuses names of new users that can't log in over HTTP.
+func checkColon(name string) error {
+	if strings.Contains(name, ":") {
+		return fmt.Errorf("user %q: a name cannot contain a colon", name)
+	}
+	return nil
 }
 
 // userFlags are those of a user's rights.
@@ -123,7 +137,11 @@ value removes it. Everything else stays as it is: other lists, the passwords, co
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeUsers(&s),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			changes := map[string]entry{
+			type change struct {
+				key   string
+				value any
+			}
+			changes := map[string]change{
 				"publish": {"publish", list(u.Publish)}, "subscribe": {"subscribe", list(u.Subscribe)}, "deny": {"deny", list(u.Deny)},
 				"group": {"groups", list(u.Groups)}, "admin": {"admin", u.Admin}, "client-id": {"client_id", u.ClientID}, "certificate": {"certificates", list(u.Certificates)},
 			}
@@ -135,20 +153,20 @@ value removes it. Everything else stays as it is: other lists, the passwords, co
 			if len(changes) == 0 {
 				return usagef("nothing to change: give --publish, --subscribe, --deny, --group, --admin, --certificate or --client-id")
 			}
-			return m.editUsers(&s, func(f *userFile) error {
-				if !f.has(args[0]) {
+			return m.editUsers(&s, func(f *userfile.File) error {
+				if !f.Has(args[0]) {
 					return noUser(args[0])
 				}
 				for _, flag := range slices.Sorted(maps.Keys(changes)) {
-					if err := f.set(args[0], changes[flag].key, changes[flag].value); err != nil {
+					if err := f.Set(args[0], changes[flag].key, changes[flag].value); err != nil {
 						return err
 					}
 				}
-				user, ok := f.user(args[0])
+				user, ok := f.User(args[0])
 				if !ok {
 					return nil // postbus check says what is wrong
 				}
-				return f.checkUser(user)
+				return f.CheckUser(user)
 			}, "changed user %s", args[0])
 		},
 	}
@@ -173,11 +191,11 @@ func (m *Main) userRemove() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: m.completeUsers(&s),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return m.editUsers(&s, func(f *userFile) error {
-				if !f.has(args[0]) {
+			return m.editUsers(&s, func(f *userfile.File) error {
+				if !f.Has(args[0]) {
 					return noUser(args[0])
 				}
-				return f.remove(args[0])
+				return f.Remove(args[0])
 			}, "removed user %s", args[0])
 		},
 	}
@@ -254,21 +272,14 @@ func filters(list []string) string {
 	return oneLine(strings.Join(list, " "))
 }
 
-// editUsers reads the file, lets edit change it, writes it and prints done.
-func (m *Main) editUsers(s *settings, edit func(*userFile) error, done string, args ...any) error {
+// editUsers edits the config file and prints done. It may call edit again, see userfile.Edit.
+func (m *Main) editUsers(s *settings, edit func(*userfile.File) error, done string, args ...any) error {
 	file, err := m.configFile(s)
 	if err != nil {
 		return err
 	}
-	f, err := openUserFile(file)
-	if err != nil {
-		return err
-	}
-	if err := edit(f); err != nil {
-		return err
-	}
-	if err := f.save(); err != nil {
-		return err
+	if err := userfile.Edit(file, edit); err != nil {
+		return unreadable(file, err)
 	}
 	m.printf(done+" in %s\n", append(args, m.shown(file))...)
 	m.warnReadable(file)
@@ -276,6 +287,21 @@ func (m *Main) editUsers(s *settings, edit func(*userFile) error, done string, a
 		fmt.Fprintf(m.Stderr, "the config has other errors: postbus check shows them\n")
 	}
 	return nil
+}
+
+// openUserFile opens a config file, to look at it.
+func openUserFile(file string) (*userfile.File, error) {
+	f, err := userfile.Open(file)
+	return f, unreadable(file, err)
+}
+
+// unreadable makes errors in the text of a file a configError.
+func unreadable(file string, err error) error {
+	var list yamlnode.Errors
+	if errors.As(err, &list) {
+		return &configError{where: file, list: list}
+	}
+	return err
 }
 
 // warnReadable warns when all users of this machine can read a file with hashes. Its group may read

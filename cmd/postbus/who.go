@@ -11,8 +11,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/bus/topic"
 )
@@ -146,28 +144,19 @@ func (m *Main) rulePlaces(l *loaded) (func(auth.Rule) string, error) {
 		return nil, err
 	}
 	return func(r auth.Rule) string {
-		var in *yaml.Node
-		switch kind, name, _ := strings.Cut(r.Source, " "); kind {
-		case "user":
-			in = f.list.Content[f.find(name)]
-		case "group":
-			in = value(f.groups, name)
-		default:
+		if r.Source == "anonymous" {
 			if variable := "POSTBUS_ANONYMOUS_" + strings.ToUpper(string(r.Kind)); m.getenv(variable) != "" {
 				return variable
 			}
-			if root := f.root(); root != nil {
-				in = value(root, "anonymous")
-			}
-			if in == nil {
-				return "default"
-			}
 		}
-		list := value(in, string(r.Kind))
-		if list == nil || r.Index >= len(list.Content) {
+		switch line, ok := f.RuleLine(r.Source, string(r.Kind), r.Index); {
+		case !ok:
+			return "default"
+		case line == 0:
 			return m.shown(l.file)
+		default:
+			return fmt.Sprintf("%s:%d", m.shown(l.file), line)
 		}
-		return fmt.Sprintf("%s:%d", m.shown(l.file), list.Content[r.Index].Line)
 	}, nil
 }
 

@@ -1,6 +1,6 @@
-// This file is users and groups in the form of the config file.
+package userfile
 
-package main
+// This file is users and groups in the form of the config file.
 
 import (
 	"fmt"
@@ -15,40 +15,44 @@ import (
 	"github.com/postbus/postbus/config"
 )
 
-type yamlUser struct {
-	Name      string         `yaml:"name"`
-	Password  string         `yaml:"password,omitempty"`
-	Passwords []yamlPassword `yaml:"passwords,flow,omitempty"`
-	Publish   []string       `yaml:"publish,flow,omitempty"`
-	Subscribe []string       `yaml:"subscribe,flow,omitempty"`
-	Deny      []string       `yaml:"deny,flow,omitempty"`
-	Groups    []string       `yaml:"groups,flow,omitempty"`
-	Admin     bool           `yaml:"admin,omitempty"`
-	Certs     []string       `yaml:"certificates,flow,omitempty"`
-	ClientID  string         `yaml:"client_id,omitempty"`
-	Bridge    bool           `yaml:"bridge,omitempty"`
+// User is a user of the file: see config.User.
+type User struct {
+	Name      string     `yaml:"name"`
+	Password  string     `yaml:"password,omitempty"`
+	Passwords []Password `yaml:"passwords,flow,omitempty"`
+	Publish   []string   `yaml:"publish,flow,omitempty"`
+	Subscribe []string   `yaml:"subscribe,flow,omitempty"`
+	Deny      []string   `yaml:"deny,flow,omitempty"`
+	Groups    []string   `yaml:"groups,flow,omitempty"`
+	Admin     bool       `yaml:"admin,omitempty"`
+	Certs     []string   `yaml:"certificates,flow,omitempty"`
+	ClientID  string     `yaml:"client_id,omitempty"`
+	Bridge    bool       `yaml:"bridge,omitempty"`
 }
 
-type yamlPassword struct {
+// Password is one of the passwords of a user that have names.
+type Password struct {
 	Name    string    `yaml:"name"`
 	Hash    string    `yaml:"hash"`
 	Expires time.Time `yaml:"expires,omitempty"`
 }
 
-type yamlGroup struct {
+// Group is a group of the file: see config.Group.
+type Group struct {
 	Publish   []string `yaml:"publish,flow,omitempty"`
 	Subscribe []string `yaml:"subscribe,flow,omitempty"`
 	Deny      []string `yaml:"deny,flow,omitempty"`
 	Admin     bool     `yaml:"admin,omitempty"`
 }
 
-func yamlUserOf(u config.User) yamlUser {
-	return yamlUser{u.Name, u.Password, yamlPasswords(u.Passwords), u.Publish, u.Subscribe, u.Deny, u.Groups, u.Admin, u.Certificates, u.ClientID, u.Bridge}
+// UserOf returns a user of the config in that form.
+func UserOf(u config.User) User {
+	return User{u.Name, u.Password, passwords(u.Passwords), u.Publish, u.Subscribe, u.Deny, u.Groups, u.Admin, u.Certificates, u.ClientID, u.Bridge}
 }
 
-func yamlPasswords(list []config.Password) (out []yamlPassword) {
+func passwords(list []config.Password) (out []Password) {
 	for _, p := range list {
-		out = append(out, yamlPassword(p))
+		out = append(out, Password(p))
 	}
 	return out
 }
@@ -66,7 +70,7 @@ func flow(v any) string {
 			quoted[i] = strconv.Quote(s)
 		}
 		return "[" + strings.Join(quoted, ", ") + "]"
-	case []yamlPassword:
+	case []Password:
 		var list []string
 		for _, p := range v {
 			text := fmt.Sprintf("{name: %s, hash: %s", strconv.Quote(p.Name), strconv.Quote(p.Hash))
@@ -76,13 +80,13 @@ func flow(v any) string {
 			list = append(list, text+"}")
 		}
 		return "[" + strings.Join(list, ", ") + "]"
-	case yamlUser:
+	case User:
 		return flowMap([]entry{{"name", v.Name}, {"password", v.Password}, {"passwords", v.Passwords}, {"publish", v.Publish}, {"subscribe", v.Subscribe},
 			{"deny", v.Deny}, {"groups", v.Groups}, {"certificates", v.Certs}, {"client_id", v.ClientID}, {"admin", v.Admin}, {"bridge", v.Bridge}})
-	case yamlGroup:
+	case Group:
 		return flowMap([]entry{{"publish", v.Publish}, {"subscribe", v.Subscribe}, {"deny", v.Deny}, {"admin", v.Admin}})
 	}
-	panic(fmt.Sprintf("postbus: no YAML of a %T", v))
+	panic(fmt.Sprintf("userfile: no YAML of a %T", v))
 }
 
 type entry struct {
@@ -120,11 +124,12 @@ func node(v any) *yaml.Node {
 
 // plain returns a value as the parser does.
 func plain(v any) any {
-	var out any
-	if text, err := yaml.Marshal(v); err == nil {
-		_ = yaml.Unmarshal(text, &out) // what Marshal wrote
+	text, err := yaml.Marshal(map[string]any{"": v})
+	if err != nil {
+		return nil
 	}
-	return out
+	out, _ := content(text) // what Marshal wrote
+	return out[""]
 }
 
 // plainKey are keys that need no quotes, except those words.

@@ -1,10 +1,19 @@
-// This file edits the users and groups of a config file. The YAML parser locates them, and only their
-// own lines change: comments, blank lines and the style of everything else stay. Where the text has a
-// form that this file does not support, the parser writes the whole document again, comments
-// included. In both cases the file is written only if the result contains the wanted users and groups,
-// and everything else unchanged.
-
-package main
+// Package userfile edits the users and groups of a config file.
+//
+// It promises:
+//
+//   - Only the lines of what an edit changes change. The YAML parser locates them; comments, blank lines
+//     and the style of everything else stay, byte for byte. Where the text has a form that the edit of
+//     lines does not support, the parser writes the whole document again, comments included.
+//   - In both cases the result is used only if it has the wanted users and groups and everything else
+//     unchanged. Otherwise the edit returns an error and the file stays as it is.
+//   - Two edits at the same time are applied one after the other, whichever programs make them: see
+//     Edit. What an editor saves meanwhile is not lost either.
+//   - The file is replaced in one step. Its mode stays, and its owner where the system allows that.
+//
+// An edit need not make a valid config, and the file need not be one, because adding a user may make it
+// valid: the caller checks with package config. The package hashes no passwords.
+package userfile
 
 import (
 	"bytes"
@@ -12,9 +21,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,45 +32,40 @@ import (
 	"github.com/postbus/postbus/config/yamlnode"
 )
 
-// placeholder replaces a hash while the other settings of a user are checked.
-const placeholder = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+// Placeholder replaces a hash while the other settings of a user are checked.
+const Placeholder = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// configFile returns the file that settings name, whether it exists or not.
-func (m *Main) configFile(s *settings) (string, error) {
-	file := s.file
-	if file == "" {
-		file = m.getenv("POSTBUS_CONFIG")
-	}
-	if file == "" {
-		p, err := config.DefaultPaths(m.getenv, runtime.GOOS, m.home())
-		if p.ConfigFile == "" {
-			return "", err
-		}
-		file = p.ConfigFile
-	}
-	file, err := filepath.Abs(file)
-	if err != nil {
-		return "", err
-	}
-	// The file behind a link is replaced, not the link.
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		return real, nil
-	}
-	return file, nil
+// Error is an error with a hint what to do.
+type Error struct {
+	Err  error
+	hint string
 }
 
-// userFile is a config file that is being edited.
-type userFile struct {
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap implements errors.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint says what to do; it may be empty.
+func (e *Error) Hint() string { return e.hint }
+
+// File is a config file that is being edited. Methods that take the name of a user need one that Has
+// knows.
+type File struct {
 	file   string
+	exists bool
 	mode   os.FileMode
+	read   []byte // the content when it was read
 	text   []byte
 	doc    yaml.Node
 	list   *yaml.Node // the sequence of users; nil: there is none
 	groups *yaml.Node // the mapping of groups; nil: there is none
 }
 
-func openUserFile(file string) (*userFile, error) {
-	f := &userFile{file: file, mode: 0o600}
+// Open reads a file, for looking at it; Edit edits one. A file that does not exist is empty. The error
+// is a yamlnode.Errors if the content is not YAML that postbus reads.
+func Open(file string) (*File, error) {
+	f := &File{file: file, mode: 0o600}
 	text, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -74,18 +76,20 @@ func openUserFile(file string) (*userFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.mode = st.Mode().Perm()
+		f.exists, f.mode, f.read = true, st.Mode().Perm(), text
 	}
 	return f, f.parse(text)
 }
 
+// Text returns the content with the edits that were made. The caller does not change it.
+func (f *File) Text() []byte { return f.text }
+
+// Exists reports whether the file existed when it was read.
+func (f *File) Exists() bool { return f.exists }
+
 // parse parses a content. It need not be a valid config, because adding a user may make it valid.
-func (f *userFile) parse(text []byte) error {
+func (f *File) parse(text []byte) error {
 	if _, err := yamlnode.Parse(f.file, text); err != nil {
-		var list yamlnode.Errors
-		if errors.As(err, &list) {
-			return &configError{where: f.file, list: list}
-		}
 		return err
 	}
 	f.text, f.doc, f.list, f.groups = text, yaml.Node{}, nil, nil
@@ -115,7 +119,7 @@ func (f *userFile) parse(text []byte) error {
 }
 
 // root returns the mapping; nil for an empty file.
-func (f *userFile) root() *yaml.Node {
+func (f *File) root() *yaml.Node {
 	if len(f.doc.Content) == 0 || f.doc.Content[0].Tag == "!!null" {
 		return nil
 	}
@@ -132,8 +136,35 @@ func value(m *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
+// RuleLine returns the line, from 1, of a rule of "user NAME", "group NAME" or "anonymous". 0: the rules
+// are in the file, but the line is not known. ok is false if the file does not have such rules.
+func (f *File) RuleLine(source, kind string, index int) (line int, ok bool) {
+	var in *yaml.Node
+	switch what, name, _ := strings.Cut(source, " "); what {
+	case "user":
+		if i := f.find(name); i >= 0 {
+			in = f.list.Content[i]
+		}
+	case "group":
+		if f.groups != nil {
+			in = value(f.groups, name)
+		}
+	default:
+		if root := f.root(); root != nil {
+			in = value(root, source)
+		}
+	}
+	if in == nil {
+		return 0, false
+	}
+	if list := value(in, kind); list != nil && index < len(list.Content) {
+		line = list.Content[index].Line
+	}
+	return line, true
+}
+
 // find returns the index of a user, or -1.
-func (f *userFile) find(name string) int {
+func (f *File) find(name string) int {
 	if f.list == nil {
 		return -1
 	}
@@ -143,25 +174,27 @@ func (f *userFile) find(name string) int {
 	})
 }
 
-func (f *userFile) has(name string) bool { return f.find(name) >= 0 }
+// Has reports whether there is a user of that name.
+func (f *File) Has(name string) bool { return f.find(name) >= 0 }
 
-// user returns a user as it is in the file, which may have errors elsewhere.
-func (f *userFile) user(name string) (u yamlUser, ok bool) {
+// User returns a user as it is in the file, which may have errors elsewhere.
+func (f *File) User(name string) (u User, ok bool) {
 	i := f.find(name)
 	return u, i >= 0 && f.list.Content[i].Decode(&u) == nil
 }
 
-func (f *userFile) hasGroup(name string) bool {
+// HasGroup reports whether there is a group of that name.
+func (f *File) HasGroup(name string) bool {
 	return f.groups != nil && value(f.groups, name) != nil
 }
 
-// members lists the users in a group.
-func (f *userFile) members(group string) (names []string) {
+// Members lists the users in a group.
+func (f *File) Members(group string) (names []string) {
 	if f.list == nil {
 		return nil
 	}
 	for _, n := range f.list.Content {
-		var u yamlUser
+		var u User
 		if n.Decode(&u) == nil && slices.Contains(u.Groups, group) {
 			names = append(names, u.Name)
 		}
@@ -169,17 +202,22 @@ func (f *userFile) members(group string) (names []string) {
 	return names
 }
 
-// checkUser reports the errors that the config would report for a user.
-func (f *userFile) checkUser(u yamlUser) error {
+// CheckUser reports the errors that the config would report for a user.
+func (f *File) CheckUser(u User) error {
 	groups := map[string]any{}
 	if f.groups != nil {
 		for i := 0; i+1 < len(f.groups.Content); i += 2 {
-			groups[f.groups.Content[i].Value] = yamlGroup{}
+			groups[f.groups.Content[i].Value] = Group{}
 		}
 	}
 	// The check of one user is not about the files of TLS.
 	listen := map[string]any{"tls": map[string]string{"cert": "x", "key": "x", "client_ca": "x"}}
-	return checkPart(fmt.Sprintf("user %q", u.Name), map[string]any{"groups": groups, "users": []yamlUser{u}, "listen": listen})
+	return checkPart(fmt.Sprintf("user %q", u.Name), map[string]any{"groups": groups, "users": []User{u}, "listen": listen})
+}
+
+// CheckGroup reports the errors that the config would report for a group.
+func CheckGroup(name string, g Group) error {
+	return checkPart(fmt.Sprintf("group %q", name), map[string]any{"groups": map[string]any{name: g}})
 }
 
 // checkPart reports the first error of a config.
@@ -191,13 +229,14 @@ func checkPart(what string, part map[string]any) error {
 	_, err = config.Parse("", text, nil)
 	var list yamlnode.Errors
 	if errors.As(err, &list) {
-		return withHint(fmt.Errorf("%s: %s", what, list[0].Reason), "%s", list[0].Hint)
+		return &Error{fmt.Errorf("%s: %s", what, list[0].Reason), list[0].Hint}
 	}
 	return err
 }
 
-func (f *userFile) add(u config.User) error {
-	user := yamlUserOf(u)
+// Add adds a user, whose name no other has.
+func (f *File) Add(u config.User) error {
+	user := UserOf(u)
 	return f.change(func(ls lines) lines {
 		switch {
 		case f.canAppend("users", f.list):
@@ -220,7 +259,7 @@ func (f *userFile) add(u config.User) error {
 }
 
 // canAppend reports whether a key that is missing can be written at the end of the file.
-func (f *userFile) canAppend(key string, found *yaml.Node) bool {
+func (f *File) canAppend(key string, found *yaml.Node) bool {
 	root := f.root()
 	return root == nil || found == nil && value(root, key) == nil && root.Style&yaml.FlowStyle == 0
 }
@@ -233,7 +272,7 @@ func appendKey(ls lines, more ...string) lines {
 }
 
 // section returns the value of a top-level key, and makes it when it is missing.
-func (f *userFile) section(key string, found *yaml.Node, kind yaml.Kind) *yaml.Node {
+func (f *File) section(key string, found *yaml.Node, kind yaml.Kind) *yaml.Node {
 	if found != nil {
 		return found
 	}
@@ -266,8 +305,8 @@ func putNode(m *yaml.Node, key string, v *yaml.Node) {
 	}
 }
 
-// set gives a key of a user a value; a zero value removes the key.
-func (f *userFile) set(name, key string, v any) error {
+// Set gives a key of a user a value of the type that it has in User; a zero value removes the key.
+func (f *File) Set(name, key string, v any) error {
 	i := f.find(name)
 	m := f.list.Content[i]
 	if m.Kind != yaml.MappingNode {
@@ -289,9 +328,11 @@ func (f *userFile) set(name, key string, v any) error {
 	})
 }
 
-func (f *userFile) setPassword(name, hash string) error { return f.set(name, "password", hash) }
+// SetPassword sets the hash of the password without a name; "" removes it.
+func (f *File) SetPassword(name, hash string) error { return f.Set(name, "password", hash) }
 
-func (f *userFile) remove(name string) error {
+// Remove removes a user.
+func (f *File) Remove(name string) error {
 	i := f.find(name)
 	return f.change(func(ls lines) lines {
 		if f.list.Style&yaml.FlowStyle != 0 || len(f.list.Content) == 1 {
@@ -314,8 +355,8 @@ func (f *userFile) remove(name string) error {
 	})
 }
 
-// setGroup writes a group; nil removes it.
-func (f *userFile) setGroup(name string, g *yamlGroup) error {
+// SetGroup writes a group; nil removes it.
+func (f *File) SetGroup(name string, g *Group) error {
 	text, n := "", (*yaml.Node)(nil)
 	if g != nil {
 		text, n = flow(*g), node(*g)
@@ -354,7 +395,7 @@ func (f *userFile) setGroup(name string, g *yamlGroup) error {
 
 // change tries the edit of the text first, and then the edit of the nodes. want makes the content that
 // must result of the content before.
-func (f *userFile) change(text func(lines) lines, nodes func(), want func(root map[string]any)) error {
+func (f *File) change(text func(lines) lines, nodes func(), want func(root map[string]any)) error {
 	wanted, err := content(f.text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.file, err)
@@ -391,23 +432,32 @@ func (f *userFile) change(text func(lines) lines, nodes func(), want func(root m
 		return fmt.Errorf("%s: %w", f.file, err)
 	}
 	if !fits(b.Bytes()) {
-		return withHint(fmt.Errorf("%s: the form of users and groups in this file cannot be edited automatically", f.file),
-			"edit the file by hand; nothing was changed")
+		return &Error{fmt.Errorf("%s: the form of users and groups in this file cannot be edited automatically", f.file),
+			"edit the file by hand; nothing was changed"}
 	}
 	return f.parse(b.Bytes())
 }
 
-// content returns a text's content.
+// content returns a text's content. Times stay text: where the parser writes a document, it quotes some.
 func content(text []byte) (map[string]any, error) {
 	root := map[string]any{}
-	err := yaml.Unmarshal(text, &root)
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return root, err
+	}
+	timesAsText(&doc)
+	if len(doc.Content) == 0 {
+		return root, nil
+	}
+	err := doc.Decode(&root)
 	return root, err
 }
 
-// save writes the file in one step.
-func (f *userFile) save() error {
-	if err := os.MkdirAll(filepath.Dir(f.file), 0o755); err != nil {
-		return err
+func timesAsText(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!timestamp" {
+		n.Tag = "!!str"
 	}
-	return writeAtomic(f.file, f.text, f.mode)
+	for _, c := range n.Content {
+		timesAsText(c)
+	}
 }

@@ -1,4 +1,4 @@
-package main
+package userfile
 
 import (
 	"bytes"
@@ -13,34 +13,34 @@ import (
 )
 
 // hash replaces a hash in these texts: H1, H2.
-func hash(n string) string { return strings.Replace(placeholder, "$AAAA", "$AAA"+n, 1) }
+func hash(n string) string { return strings.Replace(Placeholder, "$AAAA", "$AAA"+n, 1) }
 
 func TestUserFile(t *testing.T) {
-	add := func(name string) func(*userFile) error {
-		return func(f *userFile) error {
-			return f.add(config.User{Name: name, Password: hash("2"), Publish: []string{"#"}})
+	add := func(name string) func(*File) error {
+		return func(f *File) error {
+			return f.Add(config.User{Name: name, Password: hash("2"), Publish: []string{"#"}})
 		}
 	}
-	remove := func(name string) func(*userFile) error {
-		return func(f *userFile) error { return f.remove(name) }
+	remove := func(name string) func(*File) error {
+		return func(f *File) error { return f.Remove(name) }
 	}
-	passwd := func(name string) func(*userFile) error {
-		return func(f *userFile) error { return f.setPassword(name, hash("2")) }
+	passwd := func(name string) func(*File) error {
+		return func(f *File) error { return f.SetPassword(name, hash("2")) }
 	}
-	set := func(key string, v any) func(*userFile) error {
-		return func(f *userFile) error { return f.set("a", key, v) }
+	set := func(key string, v any) func(*File) error {
+		return func(f *File) error { return f.Set("a", key, v) }
 	}
-	group := func(name string, g *yamlGroup) func(*userFile) error {
-		return func(f *userFile) error { return f.setGroup(name, g) }
+	group := func(name string, g *Group) func(*File) error {
+		return func(f *File) error { return f.SetGroup(name, g) }
 	}
 	const new = `{name: "new", password: "H2", publish: ["#"]}`
 	for _, c := range []struct {
 		name, text string
-		edit       func(*userFile) error
+		edit       func(*File) error
 		want       string
 	}{
-		{"a bridge", "users:\n  - {name: a, password: \"H1\", bridge: true}\n", func(f *userFile) error {
-			return f.add(config.User{Name: "new", Password: hash("2"), Publish: []string{"#"}, Bridge: true})
+		{"a bridge", "users:\n  - {name: a, password: \"H1\", bridge: true}\n", func(f *File) error {
+			return f.Add(config.User{Name: "new", Password: hash("2"), Publish: []string{"#"}, Bridge: true})
 		}, "users:\n  - {name: a, password: \"H1\", bridge: true}\n  - {name: \"new\", password: \"H2\", publish: [\"#\"], bridge: true}\n"},
 		{"the first user of an empty file", "", add("new"), "users:\n  - " + new + "\n"},
 		{"only comments", "# nothing yet\n", add("new"), "# nothing yet\n\nusers:\n  - " + new + "\n"},
@@ -50,6 +50,7 @@ func TestUserFile(t *testing.T) {
 		{"behind a user of many lines", "users:\n    - name: a\n      password: H1\n      deny:\n        - x\n\nprofile: pi\n", add("new"), "users:\n    - name: a\n      password: H1\n      deny:\n        - x\n    - " + new + "\n\nprofile: pi\n"},
 		{"an empty list", "users: [] # none\n", add("new"), "users: [" + new + "] # none\n"},
 		{"a list in brackets", "profile: pi\nusers: [{name: a, password: \"H1\"}]\n", add("new"), "profile: pi\nusers: [{name: a, password: \"H1\"}, " + new + "]\n"},
+		{"a list in brackets with a time", "users: [{name: a, passwords: [{name: x, hash: \"H1\", expires: 2099-01-01T00:00:00Z}]}]\n", add("new"), "users: [{name: a, passwords: [{name: x, hash: \"H1\", expires: 2099-01-01T00:00:00Z}]}, " + new + "]\n"},
 		{"both ends of lines", "profile: pi\nusers:\n  - {name: a, password: \"H1\"}\n  - {name: b, password: \"H1\"}\r\n", remove("b"), "profile: pi\r\nusers:\r\n  - {name: a, password: \"H1\"}\r\n"},
 		{"both ends of lines, one more", "profile: pi\nusers:\n  - {name: a, password: \"H1\"}\r\n", add("new"), "profile: pi\r\nusers:\r\n  - {name: a, password: \"H1\"}\r\n  - " + new + "\r\n"},
 		{"ends of lines that only YAML knows", "# a\u2028# b\rprofile: pi\nusers:\n  - {name: a, password: \"H1\"}\n", add("new"), "# a\n# b\nprofile: pi\nusers:\n  - {name: a, password: \"H1\"}\n  - " + new + "\n"},
@@ -72,15 +73,15 @@ func TestUserFile(t *testing.T) {
 		{"new in braces", "users:\n  - { name: a, password: \"H1\" } # A\n", set("admin", true), "users:\n  - {name: a, password: \"H1\", admin: true} # A\n"},
 		{"it goes in braces", "users:\n  - {admin: true, name: a, password: \"H1\"} # A\n", set("admin", false), "users:\n  - {name: a, password: \"H1\"} # A\n"},
 		{"braces of many lines", "# c\nusers:\n  - {name: a,\n     password: \"H1\"}\n", set("admin", true), "# c\nusers:\n  - {name: a, password: \"H1\", admin: true}\n"},
-		{"a password with a name", "users:\n  - {name: a, password: \"H1\"} # A\n", set("passwords", []yamlPassword{{"lap", hash("2"), time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)}, {Name: "tv", Hash: hash("3")}}),
+		{"a password with a name", "users:\n  - {name: a, password: \"H1\"} # A\n", set("passwords", []Password{{"lap", hash("2"), time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)}, {Name: "tv", Hash: hash("3")}}),
 			"users:\n  - {name: a, password: \"H1\", passwords: [{name: \"lap\", hash: \"H2\", expires: 2099-01-01T00:00:00Z}, {name: \"tv\", hash: \"H3\"}]} # A\n"},
-		{"the only password goes for one with a name", "users:\n  - name: a\n    passwords:\n      - name: lap\n        hash: H1\n        expires: 2099-01-01 # soon\n  # b\n  - {name: b, password: \"H1\"}\n", set("passwords", []yamlPassword{{Name: "tv", Hash: hash("3")}}),
+		{"the only password goes for one with a name", "users:\n  - name: a\n    passwords:\n      - name: lap\n        hash: H1\n        expires: 2099-01-01 # soon\n  # b\n  - {name: b, password: \"H1\"}\n", set("passwords", []Password{{Name: "tv", Hash: hash("3")}}),
 			"users:\n  - name: a\n    passwords: [{name: \"tv\", hash: \"H3\"}]\n  # b\n  - {name: b, password: \"H1\"}\n"},
 
-		{"the first group", "profile: pi # small\n", group("g", &yamlGroup{Publish: []string{"x"}}), "profile: pi # small\n\ngroups:\n  g: {publish: [\"x\"]}\n"},
-		{"a group in braces", "groups: {} # none\n", group("g", &yamlGroup{Admin: true}), "groups: {g: {admin: true}} # none\n"},
-		{"a further group", "groups:\n  # a\n  a:\n    admin: true\n\n# users\nusers: []\n", group("off", &yamlGroup{Deny: []string{"x"}}), "groups:\n  # a\n  a:\n    admin: true\n  \"off\": {deny: [\"x\"]}\n\n# users\nusers: []\n"},
-		{"a group with a strange name", "groups:\n  a: {}\n", group("a b: c", &yamlGroup{Admin: true}), "groups:\n  a: {}\n  \"a b: c\": {admin: true}\n"},
+		{"the first group", "profile: pi # small\n", group("g", &Group{Publish: []string{"x"}}), "profile: pi # small\n\ngroups:\n  g: {publish: [\"x\"]}\n"},
+		{"a group in braces", "groups: {} # none\n", group("g", &Group{Admin: true}), "groups: {g: {admin: true}} # none\n"},
+		{"a further group", "groups:\n  # a\n  a:\n    admin: true\n\n# users\nusers: []\n", group("off", &Group{Deny: []string{"x"}}), "groups:\n  # a\n  a:\n    admin: true\n  \"off\": {deny: [\"x\"]}\n\n# users\nusers: []\n"},
+		{"a group with a strange name", "groups:\n  a: {}\n", group("a b: c", &Group{Admin: true}), "groups:\n  a: {}\n  \"a b: c\": {admin: true}\n"},
 		{"a group goes", "groups:\n  a: {admin: true} # A\n  # b\n  b:\n    admin: true\n# c\n", group("b", nil), "groups:\n  a: {admin: true} # A\n  # b\n# c\n"},
 		{"the only group goes", "groups:\n  a: {admin: true}\nprofile: pi # small\n", group("a", nil), "groups: {}\nprofile: pi # small\n"},
 	} {
@@ -88,7 +89,7 @@ func TestUserFile(t *testing.T) {
 			in := func(s string) string {
 				return strings.NewReplacer("H1", hash("1"), "H2", hash("2"), "H3", hash("3")).Replace(s)
 			}
-			f := &userFile{file: "c.yaml"}
+			f := &File{file: "c.yaml"}
 			if err := f.parse([]byte(in(c.text))); err != nil {
 				t.Fatal(err)
 			}
@@ -114,16 +115,16 @@ func FuzzUserFile(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for _, edit := range []func(*userFile) error{
-			func(f *userFile) error { return f.add(config.User{Name: "new", Password: hash("2")}) },
-			func(f *userFile) error { return f.remove("a") },
-			func(f *userFile) error { return f.setPassword("a", hash("2")) },
-			func(f *userFile) error { return f.set("a", "publish", []string{"x"}) },
-			func(f *userFile) error { return f.set("a", "publish", []string(nil)) },
-			func(f *userFile) error { return f.setGroup("new", &yamlGroup{Admin: true}) },
-			func(f *userFile) error { return f.setGroup("g", nil) },
+		for _, edit := range []func(*File) error{
+			func(f *File) error { return f.Add(config.User{Name: "new", Password: hash("2")}) },
+			func(f *File) error { return f.Remove("a") },
+			func(f *File) error { return f.SetPassword("a", hash("2")) },
+			func(f *File) error { return f.Set("a", "publish", []string{"x"}) },
+			func(f *File) error { return f.Set("a", "publish", []string(nil)) },
+			func(f *File) error { return f.SetGroup("new", &Group{Admin: true}) },
+			func(f *File) error { return f.SetGroup("g", nil) },
 		} {
-			u := &userFile{file: "c.yaml"}
+			u := &File{file: "c.yaml"}
 			if u.parse(slices.Clone(text)) != nil {
 				return
 			}
@@ -136,7 +137,7 @@ func FuzzUserFile(f *testing.F) {
 				}
 				continue
 			}
-			again := &userFile{file: "c.yaml"}
+			again := &File{file: "c.yaml"}
 			if err := again.parse(u.text); err != nil {
 				t.Errorf("%q became %q: %v", text, u.text, err)
 			}
@@ -155,7 +156,7 @@ func TestUserFileRefuses(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openUserFile(file); err == nil {
+		if _, err := Open(file); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -1,8 +1,8 @@
+package userfile
+
 // This file edits the text of a YAML mapping, so that comments and the style of everything else stay.
 // An edit that does not support the text's form returns nil. It may be wrong for texts that it does
-// not understand: userFile.change parses the result and compares.
-
-package main
+// not understand: File.change parses the result and compares.
 
 import (
 	"slices"
