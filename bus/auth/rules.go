@@ -146,8 +146,11 @@ func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.
 // through bridges are trusted.
 func (id *Identity) Bridge() bool { return id.bridge }
 
-// Admin reports whether the user may administer the bus: end others' sessions, for example.
-func (id *Identity) Admin() bool { return id.admin }
+// Admin reports whether the user may administer the bus: end others' sessions, for example. Who has logged in
+// and may publish everywhere is an administrator, too.
+func (id *Identity) Admin() bool {
+	return id.admin || !id.Anonymous && id.MayPublish("#") // only "#", and filters that are as wide, match "#" as a topic name
+}
 
 // As returns the identity of a client with a client identifier, which rules with ${client} need. If
 // the identity has no such rules, that is the identity itself.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/auth"
 	"github.com/postbus/postbus/bus/ban"
 	"github.com/postbus/postbus/bus/web"
 )
@@ -167,6 +168,16 @@ func TestClients(t *testing.T) {
 	}
 	if got := strings.Join(ids, ","); got != "a,b,c,lamp/1,of pi" {
 		t.Error(got)
+	}
+}
+
+// TestAnonymousIsNoAdministrator: not even with a config that lets anonymous clients do everything.
+func TestAnonymousIsNoAdministrator(t *testing.T) {
+	_, base := start(t, web.Options{Local: true, Clients: &fewClients{}, Authenticate: policy(t, &auth.Rules{Publish: []string{"#"}, Subscribe: []string{"#", "$bus/#"}})})
+	for user, want := range map[string]int{"": 401, "root:secret": 200, "chief:secret": 200, "pi:secret": 403} {
+		if status, _, body := (request{method: "GET", path: "/api/v1/bans", user: user}).do(t, base); status != want {
+			t.Errorf("%q: %d %s", user, status, body)
+		}
 	}
 }
 
