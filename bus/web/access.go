@@ -22,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbus/postbus/bus/admission"
 	"github.com/postbus/postbus/bus/internal/remote"
 )
 
@@ -123,11 +124,19 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, 
 		fail(w, http.StatusUnauthorized, "", "%v", err)
 		return nil, ""
 	}
+	if p, ok := r.Context().Value(placeKey{}).(*admission.Place); ok {
+		p.Release()
+	}
 	if l, ok := id.(Login); ok {
 		user, _ = l.Login()
 	}
 	return id, user
 }
+
+// placeKey is the key of a connection's place among those that have not logged in, in the context of its
+// requests. A connection leaves them with its first request that is authenticated, and until then any
+// more of them end it, also between two requests.
+type placeKey struct{}
 
 // observer returns the identity and the user of a client that may see the bus. It answers the request of
 // any other, and returns nil.

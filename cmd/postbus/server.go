@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/admission"
 	"github.com/postbus/postbus/bus/broker"
 	"github.com/postbus/postbus/bus/journal"
 	"github.com/postbus/postbus/bus/web"
@@ -38,6 +39,7 @@ type server struct {
 	web    *web.Server
 	keys   *keyPair
 	files  *openFiles
+	budget *admission.Budget // of connections that have not logged in, over MQTT and HTTP
 
 	mqtt         []config.Listener // with real ports
 	http         string            // URL, "" for none
@@ -53,7 +55,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	c := l.Config
 	kept := keepWarnings(log.Handler())
 	log = slog.New(kept)
-	s = &server{log: log, warnings: kept.kept, files: newOpenFiles(openFileLimit(), log)}
+	s = &server{log: log, warnings: kept.kept, files: newOpenFiles(openFileLimit(), log), budget: admission.NewBudget(log)}
 	defer func() {
 		if err != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
@@ -83,6 +85,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if o.Bans, err = openBans(c.DataDir); err != nil {
 		return s, err
 	}
+	o.Budget = s.budget
 	s.broker = broker.New(s.bus, o)
 	if err = s.broker.Open(); err != nil {
 		return s, fmt.Errorf("broker: %w", err)
@@ -137,7 +140,7 @@ func (s *server) openBus(ctx context.Context, c *config.Config) error {
 func (s *server) bindAll(c *config.Config) ([]*bound, error) {
 	var list []*bound
 	for _, l := range c.Listen.MQTT {
-		b, err := bind(l, s.keys, s.files)
+		b, err := bind(l, s.keys, s.files, s.budget)
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +155,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 	if c.Listen.HTTP == "" {
 		return nil, nil
 	}
-	l, address, err := bindHTTP(c.Listen, s.keys, s.files)
+	l, address, err := bindHTTP(c.Listen, s.keys, s.files, s.budget)
 	if err != nil {
 		return nil, err
 	}
