@@ -143,7 +143,7 @@ type placeKey struct{}
 func (s *Server) observer(w http.ResponseWriter, r *http.Request, what string) (id Identity, user string) {
 	id, user = s.identify(w, r)
 	if id != nil && !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "%s: only users who may subscribe to %s have access", what, seeBus)
+		s.forbid(w, r, user, "%s: only users who may subscribe to %s have access", what, seeBus)
 		return nil, ""
 	}
 	return id, user
@@ -168,12 +168,13 @@ func bearer(r *http.Request) (token string, ok bool) {
 	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
 }
 
-// forbid answers a client that lacks a right. A client without credentials is asked for them.
-func (s *Server) forbid(w http.ResponseWriter, r *http.Request, format string, args ...any) {
-	user, _, has := credentials(r)
+// forbid answers a client that lacks a right. A client without credentials is asked for them, unless its
+// certificate made it a user.
+func (s *Server) forbid(w http.ResponseWriter, r *http.Request, user, format string, args ...any) {
+	_, _, has := credentials(r)
 	s.o.Audit.Refused(remote.Site(r.RemoteAddr), "request refused", "remote", r.RemoteAddr, "user", user, "method", r.Method, "path", r.URL.Path)
 	status := http.StatusForbidden
-	if !has {
+	if !has && user == "" {
 		status = http.StatusUnauthorized
 		challenge(w, r)
 	}

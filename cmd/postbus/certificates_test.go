@@ -205,8 +205,8 @@ users:
 		want       int
 	}{
 		{"its topic", "", &kitchen, "of/kitchen", 200},
-		{"another's topic", "", &kitchen, "of/pump", 401},
-		{"a rule with ${client}", "", &kitchen, "of/kitchen/kitchen", 401},
+		{"another's topic", "", &kitchen, "of/pump", 403},
+		{"a rule with ${client}", "", &kitchen, "of/kitchen/kitchen", 403},
 		{"another user with a wrong password", "pump:wrong", &kitchen, "of/pump", 401},
 		{"another user with the password", "pump:secret", &kitchen, "of/pump", 200},
 		{"of nobody", "", &stranger, "of/kitchen", 401},
