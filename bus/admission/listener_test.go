@@ -51,7 +51,7 @@ func (q *queue) Accept() (net.Conn, error) {
 func (q *queue) Close() error   { close(q.closed); return nil }
 func (q *queue) Addr() net.Addr { return &net.UnixAddr{} }
 
-func certificate(t *testing.T) tls.Certificate {
+func certificate(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

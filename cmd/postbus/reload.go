@@ -69,6 +69,9 @@ func (r *reloader) verify() (*loaded, *auth.Policy, *outside, error) {
 			return nil, nil, nil, err
 		}
 	}
+	if revoked := r.server.access.revoked; revoked != nil {
+		revoked.look() // a bad list keeps no config from being loaded
+	}
 	logins, err := r.server.access.newOutside(next, r.server.access.outside.Load())
 	return next, policy, logins, err
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postbus/postbus/bus"
@@ -76,7 +77,8 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	}
 	s.keys.askFor(c.Users)
 	if s.keys != nil && s.keys.revoked != nil {
-		s.keys.revoked.start()
+		s.access.revoked = s.keys.revoked
+		s.access.revoked.start()
 	}
 	if err = s.openBus(ctx, c); err != nil {
 		return s, err
@@ -95,6 +97,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 		defer cancel()
 		return s.broker.Close(ctx)
 	})
+	s.watchRevoked()
 	// All addresses are bound before any client is accepted, so that a failed start serves nothing.
 	listeners, err := s.bindAll(c)
 	if err != nil {
@@ -135,6 +138,22 @@ func (s *server) openBus(ctx context.Context, c *config.Config) error {
 	s.bus = b
 	s.closing(func(context.Context) error { return b.Close() })
 	return nil
+}
+
+// watchRevoked ends the connections of certificates that a new list revokes.
+func (s *server) watchRevoked() {
+	if s.access.revoked == nil {
+		return
+	}
+	s.access.revoked.renewed = func() { s.broker.Reauthorize(s.access.renew) }
+	ctx, cancel := context.WithCancel(context.Background())
+	var task sync.WaitGroup
+	task.Go(func() { s.access.revoked.watch(ctx) })
+	s.closing(func(context.Context) error {
+		cancel()
+		task.Wait()
+		return nil
+	})
 }
 
 func (s *server) bindAll(c *config.Config) ([]*bound, error) {
