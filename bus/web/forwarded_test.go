@@ -36,8 +36,11 @@ func FuzzForwarded(f *testing.F) {
 			t.Errorf("%q is local", address)
 		}
 		for name := range r.Header {
+			if strings.ContainsAny(name, " \t") {
+				return // net/http's server refuses it
+			}
 			for _, h := range forwarded {
-				if strings.EqualFold(strings.TrimSpace(name), h) || textproto.CanonicalMIMEHeaderKey(h) != h {
+				if strings.EqualFold(name, h) || textproto.CanonicalMIMEHeaderKey(h) != h {
 					t.Errorf("local with %q", name)
 				}
 			}

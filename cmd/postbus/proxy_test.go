@@ -249,8 +249,8 @@ func FuzzProxyProtocol(f *testing.F) {
 		f.Fatal(err)
 	}
 	addresses, log := running(f, dir, fmt.Sprintf("listen: {mqtt: [\"tcp://127.0.0.1:0\"], http: \"127.0.0.1:0\"}\nanonymous: off\nusers: [{name: pi, password: %q, publish: [\"#\"]}]\n", hash))
-	login := []byte("\x10\x1c\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02id\x00\x02pi\x00\x06secret")
-	for _, s := range []string{"PROXY TCP4 203.0.113.7 127.0.0.1 50000 1883\r\n", "PROXY TCP6 2001:db8::7 ::1 50000 1883\r\n", "PROXY UNKNOWN\r\n", "PROXY TCP4 203.0.113.7 127.0.0.1 50000 1883",
+	login := []byte("\x10\x1a\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02id\x00\x02pi\x00\x06secret")
+	for _, s := range []string{"", "PROXY TCP4 203.0.113.7 127.0.0.1 50000 1883\r\n", "PROXY TCP6 2001:db8::7 ::1 50000 1883\r\n", "PROXY UNKNOWN\r\n", "PROXY TCP4 203.0.113.7 127.0.0.1 50000 1883",
 		"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x07\x7f\x00\x00\x01\xc3\x50\x07\x5b", "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00", "\r\n\r\n\x00\r\nQUIT\n\x21\x21\xff\xff", "\x00", "\xc0\x00"} {
 		f.Add([]byte(s))
 	}
