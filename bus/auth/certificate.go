@@ -20,6 +20,7 @@ type Certificate struct {
 	// sha256:fingerprint, host names and the fingerprint in lower case.
 	Names   []string
 	Expires time.Time
+	Leaf    *x509.Certificate
 }
 
 // NewCertificate returns the names of a verified certificate.
@@ -41,7 +42,7 @@ func NewCertificate(c *x509.Certificate) *Certificate {
 	for _, u := range c.URIs {
 		names = append(names, "SAN=uri:"+u.String())
 	}
-	return &Certificate{Names: names, Expires: c.NotAfter}
+	return &Certificate{Names: names, Expires: c.NotAfter, Leaf: c}
 }
 
 // The errors of certificates.
@@ -50,6 +51,9 @@ var (
 	ErrCertificateExpired = errors.New("the certificate has expired")
 	ErrCertificateChanged = errors.New("the certificate is no longer that of the user")
 )
+
+// Certificate returns the certificate of the login; nil: it was without one.
+func (id *Identity) Certificate() *Certificate { return id.certificate }
 
 // ByCertificate identifies a client by its certificate: nil if that is of no user or, for a client that
 // sent a user name, not of that one only. Such a client logs in as one without a certificate. The login

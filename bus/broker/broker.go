@@ -4,7 +4,6 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/admission"
 	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/ban"
 	"github.com/postbus/postbus/bus/broker/frame"
@@ -77,6 +77,8 @@ type Options struct {
 	Version       string        // for $SYS/broker/version
 	Presence      bool          // report clients on $bus/clients; New reads it
 	Bans          *ban.List     // who may not connect; nil: all may. New reads it
+	// Budget is that of connections that have not logged in; nil: one of the broker's own. New reads it.
+	Budget *admission.Budget
 }
 
 func (o *Options) defaults() {
@@ -145,14 +147,14 @@ type Broker struct {
 	stop     chan struct{}
 	count    counters
 
-	pending          pending
 	quiet            quiet.Log     // for what clients cause
 	userNameReported sync.Once     // for the log line about user names without users
 	judged           atomic.Uint64 // the number of calls of Reauthorize
 	bans             *ban.List     // nil: none
-	presence         *presence     // nil: clients are not reported
-	crowd            crowd         // connections that cannot receive QoS 0 as fast as it is published
-	shares           shares        // of connections that flood
+	budget           *admission.Budget
+	presence         *presence // nil: clients are not reported
+	crowd            crowd     // connections that cannot receive QoS 0 as fast as it is published
+	shares           shares    // of connections that flood
 }
 
 // New makes a broker in front of a bus. Open starts it.
@@ -161,14 +163,17 @@ func New(on *bus.Bus, o Options) *Broker {
 	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{}, users: map[string]*sharedMeter{}, shares: newShares(),
 		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
 	b.o.Store(&o)
-	b.bans = o.Bans
+	b.bans, b.budget = o.Bans, o.Budget
+	if b.budget == nil {
+		b.budget = admission.NewBudget(b.log)
+	}
 	if o.Presence {
 		b.presence = newPresence(on, b.log, b.connected)
 	}
 	return b
 }
 
-// SetOptions changes everything but Logger, Presence and Bans while the broker runs, for new connections only.
+// SetOptions changes everything but Logger, Presence, Bans and Budget while the broker runs, for new connections only.
 // Reauthorize checks the connected clients again.
 func (b *Broker) SetOptions(o Options) {
 	o.defaults()
@@ -299,11 +304,7 @@ func (b *Broker) Serve(raw net.Conn, listener string, local bool) {
 		b.count.opened.Add(1)
 	}
 	defer b.over(c)
-	cost := pendingCost
-	if _, encrypted := raw.(interface{ ConnectionState() tls.ConnectionState }); encrypted {
-		cost += pendingTLS
-	}
-	b.pending.add(c, cost)
+	c.takePlace()
 	defer func() {
 		if p := recover(); p != nil {
 			b.log.Error("connection closed after an internal error", "remote", c.remote,
@@ -330,7 +331,7 @@ func (b *Broker) releaseRefused(c *conn) {
 // over releases all that the connection owned, in the order that allows the next one to begin.
 func (b *Broker) over(c *conn) {
 	c.Close()
-	b.pending.remove(c)
+	c.place.Release()
 	if c.session != nil {
 		expiry := c.expiry
 		if c.client != nil && c.version == frame.V5 && c.goodbyeExpiry {

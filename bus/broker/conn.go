@@ -4,7 +4,6 @@ package broker
 // output.go.
 
 import (
-	"container/list"
 	"io"
 	"net"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/admission"
 	"github.com/postbus/postbus/bus/broker/frame"
 	"github.com/postbus/postbus/bus/internal/remote"
 	"github.com/postbus/postbus/bus/journal"
@@ -31,11 +31,7 @@ type conn struct {
 	excess      string        // the limit of connections that it exceeds, so that its CONNECT is refused; empty: none
 	releaseOnce sync.Once
 	address     string // that is charged for it
-
-	// The following fields are protected by Broker.pending.mu.
-	waiting *list.Element // among the connections that have not logged in; nil: it has, or is gone
-	charged int           // bytes
-	evicted bool          // it was ended because of the budget
+	place       *admission.Place
 
 	// The following fields belong to the reading goroutine.
 	in        []byte // buffer
@@ -115,6 +111,24 @@ func newConn(b *Broker, raw net.Conn, listener string, local bool) *conn {
 	c.deadline = time.Now().Add(connectTimeout)
 	_ = raw.SetReadDeadline(c.deadline)
 	return c
+}
+
+// pendingCost is the memory of a connection before its CONNECT: its structures, goroutines and small
+// buffer.
+const pendingCost = 8 << 10
+
+// takePlace has the connection in the budget of those that have not logged in. Its listener may have put
+// it there.
+func (c *conn) takePlace() {
+	end := func() {
+		c.broker.count.refused.Add(1)
+		c.Close() // does not block
+	}
+	if c.place = admission.Of(c.raw); c.place == nil {
+		c.place = c.broker.budget.Add(c.remote, pendingCost, end)
+	} else if !c.place.OnEvict(end) {
+		c.Close()
+	}
 }
 
 // LocalAddr implements net.Conn.

@@ -65,7 +65,7 @@ func (c *conn) open(p []byte, body int) error {
 	if code, err := c.broker.admit(c, string(pk.Connect.Password)); err != nil {
 		return c.turnAway(code, err)
 	}
-	c.broker.pending.remove(c)
+	c.place.Release()
 	c.since = time.Now()
 	c.transient = c.connect.ClientID == "" || c.asks(askTransient)
 	c.broker.presence.online(c.id, c.presence())

@@ -197,7 +197,7 @@ func (c *conn) fill(need int) error {
 	c.backpressure()
 	for c.w-c.r < need {
 		if c.session == nil && c.w-c.r == len(c.in) && c.in != nil {
-			if err := c.broker.pending.charge(c, max(2*len(c.in), largeBuffer)); err != nil {
+			if err := c.place.Charge(max(2*len(c.in), largeBuffer)); err != nil {
 				return err
 			}
 		}

@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbus/postbus/bus/admission"
 	"github.com/postbus/postbus/bus/internal/remote"
 )
 
@@ -125,18 +126,26 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, 
 		fail(w, http.StatusUnauthorized, "", "%v", err)
 		return nil, ""
 	}
+	if p, ok := r.Context().Value(placeKey{}).(*admission.Place); ok {
+		p.Release()
+	}
 	if l, ok := id.(Login); ok {
 		user, _ = l.Login()
 	}
 	return id, user
 }
 
+// placeKey is the key of a connection's place among those that have not logged in, in the context of its
+// requests. A connection leaves them with its first request that is authenticated, and until then any
+// more of them end it, also between two requests.
+type placeKey struct{}
+
 // observer returns the identity and the user of a client that may see the bus. It answers the request of
 // any other, and returns nil.
 func (s *Server) observer(w http.ResponseWriter, r *http.Request, what string) (id Identity, user string) {
 	id, user = s.identify(w, r)
 	if id != nil && !id.MaySubscribe(seeBus) {
-		s.forbid(w, r, "%s: only users who may subscribe to %s have access", what, seeBus)
+		s.forbid(w, r, user, "%s: only users who may subscribe to %s have access", what, seeBus)
 		return nil, ""
 	}
 	return id, user
@@ -161,12 +170,13 @@ func bearer(r *http.Request) (token string, ok bool) {
 	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
 }
 
-// forbid answers a client that lacks a right. A client without credentials is asked for them.
-func (s *Server) forbid(w http.ResponseWriter, r *http.Request, format string, args ...any) {
-	user, _, has := credentials(r)
+// forbid answers a client that lacks a right. A client without credentials is asked for them, unless its
+// certificate made it a user.
+func (s *Server) forbid(w http.ResponseWriter, r *http.Request, user, format string, args ...any) {
+	_, _, has := credentials(r)
 	s.o.Audit.Refused(remote.Site(r.RemoteAddr), "request refused", "remote", r.RemoteAddr, "user", user, "method", r.Method, "path", r.URL.Path)
 	status := http.StatusForbidden
-	if !has {
+	if !has && user == "" {
 		status = http.StatusUnauthorized
 		challenge(w, r)
 	}

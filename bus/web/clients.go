@@ -134,7 +134,7 @@ func (s *Server) kick(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 	case c.User != user && !mayAll(id):
-		s.forbid(w, r, "the client %q belongs to another user", c.ID)
+		s.forbid(w, r, user, "the client %q belongs to another user", c.ID)
 	case !s.o.Clients.Disconnect(c.ID):
 		fail(w, http.StatusConflict, "", "the client %q is not connected", c.ID)
 	default:
@@ -150,7 +150,7 @@ func (s *Server) admin(w http.ResponseWriter, r *http.Request) (user string, ok 
 		return "", false
 	}
 	if !Administers(id) {
-		s.forbid(w, r, "bans: only administrators have access")
+		s.forbid(w, r, user, "bans: only administrators have access")
 		return "", false
 	}
 	return user, true

@@ -43,7 +43,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !id.MayPublish(e.Topic) {
-		s.forbid(w, r, "publishing to %q is not allowed", e.Topic)
+		s.forbid(w, r, user, "publishing to %q is not allowed", e.Topic)
 		return
 	}
 	e.Source = "http"

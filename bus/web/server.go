@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/admission"
 	"github.com/postbus/postbus/bus/audit"
 	"github.com/postbus/postbus/bus/journal"
 	"github.com/postbus/postbus/bus/quiet"
@@ -130,7 +131,10 @@ func New(b Bus, o Options) *Server {
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, placeKey{}, admission.Of(c))
+		},
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	return s
 }

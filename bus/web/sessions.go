@@ -36,7 +36,7 @@ func (s *Server) dropSession(w http.ResponseWriter, r *http.Request) {
 	case !exists:
 		fail(w, http.StatusNotFound, "", "no session is called %q", name)
 	case info.User != user && !mayAll(id):
-		s.forbid(w, r, "the session %q belongs to another user", name)
+		s.forbid(w, r, user, "the session %q belongs to another user", name)
 	case info.Online:
 		fail(w, http.StatusConflict, "stop the client first: it would open the session again",
 			"the session %q has a connection", name)

@@ -48,7 +48,8 @@ func show(e *bus.Event) shownEvent {
 
 // wanted returns the client and the query's filter and limit, or answers the request with an error.
 func (s *Server) wanted(w http.ResponseWriter, r *http.Request) (id Identity, filter string, limit int) {
-	if id, _ = s.identify(w, r); id == nil {
+	var user string
+	if id, user = s.identify(w, r); id == nil {
 		return nil, "", 0
 	}
 	q := r.URL.Query()
@@ -61,7 +62,7 @@ func (s *Server) wanted(w http.ResponseWriter, r *http.Request) (id Identity, fi
 		return nil, "", 0
 	}
 	if !id.MaySubscribe(filter) {
-		s.forbid(w, r, "reading %q is not allowed", filter)
+		s.forbid(w, r, user, "reading %q is not allowed", filter)
 		return nil, "", 0
 	}
 	limit, ok := limitOf(w, r)

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/postbus/postbus/bus/admission"
 	"github.com/postbus/postbus/config"
 )
 
@@ -22,7 +22,7 @@ type bound struct {
 }
 
 // bind opens one MQTT listener. Only tls:// needs keys.
-func bind(l config.Listener, keys *keyPair, files *openFiles) (*bound, error) {
+func bind(l config.Listener, keys *keyPair, files *openFiles, budget *admission.Budget) (*bound, error) {
 	if l.Network == "unix" {
 		b, err := bindUnix(l)
 		if err == nil {
@@ -37,7 +37,7 @@ func bind(l config.Listener, keys *keyPair, files *openFiles) (*bound, error) {
 	l.Address = realAddress(l.Address, raw.Addr())
 	raw = files.guard(raw)
 	if l.TLS {
-		return &bound{tls.NewListener(raw, keys.mqtt()), l}, nil
+		return &bound{admission.Listen(raw, budget, admission.Options{TLS: keys.mqtt(), Log: keys.log}), l}, nil
 	}
 	return &bound{raw, l}, nil
 }
@@ -78,7 +78,7 @@ func bindUnix(l config.Listener) (*bound, error) {
 
 // bindHTTP opens the HTTP listener. Only https:// needs keys. The address is the real one, for
 // net.Dial.
-func bindHTTP(c config.Listen, keys *keyPair, files *openFiles) (l net.Listener, address string, err error) {
+func bindHTTP(c config.Listen, keys *keyPair, files *openFiles, budget *admission.Budget) (l net.Listener, address string, err error) {
 	raw, err := net.Listen("tcp", c.HTTP)
 	if err != nil {
 		free := c
@@ -91,10 +91,11 @@ func bindHTTP(c config.Listen, keys *keyPair, files *openFiles) (l net.Listener,
 	}
 	address = realAddress(c.HTTP, raw.Addr())
 	raw = files.guard(raw)
+	var o admission.Options
 	if c.HTTPS {
-		return tls.NewListener(raw, keys.http()), address, nil
+		o = admission.Options{TLS: keys.http(), Log: keys.log}
 	}
-	return raw, address, nil
+	return admission.Listen(raw, budget, o), address, nil
 }
 
 // realAddress returns the configured address with the real port, so that a host name stays

@@ -133,6 +133,9 @@ func (a *access) close() {
 
 // authenticate decides about a login. protocol is for the hook.
 func (a *access) authenticate(c broker.Credentials, protocol string) (*auth.Identity, error) {
+	if err := a.revoked.check(c.Certificate); err != nil {
+		return nil, err
+	}
 	p, o := a.policy.Load(), a.outside.Load()
 	id, err := o.authenticate(p, c, protocol)
 	if errors.Is(err, auth.ErrBusy) || errors.Is(err, hook.ErrUnavailable) || errors.Is(err, issuer.ErrKeys) {

@@ -128,6 +128,7 @@ type access struct {
 	policy   atomic.Pointer[auth.Policy]
 	outside  atomic.Pointer[outside]
 	quiet    quiet.Log // for what clients cause
+	revoked  *revoked  // certificates; nil: there is no list
 }
 
 func newAccess(l *loaded, log *slog.Logger) (*access, error) {
@@ -182,6 +183,11 @@ func (a *access) mayPublishWill(user, client string, w *bus.Will) bool {
 // renew is how connected clients are checked after a reload.
 func (a *access) renew(old broker.Identity, client string, local bool) (broker.Identity, error) {
 	p := a.policy.Load()
+	if c := old.(*auth.Identity).Certificate(); c != nil {
+		if err := a.revoked.check(c.Leaf); err != nil {
+			return nil, err
+		}
+	}
 	if g, ok := old.(*auth.Identity).Granted(); ok {
 		id, err := a.outside.Load().renew(p, g)
 		if err != nil {

@@ -100,6 +100,9 @@ func (r *reloader) verify() (v verified, err error) {
 			return v, err
 		}
 	}
+	if revoked := r.server.access.revoked; revoked != nil {
+		revoked.look() // a bad list keeps no config from being loaded
+	}
 	return r.verifyUsers(next)
 }
 

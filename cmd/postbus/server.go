@@ -11,9 +11,11 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/admission"
 	"github.com/postbus/postbus/bus/broker"
 	"github.com/postbus/postbus/bus/journal"
 	"github.com/postbus/postbus/bus/web"
@@ -38,6 +40,7 @@ type server struct {
 	web    *web.Server
 	keys   *keyPair
 	files  *openFiles
+	budget *admission.Budget // of connections that have not logged in, over MQTT and HTTP
 
 	mqtt         []config.Listener // with real ports
 	http         string            // URL, "" for none
@@ -54,7 +57,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	c := l.Config
 	kept := keepWarnings(log.Handler())
 	log = slog.New(kept)
-	s = &server{log: log, warnings: kept.kept, files: newOpenFiles(openFileLimit(), log)}
+	s = &server{log: log, warnings: kept.kept, files: newOpenFiles(openFileLimit(), log), budget: admission.NewBudget(log)}
 	defer func() {
 		if err != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
@@ -75,7 +78,8 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	}
 	s.keys.askFor(c.Users)
 	if s.keys != nil && s.keys.revoked != nil {
-		s.keys.revoked.start()
+		s.access.revoked = s.keys.revoked
+		s.access.revoked.start()
 	}
 	if err = s.openBus(ctx, c); err != nil {
 		return s, err
@@ -84,6 +88,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if o.Bans, err = openBans(c.DataDir); err != nil {
 		return s, err
 	}
+	o.Budget = s.budget
 	s.broker = broker.New(s.bus, o)
 	if err = s.broker.Open(); err != nil {
 		return s, fmt.Errorf("broker: %w", err)
@@ -93,6 +98,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 		defer cancel()
 		return s.broker.Close(ctx)
 	})
+	s.watchRevoked()
 	// All addresses are bound before any client is accepted, so that a failed start serves nothing.
 	listeners, err := s.bindAll(c)
 	if err != nil {
@@ -135,10 +141,26 @@ func (s *server) openBus(ctx context.Context, c *config.Config) error {
 	return nil
 }
 
+// watchRevoked ends the connections of certificates that a new list revokes.
+func (s *server) watchRevoked() {
+	if s.access.revoked == nil {
+		return
+	}
+	s.access.revoked.renewed = func() { s.broker.Reauthorize(s.access.renew) }
+	ctx, cancel := context.WithCancel(context.Background())
+	var task sync.WaitGroup
+	task.Go(func() { s.access.revoked.watch(ctx) })
+	s.closing(func(context.Context) error {
+		cancel()
+		task.Wait()
+		return nil
+	})
+}
+
 func (s *server) bindAll(c *config.Config) ([]*bound, error) {
 	var list []*bound
 	for _, l := range c.Listen.MQTT {
-		b, err := bind(l, s.keys, s.files)
+		b, err := bind(l, s.keys, s.files, s.budget)
 		if err != nil {
 			return nil, err
 		}
@@ -153,7 +175,7 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 	if c.Listen.HTTP == "" {
 		return nil, nil
 	}
-	l, address, err := bindHTTP(c.Listen, s.keys, s.files)
+	l, address, err := bindHTTP(c.Listen, s.keys, s.files, s.budget)
 	if err != nil {
 		return nil, err
 	}

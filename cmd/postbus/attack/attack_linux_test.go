@@ -42,8 +42,13 @@ type client struct {
 	done    sync.WaitGroup
 }
 
-func options(address, id string) *paho.ClientOptions {
-	return paho.NewClientOptions().AddBroker("tcp://" + address).SetClientID(id).SetUsername("honest").SetPassword(honest).SetCleanSession(false).
+func options(at target, id string) *paho.ClientOptions {
+	url, o := "tcp://"+at.mqtt, paho.NewClientOptions()
+	if at.who != nil {
+		url = "ssl://" + at.mqtt
+		o.SetTLSConfig(at.who.client(&at.who.honest))
+	}
+	return o.AddBroker(url).SetClientID(id).SetUsername("honest").SetPassword(honest).SetCleanSession(false).
 		SetMaxReconnectInterval(200 * time.Millisecond).SetConnectRetry(true).SetConnectRetryInterval(100 * time.Millisecond).SetConnectTimeout(10 * time.Second).SetKeepAlive(30 * time.Second)
 }
 
@@ -55,7 +60,7 @@ func newClient(t *testing.T, b *broker) *client {
 		c.lost++
 		c.mu.Unlock()
 	}
-	o := options(b.mqtt, "honest-in").SetConnectionLostHandler(ended)
+	o := options(b.target, "honest-in").SetConnectionLostHandler(ended)
 	o.SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
 		run, n, at := binary.BigEndian.Uint64(m.Payload()), binary.BigEndian.Uint64(m.Payload()[8:]), time.Unix(0, int64(binary.BigEndian.Uint64(m.Payload()[16:])))
 		if run != c.run {
@@ -71,7 +76,7 @@ func newClient(t *testing.T, b *broker) *client {
 			c.wrong = fmt.Sprintf("event %d follows %d", n, c.got)
 		}
 	})
-	c.in, c.out = paho.NewClient(o), paho.NewClient(options(b.mqtt, "honest-out").SetConnectionLostHandler(ended))
+	c.in, c.out = paho.NewClient(o), paho.NewClient(options(b.target, "honest-out").SetConnectionLostHandler(ended))
 	for _, p := range []paho.Client{c.in, c.out} {
 		if token := p.Connect(); !token.WaitTimeout(time.Minute) || token.Error() != nil {
 			t.Fatalf("the honest client can't connect: %v", token.Error())
@@ -159,19 +164,23 @@ func quiet(b *broker, d time.Duration) {
 	}
 }
 
-// TestAttacks attacks the bus, and the other broker if one is named.
+// TestAttacks attacks the bus, and the other broker if one is named: without TLS and with it.
 func TestAttacks(t *testing.T) {
-	t.Run("postbus", attackPostbus)
+	both := func(t *testing.T, attack func(*testing.T, []attack, *identities)) {
+		t.Run("plain", func(t *testing.T) { attack(t, attacks, nil) })
+		t.Run("TLS", func(t *testing.T) { attack(t, tlsAttacks, newIdentities(t)) })
+	}
+	t.Run("postbus", func(t *testing.T) { both(t, attackPostbus) })
 	if *peer == "mosquitto" {
-		t.Run(*peer, attackPeer)
+		t.Run(*peer, func(t *testing.T) { both(t, attackPeer) })
 	} else if *peer != "" {
 		t.Errorf("-attack.peer=%s: only mosquitto is known", *peer)
 	}
 }
 
 // attackPostbus attacks the bus with everything, one attack after the other, without a restart in between.
-func attackPostbus(t *testing.T) {
-	start := postbus(t)
+func attackPostbus(t *testing.T, attacks []attack, who *identities) {
+	start := postbus(t, who)
 	b := start()
 	if b.cgroup == "" {
 		t.Log("this machine gives no cgroup: the memory is not bounded")
@@ -244,14 +253,14 @@ func strike(t *testing.T, table *strings.Builder, b *broker, c *client, a attack
 
 // attackPeer attacks another broker, freshly started for each attack because some end it. Nothing about it
 // is an error.
-func attackPeer(t *testing.T) {
+func attackPeer(t *testing.T, attacks []attack, who *identities) {
 	table := &strings.Builder{}
 	for _, a := range attacks {
 		if a.only != "" || !strings.Contains(a.name, *only) {
 			continue
 		}
 		t.Run(a.name, func(t *testing.T) {
-			b := mosquitto(t)()
+			b := mosquitto(t, who)()
 			c := newClient(t, b)
 			defer c.close()
 			fake := &testing.T{}

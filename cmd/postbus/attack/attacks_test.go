@@ -18,7 +18,8 @@ import (
 // target is a broker under attack. Mallory has a login of its own, which may publish and read everything
 // below mallory/.
 type target struct {
-	mqtt, http string // addresses; http is "" for a broker without it
+	mqtt, http string      // addresses; http is "" for a broker without it
+	who        *identities // of TLS, which both addresses speak; nil: they don't
 }
 
 const (

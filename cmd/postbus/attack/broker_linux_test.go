@@ -168,24 +168,34 @@ func command(t *testing.T, input, name string, args ...string) {
 	}
 }
 
-// postbus builds the program, gives the two users their rights, and starts it.
-func postbus(t *testing.T) (start func() *broker) {
+// postbus builds the program, gives the two users their rights, and starts it, with TLS if who is not nil.
+func postbus(t *testing.T, who *identities) (start func() *broker) {
 	t.Helper()
 	dir := t.TempDir()
 	program, file := filepath.Join(dir, "postbus"), filepath.Join(dir, "postbus.yaml")
 	command(t, "", "go", "build", "-o", program, "github.com/postbus/postbus/cmd/postbus")
-	at := target{mqtt: freePort(t), http: freePort(t)}
-	config := fmt.Sprintf("profile: pi\ndata_dir: data\nplugins_dir: plugins\nlisten: {mqtt: [\"tcp://%s\"], http: %q}\nanonymous: off\n", at.mqtt, at.http)
+	at := target{mqtt: freePort(t), http: freePort(t), who: who}
+	listen, client := fmt.Sprintf("{mqtt: [\"tcp://%s\"], http: %q}", at.mqtt, at.http), http.DefaultClient
+	if who != nil {
+		listen = fmt.Sprintf("{mqtt: [\"tls://%s\"], http: \"https://%s\", tls: {cert: %[3]s/cert.pem, key: %[3]s/key.pem, client_ca: %[3]s/ca.pem}}", at.mqtt, at.http, who.dir)
+		client = &http.Client{Transport: &http.Transport{TLSClientConfig: who.client(&who.honest)}}
+		t.Cleanup(client.CloseIdleConnections)
+	}
+	config := "profile: pi\ndata_dir: data\nplugins_dir: plugins\nlisten: " + listen + "\nanonymous: off\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	command(t, honest+"\n", program, "user", "add", "honest", "--config", file, "--publish", "honest/#", "--subscribe", "honest/#")
 	command(t, password+"\n", program, "user", "add", mallory, "--config", file, "--publish", mallory+"/#", "--subscribe", mallory+"/#")
+	if who != nil { // HTTPS asks for certificates if a user has one
+		command(t, "", program, "user", "set", "honest", "--config", file, "--certificate", "CN=honest")
+	}
 	group := cgroup(t, "postbus", memory)
 	return func() *broker {
 		b := run(t, at, group, nil, program, "run", "--config", file, "--log-level", "warn")
 		for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-			resp, err := http.Get("http://" + at.http + "/readyz")
+			scheme := map[bool]string{true: "http://", false: "https://"}[who == nil]
+			resp, err := client.Get(scheme + at.http + "/readyz")
 			if err == nil {
 				resp.Body.Close()
 				if resp.StatusCode == http.StatusOK {
@@ -200,7 +210,7 @@ func postbus(t *testing.T) (start func() *broker) {
 }
 
 // mosquitto is the same with Debian's Mosquitto, whose defaults for memory stay.
-func mosquitto(t *testing.T) (start func() *broker) {
+func mosquitto(t *testing.T, who *identities) (start func() *broker) {
 	t.Helper()
 	program, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -213,11 +223,14 @@ func mosquitto(t *testing.T) (start func() *broker) {
 	users, rules, file := filepath.Join(dir, "users"), filepath.Join(dir, "rules"), filepath.Join(dir, "mosquitto.conf")
 	command(t, "", "mosquitto_passwd", "-c", "-b", users, "honest", honest)
 	command(t, "", "mosquitto_passwd", "-b", users, mallory, password)
-	at := target{mqtt: freePort(t)}
+	at, secure := target{mqtt: freePort(t), who: who}, ""
+	if who != nil {
+		secure = fmt.Sprintf("cafile %[1]s/ca.pem\ncertfile %[1]s/cert.pem\nkeyfile %[1]s/key.pem\nrequire_certificate true\n", who.dir)
+	}
 	for name, text := range map[string]string{
 		rules: "user honest\ntopic readwrite honest/#\nuser " + mallory + "\ntopic readwrite " + mallory + "/#\n",
-		file: fmt.Sprintf("listener %s 127.0.0.1\nallow_anonymous false\npassword_file %s\nacl_file %s\npersistence true\npersistence_location %s/\nautosave_interval 30\nuser root\n",
-			at.mqtt[strings.LastIndex(at.mqtt, ":")+1:], users, rules, dir),
+		file: fmt.Sprintf("listener %s 127.0.0.1\n%sallow_anonymous false\npassword_file %s\nacl_file %s\npersistence true\npersistence_location %s/\nautosave_interval 30\nuser root\n",
+			at.mqtt[strings.LastIndex(at.mqtt, ":")+1:], secure, users, rules, dir),
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
