@@ -241,20 +241,27 @@ func (p *program) api(path string, into any) (err error) {
 	return json.NewDecoder(resp.Body).Decode(into)
 }
 
+// session is what the bus says of one.
+type session struct {
+	Name   string            `json:"name"`
+	Online bool              `json:"online"`
+	Lag    uint64            `json:"lag"`
+	Lost   map[string]uint64 `json:"lost"`
+}
+
+func (p *program) sessions() (list []session, err error) {
+	err = p.api("sessions?limit=1000", &list)
+	return list, err
+}
+
 // damaged is what each session has lost by damage, ever, as the bus counts it.
 func (p *program) damaged() (map[string]uint64, error) {
-	var list []struct {
-		Name string            `json:"name"`
-		Lost map[string]uint64 `json:"lost"`
-	}
-	if err := p.api("sessions?limit=1000", &list); err != nil {
-		return nil, err
-	}
+	list, err := p.sessions()
 	lost := map[string]uint64{}
 	for _, s := range list {
 		lost[s.Name] = s.Lost["damaged"]
 	}
-	return lost, nil
+	return lost, err
 }
 
 // newLog is what the bus has logged since the last call.

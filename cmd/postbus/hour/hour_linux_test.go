@@ -237,7 +237,11 @@ func (h *hour) live(began time.Time) error {
 			steps = append(steps, h.fill)
 		}
 		h.rand.Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
-		steps = slices.Insert(steps, h.rand.IntN(len(steps)+1), h.kill)
+		at := len(steps) // after there was something, in the short form
+		if !h.short {
+			at = h.rand.IntN(at + 1)
+		}
+		steps = slices.Insert(steps, at, h.kill)
 		var ways []harm
 		if n%2 == 0 {
 			ways = []harm{harms[hit[n%len(hit)]], harms[hit[(n+1)%len(hit)]]}
@@ -372,6 +376,13 @@ func (h *hour) damage(n int, ways []harm) error {
 	if err := h.hush(); err != nil {
 		return err
 	}
+	mark := h.ledger.newMark()
+	if err := h.publishMark(mark); err != nil {
+		return err
+	}
+	if err := h.bus.until("those who are awake have acknowledged everything", func() bool { return h.awakeHave(mark) }); err != nil {
+		return err
+	}
 	before, err := h.bus.damaged()
 	if err != nil {
 		return err
@@ -380,6 +391,7 @@ func (h *hour) damage(n int, ways []harm) error {
 		return err
 	}
 	h.ledger.restarted()
+	h.ledger.settled(mark)
 	if n%4 == 2 { // the newest snapshot is then of before a kill
 		if err := errors.Join(h.bus.start(), h.bus.end(syscall.SIGKILL)); err != nil {
 			return err
@@ -409,6 +421,23 @@ func (h *hour) damage(n int, ways []harm) error {
 		s.asleep.Store(false)
 	}
 	return h.balance(before)
+}
+
+// awakeHave reports whether every session that is not asleep has got the mark, and has acknowledged it.
+func (h *hour) awakeHave(mark int) bool {
+	behind := map[string]bool{}
+	for _, name := range h.ledger.behind(mark) {
+		behind[name] = true
+	}
+	list, err := h.bus.sessions()
+	if err != nil {
+		return false
+	}
+	lag := map[string]uint64{}
+	for _, s := range list {
+		lag[s.Name] = s.Lag
+	}
+	return !slices.ContainsFunc(h.subs, func(s *subscriber) bool { return !s.asleep.Load() && (behind[s.name] || lag[s.name] > 0) })
 }
 
 // hush lets the publishers finish what they have in flight.

@@ -48,12 +48,12 @@ type account struct {
 	got     [][]uint32
 	last    []int             // the greatest serial that arrived, by publisher
 	checked []int             // serials before it are done
+	repeats []int             // serials before it don't come again: checked, at the balance before
 	gap     map[uint64]uint64 // by the sequence of the event that carried it
 	missing uint64            // acknowledged and never delivered
 	told    uint64            // by the API, for those that don't get gaps
 	hidden  []int             // events of hiddenZone with lower serials may be hidden
 	hiding  bool              // the rules hide the zone now
-	excused uint64            // events that the last balance missed without damage
 	floor   uint64            // no event up to here is delivered again
 	mark    int               // the last mark that arrived
 	events  uint64
@@ -84,7 +84,8 @@ func (l *ledger) open(a *account) *account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(l.pubs)
-	a.got, a.last, a.checked, a.hidden, a.gap = make([][]uint32, n), make([]int, n), make([]int, n), make([]int, n), map[uint64]uint64{}
+	a.got, a.gap = make([][]uint32, n), map[uint64]uint64{}
+	a.last, a.checked, a.repeats, a.hidden = make([]int, n), make([]int, n), make([]int, n), make([]int, n)
 	for i := range a.last {
 		a.last[i] = -1
 	}
@@ -207,7 +208,7 @@ func (l *ledger) countLocked(a *account, d *delivery, pub, serial int, other boo
 func (l *ledger) gapLocked(a *account, d *delivery, at uint64) {
 	key := d.seq
 	from := max(at, a.floor)
-	if bound := l.damagedLocked(from, key) + l.mayHideLocked(a); d.gap > bound {
+	if bound := l.damagedLocked(from, key) + l.mayHideLocked(a, from, key); d.gap > bound {
 		l.violated("%s: a gap of %d before the sequence %d, but after %d only %d were damaged, hidden or expired", a.name, d.gap, d.seq, from, bound)
 	}
 	a.gap[key] = max(a.gap[key], d.gap)
@@ -223,12 +224,14 @@ func (l *ledger) damagedLocked(from, to uint64) (n uint64) {
 	return n
 }
 
-// mayHideLocked counts the events that a session may miss though they were not damaged.
-func (l *ledger) mayHideLocked(a *account) (n uint64) {
-	n = a.excused // which a kill may repeat
+// mayHideLocked counts the events between two sequences that a session may not get though they were not damaged,
+// also those that it has got: a kill repeats deliveries, and what is repeated may have expired meanwhile.
+func (l *ledger) mayHideLocked(a *account, from, to uint64) (n uint64) {
 	for p, records := range l.pubs {
-		for i := a.checked[p]; i < len(records); i++ {
-			if r := &records[i]; a.wants(r.zone) && (r.zone == shortZone || r.zone == hiddenZone && (a.hiding || i < a.hidden[p])) && !a.has(p, i) {
+		for i := a.repeats[p]; i < len(records); i++ {
+			r := &records[i]
+			hides := r.zone == shortZone || r.zone == hiddenZone && (a.hiding || i < a.hidden[p])
+			if hides && a.wants(r.zone) && (r.seq == 0 || from < r.seq && r.seq < to) {
 				n++
 			}
 		}
@@ -320,13 +323,15 @@ func (l *ledger) behind(mark int) (names []string) {
 	return names
 }
 
-// settled says that the bus has stopped in order after every account had got the mark: nothing up to there comes
-// again.
+// settled says that the bus has stopped in order after everybody who has got the mark had acknowledged all: nothing up
+// to there comes again.
 func (l *ledger) settled(mark int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.accounts {
-		a.floor = l.marks[mark]
+		if a.mark >= mark {
+			a.floor = l.marks[mark]
+		}
 	}
 }
 
@@ -361,9 +366,8 @@ func (l *ledger) balance(toldAPI map[string]uint64) {
 					l.violated("%s: event %d of publisher %d (zone %d, sequence %d) was acknowledged and never arrives", a.name, i, p, r.zone, r.seq)
 				}
 			}
-			a.checked[p] = len(records)
+			a.repeats[p], a.checked[p] = a.checked[p], len(records)
 		}
-		a.excused = missing - gone
 		if !a.gaps {
 			missing = gone
 		}
