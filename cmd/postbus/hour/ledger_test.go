@@ -368,6 +368,9 @@ func (l *ledger) balance(toldAPI map[string]uint64) {
 			}
 			a.repeats[p], a.checked[p] = a.checked[p], len(records)
 		}
+		if gone > toldAPI[a.name] {
+			l.violated("%s: misses %d events by damage, and the bus counts %d", a.name, gone, toldAPI[a.name])
+		}
 		if !a.gaps {
 			missing = gone
 		}

@@ -16,10 +16,13 @@ type subscriber struct {
 	own     *account
 	group   *account // of work/…; nil: it is in none
 
+	lazy bool // it acknowledges some events at a time
+
 	asleep atomic.Bool // it shall not be connected
 	known  atomic.Bool // it has a session
 	left   atomic.Bool // it is not connected, because it is asleep
 
+	owed    []uint16        // deliveries of this connection that a lazy one has not acknowledged
 	held    map[uint16]bool // QoS 2: identifiers between PUBREC and PUBREL
 	current atomic.Pointer[link]
 }
@@ -100,6 +103,7 @@ func (s *subscriber) attend(t *trouble, r *rand.Rand, c *link) (open *link) {
 		}
 	}()
 	var at, groupAt uint64
+	s.owed = nil
 	for {
 		first, body, err := c.read()
 		if err == nil {
@@ -147,7 +151,16 @@ func (s *subscriber) event(t *trouble, c *link, d *delivery, at, groupAt *uint64
 	*last = max(*last, d.seq)
 	switch d.qos {
 	case 1:
-		return c.ack(puback, d.id)
+		s.owed = append(s.owed, d.id)
+		if s.lazy && len(s.owed) < 10 && !t.quiet.Load() {
+			return nil
+		}
+		for _, id := range s.owed {
+			if err := c.ack(puback, id); err != nil {
+				return err
+			}
+		}
+		s.owed = nil
 	case 2:
 		s.held[d.id] = true
 		return c.ack(pubrec, d.id)
