@@ -357,11 +357,11 @@ func (l *ledger) balance(toldAPI map[string]uint64) {
 				}
 				switch {
 				case a.copies && r.gone && !r.lost: // the plugin never had it, and was told
+				case r.zone == shortZone || r.zone == hiddenZone && i < a.hidden[p]: // before it was damaged, perhaps
+					missing++
 				case a.copies && r.lost, !a.copies && r.gone:
 					missing++
 					gone++
-				case r.zone == shortZone || r.zone == hiddenZone && i < a.hidden[p]:
-					missing++
 				default:
 					l.violated("%s: event %d of publisher %d (zone %d, sequence %d) was acknowledged and never arrives", a.name, i, p, r.zone, r.seq)
 				}
