@@ -343,8 +343,7 @@ func (h *hour) fill() error {
 	if h.disk.real {
 		go func() { filled <- h.disk.fill(ctx) }()
 	} else {
-		h.house.free = "1TiB"
-		filled <- h.house.write()
+		filled <- h.house.keepFree("1TiB")
 	}
 	err := h.bus.until("the bus says that its disk is full", func() bool {
 		body, code := h.bus.ready()
@@ -363,8 +362,7 @@ func (h *hour) fill() error {
 		err = errors.Join(err, <-filled)
 	}
 	if !h.disk.real {
-		h.house.free = "1MiB"
-		err = errors.Join(err, h.house.write())
+		err = errors.Join(err, h.house.keepFree(aLittle))
 	}
 	h.full += time.Since(began)
 	h.fulls++

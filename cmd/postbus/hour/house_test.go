@@ -25,6 +25,8 @@ import (
 	"github.com/postbus/postbus/bus/auth"
 )
 
+const aLittle = "1MiB" // of the disk stays free
+
 const judge = "judge" // the user of the test itself
 
 // user is an entry of the config.
@@ -54,7 +56,7 @@ type house struct {
 }
 
 func newHouse(dir, data string, places map[string]string) (*house, error) {
-	h := &house{dir: dir, places: places, data: data, free: "1MiB", client: map[string]*tls.Certificate{}}
+	h := &house{dir: dir, places: places, data: data, free: aLittle, client: map[string]*tls.Certificate{}}
 	if err := os.MkdirAll(h.plugins(), 0o700); err != nil {
 		return nil, err
 	}
@@ -122,6 +124,14 @@ func (h *house) write() error {
 		}
 	}
 	return replace(h.config(), []byte(b.String()))
+}
+
+// keepFree changes limits.disk_free.
+func (h *house) keepFree(size string) error {
+	h.mu.Lock()
+	h.free = size
+	h.mu.Unlock()
+	return h.write()
 }
 
 func quoted(list []string) string {

@@ -29,13 +29,12 @@ const (
 
 // record is one event.
 type record struct {
-	zone    uint8
-	state   state
-	gone    bool // it was in a damaged segment
-	lost    bool // its copy was
-	uncopy  bool // the plugin may have been absent
-	seq     uint64
-	copySeq uint64
+	zone   uint8
+	state  state
+	gone   bool // it was in a damaged segment
+	lost   bool // its copy was
+	uncopy bool // the plugin may have been absent
+	seq    uint64
 }
 
 // account is what a session, or a shared group, wants and got.
@@ -51,7 +50,7 @@ type account struct {
 	repeats []int             // serials before it don't come again: checked, at the balance before
 	gap     map[uint64]uint64 // by the sequence of the event that carried it
 	missing uint64            // acknowledged and never delivered
-	told    uint64            // by the API, for those that don't get gaps
+	told    uint64            // by the counters of the bus, which speak for those that don't get gaps
 	hidden  []int             // events of hiddenZone with lower serials may be hidden
 	hiding  bool              // the rules hide the zone now
 	floor   uint64            // no event up to here is delivered again
@@ -149,7 +148,8 @@ func (l *ledger) received(a *account, d *delivery, at uint64) {
 		l.violated("%s: the sequence %d follows %d on one connection", a.name, d.seq, at)
 	}
 	if n := 0; strings.HasPrefix(string(d.payload), "mark ") {
-		if _, err := fmt.Sscanf(string(d.payload), "mark %d", &n); err == nil && n < len(l.marks) && !strings.HasPrefix(d.topic, "ev/") && (a.group || !strings.HasPrefix(d.topic, "work/")) {
+		last := !strings.HasPrefix(d.topic, "ev/") && (a.group || !strings.HasPrefix(d.topic, "work/")) // nothing follows for the account
+		if _, err := fmt.Sscanf(string(d.payload), "mark %d", &n); err == nil && n < len(l.marks) && last {
 			a.mark = max(a.mark, n)
 			l.marks[n] = max(l.marks[n], d.seq)
 		}
@@ -171,14 +171,11 @@ func (l *ledger) received(a *account, d *delivery, at uint64) {
 		}
 		r.seq = d.seq
 	}
-	l.countLocked(a, d, pub, serial, kind == "copy" && r.copySeq != 0 && r.copySeq != d.seq)
-	if kind == "copy" && d.seq > 0 {
-		r.copySeq = d.seq
-	}
+	l.countLocked(a, d, pub, serial)
 }
 
-// countLocked counts a delivery. other: the plugin made this copy anew, which it may.
-func (l *ledger) countLocked(a *account, d *delivery, pub, serial int, other bool) {
+// countLocked counts a delivery. A copy may be a new one each time: the plugin copies at least once.
+func (l *ledger) countLocked(a *account, d *delivery, pub, serial int) {
 	for len(a.got[pub]) <= serial {
 		a.got[pub] = append(a.got[pub], 0)
 	}

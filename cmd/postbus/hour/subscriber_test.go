@@ -4,6 +4,7 @@ package hour
 
 import (
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -22,7 +23,7 @@ type subscriber struct {
 	known  atomic.Bool // it has a session
 	left   atomic.Bool // it is not connected, because it is asleep
 
-	owed    []uint16        // deliveries of this connection that a lazy one has not acknowledged
+	owed    []delivery      // of this connection: deliveries at QoS 1 that are not acknowledged yet
 	held    map[uint16]bool // QoS 2: identifiers between PUBREC and PUBREL
 	current atomic.Pointer[link]
 }
@@ -143,27 +144,34 @@ func (s *subscriber) event(t *trouble, c *link, d *delivery, at, groupAt *uint64
 	if d.qos == 2 && s.held[d.id] { // it has this one, and the bus does not know yet
 		return c.ack(pubrec, d.id)
 	}
+	if d.qos != 1 {
+		s.take(t, d, at, groupAt)
+		if d.qos == 0 {
+			return nil
+		}
+		s.held[d.id] = true
+		return c.ack(pubrec, d.id)
+	}
+	s.owed = append(s.owed, *d)
+	if s.lazy && len(s.owed) < 10 && !t.quiet.Load() {
+		return nil
+	}
+	for i := range s.owed {
+		s.take(t, &s.owed[i], at, groupAt)
+		if err := c.ack(puback, s.owed[i].id); err != nil {
+			return err
+		}
+	}
+	s.owed = nil
+	return nil
+}
+
+// take enters a delivery in the ledger.
+func (s *subscriber) take(t *trouble, d *delivery, at, groupAt *uint64) {
 	a, last := s.own, at
-	if s.group != nil && len(d.topic) > 5 && d.topic[:5] == "work/" {
+	if s.group != nil && strings.HasPrefix(d.topic, "work/") {
 		a, last = s.group, groupAt
 	}
 	t.ledger.received(a, d, *last)
 	*last = max(*last, d.seq)
-	switch d.qos {
-	case 1:
-		s.owed = append(s.owed, d.id)
-		if s.lazy && len(s.owed) < 10 && !t.quiet.Load() {
-			return nil
-		}
-		for _, id := range s.owed {
-			if err := c.ack(puback, id); err != nil {
-				return err
-			}
-		}
-		s.owed = nil
-	case 2:
-		s.held[d.id] = true
-		return c.ack(pubrec, d.id)
-	}
-	return nil
 }
