@@ -182,6 +182,7 @@ func (p *program) end(sig syscall.Signal) error {
 	}
 	select {
 	case err := <-p.ended:
+		p.ended <- err // the end of the test asks again
 		if sig == syscall.SIGKILL {
 			p.kills++
 			return nil
