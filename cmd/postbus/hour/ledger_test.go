@@ -221,6 +221,13 @@ func (l *ledger) damagedLocked(from, to uint64) (n uint64) {
 	return n
 }
 
+// damagedIn reports whether anything from one sequence to before another was damaged.
+func (l *ledger) damagedIn(from, next uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.damagedLocked(from-1, next) > 0
+}
+
 // mayHideLocked counts the events between two sequences that a session may not get though they were not damaged,
 // also those that it has got: a kill repeats deliveries, and what is repeated may have expired meanwhile.
 func (l *ledger) mayHideLocked(a *account, from, to uint64) (n uint64) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -185,6 +186,13 @@ func damageSome(r *rand.Rand, l *ledger, dir string, how harm) (string, error) {
 			continue
 		}
 		others = append(others, i)
+		next := uint64(math.MaxUint64)
+		if i+1 < len(segs) {
+			next = segs[i+1].base
+		}
+		if l.damagedIn(s.base, next) { // scan ends at a damaged record: what is behind it would not be known
+			continue
+		}
 		if s.records[n-1].seq <= end && slices.ContainsFunc(s.records, func(x stored) bool { return x.event }) {
 			fit = append(fit, i)
 		}
