@@ -135,6 +135,7 @@ type Broker struct {
 
 	mu       sync.Mutex
 	owners   map[string]*conn // by client identifier
+	heirs    map[string]*conn // those that wait until the owner has ended
 	conns    map[*conn]struct{}
 	sockets  map[*conn]struct{} // conns, and connections that have ended whose last bytes are being sent
 	from     map[string]int     // open connections by address, where PerAddress applies
@@ -160,7 +161,7 @@ type Broker struct {
 // New makes a broker in front of a bus. Open starts it.
 func New(on *bus.Bus, o Options) *Broker {
 	o.defaults()
-	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{}, users: map[string]*sharedMeter{}, shares: newShares(),
+	b := &Broker{bus: on, log: o.Logger, owners: map[string]*conn{}, heirs: map[string]*conn{}, conns: map[*conn]struct{}{}, sockets: map[*conn]struct{}{}, from: map[string]int{}, users: map[string]*sharedMeter{}, shares: newShares(),
 		stop: make(chan struct{}), started: time.Now(), origin: originOf(on)}
 	b.o.Store(&o)
 	b.bans, b.budget = o.Bans, o.Budget
@@ -385,14 +386,21 @@ func (b *Broker) own(c *conn) error {
 	if !b.bus.MayTakeOver(c.id, c.user) {
 		return bus.ErrForeignSession
 	}
+	if err := b.succeed(c); err != nil {
+		return err
+	}
+	defer b.stopWaiting(c)
 	for {
 		b.mu.Lock()
-		if b.closing {
+		old := b.owners[c.id]
+		switch {
+		case b.closing:
 			b.mu.Unlock()
 			return bus.ErrClosed
-		}
-		old := b.owners[c.id]
-		if old == nil {
+		case b.heirs[c.id] != c:
+			b.mu.Unlock()
+			return errSucceeded
+		case old == nil:
 			b.owners[c.id] = c
 			c.owner = true
 			b.mu.Unlock()
@@ -405,9 +413,40 @@ func (b *Broker) own(c *conn) error {
 		old.end(0x8E, takenOver)
 		select {
 		case <-old.gone:
+		case <-c.closed:
+			return net.ErrClosed
 		case <-time.After(closeTimeout):
 			return fmt.Errorf("client %q: the previous connection did not end", c.id)
 		}
+	}
+}
+
+var errSucceeded = errors.New("a newer connection has the same client identifier")
+
+// succeed makes c the one connection that waits for its client identifier. An older one that waits ends: if
+// each had its turn, those of a client that connects in a loop would become more and more.
+func (b *Broker) succeed(c *conn) error {
+	b.mu.Lock()
+	older := b.heirs[c.id]
+	foreign := older != nil && older.user != "" && older.user != c.user
+	if !foreign {
+		b.heirs[c.id] = c
+	}
+	b.mu.Unlock()
+	switch {
+	case foreign:
+		return bus.ErrForeignSession
+	case older != nil:
+		older.Close()
+	}
+	return nil
+}
+
+func (b *Broker) stopWaiting(c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.heirs[c.id] == c {
+		delete(b.heirs, c.id)
 	}
 }
 
