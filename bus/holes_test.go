@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -139,6 +140,18 @@ func TestSessionsAreToldWhatAMissingSegmentHeld(t *testing.T) {
 					}
 					if kept, err := b.Retained("n/first"); err != nil || len(kept) != 1 || string(kept[0].Payload) != "event 050" {
 						t.Errorf("retained: %v, %v", kept, err)
+					}
+					counted := lostBySession(b)
+					if counted["$share/work/n/#"] == 0 {
+						t.Error("the group has no count of what it lost")
+					}
+					if err := b.Close(); err != nil {
+						t.Fatal(err)
+					}
+					again := open(t, d, bus.Options{SegmentSize: 1024})
+					defer again.Close()
+					if now := lostBySession(again); !maps.Equal(now, counted) {
+						t.Errorf("lost, by session: %v before a restart, %v after it", counted, now)
 					}
 				})
 			})
@@ -349,4 +362,14 @@ func TestABusWithoutItsDataAcknowledgesNothing(t *testing.T) {
 	if err := b.Ready(); err == nil || !strings.Contains(err.Error(), "restart") {
 		t.Errorf("ready: %v", err)
 	}
+}
+
+func lostBySession(b *bus.Bus) map[string]uint64 {
+	lost := map[string]uint64{}
+	for _, s := range b.Sessions() {
+		for _, n := range s.Lost {
+			lost[s.Name] += n
+		}
+	}
+	return lost
 }

@@ -45,7 +45,8 @@ type storedSession struct {
 
 type storedGroup struct {
 	storedCursor
-	From uint64 `json:"from"`
+	From uint64            `json:"from"`
+	Lost map[string]uint64 `json:"l,omitempty"`
 }
 
 func (c *cursor) restorePosition(sc storedCursor) {
@@ -200,6 +201,7 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 		}
 		if g := b.group(sg.Name); g != nil { // all sessions precede it
 			g.subs[0].from, g.next, g.gap, g.stored = sg.From, sg.Position+1, sg.Gap, sg.storedCursor
+			g.lost = sg.Lost
 		}
 		b.persisted[sg.Name] = sg.Position
 	case kindVoid:
@@ -234,7 +236,7 @@ func (b *Bus) state() ([]*journal.Record, error) {
 	}
 	for _, g := range b.allGroups() {
 		g.mu.Lock()
-		sc, durable := storedGroup{g.storedLocked(), g.subs[0].from}, g.durable
+		sc, durable := storedGroup{g.storedLocked(), g.subs[0].from, maps.Clone(g.lost)}, g.durable
 		g.mu.Unlock()
 		if durable {
 			if err := add(kindGroup, sc); err != nil {
