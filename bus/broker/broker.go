@@ -414,7 +414,10 @@ func (b *Broker) own(c *conn) error {
 		select {
 		case <-old.gone:
 		case <-c.closed:
-			return net.ErrClosed
+			if b.waits(c) {
+				return net.ErrClosed // the bus or the budget has ended it
+			}
+			return errSucceeded
 		case <-time.After(closeTimeout):
 			return fmt.Errorf("client %q: the previous connection did not end", c.id)
 		}
@@ -440,6 +443,12 @@ func (b *Broker) succeed(c *conn) error {
 		older.Close()
 	}
 	return nil
+}
+
+func (b *Broker) waits(c *conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.heirs[c.id] == c
 }
 
 func (b *Broker) stopWaiting(c *conn) {

@@ -116,11 +116,11 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	case err != nil:
 		return err
 	}
+	r := &reloader{m: m, settings: &f.settings, server: s, started: c.Config, current: c.Config, file: c.file}
+	s.accounts.reloader.Store(r)
 	if err := m.announce(s, c, f.addrFile); err != nil {
 		return errorsWithClose(err, s)
 	}
-	r := &reloader{m: m, settings: &f.settings, server: s, started: c.Config, current: c.Config, file: c.file}
-	s.accounts.reloader.Store(r)
 	w := watch(c.file, r.saved, log)
 	notifySystemd(m.getenv("NOTIFY_SOCKET"), "READY=1")
 	if reload {
