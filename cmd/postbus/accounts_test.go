@@ -286,3 +286,23 @@ func TestAccountsAtTheSameTime(t *testing.T) {
 		t.Errorf("%d, %d users", status, len(users))
 	}
 }
+
+// TestAFileWithoutContent: a program that saves a file may empty or remove it first. Users stay users then, and
+// nobody gets in without a password.
+func TestAFileWithoutContent(t *testing.T) {
+	dir := t.TempDir()
+	text := accountsConfig(t)
+	addresses, log := running(t, dir, text)
+	conf := filepath.Join(dir, "c.yaml")
+	if err := os.WriteFile(conf, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log.waitFor(t, "the config file is missing or empty: the previous config stays in use")
+	if status, body, _ := (account{method: "GET", path: "users"}).do(t, addresses[1]); status != 200 || !strings.Contains(body, `"ann"`) {
+		t.Error(status, body)
+	}
+	if err := os.WriteFile(conf, []byte(text+"# saved\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log.waitFor(t, "config reloaded")
+}

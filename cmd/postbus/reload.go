@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"maps"
@@ -45,22 +46,26 @@ type verified struct {
 func (r *reloader) run(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.runLocked(why)
+	r.runLocked(why, func() (*loaded, error) { return r.m.load(r.settings) })
 }
 
-// saved is run for a file that was saved. What an edit over HTTP has written is in force already.
+// saved is run for a file that was saved. What an edit over HTTP has written is in force already. A file
+// that is missing or empty has lost its users: a program that saves it may be between two steps.
 func (r *reloader) saved(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if text, err := os.ReadFile(r.file); err == nil && sha256.Sum256(text) == r.wrote {
-		return
+	text, err := os.ReadFile(r.file)
+	switch {
+	case err != nil || len(bytes.TrimSpace(text)) == 0:
+		r.server.log.Warn("the config file is missing or empty: the previous config stays in use until a restart or SIGHUP", "file", r.file)
+	case sha256.Sum256(text) != r.wrote:
+		r.runLocked(why, func() (*loaded, error) { return r.parse(text) })
 	}
-	r.runLocked(why)
 }
 
-func (r *reloader) runLocked(why string) {
+func (r *reloader) runLocked(why string, load func() (*loaded, error)) {
 	r.wrote = [sha256.Size]byte{}
-	v, err := r.verify()
+	v, err := r.verify(load)
 	if err != nil {
 		r.logError(err)
 		return
@@ -89,9 +94,9 @@ func (r *reloader) apply(v verified, why string, by ...any) {
 	}
 }
 
-// verify reads the config, and does everything that can fail.
-func (r *reloader) verify() (v verified, err error) {
-	next, err := r.m.load(r.settings)
+// verify loads the config, and does everything that can fail.
+func (r *reloader) verify(load func() (*loaded, error)) (v verified, err error) {
+	next, err := load()
 	if err != nil {
 		return v, err
 	}
