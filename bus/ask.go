@@ -77,8 +77,8 @@ func (b *Bus) RetainedValues(names []string, each func(Event) bool) {
 
 // readValues reads the next values in one turn.
 func (b *Bus) readValues(names []string) (events []Event, rest []string) {
-	b.turns.take()
-	defer b.turns.end()
+	b.turns.Take()
+	defer b.endTurn()
 	for size := 0; len(names) > 0 && len(events) < valuesAhead && size < turnBytes; names = names[1:] {
 		if e, ok := b.RetainedValue(names[0]); ok {
 			events = append(events, e)

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postbus/postbus/bus/internal/fair"
 	"github.com/postbus/postbus/bus/internal/sched"
 	"github.com/postbus/postbus/bus/journal"
 )
@@ -94,7 +95,7 @@ type Bus struct {
 	before       time.Time                    // see Before
 	sessionEnded atomic.Pointer[func(string)] // see OnSessionEnd
 
-	turns  turns // of pumps that read the past
+	turns  fair.Turns // of pumps that read the past
 	locals sched.Mutex
 	local  map[string]*Subscription
 

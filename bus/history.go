@@ -157,8 +157,8 @@ func (b *Bus) History(ctx context.Context, filter string, since Since, each func
 
 // readHistory reads the next events in one turn.
 func (b *Bus) readHistory(reader *journal.Reader, until uint64, wants func(*journal.Record) bool) (events []Event, more bool, err error) {
-	b.turns.take()
-	defer b.turns.end()
+	b.turns.Take()
+	defer b.endTurn()
 	var r journal.Record
 	for n, size := 0, 0; n < historyScan && size < turnBytes; n++ {
 		ok, err := reader.NextUntil(until, &r)

@@ -39,12 +39,12 @@ func (c *cursor) pump(n uint64) {
 			more, past = c.pumpSome(n, false)
 			continue
 		}
-		c.bus.turns.take()
+		c.bus.turns.Take()
 		c.step("has a turn")
 		for i := 0; more && past && i < turnBatches; i++ {
 			more, past = c.pumpSome(n, true)
 		}
-		c.bus.turns.end()
+		c.bus.endTurn()
 	}
 }
 

@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	budget = 16 << 20
+	budget   = 16 << 20
+	costOpen = 8 << 10 // of a connection: its structures, goroutines and small buffer
 )
 
 // ErrBudget means that a connection was ended because of the budget.
@@ -65,9 +66,9 @@ type Place struct {
 	end     func()
 }
 
-// Add charges a new connection from a remote address with its cost in bytes, and ends others if the
-// budget demands it. end is how the connection is ended; it must not block.
-func (b *Budget) Add(from string, cost int, end func()) *Place {
+// Add charges a new connection from a remote address, and ends others if the budget demands it. end is
+// how the connection is ended; it must not block.
+func (b *Budget) Add(from string, end func()) *Place {
 	p := &Place{budget: b, remote: from, end: end}
 	site := remote.Site(from)
 	b.mu.Lock()
@@ -77,7 +78,7 @@ func (b *Budget) Add(from string, cost int, end func()) *Place {
 		b.addresses[site] = a
 	}
 	p.waiting = a.places.PushBack(p)
-	victims := b.chargeLocked(p, cost)
+	victims := b.chargeLocked(p, costOpen)
 	b.mu.Unlock()
 	b.end(victims)
 	return p

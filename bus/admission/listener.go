@@ -8,12 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/bus/internal/fair"
 )
 
 const (
-	costOpen = 8 << 10  // of a connection: its structures, goroutines and small buffer
 	costTLS  = 40 << 10 // more for TLS, from the first byte of a handshake on
 	costRead = 3        // for each byte of a handshake that is read: TLS keeps it up to three times
 
@@ -37,15 +39,15 @@ func Listen(l net.Listener, b *Budget, o Options) net.Listener {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &secure{Listener: l, budget: b, o: o, gate: newGate(), accepted: make(chan accepted), closed: make(chan struct{}), shaking: map[*conn]struct{}{}}
+	return &secure{Listener: l, budget: b, o: o, gate: fair.New(runtime.GOMAXPROCS(0) / 2), accepted: make(chan accepted), closed: make(chan struct{}), shaking: map[*conn]struct{}{}}
 }
 
 // conn is an accepted connection, below TLS if there is TLS.
 type conn struct {
 	net.Conn
 	place *Place
-	gate  *gate // of its handshake; nil: that is complete, or there is none
-	read  int   // bytes of the handshake
+	gate  fair.Turns // of its handshake; nil: that is complete, or there is none
+	read  int        // bytes of the handshake
 }
 
 // newConn charges an accepted connection. If others had to go for it, it waits a moment: a flood then
@@ -55,7 +57,7 @@ func newConn(c net.Conn, b *Budget) *conn {
 	if a := c.RemoteAddr(); a != nil {
 		from = a.String()
 	}
-	n := &conn{Conn: c, place: b.Add(from, costOpen, func() { c.Close() })}
+	n := &conn{Conn: c, place: b.Add(from, func() { c.Close() })}
 	if b.full.Swap(false) {
 		time.Sleep(fullPause)
 	}
@@ -68,9 +70,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.gate == nil {
 		return c.Conn.Read(p)
 	}
-	c.gate.leave()
+	c.gate.End()
 	n, err := c.Conn.Read(p)
-	c.gate.enter()
+	c.gate.Take()
 	if n == 0 {
 		return n, err
 	}
@@ -90,8 +92,8 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.gate == nil {
 		return c.Conn.Write(p)
 	}
-	c.gate.leave()
-	defer c.gate.enter()
+	c.gate.End()
+	defer c.gate.Take()
 	return c.Conn.Write(p)
 }
 
@@ -135,7 +137,7 @@ type secure struct {
 	net.Listener
 	budget   *Budget
 	o        Options
-	gate     *gate
+	gate     fair.Turns // handshakes that compute: each takes a fraction of a millisecond, and thousands may wait
 	accepted chan accepted
 	closed   chan struct{}
 	begin    sync.Once
@@ -209,10 +211,10 @@ func (l *secure) handshake(c *conn) {
 	}
 	_ = c.SetDeadline(time.Now().Add(handshakeTimeout))
 	c.gate = l.gate
-	c.gate.enter()
+	c.gate.Take()
 	s := tls.Server(c, l.o.TLS)
 	err := s.Handshake()
-	c.gate.leave()
+	c.gate.End()
 	c.gate = nil
 	l.forget(c)
 	if err != nil {

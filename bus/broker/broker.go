@@ -407,7 +407,7 @@ func (b *Broker) own(c *conn) error {
 			return nil
 		}
 		b.mu.Unlock()
-		if old.user != "" && old.user != c.user {
+		if old.keepsOut(c) {
 			return bus.ErrForeignSession
 		}
 		old.end(0x8E, takenOver)
@@ -431,19 +431,21 @@ var errSucceeded = errors.New("a newer connection has the same client identifier
 func (b *Broker) succeed(c *conn) error {
 	b.mu.Lock()
 	older := b.heirs[c.id]
-	foreign := older != nil && older.user != "" && older.user != c.user
-	if !foreign {
-		b.heirs[c.id] = c
-	}
-	b.mu.Unlock()
-	switch {
-	case foreign:
+	if older != nil && older.keepsOut(c) {
+		b.mu.Unlock()
 		return bus.ErrForeignSession
-	case older != nil:
+	}
+	b.heirs[c.id] = c
+	b.mu.Unlock()
+	if older != nil {
 		older.Close()
 	}
 	return nil
 }
+
+// keepsOut reports whether another connection may not have this one's client identifier: it belongs to
+// the user. An anonymous connection belongs to nobody.
+func (c *conn) keepsOut(other *conn) bool { return c.user != "" && c.user != other.user }
 
 func (b *Broker) waits(c *conn) bool {
 	b.mu.Lock()

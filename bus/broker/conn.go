@@ -113,10 +113,6 @@ func newConn(b *Broker, raw net.Conn, listener string, local bool) *conn {
 	return c
 }
 
-// pendingCost is the memory of a connection before its CONNECT: its structures, goroutines and small
-// buffer.
-const pendingCost = 8 << 10
-
 // takePlace has the connection in the budget of those that have not logged in. Its listener may have put
 // it there.
 func (c *conn) takePlace() {
@@ -125,7 +121,7 @@ func (c *conn) takePlace() {
 		c.Close() // does not block
 	}
 	if c.place = admission.Of(c.raw); c.place == nil {
-		c.place = c.broker.budget.Add(c.remote, pendingCost, end)
+		c.place = c.broker.budget.Add(c.remote, end)
 	} else if !c.place.OnEvict(end) {
 		c.Close()
 	}

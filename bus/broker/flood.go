@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postbus/postbus/bus/internal/fair"
 	"github.com/postbus/postbus/bus/journal"
 )
 
@@ -36,12 +37,12 @@ const (
 
 // shares is what the connections that flood have together.
 type shares struct {
-	turns  chan struct{} // a fair semaphore: it holds a value for each turn that is taken
-	floods atomic.Int32  // connections that flood, and have input now
+	turns  fair.Turns
+	floods atomic.Int32 // connections that flood, and have input now
 }
 
 func newShares() shares {
-	return shares{turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))}
+	return shares{turns: fair.New(runtime.GOMAXPROCS(0) - 1)}
 }
 
 // flood is what a connection published within floodTime, and what it has of the shares. It belongs to the
@@ -97,7 +98,7 @@ func (c *conn) takeTurn() {
 		}
 		c.endTurn()
 	}
-	c.broker.shares.turns <- struct{}{}
+	c.broker.shares.turns.Take()
 	f.turn, f.turnEvents, f.turnSince = true, 0, time.Now()
 }
 
@@ -105,7 +106,7 @@ func (c *conn) takeTurn() {
 func (c *conn) endTurn() {
 	if c.flood.turn {
 		c.flood.turn = false
-		<-c.broker.shares.turns
+		c.broker.shares.turns.End()
 	}
 }
 
@@ -124,12 +125,16 @@ func (c *conn) waitForOwn() {
 	f.queued, f.queuedBytes = 0, 0
 }
 
-// queuedEvent counts an event that is in the journal's queue.
-func (c *conn) queuedEvent(commit journal.Commit, size int) {
-	f := &c.flood
-	f.last = commit
-	f.queued++
-	f.queuedBytes += size
+// append appends an event, whose packet has that size, and counts it as one in the journal's queue.
+func (c *conn) append(r *journal.Record, size int) (journal.Commit, error) {
+	commit, err := c.broker.bus.Append(r)
+	if err == nil {
+		f := &c.flood
+		f.last = commit
+		f.queued++
+		f.queuedBytes += size
+	}
+	return commit, err
 }
 
 // rest is called before each read, and at the end: the connection may have no input for long. It starts a

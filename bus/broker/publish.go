@@ -61,9 +61,7 @@ func (c *conn) publish(packet []byte) error {
 		var err error
 		if p.Retain {
 			c.endTurn()
-			var commit journal.Commit
-			commit, err = c.broker.bus.Append(r)
-			c.queuedEvent(commit, len(packet))
+			_, err = c.append(r, len(packet))
 		} else {
 			err = c.broker.bus.PublishNow(r)
 		}
@@ -77,11 +75,10 @@ func (c *conn) publish(packet []byte) error {
 		}
 		r.ID = p.PacketID
 	}
-	commit, err := c.broker.bus.Append(r)
+	commit, err := c.append(r, len(packet))
 	if err != nil {
 		return c.noSpace(p, err)
 	}
-	c.queuedEvent(commit, len(packet))
 	if p.QoS == 2 {
 		c.received.add(p.PacketID)
 	}

@@ -94,7 +94,9 @@ func TestConnectionsBeforeALogin(t *testing.T) {
 		}
 	}
 	exchange("\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02id")
-	budget.Add("127.0.0.1:1", 16<<20-1, func() {})
+	if err := budget.Add("127.0.0.1:1", func() {}).Charge(16<<20 - 8<<10 - 1); err != nil { // 8 KiB are charged for each
+		t.Fatal(err)
+	}
 	for name, c := range map[string]net.Conn{"silent": silent, "a stranger": stranger, "a WebSocket": ws.NetConn()} {
 		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := io.Copy(io.Discard, c); isTimeout(err) {
