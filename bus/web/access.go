@@ -115,8 +115,7 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (id Identity, 
 	id, err := s.o.Authenticate(c)
 	switch {
 	case errors.Is(err, ErrBusy):
-		w.Header().Set("Retry-After", "1")
-		fail(w, http.StatusServiceUnavailable, "", "%v", err)
+		failBusy(w, err)
 		return nil, ""
 	case err != nil:
 		about := []any{"remote", r.RemoteAddr, "user", user, "path", r.URL.Path, "err", err}
@@ -174,13 +173,24 @@ func bearer(r *http.Request) (token string, ok bool) {
 // certificate made it a user.
 func (s *Server) forbid(w http.ResponseWriter, r *http.Request, user, format string, args ...any) {
 	_, _, has := credentials(r)
+	s.refuse(w, r, user, !has && user == "", "the rights of users and of anonymous are in the config file", format, args...)
+}
+
+// refuse answers a client that lacks a right, with 401 if it is asked for credentials and otherwise with 403.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, user string, ask bool, hint, format string, args ...any) {
 	s.o.Audit.Refused(remote.Site(r.RemoteAddr), "request refused", "remote", r.RemoteAddr, "user", user, "method", r.Method, "path", r.URL.Path)
 	status := http.StatusForbidden
-	if !has && user == "" {
+	if ask {
 		status = http.StatusUnauthorized
 		challenge(w, r)
 	}
-	fail(w, status, "the rights of users and of anonymous are in the config file", format, args...)
+	fail(w, status, hint, format, args...)
+}
+
+// failBusy answers that too many logins wait.
+func failBusy(w http.ResponseWriter, err error) {
+	w.Header().Set("Retry-After", "1")
+	fail(w, http.StatusServiceUnavailable, "", "%v", err)
 }
 
 // did writes to both logs what a user has done over HTTP.

@@ -3,9 +3,9 @@ package web
 // This file is /api/v1/users and /api/v1/groups: an administrator edits the users, groups and rules in
 // the config file. users.go and groups.go have the requests; this is what they share.
 //
-// Only a user who has logged in counts as administrator here. A program of this machine may be one
-// without a login, but it may run as a user who can't write the config file: with an account that it
-// makes for itself it would keep its rights when the bus is opened to the network.
+// A client must have logged in, although programs of this machine are administrators while there are no
+// users. Such a program may run as a user who can't write the config file. If it could make an account
+// for itself, it would keep its rights when the bus is opened to the network.
 
 import (
 	"crypto/sha256"
@@ -17,8 +17,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/postbus/postbus/bus/internal/remote"
 )
 
 // Accounts is the users and groups in the config file. What its methods change is in the file, and in
@@ -101,13 +99,7 @@ func (s *Server) accountAdmin(w http.ResponseWriter, r *http.Request) (e Edit, o
 	case id == nil:
 		return e, false
 	case user == "" || !Administers(id):
-		s.o.Audit.Refused(remote.Site(r.RemoteAddr), "request refused", "remote", r.RemoteAddr, "user", user, "method", r.Method, "path", r.URL.Path)
-		status := http.StatusForbidden
-		if user == "" {
-			status = http.StatusUnauthorized
-			challenge(w, r)
-		}
-		fail(w, status, "log in as an administrator; postbus user add NAME --admin, on the machine of the bus, makes the first",
+		s.refuse(w, r, user, user == "", "log in as an administrator; postbus user add NAME --admin, on the machine of the bus, makes the first",
 			"users and groups: only administrators who have logged in have access")
 		return e, false
 	}
@@ -159,8 +151,7 @@ func (s *Server) changed(w http.ResponseWriter, r *http.Request, e Edit, err err
 		s.log.Info(what+" over HTTP", append(args, "by", e.User, "remote", r.RemoteAddr)...)
 		return true
 	case errors.Is(err, ErrBusy):
-		w.Header().Set("Retry-After", "1")
-		fail(w, http.StatusServiceUnavailable, "", "%v", err)
+		failBusy(w, err)
 	case errors.As(err, &a):
 		if a.Status == http.StatusNotFound && a.Hint == "" {
 			a.Hint = "GET /api/v1/users and /api/v1/groups list them"
@@ -173,29 +164,44 @@ func (s *Server) changed(w http.ResponseWriter, r *http.Request, e Edit, err err
 	return false
 }
 
-// answerAccount answers with one user or group as it is now. A PUT that made it gets 201.
-func answerAccount(w http.ResponseWriter, status int, account any) {
-	w.Header().Set("ETag", tagOf(account))
-	answer(w, status, account)
+// account is a user or a group: what is listed and answered in one form.
+type account interface {
+	User | Group
+	account() (kind, name string)
 }
 
-// named returns the account of a name in a list that is ordered by names.
-func named[T any](list []T, name string, nameOf func(T) string) (account T, ok bool) {
-	i, ok := slices.BinarySearchFunc(list, name, func(a T, name string) int { return strings.Compare(nameOf(a), name) })
-	if ok {
-		account = list[i]
+func (u User) account() (kind, name string)  { return "user", u.Name }
+func (g Group) account() (kind, name string) { return "group", g.Name }
+
+// search returns the index of a name in a list that is ordered by names.
+func search[T account](list []T, name string) (i int, ok bool) {
+	return slices.BinarySearchFunc(list, name, func(a T, name string) int {
+		_, n := a.account()
+		return strings.Compare(n, name)
+	})
+}
+
+// answerAccount answers with the account of a list that has the name. A PUT that made it gets 201.
+func answerAccount[T account](w http.ResponseWriter, status int, list []T, name string) {
+	i, ok := search(list, name)
+	if !ok {
+		var none T
+		kind, _ := none.account()
+		fail(w, http.StatusNotFound, fmt.Sprintf("/api/v1/%ss lists them", kind), "no %s is called %q", kind, name)
+		return
 	}
-	return account, ok
+	w.Header().Set("ETag", tagOf(list[i]))
+	answer(w, status, list[i])
 }
 
-// answerPage answers with a part of a list that is ordered by names.
-func answerPage[T any](w http.ResponseWriter, r *http.Request, list []T, nameOf func(T) string) {
+// answerPage answers with a part of a list.
+func answerPage[T account](w http.ResponseWriter, r *http.Request, list []T) {
 	limit, ok := limitOf(w, r)
 	if !ok {
 		return
 	}
 	if after := r.URL.Query().Get("after"); after != "" {
-		i, found := slices.BinarySearchFunc(list, after, func(a T, name string) int { return strings.Compare(nameOf(a), name) })
+		i, found := search(list, after)
 		if found {
 			i++
 		}
@@ -203,7 +209,8 @@ func answerPage[T any](w http.ResponseWriter, r *http.Request, list []T, nameOf 
 	}
 	if len(list) > limit {
 		list = list[:limit]
-		linkNext(w, r, nameOf(list[limit-1]))
+		_, last := list[limit-1].account()
+		linkNext(w, r, last)
 	}
 	if list == nil {
 		list = []T{}
@@ -235,7 +242,3 @@ func accountBody(w http.ResponseWriter, r *http.Request, v any, name *string) bo
 }
 
 const accountForm = `{"publish": ["home/#"], "subscribe": ["home/#"], "deny": [], "admin": false}; a user has "groups", "client_id", "certificates", "bridge" and "password", too`
-
-func unknownAccount(w http.ResponseWriter, kind, name string) {
-	fail(w, http.StatusNotFound, fmt.Sprintf("/api/v1/%ss lists them", kind), "no %s is called %q", kind, name)
-}

@@ -4,12 +4,10 @@ package web
 
 import "net/http"
 
-func groupName(g Group) string { return g.Name }
-
 func (s *Server) groups(w http.ResponseWriter, r *http.Request) {
 	if _, ok := s.accountAdmin(w, r); ok {
 		_, list := s.o.Accounts.Accounts()
-		answerPage(w, r, list, groupName)
+		answerPage(w, r, list)
 	}
 }
 
@@ -22,12 +20,7 @@ func (s *Server) group(w http.ResponseWriter, r *http.Request) {
 // answerGroup answers with a group as it is now.
 func (s *Server) answerGroup(w http.ResponseWriter, status int, name string) {
 	_, list := s.o.Accounts.Accounts()
-	g, ok := named(list, name, groupName)
-	if !ok {
-		unknownAccount(w, "group", name)
-		return
-	}
-	answerAccount(w, status, g)
+	answerAccount(w, status, list, name)
 }
 
 func (s *Server) putGroup(w http.ResponseWriter, r *http.Request) {

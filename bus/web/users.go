@@ -10,12 +10,10 @@ import (
 
 var errPasswords = errors.New("passwords are not changed with the rights")
 
-func userName(u User) string { return u.Name }
-
 func (s *Server) users(w http.ResponseWriter, r *http.Request) {
 	if _, ok := s.accountAdmin(w, r); ok {
 		list, _ := s.o.Accounts.Accounts()
-		answerPage(w, r, list, userName)
+		answerPage(w, r, list)
 	}
 }
 
@@ -28,12 +26,7 @@ func (s *Server) user(w http.ResponseWriter, r *http.Request) {
 // answerUser answers with a user as it is now.
 func (s *Server) answerUser(w http.ResponseWriter, status int, name string) {
 	list, _ := s.o.Accounts.Accounts()
-	u, ok := named(list, name, userName)
-	if !ok {
-		unknownAccount(w, "user", name)
-		return
-	}
-	answerAccount(w, status, u)
+	answerAccount(w, status, list, name)
 }
 
 func (s *Server) putUser(w http.ResponseWriter, r *http.Request) {
