@@ -132,16 +132,7 @@ func emptyLists(a, b any) bool {
 
 // RemoveUser implements web.Accounts.
 func (a *accounts) RemoveUser(e web.Edit, name string) error {
-	return a.edit(e, func(f *userfile.File, before *config.Config) error {
-		_, shown := userOf(before, name)
-		switch err := e.Match(shown); {
-		case err != nil:
-			return err
-		case shown == nil:
-			return refuse(http.StatusNotFound, "", "no user is called %q", name)
-		}
-		return f.Remove(name)
-	})
+	return a.editUser(e, name, func(f *userfile.File, _ userfile.User) error { return f.Remove(name) })
 }
 
 // PutPassword implements web.Accounts.
@@ -157,23 +148,17 @@ func (a *accounts) PutPassword(e web.Edit, user, name, password, expires string)
 	if err != nil {
 		return err
 	}
-	return a.editPasswords(e, user, func(f *userfile.File, u userfile.User) error {
+	return a.editUser(e, user, func(f *userfile.File, u userfile.User) error {
 		if name == "" {
 			return f.SetPassword(user, hash)
 		}
-		list, new := slices.Clone(u.Passwords), userfile.Password{Name: name, Hash: hash, Expires: until}
-		if i := slices.IndexFunc(list, func(p userfile.Password) bool { return p.Name == name }); i >= 0 {
-			list[i] = new
-		} else {
-			list = append(list, new)
-		}
-		return f.Set(user, "passwords", list)
+		return f.Set(user, "passwords", u.WithPassword(userfile.Password{Name: name, Hash: hash, Expires: until}).Passwords)
 	})
 }
 
 // RemovePassword implements web.Accounts.
 func (a *accounts) RemovePassword(e web.Edit, user, name string) error {
-	return a.editPasswords(e, user, func(f *userfile.File, u userfile.User) error {
+	return a.editUser(e, user, func(f *userfile.File, u userfile.User) error {
 		switch exists := slices.ContainsFunc(u.Passwords, func(p userfile.Password) bool { return p.Name == name }); {
 		case name == "" && u.Password == "":
 			return refuse(http.StatusNotFound, "GET /api/v1/users/{name} lists the passwords with names", "user %q has no password without a name", user)
@@ -188,7 +173,8 @@ func (a *accounts) RemovePassword(e web.Edit, user, name string) error {
 	})
 }
 
-func (a *accounts) editPasswords(e web.Edit, user string, change func(*userfile.File, userfile.User) error) error {
+// editUser changes a user that exists.
+func (a *accounts) editUser(e web.Edit, user string, change func(*userfile.File, userfile.User) error) error {
 	return a.edit(e, func(f *userfile.File, before *config.Config) error {
 		u, shown := userOf(before, user)
 		switch err := e.Match(shown); {

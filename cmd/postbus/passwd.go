@@ -72,26 +72,17 @@ logged in with it are disconnected, and the tokens made with it end; the others 
 					return removePassword(f, u, name, named)
 				}
 				if named {
-					list := slices.Clone(u.Passwords)
-					i := slices.IndexFunc(list, func(p userfile.Password) bool { return p.Name == name })
-					if i < 0 {
-						i, list = len(list), append(list, userfile.Password{Name: name})
-					}
 					// Everything but the password is checked before the user is asked for it.
-					list[i].Hash, list[i].Expires = userfile.Placeholder, until
-					u.Passwords = list
-					if err := f.CheckUser(u); err != nil {
+					if err := f.CheckUser(u.WithPassword(userfile.Password{Name: name, Hash: userfile.Placeholder, Expires: until})); err != nil {
 						return err
 					}
-					var err error
-					if list[i].Hash, err = hash(); err != nil {
-						return err
-					}
-					return f.Set(user, "passwords", list)
 				}
 				h, err := hash()
-				if err != nil {
+				switch {
+				case err != nil:
 					return err
+				case named:
+					return f.Set(user, "passwords", u.WithPassword(userfile.Password{Name: name, Hash: h, Expires: until}).Passwords)
 				}
 				return f.SetPassword(user, h)
 			}, done+" %s of %s", what, user)

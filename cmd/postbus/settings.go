@@ -59,22 +59,30 @@ func (s *settings) override(cmd *cobra.Command, flag, key string, values ...stri
 
 // configFile returns the file that settings name, whether it exists or not.
 func (m *Main) configFile(s *settings) (string, error) {
-	file := s.file
-	if file == "" {
+	paths, pathErr := config.DefaultPaths(m.getenv, runtime.GOOS, m.home())
+	switch file, _, err := m.namedFile(s, paths); {
+	case err != nil:
+		return "", err
+	case file == "":
+		return "", pathErr
+	default:
+		return behindLinks(file), nil
+	}
+}
+
+// namedFile returns the absolute path of the config file, "" if none is given and the system has no place
+// for it.
+func (m *Main) namedFile(s *settings, paths config.Paths) (file string, given bool, err error) {
+	if file = s.file; file == "" {
 		file = m.getenv("POSTBUS_CONFIG")
 	}
-	if file == "" {
-		p, err := config.DefaultPaths(m.getenv, runtime.GOOS, m.home())
-		if p.ConfigFile == "" {
-			return "", err
-		}
-		file = p.ConfigFile
+	if given = file != ""; !given {
+		file = paths.ConfigFile
 	}
-	file, err := filepath.Abs(file)
-	if err != nil {
-		return "", err
+	if file != "" {
+		file, err = filepath.Abs(file)
 	}
-	return behindLinks(file), nil
+	return file, given, err
 }
 
 // behindLinks returns the file behind a link, which an edit replaces instead of the link.
@@ -91,20 +99,10 @@ func (m *Main) load(s *settings) (*loaded, error) { return m.loadWith(s, config.
 // loadWith reads the config by a function such as config.Load.
 func (m *Main) loadWith(s *settings, load func(path string, env []string, flags ...config.Override) (*config.Config, error)) (*loaded, error) {
 	paths, pathErr := config.DefaultPaths(m.getenv, runtime.GOOS, m.home())
-	l := &loaded{file: s.file, given: s.file != ""}
-	if l.file == "" {
-		l.file = m.getenv("POSTBUS_CONFIG")
-		l.given = l.file != ""
-	}
-	if l.file == "" {
-		l.file = paths.ConfigFile
-	}
-	if l.file != "" {
-		abs, err := filepath.Abs(l.file)
-		if err != nil {
-			return nil, err
-		}
-		l.file = abs
+	l := &loaded{}
+	var err error
+	if l.file, l.given, err = m.namedFile(s, paths); err != nil {
+		return nil, err
 	}
 	c, err := load(m.shown(l.file), m.Env, s.flags...)
 	l.there = err == nil && l.file != ""

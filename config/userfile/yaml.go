@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,6 +49,18 @@ type Group struct {
 // UserOf returns a user of the config in that form.
 func UserOf(u config.User) User {
 	return User{u.Name, u.Password, passwords(u.Passwords), u.Publish, u.Subscribe, u.Deny, u.Groups, u.Admin, u.Certificates, u.ClientID, u.Bridge}
+}
+
+// WithPassword returns the user with one of its passwords with names, in place of one of that name. The
+// receiver stays as it is.
+func (u User) WithPassword(p Password) User {
+	u.Passwords = slices.Clone(u.Passwords)
+	if i := slices.IndexFunc(u.Passwords, func(old Password) bool { return old.Name == p.Name }); i >= 0 {
+		u.Passwords[i] = p
+	} else {
+		u.Passwords = append(u.Passwords, p)
+	}
+	return u
 }
 
 func passwords(list []config.Password) (out []Password) {
