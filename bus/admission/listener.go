@@ -179,7 +179,7 @@ func (l *secure) accept() {
 	for {
 		raw, err := l.Listener.Accept()
 		if err != nil {
-			// The caller of Accept decides whether it goes on, and when: it asks again.
+			// The caller of Accept decides whether to continue, and when: it calls Accept again.
 			if !l.hand(nil, err) || errors.Is(err, net.ErrClosed) {
 				return
 			}

@@ -146,8 +146,8 @@ func (id *Identity) Login() (user string, until time.Time) { return id.Name, id.
 // through bridges are trusted.
 func (id *Identity) Bridge() bool { return id.bridge }
 
-// Admin reports whether the user may administer the bus: end others' sessions, for example. Who has logged in
-// and may publish everywhere is an administrator, too.
+// Admin reports whether the user may administer the bus: end others' sessions, for example. So may a user who
+// has logged in and may publish everywhere.
 func (id *Identity) Admin() bool {
 	return id.admin || !id.Anonymous && id.MayPublish("#") // only "#", and filters that are as wide, match "#" as a topic name
 }

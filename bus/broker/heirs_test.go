@@ -1,36 +1,19 @@
 package broker_test
 
 import (
-	"context"
 	"io"
 	"net"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/postbus/postbus/bus"
-	"github.com/postbus/postbus/bus/broker"
-	"github.com/postbus/postbus/bus/bustest"
 )
 
 // TestOneConnectionWaitsForItsIdentifier: while the disk stalls, a client connects again and again. The newest
 // connection waits for the one that opens the session; the others end at once, and get their memory back.
 func TestOneConnectionWaitsForItsIdentifier(t *testing.T) {
 	t.Parallel()
-	gate := new(sync.Mutex)
-	b, err := bus.Open(context.Background(), bus.Options{FS: stalling{bustest.NewDisk(1), gate}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr, _ := serve(t, b, broker.Options{})
+	addr, _, stall, resume := onStallingDisk(t)
 	before := dialWith(t, addr, "again", nil)
-	gate.Lock()
-	shut := true
-	defer func() {
-		if shut { // the test failed, and the bus must end
-			gate.Unlock()
-		}
-	}()
+	stall()
 	connect := func() net.Conn {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -55,8 +38,7 @@ func TestOneConnectionWaitsForItsIdentifier(t *testing.T) {
 		}
 		waits = next
 	}
-	gate.Unlock()
-	shut = false
+	resume()
 	if _, err := io.ReadAll(opens); err != nil {
 		t.Error("the one that opened the session:", err)
 	}

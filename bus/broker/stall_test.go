@@ -41,14 +41,31 @@ func (f stallingFile) Sync() error {
 	return f.File.Sync()
 }
 
-func TestAStalledDiskStopsReading(t *testing.T) {
-	t.Parallel()
+// onStallingDisk serves a bus whose disk stalls between stall and resume. If the test fails in between, its
+// end resumes, so that the bus can end.
+func onStallingDisk(t *testing.T) (addr string, b *bus.Bus, stall, resume func()) {
+	t.Helper()
 	gate := new(sync.Mutex)
 	b, err := bus.Open(context.Background(), bus.Options{FS: stalling{bustest.NewDisk(1), gate}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, _ := serve(t, b, broker.Options{})
+	addr, _ = serve(t, b, broker.Options{})
+	stalled := false
+	stall = func() { gate.Lock(); stalled = true }
+	resume = func() {
+		if stalled {
+			stalled = false
+			gate.Unlock()
+		}
+	}
+	t.Cleanup(resume)
+	return addr, b, stall, resume
+}
+
+func TestAStalledDiskStopsReading(t *testing.T) {
+	t.Parallel()
+	addr, b, stall, resume := onStallingDisk(t)
 	const (
 		clients   = 3
 		publishes = 1000
@@ -63,13 +80,7 @@ func TestAStalledDiskStopsReading(t *testing.T) {
 			t.Fatalf("packet %x instead of PUBREC", first)
 		}
 	}
-	gate.Lock()
-	shut := true
-	defer func() {
-		if shut { // the test failed, and the bus must end
-			gate.Unlock()
-		}
-	}()
+	stall()
 	before := b.Stats().Published
 	wrote := make(chan error, clients)
 	for _, k := range all {
@@ -108,8 +119,7 @@ func TestAStalledDiskStopsReading(t *testing.T) {
 		t.Errorf("a client was read to its end while the disk stalled: %v", err)
 	default:
 	}
-	gate.Unlock()
-	shut = false
+	resume()
 	for i, k := range all {
 		for id := 1; id <= publishes; id++ {
 			if first, body := k.packet(t); first != 0x50 || int(binary.BigEndian.Uint16(body)) != id {

@@ -369,7 +369,7 @@ func TestAWrittenFileIsInForce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.saved("the file was saved"); reloads() != 1 {
-		t.Error("the watcher reloaded what was in force")
+		t.Error("the watcher reloaded a config that was already in force")
 	}
 	write(text)
 	if r.saved("the file was saved"); reloads() != 2 || len(r.current.Groups) != 1 {

@@ -19,13 +19,14 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 // bridged is a bus that accepts a bridge as the user link, which is trusted or not.
 func bridged(t *testing.T, hash string, believed bool) *ran {
 	t.Helper()
 	dir := t.TempDir()
-	r := &ran{t: t, dir: dir, log: &syncBuffer{}, mqtt: "tcp://" + freePort(t)}
+	r := &ran{t: t, dir: dir, log: &syncBuffer{}, mqtt: "tcp://" + programtest.FreePort(t)}
 	for _, d := range []string{"plugins.d", "secrets"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 // authority signs certificates in a test.
@@ -116,7 +117,7 @@ func TestUsersOfCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	kitchen, host, stranger := ca.client("pi-kitchen"), ca.client("x", "Pump.Example"), ca.client("stranger")
-	address := freePort(t)
+	address := programtest.FreePort(t)
 	text := fmt.Sprintf(`listen: {mqtt: ["tls://127.0.0.1:0"], http: "https://%s", tls: {cert: cert.pem, key: key.pem, client_ca: ca.pem}}
 anonymous: {publish: ["open"]}
 users:

@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 	"github.com/gorilla/websocket"
 
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 	"github.com/postbus/postbus/config"
 )
 
@@ -67,21 +67,11 @@ func trust(t *testing.T, cert string) *tls.Config {
 	return &tls.Config{RootCAs: pool}
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func TestHTTPS(t *testing.T) {
 	dir := t.TempDir()
 	cert, _ := certificate(t, dir, "bus.example.org")
 	// A client CA is for tls:// listeners: a browser is not asked for a certificate.
-	address := freePort(t)
+	address := programtest.FreePort(t)
 	hook := filepath.Join(dir, "plugins.d", "hook.yaml")
 	if err := os.Mkdir(filepath.Dir(hook), 0o755); err != nil {
 		t.Fatal(err)

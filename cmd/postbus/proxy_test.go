@@ -19,6 +19,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/postbus/postbus/bus/auth"
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 // documented returns the block of a kind in docs/https.md that contains a text.
@@ -86,7 +87,7 @@ func spawn(t *testing.T, address string, argv ...string) {
 // nginx uses the documented lines, except those of drop.
 func nginx(drop ...string) proxy {
 	return func(t *testing.T, dir, cert, key, to string) string {
-		address := freePort(t)
+		address := programtest.FreePort(t)
 		block := changed(t, documented(t, "nginx", "proxy_pass"), "listen 443", "listen "+address, "127.0.0.1:8080", to,
 			"/etc/ssl/bus/fullchain.pem", cert, "/etc/ssl/bus/privkey.pem", key)
 		var kept []string
@@ -119,7 +120,7 @@ func containsAny(s string, list []string) bool {
 }
 
 func caddy(t *testing.T, dir, cert, key, to string) string {
-	address := freePort(t)
+	address := programtest.FreePort(t)
 	_, port, _ := net.SplitHostPort(address)
 	block := changed(t, documented(t, "Caddyfile", "reverse_proxy"), "bus.example.org {", "https://bus.example.org:"+port+" {\n\tbind 127.0.0.1\n\ttls "+cert+" "+key, "127.0.0.1:8080", to)
 	file := filepath.Join(dir, "Caddyfile")
@@ -157,7 +158,7 @@ func TestBehindAProxy(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			cert, key := certificate(t, dir, "bus.example.org")
-			inside := freePort(t)
+			inside := programtest.FreePort(t)
 			text := changed(t, documented(t, "yaml", "origins"), "127.0.0.1:8080", inside, "$argon2id$…", hash, "listen:\n", "listen:\n  mqtt: [\"tcp://127.0.0.1:0\"]\n")
 			if !c.off {
 				text = changed(t, text, "anonymous: off", "#")

@@ -200,7 +200,8 @@ var (
 )
 
 // verify is tls.Config.VerifyConnection, which is called for resumed sessions too. It does not
-// wait for a list that is being read, which may take seconds: who got in by the old one is put out by the new.
+// wait for a list that is being read, which may take seconds: the new list disconnects a client that the old
+// one let in.
 func (r *revoked) verify(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
 		return nil

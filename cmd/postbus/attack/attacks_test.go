@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 // target is a broker under attack. Mallory has a login of its own, which may publish and read everything
@@ -209,7 +211,7 @@ var attacks = []attack{
 				}
 				if first&0xF6 == 0x32 { // QoS 1
 					at := 2 + int(body[0])<<8 + int(body[1])
-					if _, err := c.Write(packet(0x40, body[at:at+2])); err != nil {
+					if _, err := c.Write(programtest.Packet(0x40, body[at:at+2])); err != nil {
 						return err
 					}
 				}

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 // broker is a running broker.
@@ -23,17 +25,6 @@ type broker struct {
 	cmd    *exec.Cmd
 	cgroup string // "" when the machine gives none
 	ended  chan error
-}
-
-// freePort returns a port of loopback that nobody uses now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // cgroup makes a cgroup with a bound of memory; "" if this machine gives none.
@@ -168,13 +159,14 @@ func command(t *testing.T, input, name string, args ...string) {
 	}
 }
 
-// postbus builds the program, gives the two users their rights, and starts it, with TLS if who is not nil.
+// postbus builds the program, gives the two users their rights, and starts it. Without identities there is
+// no TLS.
 func postbus(t *testing.T, who *identities) (start func() *broker) {
 	t.Helper()
 	dir := t.TempDir()
 	program, file := filepath.Join(dir, "postbus"), filepath.Join(dir, "postbus.yaml")
 	command(t, "", "go", "build", "-o", program, "github.com/postbus/postbus/cmd/postbus")
-	at := target{mqtt: freePort(t), http: freePort(t), who: who}
+	at := target{mqtt: programtest.FreePort(t), http: programtest.FreePort(t), who: who}
 	listen, client := fmt.Sprintf("{mqtt: [\"tcp://%s\"], http: %q}", at.mqtt, at.http), http.DefaultClient
 	if who != nil {
 		listen = fmt.Sprintf("{mqtt: [\"tls://%s\"], http: \"https://%s\", tls: {cert: %[3]s/cert.pem, key: %[3]s/key.pem, client_ca: %[3]s/ca.pem}}", at.mqtt, at.http, who.dir)
@@ -223,7 +215,7 @@ func mosquitto(t *testing.T, who *identities) (start func() *broker) {
 	users, rules, file := filepath.Join(dir, "users"), filepath.Join(dir, "rules"), filepath.Join(dir, "mosquitto.conf")
 	command(t, "", "mosquitto_passwd", "-c", "-b", users, "honest", honest)
 	command(t, "", "mosquitto_passwd", "-b", users, mallory, password)
-	at, secure := target{mqtt: freePort(t), who: who}, ""
+	at, secure := target{mqtt: programtest.FreePort(t), who: who}, ""
 	if who != nil {
 		secure = fmt.Sprintf("cafile %[1]s/ca.pem\ncertfile %[1]s/cert.pem\nkeyfile %[1]s/key.pem\nrequire_certificate true\n", who.dir)
 	}

@@ -9,30 +9,12 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 // patience is how long an attacker waits for an answer.
 const patience = 10 * time.Second
-
-func text(s string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(s))), s...) }
-
-func size(n int) (b []byte) {
-	for {
-		d := byte(n % 128)
-		if n /= 128; n == 0 {
-			return append(b, d)
-		}
-		b = append(b, d|128)
-	}
-}
-
-func packet(first byte, parts ...[]byte) []byte {
-	var body []byte
-	for _, p := range parts {
-		body = append(body, p...)
-	}
-	return append(append([]byte{first}, size(len(body))...), body...)
-}
 
 // login is what an attacker says of itself.
 type login struct {
@@ -45,20 +27,20 @@ type login struct {
 func (l login) packet() []byte {
 	flags := byte(0x02)
 	props := append([]byte{0x11}, binary.BigEndian.AppendUint32(nil, l.expiry)...)
-	payload := text(l.client)
+	payload := programtest.Text(l.client)
 	if l.will != nil {
 		flags |= 0x04
 		delay := append([]byte{0x18}, binary.BigEndian.AppendUint32(nil, 3600)...)
-		payload = append(payload, append(size(len(delay)), delay...)...)
-		payload = append(payload, text(l.topic)...)
-		payload = append(payload, text(string(l.will))...)
+		payload = append(payload, append(programtest.Size(len(delay)), delay...)...)
+		payload = append(payload, programtest.Text(l.topic)...)
+		payload = append(payload, programtest.Text(string(l.will))...)
 	}
 	if l.user != "" {
 		flags |= 0xC0
-		payload = append(payload, text(l.user)...)
-		payload = append(payload, text(l.password)...)
+		payload = append(payload, programtest.Text(l.user)...)
+		payload = append(payload, programtest.Text(l.password)...)
 	}
-	return packet(0x10, text("MQTT"), []byte{5, flags, 0, 60}, append(size(len(props)), props...), payload)
+	return programtest.Packet(0x10, programtest.Text("MQTT"), []byte{5, flags, 0, 60}, append(programtest.Size(len(props)), props...), payload)
 }
 
 // raw is one connection of an attacker.
@@ -119,9 +101,9 @@ func (c *raw) read() (first byte, body []byte, err error) {
 func subscribe(id uint16, filters ...string) []byte {
 	var list []byte
 	for _, f := range filters {
-		list = append(append(list, text(f)...), 1)
+		list = append(append(list, programtest.Text(f)...), 1)
 	}
-	return packet(0x82, binary.BigEndian.AppendUint16(nil, id), []byte{0}, list)
+	return programtest.Packet(0x82, binary.BigEndian.AppendUint16(nil, id), []byte{0}, list)
 }
 
 // publish is QoS 1 with an identifier, QoS 0 without.
@@ -135,5 +117,5 @@ func publish(topic string, payload []byte, id uint16, retain bool) []byte {
 	if retain {
 		first |= 0x01
 	}
-	return packet(first, text(topic), number, []byte{0}, payload)
+	return programtest.Packet(first, programtest.Text(topic), number, []byte{0}, payload)
 }

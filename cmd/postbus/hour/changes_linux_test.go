@@ -49,7 +49,7 @@ func (h *hour) renewCertificate() error {
 
 // mayConnect reports whether a login of a user is accepted.
 func (h *hour) mayConnect(user, network string) (ok bool, err error) {
-	c, err := connect(h.ctx, h.login(who{name: "probe-" + user, network: network, version: v5, user: user}, false))
+	c, err := connect(h.ctx, h.login(profile{name: "probe-" + user, network: network, version: v5, user: user}, false))
 	if err != nil {
 		return false, err
 	}
@@ -78,7 +78,7 @@ func (h *hour) changePassword() error {
 		return errors.Join(err, failed)
 	}
 	err := h.bus.until("the new password is accepted", func() bool { ok, _ := h.mayConnect("renamed", "tcp"); return ok })
-	l := h.login(who{name: "probe-old", network: "tcp", version: v5, user: "renamed"}, false)
+	l := h.login(profile{name: "probe-old", network: "tcp", version: v5, user: "renamed"}, false)
 	l.password = old
 	if c, wrong := connect(h.ctx, l); wrong == nil {
 		c.Close()

@@ -39,15 +39,15 @@ func (t *trouble) wait(d time.Duration) bool {
 	}
 }
 
-// who is a client's name and its way to the bus.
-type who struct {
+// profile is a client's name, and how it connects to the bus.
+type profile struct {
 	name    string
 	network string
 	version byte
 	user    string // with a password; with a certificate on tls
 }
 
-func (t *trouble) login(w who, durable bool) login {
+func (t *trouble) login(w profile, durable bool) login {
 	l := login{network: w.network, address: t.places[w.network], version: w.version, client: w.name, durable: durable}
 	if w.network == "tls" {
 		l.tls = t.house.clientTLS(w.user)
@@ -58,7 +58,7 @@ func (t *trouble) login(w who, durable bool) login {
 }
 
 // connect logs in as soon as the bus lets it; nil at the end of the test.
-func (t *trouble) connect(w who, durable bool) *link {
+func (t *trouble) connect(w profile, durable bool) *link {
 	for pause := 20 * time.Millisecond; t.ctx.Err() == nil; pause = min(2*pause, 300*time.Millisecond) {
 		c, err := connect(t.ctx, t.login(w, durable))
 		if err == nil {
@@ -98,7 +98,7 @@ func (c *link) ack0() error { return c.send([]byte{leave, 0}) }
 
 // visitor is a client without a durable session, which is not in the ledger: it comes, listens, says something
 // and leaves. Visitors share identifiers, so that they take each other over.
-func (t *trouble) visitor(r *rand.Rand, w who) {
+func (t *trouble) visitor(r *rand.Rand, w profile) {
 	defer t.done.Done()
 	for t.ctx.Err() == nil {
 		c := t.connect(w, false)

@@ -10,7 +10,7 @@
 // events were in the damaged part. It demands:
 //
 //   - every acknowledged event reaches each session that wants it, or was in a damaged segment, has expired, or
-//     was hidden by the rules of that time; then the session is told: the sum of "gap" is at least what it
+//     was hidden by the rules of that time; then the session is notified: the sum of "gap" is at least what it
 //     misses (before MQTT 5, and for groups, the bus's counter of the session is)
 //   - a gap is at most what was damaged between the event before it and its own. The first gap after a connect
 //     may go back to the last clean stop, because a kill repeats deliveries, and what is repeated may be gone
@@ -21,7 +21,7 @@
 //   - what a plugin makes of an event arrives like the event itself
 //
 // Segments are damaged after a clean stop, or before the newest snapshot: what is cut off the newest segment
-// after a kill can't be told from a write that the kill cut off, see docs/adr/0016-holes-in-the-journal.md.
+// after a kill can't be distinguished from a write that the kill cut off, see docs/adr/0016-holes-in-the-journal.md.
 //
 // The disk is a tmpfs in a mount namespace of the test's own, so that nothing is left mounted however the test
 // ends.

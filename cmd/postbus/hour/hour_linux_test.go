@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 var (
@@ -84,7 +86,7 @@ func prepare(t *testing.T, s uint64) *hour {
 		size = "48m"
 	}
 	h.disk = newDisk(t, size)
-	h.places = map[string]string{"tcp": freePort(t), "tls": freePort(t), "ws": freePort(t)}
+	h.places = map[string]string{"tcp": programtest.FreePort(t), "tls": programtest.FreePort(t), "ws": programtest.FreePort(t)}
 	dir := t.TempDir()
 	var err error
 	if h.house, err = newHouse(dir, filepath.Join(h.disk.dir, "data"), h.places); err != nil {
@@ -118,14 +120,14 @@ func (h *hour) invite() {
 	}
 	senders := n / 2
 	h.ledger = newLedger(senders)
-	ways := []who{
+	ways := []profile{
 		{network: "tcp", version: v5, user: "senders"}, {network: "tcp", version: v4, user: "senders"},
 		{network: "tls", version: v5, user: "device"}, {network: "ws", version: v5, user: "senders"},
 		{network: "tls", version: v4, user: "stolen"}, {network: "ws", version: v4, user: "renamed"},
 		{network: "tcp", version: v5, user: "removed"}, {network: "tcp", version: v5, user: "narrowed"},
 	}
 	for i := range senders {
-		p := &publisher{who: ways[i%len(ways)], number: i, qos: 1, zones: []uint8{uint8(i % zones), uint8(i % zones), workZone}}
+		p := &publisher{profile: ways[i%len(ways)], number: i, qos: 1, zones: []uint8{uint8(i % zones), uint8(i % zones), workZone}}
 		p.name = fmt.Sprintf("sender-%d", i)
 		if i%5 == 1 && p.user != "narrowed" {
 			p.qos = 2
@@ -156,20 +158,20 @@ func (h *hour) inviteReaders(n int) {
 		own := &account{wants: zone(a, b), gaps: true}
 		switch i % 8 {
 		case 0:
-			s.who, s.filters = who{network: "tcp", version: v5, user: "readers"}, []string{"ev/#", "work/#", "mark/#"}
+			s.profile, s.filters = profile{network: "tcp", version: v5, user: "readers"}, []string{"ev/#", "work/#", "mark/#"}
 			own.wants = all
 		case 1:
-			s.who = who{network: "tls", version: v5, user: "device"}
+			s.profile = profile{network: "tls", version: v5, user: "device"}
 		case 2:
-			s.who, own.gaps = who{network: "tcp", version: v4, user: "readers"}, false
+			s.profile, own.gaps = profile{network: "tcp", version: v4, user: "readers"}, false
 		case 3:
-			s.who = who{network: "ws", version: v5, user: "renamed"}
+			s.profile = profile{network: "ws", version: v5, user: "renamed"}
 			s.group, s.filters = group, append(s.filters, jobs)
 		case 4:
-			s.who, s.filters = who{network: "tcp", version: v5, user: "readers"}, []string{"copy/#"}
+			s.profile, s.filters = profile{network: "tcp", version: v5, user: "readers"}, []string{"copy/#"}
 			own.wants, own.copies = zone(copiedZone), true
 		case 5:
-			s.who, s.qos, s.filters = who{network: "tcp", version: v5, user: "hidden"}, 1, filters(hiddenZone, a)
+			s.profile, s.qos, s.filters = profile{network: "tcp", version: v5, user: "hidden"}, 1, filters(hiddenZone, a)
 			own.wants = zone(hiddenZone, a)
 			if h.hidden == nil {
 				h.hidden = own
@@ -177,10 +179,10 @@ func (h *hour) inviteReaders(n int) {
 				s.user = "readers"
 			}
 		case 6:
-			s.who, own.gaps = who{network: "tls", version: v4, user: "stolen"}, false
+			s.profile, own.gaps = profile{network: "tls", version: v4, user: "stolen"}, false
 			s.group, s.filters = group, append(s.filters, jobs)
 		case 7:
-			s.who, s.qos = who{network: "tcp", version: v5, user: "removed"}, 2
+			s.profile, s.qos = profile{network: "tcp", version: v5, user: "removed"}, 2
 		}
 		s.name, s.lazy = fmt.Sprintf("reader-%d", i), s.qos == 1 && i%8 <= 2
 		own.name = s.name
@@ -207,7 +209,7 @@ func (h *hour) arrive() error {
 	}
 	n := len(h.pubs) * 2 * 3 / 10
 	for i := range n {
-		w := who{name: fmt.Sprintf("visitor-%d", i/2), network: []string{"tcp", "ws"}[i%2], version: v4 + byte(i/2%2), user: "senders"}
+		w := profile{name: fmt.Sprintf("visitor-%d", i/2), network: []string{"tcp", "ws"}[i%2], version: v4 + byte(i/2%2), user: "senders"}
 		h.done.Add(1)
 		go h.visitor(h.fork(), w)
 	}
@@ -488,7 +490,7 @@ func (h *hour) balance(before map[string]uint64) error {
 // publishMark publishes the mark to everybody until it is acknowledged.
 func (h *hour) publishMark(mark int) error {
 	return h.bus.until("the mark is acknowledged", func() bool {
-		c, err := connect(h.ctx, h.login(who{name: "judge", network: "tcp", version: v5, user: judge}, false))
+		c, err := connect(h.ctx, h.login(profile{name: "judge", network: "tcp", version: v5, user: judge}, false))
 		if err != nil {
 			return false
 		}

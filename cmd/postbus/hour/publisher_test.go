@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 var errLeft = errors.New("the bus ends the connection")
@@ -25,7 +27,7 @@ type flight struct {
 }
 
 type publisher struct {
-	who
+	profile
 	number int
 	qos    byte
 	zones  []uint8
@@ -42,7 +44,7 @@ func (t *trouble) publisher(r *rand.Rand, p *publisher) {
 	var before *link
 	for t.ctx.Err() == nil {
 		p.rest(t)
-		c := t.connect(p.who, p.qos == 2)
+		c := t.connect(p.profile, p.qos == 2)
 		if c == nil {
 			break
 		}
@@ -143,7 +145,7 @@ func (p *publisher) repeat(c *link) error {
 		b := append([]byte(nil), f.packet...)
 		b[0] |= 0x08
 		if f.received {
-			b = packet(pubrel, []byte{byte(f.id >> 8), byte(f.id)})
+			b = programtest.Packet(pubrel, []byte{byte(f.id >> 8), byte(f.id)})
 		}
 		if err := c.send(b); err != nil {
 			return err

@@ -11,7 +11,7 @@ import (
 
 // subscriber reads its own session, and is a member of a group if it has an account of one.
 type subscriber struct {
-	who
+	profile
 	qos     byte
 	filters []string
 	own     *account
@@ -43,7 +43,7 @@ func (t *trouble) subscriber(r *rand.Rand, s *subscriber) {
 			continue
 		}
 		s.left.Store(false)
-		c := t.connect(s.who, true)
+		c := t.connect(s.profile, true)
 		if c == nil {
 			break
 		}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 const (
@@ -70,32 +72,12 @@ type refusal struct{ code byte }
 
 func (r *refusal) Error() string { return fmt.Sprintf("the login is refused with 0x%02X", r.code) }
 
-func text(s string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(s))), s...) }
-
-func size(n int) (b []byte) {
-	for {
-		d := byte(n % 128)
-		if n /= 128; n == 0 {
-			return append(b, d)
-		}
-		b = append(b, d|128)
-	}
-}
-
-func packet(first byte, parts ...[]byte) []byte {
-	var body []byte
-	for _, p := range parts {
-		body = append(body, p...)
-	}
-	return append(append([]byte{first}, size(len(body))...), body...)
-}
-
 // properties are of MQTT 5; other versions have none.
 func properties(version byte, p []byte) []byte {
 	if version != v5 {
 		return nil
 	}
-	return append(size(len(p)), p...)
+	return append(programtest.Size(len(p)), p...)
 }
 
 // frames presents the bytes of a WebSocket's messages as a net.Conn.
@@ -171,12 +153,12 @@ func (c *link) login(l login) error {
 	} else if l.version == v5 {
 		props = binary.BigEndian.AppendUint32([]byte{0x11}, forever)
 	}
-	payload := text(l.client)
+	payload := programtest.Text(l.client)
 	if l.user != "" {
 		flags |= 0xC0
-		payload = append(append(payload, text(l.user)...), text(l.password)...)
+		payload = append(append(payload, programtest.Text(l.user)...), programtest.Text(l.password)...)
 	}
-	err := c.send(packet(connPack, text("MQTT"), []byte{l.version, flags, 0, 0}, properties(l.version, props), payload))
+	err := c.send(programtest.Packet(connPack, programtest.Text("MQTT"), []byte{l.version, flags, 0, 0}, properties(l.version, props), payload))
 	if err != nil {
 		return err
 	}
@@ -230,13 +212,13 @@ func (c *link) read() (first byte, body []byte, err error) {
 func (c *link) subscribe(qos byte, filters []string) error {
 	var list []byte
 	for _, f := range filters {
-		list = append(append(list, text(f)...), qos)
+		list = append(append(list, programtest.Text(f)...), qos)
 	}
-	meta := append(append([]byte{0x26}, text("meta")...), text("yes")...)
+	meta := append(append([]byte{0x26}, programtest.Text("meta")...), programtest.Text("yes")...)
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	if err := c.send(packet(subPack, []byte{0, 1}, properties(c.version, meta), list)); err != nil {
+	if err := c.send(programtest.Packet(subPack, []byte{0, 1}, properties(c.version, meta), list)); err != nil {
 		return err
 	}
 	first, body, err := c.read()
@@ -256,7 +238,7 @@ func (c *link) subscribe(qos byte, filters []string) error {
 
 // ack sends a packet that has an identifier only.
 func (c *link) ack(first byte, id uint16) error {
-	return c.send(packet(first, binary.BigEndian.AppendUint16(nil, id)))
+	return c.send(programtest.Packet(first, binary.BigEndian.AppendUint16(nil, id)))
 }
 
 // publish encodes an event; lifetime is its message expiry in seconds, 0 for none.
@@ -272,7 +254,7 @@ func publish(version byte, topic string, payload []byte, qos byte, id uint16, du
 	if lifetime > 0 {
 		props = binary.BigEndian.AppendUint32([]byte{0x02}, lifetime)
 	}
-	return packet(first, text(topic), number, properties(version, props), payload)
+	return programtest.Packet(first, programtest.Text(topic), number, properties(version, props), payload)
 }
 
 // answer is the identifier and the reason code of PUBACK, PUBREC, PUBREL or PUBCOMP.
