@@ -379,7 +379,7 @@ func TestAListOfRevokedCertificatesExpires(t *testing.T) {
 		save(t, file, ca.list(time.Now().Add(time.Hour), bad.SerialNumber))
 		log := &syncBuffer{}
 		r := newRevoked(file, []*x509.Certificate{ca.cert}, slog.New(slog.NewTextHandler(log, nil)))
-		r.start()
+		r.look()
 		for range 2 {
 			for c, want := range map[*x509.Certificate]error{good: nil, bad: errRevoked} {
 				if err := r.verify(tls.ConnectionState{PeerCertificates: []*x509.Certificate{c}, VerifiedChains: [][]*x509.Certificate{{c, ca.cert}}}); err != want {

@@ -59,9 +59,6 @@ func newRevoked(file string, authorities []*x509.Certificate, log *slog.Logger) 
 	return &revoked{file: file, authorities: authorities, log: log, every: recheckEvery, kick: make(chan struct{}, 1)}
 }
 
-// start reads the file. The bus starts without it, too, and then refuses clients with certificates.
-func (r *revoked) start() { r.look() }
-
 // watch looks at the file until ctx ends.
 func (r *revoked) watch(ctx context.Context) {
 	t := time.NewTicker(recheckLists)
@@ -78,7 +75,8 @@ func (r *revoked) watch(ctx context.Context) {
 	}
 }
 
-// look reads the file if it has changed, and logs an error.
+// look reads the file if it has changed, and logs an error. The bus starts without it, too, and then refuses
+// clients with certificates.
 func (r *revoked) look() {
 	r.looking.Lock()
 	changed, err := r.reloadLocked()

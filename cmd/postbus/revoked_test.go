@@ -114,7 +114,7 @@ func TestTheListIsReadWithoutAHandshake(t *testing.T) {
 		bad := ca.client("bad").Leaf
 		save(t, file, ca.list(time.Now().Add(time.Hour)))
 		r := revokedOf(t, file, io.Discard, time.Hour, ca.cert)
-		r.start()
+		r.look()
 		renewed := make(chan error, 10)
 		r.renewed = func() { renewed <- r.check(bad) }
 		ctx, cancel := context.WithCancel(t.Context())
@@ -137,7 +137,7 @@ func TestListsChangeWhileClientsCome(t *testing.T) {
 	soon := time.Now().Add(time.Hour)
 	save(t, file, ca.list(soon, bad.SerialNumber))
 	r := revokedOf(t, file, io.Discard, 0, ca.cert)
-	r.start()
+	r.look()
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
@@ -256,7 +256,7 @@ func TestALongList(t *testing.T) {
 	r := revokedOf(t, file, io.Discard, time.Hour, ca.cert)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	r.start()
+	r.look()
 	runtime.ReadMemStats(&after)
 	l := r.current.Load()
 	if l == nil || len(l.serials) != n {
@@ -287,7 +287,7 @@ func BenchmarkAMillionRevoked(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r := revokedOf(b, file, io.Discard, time.Hour, ca.cert)
-		r.start()
+		r.look()
 		if l := r.current.Load(); l == nil || len(l.serials) != 1_000_000 {
 			b.Fatal(l)
 		}

@@ -79,7 +79,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	s.keys.askFor(c.Users)
 	if s.keys != nil && s.keys.revoked != nil {
 		s.access.revoked = s.keys.revoked
-		s.access.revoked.start()
+		s.access.revoked.look()
 	}
 	if err = s.openBus(ctx, c); err != nil {
 		return s, err

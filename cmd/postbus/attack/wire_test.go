@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -79,23 +78,7 @@ func connect(address string, l login) (*raw, error) {
 
 func (c *raw) read() (first byte, body []byte, err error) {
 	_ = c.SetDeadline(time.Now().Add(patience))
-	if first, err = c.in.ReadByte(); err != nil {
-		return 0, nil, err
-	}
-	n, shift := 0, 0
-	for {
-		b, err := c.in.ReadByte()
-		if err != nil {
-			return 0, nil, err
-		}
-		n |= int(b&127) << shift
-		if shift += 7; b < 128 {
-			break
-		}
-	}
-	body = make([]byte, n)
-	_, err = io.ReadFull(c.in, body)
-	return first, body, err
+	return programtest.ReadPacket(c.in)
 }
 
 func subscribe(id uint16, filters ...string) []byte {

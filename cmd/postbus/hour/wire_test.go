@@ -45,7 +45,7 @@ const (
 	connPack = 0x10
 )
 
-var errMalformed = errors.New("the bus sent a malformed packet")
+var errMalformed = fmt.Errorf("the bus: %w", programtest.ErrMalformed)
 
 // login is what a client says of itself, and how it reaches the bus.
 type login struct {
@@ -185,28 +185,7 @@ func (c *link) send(b []byte) error {
 	return err
 }
 
-func (c *link) read() (first byte, body []byte, err error) {
-	if first, err = c.in.ReadByte(); err != nil {
-		return 0, nil, err
-	}
-	n, shift := 0, 0
-	for {
-		b, err := c.in.ReadByte()
-		if err != nil {
-			return 0, nil, err
-		}
-		n |= int(b&127) << shift
-		if shift += 7; b < 128 {
-			break
-		}
-		if shift > 21 {
-			return 0, nil, errMalformed
-		}
-	}
-	body = make([]byte, n)
-	_, err = io.ReadFull(c.in, body)
-	return first, body, err
-}
+func (c *link) read() (first byte, body []byte, err error) { return programtest.ReadPacket(c.in) }
 
 // subscribe asks for filters, with the bus's metadata of events where the version has it, and waits for the answer.
 func (c *link) subscribe(qos byte, filters []string) error {

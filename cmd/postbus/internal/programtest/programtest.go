@@ -3,7 +3,10 @@
 package programtest
 
 import (
+	"bufio"
 	"encoding/binary"
+	"errors"
+	"io"
 	"net"
 	"testing"
 )
@@ -40,4 +43,31 @@ func Packet(first byte, parts ...[]byte) []byte {
 		body = append(body, p...)
 	}
 	return append(append([]byte{first}, Size(len(body))...), body...)
+}
+
+// ErrMalformed is the error of a packet that breaks the form of MQTT.
+var ErrMalformed = errors.New("malformed packet")
+
+// ReadPacket returns the first byte and the body of the next packet.
+func ReadPacket(in *bufio.Reader) (first byte, body []byte, err error) {
+	if first, err = in.ReadByte(); err != nil {
+		return 0, nil, err
+	}
+	n, shift := 0, 0
+	for {
+		b, err := in.ReadByte()
+		if err != nil {
+			return 0, nil, err
+		}
+		n |= int(b&127) << shift
+		if shift += 7; b < 128 {
+			break
+		}
+		if shift > 21 {
+			return 0, nil, ErrMalformed
+		}
+	}
+	body = make([]byte, n)
+	_, err = io.ReadFull(in, body)
+	return first, body, err
 }
