@@ -90,6 +90,8 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	if err != nil {
 		return err
 	}
+	file, _ := m.configFile(&f.settings) // "" if there is none, which load judges
+	w := newWatcher(file)
 	c, err := m.load(&f.settings)
 	if err != nil {
 		return err
@@ -121,7 +123,7 @@ func (m *Main) run(ctx context.Context, f *runFlags) error {
 	if err := m.announce(s, c, f.addrFile); err != nil {
 		return errorsWithClose(err, s)
 	}
-	w := watch(c.file, r.saved, log)
+	w.start(c.file, r.saved, log)
 	notifySystemd(m.getenv("NOTIFY_SOCKET"), "READY=1")
 	if reload {
 		r.run("SIGHUP")

@@ -22,15 +22,24 @@ type watcher struct {
 	tasks  sync.WaitGroup
 }
 
-// watch calls saved whenever the content of file changes. Where folders cannot be watched it logs
-// that and returns no error, because SIGHUP still works.
-func watch(file string, saved func(why string), log *slog.Logger) *watcher {
-	ctx, cancel := context.WithCancel(context.Background())
-	w := &watcher{file: file, saved: saved, cancel: cancel}
-	if file == "" {
-		return w
-	}
+// newWatcher notes the content of file. It is made before the file is loaded, so that what is saved while
+// the bus starts is seen.
+func newWatcher(file string) *watcher {
+	w := &watcher{file: file, cancel: func() {}}
 	w.changed()
+	return w
+}
+
+// start calls saved whenever the content of the file changes, first for a change since newWatcher. file is
+// its name, which may be a link. Where folders cannot be watched it logs that and returns no error, because
+// SIGHUP still works.
+func (w *watcher) start(file string, saved func(why string), log *slog.Logger) {
+	if file == "" {
+		return
+	}
+	w.file, w.saved = file, saved
+	var ctx context.Context
+	ctx, w.cancel = context.WithCancel(context.Background())
 	o := dirwatch.Options{Logger: log, Rescan: -1, File: filepath.Base(file)}
 	w.tasks.Go(func() {
 		dirwatch.Watch(ctx, filepath.Dir(file), o, func(string) {
@@ -39,7 +48,6 @@ func watch(file string, saved func(why string), log *slog.Logger) *watcher {
 			}
 		})
 	})
-	return w
 }
 
 // changed reports whether the content differs from the last one. A missing file is not a change:
