@@ -158,7 +158,7 @@ var defects = []defect{
 func TestSimulationFindsDefects(t *testing.T) {
 	root := t.TempDir()
 	copyTree(t, "..", root, "go.mod", "go.sum")
-	for _, dir := range []string{".", "journal", "bustest", "internal/sched", "topic"} {
+	for _, dir := range packagesOfBus(t) {
 		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -168,6 +168,10 @@ func TestSimulationFindsDefects(t *testing.T) {
 				copyTree(t, ".", filepath.Join(root, "bus"), n)
 			}
 		}
+	}
+	goInDir(t, root, "list", "-test", "-deps", "./bus") // fails if a package was not copied
+	if *simMutants {
+		goInDir(t, root, "test", "./bus", "-count=1", "-vet=off", "-run", "TestSimulation$", "-sim.seeds=20")
 	}
 	seed := regexp.MustCompile(`seed (\d+): (.*)`)
 	for _, d := range defects {
@@ -198,12 +202,39 @@ func TestSimulationFindsDefects(t *testing.T) {
 			cmd.Dir = root
 			out, err := cmd.CombinedOutput()
 			found := seed.FindSubmatch(out)
-			if err == nil || found == nil {
+			switch {
+			case err == nil:
 				t.Fatalf("2000 seeds do not notice it\n%s", out)
+			case found == nil:
+				t.Fatalf("the simulation could not run: %v\n%s", err, out)
 			}
 			t.Logf("found by seed %s in %s: %s", found[1], time.Since(start).Round(100*time.Millisecond), found[2])
 		})
 	}
+}
+
+// packagesOfBus returns the directories, below bus, of the packages that this package and its tests import.
+func packagesOfBus(t *testing.T) []string {
+	t.Helper()
+	const self = "github.com/postbus/postbus/bus"
+	dirs := []string{"."}
+	for _, path := range strings.Fields(goInDir(t, ".", "list", "-test", "-deps", ".")) {
+		if dir, ok := strings.CutPrefix(path, self+"/"); ok {
+			dirs = append(dirs, filepath.FromSlash(dir))
+		}
+	}
+	return dirs
+}
+
+func goInDir(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }
 
 func copyTree(t *testing.T, from, to string, names ...string) {
