@@ -208,11 +208,15 @@ func (b *Bus) Publish(ctx context.Context, e Event) (uint64, error) {
 }
 
 // Pending is an event that is being written: Done is closed when it is durable or was refused, Err
-// distinguishes the two, and Seq is then its sequence; 0 for QoS 0.
+// distinguishes the two, and Seq is then its sequence; 0 for QoS 0. For an event of QoS 0 with a kept
+// value it is the record of that value.
 type Pending = journal.Commit
 
 // Send is Publish without the wait, for programs that have more to publish. Events of one goroutine
 // get their sequences in the order of the calls. The payload may be reused when Send returns.
+//
+// An event of QoS 0 that is not retained has no record that could hold its kept value. The value is
+// written first, in a record of its own, and the event is routed without waiting for the disk.
 func (b *Bus) Send(e Event) (Pending, error) {
 	if err := e.check(b.limits.Load().MaxPayload); err != nil {
 		return Pending{}, err
@@ -221,11 +225,14 @@ func (b *Bus) Send(e Event) (Pending, error) {
 		return Pending{}, ErrClosed
 	}
 	if e.QoS == 0 && !e.Retain {
+		if e.Kept.Topic != "" || len(e.Kept.Value) > 0 {
+			return b.sendKept(&e)
+		}
 		return Pending{}, b.PublishNow(e.Record())
 	}
 	r := records.Get().(*journal.Record) // the journal copies it
 	p, err := b.Append(e.record(r))
-	r.Props, r.Payload = nil, nil
+	r.Props, r.Payload, r.Kept = nil, nil, nil
 	records.Put(r)
 	return p, err
 }
@@ -233,9 +240,12 @@ func (b *Bus) Send(e Event) (Pending, error) {
 var records = sync.Pool{New: func() any { return new(journal.Record) }}
 
 // Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
-// done without an error. The record's slices are copied. The error may be a *LimitError.
+// done without an error; a kept value is then durable, too. The record's slices are copied. The error may be a *LimitError.
 func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
 	if err := b.admit(r); err != nil {
+		return journal.Commit{}, err
+	}
+	if err := checkKept(r); err != nil {
 		return journal.Commit{}, err
 	}
 	c, err := b.journal.Append(r)
@@ -267,8 +277,12 @@ func (b *Bus) Offered(commit journal.Commit, stop <-chan struct{}) {
 	}
 }
 
-// PublishNow routes an event of QoS 0 to connected consumers. The error is a *LimitError.
+// PublishNow routes an event of QoS 0 to connected consumers. It writes nothing, so that the event
+// must have no kept value: see Send. The error is a *LimitError, or says so.
 func (b *Bus) PublishNow(r *journal.Record) error {
+	if len(r.KeptTopic) > 0 {
+		return fmt.Errorf("publish to %s: an event that is not written can't have a kept value", r.Topic)
+	}
 	if err := b.admit(r); err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ type Event struct {
 	Expiry     time.Duration // it is not delivered later than this, rounded up to seconds; 0: never expires; not negative
 	Properties Properties    // MQTT 5 properties that travel with the message
 	Hops       byte          // number of plugins and bridges that the event came through, 0 to MaxHops
+	Cause      uint64        // sequence of the event that caused this one; 0: none, or not known
+	Kept       Kept          // a value that becomes durable together with the event; the zero Kept is none
 
 	// Set by a subscription: see Subscription.Ack.
 	ID          uint16 // of the delivery; 0 at QoS 0
@@ -158,8 +160,9 @@ func (e *Event) Record() *journal.Record { return e.record(&journal.Record{}) }
 
 // record fills r with the event. It reuses the memory of its source and topic.
 func (e *Event) record(r *journal.Record) *journal.Record {
-	*r = journal.Record{Kind: journal.KindEvent, Flags: e.QoS&flagQoS | min(e.Hops, MaxHops)<<shiftHops, Expiry: journal.NoExpiry,
-		Source: append(r.Source[:0], e.Source...), Topic: append(r.Topic[:0], e.Topic...), Props: e.Properties, Payload: e.Payload}
+	*r = journal.Record{Kind: journal.KindEvent, Flags: e.QoS&flagQoS | min(e.Hops, MaxHops)<<shiftHops, Expiry: journal.NoExpiry, Cause: e.Cause,
+		Source: append(r.Source[:0], e.Source...), Topic: append(r.Topic[:0], e.Topic...), Props: e.Properties, Payload: e.Payload,
+		KeptTopic: append(r.KeptTopic[:0], e.Kept.Topic...), Kept: e.Kept.Value}
 	if e.Retain {
 		r.Flags |= flagRetain
 	}
@@ -169,10 +172,13 @@ func (e *Event) record(r *journal.Record) *journal.Record {
 	return r
 }
 
-// eventOf copies a record into an Event.
+// eventOf copies a record into an Event, without a kept value.
 func eventOf(r *journal.Record) Event {
 	e := Event{Seq: r.Seq, Time: time.Unix(0, r.Time), Topic: string(r.Topic), QoS: r.Flags & flagQoS,
 		Retain: r.Flags&flagRetain != 0, Source: string(r.Source), Hops: r.Flags >> shiftHops, Payload: append([]byte(nil), r.Payload...)}
+	if r.Kind == journal.KindEvent { // that of a conditional event is its condition, see acceptWill
+		e.Cause = r.Cause
+	}
 	if len(r.Props) > 0 {
 		e.Properties = append(Properties(nil), r.Props...)
 	}

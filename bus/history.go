@@ -82,7 +82,7 @@ func (w *retainedWork) refillRetained(c *cursor) (done bool) {
 	found, last, done := c.bus.retained.next(&sub.pattern, w.after, historyAhead)
 	for _, e := range found {
 		rec := new(journal.Record)
-		if !c.bus.readRetained(e.topic, rec) {
+		if e.kept || !c.bus.readRetained(e.topic, rec) {
 			continue
 		}
 		// A newer value is delivered from the journal, unless it had QoS 0 and the consumer was

@@ -186,8 +186,9 @@ func (n *indexNode) descend(rest []byte, found []*subscription) []*subscription 
 	}
 }
 
+// cloneRecord copies a record, without its kept value.
 func cloneRecord(r *journal.Record) *journal.Record {
-	c := *r
+	c := withoutKept(r)
 	b := make([]byte, 0, len(r.Source)+len(r.Topic)+len(r.Props)+len(r.Payload))
 	take := func(s []byte) []byte {
 		at := len(b)

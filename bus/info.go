@@ -299,6 +299,7 @@ type Stats struct {
 	Subscriptions      int
 	Retained           int // values of clients and plugins, without what the bus reports about itself
 	RetainedBytes      int
+	Kept, KeptBytes    int // values below KeptPrefix, which limits don't count
 	Journal            journal.Stats
 }
 
@@ -326,6 +327,7 @@ func (b *Bus) Stats() Stats {
 	}
 	b.retained.mu.RLock()
 	st.Retained, st.RetainedBytes = b.retained.clients.count, b.retained.clients.bytes
+	st.Kept, st.KeptBytes = b.retained.plugins.count, b.retained.plugins.bytes
 	b.retained.mu.RUnlock()
 	return st
 }

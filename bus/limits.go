@@ -94,7 +94,7 @@ func (b *Bus) admit(r *journal.Record) error {
 	if bytes.Count(r.Topic, slash) >= l.TopicLevels {
 		return b.refuse(LimitTopicLevels, int64(l.TopicLevels))
 	}
-	if r.Flags&flagRetain == 0 || len(r.Payload) == 0 {
+	if r.Flags&flagRetain == 0 || len(r.Payload) == 0 || isKept(r.Topic) {
 		return nil
 	}
 	if key, limit := b.retained.full(r, l); key != "" {

@@ -35,6 +35,7 @@ type retainedSet struct {
 	blocks    []*topicBlock
 	clients   retainedCount // what limits bound
 	own       retainedCount // what the bus reports about itself
+	plugins   retainedCount // what is below KeptPrefix
 	snapshot  *journal.Snapshot
 	announced map[string]*journal.Record
 }
@@ -57,8 +58,11 @@ func (c *retainedCount) add(topic []byte, size uint32, n int) {
 func (c *retainedCount) size() int64 { return c.topics + int64(c.bytes) }
 
 // countOf is the count that a value belongs to.
-func (t *retainedSet) countOf(v *retainedValue) *retainedCount {
-	if v.own {
+func (t *retainedSet) countOf(topic []byte, v *retainedValue) *retainedCount {
+	switch {
+	case isKept(topic):
+		return &t.plugins
+	case v.own:
 		return &t.own
 	}
 	return &t.clients
@@ -78,6 +82,7 @@ type retainedValue struct {
 	size   uint32
 	plugin bool // its source is a plugin
 	own    bool // its source is the bus itself
+	kept   bool // it is the kept value of its record
 }
 
 // retainedEntry is one topic and where its value is.
@@ -148,36 +153,51 @@ func (t *retainedSet) blockOf(topic []byte) int {
 // set records the value of r's topic, or clears it if the payload is empty [MQTT-3.3.1-6]. off is
 // its offset in the snapshot, or inJournal.
 func (t *retainedSet) set(r *journal.Record, off int64) {
+	t.put(r.Topic, valueOf(r, len(r.Payload), off))
+}
+
+// setKept records the kept value of r, or clears it if it is empty.
+func (t *retainedSet) setKept(r *journal.Record, off int64) {
+	v := valueOf(r, len(r.Kept), off)
+	v.kept = true
+	t.put(r.KeptTopic, v)
+}
+
+func valueOf(r *journal.Record, size int, off int64) retainedValue {
+	return retainedValue{seq: r.Seq, off: off, size: uint32(size), plugin: bytes.HasPrefix(r.Source, []byte(PluginSource)), own: string(r.Source) == ownSource}
+}
+
+// put records where the value of a topic is; one without a size clears the topic.
+func (t *retainedSet) put(topic []byte, v retainedValue) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v := retainedValue{seq: r.Seq, off: off, size: uint32(len(r.Payload)), plugin: bytes.HasPrefix(r.Source, []byte(PluginSource)), own: string(r.Source) == ownSource}
 	if len(t.blocks) == 0 {
 		if v.size == 0 {
 			return
 		}
 		first := &topicBlock{}
-		first.insert(0, r.Topic, v)
+		first.insert(0, topic, v)
 		t.blocks = []*topicBlock{first}
-		t.countOf(&v).add(r.Topic, v.size, 1)
+		t.countOf(topic, &v).add(topic, v.size, 1)
 		return
 	}
-	at := t.blockOf(r.Topic)
+	at := t.blockOf(topic)
 	b := t.blocks[at]
-	i, found := b.find(r.Topic)
+	i, found := b.find(topic)
 	switch {
 	case found && v.size == 0:
-		t.countOf(&b.values[i]).add(r.Topic, b.values[i].size, -1)
+		t.countOf(topic, &b.values[i]).add(topic, b.values[i].size, -1)
 		b.remove(i)
 		if len(b.ends) == 0 {
 			t.blocks = slices.Delete(t.blocks, at, at+1)
 		}
 	case found:
-		t.countOf(&b.values[i]).add(r.Topic, b.values[i].size, -1)
-		t.countOf(&v).add(r.Topic, v.size, 1)
+		t.countOf(topic, &b.values[i]).add(topic, b.values[i].size, -1)
+		t.countOf(topic, &v).add(topic, v.size, 1)
 		b.values[i] = v
 	case v.size > 0:
-		t.countOf(&v).add(r.Topic, v.size, 1)
-		b.insert(i, r.Topic, v)
+		t.countOf(topic, &v).add(topic, v.size, 1)
+		b.insert(i, topic, v)
 		if n := len(b.ends); n > retainedBlock {
 			half := n / 2
 			if at == len(t.blocks)-1 && i == n-1 { // topics arrive in order: leave full blocks behind
@@ -286,23 +306,39 @@ func (t *retainedSet) value(topic string) (v retainedValue, from *journal.Snapsh
 	return v, from, true
 }
 
-// sources lists, in their order, the sequences up to at of values that are in the journal, and
-// returns the snapshot that holds the others, to be closed; nil when there is none.
-func (t *retainedSet) sources(at uint64) (seqs []uint64, s *journal.Snapshot) {
+// source identifies a value: the sequence of its record, which may also hold another value.
+type source struct {
+	seq  uint64
+	kept bool // the kept value of the record
+}
+
+func (a source) compare(b source) int {
+	if c := cmp.Compare(a.seq, b.seq); c != 0 || a.kept == b.kept {
+		return c
+	}
+	if b.kept {
+		return -1
+	}
+	return 1
+}
+
+// sources lists, in their order, the values up to at that are in the journal, and returns the
+// snapshot that holds the others, to be closed; nil when there is none.
+func (t *retainedSet) sources(at uint64) (list []source, s *journal.Snapshot) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	for _, b := range t.blocks {
 		for i := range b.values {
 			if v := &b.values[i]; v.off == inJournal && v.seq <= at {
-				seqs = append(seqs, v.seq)
+				list = append(list, source{v.seq, v.kept})
 			}
 		}
 	}
-	slices.Sort(seqs)
+	slices.SortFunc(list, source.compare)
 	if t.snapshot != nil {
 		s = t.snapshot.Share()
 	}
-	return seqs, s
+	return list, s
 }
 
 // holds reports whether r, at an offset in the snapshot, is the current value of its topic.
@@ -312,26 +348,30 @@ func (t *retainedSet) holds(r *journal.Record, off int64) bool {
 	if len(t.blocks) == 0 {
 		return false
 	}
-	b := t.blocks[t.blockOf(r.Topic)]
-	i, ok := b.find(r.Topic)
+	name := r.Topic
+	if r.Kind == kindKept {
+		name = r.KeptTopic
+	}
+	b := t.blocks[t.blockOf(name)]
+	i, ok := b.find(name)
 	return ok && b.values[i].off == off && b.values[i].seq == r.Seq
 }
 
 // moved is a value that a new snapshot holds.
 type moved struct {
-	seq uint64
+	source
 	off int64
 }
 
 // moveTo switches to a new snapshot for reading values, and closes the previous one.
 func (t *retainedSet) moveTo(s *journal.Snapshot, values []moved) {
-	slices.SortFunc(values, func(a, b moved) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortFunc(values, func(a, b moved) int { return a.compare(b.source) })
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, b := range t.blocks {
 		for i := range b.values {
 			v := &b.values[i]
-			if j, ok := slices.BinarySearchFunc(values, v.seq, func(m moved, seq uint64) int { return cmp.Compare(m.seq, seq) }); ok {
+			if j, ok := slices.BinarySearchFunc(values, source{v.seq, v.kept}, func(m moved, s source) int { return m.compare(s) }); ok {
 				v.off = values[j].off
 			}
 		}
@@ -360,11 +400,17 @@ func (b *Bus) readRetained(topic string, rec *journal.Record) bool {
 		if snapshot != nil {
 			err = snapshot.Read(v.off, rec)
 			snapshot.Close()
+			if v.kept {
+				*rec = keptAsRetained(rec)
+			}
 			ok = err == nil && string(rec.Topic) == topic
 		} else {
 			r := b.journal.Reader(v.seq)
 			ok, err = r.NextUntil(v.seq, rec)
 			if ok = ok && rec.Seq == v.seq; ok {
+				if v.kept {
+					*rec = keptAsRetained(rec)
+				}
 				*rec = *cloneRecord(rec)
 			}
 			r.Release()

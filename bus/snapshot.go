@@ -157,6 +157,8 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 	switch r.Kind {
 	case journal.KindEvent, journal.KindConditional:
 		b.retained.set(r, off)
+	case kindKept:
+		b.retained.setKept(r, off)
 	case kindSession:
 		var st storedSession
 		if err := json.Unmarshal(r.Payload, &st); err != nil {
@@ -256,24 +258,34 @@ func (b *Bus) state() ([]*journal.Record, error) {
 // They may include a value that was replaced or cleared since: that record is in the journal behind
 // at, and every start replays it. Both parts are read in the order in which they are on disk.
 func (b *Bus) writeRetained(at uint64, emit func(*journal.Record) (int64, error)) (values []moved, err error) {
-	seqs, old := b.retained.sources(at)
+	sources, old := b.retained.sources(at)
 	write := func(r *journal.Record) error {
 		off, err := emit(r)
-		values = append(values, moved{r.Seq, off})
+		values = append(values, moved{source{r.Seq, r.Kind == kindKept}, off})
 		return err
 	}
 	reader := b.journal.Reader(0)
 	defer reader.Release()
 	var rec journal.Record
-	for _, seq := range seqs {
+	for i := 0; i < len(sources); {
+		seq := sources[i].seq
 		reader.SkipTo(seq)
-		switch ok, err := reader.NextUntil(seq, &rec); {
-		case err != nil:
+		ok, err := reader.NextUntil(seq, &rec)
+		if err != nil {
 			return nil, err
-		case !ok || rec.Seq != seq:
+		}
+		if ok = ok && rec.Seq == seq; !ok {
 			b.logger.Error("a retained message is lost: its record in the journal is damaged", "seq", seq)
-		default:
-			if err := write(&rec); err != nil {
+		}
+		for ; i < len(sources) && sources[i].seq == seq; i++ { // a record may hold two values
+			if !ok {
+				continue
+			}
+			value := withoutKept(&rec)
+			if sources[i].kept {
+				value = keptAlone(&rec)
+			}
+			if err := write(&value); err != nil {
 				return nil, err
 			}
 		}
@@ -283,7 +295,7 @@ func (b *Bus) writeRetained(at uint64, emit func(*journal.Record) (int64, error)
 	}
 	defer old.Close()
 	err = old.Each(func(r *journal.Record, off int64) error {
-		if !r.Kind.Event() || !b.retained.holds(r, off) {
+		if !r.Kind.Event() && r.Kind != kindKept || !b.retained.holds(r, off) {
 			return nil
 		}
 		return write(r)
@@ -369,7 +381,7 @@ func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
 	floor, snapshot, err := b.journal.WriteSnapshot(at, func(emit func(*journal.Record) (int64, error)) (err error) {
 		var size uint64
 		counted := func(r *journal.Record) (int64, error) {
-			size += uint64(len(r.Topic) + len(r.Props) + len(r.Payload))
+			size += uint64(len(r.Topic) + len(r.Props) + len(r.Payload) + len(r.KeptTopic) + len(r.Kept))
 			return emit(r)
 		}
 		for _, r := range records {

@@ -27,6 +27,7 @@ const (
 	kindSession                             // storedSession: in snapshots
 	kindGroup                               // storedCursor of a group: in snapshots
 	kindVoid                                // []uint64, conditional events that don't count: in snapshots
+	kindKept                                // a kept value alone, without a payload
 )
 
 type openRecord struct {
@@ -77,6 +78,9 @@ func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
 		if r.Flags&flagRetain != 0 {
 			b.retained.set(r, inJournal)
 		}
+		if len(r.KeptTopic) > 0 {
+			b.retained.setKept(r, inJournal)
+		}
 		return true, nil
 	}
 	if err := b.applyState(r, replaying); errors.Is(err, errUnknownKind) {
@@ -111,6 +115,10 @@ func (b *Bus) acceptWill(r *journal.Record) bool {
 
 func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 	name := string(r.Source)
+	if r.Kind == kindKept {
+		b.retained.setKept(r, inJournal)
+		return nil
+	}
 	if r.Kind < kindOpen || r.Kind > kindWill { // the others are in snapshots
 		return fmt.Errorf("record %d is of kind %d: %w", r.Seq, r.Kind, errUnknownKind)
 	}

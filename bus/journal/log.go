@@ -242,9 +242,8 @@ func (l *Log) Append(r *Record) (Commit, error) { return l.AppendAll(r) }
 func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
 	event := false // free space is kept from events alone; a conditional one was promised before
 	for _, r := range rs {
-		if len(r.Source) > MaxName || len(r.Topic) > MaxName || len(r.Props)+len(r.Payload) > MaxPayload {
-			return Commit{}, fmt.Errorf("record too large: source %d, topic %d, properties and payload %d bytes",
-				len(r.Source), len(r.Topic), len(r.Props)+len(r.Payload))
+		if err := r.check(); err != nil {
+			return Commit{}, err
 		}
 		if r.Time == 0 {
 			r.Time = time.Now().UnixNano()

@@ -31,7 +31,8 @@ const NoExpiry uint32 = math.MaxUint32
 // Limits of one record, in bytes.
 const (
 	MaxName    = math.MaxUint16 // Source and Topic
-	MaxPayload = 256 << 20      // Props and Payload together
+	MaxPayload = 256 << 20      // Props, Payload and Kept together
+	MaxProps   = propsMask
 )
 
 // Record is one entry of the log. The slices of a record that a Reader returned are views that are
@@ -49,6 +50,11 @@ type Record struct {
 	Topic   []byte
 	Props   []byte // MQTT 5 properties in wire encoding
 	Payload []byte
+
+	// A value that becomes durable together with the record, and its topic; no topic: none. What they
+	// mean is the owner's: they are in no summary of topics.
+	KeptTopic []byte
+	Kept      []byte
 }
 
 // Expired reports whether the record's expiry has passed at now. A clock that went back never
@@ -57,13 +63,27 @@ func (r *Record) Expired(now time.Time) bool {
 	return r.Expiry != NoExpiry && now.UnixNano()-r.Time > int64(r.Expiry)*int64(time.Second)
 }
 
+// check returns which field of a new record is too long.
+func (r *Record) check() error {
+	if len(r.Source) > MaxName || len(r.Topic) > MaxName || len(r.KeptTopic) > MaxName ||
+		len(r.Props) > MaxProps || len(r.Props)+len(r.Payload)+len(r.Kept) > MaxPayload {
+		return fmt.Errorf("record too large: source of %d, topic of %d and kept topic of %d bytes, at most %d each; properties of %d bytes, at most %d; with payload of %d and kept value of %d bytes, at most %d",
+			len(r.Source), len(r.Topic), len(r.KeptTopic), MaxName, len(r.Props), MaxProps, len(r.Payload), len(r.Kept), MaxPayload)
+	}
+	if len(r.KeptTopic) == 0 && len(r.Kept) > 0 {
+		return fmt.Errorf("kept value of %d bytes without a topic", len(r.Kept))
+	}
+	return nil
+}
+
 const (
 	recordHeader = 40
 	groupHeader  = 40
 	groupHeader1 = 32         // of format 1, which has no position
 	groupMagic   = 0x32474250 // "PBG2"
 	groupMagic1  = 0x31474250 // "PBG1"
-	maxRecord    = recordHeader + 16 + 2*MaxName + MaxPayload
+	keptHeader   = 6
+	maxRecord    = recordHeader + 16 + keptHeader + 3*MaxName + MaxPayload
 )
 
 // The upper bits of a record's properties length say which fields follow the header. Format 1 has
@@ -71,7 +91,8 @@ const (
 const (
 	hasCause   = 1 << 31
 	hasStamp   = 1 << 30
-	hasUnknown = 1 << 29
+	hasKept    = 1 << 29
+	hasUnknown = 1 << 28
 	propsMask  = hasUnknown - 1
 )
 
@@ -81,7 +102,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //
 //	crc u32 · length u32 · seq u64 · time i64 · kind u8 · flags u8 · id u16 · expiry u32 ·
 //	source length u16 · topic length u16 · fields and props length u32 · [cause u64] · [stamp i64] ·
-//	source · topic · props · payload
+//	[kept topic length u16 · kept length u32 · kept topic · kept] · source · topic · props · payload
 func appendRecord(b []byte, r *Record, seq uint64) []byte {
 	at := len(b)
 	le := binary.LittleEndian
@@ -94,6 +115,13 @@ func appendRecord(b []byte, r *Record, seq uint64) []byte {
 	if r.Stamp != 0 {
 		fields |= hasStamp
 		b = le.AppendUint64(b, uint64(r.Stamp))
+	}
+	if len(r.KeptTopic) > 0 {
+		fields |= hasKept
+		b = le.AppendUint16(b, uint16(len(r.KeptTopic)))
+		b = le.AppendUint32(b, uint32(len(r.Kept)))
+		b = append(b, r.KeptTopic...)
+		b = append(b, r.Kept...)
 	}
 	b = append(b, r.Source...)
 	b = append(b, r.Topic...)
@@ -145,7 +173,7 @@ func decodeRecord(b []byte, r *Record, verify bool) error {
 	if fields&hasUnknown != 0 {
 		return fmt.Errorf("the record has fields that this version does not know")
 	}
-	r.Cause, r.Stamp = 0, 0
+	r.Cause, r.Stamp, r.KeptTopic, r.Kept = 0, 0, nil, nil
 	if fields&hasCause != 0 {
 		if len(remaining) < 8 {
 			return fmt.Errorf("field lengths exceed the record")
@@ -157,6 +185,18 @@ func decodeRecord(b []byte, r *Record, verify bool) error {
 			return fmt.Errorf("field lengths exceed the record")
 		}
 		r.Stamp, remaining = int64(le.Uint64(remaining)), remaining[8:]
+	}
+	if fields&hasKept != 0 {
+		if len(remaining) < keptHeader {
+			return fmt.Errorf("field lengths exceed the record")
+		}
+		name, size := int(le.Uint16(remaining)), le.Uint32(remaining[2:])
+		remaining = remaining[keptHeader:]
+		if uint64(name)+uint64(size) > uint64(len(remaining)) {
+			return fmt.Errorf("field lengths exceed the record")
+		}
+		r.KeptTopic, remaining = remaining[:name:name], remaining[name:]
+		r.Kept, remaining = remaining[:size:size], remaining[size:]
 	}
 	pr := fields & propsMask
 	if uint64(src)+uint64(top)+uint64(pr) > uint64(len(remaining)) {
