@@ -14,7 +14,7 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-var actionKeys = []string{"when", "name", "rate", "set", "expires", "retry", "home_assistant"}
+var actionKeys = slices.Concat([]string{"when", "name", "rate", "set", "expires", "retry", "home_assistant"}, timingKeys)
 
 const (
 	defaultExpires  = time.Minute // so that a stale "unlock" is never executed
@@ -28,7 +28,7 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 	if !ok {
 		return
 	}
-	f.common(m, r)
+	f.common(n, m, r)
 	var found []string
 	for i := range m.Len() {
 		if name, _ := m.Entry(i); slices.Contains(kinds, name) {

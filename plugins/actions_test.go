@@ -184,7 +184,7 @@ func TestBytesSurviveTheQueue(t *testing.T) {
 }
 
 func TestRetainedEventsGoWithTheirFile(t *testing.T) {
-	w := newWorld(t, Options{Grace: time.Second})
+	w := newWorld(t, Options{Grace: 2 * time.Second})
 	file := func(topic string) string {
 		return "source: {probe: {name: a}}\npublish:\n  - topic: " + topic + "\n    payload: \"${event.value}\"\n    retain: true\n    home_assistant: {device_class: temperature, unit: °C}\n"
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
-	"github.com/postbus/postbus/plugins/expr"
+	"github.com/postbus/postbus/plugins/internal/clock"
 )
 
 // benched has a filter, a topic and a payload with expressions.
@@ -18,10 +18,21 @@ publish:
     payload: {celsius: "${round(event.json.t, 1)}", n: "${event.value}", host: "${host}"}
 `
 
-func benchedSpec(b *testing.B) *Spec {
+// benchedKeys has a key and passes changes only, which every event of a key is.
+const benchedKeys = `
+source: {probe: {name: a}}
+publish:
+  - when: event.value >= 0 && event.text != ""
+    per: "${event.text}"
+    changed: event.value
+    topic: "room/${event.text}/temperature"
+    payload: {celsius: "${round(event.json.t, 1)}", n: "${event.value}", host: "${host}"}
+`
+
+func benchedSpec(b *testing.B, text string) *Spec {
 	_, cat := newProbes(&testing.T{})
 	c := &Checker{Catalog: cat, Host: "test"}
-	spec, errs := c.Check("a", "a.yaml", []byte(benched))
+	spec, errs := c.Check("a", "a.yaml", []byte(text))
 	if errs != nil {
 		b.Fatal(errs.Render())
 	}
@@ -34,14 +45,13 @@ func benchedEvent(n int) map[string]any {
 
 // BenchmarkMapping measures the mapping alone, on one core.
 func BenchmarkMapping(b *testing.B) {
-	m := newMapper("a", "test", nil, nil, slogDiscard())
+	m := newMapper("a", "test", nil, benchedBus(b), slogDiscard(), clock.System)
 	defer m.close(stopTime)
-	m.swap(benchedSpec(b))
-	r := &runner{spec: m.spec.sources[0]}
+	m.swap(benchedSpec(b, benched))
+	r := &runner{spec: m.engine.spec.sources[0]}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		v := expr.Vars{Event: benchedEvent(i), Now: time.Now(), Host: "test"}
-		if list, _ := m.outcomes(r, &v); len(m.events(list, v.Now, 1)) != 1 {
+		if list, _ := m.one(r, time.Now(), benchedEvent(i)); len(list) != 1 {
 			b.Fatal("nothing comes of it")
 		}
 	}
@@ -59,10 +69,15 @@ func benchedBus(b *testing.B) *bus.Bus {
 
 // BenchmarkDurable measures the same with the durable bus: every event is on disk before its source
 // gets the answer. Compare it with BenchmarkBare.
-func BenchmarkDurable(b *testing.B) {
-	m := newMapper("a", "test", nil, benchedBus(b), slogDiscard())
-	m.swap(benchedSpec(b))
-	r := &runner{spec: m.spec.sources[0]}
+func BenchmarkDurable(b *testing.B) { benchmarkDurable(b, benched) }
+
+// BenchmarkKeyed is BenchmarkDurable with a state for a key, which each event changes.
+func BenchmarkKeyed(b *testing.B) { benchmarkDurable(b, benchedKeys) }
+
+func benchmarkDurable(b *testing.B, text string) {
+	m := newMapper("a", "test", nil, benchedBus(b), slogDiscard(), clock.System)
+	m.swap(benchedSpec(b, text))
+	r := &runner{spec: m.engine.spec.sources[0]}
 	ctx := context.Background()
 	done := make(chan error, 1)
 	b.ReportAllocs()

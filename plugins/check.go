@@ -53,7 +53,7 @@ func (c *Checker) Check(id, shown string, data []byte) (*Spec, yamlnode.Errors) 
 		return nil, list
 	}
 	for i := range f.spec.tests {
-		f.spec.tests[i].check(f.spec, c)
+		f.spec.tests[i].check(f.spec)
 	}
 	if list := d.Errors(); list != nil {
 		return nil, list
@@ -64,12 +64,13 @@ func (c *Checker) Check(id, shown string, data []byte) (*Spec, yamlnode.Errors) 
 // fileReader reads one file.
 type fileReader struct {
 	*Checker
-	spec  *Spec
-	scope expr.Scope
-	keys  map[string]int // the number of actions by kind
+	spec    *Spec
+	scope   expr.Scope
+	keys    map[string]int // the number of actions by kind
+	filters []string       // the topics of all sources
 }
 
-var fileKeys = []string{"description", "source", "sources", "publish", "actions", "tests", "permissions"}
+var fileKeys = []string{"description", "source", "sources", "publish", "actions", "tests", "permissions", "per_limit", "per_idle", "state_limit"}
 
 func (f *fileReader) file(n yamlnode.Node) {
 	m, ok := n.Map(fileKeys...)
@@ -86,6 +87,7 @@ func (f *fileReader) file(n yamlnode.Node) {
 	if p, ok := m.Get("permissions"); ok {
 		f.permissions(p)
 	}
+	f.limits(m)
 	f.sources(n, m)
 	publish, has := m.Get("publish")
 	actions, acts := m.Get("actions")
@@ -98,6 +100,27 @@ func (f *fileReader) file(n yamlnode.Node) {
 	f.allowed(m)
 	if t, ok := m.Get("tests"); ok {
 		f.tests(t)
+	}
+}
+
+// limits reads the bounds of what the entries keep.
+func (f *fileReader) limits(m yamlnode.Map) {
+	s := f.spec
+	s.perLimit, s.perIdle, s.stateLimit = defaultKeys, 7*24*time.Hour, defaultState
+	if v, ok := m.Get("per_limit"); ok {
+		if n, ok := v.Int(1, maxKeys); ok {
+			s.perLimit = int(n)
+		}
+	}
+	if v, ok := m.Get("per_idle"); ok {
+		if d, ok := v.Duration(time.Second, maxWait); ok {
+			s.perIdle = d
+		}
+	}
+	if v, ok := m.Get("state_limit"); ok {
+		if n, ok := v.Size(1<<20, 1<<30); ok {
+			s.stateLimit = int(n)
+		}
 	}
 }
 
@@ -177,6 +200,9 @@ func (f *fileReader) source(n yamlnode.Node) {
 	if r, ok := s.options.(kind.Commander); ok {
 		f.spec.runs = append(f.spec.runs, r.Runs())
 	}
+	if t, ok := s.options.(kind.Filterer); ok {
+		f.filters = append(f.filters, t.Filters()...)
+	}
 	if t := v.FieldByName("Topics"); t.IsValid() && k.Name == "mqtt" {
 		f.spec.reads = append(f.spec.reads, t.Interface().([]string)...)
 	}
@@ -245,24 +271,50 @@ func (f *fileReader) rules(n yamlnode.Node, name string, read func(yamlnode.Node
 		return
 	}
 	list, _ := n.List()
+	same := map[string]int{} // entries with one destination
 	for i, e := range list {
 		r := &rule{label: fmt.Sprintf("%s[%d]", name, i), qos: 1}
 		r.line, _ = e.Place()
+		scope := f.scope
 		read(e, r)
+		f.scope = scope
+		what := r.destination()
+		r.resolve(what, same[what])
+		same[what]++
 		f.spec.rules = append(f.spec.rules, r)
+		f.warnOfTopics(r)
 	}
 }
 
-var publishKeys = []string{"when", "topic", "payload", "qos", "retain", "expiry", "rate", "set", "home_assistant"}
+// warnOfTopics warns of an entry that was one for all topics in earlier versions.
+func (f *fileReader) warnOfTopics(r *rule) {
+	if r.perKind != perTopic || r.perSaid || r.changed != nil || r.wait.kind != waitNone || len(r.setOwn) > 0 || r.keepLast {
+		return
+	}
+	for _, c := range []struct {
+		used bool
+		key  string
+	}{{r.usesLast, "last"}, {r.rate != nil, "rate"}} {
+		if c.used {
+			f.spec.warnings = append(f.spec.warnings, fmt.Sprintf("%s:%d: %s: %s is per topic, and was one for all topics in earlier versions; write per: topic or per: all",
+				f.spec.File, r.line, r.label, c.key))
+		}
+	}
+}
+
+var publishKeys = slices.Concat([]string{"when", "topic", "payload", "qos", "retain", "expiry", "rate", "set", "home_assistant"}, timingKeys)
 
 func (f *fileReader) publish(n yamlnode.Node, r *rule) {
 	m, ok := n.Map(publishKeys...)
 	if !ok {
 		return
 	}
-	f.common(m, r)
+	f.common(n, m, r)
 	topic, has := m.Get("topic")
 	_, remembers := m.Get("set")
+	if _, own := m.Get("set_own"); own {
+		remembers = true
+	}
 	switch {
 	case has:
 		r.topic = f.topic(topic, false)
@@ -298,10 +350,11 @@ func (f *fileReader) publish(n yamlnode.Node, r *rule) {
 // misspelt.
 func complete(n yamlnode.Node, m yamlnode.Map) bool { return m.Len() == len(n.Raw().Content)/2 }
 
-// common reads the keys that "publish" and "actions" share.
-func (f *fileReader) common(m yamlnode.Map, r *rule) {
+// common reads the keys that "publish" and "actions" share, and sets the scope of the others.
+func (f *fileReader) common(n yamlnode.Node, m yamlnode.Map, r *rule) {
+	event, outcome := f.entryScopes(m)
 	if v, ok := m.Get("when"); ok {
-		r.when = f.condition(v)
+		r.when = expression(v, "when", event)
 	}
 	if v, ok := m.Get("rate"); ok {
 		if s, ok := v.Text(); ok {
@@ -311,17 +364,13 @@ func (f *fileReader) common(m yamlnode.Map, r *rule) {
 			}
 		}
 	}
+	f.timing(n, m, r)
+	f.scope = outcome
 	if v, ok := m.Get("set"); ok {
-		set, _ := v.Map()
-		for i := range set.Len() {
-			name, item := set.Entry(i)
-			if fixedKey(item, name) {
-				continue
-			}
-			if value, ok := valueOf(item, f.scope); ok {
-				r.set = append(r.set, setting{name, value})
-			}
-		}
+		r.set = settings(v, outcome)
+	}
+	if v, ok := m.Get("set_own"); ok {
+		r.setOwn = settings(v, outcome)
 	}
 }
 
@@ -333,27 +382,6 @@ func fixedKey(item yamlnode.Node, name string) bool {
 	item.FailKey("a mapping whose names differ is an expression: \"${ {(event.name): event.value} }\"",
 		"the key %q cannot contain an expression, only values can", name)
 	return true
-}
-
-func (f *fileReader) condition(n yamlnode.Node) *expr.Program {
-	if n.Refused() {
-		return nil
-	}
-	if !n.IsScalar() {
-		n.Fail("write when: event.value > 3", "want an expression")
-		return nil
-	}
-	src := n.Raw().Value
-	if strings.Contains(src, "${") {
-		n.FailWithin(strings.Index(src, "${"), "write it without ${ and }", "when is an expression already")
-		return nil
-	}
-	p, err := expr.Compile(src, f.scope)
-	if err != nil {
-		failExpr(n, err)
-		return nil
-	}
-	return p
 }
 
 // allowed checks that the file's own permissions cover everything that it accesses.

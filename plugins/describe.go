@@ -27,7 +27,20 @@ func (c *Catalog) Schema() []byte {
 		"when": described(text, "a condition: an event for which it is false has no outcome"),
 		"rate": described(object{"type": "string", "pattern": `^\d+/.+$`},
 			"the maximum number of events in a period, as 5/s or 1/10s"),
-		"set": described(object{"type": "object"}, "values that the plugin keeps, as state.NAME"),
+		"keep":     described(object{"enum": []string{"first", "last"}, "default": "first"}, "which event of the rate's period has an outcome; the last one at the period's end"),
+		"set":      described(object{"type": "object"}, "values that the plugin keeps, as state.NAME"),
+		"per":      described(text, "what the entry keeps values, timers and a rate for: topic, all, or a text with ${…}; default: topic, if the source has several"),
+		"set_own":  described(object{"type": "object"}, "values that the entry keeps for each key, as own.NAME"),
+		"changed":  described(text, "an expression: an event passes only if its value differs from the last that passed"),
+		"by":       described(object{"type": "number", "exclusiveMinimum": 0}, "with changed: numbers must differ by this much"),
+		"at_least": described(duration(), "with changed: after this time an equal value passes, too"),
+		"for":      described(duration(), "the entry acts once when its condition has held for this long"),
+		"after":    described(duration(), "the entry acts this long after the last event for which its condition held"),
+		"cancel":   described(text, "with after: a condition that ends the wait"),
+		"settle":   described(duration(), "the entry acts for the last event of a burst, when there was none for this long"),
+		"silent":   described(duration(), "the entry acts when there was no event for this long"),
+		"recover":  described(object{"type": "boolean", "default": false}, "with silent: it acts for the next event, too"),
+		"each":     described(text, "an expression for a list: the entry gets each element as an event, as item and index"),
 		"home_assistant": described(structSchema(reflect.TypeFor[homeAssistant](), reflect.Value{}),
 			"announce it to Home Assistant by MQTT discovery"),
 	}
@@ -57,6 +70,7 @@ func (c *Catalog) Schema() []byte {
 	list := func(p object) object {
 		return object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "properties": p}}
 	}
+	expected := object{"type": "array", "items": object{"type": "object"}}
 	perms := object{}
 	for _, k := range permissionKeys {
 		perms[k] = object{"type": "array", "items": text}
@@ -65,11 +79,17 @@ func (c *Catalog) Schema() []byte {
 		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "postbus plugin", "type": "object", "additionalProperties": false,
 		"properties": object{
 			"description": described(text, "one line for people"), "source": source,
-			"sources": object{"type": "array", "items": source, "minItems": 1}, "publish": list(publish), "actions": list(action),
+			"per_limit":   described(object{"type": "integer", "minimum": 1, "maximum": maxKeys, "default": defaultKeys}, "the maximum number of keys; the one that was idle for longest is forgotten"),
+			"per_idle":    described(object{"type": "string", "default": "7d"}, "a key without events is forgotten after this time"),
+			"state_limit": described(object{"type": "string", "default": "64MiB"}, "the maximum size of what all keys keep"),
+			"sources":     object{"type": "array", "items": source, "minItems": 1}, "publish": list(publish), "actions": list(action),
 			"permissions": object{"type": "object", "additionalProperties": false, "properties": perms},
-			"tests": object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "required": []string{"event", "expect"}, "properties": object{
-				"name": text, "event": object{"type": "object"}, "last": object{"type": "object"}, "state": object{"type": "object"}, "now": text,
-				"expect": object{"type": "array", "items": object{"type": "object"}}}}},
+			"tests": object{"type": "array", "items": object{"type": "object", "additionalProperties": false,
+				"oneOf": []object{{"required": []string{"event", "expect"}}, {"required": []string{"steps"}}}, "properties": object{
+					"name": text, "event": object{"type": "object"}, "last": object{"type": "object"}, "own": object{"type": "object"}, "state": object{"type": "object"}, "now": text,
+					"expect": expected,
+					"steps": object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "required": []string{"at"}, "properties": object{
+						"at": duration(), "event": object{"type": "object"}, "expect": expected}}}}}},
 		},
 		"oneOf": []object{{"required": []string{"source"}}, {"required": []string{"sources"}}},
 	}

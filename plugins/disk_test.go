@@ -13,6 +13,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/bustest"
+	"github.com/postbus/postbus/plugins/internal/clock"
 )
 
 // TestADiskThatRefuses runs events through a plugin while the disk refuses for a time, fails a
@@ -101,7 +102,7 @@ func TestWhatWasMappedIsOwed(t *testing.T) {
 	if errs != nil {
 		t.Fatal(errs.Render())
 	}
-	m := newMapper("a", "test", nil, b, slogDiscard())
+	m := newMapper("a", "test", nil, b, slogDiscard(), clock.System)
 	m.swap(spec)
 	r := &runner{spec: spec.sources[0]}
 	fates := make(chan error, 2*maxFlight)
@@ -134,8 +135,8 @@ func TestWhatWasMappedIsOwed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := m.count.published.Load(); n != maxFlight || m.memory["n"] != maxFlight {
-		t.Errorf("%d published, %v remembered", n, m.memory)
+	if n := m.count.published.Load(); n != maxFlight || m.engine.memory["n"] != maxFlight {
+		t.Errorf("%d published, %v remembered", n, m.engine.memory)
 	}
 	refuse()
 	if err := post(context.Background(), 1); err != nil {
@@ -150,7 +151,7 @@ func TestWhatWasMappedIsOwed(t *testing.T) {
 	}
 
 	// A source that waits for no answer, such as a socket without answers, cannot send them again.
-	m = newMapper("b", "test", nil, b, slogDiscard())
+	m = newMapper("b", "test", nil, b, slogDiscard(), clock.System)
 	m.swap(spec)
 	for n := 1; n <= 3; n++ {
 		if err := m.post(context.Background(), r, time.Now(), map[string]any{"value": n}, nil); err != nil {
@@ -177,7 +178,7 @@ func TestADiskThatFailsAgainAndAgain(t *testing.T) {
 	if errs != nil {
 		t.Fatal(errs.Render())
 	}
-	m := newMapper("a", "test", nil, b, slogDiscard())
+	m := newMapper("a", "test", nil, b, slogDiscard(), clock.System)
 	defer m.close(stopTime)
 	m.swap(spec)
 	sub, err := b.Subscribe(context.Background(), "reader", "out/#")

@@ -27,6 +27,7 @@ type env struct {
 	scripts   string // the contents that were approved
 	degraded  func(error)
 	consuming func() // called when Consume has subscribed; may be nil
+	caughtUp  func() // called when Consume has passed on what was there before; may be nil
 }
 
 var _ kind.Env = (*env)(nil)
@@ -72,7 +73,7 @@ func (e *env) Lost(n int, reason string) {
 
 func (e *env) Publish(ctx context.Context, name string, payload []byte, qos int, retain bool) error {
 	e.p.mapper.mu.Lock()
-	spec := e.p.mapper.spec
+	spec := e.p.mapper.engine.spec
 	e.p.mapper.mu.Unlock()
 	switch {
 	case name == "" || name[0] == '$':
@@ -98,6 +99,9 @@ func (e *env) Consume(ctx context.Context, name string, filters []string, each f
 	defer sub.Close()
 	if e.consuming != nil {
 		e.consuming()
+	}
+	if e.caughtUp != nil {
+		e.caughtUp() // TODO
 	}
 	var out sync.WaitGroup
 	var acks sync.Mutex

@@ -75,9 +75,9 @@ func (s *Supervisor) Explain(topic string) Explanation {
 func (m *mapper) verdict(spec *Spec, i int) (string, time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.spec != spec || i >= len(m.states) || m.states[i].verdict == verdictNone {
+	if m.engine.spec != spec || i >= len(m.engine.rules) || m.engine.rules[i].verdict == verdictNone {
 		return "", time.Time{}
 	}
-	r, st := spec.rules[i], m.states[i]
+	r, st := spec.rules[i], m.engine.rules[i]
 	return r.explain(st, &expr.Vars{Host: m.host, Env: m.env}), st.at
 }

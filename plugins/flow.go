@@ -213,9 +213,15 @@ func (f *flow) send(queue []outgoing, sent *int) error {
 		case errors.As(err, &refused), errors.Is(err, bus.ErrClosed):
 			return err
 		default: // the event itself is invalid: too large
-			p.empty, p.pending, p.fault = true, bus.Pending{}, kind.Permanent(err)
 			f.count.errors.Add(1)
 			f.fail(err)
+			p.fault = kind.Permanent(err)
+			if k := p.event.Kept; k.Topic != "" { // its entry has acted, though in vain
+				p.event = bus.Event{Topic: k.Topic, Payload: k.Value, QoS: 1, Retain: true, Source: p.event.Source}
+				*sent--
+				continue
+			}
+			p.empty, p.pending = true, bus.Pending{}
 		}
 	}
 	return nil

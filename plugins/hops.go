@@ -38,11 +38,11 @@ func loopError(fields map[string]any) error {
 		n, expr.Text(fields["source"]))
 }
 
-// hops is the number for the outcomes of an event. A plugin that reads its own events (own: true)
+// hopsAfter is the number for the outcomes of an event. A plugin that reads its own events (own: true)
 // may loop.
-func (m *mapper) hops(fields map[string]any) byte {
+func hopsAfter(fields map[string]any, self string) byte {
 	n := hopsOf(fields)
-	if fields["source"] != m.source {
+	if fields["source"] != self {
 		n++
 	}
 	return byte(min(max(n, 1), bus.MaxHops))

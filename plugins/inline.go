@@ -1,7 +1,7 @@
 package plugins
 
 // This file is "tests:" in a plugin file: events that are mapped before the file is accepted, and
-// the expected outcomes of each.
+// the expected outcomes of each. lab.go maps them in virtual time.
 
 import (
 	"encoding/json"
@@ -19,9 +19,18 @@ import (
 
 // inlineTest is one test of a file.
 type inlineTest struct {
-	node   yamlnode.Node
-	name   string // "" or with a colon at the end
-	vars   expr.Vars
+	node  yamlnode.Node
+	name  string // "" or with a colon at the end
+	vars  expr.Vars
+	steps []step
+}
+
+// step is a moment of a test: time passes until then, and then the event arrives, if there is one.
+type step struct {
+	at     time.Duration // since the test began
+	event  map[string]any
+	node   yamlnode.Node // of expect
+	checks bool          // expect is there: it lists all outcomes since the previous one
 	expect []expectation
 }
 
@@ -39,7 +48,7 @@ type expectation struct {
 func (f *fileReader) tests(n yamlnode.Node) {
 	list, _ := n.List()
 	for _, item := range list {
-		m, ok := item.Map("name", "event", "last", "state", "now", "expect")
+		m, ok := item.Map("name", "event", "last", "own", "state", "now", "expect", "steps")
 		if !ok {
 			continue
 		}
@@ -49,37 +58,105 @@ func (f *fileReader) tests(n yamlnode.Node) {
 				t.name = s + ": "
 			}
 		}
-		t.vars = expr.Vars{Event: map[string]any{}, Host: f.Host, Now: time.Now(), Env: map[string]string{}}
-		if v, ok := m.Get("event"); ok {
-			t.vars.Event = f.testEvent(v)
-		} else {
-			item.FailKey("write event: {…}", "the test has no event")
-		}
+		t.vars = expr.Vars{Host: f.Host, Now: time.Now(), Env: map[string]string{}}
 		if v, ok := m.Get("last"); ok {
 			t.vars.Last = f.testEvent(v)
 		}
-		if v, ok := m.Get("state"); ok {
-			x, _ := plain(v)
-			t.vars.State, _ = x.(map[string]any)
-		}
+		t.vars.State = testValues(m, "state")
+		t.vars.Own = testValues(m, "own")
 		if v, ok := m.Get("now"); ok {
 			t.vars.Now = readTime(v)
 		}
-		expect, has := m.Get("expect")
-		if !has {
-			item.FailKey("write expect: [] for an event without an outcome",
-				"the test expects nothing that can be checked")
+		if v, ok := m.Get("steps"); ok {
+			if _, said := m.Get("now"); !said {
+				t.vars.Now = stepsBegin
+			}
+			f.steps(v, m, &t)
+		} else if !f.single(item, m, &t) {
 			continue
 		}
-		wants, _ := expect.List()
-		for _, w := range wants {
-			if e, ok := f.expectation(w); ok {
-				t.expect = append(t.expect, e)
-			}
-		}
-		t.node = expect
 		f.spec.tests = append(f.spec.tests, t)
 	}
+}
+
+// stepsBegin is when a test with steps begins unless it says so: a Monday.
+var stepsBegin = time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
+
+// testValues reads the names that are kept when the test begins.
+func testValues(m yamlnode.Map, key string) map[string]any {
+	v, ok := m.Get(key)
+	if !ok {
+		return nil
+	}
+	x, _ := plain(v)
+	values, _ := x.(map[string]any)
+	return values
+}
+
+// single reads a test of one event.
+func (f *fileReader) single(item yamlnode.Node, m yamlnode.Map, t *inlineTest) bool {
+	s := step{event: map[string]any{}, checks: true}
+	if v, ok := m.Get("event"); ok {
+		s.event = f.testEvent(v)
+	} else {
+		item.FailKey("write event: {…}, or steps: [{at: 0s, event: {…}}]", "the test has no event")
+	}
+	expect, has := m.Get("expect")
+	if !has {
+		item.FailKey("write expect: [] for an event without an outcome",
+			"the test expects nothing that can be checked")
+		return false
+	}
+	s.node, s.expect = expect, f.expectations(expect)
+	t.steps = []step{s}
+	return true
+}
+
+// steps reads a test of several moments.
+func (f *fileReader) steps(n yamlnode.Node, m yamlnode.Map, t *inlineTest) {
+	for _, key := range []string{"event", "expect"} {
+		if v, ok := m.Get(key); ok {
+			v.FailKey("write it in a step", "a test with steps has no %s of its own", key)
+		}
+	}
+	list, _ := n.List()
+	checks := false
+	for _, item := range list {
+		sm, ok := item.Map("at", "event", "expect")
+		if !ok {
+			continue
+		}
+		s := step{node: item}
+		if v, ok := sm.Get("at"); ok {
+			s.at, _ = v.Duration(0, maxWait)
+		} else if complete(item, sm) {
+			item.FailKey("write at: 0s", "the step has no time")
+		}
+		if k := len(t.steps); k > 0 && s.at < t.steps[k-1].at {
+			item.FailKey("list them in their order", "the step is before the previous one")
+		}
+		if v, ok := sm.Get("event"); ok {
+			s.event = f.testEvent(v)
+		}
+		if v, ok := sm.Get("expect"); ok {
+			s.node, s.checks, s.expect = v, true, f.expectations(v)
+			checks = true
+		}
+		t.steps = append(t.steps, s)
+	}
+	if !checks && !n.Refused() {
+		n.FailKey("write expect: [] in the last step", "the test expects nothing that can be checked")
+	}
+}
+
+func (f *fileReader) expectations(n yamlnode.Node) (out []expectation) {
+	wants, _ := n.List()
+	for _, w := range wants {
+		if e, ok := f.expectation(w); ok {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func readTime(n yamlnode.Node) time.Time {
@@ -196,16 +273,36 @@ func (f *fileReader) expectation(n yamlnode.Node) (expectation, bool) {
 }
 
 // check runs the test and reports each difference at its position.
-func (t *inlineTest) check(s *Spec, c *Checker) {
-	got, verdicts := dryRun(s, &t.vars)
-	if len(got) != len(t.expect) {
-		t.node.Fail(strings.Join(verdicts, "; "), "%swant %s, got %s", t.name, count(len(t.expect)), outcomes(got))
-		return
+func (t *inlineTest) check(s *Spec) {
+	l := newLab(s, t.vars)
+	if t.vars.Last != nil || t.vars.Own != nil {
+		l.preset(t.steps[0].event, t.vars.Last, t.vars.Own)
 	}
-	for i, e := range t.expect {
-		if wrong := e.compare(&got[i], &t.vars); wrong != "" {
-			e.node.Fail("", "%s%s", t.name, wrong)
+	var got []outcome
+	var verdicts []string
+	for _, step := range t.steps {
+		got = append(got, l.until(t.vars.Now.Add(step.at))...)
+		if step.event != nil {
+			list, why := l.event(step.event)
+			got, verdicts = append(got, list...), why
 		}
+		if !step.checks {
+			continue
+		}
+		if len(got) != len(step.expect) {
+			step.node.Fail(strings.Join(verdicts, "; "), "%swant %s, got %s", t.name, count(len(step.expect)), outcomes(got))
+			return
+		}
+		vars := l.variables(step.event)
+		for i, e := range step.expect {
+			if wrong := e.compare(&got[i], vars); wrong != "" {
+				e.node.Fail("", "%s%s", t.name, wrong)
+			}
+		}
+		got = nil
+	}
+	if len(got) > 0 {
+		t.node.Fail("write expect in the last step", "%safter the last expect there is %s", t.name, outcomes(got))
 	}
 }
 
@@ -298,31 +395,4 @@ func same(a, b any) bool {
 	u, ok := payload.JSON(x)
 	v, ok2 := payload.JSON(y)
 	return ok && ok2 && expr.Equal(u, v)
-}
-
-// Replay maps recorded events one after the other, as a running plugin would, and describes the
-// outcomes of each. It publishes nothing and applies no rates.
-func (s *Spec) Replay(host string, env map[string]string) func(event map[string]any) []string {
-	states := make([]ruleState, len(s.rules))
-	var memory map[string]any
-	return func(event map[string]any) []string {
-		types := s.declared()
-		for k, x := range event {
-			event[k] = asDeclared(types[k], x)
-		}
-		v := expr.Vars{Event: event, State: memory, Now: time.Now(), Host: host, Env: env}
-		var lines []string
-		for i, r := range s.rules {
-			free := *r
-			free.rate = nil
-			o, ok := free.apply(s, &states[i], &v)
-			if ok {
-				lines = append(lines, r.label+" "+o.String())
-			} else {
-				lines = append(lines, r.label+" "+r.explain(&states[i], &v))
-			}
-		}
-		memory = v.State
-		return lines
-	}
 }

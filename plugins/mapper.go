@@ -15,6 +15,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/plugins/expr"
+	"github.com/postbus/postbus/plugins/internal/clock"
 )
 
 // errStopped is the error for a source that was replaced or stopped.
@@ -24,7 +25,7 @@ var errStopped = errors.New("the source was stopped")
 type counters struct {
 	in, filtered, errors, dropped, published   atomic.Uint64
 	done, failed, expired, dead, retried, lost atomic.Uint64
-	sent                                       atomic.Uint64
+	sent, fired                                atomic.Uint64
 }
 
 // mapper connects a plugin's sources with its flow. The sources call post; the generation is
@@ -35,29 +36,31 @@ type mapper struct {
 	env      map[string]string
 	count    counters
 	tracing  atomic.Bool
-	trace    func(v *expr.Vars, list []outcome, rules []*rule, states []*ruleState)
+	trace    func(v *expr.Vars, list []outcome, states []*ruleState)
 	flow     flow
+	now      clock.Now
 
 	turn   sync.Mutex      // held while one event is mapped, which defines the order
 	closed bool            // guarded by turn, as are the following fields
 	named  map[string]bool // topics that were announced to Home Assistant
-	vars   expr.Vars       // scratch, as are list and ready
-	list   []outcome
+	vars   expr.Vars       // scratch, as is ready
 	ready  []bus.Event
 
-	mu     sync.Mutex // guards the following fields, never held while waiting
-	spec   *Spec
-	states []*ruleState
-	memory map[string]any
-	dirty  bool // memory has changes that are not saved
-	lastE  error
-	lastAt time.Time
-	failed uint64 // consecutive events, up to the last one, for which a rule failed
-	lost   uint64 // and which had no outcome
+	timekeeper // see keepTime
+
+	mu      sync.Mutex // guards the following fields, never held while waiting
+	engine  engine
+	planned time.Duration // when the timekeeper looks again
+	lastE   error
+	lastAt  time.Time
+	failed  uint64 // consecutive events, up to the last one, for which a rule failed
+	lost    uint64 // and which had no outcome
 }
 
-func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Logger) *mapper {
-	m := &mapper{id: id, host: host, source: sourceName(id), env: env, named: map[string]bool{}}
+func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Logger, now clock.Now) *mapper {
+	m := &mapper{id: id, host: host, source: sourceName(id), env: env, named: map[string]bool{}, now: now}
+	m.engine = engine{id: id, source: m.source, boot: clock.Boot()}
+	m.timekeeper.alarm = make(chan struct{}, 1)
 	m.flow.start(b, log, &m.count, m.fail, m.lose)
 	return m
 }
@@ -65,6 +68,7 @@ func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Log
 // close ends the mapper after its sources have ended. It waits for queued events, up to patience,
 // as long as the disk answers.
 func (m *mapper) close(patience time.Duration) {
+	m.pause()
 	m.turn.Lock()
 	m.closed = true
 	m.turn.Unlock()
@@ -72,48 +76,22 @@ func (m *mapper) close(patience time.Duration) {
 }
 
 // swap sets next as the generation that maps, between two events. Rules that remain keep their
-// state.
-func (m *mapper) swap(next *Spec) {
+// state. It returns how many timers were dropped because their entries were edited or removed.
+func (m *mapper) swap(next *Spec) (timers int) {
 	m.turn.Lock()
-	defer m.turn.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	states := make([]*ruleState, len(next.rules))
-	used := map[int]bool{}
-	for i, r := range next.rules {
-		states[i] = &ruleState{}
-		if m.spec == nil {
-			continue
-		}
-		for j, old := range m.spec.rules {
-			if !used[j] && old.sameAs(r) {
-				used[j] = true
-				states[i].last, states[i].bucket = m.states[j].last, m.states[j].bucket
-				break
-			}
-		}
-	}
-	m.spec, m.states = next, states
+	timers = m.engine.use(next, m.now())
 	m.named = map[string]bool{}
-}
-
-// sameAs reports whether o, a rule of the next generation, continues r.
-func (r *rule) sameAs(o *rule) bool {
-	switch {
-	case r.action != nil || o.action != nil:
-		return r.action != nil && o.action != nil && r.action.key == o.action.key
-	case r.topic != nil && o.topic != nil:
-		return r.topic.text == o.topic.text
-	}
-	return r.topic == nil && o.topic == nil && r.label == o.label
+	m.mu.Unlock()
+	m.flow.put(m.events(nil), outgoing{}) // what was kept for entries that are gone
+	m.turn.Unlock()
+	m.resume(next.timed())
+	return timers
 }
 
 // post maps an event. It returns when the outcomes are queued for the disk, in the order of the
 // calls. done is called when they are durable. from is the event's source.
 func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields map[string]any, done func(error)) error {
-	if at.IsZero() {
-		at = time.Now()
-	}
 	size := sizeOf(fields, 3)
 	if err := m.flow.room.take(ctx, size); err != nil {
 		return err
@@ -150,30 +128,49 @@ func (m *mapper) announce(ctx context.Context, events []bus.Event) error {
 
 // one maps an event; fault is the error of a rule that failed. The caller holds turn, and the
 // result is valid for that long.
-func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (events []bus.Event, fault error) {
-	m.mu.Lock()
-	v := &m.vars
-	*v = expr.Vars{Event: fields, State: m.memory, Now: at, Host: m.host, Env: m.env}
-	list, fault := m.outcomes(from, v)
-	if reflect.ValueOf(v.State).Pointer() != reflect.ValueOf(m.memory).Pointer() { // a changed state is a new map
-		m.memory, m.dirty = v.State, true
+func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (_ []bus.Event, fault error) {
+	now := m.now()
+	when := now.At(at)
+	if at.IsZero() {
+		at = now.Wall
 	}
-	states, rules := m.states, m.spec.rules
+	m.mu.Lock()
+	v := m.variables(at)
+	v.Event = fields
+	in := m.engine.inputOf(from.spec.kind.Name, fields, when)
+	list := m.engine.event(v, in)
+	if from.spec.kind.Passthrough && m.engine.spec.passes() {
+		list = append(list, through(v.Event, in.hops, at)) // from another bus: its bridge ends loops
+	}
+	m.count.in.Add(1)
+	fault = m.judge(m.engine.rules, list)
+	sooner := m.sooner()
 	m.mu.Unlock()
 	if m.tracing.Load() {
-		m.trace(v, list, rules, states)
+		m.trace(v, list, m.engine.rules)
 	}
-	return m.events(list, at, m.hops(fields)), fault
+	if sooner {
+		m.wakeTimekeeper()
+	}
+	return m.events(list), fault
 }
 
-// outcomes applies every rule. The caller holds mu.
-func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault error) {
-	m.count.in.Add(1)
-	list = m.list[:0]
+// variables are those of an event or timer. The caller holds mu and turn.
+func (m *mapper) variables(now time.Time) *expr.Vars {
+	m.vars = expr.Vars{State: m.engine.memory, Now: now, Host: m.host, Env: m.env}
+	return &m.vars
+}
+
+// judge counts what became of an event, and adopts the changed state. The caller holds mu.
+func (m *mapper) judge(states []*ruleState, list []outcome) (fault error) {
+	if reflect.ValueOf(m.vars.State).Pointer() != reflect.ValueOf(m.engine.memory).Pointer() { // a changed state is a new map
+		m.engine.memory, m.engine.dirty = m.vars.State, true
+	}
+	if f := m.engine.settle(); f != nil {
+		fault = f
+	}
 	filtered := false
-	for i, r := range m.spec.rules {
-		st := m.states[i]
-		o, ok := r.apply(m.spec, st, v)
+	for _, st := range states {
 		switch st.verdict {
 		case verdictFilter:
 			filtered = true
@@ -181,15 +178,9 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault err
 			m.count.dropped.Add(1)
 		case verdictError, verdictRefused:
 			m.count.errors.Add(1)
-			fault = &ruleError{r, st.err}
-			m.lastE, m.lastAt = fault, v.Now
+			fault = &ruleError{st.rule, st.err}
+			m.lastE, m.lastAt = fault, m.vars.Now
 		}
-		if ok {
-			list = append(list, o)
-		}
-	}
-	if from.spec.kind.Passthrough && m.spec.passes() {
-		list = append(list, through(v.Event)) // from another bus: its bridge ends loops
 	}
 	if len(list) == 0 && filtered {
 		m.count.filtered.Add(1)
@@ -200,15 +191,14 @@ func (m *mapper) outcomes(from *runner, v *expr.Vars) (list []outcome, fault err
 	if m.lost++; fault == nil || len(list) > 0 {
 		m.lost = 0
 	}
-	m.list = list
-	return list, fault
+	return fault
 }
 
 // passRule is the rule of events that are published unchanged.
 var passRule = &rule{label: "passthrough"}
 
 // through publishes an event that is already a message.
-func through(fields map[string]any) outcome {
+func through(fields map[string]any, hops byte, at time.Time) outcome {
 	r := *passRule
 	switch q := fields["qos"].(type) {
 	case int:
@@ -218,7 +208,7 @@ func through(fields map[string]any) outcome {
 	}
 	r.retain, _ = fields["retain"].(bool)
 	r.expiry, _ = fields["expiry"].(time.Duration)
-	o := outcome{rule: &r, topic: expr.Text(fields["topic"])}
+	o := outcome{rule: &r, topic: expr.Text(fields["topic"]), hops: hops, at: at}
 	if p, ok := fields["properties"].([]byte); ok {
 		o.props = p
 	}
@@ -243,28 +233,50 @@ func (e *ruleError) Unwrap() error { return e.err }
 // Permanent reports true: the same event would fail again.
 func (e *ruleError) Permanent() bool { return true }
 
-// events converts outcomes to events of the bus.
-func (m *mapper) events(list []outcome, at time.Time, hops byte) []bus.Event {
+// events converts outcomes to events of the bus. What changed in the state of a key becomes durable with
+// its last outcome. The caller holds turn.
+func (m *mapper) events(list []outcome) []bus.Event {
 	out := m.ready[:0]
+	e := &m.engine
 	for i := range list {
 		o := &list[i]
-		e := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Properties: o.props, Source: m.source, Hops: hops}
+		ev := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Properties: o.props, Source: m.source, Hops: o.hops}
 		if a := o.rule.action; a != nil && a.expires > 0 {
-			left := a.expires - time.Since(at)
+			left := a.expires - m.now().Wall.Sub(o.at)
 			if left <= 0 {
 				m.count.expired.Add(1)
 				continue
 			}
-			e.Expiry = max(left.Round(time.Second), time.Second)
+			ev.Expiry = max(left.Round(time.Second), time.Second)
 		}
 		if h := o.rule.ha; h != nil && o.rule.topic != nil && o.rule.topic.constant == "" && m.announceOnce(o.topic) {
-			topic, payload := h.discovery(m.id, m.host, o.topic, o.topic, m.spec.reads)
+			topic, payload := h.discovery(m.id, m.host, o.topic, o.topic, e.spec.reads)
 			out = append(out, bus.Event{Topic: topic, Payload: payload, QoS: 1, Retain: true, Source: m.source})
 		}
-		out = append(out, e)
+		if k := o.key; k != nil && k.outcome == i && k.encoded != nil {
+			ev.Kept = bus.Kept{Topic: k.topic(m.id), Value: k.encoded}
+			k.encoded = nil
+		}
+		out = append(out, ev)
 	}
+	for _, k := range e.changed {
+		if k.encoded != nil {
+			out = append(out, m.keptEvent(k.topic(m.id), k.encoded))
+			k.encoded = nil
+		}
+	}
+	for _, topic := range e.clears {
+		out = append(out, m.keptEvent(topic, nil))
+	}
+	clear(e.changed)
+	e.changed, e.clears = e.changed[:0], e.clears[:0]
 	m.ready = out
 	return out
+}
+
+// keptEvent stores the state of a key that has no outcome; without a value it is cleared.
+func (m *mapper) keptEvent(topic string, value []byte) bus.Event {
+	return bus.Event{Topic: topic, Payload: value, QoS: 1, Retain: true, Source: m.source}
 }
 
 // maxNamed is the maximum number of a plugin's topics that are announced to Home Assistant.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/postbus/postbus/bus"
@@ -23,6 +22,7 @@ const (
 	verdictRate                   // the rate is exceeded
 	verdictError                  // an expression failed
 	verdictRefused                // the topic is not allowed
+	verdictNothing                // it has no outcome now, as told
 )
 
 // outcome is one result of an event: an event to publish, or a job for an action.
@@ -32,6 +32,9 @@ type outcome struct {
 	payload []byte
 	props   bus.Properties // of an event that is published unchanged
 	args    map[string]any // for an action
+	key     *keyState      // what the entry keeps; nil: nothing
+	hops    byte
+	at      time.Time // of the event, or when the timer was due
 }
 
 func (o *outcome) String() string {
@@ -51,99 +54,93 @@ func clip(s string, n int) string {
 	return s[:n] + "…"
 }
 
-// ruleState is a rule's state between events. If the rule remains, the next generation of the file
-// takes over its last event and its rate.
+// ruleState is a rule's state between events.
 type ruleState struct {
-	last    map[string]any // the last event with an outcome
-	bucket  bucket
+	rule    *rule
+	keys    map[string]*keyState // if the rule is keyed
 	verdict verdict
 	at      time.Time
 	seen    map[string]any // the last event
 	err     error
+	told    string // of verdictNothing
 	topic   string // the topic of the last publish
 	seenLast,
 	seenState map[string]any // the values of last and state at that event
 }
 
-// apply applies the rule to an event. ok is false when there is no outcome; st states why.
-func (r *rule) apply(s *Spec, st *ruleState, v *expr.Vars) (o outcome, ok bool) {
-	v.Last = st.last
-	st.seen, st.at, st.err, st.seenLast, st.seenState = v.Event, v.Now, nil, st.last, v.State
-	failed := func(as verdict, err error) (outcome, bool) {
-		st.verdict, st.err = as, err
-		return outcome{}, false
-	}
-	if r.when != nil {
-		pass, err := r.when.Bool(v)
-		if err != nil {
-			return failed(verdictError, fmt.Errorf("when: %w", err))
-		}
-		if !pass {
-			return failed(verdictFilter, nil)
-		}
-	}
-	if err := loopError(v.Event); err != nil {
-		return failed(verdictError, err)
-	}
+// fail records why an event has no outcome.
+func (st *ruleState) fail(as verdict, err error) { st.verdict, st.err = as, err }
+
+// tell likewise, where it is no error.
+func (st *ruleState) tell(as verdict, what string) { st.verdict, st.told = as, what }
+
+// refusal is why a rule has no outcome for an event.
+type refusal struct {
+	verdict verdict
+	error
+}
+
+func failed(as verdict, what string, err error) *refusal {
+	return &refusal{as, fmt.Errorf("%s: %w", what, err)}
+}
+
+// outcome evaluates what the rule publishes or passes to its action. at counts for the job's expiry.
+func (r *rule) outcome(s *Spec, v *expr.Vars, at time.Time) (o outcome, _ *refusal) {
 	o.rule = r
 	var err error
 	if r.topic != nil {
 		if o.topic, err = r.topic.eval(v, &s.permissions); err != nil {
-			return failed(verdictRefused, fmt.Errorf("topic: %w", err))
+			return o, failed(verdictRefused, "topic", err)
 		}
 		if o.payload, err = r.payload(v); err == nil && r.retain && len(o.payload) == 0 && !r.body.Constant() {
 			err = errEmptied
 		}
 		if err != nil {
-			return failed(verdictError, fmt.Errorf("payload: %w", err))
+			return o, failed(verdictError, "payload", err)
 		}
 	}
-	if r.action != nil {
-		args, err := r.action.args.Eval(v)
-		if err != nil {
-			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
-		}
-		o.args, _ = args.(map[string]any)
-		if err := r.action.present(o.args); err != nil {
-			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
-		}
-		for key, t := range r.action.topics {
-			if name, ok := o.args[key].(string); ok {
-				if err := t.check(name, &s.permissions); err != nil {
-					return failed(verdictRefused, fmt.Errorf("%s: %w", r.action.kind.Name, err))
-				}
+	if r.action == nil {
+		return o, nil
+	}
+	args, err := r.action.args.Eval(v)
+	if err != nil {
+		return o, failed(verdictError, r.action.kind.Name, err)
+	}
+	o.args, _ = args.(map[string]any)
+	if err := r.action.present(o.args); err != nil {
+		return o, failed(verdictError, r.action.kind.Name, err)
+	}
+	for key, t := range r.action.topics {
+		if name, ok := o.args[key].(string); ok {
+			if err := t.check(name, &s.permissions); err != nil {
+				return o, failed(verdictRefused, r.action.kind.Name, err)
 			}
 		}
-		if o.payload, err = encodeJob(job{At: v.Now, Args: o.args}); err != nil {
-			return failed(verdictError, fmt.Errorf("%s: %w", r.action.kind.Name, err))
-		}
-		o.topic = queueTopic(s.ID, r.action.key)
 	}
-	changed, err := r.remember(v)
-	if err != nil {
-		return failed(verdictError, fmt.Errorf("set: %w", err))
+	if o.payload, err = encodeJob(job{At: at, Args: o.args}); err != nil {
+		return o, failed(verdictError, r.action.kind.Name, err)
 	}
-	if r.rate != nil && !st.bucket.take(r.rate, v.Now) {
-		return failed(verdictRate, nil)
-	}
-	if changed != nil {
-		v.State = changed
-	}
-	st.last, st.verdict = v.Event, verdictPassed
-	if r.topic != nil {
-		st.topic = o.topic
-	}
-	return o, r.topic != nil || r.action != nil
+	o.topic = queueTopic(s.ID, r.action.key)
+	return o, nil
 }
 
-// remember returns the plugin's state after this rule; nil if it is unchanged. It does not modify
-// the old state.
-func (r *rule) remember(v *expr.Vars) (map[string]any, error) {
-	if len(r.set) == 0 {
-		return nil, nil
+// remember returns the plugin's state and the key's own values after this rule; nil if they are
+// unchanged. It does not modify the old ones.
+func (r *rule) remember(v *expr.Vars) (state, own map[string]any, _ *refusal) {
+	state, err := changedValues(r.set, v.State, v)
+	if err != nil {
+		return nil, nil, failed(verdictError, "set", err)
 	}
-	var next map[string]any
-	for _, s := range r.set {
+	own, err = changedValues(r.setOwn, v.Own, v)
+	if err != nil {
+		return nil, nil, failed(verdictError, "set_own", err)
+	}
+	return state, own, nil
+}
+
+// changedValues returns old with the settings applied; nil if that changes nothing.
+func changedValues(settings []setting, old map[string]any, v *expr.Vars) (next map[string]any, err error) {
+	for _, s := range settings {
 		x, err := s.value.Eval(v)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
@@ -151,12 +148,12 @@ func (r *rule) remember(v *expr.Vars) (map[string]any, error) {
 		if err := written(s.value, x); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
-		if reflect.DeepEqual(x, v.State[s.name]) {
+		if reflect.DeepEqual(x, old[s.name]) {
 			continue
 		}
 		if next == nil {
-			next = make(map[string]any, len(v.State)+len(r.set))
-			maps.Copy(next, v.State)
+			next = make(map[string]any, len(old)+len(settings))
+			maps.Copy(next, old)
 		}
 		if x == nil { // written as null
 			delete(next, s.name)
@@ -170,7 +167,7 @@ func (r *rule) remember(v *expr.Vars) (map[string]any, error) {
 	return next, nil
 }
 
-const maxState = 1000 // the maximum number of names in a plugin's state
+const maxState = 1000 // the maximum number of names in a plugin's state, and of a key's own
 
 // payload is the body of a publish: a single value as text, a tree as JSON.
 func (r *rule) payload(v *expr.Vars) ([]byte, error) {
@@ -196,30 +193,6 @@ func (r *rule) payload(v *expr.Vars) ([]byte, error) {
 	return r.body.AppendJSON(nil, v)
 }
 
-// dryRun maps an event for a test: it publishes nothing and applies no rates.
-func dryRun(s *Spec, v *expr.Vars) (list []outcome, verdicts []string) {
-	last, state := v.Last, v.State
-	for _, r := range s.rules {
-		st := ruleState{last: last}
-		free := *r
-		free.rate = nil
-		vars := *v
-		vars.State = state
-		o, ok := free.apply(s, &st, &vars)
-		state = vars.State
-		if ok {
-			o.rule = r
-			list = append(list, o)
-		} else {
-			verdicts = append(verdicts, fmt.Sprintf("%s %s", r.label, r.explain(&st, &vars)))
-		}
-	}
-	if s.passes() && slices.ContainsFunc(s.sources, func(src *sourceSpec) bool { return src.kind.Passthrough }) {
-		list = append(list, through(v.Event))
-	}
-	return list, verdicts
-}
-
 // explain describes the rule's result for its last event.
 func (r *rule) explain(st *ruleState, v *expr.Vars) string {
 	switch st.verdict {
@@ -229,6 +202,8 @@ func (r *rule) explain(st *ruleState, v *expr.Vars) string {
 		then := *v
 		then.Event, then.Last, then.State, then.Now = st.seen, st.seenLast, st.seenState, st.at
 		return "filtered: " + r.when.Explain(&then)
+	case verdictNothing:
+		return st.told
 	case verdictRate:
 		return fmt.Sprintf("rate limited: more than %d in %s", r.rate.n, r.rate.per)
 	case verdictError:

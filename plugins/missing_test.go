@@ -18,13 +18,13 @@ func mapEntry(t *testing.T, entry string, fields, state map[string]any) (string,
 	if errs != nil {
 		t.Fatalf("%s: %v", entry, errs)
 	}
-	v := &expr.Vars{Event: fields, State: state, Now: time.Unix(0, 0)}
-	r := s.rules[0]
-	st := &ruleState{}
-	if o, ok := r.apply(s, st, v); ok {
-		return o.String(), v
+	l := newLab(s, expr.Vars{State: state, Now: time.Unix(0, 0)})
+	list, verdicts := l.event(fields)
+	v := l.variables(fields)
+	if len(list) > 0 {
+		return list[0].String(), v
 	}
-	return r.explain(st, v), v
+	return strings.TrimPrefix(verdicts[0], s.rules[0].label+" "), v
 }
 
 // TestNothingIsNoOrder: an absent, unreadable or NaN value neither deletes nor empties nor removes

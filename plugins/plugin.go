@@ -78,9 +78,10 @@ type plugin struct {
 
 func newPlugin(s *Supervisor, id string) *plugin {
 	p := &plugin{id: id, s: s, log: s.o.Logger.With("plugin", id), signal: make(chan struct{}, 1), review: make(chan struct{}, 1), done: make(chan struct{}), held: map[string]*held{}}
-	p.mapper = newMapper(id, s.o.Host, s.o.Env, s.bus, p.log)
+	p.mapper = newMapper(id, s.o.Host, s.o.Env, s.bus, p.log, s.o.now)
 	p.mapper.trace = p.tracer
-	p.mapper.memory = p.loadMemory()
+	p.mapper.engine.memory = p.loadMemory()
+	p.mapper.engine.stored = p.loadKeys()
 	return p
 }
 
@@ -223,10 +224,13 @@ func (p *plugin) reconcile(ctx context.Context, next *Spec) {
 func (p *plugin) apply(next *Spec) error {
 	keep, add, drop := p.compare(next)
 	if p.running == nil { // there is no previous version: each source is retried until it starts
-		p.mapper.swap(next)
 		for _, s := range add {
 			r := p.newRunner(s)
+			r.caughtUp = p.mapper.fallBehind()
 			keep = append(keep, r)
+		}
+		p.swap(next)
+		for _, r := range keep {
 			r.start(nil)
 		}
 		p.setRunners(keep)
@@ -272,9 +276,16 @@ func (p *plugin) applyInTurn(next *Spec, keep []*runner, add []*sourceSpec, drop
 }
 
 func (p *plugin) commit(next *Spec, runners []*runner) {
-	p.mapper.swap(next)
+	p.swap(next)
 	p.setRunners(runners)
 	p.setActions(next)
+}
+
+// swap makes next the version that maps.
+func (p *plugin) swap(next *Spec) {
+	if n := p.mapper.swap(next); n > 0 {
+		p.log.Warn("timers dropped: their entries were edited or removed", "timers", n, "file", next.File)
+	}
 }
 
 // openAll opens every source or none.
@@ -450,6 +461,7 @@ func (p *plugin) stopAll() {
 		return
 	}
 	p.setPhase(StateStopping)
+	p.mapper.pause()
 	p.stopRunners(runners)
 	p.stopWorkers(workers)
 	p.mu.Lock()
@@ -502,11 +514,25 @@ func (p *plugin) loadMemory() map[string]any {
 	return m
 }
 
+// loadKeys reads what the entries kept for their keys.
+func (p *plugin) loadKeys() []storedValue {
+	list, err := p.s.bus.Retained(keysTopic(p.id) + "#")
+	if err != nil {
+		p.log.Error("what the plugin kept for its keys is lost", "err", err)
+		return nil
+	}
+	out := make([]storedValue, len(list))
+	for i, e := range list {
+		out[i] = storedValue{e.Topic, e.Payload, e.Time}
+	}
+	return out
+}
+
 func (p *plugin) saveMemory() {
 	m := p.mapper
 	m.mu.Lock()
-	memory, dirty := m.memory, m.dirty
-	m.dirty = false
+	memory, dirty := m.engine.memory, m.engine.dirty
+	m.engine.dirty = false
 	m.mu.Unlock()
 	if !dirty {
 		return
@@ -520,7 +546,7 @@ func (p *plugin) saveMemory() {
 	if err != nil {
 		p.log.Warn("saving the plugin's state failed, will retry", "err", err)
 		m.mu.Lock()
-		m.dirty = true
+		m.engine.dirty = true
 		m.mu.Unlock()
 	}
 }

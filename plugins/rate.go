@@ -37,21 +37,28 @@ const early = 0.05
 // bucket is the state of a rate.
 type bucket struct {
 	tokens float64
-	at     time.Time
+	begun  bool
+	at     time.Duration // since the machine's start
 }
 
-// take reports whether one more event is within the rate. A clock that jumps back costs at most one
-// period.
-func (b *bucket) take(r *rateSpec, now time.Time) bool {
-	if b.at.IsZero() {
-		b.tokens = float64(r.n)
-	} else if d := now.Sub(b.at); d > 0 {
+// take reports whether one more event is within the rate. Events that arrive out of order count as
+// simultaneous.
+func (b *bucket) take(r *rateSpec, now time.Duration) bool {
+	if !b.begun {
+		b.tokens, b.begun, b.at = float64(r.n), true, now
+	} else if d := now - b.at; d > 0 {
 		b.tokens = min(float64(r.n), b.tokens+float64(r.n)*float64(d)/float64(r.per))
+		b.at = now
 	}
-	b.at = now
 	if b.tokens < 1-early {
 		return false
 	}
 	b.tokens-- // may become negative: the next wait is that much longer
 	return true
+}
+
+// wait returns how long the next event has to wait.
+func (b *bucket) wait(r *rateSpec) time.Duration {
+	missing := 1 - b.tokens
+	return max(0, time.Duration(missing*float64(r.per)/float64(r.n)))
 }

@@ -17,10 +17,10 @@ type activity struct {
 func (m *mapper) activity() (a activity) {
 	c := &m.count
 	a.counted = c.in.Load() + c.filtered.Load() + c.errors.Load() + c.dropped.Load() + c.published.Load() + c.done.Load() +
-		c.failed.Load() + c.expired.Load() + c.dead.Load() + c.retried.Load() + c.lost.Load() + c.sent.Load()
+		c.failed.Load() + c.expired.Load() + c.dead.Load() + c.retried.Load() + c.lost.Load() + c.sent.Load() + c.fired.Load()
 	a.disk = m.flow.disk.Load()
 	m.mu.Lock()
-	a.failed, a.dirty = m.lastAt, m.dirty
+	a.failed, a.dirty = m.lastAt, m.engine.dirty
 	m.mu.Unlock()
 	return a
 }

@@ -39,6 +39,8 @@ type runner struct {
 	tried  chan struct{} // closed after the first attempt to open it
 	ended  chan struct{}
 
+	caughtUp func() // it has mapped what was published before it ran
+
 	mu       sync.Mutex
 	err      error // why it is not running, or the problem that it reports
 	waiting  bool  // waits for the next attempt
@@ -48,7 +50,7 @@ type runner struct {
 }
 
 func (p *plugin) newRunner(s *sourceSpec) *runner {
-	r := &runner{p: p, spec: s, tried: make(chan struct{}), ended: make(chan struct{})}
+	r := &runner{p: p, spec: s, tried: make(chan struct{}), ended: make(chan struct{}), caughtUp: func() {}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.env = &env{p: p, log: p.secretLog().With("source", s.kind.Name), options: s.options, scripts: s.scripts, degraded: r.degrade}
 	return r
@@ -124,6 +126,7 @@ func (r *runner) shut(src any) error {
 func (r *runner) start(src any) {
 	go func() {
 		defer close(r.ended)
+		defer r.caughtUp()
 		tried := sync.OnceFunc(func() { close(r.tried) })
 		defer tried()
 		wait, lastLogged := backoffMin, ""
@@ -137,9 +140,10 @@ func (r *runner) start(src any) {
 			if src != nil {
 				running := func() { r.note(nil, time.Time{}, began) }
 				if _, waits := src.(kind.Consumer); waits { // an event that is published now would not reach it
-					r.env.consuming = running
+					r.env.consuming, r.env.caughtUp = running, r.caughtUp
 				} else {
 					running()
+					r.caughtUp()
 				}
 				err = r.once(src)
 				if cerr := r.shut(src); cerr != nil && err == nil {

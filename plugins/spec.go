@@ -26,6 +26,10 @@ type Spec struct {
 	runs        [][]string // the commands of the exec entries in access
 	approved    string     // the approval that allows it to run; "" if it needs none
 	reads       []string   // the filters that it subscribes to
+
+	perLimit   int           // keys
+	perIdle    time.Duration // a key without events is forgotten after this time
+	stateLimit int           // bytes of all keys' states
 }
 
 // Warnings are allowed settings that may be a mistake, each with its position.
@@ -56,6 +60,24 @@ type rule struct {
 	tree   bool          // the body is a mapping or a list in the file
 	action *actionSpec
 	ha     *homeAssistant
+
+	perKind   perKind
+	per       *expr.Template // of perText
+	perSource string         // and its text
+	perSaid   bool           // the file says what the key is
+	changed   *changedSpec   // nil: any event passes
+	wait      waitSpec
+	keepLast  bool          // of the rate: its last event is kept, not the first
+	each      *expr.Program // nil: the event is one
+	setOwn    []setting
+
+	content string // identifies the entry's text
+	ident   string // identifies the entry in all versions of the file
+	keyed   bool   // it keeps something for each key
+	durable bool   // which is stored
+
+	usesLast, usesOwn, usesKey, lastWhole, laterWhole bool
+	lastFields, laterFields                           []string // of events that are kept
 }
 
 // setting writes one name of the plugin's state.

@@ -40,6 +40,9 @@ type Status struct {
 	Since      time.Time    `json:"since"`            // of the state
 	Errors     []FileError  `json:"errors,omitempty"` // of the file on disk
 	Counters   Counters     `json:"counters"`
+	Keys       int          `json:"keys,omitempty"`        // for which the entries keep something
+	Timers     int          `json:"timers,omitempty"`      // that are pending
+	StateBytes int          `json:"state_bytes,omitempty"` // of all keys
 	LastError  string       `json:"last_error,omitempty"`
 	LastAt     *time.Time   `json:"last_error_at,omitempty"`
 	Failing    uint64       `json:"failing,omitempty"` // consecutive newest events with a failed rule
@@ -69,12 +72,14 @@ type Counters struct {
 	Errors    uint64 `json:"errors"`
 	Dropped   uint64 `json:"dropped"` // rate limited, or lost by the source
 	Published uint64 `json:"published"`
-	Done      uint64 `json:"done,omitempty"`    // actions done
-	Sent      uint64 `json:"sent,omitempty"`    // passed to a program that does not report the result
-	Failed    uint64 `json:"failed,omitempty"`  // attempts that failed
-	Expired   uint64 `json:"expired,omitempty"` // jobs that were too old
-	Dead      uint64 `json:"dead,omitempty"`    // jobs given up
-	Missed    uint64 `json:"missed,omitempty"`  // events of the bus that its cursor lost
+	Done      uint64 `json:"done,omitempty"`      // actions done
+	Sent      uint64 `json:"sent,omitempty"`      // passed to a program that does not report the result
+	Failed    uint64 `json:"failed,omitempty"`    // attempts that failed
+	Expired   uint64 `json:"expired,omitempty"`   // jobs that were too old
+	Dead      uint64 `json:"dead,omitempty"`      // jobs given up
+	Missed    uint64 `json:"missed,omitempty"`    // events of the bus that its cursor lost
+	Fired     uint64 `json:"fired,omitempty"`     // timers that were due
+	Forgotten uint64 `json:"forgotten,omitempty"` // keys that were forgotten because of per_limit or state_limit
 }
 
 // PartStatus is a source or an action.
@@ -130,7 +135,8 @@ func (p *plugin) describe() (st Status, lines []string) {
 	p.parts(&st, runners, workers)
 	c := &p.mapper.count
 	st.Counters = Counters{c.in.Load(), c.filtered.Load(), c.errors.Load(), c.dropped.Load(), c.published.Load(), c.done.Load(), c.sent.Load(),
-		c.failed.Load(), c.expired.Load(), c.dead.Load(), c.lost.Load()}
+		c.failed.Load(), c.expired.Load(), c.dead.Load(), c.lost.Load(), c.fired.Load(), 0}
+	st.Keys, st.Timers, st.StateBytes, st.Counters.Forgotten = p.mapper.kept()
 	p.mapper.mu.Lock()
 	if p.mapper.lastE != nil {
 		at := p.mapper.lastAt

@@ -20,6 +20,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/config/dirwatch"
+	"github.com/postbus/postbus/plugins/internal/clock"
 )
 
 // approvalsLook is the maximum time until an approval is noticed.
@@ -47,6 +48,7 @@ type Options struct {
 	Dir            string // set by New
 
 	hang time.Duration // replaces openTime and stopTime in a test of a source that hangs
+	now  clock.Now     // replaces the machine's clocks in a test of time
 }
 
 // Supervisor runs the plugins of a folder.
@@ -83,6 +85,9 @@ func New(dir string, b *bus.Bus, c *Catalog, o Options) *Supervisor {
 	o.Dir = dir
 	o.Host = HostName(o.Host)
 	o.Grace = cmp.Or(o.Grace, 10*time.Second)
+	if o.now == nil {
+		o.now = clock.System
+	}
 	var env []string
 	for name := range o.Env {
 		env = append(env, name)

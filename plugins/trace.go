@@ -29,7 +29,7 @@ type TraceVerdict struct {
 }
 
 // tracer publishes the trace of an event. The caller holds the mapper's turn.
-func (p *plugin) tracer(v *expr.Vars, list []outcome, rules []*rule, states []*ruleState) {
+func (p *plugin) tracer(v *expr.Vars, list []outcome, states []*ruleState) {
 	t := Trace{Time: v.Now}
 	if b, err := expr.Const(v.Event).AppendJSON(nil, v); err == nil {
 		t.Event = b
@@ -37,7 +37,8 @@ func (p *plugin) tracer(v *expr.Vars, list []outcome, rules []*rule, states []*r
 			t.Event, _ = json.Marshal(clip(string(b), maxTraced))
 		}
 	}
-	for i, r := range rules {
+	for _, st := range states {
+		r := st.rule
 		tv := TraceVerdict{Rule: r.label, Line: r.line}
 		switch o := outcomeOf(list, r); {
 		case o != nil && r.action != nil:
@@ -45,7 +46,7 @@ func (p *plugin) tracer(v *expr.Vars, list []outcome, rules []*rule, states []*r
 		case o != nil:
 			tv.Text = p.published(o)
 		default:
-			tv.Text = r.explain(states[i], v)
+			tv.Text = r.explain(st, v)
 		}
 		t.Verdicts = append(t.Verdicts, tv)
 	}

@@ -20,6 +20,7 @@ GET    /api/v1/bus            state and counters of the bus
 GET    /api/v1/topics         retained messages: ?filter=home/%%23 (a # in an address is written %%23)
 GET    /api/v1/events         events in the journal: ?filter=home/%%23&since=10m&limit=1000
 GET    /api/v1/plugins        every plugin: state, counters, errors
+GET    /api/v1/timers         pending timers of plugins, the first due first: ?plugin=door&limit=100
 GET    /api/v1/explain        which plugin publishes a topic, or why none does: ?topic=home/x
 GET    /api/v1/sessions       every session: online, lag, in flight, lost
 DELETE /api/v1/sessions/NAME  end a session that has no connection

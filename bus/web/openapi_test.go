@@ -71,4 +71,7 @@ type noPlugins struct{}
 func (noPlugins) List() any                       { return []string{} }
 func (noPlugins) Get(string) (any, bool)          { return nil, false }
 func (noPlugins) GetWithLines(string) (any, bool) { return nil, false }
-func (noPlugins) Explain(string) any              { return map[string]any{"by": []string{}} }
+func (noPlugins) Timers(string, int) (any, bool) {
+	return map[string]any{"total": 0, "timers": []string{}}, true
+}
+func (noPlugins) Explain(string) any { return map[string]any{"by": []string{}} }

@@ -16,6 +16,8 @@ type Plugins interface {
 	// GetWithLines is Get with the lines of the file that have errors, for administrators.
 	GetWithLines(id string) (v any, ok bool)
 	Explain(topic string) any
+	// Timers lists up to n pending timers of a plugin, or of all if id is empty.
+	Timers(id string, n int) (v any, ok bool)
 }
 
 func (s *Server) plugins(w http.ResponseWriter, r *http.Request) {
@@ -36,6 +38,24 @@ func (s *Server) plugin(w http.ResponseWriter, r *http.Request) {
 	v, ok := get(r.PathValue("id"))
 	if !ok {
 		fail(w, http.StatusNotFound, "/api/v1/plugins lists them", "no plugin is called %q", r.PathValue("id"))
+		return
+	}
+	answer(w, http.StatusOK, v)
+}
+
+// timers lists pending timers. Their keys are parts of events, as traces show them.
+func (s *Server) timers(w http.ResponseWriter, r *http.Request) {
+	if !s.seesBus(w, r, "timers") {
+		return
+	}
+	n, ok := limitOf(w, r)
+	if !ok {
+		return
+	}
+	id := r.URL.Query().Get("plugin")
+	v, ok := s.o.Plugins.Timers(id, n)
+	if !ok {
+		fail(w, http.StatusNotFound, "/api/v1/plugins lists them", "no plugin is called %q", id)
 		return
 	}
 	answer(w, http.StatusOK, v)

@@ -196,6 +196,7 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc("GET /api/v1/plugins", known(s.plugins))
 		mux.HandleFunc("GET /api/v1/plugins/{id}", known(s.plugin))
 		mux.HandleFunc("GET /api/v1/explain", known(s.explain, "topic"))
+		mux.HandleFunc("GET /api/v1/timers", known(s.timers, "plugin", "limit"))
 	}
 	return s.publicHooks(s.guard(plainErrors(mux)))
 }

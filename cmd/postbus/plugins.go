@@ -104,6 +104,8 @@ func (p *shownPlugins) GetWithLines(id string) (any, bool) {
 
 func (p *shownPlugins) Explain(topic string) any { return p.s.Explain(topic) }
 
+func (p *shownPlugins) Timers(id string, n int) (any, bool) { return p.s.Timers(id, n) }
+
 // checker returns the checker of plugin files, for commands that need no bus.
 func checker(l *loaded) *plugins.Checker {
 	c := &plugins.Checker{Catalog: catalog(), Dir: l.PluginsDir, Host: plugins.HostName("")}

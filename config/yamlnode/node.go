@@ -110,6 +110,23 @@ func (n Node) IsScalar() bool { return n.y != nil && n.y.Kind == yaml.ScalarNode
 // Raw is the YAML node, nil for an empty document.
 func (n Node) Raw() *yaml.Node { return n.y }
 
+// Content identifies the value without its position, style and comments: equal texts are equal values.
+func (n Node) Content() string {
+	var b strings.Builder
+	var write func(y *yaml.Node)
+	write = func(y *yaml.Node) {
+		fmt.Fprintf(&b, "(%d %s %q", y.Kind, y.Tag, y.Value)
+		for _, c := range y.Content {
+			write(c)
+		}
+		b.WriteByte(')')
+	}
+	if n.y != nil {
+		write(n.y)
+	}
+	return b.String()
+}
+
 // Refused reports whether the value already has an error of its own (an alias, a tag ...).
 func (n Node) Refused() bool { return n.y != nil && n.doc.bad[n.y] }
 

@@ -64,6 +64,15 @@ type Out struct {
 // defaults returns the options of a file that sets none.
 func defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInflight: 20} }
 
+// Filters returns the topic filters, as far as topics on this bus can differ.
+func (o Options) Filters() []string {
+	var list []string
+	for _, in := range o.In {
+		list = append(list, in.Filter)
+	}
+	return list
+}
+
 // Check checks the options against each other.
 func (o Options) Check() []error {
 	errs := checkRemote(o.URL, o.ClientID, o.User, o.Password, o.CA, o.Insecure)

@@ -18,6 +18,10 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 			if byName {
 				return c.field(n, name)
 			}
+		case "last":
+			if byName {
+				return c.lastField(name)
+			}
 		case "env":
 			if !byName {
 				c.fail(id, "write env.NAME", "env is not a value")
@@ -69,6 +73,17 @@ func (c *compiler) field(n *ast.MemberNode, name *ast.StringNode) fn {
 	}
 	cost := nameCost(name)
 	return func(r *run) any { r.step(cost); return r.v.Event[key] }
+}
+
+// lastField is a field of last. It need not be one that event has now.
+func (c *compiler) lastField(name *ast.StringNode) fn {
+	key, cost := name.Value, nameCost(name)
+	c.nodes++
+	c.uses.Last = true
+	if !slices.Contains(c.uses.LastFields, key) {
+		c.uses.LastFields = append(c.uses.LastFields, key)
+	}
+	return func(r *run) any { r.step(cost); return r.v.Last[key] }
 }
 
 func (c *compiler) env(n *ast.MemberNode, name *ast.StringNode) fn {

@@ -4,6 +4,7 @@ package expr
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/expr-lang/expr/ast"
@@ -33,6 +34,9 @@ type loop struct {
 
 var topLevel = []string{"event", "last", "state", "now", "host", "env"}
 
+// keyed are variables that a let may hide: they are younger than the language.
+var keyed = []string{"own", "key"}
+
 func compile(src string, base int, s Scope) (p *Program, err error) {
 	defer func() {
 		switch x := recover().(type) {
@@ -50,7 +54,9 @@ func compile(src string, base int, s Scope) (p *Program, err error) {
 	c := &compiler{Program: &Program{src: src, base: base, big: big, tree: root, scope: s}, scope: s}
 	c.root = c.compile(root)
 	slices.Sort(c.uses.Fields)
+	slices.Sort(c.uses.LastFields)
 	slices.Sort(c.uses.Env)
+	slices.Sort(c.uses.Named)
 	return c.Program, nil
 }
 
@@ -169,11 +175,17 @@ func (c *compiler) identifier(n *ast.IdentifierNode) fn {
 		c.uses.Event, c.uses.Whole = true, true
 		return func(r *run) any { r.step(1); return orNil(r.v.Event) }
 	case "last":
-		c.uses.Last = true
+		c.uses.Last, c.uses.LastWhole = true, true
 		return func(r *run) any { r.step(1); return orNil(r.v.Last) }
 	case "state":
 		c.uses.State = true
 		return func(r *run) any { r.step(1); return orNil(r.v.State) }
+	case "own":
+		c.uses.Own = true
+		return func(r *run) any { r.step(1); return orNil(r.v.Own) }
+	case "key":
+		c.uses.Key = true
+		return func(r *run) any { r.step(1); return r.v.Key }
 	case "now":
 		c.uses.Now = true
 		return func(r *run) any { r.step(1); return r.v.Now }
@@ -183,22 +195,31 @@ func (c *compiler) identifier(n *ast.IdentifierNode) fn {
 	case "env":
 		c.fail(n, "write env.NAME", "env is not a value")
 	}
+	if _, ok := c.scope.Named[n.Value]; ok {
+		if !slices.Contains(c.uses.Named, n.Value) {
+			c.uses.Named = append(c.uses.Named, n.Value)
+		}
+		return func(r *run) any { r.step(1); return r.v.Named[n.Value] }
+	}
 	if x, ok := c.big[n.Value]; ok {
 		return constant(x.value())
 	}
-	names := slices.Clone(topLevel)
+	names := slices.Concat(topLevel, keyed, slices.Sorted(maps.Keys(c.scope.Named)))
 	for _, l := range c.lets {
 		names = append(names, l.name)
 	}
 	if functions[n.Value] != nil || predicates[n.Value] != nil {
 		c.fail(n, "write "+n.Value+"(…)", "%s is a function", n.Value)
 	}
+	if where, ok := c.scope.Absent[n.Value]; ok {
+		c.fail(n, where, "there is no %s here", n.Value)
+	}
 	hint := didYouMean(n.Value, append(names, "nil", "true", "false"), false)
 	if hint == "" && slices.Contains(c.scope.Fields, n.Value) {
 		hint = "did you mean event." + n.Value + "?"
 	}
 	if hint == "" {
-		hint = "there are event, last, state, now, host and env"
+		hint = "there are event, last, state, own, key, now, host and env"
 	}
 	c.fail(n, hint, "unknown name %q", cut(n.Value, 40))
 	return nil

@@ -56,6 +56,9 @@ type Vars struct {
 	Event map[string]any // the source's event
 	Last  map[string]any // the last event this rule published
 	State map[string]any // the plugin's memory
+	Own   map[string]any // the entry's memory for Key
+	Key   string         // what the entry distinguishes events by
+	Named map[string]any // further variables, of Scope.Named
 	Now   time.Time
 	Host  string
 	Env   map[string]string
@@ -63,10 +66,12 @@ type Vars struct {
 
 // Scope is the set of names that an expression may use, for checking.
 type Scope struct {
-	Fields []string        // known fields of event; empty: any
-	Open   bool            // event may have further fields
-	Types  map[string]Type // of fields that declare one
-	Env    []string        // allowed names of env; others are an error even if Vars has them
+	Fields []string          // known fields of event; empty: any
+	Open   bool              // event may have further fields
+	Types  map[string]Type   // of fields that declare one
+	Named  map[string]Type   // further variables that there are
+	Absent map[string]string // what to write to have a variable that there is not
+	Env    []string          // allowed names of env; others are an error even if Vars has them
 }
 
 // Error is an error in an expression, found by Compile, ParseTemplate or an evaluation.

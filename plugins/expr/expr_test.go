@@ -122,10 +122,10 @@ func TestErrors(t *testing.T) {
 		{`1 + event["xyz"]`, `"xyz"`, `event has no field "xyz"; it has cpu, temp, name, payload, list, text, topic`},
 		{`evnt.temp`, "evnt", `unknown name "evnt"; did you mean event?`},
 		{`temp > 20`, "temp", `unknown name "temp"; did you mean event.temp?`},
-		{`foo`, "foo", `unknown name "foo"; there are event, last, state, now, host and env`},
+		{`foo`, "foo", `unknown name "foo"; there are event, last, state, own, key, now, host and env`},
 		{`now() - event.temp`, "now", `there is no function now(); now is a variable: write now`},
 		{`rond(1)`, "rond", `unknown function "rond"; did you mean round?`},
-		{`ä + 1`, "ä", `unknown name "ä"; there are event, last, state, now, host and env`},
+		{`ä + 1`, "ä", `unknown name "ä"; there are event, last, state, own, key, now, host and env`},
 		{`"ä" + evnt`, "evnt", `unknown name "evnt"; did you mean event?`},
 		{`event.temp = 20`, "=", `"=" is not an operator; use == to compare`},
 		{`event.temp & 1`, "&", `"&" is not an operator; use && or and`},
@@ -302,7 +302,7 @@ func TestUses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := p.Uses(), (Uses{Event: true, Last: true, Now: true, Fields: []string{"a", "b"}, Env: []string{"ROOM"}}); !reflect.DeepEqual(got, want) {
+	if got, want := p.Uses(), (Uses{Event: true, Last: true, Now: true, Fields: []string{"a", "b"}, LastFields: []string{"x"}, Env: []string{"ROOM"}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	p, _ = Compile(`toJSON(event) + host + state.x`, Scope{})

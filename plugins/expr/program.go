@@ -27,10 +27,14 @@ type Program struct {
 
 // Uses is what an expression reads.
 type Uses struct {
-	Event, Last, State, Now, Host bool
-	Fields                        []string // of event, by constant name, sorted
-	Whole                         bool     // event as a whole too, or by names only known at run time
-	Env                           []string // names, sorted
+	Event, Last, State, Own, Key, Now, Host bool
+
+	Fields     []string // of event, by constant name, sorted
+	Whole      bool     // event as a whole too, or by names only known at run time
+	LastFields []string // of last, likewise
+	LastWhole  bool
+	Env        []string // names, sorted
+	Named      []string // of Scope.Named, sorted
 }
 
 // Compile checks and compiles an expression. The error is an *Error.
@@ -71,8 +75,10 @@ func (p *Program) String() string { return p.src }
 // Merge adds what another expression reads.
 func (u *Uses) Merge(o Uses) {
 	u.Event, u.Last, u.State = u.Event || o.Event, u.Last || o.Last, u.State || o.State
-	u.Now, u.Host, u.Whole = u.Now || o.Now, u.Host || o.Host, u.Whole || o.Whole
-	u.Fields, u.Env = union(u.Fields, o.Fields), union(u.Env, o.Env)
+	u.Own, u.Key = u.Own || o.Own, u.Key || o.Key
+	u.Now, u.Host, u.Whole, u.LastWhole = u.Now || o.Now, u.Host || o.Host, u.Whole || o.Whole, u.LastWhole || o.LastWhole
+	u.Fields, u.LastFields = union(u.Fields, o.Fields), union(u.LastFields, o.LastFields)
+	u.Env, u.Named = union(u.Env, o.Env), union(u.Named, o.Named)
 }
 
 func union(a, b []string) []string {

@@ -41,7 +41,10 @@ func (c *compiler) typeOf(n ast.Node) Type {
 		if _, ok := c.big[n.Value]; ok {
 			return TypeNumber
 		}
-		return map[string]Type{"event": TypeMap, "last": TypeMap, "state": TypeMap, "now": TypeTime, "host": TypeText}[n.Value]
+		if t, ok := c.scope.Named[n.Value]; ok {
+			return t
+		}
+		return map[string]Type{"event": TypeMap, "last": TypeMap, "state": TypeMap, "own": TypeMap, "key": TypeText, "now": TypeTime, "host": TypeText}[n.Value]
 	case *ast.ChainNode:
 		return c.typeOf(n.Node)
 	case *ast.MemberNode:
@@ -71,9 +74,12 @@ func (c *compiler) comparable(n *ast.BinaryNode, ordered bool) {
 				}
 			}
 			what := "the whole event"
-			if id.Value == "state" {
+			switch id.Value {
+			case "state":
 				what = "all of the plugin's state"
-			} else if id.Value == "last" {
+			case "own":
+				what = "all that the entry keeps for a key"
+			case "last":
 				what = "the whole last event"
 			}
 			c.fail(id, hint, "%s is %s, not one of its fields", id.Value, what)

@@ -12,17 +12,26 @@ import (
 	"time"
 
 	"github.com/expr-lang/expr/ast"
+
+	"github.com/postbus/postbus/config/yamlnode"
 )
 
 // stringer returns v if it is more than a plain value and has a text of its own.
 func stringer(v any) (fmt.Stringer, bool) {
-	switch v.(type) {
+	switch v := v.(type) {
 	case nil, string, bool, int, int64, float64, json.Number, []byte, []any, []string, map[string]any, time.Time:
 		return nil, false
+	case time.Duration:
+		return plainDuration(v), true
 	}
 	s, ok := v.(fmt.Stringer)
 	return s, ok
 }
+
+// plainDuration is a duration with the text that people write: 10m, not 10m0s.
+type plainDuration time.Duration
+
+func (d plainDuration) String() string { return yamlnode.FormatDuration(time.Duration(d)) }
 
 // isText reports whether v is a text, bytes, or has a text (a topic's levels), but is not a time or
 // number.

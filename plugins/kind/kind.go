@@ -61,6 +61,8 @@ type (
 	Accessor interface{ Access() []string }
 	// Commander returns the program and the arguments that are run, as they are in the file.
 	Commander interface{ Runs() []string }
+	// Filterer returns the topic filters of a source whose events have a topic.
+	Filterer interface{ Filters() []string }
 	// Scripter returns the paths of the files in the plugins folder whose content decides what the
 	// program does. A user approves their content together with the plugin file.
 	Scripter interface{ Scripts(folder string) []string }

@@ -67,6 +67,9 @@ func (o Options) Check() []error {
 	return errs
 }
 
+// Filters returns the topic filters.
+func (o Options) Filters() []string { return o.Topics }
+
 // checkFilter reports why f is not a valid topic filter for a plugin.
 func checkFilter(f string) error {
 	if topic.Shared(f) {
@@ -94,6 +97,7 @@ type event struct {
 	Seq         uint64    `key:"seq" doc:"its sequence number in the journal"`
 	Time        time.Time `key:"time" doc:"when the bus accepted it"`
 	Redelivered bool      `key:"redelivered" doc:"whether it may have been delivered before"`
+	Stored      bool      `key:"stored" doc:"whether it is the topic's retained message, received because the plugin subscribed"`
 }
 
 // Source consumes events of the bus. An instance runs once.
@@ -118,11 +122,13 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			done(err) // an earlier event was refused, so no later one may be accepted
 			return
 		}
-		if stored := fromSubscribing(m); stored && !s.o.Retained || !stored && !s.o.Own && m["source"] == s.env.Source() {
+		stored := fromSubscribing(m)
+		if stored && !s.o.Retained || !stored && !s.o.Own && m["source"] == s.env.Source() {
 			done(nil)
 			return
 		}
 		at, fields := readEvent(m)
+		fields["stored"] = stored
 		if err := post(consuming, at, fields, done); err != nil {
 			done(err)
 			stop(err)

@@ -1,0 +1,605 @@
+package plugins
+
+// This file is the engine: it folds a plugin's events and the passing of time into outcomes. It knows no
+// bus and no clock of its own, so that tests in files and replays run it in virtual time.
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/postbus/postbus/plugins/expr"
+	"github.com/postbus/postbus/plugins/internal/clock"
+)
+
+// engine is the state of a plugin between events. Its owner calls it from one goroutine at a time.
+type engine struct {
+	id     string
+	source string // the source name of its events
+	boot   string // see clock.Boot
+
+	spec   *Spec
+	rules  []*ruleState // of the spec's rules, in their order
+	memory map[string]any
+	dirty  bool // memory has changes that are not saved
+	keys   keyTable
+	alarms alarms
+	stored []storedValue // states of keys, until the first spec tells whose they are
+
+	at      clock.Instant // of the current event or timer
+	changed []*keyState   // by it
+	clears  []string      // topics of stored states that must be cleared
+	list    []outcome     // scratch
+}
+
+// storedValue is a stored state of a key.
+type storedValue struct {
+	topic string
+	value []byte
+	at    time.Time
+}
+
+// input is what comes with an event beside its fields.
+type input struct {
+	at          clock.Instant
+	seq         uint64 // in the bus's journal; 0: it is not there
+	redelivered bool
+	hops        byte // of its outcomes
+	source      string
+}
+
+// inputOf reads it from the fields, which the source mqtt sets.
+func (e *engine) inputOf(kind string, fields map[string]any, at clock.Instant) input {
+	in := input{at: at, hops: hopsAfter(fields, e.source)}
+	in.source, _ = fields["source"].(string)
+	if kind != "mqtt" {
+		return in
+	}
+	if stored, _ := fields["stored"].(bool); !stored { // stored ones come in the order of topics
+		in.seq, _ = fields["seq"].(uint64)
+		in.redelivered, _ = fields["redelivered"].(bool)
+	}
+	return in
+}
+
+// use sets the spec, between two events. Entries that remain keep their keys; an entry that was edited
+// keeps all but its timers. It returns how many timers were dropped with edited and removed entries.
+func (e *engine) use(next *Spec, now clock.Instant) (timers int) {
+	before := e.rules
+	e.rules = make([]*ruleState, len(next.rules))
+	byIdent := map[string]*ruleState{}
+	for i, r := range next.rules {
+		e.rules[i] = &ruleState{rule: r}
+		byIdent[r.ident] = e.rules[i]
+	}
+	for _, old := range before {
+		st := byIdent[old.rule.ident]
+		for _, k := range old.keys {
+			timers += e.adopt(k, st, old.rule.content)
+		}
+	}
+	for _, v := range e.stored {
+		ident, _, _ := strings.Cut(strings.TrimPrefix(v.topic, keysTopic(e.id)), "/")
+		st := byIdent[ident]
+		k, content, err := decodeKey(v.value, next.declared(), now, e.boot)
+		if err != nil || st == nil || !st.rule.durable {
+			e.clears = append(e.clears, v.topic)
+			continue
+		}
+		k.rule, k.entry = st.rule, st
+		k.touched = now.At(v.at)
+		e.keys.add(k)
+		timers += e.adopt(k, st, content)
+	}
+	e.spec, e.stored = next, nil
+	for _, st := range e.rules {
+		if r := st.rule; r.wait.kind == waitSilent && r.perKind == perAll && r.each == nil {
+			e.expect(st, now)
+		}
+	}
+	return timers
+}
+
+// adopt gives a key to an entry of another version of the file; nil: it has none.
+func (e *engine) adopt(k *keyState, st *ruleState, content string) (timers int) {
+	if st == nil || !st.rule.keyed || k.stored && !st.rule.durable {
+		return e.forget(k)
+	}
+	k.entry, k.rule = st, st.rule
+	st.hold(k)
+	if content == st.rule.content {
+		for slot := range k.timers {
+			if k.timers[slot].phase == timerArmed {
+				e.alarms.arm(k, slot)
+			}
+		}
+		return 0
+	}
+	for slot := range k.timers {
+		timers += k.disarm(slot)
+	}
+	e.change(k)
+	return timers
+}
+
+// forget removes a key, also where it is stored.
+func (e *engine) forget(k *keyState) (timers int) {
+	for slot := range k.timers {
+		timers += k.disarm(slot)
+	}
+	if k.stored {
+		e.clears = append(e.clears, k.topic(e.id))
+	}
+	e.keys.remove(k)
+	return timers
+}
+
+// disarm ends a timer; it returns 1 if it was armed.
+func (k *keyState) disarm(slot int) (n int) {
+	t := &k.timers[slot]
+	if t.phase == timerArmed {
+		n = 1
+	}
+	*t = timer{inHeap: t.inHeap, queued: t.queued}
+	return n
+}
+
+// hold makes k one of the entry's keys.
+func (st *ruleState) hold(k *keyState) {
+	if st.keys == nil {
+		st.keys = map[string]*keyState{}
+	}
+	st.keys[k.key] = k
+}
+
+// change marks a key whose state has to be stored.
+func (e *engine) change(k *keyState) {
+	if k.rule.durable && !k.dirty {
+		k.dirty, k.outcome = true, -1
+		e.changed = append(e.changed, k)
+	}
+}
+
+// key returns the state for a key. It may forget others to make room.
+func (e *engine) key(st *ruleState, name string, at clock.Instant) *keyState {
+	k := st.keys[name]
+	if k != nil {
+		e.keys.use(k, at)
+		return k
+	}
+	k = &keyState{entry: st, rule: st.rule, key: name, size: len(name) + keyOverhead, touched: at}
+	st.hold(k)
+	e.keys.add(k)
+	e.makeRoom(k, at)
+	return k
+}
+
+// makeRoom forgets the keys that have been idle for longest while there are too many, and those that are
+// past their time.
+func (e *engine) makeRoom(but *keyState, now clock.Instant) {
+	for e.keys.count > e.spec.perLimit || e.keys.bytes > e.spec.stateLimit {
+		k := e.keys.oldest
+		if k == but {
+			return
+		}
+		e.keys.evicted++
+		e.forget(k)
+	}
+	for k := e.keys.oldest; k != nil && k != but && now.Up-k.touched.Up > e.spec.perIdle; k = e.keys.oldest {
+		if k.pending() {
+			e.keys.use(k, now) // its timer is what it is kept for
+			return
+		}
+		e.forget(k)
+	}
+}
+
+// event folds an event into outcomes, which are valid until the next call.
+func (e *engine) event(v *expr.Vars, in input) []outcome {
+	e.list, e.at = e.list[:0], in.at
+	for _, st := range e.rules {
+		e.offer(st, v, in)
+	}
+	v.Named = nil
+	return e.list
+}
+
+// maxEach is the maximum number of elements of "each".
+const maxEach = 1000
+
+// offer gives an event to an entry, element by element if it says so.
+func (e *engine) offer(st *ruleState, v *expr.Vars, in input) {
+	r := st.rule
+	st.at, st.seen, st.seenLast, st.seenState, st.err = v.Now, v.Event, nil, v.State, nil
+	v.Named, v.Last, v.Own, v.Key = nil, nil, nil, ""
+	if r.each == nil {
+		e.item(st, v, in, timer{})
+		return
+	}
+	x, err := r.each.Eval(v)
+	if err != nil {
+		st.fail(verdictError, fmt.Errorf("each: %w", err))
+		return
+	}
+	list := reflect.ValueOf(x)
+	switch {
+	case x == nil || list.Kind() == reflect.Slice && list.Len() == 0:
+		st.tell(verdictNothing, "there is no element")
+		return
+	case list.Kind() != reflect.Slice || list.Type().Elem().Kind() == reflect.Uint8:
+		st.fail(verdictError, fmt.Errorf("each: want a list, got %s", kindOf(x)))
+		return
+	case list.Len() > maxEach:
+		st.fail(verdictError, fmt.Errorf("each: the list has %d elements, at most %d are allowed", list.Len(), maxEach))
+		return
+	}
+	for i := range list.Len() {
+		el := timer{each: true, item: list.Index(i).Interface(), index: i}
+		v.Named = map[string]any{"item": el.item, "index": int64(i)}
+		e.item(st, v, in, el)
+	}
+}
+
+// item folds an event, or one element of it.
+func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
+	r := st.rule
+	if !r.keyed {
+		if st.admits(v) {
+			e.act(st, nil, v, in.hops, in.at.Wall, false)
+		}
+		return
+	}
+	name, err := r.keyOf(v)
+	if err != nil {
+		st.fail(verdictError, fmt.Errorf("per: %w", err))
+		return
+	}
+	k := st.keys[name]
+	if k == nil { // it is made when the entry has something to keep
+		v.Key = name
+		if st.admits(v) {
+			k = e.key(st, name, in.at)
+			k.seq, k.item = in.seq, el.index
+			e.admitted(st, k, v, in, el)
+		}
+		return
+	}
+	e.keys.use(k, in.at)
+	if in.redelivered && in.seq != 0 && (in.seq < k.seq || in.seq == k.seq && el.index <= k.item) {
+		st.tell(verdictNothing, "processed before")
+		return
+	}
+	for slot := range k.timers { // what was due before this event comes before it
+		if t := &k.timers[slot]; t.phase == timerArmed && t.due.Up <= in.at.Up {
+			e.fire(k, slot, in.at, v)
+		}
+	}
+	if in.seq != 0 {
+		k.seq, k.item = in.seq, el.index
+	}
+	v.Last, v.Own, v.Key = k.last, k.own, k.key
+	st.seenLast = k.last
+	t := &k.timers[waitTimer]
+	if r.wait.cancel != nil && t.phase == timerArmed {
+		switch ends, err := r.wait.cancel.Bool(v); {
+		case err != nil:
+			st.fail(verdictError, fmt.Errorf("cancel: %w", err))
+			return
+		case ends:
+			k.disarm(waitTimer)
+			e.change(k)
+			st.tell(verdictNothing, "the wait was cancelled")
+			return
+		}
+	}
+	if st.admits(v) {
+		e.admitted(st, k, v, in, el)
+	} else if st.verdict == verdictFilter && r.wait.kind == waitFor && t.phase != timerIdle {
+		k.disarm(waitTimer)
+		e.change(k)
+	}
+}
+
+// admitted folds an event for which the entry's condition holds.
+func (e *engine) admitted(st *ruleState, k *keyState, v *expr.Vars, in input, el timer) {
+	if st.rule.wait.kind == waitNone {
+		e.act(st, k, v, in.hops, in.at.Wall, false)
+		return
+	}
+	e.wait(st, k, v, in, el)
+}
+
+// keyOf returns the event's key.
+func (r *rule) keyOf(v *expr.Vars) (string, error) {
+	var key string
+	switch r.perKind {
+	case perTopic:
+		if name, ok := v.Event["name"].(string); ok {
+			key = name
+		} else if t := v.Event["topic"]; t != nil {
+			key = expr.Text(t)
+		}
+	case perText:
+		var err error
+		if key, err = r.per.Text(v); err != nil {
+			return "", err
+		}
+	}
+	if len(key) > maxKeyText {
+		return "", fmt.Errorf("the key has %d bytes, at most %d are allowed", len(key), maxKeyText)
+	}
+	return key, nil
+}
+
+// admits reports whether an event passes the entry's condition and is no loop.
+func (st *ruleState) admits(v *expr.Vars) bool {
+	if st.rule.when != nil {
+		pass, err := st.rule.when.Bool(v)
+		if err != nil {
+			st.fail(verdictError, fmt.Errorf("when: %w", err))
+			return false
+		}
+		if !pass {
+			st.verdict = verdictFilter
+			return false
+		}
+	}
+	if err := loopError(v.Event); err != nil {
+		st.fail(verdictError, err)
+		return false
+	}
+	return true
+}
+
+// wait starts a wait, or continues one.
+func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el timer) {
+	r, t := st.rule, &k.timers[waitTimer]
+	if r.wait.kind == waitFor && t.phase == timerFired {
+		st.tell(verdictNothing, "it acted already, and the condition still holds")
+		return
+	}
+	recovered := r.wait.recover && t.phase == timerFired
+	since, fired := t.since, t.due
+	next := timer{phase: timerArmed, event: selected(v.Event, r.laterFields, r.laterWhole), item: el.item, index: el.index, each: el.each,
+		since: in.at.Wall, due: in.at.Add(r.wait.d), hops: in.hops, inHeap: t.inHeap, queued: t.queued}
+	if r.wait.kind == waitFor && t.phase == timerArmed {
+		next.since, next.due = t.since, t.due
+		if reflect.DeepEqual(t.event, next.event) && reflect.DeepEqual(t.item, next.item) {
+			st.tell(verdictNothing, "the wait goes on") // nothing that must be stored has changed
+			return
+		}
+	}
+	*t = next
+	e.alarms.arm(k, waitTimer)
+	e.change(k)
+	st.tell(verdictNothing, fmt.Sprintf("%s: due at %s", &r.wait, next.due.Wall.Format(time.TimeOnly)))
+	if recovered {
+		v.Named = el.named(map[string]any{"since": since, "held": in.at.Up - (fired.Up - r.wait.d), "recovered": true})
+		e.act(st, k, v, in.hops, in.at.Wall, false)
+	}
+}
+
+// expect arms the timer of an entry that waits from the start on.
+func (e *engine) expect(st *ruleState, now clock.Instant) {
+	k := e.key(st, "", now)
+	if t := &k.timers[waitTimer]; t.phase == timerIdle {
+		*t = timer{phase: timerArmed, since: now.Wall, due: now.Add(st.rule.wait.d), hops: 1, inHeap: t.inHeap, queued: t.queued}
+		e.alarms.arm(k, waitTimer)
+		e.change(k)
+	}
+}
+
+// named adds the element of "each" to variables.
+func (t *timer) named(names map[string]any) map[string]any {
+	if t.each {
+		names["item"], names["index"] = t.item, int64(t.index)
+	}
+	return names
+}
+
+// due folds the first timer that is due. ok: there was one.
+func (e *engine) due(now clock.Instant, v *expr.Vars) (st *ruleState, list []outcome, ok bool) {
+	k, slot, ok := e.alarms.due(now.Up)
+	if !ok {
+		return nil, nil, false
+	}
+	e.list, e.at = e.list[:0], now
+	e.fire(k, slot, now, v)
+	return k.entry, e.list, true
+}
+
+// lateFrom is the delay from which a timer counts as late.
+const lateFrom = time.Second
+
+// fire acts for a timer that is due. Of v, the state is that after the outcome.
+func (e *engine) fire(k *keyState, slot int, now clock.Instant, v *expr.Vars) {
+	t := k.timers[slot]
+	st, r := k.entry, k.rule
+	k.disarm(slot)
+	if slot == waitTimer && (r.wait.kind == waitFor || r.wait.kind == waitSilent) {
+		next := &k.timers[slot]
+		next.phase, next.due, next.since = timerFired, t.due, t.since
+	}
+	e.change(k)
+	later := *v
+	later.Now, later.Event, later.Last, later.Own, later.Key = now.Wall, t.event, k.last, k.own, k.key
+	if later.Event == nil {
+		later.Event = map[string]any{}
+	}
+	later.Named = t.named(map[string]any{})
+	late := now.Up - t.due.Up
+	if slot == waitTimer {
+		later.Named["since"], later.Named["held"] = t.since, r.wait.d
+		if late >= lateFrom {
+			later.Named["late"], later.Named["held"] = late.Round(time.Second), r.wait.d+late.Round(time.Second)
+		}
+		if r.wait.kind == waitSilent {
+			later.Named["recovered"] = false
+		}
+	}
+	st.at, st.seen, st.seenLast, st.seenState, st.err = now.Wall, later.Event, k.last, v.State, nil
+	e.act(st, k, &later, t.hops, now.Wall.Add(-late), slot == rateTimer)
+	v.State = later.State
+}
+
+// act makes the outcome and remembers what follows from it. at is when it should have been made. free: the
+// rate has been waited for.
+func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, hops byte, at time.Time, free bool) {
+	r := st.rule
+	var value any
+	if r.changed != nil {
+		var err error
+		if value, err = r.changed.value.Eval(v); err != nil {
+			st.fail(verdictError, fmt.Errorf("changed: %w", err))
+			return
+		}
+		value = fingerprint(value)
+		if !r.changed.passes(k, value, v.Now) {
+			st.tell(verdictNothing, "unchanged: "+r.changed.value.String()+" is "+clip(expr.Text(value), 60))
+			return
+		}
+	}
+	o, refused := r.outcome(e.spec, v, at)
+	if refused != nil {
+		st.fail(refused.verdict, refused.error)
+		return
+	}
+	state, own, refused := r.remember(v)
+	if refused != nil {
+		st.fail(refused.verdict, refused.error)
+		return
+	}
+	if r.rate != nil && !free && !e.withinRate(st, k, v, hops) {
+		return
+	}
+	if free {
+		k.bucket.take(r.rate, e.at.Up)
+	}
+	if state != nil {
+		v.State = state
+	}
+	if k != nil {
+		if own != nil {
+			k.own, v.Own = own, own
+			e.change(k)
+		}
+		if r.changed != nil {
+			k.passed, k.passedAt = value, v.Now
+			e.change(k)
+		}
+		if r.usesLast {
+			k.last = selected(v.Event, r.lastFields, r.lastWhole)
+			e.change(k)
+		}
+	}
+	st.verdict = verdictPassed
+	if r.topic == nil && r.action == nil {
+		return
+	}
+	if r.topic != nil {
+		st.topic = o.topic
+	}
+	o.key, o.hops, o.at = k, hops, at
+	if k != nil && k.dirty {
+		k.outcome = len(e.list)
+	}
+	e.list = append(e.list, o)
+}
+
+// withinRate takes from the rate. With keep: last an event beyond it waits.
+func (e *engine) withinRate(st *ruleState, k *keyState, v *expr.Vars, hops byte) bool {
+	r := st.rule
+	t := &k.timers[rateTimer]
+	waiting := r.keepLast && t.phase == timerArmed
+	if !waiting && k.bucket.take(r.rate, e.at.Up) {
+		return true
+	}
+	if !r.keepLast {
+		st.verdict = verdictRate
+		return false
+	}
+	next := timer{phase: timerArmed, event: selected(v.Event, r.laterFields, r.laterWhole), since: v.Now, due: t.due, hops: hops, inHeap: t.inHeap, queued: t.queued}
+	if item, ok := v.Named["item"]; ok {
+		index, _ := v.Named["index"].(int64)
+		next.each, next.item, next.index = true, item, int(index)
+	}
+	if !waiting {
+		next.due = e.at.Add(k.bucket.wait(r.rate))
+	}
+	*t = next
+	e.alarms.arm(k, rateTimer)
+	e.change(k)
+	st.tell(verdictNothing, "waits for the rate: due at "+next.due.Wall.Format(time.TimeOnly))
+	return false
+}
+
+// passes reports whether a value differs from the last that passed.
+func (c *changedSpec) passes(k *keyState, value any, now time.Time) bool {
+	if k.passedAt.IsZero() || c.atLeast > 0 && now.Sub(k.passedAt) >= c.atLeast {
+		return true
+	}
+	if c.by > 0 {
+		a, isA := number(k.passed)
+		b, isB := number(value)
+		if isA && isB {
+			d := a - b
+			return d >= c.by || -d >= c.by
+		}
+	}
+	return !expr.Equal(k.passed, value)
+}
+
+func number(v any) (float64, bool) {
+	switch x := plainNumber(v).(type) {
+	case int64:
+		return float64(x), true
+	case int:
+		return float64(x), true
+	case uint64:
+		return float64(x), true
+	case float64:
+		return x, true
+	}
+	return 0, false
+}
+
+// fingerprint returns a value to compare later: itself, or a digest if it is large.
+func fingerprint(v any) any {
+	switch x := v.(type) {
+	case nil, bool, int, int64, uint64, float64, time.Duration:
+		return v
+	case string:
+		if len(x) <= maxFingerprint {
+			return v
+		}
+	}
+	b, err := encodeCBOR.Marshal(plainValue(v))
+	if err != nil || len(b) > maxFingerprint {
+		return "sha256:" + Hash(b)
+	}
+	return plainValue(v)
+}
+
+const maxFingerprint = 256 // bytes of a value that is kept as it is
+
+// settle encodes the states that have changed, to be stored with the outcomes. An error names the entry
+// whose state cannot be stored.
+func (e *engine) settle() (fault *ruleError) {
+	for _, k := range e.changed {
+		k.dirty = false
+		if k.gone {
+			continue
+		}
+		var err error
+		if k.encoded, err = k.encode(e.boot); err != nil {
+			k.entry.fail(verdictError, err)
+			fault = &ruleError{k.rule, err}
+			continue
+		}
+		k.stored = true
+		e.keys.resize(k, len(k.encoded)+len(k.key)+keyOverhead)
+		e.makeRoom(k, k.touched)
+	}
+	return fault
+}

@@ -1,0 +1,276 @@
+package plugins
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// timed is a world with a clock of its own.
+type timed struct {
+	*world
+	clock *testClock
+	out   *sink
+	seen  uint64 // sequence of the newest outcome
+}
+
+func newTimed(t *testing.T) *timed {
+	c := newTestClock()
+	return &timed{world: newWorld(t, Options{now: c.read}), clock: c}
+}
+
+// crash ends the bus as kill -9 does: what is on disk at this moment is all that the next one has. Time
+// passes until it starts.
+func (w *timed) crash(down time.Duration) {
+	w.t.Helper()
+	image := w.t.TempDir()
+	if err := os.CopyFS(image, os.DirFS(w.data)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.restart(down, image)
+}
+
+// restart stops the bus in order, and starts it from a data folder.
+func (w *timed) restart(down time.Duration, data string) {
+	w.t.Helper()
+	w.stop()
+	if err := w.bus.Close(); err != nil {
+		w.t.Error(err)
+	}
+	w.data = data
+	w.clock.pass(down)
+	w.open()
+	w.out = w.subscribe("out/#")
+	w.is("a", StateRunning)
+	w.settle()
+}
+
+// pass lets time pass, and returns when everything that became due has been folded.
+func (w *timed) pass(d time.Duration) {
+	w.t.Helper()
+	w.clock.pass(d)
+	w.settle()
+}
+
+func (w *timed) settle() {
+	w.t.Helper()
+	m := w.s.plugin("a").mapper
+	m.wakeTimekeeper()
+	until(w.t, "nothing is due", func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		up, ok := m.engine.alarms.next()
+		return !ok || up > w.clock.read().Up
+	})
+}
+
+// fires wants one outcome, late by so much.
+func (w *timed) fires(late string) {
+	w.t.Helper()
+	for {
+		e := w.out.next()
+		if e.Seq <= w.seen {
+			continue // delivered again to the test after a crash
+		}
+		w.seen = e.Seq
+		if string(e.Payload) != late {
+			w.t.Errorf("%s is late by %q, want %q", e.Topic, e.Payload, late)
+		}
+		return
+	}
+}
+
+// quiet wants no outcome.
+func (w *timed) quiet() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	for {
+		e, err := w.out.sub.Next(ctx)
+		if err != nil {
+			return
+		}
+		if e.Seq > w.seen {
+			w.t.Fatalf("unexpected event %s %s", e.Topic, e.Payload)
+		}
+	}
+}
+
+const unrelated = `
+  - {topic: other, payload: "${event.value}"}
+`
+
+// timedFiles are files with one timer, which is due ten minutes after begin.
+var timedFiles = map[string]string{
+	"for":    `  - {when: event.value > 0, per: "${event.text}", for: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
+	"after":  `  - {when: event.value > 0, per: "${event.text}", after: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
+	"settle": `  - {when: event.value > 0, per: "${event.text}", settle: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
+	"silent": `  - {when: event.value > 0, per: "${event.text}", silent: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
+	"rate":   `  - {when: event.value > 0, per: "${event.text}", rate: 1/10m, keep: last, topic: "out/${key}", payload: "${event.value - 2}"}`,
+}
+
+const timedHead = "source: {probe: {name: a}}\npublish:\n"
+
+// TestTimersThroughEverything: a timer fires exactly once, and never early, whatever happens meanwhile.
+func TestTimersThroughEverything(t *testing.T) {
+	const early, over = 10*time.Minute - 1*time.Millisecond, 10 * time.Minute
+	for what, entry := range timedFiles {
+		// late is what the payload says when the timer fired five minutes late.
+		late := "5m"
+		if what == "rate" {
+			late = "0"
+		}
+		for name, live := range map[string]func(w *timed){
+			"nothing": func(w *timed) {
+				w.pass(early)
+				w.quiet()
+				w.pass(time.Millisecond)
+				w.fires("0")
+			},
+			"killed before": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.crash(0)
+				w.pass(5*time.Minute - time.Millisecond)
+				w.quiet()
+				w.pass(time.Millisecond)
+				w.fires("0")
+			},
+			"killed at once": func(w *timed) {
+				w.pass(over)
+				w.fires("0")
+				w.crash(0)
+				w.quiet()
+			},
+			"killed later": func(w *timed) {
+				w.pass(over)
+				w.fires("0")
+				w.pass(time.Minute)
+				w.crash(time.Minute)
+				w.quiet()
+			},
+			"down over the time": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.crash(10 * time.Minute)
+				w.fires(late)
+			},
+			"stopped over the time": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.restart(10*time.Minute, w.data)
+				w.fires(late)
+			},
+			"another entry edited": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.write("a.yaml", timedHead+entry+strings.Replace(unrelated, "other", "another", 1))
+				w.is("a", StateRunning, generation(2))
+				w.pass(5*time.Minute - time.Millisecond)
+				w.quiet()
+				w.pass(time.Millisecond)
+				w.fires("0")
+			},
+			"edited": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.write("a.yaml", timedHead+strings.Replace(entry, "> 0", "> 0.5", 1)+unrelated)
+				w.is("a", StateRunning, generation(2))
+				w.crash(0) // also on disk
+			},
+			"removed and back": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.write("a.yaml", timedHead+unrelated)
+				w.is("a", StateRunning, generation(2))
+				w.write("a.yaml", timedHead+entry+unrelated)
+				w.is("a", StateRunning, generation(3))
+			},
+			"disabled over the time": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.remove("a.yaml")
+				w.write("a.yaml.off", timedHead+entry+unrelated)
+				w.is("a", StateDisabled)
+				w.clock.pass(10 * time.Minute)
+				w.quiet()
+				w.remove("a.yaml.off")
+				w.write("a.yaml", timedHead+entry+unrelated)
+				w.is("a", StateRunning)
+				w.settle()
+				w.fires(late)
+			},
+			"halted over the time": func(w *timed) { // SIGSTOP, or a laptop that slept
+				w.pass(15 * time.Minute)
+				w.fires(late)
+			},
+			"clock set forward": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.clock.jump(time.Hour)
+				w.pass(5*time.Minute - time.Millisecond)
+				w.quiet()
+				w.pass(time.Millisecond)
+				w.fires("0")
+			},
+			"clock set back": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.clock.jump(-time.Hour)
+				w.pass(5*time.Minute - time.Millisecond)
+				w.quiet()
+				w.pass(time.Millisecond)
+				w.fires("0")
+			},
+			"clock set forward, then killed": func(w *timed) {
+				w.pass(5 * time.Minute)
+				w.clock.jump(time.Hour)
+				w.crash(0)
+				w.pass(5*time.Minute - time.Millisecond)
+				w.quiet()
+				w.pass(time.Millisecond)
+				w.fires("0")
+			},
+		} {
+			t.Run(what+", "+name, func(t *testing.T) {
+				t.Parallel()
+				w := newTimed(t)
+				w.out = w.subscribe("out/#")
+				w.write("a.yaml", timedHead+entry+unrelated)
+				w.is("a", StateRunning)
+				if what == "rate" {
+					w.probes.post(t, "a", map[string]any{"text": "k", "value": 2})
+					w.fires("0")
+				}
+				w.probes.post(t, "a", map[string]any{"text": "k", "value": 2})
+				live(w)
+				w.pass(3 * time.Hour)
+				w.quiet()
+			})
+		}
+	}
+}
+
+// TestPendingTimers: what is pending can be seen, also after a restart.
+func TestPendingTimers(t *testing.T) {
+	w := newTimed(t)
+	w.write("a.yaml", timedHead+timedFiles["for"]+unrelated)
+	w.is("a", StateRunning)
+	begin := w.clock.read().Wall
+	for _, k := range []string{"x", "y"} {
+		w.probes.post(t, "a", map[string]any{"text": k, "value": 2})
+		w.pass(time.Minute)
+	}
+	for range 2 {
+		list, ok := w.s.Timers("a", 1)
+		if !ok || list.Total != 2 || len(list.Timers) != 1 {
+			t.Fatalf("%+v %v", list, ok)
+		}
+		want := PendingTimer{Plugin: "a", Rule: "publish[0]", Line: 3, Key: "x", Why: "for 10m", Since: begin, Due: begin.Add(10 * time.Minute)}
+		got := list.Timers[0]
+		got.Since, got.Due = got.Since.UTC(), got.Due.UTC()
+		if got != want {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+		if st := w.is("a", StateRunning); st.Timers != 2 || st.Keys != 2 || st.StateBytes == 0 {
+			t.Errorf("%+v", st)
+		}
+		w.crash(0)
+	}
+	if _, ok := w.s.Timers("b", 1); ok {
+		t.Error("there is no plugin b")
+	}
+}
