@@ -148,6 +148,9 @@ func (c *cursor) turnLiveLocked(seen uint64) (more bool) {
 		c.setLocked(modePumping)
 		return true
 	}
+	if s, ok := (*c.sink.Load()).(liveSink); ok {
+		s.live()
+	}
 	return c.endPumpLocked(modeLive)
 }
 
