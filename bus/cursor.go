@@ -54,6 +54,9 @@ type Sink interface {
 	Release(id uint16) bool
 }
 
+// liveSink is a sink whose live is called when its cursor becomes live, with the cursor locked.
+type liveSink interface{ live() }
+
 // subscription is one filter of a cursor, from the sequence at which it was made until the one at
 // which it was removed. It is kept until the cursor has passed that sequence, because events that
 // were accepted before are still to be delivered.
@@ -377,6 +380,16 @@ func (c *cursor) match(r *journal.Record) (m match) {
 		}
 	}
 	return m
+}
+
+// sentLocked reports whether the consumer was sent everything up to a sequence that dispatch has
+// completed, also what it gets again and what new subscriptions bring it.
+func (c *cursor) sentLocked(seq uint64) bool {
+	if c.is(modeLive) {
+		return true
+	}
+	return !c.is(modeOffline) && c.next > seq && len(c.work) == 0 &&
+		!slices.ContainsFunc(c.window, func(e entry) bool { return !e.sent && !e.done })
 }
 
 // stopLiveLocked makes a live cursor read from the journal, so that a change of its filters takes

@@ -148,6 +148,9 @@ func (c *cursor) turnLiveLocked(seen uint64) (more bool) {
 		c.setLocked(modePumping)
 		return true
 	}
+	if s, ok := (*c.sink.Load()).(liveSink); ok {
+		s.live()
+	}
 	return c.endPumpLocked(modeLive)
 }
 
@@ -156,7 +159,7 @@ func (c *cursor) turnLiveLocked(seen uint64) (more bool) {
 func (c *cursor) sendQueuedLocked() (room, done bool, err error) {
 	for len(c.work) > 0 {
 		w := &c.work[0]
-		end := true
+		end := !w.retained // messages of a batch may be left for which there was no room
 		for len(w.topics) > 0 {
 			if !c.sendAnnouncedLocked(w.sub, w.topics[0]) {
 				return false, false, nil

@@ -40,6 +40,14 @@ type Subscription struct {
 	ready   chan struct{}
 	closed  bool
 	durable bool
+
+	// See CaughtUp: until is the last sequence of the journal when the subscription was made, which
+	// dispatch has passed when Subscribe returns, past is how many events of queue count as earlier, and
+	// caughtUp is closed with isCaughtUp set.
+	until      uint64
+	past       int
+	caughtUp   chan struct{}
+	isCaughtUp bool
 }
 
 // Subscribe returns a subscription to the events that match any filter. A name makes it durable:
@@ -52,7 +60,8 @@ func (b *Bus) Subscribe(ctx context.Context, name string, filters ...string) (*S
 			return nil, err
 		}
 	}
-	s := &Subscription{bus: b, ready: make(chan struct{}, 1), durable: name != ""}
+	s := &Subscription{bus: b, ready: make(chan struct{}, 1), durable: name != "",
+		until: b.journal.Durable(), caughtUp: make(chan struct{})}
 	o := SessionOptions{Name: localPrefix + name, Expiry: NeverExpires}
 	if name == "" {
 		o.Name, o.Expiry, o.Clean = fmt.Sprintf("%s%p", localPrefix, s), 0, true
@@ -120,11 +129,18 @@ func (s *Subscription) Deliver(d *Delivery) Verdict {
 	e.QoS = d.QoS
 	e.ID, e.Redelivered, e.Missed, e.Stored = d.ID, d.Dup, d.Gap, d.Stored
 	s.queue = append(s.queue, e)
+	if s.isPast(&e) {
+		s.past++
+	}
+	s.wakeLocked()
+	return Sent
+}
+
+func (s *Subscription) wakeLocked() {
 	select {
 	case s.ready <- struct{}{}:
 	default:
 	}
-	return Sent
 }
 
 // Release implements Sink. It is never called, because all deliveries are QoS 1.
@@ -134,12 +150,16 @@ func (s *Subscription) Release(uint16) bool { return true }
 // does (ErrGone).
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	for {
+		s.noteCaughtUp()
 		s.mu.Lock()
 		if len(s.queue) > 0 {
 			e := s.queue[0]
 			s.queue[0] = Event{}
 			s.queue = s.queue[1:]
 			s.bytes -= len(e.Payload)
+			if s.isPast(&e) {
+				s.past--
+			}
 			s.mu.Unlock()
 			return e, nil
 		}
@@ -156,6 +176,46 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		case <-s.bus.ctx.Done():
 			return Event{}, ErrClosed
 		}
+	}
+}
+
+// CaughtUp returns a channel that is closed when no event is still to come that was in the journal
+// when the subscription was made, and no retained message of that time. The call of Next that follows
+// the last of them closes it, before it returns a later event or blocks: a caller that handles each
+// event before it calls Next again has handled all of them. The channel stays open when the
+// subscription ends before, while Next is not called, and while too many events are not acknowledged.
+// Filters of shared groups don't count.
+func (s *Subscription) CaughtUp() <-chan struct{} { return s.caughtUp }
+
+// isPast reports whether an event counts for CaughtUp.
+func (s *Subscription) isPast(e *Event) bool {
+	return e.Seq > 0 && e.Seq <= s.until
+}
+
+// noteCaughtUp closes caughtUp if it is time. Only Next calls it.
+func (s *Subscription) noteCaughtUp() {
+	s.mu.Lock()
+	wait := s.isCaughtUp || s.closed || s.past > 0
+	s.mu.Unlock()
+	if wait {
+		return
+	}
+	s.session.mu.Lock() // so that nothing is delivered between the two questions
+	defer s.session.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed && s.past == 0 && s.session.sentLocked(s.until) {
+		s.isCaughtUp = true
+		close(s.caughtUp)
+	}
+}
+
+// live implements liveSink: Next may have to close caughtUp.
+func (s *Subscription) live() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed && !s.isCaughtUp {
+		s.wakeLocked()
 	}
 }
 
