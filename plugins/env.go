@@ -100,9 +100,6 @@ func (e *env) Consume(ctx context.Context, name string, filters []string, each f
 	if e.consuming != nil {
 		e.consuming()
 	}
-	if e.caughtUp != nil {
-		e.caughtUp() // TODO
-	}
 	var out sync.WaitGroup
 	var acks sync.Mutex
 	defer func() {
@@ -115,6 +112,17 @@ func (e *env) Consume(ctx context.Context, name string, filters []string, each f
 		case <-timer.C:
 		}
 	}()
+	ended := make(chan struct{})
+	defer close(ended)
+	if e.caughtUp != nil {
+		out.Go(func() {
+			select {
+			case <-sub.CaughtUp():
+				e.caughtUp()
+			case <-ended:
+			}
+		})
+	}
 	for {
 		ev, err := sub.Next(ctx)
 		if err != nil {

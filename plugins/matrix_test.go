@@ -1,11 +1,15 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postbus/postbus/bus"
 )
 
 // timed is a world with a clock of its own.
@@ -273,4 +277,77 @@ func TestPendingTimers(t *testing.T) {
 	if _, ok := w.s.Timers("b", 1); ok {
 		t.Error("there is no plugin b")
 	}
+}
+
+// TestKilledBetweenAnyTwoRecords: whatever the disk has of the last records, a timer that was armed fires once.
+func TestKilledBetweenAnyTwoRecords(t *testing.T) {
+	for what, entry := range timedFiles {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w := newTimed(t)
+			w.out = w.subscribe("out/#")
+			w.write("a.yaml", timedHead+entry+unrelated)
+			w.is("a", StateRunning)
+			w.out.sub.Close() // its positions would be records, too
+			first := 0
+			if what == "rate" {
+				w.probes.post(t, "a", map[string]any{"text": "k", "value": 2})
+				first = 1
+			}
+			w.probes.post(t, "a", map[string]any{"text": "k", "value": 2})
+			armed := len(journalOf(t, w.data))
+			w.pass(10 * time.Minute)
+			until(t, "the outcome is there", func() bool { return w.outcomes() == first+1 })
+			fired := journalOf(t, w.data)
+			meta, err := os.ReadFile(filepath.Join(w.data, "meta.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(fired) <= armed {
+				t.Fatalf("%d bytes, then %d", armed, len(fired))
+			}
+			for cut := armed; cut <= len(fired); cut = min(len(fired), cut+37) {
+				dir := t.TempDir()
+				if err := os.Mkdir(filepath.Join(dir, "journal"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				for name, data := range map[string][]byte{journalFile: fired[:cut], "meta.json": meta} {
+					if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.restart(0, dir)
+				w.pass(time.Hour)
+				until(t, "the outcome is there", func() bool { return w.outcomes() > first })
+				if n := w.outcomes(); n != first+1 {
+					t.Errorf("cut at %d of %d to %d bytes: %d outcomes", cut, armed, len(fired), n-first)
+				}
+				if cut == len(fired) {
+					break
+				}
+			}
+		})
+	}
+}
+
+// outcomes counts what the journal has.
+func (w *timed) outcomes() (n int) {
+	w.t.Helper()
+	if err := w.bus.History(context.Background(), "out/#", bus.Since{Seq: 1}, func(bus.Event) bool { n++; return true }); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// journalFile is the only segment of a short test.
+var journalFile = filepath.Join("journal", "00000000000000000001.seg")
+
+// journalOf reads the journal, without the room that is reserved.
+func journalOf(t *testing.T, data string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(data, journalFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.TrimRight(b, "\x00")
 }
