@@ -168,7 +168,7 @@ func TestSimulationRepeats(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d seeds took two courses: %v", len(differ), seeds, differ)
-	allowed := seeds / 20
+	allowed := seeds / 10 // among thousands of seeds 3 to 4 % differ
 	if raceBuild {
 		allowed = seeds / 4
 	}
