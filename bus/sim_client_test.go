@@ -283,9 +283,19 @@ func (c *simClient) publish(n int) {
 		if s.chance(10) {
 			e.Expiry = time.Duration(1+s.rnd.IntN(30)) * time.Second
 		}
+		if s.chance(30) {
+			s.keep(&e)
+		}
+		if s.chance(3) {
+			c.publishVoid()
+		}
 		r := e.Record()
 		if e.QoS == 0 && !e.Retain {
-			s.bus.PublishNow(r)
+			if e.Kept.Topic != "" {
+				c.sendKept(e)
+			} else {
+				s.bus.PublishNow(r)
+			}
 			continue
 		}
 		p := &simPub{c: c, key: string(e.Payload), mayRepeat: e.QoS < 2}

@@ -114,9 +114,7 @@ func (s *sim) vandalize() {
 		}
 		m.missing = append(m.missing, seq)
 		m.corrupted = true
-		if e := m.events[seq]; e != nil {
-			e.damaged = true
-		}
+		m.damage(seq)
 	}
 	for _, n := range segs { // the newest may have a torn end, which is cut
 		if b := s.disk.Content(n); len(recordsOf(b)) > 0 && !bytes.Equal(b, content[segs[last]]) {

@@ -38,7 +38,8 @@ type model struct {
 	missing   []uint64 // sequences that somebody removed from the disk
 	first     uint64   // what is older was allowed to go
 	byPayload map[string]uint64
-	retained  map[string][]*simEvent // by topic: changes in order
+	retained  map[string][]*simEvent // by topic: changes in order, also of kept values
+	kept      map[uint64]*simEvent   // kept values, by the sequences of their records
 	pubs      map[string]*simPub
 	groups    map[string]*simGroup
 	wills     map[string]*simWill
@@ -47,7 +48,7 @@ type model struct {
 
 func (m *model) init(s *sim) {
 	*m = model{s: s, events: map[uint64]*simEvent{}, byPayload: map[string]uint64{}, retained: map[string][]*simEvent{},
-		pubs: map[string]*simPub{}, groups: map[string]*simGroup{}, wills: map[string]*simWill{}}
+		kept: map[uint64]*simEvent{}, pubs: map[string]*simPub{}, groups: map[string]*simGroup{}, wills: map[string]*simWill{}}
 }
 
 // scan takes over what has become durable.
@@ -65,8 +66,11 @@ func (m *model) scan(b *Bus) {
 			return // whether a conditional event counts is not decided yet
 		}
 		m.scanned = rec.Seq
-		if b.counts(&rec) {
+		switch {
+		case b.counts(&rec):
 			m.add(&rec)
+		case rec.Kind == kindKept:
+			m.keep(&rec)
 		}
 	}
 }
@@ -74,6 +78,10 @@ func (m *model) scan(b *Bus) {
 func (m *model) add(r *journal.Record) {
 	e := &simEvent{seq: r.Seq, topic: string(r.Topic), payload: string(r.Payload), source: string(r.Source),
 		qos: r.Flags & flagQoS, retain: r.Flags&flagRetain != 0, at: r.Time, expiry: r.Expiry}
+	if e.payload == voidPayload {
+		m.s.fail("an event counts only if its condition holds: %d", e.seq)
+	}
+	m.keep(r)
 	m.events[e.seq] = e
 	m.order = append(m.order, e.seq)
 	if e.retain {
@@ -123,6 +131,9 @@ func (m *model) reopened() {
 			break
 		}
 		found[rec.Seq] = true
+		if rec.Kind == kindKept && rec.Seq > known {
+			m.keep(&rec)
+		}
 		if !s.bus.counts(&rec) {
 			continue
 		}
@@ -189,7 +200,7 @@ func (m *model) corrupt() {
 	}
 	s.disk.Corrupt(name, at+7)
 	s.log("event %d %q is damaged in %s", seq, key, name)
-	m.events[seq].damaged = true
+	m.damage(seq)
 	m.corrupted = true
 }
 
@@ -223,7 +234,7 @@ func (m *model) compareRetained(got map[string]string, now time.Time) {
 			want = v.payload
 		}
 		if got[topic] != want {
-			m.s.fail("a new subscription gets what is retained: %s has %q, want %q", topic, got[topic], want)
+			m.s.fail("what is retained or kept is the last value: %s has %.20q, want %.20q", topic, got[topic], want)
 		}
 	}
 }

@@ -111,6 +111,24 @@ var defects = []defect{
 	{"a cleared retained message stays after a restart", []edit{
 		{"retained.go", "		b.remove(i)\n		if len(b.ends) == 0 {", "		if false {"},
 	}},
+	{"a snapshot forgets a kept value", []edit{
+		{"snapshot.go", "				value = keptAlone(&rec)\n", "				continue\n"},
+	}},
+	{"a snapshot forgets a kept value that the snapshot before it holds", []edit{
+		{"snapshot.go", "		if !r.Kind.Event() && r.Kind != kindKept || ", "		if !r.Kind.Event() || "},
+	}},
+	{"one of the two values of a record takes the place of the other in a snapshot", []edit{
+		{"retained.go", "c != 0 || a.kept == b.kept {", "c != 0 || true {"},
+	}},
+	{"a kept value is set although its event is void", []edit{
+		{"state.go", "			b.void.add(r.Seq)\n", "			b.void.add(r.Seq)\n			b.retained.setKept(r, inJournal)\n"},
+	}},
+	{"a kept value is set before its event is written", []edit{
+		{"bus.go", "	c, err := b.journal.Append(r)\n", "	if len(r.KeptTopic) > 0 {\n		alone := keptAlone(r)\n		b.journal.Append(&alone)\n	}\n	event := withoutKept(r)\n	c, err := b.journal.Append(&event)\n"},
+	}},
+	{"a kept value that is cleared stays", []edit{
+		{"state.go", "		if len(r.KeptTopic) > 0 {\n", "		if len(r.Kept) > 0 {\n"},
+	}},
 	{"no will after a crash", []edit{
 		{"snapshot.go", "			s.phase = phaseAbsent\n		}\n		s.offlineUntil = end\n", "			s.phase = phaseAbsent\n			s.will = nil\n		}\n		s.offlineUntil = end\n"},
 	}},

@@ -3,11 +3,33 @@ package journal_test
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"testing"
 
 	"github.com/postbus/postbus/bus/bustest"
 	"github.com/postbus/postbus/bus/journal"
 )
+
+// eventWithKept is event; every other one has a kept value.
+func eventWithKept(i int) *journal.Record {
+	r := event(i)
+	if i%2 == 0 {
+		r.KeptTopic, r.Kept = []byte("$plugin/a"), fmt.Appendf(nil, "kept %d", i)
+	}
+	return r
+}
+
+// checkKept demands that a record has its kept value, the whole of it.
+func checkKept(t *testing.T, r *journal.Record) {
+	t.Helper()
+	var i int
+	if _, err := fmt.Sscanf(string(r.Payload), "payload %d", &i); err != nil {
+		t.Fatalf("payload %q", r.Payload)
+	}
+	if want := eventWithKept(i); string(r.KeptTopic) != string(want.KeptTopic) || string(r.Kept) != string(want.Kept) {
+		t.Fatalf("%s has %s %q", r.Payload, r.KeptTopic, r.Kept)
+	}
+}
 
 // FuzzSegment damages a segment in any way: it opens, what is read is in order and undamaged, and
 // the journal continues.
@@ -16,8 +38,15 @@ func FuzzSegment(f *testing.F) {
 	disk := func(t testing.TB) (*bustest.Disk, []byte) {
 		d := bustest.NewDisk(1)
 		l := open(t, d, journal.Options{SegmentSize: 1 << 12})
-		put(t, l, 0, 10)
-		put(t, l, 10, 20)
+		for i := range 20 {
+			c, err := l.Append(eventWithKept(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i%10 == 9 { // two groups
+				<-c.Done()
+			}
+		}
 		d = d.Kill()
 		l.Close()
 		file, err := d.Open(name, false)
@@ -54,6 +83,14 @@ func FuzzSegment(f *testing.F) {
 		if len(got) > 20 {
 			t.Fatalf("%d records of 20", len(got))
 		}
+		r := l.Reader(1)
+		defer r.Release()
+		for rec := new(journal.Record); ; {
+			if ok, err := r.Next(rec); err != nil || !ok {
+				break
+			}
+			checkKept(t, rec)
+		}
 		put(t, l, 100, 101)
 		if after := payloads(t, l, 1); len(after) != len(got)+1 || after[len(got)] != "payload 100" {
 			t.Fatalf("after one more: %q", after)
@@ -71,7 +108,7 @@ func FuzzSnapshot(f *testing.F) {
 		defer l.Close()
 		_, snap, err := l.WriteSnapshot(7, func(emit func(*journal.Record) (int64, error)) error {
 			for i := range 5 {
-				if _, err := emit(event(i)); err != nil {
+				if _, err := emit(eventWithKept(i)); err != nil {
 					return err
 				}
 			}
@@ -90,7 +127,7 @@ func FuzzSnapshot(f *testing.F) {
 			t.Fatal(err)
 		}
 		n := 0
-		seq, _, err := l.ReadSnapshot(func(*journal.Record, int64) error { n++; return nil })
+		seq, _, err := l.ReadSnapshot(func(r *journal.Record, _ int64) error { n++; checkKept(t, r); return nil })
 		if err != nil || seq == 7 && n != 5 || seq != 7 && n != 0 {
 			t.Fatalf("snapshot %d with %d records: %v", seq, n, err)
 		}

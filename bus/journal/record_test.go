@@ -1,0 +1,151 @@
+package journal
+
+// This file is the record format: what is encoded is decoded, and nothing else.
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// combinations lists one record for each combination of fields.
+func combinations() (list []Record) {
+	for i := range 64 {
+		r := Record{Time: 12345, Kind: KindEvent, Flags: 3, ID: 7, Expiry: NoExpiry, Topic: []byte("home/a")}
+		if i&1 != 0 {
+			r.Cause = 1 << 40
+		}
+		if i&2 != 0 {
+			r.Stamp = -5
+		}
+		if i&4 != 0 {
+			r.KeptTopic, r.Kept = []byte("$plugin/a/b"), []byte("a kept value")
+		}
+		if i&8 != 0 {
+			r.KeptTopic, r.Kept = []byte("$plugin/a/c"), nil
+		}
+		if i&16 != 0 {
+			r.Source, r.Props = []byte("client"), []byte{0x01, 1}
+		}
+		if i&32 != 0 {
+			r.Payload = []byte("payload")
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// plain is r with each empty slice nil, and without a sequence.
+func plain(r Record) Record {
+	for _, b := range []*[]byte{&r.Source, &r.Topic, &r.Props, &r.Payload, &r.KeptTopic, &r.Kept} {
+		if *b = bytes.Clone(*b); len(*b) == 0 {
+			*b = nil
+		}
+	}
+	r.Seq = 0
+	return r
+}
+
+func TestARecordIsDecodedAsItWasEncoded(t *testing.T) {
+	got := combinations()[4] // the fields of an earlier record are forgotten
+	for i, r := range combinations() {
+		b := appendRecord([]byte("before"), &r, 99)[len("before"):]
+		if err := decodeRecord(b, &got, true); err != nil || got.Seq != 99 || !reflect.DeepEqual(plain(got), plain(r)) {
+			t.Errorf("record %d: got %+v, err %v, want %+v", i, got, err, r)
+		}
+		for n := range len(b) { // a torn record is not a shorter one
+			if err := decodeRecord(b[:n], &got, true); err == nil {
+				t.Errorf("record %d: %d of %d bytes are decoded", i, n, len(b))
+			}
+		}
+	}
+}
+
+// Lengths that exceed the record are refused, also where the checksum is right.
+func TestLengthsOfARecordAreChecked(t *testing.T) {
+	r := combinations()[7]
+	le := binary.LittleEndian
+	kept := recordHeader + 16
+	for name, damage := range map[string]func(b []byte){
+		"kept topic": func(b []byte) { le.PutUint16(b[kept:], 0xffff) },
+		"kept value": func(b []byte) { le.PutUint32(b[kept+2:], 0xffffffff) },
+		"topic":      func(b []byte) { le.PutUint16(b[34:], 0xffff) },
+		"properties": func(b []byte) { le.PutUint32(b[36:], le.Uint32(b[36:])|propsMask) },
+		"no room for the lengths": func(b []byte) {
+			le.PutUint32(b[4:], uint32(kept+5))
+		},
+		"a field of a newer version": func(b []byte) { le.PutUint32(b[36:], le.Uint32(b[36:])|hasUnknown) },
+	} {
+		b := appendRecord(nil, &r, 1)
+		damage(b)
+		le.PutUint32(b, crc32.Checksum(b[4:recordLen(b)], castagnoli))
+		if err := decodeRecord(b, new(Record), true); err == nil {
+			t.Errorf("%s: decoded", name)
+		}
+	}
+}
+
+func TestARecordThatIsTooLargeIsRefused(t *testing.T) {
+	l, err := Open(context.Background(), testDir(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	huge := make([]byte, MaxPayload+1)
+	for want, r := range map[string]*Record{
+		"properties of 268435456 bytes, at most 268435455": {Props: huge[:MaxPayload]},
+		"payload of 268435450 and kept value of 7 bytes":   {Payload: huge[:MaxPayload-6], KeptTopic: []byte("$plugin/a"), Kept: huge[:7]},
+		"kept topic of 65536 bytes, at most 65535":         {KeptTopic: huge[:MaxName+1]},
+		"source of 65536":                       {Source: huge[:MaxName+1]},
+		"kept value of 7 bytes without a topic": {Kept: huge[:7]},
+	} {
+		if _, err := l.Append(r); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+}
+
+// testDir returns a directory of the test.
+func testDir(t *testing.T) FS {
+	t.Helper()
+	fs, err := DirFS(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fs
+}
+
+// FuzzRecord decodes anything: what is decoded lies in the bytes, and is the same when it is encoded
+// again.
+func FuzzRecord(f *testing.F) {
+	for _, r := range combinations() {
+		f.Add(appendRecord(nil, &r, 1)[8:])
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if len(body) > 1<<20 {
+			return
+		}
+		b := binary.LittleEndian.AppendUint32(make([]byte, 4), uint32(8+len(body)))
+		b = append(b, body...)
+		binary.LittleEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
+		var r, again Record
+		if decodeRecord(b, &r, true) != nil {
+			return
+		}
+		size := len(r.Source) + len(r.Topic) + len(r.Props) + len(r.Payload) + len(r.KeptTopic) + len(r.Kept)
+		if size > len(b) {
+			t.Fatalf("%d bytes of %d", size, len(b))
+		}
+		if len(r.KeptTopic) == 0 {
+			r.Kept = nil // which is no value
+		}
+		if err := decodeRecord(appendRecord(nil, &r, r.Seq), &again, true); err != nil || !reflect.DeepEqual(plain(r), plain(again)) {
+			t.Fatal(fmt.Sprintf("%+v, then %+v", r, again), err)
+		}
+	})
+}
