@@ -200,3 +200,29 @@ func TestJitterOverRestarts(t *testing.T) {
 		}
 	}
 }
+
+// A tick has its own delay also when a wrong clock was corrected while the source waited for another.
+func TestJitterAfterTheClockWasCorrected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := sunsets()
+		o.Jitter = 59 * time.Minute
+		r := start(t, o)
+		time.Sleep(12 * time.Hour)
+		r.setClock(-30 * 24 * time.Hour)
+		time.Sleep(3 * 24 * time.Hour)
+		synctest.Wait()
+		if len(r.events) < 2 {
+			t.Errorf("%d events", len(r.events))
+		}
+		for i, e := range r.events {
+			due, err := time.Parse(time.RFC3339, e["time"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := r.at[i].Sub(due), New(o, r.bus).jitter(due); got != want {
+				t.Errorf("the sunset of %s is delayed by %s, want %s", due, got, want)
+			}
+		}
+		r.stop(t)
+	})
+}
