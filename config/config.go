@@ -20,9 +20,10 @@ import "time"
 
 // Config is the whole of postbus.yaml. The zero value is not useful: start from Default.
 type Config struct {
-	DataDir    string   // "": the platform's folder, see DefaultPaths
-	PluginsDir string   // "": plugins.d beside the config, see DefaultPaths
-	PluginEnv  []string // environment variables that plugins may read as ${env.NAME}
+	DataDir    string    // "": the platform's folder, see DefaultPaths
+	PluginsDir string    // "": plugins.d beside the config, see DefaultPaths
+	PluginEnv  []string  // environment variables that plugins may read as ${env.NAME}
+	Location   *Location // where plugins compute the sun; nil: unknown
 	Listen     Listen
 	Durability Durability
 	Retention  Retention
@@ -33,6 +34,20 @@ type Config struct {
 	AuthHook   AuthHook
 	Anonymous  Anonymous
 	Profile    Profile
+}
+
+// Location is a place on the earth, in degrees.
+type Location struct {
+	Latitude  float64 // -90 to 90, north is positive
+	Longitude float64 // -180 to 180, east is positive
+}
+
+// Degrees is the latitude and the longitude; nil if there is no location.
+func (l *Location) Degrees() []float64 {
+	if l == nil {
+		return nil
+	}
+	return []float64{l.Latitude, l.Longitude}
 }
 
 // Listen is the addresses on which clients connect.

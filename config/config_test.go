@@ -49,6 +49,7 @@ func TestEveryKey(t *testing.T) {
 data_dir: /var/lib/postbus
 plugins_dir: /etc/postbus/plugins.d
 plugin_env: [LANG]
+location: [-33.87, 151]
 listen:
   mqtt: ["tcp://127.0.0.1:1883", "tls://[::]:8883", "unix:///run/x.sock"]
   http: "off"
@@ -101,7 +102,7 @@ profile: pi
 		got.JWT[i].keysAt = nil
 	}
 	want := &Config{
-		DataDir: "/var/lib/postbus", PluginsDir: "/etc/postbus/plugins.d", PluginEnv: []string{"LANG"},
+		DataDir: "/var/lib/postbus", PluginsDir: "/etc/postbus/plugins.d", PluginEnv: []string{"LANG"}, Location: &Location{-33.87, 151},
 		Listen: Listen{
 			MQTT: []Listener{{Network: "tcp", Address: "127.0.0.1:1883"}, {Network: "tcp", Address: "[::]:8883", TLS: true}, {Network: "unix", Address: "/run/x.sock"}},
 			TLS:  TLS{Cert: "/c.pem", Key: "/k.pem", ClientCA: "/ca.pem", ClientCRL: "/crl.pem"}, Origins: []string{"https://dash.example.org:8443"},
@@ -204,7 +205,7 @@ anonymous: {publish: [a], subscribe: [b]}
 // TestEveryKeyHasAVariable sets each key to a value of its own through the environment.
 func TestEveryKeyHasAVariable(t *testing.T) {
 	values := map[string]string{"listen.mqtt": "tcp://127.0.0.1:9", "listen.http": "off", "listen.origins": "http://x", "durability": "1s", "profile": "pi",
-		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "limits.subscription_size": "3MiB", "limits.retained_size": "3MiB", "limits.will_size": "3MiB", "retention.size": "3MiB", "anonymous": "off", "plugin_env": "LANG",
+		"limits.disk_free": "3MiB", "limits.packet_size": "3MiB", "limits.subscription_size": "3MiB", "limits.retained_size": "3MiB", "limits.will_size": "3MiB", "retention.size": "3MiB", "anonymous": "off", "plugin_env": "LANG", "location": "-33.87, 151",
 		"auth_hook.timeout": "9s", "auth_hook.cache": "9s", "auth_hook.insecure": "true"}
 	for _, k := range keys {
 		if k.noEnv || k.path == "anonymous" {

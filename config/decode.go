@@ -6,6 +6,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -247,6 +248,32 @@ func (l *loader) pluginEnv(n yamlnode.Node) {
 	})
 	if ok {
 		l.c.PluginEnv = names
+	}
+}
+
+// location reads [latitude, longitude]; null is none.
+func (l *loader) location(n yamlnode.Node) {
+	const form = "write the latitude, then the longitude, in degrees: [52.52, 13.40]"
+	switch {
+	case n.Refused() || n.IsNull():
+		return
+	case !n.IsList():
+		n.Fail(form, "want a list of two numbers")
+		return
+	}
+	items, _ := n.List()
+	if len(items) != 2 {
+		n.Fail(form, "want [latitude, longitude], got a list of %d", len(items))
+		return
+	}
+	latitude, ok := items[0].Float(-180, 180)
+	longitude, also := items[1].Float(-180, 180)
+	if ok && math.Abs(latitude) > 90 {
+		items[0].Fail(form, "the latitude %v is not on the earth: want -90 (south pole) to 90 (north pole)", latitude)
+		return
+	}
+	if ok && also {
+		l.c.Location = &Location{latitude, longitude}
 	}
 }
 

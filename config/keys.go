@@ -31,6 +31,7 @@ var keys = []key{
 	{path: "data_dir", decode: dir(func(c *Config) *string { return &c.DataDir }), value: func(c *Config) any { return c.DataDir }},
 	{path: "plugins_dir", decode: dir(func(c *Config) *string { return &c.PluginsDir }), value: func(c *Config) any { return c.PluginsDir }},
 	{path: "plugin_env", list: true, decode: (*loader).pluginEnv, value: func(c *Config) any { return c.PluginEnv }},
+	{path: "location", list: true, decode: (*loader).location, value: func(c *Config) any { return c.Location }},
 	{path: "listen.mqtt", list: true, decode: (*loader).listeners, value: func(c *Config) any { return c.Listen.MQTT }},
 	{path: "listen.http", decode: (*loader).http, value: func(c *Config) any { return c.Listen.HTTPURL() }},
 	{path: "listen.tls.cert", decode: dir(func(c *Config) *string { return &c.Listen.TLS.Cert }), value: func(c *Config) any { return c.Listen.TLS.Cert }},

@@ -23,6 +23,8 @@ type Checker struct {
 	Dir     string   // the plugins folder, absolute: relative paths in files are relative to it
 	Host    string   // the value of ${host}
 	Env     []string // names that ${env.NAME} may use
+	// Location is the latitude and longitude of postbus.yaml, in degrees; nil: it has none.
+	Location []float64
 }
 
 // IDForm is the form of a plugin's id, which is its file's name without .yaml.
@@ -177,7 +179,7 @@ func (f *fileReader) source(n yamlnode.Node) {
 	v := reflect.New(reflect.TypeOf(k.Options)).Elem()
 	v.Set(reflect.ValueOf(k.Options))
 	where := map[string]yamlnode.Node{}
-	r := reader{dir: f.Dir}
+	r := reader{dir: f.Dir, location: f.Location}
 	before := o.ErrorCount()
 	r.fill(o, v, where, "")
 	line, _ := o.Place()
@@ -212,6 +214,7 @@ func (f *fileReader) source(n yamlnode.Node) {
 // fields makes the scope: the fields that event may have, of all sources together.
 func (f *fileReader) fields() {
 	f.scope = expr.Scope{Env: f.Env, Types: map[string]expr.Type{}}
+	f.site()
 	for _, s := range f.spec.sources {
 		if s.kind.Event == nil {
 			f.scope.Open = true

@@ -307,6 +307,9 @@ func optionRows(t reflect.Type, defaults reflect.Value, prefix, mark string) []s
 		if d != "" {
 			d = "`" + visible(d) + "`"
 		}
+		if f.location {
+			d = "`location` of postbus.yaml"
+		}
 		if f.need {
 			d = "needed"
 		}

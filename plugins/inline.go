@@ -66,6 +66,8 @@ func (f *fileReader) tests(n yamlnode.Node) {
 		t.vars.Own = testValues(m, "own")
 		if v, ok := m.Get("now"); ok {
 			t.vars.Now = readTime(v)
+		} else if _, timed := m.Get("steps"); !timed && f.spec.dependsOnTime() {
+			item.FailKey(`write now: "2026-06-21T12:00:00Z"`, "the test has no time, and the file uses sun or time: its result would differ from hour to hour")
 		}
 		if v, ok := m.Get("steps"); ok {
 			if _, said := m.Get("now"); !said {

@@ -8,6 +8,7 @@ package plugins
 //	oneof     "a|b": the allowed words    unit     "size": bytes, as 64MiB
 //	secret    "yes": may be secret:name   path     "yes": relative to the plugins folder
 //	levels    "yes": a topic, of an event
+//	default   "location": without the key it is that of postbus.yaml
 //	topic     "here" or "remote": an argument that is a topic of this bus or of another broker
 
 import (
@@ -35,6 +36,7 @@ type field struct {
 	typ                reflect.Type
 	need, secret, path bool
 	size, levels       bool
+	location           bool // its default is that of postbus.yaml
 	topic              string
 	min, max           string
 	oneOf              []string
@@ -59,7 +61,7 @@ func fieldsOf(t reflect.Type) []field {
 			continue
 		}
 		d := field{key: key, doc: f.Tag.Get("doc"), index: i, typ: f.Type, need: f.Tag.Get("need") == "yes", secret: f.Tag.Get("secret") == "yes",
-			path: f.Tag.Get("path") == "yes", size: f.Tag.Get("unit") == "size", levels: f.Tag.Get("levels") == "yes", topic: f.Tag.Get("topic"), min: f.Tag.Get("min"), max: f.Tag.Get("max")}
+			path: f.Tag.Get("path") == "yes", size: f.Tag.Get("unit") == "size", levels: f.Tag.Get("levels") == "yes", location: f.Tag.Get("default") == "location", topic: f.Tag.Get("topic"), min: f.Tag.Get("min"), max: f.Tag.Get("max")}
 		if o := f.Tag.Get("oneof"); o != "" {
 			d.oneOf = strings.Split(o, "|")
 		}
@@ -118,9 +120,10 @@ func clampInt(v float64) int64 {
 
 // reader fills structs from YAML. It adds errors to the document.
 type reader struct {
-	dir     string                   // the folder of relative paths
-	secrets map[string]yamlnode.Node // names of the secrets that were found
-	skip    []string                 // keys of the top mapping that another reader reads
+	dir      string                   // the folder of relative paths
+	location []float64                // of postbus.yaml; nil: it has none
+	secrets  map[string]yamlnode.Node // names of the secrets that were found
+	skip     []string                 // keys of the top mapping that another reader reads
 }
 
 // fill reads the keys of n into v, a struct that holds the defaults. where gets each value's node
@@ -149,6 +152,9 @@ func (r *reader) fill(n yamlnode.Node, v reflect.Value, where map[string]yamlnod
 		if !there {
 			if f.need && v.Field(f.index).IsZero() && (n.IsNull() || complete(n, m)) {
 				n.FailKey("it is required: "+f.doc, "%q is missing", f.key)
+			}
+			if f.location && r.location != nil {
+				v.Field(f.index).Set(reflect.ValueOf(r.location))
 			}
 			continue
 		}

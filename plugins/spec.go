@@ -76,8 +76,8 @@ type rule struct {
 	keyed   bool   // it keeps something for each key
 	durable bool   // which is stored
 
-	usesLast, usesOwn, usesKey, lastWhole, laterWhole bool
-	lastFields, laterFields                           []string // of events that are kept
+	usesLast, usesOwn, usesKey, usesClock, lastWhole, laterWhole bool
+	lastFields, laterFields                                      []string // of events that are kept
 }
 
 // setting writes one name of the plugin's state.

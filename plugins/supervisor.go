@@ -34,6 +34,7 @@ type Options struct {
 	Logger     *slog.Logger
 	Host       string            // the value of ${host}; the machine's name when empty
 	Env        map[string]string // the values of ${env.NAME}
+	Location   []float64         // of Checker
 	SecretDirs []string          // folders of secrets; the first that contains one applies
 	Approvals  string            // file of approvals; empty: no approval is possible
 	// Approved is told of each approval that was given, and of each that was withdrawn; may be nil.
@@ -93,7 +94,7 @@ func New(dir string, b *bus.Bus, c *Catalog, o Options) *Supervisor {
 		env = append(env, name)
 	}
 	return &Supervisor{o: o, bus: b, plugins: map[string]*plugin{}, files: map[string]*known{}, ready: make(chan struct{}),
-		checker: &Checker{Catalog: c, Dir: dir, Host: o.Host, Env: env}}
+		checker: &Checker{Catalog: c, Dir: dir, Host: o.Host, Env: env, Location: o.Location}}
 }
 
 // Run loads the plugins and follows the folder until ctx ends. Then it stops all of them, in a

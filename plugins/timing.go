@@ -285,7 +285,7 @@ func (r *rule) resolve(destination string, n int) {
 		all.Merge(r.per.Uses())
 	}
 	r.usesLast, r.lastFields, r.lastWhole = all.Last, all.LastFields, all.LastWhole
-	r.usesOwn, r.usesKey = all.Own || len(r.setOwn) > 0, all.Key
+	r.usesOwn, r.usesKey, r.usesClock = all.Own || len(r.setOwn) > 0, all.Key, all.Clock
 	r.laterFields, r.laterWhole = acts.Fields, acts.Whole
 	if r.usesLast { // what an event is remembered by when it is acted on later
 		r.laterFields, r.laterWhole = union(r.laterFields, r.lastFields), r.laterWhole || r.lastWhole

@@ -37,6 +37,7 @@ func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 	o := plugins.Options{
 		Logger:     s.log,
 		Env:        l.pluginEnv,
+		Location:   l.Location.Degrees(),
 		SecretDirs: l.secretDirs,
 		Approvals:  filepath.Join(l.DataDir, approvalsFile),
 
@@ -108,7 +109,7 @@ func (p *shownPlugins) Timers(id string, n int) (any, bool) { return p.s.Timers(
 
 // checker returns the checker of plugin files, for commands that need no bus.
 func checker(l *loaded) *plugins.Checker {
-	c := &plugins.Checker{Catalog: catalog(), Dir: l.PluginsDir, Host: plugins.HostName("")}
+	c := &plugins.Checker{Catalog: catalog(), Dir: l.PluginsDir, Host: plugins.HostName(""), Location: l.Location.Degrees()}
 	for name := range l.pluginEnv {
 		c.Env = append(c.Env, name)
 	}

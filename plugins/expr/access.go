@@ -27,6 +27,11 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 				c.fail(id, "write env.NAME", "env is not a value")
 			}
 			return c.env(n, name)
+		case "sun", "time":
+			if !byName {
+				c.clockAlone(id)
+			}
+			return c.clock(id, name)
 		}
 	}
 	base := c.compile(n.Node)

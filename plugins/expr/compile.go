@@ -35,7 +35,7 @@ type loop struct {
 var topLevel = []string{"event", "last", "state", "now", "host", "env"}
 
 // keyed are variables that a let may hide: they are younger than the language.
-var keyed = []string{"own", "key"}
+var keyed = []string{"own", "key", "sun", "time"}
 
 func compile(src string, base int, s Scope) (p *Program, err error) {
 	defer func() {
@@ -194,6 +194,8 @@ func (c *compiler) identifier(n *ast.IdentifierNode) fn {
 		return func(r *run) any { r.step(1); return r.v.Host }
 	case "env":
 		c.fail(n, "write env.NAME", "env is not a value")
+	case "sun", "time":
+		c.clockAlone(n)
 	}
 	if _, ok := c.scope.Named[n.Value]; ok {
 		if !slices.Contains(c.uses.Named, n.Value) {
@@ -219,7 +221,7 @@ func (c *compiler) identifier(n *ast.IdentifierNode) fn {
 		hint = "did you mean event." + n.Value + "?"
 	}
 	if hint == "" {
-		hint = "there are event, last, state, own, key, now, host and env"
+		hint = "there are event, last, state, own, key, now, host, env, sun and time"
 	}
 	c.fail(n, hint, "unknown name %q", cut(n.Value, 40))
 	return nil

@@ -12,7 +12,8 @@
 //     charged in proportion to them. A text or a rendered payload has at most MaxResult bytes. Past
 //     a bound the evaluation ends with an error for which errors.Is(err, ErrLimit) holds.
 //   - It reads nothing but its Vars: no clock, no randomness, no files. Equal Vars give equal
-//     results, unless the clock's bound is hit.
+//     results, unless the clock's bound is hit. sun and time are functions of Now, for the place
+//     and in the zone of the Scope.
 //   - It never panics, and it never changes the Vars. Results may share memory with them, so a
 //     caller must copy a result before changing it.
 //   - An error is an *Error with its position in the source and a text for the file's author.
@@ -72,6 +73,8 @@ type Scope struct {
 	Named  map[string]Type   // further variables that there are
 	Absent map[string]string // what to write to have a variable that there is not
 	Env    []string          // allowed names of env; others are an error even if Vars has them
+	At     []float64         // latitude and longitude of sun, in degrees; nil: an expression that uses sun is an error
+	Zone   *time.Location    // of time; nil: this machine's
 }
 
 // Error is an error in an expression, found by Compile, ParseTemplate or an evaluation.

@@ -41,6 +41,7 @@ func (c *compiler) binary(n *ast.BinaryNode) fn {
 	case "matches":
 		return c.matches(n)
 	case "in":
+		c.weekday(n.Left, n.Right)
 		if span, ok := n.Right.(*ast.BinaryNode); ok && span.Operator == ".." {
 			return c.inRange(n, span)
 		}

@@ -29,6 +29,7 @@ type Program struct {
 type Uses struct {
 	Event, Last, State, Own, Key, Now, Host bool
 
+	Clock      bool     // the time of the day: sun or time
 	Fields     []string // of event, by constant name, sorted
 	Whole      bool     // event as a whole too, or by names only known at run time
 	LastFields []string // of last, likewise
@@ -79,6 +80,7 @@ func (u *Uses) Merge(o Uses) {
 	u.Now, u.Host, u.Whole, u.LastWhole = u.Now || o.Now, u.Host || o.Host, u.Whole || o.Whole, u.LastWhole || o.LastWhole
 	u.Fields, u.LastFields = union(u.Fields, o.Fields), union(u.LastFields, o.LastFields)
 	u.Env, u.Named = union(u.Env, o.Env), union(u.Named, o.Named)
+	u.Clock = u.Clock || o.Clock
 }
 
 func union(a, b []string) []string {

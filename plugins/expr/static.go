@@ -52,6 +52,7 @@ func (c *compiler) typeOf(n ast.Node) Type {
 		if id, is := n.Node.(*ast.IdentifierNode); ok && is && (id.Value == "event" || id.Value == "last") && !c.isLet(id.Value) {
 			return c.scope.Types[name.Value]
 		}
+		return clockTypes[c.clockMember(n)]
 	}
 	return ""
 }
@@ -59,6 +60,11 @@ func (c *compiler) typeOf(n ast.Node) Type {
 // comparable fails when the two sides of a comparison are known to be incomparable: by < and the
 // like when ordered is set, by == otherwise.
 func (c *compiler) comparable(n *ast.BinaryNode, ordered bool) {
+	c.weekday(n.Left, n.Right)
+	c.weekday(n.Right, n.Left)
+	if ordered && (c.clockMember(n.Left) == "time.weekday" || c.clockMember(n.Right) == "time.weekday") {
+		c.fail(n, `write time.weekday in ["sat", "sun"]`, "days of the week have no order")
+	}
 	for _, side := range [][2]ast.Node{{n.Left, n.Right}, {n.Right, n.Left}} {
 		id, ok := side[0].(*ast.IdentifierNode)
 		if !ok || c.typeOf(id) != TypeMap {

@@ -93,7 +93,7 @@ func (r *run) describe(v any) string {
 		return fmt.Sprintf("%q, a text", cut(Text(v), 40))
 	}
 	if _, ok := asNumber(v); ok {
-		return Text(v) + ", a number"
+		return cut(Text(v), 40) + ", a number"
 	}
 	if isList(v) {
 		return fmt.Sprintf("a list with %s", plural(reflect.ValueOf(v).Len(), "element"))

@@ -54,6 +54,11 @@ type (
 	Checker interface{ Check() []error }
 	// Warner returns settings that are allowed but may be a mistake.
 	Warner interface{ Warnings() []string }
+	// Siter returns the place and the IANA time zone of a file's expressions: latitude and longitude
+	// in degrees, nil if unknown, and "" for the machine's zone.
+	Siter interface {
+		Site() (at []float64, zone string)
+	}
 	// Claimer returns the resources that allow one owner, as "udp:127.0.0.1:9000". Two plugins that
 	// claim the same resource cannot run together.
 	Claimer interface{ Claims() []string }

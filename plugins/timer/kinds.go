@@ -5,6 +5,7 @@ import "github.com/postbus/postbus/plugins/kind"
 var (
 	_ kind.Source  = (*Source)(nil)
 	_ kind.Checker = Options{}
+	_ kind.Siter   = Options{}
 )
 
 // Kinds declares a source.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/postbus/postbus/plugins/kind/kindtest"
 )
 
 // run is a source under a fake clock whose wall clock can be set independently of the monotonic
@@ -21,21 +23,18 @@ type run struct {
 	done   chan struct{}
 	mu     sync.Mutex
 	offset time.Duration
+	bus    *kindtest.Bus
 	busy   time.Duration // how long emit takes
 	fail   error
 }
 
 func start(t *testing.T, o Options, prepare ...func(*run)) *run {
-	r := &run{done: make(chan struct{})}
+	r := &run{done: make(chan struct{}), bus: kindtest.NewBus()}
 	for _, p := range prepare {
 		p(r)
 	}
-	s := New(o, nil)
-	s.now = func() time.Time {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return time.Now().Add(r.offset).Round(0)
-	}
+	s := New(o, r.bus)
+	s.now = r.clock
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(context.Background())
 	t.Cleanup(func() { r.cancel(); <-r.done }) // otherwise a failed test's clock would run forever
@@ -50,6 +49,12 @@ func start(t *testing.T, o Options, prepare ...func(*run)) *run {
 		})
 	}()
 	return r
+}
+
+func (r *run) clock() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Add(r.offset).Round(0)
 }
 
 func (r *run) setClock(by time.Duration) {
@@ -234,7 +239,17 @@ func TestCheck(t *testing.T) {
 	}{
 		{"interval", Options{Every: time.Second, Align: true}, ""},
 		{"cron", Options{Cron: "0 7 * * 1-5", Zone: "Europe/Berlin", Align: true}, ""},
-		{"neither", Options{Align: true}, ": a timer needs either every or cron"},
+		{"nothing", Options{Align: true}, ": a timer needs every, cron or sun"},
+		{"sun", Options{Sun: "sunset", Offset: -time.Hour, At: []float64{-90, 180}, Align: true}, ""},
+		{"a place for expressions", Options{Every: time.Second, At: []float64{52.52, 13.4}, Align: true}, ""},
+		{"sun without a place", Options{Sun: "dusk", Align: true}, "sun: the sun needs a location"},
+		{"sun and cron", Options{Sun: "dusk", Cron: "@daily", At: []float64{1, 2}, Align: true}, "sun: cron and sun exclude each other"},
+		{"all", Options{Every: time.Second, Sun: "dusk", Cron: "@daily", At: []float64{1, 2}, Align: true}, "cron: every and cron and sun exclude each other"},
+		{"offset of cron", Options{Cron: "@daily", Offset: time.Hour, Align: true}, "offset: offset applies to sun only"},
+		{"align of sun", Options{Sun: "dusk", At: []float64{1, 2}}, "align: align applies to every, not to sun"},
+		{"off the earth", Options{Sun: "dusk", At: []float64{95, -170}, Align: true}, "at[0]: the latitude 95 is not on the earth: want -90 (south pole) to 90 (north pole)"},
+		{"half a place", Options{Sun: "dusk", At: []float64{95}, Align: true}, "at: want [latitude, longitude], got a list of 1"},
+		{"no place", Options{Sun: "dusk", At: []float64{}, Align: true}, "at: want [latitude, longitude], got a list of 0"},
 		{"both", Options{Every: time.Second, Cron: "@daily", Align: true}, "cron: every and cron exclude each other"},
 		{"jitter", Options{Every: time.Second, Jitter: time.Second, Align: true}, "jitter: 1s is not less than every, 1s: events would be reordered"},
 		{"zone", Options{Every: time.Second, Zone: "Europe/Bertin", Align: true}, `zone: there is no time zone "Europe/Bertin" here`},

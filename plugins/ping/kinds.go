@@ -1,0 +1,16 @@
+package ping
+
+import "github.com/postbus/postbus/plugins/kind"
+
+var (
+	_ kind.Source   = (*Source)(nil)
+	_ kind.Checker  = Options{}
+	_ kind.Accessor = Options{}
+)
+
+// Kinds declares a source.
+func Kinds() []*kind.Kind {
+	return []*kind.Kind{
+		kind.SourceOf("ping", about, sample, defaults(), event{}, New),
+	}
+}
