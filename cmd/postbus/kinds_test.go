@@ -256,7 +256,7 @@ func TestFilesAndDatagrams(t *testing.T) {
 	free.Close()
 	b.write("app.log", "old\n")
 	b.write("plugins.d/tail.yaml", "source: {file: {path: ../app.log, mode: tail}}\npublish: [{topic: got/line, payload: \"${event.text}\"}]\n")
-	b.write("plugins.d/udp.yaml", "source: {udp: {listen: \""+address+"\"}}\npublish: [{topic: got/udp, payload: \"${event.text}\"}]\nactions: [{file: {path: ../copy.txt, text: \"${event.text}\"}}]\n")
+	b.write("plugins.d/udp.yaml", "source: {udp: {listen: \""+address+"\"}}\npublish: [{topic: got/udp, payload: \"${event.text}\"}]\nactions: [{file: {folder: .., path: copy.txt, text: \"${event.text}\"}}]\n")
 	got := b.listen("got/#")
 	soon(t, "both run", func() bool {
 		return strings.Contains(b.log.String(), "plugin=tail generation=1") && strings.Contains(b.log.String(), "plugin=udp generation=1")
