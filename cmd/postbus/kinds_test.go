@@ -299,6 +299,24 @@ func TestFilesAndDatagrams(t *testing.T) {
 	})
 }
 
+// TestDecodedPayloads has a sensor that sends CBOR and one that sends MessagePack.
+func TestDecodedPayloads(t *testing.T) {
+	b := runBus(t, t.TempDir())
+	for _, e := range []string{"cbor", "msgpack"} {
+		b.write("plugins.d/"+e+".yaml", "source: {mqtt: {topics: [raw/"+e+"], decode: "+e+"}}\npublish:\n"+
+			"  - {when: event.decode_error == nil, topic: got/"+e+", payload: \"${event.json}\"}\n"+
+			"  - {when: event.decode_error != nil, topic: got/"+e+"/error, payload: \"${event.decode_error}\"}\n")
+		b.subscribed("plugin/" + e + "/source")
+	}
+	got := b.listen("got/#")
+	for e, payload := range map[string]string{"cbor": "\xa1gcelsius\xf9\x4d\x60", "msgpack": "\x81\xa7celsius\xca\x41\xac\x00\x00"} {
+		b.publish("raw/"+e, payload)
+		comes(t, got, "got/"+e+` {"celsius":21.5}`)
+		b.publish("raw/"+e, payload+"x")
+		comes(t, got, "got/"+e+"/error this is not "+map[string]string{"cbor": "CBOR", "msgpack": "MessagePack"}[e]+": there are more bytes after the value")
+	}
+}
+
 func TestTwoBusesAreBridged(t *testing.T) {
 	far := runBus(t, t.TempDir())
 	near := runBus(t, t.TempDir())
