@@ -86,7 +86,7 @@ func TestMessagePack(t *testing.T) {
 	}
 	for in, want := range map[string]string{
 		"": errShort.Error(), "0000": "more bytes after", "c1": "no value begins with", "92": errShort.Error(), "dd7fffffff": errShort.Error(), "ddffffffff": errShort.Error(), "dfffffffff": errShort.Error(), "dbffffffff": errShort.Error(), "c6ffffffff": errShort.Error(),
-		"c9ffffffff": errShort.Error(), "c7": errShort.Error(), "c705ff": errShort.Error(), "d6": errShort.Error(), "cf00": errShort.Error(), "81c001": "neither text nor number", "819001": "neither text nor number",
+		"c9ffffffff": errShort.Error(), "c7": errShort.Error(), "c705ff": errShort.Error(), "c70105": errShort.Error(), "d6": errShort.Error(), "cf00": errShort.Error(), "81c001": "neither text nor number", "819001": "neither text nor number",
 		"d4ff00": "want 4, 8 or 12", "d7ffffffffff00000000": "years 1 to 9999", "c70cff000000007fffffffffffffff": "years 1 to 9999",
 		deep + "9101": "nested deeper", strings.Repeat("81a161", MaxDepth+1) + "01": "nested deeper", strings.Repeat("00", MaxSize+1): "more than the maximum of 1 MiB",
 	} {
@@ -141,6 +141,8 @@ func TestMemory(t *testing.T) {
 		"empty maps, CBOR":             {"cbor", "\x9a\x00\x01\x86\x9f" + strings.Repeat("\xa0", MaxValues-1)},
 		"small maps, CBOR":             {"cbor", "\x9a\x00\x00\x82\x00" + strings.Repeat("\xa1\x00\x00", 0x8200)},
 		"more values, CBOR":            {"cbor", "\x9a\x00\x02\x00\x00" + strings.Repeat("\x80", 0x20000)},
+		"two lists, CBOR":              {"cbor", "\x82" + strings.Repeat("\x99\xea\x60"+strings.Repeat("\x80", 60_000), 2)},
+		"two lists, MessagePack":       {"msgpack", "\x92" + strings.Repeat("\xdc\xea\x60"+strings.Repeat("\x90", 60_000), 2)},
 		"nested lists, CBOR":           {"cbor", strings.Repeat("\x9f", MaxDepth-1) + strings.Repeat("\x80", MaxSize/2)},
 		"claims, CBOR":                 {"cbor", strings.Repeat("\x9a\x00\x01\x00\x00", MaxDepth-1)},
 		"empty maps, MessagePack":      {"msgpack", "\xdd\x00\x01\x86\x9f" + strings.Repeat("\x80", MaxValues-1)},
@@ -162,6 +164,9 @@ func TestMemory(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		_, why := decode(c.e, c.b)
 		runtime.ReadMemStats(&after)
+		if many := strings.HasPrefix(name, "two") || strings.HasPrefix(name, "more"); many != strings.Contains(why, "more than the maximum of 100000 values") && !strings.HasPrefix(name, "nested") {
+			t.Errorf("%s: %q", name, why)
+		}
 		if n := after.TotalAlloc - before.TotalAlloc; n > 32<<20 {
 			t.Errorf("%s: %d KiB allocated", name, n>>10)
 		} else {
