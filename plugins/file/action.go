@@ -130,7 +130,7 @@ func NewAction(o ActionOptions, env kind.Env) *Action {
 }
 
 // Do writes one event.
-func (a *Action) Do(_ context.Context, args Args) error {
+func (a *Action) Do(ctx context.Context, args Args) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := checkPath(args.Path); err != nil {
@@ -154,7 +154,7 @@ func (a *Action) Do(_ context.Context, args Args) error {
 	if a.o.Mode == "replace" {
 		return classify(args.Path, a.replace(root, args.Path, line))
 	}
-	return classify(args.Path, a.append(root, args.Path, line))
+	return classify(args.Path, a.append(ctx, root, args.Path, line))
 }
 
 // notBesidePlugins returns an error if dir is the plugins folder: an event must not make a plugin.

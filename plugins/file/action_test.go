@@ -1,6 +1,7 @@
 package file
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -183,6 +184,18 @@ func TestCutOffLinesAreBounded(t *testing.T) {
 	put(t, filepath.Join(dir, "f"), "x")
 	must(t, NewAction(a.o, a.env).Do(t.Context(), Args{Path: "f", Text: "y"}))
 	expectFiles(t, dir, "f: y|", "f~cut: x|")
+}
+
+// TestStopWhileAFileIsRead stops the action while it looks for the end of the last row.
+func TestStopWhileAFileIsRead(t *testing.T) {
+	a, dir := writer(t, csvWriter("x"))
+	put(t, filepath.Join(dir, "a.csv"), "x\n1\n")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.Do(ctx, Args{Path: "a.csv"}); err != context.Canceled || kind.IsPermanent(err) {
+		t.Error(err)
+	}
+	expectFiles(t, dir, "a.csv: x|1|")
 }
 
 // TestManyFiles writes more files than the action remembers.

@@ -4,6 +4,7 @@ package file
 // file when one is full.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,7 +26,7 @@ type left struct {
 
 // append writes a line at the end of a file. After an error the file ends as before, or with a part
 // of the line that the next call removes.
-func (a *Action) append(root *os.Root, p string, line []byte) error {
+func (a *Action) append(ctx context.Context, root *os.Root, p string, line []byte) error {
 	name := filepath.FromSlash(p)
 	f, info, err := openToAppend(root, name)
 	if err != nil {
@@ -46,7 +47,7 @@ func (a *Action) append(root *os.Root, p string, line []byte) error {
 			before = []byte{'\n'}
 		}
 	default:
-		if size, err = a.removeCutOff(root, name, f, size); err != nil {
+		if size, err = a.removeCutOff(ctx, root, name, f, size); err != nil {
 			return err
 		}
 		if size > 0 && len(a.head) > 0 {

@@ -5,6 +5,7 @@ package file
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +20,8 @@ const maxCutOff = 1 << 20
 // removeCutOff moves an incomplete last line to the end of another file, because it may also be of
 // another program that omits the last line end. readings.csv has readings~cut.csv. It returns the
 // size that is left.
-func (a *Action) removeCutOff(root *os.Root, name string, f *os.File, size int64) (int64, error) {
-	end, err := a.complete(f, size)
+func (a *Action) removeCutOff(ctx context.Context, root *os.Root, name string, f *os.File, size int64) (int64, error) {
+	end, err := a.complete(ctx, f, size)
 	if err != nil || end == size {
 		return size, err
 	}
@@ -63,7 +64,7 @@ func (a *Action) removeCutOff(root *os.Root, name string, f *os.File, size int64
 
 // complete returns the size of the complete lines of a file. In CSV a quoted value may contain line
 // ends, so that the file is read from its beginning.
-func (a *Action) complete(f *os.File, size int64) (int64, error) {
+func (a *Action) complete(ctx context.Context, f *os.File, size int64) (int64, error) {
 	const chunk = 64 << 10
 	b := make([]byte, chunk)
 	if len(a.head) == 0 {
@@ -82,6 +83,9 @@ func (a *Action) complete(f *os.File, size int64) (int64, error) {
 	r := io.NewSectionReader(f, 0, size)
 	end, quoted := int64(0), false
 	for at := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
 		n, err := r.Read(b)
 		for i, c := range b[:n] {
 			switch {
