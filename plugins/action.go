@@ -4,6 +4,7 @@ package plugins
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ var actionKeys = slices.Concat([]string{"when", "name", "rate", "set", "expires"
 const (
 	defaultExpires  = time.Minute // so that a stale "unlock" is never executed
 	defaultAttempts = 10
+	endless         = math.MaxInt // attempts of a persistent action
 	defaultBackoff  = "1s..30s"
 )
 
@@ -45,6 +47,10 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 		return
 	}
 	a := &actionSpec{kind: f.Catalog.actions[found[0]], topics: map[string]*topicSpec{}, expires: defaultExpires}
+	a.retry = retrySpec{attempts: defaultAttempts, min: time.Second, max: 30 * time.Second}
+	if a.kind.Persistent {
+		a.expires, a.retry.attempts = 0, endless
+	}
 	r.action = a
 	o, _ := m.Get(found[0])
 	f.arguments(o, a)
@@ -77,16 +83,15 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 			a.expires, _ = v.Duration(time.Second, 10*365*24*time.Hour)
 		}
 	}
-	a.retry = f.retry(m)
+	a.retry = f.retry(m, a.retry)
 	if v, ok := m.Get("home_assistant"); ok {
 		r.ha = readHomeAssistant(v, r, f.spec.reads)
 	}
 	a.hash = Hash(fmt.Appendf(nil, "%s %#v %v %v", found[0], deep(reflect.ValueOf(a.options)), a.retry, a.expires))
 }
 
-// retry reads {attempts: 10, backoff: 1s..30s}.
-func (f *fileReader) retry(m yamlnode.Map) retrySpec {
-	spec := retrySpec{attempts: defaultAttempts, min: time.Second, max: 30 * time.Second}
+// retry reads {attempts: 10, backoff: 1s..30s}; spec holds the defaults.
+func (f *fileReader) retry(m yamlnode.Map, spec retrySpec) retrySpec {
 	v, ok := m.Get("retry")
 	if !ok {
 		return spec
@@ -150,6 +155,7 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	}
 	m, _ := n.Map(slices.Concat(args, keysOf(a.kind.Options))...)
 	proto := reflect.New(reflect.TypeOf(a.kind.Args)).Elem()
+	given := map[string]yamlnode.Node{}
 	var keys []string
 	var values []expr.Value
 	for _, d := range fieldsOf(proto.Type()) {
@@ -160,6 +166,7 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 			}
 			continue
 		}
+		given[d.key] = at
 		value, ok := valueOf(at, f.scope)
 		if !ok {
 			continue
@@ -178,6 +185,9 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 		keys, values = append(keys, d.key), append(values, value)
 	}
 	a.args = expr.Map(keys, values)
+	if c, ok := proto.Interface().(kind.GivenChecker); ok && complete(n, m) && n.ErrorCount() == before {
+		place(c.CheckGiven(keys), n, given)
+	}
 }
 
 func overlapping(a, b []string) bool {

@@ -86,6 +86,39 @@ func TestAnActionThatWasDownGetsWhatItMissed(t *testing.T) {
 	w.is("a", StateRunning)
 }
 
+// TestAPersistentAction has no expires and no attempts in its file. The event fails more often than
+// the default allows.
+func TestAPersistentAction(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.stop()
+	w.cat.actions["note"].Persisting()
+	w.start()
+	const endlessly = "source: {probe: {name: a}}\nactions: [{note: {title: x}, retry: {backoff: 1ms}}]\n"
+	if spec, errs := (&Checker{Catalog: w.cat}).Check("a", "a.yaml", []byte(endlessly)); len(errs) > 0 || spec.rules[0].action.expires != 0 {
+		t.Errorf("%v, it expires", errs)
+	}
+	w.write("a.yaml", endlessly)
+	w.is("a", StateRunning)
+	attempts := 0
+	w.refuse(func(probeArgs) error {
+		if attempts++; attempts <= 2*defaultAttempts {
+			return errors.New("away")
+		}
+		return nil
+	})
+	w.probes.post(t, "a", map[string]any{"value": 1})
+	w.nextJob()
+	w.is("a", StateRunning, func(s Status) bool { return s.Counters.Done == 1 && s.Counters.Dead == 0 })
+	w.write("a.yaml", "source: {probe: {name: a}}\nactions: [{note: {title: x}, retry: {attempts: 2, backoff: 1ms}, expires: 1h}]\n")
+	w.is("a", StateRunning, func(s Status) bool { return s.Generation == 2 })
+	w.refuse(func(probeArgs) error { return errors.New("away") })
+	dead := w.subscribe("$bus/dead/a")
+	w.probes.post(t, "a", map[string]any{"value": 2})
+	if d := decode(t, dead.next().Payload); d["attempts"] != 2.0 {
+		t.Errorf("%v", d)
+	}
+}
+
 func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 	w := newWorld(t, Options{})
 	dead := w.subscribe("$bus/dead/a")

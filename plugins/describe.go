@@ -55,7 +55,7 @@ func (c *Catalog) Schema() []byte {
 	action := object{
 		"name": described(text, "name of its queue; needed if a file has several actions of one kind"),
 		"expires": described(object{"anyOf": []object{duration(), {"const": "never"}},
-			"default": "1m"}, "the action does not run for events older than this"),
+			"default": "1m"}, "the action does not run for events older than this; persistent actions such as file run for all"),
 		"retry": described(object{"type": "object", "additionalProperties": false, "properties": object{
 			"attempts": object{"type": "integer", "minimum": 1, "maximum": 1000, "default": defaultAttempts}, "backoff": object{"type": "string", "default": defaultBackoff}}},
 			"how often and how fast a failed action is retried"),
@@ -274,7 +274,7 @@ const homeAssistantAbout = "The keys of `home_assistant:` in an entry of `publis
 
 func referenceOf(k *kind.Kind, b *strings.Builder) {
 	fmt.Fprintf(b, "\n### %s\n\n%s\n", k.Name, strings.TrimSpace(k.About))
-	rows := optionRows(reflect.TypeOf(k.Options), reflect.ValueOf(k.Options), "", "")
+	rows := optionRows(reflect.TypeOf(k.Options), reflect.ValueOf(k.Options), "", "", keysOf(k.Args)...)
 	if k.Args != nil {
 		rows = append(rows, optionRows(reflect.TypeOf(k.Args), reflect.Value{}, "", " `${}`")...)
 	}
@@ -297,9 +297,13 @@ func referenceOf(k *kind.Kind, b *strings.Builder) {
 	}
 }
 
-func optionRows(t reflect.Type, defaults reflect.Value, prefix, mark string) []string {
+// optionRows describes the keys of a struct, without those of skip.
+func optionRows(t reflect.Type, defaults reflect.Value, prefix, mark string, skip ...string) []string {
 	var rows []string
 	for _, f := range fieldsOf(t) {
+		if slices.Contains(skip, f.key) {
+			continue
+		}
 		d := ""
 		if defaults.IsValid() {
 			d = show(defaults.Field(f.index), f)

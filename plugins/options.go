@@ -7,6 +7,7 @@ package plugins
 //	need      "yes": required             min, max bounds, in the text form of the type
 //	oneof     "a|b": the allowed words    unit     "size": bytes, as 64MiB
 //	secret    "yes": may be secret:name   path     "yes": relative to the plugins folder
+//	                                     or "apart": and not that folder itself
 //	levels    "yes": a topic, of an event
 //	default   "location": without the key it is that of postbus.yaml
 //	topic     "here" or "remote": an argument that is a topic of this bus or of another broker
@@ -35,6 +36,7 @@ type field struct {
 	index              int
 	typ                reflect.Type
 	need, secret, path bool
+	apart              bool
 	size, levels       bool
 	location           bool // its default is that of postbus.yaml
 	topic              string
@@ -46,6 +48,7 @@ var (
 	durationType = reflect.TypeFor[time.Duration]()
 	textType     = reflect.TypeFor[encoding.TextUnmarshaler]()
 	timeType     = reflect.TypeFor[time.Time]()
+	keysType     = reflect.TypeFor[kind.Keys]()
 )
 
 // fieldsOf lists the keys of a struct type. It panics on invalid tags.
@@ -61,7 +64,7 @@ func fieldsOf(t reflect.Type) []field {
 			continue
 		}
 		d := field{key: key, doc: f.Tag.Get("doc"), index: i, typ: f.Type, need: f.Tag.Get("need") == "yes", secret: f.Tag.Get("secret") == "yes",
-			path: f.Tag.Get("path") == "yes", size: f.Tag.Get("unit") == "size", levels: f.Tag.Get("levels") == "yes", location: f.Tag.Get("default") == "location", topic: f.Tag.Get("topic"), min: f.Tag.Get("min"), max: f.Tag.Get("max")}
+			path: f.Tag.Get("path") != "", apart: f.Tag.Get("path") == "apart", size: f.Tag.Get("unit") == "size", levels: f.Tag.Get("levels") == "yes", location: f.Tag.Get("default") == "location", topic: f.Tag.Get("topic"), min: f.Tag.Get("min"), max: f.Tag.Get("max")}
 		if o := f.Tag.Get("oneof"); o != "" {
 			d.oneOf = strings.Split(o, "|")
 		}
@@ -169,6 +172,17 @@ func (r *reader) value(n yamlnode.Node, f field, v reflect.Value, where map[stri
 	switch t := v.Type(); {
 	case isText(t):
 		r.unmarshal(n, v)
+	case t == keysType:
+		if !n.IsMap() {
+			return // the argument of this key reports it
+		}
+		if m, ok := n.Map(); ok {
+			keys := make(kind.Keys, m.Len())
+			for i := range keys {
+				keys[i], _ = m.Entry(i)
+			}
+			v.Set(reflect.ValueOf(keys))
+		}
 	case t == durationType:
 		if d, ok := n.Duration(time.Duration(clampInt(low)), time.Duration(clampInt(high))); ok {
 			v.SetInt(int64(d))
@@ -243,6 +257,10 @@ func (r *reader) text(n yamlnode.Node, f field, v reflect.Value) {
 		return
 	case f.path && s != "" && !filepath.IsAbs(s):
 		s = filepath.Join(r.dir, s)
+	}
+	if f.apart && s != "" && filepath.Clean(s) == filepath.Clean(r.dir) {
+		n.Fail("write a folder in it, as ./data, or another one", "%s cannot be the plugins folder itself, because its files are plugins", f.key)
+		return
 	}
 	v.SetString(s)
 }
@@ -351,11 +369,14 @@ func plain(n yamlnode.Node) (any, bool) {
 
 // complain reports the errors of the options' own check at their positions.
 func complain(v any, at yamlnode.Node, where map[string]yamlnode.Node) {
-	c, ok := v.(kind.Checker)
-	if !ok {
-		return
+	if c, ok := v.(kind.Checker); ok {
+		place(c.Check(), at, where)
 	}
-	for _, err := range c.Check() {
+}
+
+// place reports errors at the positions of their keys.
+func place(errs []error, at yamlnode.Node, where map[string]yamlnode.Node) {
+	for _, err := range errs {
 		n := at
 		if k, ok := err.(interface{ Key() string }); ok {
 			for key := k.Key(); key != ""; {

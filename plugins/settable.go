@@ -39,7 +39,7 @@ func settable(t reflect.Type, path string, outer []reflect.Type) error {
 func settableField(f field, t reflect.Type, at string, outer []reflect.Type) error {
 	whole := t.Kind() == reflect.Int || t.Kind() == reflect.Int64
 	switch {
-	case isText(t), t == durationType:
+	case isText(t), t == durationType, t == keysType:
 		return nil
 	case f.size && !whole:
 		return fmt.Errorf("%s has the unit size and is a %s: want int or int64", at, t)

@@ -3,6 +3,7 @@ package plugins
 // This file is a checked plugin file, ready to run. check.go makes it.
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -116,6 +117,14 @@ type actionSpec struct {
 type retrySpec struct {
 	attempts int
 	min, max time.Duration // the wait doubles from min to max
+}
+
+// attempt names an attempt: "attempt 2 of 10".
+func (r retrySpec) attempt(n int) string {
+	if r.attempts == endless {
+		return fmt.Sprintf("attempt %d", n)
+	}
+	return fmt.Sprintf("attempt %d of %d", n, r.attempts)
 }
 
 // rateSpec is "n/duration": at most n events in that time.

@@ -172,7 +172,7 @@ func (p *plugin) parts(st *Status, runners []*runner, workers []*worker) {
 		case w.err != nil:
 			s.State, s.Error = StateDegraded, w.err.Error()
 			if w.attempts > 0 {
-				s.Error = fmt.Sprintf("attempt %d of %d: %s", w.attempts, w.spec.retry.attempts, s.Error)
+				s.Error = w.spec.retry.attempt(w.attempts) + ": " + s.Error
 			}
 		case w.degraded != nil:
 			s.State, s.Error = StateDegraded, w.degraded.Error()

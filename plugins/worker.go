@@ -148,7 +148,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 		if kind.IsPermanent(err) || attempt >= w.spec.retry.attempts {
 			return w.publishDeadLetter(ctx, o, err, attempt)
 		}
-		w.p.traceText(w.spec.key, fmt.Sprintf("failed, attempt %d of %d: %v", attempt, w.spec.retry.attempts, err))
+		w.p.traceText(w.spec.key, fmt.Sprintf("failed, %s: %v", w.spec.retry.attempt(attempt), err))
 		w.p.mapper.count.retried.Add(1)
 		select {
 		case <-ctx.Done():

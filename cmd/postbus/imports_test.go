@@ -57,11 +57,12 @@ var rules = []rule{
 	{"plugins/kind", nil, nil, "the contract of a kind is the standard library's, so that a kind can be tested alone"},
 	{"plugins/kind/kindtest", []string{"plugins/kind", "golang.org/x/sys/..."}, []string{"github.com/mochi-mqtt/...", "bus/...", "config/..."}, "a fake of the contract knows the contract only"},
 	{"plugins/payload", nil, nil, "what bytes say is the standard library's"},
+	{"plugins/payload/decode", []string{"plugins/payload", "github.com/fxamacker/cbor/v2", "github.com/tinylib/msgp/msgp"}, nil, "encodings are payload's text and JSON, and their libraries"},
 	{"plugins/expr", []string{"!module", "config/suggest", "plugins/internal/sun", "plugins/payload"}, []string{"github.com/mochi-mqtt/...", "bus/...", "plugins/kind/..."}, "expressions know no bus"},
 	{"plugins/internal/...", []string{"!module", "plugins/internal/...", "plugins/kind", "plugins/payload"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus/...", "config/..."}, "helpers of kinds know no bus"},
-	{"plugins/...", []string{"!module", "bus/topic", "plugins/internal/...", "plugins/kind", "plugins/payload"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus/...", "config/..."}, "a kind knows its contract, and no other kind"},
+	{"plugins/...", []string{"!module", "bus/topic", "plugins/internal/...", "plugins/kind", "plugins/payload", "plugins/payload/decode"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus/...", "config/..."}, "a kind knows its contract, and no other kind"},
 	{"devices/internal/...", []string{"!module", "devices/internal/...", "plugins/kind"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus/...", "config/..."}, "helpers of drivers know no bus"},
-	{"devices/...", []string{"!module", "config/suggest", "devices/internal/...", "plugins/kind", "plugins/payload"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus/...", "config/..."}, "a driver knows its contract, and no other kind"},
+	{"devices/...", []string{"!module", "config/suggest", "devices/internal/...", "plugins/kind", "plugins/payload", "plugins/payload/decode"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus/...", "config/..."}, "a driver knows its contract, and no other kind"},
 	{"docs/...", []string{"..."}, nil, "examples may use everything"},
 }
 

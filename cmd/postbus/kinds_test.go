@@ -256,7 +256,7 @@ func TestFilesAndDatagrams(t *testing.T) {
 	free.Close()
 	b.write("app.log", "old\n")
 	b.write("plugins.d/tail.yaml", "source: {file: {path: ../app.log, mode: tail}}\npublish: [{topic: got/line, payload: \"${event.text}\"}]\n")
-	b.write("plugins.d/udp.yaml", "source: {udp: {listen: \""+address+"\"}}\npublish: [{topic: got/udp, payload: \"${event.text}\"}]\nactions: [{file: {path: ../copy.txt, text: \"${event.text}\"}}]\n")
+	b.write("plugins.d/udp.yaml", "source: {udp: {listen: \""+address+"\"}}\npublish: [{topic: got/udp, payload: \"${event.text}\"}]\nactions: [{file: {folder: .., path: copy.txt, text: \"${event.text}\"}}]\n")
 	got := b.listen("got/#")
 	soon(t, "both run", func() bool {
 		return strings.Contains(b.log.String(), "plugin=tail generation=1") && strings.Contains(b.log.String(), "plugin=udp generation=1")
@@ -297,6 +297,24 @@ func TestFilesAndDatagrams(t *testing.T) {
 		data, err := os.ReadFile(filepath.Join(b.dir, "copy.txt"))
 		return err == nil && strings.HasPrefix(string(data), "hello\n")
 	})
+}
+
+// TestDecodedPayloads has a sensor that sends CBOR and one that sends MessagePack.
+func TestDecodedPayloads(t *testing.T) {
+	b := runBus(t, t.TempDir())
+	for _, e := range []string{"cbor", "msgpack"} {
+		b.write("plugins.d/"+e+".yaml", "source: {mqtt: {topics: [raw/"+e+"], decode: "+e+"}}\npublish:\n"+
+			"  - {when: event.decode_error == nil, topic: got/"+e+", payload: \"${event.json}\"}\n"+
+			"  - {when: event.decode_error != nil, topic: got/"+e+"/error, payload: \"${event.decode_error}\"}\n")
+		b.subscribed("plugin/" + e + "/source")
+	}
+	got := b.listen("got/#")
+	for e, payload := range map[string]string{"cbor": "\xa1gcelsius\xf9\x4d\x60", "msgpack": "\x81\xa7celsius\xca\x41\xac\x00\x00"} {
+		b.publish("raw/"+e, payload)
+		comes(t, got, "got/"+e+` {"celsius":21.5}`)
+		b.publish("raw/"+e, payload+"x")
+		comes(t, got, "got/"+e+"/error this is not "+map[string]string{"cbor": "CBOR", "msgpack": "MessagePack"}[e]+": there are more bytes after the value")
+	}
 }
 
 func TestTwoBusesAreBridged(t *testing.T) {

@@ -10,11 +10,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/postbus/postbus/plugins/payload"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // format turns frames into fields.
 type format struct {
 	name    string // text, json, nmea, hex or base64
+	decode  decode.Encoding
+	lines   bool // a frame is a line
 	needSum bool
 	clock   clock
 	lost    func(n int, reason string)
@@ -55,15 +58,17 @@ func (f *format) fields(frame []byte, cut bool, port string) map[string]any {
 	if !utf8.Valid(frame) {
 		m["bytes"] = bytes.Clone(frame)
 	}
-	var ok bool
-	if m["json"], ok = value(frame); !ok && f.name == "json" {
-		f.lost(1, lostJSON)
-		return nil
+	switch {
+	case f.name == "json":
+		var ok bool
+		if m["json"], ok = payload.JSON(frame); !ok {
+			f.lost(1, lostJSON)
+			return nil
+		}
+	case f.lines:
+		f.decode.Line(frame, m)
+	default:
+		f.decode.Payload(frame, m)
 	}
 	return m
-}
-
-// value returns the frame's JSON value, if it is JSON.
-func value(frame []byte) (v any, ok bool) {
-	return payload.JSON(frame)
 }

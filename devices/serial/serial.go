@@ -26,6 +26,7 @@ import (
 
 	"github.com/postbus/postbus/devices/internal/tty"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a commented plugin file with the source.
@@ -60,12 +61,14 @@ type Options struct {
 
 	Format   string `key:"format" doc:"what a frame is: text (which may be JSON), only json, only nmea, or bytes that become hex or base64" oneof:"text|json|nmea|hex|base64"`
 	Checksum string `key:"checksum" doc:"nmea: whether every sentence needs a checksum, or one is verified only if there is one" oneof:"needed|if-there"`
+
+	Decode decode.Encoding `key:"decode" doc:"with format: text, the encoding of the frame, whose value is in event.json; csv: a list of records, each a list of texts; none: it is not decoded; of a line, csv is one record" oneof:"json|cbor|msgpack|csv|none"`
 }
 
 // defaults returns the options of a file that sets none.
 func defaults() Options {
 	return Options{Baud: 9600, DataBits: 8, Parity: "none", StopBits: 1, DTR: true, RTS: true, Framing: "lines", Delimiter: "\n", Gap: 100 * time.Millisecond,
-		MaxFrame: 64 << 10, Format: "text", Checksum: "needed"}
+		MaxFrame: 64 << 10, Format: "text", Checksum: "needed", Decode: decode.JSON}
 }
 
 // Check checks the options against each other.
@@ -95,6 +98,12 @@ func (o Options) Check() []error {
 	if (o.Format == "nmea" || o.Format == "json") && o.Framing == "fixed" {
 		wrong("format", o.Format+" has no fixed length", "write framing: lines")
 	}
+	switch {
+	case o.Format != "text" && !o.Decode.IsJSON():
+		wrong("decode", "decode applies to format: text only", "leave out format, or decode")
+	case o.Framing == "lines" && o.Decode.Binary():
+		wrong("decode", fmt.Sprintf("a line cannot hold %s, which may contain the delimiter", o.Decode), "write framing: gap or framing: fixed")
+	}
 	return errs
 }
 
@@ -110,10 +119,11 @@ func (o Options) setting() tty.Setting {
 
 // eventFields documents the fields of an event.
 type eventFields struct {
-	Text  string `key:"text" doc:"the frame as text, without its delimiter; bytes that are not UTF-8 are replaced; with format hex or base64 the bytes in that form"`
-	JSON  any    `key:"json" doc:"the value, when the frame is JSON; nil with format nmea, hex and base64"`
-	Bytes any    `key:"bytes" doc:"the bytes as received, when they are not UTF-8, and with format hex or base64"`
-	Port  string `key:"port" doc:"the port's path, as /dev/ttyUSB0"`
+	Text        string `key:"text" doc:"the frame as text, without its delimiter; bytes that are not UTF-8 are replaced; with format hex or base64 the bytes in that form"`
+	JSON        any    `key:"json" doc:"the decoded frame, see decode; nil if it cannot be decoded; nil with format nmea, hex and base64"`
+	DecodeError string `key:"decode_error" doc:"why the frame is not CBOR, MessagePack or CSV, if decode says that it is; otherwise nil"`
+	Bytes       any    `key:"bytes" doc:"the bytes as received, when they are not UTF-8, and with format hex or base64"`
+	Port        string `key:"port" doc:"the port's path, as /dev/ttyUSB0"`
 
 	Talker     string   `key:"talker" doc:"nmea: the talker, as GP, GN or II; P for a manufacturer's own sentences"`
 	Sentence   string   `key:"sentence" doc:"nmea: the type of the sentence, as GGA or RMC"`

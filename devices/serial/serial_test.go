@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 func TestBytes(t *testing.T) {
@@ -270,7 +271,7 @@ func TestFormats(t *testing.T) {
 			f := format{name: c.format, needSum: true, lost: func(_ int, reason string) { lost += reason }}
 			got := f.fields([]byte(c.frame), false, "/dev/x")
 			if got != nil {
-				if got["port"] != "/dev/x" || len(got) != reflect.TypeFor[eventFields]().NumField() {
+				if got["port"] != "/dev/x" || len(got) != reflect.TypeFor[eventFields]().NumField()-1 { // decode_error is absent
 					t.Errorf("%d fields: %v", len(got), got)
 				}
 				delete(got, "port")
@@ -284,6 +285,33 @@ func TestFormats(t *testing.T) {
 				t.Errorf("got  %v %s\nwant %v %s", got, lost, c.want, c.lost)
 			}
 		})
+	}
+}
+
+func TestDecode(t *testing.T) {
+	for _, c := range []struct {
+		decode      decode.Encoding
+		lines       bool
+		frame       string
+		json, wrong any
+	}{
+		{"cbor", false, "\x82\x01\x0a", []any{int64(1), int64(10)}, nil},
+		{"msgpack", false, "\x92\x01", nil, "this is not MessagePack: it ends in the middle of a value"},
+		{"csv", true, "a,1", []any{"a", "1"}, nil},
+		{"csv", false, "a,1", []any{[]any{"a", "1"}}, nil},
+		{"none", true, "1", nil, nil},
+	} {
+		f := format{name: "text", decode: c.decode, lines: c.lines}
+		if got := f.fields([]byte(c.frame), false, "/dev/x"); !reflect.DeepEqual(got["json"], c.json) || got["decode_error"] != c.wrong {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+	for _, change := range []func(*Options){func(o *Options) { o.Decode = "cbor" }, func(o *Options) { o.Format, o.Decode = "hex", "csv" }} {
+		o := defaults()
+		change(&o)
+		if errs := o.Check(); len(errs) != 1 || errs[0].(*kind.OptionError).Key() != "decode" {
+			t.Error(errs)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ type Source struct {
 
 // New makes a source of checked options.
 func New(o Options, env kind.Env) *Source {
-	return &Source{o: o, env: env, format: format{name: o.Format, needSum: o.Checksum != "if-there", lost: env.Lost}, searchInterval: 30 * time.Second}
+	return &Source{o: o, env: env, format: format{name: o.Format, decode: o.Decode, lines: o.Framing == "lines", needSum: o.Checksum != "if-there", lost: env.Lost}, searchInterval: 30 * time.Second}
 }
 
 // Open opens the port, or takes it over from this plugin's previous source. An absent port is not

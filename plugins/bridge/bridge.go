@@ -43,12 +43,13 @@ import (
 
 // event is what the source emits.
 type event struct {
-	Topic   string `key:"topic" doc:"the topic as text, after strip and prefix"`
-	Payload []byte `key:"payload" doc:"the payload"`
-	Text    string `key:"text" doc:"the payload as text; bytes that are not UTF-8 are replaced"`
-	JSON    any    `key:"json" doc:"the parsed payload, if it is JSON of at most 1 MiB; otherwise nil"`
-	QoS     int    `key:"qos" doc:"the quality of service with which the remote sent it, 0 to 2"`
-	Retain  bool   `key:"retain" doc:"whether the remote sent it as retained"`
+	Topic       string `key:"topic" doc:"the topic as text, after strip and prefix"`
+	Payload     []byte `key:"payload" doc:"the payload"`
+	Text        string `key:"text" doc:"the payload as text; bytes that are not UTF-8 are replaced"`
+	JSON        any    `key:"json" doc:"the decoded payload of at most 1 MiB, see decode; nil if it cannot be decoded"`
+	DecodeError string `key:"decode_error" doc:"why the payload is not CBOR, MessagePack or CSV, if decode says that it is; otherwise nil"`
+	QoS         int    `key:"qos" doc:"the quality of service with which the remote sent it, 0 to 2"`
+	Retain      bool   `key:"retain" doc:"whether the remote sent it as retained"`
 }
 
 // Source is the bridge. An instance runs once.

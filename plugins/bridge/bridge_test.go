@@ -47,6 +47,25 @@ func TestRemoteIsAwayForAWhile(t *testing.T) {
 	t.Logf("%d messages, %d of them again, most by the remote to its subscriber", all, all-n)
 }
 
+func TestDecode(t *testing.T) {
+	m := newMosquitto(t, "")
+	there := newClient(t, m.url(), "there", "")
+	b := newBus()
+	o := options(m.url())
+	o.In, o.Decode = []In{{Filter: "#"}}, "cbor"
+	got := make(chan map[string]any, 2)
+	run(t, o, b, nil, func(f map[string]any) bool { got <- f; return false })
+	b.Eventually(t, "connected", connected(b))
+	there.publish("a", "\x82\x01\x0a")
+	if f := <-got; fmt.Sprint(f["json"]) != "[1 10]" {
+		t.Errorf("%v", f)
+	}
+	there.publish("a", "\x82")
+	if f := <-got; f["json"] != nil || f["decode_error"] == nil {
+		t.Errorf("%v", f)
+	}
+}
+
 // Filters overlap both ways, and there are other clients on both sides: each event is delivered
 // once on each side.
 func TestNoLoop(t *testing.T) {

@@ -54,7 +54,8 @@ func (s *Source) post(ctx context.Context, c *conn, p *packet, rule In, post kin
 		c.ack(p)
 		return nil
 	}
-	fields := map[string]any{"topic": topic, "payload": m.payload, "text": lines.Text(m.payload), "json": parse(m.payload), "qos": int(m.qos), "retain": m.retain}
+	fields := map[string]any{"topic": topic, "payload": m.payload, "text": lines.Text(m.payload), "qos": int(m.qos), "retain": m.retain}
+	s.o.Decode.Message(m.payload, fields)
 	if m.props != nil || m.origin != "" {
 		if b := packProps(m); len(b) > 0 {
 			fields["properties"] = b
@@ -203,15 +204,4 @@ func (s *Source) outRule(name string) (Out, bool) {
 		}
 	}
 	return Out{}, false
-}
-
-// maxJSON is the largest payload that is read as JSON, in bytes.
-const maxJSON = 1 << 20
-
-// parse returns the payload's JSON value, or nil when the payload is not JSON.
-func parse(payload []byte) any {
-	if len(payload) > maxJSON {
-		return nil
-	}
-	return lines.JSON(payload)
 }

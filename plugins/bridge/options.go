@@ -15,6 +15,7 @@ import (
 
 	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a commented plugin file with the source.
@@ -42,6 +43,8 @@ type Options struct {
 	In          []In          `key:"in" doc:"rules for messages from the remote; the first that matches a topic applies"`
 	Out         []Out         `key:"out" doc:"rules for events to the remote; the first that matches a topic applies"`
 	MaxInflight int           `key:"max_inflight" doc:"the maximum number of events to the remote that are in flight" min:"1" max:"1000"`
+
+	Decode decode.Encoding `key:"decode" doc:"the encoding of the payload, whose value is in event.json; csv: a list of records, each a list of texts; none: it is not decoded" oneof:"json|cbor|msgpack|csv|none"`
 }
 
 // In is a rule for messages from the remote.
@@ -62,7 +65,9 @@ type Out struct {
 }
 
 // defaults returns the options of a file that sets none.
-func defaults() Options { return Options{KeepAlive: 30 * time.Second, MaxInflight: 20} }
+func defaults() Options {
+	return Options{KeepAlive: 30 * time.Second, MaxInflight: 20, Decode: decode.JSON}
+}
 
 // Filters returns the topic filters, as far as topics on this bus can differ.
 func (o Options) Filters() []string {

@@ -23,10 +23,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a commented plugin file with the source.
@@ -48,11 +48,13 @@ type Options struct {
 	Env       map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
 	Dir       string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
 	Memory    int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
+
+	Decode decode.Encoding `key:"decode" doc:"the encoding of the output, whose value is in event.json; csv: a list of records, each a list of texts; none: it is not decoded" oneof:"json|cbor|msgpack|csv|none"`
 }
 
 // defaults returns the options of a file that sets none.
 func defaults() Options {
-	return Options{Every: time.Minute, Timeout: 10 * time.Second, MaxOutput: 64 << 10}
+	return Options{Every: time.Minute, Timeout: 10 * time.Second, MaxOutput: 64 << 10, Decode: decode.JSON}
 }
 
 // Check checks the options against each other.
@@ -79,11 +81,12 @@ func check(command []string, env map[string]string) (errs []error) {
 
 // event is what the source emits.
 type event struct {
-	Text   string  `key:"text" doc:"the program's standard output, without the last line end"`
-	JSON   any     `key:"json" doc:"the parsed output, if it is one JSON value; otherwise nil"`
-	Status int     `key:"status" doc:"the exit code; 128+n when signal n killed it"`
-	Took   float64 `key:"took" doc:"how long it ran, in seconds"`
-	Stderr string  `key:"stderr" doc:"the program's standard error, at most 4 KiB"`
+	Text        string  `key:"text" doc:"the program's standard output, without the last line end"`
+	JSON        any     `key:"json" doc:"the decoded output, see decode; nil if it cannot be decoded, or was cut"`
+	DecodeError string  `key:"decode_error" doc:"why the output is not CBOR, MessagePack or CSV, if decode says that it is; otherwise nil"`
+	Status      int     `key:"status" doc:"the exit code; 128+n when signal n killed it"`
+	Took        float64 `key:"took" doc:"how long it ran, in seconds"`
+	Stderr      string  `key:"stderr" doc:"the program's standard error, at most 4 KiB"`
 }
 
 // Source runs a program at an interval. An instance runs once.
@@ -124,7 +127,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 			if out.Cut {
 				s.env.Lost(1, "the part of an output beyond max_output")
 			}
-			if err := emit(ctx, time.Now(), fields(out)); err != nil {
+			if err := emit(ctx, time.Now(), fields(out, s.o.Decode)); err != nil {
 				return err
 			}
 		}
@@ -136,11 +139,11 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 	}
 }
 
-func fields(out program.Output) map[string]any {
+func fields(out program.Output, e decode.Encoding) map[string]any {
 	text := strings.TrimSuffix(strings.TrimSuffix(payload.Text(out.Stdout), "\n"), "\r")
 	f := map[string]any{"text": text, "json": nil, "status": out.Code, "took": out.Took.Seconds(), "stderr": payload.Text(out.Stderr)}
 	if !out.Cut {
-		f["json"] = lines.JSON(out.Stdout)
+		e.Payload(out.Stdout, f)
 	}
 	return f
 }

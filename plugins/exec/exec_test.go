@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // read returns the content of a file that a program wrote, or "".
@@ -85,6 +87,17 @@ func TestEvent(t *testing.T) {
 }
 
 // One run at a time, whatever the interval.
+func TestDecode(t *testing.T) {
+	for e, want := range map[decode.Encoding]any{"json": int64(1), "csv": []any{[]any{"1"}}, "cbor": int64(-18), "none": nil} {
+		if f := fields(program.Output{Stdout: []byte("1")}, e); !reflect.DeepEqual(f["json"], want) {
+			t.Errorf("%s: %v", e, f)
+		}
+	}
+	if f := fields(program.Output{Stdout: []byte("1"), Cut: true}, "csv"); f["json"] != nil {
+		t.Errorf("%v", f)
+	}
+}
+
 func TestNoOverlap(t *testing.T) {
 	b := kindtest.NewBusWithFolder(t)
 	o := defaults()

@@ -31,6 +31,7 @@ import (
 	"github.com/postbus/postbus/plugins/internal/program"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a commented plugin file with the source.
@@ -52,15 +53,23 @@ type Options struct {
 	Dir     string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
 	Format  string            `key:"format" doc:"the format of a line" oneof:"json|text"`
 	MaxLine int64             `key:"max_line" doc:"the maximum length of a line in bytes" unit:"size" min:"64B" max:"16MiB"`
+
+	Decode decode.Encoding `key:"decode" doc:"with format: text, the encoding of a line, whose value is in event.json; csv: a list of texts; none: it is not decoded" oneof:"json|csv|none"`
 }
 
 // defaults returns the options of a file that sets none.
 func defaults() Options {
-	return Options{Restart: Restart{Min: time.Second, Max: time.Minute}, Format: "json", MaxLine: lines.MaxLine}
+	return Options{Restart: Restart{Min: time.Second, Max: time.Minute}, Format: "json", MaxLine: lines.MaxLine, Decode: "none"}
 }
 
 // Check checks the options against each other.
-func (o Options) Check() []error { return check(o.Command, o.Env) }
+func (o Options) Check() []error {
+	errs := check(o.Command, o.Env)
+	if o.Format == "json" && o.Decode != "none" && o.Decode != "" {
+		errs = append(errs, kind.Wrong("decode", "decode applies to format: text only", "write format: text, or leave decode out"))
+	}
+	return errs
+}
 
 // Access is the program that the source runs.
 func (o Options) Access() []string { return program.Access(o.Command) }
@@ -186,7 +195,7 @@ func (s *Source) read(ctx context.Context, r io.Reader, post kind.Post, w *watch
 			return nil // the program ended; Wait says how
 		}
 		cut := l.Cut() > 0
-		fields, why := parse(line, cut, s.o.Format)
+		fields, why := parse(line, cut, s.o.Format, s.o.Decode)
 		if why != "" {
 			s.env.Lost(1, why)
 		}
@@ -204,12 +213,16 @@ func (s *Source) read(ctx context.Context, r io.Reader, post kind.Post, w *watch
 }
 
 // parse returns the fields of a line, or nil when the line holds no event; why says what was lost.
-func parse(line []byte, cut bool, format string) (fields map[string]any, why string) {
+func parse(line []byte, cut bool, format string, e decode.Encoding) (fields map[string]any, why string) {
 	if format == "text" {
+		fields = map[string]any{"text": lines.Text(line)}
 		if cut {
-			why = "the part of a line beyond max_line"
+			return fields, "the part of a line beyond max_line"
 		}
-		return map[string]any{"text": lines.Text(line)}, why
+		if e != "none" && e != "" {
+			e.Line(line, fields)
+		}
+		return fields, ""
 	}
 	if cut {
 		return nil, "longer than max_line"

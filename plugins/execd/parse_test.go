@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 func TestParse(t *testing.T) {
@@ -16,22 +18,27 @@ func TestParse(t *testing.T) {
 		cut          bool
 		want         map[string]any
 		why          string
+		decode       decode.Encoding
 	}{
-		{`{"pm25": 12, "a": {"b": [1]}}`, "json", false, map[string]any{"pm25": int64(12), "a": map[string]any{"b": []any{int64(1)}}}, ""},
-		{`{}`, "json", false, map[string]any{}, ""},
-		{`12`, "json", false, map[string]any{"value": int64(12)}, ""},
-		{`null`, "json", false, map[string]any{"value": nil}, ""},
-		{` [1] `, "json", false, map[string]any{"value": []any{int64(1)}}, ""},
-		{``, "json", false, nil, ""},
-		{`hello`, "json", false, nil, "not a JSON line"},
-		{`{"a": 1} {"b": 2}`, "json", false, nil, "not a JSON line"},
-		{`{"a": 1`, "json", true, nil, "longer than max_line"},
-		{`12`, "json", true, nil, "longer than max_line"}, // the beginning of another number
-		{"hello\xff", "text", false, map[string]any{"text": "hello\uFFFD"}, ""},
-		{"", "text", false, map[string]any{"text": ""}, ""},
-		{"hel", "text", true, map[string]any{"text": "hel"}, "the part of a line beyond max_line"},
+		{`{"pm25": 12, "a": {"b": [1]}}`, "json", false, map[string]any{"pm25": int64(12), "a": map[string]any{"b": []any{int64(1)}}}, "", ""},
+		{`{}`, "json", false, map[string]any{}, "", ""},
+		{`12`, "json", false, map[string]any{"value": int64(12)}, "", ""},
+		{`null`, "json", false, map[string]any{"value": nil}, "", ""},
+		{` [1] `, "json", false, map[string]any{"value": []any{int64(1)}}, "", ""},
+		{``, "json", false, nil, "", ""},
+		{`hello`, "json", false, nil, "not a JSON line", ""},
+		{`{"a": 1} {"b": 2}`, "json", false, nil, "not a JSON line", ""},
+		{`{"a": 1`, "json", true, nil, "longer than max_line", ""},
+		{`12`, "json", true, nil, "longer than max_line", ""}, // the beginning of another number
+		{"hello\xff", "text", false, map[string]any{"text": "hello\uFFFD"}, "", ""},
+		{"", "text", false, map[string]any{"text": ""}, "", ""},
+		{"hel", "text", true, map[string]any{"text": "hel"}, "the part of a line beyond max_line", ""},
+		{"a,1", "text", false, map[string]any{"text": "a,1", "json": []any{"a", "1"}}, "", "csv"},
+		{`"a`, "text", false, map[string]any{"text": `"a`, "json": nil, "decode_error": "this is not CSV: parse error on line 1, column 3: extraneous or missing \" in quoted-field"}, "", "csv"},
+		{"a,1", "text", true, map[string]any{"text": "a,1"}, "the part of a line beyond max_line", "csv"},
+		{"[1]", "text", false, map[string]any{"text": "[1]", "json": []any{int64(1)}}, "", "json"},
 	} {
-		got, why := parse([]byte(c.line), c.cut, c.format)
+		got, why := parse([]byte(c.line), c.cut, c.format, c.decode)
 		if !reflect.DeepEqual(got, c.want) || why != c.why {
 			t.Errorf("%s %q: %v, %q", c.format, c.line, got, why)
 		}
@@ -42,10 +49,10 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"a": [1, null]}`))
 	f.Add([]byte(`nul`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		if fields, why := parse(line, false, "json"); fields != nil && why != "" || fields == nil && why == "" && len(line) > 0 {
+		if fields, why := parse(line, false, "json", "none"); fields != nil && why != "" || fields == nil && why == "" && len(line) > 0 {
 			t.Errorf("%v, %q", fields, why)
 		}
-		if fields, _ := parse(line, false, "text"); fields == nil {
+		if fields, _ := parse(line, false, "text", "csv"); fields == nil {
 			t.Error("no text")
 		}
 	})

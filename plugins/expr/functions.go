@@ -35,12 +35,12 @@ type call struct {
 var refused = map[string]string{
 	"now":     "now is a variable: write now",
 	"env":     "write env.NAME",
-	"sprintf": "use a template: ${…}",
+	"sprintf": "write format(text, …)",
 	"println": "",
 	"if":      "write condition ? a : b",
 }
 
-var functions = merged(numberFunctions, textFunctions, listFunctions, timeFunctions)
+var functions = merged(numberFunctions, mathFunctions, textFunctions, listFunctions, timeFunctions)
 
 func merged(tables ...map[string]*function) map[string]*function {
 	all := map[string]*function{}

@@ -22,6 +22,7 @@ var textFunctions = map[string]*function{
 	"split":       {2, 3, "text, separator, count", split(false)},
 	"splitAfter":  {2, 3, "text, separator, count", split(true)},
 	"replace":     {3, 4, "text, old, new, count", replace},
+	"format":      {1, 17, "text, x, …", nil},
 	"repeat":      {2, 2, "text, count", repeat},
 	"join":        {1, 2, "list, separator", join},
 	"toJSON":      {1, 1, "x", toJSON},

@@ -43,8 +43,11 @@ func toDuration(r *run, c *call, a []any) any {
 
 // special compiles the builtins that need more than a plain call.
 func (c *compiler) special(k *call) fn {
-	if k.name == "date" {
+	switch k.name {
+	case "date":
 		return c.date(k)
+	case "format":
+		return c.format(k)
 	}
 	zone := c.zone(k, 0)
 	return func(*run) any { return zone }

@@ -23,7 +23,7 @@ func seeds(f *testing.F, around func(string) string) {
 	for _, src := range []string{
 		`event.temp > 20 && event.name matches "^K" or not event.on`, `let x = event.list; map(x, # * 2) | filter(# > 3) | sum()`, `if event.on { 1 } else if false { 2 } else { 3 }`,
 		`{a: 1, "b": [1, 2.5, nil], (event.name): now.Hour()}`, `event?.a?.["b"] ?? last.x ?: 5`, "`raw` + 'x\\n' + b\"\\x00\"", `reduce(1..3, #acc + #index, 0)`, `reduce(1..700, #acc * 7)`, `1_000 + 0xff + 1e3 ** -2`,
-		`date("2026-01-01").AddDate(0, 1, 0) - now`, `event.topic[1:][-1] + hex(event.raw)`, `fromJSON(event.payload)["a"]`, `scale(clamp(event.n, 0, 5), 0, 5, 0, 1)`, `"a" in event and 3 not in 1..2`, `::len("x")`, `#`, `((((`, `"${x}"`, `/* x */ 1 // y`, `sun.up and time.weekday in ["sat", "sun"] or sun?.elevation > -3 && time["hour"] < 7`,
+		`date("2026-01-01").AddDate(0, 1, 0) - now`, `event.topic[1:][-1] + hex(event.raw)`, `fromJSON(event.payload)["a"]`, `format("%-+05.1f|%100q|% x|%%", event.temp, event.name, event.raw) + string(sqrt(event.n) ** log(2))`, `scale(clamp(event.n, 0, 5), 0, 5, 0, 1)`, `"a" in event and 3 not in 1..2`, `::len("x")`, `#`, `((((`, `"${x}"`, `/* x */ 1 // y`, `sun.up and time.weekday in ["sat", "sun"] or sun?.elevation > -3 && time["hour"] < 7`,
 	} {
 		f.Add(around(src))
 	}

@@ -15,7 +15,10 @@ import (
 // by the decision of this package that causes it.
 var deviations = map[string][]string{
 	"functions of this package": {`clamp(12, 0, 10)`, `clamp(-1, 0, 10)`, `scale(5, 0, 10, 0, 100)`, `hex(event.raw)`, `hex(255)`, `bool("on")`, `round(20.456, 2)`},
-	"missing things are nil":    {`event.a.b.c`, `event.a["b"][0]`},
+	"functions of mathematics, and format": {
+		`sqrt(16)`, `round(sin(0.5), 6)`, `cos(0)`, `round(tan(1), 6)`, `round(asin(1), 6)`, `acos(1)`, `round(atan(1), 6)`, `round(atan2(1, -1), 6)`, `round(log(10), 6)`, `log10(1000)`, `log2(event.n + 1)`, `exp(0)`, `pow(2, 0.5) == sqrt(2)`, `pow(2, 10)`, `sign(-2.5)`, `sign(0)`, `sign(123456789012345678901234567890)`, `log10(100000000000000000000000000000000000000000)`, `format("%05.1f", event.temp)`, `format("%d %s: %t, %q %%", event.n, event.topic, event.on, "a\"b")`, `format("%-5s|%+d|% d|%6.2e|%g", "ä", 5, 3.0, 12345.678, 1e21)`, `format("%x %04x %x %x", event.raw, 255, -1, 123456789012345678901234567890)`, `format("%.3s %s", "äöüß", [1, {a: 2}])`, `format("%d", 123456789012345678901234567890)`, `format("plain")`, `format("%s", now)`, `format("%100d", 1) == repeat(" ", 99) + "1"`,
+	},
+	"missing things are nil": {`event.a.b.c`, `event.a["b"][0]`},
 	"bytes and levels are text": {
 		`event.topic == "home/hall/doorbell"`, `"home/hall/doorbell" == event.topic`, `event.topic + "/x"`, `event.topic matches "^home/.+/doorbell$"`, `event.topic startsWith "home/"`,
 		`event.payload == '{"a":1}'`, `fromJSON(event.payload).a`, `type(event.topic)`, `type(event.payload)`,

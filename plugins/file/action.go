@@ -1,6 +1,6 @@
 package file
 
-// This file is the action, which writes an event to a file.
+// This file is the action, which writes an event to a file below a folder.
 
 import (
 	"context"
@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/postbus/postbus/plugins/kind"
 )
@@ -22,146 +25,151 @@ import (
 var actionSample string
 
 // actionAbout is the action's description, in Markdown.
-const actionAbout = "Writes `text` to a file: as a line at its end (`mode: append`), or as its new content (`mode: replace`), which " +
-	"replaces the old one atomically. A missing file is created with mode 0644; its folder must exist. With `sync` an event counts as " +
-	"done only when it is on disk. An event may be written twice if the bus is killed at that moment. Devices and pipes are refused. It runs on every platform."
+const actionAbout = "Writes each event to a file below `folder`: as a line at its end (`mode: append`), or as its new content (`mode: replace`), which " +
+	"replaces the old one atomically. The line is `text`, one value as `json`, or CSV with `columns`, whose names are the first line of each file. " +
+	"`path` may contain `${…}`, for a file for each day or topic; folders in it are created, and a path that leaves `folder` becomes a dead letter, also through a symbolic link. " +
+	"`folder` itself must exist, so that nothing is written beside a disk that is not mounted.\n\n" +
+	"Each event is written at least once: after a kill of the bus, those of about the last second are written again. A line that a kill cut off is moved from `readings.csv` to `readings~cut.csv`, " +
+	"and its event is written again (of a `text` of several lines, the complete ones stay). A full disk, missing rights or a missing folder delay the events and lose none: they do not expire and are retried until they are written, unless " +
+	"`expires` and `retry` say otherwise. With `sync` an event counts as done only when it is on disk. No file stays open between two events, so that other programs can rename or remove it. " +
+	"A file with other columns than `columns` is renamed as rotation does, but none is deleted for that. Devices and pipes are refused. " +
+	"A line has at most 1 MiB. A CSV file is read once after each start, to find the end of its last row. The number of files is that of the paths: use only parts of an event that have few values. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	Path string `key:"path" doc:"the file to write" need:"yes" path:"yes"`
-	Mode string `key:"mode" doc:"append: text becomes a line at the end; replace: text becomes the whole content" oneof:"append|replace"`
-	Sync bool   `key:"sync" doc:"whether each event is synced to disk (fsync) before it counts as done"`
+	Folder  string    `key:"folder" doc:"the folder of the files; it must exist" need:"yes" path:"apart"`
+	Mode    string    `key:"mode" doc:"append: each event is a line at the end; replace: each event is the whole content" oneof:"append|replace"`
+	Columns kind.Keys `key:"columns" doc:"the names of the columns"`
+	Rotate  *Rotate   `key:"rotate" doc:"append only: when a file is renamed, so that a new one begins: readings.csv becomes readings~1.csv, that one readings~2.csv, and so on"`
+	Sync    bool      `key:"sync" doc:"whether each event is synced to disk (fsync) before it counts as done"`
 }
+
+// Rotate says when a file is full.
+type Rotate struct {
+	Size int64         `key:"size" doc:"the maximum size of a file, unless one line is larger" unit:"size" min:"1KiB" max:"1TiB"`
+	Age  time.Duration `key:"age" doc:"a file has only lines of one period of this length; periods begin at midnight, local time" min:"1m" max:"3650d"`
+	Keep int64         `key:"keep" doc:"how many renamed files of each path are kept; older ones are deleted; default 10" min:"1" max:"1000"`
+}
+
+// defaultKeep is keep of a file that does not set it.
+const defaultKeep = 10
 
 // actionDefaults returns the options of a file that sets none.
 func actionDefaults() ActionOptions { return ActionOptions{Mode: "append"} }
 
-// Access is the file that the action writes.
-func (o ActionOptions) Access() []string { return []string{"path:" + o.Path} }
+// Access is the folder that the action writes in.
+func (o ActionOptions) Access() []string { return []string{"path:" + o.Folder} }
+
+// Check checks the options against each other.
+func (o ActionOptions) Check() []error {
+	var errs []error
+	if o.Rotate != nil {
+		if o.Mode == "replace" {
+			errs = append(errs, kind.Wrong("rotate", "a file that is replaced does not grow", "leave out rotate, or write mode: append"))
+		}
+		if o.Rotate.Size == 0 && o.Rotate.Age == 0 {
+			errs = append(errs, kind.Wrong("rotate", "rotate has no size and no age", "write it as {size: 10MiB, keep: 5} or {age: 7d}"))
+		}
+	}
+	if slices.Contains(o.Columns, "") {
+		errs = append(errs, kind.Wrong("columns", "a column has no name", ""))
+	}
+	return errs
+}
 
 // Args are the arguments for one event.
 type Args struct {
-	Text string `key:"text" doc:"the text to write; append adds a line end if it has none" need:"yes"`
+	Path    string            `key:"path" doc:"the file, below folder, with / between folders" need:"yes"`
+	Text    string            `key:"text" doc:"the line as text; append adds a line end if it has none"`
+	JSON    any               `key:"json" doc:"the line as a JSON value"`
+	Columns map[string]string `key:"columns" doc:"the line as CSV (RFC 4180, with \\n as line end): a value for each column, in this order; a missing value is an empty field"`
 }
 
-// Action writes one file. It keeps nothing open between two events, so that log rotation needs no
-// signal.
+// CheckGiven checks the arguments that an entry sets.
+func (a Args) CheckGiven(given []string) []error {
+	var errs []error
+	var contents []string
+	for _, key := range given {
+		if key != "path" {
+			contents = append(contents, key)
+		}
+	}
+	switch {
+	case len(contents) == 0:
+		errs = append(errs, kind.Wrong("", "the line is missing", "write one of text, json and columns"))
+	case len(contents) > 1:
+		errs = append(errs, kind.Wrong(contents[1], strings.Join(contents, " and ")+" exclude each other", "write one of text, json and columns"))
+	}
+	if a.Path != "" {
+		if err := checkPath(a.Path); err != nil {
+			errs = append(errs, kind.Wrong("path", err.Error(), "write a path below folder, as ${now.Format(\"2006-01-02\")}.csv"))
+		}
+	}
+	return errs
+}
+
+// Action writes files. It keeps nothing open between two events, so that log rotation needs no
+// signal and a folder may be mounted and unmounted.
 type Action struct {
-	o  ActionOptions
-	mu sync.Mutex // one event at a time
+	o    ActionOptions
+	env  kind.Env
+	now  func() time.Time
+	head []byte // the first line of a CSV file
+
+	mu   sync.Mutex // one event at a time
+	left map[string]left
 }
 
 // NewAction makes an action of checked options.
-func NewAction(o ActionOptions, _ kind.Env) *Action { return &Action{o: o} }
-
-// notAFile returns the error for a path that is not a regular file.
-func notAFile(path string, mode fs.FileMode) error {
-	return kind.Permanent(fmt.Errorf("%s is not a regular file (%v)", path, mode.Type()))
+func NewAction(o ActionOptions, env kind.Env) *Action {
+	a := &Action{o: o, env: env, now: time.Now, left: map[string]left{}}
+	if len(o.Columns) > 0 {
+		a.head = csvLine(o.Columns)
+	}
+	return a
 }
 
 // Do writes one event.
-func (a *Action) Do(_ context.Context, args Args) error {
+func (a *Action) Do(ctx context.Context, args Args) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	info, err := os.Stat(a.o.Path) // checked before the file is opened, because opening a device may have effects
-	if err == nil && !info.Mode().IsRegular() {
-		return notAFile(a.o.Path, info.Mode())
+	if err := checkPath(args.Path); err != nil {
+		return kind.Permanent(err)
+	}
+	line, err := a.line(args)
+	if err != nil {
+		return kind.Permanent(err)
+	}
+	root, err := os.OpenRoot(a.o.Folder)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the folder %s does not exist; create it", a.o.Folder)
+	case err != nil:
+		return err
+	}
+	defer root.Close()
+	if err := a.notBesidePlugins(root, path.Dir(args.Path)); err != nil {
+		return err
 	}
 	if a.o.Mode == "replace" {
-		err = a.replace(args.Text, info)
-	} else {
-		err = a.append(args.Text)
+		return classify(args.Path, a.replace(root, args.Path, line))
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the folder %s does not exist; create it", filepath.Dir(a.o.Path))
-	}
-	return err
+	return classify(args.Path, a.append(ctx, root, args.Path, line))
 }
 
-func (a *Action) append(text string) error {
-	if !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
-	f, err := os.OpenFile(a.o.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|nonblock, 0o644)
+// notBesidePlugins returns an error if dir is the plugins folder: an event must not make a plugin.
+func (a *Action) notBesidePlugins(root *os.Root, dir string) error {
+	plugins, err := os.Stat(a.env.Dir())
 	if err != nil {
-		return err
+		return nil // there is none
 	}
-	defer f.Close() // closes again after an error
-	before, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !before.Mode().IsRegular() {
-		return notAFile(a.o.Path, before.Mode())
-	}
-	if n, err := f.WriteString(text); err != nil {
-		// Half a line would become the beginning of the next one. So it is truncated away, unless
-		// another process wrote too.
-		if now, e := f.Stat(); n > 0 && e == nil && now.Size() == before.Size()+int64(n) {
-			_ = f.Truncate(before.Size())
-		}
-		return err
-	}
-	if a.o.Sync {
-		if err := f.Sync(); err != nil {
-			return err
-		}
-		if before.Size() == 0 {
-			syncFolder(filepath.Dir(a.o.Path))
-		}
-	}
-	return f.Close()
-}
-
-// replace writes a new file beside the old one and renames it. info is the old file's, nil if there
-// is none.
-func (a *Action) replace(text string, info os.FileInfo) (err error) {
-	path := a.o.Path
-	if to, err := filepath.EvalSymlinks(path); err == nil {
-		path = to // a symbolic link is kept
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	mode := fs.FileMode(0o644)
-	if info != nil {
-		mode = info.Mode().Perm()
-	}
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err := f.WriteString(text); err != nil {
-		return err
-	}
-	if a.o.Sync {
-		if err := f.Sync(); err != nil {
-			return err
-		}
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	if a.o.Sync {
-		syncFolder(filepath.Dir(path))
+	if d, err := root.Stat(filepath.FromSlash(dir)); err == nil && os.SameFile(d, plugins) {
+		return kind.Permanent(fmt.Errorf("%s is the plugins folder: a file there would be a plugin", filepath.Join(a.o.Folder, dir)))
 	}
 	return nil
 }
 
-// syncFolder forces a new name to disk where the platform can. Some can't; the data itself is on
-// disk already.
-func syncFolder(dir string) {
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync()
-		d.Close()
-	}
+// notAFile returns the error for a path that is not a regular file.
+func notAFile(name string, mode fs.FileMode) error {
+	return kind.Permanent(fmt.Errorf("%s is not a regular file (%v)", name, mode.Type()))
 }

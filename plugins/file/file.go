@@ -30,6 +30,7 @@ import (
 
 	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a complete plugin file with this source.
@@ -50,23 +51,26 @@ type Options struct {
 	MaxLine int64         `key:"max_line" doc:"tail only: the maximum length of a line; a longer one is cut" unit:"size" min:"1B" max:"1MiB"`
 	Settle  time.Duration `key:"settle" doc:"watch only: how long a file must stay unchanged before its event" min:"0s" max:"1h"`
 	Read    int64         `key:"read" doc:"watch only: the content of files up to this size is in event.text; 0B: of none" unit:"size" min:"0B" max:"16MiB"`
+
+	Decode decode.Encoding `key:"decode" doc:"the encoding of the line or content, whose value is in event.json; csv: a list of records, each a list of texts; none: it is not decoded; of a line, csv is one record" oneof:"json|cbor|msgpack|csv|none"`
 }
 
 // defaults returns the options of a file that sets none.
 func defaults() Options {
-	return Options{Mode: "tail", From: "end", MaxLine: lines.MaxLine, Settle: 250 * time.Millisecond}
+	return Options{Mode: "tail", From: "end", MaxLine: lines.MaxLine, Settle: 250 * time.Millisecond, Decode: decode.JSON}
 }
 
 // event documents the fields of an event.
 type event struct {
-	Path     string `key:"path" doc:"the file's path"`
-	Name     string `key:"name" doc:"the file's name without its folder"`
-	Text     string `key:"text" doc:"tail: the line without its line end; watch: the content, if read allows it; bytes that are not UTF-8 are replaced"`
-	JSON     any    `key:"json" doc:"the parsed value, if text is JSON"`
-	N        int64  `key:"n" doc:"tail: the number of the line, counted from 1 since the source follows this file"`
-	Op       string `key:"op" doc:"watch: created, changed or removed"`
-	Size     int64  `key:"size" doc:"watch: the size in bytes; of a removed file the last known one"`
-	Modified string `key:"modified" doc:"watch: the time of the last change, RFC 3339; of a removed file the last known one"`
+	Path        string `key:"path" doc:"the file's path"`
+	Name        string `key:"name" doc:"the file's name without its folder"`
+	Text        string `key:"text" doc:"tail: the line without its line end; watch: the content, if read allows it; bytes that are not UTF-8 are replaced"`
+	JSON        any    `key:"json" doc:"the decoded line or content, see decode; nil if it cannot be decoded"`
+	DecodeError string `key:"decode_error" doc:"why the line or content is not CBOR, MessagePack or CSV, if decode says that it is; otherwise nil"`
+	N           int64  `key:"n" doc:"tail: the number of the line, counted from 1 since the source follows this file"`
+	Op          string `key:"op" doc:"watch: created, changed or removed"`
+	Size        int64  `key:"size" doc:"watch: the size in bytes; of a removed file the last known one"`
+	Modified    string `key:"modified" doc:"watch: the time of the last change, RFC 3339; of a removed file the last known one"`
 }
 
 // Check checks the options against each other.
@@ -77,6 +81,9 @@ func (o Options) Check() []error {
 	}
 	if o.Mode == "tail" && o.Read > 0 {
 		errs = append(errs, kind.Wrong("read", "read applies to mode: watch only", "remove it; tail has each line in event.text"))
+	}
+	if o.Mode == "tail" && o.Decode.Binary() {
+		errs = append(errs, kind.Wrong("decode", fmt.Sprintf("a line cannot hold %s, which may contain line ends", o.Decode), "mode: watch decodes whole files"))
 	}
 	return errs
 }

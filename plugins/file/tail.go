@@ -292,10 +292,9 @@ func (t *tails) post(ctx context.Context, one *tail, post kind.Post) error {
 		line = line[:t.o.MaxLine]
 	}
 	one.n++
-	err := post(ctx, time.Now(), map[string]any{
-		"text": lines.Text(line), "json": lines.JSON(line), "path": one.path, "name": filepath.Base(one.path), "n": one.n,
-	}, nil)
-	if err != nil {
+	fields := map[string]any{"text": lines.Text(line), "path": one.path, "name": filepath.Base(one.path), "n": one.n}
+	t.o.Decode.Line(line, fields)
+	if err := post(ctx, time.Now(), fields, nil); err != nil {
 		return &postError{err}
 	}
 	return nil

@@ -150,7 +150,8 @@ func (c *changes) fields(path string, info, known os.FileInfo) map[string]any {
 	}
 	if info != nil && info.Size() <= c.o.Read {
 		if data := content(path, c.o.Read); data != nil {
-			f["text"], f["json"] = lines.Text(data), lines.JSON(data)
+			f["text"] = lines.Text(data)
+			c.o.Decode.Payload(data, f)
 		}
 	}
 	return f

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,24 @@ func TestWatchBehindALink(t *testing.T) {
 	b, _ := start(t, dir, func(o *Options) { o.Mode, o.Read = "watch", 10 })
 	put(t, elsewhere, "22")
 	expect(t, b, "changed a 22")
+}
+
+func TestDecode(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a")
+	b, _ := start(t, p, func(o *Options) { o.Mode, o.Read, o.Decode = "watch", 1000, "cbor" })
+	put(t, p, "\x82\x01\x0a")
+	if e := b.Next(t); !reflect.DeepEqual(e["json"], []any{int64(1), int64(10)}) {
+		t.Errorf("%v", e)
+	}
+	tail, _ := start(t, p, func(o *Options) { o.Decode = "csv" })
+	add(t, p, "\na,1\n")
+	tail.Next(t)
+	if e := tail.Next(t); !reflect.DeepEqual(e["json"], []any{"a", "1"}) {
+		t.Errorf("%v", e)
+	}
+	if errs := (Options{Mode: "tail", Decode: "cbor"}).Check(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "a line cannot hold cbor") {
+		t.Error(errs)
+	}
 }
 
 func TestWatchSettles(t *testing.T) {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a complete plugin file with this source.
@@ -51,11 +52,13 @@ type Options struct {
 	Errors   string            `key:"errors" doc:"what happens when there is no response. degrade: the plugin is degraded; emit: there is also an event" oneof:"degrade|emit"`
 	MaxBody  int64             `key:"max_body" doc:"the maximum size of a response's body; a larger one is an error" unit:"size" min:"1B" max:"16MiB"`
 	Insecure bool              `key:"insecure" doc:"accept any TLS certificate: anyone on the network path can then read and change the traffic"`
+
+	Decode decode.Encoding `key:"decode" doc:"the encoding of the body, whose value is in event.json; csv: a list of records, each a list of texts; none: it is not decoded" oneof:"json|cbor|msgpack|csv|none"`
 }
 
 // defaults returns the options of a file that sets none.
 func defaults() Options {
-	return Options{Every: time.Minute, Method: "GET", Timeout: 10 * time.Second, On: "all", Errors: "degrade", MaxBody: 1 << 20}
+	return Options{Every: time.Minute, Method: "GET", Timeout: 10 * time.Second, On: "all", Errors: "degrade", MaxBody: 1 << 20, Decode: decode.JSON}
 }
 
 // Check checks the options against each other.
@@ -68,14 +71,15 @@ func (o Options) Access() []string { return access(o.URL) }
 
 // event documents the fields of an event.
 type event struct {
-	Status  int               `key:"status" doc:"the response's status, as 200; 0 when there was no response"`
-	OK      bool              `key:"ok" doc:"whether the status is from 200 to 299"`
-	Text    string            `key:"text" doc:"the response's body; bytes that are not UTF-8 are replaced"`
-	JSON    any               `key:"json" doc:"the parsed body, if it is JSON"`
-	Headers map[string]string `key:"headers" doc:"the response's headers with lower-case names; the first of repeated ones; without Set-Cookie"`
-	Took    float64           `key:"took" doc:"the time until the whole response had arrived, in seconds"`
-	Changed bool              `key:"changed" doc:"whether status or body differ from the last response's; true for the first"`
-	Error   string            `key:"error" doc:"why there was no response, with errors: emit; otherwise empty"`
+	Status      int               `key:"status" doc:"the response's status, as 200; 0 when there was no response"`
+	OK          bool              `key:"ok" doc:"whether the status is from 200 to 299"`
+	Text        string            `key:"text" doc:"the response's body; bytes that are not UTF-8 are replaced"`
+	JSON        any               `key:"json" doc:"the decoded body, see decode; nil if it cannot be decoded"`
+	DecodeError string            `key:"decode_error" doc:"why the body is not CBOR, MessagePack or CSV, if decode says that it is; otherwise nil"`
+	Headers     map[string]string `key:"headers" doc:"the response's headers with lower-case names; the first of repeated ones; without Set-Cookie"`
+	Took        float64           `key:"took" doc:"the time until the whole response had arrived, in seconds"`
+	Changed     bool              `key:"changed" doc:"whether status or body differ from the last response's; true for the first"`
+	Error       string            `key:"error" doc:"why there was no response, with errors: emit; otherwise empty"`
 }
 
 // Source polls one URL. An instance runs once: New, Run.
@@ -162,16 +166,17 @@ func (s *Source) ask(ctx context.Context) (map[string]any, error) {
 			headers[strings.ToLower(name)] = lines.Text([]byte(values[0]))
 		}
 	}
-	return map[string]any{
+	fields := map[string]any{
 		"status":  res.StatusCode,
 		"ok":      res.StatusCode/100 == 2,
 		"text":    lines.Text(body),
-		"json":    lines.JSON(body),
 		"headers": headers,
 		"took":    seconds(time.Since(began)),
 		"changed": s.differs(fmt.Sprintf("%d %x", res.StatusCode, sha256.Sum256(body))),
 		"error":   "",
-	}, nil
+	}
+	s.o.Decode.Payload(body, fields)
+	return fields, nil
 }
 
 // condition makes the request conditional on a change, unless the file sets such headers itself.

@@ -116,6 +116,15 @@ func tagged(tag, body string, hits chan<- string) http.HandlerFunc {
 
 func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
+func TestDecode(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a,1\nb,2\n") })
+	b := kindtest.NewBus()
+	start(t, b, url, func(o *Options) { o.Decode = "csv" })
+	if e := b.Next(t); !reflect.DeepEqual(e["json"], []any{[]any{"a", "1"}, []any{"b", "2"}}) {
+		t.Errorf("%v", e)
+	}
+}
+
 func TestOnChange(t *testing.T) {
 	hits := make(chan string, 1000)
 	a, b2 := tagged(`"a"`, "A", hits), tagged(`"b"`, "B", hits)

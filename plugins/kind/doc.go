@@ -15,6 +15,7 @@
 //	need      "yes": required             min, max bounds, in the text form of the type
 //	oneof     "a|b": the allowed words    unit     "size": bytes, as 64MiB
 //	secret    "yes": may be secret:name   path     "yes": relative to the plugins folder
+//	                                     or "apart": and not that folder itself
 //	levels    "yes": a topic, of an event    default   "location": that of postbus.yaml
 //
 // The life of a source is: constructor, Open ([Opener]), Run or Stream, Close ([io.Closer]). The

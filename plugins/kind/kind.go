@@ -52,6 +52,9 @@ type (
 	// Checker checks what concerns several keys. The errors are shown at their keys when they come
 	// from [Wrong].
 	Checker interface{ Check() []error }
+	// GivenChecker is a method of arguments. It checks which of them an entry sets: given are their
+	// keys. Constant ones have their values, and those with an expression the zero value.
+	GivenChecker interface{ CheckGiven(given []string) []error }
 	// Warner returns settings that are allowed but may be a mistake.
 	Warner interface{ Warnings() []string }
 	// Siter returns the place and the IANA time zone of a file's expressions: latitude and longitude
@@ -93,6 +96,9 @@ type Kind struct {
 	// Hands: the action passes each event on and does not learn the result. The event counts as
 	// sent, not as done.
 	Hands bool
+	// Persistent: the action's events do not expire and are retried until they succeed or fail
+	// permanently, unless the file says otherwise.
+	Persistent bool
 
 	source func(options any, env Env) any
 	action func(options any, env Env) ClosableAction
@@ -139,6 +145,12 @@ func (k *Kind) Answering() *Kind {
 // Handing sets Hands.
 func (k *Kind) Handing() *Kind {
 	k.Hands = true
+	return k
+}
+
+// Persisting sets Persistent.
+func (k *Kind) Persisting() *Kind {
+	k.Persistent = true
 	return k
 }
 

@@ -38,6 +38,10 @@ func CheckAddress(key, address string, listen bool) []error {
 	return nil
 }
 
+// Keys are the keys of a mapping, in the order of the file. An option of this type has the key of an
+// argument that is a mapping, because an argument loses the order.
+type Keys []string
+
 // QoS is 0, 1 or 2 as text; empty is 1.
 type QoS string
 

@@ -26,6 +26,7 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a commented plugin file with the source.
@@ -35,7 +36,7 @@ var sample string
 
 // about is what the source does, for the documentation.
 const about = "Subscribes to events of this bus: at least once, in order, and also those that were published while the plugin was not running. " +
-	"`event.topic` is the topic's levels, so that `event.topic[1]` is the second; `event.json` is the payload, if it is JSON. An event is acknowledged " +
+	"`event.topic` is the topic's levels, so that `event.topic[1]` is the second; `event.json` is the decoded payload. An event is acknowledged " +
 	"when its results are durable. The plugin does not receive its own events. Use `bridge` for another broker's topics."
 
 // Options of the source.
@@ -43,10 +44,12 @@ type Options struct {
 	Topics   []string `key:"topics" doc:"topic filters, where + matches one level and # all that follow; topics below $bus and $SYS match only filters that begin with these" need:"yes"`
 	Retained bool     `key:"retained" doc:"deliver the retained events that exist when the plugin first subscribes"`
 	Own      bool     `key:"own" doc:"also deliver the plugin's own events; without a when that stops it, this is an endless loop"`
+
+	Decode decode.Encoding `key:"decode" doc:"the encoding of the payload, whose value is in event.json; csv: a list of records, each a list of texts; none: it is not decoded" oneof:"json|cbor|msgpack|csv|none"`
 }
 
 // defaults returns the options of a file that sets none.
-func defaults() Options { return Options{Retained: true} }
+func defaults() Options { return Options{Retained: true, Decode: decode.JSON} }
 
 // Check checks the options against each other.
 func (o Options) Check() []error {
@@ -89,7 +92,8 @@ type event struct {
 	Name        string    `key:"name" doc:"the topic as text" levels:"yes"`
 	Bytes       []byte    `key:"bytes" doc:"the payload"`
 	Text        string    `key:"text" doc:"the payload as text; bytes that are not UTF-8 are replaced"`
-	JSON        any       `key:"json" doc:"the parsed payload, if it is JSON of at most 1 MiB; otherwise nil"`
+	JSON        any       `key:"json" doc:"the decoded payload of at most 1 MiB, see decode; nil if it cannot be decoded"`
+	DecodeError string    `key:"decode_error" doc:"why the payload is not CBOR, MessagePack or CSV, if decode says that it is; otherwise nil"`
 	QoS         int       `key:"qos" doc:"the quality of service it was published with, 0 to 2"`
 	Retain      bool      `key:"retain" doc:"whether it is retained"`
 	Source      string    `key:"source" doc:"who published it"`
@@ -127,7 +131,7 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			done(nil)
 			return
 		}
-		at, fields := readEvent(m)
+		at, fields := s.readEvent(m)
 		fields["stored"] = stored
 		if err := post(consuming, at, fields, done); err != nil {
 			done(err)
@@ -157,24 +161,15 @@ func fromSubscribing(m map[string]any) bool {
 }
 
 // readEvent makes the fields. They share no memory with m except the payload's copy.
-func readEvent(m map[string]any) (time.Time, map[string]any) {
+func (s *Source) readEvent(m map[string]any) (time.Time, map[string]any) {
 	name, _ := m["topic"].(string)
 	payload, _ := m["payload"].([]byte)
 	payload = bytes.Clone(payload)
 	at, _ := m["time"].(time.Time)
-	return at, map[string]any{
-		"topic": Levels(strings.Split(name, "/")), "name": name, "bytes": payload, "text": lines.Text(payload), "json": parse(payload),
+	fields := map[string]any{
+		"topic": Levels(strings.Split(name, "/")), "name": name, "bytes": payload, "text": lines.Text(payload),
 		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "hops": m["hops"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"],
 	}
-}
-
-// maxJSON is the largest payload that is read as JSON, in bytes.
-const maxJSON = 1 << 20
-
-// parse returns the payload's JSON value, or nil when the payload is not JSON.
-func parse(payload []byte) any {
-	if len(payload) > maxJSON {
-		return nil
-	}
-	return lines.JSON(payload)
+	s.o.Decode.Message(payload, fields)
+	return at, fields
 }

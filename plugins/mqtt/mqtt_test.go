@@ -13,6 +13,7 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
 	"github.com/postbus/postbus/plugins/payload"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // newBus makes a bus that offers events, and ends Consume after them with an error.
@@ -50,7 +51,7 @@ func message(topic, payload string, retain bool) map[string]any {
 
 func TestEvent(t *testing.T) {
 	m := message("home/hall/doorbell", `{"pressed": true}`, true)
-	at, got := readEvent(m)
+	at, got := New(defaults(), nil).readEvent(m)
 	m["payload"].([]byte)[0] = 'x' // the memory is the bus's
 	want := map[string]any{"topic": Levels{"home", "hall", "doorbell"}, "name": "home/hall/doorbell", "bytes": []byte(`{"pressed": true}`), "text": `{"pressed": true}`,
 		"json": map[string]any{"pressed": true}, "qos": 1, "retain": true, "source": "client:door", "hops": 2, "seq": uint64(9), "time": time.Unix(7, 0), "redelivered": false}
@@ -61,11 +62,20 @@ func TestEvent(t *testing.T) {
 		t.Errorf("%s", s)
 	}
 	for payload, want := range map[string]any{"": nil, "21.5": 21.5, " [1] ": []any{int64(1)}, "true": true, "null": nil, "hello": nil, "{": nil, "1 2": nil, "\xff": nil,
-		`"` + strings.Repeat("x", maxJSON) + `"`: nil} {
-		if got := parse([]byte(payload)); !reflect.DeepEqual(got, want) {
-			t.Errorf("%.20q: %v", payload, got)
+		`"` + strings.Repeat("x", decode.MaxSize) + `"`: nil} {
+		if _, got := New(defaults(), nil).readEvent(message("a", payload, false)); !reflect.DeepEqual(got["json"], want) {
+			t.Errorf("%.20q: %v", payload, got["json"])
 		}
 	}
+	o := defaults()
+	o.Decode = "cbor"
+	if _, f := New(o, nil).readEvent(message("a", "\xa1atgonline", false)); f["json"] != nil || !strings.Contains(f["decode_error"].(string), "this is not CBOR") {
+		t.Errorf("%v", f)
+	}
+	if _, f := New(o, nil).readEvent(message("a", "\xa1at\x18\x64", false)); !reflect.DeepEqual(f["json"], map[string]any{"t": int64(100)}) || f["decode_error"] != nil {
+		t.Errorf("%v", f)
+	}
+	got["decode_error"] = nil // only when it failed
 	for i := range reflect.TypeFor[event]().NumField() {
 		if _, ok := got[reflect.TypeFor[event]().Field(i).Tag.Get("key")]; !ok || len(got) != reflect.TypeFor[event]().NumField() {
 			t.Errorf("fields and documentation differ: %v", got)
@@ -202,8 +212,8 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(` {"a": 1}`))
 	f.Add([]byte("\xff\xfe0\x00 \x00")) // UTF-16
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if v := parse(b); v != nil && !json.Valid(payload.Decode(b)) {
-			t.Errorf("%v", v)
+		if _, f := New(defaults(), nil).readEvent(message("a", string(b), false)); f["json"] != nil && !json.Valid(payload.Decode(b)) {
+			t.Errorf("%v", f["json"])
 		}
 	})
 }

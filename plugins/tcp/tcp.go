@@ -26,6 +26,7 @@ import (
 
 	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a complete plugin file with this source.
@@ -44,11 +45,13 @@ type Options struct {
 	MaxLine    int64         `key:"max_line" doc:"the maximum length of a line; a longer one is cut" unit:"size" min:"1B" max:"1MiB"`
 	MaxClients int           `key:"max_clients" doc:"the maximum number of connected clients; further ones are disconnected at once" min:"1" max:"4096"`
 	Idle       time.Duration `key:"idle" doc:"a client that completes no line for this long is disconnected; 0s: never" min:"0s" max:"8760h"`
+
+	Decode decode.Encoding `key:"decode" doc:"the encoding of a line, whose value is in event.json; csv: a list of texts; none: it is not decoded" oneof:"json|csv|none"`
 }
 
 // defaults returns the options of a file that sets none.
 func defaults() Options {
-	return Options{MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour}
+	return Options{MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour, Decode: decode.JSON}
 }
 
 // Check checks the options against each other.
@@ -62,10 +65,11 @@ func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
 
 // event documents the fields of an event.
 type event struct {
-	Text  string `key:"text" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
-	JSON  any    `key:"json" doc:"the parsed value, if text is JSON"`
-	Bytes any    `key:"bytes" doc:"the unchanged line, if it is not UTF-8"`
-	From  string `key:"from" doc:"the client's address, as 192.168.1.7:50000"`
+	Text        string `key:"text" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
+	JSON        any    `key:"json" doc:"the decoded line, see decode; nil if it cannot be decoded"`
+	DecodeError string `key:"decode_error" doc:"why the line is not CSV, if decode says that it is; otherwise nil"`
+	Bytes       any    `key:"bytes" doc:"the unchanged line, if it is not UTF-8"`
+	From        string `key:"from" doc:"the client's address, as 192.168.1.7:50000"`
 }
 
 // Source is one TCP port and its clients. An instance runs once: New, Open, Stream, Close.
@@ -115,10 +119,11 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 		Name: s.o.Listen, MaxLine: int(s.o.MaxLine), MaxClients: s.o.MaxClients, Idle: s.o.Idle, Env: s.env,
 		Greet: func(c net.Conn) any { return c.RemoteAddr().String() },
 		Fields: func(c *lines.Client, line []byte, _ bool) (map[string]any, error) {
-			f := map[string]any{"text": lines.Text(line), "json": lines.JSON(line), "bytes": nil, "from": c.Who}
+			f := map[string]any{"text": lines.Text(line), "bytes": nil, "from": c.Who}
 			if !utf8.Valid(line) {
 				f["bytes"] = append([]byte(nil), line...)
 			}
+			s.o.Decode.Line(line, f)
 			return f, nil
 		},
 	}

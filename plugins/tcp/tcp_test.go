@@ -76,6 +76,20 @@ func TestLines(t *testing.T) {
 	}
 }
 
+func TestDecode(t *testing.T) {
+	b := newBus()
+	o := options()
+	o.Decode = "csv"
+	address, _ := start(t, b, o)
+	kindtest.Send(t, dial(t, address), "a,\"1,2\"\n\"a\n")
+	if got := b.Next(t); !reflect.DeepEqual(got["json"], []any{"a", "1,2"}) || got["decode_error"] != nil {
+		t.Errorf("%v", got)
+	}
+	if got := b.Next(t); got["json"] != nil || got["decode_error"] == nil {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestLineThatIsNotWholeIsNoEvent(t *testing.T) {
 	b := newBus()
 	o := options()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a complete plugin file with this source.
@@ -34,13 +35,21 @@ const about = "Listens on a UDP port. Each datagram makes an event, or each line
 type Options struct {
 	Listen string `key:"listen" doc:"address to listen on, as 127.0.0.1:9000; :9000 is all interfaces" need:"yes"`
 	Split  string `key:"split" doc:"whether each datagram is an event, or each line of one" oneof:"datagram|line"`
+
+	Decode decode.Encoding `key:"decode" doc:"the encoding of the datagram or line, whose value is in event.json; csv: a list of records, each a list of texts; none: it is not decoded; of a line, csv is one record" oneof:"json|cbor|msgpack|csv|none"`
 }
 
 // defaults returns the options of a file that sets none.
-func defaults() Options { return Options{Split: "datagram"} }
+func defaults() Options { return Options{Split: "datagram", Decode: decode.JSON} }
 
 // Check checks the options against each other.
-func (o Options) Check() []error { return kind.CheckAddress("listen", o.Listen, true) }
+func (o Options) Check() []error {
+	errs := kind.CheckAddress("listen", o.Listen, true)
+	if o.Split == "line" && o.Decode.Binary() {
+		errs = append(errs, kind.Wrong("decode", fmt.Sprintf("a line cannot hold %s, which may contain line ends", o.Decode), "write split: datagram"))
+	}
+	return errs
+}
 
 // Claims is what only one plugin can hold: the port.
 func (o Options) Claims() []string { return []string{"udp:" + o.Listen} }
@@ -50,10 +59,11 @@ func (o Options) Access() []string { return []string{"listen:" + o.Listen} }
 
 // event documents the fields of an event.
 type event struct {
-	Text  string `key:"text" doc:"the datagram or line without its line end; bytes that are not UTF-8 are replaced"`
-	JSON  any    `key:"json" doc:"the parsed value, if text is JSON"`
-	Bytes any    `key:"bytes" doc:"the unchanged datagram or line, if it is not UTF-8"`
-	From  string `key:"from" doc:"the sender's address, as 192.168.1.7:50000"`
+	Text        string `key:"text" doc:"the datagram or line without its line end; bytes that are not UTF-8 are replaced"`
+	JSON        any    `key:"json" doc:"the decoded datagram or line, see decode; nil if it cannot be decoded"`
+	DecodeError string `key:"decode_error" doc:"why the datagram or line is not CBOR, MessagePack or CSV, if decode says that it is; otherwise nil"`
+	Bytes       any    `key:"bytes" doc:"the unchanged datagram or line, if it is not UTF-8"`
+	From        string `key:"from" doc:"the sender's address, as 192.168.1.7:50000"`
 }
 
 // Source is one UDP port. An instance runs once: New, Open, Stream, Close.
@@ -127,7 +137,7 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 		sender := net.JoinHostPort(from.Addr().Unmap().String(), fmt.Sprint(from.Port()))
 		at := time.Now()
 		if s.o.Split != "line" {
-			if err := post(ctx, at, fields(buf[:n], sender), nil); err != nil {
+			if err := post(ctx, at, s.fields(buf[:n], sender), nil); err != nil {
 				s.env.Lost(1, "received while stopping")
 				return err
 			}
@@ -137,7 +147,7 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			if line = bytes.TrimSuffix(line, []byte("\r")); len(line) == 0 {
 				continue
 			}
-			if err := post(ctx, at, fields(line, sender), nil); err != nil {
+			if err := post(ctx, at, s.fields(line, sender), nil); err != nil {
 				s.env.Lost(1, "received while stopping")
 				return err
 			}
@@ -146,11 +156,19 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 }
 
 // fields returns the fields of the event that data makes. They share no memory with data.
-func fields(data []byte, from string) map[string]any {
+func (s *Source) fields(data []byte, from string) map[string]any {
 	line := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
-	f := map[string]any{"text": lines.Text(line), "json": lines.JSON(line), "bytes": nil, "from": from}
+	f := map[string]any{"text": lines.Text(line), "bytes": nil, "from": from}
 	if !utf8.Valid(data) {
 		f["bytes"] = bytes.Clone(data)
+	}
+	switch {
+	case s.o.Split == "line":
+		s.o.Decode.Line(line, f)
+	case s.o.Decode.Binary():
+		s.o.Decode.Payload(data, f) // its last byte may look like a line end
+	default:
+		s.o.Decode.Payload(line, f)
 	}
 	return f
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/kind/kindtest"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // newBus makes a bus that keeps released things, as during a reload.
@@ -194,12 +195,37 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestDecode(t *testing.T) {
+	for _, c := range []struct {
+		split       string
+		decode      decode.Encoding
+		data        string
+		json, wrong any
+	}{
+		{"datagram", "json", "[1]\r\n", []any{int64(1)}, nil},
+		{"datagram", "none", "[1]", nil, nil},
+		{"datagram", "cbor", "\x0d", int64(13), nil}, // looks like a line end
+		{"datagram", "msgpack", "\x92\x01\x0a", []any{int64(1), int64(10)}, nil},
+		{"datagram", "csv", "a,1\nb,2\n", []any{[]any{"a", "1"}, []any{"b", "2"}}, nil},
+		{"line", "csv", "a,1", []any{"a", "1"}, nil},
+		{"datagram", "msgpack", "\x92\x01", nil, "this is not MessagePack: it ends in the middle of a value"},
+	} {
+		got := New(Options{Split: c.split, Decode: c.decode}, nil).fields([]byte(c.data), "x")
+		if !reflect.DeepEqual(got["json"], c.json) || got["decode_error"] != c.wrong {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+	if errs := (Options{Listen: ":1", Split: "line", Decode: "cbor"}).Check(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "a line cannot hold cbor") {
+		t.Error(errs)
+	}
+}
+
 func FuzzFields(f *testing.F) {
 	f.Add([]byte("a\n"))
 	f.Add([]byte{0xff, 0})
 	f.Add([]byte(`{"a": 1e999}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got := fields(data, "x"); len(got) != 4 || (got["bytes"] == nil) != (strings.ToValidUTF8(string(data), "") == string(data)) {
+		if got := New(defaults(), nil).fields(data, "x"); len(got) != 4 || (got["bytes"] == nil) != (strings.ToValidUTF8(string(data), "") == string(data)) {
 			t.Fatal(got)
 		}
 	})

@@ -40,6 +40,7 @@ import (
 
 	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // sample is a complete plugin file with this source.
@@ -82,11 +83,13 @@ type Options struct {
 	MaxLine    int64         `key:"max_line" doc:"the maximum length of a line; a longer one is not an event" unit:"size" min:"1B" max:"1MiB"`
 	MaxClients int           `key:"max_clients" doc:"the maximum number of connected clients; further ones are disconnected at once" min:"1" max:"4096"`
 	Idle       time.Duration `key:"idle" doc:"a client that completes no line for this long is disconnected; 0s: never" min:"0s" max:"8760h"`
+
+	Decode decode.Encoding `key:"decode" doc:"the encoding of a line, whose value is in event.json; csv: a list of texts; none: it is not decoded" oneof:"json|csv|none"`
 }
 
 // defaults returns the options of a file that sets none.
 func defaults() Options {
-	return Options{Mode: 0o660, Format: "text", MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour}
+	return Options{Mode: 0o660, Format: "text", MaxLine: lines.MaxLine, MaxClients: 64, Idle: time.Hour, Decode: decode.JSON}
 }
 
 // Check checks the options against each other.
@@ -94,6 +97,9 @@ func (o Options) Check() []error {
 	errs := checkPath("path", o.Path)
 	if abstract(o.Path) && o.Group != "" {
 		errs = append(errs, kind.Wrong("group", "an abstract socket has no group: every user of this machine may connect", "leave it out, or write a path"))
+	}
+	if o.Format == "json" && !o.Decode.IsJSON() {
+		errs = append(errs, kind.Wrong("decode", "with format: json only JSON is an event", "leave out format, or decode"))
 	}
 	return errs
 }
@@ -137,11 +143,12 @@ func (o Options) Access() []string { return []string{"listen:" + where(o.Path)} 
 
 // event documents the fields of an event.
 type event struct {
-	Line string `key:"line" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
-	JSON any    `key:"json" doc:"the parsed value, if the line is JSON"`
-	PID  int64  `key:"pid" doc:"the ID of the process that connected, on Linux; otherwise nil"`
-	UID  int64  `key:"uid" doc:"the ID of the user that the process ran as; nil where there is no pid"`
-	User string `key:"user" doc:"the user's name; nil if the ID has none"`
+	Line        string `key:"line" doc:"the line without its line end; bytes that are not UTF-8 are replaced"`
+	JSON        any    `key:"json" doc:"the decoded line, see decode; nil if it cannot be decoded"`
+	DecodeError string `key:"decode_error" doc:"why the line is not CSV, if decode says that it is; otherwise nil"`
+	PID         int64  `key:"pid" doc:"the ID of the process that connected, on Linux; otherwise nil"`
+	UID         int64  `key:"uid" doc:"the ID of the user that the process ran as; nil where there is no pid"`
+	User        string `key:"user" doc:"the user's name; nil if the ID has none"`
 }
 
 // Source is one socket and its clients. An instance runs once: New, Open, Stream, Close.
@@ -246,15 +253,16 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			return p
 		},
 		Fields: func(c *lines.Client, line []byte, cut bool) (map[string]any, error) {
-			value := lines.JSON(line)
+			p := c.Who.(peer)
+			f := map[string]any{"line": lines.Text(line), "pid": p.pid, "uid": p.uid, "user": p.user}
+			s.o.Decode.Line(line, f)
 			switch {
 			case cut:
 				return nil, errLong
-			case s.o.Format == "json" && value == nil && strings.TrimSpace(string(line)) != "null":
+			case s.o.Format == "json" && f["json"] == nil && strings.TrimSpace(string(line)) != "null":
 				return nil, errJSON
 			}
-			p := c.Who.(peer)
-			return map[string]any{"line": lines.Text(line), "json": value, "pid": p.pid, "uid": p.uid, "user": p.user}, nil
+			return f, nil
 		},
 	}
 	return serve.Serve(ctx, s.port.Port, post)

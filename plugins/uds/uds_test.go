@@ -52,6 +52,21 @@ func TestLines(t *testing.T) {
 	}
 }
 
+func TestDecode(t *testing.T) {
+	b := newBus()
+	o := options(t)
+	o.Decode = "csv"
+	start(t, b, o)
+	dial(t, o.Path).send(t, "a,1\n")
+	if got := b.Next(t); !reflect.DeepEqual(got["json"], []any{"a", "1"}) {
+		t.Errorf("%v", got)
+	}
+	o.Format = "json"
+	if errs := o.Check(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "only JSON is an event") {
+		t.Error(errs)
+	}
+}
+
 func TestAnswersAreInOrderAndSayWhatBecameOfALine(t *testing.T) {
 	b := newBus()
 	b.Fates = make(chan error)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload/decode"
 )
 
 // Options of the source.
@@ -23,6 +24,8 @@ type Options struct {
 	MaxBody int64    `key:"max_body" doc:"the maximum size of a body; larger ones are answered with 413" unit:"size" min:"1B" max:"16MiB"`
 	Listen  string   `key:"listen" doc:"an address to listen on instead of the bus's HTTP address, as 127.0.0.1:9000; :9000 is all interfaces; without TLS"`
 	Respond *Respond `key:"respond" doc:"the response when the event is stored; default: 204 without a body"`
+
+	Decode decode.Encoding `key:"decode" doc:"the encoding of the body, whose value is in event.json; csv: a list of records, each a list of texts; none: it is not decoded; a body that cannot be decoded is answered with 400" oneof:"json|cbor|msgpack|csv|none"`
 }
 
 // HMAC describes a signature: a header with the HMAC-SHA256 of the body.
@@ -68,7 +71,9 @@ func (p Prefix) text() string {
 }
 
 // defaults returns the options of a file that sets none.
-func defaults() Options { return Options{Methods: []string{http.MethodPost}, MaxBody: 1 << 20} }
+func defaults() Options {
+	return Options{Methods: []string{http.MethodPost}, MaxBody: 1 << 20, Decode: decode.JSON}
+}
 
 // Claims is what only one plugin can hold: the path, or the port.
 func (o Options) Claims() []string {

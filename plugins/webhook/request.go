@@ -33,7 +33,7 @@ type event struct {
 	Query   map[string]string `key:"query" doc:"the query parameters; the first of repeated ones"`
 	Headers map[string]string `key:"headers" doc:"the headers with lower-case names; the first of repeated ones; without Authorization, Cookie and the header that authenticates the sender"`
 	Text    string            `key:"text" doc:"the body; bytes that are not UTF-8 are replaced"`
-	JSON    any               `key:"json" doc:"the parsed body, if it is JSON"`
+	JSON    any               `key:"json" doc:"the decoded body, see decode; nil if it is empty, a form, or text that is not JSON"`
 	Form    map[string]string `key:"form" doc:"the body's fields, if it is a URL-encoded form; the first of repeated ones"`
 	Remote  string            `key:"remote" doc:"the address of the sender, or of the proxy in front of postbus, as 192.168.1.7:50000"`
 }
@@ -152,6 +152,14 @@ func (s *Source) fields(r *http.Request, body []byte) (map[string]any, error) {
 	f["headers"] = headers
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
+	case !s.o.Decode.IsJSON() && kind != "application/x-www-form-urlencoded":
+		if len(body) == 0 {
+			break
+		}
+		s.o.Decode.Payload(body, f)
+		if why, failed := f["decode_error"].(string); failed {
+			return nil, errors.New(why)
+		}
 	case kind == "application/json" || strings.HasSuffix(kind, "+json"):
 		v, ok := payload.JSON(body)
 		if !ok {
@@ -165,7 +173,7 @@ func (s *Source) fields(r *http.Request, body []byte) (map[string]any, error) {
 		}
 		f["form"] = first(values)
 	default:
-		f["json"] = lines.JSON(body)
+		f["json"], _ = payload.JSON(body)
 	}
 	return f, nil
 }

@@ -77,6 +77,30 @@ func TestEvent(t *testing.T) {
 	}
 }
 
+func TestDecode(t *testing.T) {
+	b, server := newBus(t)
+	o := options()
+	o.Decode = "msgpack"
+	start(t, b, o)
+	url := server.URL + "/hooks/x"
+	ask(t, "POST", url, "\x92\x01\xc3", "Content-Type", "application/msgpack")
+	if e := b.Next(t); !reflect.DeepEqual(e["json"], []any{int64(1), true}) {
+		t.Errorf("%v", e)
+	}
+	ask(t, "POST", url, "")
+	if e := b.Next(t); e["json"] != nil {
+		t.Errorf("%v", e)
+	}
+	ask(t, "POST", url, "a=1", "Content-Type", "application/x-www-form-urlencoded")
+	if e := b.Next(t); !reflect.DeepEqual(e["form"], map[string]any{"a": "1"}) {
+		t.Errorf("%v", e)
+	}
+	if got := ask(t, "POST", url, "\x92\x01"); got.status != 400 || !strings.Contains(got.body, "this is not MessagePack") {
+		t.Errorf("%+v", got)
+	}
+	b.None(t)
+}
+
 func TestRefused(t *testing.T) {
 	b, server := newBus(t)
 	o := options()

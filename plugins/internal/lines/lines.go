@@ -188,9 +188,3 @@ func (r *Reader) Buffered() int { return r.b.Buffered() }
 
 // Text returns a line as text, by the rules of package payload.
 func Text(line []byte) string { return payload.Text(line) }
-
-// JSON returns the line's value when it is one JSON value, otherwise nil.
-func JSON(line []byte) any {
-	v, _ := payload.JSON(line)
-	return v
-}
