@@ -257,7 +257,7 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 	}
 	k := st.keys[name]
 	if k == nil { // it is made when the entry has something to keep
-		v.Key = name
+		v.Last, v.Own, v.Key = nil, nil, name
 		if st.admits(v) {
 			k = e.key(st, name, in.at)
 			k.seq, k.item = in.seq, el.index

@@ -20,6 +20,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/mqtt"
 )
 
 // probeOptions are the options of the kind "probe", a source that a test drives.
@@ -224,13 +225,13 @@ func newProbes(t *testing.T) (*probes, *Catalog) {
 			close(p.hang)
 		}
 	})
-	return p, NewCatalog(
+	return p, NewCatalog(append(mqtt.Kinds(),
 		kind.StreamOf("probe", "A probe.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e kind.Env) *probeSource { return &probeSource{o: o, all: p, env: e} }),
 		kind.StreamOf("asker", "A probe whose sender is answered.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e kind.Env) *probeSource {
 			return &probeSource{o: o, all: p, env: e}
 		}).Answering(),
 		kind.ActionOf("note", "Notes.", "", actOptions{}, func(o actOptions, e kind.Env) *probeAction { return &probeAction{p} }),
-	)
+	)...)
 }
 
 // post sends an event through a probe, as soon as it runs.

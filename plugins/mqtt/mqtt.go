@@ -132,7 +132,6 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			return
 		}
 		at, fields := s.readEvent(m)
-		fields["stored"] = stored
 		if err := post(consuming, at, fields, done); err != nil {
 			done(err)
 			stop(err)
@@ -168,7 +167,7 @@ func (s *Source) readEvent(m map[string]any) (time.Time, map[string]any) {
 	at, _ := m["time"].(time.Time)
 	fields := map[string]any{
 		"topic": Levels(strings.Split(name, "/")), "name": name, "bytes": payload, "text": lines.Text(payload),
-		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "hops": m["hops"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"],
+		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "hops": m["hops"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"], "stored": fromSubscribing(m),
 	}
 	s.o.Decode.Message(payload, fields)
 	return at, fields

@@ -54,7 +54,7 @@ func TestEvent(t *testing.T) {
 	at, got := New(defaults(), nil).readEvent(m)
 	m["payload"].([]byte)[0] = 'x' // the memory is the bus's
 	want := map[string]any{"topic": Levels{"home", "hall", "doorbell"}, "name": "home/hall/doorbell", "bytes": []byte(`{"pressed": true}`), "text": `{"pressed": true}`,
-		"json": map[string]any{"pressed": true}, "qos": 1, "retain": true, "source": "client:door", "hops": 2, "seq": uint64(9), "time": time.Unix(7, 0), "redelivered": false}
+		"json": map[string]any{"pressed": true}, "qos": 1, "retain": true, "source": "client:door", "hops": 2, "seq": uint64(9), "time": time.Unix(7, 0), "redelivered": false, "stored": true}
 	if !at.Equal(time.Unix(7, 0)) || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v %v", at, got)
 	}
