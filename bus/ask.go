@@ -6,6 +6,7 @@ package bus
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"github.com/postbus/postbus/bus/journal"
 	"github.com/postbus/postbus/bus/topic"
@@ -104,7 +105,9 @@ func (b *Bus) Retained(filter string) ([]Event, error) {
 	return out, err
 }
 
-// RetainedByPlugins lists the topics and sources of the retained events whose source is a plugin.
+// RetainedByPlugins lists the topics and sources of the retained events and kept values whose source is
+// a plugin. Below KeptPrefix the plugin's name follows from the topic, and no value is read: there may
+// be as many as all plugins have timers.
 func (b *Bus) RetainedByPlugins() map[string]string {
 	found := map[string]string{}
 	everything := pattern{all: true}
@@ -112,8 +115,16 @@ func (b *Bus) RetainedByPlugins() map[string]string {
 		var entries []retainedEntry
 		entries, after, done = b.retained.next(&everything, after, scanBatch)
 		for _, e := range entries {
+			if !e.plugin {
+				continue
+			}
+			if name, ok := strings.CutPrefix(e.topic, KeptPrefix); ok {
+				name, _, _ = strings.Cut(name, "/")
+				found[e.topic] = PluginSource + name
+				continue
+			}
 			var rec journal.Record
-			if e.plugin && b.readRetained(e.topic, &rec) && bytes.HasPrefix(rec.Source, []byte(PluginSource)) {
+			if b.readRetained(e.topic, &rec) && bytes.HasPrefix(rec.Source, []byte(PluginSource)) {
 				found[e.topic] = string(rec.Source)
 			}
 		}

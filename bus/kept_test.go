@@ -88,6 +88,9 @@ func TestAKeptValueIsSetWithItsEvent(t *testing.T) {
 		if !ok || e.Seq != 2 || !e.Time.Equal(start) || e.Source != "plugin:a" || e.Expiry != 0 || e.Cause != 0 {
 			t.Errorf("the value is %+v", e)
 		}
+		if got := b.RetainedByPlugins(); len(got) != 7 || got["$plugin/a/2"] != "plugin:a" || got["home/3"] != "plugin:a" {
+			t.Errorf("of plugins: %v", got)
+		}
 		late, err := b.Subscribe(ctx, "", "$plugin/#") // a new subscription doesn't get them, either
 		if err != nil {
 			t.Fatal(err)
