@@ -46,13 +46,11 @@ type input struct {
 	seq         uint64 // in the bus's journal; 0: it is not there
 	redelivered bool
 	hops        byte // of its outcomes
-	source      string
 }
 
 // inputOf reads it from the fields, which the source mqtt sets.
 func (e *engine) inputOf(kind string, fields map[string]any, at clock.Instant) input {
 	in := input{at: at, hops: hopsAfter(fields, e.source)}
-	in.source, _ = fields["source"].(string)
 	if kind != "mqtt" {
 		return in
 	}
@@ -90,6 +88,11 @@ func (e *engine) use(next *Spec, now clock.Instant) (timers int) {
 		k.rule, k.entry = st.rule, st
 		k.touched = now.At(v.at)
 		e.keys.add(k)
+		for slot, t := range k.timers {
+			if t.phase == timerArmed {
+				e.alarms.arm(k, slot, t)
+			}
+		}
 		timers += e.adopt(k, st, content)
 	}
 	e.spec, e.stored = next, nil
@@ -109,15 +112,10 @@ func (e *engine) adopt(k *keyState, st *ruleState, content string) (timers int) 
 	k.entry, k.rule = st, st.rule
 	st.hold(k)
 	if content == st.rule.content {
-		for slot := range k.timers {
-			if k.timers[slot].phase == timerArmed {
-				e.alarms.arm(k, slot)
-			}
-		}
 		return 0
 	}
 	for slot := range k.timers {
-		timers += k.disarm(slot)
+		timers += e.alarms.disarm(k, slot)
 	}
 	e.change(k)
 	return timers
@@ -126,23 +124,13 @@ func (e *engine) adopt(k *keyState, st *ruleState, content string) (timers int) 
 // forget removes a key, also where it is stored.
 func (e *engine) forget(k *keyState) (timers int) {
 	for slot := range k.timers {
-		timers += k.disarm(slot)
+		timers += e.alarms.disarm(k, slot)
 	}
 	if k.stored {
 		e.clears = append(e.clears, k.topic(e.id))
 	}
 	e.keys.remove(k)
 	return timers
-}
-
-// disarm ends a timer; it returns 1 if it was armed.
-func (k *keyState) disarm(slot int) (n int) {
-	t := &k.timers[slot]
-	if t.phase == timerArmed {
-		n = 1
-	}
-	*t = timer{inHeap: t.inHeap, queued: t.queued}
-	return n
 }
 
 // hold makes k one of the entry's keys.
@@ -173,6 +161,13 @@ func (e *engine) key(st *ruleState, name string, at clock.Instant) *keyState {
 	e.keys.add(k)
 	e.makeRoom(k, at)
 	return k
+}
+
+// reset forgets what the entry keeps for a key that was idle for too long.
+func (e *engine) reset(k *keyState) {
+	k.last, k.own, k.passed, k.passedAt, k.bucket = nil, nil, nil, time.Time{}, bucket{}
+	clear(k.timers[:])
+	e.change(k)
 }
 
 // makeRoom forgets the keys that have been idle for longest while there are too many, and those that are
@@ -265,6 +260,9 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 		}
 		return
 	}
+	if in.at.Up-k.touched.Up > e.spec.perIdle && !k.pending() {
+		e.reset(k)
+	}
 	e.keys.use(k, in.at)
 	if in.redelivered && in.seq != 0 && (in.seq < k.seq || in.seq == k.seq && el.index <= k.item) {
 		st.tell(verdictNothing, "processed before")
@@ -287,7 +285,7 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 			st.fail(verdictError, fmt.Errorf("cancel: %w", err))
 			return
 		case ends:
-			k.disarm(waitTimer)
+			e.alarms.disarm(k, waitTimer)
 			e.change(k)
 			st.tell(verdictNothing, "the wait was cancelled")
 			return
@@ -296,7 +294,7 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 	if st.admits(v) {
 		e.admitted(st, k, v, in, el)
 	} else if st.verdict == verdictFilter && r.wait.kind == waitFor && t.phase != timerIdle {
-		k.disarm(waitTimer)
+		e.alarms.disarm(k, waitTimer)
 		e.change(k)
 	}
 }
@@ -361,8 +359,8 @@ func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 	}
 	recovered := r.wait.recover && t.phase == timerFired
 	since, fired := t.since, t.due
-	next := timer{phase: timerArmed, event: selected(v.Event, r.laterFields, r.laterWhole), item: el.item, index: el.index, each: el.each,
-		since: in.at.Wall, due: in.at.Add(r.wait.d), hops: in.hops, inHeap: t.inHeap, queued: t.queued}
+	next := timer{event: selected(v.Event, r.laterFields, r.laterWhole), item: el.item, index: el.index, each: el.each,
+		since: in.at.Wall, due: in.at.Add(r.wait.d), hops: in.hops}
 	if r.wait.kind == waitFor && t.phase == timerArmed {
 		next.since, next.due = t.since, t.due
 		if reflect.DeepEqual(t.event, next.event) && reflect.DeepEqual(t.item, next.item) {
@@ -370,8 +368,7 @@ func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 			return
 		}
 	}
-	*t = next
-	e.alarms.arm(k, waitTimer)
+	e.alarms.arm(k, waitTimer, next)
 	e.change(k)
 	st.tell(verdictNothing, fmt.Sprintf("%s: due at %s", &r.wait, next.due.Wall.Format(time.TimeOnly)))
 	if recovered {
@@ -384,8 +381,7 @@ func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 func (e *engine) expect(st *ruleState, now clock.Instant) {
 	k := e.key(st, "", now)
 	if t := &k.timers[waitTimer]; t.phase == timerIdle {
-		*t = timer{phase: timerArmed, since: now.Wall, due: now.Add(st.rule.wait.d), hops: 1, inHeap: t.inHeap, queued: t.queued}
-		e.alarms.arm(k, waitTimer)
+		e.alarms.arm(k, waitTimer, timer{since: now.Wall, due: now.Add(st.rule.wait.d), hops: 1})
 		e.change(k)
 	}
 }
@@ -400,13 +396,13 @@ func (t *timer) named(names map[string]any) map[string]any {
 
 // due folds the first timer that is due. ok: there was one.
 func (e *engine) due(now clock.Instant, v *expr.Vars) (st *ruleState, list []outcome, ok bool) {
-	k, slot, ok := e.alarms.due(now.Up)
-	if !ok {
+	if up, ok := e.alarms.next(); !ok || up > now.Up {
 		return nil, nil, false
 	}
+	first := e.alarms[0]
 	e.list, e.at = e.list[:0], now
-	e.fire(k, slot, now, v)
-	return k.entry, e.list, true
+	e.fire(first.key, first.slot, now, v)
+	return first.key.entry, e.list, true
 }
 
 // lateFrom is the delay from which a timer counts as late.
@@ -416,7 +412,7 @@ const lateFrom = time.Second
 func (e *engine) fire(k *keyState, slot int, now clock.Instant, v *expr.Vars) {
 	t := k.timers[slot]
 	st, r := k.entry, k.rule
-	k.disarm(slot)
+	e.alarms.disarm(k, slot)
 	if slot == waitTimer && (r.wait.kind == waitFor || r.wait.kind == waitSilent) {
 		next := &k.timers[slot]
 		next.phase, next.due, next.since = timerFired, t.due, t.since
@@ -519,7 +515,7 @@ func (e *engine) withinRate(st *ruleState, k *keyState, v *expr.Vars, hops byte)
 		st.verdict = verdictRate
 		return false
 	}
-	next := timer{phase: timerArmed, event: selected(v.Event, r.laterFields, r.laterWhole), since: v.Now, due: t.due, hops: hops, inHeap: t.inHeap, queued: t.queued}
+	next := timer{event: selected(v.Event, r.laterFields, r.laterWhole), since: v.Now, due: t.due, hops: hops}
 	if item, ok := v.Named["item"]; ok {
 		index, _ := v.Named["index"].(int64)
 		next.each, next.item, next.index = true, item, int(index)
@@ -527,8 +523,7 @@ func (e *engine) withinRate(st *ruleState, k *keyState, v *expr.Vars, hops byte)
 	if !waiting {
 		next.due = e.at.Add(k.bucket.wait(r.rate))
 	}
-	*t = next
-	e.alarms.arm(k, rateTimer)
+	e.alarms.arm(k, rateTimer, next)
 	e.change(k)
 	st.tell(verdictNothing, "waits for the rate: due at "+next.due.Wall.Format(time.TimeOnly))
 	return false

@@ -148,16 +148,15 @@ type storedKey struct {
 }
 
 type storedTimer struct {
-	Slot   int            `cbor:"1,keyasint,omitempty"`
-	Phase  timerPhase     `cbor:"2,keyasint"`
-	Event  map[string]any `cbor:"3,keyasint,omitempty"`
-	Item   any            `cbor:"4,keyasint,omitempty"`
-	Index  int            `cbor:"5,keyasint,omitempty"`
-	Each   bool           `cbor:"6,keyasint,omitempty"`
-	Since  int64          `cbor:"7,keyasint,omitempty"` // Unix nanoseconds
-	Due    clock.Stored   `cbor:"8,keyasint"`
-	Hops   byte           `cbor:"9,keyasint,omitempty"`
-	Source string         `cbor:"10,keyasint,omitempty"`
+	Slot  int            `cbor:"1,keyasint,omitempty"`
+	Phase timerPhase     `cbor:"2,keyasint"`
+	Event map[string]any `cbor:"3,keyasint,omitempty"`
+	Item  any            `cbor:"4,keyasint,omitempty"`
+	Index int            `cbor:"5,keyasint,omitempty"`
+	Each  bool           `cbor:"6,keyasint,omitempty"`
+	Since int64          `cbor:"7,keyasint,omitempty"` // Unix nanoseconds
+	Due   clock.Stored   `cbor:"8,keyasint"`
+	Hops  byte           `cbor:"9,keyasint,omitempty"`
 }
 
 // Tags of values that CBOR has no type for.
@@ -258,7 +257,7 @@ func (k *keyState) encode(boot string) ([]byte, error) {
 		if t.phase == timerIdle {
 			continue
 		}
-		st := storedTimer{Slot: i, Phase: t.phase, Item: plainValue(t.item), Index: t.index, Each: t.each, Since: unixNano(t.since), Due: t.due.Store(boot), Hops: t.hops, Source: t.source}
+		st := storedTimer{Slot: i, Phase: t.phase, Item: plainValue(t.item), Index: t.index, Each: t.each, Since: unixNano(t.since), Due: t.due.Store(boot), Hops: t.hops}
 		if t.event != nil {
 			st.Event = plainValue(t.event).(map[string]any)
 		}
@@ -287,7 +286,7 @@ func decodeKey(b []byte, types map[string]reflect.Type, now clock.Instant, boot 
 			return nil, "", fmt.Errorf("a stored key has a timer %d", st.Slot)
 		}
 		k.timers[st.Slot] = timer{phase: st.Phase, event: typed(st.Event, types), item: st.Item, index: st.Index, each: st.Each, since: fromUnixNano(st.Since),
-			due: st.Due.Restore(now, boot), hops: st.Hops, source: st.Source}
+			due: st.Due.Restore(now, boot), hops: st.Hops}
 	}
 	k.size = len(b) + len(k.key) + keyOverhead
 	return k, s.Entry, nil

@@ -238,6 +238,9 @@ func (e *ruleError) Permanent() bool { return true }
 func (m *mapper) events(list []outcome) []bus.Event {
 	out := m.ready[:0]
 	e := &m.engine
+	for _, topic := range e.clears { // first: a key that was forgotten may be back
+		out = append(out, m.keptEvent(topic, nil))
+	}
 	for i := range list {
 		o := &list[i]
 		ev := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Properties: o.props, Source: m.source, Hops: o.hops}
@@ -264,9 +267,6 @@ func (m *mapper) events(list []outcome) []bus.Event {
 			out = append(out, m.keptEvent(k.topic(m.id), k.encoded))
 			k.encoded = nil
 		}
-	}
-	for _, topic := range e.clears {
-		out = append(out, m.keptEvent(topic, nil))
 	}
 	clear(e.changed)
 	e.changed, e.clears = e.changed[:0], e.clears[:0]

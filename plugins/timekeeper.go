@@ -134,7 +134,8 @@ func (m *mapper) plan() time.Duration {
 
 // sooner reports whether a timer is due before the timekeeper looks again. The caller holds mu.
 func (m *mapper) sooner() bool {
-	return len(m.engine.alarms) > 0 && m.engine.alarms[0].up < m.planned
+	up, ok := m.engine.alarms.next()
+	return ok && up < m.planned
 }
 
 // firingSize is what a timer's outcome counts among the events that wait for the disk, in bytes.

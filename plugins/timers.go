@@ -27,82 +27,74 @@ const (
 
 // timer is one timer of a key, with the event that it is for.
 type timer struct {
-	phase  timerPhase
-	event  map[string]any // the fields that the outcome needs; nil: there was none
-	item   any            // of "each"
-	index  int
-	each   bool
-	since  time.Time
-	due    clock.Instant
-	hops   byte
-	source string        // who published the event
-	queued time.Duration // the time of its newest entry in the heap
-	inHeap bool
+	phase timerPhase
+	event map[string]any // the fields that the outcome needs; nil: there was none
+	item  any            // of "each"
+	index int
+	each  bool
+	since time.Time
+	due   clock.Instant
+	hops  byte
+	place int // in the heap, counted from 1; 0: it is not there
 }
 
-// alarm is an entry of the heap. It is outdated when the timer has another one or was disarmed.
+// alarm is an armed timer in the heap.
 type alarm struct {
-	up   time.Duration
 	key  *keyState
 	slot int
 }
 
-// alarms is a heap of timers, the first one due first.
+func (a alarm) timer() *timer { return &a.key.timers[a.slot] }
+
+// alarms is a heap of the armed timers, the first one due first.
 type alarms []alarm
 
 func (a alarms) Len() int           { return len(a) }
-func (a alarms) Less(i, j int) bool { return a[i].up < a[j].up }
-func (a alarms) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
-func (a *alarms) Push(x any)        { *a = append(*a, x.(alarm)) }
+func (a alarms) Less(i, j int) bool { return a[i].timer().due.Up < a[j].timer().due.Up }
+func (a alarms) Swap(i, j int) {
+	a[i], a[j] = a[j], a[i]
+	a[i].timer().place, a[j].timer().place = i+1, j+1
+}
+
+// Push and Pop are for package heap only.
+func (a *alarms) Push(x any) {
+	*a = append(*a, x.(alarm))
+	x.(alarm).timer().place = len(*a)
+}
+
 func (a *alarms) Pop() any {
-	old := *a
-	last := old[len(old)-1]
-	old[len(old)-1] = alarm{}
-	*a = old[:len(old)-1]
+	last := (*a)[len(*a)-1]
+	(*a)[len(*a)-1] = alarm{}
+	*a = (*a)[:len(*a)-1]
+	last.timer().place = 0
 	return last
 }
 
-// arm enters a timer whose phase and due time are set. A later due time than before needs no entry: the
-// one that is there is moved when its time comes.
-func (a *alarms) arm(k *keyState, slot int) {
-	t := &k.timers[slot]
-	if t.inHeap && t.queued <= t.due.Up {
-		return
+// arm starts a timer, or moves it.
+func (a *alarms) arm(k *keyState, slot int, t timer) {
+	t.phase, t.place = timerArmed, k.timers[slot].place
+	k.timers[slot] = t
+	if t.place > 0 {
+		heap.Fix(a, t.place-1)
+	} else {
+		heap.Push(a, alarm{k, slot})
 	}
-	t.queued, t.inHeap = t.due.Up, true
-	heap.Push(a, alarm{t.queued, k, slot})
+}
+
+// disarm ends a timer; it returns 1 if it was armed.
+func (a *alarms) disarm(k *keyState, slot int) (n int) {
+	if place := k.timers[slot].place; place > 0 {
+		heap.Remove(a, place-1)
+		n = 1
+	}
+	k.timers[slot] = timer{}
+	return n
 }
 
 // next returns the time of the first timer.
-func (a *alarms) next() (up time.Duration, ok bool) {
-	for len(*a) > 0 {
-		first := (*a)[0]
-		t := &first.key.timers[first.slot]
-		current := !first.key.gone && t.inHeap && t.queued == first.up
-		switch {
-		case current && t.phase == timerArmed && t.due.Up <= first.up:
-			return first.up, true
-		case current && t.phase == timerArmed:
-			heap.Pop(a)
-			t.inHeap = false
-			a.arm(first.key, first.slot)
-		default:
-			heap.Pop(a)
-			if current {
-				t.inHeap = false
-			}
-		}
+func (a alarms) next() (up time.Duration, ok bool) {
+	if len(a) == 0 {
+		return 0, false
 	}
-	return 0, false
-}
-
-// due removes and returns the first timer that is due.
-func (a *alarms) due(now time.Duration) (k *keyState, slot int, ok bool) {
-	up, ok := a.next()
-	if !ok || up > now {
-		return nil, 0, false
-	}
-	first := heap.Pop(a).(alarm)
-	first.key.timers[first.slot].inHeap = false
-	return first.key, first.slot, true
+	return a[0].timer().due.Up, true
 }
