@@ -36,3 +36,25 @@ func TestPlaceAndZoneOfAFile(t *testing.T) {
 		}
 	}
 }
+
+// The steps of a test have times of their own, from noon on a Monday in January.
+func TestStepsHaveATimeOfTheDay(t *testing.T) {
+	const file = `
+source: {mqtt: {topics: [home/door]}}
+publish:
+  - when: event.text == "open" && !sun.up && time.weekday == "mon"
+    for: 10m
+    topic: home/alarm
+    payload: "${sun.elevation < -6 ? 'dark' : 'twilight'}"
+tests:
+  - steps:
+      - {at: 0s, event: {name: home/door, text: open}}
+      - {at: 2h, expect: []}
+      - {at: 6h, event: {name: home/door, text: open}}
+      - {at: 6h10m, expect: [{topic: home/alarm, payload: dark}]}
+`
+	k := &plugins.Checker{Catalog: catalog(), Dir: "/plugins.d", Host: "pi", Location: []float64{52.52, 13.4}}
+	if _, errs := k.Check("x", "x.yaml", []byte(file)); len(errs) > 0 {
+		t.Error(errs.Render())
+	}
+}

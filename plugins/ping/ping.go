@@ -35,7 +35,7 @@ var sample string
 const about = "Asks hosts at an interval whether they answer: presence of a phone, a printer that is on, an internet connection. Each host is asked by an ICMP echo " +
 	"where the system allows that without privileges (on Linux the group must be within `net.ipv4.ping_group_range`, which most distributions allow; macOS), otherwise by a TCP " +
 	"connection to `port`, where a refusal is an answer too. An event for each host and round, or with `on: change` only when it goes up or down. At most 256 hosts, " +
-	"32 at the same time. It runs on every platform."
+	"32 at the same time. Names are looked up by DNS in each round, which does not know names that end with `.local`. It runs on every platform."
 
 // parallel is the maximum number of hosts that are asked at the same time.
 const parallel = 32

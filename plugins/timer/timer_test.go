@@ -76,6 +76,16 @@ func (r *run) take() []string {
 	return got
 }
 
+// all returns the events since the last call, with the times at which they were emitted.
+func (r *run) all() (events []map[string]any, at []time.Time) {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	events, at = r.events, r.at
+	r.events, r.at = nil, nil
+	return events, at
+}
+
 func (r *run) stop(t *testing.T) {
 	r.cancel()
 	<-r.done
