@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins"
 )
 
@@ -65,7 +66,7 @@ func (m *Main) printTimers(body []byte) error {
 	fmt.Fprintln(w, "PLUGIN\tENTRY\tLINE\tKEY\tWHY\tSINCE\tDUE IN")
 	for _, t := range list.Timers {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", oneLine(t.Plugin), t.Rule, t.Line, oneLine(t.Key), t.Why,
-			t.Since.Local().Format(time.DateTime), max(0, time.Until(t.Due)).Round(time.Second))
+			t.Since.Local().Format(time.DateTime), yamlnode.FormatDuration(max(0, time.Until(t.Due)).Round(time.Second)))
 	}
 	if err := w.Flush(); err != nil {
 		return err
