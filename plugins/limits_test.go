@@ -175,3 +175,30 @@ func levelsOf(t *testing.T, s *Spec, levels ...string) any {
 	t.Helper()
 	return asDeclared(s.declared()["topic"], strings.Join(levels, "/"))
 }
+
+// FuzzStoredKey reads any bytes as the stored state of a key.
+func FuzzStoredKey(f *testing.F) {
+	k := &keyState{rule: &rule{content: "c"}, key: "k", last: map[string]any{"text": "x"}, own: map[string]any{"n": int64(1)}, passed: 2.5, passedAt: stepsBegin}
+	k.timers[waitTimer] = timer{phase: timerArmed, event: map[string]any{"topic": []any{"a", "b"}, "d": time.Second}, since: stepsBegin, due: clock.Instant{Wall: stepsBegin}}
+	b, err := k.encode("boot")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte{})
+	types := (&Spec{}).declared()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, content, err := decodeKey(b, types, clock.Instant{Wall: stepsBegin}, "boot")
+		if err != nil {
+			return
+		}
+		k.rule = &rule{content: content}
+		again, err := k.encode("boot")
+		if err != nil {
+			return // too large
+		}
+		if _, other, err := decodeKey(again, types, clock.Instant{Wall: stepsBegin}, "boot"); err != nil || other != content {
+			t.Fatalf("%x: %q %v", again, other, err)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package clock
 import (
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,10 +34,12 @@ func System() Instant {
 }
 
 // Boot identifies the machine's start; empty if that is not known.
-func Boot() string {
+func Boot() string { return boot() }
+
+var boot = sync.OnceValue(func() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(b))
-}
+})
