@@ -32,7 +32,7 @@ const NoExpiry uint32 = math.MaxUint32
 const (
 	MaxName    = math.MaxUint16 // Source and Topic
 	MaxPayload = 256 << 20      // Props, Payload and Kept together
-	MaxProps   = propsMask
+	MaxProps   = propsMask      // Props
 )
 
 // Record is one entry of the log. The slices of a record that a Reader returned are views that are
