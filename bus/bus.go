@@ -240,7 +240,8 @@ func (b *Bus) Send(e Event) (Pending, error) {
 var records = sync.Pool{New: func() any { return new(journal.Record) }}
 
 // Append accepts an event of QoS 1 or 2, or a retained one. It may be acknowledged when the commit is
-// done without an error; a kept value is then durable, too. The record's slices are copied. The error may be a *LimitError.
+// done without an error; a kept value is then durable, too. The record's slices are copied. The error
+// may be a *LimitError.
 func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
 	if err := b.admit(r); err != nil {
 		return journal.Commit{}, err

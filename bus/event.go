@@ -173,8 +173,14 @@ func (e *Event) record(r *journal.Record) *journal.Record {
 }
 
 // eventOf copies a record into an Event, without a kept value.
-func eventOf(r *journal.Record) Event {
-	e := Event{Seq: r.Seq, Time: time.Unix(0, r.Time), Topic: string(r.Topic), QoS: r.Flags & flagQoS,
+func eventOf(r *journal.Record) (e Event) {
+	e.fill(r)
+	return e
+}
+
+// fill is eventOf for an Event that has a place already.
+func (e *Event) fill(r *journal.Record) {
+	*e = Event{Seq: r.Seq, Time: time.Unix(0, r.Time), Topic: string(r.Topic), QoS: r.Flags & flagQoS,
 		Retain: r.Flags&flagRetain != 0, Source: string(r.Source), Hops: r.Flags >> shiftHops, Payload: append([]byte(nil), r.Payload...)}
 	if r.Kind == journal.KindEvent { // that of a conditional event is its condition, see acceptWill
 		e.Cause = r.Cause
@@ -185,7 +191,6 @@ func eventOf(r *journal.Record) Event {
 	if r.Expiry != journal.NoExpiry {
 		e.Expiry = time.Duration(r.Expiry) * time.Second
 	}
-	return e
 }
 
 func (e *Event) check(maxPayload int) error {

@@ -231,3 +231,44 @@ func TestKeptValuesCountForNoLimit(t *testing.T) {
 		b.Close()
 	})
 }
+
+// BenchmarkKept is what a kept value costs beside an event alone, and beside a second event that
+// holds the value.
+func BenchmarkKept(b *testing.B) {
+	value := []byte(strings.Repeat("v", 100))
+	for _, c := range []struct {
+		name        string
+		kept, apart bool
+	}{{"event", false, false}, {"kept", true, false}, {"apart", false, true}} {
+		b.Run(c.name, func(b *testing.B) {
+			u, err := bus.Open(context.Background(), bus.Options{Dir: b.TempDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer u.Close()
+			topics := make([]string, 10_000)
+			for i := range topics {
+				topics[i] = fmt.Sprint(bus.KeptPrefix, "a/", i)
+			}
+			e := bus.Event{Topic: "a/b", Payload: make([]byte, 128), QoS: 1}
+			var last bus.Pending
+			b.ReportAllocs()
+			for i := range b.N {
+				e.Kept = bus.Kept{}
+				if c.kept {
+					e.Kept = bus.Kept{Topic: topics[i%len(topics)], Value: value}
+				}
+				if last, err = u.Send(e); err == nil && c.apart {
+					last, err = u.Send(bus.Event{Topic: topics[i%len(topics)], Payload: value, QoS: 1, Retain: true})
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			<-last.Done()
+			if err := u.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}

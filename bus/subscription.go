@@ -35,7 +35,7 @@ type Subscription struct {
 	bus     *Bus
 	session *Session
 	mu      sync.Mutex
-	queue   []Event
+	queue   []*Event
 	bytes   int // payloads of queue
 	ready   chan struct{}
 	closed  bool
@@ -124,12 +124,13 @@ func (s *Subscription) Deliver(d *Delivery) Verdict {
 		return Full
 	}
 	s.bytes += size
-	e := eventOf(d.Event)
+	e := new(Event)
+	e.fill(d.Event)
 	e.Retain = d.Retain
 	e.QoS = d.QoS
 	e.ID, e.Redelivered, e.Missed, e.Stored = d.ID, d.Dup, d.Gap, d.Stored
 	s.queue = append(s.queue, e)
-	if s.isPast(&e) {
+	if s.isPast(e) {
 		s.past++
 	}
 	s.wakeLocked()
@@ -154,14 +155,14 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		s.mu.Lock()
 		if len(s.queue) > 0 {
 			e := s.queue[0]
-			s.queue[0] = Event{}
+			s.queue[0] = nil
 			s.queue = s.queue[1:]
 			s.bytes -= len(e.Payload)
-			if s.isPast(&e) {
+			if s.isPast(e) {
 				s.past--
 			}
 			s.mu.Unlock()
-			return e, nil
+			return *e, nil
 		}
 		closed := s.closed
 		s.mu.Unlock()

@@ -32,7 +32,7 @@ const NoExpiry uint32 = math.MaxUint32
 const (
 	MaxName    = math.MaxUint16 // Source and Topic
 	MaxPayload = 256 << 20      // Props, Payload and Kept together
-	MaxProps   = propsMask
+	MaxProps   = propsMask      // Props
 )
 
 // Record is one entry of the log. The slices of a record that a Reader returned are views that are
@@ -156,6 +156,10 @@ func recordLen(b []byte) int {
 
 func recordSeq(b []byte) uint64 { return binary.LittleEndian.Uint64(b[8:]) }
 
+// errNewer is the error of a record that is whole, and has fields of a newer version. Skipping it as
+// damaged would lose it.
+var errNewer = fmt.Errorf("record with fields that this version does not know: %w", ErrFormat)
+
 // decodeRecord fills r with views of b, which holds exactly one record. With verify the checksum is
 // compared; the lengths are checked always.
 func decodeRecord(b []byte, r *Record, verify bool) error {
@@ -171,7 +175,7 @@ func decodeRecord(b []byte, r *Record, verify bool) error {
 	src, top, fields := int(le.Uint16(b[32:])), int(le.Uint16(b[34:])), le.Uint32(b[36:])
 	remaining := b[recordHeader:]
 	if fields&hasUnknown != 0 {
-		return fmt.Errorf("the record has fields that this version does not know")
+		return errNewer
 	}
 	r.Cause, r.Stamp, r.KeptTopic, r.Kept = 0, 0, nil, nil
 	if fields&hasCause != 0 {

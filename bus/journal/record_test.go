@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"reflect"
@@ -118,6 +119,70 @@ func testDir(t *testing.T) FS {
 		t.Fatal(err)
 	}
 	return fs
+}
+
+// A record with a field of a newer version is not damaged: the start stops, and nothing is touched.
+func TestAFieldOfANewerVersionStopsTheStart(t *testing.T) {
+	newer := func(b []byte, at int) {
+		le := binary.LittleEndian
+		r := b[at:][:recordLen(b[at:])]
+		le.PutUint32(r[36:], le.Uint32(r[36:])|hasUnknown)
+		le.PutUint32(r, crc32.Checksum(r[4:], castagnoli))
+	}
+	for name, write := range map[string]func(l *Log) (file string, at int){
+		"segment": func(l *Log) (string, int) {
+			c, err := l.Append(&combinations()[5])
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-c.Done()
+			return segmentName(1), segmentHeader + groupHeader
+		},
+		"snapshot": func(l *Log) (string, int) {
+			_, s, err := l.WriteSnapshot(1, func(emit func(*Record) (int64, error)) error {
+				_, err := emit(&combinations()[5])
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			return snapshotName(1), 0
+		},
+	} {
+		fs := testDir(t)
+		l, err := Open(context.Background(), fs, Options{SegmentSize: 1 << 12})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, at := write(l)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f, err := fs.Open(file, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, _ := f.Size()
+		b := make([]byte, size)
+		if _, err := f.ReadAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		newer(b, at)
+		f.WriteAt(b, 0)
+		if l, err = Open(context.Background(), fs, Options{}); err == nil {
+			_, _, err = l.ReadSnapshot(func(*Record, int64) error { return nil })
+			l.Close()
+		}
+		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		after := make([]byte, size)
+		if _, err := f.ReadAt(after, 0); err != nil || !bytes.Equal(after, b) {
+			t.Errorf("%s: the file was changed, err %v", name, err)
+		}
+		f.Close()
+	}
 }
 
 // FuzzRecord decodes anything: what is decoded lies in the bytes, and is the same when it is encoded

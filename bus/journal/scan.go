@@ -79,7 +79,7 @@ func (s *scanner) advance(n int) {
 }
 
 // item reports what starts buf: the length of a group header, that of a record, or neither. A
-// record's checksum has been compared.
+// record's checksum has been compared. The error is errNewer for a record that is whole.
 func (s *scanner) item() (group, rec int, err error) {
 	if err := s.want(recordHeader); err != nil {
 		return 0, 0, err
@@ -95,7 +95,13 @@ func (s *scanner) item() (group, rec int, err error) {
 		return 0, 0, err
 	}
 	var r Record
-	if len(s.buf) < n || decodeRecord(s.buf, &r, true) != nil {
+	if len(s.buf) < n {
+		return 0, 0, nil
+	}
+	switch err := decodeRecord(s.buf, &r, true); {
+	case errors.Is(err, errNewer):
+		return 0, 0, err
+	case err != nil:
 		return 0, 0, nil
 	}
 	return 0, n, nil
@@ -109,7 +115,7 @@ func (s *scanner) next() (rec []byte, skipped int64, err error) {
 	for {
 		group, n, err := s.item()
 		switch {
-		case err != nil:
+		case err != nil && !(errors.Is(err, errNewer) && skipped > 0): // behind damage it may be a payload's bytes
 			return nil, skipped, err
 		case group > 0:
 			s.group = s.off

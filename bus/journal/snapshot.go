@@ -161,6 +161,9 @@ func (l *Log) ReadSnapshot(read func(r *Record, off int64) error) (uint64, *Snap
 	for i := len(seqs) - 1; i >= 0; i-- {
 		name := snapshotName(seqs[i])
 		if err := l.eachRecordOf(name, func(*Record, int64) error { return nil }); err != nil {
+			if errors.Is(err, ErrFormat) {
+				return 0, nil, fmt.Errorf("%s: %w", name, err)
+			}
 			if unreadable(err) {
 				unread = errors.Join(unread, err)
 			}
