@@ -119,7 +119,7 @@ type retrySpec struct {
 	min, max time.Duration // the wait doubles from min to max
 }
 
-// attempt names an attempt: "attempt 2 of 10".
+// attempt names an attempt: "attempt 2 of 10", or "attempt 2" of an action that is retried without end.
 func (r retrySpec) attempt(n int) string {
 	if r.attempts == endless {
 		return fmt.Sprintf("attempt %d", n)

@@ -27,43 +27,47 @@ func makePipe(t *testing.T, path string) {
 	must(t, syscall.Mkfifo(path, 0o600))
 }
 
-// limitFiles sets the maximum size of the files that this process writes; a write past it is cut
-// off there, as on a full disk.
-func limitFiles(t *testing.T, size uint64) (restore func()) {
+// onFullDisk writes an event in a process whose files are limited to a size: a write past it is cut
+// off there, as on a full disk. It returns what the process prints.
+func onFullDisk(t *testing.T, dir string, size int, path, text string) string {
 	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "POSTBUS_TEST_WRITE="+dir, "POSTBUS_TEST_LIMIT="+strconv.Itoa(size), "POSTBUS_TEST_PATH="+path, "POSTBUS_TEST_TEXT="+text)
+	out, err := cmd.CombinedOutput()
+	must(t, err)
+	return string(out)
+}
+
+// writeOnce is the process of onFullDisk.
+func writeOnce(a *Action, limit string) {
+	size, err := strconv.ParseUint(limit, 10, 64)
+	if err != nil {
+		panic(err)
+	}
 	signal.Ignore(syscall.SIGXFSZ)
-	var old unix.Rlimit
-	must(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &old))
-	limit := old
-	limit.Cur = size
-	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &limit))
-	return func() { must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &old)) }
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: size, Max: size}); err != nil {
+		panic(err)
+	}
+	err = a.Do(context.Background(), Args{Path: os.Getenv("POSTBUS_TEST_PATH"), Columns: map[string]string{"x": os.Getenv("POSTBUS_TEST_TEXT")}})
+	fmt.Print(errors.Is(err, syscall.EFBIG), kind.IsPermanent(err))
 }
 
 // TestAFullDiskCutsNoLine writes to a disk that has room for a part of the line only.
 func TestAFullDiskCutsNoLine(t *testing.T) {
-	a, dir := writer(t, csvWriter("x"))
-	first, second := Args{Path: "a.csv", Columns: map[string]string{"x": "first"}}, Args{Path: "a.csv", Columns: map[string]string{"x": strings.Repeat("second", 100)}}
-	must(t, a.Do(t.Context(), first))
+	a, dir := writer(t, csvWriter("n", "x"))
+	must(t, a.Do(t.Context(), Args{Path: "a.csv", Columns: map[string]string{"x": "first"}}))
 	before := files(t, dir)
-	restore := limitFiles(t, uint64(len(before))+50)
-	err := a.Do(t.Context(), second)
-	restore()
-	if !errors.Is(err, syscall.EFBIG) || kind.IsPermanent(err) {
-		t.Errorf("%v", err)
+	size := len(read(t, filepath.Join(dir, "a.csv")))
+	if got := onFullDisk(t, dir, size+50, "a.csv", strings.Repeat("second", 100)); got != "true false" {
+		t.Error(got)
 	}
 	expectFiles(t, dir, before)
 	// Another file has no room for the names of its columns; then there is room.
-	restore = limitFiles(t, 1)
-	second.Path = "b.csv"
-	err = a.Do(t.Context(), second)
-	restore()
-	if !errors.Is(err, syscall.EFBIG) {
-		t.Errorf("%v", err)
+	if got := onFullDisk(t, dir, 1, "b.csv", "x"); got != "true false" {
+		t.Error(got)
 	}
-	second.Columns["x"] = "second"
-	must(t, a.Do(t.Context(), second))
-	expectFiles(t, dir, before, "b.csv: x|second|")
+	must(t, a.Do(t.Context(), Args{Path: "b.csv", Columns: map[string]string{"x": "second"}}))
+	expectFiles(t, dir, before, "b.csv: n,x|,second|")
 }
 
 // longLine is a line whose write takes long enough to be killed in its middle.
@@ -71,7 +75,7 @@ func longLine(n int) Args {
 	return Args{Path: "a.csv", Columns: map[string]string{"n": strconv.Itoa(n), "x": strings.Repeat("1,\"\n", 100_000)}}
 }
 
-// TestMain runs the tests, or is the process that TestKilled kills.
+// TestMain runs the tests, or is the process that TestKilled kills, or that of onFullDisk.
 func TestMain(m *testing.M) {
 	dir := os.Getenv("POSTBUS_TEST_WRITE")
 	if dir == "" {
@@ -80,6 +84,10 @@ func TestMain(m *testing.M) {
 	o := actionDefaults()
 	o.Folder, o.Columns = dir, kind.Keys{"n", "x"}
 	a := NewAction(o, kindtest.NewBus())
+	if limit := os.Getenv("POSTBUS_TEST_LIMIT"); limit != "" {
+		writeOnce(a, limit)
+		return
+	}
 	for n := 0; ; n++ {
 		if err := a.Do(context.Background(), longLine(n)); err != nil {
 			panic(err)
