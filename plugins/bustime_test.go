@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -109,4 +110,34 @@ func (w *timed) last(topic string) (n int) {
 		w.t.Fatal(err)
 	}
 	return n
+}
+
+// TestKeysGoWithTheirFile: what entries kept is cleared a while after their file was removed, and not before.
+func TestKeysGoWithTheirFile(t *testing.T) {
+	w := newTimed(t)
+	w.write("a.yaml", `
+source: {mqtt: {topics: [in/+]}}
+publish: [{settle: 10h, topic: out}]
+`)
+	w.is("a", StateRunning)
+	const keys = 300
+	for i := range keys {
+		w.publish(fmt.Sprintf("in/%d", i), "x")
+	}
+	stored := func() int {
+		list, err := w.bus.Retained(keysTopic("a") + "#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	until(t, "all keys are stored", func() bool { return stored() == keys })
+	looks := w.s.sweep.looks.Load()
+	w.write("b.yaml", simple) // which makes the supervisor look for remains
+	until(t, "it has looked", func() bool { return w.s.sweep.looks.Load() > looks })
+	if n := stored(); n != keys {
+		t.Errorf("%d of %d keys are left while their file is there", n, keys)
+	}
+	w.remove("a.yaml")
+	until(t, "the keys are cleared", func() bool { return stored() == 0 })
 }

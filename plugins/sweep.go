@@ -48,14 +48,7 @@ func (s *Supervisor) sweepNow(now time.Time) {
 		w.orphan[key] = since
 		return false
 	}
-	for topic, source := range s.bus.RetainedByPlugins() {
-		if s.owned(topic, strings.TrimPrefix(source, "plugin:")) || !keep(topic) {
-			continue
-		}
-		if err := s.clear(topic, source); err != nil {
-			w.orphan[topic] = before[topic] // the disk refuses: retry later
-		}
-	}
+	s.clearTopics(w, before, keep)
 	for _, name := range s.queues() {
 		if keep("queue " + name) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -66,6 +59,41 @@ func (s *Supervisor) sweepNow(now time.Time) {
 		}
 	}
 	w.armed = len(w.orphan) > 0
+}
+
+// clearTopics clears the topics without an owner whose time has come. It waits for the disk for a limited time.
+func (s *Supervisor) clearTopics(w *sweeper, before map[string]time.Time, keep func(string) bool) {
+	sent := map[string]bus.Pending{}
+	own := 0
+	for topic, source := range s.bus.RetainedByPlugins() {
+		if s.owned(topic, strings.TrimPrefix(source, "plugin:")) || !keep(topic) {
+			continue
+		}
+		p, err := s.bus.Send(bus.Event{Topic: topic, QoS: 1, Retain: true, Source: source})
+		if err != nil {
+			w.orphan[topic] = before[topic] // the disk refuses: retry later
+			continue
+		}
+		if sent[topic] = p; strings.HasPrefix(topic, "$plugin/") {
+			own++ // state, of which there may be thousands
+			continue
+		}
+		s.o.Logger.Info("retained message cleared: no plugin publishes its topic any more", "topic", topic, "was_of", source)
+	}
+	if own > 0 {
+		s.o.Logger.Info("state of removed plugins cleared", "values", own)
+	}
+	timeout := time.After(time.Second)
+	for topic, p := range sent {
+		select {
+		case <-p.Done():
+			if p.Err() != nil {
+				w.orphan[topic] = before[topic]
+			}
+		case <-timeout:
+			return // it is on its way
+		}
+	}
 }
 
 // owned reports whether a plugin may publish a retained topic. Until a file's first valid version,
@@ -84,17 +112,6 @@ func (s *Supervisor) owned(topic, by string) bool {
 		}
 	}
 	return false
-}
-
-func (s *Supervisor) clear(topic, source string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_, err := s.bus.Publish(ctx, bus.Event{Topic: topic, QoS: 1, Retain: true, Source: source})
-	if err == nil {
-		s.o.Logger.Info("retained message cleared: no plugin publishes its topic any more",
-			"topic", topic, "was_of", source)
-	}
-	return err
 }
 
 // queues lists the durable cursors of plugins without a file.
