@@ -134,7 +134,7 @@ func (e *engine) offer(st *ruleState, v *expr.Vars, in input) {
 	list := reflect.ValueOf(x)
 	switch {
 	case x == nil || list.Kind() == reflect.Slice && list.Len() == 0:
-		st.tell(verdictNothing, "there is no element")
+		st.tell("there is no element")
 		return
 	case list.Kind() != reflect.Slice || list.Type().Elem().Kind() == reflect.Uint8:
 		st.fail(verdictError, fmt.Errorf("each: want a list, got %s", kindOf(x)))
@@ -179,7 +179,7 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 	}
 	e.keys.use(k, in.at)
 	if in.redelivered && in.seq != 0 && (in.seq < k.seq || in.seq == k.seq && el.index <= k.item) {
-		st.tell(verdictNothing, "processed before")
+		st.tell("processed before")
 		return
 	}
 	for slot := range k.timers { // what was due before this event comes before it
@@ -201,7 +201,7 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 		case ends:
 			e.alarms.disarm(k, waitTimer)
 			e.change(k)
-			st.tell(verdictNothing, "the wait was cancelled")
+			st.tell("the wait was cancelled")
 			return
 		}
 	}
@@ -277,7 +277,7 @@ func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, hops byte, at tim
 		}
 		value = fingerprint(value)
 		if !r.changed.passes(k, value, v.Now) {
-			st.tell(verdictNothing, "unchanged: "+r.changed.value.String()+" is "+clip(expr.Text(value), 60))
+			st.tell("unchanged: " + r.changed.value.String() + " is " + clip(expr.Text(value), 60))
 			return
 		}
 	}
@@ -350,6 +350,6 @@ func (e *engine) withinRate(st *ruleState, k *keyState, v *expr.Vars, hops byte)
 	}
 	e.alarms.arm(k, rateTimer, next)
 	e.change(k)
-	st.tell(verdictNothing, "waits for the rate: due at "+next.due.Wall.Format(time.TimeOnly))
+	st.waits("waits for the rate", next.due.Wall)
 	return false
 }

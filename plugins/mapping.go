@@ -62,8 +62,9 @@ type ruleState struct {
 	at      time.Time
 	seen    map[string]any // the last event
 	err     error
-	told    string // of verdictNothing
-	topic   string // the topic of the last publish
+	told    string    // of verdictNothing
+	due     time.Time // likewise: when the entry acts; zero: it does not wait
+	topic   string    // the topic of the last publish
 	seenLast,
 	seenState map[string]any // the values of last and state at that event
 }
@@ -72,7 +73,14 @@ type ruleState struct {
 func (st *ruleState) fail(as verdict, err error) { st.verdict, st.err = as, err }
 
 // tell likewise, where it is no error.
-func (st *ruleState) tell(as verdict, what string) { st.verdict, st.told = as, what }
+func (st *ruleState) tell(what string) {
+	st.verdict, st.told, st.due = verdictNothing, what, time.Time{}
+}
+
+// waits records that the entry acts later.
+func (st *ruleState) waits(what string, due time.Time) {
+	st.verdict, st.told, st.due = verdictNothing, what, due
+}
 
 // refusal is why a rule has no outcome for an event.
 type refusal struct {
@@ -203,6 +211,9 @@ func (r *rule) explain(st *ruleState, v *expr.Vars) string {
 		then.Event, then.Last, then.State, then.Now = st.seen, st.seenLast, st.seenState, st.at
 		return "filtered: " + r.when.Explain(&then)
 	case verdictNothing:
+		if !st.due.IsZero() {
+			return fmt.Sprintf("%s, due at %s", st.told, st.due.Format(time.DateTime))
+		}
 		return st.told
 	case verdictRate:
 		return fmt.Sprintf("rate limited: more than %d in %s", r.rate.n, r.rate.per)

@@ -63,7 +63,7 @@ func (m *mapper) pendingTimers() (list []PendingTimer) {
 				}
 				p := PendingTimer{Plugin: m.id, Rule: k.rule.label, Line: k.rule.line, Key: k.key, Since: t.since, Due: now.Wall.Add(t.due.Up - now.Up).Round(time.Millisecond)}
 				if p.Why = "rate"; slot == waitTimer {
-					p.Why = k.rule.wait.String()
+					p.Why = k.rule.wait.text
 				}
 				list = append(list, p)
 			}

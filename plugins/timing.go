@@ -43,11 +43,10 @@ func (k waitKind) String() string { return waitNames[k] }
 type waitSpec struct {
 	kind    waitKind
 	d       time.Duration
+	text    string        // for people: for 10m
 	cancel  *expr.Program // of after
 	recover bool          // of silent
 }
-
-func (w *waitSpec) String() string { return w.kind.String() + " " + yamlnode.FormatDuration(w.d) }
 
 // changedSpec is "changed".
 type changedSpec struct {
@@ -181,6 +180,7 @@ func (f *fileReader) wait(n yamlnode.Node, m yamlnode.Map, r *rule, scope expr.S
 		}
 		r.wait.kind = k
 		r.wait.d, _ = v.Duration(minWait, maxWait)
+		r.wait.text = k.String() + " " + yamlnode.FormatDuration(r.wait.d)
 	}
 	if _, has := m.Get("when"); r.wait.kind == waitFor && !has {
 		n.FailKey("write when: event.json.open", "for needs when: the condition that must hold for that long")

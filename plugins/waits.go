@@ -3,7 +3,6 @@ package plugins
 // This file is how the engine waits, and what it does when a timer is due.
 
 import (
-	"fmt"
 	"reflect"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el timer) {
 	r, t := st.rule, &k.timers[waitTimer]
 	if r.wait.kind == waitFor && t.phase == timerFired {
-		st.tell(verdictNothing, "it acted already, and the condition still holds")
+		st.tell("it acted already, and the condition still holds")
 		return
 	}
 	recovered := r.wait.recover && t.phase == timerFired
@@ -25,13 +24,13 @@ func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 	if r.wait.kind == waitFor && t.phase == timerArmed {
 		next.since, next.due = t.since, t.due
 		if reflect.DeepEqual(t.event, next.event) && reflect.DeepEqual(t.item, next.item) {
-			st.tell(verdictNothing, "the wait goes on") // nothing that must be stored has changed
+			st.waits("waits on", next.due.Wall) // nothing that must be stored has changed
 			return
 		}
 	}
 	e.alarms.arm(k, waitTimer, next)
 	e.change(k)
-	st.tell(verdictNothing, fmt.Sprintf("%s: due at %s", &r.wait, next.due.Wall.Format(time.TimeOnly)))
+	st.waits(r.wait.text, next.due.Wall)
 	if recovered {
 		v.Named = el.named(map[string]any{"since": since, "held": in.at.Up - (fired.Up - r.wait.d), "recovered": true})
 		e.act(st, k, v, in.hops, in.at.Wall, false)
