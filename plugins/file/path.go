@@ -48,7 +48,7 @@ func checkPath(p string) error {
 		case n == "..":
 			return fmt.Errorf("the path %q leaves its folder", p)
 		case n == "" || n == ".":
-			return fmt.Errorf("the path %q has an empty part or .", p)
+			return fmt.Errorf("the path %q has a part that is . or empty", p)
 		case len(n) > maxName:
 			return fmt.Errorf("the path %q has a name of %d bytes, more than the maximum of %d", p, len(n), maxName)
 		}

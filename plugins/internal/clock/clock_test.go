@@ -41,7 +41,7 @@ func TestSystem(t *testing.T) {
 	if b.Up < a.Up || b.Up > a.Up+time.Hour || a.Wall.IsZero() {
 		t.Errorf("%v then %v", a, b)
 	}
-	if Boot() != Boot() {
-		t.Error("two boots")
+	if first, second := Boot(), Boot(); first != second {
+		t.Errorf("%q, then %q", first, second)
 	}
 }
