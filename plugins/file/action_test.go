@@ -338,7 +338,7 @@ func TestPaths(t *testing.T) {
 	a, dir := writer(t, nil)
 	for path, want := range map[string]string{
 		"": "is empty", "/etc/passwd": "is absolute", "..": "leaves its folder", "a/../../b": "leaves its folder", "../a": "leaves its folder",
-		"a//b": "a part that is . or empty", "a/": "empty part", "./a": "empty part", "a\x00b": "control", "a\nb": "control", "a\xff": "control", `a\..\..\b`: "backslash",
+		"a//b": "a part that is . or empty", "a/": "a part that is . or empty", "./a": "a part that is . or empty", "a\x00b": "control", "a\nb": "control", "a\xff": "control", `a\..\..\b`: "backslash",
 		strings.Repeat("a", 201): "201 bytes", strings.Repeat("a/", 1000): "2000 bytes", strings.Repeat("a/", 16) + "a": "17 levels",
 		"a~1.csv": "renamed file", "a~22": "renamed file", "a~cut.csv": "renamed file",
 	} {
