@@ -141,3 +141,20 @@ publish: [{settle: 10h, topic: out}]
 	w.remove("a.yaml")
 	until(t, "the keys are cleared", func() bool { return stored() == 0 })
 }
+
+// TestEveryElementIsCounted: an error of one element is counted, although the next one has an outcome.
+func TestEveryElementIsCounted(t *testing.T) {
+	w := newTimed(t)
+	w.write("a.yaml", `
+source: {probe: {name: a}}
+publish:
+  - {each: event.json, topic: "out/${item}", payload: "${1 / (item - 2)}"}
+  - {each: event.json, rate: 1/1h, topic: limited}
+`)
+	w.is("a", StateRunning)
+	w.probes.post(t, "a", map[string]any{"json": []any{1, 2, 2, 3}})
+	st := w.is("a", StateRunning, func(s Status) bool { return s.Counters.Published == 3 })
+	if st.Counters.Errors != 2 || st.Counters.Dropped != 3 {
+		t.Errorf("%+v", st.Counters)
+	}
+}

@@ -338,6 +338,7 @@ func (e *engine) withinRate(st *ruleState, k *keyState, v *expr.Vars, hops byte)
 	}
 	if !r.keepLast {
 		st.verdict = verdictRate
+		st.limited++
 		return false
 	}
 	next := timer{event: selected(v.Event, r.laterFields, r.laterWhole), since: v.Now, due: t.due, hops: hops}

@@ -171,16 +171,14 @@ func (m *mapper) judge(states []*ruleState, list []outcome) (fault error) {
 	}
 	filtered := false
 	for _, st := range states {
-		switch st.verdict {
-		case verdictFilter:
-			filtered = true
-		case verdictRate:
-			m.count.dropped.Add(1)
-		case verdictError, verdictRefused:
-			m.count.errors.Add(1)
+		filtered = filtered || st.verdict == verdictFilter
+		m.count.dropped.Add(uint64(st.limited))
+		m.count.errors.Add(uint64(st.faults))
+		if st.faults > 0 {
 			fault = &ruleError{st.rule, st.err}
 			m.lastE, m.lastAt = fault, m.vars.Now
 		}
+		st.faults, st.limited = 0, 0
 	}
 	if len(list) == 0 && filtered {
 		m.count.filtered.Add(1)

@@ -67,10 +67,15 @@ type ruleState struct {
 	topic   string    // the topic of the last publish
 	seenLast,
 	seenState map[string]any // the values of last and state at that event
+
+	faults, limited int // of the current event: it may have several elements, and timers that are due
 }
 
 // fail records why an event has no outcome.
-func (st *ruleState) fail(as verdict, err error) { st.verdict, st.err = as, err }
+func (st *ruleState) fail(as verdict, err error) {
+	st.verdict, st.err = as, err
+	st.faults++
+}
 
 // tell likewise, where it is no error.
 func (st *ruleState) tell(what string) {
