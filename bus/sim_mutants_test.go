@@ -5,11 +5,14 @@ package bus
 
 import (
 	"flag"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -176,18 +179,9 @@ var defects = []defect{
 func TestSimulationFindsDefects(t *testing.T) {
 	root := t.TempDir()
 	copyTree(t, "..", root, "go.mod", "go.sum")
-	for _, dir := range packagesOfBus(t) {
-		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, n := range names {
-			if base := filepath.Base(n); !strings.HasSuffix(base, "_test.go") || dir == "." && strings.HasPrefix(base, "sim_") {
-				copyTree(t, ".", filepath.Join(root, "bus"), n)
-			}
-		}
+	for _, name := range filesOfSimulation(t) {
+		copyTree(t, ".", filepath.Join(root, "bus"), name)
 	}
-	goInDir(t, root, "list", "-test", "-deps", "./bus") // fails if a package was not copied
 	if *simMutants {
 		goInDir(t, root, "test", "./bus", "-count=1", "-vet=off", "-run", "TestSimulation$", "-sim.seeds=20")
 	}
@@ -231,17 +225,36 @@ func TestSimulationFindsDefects(t *testing.T) {
 	}
 }
 
-// packagesOfBus returns the directories, below bus, of the packages that this package and its tests import.
-func packagesOfBus(t *testing.T) []string {
+// filesOfSimulation lists the files of this package, those of the simulation, and all that they import of this
+// module.
+func filesOfSimulation(t *testing.T) (files []string) {
 	t.Helper()
-	const self = "github.com/postbus/postbus/bus"
-	dirs := []string{"."}
-	for _, path := range strings.Fields(goInDir(t, ".", "list", "-test", "-deps", ".")) {
-		if dir, ok := strings.CutPrefix(path, self+"/"); ok {
-			dirs = append(dirs, filepath.FromSlash(dir))
+	const self = "github.com/postbus/postbus/bus/"
+	seen := map[string]bool{".": true}
+	for dirs := []string{"."}; len(dirs) > 0; dirs = dirs[1:] {
+		names, err := filepath.Glob(filepath.Join(dirs[0], "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if base := filepath.Base(name); strings.HasSuffix(base, "_test.go") && (dirs[0] != "." || !strings.HasPrefix(base, "sim_")) {
+				continue
+			}
+			files = append(files, name)
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range f.Imports {
+				path, _ := strconv.Unquote(i.Path.Value)
+				if dir, ok := strings.CutPrefix(path, self); ok && !seen[dir] {
+					seen[dir] = true
+					dirs = append(dirs, filepath.FromSlash(dir))
+				}
+			}
 		}
 	}
-	return dirs
+	return files
 }
 
 func goInDir(t *testing.T, dir string, args ...string) string {
