@@ -253,7 +253,7 @@ func TestReloadMovesTheEndOfALogin(t *testing.T) {
 	k.Reauthorize(func(id broker.Identity, client string, local bool) (broker.Identity, error) {
 		return next.Renew(id.(*auth.Identity), client, local)
 	})
-	if got, err := in["pi"].read(time.Minute); !strings.HasPrefix(got, "DISCONNECT 87") || time.Now().Before(soon) {
+	if got, err := in["pi"].read(time.Until(soon) + time.Minute); !strings.HasPrefix(got, "DISCONNECT 87") || time.Now().Before(soon) {
 		t.Errorf("%q %v at %s, want it at %s", got, err, time.Now(), soon)
 	}
 	if _, err := in["cat"].Write(encode("PINGREQ", "", v5)); err != nil {
