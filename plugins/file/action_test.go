@@ -419,3 +419,12 @@ func TestPermanentErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestLinesDoNotExpire: a full disk may last longer than the time after which other actions skip an event.
+func TestLinesDoNotExpire(t *testing.T) {
+	for _, k := range Kinds() {
+		if k.Action && !k.Persistent {
+			t.Error("the events of the action expire, and its attempts end")
+		}
+	}
+}

@@ -15,6 +15,6 @@ var (
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
 		kind.StreamOf("file", about, sample, defaults(), event{}, New),
-		kind.ActionOf("file", actionAbout, actionSample, actionDefaults(), NewAction),
+		kind.ActionOf("file", actionAbout, actionSample, actionDefaults(), NewAction).Persisting(),
 	}
 }
