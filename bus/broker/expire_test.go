@@ -244,7 +244,7 @@ func TestReloadMovesTheEndOfALogin(t *testing.T) {
 	addr, k := serve(t, b, broker.Options{Authenticate: judgeBy(until(time.Time{}, soon))})
 	in := map[string]*wire{}
 	for _, user := range []string{"pi", "cat"} {
-		in[user] = knock(t, addr, v5, fmt.Sprintf("CONNECT id=%s username=%[1]s password=secret", user))
+		in[user] = knock(t, addr, v5, fmt.Sprintf("CONNECT ka=0 id=%s username=%[1]s password=secret", user))
 		if got, err := in[user].read(answerTimeout); !strings.HasPrefix(got, "CONNACK 00") {
 			t.Fatalf("%s: %q %v", user, got, err)
 		}
