@@ -101,6 +101,7 @@ func (e *engine) use(next *Spec, now clock.Instant) (timers int) {
 			e.expect(st, now)
 		}
 	}
+	e.settle()
 	return timers
 }
 
@@ -111,6 +112,7 @@ func (e *engine) event(v *expr.Vars, in input) []outcome {
 		e.offer(st, v, in)
 	}
 	v.Named = nil
+	e.settle()
 	return e.list
 }
 

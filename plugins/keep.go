@@ -94,9 +94,9 @@ func (e *engine) makeRoom(but *keyState, now clock.Instant) {
 	}
 }
 
-// settle encodes the states that have changed, to be stored with the outcomes. An error names the entry
-// whose state cannot be stored.
-func (e *engine) settle() (fault *ruleError) {
+// settle ends each step of the engine: it encodes the states that have changed, to be stored with the
+// outcomes. One that cannot be stored is an error of its entry.
+func (e *engine) settle() {
 	for _, k := range e.changed {
 		k.dirty = false
 		if k.gone {
@@ -105,12 +105,10 @@ func (e *engine) settle() (fault *ruleError) {
 		var err error
 		if k.encoded, err = k.encode(e.boot); err != nil {
 			k.entry.fail(verdictError, err)
-			fault = &ruleError{k.rule, err}
 			continue
 		}
 		k.stored = true
 		e.keys.resize(k, len(k.encoded)+len(k.key)+keyOverhead)
 		e.makeRoom(k, k.touched)
 	}
-	return fault
 }

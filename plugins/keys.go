@@ -103,7 +103,7 @@ func (t *keyTable) remove(k *keyState) {
 	t.unlink(k)
 	t.count--
 	t.bytes -= k.size
-	k.gone = true
+	k.gone, k.encoded = true, nil
 	delete(k.entry.keys, k.key)
 }
 

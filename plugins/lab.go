@@ -50,7 +50,6 @@ func (l *lab) variables(event map[string]any) *expr.Vars {
 
 // done takes over what an event or a timer changed, which is stored nowhere.
 func (l *lab) done() {
-	_ = l.engine.settle() // it is reported by the entry's verdict
 	for _, k := range l.engine.changed {
 		k.encoded, k.stored = nil, false
 	}

@@ -21,7 +21,6 @@ func labOf(t *testing.T, text string) *lab {
 
 // keep is done of a plugin whose states are stored: it returns the topics that are written and cleared.
 func (l *lab) keep() (written, cleared []string) {
-	_ = l.engine.settle()
 	for _, k := range l.engine.changed {
 		if k.encoded != nil {
 			written = append(written, k.topic("a"))
@@ -64,6 +63,25 @@ publish: [{per: "${event.text}", settle: 1h, topic: "t/${key}"}]
 	}
 	if len(fired) != 10 || fired["t/1"] || !fired["t/new"] {
 		t.Errorf("fired: %v", fired)
+	}
+}
+
+// TestAForgottenKeyIsNotStored: one that its own event made and forgot again leaves nothing on disk.
+func TestAForgottenKeyIsNotStored(t *testing.T) {
+	l := labOf(t, `
+source: {probe: {name: a}}
+state_limit: 1MiB
+publish: [{each: event.json, per: "${item.id}", settle: 1h, topic: t, payload: "${item.text}"}]
+`)
+	var list []any
+	for i := range 40 { // more than the limit together
+		list = append(list, map[string]any{"id": int64(i), "text": strings.Repeat("x", 40_000)})
+	}
+	fields := map[string]any{"json": list}
+	l.engine.event(l.variables(fields), l.engine.inputOf("probe", fields, l.now))
+	written, _ := l.keep()
+	if n := l.engine.keys.count; len(written) != n || n >= len(list) {
+		t.Errorf("%d keys are written, %d are there", len(written), n)
 	}
 }
 
@@ -156,7 +174,6 @@ publish: [{settle: 1h, topic: t}]
 	fields := map[string]any{"topic": levelsOf(t, s, "a", "b"), "name": "a/b", "bytes": []byte{0, 255}, "text": "x", "qos": 1, "retain": false, "seq": uint64(7), "time": stepsBegin,
 		"json": map[string]any{"n": int64(1) << 60, "f": 1.5, "null": nil, "list": []any{true, "s"}}}
 	e.event(&expr.Vars{Event: fields, Now: stepsBegin}, e.inputOf("mqtt", fields, now))
-	_ = e.settle()
 	k := e.changed[0]
 	got, content, err := decodeKey(k.encoded, s.declared(), now, "b")
 	if err != nil || content != s.rules[0].content || got.key != "a/b" || got.seq != 7 {

@@ -83,7 +83,7 @@ func (m *mapper) swap(next *Spec) (timers int) {
 	timers = m.engine.use(next, m.now())
 	m.named = map[string]bool{}
 	m.mu.Unlock()
-	m.flow.put(m.events(nil), outgoing{}) // what was kept for entries that are gone
+	m.flow.put(m.events(nil), outgoing{}) // what the entries keep has changed with them
 	m.turn.Unlock()
 	m.resume(next.timed())
 	return timers
@@ -165,9 +165,6 @@ func (m *mapper) variables(now time.Time) *expr.Vars {
 func (m *mapper) judge(states []*ruleState, list []outcome) (fault error) {
 	if reflect.ValueOf(m.vars.State).Pointer() != reflect.ValueOf(m.engine.memory).Pointer() { // a changed state is a new map
 		m.engine.memory, m.engine.dirty = m.vars.State, true
-	}
-	if f := m.engine.settle(); f != nil {
-		fault = f
 	}
 	filtered := false
 	for _, st := range states {

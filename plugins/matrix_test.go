@@ -248,6 +248,40 @@ func TestTimersThroughEverything(t *testing.T) {
 	}
 }
 
+// TestKeysAreStoredAfterAnEdit: what an entry keeps after it was edited, and what it waits for from the start
+// on, is on disk as everything else.
+func TestKeysAreStoredAfterAnEdit(t *testing.T) {
+	for name, c := range map[string]struct {
+		entry string
+		live  func(w *timed)
+	}{
+		"edited": {timedFiles["for"], func(w *timed) {
+			w.probes.post(t, "a", map[string]any{"text": "k", "value": 2})
+			w.write("a.yaml", timedHead+strings.Replace(timedFiles["for"], "> 0", "> 0.5", 1)+unrelated)
+			w.is("a", StateRunning, generation(2))
+			w.probes.post(t, "a", map[string]any{"text": "k", "value": 2})
+		}},
+		"from the start": {`  - {silent: 10m, topic: out/x, payload: "${late ?? 0}"}`, func(*timed) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTimed(t)
+			w.out = w.subscribe("out/#")
+			w.write("a.yaml", timedHead+c.entry+unrelated)
+			w.is("a", StateRunning)
+			c.live(w)
+			w.pass(5 * time.Minute)
+			w.crash(0)
+			w.pass(5*time.Minute - time.Millisecond)
+			w.quiet()
+			w.pass(time.Millisecond)
+			w.fires("0")
+			w.pass(3 * time.Hour)
+			w.quiet()
+		})
+	}
+}
+
 // TestPendingTimers: what is pending can be seen, also after a restart.
 func TestPendingTimers(t *testing.T) {
 	w := newTimed(t)

@@ -62,6 +62,7 @@ func (e *engine) due(now clock.Instant, v *expr.Vars) (st *ruleState, list []out
 	first := e.alarms[0]
 	e.list, e.at = e.list[:0], now
 	e.fire(first.key, first.slot, now, v)
+	e.settle()
 	return first.key.entry, e.list, true
 }
 
