@@ -204,9 +204,9 @@ func (f *fileReader) source(n yamlnode.Node) {
 	}
 	if t, ok := s.options.(kind.Filterer); ok {
 		f.filters = append(f.filters, t.Filters()...)
-	}
-	if t := v.FieldByName("Topics"); t.IsValid() && k.Name == "mqtt" {
-		f.spec.reads = append(f.spec.reads, t.Interface().([]string)...)
+		if k.Name == "mqtt" { // they are of this bus
+			f.spec.reads = append(f.spec.reads, t.Filters()...)
+		}
 	}
 	s.hash = Hash(fmt.Appendf(nil, "%s %#v", name, deep(v)))
 }
@@ -367,7 +367,7 @@ func (f *fileReader) common(n yamlnode.Node, m yamlnode.Map, r *rule) {
 			}
 		}
 	}
-	f.timing(n, m, r)
+	f.timing(n, m, r, event, outcome)
 	f.scope = outcome
 	if v, ok := m.Get("set"); ok {
 		r.set = settings(v, outcome)

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -39,7 +40,7 @@ type keyState struct {
 	passed   any            // the last value of "changed" that passed
 	passedAt time.Time      // zero: none passed
 	own      map[string]any
-	bucket   bucket // not stored: a rate begins anew with the program
+	bucket   bucket // not stored: a rate restarts with the program
 	timers   [timerSlots]timer
 
 	touched    clock.Instant
@@ -114,12 +115,7 @@ func (t *keyTable) resize(k *keyState, size int) {
 
 // pending reports whether a timer of the key is armed.
 func (k *keyState) pending() bool {
-	for i := range k.timers {
-		if k.timers[i].phase == timerArmed {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(k.timers[:], func(t timer) bool { return t.place > 0 })
 }
 
 // topic is where the key's state is stored.
@@ -181,7 +177,7 @@ func codec() (cbor.EncMode, cbor.DecMode) {
 	if err != nil {
 		panic(err)
 	}
-	dec, err := cbor.DecOptions{DefaultMapType: reflect.TypeFor[map[string]any](), IntDec: cbor.IntDecConvertSignedOrFail, TimeTag: cbor.DecTagOptional,
+	dec, err := cbor.DecOptions{DefaultMapType: reflect.TypeFor[map[string]any](), IntDec: cbor.IntDecConvertSignedOrFail, TimeTag: cbor.DecTagOptional, UTF8: cbor.UTF8DecodeInvalid,
 		MaxNestedLevels: 1000, MaxArrayElements: 1 << 20, MaxMapPairs: 1 << 20}.DecModeWithSharedTags(tags)
 	if err != nil {
 		panic(err)
@@ -306,20 +302,11 @@ func fromUnixNano(n int64) time.Time {
 	return time.Unix(0, n)
 }
 
-// typed gives the fields of a stored event the types that their source gives them.
+// typed gives the fields of a stored event the types that their source gives them. The levels of a topic are
+// stored as text, see plainValue.
 func typed(m map[string]any, types map[string]reflect.Type) map[string]any {
 	for name, x := range m {
-		t := types[name]
-		if l, ok := x.([]any); ok && t != nil && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String && t.PkgPath() != "" {
-			levels := reflect.MakeSlice(t, len(l), len(l))
-			for i, e := range l {
-				s, _ := e.(string)
-				levels.Index(i).SetString(s)
-			}
-			m[name] = levels.Interface()
-			continue
-		}
-		m[name] = asDeclared(t, x)
+		m[name] = asDeclared(types[name], x)
 	}
 	return m
 }

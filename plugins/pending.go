@@ -54,20 +54,13 @@ func (m *mapper) pendingTimers() (list []PendingTimer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
-	for _, st := range m.engine.rules {
-		for _, k := range st.keys {
-			for slot := range k.timers {
-				t := &k.timers[slot]
-				if t.phase != timerArmed {
-					continue
-				}
-				p := PendingTimer{Plugin: m.id, Rule: k.rule.label, Line: k.rule.line, Key: k.key, Since: t.since, Due: now.Wall.Add(t.due.Up - now.Up).Round(time.Millisecond)}
-				if p.Why = "rate"; slot == waitTimer {
-					p.Why = k.rule.wait.text
-				}
-				list = append(list, p)
-			}
+	for _, a := range m.engine.alarms {
+		t, r := a.timer(), a.key.rule
+		p := PendingTimer{Plugin: m.id, Rule: r.label, Line: r.line, Key: a.key.key, Why: r.wait.text, Since: t.since, Due: now.Wall.Add(t.due.Up - now.Up).Round(time.Millisecond)}
+		if a.slot == rateTimer {
+			p.Why = "rate"
 		}
+		list = append(list, p)
 	}
 	return list
 }
@@ -76,13 +69,6 @@ func (m *mapper) pendingTimers() (list []PendingTimer) {
 func (m *mapper) kept() (keys, timers, bytes int, evicted uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k := m.engine.keys.oldest; k != nil; k = k.next {
-		for slot := range k.timers {
-			if k.timers[slot].phase == timerArmed {
-				timers++
-			}
-		}
-	}
 	t := &m.engine.keys
-	return t.count, timers, t.bytes, t.evicted
+	return t.count, len(m.engine.alarms), t.bytes, t.evicted
 }

@@ -35,6 +35,9 @@ const (
 	waitSilent          // no event came for a time
 )
 
+// waits are the kinds of which an entry has one at most.
+var waits = []waitKind{waitFor, waitAfter, waitSettle, waitSilent}
+
 var waitNames = map[waitKind]string{waitFor: "for", waitAfter: "after", waitSettle: "settle", waitSilent: "silent"}
 
 func (k waitKind) String() string { return waitNames[k] }
@@ -85,7 +88,7 @@ func (f *fileReader) entryScopes(m yamlnode.Map) (event, outcome expr.Scope) {
 		names["item"], names["index"] = "", expr.TypeNumber
 	}
 	event.Named = maps.Clone(names)
-	for _, k := range []waitKind{waitFor, waitAfter, waitSettle, waitSilent} {
+	for _, k := range waits {
 		if _, ok := m.Get(k.String()); ok {
 			names["since"], names["held"], names["late"] = expr.TypeTime, expr.TypeDuration, expr.TypeDuration
 		}
@@ -97,13 +100,12 @@ func (f *fileReader) entryScopes(m yamlnode.Map) (event, outcome expr.Scope) {
 	return event, outcome
 }
 
-// timing reads the keys. The scope has what they provide.
-func (f *fileReader) timing(n yamlnode.Node, m yamlnode.Map, r *rule) {
+// timing reads the keys. Their expressions have one of the two scopes of entryScopes.
+func (f *fileReader) timing(n yamlnode.Node, m yamlnode.Map, r *rule, event, outcome expr.Scope) {
 	r.content = Hash([]byte(n.Content()))[:16]
 	if v, ok := m.Get("each"); ok {
 		r.each = expression(v, "each", f.scope)
 	}
-	event, outcome := f.entryScopes(m)
 	f.per(m, r, event)
 	if v, ok := m.Get("changed"); ok {
 		if p := expression(v, "changed", outcome); p != nil {
@@ -169,7 +171,7 @@ func (f *fileReader) changes(m yamlnode.Map, r *rule) {
 
 // wait reads for, after, settle and silent, of which an entry has one.
 func (f *fileReader) wait(n yamlnode.Node, m yamlnode.Map, r *rule, scope expr.Scope) {
-	for _, k := range []waitKind{waitFor, waitAfter, waitSettle, waitSilent} {
+	for _, k := range waits {
 		v, ok := m.Get(k.String())
 		if !ok {
 			continue
@@ -286,10 +288,8 @@ func (r *rule) resolve(destination string, n int) {
 	}
 	r.usesLast, r.lastFields, r.lastWhole = all.Last, all.LastFields, all.LastWhole
 	r.usesOwn, r.usesKey, r.usesClock = all.Own || len(r.setOwn) > 0, all.Key, all.Clock
+	acts.Merge(expr.Uses{Fields: all.LastFields, Whole: all.LastWhole}) // an event that is acted on later becomes last
 	r.laterFields, r.laterWhole = acts.Fields, acts.Whole
-	if r.usesLast { // what an event is remembered by when it is acted on later
-		r.laterFields, r.laterWhole = union(r.laterFields, r.lastFields), r.laterWhole || r.lastWhole
-	}
 	r.durable = r.usesLast || r.usesOwn || r.changed != nil || r.wait.kind != waitNone || r.keepLast
 	r.keyed = r.durable || r.rate != nil || r.usesKey
 	r.ident = Hash(fmt.Appendf(nil, "%s %d %d %s", destination, n, r.perKind, r.perSource))[:12]
@@ -316,10 +316,4 @@ func (r *rule) usesLater() (u expr.Uses) {
 		u.Merge(s.value.Uses())
 	}
 	return u
-}
-
-func union(a, b []string) []string {
-	all := slices.Concat(a, b)
-	slices.Sort(all)
-	return slices.Compact(all)
 }
