@@ -3,6 +3,8 @@ package plugins
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +95,22 @@ publish:
 	defer m.mu.Unlock()
 	if n := m.engine.rules[1].keys["in/x"].own["n"]; n != int64(3*events) {
 		t.Errorf("the entry without an outcome counts %v, want %d", n, 3*events)
+	}
+}
+
+// TestAStoredKeyThatCannotBeRead: that is logged, the value is cleared, and the plugin runs.
+func TestAStoredKeyThatCannotBeRead(t *testing.T) {
+	var log lockedBuffer
+	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	const name = "$plugin/a/keys/x/y"
+	if _, err := w.bus.Publish(context.Background(), bus.Event{Topic: name, Payload: []byte("no CBOR"), QoS: 1, Retain: true, Source: "plugin:a"}); err != nil {
+		t.Fatal(err)
+	}
+	w.write("a.yaml", simple)
+	w.is("a", StateRunning)
+	until(t, "the value is cleared", func() bool { list, err := w.bus.Retained(name); return err == nil && len(list) == 0 })
+	if !strings.Contains(log.String(), "what entries kept for some keys is lost") {
+		t.Error(log.String())
 	}
 }
 

@@ -62,8 +62,9 @@ func (e *engine) inputOf(kind string, fields map[string]any, at clock.Instant) i
 }
 
 // use sets the spec, between two events. Entries that remain keep their keys; an entry that was edited
-// keeps all but its timers. It returns how many timers were dropped with edited and removed entries.
-func (e *engine) use(next *Spec, now clock.Instant) (timers int) {
+// keeps all but its timers. It returns how many timers were dropped with edited and removed entries, and why
+// the first stored state that is lost could not be read.
+func (e *engine) use(next *Spec, now clock.Instant) (timers int, unread error) {
 	before := e.rules
 	e.rules = make([]*ruleState, len(next.rules))
 	byIdent := map[string]*ruleState{}
@@ -81,6 +82,9 @@ func (e *engine) use(next *Spec, now clock.Instant) (timers int) {
 		ident, _, _ := strings.Cut(strings.TrimPrefix(v.topic, keysTopic(e.id)), "/")
 		st := byIdent[ident]
 		k, content, err := decodeKey(v.value, next.declared(), now, e.boot)
+		if err != nil && unread == nil {
+			unread = err
+		}
 		if err != nil || st == nil || !st.rule.durable {
 			e.clears = append(e.clears, v.topic)
 			continue
@@ -102,7 +106,7 @@ func (e *engine) use(next *Spec, now clock.Instant) (timers int) {
 		}
 	}
 	e.settle()
-	return timers
+	return timers, unread
 }
 
 // event folds an event into outcomes, which are valid until the next call.

@@ -76,17 +76,17 @@ func (m *mapper) close(patience time.Duration) {
 }
 
 // swap sets next as the generation that maps, between two events. Rules that remain keep their
-// state. It returns how many timers were dropped because their entries were edited or removed.
-func (m *mapper) swap(next *Spec) (timers int) {
+// state. Its results are those of engine.use.
+func (m *mapper) swap(next *Spec) (timers int, unread error) {
 	m.turn.Lock()
 	m.mu.Lock()
-	timers = m.engine.use(next, m.now())
+	timers, unread = m.engine.use(next, m.now())
 	m.named = map[string]bool{}
 	m.mu.Unlock()
 	m.flow.put(m.events(nil), outgoing{}) // what the entries keep has changed with them
 	m.turn.Unlock()
 	m.resume(next.timed())
-	return timers
+	return timers, unread
 }
 
 // post maps an event. It returns when the outcomes are queued for the disk, in the order of the

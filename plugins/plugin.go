@@ -283,8 +283,12 @@ func (p *plugin) commit(next *Spec, runners []*runner) {
 
 // swap makes next the version that maps.
 func (p *plugin) swap(next *Spec) {
-	if n := p.mapper.swap(next); n > 0 {
-		p.log.Warn("timers dropped: their entries were edited or removed", "timers", n, "file", next.File)
+	timers, unread := p.mapper.swap(next)
+	if timers > 0 {
+		p.log.Warn("timers dropped: their entries were edited or removed", "timers", timers, "file", next.File)
+	}
+	if unread != nil {
+		p.log.Error("what entries kept for some keys is lost", "err", unread)
 	}
 }
 
