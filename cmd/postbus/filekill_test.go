@@ -11,9 +11,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,6 +19,8 @@ import (
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
 // TestKilledWhileItWritesFiles publishes events while the program is killed again and again. Each
@@ -28,10 +28,6 @@ import (
 // and no line is cut off or mixed with another.
 func TestKilledWhileItWritesFiles(t *testing.T) {
 	const events, kills = 20_000, 12
-	path, err := exec.LookPath("postbus")
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"postbus.yaml": "data_dir: data\n",
@@ -51,28 +47,11 @@ actions:
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	url := "tcp://" + programtest.FreePort(t)
 	var log syncBuffer
-	var cmd *exec.Cmd
-	start := func() {
-		t.Helper()
-		cmd = exec.Command(path, "run", "--config", filepath.Join(dir, "postbus.yaml"), "--mqtt", "tcp://"+address, "--http", "off")
-		cmd.Env, cmd.Stdout, cmd.Stderr = []string{"HOME=" + dir}, &log, &log
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	kill := func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	start()
-	defer func() { kill() }()
+	p := newKilled(t, &log, "run", "--config", filepath.Join(dir, "postbus.yaml"), "--mqtt", url, "--http", "off")
+	p.env = []string{"HOME=" + dir}
+	p.start()
 	text := func(n int) string { // some lines are longer than a page, so that a kill may cut them
 		s := fmt.Sprintf("event %d, \"quoted\"\n%d,\"", n, n)
 		if n%100 == 0 {
@@ -80,12 +59,7 @@ actions:
 		}
 		return s
 	}
-	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + address).SetClientID("writer").SetCleanSession(false).
-		SetResumeSubs(true).SetConnectRetry(true).SetConnectRetryInterval(20 * time.Millisecond).SetMaxReconnectInterval(50 * time.Millisecond).SetOrderMatters(true))
-	if tok := c.Connect(); !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
-		t.Fatal(tok.Error())
-	}
-	defer c.Disconnect(50)
+	c := persistent(t, url, "writer")
 	soon(t, "the plugin runs", func() bool { return strings.Contains(log.String(), "plugin=write generation=1") })
 	size := func() (n int64) {
 		found, _ := filepath.Glob(filepath.Join(dir, "plugins.d/out/*"))
@@ -119,8 +93,8 @@ actions:
 	for range kills {
 		limit := size() + random.Int63n(1<<20)
 		soon(t, "more is written", func() bool { return size() > limit })
-		kill()
-		start()
+		p.kill()
+		p.start()
 	}
 	if err := <-published; err != nil {
 		t.Fatal(err)
@@ -137,7 +111,7 @@ actions:
 			t.Fatalf("%d lines and %d rows of %d events, %s\n%s", len(lines), len(rows), events, problem, &log)
 		}
 	}
-	kill() // nothing writes any more
+	p.kill() // nothing writes any more
 	for what, problem := range map[string]string{"lines": readLines(t, dir, map[int]int{}), "rows": readRows(t, dir, map[int]int{})} {
 		if problem != "" {
 			t.Errorf("%s: %s", what, problem)
