@@ -27,7 +27,7 @@ type env struct {
 	scripts   string // the contents that were approved
 	degraded  func(error)
 	consuming func() // called when Consume has subscribed; may be nil
-	caughtUp  func() // called when Consume has passed on what was there before; may be nil
+	caughtUp  func() // called when Consume has delivered all events from before it subscribed; may be nil
 }
 
 var _ kind.Env = (*env)(nil)

@@ -25,8 +25,8 @@ func newTimed(t *testing.T) *timed {
 	return &timed{world: newWorld(t, Options{now: c.read}), clock: c}
 }
 
-// crash ends the bus as kill -9 does: what is on disk at this moment is all that the next one has. Time
-// passes until it starts.
+// crash ends the bus as kill -9 does: the next bus has only what is on disk at this moment. It starts after
+// the time down.
 func (w *timed) crash(down time.Duration) {
 	w.t.Helper()
 	image := w.t.TempDir()

@@ -1,9 +1,8 @@
 // Package clock measures time for waits that must survive a clock that is set, a machine that sleeps and
 // a program that is restarted.
 //
-// The contract: Up grows with real time, also while the machine sleeps, and nobody can set it. It begins
-// anew when the machine starts; Boot distinguishes the starts. Wall is the clock on the wall, which can
-// jump.
+// The contract: Up grows with real time, also while the machine sleeps, and cannot be set. It is zero when
+// the machine boots; Boot identifies the boot. Wall is the wall clock, which can jump.
 package clock
 
 import "time"
@@ -38,8 +37,7 @@ type Stored struct {
 // Store returns i for storing, boot as of Boot.
 func (i Instant) Store(boot string) Stored { return Stored{i.Wall.UnixNano(), i.Up, boot} }
 
-// Restore returns a stored instant. If the machine was started since, only the wall clock tells how
-// long ago that was.
+// Restore returns a stored instant. After a reboot only the wall clock tells how long ago that was.
 func (s Stored) Restore(now Instant, boot string) Instant {
 	wall := time.Unix(0, s.Wall)
 	if s.Boot != "" && s.Boot == boot {
