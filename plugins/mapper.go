@@ -103,11 +103,7 @@ func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields ma
 		return errStopped
 	}
 	events, fault := m.one(from, at, fields)
-	p := outgoing{bytes: size, done: done, answers: from.spec.kind.Answers}
-	if len(events) == 0 {
-		p.fault = fault
-	}
-	m.flow.put(events, p)
+	m.flow.put(events, outgoing{bytes: size, done: done, answers: from.spec.kind.Answers, fault: fault})
 	return nil
 }
 
@@ -126,7 +122,7 @@ func (m *mapper) announce(ctx context.Context, events []bus.Event) error {
 	return nil
 }
 
-// one maps an event; fault is the error of a rule that failed. The caller holds turn, and the
+// one maps an event; fault is why it has no outcome: the error of a rule. The caller holds turn, and the
 // result is valid for that long.
 func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (_ []bus.Event, fault error) {
 	now := m.now()
@@ -143,7 +139,9 @@ func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (_ []bus
 		list = append(list, through(v.Event, in.hops, at)) // from another bus: its bridge ends loops
 	}
 	m.count.in.Add(1)
-	fault = m.judge(m.engine.rules, list)
+	if fault = m.judge(m.engine.rules, list); len(list) > 0 {
+		fault = nil
+	}
 	sooner := m.sooner()
 	m.mu.Unlock()
 	if m.tracing.Load() {

@@ -193,7 +193,8 @@ func TestWhoIsAnsweredIsToldThatNothingCameOfIt(t *testing.T) {
 	w := newWorld(t, Options{})
 	out := w.subscribe("jobs/#")
 	for _, kind := range []string{"asker", "probe"} {
-		w.write(kind+".yaml", "source: {"+kind+": {name: "+kind+"}}\npublish:\n  - {when: event.value > 0, topic: \"jobs/${event.text}\", payload: \"${event.json.n + 1}\"}\n")
+		w.write(kind+".yaml", "source: {"+kind+": {name: "+kind+"}}\npublish:\n  - {when: event.value > 0, topic: \"jobs/${event.text}\", payload: \"${event.json.n + 1}\"}\n"+
+			"  - {set_own: {n: \"${now}\"}}\n") // what an entry keeps is no outcome
 	}
 	good := map[string]any{"value": 1, "text": "a", "json": map[string]any{"n": 1}}
 	for _, c := range []struct {
