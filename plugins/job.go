@@ -23,7 +23,9 @@ import (
 
 // job is one event in an action's queue.
 type job struct {
-	At   time.Time      `json:"at"` // time of the event that caused the job
+	At   time.Time      `json:"at"`             // time of the event that caused the job
+	Seq  uint64         `json:"seq,omitempty"`  // its sequence in the journal; 0: it is not there, or a timer made the job
+	Item int64          `json:"item,omitempty"` // its element of "each"
 	Args map[string]any `json:"args"`
 }
 
