@@ -61,8 +61,16 @@ func (w *Window) Add(s Shape, at time.Duration, x float64) {
 		w.merge(s, func(a, b *Part) bool { return true })
 	default:
 		step := max(s.Span/steps, 1)
-		w.merge(s, func(a, b *Part) bool { return a.FirstAt/step == b.lastAt()/step })
+		w.merge(s, func(a, b *Part) bool { return floor(a.FirstAt, step) == floor(b.lastAt(), step) })
 	}
+}
+
+// floor is the number of whole steps before at, which may be negative: a clock that begins anew has times before it.
+func floor(at, step time.Duration) time.Duration {
+	if at < 0 {
+		return -((step - 1 - at) / step)
+	}
+	return at / step
 }
 
 // Trim removes the numbers that are not later than at.

@@ -54,7 +54,7 @@ func TestWindow(t *testing.T) {
 		scale, shift := math.Pow(10, float64(r.IntN(7)-3)), float64(r.IntN(5)-2)
 		var w Window
 		var all []number
-		at := time.Duration(r.IntN(1000)) * time.Second
+		at := time.Duration(r.IntN(1000)-500) * time.Second
 		for i := range 300 {
 			if s.Span > 0 {
 				at += time.Duration(r.Int64N(int64(s.Span)) / int64(1+r.IntN(200)))
