@@ -32,6 +32,7 @@ type engine struct {
 	clears  []string      // topics of stored states that must be cleared
 	writes  []storedValue // values of uses that must be stored
 	values  values
+	forgets bool      // what the entries keep is not encoded: it is stored nowhere
 	list    []outcome // scratch
 }
 

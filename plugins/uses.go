@@ -350,11 +350,6 @@ func (m *mapper) hear(ctx context.Context, ev *bus.Event, done func(error)) erro
 	return nil
 }
 
-// heardAlone reports whether an event is for "uses" only: no filter of the source matches it.
-func heardAlone(own []string, name string) bool {
-	return !slices.ContainsFunc(own, func(f string) bool { return topic.Match(f, name) })
-}
-
 // dropUnread ends the cursors of sources that the file has no more.
 func (p *plugin) dropUnread(next *Spec) {
 	needed := map[string]bool{}
