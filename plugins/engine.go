@@ -229,11 +229,14 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 
 // admitted folds an event for which the entry's condition holds.
 func (e *engine) admitted(st *ruleState, k *keyState, v *expr.Vars, in input, el timer) {
-	if st.rule.wait.kind == waitNone {
+	switch st.rule.wait.kind {
+	case waitNone:
 		e.act(st, k, v, in.from, in.at.Wall, false)
-		return
+	case waitWindow:
+		e.fold(st, k, v, in, el)
+	default:
+		e.wait(st, k, v, in, el)
 	}
-	e.wait(st, k, v, in, el)
 }
 
 // keyOf returns the event's key.
@@ -282,6 +285,16 @@ func (st *ruleState) admits(v *expr.Vars) bool {
 // rate has been waited for.
 func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, from origin, at time.Time, free bool) {
 	r := st.rule
+	if w := r.wait.window; w != nil && w.having != nil {
+		switch holds, err := w.having.Bool(v); {
+		case err != nil:
+			st.fail(verdictError, fmt.Errorf("having: %w", err))
+			return
+		case !holds:
+			st.tell("filtered: having: " + w.having.Explain(v))
+			return
+		}
+	}
 	var value any
 	if r.changed != nil {
 		var err error

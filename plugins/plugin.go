@@ -285,7 +285,7 @@ func (p *plugin) commit(next *Spec, runners []*runner) {
 func (p *plugin) swap(next *Spec) {
 	timers, unread := p.mapper.swap(next)
 	if timers > 0 {
-		p.log.Warn("timers dropped: their entries were edited or removed", "timers", timers, "file", next.File)
+		p.log.Warn("timers and windows dropped: their entries were edited or removed", "timers", timers, "file", next.File)
 	}
 	if unread != nil {
 		p.log.Error("what entries kept for some keys is lost", "err", unread)

@@ -34,8 +34,13 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 			return c.clock(id, name)
 		}
 	}
+	path := c.pathOf(n.Node)
+	whole := slices.Contains(c.uses.Named, path)
 	base := c.compile(n.Node)
 	if byName {
+		if c.memberOf(path, name) && !whole { // it is used for this name only
+			c.uses.Named = slices.DeleteFunc(c.uses.Named, func(s string) bool { return s == path })
+		}
 		key, cost := name.Value, nameCost(name)
 		c.nodes++
 		return func(r *run) any {
@@ -53,6 +58,45 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 		v := base(r)
 		return r.element(n, v, index(r))
 	}
+}
+
+// pathOf returns the path of a further variable, or of a member of one, as "uses.mode"; "" for other nodes.
+func (c *compiler) pathOf(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.IdentifierNode:
+		if _, ok := c.scope.Named[n.Value]; ok && !c.isLet(n.Value) {
+			return n.Value
+		}
+	case *ast.ChainNode:
+		return c.pathOf(n.Node)
+	case *ast.MemberNode:
+		if name, ok := n.Property.(*ast.StringNode); ok {
+			if base := c.pathOf(n.Node); base != "" {
+				return base + "." + name.Value
+			}
+		}
+	}
+	return ""
+}
+
+// memberOf checks a name below the further variable of a path, and notes its use. It reports whether the names
+// there are known.
+func (c *compiler) memberOf(path string, name *ast.StringNode) bool {
+	known, ok := c.scope.Members[path]
+	if !ok {
+		return false
+	}
+	if !slices.Contains(known, name.Value) {
+		hint := didYouMean(name.Value, known, true)
+		if hint == "" {
+			hint = "it has " + list(known)
+		}
+		c.fail(name, hint, "%s has no %q", path, cut(name.Value, 40))
+	}
+	if used := path + "." + name.Value; !slices.Contains(c.uses.Named, used) {
+		c.uses.Named = append(c.uses.Named, used)
+	}
+	return true
 }
 
 // nameCost is the cost of hashing a name.

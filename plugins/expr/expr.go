@@ -67,14 +67,17 @@ type Vars struct {
 
 // Scope is the set of names that an expression may use, for checking.
 type Scope struct {
-	Fields []string          // known fields of event; empty: any
-	Open   bool              // event may have further fields
-	Types  map[string]Type   // of fields that declare one
-	Named  map[string]Type   // further variables that there are
-	Absent map[string]string // what to write to have a variable that there is not
-	Env    []string          // allowed names of env; others are an error even if Vars has them
-	At     []float64         // latitude and longitude of sun, in degrees; nil: an expression that uses sun is an error
-	Zone   *time.Location    // of time; nil: this machine's
+	Fields []string        // known fields of event; empty: any
+	Open   bool            // event may have further fields
+	Types  map[string]Type // of fields that declare one
+	Named  map[string]Type // further variables that there are
+	// Members are the names below a further variable, or below one of them, as "uses" or "uses.mode"; without an
+	// entry there may be any.
+	Members map[string][]string
+	Absent  map[string]string // what to write to have a variable that there is not
+	Env     []string          // allowed names of env; others are an error even if Vars has them
+	At      []float64         // latitude and longitude of sun, in degrees; nil: an expression that uses sun is an error
+	Zone    *time.Location    // of time; nil: this machine's
 }
 
 // Error is an error in an expression, found by Compile, ParseTemplate or an evaluation.
