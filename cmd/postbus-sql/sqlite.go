@@ -69,8 +69,12 @@ func place(o sql.Open) error {
 			}
 		}
 	}
+	missing := fmt.Errorf("there is no file %s; write create: true, or make it", o.File)
 	root, err := os.OpenRoot(folder)
 	if errors.Is(err, fs.ErrNotExist) {
+		if o.Folder != "" {
+			return missing
+		}
 		return fmt.Errorf("the folder %s does not exist; create it", folder)
 	} else if err != nil {
 		return err
@@ -85,7 +89,7 @@ func place(o sql.Open) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: %w", o.File, err)
 	case !o.Create:
-		return fmt.Errorf("there is no file %s; write create: true, or make it", o.File)
+		return missing
 	}
 	f, err := root.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {

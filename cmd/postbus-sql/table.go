@@ -157,8 +157,10 @@ func lookUp(have map[string]string, name string) (string, bool) {
 // column can have it.
 const foldsCase = ""
 
+// index is the statement that makes the unique index.
 func (t *table) index() string {
-	return fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s)", t.quoted(), quote(sql.IDColumn))
+	name := quote(t.name[strings.LastIndex(t.name, ".")+1:] + "_" + sql.IDColumn)
+	return fmt.Sprintf("CREATE UNIQUE INDEX %s ON %s (%s)", name, t.quoted(), quote(sql.IDColumn))
 }
 
 // explain adds to an error of the insert statement what a table lacks.
@@ -166,11 +168,7 @@ func (t *table) explain(err error) error {
 	if !strings.Contains(err.Error(), "ON CONFLICT") {
 		return err
 	}
-	index := t.index()
-	if t.dialect.suffix != "" {
-		index = fmt.Sprintf("CREATE UNIQUE INDEX %s ON %s (%s)", quote(t.name+"_"+sql.IDColumn), t.quoted(), quote(sql.IDColumn))
-	}
-	return fmt.Errorf("the column %s of the table %s has no unique index, which it needs: execute %s", sql.IDColumn, t.name, index)
+	return fmt.Errorf("the column %s of the table %s has no unique index, which it needs: execute %s", sql.IDColumn, t.name, t.index())
 }
 
 // text is a value as JSON or as text. ok is false for null.
