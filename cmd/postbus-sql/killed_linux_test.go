@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,8 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 )
+
+var killedEvents = flag.Int("sql.events", 30_000, "how many events TestKilledWhileItStores publishes")
 
 // programs builds postbus and postbus-sql, and returns their folder.
 func programs(t *testing.T) string {
@@ -48,13 +51,25 @@ func (b *busProcess) start() {
 	}
 }
 
+// runs waits until the plugin runs for the first time.
+func (b *busProcess) runs() {
+	b.t.Helper()
+	until(b.t, "the plugin runs", func() bool {
+		log := b.log.String()
+		if strings.Contains(log, "error:") || strings.Contains(log, "plugin file refused") {
+			b.t.Fatal(log)
+		}
+		return strings.Contains(log, "plugin=store generation=1")
+	})
+}
+
 func (b *busProcess) kill() {
 	_ = b.cmd.Process.Kill()
 	_ = b.cmd.Wait()
 }
 
 // TestKilledWhileItStores publishes events while the bus is killed twice and the database three
-// times. Each event is there once, in order. POSTBUS_SQL_EVENTS sets how many there are.
+// times. Each event is there once, in order.
 func TestKilledWhileItStores(t *testing.T) {
 	bin := programs(t)
 	t.Run("SQLite", func(t *testing.T) {
@@ -117,12 +132,9 @@ actions:
 }
 
 func killedWhileItStores(t *testing.T, b *busProcess, s *subject, killDatabase func()) {
-	events := 30_000
-	if n, err := strconv.Atoi(os.Getenv("POSTBUS_SQL_EVENTS")); err == nil {
-		events = n
-	}
+	events := *killedEvents
 	b.start()
-	until(t, "the plugin runs", func() bool { return strings.Contains(b.log.String(), "plugin=store generation=1") })
+	b.runs()
 	url := b.args[len(b.args)-3]
 	c := paho.NewClient(paho.NewClientOptions().AddBroker(url).SetClientID("writer").SetCleanSession(false).SetConnectRetry(true).
 		SetConnectRetryInterval(20 * time.Millisecond).SetMaxReconnectInterval(50 * time.Millisecond).SetOrderMatters(true))
@@ -212,7 +224,7 @@ func TestTheQueueWaits(t *testing.T) {
 		t.Fatal(tok.Error())
 	}
 	defer c.Disconnect(50)
-	until(t, "the plugin runs", func() bool { return strings.Contains(b.log.String(), "plugin=store generation=1") })
+	b.runs()
 	dead := make(chan string, 100)
 	if tok := c.Subscribe("$bus/dead/store", 1, func(_ paho.Client, m paho.Message) { dead <- string(m.Payload()) }); !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
 		t.Fatal(tok.Error())

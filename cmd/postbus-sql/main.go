@@ -91,21 +91,27 @@ type database interface {
 
 func newStore(o sql.Open) *store { return &store{o: o} }
 
-// insert stores rows. After an error that may pass, the next call opens the database again.
+// insert stores rows. After an error that may pass, the database is opened again: at once if it was
+// open from before, because a server ends idle connections, and otherwise by the next call.
 func (s *store) insert(ctx context.Context, rows []sql.Row) (done int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.o.Timeout)*time.Millisecond)
 	defer cancel()
-	if s.db == nil {
-		if err := s.open(ctx, rows); err != nil {
-			s.close()
-			return 0, err
+	for range 2 {
+		open := s.db != nil
+		if err = nil; !open {
+			err = s.open(ctx, rows)
+		}
+		if err == nil {
+			if done, err = s.db.insert(ctx, rows); err == nil || kind.IsPermanent(err) {
+				return done, err
+			}
+		}
+		s.close()
+		if !open || ctx.Err() != nil {
+			break
 		}
 	}
-	done, err = s.db.insert(ctx, rows)
-	if err != nil && !kind.IsPermanent(err) {
-		s.close()
-	}
-	return done, err
+	return 0, err
 }
 
 // open opens the database, and makes or checks the table. rows tell the types of columns.

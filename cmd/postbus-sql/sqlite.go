@@ -53,34 +53,30 @@ func openSQLite(ctx context.Context, o sql.Open) (*sqliteFile, error) {
 	return s, nil
 }
 
-// place makes an empty file if it is missing and may be made. It refuses what is no file, and a
-// name that leaves its folder through a symbolic link.
+// place makes an empty file if it is missing and may be made. It refuses what is no file. In the
+// folder of databases it also refuses a symbolic link that leads out of it.
 func place(o sql.Open) error {
-	folder, name := filepath.Split(o.File)
+	stat, create := os.Stat, func(name string) (*os.File, error) { return os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o640) }
+	name := o.File
 	if o.Folder != "" {
-		var err error
-		folder = o.Folder
-		if name, err = filepath.Rel(o.Folder, o.File); err != nil {
-			return err
-		}
 		if o.Create {
 			if err := os.MkdirAll(filepath.Dir(o.File), 0o700); err != nil {
 				return err
 			}
 		}
-	}
-	missing := fmt.Errorf("there is no file %s; write create: true, or make it", o.File)
-	root, err := os.OpenRoot(folder)
-	if errors.Is(err, fs.ErrNotExist) {
-		if o.Folder != "" {
-			return missing
+		root, err := os.OpenRoot(o.Folder)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-		return fmt.Errorf("the folder %s does not exist; create it", folder)
-	} else if err != nil {
-		return err
+		if err == nil {
+			defer root.Close()
+			if name, err = filepath.Rel(o.Folder, o.File); err != nil {
+				return err
+			}
+			stat, create = root.Stat, func(name string) (*os.File, error) { return root.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o640) }
+		}
 	}
-	defer root.Close()
-	info, err := root.Stat(name)
+	info, err := stat(name)
 	switch {
 	case err == nil && !info.Mode().IsRegular():
 		return fmt.Errorf("%s is not a regular file (%v)", o.File, info.Mode().Type())
@@ -89,10 +85,12 @@ func place(o sql.Open) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: %w", o.File, err)
 	case !o.Create:
-		return missing
+		return fmt.Errorf("there is no file %s; write create: true, or make it", o.File)
 	}
-	f, err := root.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o640)
-	if err != nil {
+	f, err := create(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the folder %s does not exist; create it", filepath.Dir(o.File))
+	} else if err != nil {
 		return err
 	}
 	return f.Close()

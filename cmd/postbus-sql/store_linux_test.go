@@ -290,7 +290,6 @@ func TestATableThatChanges(t *testing.T) {
 		st := s.store("n integer")
 		s.insert(st, 1, "", row("a", "[1]"))
 		s.exec("ALTER TABLE readings RENAME COLUMN n TO m")
-		s.insert(st, 0, "n", row("b", "[2]"))
 		s.insert(st, 0, "the table readings has no column n", row("b", "[2]"))
 	})
 }
@@ -318,6 +317,9 @@ func TestFilesOfSQLite(t *testing.T) {
 		t.Error("a file was made outside of the folder")
 	}
 	st := s.store("n")
+	st.o.File, st.o.Folder = filepath.Join(s.open.Folder, "link.db"), "" // a whole path may lead anywhere
+	s.insert(st, 1, "", row("a", "[1]"))
+	st = s.store("n")
 	st.o.File = filepath.Join(s.open.Folder, "d", "ü ?#%.db") // its folder and the file are made
 	s.insert(st, 1, "", row("a", "[1]"))
 	if _, err := os.Stat(st.o.File); err != nil {
@@ -341,10 +343,24 @@ func TestAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	big := row("c", `["`+strings.Repeat("x", 100_000)+`"]`)
-	s.insert(st, 0, "full", row("b", `["x"]`), big)
+	if done, err := f.insert(t.Context(), []sql.Row{row("b", `["x"]`), big}); done != 0 || err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "full") {
+		t.Errorf("%d done, %v", done, err)
+	}
 	s.holds("SELECT postbus_id FROM readings", "a")
 	s.insert(st, 2, "", row("b", `["x"]`), big) // the limit is gone with the connection
 	s.holds("SELECT postbus_id FROM readings", "a", "b", "c")
+}
+
+// TestAConnectionThatWasEnded while it was idle is no failure.
+func TestAConnectionThatWasEnded(t *testing.T) {
+	p := newPostgres(t)
+	p.start()
+	s := newPostgresSubject(t, p)
+	st := s.store("n integer")
+	s.insert(st, 1, "", row("a", "[1]"))
+	s.all("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'postbus'")
+	s.insert(st, 1, "", row("b", "[2]"))
+	s.holds("SELECT postbus_id FROM readings ORDER BY n", "a", "b")
 }
 
 // TestADatabaseThatIsAway delays the rows, and is found again.
@@ -376,7 +392,8 @@ func TestTheProtocol(t *testing.T) {
 		"another version":    {`{"open":{"version":99}}`, `"error":"postbus speaks version 99`},
 		"rows without open":  {`{"rows":[]}`, "opens the database"},
 		"opened twice":       {`{"open":{"version":1}}` + "\n" + `{"open":{"version":1}}`, "opens the database"},
-		"nothing was opened": {`{"open":{"version":1,"file":"/nowhere/a.db","table":"x","columns":[{"name":"n"}],"timeout":1000}}` + "\n" + `{"rows":[{"id":"a","values":[1]}]}`, "the folder /nowhere/ does not exist"},
+		"nothing was opened": {`{"open":{"version":1,"file":"/nowhere/a.db","table":"x","columns":[{"name":"n"}],"timeout":1000}}` + "\n" + `{"rows":[{"id":"a","values":[1]}]}`, "there is no file /nowhere/a.db"},
+		"there is no folder": {`{"open":{"version":1,"file":"/nowhere/a.db","create":true,"table":"x","columns":[{"name":"n"}],"timeout":1000}}` + "\n" + `{"rows":[{"id":"a","values":[1]}]}`, "the folder /nowhere does not exist"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out buffer

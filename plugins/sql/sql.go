@@ -19,6 +19,7 @@ package sql
 import (
 	_ "embed"
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -109,7 +110,8 @@ func (o Options) Check() []error {
 		}
 		seen[strings.ToLower(name)] = true
 	}
-	for name, t := range o.Types {
+	for _, name := range slices.Sorted(maps.Keys(o.Types)) {
+		t := o.Types[name]
 		if !slices.Contains(o.Columns, name) {
 			errs = append(errs, kind.Wrong("types."+name, fmt.Sprintf("there is no column %q", name), "the columns are "+strings.Join(o.Columns, ", ")))
 		}
