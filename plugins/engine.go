@@ -30,7 +30,9 @@ type engine struct {
 	at      clock.Instant // of the current event or timer
 	changed []*keyState   // by it
 	clears  []string      // topics of stored states that must be cleared
-	list    []outcome     // scratch
+	writes  []storedValue // values of uses that must be stored
+	values  values
+	list    []outcome // scratch
 }
 
 // storedValue is a stored state of a key.
@@ -108,6 +110,7 @@ func (e *engine) use(next *Spec, now clock.Instant) (timers int, unread error) {
 		timers += e.adopt(k, st, content)
 	}
 	e.spec, e.stored = next, nil
+	e.useValues(next)
 	for _, st := range e.rules {
 		if r := st.rule; r.wait.kind == waitSilent && r.perKind == perAll && r.each == nil {
 			e.expect(st, now)

@@ -329,7 +329,7 @@ func (w *world) start() {
 // write saves a file atomically.
 func (w *world) write(name, text string) {
 	w.t.Helper()
-	tmp := filepath.Join(w.dir, "."+name+".tmp")
+	tmp := filepath.Join(w.dir, filepath.Dir(name), "."+filepath.Base(name)+".tmp")
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		w.t.Fatal(err)
 	}

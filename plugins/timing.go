@@ -74,6 +74,8 @@ var absent = map[string]string{
 	"held":      waitsHint,
 	"late":      waitsHint,
 	"window":    windowHint,
+	"uses":      "write uses: {mode: home/mode} beside source",
+	"tables":    "write tables: {rooms: rooms.csv} beside source",
 	"recovered": "write silent: 10m and recover: true",
 	"item":      "write each: event.json.list",
 	"index":     "write each: event.json.list",
@@ -86,7 +88,10 @@ const waitsHint = "the outcome of an entry with for, after, settle or silent has
 func (f *fileReader) entryScopes(m yamlnode.Map) (event, outcome expr.Scope) {
 	event, outcome = f.scope, f.scope
 	event.Absent, outcome.Absent = absent, absent
-	names := map[string]expr.Type{}
+	names := maps.Clone(f.scope.Named)
+	if names == nil {
+		names = map[string]expr.Type{}
+	}
 	if _, ok := m.Get("each"); ok {
 		names["item"], names["index"] = "", expr.TypeNumber
 	}

@@ -169,6 +169,9 @@ func (r *run) byName(n *ast.MemberNode, v any, key string) any {
 			return s
 		}
 		return nil
+	case Lookup:
+		r.touch(len(key))
+		return v.Lookup(key)
 	}
 	if m := reflect.ValueOf(v); m.Kind() == reflect.Map && m.Type().Key().Kind() == reflect.String {
 		if x := m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key())); x.IsValid() {

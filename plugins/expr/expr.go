@@ -54,16 +54,20 @@ var ErrLimit = errors.New("evaluation limit exceeded")
 
 // Vars are the variables of one evaluation. A nil map counts as empty.
 type Vars struct {
-	Event map[string]any // the source's event
-	Last  map[string]any // the last event this rule published
-	State map[string]any // the plugin's memory
-	Own   map[string]any // the entry's memory for Key
-	Key   string         // what the entry distinguishes events by
-	Named map[string]any // further variables, of Scope.Named
-	Now   time.Time
-	Host  string
-	Env   map[string]string
+	Event  map[string]any // the source's event
+	Last   map[string]any // the last event this rule published
+	State  map[string]any // the plugin's memory
+	Own    map[string]any // the entry's memory for Key
+	Key    string         // what the entry distinguishes events by
+	Named  map[string]any // further variables, of Scope.Named
+	Shared map[string]any // those of them that Named does not have
+	Now    time.Time
+	Host   string
+	Env    map[string]string
 }
+
+// Lookup is a value whose members are found by name, as event.name["a"]. It is no value by itself.
+type Lookup interface{ Lookup(name string) any }
 
 // Scope is the set of names that an expression may use, for checking.
 type Scope struct {
