@@ -20,6 +20,7 @@ import (
 	_ "embed"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -44,12 +45,12 @@ const about = "Inserts each event as a row into a table of SQLite or Postgres, i
 	"With `create: true` a missing database file and a missing table are made. The type of a column is that of `types`, otherwise that of its first value: a number is `real`, true and false are `boolean`, a list or mapping is `json`, a time as 2026-01-31T12:00:00Z is `timestamp`, everything else is `text`. " +
 	"An existing table is not changed; what it lacks is reported together with the statement that adds it. The types are " +
 	"TEXT, INTEGER, REAL, INTEGER (0 or 1), TEXT and TEXT in SQLite, in a STRICT table, and text, bigint, double precision, boolean, jsonb and timestamptz in Postgres.\n\n" +
-	"A file of SQLite without a folder is in `databases` of the data folder. Write the password of Postgres as `password: secret:name`. " +
+	"A file of SQLite without a folder is in `databases` of the data folder. Write the password of Postgres as `password: secret:name`, and `?sslmode=verify-full` after the database if the network is not yours. " +
 	"The databases are reached by a program of their own, `postbus-sql`, which has to be in the folder of `postbus` or in PATH, and is run while the action has something to do (some 20 MB of memory and one connection for each entry). It runs on every platform."
 
 // Options are the options of the action, fixed when the file is loaded.
 type Options struct {
-	URL      string            `key:"url" doc:"the database: sqlite:events.db, or postgres://user@host:5432/database" need:"yes"`
+	URL      string            `key:"url" doc:"the database: sqlite:events.db, or postgres://user@host:5432/database" need:"yes" secret:"within"`
 	Password string            `key:"password" doc:"the password of Postgres, best as secret:name" secret:"yes"`
 	Table    string            `key:"table" doc:"the table, for Postgres also as schema.table; letters, digits and _" need:"yes"`
 	Columns  kind.Keys         `key:"columns" doc:"the names of the columns"`
@@ -66,7 +67,7 @@ func defaults() Options {
 
 // Args are the arguments for one event.
 type Args struct {
-	Columns map[string]any `key:"columns" doc:"a value for each column; a value that is missing is NULL, a list or mapping is stored as JSON" need:"yes"`
+	Columns map[string]any `key:"columns" doc:"a value for each column; a value that is missing is NULL, a list or mapping is stored as JSON, and bytes that are not text in base64" need:"yes"`
 }
 
 // IDColumn is the column of the jobs' identities.
@@ -124,6 +125,12 @@ func (o Options) Check() []error {
 
 const urlHint = "write sqlite:events.db or postgres://user@host:5432/database"
 
+// hole is a secret in the URL of a file that is checked: it is filled in before the action is made.
+var hole = regexp.MustCompile(`\$\{secret\.[A-Za-z0-9._-]+\}`)
+
+// filled stands for a secret in a URL.
+const filled = "filled-in"
+
 func (o Options) checkURL() []error {
 	wrong := func(reason, hint string) []error { return []error{kind.Wrong("url", reason, hint)} }
 	scheme, rest, _ := strings.Cut(o.URL, ":")
@@ -139,11 +146,11 @@ func (o Options) checkURL() []error {
 		}
 		return nil
 	case "postgres", "postgresql":
-		u, err := url.Parse(o.URL)
+		u, err := url.Parse(hole.ReplaceAllLiteralString(o.URL, filled))
 		if err != nil {
 			return wrong("this is not a URL", urlHint)
 		}
-		if _, has := u.User.Password(); has || u.Query().Has("password") {
+		if p, has := u.User.Password(); has && p != filled || u.Query().Has("password") {
 			return wrong("a password does not belong into the URL, where it can be seen", `write it as password: "secret:name"`)
 		}
 		if u.Host == "" && !u.Query().Has("host") {
@@ -176,7 +183,7 @@ func (o Options) Access() []string {
 		}
 		return []string{"path:" + f}
 	}
-	u, err := url.Parse(o.URL)
+	u, err := url.Parse(hole.ReplaceAllLiteralString(o.URL, filled))
 	if err != nil {
 		return nil
 	}
@@ -187,5 +194,5 @@ func (o Options) Access() []string {
 	if port == "" {
 		port = "5432"
 	}
-	return []string{"host:" + host + ":" + port}
+	return []string{"host:" + net.JoinHostPort(host, port)}
 }
