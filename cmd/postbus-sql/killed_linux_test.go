@@ -74,8 +74,7 @@ func TestKilledWhileItStores(t *testing.T) {
 	bin := programs(t)
 	t.Run("SQLite", func(t *testing.T) {
 		s := newSQLiteSubject(t)
-		var b *busProcess
-		b = newBus(t, bin, "sqlite:"+s.open.File, "")
+		b := newBus(t, bin, "sqlite:"+s.open.File, "")
 		if err := os.MkdirAll(s.open.Folder, 0o700); err != nil {
 			t.Fatal(err)
 		}
