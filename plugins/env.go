@@ -159,7 +159,7 @@ func (e *env) Consume(ctx context.Context, name string, filters []string, each f
 			})
 		}
 		if len(e.uses) > 0 {
-			alone := heardAlone(own, ev.Topic)
+			alone := !matchesAny(own, ev.Topic)
 			answer := done
 			if !alone {
 				answer = func(error) {} // the mapped event is answered
@@ -172,15 +172,7 @@ func (e *env) Consume(ctx context.Context, name string, filters []string, each f
 				continue
 			}
 		}
-		m := map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "retained": ev.Stored, "source": ev.Source, "hops": int(ev.Hops),
-			"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}
-		if len(ev.Properties) > 0 {
-			m["properties"] = []byte(ev.Properties)
-		}
-		if ev.Expiry > 0 {
-			m["expiry"] = ev.Expiry // counted from time
-		}
-		each(m, done)
+		each(message(&ev), done)
 	}
 }
 

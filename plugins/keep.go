@@ -103,7 +103,7 @@ func (e *engine) makeRoom(but *keyState, now clock.Instant) {
 func (e *engine) settle() {
 	for _, k := range e.changed {
 		k.dirty = false
-		if k.gone {
+		if k.gone || e.forgets {
 			continue
 		}
 		var err error

@@ -85,21 +85,28 @@ func (l *lab) event(fields map[string]any) (list []outcome, verdicts []string) {
 	if l.hear(fields) {
 		return nil, []string{"the event is for uses only"}
 	}
+	list = l.fold("", fields)
 	v := l.variables(fields)
-	in := l.engine.inputOf("", fields, l.now)
-	list = slices.Clone(l.engine.event(v, in))
-	l.engine.memory = v.State
-	l.done()
-	s := l.engine.spec
 	for _, st := range l.engine.rules {
 		if st.verdict != verdictPassed || st.rule.topic == nil && st.rule.action == nil {
 			verdicts = append(verdicts, fmt.Sprintf("%s %s", st.rule.label, st.rule.explain(st, v)))
 		}
 	}
+	return list, verdicts
+}
+
+// fold maps an event of a source of this kind.
+func (l *lab) fold(kind string, fields map[string]any) []outcome {
+	v := l.variables(fields)
+	in := l.engine.inputOf(kind, fields, l.now)
+	list := slices.Clone(l.engine.event(v, in))
+	l.engine.memory = v.State
+	l.done()
+	s := l.engine.spec
 	if s.passes() && slices.ContainsFunc(s.sources, func(src *sourceSpec) bool { return src.kind.Passthrough }) {
 		list = append(list, through(fields, in.from, l.now.Wall))
 	}
-	return list, verdicts
+	return list
 }
 
 // hear folds an event of a topic that the file uses. alone: no filter of the source matches it.
@@ -115,7 +122,7 @@ func (l *lab) hear(fields map[string]any) (alone bool) {
 	}
 	_ = l.engine.hear(&ev) // what is too large has no value
 	l.done()
-	return heardAlone(s.reads, ev.Topic)
+	return !matchesAny(s.reads, ev.Topic)
 }
 
 // set makes values the latest of topics.

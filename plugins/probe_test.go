@@ -215,7 +215,7 @@ func (a *probeAction) Do(ctx context.Context, args probeArgs) error {
 	return nil
 }
 
-func newProbes(t *testing.T) (*probes, *Catalog) {
+func newProbes(t testing.TB) (*probes, *Catalog) {
 	p := &probes{posts: map[string]func(map[string]any, func(error)) error{}, opened: map[string]int{}, envs: map[string]kind.Env{}, closed: map[string]int{}, token: map[string]string{},
 		hang: make(chan struct{}), jobs: make(chan probeArgs, 10000)}
 	t.Cleanup(func() {

@@ -70,7 +70,7 @@ func (f *fileReader) uses(n yamlnode.Node) {
 	f.named("uses", names)
 	var heard bool
 	for _, s := range f.spec.sources {
-		if s.kind.Name == "mqtt" {
+		if s.kind.Name == "mqtt" || s.kind == recordedKind {
 			f.hear(s)
 			heard = true
 		}
@@ -350,11 +350,6 @@ func (m *mapper) hear(ctx context.Context, ev *bus.Event, done func(error)) erro
 	return nil
 }
 
-// heardAlone reports whether an event is for "uses" only: no filter of the source matches it.
-func heardAlone(own []string, name string) bool {
-	return !slices.ContainsFunc(own, func(f string) bool { return topic.Match(f, name) })
-}
-
 // dropUnread ends the cursors of sources that the file has no more.
 func (p *plugin) dropUnread(next *Spec) {
 	needed := map[string]bool{}
@@ -364,9 +359,11 @@ func (p *plugin) dropUnread(next *Spec) {
 			needed["source"] = true
 		case usesKind.Name:
 			needed[usesCursor] = true
+		case recordedKind.Name:
+			needed[recordCursor] = true
 		}
 	}
-	for _, key := range []string{"source", usesCursor} {
+	for _, key := range []string{"source", usesCursor, recordCursor} {
 		if name := cursorName(p.id, key); !needed[key] && slices.Contains(p.s.bus.Names(name), name) {
 			p.dropQueue(key)
 		}
