@@ -96,6 +96,12 @@ func newStore(o sql.Open) *store { return &store{o: o} }
 func (s *store) insert(ctx context.Context, rows []sql.Row) (done int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.o.Timeout)*time.Millisecond)
 	defer cancel()
+	defer func() {
+		if p := recover(); p != nil { // the row that causes it must not block the others
+			s.db = nil // its state is not known: it is not even closed
+			done, err = 0, kind.Permanent(fmt.Errorf("internal error: %v", p))
+		}
+	}()
 	for range 2 {
 		open := s.db != nil
 		if err = nil; !open {

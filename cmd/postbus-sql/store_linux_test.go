@@ -386,6 +386,20 @@ func TestADatabaseThatIsAway(t *testing.T) {
 	s.holds("SELECT postbus_id FROM readings ORDER BY n", "a", "b")
 }
 
+// broken is a database whose library panics.
+type broken struct{ database }
+
+func (broken) insert(context.Context, []sql.Row) (int, error) { panic("a bug") }
+
+// TestAPanic: the row that causes it is refused, and does not end the program.
+func TestAPanic(t *testing.T) {
+	s := newSQLiteSubject(t)
+	st := s.store("n")
+	st.db = broken{}
+	s.insert(st, 0, "!internal error: a bug", row("a", "[1]"))
+	s.insert(st, 1, "", row("b", "[2]"))
+}
+
 // TestTheProtocol of package sql.
 func TestTheProtocol(t *testing.T) {
 	for name, c := range map[string]struct{ in, want string }{
