@@ -244,7 +244,7 @@ func (q *queue) call(ctx context.Context, action kind.ClosableAction, jobs []que
 	case done == len(list):
 		return done, nil
 	case err == nil:
-		err = fmt.Errorf("it did %d of %d jobs, and said no reason", done, len(list))
+		err = fmt.Errorf("the action did %d of %d jobs and gave no reason", done, len(list))
 	}
 	return done, err
 }
