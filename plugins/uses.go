@@ -16,7 +16,6 @@ import (
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/config/yamlnode"
-	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
@@ -138,7 +137,6 @@ type values struct {
 	order  list.List // of *heard, the oldest value first
 	bytes  int
 	latest []*heard // by uses: the newest of its topics; nil: there is none
-	shared map[string]any
 }
 
 // storedHeard is a value as it is stored.
@@ -170,7 +168,7 @@ func (s *values) set(h *heard) {
 	if s.topics == nil {
 		s.topics = map[string]*heard{}
 	}
-	h.text = lines.Text(h.body)
+	h.text = payload.Text(h.body)
 	h.json, _ = payload.JSON(h.body)
 	s.topics[h.topic] = h
 	h.place = s.order.PushBack(h)

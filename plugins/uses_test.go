@@ -172,7 +172,7 @@ func TestUsesAreBounded(t *testing.T) {
 	}
 	big := strings.Repeat("x", maxValue)
 	for i := range 2000 {
-		_ = e.hear(&bus.Event{Topic: fmt.Sprint("val/", i), Payload: []byte(big), Seq: uint64(1<<41 + i), Time: now})
+		_ = e.hear(&bus.Event{Topic: fmt.Sprint("val/", i), Payload: []byte(big), Seq: 1<<41 + uint64(i), Time: now})
 	}
 	if e.values.bytes > e.spec.stateLimit {
 		t.Errorf("%d bytes, at most %d are allowed", e.values.bytes, e.spec.stateLimit)

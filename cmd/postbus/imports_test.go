@@ -53,7 +53,7 @@ var rules = []rule{
 	{"config/atomicfile", nil, []string{"github.com/mochi-mqtt/..."}, "replacing a file is the standard library's"},
 	{"config/userfile", []string{"bus/topic", "config", "config/atomicfile", "config/yamlnode", "go.yaml.in/yaml/v3", "golang.org/x/sys/..."}, []string{"bus/..."}, "the editor is the config, its parser and a lock"},
 	{"config/...", []string{"config/...", "bus/topic", "go.yaml.in/yaml/v3", "github.com/fsnotify/fsnotify"}, []string{"bus/..."}, "config is the standard library, its parser and the grammar of topics"},
-	{"plugins", []string{"plugins/expr", "plugins/internal/clock", "plugins/kind", "plugins/payload", "config/dirwatch", "config/suggest", "config/yamlnode", "bus", "bus/topic", "!module"}, []string{"github.com/mochi-mqtt/..."}, "the engine knows kinds by their contract"},
+	{"plugins", []string{"plugins/expr", "plugins/internal/clock", "plugins/internal/window", "plugins/kind", "plugins/payload", "config/dirwatch", "config/suggest", "config/yamlnode", "bus", "bus/topic", "!module"}, []string{"github.com/mochi-mqtt/..."}, "the engine knows kinds by their contract"},
 	{"plugins/kind", nil, nil, "the contract of a kind is the standard library's, so that a kind can be tested alone"},
 	{"plugins/kind/kindtest", []string{"plugins/kind", "golang.org/x/sys/..."}, []string{"github.com/mochi-mqtt/...", "bus/...", "config/..."}, "a fake of the contract knows the contract only"},
 	{"plugins/payload", nil, nil, "what bytes say is the standard library's"},
