@@ -276,7 +276,7 @@ func referenceOf(k *kind.Kind, b *strings.Builder) {
 	fmt.Fprintf(b, "\n### %s\n\n%s\n", k.Name, strings.TrimSpace(k.About))
 	rows := optionRows(reflect.TypeOf(k.Options), reflect.ValueOf(k.Options), "", "", keysOf(k.Args)...)
 	if k.Args != nil {
-		rows = append(rows, optionRows(reflect.TypeOf(k.Args), reflect.Value{}, "", " `${}`")...)
+		rows = append(rows, argumentRows(k)...)
 	}
 	if len(rows) > 0 {
 		b.WriteString("\n| key | value | default | |\n|---|---|---|---|\n")
@@ -295,6 +295,21 @@ func referenceOf(k *kind.Kind, b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "| %s | %s |\n", name, cell(f.doc))
 	}
+}
+
+// argumentRows describes the keys of an action's arguments. One that may be an option is needed if the option is.
+func argumentRows(k *kind.Kind) []string {
+	needed := map[string]bool{}
+	for _, f := range fieldsOf(reflect.TypeOf(k.Options)) {
+		needed[f.key] = f.need && f.typ.Kind() != reflect.Slice
+	}
+	rows := optionRows(reflect.TypeOf(k.Args), reflect.Value{}, "", " `${}`")
+	for i, f := range fieldsOf(reflect.TypeOf(k.Args)) {
+		if needed[f.key] && !f.need && i < len(rows) {
+			rows[i] = strings.Replace(rows[i], " |  | ", " | needed | ", 1)
+		}
+	}
+	return rows
 }
 
 // optionRows describes the keys of a struct, without those of skip.
@@ -384,7 +399,9 @@ func valueWord(f field, t reflect.Type) string {
 	}
 	switch {
 	case f.secret:
-		return "text or secret:name"
+		return "text, secret:name, or with ${secret.name}"
+	case f.mayHide():
+		return "text, or with ${secret.name}"
 	case f.path:
 		return "path"
 	}

@@ -268,7 +268,9 @@ func (f *fileReader) expectation(n yamlnode.Node) (expectation, bool) {
 			}
 		default:
 			e.action = key
-			e.args, _ = valueOf(v, f.scope)
+			scope := f.scope
+			scope.Secrets = true
+			e.args, _ = valueOf(v, scope)
 		}
 	}
 	return e, true

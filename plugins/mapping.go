@@ -123,6 +123,13 @@ func (r *rule) outcome(s *Spec, v *expr.Vars, at time.Time) (o outcome, _ *refus
 	if err := r.action.present(o.args); err != nil {
 		return o, failed(verdictError, r.action.kind.Name, err)
 	}
+	for key, spec := range r.action.urls {
+		if text, ok := o.args[key].(string); ok {
+			if err := spec.check(text); err != nil {
+				return o, failed(verdictRefused, key, err)
+			}
+		}
+	}
 	for key, t := range r.action.topics {
 		if name, ok := o.args[key].(string); ok {
 			if err := t.check(name, &s.permissions); err != nil {

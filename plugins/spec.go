@@ -39,7 +39,8 @@ func (s *Spec) Warnings() []string { return s.warnings }
 // sourceSpec is one configured source.
 type sourceSpec struct {
 	kind    *kind.Kind
-	options any    // a struct of the kind's type
+	options any // a struct of the kind's type
+	urls    map[string]urlSpec
 	hash    string // of kind and options: equal sources may stay open
 	scripts string // the approved contents of its scripts, see contents
 	claims  []string
@@ -107,6 +108,7 @@ type actionSpec struct {
 	args    expr.Value
 	dynamic []dynamicArg          // the arguments that depend on the event
 	topics  map[string]*topicSpec // the arguments that are topics
+	urls    map[string]urlSpec    // the options and arguments that are URLs
 	hash    string                // of kind, options, retry
 	scripts string                // the approved contents of its scripts, see contents
 	claims  []string

@@ -6,6 +6,7 @@ package plugins
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -21,6 +22,8 @@ type worker struct {
 	spec   *actionSpec
 	cancel context.CancelFunc
 	ended  chan struct{}
+
+	secrets map[string]string // those that jobs needed; run's
 
 	mu       sync.Mutex
 	err      error // the last failure; nil if the last job was done
@@ -64,11 +67,12 @@ func (w *worker) note(err error, attempts int) {
 }
 
 func (w *worker) run(ctx context.Context) error {
-	options, secrets, err := resolve(w.spec.options, w.p.s.o.SecretDirs)
+	options, secrets, err := resolve(w.spec.options, w.spec.urls, w.p.s.o.SecretDirs)
 	if err != nil {
 		return err
 	}
 	w.p.hide(secrets)
+	w.secrets = map[string]string{}
 	surroundings := &env{p: w.p, log: w.p.secretLog().With("action", w.spec.key), options: w.spec.options, scripts: w.spec.scripts, degraded: func(err error) {
 		w.mu.Lock()
 		w.degraded = err
@@ -103,9 +107,26 @@ func (w *worker) run(ctx context.Context) error {
 	}
 }
 
+// secret reads a secret once in the life of the action.
+func (w *worker) secret(name string) (string, error) {
+	if s, ok := w.secrets[name]; ok {
+		return s, nil
+	}
+	s, err := readSecret(w.p.s.o.SecretDirs, name)
+	if err != nil {
+		return "", err
+	}
+	w.p.hide([]string{s})
+	w.secrets[name] = s
+	return s, nil
+}
+
 // one does a job, or gives it up. An error means that the worker is stopping.
 func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableAction) error {
-	o, args, err := decodeJob(e.Payload, w.spec.kind.Args)
+	o, args, err := decodeJob(e.Payload, w.spec, w.secret)
+	if absent := (*secretError)(nil); errors.As(err, &absent) {
+		return err // the worker starts again, and the secret may be there then
+	}
 	if err != nil {
 		return w.publishDeadLetter(ctx, o, err, 0)
 	}
@@ -153,7 +174,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(wait*3/4 + rand.N(wait/2+1)):
+		case <-time.After(max(wait*3/4+rand.N(wait/2+1), kind.WaitOf(err))):
 		}
 		wait = min(2*wait, w.spec.retry.max)
 	}

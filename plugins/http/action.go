@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -27,12 +28,12 @@ var actionSample string
 
 // actionAbout is the action's description, in Markdown.
 const actionAbout = "Sends a request for each event, with the body as `json`, `text` or `form`. A status from 200 to 299 (or of `allow`) is success. " +
-	"Without a response, and after 408, 425, 429 and 5xx, the request is retried, so that a server may get an event twice: set a `key`, which is " +
+	"Without a response, and after 408, 425, 429 and 5xx, the request is retried, after the time of `Retry-After` if the server gives one (at most 1 h), so that a server may get an event twice: set a `key`, which is " +
 	"sent as Idempotency-Key, if the server supports it. Other statuses are not retried. Redirects are not followed. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
-	URL      string            `key:"url" doc:"the URL to send to, as https://api.example.com/v1/events" need:"yes"`
+	URL      string            `key:"url" doc:"the URL to send to, as https://api.example.com/v1/events" need:"yes" url:"http|https"`
 	Method   string            `key:"method" doc:"the request's method" oneof:"POST|PUT|PATCH|DELETE|GET|HEAD"`
 	Headers  map[string]string `key:"headers" doc:"headers of the request" secret:"yes"`
 	Timeout  time.Duration     `key:"timeout" doc:"the maximum time until the response arrives" min:"100ms" max:"10m"`
@@ -47,7 +48,7 @@ func actionDefaults() ActionOptions {
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error {
-	errs := append(checkURL(o.URL), checkHeaders(o.Headers)...)
+	errs := checkHeaders(o.Headers)
 	for _, s := range o.Allow {
 		if s < 200 || s > 599 {
 			errs = append(errs, kind.Wrong("allow", fmt.Sprintf("%d is not a status from 200 to 599", s), ""))
@@ -56,16 +57,15 @@ func (o ActionOptions) Check() []error {
 	return errs
 }
 
-// Access is the host that the action connects to.
-func (o ActionOptions) Access() []string { return access(o.URL) }
-
-// Args are the arguments for one event.
+// Args are the arguments for one event. URL and Headers are empty where they are options.
 type Args struct {
-	Query map[string]string `key:"query" doc:"parameters that are added to the URL"`
-	JSON  any               `key:"json" doc:"body as JSON; at most one of json, text and form"`
-	Text  string            `key:"text" doc:"body as text"`
-	Form  map[string]string `key:"form" doc:"body as a URL-encoded form"`
-	Key   string            `key:"key" doc:"a value that identifies this event, sent as Idempotency-Key; visible ASCII characters"`
+	URL     string            `key:"url" doc:"the URL to send to, as https://api.example.com/v1/events; a filled-in value stays within its level of the path or its parameter, and its host is fixed or listed in permissions.host" url:"http|https"`
+	Headers map[string]string `key:"headers" doc:"headers of the request"`
+	Query   map[string]string `key:"query" doc:"parameters that are added to the URL"`
+	JSON    any               `key:"json" doc:"body as JSON; at most one of json, text and form"`
+	Text    string            `key:"text" doc:"body as text"`
+	Form    map[string]string `key:"form" doc:"body as a URL-encoded form"`
+	Key     string            `key:"key" doc:"a value that identifies this event, sent as Idempotency-Key; visible ASCII characters"`
 }
 
 // Action sends a request for each event, at least once.
@@ -85,13 +85,19 @@ func NewAction(o ActionOptions, _ kind.Env) *Action {
 func (a *Action) Do(ctx context.Context, args Args) error {
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
+	if args.URL == "" {
+		args.URL = a.o.URL
+	}
+	if args.Headers == nil {
+		args.Headers = a.o.Headers
+	}
 	r, err := a.request(ctx, args)
 	if err != nil {
-		return kind.Permanent(failure(a.o.Method, a.o.URL, err))
+		return kind.Permanent(failure(a.o.Method, args.URL, err))
 	}
 	res, err := a.client.Do(r)
 	if err != nil {
-		return failure(a.o.Method, a.o.URL, err)
+		return failure(a.o.Method, args.URL, err)
 	}
 	defer res.Body.Close()
 	good := res.StatusCode/100 == 2
@@ -103,19 +109,33 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		return nil
 	}
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as arrived
-	err = failure(a.o.Method, a.o.URL, fmt.Errorf("the server answered %d%s", res.StatusCode, a.quote(body)))
+	err = failure(a.o.Method, args.URL, fmt.Errorf("the server answered %d%s", res.StatusCode, quote(body, args)))
 	switch s := res.StatusCode; {
 	case s >= 500, s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
-		return err
+		return kind.After(err, retryAfter(res.Header.Get("Retry-After"), time.Now()))
 	}
 	return kind.Permanent(err)
 }
 
+// retryAfter reads a number of seconds or a date, as in RFC 9110, section 10.2.3; 0: there is none.
+func retryAfter(text string, now time.Time) time.Duration {
+	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
+}
+
 // request makes the request of an event.
 func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) {
-	u, err := url.Parse(a.o.URL)
+	u, err := url.Parse(args.URL)
 	if err != nil {
 		return nil, errors.New("this is not a URL")
+	}
+	if errs := checkHeaders(args.Headers); len(errs) > 0 {
+		return nil, errs[0]
 	}
 	if len(args.Query) > 0 {
 		q := u.Query()
@@ -124,32 +144,9 @@ func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) 
 		}
 		u.RawQuery = q.Encode()
 	}
-	var body []byte
-	kind, kinds := "", 0
-	if args.JSON != nil {
-		kinds++
-		var b bytes.Buffer
-		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false)
-		if err := e.Encode(args.JSON); err != nil {
-			return nil, fmt.Errorf("json: %w", err)
-		}
-		body, kind = bytes.TrimSuffix(b.Bytes(), []byte("\n")), "application/json"
-	}
-	if args.Text != "" {
-		kinds++
-		body, kind = []byte(args.Text), "text/plain; charset=utf-8"
-	}
-	if args.Form != nil {
-		kinds++
-		v := url.Values{}
-		for name, value := range args.Form {
-			v.Set(name, value)
-		}
-		body, kind = []byte(v.Encode()), "application/x-www-form-urlencoded"
-	}
-	if kinds > 1 {
-		return nil, errors.New("a request has one body: json, text and form exclude each other")
+	body, kind, err := args.body()
+	if err != nil {
+		return nil, err
 	}
 	r, err := http.NewRequestWithContext(ctx, a.o.Method, u.String(), bytes.NewReader(body))
 	if err != nil {
@@ -164,25 +161,63 @@ func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) 
 		}
 		r.Header.Set("Idempotency-Key", args.Key)
 	}
-	setHeaders(r, a.o.Headers)
+	setHeaders(r, args.Headers)
 	return r, nil
 }
 
+// body returns the request's body and its type.
+func (args *Args) body() (body []byte, kind string, err error) {
+	kinds := 0
+	if args.JSON != nil {
+		kinds++
+		if body, err = asJSON(args.JSON); err != nil {
+			return nil, "", err
+		}
+		kind = "application/json"
+	}
+	if args.Text != "" {
+		kinds++
+		body, kind = []byte(args.Text), "text/plain; charset=utf-8"
+	}
+	if args.Form != nil {
+		kinds++
+		v := url.Values{}
+		for name, value := range args.Form {
+			v.Set(name, value)
+		}
+		body, kind = []byte(v.Encode()), "application/x-www-form-urlencoded"
+	}
+	if kinds > 1 {
+		return nil, "", errors.New("a request has one body: json, text and form exclude each other")
+	}
+	return body, kind, nil
+}
+
+func asJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, fmt.Errorf("json: %w", err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
 // quote returns the beginning of a server's answer, without the secrets that it may repeat.
-func (a *Action) quote(body []byte) string {
+func quote(body []byte, args Args) string {
 	text := string(body)
 	hide := func(secret string) {
 		if len(secret) >= 4 {
 			text = strings.ReplaceAll(text, secret, "…")
 		}
 	}
-	for _, value := range a.o.Headers {
+	for _, value := range args.Headers {
 		hide(value)
 		if _, token, ok := strings.Cut(value, " "); ok { // Bearer …
 			hide(token)
 		}
 	}
-	if u, err := url.Parse(a.o.URL); err == nil {
+	if u, err := url.Parse(args.URL); err == nil {
 		if p, ok := u.User.Password(); ok {
 			hide(p)
 		}

@@ -37,6 +37,7 @@ func TestRequest(t *testing.T) {
 		{"form", "/x", Args{Form: map[string]string{"b": "x y", "a": "&="}}, nil, "POST | /x | application/x-www-form-urlencoded |  | a=%26%3D&b=x+y"},
 		{"query", "/x?a=1", Args{Query: map[string]string{"b": "&c=3", "a": "2"}}, nil, "POST | /x?a=2&b=%26c%3D3 |  |  | "},
 		{"key", "/x", Args{Key: "seq-17"}, nil, "POST | /x |  | seq-17 | "},
+		{"headers and URL of the event", "/x", Args{URL: url + "/y?z=1", Headers: map[string]string{"Idempotency-Key": "own"}}, map[string]string{"Idempotency-Key": "k"}, "POST | /y?z=1 |  | own | "},
 		{"own content type", "/x", Args{Text: "<a/>"}, map[string]string{"content-type": "text/xml"}, "POST | /x | text/xml |  | <a/>"},
 	} {
 		o := action(url + c.path)
@@ -53,10 +54,13 @@ func TestRequest(t *testing.T) {
 	a := NewAction(action(url), nil)
 	defer a.Close()
 	for name, args := range map[string]Args{
-		"two bodies":              {Text: "x", JSON: 1},
-		"not JSON":                {JSON: math.Inf(1)},
-		"a line break in the key": {Key: "a\r\nX-Evil: 1"},
-		"a long key":              {Key: strings.Repeat("x", 256)},
+		"two bodies":               {Text: "x", JSON: 1},
+		"a line break in a header": {Headers: map[string]string{"X": "a\r\nX-Evil: 1"}},
+		"a header of the protocol": {Headers: map[string]string{"Content-Length": "1"}},
+		"not a URL":                {URL: "http://\x7f"},
+		"not JSON":                 {JSON: math.Inf(1)},
+		"a line break in the key":  {Key: "a\r\nX-Evil: 1"},
+		"a long key":               {Key: strings.Repeat("x", 256)},
 	} {
 		if err := a.Do(t.Context(), args); !kind.IsPermanent(err) {
 			t.Errorf("%s: %v", name, err)
@@ -172,5 +176,28 @@ func TestErrorsQuoteNoKeyOfTheURL(t *testing.T) {
 				t.Errorf("%s is in %v", secret, err)
 			}
 		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Duration{
+		"120": 2 * time.Minute, "0": 0, "": 0, "-1": 0, "soon": 0, "1.5": 0, "99999999999999999999": 0,
+		"Thu, 01 Jan 2026 12:00:30 GMT": 30 * time.Second, "Thu, 01 Jan 2026 11:00:00 GMT": 0,
+	} {
+		if got := retryAfter(text, now); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+	for _, status := range []int{429, 503} {
+		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "7200")
+			w.WriteHeader(status)
+		})
+		a := NewAction(action(url), nil)
+		if err := a.Do(t.Context(), Args{}); kind.WaitOf(err) != time.Hour || kind.IsPermanent(err) {
+			t.Errorf("%d: %v waits %s, want 1h at most", status, err, kind.WaitOf(err))
+		}
+		a.Close()
 	}
 }

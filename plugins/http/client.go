@@ -1,16 +1,14 @@
 package http
 
-// This file is what the source and the action share: the client, the checks of URL and headers, and
-// errors that contain no secret.
+// This file is what the source and the action share: the client, the checks of headers, and errors
+// that contain no secret.
 
 import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -63,42 +61,6 @@ func failure(method, address string, err error) error {
 		}
 	}
 	return fmt.Errorf("%s %s: %w", method, redactURL(address), err)
-}
-
-// checkURL checks a URL. It never quotes the URL, which may contain a password.
-func checkURL(text string) []error {
-	bad := func(reason string) []error {
-		return []error{kind.Wrong("url", reason, "as https://api.example.com/v1/status")}
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return bad("this is not a URL")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return bad("the URL does not begin with http:// or https://")
-	case u.Hostname() == "":
-		return bad("the URL has no host")
-	case u.Fragment != "":
-		return bad("the URL has a fragment (#), which is not sent to the server")
-	}
-	if p := u.Port(); p != "" {
-		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
-			return bad("the URL's port is not a number from 1 to 65535")
-		}
-	}
-	return nil
-}
-
-func access(text string) []string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil
-	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return []string{"host:" + net.JoinHostPort(u.Hostname(), port)}
 }
 
 // checkHeaders checks headers. It never quotes a value.

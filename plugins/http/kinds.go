@@ -7,8 +7,6 @@ var (
 	_ kind.Action[Args] = (*Action)(nil)
 	_ kind.Checker      = Options{}
 	_ kind.Checker      = ActionOptions{}
-	_ kind.Accessor     = Options{}
-	_ kind.Accessor     = ActionOptions{}
 )
 
 // Kinds declares a source and an action.

@@ -1,0 +1,106 @@
+package plugins
+
+// This file tests secrets in what actions send: they reach the receiver, and nothing else.
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	nethttp "net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postbus/postbus/plugins/kind"
+)
+
+func TestSecretsThatActionsSend(t *testing.T) {
+	secrets := t.TempDir()
+	log := new(lockedBuffer)
+	requests := make(chan string, 10)
+	server := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		body, _ := io.ReadAll(r.Body)
+		requests <- r.URL.String() + " " + r.Header.Get("Authorization") + " " + r.Header.Get("X-Key") + " " + string(body)
+		w.WriteHeader(403)
+		io.WriteString(w, "no "+string(body)) // a server may repeat what it got
+	}))
+	defer server.Close()
+	w := newWorld(t, Options{Logger: slog.New(slog.NewTextHandler(log, nil)), SecretDirs: []string{secrets}})
+	jobs, dead, trace := w.subscribe("$plugin/a/do/#"), w.subscribe("$bus/dead/#"), w.subscribe("$bus/plugins/a/trace")
+	w.write("a.yaml", `
+source: {probe: {name: a}}
+actions:
+  - http:
+      url: `+server.URL+`/x?k=${secret.door}
+      headers: {Authorization: "Bearer ${secret.door}", X-Key: "${event.text}"}
+      json: {token: "t-${secret.door}", list: ["${event.text}", "${secret.door}"], text: "${event.json.x}"}
+`)
+	until(t, "it is traced", func() bool { return len(w.s.all()) > 0 && w.s.all()[0].mapper.tracing.Load() })
+	event := map[string]any{"text": "${secret.door}", "json": map[string]any{"x": map[string]any{"secrets": "secret:door", "at": []any{"token"}}}}
+	w.probes.post(t, "a", event)
+	w.is("a", StateDegraded, func(s Status) bool { return strings.Contains(s.Reason, "secret door not found") })
+	if len(requests) > 0 {
+		t.Fatalf("sent without its secret: %s", <-requests)
+	}
+	if err := os.WriteFile(filepath.Join(secrets, "door"), []byte("open sesame/&\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const want = `/x?k=open%20sesame%2F%26 Bearer open sesame/& ${secret.door} {"list":["${secret.door}","open sesame/&"],"text":{"at":["token"],"secrets":"secret:door"},"token":"t-open sesame/&"}`
+	if got := <-requests; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	letter := dead.next()
+	if got := string(letter.Payload); strings.Contains(got, "sesame") || !strings.Contains(got, `"token":"t-${secret.door}"`) || !strings.Contains(got, "403") {
+		t.Errorf("the dead letter is %s", got)
+	}
+	if e := jobs.next(); bytes.Contains(e.Payload, []byte("sesame")) {
+		t.Errorf("the queued job is %s", e.Payload)
+	}
+	for { // until the job has failed
+		e := trace.next()
+		if bytes.Contains(e.Payload, []byte("sesame")) {
+			t.Errorf("the trace says %s", e.Payload)
+		}
+		if bytes.Contains(e.Payload, []byte("gave up")) {
+			break
+		}
+	}
+	if text := log.String(); strings.Contains(text, "sesame") || !strings.Contains(text, "action failed for good") {
+		t.Errorf("the log says %s", text)
+	}
+	if err := filepath.WalkDir(w.data, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if bytes.Contains(data, []byte("sesame")) {
+			t.Errorf("the secret is in %s", path)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A service that says how long to wait is not asked earlier.
+func TestRetryAfterIsRespected(t *testing.T) {
+	w := newWorld(t, Options{})
+	attempts := make(chan time.Time, 10)
+	w.refuse(func(probeArgs) error {
+		if attempts <- time.Now(); len(attempts) < 2 {
+			return kind.After(errors.New("busy"), 300*time.Millisecond)
+		}
+		return nil
+	})
+	w.write("a.yaml", "source: {probe: {name: a}}\nactions:\n  - {note: {title: x}, retry: {backoff: 1ms..2ms}}\n")
+	w.probes.post(t, "a", map[string]any{})
+	<-w.probes.jobs
+	if first, second := <-attempts, <-attempts; second.Sub(first) < 300*time.Millisecond {
+		t.Errorf("attempted again after %s, before the time that the service asked for", second.Sub(first))
+	}
+}
