@@ -64,7 +64,7 @@ func (r *reader) urlText(n yamlnode.Node, f field, text string, parts []expr.Par
 		n.Fail("as "+spec.schemes[len(spec.schemes)-1]+"://api.example.com/v1/status", "%v", err)
 		return
 	}
-	spec.origin, spec.empty = origin(u), emptyLevels(u.EscapedPath())
+	spec.origin, spec.empty = originOf(u), emptyLevels(u.EscapedPath())
 	r.urls[f.key] = spec
 }
 
@@ -106,7 +106,7 @@ func (s *urlSpec) check(text string) error {
 	switch {
 	case s.origin == "" && !allows("host", s.hosts, hostPort(u)):
 		return fmt.Errorf("the host %q is not listed in permissions.host", hostPort(u))
-	case s.origin != "" && s.origin != origin(u):
+	case s.origin != "" && s.origin != originOf(u):
 		return errors.New("a filled-in value changes the URL's host")
 	case s.origin != "" && emptyLevels(u.EscapedPath()) != s.empty:
 		return errors.New("a filled-in level of the URL's path is empty")
@@ -123,7 +123,7 @@ func (s *urlSpec) access() string {
 	return "host:" + host
 }
 
-func origin(u *url.URL) string { return u.Scheme + "://" + hostPort(u) }
+func originOf(u *url.URL) string { return u.Scheme + "://" + hostPort(u) }
 
 func hostPort(u *url.URL) string {
 	port := u.Port()
