@@ -45,17 +45,25 @@ type input struct {
 	at          clock.Instant
 	seq         uint64 // in the bus's journal; 0: it is not there
 	redelivered bool
-	hops        byte // of its outcomes
+	from        origin // of its outcomes
+}
+
+// origin is what an outcome is traced back to.
+type origin struct {
+	hops  byte   // of the outcome
+	cause uint64 // sequence of the event in the bus's journal; 0: it is not there
+	timed bool   // a timer made the outcome of it
 }
 
 // inputOf reads it from the fields, which the source mqtt sets.
 func (e *engine) inputOf(kind string, fields map[string]any, at clock.Instant) input {
-	in := input{at: at, hops: hopsAfter(fields, e.source)}
+	in := input{at: at, from: origin{hops: hopsAfter(fields, e.source)}}
 	if kind != "mqtt" {
 		return in
 	}
+	in.from.cause, _ = fields["seq"].(uint64)
 	if stored, _ := fields["stored"].(bool); !stored { // stored ones come in the order of topics
-		in.seq, _ = fields["seq"].(uint64)
+		in.seq = in.from.cause
 		in.redelivered, _ = fields["redelivered"].(bool)
 	}
 	return in
@@ -161,7 +169,7 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 	r := st.rule
 	if !r.keyed {
 		if st.admits(v) {
-			e.act(st, nil, v, in.hops, in.at.Wall, false)
+			e.act(st, nil, v, in.from, in.at.Wall, false)
 		}
 		return
 	}
@@ -222,7 +230,7 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 // admitted folds an event for which the entry's condition holds.
 func (e *engine) admitted(st *ruleState, k *keyState, v *expr.Vars, in input, el timer) {
 	if st.rule.wait.kind == waitNone {
-		e.act(st, k, v, in.hops, in.at.Wall, false)
+		e.act(st, k, v, in.from, in.at.Wall, false)
 		return
 	}
 	e.wait(st, k, v, in, el)
@@ -272,7 +280,7 @@ func (st *ruleState) admits(v *expr.Vars) bool {
 
 // act makes the outcome and remembers what follows from it. at is when it should have been made. free: the
 // rate has been waited for.
-func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, hops byte, at time.Time, free bool) {
+func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, from origin, at time.Time, free bool) {
 	r := st.rule
 	var value any
 	if r.changed != nil {
@@ -287,7 +295,7 @@ func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, hops byte, at tim
 			return
 		}
 	}
-	o, refused := r.outcome(e.spec, v, at)
+	o, refused := r.outcome(e.spec, v, from, at)
 	if refused != nil {
 		st.fail(refused.verdict, refused.error)
 		return
@@ -297,7 +305,7 @@ func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, hops byte, at tim
 		st.fail(refused.verdict, refused.error)
 		return
 	}
-	if r.rate != nil && !free && !e.withinRate(st, k, v, hops) {
+	if r.rate != nil && !free && !e.withinRate(st, k, v, from) {
 		return
 	}
 	if free {
@@ -327,7 +335,7 @@ func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, hops byte, at tim
 	if r.topic != nil {
 		st.topic = o.topic
 	}
-	o.key, o.hops, o.at = k, hops, at
+	o.key, o.from, o.at = k, from, at
 	if k != nil && k.dirty {
 		k.outcome = len(e.list)
 	}
@@ -335,7 +343,7 @@ func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, hops byte, at tim
 }
 
 // withinRate takes from the rate. With keep: last an event beyond it waits.
-func (e *engine) withinRate(st *ruleState, k *keyState, v *expr.Vars, hops byte) bool {
+func (e *engine) withinRate(st *ruleState, k *keyState, v *expr.Vars, from origin) bool {
 	r := st.rule
 	t := &k.timers[rateTimer]
 	waiting := r.keepLast && t.phase == timerArmed
@@ -347,7 +355,7 @@ func (e *engine) withinRate(st *ruleState, k *keyState, v *expr.Vars, hops byte)
 		st.limited++
 		return false
 	}
-	next := timer{event: selected(v.Event, r.laterFields, r.laterWhole), since: v.Now, due: t.due, hops: hops}
+	next := timer{event: selected(v.Event, r.laterFields, r.laterWhole), since: v.Now, due: t.due, from: from}
 	if item, ok := v.Named["item"]; ok {
 		index, _ := v.Named["index"].(int64)
 		next.each, next.item, next.index = true, item, int(index)

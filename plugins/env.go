@@ -84,7 +84,8 @@ func (e *env) Publish(ctx context.Context, name string, payload []byte, qos int,
 	if err := topic.CheckName(name); err != nil {
 		return kind.Permanent(err)
 	}
-	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: jobHops(ctx)})
+	from := jobOf(ctx)
+	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: from.hops, Cause: from.cause})
 	if err == nil {
 		e.p.mapper.count.published.Add(1)
 	}

@@ -48,14 +48,15 @@ func hopsAfter(fields map[string]any, self string) byte {
 	return byte(min(max(n, 1), bus.MaxHops))
 }
 
-type hopsKey struct{}
+type originKey struct{}
 
-// withHops gives an action's publishes the hops of the event of its job.
-func withHops(ctx context.Context, hops byte) context.Context {
-	return context.WithValue(ctx, hopsKey{}, hops)
+// withJob gives an action's publishes the hops of its job, and the job as their cause.
+func withJob(ctx context.Context, job bus.Event) context.Context {
+	return context.WithValue(ctx, originKey{}, origin{hops: job.Hops, cause: job.Seq})
 }
 
-func jobHops(ctx context.Context) byte {
-	n, _ := ctx.Value(hopsKey{}).(byte)
-	return n
+// jobOf returns what withJob gave; the zero origin: ctx is not that of a job.
+func jobOf(ctx context.Context) origin {
+	from, _ := ctx.Value(originKey{}).(origin)
+	return from
 }

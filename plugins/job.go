@@ -26,6 +26,9 @@ type job struct {
 	At      time.Time      `json:"at"` // time of the event that caused the job
 	Args    map[string]any `json:"args"`
 	Secrets []sealedText   `json:"secrets,omitempty"`
+	Event   []byte         `json:"event,omitempty"` // the fields that on_answer reads, see encodeFields
+	Seq     uint64         `json:"seq,omitempty"`   // the event's sequence in the journal; 0: it is not there, or a timer made the job
+	Item    int64          `json:"item,omitempty"`  // its element of "each"
 }
 
 const bytesKey = "$base64"

@@ -153,6 +153,7 @@ type storedTimer struct {
 	Since int64          `cbor:"7,keyasint,omitempty"` // Unix nanoseconds
 	Due   clock.Stored   `cbor:"8,keyasint"`
 	Hops  byte           `cbor:"9,keyasint,omitempty"`
+	Cause uint64         `cbor:"10,keyasint,omitempty"`
 }
 
 // Tags of values that CBOR has no type for.
@@ -253,7 +254,7 @@ func (k *keyState) encode(boot string) ([]byte, error) {
 		if t.phase == timerIdle {
 			continue
 		}
-		st := storedTimer{Slot: i, Phase: t.phase, Item: plainValue(t.item), Index: t.index, Each: t.each, Since: unixNano(t.since), Due: t.due.Store(boot), Hops: t.hops}
+		st := storedTimer{Slot: i, Phase: t.phase, Item: plainValue(t.item), Index: t.index, Each: t.each, Since: unixNano(t.since), Due: t.due.Store(boot), Hops: t.from.hops, Cause: t.from.cause}
 		if t.event != nil {
 			st.Event = plainValue(t.event).(map[string]any)
 		}
@@ -282,7 +283,7 @@ func decodeKey(b []byte, types map[string]reflect.Type, now clock.Instant, boot 
 			return nil, "", fmt.Errorf("a stored key has a timer %d", st.Slot)
 		}
 		k.timers[st.Slot] = timer{phase: st.Phase, event: typed(st.Event, types), item: st.Item, index: st.Index, each: st.Each, since: fromUnixNano(st.Since),
-			due: st.Due.Restore(now, boot), hops: st.Hops}
+			due: st.Due.Restore(now, boot), from: origin{hops: st.Hops, cause: st.Cause}}
 	}
 	k.size = len(b) + len(k.key) + keyOverhead
 	return k, s.Entry, nil

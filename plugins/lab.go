@@ -91,7 +91,7 @@ func (l *lab) event(fields map[string]any) (list []outcome, verdicts []string) {
 		}
 	}
 	if s.passes() && slices.ContainsFunc(s.sources, func(src *sourceSpec) bool { return src.kind.Passthrough }) {
-		list = append(list, through(fields, in.hops, l.now.Wall))
+		list = append(list, through(fields, in.from, l.now.Wall))
 	}
 	return list, verdicts
 }

@@ -136,7 +136,7 @@ func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (_ []bus
 	in := m.engine.inputOf(from.spec.kind.Name, fields, when)
 	list := m.engine.event(v, in)
 	if from.spec.kind.Passthrough && m.engine.spec.passes() {
-		list = append(list, through(v.Event, in.hops, at)) // from another bus: its bridge ends loops
+		list = append(list, through(v.Event, in.from, at)) // from another bus: its bridge ends loops
 	}
 	m.count.in.Add(1)
 	if fault = m.judge(m.engine.rules, list); len(list) > 0 {
@@ -191,7 +191,7 @@ func (m *mapper) judge(states []*ruleState, list []outcome) (fault error) {
 var passRule = &rule{label: "passthrough"}
 
 // through publishes an event that is already a message.
-func through(fields map[string]any, hops byte, at time.Time) outcome {
+func through(fields map[string]any, from origin, at time.Time) outcome {
 	r := *passRule
 	switch q := fields["qos"].(type) {
 	case int:
@@ -201,7 +201,7 @@ func through(fields map[string]any, hops byte, at time.Time) outcome {
 	}
 	r.retain, _ = fields["retain"].(bool)
 	r.expiry, _ = fields["expiry"].(time.Duration)
-	o := outcome{rule: &r, topic: expr.Text(fields["topic"]), hops: hops, at: at}
+	o := outcome{rule: &r, topic: expr.Text(fields["topic"]), from: from, at: at}
 	if p, ok := fields["properties"].([]byte); ok {
 		o.props = p
 	}
@@ -236,7 +236,7 @@ func (m *mapper) events(list []outcome) []bus.Event {
 	}
 	for i := range list {
 		o := &list[i]
-		ev := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Properties: o.props, Source: m.source, Hops: o.hops}
+		ev := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Properties: o.props, Source: m.source, Hops: o.from.hops, Cause: o.from.cause}
 		if a := o.rule.action; a != nil && a.expires > 0 {
 			left := a.expires - m.now().Wall.Sub(o.at)
 			if left <= 0 {

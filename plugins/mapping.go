@@ -33,7 +33,7 @@ type outcome struct {
 	props   bus.Properties // of an event that is published unchanged
 	args    map[string]any // for an action
 	key     *keyState      // what the entry keeps; nil: nothing
-	hops    byte
+	from    origin
 	at      time.Time // of the event, or when the timer was due
 }
 
@@ -98,7 +98,7 @@ func failed(as verdict, what string, err error) *refusal {
 }
 
 // outcome evaluates what the rule publishes or passes to its action. at counts for the job's expiry.
-func (r *rule) outcome(s *Spec, v *expr.Vars, at time.Time) (o outcome, _ *refusal) {
+func (r *rule) outcome(s *Spec, v *expr.Vars, from origin, at time.Time) (o outcome, _ *refusal) {
 	o.rule = r
 	var err error
 	if r.topic != nil {
@@ -137,7 +137,12 @@ func (r *rule) outcome(s *Spec, v *expr.Vars, at time.Time) (o outcome, _ *refus
 			}
 		}
 	}
-	if o.payload, err = encodeJob(job{At: at, Args: o.args}); err != nil {
+	todo := job{At: at, Args: o.args}
+	if !from.timed {
+		todo.Seq = from.cause
+		todo.Item, _ = v.Named["index"].(int64)
+	}
+	if o.payload, err = encodeJob(todo); err != nil {
 		return o, failed(verdictError, r.action.kind.Name, err)
 	}
 	o.topic = queueTopic(s.ID, r.action.key)

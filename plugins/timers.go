@@ -34,7 +34,7 @@ type timer struct {
 	each  bool
 	since time.Time
 	due   clock.Instant
-	hops  byte
+	from  origin
 	place int // in the heap, counted from 1; 0: it is not there
 }
 

@@ -94,7 +94,7 @@ func TestFilledInURLs(t *testing.T) {
 			t.Errorf("%s: %s", c.url, errs)
 			continue
 		}
-		o, refused := s.rules[0].outcome(s, &expr.Vars{Event: map[string]any{"text": c.value}}, stepsBegin)
+		o, refused := s.rules[0].outcome(s, &expr.Vars{Event: map[string]any{"text": c.value}}, origin{}, stepsBegin)
 		if refused != nil {
 			if !strings.Contains(refused.Error(), c.want) {
 				t.Errorf("%s with %q: %v", c.url, c.value, refused)
@@ -121,7 +121,7 @@ func TestSecretsInURLs(t *testing.T) {
 			t.Errorf("%s: %s", c.url, errs)
 			continue
 		}
-		o, refused := s.rules[0].outcome(s, &expr.Vars{Event: map[string]any{"text": "e"}}, stepsBegin)
+		o, refused := s.rules[0].outcome(s, &expr.Vars{Event: map[string]any{"text": "e"}}, origin{}, stepsBegin)
 		if refused != nil {
 			t.Errorf("%s: %v", c.url, refused)
 			continue

@@ -20,7 +20,7 @@ func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 	recovered := r.wait.recover && t.phase == timerFired
 	since, fired := t.since, t.due
 	next := timer{event: selected(v.Event, r.laterFields, r.laterWhole), item: el.item, index: el.index, each: el.each,
-		since: in.at.Wall, due: in.at.Add(r.wait.d), hops: in.hops}
+		since: in.at.Wall, due: in.at.Add(r.wait.d), from: in.from}
 	if r.wait.kind == waitFor && t.phase == timerArmed {
 		next.since, next.due = t.since, t.due
 		if reflect.DeepEqual(t.event, next.event) && reflect.DeepEqual(t.item, next.item) {
@@ -33,7 +33,7 @@ func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 	st.waits(r.wait.text, next.due.Wall)
 	if recovered {
 		v.Named = el.named(map[string]any{"since": since, "held": in.at.Up - (fired.Up - r.wait.d), "recovered": true})
-		e.act(st, k, v, in.hops, in.at.Wall, false)
+		e.act(st, k, v, in.from, in.at.Wall, false)
 	}
 }
 
@@ -41,7 +41,7 @@ func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 func (e *engine) expect(st *ruleState, now clock.Instant) {
 	k := e.key(st, "", now)
 	if t := &k.timers[waitTimer]; t.phase == timerIdle {
-		e.alarms.arm(k, waitTimer, timer{since: now.Wall, due: now.Add(st.rule.wait.d), hops: 1})
+		e.alarms.arm(k, waitTimer, timer{since: now.Wall, due: now.Add(st.rule.wait.d), from: origin{hops: 1}})
 		e.change(k)
 	}
 }
@@ -96,6 +96,8 @@ func (e *engine) fire(k *keyState, slot int, now clock.Instant, v *expr.Vars) {
 		}
 	}
 	st.at, st.seen, st.seenLast, st.seenState, st.err = now.Wall, later.Event, k.last, v.State, nil
-	e.act(st, k, &later, t.hops, now.Wall.Add(-late), slot == rateTimer)
+	from := t.from
+	from.timed = true
+	e.act(st, k, &later, from, now.Wall.Add(-late), slot == rateTimer)
 	v.State = later.State
 }
