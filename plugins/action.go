@@ -15,7 +15,7 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-var actionKeys = slices.Concat([]string{"when", "name", "rate", "set", "expires", "retry", "home_assistant"}, timingKeys)
+var actionKeys = slices.Concat([]string{"when", "name", "rate", "set", "expires", "retry", "on_answer", "home_assistant"}, timingKeys)
 
 const (
 	defaultExpires  = time.Minute // so that a stale "unlock" is never executed
@@ -30,6 +30,7 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 	if !ok {
 		return
 	}
+	scope := f.scope
 	f.common(n, m, r)
 	var found []string
 	for i := range m.Len() {
@@ -84,10 +85,13 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 		}
 	}
 	a.retry = f.retry(m, a.retry)
+	if v, ok := m.Get("on_answer"); ok {
+		f.onAnswer(v, a, r.label, scope)
+	}
 	if v, ok := m.Get("home_assistant"); ok {
 		r.ha = readHomeAssistant(v, r, f.spec.reads)
 	}
-	a.hash = Hash(fmt.Appendf(nil, "%s %#v %v %v %v", found[0], deep(reflect.ValueOf(a.options)), a.urls, a.retry, a.expires))
+	a.hash = Hash(fmt.Appendf(nil, "%s %#v %v %v %v %v", found[0], deep(reflect.ValueOf(a.options)), a.urls, a.retry, a.expires, a.answers))
 }
 
 // fixed returns the keys that are both options and arguments of the kind, and options here: their texts are

@@ -60,15 +60,16 @@ func (c *Catalog) Schema() []byte {
 			"attempts": object{"type": "integer", "minimum": 1, "maximum": 1000, "default": defaultAttempts}, "backoff": object{"type": "string", "default": defaultBackoff}}},
 			"how often and how fast a failed action is retried"),
 	}
+	list := func(p object) object {
+		return object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "properties": p}}
+	}
 	for k, v := range common {
 		publish[k] = v
 		action[k] = v
 	}
+	action["on_answer"] = described(list(publish), "entries as in publish for the answer to the action, with answer.status and the like")
 	for k, v := range c.schemas(c.actions) {
 		action[k] = v
-	}
-	list := func(p object) object {
-		return object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "properties": p}}
 	}
 	expected := object{"type": "array", "items": object{"type": "object"}}
 	perms := object{}
@@ -86,10 +87,10 @@ func (c *Catalog) Schema() []byte {
 			"permissions": object{"type": "object", "additionalProperties": false, "properties": perms},
 			"tests": object{"type": "array", "items": object{"type": "object", "additionalProperties": false,
 				"oneOf": []object{{"required": []string{"event", "expect"}}, {"required": []string{"steps"}}}, "properties": object{
-					"name": text, "event": object{"type": "object"}, "last": object{"type": "object"}, "own": object{"type": "object"}, "state": object{"type": "object"}, "now": text,
+					"name": text, "event": object{"type": "object"}, "answer": object{"type": "object"}, "last": object{"type": "object"}, "own": object{"type": "object"}, "state": object{"type": "object"}, "now": text,
 					"expect": expected,
 					"steps": object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "required": []string{"at"}, "properties": object{
-						"at": duration(), "event": object{"type": "object"}, "expect": expected}}}}}},
+						"at": duration(), "event": object{"type": "object"}, "answer": object{"type": "object"}, "expect": expected}}}}}},
 		},
 		"oneOf": []object{{"required": []string{"source"}}, {"required": []string{"sources"}}},
 	}
@@ -284,12 +285,18 @@ func referenceOf(k *kind.Kind, b *strings.Builder) {
 			b.WriteString(r)
 		}
 	}
-	if k.Event == nil {
+	fieldTable("event", k.Event, b)
+	fieldTable("answer", k.Answer, b)
+}
+
+// fieldTable describes the fields of an event, or of an answer.
+func fieldTable(what string, fields any, b *strings.Builder) {
+	if fields == nil {
 		return
 	}
-	b.WriteString("\n| event | |\n|---|---|\n")
-	for _, f := range fieldsOf(reflect.TypeOf(k.Event)) {
-		name := "`event." + f.key + "`"
+	fmt.Fprintf(b, "\n| %s | |\n|---|---|\n", what)
+	for _, f := range fieldsOf(reflect.TypeOf(fields)) {
+		name := "`" + what + "." + f.key + "`"
 		if f.key == "*" {
 			name = "more"
 		}

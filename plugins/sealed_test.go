@@ -36,13 +36,20 @@ func TestSecretsThatActionsSend(t *testing.T) {
 source: {probe: {name: a}}
 actions:
   - http:
-      url: `+server.URL+`/x?k=${secret.door}
-      headers: {Authorization: "Bearer ${secret.door}", X-Key: "${event.text}"}
+      url: `+server.URL+`/x?k=${secret.key}
+      headers: {Authorization: "Bearer ${secret.key}", X-Key: "${event.text}"}
       json: {token: "t-${secret.door}", list: ["${event.text}", "${secret.door}"], text: "${event.json.x}"}
 `)
 	until(t, "it is traced", func() bool { return len(w.s.all()) > 0 && w.s.all()[0].mapper.tracing.Load() })
 	event := map[string]any{"text": "${secret.door}", "json": map[string]any{"x": map[string]any{"secrets": "secret:door", "at": []any{"token"}}}}
 	w.probes.post(t, "a", event)
+	w.is("a", StateDegraded, func(s Status) bool { return strings.Contains(s.Reason, "secret key not found") })
+	if len(requests) > 0 {
+		t.Fatalf("sent without its secret: %s", <-requests)
+	}
+	if err := os.WriteFile(filepath.Join(secrets, "key"), []byte("k3y & more"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	w.is("a", StateDegraded, func(s Status) bool { return strings.Contains(s.Reason, "secret door not found") })
 	if len(requests) > 0 {
 		t.Fatalf("sent without its secret: %s", <-requests)
@@ -50,7 +57,7 @@ actions:
 	if err := os.WriteFile(filepath.Join(secrets, "door"), []byte("open sesame/&\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const want = `/x?k=open%20sesame%2F%26 Bearer open sesame/& ${secret.door} {"list":["${secret.door}","open sesame/&"],"text":{"at":["token"],"secrets":"secret:door"},"token":"t-open sesame/&"}`
+	const want = `/x?k=k3y%20%26%20more Bearer k3y & more ${secret.door} {"list":["${secret.door}","open sesame/&"],"text":{"at":["token"],"secrets":"secret:door"},"token":"t-open sesame/&"}`
 	if got := <-requests; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -132,7 +132,7 @@ func resolve(options any, urls map[string]urlSpec, dirs []string) (any, []string
 		return text, err
 	})
 	for _, f := range fieldsOf(v.Type()) {
-		if spec, ok := urls[f.key]; ok && err == nil {
+		if spec, ok := urls[f.key]; ok && err == nil && !v.Field(f.index).IsZero() { // otherwise it is an argument
 			if err = spec.check(v.Field(f.index).String()); err != nil {
 				err = fmt.Errorf("%s: %w", f.key, err)
 			}

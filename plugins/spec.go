@@ -61,7 +61,9 @@ type rule struct {
 	body   *expr.Value   // nil: the whole event
 	tree   bool          // the body is a mapping or a list in the file
 	action *actionSpec
-	ha     *homeAssistant
+	// answerTo is the key of the action whose answers are its events; "": those of the sources are.
+	answerTo string
+	ha       *homeAssistant
 
 	perKind   perKind
 	per       *expr.Template // of perText
@@ -77,6 +79,8 @@ type rule struct {
 	ident   string // identifies the entry in all versions of the file
 	keyed   bool   // it keeps something for each key
 	durable bool   // which is stored
+
+	uses expr.Uses // of all its expressions
 
 	usesLast, usesOwn, usesKey, usesClock, lastWhole, laterWhole bool
 	lastFields, laterFields                                      []string // of events that are kept
@@ -114,6 +118,10 @@ type actionSpec struct {
 	claims  []string
 	expires time.Duration
 	retry   retrySpec
+
+	answers     bool     // there are entries for its answers
+	eventFields []string // that those read of the job's event
+	eventWhole  bool
 }
 
 type retrySpec struct {
@@ -178,7 +186,7 @@ func (s *Spec) owns(topic string) bool {
 // passes reports whether events are published unchanged.
 func (s *Spec) passes() bool {
 	for _, r := range s.rules {
-		if r.topic != nil {
+		if r.topic != nil && r.answerTo == "" {
 			return false
 		}
 	}

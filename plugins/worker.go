@@ -146,7 +146,7 @@ func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableActio
 			w.note(nil, 0)
 			return nil
 		}
-		err := safely(func() error { return action.Do(withJob(ctx, e), args.Interface()) })
+		err := safely(func() error { return w.do(ctx, e, o, action, args.Interface()) })
 		if err == nil {
 			if w.spec.kind.Hands {
 				w.p.mapper.count.sent.Add(1)

@@ -196,6 +196,10 @@ func (c *compiler) identifier(n *ast.IdentifierNode) fn {
 		c.fail(n, "write env.NAME", "env is not a value")
 	case "sun", "time":
 		c.clockAlone(n)
+	case "answer":
+		if c.scope.Answer != nil {
+			return c.answer()
+		}
 	case "secret":
 		if _, ok := c.scope.Named[n.Value]; ok {
 			break

@@ -74,7 +74,8 @@ type Scope struct {
 	Absent map[string]string // what to write to have a variable that there is not
 	Env    []string          // allowed names of env; others are an error even if Vars has them
 
-	Secrets bool // a template may contain ${secret.name}, whose value is Sealed
+	Answer  []string // the fields of answer, which is a field of event; nil: there is no answer
+	Secrets bool     // a template may contain ${secret.name}, whose value is Sealed
 
 	At   []float64      // latitude and longitude of sun, in degrees; nil: an expression that uses sun is an error
 	Zone *time.Location // of time; nil: this machine's

@@ -18,7 +18,9 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload"
 )
 
 // actionSample is a complete plugin file with this action.
@@ -29,7 +31,7 @@ var actionSample string
 // actionAbout is the action's description, in Markdown.
 const actionAbout = "Sends a request for each event, with the body as `json`, `text` or `form`. A status from 200 to 299 (or of `allow`) is success. " +
 	"Without a response, and after 408, 425, 429 and 5xx, the request is retried, after the time of `Retry-After` if the server gives one (at most 1 h), so that a server may get an event twice: set a `key`, which is " +
-	"sent as Idempotency-Key, if the server supports it. Other statuses are not retried. Redirects are not followed. It runs on every platform."
+	"sent as Idempotency-Key, if the server supports it. With `on_answer` the answer is an event: it is published before the job counts as done. Other statuses are not retried. Redirects are not followed. It runs on every platform."
 
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
@@ -38,12 +40,13 @@ type ActionOptions struct {
 	Headers  map[string]string `key:"headers" doc:"headers of the request" secret:"yes"`
 	Timeout  time.Duration     `key:"timeout" doc:"the maximum time until the response arrives" min:"100ms" max:"10m"`
 	Allow    []int             `key:"allow" doc:"the statuses that count as success; default 200 to 299"`
+	MaxBody  int64             `key:"max_body" doc:"the maximum size of an answer's body for on_answer; a larger one is an error" unit:"size" min:"1B" max:"16MiB"`
 	Insecure bool              `key:"insecure" doc:"accept any TLS certificate: anyone on the network path can then read and change the traffic"`
 }
 
 // actionDefaults returns the options of a file that sets none.
 func actionDefaults() ActionOptions {
-	return ActionOptions{Method: "POST", Timeout: 10 * time.Second}
+	return ActionOptions{Method: "POST", Timeout: 10 * time.Second, MaxBody: 1 << 20}
 }
 
 // Check checks the options against each other.
@@ -81,8 +84,45 @@ func NewAction(o ActionOptions, _ kind.Env) *Action {
 	return a
 }
 
+// answer documents the fields of an answer.
+type answer struct {
+	Status  int               `key:"status" doc:"the answer's status, as 200"`
+	Text    string            `key:"text" doc:"the answer's body; bytes that are not UTF-8 are replaced"`
+	JSON    any               `key:"json" doc:"the decoded body; nil if it is not JSON"`
+	Headers map[string]string `key:"headers" doc:"the answer's headers with lower-case names; the first of repeated ones; without Set-Cookie"`
+	Took    float64           `key:"took" doc:"the time until the whole answer had arrived, in seconds"`
+}
+
 // Do sends one request.
 func (a *Action) Do(ctx context.Context, args Args) error {
+	return a.send(ctx, args, func(res *http.Response) error {
+		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be reused
+		return nil
+	})
+}
+
+// Ask sends one request and returns the answer, if its status is success.
+func (a *Action) Ask(ctx context.Context, args Args) (fields map[string]any, err error) {
+	began := time.Now()
+	err = a.send(ctx, args, func(res *http.Response) error {
+		body, err := io.ReadAll(io.LimitReader(res.Body, a.o.MaxBody+1))
+		if err != nil {
+			return err
+		}
+		if int64(len(body)) > a.o.MaxBody {
+			return kind.Permanent(fmt.Errorf("the answer's body is larger than max_body, %d bytes", a.o.MaxBody))
+		}
+		fields = map[string]any{"status": res.StatusCode, "text": lines.Text(body), "headers": headersOf(res), "took": seconds(time.Since(began)), "json": nil}
+		if v, ok := payload.JSON(body); ok {
+			fields["json"] = v
+		}
+		return nil
+	})
+	return fields, err
+}
+
+// send sends a request, and calls read for an answer that is success.
+func (a *Action) send(ctx context.Context, args Args, read func(*http.Response) error) error {
 	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
 	if args.URL == "" {
@@ -105,7 +145,9 @@ func (a *Action) Do(ctx context.Context, args Args) error {
 		good = slices.Contains(a.o.Allow, res.StatusCode)
 	}
 	if good {
-		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be reused
+		if err := read(res); err != nil {
+			return failure(a.o.Method, args.URL, err)
+		}
 		return nil
 	}
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as arrived

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
 )
 
@@ -92,4 +93,15 @@ func isToken(name string) bool {
 	return name != "" && strings.IndexFunc(name, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
 	}) < 0
+}
+
+// headersOf are the headers of a response as a field of an event.
+func headersOf(res *http.Response) map[string]any {
+	headers := map[string]any{}
+	for name, values := range res.Header {
+		if name != "Set-Cookie" && len(values) > 0 {
+			headers[strings.ToLower(name)] = lines.Text([]byte(values[0]))
+		}
+	}
+	return headers
 }

@@ -157,17 +157,11 @@ func (s *Source) ask(ctx context.Context) (map[string]any, error) {
 	if res.StatusCode == http.StatusOK { // only then does a later 304 refer to this body
 		s.tag, s.modified = res.Header.Get("ETag"), res.Header.Get("Last-Modified")
 	}
-	headers := map[string]any{}
-	for name, values := range res.Header {
-		if name != "Set-Cookie" && len(values) > 0 {
-			headers[strings.ToLower(name)] = lines.Text([]byte(values[0]))
-		}
-	}
 	fields := map[string]any{
 		"status":  res.StatusCode,
 		"ok":      res.StatusCode/100 == 2,
 		"text":    lines.Text(body),
-		"headers": headers,
+		"headers": headersOf(res),
 		"took":    seconds(time.Since(began)),
 		"changed": s.differs(fmt.Sprintf("%d %x", res.StatusCode, sha256.Sum256(body))),
 		"error":   "",

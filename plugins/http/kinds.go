@@ -5,6 +5,7 @@ import "github.com/postbus/postbus/plugins/kind"
 var (
 	_ kind.Source       = (*Source)(nil)
 	_ kind.Action[Args] = (*Action)(nil)
+	_ kind.Asker[Args]  = (*Action)(nil)
 	_ kind.Checker      = Options{}
 	_ kind.Checker      = ActionOptions{}
 )
@@ -13,6 +14,6 @@ var (
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
 		kind.SourceOf("http", about, sample, defaults(), event{}, New),
-		kind.ActionOf("http", actionAbout, actionSample, actionDefaults(), NewAction),
+		kind.ActionOf("http", actionAbout, actionSample, actionDefaults(), NewAction).Reporting(answer{}),
 	}
 }

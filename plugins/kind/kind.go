@@ -37,6 +37,11 @@ type Action[A any] interface {
 	Do(ctx context.Context, args A) error
 }
 
+// Asker is an action that can report what the device or service answers. Ask does what Do does.
+type Asker[A any] interface {
+	Ask(ctx context.Context, args A) (answer map[string]any, err error)
+}
+
 // Opener is a source that acquires something before it runs. With an error it has not started, and
 // keeps nothing open but what Close releases: Close is called in both cases.
 type Opener interface {
@@ -85,6 +90,8 @@ type Kind struct {
 	Options any    // a struct with the defaults
 	Args    any    // of an action: arguments that may differ from event to event; otherwise nil
 	Event   any    // of a source: the fields of its events, nil when they are open
+
+	Answer any // of an action whose Ask is used: the fields of its answers
 
 	// Passthrough: without "publish" its events are published unchanged (topic, payload, qos,
 	// retain).
@@ -148,6 +155,12 @@ func (k *Kind) Handing() *Kind {
 	return k
 }
 
+// Reporting sets Answer. The action is an Asker.
+func (k *Kind) Reporting(answer any) *Kind {
+	k.Answer = answer
+	return k
+}
+
 // Persisting sets Persistent.
 func (k *Kind) Persisting() *Kind {
 	k.Persistent = true
@@ -165,6 +178,11 @@ func (k *Kind) NewAction(options any, env Env) ClosableAction { return k.action(
 type untyped[A any] struct{ Action[A] }
 
 func (u untyped[A]) Do(ctx context.Context, args any) error { return u.Action.Do(ctx, args.(A)) }
+
+// Ask is that of an action whose Kind has an Answer.
+func (u untyped[A]) Ask(ctx context.Context, args any) (map[string]any, error) {
+	return u.Action.(Asker[A]).Ask(ctx, args.(A))
+}
 
 func (u untyped[A]) Close() error {
 	if c, ok := u.Action.(io.Closer); ok {
