@@ -86,6 +86,9 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 	}
 	a.retry = f.retry(m, a.retry)
 	if v, ok := m.Get("on_answer"); ok {
+		if options, _ := o.Map(slices.Concat(keysOf(a.kind.Options), keysOf(a.kind.Args))...); hasKey(options, "batch") {
+			v.FailKey("leave out one of them", "an answer belongs to one event, and a batch has several")
+		}
 		f.onAnswer(v, a, r.label, scope)
 	}
 	if v, ok := m.Get("home_assistant"); ok {
@@ -239,4 +242,9 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 
 func overlapping(a, b []string) bool {
 	return slices.ContainsFunc(a, func(c string) bool { return slices.Contains(b, c) })
+}
+
+func hasKey(m yamlnode.Map, key string) bool {
+	_, ok := m.Get(key)
+	return ok
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
 	"github.com/postbus/postbus/plugins/kind"
@@ -88,18 +87,11 @@ func decodeFields(b []byte, types map[string]reflect.Type) (map[string]any, erro
 	return typed(fields, types), nil
 }
 
-// do does a job. What the entries for its answer publish is durable when it returns nil.
-func (w *worker) do(ctx context.Context, e bus.Event, o job, action kind.ClosableAction, args any) error {
-	ctx = withJob(ctx, e)
-	asker, ok := action.(kind.Asker[any])
-	if !ok || !w.spec.answers {
-		return action.Do(ctx, args)
+// answered is kind.Job.Answer.
+func (w *worker) answered(j *queued) func(context.Context, map[string]any) error {
+	return func(ctx context.Context, fields map[string]any) error {
+		return w.p.mapper.answer(ctx, w.spec.key, j.job.Event, fields, origin{hops: j.event.Hops, cause: j.event.Seq})
 	}
-	answer, err := asker.Ask(ctx, args)
-	if err != nil {
-		return err
-	}
-	return w.p.mapper.answer(ctx, w.spec.key, o.Event, answer, origin{hops: e.Hops, cause: e.Seq})
 }
 
 // answer maps the answer to a job, and returns when all outcomes are durable.

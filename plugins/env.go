@@ -84,8 +84,8 @@ func (e *env) Publish(ctx context.Context, name string, payload []byte, qos int,
 	if err := topic.CheckName(name); err != nil {
 		return kind.Permanent(err)
 	}
-	from := jobOf(ctx)
-	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: from.hops, Cause: from.cause})
+	from := kind.CauseOf(ctx)
+	_, err := e.p.s.bus.Publish(ctx, bus.Event{Topic: name, Payload: payload, QoS: byte(qos), Retain: retain, Source: sourceName(e.p.id), Hops: from.Hops, Cause: from.Seq})
 	if err == nil {
 		e.p.mapper.count.published.Add(1)
 	}

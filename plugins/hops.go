@@ -5,7 +5,6 @@ package plugins
 // start from 0 when they return.
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/postbus/postbus/bus"
@@ -46,17 +45,4 @@ func hopsAfter(fields map[string]any, self string) byte {
 		n++
 	}
 	return byte(min(max(n, 1), bus.MaxHops))
-}
-
-type originKey struct{}
-
-// withJob gives an action's publishes the hops of its job, and the job as their cause.
-func withJob(ctx context.Context, job bus.Event) context.Context {
-	return context.WithValue(ctx, originKey{}, origin{hops: job.Hops, cause: job.Seq})
-}
-
-// jobOf returns what withJob gave; the zero origin: ctx is not that of a job.
-func jobOf(ctx context.Context) origin {
-	from, _ := ctx.Value(originKey{}).(origin)
-	return from
 }

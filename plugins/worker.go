@@ -1,12 +1,11 @@
 package plugins
 
-// This file runs an action: a durable cursor on its queue, one job after the other, with retries.
+// This file runs an action, which reads its queue by a durable cursor; batch.go executes the jobs.
 // Jobs that fail for good become dead letters.
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -27,7 +26,7 @@ type worker struct {
 
 	mu       sync.Mutex
 	err      error // the last failure; nil if the last job was done
-	attempts int   // of the current job
+	attempts int   // of the first job that is not done
 	degraded error
 }
 
@@ -84,24 +83,22 @@ func (w *worker) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = safely(action.Close) }()
+	var bounds kind.Batch
+	if err := safely(func() error { bounds = action.Batch(); return nil }); err != nil {
+		return err
+	}
 	sub, err := w.p.s.bus.Subscribe(ctx, cursorName(w.p.id, w.spec.key), queueTopic(w.p.id, w.spec.key))
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
+	q := w.newQueue(sub, bounds)
 	for {
-		e, err := sub.Next(ctx)
+		jobs, err := q.collect(ctx)
 		if err != nil {
 			return err
 		}
-		if e.Missed > 0 {
-			w.p.mapper.count.expired.Add(e.Missed)
-			w.p.traceText(w.spec.key, fmt.Sprintf("%d jobs before this one were too old or lost", e.Missed))
-		}
-		if err := w.one(ctx, e, action); err != nil {
-			return err
-		}
-		if err := sub.Ack(e); err != nil {
+		if err := q.execute(ctx, action, jobs); err != nil {
 			return err
 		}
 	}
@@ -119,65 +116,6 @@ func (w *worker) secret(name string) (string, error) {
 	w.p.hide([]string{s})
 	w.secrets[name] = s
 	return s, nil
-}
-
-// one does a job, or gives it up. An error means that the worker is stopping.
-func (w *worker) one(ctx context.Context, e bus.Event, action kind.ClosableAction) error {
-	o, args, err := decodeJob(e.Payload, w.spec, w.secret)
-	if absent := (*secretError)(nil); errors.As(err, &absent) {
-		return err // the worker starts again, and the secret may be there then
-	}
-	if err != nil {
-		return w.publishDeadLetter(ctx, o, err, 0)
-	}
-	var failed error
-	wait := w.spec.retry.min
-	for attempt := 1; ; attempt++ {
-		if err := w.p.ownersOf(ctx, w.spec); err != nil {
-			return err
-		}
-		if w.spec.expires > 0 && time.Since(o.At) > w.spec.expires+time.Second { // the queue counts whole seconds
-			if failed != nil { // publishDeadLetter counts it
-				return w.publishDeadLetter(ctx, o, fmt.Errorf("older than %s: %w", w.spec.expires, failed), attempt-1)
-			}
-			w.p.mapper.count.expired.Add(1)
-			w.p.traceText(w.spec.key, "expired: the job is older than "+w.spec.expires.String())
-			w.p.s.bus.ReportLoss(cursorName(w.p.id, w.spec.key), "expired", 1)
-			w.note(nil, 0)
-			return nil
-		}
-		err := safely(func() error { return w.do(ctx, e, o, action, args.Interface()) })
-		if err == nil {
-			if w.spec.kind.Hands {
-				w.p.mapper.count.sent.Add(1)
-				w.p.traceText(w.spec.key, "sent; the result is unknown")
-			} else {
-				w.p.mapper.count.done.Add(1)
-				w.p.traceText(w.spec.key, "done")
-			}
-			w.note(nil, 0)
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		err = w.p.s.withPermissionHint(w.spec.kind.Name, err)
-		failed = err
-		w.note(err, attempt)
-		w.p.mapper.count.failed.Add(1)
-		w.p.mapper.fail(fmt.Errorf("%s: %w", w.spec.key, err))
-		if kind.IsPermanent(err) || attempt >= w.spec.retry.attempts {
-			return w.publishDeadLetter(ctx, o, err, attempt)
-		}
-		w.p.traceText(w.spec.key, fmt.Sprintf("failed, %s: %v", w.spec.retry.attempt(attempt), err))
-		w.p.mapper.count.retried.Add(1)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(max(wait*3/4+rand.N(wait/2+1), kind.WaitOf(err))):
-		}
-		wait = min(2*wait, w.spec.retry.max)
-	}
 }
 
 // deadLetter is the payload on $bus/dead/<id>.
@@ -217,7 +155,7 @@ func (w *worker) publishDeadLetter(ctx context.Context, o job, why error, attemp
 
 func deadTopic(id string) string { return "$bus/dead/" + id }
 
-// stop ends the worker; the next one repeats the current job.
+// stop ends the worker; the next one repeats the jobs that are not acknowledged.
 func (w *worker) stop() error {
 	w.cancel()
 	patience := w.p.s.patience()

@@ -4,12 +4,14 @@ package http
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -42,6 +44,9 @@ type ActionOptions struct {
 	Allow    []int             `key:"allow" doc:"the statuses that count as success; default 200 to 299"`
 	MaxBody  int64             `key:"max_body" doc:"the maximum size of an answer's body for on_answer; a larger one is an error" unit:"size" min:"1B" max:"16MiB"`
 	Insecure bool              `key:"insecure" doc:"accept any TLS certificate: anyone on the network path can then read and change the traffic"`
+	Batch    *kind.Batch       `key:"batch" doc:"send several events with one request: their text as lines, or their json as an array. Default: count 500, bytes 1MiB"`
+	Join     string            `key:"join" doc:"with batch: how bodies are joined; lines also for json (NDJSON); default: array for json" oneof:"lines|array"`
+	ArrayIn  string            `key:"array_in" doc:"with batch: the body is an object, and the array its field of this name, as streams for Loki"`
 }
 
 // actionDefaults returns the options of a file that sets none.
@@ -57,6 +62,14 @@ func (o ActionOptions) Check() []error {
 			errs = append(errs, kind.Wrong("allow", fmt.Sprintf("%d is not a status from 200 to 599", s), ""))
 		}
 	}
+	for key, value := range map[string]string{"join": o.Join, "array_in": o.ArrayIn} {
+		if value != "" && o.Batch == nil {
+			errs = append(errs, kind.Wrong(key, key+" belongs to batch, which is not there", "write batch: {count: 500}"))
+		}
+	}
+	if o.ArrayIn != "" && o.Join == "lines" {
+		errs = append(errs, kind.Wrong("array_in", "lines are not an array", "leave one of them out"))
+	}
 	return errs
 }
 
@@ -68,10 +81,10 @@ type Args struct {
 	JSON    any               `key:"json" doc:"body as JSON; at most one of json, text and form"`
 	Text    string            `key:"text" doc:"body as text"`
 	Form    map[string]string `key:"form" doc:"body as a URL-encoded form"`
-	Key     string            `key:"key" doc:"a value that identifies this event, sent as Idempotency-Key; visible ASCII characters"`
+	Key     string            `key:"key" doc:"a value that identifies this event, sent as Idempotency-Key; visible ASCII characters; default: an identity of the event and the entry that a repetition has too"`
 }
 
-// Action sends a request for each event, at least once.
+// Action sends a request for each event, or for several, at least once.
 type Action struct {
 	o      ActionOptions
 	client *http.Client
@@ -93,45 +106,52 @@ type answer struct {
 	Took    float64           `key:"took" doc:"the time until the whole answer had arrived, in seconds"`
 }
 
-// Do sends one request.
-func (a *Action) Do(ctx context.Context, args Args) error {
-	return a.send(ctx, args, func(res *http.Response) error {
-		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be reused
-		return nil
-	})
+// Batch implements kind.BatchAction.
+func (a *Action) Batch() kind.Batch {
+	if a.o.Batch == nil {
+		return kind.Batch{Count: 1}
+	}
+	b := *a.o.Batch
+	b.Count, b.Bytes = cmp.Or(b.Count, 500), cmp.Or(b.Bytes, 1<<20)
+	return b
 }
 
-// Ask sends one request and returns the answer, if its status is success.
-func (a *Action) Ask(ctx context.Context, args Args) (fields map[string]any, err error) {
-	began := time.Now()
-	err = a.send(ctx, args, func(res *http.Response) error {
-		body, err := io.ReadAll(io.LimitReader(res.Body, a.o.MaxBody+1))
-		if err != nil {
-			return err
+// DoAll sends a request for each job, or with batch for all that go to the same URL with the same headers.
+func (a *Action) DoAll(ctx context.Context, jobs []kind.Job[Args]) (done int, err error) {
+	for i := range jobs { // fixed parts are options
+		args := &jobs[i].Args
+		if args.URL == "" {
+			args.URL = a.o.URL
 		}
-		if int64(len(body)) > a.o.MaxBody {
-			return kind.Permanent(fmt.Errorf("the answer's body is larger than max_body, %d bytes", a.o.MaxBody))
+		if args.Headers == nil {
+			args.Headers = a.o.Headers
 		}
-		fields = map[string]any{"status": res.StatusCode, "text": lines.Text(body), "headers": headersOf(res), "took": seconds(time.Since(began)), "json": nil}
-		if v, ok := payload.JSON(body); ok {
-			fields["json"] = v
+	}
+	for done < len(jobs) {
+		n := 1
+		for a.o.Batch != nil && done+n < len(jobs) && jobs[done].Args.goesWith(&jobs[done+n].Args) {
+			n++
 		}
-		return nil
-	})
-	return fields, err
+		if err := a.send(ctx, jobs[done:done+n]); err != nil {
+			return done, err
+		}
+		done += n
+	}
+	return done, nil
 }
 
-// send sends a request, and calls read for an answer that is success.
-func (a *Action) send(ctx context.Context, args Args, read func(*http.Response) error) error {
-	ctx, cancel := context.WithTimeout(ctx, a.o.Timeout)
+// goesWith reports whether two events can be sent together.
+func (args *Args) goesWith(o *Args) bool {
+	return args.URL == o.URL && maps.Equal(args.Headers, o.Headers) && maps.Equal(args.Query, o.Query) && args.Form == nil && o.Form == nil
+}
+
+// send sends one request for all jobs.
+func (a *Action) send(ctx context.Context, jobs []kind.Job[Args]) error {
+	args := jobs[0].Args
+	limited, cancel := context.WithTimeout(ctx, a.o.Timeout)
 	defer cancel()
-	if args.URL == "" {
-		args.URL = a.o.URL
-	}
-	if args.Headers == nil {
-		args.Headers = a.o.Headers
-	}
-	r, err := a.request(ctx, args)
+	began := time.Now()
+	r, err := a.request(limited, jobs)
 	if err != nil {
 		return kind.Permanent(failure(a.o.Method, args.URL, err))
 	}
@@ -144,10 +164,15 @@ func (a *Action) send(ctx context.Context, args Args, read func(*http.Response) 
 	if len(a.o.Allow) > 0 {
 		good = slices.Contains(a.o.Allow, res.StatusCode)
 	}
-	if good {
-		if err := read(res); err != nil {
+	switch {
+	case good && jobs[0].Answer != nil: // of one job: the engine allows no batches of such
+		fields, err := a.fields(res, began)
+		if err != nil {
 			return failure(a.o.Method, args.URL, err)
 		}
+		return jobs[0].Answer(ctx, fields)
+	case good:
+		_, _ = io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be reused
 		return nil
 	}
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10)) // as much as arrived
@@ -157,6 +182,22 @@ func (a *Action) send(ctx context.Context, args Args, read func(*http.Response) 
 		return kind.After(err, retryAfter(res.Header.Get("Retry-After"), time.Now()))
 	}
 	return kind.Permanent(err)
+}
+
+// fields are those of an answer.
+func (a *Action) fields(res *http.Response, began time.Time) (map[string]any, error) {
+	body, err := io.ReadAll(io.LimitReader(res.Body, a.o.MaxBody+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(body)) > a.o.MaxBody {
+		return nil, kind.Permanent(fmt.Errorf("the answer's body is larger than max_body, %d bytes", a.o.MaxBody))
+	}
+	fields := map[string]any{"status": res.StatusCode, "text": lines.Text(body), "headers": headersOf(res), "took": seconds(time.Since(began)), "json": nil}
+	if v, ok := payload.JSON(body); ok {
+		fields["json"] = v
+	}
+	return fields, nil
 }
 
 // retryAfter reads a number of seconds or a date, as in RFC 9110, section 10.2.3; 0: there is none.
@@ -170,8 +211,9 @@ func retryAfter(text string, now time.Time) time.Duration {
 	return 0
 }
 
-// request makes the request of an event.
-func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) {
+// request makes the request of jobs that go together.
+func (a *Action) request(ctx context.Context, jobs []kind.Job[Args]) (*http.Request, error) {
+	args := jobs[0].Args
 	u, err := url.Parse(args.URL)
 	if err != nil {
 		return nil, errors.New("this is not a URL")
@@ -187,6 +229,9 @@ func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) 
 		u.RawQuery = q.Encode()
 	}
 	body, kind, err := args.body()
+	if a.o.Batch != nil {
+		body, kind, err = a.joined(jobs)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -197,11 +242,14 @@ func (a *Action) request(ctx context.Context, args Args) (*http.Request, error) 
 	if kind != "" {
 		r.Header.Set("Content-Type", kind)
 	}
-	if args.Key != "" {
-		if len(args.Key) > 255 || strings.IndexFunc(args.Key, func(c rune) bool { return c < ' ' || c > '~' }) >= 0 {
-			return nil, errors.New("key has more than 255 or other than visible ASCII characters")
+	if a.o.Method != http.MethodGet && a.o.Method != http.MethodHead {
+		key, err := identity(jobs)
+		if err != nil {
+			return nil, err
 		}
-		r.Header.Set("Idempotency-Key", args.Key)
+		if key != "" {
+			r.Header.Set("Idempotency-Key", key)
+		}
 	}
 	setHeaders(r, args.Headers)
 	return r, nil

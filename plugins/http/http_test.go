@@ -279,7 +279,7 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	b.Next(t)
 	stop()
 	a := NewAction(action(s.URL), nil)
-	if err := a.Do(t.Context(), Args{}); err != nil {
+	if err := do(t, a, Args{}); err != nil {
 		t.Error(err)
 	}
 	if err := a.Close(); err != nil {

@@ -6,10 +6,10 @@
 //
 //	func Kinds() []*kind.Kind
 //
-// that declares its source and its action with [SourceOf], [StreamOf] and [ActionOf]. A declaration
-// is a constructor, and structs whose tags describe every option, argument and field of an event.
-// From the tags the engine derives how a plugin file is read, all messages with their positions,
-// the JSON Schema and the reference page:
+// that declares its source and its action with [SourceOf], [StreamOf], [ActionOf] and
+// [BatchActionOf]. A declaration is a constructor, and structs whose tags describe every option,
+// argument and field of an event. From the tags the engine derives how a plugin file is read, all
+// messages with their positions, the JSON Schema and the reference page:
 //
 //	key       name in the file            doc      one sentence for people
 //	need      "yes": required             min, max bounds, in the text form of the type
@@ -19,8 +19,9 @@
 //	levels    "yes": a topic, of an event    default   "location": that of postbus.yaml
 //
 // The life of a source is: constructor, Open ([Opener]), Run or Stream, Close ([io.Closer]). The
-// life of an action is: constructor, Do for one event after another, Close. Open and Close are
-// optional. An instance is used once: after an error or a reload the engine constructs another. A
-// constructor does no I/O and cannot fail. The engine calls these methods one after another, never
-// two at once; it recovers from a panic in any of them, and treats it as an error.
+// life of an action is: constructor, Do for one event after another (or Batch, and DoAll for one
+// batch after another), Close. Open and Close are optional. An instance is used once: after an error
+// or a reload the engine constructs another. A constructor does no I/O and cannot fail. The engine
+// calls these methods one after another, never two at once; it recovers from a panic in any of them,
+// and treats it as an error.
 package kind

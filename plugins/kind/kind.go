@@ -2,7 +2,6 @@ package kind
 
 import (
 	"context"
-	"io"
 	"time"
 )
 
@@ -30,16 +29,11 @@ type Stream interface {
 	Stream(ctx context.Context, post Post) error
 }
 
-// Action executes events. Do is called at least once for each; nil acknowledges. After an error it
-// is called again with the same arguments, with increasing waits, unless the error is permanent
-// ([Permanent]) or the attempts are used up.
+// Action executes events one at a time; see [BatchAction] for several together. Do is called at
+// least once for each; nil acknowledges. After an error it is called again with the same arguments,
+// with increasing waits, unless the error is permanent ([Permanent]) or the attempts are used up.
 type Action[A any] interface {
 	Do(ctx context.Context, args A) error
-}
-
-// Asker is an action that can report what the device or service answers. Ask does what Do does.
-type Asker[A any] interface {
-	Ask(ctx context.Context, args A) (answer map[string]any, err error)
 }
 
 // Opener is a source that acquires something before it runs. With an error it has not started, and
@@ -111,13 +105,6 @@ type Kind struct {
 	action func(options any, env Env) ClosableAction
 }
 
-// ClosableAction is an instance of an action for the engine. Each argument of Do has the type of
-// Kind.Args. Close does nothing if the action has no Close of its own.
-type ClosableAction interface {
-	Action[any]
-	io.Closer
-}
-
 // SourceOf declares a source.
 func SourceOf[O any, S Source](name, about, sample string, defaults O, event any, open func(O, Env) S) *Kind {
 	return &Kind{Name: name, About: about, Sample: sample, Options: defaults, Event: event,
@@ -134,7 +121,7 @@ func StreamOf[O any, S Stream](name, about, sample string, defaults O, event any
 func ActionOf[O, A any, D Action[A]](name, about, sample string, defaults O, open func(O, Env) D) *Kind {
 	var args A
 	return &Kind{Name: name, Action: true, About: about, Sample: sample, Options: defaults, Args: args,
-		action: func(o any, e Env) ClosableAction { return untyped[A]{open(o.(O), e)} }}
+		action: func(o any, e Env) ClosableAction { return untyped[A]{single[A]{open(o.(O), e)}} }}
 }
 
 // PassesThrough sets Passthrough.
@@ -155,7 +142,7 @@ func (k *Kind) Handing() *Kind {
 	return k
 }
 
-// Reporting sets Answer. The action is an Asker.
+// Reporting sets Answer.
 func (k *Kind) Reporting(answer any) *Kind {
 	k.Answer = answer
 	return k
@@ -173,20 +160,3 @@ func (k *Kind) NewSource(options any, env Env) any { return k.source(options, en
 
 // NewAction constructs an instance of an action. options has the type of Options.
 func (k *Kind) NewAction(options any, env Env) ClosableAction { return k.action(options, env) }
-
-// untyped is an action whose arguments are of type A.
-type untyped[A any] struct{ Action[A] }
-
-func (u untyped[A]) Do(ctx context.Context, args any) error { return u.Action.Do(ctx, args.(A)) }
-
-// Ask is that of an action whose Kind has an Answer.
-func (u untyped[A]) Ask(ctx context.Context, args any) (map[string]any, error) {
-	return u.Action.(Asker[A]).Ask(ctx, args.(A))
-}
-
-func (u untyped[A]) Close() error {
-	if c, ok := u.Action.(io.Closer); ok {
-		return c.Close()
-	}
-	return nil
-}

@@ -250,7 +250,7 @@ func (l login) Next(from []byte, more bool) ([]byte, error) {
 	if !more {
 		return nil, nil
 	}
-	switch strings.ToLower(strings.TrimRight(string(from), ": ")) {
+	switch strings.ToLower(strings.TrimRight(string(from), ": \x00")) {
 	case "username", "user name":
 		return []byte(l.o.User), nil
 	case "password":

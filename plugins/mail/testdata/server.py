@@ -19,7 +19,7 @@ class Handler:
         if b"REFUSE" in envelope.content:
             return "554 5.7.1 looks like spam"
         print(json.dumps({"from": envelope.mail_from, "to": envelope.rcpt_tos, "body": envelope.content.decode("latin-1"),
-            "tls": session.ssl is not None, "user": (session.auth_data or b"").decode()}), flush=True)
+            "tls": mode == "tls" or session.ssl is not None, "user": (session.auth_data or b"").decode()}), flush=True)
         return "250 OK"
 
 def login(server, session, envelope, mechanism, data):
