@@ -111,3 +111,13 @@ func TestRetryAfterIsRespected(t *testing.T) {
 		t.Errorf("attempted again after %s, before the time that the service asked for", second.Sub(first))
 	}
 }
+
+// secretDir is a folder with a secret.
+func secretDir(t testing.TB, name, secret string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
