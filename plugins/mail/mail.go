@@ -114,9 +114,22 @@ func New(o Options, _ kind.Env) *Action {
 	return &Action{o: o, pool: &tls.Config{ServerName: host, InsecureSkipVerify: o.Insecure}} // the user asked for it in the file, and the docs explain the risk
 }
 
-// Do sends one mail.
-func (a *Action) Do(ctx context.Context, args Args) error {
-	m, err := newMessage(a.o.From, args, time.Now())
+// Batch implements kind.BatchAction: a mail is sent alone.
+func (a *Action) Batch() kind.Batch { return kind.Batch{Count: 1} }
+
+// DoAll sends a mail for each job.
+func (a *Action) DoAll(ctx context.Context, jobs []kind.Job[Args]) (int, error) {
+	for i, j := range jobs {
+		if err := a.do(ctx, j.ID, j.Args); err != nil {
+			return i, err
+		}
+	}
+	return len(jobs), nil
+}
+
+// do sends one mail. id makes its Message-ID, which a repetition has too.
+func (a *Action) do(ctx context.Context, id string, args Args) error {
+	m, err := newMessage(a.o.From, id, args, time.Now())
 	if err != nil {
 		return kind.Permanent(err)
 	}

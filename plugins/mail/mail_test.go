@@ -126,7 +126,7 @@ func TestMail(t *testing.T) {
 			const long = "Grüße,\n.\n..\nFrom here on " // dots and From are special in the dialogue
 			args := Args{To: []string{"Ädа <ada@example.com>", "bob@example.com"}, CC: []string{"ada@example.com"}, BCC: []string{"eve@example.com"}, ReplyTo: "x@example.com",
 				Subject: "Tür offen: 5 °C", Text: long + strings.Repeat("x", 2000), HTML: "<b>Tür</b>"}
-			if err := New(o, nil).Do(t.Context(), args); err != nil {
+			if err := New(o, nil).do(t.Context(), "7-0-tag", args); err != nil {
 				t.Fatalf("%s, %s: %v", mode, mechanisms, err)
 			}
 			got := <-mails
@@ -138,7 +138,7 @@ func TestMail(t *testing.T) {
 				t.Fatal(err)
 			}
 			var words mime.WordDecoder
-			for name, want := range map[string]string{"Subject": args.Subject, "To": "Ädа <ada@example.com>, <bob@example.com>", "Cc": "<ada@example.com>", "From": o.From, "Bcc": "", "Reply-To": "<x@example.com>"} {
+			for name, want := range map[string]string{"Subject": args.Subject, "To": "Ädа <ada@example.com>, <bob@example.com>", "Cc": "<ada@example.com>", "From": o.From, "Bcc": "", "Reply-To": "<x@example.com>", "Message-ID": "<7-0-tag@example.com>"} {
 				if s, err := words.DecodeHeader(m.Header.Get(name)); err != nil || strings.ReplaceAll(s, `"`, "") != want {
 					t.Errorf("%s: %q, want %q", name, s, want)
 				}
@@ -192,7 +192,7 @@ func TestRefusals(t *testing.T) {
 		if c.change != nil {
 			c.change(&o)
 		}
-		err := New(o, nil).Do(t.Context(), Args{To: c.to, Subject: "s", Text: c.text})
+		err := New(o, nil).do(t.Context(), "7-0-tag", Args{To: c.to, Subject: "s", Text: c.text})
 		if err == nil || !strings.Contains(err.Error(), c.want) || kind.IsPermanent(err) == c.again || strings.Contains(err.Error(), o.Password) {
 			t.Errorf("%s: %v, permanent %v", c.name, err, kind.IsPermanent(err))
 		}
@@ -212,10 +212,10 @@ func TestGreylisting(t *testing.T) {
 	address, mails := server(t, "starttls", "-")
 	a := New(options(address), nil)
 	args := Args{To: []string{"ada@example.com", "grey@example.com"}, Subject: "s", Text: "x"}
-	if err := a.Do(t.Context(), args); err == nil || kind.IsPermanent(err) {
+	if err := a.do(t.Context(), "7-0-tag", args); err == nil || kind.IsPermanent(err) {
 		t.Errorf("the first attempt: %v", err)
 	}
-	if err := a.Do(t.Context(), args); err != nil {
+	if err := a.do(t.Context(), "7-0-tag", args); err != nil {
 		t.Errorf("the second attempt: %v", err)
 	}
 	if m := <-mails; len(m.To) != 2 || len(mails) > 0 {
@@ -236,11 +236,11 @@ func TestNothingCanBeAddedToAMail(t *testing.T) {
 		"too many":  {To: many(101), Subject: "s", Text: "x"},
 		"too large": {To: []string{"a@b.c"}, Subject: "s", Text: strings.Repeat("x", maxMail+1)},
 	} {
-		if m, err := newMessage("a@b.c", args, time.Now()); err == nil {
+		if m, err := newMessage("a@b.c", "7-0-tag", args, time.Now()); err == nil {
 			t.Errorf("%s: %s", name, m.body)
 		}
 	}
-	m, err := newMessage("a@b.c", Args{To: []string{"a@b.c"}, Subject: "s", Text: evil, HTML: evil}, time.Now())
+	m, err := newMessage("a@b.c", "7-0-tag", Args{To: []string{"a@b.c"}, Subject: "s", Text: evil, HTML: evil}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestAServerThatHangs(t *testing.T) {
 		_, _ = io.ReadAll(c)
 	}()
 	o := options(l.Addr().String())
-	if err := New(o, nil).Do(ctx, Args{To: []string{"a@b.c"}, Subject: "s", Text: "x"}); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "no answer in time") {
+	if err := New(o, nil).do(ctx, "7-0-tag", Args{To: []string{"a@b.c"}, Subject: "s", Text: "x"}); err == nil || kind.IsPermanent(err) || !strings.Contains(err.Error(), "no answer in time") {
 		t.Errorf("%v", err)
 	}
 }
@@ -282,13 +282,13 @@ func TestAServerThatHangs(t *testing.T) {
 // A server, or somebody on the way, that hides STARTTLS gets no mail.
 func TestNoMailWithoutEncryption(t *testing.T) {
 	address, mails := server(t, "plain", "-")
-	err := New(options(address), nil).Do(t.Context(), Args{To: []string{"ada@example.com"}, Subject: "s", Text: "x"})
+	err := New(options(address), nil).do(t.Context(), "7-0-tag", Args{To: []string{"ada@example.com"}, Subject: "s", Text: "x"})
 	if err == nil || !strings.Contains(err.Error(), "no STARTTLS") {
 		t.Errorf("%v", err)
 	}
 	o := options(address)
 	o.TLS, o.User, o.Password = "off", "", ""
-	if err := New(o, nil).Do(t.Context(), Args{To: []string{"ada@example.com"}, Subject: "s", Text: "x"}); err != nil {
+	if err := New(o, nil).do(t.Context(), "7-0-tag", Args{To: []string{"ada@example.com"}, Subject: "s", Text: "x"}); err != nil {
 		t.Error(err)
 	}
 	if m := <-mails; m.TLS || len(mails) > 0 {

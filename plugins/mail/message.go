@@ -4,8 +4,6 @@ package mail
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"mime"
@@ -26,7 +24,7 @@ type message struct {
 }
 
 // newMessage makes a mail. The error is for good.
-func newMessage(from string, args Args, now time.Time) (*message, error) {
+func newMessage(from, id string, args Args, now time.Time) (*message, error) {
 	if args.Text == "" && args.HTML == "" {
 		return nil, errors.New("the mail has neither text nor html")
 	}
@@ -79,9 +77,7 @@ func newMessage(from string, args Args, now time.Time) (*message, error) {
 	}
 	header("Subject", mime.QEncoding.Encode("utf-8", args.Subject))
 	header("Date", now.Format(time.RFC1123Z))
-	id := make([]byte, 16)
-	_, _ = rand.Read(id) // never fails
-	header("Message-ID", fmt.Sprintf("<%s@postbus>", hex.EncodeToString(id)))
+	header("Message-ID", fmt.Sprintf("<%s@%s>", id, sender.Address[strings.LastIndexByte(sender.Address, '@')+1:]))
 	header("Auto-Submitted", "auto-generated") // so that nobody's holiday notice answers
 	header("MIME-Version", "1.0")
 	if err := m.parts(&b, args); err != nil {
