@@ -12,6 +12,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,4 +122,37 @@ func secretDir(t testing.TB, name, secret string) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+func TestSecretsInOptions(t *testing.T) {
+	type inner struct {
+		Key string `key:"key" doc:"a text" secret:"yes"`
+	}
+	type options struct {
+		Whole string            `key:"whole" doc:"a text" secret:"yes"`
+		Text  string            `key:"text" doc:"a text" secret:"within"`
+		List  []string          `key:"list" doc:"texts" secret:"within"`
+		Map   map[string]string `key:"map" doc:"texts" secret:"within"`
+		Plain string            `key:"plain" doc:"a text"`
+		Inner *inner            `key:"inner" doc:"more"`
+		URL   string            `key:"url" doc:"a URL" url:"https"`
+	}
+	file := options{"secret:a", "x ${secret.a} $${secret.a}", []string{"l-${secret.a}"}, map[string]string{"m": "secret:a ${secret.a}"}, "${secret.a}", &inner{"k ${secret.a}"}, "https://x/?k=${secret.a}"}
+	urls := map[string]urlSpec{"url": {schemes: []string{"https"}, origin: "https://x:443", empty: 2, holes: true}}
+	got, found, err := resolve(file, urls, []string{secretDir(t, "a", "s3/cret")})
+	want := options{"s3/cret", "x s3/cret ${secret.a}", []string{"l-s3/cret"}, map[string]string{"m": "secret:a s3/cret"}, "${secret.a}", &inner{"k s3/cret"}, "https://x/?k=s3%2Fcret"}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	for _, hidden := range []string{"s3/cret", "s3%2Fcret", "k s3/cret"} {
+		if !slices.Contains(found, hidden) {
+			t.Errorf("%q is not redacted: %q", hidden, found)
+		}
+	}
+	if file.List[0] != "l-${secret.a}" || file.Map["m"] != "secret:a ${secret.a}" || file.Inner.Key != "k ${secret.a}" {
+		t.Errorf("the checked file was changed: %+v", file)
+	}
+	if _, _, err := resolve(file, urls, []string{t.TempDir()}); err == nil || !strings.Contains(err.Error(), "secret a not found") {
+		t.Errorf("%v", err)
+	}
 }

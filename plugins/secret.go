@@ -175,6 +175,16 @@ func eachSecret(v reflect.Value, replace func(field, string) (string, error)) er
 					return err
 				}
 				x.SetString(s)
+			case f.mayHide() && x.Kind() == reflect.Slice && x.Type().Elem().Kind() == reflect.String:
+				list := reflect.MakeSlice(x.Type(), x.Len(), x.Len())
+				for i := range list.Len() {
+					s, err := replace(f, x.Index(i).String())
+					if err != nil {
+						return err
+					}
+					list.Index(i).SetString(s)
+				}
+				x.Set(list)
 			case f.mayHide() && x.Kind() == reflect.Map && !x.IsNil():
 				m := reflect.MakeMap(x.Type())
 				for it := x.MapRange(); it.Next(); {

@@ -34,6 +34,7 @@ import (
 	"github.com/postbus/postbus/plugins/udp"
 	"github.com/postbus/postbus/plugins/uds"
 	"github.com/postbus/postbus/plugins/webhook"
+	"github.com/postbus/postbus/plugins/websocket"
 )
 
 // catalog lists every kind.
@@ -43,7 +44,7 @@ func catalog() *plugins.Catalog {
 		pwm.Kinds(), i2c.Kinds(), onewire.Kinds(), input.Kinds(), usb.Kinds(), serial.Kinds(),
 		modbus.Kinds(), desktop.Kinds(), notify.Kinds(), webhook.Kinds(), http.Kinds(), exec.Kinds(),
 		execd.Kinds(), file.Kinds(), udp.Kinds(), tcp.Kinds(), uds.Kinds(), bridge.Kinds(), ping.Kinds(),
-		mail.Kinds(),
+		mail.Kinds(), websocket.Kinds(),
 	)...)
 }
 

@@ -20,6 +20,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/postbus/postbus/plugins/internal/headers"
 	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
@@ -56,7 +57,7 @@ func actionDefaults() ActionOptions {
 
 // Check checks the options against each other.
 func (o ActionOptions) Check() []error {
-	errs := checkHeaders(o.Headers)
+	errs := headers.Check(o.Headers)
 	for _, s := range o.Allow {
 		if s < 200 || s > 599 {
 			errs = append(errs, kind.Wrong("allow", fmt.Sprintf("%d is not a status from 200 to 599", s), ""))
@@ -218,7 +219,7 @@ func (a *Action) request(ctx context.Context, jobs []kind.Job[Args]) (*http.Requ
 	if err != nil {
 		return nil, errors.New("this is not a URL")
 	}
-	if errs := checkHeaders(args.Headers); len(errs) > 0 {
+	if errs := headers.Check(args.Headers); len(errs) > 0 {
 		return nil, errs[0]
 	}
 	if len(args.Query) > 0 {

@@ -1,7 +1,6 @@
 package http
 
-// This file is what the source and the action share: the client, the checks of headers, and errors
-// that contain no secret.
+// This file is what the source and the action share: the client and errors that contain no secret.
 
 import (
 	"crypto/tls"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/plugins/internal/lines"
-	"github.com/postbus/postbus/plugins/kind"
 )
 
 // client returns an HTTP client with its own connections, so that they end with their owner.
@@ -62,37 +60,6 @@ func failure(method, address string, err error) error {
 		}
 	}
 	return fmt.Errorf("%s %s: %w", method, redactURL(address), err)
-}
-
-// checkHeaders checks headers. It never quotes a value.
-func checkHeaders(headers map[string]string) []error {
-	var errs []error
-	seen := map[string]bool{}
-	for name, value := range headers {
-		add := func(format string, args ...any) {
-			errs = append(errs, kind.Wrong("headers."+name, fmt.Sprintf(format, args...), ""))
-		}
-		canonical := http.CanonicalHeaderKey(name)
-		switch {
-		case !isToken(name):
-			add("%q is not a header's name", name)
-		case seen[canonical]:
-			add("the header %s is given twice", canonical)
-		case canonical == "Content-Length" || canonical == "Transfer-Encoding" || canonical == "Connection" || canonical == "Trailer":
-			add("the header %s is set by the bus", canonical)
-		case strings.ContainsAny(value, "\r\n\x00"):
-			add("the value has a line break")
-		}
-		seen[canonical] = true
-	}
-	return errs
-}
-
-// isToken reports whether a name is a token of RFC 9110, section 5.6.2.
-func isToken(name string) bool {
-	return name != "" && strings.IndexFunc(name, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
-	}) < 0
 }
 
 // headersOf are the headers of a response as a field of an event.

@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbus/postbus/plugins/internal/headers"
 	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload/decode"
@@ -63,7 +64,7 @@ func defaults() Options {
 
 // Check checks the headers.
 func (o Options) Check() []error {
-	return checkHeaders(o.Headers)
+	return headers.Check(o.Headers)
 }
 
 // event documents the fields of an event.
