@@ -155,6 +155,20 @@ func (b *Bus) History(ctx context.Context, filter string, since Since, each func
 	return nil
 }
 
+// EventAt returns the event of a sequence. ok: the journal holds it, and it is an event.
+func (b *Bus) EventAt(seq uint64) (e Event, ok bool, err error) {
+	reader := b.journal.Reader(seq)
+	defer reader.Release()
+	b.turns.Take()
+	defer b.endTurn()
+	var r journal.Record
+	found, err := reader.NextUntil(min(seq, b.visible.Load()), &r)
+	if err != nil || !found || r.Seq != seq || !b.counts(&r) {
+		return Event{}, false, err
+	}
+	return eventOf(&r), true, nil
+}
+
 // readHistory reads the next events in one turn.
 func (b *Bus) readHistory(reader *journal.Reader, until uint64, wants func(*journal.Record) bool) (events []Event, more bool, err error) {
 	b.turns.Take()

@@ -145,7 +145,7 @@ func (m *mapper) putAnswer(action string, event []byte, answer map[string]any, f
 
 // answer folds the answer to a job of an action into outcomes, as event does.
 func (e *engine) answer(action string, v *expr.Vars, in input) []outcome {
-	return e.fold(e.answers[action], v, in)
+	return e.offerTo(e.answers[action], v, in)
 }
 
 // asked maps the answer to a job that a test's event made, in virtual time.

@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -118,4 +119,27 @@ func BenchmarkBare(b *testing.B) {
 	close(flight)
 	<-ended
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkReplay is what an event of a replay takes.
+func BenchmarkReplay(b *testing.B) {
+	_, catalog := newProbes(b)
+	c := &Checker{Catalog: catalog, Host: "pi"}
+	s, errs := c.Check("a", "a.yaml", []byte(`
+source: {mqtt: {topics: ["bench/#"]}}
+publish:
+  - {when: event.json > 21.5, changed: event.json, topic: "out/${event.topic[1]}", payload: "${event.json}"}
+  - {window: {of: event.json, every: 1m}, topic: "mean/${event.topic[1]}", payload: "${round(window.mean, 2)}"}
+`))
+	if errs != nil {
+		b.Fatal(errs.Render())
+	}
+	r := s.Replayer("pi", nil, func(Replayed) {})
+	begin := time.Now()
+	e := bus.Event{Topic: "bench/1", QoS: 1, Source: "client"}
+	b.ReportAllocs()
+	for i := range b.N {
+		e.Seq, e.Time, e.Payload = uint64(i+1), begin.Add(time.Duration(i)*30*time.Microsecond), fmt.Appendf(nil, "%d.%d", 20+i%4, i%7)
+		r.Event(&e)
+	}
 }

@@ -71,6 +71,7 @@ source: {mqtt: {topics: [in/+]}}
 publish:
   - {per: all, set_own: {n: "${(own.n ?? 0) + 1}"}, topic: out/n, payload: "${(own.n ?? 0) + 1}"}
   - {per: topic, set_own: {n: "${(own.n ?? 0) + 1}"}}
+  - {per: all, window: {of: 1, last: 24h}, topic: out/w, payload: "${window.count}"}
   - {each: fromJSON(event.text), per: "${item}", set_own: {n: "${(own.n ?? 0) + 1}"}, topic: "out/${item}", payload: "${(own.n ?? 0) + 1}"}
 `)
 	w.is("a", StateRunning)
@@ -80,12 +81,12 @@ publish:
 		for range events {
 			w.publish("in/x", `["p", "q", "p"]`)
 		}
-		until(t, "all outcomes are there", func() bool { return w.outcomes() >= round*events*4 })
+		until(t, "all outcomes are there", func() bool { return w.outcomes() >= round*events*5 })
 		w.crash(0)
 		w.publish("in/y", "[]")
 		until(t, "what was delivered again was folded", func() bool { return w.last("out/n") == round*(events+1) })
 	}
-	for topic, want := range map[string]int{"out/n": 3*events + 3, "out/p": 6 * events, "out/q": 3 * events} {
+	for topic, want := range map[string]int{"out/n": 3*events + 3, "out/w": 3*events + 3, "out/p": 6 * events, "out/q": 3 * events} {
 		if n := w.last(topic); n != want {
 			t.Errorf("%s counts %d, want %d", topic, n, want)
 		}

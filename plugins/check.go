@@ -34,6 +34,9 @@ type Checker struct {
 // IDForm is the form of a plugin's id, which is its file's name without .yaml.
 var IDForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
+// nameForm is the form of a name that a file gives to a value.
+var nameForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+
 const idHint = "choose a name such as living-room.yaml: letters, digits, _ and -, at most 64"
 
 // Hash identifies the content of a file.
@@ -45,26 +48,35 @@ func Hash(data []byte) string {
 // Check checks one file. id is its name without .yaml, shown its name for people. Either the spec
 // or the errors are nil. Check also runs the file's inline tests.
 func (c *Checker) Check(id, shown string, data []byte) (*Spec, yamlnode.Errors) {
+	s, errs, _ := c.check(id, shown, data)
+	return s, errs
+}
+
+// check also returns the files of the tables, which decide the result as well.
+func (c *Checker) check(id, shown string, data []byte) (*Spec, yamlnode.Errors, []tableFile) {
 	if !IDForm.MatchString(id) {
-		return nil, yamlnode.Errors{{File: shown, Reason: fmt.Sprintf("%q cannot be a plugin's id", id), Hint: idHint}}
+		return nil, yamlnode.Errors{{File: shown, Reason: fmt.Sprintf("%q cannot be a plugin's id", id), Hint: idHint}}, nil
 	}
 	d, err := yamlnode.Parse(shown, data)
 	if err != nil {
 		list, _ := err.(yamlnode.Errors)
-		return nil, list
+		return nil, list, nil
 	}
 	f := &fileReader{Checker: c, spec: &Spec{ID: id, File: shown, Hash: Hash(data)}, keys: map[string]int{}}
 	f.file(d.Root())
 	if list := d.Errors(); list != nil {
-		return nil, list
+		return nil, list, f.seen
+	}
+	if len(f.contents) > 0 {
+		f.spec.Hash = Hash([]byte(f.spec.Hash + "\n" + strings.Join(f.contents, "\n")))
 	}
 	for i := range f.spec.tests {
 		f.spec.tests[i].check(f.spec)
 	}
 	if list := d.Errors(); list != nil {
-		return nil, list
+		return nil, list, f.seen
 	}
-	return f.spec, nil
+	return f.spec, nil, f.seen
 }
 
 // fileReader reads one file.
@@ -74,9 +86,12 @@ type fileReader struct {
 	scope   expr.Scope
 	keys    map[string]int // the number of actions by kind
 	filters []string       // the topics of all sources
+
+	seen     []tableFile
+	contents []string // hashes of the tables
 }
 
-var fileKeys = []string{"description", "source", "sources", "publish", "actions", "tests", "permissions", "per_limit", "per_idle", "state_limit"}
+var fileKeys = []string{"description", "source", "sources", "publish", "actions", "tests", "permissions", "per_limit", "per_idle", "state_limit", "uses", "tables"}
 
 func (f *fileReader) file(n yamlnode.Node) {
 	m, ok := n.Map(fileKeys...)
@@ -95,6 +110,12 @@ func (f *fileReader) file(n yamlnode.Node) {
 	}
 	f.limits(m)
 	f.sources(n, m)
+	if v, ok := m.Get("uses"); ok {
+		f.uses(v)
+	}
+	if v, ok := m.Get("tables"); ok {
+		f.tables(v)
+	}
 	publish, has := m.Get("publish")
 	actions, acts := m.Get("actions")
 	f.rules(publish, "publish", f.publish)
@@ -417,7 +438,11 @@ func (f *fileReader) allowed(m yamlnode.Map) {
 		}
 	}
 	if patterns, ok := f.spec.permissions.by["subscribe"]; ok {
-		for _, r := range f.spec.reads {
+		reads := slices.Clone(f.spec.reads)
+		for _, u := range f.spec.uses {
+			reads = append(reads, u.filter)
+		}
+		for _, r := range reads {
 			if !allows("subscribe", patterns, r) {
 				n.Fail("add it there, or remove it from the file",
 					"the topics %q are not listed in permissions.subscribe", r)

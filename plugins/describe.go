@@ -40,7 +40,14 @@ func (c *Catalog) Schema() []byte {
 		"settle":   described(duration(), "the entry acts for the last event of a burst, when there was none for this long"),
 		"silent":   described(duration(), "the entry acts when there was no event for this long"),
 		"recover":  described(object{"type": "boolean", "default": false}, "with silent: it acts for the next event, too"),
-		"each":     described(text, "an expression for a list: the entry gets each element as an event, as item and index"),
+		"window": described(object{"type": "object", "additionalProperties": false, "required": []string{"of"}, "properties": object{
+			"of":    described(text, "an expression for the number of an event"),
+			"every": described(duration(), "the entry acts at the end of each such part of the clock"),
+			"last":  described(duration(), "the span of the numbers; without every the entry acts at each event"),
+			"quiet": described(duration(), "the entry acts when there was no event for this long"),
+		}}, "the entry acts with the figures of the numbers of a span of time, as window.mean"),
+		"having": described(text, "with window: a condition on the figures"),
+		"each":   described(text, "an expression for a list: the entry gets each element as an event, as item and index"),
 		"home_assistant": described(structSchema(reflect.TypeFor[homeAssistant](), reflect.Value{}),
 			"announce it to Home Assistant by MQTT discovery"),
 	}
@@ -83,14 +90,16 @@ func (c *Catalog) Schema() []byte {
 			"per_limit":   described(object{"type": "integer", "minimum": 1, "maximum": maxKeys, "default": defaultKeys}, "the maximum number of keys; the one that was idle for longest is forgotten"),
 			"per_idle":    described(object{"type": "string", "default": "7d"}, "a key without events is forgotten after this time"),
 			"state_limit": described(object{"type": "string", "default": "64MiB"}, "the maximum size of what all keys keep"),
+			"uses":        described(object{"type": "object", "additionalProperties": text}, "topics whose latest values expressions can read: uses.NAME.json"),
+			"tables":      described(object{"type": "object", "additionalProperties": text}, "CSV, JSON or YAML files in the plugins folder: tables.NAME[\"key\"].column"),
 			"sources":     object{"type": "array", "items": source, "minItems": 1}, "publish": list(publish), "actions": list(action),
 			"permissions": object{"type": "object", "additionalProperties": false, "properties": perms},
 			"tests": object{"type": "array", "items": object{"type": "object", "additionalProperties": false,
 				"oneOf": []object{{"required": []string{"event", "expect"}}, {"required": []string{"steps"}}}, "properties": object{
-					"name": text, "event": object{"type": "object"}, "answer": object{"type": "object"}, "last": object{"type": "object"}, "own": object{"type": "object"}, "state": object{"type": "object"}, "now": text,
+					"name": text, "event": object{"type": "object"}, "answer": object{"type": "object"}, "last": object{"type": "object"}, "own": object{"type": "object"}, "state": object{"type": "object"}, "uses": object{"type": "object"}, "now": text,
 					"expect": expected,
 					"steps": object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "required": []string{"at"}, "properties": object{
-						"at": duration(), "event": object{"type": "object"}, "answer": object{"type": "object"}, "expect": expected}}}}}},
+						"at": duration(), "uses": object{"type": "object"}, "event": object{"type": "object"}, "answer": object{"type": "object"}, "expect": expected}}}}}},
 		},
 		"oneOf": []object{{"required": []string{"source"}}, {"required": []string{"sources"}}},
 	}

@@ -32,7 +32,10 @@ type engine struct {
 	at      clock.Instant // of the current event or timer
 	changed []*keyState   // by it
 	clears  []string      // topics of stored states that must be cleared
-	list    []outcome     // scratch
+	writes  []storedValue // values of uses that must be stored
+	values  values
+	forgets bool      // what the entries keep is not encoded: it is stored nowhere
+	list    []outcome // scratch
 }
 
 // storedValue is a stored state of a key.
@@ -116,6 +119,7 @@ func (e *engine) use(next *Spec, now clock.Instant) (timers int, unread error) {
 		timers += e.adopt(k, st, content)
 	}
 	e.spec, e.stored = next, nil
+	e.useValues(next)
 	for _, st := range e.rules {
 		if r := st.rule; r.wait.kind == waitSilent && r.perKind == perAll && r.each == nil {
 			e.expect(st, now)
@@ -127,11 +131,11 @@ func (e *engine) use(next *Spec, now clock.Instant) (timers int, unread error) {
 
 // event folds an event into outcomes, which are valid until the next call.
 func (e *engine) event(v *expr.Vars, in input) []outcome {
-	return e.fold(e.plain, v, in)
+	return e.offerTo(e.plain, v, in)
 }
 
-// fold gives an event to some of the entries.
-func (e *engine) fold(states []*ruleState, v *expr.Vars, in input) []outcome {
+// offerTo gives an event to some of the entries.
+func (e *engine) offerTo(states []*ruleState, v *expr.Vars, in input) []outcome {
 	e.list, e.at = e.list[:0], in.at
 	for _, st := range states {
 		e.offer(st, v, in)
@@ -242,11 +246,14 @@ func (e *engine) item(st *ruleState, v *expr.Vars, in input, el timer) {
 
 // admitted folds an event for which the entry's condition holds.
 func (e *engine) admitted(st *ruleState, k *keyState, v *expr.Vars, in input, el timer) {
-	if st.rule.wait.kind == waitNone {
+	switch st.rule.wait.kind {
+	case waitNone:
 		e.act(st, k, v, in.from, in.at.Wall, false)
-		return
+	case waitWindow:
+		e.fold(st, k, v, in, el)
+	default:
+		e.wait(st, k, v, in, el)
 	}
-	e.wait(st, k, v, in, el)
 }
 
 // keyOf returns the event's key.
@@ -295,6 +302,16 @@ func (st *ruleState) admits(v *expr.Vars) bool {
 // rate has been waited for.
 func (e *engine) act(st *ruleState, k *keyState, v *expr.Vars, from origin, at time.Time, free bool) {
 	r := st.rule
+	if w := r.wait.window; w != nil && w.having != nil {
+		switch holds, err := w.having.Bool(v); {
+		case err != nil:
+			st.fail(verdictError, fmt.Errorf("having: %w", err))
+			return
+		case !holds:
+			st.tell("filtered: having: " + w.having.Explain(v))
+			return
+		}
+	}
 	var value any
 	if r.changed != nil {
 		var err error

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,8 +27,9 @@ type env struct {
 	options   any    // as in the file
 	scripts   string // the contents that were approved
 	degraded  func(error)
-	consuming func() // called when Consume has subscribed; may be nil
-	caughtUp  func() // called when Consume has delivered all events from before it subscribed; may be nil
+	consuming func()   // called when Consume has subscribed; may be nil
+	uses      []string // filters of topics whose events are heard for "uses"
+	caughtUp  func()   // called when Consume has delivered all events from before it subscribed; may be nil
 }
 
 var _ kind.Env = (*env)(nil)
@@ -93,6 +95,12 @@ func (e *env) Publish(ctx context.Context, name string, payload []byte, qos int,
 }
 
 func (e *env) Consume(ctx context.Context, name string, filters []string, each func(m map[string]any, done func(error))) error {
+	own := filters
+	for _, f := range e.uses {
+		if !slices.Contains(filters, f) {
+			filters = append(filters[:len(filters):len(filters)], f)
+		}
+	}
 	sub, err := e.p.s.bus.Subscribe(ctx, cursorName(e.p.id, name), filters...)
 	if err != nil {
 		return err
@@ -148,15 +156,21 @@ func (e *env) Consume(ctx context.Context, name string, filters []string, each f
 				out.Done()
 			})
 		}
-		m := map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "retained": ev.Stored, "source": ev.Source, "hops": int(ev.Hops),
-			"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}
-		if len(ev.Properties) > 0 {
-			m["properties"] = []byte(ev.Properties)
+		if len(e.uses) > 0 {
+			alone := !matchesAny(own, ev.Topic)
+			answer := done
+			if !alone {
+				answer = func(error) {} // the mapped event is answered
+			}
+			if err := e.p.mapper.hear(ctx, &ev, answer); err != nil {
+				done(err)
+				continue
+			}
+			if alone {
+				continue
+			}
 		}
-		if ev.Expiry > 0 {
-			m["expiry"] = ev.Expiry // counted from time
-		}
-		each(m, done)
+		each(message(&ev), done)
 	}
 }
 

@@ -59,7 +59,8 @@ type known struct {
 	errors     yamlnode.Errors // of this content, or why it is unreadable
 	good       *Spec           // of the newest valid content that was accepted
 	disabled   bool
-	lastLogged string // the last refusal that was logged
+	tables     []tableFile // which decide the result, too
+	lastLogged string      // the last refusal that was logged
 }
 
 // scan sets every plugin's goal from its file. ctx is the plugins' lifetime.
@@ -211,7 +212,7 @@ func (s *Supervisor) read(e entry) {
 	}
 	k.file = e.name
 	if k.disabled = e.disabled; e.disabled {
-		k.hash, k.spec, k.errors = "", nil, nil
+		k.hash, k.spec, k.errors, k.tables = "", nil, nil, nil
 		return
 	}
 	data, err := ReadFile(filepath.Join(s.o.Dir, e.name))
@@ -223,16 +224,16 @@ func (s *Supervisor) read(e entry) {
 		if h := hintOf(err); h != "" {
 			list[0].Hint = h
 		}
-		k.hash, k.spec, k.errors = "", nil, list
+		k.hash, k.spec, k.errors, k.tables = "", nil, list, nil
 		return
 	}
 	hash := Hash(data)
-	if hash == k.hash {
+	if hash == k.hash && !slices.ContainsFunc(k.tables, func(t tableFile) bool { return t.changed(s.o.Dir) }) {
 		return
 	}
 	k.hash = hash
 	if err := safely(func() error {
-		k.spec, k.errors = s.checker.Check(e.id, s.shown(e.name), data)
+		k.spec, k.errors, k.tables = s.checker.check(e.id, s.shown(e.name), data)
 		return nil
 	}); err != nil { // a bug in the program, which must not stop the other plugins
 		s.printPanic("checking "+e.name, err)

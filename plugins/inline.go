@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/config/suggest"
 	"github.com/postbus/postbus/config/yamlnode"
 	"github.com/postbus/postbus/plugins/expr"
@@ -22,6 +23,7 @@ type inlineTest struct {
 	node  yamlnode.Node
 	name  string // "" or with a colon at the end
 	vars  expr.Vars
+	uses  map[string][]byte // the latest values of topics when the test begins
 	steps []step
 }
 
@@ -30,6 +32,7 @@ type step struct {
 	at     time.Duration // since the test began
 	event  map[string]any
 	answer map[string]map[string]any // to the event's jobs, by the actions' keys
+	uses   map[string][]byte         // values that come before the event
 	node   yamlnode.Node             // of expect
 	checks bool                      // expect is there: it lists all outcomes since the previous one
 	expect []expectation
@@ -49,7 +52,7 @@ type expectation struct {
 func (f *fileReader) tests(n yamlnode.Node) {
 	list, _ := n.List()
 	for _, item := range list {
-		m, ok := item.Map("name", "event", "answer", "last", "own", "state", "now", "expect", "steps")
+		m, ok := item.Map("name", "event", "answer", "last", "own", "state", "uses", "now", "expect", "steps")
 		if !ok {
 			continue
 		}
@@ -65,6 +68,7 @@ func (f *fileReader) tests(n yamlnode.Node) {
 		}
 		t.vars.State = testValues(m, "state")
 		t.vars.Own = testValues(m, "own")
+		t.uses = f.testUses(m)
 		if v, ok := m.Get("now"); ok {
 			t.vars.Now = readTime(v)
 		} else if _, timed := m.Get("steps"); !timed && f.spec.dependsOnTime() {
@@ -128,7 +132,7 @@ func (f *fileReader) steps(n yamlnode.Node, m yamlnode.Map, t *inlineTest) {
 	list, _ := n.List()
 	checks := false
 	for _, item := range list {
-		sm, ok := item.Map("at", "event", "answer", "expect")
+		sm, ok := item.Map("at", "uses", "event", "answer", "expect")
 		if !ok {
 			continue
 		}
@@ -141,6 +145,7 @@ func (f *fileReader) steps(n yamlnode.Node, m yamlnode.Map, t *inlineTest) {
 		if k := len(t.steps); k > 0 && s.at < t.steps[k-1].at {
 			item.FailKey("list them in their order", "the step is before the previous one")
 		}
+		s.uses = f.testUses(sm)
 		if v, ok := sm.Get("event"); ok {
 			s.event = f.testEvent(v)
 		}
@@ -156,6 +161,35 @@ func (f *fileReader) steps(n yamlnode.Node, m yamlnode.Map, t *inlineTest) {
 	if !checks && !n.Refused() {
 		n.FailKey("write expect: [] in the last step", "the test expects nothing that can be checked")
 	}
+}
+
+// testUses reads the values of names of "uses", or of topics.
+func (f *fileReader) testUses(m yamlnode.Map) map[string][]byte {
+	v, ok := m.Get("uses")
+	if !ok {
+		return nil
+	}
+	out := map[string][]byte{}
+	list, _ := v.Map()
+	for i := range list.Len() {
+		name, item := list.Entry(i)
+		x, ok := plain(item)
+		if !ok {
+			continue
+		}
+		if j := slices.IndexFunc(f.spec.uses, func(u useSpec) bool { return u.name == name }); j >= 0 {
+			name = f.spec.uses[j].filter
+			if strings.ContainsAny(name, "+#") {
+				item.FailKey("write a topic that it matches", "the filter %q stands for several topics", name)
+				continue
+			}
+		} else if !slices.ContainsFunc(f.spec.uses, func(u useSpec) bool { return topic.Match(u.filter, name) }) {
+			item.FailKey("write a name of uses, or a topic", "no name of uses is %q, nor matches it", name)
+			continue
+		}
+		out[name] = bodyOfValue(x)
+	}
+	return out
 }
 
 func (f *fileReader) expectations(n yamlnode.Node) (out []expectation) {
@@ -289,10 +323,12 @@ func (t *inlineTest) check(s *Spec) {
 	if t.vars.Last != nil || t.vars.Own != nil {
 		l.preset(t.steps[0].event, t.vars.Last, t.vars.Own)
 	}
+	l.set(t.uses)
 	var got []outcome
 	var verdicts []string
 	for _, step := range t.steps {
 		got = append(got, l.until(t.vars.Now.Add(step.at))...)
+		l.set(step.uses)
 		if step.event != nil {
 			list, why := l.event(step.event)
 			got, verdicts = append(got, list...), why

@@ -21,6 +21,10 @@ func (e *engine) adopt(k *keyState, st *ruleState, content string) (timers int) 
 	for slot := range k.timers {
 		timers += e.alarms.disarm(k, slot)
 	}
+	if !k.window.Empty() && timers == 0 {
+		timers++
+	}
+	k.window = nil
 	e.change(k)
 	return timers
 }
@@ -69,7 +73,7 @@ func (e *engine) key(st *ruleState, name string, at clock.Instant) *keyState {
 
 // reset forgets what the entry keeps for a key that was idle for too long.
 func (e *engine) reset(k *keyState) {
-	k.last, k.own, k.passed, k.passedAt, k.bucket = nil, nil, nil, time.Time{}, bucket{}
+	k.last, k.own, k.passed, k.passedAt, k.bucket, k.window = nil, nil, nil, time.Time{}, bucket{}, nil
 	clear(k.timers[:])
 	e.change(k)
 }
@@ -99,7 +103,7 @@ func (e *engine) makeRoom(but *keyState, now clock.Instant) {
 func (e *engine) settle() {
 	for _, k := range e.changed {
 		k.dirty = false
-		if k.gone {
+		if k.gone || e.forgets {
 			continue
 		}
 		var err error

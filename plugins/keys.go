@@ -17,6 +17,7 @@ import (
 
 	"github.com/postbus/postbus/plugins/expr"
 	"github.com/postbus/postbus/plugins/internal/clock"
+	"github.com/postbus/postbus/plugins/internal/window"
 )
 
 const (
@@ -42,6 +43,7 @@ type keyState struct {
 	own      map[string]any
 	bucket   bucket // not stored: a rate restarts with the program
 	timers   [timerSlots]timer
+	window   *window.Window // nil: none
 
 	touched    clock.Instant
 	prev, next *keyState // in the order of use
@@ -141,6 +143,8 @@ type storedKey struct {
 	PassedAt int64          `cbor:"7,keyasint,omitempty"` // Unix nanoseconds
 	Own      map[string]any `cbor:"8,keyasint,omitempty"`
 	Timers   []storedTimer  `cbor:"9,keyasint,omitempty"`
+	Window   *window.Window `cbor:"10,keyasint,omitempty"`
+	Touched  *clock.Stored  `cbor:"11,keyasint,omitempty"` // by whose clock the times in Window are
 }
 
 type storedTimer struct {
@@ -260,6 +264,10 @@ func (k *keyState) encode(boot string) ([]byte, error) {
 		}
 		s.Timers = append(s.Timers, st)
 	}
+	if !k.window.Empty() {
+		at := k.touched.Store(boot)
+		s.Window, s.Touched = k.window, &at
+	}
 	b, err := encodeCBOR.Marshal(&s)
 	if err != nil {
 		return nil, fmt.Errorf("what the entry keeps for the key %q cannot be stored: %w", clip(k.key, 60), err)
@@ -284,6 +292,10 @@ func decodeKey(b []byte, types map[string]reflect.Type, now clock.Instant, boot 
 		}
 		k.timers[st.Slot] = timer{phase: st.Phase, event: typed(st.Event, types), item: st.Item, index: st.Index, each: st.Each, since: fromUnixNano(st.Since),
 			due: st.Due.Restore(now, boot), from: origin{hops: st.Hops, cause: st.Cause}}
+	}
+	if !s.Window.Empty() && s.Touched != nil {
+		k.window = s.Window
+		k.window.Shift(s.Touched.Restore(now, boot).Up - s.Touched.Up)
 	}
 	k.size = len(b) + len(k.key) + keyOverhead
 	return k, s.Entry, nil

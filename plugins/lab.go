@@ -3,10 +3,13 @@ package plugins
 // This file maps events in virtual time, for tests in files and for recorded events. It publishes nothing.
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/plugins/expr"
 	"github.com/postbus/postbus/plugins/internal/clock"
 )
@@ -44,7 +47,7 @@ func (l *lab) preset(event, last, own map[string]any) {
 // variables are those of an event at this time.
 func (l *lab) variables(event map[string]any) *expr.Vars {
 	v := l.vars
-	v.Event, v.State, v.Now = event, l.engine.memory, l.now.Wall
+	v.Event, v.State, v.Now, v.Shared = event, l.engine.memory, l.now.Wall, l.engine.shared(l.now.Wall)
 	return &v
 }
 
@@ -53,7 +56,7 @@ func (l *lab) done() {
 	for _, k := range l.engine.changed {
 		k.encoded, k.stored = nil, false
 	}
-	l.engine.changed, l.engine.clears = l.engine.changed[:0], l.engine.clears[:0]
+	l.engine.changed, l.engine.clears, l.engine.writes = l.engine.changed[:0], l.engine.clears[:0], l.engine.writes[:0]
 }
 
 // until lets time pass, and returns what the timers made.
@@ -79,21 +82,81 @@ func (l *lab) until(t time.Time) (list []outcome) {
 
 // event maps an event. verdicts tells of each entry without an outcome why.
 func (l *lab) event(fields map[string]any) (list []outcome, verdicts []string) {
+	if l.hear(fields) {
+		return nil, []string{"the event is for uses only"}
+	}
+	list = l.fold("", fields)
 	v := l.variables(fields)
-	in := l.engine.inputOf("", fields, l.now)
-	list = slices.Clone(l.engine.event(v, in))
-	l.engine.memory = v.State
-	l.done()
-	s := l.engine.spec
 	for _, st := range l.engine.plain {
 		if st.verdict != verdictPassed || st.rule.topic == nil && st.rule.action == nil {
 			verdicts = append(verdicts, fmt.Sprintf("%s %s", st.rule.label, st.rule.explain(st, v)))
 		}
 	}
+	return list, verdicts
+}
+
+// fold maps an event of a source of this kind.
+func (l *lab) fold(kind string, fields map[string]any) []outcome {
+	v := l.variables(fields)
+	in := l.engine.inputOf(kind, fields, l.now)
+	list := slices.Clone(l.engine.event(v, in))
+	l.engine.memory = v.State
+	l.done()
+	s := l.engine.spec
 	if s.passes() && slices.ContainsFunc(s.sources, func(src *sourceSpec) bool { return src.kind.Passthrough }) {
 		list = append(list, through(fields, in.from, l.now.Wall))
 	}
-	return list, verdicts
+	return list
+}
+
+// hear folds an event of a topic that the file uses. alone: no filter of the source matches it.
+func (l *lab) hear(fields map[string]any) (alone bool) {
+	s := l.engine.spec
+	if len(s.uses) == 0 || len(s.reads) == 0 || fields["topic"] == nil {
+		return false
+	}
+	ev := bus.Event{Topic: expr.Text(fields["topic"]), Payload: bodyOf(fields), Time: l.now.Wall}
+	ev.Retain, _ = fields["retain"].(bool)
+	if !l.engine.values.wanted(ev.Topic) {
+		return false
+	}
+	_ = l.engine.hear(&ev) // what is too large has no value
+	l.done()
+	return !matchesAny(s.reads, ev.Topic)
+}
+
+// set makes values the latest of topics.
+func (l *lab) set(values map[string][]byte) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		_ = l.engine.hear(&bus.Event{Topic: name, Payload: values[name], Time: l.now.Wall})
+	}
+	l.done()
+}
+
+// bodyOf is the payload of an event in a test, of which any form may be given.
+func bodyOf(fields map[string]any) []byte {
+	if b, ok := fields["bytes"].([]byte); ok {
+		return b
+	}
+	if x := fields["text"]; x != nil {
+		return []byte(expr.Text(x))
+	}
+	return bodyOfValue(fields["json"])
+}
+
+// bodyOfValue is the payload that has a value: a text as it is, others as JSON.
+func bodyOfValue(x any) []byte {
+	switch x := x.(type) {
+	case nil:
+		return nil
+	case string:
+		return []byte(x)
+	}
+	b, err := json.Marshal(wrap(x))
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // Replay maps recorded events one after the other, as a running plugin would, and describes the

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postbus/postbus/plugins/expr"
 	"github.com/postbus/postbus/plugins/internal/clock"
+	"github.com/postbus/postbus/plugins/internal/window"
 )
 
 func labOf(t *testing.T, text string) *lab {
@@ -205,11 +206,24 @@ func FuzzStoredKey(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add([]byte{})
+	k.window = &window.Window{}
+	for i := range 100 {
+		k.window.Add(window.Shape{Median: true}, time.Duration(i), float64(i))
+	}
+	if b, err = k.encode("boot"); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
 	types := (&Spec{}).declared()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k, content, err := decodeKey(b, types, clock.Instant{Wall: stepsBegin}, "boot")
 		if err != nil {
 			return
+		}
+		if !k.window.Empty() {
+			k.window.Add(window.Shape{Median: true, Span: time.Second}, 0, 1)
+			k.window.Figures(window.Shape{Median: true})
+			k.window.Trim(time.Minute)
 		}
 		k.rule = &rule{content: content}
 		again, err := k.encode("boot")

@@ -155,7 +155,7 @@ func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (_ []bus
 
 // variables are those of an event or timer. The caller holds mu and turn.
 func (m *mapper) variables(now time.Time) *expr.Vars {
-	m.vars = expr.Vars{State: m.engine.memory, Now: now, Host: m.host, Env: m.env}
+	m.vars = expr.Vars{State: m.engine.memory, Shared: m.engine.shared(now), Now: now, Host: m.host, Env: m.env}
 	return &m.vars
 }
 
@@ -234,6 +234,9 @@ func (m *mapper) events(list []outcome) []bus.Event {
 	for _, topic := range e.clears { // first: a key that was forgotten may be back
 		out = append(out, m.keptEvent(topic, nil))
 	}
+	for _, w := range e.writes {
+		out = append(out, m.keptEvent(w.topic, w.value))
+	}
 	for i := range list {
 		o := &list[i]
 		ev := bus.Event{Topic: o.topic, Payload: o.payload, QoS: o.rule.qos, Retain: o.rule.retain, Expiry: o.rule.expiry, Properties: o.props, Source: m.source, Hops: o.from.hops, Cause: o.from.cause}
@@ -262,7 +265,8 @@ func (m *mapper) events(list []outcome) []bus.Event {
 		}
 	}
 	clear(e.changed)
-	e.changed, e.clears = e.changed[:0], e.clears[:0]
+	clear(e.writes)
+	e.changed, e.clears, e.writes = e.changed[:0], e.clears[:0], e.writes[:0]
 	m.ready = out
 	return out
 }

@@ -108,11 +108,14 @@ const unrelated = `
 
 // timedFiles are files with one timer, which is due ten minutes after begin.
 var timedFiles = map[string]string{
-	"for":    `  - {when: event.value > 0, per: "${event.text}", for: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
-	"after":  `  - {when: event.value > 0, per: "${event.text}", after: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
-	"settle": `  - {when: event.value > 0, per: "${event.text}", settle: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
-	"silent": `  - {when: event.value > 0, per: "${event.text}", silent: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
-	"rate":   `  - {when: event.value > 0, per: "${event.text}", rate: 1/10m, keep: last, topic: "out/${key}", payload: "${event.value - 2}"}`,
+	"for":     `  - {when: event.value > 0, per: "${event.text}", for: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
+	"after":   `  - {when: event.value > 0, per: "${event.text}", after: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
+	"settle":  `  - {when: event.value > 0, per: "${event.text}", settle: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
+	"silent":  `  - {when: event.value > 0, per: "${event.text}", silent: 10m, topic: "out/${key}", payload: "${late ?? 0}"}`,
+	"window":  `  - {when: event.value > 0, per: "${event.text}", window: {of: event.value, every: 10m}, topic: "out/${key}", payload: "${window.sum == 2 ? late ?? 0 : window.sum}"}`,
+	"session": `  - {when: event.value > 0, per: "${event.text}", window: {of: event.value, quiet: 10m}, topic: "out/${key}", payload: "${window.median == 2 ? late ?? 0 : window.median}"}`,
+	"hopping": `  - {when: event.value > 0, per: "${event.text}", window: {of: event.value, every: 10m, last: 11m}, having: window.end > window.start, topic: "out/${key}", payload: "${window.last == 2 ? late ?? 0 : window.last}"}`,
+	"rate":    `  - {when: event.value > 0, per: "${event.text}", rate: 1/10m, keep: last, topic: "out/${key}", payload: "${event.value - 2}"}`,
 }
 
 const timedHead = "source: {probe: {name: a}}\npublish:\n"

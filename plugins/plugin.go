@@ -81,7 +81,10 @@ func newPlugin(s *Supervisor, id string) *plugin {
 	p.mapper = newMapper(id, s.o.Host, s.o.Env, s.bus, p.log, s.o.now)
 	p.mapper.trace = p.tracer
 	p.mapper.engine.memory = p.loadMemory()
-	p.mapper.engine.stored = p.loadKeys()
+	p.mapper.engine.stored = p.loadKept(keysTopic(id))
+	if err := p.mapper.engine.recall(p.loadKept(usesTopic(id))); err != nil {
+		p.log.Error("the latest value of a topic is lost", "err", err)
+	}
 	return p
 }
 
@@ -214,6 +217,7 @@ func (p *plugin) reconcile(ctx context.Context, next *Spec) {
 			"generation", generation, "err", p.redact(err.Error()))
 		return
 	}
+	p.dropUnread(next)
 	p.log.Info("plugin started", "generation", generation, "file", next.File)
 	if events := next.entities(p.s.o.Host); len(events) > 0 {
 		_ = p.mapper.announce(ctx, events) // an error means that the program is stopping
@@ -285,7 +289,7 @@ func (p *plugin) commit(next *Spec, runners []*runner) {
 func (p *plugin) swap(next *Spec) {
 	timers, unread := p.mapper.swap(next)
 	if timers > 0 {
-		p.log.Warn("timers dropped: their entries were edited or removed", "timers", timers, "file", next.File)
+		p.log.Warn("timers and windows dropped: their entries were edited or removed", "timers", timers, "file", next.File)
 	}
 	if unread != nil {
 		p.log.Error("what entries kept for some keys is lost", "err", unread)
@@ -518,11 +522,11 @@ func (p *plugin) loadMemory() map[string]any {
 	return m
 }
 
-// loadKeys reads what the entries kept for their keys.
-func (p *plugin) loadKeys() []storedValue {
-	list, err := p.s.bus.Retained(keysTopic(p.id) + "#")
+// loadKept returns the values that are stored below a topic.
+func (p *plugin) loadKept(prefix string) []storedValue {
+	list, err := p.s.bus.Retained(prefix + "#")
 	if err != nil {
-		p.log.Error("what the plugin kept for its keys is lost", "err", err)
+		p.log.Error("what the plugin kept is lost", "err", err)
 		return nil
 	}
 	out := make([]storedValue, len(list))

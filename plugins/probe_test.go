@@ -217,7 +217,7 @@ func (a *probeAction) Do(ctx context.Context, args probeArgs) error {
 	return nil
 }
 
-func newProbes(t *testing.T) (*probes, *Catalog) {
+func newProbes(t testing.TB) (*probes, *Catalog) {
 	p := &probes{posts: map[string]func(map[string]any, func(error)) error{}, opened: map[string]int{}, envs: map[string]kind.Env{}, closed: map[string]int{}, token: map[string]string{},
 		hang: make(chan struct{}), jobs: make(chan probeArgs, 10000)}
 	t.Cleanup(func() {
@@ -331,7 +331,7 @@ func (w *world) start() {
 // write saves a file atomically.
 func (w *world) write(name, text string) {
 	w.t.Helper()
-	tmp := filepath.Join(w.dir, "."+name+".tmp")
+	tmp := filepath.Join(w.dir, filepath.Dir(name), "."+filepath.Base(name)+".tmp")
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		w.t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ type runner struct {
 func (p *plugin) newRunner(s *sourceSpec) *runner {
 	r := &runner{p: p, spec: s, tried: make(chan struct{}), ended: make(chan struct{}), caughtUp: func() {}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.env = &env{p: p, log: p.secretLog().With("source", s.kind.Name), options: s.options, scripts: s.scripts, degraded: r.degrade}
+	r.env = &env{p: p, log: p.secretLog().With("source", s.kind.Name), options: s.options, scripts: s.scripts, uses: s.uses, degraded: r.degrade}
 	return r
 }
 

@@ -28,6 +28,9 @@ type Spec struct {
 	approved    string     // the approval that allows it to run; "" if it needs none
 	reads       []string   // the filters that it subscribes to
 
+	uses   []useSpec
+	tables map[string]any // what expressions see; nil: none
+
 	perLimit   int           // keys
 	perIdle    time.Duration // a key without events is forgotten after this time
 	stateLimit int           // bytes of all keys' states
@@ -44,6 +47,7 @@ type sourceSpec struct {
 	hash    string // of kind and options: equal sources may stay open
 	scripts string // the approved contents of its scripts, see contents
 	claims  []string
+	uses    []string // filters of "uses", which it hears as well
 	line    int
 }
 
@@ -200,7 +204,9 @@ func (s *Spec) Tests() int { return len(s.tests) }
 func (s *Spec) Flow() string {
 	var from, to []string
 	for _, src := range s.sources {
-		from = append(from, src.kind.Name)
+		if src.kind != usesKind {
+			from = append(from, src.kind.Name)
+		}
 	}
 	for _, r := range s.rules {
 		switch {

@@ -145,7 +145,11 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		case <-approvals:
 			s.step("reading the approvals", func() { s.scan(stopPlugins) })
 		case now := <-tick.C:
-			s.step("the periodic check of the plugins", func() { s.look(now) })
+			s.step("the periodic check of the plugins", func() {
+				if s.look(now) {
+					s.scan(stopPlugins)
+				}
+			})
 		}
 	}
 }
@@ -170,7 +174,8 @@ func (s *Supervisor) printPanic(what string, err error) {
 func (s *Supervisor) Ready() <-chan struct{} { return s.ready }
 
 // look runs a few times a second: it finds the traced plugins and clears orphans.
-func (s *Supervisor) look(now time.Time) {
+// It reports whether a file beside the plugins has changed.
+func (s *Supervisor) look(now time.Time) (changed bool) {
 	if n := s.bus.ListeningChanges(); n != s.listening {
 		s.listening = n
 		s.each(func(p *plugin) { p.mapper.tracing.Store(s.bus.Listening(traceTopic(p.id))) })
@@ -178,8 +183,10 @@ func (s *Supervisor) look(now time.Time) {
 	if now.Sub(s.reviewed) >= reviewEvery {
 		s.reviewed = now
 		s.reviewAll()
+		changed = s.tablesChanged()
 	}
 	s.sweepNow(now)
+	return changed
 }
 
 // each calls do with each plugin, in no order. do must not block.

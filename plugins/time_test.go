@@ -68,6 +68,60 @@ tests:
       - {at: 3s, event: {value: 20.1}, expect: []}
       - {at: 10m1s, event: {value: 20.1}, expect: []}
       - {at: 10m2s, event: {value: 20.1}, expect: [{topic: t, payload: 20.1}]}`,
+		"window": `
+publish: [{when: event.value > 0, per: "${event.text}", window: {of: event.value, every: 5m}, topic: "w/${key}",
+  payload: {n: "${window.count}", sum: "${window.sum}", mean: "${window.mean}", min: "${window.min}", max: "${window.max}", a: "${window.first}", z: "${window.last}",
+    med: "${window.median}", dev: "${round(window.stddev, 3)}", rate: "${window.rate}", from: "${window.start}", to: "${window.end}", text: "${event.text}"}}]
+tests:
+  - now: 2026-01-05T12:01:00Z
+    steps:
+      - {at: 0s, event: {value: 1, text: a}}
+      - {at: 1m, event: {value: 3, text: a}}
+      - {at: 1m, event: {value: 7, text: b}}
+      - {at: 1m, event: {value: -7, text: b}}
+      - {at: 2m, event: {value: 8, text: a}}
+      - {at: 3m59s, expect: []}
+      - {at: 4m, expect: [
+          {topic: w/a, payload: {n: 3, sum: 12, mean: 4, min: 1, max: 8, a: 1, z: 8, med: 3, dev: 3.606, rate: "${7.0/120}", from: "2026-01-05T12:00:00Z", to: "2026-01-05T12:05:00Z", text: a}},
+          {topic: w/b, payload: {n: 1, sum: 7, mean: 7, min: 7, max: 7, a: 7, z: 7, med: 7, dev: 0, rate: 0, from: "2026-01-05T12:00:00Z", to: "2026-01-05T12:05:00Z", text: b}}]}
+      - {at: 4m, event: {value: 2, text: a}}
+      - {at: 14m, expect: [{topic: w/a}]}
+      - {at: 24h, expect: []}`,
+		"window, sliding": `
+publish: [{window: {of: event.value, last: 5m}, having: window.mean > 2, changed: window.max, topic: w, payload: "${window.mean} ${window.count} ${window.end - window.start}"}]
+tests:
+  - steps:
+      - {at: 0s, event: {value: 1}, expect: []}
+      - {at: 1m, event: {value: 5}, expect: [{topic: w, payload: "3 2 5m"}]}
+      - {at: 2m, event: {value: 3}, expect: []}
+      - {at: 5m, event: {value: 7}, expect: [{topic: w, payload: "5 3 5m"}]}
+      - {at: 10m1s, event: {value: 3}, expect: [{topic: w, payload: "3 1 5m"}]}`,
+		"window, hopping": `
+publish: [{window: {of: 1, every: 1m, last: 3m}, topic: w, payload: "${window.count} ${late ?? 0}"}]
+tests:
+  - now: 2026-01-05T12:00:30Z
+    steps:
+      - {at: 0s, event: {value: 1}}
+      - {at: 20s, event: {value: 1}}
+      - {at: 31s, event: {value: 1}, expect: [{topic: w, payload: "2 0"}]}
+      - {at: 10m, expect: [{topic: w, payload: "3 0"}, {topic: w, payload: "3 0"}, {topic: w, payload: "1 0"}]}`,
+		"window, session": `
+publish: [{window: {of: event.value, quiet: 30s}, topic: w, payload: "${window.sum} ${window.end - window.start}"}]
+tests:
+  - steps:
+      - {at: 0s, event: {value: 1}}
+      - {at: 29s, event: {value: 2}}
+      - {at: 58s, event: {value: 3}, expect: []}
+      - {at: 88s, expect: [{topic: w, payload: "6 58s"}]}
+      - {at: 90s, event: {value: 4}}
+      - {at: 1h, expect: [{topic: w, payload: "4 0s"}]}`,
+		"window of each, by day": `
+publish: [{each: event.json, per: "${item}", window: {of: index + 1, every: 1d}, topic: "w/${item}", payload: "${window.sum}"}]
+tests:
+  - steps:
+      - {at: 0s, event: {json: [a, b, a]}}
+      - {at: 1m, event: {json: [b]}}
+      - {at: 36h, expect: [{topic: w/a, payload: 4}, {topic: w/b, payload: 3}]}`,
 		"for": `
 publish: [{when: event.value > 0, for: 10m, topic: open, payload: {min: "${held}", v: "${event.value}", at: "${since}"}}]
 tests:

@@ -33,22 +33,24 @@ const (
 	waitAfter           // a time has passed since its condition held last
 	waitSettle          // likewise: the last event of a burst
 	waitSilent          // no event came for a time
+	waitWindow          // the numbers of a span of time are complete, or at each event
 )
 
 // waits are the kinds of which an entry has one at most.
-var waits = []waitKind{waitFor, waitAfter, waitSettle, waitSilent}
+var waits = []waitKind{waitFor, waitAfter, waitSettle, waitSilent, waitWindow}
 
-var waitNames = map[waitKind]string{waitFor: "for", waitAfter: "after", waitSettle: "settle", waitSilent: "silent"}
+var waitNames = map[waitKind]string{waitFor: "for", waitAfter: "after", waitSettle: "settle", waitSilent: "silent", waitWindow: "window"}
 
 func (k waitKind) String() string { return waitNames[k] }
 
-// waitSpec is for, after, settle or silent.
+// waitSpec is for, after, settle, silent or window.
 type waitSpec struct {
 	kind    waitKind
 	d       time.Duration
 	text    string        // for people: for 10m
 	cancel  *expr.Program // of after
 	recover bool          // of silent
+	window  *windowSpec
 }
 
 // changedSpec is "changed".
@@ -59,7 +61,7 @@ type changedSpec struct {
 }
 
 // timingKeys are the keys that concern time and keys.
-var timingKeys = []string{"per", "set_own", "changed", "by", "at_least", "for", "after", "cancel", "settle", "silent", "recover", "keep", "each"}
+var timingKeys = []string{"per", "set_own", "changed", "by", "at_least", "for", "after", "cancel", "settle", "silent", "recover", "window", "having", "keep", "each"}
 
 const (
 	minWait = time.Millisecond
@@ -71,6 +73,9 @@ var absent = map[string]string{
 	"since":     waitsHint,
 	"held":      waitsHint,
 	"late":      waitsHint,
+	"window":    windowHint,
+	"uses":      "write uses: {mode: home/mode} beside source",
+	"tables":    "write tables: {rooms: rooms.csv} beside source",
 	"recovered": "write silent: 10m and recover: true",
 	"item":      "write each: event.json.list",
 	"index":     "write each: event.json.list",
@@ -84,13 +89,25 @@ const waitsHint = "the outcome of an entry with for, after, settle or silent has
 func (f *fileReader) entryScopes(m yamlnode.Map) (event, outcome expr.Scope) {
 	event, outcome = f.scope, f.scope
 	event.Absent, outcome.Absent = absent, absent
-	names := map[string]expr.Type{}
+	names := maps.Clone(f.scope.Named)
+	if names == nil {
+		names = map[string]expr.Type{}
+	}
 	if _, ok := m.Get("each"); ok {
 		names["item"], names["index"] = "", expr.TypeNumber
 	}
 	event.Named = maps.Clone(names)
 	for _, k := range waits {
-		if _, ok := m.Get(k.String()); ok {
+		if _, ok := m.Get(k.String()); ok && k == waitWindow {
+			event.Absent = maps.Clone(absent)
+			event.Absent["window"] = "write having: window.mean > 3; the other conditions come before the window"
+			names["window"], names["late"] = expr.TypeMap, expr.TypeDuration
+			outcome.Members = maps.Clone(outcome.Members)
+			if outcome.Members == nil {
+				outcome.Members = map[string][]string{}
+			}
+			outcome.Members["window"] = windowNames
+		} else if ok {
 			names["since"], names["held"], names["late"] = expr.TypeTime, expr.TypeDuration, expr.TypeDuration
 		}
 	}
@@ -115,6 +132,7 @@ func (f *fileReader) timing(n yamlnode.Node, m yamlnode.Map, r *rule, event, out
 	}
 	f.changes(m, r)
 	f.wait(n, m, r, event)
+	f.having(m, r, outcome)
 	f.keep(m, r)
 }
 
@@ -170,7 +188,7 @@ func (f *fileReader) changes(m yamlnode.Map, r *rule) {
 	}
 }
 
-// wait reads for, after, settle and silent, of which an entry has one.
+// wait reads for, after, settle, silent and window, of which an entry has one.
 func (f *fileReader) wait(n yamlnode.Node, m yamlnode.Map, r *rule, scope expr.Scope) {
 	for _, k := range waits {
 		v, ok := m.Get(k.String())
@@ -182,6 +200,10 @@ func (f *fileReader) wait(n yamlnode.Node, m yamlnode.Map, r *rule, scope expr.S
 			continue
 		}
 		r.wait.kind = k
+		if k == waitWindow {
+			f.window(v, r, scope)
+			continue
+		}
 		r.wait.d, _ = v.Duration(minWait, maxWait)
 		r.wait.text = k.String() + " " + yamlnode.FormatDuration(r.wait.d)
 	}
@@ -281,7 +303,12 @@ func (r *rule) destination() string {
 func (r *rule) resolve(destination string, n int) {
 	acts := r.usesLater()
 	all := acts
-	for _, p := range []*expr.Program{r.when, r.each, r.wait.cancel} {
+	now := []*expr.Program{r.when, r.each, r.wait.cancel}
+	if w := r.wait.window; w != nil {
+		now = append(now, w.of)
+		w.shape.Median = wantsMedian(acts)
+	}
+	for _, p := range now {
 		if p != nil {
 			all.Merge(p.Uses())
 		}
@@ -303,6 +330,9 @@ func (r *rule) resolve(destination string, n int) {
 func (r *rule) usesLater() (u expr.Uses) {
 	if r.changed != nil {
 		u.Merge(r.changed.value.Uses())
+	}
+	if w := r.wait.window; w != nil && w.having != nil {
+		u.Merge(w.having.Uses())
 	}
 	if r.topic != nil {
 		u.Merge(r.topic.template.Uses())

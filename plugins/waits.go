@@ -86,7 +86,16 @@ func (e *engine) fire(k *keyState, slot int, now clock.Instant, v *expr.Vars) {
 	}
 	later.Named = t.named(map[string]any{})
 	late := now.Up - t.due.Up
-	if slot == waitTimer {
+	if slot == waitTimer && r.wait.kind == waitWindow {
+		figures := e.close(k, &t, now)
+		if figures == nil {
+			return
+		}
+		later.Named["window"] = figures
+		if late >= lateFrom {
+			later.Named["late"] = late.Round(time.Second)
+		}
+	} else if slot == waitTimer {
 		later.Named["since"], later.Named["held"] = t.since, r.wait.d
 		if late >= lateFrom {
 			later.Named["late"], later.Named["held"] = late.Round(time.Second), r.wait.d+late.Round(time.Second)

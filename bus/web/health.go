@@ -22,6 +22,7 @@ GET    /api/v1/events         events in the journal: ?filter=home/%%23&since=10m
 GET    /api/v1/plugins        every plugin: state, counters, errors
 GET    /api/v1/timers         pending timers of plugins, the first due first: ?plugin=door&limit=100
 GET    /api/v1/explain        which plugin publishes a topic, or why none does: ?topic=home/x
+GET    /api/v1/why            what caused an event, back to the first one: ?topic=home/x or ?seq=123
 GET    /api/v1/sessions       every session: online, lag, in flight, lost
 DELETE /api/v1/sessions/NAME  end a session that has no connection
 GET    /api/v1/clients        every client: online or since when not and why, address, lag, counters; /ID for one

@@ -74,4 +74,5 @@ func (noPlugins) GetWithLines(string) (any, bool) { return nil, false }
 func (noPlugins) Timers(string, int) (any, bool) {
 	return map[string]any{"total": 0, "timers": []string{}}, true
 }
-func (noPlugins) Explain(string) any { return map[string]any{"by": []string{}} }
+func (noPlugins) Maker(string, string) (any, bool) { return nil, false }
+func (noPlugins) Explain(string) any               { return map[string]any{"by": []string{}} }

@@ -16,6 +16,8 @@ type Plugins interface {
 	// GetWithLines is Get with the lines of the file that have errors, for administrators.
 	GetWithLines(id string) (v any, ok bool)
 	Explain(topic string) any
+	// Maker returns what made an event; ok: a plugin did.
+	Maker(source, topic string) (v any, ok bool)
 	// Timers lists up to n pending timers of a plugin, or of all if id is empty.
 	Timers(id string, n int) (v any, ok bool)
 }

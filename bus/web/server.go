@@ -36,6 +36,7 @@ type Bus interface {
 	RetainedValue(name string) (bus.Event, bool)
 	RetainedValues(names []string, each func(bus.Event) bool)
 	History(ctx context.Context, filter string, since bus.Since, each func(bus.Event) bool) error
+	EventAt(seq uint64) (e bus.Event, ok bool, err error)
 	Stats() bus.Stats
 	Holes() []journal.Hole
 	Limits() bus.Limits
@@ -196,6 +197,7 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc("GET /api/v1/plugins", known(s.plugins))
 		mux.HandleFunc("GET /api/v1/plugins/{id}", known(s.plugin))
 		mux.HandleFunc("GET /api/v1/explain", known(s.explain, "topic"))
+		mux.HandleFunc("GET /api/v1/why", known(s.why, "seq", "topic"))
 		mux.HandleFunc("GET /api/v1/timers", known(s.timers, "plugin", "limit"))
 	}
 	return s.publicHooks(s.guard(plainErrors(mux)))

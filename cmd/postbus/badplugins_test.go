@@ -35,6 +35,12 @@ func TestBadPlugins(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			c := *c
+			if own, err := filepath.Abs(filepath.Join("testdata/badplugins", id)); err != nil {
+				t.Fatal(err)
+			} else if _, err := os.Stat(own); err == nil {
+				c.Dir = own // files beside the plugin
+			}
 			spec, errs := c.Check(id, id+".yaml", data)
 			if spec != nil || len(errs) == 0 {
 				t.Fatal("no mistake is found")

@@ -30,7 +30,7 @@ func (m *Main) pluginCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(m.pluginCheckCommand(), m.pluginTestCommand(), m.pluginNewCommand(), m.pluginSchemaCommand(), m.pluginReferenceCommand(),
-		m.pluginApproveCommand(), m.pluginListCommand(), m.pluginTraceCommand(), m.pluginExplainCommand(), m.pluginTimersCommand())
+		m.pluginApproveCommand(), m.pluginListCommand(), m.pluginTraceCommand(), m.pluginExplainCommand(), m.pluginTimersCommand(), m.pluginReplayCommand())
 	return cmd
 }
 

@@ -105,6 +105,8 @@ func (p *shownPlugins) GetWithLines(id string) (any, bool) {
 
 func (p *shownPlugins) Explain(topic string) any { return p.s.Explain(topic) }
 
+func (p *shownPlugins) Maker(source, topic string) (any, bool) { return p.s.Maker(source, topic) }
+
 func (p *shownPlugins) Timers(id string, n int) (any, bool) { return p.s.Timers(id, n) }
 
 // checker returns the checker of plugin files, for commands that need no bus.

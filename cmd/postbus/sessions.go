@@ -95,6 +95,23 @@ func (m *Main) api(ctx context.Context, r *remote, method, path string) ([]byte,
 
 // apiWith is api with a JSON body; nil: none.
 func (m *Main) apiWith(ctx context.Context, r *remote, method, path string, body any) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	resp, err := m.request(ctx, r, method, path, "", body)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", resp.Request.URL.Host, err)
+	}
+	return got, nil
+}
+
+// request makes one request with a JSON body, and returns the response if it is good. accept is the wanted form of the
+// answer; empty: JSON.
+func (m *Main) request(ctx context.Context, r *remote, method, path, accept string, body any) (*http.Response, error) {
 	base, err := m.httpURL(r)
 	if err != nil {
 		return nil, err
@@ -103,8 +120,7 @@ func (m *Main) apiWith(ctx context.Context, r *remote, method, path string, body
 	if err != nil {
 		return nil, err
 	}
-	c := &http.Client{Timeout: answerTimeout, Transport: &http.Transport{TLSClientConfig: t, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext}}
-	defer c.CloseIdleConnections()
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: t, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, DisableKeepAlives: true}}
 	var sent io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -120,6 +136,9 @@ func (m *Main) apiWith(ctx context.Context, r *remote, method, path string, body
 	if sent != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
 	if r.user != "" {
 		req.SetBasicAuth(r.user, r.password)
 	}
@@ -127,13 +146,13 @@ func (m *Main) apiWith(ctx context.Context, r *remote, method, path string, body
 	if err != nil {
 		return nil, httpUnreachable(base, err)
 	}
+	if resp.StatusCode < 300 {
+		return resp, nil
+	}
 	defer resp.Body.Close()
-	got, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	got, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", base, err)
-	}
-	if resp.StatusCode < 300 {
-		return got, nil
 	}
 	var p struct{ Error, Hint string }
 	if json.Unmarshal(got, &p) != nil || p.Error == "" {

@@ -42,8 +42,13 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 		}
 		c.fail(name, hint, "answer has no field %q", cut(name.Value, 40))
 	}
+	path := c.pathOf(n.Node)
+	whole := slices.Contains(c.uses.Named, path)
 	base := c.compile(n.Node)
 	if byName {
+		if c.memberOf(path, name) && !whole { // it is used for this name only
+			c.uses.Named = slices.DeleteFunc(c.uses.Named, func(s string) bool { return s == path })
+		}
 		key, cost := name.Value, nameCost(name)
 		c.nodes++
 		return func(r *run) any {
@@ -70,6 +75,45 @@ func (c *compiler) answer() fn {
 		c.uses.Fields = append(c.uses.Fields, "answer")
 	}
 	return func(r *run) any { r.step(1); return r.v.Event["answer"] }
+}
+
+// pathOf returns the path of a further variable, or of a member of one, as "uses.mode"; "" for other nodes.
+func (c *compiler) pathOf(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.IdentifierNode:
+		if _, ok := c.scope.Named[n.Value]; ok && !c.isLet(n.Value) {
+			return n.Value
+		}
+	case *ast.ChainNode:
+		return c.pathOf(n.Node)
+	case *ast.MemberNode:
+		if name, ok := n.Property.(*ast.StringNode); ok {
+			if base := c.pathOf(n.Node); base != "" {
+				return base + "." + name.Value
+			}
+		}
+	}
+	return ""
+}
+
+// memberOf checks a name below the further variable of a path, and notes its use. It reports whether the names
+// there are known.
+func (c *compiler) memberOf(path string, name *ast.StringNode) bool {
+	known, ok := c.scope.Members[path]
+	if !ok {
+		return false
+	}
+	if !slices.Contains(known, name.Value) {
+		hint := didYouMean(name.Value, known, true)
+		if hint == "" {
+			hint = "it has " + list(known)
+		}
+		c.fail(name, hint, "%s has no %q", path, cut(name.Value, 40))
+	}
+	if used := path + "." + name.Value; !slices.Contains(c.uses.Named, used) {
+		c.uses.Named = append(c.uses.Named, used)
+	}
+	return true
 }
 
 // nameCost is the cost of hashing a name.
@@ -142,6 +186,9 @@ func (r *run) byName(n *ast.MemberNode, v any, key string) any {
 			return s
 		}
 		return nil
+	case Lookup:
+		r.touch(len(key))
+		return v.Lookup(key)
 	}
 	if m := reflect.ValueOf(v); m.Kind() == reflect.Map && m.Type().Key().Kind() == reflect.String {
 		if x := m.MapIndex(reflect.ValueOf(key).Convert(m.Type().Key())); x.IsValid() {

@@ -213,7 +213,13 @@ func (c *compiler) identifier(n *ast.IdentifierNode) fn {
 		if !slices.Contains(c.uses.Named, n.Value) {
 			c.uses.Named = append(c.uses.Named, n.Value)
 		}
-		return func(r *run) any { r.step(1); return r.v.Named[n.Value] }
+		return func(r *run) any {
+			r.step(1)
+			if v, ok := r.v.Named[n.Value]; ok {
+				return v
+			}
+			return r.v.Shared[n.Value]
+		}
 	}
 	if x, ok := c.big[n.Value]; ok {
 		return constant(x.value())

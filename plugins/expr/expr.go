@@ -54,25 +54,32 @@ var ErrLimit = errors.New("evaluation limit exceeded")
 
 // Vars are the variables of one evaluation. A nil map counts as empty.
 type Vars struct {
-	Event map[string]any // the source's event
-	Last  map[string]any // the last event this rule published
-	State map[string]any // the plugin's memory
-	Own   map[string]any // the entry's memory for Key
-	Key   string         // what the entry distinguishes events by
-	Named map[string]any // further variables, of Scope.Named
-	Now   time.Time
-	Host  string
-	Env   map[string]string
+	Event  map[string]any // the source's event
+	Last   map[string]any // the last event this rule published
+	State  map[string]any // the plugin's memory
+	Own    map[string]any // the entry's memory for Key
+	Key    string         // what the entry distinguishes events by
+	Named  map[string]any // further variables, of Scope.Named
+	Shared map[string]any // those of them that Named does not have
+	Now    time.Time
+	Host   string
+	Env    map[string]string
 }
+
+// Lookup is a value whose members are found by name, as event.name["a"]. It is no value by itself.
+type Lookup interface{ Lookup(name string) any }
 
 // Scope is the set of names that an expression may use, for checking.
 type Scope struct {
-	Fields []string          // known fields of event; empty: any
-	Open   bool              // event may have further fields
-	Types  map[string]Type   // of fields that declare one
-	Named  map[string]Type   // further variables that there are
-	Absent map[string]string // what to write to have a variable that there is not
-	Env    []string          // allowed names of env; others are an error even if Vars has them
+	Fields []string        // known fields of event; empty: any
+	Open   bool            // event may have further fields
+	Types  map[string]Type // of fields that declare one
+	Named  map[string]Type // further variables that there are
+	// Members are the names below a further variable, or below one of them, as "uses" or "uses.mode"; without an
+	// entry there may be any.
+	Members map[string][]string
+	Absent  map[string]string // what to write to have a variable that there is not
+	Env     []string          // allowed names of env; others are an error even if Vars has them
 
 	Answer  []string // the fields of answer, which is a field of event; nil: there is no answer
 	Secrets bool     // a template may contain ${secret.name}, whose value is Sealed

@@ -35,7 +35,7 @@ type Uses struct {
 	LastFields []string // of last, likewise
 	LastWhole  bool
 	Env        []string // names, sorted
-	Named      []string // of Scope.Named, sorted
+	Named      []string // of Scope.Named, sorted; "window.mean" if it is used for that member of Scope.Members only
 	Secrets    []string // names, sorted
 }
 

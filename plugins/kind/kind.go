@@ -70,6 +70,11 @@ type (
 	Commander interface{ Runs() []string }
 	// Filterer returns the topic filters of a source whose events have a topic.
 	Filterer interface{ Filters() []string }
+	// Reader returns the fields of an event of the bus, as Env.Consume gives it, for a source of such events. ok: the
+	// source emits it; self is the source name of the plugin's own events.
+	Reader interface {
+		Read(event map[string]any, self string) (at time.Time, fields map[string]any, ok bool)
+	}
 	// Scripter returns the paths of the files in the plugins folder whose content decides what the
 	// program does. A user approves their content together with the plugin file.
 	Scripter interface{ Scripts(folder string) []string }

@@ -126,12 +126,11 @@ func (s *Source) Stream(ctx context.Context, post kind.Post) error {
 			done(err) // an earlier event was refused, so no later one may be accepted
 			return
 		}
-		stored := fromSubscribing(m)
-		if stored && !s.o.Retained || !stored && !s.o.Own && m["source"] == s.env.Source() {
+		at, fields, ok := s.o.Read(m, s.env.Source())
+		if !ok {
 			done(nil)
 			return
 		}
-		at, fields := s.readEvent(m)
 		if err := post(consuming, at, fields, done); err != nil {
 			done(err)
 			stop(err)
@@ -159,16 +158,21 @@ func fromSubscribing(m map[string]any) bool {
 	return r
 }
 
-// readEvent makes the fields. They share no memory with m except the payload's copy.
-func (s *Source) readEvent(m map[string]any) (time.Time, map[string]any) {
+// Read returns the fields of an event of the bus. They share no memory with m except the payload's copy. ok: the
+// source emits it; self is the source name of the plugin's own events.
+func (o Options) Read(m map[string]any, self string) (at time.Time, fields map[string]any, ok bool) {
+	stored := fromSubscribing(m)
+	if stored && !o.Retained || !stored && !o.Own && m["source"] == self {
+		return at, nil, false
+	}
 	name, _ := m["topic"].(string)
 	payload, _ := m["payload"].([]byte)
 	payload = bytes.Clone(payload)
-	at, _ := m["time"].(time.Time)
-	fields := map[string]any{
+	at, _ = m["time"].(time.Time)
+	fields = map[string]any{
 		"topic": Levels(strings.Split(name, "/")), "name": name, "bytes": payload, "text": lines.Text(payload),
-		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "hops": m["hops"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"], "stored": fromSubscribing(m),
+		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "hops": m["hops"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"], "stored": stored,
 	}
-	s.o.Decode.Message(payload, fields)
-	return at, fields
+	o.Decode.Message(payload, fields)
+	return at, fields, true
 }

@@ -51,11 +51,11 @@ func message(topic, payload string, retain bool) map[string]any {
 
 func TestEvent(t *testing.T) {
 	m := message("home/hall/doorbell", `{"pressed": true}`, true)
-	at, got := New(defaults(), nil).readEvent(m)
+	at, got, ok := defaults().Read(m, "plugin:x")
 	m["payload"].([]byte)[0] = 'x' // the memory is the bus's
 	want := map[string]any{"topic": Levels{"home", "hall", "doorbell"}, "name": "home/hall/doorbell", "bytes": []byte(`{"pressed": true}`), "text": `{"pressed": true}`,
 		"json": map[string]any{"pressed": true}, "qos": 1, "retain": true, "source": "client:door", "hops": 2, "seq": uint64(9), "time": time.Unix(7, 0), "redelivered": false, "stored": true}
-	if !at.Equal(time.Unix(7, 0)) || !reflect.DeepEqual(got, want) {
+	if !ok || !at.Equal(time.Unix(7, 0)) || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v %v", at, got)
 	}
 	if s := fmt.Sprint(got["topic"]); s != "home/hall/doorbell" {
@@ -63,16 +63,16 @@ func TestEvent(t *testing.T) {
 	}
 	for payload, want := range map[string]any{"": nil, "21.5": 21.5, " [1] ": []any{int64(1)}, "true": true, "null": nil, "hello": nil, "{": nil, "1 2": nil, "\xff": nil,
 		`"` + strings.Repeat("x", decode.MaxSize) + `"`: nil} {
-		if _, got := New(defaults(), nil).readEvent(message("a", payload, false)); !reflect.DeepEqual(got["json"], want) {
+		if _, got, _ := defaults().Read(message("a", payload, false), ""); !reflect.DeepEqual(got["json"], want) {
 			t.Errorf("%.20q: %v", payload, got["json"])
 		}
 	}
 	o := defaults()
 	o.Decode = "cbor"
-	if _, f := New(o, nil).readEvent(message("a", "\xa1atgonline", false)); f["json"] != nil || !strings.Contains(f["decode_error"].(string), "this is not CBOR") {
+	if _, f, _ := o.Read(message("a", "\xa1atgonline", false), ""); f["json"] != nil || !strings.Contains(f["decode_error"].(string), "this is not CBOR") {
 		t.Errorf("%v", f)
 	}
-	if _, f := New(o, nil).readEvent(message("a", "\xa1at\x18\x64", false)); !reflect.DeepEqual(f["json"], map[string]any{"t": int64(100)}) || f["decode_error"] != nil {
+	if _, f, _ := o.Read(message("a", "\xa1at\x18\x64", false), ""); !reflect.DeepEqual(f["json"], map[string]any{"t": int64(100)}) || f["decode_error"] != nil {
 		t.Errorf("%v", f)
 	}
 	got["decode_error"] = nil // only when it failed
@@ -212,7 +212,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(` {"a": 1}`))
 	f.Add([]byte("\xff\xfe0\x00 \x00")) // UTF-16
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, f := New(defaults(), nil).readEvent(message("a", string(b), false)); f["json"] != nil && !json.Valid(payload.Decode(b)) {
+		if _, f, _ := defaults().Read(message("a", string(b), false), ""); f["json"] != nil && !json.Valid(payload.Decode(b)) {
 			t.Errorf("%v", f["json"])
 		}
 	})

@@ -1,0 +1,369 @@
+package plugins
+
+// This file is "uses": the latest values of other topics, which expressions can read. They are heard with the
+// events of the source mqtt, in one order, and kept as the rest of the plugin's state is.
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
+	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/internal/lines"
+	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/payload"
+)
+
+const (
+	maxUses  = 100      // names of "uses"
+	maxHeard = 10_000   // topics of a plugin whose latest values are kept; the one without a value for longest goes first
+	maxValue = 64 << 10 // bytes of such a value
+)
+
+// useSpec is one name of "uses".
+type useSpec struct{ name, filter string }
+
+// useNames are the names below uses.NAME.
+var useNames = []string{"json", "text", "topic", "at", "age", "topics"}
+
+// uses reads {NAME: FILTER}, after the sources.
+func (f *fileReader) uses(n yamlnode.Node) {
+	m, ok := n.Map()
+	if !ok {
+		return
+	}
+	var names []string
+	for i := range min(m.Len(), maxUses) {
+		name, v := m.Entry(i)
+		filter, ok := v.Text()
+		switch {
+		case !ok:
+			continue
+		case !nameForm.MatchString(name):
+			v.FailKey("letters, digits and _", "%q cannot be a name", name)
+			continue
+		case topic.Shared(filter):
+			v.Fail("leave out $share and the group", "%q: a plugin gets all events and shares none", filter)
+			continue
+		}
+		if err := topic.CheckSubscription(filter); err != nil {
+			v.Fail("", "%v", topic.Reason(err))
+			continue
+		}
+		f.spec.uses = append(f.spec.uses, useSpec{name, filter})
+		names = append(names, name)
+		f.member("uses."+name, useNames)
+	}
+	if m.Len() > maxUses {
+		n.FailKey("use one filter with + for several topics", "there are %d names, at most %d are allowed", m.Len(), maxUses)
+	}
+	if len(names) == 0 {
+		return
+	}
+	f.named("uses", names)
+	var heard bool
+	for _, s := range f.spec.sources {
+		if s.kind.Name == "mqtt" {
+			f.hear(s)
+			heard = true
+		}
+	}
+	if !heard {
+		s := &sourceSpec{kind: usesKind, options: struct{}{}}
+		f.spec.sources = append(f.spec.sources, s)
+		f.hear(s)
+	}
+}
+
+// hear lets a source hear the topics of "uses" beside its own.
+func (f *fileReader) hear(s *sourceSpec) {
+	for _, u := range f.spec.uses {
+		s.uses = append(s.uses, u.filter)
+	}
+	s.hash = Hash(fmt.Appendf(nil, "%s %q", s.hash, s.uses))
+}
+
+// member says which names there are below a variable.
+func (f *fileReader) member(path string, names []string) {
+	if f.scope.Members == nil {
+		f.scope.Members = map[string][]string{}
+	}
+	f.scope.Members[path] = names
+}
+
+// usesKind is the source that hears the topics of "uses" in a file without a source mqtt. It has no events.
+var usesKind = kind.StreamOf("uses", "", "", struct{}{}, nil, func(_ struct{}, env kind.Env) usesSource { return usesSource{env} })
+
+type usesSource struct{ env kind.Env }
+
+// Consumes marks it as running once it has subscribed.
+func (usesSource) Consumes() {}
+
+func (s usesSource) Stream(ctx context.Context, _ kind.Post) error {
+	err := s.env.Consume(ctx, usesCursor, nil, func(map[string]any, func(error)) {})
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("the subscription ended")
+	}
+	return err
+}
+
+// usesCursor names its cursor: no action can have that name.
+const usesCursor = "source/uses"
+
+// heard is the latest value of a topic.
+type heard struct {
+	topic string
+	body  []byte
+	text  string
+	json  any
+	at    time.Time
+	seq   uint64 // 0: it is not in the journal
+	place *list.Element
+}
+
+// values are the latest values of all topics that a plugin uses.
+type values struct {
+	uses   []useSpec
+	topics map[string]*heard
+	order  list.List // of *heard, the oldest value first
+	bytes  int
+	latest []*heard // by uses: the newest of its topics; nil: there is none
+	shared map[string]any
+}
+
+// storedHeard is a value as it is stored.
+type storedHeard struct {
+	Topic string `cbor:"1,keyasint"`
+	Body  []byte `cbor:"2,keyasint,omitempty"`
+	At    int64  `cbor:"3,keyasint"` // Unix nanoseconds
+	Seq   uint64 `cbor:"4,keyasint,omitempty"`
+}
+
+func heardTopic(id, name string) string {
+	h := sha256.Sum256([]byte(name))
+	return usesTopic(id) + base64.RawURLEncoding.EncodeToString(h[:16])
+}
+
+// usesTopic is the prefix of the topics where the values are stored.
+func usesTopic(id string) string { return "$plugin/" + id + "/uses/" }
+
+// wanted reports whether a name of the file stands for a topic.
+func (s *values) wanted(name string) bool {
+	return slices.ContainsFunc(s.uses, func(u useSpec) bool { return topic.Match(u.filter, name) })
+}
+
+// set makes a value the latest of its topic; without a body that is retained, the topic has none any more.
+func (s *values) set(h *heard) {
+	if old := s.topics[h.topic]; old != nil {
+		s.remove(old)
+	}
+	if s.topics == nil {
+		s.topics = map[string]*heard{}
+	}
+	h.text = lines.Text(h.body)
+	h.json, _ = payload.JSON(h.body)
+	s.topics[h.topic] = h
+	h.place = s.order.PushBack(h)
+	s.bytes += len(h.topic) + len(h.body)
+	for i, u := range s.uses {
+		if topic.Match(u.filter, h.topic) {
+			s.latest[i] = h
+		}
+	}
+}
+
+func (s *values) remove(h *heard) {
+	delete(s.topics, h.topic)
+	s.order.Remove(h.place)
+	s.bytes -= len(h.topic) + len(h.body)
+	for i, l := range s.latest {
+		if l == h {
+			s.latest[i] = s.newest(s.uses[i].filter)
+		}
+	}
+}
+
+// newest returns the newest value of the topics of a filter.
+func (s *values) newest(filter string) *heard {
+	for e := s.order.Back(); e != nil; e = e.Prev() {
+		if h := e.Value.(*heard); topic.Match(filter, h.topic) {
+			return h
+		}
+	}
+	return nil
+}
+
+// use sets the names of the file. It returns the topics that no name stands for any more.
+func (s *values) use(next []useSpec) (gone []string) {
+	s.uses = next
+	s.latest = make([]*heard, len(next))
+	for e := s.order.Front(); e != nil; {
+		h := e.Value.(*heard)
+		e = e.Next()
+		if !s.wanted(h.topic) {
+			gone = append(gone, h.topic)
+			s.remove(h)
+		}
+	}
+	for i, u := range next {
+		s.latest[i] = s.newest(u.filter)
+	}
+	return gone
+}
+
+// at returns the variable uses at a time.
+func (s *values) at(now time.Time) map[string]any {
+	out := make(map[string]any, len(s.uses))
+	for i, u := range s.uses {
+		m := map[string]any{"topics": topicValues{s, u.filter}}
+		if h := s.latest[i]; h != nil {
+			m["json"], m["text"], m["topic"], m["at"], m["age"] = h.json, h.text, h.topic, h.at, max(0, now.Sub(h.at))
+		}
+		out[u.name] = m
+	}
+	return out
+}
+
+// topicValues are the values of a name by topic.
+type topicValues struct {
+	of     *values
+	filter string
+}
+
+// Lookup returns the value of a topic.
+func (t topicValues) Lookup(name string) any {
+	h := t.of.topics[name]
+	if h == nil || !topic.Match(t.filter, name) {
+		return nil
+	}
+	return map[string]any{"json": h.json, "text": h.text, "topic": h.topic, "at": h.at}
+}
+
+// hear folds an event of a topic that the file uses.
+func (e *engine) hear(ev *bus.Event) error {
+	old := e.values.topics[ev.Topic]
+	cleared := ev.Retain && len(ev.Payload) == 0
+	switch {
+	case !e.values.wanted(ev.Topic): // of a subscription of the version before
+		return nil
+	case old != nil && ev.Seq != 0 && ev.Seq <= old.seq:
+		return nil // delivered again
+	case len(ev.Payload) > maxValue:
+		return fmt.Errorf("uses: the payload of %s has %d bytes, at most %d are allowed", clip(ev.Topic, 80), len(ev.Payload), maxValue)
+	case cleared && old == nil:
+		return nil
+	case cleared:
+		e.values.remove(old)
+		e.clears = append(e.clears, heardTopic(e.id, ev.Topic))
+		return nil
+	}
+	h := &heard{topic: ev.Topic, body: slices.Clone(ev.Payload), at: ev.Time, seq: ev.Seq}
+	e.values.set(h)
+	b, err := encodeCBOR.Marshal(storedHeard{h.topic, h.body, unixNano(h.at), h.seq})
+	if err != nil {
+		return fmt.Errorf("uses: %w", err)
+	}
+	e.writes = append(e.writes, storedValue{topic: heardTopic(e.id, h.topic), value: b})
+	for len(e.values.topics) > maxHeard || e.values.bytes > e.spec.stateLimit {
+		oldest := e.values.order.Front().Value.(*heard)
+		if oldest == h {
+			break
+		}
+		e.values.remove(oldest)
+		e.clears = append(e.clears, heardTopic(e.id, oldest.topic))
+		e.keys.evicted++
+	}
+	return nil
+}
+
+// recall takes over the stored values. It returns why the first one that is lost could not be read.
+func (e *engine) recall(stored []storedValue) (unread error) {
+	var all []*heard
+	for _, v := range stored {
+		var s storedHeard
+		if err := decodeCBOR.Unmarshal(v.value, &s); err != nil || heardTopic(e.id, s.Topic) != v.topic {
+			if unread == nil {
+				unread = fmt.Errorf("a stored value of uses cannot be read: %w", errors.Join(err, errors.New(v.topic)))
+			}
+			e.clears = append(e.clears, v.topic)
+			continue
+		}
+		all = append(all, &heard{topic: s.Topic, body: s.Body, at: fromUnixNano(s.At), seq: s.Seq})
+	}
+	slices.SortFunc(all, func(a, b *heard) int { return a.at.Compare(b.at) })
+	for _, h := range all {
+		e.values.set(h)
+	}
+	return unread
+}
+
+// useValues sets the names of the file.
+func (e *engine) useValues(next *Spec) {
+	for _, name := range e.values.use(next.uses) {
+		e.clears = append(e.clears, heardTopic(e.id, name))
+	}
+}
+
+// shared are the variables of all entries at a time: uses and tables.
+func (e *engine) shared(now time.Time) map[string]any {
+	s := e.spec
+	if s == nil || len(s.uses) == 0 && len(s.tables) == 0 {
+		return nil
+	}
+	m := map[string]any{"tables": s.tables}
+	if len(s.uses) > 0 {
+		m["uses"] = e.values.at(now)
+	}
+	return m
+}
+
+// hear is post for an event of a topic that the file uses.
+func (m *mapper) hear(ctx context.Context, ev *bus.Event, done func(error)) error {
+	size := len(ev.Topic) + len(ev.Payload) + firingSize
+	if err := m.flow.room.take(ctx, size); err != nil {
+		return err
+	}
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	if m.closed {
+		m.flow.room.give(1, size)
+		return errStopped
+	}
+	m.mu.Lock()
+	err := m.engine.hear(ev)
+	if err != nil {
+		m.count.errors.Add(1)
+		m.lastE, m.lastAt = err, m.now().Wall
+	}
+	m.mu.Unlock()
+	m.flow.put(m.events(nil), outgoing{bytes: size, done: done})
+	return nil
+}
+
+// dropUnread ends the cursors of sources that the file has no more.
+func (p *plugin) dropUnread(next *Spec) {
+	needed := map[string]bool{}
+	for _, s := range next.sources {
+		switch s.kind.Name {
+		case "mqtt":
+			needed["source"] = true
+		case usesKind.Name:
+			needed[usesCursor] = true
+		}
+	}
+	for _, key := range []string{"source", usesCursor} {
+		if name := cursorName(p.id, key); !needed[key] && slices.Contains(p.s.bus.Names(name), name) {
+			p.dropQueue(key)
+		}
+	}
+}
