@@ -110,6 +110,7 @@ func (f *fileReader) file(n yamlnode.Node) {
 	}
 	f.limits(m)
 	f.sources(n, m)
+	f.mapRecorded()
 	if v, ok := m.Get("uses"); ok {
 		f.uses(v)
 	}
@@ -189,17 +190,25 @@ func (f *fileReader) source(n yamlnode.Node) {
 		n.Fail("write it with its options, as in {timer: {every: 10s}}", "want a mapping with the kind of the source")
 		return
 	}
-	m, ok := n.Map(kinds...)
+	m, ok := n.Map(append([]string{"record"}, kinds...)...)
 	if !ok {
 		return
 	}
-	if m.Len() != 1 {
-		if m.Len() > 1 || complete(n, m) { // otherwise an unknown kind was already reported
-			n.Fail("write several sources as items of sources", "a source has one kind, got %d", m.Len())
+	record, records := m.Get("record")
+	given := m.Len()
+	if records {
+		given--
+	}
+	if given != 1 {
+		if given > 1 || complete(n, m) { // otherwise an unknown kind was already reported
+			n.Fail("write several sources as items of sources", "a source has one kind, got %d", given)
 		}
 		return
 	}
 	name, o := m.Entry(0)
+	if name == "record" {
+		name, o = m.Entry(1)
+	}
 	k := f.Catalog.sources[name]
 	v := reflect.New(reflect.TypeOf(k.Options)).Elem()
 	v.Set(reflect.ValueOf(k.Options))
@@ -232,7 +241,10 @@ func (f *fileReader) source(n yamlnode.Node) {
 			f.spec.reads = append(f.spec.reads, t.Filters()...)
 		}
 	}
-	s.hash = Hash(fmt.Appendf(nil, "%s %#v %v", name, deep(v), s.urls))
+	if records {
+		f.recorded(record, s)
+	}
+	s.hash = Hash(fmt.Appendf(nil, "%s %#v %v %t", name, deep(v), s.urls, s.record))
 }
 
 // accesses records what options access.

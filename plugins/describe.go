@@ -22,7 +22,9 @@ import (
 func (c *Catalog) Schema() []byte {
 	text := object{"type": "string"}
 	any := object{}
-	source := object{"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": c.schemas(c.sources)}
+	kinds := c.schemas(c.sources)
+	kinds["record"] = described(object{"type": "boolean", "default": false}, "the events go into the journal as they come, and are mapped from there: they can be replayed, and are mapped after a crash")
+	source := object{"type": "object", "minProperties": 1, "maxProperties": 2, "additionalProperties": false, "properties": kinds}
 	common := object{
 		"when": described(text, "a condition: an event for which it is false has no outcome"),
 		"rate": described(object{"type": "string", "pattern": `^\d+/.+$`},

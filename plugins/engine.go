@@ -63,7 +63,16 @@ type origin struct {
 // inputOf reads it from the fields, which the source mqtt sets.
 func (e *engine) inputOf(kind string, fields map[string]any, at clock.Instant) input {
 	in := input{at: at, from: origin{hops: hopsAfter(fields, e.source)}}
-	if kind != "mqtt" {
+	switch kind {
+	case "mqtt":
+	case recordedKind.Name:
+		in.seq, _ = fields[recordedSeq].(uint64)
+		in.redelivered, _ = fields[recordedAgain].(bool)
+		in.from.cause = in.seq
+		delete(fields, recordedSeq)
+		delete(fields, recordedAgain)
+		return in
+	default:
 		return in
 	}
 	in.from.cause, _ = fields["seq"].(uint64)

@@ -412,15 +412,25 @@ func (p *plugin) setActions(next *Spec) {
 	p.mu.Unlock()
 }
 
-// openQueues makes the durable cursors of actions before an event can arrive for them. It waits
+// openQueues makes the durable cursors of actions, and of recorded events, before an event can arrive for them. It waits
 // while the disk refuses, and returns false if ctx ends first.
 func (p *plugin) openQueues(ctx context.Context, next *Spec) bool {
+	queues := map[string]string{}
 	for _, r := range next.rules {
-		if r.action == nil || slices.Contains(p.s.bus.Names(cursorName(p.id, r.action.key)), cursorName(p.id, r.action.key)) {
+		if r.action != nil {
+			queues[r.action.key] = queueTopic(p.id, r.action.key)
+		}
+	}
+	if slices.ContainsFunc(next.sources, func(s *sourceSpec) bool { return s.record }) {
+		queues[recordCursor] = recordedTopic(p.id)
+	}
+	for key, topic := range queues {
+		name := cursorName(p.id, key)
+		if slices.Contains(p.s.bus.Names(name), name) {
 			continue
 		}
 		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-			sub, err := p.s.bus.Subscribe(ctx, cursorName(p.id, r.action.key), queueTopic(p.id, r.action.key))
+			sub, err := p.s.bus.Subscribe(ctx, name, topic)
 			if err == nil {
 				sub.Close()
 				break

@@ -181,6 +181,9 @@ func (r *runner) start(src any) {
 // once runs the source until it returns.
 func (r *runner) once(src any) error {
 	post := func(ctx context.Context, at time.Time, fields map[string]any, done func(error)) error {
+		if r.spec.record {
+			return r.p.mapper.record(ctx, r, at, fields, done)
+		}
 		return r.p.mapper.post(ctx, r, at, fields, done)
 	}
 	return safely(func() error {

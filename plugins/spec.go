@@ -48,6 +48,7 @@ type sourceSpec struct {
 	scripts string // the approved contents of its scripts, see contents
 	claims  []string
 	uses    []string // filters of "uses", which it hears as well
+	record  bool     // its events are mapped from the journal
 	line    int
 }
 
@@ -204,7 +205,7 @@ func (s *Spec) Tests() int { return len(s.tests) }
 func (s *Spec) Flow() string {
 	var from, to []string
 	for _, src := range s.sources {
-		if src.kind != usesKind {
+		if src.kind != usesKind && src.kind != recordedKind {
 			from = append(from, src.kind.Name)
 		}
 	}

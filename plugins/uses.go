@@ -70,7 +70,7 @@ func (f *fileReader) uses(n yamlnode.Node) {
 	f.named("uses", names)
 	var heard bool
 	for _, s := range f.spec.sources {
-		if s.kind.Name == "mqtt" {
+		if s.kind.Name == "mqtt" || s.kind == recordedKind {
 			f.hear(s)
 			heard = true
 		}
@@ -359,9 +359,11 @@ func (p *plugin) dropUnread(next *Spec) {
 			needed["source"] = true
 		case usesKind.Name:
 			needed[usesCursor] = true
+		case recordedKind.Name:
+			needed[recordCursor] = true
 		}
 	}
-	for _, key := range []string{"source", usesCursor} {
+	for _, key := range []string{"source", usesCursor, recordCursor} {
 		if name := cursorName(p.id, key); !needed[key] && slices.Contains(p.s.bus.Names(name), name) {
 			p.dropQueue(key)
 		}

@@ -11,6 +11,7 @@ type Maker struct {
 	Action  string       `json:"action,omitempty"`  // the event is a job of this action
 	Entries []MakerEntry `json:"entries,omitempty"` // that can have made it: of several, the topic doesn't tell which
 	Sources []string     `json:"sources,omitempty"` // the kinds of the plugin's sources
+	Raw     bool         `json:"raw,omitempty"`     // it is an event of a source, as it came
 }
 
 // MakerEntry is an entry of a plugin file.
@@ -29,6 +30,7 @@ func (s *Supervisor) Maker(source, topic string) (m Maker, ok bool) {
 	if queue := queueTopic(id, ""); strings.HasPrefix(topic, queue) {
 		m.Action = topic[len(queue):]
 	}
+	m.Raw = topic == recordedTopic(id)
 	p := s.plugin(id)
 	if p == nil {
 		return m, true
@@ -44,7 +46,9 @@ func (s *Supervisor) Maker(source, topic string) (m Maker, ok bool) {
 	}
 	m.File = spec.File
 	for _, src := range spec.sources {
-		m.Sources = append(m.Sources, src.kind.Name)
+		if src.kind != usesKind && src.kind != recordedKind {
+			m.Sources = append(m.Sources, src.kind.Name)
+		}
 	}
 	for _, r := range spec.rules {
 		if r.makes(topic, m.Action) {

@@ -72,6 +72,8 @@ func (m *Main) printWhy(body []byte) error {
 		m.printf("%s  #%d  %s\n", s.Time.Local().Format("2006-01-02 15:04:05.000"), s.Seq, what)
 		last := i == len(chain.Steps)-1
 		switch {
+		case s.By != nil && s.By.Raw:
+			m.printf("  by %s, its source%s\n", oneLine(s.By.File), sourceText(s.By.Sources))
 		case s.By == nil:
 			m.printf("  published by %s\n", oneLine(s.Source))
 		default:
@@ -82,7 +84,7 @@ func (m *Main) printWhy(body []byte) error {
 			m.printf("  because of\n")
 		case s.Cause != 0:
 			m.printf("  because of #%d, which the journal does not hold any more\n", s.Cause)
-		case s.By != nil && s.By.Action == "":
+		case s.By != nil && s.By.Action == "" && !s.By.Raw:
 			m.printf("  because of an event of its source%s, which is not in the journal\n", sourceText(s.By.Sources))
 		}
 	}
