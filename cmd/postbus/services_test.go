@@ -237,40 +237,12 @@ func (s served) run(t *testing.T) {
 	// It waits for no minutes here.
 	file := strings.NewReplacer(s.origin, server.URL, "for: 15m", "for: 1ms", "every: 10s", "every: 1s").Replace(string(text))
 	file, _, _ = strings.Cut(file, "\ntests:")
-	dir, secrets := t.TempDir(), t.TempDir()
-	for name, secret := range s.secrets() {
-		if err := os.WriteFile(filepath.Join(secrets, name), []byte(secret+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, s.file+".yaml"), []byte(file), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	b, err := bus.Open(context.Background(), bus.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	b := runPlugin(t, s.file, file, s.secrets())
 	published, err := b.Subscribe(t.Context(), "test", "#")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer published.Close()
-	supervisor := plugins.New(dir, b, catalog(), plugins.Options{Logger: slog.New(slog.DiscardHandler), SecretDirs: []string{secrets}, Quiet: time.Millisecond})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- supervisor.Run(ctx) }()
-	defer func() {
-		cancel()
-		<-ended
-	}()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if st, ok := supervisor.Get(s.file); ok && st.State == plugins.StateRunning {
-			break
-		} else if time.Now().After(end) {
-			t.Fatalf("it does not run: %+v", st)
-		}
-	}
 	if s.topic != "" {
 		if _, err := b.Publish(t.Context(), bus.Event{Topic: s.topic, Payload: []byte(s.payload), QoS: 1, Source: "device"}); err != nil {
 			t.Fatal(err)
@@ -281,7 +253,7 @@ func (s served) run(t *testing.T) {
 	}
 	for _, want := range s.publish {
 		for { // other events are those of the test
-			e, err := published.Next(ctx)
+			e, err := published.Next(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -291,6 +263,42 @@ func (s served) run(t *testing.T) {
 				}
 				break
 			}
+		}
+	}
+}
+
+// runPlugin runs a plugin on a bus until the test ends.
+func runPlugin(t testing.TB, id, text string, secrets map[string]string) *bus.Bus {
+	t.Helper()
+	dir, folder := t.TempDir(), t.TempDir()
+	for name, secret := range secrets {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(secret+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, id+".yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b, err := bus.Open(context.Background(), bus.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	supervisor := plugins.New(dir, b, catalog(), plugins.Options{Logger: slog.New(slog.DiscardHandler), SecretDirs: []string{folder}, Quiet: time.Millisecond})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- supervisor.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		if st, ok := supervisor.Get(id); ok && st.State == plugins.StateRunning {
+			return b
+		} else if time.Now().After(end) {
+			t.Fatalf("it does not run: %+v", st)
 		}
 	}
 }
