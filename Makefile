@@ -4,8 +4,8 @@
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | sort
 
-build: ## build dist/postbus for this machine
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o dist/postbus ./cmd/postbus
+build: ## build dist/postbus and dist/postbus-sql for this machine
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o dist/ ./cmd/postbus ./cmd/postbus-sql
 
 web: ## build the dashboard and the browser SDK, whose built files are committed (needs npm)
 	cd bus/web/sdk && npm ci && npm run build

@@ -35,6 +35,9 @@ type queue struct {
 }
 
 func (w *worker) newQueue(sub *bus.Subscription, bounds kind.Batch) *queue {
+	if w.spec.expires > 0 { // no job expires because its batch waits for others
+		bounds.Every = min(bounds.Every, w.spec.expires/2)
+	}
 	return &queue{w: w, sub: sub, bounds: bounds, tag: jobTag(w.p.s.bus.Epoch(), w.p.id, w.spec.key)}
 }
 
@@ -247,7 +250,7 @@ func (q *queue) call(ctx context.Context, action kind.ClosableAction, jobs []que
 	case done == len(list):
 		return done, nil
 	case err == nil:
-		err = fmt.Errorf("it did %d of %d jobs, and said no reason", done, len(list))
+		err = fmt.Errorf("the action did %d of %d jobs and gave no reason", done, len(list))
 	}
 	return done, err
 }

@@ -144,6 +144,19 @@ func TestABatchWaits(t *testing.T) {
 	until(t, "an incomplete batch is done", func() bool { return g.isDone(3) })
 }
 
+// TestABatchThatWouldExpire does not wait for that.
+func TestABatchThatWouldExpire(t *testing.T) {
+	w, g := newGathering(t, strings.Replace(gathering(10), "expires: 1h", "expires: 4s", 1))
+	g.post(t, w, 1, 1)
+	until(t, "it is done or expired", func() bool {
+		st, _ := w.s.Get("a")
+		return st.Counters.Done+st.Counters.Expired == 1
+	})
+	if !g.isDone(1) {
+		t.Error("it expired")
+	}
+}
+
 // TestTheSizeOfABatch: an event that is larger than a batch is executed alone, in its turn.
 func TestTheSizeOfABatch(t *testing.T) {
 	w, g := newGathering(t, `gather: {title: "${event.value}", body: "${event.text}", batch: {count: 6, bytes: 4KiB, every: 1h}}`)

@@ -165,6 +165,9 @@ func structSchema(t reflect.Type, defaults reflect.Value) object {
 	var required []string
 	for _, f := range fieldsOf(t) {
 		p := typeSchema(f, f.typ)
+		if f.typ.Kind() == reflect.Struct && !isText(f.typ) {
+			p = structSchema(f.typ, blockDefaults(f, defaults))
+		}
 		p["description"] = f.doc
 		if defaults.IsValid() {
 			if d := show(defaults.Field(f.index), f); d != "" {
@@ -226,6 +229,14 @@ func typeSchema(f field, t reflect.Type) object {
 		return structSchema(t, reflect.Value{})
 	}
 	return s
+}
+
+// blockDefaults are the defaults of the keys of a block that is there by default.
+func blockDefaults(f field, defaults reflect.Value) reflect.Value {
+	if !defaults.IsValid() || f.typ.Kind() != reflect.Struct {
+		return reflect.Value{}
+	}
+	return defaults.Field(f.index)
 }
 
 // show is a default as written in a file; empty when there is none.
@@ -360,7 +371,7 @@ func optionRows(t reflect.Type, defaults reflect.Value, prefix, mark string, ski
 			inner = inner.Elem()
 		}
 		if inner.Kind() == reflect.Struct && !isText(inner) {
-			rows = append(rows, optionRows(inner, reflect.Value{}, prefix+f.key+more, mark)...)
+			rows = append(rows, optionRows(inner, blockDefaults(f, defaults), prefix+f.key+more, mark)...)
 		}
 	}
 	return rows

@@ -38,6 +38,8 @@ func (e *env) Log() *slog.Logger { return e.log }
 
 func (e *env) Dir() string { return e.p.s.o.Dir }
 
+func (e *env) Data() string { return e.p.s.o.Data }
+
 func (e *env) Source() string { return sourceName(e.p.id) }
 
 func (e *env) Origin() string {

@@ -37,6 +37,7 @@ type Options struct {
 	Location   []float64         // of Checker
 	SecretDirs []string          // folders of secrets; the first that contains one applies
 	Approvals  string            // file of approvals; empty: no approval is possible
+	Data       string            // the folder for what kinds keep, such as databases; empty: there is none
 	// Approved is told of each approval that was given, and of each that was withdrawn; may be nil.
 	Approved func(plugin, hash string, given bool)
 	Quiet    time.Duration // a file without changes for this long counts as saved; 250 ms when 0

@@ -29,6 +29,7 @@ import (
 	"github.com/postbus/postbus/plugins/mail"
 	"github.com/postbus/postbus/plugins/mqtt"
 	"github.com/postbus/postbus/plugins/ping"
+	"github.com/postbus/postbus/plugins/sql"
 	"github.com/postbus/postbus/plugins/tcp"
 	"github.com/postbus/postbus/plugins/timer"
 	"github.com/postbus/postbus/plugins/udp"
@@ -43,7 +44,7 @@ func catalog() *plugins.Catalog {
 		mqtt.Kinds(), timer.Kinds(), host.Kinds(), process.Kinds(), unit.Kinds(), gpio.Kinds(),
 		pwm.Kinds(), i2c.Kinds(), onewire.Kinds(), input.Kinds(), usb.Kinds(), serial.Kinds(),
 		modbus.Kinds(), desktop.Kinds(), notify.Kinds(), webhook.Kinds(), http.Kinds(), exec.Kinds(),
-		execd.Kinds(), file.Kinds(), udp.Kinds(), tcp.Kinds(), uds.Kinds(), bridge.Kinds(), ping.Kinds(),
+		execd.Kinds(), file.Kinds(), udp.Kinds(), tcp.Kinds(), uds.Kinds(), bridge.Kinds(), ping.Kinds(), sql.Kinds(),
 		mail.Kinds(), websocket.Kinds(),
 	)...)
 }

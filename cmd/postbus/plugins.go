@@ -18,7 +18,10 @@ import (
 	"github.com/postbus/postbus/plugins"
 )
 
-const approvalsFile = "approvals.json" // in the data folder
+const (
+	approvalsFile   = "approvals.json" // in the data folder
+	databasesFolder = "databases"      // likewise
+)
 
 const folderTimeout = 2 * time.Second // for the first read of the plugins folder, which may be on a drive that hangs
 
@@ -40,6 +43,7 @@ func (s *server) openPlugins(ctx context.Context, l *loaded) error {
 		Location:   l.Location.Degrees(),
 		SecretDirs: l.secretDirs,
 		Approvals:  filepath.Join(l.DataDir, approvalsFile),
+		Data:       filepath.Join(l.DataDir, databasesFolder),
 
 		PermissionHint: permissionHint(os.Getenv),
 		Approved: func(plugin, hash string, given bool) {

@@ -26,6 +26,7 @@ publish:
   - {topic: "out/after/${event.topic[1]}", when: event.text == "on", after: 2500ms, payload: "${event.seq}"}
   - {topic: "out/settle/${event.topic[1]}", when: event.text == "on", settle: 2s, payload: "${event.seq}"}
   - {topic: "out/silent/${event.topic[1]}", when: event.text == "on", silent: 3500ms, payload: "${event.seq}"}
+  - {topic: "out/window/${event.topic[1]}", window: {of: 1, quiet: 2200ms}, having: window.count == 1, payload: "${event.seq}"}
   - {topic: "out/changed/${event.topic[1]}", changed: event.text, payload: "${event.seq}"}
 `
 
@@ -66,7 +67,7 @@ func TestTimersSurviveKills(t *testing.T) {
 		p.kill()
 		start()
 	}
-	ways := []string{"for", "after", "settle", "silent", "changed"}
+	ways := []string{"for", "after", "settle", "silent", "window", "changed"}
 	outcomes := func() map[string]int {
 		got := map[string]int{}
 		var page struct{ Events []struct{ Topic string } }

@@ -51,7 +51,7 @@ type Job[A any] struct {
 type Batch struct {
 	Count int           `key:"count" doc:"the maximum number of events in a batch" min:"1" max:"4096"`
 	Bytes int64         `key:"bytes" doc:"the maximum size of a batch, as JSON in the queue, unless it is a single event" unit:"size" min:"1KiB" max:"16MiB"`
-	Every time.Duration `key:"every" doc:"how long the first event of a batch waits for others; 0s: what is queued makes a batch at once" min:"0s" max:"1h"`
+	Every time.Duration `key:"every" doc:"how long the first event of a batch waits for others, at most half of expires; 0s: what is queued makes a batch at once" min:"0s" max:"1h"`
 }
 
 // ClosableAction is an instance of an action for the engine. Each job's Args have the type of

@@ -17,6 +17,9 @@ type Env interface {
 	ID() string
 	// Dir is the absolute path of the plugins folder.
 	Dir() string
+	// Data is the absolute path of the folder for what kinds keep, such as databases. It may not exist
+	// yet. It is empty if the program has none.
+	Data() string
 	// Source is the name by which the bus knows this plugin's events: "plugin:" and the id.
 	Source() string
 	// Origin is this bus's name among buses that bridges connect. It never changes.

@@ -31,6 +31,7 @@ const Patience = time.Minute
 type Bus struct {
 	// Set these before a source runs.
 	Folder       string              // what Dir returns; empty: the folder of the package that is tested
+	DataFolder   string              // what Data returns
 	Events       chan map[string]any // the posted events, a hundred thousand at most
 	Fates        chan error          // each posted event gets its result from here; nil: it is durable at once
 	HandleError  error               // what Handle returns
@@ -97,6 +98,9 @@ func (b *Bus) Dir() string {
 	}
 	return dir
 }
+
+// Data is DataFolder.
+func (b *Bus) Data() string { return b.DataFolder }
 
 // Publish records an event.
 func (b *Bus) Publish(_ context.Context, topic string, payload []byte, qos int, retain bool) error {
