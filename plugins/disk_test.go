@@ -234,6 +234,7 @@ func TestADiskThatFailsAgainAndAgain(t *testing.T) {
 	}
 	close(ended)
 	fails.Wait()
+	until(t, "the events that are too large are counted, each once", func() bool { return m.count.errors.Load() >= events/1000 })
 	if n := m.count.errors.Load(); n != events/1000 {
 		t.Errorf("%d events were too large, want %d", n, events/1000)
 	}
