@@ -15,7 +15,7 @@ import (
 	"github.com/postbus/postbus/plugins/kind"
 )
 
-var actionKeys = slices.Concat([]string{"when", "name", "rate", "set", "expires", "retry", "home_assistant"}, timingKeys)
+var actionKeys = slices.Concat([]string{"when", "name", "rate", "set", "expires", "retry", "on_answer", "home_assistant"}, timingKeys)
 
 const (
 	defaultExpires  = time.Minute // so that a stale "unlock" is never executed
@@ -30,6 +30,7 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 	if !ok {
 		return
 	}
+	scope := f.scope
 	f.common(n, m, r)
 	var found []string
 	for i := range m.Len() {
@@ -84,10 +85,45 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 		}
 	}
 	a.retry = f.retry(m, a.retry)
+	if v, ok := m.Get("on_answer"); ok {
+		if options, _ := o.Map(slices.Concat(keysOf(a.kind.Options), keysOf(a.kind.Args))...); hasKey(options, "batch") {
+			v.FailKey("leave out one of them", "an answer belongs to one event, and a batch has several")
+		}
+		f.onAnswer(v, a, r.label, scope)
+	}
 	if v, ok := m.Get("home_assistant"); ok {
 		r.ha = readHomeAssistant(v, r, f.spec.reads)
 	}
-	a.hash = Hash(fmt.Appendf(nil, "%s %#v %v %v", found[0], deep(reflect.ValueOf(a.options)), a.retry, a.expires))
+	a.hash = Hash(fmt.Appendf(nil, "%s %#v %v %v %v %v", found[0], deep(reflect.ValueOf(a.options)), a.urls, a.retry, a.expires, a.answers))
+}
+
+// fixed returns the keys that are both options and arguments of the kind, and options here: their texts are
+// the same for every event. The others are read later.
+func (f *fileReader) fixed(n yamlnode.Node, k *kind.Kind, r *reader) (keys []string) {
+	if !n.IsMap() || k.Args == nil {
+		return nil
+	}
+	types := map[string]reflect.Type{}
+	for _, o := range fieldsOf(reflect.TypeOf(k.Options)) {
+		types[o.key] = o.typ
+	}
+	m, _ := n.Map(slices.Concat(keysOf(k.Args), keysOf(k.Options))...)
+	for _, d := range fieldsOf(reflect.TypeOf(k.Args)) {
+		if types[d.key] != d.typ { // it is no option, or an option of its own, as the keys of a mapping
+			continue
+		}
+		if at, ok := m.Get(d.key); ok && hasExpressions(at) {
+			r.later = append(r.later, d.key)
+		} else {
+			keys = append(keys, d.key)
+		}
+	}
+	return keys
+}
+
+// publishesHere reports whether an action publishes on this bus, where a secret would be stored and shown.
+func publishesHere(k *kind.Kind) bool {
+	return slices.ContainsFunc(fieldsOf(reflect.TypeOf(k.Args)), func(f field) bool { return f.topic == "here" })
 }
 
 // retry reads {attempts: 10, backoff: 1s..30s}; spec holds the defaults.
@@ -127,8 +163,11 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	v.Set(reflect.ValueOf(a.kind.Options))
 	where := map[string]yamlnode.Node{}
 	args := keysOf(a.kind.Args)
-	r := reader{dir: f.Dir, skip: args}
+	r := reader{dir: f.Dir, skip: args, urls: map[string]urlSpec{}, permissions: f.spec.permissions}
+	a.urls = r.urls
+	f.secretsExist(n)
 	before := n.ErrorCount()
+	fixed := f.fixed(n, a.kind, &r)
 	r.fill(n, v, where, "")
 	a.options = v.Interface()
 	if n.ErrorCount() == before { // a mistake is reported once
@@ -136,9 +175,6 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	}
 	if t, ok := a.options.(kind.Claimer); ok {
 		a.claims = t.Claims()
-	}
-	if t, ok := a.options.(kind.Accessor); ok {
-		f.spec.access = append(f.spec.access, t.Access()...)
 	}
 	if r, ok := a.options.(kind.Commander); ok {
 		f.spec.runs = append(f.spec.runs, r.Runs())
@@ -148,8 +184,8 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	}
 	// Text in a fixed option must not look like a template, because it would not be evaluated.
 	for key, at := range where {
-		if at.IsScalar() && strings.Contains(at.Raw().Value, "${") && !slices.Contains(args, key) {
-			at.FailWithin(strings.Index(at.Raw().Value, "${"),
+		if at.IsScalar() && expr.HoleBeside(at.Raw().Value) >= 0 && !slices.Contains(args, key) {
+			at.FailWithin(expr.HoleBeside(at.Raw().Value),
 				"keys that may contain expressions: "+strings.Join(args, ", "), "%s cannot contain an expression", key)
 		}
 	}
@@ -158,7 +194,12 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 	given := map[string]yamlnode.Node{}
 	var keys []string
 	var values []expr.Value
+	scope := f.scope
+	scope.Secrets = !publishesHere(a.kind)
 	for _, d := range fieldsOf(proto.Type()) {
+		if slices.Contains(fixed, d.key) {
+			continue
+		}
 		at, there := m.Get(d.key)
 		if !there {
 			if d.need {
@@ -167,9 +208,17 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 			continue
 		}
 		given[d.key] = at
-		value, ok := valueOf(at, f.scope)
+		own := scope
+		own.Secrets = own.Secrets && d.topic == ""
+		value, ok := valueOf(at, own)
 		if !ok {
 			continue
+		}
+		if d.url != "" && at.IsScalar() {
+			if t, ok := template(at, at.Raw().Value, own); ok {
+				r.urlText(at, d, at.Raw().Value, t.Parts())
+				value = expr.FromTemplate(t.Escape(escapeURL))
+			}
 		}
 		if value.Constant() {
 			r.value(at, d, proto.Field(d.index), map[string]yamlnode.Node{}, d.key)
@@ -185,6 +234,7 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 		keys, values = append(keys, d.key), append(values, value)
 	}
 	a.args = expr.Map(keys, values)
+	f.accesses(a.options, a.urls)
 	if c, ok := proto.Interface().(kind.GivenChecker); ok && complete(n, m) && n.ErrorCount() == before {
 		place(c.CheckGiven(keys), n, given)
 	}
@@ -192,4 +242,9 @@ func (f *fileReader) arguments(n yamlnode.Node, a *actionSpec) {
 
 func overlapping(a, b []string) bool {
 	return slices.ContainsFunc(a, func(c string) bool { return slices.Contains(b, c) })
+}
+
+func hasKey(m yamlnode.Map, key string) bool {
+	_, ok := m.Get(key)
+	return ok
 }

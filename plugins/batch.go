@@ -87,7 +87,7 @@ func (q *queue) next(ctx context.Context) (*queued, error) {
 		q.w.p.mapper.count.expired.Add(e.Missed)
 		q.w.p.traceText(q.w.spec.key, fmt.Sprintf("%d jobs before this one were too old or lost", e.Missed))
 	}
-	o, args, err := decodeJob(e.Payload, q.w.spec.kind.Args)
+	o, args, err := decodeJob(e.Payload, q.w.spec, q.w.secret)
 	return &queued{e, o, args.Interface(), err}, nil
 }
 
@@ -140,7 +140,7 @@ func (q *queue) execute(ctx context.Context, action kind.ClosableAction, jobs []
 		}
 		jobs = jobs[done:]
 		if t.pause {
-			if err := kind.Sleep(ctx, t.wait*3/4+rand.N(t.wait/2+1)); err != nil {
+			if err := kind.Sleep(ctx, max(t.wait*3/4+rand.N(t.wait/2+1), kind.WaitOf(t.failed))); err != nil {
 				return err
 			}
 			t.wait, t.pause = min(2*t.wait, w.spec.retry.max), false
@@ -153,7 +153,10 @@ func (q *queue) execute(ctx context.Context, action kind.ClosableAction, jobs []
 // acknowledged.
 func (q *queue) advance(ctx context.Context, action kind.ClosableAction, jobs []queued, t *tries) (done int, err error) {
 	w, first := q.w, &jobs[0]
+	absent := (*secretError)(nil)
 	switch n := w.ready(jobs[:min(t.together, len(jobs))]); {
+	case errors.As(first.wrong, &absent):
+		return 0, first.wrong // the worker starts again, and the secret may be there then
 	case first.wrong != nil:
 		err = w.publishDeadLetter(ctx, first.job, first.wrong, 0)
 	case n > 0:
@@ -234,6 +237,9 @@ func (q *queue) call(ctx context.Context, action kind.ClosableAction, jobs []que
 	for i := range jobs {
 		e := &jobs[i].event
 		list[i] = kind.Job[any]{ID: q.jobID(&jobs[i]), Cause: kind.Cause{Seq: e.Seq, Hops: e.Hops}, Args: jobs[i].args}
+		if q.w.spec.answers {
+			list[i].Answer = q.w.answered(&jobs[i])
+		}
 		all.Hops = max(all.Hops, e.Hops)
 	}
 	if len(list) == 1 {

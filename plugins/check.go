@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -25,6 +26,9 @@ type Checker struct {
 	Env     []string // names that ${env.NAME} may use
 	// Location is the latitude and longitude of postbus.yaml, in degrees; nil: it has none.
 	Location []float64
+	// Secret returns an error if there is no such secret; nil: secrets are not checked, because the bus waits
+	// for one.
+	Secret func(name string) error
 }
 
 // IDForm is the form of a plugin's id, which is its file's name without .yaml.
@@ -209,11 +213,12 @@ func (f *fileReader) source(n yamlnode.Node) {
 	v := reflect.New(reflect.TypeOf(k.Options)).Elem()
 	v.Set(reflect.ValueOf(k.Options))
 	where := map[string]yamlnode.Node{}
-	r := reader{dir: f.Dir, location: f.Location}
+	r := reader{dir: f.Dir, location: f.Location, urls: map[string]urlSpec{}, permissions: f.spec.permissions}
+	f.secretsExist(o)
 	before := o.ErrorCount()
 	r.fill(o, v, where, "")
 	line, _ := o.Place()
-	s := &sourceSpec{kind: k, options: v.Interface(), line: line}
+	s := &sourceSpec{kind: k, options: v.Interface(), urls: r.urls, line: line}
 	f.spec.sources = append(f.spec.sources, s)
 	if o.ErrorCount() == before { // a mistake is reported once
 		complain(s.options, o, where)
@@ -226,9 +231,7 @@ func (f *fileReader) source(n yamlnode.Node) {
 			f.spec.warnings = append(f.spec.warnings, fmt.Sprintf("%s:%d: %s", f.spec.File, line, text))
 		}
 	}
-	if a, ok := s.options.(kind.Accessor); ok {
-		f.spec.access = append(f.spec.access, a.Access()...)
-	}
+	f.accesses(s.options, s.urls)
 	if r, ok := s.options.(kind.Commander); ok {
 		f.spec.runs = append(f.spec.runs, r.Runs())
 	}
@@ -241,7 +244,20 @@ func (f *fileReader) source(n yamlnode.Node) {
 	if records {
 		f.recorded(record, s)
 	}
-	s.hash = Hash(fmt.Appendf(nil, "%s %#v %t", name, deep(v), s.record))
+	s.hash = Hash(fmt.Appendf(nil, "%s %#v %v %t", name, deep(v), s.urls, s.record))
+}
+
+// accesses records what options access.
+func (f *fileReader) accesses(options any, urls map[string]urlSpec) {
+	if a, ok := options.(kind.Accessor); ok {
+		f.spec.access = append(f.spec.access, a.Access()...)
+	}
+	for _, key := range slices.Sorted(maps.Keys(urls)) {
+		u := urls[key]
+		if a := u.access(); a != "" {
+			f.spec.access = append(f.spec.access, a)
+		}
+	}
 }
 
 // fields makes the scope: the fields that event may have, of all sources together.

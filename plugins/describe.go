@@ -69,15 +69,16 @@ func (c *Catalog) Schema() []byte {
 			"attempts": object{"type": "integer", "minimum": 1, "maximum": 1000, "default": defaultAttempts}, "backoff": object{"type": "string", "default": defaultBackoff}}},
 			"how often and how fast a failed action is retried"),
 	}
+	list := func(p object) object {
+		return object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "properties": p}}
+	}
 	for k, v := range common {
 		publish[k] = v
 		action[k] = v
 	}
+	action["on_answer"] = described(list(publish), "entries as in publish for the answer to the action, with answer.status and the like")
 	for k, v := range c.schemas(c.actions) {
 		action[k] = v
-	}
-	list := func(p object) object {
-		return object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "properties": p}}
 	}
 	expected := object{"type": "array", "items": object{"type": "object"}}
 	perms := object{}
@@ -97,10 +98,10 @@ func (c *Catalog) Schema() []byte {
 			"permissions": object{"type": "object", "additionalProperties": false, "properties": perms},
 			"tests": object{"type": "array", "items": object{"type": "object", "additionalProperties": false,
 				"oneOf": []object{{"required": []string{"event", "expect"}}, {"required": []string{"steps"}}}, "properties": object{
-					"name": text, "event": object{"type": "object"}, "last": object{"type": "object"}, "own": object{"type": "object"}, "state": object{"type": "object"}, "uses": object{"type": "object"}, "now": text,
+					"name": text, "event": object{"type": "object"}, "answer": object{"type": "object"}, "last": object{"type": "object"}, "own": object{"type": "object"}, "state": object{"type": "object"}, "uses": object{"type": "object"}, "now": text,
 					"expect": expected,
 					"steps": object{"type": "array", "items": object{"type": "object", "additionalProperties": false, "required": []string{"at"}, "properties": object{
-						"at": duration(), "uses": object{"type": "object"}, "event": object{"type": "object"}, "expect": expected}}}}}},
+						"at": duration(), "uses": object{"type": "object"}, "event": object{"type": "object"}, "answer": object{"type": "object"}, "expect": expected}}}}}},
 		},
 		"oneOf": []object{{"required": []string{"source"}}, {"required": []string{"sources"}}},
 	}
@@ -298,7 +299,7 @@ func referenceOf(k *kind.Kind, b *strings.Builder) {
 	fmt.Fprintf(b, "\n### %s\n\n%s\n", k.Name, strings.TrimSpace(k.About))
 	rows := optionRows(reflect.TypeOf(k.Options), reflect.ValueOf(k.Options), "", "", keysOf(k.Args)...)
 	if k.Args != nil {
-		rows = append(rows, optionRows(reflect.TypeOf(k.Args), reflect.Value{}, "", " `${}`")...)
+		rows = append(rows, argumentRows(k)...)
 	}
 	if len(rows) > 0 {
 		b.WriteString("\n| key | value | default | |\n|---|---|---|---|\n")
@@ -306,17 +307,38 @@ func referenceOf(k *kind.Kind, b *strings.Builder) {
 			b.WriteString(r)
 		}
 	}
-	if k.Event == nil {
+	fieldTable("event", k.Event, b)
+	fieldTable("answer", k.Answer, b)
+}
+
+// fieldTable describes the fields of an event, or of an answer.
+func fieldTable(what string, fields any, b *strings.Builder) {
+	if fields == nil {
 		return
 	}
-	b.WriteString("\n| event | |\n|---|---|\n")
-	for _, f := range fieldsOf(reflect.TypeOf(k.Event)) {
-		name := "`event." + f.key + "`"
+	fmt.Fprintf(b, "\n| %s | |\n|---|---|\n", what)
+	for _, f := range fieldsOf(reflect.TypeOf(fields)) {
+		name := "`" + what + "." + f.key + "`"
 		if f.key == "*" {
 			name = "more"
 		}
 		fmt.Fprintf(b, "| %s | %s |\n", name, cell(f.doc))
 	}
+}
+
+// argumentRows describes the keys of an action's arguments. One that may be an option is needed if the option is.
+func argumentRows(k *kind.Kind) []string {
+	needed := map[string]bool{}
+	for _, f := range fieldsOf(reflect.TypeOf(k.Options)) {
+		needed[f.key] = f.need && f.typ.Kind() != reflect.Slice
+	}
+	rows := optionRows(reflect.TypeOf(k.Args), reflect.Value{}, "", " `${}`")
+	for i, f := range fieldsOf(reflect.TypeOf(k.Args)) {
+		if needed[f.key] && !f.need && i < len(rows) {
+			rows[i] = strings.Replace(rows[i], " |  | ", " | needed | ", 1)
+		}
+	}
+	return rows
 }
 
 // optionRows describes the keys of a struct, without those of skip.
@@ -406,7 +428,9 @@ func valueWord(f field, t reflect.Type) string {
 	}
 	switch {
 	case f.secret:
-		return "text or secret:name"
+		return "text, secret:name, or with ${secret.name}"
+	case f.mayHide():
+		return "text, or with ${secret.name}"
 	case f.path:
 		return "path"
 	}

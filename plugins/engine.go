@@ -19,13 +19,15 @@ type engine struct {
 	source string // the source name of its events
 	boot   string // see clock.Boot
 
-	spec   *Spec
-	rules  []*ruleState // of the spec's rules, in their order
-	memory map[string]any
-	dirty  bool // memory has changes that are not saved
-	keys   keyTable
-	alarms alarms
-	stored []storedValue // states of keys, until the first spec tells whose they are
+	spec    *Spec
+	rules   []*ruleState            // of the spec's rules, in their order
+	plain   []*ruleState            // those whose events are the sources'
+	answers map[string][]*ruleState // those whose events are answers to jobs of an action
+	memory  map[string]any
+	dirty   bool // memory has changes that are not saved
+	keys    keyTable
+	alarms  alarms
+	stored  []storedValue // states of keys, until the first spec tells whose they are
 
 	at      clock.Instant // of the current event or timer
 	changed []*keyState   // by it
@@ -87,10 +89,16 @@ func (e *engine) inputOf(kind string, fields map[string]any, at clock.Instant) i
 func (e *engine) use(next *Spec, now clock.Instant) (timers int, unread error) {
 	before := e.rules
 	e.rules = make([]*ruleState, len(next.rules))
+	e.plain, e.answers = nil, map[string][]*ruleState{}
 	byIdent := map[string]*ruleState{}
 	for i, r := range next.rules {
 		e.rules[i] = &ruleState{rule: r}
 		byIdent[r.ident] = e.rules[i]
+		if r.answerTo == "" {
+			e.plain = append(e.plain, e.rules[i])
+		} else {
+			e.answers[r.answerTo] = append(e.answers[r.answerTo], e.rules[i])
+		}
 	}
 	for _, old := range before {
 		st := byIdent[old.rule.ident]
@@ -132,8 +140,13 @@ func (e *engine) use(next *Spec, now clock.Instant) (timers int, unread error) {
 
 // event folds an event into outcomes, which are valid until the next call.
 func (e *engine) event(v *expr.Vars, in input) []outcome {
+	return e.offerTo(e.plain, v, in)
+}
+
+// offerTo gives an event to some of the entries.
+func (e *engine) offerTo(states []*ruleState, v *expr.Vars, in input) []outcome {
 	e.list, e.at = e.list[:0], in.at
-	for _, st := range e.rules {
+	for _, st := range states {
 		e.offer(st, v, in)
 	}
 	v.Named = nil

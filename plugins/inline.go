@@ -31,9 +31,10 @@ type inlineTest struct {
 type step struct {
 	at     time.Duration // since the test began
 	event  map[string]any
-	uses   map[string][]byte // values that come before the event
-	node   yamlnode.Node     // of expect
-	checks bool              // expect is there: it lists all outcomes since the previous one
+	answer map[string]map[string]any // to the event's jobs, by the actions' keys
+	uses   map[string][]byte         // values that come before the event
+	node   yamlnode.Node             // of expect
+	checks bool                      // expect is there: it lists all outcomes since the previous one
 	expect []expectation
 }
 
@@ -51,7 +52,7 @@ type expectation struct {
 func (f *fileReader) tests(n yamlnode.Node) {
 	list, _ := n.List()
 	for _, item := range list {
-		m, ok := item.Map("name", "event", "last", "own", "state", "uses", "now", "expect", "steps")
+		m, ok := item.Map("name", "event", "answer", "last", "own", "state", "uses", "now", "expect", "steps")
 		if !ok {
 			continue
 		}
@@ -113,6 +114,9 @@ func (f *fileReader) single(item yamlnode.Node, m yamlnode.Map, t *inlineTest) b
 			"the test expects nothing that can be checked")
 		return false
 	}
+	if v, ok := m.Get("answer"); ok {
+		s.answer = f.answers(v)
+	}
 	s.node, s.expect = expect, f.expectations(expect)
 	t.steps = []step{s}
 	return true
@@ -120,7 +124,7 @@ func (f *fileReader) single(item yamlnode.Node, m yamlnode.Map, t *inlineTest) b
 
 // steps reads a test of several moments.
 func (f *fileReader) steps(n yamlnode.Node, m yamlnode.Map, t *inlineTest) {
-	for _, key := range []string{"event", "expect"} {
+	for _, key := range []string{"event", "answer", "expect"} {
 		if v, ok := m.Get(key); ok {
 			v.FailKey("write it in a step", "a test with steps has no %s of its own", key)
 		}
@@ -128,7 +132,7 @@ func (f *fileReader) steps(n yamlnode.Node, m yamlnode.Map, t *inlineTest) {
 	list, _ := n.List()
 	checks := false
 	for _, item := range list {
-		sm, ok := item.Map("at", "uses", "event", "expect")
+		sm, ok := item.Map("at", "uses", "event", "answer", "expect")
 		if !ok {
 			continue
 		}
@@ -144,6 +148,9 @@ func (f *fileReader) steps(n yamlnode.Node, m yamlnode.Map, t *inlineTest) {
 		s.uses = f.testUses(sm)
 		if v, ok := sm.Get("event"); ok {
 			s.event = f.testEvent(v)
+		}
+		if v, ok := sm.Get("answer"); ok {
+			s.answer = f.answers(v)
 		}
 		if v, ok := sm.Get("expect"); ok {
 			s.node, s.checks, s.expect = v, true, f.expectations(v)
@@ -302,7 +309,9 @@ func (f *fileReader) expectation(n yamlnode.Node) (expectation, bool) {
 			}
 		default:
 			e.action = key
-			e.args, _ = valueOf(v, f.scope)
+			scope := f.scope
+			scope.Secrets = true
+			e.args, _ = valueOf(v, scope)
 		}
 	}
 	return e, true
@@ -323,6 +332,11 @@ func (t *inlineTest) check(s *Spec) {
 		if step.event != nil {
 			list, why := l.event(step.event)
 			got, verdicts = append(got, list...), why
+			for i := range list {
+				if a := list[i].rule.action; a != nil && step.answer[a.key] != nil {
+					got = append(got, l.asked(&list[i], step.answer[a.key])...)
+				}
+			}
 		}
 		if !step.checks {
 			continue

@@ -23,16 +23,19 @@ import (
 
 // job is one event in an action's queue.
 type job struct {
-	At   time.Time      `json:"at"`             // time of the event that caused the job
-	Seq  uint64         `json:"seq,omitempty"`  // its sequence in the journal; 0: it is not there, or a timer made the job
-	Item int64          `json:"item,omitempty"` // its element of "each"
-	Args map[string]any `json:"args"`
+	At      time.Time      `json:"at"` // time of the event that caused the job
+	Args    map[string]any `json:"args"`
+	Secrets []sealedText   `json:"secrets,omitempty"`
+	Event   []byte         `json:"event,omitempty"` // the fields that on_answer reads, see encodeFields
+	Seq     uint64         `json:"seq,omitempty"`   // the event's sequence in the journal; 0: it is not there, or a timer made the job
+	Item    int64          `json:"item,omitempty"`  // its element of "each"
 }
 
 const bytesKey = "$base64"
 
 // encodeJob encodes a job. Bytes that are not text are preserved.
 func encodeJob(o job) ([]byte, error) {
+	o.Secrets = sealedIn(o.Args, nil)
 	o.Args = wrap(o.Args).(map[string]any)
 	return json.Marshal(o)
 }
@@ -88,18 +91,22 @@ func unwrap(v any) any {
 	return v
 }
 
-// decodeJob decodes a job into a struct of the action's arguments.
-func decodeJob(payload []byte, args any) (job, reflect.Value, error) {
-	v := reflect.New(reflect.TypeOf(args)).Elem()
-	v.Set(reflect.ValueOf(args))
+// decodeJob decodes a job into a struct of the action's arguments. secret reads a secret.
+func decodeJob(payload []byte, a *actionSpec, secret func(string) (string, error)) (job, reflect.Value, error) {
+	v := reflect.New(reflect.TypeOf(a.kind.Args)).Elem()
+	v.Set(reflect.ValueOf(a.kind.Args))
 	var o job
 	d := json.NewDecoder(bytes.NewReader(payload))
 	d.UseNumber()
 	if err := d.Decode(&o); err != nil {
 		return o, v, fmt.Errorf("the queued job cannot be decoded: %w", err)
 	}
+	args, err := openJob(o, payload, a.urls, secret)
+	if err != nil {
+		return o, v, err
+	}
 	for _, f := range fieldsOf(v.Type()) {
-		x, ok := o.Args[f.key]
+		x, ok := args[f.key]
 		x = unwrap(x)
 		if !ok || x == nil {
 			if f.need {
@@ -109,6 +116,11 @@ func decodeJob(payload []byte, args any) (job, reflect.Value, error) {
 		}
 		if err := assign(v.Field(f.index), f, x); err != nil {
 			return o, v, fmt.Errorf("%s: %w", f.key, err)
+		}
+		if spec, ok := a.urls[f.key]; ok {
+			if err := spec.check(v.Field(f.index).String()); err != nil {
+				return o, v, fmt.Errorf("%s: %w", f.key, err)
+			}
 		}
 	}
 	return o, v, nil

@@ -87,7 +87,7 @@ func (l *lab) event(fields map[string]any) (list []outcome, verdicts []string) {
 	}
 	list = l.fold("", fields)
 	v := l.variables(fields)
-	for _, st := range l.engine.rules {
+	for _, st := range l.engine.plain {
 		if st.verdict != verdictPassed || st.rule.topic == nil && st.rule.action == nil {
 			verdicts = append(verdicts, fmt.Sprintf("%s %s", st.rule.label, st.rule.explain(st, v)))
 		}
@@ -186,7 +186,7 @@ func (s *Spec) Replay(host string, env map[string]string) func(event map[string]
 			lines = append(lines, fmt.Sprintf("%s %s (its time had come)", o.rule.label, &o))
 		}
 		list, _ := l.event(event)
-		for _, st := range l.engine.rules {
+		for _, st := range l.engine.plain {
 			acted := false
 			for i := range list {
 				if o := &list[i]; o.rule == st.rule {

@@ -139,13 +139,13 @@ func (m *mapper) one(from *runner, at time.Time, fields map[string]any) (_ []bus
 		list = append(list, through(v.Event, in.from, at)) // from another bus: its bridge ends loops
 	}
 	m.count.in.Add(1)
-	if fault = m.judge(m.engine.rules, list); len(list) > 0 {
+	if fault = m.judge(m.engine.plain, list); len(list) > 0 {
 		fault = nil
 	}
 	sooner := m.sooner()
 	m.mu.Unlock()
 	if m.tracing.Load() {
-		m.trace(v, list, m.engine.rules)
+		m.trace(v, list, m.engine.plain)
 	}
 	if sooner {
 		m.wakeTimekeeper()

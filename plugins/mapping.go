@@ -32,6 +32,7 @@ type outcome struct {
 	payload []byte
 	props   bus.Properties // of an event that is published unchanged
 	args    map[string]any // for an action
+	event   map[string]any // likewise: the fields that its on_answer reads
 	key     *keyState      // what the entry keeps; nil: nothing
 	from    origin
 	at      time.Time // of the event, or when the timer was due
@@ -123,6 +124,13 @@ func (r *rule) outcome(s *Spec, v *expr.Vars, from origin, at time.Time) (o outc
 	if err := r.action.present(o.args); err != nil {
 		return o, failed(verdictError, r.action.kind.Name, err)
 	}
+	for key, spec := range r.action.urls {
+		if text, ok := o.args[key].(string); ok {
+			if err := spec.check(text); err != nil {
+				return o, failed(verdictRefused, key, err)
+			}
+		}
+	}
 	for key, t := range r.action.topics {
 		if name, ok := o.args[key].(string); ok {
 			if err := t.check(name, &s.permissions); err != nil {
@@ -131,6 +139,12 @@ func (r *rule) outcome(s *Spec, v *expr.Vars, from origin, at time.Time) (o outc
 		}
 	}
 	todo := job{At: at, Args: o.args}
+	if r.action.answers {
+		o.event = selected(v.Event, r.action.eventFields, r.action.eventWhole)
+		if todo.Event, err = encodeFields(o.event); err != nil {
+			return o, failed(verdictError, "on_answer", err)
+		}
+	}
 	if !from.timed {
 		todo.Seq = from.cause
 		todo.Item, _ = v.Named["index"].(int64)

@@ -6,8 +6,9 @@ package plugins
 //	key       name in the file            doc      one sentence for people
 //	need      "yes": required             min, max bounds, in the text form of the type
 //	oneof     "a|b": the allowed words    unit     "size": bytes, as 64MiB
-//	secret    "yes": may be secret:name   path     "yes": relative to the plugins folder
-//	                                     or "apart": and not that folder itself
+//	secret    "yes": may be secret:name, path     "yes": relative to the plugins folder
+//	          or contain ${secret.name}           or "apart": and not that folder itself
+//	          "within": may contain it    url      its schemes, as "http|https"; it may contain ${secret.name}
 //	levels    "yes": a topic, of an event
 //	default   "location": without the key it is that of postbus.yaml
 //	topic     "here" or "remote": an argument that is a topic of this bus or of another broker
@@ -23,9 +24,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/expr"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload"
 )
@@ -38,8 +41,9 @@ type field struct {
 	need, secret, path bool
 	apart              bool
 	size, levels       bool
+	within             bool // ${secret.name} may be a part of it
 	location           bool // its default is that of postbus.yaml
-	topic              string
+	topic, url         string
 	min, max           string
 	oneOf              []string
 }
@@ -51,20 +55,31 @@ var (
 	keysType     = reflect.TypeFor[kind.Keys]()
 )
 
-// fieldsOf lists the keys of a struct type. It panics on invalid tags.
+// knownFields are the results of fieldsOf by type: reading tags for each job would take a third of its time.
+var knownFields sync.Map
+
+// fieldsOf lists the keys of a struct type. Nobody may change the list. It panics on invalid tags.
 func fieldsOf(t reflect.Type) []field {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	var out []field
+	if known, ok := knownFields.Load(t); ok {
+		return known.([]field)
+	}
+	fields := readFields(t)
+	knownFields.Store(t, fields)
+	return fields
+}
+
+func readFields(t reflect.Type) (out []field) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		key := f.Tag.Get("key")
 		if key == "" {
 			continue
 		}
-		d := field{key: key, doc: f.Tag.Get("doc"), index: i, typ: f.Type, need: f.Tag.Get("need") == "yes", secret: f.Tag.Get("secret") == "yes",
-			path: f.Tag.Get("path") != "", apart: f.Tag.Get("path") == "apart", size: f.Tag.Get("unit") == "size", levels: f.Tag.Get("levels") == "yes", location: f.Tag.Get("default") == "location", topic: f.Tag.Get("topic"), min: f.Tag.Get("min"), max: f.Tag.Get("max")}
+		d := field{key: key, doc: f.Tag.Get("doc"), index: i, typ: f.Type, need: f.Tag.Get("need") == "yes", secret: f.Tag.Get("secret") == "yes", within: f.Tag.Get("secret") != "",
+			path: f.Tag.Get("path") != "", apart: f.Tag.Get("path") == "apart", size: f.Tag.Get("unit") == "size", levels: f.Tag.Get("levels") == "yes", location: f.Tag.Get("default") == "location", topic: f.Tag.Get("topic"), url: f.Tag.Get("url"), min: f.Tag.Get("min"), max: f.Tag.Get("max")}
 		if o := f.Tag.Get("oneof"); o != "" {
 			d.oneOf = strings.Split(o, "|")
 		}
@@ -76,6 +91,9 @@ func fieldsOf(t reflect.Type) []field {
 	}
 	return out
 }
+
+// mayHide reports whether ${secret.name} may be a part of it.
+func (f *field) mayHide() bool { return f.within || f.url != "" }
 
 func isText(t reflect.Type) bool { return reflect.PointerTo(t).Implements(textType) && t != timeType }
 
@@ -123,10 +141,13 @@ func clampInt(v float64) int64 {
 
 // reader fills structs from YAML. It adds errors to the document.
 type reader struct {
-	dir      string                   // the folder of relative paths
-	location []float64                // of postbus.yaml; nil: it has none
-	secrets  map[string]yamlnode.Node // names of the secrets that were found
-	skip     []string                 // keys of the top mapping that another reader reads
+	dir      string             // the folder of relative paths
+	location []float64          // of postbus.yaml; nil: it has none
+	skip     []string           // keys of the top mapping that another reader reads
+	later    []string           // options that are arguments here, because they differ from event to event
+	urls     map[string]urlSpec // the options that are URLs; set by reader
+
+	permissions permissions
 }
 
 // fill reads the keys of n into v, a struct that holds the defaults. where gets each value's node
@@ -152,6 +173,9 @@ func (r *reader) fill(n yamlnode.Node, v reflect.Value, where map[string]yamlnod
 	}
 	for _, f := range fields {
 		at, there := m.Get(f.key)
+		if prefix == "" && slices.Contains(r.later, f.key) {
+			continue
+		}
 		if !there {
 			if f.need && v.Field(f.index).IsZero() && (n.IsNull() || complete(n, m)) {
 				n.FailKey("it is required: "+f.doc, "%q is missing", f.key)
@@ -252,9 +276,23 @@ func (r *reader) text(n yamlnode.Node, f field, v reflect.Value) {
 		n.Fail("write "+f.doc, "the text is empty")
 		return
 	case f.secret && strings.HasPrefix(s, secretPrefix):
-		r.secret(n, s)
+		if err := checkSecretName(strings.TrimPrefix(s, secretPrefix)); err != nil {
+			n.Fail("", "%v", err)
+		}
 	case lostSecret(n, s):
 		return
+	case len(expr.Seal(s)) > 1 && !f.mayHide():
+		n.FailWithin(strings.Index(s, "${"), "${secret.name} is for texts that are sent", "%s cannot contain a secret", f.key)
+		return
+	case f.url != "":
+		sealed := expr.Seal(s)
+		parts := make([]expr.Part, len(sealed))
+		for i, text := range sealed {
+			if parts[i].Hole = i%2 == 1; !parts[i].Hole {
+				parts[i].Text = text
+			}
+		}
+		r.urlText(n, f, s, parts)
 	case f.path && s != "" && !filepath.IsAbs(s):
 		s = filepath.Join(r.dir, s)
 	}
@@ -263,21 +301,6 @@ func (r *reader) text(n yamlnode.Node, f field, v reflect.Value) {
 		return
 	}
 	v.SetString(s)
-}
-
-// secret records a reference.
-func (r *reader) secret(n yamlnode.Node, s string) {
-	name, ok := strings.CutPrefix(s, secretPrefix)
-	if !ok {
-		return
-	}
-	if err := checkSecretName(name); err != nil {
-		n.Fail("", "%v", err)
-		return
-	}
-	if r.secrets != nil {
-		r.secrets[name] = n
-	}
 }
 
 func (r *reader) list(n yamlnode.Node, f field, v reflect.Value, where map[string]yamlnode.Node, path string) {

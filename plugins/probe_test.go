@@ -13,12 +13,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/plugins/http"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/mqtt"
 )
@@ -225,7 +227,7 @@ func newProbes(t testing.TB) (*probes, *Catalog) {
 			close(p.hang)
 		}
 	})
-	return p, NewCatalog(append(mqtt.Kinds(),
+	return p, NewCatalog(append(slices.Concat(mqtt.Kinds(), http.Kinds()),
 		kind.StreamOf("probe", "A probe.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e kind.Env) *probeSource { return &probeSource{o: o, all: p, env: e} }),
 		kind.StreamOf("asker", "A probe whose sender is answered.", "", probeOptions{}, probeEvent{}, func(o probeOptions, e kind.Env) *probeSource {
 			return &probeSource{o: o, all: p, env: e}

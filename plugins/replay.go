@@ -108,10 +108,11 @@ func (t *topicSpec) filter() string {
 	return "#"
 }
 
-// Publishes reports whether the file can publish a topic.
+// Publishes reports whether the file can publish a topic for an event; for an answer it may, too, but a
+// replay asks nobody.
 func (s *Spec) Publishes(name string) bool {
 	for _, r := range s.rules {
-		if r.topic != nil && r.topic.match.MatchString(name) {
+		if r.topic != nil && r.answerTo == "" && r.topic.match.MatchString(name) {
 			return true
 		}
 	}

@@ -72,7 +72,7 @@ func (r *runner) open(ctx context.Context) (any, error) {
 	if n := r.p.stuck.Load(); n >= maxStuck {
 		return nil, fmt.Errorf("%d previous sources of this plugin have not ended; restart postbus", n)
 	}
-	options, secrets, err := resolve(r.spec.options, r.p.s.o.SecretDirs)
+	options, secrets, err := resolve(r.spec.options, r.spec.urls, r.p.s.o.SecretDirs)
 	if err != nil {
 		return nil, err
 	}

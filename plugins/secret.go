@@ -1,7 +1,8 @@
 package plugins
 
-// This file is secrets: "secret:name" in an option is replaced by the content of a file that only
-// its owner may read. Secrets are read when a plugin starts, and never shown.
+// This file is secrets: "secret:name" and ${secret.name} are replaced by the content of a file that only
+// its owner may read. Secrets of options are read when a plugin starts, those of an action's arguments when
+// its first job is done that needs them. They are never shown. sealed.go is about queued jobs.
 
 import (
 	"context"
@@ -19,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/expr"
 	"github.com/postbus/postbus/plugins/payload"
 )
 
@@ -46,7 +48,7 @@ func lostSecret(n yamlnode.Node, s string) bool {
 		return false
 	}
 	i := strings.Index(s[at[0]:], secretPrefix) + at[0]
-	n.FailWithin(i, "secret:name has to be the whole value of an option that may be a secret; put the text before it, such as Bearer, into the secret's file",
+	n.FailWithin(i, "within a text, and in an action's arguments, write ${secret.name}; secret:name is the whole value of an option that may be a secret",
 		"%q would be sent literally", clip(s[i:], 40))
 	return true
 }
@@ -91,31 +93,57 @@ func readSecret(dirs []string, name string) (string, error) {
 	return "", fmt.Errorf("secret %s not found: %s", name, where)
 }
 
-// resolve returns a copy of options, a struct, with every secret replaced, and the secrets.
-func resolve(options any, dirs []string) (any, []string, error) {
+// FindSecret returns an error if no folder has the secret, or if it cannot be used.
+func FindSecret(dirs []string, name string) error {
+	_, err := readSecret(dirs, name)
+	return err
+}
+
+// resolve returns a copy of options, a struct, with every secret replaced, and the secrets. urls are the
+// options that are URLs.
+func resolve(options any, urls map[string]urlSpec, dirs []string) (any, []string, error) {
 	v := reflect.New(reflect.TypeOf(options)).Elem()
 	v.Set(reflect.ValueOf(options))
 	var found []string
-	err := eachSecret(v, func(s string) (string, error) {
-		name, ok := strings.CutPrefix(s, secretPrefix)
-		if !ok {
-			if s != "" {
-				found = append(found, s) // written in the file: it must not be shown either
-			}
-			return s, nil
-		}
+	read := func(name string) (string, error) {
 		secret, err := readSecret(dirs, name)
 		if err == nil && secret != "" {
 			found = append(found, secret)
 		}
 		return secret, err
+	}
+	err := eachSecret(v, func(f field, s string) (string, error) {
+		if name, ok := strings.CutPrefix(s, secretPrefix); ok && f.secret {
+			return read(name)
+		}
+		text, err := expr.Seal(s).Open(func(before, name string) (string, error) {
+			secret, err := read(name)
+			if f.url != "" {
+				if escaped := escapeSecret(before, secret); escaped != secret {
+					secret = escaped
+					found = append(found, escaped)
+				}
+			}
+			return secret, err
+		})
+		if err == nil && f.secret && text != "" {
+			found = append(found, text) // written in the file: it must not be shown either
+		}
+		return text, err
 	})
+	for _, f := range fieldsOf(v.Type()) {
+		if spec, ok := urls[f.key]; ok && err == nil && !v.Field(f.index).IsZero() { // otherwise it is an argument
+			if err = spec.check(v.Field(f.index).String()); err != nil {
+				err = fmt.Errorf("%s: %w", f.key, err)
+			}
+		}
+	}
 	return v.Interface(), found, err
 }
 
-// eachSecret replaces the values of fields with the tag secret. It copies maps, lists and pointers
+// eachSecret replaces the values of fields that may contain a secret. It copies maps, lists and pointers
 // first, so that the checked file is unchanged.
-func eachSecret(v reflect.Value, replace func(string) (string, error)) error {
+func eachSecret(v reflect.Value, replace func(field, string) (string, error)) error {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if v.IsNil() {
@@ -141,16 +169,26 @@ func eachSecret(v reflect.Value, replace func(string) (string, error)) error {
 		for _, f := range fieldsOf(v.Type()) {
 			x := v.Field(f.index)
 			switch {
-			case f.secret && x.Kind() == reflect.String:
-				s, err := replace(x.String())
+			case f.mayHide() && x.Kind() == reflect.String:
+				s, err := replace(f, x.String())
 				if err != nil {
 					return err
 				}
 				x.SetString(s)
-			case f.secret && x.Kind() == reflect.Map:
+			case f.mayHide() && x.Kind() == reflect.Slice && x.Type().Elem().Kind() == reflect.String:
+				list := reflect.MakeSlice(x.Type(), x.Len(), x.Len())
+				for i := range list.Len() {
+					s, err := replace(f, x.Index(i).String())
+					if err != nil {
+						return err
+					}
+					list.Index(i).SetString(s)
+				}
+				x.Set(list)
+			case f.mayHide() && x.Kind() == reflect.Map && !x.IsNil():
 				m := reflect.MakeMap(x.Type())
 				for it := x.MapRange(); it.Next(); {
-					s, err := replace(it.Value().String())
+					s, err := replace(f, it.Value().String())
 					if err != nil {
 						return err
 					}

@@ -42,7 +42,8 @@ func (s *Spec) Warnings() []string { return s.warnings }
 // sourceSpec is one configured source.
 type sourceSpec struct {
 	kind    *kind.Kind
-	options any    // a struct of the kind's type
+	options any // a struct of the kind's type
+	urls    map[string]urlSpec
 	hash    string // of kind and options: equal sources may stay open
 	scripts string // the approved contents of its scripts, see contents
 	claims  []string
@@ -65,7 +66,9 @@ type rule struct {
 	body   *expr.Value   // nil: the whole event
 	tree   bool          // the body is a mapping or a list in the file
 	action *actionSpec
-	ha     *homeAssistant
+	// answerTo is the key of the action whose answers are its events; "": those of the sources are.
+	answerTo string
+	ha       *homeAssistant
 
 	perKind   perKind
 	per       *expr.Template // of perText
@@ -81,6 +84,8 @@ type rule struct {
 	ident   string // identifies the entry in all versions of the file
 	keyed   bool   // it keeps something for each key
 	durable bool   // which is stored
+
+	uses expr.Uses // of all its expressions
 
 	usesLast, usesOwn, usesKey, usesClock, lastWhole, laterWhole bool
 	lastFields, laterFields                                      []string // of events that are kept
@@ -112,11 +117,16 @@ type actionSpec struct {
 	args    expr.Value
 	dynamic []dynamicArg          // the arguments that depend on the event
 	topics  map[string]*topicSpec // the arguments that are topics
+	urls    map[string]urlSpec    // the options and arguments that are URLs
 	hash    string                // of kind, options, retry
 	scripts string                // the approved contents of its scripts, see contents
 	claims  []string
 	expires time.Duration
 	retry   retrySpec
+
+	answers     bool     // there are entries for its answers
+	eventFields []string // that those read of the job's event
+	eventWhole  bool
 }
 
 type retrySpec struct {
@@ -181,7 +191,7 @@ func (s *Spec) owns(topic string) bool {
 // passes reports whether events are published unchanged.
 func (s *Spec) passes() bool {
 	for _, r := range s.rules {
-		if r.topic != nil {
+		if r.topic != nil && r.answerTo == "" {
 			return false
 		}
 	}

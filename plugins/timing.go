@@ -79,6 +79,7 @@ var absent = map[string]string{
 	"recovered": "write silent: 10m and recover: true",
 	"item":      "write each: event.json.list",
 	"index":     "write each: event.json.list",
+	"answer":    "on_answer of an action has it",
 }
 
 const waitsHint = "the outcome of an entry with for, after, settle or silent has it; its conditions come before the wait"
@@ -290,6 +291,8 @@ func (r *rule) destination() string {
 	switch {
 	case r.action != nil:
 		return "action " + r.action.key
+	case r.answerTo != "" && r.topic != nil:
+		return "answer " + r.answerTo + " topic " + r.topic.text
 	case r.topic != nil:
 		return "topic " + r.topic.text
 	}
@@ -313,6 +316,7 @@ func (r *rule) resolve(destination string, n int) {
 	if r.per != nil {
 		all.Merge(r.per.Uses())
 	}
+	r.uses = all
 	r.usesLast, r.lastFields, r.lastWhole = all.Last, all.LastFields, all.LastWhole
 	r.usesOwn, r.usesKey, r.usesClock = all.Own || len(r.setOwn) > 0, all.Key, all.Clock
 	acts.Merge(expr.Uses{Fields: all.LastFields, Whole: all.LastWhole}) // an event that is acted on later becomes last
@@ -341,6 +345,7 @@ func (r *rule) usesLater() (u expr.Uses) {
 	}
 	if r.action != nil {
 		u.Merge(r.action.args.Uses())
+		u.Merge(expr.Uses{Fields: r.action.eventFields, Whole: r.action.eventWhole})
 	}
 	for _, s := range slices.Concat(r.set, r.setOwn) {
 		u.Merge(s.value.Uses())

@@ -22,6 +22,8 @@ type worker struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 
+	secrets map[string]string // those that jobs needed; run's
+
 	mu       sync.Mutex
 	err      error // the last failure; nil if the last job was done
 	attempts int   // of the first job that is not done
@@ -64,11 +66,12 @@ func (w *worker) note(err error, attempts int) {
 }
 
 func (w *worker) run(ctx context.Context) error {
-	options, secrets, err := resolve(w.spec.options, w.p.s.o.SecretDirs)
+	options, secrets, err := resolve(w.spec.options, w.spec.urls, w.p.s.o.SecretDirs)
 	if err != nil {
 		return err
 	}
 	w.p.hide(secrets)
+	w.secrets = map[string]string{}
 	surroundings := &env{p: w.p, log: w.p.secretLog().With("action", w.spec.key), options: w.spec.options, scripts: w.spec.scripts, degraded: func(err error) {
 		w.mu.Lock()
 		w.degraded = err
@@ -99,6 +102,20 @@ func (w *worker) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// secret reads a secret once in the life of the action.
+func (w *worker) secret(name string) (string, error) {
+	if s, ok := w.secrets[name]; ok {
+		return s, nil
+	}
+	s, err := readSecret(w.p.s.o.SecretDirs, name)
+	if err != nil {
+		return "", err
+	}
+	w.p.hide([]string{s})
+	w.secrets[name] = s
+	return s, nil
 }
 
 // deadLetter is the payload on $bus/dead/<id>.

@@ -22,6 +22,12 @@ func TestBadPlugins(t *testing.T) {
 		t.Fatalf("%d files, want at least 60 (%v)", len(files), err)
 	}
 	c := &plugins.Checker{Catalog: catalog(), Dir: "/plugins.d", Host: "pi"}
+	c.Secret = func(name string) error {
+		if strings.HasPrefix(name, "absent") {
+			return plugins.FindSecret([]string{"/etc/postbus/secrets"}, name)
+		}
+		return nil
+	}
 	for _, file := range files {
 		id := strings.TrimSuffix(filepath.Base(file), ".bad.yaml")
 		t.Run(id, func(t *testing.T) {

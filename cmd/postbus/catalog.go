@@ -26,6 +26,7 @@ import (
 	"github.com/postbus/postbus/plugins/execd"
 	"github.com/postbus/postbus/plugins/file"
 	"github.com/postbus/postbus/plugins/http"
+	"github.com/postbus/postbus/plugins/mail"
 	"github.com/postbus/postbus/plugins/mqtt"
 	"github.com/postbus/postbus/plugins/ping"
 	"github.com/postbus/postbus/plugins/sql"
@@ -34,6 +35,7 @@ import (
 	"github.com/postbus/postbus/plugins/udp"
 	"github.com/postbus/postbus/plugins/uds"
 	"github.com/postbus/postbus/plugins/webhook"
+	"github.com/postbus/postbus/plugins/websocket"
 )
 
 // catalog lists every kind.
@@ -43,6 +45,7 @@ func catalog() *plugins.Catalog {
 		pwm.Kinds(), i2c.Kinds(), onewire.Kinds(), input.Kinds(), usb.Kinds(), serial.Kinds(),
 		modbus.Kinds(), desktop.Kinds(), notify.Kinds(), webhook.Kinds(), http.Kinds(), exec.Kinds(),
 		execd.Kinds(), file.Kinds(), udp.Kinds(), tcp.Kinds(), uds.Kinds(), bridge.Kinds(), ping.Kinds(), sql.Kinds(),
+		mail.Kinds(), websocket.Kinds(),
 	)...)
 }
 

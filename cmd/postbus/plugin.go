@@ -104,6 +104,7 @@ func (m *Main) checkPlugins(l *loaded, args []string) error {
 		return nil
 	}
 	c := checker(l)
+	c.Secret = func(name string) error { return plugins.FindSecret(l.secretDirs, name) }
 	var all yamlnode.Errors
 	bad := 0
 	claims := map[string]string{}

@@ -28,8 +28,8 @@ const actionAbout = "Publishes one message at another MQTT broker for each event
 // ActionOptions are the options of the action, fixed when the file is loaded.
 type ActionOptions struct {
 	URL       string        `key:"url" doc:"the remote broker's URL, as mqtt://host:1883; also tcp, mqtts, ssl, tls, ws and wss" need:"yes"`
-	ClientID  string        `key:"client_id" doc:"the client identifier; empty: a random one for each connection"`
-	User      string        `key:"user" doc:"the user name at the remote"`
+	ClientID  string        `key:"client_id" doc:"the client identifier; empty: a random one for each connection" secret:"within"`
+	User      string        `key:"user" doc:"the user name at the remote" secret:"within"`
 	Password  string        `key:"password" doc:"the password, best as secret:name" secret:"yes"`
 	CA        string        `key:"ca" doc:"a file with the CA certificates (PEM) for the remote's certificate; empty: the system's" path:"yes"`
 	Insecure  bool          `key:"insecure" doc:"don't verify the remote's certificate: anyone can then impersonate the remote"`

@@ -33,8 +33,8 @@ const about = "Connects this bus with another MQTT broker, in one direction or b
 // Options of the source.
 type Options struct {
 	URL         string        `key:"url" doc:"the remote broker's URL, as mqtt://host:1883; also tcp, mqtts, ssl, tls, ws and wss" need:"yes"`
-	ClientID    string        `key:"client_id" doc:"the client identifier, under which the remote keeps the bridge's session; empty: derived from the host name and the url"`
-	User        string        `key:"user" doc:"the user name at the remote"`
+	ClientID    string        `key:"client_id" doc:"the client identifier, under which the remote keeps the bridge's session; empty: derived from the host name and the url" secret:"within"`
+	User        string        `key:"user" doc:"the user name at the remote" secret:"within"`
 	Password    string        `key:"password" doc:"the password, best as secret:name" secret:"yes"`
 	CA          string        `key:"ca" doc:"a file with the CA certificates (PEM) for the remote's certificate; empty: the system's" path:"yes"`
 	Insecure    bool          `key:"insecure" doc:"don't verify the remote's certificate: anyone can then impersonate the remote"`

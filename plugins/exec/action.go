@@ -34,7 +34,7 @@ type ActionOptions struct {
 	Stdin   string            `key:"stdin" doc:"what the program gets as standard input: nothing, or the argument json" oneof:"none|json"`
 	Timeout time.Duration     `key:"timeout" doc:"the maximum duration of a run; a longer one is ended" min:"10ms" max:"24h"`
 	OKCodes []int             `key:"ok_codes" doc:"the exit codes that count as success"`
-	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ" secret:"within"`
 	Dir     string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
 	Memory  int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
 }

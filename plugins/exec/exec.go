@@ -45,7 +45,7 @@ type Options struct {
 	Every     time.Duration     `key:"every" doc:"time from one start to the next" min:"100ms" max:"8760h"`
 	Timeout   time.Duration     `key:"timeout" doc:"the maximum duration of a run; a longer one is ended" min:"10ms" max:"24h"`
 	MaxOutput int64             `key:"max_output" doc:"the maximum size of the output; what exceeds it is dropped and counted as lost" unit:"size" min:"1B" max:"16MiB"`
-	Env       map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Env       map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ" secret:"within"`
 	Dir       string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
 	Memory    int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
 

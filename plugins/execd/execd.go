@@ -49,7 +49,7 @@ type Options struct {
 	Command []string          `key:"command" doc:"the program and its arguments; ./name is in the plugins folder, a bare name is looked up in PATH" need:"yes"`
 	Restart Restart           `key:"restart" doc:"the pause before the program is restarted, from the first to the longest, as 1s..60s; or never"`
 	Memory  int64             `key:"memory" doc:"the program and its children are killed when their resident memory exceeds this; 0: no limit; Linux only" unit:"size" min:"0" max:"1TiB"`
-	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ"`
+	Env     map[string]string `key:"env" doc:"variables that are added to the program's environment, which otherwise is PATH, HOME, LANG and TZ" secret:"within"`
 	Dir     string            `key:"dir" doc:"the working directory; empty: the plugins folder" path:"yes"`
 	Format  string            `key:"format" doc:"the format of a line" oneof:"json|text"`
 	MaxLine int64             `key:"max_line" doc:"the maximum length of a line in bytes" unit:"size" min:"64B" max:"16MiB"`

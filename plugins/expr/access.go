@@ -34,6 +34,14 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 			return c.clock(id, name)
 		}
 	}
+	if id, ok := n.Node.(*ast.IdentifierNode); ok && byName && id.Value == "answer" && !c.isLet("answer") && c.scope.Answer != nil &&
+		!slices.Contains(c.scope.Answer, name.Value) {
+		hint := didYouMean(name.Value, c.scope.Answer, true)
+		if hint == "" {
+			hint = "it has " + list(c.scope.Answer)
+		}
+		c.fail(name, hint, "answer has no field %q", cut(name.Value, 40))
+	}
 	path := c.pathOf(n.Node)
 	whole := slices.Contains(c.uses.Named, path)
 	base := c.compile(n.Node)
@@ -58,6 +66,15 @@ func (c *compiler) member(n *ast.MemberNode) fn {
 		v := base(r)
 		return r.element(n, v, index(r))
 	}
+}
+
+// answer is a field of the event.
+func (c *compiler) answer() fn {
+	c.uses.Event = true
+	if !slices.Contains(c.uses.Fields, "answer") {
+		c.uses.Fields = append(c.uses.Fields, "answer")
+	}
+	return func(r *run) any { r.step(1); return r.v.Event["answer"] }
 }
 
 // pathOf returns the path of a further variable, or of a member of one, as "uses.mode"; "" for other nodes.

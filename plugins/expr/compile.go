@@ -196,6 +196,18 @@ func (c *compiler) identifier(n *ast.IdentifierNode) fn {
 		c.fail(n, "write env.NAME", "env is not a value")
 	case "sun", "time":
 		c.clockAlone(n)
+	case "answer":
+		if c.scope.Answer != nil {
+			return c.answer()
+		}
+	case "secret":
+		if _, ok := c.scope.Named[n.Value]; ok {
+			break
+		}
+		if c.scope.Secrets {
+			c.fail(n, `write it by itself, as "Bearer ${secret.name}"`, "an expression cannot read a secret")
+		}
+		c.fail(n, "${secret.name} is for texts that an action sends, and for some options", "a secret cannot be used here")
 	}
 	if _, ok := c.scope.Named[n.Value]; ok {
 		if !slices.Contains(c.uses.Named, n.Value) {

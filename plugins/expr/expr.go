@@ -80,8 +80,12 @@ type Scope struct {
 	Members map[string][]string
 	Absent  map[string]string // what to write to have a variable that there is not
 	Env     []string          // allowed names of env; others are an error even if Vars has them
-	At      []float64         // latitude and longitude of sun, in degrees; nil: an expression that uses sun is an error
-	Zone    *time.Location    // of time; nil: this machine's
+
+	Answer  []string // the fields of answer, which is a field of event; nil: there is no answer
+	Secrets bool     // a template may contain ${secret.name}, whose value is Sealed
+
+	At   []float64      // latitude and longitude of sun, in degrees; nil: an expression that uses sun is an error
+	Zone *time.Location // of time; nil: this machine's
 }
 
 // Error is an error in an expression, found by Compile, ParseTemplate or an evaluation.

@@ -36,6 +36,7 @@ type Uses struct {
 	LastWhole  bool
 	Env        []string // names, sorted
 	Named      []string // of Scope.Named, sorted; "window.mean" if it is used for that member of Scope.Members only
+	Secrets    []string // names, sorted
 }
 
 // Compile checks and compiles an expression. The error is an *Error.
@@ -80,7 +81,7 @@ func (u *Uses) Merge(o Uses) {
 	u.Now, u.Host, u.Whole, u.LastWhole = u.Now || o.Now, u.Host || o.Host, u.Whole || o.Whole, u.LastWhole || o.LastWhole
 	u.Fields, u.LastFields = union(u.Fields, o.Fields), union(u.LastFields, o.LastFields)
 	u.Env, u.Named = union(u.Env, o.Env), union(u.Named, o.Named)
-	u.Clock = u.Clock || o.Clock
+	u.Clock, u.Secrets = u.Clock || o.Clock, union(u.Secrets, o.Secrets)
 }
 
 func union(a, b []string) []string {

@@ -331,6 +331,8 @@ func (r *run) measure(v any, depth int, size *int) {
 		for _, s := range v {
 			*size += len(s) + 3
 		}
+	case Sealed:
+		r.measure([]string(v), depth, size)
 	}
 	if *size > MaxResult {
 		r.limit("result is larger than 1MiB", "")

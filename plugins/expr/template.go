@@ -3,21 +3,26 @@ package expr
 // template.go: text with ${…} in it.
 
 import (
+	"slices"
 	"strings"
 )
 
 // Template is a text in which ${…} stands for the value of an expression, and $${ for ${.
 type Template struct {
-	parts []part
-	whole bool // only one hole, without text around it
+	parts  []part
+	whole  bool // only one hole, without text around it
+	sealed bool // there is a secret in it
 }
 
 type part struct {
-	text string
-	hole *Program
+	text   string
+	hole   *Program
+	secret string                            // its name
+	escape func(before, value string) string // of the hole; see Escape
+	before string                            // the literal text to the left of the hole, for escape
 }
 
-// Part is a piece of a template: Text between holes, or the Source of a hole.
+// Part is a piece of a template: Text between holes, or the Source of a hole. A secret is a hole.
 type Part struct {
 	Text   string
 	Hole   bool
@@ -63,6 +68,11 @@ func ParseTemplate(text string, s Scope) (*Template, error) {
 		}
 		if holes++; holes > maxHoles {
 			return nil, &Error{Offset: i, Length: len(source) + 3, Message: "more than 256 holes in one text"}
+		}
+		if m := secretHole.FindStringSubmatch(source); m != nil && s.Secrets {
+			t.parts, t.sealed = append(t.parts, part{secret: m[1]}), true
+			i += len(source) + 3
+			continue
 		}
 		p, err := compile(source, i+2, s)
 		if err != nil {
@@ -125,16 +135,19 @@ func hole(text string, at int) (string, error) {
 
 // Constant reports whether the template has no holes.
 func (t *Template) Constant() bool {
-	return len(t.parts) == 0 || len(t.parts) == 1 && t.parts[0].hole == nil
+	return len(t.parts) == 0 || len(t.parts) == 1 && t.parts[0].hole == nil && !t.sealed
 }
 
 // Parts returns the literal texts and the holes, in order.
 func (t *Template) Parts() []Part {
 	parts := make([]Part, len(t.parts))
 	for i, p := range t.parts {
-		if p.hole != nil {
+		switch {
+		case p.hole != nil:
 			parts[i] = Part{Hole: true, Source: p.hole.src}
-		} else {
+		case p.secret != "":
+			parts[i] = Part{Hole: true, Source: "secret." + p.secret}
+		default:
 			parts[i].Text = p.text
 		}
 	}
@@ -148,11 +161,32 @@ func (t *Template) Uses() Uses {
 		if p.hole != nil {
 			u.Merge(p.hole.uses)
 		}
+		if p.secret != "" {
+			u.Merge(Uses{Secrets: []string{p.secret}})
+		}
 	}
 	return u
 }
 
-// Eval returns the value of the only hole with its type, or otherwise the text.
+// Escape returns a template whose holes are filled in as escape converts the text of their value. before is
+// what is to the left of the hole: literal text, with _ for a hole in it. Secrets are not converted.
+func (t *Template) Escape(escape func(before, value string) string) *Template {
+	e := &Template{parts: slices.Clone(t.parts), sealed: t.sealed}
+	before := ""
+	for i := range e.parts {
+		p := &e.parts[i]
+		if p.hole == nil && p.secret == "" {
+			before += p.text
+			continue
+		}
+		p.escape, p.before = escape, before
+		before += "_"
+	}
+	return e
+}
+
+// Eval returns the value of the only hole with its type, or otherwise the text. The value of a template with
+// secrets is Sealed.
 func (t *Template) Eval(v *Vars) (result any, err error) {
 	if t.Constant() {
 		return t.literal(), nil
@@ -182,8 +216,11 @@ func (t *Template) literal() string {
 }
 
 func (t *Template) eval(r *run) any {
-	if t.whole {
+	switch {
+	case t.whole:
 		return r.eval(t.parts[0].hole)
+	case t.sealed:
+		return t.seal(r)
 	}
 	return t.text(r)
 }
@@ -197,6 +234,10 @@ func (t *Template) text(r *run) string {
 	for _, p := range t.parts {
 		if p.hole != nil {
 			v := r.eval(p.hole)
+			if p.escape != nil {
+				r.prog = p.hole
+				v = p.escape(p.before, r.format(p.hole.tree, v))
+			}
 			r.args = append(r.args, v)
 		}
 	}

@@ -3,6 +3,7 @@ package expr
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"strings"
@@ -268,4 +269,73 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestSecretsInTexts(t *testing.T) {
+	scope := Scope{Secrets: true}
+	v := &Vars{Event: map[string]any{"x": "${secret.door}", "n": int64(7)}}
+	for text, want := range map[string]Sealed{
+		"${secret.door}":                     {"", "door", ""},
+		"Bearer ${ secret.api-key.v2 }":      {"Bearer ", "api-key.v2", ""},
+		"${event.n}:${secret.a}${secret.b}!": {"7:", "a", "", "b", "!"},
+		"${event.x} ${secret.a} $${secret.b": {"${secret.door} ", "a", " ${secret.b"},
+	} {
+		parsed, err := ParseTemplate(text, scope)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if parsed.Constant() {
+			t.Errorf("%s is constant", text)
+		}
+		if got, err := parsed.Eval(v); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %#v, %v", text, got, err)
+		}
+		if tree, err := Map([]string{"a"}, []Value{FromTemplate(parsed)}).Eval(v); err != nil || !reflect.DeepEqual(tree, map[string]any{"a": want}) {
+			t.Errorf("%s in a tree: %#v, %v", text, tree, err)
+		}
+		if _, err := ParseTemplate(text, Scope{}); err == nil {
+			t.Errorf("%s is accepted where no secret may be", text)
+		}
+	}
+	for _, text := range []string{"${secret}", "${secret.a + event.x}", "${upper(secret.a)}", "${secret[event.x]}", `${let y = secret.a; y}`} {
+		if _, err := ParseTemplate(text, scope); err == nil || !strings.Contains(err.Error(), "cannot read a secret") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if p, err := ParseTemplate("${let secret = 1; secret}", scope); err != nil {
+		t.Error(err)
+	} else if got, _ := p.Eval(v); got != int64(1) {
+		t.Errorf("a variable called secret is %v", got)
+	}
+}
+
+func TestSeal(t *testing.T) {
+	for text, want := range map[string]Sealed{
+		"":                              {""},
+		"a ${event.x} $${secret.a}":     {"a ${event.x} ${secret.a}"},
+		"key=${secret.a}&b=${secret.b}": {"key=", "a", "&b=", "b", ""},
+	} {
+		if got := Seal(text); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+	open := func(before, name string) (string, error) { return fmt.Sprintf("<%d %s>", len(before), name), nil }
+	if got, err := Seal("k=${secret.a}&${secret.b}").Open(open); err != nil || got != "k=<2 a>&<8 b>" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
+func TestEscapedHoles(t *testing.T) {
+	parsed, err := ParseTemplate("a/${event.x}/${event.n}${secret.s}", Scope{Secrets: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := parsed.Escape(func(before, value string) string { return "<" + before + "|" + value + ">" })
+	if got, err := e.Eval(&Vars{Event: map[string]any{"x": "p/q", "n": int64(7)}}); err != nil || !reflect.DeepEqual(got, Sealed{"a/<a/|p/q>/<a/_/|7>", "s", ""}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := e.Eval(&Vars{Event: map[string]any{"n": int64(7)}}); err == nil {
+		t.Error("a missing value is escaped")
+	}
 }

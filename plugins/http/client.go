@@ -1,20 +1,17 @@
 package http
 
-// This file is what the source and the action share: the client, the checks of URL and headers, and
-// errors that contain no secret.
+// This file is what the source and the action share: the client and errors that contain no secret.
 
 import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/postbus/postbus/plugins/kind"
+	"github.com/postbus/postbus/plugins/internal/lines"
 )
 
 // client returns an HTTP client with its own connections, so that they end with their owner.
@@ -65,69 +62,13 @@ func failure(method, address string, err error) error {
 	return fmt.Errorf("%s %s: %w", method, redactURL(address), err)
 }
 
-// checkURL checks a URL. It never quotes the URL, which may contain a password.
-func checkURL(text string) []error {
-	bad := func(reason string) []error {
-		return []error{kind.Wrong("url", reason, "as https://api.example.com/v1/status")}
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return bad("this is not a URL")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return bad("the URL does not begin with http:// or https://")
-	case u.Hostname() == "":
-		return bad("the URL has no host")
-	case u.Fragment != "":
-		return bad("the URL has a fragment (#), which is not sent to the server")
-	}
-	if p := u.Port(); p != "" {
-		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
-			return bad("the URL's port is not a number from 1 to 65535")
+// headersOf are the headers of a response as a field of an event.
+func headersOf(res *http.Response) map[string]any {
+	headers := map[string]any{}
+	for name, values := range res.Header {
+		if name != "Set-Cookie" && len(values) > 0 {
+			headers[strings.ToLower(name)] = lines.Text([]byte(values[0]))
 		}
 	}
-	return nil
-}
-
-func access(text string) []string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil
-	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return []string{"host:" + net.JoinHostPort(u.Hostname(), port)}
-}
-
-// checkHeaders checks headers. It never quotes a value.
-func checkHeaders(headers map[string]string) []error {
-	var errs []error
-	seen := map[string]bool{}
-	for name, value := range headers {
-		add := func(format string, args ...any) {
-			errs = append(errs, kind.Wrong("headers."+name, fmt.Sprintf(format, args...), ""))
-		}
-		canonical := http.CanonicalHeaderKey(name)
-		switch {
-		case !isToken(name):
-			add("%q is not a header's name", name)
-		case seen[canonical]:
-			add("the header %s is given twice", canonical)
-		case canonical == "Content-Length" || canonical == "Transfer-Encoding" || canonical == "Connection" || canonical == "Trailer":
-			add("the header %s is set by the bus", canonical)
-		case strings.ContainsAny(value, "\r\n\x00"):
-			add("the value has a line break")
-		}
-		seen[canonical] = true
-	}
-	return errs
-}
-
-// isToken reports whether a name is a token of RFC 9110, section 5.6.2.
-func isToken(name string) bool {
-	return name != "" && strings.IndexFunc(name, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
-	}) < 0
+	return headers
 }

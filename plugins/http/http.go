@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postbus/postbus/plugins/internal/headers"
 	"github.com/postbus/postbus/plugins/internal/lines"
 	"github.com/postbus/postbus/plugins/kind"
 	"github.com/postbus/postbus/plugins/payload/decode"
@@ -42,11 +43,11 @@ const about = "Requests a URL at an interval. Each response makes an event, or w
 
 // Options of the source.
 type Options struct {
-	URL      string            `key:"url" doc:"the URL to request, as https://api.example.com/v1/status" need:"yes"`
+	URL      string            `key:"url" doc:"the URL to request, as https://api.example.com/v1/status" need:"yes" url:"http|https"`
 	Every    time.Duration     `key:"every" doc:"time from one request to the next" min:"1s" max:"8760h"`
 	Method   string            `key:"method" doc:"the request's method" oneof:"GET|HEAD|POST|PUT|PATCH|DELETE"`
 	Headers  map[string]string `key:"headers" doc:"headers of the request" secret:"yes"`
-	Body     string            `key:"body" doc:"body of the request"`
+	Body     string            `key:"body" doc:"body of the request" secret:"within"`
 	Timeout  time.Duration     `key:"timeout" doc:"the maximum time until the whole response has arrived" min:"100ms" max:"10m"`
 	On       string            `key:"on" doc:"all: every response is an event; change: only one whose status or body differs from the last" oneof:"all|change"`
 	Errors   string            `key:"errors" doc:"what happens when there is no response. degrade: the plugin is degraded; emit: there is also an event" oneof:"degrade|emit"`
@@ -61,13 +62,10 @@ func defaults() Options {
 	return Options{Every: time.Minute, Method: "GET", Timeout: 10 * time.Second, On: "all", Errors: "degrade", MaxBody: 1 << 20, Decode: decode.JSON}
 }
 
-// Check checks the options against each other.
+// Check checks the headers.
 func (o Options) Check() []error {
-	return append(checkURL(o.URL), checkHeaders(o.Headers)...)
+	return headers.Check(o.Headers)
 }
-
-// Access is the host that the source connects to.
-func (o Options) Access() []string { return access(o.URL) }
 
 // event documents the fields of an event.
 type event struct {
@@ -160,17 +158,11 @@ func (s *Source) ask(ctx context.Context) (map[string]any, error) {
 	if res.StatusCode == http.StatusOK { // only then does a later 304 refer to this body
 		s.tag, s.modified = res.Header.Get("ETag"), res.Header.Get("Last-Modified")
 	}
-	headers := map[string]any{}
-	for name, values := range res.Header {
-		if name != "Set-Cookie" && len(values) > 0 {
-			headers[strings.ToLower(name)] = lines.Text([]byte(values[0]))
-		}
-	}
 	fields := map[string]any{
 		"status":  res.StatusCode,
 		"ok":      res.StatusCode/100 == 2,
 		"text":    lines.Text(body),
-		"headers": headers,
+		"headers": headersOf(res),
 		"took":    seconds(time.Since(began)),
 		"changed": s.differs(fmt.Sprintf("%d %x", res.StatusCode, sha256.Sum256(body))),
 		"error":   "",

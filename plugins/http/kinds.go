@@ -3,18 +3,16 @@ package http
 import "github.com/postbus/postbus/plugins/kind"
 
 var (
-	_ kind.Source       = (*Source)(nil)
-	_ kind.Action[Args] = (*Action)(nil)
-	_ kind.Checker      = Options{}
-	_ kind.Checker      = ActionOptions{}
-	_ kind.Accessor     = Options{}
-	_ kind.Accessor     = ActionOptions{}
+	_ kind.Source            = (*Source)(nil)
+	_ kind.BatchAction[Args] = (*Action)(nil)
+	_ kind.Checker           = Options{}
+	_ kind.Checker           = ActionOptions{}
 )
 
 // Kinds declares a source and an action.
 func Kinds() []*kind.Kind {
 	return []*kind.Kind{
 		kind.SourceOf("http", about, sample, defaults(), event{}, New),
-		kind.ActionOf("http", actionAbout, actionSample, actionDefaults(), NewAction),
+		kind.BatchActionOf("http", actionAbout, actionSample, actionDefaults(), NewAction).Reporting(answer{}),
 	}
 }

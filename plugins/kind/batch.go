@@ -40,6 +40,10 @@ type Job[A any] struct {
 	ID    string
 	Cause Cause
 	Args  A
+	// Answer is nil unless entries wait for what the other side answers, see Kind.Answer. DoAll calls it
+	// once before the job counts as done, with the fields of the answer, and ends with its error: nil
+	// means that what the entries publish is durable.
+	Answer func(ctx context.Context, fields map[string]any) error
 }
 
 // Batch bounds what is executed together. As an option with the key "batch" it is written
@@ -70,7 +74,7 @@ type untyped[A any] struct{ BatchAction[A] }
 func (u untyped[A]) DoAll(ctx context.Context, jobs []Job[any]) (int, error) {
 	typed := make([]Job[A], len(jobs))
 	for i, j := range jobs {
-		typed[i] = Job[A]{j.ID, j.Cause, j.Args.(A)}
+		typed[i] = Job[A]{j.ID, j.Cause, j.Args.(A), j.Answer}
 	}
 	return u.BatchAction.DoAll(ctx, typed)
 }

@@ -14,9 +14,14 @@
 //	key       name in the file            doc      one sentence for people
 //	need      "yes": required             min, max bounds, in the text form of the type
 //	oneof     "a|b": the allowed words    unit     "size": bytes, as 64MiB
-//	secret    "yes": may be secret:name   path     "yes": relative to the plugins folder
-//	                                     or "apart": and not that folder itself
+//	secret    "yes": may be secret:name,  path     "yes": relative to the plugins folder
+//	          or contain ${secret.name}            or "apart": and not that folder itself
+//	          "within": may contain it    url      its schemes, as "http|https": the engine checks
+//	                                              it, and that no event chooses its host
 //	levels    "yes": a topic, of an event    default   "location": that of postbus.yaml
+//
+// A key of an action that is an option and an argument, of one type, is an option where its texts are
+// the same for every event, and otherwise an argument; the other one is the zero value.
 //
 // The life of a source is: constructor, Open ([Opener]), Run or Stream, Close ([io.Closer]). The
 // life of an action is: constructor, Do for one event after another (or Batch, and DoAll for one

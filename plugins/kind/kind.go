@@ -90,6 +90,8 @@ type Kind struct {
 	Args    any    // of an action: arguments that may differ from event to event; otherwise nil
 	Event   any    // of a source: the fields of its events, nil when they are open
 
+	Answer any // of an action whose Ask is used: the fields of its answers
+
 	// Passthrough: without "publish" its events are published unchanged (topic, payload, qos,
 	// retain).
 	Passthrough bool
@@ -142,6 +144,12 @@ func (k *Kind) Answering() *Kind {
 // Handing sets Hands.
 func (k *Kind) Handing() *Kind {
 	k.Hands = true
+	return k
+}
+
+// Reporting sets Answer.
+func (k *Kind) Reporting(answer any) *Kind {
+	k.Answer = answer
 	return k
 }
 

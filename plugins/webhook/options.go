@@ -45,7 +45,7 @@ type Token struct {
 // Respond describes an answer.
 type Respond struct {
 	Status int    `key:"status" doc:"the response's status; default 200" min:"200" max:"299"`
-	Body   string `key:"body" doc:"the response's body"`
+	Body   string `key:"body" doc:"the response's body" secret:"within"`
 }
 
 // Prefix is a text with the default sha256=. A given text may be empty.
