@@ -264,7 +264,12 @@ func TestKeysAreStoredAfterAnEdit(t *testing.T) {
 			w.is("a", StateRunning, generation(2))
 			w.probes.post(t, "a", map[string]any{"text": "k", "value": 2})
 		}},
-		"from the start": {`  - {silent: 10m, topic: out/x, payload: "${late ?? 0}"}`, func(*timed) {}},
+		"from the start": {`  - {silent: 10m, topic: out/x, payload: "${late ?? 0}"}`, func(w *timed) {
+			until(w.t, "the timer is on disk", func() bool {
+				list, err := w.bus.Retained(keysTopic("a") + "#")
+				return err == nil && len(list) == 1
+			})
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
