@@ -430,7 +430,7 @@ permissions: {publish: ["t/+"]}
 		e := w.s.Explain(topic)
 		found := false
 		for _, p := range e.By {
-			found = found || strings.HasPrefix(p.Verdict, want) && p.Plugin == "a" && p.State == StateRunning
+			found = found || strings.HasPrefix(p.Verdict, want) && p.Plugin == "a" && p.State == StateDegraded
 		}
 		if !found {
 			t.Errorf("%s: %+v", topic, e.By)
@@ -550,7 +550,7 @@ func TestAnActionWaitsForTheSourceOfItsPort(t *testing.T) {
 			w := newWorld(t, Options{})
 			if reload {
 				w.write("a.yaml", fmt.Sprintf(file, "lose"))
-				w.is("a", StateRunning)
+				w.is("a", StateDegraded)
 			}
 			w.write("a.yaml", fmt.Sprintf(file, "hang-open"))
 			if reload {
