@@ -1,11 +1,13 @@
 package web_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/web"
 )
 
@@ -89,5 +91,24 @@ func TestMetricsOfPluginsAreBounded(t *testing.T) {
 	}
 	if got, want := metricLines(t, base, "postbus_plugins"), []string{"postbus_plugins 1000", "postbus_plugins_without_series 474"}; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestMetricsOfLosses: these series begin with the first loss or refusal.
+func TestMetricsOfLosses(t *testing.T) {
+	b, base := start(t, web.Options{Local: true})
+	b.SetLimits(bus.Limits{Retained: 1})
+	for i := range 2 {
+		_, err := b.Publish(context.Background(), bus.Event{Topic: fmt.Sprintf("home/%d", i), Payload: []byte("x"), QoS: 1, Retain: true})
+		if (err != nil) != (i == 1) {
+			t.Fatal(i, err)
+		}
+	}
+	b.ReportLoss("phone", "expired", 3)
+	for _, want := range []string{`postbus_lost_events_total{reason="expired"} 3`, `postbus_refused_total{limit="limits.retained"} 1`} {
+		name, _, _ := strings.Cut(want, "{")
+		if got := metricLines(t, base, name); len(got) != 1 || got[0] != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
