@@ -101,7 +101,9 @@ func TestQueuesAreToldToThoseWhoAsk(t *testing.T) {
 	})
 	w.probes.post(t, "a", map[string]any{"value": 13})
 	w.nextJob()
-	w.is("a", StateRunning, func(s Status) bool { return s.Queues[0].Action == "note" && s.Queues[0].Jobs == 0 && s.Queues[0].Oldest == 0 })
+	w.is("a", StateRunning, func(s Status) bool {
+		return s.Queues[0].Action == "note" && s.Queues[0].Jobs == 0 && s.Queues[0].Oldest == 0
+	})
 	w.probes.post(t, "a", map[string]any{"value": 15})
 	w.nextJob()
 	w.is("a", StateDegraded, func(s Status) bool { return s.Queues[1] == Queue{Action: "other", Dead: 1} && s.Queues[0].Dead == 0 })
