@@ -70,16 +70,21 @@ type plugin struct {
 	secrets       redactor
 	lastPublished string // the state's JSON as last published
 
-	// The following fields belong to run: what it logged about failing rules.
-	failures uint64
-	failure  string
-	failedAt time.Time
+	// The following fields belong to run: the availability that it published, and what it logged about
+	// failing rules.
+	available string
+	failures  uint64
+	failure   string
+	failedAt  time.Time
 }
 
 func newPlugin(s *Supervisor, id string) *plugin {
 	p := &plugin{id: id, s: s, log: s.o.Logger.With("plugin", id), signal: make(chan struct{}, 1), review: make(chan struct{}, 1), done: make(chan struct{}), held: map[string]*held{}}
 	p.mapper = newMapper(id, s.o.Host, s.o.Env, s.bus, p.log, s.o.now)
 	p.mapper.trace = p.tracer
+	if e, ok := s.bus.RetainedValue(availabilityTopic(id)); ok {
+		p.available = string(e.Payload) // of the last run, which may have ended by a crash
+	}
 	p.mapper.engine.memory = p.loadMemory()
 	p.mapper.engine.stored = p.loadKept(keysTopic(id))
 	if err := p.mapper.engine.recall(p.loadKept(usesTopic(id))); err != nil {
@@ -129,6 +134,7 @@ func (p *plugin) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			p.stopAll()
+			p.publishAvailability()
 			p.mapper.close(p.s.patience())
 			p.saveMemory()
 			return
@@ -147,6 +153,7 @@ func (p *plugin) run(ctx context.Context) {
 			if !p.finish() {
 				continue // the file has returned
 			}
+			p.publishAvailability()
 			p.mapper.close(p.s.patience())
 			p.log.Info("plugin removed")
 			return

@@ -254,8 +254,9 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 	return StateRunning, ""
 }
 
-// publishState publishes the state if it has changed.
+// publishState publishes the state and the availability if they have changed.
 func (p *plugin) publishState() {
+	p.publishAvailability()
 	st := p.status()
 	p.mu.Lock()
 	if st.State != p.state || p.since.IsZero() {
