@@ -11,6 +11,10 @@ import "github.com/postbus/postbus/bus"
 // words that Home Assistant expects if nothing else is said.
 func availabilityTopic(id string) string { return discoveryRoot + "/postbus_" + id + "/availability" }
 
+// availabilityUnknown is the availability of a plugin that was published by an earlier run. What comes next
+// is published in any case.
+const availabilityUnknown = "unknown"
+
 // announces reports whether a file announces entities.
 func (s *Spec) announces() bool {
 	for _, r := range s.rules {

@@ -36,6 +36,7 @@ func TestAvailability(t *testing.T) {
 	if _, err := w.bus.Publish(context.Background(), bus.Event{Topic: availabilityTopic("a"), Payload: []byte("online"), QoS: 1, Retain: true, Source: sourceName("a")}); err != nil {
 		t.Fatal(err) // as after a crash
 	}
+	said("online")
 	w.start()
 	w.is("a", StateRejected) // there is no version before any more
 	said("offline")

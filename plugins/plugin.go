@@ -82,8 +82,8 @@ func newPlugin(s *Supervisor, id string) *plugin {
 	p := &plugin{id: id, s: s, log: s.o.Logger.With("plugin", id), signal: make(chan struct{}, 1), review: make(chan struct{}, 1), done: make(chan struct{}), held: map[string]*held{}}
 	p.mapper = newMapper(id, s.o.Host, s.o.Env, s.bus, p.log, s.o.now)
 	p.mapper.trace = p.tracer
-	if e, ok := s.bus.RetainedValue(availabilityTopic(id)); ok {
-		p.available = string(e.Payload) // of the last run, which may have ended by a crash
+	if _, ok := s.bus.RetainedValue(availabilityTopic(id)); ok {
+		p.available = availabilityUnknown // the last run may have ended by a crash, or its last word is on its way
 	}
 	p.mapper.engine.memory = p.loadMemory()
 	p.mapper.engine.stored = p.loadKept(keysTopic(id))
@@ -150,10 +150,10 @@ func (p *plugin) run(ctx context.Context) {
 		switch {
 		case g.gone:
 			p.stopAll()
+			p.publishAvailability() // before a new plugin with this id can publish its own
 			if !p.finish() {
 				continue // the file has returned
 			}
-			p.publishAvailability()
 			p.mapper.close(p.s.patience())
 			p.log.Info("plugin removed")
 			return
