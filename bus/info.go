@@ -232,6 +232,15 @@ func (b *Bus) SessionNamed(name string) (SessionInfo, bool) {
 	return SessionInfo{}, false
 }
 
+// Backlog counts the events that a named subscription has not acknowledged, and returns the time of
+// the oldest; zero when there is none, or no such subscription. The first count reads the backlog.
+func (b *Bus) Backlog(name string) (events uint64, oldest time.Time) {
+	if s := b.session(localPrefix + name); s != nil {
+		return s.lag()
+	}
+	return 0, time.Time{}
+}
+
 // infoOf describes cursors. sessions are those that are a session's, not a group's.
 func (b *Bus) infoOf(list []*cursor, sessions map[*cursor]*Session) []SessionInfo {
 	var bridges map[string]bool

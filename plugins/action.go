@@ -92,7 +92,7 @@ func (f *fileReader) act(n yamlnode.Node, r *rule) {
 		f.onAnswer(v, a, r.label, scope)
 	}
 	if v, ok := m.Get("home_assistant"); ok {
-		r.ha = readHomeAssistant(v, r, f.spec.reads)
+		r.ha = readHomeAssistant(v, r, yamlnode.Node{}, f.spec.reads)
 	}
 	a.hash = Hash(fmt.Appendf(nil, "%s %#v %v %v %v %v", found[0], deep(reflect.ValueOf(a.options)), a.urls, a.retry, a.expires, a.answers))
 }

@@ -172,7 +172,7 @@ publish:
 `)
 	w.is("a", StateRunning)
 	w.probes.post(t, "a", map[string]any{"json": []any{1, 2, 2, 3}})
-	st := w.is("a", StateRunning, func(s Status) bool { return s.Counters.Published == 3 })
+	st := w.is("a", StateDegraded, func(s Status) bool { return s.Counters.Published == 3 })
 	if st.Counters.Errors != 2 || st.Counters.Dropped != 3 {
 		t.Errorf("%+v", st.Counters)
 	}

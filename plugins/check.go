@@ -394,7 +394,8 @@ func (f *fileReader) publish(n yamlnode.Node, r *rule) {
 		r.expiry, _ = v.Duration(time.Second, 10*365*24*time.Hour)
 	}
 	if v, ok := m.Get("home_assistant"); ok {
-		r.ha = readHomeAssistant(v, r, f.spec.reads)
+		body, _ := m.Get("payload")
+		r.ha = readHomeAssistant(v, r, body, f.spec.reads)
 	}
 }
 

@@ -292,8 +292,8 @@ func (c *Catalog) Reference() []byte {
 }
 
 const homeAssistantAbout = "The keys of `home_assistant:` in an entry of `publish` or `actions`. The entity is announced by MQTT discovery, as a retained event " +
-	"below `homeassistant/` that is cleared when the file is removed; a topic with `${…}` is one entity for each resulting topic. Without `component` it is a `sensor`, a `binary_sensor` " +
-	"for device classes that only those have, such as `door` or `motion`, and a `button` for an action. Every key may be left out."
+	"below `homeassistant/` that is cleared when the file is removed, and is unavailable while none of the plugin's sources works; a topic with `${…}` is one entity for each resulting topic. Without `component` it is a `sensor`, a `binary_sensor` " +
+	"for device classes that only those have, such as `door` or `motion`, and a `button` for an action. Every key may be left out, except `options` of a select and `event_types` of an event."
 
 func referenceOf(k *kind.Kind, b *strings.Builder) {
 	fmt.Fprintf(b, "\n### %s\n\n%s\n", k.Name, strings.TrimSpace(k.About))

@@ -8,58 +8,52 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/topic"
-	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/plugins/expr"
 )
 
 const discoveryRoot = "homeassistant"
 
-// homeAssistant is the description of an entity in a file.
+// homeAssistant is the description of an entity in a file. haComponents says which keys a component
+// has.
 type homeAssistant struct {
-	Component      string `key:"component" doc:"what it is to Home Assistant" oneof:"sensor|binary_sensor|switch|light|button|number|text|device_tracker|cover|lock|fan|siren"`
-	Name           string `key:"name" doc:"name for people"`
-	DeviceClass    string `key:"device_class" doc:"such as temperature, door, motion"`
-	StateClass     string `key:"state_class" doc:"of a sensor whose history is to be kept" oneof:"measurement|total|total_increasing"`
-	Unit           string `key:"unit" doc:"unit of measurement"`
-	Icon           string `key:"icon" doc:"such as mdi:doorbell"`
-	Value          string `key:"value" doc:"the member of a JSON payload that holds the value, or a template {{ … }}"`
-	EntityCategory string `key:"entity_category" doc:"where it is shown" oneof:"config|diagnostic"`
-	PayloadOn      string `key:"payload_on" doc:"payload that means on"`
-	PayloadOff     string `key:"payload_off" doc:"payload that means off"`
-	CommandTopic   string `key:"command_topic" doc:"topic that it is commanded by; of an action it is the source's"`
-}
+	Component      string         `key:"component" doc:"what it is to Home Assistant" oneof:"sensor|binary_sensor|switch|light|button|number|text|select|event|update|climate|cover|lock|fan|siren|device_tracker"`
+	Name           string         `key:"name" doc:"name for people; ${topic[1]} is the second level of the entry's topic, in device and area, too"`
+	Device         string         `key:"device" doc:"the device that it belongs to, as \"${topic[1]}\" for one a room; without it one device has all entities of the plugin"`
+	Area           string         `key:"area" doc:"the suggested area of the device"`
+	DeviceClass    string         `key:"device_class" doc:"such as temperature, door, motion; each component has its own, and the unit has to fit"`
+	StateClass     string         `key:"state_class" doc:"of a sensor whose history is to be kept" oneof:"measurement|measurement_angle|total|total_increasing"`
+	Unit           string         `key:"unit" doc:"unit of measurement of a sensor or number"`
+	Icon           string         `key:"icon" doc:"such as mdi:doorbell"`
+	Value          string         `key:"value" doc:"the member of a JSON payload that holds the value (of an event: its type), or a template {{ … }}"`
+	EntityCategory string         `key:"entity_category" doc:"where it is shown" oneof:"config|diagnostic"`
+	Options        []string       `key:"options" doc:"of a select, or of a sensor of the class enum: the possible values"`
+	EventTypes     []string       `key:"event_types" doc:"of an event: the possible types; the payload is JSON with event_type, unless value says where the type is"`
+	Modes          []string       `key:"modes" doc:"of a climate: auto, off, cool, heat, heat_cool, dry, fan_only; commands are JSON with mode or temperature, the payload has mode, temperature and current_temperature"`
+	Min            float64        `key:"min" doc:"of a number, or the temperature of a climate: the lowest value; of a text: the shortest length"`
+	Max            float64        `key:"max" doc:"the highest value, or the longest length"`
+	Step           float64        `key:"step" doc:"of a number or climate: the difference between two values" min:"0.001" max:"1e9"`
+	Mode           string         `key:"mode" doc:"of a number: auto, box or slider; of a text: text or password"`
+	ExpireAfter    time.Duration  `key:"expire_after" doc:"of a sensor: it is unavailable without an event for this long" min:"1s" max:"8760h"`
+	PayloadOn      string         `key:"payload_on" doc:"payload that means on"`
+	PayloadOff     string         `key:"payload_off" doc:"payload that means off"`
+	PayloadPress   string         `key:"payload_press" doc:"payload of the command of a button; PRESS without it"`
+	PayloadInstall string         `key:"payload_install" doc:"payload of the command of an update"`
+	CommandTopic   string         `key:"command_topic" doc:"topic that it is commanded by; without it the only topic of the source"`
+	Extra          map[string]any `key:"extra" doc:"further keys of Home Assistant's discovery, passed on as they are; device: {…} adds to the device"`
 
-func readHomeAssistant(n yamlnode.Node, r *rule, reads []string) *homeAssistant {
-	h := &homeAssistant{}
-	rd := reader{}
-	rd.fill(n, fieldValue(h), map[string]yamlnode.Node{}, "")
-	if h.Component == "" {
-		h.Component = "sensor"
-		if r.action != nil {
-			h.Component = "button"
-		} else if binaryClasses[h.DeviceClass] {
-			h.Component = "binary_sensor"
-		}
-	}
-	switch { // settings that Home Assistant refuses, with a message in its own log only
-	case r.action != nil && !commanded[h.Component]:
-		n.Fail("write component: button or switch, or put home_assistant at an entry of publish",
-			"a %s reports a state, and an action has none", h.Component)
-	case (r.action != nil || commanded[h.Component] && h.Component != "cover") && h.command(reads) == "":
-		n.Fail("write command_topic: a/b, or a source: {mqtt: {topics: [a/b]}} with one topic",
-			"the entity has no command topic")
-	}
-	if h.EntityCategory == "config" && (h.Component == "sensor" || h.Component == "binary_sensor") {
-		n.Fail("write entity_category: diagnostic",
-			"a %s can't be of the category config: nothing can be set there", h.Component)
-	}
-	return h
+	name, device, area *expr.Template
+	hasMin, hasMax     bool
+	members            []string // of the payload; nil: not known
 }
 
 // command is the topic of commands to the entity; empty for an entity without commands.
@@ -67,20 +61,30 @@ func (h *homeAssistant) command(reads []string) string {
 	if h.CommandTopic != "" {
 		return h.CommandTopic
 	}
-	if commanded[h.Component] && len(reads) == 1 && !topic.HasWildcard(reads[0]) {
+	if (haComponents[h.Component].commands == mustCommand || h.Component == "cover") && len(reads) == 1 && !topic.HasWildcard(reads[0]) {
 		return reads[0]
 	}
 	return ""
 }
 
-// commanded are the components that receive commands.
-var commanded = map[string]bool{"switch": true, "light": true, "button": true, "number": true, "text": true, "cover": true, "lock": true, "fan": true, "siren": true}
-
-// binaryClasses are device classes that only binary sensors have.
-var binaryClasses = map[string]bool{"battery_charging": true, "carbon_monoxide": true, "cold": true, "connectivity": true, "door": true,
-	"garage_door": true, "heat": true, "light": true, "lock": true, "moisture": false, "motion": true, "moving": true, "occupancy": true,
-	"opening": true, "plug": true, "presence": true, "problem": true, "running": true, "safety": true, "smoke": true, "sound": true,
-	"tamper": true, "update": true, "vibration": true, "window": true}
+// bounds are min and max, with Home Assistant's own where the file has none.
+func (h *homeAssistant) bounds() (low, high float64) {
+	switch h.Component {
+	case "text":
+		high = 255
+	case "climate":
+		low, high = 7, 35
+	default:
+		low, high = 1, 100
+	}
+	if h.hasMin {
+		low = h.Min
+	}
+	if h.hasMax {
+		high = h.Max
+	}
+	return low, high
+}
 
 var (
 	plainTopic = regexp.MustCompile(`^[A-Za-z0-9-]+(/[A-Za-z0-9-]+)*$`)
@@ -115,50 +119,135 @@ func title(what string) string {
 // action topic is empty, and the entity only receives commands. what names the entity.
 func (h *homeAssistant) discovery(id, host, what, topic string, reads []string) (string, []byte) {
 	object := slug(what)
-	device := url.PathEscape(host) + "/" + id
-	name := h.Name
-	if name == "" {
-		name = title(what)
+	plugin := url.PathEscape(host) + "/" + id
+	v := &expr.Vars{Host: host, Named: map[string]any{"topic": topicLevels(topic)}}
+	text := func(t *expr.Template, otherwise string) string {
+		if t != nil {
+			if s, err := t.Text(v); err == nil && s != "" {
+				return s
+			}
+		}
+		return otherwise
+	}
+	device := map[string]any{"identifiers": []string{"postbus_" + slug(plugin)}, "name": id + " on " + host, "manufacturer": "postbus", "model": "plugin " + id}
+	if name := text(h.device, ""); name != "" {
+		device["identifiers"], device["name"] = []string{"postbus_" + slug(plugin+"/device/"+url.PathEscape(name))}, name
+	}
+	if area := text(h.area, ""); area != "" {
+		device["suggested_area"] = area
 	}
 	c := map[string]any{
-		"name": name, "unique_id": "postbus_" + slug(device+"/"+what),
-		"device": map[string]any{"identifiers": []string{"postbus_" + slug(device)}, "name": id + " on " + host, "manufacturer": "postbus", "model": "plugin " + id},
-		"origin": map[string]any{"name": "postbus"},
+		"name": text(h.name, title(what)), "unique_id": "postbus_" + slug(plugin+"/"+what),
+		"device": device, "origin": map[string]any{"name": "postbus"},
+		"availability_topic": availabilityTopic(id),
 	}
-	if command := h.command(reads); command != "" {
-		c["command_topic"] = command
-	}
-	if topic != "" && h.Component != "button" {
-		c["state_topic"] = topic
-	}
-	if h.Value != "" {
-		key := "value_template"
-		if h.Component == "light" || h.Component == "fan" || h.Component == "siren" {
-			key = "state_value_template"
+	h.topics(c, topic, reads)
+	h.settings(c)
+	for key, x := range h.Extra {
+		if members, ok := x.(map[string]any); ok && key == "device" {
+			maps.Copy(device, members)
+			continue
 		}
-		c[key] = h.template()
-	}
-	for key, v := range map[string]string{"device_class": h.DeviceClass, "state_class": h.StateClass, "unit_of_measurement": h.Unit, "icon": h.Icon,
-		"entity_category": h.EntityCategory, "payload_on": h.PayloadOn, "payload_off": h.PayloadOff} {
-		if v != "" {
-			c[key] = v
-		}
+		c[key] = x
 	}
 	p, err := json.Marshal(c)
-	if err != nil { // never fails: maps of texts
+	if err != nil { // never fails: what YAML can hold
 		panic(err)
 	}
 	return h.topic(id, object), p
 }
 
+// topics adds where the state is, and where commands go.
+func (h *homeAssistant) topics(c map[string]any, topic string, reads []string) {
+	command := h.command(reads)
+	if h.Component == "climate" {
+		h.climate(c, topic, command)
+		return
+	}
+	if command != "" {
+		c["command_topic"] = command
+	}
+	if topic != "" && haComponents[h.Component].stateful {
+		c["state_topic"] = topic
+	}
+	if h.Value == "" {
+		return
+	}
+	switch h.Component {
+	case "light", "fan", "siren":
+		c["state_value_template"] = h.template()
+	case "event":
+		c["value_template"] = h.template()
+		if !h.templated() {
+			c["value_template"] = `{{ {"event_type": value_json` + jinjaPath(h.Value) + `} | to_json }}`
+		}
+	default:
+		c["value_template"] = h.template()
+	}
+}
+
+// climate maps the members of one payload, and of one command topic, to the topics of a climate.
+func (h *homeAssistant) climate(c map[string]any, topic, command string) {
+	for member, key := range map[string]string{"mode": "mode_state", "temperature": "temperature_state", "current_temperature": "current_temperature"} {
+		if topic != "" && (h.members == nil || slices.Contains(h.members, member)) {
+			c[key+"_topic"], c[key+"_template"] = topic, "{{ value_json."+member+" }}"
+		}
+	}
+	c["mode_command_topic"], c["mode_command_template"] = command, `{{ {"mode": value} | to_json }}`
+	c["temperature_command_topic"], c["temperature_command_template"] = command, `{{ {"temperature": value} | to_json }}`
+}
+
+// settings adds the keys that are passed on as they are in the file.
+func (h *homeAssistant) settings(c map[string]any) {
+	for key, v := range map[string]string{"device_class": h.DeviceClass, "state_class": h.StateClass, "unit_of_measurement": h.Unit, "icon": h.Icon,
+		"entity_category": h.EntityCategory, "payload_on": h.PayloadOn, "payload_off": h.PayloadOff, "payload_press": h.PayloadPress, "payload_install": h.PayloadInstall, "mode": h.Mode} {
+		if v != "" {
+			c[key] = v
+		}
+	}
+	for key, v := range map[string][]string{"options": h.Options, "event_types": h.EventTypes, "modes": h.Modes} {
+		if len(v) > 0 {
+			c[key] = v
+		}
+	}
+	low, high, step := "min", "max", "step"
+	if h.Component == "climate" {
+		low, high, step = "min_temp", "max_temp", "temp_step"
+	}
+	if h.hasMin {
+		c[low] = h.Min
+	}
+	if h.hasMax {
+		c[high] = h.Max
+	}
+	if h.Step > 0 {
+		c[step] = h.Step
+	}
+	if h.ExpireAfter > 0 {
+		c["expire_after"] = int(h.ExpireAfter / time.Second)
+	}
+	if h.Component == "update" && c["command_topic"] != nil && h.PayloadInstall == "" {
+		c["payload_install"] = "INSTALL" // Home Assistant has no default
+	}
+}
+
 // template reads a value from a payload. It quotes a member whose name Jinja would misread: pm2-5
 // is a subtraction, and items is a method of every mapping.
 func (h *homeAssistant) template() string {
-	if strings.Contains(h.Value, "{{") || strings.Contains(h.Value, "{%") {
+	if h.templated() {
 		return h.Value
 	}
-	path := ""
-	for member := range strings.SplitSeq(h.Value, ".") {
+	return "{{ value_json" + jinjaPath(h.Value) + " }}"
+}
+
+// templated reports whether value is a template already.
+func (h *homeAssistant) templated() bool {
+	return strings.Contains(h.Value, "{{") || strings.Contains(h.Value, "{%")
+}
+
+// jinjaPath is how a template reads a member.
+func jinjaPath(value string) (path string) {
+	for member := range strings.SplitSeq(value, ".") {
 		name, _, _ := strings.Cut(member, "[")
 		if jinjaName.MatchString(member) && !dictMethods[name] {
 			path += "." + member
@@ -166,7 +255,7 @@ func (h *homeAssistant) template() string {
 			path += "['" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(member) + "']"
 		}
 	}
-	return "{{ value_json" + path + " }}"
+	return path
 }
 
 var jinjaName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\[[^\]]*\])*$`)
@@ -182,6 +271,9 @@ func (h *homeAssistant) topic(id, object string) string {
 // owns reports whether a discovery topic can belong to this entity.
 func (h *homeAssistant) owns(id string, r *rule, topic string) bool {
 	head, tail, ok := strings.Cut(h.topic(id, "\x00"), "\x00")
+	if topic == availabilityTopic(id) {
+		return true
+	}
 	object, found := strings.CutPrefix(topic, head)
 	if !ok || !found || !strings.HasSuffix(object, tail) {
 		return false
@@ -194,6 +286,12 @@ func (h *homeAssistant) owns(id string, r *rule, topic string) bool {
 		return object == slug(r.topic.constant)
 	}
 	return true // the topic of a rule with a template
+}
+
+// ofHost reports whether the topic depends on nothing but the machine's name.
+func (t *topicSpec) ofHost() bool {
+	u := t.template.Uses()
+	return !(u.Event || u.Last || u.State || u.Own || u.Key || u.Now || u.Clock || len(u.Env) > 0 || len(u.Named) > 0)
 }
 
 // entities are the discovery events of a file that do not depend on its events.
@@ -209,6 +307,12 @@ func (s *Spec) entities(host string) []bus.Event {
 			what = r.action.key
 		case r.topic != nil && r.topic.constant != "":
 			what, topic = r.topic.constant, r.topic.constant
+		case r.topic != nil && r.topic.ofHost():
+			name, err := r.topic.eval(&expr.Vars{Host: host}, &s.permissions)
+			if err != nil {
+				continue // as its events will say
+			}
+			what, topic = name, name
 		default:
 			continue // each topic is announced with its first event
 		}

@@ -3,7 +3,9 @@ package plugins
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -85,6 +87,40 @@ func TestEveryTopicIsAnEntityOfItsOwn(t *testing.T) {
 	for topic, want := range map[string]string{"home/hall/temp": "home_hall_temp", "living-room": "living-room", "living_room/t": "living_room_t__" + slug("living_room/t")[len("living_room_t__"):]} {
 		if got := slug(topic); got != want {
 			t.Errorf("%s is %s, want %s", topic, got, want)
+		}
+	}
+}
+
+// TestClassesOfHomeAssistant: the tables are sound, and each class accepts the units that the table has.
+func TestClassesOfHomeAssistant(t *testing.T) {
+	for name, class := range sensorClasses {
+		for _, s := range strings.Fields(class.states) {
+			if !strings.Contains("measurement measurement_angle total total_increasing", s) {
+				t.Errorf("%s: %s", name, s)
+			}
+		}
+		for u := range strings.SplitSeq(class.units, "|") {
+			if u != "*" && !class.fits(u) {
+				t.Errorf("%s does not fit %q", name, u)
+			}
+		}
+		if class.fits("apples") && class.units != "*" || class.word && (class.units != "" || class.states != "") {
+			t.Errorf("%s: %+v", name, class)
+		}
+	}
+	for _, u := range []string{"µg/m³", "\u03bcg/m³"} { // both letters, of which Home Assistant has changed the preferred one
+		if !sensorClasses["pm25"].fits(u) {
+			t.Errorf("%q", u)
+		}
+	}
+	if !binaryClasses["door"] || binaryClasses["battery"] || binaryClasses["moisture"] {
+		t.Errorf("%v", binaryClasses)
+	}
+	for name, c := range haComponents {
+		for key := range strings.FieldsSeq(c.keys) {
+			if !slices.ContainsFunc(fieldsOf(reflect.TypeFor[homeAssistant]()), func(f field) bool { return f.key == key }) {
+				t.Errorf("%s has a key %s, which cannot be written", name, key)
+			}
 		}
 	}
 }

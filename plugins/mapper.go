@@ -53,6 +53,7 @@ type mapper struct {
 	planned time.Duration // when the timekeeper looks again
 	lastE   error
 	lastAt  time.Time
+	spoiled spoiled
 	failed  uint64 // consecutive events, up to the last one, for which a rule failed
 	lost    uint64 // and which had no outcome
 }
@@ -61,7 +62,7 @@ func newMapper(id, host string, env map[string]string, b *bus.Bus, log *slog.Log
 	m := &mapper{id: id, host: host, source: sourceName(id), env: env, named: map[string]bool{}, now: now}
 	m.engine = engine{id: id, source: m.source, boot: clock.Boot()}
 	m.timekeeper.alarm = make(chan struct{}, 1)
-	m.flow.start(b, log, &m.count, m.fail, m.lose)
+	m.flow.start(b, log, &m.count, m.spoil, m.lose)
 	return m
 }
 
@@ -171,7 +172,7 @@ func (m *mapper) judge(states []*ruleState, list []outcome) (fault error) {
 		m.count.errors.Add(uint64(st.faults))
 		if st.faults > 0 {
 			fault = &ruleError{st.rule, st.err}
-			m.lastE, m.lastAt = fault, m.vars.Now
+			m.spoilLocked(fault)
 		}
 		st.faults, st.limited = 0, 0
 	}
@@ -289,17 +290,24 @@ func (m *mapper) announceOnce(topic string) bool {
 
 func sourceName(id string) string { return "plugin:" + id }
 
-// fail records an error that belongs to no rule.
+// fail records an attempt that failed and will be repeated: nothing is lost yet.
 func (m *mapper) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.lastE, m.lastAt = err, time.Now()
+	m.lastE, m.lastAt = err, m.now().Wall
+}
+
+// spoil records an error by which an event, or an outcome of it, is lost.
+func (m *mapper) spoil(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.spoilLocked(err)
 }
 
 // lose counts and reports events of sources that are lost.
 func (m *mapper) lose(n int, reason string) {
 	m.count.dropped.Add(uint64(n))
-	m.fail(fmt.Errorf("%d lost: %s", n, reason))
+	m.spoil(fmt.Errorf("%d lost: %s", n, reason))
 	m.flow.bus.ReportLoss(m.source, reason, uint64(n))
 }
 

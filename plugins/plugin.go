@@ -70,16 +70,21 @@ type plugin struct {
 	secrets       redactor
 	lastPublished string // the state's JSON as last published
 
-	// The following fields belong to run: what it logged about failing rules.
-	failures uint64
-	failure  string
-	failedAt time.Time
+	// The following fields belong to run: the availability that it published, and what it logged about
+	// failing rules.
+	available string
+	failures  uint64
+	failure   string
+	failedAt  time.Time
 }
 
 func newPlugin(s *Supervisor, id string) *plugin {
 	p := &plugin{id: id, s: s, log: s.o.Logger.With("plugin", id), signal: make(chan struct{}, 1), review: make(chan struct{}, 1), done: make(chan struct{}), held: map[string]*held{}}
 	p.mapper = newMapper(id, s.o.Host, s.o.Env, s.bus, p.log, s.o.now)
 	p.mapper.trace = p.tracer
+	if _, ok := s.bus.RetainedValue(availabilityTopic(id)); ok {
+		p.available = availabilityUnknown // the last run may have ended by a crash, or its last word is on its way
+	}
 	p.mapper.engine.memory = p.loadMemory()
 	p.mapper.engine.stored = p.loadKept(keysTopic(id))
 	if err := p.mapper.engine.recall(p.loadKept(usesTopic(id))); err != nil {
@@ -129,6 +134,7 @@ func (p *plugin) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			p.stopAll()
+			p.publishAvailability()
 			p.mapper.close(p.s.patience())
 			p.saveMemory()
 			return
@@ -144,6 +150,7 @@ func (p *plugin) run(ctx context.Context) {
 		switch {
 		case g.gone:
 			p.stopAll()
+			p.publishAvailability() // before a new plugin with this id can publish its own
 			if !p.finish() {
 				continue // the file has returned
 			}

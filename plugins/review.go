@@ -10,6 +10,7 @@ import "time"
 type activity struct {
 	counted uint64    // the sum of the counters, each of which only grows
 	failed  time.Time // of the last error
+	recent  bool      // an error is recent
 	dirty   bool      // the rules' state is to be saved
 	disk    *error    // why the disk refuses
 }
@@ -20,7 +21,7 @@ func (m *mapper) activity() (a activity) {
 		c.failed.Load() + c.expired.Load() + c.dead.Load() + c.retried.Load() + c.lost.Load() + c.sent.Load() + c.fired.Load()
 	a.disk = m.flow.disk.Load()
 	m.mu.Lock()
-	a.failed, a.dirty = m.lastAt, m.engine.dirty
+	a.failed, a.dirty, a.recent = m.lastAt, m.engine.dirty, m.spoiled.recent(m.now())
 	m.mu.Unlock()
 	return a
 }

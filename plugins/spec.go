@@ -102,6 +102,7 @@ type topicSpec struct {
 	text     string // as in the file
 	template *expr.Template
 	constant string // the topic itself if nothing is filled in
+	sample   string // a topic of this form
 	slashes  int    // in the literal text
 	empty    int    // empty levels in the file's text
 	remote   bool   // it is another broker's

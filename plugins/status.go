@@ -48,11 +48,13 @@ type Status struct {
 	Failing    uint64       `json:"failing,omitempty"` // consecutive newest events with a failed rule
 	Sources    []PartStatus `json:"sources,omitempty"`
 	Actions    []PartStatus `json:"actions,omitempty"`
+	Queues     []Queue      `json:"queues,omitempty"` // of the actions; not in the published state
 	Topics     []string     `json:"topics,omitempty"` // as in the file
 	Approve    []string     `json:"approve,omitempty"`
 
 	pending *Spec  // the version that waits for consent
 	lost    uint64 // those of Failing that had no outcome
+	recent  error  // by which an event was lost in the last minute
 }
 
 // FileError is an error in the file on disk. Text is the output of `postbus plugin check` without the
@@ -97,10 +99,6 @@ type RuleStatus struct {
 	At                   time.Time
 }
 
-// failedEvents is how many consecutive events must fail before a plugin with earlier good events
-// counts as degraded.
-const failedEvents = 3
-
 func stateTopic(id string) string { return "$bus/plugins/" + id + "/state" }
 func traceTopic(id string) string { return "$bus/plugins/" + id + "/trace" }
 
@@ -143,6 +141,9 @@ func (p *plugin) describe() (st Status, lines []string) {
 		st.LastError, st.LastAt = p.mapper.lastE.Error(), &at
 	}
 	st.Failing, st.lost = p.mapper.failed, p.mapper.lost
+	if p.mapper.spoiled.recent(p.mapper.now()) {
+		st.recent = p.mapper.spoiled.err
+	}
 	p.mapper.mu.Unlock()
 	st.State, st.Reason = p.judge(&st, g, running, phase, startErr)
 	st.LastError, st.Reason = p.redact(st.LastError), p.redact(st.Reason)
@@ -231,10 +232,15 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 	if e := p.mapper.flow.disk.Load(); e != nil {
 		return StateDegraded, fmt.Sprintf("the bus accepts no events: %v", *e)
 	}
-	if n := st.lost; bad == 0 && n > 0 && (n >= failedEvents || n >= st.Counters.In) {
-		bad, why = 1, fmt.Sprintf("the last event was lost: %s", st.LastError)
-		if n > 1 {
-			why = fmt.Sprintf("the last %d events were lost: %s", n, st.LastError)
+	if bad == 0 && st.recent != nil {
+		bad = 1
+		switch n := st.lost; n {
+		case 0:
+			why = fmt.Sprintf("in the last minute: %v", st.recent)
+		case 1:
+			why = fmt.Sprintf("the last event was lost: %v", st.recent)
+		default:
+			why = fmt.Sprintf("the last %d events were lost: %v", n, st.recent)
 		}
 	}
 	switch {
@@ -248,8 +254,9 @@ func (p *plugin) judge(st *Status, g goal, running *Spec, phase State, startErr 
 	return StateRunning, ""
 }
 
-// publishState publishes the state if it has changed.
+// publishState publishes the state and the availability if they have changed.
 func (p *plugin) publishState() {
+	p.publishAvailability()
 	st := p.status()
 	p.mu.Lock()
 	if st.State != p.state || p.since.IsZero() {

@@ -214,7 +214,9 @@ func (s *Supervisor) all() []*plugin {
 func (s *Supervisor) List() []Status {
 	list := []Status{}
 	for _, p := range s.all() {
-		list = append(list, p.status())
+		st := p.status()
+		st.Queues = p.queues()
+		list = append(list, st)
 	}
 	return list
 }
@@ -222,7 +224,9 @@ func (s *Supervisor) List() []Status {
 // Get describes one plugin.
 func (s *Supervisor) Get(id string) (Status, bool) {
 	if p := s.plugin(id); p != nil {
-		return p.status(), true
+		st := p.status()
+		st.Queues = p.queues()
+		return st, true
 	}
 	return Status{}, false
 }
@@ -235,6 +239,7 @@ func (s *Supervisor) GetWithLines(id string) (Status, bool) {
 		return Status{}, false
 	}
 	st, lines := p.describe()
+	st.Queues = p.queues()
 	for i := range st.Errors {
 		st.Errors[i].Text = lines[i]
 	}

@@ -76,6 +76,7 @@ func readTopic(n yamlnode.Node, scope expr.Scope, wide, remote bool) *topicSpec 
 	if t.Constant() {
 		spec.constant = shape.String()
 	}
+	spec.sample = shape.String()
 	spec.empty = emptyLevels(shape.String())
 	spec.match = regexp.MustCompile(`^` + pattern.String() + `$`)
 	return spec

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postbus/postbus/bus"
@@ -25,9 +26,11 @@ type worker struct {
 	secrets map[string]string // those that jobs needed; run's
 
 	mu       sync.Mutex
-	err      error // the last failure; nil if the last job was done
+	err      error // why the current job, or the action, fails; nil if it does not
 	attempts int   // of the first job that is not done
 	degraded error
+
+	dead atomic.Uint64 // jobs that were given up
 }
 
 func (p *plugin) newWorker(a *actionSpec) *worker {
@@ -132,6 +135,7 @@ type deadLetter struct {
 // the job is acknowledged.
 func (w *worker) publishDeadLetter(ctx context.Context, o job, why error, attempts int) error {
 	w.p.mapper.count.dead.Add(1)
+	w.dead.Add(1)
 	text := w.p.redact(why.Error())
 	w.p.log.Warn("action failed for good", "action", w.spec.key, "attempts", attempts, "err", text, "dead_letter", deadTopic(w.p.id))
 	w.p.traceText(w.spec.key, "gave up: "+text)
@@ -139,7 +143,8 @@ func (w *worker) publishDeadLetter(ctx context.Context, o job, why error, attemp
 	if err != nil {
 		return err
 	}
-	w.note(why, 0)
+	w.note(nil, 0)
+	w.p.mapper.spoil(fmt.Errorf("%s: %w", w.spec.key, why))
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		_, err := w.p.s.bus.Publish(ctx, bus.Event{Topic: deadTopic(w.p.id), Payload: []byte(w.p.redact(string(payload))), QoS: 1, Source: sourceName(w.p.id)})
 		if err == nil {

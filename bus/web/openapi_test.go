@@ -76,3 +76,4 @@ func (noPlugins) Timers(string, int) (any, bool) {
 }
 func (noPlugins) Maker(string, string) (any, bool) { return nil, false }
 func (noPlugins) Explain(string) any               { return map[string]any{"by": []string{}} }
+func (noPlugins) Figures() []web.PluginFigures     { return nil }

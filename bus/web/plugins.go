@@ -20,6 +20,8 @@ type Plugins interface {
 	Maker(source, topic string) (v any, ok bool)
 	// Timers lists up to n pending timers of a plugin, or of all if id is empty.
 	Timers(id string, n int) (v any, ok bool)
+	// Figures lists the figures of every plugin, ordered by id.
+	Figures() []PluginFigures
 }
 
 func (s *Server) plugins(w http.ResponseWriter, r *http.Request) {

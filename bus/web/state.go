@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,6 +136,7 @@ type collector struct {
 // maxLagSeries is how many sessions have a series of their lag: to count a backlog reads the journal.
 const maxLagSeries = 100
 
+// metricHelp lists the metrics of the bus. The labels are separated by commas.
 var metricHelp = []struct{ name, help, labels string }{
 	{"postbus_ready", "1 when the bus accepts events.", ""},
 	{"postbus_published_events_total", "Events accepted.", ""},
@@ -146,6 +148,8 @@ var metricHelp = []struct{ name, help, labels string }{
 	{"postbus_retained_events", "Topics with a retained message.", ""},
 	{"postbus_retained_bytes", "Bytes of retained payloads.", ""},
 	{"postbus_session_lag_events", "Events that a session has not acknowledged; only of the hundred sessions that are the farthest behind.", "session"},
+	{"postbus_kept_values", "Values that plugins keep for their entries and timers.", ""},
+	{"postbus_kept_bytes", "Bytes of these values.", ""},
 	{"postbus_connections", "Open connections.", "listener"},
 	{"postbus_delayed_events_total", "Events that waited because their client or its user was above a rate.", ""},
 	{"postbus_journal_written_bytes_total", "Bytes written to the journal, a measure of disk wear.", ""},
@@ -163,10 +167,10 @@ var metricHelp = []struct{ name, help, labels string }{
 
 func newCollector(s *Server) *collector {
 	c := &collector{s: s, d: map[string]*prometheus.Desc{}}
-	for _, m := range metricHelp {
+	for _, m := range slices.Concat(metricHelp, pluginMetricHelp) {
 		var labels []string
 		if m.labels != "" {
-			labels = []string{m.labels}
+			labels = strings.Split(m.labels, ",")
 		}
 		c.d[m.name] = prometheus.NewDesc(m.name, m.help, labels, nil)
 	}
@@ -209,7 +213,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge("postbus_subscriptions", float64(st.Subscriptions))
 	gauge("postbus_retained_events", float64(st.Retained))
 	gauge("postbus_retained_bytes", float64(st.RetainedBytes))
+	gauge("postbus_kept_values", float64(st.Kept))
+	gauge("postbus_kept_bytes", float64(st.KeptBytes))
 	c.lags(gauge)
+	c.plugins(out)
 	if c.s.o.Broker != nil {
 		count("postbus_delayed_events_total", c.s.o.Broker.Delayed())
 		for listener, n := range c.s.o.Broker.Connections() {

@@ -10,6 +10,7 @@ import (
 	"github.com/postbus/postbus/devices/gpio"
 	"github.com/postbus/postbus/devices/host"
 	"github.com/postbus/postbus/devices/i2c"
+	"github.com/postbus/postbus/devices/iio"
 	"github.com/postbus/postbus/devices/input"
 
 	"github.com/postbus/postbus/devices/modbus"
@@ -42,7 +43,7 @@ import (
 func catalog() *plugins.Catalog {
 	return plugins.NewCatalog(slices.Concat(
 		mqtt.Kinds(), timer.Kinds(), host.Kinds(), process.Kinds(), unit.Kinds(), gpio.Kinds(),
-		pwm.Kinds(), i2c.Kinds(), onewire.Kinds(), input.Kinds(), usb.Kinds(), serial.Kinds(),
+		pwm.Kinds(), i2c.Kinds(), iio.Kinds(), onewire.Kinds(), input.Kinds(), usb.Kinds(), serial.Kinds(),
 		modbus.Kinds(), desktop.Kinds(), notify.Kinds(), webhook.Kinds(), http.Kinds(), exec.Kinds(),
 		execd.Kinds(), file.Kinds(), udp.Kinds(), tcp.Kinds(), uds.Kinds(), bridge.Kinds(), ping.Kinds(), sql.Kinds(),
 		mail.Kinds(), websocket.Kinds(),
@@ -55,7 +56,7 @@ var described = []struct {
 	linuxOnly bool
 	describe  func() []string // as plugin file text, with comments
 }{
-	{"gpio", true, gpio.Describe}, {"pwm", true, pwm.Describe}, {"i2c", true, i2c.Describe}, {"onewire", true, onewire.Describe},
+	{"gpio", true, gpio.Describe}, {"pwm", true, pwm.Describe}, {"i2c", true, i2c.Describe}, {"iio", true, iio.Describe}, {"onewire", true, onewire.Describe},
 	{"input", true, input.Describe}, {"usb", true, usb.Describe}, {"serial", false, serial.Describe}, {"desktop", true, desktop.Describe},
 	{"notify", false, notify.Describe}, {"unit", true, unit.Describe}, {"process", false, process.Describe},
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/postbus/postbus/config/atomicfile"
 	"github.com/postbus/postbus/config/suggest"
 	"github.com/postbus/postbus/config/yamlnode"
+	"github.com/postbus/postbus/devices/desktop"
 	"github.com/postbus/postbus/plugins"
 	"github.com/postbus/postbus/plugins/payload"
 )
@@ -253,16 +254,24 @@ func (m *Main) replay(l *loaded, args []string, file string) error {
 }
 
 func (m *Main) pluginNewCommand() *cobra.Command {
-	var action bool
+	var action, homeAssistant bool
 	cmd := &cobra.Command{
 		Use:   "new [KIND]",
 		Short: "Print a commented example of a plugin file; without KIND list the kinds",
 		Example: `  postbus plugin new timer > plugins.d/clock.yaml
-  postbus plugin new --action http`,
+  postbus plugin new --action http
+  postbus plugin new desktop --home-assistant > plugins.d/desktop.yaml`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: one(kindNames),
 		RunE: func(_ *cobra.Command, args []string) error {
 			c := catalog()
+			if homeAssistant {
+				if len(args) == 0 || args[0] != "desktop" || action {
+					return withHint(usagef("--home-assistant is for the kind desktop"), "postbus plugin new desktop --home-assistant")
+				}
+				_, err := io.WriteString(m.Stdout, desktop.HomeAssistant(plugins.HostName("")))
+				return err
+			}
 			if len(args) == 0 {
 				for _, k := range c.Kinds() {
 					what := "source"
@@ -295,6 +304,7 @@ func (m *Main) pluginNewCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&action, "action", false, "the action of that name, if a source has the same name")
+	cmd.Flags().BoolVar(&homeAssistant, "home-assistant", false, "with desktop: a file that announces the whole desktop to Home Assistant")
 	return cmd
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -58,10 +59,11 @@ func (m *Main) printPlugins(body []byte) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(m.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PLUGIN\tSTATE\tIN\tFILTERED\tERRORS\tDROPPED\tPUBLISHED\tDONE\tSENT\tWHY")
+	fmt.Fprintln(w, "PLUGIN\tSTATE\tIN\tFILTERED\tERRORS\tDROPPED\tPUBLISHED\tDONE\tSENT\tQUEUED\tDEAD\tTIMERS\tKEPT\tWHY")
 	for _, p := range list {
 		c := p.Counters
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", oneLine(p.ID), p.State, c.In, c.Filtered, c.Errors, c.Dropped+c.Expired+c.Dead+c.Missed, c.Published, c.Done, c.Sent, oneLine(why(&p)))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t%s\n", oneLine(p.ID), p.State,
+			c.In, c.Filtered, c.Errors, c.Dropped+c.Expired+c.Missed, c.Published, c.Done, c.Sent, queued(&p), c.Dead, p.Timers, kept(&p), oneLine(p.Reason))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -74,15 +76,24 @@ func (m *Main) printPlugins(body []byte) error {
 	return nil
 }
 
-// why describes a plugin's state in a line.
-func why(p *plugins.Status) string {
-	switch {
-	case p.Reason != "":
-		return p.Reason
-	case p.Failing > 0:
-		return p.LastError
+// queued is how many jobs wait, and the age of the oldest.
+func queued(p *plugins.Status) string {
+	jobs, oldest := uint64(0), 0.0
+	for _, q := range p.Queues {
+		jobs, oldest = jobs+q.Jobs, max(oldest, q.Oldest)
 	}
-	return ""
+	if oldest < 1 {
+		return strconv.FormatUint(jobs, 10)
+	}
+	return fmt.Sprintf("%d (%s)", jobs, time.Duration(oldest)*time.Second)
+}
+
+// kept is for how many keys the entries keep something, and its size.
+func kept(p *plugins.Status) string {
+	if p.Keys == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%s, %.1f KiB", plural(p.Keys, "key"), float64(p.StateBytes)/1024)
 }
 
 func (m *Main) pluginTraceCommand() *cobra.Command {

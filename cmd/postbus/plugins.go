@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config/atomicfile"
 	"github.com/postbus/postbus/config/examples"
 	"github.com/postbus/postbus/plugins"
@@ -112,6 +113,22 @@ func (p *shownPlugins) Explain(topic string) any { return p.s.Explain(topic) }
 func (p *shownPlugins) Maker(source, topic string) (any, bool) { return p.s.Maker(source, topic) }
 
 func (p *shownPlugins) Timers(id string, n int) (any, bool) { return p.s.Timers(id, n) }
+
+func (p *shownPlugins) Figures() []web.PluginFigures {
+	var out []web.PluginFigures
+	for _, st := range p.s.List() {
+		c := &st.Counters
+		f := web.PluginFigures{ID: st.ID, State: string(st.State),
+			Events: c.In, Filtered: c.Filtered, Published: c.Published, Errors: c.Errors, Dropped: c.Dropped, Missed: c.Missed,
+			Done: c.Done, Sent: c.Sent, Expired: c.Expired, Failed: c.Failed,
+			Fired: c.Fired, Evicted: c.Forgotten, Keys: st.Keys, Timers: st.Timers, StateBytes: st.StateBytes}
+		for _, q := range st.Queues {
+			f.Queues = append(f.Queues, web.QueueFigures{Action: q.Action, Jobs: q.Jobs, Oldest: q.Oldest, Dead: q.Dead})
+		}
+		out = append(out, f)
+	}
+	return out
+}
 
 // checker returns the checker of plugin files, for commands that need no bus.
 func checker(l *loaded) *plugins.Checker {

@@ -97,7 +97,7 @@ func TestAPC(t *testing.T) {
 	defer desk.close()
 	boot(t, "amd64", vmtest.Machine{
 		Arch:    "amd64",
-		Modules: []string{"evdev", "xhci-pci", "usbhid", "hid-generic", "usbserial", "ftdi_sio"},
+		Modules: []string{"evdev", "xhci-pci", "usbhid", "hid-generic", "usbserial", "ftdi_sio", "i2c-dev", "i2c-stub chip_addr=0x76", "bmp280-i2c"},
 		Args:    []string{"-device", "qemu-xhci,id=xhci", "-chardev", "socket,id=ser,path=" + desk.socket + ",server=on,wait=off"},
 		Run:     "^TestPC",
 		Answer:  desk.answer,

@@ -29,6 +29,8 @@ export interface Counters {
   expired?: number;
   dead?: number;
   missed?: number;
+  fired?: number;
+  forgotten?: number;
 }
 
 export interface Plugin {
@@ -41,6 +43,8 @@ export interface Plugin {
   since: string;
   errors?: FileError[];
   counters: Counters;
+  keys?: number; // for which the entries keep something
+  timers?: number; // that are pending
   last_error?: string;
   last_error_at?: string;
   sources?: Part[];
@@ -117,6 +121,18 @@ export function grave(state: string): 0 | 1 | 2 {
     default:
       return 0;
   }
+}
+
+// countersOf lists the counters that are shown. An error is bad while it is a part of the state: the counters
+// themselves never forget one.
+export function countersOf(p: Plugin): { name: string; n: number; bad: boolean }[] {
+  const c = p.counters;
+  const items: [name: string, n: number | undefined, always: boolean, bad: boolean][] = [
+    ["in", c.in, true, false], ["filtered", c.filtered, true, false], ["errors", c.errors, true, true], ["published", c.published, true, false], ["dropped", c.dropped, false, true],
+    ["done", c.done, false, false], ["sent", c.sent, false, false], ["failed", c.failed, false, true], ["expired", c.expired, false, false], ["dead", c.dead, false, true], ["missed", c.missed, false, true],
+    ["timers", p.timers, false, false], ["fired", c.fired, false, false], ["keys", p.keys, false, false], ["forgotten", c.forgotten, false, true],
+  ];
+  return items.filter(([, n, always]) => always || n).map(([name, n, , bad]) => ({ name, n: n ?? 0, bad: bad && (n ?? 0) > 0 && grave(p.state) > 0 }));
 }
 
 // renew is called before the bus sends all states again: plugins that it does not send were removed.

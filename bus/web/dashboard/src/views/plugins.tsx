@@ -7,7 +7,7 @@ import { clockTime, count, duration, exact, rate } from "../model/format";
 import { api, words } from "../state/api";
 import { figures } from "../state/figures";
 import { link as connection, trace as listen } from "../state/feed";
-import { grave, plugins, rateOf, type FileError, type Plugin, type Trace } from "../state/plugins";
+import { countersOf, grave, plugins, rateOf, type FileError, type Plugin, type Trace } from "../state/plugins";
 import { go, link, wandered, type Route } from "../state/route";
 import { useEscape, useNow, useStore } from "../state/store";
 import { Ago, Command, Copy, Slow } from "../shell/dialog";
@@ -226,16 +226,9 @@ function Parts(p: { title: string; parts: Plugin["sources"] }) {
 }
 
 function CountersLine(p: { plugin: Plugin }) {
-  const c = p.plugin.counters;
-  const items: [string, number | undefined, boolean][] = [
-    ["in", c.in, true], ["filtered", c.filtered, true], ["errors", c.errors, true], ["published", c.published, true], ["dropped", c.dropped, false],
-    ["done", c.done, false], ["sent", c.sent, false], ["failed", c.failed, false], ["expired", c.expired, false], ["dead", c.dead, false], ["missed", c.missed, false],
-  ];
   return (
     <p class="counters" aria-label="Counters">
-      {items.filter(([, n, always]) => always || n).map(([name, n]) => (
-        <span key={name} data-bad={n! > 0 && ["errors", "failed", "dead", "missed", "dropped"].includes(name)}>{name} <b>{count(n ?? 0)}</b></span>
-      ))}
+      {countersOf(p.plugin).map((c) => <span key={c.name} data-bad={c.bad}>{c.name} <b>{count(c.n)}</b></span>)}
     </p>
   );
 }
