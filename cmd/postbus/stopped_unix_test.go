@@ -53,7 +53,9 @@ publish:
 	}
 	outcomes := func() map[string][]string {
 		got := map[string][]string{}
-		var page struct{ Events []struct{ Topic, Payload string } }
+		var page struct {
+			Events []struct{ Topic, Payload string }
+		}
 		if !ask(api+"/api/v1/events?since=1h&filter=out/%23", &page) {
 			return nil
 		}
