@@ -14,7 +14,7 @@ import (
 	"github.com/postbus/postbus/plugins"
 )
 
-var update = flag.Bool("update", false, "write testdata/badplugins/*.txt and docs/plugins-reference.md anew")
+var update = flag.Bool("update", false, "write testdata/badplugins/*.txt and the pages of the reference anew")
 
 func TestBadPlugins(t *testing.T) {
 	files, err := filepath.Glob("testdata/badplugins/*.bad.yaml")

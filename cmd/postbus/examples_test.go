@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -73,6 +74,19 @@ func TestDocumentedPlugins(t *testing.T) {
 	}
 }
 
-func TestReferencePage(t *testing.T) {
-	golden(t, "../../docs/plugins-reference.md", string(catalog().Reference()))
+// TestReferencePages compares the pages with the program; none is left of a kind that is gone.
+func TestReferencePages(t *testing.T) {
+	pages := catalog().Reference()
+	if *update {
+		if err := os.MkdirAll("../../docs/"+plugins.ReferencePages, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range pages {
+		golden(t, "../../docs/"+name, string(text))
+	}
+	there, err := filepath.Glob("../../docs/" + plugins.ReferencePages + "/*")
+	if err != nil || len(there) != len(pages)-1 {
+		t.Errorf("%d pages in docs/%s, want %d (%v)", len(there), plugins.ReferencePages, len(pages)-1, err)
+	}
 }

@@ -288,16 +288,7 @@ func (m *Main) pluginNewCommand() *cobra.Command {
 				k = act
 			}
 			if k == nil {
-				var all []string
-				for _, k := range c.Kinds() {
-					all = append(all, k.Name)
-				}
-				slices.Sort(all)
-				err := usagef("no kind is called %q", args[0])
-				if s := suggest.Nearest(args[0], all); s != "" {
-					return withHint(err, "did you mean %s?", s)
-				}
-				return withHint(err, "the kinds: %s", strings.Join(slices.Compact(all), ", "))
+				return noKind(c, args[0])
 			}
 			_, err := io.WriteString(m.Stdout, k.Sample)
 			return err
@@ -322,13 +313,35 @@ begins with: # yaml-language-server: $schema=plugin.schema.json`,
 	}
 }
 
+// noKind is the error for the name of a kind that does not exist.
+func noKind(c *plugins.Catalog, name string) error {
+	var all []string
+	for _, k := range c.Kinds() {
+		all = append(all, k.Name)
+	}
+	slices.Sort(all)
+	err := usagef("no kind is called %q", name)
+	if s := suggest.Nearest(name, all); s != "" {
+		return withHint(err, "did you mean %s?", s)
+	}
+	return withHint(err, "the kinds: %s", strings.Join(slices.Compact(all), ", "))
+}
+
 func (m *Main) pluginReferenceCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "reference",
-		Short: "Print the reference page of all kinds, in Markdown",
-		Args:  noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := m.Stdout.Write(catalog().Reference())
+		Use:               "reference [KIND]",
+		Short:             "Print the reference page of a kind, or the list of all kinds, in Markdown",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: one(kindNames),
+		RunE: func(_ *cobra.Command, args []string) error {
+			c := catalog()
+			page := c.Reference()[plugins.ReferenceIndex]
+			if len(args) > 0 {
+				if page = c.Page(args[0]); page == nil {
+					return noKind(c, args[0])
+				}
+			}
+			_, err := m.Stdout.Write(page)
 			return err
 		},
 	}

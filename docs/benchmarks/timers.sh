@@ -60,7 +60,7 @@ stop "$bus"
 printf '## postbus, killed in the middle\n'
 broker "$work/p" d2
 sleep 1
-"$work/load" -url "$url" -rate "$rate" -seconds "$seconds" &
+"$work/load" -url "$url" -rate $((rate / 2)) -seconds "$seconds" &
 load=$!
 sleep $((seconds / 2))
 kill -9 "$bus"
@@ -78,7 +78,7 @@ if command -v node-red >/dev/null; then
 	stop "$red"
 	printf '## Node-RED, killed in the middle\n'
 	red
-	"$work/load" -url "$url" -rate "$rate" -seconds "$seconds" &
+	"$work/load" -url "$url" -rate $((rate / 2)) -seconds "$seconds" &
 	load=$!
 	sleep $((seconds / 2))
 	kill -9 "$red"
