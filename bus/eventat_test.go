@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/bustest"
@@ -18,6 +19,9 @@ func TestEventAt(t *testing.T) {
 			t.Fatal(err)
 		}
 		seqs = append(seqs, seq)
+	}
+	for b.Last() < seqs[len(seqs)-1] { // durable, and not offered yet
+		time.Sleep(time.Millisecond)
 	}
 	for i, seq := range seqs {
 		e, ok, err := b.EventAt(seq)

@@ -155,7 +155,7 @@ func (b *Bus) History(ctx context.Context, filter string, since Since, each func
 	return nil
 }
 
-// EventAt returns the event of a sequence. ok: the journal holds it, and it is an event.
+// EventAt returns the event of a sequence. ok: the journal holds it, it is an event, and it was offered to sessions.
 func (b *Bus) EventAt(seq uint64) (e Event, ok bool, err error) {
 	reader := b.journal.Reader(seq)
 	defer reader.Release()
