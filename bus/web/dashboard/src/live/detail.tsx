@@ -14,7 +14,7 @@ import { History, ranges, type Message } from "./history";
 import { PayloadView } from "./payloadview";
 import { Plot } from "./plot";
 import { PublishBox } from "./publish";
-import { Why } from "./why";
+import { Causes, Why } from "./why";
 
 const drawEvery = 250;
 const drawFirst = 40;
@@ -150,7 +150,7 @@ function Topic(p: { topic: string; range: string; member: string; node: Node | u
           </>
         )
       )}
-      {newest && <Who source={newest.source} />}
+      {newest && <Who key={p.topic} source={newest.source} seq={newest.seq} />}
       {numeric && <PlotBox h={h} range={p.range} member={p.member} paths={paths} node={node} />}
       {newest && (
         <>
@@ -166,14 +166,17 @@ function Topic(p: { topic: string; range: string; member: string; node: Node | u
 }
 
 // Who shows the publisher of an event; for a plugin it links to its trace.
-function Who(p: { source: string }) {
+function Who(p: { source: string; seq: number }) {
   const plugin = p.source.startsWith("plugin:") ? p.source.slice(7) : "";
   if (plugin) {
     const to = { view: "plugins" as const, plugin, trace: "1" };
     return (
-      <p class="who">published by plugin <b>{plugin}</b>{" "}
-        <a href={link(to)} onClick={(e) => { e.preventDefault(); go(to); }}>→ trace</a>
-      </p>
+      <>
+        <p class="who">published by plugin <b>{plugin}</b>{" "}
+          <a href={link(to)} onClick={(e) => { e.preventDefault(); go(to); }}>→ trace</a>
+        </p>
+        {p.seq > 0 && <Causes seq={p.seq} />}
+      </>
     );
   }
   return p.source ? <p class="who soft">published by {who(p.source)}</p> : null;

@@ -1,9 +1,11 @@
-// This file shows, for a topic without events, which plugins would publish it and why they have not yet.
+// This file shows, for a topic without events, which plugins would publish it and why they have not yet; and for an event
+// of a plugin what caused it.
 
 import { useEffect, useState } from "preact/hooks";
-import { api, type Explanation } from "../state/api";
+import { api, words, type Cause, type Explanation } from "../state/api";
 import { go, link } from "../state/route";
 import { Command } from "../shell/dialog";
+import { clockTime, exact } from "../model/format";
 
 export function Why(p: { topic: string }) {
   const [e, set] = useState<Explanation | null>(null);
@@ -30,4 +32,59 @@ export function Why(p: { topic: string }) {
       })}
     </ul>
   );
+}
+
+// Causes shows, when asked, the chain of events that led to the newest one.
+export function Causes(p: { seq: number }) {
+  const [steps, set] = useState<Cause[]>([]);
+  const [trouble, fail] = useState("");
+  const ask = () => {
+    fail("");
+    api.why(p.seq).then((x) => set(x.steps), (e: unknown) => fail(words(e)));
+  };
+  const last = steps[steps.length - 1];
+  return (
+    <>
+      <p class="who">
+        <button type="button" class="quiet" onClick={ask}>what caused it?</button>
+        {trouble && <span class="bad" role="alert"> {trouble}</span>}
+      </p>
+      {last && (
+        <ol class="causes" aria-label="What caused it">
+          {steps.map((s, i) => <Step key={s.seq} of={s} first={i === 0} />)}
+          {last.cause !== undefined && <li class="soft">because of event {last.cause}, which the journal does not hold any more</li>}
+          {last.cause === undefined && last.by && !last.by.raw && (
+            <li class="soft">because of an event of its source {last.by.sources?.join(" or ")}, which is not in the journal</li>
+          )}
+        </ol>
+      )}
+    </>
+  );
+}
+
+function Step(p: { of: Cause; first: boolean }) {
+  const s = p.of;
+  const at = Date.parse(s.time);
+  return (
+    <li>
+      <span class="soft" title={exact(at)}>{clockTime(at)}</span>{p.first ? " " : " because of "}
+      {s.by?.action ? (
+        <>the action <b>{s.by.action}</b></>
+      ) : (
+        <>
+          <a href={link({ topic: s.topic })} onClick={(e) => { e.preventDefault(); go({ topic: s.topic }); }}>{s.topic}</a>
+          {s.payload !== undefined && <code> {s.payload}</code>}
+        </>
+      )}
+      <span class="soft">{maker(s)}</span>
+    </li>
+  );
+}
+
+// maker says who made an event.
+function maker(s: Cause): string {
+  if (!s.by) return `, published by ${s.source}`;
+  if (s.by.raw) return `, from its source ${s.by.sources?.join(" or ") ?? ""}`;
+  const entries = s.by.entries?.map((e) => `${e.rule} (line ${e.line})`).join(" or ");
+  return `, by plugin ${s.by.plugin}${entries ? `, ${entries}` : ""}`;
 }

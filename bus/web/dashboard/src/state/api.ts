@@ -79,6 +79,17 @@ export interface Explanation {
   by: { plugin: string; file: string; line: number; rule: string; state: string; reason?: string; verdict: string }[];
 }
 
+// Cause is an event of a chain of causes, the last one first.
+export interface Cause {
+  seq: number;
+  time: string;
+  topic: string;
+  source: string;
+  payload?: string;
+  by?: { plugin: string; action?: string; entries?: { rule: string; line: number }[]; sources?: string[]; raw?: boolean };
+  cause?: number;
+}
+
 // Problem is an error of the API.
 export class Problem extends Error {
   status: number;
@@ -150,6 +161,7 @@ export const api = {
   disconnect: (client: string) => call<void>(base + "clients/" + encodeURIComponent(client) + "/kick", { method: "POST" }),
   topics: (filter: string) => call<ShownEvent[]>(`${base}topics?filter=${encodeURIComponent(filter)}`),
   explain: (topic: string) => call<Explanation>(`${base}explain?topic=${encodeURIComponent(topic)}`),
+  why: (seq: number) => call<{ steps: Cause[] }>(`${base}why?seq=${seq}`),
   publish: (e: { topic: string; payload: string; qos: number; retain: boolean }) =>
     call<{ seq: number }>(base + "publish", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(e) }),
 };

@@ -53,6 +53,24 @@ test("a plugin file that is broken shows its error, and loses it when mended", a
   await page.context().close();
 });
 
+test("what caused an event is shown, back to the source", async () => {
+  write("chain.yaml", "source: {mqtt: {topics: [home/clock]}}\npublish:\n  - {topic: home/chain, payload: last}\n");
+  const page = await open(bus, "#/live?topic=home/chain");
+  await page.getByRole("button", { name: "what caused it?" }).click();
+  const chain = page.getByRole("list", { name: "What caused it" });
+  await chain.getByText("by plugin chain, publish[0] (line 3)").waitFor();
+  await chain.getByText("by plugin clock, publish[0] (line 4)").waitFor();
+  await chain.getByText("because of an event of its source timer, which is not in the journal").waitFor();
+  assert.equal(await chain.locator("li").count(), 3);
+  await page.screenshot({ path: `${shots}/live-causes.png` });
+  await chain.getByRole("link", { name: "home/clock" }).click();
+  await page.getByRole("heading", { name: "home/clock" }).waitFor();
+  await chain.waitFor({ state: "detached" });
+  rmSync(join(bus.plugins, "chain.yaml"));
+  fine(page);
+  await page.context().close();
+});
+
 test("a mistake is read without scrolling: its sentences are wrapped, its place is not", async () => {
   write("hint.yaml", "description: nothing comes in\npublish: [{topic: x}]\n"); // its hint has more than a hundred characters
   const page = await open(bus, "#/plugins?plugin=hint");
