@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -43,7 +44,9 @@ func TestFiles(t *testing.T) {
 				if filepath.Base(b.path) == "postbus.yaml" {
 					continue // TestDocuments runs with it
 				}
-				out, err := exec.Command(program, args...).CombinedOutput()
+				cmd := exec.Command(program, args...)
+				cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+withSecrets(t, b.text))
+				out, err := cmd.CombinedOutput()
 				if err != nil {
 					t.Errorf("%s:%d: postbus %s: %v\n%s", name, b.line, strings.Join(args, " "), err, out)
 				}
@@ -54,6 +57,24 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%s has no plugins", name)
 		}
 	}
+}
+
+var secretName = regexp.MustCompile(`secret[:.]([A-Za-z0-9_-]+)`)
+
+// withSecrets returns a folder of configs with the secrets that a plugin file names, without which its check fails.
+func withSecrets(t *testing.T, plugin string) (folder string) {
+	t.Helper()
+	folder = t.TempDir()
+	secrets := filepath.Join(folder, "postbus", "secrets")
+	if err := os.MkdirAll(secrets, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range secretName.FindAllStringSubmatch(plugin, -1) {
+		if err := os.WriteFile(filepath.Join(secrets, m[1]), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return folder
 }
 
 func TestMissing(t *testing.T) {
