@@ -220,6 +220,18 @@ func TestFilters(t *testing.T) {
 	if e := r.Next(t); e["format"] != "raw" || e["manufacturer"] != 0x1234 || e["service"] != nil || e["data"] != "0badcafe" {
 		t.Error(e)
 	}
+
+	// An advertisement of an unwanted format with which BlueZ repeats the beacon is no event.
+	beacons := run(t, Options{Bus: bus.Address, Adapter: "hci1", Formats: []string{"ibeacon"}})
+	beacons.says("<nil>")
+	b.manufacturer(tag, -60, map[uint16]string{companyRuuvi: ruuvi205, companyApple: beacon1})
+	b.manufacturer(tag, -61, map[uint16]string{companyRuuvi: ruuvi206, companyApple: beacon1})
+	b.manufacturer(tag, -62, map[uint16]string{companyRuuvi: ruuvi206, companyApple: beacon1})
+	beacons.want("tag ibeacon -60 <nil> map[]")
+	beacons.want("tag ibeacon -62 <nil> map[]")
+	beacons.stop()
+	beacons.None(t)
+
 	list := strings.Join(describe(bus.Address), "\n")
 	for _, want := range []string{"adapter: hci0  # 00:01:02:03:04:05, powered on\nadapter: hci1  #", `devices: ["CB:B8:33:4C:88:50"]  # other`} {
 		if !strings.Contains(list, want) {

@@ -157,20 +157,17 @@ func (s *Source) received(ctx context.Context, a advertisement, post kind.Post) 
 	return nil
 }
 
-// payload is a wanted payload of an advertisement.
+// payload is a payload of an advertisement.
 type payload struct {
 	reading
 	now     seen
 	changed bool // it differs from the last one of its key
 }
 
-// collect appends a payload if it is wanted.
+// collect appends a payload if it can be decoded.
 func (s *Source) collect(list []payload, d *device, key string, data []byte, r reading, err error) []payload {
 	if err != nil {
 		s.invalid.add(d.address + ": " + err.Error())
-		return list
-	}
-	if !slices.Contains(s.filter.formats, r.format) {
 		return list
 	}
 	now := seen{key, fingerprint(data), r.id, r.once}
@@ -187,7 +184,7 @@ func (s *Source) post(ctx context.Context, at time.Time, d *device, list []paylo
 		last, known := d.last(p.now.key)
 		d.remember(p.now)
 		repeated := known && p.once && last.once && last.id == p.now.id
-		if repeated || some && !p.changed {
+		if repeated || some && !p.changed || !slices.Contains(s.filter.formats, p.format) {
 			continue
 		}
 		if err := post(ctx, at, s.event(d, p.reading), nil); err != nil {
