@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -372,7 +373,6 @@ func TestFlood(t *testing.T) {
 		}
 	}
 	desktoptest.Eventually(t, "all have come", func() bool { return s.missed.Load() == all-1-maxQueue })
-	advertise(t, bus.Dial(), many+1, data) // a stranger's signal is ignored
 	close(gate)
 	env.Eventually(t, "each advertisement is an event or lost", func() bool {
 		return len(env.Events) == 1+maxQueue && env.Losses["more Bluetooth advertisements came than could be stored"] == all-1-maxQueue
@@ -382,6 +382,40 @@ func TestFlood(t *testing.T) {
 	stop()
 	if n := s.devices.order.Len(); n != maxDevices || s.devices.forgotten.n < many-maxDevices {
 		t.Errorf("%d devices are remembered, %d were forgotten", n, s.devices.forgotten.n)
+	}
+}
+
+// TestStrangersAreIgnored has signals of other programs, because any client may send us one.
+func TestStrangersAreIgnored(t *testing.T) {
+	l := &link{advertisements: make(chan advertisement, maxQueue), missed: new(atomic.Int64), wake: make(chan struct{}, 1), owner: ":1.1"}
+	p := map[string]dbus.Variant{"RSSI": dbus.MakeVariant(int16(-50))}
+	deliver := func(sender, iface, member, path string, body ...any) {
+		l.DeliverSignal(iface, member, &dbus.Signal{Sender: sender, Path: dbus.ObjectPath(path), Body: body})
+	}
+	const path = "/org/bluez/hci0/dev_00_00_00_00_00_01"
+	deliver(":1.9", properties, "PropertiesChanged", path, deviceIs, p, []string{})
+	deliver(":1.9", manager, "InterfacesAdded", "/", dbus.ObjectPath(path), map[string]map[string]dbus.Variant{deviceIs: p, adapterIs: {}})
+	deliver(":1.9", manager, "InterfacesRemoved", "/", dbus.ObjectPath(path), []string{adapterIs})
+	deliver(":1.9", daemon, "NameOwnerChanged", "/", bluez, ":1.1", ":1.9")
+	deliver(daemon, daemon, "NameOwnerChanged", "/", "org.other", ":1.1", ":1.9")
+	// BlueZ itself, but nonsense.
+	for _, body := range [][]any{{}, {deviceIs}, {7, 7, 7}, {deviceIs, 7, 7}, {adapterIs, "x", 7}} {
+		deliver(":1.1", properties, "PropertiesChanged", path, body...)
+		deliver(":1.1", manager, "InterfacesAdded", "/", body...)
+		deliver(":1.1", manager, "InterfacesRemoved", "/", body...)
+	}
+	for _, path := range []string{"/org/bluez/hci0", "/org/bluez/hci0/dev_", "/org/bluez/hci0/dev_00_00_00_00_00_0G", path + "/service0001"} {
+		deliver(":1.1", properties, "PropertiesChanged", path, deviceIs, p, []string{})
+	}
+	if len(l.advertisements) != 0 || len(l.wake) != 0 || l.owner != ":1.1" {
+		t.Errorf("%d advertisements, %d wakes, the owner is %s", len(l.advertisements), len(l.wake), l.owner)
+	}
+	deliver(":1.1", properties, "PropertiesChanged", path, deviceIs, p, []string{})
+	deliver(":1.1", manager, "InterfacesAdded", "/", dbus.ObjectPath(path), map[string]map[string]dbus.Variant{deviceIs: p})
+	deliver(daemon, daemon, "NameOwnerChanged", "/", bluez, ":1.1", "")
+	deliver("", properties, "PropertiesChanged", path, deviceIs, p, []string{}) // nobody
+	if len(l.advertisements) != 2 || len(l.wake) != 1 || l.owner != "" {
+		t.Errorf("%d advertisements, %d wakes, the owner is %q", len(l.advertisements), len(l.wake), l.owner)
 	}
 }
 
