@@ -33,7 +33,7 @@ var sample string
 // about is what the source does, for the documentation.
 const about = "Receives what Bluetooth LE devices advertise: thermometers and other sensors with BTHome v2 (Shelly BLU, and many others), RuuviTag (data format 5), Xiaomi thermometers with the firmware of " +
 	"atc1441 or pvvx, and iBeacons. A measurement that a device numbers is one event, however often it is sent. Data that is encrypted is not decoded: each such device makes one event with `encrypted`. " +
-	"It keeps the last packet numbers of 2,048 devices. Linux only, with BlueZ (`sudo apt-get install bluez`). It connects to no device, needs no pairing, and on most systems no permissions; on some it must be in the group `bluetooth`."
+	"It costs one connection to the message bus, and 3 MiB at most: it remembers 2,048 devices, and forgets the one that was silent for longest for a new one. At most 4,096 advertisements wait to be stored; more are counted as lost. Linux only, with BlueZ (`sudo apt-get install bluez`). It connects to no device, needs no pairing, and on most systems no permissions; on some it must be in the group `bluetooth`."
 
 // Options of the source.
 type Options struct {

@@ -3,7 +3,7 @@
 // Sources: Ruuvi, "Data format 5 (RAWv2)", docs.ruuvi.com, last updated 2021-08-25. atc1441,
 // "Advertising format of the custom firmware", and pvvx, "Custom format", the readme files of
 // github.com/atc1441/ATC_MiThermometer and github.com/pvvx/ATC_MiThermometer, firmware 4.6, 2023.
-// iBeacon: Apple, "Proximity Beacon Specification", release 1, 2015.
+// Kontakt.io, "iBeacon advertising packet structure", support.kontakt.io, as read in 2026.
 
 package ble
 
@@ -33,8 +33,7 @@ const (
 	serviceATC    = "0000181a-0000-1000-8000-00805f9b34fb" // Environmental Sensing, also of other devices
 )
 
-// maxPayload is the longest that an extended advertisement carries; Bluetooth Core 5.4, vol. 4,
-// part E, 7.8.54.
+// maxPayload is the longest that an extended advertisement carries, by the Bluetooth Core Specification.
 const maxPayload = 1650
 
 var errLong = fmt.Errorf("it is longer than %d bytes", maxPayload)

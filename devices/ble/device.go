@@ -12,7 +12,7 @@ import (
 const (
 	maxDevices = 2048
 	maxSeen    = 8   // payloads of a device, one for each service and manufacturer
-	maxName    = 248 // bytes of an advertised name; Bluetooth Core 5.4, vol. 3, part C, 3.2.2.3
+	maxName    = 248 // bytes of a name, the longest in the Bluetooth Core Specification
 )
 
 // device is what is known of a device.
