@@ -6,6 +6,7 @@ package main
 import (
 	"slices"
 
+	"github.com/postbus/postbus/devices/ble"
 	"github.com/postbus/postbus/devices/desktop"
 	"github.com/postbus/postbus/devices/gpio"
 	"github.com/postbus/postbus/devices/host"
@@ -44,7 +45,7 @@ func catalog() *plugins.Catalog {
 	return plugins.NewCatalog(slices.Concat(
 		mqtt.Kinds(), timer.Kinds(), host.Kinds(), process.Kinds(), unit.Kinds(), gpio.Kinds(),
 		pwm.Kinds(), i2c.Kinds(), iio.Kinds(), onewire.Kinds(), input.Kinds(), usb.Kinds(), serial.Kinds(),
-		modbus.Kinds(), desktop.Kinds(), notify.Kinds(), webhook.Kinds(), http.Kinds(), exec.Kinds(),
+		modbus.Kinds(), ble.Kinds(), desktop.Kinds(), notify.Kinds(), webhook.Kinds(), http.Kinds(), exec.Kinds(),
 		execd.Kinds(), file.Kinds(), udp.Kinds(), tcp.Kinds(), uds.Kinds(), bridge.Kinds(), ping.Kinds(), sql.Kinds(),
 		mail.Kinds(), websocket.Kinds(),
 	)...)
@@ -57,6 +58,6 @@ var described = []struct {
 	describe  func() []string // as plugin file text, with comments
 }{
 	{"gpio", true, gpio.Describe}, {"pwm", true, pwm.Describe}, {"i2c", true, i2c.Describe}, {"iio", true, iio.Describe}, {"onewire", true, onewire.Describe},
-	{"input", true, input.Describe}, {"usb", true, usb.Describe}, {"serial", false, serial.Describe}, {"desktop", true, desktop.Describe},
+	{"input", true, input.Describe}, {"usb", true, usb.Describe}, {"serial", false, serial.Describe}, {"ble", true, ble.Describe}, {"desktop", true, desktop.Describe},
 	{"notify", false, notify.Describe}, {"unit", true, unit.Describe}, {"process", false, process.Describe},
 }
