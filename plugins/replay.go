@@ -194,7 +194,7 @@ func message(ev *bus.Event) map[string]any {
 
 func matchesAny(filters []string, name string) bool {
 	for _, f := range filters {
-		if topic.Match(f, name) {
+		if topic.Match(topic.Inner(f), name) {
 			return true
 		}
 	}

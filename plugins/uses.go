@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus"
@@ -50,6 +51,12 @@ func (f *fileReader) uses(n yamlnode.Node) {
 			continue
 		case topic.Shared(filter):
 			v.Fail("leave out $share and the group", "%q: a plugin gets all events and shares none", filter)
+			continue
+		case strings.HasPrefix(filter, topic.ReplayPrefix):
+			v.Fail("leave out $replay and the age", "%q: only the latest value of a topic counts", filter)
+			continue
+		case filter == "$plugin" || strings.HasPrefix(filter, "$plugin/"): // the values themselves are stored there: an endless loop
+			v.Fail("", "%q: what is stored below $plugin cannot be used", filter)
 			continue
 		}
 		if err := topic.CheckSubscription(filter); err != nil {
