@@ -169,6 +169,9 @@ func (e *engine) fold(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 	case t.phase == timerIdle:
 		next.since, next.due = w.next(in.at)
 	}
+	if w.last > 0 {
+		k.window.Trim(next.due.Up - w.last) // what no figures can be of any more
+	}
 	e.alarms.arm(k, waitTimer, next)
 	st.waits(r.wait.text, next.due.Wall)
 }
