@@ -137,12 +137,12 @@ func (r *Replayer) Event(e *bus.Event) {
 		if !ok || !matchesAny(src.options.(kind.Filterer).Filters(), e.Topic) {
 			continue
 		}
-		_, fields, ok := reader.Read(message(e), self)
+		at, fields, ok := reader.Read(message(e), self)
 		if !ok {
 			continue
 		}
 		r.Stats.Events++
-		r.tell(l.fold(src.kind.Name, fields))
+		r.tell(l.fold(src.kind.Name, at, fields))
 	}
 }
 

@@ -24,7 +24,7 @@ func TestAHoppingWindowForgets(t *testing.T) {
 				full++
 			}
 		}
-		l.fold("probe", map[string]any{"value": 1})
+		l.fold("probe", begin.Add(at), map[string]any{"value": 1})
 		k := l.engine.rules[0].keys[""]
 		oldest := k.window.Parts[0]
 		if last := max(oldest.LastAt, oldest.FirstAt); last <= k.timers[waitTimer].due.Up-time.Hour {
