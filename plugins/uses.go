@@ -366,7 +366,7 @@ func (m *mapper) hear(ctx context.Context, ev *bus.Event, done func(error)) erro
 	err := m.engine.hear(ev)
 	if err != nil {
 		m.count.errors.Add(1)
-		m.lastE, m.lastAt = err, m.now().Wall
+		m.spoilLocked(err) // the value before it stays
 	}
 	m.mu.Unlock()
 	m.flow.put(m.events(nil), outgoing{bytes: size, done: done})

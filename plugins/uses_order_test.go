@@ -3,11 +3,23 @@ package plugins
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/postbus/postbus/bus"
 )
+
+// TestUsesOfALargeValue: it is lost, and the plugin's state says so.
+func TestUsesOfALargeValue(t *testing.T) {
+	w := newTimed(t)
+	w.write("a.yaml", "source: {mqtt: {topics: [in]}}\nuses: {v: val}\npublish: [{topic: out/x, payload: \"${uses.v.text ?? 'none'}\"}]\n")
+	w.is("a", StateRunning)
+	w.publish("val", strings.Repeat("x", maxValue+1))
+	w.is("a", StateDegraded, func(s Status) bool { return s.Counters.Errors == 1 && strings.Contains(s.Reason, "the payload of val has") })
+	w.clock.pass(errorCounts)
+	w.is("a", StateRunning)
+}
 
 // heardBy returns an engine of a file that uses val/#.
 func heardBy(t *testing.T) *engine {
