@@ -16,7 +16,9 @@ func TestUsesOfALargeValue(t *testing.T) {
 	w.write("a.yaml", "source: {mqtt: {topics: [in]}}\nuses: {v: val}\npublish: [{topic: out/x, payload: \"${uses.v.text ?? 'none'}\"}]\n")
 	w.is("a", StateRunning)
 	w.publish("val", strings.Repeat("x", maxValue+1))
-	w.is("a", StateDegraded, func(s Status) bool { return s.Counters.Errors == 1 && strings.Contains(s.Reason, "the payload of val has") })
+	w.is("a", StateDegraded, func(s Status) bool {
+		return s.Counters.Errors == 1 && strings.Contains(s.Reason, "the payload of val has")
+	})
 	w.clock.pass(errorCounts)
 	w.is("a", StateRunning)
 }
