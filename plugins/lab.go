@@ -85,7 +85,7 @@ func (l *lab) event(fields map[string]any) (list []outcome, verdicts []string) {
 	if l.hear(fields) {
 		return nil, []string{"the event is for uses only"}
 	}
-	list = l.fold("", fields)
+	list = l.fold("", l.now.Wall, fields)
 	v := l.variables(fields)
 	for _, st := range l.engine.plain {
 		if st.verdict != verdictPassed || st.rule.topic == nil && st.rule.action == nil {
@@ -95,16 +95,20 @@ func (l *lab) event(fields map[string]any) (list []outcome, verdicts []string) {
 	return list, verdicts
 }
 
-// fold maps an event of a source of this kind.
-func (l *lab) fold(kind string, fields map[string]any) []outcome {
+// fold maps an event of a source of this kind, of the time at.
+func (l *lab) fold(kind string, at time.Time, fields map[string]any) []outcome {
+	if at.IsZero() {
+		at = l.now.Wall
+	}
 	v := l.variables(fields)
-	in := l.engine.inputOf(kind, fields, l.now)
+	v.Now, v.Shared = at, l.engine.shared(at)
+	in := l.engine.inputOf(kind, fields, l.now.At(at))
 	list := slices.Clone(l.engine.event(v, in))
 	l.engine.memory = v.State
 	l.done()
 	s := l.engine.spec
 	if s.passes() && slices.ContainsFunc(s.sources, func(src *sourceSpec) bool { return src.kind.Passthrough }) {
-		list = append(list, through(fields, in.from, l.now.Wall))
+		list = append(list, through(fields, in.from, at))
 	}
 	return list
 }

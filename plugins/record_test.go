@@ -90,3 +90,22 @@ publish:
 		until(t, "all that was recorded is mapped", func() bool { return w.last("out/n") == round*events })
 	}
 }
+
+// TestAReplayHasTheTimesOfRecordedEvents: an event counts with its own time, as in the running plugin, and not with that
+// of its record.
+func TestAReplayHasTheTimesOfRecordedEvents(t *testing.T) {
+	s, errs := checkFile(t, `
+source: {probe: {name: a}, record: true}
+publish: [{topic: t, payload: "${now}"}]
+`)
+	if errs != "" {
+		t.Fatal(errs)
+	}
+	var got []string
+	r := s.Replayer("pi", nil, func(o Replayed) { got = append(got, string(o.Payload)+" "+o.Time.UTC().Format(time.RFC3339Nano)) })
+	at := time.Date(2026, 3, 1, 12, 0, 0, 5000, time.UTC)
+	r.Event(&bus.Event{Topic: recordedTopic(s.ID), Seq: 1, Time: at.Add(30 * time.Millisecond), Payload: []byte(`{"source":"probe","at":"2026-03-01T12:00:00.000005Z","fields":{"value":1}}`)})
+	if want := "2026-03-01T12:00:00.000005Z 2026-03-01T12:00:00.000005Z"; !slices.Equal(got, []string{want}) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

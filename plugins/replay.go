@@ -137,12 +137,12 @@ func (r *Replayer) Event(e *bus.Event) {
 		if !ok || !matchesAny(src.options.(kind.Filterer).Filters(), e.Topic) {
 			continue
 		}
-		_, fields, ok := reader.Read(message(e), self)
+		at, fields, ok := reader.Read(message(e), self)
 		if !ok {
 			continue
 		}
 		r.Stats.Events++
-		r.tell(l.fold(src.kind.Name, fields))
+		r.tell(l.fold(src.kind.Name, at, fields))
 	}
 }
 
@@ -194,7 +194,7 @@ func message(ev *bus.Event) map[string]any {
 
 func matchesAny(filters []string, name string) bool {
 	for _, f := range filters {
-		if topic.Match(f, name) {
+		if topic.Match(topic.Inner(f), name) {
 			return true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postbus/postbus/bus"
@@ -50,6 +51,12 @@ func (f *fileReader) uses(n yamlnode.Node) {
 			continue
 		case topic.Shared(filter):
 			v.Fail("leave out $share and the group", "%q: a plugin gets all events and shares none", filter)
+			continue
+		case strings.HasPrefix(filter, topic.ReplayPrefix):
+			v.Fail("leave out $replay and the age", "%q: only the latest value of a topic counts", filter)
+			continue
+		case filter == "$plugin" || strings.HasPrefix(filter, "$plugin/"): // the values themselves are stored there: an endless loop
+			v.Fail("", "%q: what is stored below $plugin cannot be used", filter)
 			continue
 		}
 		if err := topic.CheckSubscription(filter); err != nil {
@@ -126,7 +133,7 @@ type heard struct {
 	text  string
 	json  any
 	at    time.Time
-	seq   uint64 // 0: it is not in the journal
+	seq   uint64 // of the topic's last event in the journal; 0: there was none
 	place *list.Element
 }
 
@@ -160,10 +167,10 @@ func (s *values) wanted(name string) bool {
 	return slices.ContainsFunc(s.uses, func(u useSpec) bool { return topic.Match(u.filter, name) })
 }
 
-// set makes a value the latest of its topic; without a body that is retained, the topic has none any more.
-func (s *values) set(h *heard) {
-	if old := s.topics[h.topic]; old != nil {
-		s.remove(old)
+// set makes a value the latest of its topic. A retained one is not newer than what came after it.
+func (s *values) set(h *heard, retained bool) {
+	if old := s.topics[h.topic]; old != nil { // h replaces it in latest, too
+		s.drop(old)
 	}
 	if s.topics == nil {
 		s.topics = map[string]*heard{}
@@ -171,19 +178,34 @@ func (s *values) set(h *heard) {
 	h.text = payload.Text(h.body)
 	h.json, _ = payload.JSON(h.body)
 	s.topics[h.topic] = h
-	h.place = s.order.PushBack(h)
+	before := s.order.Back()
+	for retained && before != nil && before.Value.(*heard).at.After(h.at) {
+		before = before.Prev()
+	}
+	if before != nil {
+		h.place = s.order.InsertAfter(h, before)
+	} else {
+		h.place = s.order.PushFront(h)
+	}
 	s.bytes += len(h.topic) + len(h.body)
 	for i, u := range s.uses {
-		if topic.Match(u.filter, h.topic) {
+		if !topic.Match(u.filter, h.topic) {
+			continue
+		}
+		if l := s.latest[i]; l == nil || l.topic == h.topic || !retained || !l.at.After(h.at) {
 			s.latest[i] = h
 		}
 	}
 }
 
-func (s *values) remove(h *heard) {
+func (s *values) drop(h *heard) {
 	delete(s.topics, h.topic)
 	s.order.Remove(h.place)
 	s.bytes -= len(h.topic) + len(h.body)
+}
+
+func (s *values) remove(h *heard) {
+	s.drop(h)
 	for i, l := range s.latest {
 		if l == h {
 			s.latest[i] = s.newest(s.uses[i].filter)
@@ -266,21 +288,24 @@ func (e *engine) hear(ev *bus.Event) error {
 		return nil
 	}
 	h := &heard{topic: ev.Topic, body: slices.Clone(ev.Payload), at: ev.Time, seq: ev.Seq}
-	e.values.set(h)
+	if old != nil {
+		h.seq = max(h.seq, old.seq) // an event of QoS 0 has none
+	}
+	e.values.set(h, ev.Stored)
+	for len(e.values.topics) > 1 && (len(e.values.topics) > maxHeard || e.values.bytes > e.spec.stateLimit) {
+		oldest := e.values.order.Front().Value.(*heard)
+		e.values.remove(oldest)
+		e.clears = append(e.clears, heardTopic(e.id, oldest.topic))
+		e.keys.evicted++
+	}
+	if e.values.topics[h.topic] != h {
+		return nil // a retained one that is older than all others
+	}
 	b, err := encodeCBOR.Marshal(storedHeard{h.topic, h.body, unixNano(h.at), h.seq})
 	if err != nil {
 		return fmt.Errorf("uses: %w", err)
 	}
 	e.writes = append(e.writes, storedValue{topic: heardTopic(e.id, h.topic), value: b})
-	for len(e.values.topics) > maxHeard || e.values.bytes > e.spec.stateLimit {
-		oldest := e.values.order.Front().Value.(*heard)
-		if oldest == h {
-			break
-		}
-		e.values.remove(oldest)
-		e.clears = append(e.clears, heardTopic(e.id, oldest.topic))
-		e.keys.evicted++
-	}
 	return nil
 }
 
@@ -300,7 +325,7 @@ func (e *engine) recall(stored []storedValue) (unread error) {
 	}
 	slices.SortFunc(all, func(a, b *heard) int { return a.at.Compare(b.at) })
 	for _, h := range all {
-		e.values.set(h)
+		e.values.set(h, false)
 	}
 	return unread
 }
@@ -341,7 +366,7 @@ func (m *mapper) hear(ctx context.Context, ev *bus.Event, done func(error)) erro
 	err := m.engine.hear(ev)
 	if err != nil {
 		m.count.errors.Add(1)
-		m.lastE, m.lastAt = err, m.now().Wall
+		m.spoilLocked(err) // the value before it stays
 	}
 	m.mu.Unlock()
 	m.flow.put(m.events(nil), outgoing{bytes: size, done: done})

@@ -104,7 +104,7 @@ func (w *windowSpec) sliding() bool { return w.every == 0 && w.quiet == 0 }
 func (w *windowSpec) bounds(t time.Time) (start, end time.Time) {
 	const day = 24 * time.Hour
 	t = t.In(w.zone)
-	midnight := func(days int) time.Time { return time.Date(t.Year(), t.Month(), t.Day()+days, 0, 0, 0, 0, w.zone) }
+	midnight := func(days int) time.Time { return dayBegins(t.Year(), t.Month(), t.Day()+days, w.zone) }
 	switch {
 	case w.every%day == 0:
 		n := int(w.every / day)
@@ -124,6 +124,19 @@ func (w *windowSpec) bounds(t time.Time) (start, end time.Time) {
 	}
 	start = t.Truncate(w.every)
 	return start, start.Add(w.every)
+}
+
+// dayBegins returns the first instant of a day. In zones that change their offset at midnight a day begins at 01:00,
+// or has two midnights.
+func dayBegins(year int, month time.Month, day int, zone *time.Location) time.Time {
+	t := time.Date(year, month, day, 0, 0, 0, 0, zone)
+	noon := time.Date(year, month, day, 12, 0, 0, 0, zone)
+	if t.Day() != noon.Day() {
+		_, t = t.ZoneBounds()
+	} else if earlier := t.Add(-time.Hour); earlier.Day() == noon.Day() {
+		t = earlier
+	}
+	return t
 }
 
 // fold adds an event to the window of its key, and acts if the window slides.
@@ -155,6 +168,9 @@ func (e *engine) fold(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 		}
 	case t.phase == timerIdle:
 		next.since, next.due = w.next(in.at)
+	}
+	if w.last > 0 {
+		k.window.Trim(next.due.Up - w.last) // what no figures can be of any more
 	}
 	e.alarms.arm(k, waitTimer, next)
 	st.waits(r.wait.text, next.due.Wall)

@@ -277,6 +277,7 @@ func (s *eventStream) read(ctx context.Context) {
 		select {
 		case s.batches <- batch:
 		case <-ctx.Done():
+			s.err = ctx.Err() // what was read so far is no result
 			return
 		}
 	}
