@@ -387,8 +387,13 @@ func (p *plugin) dropUnread(next *Spec) {
 		}
 	}
 	for _, key := range []string{"source", usesCursor, recordCursor} {
-		if name := cursorName(p.id, key); !needed[key] && slices.Contains(p.s.bus.Names(name), name) {
-			p.dropQueue(key)
+		name := cursorName(p.id, key)
+		if needed[key] || !slices.Contains(p.s.bus.Names(name), name) {
+			continue
 		}
+		if n, _ := p.s.bus.Backlog(name); n > 0 && key == recordCursor {
+			p.mapper.lose(int(n), "recorded, and not mapped when record was removed from the file") //nolint:gosec // at most what the journal holds
+		}
+		p.dropQueue(key)
 	}
 }

@@ -5,6 +5,7 @@ package web
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -12,11 +13,12 @@ import (
 	"github.com/postbus/postbus/bus/topic"
 )
 
-// whyStep is an event of the chain. What the client may not read has no payload.
+// whyStep is an event of the chain. What the client may not read has neither topic nor payload, but for the topic of a
+// plugin's jobs and recorded events, which tells nothing but the plugin.
 type whyStep struct {
 	Seq     uint64  `json:"seq"`
 	Time    string  `json:"time"`
-	Topic   string  `json:"topic"`
+	Topic   string  `json:"topic,omitempty"`
 	Source  string  `json:"source"`
 	Payload *string `json:"payload,omitempty"` // its beginning, if it is text
 	By      any     `json:"by,omitempty"`      // the plugin and the entry that made it
@@ -74,7 +76,10 @@ func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 		if !ok {
 			break
 		}
-		step := whyStep{Seq: e.Seq, Time: e.Time.UTC().Format(time.RFC3339Nano), Topic: e.Topic, Source: e.Source}
+		step := whyStep{Seq: e.Seq, Time: e.Time.UTC().Format(time.RFC3339Nano), Source: e.Source}
+		if id.MayRead(e.Topic) || strings.HasPrefix(e.Topic, "$plugin/") {
+			step.Topic = e.Topic
+		}
 		if e.Cause < e.Seq { // a damaged record could lead in a circle
 			step.Cause = e.Cause
 		}

@@ -64,6 +64,9 @@ func (m *Main) printWhy(body []byte) error {
 	}
 	for i, s := range chain.Steps {
 		what := oneLine(s.Topic)
+		if what == "" {
+			what = "an event of a topic that you may not read"
+		}
 		if s.By != nil && s.By.Action != "" {
 			what = "the action " + oneLine(s.By.Action)
 		} else if s.Payload != nil {

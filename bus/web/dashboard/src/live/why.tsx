@@ -72,13 +72,19 @@ function Step(p: { of: Cause; first: boolean }) {
         <>the action <b>{s.by.action}</b></>
       ) : (
         <>
-          <a href={link({ topic: s.topic })} onClick={(e) => { e.preventDefault(); go({ topic: s.topic }); }}>{s.topic}</a>
+          <Where topic={s.topic} />
           {s.payload !== undefined && <code> {s.payload}</code>}
         </>
       )}
       <span class="soft">{maker(s)}</span>
     </li>
   );
+}
+
+function Where(p: { topic: string | undefined }) {
+  const topic = p.topic;
+  if (topic === undefined) return <>a topic that you may not read</>;
+  return <a href={link({ topic })} onClick={(e) => { e.preventDefault(); go({ topic }); }}>{topic}</a>;
 }
 
 // maker says who made an event.

@@ -83,7 +83,7 @@ export interface Explanation {
 export interface Cause {
   seq: number;
   time: string;
-  topic: string;
+  topic?: string; // absent: it may not be read
   source: string;
   payload?: string;
   by?: { plugin: string; action?: string; entries?: { rule: string; line: number }[]; sources?: string[]; raw?: boolean };
