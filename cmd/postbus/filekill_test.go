@@ -73,18 +73,29 @@ actions:
 	}
 	published := make(chan error, 1)
 	go func() {
-		for n := 0; n < events; {
-			var toks []paho.Token
+		for next := 0; next < events; {
+			var batch []int
 			for range 500 {
-				payload, _ := json.Marshal(map[string]any{"n": n, "text": text(n)})
-				toks = append(toks, c.Publish("in/"+strconv.Itoa(n%3), 1, false, payload))
-				n++
+				batch = append(batch, next)
+				next++
 			}
-			for _, tok := range toks {
-				if !tok.WaitTimeout(2 * time.Minute) {
-					published <- fmt.Errorf("event %d was not acknowledged", n)
-					return
+			for len(batch) > 0 { // the client may forget an event whose packet it could not write: it says so
+				var toks []paho.Token
+				for _, n := range batch {
+					payload, _ := json.Marshal(map[string]any{"n": n, "text": text(n)})
+					toks = append(toks, c.Publish("in/"+strconv.Itoa(n%3), 1, false, payload))
 				}
+				var again []int
+				for i, tok := range toks {
+					if !tok.WaitTimeout(2 * time.Minute) {
+						published <- fmt.Errorf("event %d was not acknowledged", batch[i])
+						return
+					}
+					if tok.Error() != nil {
+						again = append(again, batch[i])
+					}
+				}
+				batch = again
 			}
 		}
 		published <- nil
