@@ -151,7 +151,7 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 	if o := w.nextJob(); o.Title != "event 4" || attempts != 5 {
 		t.Errorf("%q after %d tries", o.Title, attempts)
 	}
-	if st := w.is("a", StateRunning); st.Counters.Dead != 3 || st.Counters.Done != 1 {
+	if st := w.is("a", StateDegraded); st.Counters.Dead != 3 || st.Counters.Done != 1 {
 		t.Errorf("%+v", st.Counters)
 	}
 }
@@ -175,7 +175,7 @@ func TestOldJobsExpire(t *testing.T) {
 		}
 		sum += d["events"].(float64)
 	}
-	if c := w.is("a", StateRunning).Counters; c.Dead != 1 || c.Expired != 1 {
+	if c := w.is("a", StateDegraded).Counters; c.Dead != 1 || c.Expired != 1 {
 		t.Errorf("%d dead and %d expired of one each", c.Dead, c.Expired)
 	}
 	w.refuse(nil)
