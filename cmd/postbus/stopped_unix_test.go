@@ -36,6 +36,7 @@ publish:
 	p := newKilled(t, os.Stderr, "run", "--mqtt", url, "--http", web, "--data-dir", filepath.Join(dir, "data"), "--plugins-dir", filepath.Join(dir, "plugins.d"), "--log-level", "error")
 	p.start()
 	soon(t, "the bus is ready", func() bool { return ask(api+"/readyz", nil) })
+	pluginRuns(t, api, "timed")
 	client := persistent(t, url, "feed")
 	if tok := client.Publish("in/x", 1, false, "on"); !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
 		t.Fatal(tok.Error())

@@ -50,6 +50,7 @@ func TestTimersSurviveKills(t *testing.T) {
 		soon(t, "the bus is ready", func() bool { return ask(api+"/readyz", nil) })
 	}
 	start()
+	pluginRuns(t, api, "timed")
 	client := persistent(t, url, "feed")
 	keys := 0
 	for range *timerKills {
@@ -96,6 +97,15 @@ func TestTimersSurviveKills(t *testing.T) {
 			t.Errorf("%s has %d outcomes", topic, n)
 		}
 	}
+}
+
+// pluginRuns waits until a plugin has subscribed: an event that is published before has no subscriber.
+func pluginRuns(t *testing.T, api, id string) {
+	t.Helper()
+	soon(t, "the plugin runs", func() bool {
+		var st plugins.Status
+		return ask(api+"/api/v1/plugins/"+id, &st) && st.State == plugins.StateRunning
+	})
 }
 
 // ask gets a URL, and reads the answer into a value; nil: it does not matter.
