@@ -46,6 +46,7 @@ func withBacklog(t *testing.T) (d *bustest.Disk, segments []string) {
 			t.Fatal(err)
 		}
 	}
+	synctest.Wait() // a snapshot covers what has been offered to sessions, which may be less than what is durable
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
