@@ -250,10 +250,7 @@ func (s *Source) count(ctx context.Context, p kind.Post) error {
 			}
 			*s.r.tallies[l.offset] = t
 		}
-		next = next.Add(s.o.Count.Every)
-		if late := time.Since(next); late > 0 { // the bus was busy for longer than an interval
-			next = next.Add(late.Truncate(s.o.Count.Every) + s.o.Count.Every)
-		}
+		next = kind.NextTick(next, s.o.Count.Every) // the bus may have been busy for longer than an interval
 	}
 }
 

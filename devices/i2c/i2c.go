@@ -251,10 +251,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 				return err
 			}
 		}
-		next = next.Add(s.o.Every)
-		if late := time.Since(next); late > 0 {
-			next = next.Add(late.Truncate(s.o.Every) + s.o.Every)
-		}
+		next = kind.NextTick(next, s.o.Every)
 	}
 }
 

@@ -123,10 +123,7 @@ func (s *Source) Run(ctx context.Context, emit kind.Emit) error {
 			}
 		}
 		s.env.Degraded(errors.Join(errs...))
-		next = next.Add(s.o.Every)
-		if late := time.Since(next); late > 0 {
-			next = next.Add(late.Truncate(s.o.Every) + s.o.Every)
-		}
+		next = kind.NextTick(next, s.o.Every)
 	}
 }
 

@@ -63,3 +63,12 @@ func ReadUntil(ctx context.Context, c ReadDeadliner, until time.Time) error {
 func InterruptWrites(ctx context.Context, c interface{ SetWriteDeadline(t time.Time) error }) (stop func()) {
 	return Interrupt(ctx, func() { _ = c.SetWriteDeadline(elapsed) }) // fails only when c is closed
 }
+
+// NextTick returns when the tick after the one of the time at is due. Ticks that are late already are left out.
+func NextTick(at time.Time, every time.Duration) time.Time {
+	next := at.Add(every)
+	if late := time.Since(next); late > 0 {
+		next = next.Add(late.Truncate(every) + every)
+	}
+	return next
+}
