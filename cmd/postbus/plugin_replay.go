@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postbus/postbus/bus"
+	"github.com/postbus/postbus/bus/topic"
 	"github.com/postbus/postbus/plugins"
 )
 
@@ -211,8 +212,7 @@ func (m *Main) journal(ctx context.Context, r *remote, since string, filters []s
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	defer cancel()
-	slices.Sort(filters)
-	filters = slices.Compact(filters)
+	filters = widest(filters)
 	streams := make([]*eventStream, len(filters))
 	for i, f := range filters {
 		q := url.Values{"filter": {f}, "since": {since}}
@@ -247,6 +247,19 @@ func (m *Main) journal(ctx context.Context, r *remote, since string, filters []s
 		last = first.event.Seq
 		each(first.event)
 	}
+}
+
+// widest returns the filters that no other one covers, so that no event is read twice for them.
+func widest(filters []string) (out []string) {
+	slices.Sort(filters)
+	filters = slices.Compact(filters)
+	for _, f := range filters {
+		wider := func(g string) bool { return g != f && topic.Covers(g, f) && (g < f || !topic.Covers(f, g)) }
+		if !slices.ContainsFunc(filters, wider) {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // eventStream reads an answer of /api/v1/events, line by line and ahead.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/postbus/postbus/bus"
@@ -32,6 +33,22 @@ func TestAnInterruptedReplayIsAnError(t *testing.T) {
 		cancel()
 		if err == nil {
 			t.Fatalf("interrupted after %d events, and no error", seen)
+		}
+	}
+}
+
+// TestWidestFilters: each event that a filter matches is read, by one of those that are left where one covers the others.
+func TestWidestFilters(t *testing.T) {
+	for _, c := range []struct{ filters, want []string }{
+		{[]string{"a/b", "a/b"}, []string{"a/b"}},
+		{[]string{"out/x", "#", "in/+"}, []string{"#"}},
+		{[]string{"+/#", "#", "a"}, []string{"#"}},
+		{[]string{"$bus/plugins/a/events", "#"}, []string{"#", "$bus/plugins/a/events"}},
+		{[]string{"a/+/c", "a/b/+"}, []string{"a/+/c", "a/b/+"}},
+		{[]string{"a/#", "a", "a/b"}, []string{"a/#"}},
+	} {
+		if got := widest(slices.Clone(c.filters)); !slices.Equal(got, c.want) {
+			t.Errorf("%q: got %q, want %q", c.filters, got, c.want)
 		}
 	}
 }
