@@ -149,9 +149,9 @@ func (f *fileReader) secretsExist(n yamlnode.Node) {
 		}
 		for _, name := range names {
 			if err := f.Secret(name); err != nil && !errors.Is(err, fs.ErrPermission) {
-				what, hint, ok := strings.Cut(err.Error(), "; ")
-				if before, after, said := strings.Cut(what, ": write it to "); said && !ok {
-					what, hint = before, "write it to "+after
+				what, hint := err.Error(), ""
+				if fault := (*secretFault)(nil); errors.As(err, &fault) {
+					what, hint = fault.reason, fault.hint
 				}
 				n.FailWithin(max(strings.Index(s, name), 0), hint, "%s", what)
 			}

@@ -75,7 +75,7 @@ func readSecret(dirs []string, name string) (string, error) {
 		case !st.Mode().IsRegular():
 			return "", fmt.Errorf("secret %s: %s is not a file", name, file)
 		case runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0:
-			return "", fmt.Errorf("secret %s: others may read %s; chmod 600 it", name, file)
+			return "", &secretFault{fmt.Sprintf("secret %s: others may read %s", name, file), "; ", "chmod 600 it"}
 		}
 		data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 		switch {
@@ -86,12 +86,17 @@ func readSecret(dirs []string, name string) (string, error) {
 		}
 		return strings.TrimRight(payload.Text(data), "\r\n"), nil
 	}
-	where := "no folder for secrets is set"
-	if len(dirs) > 0 {
-		where = "write it to " + filepath.Join(dirs[len(dirs)-1], name) + ", readable by its owner only (chmod 600)"
+	if len(dirs) == 0 {
+		return "", fmt.Errorf("secret %s not found: no folder for secrets is set", name)
 	}
-	return "", fmt.Errorf("secret %s not found: %s", name, where)
+	return "", &secretFault{fmt.Sprintf("secret %s not found", name), ": ",
+		"write it to " + filepath.Join(dirs[len(dirs)-1], name) + ", readable by its owner only (chmod 600)"}
 }
+
+// secretFault says why a secret cannot be used, and what to do.
+type secretFault struct{ reason, joint, hint string }
+
+func (e *secretFault) Error() string { return e.reason + e.joint + e.hint }
 
 // FindSecret returns an error if no folder has the secret, or if it cannot be used.
 func FindSecret(dirs []string, name string) error {
