@@ -96,34 +96,21 @@ func (w *worker) answered(j *queued) func(context.Context, map[string]any) error
 
 // answer maps the answer to a job, and returns when all outcomes are durable.
 func (m *mapper) answer(ctx context.Context, action string, event []byte, answer map[string]any, from origin) error {
-	size := sizeOf(answer, 3) + len(event)
-	if err := m.flow.room.take(ctx, size); err != nil {
-		return err
-	}
-	settled := make(chan error, 1)
-	if err := m.putAnswer(action, event, answer, from, outgoing{bytes: size, done: func(err error) { settled <- err }}); err != nil {
-		m.flow.room.give(1, size)
-		return err
-	}
-	select {
-	case err := <-settled:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return settled(ctx, func(done func(error)) error { return m.putAnswer(ctx, action, event, answer, from, done) })
 }
 
-func (m *mapper) putAnswer(action string, event []byte, answer map[string]any, from origin, last outgoing) error {
-	m.turn.Lock()
-	defer m.turn.Unlock()
-	if m.closed {
-		return errStopped
+func (m *mapper) putAnswer(ctx context.Context, action string, event []byte, answer map[string]any, from origin, done func(error)) error {
+	size := sizeOf(answer, 3) + len(event)
+	if err := m.enter(ctx, nil, size); err != nil {
+		return err
 	}
+	defer m.turn.Unlock()
 	now := m.now()
 	m.mu.Lock()
-	fields, err := decodeFields(event, m.engine.spec.declared())
+	fields, err := decodeFields(event, m.engine.spec.types)
 	if err != nil {
 		m.mu.Unlock()
+		m.flow.room.give(1, size)
 		return kind.Permanent(err)
 	}
 	v := m.variables(now.Wall)
@@ -139,7 +126,7 @@ func (m *mapper) putAnswer(action string, event []byte, answer map[string]any, f
 	if sooner {
 		m.wakeTimekeeper()
 	}
-	m.flow.put(m.events(list), last)
+	m.flow.put(m.events(list), outgoing{bytes: size, done: done})
 	return nil
 }
 

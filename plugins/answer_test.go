@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/postbus/postbus/bus"
-	"github.com/postbus/postbus/bus/bustest"
 )
 
 const askedFile = `
@@ -77,20 +76,7 @@ func TestAnswersAreEvents(t *testing.T) {
 
 // TestAnswerIsDurableBeforeTheJobIsDone: a crash repeats the request, and never loses the answer.
 func TestAnswerIsDurableBeforeTheJobIsDone(t *testing.T) {
-	disk := bustest.NewDisk(1)
-	b, err := bus.Open(context.Background(), bus.Options{FS: disk})
-	if err != nil {
-		t.Fatal(err)
-	}
-	probes, cat := newProbes(t)
-	w := &world{t: t, dir: t.TempDir(), bus: b, probes: probes, cat: cat}
-	w.start()
-	t.Cleanup(func() {
-		w.stop()
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	w, disk := newWorldOnDisk(t)
 	server := httptest.NewServer(nethttp.HandlerFunc(func(nethttp.ResponseWriter, *nethttp.Request) { disk.FailIn(1, true) }))
 	defer server.Close()
 	w.write("a.yaml", fmt.Sprintf(askedFile, server.URL))

@@ -263,6 +263,7 @@ func (f *fileReader) accesses(options any, urls map[string]urlSpec) {
 // fields makes the scope: the fields that event may have, of all sources together.
 func (f *fileReader) fields() {
 	f.scope = expr.Scope{Env: f.Env, Types: map[string]expr.Type{}}
+	f.spec.types = map[string]reflect.Type{}
 	f.site()
 	for _, s := range f.spec.sources {
 		if s.kind.Event == nil {
@@ -271,6 +272,7 @@ func (f *fileReader) fields() {
 		}
 		t := reflect.TypeOf(s.kind.Event)
 		for _, d := range fieldsOf(t) {
+			f.spec.types[d.key] = d.typ
 			if d.key == "*" {
 				f.scope.Open = true
 				continue

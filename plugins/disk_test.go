@@ -16,10 +16,9 @@ import (
 	"github.com/postbus/postbus/plugins/internal/clock"
 )
 
-// TestADiskThatRefuses runs events through a plugin while the disk refuses for a time, fails a
-// write now and then, and works again. The source gets an event's answer only when the event is
-// durable, and each event arrives once, in order.
-func TestADiskThatRefuses(t *testing.T) {
+// newWorldOnDisk is a world whose bus has a disk that can refuse.
+func newWorldOnDisk(t *testing.T) (*world, *bustest.Disk) {
+	t.Helper()
 	disk := bustest.NewDisk(1)
 	b, err := bus.Open(context.Background(), bus.Options{FS: disk})
 	if err != nil {
@@ -34,6 +33,14 @@ func TestADiskThatRefuses(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return w, disk
+}
+
+// TestADiskThatRefuses runs events through a plugin while the disk refuses for a time, fails a
+// write now and then, and works again. The source gets an event's answer only when the event is
+// durable, and each event arrives once, in order.
+func TestADiskThatRefuses(t *testing.T) {
+	w, disk := newWorldOnDisk(t)
 	out := w.subscribe("out/#")
 	w.write("a.yaml", "source: {probe: {name: a}}\npublish:\n  - when: event.value != (last.value ?? 0)\n    topic: out/a\n    payload: {n: \"${event.value}\"}\n")
 	w.is("a", StateRunning)
@@ -42,9 +49,9 @@ func TestADiskThatRefuses(t *testing.T) {
 	posted := make(chan struct{})
 	go func() {
 		defer close(posted)
-		probes.mu.Lock()
-		post := probes.posts["a"]
-		probes.mu.Unlock()
+		w.probes.mu.Lock()
+		post := w.probes.posts["a"]
+		w.probes.mu.Unlock()
 		for n := 1; n <= events; n++ {
 			if err := post(map[string]any{"value": n}, func(err error) {
 				if err == nil {

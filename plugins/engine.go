@@ -109,7 +109,7 @@ func (e *engine) use(next *Spec, now clock.Instant) (timers int, unread error) {
 	for _, v := range e.stored {
 		ident, _, _ := strings.Cut(strings.TrimPrefix(v.topic, keysTopic(e.id)), "/")
 		st := byIdent[ident]
-		k, content, err := decodeKey(v.value, next.declared(), now, e.boot)
+		k, content, err := decodeKey(v.value, next.types, now, e.boot)
 		if err != nil && unread == nil {
 			unread = err
 		}
@@ -394,11 +394,13 @@ func (e *engine) withinRate(st *ruleState, k *keyState, v *expr.Vars, from origi
 		st.limited++
 		return false
 	}
-	next := timer{event: selected(v.Event, r.laterFields, r.laterWhole), since: v.Now, due: t.due, from: from}
+	var el timer
 	if item, ok := v.Named["item"]; ok {
 		index, _ := v.Named["index"].(int64)
-		next.each, next.item, next.index = true, item, int(index)
+		el.each, el.item, el.index = true, item, int(index)
 	}
+	next := r.later(v, from, el)
+	next.since, next.due = v.Now, t.due
 	if !waiting {
 		next.due = e.at.Add(k.bucket.wait(r.rate))
 	}

@@ -221,7 +221,7 @@ func (f *fileReader) testEvent(n yamlnode.Node) map[string]any {
 	if !ok {
 		return out
 	}
-	types := f.spec.declared()
+	types := f.spec.types
 	for i := range m.Len() {
 		name, item := m.Entry(i)
 		x, ok := plain(item)
@@ -239,19 +239,6 @@ func (f *fileReader) testEvent(n yamlnode.Node) map[string]any {
 		out[name] = asDeclared(types[name], x)
 	}
 	return out
-}
-
-// declared returns the type of each field that the sources declare.
-func (s *Spec) declared() map[string]reflect.Type {
-	types := map[string]reflect.Type{}
-	for _, src := range s.sources {
-		if src.kind.Event != nil {
-			for _, d := range fieldsOf(reflect.TypeOf(src.kind.Event)) {
-				types[d.key] = d.typ
-			}
-		}
-	}
-	return types
 }
 
 // asDeclared converts a value from a file to the type that the source would give it.

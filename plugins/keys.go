@@ -123,10 +123,15 @@ func (k *keyState) pending() bool {
 // topic is where the key's state is stored.
 func (k *keyState) topic(id string) string {
 	if k.name == "" {
-		h := sha256.Sum256([]byte(k.key))
-		k.name = keysTopic(id) + k.rule.ident + "/" + base64.RawURLEncoding.EncodeToString(h[:16])
+		k.name = hashed(keysTopic(id)+k.rule.ident+"/", k.key)
 	}
 	return k.name
+}
+
+// hashed is the topic below a prefix where what belongs to a text is stored.
+func hashed(prefix, text string) string {
+	h := sha256.Sum256([]byte(text))
+	return prefix + base64.RawURLEncoding.EncodeToString(h[:16])
 }
 
 // keysTopic is the prefix of the topics of a plugin's keys.

@@ -173,7 +173,7 @@ func (s *Spec) Replay(host string, env map[string]string) func(event map[string]
 		c.rate, c.keepLast = nil, false
 		free.rules = append(free.rules, &c)
 	}
-	types := s.declared()
+	types := s.types
 	var l *lab
 	return func(event map[string]any) (lines []string) {
 		for k, x := range event {

@@ -178,7 +178,7 @@ publish: [{settle: 1h, topic: t}]
 		"json": map[string]any{"n": int64(1) << 60, "f": 1.5, "null": nil, "list": []any{true, "s"}}}
 	e.event(&expr.Vars{Event: fields, Now: stepsBegin}, e.inputOf("mqtt", fields, now))
 	k := e.changed[0]
-	got, content, err := decodeKey(k.encoded, s.declared(), now, "b")
+	got, content, err := decodeKey(k.encoded, s.types, now, "b")
 	if err != nil || content != s.rules[0].content || got.key != "a/b" || got.seq != 7 {
 		t.Fatalf("%+v %s %v", got, content, err)
 	}
@@ -187,13 +187,13 @@ publish: [{settle: 1h, topic: t}]
 		t.Errorf("got  %s\nwant %s", is, want)
 	}
 	for i := range k.encoded {
-		_, _, _ = decodeKey(k.encoded[:i], s.declared(), now, "b")
+		_, _, _ = decodeKey(k.encoded[:i], s.types, now, "b")
 	}
 }
 
 func levelsOf(t *testing.T, s *Spec, levels ...string) any {
 	t.Helper()
-	return asDeclared(s.declared()["topic"], strings.Join(levels, "/"))
+	return asDeclared(s.types["topic"], strings.Join(levels, "/"))
 }
 
 // FuzzStoredKey reads any bytes as the stored state of a key.
@@ -214,7 +214,7 @@ func FuzzStoredKey(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
-	types := (&Spec{}).declared()
+	types := (&Spec{}).types
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k, content, err := decodeKey(b, types, clock.Instant{Wall: stepsBegin}, "boot")
 		if err != nil {

@@ -94,18 +94,42 @@ func (m *mapper) swap(next *Spec) (timers int, unread error) {
 // calls. done is called when they are durable. from is the event's source.
 func (m *mapper) post(ctx context.Context, from *runner, at time.Time, fields map[string]any, done func(error)) error {
 	size := sizeOf(fields, 3)
+	if err := m.enter(ctx, from, size); err != nil {
+		return err
+	}
+	defer m.turn.Unlock()
+	events, fault := m.one(from, at, fields)
+	m.flow.put(events, outgoing{bytes: size, done: done, answers: from.spec.kind.Answers, fault: fault})
+	return nil
+}
+
+// enter waits until there is room on the way to the disk, and locks turn. from is the event's source; nil: it has
+// none. With an error nothing is taken or locked.
+func (m *mapper) enter(ctx context.Context, from *runner, size int) error {
 	if err := m.flow.room.take(ctx, size); err != nil {
 		return err
 	}
 	m.turn.Lock()
-	defer m.turn.Unlock()
-	if from.fenced.Load() || m.closed {
+	if from != nil && from.fenced.Load() || m.closed {
+		m.turn.Unlock()
 		m.flow.room.give(1, size)
 		return errStopped
 	}
-	events, fault := m.one(from, at, fields)
-	m.flow.put(events, outgoing{bytes: size, done: done, answers: from.spec.kind.Answers, fault: fault})
 	return nil
+}
+
+// settled calls put with a function that takes its answer, and waits for that.
+func settled(ctx context.Context, put func(done func(error)) error) error {
+	answer := make(chan error, 1)
+	if err := put(func(err error) { answer <- err }); err != nil {
+		return err
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // announce publishes events that result from the file itself.

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -24,7 +23,9 @@ func recordedTopic(id string) string { return "$bus/plugins/" + id + "/events" }
 const recordCursor = "source/recorded"
 
 // recordedKind is the source that maps recorded events.
-var recordedKind = kind.StreamOf("recorded", "", "", recordedOptions{}, nil, func(o recordedOptions, env kind.Env) recordedSource { return recordedSource{o, env} })
+var recordedKind = kind.StreamOf("recorded", "", "", recordedOptions{}, nil, func(o recordedOptions, env kind.Env) journalSource {
+	return journalSource{env, recordCursor, o}
+})
 
 // recordedOptions are of a file with recorded sources.
 type recordedOptions struct {
@@ -65,43 +66,6 @@ type recordedEvent struct {
 	Fields map[string]any `json:"fields"`
 }
 
-type recordedSource struct {
-	o   recordedOptions
-	env kind.Env
-}
-
-// Consumes marks it as running once it has subscribed.
-func (recordedSource) Consumes() {}
-
-func (s recordedSource) Stream(ctx context.Context, post kind.Post) error {
-	consuming, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	err := s.env.Consume(consuming, recordCursor, s.o.Filters(), func(m map[string]any, done func(error)) {
-		if err := context.Cause(consuming); err != nil {
-			done(err) // an earlier event was refused, so no later one may be accepted
-			return
-		}
-		at, fields, ok := s.o.Read(m, "")
-		if !ok {
-			done(nil)
-			return
-		}
-		if err := post(consuming, at, fields, done); err != nil {
-			done(err)
-			stop(err)
-		}
-	})
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case consuming.Err() != nil:
-		return context.Cause(consuming)
-	case err == nil:
-		return errors.New("the subscription ended")
-	}
-	return err
-}
-
 // recorded reads "record" of a source.
 func (f *fileReader) recorded(v yamlnode.Node, s *sourceSpec) {
 	on, ok := v.Bool()
@@ -125,7 +89,7 @@ func (f *fileReader) recorded(v yamlnode.Node, s *sourceSpec) {
 func (f *fileReader) mapRecorded() {
 	for _, s := range f.spec.sources {
 		if s.record {
-			o := recordedOptions{f.spec.ID, f.spec.declared()}
+			o := recordedOptions{f.spec.ID, f.spec.types}
 			f.spec.sources = append(f.spec.sources, &sourceSpec{kind: recordedKind, options: o, hash: Hash(fmt.Appendf(nil, "recorded %v", o.types))})
 			return
 		}
@@ -142,15 +106,10 @@ func (m *mapper) record(ctx context.Context, from *runner, at time.Time, fields 
 		return err
 	}
 	size := len(body)
-	if err := m.flow.room.take(ctx, size); err != nil {
+	if err := m.enter(ctx, from, size); err != nil {
 		return err
 	}
-	m.turn.Lock()
 	defer m.turn.Unlock()
-	if from.fenced.Load() || m.closed {
-		m.flow.room.give(1, size)
-		return errStopped
-	}
 	m.flow.put([]bus.Event{{Topic: recordedTopic(m.id), Payload: body, QoS: 1, Source: m.source}}, outgoing{bytes: size, done: done})
 	return nil
 }

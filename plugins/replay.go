@@ -4,6 +4,7 @@ package plugins
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/postbus/postbus/bus"
@@ -193,10 +194,5 @@ func message(ev *bus.Event) map[string]any {
 }
 
 func matchesAny(filters []string, name string) bool {
-	for _, f := range filters {
-		if topic.Match(topic.Inner(f), name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(filters, func(f string) bool { return topic.Match(topic.Inner(f), name) })
 }

@@ -192,16 +192,7 @@ func (r *runner) once(src any) error {
 			return s.Stream(r.ctx, post)
 		case kind.Source:
 			return s.Run(r.ctx, func(ctx context.Context, at time.Time, fields map[string]any) error {
-				settled := make(chan error, 1)
-				if err := post(ctx, at, fields, func(err error) { settled <- err }); err != nil {
-					return err
-				}
-				select {
-				case err := <-settled:
-					return err
-				case <-ctx.Done():
-					return ctx.Err()
-				}
+				return settled(ctx, func(done func(error)) error { return post(ctx, at, fields, done) })
 			})
 		}
 		return fmt.Errorf("the kind %s is not a source", r.spec.kind.Name)

@@ -4,6 +4,7 @@ package plugins
 
 import (
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ type Spec struct {
 	Hash        string // of the content, hex
 	About       string // "description" of the file
 	sources     []*sourceSpec
+	types       map[string]reflect.Type // of the fields that they declare
 	rules       []*rule
 	tests       []inlineTest
 	permissions permissions

@@ -143,15 +143,10 @@ const firingSize = 1 << 10
 
 // fireNext fires the first timer that is due. It returns false when ctx has ended.
 func (m *mapper) fireNext(ctx context.Context) bool {
-	if m.flow.room.take(ctx, firingSize) != nil {
+	if m.enter(ctx, nil, firingSize) != nil {
 		return false
 	}
-	m.turn.Lock()
 	defer m.turn.Unlock()
-	if m.closed {
-		m.flow.room.give(1, firingSize)
-		return false
-	}
 	now := m.now()
 	m.mu.Lock()
 	v := m.variables(now.Wall)

@@ -6,8 +6,6 @@ package plugins
 import (
 	"container/list"
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -76,13 +74,13 @@ func (f *fileReader) uses(n yamlnode.Node) {
 	f.named("uses", names)
 	var heard bool
 	for _, s := range f.spec.sources {
-		if s.kind.Name == "mqtt" || s.kind == recordedKind {
+		if _, reads := s.options.(kind.Reader); reads {
 			f.hear(s)
 			heard = true
 		}
 	}
 	if !heard {
-		s := &sourceSpec{kind: usesKind, options: struct{}{}}
+		s := &sourceSpec{kind: usesKind, options: usesOptions{}}
 		f.spec.sources = append(f.spec.sources, s)
 		f.hear(s)
 	}
@@ -104,23 +102,37 @@ func (f *fileReader) member(path string, names []string) {
 	f.scope.Members[path] = names
 }
 
-// usesKind is the source that hears the topics of "uses" in a file without a source mqtt. It has no events.
-var usesKind = kind.StreamOf("uses", "", "", struct{}{}, nil, func(_ struct{}, env kind.Env) usesSource { return usesSource{env} })
+// usesKind is the source that hears the topics of "uses" in a file without a source that reads the bus.
+var usesKind = kind.StreamOf("uses", "", "", usesOptions{}, nil, func(o usesOptions, env kind.Env) journalSource {
+	return journalSource{env, usesCursor, o}
+})
 
-type usesSource struct{ env kind.Env }
+// usesOptions are of a source that emits nothing: what it subscribes to is heard before that.
+type usesOptions struct{}
+
+// Filters returns none: see sourceSpec.uses.
+func (usesOptions) Filters() []string { return nil }
+
+// Read emits nothing.
+func (usesOptions) Read(map[string]any, string) (at time.Time, fields map[string]any, ok bool) {
+	return at, nil, false
+}
+
+// journalSource is a source of a file's own making that reads the bus.
+type journalSource struct {
+	env    kind.Env
+	cursor string
+	o      interface {
+		kind.Filterer
+		kind.Reader
+	}
+}
 
 // Consumes marks it as running once it has subscribed.
-func (usesSource) Consumes() {}
+func (journalSource) Consumes() {}
 
-func (s usesSource) Stream(ctx context.Context, _ kind.Post) error {
-	err := s.env.Consume(ctx, usesCursor, nil, func(map[string]any, func(error)) {})
-	if ctx.Err() != nil {
-		return nil
-	}
-	if err == nil {
-		err = errors.New("the subscription ended")
-	}
-	return err
+func (s journalSource) Stream(ctx context.Context, post kind.Post) error {
+	return kind.ReadBus(ctx, s.env, s.cursor, s.o.Filters(), s.o, post)
 }
 
 // usesCursor names its cursor: no action can have that name.
@@ -154,10 +166,8 @@ type storedHeard struct {
 	Seq   uint64 `cbor:"4,keyasint,omitempty"`
 }
 
-func heardTopic(id, name string) string {
-	h := sha256.Sum256([]byte(name))
-	return usesTopic(id) + base64.RawURLEncoding.EncodeToString(h[:16])
-}
+// heardTopic is where the value of a topic is stored.
+func heardTopic(id, name string) string { return hashed(usesTopic(id), name) }
 
 // usesTopic is the prefix of the topics where the values are stored.
 func usesTopic(id string) string { return "$plugin/" + id + "/uses/" }
@@ -353,15 +363,10 @@ func (e *engine) shared(now time.Time) map[string]any {
 // hear is post for an event of a topic that the file uses.
 func (m *mapper) hear(ctx context.Context, ev *bus.Event, done func(error)) error {
 	size := len(ev.Topic) + len(ev.Payload) + firingSize
-	if err := m.flow.room.take(ctx, size); err != nil {
+	if err := m.enter(ctx, nil, size); err != nil {
 		return err
 	}
-	m.turn.Lock()
 	defer m.turn.Unlock()
-	if m.closed {
-		m.flow.room.give(1, size)
-		return errStopped
-	}
 	m.mu.Lock()
 	err := m.engine.hear(ev)
 	if err != nil {

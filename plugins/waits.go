@@ -19,8 +19,8 @@ func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 	}
 	recovered := r.wait.recover && t.phase == timerFired
 	since, fired := t.since, t.due
-	next := timer{event: selected(v.Event, r.laterFields, r.laterWhole), item: el.item, index: el.index, each: el.each,
-		since: in.at.Wall, due: in.at.Add(r.wait.d), from: in.from}
+	next := r.later(v, in.from, el)
+	next.since, next.due = in.at.Wall, in.at.Add(r.wait.d)
 	if r.wait.kind == waitFor && t.phase == timerArmed {
 		next.since, next.due = t.since, t.due
 		if reflect.DeepEqual(t.event, next.event) && reflect.DeepEqual(t.item, next.item) {
@@ -35,6 +35,11 @@ func (e *engine) wait(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 		v.Named = el.named(map[string]any{"since": since, "held": in.at.Up - (fired.Up - r.wait.d), "recovered": true})
 		e.act(st, k, v, in.from, in.at.Wall, false)
 	}
+}
+
+// later is a timer for an event, or for its element el of "each", with what the outcome needs.
+func (r *rule) later(v *expr.Vars, from origin, el timer) timer {
+	return timer{event: selected(v.Event, r.laterFields, r.laterWhole), item: el.item, index: el.index, each: el.each, from: from}
 }
 
 // expect arms the timer of an entry that waits from the start on.
@@ -86,19 +91,20 @@ func (e *engine) fire(k *keyState, slot int, now clock.Instant, v *expr.Vars) {
 	}
 	later.Named = t.named(map[string]any{})
 	late := now.Up - t.due.Up
-	if slot == waitTimer && r.wait.kind == waitWindow {
-		figures := e.close(k, &t, now)
-		if figures == nil {
-			return
-		}
-		later.Named["window"] = figures
+	if slot == waitTimer {
+		held := r.wait.d
 		if late >= lateFrom {
 			later.Named["late"] = late.Round(time.Second)
+			held += late.Round(time.Second)
 		}
-	} else if slot == waitTimer {
-		later.Named["since"], later.Named["held"] = t.since, r.wait.d
-		if late >= lateFrom {
-			later.Named["late"], later.Named["held"] = late.Round(time.Second), r.wait.d+late.Round(time.Second)
+		if r.wait.kind == waitWindow {
+			figures := e.close(k, &t, now)
+			if figures == nil {
+				return
+			}
+			later.Named["window"] = figures
+		} else {
+			later.Named["since"], later.Named["held"] = t.since, held
 		}
 		if r.wait.kind == waitSilent {
 			later.Named["recovered"] = false

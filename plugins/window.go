@@ -159,7 +159,8 @@ func (e *engine) fold(st *ruleState, k *keyState, v *expr.Vars, in input, el tim
 		return
 	}
 	t := &k.timers[waitTimer]
-	next := timer{event: selected(v.Event, r.laterFields, r.laterWhole), item: el.item, index: el.index, each: el.each, since: t.since, due: t.due, from: in.from}
+	next := r.later(v, in.from, el)
+	next.since, next.due = t.since, t.due
 	switch {
 	case w.quiet > 0:
 		next.due = in.at.Add(w.quiet)

@@ -34,7 +34,7 @@ func (a *Action) joined(jobs []kind.Job[Args]) (body []byte, contentType string,
 		switch {
 		case texts && (args.JSON != nil || args.Text == ""), !texts && args.Text != "", args.Form != nil:
 			return nil, "", errors.New("with batch every event has a text, or every event has json")
-		case texts && (array || a.o.Join == "array" || a.o.ArrayIn != ""):
+		case texts && (a.o.Join == "array" || a.o.ArrayIn != ""):
 			return nil, "", errors.New("an array is made of json, not of text")
 		case texts:
 			b.WriteString(strings.TrimSuffix(args.Text, "\n"))

@@ -18,7 +18,6 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -116,35 +115,9 @@ func New(o Options, env kind.Env) *Source { return &Source{o: o, env: env} }
 // Consumes marks the source as one that runs once it has subscribed.
 func (*Source) Consumes() {}
 
-// Stream posts events until ctx ends. An event that post refused is not acknowledged and is
-// redelivered.
+// Stream posts events until ctx ends.
 func (s *Source) Stream(ctx context.Context, post kind.Post) error {
-	consuming, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	err := s.env.Consume(consuming, "source", s.o.Topics, func(m map[string]any, done func(error)) {
-		if err := context.Cause(consuming); err != nil {
-			done(err) // an earlier event was refused, so no later one may be accepted
-			return
-		}
-		at, fields, ok := s.o.Read(m, s.env.Source())
-		if !ok {
-			done(nil)
-			return
-		}
-		if err := post(consuming, at, fields, done); err != nil {
-			done(err)
-			stop(err)
-		}
-	})
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case consuming.Err() != nil:
-		return context.Cause(consuming)
-	case err == nil:
-		return errors.New("the subscription ended")
-	}
-	return err
+	return kind.ReadBus(ctx, s.env, "source", s.o.Topics, s.o, post)
 }
 
 // fromSubscribing reports whether the plugin received the event because it subscribed, and not

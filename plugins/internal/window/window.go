@@ -53,13 +53,11 @@ func (w *Window) Add(s Shape, at time.Duration, x float64) {
 		at = max(at, w.Parts[n-1].lastAt())
 	}
 	w.Parts = append(w.Parts, Part{First: x, FirstAt: at})
+	full := len(w.Parts) > maxParts
 	switch {
-	case s.Span == 0 && !s.Median:
+	case s.Span == 0 && (full || !s.Median):
 		w.merge(s, func(a, b *Part) bool { return true })
-	case len(w.Parts) <= maxParts:
-	case s.Span == 0:
-		w.merge(s, func(a, b *Part) bool { return true })
-	default:
+	case full:
 		step := max(s.Span/steps, 1)
 		w.merge(s, func(a, b *Part) bool { return floor(a.FirstAt, step) == floor(b.lastAt(), step) })
 	}
