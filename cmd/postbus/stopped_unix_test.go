@@ -14,8 +14,8 @@ import (
 	"github.com/postbus/postbus/cmd/postbus/internal/programtest"
 )
 
-// TestTimersOfAHaltedProgram: timers that came due while the program was halted, as by SIGSTOP or a machine that
-// slept, fire once when it goes on, and say how late they are.
+// TestTimersOfAHaltedProgram: timers that came due while the program was stopped by SIGSTOP, as if the machine slept,
+// fire once when it continues, and `late` says how late.
 func TestTimersOfAHaltedProgram(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
