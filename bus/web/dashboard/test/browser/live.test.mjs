@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { Bus, closeAll, open, row, shots, sleep } from "./kit.mjs";
 
 let bus;
@@ -190,7 +191,14 @@ test("the bus is killed and comes back: a bar, the count of what was missed, and
   await bus.publish("crash/a", "1", { retain: true });
   const page = await open(bus, "#/live?topic=crash/a");
   await row(page, "a").getByText("1", { exact: true }).waitFor();
-  const before = await page.locator(".tree").evaluate((e) => [e.scrollTop, e.getBoundingClientRect().top]);
+  // The page is complete when the detail has its events and the tree stays where it is.
+  await page.waitForFunction(() => document.querySelector(".messages tbody tr td:last-child")?.textContent === "1");
+  const place = () => page.locator(".tree").evaluate((e) => [e.scrollTop, e.getBoundingClientRect().top]);
+  let before = await place();
+  for (let now; ; before = now) {
+    await page.waitForTimeout(200);
+    if (isDeepStrictEqual((now = await place()), before)) break;
+  }
   await bus.kill();
   await page.getByText(/Connection lost at/).waitFor();
   await page.locator(".health", { hasText: "offline" }).waitFor();
@@ -203,7 +211,7 @@ test("the bus is killed and comes back: a bar, the count of what was missed, and
   await page.locator("[data-missed='37']", { hasText: "37 missed events were loaded" }).waitFor({ timeout: 30_000 });
   await row(page, "a").getByText("136").waitFor();
   await page.screenshot({ path: `${shots}/back.png` });
-  assert.deepEqual(await page.locator(".tree").evaluate((e) => [e.scrollTop, e.getBoundingClientRect().top]), before);
+  assert.deepEqual(await place(), before);
   // The detail has them too, each once.
   const values = async () => (await page.locator(".messages tbody tr td:last-child").allTextContents()).slice(0, 3);
   await page.waitForFunction(() => document.querySelector(".messages tbody tr td:last-child")?.textContent === "136");
