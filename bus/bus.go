@@ -39,6 +39,9 @@ type Options struct {
 	// connected. client is the session's name. A will that may not be published counts as lost. nil
 	// allows all. It is called with a session locked, and must not call the bus.
 	MayPublishWill func(user, client string, w *Will) bool
+	// Pins are the names of pins that exist when the bus is opened. Each holds the whole journal until
+	// Pin is called for it: see Pin.
+	Pins []string
 
 	schedule *sched.Schedule // of a simulation; nil in a program
 }
@@ -66,12 +69,17 @@ type Bus struct {
 	index    index
 	retained retainedSet
 	void     voidSet // conditional events that the fold refused
+	lanes    laneSet // of other buses
 	limits   atomic.Pointer[Limits]
+	stamping atomic.Bool // see StampRetained
+	tie      uint64      // that of stamps that this bus gives
+	highest  int64       // the highest stamp of a folded record; dispatch's
 
 	mu       sched.RWMutex // never held while a cursor's mu is taken
 	sessions map[string]*Session
 	groups   map[string]*group
 	waiters  []waiter
+	pins     map[string]uint64
 	awaited  atomic.Uint64 // the lowest sequence that a waiter waits for
 
 	reportMu sched.Mutex
@@ -137,13 +145,17 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 	b.locals.Use(o.schedule, "locals")
 	b.index.mu.Use(o.schedule, "index")
 	b.retained.mu.Use(o.schedule, "retained")
+	b.lanes.mu.Use(o.schedule, "lanes")
 	b.SetLimits(o.Limits)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.tie = tieOf(j.Epoch())
 	next, err := b.replay(ctx)
 	if err != nil {
 		b.retained.close()
 		return nil, errors.Join(err, j.Close())
 	}
+	j.RaiseStamp(b.highest)
+	b.pinAll(o.Pins) // after the replay, which knows what the journal needs to hold without them
 	b.before = b.timeOfLast()
 	b.tasks.Add(2)
 	go b.dispatch(next)
@@ -249,6 +261,7 @@ func (b *Bus) Append(r *journal.Record) (journal.Commit, error) {
 	if err := checkKept(r); err != nil {
 		return journal.Commit{}, err
 	}
+	b.stamp(r)
 	c, err := b.journal.Append(r)
 	if err == nil {
 		b.published.Add(1)

@@ -28,12 +28,19 @@ type Event struct {
 	Hops       byte          // number of plugins and bridges that the event came through, 0 to MaxHops
 	Cause      uint64        // sequence of the event that caused this one; 0: none, or not known
 	Kept       Kept          // a value that becomes durable together with the event; the zero Kept is none
+	Origin     Origin        // of an event that another bus accepted; the zero Origin is this bus. Publish ignores it
 
 	// Set by a subscription: see Subscription.Ack.
 	ID          uint16 // of the delivery; 0 at QoS 0
 	Redelivered bool   // it may have been delivered before
 	Stored      bool   // it is the topic's retained message, sent for a new subscription
 	Missed      uint64 // events lost before this one, see the contract
+}
+
+// Origin is another bus, which accepted an event first.
+type Origin struct {
+	Bus  string    // its name
+	Time time.Time // when it accepted the event, by this bus's clock; zero: not known
 }
 
 // Properties are MQTT 5 properties in wire encoding, without the length prefix: payload format,
@@ -184,6 +191,12 @@ func (e *Event) fill(r *journal.Record) {
 		Retain: r.Flags&flagRetain != 0, Source: string(r.Source), Hops: r.Flags >> shiftHops, Payload: append([]byte(nil), r.Payload...)}
 	if r.Kind == journal.KindEvent { // that of a conditional event is its condition, see acceptWill
 		e.Cause = r.Cause
+	}
+	if r.Kind >= journal.KindImported {
+		e.Origin.Bus = busOf(r.Source)
+		if r.At != 0 {
+			e.Origin.Time = time.Unix(0, r.At)
+		}
 	}
 	if len(r.Props) > 0 {
 		e.Properties = append(Properties(nil), r.Props...)

@@ -38,6 +38,7 @@ func (b *Bus) addToGroup(sub *subscription, seq uint64) *group {
 		g.mu.Use(b.o.schedule, g.key)
 		g.subs = []*subscription{{Filter: Filter{Filter: inner, QoS: 1}, pattern: compile(inner), cursor: &g.cursor, from: seq}}
 		b.groups[g.key] = g
+		b.persisted[g.key] = seq // a start before a record of positions begins there
 	}
 	g.size++
 	b.mu.Unlock()

@@ -261,7 +261,7 @@ func (b *Bus) replaceSnapshot() {
 // trimJournal deletes segments that neither the retention nor a cursor needs.
 func (b *Bus) trimJournal(now time.Time) {
 	l := b.limits.Load()
-	b.journal.Retain(b.neededFrom(), l.RetentionAge, l.RetentionSize, now)
+	b.journal.Retain(min(b.neededFrom(), b.pinnedFrom()), l.RetentionAge, l.RetentionSize, now)
 }
 
 // neededFrom returns the first sequence that a start or a session may still need.

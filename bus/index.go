@@ -189,12 +189,15 @@ func (n *indexNode) descend(rest []byte, found []*subscription) []*subscription 
 // cloneRecord copies a record, without its kept value.
 func cloneRecord(r *journal.Record) *journal.Record {
 	c := withoutKept(r)
-	b := make([]byte, 0, len(r.Source)+len(r.Topic)+len(r.Props)+len(r.Payload))
+	b := make([]byte, 0, len(r.Source)+len(r.Topic)+len(r.Props)+len(r.Payload)+len(r.Lane))
 	take := func(s []byte) []byte {
 		at := len(b)
 		b = append(b, s...)
 		return b[at:len(b):len(b)]
 	}
 	c.Source, c.Topic, c.Props, c.Payload = take(r.Source), take(r.Topic), take(r.Props), take(r.Payload)
+	if len(r.Lane) > 0 {
+		c.Lane = take(r.Lane)
+	}
 	return &c
 }

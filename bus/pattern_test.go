@@ -30,12 +30,12 @@ func FuzzMatch(f *testing.F) {
 			t.Fatalf("filter %q stays in the index", filter)
 		}
 		var r retainedSet
-		r.set(e.Record(), inJournal)
+		r.set(e.Record(), inJournal, stamp{})
 		if found, _, _ := r.next(&p, "", 10); (len(found) == 1) != one {
 			t.Fatalf("filter %q, topic %q: matches %v, the retained set finds %v", filter, name, one, found)
 		}
 		e.Payload = nil
-		r.set(e.Record(), inJournal)
+		r.set(e.Record(), inJournal, stamp{})
 		if r.clients.count != 0 || r.clients.bytes != 0 || len(r.blocks) != 0 {
 			t.Fatalf("topic %q stays in the retained set", name)
 		}

@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+	"sync/atomic"
 
 	"github.com/postbus/postbus/bus/internal/sched"
 	"github.com/postbus/postbus/bus/journal"
@@ -37,6 +38,11 @@ type retainedSet struct {
 	own       retainedCount // what the bus reports about itself
 	plugins   retainedCount // what is below KeptPrefix
 	snapshot  *journal.Snapshot
+	stamped   atomic.Bool // some value has a stamp, or had one: see stamps.go
+	tombs     tombstones
+	was       map[string]stamp // during a replay: see replaced
+	window    uint64           // values up to here that are replaced are noted in gone; 0: none
+	gone      []replaced
 	announced map[string]*journal.Record
 }
 
@@ -73,6 +79,7 @@ type topicBlock struct {
 	topics []byte
 	ends   []uint32
 	values []retainedValue
+	stamps []stamp // of the values; nil when none has one
 }
 
 // retainedValue is the location of a value.
@@ -89,6 +96,7 @@ type retainedValue struct {
 type retainedEntry struct {
 	topic string
 	retainedValue
+	stamp stamp
 }
 
 func (b *topicBlock) topic(i int) []byte {
@@ -115,6 +123,9 @@ func (b *topicBlock) insert(i int, topic []byte, v retainedValue) {
 		b.ends[j] += uint32(len(topic))
 	}
 	b.values = slices.Insert(b.values, i, v)
+	if b.stamps != nil {
+		b.stamps = slices.Insert(b.stamps, i, stamp{})
+	}
 }
 
 func (b *topicBlock) remove(i int) {
@@ -125,6 +136,9 @@ func (b *topicBlock) remove(i int) {
 		b.ends[j] -= n
 	}
 	b.values = slices.Delete(b.values, i, i+1)
+	if b.stamps != nil {
+		b.stamps = slices.Delete(b.stamps, i, i+1)
+	}
 }
 
 // part copies the entries [from, to) of the block, with some room to grow.
@@ -141,6 +155,9 @@ func (b *topicBlock) part(from, to int) *topicBlock {
 		p.ends = append(p.ends, end-first)
 	}
 	p.values = append(p.values, b.values[from:to]...)
+	if b.stamps != nil {
+		p.stamps = append(make([]stamp, 0, n+n/4), b.stamps[from:to]...)
+	}
 	return p
 }
 
@@ -152,15 +169,15 @@ func (t *retainedSet) blockOf(topic []byte) int {
 
 // set records the value of r's topic, or clears it if the payload is empty [MQTT-3.3.1-6]. off is
 // its offset in the snapshot, or inJournal.
-func (t *retainedSet) set(r *journal.Record, off int64) {
-	t.put(r.Topic, valueOf(r, len(r.Payload), off))
+func (t *retainedSet) set(r *journal.Record, off int64, st stamp) {
+	t.put(r.Topic, valueOf(r, len(r.Payload), off), st)
 }
 
 // setKept records the kept value of r, or clears it if it is empty.
 func (t *retainedSet) setKept(r *journal.Record, off int64) {
 	v := valueOf(r, len(r.Kept), off)
 	v.kept = true
-	t.put(r.KeptTopic, v)
+	t.put(r.KeptTopic, v, stamp{})
 }
 
 func valueOf(r *journal.Record, size int, off int64) retainedValue {
@@ -168,15 +185,19 @@ func valueOf(r *journal.Record, size int, off int64) retainedValue {
 }
 
 // put records where the value of a topic is; one without a size clears the topic.
-func (t *retainedSet) put(topic []byte, v retainedValue) {
+func (t *retainedSet) put(topic []byte, v retainedValue, st stamp) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if st.at != 0 {
+		t.stamped.Store(true)
+	}
 	if len(t.blocks) == 0 {
 		if v.size == 0 {
 			return
 		}
 		first := &topicBlock{}
 		first.insert(0, topic, v)
+		first.setStamp(0, st)
 		t.blocks = []*topicBlock{first}
 		t.countOf(topic, &v).add(topic, v.size, 1)
 		return
@@ -187,6 +208,7 @@ func (t *retainedSet) put(topic []byte, v retainedValue) {
 	switch {
 	case found && v.size == 0:
 		t.countOf(topic, &b.values[i]).add(topic, b.values[i].size, -1)
+		t.replaceLocked(b, i)
 		b.remove(i)
 		if len(b.ends) == 0 {
 			t.blocks = slices.Delete(t.blocks, at, at+1)
@@ -194,10 +216,13 @@ func (t *retainedSet) put(topic []byte, v retainedValue) {
 	case found:
 		t.countOf(topic, &b.values[i]).add(topic, b.values[i].size, -1)
 		t.countOf(topic, &v).add(topic, v.size, 1)
+		t.replaceLocked(b, i)
 		b.values[i] = v
+		b.setStamp(i, st)
 	case v.size > 0:
 		t.countOf(topic, &v).add(topic, v.size, 1)
 		b.insert(i, topic, v)
+		b.setStamp(i, st)
 		if n := len(b.ends); n > retainedBlock {
 			half := n / 2
 			if at == len(t.blocks)-1 && i == n-1 { // topics arrive in order: leave full blocks behind
@@ -257,7 +282,7 @@ func (t *retainedSet) next(p *pattern, after string, n int) (found []retainedEnt
 		}
 		last = string(topic)
 		if p.match(topic) {
-			found = append(found, retainedEntry{last, t.blocks[at].values[i]})
+			found = append(found, retainedEntry{last, t.blocks[at].values[i], t.blocks[at].stampOf(i)})
 		}
 	}
 }

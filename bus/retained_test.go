@@ -50,7 +50,7 @@ func TestTheIndexOfRetainedTopics(t *testing.T) {
 			} else {
 				model[topic] = seq
 			}
-			x.set(r, inJournal)
+			x.set(r, inJournal, stamp{})
 			if v, _, ok := x.value(topic); ok != (len(r.Payload) > 0) || ok && v.seq != seq {
 				t.Fatalf("seed %d: %s is %v %v after %d", seed, topic, v, ok, seq)
 			}
@@ -71,7 +71,7 @@ func BenchmarkRetainedIndex(b *testing.B) {
 	for range b.N {
 		var x retainedSet
 		for i := range 1_000_000 {
-			x.set(&journal.Record{Seq: uint64(i), Topic: fmt.Appendf(nil, "site/%06d/temp", i*7919%1_000_000), Payload: []byte("21.5")}, inJournal)
+			x.set(&journal.Record{Seq: uint64(i), Topic: fmt.Appendf(nil, "site/%06d/temp", i*7919%1_000_000), Payload: []byte("21.5")}, inJournal, stamp{})
 		}
 		size := 0
 		for _, k := range x.blocks {

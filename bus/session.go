@@ -260,6 +260,7 @@ func (s *Session) willLocked() *journal.Record {
 	e := w.event(s.name)
 	r := e.Record()
 	r.Kind, r.Cause = journal.KindConditional, s.opened
+	s.bus.stamp(r)
 	return r
 }
 

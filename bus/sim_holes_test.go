@@ -117,10 +117,27 @@ func (s *sim) vandalize() {
 		m.damage(seq)
 	}
 	for _, n := range segs { // the newest may have a torn end, which is cut
-		if b := s.disk.Content(n); len(recordsOf(b)) > 0 && !bytes.Equal(b, content[segs[last]]) {
+		b := s.disk.Content(n)
+		for name, c := range content {
+			if bytes.Equal(b, c) { // it may be the newest now: what was never durable in it is a torn end, too
+				b = durablePart(c, limit[name])
+			}
+		}
+		if len(recordsOf(b)) > 0 && !bytes.Equal(s.disk.Content(n), content[segs[last]]) {
 			s.files = append(s.files, bytes.TrimRight(b, "\x00"))
 		}
 	}
+}
+
+// durablePart is the beginning of a segment, up to its last record that is not behind a sequence.
+func durablePart(b []byte, limit uint64) []byte {
+	end := 0
+	for _, r := range recordsOf(b) {
+		if r.seq <= limit {
+			end = r.end
+		}
+	}
+	return b[:end]
 }
 
 type simRecord struct {

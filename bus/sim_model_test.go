@@ -44,6 +44,7 @@ type model struct {
 	groups    map[string]*simGroup
 	wills     map[string]*simWill
 	reopening bool
+	far       uint64 // the last number of the other bus
 }
 
 func (m *model) init(s *sim) {
@@ -62,7 +63,7 @@ func (m *model) scan(b *Bus) {
 		if err != nil || !ok {
 			return // a dead disk: the next life tells
 		}
-		if rec.Kind == journal.KindConditional && rec.Seq > b.visible.Load() {
+		if rec.Kind.Conditional() && rec.Seq > b.visible.Load() {
 			return // whether a conditional event counts is not decided yet
 		}
 		m.scanned = rec.Seq
@@ -82,6 +83,7 @@ func (m *model) add(r *journal.Record) {
 		m.s.fail("an event counts only if its condition holds: %d", e.seq)
 	}
 	m.keep(r)
+	m.addImported(r)
 	m.events[e.seq] = e
 	m.order = append(m.order, e.seq)
 	if e.retain {

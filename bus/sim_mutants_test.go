@@ -132,6 +132,15 @@ var defects = []defect{
 	{"a kept value that is cleared stays", []edit{
 		{"state.go", "		if len(r.KeptTopic) > 0 {\n", "		if len(r.Kept) > 0 {\n"},
 	}},
+	{"an event of another bus is not compared with what was seen", []edit{
+		{"import.go", "		_, moved := b.lanes.pass(r.Lane, busOf(r.Source), r.Number, r.Seq)\n		return moved\n", "		b.lanes.pass(r.Lane, busOf(r.Source), r.Number, r.Seq)\n		return true\n"},
+	}},
+	{"a snapshot forgets what was seen of another bus", []edit{
+		{"snapshot.go", "	out = append(out, b.lanes.stored()...)\n", ""},
+	}},
+	{"an import is left out that is only on its way to the disk", []edit{
+		{"lanes.go", "	l := s.lanes[string(name)]\n	if l == nil {\n		return 0, false\n	}\n	return l.number, true\n", "	l := s.lanes[string(name)]\n	if l == nil {\n		return 0, false\n	}\n	return l.number + 1, true\n"},
+	}},
 	{"no will after a crash", []edit{
 		{"snapshot.go", "			s.phase = phaseAbsent\n		}\n		s.offlineUntil = end\n", "			s.phase = phaseAbsent\n			s.will = nil\n		}\n		s.offlineUntil = end\n"},
 	}},

@@ -115,6 +115,7 @@ type sim struct {
 	clients  []*simClient
 	pubs     []*simPub // whose fate is not known
 	ops      []*simOp
+	far      simFar
 	payload  int
 	willN    int
 	keptN    int
@@ -263,6 +264,9 @@ func (s *sim) run() {
 func (s *sim) step() {
 	c := s.clients[s.rnd.IntN(len(s.clients))]
 	on := c.conn != nil && !c.busy
+	if s.chance(12) {
+		s.importSome()
+	}
 	switch n := s.rnd.IntN(1000); {
 	case n < 300:
 		if on {
@@ -527,6 +531,7 @@ func (s *sim) finish() {
 	s.model.checkGroups()
 	s.checkRetained()
 	s.model.checkWills()
+	s.checkImports()
 }
 
 func (s *sim) waiting() (what string) {

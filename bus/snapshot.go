@@ -93,6 +93,7 @@ func (b *Bus) replay(ctx context.Context) (uint64, error) {
 		b.visible.Store(r.Seq)
 		b.completed.Store(r.Seq)
 	}
+	b.retained.was = nil
 	end := b.journal.Durable() // the last records may be damaged, and are skipped
 	b.visible.Store(max(at, end))
 	b.completed.Store(max(at, end))
@@ -155,8 +156,8 @@ const staleNamed = 10
 // restore restores one record of a snapshot.
 func (b *Bus) restore(r *journal.Record, off int64) error {
 	switch r.Kind {
-	case journal.KindEvent, journal.KindConditional:
-		b.retained.set(r, off)
+	case journal.KindEvent, journal.KindConditional, journal.KindImported, journal.KindOffered:
+		b.retained.set(r, off, b.stampOf(r))
 	case kindKept:
 		b.retained.setKept(r, off)
 	case kindSession:
@@ -206,6 +207,14 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 			g.lost = sg.Lost
 		}
 		b.persisted[sg.Name] = sg.Position
+	case kindPassed:
+		b.lanes.pass(r.Lane, busOf(r.Source), r.Number, r.Seq)
+	case kindHighest:
+		b.highest = r.Stamp
+	case kindTombs:
+		return b.retained.restoreTombs(r.Payload)
+	case kindReplaced:
+		b.retained.restoreReplaced(r)
 	case kindVoid:
 		var seqs []uint64
 		if err := json.Unmarshal(r.Payload, &seqs); err != nil {
@@ -214,6 +223,8 @@ func (b *Bus) restore(r *journal.Record, off int64) error {
 		for _, seq := range seqs {
 			b.void.add(seq)
 		}
+	case kindVoidRanges:
+		return json.Unmarshal(r.Payload, &b.void.ranges)
 	default:
 		return fmt.Errorf("a record of the snapshot is of kind %d: %w: a newer version of postbus wrote it; start that version", r.Kind, errUnknownKind)
 	}
@@ -246,11 +257,14 @@ func (b *Bus) state() ([]*journal.Record, error) {
 			}
 		}
 	}
-	if seqs := b.void.list(); len(seqs) > 0 {
-		if err := add(kindVoid, seqs); err != nil {
+	if kind, list := b.void.stored(); kind != 0 {
+		if err := add(kind, list); err != nil {
 			return nil, err
 		}
 	}
+	out = append(out, b.lanes.stored()...)
+	out = append(out, b.storedStamps()...)
+	b.retained.openWindow(b.completed.Load())
 	return out, nil
 }
 
@@ -260,6 +274,7 @@ func (b *Bus) state() ([]*journal.Record, error) {
 func (b *Bus) writeRetained(at uint64, emit func(*journal.Record) (int64, error)) (values []moved, err error) {
 	sources, old := b.retained.sources(at)
 	write := func(r *journal.Record) error {
+		b.retained.restamp(r)
 		off, err := emit(r)
 		values = append(values, moved{source{r.Seq, r.Kind == kindKept}, off})
 		return err
@@ -377,6 +392,7 @@ func (b *Bus) snapshot() {
 
 func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
 	first := b.journal.First()
+	defer b.retained.closeWindow()
 	var values []moved
 	floor, snapshot, err := b.journal.WriteSnapshot(at, func(emit func(*journal.Record) (int64, error)) (err error) {
 		var size uint64
@@ -389,9 +405,16 @@ func (b *Bus) writeSnapshot(at uint64, records []*journal.Record) {
 				return err
 			}
 		}
-		values, err = b.writeRetained(at, counted)
+		if values, err = b.writeRetained(at, counted); err != nil {
+			return err
+		}
+		for _, r := range b.retained.closeWindow() {
+			if _, err := counted(r); err != nil {
+				return err
+			}
+		}
 		b.snapshotSize.Store(size)
-		return err
+		return nil
 	})
 	if err != nil {
 		b.logger.Warn("writing the snapshot failed; the next start replays more", "err", err)

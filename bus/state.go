@@ -28,6 +28,11 @@ const (
 	kindGroup                               // storedCursor of a group: in snapshots
 	kindVoid                                // []uint64, conditional events that don't count: in snapshots
 	kindKept                                // a kept value alone, without a payload
+	kindPassed                              // passedRecord: a lane is passed up to a number; in snapshots, too
+	kindHighest                             // Stamp is the highest of all: in snapshots
+	kindTombs                               // tombstones: in snapshots
+	kindReplaced                            // the stamp of a value that a snapshot doesn't hold: see replaced
+	kindVoidRanges                          // [][2]uint64, instead of kindVoid: in snapshots
 )
 
 type openRecord struct {
@@ -55,8 +60,9 @@ type dropRecord struct {
 // apply folds one record, and reports whether it is an event that counts. When replaying, no
 // consumer is attached, and stored positions count. Only dispatch and replay call it.
 func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
-	if r.Kind == journal.KindConditional {
-		if !b.acceptWill(r) {
+	b.noteStamp(r)
+	if r.Kind.Conditional() {
+		if !b.accept(r) {
 			b.void.add(r.Seq)
 			return false, nil
 		}
@@ -76,7 +82,7 @@ func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
 			}
 		}
 		if r.Flags&flagRetain != 0 {
-			b.retained.set(r, inJournal)
+			b.retain(r)
 		}
 		if len(r.KeptTopic) > 0 {
 			b.retained.setKept(r, inJournal)
@@ -95,6 +101,14 @@ func (b *Bus) apply(r *journal.Record, replaying bool) (event bool, err error) {
 // errUnknownKind is the error of a record that a newer version wrote. Skipping it would lose its
 // change.
 var errUnknownKind = errors.New("unknown kind of record")
+
+// accept decides whether a conditional event counts.
+func (b *Bus) accept(r *journal.Record) bool {
+	if r.Kind == journal.KindConditional {
+		return b.acceptWill(r)
+	}
+	return b.acceptImport(r)
+}
 
 // acceptWill decides whether a session's last will is published: once, and only the will of the
 // connection that left it [MQTT-3.1.2-8]. Records before it in the journal alone decide, so that
@@ -118,6 +132,9 @@ func (b *Bus) applyState(r *journal.Record, replaying bool) error {
 	if r.Kind == kindKept {
 		b.retained.setKept(r, inJournal)
 		return nil
+	}
+	if r.Kind == kindPassed {
+		return b.passLane(r, replaying)
 	}
 	if r.Kind < kindOpen || r.Kind > kindWill { // the others are in snapshots
 		return fmt.Errorf("record %d is of kind %d: %w", r.Seq, r.Kind, errUnknownKind)
@@ -223,6 +240,7 @@ func (b *Bus) openSession(name string, o openRecord, seq uint64) {
 		s.durable = true
 		b.mu.Lock()
 		b.sessions[name] = s
+		b.persisted[name] = seq // a start before a record of positions begins there
 		b.mu.Unlock()
 	}
 	s.mu.Lock()

@@ -103,6 +103,11 @@ func (l *Log) restoreNames(segs []*segment, strays []misnamed) ([]*segment, erro
 		}
 		renamed = append(renamed, s)
 	}
+	if len(renamed) > 0 { // otherwise a power cut could undo one of the renames above and keep one of those below
+		if err := l.fs.SyncDir(); err != nil {
+			return nil, err
+		}
+	}
 	for _, s := range renamed {
 		if err := l.fs.Rename(s.name, segmentName(s.base)); err != nil {
 			return nil, err

@@ -201,6 +201,7 @@ type Log struct {
 	pending  int        // bytes appended and not durable
 	cur      *group     // collects
 	spare    int        // capacity of the next group
+	highest  int64      // the highest stamp of any record
 	err      error      // why Append fails; nil when it accepts records
 	low      bool       // free space is below MinFree: events are refused
 	minFree  int64
@@ -233,14 +234,14 @@ type Log struct {
 func (l *Log) Epoch() [16]byte { return l.epoch }
 
 // Append adds r. Its Commit says later whether the record is durable, and with which sequence:
-// sequences are in the order of the calls. It blocks while MaxPending bytes wait for the disk. The
+// sequences are in the order of the calls. It sets Time when it is 0, and Stamp when it is NextStamp. It blocks while MaxPending bytes wait for the disk. The
 // record's slices are copied. Errors: *Unavailable, ErrClosed, or a field that is too long.
 func (l *Log) Append(r *Record) (Commit, error) { return l.AppendAll(r) }
 
 // AppendAll is Append for one or more records that follow each other, with no other between them.
 // The Commit is that of the last.
 func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
-	event := false // free space is kept from events alone; a conditional one was promised before
+	event := false // free space is kept from events alone; a last will was promised before
 	for _, r := range rs {
 		if err := r.check(); err != nil {
 			return Commit{}, err
@@ -248,7 +249,7 @@ func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
 		if r.Time == 0 {
 			r.Time = time.Now().UnixNano()
 		}
-		event = event || r.Kind == KindEvent
+		event = event || r.Kind.Event() && r.Kind != KindConditional
 	}
 	l.mu.Lock()
 	for l.pending > l.o.MaxPending && l.err == nil && !l.closed {
@@ -270,6 +271,9 @@ func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
 	g := l.cur
 	wake := g.count == 0
 	for _, r := range rs {
+		if r.Stamp != 0 {
+			l.stamp(r)
+		}
 		l.add(g, r)
 	}
 	c := Commit{g.commit, g.last}
@@ -281,6 +285,21 @@ func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
 		}
 	}
 	return c, nil
+}
+
+// stamp replaces NextStamp, and notes the highest stamp. The caller holds mu.
+func (l *Log) stamp(r *Record) {
+	if r.Stamp == NextStamp {
+		r.Stamp = max(r.Time, l.highest+1)
+	}
+	l.highest = max(l.highest, r.Stamp)
+}
+
+// RaiseStamp makes later stamps that Append gives higher than stamp.
+func (l *Log) RaiseStamp(stamp int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.highest = max(l.highest, stamp)
 }
 
 // add gives r the next sequence and adds it to the group. The caller holds mu.

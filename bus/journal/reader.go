@@ -22,6 +22,9 @@ type Reader struct {
 	// Lost, when set, is called during Next with ranges of sequences that are damaged or missing. Not all
 	// of them need to have been events.
 	Lost func(from, to uint64)
+	// Deleted, when set, is called during Next with sequences that Retain has deleted. It must not call
+	// the Log.
+	Deleted func(from, to uint64)
 
 	l     *Log
 	next  uint64
@@ -256,7 +259,11 @@ func (r *Reader) locate() error {
 	i := sort.Search(len(l.segs), func(i int) bool { return l.segs[i].base > r.next }) - 1
 	if i < 0 {
 		i = 0
-		r.next = max(r.next, l.segs[0].base)
+		first := l.segs[0].base
+		if from := max(r.next, 1); from < first && r.Deleted != nil {
+			r.Deleted(from, first-1)
+		}
+		r.next = max(r.next, first)
 	}
 	for i < len(l.segs) && (l.segs[i].last < r.next || r.Match != nil && l.segs[i].last <= r.until && !l.segs[i].wants(r.Match)) {
 		i++
@@ -304,6 +311,38 @@ func (r *Reader) locate() error {
 	r.file, r.seg = f, seg
 	r.scan = scanner{f: f, off: off, end: end, min: seg.base, back: r.scan.back}
 	return nil
+}
+
+// SeqWithin returns a sequence from which on the records take at most size bytes on disk.
+func (l *Log) SeqWithin(size int64) uint64 {
+	l.rd.RLock()
+	defer l.rd.RUnlock()
+	seq := l.durable.Load() + 1
+	for i := len(l.segs) - 1; i >= 0; i-- {
+		s := l.segs[i]
+		if s.missing || s.last < s.base {
+			continue
+		}
+		if s.size > size {
+			for j := len(s.index) - 1; j >= 0 && s.size-s.index[j].Off <= size; j-- {
+				seq = s.index[j].Seq
+			}
+			return seq
+		}
+		size -= s.size
+		seq = s.base
+	}
+	return seq
+}
+
+// Latest is the greatest time of the records that are kept; 0 when there are none.
+func (l *Log) Latest() (t int64) {
+	l.rd.RLock()
+	defer l.rd.RUnlock()
+	for _, s := range l.segs {
+		t = max(t, s.end)
+	}
+	return t
 }
 
 // SeqAt returns a sequence at or before the first record that was accepted at or after t, and

@@ -4,6 +4,7 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"math"
@@ -20,10 +21,21 @@ const (
 	KindEvent Kind = 1
 	// KindConditional is an event that counts only if the fold accepts it, such as a last will.
 	KindConditional Kind = 64
+	// KindImported is an event of another bus, which counts only if the fold has not seen its number.
+	KindImported Kind = 65
+	// KindOffered is a retained value of another bus, which counts only if it is newer than what is here.
+	KindOffered Kind = 66
 )
 
 // Event reports whether the record is an event, conditional or not.
-func (k Kind) Event() bool { return k == KindEvent || k == KindConditional }
+func (k Kind) Event() bool { return k == KindEvent || k.Conditional() }
+
+// Conditional reports whether the record is an event that the fold may refuse.
+func (k Kind) Conditional() bool { return k >= KindConditional && k <= KindOffered }
+
+// NextStamp in Record.Stamp makes Append replace it with a stamp that is higher than that of any
+// earlier record, and not before Time.
+const NextStamp int64 = -1
 
 // NoExpiry in Record.Expiry means that the event never expires.
 const NoExpiry uint32 = math.MaxUint32
@@ -33,6 +45,7 @@ const (
 	MaxName    = math.MaxUint16 // Source and Topic
 	MaxPayload = 256 << 20      // Props, Payload and Kept together
 	MaxProps   = propsMask      // Props
+	MaxLane    = math.MaxUint8  // Lane
 )
 
 // Record is one entry of the log. The slices of a record that a Reader returned are views that are
@@ -55,7 +68,15 @@ type Record struct {
 	// mean is the owner's: they are in no summary of topics.
 	KeptTopic []byte
 	Kept      []byte
+
+	// Where an event of another bus comes from. All are zero for an event of this bus.
+	Lane   []byte // the sequence of events that it belongs to; up to MaxLane bytes
+	Number uint64 // its position in the lane
+	At     int64  // Unix nanoseconds, by this bus's clock, when the other bus accepted it
 }
+
+// foreign reports whether the record has fields about another bus.
+func (r *Record) foreign() bool { return len(r.Lane) > 0 || r.Number != 0 || r.At != 0 }
 
 // Expired reports whether the record's expiry has passed at now. A clock that went back never
 // expires a record.
@@ -70,6 +91,9 @@ func (r *Record) check() error {
 		return fmt.Errorf("record too large: source of %d, topic of %d and kept topic of %d bytes, at most %d each; properties of %d bytes, at most %d; with payload of %d and kept value of %d bytes, at most %d",
 			len(r.Source), len(r.Topic), len(r.KeptTopic), MaxName, len(r.Props), MaxProps, len(r.Payload), len(r.Kept), MaxPayload)
 	}
+	if len(r.Lane) > MaxLane {
+		return fmt.Errorf("record too large: lane of %d bytes, at most %d", len(r.Lane), MaxLane)
+	}
 	if len(r.KeptTopic) == 0 && len(r.Kept) > 0 {
 		return fmt.Errorf("kept value of %d bytes without a topic", len(r.Kept))
 	}
@@ -83,7 +107,8 @@ const (
 	groupMagic   = 0x32474250 // "PBG2"
 	groupMagic1  = 0x31474250 // "PBG1"
 	keptHeader   = 6
-	maxRecord    = recordHeader + 16 + keptHeader + 3*MaxName + MaxPayload
+	laneHeader   = 17
+	maxRecord    = recordHeader + 16 + keptHeader + laneHeader + MaxLane + 3*MaxName + MaxPayload
 )
 
 // The upper bits of a record's properties length say which fields follow the header. Format 1 has
@@ -92,7 +117,8 @@ const (
 	hasCause   = 1 << 31
 	hasStamp   = 1 << 30
 	hasKept    = 1 << 29
-	hasUnknown = 1 << 28
+	hasLane    = 1 << 28
+	hasUnknown = 1 << 27
 	propsMask  = hasUnknown - 1
 )
 
@@ -102,7 +128,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //
 //	crc u32 · length u32 · seq u64 · time i64 · kind u8 · flags u8 · id u16 · expiry u32 ·
 //	source length u16 · topic length u16 · fields and props length u32 · [cause u64] · [stamp i64] ·
-//	[kept topic length u16 · kept length u32 · kept topic · kept] · source · topic · props · payload
+//	[kept topic length u16 · kept length u32 · kept topic · kept] ·
+//	[number u64 · at i64 · lane length u8 · lane] · source · topic · props · payload
 func appendRecord(b []byte, r *Record, seq uint64) []byte {
 	at := len(b)
 	le := binary.LittleEndian
@@ -122,6 +149,13 @@ func appendRecord(b []byte, r *Record, seq uint64) []byte {
 		b = le.AppendUint32(b, uint32(len(r.Kept)))
 		b = append(b, r.KeptTopic...)
 		b = append(b, r.Kept...)
+	}
+	if r.foreign() {
+		fields |= hasLane
+		b = le.AppendUint64(b, r.Number)
+		b = le.AppendUint64(b, uint64(r.At))
+		b = append(b, byte(len(r.Lane)))
+		b = append(b, r.Lane...)
 	}
 	b = append(b, r.Source...)
 	b = append(b, r.Topic...)
@@ -160,6 +194,8 @@ func recordSeq(b []byte) uint64 { return binary.LittleEndian.Uint64(b[8:]) }
 // damaged would lose it.
 var errNewer = fmt.Errorf("record with fields that this version does not know: %w", ErrFormat)
 
+var errLengths = errors.New("field lengths exceed the record")
+
 // decodeRecord fills r with views of b, which holds exactly one record. With verify the checksum is
 // compared; the lengths are checked always.
 func decodeRecord(b []byte, r *Record, verify bool) error {
@@ -178,33 +214,45 @@ func decodeRecord(b []byte, r *Record, verify bool) error {
 		return errNewer
 	}
 	r.Cause, r.Stamp, r.KeptTopic, r.Kept = 0, 0, nil, nil
+	r.Lane, r.Number, r.At = nil, 0, 0
 	if fields&hasCause != 0 {
 		if len(remaining) < 8 {
-			return fmt.Errorf("field lengths exceed the record")
+			return errLengths
 		}
 		r.Cause, remaining = le.Uint64(remaining), remaining[8:]
 	}
 	if fields&hasStamp != 0 {
 		if len(remaining) < 8 {
-			return fmt.Errorf("field lengths exceed the record")
+			return errLengths
 		}
 		r.Stamp, remaining = int64(le.Uint64(remaining)), remaining[8:]
 	}
 	if fields&hasKept != 0 {
 		if len(remaining) < keptHeader {
-			return fmt.Errorf("field lengths exceed the record")
+			return errLengths
 		}
 		name, size := int(le.Uint16(remaining)), le.Uint32(remaining[2:])
 		remaining = remaining[keptHeader:]
 		if uint64(name)+uint64(size) > uint64(len(remaining)) {
-			return fmt.Errorf("field lengths exceed the record")
+			return errLengths
 		}
 		r.KeptTopic, remaining = remaining[:name:name], remaining[name:]
 		r.Kept, remaining = remaining[:size:size], remaining[size:]
 	}
+	if fields&hasLane != 0 {
+		if len(remaining) < laneHeader {
+			return errLengths
+		}
+		size := int(remaining[16])
+		r.Number, r.At = le.Uint64(remaining), int64(le.Uint64(remaining[8:]))
+		if remaining = remaining[laneHeader:]; size > len(remaining) {
+			return errLengths
+		}
+		r.Lane, remaining = remaining[:size:size], remaining[size:]
+	}
 	pr := fields & propsMask
 	if uint64(src)+uint64(top)+uint64(pr) > uint64(len(remaining)) {
-		return fmt.Errorf("field lengths exceed the record")
+		return errLengths
 	}
 	props := int(pr)
 	r.Seq = le.Uint64(b[8:])

@@ -16,7 +16,7 @@ import (
 
 // combinations lists one record for each combination of fields.
 func combinations() (list []Record) {
-	for i := range 64 {
+	for i := range 512 {
 		r := Record{Time: 12345, Kind: KindEvent, Flags: 3, ID: 7, Expiry: NoExpiry, Topic: []byte("home/a")}
 		if i&1 != 0 {
 			r.Cause = 1 << 40
@@ -36,6 +36,15 @@ func combinations() (list []Record) {
 		if i&32 != 0 {
 			r.Payload = []byte("payload")
 		}
+		if i&64 != 0 {
+			r.Lane = []byte("0123456789abcdef/a")
+		}
+		if i&128 != 0 {
+			r.Number = 1 << 50
+		}
+		if i&256 != 0 {
+			r.At = -12345
+		}
 		list = append(list, r)
 	}
 	return list
@@ -43,7 +52,7 @@ func combinations() (list []Record) {
 
 // plain is r with each empty slice nil, and without a sequence.
 func plain(r Record) Record {
-	for _, b := range []*[]byte{&r.Source, &r.Topic, &r.Props, &r.Payload, &r.KeptTopic, &r.Kept} {
+	for _, b := range []*[]byte{&r.Source, &r.Topic, &r.Props, &r.Payload, &r.KeptTopic, &r.Kept, &r.Lane} {
 		if *b = bytes.Clone(*b); len(*b) == 0 {
 			*b = nil
 		}
@@ -53,7 +62,7 @@ func plain(r Record) Record {
 }
 
 func TestARecordIsDecodedAsItWasEncoded(t *testing.T) {
-	got := combinations()[4] // the fields of an earlier record are forgotten
+	got := combinations()[4+64+128+256] // the fields of an earlier record are forgotten
 	for i, r := range combinations() {
 		b := appendRecord([]byte("before"), &r, 99)[len("before"):]
 		if err := decodeRecord(b, &got, true); err != nil || got.Seq != 99 || !reflect.DeepEqual(plain(got), plain(r)) {
@@ -69,14 +78,19 @@ func TestARecordIsDecodedAsItWasEncoded(t *testing.T) {
 
 // Lengths that exceed the record are refused, also where the checksum is right.
 func TestLengthsOfARecordAreChecked(t *testing.T) {
-	r := combinations()[7]
+	r := combinations()[7+64]
 	le := binary.LittleEndian
 	kept := recordHeader + 16
+	lane := kept + keptHeader + len(r.KeptTopic) + len(r.Kept)
 	for name, damage := range map[string]func(b []byte){
 		"kept topic": func(b []byte) { le.PutUint16(b[kept:], 0xffff) },
 		"kept value": func(b []byte) { le.PutUint32(b[kept+2:], 0xffffffff) },
 		"topic":      func(b []byte) { le.PutUint16(b[34:], 0xffff) },
 		"properties": func(b []byte) { le.PutUint32(b[36:], le.Uint32(b[36:])|propsMask) },
+		"lane":       func(b []byte) { b[lane+16] = 0xff },
+		"no room for the lane": func(b []byte) {
+			le.PutUint32(b[4:], uint32(lane+16))
+		},
 		"no room for the lengths": func(b []byte) {
 			le.PutUint32(b[4:], uint32(kept+5))
 		},
@@ -99,11 +113,12 @@ func TestARecordThatIsTooLargeIsRefused(t *testing.T) {
 	defer l.Close()
 	huge := make([]byte, MaxPayload+1)
 	for want, r := range map[string]*Record{
-		"properties of 268435456 bytes, at most 268435455": {Props: huge[:MaxPayload]},
+		"properties of 268435456 bytes, at most 134217727": {Props: huge[:MaxPayload]},
 		"payload of 268435450 and kept value of 7 bytes":   {Payload: huge[:MaxPayload-6], KeptTopic: []byte("$plugin/a"), Kept: huge[:7]},
 		"kept topic of 65536 bytes, at most 65535":         {KeptTopic: huge[:MaxName+1]},
-		"source of 65536":                       {Source: huge[:MaxName+1]},
-		"kept value of 7 bytes without a topic": {Kept: huge[:7]},
+		"lane of 256 bytes, at most 255":                   {Lane: huge[:256]},
+		"source of 65536":                                  {Source: huge[:MaxName+1]},
+		"kept value of 7 bytes without a topic":            {Kept: huge[:7]},
 	} {
 		if _, err := l.Append(r); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
@@ -185,6 +200,21 @@ func TestAFieldOfANewerVersionStopsTheStart(t *testing.T) {
 	}
 }
 
+// A program without lanes refuses a record with one, instead of taking the lane for a part of the event.
+// Its mask of the unknown is the bit below those that it knew.
+func TestARecordOfAnotherBusIsNewToAnOlderVersion(t *testing.T) {
+	const unknownBefore = 1 << 28
+	for i, r := range combinations() {
+		fields := binary.LittleEndian.Uint32(appendRecord(nil, &r, 1)[36:])
+		if newer := fields&unknownBefore != 0; newer != r.foreign() {
+			t.Errorf("record %d: fields %x, of another bus %v", i, fields, r.foreign())
+		}
+		if fields&propsMask != uint32(len(r.Props)) {
+			t.Errorf("record %d: fields %x", i, fields)
+		}
+	}
+}
+
 // FuzzRecord decodes anything: what is decoded lies in the bytes, and is the same when it is encoded
 // again.
 func FuzzRecord(f *testing.F) {
@@ -202,7 +232,7 @@ func FuzzRecord(f *testing.F) {
 		if decodeRecord(b, &r, true) != nil {
 			return
 		}
-		size := len(r.Source) + len(r.Topic) + len(r.Props) + len(r.Payload) + len(r.KeptTopic) + len(r.Kept)
+		size := len(r.Lane) + len(r.Source) + len(r.Topic) + len(r.Props) + len(r.Payload) + len(r.KeptTopic) + len(r.Kept)
 		if size > len(b) {
 			t.Fatalf("%d bytes of %d", size, len(b))
 		}
