@@ -1,0 +1,160 @@
+package fleet
+
+// This file is the exporter: it sends this bus's events to the hub, share by share.
+//
+// The hub decides where it goes on: the last message of each lane names the number of its last event, and
+// each message is accepted only behind that one. What the exporter keeps in the journal beside that is a
+// hint, which is compared with the hub before it is used.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/postbus/postbus/bus/fleet/stream"
+	"github.com/postbus/postbus/bus/journal"
+)
+
+// layoutsTopic is where the layouts of a fleet are kept: all its hubs have the same.
+func (e *Entry) layoutsTopic() string {
+	return fmt.Sprintf("$plugin/fleet/%s/layouts", e.o.Fleet)
+}
+
+func (e *Entry) hasLayouts() bool {
+	l, err := e.loadLayouts()
+	return err != nil || len(l) > 0
+}
+
+func (e *Entry) loadLayouts() (layouts, error) {
+	ev, ok := e.bus.RetainedValue(e.layoutsTopic())
+	if !ok {
+		return nil, nil
+	}
+	return decodeLayouts(ev.Payload)
+}
+
+// layoutMu serialises changes of layouts: two hubs of one fleet share them.
+var layoutMu sync.Mutex
+
+// layouts returns the layouts of the fleet, after it has begun a new one if the config changed.
+func (e *Entry) layouts(ctx context.Context) (layouts, error) {
+	layoutMu.Lock()
+	defer layoutMu.Unlock()
+	have, err := e.loadLayouts()
+	if err != nil {
+		return nil, err
+	}
+	// Numbers up to here may have been sent by the layout before.
+	if len(have) == 0 && len(e.o.Share) == 0 {
+		return nil, nil // it has never shared anything
+	}
+	next, changed := have.with(e.o.Bus, e.o.Share, e.bus.Last()+1, e.bus.Stats().Journal.First)
+	if changed {
+		if err := e.store(ctx, e.layoutsTopic(), next); err != nil {
+			return nil, err
+		}
+	}
+	return next, nil
+}
+
+// export sends events until something fails.
+func (e *Entry) export(ctx context.Context) error {
+	all, err := e.layouts(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.checkEpoch(ctx); err != nil {
+		return err
+	}
+	kept := e.allProgress()
+	if len(kept) > 0 {
+		// It is newer than what is stored.
+	} else if _, err := e.load(e.topic("export"), &kept); err != nil {
+		e.log.Warn("reading how far events were sent failed; they are sent again where the hub has not got them", "err", err)
+	}
+	e.keepOnly(all)
+	hub, err := e.hub.Bind()
+	if err != nil {
+		return err
+	}
+	info, err := e.hub.Info(ctx)
+	if err != nil {
+		return err
+	}
+	x := &exporter{Entry: e, writer: hub, info: info, kept: kept, limit: newLimiter(e.o.Rate), maxData: info.Largest()}
+	for i, l := range all {
+		var shares []*shareExport
+		for n := range l.Share {
+			s, err := x.locate(ctx, l, n)
+			var d *divergence
+			if errors.As(err, &d) {
+				return e.beginAgain(ctx, d)
+			}
+			if err != nil {
+				return err
+			}
+			shares = append(shares, s)
+		}
+		ctx, cancel := context.WithCancelCause(ctx)
+		var tasks sync.WaitGroup
+		for _, s := range shares {
+			tasks.Go(func() {
+				if err := s.run(ctx); err != nil {
+					cancel(err)
+				}
+			})
+		}
+		if i == len(all)-1 && l.Bus == e.o.Bus {
+			tasks.Go(func() {
+				if err := x.offerValues(ctx, l, shares); err != nil {
+					cancel(err)
+				}
+			})
+		}
+		tasks.Wait()
+		err := context.Cause(ctx)
+		cancel(nil)
+		if err != nil {
+			return err
+		}
+	}
+	<-ctx.Done() // nothing is shared
+	return context.Cause(ctx)
+}
+
+// exporter is what the shares of one connection have in common.
+type exporter struct {
+	*Entry
+	writer  stream.Appender
+	info    stream.Info
+	kept    map[string]*progress
+	limit   *limiter
+	maxData int
+}
+
+// checkEpoch tells when the hub has events of another journal with this bus's name.
+func (e *Entry) checkEpoch(ctx context.Context) error {
+	foreign := ""
+	err := e.hub.LastPerSubject(ctx, BusSubjects(e.o.Fleet, e.o.Bus), 0, func(m stream.Message) error {
+		if g, err := decodeHeader(m.Data); err == nil && g.Epoch != e.bus.Epoch() {
+			foreign = epochText(g.Epoch)
+		}
+		return nil
+	})
+	if foreign != "" {
+		e.log.Info("the hub has events of an earlier bus of this name; this one continues with a journal of its own", "bus", e.o.Bus)
+	}
+	return err
+}
+
+// age is how old an event is. Its time may be of a clock that was not set yet: an event of this process is
+// not older than the process.
+func (e *Entry) age(r *journal.Record, now int64) time.Duration {
+	age := max(0, time.Duration(now-r.Time))
+	if r.Seq > e.startSeq {
+		age = min(age, time.Since(e.startedAt))
+	}
+	return age
+}
