@@ -16,7 +16,11 @@
 // password hashes again, strictly.
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/postbus/postbus/config/yamlnode"
+)
 
 // Config is the whole of postbus.yaml. The zero value is not useful: start from Default.
 type Config struct {
@@ -33,7 +37,10 @@ type Config struct {
 	JWT        []JWT
 	AuthHook   AuthHook
 	Anonymous  Anonymous
+	Fleet      []FleetEntry
 	Profile    Profile
+
+	warnings yamlnode.Errors
 }
 
 // Location is a place on the earth, in degrees.

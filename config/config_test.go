@@ -93,6 +93,9 @@ jwt:
   - {issuer: "https://id.example", audience: app, keys: /jwks.json, user: "id:${claims.realm.name}", groups: [family], publish: ["user/${claims.sub}/#"], subscribe: ["a"], deny: ["b"], client_id: "${user}-*"}
 auth_hook: {url: "http://10.0.0.1/login", timeout: 1s, cache: 0s, secret: x, insecure: true}
 anonymous: {publish: ["in/+"]}
+fleet:
+  - {name: home, bus: attic, hub: ["tls://hub.example.org", "tls://[::1]:4333/"], creds: "secret:fleet", ca: /hub.pem, share: [{filter: "home/attic/#"}, {filter: "cmd/#", lane: 2}],
+     take: [{filter: "home/#"}, {filter: "cmd/attic/#", from: desk}], since: 1d, keep: 7d, keep_size: 2GiB, rate: 64KiB}
 profile: pi
 `)
 	for i := range got.JWT {
@@ -101,6 +104,7 @@ profile: pi
 		}
 		got.JWT[i].keysAt = nil
 	}
+	got.Fleet = withoutFleetPlaces(got.Fleet)
 	want := &Config{
 		DataDir: "/var/lib/postbus", PluginsDir: "/etc/postbus/plugins.d", PluginEnv: []string{"LANG"}, Location: &Location{-33.87, 151},
 		Listen: Listen{
@@ -119,7 +123,10 @@ profile: pi
 			{Issuer: "https://id.example", Audience: "app", Keys: "/jwks.json", User: "id:${claims.realm.name}", Groups: []string{"family"}, Publish: []string{"user/${claims.sub}/#"}, Subscribe: []string{"a"}, Deny: []string{"b"}, ClientID: "${user}-*"}},
 		AuthHook:  AuthHook{URL: "http://10.0.0.1/login", Timeout: time.Second, Secret: "x", Insecure: true},
 		Anonymous: Anonymous{Explicit: true, Publish: []string{"in/+"}},
-		Profile:   ProfilePi,
+		Fleet: []FleetEntry{{Name: "home", Bus: "attic", Hub: []string{"tls://hub.example.org:4222", "tls://[::1]:4333"}, Creds: Secret{Name: "fleet"}, CA: "/hub.pem",
+			Share: []Share{{Filter: "home/attic/#"}, {Filter: "cmd/#", Lane: 2}}, Take: []Take{{Filter: "home/#"}, {Filter: "cmd/attic/#", From: "desk"}},
+			Since: Since{Age: 24 * time.Hour}, Keep: 7 * 24 * time.Hour, KeepSize: 2 << 30, Rate: 64 << 10}},
+		Profile: ProfilePi,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -401,6 +408,16 @@ func FuzzParse(f *testing.F) {
 		if err == nil {
 			if len(c.Listen.MQTT) == 0 || c.Limits.Inflight < 1 {
 				t.Fatalf("invalid config accepted: %+v", c)
+			}
+			for _, e := range c.Fleet {
+				if checkFleetName("fleet", e.Name) != nil || len(e.Hub) == 0 || len(e.Share)+len(e.Take) == 0 || e.Keep <= 0 || e.KeepSize <= 0 {
+					t.Fatalf("invalid fleet accepted: %+v", e)
+				}
+				for _, hub := range e.Hub {
+					if again, err := parseHub(hub); err != nil || again != hub {
+						t.Fatalf("hub %q becomes %q, %v", hub, again, err)
+					}
+				}
 			}
 			return
 		}

@@ -27,6 +27,9 @@ type loader struct {
 	userTrouble bool            // some users or the anonymous rules were refused
 	groupNames  map[string]bool // also of groups with errors
 
+	inOverlay bool         // the settings of the environment and the command line are read
+	fleetAt   []fleetNodes // of the entries of c.Fleet
+
 	certificateOf  map[string]string // users, by entry
 	certificatesAt string            // path of the first list; "": there is none
 }

@@ -1,5 +1,5 @@
-// This file explains the faults of a rule, a topic filter that may have variables, and suggests a
-// correct one.
+// This file explains the faults of a topic filter, and of a rule, which may have variables, and
+// suggests a correct one.
 
 package config
 
@@ -26,6 +26,11 @@ func checkFilter(f string) error {
 	if !errors.As(err, &wrong) {
 		return err
 	}
+	return explainFilter(f, wrong)
+}
+
+// explainFilter returns a fault of a filter in the words of a config, with a correct filter.
+func explainFilter(f string, wrong *topic.Error) error {
 	levels := strings.Split(f, "/")
 	switch wrong.Fault {
 	case topic.Empty:

@@ -70,8 +70,12 @@ var keys = []key{
 	{path: "auth_hook.secret", live: true, decode: (*loader).hookSecret, value: func(c *Config) any { return c.AuthHook.Secret }},
 	{path: "auth_hook.insecure", live: true, decode: onOff(func(c *Config) *bool { return &c.AuthHook.Insecure }), value: func(c *Config) any { return c.AuthHook.Insecure }},
 	{path: "anonymous", live: true, decode: (*loader).anonymous, value: func(c *Config) any { return c.Anonymous }},
+	{path: "fleet", noEnv: true, live: true, decode: (*loader).fleet, value: func(c *Config) any { return withoutFleetPlaces(c.Fleet) }},
 	{path: "profile", decode: (*loader).profile, value: func(c *Config) any { return c.Profile }},
 }
+
+// fleetBusPath is no key of a file: the environment sets the bus's name in all entries of fleet.
+const fleetBusPath = "fleet.bus"
 
 // rulePaths are the lists inside "anonymous". That is one key of the table because it is replaced
 // as a whole; the environment can set each list.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -70,6 +71,7 @@ func Parse(name string, data []byte, env []string, flags ...Override) (*Config, 
 	}
 	l.section(doc.Root(), "")
 	l.base = "" // an override's relative path is relative to the working directory, as in a shell
+	l.inOverlay = true
 	l.section(over.Root(), "")
 	l.check()
 
@@ -121,6 +123,7 @@ func overlay(env []string, flags []Override) *yamlnode.Doc {
 		lists[p] = true
 		byEnv[envName(p)] = p
 	}
+	byEnv[envName(fleetBusPath)] = fleetBusPath
 	for n := range byEnv {
 		names = append(names, strings.TrimPrefix(n, "POSTBUS_"))
 	}
@@ -165,6 +168,9 @@ func overlay(env []string, flags []Override) *yamlnode.Doc {
 				"write them in the config file: postbus group add NAME")
 		case v.name == "POSTBUS_JWT":
 			doc.Add(o, "jwt can't be set from the environment", "write it in the config file")
+		case v.name == "POSTBUS_FLEET" || fleetVariable(v.name):
+			doc.Add(o, "fleet can't be set from the environment",
+				"write it in the config file; POSTBUS_FLEET_BUS sets the name of this bus in it")
 		case s != "":
 			doc.Add(o, fmt.Sprintf("unknown variable; did you mean POSTBUS_%s?", s), "")
 		default:
@@ -172,6 +178,11 @@ func overlay(env []string, flags []Override) *yamlnode.Doc {
 		}
 	}
 	return doc
+}
+
+// fleetVariable reports whether a variable is named like a key of an entry of fleet.
+func fleetVariable(name string) bool {
+	return slices.ContainsFunc(fleetKeys, func(key string) bool { return name == envName("fleet."+key) })
 }
 
 func splitList(s string) []string {

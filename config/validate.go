@@ -30,6 +30,7 @@ func (l *loader) check() {
 	l.checkTLS()
 	l.checkHook()
 	l.checkExposure()
+	l.checkFleet()
 	if a := l.c.Anonymous; a.Off && !l.c.HasLogins() && !l.userTrouble {
 		l.at("anonymous").Fail("add users (postbus user add NAME), or remove anonymous",
 			"no client could log in: anonymous is off and there are no users")

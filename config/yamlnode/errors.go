@@ -107,11 +107,17 @@ func (es Errors) Unwrap() []error {
 }
 
 // secretKey finds keys whose values must not reach a terminal or a log.
-var secretKey = regexp.MustCompile(`(?i)(passwords?|passwd|hash|secret|token|api_?key)["']?[ \t]*[:=][ \t]*`)
+var secretKey = regexp.MustCompile(`(?i)(passwords?|passwd|hash|secret|token|api_?key|\bnkey|\bcreds)["']?[ \t]*[:=][ \t]*`)
 
-// mask replaces the value of a secret-looking key with stars, one for one, so that columns remain
-// correct. It works on the text, because the line may not even parse.
+// urlUser finds the user and the password in a URL.
+var urlUser = regexp.MustCompile(`://[^/@\s"']+@`)
+
+// mask replaces the value of a secret-looking key, and the user in a URL, with stars, one for one, so
+// that columns remain correct. It works on the text, because the line may not even parse.
 func mask(line string) string {
+	line = urlUser.ReplaceAllStringFunc(line, func(s string) string {
+		return "://" + strings.Repeat("*", utf8.RuneCountInString(s)-len("://@")) + "@"
+	})
 	for from := 0; ; {
 		loc := secretKey.FindStringIndex(line[from:])
 		if loc == nil {
