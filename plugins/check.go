@@ -310,7 +310,7 @@ func typeOfField(d field) expr.Type {
 		return expr.TypeBool
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Float64:
 		return expr.TypeNumber
-	case t.Kind() == reflect.Map:
+	case t.Kind() == reflect.Map, isParts(t):
 		return expr.TypeMap
 	}
 	return ""

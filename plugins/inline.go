@@ -6,6 +6,7 @@ package plugins
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -246,6 +247,16 @@ func asDeclared(t reflect.Type, x any) any {
 	s, text := x.(string)
 	switch {
 	case t == nil:
+	case isParts(t):
+		if m, ok := x.(map[string]any); ok {
+			out := maps.Clone(m)
+			for _, f := range fieldsOf(t) {
+				if part, has := m[f.key]; has {
+					out[f.key] = asDeclared(f.typ, part)
+				}
+			}
+			return out
+		}
 	case text && t == timeType:
 		if at, err := time.Parse(time.RFC3339Nano, s); err == nil {
 			return at

@@ -71,7 +71,7 @@ func TestSecretsOfWindows(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := readSecret([]string{dir}, name); s != "geheim" || err != nil {
+		if s, err := ReadSecret([]string{dir}, name); s != "geheim" || err != nil {
 			t.Errorf("%s: %q, %v", name, s, err)
 		}
 	}

@@ -97,6 +97,12 @@ func (f *field) mayHide() bool { return f.within || f.url != "" }
 
 func isText(t reflect.Type) bool { return reflect.PointerTo(t).Implements(textType) && t != timeType }
 
+// isParts reports whether a field of an event is a map whose keys are declared: a pointer to a struct, which is nil
+// when there is nothing.
+func isParts(t reflect.Type) bool {
+	return t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct && t.Elem() != timeType && !isText(t)
+}
+
 // bounds are min and max as numbers: of bytes, of nanoseconds, or as written.
 func (f *field) bounds() (low, high float64) {
 	read := func(s string, otherwise float64) float64 {

@@ -110,6 +110,11 @@ func fieldTable(what string, fields any, b *strings.Builder) {
 			name = "more"
 		}
 		fmt.Fprintf(b, "| %s | %s |\n", name, cell(f.doc))
+		if isParts(f.typ) {
+			for _, part := range fieldsOf(f.typ) {
+				fmt.Fprintf(b, "| `%s.%s.%s` | %s |\n", what, f.key, part.key, cell(part.doc))
+			}
+		}
 	}
 }
 

@@ -184,6 +184,13 @@ func (r *Replayer) tell(list []outcome) {
 func message(ev *bus.Event) map[string]any {
 	m := map[string]any{"topic": ev.Topic, "payload": ev.Payload, "qos": int(ev.QoS), "retain": ev.Retain, "retained": ev.Stored, "source": ev.Source, "hops": int(ev.Hops),
 		"time": ev.Time, "seq": ev.Seq, "redelivered": ev.Redelivered}
+	if o := ev.Origin; o.Bus != "" {
+		fields := map[string]any{"bus": o.Bus, "time": nil}
+		if !o.Time.IsZero() {
+			fields["time"] = o.Time
+		}
+		m["origin"] = fields
+	}
 	if len(ev.Properties) > 0 {
 		m["properties"] = []byte(ev.Properties)
 	}

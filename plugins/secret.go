@@ -53,8 +53,8 @@ func lostSecret(n yamlnode.Node, s string) bool {
 	return true
 }
 
-// readSecret reads a secret from the first folder that contains it.
-func readSecret(dirs []string, name string) (string, error) {
+// ReadSecret reads a secret from the first folder that contains it.
+func ReadSecret(dirs []string, name string) (string, error) {
 	if err := checkSecretName(name); err != nil {
 		return "", err
 	}
@@ -100,7 +100,7 @@ func (e *secretFault) Error() string { return e.reason + e.joint + e.hint }
 
 // FindSecret returns an error if no folder has the secret, or if it cannot be used.
 func FindSecret(dirs []string, name string) error {
-	_, err := readSecret(dirs, name)
+	_, err := ReadSecret(dirs, name)
 	return err
 }
 
@@ -111,7 +111,7 @@ func resolve(options any, urls map[string]urlSpec, dirs []string) (any, []string
 	v.Set(reflect.ValueOf(options))
 	var found []string
 	read := func(name string) (string, error) {
-		secret, err := readSecret(dirs, name)
+		secret, err := ReadSecret(dirs, name)
 		if err == nil && secret != "" {
 			found = append(found, secret)
 		}

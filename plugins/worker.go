@@ -112,7 +112,7 @@ func (w *worker) secret(name string) (string, error) {
 	if s, ok := w.secrets[name]; ok {
 		return s, nil
 	}
-	s, err := readSecret(w.p.s.o.SecretDirs, name)
+	s, err := ReadSecret(w.p.s.o.SecretDirs, name)
 	if err != nil {
 		return "", err
 	}

@@ -350,6 +350,27 @@ func TestV5(t *testing.T) {
 			a full
 			a> PUBLISH t x q1 id=1 user=k:v
 			s< PUBLISH t x q1 id=$x user=k:v user=seq:* user=time:2* user=source:a`},
+		{statement: "postbus", title: "meta on SUBSCRIBE adds the origin of an event that another bus accepted first: live, retained and in history", text: `
+			s full
+			s> SUBSCRIBE 1 user=meta: t/#,1
+			s< SUBACK 1 01
+			imported t/a x
+			s< PUBLISH t/a x q1 id=$a user=origin:attic user=origin-time:2001-09-09T01:46:40.5Z user=seq:* user=time:2* user=source:@fleet/attic/lamp
+			imported t/b y retain
+			s< PUBLISH t/b y q1 id=$b user=origin:attic user=origin-time:2001-09-09T01:46:40.5Z user=seq:* user=time:2* user=source:@fleet/attic/lamp
+			restart
+			r full
+			r> SUBSCRIBE 1 user=meta: t/b,1
+			r< SUBACK 1 01
+			r< PUBLISH t/b y q1 id=$c retain user=origin:attic user=origin-time:2001-09-09T01:46:40.5Z user=seq:* user=time:2* user=source:@fleet/attic/lamp
+			h full
+			h> SUBSCRIBE 1 user=meta: $replay/1h/t/a,1
+			h< SUBACK 1 01
+			h< PUBLISH t/a x q1 id=$d user=origin:attic user=origin-time:2001-09-09T01:46:40.5Z user=seq:* user=time:2* user=source:@fleet/attic/lamp
+			n full
+			n> SUBSCRIBE 1 t/b,1
+			n< SUBACK 1 01
+			n< PUBLISH t/b y q1 id=$e retain`},
 		{statement: "postbus", title: "meta on CONNECT requests the journal's last sequence, which is sent only on request and if it fits", text: `
 			a> CONNECT
 			a< CONNACK 00 !user=seq:* !user=epoch:*

@@ -3,6 +3,7 @@ package broker
 // This file is the clients' publishes and their acknowledgements, and the deliveries of the bus.
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"strings"
@@ -289,10 +290,25 @@ func (c *conn) enrich(o *frame.Out, d *bus.Delivery) {
 		o.User = append(o.User, frame.UserProp{Key: "gap", Value: strconv.FormatUint(d.Gap, 10)})
 	}
 	if d.Meta {
+		addOrigin(o, e)
 		o.User = append(o.User,
 			frame.UserProp{Key: "seq", Value: strconv.FormatUint(e.Seq, 10)},
 			frame.UserProp{Key: "time", Value: time.Unix(0, e.Time).UTC().Format(time.RFC3339Nano)},
 			frame.UserProp{Key: "source", Value: string(e.Source)})
+	}
+}
+
+// addOrigin adds which bus of the fleet accepted an event first, and when. The source tells these properties
+// from those of the publisher: no client's begins so.
+func addOrigin(o *frame.Out, e *journal.Record) {
+	rest, ok := bytes.CutPrefix(e.Source, []byte(bus.FleetSource))
+	if !ok {
+		return
+	}
+	name, _, _ := bytes.Cut(rest, []byte{'/'})
+	o.User = append(o.User, frame.UserProp{Key: "origin", Value: string(name)})
+	if e.At != 0 {
+		o.User = append(o.User, frame.UserProp{Key: "origin-time", Value: time.Unix(0, e.At).UTC().Format(time.RFC3339Nano)})
 	}
 }
 

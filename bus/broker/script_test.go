@@ -13,6 +13,7 @@ package broker_test
 //	a> CONNECT                        a new connection; the previous one continues as a'
 //	a@4> …                            a speaks MQTT 3.1.1 whatever the version of the case is
 //	wait 100ms
+//	imported t/1 hello retain         an event of the client lamp at the bus attic, which it accepted at 2001-09-09T01:46:40.5Z
 //	restart                           the broker and its bus end and start again with the same data
 //
 // In CONNACK and DISCONNECT only the named properties are compared, in all other packets all of
@@ -34,6 +35,7 @@ import (
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/broker"
+	"github.com/postbus/postbus/bus/journal"
 )
 
 // script is one case.
@@ -171,6 +173,8 @@ func (r *runner) step(line string) error {
 		r.close()
 		r.open()
 		return nil
+	case word == "imported":
+		return r.imported(strings.Fields(rest))
 	case strings.HasSuffix(word, ">"):
 		return r.send(strings.TrimSuffix(word, ">"), rest)
 	case strings.HasSuffix(word, "<"):
@@ -189,6 +193,22 @@ func (r *runner) step(line string) error {
 		return err
 	}
 	return fmt.Errorf("step not understood")
+}
+
+// imported brings in an event of another bus.
+func (r *runner) imported(words []string) error {
+	m := bus.Imported{What: bus.ImportEvent, Bus: "attic", Record: journal.Record{Flags: 1, Expiry: journal.NoExpiry, Source: []byte("lamp"),
+		Topic: []byte(words[0]), Payload: []byte(words[1]), Lane: []byte("0123456789abcdef/a"), Number: r.bus.Last() + 1, At: 1_000_000_000_500_000_000}}
+	if len(words) > 2 {
+		m.Record.Flags |= 4
+		m.Record.Stamp = m.Record.At
+	}
+	p, err := r.bus.Import(m)
+	if err != nil {
+		return err
+	}
+	<-p.Done()
+	return p.Err()
 }
 
 // drop closes a client's socket and returns when the broker has noticed.

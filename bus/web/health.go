@@ -17,6 +17,7 @@ GET    /readyz                the bus accepts events; 503 says why not
 GET    /metrics               metrics for Prometheus
 GET    /mqtt                  MQTT over WebSocket, subprotocol mqtt
 GET    /api/v1/bus            state and counters of the bus
+GET    /api/v1/fleet          the exchange with other buses: each hub's state, each bus's counters
 GET    /api/v1/topics         retained messages: ?filter=home/%%23 (a # in an address is written %%23)
 GET    /api/v1/events         events in the journal: ?filter=home/%%23&since=10m&limit=1000
 GET    /api/v1/plugins        every plugin: state, counters, errors

@@ -15,7 +15,7 @@ import (
 // TestDescription compares the OpenAPI description with the program: every route is described,
 // every described route answers, and members have the described names.
 func TestDescription(t *testing.T) {
-	_, base := start(t, web.Options{Local: true, Plugins: noPlugins{}, Clients: &fewClients{}, Accounts: &noAccounts{}, MQTT: func(c net.Conn, _ bool) { c.Close() }})
+	_, base := start(t, web.Options{Local: true, Plugins: noPlugins{}, Fleet: func() any { return []string{} }, Clients: &fewClients{}, Accounts: &noAccounts{}, MQTT: func(c net.Conn, _ bool) { c.Close() }})
 	status, _, body := request{method: "GET", path: "/api/v1/openapi.json"}.do(t, base)
 	var doc struct {
 		Paths      map[string]map[string]json.RawMessage

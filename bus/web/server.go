@@ -58,6 +58,8 @@ type Options struct {
 	PluginsDir   string                       // the directory of plugin files, for display
 	Mint         Mint                         // makes tokens; nil: no tokens
 	Plugins      Plugins                      // nil: no plugins
+	Fleet        func() any                   // the state of each entry of the fleet; nil: /api/v1/fleet answers 404
+	FleetFigures func() []FleetFigures        // for the metrics; nil: none
 	Warnings     func() any                   // the last warnings of the log; nil: none
 	Broker       Broker                       // the source of the connection counts; nil: none
 	Clients      Clients                      // nil: no clients and no bans
@@ -199,6 +201,9 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc("GET /api/v1/explain", known(s.explain, "topic"))
 		mux.HandleFunc("GET /api/v1/why", known(s.why, "seq", "topic"))
 		mux.HandleFunc("GET /api/v1/timers", known(s.timers, "plugin", "limit"))
+	}
+	if s.o.Fleet != nil {
+		mux.HandleFunc("GET /api/v1/fleet", known(s.fleet))
 	}
 	return s.publicHooks(s.guard(plainErrors(mux)))
 }

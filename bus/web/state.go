@@ -167,7 +167,7 @@ var metricHelp = []struct{ name, help, labels string }{
 
 func newCollector(s *Server) *collector {
 	c := &collector{s: s, d: map[string]*prometheus.Desc{}}
-	for _, m := range slices.Concat(metricHelp, pluginMetricHelp) {
+	for _, m := range slices.Concat(metricHelp, pluginMetricHelp, fleetMetricHelp) {
 		var labels []string
 		if m.labels != "" {
 			labels = strings.Split(m.labels, ",")
@@ -217,6 +217,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge("postbus_kept_bytes", float64(st.KeptBytes))
 	c.lags(gauge)
 	c.plugins(out)
+	c.fleets(out)
 	if c.s.o.Broker != nil {
 		count("postbus_delayed_events_total", c.s.o.Broker.Delayed())
 		for listener, n := range c.s.o.Broker.Connections() {

@@ -33,10 +33,28 @@ type shownEvent struct {
 	QoS           byte    `json:"qos"`
 	Retain        bool    `json:"retain"`
 	Source        string  `json:"source"`
+	Origin        *origin `json:"origin,omitempty"` // of an event that another bus accepted first
+}
+
+// origin is the JSON form of a bus.Origin.
+type origin struct {
+	Bus  string `json:"bus"`
+	Time string `json:"time,omitempty"`
+}
+
+func showOrigin(o bus.Origin) *origin {
+	if o.Bus == "" {
+		return nil
+	}
+	v := &origin{Bus: o.Bus}
+	if !o.Time.IsZero() {
+		v.Time = o.Time.UTC().Format(time.RFC3339Nano)
+	}
+	return v
 }
 
 func show(e *bus.Event) shownEvent {
-	v := shownEvent{Seq: e.Seq, Time: e.Time.UTC().Format(time.RFC3339Nano), Topic: e.Topic, QoS: e.QoS, Retain: e.Retain, Source: e.Source}
+	v := shownEvent{Seq: e.Seq, Time: e.Time.UTC().Format(time.RFC3339Nano), Topic: e.Topic, QoS: e.QoS, Retain: e.Retain, Source: e.Source, Origin: showOrigin(e.Origin)}
 	if utf8.Valid(e.Payload) {
 		text := string(e.Payload)
 		v.Payload = &text

@@ -20,6 +20,7 @@ type whyStep struct {
 	Time    string  `json:"time"`
 	Topic   string  `json:"topic,omitempty"`
 	Source  string  `json:"source"`
+	Origin  *origin `json:"origin,omitempty"`  // the other bus that accepted it first
 	Payload *string `json:"payload,omitempty"` // its beginning, if it is text
 	By      any     `json:"by,omitempty"`      // the plugin and the entry that made it
 	Cause   uint64  `json:"cause,omitempty"`   // the sequence of the next step; 0: there is none, or it is not known
@@ -76,7 +77,7 @@ func (s *Server) why(w http.ResponseWriter, r *http.Request) {
 		if !ok {
 			break
 		}
-		step := whyStep{Seq: e.Seq, Time: e.Time.UTC().Format(time.RFC3339Nano), Source: e.Source}
+		step := whyStep{Seq: e.Seq, Time: e.Time.UTC().Format(time.RFC3339Nano), Source: e.Source, Origin: showOrigin(e.Origin)}
 		if id.MayRead(e.Topic) || strings.HasPrefix(e.Topic, "$plugin/") {
 			step.Topic = e.Topic
 		}

@@ -95,12 +95,19 @@ type event struct {
 	DecodeError string    `key:"decode_error" doc:"why the payload is not CBOR, MessagePack or CSV, if decode says that it is; otherwise nil"`
 	QoS         int       `key:"qos" doc:"the quality of service it was published with, 0 to 2"`
 	Retain      bool      `key:"retain" doc:"whether it is retained"`
-	Source      string    `key:"source" doc:"who published it"`
+	Source      string    `key:"source" doc:"who published it; @fleet/BUS/SOURCE if that was at another bus of the fleet"`
+	Origin      *origin   `key:"origin" doc:"the other bus of the fleet that accepted it first; nil: this bus did"`
 	Hops        int       `key:"hops" doc:"how many plugins it has passed through; 0 from a client. At 16 it counts as a loop and is dropped"`
 	Seq         uint64    `key:"seq" doc:"its sequence number in the journal"`
 	Time        time.Time `key:"time" doc:"when the bus accepted it"`
 	Redelivered bool      `key:"redelivered" doc:"whether it may have been delivered before"`
 	Stored      bool      `key:"stored" doc:"whether it is the topic's retained message, received because the plugin subscribed"`
+}
+
+// origin is another bus.
+type origin struct {
+	Bus  string    `key:"bus" doc:"its name; nil if there is none"`
+	Time time.Time `key:"time" doc:"when it accepted the event, by this bus's clock; nil: not known"`
 }
 
 // Source consumes events of the bus. An instance runs once.
@@ -144,7 +151,7 @@ func (o Options) Read(m map[string]any, self string) (at time.Time, fields map[s
 	at, _ = m["time"].(time.Time)
 	fields = map[string]any{
 		"topic": Levels(strings.Split(name, "/")), "name": name, "bytes": payload, "text": lines.Text(payload),
-		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "hops": m["hops"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"], "stored": stored,
+		"qos": m["qos"], "retain": m["retain"], "source": m["source"], "origin": m["origin"], "hops": m["hops"], "seq": m["seq"], "time": m["time"], "redelivered": m["redelivered"], "stored": stored,
 	}
 	o.Decode.Message(payload, fields)
 	return at, fields, true

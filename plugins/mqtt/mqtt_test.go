@@ -46,7 +46,7 @@ func TestFilters(t *testing.T) {
 }
 
 func message(topic, payload string, retain bool) map[string]any {
-	return map[string]any{"topic": topic, "payload": []byte(payload), "qos": 1, "retain": retain, "source": "client:door", "hops": 2, "time": time.Unix(7, 0), "seq": uint64(9), "redelivered": false}
+	return map[string]any{"topic": topic, "payload": []byte(payload), "qos": 1, "retain": retain, "source": "client:door", "origin": map[string]any{"bus": "attic"}, "hops": 2, "time": time.Unix(7, 0), "seq": uint64(9), "redelivered": false}
 }
 
 func TestEvent(t *testing.T) {
@@ -54,7 +54,7 @@ func TestEvent(t *testing.T) {
 	at, got, ok := defaults().Read(m, "plugin:x")
 	m["payload"].([]byte)[0] = 'x' // the memory is the bus's
 	want := map[string]any{"topic": Levels{"home", "hall", "doorbell"}, "name": "home/hall/doorbell", "bytes": []byte(`{"pressed": true}`), "text": `{"pressed": true}`,
-		"json": map[string]any{"pressed": true}, "qos": 1, "retain": true, "source": "client:door", "hops": 2, "seq": uint64(9), "time": time.Unix(7, 0), "redelivered": false, "stored": true}
+		"json": map[string]any{"pressed": true}, "qos": 1, "retain": true, "source": "client:door", "origin": map[string]any{"bus": "attic"}, "hops": 2, "seq": uint64(9), "time": time.Unix(7, 0), "redelivered": false, "stored": true}
 	if !ok || !at.Equal(time.Unix(7, 0)) || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v %v", at, got)
 	}

@@ -1,7 +1,7 @@
 // This file is an event: made of an MQTT PUBLISH or of a line of /api/v1/events, and values made into bytes.
 
 import { formatJSON, parseJSON } from "./json";
-import type { BusEvent, Properties, Value } from "./types";
+import type { BusEvent, Origin, Properties, Value } from "./types";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -27,7 +27,7 @@ export function payloadOf(topic: string, value: Value, retain: boolean | undefin
   return bytesOf(value);
 }
 
-type Parts = Pick<BusEvent, "topic" | "payload" | "time" | "seq" | "source" | "retain" | "qos" | "missed" | "properties"> & {
+type Parts = Pick<BusEvent, "topic" | "payload" | "time" | "seq" | "source" | "origin" | "retain" | "qos" | "missed" | "properties"> & {
   redelivered: boolean;
   /** Identifies an event: the sequence is unique in its journal, and with the time everywhere. Empty: not identifiable. */
   key: string;
@@ -40,6 +40,7 @@ export class Received implements BusEvent {
   declare readonly time: Date;
   declare readonly seq: number;
   declare readonly source: string;
+  declare readonly origin: Origin | undefined;
   declare readonly retain: boolean;
   declare readonly qos: 0 | 1;
   declare missed: number;
@@ -106,6 +107,7 @@ export function ofPublish(p: Publish): Received {
     time: dateOf(time),
     seq: Number(seq) || 0,
     source,
+    origin: originOf(source, last(user.origin), last(user["origin-time"])),
     retain: p.retain,
     qos: p.qos === 0 ? 0 : 1,
     missed: Number(gap) || 0,
@@ -125,6 +127,7 @@ export interface Shown {
   qos: number;
   retain: boolean;
   source: string;
+  origin?: { bus: string; time?: string };
 }
 
 export function ofHistory(s: Shown): Received {
@@ -134,6 +137,7 @@ export function ofHistory(s: Shown): Received {
     time: dateOf(s.time),
     seq: s.seq,
     source: s.source,
+    origin: originOf(s.source, s.origin?.bus, s.origin?.time),
     retain: s.retain,
     qos: s.qos === 0 ? 0 : 1,
     missed: 0,
@@ -141,6 +145,15 @@ export function ofHistory(s: Shown): Received {
     properties: { user: {} },
     key: `${s.seq}@${s.time}`,
   });
+}
+
+// No client's source begins so: a publisher may set properties of these names, but not this.
+const ofFleet = "@fleet/";
+
+function originOf(source: string, bus: string | undefined, time: string | undefined): Origin | undefined {
+  if (!source.startsWith(ofFleet) || !bus) return undefined;
+  const at = new Date(time ?? "");
+  return { bus, time: Number.isNaN(at.getTime()) ? undefined : at };
 }
 
 function dateOf(text: string): Date {

@@ -53,8 +53,10 @@ export interface BusEvent {
   readonly time: Date;
   /** Sequence in the journal; 0 if it has none (QoS 0, or no meta). */
   readonly seq: number;
-  /** Client or plugin that published it. */
+  /** Client or plugin that published it; `@fleet/BUS/SOURCE` if that was at another bus of the fleet. */
   readonly source: string;
+  /** The other bus of the fleet that accepted it first; undefined: this bus did, or no meta. */
+  readonly origin: Origin | undefined;
   /** It is the topic's retained value and not a new event. */
   readonly retain: boolean;
   readonly qos: 0 | 1;
@@ -63,6 +65,13 @@ export interface BusEvent {
   /** It may have been delivered before, or a callback failed on it. */
   readonly redelivered: boolean;
   readonly properties: Properties;
+}
+
+export interface Origin {
+  /** The other bus's name. */
+  readonly bus: string;
+  /** When it accepted the event, by this bus's clock; undefined: not known. */
+  readonly time: Date | undefined;
 }
 
 export interface Properties {

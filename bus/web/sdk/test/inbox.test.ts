@@ -13,7 +13,7 @@ const empty = async (s: { inbox: { waiting: number } }) => {
 
 function event(topic: string, seq: number, more: Partial<Received> = {}): Received {
   return new Received({
-    topic, seq, payload: new Uint8Array(), time: new Date(), source: "", retain: false, qos: 1, missed: 0, redelivered: false,
+    topic, seq, payload: new Uint8Array(), time: new Date(), source: "", origin: undefined, retain: false, qos: 1, missed: 0, redelivered: false,
     properties: { user: {} }, key: seq ? `${seq}@t` : "", ...more,
   });
 }

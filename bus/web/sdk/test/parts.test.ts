@@ -48,6 +48,17 @@ test("nothing is no order to delete", () => {
   assert.equal(text(payloadOf("home/x", 0, true)), "0");
 });
 
+test("an event of another bus has its origin, which no publisher can make up", () => {
+  const far = { seq: "1", time: "2026-01-02T03:04:05Z", source: "@fleet/attic/lamp", origin: ["made up", "attic"], "origin-time": "2026-01-02T03:04:00.5Z" };
+  const publish = (userProperties: Record<string, string | string[]>) => ofPublish({ topic: "t", payload: "", qos: 1, retain: false, dup: false, properties: { userProperties } }).origin;
+  assert.deepEqual(publish(far), { bus: "attic", time: new Date("2026-01-02T03:04:00.5Z") });
+  assert.deepEqual(publish({ ...far, "origin-time": [] }), { bus: "attic", time: undefined });
+  assert.equal(publish({ ...far, source: "lamp" }), undefined);
+  const line = { seq: 1, time: "2026-01-02T03:04:05Z", topic: "t", payload: "", qos: 1, retain: false };
+  assert.deepEqual(ofHistory({ ...line, source: "@fleet/attic/lamp", origin: { bus: "attic", time: "2026-01-02T03:04:00.5Z" } }).origin, { bus: "attic", time: new Date("2026-01-02T03:04:00.5Z") });
+  assert.equal(ofHistory({ ...line, source: "lamp" }).origin, undefined);
+});
+
 test("a PUBLISH as an event", () => {
   const e = ofPublish({
     topic: "t", payload: bytesOf({ n: 1 }), qos: 1, retain: false, dup: true, messageId: 1,

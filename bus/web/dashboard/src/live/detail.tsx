@@ -2,7 +2,7 @@
 // box to publish.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { clockTime, count, exact, plural, size, value } from "../model/format";
+import { clockTime, count, exact, farOf, plural, shownSource, size, value } from "../model/format";
 import { members, numberIn, numberText } from "../model/numeric";
 import { loose, preview, textOf } from "../model/payload";
 import type { Node } from "../model/tree";
@@ -10,7 +10,7 @@ import { api, payloadOf, words } from "../state/api";
 import { journalOf, tree } from "../state/feed";
 import { go, link, type Route } from "../state/route";
 import { Ago, Copy, confirm, Slow } from "../shell/dialog";
-import { History, ranges, type Message } from "./history";
+import { History, ranges, timeOf, type Message } from "./history";
 import { PayloadView } from "./payloadview";
 import { Plot } from "./plot";
 import { PublishBox } from "./publish";
@@ -66,7 +66,7 @@ function useRetained(topic: string, wanted: boolean): Message | null {
       const e = list[0];
       if (!on || !e) return;
       const payload = payloadOf(e);
-      set({ topic, m: { seq: e.seq, time: Date.parse(e.time), qos: e.qos, size: payload.length, retain: e.retain, source: e.source, payload } });
+      set({ topic, m: { seq: e.seq, time: Date.parse(e.time), qos: e.qos, size: payload.length, retain: e.retain, source: e.source, there: timeOf(e.origin?.time), payload } });
     }, () => undefined);
     return () => {
       on = false;
@@ -150,7 +150,7 @@ function Topic(p: { topic: string; range: string; member: string; node: Node | u
           </>
         )
       )}
-      {newest && <Who key={p.topic} source={newest.source} seq={newest.seq} />}
+      {newest && <Who key={p.topic} source={newest.source} there={newest.there} seq={newest.seq} />}
       {numeric && <PlotBox h={h} range={p.range} member={p.member} paths={paths} node={node} />}
       {newest && (
         <>
@@ -166,7 +166,7 @@ function Topic(p: { topic: string; range: string; member: string; node: Node | u
 }
 
 // Who shows the publisher of an event; for a plugin it links to its trace.
-function Who(p: { source: string; seq: number }) {
+function Who(p: { source: string; there: number | undefined; seq: number }) {
   const plugin = p.source.startsWith("plugin:") ? p.source.slice(7) : "";
   if (plugin) {
     const to = { view: "plugins" as const, plugin, trace: "1" };
@@ -179,10 +179,13 @@ function Who(p: { source: string; seq: number }) {
       </>
     );
   }
-  return p.source ? <p class="who soft">published by {who(p.source)}</p> : null;
+  if (!p.source) return null;
+  return <p class="who soft">published by {who(p.source)}{p.there && <>, accepted there <Ago at={p.there} /></>}</p>;
 }
 
 function who(source: string): string {
+  const far = farOf(source);
+  if (far) return `${who(far.source)} at ${far.bus}`;
   if (source === "http") return "the web (HTTP)";
   if (source.startsWith("http:")) return `${source.slice(5)} (HTTP)`;
   return source === "bus" ? "the bus itself" : source;
@@ -251,7 +254,7 @@ function Messages(p: { h: History; range: string }) {
                   <td title={exact(m.time)}>{clockTime(m.time)}</td>
                   <td class="num">{m.qos}{m.retain && <span class="badge" title="published with retain">R</span>}</td>
                   <td class="num">{size(m.size)}</td>
-                  <td class="who-cell" title={m.source}>{m.source}</td>
+                  <td class="who-cell" title={m.there ? `${m.source}, accepted there ${exact(m.there)}` : m.source}>{shownSource(m.source)}</td>
                   <td class="value-cell">{preview(m.payload, m.size, 80)}</td>
                 </tr>
               ))}

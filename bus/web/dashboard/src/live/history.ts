@@ -5,6 +5,7 @@
 import { Connection } from "../mqtt/connection";
 import type { Publish } from "../mqtt/codec";
 import { reasonOf } from "../mqtt/reasons";
+import { farOf } from "../model/format";
 import { numberIn } from "../model/numeric";
 import { Points } from "../model/points";
 import { eventLines, payloadOf, type ShownEvent } from "../state/api";
@@ -18,6 +19,7 @@ export interface Message {
   size: number;
   retain: boolean;
   source: string;
+  there?: number; // when another bus accepted it first, in milliseconds
   payload: Uint8Array; // cut at keptPayload
 }
 
@@ -28,6 +30,10 @@ const numberUpTo = 16 * 1024; // bytes of a payload that are searched for a numb
 export const ranges: Record<string, number> = { "10m": 600, "1h": 3600, "24h": 86_400 };
 
 const utf8 = new TextDecoder();
+
+export function timeOf(text: string | undefined): number | undefined {
+  return (text && Date.parse(text)) || undefined;
+}
 
 export class History {
   topic = "";
@@ -119,7 +125,7 @@ export class History {
     }
     for (const e of events.slice(-keptMessages)) {
       const payload = payloadOf(e);
-      this.keep({ seq: e.seq, time: Date.parse(e.time), qos: e.qos, size: payload.length, retain: e.retain, source: e.source, payload: payload.slice(0, keptPayload) });
+      this.keep({ seq: e.seq, time: Date.parse(e.time), qos: e.qos, size: payload.length, retain: e.retain, source: e.source, there: timeOf(e.origin?.time), payload: payload.slice(0, keptPayload) });
     }
     this.touch();
   }
@@ -141,7 +147,7 @@ export class History {
     if (seq && seq <= this.lastSeq) return;
     if (seq) this.lastSeq = seq;
     const time = m.time ? Date.parse(m.time) : Date.now();
-    this.keep({ seq, time, qos: m.qos, size: m.payload.length, retain: m.retain, source: m.source, payload: m.payload.slice(0, keptPayload) });
+    this.keep({ seq, time, qos: m.qos, size: m.payload.length, retain: m.retain, source: m.source, there: farOf(m.source) ? timeOf(m.originTime) : undefined, payload: m.payload.slice(0, keptPayload) });
     this.number(time, m.payload.length <= numberUpTo ? utf8.decode(m.payload) : "");
     this.touch();
   }

@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api, words, type Cause, type Explanation } from "../state/api";
 import { go, link } from "../state/route";
 import { Command } from "../shell/dialog";
-import { clockTime, exact } from "../model/format";
+import { clockTime, exact, shownSource } from "../model/format";
 
 export function Why(p: { topic: string }) {
   const [e, set] = useState<Explanation | null>(null);
@@ -89,7 +89,7 @@ function Where(p: { topic: string | undefined }) {
 
 // maker says who made an event.
 function maker(s: Cause): string {
-  if (!s.by) return `, published by ${s.source}`;
+  if (!s.by) return `, published by ${shownSource(s.source)}`;
   if (s.by.raw) return `, from its source ${s.by.sources?.join(" or ") ?? ""}`;
   const entries = s.by.entries?.map((e) => `${e.rule} (line ${e.line})`).join(" or ");
   return `, by plugin ${s.by.plugin}${entries ? `, ${entries}` : ""}`;

@@ -76,3 +76,15 @@ export function exact(ms: number): string {
 export function plural(n: number, one: string, many = one + "s"): string {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
+
+// farOf is the source and the bus of an event that another bus of the fleet accepted first: @fleet/attic/lamp is lamp at attic.
+export function farOf(source: string): { source: string; bus: string } | null {
+  const m = /^@fleet\/([^/]+)\/(.*)$/s.exec(source);
+  return m && { bus: m[1]!, source: m[2]! };
+}
+
+// shownSource is a source for people.
+export function shownSource(source: string): string {
+  const far = farOf(source);
+  return far ? `${far.source} at ${far.bus}` : source;
+}

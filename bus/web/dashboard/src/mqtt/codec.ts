@@ -14,6 +14,7 @@ export interface Publish {
   seq: number; // 0 when the event is not in the journal
   time: string; // RFC 3339, "" if the bus did not send it
   source: string;
+  originTime: string; // when another bus accepted it first; counts only if the source is of another bus
   gap: number; // events lost before this one
 }
 
@@ -114,7 +115,7 @@ export class Decoder {
 
   private publish(first: number): Publish {
     const m: Publish = { kind: "publish", topic: "", payload: this.chunk, qos: (first >> 1) & 3, retain: (first & 1) === 1, dup: (first & 8) !== 0,
-      id: 0, subs: [], seq: 0, time: "", source: "", gap: 0 };
+      id: 0, subs: [], seq: 0, time: "", source: "", originTime: "", gap: 0 };
     m.topic = this.text();
     if (m.qos > 0) m.id = this.short();
     this.properties(null, m);
@@ -164,6 +165,9 @@ export class Decoder {
         break;
       case "source":
         m.source = value;
+        break;
+      case "origin-time":
+        m.originTime = value;
         break;
       case "gap":
         m.gap = Number(value) || 0;

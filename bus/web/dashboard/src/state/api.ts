@@ -63,6 +63,30 @@ export interface SessionInfo {
   expiry_seconds?: number;
 }
 
+// Fleet is the exchange with other buses through one hub.
+export interface Fleet {
+  fleet: string;
+  bus: string; // this one's name
+  hub?: string[];
+  state: string; // connecting, online, offline or conflict
+  error?: string;
+  hint?: string;
+  sent: number; // groups of events
+  waiting: number; // records of the journal that are not on the hub yet
+  received: number; // messages
+  behind: number; // messages on the hub that were not read yet
+  peers: Record<string, FleetPeer>;
+}
+
+export interface FleetPeer {
+  events: number;
+  lost: number;
+  expired: number;
+  refused: number;
+  last?: string;
+  problem?: string; // why the last one was refused
+}
+
 export interface ShownEvent {
   seq: number;
   time: string;
@@ -72,6 +96,7 @@ export interface ShownEvent {
   qos: number;
   retain: boolean;
   source: string;
+  origin?: { bus: string; time?: string }; // the other bus that accepted it first
 }
 
 export interface Explanation {
@@ -154,6 +179,7 @@ async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
 
 export const api = {
   bus: () => call<BusState>(base + "bus"),
+  fleet: () => call<Fleet[]>(base + "fleet"),
   plugins: () => call<unknown>(base + "plugins"),
   plugin: (id: string) => call<Plugin>(base + "plugins/" + encodeURIComponent(id)),
   sessions: () => call<SessionInfo[]>(base + "sessions"),

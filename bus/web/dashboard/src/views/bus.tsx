@@ -1,4 +1,4 @@
-// This file is the view Bus: rates, latency, journal, memory, and the last warnings.
+// This file is the view Bus: rates, latency, journal, memory, the fleet, and the last warnings.
 
 import type { ComponentChildren } from "preact";
 import { count, duration, exact, millis, rate, size } from "../model/format";
@@ -7,6 +7,7 @@ import type { BusState, Quantiles } from "../state/api";
 import { figures, lostOf, rateRing } from "../state/figures";
 import { useNow, useStore } from "../state/store";
 import { Ago, Slow } from "../shell/dialog";
+import { FleetCard } from "./fleet";
 
 export function Bus() {
   const f = useStore(figures);
@@ -105,6 +106,7 @@ function Figures(p: { bus: BusState; rate: number }) {
           ["uptime", <span title={exact(Date.parse(b.started))}>{duration((now - Date.parse(b.started)) / 1000)}</span>],
         ]} />
       </Card>
+      <FleetCard />
       <section class="card full">
         <h2>last warnings</h2>
         {b.warnings.length === 0 ? <p class="soft">None since the start.</p> : (

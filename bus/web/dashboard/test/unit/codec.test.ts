@@ -63,8 +63,8 @@ describe("what is read", () => {
   });
   test("a publisher's property of the same name does not count", () => {
     const d = new Decoder();
-    d.push(generate({ cmd: "publish", topic: "a", payload: "", qos: 0, properties: { userProperties: { source: ["me", "bus"] } } }));
-    expect(all(d)[0]).toMatchObject({ source: "bus" });
+    d.push(generate({ cmd: "publish", topic: "a", payload: "", qos: 0, properties: { userProperties: { source: ["me", "bus"], "origin-time": ["mine", "2026-01-31T12:00:00Z"] } } }));
+    expect(all(d)[0]).toMatchObject({ source: "bus", originTime: "2026-01-31T12:00:00Z" });
   });
   test("packets in pieces, many in one piece", () => {
     const stream = new Uint8Array([...event, ...generate({ cmd: "suback", messageId: 2, granted: [0, 135], properties: { reasonString: "no" } }), ...event, ...generate({ cmd: "pingresp" })]);

@@ -80,3 +80,11 @@ test("a ring keeps the last and a sparkline stays within its box", () => {
   expect(spark(1, () => 1, 56, 16)).toBe("");
   expect(spark(2, () => 7, 56, 16)).toBe("M0.0 8.0L56.0 8.0");
 });
+
+test.each([
+  ["lamp", null, "lamp"], ["@fleet/attic/lamp", { bus: "attic", source: "lamp" }, "lamp at attic"], ["@fleet/attic/a/b", { bus: "attic", source: "a/b" }, "a/b at attic"],
+  ["@fleet/attic", null, "@fleet/attic"], ["@fleet//x", null, "@fleet//x"], ["", null, ""],
+])("the source %s", (source, far, shown) => {
+  expect(f.farOf(source)).toEqual(far);
+  expect(f.shownSource(source)).toBe(shown);
+});
