@@ -84,6 +84,9 @@ func (m *Main) check(s *settings) error {
 	if l.PlainPasswords() {
 		m.warn(plainPasswords, plainPasswordsHint)
 	}
+	for _, w := range l.Warnings() {
+		m.warn(w.Error(), w.Hint)
+	}
 	if files, err := m.pluginFiles(l, nil); err != nil || len(files) == 0 {
 		return err
 	}

@@ -164,7 +164,7 @@ func TestWhatHomeAssistantGets(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	folder, config := filepath.Join(dir, "plugins.d"), writeConfig(t, dir)
+	folder, config := filepath.Join(dir, "plugins.d"), writeConfig(t, dir, "")
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}

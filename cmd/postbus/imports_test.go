@@ -48,6 +48,8 @@ var rules = []rule{
 	{"bus/broker/frame", []string{"bus/topic"}, []string{"github.com/mochi-mqtt/...", "bus"}, "frame is MQTT's bytes only"},
 	{"bus/broker", []string{"bus", "bus/admission", "bus/audit", "bus/ban", "bus/journal", "bus/broker/frame", "bus/quiet", "bus/internal/fair", "bus/internal/remote", "bus/topic", "github.com/mochi-mqtt/..."}, nil, "adapters do not import each other"},
 	{"bus/web", []string{"bus", "bus/admission", "bus/audit", "bus/ban", "bus/quiet", "bus/internal/remote", "bus/journal", "bus/topic", "github.com/gorilla/websocket", "github.com/prometheus/client_golang/..."}, []string{"github.com/mochi-mqtt/..."}, "adapters do not import each other"},
+	{"bus/fleet/stream", []string{"bus/quiet", "github.com/nats-io/nats.go", "github.com/nats-io/nkeys"}, []string{"github.com/mochi-mqtt/...", "bus", "config/..."}, "the transport knows the hub, and nothing of events"},
+	{"bus/fleet", []string{"bus", "bus/fleet/stream", "bus/journal", "bus/quiet", "bus/topic"}, []string{"github.com/mochi-mqtt/...", "bus/broker", "bus/web", "config/..."}, "the fleet knows the bus and its transport, and no other adapter"},
 	{"bus/...", []string{"bus", "bus/journal", "bus/topic"}, nil, "adapters do not import each other"},
 	{"config/suggest", nil, []string{"github.com/mochi-mqtt/..."}, "suggestions are the standard library's, so that all can use them"},
 	{"config/atomicfile", nil, []string{"github.com/mochi-mqtt/..."}, "replacing a file is the standard library's"},
@@ -64,6 +66,16 @@ var rules = []rule{
 	{"devices/internal/...", []string{"!module", "devices/internal/...", "plugins/kind"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus/...", "config/..."}, "helpers of drivers know no bus"},
 	{"devices/...", []string{"!module", "config/suggest", "devices/internal/...", "plugins/kind", "plugins/payload", "plugins/payload/decode"}, []string{"github.com/mochi-mqtt/...", "plugins", "bus/...", "config/..."}, "a driver knows its contract, and no other kind"},
 	{"docs/...", []string{"..."}, nil, "examples may use everything"},
+}
+
+// sole lists libraries that one package alone may import, whatever the rules allow.
+var sole = []struct {
+	library, by, why string
+	tests            bool // any test may import it; otherwise tests may not, either
+}{
+	{"github.com/nats-io/nats-server/...", "", "a hub is a program of its own, and in this module for tests", true},
+	{"github.com/nats-io/nats.go/...", "bus/fleet/stream", "it is the only one that speaks to a hub", false},
+	{"github.com/nats-io/nkeys", "bus/fleet/stream", "it is the only one that speaks to a hub", false},
 }
 
 // listed is go list's description of a package.
@@ -109,6 +121,13 @@ func TestWhoImportsWhom(t *testing.T) {
 		for _, i := range p.Imports {
 			if !standard[i] && i != "C" && !r.allows(i) {
 				t.Errorf("%s must not import %s: %s", short(p.ImportPath), short(i), r.why)
+			}
+		}
+		for n, i := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			for _, l := range sole {
+				if fits(l.library, i) && short(p.ImportPath) != l.by && (!l.tests || n < len(p.Imports)) {
+					t.Errorf("%s must not import %s, only %s may: %s", short(p.ImportPath), i, l.by, l.why)
+				}
 			}
 		}
 		for _, d := range p.Deps {

@@ -30,6 +30,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -40,8 +41,23 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"postbus": main})
+	testscript.Main(cleaned{m}, map[string]func(){"postbus": main})
 }
+
+// cleaned removes what tests have built, after them.
+type cleaned struct{ *testing.M }
+
+func (c cleaned) Run() int {
+	defer func() {
+		if dir := builtIn.Load(); dir != nil {
+			os.RemoveAll(*dir)
+		}
+	}()
+	return c.M.Run()
+}
+
+// builtIn is the folder of the programs that tests have built, if any has.
+var builtIn atomic.Pointer[string]
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{

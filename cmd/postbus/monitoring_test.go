@@ -72,7 +72,7 @@ func monitoringExpressions(t *testing.T) (alerts, panels []string) {
 }
 
 // TestMonitoringNamesMetricsThatExist: each metric of the alerts and of the dashboard is one that the
-// program prints, and each metric of plugins is on the dashboard.
+// program prints, and each metric of plugins and of the fleet is on the dashboard.
 func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 	dir := t.TempDir()
 	folder := filepath.Join(dir, "plugins.d")
@@ -83,7 +83,8 @@ func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, "door.yaml"), []byte(strings.ReplaceAll(file, "FOLDER", dir)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd, addresses := bare(t, []string{"HOME=" + dir}, "--data-dir", filepath.Join(dir, "data"), "--plugins-dir", folder, "--http", "127.0.0.1:0", "--config", writeConfig(t, dir))
+	cmd, addresses := bare(t, []string{"HOME=" + dir}, "--data-dir", filepath.Join(dir, "data"), "--plugins-dir", folder, "--http", "127.0.0.1:0", "--config",
+		writeConfig(t, dir, "fleet: [{name: home, hub: [\"nats://127.0.0.1:1\"], share: [{filter: home/#}]}]\n"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +118,9 @@ func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 	for _, name := range []string{"postbus_lost_events_total", "postbus_refused_total"} {
 		printed[name] = true // from the first loss or refusal on: TestMetricsOfLosses
 	}
+	for _, name := range []string{"events_total", "repeats_total", "lost_total", "expired_total", "refused_total", "last_event_seconds"} {
+		printed["postbus_fleet_"+name] = true // from the first event of another bus on: TestMetricsOfFleets
+	}
 	alerts, panels := monitoringExpressions(t)
 	used := map[string]bool{}
 	for _, expr := range append(alerts, panels...) {
@@ -132,17 +136,17 @@ func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 		}
 	}
 	for name := range printed {
-		if strings.HasPrefix(name, "postbus_plugin_") && name != "postbus_plugin_state_bytes" && !used[name] {
+		if (strings.HasPrefix(name, "postbus_plugin_") || strings.HasPrefix(name, "postbus_fleet")) && name != "postbus_plugin_state_bytes" && !used[name] {
 			t.Errorf("%s is neither in an alert nor on the dashboard", name)
 		}
 	}
 }
 
-// writeConfig makes an empty configuration.
-func writeConfig(t *testing.T, dir string) string {
+// writeConfig makes a configuration with this text.
+func writeConfig(t *testing.T, dir, text string) string {
 	t.Helper()
 	name := filepath.Join(dir, "postbus.yaml")
-	if err := os.WriteFile(name, nil, 0o600); err != nil {
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return name

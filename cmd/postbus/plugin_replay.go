@@ -333,7 +333,11 @@ func (s *eventStream) line(batch []bus.Event) []bus.Event {
 		QoS     byte      `json:"qos"`
 		Retain  bool      `json:"retain"`
 		Source  string    `json:"source"`
-		Next    uint64    `json:"next"`
+		Origin  struct {
+			Bus  string    `json:"bus"`
+			Time time.Time `json:"time"`
+		} `json:"origin"`
+		Next uint64 `json:"next"`
 	}
 	if err := json.Unmarshal(line, &v); err != nil {
 		s.err = fmt.Errorf("the answer is not a list of events: %w", err)
@@ -343,7 +347,7 @@ func (s *eventStream) line(batch []bus.Event) []bus.Event {
 		s.until = max(v.Next, 1)
 		return batch
 	}
-	e := bus.Event{Seq: v.Seq, Time: v.Time, Topic: v.Topic, Payload: v.Base64, QoS: v.QoS, Retain: v.Retain, Source: v.Source}
+	e := bus.Event{Seq: v.Seq, Time: v.Time, Topic: v.Topic, Payload: v.Base64, QoS: v.QoS, Retain: v.Retain, Source: v.Source, Origin: bus.Origin(v.Origin)}
 	if v.Payload != nil {
 		e.Payload = []byte(*v.Payload)
 	}

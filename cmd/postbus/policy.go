@@ -26,6 +26,7 @@ func busOptions(c *config.Config, log *slog.Logger, a *access) bus.Options {
 		Durability:  c.Durability.Interval,
 		Limits:      busLimits(c),
 		SegmentSize: c.Profile.Sizes().Segment,
+		Pins:        fleetPins(c.Fleet),
 	}
 	if c.Profile == config.ProfilePi {
 		o.CacheSize = 1 << 20

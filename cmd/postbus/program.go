@@ -79,7 +79,7 @@ func (m *Main) command() *cobra.Command {
 	for _, c := range append(load.Commands(), load) {
 		c.Args = noArgs
 	}
-	root.AddCommand(m.runCommand(), m.checkCommand(), m.pubCommand(), m.subCommand(), m.sessionsCommand(), m.clientCommand(), m.pluginCommand(), m.whyCommand(), m.devicesCommand(), m.userCommand(), m.groupCommand(), m.serviceCommand(), m.versionCommand(), load)
+	root.AddCommand(m.runCommand(), m.checkCommand(), m.pubCommand(), m.subCommand(), m.sessionsCommand(), m.clientCommand(), m.pluginCommand(), m.whyCommand(), m.devicesCommand(), m.userCommand(), m.groupCommand(), m.fleetCommand(), m.serviceCommand(), m.versionCommand(), load)
 	return root
 }
 

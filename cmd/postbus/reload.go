@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"maps"
@@ -36,6 +37,7 @@ type reloader struct {
 // verified is everything about a new config that can fail.
 type verified struct {
 	config *config.Config
+	loaded *loaded
 	policy *auth.Policy
 	logins *outside
 	digest [sha256.Size]byte // of the text; zero: unknown
@@ -81,9 +83,7 @@ func (r *reloader) apply(v verified, why string, by ...any) {
 		applied = []string{} // so that JSON has [], not null
 	}
 	_, restart := config.Diff(r.started, v.config)
-	if !r.current.PlainPasswords() {
-		r.server.warnOf(v.config)
-	}
+	r.server.warnOf(r.current, v.config)
 	r.commit(v, by)
 	log.Info("config reloaded", append([]any{"why", why, "changed", applied}, by...)...)
 	if len(applied) > 0 {
@@ -121,7 +121,7 @@ func (r *reloader) parse(text []byte) (*loaded, error) {
 // verifyUsers checks what the policy and the logins from outside check beyond the config.
 func (r *reloader) verifyUsers(next *loaded) (v verified, err error) {
 	a := r.server.access
-	v.config = next.Config
+	v.config, v.loaded = next.Config, next
 	if v.policy, err = newPolicy(a.verifier, a.tokens, next.Config); err != nil {
 		return v, err
 	}
@@ -169,6 +169,9 @@ func (r *reloader) commit(v verified, by []any) {
 	s.keys.askFor(next.Users)
 	if s.web != nil {
 		s.web.SetOrigins(next.Listen.Origins)
+	}
+	if err := s.fleets.apply(context.Background(), v.loaded); err != nil {
+		s.log.Error("the change of fleet is not in the journal yet, will retry", "err", err)
 	}
 	r.current = next
 }

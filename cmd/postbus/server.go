@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/postbus/postbus/bus/journal"
 	"github.com/postbus/postbus/bus/web"
 	"github.com/postbus/postbus/config"
+	"github.com/postbus/postbus/config/yamlnode"
 	pages "github.com/postbus/postbus/docs/examples"
 	"github.com/postbus/postbus/plugins"
 )
@@ -38,6 +40,7 @@ type server struct {
 	access *access
 	broker *broker.Broker
 	web    *web.Server
+	fleets *fleets
 	keys   *keyPair
 	files  *openFiles
 	budget *admission.Budget // of connections that have not logged in, over MQTT and HTTP
@@ -84,6 +87,11 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if err = s.openBus(ctx, c); err != nil {
 		return s, err
 	}
+	s.fleets = &fleets{bus: s.bus, log: log}
+	s.closing(func(context.Context) error { s.fleets.close(); return nil })
+	if err := s.fleets.apply(ctx, l); err != nil {
+		log.Error("the journal does not hold yet what the fleet shares, will retry", "err", err)
+	}
 	o := brokerOptions(c, log, s.access)
 	if o.Bans, err = openBans(c.DataDir); err != nil {
 		return s, err
@@ -104,7 +112,7 @@ func open(ctx context.Context, l *loaded, log *slog.Logger) (s *server, err erro
 	if err != nil {
 		return s, err
 	}
-	s.warnOf(c)
+	s.warnOf(&config.Config{}, c)
 	web, err := s.bindWeb(c)
 	if err != nil {
 		return s, err
@@ -205,6 +213,8 @@ func (s *server) bindWeb(c *config.Config) (net.Listener, error) {
 		Broker:       s.broker,
 		Clients:      s.broker,
 		Accounts:     &s.accounts,
+		Fleet:        func() any { return s.fleets.status() },
+		FleetFigures: s.fleets.figures,
 		Warnings:     func() any { return s.warnings.newest() },
 		MQTT:         func(c net.Conn, local bool) { s.broker.Serve(c, socket, local) },
 		ReadBuffer:   c.Profile.Sizes().ReadBuffer,
@@ -238,9 +248,16 @@ const (
 	plainPasswordsHint = "write https://HOST:PORT with listen.tls, or put a proxy in front of it: docs/https.md"
 )
 
-func (s *server) warnOf(c *config.Config) {
-	if c.PlainPasswords() {
+// warnOf logs what is allowed in a config and probably not meant, except for what the config before had, too.
+func (s *server) warnOf(before, c *config.Config) {
+	if c.PlainPasswords() && !before.PlainPasswords() {
 		s.log.Warn(plainPasswords, "listen.http", c.Listen.HTTP, "hint", plainPasswordsHint)
+	}
+	for _, w := range c.Warnings() {
+		known := slices.ContainsFunc(before.Warnings(), func(o *yamlnode.Error) bool { return o.Key == w.Key && o.Reason == w.Reason })
+		if !known {
+			s.log.Warn("config: "+w.Error(), "hint", w.Hint)
+		}
 	}
 }
 

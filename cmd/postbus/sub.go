@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -255,8 +256,15 @@ type line struct {
 	Seq           uint64      `json:"seq,omitempty"`
 	Time          string      `json:"time,omitempty"`
 	Source        string      `json:"source,omitempty"`
-	Gap           uint64      `json:"gap,omitempty"` // events lost before this one
+	Origin        *origin     `json:"origin,omitempty"` // the other bus of the fleet that accepted it first
+	Gap           uint64      `json:"gap,omitempty"`    // events lost before this one
 	Properties    [][2]string `json:"properties,omitempty"`
+}
+
+// origin is another bus, in the output of --json and in answers of the API.
+type origin struct {
+	Bus  string `json:"bus"`
+	Time string `json:"time,omitempty"`
 }
 
 func newLine(p *paho.Publish) line {
@@ -289,6 +297,11 @@ func (l *line) take(user paho.UserProperties) {
 		l.Time, _ = last("time")
 		if seq, ok := last("seq"); ok {
 			l.Seq, _ = strconv.ParseUint(seq, 10, 64)
+		}
+		if strings.HasPrefix(source, bus.FleetSource) {
+			l.Origin = &origin{}
+			l.Origin.Time, _ = last("origin-time")
+			l.Origin.Bus, _ = last("origin")
 		}
 	}
 	if gap, ok := last("gap"); ok {

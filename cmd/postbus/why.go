@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/plugins"
 )
 
@@ -78,7 +79,7 @@ func (m *Main) printWhy(body []byte) error {
 		case s.By != nil && s.By.Raw:
 			m.printf("  by %s, its source%s\n", oneLine(s.By.File), sourceText(s.By.Sources))
 		case s.By == nil:
-			m.printf("  published by %s\n", oneLine(s.Source))
+			m.printf("  published by %s\n", oneLine(shownSource(s.Source)))
 		default:
 			m.printf("  by %s\n", makerText(s.By))
 		}
@@ -92,6 +93,16 @@ func (m *Main) printWhy(body []byte) error {
 		}
 	}
 	return nil
+}
+
+// shownSource is a source for people: that of another bus's event, @fleet/attic/lamp, is "lamp at attic".
+func shownSource(source string) string {
+	rest, is := strings.CutPrefix(source, bus.FleetSource)
+	at, who, ok := strings.Cut(rest, "/")
+	if !is || !ok {
+		return source
+	}
+	return who + " at " + at
 }
 
 // makerText names a plugin and its entry: plugins.d/door.yaml:4, publish[0].
