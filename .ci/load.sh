@@ -60,3 +60,9 @@ soak_all() {
 	wait "$other"
 	wait "$pid"
 }
+
+# fleet_all KILLS kills buses and hub of a fleet under load, and prints what was acknowledged, lost and repeated.
+fleet_all() {
+	gotest -count=1 -timeout 1h -run '^TestFleetIsKilled$' ./cmd/postbus -fleet.kills="$1"
+	cat "$work/gotest.log"
+}
