@@ -54,7 +54,7 @@ func newFeed(t *testing.T, b *hubBus, rate int) *feed {
 				return
 			case <-tick.C:
 			}
-			for range rate / 100 {
+			for range max(1, rate/100) { // at least 100 a second
 				topic := fmt.Sprintf("ev/%s/%d", f.bus, n%7)
 				if n%10 == 0 {
 					topic = fmt.Sprintf("ev/state/%d", n%30)

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	fleetFlap    = flag.Duration("fleet.flap", 5*time.Second, "how long the link of TestFleetSlowLink flaps")
+	fleetFlap    = flag.Duration("fleet.flap", 4*time.Second, "how long the link of TestFleetSlowLink flaps")
 	fleetMeasure = flag.Bool("fleet.measure", false, "TestFleetSlowLink measures a backlog and latencies, too: ten minutes")
 )
 
@@ -30,7 +30,7 @@ func TestFleetSlowLink(t *testing.T) {
 		flap   bool
 	}{
 		"150 ms each way": {change: func(l *slowLink) { l.delay = 150 * time.Millisecond }, rate: 500},
-		"cut at random":   {change: func(l *slowLink) { l.delay, l.cuts = 5*time.Millisecond, 0.2 }, rate: 500},
+		"cut at random":   {change: func(l *slowLink) { l.delay, l.cuts = 5*time.Millisecond, 0.5 }, rate: 500},
 		"64 kbit/s":       {change: func(l *slowLink) { l.rate = 64_000 / 8 }, rate: 100},
 		"flapping":        {change: func(*slowLink) {}, rate: 200, flap: true},
 	} {
@@ -53,9 +53,9 @@ func TestFleetSlowLink(t *testing.T) {
 				}
 			}()
 			if c.flap {
-				link.flap(*fleetFlap, 3*time.Second)
+				link.flap(*fleetFlap, min(*fleetFlap/4, 3*time.Second))
 			} else {
-				time.Sleep(2 * time.Second) // of events
+				time.Sleep(time.Second) // of events
 			}
 			began := time.Now()
 			for _, f := range feeds {
