@@ -30,8 +30,8 @@ const (
 	minLane   = epochSize + 1
 )
 
-// latestStamp is the beginning of the year 2200 in Unix nanoseconds. A stamp behind it is a fault.
-const latestStamp = 7258118400_000_000_000
+// latestStamp is the highest stamp that is accepted. A stamp behind it is a fault.
+const latestStamp = journal.LatestStamp
 
 // ImportKind is what an Imported is.
 type ImportKind uint8

@@ -37,6 +37,9 @@ type importer struct {
 	// unread are subjects with a message of a newer format. What follows it waits for the version that reads it:
 	// the stream is then read again, because events are missing before it.
 	unread map[string]bool
+	// settled is the newest message of the stream when it was read again from its start. A hole before a message up
+	// to there is real: one reading finds what is missing of all lanes.
+	settled uint64
 }
 
 // maxUnread bounds what an importer remembers about lanes that are not in order.
@@ -70,6 +73,7 @@ func (e *Entry) importAll(ctx context.Context) error {
 		if err := m.ask(ctx); err != nil {
 			return err
 		}
+		m.settled = m.info.Last
 	}
 }
 

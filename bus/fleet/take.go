@@ -149,7 +149,7 @@ func (m *importer) begun(b *batch, name, lane string, key []byte, start, before 
 		return seen, false
 	}
 	// A bus that makes holes on purpose causes that once a minute.
-	if m.again[string(key)] < before && time.Since(m.reread[name]) > time.Minute && len(m.reread) < maxUnread {
+	if msg.Seq > m.settled && m.again[string(key)] < before && time.Since(m.reread[name]) > time.Minute && len(m.reread) < maxUnread {
 		m.reread[name] = time.Now()
 		// A hub that lost its newest messages without our notice has them again further ahead in its stream,
 		// before this one.

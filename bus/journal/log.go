@@ -287,10 +287,11 @@ func (l *Log) AppendAll(rs ...*Record) (Commit, error) {
 	return c, nil
 }
 
-// stamp replaces NextStamp, and notes the highest stamp. The caller holds mu.
+// stamp replaces NextStamp, and notes the highest stamp. Once another bus has used up all stamps, equal ones follow:
+// the later record replaces the earlier one then, and no bus refuses it. The caller holds mu.
 func (l *Log) stamp(r *Record) {
 	if r.Stamp == NextStamp {
-		r.Stamp = max(r.Time, l.highest+1)
+		r.Stamp = max(r.Time, min(l.highest+1, LatestStamp))
 	}
 	l.highest = max(l.highest, r.Stamp)
 }

@@ -37,6 +37,9 @@ func (k Kind) Conditional() bool { return k >= KindConditional && k <= KindOffer
 // earlier record, and not before Time.
 const NextStamp int64 = -1
 
+// LatestStamp is the beginning of the year 2200: the highest stamp that is given, and that is accepted of others.
+const LatestStamp int64 = 7258118400_000_000_000
+
 // NoExpiry in Record.Expiry means that the event never expires.
 const NoExpiry uint32 = math.MaxUint32
 
