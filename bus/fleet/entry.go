@@ -82,7 +82,7 @@ type Entry struct {
 	shares map[string]*progress // by the name of the share, see layout.name
 	others map[uint64]int       // messages of other processes that came between, see foreign
 
-	announced map[string]string // by topic; keep's
+	announced map[string]announced // by topic; keep's
 
 	toldLoss func(bus, lane string, after, to uint64) // a test's
 }
@@ -91,7 +91,7 @@ type Entry struct {
 func New(b *bus.Bus, open func(context.Context) (Hub, error), o Options) *Entry {
 	o.defaults()
 	e := &Entry{o: o, bus: b, open: open, log: o.Logger.With("fleet", o.Fleet), wake: make(chan struct{}, 1),
-		startedAt: time.Now(), startSeq: b.Last(), shares: map[string]*progress{}, others: map[uint64]int{}, announced: map[string]string{}}
+		startedAt: time.Now(), startSeq: b.Last(), shares: map[string]*progress{}, others: map[uint64]int{}, announced: map[string]announced{}}
 	var run [8]byte
 	_, _ = rand.Read(run[:]) // it never fails
 	e.process = binary.LittleEndian.Uint64(run[:])

@@ -154,20 +154,28 @@ func (e *Entry) peer(name string, f func(*Peer)) {
 	f(p)
 }
 
+// announced is what was published about a bus.
+type announced struct {
+	State State
+	Peer  Peer
+}
+
 // announce publishes the state below $bus/fleet, retained, where it changed.
 func (e *Entry) announce() {
 	s := e.Status()
 	for _, name := range slices.Sorted(maps.Keys(s.Peers)) {
-		p := s.Peers[name]
+		now := announced{s.State, *s.Peers[name]}
+		topic := fmt.Sprintf("$bus/fleet/%s", name)
+		if e.announced[topic] == now {
+			continue
+		}
+		e.announced[topic] = now
+		p := now.Peer
 		shown := map[string]any{"fleet": s.Fleet, "state": s.State, "events": p.Events, "lost": p.Lost}
 		if !p.Last.IsZero() {
 			shown["last"] = p.Last.UTC().Format(time.RFC3339)
 		}
-		b, _ := json.Marshal(shown)
-		topic := fmt.Sprintf("$bus/fleet/%s", name)
-		if e.announced[topic] != string(b) {
-			e.announced[topic] = string(b)
-			e.bus.Announce(topic, b)
-		}
+		b, _ := json.Marshal(shown) // strings and numbers always encode
+		e.bus.Announce(topic, b)
 	}
 }

@@ -239,7 +239,7 @@ func (m *importer) takesFrom(from string, name []byte) bool {
 
 // lost tells that events of a lane are not on the hub any more.
 func (m *importer) lost(name, lane string, seen, floor uint64) {
-	m.peer(name, func(p *Peer) { p.Lost += floor - seen })
+	m.peer(name, func(p *Peer) { p.Lost = min(p.Lost+floor-seen, maxNumber) })
 	if m.toldLoss != nil {
 		m.toldLoss(name, lane, seen, floor)
 	}
