@@ -4,6 +4,7 @@ package fleet
 // a real hub does what it does.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,15 +18,16 @@ import (
 
 // modelHub is a stream in memory.
 type modelHub struct {
-	mu      sync.Mutex
-	rnd     *rand.Rand
-	up      bool
-	created time.Time
-	first   uint64
-	msgs    []stream.Message // their sequences follow each other from first on
-	changed chan struct{}    // closed when something changed
-	resets  int              // how often readers have to look at their place
-	asked   map[string]func(string, []byte) []byte
+	mu       sync.Mutex
+	rnd      *rand.Rand
+	up       bool
+	created  time.Time
+	first    uint64
+	msgs     []stream.Message // their sequences follow each other from first on
+	changed  chan struct{}    // closed when something changed
+	keepsFor time.Duration    // what Info says; 0: four minutes
+	resets   int              // how often readers have to look at their place
+	asked    map[string]func(string, []byte) []byte
 }
 
 func newModelHub(seed uint64) *modelHub {
@@ -226,7 +228,7 @@ func (h *modelHub) atLocked(seq uint64) (m stream.Message, ok bool) {
 func (l *link) Info(ctx context.Context) (stream.Info, error) {
 	info, _, err := get(ctx, l, func() (stream.Info, bool) {
 		return stream.Info{First: l.hub.first, Last: l.hub.lastLocked(), Now: time.Now(), Created: l.hub.created,
-			MaxPayload: 1 << 20, Shape: stream.Shape{MaxMessage: 1 << 20, MaxAge: 4 * time.Minute}}, true
+			MaxPayload: 1 << 20, Shape: stream.Shape{MaxMessage: 1 << 20, MaxAge: cmp.Or(l.hub.keepsFor, 4*time.Minute)}}, true
 	})
 	return info, err
 }
