@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/paho"
-	hubs "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/fleet"
@@ -185,17 +184,9 @@ func (b *fleetBus) command(args ...string) string {
 
 // TestTwoBusesAtAHub: an event goes from one program to the other, which shows where it came from in each place.
 func TestTwoBusesAtAHub(t *testing.T) {
-	hub, err := hubs.NewServer(&hubs.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	hub.Start()
-	t.Cleanup(func() { hub.Shutdown(); hub.WaitForShutdown() })
-	if !hub.ReadyForConnections(20 * time.Second) {
-		t.Fatal("the hub does not start")
-	}
+	hub := newHub(t, "")
 	entry := func(bus string) string {
-		return writeConfig(t, t.TempDir(), "fleet: [{name: home, bus: "+bus+", hub: [\""+hub.ClientURL()+"\"], share: [{filter: home/"+bus+"/#}], take: [{filter: home/#}]}]\n")
+		return writeConfig(t, t.TempDir(), "fleet: [{name: home, bus: "+bus+", hub: [\""+hub.url()+"\"], share: [{filter: home/"+bus+"/#}], take: [{filter: home/#}]}]\n")
 	}
 	config := entry("attic")
 	attic, desk := startBus(t, config, "--data-dir", t.TempDir(), "--plugins-dir", t.TempDir()), startBus(t, entry("desk"), "--data-dir", t.TempDir(), "--plugins-dir", t.TempDir())

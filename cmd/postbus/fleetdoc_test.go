@@ -52,15 +52,15 @@ func (p fleetPage) console(t *testing.T, command string) (args []string, output 
 	return strings.Fields(line), output
 }
 
-// natsServer builds the hub's program.
+// natsServer is the hub's program.
 func natsServer(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("needs the go command, to build nats-server")
 	}
-	file := filepath.Join(t.TempDir(), "nats-server")
-	if out, err := exec.Command("go", "build", "-o", file, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
-		t.Fatalf("building nats-server: %v\n%s", err, out)
+	file, err := hubServer()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return file
 }
