@@ -238,6 +238,11 @@ func TestHostile(t *testing.T) {
 		} {
 			var err error
 			took, bytes := measure(func() { err = f() })
+			for range 5 { // the race detector drops what pools hold, at random
+				if bytes > hostileMemory {
+					_, bytes = measure(func() { err = f() })
+				}
+			}
 			if took > 20*time.Millisecond || bytes > 6<<20 || testing.Verbose() && how == "Eval" {
 				t.Logf("%-10s %-26s %8.1f ms %6d KiB  %v", how, name, float64(took.Microseconds())/1000, bytes>>10, cut(fmt.Sprint(err), 60))
 			}
