@@ -5,12 +5,14 @@ package bus
 
 import (
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/postbus/postbus/bus/journal"
 )
 
 // simFar is what the simulation knows of the other bus.
 type simFar struct {
+	rnd     *rand.Rand  // its own, so that a seed's other steps are as without it; nil: there is no other bus
 	last    uint64      // number that it has published
 	place   uint64      // number up to which imports are acknowledged
 	pending []simImport // whose fate is not known
@@ -28,18 +30,18 @@ func (s *sim) importSome() {
 	f := &s.far
 	s.collectImports()
 	from := f.place + 1
-	switch n := s.rnd.IntN(100); {
+	switch n := f.rnd.IntN(100); {
 	case n < 10:
 		from = 1 // the hub forgot
 	case n < 60:
-		from -= min(from-1, uint64(s.rnd.IntN(6)))
+		from -= min(from-1, uint64(f.rnd.IntN(6)))
 	}
-	f.last += uint64(s.rnd.IntN(4))
+	f.last += uint64(f.rnd.IntN(4))
 	var list []Imported
 	number := from
 	for ; number <= f.last && len(list) < 40; number++ {
 		list = append(list, farEvent(number))
-		if s.chance(15) {
+		if f.rnd.IntN(100) < 15 {
 			list = append(list, farEvent(number))
 		}
 	}

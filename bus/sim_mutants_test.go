@@ -183,7 +183,7 @@ var defects = []defect{
 	}},
 }
 
-// TestSimulationFindsDefects wants the simulation to fail for each defect within 2000 seeds. Without
+// TestSimulationFindsDefects wants the simulation to fail for each defect within 20000 seeds. Without
 // -sim.mutants it only looks whether the defects still fit the code.
 func TestSimulationFindsDefects(t *testing.T) {
 	root := t.TempDir()
@@ -219,13 +219,13 @@ func TestSimulationFindsDefects(t *testing.T) {
 				return
 			}
 			start := time.Now()
-			cmd := exec.Command("go", "test", "./bus", "-count=1", "-vet=off", "-run", "TestSimulation$", "-sim.seeds=2000")
+			cmd := exec.Command("go", "test", "./bus", "-count=1", "-vet=off", "-run", "TestSimulation$", "-sim.seeds=20000")
 			cmd.Dir = root
 			out, err := cmd.CombinedOutput()
 			found := seed.FindSubmatch(out)
 			switch {
 			case err == nil:
-				t.Fatalf("2000 seeds do not notice it\n%s", out)
+				t.Fatalf("20000 seeds do not notice it\n%s", out)
 			case found == nil:
 				t.Fatalf("the simulation could not run: %v\n%s", err, out)
 			}

@@ -94,7 +94,11 @@ func simulate(t *testing.T, seed uint64, verbose bool) (broken string) {
 }
 
 func newSim(seed uint64, verbose bool) *sim {
-	return &sim{seed: seed, verbose: verbose, rnd: rand.New(rand.NewPCG(seed, 2))}
+	s := &sim{seed: seed, verbose: verbose, rnd: rand.New(rand.NewPCG(seed, 2))}
+	if seed%3 == 0 {
+		s.far.rnd = rand.New(rand.NewPCG(seed, 4))
+	}
+	return s
 }
 
 // sim is one run. The driver is one goroutine; mu guards what sinks share with it.
@@ -264,7 +268,7 @@ func (s *sim) run() {
 func (s *sim) step() {
 	c := s.clients[s.rnd.IntN(len(s.clients))]
 	on := c.conn != nil && !c.busy
-	if s.chance(12) {
+	if s.far.rnd != nil && s.far.rnd.IntN(100) < 12 {
 		s.importSome()
 	}
 	switch n := s.rnd.IntN(1000); {
