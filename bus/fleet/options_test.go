@@ -197,3 +197,43 @@ func TestFrom(t *testing.T) {
 		}
 	})
 }
+
+// TestExpiry: an event keeps what is left of its time, by how long it was on its way and not by the origin's
+// clock, and one that expires on its way is reported.
+func TestExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := newModelHub(1)
+		a := join(t, hub, "attic", Options{Share: shareAll}, bus.Limits{})
+		defer a.stop()
+		d := join(t, hub, "desk", Options{Take: takeAll, Since: Since{All: true}}, bus.Limits{})
+		defer d.stop()
+		time.Sleep(10 * time.Second)
+		d.link.cut(true)
+		for i, expiry := range []time.Duration{time.Hour, time.Minute} {
+			e := bus.Event{Topic: "ev/x", Payload: fmt.Append(nil, i), QoS: 1, Expiry: expiry}
+			r := e.Record()
+			r.Time = time.Now().Add(-50 * 365 * 24 * time.Hour).UnixNano() // a clock that is not set yet
+			if _, err := a.bus.Append(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		d.link.cut(false)
+		time.Sleep(time.Minute)
+		if got := d.numbers("ev/x"); !slices.Equal(got, []string{"0"}) {
+			t.Fatalf("%v arrived", got)
+		}
+		err := d.bus.History(context.Background(), "ev/x", bus.Since{Seq: 1}, func(e bus.Event) bool {
+			if e.Expiry < 48*time.Minute || e.Expiry > 51*time.Minute {
+				t.Errorf("%s are left of an hour after ten minutes", e.Expiry)
+			}
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := d.entry.Status().Peers["attic"]; p.Expired != 1 {
+			t.Errorf("%+v", p)
+		}
+	})
+}
