@@ -67,7 +67,7 @@ var defects = []defect{
 	}},
 	{"what came from others is sent on", []edit{
 		{"../own.go", "	return len(r.Lane) == 0 && !bytes.HasPrefix(r.Source, []byte(FleetSource))\n", "	return len(r.Lane) == 0 || bytes.HasPrefix(r.Source, []byte(FleetSource))\n"},
-		{"take.go", "	if g.Epoch == m.bus.Epoch() { // this bus's own\n", "	if false {\n"},
+		{"take.go", "	case g.Epoch == m.bus.Epoch(): // this bus's own\n", "	case false:\n"},
 	}},
 	{"a late writer of a retained value wins by its arrival", []edit{
 		{"../stamps.go", "	case st.at != 0 && st.compare(before) < 0:\n", "	case false:\n"},

@@ -129,5 +129,5 @@ func (e *Entry) beginAgain(ctx context.Context, d *divergence) error {
 	if err := e.store(ctx, e.layoutsTopic(), have.again(d.from, e.bus.Stats().Journal.First)); err != nil {
 		return err
 	}
-	return stream.ErrRestarted // begin anew at once
+	return stream.ErrRestarted // so that the entry reconnects with the new layout
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -196,7 +195,7 @@ func (e *Entry) connected(ctx context.Context) (online bool, err error) {
 			}
 		})
 	}
-	e.setState(StateOnline, "")
+	e.setOnline()
 	if e.hasLayouts() {
 		start(e.export)
 	}
@@ -229,7 +228,7 @@ func (e *Entry) identity() []byte {
 	return binary.LittleEndian.AppendUint64(epoch[:], e.process)
 }
 
-// claimName fails if another bus that is connected has this one's name: the later one gives way.
+// claimName fails if another bus that is connected has this one's name: of two buses the later one stops.
 func (e *Entry) claimName(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -269,8 +268,6 @@ func (e *Entry) load(topic string, v any) (bool, error) {
 	}
 	return true, nil
 }
-
-func epochText(epoch [16]byte) string { return hex.EncodeToString(epoch[:]) }
 
 // foreign counts a message with this bus's name and epoch that another process wrote. One may be the last of
 // this bus's previous process, which arrived late: more are of a copy of its data.

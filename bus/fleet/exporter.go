@@ -2,7 +2,7 @@ package fleet
 
 // This file is the exporter: it sends this bus's events to the hub, share by share.
 //
-// The hub decides where it goes on: the last message of each lane names the number of its last event, and
+// The hub decides where the exporter continues: the last message of each lane names the number of its last event, and
 // each message is accepted only behind that one. What the exporter keeps in the journal beside that is a
 // hint, which is compared with the hub before it is used.
 
@@ -13,13 +13,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postbus/postbus/bus"
 	"github.com/postbus/postbus/bus/fleet/stream"
 	"github.com/postbus/postbus/bus/journal"
 )
 
 // layoutsTopic is where the layouts of a fleet are kept: all its hubs have the same.
 func (e *Entry) layoutsTopic() string {
-	return fmt.Sprintf("$plugin/fleet/%s/layouts", e.o.Fleet)
+	return fmt.Sprintf("%sfleet/%s/layouts", bus.KeptPrefix, e.o.Fleet)
 }
 
 func (e *Entry) hasLayouts() bool {
@@ -28,10 +29,7 @@ func (e *Entry) hasLayouts() bool {
 }
 
 func (e *Entry) loadLayouts() (layouts, error) {
-	ev, ok := e.bus.RetainedValue(e.layoutsTopic())
-	if !ok {
-		return nil, nil
-	}
+	ev, _ := e.bus.RetainedValue(e.layoutsTopic())
 	return decodeLayouts(ev.Payload)
 }
 
@@ -46,10 +44,10 @@ func (e *Entry) layouts(ctx context.Context) (layouts, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Numbers up to here may have been sent by the layout before.
 	if len(have) == 0 && len(e.o.Share) == 0 {
 		return nil, nil // it has never shared anything
 	}
+	// Numbers up to the last may have been sent by the layout before.
 	next, changed := have.with(e.o.Bus, e.o.Share, e.bus.Last()+1, e.bus.Stats().Journal.First)
 	if changed {
 		if err := e.store(ctx, e.layoutsTopic(), next); err != nil {
@@ -65,14 +63,11 @@ func (e *Entry) export(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := e.checkEpoch(ctx); err != nil {
-		return err
-	}
 	kept := e.allProgress()
-	if len(kept) > 0 {
-		// It is newer than what is stored.
-	} else if _, err := e.load(e.topic("export"), &kept); err != nil {
-		e.log.Warn("reading how far events were sent failed; they are sent again where the hub has not got them", "err", err)
+	if len(kept) == 0 { // otherwise it is newer than what is stored
+		if _, err := e.load(e.topic("export"), &kept); err != nil {
+			e.log.Warn("reading how far events were sent failed; they are sent again where the hub has not got them", "err", err)
+		}
 	}
 	e.keepOnly(all)
 	hub, err := e.hub.Bind()
@@ -134,19 +129,14 @@ type exporter struct {
 	maxData int
 }
 
-// checkEpoch tells when the hub has events of another journal with this bus's name.
-func (e *Entry) checkEpoch(ctx context.Context) error {
-	foreign := ""
-	err := e.hub.LastPerSubject(ctx, BusSubjects(e.o.Fleet, e.o.Bus), 0, func(m stream.Message) error {
-		if g, err := decodeHeader(m.Data); err == nil && g.Epoch != e.bus.Epoch() {
-			foreign = epochText(g.Epoch)
-		}
-		return nil
-	})
-	if foreign != "" {
-		e.log.Info("the hub has events of an earlier bus of this name; this one continues with a journal of its own", "bus", e.o.Bus)
-	}
-	return err
+// encode appends a record as it travels. Its number is its sequence here; what has a meaning in this journal
+// alone stays.
+func (e *Entry) encode(b []byte, r *journal.Record, sent int64) []byte {
+	out := *r
+	out.Kind, out.ID, out.Cause = journal.KindEvent, 0, 0
+	out.KeptTopic, out.Kept, out.Lane, out.Number, out.At = nil, nil, nil, 0, 0
+	out.Time = sent - int64(e.age(r, sent))
+	return journal.Encode(b, &out)
 }
 
 // age is how old an event is. Its time may be of a clock that was not set yet: an event of this process is

@@ -46,7 +46,7 @@ func (e *Entry) holdJournal() {
 }
 
 // movePin lets the journal remove what every share has on the hub since the time of keep. What is stored
-// counts: after a crash the entry goes on from there.
+// counts: after a crash the entry continues from there.
 func (e *Entry) movePin(stored map[string]*progress) {
 	if len(stored) == 0 {
 		e.holdJournal()

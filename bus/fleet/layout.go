@@ -41,7 +41,7 @@ type layout struct {
 // layouts are those of a fleet, oldest first.
 type layouts []*layout
 
-// decodeLayouts reads what encode wrote; nothing is no layout.
+// decodeLayouts reads the JSON of a list; nothing is no layout.
 func decodeLayouts(b []byte) (layouts, error) {
 	var l layouts
 	if len(b) > 0 {
@@ -52,8 +52,6 @@ func decodeLayouts(b []byte) (layouts, error) {
 	l.prepare()
 	return l, nil
 }
-
-func (l layouts) encode() ([]byte, error) { return json.Marshal(l) }
 
 func (l layouts) prepare() {
 	for i, a := range l {

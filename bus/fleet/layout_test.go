@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -126,7 +127,7 @@ func TestLayoutsStay(t *testing.T) {
 	l, _ := layouts(nil).with("attic", []Share{{Filter: "home/#"}, {Filter: "cmd/+/x", Lane: 2}}, 3, 1)
 	l, _ = l.with("loft", []Share{{Filter: "home/ü\"/#"}}, 50, 1)
 	l = l.again(70, 1)
-	b, err := l.encode()
+	b, err := json.Marshal(l)
 	if err != nil {
 		t.Fatal(err)
 	}

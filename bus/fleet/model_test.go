@@ -58,7 +58,7 @@ func (h *modelHub) start() {
 	h.changeLocked()
 }
 
-// wipe makes the stream anew.
+// wipe replaces the stream by an empty one.
 func (h *modelHub) wipe() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -66,30 +66,6 @@ func escape(level string) string {
 	return b.String()
 }
 
-// unescape reverts escape.
-func unescape(token string) (string, error) {
-	if token == "=" {
-		return "", nil
-	}
-	var b strings.Builder
-	for i := 0; i < len(token); i++ {
-		if token[i] != '=' {
-			b.WriteByte(token[i])
-			continue
-		}
-		if i+3 > len(token) {
-			return "", fmt.Errorf("token %q ends within an escape", token)
-		}
-		c, err := hex.DecodeString(token[i+1 : i+3])
-		if err != nil {
-			return "", fmt.Errorf("token %q: %w", token, err)
-		}
-		b.Write(c)
-		i += 2
-	}
-	return b.String(), nil
-}
-
 // laneName is the lane of a topic in a share: the share's name, and as many levels as the share says.
 func laneName(share string, levels int, topic string) string {
 	if levels == 0 {

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"encoding/hex"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -136,4 +138,28 @@ func TestSubjects(t *testing.T) {
 			t.Errorf("%q is %q, %q", subject, bus, lane)
 		}
 	}
+}
+
+// unescape reverts escape.
+func unescape(token string) (string, error) {
+	if token == "=" {
+		return "", nil
+	}
+	var b strings.Builder
+	for i := 0; i < len(token); i++ {
+		if token[i] != '=' {
+			b.WriteByte(token[i])
+			continue
+		}
+		if i+3 > len(token) {
+			return "", fmt.Errorf("token %q ends within an escape", token)
+		}
+		c, err := hex.DecodeString(token[i+1 : i+3])
+		if err != nil {
+			return "", fmt.Errorf("token %q: %w", token, err)
+		}
+		b.Write(c)
+		i += 2
+	}
+	return b.String(), nil
 }

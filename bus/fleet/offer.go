@@ -32,31 +32,27 @@ const maxLaneEnds = 4096
 
 // offerValues offers the retained values of this bus whenever another one has said hello since the last offer.
 func (x *exporter) offerValues(ctx context.Context, l *layout, shares []*shareExport) error {
-	subject := subjectOf(x.o.Fleet, l.Bus, offerLane)
-	last, ok, err := x.hub.Last(ctx, subject)
+	last, err := x.lastOn(ctx, l.Bus, offerLane)
 	if err != nil {
 		return err
-	}
-	if !ok {
-		last = stream.Message{Subject: subject}
 	}
 	if err := x.readHellos(ctx); err != nil {
 		return err
 	}
-	ends, ok, err := x.hub.Last(ctx, subjectOf(x.o.Fleet, l.Bus, lanesLane))
+	ends, err := x.lastOn(ctx, l.Bus, lanesLane)
 	if err != nil {
 		return err
-	}
-	if !ok {
-		ends = stream.Message{Subject: subjectOf(x.o.Fleet, l.Bus, lanesLane)}
 	}
 	every := max(x.info.MaxAge/4, time.Minute)
 	if x.info.MaxAge <= 0 {
 		every = maxAge / 4
 	}
 	next := time.Now()
-	if ok && x.isOwn(ends) {
+	switch {
+	case x.isOwn(ends):
 		next = next.Add(every - x.info.Now.Sub(ends.Stored))
+	case ends.Seq > 0:
+		x.log.Info("the hub has events of an earlier bus of this name; this one continues with a journal of its own", "bus", x.o.Bus)
 	}
 	for {
 		hello := x.hellos.Load()
@@ -113,12 +109,33 @@ func (x *exporter) sendLanes(ctx context.Context, behind stream.Message) (stream
 	if err != nil {
 		return behind, err
 	}
-	g := group{Kind: groupOfLanes, Epoch: x.bus.Epoch(), Run: x.process, Sent: time.Now().UnixNano(), Records: b}
+	g := x.newGroup(groupOfLanes)
+	g.Records = b
+	return x.put(ctx, &g, behind)
+}
+
+// newGroup is a group of this bus without records.
+func (e *Entry) newGroup(kind groupKind) group {
+	return group{Kind: kind, Epoch: e.bus.Epoch(), Run: e.process, Sent: time.Now().UnixNano()}
+}
+
+// put puts a group on the hub, behind the last message of its subject, when the rate allows it.
+func (x *exporter) put(ctx context.Context, g *group, behind stream.Message) (stream.Message, error) {
 	data := g.encode()
 	if err := x.limit.wait(ctx, len(data)); err != nil {
 		return behind, err
 	}
 	return stream.Commit(ctx, x.writer, behind.Subject, behind, data)
+}
+
+// lastOn returns the last message of a lane, or one with its subject alone.
+func (e *Entry) lastOn(ctx context.Context, bus, lane string) (stream.Message, error) {
+	subject := subjectOf(e.o.Fleet, bus, lane)
+	m, ok, err := e.hub.Last(ctx, subject)
+	if !ok {
+		m = stream.Message{Subject: subject}
+	}
+	return m, err
 }
 
 // readHellos finds the newest hello of another bus.
@@ -158,28 +175,21 @@ func (x *exporter) offer(ctx context.Context, l *layout, shares []*shareExport, 
 		done = min(done, s.position()-1)
 		filters = append(filters, l.Share[s.index].Filter)
 	}
-	g := group{Kind: groupOfValues, Epoch: x.bus.Epoch(), Run: x.process, Done: done}
+	g := x.newGroup(groupOfValues)
+	g.Done = done
 	var err error
 	commit := func() bool {
-		g.Sent = max(g.Sent, 1)
-		data := g.encode()
-		if err = x.limit.wait(ctx, len(data)); err != nil {
-			return false
-		}
-		if last, err = stream.Commit(ctx, x.writer, last.Subject, last, data); err != nil {
-			return false
-		}
+		last, err = x.put(ctx, &g, last)
 		g.Records = g.Records[:0]
-		return true
+		return err == nil
 	}
-	g.Sent = time.Now().UnixNano()
 	n := 0
 	each := func(r *journal.Record) bool {
 		if r.Seq > done {
 			return true // the lane brings it
 		}
 		before := len(g.Records)
-		g.Records = x.encodeValue(g.Records, r, g.Sent)
+		g.Records = x.encode(g.Records, r, g.Sent)
 		switch {
 		case len(g.Records) <= min(groupBytes, x.limit.group(), x.maxData-groupHeader) && n < groupEvents:
 			n++
@@ -202,39 +212,24 @@ func (x *exporter) offer(ctx context.Context, l *layout, shares []*shareExport, 
 		return true
 	}
 	if rerr := x.bus.OwnRetained(ctx, filters, each); rerr != nil || err != nil {
-		if err == nil {
-			err = rerr
-		}
-		return last, err
+		return last, cmp.Or(err, rerr)
 	}
 	g.Final = true
 	commit()
 	return last, err
 }
 
-func (x *exporter) encodeValue(b []byte, r *journal.Record, sent int64) []byte {
-	out := *r
-	out.Kind, out.ID, out.Cause = journal.KindEvent, 0, 0
-	out.KeptTopic, out.Kept, out.Lane, out.Number, out.At = nil, nil, nil, 0, 0
-	out.Time = sent - int64(x.age(r, sent))
-	return journal.Encode(b, &out)
-}
-
 // sayHello asks all other buses for their values.
 func (e *Entry) sayHello(ctx context.Context) error {
-	subject := subjectOf(e.o.Fleet, e.o.Bus, helloLane)
-	last, ok, err := e.hub.Last(ctx, subject)
+	last, err := e.lastOn(ctx, e.o.Bus, helloLane)
 	if err != nil {
 		return err
 	}
-	if !ok {
-		last = stream.Message{Subject: subject}
-	}
-	g := group{Kind: groupHello, Epoch: e.bus.Epoch(), Run: e.process, Sent: time.Now().UnixNano()}
+	g := e.newGroup(groupHello)
 	hub, err := e.hub.Bind()
 	if err != nil {
 		return err
 	}
-	_, err = stream.Commit(ctx, hub, subject, last, g.encode())
+	_, err = stream.Commit(ctx, hub, last.Subject, last, g.encode())
 	return err
 }

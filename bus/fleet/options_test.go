@@ -85,7 +85,7 @@ func upTo(from, to int) (list []string) {
 
 var shareAll, takeAll = []Share{{Filter: "ev/#"}}, []Take{{Filter: "ev/#"}}
 
-// TestSince: a bus that is new to the hub begins where it is told to, and none is told of a loss.
+// TestSince: a bus that is new to the hub begins at the position of the key since, and no bus reports a loss.
 func TestSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := newModelHub(1)

@@ -133,7 +133,8 @@ func (s *shareExport) send(ctx context.Context, lane *laneGroup, done uint64) er
 		st = &laneState{floor: s.unsure}
 		s.lanes[lane.name] = st
 	}
-	g := group{Kind: groupOfEvents, Epoch: s.bus.Epoch(), Run: s.process, Start: s.layout.From, Done: done}
+	g := s.newGroup(groupOfEvents)
+	g.Start, g.Done = s.layout.From, done
 	var data []byte
 	for len(lane.records) > 0 {
 		data, g.First, g.Last = data[:0], 0, 0
@@ -145,7 +146,7 @@ func (s *shareExport) send(ctx context.Context, lane *laneGroup, done uint64) er
 				continue
 			}
 			before := len(data)
-			data = s.encodeEvent(data, r, g.Sent)
+			data = s.encode(data, r, g.Sent)
 			if len(data) > s.maxData-groupHeader {
 				if before > 0 {
 					data = data[:before]
@@ -180,16 +181,6 @@ func (s *shareExport) tooLarge(r *journal.Record) {
 	s.bus.ReportLoss("@fleet/"+s.o.Fleet, "too large for the hub", 1)
 }
 
-// encodeEvent appends a record as it travels. Its number is its sequence here; what has a meaning in this
-// journal alone stays.
-func (s *shareExport) encodeEvent(b []byte, r *journal.Record, sent int64) []byte {
-	out := *r
-	out.Kind, out.ID, out.Cause = journal.KindEvent, 0, 0
-	out.KeptTopic, out.Kept, out.Lane, out.Number, out.At = nil, nil, nil, 0, 0
-	out.Time = sent - int64(s.age(r, sent))
-	return journal.Encode(b, &out)
-}
-
 // commit puts a group on the hub, behind the lane's last message.
 func (s *shareExport) commit(ctx context.Context, lane string, st *laneState, g *group) error {
 	subject := subjectOf(s.o.Fleet, s.layout.Bus, lane)
@@ -214,7 +205,7 @@ func (s *shareExport) commit(ctx context.Context, lane string, st *laneState, g 
 		p.place = placeOf(s.info.Created, m)
 		p.Lanes[lane] = g.Last
 	})
-	s.countSent(len(data), subject)
+	s.countSent(len(data))
 	return nil
 }
 

@@ -91,13 +91,14 @@ func (e *Entry) waiting() uint64 {
 	return n
 }
 
-func (e *Entry) setState(s State, problem string) {
+// setOnline records that the entry works.
+func (e *Entry) setOnline() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.status.State != s {
-		e.log.Info("the connection to the hub changed", "state", s)
+	if e.status.State != StateOnline {
+		e.log.Info("the connection to the hub changed", "state", StateOnline)
 	}
-	e.status.State, e.status.Error, e.status.Hint = s, problem, ""
+	e.status.State, e.status.Error, e.status.Hint = StateOnline, "", ""
 }
 
 // fail records why the entry does not work now.
@@ -122,7 +123,7 @@ func (e *Entry) fail(err error) {
 	}
 }
 
-func (e *Entry) countSent(bytes int, _ string) {
+func (e *Entry) countSent(bytes int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.status.Sent++

@@ -49,19 +49,13 @@ func (m *importer) add(b *batch, msg stream.Message) (again bool) {
 		return false
 	}
 	g, err := decodeHeader(msg.Data)
-	if err != nil {
+	switch {
+	case err != nil:
 		m.refuse(name, err)
 		if errors.Is(err, errFormat) && len(m.unread) < maxUnread {
 			m.unread[msg.Subject] = true
 		}
-		b.at = placeOf(m.info.Created, msg)
-		return false
-	}
-	if g.Epoch == m.bus.Epoch() { // this bus's own
-		b.at = placeOf(m.info.Created, msg)
-		return false
-	}
-	switch {
+	case g.Epoch == m.bus.Epoch(): // this bus's own
 	case m.unread[msg.Subject]:
 	case g.Kind == groupHello:
 		m.noteHello(msg)
@@ -95,7 +89,7 @@ func (m *importer) seenUpTo(b *batch, key []byte) (uint64, bool) {
 // addEvents adds the events of a lane that are new.
 func (m *importer) addEvents(b *batch, name, lane string, g *group, msg stream.Message) (again bool) {
 	key := laneKey(g.Epoch, name, lane)
-	if len(key) > 255 {
+	if len(key) > journal.MaxLane {
 		m.refuse(name, fmt.Errorf("the name of lane %q is too long", lane))
 		return false
 	}
@@ -112,11 +106,7 @@ func (m *importer) addEvents(b *batch, name, lane string, g *group, msg stream.M
 		m.refuse(name, err)
 		return false
 	}
-	age := time.Duration(0)
-	if !msg.Stored.IsZero() {
-		age = max(0, m.hubNow().Sub(msg.Stored))
-	}
-	now := time.Now().UnixNano()
+	age, now := m.onHub(msg), time.Now().UnixNano()
 	for _, r := range records {
 		if r.Seq <= seen || !m.takesFrom(name, r.Topic) {
 			continue
@@ -171,7 +161,7 @@ func (m *importer) addEnds(b *batch, name string, g *group, msg stream.Message) 
 	}
 	for _, l := range list {
 		key := laneKey(g.Epoch, name, l.Lane)
-		if len(key) > 255 || l.Start == 0 || l.Last > maxNumber || m.unread[subjectOf(m.o.Fleet, name, l.Lane)] {
+		if len(key) > journal.MaxLane || l.Start == 0 || l.Last > maxNumber || m.unread[subjectOf(m.o.Fleet, name, l.Lane)] {
 			continue
 		}
 		if _, again := m.begun(b, name, l.Lane, key, l.Start, l.Last, msg); again {
@@ -188,8 +178,7 @@ func (m *importer) addValues(b *batch, name string, g *group, msg stream.Message
 		m.refuse(name, err)
 		return
 	}
-	age := max(0, m.hubNow().Sub(msg.Stored))
-	now := time.Now().UnixNano()
+	age, now := m.onHub(msg), time.Now().UnixNano()
 	for _, r := range records {
 		if !m.takesFrom(name, r.Topic) || r.Flags&flagRetain == 0 {
 			continue
@@ -224,8 +213,13 @@ func (m *importer) arrive(name string, r *journal.Record, sent int64, age time.D
 	return true
 }
 
-// hubNow is the time of the hub's clock.
-func (m *importer) hubNow() time.Time { return m.info.Now.Add(time.Since(m.infoAt)) }
+// onHub is how long the hub has had a message, by the hub's clock.
+func (m *importer) onHub(msg stream.Message) time.Duration {
+	if msg.Stored.IsZero() {
+		return 0
+	}
+	return max(0, m.info.Now.Add(time.Since(m.infoAt)).Sub(msg.Stored))
+}
 
 // takesFrom reports whether this bus takes a topic from another.
 func (m *importer) takesFrom(from string, name []byte) bool {
