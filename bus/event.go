@@ -185,6 +185,14 @@ func eventOf(r *journal.Record) (e Event) {
 	return e
 }
 
+// OriginOf returns the bus that accepted an event first; the zero Origin for one of this bus.
+func OriginOf(r *journal.Record) (o Origin) {
+	if o.Bus = busOf(r.Source); o.Bus != "" && r.At != 0 {
+		o.Time = time.Unix(0, r.At)
+	}
+	return o
+}
+
 // fill is eventOf for an Event that has a place already.
 func (e *Event) fill(r *journal.Record) {
 	*e = Event{Seq: r.Seq, Time: time.Unix(0, r.Time), Topic: string(r.Topic), QoS: r.Flags & flagQoS,
@@ -192,12 +200,7 @@ func (e *Event) fill(r *journal.Record) {
 	if r.Kind == journal.KindEvent { // that of a conditional event is its condition, see acceptWill
 		e.Cause = r.Cause
 	}
-	if r.Kind >= journal.KindImported {
-		e.Origin.Bus = busOf(r.Source)
-		if r.At != 0 {
-			e.Origin.Time = time.Unix(0, r.At)
-		}
-	}
+	e.Origin = OriginOf(r)
 	if len(r.Props) > 0 {
 		e.Properties = append(Properties(nil), r.Props...)
 	}

@@ -60,31 +60,17 @@ func ReadSecret(dirs []string, name string) (string, error) {
 	}
 	for _, dir := range dirs {
 		file := filepath.Join(dir, name)
-		f, err := os.Open(file)
-		if errors.Is(err, fs.ErrNotExist) {
+		s, err := ReadSecretFile(file)
+		var fault *secretFault
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("secret %s: %w", name, err)
-		}
-		defer f.Close()
-		st, err := f.Stat()
-		switch {
+		case errors.As(err, &fault):
+			return "", &secretFault{fmt.Sprintf("secret %s: %s", name, fault.reason), fault.joint, fault.hint}
 		case err != nil:
 			return "", fmt.Errorf("secret %s: %w", name, err)
-		case !st.Mode().IsRegular():
-			return "", fmt.Errorf("secret %s: %s is not a file", name, file)
-		case runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0:
-			return "", &secretFault{fmt.Sprintf("secret %s: others may read %s", name, file), "; ", "chmod 600 it"}
 		}
-		data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-		switch {
-		case err != nil:
-			return "", fmt.Errorf("secret %s: %w", name, err)
-		case len(data) > maxSecret:
-			return "", fmt.Errorf("secret %s: %s is larger than 64KiB", name, file)
-		}
-		return strings.TrimRight(payload.Text(data), "\r\n"), nil
+		return s, nil
 	}
 	if len(dirs) == 0 {
 		return "", fmt.Errorf("secret %s not found: no folder for secrets is set", name)
@@ -97,6 +83,32 @@ func ReadSecret(dirs []string, name string) (string, error) {
 type secretFault struct{ reason, joint, hint string }
 
 func (e *secretFault) Error() string { return e.reason + e.joint + e.hint }
+
+// ReadSecretFile reads a secret of at most 64 KiB from a file that only its owner may read.
+func ReadSecretFile(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return "", err
+	case !st.Mode().IsRegular():
+		return "", fmt.Errorf("%s is not a file", file)
+	case runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0:
+		return "", &secretFault{"others may read " + file, "; ", "chmod 600 it"}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(data) > maxSecret:
+		return "", fmt.Errorf("%s is larger than 64KiB", file)
+	}
+	return strings.TrimRight(payload.Text(data), "\r\n"), nil
+}
 
 // FindSecret returns an error if no folder has the secret, or if it cannot be used.
 func FindSecret(dirs []string, name string) error {

@@ -3,7 +3,6 @@ package broker
 // This file is the clients' publishes and their acknowledgements, and the deliveries of the bus.
 
 import (
-	"bytes"
 	"errors"
 	"strconv"
 	"strings"
@@ -301,14 +300,13 @@ func (c *conn) enrich(o *frame.Out, d *bus.Delivery) {
 // addOrigin adds which bus of the fleet accepted an event first, and when. The source tells these properties
 // from those of the publisher: no client's begins so.
 func addOrigin(o *frame.Out, e *journal.Record) {
-	rest, ok := bytes.CutPrefix(e.Source, []byte(bus.FleetSource))
-	if !ok {
+	origin := bus.OriginOf(e)
+	if origin.Bus == "" {
 		return
 	}
-	name, _, _ := bytes.Cut(rest, []byte{'/'})
-	o.User = append(o.User, frame.UserProp{Key: "origin", Value: string(name)})
-	if e.At != 0 {
-		o.User = append(o.User, frame.UserProp{Key: "origin-time", Value: time.Unix(0, e.At).UTC().Format(time.RFC3339Nano)})
+	o.User = append(o.User, frame.UserProp{Key: "origin", Value: origin.Bus})
+	if !origin.Time.IsZero() {
+		o.User = append(o.User, frame.UserProp{Key: "origin-time", Value: origin.Time.UTC().Format(time.RFC3339Nano)})
 	}
 }
 

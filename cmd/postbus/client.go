@@ -184,13 +184,9 @@ func (m *Main) mqttURL(r *remote) (*url.URL, error) {
 func (r *remote) tlsConfig() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if r.caFile != "" {
-		pem, err := os.ReadFile(r.caFile)
-		if err != nil {
+		var err error
+		if c.RootCAs, err = readAuthorities(r.caFile); err != nil {
 			return nil, fmt.Errorf("--cafile: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--cafile: %s contains no certificate", r.caFile)
 		}
 	}
 	if r.cert != "" || r.key != "" {
@@ -204,6 +200,19 @@ func (r *remote) tlsConfig() (*tls.Config, error) {
 		trustOwn(c, r.own)
 	}
 	return c, nil
+}
+
+// readAuthorities reads a PEM file of certificate authorities.
+func readAuthorities(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s contains no certificate", file)
+	}
+	return pool, nil
 }
 
 func (r *remote) dial(ctx context.Context, u *url.URL) (net.Conn, error) {

@@ -5,13 +5,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -32,7 +29,7 @@ type fleets struct {
 	members []*fleetMember
 }
 
-// member is one entry of the config that runs.
+// fleetMember is one entry of the config that runs.
 type fleetMember struct {
 	config config.FleetEntry
 	index  int // among the entries of its fleet
@@ -75,7 +72,7 @@ func (f *fleets) apply(ctx context.Context, l *loaded) error {
 		})
 		if same >= 0 {
 			f.members = append(f.members, had[same])
-			had = slices.Delete(slices.Clone(had), same, same+1)
+			had = slices.Delete(had, same, same+1)
 			continue
 		}
 		start = append(start, &fleetMember{config: c, index: indexes[i]})
@@ -139,13 +136,17 @@ func (f *fleets) close() {
 	f.members = nil
 }
 
+// running lists the entries.
+func (f *fleets) running() []*fleetMember {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.members)
+}
+
 // status lists what the entries do.
 func (f *fleets) status() []fleet.Status {
-	f.mu.Lock()
-	members := slices.Clone(f.members)
-	f.mu.Unlock()
 	list := []fleet.Status{}
-	for _, m := range members {
+	for _, m := range f.running() {
 		s := m.entry.Status()
 		s.Hub = m.config.Hub
 		list = append(list, s)
@@ -155,11 +156,8 @@ func (f *fleets) status() []fleet.Status {
 
 // figures are those of the entries, for the metrics.
 func (f *fleets) figures() []web.FleetFigures {
-	f.mu.Lock()
-	members := slices.Clone(f.members)
-	f.mu.Unlock()
 	var list []web.FleetFigures
-	for _, m := range members {
+	for _, m := range f.running() {
 		s := m.entry.Status()
 		list = append(list, figuresOf(&s, m.index))
 	}
@@ -212,23 +210,14 @@ func hubOptions(l *loaded, c config.FleetEntry, log *slog.Logger) (stream.Option
 		}
 		text, err := readSecret(l, s)
 		if err != nil {
-			var h hinter
-			hint := ""
-			if errors.As(err, &h) {
-				hint = h.Hint()
-			}
-			return o, c.KeyError(key, err, hint)
+			return o, c.KeyError(key, err, "")
 		}
 		o.Creds = text
 	}
 	if c.CA != "" {
-		pem, err := os.ReadFile(c.CA)
+		pool, err := readAuthorities(c.CA)
 		if err != nil {
 			return o, c.KeyError("ca", err, "")
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return o, c.KeyError("ca", fmt.Errorf("%s has no certificate in PEM form", c.CA), "")
 		}
 		o.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
@@ -241,8 +230,6 @@ func readSecret(l *loaded, s config.Secret) ([]byte, error) {
 		text, err := plugins.ReadSecret(l.secretDirs, s.Name)
 		return []byte(text), err
 	}
-	if st, err := os.Stat(s.File); err == nil && runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0 {
-		return nil, withHint(fmt.Errorf("others may read %s", s.File), "chmod 600 %s", s.File)
-	}
-	return os.ReadFile(s.File)
+	text, err := plugins.ReadSecretFile(s.File)
+	return []byte(text), err
 }
