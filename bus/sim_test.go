@@ -10,7 +10,6 @@ package bus
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -18,55 +17,18 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/postbus/postbus/bus/bustest"
 	"github.com/postbus/postbus/bus/internal/sched"
+	"github.com/postbus/postbus/bus/internal/seeds"
 )
 
-var (
-	simSeeds = flag.Int("sim.seeds", 300, "how many seeds TestSimulation runs")
-	simFirst = flag.Uint64("sim.first", 1, "the first of them")
-	simSeed  = flag.Uint64("sim.seed", 0, "run only this seed, up to 20 times, and print its steps")
-)
+var simFlags = seeds.NewFlags(300)
 
-func TestSimulation(t *testing.T) {
-	if *simSeed != 0 {
-		for range 20 {
-			if broken := simulate(t, *simSeed, true); broken != "" {
-				t.Fatal(broken)
-			}
-		}
-		return
-	}
-	if testing.Short() { // an emulated machine
-		*simSeeds = min(*simSeeds, 40)
-	}
-	var next, failures atomic.Uint64
-	next.Store(*simFirst - 1)
-	start := time.Now()
-	t.Run("seeds", func(t *testing.T) {
-		for w := range runtime.GOMAXPROCS(0) {
-			t.Run(fmt.Sprint("worker", w), func(t *testing.T) {
-				t.Parallel()
-				for failures.Load() < 3 {
-					seed := next.Add(1)
-					if seed >= *simFirst+uint64(*simSeeds) {
-						return
-					}
-					if broken := simulate(t, seed, false); broken != "" {
-						failures.Add(1)
-						t.Errorf("%s", broken)
-					}
-				}
-			})
-		}
-	})
-	t.Logf("%.0f seeds/s", float64(*simSeeds)/time.Since(start).Seconds())
-}
+func TestSimulation(t *testing.T) { simFlags.Run(t, 40, simulate) }
 
 // simulate runs one seed and returns what promise it broke, with the last steps.
 func simulate(t *testing.T, seed uint64, verbose bool) (broken string) {

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/postbus/postbus/bus"
-	"github.com/postbus/postbus/bus/bustest"
 	"github.com/postbus/postbus/bus/fleet/stream"
 )
 
@@ -148,27 +147,8 @@ func watch(t *testing.T, b *bus.Bus) *arrivals {
 // smallMember is a bus that needs little memory, though its disk is there.
 func smallMember(t *testing.T, hub, name string) *bus.Bus {
 	t.Helper()
-	b, err := bus.Open(context.Background(), bus.Options{FS: bustest.NewDisk(1), SegmentSize: 256 << 10, CacheSize: 128 << 10, Pins: []string{PinName("home", 0)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	quiet := slog.New(slog.DiscardHandler)
-	e := New(b, Via(stream.Options{URLs: []string{"nats://" + hub}, Name: name, Stream: StreamName("home"), Logger: quiet, Shape: &stream.Shape{Subjects: []string{Subjects("home")}}}),
-		Options{Fleet: "home", Bus: name, Share: []Share{{Filter: "ev/#"}}, Take: []Take{{Filter: "ev/#"}}, Since: Since{All: true}, Logger: quiet})
-	if err := e.Prepare(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); e.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return b
+	return member(t, "nats://"+hub, name, bus.Options{SegmentSize: 256 << 10, CacheSize: 128 << 10},
+		Options{Share: []Share{{Filter: "ev/#"}}, Take: []Take{{Filter: "ev/#"}}, Since: Since{All: true}, Logger: slog.New(slog.DiscardHandler)})
 }
 
 // TestManyBuses: every event of every bus is at every other one, also after all were cut off at once.

@@ -30,24 +30,30 @@ func hubAt(t testing.TB, dir string, port int) *server.Server {
 	return s
 }
 
-// member is a bus of the fleet "home" at a real hub.
-func member(t testing.TB, url, name string, o Options) *bus.Bus {
+// running prepares and runs an entry until stop is called.
+func running(t testing.TB, e *Entry) (stop func()) {
 	t.Helper()
-	b, err := bus.Open(context.Background(), bus.Options{FS: bustest.NewDisk(1), Pins: []string{PinName("home", 0)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Fleet, o.Bus = "home", name
-	e := New(b, Via(stream.Options{URLs: []string{url}, Name: name, Stream: StreamName("home"), Shape: &stream.Shape{Subjects: []string{Subjects("home")}}}), o)
 	if err := e.Prepare(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); e.Run(ctx) }()
+	return func() { cancel(); <-done }
+}
+
+// member is a bus of the fleet "home" at a real hub.
+func member(t testing.TB, url, name string, small bus.Options, o Options) *bus.Bus {
+	t.Helper()
+	small.FS, small.Pins = bustest.NewDisk(1), []string{PinName("home", 0)}
+	b, err := bus.Open(context.Background(), small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Fleet, o.Bus = "home", name
+	stop := running(t, New(b, Via(stream.Options{URLs: []string{url}, Name: name, Stream: StreamName("home"), Logger: o.Logger, Shape: &stream.Shape{Subjects: []string{Subjects("home")}}}), o))
 	t.Cleanup(func() {
-		cancel()
-		<-done
+		stop()
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
@@ -66,7 +72,7 @@ func TestThreeBusesAtARealHub(t *testing.T) {
 	names := []string{"attic", "desk", "shed"}
 	var buses []*bus.Bus
 	for _, name := range names {
-		buses = append(buses, member(t, url, name, Options{Share: []Share{{Filter: "ev/#"}}, Take: []Take{{Filter: "ev/#"}}, Since: Since{All: true}}))
+		buses = append(buses, member(t, url, name, bus.Options{}, Options{Share: []Share{{Filter: "ev/#"}}, Take: []Take{{Filter: "ev/#"}}, Since: Since{All: true}}))
 	}
 	for i, b := range buses {
 		go func() {

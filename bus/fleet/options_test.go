@@ -34,15 +34,9 @@ func join(t *testing.T, hub *modelHub, name string, o Options, limits bus.Limits
 	n := &tested{t: t, bus: b, link: newLink(hub, uint64(len(name)))}
 	o.Fleet, o.Bus = "home", name
 	n.entry = New(b, func(context.Context) (Hub, error) { return n.link, nil }, o)
-	if err := n.entry.Prepare(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); n.entry.Run(ctx) }()
+	stop := running(t, n.entry)
 	n.stop = func() {
-		cancel()
-		<-done
+		stop()
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}

@@ -26,18 +26,13 @@ func TestTwoWritersOfOneLane(t *testing.T) {
 			t.Fatal(err)
 		}
 		hub := newModelHub(1)
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx := context.Background()
 		var entries []*Entry
-		var ends []chan struct{}
+		var stops []func()
 		for i := range 2 {
 			l := mute{newLink(hub, uint64(i))}
 			e := New(b, func(context.Context) (Hub, error) { return l, nil }, Options{Fleet: "home", Bus: "attic", Share: []Share{{Filter: "ev/#"}}})
-			if err := e.Prepare(ctx); err != nil {
-				t.Fatal(err)
-			}
-			end := make(chan struct{})
-			go func() { defer close(end); e.Run(ctx) }()
-			entries, ends = append(entries, e), append(ends, end)
+			entries, stops = append(entries, e), append(stops, running(t, e))
 		}
 		conflict := false
 		for i := range 500 {
@@ -73,9 +68,8 @@ func TestTwoWritersOfOneLane(t *testing.T) {
 		if next != 500 {
 			t.Errorf("%d events of 500 are on the hub", next)
 		}
-		cancel()
-		for _, end := range ends {
-			<-end
+		for _, stop := range stops {
+			stop()
 		}
 		if err := b.Close(); err != nil {
 			t.Fatal(err)

@@ -33,6 +33,7 @@ var rules = []rule{
 	{"bus/internal/sched", nil, []string{"github.com/mochi-mqtt/..."}, "locks are the standard library's"},
 	{"bus/ban", nil, []string{"github.com/mochi-mqtt/..."}, "bans are the standard library's, so that all can use them"},
 	{"bus/internal/logtest", nil, nil, "a test's log is the standard library's"},
+	{"bus/internal/seeds", nil, nil, "a runner of seeds is the standard library's"},
 	{"bus/internal/remote", nil, nil, "addresses are the standard library's"},
 	{"bus/quiet", nil, nil, "logs are the standard library's"},
 	{"bus/audit", []string{"bus/quiet"}, []string{"github.com/mochi-mqtt/...", "bus"}, "an entry is text: the audit log knows no bus"},

@@ -108,21 +108,7 @@ func TestReplicas(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	restarts := 0
-	for i := 0; i < n; {
-		m, err := r.Next(ctx)
-		if errors.Is(err, ErrRestarted) {
-			restarts++
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(m.Data) != fmt.Sprint(i) || m.Seq != uint64(i+1) {
-			t.Fatalf("message %d is %q, not %d", m.Seq, m.Data, i)
-		}
-		i++
-	}
+	restarts := readNumbers(ctx, t, r, n)
 	i, err := control.Info(ctx)
 	if err != nil || i.Replicas != 3 || i.Leader == "" || i.Last != n {
 		t.Errorf("%+v, %v", i, err)

@@ -208,21 +208,7 @@ func TestAHubThatFlaps(t *testing.T) {
 		}
 	})
 	r := reader(t, s, 1)
-	restarts := 0
-	for i := 0; i < n; {
-		m, err := r.Next(t.Context())
-		if errors.Is(err, ErrRestarted) {
-			restarts++
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(m.Data) != fmt.Sprint(i) || m.Seq != uint64(i+1) {
-			t.Fatalf("message %d is %q, not %d", m.Seq, m.Data, i)
-		}
-		i++
-	}
+	restarts := readNumbers(t.Context(), t, r, n)
 	if restarts == 0 {
 		t.Error("the reader was never interrupted")
 	}
@@ -339,4 +325,24 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 		}
 		until(t, "no goroutine is left", func() bool { n, _ := clientGoroutines(); return n == 0 })
 	})
+}
+
+// readNumbers reads the messages 0 to n-1 in their order, and returns how often the reader was restarted.
+func readNumbers(ctx context.Context, t *testing.T, r *Reader, n int) (restarts int) {
+	t.Helper()
+	for i := 0; i < n; {
+		m, err := r.Next(ctx)
+		if errors.Is(err, ErrRestarted) {
+			restarts++
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(m.Data) != fmt.Sprint(i) || m.Seq != uint64(i+1) {
+			t.Fatalf("message %d is %q, not %d", m.Seq, m.Data, i)
+		}
+		i++
+	}
+	return restarts
 }
