@@ -1,24 +1,15 @@
 package bus
 
-// This file breaks the code on purpose, in a copy of the module, and demands that the simulation
-// notices: a simulation that finds nothing proves nothing.
+// This file is defects that the simulation has to find, see bus/internal/seeds.
 
 import (
 	"flag"
-	"go/parser"
-	"go/token"
-	"io/fs"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"strconv"
-	"strings"
 	"testing"
-	"time"
+
+	"github.com/postbus/postbus/bus/internal/seeds"
 )
 
-var simMutants = flag.Bool("sim.mutants", false, "run TestSimulationFindsDefects, which builds a copy of the module per defect")
+var simMutants = flag.Bool("sim.mutants", false, "run TestSimulationFindsDefects, which builds the tests once a defect")
 
 // defect is one way in which the code could be wrong.
 type defect struct {
@@ -186,110 +177,18 @@ var defects = []defect{
 // TestSimulationFindsDefects wants the simulation to fail for each defect within 20000 seeds. Without
 // -sim.mutants it only looks whether the defects still fit the code.
 func TestSimulationFindsDefects(t *testing.T) {
-	root := t.TempDir()
-	copyTree(t, "..", root, "go.mod", "go.sum")
-	for _, name := range filesOfSimulation(t) {
-		copyTree(t, ".", filepath.Join(root, "bus"), name)
-	}
 	if *simMutants {
-		goInDir(t, root, "test", "./bus", "-count=1", "-vet=off", "-run", "TestSimulation$", "-sim.seeds=20")
+		seeds.Plant(t).Pass(20)
 	}
-	seed := regexp.MustCompile(`seed (\d+): (.*)`)
 	for _, d := range defects {
 		t.Run(d.name, func(t *testing.T) {
-			defer func() {
-				for _, e := range d.edits {
-					copyTree(t, ".", filepath.Join(root, "bus"), e.file)
-				}
-			}()
+			planted := seeds.Plant(t)
 			for _, e := range d.edits {
-				name := filepath.Join(root, "bus", e.file)
-				b, err := os.ReadFile(name)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if n := strings.Count(string(b), e.old); n != 1 {
-					t.Fatalf("%s holds the text to break %d times, want once; adapt the defect:\n%s", e.file, n, e.old)
-				}
-				if err := os.WriteFile(name, []byte(strings.Replace(string(b), e.old, e.new, 1)), 0o600); err != nil {
-					t.Fatal(err)
-				}
+				planted.Edit(e.file, e.old, e.new)
 			}
-			if !*simMutants {
-				return
+			if *simMutants {
+				planted.Find(20_000)
 			}
-			start := time.Now()
-			cmd := exec.Command("go", "test", "./bus", "-count=1", "-vet=off", "-run", "TestSimulation$", "-sim.seeds=20000")
-			cmd.Dir = root
-			out, err := cmd.CombinedOutput()
-			found := seed.FindSubmatch(out)
-			switch {
-			case err == nil:
-				t.Fatalf("20000 seeds do not notice it\n%s", out)
-			case found == nil:
-				t.Fatalf("the simulation could not run: %v\n%s", err, out)
-			}
-			t.Logf("found by seed %s in %s: %s", found[1], time.Since(start).Round(100*time.Millisecond), found[2])
 		})
-	}
-}
-
-// filesOfSimulation lists the files of this package, those of the simulation, and all that they import of this
-// module.
-func filesOfSimulation(t *testing.T) (files []string) {
-	t.Helper()
-	const self = "github.com/postbus/postbus/bus/"
-	seen := map[string]bool{".": true}
-	for dirs := []string{"."}; len(dirs) > 0; dirs = dirs[1:] {
-		names, err := filepath.Glob(filepath.Join(dirs[0], "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range names {
-			if base := filepath.Base(name); strings.HasSuffix(base, "_test.go") && (dirs[0] != "." || !strings.HasPrefix(base, "sim_")) {
-				continue
-			}
-			files = append(files, name)
-			f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, i := range f.Imports {
-				path, _ := strconv.Unquote(i.Path.Value)
-				if dir, ok := strings.CutPrefix(path, self); ok && !seen[dir] {
-					seen[dir] = true
-					dirs = append(dirs, filepath.FromSlash(dir))
-				}
-			}
-		}
-	}
-	return files
-}
-
-func goInDir(t *testing.T, dir string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("go", args...)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-func copyTree(t *testing.T, from, to string, names ...string) {
-	t.Helper()
-	for _, n := range names {
-		b, err := fs.ReadFile(os.DirFS(from), filepath.ToSlash(n))
-		if err != nil {
-			t.Fatal(err)
-		}
-		target := filepath.Join(to, n)
-		if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(target, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 }

@@ -1,18 +1,12 @@
 package fleet
 
-// This file breaks the code on purpose and demands that the simulation notices: a simulation that finds nothing
-// proves nothing. The broken files replace the real ones by go's -overlay.
+// This file is defects that the simulation has to find, see bus/internal/seeds.
 
 import (
-	"encoding/json"
 	"flag"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
-	"time"
+
+	"github.com/postbus/postbus/bus/internal/seeds"
 )
 
 var simDefects = flag.Bool("sim.defects", false, "run TestSimulationFindsDefects, which builds the tests once a defect")
@@ -79,57 +73,18 @@ var defects = []defect{
 
 // TestSimulationFindsDefects checks that each defect can still be planted, and with -sim.defects that it is found.
 func TestSimulationFindsDefects(t *testing.T) {
-	seed := regexp.MustCompile(`(?m)seed (\d+): (.*)$`)
+	if *simDefects {
+		seeds.Plant(t).Pass(20)
+	}
 	for _, d := range defects {
 		t.Run(d.name, func(t *testing.T) {
-			dir := t.TempDir()
-			overlay := struct{ Replace map[string]string }{map[string]string{}}
-			texts := map[string]string{}
+			planted := seeds.Plant(t)
 			for _, e := range d.edits {
-				name, err := filepath.Abs(e.file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if texts[name] == "" {
-					b, err := os.ReadFile(name)
-					if err != nil {
-						t.Fatal(err)
-					}
-					texts[name] = string(b)
-				}
-				if n := strings.Count(texts[name], e.old); n != 1 {
-					t.Fatalf("%s holds the text to break %d times, want once; adapt the defect:\n%s", e.file, n, e.old)
-				}
-				texts[name] = strings.Replace(texts[name], e.old, e.new, 1)
+				planted.Edit(e.file, e.old, e.new)
 			}
-			for name, text := range texts {
-				broken := filepath.Join(dir, strings.ReplaceAll(filepath.Base(name), "_test.go", ".test.go"))
-				if err := os.WriteFile(broken, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				overlay.Replace[name] = broken
+			if *simDefects {
+				planted.Find(20_000)
 			}
-			if !*simDefects {
-				return
-			}
-			list, err := json.Marshal(overlay)
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(dir, "overlay.json")
-			if err := os.WriteFile(file, list, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			start := time.Now()
-			out, err := exec.Command("go", "test", "-overlay", file, "-count=1", "-vet=off", "-timeout", "5m", "-run", "TestSimulation$", "-sim.seeds=2000", ".").CombinedOutput()
-			found := seed.FindSubmatch(out)
-			switch {
-			case err == nil:
-				t.Fatalf("2000 seeds do not notice it\n%s", out)
-			case found == nil:
-				t.Fatalf("the simulation could not run: %v\n%s", err, out)
-			}
-			t.Logf("found by seed %s in %s: %s", found[1], time.Since(start).Round(100*time.Millisecond), found[2])
 		})
 	}
 }

@@ -91,7 +91,7 @@ func TestGroupsThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
-	// What a newer version writes is told apart: it is read again after an upgrade.
+	// A message of a newer version has an error of its own: the stream is read again after an upgrade.
 	for name, data := range map[string][]byte{
 		"another format": edit(func(b []byte) { b[3]++ }),
 		"another kind":   checked(edit(func(b []byte) { b[4] = byte(groupOfLanes) + 1 })),

@@ -89,11 +89,7 @@ func (m *Main) fleetInit() *cobra.Command {
 
 // eachHub calls do for the entries of the config, and returns all errors.
 func (m *Main) eachHub(ctx context.Context, f *fleetFlags, do func(context.Context, config.FleetEntry, stream.Options) error) error {
-	l, err := m.load(&f.settings)
-	if err != nil {
-		return err
-	}
-	list, err := chooseFleet(l, f.fleet)
+	l, list, err := m.chooseFleet(f)
 	if err != nil {
 		return err
 	}
@@ -128,19 +124,23 @@ func (e *hubError) Error() string {
 
 func (e *hubError) Unwrap() error { return e.err }
 
-// chooseFleet returns the entries that a command is about.
-func chooseFleet(l *loaded, name string) ([]config.FleetEntry, error) {
-	list := slices.Clone(l.Fleet)
-	if name != "" {
-		list = slices.DeleteFunc(list, func(c config.FleetEntry) bool { return c.Name != name })
+// chooseFleet returns the config, and those of its entries that a command is about.
+func (m *Main) chooseFleet(f *fleetFlags) (*loaded, []config.FleetEntry, error) {
+	l, err := m.load(&f.settings)
+	if err != nil {
+		return nil, nil, err
 	}
-	if len(list) == 0 && name != "" {
-		return nil, withHint(fmt.Errorf("the config has no fleet %q", name), "%s", "the names are at fleet: in "+l.file)
+	list := l.Fleet
+	if f.fleet != "" {
+		list = slices.DeleteFunc(slices.Clone(list), func(c config.FleetEntry) bool { return c.Name != f.fleet })
 	}
-	if len(list) == 0 {
-		return nil, withHint(errors.New("the config has no key fleet"), "add it to %s: docs/fleet.md shows how", l.file)
+	switch {
+	case len(list) > 0:
+		return l, list, nil
+	case f.fleet != "":
+		return nil, nil, withHint(fmt.Errorf("the config has no fleet %q", f.fleet), "%s", "the names are at fleet: in "+l.file)
 	}
-	return list, nil
+	return nil, nil, withHint(errors.New("the config has no key fleet"), "add it to %s: docs/fleet.md shows how", l.file)
 }
 
 func (m *Main) fleetAdd() *cobra.Command {
@@ -167,11 +167,7 @@ func (m *Main) addBus(f *fleetFlags, name, out string) error {
 	if err := config.CheckBusName(name); err != nil {
 		return usagef("%w", err)
 	}
-	l, err := m.load(&f.settings)
-	if err != nil {
-		return err
-	}
-	list, err := chooseFleet(l, f.fleet)
+	_, list, err := m.chooseFleet(f)
 	if err != nil {
 		return err
 	}
